@@ -1,0 +1,1 @@
+//! Answers and decoded tiles kept in memory.

@@ -1,0 +1,10 @@
+//! Compression schemes, one file each: bytes in, bytes or samples out.
+//!
+//! Knows no container and no image. C libraries are behind the feature `native`, each with a Rust stand-in that has
+//! the same interface.
+
+pub mod deflate;
+pub mod jpeg;
+pub mod lzw;
+pub mod webp;
+pub mod zstd;

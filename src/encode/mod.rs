@@ -1,0 +1,54 @@
+//! From a [`Picture`] to the bytes of a file, with what is embedded in it.
+//!
+//! Knows formats, not where the picture came from.
+
+pub mod embed;
+pub mod jpeg;
+pub mod png;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::raster::Density;
+use crate::raster::Format;
+use crate::raster::Picture;
+
+/// A format with its settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Output {
+    /// The file format.
+    pub format: Format,
+    /// Quality or level in the format's own scale (JPEG 1–100, PNG deflate level 0–9), already clamped.
+    pub quality: i16,
+    /// Whether the client asked for the quality: then a stored tile may not be passed through.
+    pub asked: bool,
+}
+
+/// What is embedded in a file.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tags<'a> {
+    /// ICC profile of the pixels.
+    pub icc: Option<&'a [u8]>,
+    /// Resolution of the view, pixels per metre.
+    pub density: Option<Density>,
+}
+
+/// Encodes a picture. JPEG takes `Grey` and `Rgb`; PNG takes every layout.
+pub fn encode(picture: &Picture, output: Output, tags: &Tags) -> Result<Vec<u8>> {
+    match output.format {
+        Format::Jpeg => embed::jpeg(jpeg::encode(picture, output.quality)?, tags),
+        Format::Png => png::encode(picture, output.quality, tags),
+        other => Err(Error::Unsupported(format!(
+            "{} output is not built yet",
+            other.suffix()
+        ))),
+    }
+}
+
+/// Puts the tags into a complete file of `format` that was stored by someone else.
+pub fn tag(coded: Vec<u8>, format: Format, tags: &Tags) -> Result<Vec<u8>> {
+    match format {
+        Format::Jpeg => embed::jpeg(coded, tags),
+        Format::Webp => embed::webp(coded, tags),
+        _ => Ok(coded),
+    }
+}

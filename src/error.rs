@@ -1,0 +1,81 @@
+//! What can go wrong, sorted by whose fault it is.
+//!
+//! Messages are written for two readers: `Display` goes to the log, `public()` to the client. The public text
+//! never holds a path of the server or the words of a library.
+
+use std::fmt;
+use std::io;
+
+/// The crate's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A failure, with a message in lower case that names the thing and the value.
+#[derive(Debug)]
+pub enum Error {
+    /// The client's words cannot be understood: 400.
+    Malformed(String),
+    /// Understood, but not allowed: 403.
+    Refused(String),
+    /// More than the configured limits allow: 413.
+    TooLarge(String),
+    /// No such image: 404. Holds what was asked for, never where it was looked for.
+    Missing(String),
+    /// The image exists but not this tile or level of it: 404 (IIP: 400, its own error body).
+    Outside(String),
+    /// Too much work is queued: 503 with `Retry-After`.
+    Busy,
+    /// Right, but not built: 501. Names the scheme.
+    Unsupported(String),
+    /// The file contradicts itself or its format: 500.
+    Corrupt(String),
+    /// The operating system failed: 500.
+    Io(io::Error),
+}
+
+impl Error {
+    /// The HTTP status code.
+    pub fn status(&self) -> u16 {
+        match self {
+            Error::Malformed(_) => 400,
+            Error::Refused(_) => 403,
+            Error::TooLarge(_) => 413,
+            Error::Missing(_) | Error::Outside(_) => 404,
+            Error::Busy => 503,
+            Error::Unsupported(_) => 501,
+            Error::Corrupt(_) | Error::Io(_) => 500,
+        }
+    }
+
+    /// One line for the client: nothing of the machine, nothing of a library.
+    pub fn public(&self) -> &str {
+        match self {
+            Error::Malformed(text)
+            | Error::Refused(text)
+            | Error::TooLarge(text)
+            | Error::Missing(text)
+            | Error::Outside(text)
+            | Error::Unsupported(text) => text,
+            Error::Busy => "too much work is queued, try again shortly",
+            Error::Corrupt(_) | Error::Io(_) => "the image could not be read",
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Corrupt(text) => write!(f, "corrupt file: {text}"),
+            Error::Io(error) => write!(f, "{error}"),
+            other => f.write_str(other.public()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<io::Error> for Error {
+    /// A missing or unreadable file is a missing image; all else is the machine's.
+    fn from(error: io::Error) -> Self {
+        Error::Io(error)
+    }
+}

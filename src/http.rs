@@ -1,0 +1,184 @@
+//! A request and its reply, whatever the wire: CGI/1.1 variables (RFC 3875) and a body in, status, headers and a
+//! body out.
+//!
+//! Knows no socket and no protocol of images. FastCGI delivers the variables as they are; the HTTP listener makes
+//! the same ones.
+
+use bytes::Bytes;
+use std::borrow::Cow;
+
+/// The methods that are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// GET, also when the web server gives no method.
+    Get,
+    /// HEAD.
+    Head,
+    /// POST.
+    Post,
+    /// OPTIONS.
+    Options,
+    /// Anything else.
+    Other,
+}
+
+/// A request: CGI variables as bytes, and the body.
+#[derive(Clone, Debug, Default)]
+pub struct Http {
+    /// Names and values one after the other.
+    text: Vec<u8>,
+    /// Ends of name and value in `text`; a pair starts where the one before ends.
+    ends: Vec<(u32, u32)>,
+    /// The request's body.
+    pub body: Vec<u8>,
+}
+
+impl Http {
+    /// A request without variables.
+    pub fn new() -> Self {
+        Http::default()
+    }
+
+    /// A GET with this query string, as most tests need it.
+    pub fn query(query: &str) -> Self {
+        Http::new()
+            .with("REQUEST_METHOD", "GET")
+            .with("QUERY_STRING", query)
+    }
+
+    /// A GET of this path (and query, after `?`), as a web server passes it.
+    pub fn get(uri: &str) -> Self {
+        let query = uri.split_once('?').map_or("", |(_, query)| query);
+        Http::query(query)
+            .with("REQUEST_URI", uri)
+            .with("HTTP_HOST", "localhost")
+    }
+
+    /// The same with one more variable.
+    pub fn with(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
+        self.push(name.as_ref(), value.as_ref());
+        self
+    }
+
+    /// Adds a variable. The caller bounds the total (far below 4 GB).
+    pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        let end = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+        self.text.extend_from_slice(name);
+        let middle = end(self.text.len());
+        self.text.extend_from_slice(value);
+        self.ends.push((middle, end(self.text.len())));
+    }
+
+    /// The value of the variable with this name; the first one if it was given twice.
+    pub fn var(&self, name: &str) -> Option<&[u8]> {
+        self.vars()
+            .find(|(n, _)| *n == name.as_bytes())
+            .map(|(_, value)| value)
+    }
+
+    /// The same as text; `None` also when it is not UTF-8.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        std::str::from_utf8(self.var(name)?).ok()
+    }
+
+    /// All variables in order.
+    pub fn vars(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut start = 0usize;
+        self.ends.iter().filter_map(move |&(middle, end)| {
+            let name = self.text.get(start..middle as usize);
+            let value = self.text.get(middle as usize..end as usize);
+            start = end as usize;
+            name.zip(value)
+        })
+    }
+
+    /// REQUEST_METHOD; GET when it is not set.
+    pub fn method(&self) -> Method {
+        match self.var("REQUEST_METHOD") {
+            None | Some(b"GET" | b"") => Method::Get,
+            Some(b"HEAD") => Method::Head,
+            Some(b"POST") => Method::Post,
+            Some(b"OPTIONS") => Method::Options,
+            Some(_) => Method::Other,
+        }
+    }
+}
+
+/// One header line.
+pub type HeaderLine = (&'static str, Cow<'static, str>);
+
+/// An answer. `Content-Length` is the body's length unless a HEAD took the body away: then it is `length`.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// HTTP status code.
+    pub status: u16,
+    /// Header lines without `Content-Length`, values free of CR and LF.
+    pub headers: Vec<HeaderLine>,
+    /// The body; empty for HEAD, 204 and 304.
+    pub body: Bytes,
+    /// What `Content-Length` says; `None` where there must be none (204, 304).
+    pub length: Option<u64>,
+}
+
+impl Reply {
+    /// A reply with a body.
+    pub fn new(status: u16, body: impl Into<Bytes>) -> Self {
+        let body = body.into();
+        let length = Some(body.len() as u64);
+        Reply {
+            status,
+            headers: Vec::with_capacity(8),
+            body,
+            length,
+        }
+    }
+
+    /// A reply without a body or a length.
+    pub fn empty(status: u16) -> Self {
+        Reply {
+            status,
+            headers: Vec::new(),
+            body: Bytes::new(),
+            length: None,
+        }
+    }
+
+    /// The same with one more header line. CR and LF in the value become blanks.
+    pub fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
+        let mut value = value.into();
+        if value.bytes().any(|b| b == b'\r' || b == b'\n') {
+            value = value.replace(['\r', '\n'], " ").into();
+        }
+        self.headers.push((name, value));
+        self
+    }
+
+    /// The value of a header line (name in any case).
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_ref())
+    }
+
+    /// The reason phrase of the status (RFC 9110 §15).
+    pub fn reason(&self) -> &'static str {
+        match self.status {
+            200 => "OK",
+            204 => "No Content",
+            303 => "See Other",
+            304 => "Not Modified",
+            400 => "Bad Request",
+            403 => "Forbidden",
+            404 => "Not Found",
+            405 => "Method Not Allowed",
+            408 => "Request Timeout",
+            413 => "Content Too Large",
+            431 => "Request Header Fields Too Large",
+            501 => "Not Implemented",
+            503 => "Service Unavailable",
+            505 => "HTTP Version Not Supported",
+            _ => "Internal Server Error",
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! From an identifier to an open source.

@@ -1,0 +1,2 @@
+//! iipsrv: the daemon.
+fn main() {}

@@ -1,0 +1,1 @@
+//! From a window to a raster, tile by tile.

@@ -1,0 +1,162 @@
+//! Pixels and what is said about them: [`Raster`] as a source stores them, [`Picture`] as an encoder takes them.
+//!
+//! Knows no file and no protocol. Rows run from the top, channels are interleaved, nothing is padded.
+
+use crate::geometry::Num;
+use crate::geometry::Size;
+use std::sync::Arc;
+
+/// Samples of one depth.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Samples {
+    /// 0–255.
+    U8(Vec<u8>),
+    /// 0–65535.
+    U16(Vec<u16>),
+    /// 0–2^32−1.
+    U32(Vec<u32>),
+    /// Any finite value; the nominal range is the image's business.
+    F32(Vec<f32>),
+}
+
+impl Samples {
+    /// How many samples.
+    pub fn len(&self) -> usize {
+        match self {
+            Samples::U8(v) => v.len(),
+            Samples::U16(v) => v.len(),
+            Samples::U32(v) => v.len(),
+            Samples::F32(v) => v.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Samples::U8(v) => v.len(),
+            Samples::U16(v) => v.len() * 2,
+            Samples::U32(v) => v.len() * 4,
+            Samples::F32(v) => v.len() * 4,
+        }
+    }
+}
+
+/// Stored samples: `size.w * size.h * channels` of them, row by row, channels interleaved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Raster {
+    /// Width and height.
+    pub size: Size,
+    /// Samples a pixel.
+    pub channels: u8,
+    /// The samples.
+    pub samples: Samples,
+}
+
+/// What the channels of a [`Picture`] mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// One channel.
+    Grey,
+    /// Red, green, blue.
+    Rgb,
+    /// Red, green, blue and unassociated alpha.
+    Rgba,
+}
+
+impl Layout {
+    /// Bytes a pixel.
+    pub const fn channels(self) -> usize {
+        match self {
+            Layout::Grey => 1,
+            Layout::Rgb => 3,
+            Layout::Rgba => 4,
+        }
+    }
+}
+
+/// What every encoder takes: 8 bits a sample, `size.w * size.h * layout.channels()` bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// Width and height.
+    pub size: Size,
+    /// Meaning of the channels.
+    pub layout: Layout,
+    /// Row by row, channels interleaved.
+    pub data: Vec<u8>,
+}
+
+/// A file format of answers, or of a stored tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// JPEG (ISO/IEC 10918-1).
+    Jpeg,
+    /// PNG.
+    Png,
+    /// WebP.
+    Webp,
+    /// AVIF.
+    Avif,
+    /// TIFF.
+    Tiff,
+}
+
+impl Format {
+    /// The media type.
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Format::Jpeg => "image/jpeg",
+            Format::Png => "image/png",
+            Format::Webp => "image/webp",
+            Format::Avif => "image/avif",
+            Format::Tiff => "image/tiff",
+        }
+    }
+
+    /// The usual suffix, without the dot.
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Format::Jpeg => "jpg",
+            Format::Png => "png",
+            Format::Webp => "webp",
+            Format::Avif => "avif",
+            Format::Tiff => "tif",
+        }
+    }
+}
+
+/// Pixels per metre, across and down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Density {
+    /// Across, > 0.
+    pub x: Num,
+    /// Down, > 0.
+    pub y: Num,
+}
+
+/// What a file says about its picture; all of it may be absent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metadata {
+    /// ICC profile as stored.
+    pub icc: Option<Arc<[u8]>>,
+    /// XMP packet as stored.
+    pub xmp: Option<Arc<[u8]>>,
+    /// Resolution of level 0.
+    pub density: Option<Density>,
+    /// Named texts in the order of the file, such as (`description`, …): the names are those of the IIP objects.
+    pub texts: Vec<(&'static str, String)>,
+}
+
+impl Metadata {
+    /// The text with this name.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.texts
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, text)| text.as_str())
+    }
+}

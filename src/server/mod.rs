@@ -1,0 +1,1 @@
+//! Sockets: FastCGI and HTTP in front of the service.

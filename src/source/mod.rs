@@ -1,0 +1,138 @@
+//! Where pyramids come from: the [`Source`] trait and what it says of its image.
+//!
+//! A source gives stored samples tile by tile. It neither scales nor caches, and it knows no request.
+
+pub mod synthetic;
+pub mod tiff;
+
+use crate::error::Result;
+use crate::geometry::Rect;
+use crate::geometry::Size;
+use crate::raster::Format;
+use crate::raster::Metadata;
+use crate::raster::Raster;
+
+/// One size of the pyramid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level {
+    /// Width and height in pixels, never zero.
+    pub size: Size,
+    /// Tile size, never zero; tiles at the right and bottom edges are cut to the level.
+    pub tile: Size,
+}
+
+/// What the samples are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Unsigned integers.
+    Unsigned,
+    /// Floating point.
+    Float,
+}
+
+/// What the channels mean once read, extra channels aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    /// One channel, black is 0.
+    Grey,
+    /// Red, green, blue.
+    Rgb,
+}
+
+/// What the last channel is, when there is one more than the colour needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alpha {
+    /// No alpha; extra channels, if any, are dropped on output.
+    None,
+    /// Colours are not multiplied by it.
+    Straight,
+    /// Colours are multiplied by it already.
+    Premultiplied,
+}
+
+/// Which state of a file this is. Two versions are equal only when the file has not changed between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Version {
+    /// Modification time in ns since 1970.
+    pub mtime_ns: i128,
+    /// Length in bytes.
+    pub len: u64,
+    /// Inode number.
+    pub inode: u64,
+}
+
+/// Everything that is known of an image without reading a tile.
+#[derive(Clone, Debug)]
+pub struct Header {
+    /// `levels[0]` is full size, the last is the smallest; never empty.
+    pub levels: Vec<Level>,
+    /// Samples a pixel in what `read` returns.
+    pub channels: u8,
+    /// Bits of a sample in the file (what `Bits-per-channel` says).
+    pub bits: u8,
+    /// What the samples are.
+    pub kind: Kind,
+    /// What the channels mean.
+    pub colour: Colour,
+    /// Whether the last channel is alpha.
+    pub alpha: Alpha,
+    /// Nominal minimum and maximum of every channel.
+    pub range: Vec<(f64, f64)>,
+    /// The format in which tiles lie in the file, where they could be sent as they are.
+    pub stored: Option<Format>,
+    /// What the file says about its picture.
+    pub metadata: Metadata,
+    /// Which state of the file this is.
+    pub version: Version,
+}
+
+impl Header {
+    /// Width and height of level 0.
+    pub fn size(&self) -> Size {
+        self.levels.first().map_or(Size::new(1, 1), |level| level.size)
+    }
+}
+
+/// A cell of a level's grid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tile {
+    /// Index into `Header::levels`.
+    pub level: usize,
+    /// Column from the left.
+    pub col: u32,
+    /// Row from the top.
+    pub row: u32,
+}
+
+impl Tile {
+    /// The pixels of the level that the tile covers; `None` when the header has no such tile.
+    pub fn rect(self, levels: &[Level]) -> Option<Rect> {
+        let level = levels.get(self.level)?;
+        Rect::cell(level.size, level.tile, self.col, self.row)
+    }
+}
+
+/// A rectangle of one level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Window {
+    /// Index into `Header::levels`.
+    pub level: usize,
+    /// Not empty and inside the level.
+    pub rect: Rect,
+}
+
+/// Holds a pyramid.
+pub trait Source: Send + Sync {
+    /// What is known of the image.
+    fn header(&self) -> &Header;
+
+    /// The stored samples of one tile, cut to the level, no scaling. `Error::Outside` when there is no such tile.
+    fn read(&self, tile: Tile) -> Result<Raster>;
+
+    /// The tile as a complete file of `format`, exactly as stored (tables merged in), if the source can; edge tiles
+    /// that are stored larger than the level's edge cannot.
+    fn coded(&self, tile: Tile, format: Format) -> Result<Option<Vec<u8>>> {
+        let _ = (tile, format);
+        Ok(None)
+    }
+}
