@@ -17,6 +17,20 @@ pub struct Crop {
     pub h: i64,
 }
 
+impl Crop {
+    /// Width in pixels.
+    #[expect(clippy::cast_precision_loss, reason = "at most 2^48")]
+    pub fn width(self) -> f64 {
+        self.w as f64 / 65536.0
+    }
+
+    /// Height in pixels.
+    #[expect(clippy::cast_precision_loss, reason = "at most 2^48")]
+    pub fn height(self) -> f64 {
+        self.h as f64 / 65536.0
+    }
+}
+
 /// The kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Filter {
