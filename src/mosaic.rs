@@ -145,7 +145,7 @@ fn rows<T: Copy>(
     channels: usize,
 ) -> Option<()> {
     let index = |rect: Rect, y: u32| {
-        (u64::from(y - rect.y) * u64::from(rect.w) + u64::from(shared.x - rect.x)) as usize * channels
+        ((y - rect.y) as usize * rect.w as usize + (shared.x - rect.x) as usize) * channels
     };
     let length = shared.w as usize * channels;
     for y in shared.y..shared.y + shared.h {
