@@ -1,0 +1,21 @@
+//! Finds the C libraries of the feature `native`; without it there is nothing to do.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    #[cfg(feature = "native")]
+    link("libturbojpeg", "2.1", "libturbojpeg0-dev");
+}
+
+/// Links the system's library, at least of this version, or says which package has it.
+#[cfg(feature = "native")]
+fn link(library: &str, version: &str, package: &str) {
+    if pkg_config::Config::new()
+        .atleast_version(version)
+        .probe(library)
+        .is_err()
+    {
+        println!("cargo::error={library} {version} or newer was not found by pkg-config.");
+        println!("cargo::error=Debian and Ubuntu: sudo apt-get install pkg-config {package}");
+        println!("cargo::error=or build in Rust alone, slower: cargo build --release --no-default-features");
+    }
+}

@@ -1,0 +1,336 @@
+//! JPEG (ISO/IEC 10918-1, ITU-T T.81): complete streams to samples and back, and abbreviated streams made complete.
+//!
+//! Baseline, extended sequential and progressive with Huffman coding and 8 bits; 12 bits, lossless, hierarchical and
+//! arithmetic coding are unsupported. The work is done by the system's TurboJPEG (feature `native`) or by Rust crates
+//! with the same interface; what a stream is, and whether it is whole, is decided here, so that both builds agree.
+
+#[cfg(not(feature = "native"))]
+mod pure;
+pub(crate) mod stream;
+#[cfg(feature = "native")]
+mod turbo;
+
+#[cfg(not(feature = "native"))]
+use crate::codec::jpeg::pure as library;
+#[cfg(feature = "native")]
+use crate::codec::jpeg::turbo as library;
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Size;
+use crate::raster::Layout;
+use crate::raster::Raster;
+use crate::raster::Samples;
+use std::borrow::Cow;
+
+pub use crate::codec::jpeg::stream::Colour;
+pub use crate::codec::jpeg::stream::merge;
+
+/// The longest side that the libraries write.
+const LONGEST: u32 = 65500;
+
+/// Decodes a complete stream to 8-bit samples: one channel for grey, three (red, green, blue) for colour.
+///
+/// Whether three components are YCbCr or RGB is read from the stream's JFIF and Adobe markers and guessed without
+/// them: [`merge`] says it for certain. A frame larger than `limit` in either direction is `Corrupt`, before memory is
+/// taken for it. Damage inside the entropy-coded data is tolerated as decoders usually do (the spot is grey or wrong)
+/// when the stream reaches its end marker. Without the end marker a stream must hold every pixel; a truncated one is
+/// `Corrupt`. Four components and other processes than the module's are `Unsupported`.
+pub fn decode(stream: &[u8], limit: Size) -> Result<Raster> {
+    let frame = stream::frame(stream)?;
+    if frame.bits != 8 || !matches!(frame.process, 0..=2) {
+        return Err(Error::Unsupported(format!(
+            "jpeg process {} with {} bits is not supported",
+            frame.process, frame.bits
+        )));
+    }
+    let layout = match frame.components {
+        1 => Layout::Grey,
+        3 => Layout::Rgb,
+        n => {
+            return Err(Error::Unsupported(format!(
+                "jpeg with {n} components is not supported"
+            )));
+        }
+    };
+    if frame.size.w > limit.w || frame.size.h > limit.h {
+        return Err(Error::Corrupt(format!(
+            "jpeg frame is {}x{}, expected at most {}x{}",
+            frame.size.w, frame.size.h, limit.w, limit.h
+        )));
+    }
+    let ended = frame.ended;
+    let stream = if ended {
+        Cow::Borrowed(stream)
+    } else {
+        Cow::Owned([stream, &[0xff, stream::EOI]].concat())
+    };
+    let data = library::decode(&stream, frame.size, layout, !ended)?;
+    Ok(Raster {
+        size: frame.size,
+        channels: if layout == Layout::Grey { 1 } else { 3 },
+        samples: Samples::U8(data),
+    })
+}
+
+/// Encodes `size.w * size.h` pixels, rows from the top, as a baseline JFIF stream with the standard Huffman tables.
+///
+/// `Rgb` becomes YCbCr with chroma halved both ways (4:2:0); `Rgba` is `Unsupported`. `quality` is 1–100 in the scale
+/// of the Independent JPEG Group (outside it is clamped). A side over 65500 is `TooLarge`.
+pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8) -> Result<Vec<u8>> {
+    if layout == Layout::Rgba {
+        return Err(Error::Unsupported("jpeg has no alpha".into()));
+    }
+    if size.w > LONGEST || size.h > LONGEST {
+        return Err(Error::TooLarge(format!(
+            "jpeg holds {LONGEST} pixels a side, got {}x{}",
+            size.w, size.h
+        )));
+    }
+    let expected = size.area() * layout.channels() as u64;
+    if expected == 0 || pixels.len() as u64 != expected {
+        return Err(Error::Corrupt(format!(
+            "{}x{} pixels take {expected} bytes, got {}",
+            size.w,
+            size.h,
+            pixels.len()
+        )));
+    }
+    library::encode(pixels, size, layout, quality.clamp(1, 100))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::jpeg::stream::EOI;
+    use crate::codec::jpeg::stream::SOS;
+    use crate::codec::jpeg::stream::Segments;
+    use proptest::prelude::*;
+
+    const ANY: Size = Size::new(65535, 65535);
+
+    /// Smooth in every channel, so that chroma subsampling costs little.
+    fn slope(size: Size, layout: Layout) -> Vec<u8> {
+        let pixel = |i: u32| {
+            let (x, y) = (i % size.w, i / size.w);
+            let values = [
+                x * 255 / size.w,
+                y * 255 / size.h,
+                (x + y) * 255 / (size.w + size.h),
+            ];
+            values.map(|v| v as u8).into_iter().take(layout.channels())
+        };
+        (0..size.w * size.h).flat_map(pixel).collect()
+    }
+
+    fn bytes(raster: &Raster) -> &[u8] {
+        match &raster.samples {
+            Samples::U8(data) => data,
+            other => panic!("8 bits expected, got {other:?}"),
+        }
+    }
+
+    fn worst(a: &[u8], b: &[u8]) -> u8 {
+        assert_eq!(a.len(), b.len());
+        a.iter().zip(b).map(|(a, b)| a.abs_diff(*b)).max().unwrap()
+    }
+
+    /// The abbreviated form: tables apart.
+    fn split(stream: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let mut tables = vec![0xff, 0xd8];
+        let mut tile = vec![0xff, 0xd8];
+        for segment in Segments::of(stream).unwrap() {
+            let segment = segment.unwrap();
+            match segment.marker {
+                0xc4 | 0xdb => tables.extend_from_slice(segment.whole),
+                0xe0..=0xef => {}
+                _ => tile.extend_from_slice(segment.whole),
+            }
+            if segment.marker == SOS {
+                tile.extend_from_slice(segment.rest);
+            }
+        }
+        tables.extend_from_slice(&[0xff, EOI]);
+        (tables, tile)
+    }
+
+    #[test]
+    fn smooth_pictures_survive_within_a_few_levels() {
+        for size in [
+            Size::new(1, 1),
+            Size::new(17, 33),
+            Size::new(256, 256),
+            Size::new(900, 700),
+        ] {
+            for layout in [Layout::Grey, Layout::Rgb] {
+                let pixels = slope(size, layout);
+                let stream = encode(&pixels, size, layout, 95).unwrap();
+                let raster = decode(&stream, size).unwrap();
+                assert_eq!(
+                    (raster.size, usize::from(raster.channels)),
+                    (size, layout.channels())
+                );
+                let worst = worst(bytes(&raster), &pixels);
+                assert!(worst <= 24, "{size:?} {layout:?}: {worst}");
+                let mean = bytes(&raster)
+                    .iter()
+                    .zip(&pixels)
+                    .map(|(a, b)| u32::from(a.abs_diff(*b)))
+                    .sum::<u32>()
+                    / pixels.len() as u32;
+                assert!(mean <= 2, "{size:?} {layout:?}: {mean}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_better_quality_takes_more_bytes() {
+        let size = Size::new(64, 64);
+        let pixels = slope(size, Layout::Rgb);
+        let len = |quality| encode(&pixels, size, Layout::Rgb, quality).unwrap().len();
+        assert!(len(20) < len(75) && len(75) < len(100));
+        assert_eq!(len(0), len(1));
+    }
+
+    #[test]
+    fn colour_is_written_with_chroma_halved_both_ways() {
+        let size = Size::new(16, 16);
+        let stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 95).unwrap();
+        let frame = Segments::of(&stream)
+            .unwrap()
+            .map(|s| s.unwrap())
+            .find(|s| s.marker == 0xc0);
+        let factors: Vec<u8> = frame
+            .unwrap()
+            .payload
+            .get(6..)
+            .unwrap()
+            .chunks(3)
+            .map(|c| c[1])
+            .collect();
+        assert_eq!(factors, [0x22, 0x11, 0x11]);
+    }
+
+    #[test]
+    fn what_jpeg_cannot_hold_is_refused() {
+        let refused = |pixels: &[u8], size, layout| encode(pixels, size, layout, 75).unwrap_err().status();
+        assert_eq!(refused(&[0; 4], Size::new(1, 1), Layout::Rgba), 501);
+        assert_eq!(refused(&[0; 65501], Size::new(65501, 1), Layout::Grey), 413);
+        assert_eq!(refused(&[0; 5], Size::new(2, 2), Layout::Grey), 500);
+        assert_eq!(refused(&[], Size::new(0, 2), Layout::Grey), 500);
+    }
+
+    #[test]
+    fn a_frame_over_the_limit_is_corrupt() {
+        let size = Size::new(40, 30);
+        let stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 75).unwrap();
+        assert!(decode(&stream, size).is_ok());
+        for limit in [Size::new(39, 30), Size::new(40, 29)] {
+            assert!(matches!(decode(&stream, limit), Err(Error::Corrupt(_))));
+        }
+    }
+
+    #[test]
+    fn a_truncated_stream_is_corrupt_and_a_missing_end_marker_is_not() {
+        let size = Size::new(128, 128);
+        let stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 90).unwrap();
+        let whole = decode(&stream, size).unwrap();
+        assert_eq!(decode(&stream[..stream.len() - 2], size).unwrap(), whole);
+        for kept in [
+            stream.len() / 2,
+            stream.len() * 3 / 4,
+            stream.len() - 40,
+            300,
+            20,
+            2,
+            0,
+        ] {
+            let cut = decode(&stream[..kept], size);
+            assert!(
+                matches!(cut, Err(Error::Corrupt(_))),
+                "{kept} of {} bytes: {cut:?}",
+                stream.len()
+            );
+        }
+    }
+
+    #[test]
+    fn bytes_behind_the_end_marker_are_ignored() {
+        let size = Size::new(32, 32);
+        let mut stream = encode(&slope(size, Layout::Grey), size, Layout::Grey, 90).unwrap();
+        let whole = decode(&stream, size).unwrap();
+        stream.extend_from_slice(&[0; 100]);
+        assert_eq!(decode(&stream, size).unwrap(), whole);
+    }
+
+    #[test]
+    fn other_processes_and_four_components_are_unsupported() {
+        let size = Size::new(8, 8);
+        let stream = encode(&slope(size, Layout::Grey), size, Layout::Grey, 90).unwrap();
+        let at = stream.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
+        for (offset, value) in [(1, 0xc3), (1, 0xc9), (4, 12), (9, 4), (9, 2)] {
+            let mut other = stream.clone();
+            other[at + offset] = value;
+            assert_eq!(
+                decode(&other, size).unwrap_err().status(),
+                501,
+                "{offset} {value}"
+            );
+        }
+    }
+
+    #[test]
+    fn tables_apart_come_together_again() {
+        let size = Size::new(50, 40);
+        for (layout, colour) in [(Layout::Grey, Colour::Grey), (Layout::Rgb, Colour::Ycbcr)] {
+            let stream = encode(&slope(size, layout), size, layout, 85).unwrap();
+            let (tables, tile) = split(&stream);
+            assert!(
+                decode(&tile, size).is_err(),
+                "the tile decodes without its tables"
+            );
+            let merged = merge(Some(&tables), &tile, colour).unwrap();
+            assert_eq!(decode(&merged, size).unwrap(), decode(&stream, size).unwrap());
+        }
+    }
+
+    #[test]
+    fn the_same_stream_read_as_rgb_gives_its_luma_and_chroma() {
+        let size = Size::new(32, 32);
+        let pixels = [200, 100, 50].repeat(32 * 32);
+        let stream = encode(&pixels, size, Layout::Rgb, 98).unwrap();
+        let (tables, tile) = split(&stream);
+        // JFIF 1.02 p. 3: Y = 0.299 R + 0.587 G + 0.114 B; Cb = 0.5642 (B - Y) + 128; Cr = 0.7132 (R - Y) + 128.
+        let stored = [124, 86, 182].repeat(32 * 32);
+        for stream in [
+            merge(Some(&tables), &tile, Colour::Rgb),
+            merge(None, &stream, Colour::Rgb),
+        ] {
+            let raster = decode(&stream.unwrap(), ANY).unwrap();
+            assert!(worst(bytes(&raster), &stored) <= 3);
+        }
+        let raster = decode(&merge(Some(&tables), &tile, Colour::Ycbcr).unwrap(), ANY).unwrap();
+        assert!(worst(bytes(&raster), &pixels) <= 5);
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_streams_end_in_pixels_or_in_an_error(
+            damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let size = Size::new(48, 48);
+            let mut stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 75).unwrap();
+            for (at, value) in damage {
+                let at = at.index(stream.len());
+                stream[at] = value;
+            }
+            stream.truncate(stream.len().min(cut.index(stream.len() * 2)));
+            if let Ok(raster) = decode(&stream, size) {
+                prop_assert_eq!(bytes(&raster).len() as u64, raster.size.area() * u64::from(raster.channels));
+            }
+            for colour in [Colour::Grey, Colour::Rgb, Colour::Ycbcr] {
+                let _ = merge(Some(&stream), &stream, colour);
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! JPEG by crates in Rust (zune-jpeg, jpeg-encoder), for the build without C libraries.
+//!
+//! Knows calls, not streams: the caller has read the frame and checked sizes.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Size;
+use crate::raster::Layout;
+use jpeg_encoder::ChromaSubsamplingMethod;
+use jpeg_encoder::ColorType;
+use jpeg_encoder::Encoder;
+use jpeg_encoder::SamplingFactor;
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+/// As many scans as the C library allows.
+const SCANS: usize = 500;
+
+/// Decodes a complete stream of this size to `layout`; with `strict` missing data is an error too.
+pub fn decode(stream: &[u8], size: Size, layout: Layout, strict: bool) -> Result<Vec<u8>> {
+    let colour = match layout {
+        Layout::Grey => ColorSpace::Luma,
+        _ => ColorSpace::RGB,
+    };
+    let options = DecoderOptions::default()
+        .set_max_width(size.w as usize)
+        .set_max_height(size.h as usize)
+        .set_strict_mode(strict)
+        .jpeg_set_max_scans(SCANS)
+        .jpeg_set_out_colorspace(colour);
+    let mut data = vec![0; size.w as usize * size.h as usize * layout.channels()];
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(stream), options);
+    let broken = |_| Error::Corrupt("jpeg stream does not decode".into());
+    decoder.decode_headers().map_err(broken)?;
+    if decoder.dimensions() != Some((size.w as usize, size.h as usize)) {
+        return Err(Error::Corrupt("jpeg stream has two sizes".into()));
+    }
+    decoder.decode_into(&mut data).map_err(broken)?;
+    Ok(data)
+}
+
+/// Encodes `pixels`, which the caller has checked to be `size` pixels of `layout` (not `Rgba`).
+pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8) -> Result<Vec<u8>> {
+    let failed = || Error::Unsupported("jpeg encoding failed".into());
+    let width = u16::try_from(size.w).map_err(|_| failed())?;
+    let height = u16::try_from(size.h).map_err(|_| failed())?;
+    let colour = match layout {
+        Layout::Grey => ColorType::Luma,
+        _ => ColorType::Rgb,
+    };
+    let mut stream = Vec::with_capacity(pixels.len() / 8);
+    let mut encoder = Encoder::new(&mut stream, quality);
+    encoder.set_sampling_factor(SamplingFactor::F_2_2);
+    encoder.set_chroma_subsampling_method(ChromaSubsamplingMethod::Average);
+    encoder
+        .encode(pixels, width, height, colour)
+        .map_err(|_| failed())?;
+    Ok(stream)
+}

@@ -1,0 +1,332 @@
+//! The marker segments of a JPEG stream (T.81 Annex B): finding the frame, and making abbreviated streams complete.
+//!
+//! Bytes only; nothing is decoded and nothing is believed: lengths are checked, stray bytes between segments are
+//! skipped as decoders do.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Size;
+
+pub(crate) const SOI: u8 = 0xd8;
+pub(crate) const EOI: u8 = 0xd9;
+pub(crate) const SOS: u8 = 0xda;
+pub(crate) const APP0: u8 = 0xe0;
+pub(crate) const APP2: u8 = 0xe2;
+pub(crate) const APP14: u8 = 0xee;
+const DHT: u8 = 0xc4;
+const DAC: u8 = 0xcc;
+const DQT: u8 = 0xdb;
+const DRI: u8 = 0xdd;
+const COM: u8 = 0xfe;
+
+/// What the components of a stream mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    /// One component.
+    Grey,
+    /// Red, green, blue, stored as they are.
+    Rgb,
+    /// Luma and two chroma (JFIF 1.02).
+    Ycbcr,
+}
+
+/// The frame header (SOFn) and whether the stream reaches its end marker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// n of SOFn: 0 baseline, 1 extended, 2 progressive.
+    pub process: u8,
+    /// Bits a sample.
+    pub bits: u8,
+    /// Width and height, neither zero.
+    pub size: Size,
+    /// Components.
+    pub components: u8,
+    /// Whether there is an end marker after the first scan header.
+    pub ended: bool,
+}
+
+/// A marker with its parameters.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Segment<'a> {
+    /// Second byte of the marker.
+    pub marker: u8,
+    /// Marker, length and payload.
+    pub whole: &'a [u8],
+    /// What follows the length.
+    pub payload: &'a [u8],
+    /// Everything that follows the segment.
+    pub rest: &'a [u8],
+}
+
+impl Segment<'_> {
+    /// A JFIF header (JFIF 1.02 p. 5).
+    pub fn is_jfif(&self) -> bool {
+        self.marker == APP0 && self.payload.starts_with(b"JFIF\0")
+    }
+
+    /// The colour transform that Adobe's marker names: 0 none, 1 YCbCr, 2 YCCK (T.872 §6.5.3).
+    pub fn adobe(&self) -> Option<u8> {
+        (self.marker == APP14 && self.payload.starts_with(b"Adobe"))
+            .then(|| self.payload.get(11).copied())
+            .flatten()
+    }
+}
+
+/// Walks the segments up to the first scan header, which is the last one given; ends early at EOI and at the end of
+/// the bytes.
+pub(crate) struct Segments<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Segments<'a> {
+    /// `Corrupt` without SOI at the start.
+    pub fn of(stream: &'a [u8]) -> Result<Self> {
+        match stream {
+            [0xff, SOI, rest @ ..] => Ok(Segments { rest }),
+            _ => Err(Error::Corrupt("jpeg stream has no start marker".into())),
+        }
+    }
+
+    /// The next segment and what is left to walk.
+    fn step(mut at: &'a [u8]) -> Result<Option<Segment<'a>>> {
+        loop {
+            let Some(skip) = memchr::memchr(0xff, at) else {
+                return Ok(None);
+            };
+            at = at.get(skip..).unwrap_or_default();
+            match at {
+                // Stuffed or restart: part of stray data, or markers without parameters (TEM, RSTn, SOI).
+                [_, 0x00 | 0x01 | 0xd0..=SOI, after @ ..] => at = after,
+                // Fill bytes may precede a marker (T.81 B.1.1.2).
+                [_, 0xff, ..] => at = at.get(1..).unwrap_or_default(),
+                [_, EOI, ..] | [_] | [] => return Ok(None),
+                [_, marker, high, low, ..] => {
+                    let len = usize::from(u16::from_be_bytes([*high, *low]));
+                    let short = || Error::Corrupt(format!("jpeg segment {marker:#04x} with length {len}"));
+                    let (whole, rest) = at.split_at_checked(len + 2).ok_or_else(short)?;
+                    let payload = whole.get(4..).ok_or_else(short)?;
+                    return Ok(Some(Segment {
+                        marker: *marker,
+                        whole,
+                        payload,
+                        rest,
+                    }));
+                }
+                _ => return Err(Error::Corrupt("jpeg stream ends in a marker".into())),
+            }
+        }
+    }
+}
+
+impl<'a> Iterator for Segments<'a> {
+    type Item = Result<Segment<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let step = Segments::step(self.rest);
+        self.rest = match step {
+            Ok(Some(segment)) if segment.marker != SOS => segment.rest,
+            _ => &[],
+        };
+        step.transpose()
+    }
+}
+
+/// Reads the frame header. `Corrupt` when there is none before the first scan, or it has a zero side.
+pub(crate) fn frame(stream: &[u8]) -> Result<Frame> {
+    let mut frame = None;
+    for segment in Segments::of(stream)? {
+        let segment = segment?;
+        match segment.marker {
+            DHT | DAC | 0xc8 => {}
+            0xc0..=0xcf => {
+                let [bits, h1, h0, w1, w0, components, ..] = *segment.payload else {
+                    return Err(Error::Corrupt("jpeg frame header is too short".into()));
+                };
+                let size = Size::new(
+                    u16::from_be_bytes([w1, w0]).into(),
+                    u16::from_be_bytes([h1, h0]).into(),
+                );
+                if size.area() == 0 || frame.is_some() {
+                    return Err(Error::Corrupt(format!("jpeg frame of {}x{}", size.w, size.h)));
+                }
+                frame = Some(Frame {
+                    process: segment.marker & 0x0f,
+                    bits,
+                    size,
+                    components,
+                    ended: false,
+                });
+            }
+            SOS => {
+                let frame = frame.ok_or_else(|| Error::Corrupt("jpeg scan without a frame".into()))?;
+                let ended = memchr::memmem::rfind(segment.rest, &[0xff, EOI]).is_some();
+                return Ok(Frame { ended, ..frame });
+            }
+            _ => {}
+        }
+    }
+    Err(Error::Corrupt("jpeg stream has no scan".into()))
+}
+
+/// Makes a complete interchange stream of an abbreviated one: `tables` (SOI, tables, EOI: the JPEGTables of a TIFF, TIFF
+/// Technical Note 2) go behind the application segments of `tile`, whose own tables come later and win.
+///
+/// Decoders read the meaning of three components from markers and guess when there is none, so it is put there: an
+/// Adobe marker is added unless the stream has a right one, or a JFIF header for YCbCr; markers that say otherwise are
+/// left out. Nothing but the headers is looked at. `Corrupt` when a segment runs over the end or there is no scan.
+pub fn merge(tables: Option<&[u8]>, tile: &[u8], colour: Colour) -> Result<Vec<u8>> {
+    let transform = match colour {
+        Colour::Grey => None,
+        Colour::Rgb => Some(0),
+        Colour::Ycbcr => Some(1),
+    };
+    let wrong = |segment: &Segment| {
+        segment.adobe().is_some_and(|said| Some(said) != transform)
+            || colour == Colour::Rgb && segment.is_jfif()
+    };
+    let mut said = transform.is_none();
+    for segment in Segments::of(tile)? {
+        let segment = segment?;
+        said |= !wrong(&segment) && (segment.adobe().is_some() || segment.is_jfif());
+    }
+
+    let mut out = Vec::with_capacity(tables.map_or(0, <[u8]>::len) + tile.len() + 16);
+    out.extend_from_slice(&[0xff, SOI]);
+    let mut shared = false;
+    for segment in Segments::of(tile)? {
+        let segment = segment?;
+        if !shared && !matches!(segment.marker, APP0..=0xef | COM) {
+            if let (false, Some(transform)) = (said, transform) {
+                out.extend_from_slice(&[0xff, APP14, 0, 14]);
+                out.extend_from_slice(b"Adobe\0\x64\0\0\0\0");
+                out.push(transform);
+            }
+            share(tables, &mut out)?;
+            shared = true;
+        }
+        if !wrong(&segment) {
+            out.extend_from_slice(segment.whole);
+        }
+        if segment.marker == SOS {
+            out.extend_from_slice(segment.rest);
+            return Ok(out);
+        }
+    }
+    Err(Error::Corrupt("jpeg stream has no scan".into()))
+}
+
+/// Copies the tables.
+fn share(tables: Option<&[u8]>, out: &mut Vec<u8>) -> Result<()> {
+    if let Some(tables) = tables {
+        for segment in Segments::of(tables)? {
+            let segment = segment?;
+            if matches!(segment.marker, DQT | DHT | DAC | DRI) {
+                out.extend_from_slice(segment.whole);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOF: &[u8] = &[
+        0xff, 0xc0, 0, 17, 8, 0, 2, 0, 3, 3, 1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0,
+    ];
+    const SCAN: &[u8] = &[0xff, SOS, 0, 2, 1, 2, 3, 0xff, EOI];
+    const JFIF: &[u8] = b"\xff\xe0\0\x10JFIF\0\x01\x02\0\0\x01\0\x01\0\0";
+    const RGB: &[u8] = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0";
+    const YCC: &[u8] = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\x01";
+    const TABLE: &[u8] = &[0xff, DQT, 0, 3, 7];
+    const NOTE: &[u8] = &[0xff, COM, 0, 3, b'!'];
+
+    fn stream(parts: &[&[u8]]) -> Vec<u8> {
+        [&[&[0xff, SOI][..]], parts].concat().concat()
+    }
+
+    #[test]
+    fn the_frame_is_found_behind_stray_and_fill_bytes() {
+        let frame = frame(&stream(&[JFIF, &[9, 0, 0xff, 0, 0xff, 0xff], &SOF[1..], SCAN])).unwrap();
+        assert_eq!(
+            (frame.size, frame.components, frame.bits),
+            (Size::new(3, 2), 3, 8)
+        );
+        assert!(frame.ended && frame.process == 0);
+    }
+
+    #[test]
+    fn streams_without_start_frame_or_scan_are_corrupt() {
+        for parts in [
+            &[][..],
+            &[SOF],
+            &[SCAN],
+            &[SOF, SOF, SCAN],
+            &[&SOF[..9], SCAN],
+            &[&[0xff, 0xc0, 0, 1], SCAN],
+        ] {
+            assert!(
+                matches!(frame(&stream(parts)), Err(Error::Corrupt(_))),
+                "{parts:?}"
+            );
+        }
+        let whole = stream(&[SOF, SCAN]);
+        assert!(frame(&whole[1..]).is_err());
+        for kept in 0..whole.len() - 5 {
+            assert!(frame(&whole[..kept]).is_err(), "{kept} bytes");
+        }
+    }
+
+    #[test]
+    fn the_tables_go_behind_the_application_segments() {
+        let tables = stream(&[NOTE, TABLE, &[0xff, EOI]]);
+        let merged = merge(
+            Some(&tables),
+            &stream(&[JFIF, NOTE, SOF, NOTE, SCAN]),
+            Colour::Ycbcr,
+        );
+        assert_eq!(merged.unwrap(), stream(&[JFIF, NOTE, TABLE, SOF, NOTE, SCAN]));
+        let open = stream(&[TABLE]);
+        let merged = merge(Some(&open), &stream(&[SOF, SCAN]), Colour::Grey);
+        assert_eq!(merged.unwrap(), stream(&[TABLE, SOF, SCAN]));
+    }
+
+    #[test]
+    fn three_components_are_named_once_and_rightly() {
+        let cases: [(&[&[u8]], Colour, &[&[u8]]); 8] = [
+            (&[], Colour::Rgb, &[RGB]),
+            (&[], Colour::Ycbcr, &[YCC]),
+            (&[RGB], Colour::Rgb, &[RGB]),
+            (&[YCC], Colour::Rgb, &[RGB]),
+            (&[JFIF], Colour::Rgb, &[RGB]),
+            (&[JFIF], Colour::Ycbcr, &[JFIF]),
+            (&[JFIF, RGB], Colour::Ycbcr, &[JFIF]),
+            (&[RGB], Colour::Ycbcr, &[YCC]),
+        ];
+        for (has, colour, wanted) in cases {
+            let merged = merge(None, &stream(&[has, &[SOF, SCAN]].concat()), colour).unwrap();
+            assert_eq!(
+                merged,
+                stream(&[wanted, &[SOF, SCAN]].concat()),
+                "{has:?} {colour:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn broken_tables_are_corrupt() {
+        let tile = stream(&[SOF, SCAN]);
+        for tables in [
+            &[][..],
+            b"II",
+            &[0xff, SOI, 0xff, DQT],
+            &[0xff, SOI, 0xff, DQT, 0, 9, 1],
+        ] {
+            assert!(matches!(
+                merge(Some(tables), &tile, Colour::Grey),
+                Err(Error::Corrupt(_))
+            ));
+        }
+    }
+}
