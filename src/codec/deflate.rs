@@ -1,1 +1,108 @@
-//! deflate
+//! Zlib streams (RFC 1950): bytes in, bytes out.
+//!
+//! Knows no image. libdeflate where it is linked; it takes only whole, exact streams, so what it declines is judged
+//! by the Rust decoder, which in the pure build does everything.
+
+use crate::error::Error;
+use crate::error::Result;
+use miniz_oxide::inflate::TINFLStatus;
+use miniz_oxide::inflate::core::DecompressorOxide;
+use miniz_oxide::inflate::core::decompress;
+use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_COMPUTE_ADLER32;
+use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_PARSE_ZLIB_HEADER;
+use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
+use std::cell::RefCell;
+
+thread_local! {
+    static PLAIN: RefCell<Box<DecompressorOxide>> = RefCell::default();
+}
+
+/// Inflates at most `len` bytes into `scratch`, which grows as needed, and returns them.
+///
+/// A stream that holds more is cut at `len`; one that ends earlier gives what it has, and so does one that is cut
+/// off or lacks its checksum after `len` bytes. `Error::Corrupt` for anything else, a wrong checksum included.
+pub fn inflate<'a>(data: &[u8], len: usize, scratch: &'a mut Vec<u8>) -> Result<&'a mut [u8]> {
+    if scratch.len() < len {
+        scratch.resize(len, 0);
+    }
+    let out = scratch.get_mut(..len).unwrap_or_default();
+    let got = match whole(data, out) {
+        Some(got) => got,
+        None => PLAIN.with(|plain| partly(&mut plain.borrow_mut(), data, out))?,
+    };
+    Ok(out.get_mut(..got).unwrap_or_default())
+}
+
+/// A stream that is right from end to end and fits; `None` otherwise.
+#[cfg(feature = "native")]
+fn whole(data: &[u8], out: &mut [u8]) -> Option<usize> {
+    thread_local! {
+        static WHOLE: RefCell<libdeflater::Decompressor> = RefCell::new(libdeflater::Decompressor::new());
+    }
+    WHOLE.with(|whole| whole.borrow_mut().zlib_decompress(data, out).ok())
+}
+
+#[cfg(not(feature = "native"))]
+fn whole(_: &[u8], _: &mut [u8]) -> Option<usize> {
+    None
+}
+
+/// As much of the stream as there is room for.
+fn partly(plain: &mut DecompressorOxide, data: &[u8], out: &mut [u8]) -> Result<usize> {
+    let flags =
+        TINFL_FLAG_PARSE_ZLIB_HEADER | TINFL_FLAG_COMPUTE_ADLER32 | TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
+    plain.init();
+    let (status, _, got) = decompress(plain, data, out, 0, flags);
+    match status {
+        TINFLStatus::Done | TINFLStatus::HasMoreOutput => Ok(got),
+        TINFLStatus::FailedCannotMakeProgress | TINFLStatus::NeedsMoreInput if got == out.len() => Ok(got),
+        _ => Err(Error::Corrupt("deflate stream is damaged".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use miniz_oxide::deflate::compress_to_vec_zlib;
+
+    fn text() -> Vec<u8> {
+        (0u32..50_000).map(|i| (i * i >> 7) as u8).collect()
+    }
+
+    #[test]
+    fn a_stream_comes_back_exactly() {
+        let text = text();
+        let mut scratch = Vec::new();
+        let coded = compress_to_vec_zlib(&text, 6);
+        assert_eq!(inflate(&coded, text.len(), &mut scratch).unwrap(), text);
+        assert_eq!(inflate(&coded, text.len(), &mut scratch).unwrap(), text);
+    }
+
+    #[test]
+    fn a_longer_stream_is_cut_and_a_shorter_one_gives_what_it_has() {
+        let text = text();
+        let mut scratch = Vec::new();
+        let coded = compress_to_vec_zlib(&text, 6);
+        assert_eq!(inflate(&coded, 1234, &mut scratch).unwrap(), &text[..1234]);
+        assert_eq!(inflate(&coded, 60_000, &mut scratch).unwrap(), text);
+    }
+
+    #[test]
+    fn a_missing_checksum_is_forgiven_and_a_wrong_one_is_not() {
+        let text = text();
+        let mut scratch = Vec::new();
+        let mut coded = compress_to_vec_zlib(&text, 6);
+        assert_eq!(inflate(&coded[..coded.len() - 4], text.len(), &mut scratch).unwrap(), text);
+        *coded.last_mut().unwrap() ^= 1;
+        assert!(inflate(&coded, text.len(), &mut scratch).is_err());
+    }
+
+    #[test]
+    fn damaged_streams_are_errors() {
+        let coded = compress_to_vec_zlib(&text(), 6);
+        let mut scratch = Vec::new();
+        assert!(inflate(&coded[..coded.len() / 2], 50_000, &mut scratch).is_err());
+        assert!(inflate(&[], 10, &mut scratch).is_err());
+        assert!(inflate(b"no zlib stream at all", 10, &mut scratch).is_err());
+    }
+}

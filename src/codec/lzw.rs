@@ -1,1 +1,274 @@
-//! lzw
+//! LZW as TIFF has it: bytes in, bytes out.
+//!
+//! Knows no image. Codes of 9 to 12 bits, the most significant first, 256 clears the table, 257 ends, and the width
+//! grows one code early (TIFF 6.0 §13). The order of bits of the years before TIFF 5 is refused.
+
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a code has 12 bits, the table 4096 places; the room for output is checked before each copy"
+)]
+
+use crate::error::Error;
+use crate::error::Result;
+use std::cell::RefCell;
+
+const CLEAR: usize = 256;
+const END: usize = 257;
+const CODES: usize = 4096;
+
+/// Bytes copied at once; most strings are shorter.
+const STEP: usize = 16;
+
+/// Behind the output: the longest string, rounded up to steps.
+const SLACK: usize = CODES + STEP;
+
+/// Where the string of each code lies in the buffer: its start in the upper bits, its length in the lower 16; 0 for
+/// the two codes that have none. A string is one byte longer than the one before it, and that byte follows it in the
+/// output: so every string is there already, and the table needs no bytes of its own.
+type Strings = [u64; CODES];
+
+thread_local! {
+    static STRINGS: RefCell<Box<Strings>> = RefCell::new(Box::new(std::array::from_fn(
+        |code| if code < CLEAR { pack(code, 1) } else { 0 },
+    )));
+}
+
+/// Decodes at most `len` bytes into `scratch`, which grows as needed, and returns them.
+///
+/// A stream that holds more is cut at `len`; one that ends earlier, with or without its end code, gives what it has.
+/// `Error::Corrupt` for a code that cannot be there, `Error::Unsupported` for the old order of bits.
+pub fn decode<'a>(data: &[u8], len: usize, scratch: &'a mut Vec<u8>) -> Result<&'a mut [u8]> {
+    if data.first() == Some(&0) && data.get(1).is_some_and(|second| second & 1 == 1) {
+        return Err(Error::Unsupported("LZW in the old order of bits is not served".into()));
+    }
+    let room = CLEAR.saturating_add(len).saturating_add(SLACK);
+    if scratch.len() < room {
+        scratch.resize(room, 0);
+    }
+    let got = STRINGS.with(|strings| fill(data, len, &mut strings.borrow_mut(), scratch))?;
+    Ok(&mut scratch[CLEAR..CLEAR + got])
+}
+
+/// `out` begins with the 256 one-byte strings and ends with `SLACK`; `len` bytes of output go between. How many were
+/// made.
+fn fill(data: &[u8], len: usize, strings: &mut Strings, out: &mut [u8]) -> Result<usize> {
+    let wrong = || Error::Corrupt("LZW stream is damaged".into());
+    for (byte, place) in out.iter_mut().take(CLEAR).enumerate() {
+        *place = byte.to_le_bytes()[0];
+    }
+
+    let bits = data.len() * 8;
+    let end = CLEAR + len;
+    let mut at = CLEAR;
+    let mut bit = 0;
+    'table: while at < end {
+        let mut width = 9;
+        let mut next = END + 1;
+        // The first code after a clear stands for itself and adds nothing.
+        if bit + width > bits {
+            break;
+        }
+        let first = code(data, bit, width);
+        bit += width;
+        match first {
+            CLEAR => continue 'table,
+            END => break 'table,
+            0..CLEAR => out[at] = first.to_le_bytes()[0],
+            _ => return Err(wrong()),
+        }
+        let mut before = pack(at, 1);
+        at += 1;
+        while at < end {
+            if bit + width > bits {
+                break 'table;
+            }
+            let code = code(data, bit, width);
+            bit += width;
+            if code >= next {
+                // Only the string that this very code completes: the one before and its own first byte.
+                if code > next || next >= CODES {
+                    return Err(wrong());
+                }
+                let (start, length) = unpack(before);
+                copy(out, start, at, length);
+                out[at + length] = out[at];
+                before = pack(at, length + 1);
+                strings[next] = before;
+                at += length + 1;
+            } else {
+                let (start, length) = unpack(strings[code]);
+                if length == 0 {
+                    if code == END {
+                        break 'table;
+                    }
+                    continue 'table;
+                }
+                copy(out, start, at, length);
+                if next < CODES {
+                    strings[next] = before + 1;
+                }
+                before = pack(at, length);
+                at += length;
+            }
+            next += 1;
+            if next == (1 << width) - 1 && width < 12 {
+                width += 1;
+            }
+        }
+    }
+    Ok(at.min(end) - CLEAR)
+}
+
+/// The `width` bits from `bit` on; the caller knows that they are there.
+#[inline(always)]
+fn code(data: &[u8], bit: usize, width: usize) -> usize {
+    let byte = bit / 8;
+    let word = match data.get(byte..byte + 4) {
+        Some(&[a, b, c, d]) => u32::from_be_bytes([a, b, c, d]),
+        _ => {
+            let part = |i: usize| u32::from(data.get(byte + i).copied().unwrap_or(0));
+            part(0) << 24 | part(1) << 16 | part(2) << 8
+        }
+    };
+    ((word << (bit % 8)) >> (32 - width)) as usize & (CODES - 1)
+}
+
+#[inline(always)]
+fn pack(start: usize, length: usize) -> u64 {
+    (start as u64) << 16 | length as u64
+}
+
+#[inline(always)]
+fn unpack(string: u64) -> (usize, usize) {
+    ((string >> 16) as usize, (string & 0xffff) as usize)
+}
+
+/// Copies `length` bytes and up to `STEP - 1` more, which later strings write over.
+#[inline(always)]
+fn copy(out: &mut [u8], start: usize, at: usize, length: usize) {
+    out.copy_within(start..start + STEP, at);
+    let mut done = STEP;
+    while done < length {
+        out.copy_within(start + done..start + done + STEP, at + done);
+        done += STEP;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    /// A plain encoder (TIFF 6.0 p. 60) that clears its table at `full` codes, or never when that is too many.
+    fn encode(data: &[u8], full: usize) -> Vec<u8> {
+        let mut bits: Vec<bool> = Vec::new();
+        let mut put = |code: usize, width: usize| bits.extend((0..width).rev().map(|b| code >> b & 1 == 1));
+        let mut table: HashMap<(usize, u8), usize> = HashMap::new();
+        let (mut width, mut next) = (9, END + 1);
+        put(CLEAR, width);
+        let mut string = usize::from(data[0]);
+        for &byte in &data[1..] {
+            if let Some(&longer) = table.get(&(string, byte)) {
+                string = longer;
+                continue;
+            }
+            put(string, width);
+            if next < CODES {
+                table.insert((string, byte), next);
+                next += 1;
+                if next == 1 << width && width < 12 {
+                    width += 1;
+                }
+            }
+            if next == full {
+                put(CLEAR, width);
+                table.clear();
+                (width, next) = (9, END + 1);
+            }
+            string = usize::from(byte);
+        }
+        put(string, width);
+        next += 1;
+        if next == 1 << width && width < 12 {
+            width += 1;
+        }
+        put(END, width);
+        let byte = |bits: &[bool]| bits.iter().enumerate().map(|(i, &b)| u8::from(b) << (7 - i)).sum();
+        bits.chunks(8).map(byte).collect()
+    }
+
+    fn noise(len: usize, values: u32) -> Vec<u8> {
+        let mut seed = 1u32;
+        let mut step = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 16) % values
+        };
+        (0..len).map(|_| step() as u8).collect()
+    }
+
+    #[test]
+    fn every_width_and_every_way_of_clearing_comes_back_exactly() {
+        let mut scratch = Vec::new();
+        for values in [1, 2, 3, 17, 256] {
+            for len in [1, 2, 3, 100, 5_000, 100_000] {
+                let data = noise(len, values);
+                for full in [259, 300, 511, 512, 513, 4094, 4095, usize::MAX] {
+                    let coded = encode(&data, full);
+                    assert!(decode(&coded, len, &mut scratch).unwrap() == data, "{values} {len} {full}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_stream_that_libtiff_wrote_is_read() {
+        // 24 by 4 grey samples x / 3 + y, by tiffcp -c lzw.
+        #[rustfmt::skip]
+        let coded = [
+            0x80, 0x00, 0x20, 0x40, 0x18, 0x20, 0x0a, 0x0c, 0x03, 0x84, 0x01, 0x21, 0x40, 0x58, 0x60, 0x1a,
+            0x1c, 0x07, 0x88, 0x41, 0x00, 0x30, 0x60, 0x14, 0x20, 0x07, 0x0a, 0x02, 0x43, 0x00, 0xb0, 0xe0,
+            0x34, 0x40, 0x0e, 0x08, 0x90, 0x45, 0x22, 0xd1, 0x88, 0xd4, 0x72, 0x3d, 0x20, 0x04, 0x02, 0x65,
+            0x52, 0x38, 0x5c, 0x36, 0x1f, 0x10, 0x94, 0x4a, 0x81, 0x20, 0xa9, 0xa4, 0x04,
+        ];
+        let data: Vec<u8> = (0..96).map(|i| (i % 24 / 3 + i / 24) as u8).collect();
+        assert_eq!(decode(&coded, 96, &mut Vec::new()).unwrap(), data);
+    }
+
+    #[test]
+    fn a_longer_stream_is_cut_and_a_shorter_one_gives_what_it_has() {
+        let mut scratch = Vec::new();
+        let data = noise(9_000, 5);
+        let coded = encode(&data, 4094);
+        for len in [0, 1, 2, 4_999, 8_999] {
+            assert_eq!(decode(&coded, len, &mut scratch).unwrap(), &data[..len]);
+        }
+        assert_eq!(decode(&coded, 9_001, &mut scratch).unwrap(), data);
+        let part = decode(&coded[..coded.len() / 2], 9_000, &mut scratch).unwrap();
+        assert!(part.len() > 4_000 && data.starts_with(part));
+        assert_eq!(decode(&[], 10, &mut scratch).unwrap(), []);
+    }
+
+    #[test]
+    fn codes_that_cannot_be_there_are_errors() {
+        let mut scratch = Vec::new();
+        // Clear, then 258, which nothing has made.
+        assert!(decode(&[0x80, 0x40, 0x80], 10, &mut scratch).is_err());
+        // Clear, 'a', then 259 where 258 is the next.
+        assert!(decode(&[0x80, 0x0c, 0x30, 0x30], 10, &mut scratch).is_err());
+        assert!(matches!(decode(&[0, 1, 2], 10, &mut scratch), Err(Error::Unsupported(_))));
+    }
+
+    #[test]
+    fn no_damage_makes_it_panic() {
+        let mut scratch = Vec::new();
+        let data = noise(3_000, 3);
+        let coded = encode(&data, usize::MAX);
+        for at in 0..coded.len() {
+            for flip in [1, 0x10, 0xff] {
+                let mut wrong = coded.clone();
+                wrong[at] ^= flip;
+                let _ = decode(&wrong, data.len(), &mut scratch);
+            }
+        }
+    }
+}

@@ -1,1 +1,102 @@
-//! zstd
+//! Zstandard frames (RFC 8878): bytes in, bytes out.
+//!
+//! Knows no image. libzstd where it is linked; what it declines (more bytes than asked for) is judged by the Rust
+//! decoder, which in the pure build does everything.
+
+use crate::error::Error;
+use crate::error::Result;
+use ruzstd::decoding::FrameDecoder;
+use ruzstd::decoding::StreamingDecoder;
+use std::cell::RefCell;
+use std::io::Read;
+
+/// Decodes at most `len` bytes into `scratch`, which grows as needed, and returns them.
+///
+/// A frame that holds more is cut at `len`; one that ends earlier gives what it has. `Error::Corrupt` for anything
+/// else, a wrong checksum included (where the frame has one and is not cut).
+pub fn decode<'a>(data: &[u8], len: usize, scratch: &'a mut Vec<u8>) -> Result<&'a mut [u8]> {
+    if scratch.len() < len {
+        scratch.resize(len, 0);
+    }
+    let out = scratch.get_mut(..len).unwrap_or_default();
+    let got = match whole(data, out) {
+        Some(got) => got,
+        None => partly(data, out)?,
+    };
+    Ok(out.get_mut(..got).unwrap_or_default())
+}
+
+/// A frame that is right from end to end and fits; `None` otherwise.
+#[cfg(feature = "native")]
+fn whole(data: &[u8], out: &mut [u8]) -> Option<usize> {
+    thread_local! {
+        static WHOLE: RefCell<Option<zstd::bulk::Decompressor<'static>>> =
+            RefCell::new(zstd::bulk::Decompressor::new().ok());
+    }
+    WHOLE.with(|whole| whole.borrow_mut().as_mut()?.decompress_to_buffer(data, out).ok())
+}
+
+#[cfg(not(feature = "native"))]
+fn whole(_: &[u8], _: &mut [u8]) -> Option<usize> {
+    None
+}
+
+/// As much of the frame as there is room for.
+fn partly(data: &[u8], out: &mut [u8]) -> Result<usize> {
+    thread_local! {
+        static PLAIN: RefCell<FrameDecoder> = RefCell::new(FrameDecoder::new());
+    }
+    let damaged = || Error::Corrupt("zstd frame is damaged".into());
+    PLAIN.with(|plain| {
+        let mut plain = plain.borrow_mut();
+        // A window as large as the output is all that a frame of that size can use; frames declare powers of two
+        // and at least 1 KiB, commonly far more than they hold, hence the generous floor.
+        plain.set_max_window_size((out.len() as u64).saturating_mul(2).max(8 << 20));
+        let mut stream = StreamingDecoder::new_with_decoder(data, &mut *plain).map_err(|_| damaged())?;
+        let mut got = 0;
+        while let Some(rest) = out.get_mut(got..).filter(|rest| !rest.is_empty()) {
+            match stream.read(rest).map_err(|_| damaged())? {
+                0 => break,
+                more => got += more,
+            }
+        }
+        let said = stream.decoder.get_checksum_from_data();
+        let ended = stream.decoder.is_finished() && stream.decoder.can_collect() == 0;
+        if ended && said.is_some() && said != stream.decoder.get_calculated_checksum() {
+            return Err(damaged());
+        }
+        Ok(got)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// "Zstandard in a tile " a hundred times over, by the `zstd` tool at level 19.
+    #[rustfmt::skip]
+    const FRAME: &[u8] = &[
+        0x28, 0xb5, 0x2f, 0xfd, 0x64, 0xd0, 0x06, 0xe5, 0x00, 0x00, 0xa0, 0x5a, 0x73, 0x74, 0x61, 0x6e,
+        0x64, 0x61, 0x72, 0x64, 0x20, 0x69, 0x6e, 0x20, 0x61, 0x20, 0x74, 0x69, 0x6c, 0x65, 0x20, 0x01,
+        0x00, 0x72, 0xbf, 0x7f, 0x32, 0x01, 0xe6, 0xed, 0x16, 0xe9,
+    ];
+
+    #[test]
+    fn a_frame_comes_back_exactly_cut_or_short() {
+        let text = b"Zstandard in a tile ".repeat(100);
+        let mut scratch = Vec::new();
+        assert_eq!(decode(FRAME, text.len(), &mut scratch).unwrap(), text);
+        assert_eq!(decode(FRAME, 33, &mut scratch).unwrap(), &text[..33]);
+        assert_eq!(decode(FRAME, text.len() + 5, &mut scratch).unwrap(), text);
+    }
+
+    #[test]
+    fn damaged_frames_are_errors() {
+        let mut scratch = Vec::new();
+        assert!(decode(&FRAME[..FRAME.len() - 8], 2000, &mut scratch).is_err());
+        assert!(decode(b"no frame at all", 10, &mut scratch).is_err());
+        let mut wrong = FRAME.to_vec();
+        *wrong.last_mut().unwrap() ^= 1;
+        assert!(decode(&wrong, 2000, &mut scratch).is_err());
+    }
+}
