@@ -147,6 +147,34 @@ pub fn flatten(picture: Picture, background: [u8; 3]) -> Picture {
     }
 }
 
+/// Multiplies colours by alpha, rounded to the nearest: straight becomes premultiplied.
+pub fn multiply(mut picture: Picture) -> Picture {
+    if picture.layout == Layout::Rgba {
+        for [r, g, b, alpha] in picture.data.as_chunks_mut::<4>().0 {
+            for colour in [r, g, b] {
+                *colour = mix(*colour, 0, *alpha);
+            }
+        }
+    }
+    picture
+}
+
+/// Divides colours by alpha, rounded to the nearest: premultiplied becomes straight. Black where alpha is 0.
+pub fn straighten(mut picture: Picture) -> Picture {
+    if picture.layout == Layout::Rgba {
+        for [r, g, b, alpha] in picture.data.as_chunks_mut::<4>().0 {
+            let whole = u32::from(*alpha);
+            for colour in [r, g, b] {
+                let value = (u32::from(*colour) * 255 + whole / 2)
+                    .checked_div(whole)
+                    .unwrap_or(0);
+                *colour = u8::try_from(value).unwrap_or(255);
+            }
+        }
+    }
+    picture
+}
+
 /// round((over * alpha + under * (255 - alpha)) / 255).
 #[expect(clippy::cast_possible_truncation, reason = "a mean of two bytes is a byte")]
 fn mix(over: u8, under: u8, alpha: u8) -> u8 {
@@ -269,9 +297,4 @@ mod tests {
         let rgb = grey(flatten(rgba(vec![9, 9, 9, 255]), [0; 3]));
         assert_eq!(flatten(rgb.clone(), [7; 3]), rgb);
     }
-}
-
-/// Divides colours by alpha.
-pub fn straighten(picture: Picture) -> Picture {
-    picture
 }

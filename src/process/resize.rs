@@ -1,30 +1,28 @@
-//! Resampling, by the crate fast_image_resize, and the one-pixel corrections of levels that round otherwise.
+//! Resampling with a separable kernel, and the one-pixel corrections of levels that round otherwise.
 //!
 //! Which part is resampled to which size is the plan's; nothing is rounded here.
+
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "positions are clamped to the picture, sums of weighted bytes to bytes"
+)]
 
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
+use crate::process::colour;
 use crate::raster::Layout;
 use crate::raster::Picture;
-use fast_image_resize::FilterType;
-use fast_image_resize::PixelType;
-use fast_image_resize::ResizeAlg;
-use fast_image_resize::ResizeOptions;
-use fast_image_resize::Resizer;
-use fast_image_resize::images::Image;
-use fast_image_resize::images::ImageRef;
-use std::cell::RefCell;
 
 /// Units of a [`Crop`] in a pixel.
 const ONE: i64 = 1 << 16;
 
-/// Working memory up to this size is kept by its thread.
-const KEPT_BYTES: usize = 1 << 20;
+/// Weights are in 1/2^14: a sum of weighted bytes fits 31 bits.
+const WEIGHT_BITS: u32 = 14;
 
-thread_local! {
-    static RESIZER: RefCell<Resizer> = RefCell::new(Resizer::new());
-}
+/// Fractional bits that are kept between the two directions: 255 * 2^6 fits a signed 16-bit number.
+const BETWEEN_BITS: u32 = 6;
 
 /// A rectangle in 1/65536 of a pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,15 +39,13 @@ pub struct Crop {
 
 impl Crop {
     /// Width in pixels.
-    #[expect(clippy::cast_precision_loss, reason = "at most 2^48")]
     pub fn width(self) -> f64 {
-        self.w as f64 / 65536.0
+        pixels(self.w)
     }
 
     /// Height in pixels.
-    #[expect(clippy::cast_precision_loss, reason = "at most 2^48")]
     pub fn height(self) -> f64 {
-        self.h as f64 / 65536.0
+        pixels(self.h)
     }
 }
 
@@ -66,50 +62,42 @@ pub enum Filter {
 ///
 /// Output pixel i has its centre at `crop.x + (i + 1/2) * crop.w / to.w` of the input, whose pixels have theirs at
 /// 1/2, 3/2, …. Bilinear looks at pixels outside the crop where the picture has them, so that parts resampled apart
-/// fit together; at the picture's own edges the weights that are left are scaled up. Values are rounded to the nearest
-/// after each direction. Colours are weighted by alpha. A crop that is empty or leaves the picture is `Corrupt`.
+/// fit together; at the picture's own edges the weights that are left are scaled up. Values are rounded to the
+/// nearest. Colours are weighted by alpha. A crop that is empty or leaves the picture is `Corrupt`.
 pub fn resize(picture: &Picture, crop: Crop, to: Size, filter: Filter) -> Result<Picture> {
     let size = picture.size;
     let (right, bottom) = (i64::from(size.w) * ONE, i64::from(size.h) * ONE);
     if (crop.x, crop.y, crop.w, crop.h) == (0, 0, right, bottom) && to == size {
         return Ok(picture.clone());
     }
-    let wrong = || {
-        Error::Corrupt(format!(
+    let inside = |start: i64, len: i64, end: i64| start >= 0 && len > 0 && start <= end && len <= end - start;
+    let filled = picture.data.len() as u64 == size.area() * picture.layout.channels() as u64;
+    if !inside(crop.x, crop.w, right) || !inside(crop.y, crop.h, bottom) || to.area() == 0 || !filled {
+        return Err(Error::Corrupt(format!(
             "{}x{} pixels cannot be resampled from {crop:?} to {}x{}",
             size.w, size.h, to.w, to.h
-        ))
-    };
-    let inside = |start: i64, len: i64, end: i64| start >= 0 && len > 0 && start <= end && len <= end - start;
-    if !inside(crop.x, crop.w, right) || !inside(crop.y, crop.h, bottom) || to.area() == 0 {
-        return Err(wrong());
+        )));
     }
-    let kind = match picture.layout {
-        Layout::Grey => PixelType::U8,
-        Layout::Rgb => PixelType::U8x3,
-        Layout::Rgba => PixelType::U8x4,
-    };
-    let algorithm = match filter {
-        Filter::Nearest => ResizeAlg::Nearest,
-        Filter::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
-    };
-    let options = ResizeOptions::new()
-        .resize_alg(algorithm)
-        .use_alpha(filter != Filter::Nearest)
-        .crop(pixels(crop.x), pixels(crop.y), pixels(crop.w), pixels(crop.h));
-    let from = ImageRef::new(size.w, size.h, &picture.data, kind).map_err(|_| wrong())?;
-    let mut out = Image::new(to.w, to.h, kind);
-    RESIZER.with_borrow_mut(|resizer| {
-        let done = resizer.resize(&from, &mut out, &options);
-        if resizer.size_of_internal_buffers() > KEPT_BYTES {
-            resizer.reset_internal_buffers();
+    let across = taps(pixels(crop.x), crop.width(), to.w, size.w, filter);
+    let down = taps(pixels(crop.y), crop.height(), to.h, size.h, filter);
+    let data = match picture.layout {
+        Layout::Grey => separable::<1>(&picture.data, size, &across, &down),
+        Layout::Rgb => separable::<3>(&picture.data, size, &across, &down),
+        Layout::Rgba if filter == Filter::Nearest => separable::<4>(&picture.data, size, &across, &down),
+        Layout::Rgba => {
+            let weighted = colour::multiply(picture.clone());
+            let data = separable::<4>(&weighted.data, size, &across, &down);
+            return Ok(colour::straighten(Picture {
+                size: to,
+                layout: Layout::Rgba,
+                data,
+            }));
         }
-        done.map_err(|_| wrong())
-    })?;
+    };
     Ok(Picture {
         size: to,
         layout: picture.layout,
-        data: out.into_vec(),
+        data,
     })
 }
 
@@ -117,6 +105,83 @@ pub fn resize(picture: &Picture, crop: Crop, to: Size, filter: Filter) -> Result
 #[expect(clippy::cast_precision_loss, reason = "48 bits fit the 53 of a double")]
 fn pixels(units: i64) -> f64 {
     units as f64 / ONE as f64
+}
+
+/// The input pixels that make one output pixel: the first of them and their weights, which sum to 2^14.
+struct Tap {
+    first: usize,
+    weights: Vec<i16>,
+}
+
+/// The taps of `to` output pixels over `length` input pixels from `start` on, of a side of `side` pixels.
+fn taps(start: f64, length: f64, to: u32, side: u32, filter: Filter) -> Vec<Tap> {
+    let step = length / f64::from(to);
+    // the triangle is as wide as the reduction, never narrower than one pixel
+    let reach = step.max(1.0);
+    let last = f64::from(side) - 1.0;
+    (0..to)
+        .map(|i| {
+            let centre = start + (f64::from(i) + 0.5) * step;
+            if filter == Filter::Nearest {
+                return Tap {
+                    first: centre.floor().clamp(0.0, last) as usize,
+                    weights: vec![1 << WEIGHT_BITS],
+                };
+            }
+            // pixel p has its centre at p + 1/2
+            let first = (centre - reach - 0.5).ceil().clamp(0.0, last) as u32;
+            let past = (centre + reach - 0.5).floor().clamp(0.0, last) as u32;
+            let shape = |p: u32| (1.0 - ((f64::from(p) + 0.5 - centre) / reach).abs()).max(0.0);
+            Tap {
+                first: first as usize,
+                weights: fixed(&(first..=past.max(first)).map(shape).collect::<Vec<_>>()),
+            }
+        })
+        .collect()
+}
+
+/// Weights in 1/2^14 whose sum is exactly one: what rounding leaves goes to the largest.
+fn fixed(shape: &[f64]) -> Vec<i16> {
+    let one = f64::from(1 << WEIGHT_BITS);
+    let sum: f64 = shape.iter().sum();
+    let scale = if sum > 0.0 { one / sum } else { 0.0 };
+    let mut weights: Vec<i16> = shape.iter().map(|v| (v * scale).round() as i16).collect();
+    let rest = (1 << WEIGHT_BITS) - weights.iter().map(|&w| i32::from(w)).sum::<i32>();
+    if let Some(largest) = weights.iter_mut().max_by_key(|w| **w) {
+        *largest += rest as i16;
+    }
+    weights
+}
+
+/// Row by row: first down into one row of 16-bit numbers, then across. `data` is `size.w * size.h * C` bytes.
+fn separable<const C: usize>(data: &[u8], size: Size, across: &[Tap], down: &[Tap]) -> Vec<u8> {
+    let stride = size.w as usize * C;
+    let mut sums = vec![0i32; stride];
+    let mut row = vec![0i16; stride];
+    let mut out = Vec::with_capacity(across.len() * down.len() * C);
+    for tap in down {
+        let rows = data.chunks_exact(stride).skip(tap.first);
+        sums.fill(1 << (WEIGHT_BITS - BETWEEN_BITS - 1));
+        for (input, &weight) in rows.zip(&tap.weights) {
+            for (sum, &value) in sums.iter_mut().zip(input) {
+                *sum += i32::from(i16::from(value)) * i32::from(weight);
+            }
+        }
+        for (value, sum) in row.iter_mut().zip(&sums) {
+            *value = (sum >> (WEIGHT_BITS - BETWEEN_BITS)) as i16;
+        }
+        let (pixels, _) = row.as_chunks::<C>();
+        out.extend(across.iter().flat_map(|tap| {
+            let mut sum = [1i32 << (WEIGHT_BITS + BETWEEN_BITS - 1); C];
+            for (pixel, &weight) in pixels.iter().skip(tap.first).zip(&tap.weights) {
+                for (sum, &value) in sum.iter_mut().zip(pixel) {
+                    *sum += i32::from(value) * i32::from(weight);
+                }
+            }
+            sum.map(|v| (v >> (WEIGHT_BITS + BETWEEN_BITS)).clamp(0, 255) as u8)
+        }));
+    }
+    out
 }
 
 /// Cuts off, or repeats, the last columns and rows until the picture has this size.
