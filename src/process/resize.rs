@@ -8,12 +8,15 @@ use crate::geometry::Size;
 use crate::raster::Layout;
 use crate::raster::Picture;
 use fast_image_resize::FilterType;
-use fast_image_resize::PixelType;
+use fast_image_resize::PixelTrait;
 use fast_image_resize::ResizeAlg;
 use fast_image_resize::ResizeOptions;
 use fast_image_resize::Resizer;
-use fast_image_resize::images::Image;
-use fast_image_resize::images::ImageRef;
+use fast_image_resize::images::TypedImage;
+use fast_image_resize::images::TypedImageRef;
+use fast_image_resize::pixels::U8;
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::pixels::U8x4;
 use std::cell::RefCell;
 
 /// Units of a [`Crop`] in a pixel.
@@ -70,11 +73,6 @@ pub fn resize(picture: &Picture, crop: Crop, to: Size, filter: Filter) -> Result
     if !inside(crop.x, crop.w, right) || !inside(crop.y, crop.h, bottom) || to.area() == 0 {
         return Err(wrong());
     }
-    let kind = match picture.layout {
-        Layout::Grey => PixelType::U8,
-        Layout::Rgb => PixelType::U8x3,
-        Layout::Rgba => PixelType::U8x4,
-    };
     let algorithm = match filter {
         Filter::Nearest => ResizeAlg::Nearest,
         Filter::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
@@ -83,20 +81,31 @@ pub fn resize(picture: &Picture, crop: Crop, to: Size, filter: Filter) -> Result
         .resize_alg(algorithm)
         .use_alpha(filter != Filter::Nearest)
         .crop(pixels(crop.x), pixels(crop.y), pixels(crop.w), pixels(crop.h));
-    let from = ImageRef::new(size.w, size.h, &picture.data, kind).map_err(|_| wrong())?;
-    let mut out = Image::new(to.w, to.h, kind);
-    RESIZER.with_borrow_mut(|resizer| {
-        let done = resizer.resize(&from, &mut out, &options);
-        if resizer.size_of_internal_buffers() > KEPT_BYTES {
-            resizer.reset_internal_buffers();
-        }
-        done.map_err(|_| wrong())
-    })?;
+    let data = match picture.layout {
+        Layout::Grey => resample::<U8>(picture, to, &options),
+        Layout::Rgb => resample::<U8x3>(picture, to, &options),
+        Layout::Rgba => resample::<U8x4>(picture, to, &options),
+    };
     Ok(Picture {
         size: to,
         layout: picture.layout,
-        data: out.into_vec(),
+        data: data.ok_or_else(wrong)?,
     })
+}
+
+/// Resamples pixels of type `P`; `None` when the library refuses sizes.
+fn resample<P: PixelTrait>(picture: &Picture, to: Size, options: &ResizeOptions) -> Option<Vec<u8>> {
+    let from = TypedImageRef::<P>::from_buffer(picture.size.w, picture.size.h, &picture.data).ok()?;
+    let mut data = vec![0; to.w as usize * to.h as usize * picture.layout.channels()];
+    let mut out = TypedImage::<P>::from_buffer(to.w, to.h, &mut data).ok()?;
+    RESIZER.with_borrow_mut(|resizer| {
+        let done = resizer.resize_typed(&from, &mut out, options);
+        if resizer.size_of_internal_buffers() > KEPT_BYTES {
+            resizer.reset_internal_buffers();
+        }
+        done.ok()
+    })?;
+    Some(data)
 }
 
 /// 1/65536 to pixels, exactly: sides are below 2^32.
