@@ -1,2 +1,59 @@
 //! iipsrv: the daemon.
-fn main() {}
+//!
+//! Arguments, settings, sockets, serve.
+
+use iipsrv::config::Args;
+use iipsrv::config::Config;
+use iipsrv::server;
+use iipsrv::server::listen::Listener;
+use iipsrv::service::Service;
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let config = Config::from_env();
+    if args.check_config {
+        print!("{}", config.report());
+        return ExitCode::from(u8::from(!config.warnings.is_empty()));
+    }
+    server::log::start(config.verbosity, &config.logfile);
+    log::info!(target: server::log::LIFE, "iipsrv {} starts", env!("CARGO_PKG_VERSION"));
+    for warning in &config.warnings {
+        log::warn!("{warning}");
+    }
+    let listeners = match listeners(&args) {
+        Ok(listeners) if !listeners.is_empty() => listeners,
+        Ok(_) => {
+            eprintln!(
+                "iipsrv: no socket to serve: say --bind HOST:PORT, --bind /path.sock or --http HOST:PORT, or start \
+                 it from spawn-fcgi, mod_fcgid, lighttpd or systemd with a listening socket"
+            );
+            return ExitCode::from(2);
+        }
+        Err(error) => return fail(&error),
+    };
+    match server::run(Arc::new(Service::new(config)), listeners) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+/// The sockets that the arguments name, or those that were passed on.
+fn listeners(args: &Args) -> io::Result<Vec<Listener>> {
+    let mut listeners = match &args.bind {
+        Some(address) => Listener::fastcgi(address, args.backlog)?,
+        None => Listener::inherited()?,
+    };
+    if let Some(address) = &args.http {
+        listeners.extend(Listener::http(address, args.backlog)?);
+    }
+    Ok(listeners)
+}
+
+fn fail(error: &io::Error) -> ExitCode {
+    log::error!("{error}");
+    eprintln!("iipsrv: {error}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,367 @@
+//! Where we are spoken to: addresses in the words of the command line, sockets that were opened for us, and how
+//! systemd is told that we are ready.
+//!
+//! Knows nothing of what is said. A Unix socket is open to every user (mode 0666), because the web server runs as
+//! another one: put it into a folder that only the web server may enter where that matters.
+
+use crate::server::http::Local;
+use rustix::fd::AsFd;
+use rustix::fd::BorrowedFd;
+use rustix::fd::OwnedFd;
+use rustix::fd::RawFd;
+use rustix::io::Errno;
+use rustix::net::AddressFamily;
+use rustix::net::SocketAddrAny;
+use rustix::net::SocketAddrUnix;
+use rustix::net::SocketFlags;
+use rustix::net::SocketType;
+use rustix::net::sockopt;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::net::ToSocketAddrs;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Which protocol a listener's peers speak.
+#[derive(Clone, Debug)]
+pub enum Speaks {
+    /// FastCGI: web servers.
+    FastCgi,
+    /// HTTP: everyone.
+    Http(Arc<Local>),
+}
+
+/// A listening socket.
+#[derive(Debug)]
+pub struct Listener {
+    /// Non-blocking.
+    pub socket: OwnedFd,
+    /// The protocol.
+    pub speaks: Speaks,
+    /// The path that we made and have to remove, with its device and inode.
+    made: Option<(PathBuf, u64, u64)>,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // another server may have put its socket there meanwhile
+        if let Some((path, device, inode)) = &self.made
+            && std::fs::symlink_metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == (*device, *inode))
+        {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Listener {
+    /// Listens for FastCGI on `HOST:PORT`, `:PORT`, `[v6]:PORT` or a path; a host name with several addresses gives
+    /// several sockets. The error's text is for the terminal.
+    pub fn fastcgi(address: &str, backlog: u32) -> io::Result<Vec<Listener>> {
+        open(address, backlog, false)
+    }
+
+    /// Listens for HTTP; the same addresses.
+    pub fn http(address: &str, backlog: u32) -> io::Result<Vec<Listener>> {
+        open(address, backlog, true)
+    }
+
+    /// The sockets that were opened for us: systemd's (sd_listen_fds(3); one whose name has `http` in it speaks
+    /// HTTP), else fd 0 if it listens (FCGI_LISTENSOCK_FILENO), as spawn-fcgi, mod_fcgid and lighttpd have it.
+    pub fn inherited() -> io::Result<Vec<Listener>> {
+        let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+        let mut listeners = Vec::new();
+        if number("LISTEN_PID") == Some(std::process::id()) {
+            let count = number("LISTEN_FDS").unwrap_or(0).min(64);
+            let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+            let mut names = names.split(':');
+            for n in 0..count {
+                let http = names.next().is_some_and(|name| name.contains("http"));
+                if let Some(socket) = passed(n)? {
+                    listeners.push(Listener::adopt(socket, http)?);
+                }
+            }
+        }
+        let stdin = io::stdin();
+        if listeners.is_empty() && listens(stdin.as_fd()) {
+            let socket = rustix::io::fcntl_dupfd_cloexec(stdin.as_fd(), 3)?;
+            listeners.push(Listener::adopt(socket, false)?);
+        }
+        Ok(listeners)
+    }
+
+    fn adopt(socket: OwnedFd, http: bool) -> io::Result<Listener> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        if local(&socket).is_some() {
+            // connections inherit it
+            let _ = sockopt::set_tcp_nodelay(&socket, true);
+        }
+        Ok(Listener::new(socket, http, None))
+    }
+
+    fn new(socket: OwnedFd, http: bool, made: Option<(PathBuf, u64, u64)>) -> Listener {
+        let speaks = if http {
+            Speaks::Http(Arc::new(local(&socket).map_or_else(Local::default, |address| {
+                Local {
+                    name: address.ip().to_canonical().to_string(),
+                    port: address.port().to_string(),
+                }
+            })))
+        } else {
+            Speaks::FastCgi
+        };
+        Listener { socket, speaks, made }
+    }
+
+    /// The TCP address that it listens on.
+    pub fn address(&self) -> Option<SocketAddr> {
+        local(&self.socket)
+    }
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = match self.speaks {
+            Speaks::FastCgi => "FastCGI",
+            Speaks::Http(_) => "HTTP",
+        };
+        match (self.address(), &self.made) {
+            (Some(address), _) => write!(f, "{protocol} on {address}"),
+            (None, Some((path, ..))) => write!(f, "{protocol} on {}", path.display()),
+            (None, None) => write!(f, "{protocol} on a socket that was passed on"),
+        }
+    }
+}
+
+/// An address of the command line.
+#[derive(Debug, PartialEq, Eq)]
+enum Address<'a> {
+    Path(&'a Path),
+    /// Every address of this machine, IPv6 and IPv4.
+    Any(u16),
+    Host(&'a str),
+}
+
+impl<'a> Address<'a> {
+    fn parse(text: &'a str) -> Option<Address<'a>> {
+        if text.contains('/') {
+            return Some(Address::Path(Path::new(text)));
+        }
+        let (host, port) = text.rsplit_once(':')?;
+        let port = port.parse().ok()?;
+        if host.is_empty() || host == "*" {
+            return Some(Address::Any(port));
+        }
+        Some(Address::Host(text))
+    }
+}
+
+fn open(text: &str, backlog: u32, http: bool) -> io::Result<Vec<Listener>> {
+    let told = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {text}: {error}"));
+    match Address::parse(text) {
+        Some(Address::Path(path)) => unix(path, backlog, http)
+            .map(|listener| vec![listener])
+            .map_err(told),
+        Some(Address::Any(port)) => {
+            let six = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port));
+            let four = SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, port));
+            match tcp(six, backlog, http) {
+                // a machine without IPv6
+                Err(error) if error.kind() != io::ErrorKind::AddrInUse => tcp(four, backlog, http),
+                other => other,
+            }
+            .map(|listener| vec![listener])
+            .map_err(told)
+        }
+        Some(Address::Host(host)) => {
+            let mut listeners = Vec::new();
+            let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+            for address in host.to_socket_addrs().map_err(told)? {
+                match tcp(address, backlog, http) {
+                    Ok(listener) => listeners.push(listener),
+                    // `localhost` is two addresses, of which a machine may have one
+                    Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => last = error,
+                    Err(error) => return Err(told(error)),
+                }
+                if address.port() == 0 {
+                    break;
+                }
+            }
+            if listeners.is_empty() {
+                return Err(told(last));
+            }
+            Ok(listeners)
+        }
+        None => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{text} is neither HOST:PORT, :PORT, [v6]:PORT nor a path with a slash"),
+        )),
+    }
+}
+
+fn socket(family: AddressFamily) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    Ok(rustix::net::socket_with(family, SocketType::STREAM, flags, None)?)
+}
+
+/// The kernel's limit is its own (net.core.somaxconn).
+fn listen(socket: &OwnedFd, backlog: u32) -> io::Result<()> {
+    Ok(rustix::net::listen(
+        socket,
+        i32::try_from(backlog).unwrap_or(i32::MAX),
+    )?)
+}
+
+fn tcp(address: SocketAddr, backlog: u32, http: bool) -> io::Result<Listener> {
+    let family = if address.is_ipv6() {
+        AddressFamily::INET6
+    } else {
+        AddressFamily::INET
+    };
+    let socket = socket(family)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    // connections inherit it
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, !address.ip().is_unspecified())?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    listen(&socket, backlog)?;
+    Ok(Listener::new(socket, http, None))
+}
+
+fn unix(path: &Path, backlog: u32, http: bool) -> io::Result<Listener> {
+    let address = SocketAddrUnix::new(path)?;
+    let socket = socket(AddressFamily::UNIX)?;
+    match rustix::net::bind(&socket, &address) {
+        Err(Errno::ADDRINUSE) if is_left_over(path, &address)? => {
+            std::fs::remove_file(path)?;
+            rustix::net::bind(&socket, &address)?;
+        }
+        other => other?,
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+    listen(&socket, backlog)?;
+    let meta = std::fs::symlink_metadata(path)?;
+    let made = Some((path.to_path_buf(), meta.dev(), meta.ino()));
+    Ok(Listener::new(socket, http, made))
+}
+
+/// Whether the path is a socket that nobody listens on; an error says why it cannot be replaced.
+fn is_left_over(path: &Path, address: &SocketAddrUnix) -> io::Result<bool> {
+    if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "there is a file that is no socket",
+        ));
+    }
+    // without blocking: a living server with a full backlog says EAGAIN
+    match rustix::net::connect(socket(AddressFamily::UNIX)?, address) {
+        Err(Errno::CONNREFUSED) => Ok(true),
+        Ok(()) | Err(Errno::AGAIN) => Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "another server is listening there",
+        )),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn local(socket: impl AsFd) -> Option<SocketAddr> {
+    let address: SocketAddrAny = rustix::net::getsockname(socket).ok()?;
+    SocketAddr::try_from(address).ok()
+}
+
+fn listens(fd: BorrowedFd<'_>) -> bool {
+    sockopt::socket_acceptconn(fd).unwrap_or(false)
+}
+
+/// A copy of the `n`th descriptor that systemd passed, if it listens.
+fn passed(n: u32) -> io::Result<Option<OwnedFd>> {
+    let Ok(fd) = RawFd::try_from(n + 3) else {
+        return Ok(None);
+    };
+    // SAFETY: the descriptor is borrowed for the calls below only; systemd promises that it is open, nobody in this
+    // process closes it, and if it is not open these calls fail with EBADF.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    if !listens(fd) {
+        return Ok(None);
+    }
+    Ok(Some(rustix::io::fcntl_dupfd_cloexec(fd, 3)?))
+}
+
+/// Tells systemd (sd_notify(3)), if it asked to be told.
+pub fn notify(state: &str) {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::SocketAddr;
+    let Ok(name) = std::env::var("NOTIFY_SOCKET") else {
+        return;
+    };
+    let address = match name.strip_prefix('@') {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(&name),
+    };
+    let sent = address.and_then(|address| {
+        std::os::unix::net::UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address)
+    });
+    if let Err(error) = sent {
+        log::warn!("systemd cannot be told that we are {state}: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_told_apart() {
+        assert_eq!(Address::parse(":9000"), Some(Address::Any(9000)));
+        assert_eq!(Address::parse("*:9000"), Some(Address::Any(9000)));
+        assert_eq!(Address::parse("localhost:1"), Some(Address::Host("localhost:1")));
+        assert_eq!(Address::parse("[::1]:1"), Some(Address::Host("[::1]:1")));
+        assert_eq!(Address::parse("./a:1"), Some(Address::Path(Path::new("./a:1"))));
+        for text in ["9000", "host", "host:", "host:99999", ""] {
+            assert_eq!(Address::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_socket_left_behind_is_replaced_and_a_living_one_is_not() {
+        let path = std::env::temp_dir().join(format!("iipsrv-listen-{}.sock", std::process::id()));
+        let text = path.to_str().unwrap();
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let first = Listener::fastcgi(text, 8).unwrap();
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o666);
+        let error = Listener::fastcgi(text, 8).unwrap_err();
+        assert!(
+            error.to_string().contains("another server is listening"),
+            "{error}"
+        );
+        // removed by who made it, but not when another socket has taken its place
+        std::fs::remove_file(&path).unwrap();
+        let second = Listener::fastcgi(text, 8).unwrap();
+        drop(first);
+        assert!(path.exists());
+        drop(second);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_is_never_replaced() {
+        let path = std::env::temp_dir().join(format!("iipsrv-listen-{}.file", std::process::id()));
+        std::fs::write(&path, "precious").unwrap();
+        assert!(Listener::fastcgi(path.to_str().unwrap(), 8).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn no_host_listens_on_every_address() {
+        let listeners = Listener::http(":0", 8).unwrap();
+        let port = listeners[0].address().unwrap().port();
+        std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    }
+}

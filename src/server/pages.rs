@@ -1,0 +1,205 @@
+//! What the HTTP listener answers itself: the viewer's page and the list of images.
+//!
+//! Walks the folder of images; opens none of them. Everything else under the known prefixes is the service's.
+
+use crate::config::Config;
+use crate::http::Http;
+use crate::http::Method;
+use crate::http::Reply;
+use crate::server::http::SCRIPT;
+use std::path::Path;
+use std::path::PathBuf;
+
+const VIEWER: &str = include_str!("viewer.html");
+
+/// Folders below the first one that are looked into.
+const MAX_DEPTH: usize = 6;
+/// Images listed.
+const MAX_IMAGES: usize = 1_000;
+/// Names looked at, images or not.
+const MAX_NAMES: usize = 100_000;
+/// How names of images end, in any case.
+const ENDINGS: [&str; 9] = [
+    ".tif", ".tiff", ".ptif", ".jp2", ".jpx", ".j2k", ".jph", ".jpg", ".jpeg",
+];
+
+/// Who answers a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// The service.
+    Service,
+    /// The viewer's page.
+    Viewer,
+    /// The list of images, which takes a walk through the file system.
+    Images,
+    /// 405.
+    Method,
+    /// 404.
+    Nowhere,
+}
+
+/// Who answers this request.
+pub fn route(http: &Http, config: &Config) -> Route {
+    let uri = http.text("REQUEST_URI").unwrap_or_default();
+    let path = uri.split_once('?').map_or(uri, |(path, _)| path);
+    let own = match path {
+        "/" => Route::Viewer,
+        "/images.json" => Route::Images,
+        SCRIPT | "*" => return Route::Service,
+        _ => {
+            let below = |prefix: &str| {
+                let rest = path.strip_prefix('/').and_then(|p| p.strip_prefix(prefix));
+                rest.is_some_and(|rest| prefix.is_empty() || rest.starts_with('/'))
+            };
+            let mapped = config.uri_map.iter().any(|(prefix, _)| below(prefix));
+            return if mapped { Route::Service } else { Route::Nowhere };
+        }
+    };
+    match http.method() {
+        Method::Get | Method::Head => own,
+        // answered with what may be asked, as everywhere
+        Method::Options => Route::Service,
+        Method::Post | Method::Other => Route::Method,
+    }
+}
+
+/// The answers that need no file.
+pub fn fixed(route: Route) -> Reply {
+    match route {
+        Route::Viewer => page(200, VIEWER, "text/html; charset=utf-8").with("Cache-Control", "no-cache"),
+        Route::Method => {
+            page(405, "only GET and HEAD here\n", "text/plain").with("Allow", "GET, HEAD, OPTIONS")
+        }
+        Route::Service | Route::Images | Route::Nowhere => {
+            page(404, "there is nothing under this address\n", "text/plain")
+        }
+    }
+}
+
+fn page(status: u16, body: impl Into<bytes::Bytes>, kind: &'static str) -> Reply {
+    Reply::new(status, body)
+        .with("Content-Type", kind)
+        .with("Server", concat!("iipsrv/", env!("CARGO_PKG_VERSION")))
+}
+
+/// `{"images":[{"id":"a/b.tif"},…],"truncated":false}`: what can be asked for under FILESYSTEM_PREFIX, sorted.
+pub fn images(config: &Config) -> Reply {
+    let (ids, truncated) = list(&config.filesystem_prefix, &config.filesystem_suffix);
+    let images: Vec<_> = ids
+        .into_iter()
+        .map(|id| serde_json::json!({ "id": id }))
+        .collect();
+    let json = serde_json::json!({ "images": images, "truncated": truncated });
+    page(200, json.to_string(), "application/json").with("Cache-Control", "no-cache")
+}
+
+/// Identifiers of the images whose path starts with `prefix`, which need not be a whole folder. Nothing when there
+/// is no prefix: nobody asked for the whole machine to be listed. Links to folders are not followed.
+fn list(prefix: &str, suffix: &str) -> (Vec<String>, bool) {
+    let Some((folder, start)) = prefix.rsplit_once('/') else {
+        return (Vec::new(), false);
+    };
+    let mut found = Vec::new();
+    let mut truncated = false;
+    let mut names = 0;
+    // folders still to be read: their path and how identifiers in them start
+    let first = PathBuf::from(if folder.is_empty() { "/" } else { folder });
+    let mut folders = vec![(first, String::new(), 0)];
+    while let Some((folder, id, depth)) = folders.pop() {
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            names += 1;
+            if names > MAX_NAMES {
+                truncated = true;
+                break;
+            }
+            let name = entry.file_name();
+            let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else {
+                continue;
+            };
+            // in the first folder the prefix may have said how a name starts
+            let Some(rest) = (if depth == 0 {
+                name.strip_prefix(start)
+            } else {
+                Some(name)
+            }) else {
+                continue;
+            };
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                if depth < MAX_DEPTH {
+                    folders.push((entry.path(), format!("{id}{rest}/"), depth + 1));
+                } else {
+                    truncated = true;
+                }
+            } else if is_image(name, &entry.path())
+                && let Some(rest) = rest.strip_suffix(suffix).filter(|rest| !rest.is_empty())
+            {
+                found.push(format!("{id}{rest}"));
+            }
+        }
+    }
+    found.sort_unstable();
+    truncated |= found.len() > MAX_IMAGES;
+    found.truncate(MAX_IMAGES);
+    (found, truncated)
+}
+
+fn is_image(name: &str, path: &Path) -> bool {
+    let name = name.to_ascii_lowercase();
+    ENDINGS.iter().any(|ending| name.ends_with(ending)) && path.is_file()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_are_listed_sorted_and_without_loops() {
+        let root = std::env::temp_dir().join(format!("iipsrv-pages-{}", std::process::id()));
+        let deep = root.join("b/c");
+        std::fs::create_dir_all(&deep).unwrap();
+        for name in [
+            "z.tif",
+            "a.JPG",
+            "x.txt",
+            ".hidden.tif",
+            "b/c/\"q\".jp2",
+            "za.tif",
+        ] {
+            std::fs::write(root.join(name), "").unwrap();
+        }
+        std::os::unix::fs::symlink(&root, root.join("loop")).unwrap();
+        let prefix = root.to_str().unwrap();
+        let ids = |prefix: &str, suffix: &str| list(prefix, suffix).0;
+        assert_eq!(
+            ids(&format!("{prefix}/"), ""),
+            ["a.JPG", "b/c/\"q\".jp2", "z.tif", "za.tif"]
+        );
+        assert_eq!(ids(&format!("{prefix}/"), ".tif"), ["z", "za"]);
+        assert_eq!(ids(&format!("{prefix}/z"), ""), [".tif", "a.tif"]);
+        assert_eq!(ids("", ""), [""; 0]);
+        let mut config = Config::default();
+        config.filesystem_prefix = format!("{prefix}/b/");
+        let reply = images(&config);
+        assert_eq!(
+            std::str::from_utf8(&reply.body),
+            Ok(r#"{"images":[{"id":"c/\"q\".jp2"}],"truncated":false}"#)
+        );
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn only_known_addresses_are_the_services() {
+        let config = Config::read(|name| (name == "URI_MAP").then(|| "iiif=>IIIF,dz/x=>DeepZoom".into()));
+        let route = |uri: &str| route(&Http::get(uri), &config);
+        assert_eq!(route("/?a"), Route::Viewer);
+        assert_eq!(route("/images.json"), Route::Images);
+        assert_eq!(route("/fcgi-bin/iipsrv.fcgi?FIF=a"), Route::Service);
+        assert_eq!(route("/iiif/a/info.json"), Route::Service);
+        assert_eq!(route("/dz/x/a.dzi"), Route::Service);
+        assert_eq!(route("/iiifa"), Route::Nowhere);
+        assert_eq!(route("/favicon.ico"), Route::Nowhere);
+    }
+}

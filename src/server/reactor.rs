@@ -1,0 +1,638 @@
+//! Connections among threads: one epoll for all I/O threads, which answer what is cached themselves, and compute
+//! threads, which write what they have made.
+//!
+//! Watching is edge-triggered and set once, so a request on a kept connection costs three system calls: wait, read,
+//! write. A connection costs a thread nothing while it idles or waits for its pixels, and the end of its peer is
+//! noticed meanwhile. Knows no protocol; what a request means is the service's.
+
+use crate::http::Http;
+use crate::http::Reply;
+use crate::server::connection::Connection;
+use crate::server::connection::Inner;
+use crate::server::connection::Input;
+use crate::server::connection::SCRATCH;
+use crate::server::connection::Watch;
+use crate::server::fastcgi;
+use crate::server::http;
+use crate::server::listen::Listener;
+use crate::server::listen::Speaks;
+use crate::server::pages;
+use crate::server::pages::Route;
+use crate::server::pool::Pool;
+use crate::server::wire::Ticket;
+use crate::server::wire::Wait;
+use crate::server::wire::Wire;
+use crate::service::Service;
+use crate::service::Step;
+use crate::service::Work;
+use rustix::event::EventfdFlags;
+use rustix::event::Timespec;
+use rustix::event::epoll;
+use rustix::event::epoll::EventFlags;
+use rustix::fd::AsRawFd;
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::time::Instant;
+
+/// Jobs that may wait for a compute thread.
+const QUEUE: usize = 1_024;
+/// Requests of one connection, or new connections, that are handled in one go before others have their turn.
+const BUDGET: usize = 64;
+/// Events that one thread takes at once; few, so that the other threads have something to do.
+const EVENTS: usize = 8;
+/// The event that wakes every thread to stop it.
+const WAKE: u64 = u64::MAX;
+/// Marks the events of listeners; below it is the listener's number. Descriptors are far smaller.
+const LISTENER: u64 = 1 << 31;
+
+/// How long a connection may keep us waiting, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For an HTTP connection's next request.
+    pub idle: u32,
+    /// For the head of an HTTP request.
+    pub head: u32,
+    /// For the body of an HTTP request.
+    pub body: u32,
+    /// For the next byte of FastCGI records that have begun.
+    pub records: u32,
+    /// For the peer to take a byte of its answer.
+    pub write: u32,
+    /// For the peer to close after an answer that came before its request's end.
+    pub linger: u32,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience {
+            idle: 60,
+            head: 10,
+            body: 30,
+            records: 60,
+            write: 30,
+            linger: 2,
+        }
+    }
+}
+
+impl Patience {
+    fn seconds(&self, wait: Wait) -> Option<u32> {
+        match wait {
+            Wait::Forever => None,
+            Wait::Idle => Some(self.idle),
+            Wait::Head => Some(self.head),
+            Wait::Body => Some(self.body),
+            Wait::Records => Some(self.records),
+            Wait::Writing => Some(self.write),
+            Wait::Lingering => Some(self.linger),
+        }
+    }
+}
+
+/// A request on its way to a compute thread.
+struct Job {
+    connection: Arc<Connection>,
+    id: u16,
+    ticket: Ticket,
+    task: Task,
+}
+
+enum Task {
+    Work(Box<Work>),
+    /// The list of images, which walks through folders.
+    Images,
+}
+
+/// Everything that the threads share.
+pub struct Reactor {
+    service: Arc<Service>,
+    patience: Patience,
+    epoll: OwnedFd,
+    wake: OwnedFd,
+    listeners: Mutex<Vec<Arc<Listener>>>,
+    pool: Pool<Job>,
+    /// Connections that epoll watches, by descriptor.
+    table: Mutex<HashMap<u32, Arc<Connection>>>,
+    /// Connections in all.
+    live: AtomicUsize,
+    /// Above this many no connection is accepted.
+    max_connections: usize,
+    serial: AtomicU32,
+    /// Connections wait in a listener that we could not accept.
+    starved: AtomicBool,
+    /// No new requests.
+    draining: AtomicBool,
+    /// No threads.
+    stopped: AtomicBool,
+    start: Instant,
+    /// Seconds since the start, and one: 0 is no deadline.
+    tick: AtomicU32,
+}
+
+/// The threads of a running server.
+pub struct Running {
+    reactor: Arc<Reactor>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Starts as many I/O threads as compute threads: `threads` of each.
+pub fn start(
+    service: Arc<Service>,
+    listeners: Vec<Listener>,
+    threads: usize,
+    patience: Patience,
+) -> io::Result<Running> {
+    let reactor = Arc::new(Reactor {
+        service,
+        patience,
+        epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+        wake: rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?,
+        listeners: Mutex::new(listeners.into_iter().map(Arc::new).collect()),
+        pool: Pool::new(QUEUE),
+        table: Mutex::new(HashMap::new()),
+        live: AtomicUsize::new(0),
+        max_connections: room_for_connections(),
+        serial: AtomicU32::new(0),
+        starved: AtomicBool::new(false),
+        draining: AtomicBool::new(false),
+        stopped: AtomicBool::new(false),
+        start: Instant::now(),
+        tick: AtomicU32::new(1),
+    });
+    epoll::add(
+        &reactor.epoll,
+        &reactor.wake,
+        epoll::EventData::new_u64(WAKE),
+        EventFlags::IN,
+    )?;
+    reactor.watch_listeners()?;
+    let mut running = Running {
+        reactor,
+        threads: Vec::new(),
+    };
+    for (name, body) in [
+        ("io", Reactor::wait_and_answer as fn(&Reactor)),
+        ("compute", Reactor::compute),
+    ] {
+        for _ in 0..threads.max(1) {
+            let reactor = Arc::clone(&running.reactor);
+            let thread = std::thread::Builder::new().name(name.into());
+            running.threads.push(thread.spawn(move || body(&reactor))?);
+        }
+    }
+    Ok(running)
+}
+
+impl Running {
+    /// Accepts nothing more, finishes what has begun for as long as `grace`, and ends the threads. True when
+    /// everything was finished.
+    pub fn stop(self, grace: Duration) -> bool {
+        let end = Instant::now() + grace;
+        let reactor = &self.reactor;
+        reactor.drain();
+        while reactor.live.load(Ordering::Acquire) > 0 && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+            // also those that were being accepted just then
+            reactor.close_idle();
+        }
+        let finished = reactor.live.load(Ordering::Acquire) == 0;
+        reactor.stopped.store(true, Ordering::Release);
+        let _ = rustix::io::write(&reactor.wake, &1u64.to_ne_bytes());
+        reactor.pool.stop();
+        if finished {
+            for thread in self.threads {
+                let _ = thread.join();
+            }
+        }
+        finished
+    }
+}
+
+/// As many descriptors as the system lets us have; files of images need theirs.
+fn room_for_connections() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let limit = limit.and_then(|n| usize::try_from(n).ok()).unwrap_or(1 << 20);
+    (limit / 4 * 3).max(16)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn internal() -> Reply {
+    Reply::new(500, "internal failure\n").with("Content-Type", "text/plain")
+}
+
+impl Reactor {
+    /// An I/O thread.
+    fn wait_and_answer(&self) {
+        let mut scratch = vec![0; SCRATCH];
+        let mut events = Vec::with_capacity(EVENTS);
+        let second = Timespec {
+            tv_sec: 1,
+            tv_nsec: 0,
+        };
+        loop {
+            events.clear();
+            // without connections there is no deadline to look after
+            let quiet = self.live.load(Ordering::Relaxed) == 0 && !self.starved.load(Ordering::Relaxed);
+            let timeout = if quiet { None } else { Some(&second) };
+            let buffer = rustix::buffer::spare_capacity(&mut events);
+            match epoll::wait(&self.epoll, buffer, timeout) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => {
+                    log::error!("waiting for sockets failed: {error}");
+                    std::thread::sleep(Duration::from_secs(1));
+                }
+            }
+            if self.stopped.load(Ordering::Acquire) {
+                return;
+            }
+            for event in &events {
+                let (data, flags) = (event.data, event.flags);
+                self.handle(data.u64(), flags, &mut scratch);
+            }
+            self.pass_time();
+        }
+    }
+
+    fn handle(&self, token: u64, flags: EventFlags, scratch: &mut [u8]) {
+        let low = u32::try_from(token & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+        if token & LISTENER != 0 {
+            let number = usize::try_from(token & (LISTENER - 1)).unwrap_or(usize::MAX);
+            return self.accept(number, scratch);
+        }
+        let connection = lock(&self.table).get(&low).map(Arc::clone);
+        // an event may be older than the connection that now has the descriptor
+        let Some(connection) = connection.filter(|c| u64::from(c.serial) == token >> 32) else {
+            return;
+        };
+        let mut inner = lock(&connection.inner);
+        if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
+            return self.close(&connection, &mut inner);
+        }
+        if flags.intersects(EventFlags::IN | EventFlags::RDHUP) {
+            inner.announce();
+        }
+        self.drive(&connection, &mut inner, scratch);
+        if flags.intersects(EventFlags::RDHUP) && inner.socket.is_some() {
+            // a short read does not see the end that came with it, and a connection whose answer is being made is
+            // not read
+            self.end(&connection, &mut inner);
+        }
+    }
+
+    /// Moves a connection on as far as it goes without waiting, and sets what is waited for.
+    fn drive(&self, connection: &Arc<Connection>, inner: &mut Inner, scratch: &mut [u8]) {
+        let mut budget = BUDGET;
+        let mut begun = false;
+        while budget > 0 {
+            budget -= 1;
+            match inner.read(scratch) {
+                Input::Request(id, http) => {
+                    begun = true;
+                    self.begin(connection, inner, id, http);
+                    continue;
+                }
+                Input::Drained => {}
+                Input::Paused => budget = 0,
+                Input::Ended => {
+                    inner.write();
+                    return self.end(connection, inner);
+                }
+                Input::Broken => {
+                    inner.write();
+                    return self.close(connection, inner);
+                }
+            }
+            // a queue that has emptied lets the connection be read again
+            let waiting = !inner.out.is_empty();
+            if !inner.write() {
+                return self.close(connection, inner);
+            }
+            if !(waiting && inner.out.is_empty() && inner.has_more()) {
+                break;
+            }
+        }
+        self.settle(connection, inner, begun, budget == 0);
+    }
+
+    /// After the peer's end.
+    fn end(&self, connection: &Arc<Connection>, inner: &mut Inner) {
+        if inner.end() {
+            self.settle(connection, inner, false, false);
+        } else {
+            self.close(connection, inner);
+        }
+    }
+
+    /// Sets what is waited for. `begun`: a request was read; `again`: there is more to be done at once, after others.
+    fn settle(&self, connection: &Arc<Connection>, inner: &mut Inner, begun: bool, again: bool) {
+        if self.draining.load(Ordering::Acquire) {
+            inner.wire.retire();
+            if inner.idle() {
+                return self.close(connection, inner);
+            }
+        }
+        self.set_deadline(connection, inner, begun);
+        if self.watch(connection, inner, again).is_err() {
+            self.close(connection, inner);
+        }
+    }
+
+    /// Answers a request, or hands it to the compute threads.
+    fn begin(&self, connection: &Arc<Connection>, inner: &mut Inner, id: u16, http: Http) {
+        let route = if inner.wire.has_pages() {
+            pages::route(&http, self.service.config())
+        } else {
+            Route::Service
+        };
+        let (task, cost) = match route {
+            Route::Service => match catch_unwind(AssertUnwindSafe(|| self.service.begin(http))) {
+                Ok(Step::Done(reply)) => return inner.wire.answer(id, reply, &mut inner.out),
+                Ok(Step::Work(work)) => {
+                    let cost = work.cost();
+                    (Task::Work(work), cost)
+                }
+                Err(_) => {
+                    log::error!("a request panicked");
+                    return inner.wire.answer(id, internal(), &mut inner.out);
+                }
+            },
+            Route::Images => (Task::Images, 0),
+            other => {
+                let uri = String::from_utf8_lossy(http.var("REQUEST_URI").unwrap_or_default());
+                log::debug!("{uri:?} is answered by the listener: {other:?}");
+                return inner.wire.answer(id, pages::fixed(other), &mut inner.out);
+            }
+        };
+        let job = Job {
+            connection: Arc::clone(connection),
+            id,
+            ticket: inner.wire.start(id),
+            task,
+        };
+        if let Err(job) = self.pool.submit(job, cost, |job| job.ticket.withdrawn()) {
+            let reply = match job.task {
+                Task::Work(work) => self.service.refuse(*work),
+                Task::Images => Reply::new(503, "too much work is queued\n").with("Retry-After", "1"),
+            };
+            inner.wire.answer(id, reply, &mut inner.out);
+        }
+    }
+
+    /// A compute thread.
+    fn compute(&self) {
+        let mut scratch = vec![0; SCRATCH];
+        while let Some(job) = self.pool.take() {
+            if job.ticket.withdrawn() {
+                continue;
+            }
+            let made = catch_unwind(AssertUnwindSafe(|| match job.task {
+                Task::Work(work) => self.service.finish(*work),
+                Task::Images => pages::images(self.service.config()),
+            }));
+            let reply = made.unwrap_or_else(|_| {
+                log::error!("a request panicked");
+                internal()
+            });
+            let mut guard = lock(&job.connection.inner);
+            let inner = &mut *guard;
+            // under the lock: a number may be in use again after an abort, a ticket never is
+            if job.ticket.withdrawn() || inner.socket.is_none() {
+                continue;
+            }
+            inner.wire.answer(job.id, reply, &mut inner.out);
+            self.drive(&job.connection, inner, &mut scratch);
+        }
+    }
+
+    /// Accepts what waits, and reads it at once: a peer that connects has mostly written already.
+    fn accept(&self, number: usize, scratch: &mut [u8]) {
+        let Some(listener) = lock(&self.listeners).get(number).map(Arc::clone) else {
+            return;
+        };
+        for _ in 0..BUDGET {
+            if self.live.load(Ordering::Relaxed) >= self.max_connections {
+                self.starved.store(true, Ordering::Release);
+                return;
+            }
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            match rustix::net::acceptfrom_with(&listener.socket, flags) {
+                Ok((socket, peer)) => {
+                    let wire = match &listener.speaks {
+                        Speaks::FastCgi => Wire::FastCgi(fastcgi::Wire::new(self.max_connections)),
+                        Speaks::Http(local) => {
+                            let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+                            let remote = peer.map_or(String::new(), |p| p.ip().to_canonical().to_string());
+                            Wire::Http(Box::new(http::Wire::new(Arc::clone(local), remote)))
+                        }
+                    };
+                    self.live.fetch_add(1, Ordering::AcqRel);
+                    let connection = Arc::new(Connection {
+                        serial: self.serial.fetch_add(1, Ordering::Relaxed),
+                        deadline: AtomicU32::new(0),
+                        inner: Mutex::new(Inner::new(socket, wire)),
+                    });
+                    let mut inner = lock(&connection.inner);
+                    self.drive(&connection, &mut inner, scratch);
+                }
+                Err(Errno::AGAIN) => return,
+                Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                    // tried again when a connection closes, or in a second
+                    if !self.starved.swap(true, Ordering::AcqRel) {
+                        log::warn!("no descriptors are left for new connections");
+                    }
+                    return;
+                }
+                Err(Errno::BADF | Errno::INVAL | Errno::NOTSOCK) => return,
+                // a connection that broke before it was accepted (accept(2))
+                Err(_) => {}
+            }
+        }
+        let _ = self.watch_listener(number, &listener);
+    }
+
+    fn watch_listeners(&self) -> io::Result<()> {
+        for (number, listener) in lock(&self.listeners).iter().enumerate() {
+            self.watch_listener(number, listener)?;
+        }
+        Ok(())
+    }
+
+    /// Watches a listener; one that has connections waiting is announced again.
+    fn watch_listener(&self, number: usize, listener: &Listener) -> io::Result<()> {
+        let token = LISTENER | u64::try_from(number).unwrap_or(0);
+        let data = epoll::EventData::new_u64(token);
+        let flags = EventFlags::IN | EventFlags::ET;
+        match epoll::add(&self.epoll, &listener.socket, data, flags) {
+            Err(Errno::EXIST) => epoll::modify(&self.epoll, &listener.socket, data, flags)?,
+            other => other?,
+        }
+        Ok(())
+    }
+
+    /// Tells epoll what to watch the socket for, if that is news; `again` asks for an event about what is there.
+    fn watch(&self, connection: &Arc<Connection>, inner: &mut Inner, again: bool) -> io::Result<()> {
+        let Some(socket) = &inner.socket else {
+            return Ok(());
+        };
+        let wanted = if inner.out.is_empty() {
+            Watch::Input
+        } else {
+            Watch::Both
+        };
+        if wanted == inner.watch && !again {
+            return Ok(());
+        }
+        let mut flags = EventFlags::IN | EventFlags::RDHUP | EventFlags::ET;
+        if wanted == Watch::Both || again {
+            // a socket with room to write makes an event even when the bytes to be handled are read already
+            flags |= EventFlags::OUT;
+        }
+        let number = u32::try_from(socket.as_raw_fd()).unwrap_or(u32::MAX);
+        let token = u64::from(connection.serial) << 32 | u64::from(number);
+        let data = epoll::EventData::new_u64(token);
+        if inner.watch == Watch::Nothing {
+            lock(&self.table).insert(number, Arc::clone(connection));
+            inner.watch = wanted;
+            epoll::add(&self.epoll, socket, data, flags)?;
+        } else {
+            epoll::modify(&self.epoll, socket, data, flags)?;
+        }
+        inner.watch = if again { Watch::Both } else { wanted };
+        Ok(())
+    }
+
+    fn set_deadline(&self, connection: &Connection, inner: &mut Inner, begun: bool) {
+        let wait = inner.waits();
+        // a head and a body count from where they began, the others from the last byte
+        let counting = matches!(wait, Wait::Head | Wait::Body | Wait::Lingering);
+        if wait == inner.wait && counting && !begun {
+            return;
+        }
+        inner.wait = wait;
+        let deadline = match self.patience.seconds(wait) {
+            Some(seconds) => self.tick.load(Ordering::Relaxed).saturating_add(seconds),
+            None => 0,
+        };
+        connection.deadline.store(deadline, Ordering::Relaxed);
+    }
+
+    /// Closes the socket; whoever works for the connection may stop.
+    fn close(&self, connection: &Connection, inner: &mut Inner) {
+        inner.wire.withdraw();
+        let Some(socket) = inner.socket.take() else {
+            return;
+        };
+        if inner.watch != Watch::Nothing {
+            let number = u32::try_from(socket.as_raw_fd()).unwrap_or(u32::MAX);
+            let mut table = lock(&self.table);
+            if table
+                .get(&number)
+                .is_some_and(|other| other.serial == connection.serial)
+            {
+                table.remove(&number);
+            }
+        }
+        drop(socket);
+        self.live.fetch_sub(1, Ordering::AcqRel);
+        self.feed();
+    }
+
+    /// Accepts again after there were no descriptors.
+    fn feed(&self) {
+        if self.starved.swap(false, Ordering::AcqRel) && !self.draining.load(Ordering::Acquire) {
+            let _ = self.watch_listeners();
+        }
+    }
+
+    /// Once a second, by whichever thread comes first: ends what has waited too long.
+    fn pass_time(&self) {
+        let now = u32::try_from(self.start.elapsed().as_secs() + 1).unwrap_or(u32::MAX);
+        let before = self.tick.load(Ordering::Relaxed);
+        let first = || {
+            self.tick
+                .compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        };
+        if now == before || !first() {
+            return;
+        }
+        self.feed();
+        let late = |c: &Connection| {
+            let deadline = c.deadline.load(Ordering::Relaxed);
+            deadline != 0 && deadline < now
+        };
+        let all: Vec<_> = lock(&self.table)
+            .values()
+            .filter(|c| late(c))
+            .map(Arc::clone)
+            .collect();
+        for connection in all {
+            let mut guard = lock(&connection.inner);
+            let inner = &mut *guard;
+            if late(&connection) {
+                if let (Wait::Head, Wire::Http(wire)) = (inner.wait, &mut inner.wire) {
+                    wire.late(&mut inner.out);
+                    inner.write();
+                }
+                self.close(&connection, inner);
+            }
+        }
+    }
+
+    /// Takes in what was sent before now, then no more.
+    fn drain(&self) {
+        let mut scratch = vec![0; SCRATCH];
+        let count = lock(&self.listeners).len();
+        for number in 0..count {
+            self.accept(number, &mut scratch);
+        }
+        self.draining.store(true, Ordering::Release);
+        // closed by being dropped; a descriptor that others share stays watched unless epoll is told
+        let listeners = std::mem::take(&mut *lock(&self.listeners));
+        for listener in &listeners {
+            let _ = epoll::delete(&self.epoll, &listener.socket);
+        }
+        drop(listeners);
+        for connection in self.watched() {
+            let mut inner = lock(&connection.inner);
+            inner.announce();
+            if inner.socket.is_some() {
+                self.drive(&connection, &mut inner, &mut scratch);
+            }
+        }
+    }
+
+    /// Closes connections on which nothing goes on.
+    fn close_idle(&self) {
+        for connection in self.watched() {
+            let mut inner = lock(&connection.inner);
+            inner.wire.retire();
+            if inner.idle() {
+                self.close(&connection, &mut inner);
+            }
+        }
+    }
+
+    fn watched(&self) -> Vec<Arc<Connection>> {
+        lock(&self.table).values().map(Arc::clone).collect()
+    }
+}

@@ -1,0 +1,26 @@
+//! The C library's syslog(3): the one that finds its socket again after the log daemon was restarted.
+//!
+//! Knows nothing of what is logged.
+
+use log::Level;
+use std::ffi::CString;
+
+/// Names the program and its facility.
+pub fn open() {
+    // SAFETY: the name is a string literal, which lives as long as the process, as openlog(3) wants it.
+    unsafe { libc::openlog(c"iipsrv".as_ptr(), libc::LOG_PID, libc::LOG_DAEMON) }
+}
+
+/// Writes a line; a NUL ends it.
+pub fn write(level: Level, text: &str) {
+    let priority = match level {
+        Level::Error => libc::LOG_ERR,
+        Level::Warn => libc::LOG_WARNING,
+        Level::Info => libc::LOG_INFO,
+        Level::Debug | Level::Trace => libc::LOG_DEBUG,
+    };
+    let text: Vec<u8> = text.bytes().take_while(|&b| b != 0).collect();
+    let Ok(text) = CString::new(text) else { return };
+    // SAFETY: the format takes one string, and both are ended by a NUL and live through the call.
+    unsafe { libc::syslog(priority, c"%s".as_ptr(), text.as_ptr()) }
+}
