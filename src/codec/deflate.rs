@@ -92,7 +92,10 @@ mod tests {
         let text = text();
         let mut scratch = Vec::new();
         let mut coded = compress_to_vec_zlib(&text, 6);
-        assert_eq!(inflate(&coded[..coded.len() - 4], text.len(), &mut scratch).unwrap(), text);
+        assert_eq!(
+            inflate(&coded[..coded.len() - 4], text.len(), &mut scratch).unwrap(),
+            text
+        );
         *coded.last_mut().unwrap() ^= 1;
         assert!(inflate(&coded, text.len(), &mut scratch).is_err());
     }

@@ -39,7 +39,9 @@ thread_local! {
 /// `Error::Corrupt` for a code that cannot be there, `Error::Unsupported` for the old order of bits.
 pub fn decode<'a>(data: &[u8], len: usize, scratch: &'a mut Vec<u8>) -> Result<&'a mut [u8]> {
     if data.first() == Some(&0) && data.get(1).is_some_and(|second| second & 1 == 1) {
-        return Err(Error::Unsupported("LZW in the old order of bits is not served".into()));
+        return Err(Error::Unsupported(
+            "LZW in the old order of bits is not served".into(),
+        ));
     }
     let room = CLEAR.saturating_add(len).saturating_add(SLACK);
     if scratch.len() < room {
@@ -193,7 +195,12 @@ mod tests {
             width += 1;
         }
         put(END, width);
-        let byte = |bits: &[bool]| bits.iter().enumerate().map(|(i, &b)| u8::from(b) << (7 - i)).sum();
+        let byte = |bits: &[bool]| {
+            bits.iter()
+                .enumerate()
+                .map(|(i, &b)| u8::from(b) << (7 - i))
+                .sum()
+        };
         bits.chunks(8).map(byte).collect()
     }
 
@@ -214,7 +221,10 @@ mod tests {
                 let data = noise(len, values);
                 for full in [259, 300, 511, 512, 513, 4094, 4095, usize::MAX] {
                     let coded = encode(&data, full);
-                    assert!(decode(&coded, len, &mut scratch).unwrap() == data, "{values} {len} {full}");
+                    assert!(
+                        decode(&coded, len, &mut scratch).unwrap() == data,
+                        "{values} {len} {full}"
+                    );
                 }
             }
         }
@@ -255,7 +265,10 @@ mod tests {
         assert!(decode(&[0x80, 0x40, 0x80], 10, &mut scratch).is_err());
         // Clear, 'a', then 259 where 258 is the next.
         assert!(decode(&[0x80, 0x0c, 0x30, 0x30], 10, &mut scratch).is_err());
-        assert!(matches!(decode(&[0, 1, 2], 10, &mut scratch), Err(Error::Unsupported(_))));
+        assert!(matches!(
+            decode(&[0, 1, 2], 10, &mut scratch),
+            Err(Error::Unsupported(_))
+        ));
     }
 
     #[test]

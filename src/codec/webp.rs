@@ -13,12 +13,17 @@ use crate::geometry::Size;
 pub fn decode<'a>(data: &[u8], size: Size, channels: u8, scratch: &'a mut Vec<u8>) -> Result<&'a mut [u8]> {
     let len = usize::try_from(size.area().saturating_mul(u64::from(channels))).unwrap_or(usize::MAX);
     if !matches!(channels, 3 | 4) {
-        return Err(Error::Unsupported(format!("WebP with {channels} channels is not served")));
+        return Err(Error::Unsupported(format!(
+            "WebP with {channels} channels is not served"
+        )));
     }
     match measure(data) {
         Some(found) if found == size => {}
         Some(Size { w, h }) => {
-            return Err(Error::Corrupt(format!("WebP picture is {w}x{h}, expected {}x{}", size.w, size.h)));
+            return Err(Error::Corrupt(format!(
+                "WebP picture is {w}x{h}, expected {}x{}",
+                size.w, size.h
+            )));
         }
         None => return Err(damaged()),
     }
@@ -99,8 +104,14 @@ mod tests {
     use super::*;
 
     fn picture(size: Size, colour: image_webp::ColorType) -> (Vec<u8>, Vec<u8>) {
-        let channels = if colour == image_webp::ColorType::Rgba8 { 4 } else { 3 };
-        let samples: Vec<u8> = (0..size.area() * channels).map(|i| (i * 37 % 251) as u8).collect();
+        let channels = if colour == image_webp::ColorType::Rgba8 {
+            4
+        } else {
+            3
+        };
+        let samples: Vec<u8> = (0..size.area() * channels)
+            .map(|i| (i * 37 % 251) as u8)
+            .collect();
         let mut coded = Vec::new();
         image_webp::WebPEncoder::new(&mut coded)
             .encode(&samples, size.w, size.h, colour)
@@ -125,10 +136,20 @@ mod tests {
         let mut scratch = Vec::new();
         let (coded, samples) = picture(size, image_webp::ColorType::Rgb8);
         let rgba = decode(&coded, size, 4, &mut scratch).unwrap();
-        assert_eq!(&rgba[..8], &[samples[0], samples[1], samples[2], 255, samples[3], samples[4], samples[5], 255]);
+        assert_eq!(
+            &rgba[..8],
+            &[
+                samples[0], samples[1], samples[2], 255, samples[3], samples[4], samples[5], 255
+            ]
+        );
         let (coded, samples) = picture(size, image_webp::ColorType::Rgba8);
         let rgb = decode(&coded, size, 3, &mut scratch).unwrap();
-        assert_eq!(&rgb[..6], &[samples[0], samples[1], samples[2], samples[4], samples[5], samples[6]]);
+        assert_eq!(
+            &rgb[..6],
+            &[
+                samples[0], samples[1], samples[2], samples[4], samples[5], samples[6]
+            ]
+        );
     }
 
     #[test]

@@ -1,1 +1,0 @@
-//! TIFF and BigTIFF.
