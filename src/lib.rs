@@ -3,16 +3,17 @@
 //! The house has floors, and a module imports only from floors below its own (`tests/it/floors.rs` checks it):
 //!
 //! ```text
-//! 9 main
-//! 8 server  config
-//! 7 service
-//! 6 library  mosaic
-//! 5 protocol
-//! 4 plan
-//! 3 source  process  encode  cache
-//! 2 raster  http  codec
-//! 1 geometry
-//! 0 error
+//! 10 main                          args, bind, serve
+//! 9  server                        sockets, workers, signals, the viewer page
+//! 8  service                       Http -> Reply
+//! 7  config  mosaic                environment -> settings; window -> raster
+//! 6  protocol  library             words -> request; identifier -> open source
+//! 5  plan                          view x header -> plan
+//! 4  source  process  encode  cache
+//! 3  http  codec                   a request and its reply; compression schemes
+//! 2  raster
+//! 1  geometry
+//! 0  error
 //! ```
 
 pub mod cache;

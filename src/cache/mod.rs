@@ -1,1 +1,189 @@
-//! Answers and decoded tiles kept in memory.
+//! What is kept in memory, within one bound: encoded answers and decoded tiles together.
+//!
+//! Lookup, single flight and weight are one call, so that no caller can check and then act. Knows nothing of what the
+//! keys mean.
+
+use crate::error::Result;
+use crate::raster::Raster;
+use bytes::Bytes;
+use quick_cache::DefaultHashBuilder;
+use quick_cache::OptionsBuilder;
+use quick_cache::Weighter;
+use quick_cache::sync::DefaultLifecycle;
+use std::hash::Hash;
+use std::sync::Arc;
+
+/// Bytes that a key and its entry cost besides the value.
+const ENTRY_BYTES: u64 = 400;
+
+/// A value and its weight.
+#[derive(Clone, Debug)]
+pub enum Cached {
+    /// A complete file.
+    Answer(Bytes),
+    /// Decoded samples.
+    Raster(Arc<Raster>),
+}
+
+#[derive(Clone)]
+struct Bytewise;
+
+impl<K> Weighter<K, Cached> for Bytewise {
+    fn weight(&self, _key: &K, value: &Cached) -> u64 {
+        let bytes = match value {
+            Cached::Answer(bytes) => bytes.len(),
+            Cached::Raster(raster) => raster.samples.bytes(),
+        };
+        ENTRY_BYTES + bytes as u64
+    }
+}
+
+type Inner<K> = quick_cache::sync::Cache<K, Cached, Bytewise>;
+
+/// A byte-weighted cache, shared by all threads.
+pub struct Cache<K> {
+    inner: Option<Inner<K>>,
+    max_bytes: u64,
+}
+
+impl<K: Hash + Eq + Clone> Cache<K> {
+    /// A cache of at most `max_bytes` bytes, entries' own cost included; 0 keeps nothing.
+    pub fn new(max_bytes: u64) -> Self {
+        Cache {
+            inner: (max_bytes > 0).then(|| build(max_bytes)).flatten(),
+            max_bytes,
+        }
+    }
+
+    /// The value, if it is here now. Does not wait for one that is being made.
+    pub fn find(&self, key: &K) -> Option<Cached> {
+        self.inner.as_ref()?.get(key)
+    }
+
+    /// The value, made by `make` if it is not here. Others who ask meanwhile wait for the one that makes it; when
+    /// that fails or panics nothing is kept and the next of them makes it.
+    pub fn get_or_make(&self, key: &K, make: impl FnOnce() -> Result<Cached>) -> Result<Cached> {
+        match &self.inner {
+            Some(inner) => inner.get_or_insert_with(key, make),
+            None => make(),
+        }
+    }
+
+    /// Empties the cache.
+    pub fn clear(&self) {
+        if let Some(inner) = &self.inner {
+            inner.clear();
+        }
+    }
+
+    /// The bound in bytes.
+    pub fn max_bytes(&self) -> u64 {
+        self.max_bytes
+    }
+
+    /// Bytes in use, entries' own cost included.
+    pub fn bytes(&self) -> u64 {
+        self.inner.as_ref().map_or(0, Inner::weight)
+    }
+}
+
+/// A value may weigh up to a shard's capacity, so that small caches have few shards: one per 8 MB, 16 at most.
+fn build<K: Hash + Eq + Clone>(max_bytes: u64) -> Option<Inner<K>> {
+    let shards = usize::try_from(max_bytes >> 23).unwrap_or(16).clamp(1, 16);
+    let items = usize::try_from(max_bytes >> 14)
+        .unwrap_or(1 << 20)
+        .clamp(16, 1 << 20);
+    let options = OptionsBuilder::new()
+        .estimated_items_capacity(items)
+        .weight_capacity(max_bytes)
+        .shards(shards)
+        .build()
+        .ok()?;
+    Some(Inner::with_options(
+        options,
+        Bytewise,
+        DefaultHashBuilder::default(),
+        DefaultLifecycle::default(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use std::sync::Barrier;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering;
+
+    fn answer(len: usize) -> Cached {
+        Cached::Answer(vec![0; len].into())
+    }
+
+    #[test]
+    fn the_bound_holds_for_answers_and_rasters_together() {
+        let cache = Cache::new(1 << 20);
+        for i in 0..1000u32 {
+            let raster = Raster {
+                size: crate::geometry::Size::new(50, 50),
+                channels: 1,
+                samples: crate::raster::Samples::U8(vec![0; 2500]),
+            };
+            cache
+                .get_or_make(&(i, 0), || Ok(Cached::Raster(Arc::new(raster))))
+                .unwrap();
+            cache.get_or_make(&(i, 1), || Ok(answer(7000))).unwrap();
+            assert!(cache.bytes() <= 1 << 20, "{} bytes", cache.bytes());
+        }
+        assert!(
+            cache.bytes() > 1 << 19,
+            "the cache is used: {} bytes",
+            cache.bytes()
+        );
+    }
+
+    #[test]
+    fn an_answer_of_five_megabytes_is_kept_by_the_default_cache() {
+        let cache = Cache::new(10 << 20);
+        cache.get_or_make(&1, || Ok(answer(5 << 20))).unwrap();
+        assert!(cache.find(&1).is_some());
+    }
+
+    #[test]
+    fn one_makes_it_while_the_others_wait() {
+        let cache = Cache::new(1 << 20);
+        let made = AtomicUsize::new(0);
+        let start = Barrier::new(8);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    start.wait();
+                    let make = || {
+                        std::thread::sleep(std::time::Duration::from_millis(50));
+                        made.fetch_add(1, Ordering::SeqCst);
+                        Ok(answer(10))
+                    };
+                    cache.get_or_make(&1, make).unwrap();
+                });
+            }
+        });
+        assert_eq!(made.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn a_failure_or_a_panic_keeps_nothing_and_releases_the_waiters() {
+        let cache: Cache<u32> = Cache::new(1 << 20);
+        assert!(cache.get_or_make(&1, || Err(Error::Busy)).is_err());
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _ = cache.get_or_make(&1, || panic!("in the maker"));
+        }));
+        assert!(panicked.is_err());
+        assert!(cache.get_or_make(&1, || Ok(answer(1))).is_ok());
+    }
+
+    #[test]
+    fn a_cache_of_no_bytes_keeps_nothing() {
+        let cache = Cache::new(0);
+        cache.get_or_make(&1, || Ok(answer(1))).unwrap();
+        assert!(cache.find(&1).is_none());
+    }
+}

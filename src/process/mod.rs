@@ -42,6 +42,8 @@ pub enum Op {
     Bitonal,
     /// Lay alpha over this colour and drop it.
     Flatten([u8; 3]),
+    /// Divide colours by alpha: premultiplied becomes straight.
+    Straighten,
 }
 
 /// What some steps must know of the whole image: the histogram of its smallest level, averaged over channels.
@@ -69,6 +71,7 @@ pub fn run(raster: Raster, ops: &[Op], stats: impl FnOnce() -> Result<Stats>) ->
                 colour::bitonal(colour::grey(picture), colour::otsu(&make()?.histogram))
             }
             Op::Flatten(background) => colour::flatten(picture, *background),
+            Op::Straighten => colour::straighten(picture),
         };
     }
     Ok(picture)

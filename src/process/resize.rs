@@ -1,8 +1,30 @@
-//! Resampling.
+//! Resampling, by the crate fast_image_resize, and the one-pixel corrections of levels that round otherwise.
+//!
+//! Which part is resampled to which size is the plan's; nothing is rounded here.
+
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
+use crate::raster::Layout;
 use crate::raster::Picture;
+use fast_image_resize::FilterType;
+use fast_image_resize::PixelType;
+use fast_image_resize::ResizeAlg;
+use fast_image_resize::ResizeOptions;
+use fast_image_resize::Resizer;
+use fast_image_resize::images::Image;
+use fast_image_resize::images::ImageRef;
+use std::cell::RefCell;
+
+/// Units of a [`Crop`] in a pixel.
+const ONE: i64 = 1 << 16;
+
+/// Working memory up to this size is kept by its thread.
+const KEPT_BYTES: usize = 1 << 20;
+
+thread_local! {
+    static RESIZER: RefCell<Resizer> = RefCell::new(Resizer::new());
+}
 
 /// A rectangle in 1/65536 of a pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +39,20 @@ pub struct Crop {
     pub h: i64,
 }
 
+impl Crop {
+    /// Width in pixels.
+    #[expect(clippy::cast_precision_loss, reason = "at most 2^48")]
+    pub fn width(self) -> f64 {
+        self.w as f64 / 65536.0
+    }
+
+    /// Height in pixels.
+    #[expect(clippy::cast_precision_loss, reason = "at most 2^48")]
+    pub fn height(self) -> f64 {
+        self.h as f64 / 65536.0
+    }
+}
+
 /// The kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Filter {
@@ -26,12 +62,287 @@ pub enum Filter {
     Bilinear,
 }
 
-/// Resamples.
-pub fn resize(_picture: &Picture, _crop: Crop, _to: Size, _filter: Filter) -> Result<Picture> {
-    Err(Error::Unsupported("resize".into()))
+/// Resamples `crop` of the picture to `to`.
+///
+/// Output pixel i has its centre at `crop.x + (i + 1/2) * crop.w / to.w` of the input, whose pixels have theirs at
+/// 1/2, 3/2, …. Bilinear looks at pixels outside the crop where the picture has them, so that parts resampled apart
+/// fit together; at the picture's own edges the weights that are left are scaled up. Values are rounded to the nearest
+/// after each direction. Colours are weighted by alpha. A crop that is empty or leaves the picture is `Corrupt`.
+pub fn resize(picture: &Picture, crop: Crop, to: Size, filter: Filter) -> Result<Picture> {
+    let size = picture.size;
+    let (right, bottom) = (i64::from(size.w) * ONE, i64::from(size.h) * ONE);
+    if (crop.x, crop.y, crop.w, crop.h) == (0, 0, right, bottom) && to == size {
+        return Ok(picture.clone());
+    }
+    let wrong = || {
+        Error::Corrupt(format!(
+            "{}x{} pixels cannot be resampled from {crop:?} to {}x{}",
+            size.w, size.h, to.w, to.h
+        ))
+    };
+    let inside = |start: i64, len: i64, end: i64| start >= 0 && len > 0 && start <= end && len <= end - start;
+    if !inside(crop.x, crop.w, right) || !inside(crop.y, crop.h, bottom) || to.area() == 0 {
+        return Err(wrong());
+    }
+    let kind = match picture.layout {
+        Layout::Grey => PixelType::U8,
+        Layout::Rgb => PixelType::U8x3,
+        Layout::Rgba => PixelType::U8x4,
+    };
+    let algorithm = match filter {
+        Filter::Nearest => ResizeAlg::Nearest,
+        Filter::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
+    };
+    let options = ResizeOptions::new()
+        .resize_alg(algorithm)
+        .use_alpha(filter != Filter::Nearest)
+        .crop(pixels(crop.x), pixels(crop.y), pixels(crop.w), pixels(crop.h));
+    let from = ImageRef::new(size.w, size.h, &picture.data, kind).map_err(|_| wrong())?;
+    let mut out = Image::new(to.w, to.h, kind);
+    RESIZER.with_borrow_mut(|resizer| {
+        let done = resizer.resize(&from, &mut out, &options);
+        if resizer.size_of_internal_buffers() > KEPT_BYTES {
+            resizer.reset_internal_buffers();
+        }
+        done.map_err(|_| wrong())
+    })?;
+    Ok(Picture {
+        size: to,
+        layout: picture.layout,
+        data: out.into_vec(),
+    })
 }
 
-/// Cuts or repeats edges.
-pub fn fit(picture: &Picture, _size: Size) -> Picture {
-    picture.clone()
+/// 1/65536 to pixels, exactly: sides are below 2^32.
+#[expect(clippy::cast_precision_loss, reason = "48 bits fit the 53 of a double")]
+fn pixels(units: i64) -> f64 {
+    units as f64 / ONE as f64
+}
+
+/// Cuts off, or repeats, the last columns and rows until the picture has this size.
+pub fn fit(picture: &Picture, size: Size) -> Picture {
+    let n = picture.layout.channels();
+    let (from, to) = (picture.size.w as usize * n, size.w as usize * n);
+    let mut data = Vec::with_capacity(to * size.h as usize);
+    for row in picture.data.chunks_exact(from.max(1)).take(size.h as usize) {
+        let (kept, _) = row.split_at(from.min(to));
+        data.extend_from_slice(kept);
+        let (_, last) = row.split_at(from.saturating_sub(n));
+        (from..to).step_by(n).for_each(|_| data.extend_from_slice(last));
+    }
+    let last = data.len().saturating_sub(to)..data.len();
+    (picture.size.h..size.h).for_each(|_| data.extend_from_within(last.clone()));
+    Picture {
+        size,
+        layout: picture.layout,
+        data,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LAYOUTS: [Layout; 3] = [Layout::Grey, Layout::Rgb, Layout::Rgba];
+
+    fn whole(size: Size) -> Crop {
+        crop(0.0, 0.0, f64::from(size.w), f64::from(size.h))
+    }
+
+    fn crop(x: f64, y: f64, w: f64, h: f64) -> Crop {
+        let [x, y, w, h] = [x, y, w, h].map(|v| (v * 65536.0).round() as i64);
+        Crop { x, y, w, h }
+    }
+
+    /// A picture of one value by (x, y); alpha is opaque.
+    fn drawn(size: Size, layout: Layout, value: impl Fn(u32, u32) -> u8) -> Picture {
+        let mut data = Vec::new();
+        for y in 0..size.h {
+            for x in 0..size.w {
+                let v = value(x, y);
+                data.extend_from_slice(
+                    &[v, v, v, 255][if layout == Layout::Rgba {
+                        0..4
+                    } else {
+                        0..layout.channels()
+                    }],
+                );
+            }
+        }
+        Picture { size, layout, data }
+    }
+
+    #[test]
+    fn nothing_to_do_does_nothing() {
+        let picture = drawn(Size::new(5, 4), Layout::Rgb, |x, y| (x * 50 + y) as u8);
+        assert_eq!(
+            resize(&picture, whole(picture.size), picture.size, Filter::Bilinear).unwrap(),
+            picture
+        );
+    }
+
+    #[test]
+    fn whole_pixels_at_their_own_size_are_copied() {
+        let picture = drawn(Size::new(9, 9), Layout::Rgb, |x, y| (x * 20 + y) as u8);
+        let part = resize(
+            &picture,
+            crop(2.0, 3.0, 4.0, 5.0),
+            Size::new(4, 5),
+            Filter::Bilinear,
+        )
+        .unwrap();
+        assert_eq!(
+            part,
+            drawn(Size::new(4, 5), Layout::Rgb, |x, y| ((x + 2) * 20 + y + 3) as u8)
+        );
+    }
+
+    #[test]
+    fn a_crop_outside_the_picture_is_refused() {
+        let picture = drawn(Size::new(5, 4), Layout::Grey, |_, _| 0);
+        for bad in [
+            crop(-1.0, 0.0, 3.0, 3.0),
+            crop(3.0, 0.0, 2.5, 1.0),
+            crop(0.0, 0.0, 5.0, 4.1),
+            crop(0.0, 0.0, 0.0, 1.0),
+            Crop {
+                x: i64::MAX,
+                y: 0,
+                w: i64::MAX,
+                h: 1,
+            },
+        ] {
+            assert!(
+                resize(&picture, bad, Size::new(2, 2), Filter::Bilinear).is_err(),
+                "{bad:?}"
+            );
+        }
+        assert!(resize(&picture, whole(picture.size), Size::new(0, 2), Filter::Nearest).is_err());
+    }
+
+    #[test]
+    fn halving_weighs_a_triangle() {
+        // A single bright column at 8: weights 3/8 for the output pixel over it, 1/8 for its left neighbour.
+        let picture = drawn(
+            Size::new(16, 1),
+            Layout::Grey,
+            |x, _| if x == 8 { 240 } else { 0 },
+        );
+        let half = resize(&picture, whole(picture.size), Size::new(8, 1), Filter::Bilinear).unwrap();
+        assert_eq!(half.data, [0, 0, 0, 30, 90, 0, 0, 0]);
+    }
+
+    #[test]
+    fn doubling_is_linear_between_centres() {
+        let picture = drawn(Size::new(2, 1), Layout::Grey, |x, _| (x * 100) as u8);
+        let double = resize(&picture, whole(picture.size), Size::new(4, 1), Filter::Bilinear).unwrap();
+        assert_eq!(double.data, [0, 25, 75, 100]);
+    }
+
+    #[test]
+    fn nearest_makes_no_new_values() {
+        let picture = drawn(Size::new(4, 1), Layout::Rgba, |x, _| (x * 80) as u8);
+        let half = resize(&picture, whole(picture.size), Size::new(8, 1), Filter::Nearest).unwrap();
+        assert_eq!(
+            half,
+            drawn(Size::new(8, 1), Layout::Rgba, |x, _| (x / 2 * 80) as u8)
+        );
+    }
+
+    #[test]
+    fn what_is_transparent_gives_no_colour() {
+        let picture = Picture {
+            size: Size::new(2, 1),
+            layout: Layout::Rgba,
+            data: vec![200, 100, 50, 255, 0, 255, 0, 0],
+        };
+        let one = resize(&picture, whole(picture.size), Size::new(1, 1), Filter::Bilinear).unwrap();
+        assert!(
+            one.data
+                .iter()
+                .zip([200u8, 100, 50, 128])
+                .all(|(a, b)| a.abs_diff(b) <= 1),
+            "{one:?}"
+        );
+    }
+
+    #[test]
+    fn parts_resampled_apart_fit_together() {
+        let picture = drawn(Size::new(64, 8), Layout::Rgb, |x, y| (x * x / 16 + y * 9) as u8);
+        let all = resize(&picture, whole(picture.size), Size::new(32, 4), Filter::Bilinear).unwrap();
+        let right = resize(
+            &picture,
+            crop(32.0, 0.0, 32.0, 8.0),
+            Size::new(16, 4),
+            Filter::Bilinear,
+        )
+        .unwrap();
+        for (all, right) in all.data.chunks(32 * 3).zip(right.data.chunks(16 * 3)) {
+            assert_eq!(&all[16 * 3..], right);
+        }
+    }
+
+    #[test]
+    fn fitting_cuts_and_repeats_at_the_right_and_at_the_bottom() {
+        let picture = drawn(Size::new(3, 2), Layout::Grey, |x, y| (x + 10 * y) as u8);
+        assert_eq!(fit(&picture, Size::new(2, 1)).data, [0, 1]);
+        assert_eq!(
+            fit(&picture, Size::new(4, 3)).data,
+            [0, 1, 2, 2, 10, 11, 12, 12, 10, 11, 12, 12]
+        );
+        assert_eq!(fit(&picture, Size::new(2, 3)).data, [0, 1, 10, 11, 10, 11]);
+        let colour = drawn(Size::new(2, 1), Layout::Rgb, |x, _| x as u8);
+        assert_eq!(fit(&colour, Size::new(3, 1)).data, [0, 0, 0, 1, 1, 1, 1, 1, 1]);
+        assert_eq!(fit(&picture, picture.size), picture);
+    }
+
+    proptest! {
+        #[test]
+        fn a_constant_stays_constant(
+            w in 1u32..70, h in 1u32..70, to_w in 1u32..70, to_h in 1u32..70, value: u8,
+            layout in prop::sample::select(LAYOUTS.to_vec()), nearest: bool,
+        ) {
+            let filter = if nearest { Filter::Nearest } else { Filter::Bilinear };
+            let to = Size::new(to_w, to_h);
+            let picture = drawn(Size::new(w, h), layout, |_, _| value);
+            let resized = resize(&picture, whole(picture.size), to, filter).unwrap();
+            prop_assert_eq!(resized, drawn(to, layout, |_, _| value));
+        }
+
+        #[test]
+        fn a_ramp_stays_a_ramp_away_from_the_edges(
+            to_w in 1u32..400, x in 0.0f64..60.0, w in 20.0f64..60.0, layout in prop::sample::select(LAYOUTS.to_vec()),
+        ) {
+            let picture = drawn(Size::new(120, 3), layout, |x, _| (x * 2) as u8);
+            let part = crop(x, 0.0, w, 3.0);
+            let resized = resize(&picture, part, Size::new(to_w, 3), Filter::Bilinear).unwrap();
+            let scale = w / f64::from(to_w);
+            for (i, pixel) in (0..to_w).zip(resized.data.chunks(layout.channels())) {
+                let centre = x + (f64::from(i) + 0.5) * scale;
+                // The kernel must lie inside the picture.
+                if centre > scale.max(1.0) + 0.5 && centre < 119.5 - scale.max(1.0) {
+                    let exact = (centre - 0.5) * 2.0;
+                    prop_assert!((f64::from(pixel[0]) - exact).abs() <= 1.0, "{} at {}: {}", pixel[0], i, exact);
+                }
+            }
+        }
+
+        #[test]
+        fn the_mean_is_kept_when_shrinking(seed: u32, factor in 1u32..9) {
+            let size = Size::new(32 * factor, 24 * factor);
+            let noise = |x: u32, y: u32| {
+                let v = (x.wrapping_mul(0x9e37_79b1) ^ y.wrapping_mul(0x85eb_ca6b) ^ seed).wrapping_mul(0xc2b2_ae35);
+                ((v ^ (v >> 15)).wrapping_mul(0x27d4_eb2f) >> 24) as u8
+            };
+            // The border is constant, for the weights at the edges are not those of the inside.
+            let inside = |v: u32, len: u32| v >= 2 * factor && v < len - 2 * factor;
+            let picture = drawn(size, Layout::Grey, |x, y| {
+                if inside(x, size.w) && inside(y, size.h) { noise(x, y) } else { 128 }
+            });
+            let small = resize(&picture, whole(size), Size::new(32, 24), Filter::Bilinear).unwrap();
+            let mean = |p: &Picture| p.data.iter().map(|v| f64::from(*v)).sum::<f64>() / p.data.len() as f64;
+            prop_assert!((mean(&small) - mean(&picture)).abs() < 0.5, "{} {}", mean(&small), mean(&picture));
+        }
+    }
 }

@@ -87,7 +87,7 @@ impl Source for Synthetic {
             .rect(&self.header.levels)
             .ok_or_else(|| Error::Outside("no such tile".into()))?;
         let channels = self.header.channels;
-        let mut data = Vec::with_capacity(rect.size().area() as usize * usize::from(channels));
+        let mut data = Vec::new();
         for y in rect.y..rect.y + rect.h {
             for x in rect.x..rect.x + rect.w {
                 data.extend((0..channels).map(|c| (self.formula)(x, y, tile.level, c)));

@@ -18,8 +18,12 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 /// As many scans as the C library allows.
 const SCANS: usize = 500;
 
-/// Decodes a complete stream of this size to `layout`; with `strict` missing data is an error too.
+/// Decodes a complete stream of this size to `layout`. With `strict` it fails: missing data cannot be told from the end.
 pub fn decode(stream: &[u8], size: Size, layout: Layout, strict: bool) -> Result<Vec<u8>> {
+    let broken = || Error::Corrupt("jpeg stream does not decode".into());
+    if strict {
+        return Err(Error::Corrupt("jpeg stream has no end marker".into()));
+    }
     let colour = match layout {
         Layout::Grey => ColorSpace::Luma,
         _ => ColorSpace::RGB,
@@ -27,17 +31,16 @@ pub fn decode(stream: &[u8], size: Size, layout: Layout, strict: bool) -> Result
     let options = DecoderOptions::default()
         .set_max_width(size.w as usize)
         .set_max_height(size.h as usize)
-        .set_strict_mode(strict)
+        .set_strict_mode(false)
         .jpeg_set_max_scans(SCANS)
         .jpeg_set_out_colorspace(colour);
     let mut data = vec![0; size.w as usize * size.h as usize * layout.channels()];
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(stream), options);
-    let broken = |_| Error::Corrupt("jpeg stream does not decode".into());
-    decoder.decode_headers().map_err(broken)?;
+    decoder.decode_headers().map_err(|_| broken())?;
     if decoder.dimensions() != Some((size.w as usize, size.h as usize)) {
         return Err(Error::Corrupt("jpeg stream has two sizes".into()));
     }
-    decoder.decode_into(&mut data).map_err(broken)?;
+    decoder.decode_into(&mut data).map_err(|_| broken())?;
     Ok(data)
 }
 

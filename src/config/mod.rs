@@ -1,0 +1,393 @@
+//! The settings from the environment and the arguments of the command line.
+//!
+//! Reading never fails: a bad value is clamped or replaced by the default, and told in [`Config::warnings`].
+
+pub mod args;
+pub mod man;
+pub mod vars;
+
+pub use crate::config::args::Args;
+use crate::config::vars::Kind;
+use crate::config::vars::VARS;
+use crate::config::vars::Var;
+use crate::protocol::Protocol;
+use std::fmt::Write;
+
+/// Where an effective value came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The table.
+    Default,
+    /// The environment, taken as it is.
+    Environment,
+    /// The environment, but out of range or not readable.
+    Corrected,
+}
+
+/// Which iipsrv to follow where two versions contradict each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compat {
+    /// Decided by the request.
+    Auto,
+    /// iipsrv 1.1.
+    V11,
+    /// iipsrv 1.3.
+    V13,
+}
+
+/// Every setting with its effective value; fields are in the order of [`VARS`].
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// 0 logs nothing … 5 everything.
+    pub verbosity: u8,
+    /// A path, or `syslog`.
+    pub logfile: String,
+    /// Bytes of memory for answers and decoded tiles together.
+    pub cache_bytes: u64,
+    /// Opened images remembered; `None` is without limit.
+    pub open_images: Option<usize>,
+    /// Put in front of every image path.
+    pub filesystem_prefix: String,
+    /// Put behind every image path.
+    pub filesystem_suffix: String,
+    /// Whether a link may lead out of the prefix.
+    pub follow_symlinks: bool,
+    /// JPEG quality, 1–100.
+    pub jpeg_quality: i16,
+    /// PNG deflate level, 0–9.
+    pub png_level: i16,
+    /// Largest output side; `None` is without limit.
+    pub max_cvt: Option<u32>,
+    /// Whether answers may be larger than the source.
+    pub allow_upscaling: bool,
+    /// 0 nearest, 1 bilinear.
+    pub interpolation: u8,
+    /// Access-Control-Allow-Origin; empty for none.
+    pub cors: String,
+    /// Public address; empty for the request's own.
+    pub base_url: String,
+    /// Prefixes of request paths and what is spoken below them.
+    pub uri_map: Vec<(String, Protocol)>,
+    /// Cache-Control.
+    pub cache_control: String,
+    /// Largest ICC profile embedded, bytes; `None` is any size.
+    pub max_icc: Option<usize>,
+    /// Whether stored tiles are sent untouched.
+    pub passthrough: bool,
+    /// 2 or 3.
+    pub iiif_version: u8,
+    /// Members added to every info.json.
+    pub iiif_extra: serde_json::Map<String, serde_json::Value>,
+    /// Rights of images that carry none.
+    pub copyright: String,
+    /// Threads: one set of them waits for sockets and answers what is cached, as many again compute.
+    pub threads: usize,
+    /// Which iipsrv to follow.
+    pub compat: Compat,
+    /// Name, effective text and origin of every setting.
+    pub values: Vec<(&'static str, String, Origin)>,
+    /// What was wrong, a line each.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Reads the settings by this function, which is `std::env::var` but for tests.
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Config {
+        let mut table = Table {
+            values: Vec::new(),
+            warnings: Vec::new(),
+        };
+        for var in VARS {
+            let given = lookup(var.name).or_else(|| lookup(var.alias?));
+            table.take(var, given);
+        }
+        table.config()
+    }
+
+    /// Reads the process's environment. Values that are not UTF-8 are read with replacement characters.
+    pub fn from_env() -> Config {
+        Config::read(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+    }
+
+    /// What `--check-config` prints: every value and where it came from, then what is wrong.
+    pub fn report(&self) -> String {
+        let mut text = String::new();
+        for (name, value, origin) in &self.values {
+            let origin = match origin {
+                Origin::Default => "default",
+                Origin::Environment => "environment",
+                Origin::Corrected => "environment, corrected",
+            };
+            let _ = writeln!(text, "{name}={value}  ({origin})");
+        }
+        for warning in &self.warnings {
+            let _ = writeln!(text, "warning: {warning}");
+        }
+        text
+    }
+}
+
+impl Default for Config {
+    /// The defaults of the table.
+    fn default() -> Self {
+        Config::read(|_| None)
+    }
+}
+
+/// Values while they are being read.
+struct Table {
+    values: Vec<(&'static str, String, Origin)>,
+    warnings: Vec<String>,
+}
+
+impl Table {
+    fn take(&mut self, var: &'static Var, given: Option<String>) {
+        let Some(given) = given else {
+            self.values.push((var.name, var.default.into(), Origin::Default));
+            return;
+        };
+        if !var.built {
+            self.warnings
+                .push(format!("{}={given} has no effect in this version", var.name));
+        }
+        let effective = var.kind.effective(&given, var.default);
+        let origin = if effective == given.trim() || var.kind == Kind::Text {
+            Origin::Environment
+        } else {
+            Origin::Corrected
+        };
+        if origin == Origin::Corrected {
+            self.warnings.push(format!(
+                "{}={given} is {}: {effective} is used",
+                var.name,
+                var.kind.wrong(&given)
+            ));
+        }
+        self.values.push((var.name, effective, origin));
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.values
+            .iter()
+            .find(|(n, _, _)| *n == name)
+            .map(|(_, value, _)| value.clone())
+            .unwrap_or_default()
+    }
+
+    /// The number, which `take` has checked against the row's range.
+    fn int(&self, name: &str) -> i64 {
+        self.text(name).parse().unwrap_or(0)
+    }
+
+    fn on(&self, name: &str) -> bool {
+        self.text(name) == "1"
+    }
+
+    fn config(mut self) -> Config {
+        let (uri_map, wrong) = uri_map(&self.text("URI_MAP"));
+        self.warnings.extend(wrong);
+        let iiif_extra = match extra_info(&self.text("IIIF_EXTRA_INFO")) {
+            Ok(members) => members,
+            Err(text) => {
+                self.warnings.push(text);
+                serde_json::Map::new()
+            }
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let unsigned = |name| usize::try_from(self.int(name)).ok();
+        let small = |name| i16::try_from(self.int(name)).unwrap_or(0);
+        let megabytes: f64 = self.text("MAX_IMAGE_CACHE_SIZE").parse().unwrap_or(0.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the row's range is 0 to 1e9 MB"
+        )]
+        let cache_bytes = (megabytes * 1024.0 * 1024.0) as u64;
+        Config {
+            verbosity: u8::try_from(self.int("VERBOSITY")).unwrap_or(1),
+            logfile: self.text("LOGFILE"),
+            cache_bytes,
+            open_images: unsigned("MAX_METADATA_CACHE_SIZE"),
+            filesystem_prefix: self.text("FILESYSTEM_PREFIX"),
+            filesystem_suffix: self.text("FILESYSTEM_SUFFIX"),
+            follow_symlinks: self.on("FILESYSTEM_FOLLOW_SYMLINKS"),
+            jpeg_quality: small("JPEG_QUALITY"),
+            png_level: small("PNG_QUALITY"),
+            max_cvt: match self.int("MAX_CVT") {
+                0 => Some(5000),
+                limit => u32::try_from(limit).ok(),
+            },
+            allow_upscaling: self.on("ALLOW_UPSCALING"),
+            interpolation: u8::try_from(self.int("INTERPOLATION")).unwrap_or(1),
+            cors: self.text("CORS"),
+            base_url: self.text("BASE_URL"),
+            uri_map,
+            cache_control: self.text("CACHE_CONTROL"),
+            max_icc: if self.on("EMBED_ICC") {
+                unsigned("MAX_ICC")
+            } else {
+                Some(0)
+            },
+            passthrough: self.on("CODEC_PASSTHROUGH"),
+            iiif_version: u8::try_from(self.int("IIIF_VERSION")).unwrap_or(3),
+            iiif_extra,
+            copyright: self.text("COPYRIGHT"),
+            threads: unsigned("OMP_NUM_THREADS").filter(|&n| n > 0).unwrap_or(cores),
+            compat: match self.text("COMPAT").as_str() {
+                "1.1" => Compat::V11,
+                "1.3" => Compat::V13,
+                _ => Compat::Auto,
+            },
+            values: self.values,
+            warnings: self.warnings,
+        }
+    }
+}
+
+impl Kind {
+    /// The text that is used for `given`: itself, the nearest in range, or the default when it cannot be read.
+    fn effective(self, given: &str, default: &str) -> String {
+        let given = given.trim();
+        match self {
+            Kind::Text => given.into(),
+            Kind::Switch => Kind::Int(0, 1).effective(given, default),
+            Kind::Int(low, high) => match given.parse::<i64>() {
+                Ok(value) if (low..=high).contains(&value) => given.into(),
+                Ok(value) => value.clamp(low, high).to_string(),
+                Err(_) => default.into(),
+            },
+            Kind::Float(low, high) => match given.parse::<f64>() {
+                Ok(value) if (low..=high).contains(&value) => given.into(),
+                Ok(value) if value.is_finite() => value.clamp(low, high).to_string(),
+                _ => default.into(),
+            },
+            Kind::Word(words) => words
+                .iter()
+                .find(|w| w.eq_ignore_ascii_case(given))
+                .map_or(default, |w| w)
+                .to_string(),
+        }
+    }
+
+    /// What is wrong with `given`.
+    fn wrong(self, given: &str) -> String {
+        let number = given.trim().parse::<f64>().is_ok_and(f64::is_finite);
+        match self {
+            Kind::Text => "not readable".into(),
+            Kind::Switch => "neither 0 nor 1".into(),
+            Kind::Int(low, high) if number => format!("not a whole number from {low} to {high}"),
+            Kind::Float(low, high) if number => format!("not between {low} and {high}"),
+            Kind::Int(..) | Kind::Float(..) => "not a number".into(),
+            Kind::Word(words) => format!("none of {}", words.join(", ")),
+        }
+    }
+}
+
+/// Reads `prefix=>PROTOCOL,…`; what cannot be read is left out and told.
+fn uri_map(text: &str) -> (Vec<(String, Protocol)>, Vec<String>) {
+    let mut map = Vec::new();
+    let mut wrong = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let row = part
+            .split_once("=>")
+            .and_then(|(prefix, name)| Some((prefix, Protocol::named(name.trim())?)));
+        match row {
+            Some((prefix, protocol)) => map.push((prefix.trim().trim_matches('/').to_string(), protocol)),
+            None => wrong.push(format!(
+                "URI_MAP: {part} is not PREFIX=>IIP, IIIF, DeepZoom or Zoomify and is left out"
+            )),
+        }
+    }
+    // the longest prefix is asked first, so that `iiif/old` may stand beside `iiif`
+    map.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+    (map, wrong)
+}
+
+/// Reads one or more `"key": value` members.
+fn extra_info(text: &str) -> Result<serde_json::Map<String, serde_json::Value>, String> {
+    if text.trim().is_empty() {
+        return Ok(serde_json::Map::new());
+    }
+    let text = text.trim().trim_end_matches(',');
+    serde_json::from_str(&format!("{{{text}}}")).map_err(|_| {
+        format!("IIIF_EXTRA_INFO={text} is not a JSON member such as \"attribution\": \"…\" and is left out")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(pairs: &'static [(&'static str, &'static str)]) -> Config {
+        Config::read(|name| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| v.to_string()))
+    }
+
+    #[test]
+    fn the_defaults_of_the_table_are_within_their_own_ranges() {
+        assert_eq!(Config::default().warnings, Vec::<String>::new());
+        for var in VARS {
+            assert_eq!(
+                var.kind.effective(var.default, "broken"),
+                var.default,
+                "{}",
+                var.name
+            );
+        }
+    }
+
+    #[test]
+    fn a_bad_value_is_clamped_or_replaced_and_told() {
+        let config = with(&[
+            ("JPEG_QUALITY", "200"),
+            ("PNG_QUALITY", "x"),
+            ("MAX_IMAGE_CACHE_SIZE", "0.5"),
+        ]);
+        assert_eq!(
+            (config.jpeg_quality, config.png_level, config.cache_bytes),
+            (100, 1, 524_288)
+        );
+        assert_eq!(
+            config.warnings,
+            [
+                "JPEG_QUALITY=200 is not a whole number from 1 to 100: 100 is used",
+                "PNG_QUALITY=x is not a number: 1 is used"
+            ]
+        );
+    }
+
+    #[test]
+    fn special_values_mean_what_they_say() {
+        let config = with(&[
+            ("MAX_CVT", "-1"),
+            ("MAX_METADATA_CACHE_SIZE", "-1"),
+            ("EMBED_ICC", "0"),
+        ]);
+        assert_eq!(
+            (config.max_cvt, config.open_images, config.max_icc),
+            (None, None, Some(0))
+        );
+        assert_eq!(with(&[("MAX_CVT", "0")]).max_cvt, Some(5000));
+        assert_eq!(
+            with(&[("MAX_IMAGE_METADATA_CACHE_SIZE", "7")]).open_images,
+            Some(7)
+        );
+    }
+
+    #[test]
+    fn the_uri_map_takes_several_and_the_longest_prefix_first() {
+        let config = with(&[("URI_MAP", "/iiif/=>iiif, iiif/dz => DeepZoom,x=>SOAP")]);
+        let prefixes: Vec<_> = config.uri_map.iter().map(|(p, _)| p.as_str()).collect();
+        assert_eq!(prefixes, ["iiif/dz", "iiif"]);
+        assert_eq!(config.warnings.len(), 1);
+    }
+
+    #[test]
+    fn extra_info_is_json_or_left_out() {
+        let good = with(&[("IIIF_EXTRA_INFO", "\"attribution\": \"us\"")]);
+        assert_eq!(
+            good.iiif_extra.get("attribution").and_then(|v| v.as_str()),
+            Some("us")
+        );
+        assert_eq!(with(&[("IIIF_EXTRA_INFO", "attribution")]).warnings.len(), 1);
+    }
+}

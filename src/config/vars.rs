@@ -1,0 +1,271 @@
+//! The table of settings: one row a variable. Everything that is said about a setting anywhere comes from here.
+//!
+//! Knows texts and ranges, not what a setting does.
+
+/// What a value may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// A whole number; outside the range it is clamped.
+    Int(i64, i64),
+    /// A decimal number; outside the range it is clamped.
+    Float(f64, f64),
+    /// 0 or 1.
+    Switch,
+    /// One of these words.
+    Word(&'static [&'static str]),
+}
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Var {
+    /// The environment variable.
+    pub name: &'static str,
+    /// Another name of the same variable; `name` wins when both are set.
+    pub alias: Option<&'static str>,
+    /// The text that stands for it when it is not set.
+    pub default: &'static str,
+    /// What it may be.
+    pub kind: Kind,
+    /// Whether it has an effect in this version; setting one that has none is worth a warning.
+    pub built: bool,
+    /// One line.
+    pub help: &'static str,
+}
+
+const fn var(name: &'static str, default: &'static str, kind: Kind, help: &'static str) -> Var {
+    Var {
+        name,
+        alias: None,
+        default,
+        kind,
+        built: true,
+        help,
+    }
+}
+
+const fn later(name: &'static str, default: &'static str, kind: Kind, help: &'static str) -> Var {
+    Var {
+        name,
+        alias: None,
+        default,
+        kind,
+        built: false,
+        help,
+    }
+}
+
+const MANY: i64 = i32::MAX as i64;
+
+/// Every setting, in the order in which it is shown.
+pub static VARS: &[Var] = &[
+    var(
+        "VERBOSITY",
+        "1",
+        Kind::Int(0, 10),
+        "0 logs nothing, 1 start, stop and warnings, 2 a line per request, 5 everything",
+    ),
+    var("LOGFILE", "/tmp/iipsrv.log", Kind::Text, "log file, or syslog"),
+    var(
+        "MAX_IMAGE_CACHE_SIZE",
+        "10",
+        Kind::Float(0.0, 1e9),
+        "MB of memory for answers and decoded tiles together; 0 turns the cache off",
+    ),
+    Var {
+        alias: Some("MAX_IMAGE_METADATA_CACHE_SIZE"),
+        ..var(
+            "MAX_METADATA_CACHE_SIZE",
+            "1000",
+            Kind::Int(-1, MANY),
+            "opened images remembered; -1 unlimited, 0 none",
+        )
+    },
+    var(
+        "FILESYSTEM_PREFIX",
+        "",
+        Kind::Text,
+        "put in front of every image path; normally ends in /",
+    ),
+    var("FILESYSTEM_SUFFIX", "", Kind::Text, "put behind every image path"),
+    var(
+        "FILESYSTEM_FOLLOW_SYMLINKS",
+        "1",
+        Kind::Switch,
+        "0: a link may not lead out of FILESYSTEM_PREFIX",
+    ),
+    later(
+        "FILENAME_PATTERN",
+        "_pyr_",
+        Kind::Text,
+        "sequences: PATH PATTERN HHH_VVV.EXT",
+    ),
+    var("JPEG_QUALITY", "75", Kind::Int(1, 100), "JPEG quality"),
+    var("PNG_QUALITY", "1", Kind::Int(0, 9), "PNG deflate level"),
+    later(
+        "WEBP_QUALITY",
+        "50",
+        Kind::Int(-1, 100),
+        "WebP quality; -1 lossless",
+    ),
+    later(
+        "AVIF_QUALITY",
+        "50",
+        Kind::Int(-1, 100),
+        "AVIF quality; -1 lossless",
+    ),
+    later(
+        "AVIF_CODEC",
+        "0",
+        Kind::Int(0, 3),
+        "accepted; one codec is built in",
+    ),
+    later(
+        "TIFF_COMPRESSION",
+        "2",
+        Kind::Int(0, 5),
+        "output TIFF: 0 none, 1 LZW, 2 Deflate, 3 JPEG, 4 WebP, 5 Zstd",
+    ),
+    later(
+        "TIFF_QUALITY",
+        "1",
+        Kind::Int(-1, 100),
+        "level or quality of TIFF_COMPRESSION",
+    ),
+    var(
+        "MAX_CVT",
+        "5000",
+        Kind::Int(-1, MANY),
+        "largest output width or height; -1 no limit, 0 the default",
+    ),
+    var(
+        "ALLOW_UPSCALING",
+        "1",
+        Kind::Switch,
+        "0: never larger than the source",
+    ),
+    later(
+        "MAX_LAYERS",
+        "0",
+        Kind::Int(-1, 65535),
+        "JPEG2000 quality layers: 0 half of those present, -1 all, n at most n",
+    ),
+    later("WATERMARK", "", Kind::Text, "TIFF that is laid over answers"),
+    later(
+        "WATERMARK_PROBABILITY",
+        "1",
+        Kind::Float(0.0, 1.0),
+        "share of tiles that get it",
+    ),
+    later("WATERMARK_OPACITY", "1", Kind::Float(0.0, 1.0), "its opacity"),
+    later(
+        "MEMCACHED_SERVERS",
+        "",
+        Kind::Text,
+        "host[:port],host[:port],…; off when not set",
+    ),
+    later(
+        "MEMCACHED_TIMEOUT",
+        "86400",
+        Kind::Int(0, MANY),
+        "seconds that memcached keeps an answer",
+    ),
+    var(
+        "INTERPOLATION",
+        "1",
+        Kind::Int(0, 1),
+        "resizing: 0 nearest, 1 bilinear, antialiased when shrinking",
+    ),
+    var(
+        "CORS",
+        "",
+        Kind::Text,
+        "value of Access-Control-Allow-Origin, such as *",
+    ),
+    var(
+        "BASE_URL",
+        "",
+        Kind::Text,
+        "public address used for ids in info.json and for redirects",
+    ),
+    var(
+        "URI_MAP",
+        "",
+        Kind::Text,
+        "PREFIX=>PROTOCOL,…: IIP, IIIF, DeepZoom or Zoomify for request paths that start so",
+    ),
+    var(
+        "CACHE_CONTROL",
+        "max-age=86400",
+        Kind::Text,
+        "value of Cache-Control",
+    ),
+    var(
+        "MAX_ICC",
+        "65536",
+        Kind::Int(-1, MANY),
+        "largest ICC profile embedded, bytes; 0 none, -1 any size",
+    ),
+    var(
+        "EMBED_ICC",
+        "1",
+        Kind::Switch,
+        "0 is MAX_ICC=0 (the name that iipsrv 1.1 uses)",
+    ),
+    var(
+        "CODEC_PASSTHROUGH",
+        "1",
+        Kind::Switch,
+        "send a stored JPEG or WebP tile untouched when nothing has to change",
+    ),
+    var(
+        "IIIF_VERSION",
+        "3",
+        Kind::Int(2, 3),
+        "IIIF Image API version when the client asks for none",
+    ),
+    later(
+        "IIIF_DELIMITER",
+        "",
+        Kind::Text,
+        "text between an identifier and a page number",
+    ),
+    var(
+        "IIIF_EXTRA_INFO",
+        "",
+        Kind::Text,
+        "one \"key\": value member added to every info.json",
+    ),
+    later(
+        "IIIF_EXTENSIONS",
+        "0",
+        Kind::Switch,
+        "1 adds the qualities negative, stretch, equalization and log",
+    ),
+    var(
+        "COPYRIGHT",
+        "",
+        Kind::Text,
+        "rights statement of images that carry none",
+    ),
+    var(
+        "OMP_NUM_THREADS",
+        "0",
+        Kind::Int(0, 1024),
+        "worker threads; 0 is one per core",
+    ),
+    later(
+        "KAKADU_READMODE",
+        "0",
+        Kind::Int(0, 2),
+        "strictness with damaged JPEG2000: 0 fast, 1 fussy, 2 resilient",
+    ),
+    later("DECODER_MODULES", "", Kind::Text, "not supported"),
+    var(
+        "COMPAT",
+        "auto",
+        Kind::Word(&["auto", "1.1", "1.3"]),
+        "which iipsrv to follow where two versions contradict each other",
+    ),
+];

@@ -1,0 +1,217 @@
+//! From words to a plan: a [`View`] is what was asked, a [`Plan`] is what will be done.
+//!
+//! Pure integer arithmetic over a view and an image's header: every rounding rule of the server is in this folder.
+//! Nothing below a plan knows which protocol asked.
+
+mod key;
+mod resolve;
+mod scale;
+mod steps;
+mod tiles;
+
+pub use crate::plan::key::Identity;
+pub use crate::plan::key::Key;
+pub use crate::plan::scale::Scale;
+pub use crate::plan::tiles::TileName;
+pub use crate::plan::tiles::deepzoom_top;
+pub use crate::plan::tiles::shift;
+pub use crate::plan::tiles::zoomify_sizes;
+
+use crate::encode::Output;
+use crate::geometry::Num;
+use crate::geometry::Rect;
+use crate::process::Op;
+use crate::raster::Density;
+use crate::raster::Format;
+use crate::source::Header;
+use crate::source::Level;
+use crate::source::Tile;
+use crate::source::Window;
+
+/// The part of the image that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Region {
+    /// All of it.
+    Full,
+    /// The largest square in the middle.
+    Square,
+    /// Pixels of level 0; what lies outside is cut off.
+    Pixels(Rect),
+    /// Left, top, width, height as fractions of the image's sides; edges are rounded to whole pixels.
+    Share([Num; 4]),
+    /// A tile by name; the scale is the tile's own.
+    Tile(TileName),
+}
+
+/// What becomes of the colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Tone {
+    /// As they are.
+    #[default]
+    Native,
+    /// Grey.
+    Grey,
+    /// Black and white.
+    Bitonal,
+}
+
+/// Changes to the pixels, independent of region and size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Adjust {
+    /// Mirror left to right before turning.
+    pub mirror: bool,
+    /// Clockwise quarter turns, 0–3.
+    pub quarters: u8,
+    /// Colours.
+    pub tone: Tone,
+}
+
+/// What was asked, by whichever protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct View {
+    /// The part of the image.
+    pub region: Region,
+    /// How large the answer is, before turning.
+    pub scale: Scale,
+    /// Whether an answer larger than the region was wanted (IIIF 3.0 `^`; elsewhere always).
+    pub enlarge: bool,
+    /// Whether a size beyond the limits is refused (IIIF) rather than cut down (IIP).
+    pub strict: bool,
+    /// Changes to the pixels.
+    pub adjust: Adjust,
+    /// The answer's format.
+    pub format: Format,
+    /// Quality that was asked for, in the format's own scale.
+    pub quality: Option<i16>,
+}
+
+impl View {
+    /// The whole image in its own size.
+    pub fn full(format: Format) -> View {
+        View {
+            region: Region::Full,
+            scale: Scale::Max,
+            enlarge: true,
+            strict: false,
+            adjust: Adjust::default(),
+            format,
+            quality: None,
+        }
+    }
+
+    /// One tile.
+    pub fn tile(name: TileName, format: Format) -> View {
+        View {
+            region: Region::Tile(name),
+            ..View::full(format)
+        }
+    }
+}
+
+/// What the configuration allows.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest side of an answer.
+    pub max_side: Option<u32>,
+    /// Whether answers may be larger than the source.
+    pub upscaling: bool,
+    /// 0 nearest, 1 bilinear.
+    pub interpolation: u8,
+    /// JPEG quality when none is asked for.
+    pub jpeg_quality: i16,
+    /// PNG level when none is asked for.
+    pub png_level: i16,
+    /// What shows through transparent pixels in formats without alpha.
+    pub background: [u8; 3],
+}
+
+impl Limits {
+    /// Most pixels that one answer may read or write: eight times the largest square answer (a level at most twice
+    /// as large each way, and as much again), 2^30 without a limit.
+    pub fn max_area(&self) -> u64 {
+        self.max_side
+            .map_or(1 << 30, |side| (u64::from(side).pow(2) * 8).min(1 << 30))
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_side: Some(5000),
+            upscaling: true,
+            interpolation: 1,
+            jpeg_quality: 75,
+            png_level: 1,
+            background: [255; 3],
+        }
+    }
+}
+
+/// What will be done: plain data. Equal plans of one image version give equal bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Plan {
+    /// What is read.
+    pub window: Window,
+    /// What is done to it, in order.
+    pub ops: Vec<Op>,
+    /// What is made of it.
+    pub output: Output,
+}
+
+impl Plan {
+    /// The tile whose pixels the window covers exactly, if there is one.
+    pub fn as_tile(&self, levels: &[Level]) -> Option<Tile> {
+        let grid = levels.get(self.window.level)?.tile;
+        let rect = self.window.rect;
+        let tile = Tile {
+            level: self.window.level,
+            col: rect.x / grid.w,
+            row: rect.y / grid.h,
+        };
+        (tile.rect(levels)? == rect).then_some(tile)
+    }
+
+    /// The tile to send as it is stored, if nothing has to be changed.
+    pub fn as_stored(&self, header: &Header) -> Option<Tile> {
+        let untouched =
+            self.ops.is_empty() && !self.output.asked && header.stored == Some(self.output.format);
+        self.as_tile(&header.levels).filter(|_| untouched)
+    }
+
+    /// Pixels read and pixels written.
+    pub fn cost(&self) -> u64 {
+        self.window.rect.size().area() + self.resized().map_or(0, |(_, to)| to.area())
+    }
+
+    /// Pixels per metre of the answer: that of level 0 times the scale. Sides swap with odd quarter turns.
+    pub fn density(&self, header: &Header) -> Option<Density> {
+        let density = header.metadata.density?;
+        let full = header.size();
+        let level = header.levels.get(self.window.level)?.size;
+        let ratio = |part: u32, whole: u32| f64::from(part) / f64::from(whole.max(1));
+        let mut x = density.x.value() * ratio(level.w, full.w);
+        let mut y = density.y.value() * ratio(level.h, full.h);
+        if let Some((crop, to)) = self.resized() {
+            x *= f64::from(to.w) / crop.width();
+            y *= f64::from(to.h) / crop.height();
+        }
+        if self
+            .ops
+            .iter()
+            .any(|op| matches!(op, Op::Turn { quarters: 1 | 3, .. }))
+        {
+            std::mem::swap(&mut x, &mut y);
+        }
+        Some(Density {
+            x: Num::new(x)?,
+            y: Num::new(y)?,
+        })
+    }
+
+    fn resized(&self) -> Option<(crate::process::Crop, crate::geometry::Size)> {
+        self.ops.iter().find_map(|op| match op {
+            Op::Resize { crop, to, .. } => Some((*crop, *to)),
+            _ => None,
+        })
+    }
+}

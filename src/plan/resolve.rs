@@ -1,0 +1,237 @@
+//! A view meets an image: which level is read, which part of it, and what is done to it.
+
+use crate::encode::Output;
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Num;
+use crate::geometry::Rect;
+use crate::geometry::Size;
+use crate::plan::Limits;
+use crate::plan::Plan;
+use crate::plan::Region;
+use crate::plan::View;
+use crate::plan::steps::steps;
+use crate::plan::tiles;
+use crate::plan::tiles::Place;
+use crate::process::Crop;
+use crate::process::Filter;
+use crate::process::Op;
+use crate::raster::Format;
+use crate::source::Header;
+use crate::source::Level;
+use crate::source::Tile;
+use crate::source::Window;
+
+/// One pixel in the units of [`Crop`].
+const ONE: i64 = 1 << 16;
+
+impl View {
+    /// What will be done. Errors: `Outside` (no such tile), `Malformed` (empty region, size that may not be),
+    /// `TooLarge` (more pixels than the limits allow).
+    pub fn resolve(&self, header: &Header, limits: &Limits) -> Result<Plan> {
+        let (window, sizing, size) = match self.place(header, limits)? {
+            Place::Stored(tile) => stored(header, tile, None)?,
+            Place::Made(region, size) => match tiles::showing(header, region, size) {
+                Some(tile) => stored(header, tile, Some(size))?,
+                None => made(header, region, size, limits)?,
+            },
+        };
+        let area = window.rect.size().area().max(size.area());
+        if area > limits.max_area() {
+            return Err(Error::TooLarge(format!(
+                "{area} pixels are too many for one answer"
+            )));
+        }
+        if let Some(side) = longest_side(self.format).filter(|&side| size.w > side || size.h > side) {
+            return Err(Error::TooLarge(format!(
+                "{} is at most {side} pixels wide and high",
+                self.format.suffix()
+            )));
+        }
+        Ok(Plan {
+            window,
+            ops: steps(header, sizing, self.adjust, self.format, limits),
+            output: self.output(limits),
+        })
+    }
+
+    fn place(&self, header: &Header, limits: &Limits) -> Result<Place> {
+        let full = header.size();
+        let rect = match self.region {
+            Region::Tile(name) => return name.place(header),
+            Region::Full => Rect::of(full),
+            Region::Square => square(full),
+            Region::Pixels(rect) => rect.meet(Rect::of(full)).ok_or_else(|| {
+                let Rect { x, y, w, h } = rect;
+                Error::Malformed(format!("region {x},{y},{w},{h} is empty or outside the image"))
+            })?,
+            Region::Share(share) => share_of(full, share)
+                .ok_or_else(|| Error::Malformed("region is empty or outside the image".into()))?,
+        };
+        let size = self.scale.apply(rect.size(), self.enlarge, self.strict, limits)?;
+        Ok(Place::Made(rect, size))
+    }
+
+    fn output(&self, limits: &Limits) -> Output {
+        let (default, low, high) = match self.format {
+            Format::Png => (limits.png_level, 0, 9),
+            _ => (limits.jpeg_quality, 1, 100),
+        };
+        let quality = self.quality.map_or(default, |q| q.clamp(low, high));
+        Output {
+            format: self.format,
+            quality,
+            asked: self.quality.is_some(),
+        }
+    }
+}
+
+/// The longest side that a format can say.
+const fn longest_side(format: Format) -> Option<u32> {
+    match format {
+        Format::Jpeg => Some(65_500),
+        Format::Webp => Some(16_383),
+        Format::Avif => Some(65_536),
+        Format::Png | Format::Tiff => None,
+    }
+}
+
+/// What is read, what brings it to size, and the size.
+type Reading = (Window, Option<Op>, Size);
+
+/// A stored tile, brought to `size` if that differs by the one pixel of another rounding.
+fn stored(header: &Header, tile: Tile, size: Option<Size>) -> Result<Reading> {
+    let rect = tile
+        .rect(&header.levels)
+        .ok_or_else(|| Error::Outside("the image has no such tile".into()))?;
+    let size = size.unwrap_or(rect.size());
+    let fit = (size != rect.size()).then_some(Op::Fit(size));
+    Ok((
+        Window {
+            level: tile.level,
+            rect,
+        },
+        fit,
+        size,
+    ))
+}
+
+/// Any region at any size: out of the smallest level that is at least as fine as the answer.
+fn made(header: &Header, region: Rect, size: Size, limits: &Limits) -> Result<Reading> {
+    let full = header.size();
+    let fine = |level: &Level| {
+        u64::from(level.size.w) * u64::from(region.w) >= u64::from(size.w) * u64::from(full.w)
+            && u64::from(level.size.h) * u64::from(region.h) >= u64::from(size.h) * u64::from(full.h)
+    };
+    let index = header.levels.iter().rposition(fine).unwrap_or(0);
+    let level = header
+        .levels
+        .get(index)
+        .ok_or_else(|| Error::Corrupt("no levels".into()))?
+        .size;
+    let across = Span::new(region.x, region.w, full.w, level.w);
+    let down = Span::new(region.y, region.h, full.h, level.h);
+    if let (Some((x, w)), Some((y, h))) = (across.whole(size.w), down.whole(size.h)) {
+        return Ok((
+            Window {
+                level: index,
+                rect: Rect::new(x, y, w, h),
+            },
+            None,
+            size,
+        ));
+    }
+    let filter = if limits.interpolation == 0 {
+        Filter::Nearest
+    } else {
+        Filter::Bilinear
+    };
+    let (x, w, left) = across.window(size.w, level.w);
+    let (y, h, top) = down.window(size.h, level.h);
+    let crop = Crop {
+        x: left,
+        y: top,
+        w: across.length,
+        h: down.length,
+    };
+    let rect = Rect::new(x, y, w, h);
+    Ok((
+        Window { level: index, rect },
+        Some(Op::Resize {
+            crop,
+            to: size,
+            filter,
+        }),
+        size,
+    ))
+}
+
+/// One direction of a region in pixels of a level, in 1/65536.
+struct Span {
+    start: i64,
+    length: i64,
+}
+
+impl Span {
+    /// `start` and `length` of level 0, whose side is `full`, seen in a level whose side is `side`.
+    fn new(start: u32, length: u32, full: u32, side: u32) -> Span {
+        let scaled = |v: u64| {
+            let fixed =
+                u128::from(v) * u128::from(side) * u128::from(ONE.unsigned_abs()) / u128::from(full.max(1));
+            i64::try_from(fixed).unwrap_or(i64::MAX)
+        };
+        let from = scaled(u64::from(start));
+        let to = scaled(u64::from(start) + u64::from(length));
+        Span {
+            start: from,
+            length: (to - from).max(1),
+        }
+    }
+
+    /// Whole pixels, and as many as asked: nothing has to be resampled.
+    fn whole(&self, size: u32) -> Option<(u32, u32)> {
+        let whole = self.start % ONE == 0 && self.length == i64::from(size) * ONE;
+        whole.then_some((u32::try_from(self.start / ONE).ok()?, size))
+    }
+
+    /// First pixel and number of pixels to read, with what the filter needs beyond the edges, and the span's start
+    /// within them.
+    fn window(&self, size: u32, side: u32) -> (u32, u32, i64) {
+        let reduction = self.length / (i64::from(size.max(1)) * ONE) + 1;
+        let margin = reduction + 1;
+        let first = (self.start / ONE - margin).max(0);
+        let past = ((self.start + self.length + ONE - 1) / ONE + margin).min(i64::from(side));
+        let pixels = |v: i64| u32::try_from(v).unwrap_or(0);
+        (
+            pixels(first),
+            pixels((past - first).max(1)),
+            self.start - first * ONE,
+        )
+    }
+}
+
+fn square(full: Size) -> Rect {
+    let side = full.w.min(full.h);
+    Rect::new((full.w - side) / 2, (full.h - side) / 2, side, side)
+}
+
+/// Fractions of the sides to pixels: edges rounded to the nearest, cut to the image, at least one pixel.
+fn share_of(full: Size, share: [Num; 4]) -> Option<Rect> {
+    let [x, y, w, h] = share.map(Num::value);
+    if w <= 0.0 || h <= 0.0 || x >= 1.0 || y >= 1.0 || x + w <= 0.0 || y + h <= 0.0 {
+        return None;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to the side before"
+    )]
+    let edge = |at: f64, side: u32| (at * f64::from(side)).round().clamp(0.0, f64::from(side)) as u32;
+    let span = |start: f64, length: f64, side: u32| {
+        let first = edge(start, side).min(side - 1);
+        (first, edge(start + length, side).max(first + 1) - first)
+    };
+    let (left, wide) = span(x, w, full.w);
+    let (top, high) = span(y, h, full.h);
+    Some(Rect::new(left, top, wide, high))
+}

@@ -1,0 +1,160 @@
+//! How large an answer is, from the size of the region and what was asked.
+//!
+//! Knows sizes only. Rounding: the side that was not given is rounded to the nearest pixel, never below 1.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Num;
+use crate::geometry::Size;
+use crate::plan::Limits;
+
+/// The size that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scale {
+    /// As large as the region, or as large as the limits allow if that is less.
+    Max,
+    /// This width, height in proportion.
+    Width(u32),
+    /// This height, width in proportion.
+    Height(u32),
+    /// Exactly this, whatever the proportions.
+    Exact(Size),
+    /// As large as fits into this, in proportion, and into the limits.
+    Within(Size),
+    /// This fraction of the region, 1 being its own size.
+    Share(Num),
+}
+
+impl Scale {
+    /// The size of the answer for a region of `region` pixels (not empty).
+    ///
+    /// With `strict` a size that may not be is an error; else it is cut down in proportion. `enlarge` says whether
+    /// the answer may be larger than the region.
+    pub fn apply(self, region: Size, enlarge: bool, strict: bool, limits: &Limits) -> Result<Size> {
+        let enlarge = enlarge && limits.upscaling;
+        let asked = match self {
+            Scale::Max => return Ok(confine(region, limits)),
+            Scale::Width(w) => Size::new(w, side(region.h, w, region.w)),
+            Scale::Height(h) => Size::new(side(region.w, h, region.h), h),
+            Scale::Exact(size) => size,
+            Scale::Within(size) => {
+                let size = within(region, size);
+                let larger = size.w > region.w || size.h > region.h;
+                return Ok(confine(if larger && !enlarge { region } else { size }, limits));
+            }
+            Scale::Share(share) => Size::new(part(region.w, share), part(region.h, share)),
+        };
+        if asked.w == 0 || asked.h == 0 {
+            return Err(Error::Malformed(format!("size {}x{} is empty", asked.w, asked.h)));
+        }
+        let too_large = !enlarge && (asked.w > region.w || asked.h > region.h);
+        let beyond = limits.max_side.is_some_and(|max| asked.w > max || asked.h > max);
+        match (strict, too_large, beyond) {
+            (true, true, _) => Err(Error::Malformed(format!(
+                "size {}x{} is larger than the region {}x{}",
+                asked.w, asked.h, region.w, region.h
+            ))),
+            (true, _, true) => Err(Error::Malformed(format!(
+                "size {}x{} is beyond the limit",
+                asked.w, asked.h
+            ))),
+            (false, true, _) => Ok(confine(region, limits)),
+            _ => Ok(confine(asked, limits)),
+        }
+    }
+}
+
+/// `size` cut down in proportion until the largest side is within the limits.
+fn confine(size: Size, limits: &Limits) -> Size {
+    match limits.max_side {
+        Some(max) if size.w > max || size.h > max => within(size, Size::new(max, max)),
+        _ => size,
+    }
+}
+
+/// The largest size in the proportions of `size` that fits into `within`.
+fn within(size: Size, within: Size) -> Size {
+    let narrow = u64::from(within.w) * u64::from(size.h) <= u64::from(within.h) * u64::from(size.w);
+    if narrow {
+        Size::new(within.w, side(size.h, within.w, size.w).min(within.h))
+    } else {
+        Size::new(side(size.w, within.h, size.h).min(within.w), within.h)
+    }
+}
+
+/// `length` * `to` / `from`, rounded to the nearest, 1 at least unless `to` is 0. `from` is not 0.
+fn side(length: u32, to: u32, from: u32) -> u32 {
+    let product = u64::from(length) * u64::from(to);
+    let from = u64::from(from.max(1));
+    u32::try_from((product + from / 2) / from)
+        .unwrap_or(u32::MAX)
+        .max(to.min(1))
+}
+
+/// `share` of `length`, rounded to the nearest, 1 at least for a positive share.
+fn part(length: u32, share: Num) -> u32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to u32 before"
+    )]
+    let rounded = (f64::from(length) * share.value())
+        .round()
+        .clamp(0.0, f64::from(u32::MAX)) as u32;
+    rounded.max(u32::from(share.value() > 0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REGION: Size = Size::new(1000, 701);
+
+    fn size(scale: Scale, enlarge: bool, strict: bool) -> Option<(u32, u32)> {
+        scale
+            .apply(REGION, enlarge, strict, &Limits::default())
+            .ok()
+            .map(|s| (s.w, s.h))
+    }
+
+    #[test]
+    fn the_side_not_given_is_rounded_to_the_nearest_pixel() {
+        assert_eq!(size(Scale::Width(300), false, true), Some((300, 210)));
+        assert_eq!(size(Scale::Height(100), false, true), Some((143, 100)));
+        assert_eq!(size(Scale::Width(1), false, true), Some((1, 1)));
+        assert_eq!(
+            size(Scale::Share(Num::parse("0.1").unwrap()), false, true),
+            Some((100, 70))
+        );
+    }
+
+    #[test]
+    fn a_box_is_filled_in_one_direction_and_not_passed_in_the_other() {
+        assert_eq!(
+            size(Scale::Within(Size::new(300, 300)), false, true),
+            Some((300, 210))
+        );
+        assert_eq!(
+            size(Scale::Within(Size::new(300, 100)), false, true),
+            Some((143, 100))
+        );
+        assert_eq!(
+            size(Scale::Within(Size::new(3000, 3000)), false, true),
+            Some((1000, 701))
+        );
+        assert_eq!(
+            size(Scale::Within(Size::new(2000, 3000)), true, true),
+            Some((2000, 1402))
+        );
+    }
+
+    #[test]
+    fn what_may_not_be_is_refused_or_cut_down() {
+        assert_eq!(size(Scale::Width(1001), false, true), None);
+        assert_eq!(size(Scale::Width(1001), true, true), Some((1001, 702)));
+        assert_eq!(size(Scale::Width(6000), true, true), None);
+        assert_eq!(size(Scale::Width(6000), true, false), Some((5000, 3505)));
+        assert_eq!(size(Scale::Width(0), true, false), None);
+        assert_eq!(size(Scale::Exact(Size::new(10, 0)), true, true), None);
+    }
+}

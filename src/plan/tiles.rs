@@ -1,0 +1,308 @@
+//! The names that protocols give to tiles, and the one place they all lead to.
+//!
+//! A level's factor is a power of two, but levels are stored rounded up or down, and clients round as they like: a
+//! name that the stored grid has is that stored tile; one that only the client's grid has (a column one pixel wide,
+//! a level smaller than the smallest stored) is a region of the image at the size the client expects.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Rect;
+use crate::geometry::Size;
+use crate::source::Header;
+use crate::source::Level;
+use crate::source::Tile;
+
+/// A tile as a protocol calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TileName {
+    /// `level` 0 is the smallest stored; tiles count row by row from the top left.
+    Iip {
+        /// From the smallest.
+        level: u32,
+        /// Row by row.
+        index: u32,
+    },
+    /// `level` ceil(log2(max(W, H))) is full size.
+    DeepZoom {
+        /// From one pixel.
+        level: u32,
+        /// From the left.
+        col: u32,
+        /// From the top.
+        row: u32,
+    },
+    /// `level` 0 is the largest that fits in one tile.
+    Zoomify {
+        /// From one tile.
+        level: u32,
+        /// From the left.
+        col: u32,
+        /// From the top.
+        row: u32,
+    },
+}
+
+/// Where a name leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A stored tile.
+    Stored(Tile),
+    /// These pixels of level 0 at this size.
+    Made(Rect, Size),
+}
+
+/// How often level 0 is halved to give this level; `None` when that is not how it was made (±1 pixel).
+pub fn shift(full: Size, level: Size) -> Option<u32> {
+    let (long, short) = (full.w.max(full.h), level.w.max(level.h).max(1));
+    let near = (f64::from(long) / f64::from(short)).log2().round();
+    (0..=31).find(|s| f64::from(*s) == near).filter(|&s| {
+        let half = |v: u32, l: u32| (v >> s).abs_diff(l) <= 1;
+        half(full.w, level.w) && half(full.h, level.h)
+    })
+}
+
+/// The DeepZoom level that is full size: ceil(log2(max(W, H))).
+pub fn deepzoom_top(full: Size) -> u32 {
+    full.w.max(full.h).max(1).next_power_of_two().trailing_zeros()
+}
+
+/// Level sizes as a Zoomify client counts them, full size first, down to the first that fits in one tile: as stored
+/// where there is such a level, else halved and rounded down.
+pub fn zoomify_sizes(header: &Header) -> Vec<Size> {
+    let full = header.size();
+    let tile = base_tile(header);
+    let mut sizes = Vec::new();
+    for s in 0..=31 {
+        let floor = Size::new((full.w >> s).max(1), (full.h >> s).max(1));
+        let size = stored(header, s)
+            .and_then(|index| header.levels.get(index))
+            .map_or(floor, |level| level.size);
+        sizes.push(size);
+        if size.w <= tile.w && size.h <= tile.h {
+            break;
+        }
+    }
+    sizes
+}
+
+/// The tile size that descriptions tell to clients: that of level 0.
+fn base_tile(header: &Header) -> Size {
+    header
+        .levels
+        .first()
+        .map_or(Size::new(256, 256), |level| level.tile)
+}
+
+/// The stored level that is level 0 halved `shift` times.
+fn stored(header: &Header, wanted: u32) -> Option<usize> {
+    header
+        .levels
+        .iter()
+        .position(|level| shift(header.size(), level.size) == Some(wanted))
+}
+
+impl TileName {
+    /// Where the name leads in this image; `Error::Outside` when it has no such tile.
+    pub fn place(self, header: &Header) -> Result<Place> {
+        let outside = || Error::Outside(format!("the image has no {self}"));
+        match self {
+            TileName::Iip { level, index } => {
+                let from_smallest = usize::try_from(level).map_err(|_| outside())?;
+                let level = header
+                    .levels
+                    .len()
+                    .checked_sub(from_smallest + 1)
+                    .ok_or_else(outside)?;
+                let Level { size, tile } = *header.levels.get(level).ok_or_else(outside)?;
+                let columns = size.grid(tile).w.max(1);
+                let tile = Tile {
+                    level,
+                    col: index % columns,
+                    row: index / columns,
+                };
+                tile.rect(&header.levels)
+                    .map(|_| Place::Stored(tile))
+                    .ok_or_else(outside)
+            }
+            TileName::DeepZoom { level, col, row } => {
+                let halvings = deepzoom_top(header.size())
+                    .checked_sub(level)
+                    .ok_or_else(outside)?;
+                halved(header, halvings, col, row).ok_or_else(outside)
+            }
+            TileName::Zoomify { level, col, row } => {
+                let count = zoomify_sizes(header).len();
+                let top = u32::try_from(count)
+                    .ok()
+                    .and_then(|n| n.checked_sub(1))
+                    .ok_or_else(outside)?;
+                let halvings = top.checked_sub(level).ok_or_else(outside)?;
+                halved(header, halvings, col, row).ok_or_else(outside)
+            }
+        }
+    }
+}
+
+/// The tile of level 0 halved `halvings` times; the grid beyond the stored one is that of sizes rounded up.
+fn halved(header: &Header, halvings: u32, col: u32, row: u32) -> Option<Place> {
+    let grid = base_tile(header);
+    if let Some(index) = stored(header, halvings)
+        && header.levels.get(index)?.tile == grid
+    {
+        let tile = Tile {
+            level: index,
+            col,
+            row,
+        };
+        if tile.rect(&header.levels).is_some() {
+            return Some(Place::Stored(tile));
+        }
+    }
+    let full = header.size();
+    let cell = Rect::cell(full.halved_up(halvings), grid, col, row)?;
+    let up = |v: u32| u32::try_from(u64::from(v) << halvings).ok();
+    let (x, y) = (up(cell.x)?, up(cell.y)?);
+    let reach = |start: u32, length: u32, end: u32| {
+        let wide = u64::from(length) << halvings;
+        u32::try_from(wide.min(u64::from(end) - u64::from(start))).ok()
+    };
+    let rect = Rect::new(x, y, reach(x, cell.w, full.w)?, reach(y, cell.h, full.h)?);
+    Some(Place::Made(rect, cell.size()))
+}
+
+/// The stored tile that shows exactly these pixels of level 0 at this size, ±1 pixel at the right and bottom edges
+/// of the level.
+pub fn showing(header: &Header, region: Rect, size: Size) -> Option<Tile> {
+    let full = header.size();
+    header.levels.iter().enumerate().find_map(|(index, level)| {
+        let s = shift(full, level.size)?;
+        let wide = u64::from(level.tile.w) << s;
+        let high = u64::from(level.tile.h) << s;
+        let (x, y) = (u64::from(region.x), u64::from(region.y));
+        let whole = x % wide == 0
+            && y % high == 0
+            && u64::from(region.w) == wide.min(u64::from(full.w) - x)
+            && u64::from(region.h) == high.min(u64::from(full.h) - y);
+        if !whole {
+            return None;
+        }
+        let col = u32::try_from(x / wide).ok()?;
+        let row = u32::try_from(y / high).ok()?;
+        let tile = Tile {
+            level: index,
+            col,
+            row,
+        };
+        let cell = tile.rect(&header.levels)?;
+        let at_right = cell.right() == u64::from(level.size.w);
+        let at_bottom = cell.bottom() == u64::from(level.size.h);
+        let near =
+            cell.w.abs_diff(size.w) <= u32::from(at_right) && cell.h.abs_diff(size.h) <= u32::from(at_bottom);
+        near.then_some(tile)
+    })
+}
+
+impl std::fmt::Display for TileName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            TileName::Iip { level, index } => write!(f, "tile {index} at resolution {level}"),
+            TileName::DeepZoom { level, col, row } | TileName::Zoomify { level, col, row } => {
+                write!(f, "tile {col},{row} at level {level}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Source;
+    use crate::source::synthetic::Synthetic;
+
+    #[test]
+    fn a_level_rounded_up_or_down_is_a_halving_and_others_are_not() {
+        let full = Size::new(1001, 701);
+        assert_eq!(shift(full, Size::new(500, 350)), Some(1));
+        assert_eq!(shift(full, Size::new(501, 351)), Some(1));
+        assert_eq!(shift(full, Size::new(63, 44)), Some(4));
+        assert_eq!(shift(full, Size::new(400, 280)), None);
+        assert_eq!(shift(full, full), Some(0));
+    }
+
+    #[test]
+    fn every_protocol_names_the_same_tile() {
+        let image = Synthetic::halving(Size::new(1000, 701), Size::new(256, 256), 3);
+        let header = image.header();
+        let tile = Place::Stored(Tile {
+            level: 1,
+            col: 1,
+            row: 0,
+        });
+        assert_eq!(TileName::Iip { level: 1, index: 1 }.place(header).unwrap(), tile);
+        assert_eq!(
+            TileName::DeepZoom {
+                level: 9,
+                col: 1,
+                row: 0
+            }
+            .place(header)
+            .unwrap(),
+            tile
+        );
+        assert_eq!(
+            TileName::Zoomify {
+                level: 1,
+                col: 1,
+                row: 0
+            }
+            .place(header)
+            .unwrap(),
+            tile
+        );
+        let found = showing(header, Rect::new(512, 0, 488, 512), Size::new(244, 256));
+        assert_eq!(found.map(Place::Stored), Some(tile));
+    }
+
+    #[test]
+    fn tiles_beyond_the_stored_levels_are_made_and_those_beyond_the_image_are_not() {
+        let image = Synthetic::halving(Size::new(1000, 701), Size::new(256, 256), 3);
+        let header = image.header();
+        let made = TileName::DeepZoom {
+            level: 3,
+            col: 0,
+            row: 0,
+        }
+        .place(header)
+        .unwrap();
+        assert_eq!(made, Place::Made(Rect::new(0, 0, 1000, 701), Size::new(8, 6)));
+        assert!(
+            TileName::DeepZoom {
+                level: 11,
+                col: 0,
+                row: 0
+            }
+            .place(header)
+            .is_err()
+        );
+        assert!(
+            TileName::DeepZoom {
+                level: 10,
+                col: 4,
+                row: 0
+            }
+            .place(header)
+            .is_err()
+        );
+        assert!(TileName::Iip { level: 3, index: 0 }.place(header).is_err());
+        assert!(TileName::Iip { level: 2, index: 12 }.place(header).is_err());
+        assert!(
+            TileName::Zoomify {
+                level: 3,
+                col: 0,
+                row: 0
+            }
+            .place(header)
+            .is_err()
+        );
+    }
+}

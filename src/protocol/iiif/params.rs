@@ -1,0 +1,213 @@
+//! The four parameters of an image request: region, size, rotation, quality and format (§4 of both versions).
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Num;
+use crate::geometry::Rect;
+use crate::geometry::Size;
+use crate::plan::Adjust;
+use crate::plan::Region;
+use crate::plan::Scale;
+use crate::plan::Tone;
+use crate::plan::View;
+use crate::protocol::short;
+use crate::protocol::whole;
+use crate::raster::Format;
+
+/// Reads the parameters by the rules of `version`.
+pub fn view(version: u8, region: &str, size: &str, rotation: &str, file: &str) -> Result<View> {
+    let (scale, enlarge) = scale(version, size)?;
+    let (mirror, quarters) = turn(rotation)?;
+    let (quality, suffix) = file
+        .rsplit_once('.')
+        .ok_or_else(|| Error::Malformed(format!("\"{}\" is not QUALITY.FORMAT", short(file))))?;
+    Ok(View {
+        region: self::region(region)?,
+        scale,
+        enlarge,
+        strict: true,
+        adjust: Adjust {
+            mirror,
+            quarters,
+            tone: tone(quality)?,
+        },
+        format: format(suffix)?,
+        quality: None,
+    })
+}
+
+/// Whether a segment could be a region, right or wrong.
+pub fn looks_like_region(text: &str) -> bool {
+    matches!(text, "full" | "square") || text.starts_with("pct:") || text.matches(',').count() == 3
+}
+
+/// Whether a segment could be a quality and format.
+pub fn looks_like_quality(text: &str) -> bool {
+    text.split_once('.')
+        .is_some_and(|(quality, _)| tone(quality).is_ok())
+}
+
+fn wrong(what: &str, text: &str) -> Error {
+    Error::Malformed(format!("\"{}\" is not a {what}", short(text)))
+}
+
+fn region(text: &str) -> Result<Region> {
+    match text {
+        "full" => return Ok(Region::Full),
+        "square" => return Ok(Region::Square),
+        _ => {}
+    }
+    let bad = || wrong("region", text);
+    if let Some(percent) = text.strip_prefix("pct:") {
+        let numbers: Option<Vec<Num>> = percent
+            .split(',')
+            .map(|n| Num::new(number(n)?.value() / 100.0))
+            .collect();
+        let share: [Num; 4] = numbers.and_then(|n| n.try_into().ok()).ok_or_else(bad)?;
+        if share.iter().any(|n| n.value() < 0.0) {
+            return Err(bad());
+        }
+        return Ok(Region::Share(share));
+    }
+    let numbers: Vec<u32> = text
+        .split(',')
+        .map(|n| whole(n, "a region"))
+        .collect::<Result<_>>()
+        .map_err(|_| bad())?;
+    match numbers.as_slice() {
+        [_, _, 0, _] | [_, _, _, 0] => Err(Error::Malformed(format!("region \"{text}\" is empty"))),
+        &[x, y, w, h] => Ok(Region::Pixels(Rect::new(x, y, w, h))),
+        _ => Err(bad()),
+    }
+}
+
+/// A decimal number without sign, exponent or blanks.
+fn number(text: &str) -> Option<Num> {
+    text.bytes()
+        .all(|b| b.is_ascii_digit() || b == b'.')
+        .then(|| Num::parse(text))
+        .flatten()
+}
+
+/// The size and whether it may be larger than the region: with `^` in version 3, always in version 2.
+fn scale(version: u8, text: &str) -> Result<(Scale, bool)> {
+    let bad = || wrong("size", text);
+    let (size, enlarge) = match text.strip_prefix('^') {
+        Some(size) if version >= 3 => (size, true),
+        Some(_) => return Err(bad()),
+        None => (text, version < 3),
+    };
+    let side = |n: &str| match whole(n, "a size") {
+        Ok(0) | Err(_) => Err(bad()),
+        Ok(n) => Ok(n),
+    };
+    let scale = if size == "max" || (size == "full" && version < 3) {
+        Scale::Max
+    } else if let Some(percent) = size.strip_prefix("pct:") {
+        let share = number(percent).and_then(|n| Num::new(n.value() / 100.0));
+        Scale::Share(share.filter(|n| n.value() > 0.0).ok_or_else(bad)?)
+    } else if let Some(bounds) = size.strip_prefix('!') {
+        let (w, h) = bounds.split_once(',').ok_or_else(bad)?;
+        Scale::Within(Size::new(side(w)?, side(h)?))
+    } else {
+        match size.split_once(',').ok_or_else(bad)? {
+            ("", h) => Scale::Height(side(h)?),
+            (w, "") => Scale::Width(side(w)?),
+            (w, h) => Scale::Exact(Size::new(side(w)?, side(h)?)),
+        }
+    };
+    Ok((scale, enlarge))
+}
+
+/// Mirroring and clockwise quarter turns.
+fn turn(text: &str) -> Result<(bool, u8)> {
+    let (angle, mirror) = match text.strip_prefix('!') {
+        Some(angle) => (angle, true),
+        None => (text, false),
+    };
+    let degrees = number(angle).ok_or_else(|| wrong("rotation", text))?.value();
+    let quarters = [0.0, 90.0, 180.0, 270.0, 360.0]
+        .iter()
+        .position(|&d| d == degrees);
+    match quarters {
+        Some(n) => Ok((mirror, u8::try_from(n % 4).unwrap_or(0))),
+        None if degrees <= 360.0 => Err(Error::Unsupported(format!(
+            "rotation by {degrees} is not built: 0, 90, 180 and 270 are"
+        ))),
+        None => Err(wrong("rotation", text)),
+    }
+}
+
+fn tone(text: &str) -> Result<Tone> {
+    match text {
+        "default" | "native" | "color" | "colour" => Ok(Tone::Native),
+        "gray" | "grey" => Ok(Tone::Grey),
+        "bitonal" => Ok(Tone::Bitonal),
+        _ => Err(wrong("quality", text)),
+    }
+}
+
+fn format(text: &str) -> Result<Format> {
+    match text {
+        "jpg" | "jpeg" => Ok(Format::Jpeg),
+        "png" => Ok(Format::Png),
+        "webp" | "avif" | "tif" | "gif" | "jp2" | "pdf" => Err(Error::Unsupported(format!(
+            "{text} output is not built: jpg and png are"
+        ))),
+        _ => Err(wrong("format", text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_are_read_by_the_letter() {
+        assert_eq!(region("full").unwrap(), Region::Full);
+        assert_eq!(region("1,2,3,4").unwrap(), Region::Pixels(Rect::new(1, 2, 3, 4)));
+        assert!(matches!(region("pct:10,20.5,30,40").unwrap(), Region::Share(_)));
+        for text in [
+            "",
+            "FULL",
+            "1,2,3",
+            "1,2,3,4,5",
+            "-1,2,3,4",
+            "1,2,0,4",
+            "1.5,2,3,4",
+            "pct:1,2,3",
+            "pct:-1,2,3,4",
+            "pct:nan,1,1,1",
+            "pct:1e2,0,1,1",
+            " 1,2,3,4",
+        ] {
+            assert!(region(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_differ_between_the_versions() {
+        assert_eq!(scale(3, "max").unwrap(), (Scale::Max, false));
+        assert_eq!(scale(3, "^200,").unwrap(), (Scale::Width(200), true));
+        assert_eq!(scale(2, "200,").unwrap(), (Scale::Width(200), true));
+        assert_eq!(scale(2, "full").unwrap(), (Scale::Max, true));
+        assert!(scale(3, "full").is_err());
+        assert!(scale(2, "^200,").is_err());
+        for text in [
+            "", ",", "0,", "!10,", "!,10", "pct:", "pct:0", "pct:-5", "1,2,3", "abc", "-5,", "10,x", "+5,",
+        ] {
+            assert!(scale(3, text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn rotations_are_quarters_with_an_optional_mirror() {
+        assert_eq!(turn("!90").unwrap(), (true, 1));
+        assert_eq!(turn("360").unwrap(), (false, 0));
+        assert_eq!(turn("0.0").unwrap(), (false, 0));
+        assert!(matches!(turn("45"), Err(Error::Unsupported(_))));
+        for text in ["", "-90", "361", "x", "90!"] {
+            assert!(matches!(turn(text), Err(Error::Malformed(_))), "{text}");
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! The Internet Imaging Protocol 1.0.5, as iipsrv speaks it: `NAME=VALUE&…`, from left to right.
+//!
+//! Two tables: commands that change the words collected so far, and commands that act on them.
+
+mod objects;
+
+pub use crate::protocol::iip::objects::Object;
+pub use crate::protocol::iip::objects::Objects;
+pub use crate::protocol::iip::objects::answer;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Num;
+use crate::geometry::Size;
+use crate::http::Http;
+use crate::plan::Region;
+use crate::plan::Scale;
+use crate::plan::TileName;
+use crate::plan::View;
+use crate::protocol::Address;
+use crate::protocol::Ask;
+use crate::protocol::Failure;
+use crate::protocol::Protocol;
+use crate::protocol::Request;
+use crate::protocol::Settings;
+use crate::protocol::by_path;
+use crate::protocol::decode;
+use crate::protocol::short;
+use crate::protocol::whole;
+use crate::raster::Format;
+
+/// The body of an error: `Error/LEN:CLASS KIND ARGUMENT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Class and kind, such as `2 2`.
+    pub code: &'static str,
+    /// What it is about.
+    pub argument: String,
+}
+
+impl Fault {
+    /// The body, CRLF included; LEN counts the bytes between the colon and the CRLF.
+    pub fn body(&self) -> String {
+        let text = format!("{} {}", self.code, self.argument.replace(['\r', '\n'], " "));
+        format!("Error/{}:{text}\r\n", text.len())
+    }
+}
+
+/// A rectangle of tiles: columns of `first` to `last`, rows of `first` to `last`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TileRange {
+    /// Level from the smallest.
+    pub level: u32,
+    /// Index of the top left tile.
+    pub first: u32,
+    /// Index of the bottom right tile.
+    pub last: u32,
+    /// Quality that was asked for.
+    pub quality: Option<i16>,
+}
+
+/// What the commands read so far have said.
+#[derive(Default)]
+struct Words {
+    image: Option<String>,
+    objects: Vec<Object>,
+    width: Option<u32>,
+    height: Option<u32>,
+    region: Option<[Num; 4]>,
+    quality: Option<i16>,
+    /// A command of the protocol that this version does not carry out.
+    pending: Option<&'static str>,
+    unknown: Option<String>,
+    unknown_object: Option<String>,
+}
+
+/// A command that changes the words.
+type Change = fn(&mut Words, &str) -> Result<()>;
+
+static CHANGES: &[(&str, Change)] = &[
+    ("FIF", |words, value| {
+        words.image = (!value.is_empty()).then(|| value.to_string());
+        Ok(())
+    }),
+    ("OBJ", |words, value| {
+        match Object::parse(value) {
+            Some(object) => words.objects.push(object),
+            None => words.unknown_object = Some(value.to_ascii_lowercase()),
+        }
+        Ok(())
+    }),
+    ("WID", |words, value| {
+        words.width = side(value, "WID")?;
+        Ok(())
+    }),
+    ("HEI", |words, value| {
+        words.height = side(value, "HEI")?;
+        Ok(())
+    }),
+    ("RGN", |words, value| {
+        words.region = Some(region(value)?);
+        Ok(())
+    }),
+    ("QLT", |words, value| {
+        words.quality = Some(quality(value)?);
+        Ok(())
+    }),
+    // the view of a sequence; a single image has only one, which every value names
+    ("SDS", |_, value| numbers(value, "SDS").map(|_| ())),
+    ("ICC", |_, _| Ok(())),
+];
+
+/// Commands that another version of this server carries out, with the value at which they change nothing.
+static PENDING: &[(&str, Option<f64>)] = &[
+    ("CNT", Some(1.0)),
+    ("GAM", Some(1.0)),
+    ("ROT", Some(0.0)),
+    ("MINMAX", None),
+    ("CTW", None),
+    ("SHD", None),
+    ("CMP", None),
+    ("INV", None),
+    ("COL", None),
+    ("CNV", None),
+    ("LYR", None),
+    ("ROI", None),
+    ("FTR", None),
+    ("RFM", None),
+    ("AFN", None),
+    ("CIN", None),
+    ("RAR", None),
+];
+
+/// Commands that send an answer.
+#[derive(Clone, Copy)]
+enum Act {
+    Tile(Format),
+    TileOfView,
+    Tiles,
+    Export,
+    Path(Protocol),
+    Pending(&'static str),
+}
+
+static ACTS: &[(&str, Act)] = &[
+    ("JTL", Act::Tile(Format::Jpeg)),
+    ("PTL", Act::Tile(Format::Png)),
+    ("WTL", Act::Pending("WTL")),
+    ("ATL", Act::Pending("ATL")),
+    ("TTL", Act::Pending("TTL")),
+    ("JTLS", Act::TileOfView),
+    ("TIL", Act::Tiles),
+    ("CVT", Act::Export),
+    ("PFL", Act::Pending("PFL")),
+    ("SPECTRA", Act::Pending("SPECTRA")),
+    ("IIIF", Act::Path(Protocol::Iiif)),
+    ("DEEPZOOM", Act::Path(Protocol::DeepZoom)),
+    ("ZOOMIFY", Act::Path(Protocol::Zoomify)),
+];
+
+fn row<T: Copy>(table: &[(&'static str, T)], name: &str) -> Option<(&'static str, T)> {
+    table
+        .iter()
+        .find(|(known, _)| known.eq_ignore_ascii_case(name))
+        .copied()
+}
+
+/// Reads a query, still percent-encoded.
+pub fn parse(
+    query: &[u8],
+    http: &Http,
+    settings: &Settings,
+) -> std::result::Result<(Protocol, Request), Failure> {
+    if query.is_empty() {
+        return Ok((
+            Protocol::Iip,
+            Request {
+                image: None,
+                ask: Ask::Nothing,
+            },
+        ));
+    }
+    let mut words = Words::default();
+    for part in query.split(|&b| b == b'&').filter(|part| !part.is_empty()) {
+        let equals = part.iter().position(|&b| b == b'=');
+        let (name, encoded) = match equals {
+            Some(at) => (
+                part.get(..at).unwrap_or_default(),
+                part.get(at + 1..).unwrap_or_default(),
+            ),
+            None => (part, &[][..]),
+        };
+        let name = String::from_utf8_lossy(name);
+        let value = decode(encoded, true).map_err(malformed)?;
+        if let Some((_, act)) = row(ACTS, &name) {
+            if let Act::Path(protocol) = act {
+                let address = Address {
+                    http,
+                    settings,
+                    prefix: None,
+                    encoded,
+                };
+                let request = by_path(protocol, &value, &address).and_then(|request| words.built(request));
+                return Ok((protocol, request.map_err(|error| Failure::new(protocol, error))?));
+            }
+            if value.is_empty() {
+                break;
+            }
+            return words.act(act, &value).map(|request| (Protocol::Iip, request));
+        }
+        words.change(&name, &value).map_err(malformed)?;
+    }
+    words.finish(query).map(|request| (Protocol::Iip, request))
+}
+
+fn malformed(error: Error) -> Failure {
+    let fault = Fault {
+        code: "2 1",
+        argument: error.public().into(),
+    };
+    Failure {
+        protocol: Protocol::Iip,
+        error,
+        iip: Some(fault),
+    }
+}
+
+fn fault(code: &'static str, argument: impl Into<String>) -> Failure {
+    let argument = argument.into();
+    let error = Error::Malformed(format!("IIP error {code} {}", short(&argument)));
+    Failure {
+        protocol: Protocol::Iip,
+        error,
+        iip: Some(Fault { code, argument }),
+    }
+}
+
+impl Words {
+    fn change(&mut self, name: &str, value: &str) -> Result<()> {
+        if let Some((_, change)) = row(CHANGES, name) {
+            return change(self, value);
+        }
+        match row(PENDING, name) {
+            Some((_, Some(idle))) if value.parse::<f64>().is_ok_and(|v| v == idle) => {}
+            Some((name, _)) => self.pending = Some(name),
+            None => self.unknown = Some(name.into()),
+        }
+        Ok(())
+    }
+
+    /// The request, unless a command before it cannot be carried out.
+    fn built(&self, request: Request) -> Result<Request> {
+        match self.pending {
+            Some(name) => Err(Error::Unsupported(format!("{name} is not built yet"))),
+            None => Ok(request),
+        }
+    }
+
+    fn act(self, act: Act, value: &str) -> std::result::Result<Request, Failure> {
+        let image = self.image.clone().ok_or_else(|| fault("1 3", "FIF"))?;
+        let ask = self.ask(act, value).map_err(malformed)?;
+        self.built(Request {
+            image: Some(image),
+            ask,
+        })
+        .map_err(malformed)
+    }
+
+    fn ask(&self, act: Act, value: &str) -> Result<Ask> {
+        let tile = |level, index, format| {
+            let view = View::tile(TileName::Iip { level, index }, format);
+            Ask::Picture(View {
+                quality: self.quality,
+                ..view
+            })
+        };
+        match act {
+            Act::Tile(format) => match numbers(value, "a tile")?.as_slice() {
+                &[level, index] => Ok(tile(level, index, format)),
+                other => Err(Error::Malformed(format!(
+                    "a tile takes two numbers, got {}",
+                    other.len()
+                ))),
+            },
+            Act::TileOfView => match numbers(value, "JTLS")?.as_slice() {
+                &[_, level, index, _] => Ok(tile(level, index, Format::Jpeg)),
+                other => Err(Error::Malformed(format!(
+                    "JTLS takes four numbers, got {}",
+                    other.len()
+                ))),
+            },
+            Act::Tiles => {
+                let wrong =
+                    || Error::Malformed(format!("TIL takes LEVEL,FIRST-LAST, got \"{}\"", short(value)));
+                let mut parts = value.split(',');
+                let level = whole(parts.next().ok_or_else(wrong)?, "TIL")?;
+                let range = parts.next().ok_or_else(wrong)?;
+                let (first, last) = range.split_once('-').unwrap_or((range, range));
+                let (first, last) = (whole(first, "TIL")?, whole(last, "TIL")?);
+                Ok(Ask::Tiles(TileRange {
+                    level,
+                    first,
+                    last,
+                    quality: self.quality,
+                }))
+            }
+            Act::Export => {
+                let format = match value.to_ascii_lowercase().as_str() {
+                    "png" => Format::Png,
+                    "webp" => Format::Webp,
+                    "avif" => Format::Avif,
+                    "tiff" | "tif" => Format::Tiff,
+                    _ => Format::Jpeg,
+                };
+                let scale = match (self.width, self.height) {
+                    (None, None) => Scale::Max,
+                    (Some(w), None) => Scale::Width(w),
+                    (None, Some(h)) => Scale::Height(h),
+                    (Some(w), Some(h)) => Scale::Within(Size::new(w, h)),
+                };
+                let region = self.region.map_or(Region::Full, Region::Share);
+                Ok(Ask::Export(View {
+                    region,
+                    scale,
+                    quality: self.quality,
+                    ..View::full(format)
+                }))
+            }
+            Act::Pending(name) => Err(Error::Unsupported(format!("{name} is not built yet"))),
+            Act::Path(_) => Err(Error::Malformed("a path stands alone".into())),
+        }
+    }
+
+    /// What a query without an acting command means.
+    fn finish(self, query: &[u8]) -> std::result::Result<Request, Failure> {
+        let about_server = self.objects.iter().all(Object::is_of_server);
+        if !self.objects.is_empty() && (self.image.is_some() || about_server) {
+            return Ok(Request {
+                image: self.image,
+                ask: Ask::Objects(self.objects),
+            });
+        }
+        if !self.objects.is_empty() {
+            return Err(fault("1 3", "FIF"));
+        }
+        if let Some(object) = self.unknown_object {
+            return Err(fault("3 2", object));
+        }
+        if let Some(name) = self
+            .unknown
+            .filter(|name| name.chars().all(|c| c.is_ascii_alphanumeric()))
+        {
+            return Err(fault("2 2", name));
+        }
+        Err(fault("2 1", short(&String::from_utf8_lossy(query))))
+    }
+}
+
+/// Whole numbers separated by commas.
+fn numbers(text: &str, what: &str) -> Result<Vec<u32>> {
+    text.split(',').map(|n| whole(n, what)).collect()
+}
+
+/// A side in pixels; 0 asks for nothing.
+fn side(text: &str, what: &str) -> Result<Option<u32>> {
+    whole(text, what).map(|side| (side > 0).then_some(side))
+}
+
+fn region(text: &str) -> Result<[Num; 4]> {
+    let numbers: Option<Vec<Num>> = text.split(',').map(Num::parse).collect();
+    let numbers =
+        numbers.ok_or_else(|| Error::Malformed(format!("RGN takes numbers, got \"{}\"", short(text))))?;
+    let count = numbers.len();
+    let region: [Num; 4] = numbers
+        .try_into()
+        .map_err(|_| Error::Malformed(format!("RGN takes four numbers, got {count}")))?;
+    Ok(region)
+}
+
+/// `q` or `comp:q`; beyond the format's scale it is clamped later.
+fn quality(text: &str) -> Result<i16> {
+    let number = text.rsplit_once(':').map_or(text, |(_, number)| number);
+    let value: i64 = number
+        .parse()
+        .map_err(|_| Error::Malformed(format!("QLT takes a whole number, got \"{}\"", short(text))))?;
+    Ok(i16::try_from(value.clamp(-1, 1000)).unwrap_or(0))
+}

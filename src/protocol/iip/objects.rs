@@ -1,0 +1,294 @@
+//! OBJ: metadata in lines, in the words of iipsrv 1.1 and of its successors.
+
+use crate::protocol::Settings;
+use crate::protocol::iip::Fault;
+use crate::raster::Metadata;
+use crate::source::Colour;
+use crate::source::Header;
+use std::fmt::Write;
+
+/// An object that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// `IIP,1.0`.
+    Protocol,
+    /// `IIP-server`.
+    Server,
+    /// `IIP-opt-comm`.
+    Commands,
+    /// `IIP-opt-obj`.
+    Objects,
+    /// `Basic-info`.
+    Basic,
+    /// `Max-size`.
+    MaxSize,
+    /// `Tile-size`.
+    TileSize,
+    /// `Resolution-number`.
+    LevelCount,
+    /// `Resolutions`.
+    Levels,
+    /// `Bits-per-channel`.
+    Bits,
+    /// `Colorspace,…`.
+    Colourspace,
+    /// `Min-Max-sample-values`.
+    Range,
+    /// `Horizontal-views`.
+    HorizontalViews,
+    /// `Vertical-views`.
+    VerticalViews,
+    /// `DPI`.
+    Density,
+    /// `Summary-info`.
+    Summary,
+    /// `Metadata`.
+    Metadata,
+    /// `Stack`.
+    Stack,
+    /// `XMP`.
+    Xmp,
+    /// A text: the name it was asked by, and its name in [`Metadata`].
+    Text(&'static str, &'static str),
+}
+
+/// Names in lower case.
+static NAMES: &[(&str, Object)] = &[
+    ("iip,1.0", Object::Protocol),
+    ("iip-server", Object::Server),
+    ("iip-opt-comm", Object::Commands),
+    ("iip-opt-obj", Object::Objects),
+    ("basic-info", Object::Basic),
+    ("max-size", Object::MaxSize),
+    ("tile-size", Object::TileSize),
+    ("resolution-number", Object::LevelCount),
+    ("resolutions", Object::Levels),
+    ("bits-per-channel", Object::Bits),
+    ("min-max-sample-values", Object::Range),
+    ("horizontal-views", Object::HorizontalViews),
+    ("vertical-views", Object::VerticalViews),
+    ("dpi", Object::Density),
+    ("summary-info", Object::Summary),
+    ("metadata", Object::Metadata),
+    ("stack", Object::Stack),
+    ("xmp", Object::Xmp),
+    ("rights", Object::Text("rights", "rights")),
+    ("title", Object::Text("title", "title")),
+    ("description", Object::Text("description", "description")),
+    ("creator", Object::Text("creator", "creator")),
+    ("keywords", Object::Text("keywords", "keywords")),
+    ("comment", Object::Text("comment", "comment")),
+    ("date", Object::Text("date", "date")),
+    ("software", Object::Text("software", "software")),
+    ("make", Object::Text("make", "make")),
+    ("model", Object::Text("model", "model")),
+    ("scale", Object::Text("scale", "scale")),
+    // the words of iipsrv 1.1
+    ("copyright", Object::Text("copyright", "rights")),
+    ("subject", Object::Text("subject", "description")),
+    ("author", Object::Text("author", "creator")),
+    ("create-dtm", Object::Text("create-dtm", "date")),
+    ("app-name", Object::Text("app-name", "software")),
+];
+
+/// The texts of `Summary-info`, by both names.
+static SUMMARY: &[(&str, &str)] = &[
+    ("copyright", "rights"),
+    ("subject", "description"),
+    ("author", "creator"),
+    ("create-dtm", "date"),
+    ("app-name", "software"),
+];
+
+impl Object {
+    /// The object with this name, in any case.
+    pub fn parse(name: &str) -> Option<Object> {
+        let name = name.to_ascii_lowercase();
+        if name.starts_with("colorspace") {
+            return Some(Object::Colourspace);
+        }
+        NAMES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, object)| *object)
+    }
+
+    /// Whether it can be answered without an image.
+    pub fn is_of_server(&self) -> bool {
+        matches!(
+            self,
+            Object::Protocol | Object::Server | Object::Commands | Object::Objects
+        )
+    }
+}
+
+/// An answer to a list of objects.
+#[derive(Debug, PartialEq)]
+pub struct Objects {
+    /// The media type.
+    pub media_type: &'static str,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// Answers the objects in order; a single text of the newer vocabulary is answered bare. `Err` when the image has
+/// none of what was asked for.
+pub fn answer(objects: &[Object], header: Option<&Header>, settings: &Settings) -> Result<Objects, Fault> {
+    if let (&[object], Some(header)) = (objects, header)
+        && let Some(bare) = bare(object, header, settings)
+    {
+        return bare;
+    }
+    let mut text = String::new();
+    for object in objects {
+        // writing to a String cannot fail
+        let _ = line(&mut text, *object, header, settings);
+    }
+    if text.is_empty() {
+        return Err(Fault {
+            code: "2 1",
+            argument: "the image has none of these objects".into(),
+        });
+    }
+    Ok(Objects {
+        media_type: "application/vnd.netfpx",
+        body: text.into_bytes(),
+    })
+}
+
+/// Objects that are documents of their own when they are asked for alone.
+fn bare(object: Object, header: &Header, settings: &Settings) -> Option<Result<Objects, Fault>> {
+    let nothing = |name: &str| {
+        Err(Fault {
+            code: "2 1",
+            argument: format!("the image has no {name}"),
+        })
+    };
+    let text = |media_type, body: String| {
+        Ok(Objects {
+            media_type,
+            body: body.into_bytes(),
+        })
+    };
+    match object {
+        Object::Metadata => Some(text(
+            "application/json",
+            format!("{}\r\n", metadata(&header.metadata, settings)),
+        )),
+        Object::Stack => Some(nothing("stack")),
+        Object::Xmp => Some(match &header.metadata.xmp {
+            Some(xmp) => Ok(Objects {
+                media_type: "application/xml",
+                body: xmp.to_vec(),
+            }),
+            None => nothing("xmp"),
+        }),
+        Object::Text(asked, name) if asked == name => Some(match value(name, &header.metadata, settings) {
+            Some(value) => text("text/plain; charset=utf-8", format!("{value}\r\n")),
+            None => nothing(name),
+        }),
+        Object::Text(asked, name) if value(name, &header.metadata, settings).is_none() => {
+            Some(nothing(asked))
+        }
+        _ => None,
+    }
+}
+
+/// A text of the image; rights may come from the configuration.
+fn value<'a>(name: &str, metadata: &'a Metadata, settings: &'a Settings) -> Option<&'a str> {
+    let configured = (name == "rights").then_some(settings.copyright.as_str());
+    metadata.text(name).or(configured).filter(|text| !text.is_empty())
+}
+
+fn metadata(metadata: &Metadata, settings: &Settings) -> String {
+    let mut map = serde_json::Map::new();
+    for (name, text) in &metadata.texts {
+        map.insert((*name).into(), text.as_str().into());
+    }
+    if let Some(rights) = value("rights", metadata, settings) {
+        map.insert("rights".into(), rights.into());
+    }
+    serde_json::to_string_pretty(&map).unwrap_or_default()
+}
+
+fn line(out: &mut String, object: Object, header: Option<&Header>, settings: &Settings) -> std::fmt::Result {
+    match (object, header) {
+        (Object::Protocol, _) => out.write_str("IIP:1.0\r\n"),
+        (Object::Server, _) => out.write_str("IIP-server:3.65\r\n"),
+        (Object::Commands, _) => out.write_str("IIP-opt-comm:CVT QLT JTL JTLS PTL TIL WID HEI RGN SDS\r\n"),
+        (Object::Objects, _) => out.write_str(concat!(
+            "IIP-opt-obj:Horizontal-views Vertical-views Tile-size Bits-per-channel ",
+            "Min-Max-sample-values Resolutions\r\n"
+        )),
+        (_, None) => Ok(()),
+        (object, Some(header)) => image_line(out, object, header, settings),
+    }
+}
+
+fn image_line(out: &mut String, object: Object, header: &Header, settings: &Settings) -> std::fmt::Result {
+    let full = header.size();
+    match object {
+        Object::Basic => [
+            Object::Server,
+            Object::MaxSize,
+            Object::LevelCount,
+            Object::Colourspace,
+        ]
+        .into_iter()
+        .try_for_each(|object| line(out, object, Some(header), settings)),
+        Object::MaxSize => write!(out, "Max-size:{} {}\r\n", full.w, full.h),
+        Object::TileSize => {
+            let tile = header.levels.first().map_or(full, |level| level.tile);
+            write!(out, "Tile-size:{} {}\r\n", tile.w, tile.h)
+        }
+        Object::LevelCount => write!(out, "Resolution-number:{}\r\n", header.levels.len()),
+        Object::Levels => {
+            let sizes: Vec<String> = header
+                .levels
+                .iter()
+                .rev()
+                .map(|level| format!("{} {}", level.size.w, level.size.h))
+                .collect();
+            write!(out, "Resolutions:{}\r\n", sizes.join(","))
+        }
+        Object::Bits => write!(out, "Bits-per-channel:{}\r\n", header.bits),
+        Object::Colourspace => {
+            let last = header.levels.len().saturating_sub(1);
+            let planes = match header.colour {
+                Colour::Grey => "0 1 1 0",
+                Colour::Rgb => "0 3 3 0 1 2",
+            };
+            write!(out, "Colorspace,0-{last},0:0 {planes}\r\n")
+        }
+        // a trailing blank would make half a channel of it in a client that counts words
+        Object::Range => {
+            let pairs: Vec<String> = header
+                .range
+                .iter()
+                .map(|(low, high)| format!("{low}  {high}"))
+                .collect();
+            write!(out, "Min-Max-sample-values: {}\r\n", pairs.join("  "))
+        }
+        Object::HorizontalViews => out.write_str("Horizontal-views:0\r\n"),
+        Object::VerticalViews => out.write_str("Vertical-views:90\r\n"),
+        Object::Density => match header.metadata.density {
+            Some(density) => write!(out, "DPI:{:.6} {:.6}\r\n", density.x.value(), density.y.value()),
+            None => out.write_str("DPI:0.000000 0.000000\r\n"),
+        },
+        Object::Summary => {
+            SUMMARY
+                .iter()
+                .try_for_each(|&(asked, name)| match value(name, &header.metadata, settings) {
+                    Some(text) => write!(out, "{asked}/{}:{text}\r\n", text.len()),
+                    None => Ok(()),
+                })
+        }
+        Object::Text(asked, name) => match value(name, &header.metadata, settings) {
+            Some(text) => write!(out, "{asked}/{}:{text}\r\n", text.len()),
+            None => Ok(()),
+        },
+        Object::Metadata => write!(out, "{}\r\n", metadata(&header.metadata, settings)),
+        Object::Stack | Object::Xmp => Ok(()),
+        Object::Protocol | Object::Server | Object::Commands | Object::Objects => Ok(()),
+    }
+}

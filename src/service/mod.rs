@@ -1,0 +1,418 @@
+//! The server as a function: [`Service::respond`] takes a request and gives a reply.
+//!
+//! The only module that knows all the others. Sockets call [`Service::begin`] on their own thread: what is in the
+//! cache is answered there at once; what must be made comes back as [`Work`] for a compute thread. One request is one
+//! log line, written here.
+
+mod make;
+mod reply;
+
+use crate::cache::Cache;
+use crate::cache::Cached;
+use crate::config::Config;
+use crate::error::Error;
+use crate::http::Http;
+use crate::http::Method;
+use crate::http::Reply;
+use crate::library::Library;
+use crate::library::Opened;
+use crate::library::Shelf;
+use crate::mosaic::Mosaic;
+use crate::plan::Key;
+use crate::plan::Limits;
+use crate::plan::Plan;
+use crate::plan::TileName;
+use crate::plan::View;
+use crate::protocol;
+use crate::protocol::Ask;
+use crate::protocol::Failure;
+use crate::protocol::Protocol;
+use crate::protocol::Request;
+use crate::protocol::Settings;
+use crate::protocol::iip;
+use crate::protocol::iip::TileRange;
+use crate::source::Source;
+use bytes::Bytes;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// How far `begin` came.
+pub enum Step {
+    /// Answered.
+    Done(Reply),
+    /// Pixels have to be made, or a file opened.
+    Work(Box<Work>),
+}
+
+/// A request that needs a compute thread.
+pub struct Work {
+    http: Http,
+    since: Instant,
+    protocol: Protocol,
+    stage: Stage,
+}
+
+enum Stage {
+    /// The file is not open.
+    Open(String, Ask),
+    /// The answer is not in the cache.
+    Make(Drawing),
+    /// Several tiles in one answer.
+    Tiles(Arc<Opened>, TileRange),
+}
+
+/// A picture that was asked for.
+struct Drawing {
+    opened: Arc<Opened>,
+    plan: Plan,
+    etag: String,
+    /// Whether a browser may offer to save it under a name.
+    export: bool,
+}
+
+impl Work {
+    /// How dear it will be, in pixels read and written, as far as that is known: small ones go first.
+    pub fn cost(&self) -> u64 {
+        match &self.stage {
+            Stage::Open(..) => 0,
+            Stage::Make(drawing) => drawing.plan.cost(),
+            Stage::Tiles(_, range) => u64::from(range.last.saturating_sub(range.first)) << 16,
+        }
+    }
+}
+
+/// The server.
+pub struct Service {
+    config: Config,
+    settings: Settings,
+    limits: Limits,
+    library: Library,
+    mosaic: Mosaic,
+    cache: Cache<Key>,
+    served: AtomicU64,
+}
+
+/// Either the reply, or what has to be done for it.
+type Progress = Result<std::result::Result<Reply, Stage>, Failure>;
+
+impl Service {
+    /// A server with this configuration.
+    pub fn new(config: Config) -> Self {
+        let settings = Settings {
+            uri_map: config.uri_map.clone(),
+            base_url: config.base_url.clone(),
+            iiif_version: config.iiif_version,
+            iiif_extra: config.iiif_extra.clone(),
+            copyright: config.copyright.clone(),
+        };
+        let limits = Limits {
+            max_side: config.max_cvt,
+            upscaling: config.allow_upscaling,
+            interpolation: config.interpolation,
+            jpeg_quality: config.jpeg_quality,
+            png_level: config.png_level,
+            ..Limits::default()
+        };
+        let shelf = Shelf {
+            prefix: config.filesystem_prefix.clone(),
+            suffix: config.filesystem_suffix.clone(),
+            follow_symlinks: config.follow_symlinks,
+        };
+        Service {
+            settings,
+            limits,
+            library: Library::new(
+                shelf,
+                config
+                    .open_images
+                    .unwrap_or(usize::MAX >> 8)
+                    .min(make::open_files()),
+            ),
+            mosaic: Mosaic::new(config.threads),
+            cache: Cache::new(config.cache_bytes),
+            served: AtomicU64::new(0),
+            config,
+        }
+    }
+
+    /// The same with an image that has no file.
+    pub fn with_image(mut self, id: &str, source: impl Source + 'static) -> Self {
+        self.library.insert(id, source);
+        self
+    }
+
+    /// Answers a request. Never panics, never blocks on anything but files and other makers of the same answer.
+    pub fn respond(&self, http: Http) -> Reply {
+        match self.begin(http) {
+            Step::Done(reply) => reply,
+            Step::Work(work) => self.finish(*work),
+        }
+    }
+
+    /// As far as it goes without decoding or opening anything.
+    pub fn begin(&self, http: Http) -> Step {
+        let since = Instant::now();
+        let mut protocol = Protocol::Iip;
+        let begun = guard(protocol, || {
+            let (spoken, request) = match http.method() {
+                Method::Options => return Ok(Ok(self.options())),
+                Method::Other => return Ok(Ok(self.not_allowed())),
+                Method::Get | Method::Head | Method::Post => protocol::parse(&http, &self.settings)?,
+            };
+            protocol = spoken;
+            self.look(&http, spoken, request)
+        });
+        match begun {
+            Ok(Err(stage)) => Step::Work(Box::new(Work {
+                http,
+                since,
+                protocol,
+                stage,
+            })),
+            Ok(Ok(reply)) => Step::Done(self.close(&http, since, "hit", reply)),
+            Err(failure) => Step::Done(self.close(&http, since, "refused", self.fail(&failure))),
+        }
+    }
+
+    /// The rest of it, on a compute thread.
+    pub fn finish(&self, work: Work) -> Reply {
+        let Work {
+            http,
+            since,
+            protocol,
+            stage,
+        } = work;
+        let made = guard(protocol, || self.work(&http, protocol, stage));
+        match made {
+            Ok(reply) => self.close(&http, since, "made", reply),
+            Err(failure) => self.close(&http, since, "failed", self.fail(&failure)),
+        }
+    }
+
+    /// The reply for work that found the queue full: 503 with `Retry-After`.
+    pub fn refuse(&self, work: Work) -> Reply {
+        let failure = Failure::new(work.protocol, Error::Busy);
+        self.close(&work.http, work.since, "refused", self.fail(&failure))
+    }
+
+    /// Empties every cache (SIGHUP).
+    pub fn clear(&self) {
+        self.cache.clear();
+        self.library.clear();
+    }
+
+    /// Requests answered so far.
+    pub fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Bytes that the cache holds now; never more than the configuration allows.
+    pub fn cached_bytes(&self) -> u64 {
+        self.cache.bytes()
+    }
+
+    fn look(&self, http: &Http, protocol: Protocol, request: Request) -> Progress {
+        let Some(id) = request.image else {
+            return match request.ask {
+                Ask::Objects(objects) => self.objects(http, &objects, None).map(Ok),
+                _ => Ok(Ok(self.front_page())),
+            };
+        };
+        if let Ask::Redirect(target) = request.ask {
+            return Ok(Ok(self.redirect(target)));
+        }
+        match self
+            .library
+            .known(&id)
+            .map_err(|error| Failure::new(protocol, error))?
+        {
+            Some(opened) => self.ask(http, protocol, opened, request.ask),
+            None => Ok(Err(Stage::Open(id, request.ask))),
+        }
+    }
+
+    /// What an open image can answer at once.
+    fn ask(&self, http: &Http, protocol: Protocol, opened: Arc<Opened>, ask: Ask) -> Progress {
+        let header = opened.source.header();
+        match &ask {
+            Ask::Picture(view) | Ask::Export(view) => {
+                let plan = view
+                    .resolve(header, &self.limits)
+                    .map_err(|error| Failure::new(protocol, error))?;
+                let key = Key::Answer(opened.identity.clone(), plan.clone());
+                let etag = key.etag();
+                if let Some(reply) = self.unchanged(http, &opened, &etag) {
+                    return Ok(Ok(reply));
+                }
+                let drawing = Drawing {
+                    opened,
+                    plan,
+                    etag,
+                    export: matches!(ask, Ask::Export(_)),
+                };
+                match self.cache.find(&key) {
+                    Some(Cached::Answer(bytes)) => Ok(Ok(self.picture(http, drawing, bytes))),
+                    _ => Ok(Err(Stage::Make(drawing))),
+                }
+            }
+            Ask::Tiles(range) => {
+                let range = *range;
+                Ok(Err(Stage::Tiles(opened, range)))
+            }
+            Ask::Objects(objects) => self.objects(http, objects, Some(&opened)).map(Ok),
+            other => match protocol::describe(other, header, &self.limits, &self.settings) {
+                Some(description) => Ok(Ok(self.description(http, &opened, description))),
+                None => Ok(Ok(self.front_page())),
+            },
+        }
+    }
+
+    fn work(&self, http: &Http, protocol: Protocol, stage: Stage) -> Result<Reply, Failure> {
+        let fail = |error| Failure::new(protocol, error);
+        match stage {
+            Stage::Open(id, ask) => {
+                let opened = self.library.open(&id).map_err(fail)?;
+                match self.ask(http, protocol, opened, ask)? {
+                    Ok(reply) => Ok(reply),
+                    Err(stage) => self.work(http, protocol, stage),
+                }
+            }
+            Stage::Make(drawing) => {
+                let bytes = self.answer(&drawing.opened, &drawing.plan).map_err(fail)?;
+                Ok(self.picture(http, drawing, bytes))
+            }
+            Stage::Tiles(opened, range) => {
+                let body = self.tiles(&opened, range).map_err(fail)?;
+                Ok(self.stamp(
+                    &opened,
+                    None,
+                    Reply::new(200, body).with("Content-Type", reply::NETFPX),
+                ))
+            }
+        }
+    }
+
+    /// The encoded answer to a plan, made once for all who ask meanwhile.
+    fn answer(&self, opened: &Opened, plan: &Plan) -> crate::error::Result<Bytes> {
+        let key = Key::Answer(opened.identity.clone(), plan.clone());
+        match self
+            .cache
+            .get_or_make(&key, || self.make(opened, plan).map(Cached::Answer))?
+        {
+            Cached::Answer(bytes) => Ok(bytes),
+            Cached::Raster(_) => Err(Error::Corrupt("an answer's key holds a raster".into())),
+        }
+    }
+
+    /// TIL: each tile with its label (IIP 1.0.5 §3.5), columns outside, rows inside.
+    fn tiles(&self, opened: &Opened, range: TileRange) -> crate::error::Result<Vec<u8>> {
+        let header = opened.source.header();
+        let outside = || Error::Outside(format!("the image has no tiles {}-{}", range.first, range.last));
+        let from_smallest = usize::try_from(range.level).map_err(|_| outside())?;
+        let index = header
+            .levels
+            .len()
+            .checked_sub(from_smallest + 1)
+            .ok_or_else(outside)?;
+        let level = header.levels.get(index).ok_or_else(outside)?;
+        let columns = level.size.grid(level.tile).w.max(1);
+        let (first_col, last_col) = (range.first % columns, range.last % columns);
+        let (first_row, last_row) = (range.first / columns, range.last / columns);
+        if last_col < first_col || last_row < first_row {
+            return Err(outside());
+        }
+        let count = u64::from(last_col - first_col + 1) * u64::from(last_row - first_row + 1);
+        if count.saturating_mul(level.tile.area()) > self.limits.max_area() {
+            return Err(Error::TooLarge(format!(
+                "{count} tiles are too many for one answer"
+            )));
+        }
+        let mut body = Vec::new();
+        for col in first_col..=last_col {
+            for row in first_row..=last_row {
+                let index = row * columns + col;
+                let name = TileName::Iip {
+                    level: range.level,
+                    index,
+                };
+                let view = View {
+                    quality: range.quality,
+                    ..View::tile(name, crate::raster::Format::Jpeg)
+                };
+                let tile = self.answer(opened, &view.resolve(header, &self.limits)?)?;
+                body.extend_from_slice(
+                    format!("Tile,{},{index},0/{}:", range.level, tile.len() + 8).as_bytes(),
+                );
+                // compression type 2 (JPEG), subtype: 4:2:0, tables in the stream
+                body.extend_from_slice(&[2, 0, 0, 0, 0, 0x11, 0, 0]);
+                body.extend_from_slice(&tile);
+                body.extend_from_slice(b"\r\n");
+            }
+        }
+        Ok(body)
+    }
+
+    fn objects(
+        &self,
+        http: &Http,
+        objects: &[iip::Object],
+        opened: Option<&Arc<Opened>>,
+    ) -> Result<Reply, Failure> {
+        let header = opened.map(|opened| opened.source.header());
+        let answer = iip::answer(objects, header, &self.settings).map_err(|fault| Failure {
+            protocol: Protocol::Iip,
+            error: Error::Malformed(fault.argument.clone()),
+            iip: Some(fault),
+        })?;
+        let reply = Reply::new(200, answer.body).with("Content-Type", answer.media_type);
+        Ok(match opened {
+            Some(opened) => self
+                .unchanged(http, opened, "")
+                .unwrap_or_else(|| self.stamp(opened, None, reply)),
+            None => self.common(reply),
+        })
+    }
+
+    /// The end of every request: counted, logged, and bodiless for HEAD.
+    fn close(&self, http: &Http, since: Instant, how: &str, mut reply: Reply) -> Reply {
+        self.served.fetch_add(1, Ordering::Relaxed);
+        if log::log_enabled!(log::Level::Info) {
+            let text = |name| String::from_utf8_lossy(http.var(name).unwrap_or_default()).into_owned();
+            let asked = Some(text("REQUEST_URI"))
+                .filter(|uri| !uri.is_empty())
+                .unwrap_or_else(|| text("QUERY_STRING"));
+            let method = text("REQUEST_METHOD");
+            let ms = since.elapsed().as_secs_f64() * 1000.0;
+            let size = reply.body.len();
+            let asked: String = asked
+                .chars()
+                .map(|c| if c.is_control() { '?' } else { c })
+                .take(500)
+                .collect();
+            log::info!("{method} {} {size} B {ms:.2} ms {how} {asked}", reply.status);
+        }
+        if http.method() == Method::Head {
+            reply.body = Bytes::new();
+        }
+        reply
+    }
+}
+
+/// Runs a stage so that a panic in it costs this answer only.
+fn guard<T>(protocol: Protocol, stage: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(stage)).unwrap_or_else(|_| {
+        Err(Failure::new(
+            protocol,
+            Error::Corrupt("a panic while answering".into()),
+        ))
+    })
+}

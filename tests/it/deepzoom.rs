@@ -1,0 +1,53 @@
+//! DeepZoom: the description, tiles of every level, and coordinates that do not exist.
+
+use crate::support::query;
+use crate::support::size;
+use crate::support::text;
+
+#[test]
+fn the_description_is_what_clients_parse() {
+    let reply = query("DeepZoom=rgb.dzi");
+    assert_eq!(reply.header("Content-Type"), Some("application/xml"));
+    assert!(text(&reply).contains(
+        "<Image xmlns=\"http://schemas.microsoft.com/deepzoom/2008\" TileSize=\"256\" Overlap=\"0\" Format=\"jpg\">\
+         <Size Width=\"1000\" Height=\"701\"/></Image>"
+    ));
+}
+
+#[test]
+fn every_level_has_its_tiles_down_to_one_pixel() {
+    for level in 0..=10u32 {
+        let halvings = 10 - level;
+        let (w, h) = (1000u32.div_ceil(1 << halvings), 701u32.div_ceil(1 << halvings));
+        let (columns, rows) = (w.div_ceil(256), h.div_ceil(256));
+        let mut sum = (0, 0);
+        for col in 0..columns {
+            sum.0 += size(&query(&format!("DeepZoom=rgb_files/{level}/{col}_0.jpg"))).0;
+        }
+        for row in 0..rows {
+            sum.1 += size(&query(&format!("DeepZoom=rgb_files/{level}/0_{row}.png"))).1;
+        }
+        assert!(
+            sum.0.abs_diff(w) <= 1 && sum.1.abs_diff(h) <= 1,
+            "level {level}: {sum:?} for {w}x{h}"
+        );
+    }
+}
+
+#[test]
+fn what_does_not_exist_is_missing_and_what_cannot_be_read_is_wrong() {
+    for (path, status) in [
+        ("rgb_files/10/9_9.jpg", 404),
+        ("rgb_files/20/0_0.jpg", 404),
+        ("rgb_files/10/4_0.jpg", 404),
+        ("nope.dzi", 404),
+        ("rgb_files/abc", 400),
+        ("rgb_files/10/-1_-1.jpg", 400),
+        ("rgb_files/10/0_0.bmp", 400),
+        ("rgb", 400),
+        ("", 400),
+    ] {
+        let reply = query(&format!("DeepZoom={path}"));
+        assert_eq!(reply.status, status, "{path}: {}", text(&reply));
+    }
+}

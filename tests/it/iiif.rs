@@ -1,0 +1,181 @@
+//! IIIF Image API: info.json, parameters, versions, redirects and errors.
+
+use crate::support::bytes;
+use crate::support::pixels;
+use crate::support::service;
+use crate::support::size;
+use crate::support::text;
+use iipsrv::http::Http;
+use iipsrv::http::Reply;
+use serde_json::Value;
+use serde_json::json;
+
+const MAP: (&str, &str) = ("URI_MAP", "iiif=>IIIF");
+
+fn ask(path: &str) -> Reply {
+    service(&[MAP]).respond(Http::get(&format!("/iiif/{path}")))
+}
+
+fn info(http: Http, vars: &[(&str, &str)]) -> Value {
+    let reply = service(vars).respond(http);
+    assert_eq!(reply.status, 200, "{}", text(&reply));
+    serde_json::from_slice(&reply.body).unwrap()
+}
+
+#[test]
+fn info_3_tells_nothing_but_the_truth() {
+    let info = info(Http::get("/iiif/rgb/info.json"), &[MAP]);
+    assert_eq!(info["@context"], "http://iiif.io/api/image/3/context.json");
+    assert_eq!(info["id"], "http://localhost/iiif/rgb");
+    assert_eq!((&info["width"], &info["height"]), (&json!(1000), &json!(701)));
+    assert_eq!(
+        info["tiles"],
+        json!([{"width": 256, "height": 256, "scaleFactors": [1, 2, 4]}])
+    );
+    assert_eq!(
+        info["sizes"],
+        json!([{"width": 250, "height": 175}, {"width": 500, "height": 350}, {"width": 1000, "height": 701}])
+    );
+    assert_eq!(info["maxWidth"], 5000);
+}
+
+#[test]
+fn the_version_is_that_of_the_accept_header_or_of_the_configuration() {
+    let two = Http::get("/iiif/rgb/info.json").with(
+        "HTTP_ACCEPT",
+        "application/ld+json;profile=\"http://iiif.io/api/image/2/context.json\"",
+    );
+    assert_eq!(info(two.clone(), &[MAP])["@id"], "http://localhost/iiif/rgb");
+    assert_eq!(
+        info(Http::get("/iiif/rgb/info.json"), &[MAP, ("IIIF_VERSION", "2")])["@id"],
+        "http://localhost/iiif/rgb"
+    );
+    let reply = service(&[MAP]).respond(two);
+    assert_eq!(reply.header("Vary"), Some("Accept"));
+}
+
+#[test]
+fn the_id_is_the_address_that_the_client_used() {
+    let id = |http: Http, vars: &[(&str, &str)]| info(http, vars)["id"].as_str().unwrap().to_string();
+    let query = Http::get("/fcgi-bin/iipsrv.fcgi?IIIF=rgb/info.json");
+    assert_eq!(id(query, &[]), "http://localhost/fcgi-bin/iipsrv.fcgi?IIIF=rgb");
+    let rewritten = Http::query("IIIF=rgb/info.json")
+        .with("REQUEST_URI", "/pictures/rgb/info.json")
+        .with("HTTP_HOST", "h:8080");
+    assert_eq!(id(rewritten, &[]), "http://h:8080/pictures/rgb");
+    let secure = Http::get("/iiif/rgb/info.json").with("HTTPS", "on");
+    assert_eq!(id(secure, &[MAP]), "https://localhost/iiif/rgb");
+    assert_eq!(
+        id(
+            Http::get("/iiif/rgb/info.json"),
+            &[MAP, ("BASE_URL", "https://x.org/img/")]
+        ),
+        "https://x.org/img/rgb"
+    );
+    let given = Http::get("/iiif/rgb/info.json").with("HTTP_X_IIIF_ID", "https://x.org/foo");
+    assert_eq!(id(given, &[MAP]), "https://x.org/foo");
+}
+
+#[test]
+fn sizes_are_exact() {
+    let cases = [
+        ("rgb/full/max/0/default.jpg", (1000, 701)),
+        ("rgb/full/300,/0/default.jpg", (300, 210)),
+        ("rgb/full/,100/0/default.png", (143, 100)),
+        ("rgb/full/pct:10/0/default.jpg", (100, 70)),
+        ("rgb/full/100,100/0/default.jpg", (100, 100)),
+        ("rgb/full/!100,100/0/default.jpg", (100, 70)),
+        ("rgb/full/^2000,/0/default.jpg", (2000, 1402)),
+        ("rgb/full/1,/0/default.jpg", (1, 1)),
+        ("rgb/square/50,/0/default.jpg", (50, 50)),
+        ("rgb/900,600,500,500/max/0/default.jpg", (100, 101)),
+        ("rgb/pct:50,50,50,50/max/0/default.jpg", (500, 350)),
+        ("rgb/full/100,/90/default.jpg", (70, 100)),
+        ("rgb/0,0,1,1/^50,50/0/default.jpg", (50, 50)),
+        ("rgb/768,512,232,189/116,95/0/default.jpg", (116, 95)),
+        ("rgb/512,512,488,189/244,95/0/default.jpg", (244, 95)),
+        ("rgb/512,512,488,189/244,94/0/default.jpg", (244, 94)),
+    ];
+    for (path, expected) in cases {
+        assert_eq!(size(&ask(path)), expected, "{path}");
+    }
+}
+
+#[test]
+fn turning_is_after_mirroring_and_grey_is_grey() {
+    let plain = pixels(&ask("rgb/0,0,40,20/max/0/default.png"));
+    let turned = pixels(&ask("rgb/0,0,40,20/max/!90/default.png"));
+    assert_eq!((turned.size.w, turned.size.h), (20, 40));
+    // mirrored, then clockwise: the top right of the plain picture comes to the top right of the turned one
+    let at = |raster: &iipsrv::raster::Raster, x: usize, y: usize| {
+        bytes(raster)[(y * raster.size.w as usize + x) * 3..][..3].to_vec()
+    };
+    assert_eq!(at(&turned, 19, 0), at(&plain, 39, 0));
+    assert_eq!(at(&turned, 0, 39), at(&plain, 0, 19));
+    for pixel in bytes(&pixels(&ask("rgb/full/100,/0/gray.png"))).chunks(3) {
+        assert!(pixel.iter().all(|v| v.abs_diff(pixel[0]) == 0));
+    }
+    let bitonal = pixels(&ask("rgb/full/100,/0/bitonal.png"));
+    assert!(bytes(&bitonal).iter().all(|&v| v == 0 || v == 255));
+    assert!(bytes(&bitonal).contains(&0) && bytes(&bitonal).contains(&255));
+}
+
+#[test]
+fn alpha_is_kept_where_the_format_can_and_laid_over_white_where_not() {
+    assert_eq!(pixels(&ask("rgba/full/max/0/default.png")).channels, 4);
+    assert_eq!(pixels(&ask("rgba/full/max/0/default.jpg")).channels, 3);
+}
+
+#[test]
+fn what_is_wrong_is_told_with_the_right_status() {
+    let cases = [
+        ("rgb/full/max/0/default.xyz", 400),
+        ("rgb/full/abc/0/default.jpg", 400),
+        ("rgb/full/,/0/default.jpg", 400),
+        ("rgb/full/0,/0/default.jpg", 400),
+        ("rgb/full/2000,/0/default.jpg", 400),
+        ("rgb/full/^6000,/0/default.jpg", 400),
+        ("rgb/full/max/400/default.jpg", 400),
+        ("rgb/full/max/45/default.jpg", 501),
+        ("rgb/full/max/0/foo.jpg", 400),
+        ("rgb/full/max/0/default.tif", 501),
+        ("rgb/2000,2000,10,10/10,/0/default.jpg", 400),
+        ("rgb/0,0,0,10/10,/0/default.jpg", 400),
+        ("nope/full/max/0/default.jpg", 404),
+        ("nope/info.json", 404),
+        ("..%2f..%2fetc%2fpasswd/info.json", 404),
+        ("rgb%00.jpg/info.json", 400),
+    ];
+    for (path, status) in cases {
+        let reply = ask(path);
+        assert_eq!(reply.status, status, "{path}: {}", text(&reply));
+        assert_eq!(text(&reply).lines().count(), 1, "{path}");
+        assert_eq!(reply.header("Content-Type"), Some("text/plain; charset=utf-8"));
+    }
+}
+
+#[test]
+fn the_bare_identifier_leads_to_its_description() {
+    for (asked, target) in [
+        ("/iiif/rgb", "http://localhost/iiif/rgb/info.json"),
+        ("/iiif/a/b%20c.tif", "http://localhost/iiif/a/b%20c.tif/info.json"),
+        (
+            "/iiif/a/b/c/d/e/f.tif",
+            "http://localhost/iiif/a/b/c/d/e/f.tif/info.json",
+        ),
+    ] {
+        let reply = service(&[MAP, ("CORS", "*")]).respond(Http::get(asked));
+        assert_eq!((reply.status, reply.header("Location")), (303, Some(target)));
+        assert_eq!(reply.header("Access-Control-Allow-Origin"), Some("*"));
+    }
+}
+
+#[test]
+fn a_time_stamp_behind_the_path_changes_nothing() {
+    let service = service(&[MAP]);
+    let body = |uri: &str| service.respond(Http::get(uri)).body;
+    assert_eq!(
+        body("/iiif/rgb/full/50,/0/default.jpg?t=1"),
+        body("/iiif/rgb/full/50,/0/default.jpg")
+    );
+}

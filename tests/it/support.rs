@@ -1,0 +1,85 @@
+//! What the tests share: a service over synthetic images, and pixels out of replies.
+
+use iipsrv::config::Config;
+use iipsrv::geometry::Size;
+use iipsrv::http::Http;
+use iipsrv::http::Reply;
+use iipsrv::raster::Raster;
+use iipsrv::raster::Samples;
+use iipsrv::service::Service;
+use iipsrv::source::synthetic::Synthetic;
+
+/// A configuration from these variables and nothing else.
+pub fn config(vars: &[(&str, &str)]) -> Config {
+    Config::read(|name| {
+        vars.iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, value)| value.to_string())
+    })
+}
+
+/// A service with these variables and the images `rgb` (1000×701, tiles of 256), `grey` and `rgba` (500×300).
+pub fn service(vars: &[(&str, &str)]) -> Service {
+    let tile = Size::new(256, 256);
+    Service::new(config(vars))
+        .with_image("rgb", Synthetic::halving(Size::new(1000, 701), tile, 3))
+        .with_image("grey", Synthetic::halving(Size::new(500, 300), tile, 1))
+        .with_image("rgba", Synthetic::halving(Size::new(500, 300), tile, 4))
+}
+
+/// The reply to a query string.
+pub fn query(query: &str) -> Reply {
+    service(&[]).respond(Http::query(query))
+}
+
+/// The body as text.
+pub fn text(reply: &Reply) -> String {
+    String::from_utf8_lossy(&reply.body).into_owned()
+}
+
+/// The picture in a reply, which must be 200 and JPEG or PNG.
+pub fn pixels(reply: &Reply) -> Raster {
+    assert_eq!(reply.status, 200, "{}", text(reply));
+    match reply.header("Content-Type") {
+        Some("image/jpeg") => iipsrv::codec::jpeg::decode(&reply.body, Size::new(65_535, 65_535)).unwrap(),
+        Some("image/png") => png(&reply.body),
+        other => panic!("no picture but {other:?}"),
+    }
+}
+
+/// Width and height of the picture in a reply.
+pub fn size(reply: &Reply) -> (u32, u32) {
+    let raster = pixels(reply);
+    (raster.size.w, raster.size.h)
+}
+
+/// The 8-bit samples of a raster.
+pub fn bytes(raster: &Raster) -> &[u8] {
+    match &raster.samples {
+        Samples::U8(bytes) => bytes,
+        _ => panic!("8 bits expected"),
+    }
+}
+
+fn png(data: &[u8]) -> Raster {
+    let mut reader = png::Decoder::new(std::io::Cursor::new(data)).read_info().unwrap();
+    let mut samples = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut samples).unwrap();
+    samples.truncate(info.buffer_size());
+    Raster {
+        size: Size::new(info.width, info.height),
+        channels: info.color_type.samples() as u8,
+        samples: Samples::U8(samples),
+    }
+}
+
+/// Peak signal to noise ratio of two pictures of one size, in dB; infinite when they are equal.
+pub fn psnr(a: &Raster, b: &Raster) -> f64 {
+    assert_eq!((a.size, a.channels), (b.size, b.channels));
+    let errors = bytes(a)
+        .iter()
+        .zip(bytes(b))
+        .map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2));
+    let mean = errors.sum::<f64>() / bytes(a).len() as f64;
+    10.0 * (255.0 * 255.0 / mean).log10()
+}
