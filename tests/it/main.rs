@@ -2,6 +2,7 @@
 //!
 //! - `floors`: do imports point down, and who may log?
 //! - `iip`, `iiif`, `deepzoom`, `zoomify`: request in, reply out, on an image whose samples are a formula
+//! - `fixtures`: are the files of `fixtures/` what the generator makes?
 //! - `lowering`: do all names of a tile lead to one plan, and do tiles put together equal the region?
 #![allow(
     clippy::unwrap_used,
@@ -12,9 +13,20 @@
 )]
 
 mod deepzoom;
+mod fixtures;
 mod floors;
 mod iiif;
 mod iip;
 mod lowering;
 mod support;
 mod zoomify;
+
+// The generator of fixtures, drawing included.
+#[path = "../../fixtures/chart.rs"]
+mod chart;
+#[path = "../../fixtures/font.rs"]
+mod font;
+#[path = "../../fixtures/list.rs"]
+mod list;
+#[path = "../../fixtures/pyramid.rs"]
+mod pyramid;

@@ -1,0 +1,63 @@
+//! The files of `fixtures/` are those that the generator makes, and small.
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::list;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+}
+
+#[test]
+fn the_small_ones_are_what_the_generator_makes() {
+    for fixture in list::all() {
+        let (w, h) = fixture.spec.sizes[0];
+        if w * h > 200_000 {
+            continue; // seconds each; the same code draws them
+        }
+        if !cfg!(feature = "native") && fixture.name == "zstd.tif" {
+            continue; // the encoder of the pure build writes other bytes for the same pixels
+        }
+        let made = list::write(&fixture.spec, std::io::Cursor::new(vec![]), |_| {})
+            .unwrap()
+            .into_inner();
+        let stored = std::fs::read(folder().join(fixture.name)).unwrap();
+        assert!(made == stored, "fixtures/make would change {}", fixture.name);
+    }
+}
+
+#[test]
+fn the_list_and_the_folder_agree() {
+    let mut listed: Vec<_> = list::all()
+        .iter()
+        .map(|fixture| fixture.name.to_string())
+        .collect();
+    let mut stored: Vec<_> = std::fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".tif"))
+        .collect();
+    listed.sort();
+    stored.sort();
+    assert_eq!(listed, stored);
+    let readme = std::fs::read_to_string(folder().join("README.md")).unwrap();
+    for name in listed {
+        assert!(
+            readme.contains(&format!("| {name} |")),
+            "README.md does not say why {name} is there"
+        );
+    }
+}
+
+#[test]
+fn together_they_are_under_3_mb_and_have_four_levels_each() {
+    let total: u64 = list::all()
+        .iter()
+        .map(|f| folder().join(f.name).metadata().unwrap().len())
+        .sum();
+    assert!(total < 3_000_000, "{total} bytes");
+    for fixture in list::all() {
+        assert!(fixture.spec.sizes.len() >= 4, "{}", fixture.name);
+    }
+}
