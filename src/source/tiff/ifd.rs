@@ -1,0 +1,366 @@
+//! Image file directories: from the file's first bytes to tags and their values (TIFF 6.0 §2, BigTIFF).
+//!
+//! Knows no picture. A directory is read in one go; values that lie elsewhere are read when asked for, and long
+//! arrays entry by entry. Every count and offset is foreign: nothing is allocated or read by it unchecked.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::source::tiff::input::Input;
+use crate::source::tiff::input::Order;
+use std::borrow::Cow;
+use std::sync::OnceLock;
+
+/// One read covers a directory of up to 340 (BigTIFF: 204) tags.
+const FIRST_READ: u64 = 4096;
+
+/// More tags than any writer makes.
+const MAX_TAGS: u64 = 4096;
+
+/// Bytes of an array that are read and kept at once.
+const BLOCK: u64 = 4096;
+
+/// Blocks that are kept of one array (32 million eight-byte entries); what lies behind is read each time.
+const MAX_BLOCKS: u64 = 65_536;
+
+/// How the numbers of this file are written, and where its first directory lies.
+#[derive(Clone, Copy, Debug)]
+pub struct Prologue {
+    /// Order of bytes.
+    pub order: Order,
+    /// BigTIFF: offsets of eight bytes.
+    pub big: bool,
+    /// Offset of the first directory.
+    pub first: u64,
+}
+
+impl Prologue {
+    /// Reads the first bytes. `Error::Missing` when this is not a TIFF.
+    pub fn read(input: &Input) -> Result<Prologue> {
+        let foreign = || Error::Missing("not a TIFF image".into());
+        let head = input.take(0, input.len().min(16))?;
+        let order = match head.get(..2) {
+            Some(b"II") => Order::Little,
+            Some(b"MM") => Order::Big,
+            _ => return Err(foreign()),
+        };
+        let number = |at: usize, width: usize| head.get(at..at + width).map(|part| order.number(part, width));
+        match number(2, 2).ok_or_else(foreign)? {
+            42 => Ok(Prologue {
+                order,
+                big: false,
+                first: number(4, 4).ok_or_else(cut)?,
+            }),
+            43 if number(4, 2) == Some(8) && number(6, 2) == Some(0) => Ok(Prologue {
+                order,
+                big: true,
+                first: number(8, 8).ok_or_else(cut)?,
+            }),
+            _ => Err(foreign()),
+        }
+    }
+}
+
+fn cut() -> Error {
+    Error::Corrupt("the file ends in its first bytes".into())
+}
+
+/// The types of values (TIFF 6.0 p. 15, BigTIFF).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Bytes: BYTE, ASCII and UNDEFINED.
+    Bytes,
+    /// Unsigned integers of so many bytes: SHORT, LONG, LONG8, IFD, IFD8 (a single BYTE reads as one, too).
+    Unsigned(u8),
+    /// Signed integers of so many bytes.
+    Signed(u8),
+    /// Two unsigned integers of four bytes.
+    Rational,
+    /// Two signed integers of four bytes.
+    SignedRational,
+    /// Four or eight bytes of IEEE floating point.
+    Float(u8),
+}
+
+impl Kind {
+    fn of(code: u64) -> Option<Kind> {
+        Some(match code {
+            1 | 2 | 7 => Kind::Bytes,
+            3 => Kind::Unsigned(2),
+            4 | 13 => Kind::Unsigned(4),
+            5 => Kind::Rational,
+            6 => Kind::Signed(1),
+            8 => Kind::Signed(2),
+            9 => Kind::Signed(4),
+            10 => Kind::SignedRational,
+            11 => Kind::Float(4),
+            12 => Kind::Float(8),
+            16 | 18 => Kind::Unsigned(8),
+            17 => Kind::Signed(8),
+            _ => return None,
+        })
+    }
+
+    /// Bytes a value.
+    fn width(self) -> u8 {
+        match self {
+            Kind::Bytes => 1,
+            Kind::Unsigned(width) | Kind::Signed(width) | Kind::Float(width) => width,
+            Kind::Rational | Kind::SignedRational => 8,
+        }
+    }
+}
+
+/// One tag: where its values lie. (Those that lie in the directory itself have a place in the file as well.)
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    tag: u16,
+    kind: Kind,
+    count: u64,
+    at: u64,
+}
+
+impl Field {
+    /// Bytes of all values.
+    fn len(&self) -> u64 {
+        self.count.saturating_mul(u64::from(self.kind.width()))
+    }
+}
+
+/// A directory, with the bytes that were read on the way.
+#[derive(Debug)]
+pub struct Ifd {
+    order: Order,
+    fields: Vec<Field>,
+    at: u64,
+    bytes: Vec<u8>,
+    /// Offset of the next directory of the chain; 0 at its end.
+    pub next: u64,
+}
+
+impl Ifd {
+    /// Reads the directory at `at`. `Error::Corrupt` when it does not lie in the file or has an absurd number of tags.
+    pub fn read(input: &Input, prologue: Prologue, at: u64) -> Result<Ifd> {
+        let Prologue { order, big, .. } = prologue;
+        let (head, entry, word) = if big { (8, 20, 8) } else { (2, 12, 4) };
+        let beyond = || {
+            Error::Corrupt(format!(
+                "the directory at {at} reaches beyond the end of the file"
+            ))
+        };
+        let left = input
+            .len()
+            .checked_sub(at)
+            .filter(|left| *left > head)
+            .ok_or_else(beyond)?;
+        let mut bytes = input.take(at, left.min(FIRST_READ))?;
+        let tags = order.number(&bytes, if big { 8 } else { 2 });
+        if tags == 0 || tags > MAX_TAGS {
+            return Err(Error::Corrupt(format!("the directory at {at} has {tags} tags")));
+        }
+        let end = head + tags * entry;
+        if end > left {
+            return Err(beyond());
+        }
+        // Some writers leave out the last word of the last directory: it reads as 0.
+        let whole = (end + word).min(left);
+        if whole > bytes.len() as u64 {
+            bytes = input.take(at, whole)?;
+        }
+        let part = |from: u64, len: u64| {
+            let from = usize::try_from(from).ok()?;
+            bytes.get(from..from.checked_add(usize::try_from(len).ok()?)?)
+        };
+        let number = |from: u64, len: u64| part(from, len).map_or(0, |part| order.number(part, part.len()));
+        let mut fields = Vec::with_capacity(usize::try_from(tags).unwrap_or(0));
+        for index in 0..tags {
+            let from = head + index * entry;
+            let Some(kind) = Kind::of(number(from + 2, 2)) else {
+                continue;
+            };
+            let mut field = Field {
+                tag: u16::try_from(number(from, 2)).unwrap_or(0),
+                kind,
+                count: number(from + 4, word),
+                at: at + from + 4 + word,
+            };
+            if field.len() > word {
+                field.at = number(from + 4 + word, word);
+            }
+            fields.push(field);
+        }
+        let next = number(end, word);
+        Ok(Ifd {
+            order,
+            fields,
+            at,
+            bytes,
+            next,
+        })
+    }
+
+    /// Bytes of the file: most values lie beside their directory and are there already.
+    fn part(&self, input: &Input, at: u64, len: u64) -> Result<Cow<'_, [u8]>> {
+        let near = || {
+            let from = usize::try_from(at.checked_sub(self.at)?).ok()?;
+            self.bytes
+                .get(from..from.checked_add(usize::try_from(len).ok()?)?)
+        };
+        match near() {
+            Some(bytes) => Ok(Cow::Borrowed(bytes)),
+            None => input.take(at, len).map(Cow::Owned),
+        }
+    }
+
+    /// The tag's place; `None` when the directory has no such tag, or one without values.
+    pub fn field(&self, tag: u16) -> Option<&Field> {
+        self.fields
+            .iter()
+            .find(|field| field.tag == tag && field.count > 0)
+    }
+
+    /// The first value as an unsigned integer. `Error::Corrupt` when it is of another type or not in the file.
+    pub fn first(&self, input: &Input, tag: u16) -> Result<Option<u64>> {
+        Ok(self
+            .numbers(input, tag, 1)?
+            .and_then(|numbers| numbers.first().copied()))
+    }
+
+    /// The first `most` values as unsigned integers. `Error::Corrupt` when they are of another type or not in the file.
+    pub fn numbers(&self, input: &Input, tag: u16, most: u64) -> Result<Option<Vec<u64>>> {
+        let Some(&field) = self.field(tag) else {
+            return Ok(None);
+        };
+        let width = match field.kind {
+            Kind::Unsigned(width) => width,
+            Kind::Bytes => 1,
+            _ => return Err(Error::Corrupt(format!("tag {tag} is not of an unsigned type"))),
+        };
+        let bytes = self.part(input, field.at, field.count.min(most) * u64::from(width))?;
+        let width = usize::from(width);
+        Ok(Some(
+            bytes
+                .chunks_exact(width)
+                .map(|one| self.order.number(one, width))
+                .collect(),
+        ))
+    }
+
+    /// The first `most` values as floating point, whatever their type. `None` when there is no such tag or its values
+    /// are not in the file; a zero denominator gives infinity or NaN.
+    pub fn floats(&self, input: &Input, tag: u16, most: u64) -> Option<Vec<f64>> {
+        let field = self.field(tag)?;
+        let width = u64::from(field.kind.width());
+        let bytes = self.part(input, field.at, field.count.min(most) * width).ok()?;
+        Some(
+            bytes
+                .chunks_exact(usize::from(field.kind.width()))
+                .map(|one| self.float(field.kind, one))
+                .collect(),
+        )
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a float was asked for")]
+    fn float(&self, kind: Kind, bytes: &[u8]) -> f64 {
+        let number = |bytes: &[u8]| self.order.number(bytes, bytes.len());
+        let signed = |bytes: &[u8]| {
+            let spare = 64 - 8 * bytes.len().clamp(1, 8);
+            (number(bytes) << spare).cast_signed() >> spare
+        };
+        let halves = bytes.split_at_checked(4).unwrap_or_default();
+        match kind {
+            Kind::Bytes | Kind::Unsigned(_) => number(bytes) as f64,
+            Kind::Signed(_) => signed(bytes) as f64,
+            Kind::Rational => number(halves.0) as f64 / number(halves.1) as f64,
+            Kind::SignedRational => signed(halves.0) as f64 / signed(halves.1) as f64,
+            Kind::Float(4) => f64::from(f32::from_bits(u32::try_from(number(bytes)).unwrap_or(0))),
+            Kind::Float(_) => f64::from_bits(number(bytes)),
+        }
+    }
+
+    /// The values as bytes. `None` when there is no such tag, its values are more than `most` bytes, or they are not
+    /// in the file.
+    pub fn bytes(&self, input: &Input, tag: u16, most: u64) -> Option<Cow<'_, [u8]>> {
+        let field = self.field(tag).filter(|field| field.len() <= most)?;
+        self.part(input, field.at, field.len()).ok()
+    }
+
+    /// The values as an array that is read when needed. `Error::Corrupt` when they are no unsigned integers.
+    pub fn array(&self, tag: u16) -> Result<Option<Array>> {
+        let Some(field) = self.field(tag) else {
+            return Ok(None);
+        };
+        let Kind::Unsigned(width) = field.kind else {
+            return Err(Error::Corrupt(format!("tag {tag} is not of an unsigned type")));
+        };
+        Ok(Some(Array {
+            order: self.order,
+            at: field.at,
+            count: field.count,
+            width,
+            blocks: OnceLock::new(),
+        }))
+    }
+}
+
+/// A long array of unsigned integers, of which only the blocks that were asked for are in memory.
+#[derive(Debug)]
+pub struct Array {
+    order: Order,
+    at: u64,
+    count: u64,
+    width: u8,
+    blocks: OnceLock<Box<[Block]>>,
+}
+
+/// A part of an array, once it is read.
+type Block = OnceLock<Box<[u8]>>;
+
+impl Array {
+    /// One entry. `Error::Corrupt` when the array does not have it or the file ends before it.
+    pub fn entry(&self, input: &Input, index: u64) -> Result<u64> {
+        let outside = || Error::Corrupt(format!("entry {index} of an array of {}", self.count));
+        let width = usize::from(self.width);
+        if index >= self.count {
+            return Err(outside());
+        }
+        let from = index.checked_mul(u64::from(self.width)).ok_or_else(outside)?;
+        let (block, within) = (from / BLOCK, usize::try_from(from % BLOCK).unwrap_or(0));
+        let number = |bytes: &[u8]| {
+            let entry = bytes.get(within..within + width).ok_or_else(outside)?;
+            Ok(self.order.number(entry, width))
+        };
+        let Some(kept) = usize::try_from(block)
+            .ok()
+            .and_then(|block| self.blocks(input).get(block))
+        else {
+            return number(&self.read(input, block)?);
+        };
+        if let Some(bytes) = kept.get() {
+            return number(bytes);
+        }
+        // Two threads may read the same block; the second one's copy is dropped, and nobody waited.
+        let bytes = self.read(input, block)?;
+        number(kept.get_or_init(|| bytes.into()))
+    }
+
+    fn blocks(&self, input: &Input) -> &[Block] {
+        self.blocks.get_or_init(|| {
+            let bytes = self.count.saturating_mul(u64::from(self.width));
+            let bytes = bytes.min(input.len().saturating_sub(self.at));
+            let blocks = bytes.div_ceil(BLOCK).min(MAX_BLOCKS);
+            (0..blocks).map(|_| OnceLock::new()).collect()
+        })
+    }
+
+    /// The block, or as much of it as the array and the file have.
+    fn read(&self, input: &Input, block: u64) -> Result<Vec<u8>> {
+        let from = block.saturating_mul(BLOCK);
+        let bytes = self.count.saturating_mul(u64::from(self.width));
+        let at = self.at.saturating_add(from);
+        let len = bytes
+            .saturating_sub(from)
+            .min(BLOCK)
+            .min(input.len().saturating_sub(at));
+        input.take(at, len)
+    }
+}

@@ -1,0 +1,131 @@
+//! The open file: positioned reads and the order of its bytes.
+//!
+//! Knows nothing of directories and tags. The file is never mapped (a file cut short under a map kills the process)
+//! and never read as a whole. Nothing is locked: any number of threads read at once.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::source::Version;
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// The order of the bytes in a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// `II`: the least significant first.
+    Little,
+    /// `MM`: the most significant first.
+    Big,
+}
+
+impl Order {
+    /// The unsigned number in the first `width` bytes of `bytes`, 0–8 of them; missing ones are 0.
+    pub fn number(self, bytes: &[u8], width: usize) -> u64 {
+        let step = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
+        let bytes = bytes.get(..width.min(8)).unwrap_or(bytes);
+        match self {
+            Order::Little => bytes.iter().rev().fold(0, step),
+            Order::Big => bytes.iter().fold(0, step),
+        }
+    }
+}
+
+/// An open regular file of a known length.
+#[derive(Debug)]
+pub struct Input {
+    file: File,
+    version: Version,
+}
+
+impl Input {
+    /// Opens a regular file. `Error::Missing` when there is none or it may not be read.
+    pub fn open(path: &Path) -> Result<Input> {
+        // Without O_NONBLOCK a pipe in the way would hold this thread for ever; files do not mind it.
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(path)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                    Error::Missing("no such file".into())
+                }
+                io::ErrorKind::PermissionDenied => Error::Missing("may not be read".into()),
+                _ => Error::Io(error),
+            })?;
+        let found = file.metadata()?;
+        if !found.is_file() {
+            return Err(Error::Missing("not a file".into()));
+        }
+        let version = Version {
+            mtime_ns: i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec()),
+            len: found.len(),
+            inode: found.ino(),
+        };
+        Ok(Input { file, version })
+    }
+
+    /// Which state of the file was opened.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Length in bytes when it was opened.
+    pub fn len(&self) -> u64 {
+        self.version.len
+    }
+
+    /// Whether `len` bytes lie in the file from `at` on.
+    pub fn holds(&self, at: u64, len: u64) -> bool {
+        at.checked_add(len).is_some_and(|end| end <= self.len())
+    }
+
+    /// The `len` bytes from `at` on, in a part of `scratch`, which grows as needed. `Error::Corrupt` when the file
+    /// ends before; nothing is allocated then.
+    pub fn read<'a>(&self, at: u64, len: u64, scratch: &'a mut Vec<u8>) -> Result<&'a mut [u8]> {
+        let size = self.check(at, len)?;
+        if scratch.len() < size {
+            scratch.resize(size, 0);
+        }
+        let part = scratch.get_mut(..size).unwrap_or_default();
+        self.file
+            .read_exact_at(part, at)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => beyond(at, len),
+                _ => Error::Io(error),
+            })?;
+        Ok(part)
+    }
+
+    /// The `len` bytes from `at` on, in memory of their own that nobody has filled before.
+    pub fn take(&self, at: u64, len: u64) -> Result<Vec<u8>> {
+        let size = self.check(at, len)?;
+        let mut bytes = Vec::with_capacity(size);
+        let mut from = at;
+        while bytes.len() < size {
+            match rustix::io::pread(&self.file, spare_capacity(&mut bytes), from) {
+                Ok(0) => return Err(beyond(at, len)),
+                Ok(more) => from += more as u64,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(Error::Io(error.into())),
+            }
+        }
+        bytes.truncate(size);
+        Ok(bytes)
+    }
+
+    fn check(&self, at: u64, len: u64) -> Result<usize> {
+        let size = usize::try_from(len).ok().filter(|_| self.holds(at, len));
+        size.ok_or_else(|| beyond(at, len))
+    }
+}
+
+fn beyond(at: u64, len: u64) -> Error {
+    Error::Corrupt(format!("{len} bytes at {at} reach beyond the end of the file"))
+}

@@ -1,0 +1,126 @@
+//! Luma and chroma outside JPEG: blocks of pixels that share their chroma, and the way to RGB (TIFF 6.0 §21).
+//!
+//! Chroma is repeated over its block, wherever YCbCrPositioning puts it.
+
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    reason = "values are clamped before they are cast; tables have a place for every byte"
+)]
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Size;
+use crate::source::tiff::ifd::Ifd;
+use crate::source::tiff::input::Input;
+
+/// Binary places of the tables' fractions.
+const PLACES: u32 = 16;
+
+/// How luma and chroma lie and what they mean.
+#[derive(Clone, Debug)]
+pub struct Ycbcr {
+    /// Width and height of the block that shares a chroma sample: 1, 2 or 4 each.
+    pub block: (usize, usize),
+    luma: [i32; 256],
+    /// What Cr adds to red and to green, what Cb adds to green and to blue.
+    cr: [(i32, i32); 256],
+    cb: [(i32, i32); 256],
+}
+
+impl Ycbcr {
+    /// From YCbCrSubSampling (default 2, 2), YCbCrCoefficients (default those of CCIR 601-1) and ReferenceBlackWhite
+    /// (default: full range).
+    pub fn of(ifd: &Ifd, input: &Input) -> Result<Ycbcr> {
+        let block = ifd.numbers(input, 530, 2)?.unwrap_or_else(|| vec![2, 2]);
+        let (w, h) = match *block {
+            [w @ (1 | 2 | 4), h @ (1 | 2 | 4)] => (w as usize, h as usize),
+            _ => return Err(Error::Corrupt(format!("YCbCr subsampling {block:?}"))),
+        };
+        let weights = match ifd.floats(input, 529, 3).as_deref() {
+            Some(&[r, g, b]) if [r, g, b].iter().all(|weight| *weight > 0.0 && *weight < 1.0) => [r, g, b],
+            _ => [0.299, 0.587, 0.114],
+        };
+        let ends = match ifd.floats(input, 532, 6).as_deref() {
+            Some(&[a, b, c, d, e, f])
+                if [a, b, c, d, e, f]
+                    .iter()
+                    .all(|end| end.is_finite() && end.abs() < 65536.0)
+                    && (b - a).abs() >= 1.0
+                    && (d - c).abs() >= 1.0
+                    && (f - e).abs() >= 1.0 =>
+            {
+                [(a, b), (c, d), (e, f)]
+            }
+            _ => [(0.0, 255.0), (128.0, 255.0), (128.0, 255.0)],
+        };
+        Ok(Ycbcr::new((w, h), weights, ends))
+    }
+
+    /// `weights` of red, green and blue in luma, none zero; `ends`: the codes of black and white (no and full chroma)
+    /// in Y, Cb and Cr, not equal. Full range is 255 for luma, 127 for chroma (TIFF 6.0 p. 93).
+    fn new(block: (usize, usize), weights: [f64; 3], ends: [(f64, f64); 3]) -> Ycbcr {
+        let [red, green, blue] = weights;
+        let fixed = |value: f64| (value * f64::from(1 << PLACES)).round().clamp(-1e9, 1e9) as i32;
+        let value = |code: usize, (black, white): (f64, f64), range: f64| {
+            (code as f64 - black) * range / (white - black)
+        };
+        let [y, cb, cr] = ends;
+        Ycbcr {
+            block,
+            luma: std::array::from_fn(|code| fixed(value(code, y, 255.0).clamp(-512.0, 1024.0) + 0.5)),
+            cr: std::array::from_fn(|code| {
+                let cr = value(code, cr, 127.0).clamp(-512.0, 512.0);
+                let to_red = cr * (2.0 - 2.0 * red);
+                (
+                    fixed(to_red),
+                    fixed((-to_red * red / green).clamp(-4096.0, 4096.0)),
+                )
+            }),
+            cb: std::array::from_fn(|code| {
+                let cb = value(code, cb, 127.0).clamp(-512.0, 512.0);
+                let to_blue = cb * (2.0 - 2.0 * blue);
+                (
+                    fixed((-to_blue * blue / green).clamp(-4096.0, 4096.0)),
+                    fixed(to_blue),
+                )
+            }),
+        }
+    }
+
+    /// Bytes of the upper `rows` rows of pixels in a tile of this width.
+    pub fn bytes(&self, width: u32, rows: u32) -> u64 {
+        let (w, h) = (self.block.0 as u64, self.block.1 as u64);
+        u64::from(width).div_ceil(w) * u64::from(rows).div_ceil(h) * (w * h + 2)
+    }
+
+    /// The upper left `size` of a tile of this width as interleaved RGB; `plain` holds `bytes(width, size.h)` at least.
+    pub fn rgb(&self, plain: &[u8], width: u32, size: Size) -> Vec<u8> {
+        let (bw, bh) = self.block;
+        let (w, h) = (size.w as usize, size.h as usize);
+        let across = (width as usize).div_ceil(bw).max(1);
+        let mut out = vec![0; w * h * 3];
+        let bands = plain.chunks_exact(across * (bw * bh + 2));
+        for (lines, band) in out.chunks_mut(bh * w * 3).zip(bands) {
+            for (col, unit) in band.chunks_exact(bw * bh + 2).enumerate() {
+                let (luma, &[cb, cr]) = unit.split_at(bw * bh) else {
+                    continue;
+                };
+                for (line, luma) in lines.chunks_exact_mut(w * 3).zip(luma.chunks_exact(bw)) {
+                    let pixels = line.as_chunks_mut::<3>().0.iter_mut().skip(col * bw);
+                    for (pixel, &luma) in pixels.zip(luma) {
+                        *pixel = self.pixel(luma, cb, cr);
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn pixel(&self, luma: u8, cb: u8, cr: u8) -> [u8; 3] {
+        let luma = self.luma[usize::from(luma)];
+        let (cb, cr) = (self.cb[usize::from(cb)], self.cr[usize::from(cr)]);
+        [luma + cr.0, luma + cr.1 + cb.0, luma + cb.1].map(|sum| (sum >> PLACES).clamp(0, 255) as u8)
+    }
+}
