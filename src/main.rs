@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let config = Config::from_env();
+    let config = Config::from_env().with_args(&args);
     if args.check_config {
         print!("{}", config.report());
         return ExitCode::from(u8::from(!config.warnings.is_empty()));
@@ -34,6 +34,13 @@ fn main() -> ExitCode {
         }
         Err(error) => return fail(&error),
     };
+    if args.demo {
+        println!(
+            "The pictures in fixtures/ are at http://{}/",
+            args.http_address().unwrap_or_default()
+        );
+    }
+    server::raise_file_limit();
     match server::run(Arc::new(Service::new(config)), listeners) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
@@ -46,7 +53,7 @@ fn listeners(args: &Args) -> io::Result<Vec<Listener>> {
         Some(address) => Listener::fastcgi(address, args.backlog)?,
         None => Listener::inherited()?,
     };
-    if let Some(address) = &args.http {
+    if let Some(address) = args.http_address() {
         listeners.extend(Listener::http(address, args.backlog)?);
     }
     Ok(listeners)

@@ -68,6 +68,11 @@ impl Args {
     pub fn parse() -> Args {
         Args::from(&command().get_matches())
     }
+
+    /// Where to listen for HTTP, if anywhere.
+    pub fn http_address(&self) -> Option<&str> {
+        self.http.as_deref().or(self.demo.then_some("127.0.0.1:8080"))
+    }
 }
 
 impl From<&clap::ArgMatches> for Args {

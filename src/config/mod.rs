@@ -109,6 +109,25 @@ impl Config {
         Config::read(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }
 
+    /// What the command line adds: over HTTP the protocols lie below their own names, and the demonstration serves
+    /// `fixtures/` of the directory it is started in. What the environment says goes first.
+    pub fn with_args(mut self, args: &Args) -> Config {
+        if args.http_address().is_some() {
+            let (own, _) = uri_map("iiif=>IIIF,deepzoom=>DeepZoom,zoomify=>Zoomify");
+            for (prefix, protocol) in own {
+                if !self.uri_map.iter().any(|(known, _)| *known == prefix) {
+                    self.uri_map.push((prefix, protocol));
+                }
+            }
+            self.uri_map
+                .sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+        }
+        if args.demo && self.filesystem_prefix.is_empty() {
+            self.filesystem_prefix = "fixtures/".into();
+        }
+        self
+    }
+
     /// What `--check-config` prints: every value and where it came from, then what is wrong.
     pub fn report(&self) -> String {
         let mut text = String::new();

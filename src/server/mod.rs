@@ -35,7 +35,6 @@ const GRACE: Duration = Duration::from_secs(30);
 /// opens the log file again.
 pub fn run(service: Arc<Service>, listeners: Vec<Listener>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP])?;
-    raise_file_limit();
     for listener in &listeners {
         ::log::info!(target: LIFE, "listening for {listener}");
     }
@@ -62,7 +61,7 @@ pub fn run(service: Arc<Service>, listeners: Vec<Listener>) -> io::Result<()> {
 }
 
 /// As many open files as the system allows: connections and images share them.
-fn raise_file_limit() {
+pub fn raise_file_limit() {
     let mut limit = rustix::process::getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     let _ = rustix::process::setrlimit(Resource::Nofile, limit);
