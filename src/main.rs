@@ -5,6 +5,7 @@
 use iipsrv::config::Args;
 use iipsrv::config::Config;
 use iipsrv::server;
+use iipsrv::server::inherited;
 use iipsrv::server::listen::Listener;
 use iipsrv::service::Service;
 use std::io;
@@ -51,7 +52,7 @@ fn main() -> ExitCode {
 fn listeners(args: &Args) -> io::Result<Vec<Listener>> {
     let mut listeners = match &args.bind {
         Some(address) => Listener::fastcgi(address, args.backlog)?,
-        None => Listener::inherited()?,
+        None => inherited::listeners()?,
     };
     if let Some(address) = args.http_address() {
         listeners.extend(Listener::http(address, args.backlog)?);

@@ -1,14 +1,11 @@
-//! Where we are spoken to: addresses in the words of the command line, sockets that were opened for us, and how
-//! systemd is told that we are ready.
+//! Where we are spoken to: sockets from addresses in the words of the command line.
 //!
 //! Knows nothing of what is said. A Unix socket is open to every user (mode 0666), because the web server runs as
 //! another one: put it into a folder that only the web server may enter where that matters.
 
 use crate::server::http::Local;
 use rustix::fd::AsFd;
-use rustix::fd::BorrowedFd;
 use rustix::fd::OwnedFd;
-use rustix::fd::RawFd;
 use rustix::io::Errno;
 use rustix::net::AddressFamily;
 use rustix::net::SocketAddrAny;
@@ -70,31 +67,8 @@ impl Listener {
         open(address, backlog, true)
     }
 
-    /// The sockets that were opened for us: systemd's (sd_listen_fds(3); one whose name has `http` in it speaks
-    /// HTTP), else fd 0 if it listens (FCGI_LISTENSOCK_FILENO), as spawn-fcgi, mod_fcgid and lighttpd have it.
-    pub fn inherited() -> io::Result<Vec<Listener>> {
-        let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
-        let mut listeners = Vec::new();
-        if number("LISTEN_PID") == Some(std::process::id()) {
-            let count = number("LISTEN_FDS").unwrap_or(0).min(64);
-            let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
-            let mut names = names.split(':');
-            for n in 0..count {
-                let http = names.next().is_some_and(|name| name.contains("http"));
-                if let Some(socket) = passed(n)? {
-                    listeners.push(Listener::adopt(socket, http)?);
-                }
-            }
-        }
-        let stdin = io::stdin();
-        if listeners.is_empty() && listens(stdin.as_fd()) {
-            let socket = rustix::io::fcntl_dupfd_cloexec(stdin.as_fd(), 3)?;
-            listeners.push(Listener::adopt(socket, false)?);
-        }
-        Ok(listeners)
-    }
-
-    fn adopt(socket: OwnedFd, http: bool) -> io::Result<Listener> {
+    /// A listening socket that somebody else opened.
+    pub fn adopt(socket: OwnedFd, http: bool) -> io::Result<Listener> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         if local(&socket).is_some() {
             // connections inherit it
@@ -273,43 +247,6 @@ fn is_left_over(path: &Path, address: &SocketAddrUnix) -> io::Result<bool> {
 fn local(socket: impl AsFd) -> Option<SocketAddr> {
     let address: SocketAddrAny = rustix::net::getsockname(socket).ok()?;
     SocketAddr::try_from(address).ok()
-}
-
-fn listens(fd: BorrowedFd<'_>) -> bool {
-    sockopt::socket_acceptconn(fd).unwrap_or(false)
-}
-
-/// A copy of the `n`th descriptor that systemd passed, if it listens.
-fn passed(n: u32) -> io::Result<Option<OwnedFd>> {
-    let Ok(fd) = RawFd::try_from(n + 3) else {
-        return Ok(None);
-    };
-    // SAFETY: the descriptor is borrowed for the calls below only; systemd promises that it is open, nobody in this
-    // process closes it, and if it is not open these calls fail with EBADF.
-    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-    if !listens(fd) {
-        return Ok(None);
-    }
-    Ok(Some(rustix::io::fcntl_dupfd_cloexec(fd, 3)?))
-}
-
-/// Tells systemd (sd_notify(3)), if it asked to be told.
-pub fn notify(state: &str) {
-    use std::os::linux::net::SocketAddrExt;
-    use std::os::unix::net::SocketAddr;
-    let Ok(name) = std::env::var("NOTIFY_SOCKET") else {
-        return;
-    };
-    let address = match name.strip_prefix('@') {
-        Some(name) => SocketAddr::from_abstract_name(name),
-        None => SocketAddr::from_pathname(&name),
-    };
-    let sent = address.and_then(|address| {
-        std::os::unix::net::UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address)
-    });
-    if let Err(error) = sent {
-        log::warn!("systemd cannot be told that we are {state}: {error}");
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 pub mod connection;
 pub mod fastcgi;
 pub mod http;
+pub mod inherited;
 pub mod listen;
 pub mod log;
 pub mod out;
@@ -40,7 +41,7 @@ pub fn run(service: Arc<Service>, listeners: Vec<Listener>) -> io::Result<()> {
     }
     let threads = service.config().threads;
     let running = reactor::start(Arc::clone(&service), listeners, threads, Patience::default())?;
-    listen::notify("READY=1");
+    inherited::notify("READY=1");
     for signal in signals.forever() {
         if signal != SIGHUP {
             break;
@@ -49,7 +50,7 @@ pub fn run(service: Arc<Service>, listeners: Vec<Listener>) -> io::Result<()> {
         log::reopen();
         ::log::info!(target: LIFE, "caches emptied, log opened again");
     }
-    listen::notify("STOPPING=1");
+    inherited::notify("STOPPING=1");
     let finished = running.stop(GRACE);
     let served = service.served();
     if finished {

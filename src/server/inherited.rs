@@ -1,0 +1,71 @@
+//! What whoever started us left for us: listening sockets, and systemd's wish to be told when we are ready.
+//!
+//! Knows nothing of what is said on them.
+
+use crate::server::listen::Listener;
+use rustix::fd::AsFd;
+use rustix::fd::BorrowedFd;
+use rustix::fd::OwnedFd;
+use rustix::fd::RawFd;
+use rustix::net::sockopt;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::SocketAddr;
+use std::os::unix::net::UnixDatagram;
+
+/// The first descriptor that systemd passes on (SD_LISTEN_FDS_START).
+const FIRST: RawFd = 3;
+
+/// The sockets that were opened for us: systemd's (sd_listen_fds(3); one whose name has `http` in it speaks HTTP),
+/// else fd 0 if it listens (FCGI_LISTENSOCK_FILENO), as spawn-fcgi, mod_fcgid and lighttpd have it.
+pub fn listeners() -> io::Result<Vec<Listener>> {
+    let number = |name| std::env::var(name).ok()?.parse::<i64>().ok();
+    let mut listeners = Vec::new();
+    if number("LISTEN_PID") == Some(std::process::id().into()) {
+        let count = RawFd::try_from(number("LISTEN_FDS").unwrap_or(0).clamp(0, 64)).unwrap_or(0);
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut names = names.split(':');
+        for fd in FIRST..FIRST + count {
+            let http = names.next().is_some_and(|name| name.contains("http"));
+            if let Some(socket) = passed(fd)? {
+                listeners.push(Listener::adopt(socket, http)?);
+            }
+        }
+    }
+    let stdin = io::stdin();
+    if listeners.is_empty() && listens(stdin.as_fd()) {
+        let socket = rustix::io::fcntl_dupfd_cloexec(stdin.as_fd(), FIRST)?;
+        listeners.push(Listener::adopt(socket, false)?);
+    }
+    Ok(listeners)
+}
+
+fn listens(fd: BorrowedFd<'_>) -> bool {
+    sockopt::socket_acceptconn(fd).unwrap_or(false)
+}
+
+/// A copy of this descriptor, if it listens.
+fn passed(fd: RawFd) -> io::Result<Option<OwnedFd>> {
+    // SAFETY: the descriptor is borrowed for the calls below only; systemd promises that it is open, nobody in this
+    // process closes it, and if it is not open these calls fail with EBADF.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    if !listens(fd) {
+        return Ok(None);
+    }
+    Ok(Some(rustix::io::fcntl_dupfd_cloexec(fd, FIRST)?))
+}
+
+/// Tells systemd (sd_notify(3)), if it asked to be told.
+pub fn notify(state: &str) {
+    let Ok(name) = std::env::var("NOTIFY_SOCKET") else {
+        return;
+    };
+    let address = match name.strip_prefix('@') {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(&name),
+    };
+    let sent = address.and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address));
+    if let Err(error) = sent {
+        log::warn!("systemd cannot be told {state}: {error}");
+    }
+}
