@@ -3,6 +3,8 @@
 //! - `floors`: do imports point down, and who may log?
 //! - `iip`, `iiif`, `deepzoom`, `zoomify`: request in, reply out, on an image whose samples are a formula
 //! - `fixtures`: are the files of `fixtures/` what the generator makes?
+//! - `wire`: FastCGI and HTTP over sockets in this process: cut records, aborts, slow, absent and broken peers
+//! - `daemon`: the real binary: every way to start it, signals, sockets, its log
 //! - `lowering`: do all names of a tile lead to one plan, and do tiles put together equal the region?
 #![allow(
     clippy::unwrap_used,
@@ -12,13 +14,16 @@
     clippy::cast_possible_truncation
 )]
 
+mod daemon;
 mod deepzoom;
+mod fcgi;
 mod fixtures;
 mod floors;
 mod iiif;
 mod iip;
 mod lowering;
 mod support;
+mod wire;
 mod zoomify;
 
 // The generator of fixtures, drawing included.

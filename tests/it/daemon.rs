@@ -1,0 +1,332 @@
+//! The real binary: starts in every way it is started, answers, reloads, stops; its log holds nothing unexpected.
+
+use crate::fcgi::Client;
+use crate::fcgi::get;
+use std::net::SocketAddr;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_iipsrv");
+const ASKED: &str = "OBJ=IIP,1.0";
+const ANSWER: &[u8] = b"IIP:1.0\r\n";
+
+/// A folder for one test, removed in the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Folder {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "iipsrv-daemon-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// A command with an environment of its own and its log in this folder.
+    fn command(&self, binary: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(binary);
+        command
+            .env_clear()
+            .env("LOGFILE", self.join("log"))
+            .env("VERBOSITY", "2")
+            .env(
+                "FILESYSTEM_PREFIX",
+                concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/"),
+            )
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.join("log")).unwrap_or_default()
+    }
+
+    /// Waits for a line of the log that holds this.
+    fn wait_for(&self, text: &str) -> String {
+        let found = until(|| self.log().lines().find(|l| l.contains(text)).map(String::from));
+        found.unwrap_or_else(|| panic!("no {text:?} in the log:\n{}", self.log()))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn until<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(found) = ask() {
+            return Some(found);
+        }
+        if Instant::now() > end {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A process that does not outlive its test.
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Daemon {
+    fn start(command: &mut Command) -> Daemon {
+        Daemon(command.spawn().unwrap())
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.0.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-s", name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// The exit code, once it has ended by itself.
+    fn ended(&mut self) -> Option<i32> {
+        until(|| self.0.try_wait().unwrap()).expect("it ends").code()
+    }
+}
+
+fn address(folder: &Folder) -> SocketAddr {
+    let line = folder.wait_for("FastCGI on ");
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+fn serves<S: std::io::Read + std::io::Write>(mut client: Client<S>) {
+    client.send(&get(1, false, ASKED));
+    let answer = client.answer(1);
+    assert_eq!((answer.status(), answer.body()), (200, ANSWER));
+    assert!(client.closed());
+}
+
+/// Every line has a date and is no warning or error.
+fn clean(folder: &Folder) {
+    let log = folder.log();
+    assert!(!log.is_empty());
+    for line in log.lines() {
+        assert!(line.contains("Z info "), "{line}");
+    }
+}
+
+#[test]
+fn it_binds_a_port_and_sigterm_stops_it() {
+    let folder = Folder::new();
+    let mut daemon = Daemon::start(
+        folder
+            .command(BINARY)
+            .args(["--backlog", "9", "--bind", "127.0.0.1:0"]),
+    );
+    serves(Client::tcp(address(&folder)));
+    daemon.signal("TERM");
+    assert_eq!(daemon.ended(), Some(0));
+    folder.wait_for("stopped after 1 requests");
+    clean(&folder);
+}
+
+#[test]
+fn each_signal_to_stop_stops_it_and_the_socket_goes_with_it() {
+    for signal in ["INT", "USR1"] {
+        let folder = Folder::new();
+        let path = folder.join("socket");
+        let mut daemon = Daemon::start(folder.command(BINARY).arg("--bind").arg(&path));
+        folder.wait_for("FastCGI on ");
+        serves(Client::unix(&path));
+        daemon.signal(signal);
+        assert_eq!(daemon.ended(), Some(0));
+        assert!(!path.exists());
+        clean(&folder);
+    }
+}
+
+#[test]
+fn a_kept_connection_does_not_hold_up_the_end() {
+    let folder = Folder::new();
+    let mut daemon = Daemon::start(folder.command(BINARY).args(["--bind", "127.0.0.1:0"]));
+    let mut kept = Client::tcp(address(&folder));
+    assert_eq!(kept.ask(ASKED).body(), ANSWER);
+    let start = Instant::now();
+    daemon.signal("TERM");
+    assert_eq!(daemon.ended(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(kept.closed());
+}
+
+#[test]
+fn it_serves_the_socket_on_fd_0() {
+    let folder = Folder::new();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = tcp.local_addr().unwrap();
+    let daemon = Daemon::start(folder.command(BINARY).stdin(OwnedFd::from(tcp)));
+    serves(Client::tcp(address));
+    drop(daemon);
+
+    let path = folder.join("socket");
+    let unix = UnixListener::bind(&path).unwrap();
+    let mut daemon = Daemon::start(folder.command(BINARY).stdin(OwnedFd::from(unix)));
+    serves(Client::unix(&path));
+    daemon.signal("TERM");
+    assert_eq!(daemon.ended(), Some(0));
+    assert!(path.exists(), "what others made is theirs to remove");
+    clean(&folder);
+}
+
+#[test]
+fn it_serves_what_systemd_passes_and_tells_when_it_is_ready() {
+    let folder = Folder::new();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = tcp.local_addr().unwrap();
+    let notified = UnixDatagram::bind(folder.join("notify")).unwrap();
+    notified.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let script = format!("LISTEN_PID=$$ LISTEN_FDS=1 exec {BINARY} 3<&0 </dev/null");
+    let mut daemon = Daemon::start(
+        folder
+            .command("/bin/sh")
+            .args(["-c", &script])
+            .stdin(OwnedFd::from(tcp))
+            .env("NOTIFY_SOCKET", folder.join("notify")),
+    );
+    let mut told = [0; 64];
+    let mut tell = || {
+        let length = notified.recv(&mut told).unwrap();
+        String::from_utf8_lossy(&told[..length]).into_owned()
+    };
+    assert_eq!(tell(), "READY=1");
+    serves(Client::tcp(address));
+    daemon.signal("TERM");
+    assert_eq!(tell(), "STOPPING=1");
+    assert_eq!(daemon.ended(), Some(0));
+    clean(&folder);
+}
+
+#[test]
+fn a_socket_of_a_dead_server_is_replaced_and_of_a_living_one_is_not() {
+    let folder = Folder::new();
+    let path = folder.join("socket");
+    let start = || Daemon::start(folder.command(BINARY).arg("--bind").arg(&path));
+    let first = start();
+    folder.wait_for("FastCGI on ");
+    let mut second = start();
+    assert_eq!(second.ended(), Some(1));
+    folder.wait_for("another server is listening");
+    serves(Client::unix(&path));
+    drop(first); // killed: the socket stays behind
+    assert!(path.exists());
+    std::fs::remove_file(folder.join("log")).unwrap();
+    let _third = start();
+    folder.wait_for("FastCGI on ");
+    serves(Client::unix(&path));
+}
+
+#[test]
+fn sighup_opens_the_log_again_and_serving_goes_on() {
+    let folder = Folder::new();
+    let daemon = Daemon::start(folder.command(BINARY).args(["--bind", "127.0.0.1:0"]));
+    let address = address(&folder);
+    let mut kept = Client::tcp(address);
+    assert_eq!(kept.ask(ASKED).body(), ANSWER);
+    std::fs::rename(folder.join("log"), folder.join("log.1")).unwrap();
+    daemon.signal("HUP");
+    folder.wait_for("log opened again");
+    assert_eq!(kept.ask(ASKED).body(), ANSWER);
+    clean(&folder);
+}
+
+#[test]
+fn without_a_socket_it_says_how_to_be_started() {
+    let folder = Folder::new();
+    let output = folder.command(BINARY).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains("--bind"), "{text}");
+}
+
+#[test]
+fn a_log_that_cannot_be_written_does_not_stop_it() {
+    let folder = Folder::new();
+    let path = folder.join("socket");
+    let mut command = folder.command(BINARY);
+    command.env("LOGFILE", "/nowhere/at/all").arg("--bind").arg(&path);
+    let mut daemon = Daemon::start(&mut command);
+    until(|| path.exists().then_some(())).unwrap();
+    serves(Client::unix(&path));
+    daemon.signal("TERM");
+    assert_eq!(daemon.ended(), Some(0));
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut daemon.0.stderr.take().unwrap(), &mut text).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains("/nowhere/at/all"), "{text}");
+}
+
+#[test]
+fn it_may_be_called_iipsrv_fcgi() {
+    let folder = Folder::new();
+    let name = folder.join("iipsrv.fcgi");
+    std::os::unix::fs::symlink(BINARY, &name).unwrap();
+    let path = folder.join("socket");
+    let _daemon = Daemon::start(folder.command(&name).arg("--bind").arg(&path));
+    until(|| path.exists().then_some(())).unwrap();
+    serves(Client::unix(&path));
+    let output = folder.command(&name).arg("--version").output().unwrap();
+    let version = concat!("iipsrv ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), version);
+    assert!(Path::new(&name).exists());
+}
+
+#[test]
+fn when_there_are_no_descriptors_left_connections_wait_their_turn() {
+    let folder = Folder::new();
+    let script = format!("ulimit -n 64; exec {BINARY} --bind 127.0.0.1:0");
+    let daemon = Daemon::start(folder.command("/bin/sh").args(["-c", &script]));
+    let address = address(&folder);
+    let mut held: Vec<_> = (0..100).map(|_| Client::tcp(address)).collect();
+    assert_eq!(held[0].ask(ASKED).body(), ANSWER);
+    // it neither spins nor dies while some wait
+    let cpu = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.0.id())).unwrap();
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    let before = cpu();
+    std::thread::sleep(Duration::from_millis(1200));
+    assert!(
+        cpu() - before < 20,
+        "in hundredths of a second: {}",
+        cpu() - before
+    );
+    let mut last = held.pop().unwrap();
+    drop(held);
+    assert_eq!(last.ask(ASKED).body(), ANSWER);
+}
