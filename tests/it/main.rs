@@ -5,6 +5,8 @@
 //! - `fixtures`: are the files of `fixtures/` what the generator makes?
 //! - `wire`: FastCGI and HTTP over sockets in this process: cut records, aborts, slow, absent and broken peers
 //! - `daemon`: the real binary: every way to start it, signals, sockets, its log
+//! - `tiff`: is what was written, in every layout and compression, what is read?
+//! - `corrupt`: does every malformed file end in an error within its limits?
 //! - `lowering`: do all names of a tile lead to one plan, and do tiles put together equal the region?
 #![allow(
     clippy::unwrap_used,
@@ -14,6 +16,7 @@
     clippy::cast_possible_truncation
 )]
 
+mod corrupt;
 mod daemon;
 mod deepzoom;
 mod fcgi;
@@ -23,6 +26,7 @@ mod iiif;
 mod iip;
 mod lowering;
 mod support;
+mod tiff;
 mod wire;
 mod zoomify;
 
