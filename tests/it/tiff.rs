@@ -47,7 +47,7 @@ impl Drop for Temp {
 /// A slope with some texture in it, other in every level and channel.
 fn sample(x: u32, y: u32, level: usize, channel: u16) -> u8 {
     let slope = x / 3 + y / 2 + level as u32 * 20 + u32::from(channel) * 50;
-    (slope + (x * y) % 5) as u8 / 2 + 40
+    ((slope % 400 + (x * y) % 5) / 2) as u8 + 40
 }
 
 fn picture(spec: &Spec) -> Vec<Vec<u8>> {
