@@ -5,6 +5,9 @@
 //! - `fixtures`: are the files of `fixtures/` what the generator makes?
 //! - `wire`: FastCGI and HTTP over sockets in this process: cut records, aborts, slow, absent and broken peers
 //! - `daemon`: the real binary: every way to start it, signals, sockets, its log
+//! - `golden`: do requests over `fixtures/` draw what they drew, and do tiles fit together?
+//! - `docs`: do man page, `--help` and README match the tables?
+//! - `oracle`: does the original, iipsrv 1.1, say and draw the same?
 //! - `lowering`: do all names of a tile lead to one plan, and do tiles put together equal the region?
 #![allow(
     clippy::unwrap_used,
@@ -16,12 +19,15 @@
 
 mod daemon;
 mod deepzoom;
+mod docs;
 mod fcgi;
 mod fixtures;
 mod floors;
+mod golden;
 mod iiif;
 mod iip;
 mod lowering;
+mod oracle;
 mod support;
 mod wire;
 mod zoomify;

@@ -27,6 +27,12 @@ pub fn service(vars: &[(&str, &str)]) -> Service {
         .with_image("rgba", Synthetic::halving(Size::new(500, 300), tile, 4))
 }
 
+/// A service over the pictures of `fixtures/`, with these variables besides.
+pub fn fixtures(vars: &[(&str, &str)]) -> Service {
+    let prefix = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/");
+    Service::new(config(&[vars, &[("FILESYSTEM_PREFIX", prefix)]].concat()))
+}
+
 /// The reply to a query string.
 pub fn query(query: &str) -> Reply {
     service(&[]).respond(Http::query(query))
