@@ -78,14 +78,3 @@ fn png(data: &[u8]) -> Raster {
         samples: Samples::U8(samples),
     }
 }
-
-/// Peak signal to noise ratio of two pictures of one size, in dB; infinite when they are equal.
-pub fn psnr(a: &Raster, b: &Raster) -> f64 {
-    assert_eq!((a.size, a.channels), (b.size, b.channels));
-    let errors = bytes(a)
-        .iter()
-        .zip(bytes(b))
-        .map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2));
-    let mean = errors.sum::<f64>() / bytes(a).len() as f64;
-    10.0 * (255.0 * 255.0 / mean).log10()
-}
