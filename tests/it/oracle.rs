@@ -208,7 +208,8 @@ fn tiles_have_the_pixels_of_the_original() {
                 let (most, average) = match *file {
                     "tessera.tif" | "jpeg-rgb.tif" | "jpeg-whole.tif" | "metadata.tif" => (160, 10.0),
                     "rgba.tif" => (255, 255.0),
-                    _ => (2, 0.1),
+                    // the original transforms with fewer bits
+                    _ => (24, 2.0),
                 };
                 assert!(
                     worst <= most && mean <= average,
