@@ -59,7 +59,7 @@ fn the_readme_names_only_settings_and_files_that_exist() {
         "fixtures/viewer.png",
         "man/iipsrv.8",
         "tests/run",
-        "benches/compare",
+        "benches/pictures",
         "fixtures/README.md",
         "tests/it/main.rs",
     ] {
