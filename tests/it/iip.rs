@@ -58,7 +58,9 @@ fn every_old_spelling_of_a_tile_is_the_same_answer() {
     ] {
         assert_eq!(body(spelling), tile, "{spelling}");
     }
-    let mut post = Http::new().with("REQUEST_METHOD", "POST").with("CONTENT_LENGTH", "15");
+    let mut post = Http::new()
+        .with("REQUEST_METHOD", "POST")
+        .with("CONTENT_LENGTH", "15");
     post.body = b"FIF=rgb&JTL=2,5".to_vec();
     assert_eq!(service.respond(post).body, tile);
     assert_ne!(body("FIF=rgb&QLT=20&JTL=2,5"), tile);
