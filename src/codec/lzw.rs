@@ -255,7 +255,7 @@ mod tests {
         assert_eq!(decode(&coded, 9_001, &mut scratch).unwrap(), data);
         let part = decode(&coded[..coded.len() / 2], 9_000, &mut scratch).unwrap();
         assert!(part.len() > 4_000 && data.starts_with(part));
-        assert_eq!(decode(&[], 10, &mut scratch).unwrap(), [0u8; 0]);
+        assert!(decode(&[], 10, &mut scratch).unwrap().is_empty());
     }
 
     #[test]

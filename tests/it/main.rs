@@ -8,6 +8,8 @@
 //! - `golden`: do requests over `fixtures/` draw what they drew, and do tiles fit together?
 //! - `docs`: do man page, `--help` and README match the tables?
 //! - `oracle`: does the original, iipsrv 1.1, say and draw the same?
+//! - `tiff`: is what was written, in every layout and compression, what is read?
+//! - `corrupt`: does every malformed file end in an error within its limits?
 //! - `lowering`: do all names of a tile lead to one plan, and do tiles put together equal the region?
 #![allow(
     clippy::unwrap_used,
@@ -17,6 +19,7 @@
     clippy::cast_possible_truncation
 )]
 
+mod corrupt;
 mod daemon;
 mod deepzoom;
 mod docs;
@@ -29,6 +32,7 @@ mod iip;
 mod lowering;
 mod oracle;
 mod support;
+mod tiff;
 mod wire;
 mod zoomify;
 

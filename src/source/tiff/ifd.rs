@@ -364,3 +364,165 @@ impl Array {
         input.take(at, len)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::tiff::build::Build;
+    use crate::source::tiff::build::Entry;
+    use crate::source::tiff::build::Temp;
+
+    fn ifd(order: Order, big: bool, tags: &[Entry]) -> (Input, Ifd) {
+        let mut build = Build::new(order, big);
+        let first = build.ifd(tags, 99);
+        let file = Temp::new(&build.finish(first));
+        let input = file.input();
+        let prologue = Prologue::read(&input).unwrap();
+        let ifd = Ifd::read(&input, prologue, prologue.first).unwrap();
+        (input, ifd)
+    }
+
+    #[test]
+    fn values_of_every_type_are_read_in_both_orders_and_both_sizes() {
+        for (order, big) in [
+            (Order::Little, false),
+            (Order::Big, false),
+            (Order::Little, true),
+            (Order::Big, true),
+        ] {
+            let (input, ifd) = ifd(
+                order,
+                big,
+                &[
+                    (1, 3, vec![7]),
+                    (2, 4, vec![1, 2, 70_000]),
+                    (3, 5, vec![3 << 32 | 2]),
+                    (4, 9, vec![0xffff_ffff]),
+                    (5, 12, vec![2.5f64.to_bits()]),
+                    (6, 11, vec![f32::to_bits(-0.5).into()]),
+                    (7, 2, vec![b'a'.into(), 0]),
+                    (8, 10, vec![0xffff_fffe << 32 | 4]),
+                    (9, 99, vec![1]),
+                    (10, 16, vec![1 << 40]),
+                ],
+            );
+            assert_eq!(ifd.next, 99);
+            assert_eq!(ifd.first(&input, 1).unwrap(), Some(7));
+            assert_eq!(ifd.numbers(&input, 2, 9).unwrap(), Some(vec![1, 2, 70_000]));
+            assert_eq!(ifd.numbers(&input, 2, 2).unwrap(), Some(vec![1, 2]));
+            assert_eq!(ifd.floats(&input, 3, 1), Some(vec![1.5]));
+            assert_eq!(ifd.floats(&input, 4, 1), Some(vec![-1.0]));
+            assert_eq!(ifd.floats(&input, 5, 1), Some(vec![2.5]));
+            assert_eq!(ifd.floats(&input, 6, 1), Some(vec![-0.5]));
+            assert_eq!(ifd.bytes(&input, 7, 2).as_deref(), Some(&b"a\0"[..]));
+            assert_eq!(ifd.bytes(&input, 7, 1), None);
+            assert_eq!(ifd.floats(&input, 8, 1), Some(vec![-0.5]));
+            assert!(ifd.first(&input, 8).is_err());
+            assert_eq!(ifd.first(&input, 9).unwrap(), None);
+            assert_eq!(ifd.first(&input, 10).unwrap(), Some(1 << 40));
+        }
+    }
+
+    #[test]
+    fn what_is_no_tiff_is_missing_and_half_a_tiff_is_corrupt() {
+        let read = |bytes: &[u8]| Prologue::read(&Temp::new(bytes).input());
+        assert!(matches!(read(b""), Err(Error::Missing(_))));
+        assert!(matches!(read(b"II"), Err(Error::Missing(_))));
+        assert!(matches!(read(b"<html></html>"), Err(Error::Missing(_))));
+        assert!(matches!(read(b"II*\0\x08\0"), Err(Error::Corrupt(_))));
+        assert!(matches!(read(b"MM\0\x2b\0\x08\0\0"), Err(Error::Corrupt(_))));
+        assert!(matches!(
+            read(b"MM\0\x2b\0\x04\0\0\0\0\0\0\0\0\0\0"),
+            Err(Error::Missing(_))
+        ));
+    }
+
+    #[test]
+    fn a_directory_beyond_the_end_or_of_absurd_length_is_corrupt() {
+        let file = Temp::new(&[b"II*\0\x08\0\0\0".as_slice(), &[0xff; 100]].concat());
+        let input = file.input();
+        let prologue = Prologue::read(&input).unwrap();
+        for at in [8, 106, 107, 108, 1 << 40, u64::MAX] {
+            assert!(
+                matches!(Ifd::read(&input, prologue, at), Err(Error::Corrupt(_))),
+                "{at}"
+            );
+        }
+        let file = Temp::new(b"II*\0\x08\0\0\0\0\0\0\0\0\0");
+        assert!(matches!(
+            Ifd::read(&file.input(), prologue, 8),
+            Err(Error::Corrupt(_))
+        ));
+    }
+
+    #[test]
+    fn the_last_word_of_the_last_directory_may_be_missing() {
+        let mut build = Build::new(Order::Little, false);
+        let first = build.ifd(&[(256, 3, vec![5])], 0);
+        let mut bytes = build.finish(first);
+        bytes.truncate(bytes.len() - 4);
+        let input = Temp::new(&bytes).input();
+        let ifd = Ifd::read(&input, Prologue::read(&input).unwrap(), first).unwrap();
+        assert_eq!((ifd.first(&input, 256).unwrap(), ifd.next), (Some(5), 0));
+    }
+
+    #[test]
+    fn values_beyond_the_end_are_errors_or_absent() {
+        let mut build = Build::new(Order::Little, false);
+        let first = build.ifd(
+            &[(256, 4, vec![1, 2, 3]), (270, 2, vec![65; 9]), (282, 5, vec![1])],
+            0,
+        );
+        let mut bytes = build.finish(first);
+        let from = usize::try_from(first).unwrap() + 2;
+        for tag in 0..3 {
+            bytes[from + tag * 12 + 8..][..4].copy_from_slice(&[0xf0; 4]);
+        }
+        let input = Temp::new(&bytes).input();
+        let ifd = Ifd::read(&input, Prologue::read(&input).unwrap(), first).unwrap();
+        assert!(matches!(ifd.numbers(&input, 256, 3), Err(Error::Corrupt(_))));
+        assert_eq!(ifd.bytes(&input, 270, 100), None);
+        assert_eq!(ifd.floats(&input, 282, 1), None);
+    }
+
+    #[test]
+    fn of_a_million_entries_only_the_blocks_asked_for_are_in_memory() {
+        let (input, ifd) = ifd(
+            Order::Big,
+            true,
+            &[(324, 16, (0..1_000_000).map(|i| i * 3).collect())],
+        );
+        let array = ifd.array(324).unwrap().unwrap();
+        let kept = |array: &Array| {
+            array
+                .blocks(&input)
+                .iter()
+                .filter(|block| block.get().is_some())
+                .count()
+        };
+        assert_eq!(kept(&array), 0);
+        for index in [0, 1, 511, 512, 999_999] {
+            assert_eq!(array.entry(&input, index).unwrap(), index * 3);
+        }
+        assert_eq!(kept(&array), 3);
+        assert!(matches!(array.entry(&input, 1_000_000), Err(Error::Corrupt(_))));
+        assert!(matches!(array.entry(&input, u64::MAX), Err(Error::Corrupt(_))));
+    }
+
+    #[test]
+    fn an_array_that_claims_more_than_the_file_takes_no_memory_for_it() {
+        let (input, _) = ifd(Order::Little, false, &[(256, 3, vec![1])]);
+        let array = Array {
+            order: Order::Little,
+            at: 16,
+            count: u64::MAX,
+            width: 8,
+            blocks: OnceLock::new(),
+        };
+        assert!(array.entry(&input, 0).is_ok());
+        assert_eq!(array.blocks(&input).len(), 1);
+        for index in [100, 1 << 20, 1 << 40, u64::MAX - 1] {
+            assert!(matches!(array.entry(&input, index), Err(Error::Corrupt(_))));
+        }
+    }
+}

@@ -129,3 +129,63 @@ impl Input {
 fn beyond(at: u64, len: u64) -> Error {
     Error::Corrupt(format!("{len} bytes at {at} reach beyond the end of the file"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::tiff::build::Temp;
+
+    #[test]
+    fn numbers_have_an_order_and_missing_bytes_are_zero() {
+        assert_eq!(Order::Little.number(&[1, 2, 3, 4], 4), 0x0403_0201);
+        assert_eq!(Order::Big.number(&[1, 2, 3, 4], 2), 0x0102);
+        assert_eq!(Order::Big.number(&[0xff; 8], 8), u64::MAX);
+        assert_eq!(Order::Little.number(&[], 4), 0);
+    }
+
+    #[test]
+    fn reads_are_exact_or_errors() {
+        let file = Temp::new(b"0123456789");
+        let input = file.input();
+        let mut scratch = vec![7; 100];
+        assert_eq!(input.read(2, 3, &mut scratch).unwrap(), b"234");
+        assert_eq!(input.take(0, 10).unwrap(), b"0123456789");
+        assert_eq!(input.take(10, 0).unwrap(), b"");
+        assert!(matches!(input.take(5, 6), Err(Error::Corrupt(_))));
+        assert!(matches!(
+            input.read(u64::MAX, 2, &mut scratch),
+            Err(Error::Corrupt(_))
+        ));
+        assert!(matches!(input.take(0, u64::MAX), Err(Error::Corrupt(_))));
+    }
+
+    #[test]
+    fn a_file_cut_short_after_opening_is_an_error() {
+        let file = Temp::new(&[1; 100]);
+        let input = file.input();
+        File::options()
+            .write(true)
+            .open(file.path())
+            .unwrap()
+            .set_len(50)
+            .unwrap();
+        assert!(matches!(input.take(40, 20), Err(Error::Corrupt(_))));
+        assert!(matches!(
+            input.read(40, 20, &mut Vec::new()),
+            Err(Error::Corrupt(_))
+        ));
+    }
+
+    #[test]
+    fn what_is_no_file_is_missing() {
+        assert!(matches!(Input::open(Path::new("/")), Err(Error::Missing(_))));
+        assert!(matches!(
+            Input::open(Path::new("/dev/null")),
+            Err(Error::Missing(_))
+        ));
+        assert!(matches!(
+            Input::open(Path::new("/no/such/file")),
+            Err(Error::Missing(_))
+        ));
+    }
+}

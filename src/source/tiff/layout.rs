@@ -195,3 +195,122 @@ impl Layout {
         !self.predictor && !self.invert && self.ycbcr.is_none() && self.channels() == self.stored
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::tiff::build::Entry;
+    use crate::source::tiff::build::Temp;
+    use crate::source::tiff::build::single;
+    use crate::source::tiff::build::tags;
+    use crate::source::tiff::build::with;
+    use crate::source::tiff::ifd::Prologue;
+
+    fn layout(channels: u64, photometric: u64, more: &[Entry]) -> Result<Layout> {
+        let file = Temp::new(&single(&[], |at| {
+            with(tags((16, 16), channels, photometric, vec![at]), more)
+        }));
+        let input = file.input();
+        let prologue = Prologue::read(&input)?;
+        Layout::of(&Ifd::read(&input, prologue, prologue.first)?, &input)
+    }
+
+    #[test]
+    fn what_is_not_served_is_named() {
+        let cases: [(u64, u64, Entry, &str); 14] = [
+            (
+                1,
+                1,
+                (259, 3, vec![32773]),
+                "compression 32773 (PackBits) is not served yet",
+            ),
+            (
+                1,
+                1,
+                (259, 3, vec![999]),
+                "compression 999 (unknown) is not served yet",
+            ),
+            (1, 1, (258, 3, vec![16]), "samples of 16 bits are not served yet"),
+            (
+                3,
+                2,
+                (258, 3, vec![8, 8, 16]),
+                "samples of 16 bits are not served yet",
+            ),
+            (1, 1, (339, 3, vec![3]), "sample format 3 is not served yet"),
+            (
+                3,
+                2,
+                (284, 3, vec![2]),
+                "channels in separate planes are not served yet",
+            ),
+            (1, 1, (266, 3, vec![2]), "fill order 2 is not served yet"),
+            (
+                1,
+                3,
+                (1, 3, vec![1]),
+                "photometric interpretation 3 (palette) is not served yet",
+            ),
+            (
+                4,
+                5,
+                (1, 3, vec![1]),
+                "photometric interpretation 5 (separated) is not served yet",
+            ),
+            (
+                3,
+                8,
+                (1, 3, vec![1]),
+                "photometric interpretation 8 (CIELAB) is not served yet",
+            ),
+            (3, 6, (317, 3, vec![2]), ""),
+            (100, 2, (1, 3, vec![1]), "100 channels are not served"),
+            (
+                4,
+                2,
+                (259, 3, vec![7]),
+                "4 channels with photometric interpretation 2 in Jpeg are not served yet",
+            ),
+            (
+                1,
+                1,
+                (259, 3, vec![50001]),
+                "1 channels with photometric interpretation 1 in Webp are not served yet",
+            ),
+        ];
+        for (channels, photometric, entry, text) in cases {
+            let found = layout(channels, photometric, &[entry])
+                .err()
+                .map_or(String::new(), |e| e.to_string());
+            assert_eq!(found, text);
+        }
+        let deflated = |more| layout(1, 1, &[(259, 3, vec![8]), more]);
+        assert!(
+            matches!(deflated((317, 3, vec![3])), Err(Error::Unsupported(text)) if text.contains("predictor 3"))
+        );
+        assert!(deflated((317, 3, vec![2])).unwrap().predictor);
+        let subsampled = layout(3, 6, &[(259, 3, vec![5]), (317, 3, vec![2])]);
+        assert!(matches!(subsampled, Err(Error::Unsupported(text)) if text.contains("subsampled")));
+    }
+
+    #[test]
+    fn extra_samples_are_alpha_or_dropped() {
+        let of = |channels, photometric, extra| {
+            let layout = layout(channels, photometric, &[(338, 3, extra)]).unwrap();
+            (layout.channels(), layout.alpha(), layout.as_is())
+        };
+        assert_eq!(of(4, 2, vec![2]), (4, Alpha::Straight, true));
+        assert_eq!(of(4, 2, vec![1]), (4, Alpha::Premultiplied, true));
+        assert_eq!(of(4, 2, vec![0]), (3, Alpha::None, false));
+        assert_eq!(of(4, 2, vec![]), (3, Alpha::None, false));
+        assert_eq!(of(5, 2, vec![0, 2]), (4, Alpha::Straight, false));
+        assert_eq!(of(2, 1, vec![2]), (2, Alpha::Straight, true));
+        assert_eq!(of(3, 2, vec![2]), (3, Alpha::None, true));
+    }
+
+    #[test]
+    fn too_few_channels_for_the_colour_are_corrupt() {
+        assert!(matches!(layout(2, 2, &[]), Err(Error::Corrupt(_))));
+        assert!(matches!(layout(1, 6, &[]), Err(Error::Corrupt(_))));
+    }
+}

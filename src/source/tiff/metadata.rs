@@ -88,3 +88,96 @@ pub fn range(ifd: &Ifd, input: &Input, channels: usize) -> Vec<(f64, f64)> {
     };
     (0..channels).map(channel).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::tiff::build::Build;
+    use crate::source::tiff::build::Entry;
+    use crate::source::tiff::build::Temp;
+    use crate::source::tiff::ifd::Prologue;
+    use crate::source::tiff::input::Order;
+
+    fn ifd(tags: &[Entry]) -> (Input, Ifd) {
+        let mut build = Build::new(Order::Big, false);
+        let first = build.ifd(&[&[(256, 3, vec![1])], tags].concat(), 0);
+        let input = Temp::new(&build.finish(first)).input();
+        let prologue = Prologue::read(&input).unwrap();
+        let ifd = Ifd::read(&input, prologue, first).unwrap();
+        (input, ifd)
+    }
+
+    fn found(tags: &[Entry]) -> Metadata {
+        let (input, ifd) = ifd(tags);
+        metadata(&ifd, &input, 100)
+    }
+
+    fn ascii(text: &[u8]) -> Vec<u64> {
+        text.iter().map(|byte| (*byte).into()).collect()
+    }
+
+    #[test]
+    fn texts_are_named_as_the_objects_of_iip() {
+        let found = found(&[
+            (270, 2, ascii(b" A hill. \0")),
+            (315, 2, ascii("Zo\u{eb}\0".as_bytes())),
+            (306, 2, ascii(b"\0")),
+            (305, 2, ascii(b"caf\xe9\0 and more")),
+            (33432, 2, ascii(&[b'x'; 101])),
+        ]);
+        assert_eq!(found.text("description"), Some("A hill."));
+        assert_eq!(found.text("creator"), Some("Zo\u{eb}"));
+        assert_eq!(found.text("date"), None);
+        assert_eq!(found.text("software"), Some("caf\u{e9}"));
+        assert_eq!(found.text("rights"), None);
+    }
+
+    #[test]
+    fn profile_and_packet_are_kept_within_the_limit() {
+        let found = found(&[
+            (34675, 7, ascii(&[1, 0, 2, 0, 3])),
+            (700, 1, vec![b'<'.into(); 101]),
+        ]);
+        assert_eq!(found.icc.as_deref(), Some(&[1, 0, 2, 0, 3][..]));
+        assert_eq!(found.xmp, None);
+    }
+
+    #[test]
+    fn density_is_in_pixels_per_metre() {
+        let density = |unit: Vec<u64>, x: u64, y: u64| {
+            let found = found(&[(282, 5, vec![x]), (283, 5, vec![y]), (296, 3, unit)]).density;
+            found.map(|d| (d.x.value().round(), d.y.value().round()))
+        };
+        let value = |n: u64, d: u64| n << 32 | d;
+        assert_eq!(
+            density(vec![2], value(300, 1), value(600, 2)),
+            Some((11811.0, 11811.0))
+        );
+        assert_eq!(
+            density(vec![], value(72, 1), value(144, 1)),
+            Some((2835.0, 5669.0))
+        );
+        assert_eq!(
+            density(vec![3], value(100, 1), value(0, 1)),
+            Some((10_000.0, 10_000.0))
+        );
+        assert_eq!(density(vec![1], value(1, 1), value(1, 1)), None);
+        assert_eq!(density(vec![2], value(1, 0), value(1, 1)), None);
+        assert_eq!(density(vec![2], value(0, 0), value(1, 1)), None);
+    }
+
+    #[test]
+    fn the_range_is_stated_or_the_whole() {
+        let of = |tags: &[Entry], channels| {
+            let (input, ifd) = ifd(tags);
+            range(&ifd, &input, channels)
+        };
+        assert_eq!(of(&[], 2), [(0.0, 255.0); 2]);
+        assert_eq!(
+            of(&[(340, 3, vec![10]), (341, 3, vec![200, 220])], 2),
+            [(10.0, 200.0), (10.0, 220.0)]
+        );
+        assert_eq!(of(&[(341, 12, vec![f64::NAN.to_bits()])], 1), [(0.0, 255.0)]);
+        assert_eq!(of(&[(340, 3, vec![9]), (341, 3, vec![9])], 1), [(0.0, 255.0)]);
+    }
+}

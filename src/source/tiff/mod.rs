@@ -4,6 +4,8 @@
 //! positioned read of its coded bytes; of the arrays that say where tiles lie only the parts asked for are in memory.
 //! Schemes of compression are `codec`'s business, what is in a directory `ifd`'s, what samples mean `layout`'s.
 
+#[cfg(test)]
+mod build;
 mod ifd;
 mod input;
 mod layout;
@@ -257,4 +259,206 @@ fn image_len(size: Size, layout: &Layout) -> usize {
     usize::try_from(size.area())
         .unwrap_or(0)
         .saturating_mul(layout.channels())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::tiff::build::Build;
+    use crate::source::tiff::build::Temp;
+    use crate::source::tiff::build::single;
+    use crate::source::tiff::build::tags;
+    use crate::source::tiff::build::with;
+    use crate::source::tiff::input::Order;
+
+    fn open(bytes: &[u8]) -> Result<Tiff> {
+        Tiff::open(Temp::new(bytes).path(), &Limits::default())
+    }
+
+    fn tile(level: usize, col: u32, row: u32) -> Tile {
+        Tile { level, col, row }
+    }
+
+    /// Three levels in one file, deflated with a predictor, LZW without, and plain; with metadata.
+    fn small() -> Vec<u8> {
+        let mut build = Build::new(Order::Little, false);
+        let samples: Vec<u8> = (0..256).map(|i| (i * i >> 5) as u8).collect();
+        let deflated = miniz_oxide::deflate::compress_to_vec_zlib(&samples, 6);
+        let d = build.blob(&deflated);
+        // Clear, three literal codes of 9 bits, end.
+        let l = build.blob(&[0x80, 0x0b, 0x05, 0x03, 0x20, 0x20]);
+        let p = build.blob(&samples);
+        let len = deflated.len() as u64;
+        let last = build.ifd(&tags((8, 5), 1, 1, vec![p]), 0);
+        let middle = with(
+            tags((16, 10), 1, 1, vec![l]),
+            &[(259, 3, vec![5]), (325, 4, vec![6])],
+        );
+        let middle = build.ifd(&middle, last);
+        let full = with(
+            tags((33, 20), 1, 1, vec![d, d, 0, d, d, d]),
+            &[
+                (259, 3, vec![8]),
+                (270, 2, vec![65; 30]),
+                (282, 5, vec![300 << 32 | 1]),
+                (317, 3, vec![2]),
+                (325, 4, vec![len, len, 0, len, len, len]),
+                (34675, 7, vec![9; 40]),
+            ],
+        );
+        let first = build.ifd(&full, middle);
+        build.finish(first)
+    }
+
+    fn read_all(tiff: &Tiff) {
+        for (level, Level { size, tile: cell }) in tiff.header().levels.clone().into_iter().enumerate() {
+            let grid = size.grid(cell);
+            for (col, row) in
+                (0..grid.h.min(50)).flat_map(|row| (0..grid.w.min(50)).map(move |col| (col, row)))
+            {
+                let tile = tile(level, col, row);
+                if let Ok(raster) = tiff.read(tile) {
+                    let expected = tile.rect(&tiff.header().levels).unwrap().size();
+                    assert_eq!(raster.size, expected);
+                    let area = usize::try_from(expected.area()).unwrap();
+                    assert_eq!(raster.samples.len(), area * usize::from(raster.channels));
+                }
+                let _ = tiff.coded(tile, Format::Jpeg);
+                let _ = tiff.coded(tile, Format::Webp);
+            }
+        }
+    }
+
+    #[test]
+    fn tiles_are_read_cut_and_empty_where_never_written() {
+        let tiff = open(&small()).unwrap();
+        let sizes: Vec<_> = tiff
+            .header()
+            .levels
+            .iter()
+            .map(|l| (l.size.w, l.size.h))
+            .collect();
+        assert_eq!(sizes, [(33, 20), (16, 10), (8, 5)]);
+        assert_eq!(tiff.read(tile(0, 0, 0)).unwrap().size, Size::new(16, 16));
+        let sparse = tiff.read(tile(0, 2, 0)).unwrap();
+        assert_eq!(
+            (sparse.size, sparse.samples),
+            (Size::new(1, 16), Samples::U8(vec![0; 16]))
+        );
+        let cut = tiff.read(tile(0, 2, 1)).unwrap();
+        assert_eq!(
+            (cut.size, cut.samples),
+            (Size::new(1, 4), Samples::U8(vec![0, 8, 32, 72]))
+        );
+        assert!(matches!(tiff.read(tile(0, 3, 0)), Err(Error::Outside(_))));
+        assert!(matches!(tiff.read(tile(3, 0, 0)), Err(Error::Outside(_))));
+        assert!(
+            matches!(tiff.read(tile(1, 0, 0)), Err(Error::Corrupt(_))),
+            "three bytes are no tile"
+        );
+        assert_eq!(tiff.coded(tile(0, 0, 0), Format::Jpeg).unwrap(), None);
+    }
+
+    #[test]
+    fn cut_anywhere_a_file_is_an_error_or_reads_without_harm() {
+        let whole = small();
+        let mut opened = 0;
+        for len in 0..whole.len() {
+            match open(&whole[..len]) {
+                Ok(tiff) => {
+                    opened += 1;
+                    read_all(&tiff);
+                }
+                Err(error) => assert!(
+                    matches!(error, Error::Corrupt(_) | Error::Missing(_)),
+                    "{len}: {error}"
+                ),
+            }
+        }
+        // Its directories lie at its end; only the very last word may be missing.
+        assert!(opened <= 4, "{opened}");
+    }
+
+    #[test]
+    fn one_flipped_byte_anywhere_does_no_harm() {
+        let whole = small();
+        for at in 0..whole.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut wrong = whole.clone();
+                wrong[at] ^= flip;
+                if let Ok(tiff) = open(&wrong) {
+                    read_all(&tiff);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn where_tiles_lie_is_not_read_at_opening() {
+        let mut build = Build::new(Order::Little, false);
+        let million = with(
+            tags((16_000, 16_000), 1, 1, vec![16; 1_000_000]),
+            &[(325, 3, vec![256; 1_000_000])],
+        );
+        build.blob(&[7; 256]);
+        let first = build.ifd(&million, 0);
+        let bytes = build.finish(first);
+        let tiff = open(&bytes).unwrap();
+        assert_eq!(
+            tiff.read(tile(0, 999, 999)).unwrap().samples,
+            Samples::U8(vec![7; 256])
+        );
+        // The same directory in a file that ends before the arrays opens as well, and says so at the first tile.
+        let mut short = bytes[..272].to_vec();
+        let directory = bytes[usize::try_from(first).unwrap()..].to_vec();
+        short[4..8].copy_from_slice(&272u32.to_le_bytes());
+        short.extend(directory);
+        let tiff = open(&short).unwrap();
+        assert!(matches!(tiff.read(tile(0, 999, 999)), Err(Error::Corrupt(_))));
+    }
+
+    #[test]
+    fn uncompressed_tiles_need_no_counts_and_may_end_with_the_picture() {
+        let file = single(&[5; 256], |at| {
+            with(tags((16, 2), 1, 1, vec![at]), &[(325, 4, vec![])])
+        });
+        assert_eq!(
+            open(&file).unwrap().read(tile(0, 0, 0)).unwrap().samples,
+            Samples::U8(vec![5; 32])
+        );
+        let file = single(&[5; 32], |at| {
+            with(tags((16, 2), 1, 1, vec![at]), &[(325, 4, vec![32])])
+        });
+        assert_eq!(
+            open(&file).unwrap().read(tile(0, 0, 0)).unwrap().samples,
+            Samples::U8(vec![5; 32])
+        );
+    }
+
+    #[test]
+    fn absurd_places_are_corrupt() {
+        let read = |offset: u64, count: u64, compression: u64| {
+            let more = [
+                (324, 16, vec![offset]),
+                (325, 16, vec![count]),
+                (259, 3, vec![compression]),
+            ];
+            let file = single(&[0; 600], |at| with(tags((16, 16), 1, 1, vec![at]), &more));
+            open(&file).unwrap().read(tile(0, 0, 0))
+        };
+        for compression in [1, 5, 7, 8, 50000] {
+            for (offset, count) in [
+                (1 << 40, 256),
+                (u64::MAX, 256),
+                (16, u64::MAX),
+                (16, 100_000),
+                (16, 1),
+            ] {
+                let found = read(offset, count, compression);
+                let plain = compression == 1 && count > 256 && offset == 16;
+                assert_eq!(found.is_ok(), plain, "{offset} {count} {compression}");
+                assert!(plain || matches!(found, Err(Error::Corrupt(_))), "{found:?}");
+            }
+        }
+    }
 }

@@ -174,3 +174,157 @@ pub fn levels(input: &Input, prologue: Prologue, limits: &Limits) -> Result<(Ifd
     images.sort_by_key(|image| std::cmp::Reverse(image.size.area()));
     Ok((first, images))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::tiff::build::Build;
+    use crate::source::tiff::build::Temp;
+    use crate::source::tiff::build::tags;
+    use crate::source::tiff::build::with;
+    use crate::source::tiff::input::Order;
+
+    fn open(bytes: &[u8]) -> Result<Vec<(u32, u32)>> {
+        let input = Temp::new(bytes).input();
+        let prologue = Prologue::read(&input)?;
+        let (_, images) = levels(&input, prologue, &Limits::default())?;
+        Ok(images.iter().map(|image| (image.size.w, image.size.h)).collect())
+    }
+
+    fn reduced(small: (u32, u32), full: (u32, u32)) -> bool {
+        is_reduced(Size::new(small.0, small.1), Size::new(full.0, full.1))
+    }
+
+    #[test]
+    fn a_level_is_of_the_same_shape_within_a_pixel_of_rounding() {
+        for small in [
+            (5000, 3750),
+            (2500, 1875),
+            (1250, 937),
+            (1250, 938),
+            (625, 469),
+            (312, 234),
+            (79, 59),
+        ] {
+            assert!(reduced(small, (10_000, 7_500)), "{small:?}");
+            assert!(reduced((small.1, small.0), (7_500, 10_000)), "{small:?}");
+        }
+        for small in [
+            (10_000, 7_500),
+            (5000, 3700),
+            (256, 256),
+            (7_500, 5_000),
+            (10_000, 3_750),
+            (20_000, 15_000),
+        ] {
+            assert!(!reduced(small, (10_000, 7_500)), "{small:?}");
+        }
+        // Long and thin: the short side stops at one pixel.
+        assert!(reduced((5, 1), (10_000, 10)));
+        assert!(reduced((1, 1), (10_000, 10)));
+        assert!(reduced((u32::MAX / 2, 1), (u32::MAX, 2)));
+    }
+
+    #[test]
+    fn rounding_over_and_over_is_still_a_level() {
+        let mut state = 12345u32;
+        for _ in 0..300 {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let full = (state >> 12 & 0xffff | 1, state >> 4 & 0x7fff | 1);
+            for up in [0, 1] {
+                let mut at = full;
+                while at != (1, 1) {
+                    at = (((at.0 + up) / 2).max(1), ((at.1 + up) / 2).max(1));
+                    assert!(at == full || reduced(at, full), "{at:?} of {full:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn levels_come_from_the_chain_and_from_subifds_sorted_by_size() {
+        for big in [false, true] {
+            let mut build = Build::new(Order::Big, big);
+            let tile = build.blob(&[0; 256]);
+            let places = |n: usize| vec![tile; n];
+            let last = build.ifd(&tags((25, 16), 1, 1, places(2)), 0);
+            let sub = build.ifd(&tags((50, 32), 1, 1, places(8)), 0);
+            let chained = build.ifd(&tags((12, 8), 1, 1, places(1)), 0);
+            let other = build.ifd(&tags((6, 4), 1, 1, places(1)), chained);
+            let more = [(330, if big { 18 } else { 13 }, vec![other, sub])];
+            let first = build.ifd(&with(tags((100, 64), 1, 1, places(28)), &more), last);
+            let sizes = open(&build.finish(first)).unwrap();
+            assert_eq!(sizes, [(100, 64), (50, 32), (25, 16), (12, 8), (6, 4)]);
+        }
+    }
+
+    #[test]
+    fn other_pages_masks_thumbnails_and_strips_are_passed_over() {
+        let mut build = Build::new(Order::Little, false);
+        let grey = |size| tags(size, 1, 1, vec![16; 28]);
+        let odd = [
+            tags((50, 32), 3, 2, vec![16; 8]),
+            with(grey((50, 32)), &[(254, 4, vec![5])]),
+            with(grey((50, 32)), &[(258, 3, vec![1])]),
+            with(grey((50, 32)), &[(256, 3, vec![0])]),
+            with(grey((50, 32)), &[(322, 3, vec![])]),
+            grey((64, 64)),
+            grey((100, 64)),
+            grey((200, 128)),
+        ];
+        let good = build.ifd(&with(grey((50, 32)), &[(254, 4, vec![1])]), 0);
+        let next = odd.iter().fold(good, |next, tags| build.ifd(tags, next));
+        let first = build.ifd(&grey((100, 64)), next);
+        assert_eq!(open(&build.finish(first)).unwrap(), [(100, 64), (50, 32)]);
+    }
+
+    #[test]
+    fn a_chain_that_bites_its_tail_is_corrupt() {
+        let grey = || tags((16, 16), 1, 1, vec![16]);
+        let mut build = Build::new(Order::Little, false);
+        let first = build.ifd(&grey(), 16);
+        assert_eq!(first, 16);
+        assert!(matches!(open(&build.finish(first)), Err(Error::Corrupt(_))));
+        let mut build = Build::new(Order::Little, false);
+        let second = build.ifd(&grey(), 16);
+        let first = build.ifd(&with(grey(), &[(330, 4, vec![second])]), 0);
+        assert!(matches!(open(&build.finish(first)), Err(Error::Corrupt(_))));
+    }
+
+    #[test]
+    fn a_first_picture_in_strips_is_named() {
+        let mut build = Build::new(Order::Little, false);
+        let first = build.ifd(&with(tags((9, 9), 1, 1, vec![16]), &[(322, 3, vec![])]), 0);
+        assert!(
+            matches!(open(&build.finish(first)), Err(Error::Unsupported(text)) if text == "striped TIFF is not served yet")
+        );
+    }
+
+    #[test]
+    fn sizes_beyond_reason_are_errors() {
+        let open = |more: &[_]| {
+            let mut build = Build::new(Order::Little, true);
+            let first = build.ifd(&with(tags((16, 16), 1, 1, vec![16]), more), 0);
+            open(&build.finish(first))
+        };
+        assert!(open(&[]).is_ok());
+        for tag in [256, 257, 322, 323] {
+            for value in [0, 1 << 32, u64::MAX] {
+                assert!(
+                    matches!(open(&[(tag, 16, vec![value])]), Err(Error::Corrupt(_))),
+                    "{tag} {value}"
+                );
+            }
+        }
+        let huge = vec![u32::MAX.into()];
+        assert!(matches!(
+            open(&[(322, 4, huge.clone()), (323, 4, huge)]),
+            Err(Error::TooLarge(_))
+        ));
+        assert!(matches!(open(&[(324, 4, vec![])]), Err(Error::Corrupt(_))));
+        assert!(matches!(
+            open(&[(325, 4, vec![]), (259, 3, vec![8])]),
+            Err(Error::Corrupt(_))
+        ));
+    }
+}

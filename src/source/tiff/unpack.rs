@@ -93,3 +93,93 @@ fn pick(layout: &Layout, row: &[u8], out: &mut Vec<u8>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Alpha;
+    use crate::source::tiff::layout::Compression;
+
+    fn layout(stored: usize, colours: usize) -> Layout {
+        Layout {
+            compression: Compression::None,
+            predictor: false,
+            stored,
+            colours,
+            alpha: None,
+            invert: false,
+            ycbcr: None,
+            jpeg_ycbcr: false,
+        }
+    }
+
+    #[test]
+    fn differences_are_summed_along_each_row_and_channel() {
+        for channels in 1..=6 {
+            let layout = Layout {
+                predictor: true,
+                ..layout(channels, channels)
+            };
+            let line = 5 * channels;
+            let mut plain: Vec<u8> = (0..2 * line).map(|i| (i * 71) as u8).collect();
+            let mut sums = plain.clone();
+            for i in 0..sums.len() {
+                if i % line >= channels {
+                    sums[i] = sums[i].wrapping_add(sums[i - channels]);
+                }
+            }
+            let got = unpack(&layout, &mut plain, 5, Size::new(3, 2));
+            let rows = [&sums[..3 * channels], &sums[line..line + 3 * channels]];
+            assert_eq!(got.unwrap(), rows.concat());
+        }
+    }
+
+    #[test]
+    fn the_edge_is_cut_and_bytes_behind_it_need_not_be_there() {
+        let mut plain: Vec<u8> = (0..12).collect();
+        let got = unpack(&layout(1, 1), &mut plain, 4, Size::new(2, 3)).unwrap();
+        assert_eq!(got, [0, 1, 4, 5, 8, 9]);
+        let got = unpack(&layout(1, 1), &mut plain[..10], 4, Size::new(2, 3)).unwrap();
+        assert_eq!(got, [0, 1, 4, 5, 8, 9]);
+        assert!(matches!(
+            unpack(&layout(1, 1), &mut plain[..9], 4, Size::new(2, 3)),
+            Err(Error::Corrupt(_))
+        ));
+    }
+
+    #[test]
+    fn extra_channels_are_dropped_and_alpha_is_found() {
+        let mut plain: Vec<u8> = (0..10).collect();
+        let got = unpack(&layout(5, 3), &mut plain, 2, Size::new(2, 1)).unwrap();
+        assert_eq!(got, [0, 1, 2, 5, 6, 7]);
+        let alpha = Layout {
+            alpha: Some((4, Alpha::Straight)),
+            ..layout(5, 3)
+        };
+        let got = unpack(&alpha, &mut plain, 2, Size::new(2, 1)).unwrap();
+        assert_eq!(got, [0, 1, 2, 4, 5, 6, 7, 9]);
+        let got = unpack(&layout(4, 3), &mut plain[..8], 2, Size::new(2, 1)).unwrap();
+        assert_eq!(got, [0, 1, 2, 4, 5, 6]);
+    }
+
+    #[test]
+    fn white_at_zero_is_turned_round_but_alpha_is_not() {
+        let grey = Layout {
+            invert: true,
+            ..layout(1, 1)
+        };
+        assert_eq!(
+            unpack(&grey, &mut [0, 100, 255], 3, Size::new(3, 1)).unwrap(),
+            [255, 155, 0]
+        );
+        let alpha = Layout {
+            invert: true,
+            alpha: Some((1, Alpha::Straight)),
+            ..layout(2, 1)
+        };
+        assert_eq!(
+            unpack(&alpha, &mut [0, 9, 255, 8], 2, Size::new(2, 1)).unwrap(),
+            [255, 9, 0, 8]
+        );
+    }
+}

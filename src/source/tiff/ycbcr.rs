@@ -124,3 +124,53 @@ impl Ycbcr {
         [luma + cr.0, luma + cr.1 + cb.0, luma + cb.1].map(|sum| (sum >> PLACES).clamp(0, 255) as u8)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: [(f64, f64); 3] = [(0.0, 255.0), (128.0, 255.0), (128.0, 255.0)];
+    const WEIGHTS: [f64; 3] = [0.299, 0.587, 0.114];
+
+    #[test]
+    fn pixels_follow_the_formula_of_ccir_601() {
+        let ycbcr = Ycbcr::new((1, 1), WEIGHTS, FULL);
+        for grey in 0..=255 {
+            assert_eq!(ycbcr.pixel(grey, 128, 128), [grey; 3]);
+        }
+        assert_eq!(ycbcr.pixel(76, 85, 255), [254, 0, 0]);
+        assert_eq!(ycbcr.pixel(150, 44, 21), [0, 255, 1]);
+        assert_eq!(ycbcr.pixel(255, 255, 255), [255, 121, 255]);
+        // Y 100, Cb 90, Cr 200: R = 100 + 1.402 * 72, G = 100 - .344136 * -38 - .714136 * 72, B = 100 + 1.772 * -38
+        assert_eq!(ycbcr.pixel(100, 90, 200), [201, 62, 33]);
+    }
+
+    #[test]
+    fn the_range_of_video_is_stretched() {
+        let ycbcr = Ycbcr::new((1, 1), WEIGHTS, [(16.0, 235.0), (128.0, 240.0), (128.0, 240.0)]);
+        assert_eq!(ycbcr.pixel(16, 128, 128), [0; 3]);
+        assert_eq!(ycbcr.pixel(235, 128, 128), [255; 3]);
+        assert_eq!(ycbcr.pixel(0, 128, 128), [0; 3]);
+    }
+
+    #[test]
+    fn a_block_shares_its_chroma_and_the_edge_is_cut() {
+        let ycbcr = Ycbcr::new((2, 2), WEIGHTS, FULL);
+        assert_eq!(ycbcr.bytes(5, 3), 3 * 2 * 6);
+        // Luma counts up in the order of storage; the second block is of another colour.
+        let mut plain: Vec<u8> = Vec::new();
+        for unit in 0..6u8 {
+            plain.extend([unit * 4 + 50, unit * 4 + 51, unit * 4 + 52, unit * 4 + 53]);
+            plain.extend(if unit == 1 { [128, 200] } else { [128, 128] });
+        }
+        let rgb = ycbcr.rgb(&plain, 5, Size::new(3, 3));
+        let green = |luma: u8| ycbcr.pixel(luma, 128, 200);
+        let grey = |luma: u8| [luma; 3];
+        let rows = [
+            [grey(50), grey(51), green(54)],
+            [grey(52), grey(53), green(56)],
+            [grey(62), grey(63), grey(66)],
+        ];
+        assert_eq!(rgb, rows.as_flattened().as_flattened());
+    }
+}

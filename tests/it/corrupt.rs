@@ -1,0 +1,199 @@
+//! Malformed files end in an error, or are read as far as they go, within limits of time and memory.
+//!
+//! The files are made here; with CORPUS set to a folder that has a folder `bad`, all those in it are tried, too.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+use std::time::Instant;
+
+use iipsrv::error::Error;
+use iipsrv::raster::Format;
+use iipsrv::source::Source;
+use iipsrv::source::Tile;
+use iipsrv::source::tiff::Limits;
+use iipsrv::source::tiff::Tiff;
+
+use crate::pyramid;
+use crate::pyramid::Compression;
+use crate::pyramid::JpegColour;
+use crate::pyramid::Spec;
+use crate::tiff::Temp;
+
+/// For one file, however many tiles it claims to have.
+const LONGEST: Duration = Duration::from_secs(20);
+
+/// Of the whole test process, other tests included.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// Tiles of each level that are tried, from the first; and the last one.
+const TILES: u64 = 500;
+
+/// How many tiles could be read. A panic fails the test, which is the point.
+fn read_all(tiff: &Tiff) -> usize {
+    let header = tiff.header();
+    assert!(!header.levels.is_empty());
+    let mut good = 0;
+    for (level, of) in header.levels.iter().enumerate() {
+        let grid = of.size.grid(of.tile);
+        let tile = |index: u64| Tile {
+            level,
+            col: (index % u64::from(grid.w)) as u32,
+            row: (index / u64::from(grid.w)) as u32,
+        };
+        let last = grid.area() - 1;
+        for tile in (0..last.min(TILES)).chain([last]).map(tile) {
+            match tiff.read(tile) {
+                Ok(raster) => {
+                    good += 1;
+                    let samples = raster.size.area() * u64::from(raster.channels);
+                    assert_eq!(raster.samples.len() as u64, samples);
+                }
+                Err(error) => assert!(
+                    matches!(error, Error::Corrupt(_) | Error::Unsupported(_)),
+                    "{tile:?}: {error:?}"
+                ),
+            }
+            for format in [Format::Jpeg, Format::Webp] {
+                let _ = tiff.coded(tile, format);
+            }
+        }
+    }
+    good
+}
+
+/// The error with which the file is refused, or how many tiles could be read.
+fn attempt(path: &Path) -> Result<usize, Error> {
+    let start = Instant::now();
+    let tiff = Tiff::open(path, &Limits::default());
+    let opened = start.elapsed();
+    let found = tiff.map(|tiff| read_all(&tiff));
+    let took = start.elapsed();
+    assert!(
+        took < LONGEST,
+        "{} took {took:?}, {opened:?} to open",
+        path.display()
+    );
+    let peak = most_bytes();
+    assert!(
+        peak < MOST_BYTES,
+        "{} brought the process to {peak} bytes",
+        path.display()
+    );
+    found
+}
+
+/// Most memory that the process had at once.
+fn most_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+fn files() -> Vec<(&'static str, Vec<u8>)> {
+    let jpeg = |colour| Compression::Jpeg {
+        quality: 75,
+        colour,
+        shared: true,
+    };
+    let ways = [
+        ("none", Compression::None),
+        ("lzw", Compression::Lzw),
+        ("deflate", Compression::Deflate),
+        ("zstd", Compression::Zstd),
+        ("webp", Compression::Webp),
+        ("jpeg", jpeg(JpegColour::Ycc420)),
+    ];
+    let file = |(name, compression): (&'static str, Compression)| {
+        let mut spec = Spec::new((50, 40), 3, compression);
+        spec.tile = (32, 32);
+        spec.sizes = vec![(50, 40), (25, 20)];
+        spec.big = name == "zstd";
+        spec.big_endian = name == "lzw";
+        let pixels: Vec<u8> = (0..50 * 40 * 3).map(|i| (i % 150 + i / 150) as u8).collect();
+        (name, pyramid::pyramid(&spec, &pixels).unwrap())
+    };
+    ways.into_iter().map(file).collect()
+}
+
+#[test]
+fn damaged_bytes_do_no_harm() {
+    for (name, whole) in files() {
+        let step = whole.len() / 400 + 1;
+        // The directories, at the end of the file, byte by byte; the tiles here and there.
+        let tail = whole.len().saturating_sub(700);
+        for at in (0..tail).step_by(step).chain(tail..whole.len()) {
+            for flip in [0x01, 0xff] {
+                let mut wrong = whole.clone();
+                wrong[at] ^= flip;
+                let file = Temp::new(&format!("flip-{name}"), &wrong);
+                if let Ok(tiff) = file.open() {
+                    read_all(&tiff);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn files_cut_short_are_corrupt() {
+    for (name, whole) in files() {
+        let step = whole.len() / 300 + 1;
+        for len in (0..whole.len() - 8).step_by(step) {
+            let file = Temp::new(&format!("cut-{name}"), &whole[..len]);
+            let error = file
+                .open()
+                .err()
+                .unwrap_or_else(|| panic!("{name} opened at {len}"));
+            assert!(
+                matches!(error, Error::Corrupt(_) | Error::Missing(_)),
+                "{name} {len}: {error:?}"
+            );
+            assert!(!error.public().contains('/'), "{error:?}");
+        }
+    }
+}
+
+#[test]
+fn files_with_holes_for_tiles_read_what_is_left() {
+    for (name, whole) in files() {
+        let mut holes = whole.clone();
+        let half = holes.len() / 2;
+        holes[16..half].fill(0);
+        let file = Temp::new(&format!("hole-{name}"), &holes);
+        if let Ok(tiff) = file.open() {
+            read_all(&tiff);
+        }
+    }
+}
+
+#[test]
+fn the_bad_files_of_the_corpus_end_within_limits() {
+    let Some(corpus) = std::env::var_os("CORPUS") else {
+        eprintln!("CORPUS is not set: only the files made here were tried");
+        return;
+    };
+    let folder = PathBuf::from(corpus).join("bad");
+    let mut tiffs = 0;
+    let mut all = 0;
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.is_file() {
+            continue;
+        }
+        all += 1;
+        match attempt(&path) {
+            Err(Error::Missing(_)) => {}
+            Err(Error::Io(error)) => panic!("{}: {error}", path.display()),
+            _ => tiffs += 1,
+        }
+    }
+    assert!(
+        tiffs > 10,
+        "{} has {all} files, {tiffs} of them TIFF",
+        folder.display()
+    );
+}
