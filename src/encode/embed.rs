@@ -213,6 +213,7 @@ fn extended_head(pixels: &Chunk) -> Option<[u8; 10]> {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "test pictures are small")]
 mod tests {
     use super::*;
     use crate::codec::jpeg::Colour;

@@ -60,6 +60,7 @@ fn whole(value: Num) -> u32 {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "test pictures are small")]
 mod tests {
     use super::*;
     use crate::geometry::Size;

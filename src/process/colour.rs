@@ -185,6 +185,7 @@ fn mix(over: u8, under: u8, alpha: u8) -> u8 {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "test pictures are small")]
 mod tests {
     use super::*;
     use crate::geometry::Size;

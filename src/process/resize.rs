@@ -18,11 +18,8 @@ use crate::raster::Picture;
 /// Units of a [`Crop`] in a pixel.
 const ONE: i64 = 1 << 16;
 
-/// Weights are in 1/2^14: a sum of weighted bytes fits 31 bits.
-const WEIGHT_BITS: u32 = 14;
-
-/// Fractional bits that are kept between the two directions: 255 * 2^6 fits a signed 16-bit number.
-const BETWEEN_BITS: u32 = 6;
+/// 2^23: a sum of weighted bytes added to it is rounded to the nearest whole number, which stands in the low bits.
+const ROUNDING: f32 = 8_388_608.0;
 
 /// A rectangle in 1/65536 of a pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -81,12 +78,12 @@ pub fn resize(picture: &Picture, crop: Crop, to: Size, filter: Filter) -> Result
     let across = taps(pixels(crop.x), crop.width(), to.w, size.w, filter);
     let down = taps(pixels(crop.y), crop.height(), to.h, size.h, filter);
     let data = match picture.layout {
-        Layout::Grey => separable::<1>(&picture.data, size, &across, &down),
-        Layout::Rgb => separable::<3>(&picture.data, size, &across, &down),
-        Layout::Rgba if filter == Filter::Nearest => separable::<4>(&picture.data, size, &across, &down),
+        Layout::Grey => separable::<1, 1>(&picture.data, size, &across, &down),
+        Layout::Rgb => separable::<3, 4>(&picture.data, size, &across, &down),
+        Layout::Rgba if filter == Filter::Nearest => separable::<4, 4>(&picture.data, size, &across, &down),
         Layout::Rgba => {
             let weighted = colour::multiply(picture.clone());
-            let data = separable::<4>(&weighted.data, size, &across, &down);
+            let data = separable::<4, 4>(&weighted.data, size, &across, &down);
             return Ok(colour::straighten(Picture {
                 size: to,
                 layout: Layout::Rgba,
@@ -107,10 +104,10 @@ fn pixels(units: i64) -> f64 {
     units as f64 / ONE as f64
 }
 
-/// The input pixels that make one output pixel: the first of them and their weights, which sum to 2^14.
+/// The input pixels that make one output pixel: the first of them and their weights, which sum to 1.
 struct Tap {
     first: usize,
-    weights: Vec<i16>,
+    weights: Vec<f32>,
 }
 
 /// The taps of `to` output pixels over `length` input pixels from `start` on, of a side of `side` pixels.
@@ -125,63 +122,92 @@ fn taps(start: f64, length: f64, to: u32, side: u32, filter: Filter) -> Vec<Tap>
             if filter == Filter::Nearest {
                 return Tap {
                     first: centre.floor().clamp(0.0, last) as usize,
-                    weights: vec![1 << WEIGHT_BITS],
+                    weights: vec![1.0],
                 };
             }
             // pixel p has its centre at p + 1/2
             let first = (centre - reach - 0.5).ceil().clamp(0.0, last) as u32;
             let past = (centre + reach - 0.5).floor().clamp(0.0, last) as u32;
             let shape = |p: u32| (1.0 - ((f64::from(p) + 0.5 - centre) / reach).abs()).max(0.0);
+            let pixels = first..=past.max(first);
+            let sum: f64 = pixels.clone().map(shape).sum();
             Tap {
                 first: first as usize,
-                weights: fixed(&(first..=past.max(first)).map(shape).collect::<Vec<_>>()),
+                weights: pixels.map(|p| (shape(p) / sum) as f32).collect(),
             }
         })
         .collect()
 }
 
-/// Weights in 1/2^14 whose sum is exactly one: what rounding leaves goes to the largest.
-fn fixed(shape: &[f64]) -> Vec<i16> {
-    let one = f64::from(1 << WEIGHT_BITS);
-    let sum: f64 = shape.iter().sum();
-    let scale = if sum > 0.0 { one / sum } else { 0.0 };
-    let mut weights: Vec<i16> = shape.iter().map(|v| (v * scale).round() as i16).collect();
-    let rest = (1 << WEIGHT_BITS) - weights.iter().map(|&w| i32::from(w)).sum::<i32>();
-    if let Some(largest) = weights.iter_mut().max_by_key(|w| **w) {
-        *largest += rest as i16;
-    }
-    weights
-}
-
-/// Row by row: first down into one row of 16-bit numbers, then across. `data` is `size.w * size.h * C` bytes.
-fn separable<const C: usize>(data: &[u8], size: Size, across: &[Tap], down: &[Tap]) -> Vec<u8> {
+/// Row by row: first down into one row of sums, then across. `data` is `size.w * size.h * C` bytes.
+///
+/// `L` is the numbers a pixel in between: three are padded to four, which is what a vector register holds.
+fn separable<const C: usize, const L: usize>(
+    data: &[u8],
+    size: Size,
+    across: &[Tap],
+    down: &[Tap],
+) -> Vec<u8> {
     let stride = size.w as usize * C;
-    let mut sums = vec![0i32; stride];
-    let mut row = vec![0i16; stride];
-    let mut out = Vec::with_capacity(across.len() * down.len() * C);
-    for tap in down {
-        let rows = data.chunks_exact(stride).skip(tap.first);
-        sums.fill(1 << (WEIGHT_BITS - BETWEEN_BITS - 1));
-        for (input, &weight) in rows.zip(&tap.weights) {
-            for (sum, &value) in sums.iter_mut().zip(input) {
-                *sum += i32::from(i16::from(value)) * i32::from(weight);
+    // only the columns that some output pixel looks at
+    let start = across.first().map_or(0, |tap| tap.first);
+    let end = across.last().map_or(0, |tap| tap.first + tap.weights.len());
+    let mut row = vec![0.0; (end - start) * C];
+    let mut padded = vec![[0.0; L]; end - start];
+    let mut line = vec![[0.0; L]; across.len()];
+    let mut out = vec![[0; C]; across.len() * down.len()];
+    for (out, tap) in out.chunks_exact_mut(across.len()).zip(down) {
+        let rows = data.get(tap.first * stride + start * C..).unwrap_or_default();
+        sum_down(&mut row, rows, stride, &tap.weights);
+        for (padded, pixel) in padded.iter_mut().zip(row.as_chunks::<C>().0) {
+            if let Some(padded) = padded.first_chunk_mut::<C>() {
+                *padded = *pixel;
             }
         }
-        for (value, sum) in row.iter_mut().zip(&sums) {
-            *value = (sum >> (WEIGHT_BITS - BETWEEN_BITS)) as i16;
-        }
-        let (pixels, _) = row.as_chunks::<C>();
-        out.extend(across.iter().flat_map(|tap| {
-            let mut sum = [1i32 << (WEIGHT_BITS + BETWEEN_BITS - 1); C];
-            for (pixel, &weight) in pixels.iter().skip(tap.first).zip(&tap.weights) {
-                for (sum, &value) in sum.iter_mut().zip(pixel) {
-                    *sum += i32::from(value) * i32::from(weight);
+        for (sums, tap) in line.iter_mut().zip(across) {
+            let mut all = [0.0; L];
+            let pixels = padded.get(tap.first - start..).unwrap_or_default();
+            for (pixel, &weight) in pixels.iter().zip(&tap.weights) {
+                for (sum, &value) in all.iter_mut().zip(pixel) {
+                    *sum += value * weight;
                 }
             }
-            sum.map(|v| (v >> (WEIGHT_BITS + BETWEEN_BITS)).clamp(0, 255) as u8)
-        }));
+            *sums = all.map(|sum| sum + ROUNDING);
+        }
+        for (out, sums) in out.iter_mut().zip(&line) {
+            for (out, sum) in out.iter_mut().zip(sums) {
+                *out = sum.to_bits() as u8;
+            }
+        }
     }
-    out
+    out.into_flattened()
+}
+
+/// Sums weighted rows, `stride` bytes apart, into `out`, one block of columns after the other so that the sums stay in
+/// registers.
+fn sum_down(out: &mut [f32], rows: &[u8], stride: usize, weights: &[f32]) {
+    const BLOCK: usize = 16;
+    let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
+    let done = blocks.len() * BLOCK;
+    for (i, block) in blocks.iter_mut().enumerate() {
+        let mut sums = [0.0; BLOCK];
+        let columns = rows.get(i * BLOCK..).unwrap_or_default();
+        for (row, &weight) in columns.chunks(stride).zip(weights) {
+            if let Some(row) = row.first_chunk::<BLOCK>() {
+                for (sum, &value) in sums.iter_mut().zip(row) {
+                    *sum += f32::from(value) * weight;
+                }
+            }
+        }
+        *block = sums;
+    }
+    for (i, out) in rest.iter_mut().enumerate() {
+        let column = rows.get(done + i..).unwrap_or_default().iter().step_by(stride);
+        *out = column
+            .zip(weights)
+            .map(|(&value, &weight)| f32::from(value) * weight)
+            .sum();
+    }
 }
 
 /// Cuts off, or repeats, the last columns and rows until the picture has this size.

@@ -73,6 +73,7 @@ fn on_its_side<const N: usize>(picture: &Picture, up: bool, left: bool) -> Pictu
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "test pictures are small")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

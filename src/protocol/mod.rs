@@ -201,9 +201,11 @@ pub fn decode(text: &[u8], plus: bool) -> Result<String> {
 
 /// A whole number without sign, or an error that says what it was for.
 fn whole(text: &str, what: &str) -> Result<u32> {
+    // a sign is not part of a whole number, although `parse` takes it
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
     match text.parse::<u32>() {
-        Ok(value) => Ok(value),
-        Err(_) => Err(Error::Malformed(format!(
+        Ok(value) if digits => Ok(value),
+        _ => Err(Error::Malformed(format!(
             "{what} takes a whole number, got \"{}\"",
             short(text)
         ))),

@@ -112,9 +112,7 @@ fn turning_is_after_mirroring_and_grey_is_grey() {
     };
     assert_eq!(at(&turned, 19, 0), at(&plain, 39, 0));
     assert_eq!(at(&turned, 0, 39), at(&plain, 0, 19));
-    for pixel in bytes(&pixels(&ask("rgb/full/100,/0/gray.png"))).chunks(3) {
-        assert!(pixel.iter().all(|v| v.abs_diff(pixel[0]) == 0));
-    }
+    assert_eq!(pixels(&ask("rgb/full/100,/0/gray.png")).channels, 1);
     let bitonal = pixels(&ask("rgb/full/100,/0/bitonal.png"));
     assert!(bytes(&bitonal).iter().all(|&v| v == 0 || v == 255));
     assert!(bytes(&bitonal).contains(&0) && bytes(&bitonal).contains(&255));

@@ -71,11 +71,9 @@ proptest! {
                 let span = |at: u32, side: u32| (at * tile << s, (tile << s).min(side - (at * tile << s)));
                 let ((x, wide), (y, high)) = (span(col, w), span(row, h));
                 let cell = plan.window.rect.size();
-                // where two levels show the same pixels at nearly the same size a client can mean either
-                let rect = Rect::new(x, y, wide, high);
-                let by_region = resolve(region(rect, cell), header);
-                let same = header.levels.iter().filter(|l| l.size.w.abs_diff(level.size.w) <= 1 && l.size.h.abs_diff(level.size.h) <= 1).count();
-                if same == 1 {
+                let by_region = resolve(region(Rect::new(x, y, wide, high), cell), header);
+                // a strip of a pixel or two looks the same in two levels: a client can mean either
+                if cell.w > 2 || cell.h > 2 {
                     prop_assert_eq!(&by_region, &plan);
                 }
             }

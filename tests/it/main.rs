@@ -5,6 +5,9 @@
 //! - `fixtures`: are the files of `fixtures/` what the generator makes?
 //! - `wire`: FastCGI and HTTP over sockets in this process: cut records, aborts, slow, absent and broken peers
 //! - `daemon`: the real binary: every way to start it, signals, sockets, its log
+//! - `golden`: do requests over `fixtures/` draw what they drew, and do tiles fit together?
+//! - `docs`: do man page, `--help` and README match the tables?
+//! - `oracle`: does the original, iipsrv 1.1, say and draw the same?
 //! - `tiff`: is what was written, in every layout and compression, what is read?
 //! - `corrupt`: does every malformed file end in an error within its limits?
 //! - `lowering`: do all names of a tile lead to one plan, and do tiles put together equal the region?
@@ -19,12 +22,15 @@
 mod corrupt;
 mod daemon;
 mod deepzoom;
+mod docs;
 mod fcgi;
 mod fixtures;
 mod floors;
+mod golden;
 mod iiif;
 mod iip;
 mod lowering;
+mod oracle;
 mod support;
 mod tiff;
 mod wire;

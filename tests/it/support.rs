@@ -27,6 +27,12 @@ pub fn service(vars: &[(&str, &str)]) -> Service {
         .with_image("rgba", Synthetic::halving(Size::new(500, 300), tile, 4))
 }
 
+/// A service over the pictures of `fixtures/`, with these variables besides.
+pub fn fixtures(vars: &[(&str, &str)]) -> Service {
+    let prefix = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/");
+    Service::new(config(&[vars, &[("FILESYSTEM_PREFIX", prefix)]].concat()))
+}
+
 /// The reply to a query string.
 pub fn query(query: &str) -> Reply {
     service(&[]).respond(Http::query(query))
@@ -71,15 +77,4 @@ fn png(data: &[u8]) -> Raster {
         channels: info.color_type.samples() as u8,
         samples: Samples::U8(samples),
     }
-}
-
-/// Peak signal to noise ratio of two pictures of one size, in dB; infinite when they are equal.
-pub fn psnr(a: &Raster, b: &Raster) -> f64 {
-    assert_eq!((a.size, a.channels), (b.size, b.channels));
-    let errors = bytes(a)
-        .iter()
-        .zip(bytes(b))
-        .map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2));
-    let mean = errors.sum::<f64>() / bytes(a).len() as f64;
-    10.0 * (255.0 * 255.0 / mean).log10()
 }

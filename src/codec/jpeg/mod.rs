@@ -99,6 +99,7 @@ pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8) -> Result<
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "test pictures are small")]
 mod tests {
     use super::*;
     use crate::codec::jpeg::stream::EOI;

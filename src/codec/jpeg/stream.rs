@@ -294,7 +294,8 @@ mod tests {
 
     #[test]
     fn three_components_are_named_once_and_rightly() {
-        let cases: [(&[&[u8]], Colour, &[&[u8]]); 8] = [
+        type Parts<'a> = &'a [&'a [u8]];
+        let cases: [(Parts, Colour, Parts); 8] = [
             (&[], Colour::Rgb, &[RGB]),
             (&[], Colour::Ycbcr, &[YCC]),
             (&[RGB], Colour::Rgb, &[RGB]),

@@ -1,0 +1,298 @@
+//! `cargo bench --bench compare`: this server beside the one it replaces, on the same files and requests.
+//!
+//! Every server gets its FastCGI socket on fd 0, as spawn-fcgi does it. Rounds are interleaved, so that what else
+//! goes on on the machine hits all alike; what is printed is the median of the rounds and its ratio to the first
+//! peer. `--help` says what can be chosen. Pictures come from `benches/pictures`.
+#![allow(
+    missing_docs,
+    dead_code,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation
+)]
+
+mod client;
+
+use clap::Arg;
+use clap::ArgAction;
+use clap::Command as Grammar;
+use clap::value_parser;
+use client::Load;
+use client::Outcome;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::time::Duration;
+
+const DEBIAN: &str = "/usr/lib/iipimage-server/iipsrv.fcgi";
+
+/// A server's processes on one socket.
+struct Server {
+    name: String,
+    socket: PathBuf,
+    children: Vec<Child>,
+    /// One process answers one connection at a time, and a kept one is its only one.
+    one_at_a_time: bool,
+}
+
+impl Server {
+    fn start(name: &str, binary: &Path, processes: usize, folder: &Path, vars: &[(&str, &str)]) -> Server {
+        let socket = folder.join(format!("{}.sock", name.replace('/', "_")));
+        let _ = std::fs::remove_file(&socket);
+        let listener = UnixListener::bind(&socket).expect("the socket can be made");
+        let children = (0..processes)
+            .map(|_| {
+                let listener = OwnedFd::from(listener.try_clone().unwrap());
+                Command::new(binary)
+                    .env_clear()
+                    .env("VERBOSITY", "0")
+                    .env("LOGFILE", "/dev/null")
+                    // unset, it looks for one on localhost
+                    .env("MEMCACHED_SERVERS", "")
+                    .envs(vars.iter().copied())
+                    .stdin(listener)
+                    .stdout(Stdio::null())
+                    .spawn()
+                    .unwrap_or_else(|error| panic!("{}: {error}", binary.display()))
+            })
+            .collect();
+        Server {
+            name: name.into(),
+            socket,
+            children,
+            one_at_a_time: !name.starts_with("ours"),
+        }
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        self.children.iter().map(Child::id).collect()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}
+
+/// What is asked.
+struct Case {
+    name: &'static str,
+    queries: Vec<String>,
+    /// Settings of the servers.
+    vars: Vec<(&'static str, &'static str)>,
+    /// Ask everything once before, so that it is cached.
+    warm: bool,
+}
+
+/// Tiles of the full-size level of a square picture of `side` pixels with tiles of 256, spread over it.
+fn tiles(file: &str, side: u32, count: u32, more: &str) -> Vec<String> {
+    let columns = side.div_ceil(256);
+    let level = 32 - (columns - 1).leading_zeros();
+    let all = columns * columns;
+    (0..count.min(all))
+        // 7919 is prime: every tile comes once, and neighbours do not follow each other
+        .map(|n| {
+            format!(
+                "FIF={file}{more}&JTL={level},{}",
+                u64::from(n) * 7919 % u64::from(all)
+            )
+        })
+        .collect()
+}
+
+fn cases(side: u32) -> Vec<Case> {
+    const COLD: (&str, &str) = ("MAX_IMAGE_CACHE_SIZE", "0");
+    let case = |name, queries, vars: &[_], warm| Case {
+        name,
+        queries,
+        vars: vars.to_vec(),
+        warm,
+    };
+    let many = 4096;
+    vec![
+        case("hot tiles", tiles("jpeg.tif", side, 64, ""), &[], true),
+        case(
+            "cold, pass-through",
+            tiles("jpeg.tif", side, many, ""),
+            &[COLD],
+            false,
+        ),
+        case(
+            "cold, JPEG again",
+            tiles("jpeg.tif", side, many, "&QLT=60"),
+            &[COLD],
+            false,
+        ),
+        case(
+            "cold, Deflate",
+            tiles("deflate.tif", side, many, ""),
+            &[COLD],
+            false,
+        ),
+        case("cold, none", tiles("none.tif", side, many, ""), &[COLD], false),
+        case("info.json", vec!["IIIF=jpeg.tif/info.json".into()], &[], true),
+        case(
+            "full/800,",
+            vec!["IIIF=jpeg.tif/full/800,/0/default.jpg".into()],
+            &[COLD],
+            false,
+        ),
+    ]
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn main() {
+    let number = |name, default| {
+        Arg::new(name)
+            .long(name)
+            .default_value(default)
+            .value_parser(value_parser!(f64))
+    };
+    let matches = Grammar::new("compare")
+        .about("This server beside the one it replaces")
+        .after_help("PEER=/path/to/binary in the environment adds another server.")
+        .arg(number("seconds", "1").help("Length of a measurement"))
+        .arg(number("rounds", "5").help("Measurements of each server in each case"))
+        .arg(
+            Arg::new("pictures")
+                .long("pictures")
+                .default_value("target/pictures/")
+                .help("Folder of jpeg.tif, deflate.tif and none.tif, with a slash at its end"),
+        )
+        .arg(number("side", "8192").help("Their width and height"))
+        .arg(
+            Arg::new("only")
+                .long("only")
+                .help("Only cases whose name holds this"),
+        )
+        .arg(
+            Arg::new("connections")
+                .long("connections")
+                .value_delimiter(',')
+                .default_value("1,4,64")
+                .value_parser(value_parser!(u16)),
+        )
+        .arg(
+            Arg::new("bench")
+                .long("bench")
+                .action(ArgAction::SetTrue)
+                .hide(true),
+        )
+        .get_matches();
+    let value = |name| *matches.get_one::<f64>(name).unwrap();
+    let pictures = matches.get_one::<String>("pictures").unwrap();
+    let pictures =
+        std::fs::canonicalize(pictures).expect("the pictures are there; benches/pictures makes them");
+    let pictures = format!("{}/", pictures.display());
+    let folder = std::env::temp_dir().join(format!("iipsrv-compare-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+
+    let ours = Path::new(env!("CARGO_BIN_EXE_iipsrv"));
+    let mut binaries = vec![("ours".to_string(), ours.to_path_buf(), 1)];
+    if Path::new(DEBIAN).exists() {
+        binaries.push(("1.1".into(), DEBIAN.into(), 1));
+        binaries.push(("1.1 twice".into(), DEBIAN.into(), 2));
+    }
+    if let Some(peer) = std::env::var_os("PEER") {
+        binaries.push(("peer".into(), peer.into(), 1));
+    }
+
+    println!("| case | connections | server | requests/s | ratio | CPU ms | ratio | 99 % ms | MB | bad |");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    for case in cases(value("side") as u32) {
+        if matches
+            .get_one::<String>("only")
+            .is_some_and(|only| !case.name.contains(only.as_str()))
+        {
+            continue;
+        }
+        let mut vars = vec![("FILESYSTEM_PREFIX", pictures.as_str())];
+        vars.extend(&case.vars);
+        let servers: Vec<_> = binaries
+            .iter()
+            .map(|(name, binary, processes)| Server::start(name, binary, *processes, &folder, &vars))
+            .collect();
+        let settle = |server: &Server| {
+            let rounds = if case.warm { 2 * server.children.len() } else { 0 };
+            for query in case.queries.iter().cycle().take(1 + case.queries.len() * rounds) {
+                measure(server, std::slice::from_ref(query), 1, false, Duration::ZERO);
+            }
+        };
+        servers.iter().for_each(settle);
+        for connections in matches.get_many::<u16>("connections").unwrap() {
+            for keep in [false, true] {
+                compare(
+                    &case,
+                    &servers,
+                    usize::from(*connections),
+                    keep,
+                    value("rounds") as usize,
+                    Duration::from_secs_f64(value("seconds")),
+                );
+            }
+        }
+    }
+    let _ = std::fs::remove_dir_all(folder);
+}
+
+fn measure(server: &Server, queries: &[String], connections: usize, keep: bool, time: Duration) -> Outcome {
+    client::run(&Load {
+        address: server.socket.to_str().unwrap(),
+        connections,
+        keep,
+        queries,
+        time,
+        pids: &server.pids(),
+    })
+}
+
+/// Interleaved rounds of one case, and a line for each server.
+fn compare(case: &Case, servers: &[Server], connections: usize, keep: bool, rounds: usize, time: Duration) {
+    // kept connections beyond one for each process would wait for ever
+    let fits = |s: &&Server| !keep || !s.one_at_a_time || connections <= s.children.len();
+    let servers: Vec<_> = servers.iter().filter(fits).collect();
+    let mut outcomes: Vec<Vec<Outcome>> = servers.iter().map(|_| Vec::new()).collect();
+    for _ in 0..rounds {
+        for (server, outcomes) in servers.iter().zip(&mut outcomes) {
+            outcomes.push(measure(server, &case.queries, connections, keep, time));
+        }
+    }
+    let middle = |outcomes: &[Outcome], of: fn(&Outcome) -> f64| median(outcomes.iter().map(of).collect());
+    let base = servers
+        .iter()
+        .position(|s| s.one_at_a_time)
+        .map(|at| &outcomes[at]);
+    for (server, outcomes) in servers.iter().zip(&outcomes) {
+        let rate = middle(outcomes, Outcome::rate);
+        let cpu = middle(outcomes, Outcome::cpu_ms);
+        let tail = middle(outcomes, |o| f64::from(o.latency(0.99)));
+        let ratio = |own: f64, of: fn(&Outcome) -> f64| {
+            base.map_or(String::from("-"), |base| format!("{:.2}", own / middle(base, of)))
+        };
+        println!(
+            "| {} | {connections}{} | {} | {rate:.0} | {} | {cpu:.4} | {} | {tail:.2} | {:.0} | {} |",
+            case.name,
+            if keep { " kept" } else { "" },
+            server.name,
+            ratio(rate, Outcome::rate),
+            ratio(cpu, Outcome::cpu_ms),
+            client::memory(&server.pids()).1,
+            outcomes.iter().map(|o| o.bad).sum::<usize>(),
+        );
+    }
+}
