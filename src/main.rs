@@ -4,6 +4,7 @@
 
 use iipsrv::config::Args;
 use iipsrv::config::Config;
+use iipsrv::config::Origin;
 use iipsrv::server;
 use iipsrv::server::inherited;
 use iipsrv::server::listen::Listener;
@@ -21,6 +22,13 @@ fn main() -> ExitCode {
     }
     server::log::start(config.verbosity, &config.logfile);
     log::info!(target: server::log::LIFE, "iipsrv {} starts", env!("CARGO_PKG_VERSION"));
+    for (name, value, _) in config
+        .values
+        .iter()
+        .filter(|(_, _, origin)| *origin != Origin::Default)
+    {
+        log::info!(target: server::log::LIFE, "{name}={value}");
+    }
     for warning in &config.warnings {
         log::warn!("{warning}");
     }
@@ -36,6 +44,10 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error),
     };
     if args.demo {
+        if !std::path::Path::new(&config.filesystem_prefix).is_dir() {
+            eprintln!("iipsrv: --demo serves the folder fixtures/ of the source tree: start it there");
+            return ExitCode::from(2);
+        }
         println!(
             "The pictures in fixtures/ are at http://{}/",
             args.http_address().unwrap_or_default()

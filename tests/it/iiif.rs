@@ -169,6 +169,20 @@ fn the_bare_identifier_leads_to_its_description() {
 }
 
 #[test]
+fn an_identifier_that_the_web_server_rewrote_leads_to_the_address_that_the_client_knows() {
+    let http = Http::query("IIIF=rgb")
+        .with("REQUEST_URI", "/pictures/rgb")
+        .with("HTTP_HOST", "h");
+    assert_eq!(
+        service(&[]).respond(http).header("Location"),
+        Some("http://h/pictures/rgb/info.json")
+    );
+    let http = Http::get("/fcgi-bin/iipsrv.fcgi?IIIF=rgb");
+    let target = "http://localhost/fcgi-bin/iipsrv.fcgi?IIIF=rgb/info.json";
+    assert_eq!(service(&[]).respond(http).header("Location"), Some(target));
+}
+
+#[test]
 fn a_time_stamp_behind_the_path_changes_nothing() {
     let service = service(&[MAP]);
     let body = |uri: &str| service.respond(Http::get(uri)).body;

@@ -109,20 +109,23 @@ fn id(address: &Address, tail: &str) -> String {
         Some("") => "/".into(),
         Some(prefix) => format!("/{prefix}/"),
         None => {
-            let script = http
+            let uri = http
                 .text("REQUEST_URI")
-                .unwrap_or_default()
-                .split('?')
-                .next()
+                .or_else(|| http.text("SCRIPT_NAME"))
                 .unwrap_or_default();
-            // a rewrite in the web server: the client's path is the image's address as it stands
-            let own = script
-                .strip_suffix(tail)
-                .filter(|path| !tail.is_empty() && path.len() > 1);
-            if let Some(path) = own {
-                return format!("{scheme}://{}{path}", clean(host));
+            let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+            if !query.to_ascii_lowercase().contains("iiif=")
+                && path.len() > 1
+                && http.var("REQUEST_URI").is_some()
+            {
+                // a rewrite in the web server: the path that the client used is the image's address
+                return format!(
+                    "{scheme}://{}{}",
+                    clean(host),
+                    path.strip_suffix(tail).unwrap_or(path)
+                );
             }
-            format!("{script}?IIIF=")
+            format!("{path}?IIIF=")
         }
     };
     format!("{scheme}://{}{base}{name}", clean(host))
