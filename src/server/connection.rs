@@ -181,6 +181,7 @@ impl Inner {
         self.wire.withdraw();
         self.unread = false;
         self.stalled = false;
+        self.stash = Vec::new();
         self.out.last = Some(Last::Close);
         !self.out.is_empty()
     }
@@ -190,14 +191,14 @@ impl Inner {
         let Some(socket) = &self.socket else { return false };
         match self.out.write(socket) {
             Ok(true) => match self.out.last {
-                Some(Last::Close) => false,
-                Some(Last::Linger) if !self.lingering => {
+                Some(Last::Close) if !self.unread && self.stash.is_empty() => false,
+                Some(_) if !self.lingering => {
                     self.lingering = true;
                     self.stash = Vec::new();
                     self.unread = true;
                     rustix::net::shutdown(socket, Shutdown::Write).is_ok()
                 }
-                Some(Last::Linger) | None => true,
+                _ => true,
             },
             Ok(false) => true,
             Err(_) => false,

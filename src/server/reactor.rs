@@ -330,6 +330,9 @@ impl Reactor {
                 break;
             }
         }
+        if budget == 0 && !inner.write() {
+            return self.close(connection, inner);
+        }
         self.settle(connection, inner, begun, budget == 0);
     }
 
