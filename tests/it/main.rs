@@ -31,6 +31,7 @@ mod iiif;
 mod iip;
 mod lowering;
 mod oracle;
+mod process;
 mod support;
 mod tiff;
 mod wire;
