@@ -2,90 +2,22 @@
 
 use crate::fcgi::Client;
 use crate::fcgi::get;
+use crate::process::Folder;
+use crate::process::until;
 use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
-use std::process::Stdio;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_iipsrv");
 const ASKED: &str = "OBJ=IIP,1.0";
 const ANSWER: &[u8] = b"IIP:1.0\r\n";
-
-/// A folder for one test, removed in the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Folder {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "iipsrv-daemon-{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Folder(path)
-    }
-
-    fn join(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    /// A command with an environment of its own and its log in this folder.
-    fn command(&self, binary: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new(binary);
-        command
-            .env_clear()
-            .env("LOGFILE", self.join("log"))
-            .env("VERBOSITY", "2")
-            .env(
-                "FILESYSTEM_PREFIX",
-                concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/"),
-            )
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped());
-        command
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.join("log")).unwrap_or_default()
-    }
-
-    /// Waits for a line of the log that holds this.
-    fn wait_for(&self, text: &str) -> String {
-        let found = until(|| self.log().lines().find(|l| l.contains(text)).map(String::from));
-        found.unwrap_or_else(|| panic!("no {text:?} in the log:\n{}", self.log()))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn until<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
-    let end = Instant::now() + Duration::from_secs(20);
-    loop {
-        if let Some(found) = ask() {
-            return Some(found);
-        }
-        if Instant::now() > end {
-            return None;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
 
 /// A process that does not outlive its test.
 struct Daemon(Child);
@@ -131,15 +63,6 @@ fn serves<S: std::io::Read + std::io::Write>(mut client: Client<S>) {
     assert!(client.closed());
 }
 
-/// Every line has a date and is no warning or error.
-fn clean(folder: &Folder) {
-    let log = folder.log();
-    assert!(!log.is_empty());
-    for line in log.lines() {
-        assert!(line.contains("Z info "), "{line}");
-    }
-}
-
 #[test]
 fn it_binds_a_port_and_sigterm_stops_it() {
     let folder = Folder::new();
@@ -152,7 +75,7 @@ fn it_binds_a_port_and_sigterm_stops_it() {
     daemon.signal("TERM");
     assert_eq!(daemon.ended(), Some(0));
     folder.wait_for("stopped after 1 requests");
-    clean(&folder);
+    folder.log_is_clean();
 }
 
 #[test]
@@ -166,7 +89,7 @@ fn each_signal_to_stop_stops_it_and_the_socket_goes_with_it() {
         daemon.signal(signal);
         assert_eq!(daemon.ended(), Some(0));
         assert!(!path.exists());
-        clean(&folder);
+        folder.log_is_clean();
     }
 }
 
@@ -199,7 +122,7 @@ fn it_serves_the_socket_on_fd_0() {
     daemon.signal("TERM");
     assert_eq!(daemon.ended(), Some(0));
     assert!(path.exists(), "what others made is theirs to remove");
-    clean(&folder);
+    folder.log_is_clean();
 }
 
 #[test]
@@ -227,7 +150,7 @@ fn it_serves_what_systemd_passes_and_tells_when_it_is_ready() {
     daemon.signal("TERM");
     assert_eq!(tell(), "STOPPING=1");
     assert_eq!(daemon.ended(), Some(0));
-    clean(&folder);
+    folder.log_is_clean();
 }
 
 #[test]
@@ -260,7 +183,7 @@ fn sighup_opens_the_log_again_and_serving_goes_on() {
     daemon.signal("HUP");
     folder.wait_for("log opened again");
     assert_eq!(kept.ask(ASKED).body(), ANSWER);
-    clean(&folder);
+    folder.log_is_clean();
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! - `fixtures`: are the files of `fixtures/` what the generator makes?
 //! - `wire`: FastCGI and HTTP over sockets in this process: cut records, aborts, slow, absent and broken peers
 //! - `daemon`: the real binary: every way to start it, signals, sockets, its log
+//! - `front`: do the real web servers, configured as the README says, deliver what the service answers?
 //! - `golden`: do requests over `fixtures/` draw what they drew, and do tiles fit together?
 //! - `docs`: do man page, `--help` and README match the tables?
 //! - `oracle`: does the original, iipsrv 1.1, say and draw the same?
@@ -26,11 +27,13 @@ mod docs;
 mod fcgi;
 mod fixtures;
 mod floors;
+mod front;
 mod golden;
 mod iiif;
 mod iip;
 mod lowering;
 mod oracle;
+mod process;
 mod support;
 mod tiff;
 mod wire;

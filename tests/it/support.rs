@@ -8,6 +8,10 @@ use iipsrv::raster::Raster;
 use iipsrv::raster::Samples;
 use iipsrv::service::Service;
 use iipsrv::source::synthetic::Synthetic;
+use std::io::Read;
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
 
 /// A configuration from these variables and nothing else.
 pub fn config(vars: &[(&str, &str)]) -> Config {
@@ -76,5 +80,78 @@ fn png(data: &[u8]) -> Raster {
         size: Size::new(info.width, info.height),
         channels: info.color_type.samples() as u8,
         samples: Samples::U8(samples),
+    }
+}
+
+/// An answer over HTTP.
+pub struct HttpAnswer {
+    pub status: u16,
+    head: String,
+    pub body: Vec<u8>,
+}
+
+impl HttpAnswer {
+    /// The value of a header line (name in any case).
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    }
+}
+
+/// Asks a server on this port of the loopback, over a connection of its own.
+pub fn http(port: u16, method: &str, uri: &str, lines: &[(&str, &str)], body: &str) -> HttpAnswer {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let lines: String = lines
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    let length = if body.is_empty() {
+        String::new()
+    } else {
+        format!("Content-Length: {}\r\n", body.len())
+    };
+    write!(
+        stream,
+        "{method} {uri} HTTP/1.1\r\n{lines}{length}Connection: close\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let split = answer
+        .windows(4)
+        .position(|w| w == b"\r\n\r\n")
+        .expect("a whole head")
+        + 4;
+    let body = answer.split_off(split);
+    let head = String::from_utf8(answer).unwrap();
+    let mut answer = HttpAnswer {
+        status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+        head,
+        body,
+    };
+    if answer.header("Transfer-Encoding") == Some("chunked") && method != "HEAD" {
+        answer.body = joined(&answer.body);
+    }
+    answer
+}
+
+/// The body that came in these chunks (RFC 9112 §7.1).
+fn joined(mut chunks: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    loop {
+        let line = chunks
+            .windows(2)
+            .position(|w| w == b"\r\n")
+            .expect("a whole chunk");
+        let length = usize::from_str_radix(std::str::from_utf8(&chunks[..line]).unwrap(), 16).unwrap();
+        if length == 0 {
+            return body;
+        }
+        let start = line + 2;
+        body.extend_from_slice(&chunks[start..start + length]);
+        chunks = &chunks[start + length + 2..];
     }
 }
