@@ -7,11 +7,16 @@ use crate::server::out::Out;
 use crate::server::wire::Event;
 use crate::server::wire::Wait;
 use crate::server::wire::Wire;
+use rustix::event::epoll::EventFlags;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::Shutdown;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::TryLockError;
 use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 
 /// A thread's buffer for reading. What no request is made of yet is kept by the connection, at most
 /// [`crate::server::http::MAX_HEAD`] bytes unless it has to wait for an answer.
@@ -41,8 +46,47 @@ pub struct Connection {
     pub serial: u32,
     /// When it ends if nothing happens, in ticks; 0 is never.
     pub deadline: AtomicU32,
+    /// What epoll told and nobody has looked at yet: `EventFlags`.
+    signals: AtomicU32,
     /// The rest.
-    pub inner: Mutex<Inner>,
+    inner: Mutex<Inner>,
+}
+
+impl Connection {
+    /// A connection that nobody else knows yet.
+    pub fn new(serial: u32, inner: Inner) -> Self {
+        Connection {
+            serial,
+            deadline: AtomicU32::new(0),
+            signals: AtomicU32::new(0),
+            inner: Mutex::new(inner),
+        }
+    }
+
+    /// Leaves word of an event. [`Connection::attend`] has to follow.
+    pub fn signal(&self, flags: EventFlags) {
+        self.signals.fetch_or(flags.bits(), Ordering::SeqCst);
+    }
+
+    /// Calls `work` with the events that were left. A thread that finds another one at work leaves the event to it
+    /// instead of waiting.
+    pub fn attend(&self, mut work: impl FnMut(&mut Inner, EventFlags)) {
+        while self.signals.load(Ordering::SeqCst) != 0 {
+            let mut inner = match self.inner.try_lock() {
+                Ok(inner) => inner,
+                Err(TryLockError::Poisoned(inner)) => inner.into_inner(),
+                // who holds the lock comes by here after giving it back, and sees the signal
+                Err(TryLockError::WouldBlock) => return,
+            };
+            let flags = self.signals.swap(0, Ordering::SeqCst);
+            work(&mut inner, EventFlags::from_bits_retain(flags));
+        }
+    }
+
+    /// Waits for the lock. [`Connection::attend`] has to follow when it has been given back.
+    pub fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What is only touched under the lock, which is held for reads and writes that do not block.

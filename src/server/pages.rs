@@ -180,8 +180,8 @@ mod tests {
         assert_eq!(ids(&format!("{prefix}/"), ".tif"), ["z", "za"]);
         assert_eq!(ids(&format!("{prefix}/z"), ""), [".tif", "a.tif"]);
         assert_eq!(ids("", ""), [""; 0]);
-        let mut config = Config::default();
-        config.filesystem_prefix = format!("{prefix}/b/");
+        let folder = format!("{prefix}/b/");
+        let config = Config::read(|name| (name == "FILESYSTEM_PREFIX").then(|| folder.clone()));
         let reply = images(&config);
         assert_eq!(
             std::str::from_utf8(&reply.body),

@@ -205,11 +205,12 @@ impl Running {
     pub fn stop(self, grace: Duration) -> bool {
         let end = Instant::now() + grace;
         let reactor = &self.reactor;
-        reactor.drain();
+        let mut scratch = vec![0; SCRATCH];
+        reactor.drain(&mut scratch);
         while reactor.live.load(Ordering::Acquire) > 0 && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(5));
             // also those that were being accepted just then
-            reactor.close_idle();
+            reactor.close_idle(&mut scratch);
         }
         let finished = reactor.live.load(Ordering::Acquire) == 0;
         reactor.stopped.store(true, Ordering::Release);
@@ -268,7 +269,7 @@ impl Reactor {
                 let (data, flags) = (event.data, event.flags);
                 self.handle(data.u64(), flags, &mut scratch);
             }
-            self.pass_time();
+            self.pass_time(&mut scratch);
         }
     }
 
@@ -283,19 +284,37 @@ impl Reactor {
         let Some(connection) = connection.filter(|c| u64::from(c.serial) == token >> 32) else {
             return;
         };
-        let mut inner = lock(&connection.inner);
-        if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
-            return self.close(&connection, &mut inner);
-        }
-        if flags.intersects(EventFlags::IN | EventFlags::RDHUP) {
-            inner.announce();
-        }
-        self.drive(&connection, &mut inner, scratch);
-        if flags.intersects(EventFlags::RDHUP) && inner.socket.is_some() {
-            // a short read does not see the end that came with it, and a connection whose answer is being made is
-            // not read
-            self.end(&connection, &mut inner);
-        }
+        connection.signal(flags);
+        self.attend(&connection, scratch);
+    }
+
+    /// Handles the events that were left for a connection.
+    fn attend(&self, connection: &Arc<Connection>, scratch: &mut [u8]) {
+        connection.attend(|inner, flags| {
+            if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
+                return self.close(connection, inner);
+            }
+            if flags.intersects(EventFlags::IN | EventFlags::RDHUP) {
+                inner.announce();
+            }
+            self.drive(connection, inner, scratch);
+            if flags.intersects(EventFlags::RDHUP) && inner.socket.is_some() {
+                // a short read does not see the end that came with it, and a connection whose answer is being made
+                // is not read
+                self.end(connection, inner);
+            }
+        });
+    }
+
+    /// Does something with a connection, and then what others left to be done meanwhile.
+    fn with(
+        &self,
+        connection: &Arc<Connection>,
+        scratch: &mut [u8],
+        work: impl FnOnce(&mut Inner, &mut [u8]),
+    ) {
+        work(&mut connection.lock(), scratch);
+        self.attend(connection, scratch);
     }
 
     /// Moves a connection on as far as it goes without waiting, and sets what is waited for.
@@ -415,14 +434,13 @@ impl Reactor {
                 log::error!("a request panicked");
                 internal()
             });
-            let mut guard = lock(&job.connection.inner);
-            let inner = &mut *guard;
-            // under the lock: a number may be in use again after an abort, a ticket never is
-            if job.ticket.withdrawn() || inner.socket.is_none() {
-                continue;
-            }
-            inner.wire.answer(job.id, reply, &mut inner.out);
-            self.drive(&job.connection, inner, &mut scratch);
+            self.with(&job.connection, &mut scratch, |inner, scratch| {
+                // under the lock: a number may be in use again after an abort, a ticket never is
+                if !job.ticket.withdrawn() && inner.socket.is_some() {
+                    inner.wire.answer(job.id, reply, &mut inner.out);
+                    self.drive(&job.connection, inner, scratch);
+                }
+            });
         }
     }
 
@@ -448,13 +466,11 @@ impl Reactor {
                         }
                     };
                     self.live.fetch_add(1, Ordering::AcqRel);
-                    let connection = Arc::new(Connection {
-                        serial: self.serial.fetch_add(1, Ordering::Relaxed),
-                        deadline: AtomicU32::new(0),
-                        inner: Mutex::new(Inner::new(socket, wire)),
+                    let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+                    let connection = Arc::new(Connection::new(serial, Inner::new(socket, wire)));
+                    self.with(&connection, scratch, |inner, scratch| {
+                        self.drive(&connection, inner, scratch);
                     });
-                    let mut inner = lock(&connection.inner);
-                    self.drive(&connection, &mut inner, scratch);
                 }
                 Err(Errno::AGAIN) => return,
                 Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
@@ -567,7 +583,7 @@ impl Reactor {
     }
 
     /// Once a second, by whichever thread comes first: ends what has waited too long.
-    fn pass_time(&self) {
+    fn pass_time(&self, scratch: &mut [u8]) {
         let now = u32::try_from(self.start.elapsed().as_secs() + 1).unwrap_or(u32::MAX);
         let before = self.tick.load(Ordering::Relaxed);
         let first = || {
@@ -589,24 +605,23 @@ impl Reactor {
             .map(Arc::clone)
             .collect();
         for connection in all {
-            let mut guard = lock(&connection.inner);
-            let inner = &mut *guard;
-            if late(&connection) {
-                if let (Wait::Head, Wire::Http(wire)) = (inner.wait, &mut inner.wire) {
-                    wire.late(&mut inner.out);
-                    inner.write();
+            self.with(&connection, scratch, |inner, _| {
+                if late(&connection) {
+                    if let (Wait::Head, Wire::Http(wire)) = (inner.wait, &mut inner.wire) {
+                        wire.late(&mut inner.out);
+                        inner.write();
+                    }
+                    self.close(&connection, inner);
                 }
-                self.close(&connection, inner);
-            }
+            });
         }
     }
 
     /// Takes in what was sent before now, then no more.
-    fn drain(&self) {
-        let mut scratch = vec![0; SCRATCH];
+    fn drain(&self, scratch: &mut [u8]) {
         let count = lock(&self.listeners).len();
         for number in 0..count {
-            self.accept(number, &mut scratch);
+            self.accept(number, scratch);
         }
         self.draining.store(true, Ordering::Release);
         // closed by being dropped; a descriptor that others share stays watched unless epoll is told
@@ -616,22 +631,24 @@ impl Reactor {
         }
         drop(listeners);
         for connection in self.watched() {
-            let mut inner = lock(&connection.inner);
-            inner.announce();
-            if inner.socket.is_some() {
-                self.drive(&connection, &mut inner, &mut scratch);
-            }
+            self.with(&connection, scratch, |inner, scratch| {
+                inner.announce();
+                if inner.socket.is_some() {
+                    self.drive(&connection, inner, scratch);
+                }
+            });
         }
     }
 
     /// Closes connections on which nothing goes on.
-    fn close_idle(&self) {
+    fn close_idle(&self, scratch: &mut [u8]) {
         for connection in self.watched() {
-            let mut inner = lock(&connection.inner);
-            inner.wire.retire();
-            if inner.idle() {
-                self.close(&connection, &mut inner);
-            }
+            self.with(&connection, scratch, |inner, _| {
+                inner.wire.retire();
+                if inner.idle() {
+                    self.close(&connection, inner);
+                }
+            });
         }
     }
 
