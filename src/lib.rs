@@ -16,6 +16,9 @@
 //! 0  error
 //! ```
 
+// tests compute the bytes that they expect
+#![cfg_attr(test, allow(clippy::cast_possible_truncation))]
+
 pub mod cache;
 pub mod codec;
 pub mod config;

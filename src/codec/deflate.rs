@@ -66,7 +66,7 @@ mod tests {
     use miniz_oxide::deflate::compress_to_vec_zlib;
 
     fn text() -> Vec<u8> {
-        (0u32..50_000).map(|i| (i * i >> 7) as u8).collect()
+        (0u32..50_000).map(|i| ((i * i) >> 7) as u8).collect()
     }
 
     #[test]

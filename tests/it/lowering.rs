@@ -68,7 +68,7 @@ proptest! {
                 prop_assert_eq!(&resolve(View::tile(deep, Format::Jpeg), header), &plan);
                 let zoomify = TileName::Zoomify { level: count - 1 - s, col, row };
                 prop_assert_eq!(&resolve(View::tile(zoomify, Format::Jpeg), header), &plan);
-                let span = |at: u32, side: u32| (at * tile << s, (tile << s).min(side - (at * tile << s)));
+                let span = |at: u32, side: u32| ((at * tile) << s, (tile << s).min(side - ((at * tile) << s)));
                 let ((x, wide), (y, high)) = (span(col, w), span(row, h));
                 let cell = plan.window.rect.size();
                 let by_region = resolve(region(Rect::new(x, y, wide, high), cell), header);

@@ -282,7 +282,7 @@ mod tests {
     /// Three levels in one file, deflated with a predictor, LZW without, and plain; with metadata.
     fn small() -> Vec<u8> {
         let mut build = Build::new(Order::Little, false);
-        let samples: Vec<u8> = (0..256).map(|i| (i * i >> 5) as u8).collect();
+        let samples: Vec<u8> = (0..256).map(|i| ((i * i) >> 5) as u8).collect();
         let deflated = miniz_oxide::deflate::compress_to_vec_zlib(&samples, 6);
         let d = build.blob(&deflated);
         // Clear, three literal codes of 9 bits, end.
