@@ -165,10 +165,11 @@ fn opened(id: &str, source: Box<dyn Source>) -> Opened {
 
 /// Opens a file by what its first bytes say.
 fn read(path: &Path, id: &str) -> Result<Box<dyn Source>> {
-    let file = File::open(path).map_err(|_| missing(id))?;
-    if !file.metadata()?.is_file() {
+    // asked before it is opened: opening a pipe would wait for whoever writes to it
+    if !fs::metadata(path).map_err(|_| missing(id))?.is_file() {
         return Err(missing(id));
     }
+    let file = File::open(path).map_err(|_| missing(id))?;
     let mut start = [0; 12];
     let n = file.read_at(&mut start, 0)?;
     match start.get(..n).unwrap_or_default() {
