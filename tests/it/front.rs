@@ -330,6 +330,27 @@ fn it_serves_by_itself() {
     serves(site, port);
 }
 
+#[test]
+fn a_pyramid_made_as_the_readme_says_is_served() {
+    let site = Site::new();
+    let ask = |name: &str| {
+        site.service
+            .respond(Http::get(&format!("/iiif/{name}/full/1000,/0/default.jpg")))
+    };
+    let picture = ask("tessera.tif");
+    std::fs::write(site.path("picture.jpg"), &picture.body).unwrap();
+    let command = Text::of("What it serves", "sh", 0)
+        .put("vips", needed("vips"))
+        .put("picture.jpg", site.path("picture.jpg"))
+        .put("pyramid.tif", site.path("images/pyramid.tif"));
+    assert!(site.sh(&command.0).status().unwrap().success());
+    let (picture, made) = (support::pixels(&picture), support::pixels(&ask("pyramid.tif")));
+    assert_eq!(picture.size, made.size);
+    let pairs = support::bytes(&picture).iter().zip(support::bytes(&made));
+    let error: u64 = pairs.map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    assert!(error < 3 * support::bytes(&made).len() as u64, "{error}");
+}
+
 /// What systemd makes of the two units, without systemd.
 #[test]
 fn the_units_for_systemd_start_it() {

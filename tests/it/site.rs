@@ -16,12 +16,13 @@ use std::process::Command;
 use std::process::Stdio;
 
 /// What is needed, and the Debian package that has it.
-pub const NEEDED: [(&str, &str); 5] = [
+pub const NEEDED: [(&str, &str); 6] = [
     ("/usr/sbin/nginx", "nginx-light"),
     ("/usr/sbin/lighttpd", "lighttpd"),
     ("/usr/sbin/apache2", "apache2"),
     ("/etc/apache2/mods-available/fcgid.load", "libapache2-mod-fcgid"),
     ("/usr/bin/spawn-fcgi", "spawn-fcgi"),
+    ("/usr/bin/vips", "libvips-tools"),
 ];
 
 const URI_MAP: &str = "iiif=>IIIF,deepzoom=>DeepZoom,zoomify=>Zoomify";
