@@ -9,6 +9,7 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::net::UnixListener;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Child;
 use std::process::Command;
@@ -203,7 +204,7 @@ fn a_log_that_cannot_be_written_does_not_stop_it() {
     let mut command = folder.command(BINARY);
     command.env("LOGFILE", "/nowhere/at/all").arg("--bind").arg(&path);
     let mut daemon = Daemon::start(&mut command);
-    until(|| path.exists().then_some(())).unwrap();
+    until(|| UnixStream::connect(&path).ok()).unwrap();
     serves(Client::unix(&path));
     daemon.signal("TERM");
     assert_eq!(daemon.ended(), Some(0));
@@ -220,7 +221,7 @@ fn it_may_be_called_iipsrv_fcgi() {
     std::os::unix::fs::symlink(BINARY, &name).unwrap();
     let path = folder.join("socket");
     let _daemon = Daemon::start(folder.command(&name).arg("--bind").arg(&path));
-    until(|| path.exists().then_some(())).unwrap();
+    until(|| UnixStream::connect(&path).ok()).unwrap();
     serves(Client::unix(&path));
     let output = folder.command(&name).arg("--version").output().unwrap();
     let version = concat!("iipsrv ", env!("CARGO_PKG_VERSION"), "\n");

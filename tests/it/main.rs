@@ -34,6 +34,7 @@ mod iip;
 mod lowering;
 mod oracle;
 mod process;
+mod site;
 mod support;
 mod tiff;
 mod wire;

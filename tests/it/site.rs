@@ -1,0 +1,286 @@
+//! A freshly installed machine in a folder, put up with the README's own text.
+//!
+//! Only addresses and paths of that text are changed, and each change must find its words. What a web server needs
+//! besides (a pid file, a log, a user) is written around it, as Debian has it.
+
+use crate::process::Folder;
+use crate::process::Group;
+use crate::process::until;
+use crate::support;
+use iipsrv::service::Service;
+use std::fmt::Display;
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::process::Stdio;
+
+/// What is needed, and the Debian package that has it.
+pub const NEEDED: [(&str, &str); 6] = [
+    ("/usr/sbin/nginx", "nginx-light"),
+    ("/usr/sbin/lighttpd", "lighttpd"),
+    ("/usr/sbin/apache2", "apache2"),
+    ("/etc/apache2/mods-available/fcgid.load", "libapache2-mod-fcgid"),
+    ("/usr/bin/spawn-fcgi", "spawn-fcgi"),
+    ("/usr/bin/vips", "libvips-tools"),
+];
+
+const URI_MAP: &str = "iiif=>IIIF,deepzoom=>DeepZoom,zoomify=>Zoomify";
+
+/// The path of something in `NEEDED`.
+pub fn needed(name: &str) -> &'static str {
+    let (path, package) = NEEDED.iter().find(|(path, _)| path.ends_with(name)).unwrap();
+    assert!(
+        Path::new(path).exists(),
+        "{path} is missing: apt-get install {package}"
+    );
+    path
+}
+
+/// A piece of the README.
+pub struct Text(pub String);
+
+impl Text {
+    /// The n-th block of the README in this language below this heading.
+    pub fn of(heading: &str, language: &str, n: usize) -> Text {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+        let (mut above, mut inside) = (String::new(), None);
+        let mut found = Vec::new();
+        for line in std::fs::read_to_string(path).unwrap().lines() {
+            match (&mut inside, line.strip_prefix("```")) {
+                (None, Some(language)) => inside = Some((language.to_string(), String::new())),
+                (None, None) if line.starts_with('#') => above = line.trim_matches(['#', ' ']).into(),
+                (None, None) => {}
+                (Some(_), Some(_)) => {
+                    found.extend(inside.take().filter(|b| above == heading && b.0 == language))
+                }
+                (Some((_, text)), None) => *text += &format!("{line}\n"),
+            }
+        }
+        Text(found.into_iter().nth(n).expect(heading).1)
+    }
+
+    /// The same with other words in place of these, which must be there.
+    pub fn put(self, words: &str, others: impl Display) -> Text {
+        assert!(self.0.contains(words), "no {words:?} in\n{}", self.0);
+        Text(self.0.replace(words, &others.to_string()))
+    }
+
+    /// The lines that start so.
+    pub fn lines(&self, start: &str) -> Text {
+        let lines = self.0.lines().filter(|line| line.starts_with(start));
+        let text: String = lines.map(|line| format!("{line}\n")).collect();
+        assert!(!text.is_empty(), "no {start:?} in\n{}", self.0);
+        Text(text)
+    }
+}
+
+/// A freshly installed machine in a folder: the program as the README installs it, pictures, and what runs.
+pub struct Site {
+    pub running: Vec<Group>,
+    pub folder: Folder,
+    /// Says what is right.
+    pub service: Service,
+}
+
+impl Site {
+    pub fn new() -> Site {
+        let folder = Folder::new();
+        // web servers work as another user than who starts them
+        std::fs::set_permissions(folder.join(""), PermissionsExt::from_mode(0o777)).unwrap();
+        std::fs::create_dir_all(folder.join("www")).unwrap();
+        std::fs::create_dir_all(folder.join("images/a b")).unwrap();
+        let picture = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tessera.tif");
+        std::fs::copy(picture, folder.join("images/tessera.tif")).unwrap();
+        std::fs::copy(picture, folder.join("images/a b/ü.tif")).unwrap();
+        let images = format!("{}/", folder.join("images").display());
+        let vars = [("FILESYSTEM_PREFIX", images.as_str()), ("URI_MAP", URI_MAP)];
+        let site = Site {
+            running: Vec::new(),
+            service: Service::new(support::config(&vars)),
+            folder,
+        };
+        let install = Text::of("Installing it", "sh", 0)
+            .lines("install ")
+            .put("target/release/iipsrv", env!("CARGO_BIN_EXE_iipsrv"))
+            .put("/usr/local", site.path("local"));
+        let output = site.sh(&install.0).output().unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        site
+    }
+
+    pub fn path(&self, name: &str) -> String {
+        self.folder.join(name).to_str().unwrap().into()
+    }
+
+    /// The installed program.
+    pub fn program(&self) -> String {
+        self.path("local/bin/iipsrv")
+    }
+
+    /// These commands, in the source tree, with nothing in the environment.
+    pub fn sh(&self, script: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-e", "-c", script])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env_clear()
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// The README's settings, for a shell.
+    pub fn settings(&self) -> String {
+        let text = Text::of("Installing it", "sh", 1).lines("export ");
+        self.own(text)
+            .put("LOGFILE=syslog", format!("LOGFILE={}", self.path("log")))
+            .0
+    }
+
+    /// The README's text with the pictures of this folder.
+    pub fn own(&self, text: Text) -> Text {
+        text.put("/srv/images/", format!("{}/", self.path("images")))
+    }
+
+    /// Starts iipsrv on this address.
+    pub fn bind(&mut self, address: &str) {
+        let command = Text::of("Installing it", "sh", 1)
+            .lines("iipsrv --bind")
+            .put("127.0.0.1:9000    # or --bind /run/iipsrv/iipsrv.sock", address)
+            .put("iipsrv --bind", format!("exec {} --bind", self.program()));
+        self.start("iipsrv", self.sh(&(self.settings() + &command.0)));
+        self.folder.wait_for("listening for FastCGI on");
+    }
+
+    pub fn start(&mut self, name: &str, mut command: Command) {
+        let said = std::fs::File::create(self.path(&format!("{name}.said"))).unwrap();
+        command
+            .stdin(Stdio::null())
+            .stdout(said.try_clone().unwrap())
+            .stderr(said);
+        self.running.push(Group::start(&mut command));
+    }
+
+    /// Starts a web server with this configuration; it listens on this port in the end.
+    fn front(&mut self, name: &str, configuration: &str, port: u16) {
+        let file = self.path(&format!("{name}.conf"));
+        std::fs::write(&file, configuration).unwrap();
+        let mut command = Command::new(needed(name));
+        match name {
+            "nginx" => command.args(["-c", &file]),
+            "lighttpd" => command.args(["-D", "-f", &file]),
+            _ => command.args(["-D", "FOREGROUND", "-f", &file]),
+        };
+        self.start(name, command);
+        let front = self.running.last_mut().unwrap();
+        let listens = until(|| {
+            assert!(front.runs(), "{name} ended");
+            TcpStream::connect(("127.0.0.1", port)).ok()
+        });
+        assert!(listens.is_some(), "{name} does not listen");
+    }
+
+    pub fn nginx(&mut self, server: Text, port: u16) {
+        let own = Path::new("/etc/nginx/fastcgi_params");
+        std::os::unix::fs::symlink(own, self.path("fastcgi_params")).unwrap();
+        let root = rustix::process::geteuid().is_root();
+        let user = if root { "user www-data;" } else { "" };
+        let temp: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|kind| format!("{kind}_temp_path {};\n", self.path("temp")))
+            .concat();
+        let text = format!(
+            "{user}\ndaemon off;\npid {};\nerror_log {};\nevents {{}}\nhttp {{\naccess_log off;\n{temp}{}}}\n",
+            self.path("nginx.pid"),
+            self.path("nginx.log"),
+            server.put("listen 80;", format!("listen 127.0.0.1:{port};")).0
+        );
+        self.front("nginx", &text, port);
+    }
+
+    pub fn lighttpd(&mut self, text: Text, port: u16) {
+        let text = format!(
+            "server.document-root = \"{}\"\nserver.bind = \"127.0.0.1\"\nserver.port = {port}\n{}",
+            self.path("www"),
+            text.0
+        );
+        self.front("lighttpd", &text, port);
+    }
+
+    pub fn apache(&mut self, heading: &str, host: Text, port: u16) {
+        let enabled = Text::of(heading, "sh", 0);
+        let module = enabled.0.trim().strip_prefix("a2enmod ").unwrap();
+        if module == "fcgid" {
+            needed("fcgid.load");
+        }
+        let mut modules = String::new();
+        for module in ["mpm_event", "authz_core", "alias", module] {
+            load(module, &mut modules);
+        }
+        if module == "fcgid" {
+            let (sockets, table) = (self.path("fcgid"), self.path("fcgid.table"));
+            modules += &format!("FcgidIPCDir {sockets}\nFcgidProcessTableFile {table}\n");
+        }
+        let text = format!(
+            "ServerRoot {0}\nDefaultRuntimeDir {0}\nPidFile {0}/apache.pid\nErrorLog {0}/apache.log\nServerName localhost\n\
+             {modules}User www-data\nGroup www-data\nListen 127.0.0.1:{port}\nDocumentRoot {0}/www\n\
+             <Directory />\nAllowOverride None\nRequire all denied\n</Directory>\n\
+             <Directory {0}/www>\nRequire all granted\n</Directory>\n{1}",
+            self.path(""),
+            host.put("*:80", format!("127.0.0.1:{port}")).0
+        );
+        self.front("apache2", &text, port);
+    }
+
+    /// Stops everything; nobody has complained.
+    pub fn stop(mut self) {
+        // the web server first: it may keep connections
+        while let Some(group) = self.running.pop() {
+            group.stop();
+        }
+        self.folder.log_is_clean();
+        for (name, text) in self.said() {
+            for line in text.lines() {
+                let usual = [":notice]", "server started", "server stopped"];
+                assert!(usual.iter().any(|words| line.contains(words)), "{name}: {line}");
+            }
+        }
+    }
+
+    /// What the web servers have said, by file.
+    fn said(&self) -> Vec<(String, String)> {
+        let files = std::fs::read_dir(self.folder.join(""))
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        let said = files.filter(|path| path.extension().is_some_and(|end| end == "said" || end == "log"));
+        said.map(|path| (path.display().to_string(), std::fs::read_to_string(path).unwrap()))
+            .collect()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = ("log".into(), self.folder.log());
+            for (name, text) in self.said().into_iter().chain([log]) {
+                eprintln!("{name}:\n{text}");
+            }
+        }
+    }
+}
+
+/// Apache's directives that load a module and those that it depends on, as a2enmod enables them.
+fn load(module: &str, text: &mut String) {
+    let path = format!("/etc/apache2/mods-available/{module}.load");
+    let file = std::fs::read_to_string(&path).expect(&path);
+    for others in file.lines().filter_map(|line| line.strip_prefix("# Depends: ")) {
+        others.split_whitespace().for_each(|other| load(other, text));
+    }
+    let line = format!("Include {path}\n");
+    if !text.contains(&line) {
+        *text += &line;
+    }
+}
