@@ -59,15 +59,12 @@ impl Service {
                 let tag = tag.trim();
                 tag == "*" || (!etag.is_empty() && tag.strip_prefix("W/").unwrap_or(tag) == etag)
             }),
-            None => {
-                let since = http
-                    .text("HTTP_IF_MODIFIED_SINCE")
-                    .and_then(|text| httpdate::parse_http_date(text).ok());
-                let modified = httpdate::parse_http_date(&opened.last_modified).ok();
-                since
-                    .zip(modified)
+            None => http.text("HTTP_IF_MODIFIED_SINCE").is_some_and(|since| {
+                let date = |text: &str| httpdate::parse_http_date(text).ok();
+                date(since)
+                    .zip(date(&opened.last_modified))
                     .is_some_and(|(since, modified)| since >= modified)
-            }
+            }),
         };
         let tag = (!etag.is_empty()).then(|| etag.to_string());
         known.then(|| self.stamp(opened, tag, Reply::empty(304)))

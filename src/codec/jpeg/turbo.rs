@@ -20,7 +20,6 @@ const TJPF_GRAY: c_int = 6;
 const TJSAMP_420: c_int = 2;
 const TJSAMP_GRAY: c_int = 3;
 const TJFLAG_NOREALLOC: c_int = 1024;
-const TJFLAG_ACCURATEDCT: c_int = 4096;
 const TJFLAG_STOPONWARNING: c_int = 8192;
 const TJFLAG_LIMITSCANS: c_int = 32768;
 const TJERR_WARNING: c_int = 0;
@@ -174,7 +173,7 @@ fn compress(pixels: &[u8], size: Size, layout: Layout, quality: u8, output: &mut
                 &mut len,
                 subsampling,
                 c_int::from(quality),
-                TJFLAG_NOREALLOC | TJFLAG_ACCURATEDCT,
+                TJFLAG_NOREALLOC,
             )
         };
         let len = usize::try_from(len).unwrap_or(usize::MAX);
