@@ -265,11 +265,12 @@ impl Reactor {
             if self.stopped.load(Ordering::Acquire) {
                 return;
             }
+            // before the events: without connections time has stood still, and a new one would be late at once
+            self.pass_time(&mut scratch);
             for event in &events {
                 let (data, flags) = (event.data, event.flags);
                 self.handle(data.u64(), flags, &mut scratch);
             }
-            self.pass_time(&mut scratch);
         }
     }
 

@@ -394,6 +394,25 @@ fn a_peer_that_does_not_read_stops_only_itself() {
 }
 
 #[test]
+fn who_comes_after_a_quiet_time_is_not_late() {
+    let patience = Patience {
+        idle: 2,
+        head: 2,
+        ..Patience::default()
+    };
+    let server = Server::start(support::service(&[]), 2, patience);
+    std::thread::sleep(Duration::from_secs(4));
+    let mut stream = TcpStream::connect(server.http).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+}
+
+#[test]
 fn who_takes_no_answer_is_left_after_a_while() {
     let patience = Patience {
         write: 1,
