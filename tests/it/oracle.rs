@@ -185,7 +185,8 @@ fn difference(a: &Raster, b: &Raster) -> (u8, f64) {
 fn tiles_have_the_pixels_of_the_original() {
     let original = Original::start();
     let service = support::fixtures(&[]);
-    for file in FILES {
+    // alpha is laid over white here and dropped there
+    for file in FILES.iter().filter(|file| **file != "rgba.tif") {
         let text = support::text(&service.respond(Http::query(&format!("FIF={file}&OBJ=Resolutions"))));
         let sizes: Vec<(u32, u32)> = text
             .trim_end()
@@ -203,11 +204,11 @@ fn tiles_have_the_pixels_of_the_original() {
                 let ours = support::pixels(&service.respond(Http::query(&query)));
                 let theirs = original.picture(&query);
                 let (worst, mean) = difference(&ours, &theirs);
-                // stored JPEG tiles come through once encoded here, twice there; alpha is laid over white here and
-                // dropped there
+                // stored JPEG tiles come through once encoded here, twice there
                 let (most, average) = match *file {
-                    "tessera.tif" | "grey.tif" | "jpeg-rgb.tif" | "jpeg-whole.tif" | "metadata.tif" => (160, 10.0),
-                    "rgba.tif" => (255, 255.0),
+                    "tessera.tif" | "grey.tif" | "jpeg-rgb.tif" | "jpeg-whole.tif" | "metadata.tif" => {
+                        (160, 10.0)
+                    }
                     // the same library with the same settings
                     _ => (2, 0.1),
                 };
