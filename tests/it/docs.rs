@@ -56,7 +56,7 @@ fn the_readme_names_only_settings_and_files_that_exist() {
         assert!(known || word == "HTTP_HOST", "{word}");
     }
     for name in [
-        "fixtures/viewer.png",
+        "fixtures/viewer.webp",
         "man/iipsrv.8",
         "tests/run",
         "benches/pictures",

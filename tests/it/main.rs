@@ -6,6 +6,7 @@
 //! - `wire`: FastCGI and HTTP over sockets in this process: cut records, aborts, slow, absent and broken peers
 //! - `daemon`: the real binary: every way to start it, signals, sockets, its log
 //! - `front`: do the real web servers, configured as the README says, deliver what the service answers?
+//! - `browser`: does a real browser show the right pixels, in the viewer and in OpenSeadragon behind nginx?
 //! - `golden`: do requests over `fixtures/` draw what they drew, and do tiles fit together?
 //! - `docs`: do man page, `--help` and README match the tables?
 //! - `oracle`: does the original, iipsrv 1.1, say and draw the same?
@@ -20,6 +21,7 @@
     clippy::cast_possible_truncation
 )]
 
+mod browser;
 mod corrupt;
 mod daemon;
 mod deepzoom;
@@ -34,6 +36,7 @@ mod iip;
 mod lowering;
 mod oracle;
 mod process;
+mod sight;
 mod site;
 mod support;
 mod tiff;

@@ -71,7 +71,8 @@ pub fn bytes(raster: &Raster) -> &[u8] {
     }
 }
 
-fn png(data: &[u8]) -> Raster {
+/// The picture in a PNG file of 8 bits.
+pub fn png(data: &[u8]) -> Raster {
     let mut reader = png::Decoder::new(std::io::Cursor::new(data)).read_info().unwrap();
     let mut samples = vec![0; reader.output_buffer_size().unwrap()];
     let info = reader.next_frame(&mut samples).unwrap();
