@@ -2,11 +2,20 @@
 
 use crate::codec::jpeg;
 use crate::error::Result;
+use crate::geometry::Size;
 use crate::raster::Picture;
 
 /// Encodes `Grey` and `Rgb`; `quality` 1–100 (outside it is clamped). `Rgba` is `Unsupported`: the plan lays alpha over a
 /// colour before.
 pub fn encode(picture: &Picture, quality: i16) -> Result<Vec<u8>> {
-    let quality = u8::try_from(quality.clamp(1, 100)).unwrap_or(100);
-    jpeg::encode(&picture.data, picture.size, picture.layout, quality)
+    jpeg::encode(&picture.data, picture.size, picture.layout, byte(quality))
+}
+
+/// A stored stream of this size at another quality; `None` where that needs its pixels.
+pub fn again(coded: &[u8], size: Size, quality: i16) -> Result<Option<Vec<u8>>> {
+    jpeg::again(coded, size, byte(quality))
+}
+
+fn byte(quality: i16) -> u8 {
+    u8::try_from(quality.clamp(1, 100)).unwrap_or(100)
 }

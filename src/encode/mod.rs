@@ -8,6 +8,7 @@ pub mod png;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::geometry::Size;
 use crate::raster::Density;
 use crate::raster::Format;
 use crate::raster::Picture;
@@ -19,7 +20,7 @@ pub struct Output {
     pub format: Format,
     /// Quality or level in the format's own scale (JPEG 1–100, PNG deflate level 0–9), already clamped.
     pub quality: i16,
-    /// Whether the client asked for the quality: then a stored tile may not be passed through.
+    /// Whether the client asked for the quality: then a stored tile may not be passed through as it is.
     pub asked: bool,
 }
 
@@ -41,6 +42,16 @@ pub fn encode(picture: &Picture, output: Output, tags: &Tags) -> Result<Vec<u8>>
             "{} output is not built yet",
             other.suffix()
         ))),
+    }
+}
+
+/// A complete file that was stored by someone else, at the asked quality: as it is when none was asked. `None` when that
+/// takes its pixels.
+pub fn again(coded: Vec<u8>, size: Size, output: Output) -> Result<Option<Vec<u8>>> {
+    match output.format {
+        _ if !output.asked => Ok(Some(coded)),
+        Format::Jpeg => jpeg::again(&coded, size, output.quality),
+        _ => Ok(None),
     }
 }
 

@@ -171,10 +171,9 @@ impl Plan {
         (tile.rect(levels)? == rect).then_some(tile)
     }
 
-    /// The tile to send as it is stored, if nothing has to be changed.
+    /// The tile that is stored in the asked format, if no pixel has to be changed.
     pub fn as_stored(&self, header: &Header) -> Option<Tile> {
-        let untouched =
-            self.ops.is_empty() && !self.output.asked && header.stored == Some(self.output.format);
+        let untouched = self.ops.is_empty() && header.stored == Some(self.output.format);
         self.as_tile(&header.levels).filter(|_| untouched)
     }
 

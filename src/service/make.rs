@@ -24,6 +24,7 @@ impl Service {
         let format = plan.output.format;
         if let Some(tile) = plan.as_stored(header).filter(|_| self.config().passthrough)
             && let Some(coded) = opened.source.coded(tile, format)?
+            && let Some(coded) = encode::again(coded, plan.window.rect.size(), plan.output)?
         {
             let layout = if header.channels == 1 {
                 Layout::Grey

@@ -98,6 +98,23 @@ pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8) -> Result<
     library::encode(pixels, size, layout, quality.clamp(1, 100))
 }
 
+/// Encodes a complete stream of this size at another quality where luma and chroma can be kept as they are: chroma is
+/// not halved again, and neither colours nor edges are rounded on the way. `None` where it has to go through its pixels:
+/// for RGB and other samplings than 4:2:0, truncated streams, and in the Rust build. `Corrupt` for another size.
+pub fn again(stream: &[u8], size: Size, quality: u8) -> Result<Option<Vec<u8>>> {
+    let frame = stream::frame(stream)?;
+    if frame.size != size {
+        return Err(Error::Corrupt(format!(
+            "jpeg frame is {}x{}, expected {}x{}",
+            frame.size.w, frame.size.h, size.w, size.h
+        )));
+    }
+    if frame.bits != 8 || !matches!(frame.process, 0..=2) || !frame.ended {
+        return Ok(None);
+    }
+    library::again(stream, size, quality.clamp(1, 100))
+}
+
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, reason = "test pictures are small")]
 mod tests {
@@ -181,6 +198,32 @@ mod tests {
                 assert!(mean <= 2, "{size:?} {layout:?}: {mean}");
             }
         }
+    }
+
+    #[test]
+    #[cfg(feature = "native")]
+    fn a_stream_gets_another_quality_without_a_turn_through_its_colours() {
+        for (w, h) in [(64, 64), (63, 33), (1, 1), (700, 2), (2000, 1500)] {
+            let size = Size::new(w, h);
+            for layout in [Layout::Grey, Layout::Rgb] {
+                let stream = encode(&slope(size, layout), size, layout, 95).unwrap();
+                let same = again(&stream, size, 95).unwrap().unwrap();
+                let pixels = |stream: &[u8]| bytes(&decode(stream, size).unwrap()).to_vec();
+                let worst = worst(&pixels(&stream), &pixels(&same));
+                assert!(worst <= 6, "{size:?} {layout:?}: {worst}");
+                let poor = again(&stream, size, 20).unwrap().unwrap();
+                assert!(poor.len() < same.len() || w * h < 100, "{size:?} {layout:?}");
+            }
+        }
+        let size = Size::new(32, 32);
+        let stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 75).unwrap();
+        assert!(matches!(
+            again(&stream, Size::new(31, 32), 50),
+            Err(Error::Corrupt(_))
+        ));
+        let rgb = merge(None, &stream, Colour::Rgb).unwrap();
+        assert_eq!(again(&rgb, size, 50).unwrap(), None);
+        assert_eq!(again(&stream[..stream.len() - 2], size, 50).unwrap(), None);
     }
 
     #[test]

@@ -14,11 +14,13 @@ use std::ffi::c_ulong;
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
-// turbojpeg.h: enum TJPF, enum TJSAMP, TJFLAG_*, enum TJERR.
+// turbojpeg.h: enum TJPF, enum TJSAMP, enum TJCS, TJFLAG_*, enum TJERR.
 const TJPF_RGB: c_int = 0;
 const TJPF_GRAY: c_int = 6;
 const TJSAMP_420: c_int = 2;
 const TJSAMP_GRAY: c_int = 3;
+const TJCS_YCBCR: c_int = 1;
+const TJCS_GRAY: c_int = 2;
 const TJFLAG_NOREALLOC: c_int = 1024;
 const TJFLAG_STOPONWARNING: c_int = 8192;
 const TJFLAG_LIMITSCANS: c_int = 32768;
@@ -54,6 +56,37 @@ unsafe extern "C" {
         pixel_format: c_int,
         flags: c_int,
     ) -> c_int;
+    fn tjDecompressHeader3(
+        handle: *mut c_void,
+        stream: *const c_uchar,
+        stream_len: c_ulong,
+        width: *mut c_int,
+        height: *mut c_int,
+        subsampling: *mut c_int,
+        colourspace: *mut c_int,
+    ) -> c_int;
+    fn tjDecompressToYUVPlanes(
+        handle: *mut c_void,
+        stream: *const c_uchar,
+        stream_len: c_ulong,
+        planes: *const *mut c_uchar,
+        width: c_int,
+        strides: *const c_int,
+        height: c_int,
+        flags: c_int,
+    ) -> c_int;
+    fn tjCompressFromYUVPlanes(
+        handle: *mut c_void,
+        planes: *const *const c_uchar,
+        width: c_int,
+        strides: *const c_int,
+        height: c_int,
+        subsampling: c_int,
+        stream: *mut *mut c_uchar,
+        stream_len: *mut c_ulong,
+        quality: c_int,
+        flags: c_int,
+    ) -> c_int;
 }
 
 /// Output buffers up to this size are kept by their thread.
@@ -63,6 +96,7 @@ thread_local! {
     static COMPRESSOR: RefCell<Option<Handle>> = const { RefCell::new(None) };
     static DECOMPRESSOR: RefCell<Option<Handle>> = const { RefCell::new(None) };
     static OUTPUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static PLANES: RefCell<Planes> = RefCell::default();
 }
 
 /// A compressor or a decompressor.
@@ -74,6 +108,15 @@ impl Handle {
         NonNull::new(pointer)
             .map(Handle)
             .ok_or_else(|| Error::Io(std::io::ErrorKind::OutOfMemory.into()))
+    }
+
+    /// The handle that a thread keeps, made at first use.
+    fn kept(kept: &mut Option<Handle>, make: impl FnOnce() -> *mut c_void) -> Result<*mut c_void> {
+        let handle = match kept {
+            Some(handle) => handle,
+            none => none.insert(Handle::of(make())?),
+        };
+        Ok(handle.0.as_ptr())
     }
 }
 
@@ -95,12 +138,8 @@ pub fn decode(stream: &[u8], size: Size, layout: Layout, strict: bool) -> Result
     let mut data = vec![0; row * size.h as usize];
     let flags = TJFLAG_LIMITSCANS | if strict { TJFLAG_STOPONWARNING } else { 0 };
     DECOMPRESSOR.with_borrow_mut(|kept| {
-        let handle = match kept {
-            Some(handle) => handle,
-            // SAFETY: takes no arguments; the result is checked.
-            none => none.insert(Handle::of(unsafe { tjInitDecompress() })?),
-        };
-        let handle = handle.0.as_ptr();
+        // SAFETY: takes no arguments; the result is checked.
+        let handle = Handle::kept(kept, || unsafe { tjInitDecompress() })?;
         // SAFETY: the handle is a live decompressor used by this thread only; `stream` is readable for `stream_len`
         // bytes; `data` has `height` rows of `pitch` bytes, and no more than `width` x `height` pixels of
         // `layout.channels()` bytes are written, scaled down if the stream is larger.
@@ -125,64 +164,172 @@ pub fn decode(stream: &[u8], size: Size, layout: Layout, strict: bool) -> Result
 
 /// Encodes `pixels`, which the caller has checked to be `size` pixels of `layout` (not `Rgba`).
 pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8) -> Result<Vec<u8>> {
-    OUTPUT.with_borrow_mut(|output| {
-        compress(pixels, size, layout, quality, output)?;
-        if output.capacity() <= KEPT_BYTES {
-            return Ok(output.clone());
-        }
-        let mut output = std::mem::take(output);
-        output.shrink_to_fit();
-        Ok(output)
-    })
-}
-
-/// Encodes into `output`, whatever it held.
-fn compress(pixels: &[u8], size: Size, layout: Layout, quality: u8, output: &mut Vec<u8>) -> Result<()> {
     let (width, height) = (side(size.w)?, side(size.h)?);
     let subsampling = if layout == Layout::Grey {
         TJSAMP_GRAY
     } else {
         TJSAMP_420
     };
-    // SAFETY: plain arithmetic on numbers; all ones means that they are too large.
-    let mut len = unsafe { tjBufSize(width, height, subsampling) };
-    let worst = usize::try_from(len)
-        .ok()
-        .filter(|worst| *worst < isize::MAX as usize);
-    output.clear();
-    output.reserve(worst.ok_or_else(broken)?);
-    COMPRESSOR.with_borrow_mut(|kept| {
-        let handle = match kept {
-            Some(handle) => handle,
-            // SAFETY: takes no arguments; the result is checked.
-            none => none.insert(Handle::of(unsafe { tjInitCompress() })?),
-        };
-        let mut stream = output.as_mut_ptr();
-        // SAFETY: the handle is a live compressor used by this thread only; `pixels` holds `height` rows of `width`
-        // pixels without padding (pitch 0); `stream` is writable for `len` bytes, which is enough for any stream of
-        // this size, and NOREALLOC keeps the library from moving it.
-        let status = unsafe {
+    compress((width, height, subsampling), |handle, stream, len| {
+        // SAFETY: as `compress` says of its arguments; `pixels` holds `height` rows of `width` pixels without padding
+        // (pitch 0).
+        unsafe {
             tjCompress2(
-                handle.0.as_ptr(),
+                handle,
                 pixels.as_ptr(),
                 width,
                 0,
                 height,
                 pixel_format(layout),
-                &mut stream,
-                &mut len,
+                stream,
+                len,
                 subsampling,
                 c_int::from(quality),
                 TJFLAG_NOREALLOC,
             )
-        };
-        let len = usize::try_from(len).unwrap_or(usize::MAX);
-        if status != 0 || len > output.capacity() {
-            return Err(Error::Unsupported("jpeg encoding failed".into()));
         }
-        // SAFETY: the library has written `len` bytes at the start of the buffer, and they fit its capacity.
-        unsafe { output.set_len(len) };
-        Ok(())
+    })
+}
+
+/// Encodes a whole stream of this size at another quality, without a turn through its colours: the decoded luma and
+/// the chroma, halved already, are encoded as they are. `None` for a stream that is neither grey nor YCbCr in 4:2:0.
+pub fn again(stream: &[u8], size: Size, quality: u8) -> Result<Option<Vec<u8>>> {
+    let (width, height) = (side(size.w)?, side(size.h)?);
+    let stream_len = c_ulong::try_from(stream.len()).map_err(|_| broken())?;
+    let (mut found, mut subsampling, mut colourspace) = ((0, 0), -1, -1);
+    PLANES.with_borrow_mut(|planes| {
+        let subsampling = DECOMPRESSOR.with_borrow_mut(|kept| {
+            // SAFETY: takes no arguments; the result is checked.
+            let handle = Handle::kept(kept, || unsafe { tjInitDecompress() })?;
+            // SAFETY: the handle is a live decompressor used by this thread only; `stream` is readable for `stream_len`
+            // bytes; the numbers live here.
+            let status = unsafe {
+                tjDecompressHeader3(
+                    handle,
+                    stream.as_ptr(),
+                    stream_len,
+                    &mut found.0,
+                    &mut found.1,
+                    &mut subsampling,
+                    &mut colourspace,
+                )
+            };
+            if status != 0 || found != (width, height) {
+                return Err(broken());
+            }
+            match (colourspace, subsampling) {
+                (TJCS_GRAY, TJSAMP_GRAY) => planes.shape(size, false),
+                (TJCS_YCBCR, TJSAMP_420) => planes.shape(size, true),
+                _ => return Ok(None),
+            }
+            let pointers = planes.data.each_mut().map(Vec::as_mut_ptr);
+            // SAFETY: as above; each plane has the rows and columns that this subsampling of a frame of this size has
+            // (`Planes::shape`), its stride is its width, and the frame was found to have this size. Grey has one plane.
+            let status = unsafe {
+                tjDecompressToYUVPlanes(
+                    handle,
+                    stream.as_ptr(),
+                    stream_len,
+                    pointers.as_ptr(),
+                    width,
+                    planes.strides.as_ptr(),
+                    height,
+                    TJFLAG_LIMITSCANS,
+                )
+            };
+            // SAFETY: the handle is live.
+            let whole = status == 0 || unsafe { tjGetErrorCode(handle) } == TJERR_WARNING;
+            whole.then_some(Some(subsampling)).ok_or_else(broken)
+        })?;
+        let Some(subsampling) = subsampling else {
+            return Ok(None);
+        };
+        let pointers = planes.data.each_ref().map(Vec::as_ptr);
+        compress((width, height, subsampling), |handle, stream, len| {
+            // SAFETY: as `compress` says of its arguments; the planes have the shape that they were decoded in.
+            unsafe {
+                tjCompressFromYUVPlanes(
+                    handle,
+                    pointers.as_ptr(),
+                    width,
+                    planes.strides.as_ptr(),
+                    height,
+                    subsampling,
+                    stream,
+                    len,
+                    c_int::from(quality),
+                    TJFLAG_NOREALLOC,
+                )
+            }
+        })
+        .map(Some)
+    })
+}
+
+/// Luma and chroma of a frame, kept by each thread.
+#[derive(Default)]
+struct Planes {
+    data: [Vec<u8>; 3],
+    strides: [c_int; 3],
+}
+
+impl Planes {
+    /// The shape of a frame in 4:2:0, or of its luma alone: the library's planes are as wide and high as the frame
+    /// rounded up to whole pairs, and half of that (turbojpeg.h, "YUV Image Format Notes").
+    fn shape(&mut self, size: Size, chroma: bool) {
+        let even = if chroma {
+            Size::new(size.w.next_multiple_of(2), size.h.next_multiple_of(2))
+        } else {
+            size
+        };
+        let half = Size::new(even.w / 2, even.h / 2);
+        for (number, (data, stride)) in self.data.iter_mut().zip(&mut self.strides).enumerate() {
+            let plane = match number {
+                0 => even,
+                _ if chroma => half,
+                _ => Size::new(0, 0),
+            };
+            data.resize(plane.w as usize * plane.h as usize, 0);
+            data.shrink_to(KEPT_BYTES);
+            *stride = c_int::try_from(plane.w).unwrap_or(c_int::MAX);
+        }
+    }
+}
+
+/// Encodes a picture of this width, height and subsampling by `call`, which gets a live compressor used by this thread
+/// only, and a buffer with its length that is enough for any such stream: NOREALLOC keeps the library from moving it.
+fn compress(
+    (width, height, subsampling): (c_int, c_int, c_int),
+    call: impl FnOnce(*mut c_void, *mut *mut c_uchar, *mut c_ulong) -> c_int,
+) -> Result<Vec<u8>> {
+    // SAFETY: plain arithmetic on numbers; all ones means that they are too large.
+    let mut len = unsafe { tjBufSize(width, height, subsampling) };
+    let worst = usize::try_from(len)
+        .ok()
+        .filter(|worst| *worst < isize::MAX as usize)
+        .ok_or_else(broken)?;
+    OUTPUT.with_borrow_mut(|output| {
+        output.clear();
+        output.reserve(worst);
+        COMPRESSOR.with_borrow_mut(|kept| {
+            // SAFETY: takes no arguments; the result is checked.
+            let handle = Handle::kept(kept, || unsafe { tjInitCompress() })?;
+            let mut stream = output.as_mut_ptr();
+            let status = call(handle, &mut stream, &mut len);
+            let len = usize::try_from(len).unwrap_or(usize::MAX);
+            if status != 0 || len > output.capacity() {
+                return Err(Error::Unsupported("jpeg encoding failed".into()));
+            }
+            // SAFETY: the library has written `len` bytes at the start of the buffer, and they fit its capacity.
+            unsafe { output.set_len(len) };
+            Ok(())
+        })?;
+        if output.capacity() <= KEPT_BYTES {
+            return Ok(output.clone());
+        }
+        let mut output = std::mem::take(output);
+        output.shrink_to_fit();
+        Ok(output)
     })
 }
 
