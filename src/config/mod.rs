@@ -333,6 +333,26 @@ fn extra_info(text: &str) -> Result<serde_json::Map<String, serde_json::Value>, 
     })
 }
 
+/// How the files that the process may have open are shared out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenFiles {
+    /// For images.
+    pub images: usize,
+    /// For connections.
+    pub connections: usize,
+}
+
+/// A quarter for images, whatever the configuration says, and the rest for connections but for a few that the process
+/// itself needs.
+pub fn open_files() -> OpenFiles {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let limit = limit.and_then(|n| usize::try_from(n).ok()).unwrap_or(1 << 20);
+    OpenFiles {
+        images: limit / 4,
+        connections: (limit - limit / 4).saturating_sub(32).max(16),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

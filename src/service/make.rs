@@ -98,10 +98,3 @@ fn histogram(raster: &Raster) -> Result<[u64; 256]> {
     }
     Ok(histogram)
 }
-
-/// How many images may be open at once, whatever the configuration says: half of the files that the process may
-/// have, so that as many remain for connections.
-pub fn open_files() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    limit.and_then(|n| usize::try_from(n / 2).ok()).unwrap_or(1 << 20)
-}

@@ -9,6 +9,7 @@ mod reply;
 
 use crate::cache::Cache;
 use crate::cache::Cached;
+use crate::config;
 use crate::config::Config;
 use crate::error::Error;
 use crate::http::Http;
@@ -130,7 +131,7 @@ impl Service {
                 config
                     .open_images
                     .unwrap_or(usize::MAX >> 8)
-                    .min(make::open_files()),
+                    .min(config::open_files().images),
             ),
             mosaic: Mosaic::new(config.threads),
             cache: Cache::new(config.cache_bytes),

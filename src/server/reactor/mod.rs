@@ -3,8 +3,13 @@
 //!
 //! Watching is edge-triggered and set once, so a request on a kept connection costs three system calls: wait, read,
 //! write. A connection costs a thread nothing while it idles or waits for its pixels, and the end of its peer is
-//! noticed meanwhile. Knows no protocol; what a request means is the service's.
+//! noticed meanwhile. An I/O thread makes a small answer itself as long as another one waits for sockets: waking a
+//! compute thread costs as much as sending a stored tile. Knows no protocol; what a request means is the service's.
 
+mod accept;
+mod clock;
+
+use crate::config;
 use crate::http::Http;
 use crate::http::Reply;
 use crate::server::connection::Connection;
@@ -12,16 +17,12 @@ use crate::server::connection::Inner;
 use crate::server::connection::Input;
 use crate::server::connection::SCRATCH;
 use crate::server::connection::Watch;
-use crate::server::fastcgi;
-use crate::server::http;
 use crate::server::listen::Listener;
-use crate::server::listen::Speaks;
 use crate::server::pages;
 use crate::server::pages::Route;
 use crate::server::pool::Pool;
+pub use crate::server::reactor::clock::Patience;
 use crate::server::wire::Ticket;
-use crate::server::wire::Wait;
-use crate::server::wire::Wire;
 use crate::service::Service;
 use crate::service::Step;
 use crate::service::Work;
@@ -32,10 +33,8 @@ use rustix::event::epoll::EventFlags;
 use rustix::fd::AsRawFd;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::net::SocketFlags;
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::sync::Arc;
@@ -58,52 +57,11 @@ const BUDGET: usize = 64;
 const EVENTS: usize = 8;
 /// The event that wakes every thread to stop it.
 const WAKE: u64 = u64::MAX;
+/// Work up to this cost, in pixels read and written, may be done by the I/O thread that read the request: about four
+/// tiles, a few milliseconds.
+const OWN: u64 = 1 << 18;
 /// Marks the events of listeners; below it is the listener's number. Descriptors are far smaller.
 const LISTENER: u64 = 1 << 31;
-
-/// How long a connection may keep us waiting, in seconds.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// For an HTTP connection's next request.
-    pub idle: u32,
-    /// For the head of an HTTP request.
-    pub head: u32,
-    /// For the body of an HTTP request.
-    pub body: u32,
-    /// For the next byte of FastCGI records that have begun.
-    pub records: u32,
-    /// For the peer to take a byte of its answer.
-    pub write: u32,
-    /// For the peer to close after an answer that came before its request's end.
-    pub linger: u32,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Patience {
-            idle: 60,
-            head: 10,
-            body: 30,
-            records: 60,
-            write: 30,
-            linger: 2,
-        }
-    }
-}
-
-impl Patience {
-    fn seconds(&self, wait: Wait) -> Option<u32> {
-        match wait {
-            Wait::Forever => None,
-            Wait::Idle => Some(self.idle),
-            Wait::Head => Some(self.head),
-            Wait::Body => Some(self.body),
-            Wait::Records => Some(self.records),
-            Wait::Writing => Some(self.write),
-            Wait::Lingering => Some(self.linger),
-        }
-    }
-}
 
 /// A request on its way to a compute thread.
 struct Job {
@@ -119,6 +77,27 @@ enum Task {
     Images,
 }
 
+/// What one thread has at hand.
+struct Hand {
+    /// [`SCRATCH`] bytes to read into.
+    scratch: Vec<u8>,
+    /// Whether the thread may take a job for itself.
+    free: bool,
+    /// The job that it took.
+    job: Option<Job>,
+}
+
+impl Hand {
+    /// Of a thread that takes no job.
+    fn new() -> Hand {
+        Hand {
+            scratch: vec![0; SCRATCH],
+            free: false,
+            job: None,
+        }
+    }
+}
+
 /// Everything that the threads share.
 pub struct Reactor {
     service: Arc<Service>,
@@ -127,6 +106,8 @@ pub struct Reactor {
     wake: OwnedFd,
     listeners: Mutex<Vec<Arc<Listener>>>,
     pool: Pool<Job>,
+    /// I/O threads that wait for sockets.
+    waiting: AtomicUsize,
     /// Connections that epoll watches, by descriptor.
     table: Mutex<HashMap<u32, Arc<Connection>>>,
     /// Connections in all.
@@ -165,9 +146,10 @@ pub fn start(
         wake: rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?,
         listeners: Mutex::new(listeners.into_iter().map(Arc::new).collect()),
         pool: Pool::new(QUEUE),
+        waiting: AtomicUsize::new(0),
         table: Mutex::new(HashMap::new()),
         live: AtomicUsize::new(0),
-        max_connections: room_for_connections(),
+        max_connections: config::open_files().connections,
         serial: AtomicU32::new(0),
         starved: AtomicBool::new(false),
         draining: AtomicBool::new(false),
@@ -205,12 +187,12 @@ impl Running {
     pub fn stop(self, grace: Duration) -> bool {
         let end = Instant::now() + grace;
         let reactor = &self.reactor;
-        let mut scratch = vec![0; SCRATCH];
-        reactor.drain(&mut scratch);
+        let mut hand = Hand::new();
+        reactor.drain(&mut hand);
         while reactor.live.load(Ordering::Acquire) > 0 && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(5));
             // also those that were being accepted just then
-            reactor.close_idle(&mut scratch);
+            reactor.close_idle(&mut hand);
         }
         let finished = reactor.live.load(Ordering::Acquire) == 0;
         reactor.stopped.store(true, Ordering::Release);
@@ -225,13 +207,6 @@ impl Running {
     }
 }
 
-/// As many descriptors as the system lets us have; files of images need theirs.
-fn room_for_connections() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let limit = limit.and_then(|n| usize::try_from(n).ok()).unwrap_or(1 << 20);
-    (limit / 4 * 3).max(16)
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -243,7 +218,7 @@ fn internal() -> Reply {
 impl Reactor {
     /// An I/O thread.
     fn wait_and_answer(&self) {
-        let mut scratch = vec![0; SCRATCH];
+        let mut hand = Hand::new();
         let mut events = Vec::with_capacity(EVENTS);
         let second = Timespec {
             tv_sec: 1,
@@ -255,7 +230,10 @@ impl Reactor {
             let quiet = self.live.load(Ordering::Relaxed) == 0 && !self.starved.load(Ordering::Relaxed);
             let timeout = if quiet { None } else { Some(&second) };
             let buffer = rustix::buffer::spare_capacity(&mut events);
-            match epoll::wait(&self.epoll, buffer, timeout) {
+            self.waiting.fetch_add(1, Ordering::AcqRel);
+            let waited = epoll::wait(&self.epoll, buffer, timeout);
+            hand.free = self.waiting.fetch_sub(1, Ordering::AcqRel) > 1;
+            match waited {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => {
                     log::error!("waiting for sockets failed: {error}");
@@ -266,19 +244,23 @@ impl Reactor {
                 return;
             }
             // before the events: without connections time has stood still, and a new one would be late at once
-            self.pass_time(&mut scratch);
+            self.pass_time(&mut hand);
             for event in &events {
                 let (data, flags) = (event.data, event.flags);
-                self.handle(data.u64(), flags, &mut scratch);
+                self.handle(data.u64(), flags, &mut hand);
+            }
+            hand.free = false;
+            if let Some(job) = hand.job.take() {
+                self.run(job, &mut hand);
             }
         }
     }
 
-    fn handle(&self, token: u64, flags: EventFlags, scratch: &mut [u8]) {
+    fn handle(&self, token: u64, flags: EventFlags, hand: &mut Hand) {
         let low = u32::try_from(token & u64::from(u32::MAX)).unwrap_or(u32::MAX);
         if token & LISTENER != 0 {
             let number = usize::try_from(token & (LISTENER - 1)).unwrap_or(usize::MAX);
-            return self.accept(number, scratch);
+            return self.accept(number, hand);
         }
         let connection = lock(&self.table).get(&low).map(Arc::clone);
         // an event may be older than the connection that now has the descriptor
@@ -286,11 +268,11 @@ impl Reactor {
             return;
         };
         connection.signal(flags);
-        self.attend(&connection, scratch);
+        self.attend(&connection, hand);
     }
 
     /// Handles the events that were left for a connection.
-    fn attend(&self, connection: &Arc<Connection>, scratch: &mut [u8]) {
+    fn attend(&self, connection: &Arc<Connection>, hand: &mut Hand) {
         connection.attend(|inner, flags| {
             if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
                 return self.close(connection, inner);
@@ -298,7 +280,7 @@ impl Reactor {
             if flags.intersects(EventFlags::IN | EventFlags::RDHUP) {
                 inner.announce();
             }
-            self.drive(connection, inner, scratch);
+            self.drive(connection, inner, hand);
             if flags.intersects(EventFlags::RDHUP) && inner.socket.is_some() {
                 // a short read does not see the end that came with it, and a connection whose answer is being made
                 // is not read
@@ -308,26 +290,21 @@ impl Reactor {
     }
 
     /// Does something with a connection, and then what others left to be done meanwhile.
-    fn with(
-        &self,
-        connection: &Arc<Connection>,
-        scratch: &mut [u8],
-        work: impl FnOnce(&mut Inner, &mut [u8]),
-    ) {
-        work(&mut connection.lock(), scratch);
-        self.attend(connection, scratch);
+    fn with(&self, connection: &Arc<Connection>, hand: &mut Hand, work: impl FnOnce(&mut Inner, &mut Hand)) {
+        work(&mut connection.lock(), hand);
+        self.attend(connection, hand);
     }
 
     /// Moves a connection on as far as it goes without waiting, and sets what is waited for.
-    fn drive(&self, connection: &Arc<Connection>, inner: &mut Inner, scratch: &mut [u8]) {
+    fn drive(&self, connection: &Arc<Connection>, inner: &mut Inner, hand: &mut Hand) {
         let mut budget = BUDGET;
         let mut begun = false;
         while budget > 0 {
             budget -= 1;
-            match inner.read(scratch) {
+            match inner.read(&mut hand.scratch) {
                 Input::Request(id, http) => {
                     begun = true;
-                    self.begin(connection, inner, id, http);
+                    self.begin(connection, inner, id, http, hand);
                     continue;
                 }
                 Input::Drained => {}
@@ -379,8 +356,8 @@ impl Reactor {
         }
     }
 
-    /// Answers a request, or hands it to the compute threads.
-    fn begin(&self, connection: &Arc<Connection>, inner: &mut Inner, id: u16, http: Http) {
+    /// Answers a request, keeps it for this thread, or hands it to the compute threads.
+    fn begin(&self, connection: &Arc<Connection>, inner: &mut Inner, id: u16, http: Http, hand: &mut Hand) {
         let route = if inner.wire.has_pages() {
             pages::route(&http, self.service.config())
         } else {
@@ -411,6 +388,11 @@ impl Reactor {
             ticket: inner.wire.start(id),
             task,
         };
+        if hand.free && cost <= OWN {
+            hand.free = false;
+            hand.job = Some(job);
+            return;
+        }
         if let Err(job) = self.pool.submit(job, cost, |job| job.ticket.withdrawn()) {
             let reply = match job.task {
                 Task::Work(work) => self.service.refuse(*work),
@@ -422,90 +404,32 @@ impl Reactor {
 
     /// A compute thread.
     fn compute(&self) {
-        let mut scratch = vec![0; SCRATCH];
+        let mut hand = Hand::new();
         while let Some(job) = self.pool.take() {
-            if job.ticket.withdrawn() {
-                continue;
-            }
-            let made = catch_unwind(AssertUnwindSafe(|| match job.task {
-                Task::Work(work) => self.service.finish(*work),
-                Task::Images => pages::images(self.service.config()),
-            }));
-            let reply = made.unwrap_or_else(|_| {
-                log::error!("a request panicked");
-                internal()
-            });
-            self.with(&job.connection, &mut scratch, |inner, scratch| {
-                // under the lock: a number may be in use again after an abort, a ticket never is
-                if !job.ticket.withdrawn() && inner.socket.is_some() {
-                    inner.wire.answer(job.id, reply, &mut inner.out);
-                    self.drive(&job.connection, inner, scratch);
-                }
-            });
+            self.run(job, &mut hand);
         }
     }
 
-    /// Accepts what waits, and reads it at once: a peer that connects has mostly written already.
-    fn accept(&self, number: usize, scratch: &mut [u8]) {
-        let Some(listener) = lock(&self.listeners).get(number).map(Arc::clone) else {
+    /// Does a job and writes its answer.
+    fn run(&self, job: Job, hand: &mut Hand) {
+        if job.ticket.withdrawn() {
             return;
-        };
-        for _ in 0..BUDGET {
-            if self.live.load(Ordering::Relaxed) >= self.max_connections {
-                self.starved.store(true, Ordering::Release);
-                return;
+        }
+        let made = catch_unwind(AssertUnwindSafe(|| match job.task {
+            Task::Work(work) => self.service.finish(*work),
+            Task::Images => pages::images(self.service.config()),
+        }));
+        let reply = made.unwrap_or_else(|_| {
+            log::error!("a request panicked");
+            internal()
+        });
+        self.with(&job.connection, hand, |inner, hand| {
+            // under the lock: a number may be in use again after an abort, a ticket never is
+            if !job.ticket.withdrawn() && inner.socket.is_some() {
+                inner.wire.answer(job.id, reply, &mut inner.out);
+                self.drive(&job.connection, inner, hand);
             }
-            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-            match rustix::net::acceptfrom_with(&listener.socket, flags) {
-                Ok((socket, peer)) => {
-                    let wire = match &listener.speaks {
-                        Speaks::FastCgi => Wire::FastCgi(fastcgi::Wire::new(self.max_connections)),
-                        Speaks::Http(local) => {
-                            let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-                            let remote = peer.map_or(String::new(), |p| p.ip().to_canonical().to_string());
-                            Wire::Http(Box::new(http::Wire::new(Arc::clone(local), remote)))
-                        }
-                    };
-                    self.live.fetch_add(1, Ordering::AcqRel);
-                    let serial = self.serial.fetch_add(1, Ordering::Relaxed);
-                    let connection = Arc::new(Connection::new(serial, Inner::new(socket, wire)));
-                    self.with(&connection, scratch, |inner, scratch| {
-                        self.drive(&connection, inner, scratch);
-                    });
-                }
-                Err(Errno::AGAIN) => return,
-                Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                    // tried again when a connection closes, or in a second
-                    if !self.starved.swap(true, Ordering::AcqRel) {
-                        log::warn!("no descriptors are left for new connections");
-                    }
-                    return;
-                }
-                Err(Errno::BADF | Errno::INVAL | Errno::NOTSOCK) => return,
-                // a connection that broke before it was accepted (accept(2))
-                Err(_) => {}
-            }
-        }
-        let _ = self.watch_listener(number, &listener);
-    }
-
-    fn watch_listeners(&self) -> io::Result<()> {
-        for (number, listener) in lock(&self.listeners).iter().enumerate() {
-            self.watch_listener(number, listener)?;
-        }
-        Ok(())
-    }
-
-    /// Watches a listener; one that has connections waiting is announced again.
-    fn watch_listener(&self, number: usize, listener: &Listener) -> io::Result<()> {
-        let token = LISTENER | u64::try_from(number).unwrap_or(0);
-        let data = epoll::EventData::new_u64(token);
-        let flags = EventFlags::IN | EventFlags::ET;
-        match epoll::add(&self.epoll, &listener.socket, data, flags) {
-            Err(Errno::EXIST) => epoll::modify(&self.epoll, &listener.socket, data, flags)?,
-            other => other?,
-        }
-        Ok(())
+        });
     }
 
     /// Tells epoll what to watch the socket for, if that is news; `again` asks for an event about what is there.
@@ -540,21 +464,6 @@ impl Reactor {
         Ok(())
     }
 
-    fn set_deadline(&self, connection: &Connection, inner: &mut Inner, begun: bool) {
-        let wait = inner.waits();
-        // a head and a body count from where they began, the others from the last byte
-        let counting = matches!(wait, Wait::Head | Wait::Body | Wait::Lingering);
-        if wait == inner.wait && counting && !begun {
-            return;
-        }
-        inner.wait = wait;
-        let deadline = match self.patience.seconds(wait) {
-            Some(seconds) => self.tick.load(Ordering::Relaxed).saturating_add(seconds),
-            None => 0,
-        };
-        connection.deadline.store(deadline, Ordering::Relaxed);
-    }
-
     /// Closes the socket; whoever works for the connection may stop.
     fn close(&self, connection: &Connection, inner: &mut Inner) {
         inner.wire.withdraw();
@@ -576,53 +485,11 @@ impl Reactor {
         self.feed();
     }
 
-    /// Accepts again after there were no descriptors.
-    fn feed(&self) {
-        if self.starved.swap(false, Ordering::AcqRel) && !self.draining.load(Ordering::Acquire) {
-            let _ = self.watch_listeners();
-        }
-    }
-
-    /// Once a second, by whichever thread comes first: ends what has waited too long.
-    fn pass_time(&self, scratch: &mut [u8]) {
-        let now = u32::try_from(self.start.elapsed().as_secs() + 1).unwrap_or(u32::MAX);
-        let before = self.tick.load(Ordering::Relaxed);
-        let first = || {
-            self.tick
-                .compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
-        };
-        if now == before || !first() {
-            return;
-        }
-        self.feed();
-        let late = |c: &Connection| {
-            let deadline = c.deadline.load(Ordering::Relaxed);
-            deadline != 0 && deadline < now
-        };
-        let all: Vec<_> = lock(&self.table)
-            .values()
-            .filter(|c| late(c))
-            .map(Arc::clone)
-            .collect();
-        for connection in all {
-            self.with(&connection, scratch, |inner, _| {
-                if late(&connection) {
-                    if let (Wait::Head, Wire::Http(wire)) = (inner.wait, &mut inner.wire) {
-                        wire.late(&mut inner.out);
-                        inner.write();
-                    }
-                    self.close(&connection, inner);
-                }
-            });
-        }
-    }
-
     /// Takes in what was sent before now, then no more.
-    fn drain(&self, scratch: &mut [u8]) {
+    fn drain(&self, hand: &mut Hand) {
         let count = lock(&self.listeners).len();
         for number in 0..count {
-            self.accept(number, scratch);
+            self.accept(number, hand);
         }
         self.draining.store(true, Ordering::Release);
         // closed by being dropped; a descriptor that others share stays watched unless epoll is told
@@ -632,19 +499,19 @@ impl Reactor {
         }
         drop(listeners);
         for connection in self.watched() {
-            self.with(&connection, scratch, |inner, scratch| {
+            self.with(&connection, hand, |inner, hand| {
                 inner.announce();
                 if inner.socket.is_some() {
-                    self.drive(&connection, inner, scratch);
+                    self.drive(&connection, inner, hand);
                 }
             });
         }
     }
 
     /// Closes connections on which nothing goes on.
-    fn close_idle(&self, scratch: &mut [u8]) {
+    fn close_idle(&self, hand: &mut Hand) {
         for connection in self.watched() {
-            self.with(&connection, scratch, |inner, _| {
+            self.with(&connection, hand, |inner, _| {
                 inner.wire.retire();
                 if inner.idle() {
                     self.close(&connection, inner);
