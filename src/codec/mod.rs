@@ -4,6 +4,7 @@
 //! the same interface.
 
 pub mod deflate;
+pub mod jp2;
 pub mod jpeg;
 pub mod lzw;
 pub mod webp;

@@ -1,0 +1,124 @@
+//! Where the bytes of a codestream are: a file, or memory.
+//!
+//! Reads by position, so that one open file serves every thread.
+
+use crate::error::Error;
+use crate::error::Result;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+/// Bytes that can be read anywhere.
+pub trait Bytes: Send + Sync {
+    /// How many.
+    fn len(&self) -> u64;
+
+    /// Fills `to` from the position `at`. `Corrupt` when the bytes end before.
+    fn read(&self, at: u64, to: &mut [u8]) -> Result<()>;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+fn short() -> Error {
+    Error::Corrupt("the codestream ends early".into())
+}
+
+impl Bytes for &[u8] {
+    fn len(&self) -> u64 {
+        <[u8]>::len(self) as u64
+    }
+
+    fn read(&self, at: u64, to: &mut [u8]) -> Result<()> {
+        let at = usize::try_from(at).map_err(|_| short())?;
+        let from = at.checked_add(to.len()).and_then(|end| self.get(at..end));
+        to.copy_from_slice(from.ok_or_else(short)?);
+        Ok(())
+    }
+}
+
+/// A part of a file: from `start`, `len` bytes.
+#[derive(Debug)]
+pub struct Part {
+    /// The file.
+    pub file: File,
+    /// Its first byte.
+    pub start: u64,
+    /// How many.
+    pub len: u64,
+}
+
+impl Bytes for Part {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read(&self, at: u64, to: &mut [u8]) -> Result<()> {
+        let end = at.checked_add(to.len() as u64);
+        if end.is_none_or(|end| end > self.len) {
+            return Err(short());
+        }
+        match self.file.read_exact_at(to, self.start.saturating_add(at)) {
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(short()),
+            other => Ok(other?),
+        }
+    }
+}
+
+/// Bytes read ahead at one time.
+const AHEAD: usize = 8 << 10;
+
+/// Reads on from a position, with a little buffer.
+pub struct Cursor<'a> {
+    from: &'a dyn Bytes,
+    buffer: Vec<u8>,
+    start: u64,
+    /// The next byte's position.
+    pub at: u64,
+    /// Nothing is read from here on.
+    pub end: u64,
+}
+
+impl<'a> Cursor<'a> {
+    /// From `at` up to `end`.
+    pub fn new(from: &'a dyn Bytes, at: u64, end: u64) -> Self {
+        Cursor {
+            from,
+            buffer: Vec::new(),
+            start: 0,
+            at,
+            end,
+        }
+    }
+
+    /// The next byte without going on; `Corrupt` at the end.
+    pub fn peek(&mut self, ahead: u64) -> Result<u8> {
+        let at = self.at.saturating_add(ahead);
+        if at >= self.end {
+            return Err(short());
+        }
+        let inside = at
+            .checked_sub(self.start)
+            .and_then(|offset| usize::try_from(offset).ok())
+            .and_then(|offset| self.buffer.get(offset));
+        if let Some(byte) = inside {
+            return Ok(*byte);
+        }
+        let room = usize::try_from(self.end - at).unwrap_or(AHEAD).min(AHEAD);
+        self.buffer.resize(room, 0);
+        self.start = at;
+        if let Err(error) = self.from.read(at, &mut self.buffer) {
+            self.buffer.clear();
+            return Err(error);
+        }
+        self.buffer.first().copied().ok_or_else(short)
+    }
+
+    /// The next byte.
+    pub fn byte(&mut self) -> Result<u8> {
+        let byte = self.peek(0)?;
+        self.at += 1;
+        Ok(byte)
+    }
+}

@@ -1,0 +1,334 @@
+//! Where samples, sub-bands, precincts and code-blocks of a tile lie (ITU-T T.800 Annex B).
+//!
+//! Arithmetic only; all coordinates are absolute, those of the reference grid divided as the standard says.
+
+use crate::codec::jp2::block::Band as Kind;
+use crate::codec::jp2::markers::Siz;
+use crate::codec::jp2::markers::Style;
+use crate::error::Error;
+use crate::error::Result;
+
+/// Code-blocks and precincts of one tile: more are refused.
+const MAX_CELLS: u64 = 4 << 20;
+
+/// From the upper left corner to past the lower right one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Area {
+    /// Left.
+    pub x0: u32,
+    /// Top.
+    pub y0: u32,
+    /// Past the right.
+    pub x1: u32,
+    /// Past the bottom.
+    pub y1: u32,
+}
+
+impl Area {
+    /// Columns.
+    pub fn w(self) -> u32 {
+        self.x1.saturating_sub(self.x0)
+    }
+
+    /// Rows.
+    pub fn h(self) -> u32 {
+        self.y1.saturating_sub(self.y0)
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(self) -> bool {
+        self.w() == 0 || self.h() == 0
+    }
+
+    /// What both cover; perhaps nothing.
+    pub fn meet(self, other: Area) -> Area {
+        Area {
+            x0: self.x0.max(other.x0),
+            y0: self.y0.max(other.y0),
+            x1: self.x1.min(other.x1),
+            y1: self.y1.min(other.y1),
+        }
+    }
+
+    /// Each edge by a function: of x first, then of y.
+    pub fn map(self, x: impl Fn(u32) -> u32, y: impl Fn(u32) -> u32) -> Area {
+        Area {
+            x0: x(self.x0),
+            y0: y(self.y0),
+            x1: x(self.x1),
+            y1: y(self.y1),
+        }
+    }
+
+    /// Grown by so many on each side, but not out of `within`.
+    pub fn grown(self, by: u32, within: Area) -> Area {
+        Area {
+            x0: self.x0.saturating_sub(by),
+            y0: self.y0.saturating_sub(by),
+            x1: self.x1.saturating_add(by),
+            y1: self.y1.saturating_add(by),
+        }
+        .meet(within)
+    }
+
+    /// Samples.
+    pub fn len(self) -> usize {
+        self.w() as usize * self.h() as usize
+    }
+}
+
+/// `value / 2^shift`, rounded up.
+pub fn halved(value: u32, shift: u8) -> u32 {
+    let up = (1u64 << shift.min(40)) - 1;
+    u32::try_from((u64::from(value) + up) >> shift.min(40)).unwrap_or(u32::MAX)
+}
+
+/// One code-block as the packet headers tell it.
+#[derive(Clone, Copy, Debug)]
+pub struct Cell {
+    /// First and last of its chunks; `NONE` without any.
+    pub chunks: (u32, u32),
+    /// Bit-planes that are all zero.
+    pub zero: u8,
+    /// Coding passes so far.
+    pub passes: u16,
+    /// Bits of lengths (T.800 B.10.7.1).
+    pub lblock: u8,
+}
+
+/// No chunk.
+pub const NONE: u32 = u32::MAX;
+
+/// Bytes of one code-block in one layer.
+#[derive(Clone, Copy, Debug)]
+pub struct Chunk {
+    /// Where they lie in the codestream.
+    pub at: u64,
+    /// How many.
+    pub len: u32,
+    /// The chunk that follows for the same block.
+    pub next: u32,
+    /// Quality layer.
+    pub layer: u16,
+    /// Coding passes.
+    pub passes: u8,
+    /// Whether a new codeword segment begins.
+    pub opens: bool,
+}
+
+/// One sub-band.
+#[derive(Debug)]
+pub struct Band {
+    /// Orientation.
+    pub kind: Kind,
+    /// Its samples.
+    pub area: Area,
+    /// Code-blocks: first column and row in the grid that starts at 0, columns and rows of them.
+    pub cells: Area,
+    /// Magnitude bit-planes, without region of interest.
+    pub planes: u8,
+    /// Quantisation step; 1 when reversible.
+    pub step: f32,
+    /// Row by row.
+    pub blocks: Vec<Cell>,
+}
+
+/// One resolution of a component.
+#[derive(Debug)]
+pub struct Resolution {
+    /// Its samples.
+    pub area: Area,
+    /// log2 of the precincts' sides here.
+    pub precinct: (u8, u8),
+    /// Precincts: first column and row in the grid that starts at 0, and past the last.
+    pub precincts: Area,
+    /// log2 of the code-blocks' sides.
+    pub block: (u8, u8),
+    /// One for the smallest resolution, else HL, LH, HH.
+    pub bands: Vec<Band>,
+}
+
+impl Resolution {
+    /// The code-blocks of a band that lie in a precinct, as columns and rows of the band's grid of cells.
+    pub fn cells(&self, band: &Band, column: u32, row: u32) -> Area {
+        let shift = u8::from(band.kind != Kind::Ll);
+        // a precinct's side in code-blocks
+        let sides = (
+            u32::from(self.precinct.0 - shift - self.block.0),
+            u32::from(self.precinct.1 - shift - self.block.1),
+        );
+        let edge = |index: u32, side: u32| u32::try_from(u64::from(index) << side).unwrap_or(u32::MAX);
+        Area {
+            x0: edge(column, sides.0),
+            y0: edge(row, sides.1),
+            x1: edge(column + 1, sides.0),
+            y1: edge(row + 1, sides.1),
+        }
+        .meet(band.cells)
+    }
+}
+
+/// One component of a tile.
+#[derive(Debug)]
+pub struct Component {
+    /// Its samples.
+    pub area: Area,
+    /// Reference grid points per sample.
+    pub step: (u32, u32),
+    /// From the smallest.
+    pub resolutions: Vec<Resolution>,
+}
+
+/// The part of the reference grid that a tile covers.
+pub fn tile_area(siz: &Siz, tile: u16) -> Area {
+    let (across, _) = siz.grid();
+    let (column, row) = (u32::from(tile) % across, u32::from(tile) / across);
+    let edge = |first: u32, side: u32, index: u32, low: u32, high: u32| {
+        let at = u64::from(first) + u64::from(side) * u64::from(index);
+        u32::try_from(at).unwrap_or(u32::MAX).clamp(low, high)
+    };
+    let x = |index| edge(siz.tile_start.0, siz.tile.w, index, siz.start.0, siz.end.0);
+    let y = |index| edge(siz.tile_start.1, siz.tile.h, index, siz.start.1, siz.end.1);
+    Area {
+        x0: x(column),
+        y0: y(row),
+        x1: x(column + 1),
+        y1: y(row + 1),
+    }
+}
+
+/// The components of a tile with everything in them. `TooLarge` when there are absurdly many code-blocks.
+pub fn components(siz: &Siz, style: &Style, tile: u16) -> Result<Vec<Component>> {
+    let area = tile_area(siz, tile);
+    let mut cells = 0;
+    (siz.components.iter().enumerate())
+        .map(|(number, component)| {
+            let (across, down) = component.step;
+            let area = area.map(|x| x.div_ceil(across), |y| y.div_ceil(down));
+            let resolutions = resolutions(style, number, component.bits, area, &mut cells)?;
+            Ok(Component {
+                area,
+                step: component.step,
+                resolutions,
+            })
+        })
+        .collect()
+}
+
+fn resolutions(
+    style: &Style,
+    number: usize,
+    bits: u8,
+    area: Area,
+    cells: &mut u64,
+) -> Result<Vec<Resolution>> {
+    let missing = || Error::Corrupt("a component without coding style".into());
+    let coding = style.coding.get(number).ok_or_else(missing)?;
+    let quantisation = style.quantisation.get(number).ok_or_else(missing)?;
+    let mut all = Vec::new();
+    for (level, &precinct) in (0..=coding.levels).zip(&coding.precincts) {
+        let down = coding.levels - level;
+        let samples = area.map(|x| halved(x, down), |y| halved(y, down));
+        let precincts = if samples.is_empty() {
+            Area::default()
+        } else {
+            Area {
+                x0: samples.x0 >> precinct.0,
+                y0: samples.y0 >> precinct.1,
+                x1: halved(samples.x1, precinct.0),
+                y1: halved(samples.y1, precinct.1),
+            }
+        };
+        *cells += u64::from(precincts.w()) * u64::from(precincts.h());
+        let shift = u8::from(level > 0);
+        let block = (
+            coding.block.0.min(precinct.0 - shift.min(precinct.0)),
+            coding.block.1.min(precinct.1 - shift.min(precinct.1)),
+        );
+        let kinds: &[Kind] = if level == 0 {
+            &[Kind::Ll]
+        } else {
+            &[Kind::Hl, Kind::Lh, Kind::Hh]
+        };
+        let mut bands = Vec::new();
+        for (which, &kind) in kinds.iter().enumerate() {
+            // decompositions that led to the band (B-15)
+            let depth = if level == 0 { coding.levels } else { down + 1 };
+            let half = |high: bool| {
+                move |value: u32| {
+                    let less = if high && depth > 0 { 1u64 << (depth - 1) } else { 0 };
+                    let up = (1u64 << depth) - 1;
+                    u32::try_from((u64::from(value) + up).saturating_sub(less) >> depth).unwrap_or(0)
+                }
+            };
+            let across = half(matches!(kind, Kind::Hl | Kind::Hh));
+            let upright = half(matches!(kind, Kind::Lh | Kind::Hh));
+            let samples = area.map(across, upright);
+            let grid = if samples.is_empty() {
+                Area::default()
+            } else {
+                Area {
+                    x0: samples.x0 >> block.0,
+                    y0: samples.y0 >> block.1,
+                    x1: halved(samples.x1, block.0),
+                    y1: halved(samples.y1, block.1),
+                }
+            };
+            let count = u64::from(grid.w()) * u64::from(grid.h());
+            *cells += count;
+            if *cells > MAX_CELLS {
+                return Err(Error::TooLarge(format!(
+                    "a tile of more than {MAX_CELLS} code-blocks"
+                )));
+            }
+            let index = if level == 0 {
+                0
+            } else {
+                usize::from(level) * 3 - 2 + which
+            };
+            let (exponent, mantissa) = if quantisation.derived {
+                let (exponent, mantissa) = quantisation.steps.first().copied().unwrap_or_default();
+                ((exponent + depth).saturating_sub(coding.levels), mantissa)
+            } else {
+                let short = || Error::Corrupt("fewer quantisation steps than bands".into());
+                quantisation.steps.get(index).copied().ok_or_else(short)?
+            };
+            let gain = match kind {
+                Kind::Ll => 0,
+                Kind::Hl | Kind::Lh => 1,
+                Kind::Hh => 2,
+            };
+            let step = if coding.reversible {
+                1.0
+            } else {
+                // E-3
+                let range = i32::from(bits) + gain - i32::from(exponent);
+                2f32.powi(range) * (1.0 + f32::from(mantissa) / 2048.0)
+            };
+            bands.push(Band {
+                kind,
+                area: samples,
+                cells: grid,
+                planes: (quantisation.guard + exponent).saturating_sub(1),
+                step,
+                blocks: vec![
+                    Cell {
+                        chunks: (NONE, NONE),
+                        zero: 0,
+                        passes: 0,
+                        lblock: 3,
+                    };
+                    usize::try_from(count).unwrap_or(0)
+                ],
+            });
+        }
+        all.push(Resolution {
+            area: samples,
+            precinct,
+            precincts,
+            block,
+            bands,
+        });
+    }
+    Ok(all)
+}

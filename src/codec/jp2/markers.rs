@@ -1,0 +1,606 @@
+//! The marker segments of a JPEG 2000 codestream (ITU-T T.800 Annex A): sizes, coding styles, quantisation, and where
+//! the tile-parts lie.
+//!
+//! Nothing is decoded. Tile-parts are found by following their lengths; of a tile only its header is read, when it is
+//! asked for.
+
+use crate::codec::jp2::bytes::Bytes;
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Size;
+
+const CAP: u16 = 0xff50;
+const COD: u16 = 0xff52;
+const COC: u16 = 0xff53;
+const SIZ: u16 = 0xff51;
+const QCD: u16 = 0xff5c;
+const QCC: u16 = 0xff5d;
+const RGN: u16 = 0xff5e;
+const POC: u16 = 0xff5f;
+const PPM: u16 = 0xff60;
+const PPT: u16 = 0xff61;
+const SOC: u16 = 0xff4f;
+const SOT: u16 = 0xff90;
+const SOD: u16 = 0xff93;
+const EOC: u16 = 0xffd9;
+
+/// Components that are looked at; more are unsupported.
+const MAX_COMPONENTS: u16 = 64;
+/// Tile-parts of one file.
+const MAX_PARTS: usize = 1 << 20;
+/// Bytes of packed packet headers in one place.
+const MAX_PACKED: usize = 64 << 20;
+
+/// One component (T.800 A.5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Component {
+    /// Bits, 1–38.
+    pub bits: u8,
+    /// Two's complement.
+    pub signed: bool,
+    /// Reference grid points per sample, across and down, not 0.
+    pub step: (u32, u32),
+}
+
+/// The image and its tiles on the reference grid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Siz {
+    /// Right and bottom edge of the image.
+    pub end: (u32, u32),
+    /// Left and top edge.
+    pub start: (u32, u32),
+    /// Size of a tile.
+    pub tile: Size,
+    /// Corner of the first tile.
+    pub tile_start: (u32, u32),
+    /// Never empty.
+    pub components: Vec<Component>,
+}
+
+impl Siz {
+    /// Columns and rows of tiles.
+    pub fn grid(&self) -> (u32, u32) {
+        let count = |end: u32, start: u32, side: u32| (end - start).div_ceil(side);
+        (
+            count(self.end.0, self.tile_start.0, self.tile.w),
+            count(self.end.1, self.tile_start.1, self.tile.h),
+        )
+    }
+}
+
+/// How one component is coded (T.800 A.6.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coding {
+    /// Wavelet decompositions, 0–32.
+    pub levels: u8,
+    /// log2 of the code-block's width and height.
+    pub block: (u8, u8),
+    /// Bits of Table A.19.
+    pub style: u8,
+    /// 5/3 reversible; else 9/7.
+    pub reversible: bool,
+    /// log2 of precinct width and height at each resolution, from the smallest.
+    pub precincts: Vec<(u8, u8)>,
+    own: bool,
+}
+
+/// How one component is quantised (T.800 A.6.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quantisation {
+    /// No quantisation: exponents only.
+    pub none: bool,
+    /// One step for all bands, the others follow (E-5).
+    pub derived: bool,
+    /// Guard bits.
+    pub guard: u8,
+    /// Exponent and mantissa, from the smallest band.
+    pub steps: Vec<(u8, u16)>,
+    own: bool,
+}
+
+/// One entry of a progression order change, or the order as a whole (T.800 A.6.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progression {
+    /// First resolution and component.
+    pub start: (u8, u16),
+    /// Past the last layer, resolution and component.
+    pub end: (u16, u8, u16),
+    /// 0 LRCP, 1 RLCP, 2 RPCL, 3 PCRL, 4 CPRL.
+    pub order: u8,
+}
+
+/// Everything that a main or tile-part header says about coding.
+#[derive(Clone, Debug)]
+pub struct Style {
+    /// Order of packets.
+    pub order: u8,
+    /// Quality layers, not 0.
+    pub layers: u16,
+    /// Components 0–2 are transformed together.
+    pub mct: bool,
+    /// For each component.
+    pub coding: Vec<Coding>,
+    /// For each component.
+    pub quantisation: Vec<Quantisation>,
+    /// Region of interest: bits by which it was shifted up, for each component.
+    pub roi: Vec<u8>,
+    /// Changes of the order; empty without any.
+    pub changes: Vec<Progression>,
+}
+
+/// One tile-part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Which tile.
+    pub tile: u16,
+    /// Its place among all tile-parts of the file.
+    pub number: u32,
+    /// First byte of its header, after SOT.
+    pub start: u64,
+    /// Past its last byte.
+    pub end: u64,
+}
+
+/// A codestream whose main header was read.
+#[derive(Debug)]
+pub struct Main {
+    /// Sizes.
+    pub siz: Siz,
+    /// Coding, until a tile says otherwise.
+    pub style: Style,
+    /// Every tile-part, those of a tile in order.
+    pub parts: Vec<Part>,
+    /// Packed packet headers, for each tile-part of the file; empty without PPM.
+    pub packed: Vec<Vec<u8>>,
+    /// Whether the file ends before its last tile-part does.
+    pub truncated: bool,
+}
+
+/// Bytes of a marker segment, taken one after the other.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn u8(&mut self) -> Result<u8> {
+        let (first, rest) = self.0.split_first().ok_or_else(short)?;
+        self.0 = rest;
+        Ok(*first)
+    }
+
+    fn u16(&mut self) -> Result<u16> {
+        Ok(u16::from_be_bytes([self.u8()?, self.u8()?]))
+    }
+
+    fn u32(&mut self) -> Result<u32> {
+        Ok(u32::from(self.u16()?) << 16 | u32::from(self.u16()?))
+    }
+
+    /// A component's number: one byte when there are fewer than 257.
+    fn component(&mut self, count: usize) -> Result<u16> {
+        if count < 257 {
+            self.u8().map(u16::from)
+        } else {
+            self.u16()
+        }
+    }
+}
+
+fn short() -> Error {
+    Error::Corrupt("a marker segment ends early".into())
+}
+
+fn corrupt(what: impl Into<String>) -> Error {
+    Error::Corrupt(what.into())
+}
+
+/// Reads a marker, and its segment where it has one; gives the position behind it.
+fn segment(from: &dyn Bytes, at: u64, body: &mut Vec<u8>) -> Result<(u16, u64)> {
+    let mut head = [0; 4];
+    from.read(at, head.get_mut(..2).unwrap_or_default())?;
+    let marker = u16::from_be_bytes([head[0], head[1]]);
+    body.clear();
+    if matches!(marker, SOC | SOD | EOC | 0xff30..=0xff3f) {
+        return Ok((marker, at + 2));
+    }
+    if marker < 0xff00 {
+        return Err(corrupt(format!("no marker at {at}")));
+    }
+    from.read(at, &mut head)?;
+    let len = usize::from(u16::from_be_bytes([head[2], head[3]]));
+    let len = len.checked_sub(2).ok_or_else(short)?;
+    body.resize(len, 0);
+    from.read(at + 4, body)?;
+    Ok((marker, at + 4 + len as u64))
+}
+
+impl Siz {
+    fn parse(body: &[u8]) -> Result<Siz> {
+        let mut fields = Fields(body);
+        fields.u16()?;
+        let end = (fields.u32()?, fields.u32()?);
+        let start = (fields.u32()?, fields.u32()?);
+        let tile = Size::new(fields.u32()?, fields.u32()?);
+        let tile_start = (fields.u32()?, fields.u32()?);
+        let count = fields.u16()?;
+        if count == 0 || count > MAX_COMPONENTS {
+            return Err(Error::Unsupported(format!("{count} components are not served")));
+        }
+        let components = (0..count)
+            .map(|_| {
+                let depth = fields.u8()?;
+                let step = (u32::from(fields.u8()?), u32::from(fields.u8()?));
+                let bits = (depth & 0x7f) + 1;
+                if step.0 == 0 || step.1 == 0 || bits > 38 {
+                    return Err(corrupt(format!("a component of {bits} bits, step {step:?}")));
+                }
+                Ok(Component {
+                    bits,
+                    signed: depth & 0x80 != 0,
+                    step,
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let fits = |start: u32, end: u32, first: u32, side: u32| {
+            side > 0 && start < end && end <= i32::MAX as u32 && first <= start && {
+                u64::from(first) + u64::from(side) > u64::from(start)
+            }
+        };
+        if !fits(start.0, end.0, tile_start.0, tile.w) || !fits(start.1, end.1, tile_start.1, tile.h) {
+            return Err(corrupt("the image and its tiles do not meet"));
+        }
+        let siz = Siz {
+            end,
+            start,
+            tile,
+            tile_start,
+            components,
+        };
+        let (across, down) = siz.grid();
+        if u64::from(across) * u64::from(down) > 65_535 {
+            return Err(corrupt(format!("{across}x{down} tiles")));
+        }
+        let none = |c: &Component| {
+            start.0.div_ceil(c.step.0) >= end.0.div_ceil(c.step.0)
+                || start.1.div_ceil(c.step.1) >= end.1.div_ceil(c.step.1)
+        };
+        if siz.components.iter().any(none) {
+            return Err(corrupt("a component without samples"));
+        }
+        Ok(siz)
+    }
+}
+
+impl Coding {
+    /// SPcod or SPcoc.
+    fn parse(fields: &mut Fields, own_precincts: bool) -> Result<Coding> {
+        let levels = fields.u8()?;
+        if levels > 32 {
+            return Err(Error::Unsupported(format!(
+                "{levels} wavelet levels are not served"
+            )));
+        }
+        let block = (fields.u8()? & 0xf, fields.u8()? & 0xf);
+        let block = (block.0 + 2, block.1 + 2);
+        if block.0 > 10 || block.1 > 10 || block.0 + block.1 > 12 {
+            return Err(corrupt(format!("code-blocks of 2^{}x2^{}", block.0, block.1)));
+        }
+        let style = fields.u8()?;
+        let reversible = match fields.u8()? {
+            0 => false,
+            1 => true,
+            other => {
+                return Err(Error::Unsupported(format!(
+                    "wavelet transform {other} is not served"
+                )));
+            }
+        };
+        let precincts = (0..=levels)
+            .map(|level| {
+                if !own_precincts {
+                    return Ok((15, 15));
+                }
+                let byte = fields.u8()?;
+                let sides = (byte & 0xf, byte >> 4);
+                if level > 0 && (sides.0 == 0 || sides.1 == 0) {
+                    return Err(corrupt("a precinct of less than a sample"));
+                }
+                Ok(sides)
+            })
+            .collect::<Result<_>>()?;
+        Ok(Coding {
+            levels,
+            block,
+            style,
+            reversible,
+            precincts,
+            own: false,
+        })
+    }
+}
+
+impl Quantisation {
+    /// What follows the component in QCC, or all of QCD.
+    fn parse(fields: &mut Fields) -> Result<Quantisation> {
+        let style = fields.u8()?;
+        let mut steps = Vec::new();
+        while !fields.0.is_empty() {
+            steps.push(match style & 0x1f {
+                0 => (fields.u8()? >> 3, 0),
+                1 | 2 => {
+                    let step = fields.u16()?;
+                    (u8::try_from(step >> 11).unwrap_or(0), step & 0x7ff)
+                }
+                other => return Err(Error::Unsupported(format!("quantisation {other} is not served"))),
+            });
+        }
+        if steps.is_empty() {
+            return Err(short());
+        }
+        Ok(Quantisation {
+            none: style & 0x1f == 0,
+            derived: style & 0x1f == 1,
+            guard: style >> 5,
+            steps,
+            own: false,
+        })
+    }
+}
+
+impl Style {
+    /// Takes in a marker segment of a main or tile-part header, if it is about coding.
+    fn take(&mut self, marker: u16, body: &[u8], count: usize) -> Result<()> {
+        let mut fields = Fields(body);
+        match marker {
+            COD => {
+                let flags = fields.u8()?;
+                self.order = fields.u8()?;
+                self.layers = fields.u16()?;
+                self.mct = fields.u8()? != 0;
+                if self.layers == 0 || self.order > 4 {
+                    return Err(corrupt(format!("{} layers in order {}", self.layers, self.order)));
+                }
+                let coding = Coding::parse(&mut fields, flags & 1 != 0)?;
+                if self.coding.is_empty() {
+                    self.coding = vec![coding.clone(); count];
+                }
+                for known in self.coding.iter_mut().filter(|known| !known.own) {
+                    known.clone_from(&coding);
+                }
+            }
+            COC => {
+                let number = usize::from(fields.component(count)?);
+                let flags = fields.u8()?;
+                let coding = Coding::parse(&mut fields, flags & 1 != 0)?;
+                let known = self
+                    .coding
+                    .get_mut(number)
+                    .ok_or_else(|| corrupt("COC before COD"))?;
+                *known = Coding { own: true, ..coding };
+            }
+            QCD => {
+                let quantisation = Quantisation::parse(&mut fields)?;
+                if self.quantisation.is_empty() {
+                    self.quantisation = vec![quantisation.clone(); count];
+                }
+                for known in self.quantisation.iter_mut().filter(|known| !known.own) {
+                    known.clone_from(&quantisation);
+                }
+            }
+            QCC => {
+                let number = usize::from(fields.component(count)?);
+                let quantisation = Quantisation::parse(&mut fields)?;
+                let known = self.quantisation.get_mut(number);
+                *known.ok_or_else(|| corrupt("QCC before QCD"))? = Quantisation {
+                    own: true,
+                    ..quantisation
+                };
+            }
+            RGN => {
+                let number = usize::from(fields.component(count)?);
+                if fields.u8()? != 0 {
+                    return Err(Error::Unsupported("this region of interest is not served".into()));
+                }
+                let shift = fields.u8()?;
+                *self.roi.get_mut(number).ok_or_else(short)? = shift;
+            }
+            POC => {
+                while !fields.0.is_empty() {
+                    let start = (fields.u8()?, fields.component(count)?);
+                    let layers = fields.u16()?;
+                    let resolutions = fields.u8()?;
+                    let components = fields.component(count)?;
+                    let order = fields.u8()?;
+                    // 0 stands for 256 where a component takes one byte (Table A.32)
+                    let components = if components == 0 { u16::MAX } else { components };
+                    if order > 4 || self.changes.len() > 1024 {
+                        return Err(corrupt("a progression order change"));
+                    }
+                    self.changes.push(Progression {
+                        start,
+                        end: (layers, resolutions, components),
+                        order,
+                    });
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Segments that come in numbered pieces, put together in the order of their numbers.
+fn join(mut pieces: Vec<(u8, Vec<u8>)>) -> Vec<u8> {
+    pieces.sort_by_key(|(number, _)| *number);
+    pieces.into_iter().flat_map(|(_, bytes)| bytes).collect()
+}
+
+impl Main {
+    /// Reads the main header and finds the tile-parts. `Missing` when this is no codestream.
+    pub fn read(from: &dyn Bytes) -> Result<Main> {
+        let mut body = Vec::new();
+        let (SOC, mut at) = segment(from, 0, &mut body)? else {
+            return Err(Error::Missing("not a JPEG 2000 codestream".into()));
+        };
+        let mut siz: Option<Siz> = None;
+        let mut style = Style {
+            order: 0,
+            layers: 1,
+            mct: false,
+            coding: Vec::new(),
+            quantisation: Vec::new(),
+            roi: Vec::new(),
+            changes: Vec::new(),
+        };
+        let mut packed = Vec::new();
+        let mut packed_bytes = 0;
+        loop {
+            let (marker, next) = segment(from, at, &mut body)?;
+            match (marker, &siz) {
+                (SOT, _) => break,
+                (SIZ, None) => {
+                    let parsed = Siz::parse(&body)?;
+                    style.roi = vec![0; parsed.components.len()];
+                    siz = Some(parsed);
+                }
+                (SIZ | SOD | EOC | SOC, _) => {
+                    return Err(corrupt(format!("marker {marker:#06x} in the main header")));
+                }
+                (CAP, _) => {}
+                (PPM, Some(_)) => {
+                    packed_bytes += body.len();
+                    if packed_bytes > MAX_PACKED {
+                        return Err(Error::TooLarge("packed packet headers".into()));
+                    }
+                    if let Some((number, rest)) = body.split_first() {
+                        packed.push((*number, rest.to_vec()));
+                    }
+                }
+                (_, Some(siz)) => style.take(marker, &body, siz.components.len())?,
+                (_, None) => return Err(corrupt("no SIZ at the start")),
+            }
+            at = next;
+        }
+        let siz = siz.ok_or_else(|| corrupt("no SIZ"))?;
+        if style.coding.is_empty() || style.quantisation.is_empty() {
+            return Err(corrupt("no COD or no QCD"));
+        }
+        let (parts, truncated) = parts(from, at, &siz)?;
+        Ok(Main {
+            siz,
+            style,
+            parts,
+            packed: split_packed(&join(packed)),
+            truncated,
+        })
+    }
+
+    /// The headers of a tile's parts: its style, packed packet headers, and where packets lie in each part.
+    pub fn tile(&self, from: &dyn Bytes, tile: u16) -> Result<(Style, Vec<u8>, Vec<Part>)> {
+        let mut style = self.style.clone();
+        for coding in &mut style.coding {
+            coding.own = false;
+        }
+        for quantisation in &mut style.quantisation {
+            quantisation.own = false;
+        }
+        let count = self.siz.components.len();
+        let first = self.parts.partition_point(|part| part.tile < tile);
+        let parts = self.parts.get(first..).unwrap_or_default();
+        let mut body = Vec::new();
+        let mut packed = Vec::new();
+        let mut bodies = Vec::new();
+        let mut changed = false;
+        for part in parts.iter().take_while(|part| part.tile == tile) {
+            let mut at = part.start;
+            let mut pieces = Vec::new();
+            loop {
+                let (marker, next) = segment(from, at, &mut body)?;
+                at = next;
+                match marker {
+                    SOD => break,
+                    PPT => {
+                        if let Some((number, rest)) = body.split_first() {
+                            pieces.push((*number, rest.to_vec()));
+                        }
+                    }
+                    SOC | SOT | SIZ | EOC | PPM => {
+                        return Err(corrupt(format!("marker {marker:#06x} in a tile-part header")));
+                    }
+                    POC if !changed => {
+                        changed = true;
+                        style.changes.clear();
+                        style.take(marker, &body, count)?;
+                    }
+                    _ => style.take(marker, &body, count)?,
+                }
+                if at >= part.end {
+                    return Err(corrupt("a tile-part header has no end"));
+                }
+            }
+            if let Some(bytes) = usize::try_from(part.number).ok().and_then(|n| self.packed.get(n)) {
+                packed.extend_from_slice(bytes);
+            }
+            packed.extend(join(pieces));
+            if packed.len() > MAX_PACKED {
+                return Err(Error::TooLarge("packed packet headers".into()));
+            }
+            bodies.push(Part { start: at, ..*part });
+        }
+        Ok((style, packed, bodies))
+    }
+}
+
+/// Follows the tile-parts from the first SOT; gives them sorted by tile, and whether the last one is cut off.
+fn parts(from: &dyn Bytes, mut at: u64, siz: &Siz) -> Result<(Vec<Part>, bool)> {
+    let (across, down) = siz.grid();
+    let mut parts = Vec::new();
+    let mut truncated = true;
+    while let Some(rest) = from.len().checked_sub(at).filter(|rest| *rest >= 2) {
+        let mut sot = [0; 12];
+        let room = usize::try_from(rest).unwrap_or(12).min(12);
+        from.read(at, sot.get_mut(..room).unwrap_or_default())?;
+        let [m1, m0, _, _, i1, i0, l3, l2, l1, l0, ..] = sot;
+        match u16::from_be_bytes([m1, m0]) {
+            SOT if room == 12 => {}
+            EOC => {
+                truncated = false;
+                break;
+            }
+            // what follows is no tile-part: what came before it is served
+            _ => break,
+        }
+        let tile = u16::from_be_bytes([i1, i0]);
+        let len = u64::from(u32::from_be_bytes([l3, l2, l1, l0]));
+        let end = if len == 0 { from.len() } else { at + len };
+        if u32::from(tile) >= across * down || (len > 0 && len < 14) || parts.len() >= MAX_PARTS {
+            break;
+        }
+        parts.push(Part {
+            tile,
+            number: u32::try_from(parts.len()).unwrap_or(u32::MAX),
+            start: at + 12,
+            end: end.min(from.len()),
+        });
+        if len == 0 {
+            truncated = false;
+            break;
+        }
+        at = end;
+    }
+    if parts.is_empty() {
+        return Err(corrupt("no tile-part"));
+    }
+    parts.sort_by_key(|part| (part.tile, part.number));
+    Ok((parts, truncated))
+}
+
+/// PPM: for each tile-part a length of four bytes and so many bytes (T.800 A.7.4).
+fn split_packed(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    while let Some((len, rest)) = bytes.split_first_chunk::<4>() {
+        let len = usize::try_from(u32::from_be_bytes(*len)).unwrap_or(usize::MAX);
+        let (headers, rest) = rest.split_at(len.min(rest.len()));
+        all.push(headers.to_vec());
+        bytes = rest;
+    }
+    all
+}

@@ -1,0 +1,135 @@
+//! JPEG 2000 codestreams (ITU-T T.800, T.814): any window of them at any of their resolutions.
+//!
+//! The cost follows the window, not the file: the headers of a tile's packets are read once and tell where the bytes
+//! of every code-block lie; then a window reads and decodes only the code-blocks that it needs. All in Rust. Knows no
+//! container: what components mean is said elsewhere.
+
+pub mod block;
+pub mod bytes;
+mod grid;
+mod ht;
+mod markers;
+mod mq;
+mod packets;
+mod wavelet;
+mod window;
+
+use crate::codec::jp2::bytes::Bytes;
+use crate::codec::jp2::grid::halved;
+use crate::codec::jp2::markers::Main;
+use crate::codec::jp2::packets::Index;
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Rect;
+use crate::geometry::Size;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+pub use crate::codec::jp2::markers::Component;
+
+/// Bytes of packet indices that an open codestream keeps.
+const MAX_KEPT: usize = 64 << 20;
+
+/// An open codestream.
+pub struct Codestream {
+    from: Box<dyn Bytes>,
+    main: Main,
+    /// Packet indices, the last used ones at the back.
+    indices: Mutex<VecDeque<(u16, Arc<Index>)>>,
+    strict: bool,
+}
+
+/// Samples of a window: for each component `w * h` of them, row by row, subsampled ones repeated.
+pub type Planes = Vec<Vec<i32>>;
+
+impl Codestream {
+    /// Reads the main header and finds the tile-parts. With `strict`, damage is an error (`Corrupt`); else what can be
+    /// decoded is shown. `Missing` when the bytes are no codestream, `Unsupported` for what other parts of the standard
+    /// define.
+    pub fn open(from: Box<dyn Bytes>, strict: bool) -> Result<Codestream> {
+        let main = Main::read(&*from)?;
+        if strict && main.truncated {
+            return Err(Error::Corrupt("the codestream is cut off".into()));
+        }
+        Ok(Codestream {
+            from,
+            main,
+            indices: Mutex::default(),
+            strict,
+        })
+    }
+
+    /// The components.
+    pub fn components(&self) -> &[Component] {
+        &self.main.siz.components
+    }
+
+    /// How often the size can be halved by leaving out resolutions.
+    pub fn reductions(&self) -> u8 {
+        let levels = self.main.style.coding.iter().map(|coding| coding.levels);
+        levels.min().unwrap_or(0)
+    }
+
+    /// Quality layers.
+    pub fn layers(&self) -> u16 {
+        self.main.style.layers
+    }
+
+    /// Whether decoding everything gives what was coded.
+    pub fn is_reversible(&self) -> bool {
+        self.main.style.coding.iter().all(|coding| coding.reversible)
+    }
+
+    /// The size of a tile of the codestream.
+    pub fn tile(&self) -> Size {
+        self.main.siz.tile
+    }
+
+    /// The size with so many halvings; the sides are rounded as the standard does (B-15).
+    pub fn size(&self, reduction: u8) -> Size {
+        let siz = &self.main.siz;
+        let side = |start: u32, end: u32| halved(end, reduction).saturating_sub(halved(start, reduction));
+        Size::new(side(siz.start.0, siz.end.0), side(siz.start.1, siz.end.1))
+    }
+
+    /// The samples of a window of the image with so many halvings, from the first so many quality layers.
+    ///
+    /// Samples are as coded: signed or not, of `Component::bits` bits. `Outside` beyond the image; `Corrupt` for what
+    /// contradicts itself and, with strictness, for what is damaged.
+    pub fn read(&self, reduction: u8, rect: Rect, layers: u16) -> Result<Planes> {
+        let size = self.size(reduction);
+        let inside = Rect::new(0, 0, size.w, size.h).meet(rect) == Some(rect);
+        if reduction > self.reductions() || !inside {
+            return Err(Error::Outside("no such window in the codestream".into()));
+        }
+        window::read(self, reduction, rect, layers)
+    }
+
+    /// The packets of a tile, found at its first use.
+    fn index(&self, tile: u16) -> Result<Arc<Index>> {
+        let lock = || self.indices.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock();
+        if let Some(place) = known.iter().position(|(number, _)| *number == tile)
+            && let Some(found) = known.remove(place)
+        {
+            let index = Arc::clone(&found.1);
+            known.push_back(found);
+            return Ok(index);
+        }
+        drop(known);
+        let index = Arc::new(Index::read(&*self.from, &self.main, tile)?);
+        if self.strict && index.damaged {
+            return Err(Error::Corrupt(format!("tile {tile} is damaged")));
+        }
+        let mut known = lock();
+        if known.iter().all(|(number, _)| *number != tile) {
+            known.push_back((tile, Arc::clone(&index)));
+        }
+        while known.len() > 1 && known.iter().map(|(_, index)| index.bytes()).sum::<usize>() > MAX_KEPT {
+            known.pop_front();
+        }
+        Ok(index)
+    }
+}

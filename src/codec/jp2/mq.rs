@@ -1,0 +1,203 @@
+//! The arithmetic decoder of JPEG 2000: bytes in, one binary decision for each context asked out (T.800 Annex C).
+//!
+//! Knows no coefficients and no passes; what the contexts mean is the business of the one who asks. Nothing here can
+//! fail: past its end, and past a marker, a segment goes on with 1 bits, as the standard has it (C.3.4).
+
+use std::array;
+
+/// Where the 16 bits of the interval stand in a register of 64: below them wait the bits that were read ahead.
+const UNIT: u32 = 47;
+
+/// The interval is kept at this or above (0x8000 of the standard).
+const HALF: i64 = 0x8000 << UNIT;
+
+/// The part of a state that is the probability estimate, in place.
+const ESTIMATE: u64 = 0xFFFF << UNIT;
+
+/// How many contexts there are room for; JPEG 2000 has 19.
+const CONTEXTS: usize = 32;
+
+/// The estimates, and the states after a more and a less probable symbol, and whether the latter turns the sense of
+/// the bit over: T.800 Table C.2.
+const TABLE_C2: [(u16, u8, u8, bool); 47] = [
+    (0x5601, 1, 1, true),
+    (0x3401, 2, 6, false),
+    (0x1801, 3, 9, false),
+    (0x0AC1, 4, 12, false),
+    (0x0521, 5, 29, false),
+    (0x0221, 38, 33, false),
+    (0x5601, 7, 6, true),
+    (0x5401, 8, 14, false),
+    (0x4801, 9, 14, false),
+    (0x3801, 10, 14, false),
+    (0x3001, 11, 17, false),
+    (0x2401, 12, 18, false),
+    (0x1C01, 13, 20, false),
+    (0x1601, 29, 21, false),
+    (0x5601, 15, 14, true),
+    (0x5401, 16, 14, false),
+    (0x5101, 17, 15, false),
+    (0x4801, 18, 16, false),
+    (0x3801, 19, 17, false),
+    (0x3401, 20, 18, false),
+    (0x3001, 21, 19, false),
+    (0x2801, 22, 19, false),
+    (0x2401, 23, 20, false),
+    (0x2201, 24, 21, false),
+    (0x1C01, 25, 22, false),
+    (0x1801, 26, 23, false),
+    (0x1601, 27, 24, false),
+    (0x1401, 28, 25, false),
+    (0x1201, 29, 26, false),
+    (0x1101, 30, 27, false),
+    (0x0AC1, 31, 28, false),
+    (0x09C1, 32, 29, false),
+    (0x08A1, 33, 30, false),
+    (0x0521, 34, 31, false),
+    (0x0441, 35, 32, false),
+    (0x02A1, 36, 33, false),
+    (0x0221, 37, 34, false),
+    (0x0141, 38, 35, false),
+    (0x0111, 39, 36, false),
+    (0x0085, 40, 37, false),
+    (0x0049, 41, 38, false),
+    (0x0025, 42, 39, false),
+    (0x0015, 43, 40, false),
+    (0x0009, 44, 41, false),
+    (0x0005, 45, 42, false),
+    (0x0001, 45, 43, false),
+    (0x5601, 46, 46, false),
+];
+
+/// The states by number, twice that of Table C.2 plus the more probable symbol: bit 0 that symbol, bits 8 to 14 the
+/// number of the state after it, bits 16 to 22 that after the other, from `UNIT` on the estimate.
+static STATES: [u64; 128] = states();
+
+#[expect(
+    clippy::indexing_slicing,
+    reason = "computed when compiling: a wrong index does not build"
+)]
+const fn states() -> [u64; 128] {
+    let mut states = [0; 128];
+    let mut i = 0;
+    while i < TABLE_C2.len() {
+        let (estimate, more, less, turn) = TABLE_C2[i];
+        let mut symbol = 0;
+        while symbol < 2 {
+            let after_more = 2 * more as u64 + symbol;
+            let after_less = 2 * less as u64 + (symbol ^ turn as u64);
+            states[2 * i + symbol as usize] =
+                symbol | after_more << 8 | after_less << 16 | (estimate as u64) << UNIT;
+            symbol += 1;
+        }
+        i += 1;
+    }
+    states
+}
+
+/// What has been learnt about each context. The whole state lies in the slot, so that a decision needs one look-up.
+pub(super) struct Contexts([u64; CONTEXTS]);
+
+impl Contexts {
+    /// All contexts at the rows of Table C.2 given, with 0 the more probable symbol; those not given at row 0.
+    pub(super) fn new(rows: [u8; 19]) -> Contexts {
+        Contexts(array::from_fn(|i| {
+            let row = rows.get(i).copied().unwrap_or(0);
+            STATES.get(2 * usize::from(row)).copied().unwrap_or(STATES[0])
+        }))
+    }
+}
+
+/// A decoder at some place in its segment. Small and `Copy`: a pass takes it into registers and puts it back.
+///
+/// The standard lessens the interval A and the code C by the same estimate for each more probable symbol, and has to
+/// act once C falls below 0 or A below one half. So only `d`, the least room of the two, is kept up to date, and
+/// `a` and `c` are what they are short of it.
+#[derive(Clone, Copy)]
+pub(super) struct Mq<'a> {
+    data: &'a [u8],
+    /// The next byte to take.
+    next: usize,
+    a: i64,
+    c: i64,
+    d: i64,
+    /// Bits in `c` below the unit; negative while bits are owed.
+    ahead: i32,
+}
+
+impl<'a> Mq<'a> {
+    /// Starts on the bytes of one segment (INITDEC, C.3.5).
+    pub(super) fn new(data: &'a [u8]) -> Mq<'a> {
+        let (c, ahead, next) = fill(data, 0, 0, -15);
+        let d = c.min(0);
+        Mq {
+            data,
+            next,
+            a: HALF - d,
+            c: c - d,
+            d,
+            ahead,
+        }
+    }
+
+    /// Decides one bit (DECODE, C.3.2) in the context `which`, of which the lower 5 bits count.
+    #[inline(always)]
+    pub(super) fn bit(&mut self, contexts: &mut Contexts, which: u32) -> u32 {
+        let slot = &mut contexts.0[which as usize % CONTEXTS];
+        let state = *slot;
+        let estimate = (state & ESTIMATE) as i64;
+        self.d = self.d.wrapping_sub(estimate);
+        if self.d >= 0 {
+            return state as u32 & 1;
+        }
+        // Wrapping: a code that no encoder wrote may hold more than its interval, and ever more of it.
+        let a = self.a.wrapping_add(self.d);
+        let c = self.c.wrapping_add(self.d);
+        let lower = c < 0;
+        let exchanged = a < estimate;
+        let less = lower != exchanged;
+        let a = if lower { estimate } else { a };
+        let c = if lower { c.wrapping_add(estimate) } else { c };
+        let after = if less { state >> 16 } else { state >> 8 };
+        *slot = STATES[after as usize % 128];
+        let shift = a.leading_zeros().wrapping_sub(1) % 64;
+        let a = a << shift;
+        let mut c = c << shift;
+        self.ahead -= shift as i32;
+        if self.ahead < 0 {
+            (c, self.ahead, self.next) = fill(self.data, self.next, c, self.ahead);
+        }
+        self.d = a.wrapping_sub(HALF).min(c);
+        self.a = a.wrapping_sub(self.d);
+        self.c = c.wrapping_sub(self.d);
+        (state as u32 ^ u32::from(less)) & 1
+    }
+}
+
+/// Takes bytes from `next` on into the code until some bits wait below the unit (BYTEIN, C.3.4). `ahead` is -15 to 0
+/// before, 8 or more and at most 32 after. Returns the code, the new `ahead` and the new place.
+#[inline(never)]
+fn fill(data: &[u8], next: usize, c: i64, ahead: i32) -> (i64, i32, usize) {
+    let after_ff = |next: usize| next.checked_sub(1).and_then(|i| data.get(i)) == Some(&0xFF);
+    let ahead = ahead.clamp(-15, 7);
+    if let Some(four) = data.get(next..).and_then(|rest| rest.first_chunk::<4>())
+        && !four.contains(&0xFF)
+        && !after_ff(next)
+    {
+        let word = i64::from(u32::from_be_bytes(*four));
+        return (c.wrapping_add(word << (15 - ahead)), ahead + 32, next + 4);
+    }
+    let (mut c, mut ahead, mut next) = (c, ahead, next);
+    while ahead < 8 {
+        // Of the byte after 0xFF the first bit is a carry; above 0x8F the pair is a marker, and the segment is over.
+        let (byte, bits, step) = match data.get(next) {
+            Some(&byte) if !after_ff(next) => (byte, 8, 1),
+            Some(&byte) if byte <= 0x8F => (byte, 7, 1),
+            _ => (0xFF, 8, 0),
+        };
+        next += step;
+        ahead += bits;
+        c = c.wrapping_add(i64::from(byte) << (UNIT as i32 - ahead));
+    }
+    (c, ahead, next)
+}

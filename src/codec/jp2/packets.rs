@@ -1,0 +1,548 @@
+//! The packets of a tile (ITU-T T.800 Annex B.9 to B.12): their order, and what their headers say of each code-block.
+//!
+//! Bodies are not read: what comes out is where in the file the bytes of every code-block lie.
+
+use crate::codec::jp2::bytes::Bytes;
+use crate::codec::jp2::bytes::Cursor;
+use crate::codec::jp2::grid::Area;
+use crate::codec::jp2::grid::Cell;
+use crate::codec::jp2::grid::Chunk;
+use crate::codec::jp2::grid::Component;
+use crate::codec::jp2::grid::NONE;
+use crate::codec::jp2::grid::components;
+use crate::codec::jp2::grid::tile_area;
+use crate::codec::jp2::markers::Main;
+use crate::codec::jp2::markers::Part;
+use crate::codec::jp2::markers::Progression;
+use crate::codec::jp2::markers::Style;
+use crate::error::Error;
+use crate::error::Result;
+
+/// Chunks of one tile.
+const MAX_CHUNKS: usize = 16 << 20;
+/// Style bits of Table A.19.
+const BYPASS: u8 = 1;
+const TERMINATE_ALL: u8 = 4;
+const HIGH_THROUGHPUT: u8 = 0x40;
+
+/// A tile whose packets were all found.
+#[derive(Debug)]
+pub struct Index {
+    /// Components with their code-blocks.
+    pub components: Vec<Component>,
+    /// What code-blocks refer to.
+    pub chunks: Vec<Chunk>,
+    /// Coding of the tile.
+    pub style: Style,
+    /// Whether packets were missing or could not be read.
+    pub damaged: bool,
+}
+
+impl Index {
+    /// Reads the headers of every packet of a tile. What follows damage is left out.
+    pub fn read(from: &dyn Bytes, main: &Main, tile: u16) -> Result<Index> {
+        let (style, packed, parts) = main.tile(from, tile)?;
+        let components = components(&main.siz, &style, tile)?;
+        let trees = components
+            .iter()
+            .map(|component| {
+                (component.resolutions.iter())
+                    .map(|resolution| {
+                        let count = resolution.precincts.len();
+                        (0..count).map(|_| Precinct::default()).collect()
+                    })
+                    .collect()
+            })
+            .collect();
+        let packed = packed.as_slice();
+        let mut walk = Walk {
+            from,
+            index: Index {
+                components,
+                chunks: Vec::new(),
+                style,
+                damaged: false,
+            },
+            precincts: trees,
+            packed: (!packed.is_empty()).then(|| Cursor::new(&packed, 0, packed.len() as u64)),
+            body: Cursor::new(from, 0, 0),
+            parts: parts.into_iter(),
+        };
+        let area = tile_area(&main.siz, tile);
+        let changes = walk.index.style.changes.clone();
+        let whole = Progression {
+            start: (0, 0),
+            end: (u16::MAX, u8::MAX, u16::MAX),
+            order: walk.index.style.order,
+        };
+        let changes = if changes.is_empty() { vec![whole] } else { changes };
+        for progression in changes {
+            match walk.run(progression, area) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(Error::Corrupt(_)) => {
+                    walk.index.damaged = true;
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(walk.index)
+    }
+}
+
+impl Index {
+    /// Memory that it takes, about.
+    pub fn bytes(&self) -> usize {
+        let resolutions = self
+            .components
+            .iter()
+            .flat_map(|component| &component.resolutions);
+        let cells: usize = resolutions
+            .flat_map(|resolution| &resolution.bands)
+            .map(|band| band.blocks.len())
+            .sum();
+        cells * size_of::<Cell>() + self.chunks.capacity() * size_of::<Chunk>()
+    }
+}
+
+/// What is remembered of a precinct from layer to layer.
+#[derive(Default)]
+struct Precinct {
+    /// Layers that were read.
+    layers: u16,
+    /// Inclusion and zero bit-planes, for each band.
+    trees: Vec<(Tree, Tree)>,
+}
+
+struct Walk<'a> {
+    from: &'a dyn Bytes,
+    index: Index,
+    /// By component and resolution.
+    precincts: Vec<Vec<Vec<Precinct>>>,
+    packed: Option<Cursor<'a>>,
+    /// In the tile-part that is being read.
+    body: Cursor<'a>,
+    parts: std::vec::IntoIter<Part>,
+}
+
+/// Which packet, the layer aside: component, resolution, precinct.
+type Place = (usize, usize, usize);
+
+impl Walk<'_> {
+    /// All packets of one progression; false when the file has no more.
+    fn run(&mut self, progression: Progression, area: Area) -> Result<bool> {
+        let layers = 0..progression.end.0.min(self.index.style.layers);
+        let all = self.places(progression, area);
+        // the order of places is that of everything but the layer
+        let by_layer = progression.order == 0;
+        if by_layer {
+            for layer in layers {
+                for &place in &all {
+                    if !self.packet(layer, place)? {
+                        return Ok(false);
+                    }
+                }
+            }
+            return Ok(true);
+        }
+        // RLCP: all layers of a resolution before the next
+        let same = |a: &Place, b: &Place| progression.order == 1 && a.1 == b.1;
+        for group in all.chunk_by(same) {
+            for layer in layers.clone() {
+                for &place in group {
+                    if !self.packet(layer, place)? {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// The precincts of a progression in its order (T.800 B.12.1).
+    fn places(&self, progression: Progression, tile: Area) -> Vec<Place> {
+        let mut all = Vec::new();
+        for (number, component) in self.index.components.iter().enumerate() {
+            if !(progression.start.1..progression.end.2).contains(&u16::try_from(number).unwrap_or(u16::MAX))
+            {
+                continue;
+            }
+            let top = component.resolutions.len();
+            for (level, resolution) in component.resolutions.iter().enumerate() {
+                if !(progression.start.0..progression.end.1).contains(&u8::try_from(level).unwrap_or(u8::MAX))
+                {
+                    continue;
+                }
+                let down = top - 1 - level;
+                // the corner of a precinct on the reference grid; one that begins before the tile counts from its edge
+                let corner = |index: u32, side: u8, samples: u32, step: u32, edge: u32| {
+                    let at = u64::from(index) << side;
+                    if at < u64::from(samples) {
+                        u64::from(edge)
+                    } else {
+                        (at << down).saturating_mul(u64::from(step))
+                    }
+                };
+                let mut precinct = 0;
+                for row in resolution.precincts.y0..resolution.precincts.y1 {
+                    let y = corner(
+                        row,
+                        resolution.precinct.1,
+                        resolution.area.y0,
+                        component.step.1,
+                        tile.y0,
+                    );
+                    for column in resolution.precincts.x0..resolution.precincts.x1 {
+                        let x = corner(
+                            column,
+                            resolution.precinct.0,
+                            resolution.area.x0,
+                            component.step.0,
+                            tile.x0,
+                        );
+                        let (c, r) = (number as u64, level as u64);
+                        let key = match progression.order {
+                            0 | 1 => [r, c, 0, 0],
+                            2 => [r, y, x, c],
+                            3 => [y, x, c, r],
+                            _ => [c, y, x, r],
+                        };
+                        all.push((key, (number, level, precinct)));
+                        precinct += 1;
+                    }
+                }
+            }
+        }
+        // stable: precincts of one place stay in their order
+        all.sort_by_key(|(key, _)| *key);
+        all.into_iter().map(|(_, place)| place).collect()
+    }
+
+    /// Reads one packet, unless it was read before; false when the file has no more.
+    fn packet(&mut self, layer: u16, place: Place) -> Result<bool> {
+        let gone = || Error::Corrupt("no such precinct".into());
+        let (number, level, which) = place;
+        let precinct = self
+            .precincts
+            .get_mut(number)
+            .and_then(|levels| levels.get_mut(level)?.get_mut(which))
+            .ok_or_else(gone)?;
+        if precinct.layers > layer {
+            return Ok(true);
+        }
+        precinct.layers = layer + 1;
+        while self.body.at >= self.body.end {
+            let Some(part) = self.parts.next() else {
+                self.index.damaged = true;
+                return Ok(false);
+            };
+            self.body = Cursor::new(self.from, part.start, part.end);
+        }
+        if self.body.at + 6 <= self.body.end && self.body.peek(0)? == 0xff && self.body.peek(1)? == 0x91 {
+            self.body.at += 6;
+        }
+        let component = self.index.components.get_mut(number).ok_or_else(gone)?;
+        let style = self.index.style.coding.get(number).ok_or_else(gone)?.style;
+        let resolution = component.resolutions.get_mut(level).ok_or_else(gone)?;
+        let across = resolution.precincts.w().max(1) as usize;
+        let at = |index: usize, first: u32| u32::try_from(index).unwrap_or(0) + first;
+        let (column, row) = (
+            at(which % across, resolution.precincts.x0),
+            at(which / across, resolution.precincts.y0),
+        );
+        if precinct.trees.is_empty() {
+            precinct.trees = (resolution.bands.iter())
+                .map(|band| {
+                    let cells = resolution.cells(band, column, row);
+                    (Tree::new(cells.w(), cells.h()), Tree::new(cells.w(), cells.h()))
+                })
+                .collect();
+        }
+        let areas: Vec<Area> = (resolution.bands.iter())
+            .map(|band| resolution.cells(band, column, row))
+            .collect();
+        // the lengths of what follows the header, in its order
+        let mut bodies: Vec<(usize, usize, u32, u8, bool)> = Vec::new();
+        let mut bits = Bits::new(self.packed.as_mut().unwrap_or(&mut self.body));
+        if bits.bit()? == 1 {
+            for (which, ((band, trees), cells)) in (resolution.bands.iter_mut().zip(&mut precinct.trees))
+                .zip(areas)
+                .enumerate()
+            {
+                let stride = band.cells.w() as usize;
+                for y in cells.y0..cells.y1 {
+                    for x in cells.x0..cells.x1 {
+                        let leaf = (x - cells.x0, y - cells.y0);
+                        let index = (y - band.cells.y0) as usize * stride + (x - band.cells.x0) as usize;
+                        let cell = band.blocks.get_mut(index).ok_or_else(gone)?;
+                        contribution(
+                            &mut bits,
+                            cell,
+                            trees,
+                            leaf,
+                            layer,
+                            style,
+                            |len, passes, opens| {
+                                bodies.push((which, index, len, passes, opens));
+                            },
+                        )?;
+                    }
+                }
+            }
+        }
+        bits.align()?;
+        let header = self.packed.as_mut().unwrap_or(&mut self.body);
+        if header.at + 2 <= header.end && header.peek(0)? == 0xff && header.peek(1)? == 0x92 {
+            header.at += 2;
+        }
+        if layer + 1 >= self.index.style.layers {
+            precinct.trees = Vec::new();
+        }
+        for (which, index, len, passes, opens) in bodies {
+            let at = self.body.at;
+            let band = resolution.bands.get_mut(which).ok_or_else(gone)?;
+            let cell = band.blocks.get_mut(index).ok_or_else(gone)?;
+            // a body that is cut off is no use, and nothing can follow it
+            if at + u64::from(len) > self.body.end {
+                self.index.damaged = true;
+                self.body.at = self.body.end;
+                return Ok(true);
+            }
+            self.body.at += u64::from(len);
+            let number = u32::try_from(self.index.chunks.len()).unwrap_or(NONE);
+            if self.index.chunks.len() >= MAX_CHUNKS {
+                return Err(Error::TooLarge("too many code-blocks in one tile".into()));
+            }
+            self.index.chunks.push(Chunk {
+                at,
+                len,
+                next: NONE,
+                layer,
+                passes,
+                opens,
+            });
+            if let Some(last) = self.index.chunks.get_mut(cell.chunks.1 as usize) {
+                last.next = number;
+            } else {
+                cell.chunks.0 = number;
+            }
+            cell.chunks.1 = number;
+        }
+        Ok(true)
+    }
+}
+
+/// What a packet header says of one code-block (T.800 B.10.4 to B.10.7): `found` gets length, passes, and whether a
+/// codeword segment begins, for each.
+fn contribution(
+    bits: &mut Bits,
+    cell: &mut Cell,
+    (inclusion, zero): &mut (Tree, Tree),
+    leaf: (u32, u32),
+    layer: u16,
+    style: u8,
+    mut found: impl FnMut(u32, u8, bool),
+) -> Result<()> {
+    let first = cell.passes == 0;
+    let included = if first {
+        inclusion.below(leaf, u32::from(layer) + 1, bits)?
+    } else {
+        bits.bit()? == 1
+    };
+    if !included {
+        return Ok(());
+    }
+    if first {
+        let mut planes = 1;
+        while !zero.below(leaf, planes, bits)? {
+            planes += 1;
+            if planes > 80 {
+                return Err(Error::Corrupt("more zero bit-planes than there can be".into()));
+            }
+        }
+        cell.zero = u8::try_from(planes - 1).unwrap_or(u8::MAX);
+    }
+    let mut passes = bits.passes()?;
+    while bits.bit()? == 1 {
+        cell.lblock += 1;
+        if cell.lblock > 32 {
+            return Err(Error::Corrupt(
+                "a code-block's length takes more than 32 bits".into(),
+            ));
+        }
+    }
+    if style & HIGH_THROUGHPUT != 0 {
+        // T.814 B.3: sets of three passes without bytes are more zero bit-planes; the cleanup pass is a segment, the
+        // other two are one together
+        let empty = (passes - 1) / 3 * 3;
+        if first {
+            cell.zero = cell
+                .zero
+                .saturating_add(u8::try_from(empty / 3).unwrap_or(u8::MAX));
+            cell.passes = 0;
+        } else {
+            return Err(Error::Unsupported(
+                "high-throughput code-blocks in several layers are not served".into(),
+            ));
+        }
+        passes -= empty;
+        cell.passes = passes;
+        found(bits.number(cell.lblock + log2(empty + 1))?, 1, true);
+        if passes > 1 {
+            found(
+                bits.number(cell.lblock + log2(passes - 1))?,
+                u8::try_from(passes - 1).unwrap_or(2),
+                true,
+            );
+        }
+        return Ok(());
+    }
+    while passes > 0 {
+        let (room, opens) = segment(cell.passes, style);
+        let now = passes.min(room);
+        let len = bits.number(cell.lblock + log2(now))?;
+        found(len, u8::try_from(now).unwrap_or(u8::MAX), opens);
+        cell.passes += now;
+        passes -= now;
+    }
+    Ok(())
+}
+
+/// After so many passes: how many more the codeword segment holds, and whether it begins here (T.800 Table D.9).
+fn segment(passes: u16, style: u8) -> (u16, bool) {
+    if style & TERMINATE_ALL != 0 {
+        return (1, true);
+    }
+    if style & BYPASS == 0 {
+        return (u16::MAX, passes == 0);
+    }
+    // four bit-planes in one segment, then raw significance and refinement together, and cleanup alone
+    match passes.checked_sub(10) {
+        None => (10 - passes, passes == 0),
+        Some(after) => match after % 3 {
+            0 => (2, true),
+            1 => (1, false),
+            _ => (1, true),
+        },
+    }
+}
+
+/// Of the logarithm to base 2 the whole part; 0 for 0.
+fn log2(value: u16) -> u8 {
+    u8::try_from(value.max(1).ilog2()).unwrap_or(0)
+}
+
+/// The bits of a packet header, with a zero stuffed behind each 0xff (T.800 B.10.1).
+struct Bits<'a, 'b> {
+    from: &'a mut Cursor<'b>,
+    byte: u8,
+    left: u8,
+}
+
+impl<'a, 'b> Bits<'a, 'b> {
+    fn new(from: &'a mut Cursor<'b>) -> Self {
+        Bits {
+            from,
+            byte: 0,
+            left: 0,
+        }
+    }
+
+    fn bit(&mut self) -> Result<u32> {
+        if self.left == 0 {
+            self.left = if self.byte == 0xff { 7 } else { 8 };
+            self.byte = self.from.byte()?;
+        }
+        self.left -= 1;
+        Ok(u32::from(self.byte >> self.left & 1))
+    }
+
+    fn number(&mut self, bits: u8) -> Result<u32> {
+        if bits > 32 {
+            return Err(Error::Corrupt("a length of more than 32 bits".into()));
+        }
+        (0..bits).try_fold(0, |number, _| Ok(number << 1 | self.bit()?))
+    }
+
+    /// Number of coding passes (T.800 Table B.4).
+    fn passes(&mut self) -> Result<u16> {
+        let mut passes = 1;
+        for (bits, full) in [(1, 1), (1, 1), (2, 3), (5, 31), (7, 128)] {
+            let more = self.number(bits)?;
+            passes += more;
+            if more < full {
+                break;
+            }
+        }
+        u16::try_from(passes).map_err(|_| Error::Corrupt("coding passes".into()))
+    }
+
+    /// Goes to the next byte; one that is stuffed behind 0xff belongs to the header.
+    fn align(&mut self) -> Result<()> {
+        self.left = 0;
+        if self.byte == 0xff {
+            self.from.byte()?;
+        }
+        Ok(())
+    }
+}
+
+/// A tag tree (T.800 B.10.2).
+#[derive(Debug)]
+struct Tree {
+    /// From the leaves to the root: columns, and where the level begins.
+    levels: Vec<(u32, usize)>,
+    nodes: Vec<Node>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Node {
+    /// The value is at least this.
+    low: u32,
+    /// It is this.
+    known: bool,
+}
+
+impl Tree {
+    fn new(w: u32, h: u32) -> Tree {
+        let mut levels = Vec::new();
+        let mut count = 0;
+        let (mut across, mut down) = (w, h);
+        while across > 0 && down > 0 {
+            levels.push((across, count));
+            count += across as usize * down as usize;
+            if across == 1 && down == 1 {
+                break;
+            }
+            (across, down) = (across.div_ceil(2), down.div_ceil(2));
+        }
+        Tree {
+            levels,
+            nodes: vec![Node::default(); count],
+        }
+    }
+
+    /// Whether the leaf's value is below the bound, reading as many bits as that takes.
+    fn below(&mut self, leaf: (u32, u32), bound: u32, bits: &mut Bits) -> Result<bool> {
+        let mut low = 0;
+        let mut known = false;
+        for (depth, (across, start)) in self.levels.iter().enumerate().rev() {
+            let (x, y) = (leaf.0 >> depth, leaf.1 >> depth);
+            let index = start + y as usize * *across as usize + x as usize;
+            let node = self.nodes.get_mut(index);
+            let node = node.ok_or_else(|| Error::Corrupt("no such code-block".into()))?;
+            node.low = node.low.max(low);
+            while node.low < bound && !node.known {
+                if bits.bit()? == 1 {
+                    node.known = true;
+                } else {
+                    node.low += 1;
+                }
+            }
+            low = node.low;
+            known = node.known;
+        }
+        Ok(known && low < bound)
+    }
+}

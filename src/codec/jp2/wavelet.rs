@@ -1,0 +1,323 @@
+//! The inverse wavelet transforms over a window (ITU-T T.800 Annex F): 5/3 in integers, 9/7 in floating point.
+//!
+//! One step makes a resolution out of the smaller one and its three bands. A window that ends inside the image must be
+//! wider by [`Number::REACH`] samples than what is used of it: at its edges the signal is extended as at the image's.
+
+use crate::codec::jp2::grid::Area;
+use crate::codec::jp2::grid::halved;
+
+/// A sample of one of the transforms.
+pub trait Number: Copy + Default + Send {
+    /// Samples on either side that a sample depends on.
+    const REACH: u32;
+
+    /// One line of samples, low ones at even places, in place; `odd`: its first place is odd (F.3.6, F.3.8).
+    fn line(line: &mut [Self], odd: bool);
+
+    /// The same over columns: `data` holds rows of `width` samples.
+    fn columns(data: &mut [Self], width: usize, odd: bool);
+
+    /// From a coefficient with one fractional bit, and the quantisation step.
+    fn coefficient(value: i32, step: f32) -> Self;
+}
+
+/// Adds to every sample at places of one parity what `lift` makes of it and its two neighbours; beyond the ends the
+/// signal is mirrored.
+fn lift_line<T: Copy>(line: &mut [T], first: usize, lift: impl Fn(T, T, T) -> T) {
+    let len = line.len();
+    if first == 0
+        && let [own, next, ..] = line
+    {
+        *own = lift(*own, *next, *next);
+    }
+    // whole triples from an untouched place
+    let start = if first == 0 { 1 } else { 0 };
+    let mut at = start;
+    while let Some([before, own, after]) = line.get_mut(at..at + 3) {
+        *own = lift(*own, *before, *after);
+        at += 2;
+    }
+    if len >= 2
+        && (len - 1) % 2 == first % 2
+        && len - 1 != 0
+        && let [.., before, own] = line
+    {
+        *own = lift(*own, *before, *before);
+    }
+}
+
+/// The same with rows for samples.
+fn lift_rows<T: Copy>(data: &mut [T], width: usize, first: usize, lift: impl Fn(T, T, T) -> T) {
+    let height = data.len() / width.max(1);
+    for y in (first..height).step_by(2) {
+        let (above, rest) = data.split_at_mut(y * width);
+        let (own, below) = rest.split_at_mut(width.min(rest.len()));
+        let before = above.len().checked_sub(width).and_then(|at| above.get(at..));
+        let after = below.get(..width);
+        let (Some(before), Some(after)) = (before.or(after), after.or(before)) else {
+            return;
+        };
+        for ((own, before), after) in own.iter_mut().zip(before).zip(after) {
+            *own = lift(*own, *before, *after);
+        }
+    }
+}
+
+impl Number for i32 {
+    const REACH: u32 = 2;
+
+    fn line(line: &mut [i32], odd: bool) {
+        if let [only] = line {
+            *only >>= u32::from(odd);
+            return;
+        }
+        let even = usize::from(odd);
+        lift_line(line, even, reversible_even);
+        lift_line(line, 1 - even, reversible_odd);
+    }
+
+    fn columns(data: &mut [i32], width: usize, odd: bool) {
+        if data.len() == width {
+            data.iter_mut().for_each(|only| *only >>= u32::from(odd));
+            return;
+        }
+        let even = usize::from(odd);
+        lift_rows(data, width, even, reversible_even);
+        lift_rows(data, width, 1 - even, reversible_odd);
+    }
+
+    fn coefficient(value: i32, _: f32) -> i32 {
+        // towards zero
+        value / 2
+    }
+}
+
+fn reversible_even(own: i32, before: i32, after: i32) -> i32 {
+    own.wrapping_sub(before.wrapping_add(after).wrapping_add(2) >> 2)
+}
+
+fn reversible_odd(own: i32, before: i32, after: i32) -> i32 {
+    own.wrapping_add(before.wrapping_add(after) >> 1)
+}
+
+/// Table F.4.
+const ALPHA: f32 = -1.586_134_3;
+const BETA: f32 = -0.052_980_12;
+const GAMMA: f32 = 0.882_911_1;
+const DELTA: f32 = 0.443_506_85;
+const K: f32 = 1.230_174_1;
+
+impl Number for f32 {
+    const REACH: u32 = 4;
+
+    fn line(line: &mut [f32], odd: bool) {
+        if let [only] = line {
+            *only *= if odd { 0.5 } else { 1.0 };
+            return;
+        }
+        let even = usize::from(odd);
+        for (place, value) in line.iter_mut().enumerate() {
+            *value *= if place % 2 == even { K } else { 1.0 / K };
+        }
+        for (first, factor) in [(even, DELTA), (1 - even, GAMMA), (even, BETA), (1 - even, ALPHA)] {
+            lift_line(line, first, |own, before, after| own - factor * (before + after));
+        }
+    }
+
+    fn columns(data: &mut [f32], width: usize, odd: bool) {
+        if data.len() == width {
+            data.iter_mut()
+                .for_each(|only| *only *= if odd { 0.5 } else { 1.0 });
+            return;
+        }
+        let even = usize::from(odd);
+        for (place, row) in data.chunks_mut(width.max(1)).enumerate() {
+            let factor = if place % 2 == even { K } else { 1.0 / K };
+            row.iter_mut().for_each(|value| *value *= factor);
+        }
+        for (first, factor) in [(even, DELTA), (1 - even, GAMMA), (even, BETA), (1 - even, ALPHA)] {
+            lift_rows(data, width, first, |own, before, after| {
+                own - factor * (before + after)
+            });
+        }
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "24 bits are enough for what was quantised"
+    )]
+    fn coefficient(value: i32, step: f32) -> f32 {
+        value as f32 * (0.5 * step)
+    }
+}
+
+/// Samples of an area, row by row.
+#[derive(Debug, Default)]
+pub struct Plane<T> {
+    /// What they cover.
+    pub area: Area,
+    /// `area.len()` of them.
+    pub data: Vec<T>,
+}
+
+impl<T: Number> Plane<T> {
+    /// Zeros.
+    pub fn new(area: Area) -> Self {
+        Plane {
+            area,
+            data: vec![T::default(); area.len()],
+        }
+    }
+
+    /// A row, from a column on; both by their absolute numbers.
+    pub fn row(&self, y: u32, x: u32) -> &[T] {
+        let width = self.area.w() as usize;
+        let start = y.saturating_sub(self.area.y0) as usize * width;
+        let skip = x.saturating_sub(self.area.x0) as usize;
+        self.data.get(start + skip..start + width).unwrap_or_default()
+    }
+}
+
+/// What each band must cover so that `area` of the next resolution can be made: low and high across and down.
+pub fn bands(area: Area) -> [Area; 4] {
+    let low = |v: u32| halved(v, 1);
+    let high = |v: u32| v / 2;
+    [
+        area.map(low, low),
+        area.map(high, low),
+        area.map(low, high),
+        area.map(high, high),
+    ]
+}
+
+/// One resolution from its four bands (LL, HL, LH, HH), which cover what [`bands`] says of `area`, or more.
+pub fn combine<T: Number>(area: Area, [ll, hl, lh, hh]: [&Plane<T>; 4]) -> Plane<T> {
+    let mut out = Plane::new(area);
+    let width = area.w() as usize;
+    if width == 0 {
+        return out;
+    }
+    let odd = area.x0 % 2 == 1;
+    for (y, row) in (area.y0..).zip(out.data.chunks_mut(width)) {
+        let (low, high) = if y % 2 == 0 { (ll, hl) } else { (lh, hh) };
+        // the odd rows come from the high bands, whose rows are numbered y / 2 as well
+        let (low, high) = (low.row(y / 2, halved(area.x0, 1)), high.row(y / 2, area.x0 / 2));
+        let (even, other) = if odd { (1, 0) } else { (0, 1) };
+        for (to, from) in row.iter_mut().skip(even).step_by(2).zip(low) {
+            *to = *from;
+        }
+        for (to, from) in row.iter_mut().skip(other).step_by(2).zip(high) {
+            *to = *from;
+        }
+        T::line(row, odd);
+    }
+    T::columns(&mut out.data, width, area.y0 % 2 == 1);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The forward 5/3 transform of a line (F.4.8), written from its formula.
+    fn forward(line: &[i32], odd: bool) -> Vec<i32> {
+        if line.len() == 1 {
+            return line.iter().map(|v| if odd { v * 2 } else { *v }).collect();
+        }
+        let len = line.len() as i64;
+        let at = |i: i64| {
+            let mut i = i.abs();
+            if i >= len {
+                i = 2 * (len - 1) - i;
+            }
+            usize::try_from(i).unwrap()
+        };
+        let mut out = line.to_vec();
+        let parity = i64::from(odd);
+        for i in (0..len).filter(|i| (i + parity) % 2 == 1) {
+            out[at(i)] = line[at(i)] - ((line[at(i - 1)] + line[at(i + 1)]) >> 1);
+        }
+        for i in (0..len).filter(|i| (i + parity) % 2 == 0) {
+            out[at(i)] = line[at(i)] + ((out[at(i - 1)] + out[at(i + 1)] + 2) >> 2);
+        }
+        out
+    }
+
+    #[test]
+    fn the_inverse_undoes_the_transform_at_every_length_and_parity() {
+        for len in 1..40usize {
+            for odd in [false, true] {
+                let line: Vec<i32> = (0..len).map(|i| (i * i * 7 % 301) as i32 - 90).collect();
+                let mut back = forward(&line, odd);
+                i32::line(&mut back, odd);
+                assert_eq!(back, line, "{len} {odd}");
+                let mut column = forward(&line, odd);
+                i32::columns(&mut column, 1, odd);
+                assert_eq!(column, line, "{len} {odd}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_constant_survives_the_irreversible_transform() {
+        for len in 2..40 {
+            for odd in [false, true] {
+                // low samples carry the constant, high ones are zero: K is the low filter's gain at zero
+                let mut line: Vec<f32> = (0..len)
+                    .map(|i| {
+                        if (i + usize::from(odd)) % 2 == 0 {
+                            100.0
+                        } else {
+                            0.0
+                        }
+                    })
+                    .collect();
+                f32::line(&mut line, odd);
+                for value in &line {
+                    assert!((value - 100.0).abs() < 0.01, "{len} {odd} {line:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_window_with_its_reach_gives_what_the_whole_gives() {
+        fn check<T: Number + PartialEq + std::fmt::Debug>(make: impl Fn(u32, u32, usize) -> T) {
+            let whole = Area {
+                x0: 3,
+                y0: 6,
+                x1: 61,
+                y1: 50,
+            };
+            let planes = |area: Area| {
+                let mut number = 0;
+                bands(area).map(|band| {
+                    number += 1;
+                    let mut plane = Plane::new(band);
+                    let spots = (band.y0..band.y1).flat_map(|y| (band.x0..band.x1).map(move |x| (x, y)));
+                    for (to, (x, y)) in plane.data.iter_mut().zip(spots) {
+                        *to = make(x, y, number);
+                    }
+                    plane
+                })
+            };
+            let full = planes(whole);
+            let full = combine(whole, full.each_ref());
+            let part = Area {
+                x0: 20,
+                y0: 21,
+                x1: 33,
+                y1: 30,
+            };
+            let wide = part.grown(T::REACH, whole);
+            let window = planes(wide);
+            let window = combine(wide, window.each_ref());
+            for y in part.y0..part.y1 {
+                let cut = |plane: &Plane<T>| plane.row(y, part.x0)[..part.w() as usize].to_vec();
+                assert_eq!(cut(&full), cut(&window), "{y}");
+            }
+        }
+        check(|x, y, band| (x * 31 + y * 17 + band as u32 * 5) as i32 % 97 - 40);
+        check(|x, y, band| ((x * 31 + y * 17 + band as u32 * 5) % 97) as f32 - 40.0);
+    }
+}
