@@ -5,6 +5,8 @@
 
 pub mod deflate;
 pub mod jpeg;
+pub mod lzma;
 pub mod lzw;
+pub mod packbits;
 pub mod webp;
 pub mod zstd;
