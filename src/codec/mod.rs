@@ -6,6 +6,8 @@
 pub mod deflate;
 pub mod jp2;
 pub mod jpeg;
+pub mod lzma;
 pub mod lzw;
+pub mod packbits;
 pub mod webp;
 pub mod zstd;

@@ -4,6 +4,7 @@
 //! positioned read of its coded bytes; of the arrays that say where tiles lie only the parts asked for are in memory.
 //! Schemes of compression are `codec`'s business, what is in a directory `ifd`'s, what samples mean `layout`'s.
 
+mod block;
 #[cfg(test)]
 mod build;
 mod ifd;
@@ -11,34 +12,30 @@ mod input;
 mod layout;
 mod metadata;
 mod pyramid;
+mod sums;
 mod unpack;
 mod ycbcr;
 
-use crate::codec::deflate;
 use crate::codec::jpeg;
-use crate::codec::lzw;
 use crate::codec::webp;
-use crate::codec::zstd;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
-use crate::geometry::Size;
+use crate::raster::Alpha;
+use crate::raster::Colour;
 use crate::raster::Format;
 use crate::raster::Raster;
 use crate::raster::Samples;
-use crate::source::Alpha;
-use crate::source::Colour;
 use crate::source::Header;
-use crate::source::Kind;
 use crate::source::Level;
 use crate::source::Source;
 use crate::source::Tile;
+use crate::source::tiff::block::jpeg_colour;
 use crate::source::tiff::ifd::Prologue;
 use crate::source::tiff::input::Input;
 use crate::source::tiff::layout::Compression;
 use crate::source::tiff::layout::Layout;
 use crate::source::tiff::pyramid::Image;
-use crate::source::tiff::unpack::unpack;
 use std::cell::Cell;
 use std::path::Path;
 
@@ -105,15 +102,9 @@ impl Tiff {
                 })
                 .collect(),
             channels: u8::try_from(channels).unwrap_or(u8::MAX),
-            bits: 8,
-            kind: Kind::Unsigned,
-            colour: if layout.colours == 3 {
-                Colour::Rgb
-            } else {
-                Colour::Grey
-            },
-            alpha: layout.alpha(),
-            range: metadata::range(&first, &input, channels),
+            bits: layout.bits,
+            kind: layout.kind,
+            meaning: layout.meaning.clone(),
             stored: stored(layout),
             metadata: metadata::metadata(&first, &input, limits.max_tag_bytes),
             version: input.version(),
@@ -147,13 +138,17 @@ impl Source for Tiff {
         let size = rect.size();
         let layout = &image.layout;
         let samples = match image.place(&self.input, tile.col, tile.row)? {
-            None => vec![0; image_len(size, layout)],
+            None => layout.blank(size),
             Some((at, len)) if len == image.tile_bytes && size == image.tile && is_plain(layout) => {
-                self.input.take(at, len)?
+                Samples::U8(self.input.take(at, len)?)
             }
             Some((at, len)) => {
                 let mut scratch = SCRATCH.take();
-                let samples = self.decode(image, size, at, len, &mut scratch);
+                let Scratch { coded, plain } = &mut scratch;
+                let samples = self
+                    .input
+                    .read(at, len, coded)
+                    .and_then(|coded| block::decode(layout, coded, image.tile, size, plain));
                 if scratch.coded.capacity().max(scratch.plain.capacity()) <= MAX_KEPT {
                     SCRATCH.set(scratch);
                 }
@@ -163,7 +158,7 @@ impl Source for Tiff {
         Ok(Raster {
             size,
             channels: self.header.channels,
-            samples: Samples::U8(samples),
+            samples,
         })
     }
 
@@ -178,7 +173,7 @@ impl Source for Tiff {
         let bytes = self.input.take(at, len)?;
         match format {
             Format::Jpeg => {
-                jpeg::merge(image.tables.as_deref(), &bytes, jpeg_colour(&image.layout)).map(Some)
+                jpeg::merge(image.layout.tables.as_deref(), &bytes, jpeg_colour(&image.layout)).map(Some)
             }
             _ if webp::measure(&bytes) == Some(image.tile) => Ok(Some(bytes)),
             _ => Err(Error::Corrupt("WebP tile is damaged or of another size".into())),
@@ -186,66 +181,18 @@ impl Source for Tiff {
     }
 }
 
-impl Tiff {
-    /// The samples of the upper left `size` of the tile whose coded bytes lie here.
-    fn decode(&self, image: &Image, size: Size, at: u64, len: u64, scratch: &mut Scratch) -> Result<Vec<u8>> {
-        let Image { tile, layout, .. } = image;
-        let Scratch { coded, plain } = scratch;
-        let coded = self.input.read(at, len, coded)?;
-        let bytes = usize::try_from(image.tile_bytes).unwrap_or(usize::MAX);
-        let plain = match layout.compression {
-            Compression::None => coded,
-            Compression::Lzw => lzw::decode(coded, bytes, plain)?,
-            Compression::Deflate => deflate::inflate(coded, bytes, plain)?,
-            Compression::Zstd => zstd::decode(coded, bytes, plain)?,
-            Compression::Webp => {
-                let channels = u8::try_from(layout.stored).unwrap_or(u8::MAX);
-                webp::decode(coded, *tile, channels, plain)?
-            }
-            Compression::Jpeg => {
-                let stream = jpeg::merge(image.tables.as_deref(), coded, jpeg_colour(layout))?;
-                return from_jpeg(jpeg::decode(&stream, *tile)?, layout, size);
-            }
-        };
-        unpack(layout, plain, tile.w, size)
-    }
-}
-
-/// Cut to `size`, and inverted if white is 0.
-fn from_jpeg(raster: Raster, layout: &Layout, size: Size) -> Result<Vec<u8>> {
-    let Raster {
-        size: found,
-        channels,
-        samples: Samples::U8(mut samples),
-    } = raster
-    else {
-        return Err(Error::Corrupt("a JPEG tile has more than 8 bits".into()));
-    };
-    if usize::from(channels) != layout.stored || found.w < size.w || found.h < size.h {
-        return Err(Error::Corrupt(format!(
-            "a JPEG tile has {channels} channels of {}x{}, expected {} of {}x{}",
-            found.w, found.h, layout.stored, size.w, size.h
-        )));
-    }
-    if found == size && layout.as_is() {
-        return Ok(samples);
-    }
-    unpack(layout, &mut samples, found.w, size)
-}
-
-fn jpeg_colour(layout: &Layout) -> jpeg::Colour {
-    match layout.colours {
-        1 => jpeg::Colour::Grey,
-        _ if layout.jpeg_ycbcr => jpeg::Colour::Ycbcr,
-        _ => jpeg::Colour::Rgb,
-    }
-}
-
 /// The format that a tile's coded bytes have, when they show what its samples do.
 fn stored(layout: &Layout) -> Option<Format> {
+    let colours = match layout.meaning.colour {
+        Colour::Grey => 1,
+        Colour::Rgb => 3,
+        Colour::Lab | Colour::Cmyk => return None,
+    };
     match layout.compression {
-        Compression::Jpeg if layout.as_is() => Some(Format::Jpeg),
-        Compression::Webp if layout.as_is() && layout.alpha() != Alpha::Premultiplied => Some(Format::Webp),
+        Compression::Jpeg if layout.as_is() && layout.stored == colours => Some(Format::Jpeg),
+        Compression::Webp if layout.as_is() && layout.meaning.alpha != Alpha::Premultiplied => {
+            Some(Format::Webp)
+        }
         _ => None,
     }
 }
@@ -255,15 +202,10 @@ fn is_plain(layout: &Layout) -> bool {
     layout.compression == Compression::None && layout.as_is()
 }
 
-fn image_len(size: Size, layout: &Layout) -> usize {
-    usize::try_from(size.area())
-        .unwrap_or(0)
-        .saturating_mul(layout.channels())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::geometry::Size;
     use crate::source::tiff::build::Build;
     use crate::source::tiff::build::Temp;
     use crate::source::tiff::build::single;

@@ -32,8 +32,6 @@ pub struct Image {
     pub layout: Layout,
     /// Bytes of a tile once no longer coded.
     pub tile_bytes: u64,
-    /// JPEGTables, without which a JPEG stream stands alone.
-    pub tables: Option<Vec<u8>>,
     offsets: Array,
     counts: Option<Array>,
 }
@@ -47,15 +45,17 @@ impl Image {
             return Err(Error::Unsupported("striped TIFF is not served yet".into()));
         };
         let layout = Layout::of(ifd, input)?;
-        let tile_bytes = match &layout.ycbcr {
-            Some(ycbcr) => ycbcr.bytes(tile.w, tile.h),
-            None => tile.area().saturating_mul(layout.stored as u64),
-        };
-        if tile_bytes.max(tile.area().saturating_mul(layout.channels() as u64)) > limits.max_tile_bytes {
+        let tile_bytes = layout.bytes(tile);
+        if tile_bytes.max(layout.memory(tile)) > limits.max_tile_bytes {
             return Err(Error::TooLarge(format!(
                 "tiles of {}x{} pixels take more than {} bytes",
                 tile.w, tile.h, limits.max_tile_bytes
             )));
+        }
+        if layout.separate {
+            return Err(Error::Unsupported(
+                "channels in separate planes are not served yet".into(),
+            ));
         }
         // Some writers put the tiles' places where those of strips belong.
         let array = |tag, other| Ok::<_, Error>(ifd.array(tag)?.or(ifd.array(other)?));
@@ -64,16 +64,11 @@ impl Image {
         if counts.is_none() && layout.compression != Compression::None {
             return Err(Error::Corrupt("no tile byte counts".into()));
         }
-        let tables = match layout.compression {
-            Compression::Jpeg => ifd.bytes(input, 347, limits.max_tag_bytes).map(Vec::from),
-            _ => None,
-        };
         Ok(Image {
             size,
             tile,
             layout,
             tile_bytes,
-            tables,
             offsets,
             counts,
         })
@@ -108,8 +103,9 @@ impl Image {
     /// Whether this is a smaller one of `full`: of the same shape, give or take a pixel for each rounding, with the
     /// same channels.
     fn is_level_of(&self, full: &Image) -> bool {
-        self.layout.colours == full.layout.colours
-            && self.layout.alpha() == full.layout.alpha()
+        self.layout.meaning.colour == full.layout.meaning.colour
+            && self.layout.meaning.alpha == full.layout.meaning.alpha
+            && self.layout.depth() == full.layout.depth()
             && is_reduced(self.size, full.size)
     }
 }
