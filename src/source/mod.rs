@@ -2,6 +2,7 @@
 //!
 //! A source gives stored samples tile by tile. It neither scales nor caches, and it knows no request.
 
+pub mod jp2;
 pub mod synthetic;
 pub mod tiff;
 
@@ -13,6 +14,7 @@ use crate::raster::Kind;
 use crate::raster::Meaning;
 use crate::raster::Metadata;
 use crate::raster::Raster;
+use std::os::unix::fs::MetadataExt;
 
 /// One size of the pyramid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,17 @@ pub struct Version {
     pub len: u64,
     /// Inode number.
     pub inode: u64,
+}
+
+impl Version {
+    /// Of the file that this was found of.
+    pub fn of(found: &std::fs::Metadata) -> Version {
+        Version {
+            mtime_ns: i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec()),
+            len: found.len(),
+            inode: found.ino(),
+        }
+    }
 }
 
 /// Everything that is known of an image without reading a tile.

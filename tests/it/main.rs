@@ -11,6 +11,7 @@
 //! - `docs`: do man page, `--help` and README match the tables?
 //! - `oracle`: does the original, iipsrv 1.1, say and draw the same?
 //! - `tiff`: is what was written, in every layout and compression, what is read?
+//! - `jp2`: is JPEG 2000 decoded as OpenJPEG does it?
 //! - `corrupt`: does every malformed file end in an error within its limits?
 //! - `lowering`: do all names of a tile lead to one plan, and do tiles put together equal the region?
 #![allow(
@@ -33,6 +34,7 @@ mod front;
 mod golden;
 mod iiif;
 mod iip;
+mod jp2;
 mod lowering;
 mod oracle;
 mod process;

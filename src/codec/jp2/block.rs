@@ -82,11 +82,7 @@ pub struct Scratch {
 impl Scratch {
     /// About 50 kB.
     pub fn new() -> Scratch {
-        Scratch {
-            flags: Box::new([0; FLAGS]),
-            columns: Box::new([[0; 4]; COLUMNS]),
-            bytes: Vec::new(),
-        }
+        Scratch { flags: Box::new([0; FLAGS]), columns: Box::new([[0; 4]; COLUMNS]), bytes: Vec::new() }
     }
 }
 
@@ -108,33 +104,17 @@ pub fn decode(block: &Block, scratch: &mut Scratch, out: &mut [i32]) -> Result<(
         return Err(Error::Corrupt(format!("jpeg 2000 code-block of {w}x{h}")));
     }
     let Some(out) = out.get_mut(..w * h) else {
-        return Err(Error::Corrupt(format!(
-            "jpeg 2000 code-block of {w}x{h} into {} samples",
-            out.len()
-        )));
+        return Err(Error::Corrupt(format!("jpeg 2000 code-block of {w}x{h} into {} samples", out.len())));
     };
     if block.segments.is_empty() || block.planes == 0 {
         out.fill(0);
         return Ok(());
     }
     if block.planes > PLANES {
-        return Err(Error::Unsupported(format!(
-            "jpeg 2000 with {} bit-planes",
-            block.planes
-        )));
+        return Err(Error::Unsupported(format!("jpeg 2000 with {} bit-planes", block.planes)));
     }
-    let Scratch {
-        flags,
-        columns,
-        bytes,
-    } = scratch;
-    let mut grid = Grid {
-        w,
-        h,
-        zero: zero_table(block.band),
-        flags,
-        columns,
-    };
+    let Scratch { flags, columns, bytes } = scratch;
+    let mut grid = Grid { w, h, zero: zero_table(block.band), flags, columns };
     grid.clear();
     if block.style & style::CAUSAL != 0 {
         passes::<true>(block, &mut grid, bytes)?;
@@ -165,11 +145,7 @@ fn passes<const CAUSAL: bool>(block: &Block, grid: &mut Grid, bytes: &mut Vec<u8
     let mut plane = u32::from(block.planes) - 1;
     // 0 significance, 1 refinement, 2 clean-up; the first bit-plane has only the last.
     let mut kind = 2;
-    let raw_from = if block.style & style::BYPASS != 0 {
-        plane.saturating_sub(3)
-    } else {
-        0
-    };
+    let raw_from = if block.style & style::BYPASS != 0 { plane.saturating_sub(3) } else { 0 };
     for segment in block.segments {
         let data = match segment.pieces {
             [piece] => piece,
@@ -184,9 +160,7 @@ fn passes<const CAUSAL: bool>(block: &Block, grid: &mut Grid, bytes: &mut Vec<u8
         let mut bits = Raw::new(data);
         for _ in 0..segment.passes {
             if raw != (kind < 2 && plane < raw_from) {
-                return Err(Error::Corrupt(
-                    "jpeg 2000 segment with raw and coded passes".into(),
-                ));
+                return Err(Error::Corrupt("jpeg 2000 segment with raw and coded passes".into()));
             }
             match (kind, raw) {
                 (0, false) => grid.significance::<_, CAUSAL>(&mut coded, &mut contexts, plane),
@@ -246,12 +220,7 @@ struct Raw<'a> {
 
 impl<'a> Raw<'a> {
     fn new(data: &'a [u8]) -> Raw<'a> {
-        Raw {
-            data,
-            next: 0,
-            byte: 0,
-            left: 0,
-        }
+        Raw { data, next: 0, byte: 0, left: 0 }
     }
 }
 
@@ -315,19 +284,12 @@ impl Grid<'_> {
         let words = (self.w + 2) * (self.stripes() + 2);
         self.flags.iter_mut().take(words).for_each(|word| *word = 0);
         let columns = self.w * self.stripes();
-        self.columns
-            .iter_mut()
-            .take(columns)
-            .for_each(|column| *column = [0; 4]);
+        self.columns.iter_mut().take(columns).for_each(|column| *column = [0; 4]);
     }
 
     /// The samples of a stripe that lie in the block, at 3k.
     fn inside(&self, stripe: usize) -> u32 {
-        if stripe * 4 + 4 <= self.h {
-            EACH
-        } else {
-            EACH >> (3 * (4 - self.h % 4))
-        }
+        if stripe * 4 + 4 <= self.h { EACH } else { EACH >> (3 * (4 - self.h % 4)) }
     }
 
     /// Signed and in rows.
@@ -360,16 +322,8 @@ impl Grid<'_> {
         let negative = if S::RAW {
             source.bit(contexts, 0)
         } else {
-            let above = if k3 == 0 {
-                *flags >> ABOVE_NEGATIVE
-            } else {
-                *flags >> (NEGATIVE - 3 + k3)
-            };
-            let below = if k3 == 9 {
-                *flags >> BELOW_NEGATIVE
-            } else {
-                *flags >> (NEGATIVE + 3 + k3)
-            };
+            let above = if k3 == 0 { *flags >> ABOVE_NEGATIVE } else { *flags >> (NEGATIVE - 3 + k3) };
+            let below = if k3 == 9 { *flags >> BELOW_NEGATIVE } else { *flags >> (NEGATIVE + 3 + k3) };
             let left = self.flags[word(i - 1)] >> (NEGATIVE + k3);
             let right = self.flags[word(i + 1)] >> (NEGATIVE + k3);
             let at = *flags >> k3 & 0xAA | above & 1 | (left & 1) << 2 | (right & 1) << 4 | (below & 1) << 6;
@@ -424,8 +378,7 @@ impl Grid<'_> {
                     flags |= 1 << (VISITED + k3);
                     if source.bit(contexts, u32::from(zero)) != 0 {
                         let negative = self.sign::<S, CAUSAL>(&mut source, contexts, i, &mut flags, k3);
-                        self.columns[(stripe * self.w + x) % COLUMNS][k3 as usize / 3 % 4] =
-                            fresh | negative << 31;
+                        self.columns[(stripe * self.w + x) % COLUMNS][k3 as usize / 3 % 4] = fresh | negative << 31;
                         todo |= (8 << k3) & open;
                     }
                     todo &= todo - 1;
@@ -511,11 +464,7 @@ impl Grid<'_> {
 
 /// The zero coding contexts of a sub-band.
 fn zero_table(band: Band) -> &'static [u8; 512] {
-    static TABLES: [[u8; 512]; 3] = [
-        zero_contexts(Band::Ll),
-        zero_contexts(Band::Hl),
-        zero_contexts(Band::Hh),
-    ];
+    static TABLES: [[u8; 512]; 3] = [zero_contexts(Band::Ll), zero_contexts(Band::Hl), zero_contexts(Band::Hh)];
     match band {
         Band::Ll | Band::Lh => &TABLES[0],
         Band::Hl => &TABLES[1],
@@ -531,11 +480,7 @@ const fn zero_contexts(band: Band) -> [u8; 512] {
         let across = (at >> 3 & 1) + (at >> 5 & 1);
         let down = (at >> 1 & 1) + (at >> 7 & 1);
         let corners = (at & 1) + (at >> 2 & 1) + (at >> 6 & 1) + (at >> 8 & 1);
-        let (h, v) = if matches!(band, Band::Hl) {
-            (down, across)
-        } else {
-            (across, down)
-        };
+        let (h, v) = if matches!(band, Band::Hl) { (down, across) } else { (across, down) };
         table[at] = if matches!(band, Band::Hh) {
             match (corners, h + v) {
                 (0, 0) => 0,
@@ -583,11 +528,7 @@ const fn signs() -> [u8; 256] {
     while at < 256 {
         let v = share(at, 0) + share(at, 6);
         let h = share(at, 2) + share(at, 4);
-        let (h, v, turn) = if h < 0 || h == 0 && v < 0 {
-            (-h, -v, 0x80)
-        } else {
-            (h, v, 0)
-        };
+        let (h, v, turn) = if h < 0 || h == 0 && v < 0 { (-h, -v, 0x80) } else { (h, v, 0) };
         table[at] = turn
             | match (h.signum(), v.signum()) {
                 (1, 1) => 13,

@@ -73,10 +73,7 @@ const TABLE_C2: [(u16, u8, u8, bool); 47] = [
 /// number of the state after it, bits 16 to 22 that after the other, from `UNIT` on the estimate.
 static STATES: [u64; 128] = states();
 
-#[expect(
-    clippy::indexing_slicing,
-    reason = "computed when compiling: a wrong index does not build"
-)]
+#[expect(clippy::indexing_slicing, reason = "computed when compiling: a wrong index does not build")]
 const fn states() -> [u64; 128] {
     let mut states = [0; 128];
     let mut i = 0;
@@ -86,8 +83,9 @@ const fn states() -> [u64; 128] {
         while symbol < 2 {
             let after_more = 2 * more as u64 + symbol;
             let after_less = 2 * less as u64 + (symbol ^ turn as u64);
+            let shift = estimate.leading_zeros() as u64;
             states[2 * i + symbol as usize] =
-                symbol | after_more << 8 | after_less << 16 | (estimate as u64) << UNIT;
+                symbol | after_more << 8 | after_less << 16 | shift << 24 | (estimate as u64) << UNIT;
             symbol += 1;
         }
         i += 1;
@@ -130,14 +128,7 @@ impl<'a> Mq<'a> {
     pub(super) fn new(data: &'a [u8]) -> Mq<'a> {
         let (c, ahead, next) = fill(data, 0, 0, -15);
         let d = c.min(0);
-        Mq {
-            data,
-            next,
-            a: HALF - d,
-            c: c - d,
-            d,
-            ahead,
-        }
+        Mq { data, next, a: HALF - d, c: c - d, d, ahead }
     }
 
     /// Decides one bit (DECODE, C.3.2) in the context `which`, of which the lower 5 bits count.
@@ -153,14 +144,18 @@ impl<'a> Mq<'a> {
         // Wrapping: a code that no encoder wrote may hold more than its interval, and ever more of it.
         let a = self.a.wrapping_add(self.d);
         let c = self.c.wrapping_add(self.d);
-        let lower = c < 0;
-        let exchanged = a < estimate;
-        let less = lower != exchanged;
-        let a = if lower { estimate } else { a };
-        let c = if lower { c.wrapping_add(estimate) } else { c };
+        if c < 0 {
+            let less = a >= estimate;
+            return self.renormalise(contexts, which, state, estimate, c.wrapping_add(estimate), less, (state >> 24) as u32 % 16);
+        }
+        self.renormalise(contexts, which, state, a, c, a < estimate, 1 + u32::from(a < HALF / 2))
+    }
+
+    #[inline(always)]
+    fn renormalise(&mut self, contexts: &mut Contexts, which: u32, state: u64, a: i64, c: i64, less: bool, shift: u32) -> u32 {
+        let slot = &mut contexts.0[which as usize % CONTEXTS];
         let after = if less { state >> 16 } else { state >> 8 };
         *slot = STATES[after as usize % 128];
-        let shift = a.leading_zeros().wrapping_sub(1) % 64;
         let a = a << shift;
         let mut c = c << shift;
         self.ahead -= shift as i32;

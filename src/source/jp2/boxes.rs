@@ -1,0 +1,265 @@
+//! The boxes of a JP2 or JPX file (ITU-T T.800 Annex I): where the codestream lies and what its components mean.
+//!
+//! Whatever is damaged or absurd is left out, as long as there is a codestream. A raw codestream has no boxes.
+
+use crate::codec::jp2::bytes::Bytes;
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Num;
+use crate::raster::Density;
+use std::sync::Arc;
+
+/// Bytes of a box that is read as a whole.
+const MAX_BOX: u64 = 16 << 20;
+/// Boxes that are looked at.
+const MAX_BOXES: usize = 4096;
+
+/// XMP (ISO 16684-3 §5.1.3), EXIF (JPEG 2000 in Exif, as most writers do it).
+const XMP: [u8; 16] = *b"\xbe\x7a\xcf\xcb\x97\xa9\x42\xe8\x9c\x71\x99\x94\x91\xe3\xaf\xac";
+
+/// How colours are meant (T.800 Table I.10, T.801 Table M.25).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Space {
+    /// Grey.
+    Grey,
+    /// sRGB or e-sRGB.
+    Rgb,
+    /// sYCC, e-sYCC and the other YCbCr.
+    Ycc,
+    /// Cyan, magenta, yellow, black.
+    Cmyk,
+    /// CIE 1976 L*a*b*.
+    Lab,
+}
+
+/// A palette (T.800 I.5.3.4).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Palette {
+    /// Bits of each column; signed ones are not served.
+    pub bits: Vec<u8>,
+    /// Row by row.
+    pub values: Vec<u32>,
+}
+
+/// Where a channel comes from (T.800 I.5.3.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapped {
+    /// Component of the codestream.
+    pub component: u16,
+    /// Column of the palette; `None` for the component itself.
+    pub column: Option<u8>,
+}
+
+/// What a channel is (T.800 I.5.3.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Defined {
+    /// Which channel.
+    pub channel: u16,
+    /// 0 colour, 1 opacity, 2 premultiplied opacity.
+    pub kind: u16,
+    /// Which colour, from 1; 0 for the whole image.
+    pub of: u16,
+}
+
+/// Everything that the boxes say.
+#[derive(Clone, Debug, Default)]
+pub struct Boxes {
+    /// First byte and length of the first codestream.
+    pub codestream: (u64, u64),
+    /// Colour space, as far as it is named.
+    pub space: Option<Space>,
+    /// ICC profile.
+    pub icc: Option<Arc<[u8]>>,
+    /// Palette.
+    pub palette: Option<Palette>,
+    /// Channels made of components; empty without such a box.
+    pub mapping: Vec<Mapped>,
+    /// Meaning of channels; empty without such a box.
+    pub definitions: Vec<Defined>,
+    /// Pixels per metre: of the capture, or else for display.
+    pub density: Option<Density>,
+    /// XMP packet.
+    pub xmp: Option<Arc<[u8]>>,
+    /// Texts of XML boxes, joined.
+    pub xml: Option<String>,
+}
+
+/// Big-endian numbers of a box.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn number(&mut self, bytes: usize) -> Option<u64> {
+        let (now, rest) = self.0.split_at_checked(bytes)?;
+        self.0 = rest;
+        Some(now.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.number(1).and_then(|n| n.try_into().ok())
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.number(2).and_then(|n| n.try_into().ok())
+    }
+}
+
+impl Boxes {
+    /// Walks the boxes, or finds that there are none. `Missing` when this is neither; `Corrupt` without a codestream.
+    pub fn read(from: &dyn Bytes) -> Result<Boxes> {
+        let mut start = [0; 12];
+        from.read(0, &mut start)
+            .map_err(|_| Error::Missing("too short for an image".into()))?;
+        let mut boxes = Boxes::default();
+        match start {
+            [0xff, 0x4f, 0xff, 0x51, ..] => boxes.codestream = (0, from.len()),
+            [0, 0, 0, 12, b'j', b'P', b' ', b' ', 0x0d, 0x0a, 0x87, 0x0a] => {
+                let mut left = MAX_BOXES;
+                boxes.walk(from, 12, from.len(), &mut left);
+            }
+            _ => return Err(Error::Missing("not a JPEG 2000 file".into())),
+        }
+        if boxes.codestream.1 == 0 {
+            return Err(Error::Corrupt("a JPEG 2000 file without a codestream".into()));
+        }
+        Ok(boxes)
+    }
+
+    fn walk(&mut self, from: &dyn Bytes, mut at: u64, end: u64, left: &mut usize) {
+        let mut head = [0; 16];
+        while at + 8 <= end && *left > 0 {
+            *left -= 1;
+            if from.read(at, head.get_mut(..8).unwrap_or_default()).is_err() {
+                return;
+            }
+            let [l3, l2, l1, l0, kind @ .., _, _, _, _, _, _, _, _] = head;
+            let (body, len) = match u64::from(u32::from_be_bytes([l3, l2, l1, l0])) {
+                0 => (at + 8, end - at),
+                1 => {
+                    if from.read(at, &mut head).is_err() {
+                        return;
+                    }
+                    let [.., a, b, c, d, e, f, g, h] = head;
+                    (at + 16, u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+                }
+                len => (at + 8, len),
+            };
+            let Some(past) = at.checked_add(len).filter(|past| *past >= body) else {
+                return;
+            };
+            let stop = past.min(end);
+            match &kind {
+                b"jp2c" if self.codestream.1 == 0 => self.codestream = (body, stop - body),
+                // the JPX headers of the first codestream and layer say the same things
+                b"jp2h" | b"jplh" | b"cgrp" | b"jpch" | b"res " => self.walk(from, body, stop, left),
+                _ if stop - body <= MAX_BOX => {
+                    let mut bytes = vec![0; usize::try_from(stop - body).unwrap_or(0)];
+                    if from.read(body, &mut bytes).is_ok() {
+                        let _ = self.take(&kind, &bytes);
+                    }
+                }
+                _ => {}
+            }
+            at = past;
+        }
+    }
+
+    /// `None` when the box makes no sense.
+    fn take(&mut self, kind: &[u8; 4], bytes: &[u8]) -> Option<()> {
+        let mut fields = Fields(bytes);
+        match kind {
+            b"colr" => {
+                let method = fields.u8()?;
+                fields.u16()?;
+                match method {
+                    1 if self.space.is_none() => {
+                        self.space = match fields.number(4)? {
+                            16 | 20 | 21 => Some(Space::Rgb),
+                            0 | 15 | 17 => Some(Space::Grey),
+                            1 | 3 | 4 | 18 | 24 => Some(Space::Ycc),
+                            12 => Some(Space::Cmyk),
+                            14 => Some(Space::Lab),
+                            _ => None,
+                        };
+                    }
+                    2 | 3 if self.icc.is_none() => self.icc = Some(fields.0.into()),
+                    _ => {}
+                }
+            }
+            b"pclr" if self.palette.is_none() => {
+                let rows = fields.u16()?;
+                let columns = fields.u8()?;
+                let bits = (0..columns)
+                    .map(|_| {
+                        fields
+                            .u8()
+                            .map(|bits| (bits & 0x7f) + 1)
+                            .filter(|bits| *bits <= 16)
+                    })
+                    .collect::<Option<Vec<_>>>()?;
+                let mut values = Vec::new();
+                for _ in 0..rows {
+                    for bits in &bits {
+                        values.push(u32::try_from(fields.number(usize::from(bits.div_ceil(8)))?).ok()?);
+                    }
+                }
+                self.palette = Some(Palette { bits, values });
+            }
+            b"cmap" if self.mapping.is_empty() => {
+                while !fields.0.is_empty() {
+                    let component = fields.u16()?;
+                    let (kind, column) = (fields.u8()?, fields.u8()?);
+                    self.mapping.push(Mapped {
+                        component,
+                        column: (kind == 1).then_some(column),
+                    });
+                }
+            }
+            b"cdef" if self.definitions.is_empty() => {
+                for _ in 0..fields.u16()? {
+                    self.definitions.push(Defined {
+                        channel: fields.u16()?,
+                        kind: fields.u16()?,
+                        of: fields.u16()?,
+                    });
+                }
+            }
+            b"resc" => self.density = density(&mut fields),
+            b"resd" if self.density.is_none() => self.density = density(&mut fields),
+            b"uuid" => {
+                let (id, packet) = bytes.split_first_chunk::<16>()?;
+                if *id == XMP && self.xmp.is_none() {
+                    self.xmp = Some(packet.into());
+                }
+            }
+            b"xml " => {
+                let text = String::from_utf8_lossy(bytes);
+                let text = text.trim_end_matches('\0').trim();
+                let all = self.xml.get_or_insert_default();
+                if !all.is_empty() {
+                    all.push('\n');
+                }
+                all.push_str(text);
+            }
+            _ => {}
+        }
+        Some(())
+    }
+}
+
+/// Numerator, denominator and power of ten, down and then across (T.800 I.5.3.7).
+fn density(fields: &mut Fields) -> Option<Density> {
+    let mut fraction = || {
+        let (over, under) = (f64::from(fields.u16()?), f64::from(fields.u16()?));
+        Some(over / under)
+    };
+    let (down, across) = (fraction()?, fraction()?);
+    let mut scaled = |value: f64| {
+        let power = i32::from(i8::from_be_bytes([fields.u8()?]));
+        Num::new(value * 10f64.powi(power)).filter(|n| n.value() > 0.0)
+    };
+    let y = scaled(down)?;
+    Some(Density {
+        x: scaled(across)?,
+        y,
+    })
+}

@@ -1,0 +1,312 @@
+//! JPEG 2000 files: a codestream, and the boxes around it that say what its components mean.
+//!
+//! Levels are the resolutions of the wavelet transform. Samples of up to 8 bits are given as 8 bits, wider ones as 16,
+//! both stretched to their full range. What the codestream is and how it is decoded is the codec's business.
+
+mod boxes;
+
+use crate::codec::jp2::Codestream;
+use crate::codec::jp2::Component;
+use crate::codec::jp2::Planes;
+use crate::codec::jp2::bytes::Part;
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Rect;
+use crate::geometry::Size;
+use crate::raster::Alpha;
+use crate::raster::Colour;
+use crate::raster::Kind;
+use crate::raster::Meaning;
+use crate::raster::Metadata;
+use crate::raster::Raster;
+use crate::raster::Samples;
+use crate::source::Header;
+use crate::source::Level;
+use crate::source::Source;
+use crate::source::Tile;
+use crate::source::Version;
+use crate::source::jp2::boxes::Boxes;
+use crate::source::jp2::boxes::Defined;
+use crate::source::jp2::boxes::Mapped;
+use crate::source::jp2::boxes::Palette;
+use crate::source::jp2::boxes::Space;
+use std::fs::File;
+
+/// The tiles that are shown; those of the codestream do not matter.
+const TILE: Size = Size::new(256, 256);
+
+/// How files are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Options {
+    /// Quality layers (`MAX_LAYERS`): `None` half of those present, rounded up; -1 all; else at most so many.
+    pub layers: Option<i32>,
+    /// Damage is an error (`KAKADU_READMODE=1`); else what can be decoded is shown.
+    pub strict: bool,
+}
+
+/// An open file.
+pub struct Jp2 {
+    stream: Codestream,
+    header: Header,
+    /// The channels that are given, in their order.
+    channels: Vec<Mapped>,
+    palette: Option<Palette>,
+    /// The first three channels are luma and chroma.
+    ycc: bool,
+    /// Quality layers that are decoded.
+    layers: u16,
+}
+
+impl Jp2 {
+    /// Opens a file. `Missing` when it is neither JP2 nor a codestream, `Unsupported` and `Corrupt` as the codec says.
+    pub fn open(file: File, options: Options) -> Result<Jp2> {
+        let found = file.metadata()?;
+        let version = Version::of(&found);
+        let mut part = Part {
+            file,
+            start: 0,
+            len: found.len(),
+        };
+        let boxes = Boxes::read(&part)?;
+        (part.start, part.len) = boxes.codestream;
+        let stream = Codestream::open(Box::new(part), options.strict)?;
+        let count = stream.components().len();
+        let (colour, colours, ycc) = colour(&boxes, count);
+        let mapping = if boxes.mapping.is_empty() {
+            (0..u16::try_from(count).unwrap_or(u16::MAX))
+                .map(|component| Mapped {
+                    component,
+                    column: None,
+                })
+                .collect()
+        } else {
+            boxes.mapping
+        };
+        let (channels, alpha) = choose(&mapping, &boxes.definitions, colours);
+        let palette = boxes.palette;
+        let bits = |channel: &Mapped| {
+            let of_palette = palette.as_ref().zip(channel.column);
+            match of_palette {
+                Some((palette, column)) => palette.bits.get(usize::from(column)).copied(),
+                None => stream
+                    .components()
+                    .get(usize::from(channel.component))
+                    .map(|c| c.bits),
+            }
+        };
+        let bits = channels.iter().map(bits).collect::<Option<Vec<u8>>>();
+        let bits = bits.and_then(|bits| bits.into_iter().max());
+        let bits = bits.ok_or_else(|| Error::Corrupt("a channel without a component".into()))?;
+        let full = if bits > 8 { 65535.0 } else { 255.0 };
+        let available = stream.layers();
+        let layers = match options.layers {
+            None | Some(0) => available.div_ceil(2),
+            Some(n) if n < 0 => available,
+            Some(n) => available.min(u16::try_from(n).unwrap_or(u16::MAX)),
+        };
+        let mut texts = Vec::new();
+        if let Some(xml) = boxes.xml {
+            texts.push(("xml", xml));
+        }
+        let header = Header {
+            levels: (0..=stream.reductions())
+                .map(|reduction| stream.size(reduction))
+                .take_while(|size| size.area() > 0)
+                .map(|size| Level { size, tile: TILE })
+                .collect(),
+            channels: u8::try_from(channels.len()).unwrap_or(u8::MAX),
+            bits,
+            kind: Kind::Unsigned,
+            meaning: Meaning {
+                colour,
+                alpha,
+                ranges: vec![(0.0, full); channels.len()],
+            },
+            stored: None,
+            metadata: Metadata {
+                icc: boxes.icc,
+                xmp: boxes.xmp,
+                density: boxes.density,
+                texts,
+            },
+            version,
+        };
+        Ok(Jp2 {
+            stream,
+            header,
+            channels,
+            palette,
+            ycc,
+            layers,
+        })
+    }
+
+    /// The samples of a rectangle of a level.
+    fn rectangle(&self, level: usize, rect: Rect) -> Result<Raster> {
+        let reduction = u8::try_from(level).map_err(|_| Error::Outside("no such level".into()))?;
+        let planes = self.stream.read(reduction, rect, self.layers)?;
+        let mut samples = if self.header.bits > 8 {
+            Samples::U16(self.interleave(&planes, rect, |value, bits| widened(value, bits, 16)))
+        } else {
+            Samples::U8(self.interleave(&planes, rect, |value, bits| {
+                u8::try_from(widened(value, bits, 8)).unwrap_or(u8::MAX)
+            }))
+        };
+        if self.ycc {
+            let channels = self.channels.len();
+            match &mut samples {
+                Samples::U8(samples) => rgb(samples, channels, 255.0, |v| v.into(), |v| v as u8),
+                Samples::U16(samples) => rgb(samples, channels, 65535.0, |v| v.into(), |v| v as u16),
+                _ => {}
+            }
+        }
+        Ok(Raster {
+            size: rect.size(),
+            channels: self.header.channels,
+            samples,
+        })
+    }
+
+    /// Channels side by side, each value by `scale`, which gets its bits.
+    fn interleave<T: Copy + Default>(
+        &self,
+        planes: &Planes,
+        rect: Rect,
+        scale: impl Fn(u32, u8) -> T,
+    ) -> Vec<T> {
+        let count = self.channels.len();
+        let mut out = vec![T::default(); rect.w as usize * rect.h as usize * count];
+        for (place, channel) in self.channels.iter().enumerate() {
+            let number = usize::from(channel.component);
+            let (Some(plane), Some(&Component { bits, signed, .. })) =
+                (planes.get(number), self.stream.components().get(number))
+            else {
+                continue;
+            };
+            let lift = if signed { 1i64 << (bits - 1) } else { 0 };
+            let unsigned = |value: i32| u32::try_from(i64::from(value) + lift).unwrap_or(0);
+            let to = out.iter_mut().skip(place).step_by(count);
+            match self.palette.as_ref().zip(channel.column) {
+                None => {
+                    for (to, from) in to.zip(plane) {
+                        *to = scale(unsigned(*from), bits);
+                    }
+                }
+                Some((palette, column)) => {
+                    let columns = palette.bits.len().max(1);
+                    let rows: Vec<T> = (palette.values.iter().skip(usize::from(column)).step_by(columns))
+                        .map(|value| {
+                            scale(
+                                *value,
+                                palette.bits.get(usize::from(column)).copied().unwrap_or(8),
+                            )
+                        })
+                        .collect();
+                    // an index beyond the palette is its last entry
+                    let last = rows.len().saturating_sub(1);
+                    for (to, from) in to.zip(plane) {
+                        let row = (unsigned(*from) as usize).min(last);
+                        *to = rows.get(row).copied().unwrap_or_default();
+                    }
+                }
+            }
+        }
+        out
+    }
+}
+
+impl Source for Jp2 {
+    fn header(&self) -> &Header {
+        &self.header
+    }
+
+    fn read(&self, tile: Tile) -> Result<Raster> {
+        let rect = tile.rect(&self.header.levels);
+        let rect = rect.ok_or_else(|| Error::Outside("no such tile".into()))?;
+        self.rectangle(tile.level, rect)
+    }
+}
+
+/// The colour of the channels, how many of them it takes, and whether they are luma and chroma. Without a word about it
+/// one or two components are grey and more are colour.
+fn colour(boxes: &Boxes, components: usize) -> (Colour, usize, bool) {
+    let channels = if boxes.mapping.is_empty() {
+        components
+    } else {
+        boxes.mapping.len()
+    };
+    // a profile names the space of its pixels (ICC.1:2022 §7.2.6)
+    let profile = boxes.icc.as_deref().and_then(|icc| match icc.get(16..20)? {
+        b"GRAY" => Some(Space::Grey),
+        b"RGB " => Some(Space::Rgb),
+        b"CMYK" => Some(Space::Cmyk),
+        b"Lab " => Some(Space::Lab),
+        b"YCbr" => Some(Space::Ycc),
+        _ => None,
+    });
+    match boxes.space.or(profile) {
+        Some(Space::Cmyk) if channels >= 4 => (Colour::Cmyk, 4, false),
+        Some(Space::Lab) if channels >= 3 => (Colour::Lab, 3, false),
+        Some(Space::Ycc) if channels >= 3 => (Colour::Rgb, 3, true),
+        Some(Space::Grey) => (Colour::Grey, 1, false),
+        _ if channels >= 3 => (Colour::Rgb, 3, false),
+        _ => (Colour::Grey, 1, false),
+    }
+}
+
+/// The channels of the colours in their order, and that of the opacity of the whole image.
+fn choose(mapping: &[Mapped], definitions: &[Defined], colours: usize) -> (Vec<Mapped>, Alpha) {
+    let channel = |number: u16| mapping.get(usize::from(number)).copied();
+    let colour = |number: usize| {
+        let defined = (definitions.iter())
+            .find(|d| d.kind == 0 && usize::from(d.of) == number + 1)
+            .and_then(|d| channel(d.channel));
+        defined.or_else(|| mapping.get(number).copied())
+    };
+    let mut channels: Vec<Mapped> = (0..colours).filter_map(colour).collect();
+    let opacity = (definitions.iter()).find(|d| matches!(d.kind, 1 | 2) && d.of == 0);
+    let alpha = match opacity.and_then(|d| Some((d.kind, channel(d.channel)?))) {
+        Some((kind, channel)) => {
+            channels.push(channel);
+            if kind == 1 {
+                Alpha::Straight
+            } else {
+                Alpha::Premultiplied
+            }
+        }
+        None => Alpha::None,
+    };
+    (channels, alpha)
+}
+
+/// A value of `from` bits in `to` bits, 8 or 16: the full range becomes the full range, rounded to the nearest; what
+/// is wider loses its lowest bits.
+fn widened(value: u32, from: u8, to: u8) -> u16 {
+    let full = |bits: u8| (1u64 << bits) - 1;
+    let wide = match from {
+        _ if from == to => u64::from(value),
+        17.. => u64::from(value) >> (from - 16),
+        _ => (u64::from(value) * full(to) + full(from) / 2) / full(from),
+    };
+    u16::try_from(wide).unwrap_or(u16::MAX)
+}
+
+/// Luma and chroma to red, green and blue (ITU-R BT.601, as in T.800 G.3), in place.
+fn rgb<T: Copy>(
+    samples: &mut [T],
+    channels: usize,
+    full: f32,
+    from: impl Fn(T) -> f32,
+    to: impl Fn(f32) -> T,
+) {
+    let middle = (full + 1.0) / 2.0;
+    let fit = |value: f32| to((value + 0.5).clamp(0.0, full));
+    for pixel in samples.chunks_exact_mut(channels.max(3)) {
+        if let [y, b, r, ..] = pixel {
+            let (luma, blue, red) = (from(*y), from(*b) - middle, from(*r) - middle);
+            *y = fit(luma + 1.402 * red);
+            *b = fit(luma - 0.344_136 * blue - 0.714_136 * red);
+            *r = fit(luma + 1.772 * blue);
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! JPEG 2000: what OpenJPEG's tools decode is what the codec gives, for files that they write in every way they can,
+//! and for those of other people.
+
+use iipsrv::codec::jp2::Codestream;
+use iipsrv::codec::jp2::bytes::Part;
+use iipsrv::geometry::Rect;
+use iipsrv::geometry::Size;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::chart;
+
+/// A folder that goes with its owner.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("iipsrv-it-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The codestream of a file alone: opj_decompress then gives components as they are coded.
+fn codestream(file: &Path, folder: &Path) -> PathBuf {
+    let bytes = std::fs::read(file).unwrap();
+    let start = bytes
+        .windows(4)
+        .position(|four| four == [0xff, 0x4f, 0xff, 0x51])
+        .unwrap();
+    let path = folder.join("stream.j2k");
+    std::fs::write(&path, &bytes[start..]).unwrap();
+    path
+}
+
+fn open(path: &Path) -> iipsrv::error::Result<Codestream> {
+    let file = std::fs::File::open(path).unwrap();
+    let len = file.metadata().unwrap().len();
+    Codestream::open(Box::new(Part { file, start: 0, len }), false)
+}
+
+/// One component as opj_decompress writes it.
+struct Component {
+    size: Size,
+    samples: Vec<i64>,
+}
+
+/// `PG ML + 8 64 56`, then big-endian samples.
+fn pgx(path: &Path) -> Component {
+    let bytes = std::fs::read(path).unwrap();
+    let end = bytes.iter().position(|b| *b == b'\n').unwrap();
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let words: Vec<&str> = head.split_whitespace().collect();
+    assert_eq!(words[..2], ["PG", "ML"], "{head}");
+    let signed = head.contains('-');
+    let numbers: Vec<u32> = words[2..]
+        .iter()
+        .filter_map(|w| w.trim_start_matches(['+', '-']).parse().ok())
+        .collect();
+    let [bits, w, h] = numbers[..] else {
+        panic!("{head}")
+    };
+    let wide = match bits {
+        0..=8 => 1,
+        9..=16 => 2,
+        _ => 4,
+    };
+    let value = |chunk: &[u8]| {
+        let raw = chunk.iter().fold(0i64, |v, b| v << 8 | i64::from(*b));
+        if signed && raw >> (wide * 8 - 1) == 1 {
+            raw - (1 << (wide * 8))
+        } else {
+            raw
+        }
+    };
+    Component {
+        size: Size::new(w, h),
+        samples: bytes[end + 1..].chunks_exact(wide).map(value).collect(),
+    }
+}
+
+/// What opj_decompress makes of a codestream; `None` when it refuses it.
+fn reference(stream: &Path, reduction: u8, folder: &Path) -> Option<Vec<Component>> {
+    for old in std::fs::read_dir(folder).unwrap().flatten() {
+        if old.path().extension().is_some_and(|e| e == "pgx") {
+            std::fs::remove_file(old.path()).unwrap();
+        }
+    }
+    let out = folder.join("out.pgx");
+    let done = Command::new("opj_decompress")
+        .args(["-quiet", "-r", &reduction.to_string(), "-i"])
+        .arg(stream)
+        .arg("-o")
+        .arg(&out)
+        .output()
+        .expect("opj_decompress is there (tests/run installs libopenjp2-tools)");
+    let mut all = Vec::new();
+    while let Ok(true) = folder.join(format!("out_{}.pgx", all.len())).try_exists() {
+        all.push(pgx(&folder.join(format!("out_{}.pgx", all.len()))));
+    }
+    if all.is_empty() && out.exists() {
+        all.push(pgx(&out));
+    }
+    (done.status.success() && !all.is_empty()).then_some(all)
+}
+
+/// The whole image at one reduction against the reference, and some windows against the whole. The worst difference.
+fn check(name: &str, stream: &Path, reduction: u8, folder: &Path) -> Option<i64> {
+    let expected = reference(stream, reduction, folder)?;
+    let ours = open(stream).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let size = ours.size(reduction);
+    let whole = Rect::new(0, 0, size.w, size.h);
+    let planes = ours
+        .read(reduction, whole, u16::MAX)
+        .unwrap_or_else(|error| panic!("{name} -r {reduction}: {error}"));
+    assert_eq!(planes.len(), expected.len(), "{name}");
+    let mut worst = 0;
+    for (number, (plane, expected)) in planes.iter().zip(&expected).enumerate() {
+        // subsampled components are compared where they have samples of their own
+        let step = ours.components()[number].step;
+        if expected.size != size && step == (1, 1) {
+            panic!("{name}: {:?} {size:?}", expected.size);
+        }
+        for (index, want) in expected.samples.iter().enumerate() {
+            let (x, y) = (
+                (index % expected.size.w as usize) * step.0 as usize,
+                (index / expected.size.w as usize) * step.1 as usize,
+            );
+            if x >= size.w as usize || y >= size.h as usize {
+                continue;
+            }
+            let got = i64::from(plane[y * size.w as usize + x]);
+            let off = (got - want).abs();
+            assert!(off <= 1 || worst > 100, "{name} -r {reduction}: component {number} at {x},{y}: {got}, expected {want}");
+            worst = worst.max(off);
+        }
+    }
+    for (x, y) in [(0, 0), (1, 2), (3, 5), (2, 3)] {
+        let rect = Rect::new(size.w * x / 7, size.h * y / 7, size.w.div_ceil(5), size.h.div_ceil(6));
+        let Some(rect) = rect.meet(whole) else { continue };
+        let window = ours.read(reduction, rect, u16::MAX).unwrap();
+        for (plane, window) in planes.iter().zip(&window) {
+            for (row, got) in window.chunks(rect.w as usize).enumerate() {
+                let start = (rect.y as usize + row) * size.w as usize + rect.x as usize;
+                assert_eq!(got, &plane[start..start + got.len()], "{name} {rect:?} row {row}");
+            }
+        }
+    }
+    Some(worst)
+}
+
+/// A PPM of the chart.
+fn picture(folder: &Path, w: u32, h: u32) -> PathBuf {
+    let path = folder.join("picture.ppm");
+    let mut bytes = format!("P6\n{w} {h}\n255\n").into_bytes();
+    for pixel in chart::Chart::new(w, h).rows(0, h).chunks(4) {
+        bytes.extend_from_slice(&pixel[..3]);
+    }
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+fn compress(picture: &Path, stream: &Path, options: &str) {
+    let done = Command::new("opj_compress")
+        .arg("-i")
+        .arg(picture)
+        .arg("-o")
+        .arg(stream)
+        .args(options.split_whitespace())
+        .output()
+        .expect("opj_compress is there (tests/run installs libopenjp2-tools)");
+    assert!(done.status.success(), "{options}: {}", String::from_utf8_lossy(&done.stdout));
+}
+
+#[test]
+fn every_way_to_write_a_codestream_is_read() {
+    let folder = Folder::new("jp2");
+    let picture = picture(&folder.0, 301, 233);
+    let stream = folder.0.join("made.j2k");
+    for options in [
+        "",
+        "-I -r 12",
+        "-I -r 30,12,4 -n 4",
+        "-t 128,96",
+        "-t 100,77 -I -r 10",
+        "-p RLCP -r 20,8,1",
+        "-p RPCL -r 20,8,1 -c [64,64],[32,32]",
+        "-p PCRL -r 20,8,1 -c [64,128]",
+        "-p CPRL -r 20,8,1 -c [128,64],[64,64],[32,32]",
+        "-n 1",
+        "-n 2 -b 32,32",
+        "-n 8 -b 4,256",
+        "-b 1024,4",
+        "-SOP -EPH -r 10,1",
+        "-M 1",
+        "-M 2",
+        "-M 4",
+        "-M 5 -r 10,1",
+        "-M 8",
+        "-M 32",
+        "-M 47 -I -r 6",
+        "-mct 0",
+        "-d 37,91 -T 11,13 -t 90,80",
+        "-d 1,1 -I -r 8 -T 0,1 -t 64,64",
+        "-TP R -t 128,128 -p RPCL",
+        "-ROI c=0,U=7",
+        "-POC T1=0,0,1,3,3,LRCP/T1=0,0,1,6,3,RPCL",
+        "-PLT -TLM",
+    ] {
+        if std::panic::catch_unwind(|| compress(&picture, &stream, options)).is_err() { println!("CANNOT {options}"); continue };
+        for reduction in [0, 1, 2] {
+            if options.contains("-n 1") && reduction > 0 || options.contains("-n 2") && reduction > 1 {
+                continue;
+            }
+            let Ok(worst) = std::panic::catch_unwind(|| check(options, &stream, reduction, &folder.0).expect(options)) else { println!("FAILED {options} {reduction}"); continue };
+            let lossy = options.contains("-I");
+            assert!(worst <= i64::from(lossy), "{options}: {worst}");
+        }
+    }
+}
+
+#[test]
+fn files_of_others_are_decoded_as_by_openjpeg() {
+    let Some(corpus) = std::env::var_os("CORPUS") else {
+        return;
+    };
+    let folder = Folder::new("jp2-corpus");
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(Path::new(&corpus).join("jp2"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .collect();
+    paths.sort();
+    assert!(paths.len() > 40);
+    for path in paths {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if std::env::var("ONLY").is_ok_and(|only| !name.contains(&only)) { continue; }
+        let stream = codestream(&path, &folder.0);
+        match open(&stream) { Err(e) => { println!("{name}: {e}"); continue; } Ok(s) => if s.size(0).area() > 100_000_000 { println!("{name} big"); continue } }
+        let t = std::time::Instant::now();
+        let r = std::panic::catch_unwind(|| check(&name, &stream, 0, &folder.0));
+        println!("{name}: {r:?} {:?}", t.elapsed());
+    }
+}
