@@ -8,6 +8,8 @@ use crate::error::Result;
 use crate::plan::Identity;
 use crate::source::Source;
 use crate::source::Version;
+use crate::source::jp2;
+use crate::source::jp2::Jp2;
 use crate::source::tiff;
 use quick_cache::sync::Cache;
 use std::collections::HashMap;
@@ -178,7 +180,7 @@ fn read(path: &Path, id: &str) -> Result<Box<dyn Source>> {
         }
         [0xFF, 0xD8, 0xFF, ..] => Err(Error::Unsupported("JPEG images are not served yet".into())),
         [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => {
-            Err(Error::Unsupported("JPEG 2000 images are not served yet".into()))
+            Ok(Box::new(Jp2::open(file, jp2::Options::default())?))
         }
         _ => Err(Error::Missing(format!("{} is not an image", shown(id)))),
     }

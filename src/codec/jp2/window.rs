@@ -63,7 +63,9 @@ pub fn read(stream: &Codestream, reduction: u8, rect: Rect, layers: u16) -> Resu
             let part = tile_area(siz, tile)
                 .map(|x| halved(x, reduction), |y| halved(y, reduction))
                 .meet(window);
-            if !part.is_empty() {
+            let stored = stream.main.parts.binary_search_by_key(&tile, |part| part.tile);
+            // a tile that is not there is 0 in every component
+            if !part.is_empty() && stored.is_ok() {
                 let index = stream.index(tile)?;
                 let of = Tile {
                     index: &index,

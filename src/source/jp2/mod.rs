@@ -154,9 +154,14 @@ impl Jp2 {
         };
         if self.ycc {
             let channels = self.channels.len();
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "inside the range"
+            )]
             match &mut samples {
-                Samples::U8(samples) => rgb(samples, channels, 255.0, |v| v.into(), |v| v as u8),
-                Samples::U16(samples) => rgb(samples, channels, 65535.0, |v| v.into(), |v| v as u16),
+                Samples::U8(samples) => rgb(samples, channels, 255.0, f32::from, |v| v as u8),
+                Samples::U16(samples) => rgb(samples, channels, 65535.0, f32::from, |v| v as u16),
                 _ => {}
             }
         }
