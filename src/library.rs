@@ -16,7 +16,6 @@ use std::fs;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -77,7 +76,7 @@ impl Library {
             return Ok(None);
         };
         let now = fs::metadata(self.path(id)?).map_err(|_| missing(id))?;
-        Ok((version(&now) == opened.identity.version).then_some(opened))
+        Ok((Version::of(&now) == opened.identity.version).then_some(opened))
     }
 
     /// The image, opened if need be.
@@ -174,21 +173,13 @@ fn read(path: &Path, id: &str) -> Result<Box<dyn Source>> {
     let n = file.read_at(&mut start, 0)?;
     match start.get(..n).unwrap_or_default() {
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => {
-            Ok(Box::new(tiff::Tiff::open(path, &tiff::Limits::default())?))
+            Ok(Box::new(tiff::Tiff::open(file, &tiff::Limits::default())?))
         }
         [0xFF, 0xD8, 0xFF, ..] => Err(Error::Unsupported("JPEG images are not served yet".into())),
         [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => {
             Err(Error::Unsupported("JPEG 2000 images are not served yet".into()))
         }
         _ => Err(Error::Missing(format!("{} is not an image", shown(id)))),
-    }
-}
-
-fn version(metadata: &fs::Metadata) -> Version {
-    Version {
-        mtime_ns: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
-        len: metadata.len(),
-        inode: metadata.ino(),
     }
 }
 

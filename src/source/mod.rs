@@ -4,6 +4,7 @@
 
 pub mod synthetic;
 pub mod tiff;
+pub mod window;
 
 use crate::error::Result;
 use crate::geometry::Rect;
@@ -11,6 +12,9 @@ use crate::geometry::Size;
 use crate::raster::Format;
 use crate::raster::Metadata;
 use crate::raster::Raster;
+use crate::source::window::Keep;
+use crate::source::window::Part;
+use std::os::unix::fs::MetadataExt;
 
 /// One size of the pyramid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +63,17 @@ pub struct Version {
     pub len: u64,
     /// Inode number.
     pub inode: u64,
+}
+
+impl Version {
+    /// Of the file that this was found of.
+    pub fn of(found: &std::fs::Metadata) -> Version {
+        Version {
+            mtime_ns: i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec()),
+            len: found.len(),
+            inode: found.ino(),
+        }
+    }
 }
 
 /// Everything that is known of an image without reading a tile.
@@ -128,6 +143,19 @@ pub trait Source: Send + Sync {
 
     /// The stored samples of one tile, cut to the level, no scaling. `Error::Outside` when there is no such tile.
     fn read(&self, tile: Tile) -> Result<Raster>;
+
+    /// The same, for a source that decodes more than the tile: the rest of it is left with `keep`.
+    fn read_keeping(&self, tile: Tile, keep: &dyn Keep) -> Result<Raster> {
+        let _ = keep;
+        self.read(tile)
+    }
+
+    /// The stored samples of a window, which lies inside its level; tiles on the way are left with `keep`.
+    fn window(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
+        window::assemble(&self.header().levels, window, |tile| {
+            keep.keep(Part::Tile(tile), &mut || self.read_keeping(tile, keep))
+        })
+    }
 
     /// The tile as a complete file of `format`, exactly as stored (tables merged in), if the source can; edge tiles
     /// that are stored larger than the level's edge cannot.

@@ -40,7 +40,7 @@ use crate::source::tiff::layout::Layout;
 use crate::source::tiff::pyramid::Image;
 use crate::source::tiff::unpack::unpack;
 use std::cell::Cell;
-use std::path::Path;
+use std::fs::File;
 
 /// What a file may ask for.
 #[derive(Clone, Copy, Debug)]
@@ -87,10 +87,10 @@ thread_local! {
 }
 
 impl Tiff {
-    /// Opens a file and reads its directories. `Error::Missing` when it is not there or not a TIFF,
-    /// `Error::Unsupported` when it is not served, `Error::TooLarge` beyond the limits, `Error::Corrupt` otherwise.
-    pub fn open(path: &Path, limits: &Limits) -> Result<Tiff> {
-        let input = Input::open(path)?;
+    /// Reads the directories of an open file. `Error::Missing` when it is not a TIFF, `Error::Unsupported` when it is
+    /// not served, `Error::TooLarge` beyond the limits, `Error::Corrupt` otherwise.
+    pub fn open(file: File, limits: &Limits) -> Result<Tiff> {
+        let input = Input::new(file)?;
         let prologue = Prologue::read(&input)?;
         let (first, images) = pyramid::levels(&input, prologue, limits)?;
         let layout = images.first().map(|image| &image.layout);
@@ -272,7 +272,7 @@ mod tests {
     use crate::source::tiff::input::Order;
 
     fn open(bytes: &[u8]) -> Result<Tiff> {
-        Tiff::open(Temp::new(bytes).path(), &Limits::default())
+        Tiff::open(Temp::new(bytes).open(), &Limits::default())
     }
 
     fn tile(level: usize, col: u32, row: u32) -> Tile {
