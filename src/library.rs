@@ -8,7 +8,10 @@ use crate::error::Result;
 use crate::plan::Identity;
 use crate::source::Source;
 use crate::source::Version;
+use crate::source::made::Budget;
+use crate::source::made::Made;
 use crate::source::tiff;
+use crate::source::tiff::Tiff;
 use quick_cache::sync::Cache;
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -41,6 +44,8 @@ pub struct Shelf {
     pub suffix: String,
     /// Whether a link may lead out of the prefix.
     pub follow_symlinks: bool,
+    /// What made levels may take.
+    pub budget: Budget,
 }
 
 /// All images.
@@ -85,11 +90,34 @@ impl Library {
             return Ok(known);
         }
         let path = self.path(id)?;
-        let opened = Arc::new(opened(id, read(&path, id)?));
+        let opened = Arc::new(opened(id, self.read(&path, id)?));
         if let Some(open) = &self.open {
             open.insert(id.into(), opened.clone());
         }
         Ok(opened)
+    }
+
+    /// Opens a file by what its first bytes say.
+    fn read(&self, path: &Path, id: &str) -> Result<Box<dyn Source>> {
+        // asked before it is opened: opening a pipe would wait for whoever writes to it
+        if !fs::metadata(path).map_err(|_| missing(id))?.is_file() {
+            return Err(missing(id));
+        }
+        let file = File::open(path).map_err(|_| missing(id))?;
+        let mut start = [0; 12];
+        let n = file.read_at(&mut start, 0)?;
+        match start.get(..n).unwrap_or_default() {
+            [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => {
+                let tiff = Tiff::open(file, &tiff::Limits::default())?;
+                let grids = tiff.grids();
+                Ok(Made::over(Box::new(tiff), &grids, &self.shelf.budget))
+            }
+            [0xFF, 0xD8, 0xFF, ..] => Err(Error::Unsupported("JPEG images are not served yet".into())),
+            [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => {
+                Err(Error::Unsupported("JPEG 2000 images are not served yet".into()))
+            }
+            _ => Err(Error::Missing(format!("{} is not an image", shown(id)))),
+        }
     }
 
     /// Forgets every open image.
@@ -162,27 +190,6 @@ fn opened(id: &str, source: Box<dyn Source>) -> Opened {
     }
 }
 
-/// Opens a file by what its first bytes say.
-fn read(path: &Path, id: &str) -> Result<Box<dyn Source>> {
-    // asked before it is opened: opening a pipe would wait for whoever writes to it
-    if !fs::metadata(path).map_err(|_| missing(id))?.is_file() {
-        return Err(missing(id));
-    }
-    let file = File::open(path).map_err(|_| missing(id))?;
-    let mut start = [0; 12];
-    let n = file.read_at(&mut start, 0)?;
-    match start.get(..n).unwrap_or_default() {
-        [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => {
-            Ok(Box::new(tiff::Tiff::open(file, &tiff::Limits::default())?))
-        }
-        [0xFF, 0xD8, 0xFF, ..] => Err(Error::Unsupported("JPEG images are not served yet".into())),
-        [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => {
-            Err(Error::Unsupported("JPEG 2000 images are not served yet".into()))
-        }
-        _ => Err(Error::Missing(format!("{} is not an image", shown(id)))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,6 +201,7 @@ mod tests {
             prefix: format!("{}/", prefix.display()),
             suffix: String::new(),
             follow_symlinks,
+            ..Shelf::default()
         }
     }
 

@@ -14,15 +14,13 @@ use crate::raster::Raster;
 use crate::source::Tile;
 use crate::source::Window;
 use crate::source::window::Keep;
+use crate::source::window::Memo;
 use crate::source::window::Part;
 use crate::source::window::stack;
 use rayon::ThreadPool;
 use rayon::iter::IntoParallelIterator;
 use rayon::iter::ParallelIterator;
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
 /// Puts windows together.
 pub struct Mosaic {
@@ -59,10 +57,7 @@ impl Mosaic {
         };
         let kept = rect.size().area() * u64::from(header.channels) < cache.max_bytes() / 2;
         let cached = InCache { opened, cache };
-        let memo = Memo {
-            cached: &cached,
-            strips: Mutex::default(),
-        };
+        let memo = Memo::over(&cached);
         let keep: &dyn Keep = if kept { &cached } else { &memo };
         if first.rect(&header.levels) == Some(rect) {
             return source.read_keeping(first, keep);
@@ -105,49 +100,6 @@ impl Keep for InCache<'_> {
         match self.cache.get_or_make(&key, make)? {
             Cached::Raster(raster) => Ok(raster),
             Cached::Answer(_) => Err(Error::Corrupt("a part's key holds an answer".into())),
-        }
-    }
-}
-
-/// What the bands of one large window share: strips for as long as it takes, and made levels.
-struct Memo<'a> {
-    cached: &'a InCache<'a>,
-    strips: Mutex<VecDeque<(Part, Strip)>>,
-}
-
-/// Whoever comes first decodes it under this lock.
-type Strip = Arc<Mutex<Option<Arc<Raster>>>>;
-
-/// One strip for each of two neighbouring bands on each thread, about.
-const MEMO: usize = 16;
-
-impl Memo<'_> {
-    fn strip(&self, part: Part) -> Strip {
-        let mut strips = self.strips.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, strip)) = strips.iter().find(|(known, _)| *known == part) {
-            return strip.clone();
-        }
-        if strips.len() == MEMO {
-            strips.pop_front();
-        }
-        let strip = Strip::default();
-        strips.push_back((part, strip.clone()));
-        strip
-    }
-}
-
-impl Keep for Memo<'_> {
-    fn keep(&self, part: Part, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Arc<Raster>> {
-        match part {
-            Part::Stored(_) => {}
-            Part::Level(_) => return self.cached.keep(part, make),
-            Part::Tile(_) | Part::Unturned(_) => return make().map(Arc::new),
-        }
-        let strip = self.strip(part);
-        let mut strip = strip.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*strip {
-            Some(raster) => Ok(raster.clone()),
-            None => Ok(strip.insert(make().map(Arc::new)?).clone()),
         }
     }
 }

@@ -73,6 +73,18 @@ pub static VARS: &[Var] = &[
         Kind::Float(0.0, 1e9),
         "MB of memory for answers and decoded tiles together; 0 turns the cache off",
     ),
+    var(
+        "CACHE_DIR",
+        "",
+        Kind::Text,
+        "directory for temporary files of levels that images lack and memory cannot hold; none when not set",
+    ),
+    var(
+        "CACHE_DIR_SIZE",
+        "10000",
+        Kind::Float(0.0, 1e9),
+        "MB that may lie there at once",
+    ),
     Var {
         alias: Some("MAX_IMAGE_METADATA_CACHE_SIZE"),
         ..var(

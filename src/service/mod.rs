@@ -32,6 +32,7 @@ use crate::protocol::Settings;
 use crate::protocol::iip;
 use crate::protocol::iip::TileRange;
 use crate::source::Source;
+use crate::source::made::Budget;
 use bytes::Bytes;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
@@ -117,10 +118,15 @@ impl Service {
             png_level: config.png_level,
             ..Limits::default()
         };
+        let cache = Cache::new(config.cache_bytes);
         let shelf = Shelf {
             prefix: config.filesystem_prefix.clone(),
             suffix: config.filesystem_suffix.clone(),
             follow_symlinks: config.follow_symlinks,
+            budget: Budget {
+                level_bytes: cache.large_bytes(),
+                room: config.room().map(Arc::new),
+            },
         };
         Service {
             settings,
@@ -133,7 +139,7 @@ impl Service {
                     .min(make::open_files()),
             ),
             mosaic: Mosaic::new(config.threads),
-            cache: Cache::new(config.cache_bytes),
+            cache,
             served: AtomicU64::new(0),
             config,
         }

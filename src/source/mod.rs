@@ -2,6 +2,9 @@
 //!
 //! A source gives stored samples tile by tile. It neither scales nor caches, and it knows no request.
 
+pub mod made;
+pub mod reduce;
+pub mod spool;
 pub mod synthetic;
 pub mod tiff;
 pub mod window;
@@ -13,7 +16,6 @@ use crate::raster::Format;
 use crate::raster::Metadata;
 use crate::raster::Raster;
 use crate::source::window::Keep;
-use crate::source::window::Part;
 use std::os::unix::fs::MetadataExt;
 
 /// One size of the pyramid.
@@ -99,6 +101,28 @@ pub struct Header {
     pub metadata: Metadata,
     /// Which state of the file this is.
     pub version: Version,
+    /// What it is one of.
+    pub set: Set,
+}
+
+/// The pictures that are shown under one identifier: SDS chooses one of them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Set {
+    /// Horizontal angles (or wavelengths) of a sequence, ascending; empty for a single picture.
+    pub horizontal: Vec<u32>,
+    /// Vertical angles of a sequence, ascending; empty for a single picture.
+    pub vertical: Vec<u32>,
+    /// The pages of a file, in its order; empty for a single picture.
+    pub stack: Vec<Page>,
+}
+
+/// A page of a file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Page {
+    /// What the file calls it.
+    pub name: Option<String>,
+    /// By what its values are multiplied to be comparable with those of the others.
+    pub scale: Option<f64>,
 }
 
 impl Header {
@@ -152,9 +176,7 @@ pub trait Source: Send + Sync {
 
     /// The stored samples of a window, which lies inside its level; tiles on the way are left with `keep`.
     fn window(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
-        window::assemble(&self.header().levels, window, |tile| {
-            keep.keep(Part::Tile(tile), &mut || self.read_keeping(tile, keep))
-        })
+        window::of_tiles(self, window, keep)
     }
 
     /// The tile as a complete file of `format`, exactly as stored (tables merged in), if the source can; edge tiles

@@ -13,6 +13,7 @@ use crate::source::Colour;
 use crate::source::Header;
 use crate::source::Kind;
 use crate::source::Level;
+use crate::source::Set;
 use crate::source::Source;
 use crate::source::Tile;
 use crate::source::Version;
@@ -56,6 +57,7 @@ impl Synthetic {
                 len: 1,
                 inode: 1,
             },
+            set: Set::default(),
         };
         Synthetic { header, formula }
     }

@@ -8,10 +8,13 @@ use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::raster::Raster;
 use crate::raster::Samples;
-use crate::source::Level;
+use crate::source::Source;
 use crate::source::Tile;
 use crate::source::Window;
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 /// Something decoded that another request may need again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,12 +61,60 @@ impl Keep for Renamed<'_> {
     }
 }
 
-/// The samples of a window. The window lies inside its level; `fetch` gives tiles cut to the level.
-pub fn assemble(
-    levels: &[Level],
-    window: Window,
-    mut fetch: impl FnMut(Tile) -> Result<Arc<Raster>>,
-) -> Result<Raster> {
+/// What the bands of one large window share: strips for as long as it takes, and made levels.
+pub struct Memo<'a> {
+    levels: &'a dyn Keep,
+    strips: Mutex<VecDeque<(Part, Strip)>>,
+}
+
+/// Whoever comes first decodes it under this lock.
+type Strip = Arc<Mutex<Option<Arc<Raster>>>>;
+
+/// One strip for each of two neighbouring bands on each thread, about.
+const MEMO: usize = 16;
+
+impl<'a> Memo<'a> {
+    /// A memo of strips, which leaves made levels to this.
+    pub fn over(levels: &'a dyn Keep) -> Memo<'a> {
+        Memo {
+            levels,
+            strips: Mutex::default(),
+        }
+    }
+
+    fn strip(&self, part: Part) -> Strip {
+        let mut strips = self.strips.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, strip)) = strips.iter().find(|(known, _)| *known == part) {
+            return strip.clone();
+        }
+        if strips.len() == MEMO {
+            strips.pop_front();
+        }
+        let strip = Strip::default();
+        strips.push_back((part, strip.clone()));
+        strip
+    }
+}
+
+impl Keep for Memo<'_> {
+    fn keep(&self, part: Part, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Arc<Raster>> {
+        match part {
+            Part::Stored(_) => {}
+            Part::Level(_) => return self.levels.keep(part, make),
+            Part::Tile(_) | Part::Unturned(_) => return make().map(Arc::new),
+        }
+        let strip = self.strip(part);
+        let mut strip = strip.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*strip {
+            Some(raster) => Ok(raster.clone()),
+            None => Ok(strip.insert(make().map(Arc::new)?).clone()),
+        }
+    }
+}
+
+/// The samples of a window out of the source's tiles. The window lies inside its level.
+pub fn of_tiles<S: Source + ?Sized>(source: &S, window: Window, keep: &dyn Keep) -> Result<Raster> {
+    let levels = &source.header().levels;
     let none = || Error::Outside("no such level".into());
     let grid = levels.get(window.level).ok_or_else(none)?.tile;
     let rect = window.rect;
@@ -77,7 +128,7 @@ pub fn assemble(
                 row,
             };
             let cell = tile.rect(levels).ok_or_else(none)?;
-            let raster = fetch(tile)?;
+            let raster = keep.keep(Part::Tile(tile), &mut || source.read_keeping(tile, keep))?;
             if cell == rect {
                 return Ok(Arc::try_unwrap(raster).unwrap_or_else(|shared| (*shared).clone()));
             }

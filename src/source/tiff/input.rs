@@ -74,13 +74,19 @@ impl Input {
             scratch.resize(size, 0);
         }
         let part = scratch.get_mut(..size).unwrap_or_default();
+        self.fill(at, part)?;
+        Ok(part)
+    }
+
+    /// Fills `part` with the bytes from `at` on. `Error::Corrupt` when the file ends before.
+    pub fn fill(&self, at: u64, part: &mut [u8]) -> Result<()> {
+        let len = part.len() as u64;
         self.file
             .read_exact_at(part, at)
             .map_err(|error| match error.kind() {
                 io::ErrorKind::UnexpectedEof => beyond(at, len),
                 _ => Error::Io(error),
-            })?;
-        Ok(part)
+            })
     }
 
     /// The `len` bytes from `at` on, in memory of their own that nobody has filled before.

@@ -31,14 +31,20 @@ use crate::source::Colour;
 use crate::source::Header;
 use crate::source::Kind;
 use crate::source::Level;
+use crate::source::Set;
 use crate::source::Source;
 use crate::source::Tile;
+use crate::source::Window;
+use crate::source::made::Grid;
 use crate::source::tiff::ifd::Prologue;
 use crate::source::tiff::input::Input;
 use crate::source::tiff::layout::Compression;
 use crate::source::tiff::layout::Layout;
 use crate::source::tiff::pyramid::Image;
+use crate::source::tiff::pyramid::Pages;
 use crate::source::tiff::unpack::unpack;
+use crate::source::window;
+use crate::source::window::Keep;
 use std::cell::Cell;
 use std::fs::File;
 
@@ -67,6 +73,7 @@ impl Default for Limits {
 #[derive(Debug)]
 pub struct Tiff {
     input: Input,
+    limits: Limits,
     header: Header,
     /// One for each level of the header.
     images: Vec<Image>,
@@ -79,6 +86,9 @@ struct Scratch {
     plain: Vec<u8>,
 }
 
+/// Larger tiles are cut into smaller ones.
+const MAX_SHOWN: u32 = 4096;
+
 /// Larger than this it is given back.
 const MAX_KEPT: usize = 4 << 20;
 
@@ -90,9 +100,14 @@ impl Tiff {
     /// Reads the directories of an open file. `Error::Missing` when it is not a TIFF, `Error::Unsupported` when it is
     /// not served, `Error::TooLarge` beyond the limits, `Error::Corrupt` otherwise.
     pub fn open(file: File, limits: &Limits) -> Result<Tiff> {
+        Tiff::open_page(file, 0, limits)
+    }
+
+    /// The same for one of several pictures in a file, which count from 0. `Error::Missing` when there is none.
+    pub fn open_page(file: File, page: usize, limits: &Limits) -> Result<Tiff> {
         let input = Input::new(file)?;
         let prologue = Prologue::read(&input)?;
-        let (first, images) = pyramid::levels(&input, prologue, limits)?;
+        let Pages { first, images, pages } = pyramid::page(&input, prologue, page, limits)?;
         let layout = images.first().map(|image| &image.layout);
         let layout = layout.ok_or_else(|| Error::Corrupt("no picture".into()))?;
         let channels = layout.channels();
@@ -117,12 +132,29 @@ impl Tiff {
             stored: stored(layout),
             metadata: metadata::metadata(&first, &input, limits.max_tag_bytes),
             version: input.version(),
+            set: Set {
+                stack: if pages.len() > 1 { pages } else { Vec::new() },
+                ..Set::default()
+            },
         };
         Ok(Tiff {
             input,
+            limits: *limits,
             header,
             images,
         })
+    }
+
+    /// How each level lies in the file.
+    pub fn grids(&self) -> Vec<Grid> {
+        let grid = |image: &Image| match image.strips {
+            true if image.by_position() => Grid::Rows,
+            true => Grid::Strips,
+            // no client likes tiles of that size
+            false if image.tile.w.max(image.tile.h) > MAX_SHOWN => Grid::Strips,
+            false => Grid::Tiles,
+        };
+        self.images.iter().map(grid).collect()
     }
 
     fn find(&self, tile: Tile) -> Result<(&Image, Rect)> {
@@ -145,15 +177,17 @@ impl Source for Tiff {
     fn read(&self, tile: Tile) -> Result<Raster> {
         let (image, rect) = self.find(tile)?;
         let size = rect.size();
+        let cell = image.cell(tile.row);
+        image.check(cell, &self.limits)?;
         let layout = &image.layout;
         let samples = match image.place(&self.input, tile.col, tile.row)? {
             None => vec![0; image_len(size, layout)],
-            Some((at, len)) if len == image.tile_bytes && size == image.tile && is_plain(layout) => {
+            Some((at, len)) if len == image.bytes(cell) && size == cell && is_plain(layout) => {
                 self.input.take(at, len)?
             }
             Some((at, len)) => {
                 let mut scratch = SCRATCH.take();
-                let samples = self.decode(image, size, at, len, &mut scratch);
+                let samples = self.decode(image, cell, size, at, len, &mut scratch);
                 if scratch.coded.capacity().max(scratch.plain.capacity()) <= MAX_KEPT {
                     SCRATCH.set(scratch);
                 }
@@ -165,6 +199,14 @@ impl Source for Tiff {
             channels: self.header.channels,
             samples: Samples::U8(samples),
         })
+    }
+
+    /// Strips that are not coded are read by position: a window costs what it shows, whatever the strips' height.
+    fn window(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
+        match self.images.get(window.level) {
+            Some(image) if image.by_position() => self.rows(image, window.rect),
+            _ => window::of_tiles(self, window, keep),
+        }
     }
 
     fn coded(&self, tile: Tile, format: Format) -> Result<Option<Vec<u8>>> {
@@ -187,12 +229,72 @@ impl Source for Tiff {
 }
 
 impl Tiff {
-    /// The samples of the upper left `size` of the tile whose coded bytes lie here.
-    fn decode(&self, image: &Image, size: Size, at: u64, len: u64, scratch: &mut Scratch) -> Result<Vec<u8>> {
-        let Image { tile, layout, .. } = image;
+    /// A rectangle of a picture in strips that are not coded.
+    fn rows(&self, image: &Image, rect: Rect) -> Result<Raster> {
+        let layout = &image.layout;
+        let outside = || Error::Outside("no such rows".into());
+        let (first, high) = (rect.y / image.tile.h, u64::from(image.tile.h));
+        let end = u32::try_from(rect.bottom().div_ceil(high)).map_err(|_| outside())?;
+        let mut bands = Vec::new();
+        for row in first..end {
+            let cell = Rect::cell(image.size, image.tile, 0, row).ok_or_else(outside)?;
+            let part = cell.meet(rect).ok_or_else(outside)?;
+            let samples = match image.place(&self.input, 0, row)? {
+                None => vec![0; image_len(part.size(), layout)],
+                Some((at, _)) => {
+                    let line = image.bytes(Size::new(image.size.w, 1));
+                    let at = at.saturating_add(u64::from(part.y - cell.y).saturating_mul(line));
+                    let mut plain = self.columns(image, at, line, part)?;
+                    unpack(layout, &mut plain, part.w, part.size())?
+                }
+            };
+            bands.push(Raster {
+                size: part.size(),
+                channels: self.header.channels,
+                samples: Samples::U8(samples),
+            });
+        }
+        window::stack(bands, rect.size())
+    }
+
+    /// The bytes of `part` in rows of `line` bytes, the first of which begins at `at`.
+    fn columns(&self, image: &Image, at: u64, line: u64, part: Rect) -> Result<Vec<u8>> {
+        let at = at.saturating_add(image.bytes(Size::new(part.x, 1)));
+        let wanted = image.bytes(Size::new(part.w, 1));
+        let whole = if wanted == line { u64::from(part.h) } else { 1 };
+        let bytes = usize::try_from(wanted * u64::from(part.h)).unwrap_or(usize::MAX);
+        let rows = u64::from(part.h.saturating_sub(1));
+        if !self
+            .input
+            .holds(at, line.saturating_mul(rows).saturating_add(wanted))
+        {
+            return Err(Error::Corrupt(format!(
+                "the rows at {at} reach beyond the end of the file"
+            )));
+        }
+        let mut plain = vec![0; bytes];
+        let step = usize::try_from(wanted * whole).unwrap_or(usize::MAX).max(1);
+        for (row, place) in (0u64..).zip(plain.chunks_mut(step)) {
+            // inside the file, as was checked
+            self.input.fill(at + row * line, place)?;
+        }
+        Ok(plain)
+    }
+
+    /// The samples of the upper left `size` of the tile, `cell` in all, whose coded bytes lie here.
+    fn decode(
+        &self,
+        image: &Image,
+        cell: Size,
+        size: Size,
+        at: u64,
+        len: u64,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<u8>> {
+        let layout = &image.layout;
         let Scratch { coded, plain } = scratch;
         let coded = self.input.read(at, len, coded)?;
-        let bytes = usize::try_from(image.tile_bytes).unwrap_or(usize::MAX);
+        let bytes = usize::try_from(image.bytes(cell)).unwrap_or(usize::MAX);
         let plain = match layout.compression {
             Compression::None => coded,
             Compression::Lzw => lzw::decode(coded, bytes, plain)?,
@@ -200,14 +302,14 @@ impl Tiff {
             Compression::Zstd => zstd::decode(coded, bytes, plain)?,
             Compression::Webp => {
                 let channels = u8::try_from(layout.stored).unwrap_or(u8::MAX);
-                webp::decode(coded, *tile, channels, plain)?
+                webp::decode(coded, cell, channels, plain)?
             }
             Compression::Jpeg => {
                 let stream = jpeg::merge(image.tables.as_deref(), coded, jpeg_colour(layout))?;
-                return from_jpeg(jpeg::decode(&stream, *tile)?, layout, size);
+                return from_jpeg(jpeg::decode(&stream, cell)?, layout, size);
             }
         };
-        unpack(layout, plain, tile.w, size)
+        unpack(layout, plain, cell.w, size)
     }
 }
 
