@@ -38,6 +38,9 @@ const CHEAP: u64 = 16 << 20;
 /// Decoded bytes that one tile may take where nothing can be kept.
 const DEAR: u64 = 256 << 20;
 
+/// Decoded bytes that a level may take that is made as a whole.
+const MOST: u64 = 16 << 30;
+
 /// A pyramid whose last level has no more pixels is complete, even if it takes several tiles.
 const SMALL: u64 = 1 << 20;
 
@@ -463,16 +466,20 @@ impl Planning<'_> {
         let bytes = self.bytes(size);
         let wide = Size::new(tile.w.saturating_mul(factor), tile.h.saturating_mul(factor));
         let cost = self.cost(from, wide);
+        let full = self
+            .levels
+            .first()
+            .map_or(u64::MAX, |(level, _)| self.bytes(level.size));
         let whole = |spooled| Way::Whole {
             from: Base::Header(from),
             factor,
             spooled,
         };
-        if bytes <= self.budget.level_bytes && (factor >= 4 || cost > CHEAP) {
+        if bytes <= self.budget.level_bytes && (factor >= 4 || cost > CHEAP) && full <= MOST {
             whole(false)
         } else if cost <= CHEAP {
             Way::Reduced { from, factor }
-        } else if self.has_room(bytes) {
+        } else if self.has_room(bytes) && full <= MOST {
             whole(true)
         } else if cost <= DEAR {
             Way::Reduced { from, factor }

@@ -68,10 +68,19 @@ impl Shape {
             sums.fill(S::default());
             let rows = band.len() / line;
             for row in band.chunks_exact(line) {
-                for (square, sums) in row.chunks(factor * channels).zip(sums.chunks_exact_mut(channels)) {
-                    for pixel in square.chunks_exact(channels) {
-                        for (sum, sample) in sums.iter_mut().zip(pixel) {
-                            *sum += open(*sample);
+                match channels {
+                    1 => add::<1, T, S>(row, &mut sums, factor, open),
+                    3 => add::<3, T, S>(row, &mut sums, factor, open),
+                    4 => add::<4, T, S>(row, &mut sums, factor, open),
+                    _ => {
+                        for (square, sums) in
+                            row.chunks(factor * channels).zip(sums.chunks_exact_mut(channels))
+                        {
+                            for pixel in square.chunks_exact(channels) {
+                                for (sum, sample) in sums.iter_mut().zip(pixel) {
+                                    *sum += open(*sample);
+                                }
+                            }
                         }
                     }
                 }
@@ -83,6 +92,18 @@ impl Shape {
             }
         }
         out
+    }
+}
+
+/// Adds a row of `N` channels to the sums of its squares.
+fn add<const N: usize, T: Copy, S: AddAssign>(row: &[T], sums: &mut [S], factor: usize, open: fn(T) -> S) {
+    let sums = sums.as_chunks_mut::<N>().0;
+    for (square, sums) in row.chunks(factor * N).zip(sums) {
+        for pixel in square.as_chunks::<N>().0 {
+            for (sum, sample) in sums.iter_mut().zip(pixel) {
+                *sum += open(*sample);
+            }
+        }
     }
 }
 
