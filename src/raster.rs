@@ -57,6 +57,76 @@ pub struct Raster {
     pub samples: Samples,
 }
 
+/// What the samples are in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Unsigned integers.
+    Unsigned,
+    /// Signed integers.
+    Signed,
+    /// Floating point.
+    Float,
+}
+
+/// What the first channels of a raster mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    /// One channel, black is the minimum.
+    Grey,
+    /// Red, green, blue.
+    Rgb,
+    /// CIE 1976 L*, a*, b*. In 8 and 16 bits L* fills the range (0–100), a* and b* are offset by 128: 128 and 32768
+    /// stand for 0, a unit is 1 and 256. In floating point all three are as they are.
+    Lab,
+    /// Cyan, magenta, yellow and black: the minimum is no ink.
+    Cmyk,
+}
+
+impl Colour {
+    /// Samples a pixel.
+    pub const fn channels(self) -> usize {
+        match self {
+            Colour::Grey => 1,
+            Colour::Rgb | Colour::Lab => 3,
+            Colour::Cmyk => 4,
+        }
+    }
+}
+
+/// What the channel behind the colours is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alpha {
+    /// No alpha; extra channels, if any, are dropped on output.
+    None,
+    /// Colours are not multiplied by it.
+    Straight,
+    /// Colours are multiplied by it already.
+    Premultiplied,
+}
+
+/// What the channels of a raster mean: the colours first, then alpha if there is any; what follows has no meaning.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Meaning {
+    /// The first channels.
+    pub colour: Colour,
+    /// The next.
+    pub alpha: Alpha,
+    /// Nominal minimum and maximum of every channel, finite, the minimum below the maximum.
+    pub ranges: Vec<(f64, f64)>,
+}
+
+impl Meaning {
+    /// Of 8-bit samples that use their whole range.
+    pub fn bytes(colour: Colour, alpha: Alpha) -> Meaning {
+        let channels = colour.channels() + usize::from(alpha != Alpha::None);
+        Meaning {
+            colour,
+            alpha,
+            ranges: vec![(0.0, 255.0); channels],
+        }
+    }
+}
+
 /// What the channels of a [`Picture`] mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Layout {

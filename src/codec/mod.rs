@@ -3,8 +3,11 @@
 //! Knows no container and no image. C libraries are behind the feature `native`, each with a Rust stand-in that has
 //! the same interface.
 
+pub mod ccitt;
 pub mod deflate;
 pub mod jpeg;
+pub mod lzma;
 pub mod lzw;
+pub mod packbits;
 pub mod webp;
 pub mod zstd;

@@ -6,9 +6,9 @@ use crate::plan::Adjust;
 use crate::plan::Limits;
 use crate::plan::Tone;
 use crate::process::Op;
+use crate::raster::Alpha;
+use crate::raster::Colour;
 use crate::raster::Format;
-use crate::source::Alpha;
-use crate::source::Colour;
 use crate::source::Header;
 
 /// The steps for an answer of `format`; `sizing` is what brings the window to the asked size.
@@ -20,15 +20,15 @@ pub fn steps(
     limits: &Limits,
 ) -> Vec<Op> {
     let mut ops = Vec::new();
-    if header.alpha == Alpha::Premultiplied {
+    if header.meaning.alpha == Alpha::Premultiplied {
         ops.push(Op::Straighten);
     }
     ops.extend(sizing);
-    if header.alpha != Alpha::None && !holds_alpha(format) {
+    if header.meaning.alpha != Alpha::None && !holds_alpha(format) {
         ops.push(Op::Flatten(limits.background));
     }
     match adjust.tone {
-        Tone::Grey if header.colour == Colour::Rgb => ops.push(Op::Grey),
+        Tone::Grey if header.meaning.colour != Colour::Grey => ops.push(Op::Grey),
         Tone::Bitonal => ops.push(Op::Bitonal),
         Tone::Grey | Tone::Native => {}
     }

@@ -4,7 +4,12 @@
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::geometry::Size;
+use crate::process::lab;
+use crate::raster::Alpha;
+use crate::raster::Colour;
 use crate::raster::Layout;
+use crate::raster::Meaning;
 use crate::raster::Picture;
 use crate::raster::Raster;
 use crate::raster::Samples;
@@ -12,47 +17,111 @@ use crate::raster::Samples;
 /// Luma of red, green and blue in 1/65536 (ITU-R BT.709-6 §3.2: 0.2126, 0.7152, 0.0722); they add up to 65536.
 const LUMA: [u32; 3] = [13933, 46871, 4732];
 
-/// To 8 bits and the nearest layout: one channel is grey, two are grey and alpha (as `Rgba`), three are colour, four are
-/// colour and alpha, of more the first three are colour.
+/// To 8 bits, and to grey, colour, or colour and alpha as `meaning` says; grey with alpha becomes colour with alpha, and
+/// channels without a meaning are dropped.
 ///
-/// 16 bits keep their high byte. Deeper samples are `Unsupported`; a raster that has not the samples it says is `Corrupt`.
-pub fn picture(raster: Raster) -> Result<Picture> {
+/// 16 bits keep their high byte. 32 bits and floating point are scaled from their range to 0–255, rounded to the nearest;
+/// what is outside is cut, NaN is 0. L*a*b* becomes sRGB ([`lab`]), cyan, magenta, yellow and black become
+/// (1 − ink)(1 − black). A raster that has not the samples it says, or fewer channels than the meaning, is `Corrupt`.
+pub fn picture(raster: Raster, meaning: &Meaning) -> Result<Picture> {
+    let size = raster.size;
     let channels = usize::from(raster.channels);
-    let expected = raster.size.area() * channels as u64;
-    if expected == 0 || raster.samples.len() as u64 != expected {
+    let colours = meaning.colour.channels();
+    let alpha = meaning.alpha != Alpha::None;
+    let expected = size.area() * channels as u64;
+    if expected == 0 || raster.samples.len() as u64 != expected || channels < colours + usize::from(alpha) {
         return Err(Error::Corrupt(format!(
-            "{}x{} pixels of {channels} channels, got {} samples",
-            raster.size.w,
-            raster.size.h,
+            "{}x{} pixels of {channels} channels, got {} samples for {meaning:?}",
+            size.w,
+            size.h,
             raster.samples.len()
         )));
     }
-    let data = match raster.samples {
-        Samples::U8(data) => data,
-        Samples::U16(data) => data.into_iter().map(|v| v.to_be_bytes()[0]).collect(),
-        Samples::U32(_) | Samples::F32(_) => {
-            return Err(Error::Unsupported("samples of 32 bits are not built yet".into()));
+    let data = match meaning.colour {
+        Colour::Lab => {
+            let data = lab::rgb(&raster.samples, channels, alpha);
+            return Ok(nearest(size, data, 3 + usize::from(alpha), 3, alpha));
         }
+        _ => eight(raster.samples, channels, &meaning.ranges),
     };
-    let (layout, data) = match channels {
-        1 => (Layout::Grey, data),
-        2 => {
-            let pixels = data.as_chunks::<2>().0;
-            let spread = pixels.iter().map(|&[v, alpha]| [v, v, v, alpha]);
+    let data = match meaning.colour {
+        Colour::Cmyk => {
+            let pixels = data.chunks_exact(channels);
+            let rest = channels - 4;
+            let mut out = Vec::with_capacity(pixels.len() * (3 + rest));
+            for pixel in pixels {
+                if let Some(([c, m, y, k], rest)) = pixel.split_first_chunk::<4>() {
+                    out.extend([c, m, y].map(|ink| mix(!ink, 0, !k)));
+                    out.extend_from_slice(rest);
+                }
+            }
+            return Ok(nearest(size, out, channels - 1, 3, alpha));
+        }
+        _ => data,
+    };
+    Ok(nearest(size, data, channels, colours, alpha))
+}
+
+/// The layout of `colours` (1 or 3) and alpha, of 8-bit pixels that begin with them.
+fn nearest(size: Size, data: Vec<u8>, channels: usize, colours: usize, alpha: bool) -> Picture {
+    let first = |data: &[u8]| -> Vec<u8> { data.iter().step_by(channels).copied().collect() };
+    let (layout, data) = match (colours, alpha) {
+        (1, false) if channels == 1 => (Layout::Grey, data),
+        (1, false) => (Layout::Grey, first(&data)),
+        (1, true) => {
+            let pixels = data
+                .chunks_exact(channels)
+                .filter_map(|pixel| pixel.first_chunk::<2>());
+            let spread = pixels.map(|&[v, alpha]| [v, v, v, alpha]);
             (Layout::Rgba, spread.collect::<Vec<_>>().into_flattened())
         }
-        3 => (Layout::Rgb, data),
-        4 => (Layout::Rgba, data),
-        n => {
-            let first = data.chunks_exact(n).filter_map(|pixel| pixel.first_chunk::<3>());
-            (Layout::Rgb, first.copied().collect::<Vec<_>>().into_flattened())
+        (_, false) if channels == 3 => (Layout::Rgb, data),
+        (_, false) => {
+            let pixels = data
+                .chunks_exact(channels)
+                .filter_map(|pixel| pixel.first_chunk::<3>());
+            (Layout::Rgb, pixels.copied().collect::<Vec<_>>().into_flattened())
+        }
+        (_, true) if channels == 4 => (Layout::Rgba, data),
+        (_, true) => {
+            let pixels = data
+                .chunks_exact(channels)
+                .filter_map(|pixel| pixel.first_chunk::<4>());
+            (Layout::Rgba, pixels.copied().collect::<Vec<_>>().into_flattened())
         }
     };
-    Ok(Picture {
-        size: raster.size,
-        layout,
-        data,
-    })
+    Picture { size, layout, data }
+}
+
+/// Samples of any depth to 8 bits.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a cast of floating point stops at the ends of a byte, NaN becomes 0"
+)]
+fn eight(samples: Samples, channels: usize, ranges: &[(f64, f64)]) -> Vec<u8> {
+    let scale = |channel: usize| {
+        let (low, high) = ranges.get(channel).copied().unwrap_or((0.0, 255.0));
+        (low, high - low)
+    };
+    let scales: Vec<(f64, f64)> = (0..channels).map(scale).collect();
+    let byte = |(value, (low, width)): (f64, &(f64, f64))| ((value - low) * 255.0 / width + 0.5) as u8;
+    match samples {
+        Samples::U8(data) => data,
+        Samples::U16(data) => data.into_iter().map(|v| v.to_be_bytes()[0]).collect(),
+        Samples::U32(data) => data
+            .into_iter()
+            .map(f64::from)
+            .zip(scales.iter().cycle())
+            .map(byte)
+            .collect(),
+        Samples::F32(data) => data
+            .into_iter()
+            .map(f64::from)
+            .zip(scales.iter().cycle())
+            .map(byte)
+            .collect(),
+    }
 }
 
 /// Colour to grey by BT.709 luma, rounded to the nearest. With alpha the three colours become equal and alpha stays.
@@ -188,7 +257,6 @@ fn mix(over: u8, under: u8, alpha: u8) -> u8 {
 #[expect(clippy::cast_possible_truncation, reason = "test pictures are small")]
 mod tests {
     use super::*;
-    use crate::geometry::Size;
 
     fn raster(channels: u8, samples: Samples) -> Raster {
         let pixels = samples.len() as u32 / u32::from(channels);
@@ -207,35 +275,95 @@ mod tests {
         }
     }
 
+    fn picture_of(channels: u8, samples: Samples, colour: Colour, alpha: Alpha) -> (Layout, Vec<u8>) {
+        let picture = picture(raster(channels, samples), &Meaning::bytes(colour, alpha)).unwrap();
+        (picture.layout, picture.data)
+    }
+
     #[test]
-    fn channels_become_the_nearest_layout() {
-        let of = |channels, data: &[u8]| {
-            let picture = picture(raster(channels, Samples::U8(data.to_vec()))).unwrap();
-            (picture.layout, picture.data)
+    fn channels_become_the_layout_of_their_meaning() {
+        let of = |channels, data: &[u8], colour, alpha| {
+            picture_of(channels, Samples::U8(data.to_vec()), colour, alpha)
         };
-        assert_eq!(of(1, &[1, 2]), (Layout::Grey, vec![1, 2]));
-        assert_eq!(of(2, &[1, 2, 3, 4]), (Layout::Rgba, vec![1, 1, 1, 2, 3, 3, 3, 4]));
-        assert_eq!(of(3, &[1, 2, 3]), (Layout::Rgb, vec![1, 2, 3]));
-        assert_eq!(of(4, &[1, 2, 3, 4]), (Layout::Rgba, vec![1, 2, 3, 4]));
+        let (none, straight) = (Alpha::None, Alpha::Straight);
+        assert_eq!(of(1, &[1, 2], Colour::Grey, none), (Layout::Grey, vec![1, 2]));
+        assert_eq!(
+            of(2, &[1, 2, 3, 4], Colour::Grey, none),
+            (Layout::Grey, vec![1, 3])
+        );
+        assert_eq!(
+            of(2, &[1, 2, 3, 4], Colour::Grey, straight),
+            (Layout::Rgba, vec![1, 1, 1, 2, 3, 3, 3, 4])
+        );
+        assert_eq!(of(3, &[1, 2, 3], Colour::Rgb, none), (Layout::Rgb, vec![1, 2, 3]));
+        assert_eq!(
+            of(4, &[1, 2, 3, 4], Colour::Rgb, none),
+            (Layout::Rgb, vec![1, 2, 3])
+        );
+        assert_eq!(
+            of(4, &[1, 2, 3, 4], Colour::Rgb, straight),
+            (Layout::Rgba, vec![1, 2, 3, 4])
+        );
         let six: Vec<u8> = (1..=12).collect();
-        assert_eq!(of(6, &six), (Layout::Rgb, vec![1, 2, 3, 7, 8, 9]));
+        assert_eq!(
+            of(6, &six, Colour::Rgb, none),
+            (Layout::Rgb, vec![1, 2, 3, 7, 8, 9])
+        );
+        assert_eq!(
+            of(6, &six, Colour::Rgb, straight),
+            (Layout::Rgba, vec![1, 2, 3, 4, 7, 8, 9, 10])
+        );
+    }
+
+    #[test]
+    fn inks_take_light_away() {
+        let inks = vec![0, 0, 0, 0, 255, 0, 128, 0, 0, 100, 0, 255, 51, 0, 0, 51];
+        let (layout, data) = picture_of(4, Samples::U8(inks), Colour::Cmyk, Alpha::None);
+        assert_eq!(layout, Layout::Rgb);
+        assert_eq!(data, [255, 255, 255, 0, 255, 127, 0, 0, 0, 163, 204, 204]);
+        let alpha = picture_of(
+            5,
+            Samples::U8(vec![0, 255, 0, 0, 9]),
+            Colour::Cmyk,
+            Alpha::Straight,
+        );
+        assert_eq!(alpha, (Layout::Rgba, vec![255, 0, 255, 9]));
     }
 
     #[test]
     fn sixteen_bits_keep_their_high_byte() {
-        let deep = raster(1, Samples::U16(vec![0, 255, 256, 0x7fff, 0xffff]));
-        assert_eq!(picture(deep).unwrap().data, [0, 0, 1, 127, 255]);
+        let deep = Samples::U16(vec![0, 255, 256, 0x7fff, 0xffff]);
+        let (_, data) = picture_of(1, deep, Colour::Grey, Alpha::None);
+        assert_eq!(data, [0, 0, 1, 127, 255]);
     }
 
     #[test]
-    fn a_raster_that_lies_about_its_size_is_corrupt() {
+    fn deeper_samples_are_scaled_from_their_range() {
+        let of = |samples, ranges: &[(f64, f64)]| {
+            let meaning = Meaning {
+                colour: Colour::Grey,
+                alpha: Alpha::None,
+                ranges: ranges.to_vec(),
+            };
+            picture(raster(1, samples), &meaning).unwrap().data
+        };
+        let float = Samples::F32(vec![-1.0, 0.0, 0.5, 1.0, 7.0, f32::NAN, f32::INFINITY, f32::MIN]);
+        assert_eq!(of(float, &[(0.0, 1.0)]), [0, 0, 128, 255, 255, 0, 255, 0]);
+        let signed = Samples::F32(vec![-200.0, -100.0, 0.0, 100.0]);
+        assert_eq!(of(signed, &[(-100.0, 100.0)]), [0, 0, 128, 255]);
+        let deep = Samples::U32(vec![0, 1 << 31, u32::MAX]);
+        assert_eq!(of(deep, &[(0.0, 4_294_967_295.0)]), [0, 128, 255]);
+    }
+
+    #[test]
+    fn a_raster_that_lies_about_its_size_or_channels_is_corrupt() {
+        let grey = Meaning::bytes(Colour::Grey, Alpha::None);
         let mut short = raster(3, Samples::U8(vec![0; 9]));
         short.size.h = 2;
-        assert!(matches!(picture(short), Err(Error::Corrupt(_))));
-        assert_eq!(
-            picture(raster(1, Samples::F32(vec![0.5]))).unwrap_err().status(),
-            501
-        );
+        assert!(matches!(picture(short, &grey), Err(Error::Corrupt(_))));
+        let alpha = Meaning::bytes(Colour::Rgb, Alpha::Straight);
+        let few = raster(3, Samples::U8(vec![0; 9]));
+        assert!(matches!(picture(few, &alpha), Err(Error::Corrupt(_))));
     }
 
     #[test]

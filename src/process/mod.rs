@@ -3,12 +3,14 @@
 //! Knows pixels only. The order of steps is the plan's (`plan::steps`), never decided here.
 
 pub mod colour;
+pub mod lab;
 pub mod resize;
 pub mod turn;
 
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
+use crate::raster::Meaning;
 use crate::raster::Picture;
 use crate::raster::Raster;
 
@@ -54,9 +56,14 @@ pub struct Stats {
 
 /// Runs the steps. `stats` is called at most once, and only for a step that needs it.
 ///
-/// Grey with alpha and unknown extra channels come out as the nearest [`Picture`] layout.
-pub fn run(raster: Raster, ops: &[Op], stats: impl FnOnce() -> Result<Stats>) -> Result<Picture> {
-    let mut picture = colour::picture(raster)?;
+/// The first step is always to 8 bits and to the [`Picture`] layout that the meaning of the channels asks for.
+pub fn run(
+    raster: Raster,
+    meaning: &Meaning,
+    ops: &[Op],
+    stats: impl FnOnce() -> Result<Stats>,
+) -> Result<Picture> {
+    let mut picture = colour::picture(raster, meaning)?;
     let mut stats = Some(stats);
     for op in ops {
         picture = match op {

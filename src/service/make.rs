@@ -9,9 +9,10 @@ use crate::library::Opened;
 use crate::plan::Plan;
 use crate::process;
 use crate::process::Stats;
+use crate::process::colour;
+use crate::raster::Colour;
 use crate::raster::Layout;
-use crate::raster::Raster;
-use crate::raster::Samples;
+use crate::raster::Picture;
 use crate::service::Service;
 use crate::source::Window;
 use bytes::Bytes;
@@ -25,7 +26,7 @@ impl Service {
         if let Some(tile) = plan.as_stored(header).filter(|_| self.config().passthrough)
             && let Some(coded) = opened.source.coded(tile, format)?
         {
-            let layout = if header.channels == 1 {
+            let layout = if header.meaning.colour == Colour::Grey {
                 Layout::Grey
             } else {
                 Layout::Rgb
@@ -37,7 +38,7 @@ impl Service {
             return encode::tag(coded, format, &tags).map(Bytes::from);
         }
         let raster = self.mosaic.read(opened, plan.window, &self.cache)?;
-        let picture = process::run(raster, &plan.ops, || self.stats(opened))?;
+        let picture = process::run(raster, &header.meaning, &plan.ops, || self.stats(opened))?;
         let tags = Tags {
             icc: self.profile(opened, picture.layout),
             density,
@@ -74,28 +75,23 @@ impl Service {
             &self.cache,
         )?;
         Ok(Stats {
-            histogram: histogram(&raster)?,
+            histogram: histogram(&colour::picture(raster, &header.meaning)?),
         })
     }
 }
 
 /// Counts of the mean of the colour channels (alpha aside), rounded down.
-fn histogram(raster: &Raster) -> Result<[u64; 256]> {
-    let Samples::U8(samples) = &raster.samples else {
-        return Err(Error::Unsupported(
-            "a histogram of more than 8 bits is not built yet".into(),
-        ));
-    };
-    let channels = usize::from(raster.channels.max(1));
-    let colours = if channels < 3 { 1 } else { 3 };
+fn histogram(picture: &Picture) -> [u64; 256] {
+    let channels = picture.layout.channels();
+    let colours = channels.min(3);
     let mut histogram = [0; 256];
-    for pixel in samples.chunks_exact(channels) {
+    for pixel in picture.data.chunks_exact(channels) {
         let sum: usize = pixel.iter().take(colours).map(|&v| usize::from(v)).sum();
         if let Some(count) = histogram.get_mut(sum / colours) {
             *count += 1;
         }
     }
-    Ok(histogram)
+    histogram
 }
 
 /// How many images may be open at once, whatever the configuration says: half of the files that the process may

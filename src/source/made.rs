@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::raster::Format;
+use crate::raster::Kind;
 use crate::raster::Raster;
 use crate::source::Header;
 use crate::source::Level;
@@ -401,9 +402,9 @@ fn is_between(made: Size, stored: Size) -> bool {
 }
 
 fn pixel_bytes(header: &Header) -> u64 {
-    let sample = match header.bits {
-        0..=8 => 1,
-        9..=16 => 2,
+    let sample = match (header.kind, header.bits) {
+        (Kind::Unsigned, 0..=8) => 1,
+        (Kind::Unsigned, 9..=16) => 2,
         _ => 4,
     };
     u64::from(header.channels) * sample

@@ -13,6 +13,8 @@ use crate::error::Result;
 use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::raster::Format;
+use crate::raster::Kind;
+use crate::raster::Meaning;
 use crate::raster::Metadata;
 use crate::raster::Raster;
 use crate::source::window::Keep;
@@ -25,35 +27,6 @@ pub struct Level {
     pub size: Size,
     /// Tile size, never zero; tiles at the right and bottom edges are cut to the level.
     pub tile: Size,
-}
-
-/// What the samples are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Unsigned integers.
-    Unsigned,
-    /// Floating point.
-    Float,
-}
-
-/// What the channels mean once read, extra channels aside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Colour {
-    /// One channel, black is 0.
-    Grey,
-    /// Red, green, blue.
-    Rgb,
-}
-
-/// What the last channel is, when there is one more than the colour needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Alpha {
-    /// No alpha; extra channels, if any, are dropped on output.
-    None,
-    /// Colours are not multiplied by it.
-    Straight,
-    /// Colours are multiplied by it already.
-    Premultiplied,
 }
 
 /// Which state of a file this is. Two versions are equal only when the file has not changed between them.
@@ -90,11 +63,7 @@ pub struct Header {
     /// What the samples are.
     pub kind: Kind,
     /// What the channels mean.
-    pub colour: Colour,
-    /// Whether the last channel is alpha.
-    pub alpha: Alpha,
-    /// Nominal minimum and maximum of every channel.
-    pub range: Vec<(f64, f64)>,
+    pub meaning: Meaning,
     /// The format in which tiles lie in the file, where they could be sent as they are.
     pub stored: Option<Format>,
     /// What the file says about its picture.

@@ -5,13 +5,14 @@
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
+use crate::raster::Alpha;
+use crate::raster::Colour;
+use crate::raster::Kind;
+use crate::raster::Meaning;
 use crate::raster::Metadata;
 use crate::raster::Raster;
 use crate::raster::Samples;
-use crate::source::Alpha;
-use crate::source::Colour;
 use crate::source::Header;
-use crate::source::Kind;
 use crate::source::Level;
 use crate::source::Set;
 use crate::source::Source;
@@ -43,13 +44,14 @@ impl Synthetic {
             channels,
             bits: 8,
             kind: Kind::Unsigned,
-            colour: if channels < 3 { Colour::Grey } else { Colour::Rgb },
-            alpha: if channels == 4 {
-                Alpha::Straight
-            } else {
-                Alpha::None
-            },
-            range: vec![(0.0, 255.0); usize::from(channels)],
+            meaning: Meaning::bytes(
+                if channels < 3 { Colour::Grey } else { Colour::Rgb },
+                if channels == 4 {
+                    Alpha::Straight
+                } else {
+                    Alpha::None
+                },
+            ),
             stored: None,
             metadata: Metadata::default(),
             version: Version {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use iipsrv::codec::jpeg;
 use iipsrv::codec::webp;
 use iipsrv::geometry::Size;
+use iipsrv::raster::Alpha;
+use iipsrv::raster::Colour;
 use iipsrv::raster::Format;
 use iipsrv::raster::Samples;
-use iipsrv::source::Alpha;
-use iipsrv::source::Colour;
 use iipsrv::source::Source;
 use iipsrv::source::Tile;
 use iipsrv::source::tiff::Limits;
@@ -127,8 +127,8 @@ fn every_layout_and_compression_reads_back() {
             .collect();
         assert_eq!(sizes, spec.sizes, "{name}");
         assert_eq!(u16::from(header.channels), spec.channels);
-        assert_eq!(header.colour == Colour::Grey, spec.channels == 1);
-        assert_eq!(header.alpha == Alpha::Straight, spec.channels == 4);
+        assert_eq!(header.meaning.colour == Colour::Grey, spec.channels == 1);
+        assert_eq!(header.meaning.alpha == Alpha::Straight, spec.channels == 4);
         for (level, pixels) in levels.iter().enumerate() {
             let size = header.levels[level].size;
             let grid = size.grid(header.levels[level].tile);

@@ -28,13 +28,15 @@ pub use crate::codec::jpeg::stream::merge;
 /// The longest side that the libraries write.
 const LONGEST: u32 = 65500;
 
-/// Decodes a complete stream to 8-bit samples: one channel for grey, three (red, green, blue) for colour.
+/// Decodes a complete stream to 8-bit samples: one channel for grey, three (red, green, blue) for colour, four as they are
+/// stored (but YCCK as CMYK).
 ///
 /// Whether three components are YCbCr or RGB is read from the stream's JFIF and Adobe markers and guessed without
 /// them: [`merge`] says it for certain. A frame larger than `limit` in either direction is `Corrupt`, before memory is
 /// taken for it. Damage inside the entropy-coded data is tolerated as decoders usually do (the spot is grey or wrong)
 /// when the stream reaches its end marker. Without the end marker a stream must hold every pixel; a truncated one is
-/// `Corrupt` (the Rust build cannot tell, and refuses both). Four components and other processes than the module's are `Unsupported`.
+/// `Corrupt` (the Rust build cannot tell, and refuses both). Other numbers of components and other processes than the
+/// module's are `Unsupported`.
 pub fn decode(stream: &[u8], limit: Size) -> Result<Raster> {
     let frame = stream::frame(stream)?;
     if frame.bits != 8 || !matches!(frame.process, 0..=2) {
@@ -43,15 +45,12 @@ pub fn decode(stream: &[u8], limit: Size) -> Result<Raster> {
             frame.process, frame.bits
         )));
     }
-    let layout = match frame.components {
-        1 => Layout::Grey,
-        3 => Layout::Rgb,
-        n => {
-            return Err(Error::Unsupported(format!(
-                "jpeg with {n} components is not supported"
-            )));
-        }
-    };
+    let channels = frame.components;
+    if !matches!(channels, 1 | 3 | 4) {
+        return Err(Error::Unsupported(format!(
+            "jpeg with {channels} components is not supported"
+        )));
+    }
     if frame.size.w > limit.w || frame.size.h > limit.h {
         return Err(Error::Corrupt(format!(
             "jpeg frame is {}x{}, expected at most {}x{}",
@@ -64,10 +63,10 @@ pub fn decode(stream: &[u8], limit: Size) -> Result<Raster> {
     } else {
         Cow::Owned([stream, &[0xff, stream::EOI]].concat())
     };
-    let data = library::decode(&stream, frame.size, layout, !ended)?;
+    let data = library::decode(&stream, frame.size, channels, !ended)?;
     Ok(Raster {
         size: frame.size,
-        channels: if layout == Layout::Grey { 1 } else { 3 },
+        channels,
         samples: Samples::U8(data),
     })
 }
@@ -267,11 +266,11 @@ mod tests {
     }
 
     #[test]
-    fn other_processes_and_four_components_are_unsupported() {
+    fn other_processes_and_two_components_are_unsupported() {
         let size = Size::new(8, 8);
         let stream = encode(&slope(size, Layout::Grey), size, Layout::Grey, 90).unwrap();
         let at = stream.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
-        for (offset, value) in [(1, 0xc3), (1, 0xc9), (4, 12), (9, 4), (9, 2)] {
+        for (offset, value) in [(1, 0xc3), (1, 0xc9), (4, 12), (9, 5), (9, 2)] {
             let mut other = stream.clone();
             other[at + offset] = value;
             assert_eq!(

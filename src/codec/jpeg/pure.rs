@@ -18,14 +18,15 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 /// As many scans as the C library allows.
 const SCANS: usize = 500;
 
-/// Decodes a complete stream of this size to `layout`. With `strict` it fails: missing data cannot be told from the end.
-pub fn decode(stream: &[u8], size: Size, layout: Layout, strict: bool) -> Result<Vec<u8>> {
+/// Decodes a complete stream of this size to 1 (grey), 3 (red, green, blue) or 4 channels (as stored). With `strict` it fails: missing data cannot be told from the end.
+pub fn decode(stream: &[u8], size: Size, channels: u8, strict: bool) -> Result<Vec<u8>> {
     let broken = || Error::Corrupt("jpeg stream does not decode".into());
     if strict {
         return Err(Error::Corrupt("jpeg stream has no end marker".into()));
     }
-    let colour = match layout {
-        Layout::Grey => ColorSpace::Luma,
+    let colour = match channels {
+        1 => ColorSpace::Luma,
+        4 => ColorSpace::CMYK,
         _ => ColorSpace::RGB,
     };
     let options = DecoderOptions::default()
@@ -34,7 +35,7 @@ pub fn decode(stream: &[u8], size: Size, layout: Layout, strict: bool) -> Result
         .set_strict_mode(false)
         .jpeg_set_max_scans(SCANS)
         .jpeg_set_out_colorspace(colour);
-    let mut data = vec![0; size.w as usize * size.h as usize * layout.channels()];
+    let mut data = vec![0; size.w as usize * size.h as usize * usize::from(channels)];
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(stream), options);
     decoder.decode_headers().map_err(|_| broken())?;
     if decoder.dimensions() != Some((size.w as usize, size.h as usize)) {

@@ -28,6 +28,8 @@ pub enum Colour {
     Rgb,
     /// Luma and two chroma (JFIF 1.02).
     Ycbcr,
+    /// Four components, given as they are stored.
+    Four,
 }
 
 /// The frame header (SOFn) and whether the stream reaches its end marker.
@@ -176,7 +178,7 @@ pub(crate) fn frame(stream: &[u8]) -> Result<Frame> {
 /// left out. Nothing but the headers is looked at. `Corrupt` when a segment runs over the end or there is no scan.
 pub fn merge(tables: Option<&[u8]>, tile: &[u8], colour: Colour) -> Result<Vec<u8>> {
     let transform = match colour {
-        Colour::Grey => None,
+        Colour::Grey | Colour::Four => None,
         Colour::Rgb => Some(0),
         Colour::Ycbcr => Some(1),
     };

@@ -17,6 +17,7 @@ use std::ptr::NonNull;
 // turbojpeg.h: enum TJPF, enum TJSAMP, TJFLAG_*, enum TJERR.
 const TJPF_RGB: c_int = 0;
 const TJPF_GRAY: c_int = 6;
+const TJPF_CMYK: c_int = 11;
 const TJSAMP_420: c_int = 2;
 const TJSAMP_GRAY: c_int = 3;
 const TJFLAG_NOREALLOC: c_int = 1024;
@@ -84,13 +85,14 @@ impl Drop for Handle {
     }
 }
 
-/// Decodes a complete stream of this size to `layout`; with `strict` a warning is an error too.
+/// Decodes a complete stream of this size to 1 (grey), 3 (red, green, blue) or 4 channels (as stored, unless an Adobe
+/// marker says YCCK); with `strict` a warning is an error too.
 ///
 /// A stream of another size than the caller says fails or leaves zeros; it is never written past.
-pub fn decode(stream: &[u8], size: Size, layout: Layout, strict: bool) -> Result<Vec<u8>> {
+pub fn decode(stream: &[u8], size: Size, channels: u8, strict: bool) -> Result<Vec<u8>> {
     let (width, height) = (side(size.w)?, side(size.h)?);
     let stream_len = c_ulong::try_from(stream.len()).map_err(|_| broken())?;
-    let row = size.w as usize * layout.channels();
+    let row = size.w as usize * usize::from(channels);
     let pitch = c_int::try_from(row).map_err(|_| broken())?;
     let mut data = vec![0; row * size.h as usize];
     let flags = TJFLAG_LIMITSCANS | if strict { TJFLAG_STOPONWARNING } else { 0 };
@@ -103,7 +105,7 @@ pub fn decode(stream: &[u8], size: Size, layout: Layout, strict: bool) -> Result
         let handle = handle.0.as_ptr();
         // SAFETY: the handle is a live decompressor used by this thread only; `stream` is readable for `stream_len`
         // bytes; `data` has `height` rows of `pitch` bytes, and no more than `width` x `height` pixels of
-        // `layout.channels()` bytes are written, scaled down if the stream is larger.
+        // `channels` bytes are written, scaled down if the stream is larger.
         let status = unsafe {
             tjDecompress2(
                 handle,
@@ -113,7 +115,7 @@ pub fn decode(stream: &[u8], size: Size, layout: Layout, strict: bool) -> Result
                 width,
                 pitch,
                 height,
-                pixel_format(layout),
+                pixel_format(channels),
                 flags,
             )
         };
@@ -168,7 +170,7 @@ fn compress(pixels: &[u8], size: Size, layout: Layout, quality: u8, output: &mut
                 width,
                 0,
                 height,
-                pixel_format(layout),
+                pixel_format(if layout == Layout::Grey { 1 } else { 3 }),
                 &mut stream,
                 &mut len,
                 subsampling,
@@ -191,10 +193,11 @@ fn side(pixels: u32) -> Result<c_int> {
     c_int::try_from(pixels).map_err(|_| broken())
 }
 
-/// The library's name of a layout.
-fn pixel_format(layout: Layout) -> c_int {
-    match layout {
-        Layout::Grey => TJPF_GRAY,
+/// The library's name of pixels of so many channels.
+fn pixel_format(channels: u8) -> c_int {
+    match channels {
+        1 => TJPF_GRAY,
+        4 => TJPF_CMYK,
         _ => TJPF_RGB,
     }
 }

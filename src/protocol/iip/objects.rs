@@ -2,8 +2,8 @@
 
 use crate::protocol::Settings;
 use crate::protocol::iip::Fault;
+use crate::raster::Colour;
 use crate::raster::Metadata;
-use crate::source::Colour;
 use crate::source::Header;
 use std::fmt::Write;
 
@@ -254,18 +254,20 @@ fn image_line(out: &mut String, object: Object, header: &Header, settings: &Sett
         Object::Bits => write!(out, "Bits-per-channel:{}\r\n", header.bits),
         Object::Colourspace => {
             let last = header.levels.len().saturating_sub(1);
-            let planes = match header.colour {
+            let planes = match header.meaning.colour {
                 Colour::Grey => "0 1 1 0",
-                Colour::Rgb => "0 3 3 0 1 2",
+                Colour::Rgb | Colour::Cmyk => "0 3 3 0 1 2",
+                Colour::Lab => "1 4 3 0 1 2",
             };
             write!(out, "Colorspace,0-{last},0:0 {planes}\r\n")
         }
         // a trailing blank would make half a channel of it in a client that counts words
         Object::Range => {
             let pairs: Vec<String> = header
-                .range
+                .meaning
+                .ranges
                 .iter()
-                .map(|(low, high)| format!("{low}  {high}"))
+                .map(|(low, high)| format!("{}  {}", digits(*low), digits(*high)))
                 .collect();
             write!(out, "Min-Max-sample-values: {}\r\n", pairs.join("  "))
         }
@@ -290,5 +292,48 @@ fn image_line(out: &mut String, object: Object, header: &Header, settings: &Sett
         Object::Metadata => write!(out, "{}\r\n", metadata(&header.metadata, settings)),
         Object::Stack | Object::Xmp => Ok(()),
         Object::Protocol | Object::Server | Object::Commands | Object::Objects => Ok(()),
+    }
+}
+
+/// A number in at most nine digits, as C writes it by `%.9g`.
+fn digits(value: f64) -> String {
+    let science = format!("{value:.8e}");
+    let (mantissa, exponent) = science.split_once('e').unwrap_or((&science, "0"));
+    let short = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
+        false => text.to_string(),
+    };
+    match exponent.parse::<i32>() {
+        Ok(exponent @ -4..=8) => short(&format!("{value:.*}", usize::try_from(8 - exponent).unwrap_or(0))),
+        Ok(exponent) => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{}e{sign}{:02}", short(mantissa), exponent.abs())
+        }
+        Err(_) => science,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_nine_digits_at_most() {
+        // What printf says of them by %.9g.
+        let cases = [
+            (0.0, "0"),
+            (255.0, "255"),
+            (-32768.0, "-32768"),
+            (0.1, "0.1"),
+            (1.0 / 3.0, "0.333333333"),
+            (4_294_967_295.0, "4.2949673e+09"),
+            (-3.402_823_466e38, "-3.40282347e+38"),
+            (0.000_012_5, "1.25e-05"),
+            (999_999_999.9, "1e+09"),
+            (100_000_000.0, "100000000"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(digits(value), text);
+        }
     }
 }

@@ -198,6 +198,11 @@ impl Ifd {
         })
     }
 
+    /// The order of the bytes in a number.
+    pub fn order(&self) -> Order {
+        self.order
+    }
+
     /// Bytes of the file: most values lie beside their directory and are there already.
     fn part(&self, input: &Input, at: u64, len: u64) -> Result<Cow<'_, [u8]>> {
         let near = || {

@@ -1,199 +1,521 @@
-//! What the samples of a tile are and how they are packed, from the tags of its directory.
+//! What the samples of a block (a tile or a strip) are and how they are packed, from the tags of its directory.
 //!
-//! Reads no tile. Whatever is not served is named here, so that what gets past needs no second look.
+//! Reads no block. Whatever is not served is named here, so that what gets past needs no second look.
 
+use crate::codec::ccitt::Coding;
 use crate::error::Error;
 use crate::error::Result;
-use crate::source::Alpha;
+use crate::geometry::Size;
+use crate::raster::Alpha;
+use crate::raster::Colour;
+use crate::raster::Kind;
+use crate::raster::Meaning;
+use crate::raster::Samples;
 use crate::source::tiff::ifd::Ifd;
 use crate::source::tiff::input::Input;
+use crate::source::tiff::input::Order;
 use crate::source::tiff::ycbcr::Ycbcr;
 
-/// How the bytes of a tile are coded.
+/// JPEGTables of more bytes are absurd: four tables of each kind take 3 KiB.
+const MAX_TABLES: u64 = 1 << 20;
+
+/// How the bytes of a block are coded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
     /// As they are.
     None,
+    /// Runs of bytes (TIFF 6.0 §9).
+    PackBits,
+    /// Facsimile coding (TIFF 6.0 §10–11).
+    Ccitt(Coding),
     /// LZW.
     Lzw,
     /// A zlib stream.
     Deflate,
-    /// A JPEG stream, abbreviated or not.
-    Jpeg,
+    /// An xz stream.
+    Lzma,
     /// A Zstandard frame.
     Zstd,
+    /// A JPEG stream, abbreviated or not.
+    Jpeg,
     /// A WebP picture.
     Webp,
+    /// A JPEG 2000 codestream.
+    Jpeg2000,
 }
 
 impl Compression {
-    fn of(code: u64) -> Result<Compression> {
+    /// From the tag's value and T4Options.
+    fn of(code: u64, options: u64) -> Result<Compression> {
         Ok(match code {
             1 => Compression::None,
+            2 => Compression::Ccitt(Coding::Runs(1)),
+            3 => Compression::Ccitt(Coding::Group3(options & 1 == 1)),
+            4 => Compression::Ccitt(Coding::Group4),
+            32771 => Compression::Ccitt(Coding::Runs(2)),
             5 => Compression::Lzw,
             7 => Compression::Jpeg,
             8 | 32946 => Compression::Deflate,
+            32773 => Compression::PackBits,
+            33003 | 33005 | 34712 => Compression::Jpeg2000,
+            34925 => Compression::Lzma,
             50000 => Compression::Zstd,
             50001 => Compression::Webp,
             _ => {
                 let name = match code {
-                    2..=4 => "CCITT",
                     6 => "JPEG of the old style",
                     9 | 10 | 34661 => "JBIG",
-                    32773 => "PackBits",
-                    33003 | 33005 | 34712 => "JPEG 2000",
+                    32766 => "NeXT",
+                    32809 => "ThunderScan",
+                    32908 | 32909 => "Pixar",
                     34676 | 34677 => "SGI LogLuv",
                     34887 => "LERC",
-                    34925 => "LZMA",
                     50002 | 52546 => "JPEG XL",
                     _ => "unknown",
                 };
                 return Err(Error::Unsupported(format!(
-                    "compression {code} ({name}) is not served yet"
+                    "compression {code} ({name}) is not served"
                 )));
             }
         })
     }
+
+    /// Whether a predictor is looked at (as libtiff does): the general schemes that know nothing of samples.
+    fn predicts(self) -> bool {
+        use Compression::{Deflate, Lzma, Lzw, Zstd};
+        matches!(self, Lzw | Deflate | Lzma | Zstd)
+    }
+
+    /// Whether the coded bytes are a file format of its own, with its own order of bits.
+    fn is_picture(self) -> bool {
+        matches!(
+            self,
+            Compression::Jpeg | Compression::Webp | Compression::Jpeg2000
+        )
+    }
 }
 
-/// From the bytes of a tile to samples.
+/// What is stored instead of the samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Predictor {
+    /// The samples.
+    None,
+    /// Differences to the pixel before (TIFF 6.0 §14).
+    Difference,
+    /// Differences of the bytes of floating point, sorted by their place (TIFF Technical Note 3).
+    Float,
+}
+
+/// What is done with stored colours to give samples.
+#[derive(Clone, Debug)]
+pub enum Turn {
+    /// Nothing.
+    Keep,
+    /// The minimum and the maximum change places.
+    Invert,
+    /// One channel is the index of a colour.
+    Palette(Box<[[u8; 3]]>),
+    /// Luma and chroma, not inside JPEG.
+    Ycbcr(Box<Ycbcr>),
+    /// Of L*, a*, b* the latter are signed (TIFF 6.0 §23).
+    Lab,
+    /// L*, a*, b* of 16 bits as in ICC profiles of version 2: 0xff00 is 100.
+    IccLab,
+}
+
+/// From the bytes of a block to samples.
 #[derive(Clone, Debug)]
 pub struct Layout {
     /// How the bytes are coded.
     pub compression: Compression,
-    /// Samples are differences to the pixel before (TIFF 6.0 §14).
-    pub predictor: bool,
+    /// The bits of every byte are in reverse, before anything else is done.
+    pub reversed: bool,
+    /// Order of the bytes of a sample.
+    pub order: Order,
+    /// What the samples are.
+    pub kind: Kind,
+    /// Bits of a sample, 1–64.
+    pub bits: u8,
+    /// What is stored of them.
+    pub predictor: Predictor,
     /// Samples a pixel as stored.
     pub stored: usize,
-    /// How many of them, from the first, are colours: 1 or 3.
-    pub colours: usize,
-    /// Which sample is alpha, and what kind of it.
-    pub alpha: Option<(usize, Alpha)>,
-    /// White is 0.
-    pub invert: bool,
-    /// Luma and chroma, not inside JPEG.
-    pub ycbcr: Option<Box<Ycbcr>>,
-    /// The stored components of JPEG tiles are YCbCr.
+    /// Which of them are given, in this order: the colours, and alpha if there is one.
+    pub picks: Vec<usize>,
+    /// What is done with the colours.
+    pub turn: Turn,
+    /// What is given.
+    pub meaning: Meaning,
+    /// Channels lie in planes of their own, one block of one channel each ([`Layout::plane`]).
+    pub separate: bool,
+    /// The stored components of JPEG blocks are YCbCr.
     pub jpeg_ycbcr: bool,
+    /// JPEGTables, without which a JPEG stream stands alone.
+    pub tables: Option<Vec<u8>>,
+}
+
+/// The type of the samples that are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// 1–8 bits, scaled to 8.
+    U8,
+    /// 9–16 bits, scaled to 16.
+    U16,
+    /// 17–32 bits, as they are.
+    U32,
+    /// Everything else.
+    F32,
+}
+
+impl Depth {
+    fn of(kind: Kind, bits: u8) -> Depth {
+        match (kind, bits) {
+            (Kind::Unsigned, 0..=8) => Depth::U8,
+            (Kind::Unsigned, 9..=16) => Depth::U16,
+            (Kind::Unsigned, 17..=32) => Depth::U32,
+            _ => Depth::F32,
+        }
+    }
+
+    fn bytes(self) -> u64 {
+        match self {
+            Depth::U8 => 1,
+            Depth::U16 => 2,
+            Depth::U32 | Depth::F32 => 4,
+        }
+    }
 }
 
 impl Layout {
     /// From a directory. `Error::Unsupported` names what is not served, `Error::Corrupt` what contradicts itself.
     pub fn of(ifd: &Ifd, input: &Input) -> Result<Layout> {
         let first = |tag, default| Ok::<u64, Error>(ifd.first(input, tag)?.unwrap_or(default));
-        let compression = Compression::of(first(259, 1)?)?;
-        let jpeg = compression == Compression::Jpeg;
+        let compression = Compression::of(first(259, 1)?, first(292, 0)?)?;
         let channels = first(277, 1)?;
         let stored = usize::try_from(channels).unwrap_or(0);
-        if !(1..=64).contains(&stored) {
+        if !(1..=1024).contains(&stored) {
             return Err(Error::Unsupported(format!("{channels} channels are not served")));
         }
-        let bits = ifd.numbers(input, 258, channels)?.unwrap_or_else(|| vec![1]);
-        if let Some(other) = bits.iter().find(|bits| **bits != 8) {
-            return Err(Error::Unsupported(format!(
-                "samples of {other} bits are not served yet"
-            )));
-        }
-        let formats = ifd.numbers(input, 339, channels)?.unwrap_or_default();
-        if let Some(other) = formats.iter().find(|format| !matches!(format, 1 | 4)) {
-            return Err(Error::Unsupported(format!(
-                "sample format {other} is not served yet"
-            )));
-        }
-        if stored > 1 && first(284, 1)? != 1 {
-            return Err(Error::Unsupported(
-                "channels in separate planes are not served yet".into(),
-            ));
-        }
-        if !jpeg && first(266, 1)? != 1 {
-            return Err(Error::Unsupported("fill order 2 is not served yet".into()));
-        }
-        let predictor = match compression {
-            Compression::Lzw | Compression::Deflate | Compression::Zstd => first(317, 1)?,
-            _ => 1,
+        let bits = bits(ifd, input, channels)?;
+        let usual = match compression {
+            Compression::Ccitt(_) => 0,
+            _ => {
+                if stored < 3 {
+                    1
+                } else {
+                    2
+                }
+            }
         };
-        if !matches!(predictor, 1 | 2) {
-            return Err(Error::Unsupported(format!(
-                "predictor {predictor} is not served yet"
-            )));
-        }
-        let photometric = first(262, if stored < 3 { 1 } else { 2 })?;
-        let colours = match photometric {
-            0 | 1 => 1,
-            2 | 6 => 3,
-            other => {
-                let name = match other {
-                    3 => "palette",
-                    4 => "transparency mask",
-                    5 => "separated",
-                    8..=10 => "CIELAB",
-                    32803 => "colour filter array",
-                    32844 | 32845 => "LogLuv",
-                    _ => "unknown",
-                };
+        let photometric = first(262, usual)?;
+        let lab = matches!(photometric, 8 | 9);
+        let kind = match (same(ifd, input, 339, channels)?.unwrap_or(1), bits) {
+            // L*a*b* says itself what is signed.
+            (1 | 4, _) => Kind::Unsigned,
+            (2, 8 | 16) if lab => Kind::Unsigned,
+            (2, _) => Kind::Signed,
+            (3, 16 | 24 | 32 | 64) => Kind::Float,
+            (3, _) => {
                 return Err(Error::Unsupported(format!(
-                    "photometric interpretation {other} ({name}) is not served yet"
+                    "floating point of {bits} bits is not served"
+                )));
+            }
+            (other, _) => {
+                return Err(Error::Unsupported(format!("sample format {other} is not served")));
+            }
+        };
+        let predictor = match (if compression.predicts() { first(317, 1)? } else { 1 }, bits) {
+            (1, _) => Predictor::None,
+            (2, 8 | 16 | 32 | 64) => Predictor::Difference,
+            (3, 16 | 24 | 32 | 64) if kind == Kind::Float => Predictor::Float,
+            (other, _) => {
+                return Err(Error::Unsupported(format!(
+                    "predictor {other} with samples of {bits} bits is not served"
                 )));
             }
         };
+        let colour = colour(photometric, bits, kind)?;
+        let colours = if photometric == 3 { 1 } else { colour.channels() };
         if stored < colours {
             return Err(Error::Corrupt(format!(
                 "{stored} channels where colour needs {colours}"
             )));
         }
-        let fits = match compression {
-            Compression::Jpeg => stored == colours,
-            Compression::Webp => matches!(stored, 3 | 4) && photometric == 2,
-            _ => photometric != 6 || stored == colours,
+        let separate = stored > 1 && first(284, 1)? == 2;
+        let jpeg_ycbcr = photometric == 6 && compression == Compression::Jpeg && !separate;
+        let turn = match photometric {
+            0 => Turn::Invert,
+            3 => Turn::Palette(palette(ifd, input, bits)?),
+            5 => inks(ifd, input, bits)?,
+            6 if !jpeg_ycbcr && !compression.is_picture() || separate => {
+                Turn::Ycbcr(Box::new(Ycbcr::of(ifd, input)?))
+            }
+            8 if kind == Kind::Unsigned => Turn::Lab,
+            9 if bits == 16 && kind == Kind::Unsigned => Turn::IccLab,
+            _ => Turn::Keep,
         };
-        if !fits {
+        if let Turn::Ycbcr(ycbcr) = &turn
+            && (bits != 8
+                || ycbcr.block != (1, 1) && (predictor != Predictor::None || stored != 3 || separate))
+        {
             return Err(Error::Unsupported(format!(
-                "{stored} channels with photometric interpretation {photometric} in {compression:?} are not served yet"
+                "YCbCr of {bits} bits in {stored} channels and blocks of {:?}, with a predictor or apart, is not served",
+                ycbcr.block
             )));
         }
-        let ycbcr = match photometric {
-            6 if !jpeg => Some(Box::new(Ycbcr::of(ifd, input)?)),
-            _ => None,
-        };
-        if predictor == 2 && ycbcr.as_ref().is_some_and(|ycbcr| ycbcr.block != (1, 1)) {
-            return Err(Error::Unsupported(
-                "a predictor on subsampled YCbCr is not served".into(),
-            ));
-        }
         let extra = ifd.numbers(input, 338, channels)?.unwrap_or_default();
-        let alpha = (colours..stored)
+        let (alpha, place) = (colours..stored)
             .zip(extra)
             .find_map(|(sample, kind)| match kind {
-                1 => Some((sample, Alpha::Premultiplied)),
-                2 => Some((sample, Alpha::Straight)),
+                1 => Some((Alpha::Premultiplied, Some(sample))),
+                2 => Some((Alpha::Straight, Some(sample))),
                 _ => None,
-            });
-        Ok(Layout {
+            })
+            .unwrap_or((Alpha::None, None));
+        let tables = match compression {
+            Compression::Jpeg => ifd.bytes(input, 347, MAX_TABLES).map(Vec::from),
+            _ => None,
+        };
+        let layout = Layout {
             compression,
-            predictor: predictor == 2,
+            reversed: !compression.is_picture() && first(266, 1)? == 2,
+            order: ifd.order(),
+            kind,
+            bits,
+            predictor,
             stored,
-            colours,
-            alpha,
-            invert: photometric == 0,
-            ycbcr,
-            jpeg_ycbcr: photometric == 6,
+            picks: (0..colours).chain(place).collect(),
+            turn,
+            meaning: Meaning {
+                colour,
+                alpha,
+                ranges: Vec::new(),
+            },
+            separate,
+            jpeg_ycbcr,
+            tables,
+        };
+        layout.fits()?;
+        let ranges = layout.ranges(ifd, input);
+        Ok(Layout {
+            meaning: Meaning {
+                ranges,
+                ..layout.meaning
+            },
+            ..layout
         })
+    }
+
+    /// Whether the scheme holds such samples.
+    fn fits(&self) -> Result<()> {
+        let stored = if self.separate { 1 } else { self.stored };
+        let holds = match self.compression {
+            Compression::Jpeg => self.bits == 8 && matches!(stored, 1 | 3 | 4),
+            Compression::Webp => self.bits == 8 && matches!(stored, 3 | 4),
+            Compression::Ccitt(_) => (stored, self.bits) == (1, 1),
+            _ => true,
+        };
+        if holds {
+            return Ok(());
+        }
+        Err(Error::Unsupported(format!(
+            "{stored} channels of {} bits in {:?} are not served",
+            self.bits, self.compression
+        )))
+    }
+
+    /// Nominal minimum and maximum of the channels that are given: SMinSampleValue and SMaxSampleValue, else all that
+    /// integers can be, and 0–1 of floating point.
+    #[expect(clippy::cast_precision_loss, reason = "ends of ranges")]
+    fn ranges(&self, ifd: &Ifd, input: &Input) -> Vec<(f64, f64)> {
+        let most = (1u128 << self.bits) as f64;
+        let whole = match (self.kind, self.depth()) {
+            (_, Depth::U8) => (0.0, 255.0),
+            (_, Depth::U16) => (0.0, 65535.0),
+            (Kind::Unsigned, _) => (0.0, most - 1.0),
+            (Kind::Signed, _) => (-most / 2.0, most / 2.0 - 1.0),
+            (Kind::Float, _) => (0.0, 1.0),
+        };
+        let channels = self.meaning.colour.channels();
+        if self.meaning.colour == Colour::Lab && self.depth() == Depth::F32 {
+            let alpha = self.picks.len().saturating_sub(3);
+            let all = [(0.0, 100.0), (-128.0, 127.0), (-128.0, 127.0)].into_iter();
+            return all.chain(std::iter::repeat_n(whole, alpha)).collect();
+        }
+        let of = |tag| ifd.floats(input, tag, self.stored as u64).unwrap_or_default();
+        let (low, high) = (of(340), of(341));
+        let channel = |index: usize| {
+            // What is in the file is of the samples as stored.
+            let at = |values: &[f64]| {
+                let value = values.get(index).or(values.last())?;
+                let scale = match self.depth() {
+                    Depth::U8 | Depth::U16 => whole.1 / (most - 1.0),
+                    _ => 1.0,
+                };
+                Some(value * scale)
+            };
+            let range = (at(&low).unwrap_or(whole.0), at(&high).unwrap_or(whole.1));
+            let ordered = range.0.is_finite() && range.1.is_finite() && range.0 < range.1;
+            if ordered { range } else { whole }
+        };
+        let alpha = self.picks.get(self.colour_picks()..).unwrap_or_default();
+        (0..channels).chain(alpha.iter().copied()).map(channel).collect()
+    }
+
+    /// How many of the picked samples are colours (of a palette one, which gives three channels).
+    pub fn colour_picks(&self) -> usize {
+        self.picks.len() - usize::from(self.meaning.alpha != Alpha::None)
     }
 
     /// Samples a pixel that are given: the colours, and alpha if there is one.
     pub fn channels(&self) -> usize {
-        self.colours + usize::from(self.alpha.is_some())
+        self.meaning.colour.channels() + usize::from(self.meaning.alpha != Alpha::None)
     }
 
-    /// What the last of them is.
-    pub fn alpha(&self) -> Alpha {
-        self.alpha.map_or(Alpha::None, |(_, kind)| kind)
+    /// The type of the samples that are given.
+    pub fn depth(&self) -> Depth {
+        match self.turn {
+            Turn::Palette(_) => Depth::U8,
+            _ => Depth::of(self.kind, self.bits),
+        }
     }
 
     /// Whether stored samples, once no longer coded, are what is given.
     pub fn as_is(&self) -> bool {
-        !self.predictor && !self.invert && self.ycbcr.is_none() && self.channels() == self.stored
+        self.predictor == Predictor::None
+            && matches!(self.turn, Turn::Keep)
+            && (self.kind, self.bits) == (Kind::Unsigned, 8)
+            && !self.reversed
+            && !self.separate
+            && self.picks.iter().copied().eq(0..self.stored)
     }
+
+    /// Bytes of a row of pixels, once no longer coded (not of subsampled YCbCr).
+    pub fn line(&self, width: u32) -> u64 {
+        (u64::from(width) * self.stored as u64 * u64::from(self.bits)).div_ceil(8)
+    }
+
+    /// Bytes of a block once no longer coded; of one plane when channels lie apart.
+    pub fn bytes(&self, block: Size) -> u64 {
+        match &self.turn {
+            Turn::Ycbcr(ycbcr) if !self.separate => ycbcr.bytes(block.w, block.h),
+            _ if self.separate => self.plane(0).bytes(block),
+            _ => self.line(block.w).saturating_mul(u64::from(block.h)),
+        }
+    }
+
+    /// Bytes of the samples that are given of a block.
+    pub fn memory(&self, block: Size) -> u64 {
+        let samples = block.area().saturating_mul(self.channels() as u64);
+        samples.saturating_mul(self.depth().bytes())
+    }
+
+    /// Samples of a block that was never written: 0 in every channel.
+    pub fn blank(&self, size: Size) -> Samples {
+        let len = usize::try_from(size.area()).unwrap_or(0) * self.channels();
+        match self.depth() {
+            Depth::U8 => Samples::U8(vec![0; len]),
+            Depth::U16 => Samples::U16(vec![0; len]),
+            Depth::U32 => Samples::U32(vec![0; len]),
+            Depth::F32 => Samples::F32(vec![0.0; len]),
+        }
+    }
+
+    /// The layout of the blocks that hold `picks[index]` alone, of channels that lie apart. Its samples are as stored;
+    /// [`weave`](crate::source::tiff::unpack::weave) makes of all planes what is given.
+    pub fn plane(&self, index: usize) -> Layout {
+        let range = self.meaning.ranges.get(index).copied();
+        Layout {
+            stored: 1,
+            picks: vec![0],
+            turn: Turn::Keep,
+            meaning: Meaning {
+                colour: Colour::Grey,
+                alpha: Alpha::None,
+                ranges: range.into_iter().collect(),
+            },
+            separate: false,
+            jpeg_ycbcr: false,
+            ..self.clone()
+        }
+    }
+}
+
+/// The one value of a tag that has one for every channel.
+fn same(ifd: &Ifd, input: &Input, tag: u16, channels: u64) -> Result<Option<u64>> {
+    let values = ifd.numbers(input, tag, channels)?.unwrap_or_default();
+    match values.split_first() {
+        Some((first, others)) if others.iter().any(|other| other != first) => Err(Error::Unsupported(
+            format!("channels that differ in tag {tag} ({values:?}) are not served"),
+        )),
+        first => Ok(first.map(|(first, _)| *first)),
+    }
+}
+
+/// BitsPerSample, 1–64.
+fn bits(ifd: &Ifd, input: &Input, channels: u64) -> Result<u8> {
+    let bits = same(ifd, input, 258, channels)?.unwrap_or(1);
+    u8::try_from(bits)
+        .ok()
+        .filter(|bits| (1..=64).contains(bits))
+        .ok_or_else(|| Error::Unsupported(format!("samples of {bits} bits are not served")))
+}
+
+/// What PhotometricInterpretation makes of the samples.
+fn colour(photometric: u64, bits: u8, kind: Kind) -> Result<Colour> {
+    let lab = matches!((kind, bits), (Kind::Unsigned, 8 | 16) | (Kind::Float, _));
+    match photometric {
+        0 | 1 | 4 => Ok(Colour::Grey),
+        2 | 6 | 34892 => Ok(Colour::Rgb),
+        3 if kind == Kind::Unsigned && bits <= 16 => Ok(Colour::Rgb),
+        5 => Ok(Colour::Cmyk),
+        8 | 9 if lab => Ok(Colour::Lab),
+        other => {
+            let name = match other {
+                3 => "palette",
+                8..=10 => "CIELAB",
+                32803 => "colour filter array",
+                32844 | 32845 => "LogLuv",
+                _ => "unknown",
+            };
+            Err(Error::Unsupported(format!(
+                "photometric interpretation {other} ({name}) of {bits} bits is not served"
+            )))
+        }
+    }
+}
+
+/// ColorMap: all red, all green, all blue, of 16 bits each (TIFF 6.0 p. 37). Where every value is below 256 the writer
+/// meant 8 bits.
+fn palette(ifd: &Ifd, input: &Input, bits: u8) -> Result<Box<[[u8; 3]]>> {
+    let count = 1usize << bits.min(16);
+    let map = ifd.numbers(input, 320, 3 * count as u64)?.unwrap_or_default();
+    if map.len() < 3 * count {
+        return Err(Error::Corrupt(format!(
+            "a palette of {} values for {bits} bits",
+            map.len()
+        )));
+    }
+    let shift = if map.iter().all(|value| *value < 256) {
+        0
+    } else {
+        8
+    };
+    let value = |at: usize| map.get(at).map_or(0, |value| (value >> shift).to_le_bytes()[0]);
+    Ok((0..count)
+        .map(|index| [value(index), value(count + index), value(2 * count + index)])
+        .collect())
+}
+
+/// Cyan, magenta, yellow, black; some writers say by DotRange that no ink is the maximum (TIFF 6.0 §16).
+fn inks(ifd: &Ifd, input: &Input, bits: u8) -> Result<Turn> {
+    let set = ifd.first(input, 332)?.unwrap_or(1);
+    if set != 1 {
+        return Err(Error::Unsupported(format!("ink set {set} is not served")));
+    }
+    let dots = ifd.numbers(input, 336, 2)?.unwrap_or_default();
+    let turned = matches!(*dots, [none, full] if full == 0 && none >> bits.min(63) == 0 && none > 0);
+    Ok(if turned { Turn::Invert } else { Turn::Keep })
 }
 
 #[cfg(test)]
@@ -217,65 +539,73 @@ mod tests {
 
     #[test]
     fn what_is_not_served_is_named() {
-        let cases: [(u64, u64, Entry, &str); 14] = [
+        let cases: [(u64, u64, Entry, &str); 17] = [
             (
                 1,
                 1,
-                (259, 3, vec![32773]),
-                "compression 32773 (PackBits) is not served yet",
+                (259, 3, vec![34661]),
+                "compression 34661 (JBIG) is not served",
             ),
             (
                 1,
                 1,
                 (259, 3, vec![999]),
-                "compression 999 (unknown) is not served yet",
+                "compression 999 (unknown) is not served",
             ),
-            (1, 1, (258, 3, vec![16]), "samples of 16 bits are not served yet"),
+            (1, 1, (258, 3, vec![65]), "samples of 65 bits are not served"),
+            (1, 1, (258, 3, vec![0]), "samples of 0 bits are not served"),
             (
                 3,
                 2,
                 (258, 3, vec![8, 8, 16]),
-                "samples of 16 bits are not served yet",
+                "channels that differ in tag 258 ([8, 8, 16]) are not served",
             ),
-            (1, 1, (339, 3, vec![3]), "sample format 3 is not served yet"),
-            (
-                3,
-                2,
-                (284, 3, vec![2]),
-                "channels in separate planes are not served yet",
-            ),
-            (1, 1, (266, 3, vec![2]), "fill order 2 is not served yet"),
+            (1, 1, (339, 3, vec![3]), "floating point of 8 bits is not served"),
+            (1, 1, (339, 3, vec![6]), "sample format 6 is not served"),
             (
                 1,
-                3,
+                32803,
                 (1, 3, vec![1]),
-                "photometric interpretation 3 (palette) is not served yet",
-            ),
-            (
-                4,
-                5,
-                (1, 3, vec![1]),
-                "photometric interpretation 5 (separated) is not served yet",
+                "photometric interpretation 32803 (colour filter array) of 8 bits is not served",
             ),
             (
                 3,
                 8,
-                (1, 3, vec![1]),
-                "photometric interpretation 8 (CIELAB) is not served yet",
+                (258, 3, vec![4; 3]),
+                "photometric interpretation 8 (CIELAB) of 4 bits is not served",
             ),
+            (4, 5, (332, 3, vec![2]), "ink set 2 is not served"),
             (3, 6, (317, 3, vec![2]), ""),
-            (100, 2, (1, 3, vec![1]), "100 channels are not served"),
             (
-                4,
+                3,
+                6,
+                (258, 3, vec![16; 3]),
+                "YCbCr of 16 bits in 3 channels and blocks of (2, 2), with a predictor or apart, is not served",
+            ),
+            (2000, 2, (1, 3, vec![1]), "2000 channels are not served"),
+            (
                 2,
+                1,
                 (259, 3, vec![7]),
-                "4 channels with photometric interpretation 2 in Jpeg are not served yet",
+                "2 channels of 8 bits in Jpeg are not served",
             ),
             (
                 1,
                 1,
                 (259, 3, vec![50001]),
-                "1 channels with photometric interpretation 1 in Webp are not served yet",
+                "1 channels of 8 bits in Webp are not served",
+            ),
+            (
+                1,
+                3,
+                (258, 3, vec![17]),
+                "photometric interpretation 3 (palette) of 17 bits is not served",
+            ),
+            (
+                1,
+                3,
+                (1, 3, vec![1]),
+                "corrupt file: a palette of 0 values for 8 bits",
             ),
         ];
         for (channels, photometric, entry, text) in cases {
@@ -288,16 +618,19 @@ mod tests {
         assert!(
             matches!(deflated((317, 3, vec![3])), Err(Error::Unsupported(text)) if text.contains("predictor 3"))
         );
-        assert!(deflated((317, 3, vec![2])).unwrap().predictor);
+        assert_eq!(
+            deflated((317, 3, vec![2])).unwrap().predictor,
+            Predictor::Difference
+        );
         let subsampled = layout(3, 6, &[(259, 3, vec![5]), (317, 3, vec![2])]);
-        assert!(matches!(subsampled, Err(Error::Unsupported(text)) if text.contains("subsampled")));
+        assert!(matches!(subsampled, Err(Error::Unsupported(text)) if text.contains("predictor")));
     }
 
     #[test]
     fn extra_samples_are_alpha_or_dropped() {
         let of = |channels, photometric, extra| {
             let layout = layout(channels, photometric, &[(338, 3, extra)]).unwrap();
-            (layout.channels(), layout.alpha(), layout.as_is())
+            (layout.channels(), layout.meaning.alpha, layout.as_is())
         };
         assert_eq!(of(4, 2, vec![2]), (4, Alpha::Straight, true));
         assert_eq!(of(4, 2, vec![1]), (4, Alpha::Premultiplied, true));
@@ -306,11 +639,49 @@ mod tests {
         assert_eq!(of(5, 2, vec![0, 2]), (4, Alpha::Straight, false));
         assert_eq!(of(2, 1, vec![2]), (2, Alpha::Straight, true));
         assert_eq!(of(3, 2, vec![2]), (3, Alpha::None, true));
+        assert_eq!(of(5, 5, vec![2]), (5, Alpha::Straight, true));
     }
 
     #[test]
     fn too_few_channels_for_the_colour_are_corrupt() {
         assert!(matches!(layout(2, 2, &[]), Err(Error::Corrupt(_))));
         assert!(matches!(layout(1, 6, &[]), Err(Error::Corrupt(_))));
+    }
+
+    #[test]
+    fn every_kind_of_sample_has_a_depth_and_a_range() {
+        let of = |bits: u64, format: u64, more: &[Entry]| {
+            let more = [&[(258, 3, vec![bits]), (339, 3, vec![format])], more].concat();
+            let layout = layout(1, 1, &more).unwrap();
+            (layout.depth(), layout.meaning.ranges[0])
+        };
+        assert_eq!(of(1, 1, &[]), (Depth::U8, (0.0, 255.0)));
+        assert_eq!(of(8, 4, &[]), (Depth::U8, (0.0, 255.0)));
+        assert_eq!(of(9, 1, &[]), (Depth::U16, (0.0, 65535.0)));
+        assert_eq!(of(24, 1, &[]), (Depth::U32, (0.0, 16_777_215.0)));
+        assert_eq!(of(32, 1, &[]), (Depth::U32, (0.0, 4_294_967_295.0)));
+        assert_eq!(of(64, 1, &[]), (Depth::F32, (0.0, 18_446_744_073_709_551_615.0)));
+        assert_eq!(of(8, 2, &[]), (Depth::F32, (-128.0, 127.0)));
+        assert_eq!(of(16, 2, &[]), (Depth::F32, (-32768.0, 32767.0)));
+        assert_eq!(of(64, 3, &[]), (Depth::F32, (0.0, 1.0)));
+        let low_high =
+            |low: f64, high: f64| [(340, 12, vec![low.to_bits()]), (341, 12, vec![high.to_bits()])];
+        assert_eq!(of(32, 3, &low_high(-5.0, 7.5)), (Depth::F32, (-5.0, 7.5)));
+        assert_eq!(of(4, 1, &low_high(1.0, 10.0)), (Depth::U8, (17.0, 170.0)));
+        assert_eq!(of(32, 3, &low_high(7.0, 7.0)), (Depth::F32, (0.0, 1.0)));
+        assert_eq!(of(32, 3, &low_high(f64::NAN, 7.0)), (Depth::F32, (0.0, 1.0)));
+    }
+
+    #[test]
+    fn palettes_of_eight_bits_are_taken_as_such() {
+        let of = |map: Vec<u64>| match layout(1, 3, &[(258, 3, vec![1]), (320, 3, map)]).unwrap().turn {
+            Turn::Palette(table) => table.to_vec(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(of(vec![1, 2, 3, 4, 5, 255]), [[1, 3, 5], [2, 4, 255]]);
+        assert_eq!(
+            of(vec![0, 65535, 256, 511, 0x80ff, 1]),
+            [[0, 1, 128], [255, 1, 0]]
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What the first directory says about its picture: profile, density, texts, range of the samples.
+//! What the first directory says about its picture: profile, density, texts.
 //!
 //! None of it is needed to read a tile: whatever is damaged, absurd or longer than the limit is left out.
 
@@ -86,25 +86,6 @@ fn density(ifd: &Ifd, input: &Input) -> Option<Density> {
     })
 }
 
-/// SMinSampleValue and SMaxSampleValue of each of `channels` channels, where they make sense; else 0 and 255.
-pub fn range(ifd: &Ifd, input: &Input, channels: usize) -> Vec<(f64, f64)> {
-    let of = |tag| ifd.floats(input, tag, channels as u64).unwrap_or_default();
-    let (low, high) = (of(340), of(341));
-    let at = |values: &[f64], channel: usize| values.get(channel).or(values.last()).copied();
-    let channel = |channel| {
-        let range = (
-            at(&low, channel).unwrap_or(0.0),
-            at(&high, channel).unwrap_or(255.0),
-        );
-        if range.0.is_finite() && range.1.is_finite() && range.0 < range.1 {
-            range
-        } else {
-            (0.0, 255.0)
-        }
-    };
-    (0..channels).map(channel).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,20 +161,5 @@ mod tests {
         assert_eq!(density(vec![1], value(1, 1), value(1, 1)), None);
         assert_eq!(density(vec![2], value(1, 0), value(1, 1)), None);
         assert_eq!(density(vec![2], value(0, 0), value(1, 1)), None);
-    }
-
-    #[test]
-    fn the_range_is_stated_or_the_whole() {
-        let of = |tags: &[Entry], channels| {
-            let (input, ifd) = ifd(tags);
-            range(&ifd, &input, channels)
-        };
-        assert_eq!(of(&[], 2), [(0.0, 255.0); 2]);
-        assert_eq!(
-            of(&[(340, 3, vec![10]), (341, 3, vec![200, 220])], 2),
-            [(10.0, 200.0), (10.0, 220.0)]
-        );
-        assert_eq!(of(&[(341, 12, vec![f64::NAN.to_bits()])], 1), [(0.0, 255.0)]);
-        assert_eq!(of(&[(340, 3, vec![9]), (341, 3, vec![9])], 1), [(0.0, 255.0)]);
     }
 }

@@ -4,6 +4,7 @@
 //! positioned read of its coded bytes; of the arrays that say where tiles lie only the parts asked for are in memory.
 //! Schemes of compression are `codec`'s business, what is in a directory `ifd`'s, what samples mean `layout`'s.
 
+mod block;
 #[cfg(test)]
 mod build;
 mod ifd;
@@ -11,38 +12,36 @@ mod input;
 mod layout;
 mod metadata;
 mod pyramid;
+mod sums;
 mod unpack;
 mod ycbcr;
 
-use crate::codec::deflate;
 use crate::codec::jpeg;
-use crate::codec::lzw;
 use crate::codec::webp;
-use crate::codec::zstd;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::geometry::Size;
+use crate::raster::Alpha;
+use crate::raster::Colour;
 use crate::raster::Format;
 use crate::raster::Raster;
 use crate::raster::Samples;
-use crate::source::Alpha;
-use crate::source::Colour;
 use crate::source::Header;
-use crate::source::Kind;
 use crate::source::Level;
 use crate::source::Set;
 use crate::source::Source;
 use crate::source::Tile;
 use crate::source::Window;
 use crate::source::made::Grid;
+use crate::source::tiff::block::jpeg_colour;
 use crate::source::tiff::ifd::Prologue;
 use crate::source::tiff::input::Input;
 use crate::source::tiff::layout::Compression;
 use crate::source::tiff::layout::Layout;
 use crate::source::tiff::pyramid::Image;
 use crate::source::tiff::pyramid::Pages;
-use crate::source::tiff::unpack::unpack;
+use crate::source::tiff::unpack::weave;
 use crate::source::window;
 use crate::source::window::Keep;
 use std::cell::Cell;
@@ -120,15 +119,9 @@ impl Tiff {
                 })
                 .collect(),
             channels: u8::try_from(channels).unwrap_or(u8::MAX),
-            bits: 8,
-            kind: Kind::Unsigned,
-            colour: if layout.colours == 3 {
-                Colour::Rgb
-            } else {
-                Colour::Grey
-            },
-            alpha: layout.alpha(),
-            range: metadata::range(&first, &input, channels),
+            bits: layout.bits,
+            kind: layout.kind,
+            meaning: layout.meaning.clone(),
             stored: stored(layout),
             metadata: metadata::metadata(&first, &input, limits.max_tag_bytes),
             version: input.version(),
@@ -177,27 +170,14 @@ impl Source for Tiff {
     fn read(&self, tile: Tile) -> Result<Raster> {
         let (image, rect) = self.find(tile)?;
         let size = rect.size();
-        let cell = image.cell(tile.row);
-        image.check(cell, &self.limits)?;
-        let layout = &image.layout;
-        let samples = match image.place(&self.input, tile.col, tile.row)? {
-            None => vec![0; image_len(size, layout)],
-            Some((at, len)) if len == image.bytes(cell) && size == cell && is_plain(layout) => {
-                self.input.take(at, len)?
-            }
-            Some((at, len)) => {
-                let mut scratch = SCRATCH.take();
-                let samples = self.decode(image, cell, size, at, len, &mut scratch);
-                if scratch.coded.capacity().max(scratch.plain.capacity()) <= MAX_KEPT {
-                    SCRATCH.set(scratch);
-                }
-                samples?
-            }
-        };
+        image.check(image.cell(tile.row), &self.limits)?;
+        let samples = each_plane(&image.layout, |layout, plane| {
+            self.block(image, layout, plane, tile, size)
+        })?;
         Ok(Raster {
             size,
             channels: self.header.channels,
-            samples: Samples::U8(samples),
+            samples,
         })
     }
 
@@ -214,13 +194,13 @@ impl Source for Tiff {
         if rect.size() != image.tile || stored(&image.layout) != Some(format) {
             return Ok(None);
         }
-        let Some((at, len)) = image.place(&self.input, tile.col, tile.row)? else {
+        let Some((at, len)) = image.place(&self.input, tile.col, tile.row, 0)? else {
             return Ok(None);
         };
         let bytes = self.input.take(at, len)?;
         match format {
             Format::Jpeg => {
-                jpeg::merge(image.tables.as_deref(), &bytes, jpeg_colour(&image.layout)).map(Some)
+                jpeg::merge(image.layout.tables.as_deref(), &bytes, jpeg_colour(&image.layout)).map(Some)
             }
             _ if webp::measure(&bytes) == Some(image.tile) => Ok(Some(bytes)),
             _ => Err(Error::Corrupt("WebP tile is damaged or of another size".into())),
@@ -229,40 +209,68 @@ impl Source for Tiff {
 }
 
 impl Tiff {
+    /// The upper left `size` of one block: a tile, or a plane of it.
+    fn block(&self, image: &Image, layout: &Layout, plane: usize, tile: Tile, size: Size) -> Result<Samples> {
+        let cell = image.cell(tile.row);
+        let Some((at, len)) = image.place(&self.input, tile.col, tile.row, plane)? else {
+            return Ok(layout.blank(size));
+        };
+        if len == layout.bytes(cell) && size == cell && is_plain(layout) {
+            return Ok(Samples::U8(self.input.take(at, len)?));
+        }
+        let mut scratch = SCRATCH.take();
+        let Scratch { coded, plain } = &mut scratch;
+        let coded = self.input.read(at, len, coded);
+        let samples = coded.and_then(|coded| block::decode(layout, coded, cell, size, plain));
+        if scratch.coded.capacity().max(scratch.plain.capacity()) <= MAX_KEPT {
+            SCRATCH.set(scratch);
+        }
+        samples
+    }
+
     /// A rectangle of a picture in strips that are not coded.
     fn rows(&self, image: &Image, rect: Rect) -> Result<Raster> {
-        let layout = &image.layout;
         let outside = || Error::Outside("no such rows".into());
         let (first, high) = (rect.y / image.tile.h, u64::from(image.tile.h));
         let end = u32::try_from(rect.bottom().div_ceil(high)).map_err(|_| outside())?;
+        // where pixels are not whole bytes eight of them are
+        let left = rect.x % 8;
         let mut bands = Vec::new();
         for row in first..end {
             let cell = Rect::cell(image.size, image.tile, 0, row).ok_or_else(outside)?;
             let part = cell.meet(rect).ok_or_else(outside)?;
-            let samples = match image.place(&self.input, 0, row)? {
-                None => vec![0; image_len(part.size(), layout)],
-                Some((at, _)) => {
-                    let line = image.bytes(Size::new(image.size.w, 1));
-                    let at = at.saturating_add(u64::from(part.y - cell.y).saturating_mul(line));
-                    let mut plain = self.columns(image, at, line, part)?;
-                    unpack(layout, &mut plain, part.w, part.size())?
-                }
-            };
+            let part = Rect::new(part.x - left, part.y, part.w + left, part.h);
+            let samples = each_plane(&image.layout, |layout, plane| {
+                let Some((at, _)) = image.place(&self.input, 0, row, plane)? else {
+                    return Ok(layout.blank(part.size()));
+                };
+                let line = layout.line(image.size.w);
+                let at = at.saturating_add(u64::from(part.y - cell.y).saturating_mul(line));
+                let mut plain = self.columns(layout, at, line, part)?;
+                block::decode(layout, &mut plain, part.size(), part.size(), &mut Vec::new())
+            })?;
             bands.push(Raster {
                 size: part.size(),
                 channels: self.header.channels,
-                samples: Samples::U8(samples),
+                samples,
             });
         }
-        window::stack(bands, rect.size())
+        let wide = window::stack(bands, Size::new(rect.w + left, rect.h))?;
+        if left == 0 {
+            return Ok(wide);
+        }
+        let mut out = window::blank(rect.size(), &wide);
+        let place = Rect::new(rect.x - left, rect.y, rect.w + left, rect.h);
+        window::put(&wide, place, &mut out, rect)?;
+        Ok(out)
     }
 
     /// The bytes of `part` in rows of `line` bytes, the first of which begins at `at`.
-    fn columns(&self, image: &Image, at: u64, line: u64, part: Rect) -> Result<Vec<u8>> {
-        let at = at.saturating_add(image.bytes(Size::new(part.x, 1)));
-        let wanted = image.bytes(Size::new(part.w, 1));
+    fn columns(&self, layout: &Layout, at: u64, line: u64, part: Rect) -> Result<Vec<u8>> {
+        let at = at.saturating_add(layout.line(part.x));
+        let wanted = layout.line(part.w);
         let whole = if wanted == line { u64::from(part.h) } else { 1 };
-        let bytes = usize::try_from(wanted * u64::from(part.h)).unwrap_or(usize::MAX);
+        let bytes = usize::try_from(wanted.saturating_mul(part.h.into())).unwrap_or(usize::MAX);
         let rows = u64::from(part.h.saturating_sub(1));
         if !self
             .input
@@ -280,74 +288,33 @@ impl Tiff {
         }
         Ok(plain)
     }
-
-    /// The samples of the upper left `size` of the tile, `cell` in all, whose coded bytes lie here.
-    fn decode(
-        &self,
-        image: &Image,
-        cell: Size,
-        size: Size,
-        at: u64,
-        len: u64,
-        scratch: &mut Scratch,
-    ) -> Result<Vec<u8>> {
-        let layout = &image.layout;
-        let Scratch { coded, plain } = scratch;
-        let coded = self.input.read(at, len, coded)?;
-        let bytes = usize::try_from(image.bytes(cell)).unwrap_or(usize::MAX);
-        let plain = match layout.compression {
-            Compression::None => coded,
-            Compression::Lzw => lzw::decode(coded, bytes, plain)?,
-            Compression::Deflate => deflate::inflate(coded, bytes, plain)?,
-            Compression::Zstd => zstd::decode(coded, bytes, plain)?,
-            Compression::Webp => {
-                let channels = u8::try_from(layout.stored).unwrap_or(u8::MAX);
-                webp::decode(coded, cell, channels, plain)?
-            }
-            Compression::Jpeg => {
-                let stream = jpeg::merge(image.tables.as_deref(), coded, jpeg_colour(layout))?;
-                return from_jpeg(jpeg::decode(&stream, cell)?, layout, size);
-            }
-        };
-        unpack(layout, plain, cell.w, size)
-    }
 }
 
-/// Cut to `size`, and inverted if white is 0.
-fn from_jpeg(raster: Raster, layout: &Layout, size: Size) -> Result<Vec<u8>> {
-    let Raster {
-        size: found,
-        channels,
-        samples: Samples::U8(mut samples),
-    } = raster
-    else {
-        return Err(Error::Corrupt("a JPEG tile has more than 8 bits".into()));
-    };
-    if usize::from(channels) != layout.stored || found.w < size.w || found.h < size.h {
-        return Err(Error::Corrupt(format!(
-            "a JPEG tile has {channels} channels of {}x{}, expected {} of {}x{}",
-            found.w, found.h, layout.stored, size.w, size.h
-        )));
+/// The samples of a block out of its planes, which `read` gives by layout and number; there is but one where channels
+/// lie together.
+fn each_plane(layout: &Layout, read: impl Fn(&Layout, usize) -> Result<Samples>) -> Result<Samples> {
+    if !layout.separate {
+        return read(layout, 0);
     }
-    if found == size && layout.as_is() {
-        return Ok(samples);
-    }
-    unpack(layout, &mut samples, found.w, size)
-}
-
-fn jpeg_colour(layout: &Layout) -> jpeg::Colour {
-    match layout.colours {
-        1 => jpeg::Colour::Grey,
-        _ if layout.jpeg_ycbcr => jpeg::Colour::Ycbcr,
-        _ => jpeg::Colour::Rgb,
-    }
+    let planes = layout.picks.iter().enumerate();
+    let planes: Result<Vec<Samples>> = planes
+        .map(|(index, plane)| read(&layout.plane(index), *plane))
+        .collect();
+    weave(layout, planes?)
 }
 
 /// The format that a tile's coded bytes have, when they show what its samples do.
 fn stored(layout: &Layout) -> Option<Format> {
+    let colours = match layout.meaning.colour {
+        Colour::Grey => 1,
+        Colour::Rgb => 3,
+        Colour::Lab | Colour::Cmyk => return None,
+    };
     match layout.compression {
-        Compression::Jpeg if layout.as_is() => Some(Format::Jpeg),
-        Compression::Webp if layout.as_is() && layout.alpha() != Alpha::Premultiplied => Some(Format::Webp),
+        Compression::Jpeg if layout.as_is() && layout.stored == colours => Some(Format::Jpeg),
+        Compression::Webp if layout.as_is() && layout.meaning.alpha != Alpha::Premultiplied => {
+            Some(Format::Webp)
+        }
         _ => None,
     }
 }
@@ -357,15 +324,10 @@ fn is_plain(layout: &Layout) -> bool {
     layout.compression == Compression::None && layout.as_is()
 }
 
-fn image_len(size: Size, layout: &Layout) -> usize {
-    usize::try_from(size.area())
-        .unwrap_or(0)
-        .saturating_mul(layout.channels())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::geometry::Size;
     use crate::source::tiff::build::Build;
     use crate::source::tiff::build::Temp;
     use crate::source::tiff::build::single;

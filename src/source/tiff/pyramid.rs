@@ -14,6 +14,7 @@ use crate::source::tiff::ifd::Prologue;
 use crate::source::tiff::input::Input;
 use crate::source::tiff::layout::Compression;
 use crate::source::tiff::layout::Layout;
+use crate::source::tiff::layout::Turn;
 use crate::source::tiff::metadata;
 use std::collections::HashSet;
 
@@ -37,8 +38,6 @@ pub struct Image {
     pub strips: bool,
     /// What a tile holds.
     pub layout: Layout,
-    /// JPEGTables, without which a JPEG stream stands alone.
-    pub tables: Option<Vec<u8>>,
     offsets: Array,
     counts: Option<Array>,
 }
@@ -59,16 +58,11 @@ impl Image {
         let array = |tag, other| Ok::<_, Error>(ifd.array(tag)?.or(ifd.array(other)?));
         let offsets = array(324, 273)?.ok_or_else(|| Error::Corrupt("no tile offsets".into()))?;
         let counts = array(325, 279)?;
-        let tables = match layout.compression {
-            Compression::Jpeg => ifd.bytes(input, 347, limits.max_tag_bytes).map(Vec::from),
-            _ => None,
-        };
         let image = Image {
             size,
             tile,
             strips,
             layout,
-            tables,
             offsets,
             counts,
         };
@@ -84,8 +78,7 @@ impl Image {
 
     /// `Error::TooLarge` when so many pixels take more bytes than a tile may.
     pub fn check(&self, size: Size, limits: &Limits) -> Result<()> {
-        let given = size.area().saturating_mul(self.layout.channels() as u64);
-        if self.bytes(size).max(given) <= limits.max_tile_bytes {
+        if self.layout.bytes(size).max(self.layout.memory(size)) <= limits.max_tile_bytes {
             return Ok(());
         }
         let name = if self.strips { "strips" } else { "tiles" };
@@ -95,17 +88,10 @@ impl Image {
         )))
     }
 
-    /// Bytes of so many pixels, once no longer coded.
-    pub fn bytes(&self, size: Size) -> u64 {
-        match &self.layout.ycbcr {
-            Some(ycbcr) => ycbcr.bytes(size.w, size.h),
-            None => size.area().saturating_mul(self.layout.stored as u64),
-        }
-    }
-
     /// Whether any rectangle of it can be read without reading the rest.
     pub fn by_position(&self) -> bool {
-        self.strips && self.layout.compression == Compression::None && self.layout.ycbcr.is_none()
+        let ycbcr = matches!(self.layout.turn, Turn::Ycbcr(_));
+        self.strips && self.layout.compression == Compression::None && !ycbcr
     }
 
     /// Width and height of a tile as the file has it, beyond the picture's edge or not.
@@ -117,15 +103,16 @@ impl Image {
         Size::new(self.tile.w, self.tile.h.min(self.size.h.saturating_sub(above)))
     }
 
-    /// Where the coded bytes of the tile lie: offset and length; `None` for a tile that was never written.
+    /// Where the coded bytes of a plane of the tile (0 unless they lie apart) lie: offset and length; `None` for a tile that was never written.
     /// `Error::Corrupt` when there are none for it in the file, or absurdly many.
-    pub fn place(&self, input: &Input, col: u32, row: u32) -> Result<Option<(u64, u64)>> {
+    pub fn place(&self, input: &Input, col: u32, row: u32, plane: usize) -> Result<Option<(u64, u64)>> {
         let grid = self.size.grid(self.tile);
-        let index = u64::from(row) * u64::from(grid.w) + u64::from(col);
+        let before = (plane as u64).saturating_mul(grid.area());
+        let index = before.saturating_add(u64::from(row) * u64::from(grid.w) + u64::from(col));
         let at = self.offsets.entry(input, index)?;
-        let bytes = self.bytes(self.cell(row));
+        let bytes = self.layout.bytes(self.cell(row));
         let plain = self.layout.compression == Compression::None;
-        let alone = self.strips && grid.area() == 1;
+        let alone = self.strips && grid.area() == 1 && !self.layout.separate;
         let rest = input.len().saturating_sub(at);
         let len = match &self.counts {
             Some(counts) => counts.entry(input, index)?,
@@ -156,8 +143,9 @@ impl Image {
     /// Whether this is a smaller one of `full`: of the same shape, give or take a pixel for each rounding, with the
     /// same channels.
     fn is_level_of(&self, full: &Image) -> bool {
-        self.layout.colours == full.layout.colours
-            && self.layout.alpha() == full.layout.alpha()
+        self.layout.meaning.colour == full.layout.meaning.colour
+            && self.layout.meaning.alpha == full.layout.meaning.alpha
+            && self.layout.depth() == full.layout.depth()
             && self.strips == full.strips
             && is_reduced(self.size, full.size)
     }

@@ -1,115 +1,443 @@
-//! From the bytes of a tile, no longer coded, to samples: differences summed, channels picked, the edge cut.
+//! From the bytes of a block, no longer coded, to samples: predictors undone, bits spread, channels picked, the edge cut,
+//! colours turned.
 //!
-//! Knows no file. What a tile holds beyond the asked size is not even looked at.
+//! Knows no file. What a block holds beyond the asked size is not even looked at.
 
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
+use crate::raster::Kind;
+use crate::raster::Samples;
+use crate::source::tiff::input::Order;
 use crate::source::tiff::layout::Layout;
+use crate::source::tiff::layout::Predictor;
+use crate::source::tiff::layout::Turn;
+use crate::source::tiff::sums;
 
-/// The upper left `size` of a tile that is `width` pixels wide, row by row, `layout.channels()` interleaved.
+/// The upper left `size` of a block that is `width` pixels wide, row by row, `layout.channels()` interleaved.
 ///
-/// `plain` is the tile as stored and is used as a place to work in. It may end after the last wanted pixel;
-/// `Error::Corrupt` when it ends before.
-pub fn unpack(layout: &Layout, plain: &mut [u8], width: u32, size: Size) -> Result<Vec<u8>> {
-    let line = width as usize * layout.stored;
-    let row = size.w as usize * layout.stored;
-    let wanted = match &layout.ycbcr {
-        Some(ycbcr) => usize::try_from(ycbcr.bytes(width, size.h)).unwrap_or(usize::MAX),
-        None => line * (size.h as usize).saturating_sub(1) + row,
+/// `plain` is the block as stored and is used as a place to work in. It may end after the last wanted pixel;
+/// `Error::Corrupt` when it ends before. Fewer than 8 and fewer than 16 bits are scaled so that all ones are 255 and
+/// 65535; NaN is the channel's minimum, and what is beyond single precision its minimum or maximum.
+pub fn unpack(layout: &Layout, plain: &mut [u8], width: u32, size: Size) -> Result<Samples> {
+    let line = usize::try_from(layout.line(width)).unwrap_or(usize::MAX);
+    let row = usize::try_from(layout.line(size.w)).unwrap_or(usize::MAX);
+    let rows = size.h as usize;
+    let wanted = match (&layout.turn, layout.predictor) {
+        (Turn::Ycbcr(ycbcr), _) => usize::try_from(ycbcr.bytes(width, size.h)).unwrap_or(usize::MAX),
+        (_, Predictor::Float) => line.saturating_mul(rows),
+        _ => line.saturating_mul(rows.saturating_sub(1)).saturating_add(row),
     };
     let got = plain.len();
-    let short = || Error::Corrupt(format!("a tile has {got} bytes where {wanted} are needed"));
+    let short = || Error::Corrupt(format!("a block has {got} bytes where {wanted} are needed"));
     let plain = plain.get_mut(..wanted).ok_or_else(short)?;
-    if layout.predictor {
-        for row in plain.chunks_mut(line) {
-            sum(row, layout.stored);
+    let bytes = usize::from(layout.bits / 8);
+    let mut order = layout.order;
+    match layout.predictor {
+        Predictor::None => {}
+        Predictor::Difference => plain
+            .chunks_mut(line.max(1))
+            .for_each(|row| sums::sum(row, layout.stored, bytes, order)),
+        Predictor::Float => {
+            let mut spare = Vec::new();
+            for row in plain.chunks_mut(line.max(1)) {
+                sums::floats(row, layout.stored, bytes, &mut spare);
+            }
+            order = Order::Big;
         }
     }
-    if let Some(ycbcr) = &layout.ycbcr {
-        return Ok(ycbcr.rgb(plain, width, size));
+    if let Turn::Ycbcr(ycbcr) = &layout.turn
+        && layout.picks.len() == 3
+        && layout.stored == 3
+    {
+        return Ok(Samples::U8(ycbcr.rgb(plain, width, size)));
     }
-    let mut out = Vec::with_capacity(size.w as usize * size.h as usize * layout.channels());
-    for whole in plain.chunks(line) {
-        pick(layout, whole.get(..row).unwrap_or(whole), &mut out);
+    let stored = plain
+        .chunks(line.max(1))
+        .map(|whole| whole.get(..row).unwrap_or(whole));
+    let samples = Rows {
+        layout,
+        order,
+        pixels: size.w as usize,
+        count: size.w as usize * rows * layout.picks.len(),
     }
-    if layout.invert {
-        for grey in out.iter_mut().step_by(layout.channels()) {
-            *grey = !*grey;
-        }
-    }
-    Ok(out)
+    .read(stored);
+    Ok(turn(layout, samples))
 }
 
-/// Adds to each sample the same one of the pixel before, modulo 256 (TIFF 6.0 §14).
-fn sum(row: &mut [u8], channels: usize) {
-    match channels {
-        1 => sum_of::<1>(row),
-        2 => sum_of::<2>(row),
-        3 => sum_of::<3>(row),
-        4 => sum_of::<4>(row),
-        _ => {
-            let mut before = vec![0; channels];
-            for pixel in row.chunks_exact_mut(channels) {
-                for (sample, before) in pixel.iter_mut().zip(&mut before) {
-                    *before = sample.wrapping_add(*before);
-                    *sample = *before;
+/// What is given of blocks whose channels lie apart: the planes of `layout.picks`, in their order, each unpacked by its
+/// [`Layout::plane`]. `Error::Corrupt` when they differ in length or depth.
+pub fn weave(layout: &Layout, planes: Vec<Samples>) -> Result<Samples> {
+    let unlike = || Error::Corrupt("planes of a picture differ".into());
+    let channels = planes.len();
+    let mut planes = planes.into_iter();
+    let mut all = planes.next().ok_or_else(unlike)?;
+    if channels > 1 {
+        all = match all {
+            Samples::U8(first) => Samples::U8(stretch(&first, channels)),
+            Samples::U16(first) => Samples::U16(stretch(&first, channels)),
+            Samples::U32(first) => Samples::U32(stretch(&first, channels)),
+            Samples::F32(first) => Samples::F32(stretch(&first, channels)),
+        };
+    }
+    for (index, plane) in planes.enumerate() {
+        match (&mut all, &plane) {
+            (Samples::U8(all), Samples::U8(plane)) => put(all, plane, channels, index + 1),
+            (Samples::U16(all), Samples::U16(plane)) => put(all, plane, channels, index + 1),
+            (Samples::U32(all), Samples::U32(plane)) => put(all, plane, channels, index + 1),
+            (Samples::F32(all), Samples::F32(plane)) => put(all, plane, channels, index + 1),
+            _ => None,
+        }
+        .ok_or_else(unlike)?;
+    }
+    Ok(turn(layout, all))
+}
+
+/// Room for all channels, with the first in it.
+fn stretch<T: Copy>(first: &[T], channels: usize) -> Vec<T> {
+    let each = |value: &T| std::iter::repeat_n(*value, channels);
+    first.iter().flat_map(each).collect()
+}
+
+fn put<T: Copy>(all: &mut [T], plane: &[T], channels: usize, index: usize) -> Option<()> {
+    for (to, value) in all.iter_mut().skip(index).step_by(channels).zip(plane) {
+        *to = *value;
+    }
+    (all.len() == plane.len() * channels).then_some(())
+}
+
+/// Rows of stored samples, cut to the wanted pixels.
+struct Rows<'a> {
+    layout: &'a Layout,
+    order: Order,
+    /// In a row.
+    pixels: usize,
+    /// Samples that are given in all.
+    count: usize,
+}
+
+impl Rows<'_> {
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "single precision is what there is"
+    )]
+    fn read<'b>(&self, rows: impl Iterator<Item = &'b [u8]>) -> Samples {
+        let indices = matches!(self.layout.turn, Turn::Palette(_));
+        let bits = self.layout.bits;
+        let samples = match (self.layout.kind, bits, self.order) {
+            (Kind::Unsigned, 8, _) => Samples::U8(self.gather::<1, _>(rows, |[byte]| byte)),
+            (Kind::Unsigned, 1, _) => Samples::U8(self.spread::<8>(rows, if indices { 1 } else { 255 })),
+            (Kind::Unsigned, 2, _) => Samples::U8(self.spread::<4>(rows, if indices { 1 } else { 85 })),
+            (Kind::Unsigned, 4, _) => Samples::U8(self.spread::<2>(rows, if indices { 1 } else { 17 })),
+            (Kind::Unsigned, 3..=7, _) => {
+                let most = (1u32 << bits) - 1;
+                let scale = move |v: u64| (v as u32 * 255 + most / 2) / most;
+                Samples::U8(self.bits(rows, |v| if indices { v as u8 } else { scale(v) as u8 }))
+            }
+            (Kind::Unsigned, 16, Order::Little) => Samples::U16(self.gather(rows, u16::from_le_bytes)),
+            (Kind::Unsigned, 16, Order::Big) => Samples::U16(self.gather(rows, u16::from_be_bytes)),
+            (Kind::Unsigned, 9..=15, _) => {
+                // The upper bits once more below: the high byte is that of the file, all ones stay all ones.
+                let wide = |v: u64| (v << (16 - bits) | v >> (2 * bits - 16)) as u16;
+                Samples::U16(self.bits(rows, |v| if indices { v as u16 } else { wide(v) }))
+            }
+            (Kind::Unsigned, 32, Order::Little) => Samples::U32(self.gather(rows, u32::from_le_bytes)),
+            (Kind::Unsigned, 32, Order::Big) => Samples::U32(self.gather(rows, u32::from_be_bytes)),
+            (Kind::Unsigned, 17..=31, _) => Samples::U32(self.bits(rows, |v| v as u32)),
+            (Kind::Unsigned, ..) => Samples::F32(self.bits(rows, |v| v as f32)),
+            (Kind::Signed, ..) => {
+                let spare = 64 - u32::from(bits.clamp(1, 64));
+                Samples::F32(self.bits(rows, |v| ((v << spare).cast_signed() >> spare) as f32))
+            }
+            (Kind::Float, 32, Order::Little) => Samples::F32(self.gather(rows, f32::from_le_bytes)),
+            (Kind::Float, 32, Order::Big) => Samples::F32(self.gather(rows, f32::from_be_bytes)),
+            (Kind::Float, 16, _) => Samples::F32(self.bits(rows, |v| small(v as u32, 10, 5))),
+            (Kind::Float, 24, _) => Samples::F32(self.bits(rows, |v| small(v as u32, 16, 7))),
+            (Kind::Float, ..) => Samples::F32(self.bits(rows, |v| f64::from_bits(v) as f32)),
+        };
+        match samples {
+            Samples::F32(values) => Samples::F32(self.finite(values)),
+            other => other,
+        }
+    }
+
+    /// Samples of whole bytes.
+    fn gather<'b, const N: usize, T>(
+        &self,
+        rows: impl Iterator<Item = &'b [u8]>,
+        value: impl Fn([u8; N]) -> T,
+    ) -> Vec<T> {
+        let mut out = Vec::with_capacity(self.count);
+        rows.for_each(|row| self.pick(row.as_chunks::<N>().0, &value, &mut out));
+        out
+    }
+
+    /// Samples of 1, 2 or 4 bits, `N` of them in a byte, the first in the upper bits; times `scale`.
+    fn spread<'b, const N: usize>(&self, rows: impl Iterator<Item = &'b [u8]>, scale: u8) -> Vec<u8> {
+        let bits = 8 / N;
+        let mask = u8::MAX >> (8 - bits);
+        let table: [[u8; N]; 256] = std::array::from_fn(|byte| {
+            std::array::from_fn(|place| {
+                let shifted = byte >> (8 - bits * (place + 1));
+                (shifted.to_le_bytes()[0] & mask) * scale
+            })
+        });
+        let mut out = Vec::with_capacity(self.count);
+        let mut line = Vec::with_capacity(self.pixels * self.layout.stored + N);
+        for row in rows {
+            line.clear();
+            line.extend(row.iter().filter_map(|byte| table.get(usize::from(*byte))));
+            let line = line.as_flattened();
+            let line = line.get(..self.pixels * self.layout.stored).unwrap_or(line);
+            self.pick(line, |value| value, &mut out);
+        }
+        out
+    }
+
+    /// Samples of any number of bits, the most significant first; those of whole bytes in the order of the file.
+    fn bits<'b, T: Copy>(&self, rows: impl Iterator<Item = &'b [u8]>, value: impl Fn(u64) -> T) -> Vec<T> {
+        let bits = usize::from(self.layout.bits);
+        let number = |row: &[u8], index: usize| {
+            let (start, end) = (index * bits, (index + 1) * bits);
+            if bits.is_multiple_of(8) {
+                return self
+                    .order
+                    .number(row.get(start / 8..end / 8).unwrap_or_default(), 8);
+            }
+            let bytes = row.get(start / 8..end.div_ceil(8)).unwrap_or_default();
+            let whole = bytes.iter().fold(0u128, |all, byte| all << 8 | u128::from(*byte));
+            let number = whole >> (end.div_ceil(8) * 8 - end);
+            u64::try_from(number & (u128::MAX >> (128 - bits))).unwrap_or(0)
+        };
+        let mut out = Vec::with_capacity(self.count);
+        let mut line = Vec::with_capacity(self.pixels * self.layout.stored);
+        for row in rows {
+            line.clear();
+            line.extend((0..self.pixels * self.layout.stored).map(|index| value(number(row, index))));
+            self.pick(&line, |value| value, &mut out);
+        }
+        out
+    }
+
+    /// Adds the channels that are given of a row to `out`.
+    #[inline(always)]
+    fn pick<S: Copy, T>(&self, row: &[S], value: impl Fn(S) -> T, out: &mut Vec<T>) {
+        let stored = self.layout.stored;
+        match *self.layout.picks {
+            ref picks if picks.iter().copied().eq(0..stored) => {
+                out.extend(row.iter().map(|sample| value(*sample)))
+            }
+            [0, 1, 2] if stored == 4 => {
+                let pixels = row.as_chunks::<4>().0.iter();
+                out.extend(pixels.flat_map(|&[r, g, b, _]| [value(r), value(g), value(b)]));
+            }
+            [only] => out.extend(row.iter().skip(only).step_by(stored).map(|sample| value(*sample))),
+            ref picks => {
+                for pixel in row.chunks_exact(stored) {
+                    out.extend(
+                        picks
+                            .iter()
+                            .filter_map(|pick| pixel.get(*pick))
+                            .map(|sample| value(*sample)),
+                    );
                 }
             }
         }
     }
-}
 
-fn sum_of<const N: usize>(row: &mut [u8]) {
-    let mut before = [0u8; N];
-    for pixel in row.as_chunks_mut::<N>().0 {
-        for (sample, before) in pixel.iter_mut().zip(&mut before) {
-            *before = sample.wrapping_add(*before);
+    /// Without NaN and infinities.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the range of single precision is cut to"
+    )]
+    fn finite(&self, mut values: Vec<f32>) -> Vec<f32> {
+        if values.iter().all(|value| value.is_finite()) {
+            return values;
         }
-        *pixel = before;
-    }
-}
-
-/// Adds the channels that are given to `out`.
-fn pick(layout: &Layout, row: &[u8], out: &mut Vec<u8>) {
-    if layout.channels() == layout.stored {
-        out.extend_from_slice(row);
-        return;
-    }
-    match (layout.colours, layout.stored, layout.alpha) {
-        (3, 4, None) => {
-            let start = out.len();
-            out.resize(start + row.len() / 4 * 3, 0);
-            let to = out.get_mut(start..).unwrap_or_default();
-            for (to, [r, g, b, _]) in to.as_chunks_mut::<3>().0.iter_mut().zip(row.as_chunks().0) {
-                *to = [*r, *g, *b];
+        let end = |value: f64| (value as f32).clamp(f32::MIN, f32::MAX);
+        let ranges: Vec<(f32, f32)> = self
+            .layout
+            .meaning
+            .ranges
+            .iter()
+            .map(|r| (end(r.0), end(r.1)))
+            .collect();
+        for pixel in values.chunks_exact_mut(self.layout.picks.len().max(1)) {
+            for (value, (low, high)) in pixel.iter_mut().zip(&ranges) {
+                if !value.is_finite() {
+                    *value = if *value == f32::INFINITY { *high } else { *low };
+                }
             }
         }
-        (colours, stored, alpha) => {
-            for pixel in row.chunks_exact(stored) {
-                out.extend_from_slice(pixel.get(..colours).unwrap_or(pixel));
-                out.extend(alpha.and_then(|(sample, _)| pixel.get(sample)));
+        values
+    }
+}
+
+/// Floating point with so many bits of fraction and exponent and a sign, in the manner of IEEE 754; exact.
+fn small(value: u32, fraction: u32, exponent: u32) -> f32 {
+    let sign = value >> (fraction + exponent) & 1;
+    let power = value >> fraction & ((1 << exponent) - 1);
+    let part = value & ((1 << fraction) - 1);
+    let bias = (1 << (exponent - 1)) - 1;
+    if power == 0 {
+        // Below the smallest normal number: part * 2^(1 - bias - fraction).
+        let unit = f32::from_bits((128 - bias - fraction) << 23);
+        #[expect(clippy::cast_precision_loss, reason = "at most 16 bits")]
+        let magnitude = part as f32 * unit;
+        return if sign == 1 { -magnitude } else { magnitude };
+    }
+    let power = if power == (1 << exponent) - 1 {
+        255
+    } else {
+        power + 127 - bias
+    };
+    f32::from_bits(sign << 31 | power << 23 | part << (23 - fraction))
+}
+
+/// What is done with the colours, all channels interleaved as they are given.
+fn turn(layout: &Layout, samples: Samples) -> Samples {
+    let colours = layout.colour_picks();
+    let channels = layout.picks.len().max(1);
+    match (&layout.turn, samples) {
+        (Turn::Keep, samples) => samples,
+        (Turn::Invert, Samples::U8(mut v)) => {
+            each(&mut v, channels, colours, |v| *v = !*v);
+            Samples::U8(v)
+        }
+        (Turn::Invert, Samples::U16(mut v)) => {
+            each(&mut v, channels, colours, |v| *v = !*v);
+            Samples::U16(v)
+        }
+        (Turn::Invert, Samples::U32(mut v)) => {
+            let most = u32::MAX >> (32 - u32::from(layout.bits.clamp(1, 32)));
+            each(&mut v, channels, colours, |v| *v = most.saturating_sub(*v));
+            Samples::U32(v)
+        }
+        (Turn::Invert, Samples::F32(mut v)) => {
+            let (low, high) = layout.meaning.ranges.first().copied().unwrap_or((0.0, 1.0));
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "ends of a range of single precision"
+            )]
+            each(&mut v, channels, colours, |v| {
+                *v = (low + high - f64::from(*v)) as f32
+            });
+            Samples::F32(v)
+        }
+        (Turn::Palette(table), Samples::U8(v)) => paint(layout, table, v.into_iter().map(u16::from)),
+        (Turn::Palette(table), Samples::U16(v)) => paint(layout, table, v.into_iter()),
+        (Turn::Ycbcr(ycbcr), Samples::U8(mut v)) => {
+            for pixel in v.chunks_exact_mut(channels) {
+                if let Some(pixel) = pixel.first_chunk_mut::<3>() {
+                    *pixel = ycbcr.pixel(*pixel);
+                }
             }
+            Samples::U8(v)
+        }
+        (Turn::Lab, Samples::U8(mut v)) => {
+            signed(&mut v, channels, |v| *v ^= 0x80);
+            Samples::U8(v)
+        }
+        (Turn::Lab, Samples::U16(mut v)) => {
+            signed(&mut v, channels, |v| *v ^= 0x8000);
+            Samples::U16(v)
+        }
+        (Turn::IccLab, Samples::U16(mut v)) => {
+            // 0xff00 becomes 0xffff; what is beyond it, too.
+            let light =
+                |v: &mut u16| *v = u16::try_from((u32::from(*v) * 257 + 128) >> 8).unwrap_or(u16::MAX);
+            v.iter_mut().step_by(channels).for_each(light);
+            Samples::U16(v)
+        }
+        (_, samples) => samples,
+    }
+}
+
+/// The colours of every pixel, alpha aside.
+fn each<T>(samples: &mut [T], channels: usize, colours: usize, change: impl Fn(&mut T)) {
+    if channels == colours {
+        return samples.iter_mut().for_each(change);
+    }
+    for pixel in samples.chunks_exact_mut(channels) {
+        pixel.iter_mut().take(colours).for_each(&change);
+    }
+}
+
+/// a* and b* of every pixel.
+fn signed<T>(samples: &mut [T], channels: usize, change: impl Fn(&mut T)) {
+    for pixel in samples.chunks_exact_mut(channels) {
+        pixel.iter_mut().skip(1).take(2).for_each(&change);
+    }
+}
+
+/// Indices to colours; alpha, which has as many bits as an index, is scaled to 8.
+fn paint(layout: &Layout, table: &[[u8; 3]], indices: impl ExactSizeIterator<Item = u16>) -> Samples {
+    let colour = |index: u16| table.get(usize::from(index)).copied().unwrap_or_default();
+    if layout.picks.len() == 1 {
+        return Samples::U8(indices.map(colour).collect::<Vec<_>>().into_flattened());
+    }
+    let most = (1u32 << layout.bits.min(16)) - 1;
+    let opacity = |v: u16| u8::try_from(u32::from(v) * 255 / most).unwrap_or(u8::MAX);
+    let mut out = Vec::with_capacity(indices.len() * 2);
+    for (place, value) in indices.enumerate() {
+        if place.is_multiple_of(2) {
+            out.extend(colour(value));
+        } else {
+            out.push(opacity(value));
         }
     }
+    Samples::U8(out)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::Alpha;
+    use crate::raster::Alpha;
+    use crate::raster::Colour;
+    use crate::raster::Meaning;
     use crate::source::tiff::layout::Compression;
 
-    fn layout(stored: usize, colours: usize) -> Layout {
+    /// Unsigned bytes, all of which are given.
+    fn layout(stored: usize, colour: Colour) -> Layout {
+        let meaning = Meaning::bytes(colour, Alpha::None);
         Layout {
             compression: Compression::None,
-            predictor: false,
+            reversed: false,
+            order: Order::Little,
+            kind: Kind::Unsigned,
+            bits: 8,
+            predictor: Predictor::None,
             stored,
-            colours,
-            alpha: None,
-            invert: false,
-            ycbcr: None,
+            picks: (0..stored).collect(),
+            turn: Turn::Keep,
+            meaning,
+            separate: false,
             jpeg_ycbcr: false,
+            tables: None,
+        }
+    }
+
+    fn grey(kind: Kind, bits: u8, order: Order) -> Layout {
+        Layout {
+            kind,
+            bits,
+            order,
+            ..layout(1, Colour::Grey)
+        }
+    }
+
+    fn bytes(samples: Result<Samples>) -> Vec<u8> {
+        match samples.unwrap() {
+            Samples::U8(v) => v,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn floats(layout: &Layout, plain: &[u8], width: u32) -> Vec<f32> {
+        match unpack(layout, &mut plain.to_vec(), width, Size::new(width, 1)).unwrap() {
+            Samples::F32(v) => v,
+            other => panic!("{other:?}"),
         }
     }
 
@@ -117,8 +445,8 @@ mod tests {
     fn differences_are_summed_along_each_row_and_channel() {
         for channels in 1..=6 {
             let layout = Layout {
-                predictor: true,
-                ..layout(channels, channels)
+                predictor: Predictor::Difference,
+                ..layout(channels, Colour::Grey)
             };
             let line = 5 * channels;
             let mut plain: Vec<u8> = (0..2 * line).map(|i| (i * 71) as u8).collect();
@@ -128,58 +456,218 @@ mod tests {
                     sums[i] = sums[i].wrapping_add(sums[i - channels]);
                 }
             }
-            let got = unpack(&layout, &mut plain, 5, Size::new(3, 2));
+            let got = bytes(unpack(&layout, &mut plain, 5, Size::new(3, 2)));
             let rows = [&sums[..3 * channels], &sums[line..line + 3 * channels]];
-            assert_eq!(got.unwrap(), rows.concat());
+            assert_eq!(got, rows.concat());
         }
     }
 
     #[test]
     fn the_edge_is_cut_and_bytes_behind_it_need_not_be_there() {
+        let grey = layout(1, Colour::Grey);
         let mut plain: Vec<u8> = (0..12).collect();
-        let got = unpack(&layout(1, 1), &mut plain, 4, Size::new(2, 3)).unwrap();
+        let got = bytes(unpack(&grey, &mut plain, 4, Size::new(2, 3)));
         assert_eq!(got, [0, 1, 4, 5, 8, 9]);
-        let got = unpack(&layout(1, 1), &mut plain[..10], 4, Size::new(2, 3)).unwrap();
+        let got = bytes(unpack(&grey, &mut plain[..10], 4, Size::new(2, 3)));
         assert_eq!(got, [0, 1, 4, 5, 8, 9]);
         assert!(matches!(
-            unpack(&layout(1, 1), &mut plain[..9], 4, Size::new(2, 3)),
+            unpack(&grey, &mut plain[..9], 4, Size::new(2, 3)),
             Err(Error::Corrupt(_))
         ));
     }
 
     #[test]
     fn extra_channels_are_dropped_and_alpha_is_found() {
-        let mut plain: Vec<u8> = (0..10).collect();
-        let got = unpack(&layout(5, 3), &mut plain, 2, Size::new(2, 1)).unwrap();
-        assert_eq!(got, [0, 1, 2, 5, 6, 7]);
-        let alpha = Layout {
-            alpha: Some((4, Alpha::Straight)),
-            ..layout(5, 3)
+        let of = |stored, picks: &[usize], pixels: u32| {
+            let layout = Layout {
+                picks: picks.to_vec(),
+                ..layout(stored, Colour::Rgb)
+            };
+            let mut plain: Vec<u8> = (0..pixels as u8 * stored as u8).collect();
+            bytes(unpack(&layout, &mut plain, pixels, Size::new(pixels, 1)))
         };
-        let got = unpack(&alpha, &mut plain, 2, Size::new(2, 1)).unwrap();
-        assert_eq!(got, [0, 1, 2, 4, 5, 6, 7, 9]);
-        let got = unpack(&layout(4, 3), &mut plain[..8], 2, Size::new(2, 1)).unwrap();
-        assert_eq!(got, [0, 1, 2, 4, 5, 6]);
+        assert_eq!(of(5, &[0, 1, 2], 2), [0, 1, 2, 5, 6, 7]);
+        assert_eq!(of(5, &[0, 1, 2, 4], 2), [0, 1, 2, 4, 5, 6, 7, 9]);
+        assert_eq!(of(4, &[0, 1, 2], 2), [0, 1, 2, 4, 5, 6]);
+        assert_eq!(of(3, &[1], 3), [1, 4, 7]);
     }
 
     #[test]
     fn white_at_zero_is_turned_round_but_alpha_is_not() {
-        let grey = Layout {
-            invert: true,
-            ..layout(1, 1)
+        let turned = |stored, alpha| Layout {
+            turn: Turn::Invert,
+            meaning: Meaning::bytes(Colour::Grey, alpha),
+            ..layout(stored, Colour::Grey)
         };
+        let got = bytes(unpack(
+            &turned(1, Alpha::None),
+            &mut [0, 100, 255],
+            3,
+            Size::new(3, 1),
+        ));
+        assert_eq!(got, [255, 155, 0]);
+        let alpha = turned(2, Alpha::Straight);
+        let got = bytes(unpack(&alpha, &mut [0, 9, 255, 8], 2, Size::new(2, 1)));
+        assert_eq!(got, [255, 9, 0, 8]);
+    }
+
+    #[test]
+    fn few_bits_fill_the_byte_and_rows_begin_on_a_byte() {
+        let of = |bits, plain: &[u8], width| {
+            let layout = grey(Kind::Unsigned, bits, Order::Big);
+            bytes(unpack(&layout, &mut plain.to_vec(), width, Size::new(width, 2)))
+        };
+        assert_eq!(of(1, &[0b1010_0000, 0b0111_1111], 3), [255, 0, 255, 0, 255, 255]);
         assert_eq!(
-            unpack(&grey, &mut [0, 100, 255], 3, Size::new(3, 1)).unwrap(),
-            [255, 155, 0]
+            of(2, &[0b00_01_10_11, 0b11_000000, 0, 0], 5),
+            [0, 85, 170, 255, 255, 0, 0, 0, 0, 0]
         );
+        assert_eq!(of(4, &[0x0f, 0x80, 0x12, 0x30], 3), [0, 255, 136, 17, 34, 51]);
+        // 3 bits: 0, 3, 7 and 1, 4, 6; 255 / 7 = 36.4.
+        assert_eq!(of(3, &[0x0f, 0x80, 0x33, 0x00], 3), [0, 109, 255, 36, 146, 219]);
+    }
+
+    #[test]
+    fn nine_to_sixteen_bits_fill_two_bytes_and_keep_their_upper_eight() {
+        let of = |bits, order, plain: &[u8], width| {
+            let layout = grey(Kind::Unsigned, bits, order);
+            match unpack(&layout, &mut plain.to_vec(), width, Size::new(width, 1)).unwrap() {
+                Samples::U16(v) => v,
+                other => panic!("{other:?}"),
+            }
+        };
+        for order in [Order::Little, Order::Big] {
+            assert_eq!(of(12, order, &[0xab, 0xcf, 0xff], 2), [0xabca, 0xffff]);
+            assert_eq!(of(10, order, &[0xff, 0xc0], 1), [0xffff]);
+        }
+        assert_eq!(of(16, Order::Little, &[0x34, 0x12], 1), [0x1234]);
+        assert_eq!(of(16, Order::Big, &[0x34, 0x12], 1), [0x3412]);
+    }
+
+    #[test]
+    fn integers_of_any_width_and_sign_are_read_in_the_order_of_the_file() {
+        let of = |bits, order, plain: &[u8]| match unpack(
+            &grey(Kind::Unsigned, bits, order),
+            &mut plain.to_vec(),
+            1,
+            Size::new(1, 1),
+        ) {
+            Ok(Samples::U32(v)) => v[0],
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(of(32, Order::Little, &[1, 2, 3, 4]), 0x0403_0201);
+        assert_eq!(of(32, Order::Big, &[1, 2, 3, 4]), 0x0102_0304);
+        assert_eq!(of(24, Order::Little, &[1, 2, 3]), 0x0003_0201);
+        assert_eq!(of(24, Order::Big, &[1, 2, 3]), 0x0001_0203);
+        assert_eq!(of(20, Order::Big, &[0xab, 0xcd, 0xe0]), 0x000a_bcde);
+        let long = grey(Kind::Unsigned, 64, Order::Big);
+        assert_eq!(floats(&long, &[0, 0, 0, 1, 0, 0, 0, 0], 1), [4_294_967_296.0]);
+        assert_eq!(
+            floats(&grey(Kind::Unsigned, 33, Order::Little), &[0x80, 0, 0, 0, 0], 1),
+            [4_294_967_296.0]
+        );
+        assert_eq!(
+            floats(&grey(Kind::Signed, 8, Order::Big), &[0x80, 0xff, 5], 3),
+            [-128.0, -1.0, 5.0]
+        );
+        assert_eq!(
+            floats(&grey(Kind::Signed, 16, Order::Little), &[0, 0x80, 1, 0], 2),
+            [-32768.0, 1.0]
+        );
+        assert_eq!(floats(&grey(Kind::Signed, 32, Order::Big), &[0xff; 4], 1), [-1.0]);
+        assert_eq!(floats(&grey(Kind::Signed, 64, Order::Big), &[0xff; 8], 1), [-1.0]);
+    }
+
+    #[test]
+    fn floating_point_of_any_width_is_read() {
+        let half = grey(Kind::Float, 16, Order::Big);
+        // 1, -2, 65504, the smallest number, 1/3.
+        assert_eq!(
+            floats(&half, &[0x3c, 0, 0xc0, 0, 0x7b, 0xff, 0, 1, 0x35, 0x55], 5),
+            [1.0, -2.0, 65504.0, 5.960_464_5e-8, 0.333_251_95]
+        );
+        let three = grey(Kind::Float, 24, Order::Little);
+        // 1.5 and the smallest number 2^-78.
+        assert_eq!(
+            floats(&three, &[0x00, 0x80, 0x3f, 1, 0, 0], 2),
+            [1.5, 3.308_722_5e-24]
+        );
+        let double = grey(Kind::Float, 64, Order::Little);
+        assert_eq!(floats(&double, &(-0.1f64).to_le_bytes(), 1), [-0.1]);
+    }
+
+    #[test]
+    fn what_is_no_number_is_the_end_of_the_range() {
+        let layout = Layout {
+            meaning: Meaning {
+                ranges: vec![(-1.0, 2.0)],
+                ..Meaning::bytes(Colour::Grey, Alpha::None)
+            },
+            ..grey(Kind::Float, 64, Order::Big)
+        };
+        let values = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300, 0.5];
+        let plain: Vec<u8> = values.iter().flat_map(|v| v.to_be_bytes()).collect();
+        assert_eq!(floats(&layout, &plain, 5), [-1.0, 2.0, -1.0, 2.0, 0.5]);
+    }
+
+    #[test]
+    fn indices_become_colours() {
+        let table: Box<[[u8; 3]]> = (0..16).map(|i| [i, i + 100, i + 200]).collect();
+        let layout = Layout {
+            bits: 4,
+            turn: Turn::Palette(table.clone()),
+            ..layout(1, Colour::Rgb)
+        };
+        let got = bytes(unpack(&layout, &mut [0x3f], 2, Size::new(2, 1)));
+        assert_eq!(got, [3, 103, 203, 15, 115, 215]);
         let alpha = Layout {
-            invert: true,
-            alpha: Some((1, Alpha::Straight)),
-            ..layout(2, 1)
+            stored: 2,
+            picks: vec![0, 1],
+            meaning: Meaning::bytes(Colour::Rgb, Alpha::Straight),
+            ..layout
         };
         assert_eq!(
-            unpack(&alpha, &mut [0, 9, 255, 8], 2, Size::new(2, 1)).unwrap(),
-            [255, 9, 0, 8]
+            bytes(unpack(&alpha, &mut [0x3f], 1, Size::new(1, 1))),
+            [3, 103, 203, 255]
         );
+    }
+
+    #[test]
+    fn signs_of_a_and_b_become_an_offset() {
+        let lab = Layout {
+            turn: Turn::Lab,
+            ..layout(3, Colour::Lab)
+        };
+        assert_eq!(
+            bytes(unpack(&lab, &mut [200, 0x80, 5], 1, Size::new(1, 1))),
+            [200, 0, 133]
+        );
+        let icc = Layout {
+            bits: 16,
+            order: Order::Big,
+            turn: Turn::IccLab,
+            ..layout(3, Colour::Lab)
+        };
+        let got = unpack(&icc, &mut [0xff, 0, 0x80, 0, 0x7f, 0], 1, Size::new(1, 1));
+        assert_eq!(got.unwrap(), Samples::U16(vec![0xffff, 0x8000, 0x7f00]));
+    }
+
+    #[test]
+    fn planes_are_woven_and_then_turned() {
+        let layout = Layout {
+            turn: Turn::Lab,
+            separate: true,
+            ..layout(3, Colour::Lab)
+        };
+        let plane = |index, data: &mut [u8]| unpack(&layout.plane(index), data, 2, Size::new(2, 1)).unwrap();
+        let planes = vec![
+            plane(0, &mut [1, 2]),
+            plane(1, &mut [3, 4]),
+            plane(2, &mut [5, 6]),
+        ];
+        assert_eq!(bytes(weave(&layout, planes)), [1, 131, 133, 2, 132, 134]);
+        let unlike = vec![Samples::U8(vec![1, 2]), Samples::U8(vec![1])];
+        assert!(weave(&layout, unlike).is_err());
+        assert!(weave(&layout, vec![Samples::U8(vec![1]), Samples::U16(vec![1])]).is_err());
     }
 }

@@ -109,7 +109,7 @@ impl Ycbcr {
                 for (line, luma) in lines.chunks_exact_mut(w * 3).zip(luma.chunks_exact(bw)) {
                     let pixels = line.as_chunks_mut::<3>().0.iter_mut().skip(col * bw);
                     for (pixel, &luma) in pixels.zip(luma) {
-                        *pixel = self.pixel(luma, cb, cr);
+                        *pixel = self.pixel([luma, cb, cr]);
                     }
                 }
             }
@@ -117,8 +117,9 @@ impl Ycbcr {
         out
     }
 
+    /// Luma and chroma of one pixel to RGB.
     #[inline(always)]
-    fn pixel(&self, luma: u8, cb: u8, cr: u8) -> [u8; 3] {
+    pub fn pixel(&self, [luma, cb, cr]: [u8; 3]) -> [u8; 3] {
         let luma = self.luma[usize::from(luma)];
         let (cb, cr) = (self.cb[usize::from(cb)], self.cr[usize::from(cr)]);
         [luma + cr.0, luma + cr.1 + cb.0, luma + cb.1].map(|sum| (sum >> PLACES).clamp(0, 255) as u8)
@@ -136,21 +137,21 @@ mod tests {
     fn pixels_follow_the_formula_of_ccir_601() {
         let ycbcr = Ycbcr::new((1, 1), WEIGHTS, FULL);
         for grey in 0..=255 {
-            assert_eq!(ycbcr.pixel(grey, 128, 128), [grey; 3]);
+            assert_eq!(ycbcr.pixel([grey, 128, 128]), [grey; 3]);
         }
-        assert_eq!(ycbcr.pixel(76, 85, 255), [254, 0, 0]);
-        assert_eq!(ycbcr.pixel(150, 44, 21), [0, 255, 1]);
-        assert_eq!(ycbcr.pixel(255, 255, 255), [255, 121, 255]);
+        assert_eq!(ycbcr.pixel([76, 85, 255]), [254, 0, 0]);
+        assert_eq!(ycbcr.pixel([150, 44, 21]), [0, 255, 1]);
+        assert_eq!(ycbcr.pixel([255, 255, 255]), [255, 121, 255]);
         // Y 100, Cb 90, Cr 200: R = 100 + 1.402 * 72, G = 100 - .344136 * -38 - .714136 * 72, B = 100 + 1.772 * -38
-        assert_eq!(ycbcr.pixel(100, 90, 200), [201, 62, 33]);
+        assert_eq!(ycbcr.pixel([100, 90, 200]), [201, 62, 33]);
     }
 
     #[test]
     fn the_range_of_video_is_stretched() {
         let ycbcr = Ycbcr::new((1, 1), WEIGHTS, [(16.0, 235.0), (128.0, 240.0), (128.0, 240.0)]);
-        assert_eq!(ycbcr.pixel(16, 128, 128), [0; 3]);
-        assert_eq!(ycbcr.pixel(235, 128, 128), [255; 3]);
-        assert_eq!(ycbcr.pixel(0, 128, 128), [0; 3]);
+        assert_eq!(ycbcr.pixel([16, 128, 128]), [0; 3]);
+        assert_eq!(ycbcr.pixel([235, 128, 128]), [255; 3]);
+        assert_eq!(ycbcr.pixel([0, 128, 128]), [0; 3]);
     }
 
     #[test]
@@ -164,7 +165,7 @@ mod tests {
             plain.extend(if unit == 1 { [128, 200] } else { [128, 128] });
         }
         let rgb = ycbcr.rgb(&plain, 5, Size::new(3, 3));
-        let green = |luma: u8| ycbcr.pixel(luma, 128, 200);
+        let green = |luma: u8| ycbcr.pixel([luma, 128, 200]);
         let grey = |luma: u8| [luma; 3];
         let rows = [
             [grey(50), grey(51), green(54)],

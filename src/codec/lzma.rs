@@ -1,0 +1,66 @@
+//! LZMA as TIFF has it: an xz stream in, bytes out.
+//!
+//! Knows no image.
+
+use crate::error::Error;
+use crate::error::Result;
+use lzma_rust2::XzReader;
+use std::io::Read;
+
+/// Decodes at most `len` bytes into `scratch`, which grows as needed, and returns them.
+///
+/// A stream that holds more is cut at `len`; one that ends earlier gives what it has. `Error::Corrupt` for a damaged
+/// stream, a wrong checksum included (where the stream is not cut).
+pub fn decode<'a>(data: &[u8], len: usize, scratch: &'a mut Vec<u8>) -> Result<&'a mut [u8]> {
+    let damaged = |_| Error::Corrupt("LZMA stream is damaged".into());
+    if scratch.len() < len {
+        scratch.resize(len, 0);
+    }
+    let out = scratch.get_mut(..len).unwrap_or_default();
+    let mut stream = XzReader::new(data, false);
+    let mut got = 0;
+    while let Some(rest) = out.get_mut(got..).filter(|rest| !rest.is_empty()) {
+        match stream.read(rest).map_err(damaged)? {
+            0 => break,
+            more => got += more,
+        }
+    }
+    Ok(out.get_mut(..got).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// "LZMA in a tile " a hundred times over, by `xz`.
+    #[rustfmt::skip]
+    const STREAM: &[u8] = &[
+        0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00, 0x00, 0x01, 0x69, 0x22, 0xde, 0x36, 0x02, 0x00, 0x21, 0x01,
+        0x16, 0x00, 0x00, 0x00, 0x74, 0x2f, 0xe5, 0xa3, 0xe0, 0x05, 0xdb, 0x00, 0x1f, 0x5d, 0x00, 0x26,
+        0x16, 0x85, 0xbc, 0x45, 0xf0, 0xfa, 0x17, 0x35, 0xb9, 0xd3, 0x1e, 0x2d, 0xcb, 0x78, 0x42, 0x29,
+        0xd8, 0xb6, 0x09, 0x79, 0x67, 0x64, 0xc2, 0x51, 0xa4, 0xe9, 0xa0, 0xd0, 0x72, 0x00, 0x00, 0x00,
+        0xe6, 0x73, 0x4d, 0x06, 0x00, 0x01, 0x37, 0xdc, 0x0b, 0x00, 0x00, 0x00, 0x91, 0xf6, 0x2e, 0x41,
+        0x3e, 0x30, 0x0d, 0x8b, 0x02, 0x00, 0x00, 0x00, 0x00, 0x01, 0x59, 0x5a,
+    ];
+
+    #[test]
+    fn a_stream_comes_back_exactly_cut_or_short() {
+        let text = b"LZMA in a tile ".repeat(100);
+        let mut scratch = Vec::new();
+        assert_eq!(decode(STREAM, text.len(), &mut scratch).unwrap(), text);
+        assert_eq!(decode(STREAM, 33, &mut scratch).unwrap(), &text[..33]);
+        assert_eq!(decode(STREAM, text.len() + 5, &mut scratch).unwrap(), text);
+    }
+
+    #[test]
+    fn damaged_streams_are_errors() {
+        let mut scratch = Vec::new();
+        assert!(decode(&STREAM[..STREAM.len() / 2], 2000, &mut scratch).is_err());
+        assert!(decode(b"no stream at all", 10, &mut scratch).is_err());
+        for at in 0..STREAM.len() {
+            let mut wrong = STREAM.to_vec();
+            wrong[at] ^= 1;
+            let _ = decode(&wrong, 2000, &mut scratch);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! L*a*b* to sRGB, by the formulas of CIE 15:2004 §8.2.1 and IEC 61966-2-1.
+//!
+//! The white of L*a*b* is D50, as in ICC profiles, and is adapted to the D65 of sRGB by the Bradford transform, so that
+//! L* 100 is white. Colours outside sRGB are cut channel by channel.
+
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "casts of floating point stop at the ends of the range; light is clamped to 0–1"
+)]
+
+use crate::raster::Samples;
+use std::sync::LazyLock;
+
+/// X, Y, Z relative to a white of D50 (0.96422, 1, 0.82521), adapted to D65, to linear sRGB.
+const TO_RGB: [[f32; 3]; 3] = [
+    [3.022_116, -1.617_198, -0.404_918],
+    [-0.943_735, 1.916_135, 0.027_6],
+    [0.069_368, -0.228_958, 1.159_59],
+];
+
+/// Steps of linear light in the table below.
+const STEPS: f32 = 65535.0;
+
+/// Linear light to sRGB (IEC 61966-2-1 §5.2), rounded to the nearest.
+static GAMMA: LazyLock<Box<[u8]>> = LazyLock::new(|| {
+    let code = |step: u16| {
+        let linear = f64::from(step) / f64::from(u16::MAX);
+        let value = if linear <= 0.003_130_8 {
+            12.92 * linear
+        } else {
+            1.055 * linear.powf(1.0 / 2.4) - 0.055
+        };
+        (value * 255.0).round() as u8
+    };
+    (0..=u16::MAX).map(code).collect()
+});
+
+/// Pixels of `channels` samples, the first three of which are L*, a*, b* as in [`Colour::Lab`](crate::raster::Colour), to
+/// 8-bit red, green and blue, with `alpha` the fourth scaled to 8 bits behind them.
+pub fn rgb(samples: &Samples, channels: usize, alpha: bool) -> Vec<u8> {
+    match samples {
+        Samples::U8(v) => convert(
+            v,
+            channels,
+            alpha,
+            |[l, a, b]| [f32::from(l) / 2.55, f32::from(a) - 128.0, f32::from(b) - 128.0],
+            |v| v,
+        ),
+        Samples::U16(v) => convert(
+            v,
+            channels,
+            alpha,
+            |[l, a, b]| {
+                [
+                    f32::from(l) / 655.35,
+                    f32::from(a) / 256.0 - 128.0,
+                    f32::from(b) / 256.0 - 128.0,
+                ]
+            },
+            |v| v.to_be_bytes()[0],
+        ),
+        Samples::F32(v) => convert(v, channels, alpha, |lab| lab, |v| (v * 255.0 + 0.5) as u8),
+        Samples::U32(v) => convert(v, channels, alpha, |_| [0.0; 3], |v| v.to_be_bytes()[0]),
+    }
+}
+
+fn convert<T: Copy>(
+    samples: &[T],
+    channels: usize,
+    alpha: bool,
+    lab: impl Fn([T; 3]) -> [f32; 3],
+    opacity: impl Fn(T) -> u8,
+) -> Vec<u8> {
+    let gamma = &**GAMMA;
+    let pixels = samples.chunks_exact(channels.max(1));
+    let mut out = Vec::with_capacity(pixels.len() * (3 + usize::from(alpha)));
+    for pixel in pixels {
+        if let Some((colours, rest)) = pixel.split_first_chunk::<3>() {
+            out.extend(linear(lab(*colours)).map(|light| {
+                let step = light.clamp(0.0, 1.0) * STEPS + 0.5;
+                gamma.get(step as usize).copied().unwrap_or(u8::MAX)
+            }));
+            out.extend(rest.first().filter(|_| alpha).map(|v| opacity(*v)));
+        }
+    }
+    out
+}
+
+/// Linear red, green and blue, 0–1 inside sRGB.
+fn linear([l, a, b]: [f32; 3]) -> [f32; 3] {
+    const KNEE: f32 = 6.0 / 29.0;
+    let y = (l + 16.0) / 116.0;
+    let [x, y, z] = [y + a / 500.0, y, y - b / 200.0].map(|f| {
+        if f > KNEE {
+            f * f * f
+        } else {
+            3.0 * KNEE * KNEE * (f - 4.0 / 29.0)
+        }
+    });
+    TO_RGB.map(|[wx, wy, wz]| wx * x + wy * y + wz * z)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_those_of_the_formulas() {
+        // Computed in double precision from the chromaticities of the primaries and whites.
+        let cases = [
+            ([100.0, 0.0, 0.0], [255, 255, 255]),
+            ([50.0, 0.0, 0.0], [119, 119, 119]),
+            ([50.0, 60.0, 30.0], [212, 61, 73]),
+            ([50.0, -60.0, 30.0], [0, 142, 63]),
+            ([30.0, 20.0, -70.0], [0, 65, 183]),
+            ([5.0, 0.0, 0.0], [17, 17, 17]),
+            ([80.0, 10.0, 90.0], [244, 190, 0]),
+            ([0.0, 0.0, 0.0], [0, 0, 0]),
+            ([f32::NAN, 0.0, 0.0], [0, 0, 0]),
+        ];
+        for (lab, wanted) in cases {
+            assert_eq!(rgb(&Samples::F32(lab.to_vec()), 3, false), wanted, "{lab:?}");
+        }
+    }
+
+    #[test]
+    fn eight_and_sixteen_bits_mean_the_same() {
+        let bytes = rgb(&Samples::U8(vec![128, 188, 158, 7, 255, 128, 128, 9]), 4, true);
+        assert_eq!(bytes, [213, 61, 73, 7, 255, 255, 255, 9]);
+        let deep = rgb(&Samples::U16(vec![32896, 188 << 8, 158 << 8, 0x0700]), 4, true);
+        assert_eq!(deep, bytes[..4]);
+        assert_eq!(
+            rgb(&Samples::U16(vec![0xffff, 0x8000, 0x8000, 1]), 4, false),
+            [255, 255, 255]
+        );
+    }
+}

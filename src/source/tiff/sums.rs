@@ -1,0 +1,135 @@
+//! Predictors undone: differences along a row summed up (TIFF 6.0 §14, TIFF Technical Note 3).
+//!
+//! Bytes in place; knows neither blocks nor pictures.
+
+#![expect(
+    clippy::indexing_slicing,
+    reason = "arrays are as long as the type says; places in a row are below its length"
+)]
+
+use crate::source::tiff::input::Order;
+
+/// Adds to each sample of `bytes` bytes (1, 2, 4 or 8) the same one of the pixel before, modulo its range.
+pub fn sum(row: &mut [u8], channels: usize, bytes: usize, order: Order) {
+    let big = order == Order::Big;
+    match (bytes, channels) {
+        (1, 1) => pixels::<1>(row),
+        (1, 2) => pixels::<2>(row),
+        (1, 3) => pixels::<3>(row),
+        (1, 4) => pixels::<4>(row),
+        (1, _) => words::<1>(row, channels, false),
+        (2, _) => words::<2>(row, channels, big),
+        (4, _) => words::<4>(row, channels, big),
+        _ => words::<8>(row, channels, big),
+    }
+}
+
+/// Floating point of `bytes` bytes: sums all bytes of the row, then puts those of one sample together, the most
+/// significant first. `spare` is a place to work in.
+pub fn floats(row: &mut [u8], channels: usize, bytes: usize, spare: &mut Vec<u8>) {
+    sum(row, channels, 1, Order::Little);
+    spare.clear();
+    spare.extend_from_slice(row);
+    let count = (row.len() / bytes.max(1)).max(1);
+    for (place, plane) in spare.chunks_exact(count).enumerate() {
+        for (byte, to) in plane.iter().zip(row.iter_mut().skip(place).step_by(bytes)) {
+            *to = *byte;
+        }
+    }
+}
+
+/// Channel by channel, so that the sum stays in a register.
+fn words<const B: usize>(row: &mut [u8], channels: usize, big: bool) {
+    let words = row.as_chunks_mut::<B>().0;
+    for channel in 0..channels.min(words.len()) {
+        let mut before = 0u64;
+        for word in words[channel..].iter_mut().step_by(channels) {
+            let mut whole = [0; 8];
+            whole[..B].copy_from_slice(word);
+            if big {
+                whole[..B].reverse();
+            }
+            before = before.wrapping_add(u64::from_le_bytes(whole));
+            whole = before.to_le_bytes();
+            if big {
+                whole[..B].reverse();
+            }
+            word.copy_from_slice(&whole[..B]);
+        }
+    }
+}
+
+fn pixels<const N: usize>(row: &mut [u8]) {
+    let mut before = [0u8; N];
+    for pixel in row.as_chunks_mut::<N>().0 {
+        for (sample, before) in pixel.iter_mut().zip(&mut before) {
+            *before = sample.wrapping_add(*before);
+        }
+        *pixel = before;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(len: usize) -> Vec<u8> {
+        (0..len as u32)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect()
+    }
+
+    #[test]
+    fn bytes_are_summed_along_the_row_and_channel_at_any_length() {
+        for channels in 1..=6 {
+            for width in [0, 1, 2, 3, 4, 5, 7, 15, 16, 17, 31, 64, 100] {
+                let mut row = noise(width * channels);
+                let mut sums = row.clone();
+                for i in channels..sums.len() {
+                    sums[i] = sums[i].wrapping_add(sums[i - channels]);
+                }
+                sum(&mut row, channels, 1, Order::Big);
+                assert_eq!(row, sums, "{channels} channels, {width} pixels");
+            }
+        }
+    }
+
+    #[test]
+    fn wider_samples_are_summed_in_both_orders() {
+        // 16 bits: 255 + 2 carries into the next byte; 65535 + 2 wraps.
+        let mut little = vec![0xff, 0, 0xff, 0xff, 2, 0, 2, 0];
+        sum(&mut little, 2, 2, Order::Little);
+        assert_eq!(little, [0xff, 0, 0xff, 0xff, 1, 1, 1, 0]);
+        let mut big = vec![0, 0xff, 0xff, 0xff, 0, 2, 0, 2];
+        sum(&mut big, 2, 2, Order::Big);
+        assert_eq!(big, [0, 0xff, 0xff, 0xff, 1, 1, 0, 1]);
+        for bytes in [4, 8] {
+            let value = |v: u64, order: Order| match order {
+                Order::Little => v.to_le_bytes()[..bytes].to_vec(),
+                Order::Big => v.to_be_bytes()[8 - bytes..].to_vec(),
+            };
+            for order in [Order::Little, Order::Big] {
+                let mut row = [value(0x00ff_ffff, order), value(1, order), value(5, order)].concat();
+                sum(&mut row, 1, bytes, order);
+                let sums = [0x00ff_ffff, 0x0100_0000, 0x0100_0005].map(|v| value(v, order));
+                assert_eq!(row, sums.concat(), "{bytes} {order:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn floating_point_comes_together_again() {
+        let values = [1.5f32, -2.25, 1000.0, 0.1, 3e-9, f32::MAX];
+        for channels in [1, 2, 3] {
+            let bytes: Vec<[u8; 4]> = values.iter().map(|v| v.to_be_bytes()).collect();
+            let mut row: Vec<u8> = (0..4)
+                .flat_map(|place| bytes.iter().map(move |b| b[place]))
+                .collect();
+            for i in (channels..row.len()).rev() {
+                row[i] = row[i].wrapping_sub(row[i - channels]);
+            }
+            floats(&mut row, channels, 4, &mut Vec::new());
+            assert_eq!(row, bytes.concat(), "{channels}");
+        }
+    }
+}
