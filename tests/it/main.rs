@@ -11,6 +11,7 @@
 //! - `docs`: do man page, `--help` and README match the tables?
 //! - `oracle`: does the original, iipsrv 1.1, say and draw the same?
 //! - `tiff`: is what was written, in every layout and compression, what is read?
+//! - `corpus`: is every TIFF of the corpus served as another reader sees it, or refused for a reason?
 //! - `corrupt`: does every malformed file end in an error within its limits?
 //! - `lowering`: do all names of a tile lead to one plan, and do tiles put together equal the region?
 #![allow(
@@ -22,6 +23,7 @@
 )]
 
 mod browser;
+mod corpus;
 mod corrupt;
 mod daemon;
 mod deepzoom;
