@@ -61,7 +61,7 @@ impl Mosaic {
                 return opened.source.read(tile).map(Arc::new);
             }
             let make = || Ok(Cached::Raster(Arc::new(opened.source.read(tile)?)));
-            match cache.get_or_make(&Key::Tile(opened.identity.clone(), tile), make)? {
+            match cache.get_or_make(&Key::tile(opened.identity.clone(), tile), make)? {
                 Cached::Raster(raster) => Ok(raster),
                 Cached::Answer(_) => Err(Error::Corrupt("a tile's key holds an answer".into())),
             }

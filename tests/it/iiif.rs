@@ -51,7 +51,7 @@ fn the_version_is_that_of_the_accept_header_or_of_the_configuration() {
         "http://localhost/iiif/rgb"
     );
     let reply = service(&[MAP]).respond(two);
-    assert_eq!(reply.header("Vary"), Some("Accept"));
+    assert_eq!(reply.header("Vary"), Some("Accept, X-IIIF-ID"));
 }
 
 #[test]
@@ -134,7 +134,10 @@ fn what_is_wrong_is_told_with_the_right_status() {
         ("rgb/full/2000,/0/default.jpg", 400),
         ("rgb/full/^6000,/0/default.jpg", 400),
         ("rgb/full/max/400/default.jpg", 400),
-        ("rgb/full/max/45/default.jpg", 501),
+        ("rgb/full/max/1e1/default.jpg", 400),
+        ("rgb/full/^5000,/45/default.jpg", 413),
+        ("rgb/full/!2000,2000/0/default.jpg", 400),
+        ("rgb/full/full/0/default.jpg", 400),
         ("rgb/full/max/0/foo.jpg", 400),
         ("rgb/full/max/0/default.tif", 501),
         ("rgb/2000,2000,10,10/10,/0/default.jpg", 400),
