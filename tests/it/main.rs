@@ -2,6 +2,7 @@
 //!
 //! - `floors`: do imports point down, and who may log?
 //! - `iip`, `iiif`, `deepzoom`, `zoomify`: request in, reply out, on an image whose samples are a formula
+//! - `info`: is what info.json lists answered, and who may add to it?
 //! - `fixtures`: are the files of `fixtures/` what the generator makes?
 //! - `wire`: FastCGI and HTTP over sockets in this process: cut records, aborts, slow, absent and broken peers
 //! - `daemon`: the real binary: every way to start it, signals, sockets, its log
@@ -33,6 +34,7 @@ mod front;
 mod golden;
 mod iiif;
 mod iip;
+mod info;
 mod lowering;
 mod oracle;
 mod process;
