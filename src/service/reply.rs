@@ -177,8 +177,11 @@ impl Service {
     /// What went wrong, in the way of the protocol that was spoken: one line, nothing of the machine.
     pub(in crate::service) fn fail(&self, failure: &Failure) -> Reply {
         let Failure { protocol, error, iip } = failure;
-        if error.status() >= 500 {
-            log::error!("{error}");
+        match error {
+            Error::Corrupt(_) | Error::Io(_) => log::error!("{error}"),
+            // a client can ask for as many of these as it likes
+            Error::Unsupported(_) => log::info!("{error}"),
+            _ => {}
         }
         let reply = match protocol {
             Protocol::Iip => {

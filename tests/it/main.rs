@@ -8,6 +8,7 @@
 //! - `daemon`: the real binary: every way to start it, signals, sockets, its log
 //! - `front`: do the real web servers, configured as the README says, deliver what the service answers?
 //! - `browser`: does a real browser show the right pixels, in the viewer and in OpenSeadragon behind nginx?
+//! - `validator`: does the validator of the IIIF find nothing, behind nginx and over HTTP?
 //! - `golden`: do requests over `fixtures/` draw what they drew, and do tiles fit together?
 //! - `docs`: do man page, `--help` and README match the tables?
 //! - `oracle`: does the original, iipsrv 1.1, say and draw the same?
@@ -42,6 +43,7 @@ mod sight;
 mod site;
 mod support;
 mod tiff;
+mod validator;
 mod wire;
 mod zoomify;
 

@@ -81,6 +81,8 @@ pub struct Site {
     pub folder: Folder,
     /// Says what is right.
     pub service: Service,
+    /// What is set besides the README's settings: lines of a shell.
+    pub more: &'static str,
 }
 
 impl Site {
@@ -99,6 +101,7 @@ impl Site {
             running: Vec::new(),
             service: Service::new(support::config(&vars)),
             folder,
+            more: "",
         };
         let install = Text::of("Installing it", "sh", 0)
             .lines("install ")
@@ -139,6 +142,7 @@ impl Site {
         self.own(text)
             .put("LOGFILE=syslog", format!("LOGFILE={}", self.path("log")))
             .0
+            + self.more
     }
 
     /// The README's text with the pictures of this folder.
