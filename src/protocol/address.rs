@@ -28,6 +28,9 @@ const UNSAFE: &AsciiSet = &CONTROLS
 /// What is spelt with a percent sign in a path that arrived decoded.
 const PATH: &AsciiSet = &UNSAFE.add(b'%').add(b'?').add(b'#').add(b'[').add(b']');
 
+/// The same in a query, where a plus is a blank and an ampersand ends a value.
+const QUERY: &AsciiSet = &PATH.add(b'+').add(b'&');
+
 /// Where a request came in.
 pub struct Address<'a> {
     /// The request.
@@ -123,6 +126,7 @@ impl Address<'_> {
         let cut = without(&self.encoded, segments);
         match decode(cut, self.plus()) {
             Ok(decoded) if decoded == image => safe(&String::from_utf8_lossy(cut)),
+            _ if self.plus() => utf8_percent_encode(image, QUERY).to_string(),
             _ => utf8_percent_encode(image, PATH).to_string(),
         }
     }

@@ -3,6 +3,8 @@
 //! - `floors`: do imports point down, and who may log?
 //! - `iip`, `iiif`, `deepzoom`, `zoomify`: request in, reply out, on an image whose samples are a formula
 //! - `info`: is what info.json lists answered, and who may add to it?
+//! - `identifiers`: does every spelling lead to the image, and does the client get the address that it used?
+//! - `semantics`: validators, conditions, HEAD, OPTIONS, CORS and errors over every protocol
 //! - `fixtures`: are the files of `fixtures/` what the generator makes?
 //! - `wire`: FastCGI and HTTP over sockets in this process: cut records, aborts, slow, absent and broken peers
 //! - `daemon`: the real binary: every way to start it, signals, sockets, its log
@@ -33,12 +35,14 @@ mod fixtures;
 mod floors;
 mod front;
 mod golden;
+mod identifiers;
 mod iiif;
 mod iip;
 mod info;
 mod lowering;
 mod oracle;
 mod process;
+mod semantics;
 mod sight;
 mod site;
 mod support;

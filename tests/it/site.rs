@@ -25,6 +25,9 @@ pub const NEEDED: [(&str, &str); 6] = [
     ("/usr/bin/vips", "libvips-tools"),
 ];
 
+/// A file name with all that has a meaning in addresses.
+const ODD: &str = "q'u\"o+t%e &=;#?é~[x].tif";
+
 const URI_MAP: &str = "iiif=>IIIF,deepzoom=>DeepZoom,zoomify=>Zoomify";
 
 /// The path of something in `NEEDED`.
@@ -95,6 +98,7 @@ impl Site {
         let picture = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tessera.tif");
         std::fs::copy(picture, folder.join("images/tessera.tif")).unwrap();
         std::fs::copy(picture, folder.join("images/a b/ü.tif")).unwrap();
+        std::fs::copy(picture, folder.join("images/a b").join(ODD)).unwrap();
         let images = format!("{}/", folder.join("images").display());
         let vars = [("FILESYSTEM_PREFIX", images.as_str()), ("URI_MAP", URI_MAP)];
         let site = Site {
