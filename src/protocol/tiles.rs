@@ -17,13 +17,16 @@ pub struct Form {
     pub description: &'static str,
     /// What that address asks for.
     pub ask: Ask,
-    /// Identifier, and level, column and row, out of a tile's address without its suffix.
-    pub split: fn(&str) -> Option<(&str, [&str; 3])>,
+    /// Takes a tile's address apart, without its suffix.
+    pub split: fn(&str) -> Option<Parts>,
     /// The name of the tile with this level, column and row.
     pub name: fn([u32; 3]) -> TileName,
     /// Both addresses, for a message.
     pub usage: &'static str,
 }
+
+/// Identifier, and level, column and row.
+pub type Parts<'a> = (&'a str, [&'a str; 3]);
 
 /// Reads a decoded path.
 pub fn parse(path: &str, form: &Form) -> Result<Request> {
