@@ -26,6 +26,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
 /// An open image.
@@ -36,6 +37,34 @@ pub struct Opened {
     pub last_modified: String,
     /// Its pyramid.
     pub source: Box<dyn Source>,
+}
+
+/// Longest note, in bytes.
+const NOTE_BYTES: u64 = 65_536;
+
+/// A file beside an image that says more of it.
+pub struct Note {
+    /// Where it lies, for the log.
+    pub path: PathBuf,
+    /// When it was written.
+    pub modified: SystemTime,
+    /// What it says.
+    pub text: Result<Vec<u8>>,
+}
+
+/// The note at this path, if there is a file.
+fn note(path: PathBuf) -> Option<Note> {
+    let metadata = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
+    let text = if metadata.len() > NOTE_BYTES {
+        Err(Error::TooLarge(format!("longer than {NOTE_BYTES} bytes")))
+    } else {
+        fs::read(&path).map_err(Error::Io)
+    };
+    Some(Note {
+        modified: metadata.modified().unwrap_or(UNIX_EPOCH),
+        path,
+        text,
+    })
 }
 
 /// Where images lie.
@@ -127,6 +156,29 @@ impl Library {
         }
     }
 
+    /// What lies beside an image to be added to its info.json: `NAME.info.json` (NAME with or without its suffix), then
+    /// `info.json` for the whole directory. Read anew each time; `Error::TooLarge` beyond 64 KB.
+    pub fn notes(&self, id: &str) -> Vec<Note> {
+        if self.fixed.contains_key(id) {
+            return Vec::new();
+        }
+        let Ok(image) = self.path(id) else {
+            return Vec::new();
+        };
+        let mut whole = image.clone().into_os_string();
+        whole.push(".info.json");
+        let mut places = vec![
+            PathBuf::from(whole),
+            image.with_extension("info.json"),
+            image.with_file_name("info.json"),
+        ];
+        places.dedup();
+        places
+            .into_iter()
+            .filter_map(|path| note(self.inside(path, id).ok()?))
+            .collect()
+    }
+
     /// Forgets every open image.
     pub fn clear(&self) {
         if let Some(open) = &self.open {
@@ -140,7 +192,14 @@ impl Library {
         if id.is_empty() || climbs || id.contains('\0') {
             return Err(missing(id));
         }
-        let path = PathBuf::from(format!("{}{id}{}", self.shelf.prefix, self.shelf.suffix));
+        self.inside(
+            PathBuf::from(format!("{}{id}{}", self.shelf.prefix, self.shelf.suffix)),
+            id,
+        )
+    }
+
+    /// The same path, if it lies where images may lie.
+    fn inside(&self, path: PathBuf, id: &str) -> Result<PathBuf> {
         if self.shelf.follow_symlinks || self.shelf.prefix.is_empty() {
             return Ok(path);
         }

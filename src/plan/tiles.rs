@@ -66,17 +66,14 @@ pub fn deepzoom_top(full: Size) -> u32 {
     full.w.max(full.h).max(1).next_power_of_two().trailing_zeros()
 }
 
-/// Level sizes as a Zoomify client counts them, full size first, down to the first that fits in one tile: as stored
-/// where there is such a level, else halved and rounded down.
+/// Level sizes as Zoomify clients count them, full size first: halved and rounded down, whatever is stored, until one
+/// tile holds the last. (OpenLayers rounds up unless it is told otherwise: one level more for one size in 256.)
 pub fn zoomify_sizes(header: &Header) -> Vec<Size> {
     let full = header.size();
     let tile = base_tile(header);
     let mut sizes = Vec::new();
     for s in 0..=31 {
-        let floor = Size::new((full.w >> s).max(1), (full.h >> s).max(1));
-        let size = stored(header, s)
-            .and_then(|index| header.levels.get(index))
-            .map_or(floor, |level| level.size);
+        let size = Size::new((full.w >> s).max(1), (full.h >> s).max(1));
         sizes.push(size);
         if size.w <= tile.w && size.h <= tile.h {
             break;

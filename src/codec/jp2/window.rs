@@ -335,7 +335,9 @@ impl Tile<'_> {
             let plane = plane
                 .into_inner()
                 .unwrap_or_else(|| Err(Error::Corrupt("a band was not decoded".into())))?;
-            all.get_mut(*number).map(|planes| planes.push(plane));
+            if let Some(planes) = all.get_mut(*number) {
+                planes.push(plane);
+            }
         }
         Ok(all)
     }

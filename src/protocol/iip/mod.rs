@@ -194,13 +194,17 @@ pub fn parse(
         let value = decode(encoded, true).map_err(malformed)?;
         if let Some((_, act)) = row(ACTS, &name) {
             if let Act::Path(protocol) = act {
+                // clients put time stamps behind a path
+                let path = encoded.split(|&b| b == b'?').next().unwrap_or_default();
                 let address = Address {
                     http,
                     settings,
-                    prefix: None,
-                    encoded,
+                    mount: None,
+                    encoded: path.into(),
                 };
-                let request = by_path(protocol, &value, &address).and_then(|request| words.built(request));
+                let request = decode(path, address.plus())
+                    .and_then(|path| by_path(protocol, &path, &address))
+                    .and_then(|request| words.built(request));
                 return Ok((protocol, request.map_err(|error| Failure::new(protocol, error))?));
             }
             if value.is_empty() {
