@@ -6,8 +6,12 @@
 
 pub mod block;
 pub mod bytes;
+mod contexts;
+mod ebcot;
 mod grid;
 mod ht;
+mod ht_bits;
+mod ht_codes;
 mod markers;
 mod mq;
 mod packets;
