@@ -127,6 +127,9 @@ impl Service {
                 level_bytes: cache.large_bytes(),
                 room: config.room().map(Arc::new),
             },
+            pattern: config.filename_pattern.clone(),
+            delimiter: config.iiif_delimiter.clone(),
+            upright: config.orientation,
         };
         Service {
             settings,

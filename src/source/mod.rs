@@ -3,7 +3,9 @@
 //! A source gives stored samples tile by tile. It neither scales nor caches, and it knows no request.
 
 pub mod made;
+pub mod oriented;
 pub mod reduce;
+pub mod sequence;
 pub mod spool;
 pub mod synthetic;
 pub mod tiff;

@@ -28,6 +28,8 @@ use crate::protocol::decode;
 use crate::protocol::short;
 use crate::protocol::whole;
 use crate::raster::Format;
+use crate::source::sequence::FIRST;
+use crate::source::sequence::with_view;
 
 /// The body of an error: `Error/LEN:CLASS KIND ARGUMENT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +70,8 @@ struct Words {
     height: Option<u32>,
     region: Option<[Num; 4]>,
     quality: Option<i16>,
+    /// Horizontal and vertical angle.
+    view: Option<[u32; 2]>,
     /// A command of the protocol that this version does not carry out.
     pending: Option<&'static str>,
     unknown: Option<String>,
@@ -105,8 +109,16 @@ static CHANGES: &[(&str, Change)] = &[
         words.quality = Some(quality(value)?);
         Ok(())
     }),
-    // the view of a sequence; a single image has only one, which every value names
-    ("SDS", |_, value| numbers(value, "SDS").map(|_| ())),
+    // the view of a sequence, or the page of a file; a single image has only one, which every value names
+    ("SDS", |words, value| {
+        let numbers = numbers(value, "SDS")?;
+        let [horizontal, vertical] = FIRST;
+        words.view = Some([
+            numbers.first().copied().unwrap_or(horizontal),
+            numbers.get(1).copied().unwrap_or(vertical),
+        ]);
+        Ok(())
+    }),
     ("ICC", |_, _| Ok(())),
 ];
 
@@ -252,13 +264,27 @@ impl Words {
     fn built(&self, request: Request) -> Result<Request> {
         match self.pending {
             Some(name) => Err(Error::Unsupported(format!("{name} is not built yet"))),
-            None => Ok(request),
+            None => Ok(Request {
+                image: request.image.map(|image| self.named(image)),
+                ..request
+            }),
         }
     }
 
-    fn act(self, act: Act, value: &str) -> std::result::Result<Request, Failure> {
+    /// The image, or the view of it that was asked for.
+    fn named(&self, image: String) -> String {
+        match self.view {
+            Some(view) => with_view(&image, view),
+            None => image,
+        }
+    }
+
+    fn act(mut self, act: Act, value: &str) -> std::result::Result<Request, Failure> {
         let image = self.image.clone().ok_or_else(|| fault("1 3", "FIF"))?;
         let ask = self.ask(act, value).map_err(malformed)?;
+        if let (Act::TileOfView, Ok(&[x, _, _, y])) = (act, numbers(value, "JTLS").as_deref()) {
+            self.view = Some([x, y]);
+        }
         self.built(Request {
             image: Some(image),
             ask,
@@ -336,7 +362,7 @@ impl Words {
         let about_server = self.objects.iter().all(Object::is_of_server);
         if !self.objects.is_empty() && (self.image.is_some() || about_server) {
             return Ok(Request {
-                image: self.image,
+                image: self.image.clone().map(|image| self.named(image)),
                 ask: Ask::Objects(self.objects),
             });
         }

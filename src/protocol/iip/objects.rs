@@ -5,6 +5,8 @@ use crate::protocol::iip::Fault;
 use crate::raster::Colour;
 use crate::raster::Metadata;
 use crate::source::Header;
+use crate::source::Page;
+use crate::source::sequence::FIRST;
 use std::fmt::Write;
 
 /// An object that can be asked for.
@@ -175,7 +177,11 @@ fn bare(object: Object, header: &Header, settings: &Settings) -> Option<Result<O
             "application/json",
             format!("{}\r\n", metadata(&header.metadata, settings)),
         )),
-        Object::Stack => Some(nothing("stack")),
+        Object::Stack if header.set.stack.is_empty() => Some(nothing("stack")),
+        Object::Stack => Some(text(
+            "application/json",
+            format!("{}\r\n", stack(&header.set.stack)),
+        )),
         Object::Xmp => Some(match &header.metadata.xmp {
             Some(xmp) => Ok(Objects {
                 media_type: "application/xml",
@@ -209,6 +215,28 @@ fn metadata(metadata: &Metadata, settings: &Settings) -> String {
         map.insert("rights".into(), rights.into());
     }
     serde_json::to_string_pretty(&map).unwrap_or_default()
+}
+
+/// The pages of a file: their numbers, as SDS takes them, names and scales.
+fn stack(pages: &[Page]) -> String {
+    let page = |(id, page): (usize, &Page)| {
+        let mut map = serde_json::Map::new();
+        map.insert("id".into(), id.to_string().into());
+        map.insert("name".into(), page.name.clone().unwrap_or_default().into());
+        map.insert("scale".into(), page.scale.unwrap_or(1.0).into());
+        serde_json::Value::Object(map)
+    };
+    let pages: Vec<_> = pages.iter().enumerate().map(page).collect();
+    serde_json::to_string(&pages).unwrap_or_default()
+}
+
+/// The angles of a sequence; a single image has the usual one.
+fn angles(angles: &[u32], usual: u32) -> String {
+    if angles.is_empty() {
+        return usual.to_string();
+    }
+    let angles: Vec<String> = angles.iter().map(u32::to_string).collect();
+    angles.join(" ")
 }
 
 fn line(out: &mut String, object: Object, header: Option<&Header>, settings: &Settings) -> std::fmt::Result {
@@ -271,8 +299,10 @@ fn image_line(out: &mut String, object: Object, header: &Header, settings: &Sett
                 .collect();
             write!(out, "Min-Max-sample-values: {}\r\n", pairs.join("  "))
         }
-        Object::HorizontalViews => out.write_str("Horizontal-views:0\r\n"),
-        Object::VerticalViews => out.write_str("Vertical-views:90\r\n"),
+        Object::HorizontalViews => {
+            write!(out, "Horizontal-views:{}\r\n", angles(&header.set.horizontal, FIRST[0]))
+        }
+        Object::VerticalViews => write!(out, "Vertical-views:{}\r\n", angles(&header.set.vertical, FIRST[1])),
         Object::Density => match header.metadata.density {
             Some(density) => write!(out, "DPI:{:.6} {:.6}\r\n", density.x.value(), density.y.value()),
             None => out.write_str("DPI:0.000000 0.000000\r\n"),
@@ -290,6 +320,7 @@ fn image_line(out: &mut String, object: Object, header: &Header, settings: &Sett
             None => Ok(()),
         },
         Object::Metadata => write!(out, "{}\r\n", metadata(&header.metadata, settings)),
+        Object::Stack if !header.set.stack.is_empty() => write!(out, "{}\r\n", stack(&header.set.stack)),
         Object::Stack | Object::Xmp => Ok(()),
         Object::Protocol | Object::Server | Object::Commands | Object::Objects => Ok(()),
     }

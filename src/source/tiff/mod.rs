@@ -74,6 +74,7 @@ pub struct Tiff {
     input: Input,
     limits: Limits,
     header: Header,
+    orientation: u64,
     /// One for each level of the header.
     images: Vec<Image>,
 }
@@ -123,7 +124,7 @@ impl Tiff {
             kind: layout.kind,
             meaning: layout.meaning.clone(),
             stored: stored(layout),
-            metadata: metadata::metadata(&first, &input, limits.max_tag_bytes),
+            metadata: metadata::metadata(&first, &input, prologue, limits.max_tag_bytes),
             version: input.version(),
             set: Set {
                 stack: if pages.len() > 1 { pages } else { Vec::new() },
@@ -131,11 +132,17 @@ impl Tiff {
             },
         };
         Ok(Tiff {
+            orientation: first.first(&input, 274).ok().flatten().unwrap_or(1),
             input,
             limits: *limits,
             header,
             images,
         })
+    }
+
+    /// The value of the Orientation tag, 1 by default.
+    pub fn orientation(&self) -> u64 {
+        self.orientation
     }
 
     /// How each level lies in the file.
