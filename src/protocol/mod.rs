@@ -79,6 +79,8 @@ pub enum Ask {
     Export(View),
     /// IIP: a rectangle of tiles in one answer.
     Tiles(iip::TileRange),
+    /// IIP: samples as numbers.
+    Measure(iip::Measure),
     /// IIP: metadata lines.
     Objects(Vec<iip::Object>),
     /// IIIF: info.json in this version, for this id.
@@ -237,6 +239,7 @@ pub fn describe(ask: &Ask, header: &Header, limits: &Limits, settings: &Settings
         Ask::Picture(_)
         | Ask::Export(_)
         | Ask::Tiles(_)
+        | Ask::Measure(_)
         | Ask::Objects(_)
         | Ask::Redirect(_)
         | Ask::Nothing => None,

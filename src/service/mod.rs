@@ -5,6 +5,7 @@
 //! log line, written here.
 
 mod make;
+mod measure;
 mod reply;
 
 use crate::cache::Cache;
@@ -30,6 +31,7 @@ use crate::protocol::Protocol;
 use crate::protocol::Request;
 use crate::protocol::Settings;
 use crate::protocol::iip;
+use crate::protocol::iip::Measure;
 use crate::protocol::iip::TileRange;
 use crate::source::Source;
 use crate::source::made::Budget;
@@ -64,6 +66,8 @@ enum Stage {
     Make(Drawing),
     /// Several tiles in one answer.
     Tiles(Arc<Opened>, TileRange),
+    /// Samples as numbers.
+    Measure(Arc<Opened>, Measure),
 }
 
 /// A picture that was asked for.
@@ -79,7 +83,7 @@ impl Work {
     /// How dear it will be, in pixels read and written, as far as that is known: small ones go first.
     pub fn cost(&self) -> u64 {
         match &self.stage {
-            Stage::Open(..) => 0,
+            Stage::Open(..) | Stage::Measure(..) => 0,
             Stage::Make(drawing) => drawing.plan.cost(),
             Stage::Tiles(_, range) => u64::from(range.last.saturating_sub(range.first)) << 16,
         }
@@ -277,6 +281,10 @@ impl Service {
                 let range = *range;
                 Ok(Err(Stage::Tiles(opened, range)))
             }
+            Ask::Measure(measure) => {
+                let measure = *measure;
+                Ok(Err(Stage::Measure(opened, measure)))
+            }
             Ask::Objects(objects) => self.objects(http, objects, Some(&opened)).map(Ok),
             other => match protocol::describe(other, header, &self.limits, &self.settings) {
                 Some(description) => Ok(Ok(self.description(http, &opened, description))),
@@ -298,6 +306,10 @@ impl Service {
             Stage::Make(drawing) => {
                 let bytes = self.answer(&drawing.opened, &drawing.plan).map_err(fail)?;
                 Ok(self.picture(http, drawing, bytes))
+            }
+            Stage::Measure(opened, measure) => {
+                let answer = self.measure(&opened, measure).map_err(fail)?;
+                Ok(self.description(http, &opened, answer))
             }
             Stage::Tiles(opened, range) => {
                 let body = self.tiles(&opened, range).map_err(fail)?;

@@ -52,7 +52,11 @@ impl Turn {
         let Rect { x, y, w, h } = rect;
         let (x, y, w, h) = if self.swap { (y, x, h, w) } else { (x, y, w, h) };
         let from = |back: bool, at: u32, length: u32, side: u32| {
-            if back { side.saturating_sub(at).saturating_sub(length) } else { at }
+            if back {
+                side.saturating_sub(at).saturating_sub(length)
+            } else {
+                at
+            }
         };
         Rect::new(
             from(self.back_x, x, w, size.w),
@@ -134,7 +138,12 @@ impl Source for Oriented {
     }
 
     fn read_keeping(&self, tile: Tile, keep: &dyn Keep) -> Result<Raster> {
-        let outside = || Error::Outside(format!("no tile {},{} in level {}", tile.col, tile.row, tile.level));
+        let outside = || {
+            Error::Outside(format!(
+                "no tile {},{} in level {}",
+                tile.col, tile.row, tile.level
+            ))
+        };
         let rect = tile.rect(&self.header.levels).ok_or_else(outside)?;
         let level = tile.level;
         self.window(Window { level, rect }, keep)
@@ -143,10 +152,7 @@ impl Source for Oriented {
     fn window(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
         let level = self.inner.header().levels.get(window.level);
         let size = level.ok_or_else(|| Error::Outside("no such level".into()))?.size;
-        let below = Renamed {
-            keep,
-            name: unturned,
-        };
+        let below = Renamed { keep, name: unturned };
         let rect = self.turn.stored(window.rect, size);
         let raster = self.inner.window(Window { rect, ..window }, &below)?;
         Ok(self.turn.raster(&raster))
@@ -188,7 +194,13 @@ mod tests {
             let inner = Synthetic::halving(Size::new(w, h), Size::new(64, 32), 3);
             let upright = Oriented::over(Box::new(inner), orientation);
             let level = upright.header().levels[0];
-            let side = |a, b| if (5..=8).contains(&orientation) { (b, a) } else { (a, b) };
+            let side = |a, b| {
+                if (5..=8).contains(&orientation) {
+                    (b, a)
+                } else {
+                    (a, b)
+                }
+            };
             assert_eq!((level.size.w, level.size.h), side(w, h));
             assert_eq!((level.tile.w, level.tile.h), side(64, 32));
             let grid = level.size.grid(level.tile);

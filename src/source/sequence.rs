@@ -30,7 +30,11 @@ pub fn split_view(name: &str) -> (&str, Option<[u32; 2]>) {
         Some([angle(horizontal)?, angle(vertical)?])
     });
     // what is no view makes no identifier either
-    if angles.is_some() { (id, angles) } else { (name, None) }
+    if angles.is_some() {
+        (id, angles)
+    } else {
+        (name, None)
+    }
 }
 
 /// The angles in a file's name `BASE` `PATTERN` `HHH_VVV.EXT`, both of three digits or more; `None` for another file.
@@ -70,17 +74,20 @@ impl Sequence {
         found.map(|(_, name)| name.as_str())
     }
 
-    /// All angles.
+    /// The angles: horizontal ones of the usual vertical one, and the other way round, or else all.
     pub fn set(&self) -> Set {
-        let each = |pick: fn(&[u32; 2]) -> u32| {
-            let mut angles: Vec<u32> = self.views.iter().map(|(view, _)| pick(view)).collect();
+        let each = |this: fn(&[u32; 2]) -> u32, other: fn(&[u32; 2]) -> u32| {
+            let usual = |view: &[u32; 2]| other(view) == other(&FIRST);
+            let some = self.views.iter().any(|(view, _)| usual(view));
+            let views = self.views.iter().map(|(view, _)| view);
+            let mut angles: Vec<u32> = views.filter(|view| !some || usual(view)).map(this).collect();
             angles.sort_unstable();
             angles.dedup();
             angles
         };
         Set {
-            horizontal: each(|view| view[0]),
-            vertical: each(|view| view[1]),
+            horizontal: each(|view| view[0], |view| view[1]),
+            vertical: each(|view| view[1], |view| view[0]),
             ..Set::default()
         }
     }
@@ -147,7 +154,10 @@ mod tests {
 
     #[test]
     fn a_name_holds_an_identifier_and_a_view() {
-        assert_eq!(split_view(&with_view("a/b.tif", [10, 90])), ("a/b.tif", Some([10, 90])));
+        assert_eq!(
+            split_view(&with_view("a/b.tif", [10, 90])),
+            ("a/b.tif", Some([10, 90]))
+        );
         assert_eq!(split_view("a.tif"), ("a.tif", None));
         assert_eq!(split_view("a\0b"), ("a\0b", None));
     }

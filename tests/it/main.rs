@@ -10,6 +10,7 @@
 //! - `golden`: do requests over `fixtures/` draw what they drew, and do tiles fit together?
 //! - `docs`: do man page, `--help` and README match the tables?
 //! - `oracle`: does the original, iipsrv 1.1, say and draw the same?
+//! - `layouts`: strips, planes, missing levels, pages, sequences, orientation: the same pixels?
 //! - `tiff`: is what was written, in every layout and compression, what is read?
 //! - `corpus`: is every TIFF of the corpus served as another reader sees it, or refused for a reason?
 //! - `corrupt`: does every malformed file end in an error within its limits?
@@ -35,6 +36,7 @@ mod front;
 mod golden;
 mod iiif;
 mod iip;
+mod layouts;
 mod lowering;
 mod oracle;
 mod process;

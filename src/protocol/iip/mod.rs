@@ -61,6 +61,31 @@ pub struct TileRange {
     pub quality: Option<i16>,
 }
 
+/// Samples that are asked for as numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// Those from one pixel to another, the last aside, along a row, or along a column where both have one x.
+    Profile {
+        /// Level from the smallest.
+        level: u32,
+        /// Column and row.
+        from: (u32, u32),
+        /// Column and row; the same for one pixel.
+        to: (u32, u32),
+    },
+    /// That of one pixel of a tile.
+    Spectrum {
+        /// Level from the smallest.
+        level: u32,
+        /// Index of the tile.
+        tile: u32,
+        /// Column in the tile.
+        x: u32,
+        /// Row in the tile.
+        y: u32,
+    },
+}
+
 /// What the commands read so far have said.
 #[derive(Default)]
 struct Words {
@@ -150,6 +175,8 @@ enum Act {
     TileOfView,
     Tiles,
     Export,
+    Profile,
+    Spectrum,
     Path(Protocol),
     Pending(&'static str),
 }
@@ -163,8 +190,8 @@ static ACTS: &[(&str, Act)] = &[
     ("JTLS", Act::TileOfView),
     ("TIL", Act::Tiles),
     ("CVT", Act::Export),
-    ("PFL", Act::Pending("PFL")),
-    ("SPECTRA", Act::Pending("SPECTRA")),
+    ("PFL", Act::Profile),
+    ("SPECTRA", Act::Spectrum),
     ("IIIF", Act::Path(Protocol::Iiif)),
     ("DEEPZOOM", Act::Path(Protocol::DeepZoom)),
     ("ZOOMIFY", Act::Path(Protocol::Zoomify)),
@@ -352,6 +379,14 @@ impl Words {
                     ..View::full(format)
                 }))
             }
+            Act::Profile => profile(value).map(Ask::Measure),
+            Act::Spectrum => match numbers(value, "SPECTRA")?.as_slice() {
+                &[level, tile, x, y] => Ok(Ask::Measure(Measure::Spectrum { level, tile, x, y })),
+                other => Err(Error::Malformed(format!(
+                    "SPECTRA takes four numbers, got {}",
+                    other.len()
+                ))),
+            },
             Act::Pending(name) => Err(Error::Unsupported(format!("{name} is not built yet"))),
             Act::Path(_) => Err(Error::Malformed("a path stands alone".into())),
         }
@@ -380,6 +415,22 @@ impl Words {
         }
         Err(fault("2 1", short(&String::from_utf8_lossy(query))))
     }
+}
+
+/// `LEVEL:X,Y-X,Y`, or `LEVEL:X,Y` for one pixel.
+fn profile(text: &str) -> Result<Measure> {
+    let wrong = || Error::Malformed(format!("PFL takes LEVEL:X1,Y1-X2,Y2, got \"{}\"", short(text)));
+    let (level, line) = text.split_once(':').ok_or_else(wrong)?;
+    let (from, to) = line.split_once('-').unwrap_or((line, line));
+    let point = |text: &str| match numbers(text, "PFL")?.as_slice() {
+        &[x, y] => Ok((x, y)),
+        _ => Err(wrong()),
+    };
+    Ok(Measure::Profile {
+        level: whole(level, "PFL")?,
+        from: point(from)?,
+        to: point(to)?,
+    })
 }
 
 /// Whole numbers separated by commas.

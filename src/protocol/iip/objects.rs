@@ -243,7 +243,9 @@ fn line(out: &mut String, object: Object, header: Option<&Header>, settings: &Se
     match (object, header) {
         (Object::Protocol, _) => out.write_str("IIP:1.0\r\n"),
         (Object::Server, _) => out.write_str("IIP-server:3.65\r\n"),
-        (Object::Commands, _) => out.write_str("IIP-opt-comm:CVT QLT JTL JTLS PTL TIL WID HEI RGN SDS\r\n"),
+        (Object::Commands, _) => {
+            out.write_str("IIP-opt-comm:CVT QLT JTL JTLS PTL TIL WID HEI RGN SDS PFL SPECTRA\r\n")
+        }
         (Object::Objects, _) => out.write_str(concat!(
             "IIP-opt-obj:Horizontal-views Vertical-views Tile-size Bits-per-channel ",
             "Min-Max-sample-values Resolutions\r\n"
@@ -300,9 +302,17 @@ fn image_line(out: &mut String, object: Object, header: &Header, settings: &Sett
             write!(out, "Min-Max-sample-values: {}\r\n", pairs.join("  "))
         }
         Object::HorizontalViews => {
-            write!(out, "Horizontal-views:{}\r\n", angles(&header.set.horizontal, FIRST[0]))
+            write!(
+                out,
+                "Horizontal-views:{}\r\n",
+                angles(&header.set.horizontal, FIRST[0])
+            )
         }
-        Object::VerticalViews => write!(out, "Vertical-views:{}\r\n", angles(&header.set.vertical, FIRST[1])),
+        Object::VerticalViews => write!(
+            out,
+            "Vertical-views:{}\r\n",
+            angles(&header.set.vertical, FIRST[1])
+        ),
         Object::Density => match header.metadata.density {
             Some(density) => write!(out, "DPI:{:.6} {:.6}\r\n", density.x.value(), density.y.value()),
             None => out.write_str("DPI:0.000000 0.000000\r\n"),

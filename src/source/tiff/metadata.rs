@@ -41,7 +41,9 @@ pub fn metadata(ifd: &Ifd, input: &Input, prologue: Prologue, max_bytes: u64) ->
     let own = TEXTS.into_iter().map(|(tag, name)| (name, text(ifd, tag)));
     let of_exif = |exif: &Ifd| {
         let texts = EXIF_TEXTS.into_iter().map(|(tag, name)| (name, text(exif, tag)));
-        texts.chain([("comment", comment(exif, input, max_bytes))]).collect()
+        texts
+            .chain([("comment", comment(exif, input, max_bytes))])
+            .collect()
     };
     let of_exif: Vec<_> = exif.as_ref().map(of_exif).unwrap_or_default();
     let scale = page(ifd, input).scale.map(|scale| scale.to_string());
