@@ -11,6 +11,7 @@ mod ifd;
 mod input;
 mod layout;
 mod metadata;
+mod ojpeg;
 mod pyramid;
 mod sums;
 mod unpack;

@@ -33,13 +33,15 @@ pub fn unpack(layout: &Layout, plain: &mut [u8], width: u32, size: Size) -> Resu
     let plain = plain.get_mut(..wanted).ok_or_else(short)?;
     let bytes = usize::from(layout.bits / 8);
     let mut order = layout.order;
+    let mut spare = Vec::new();
     match layout.predictor {
         Predictor::None => {}
-        Predictor::Difference => plain
-            .chunks_mut(line.max(1))
-            .for_each(|row| sums::sum(row, layout.stored, bytes, order)),
+        Predictor::Difference => {
+            for row in plain.chunks_mut(line.max(1)) {
+                sums::sum(row, layout.stored, bytes, order, &mut spare);
+            }
+        }
         Predictor::Float => {
-            let mut spare = Vec::new();
             for row in plain.chunks_mut(line.max(1)) {
                 sums::floats(row, layout.stored, bytes, &mut spare);
             }
@@ -126,7 +128,7 @@ impl Rows<'_> {
         let indices = matches!(self.layout.turn, Turn::Palette(_));
         let bits = self.layout.bits;
         let samples = match (self.layout.kind, bits, self.order) {
-            (Kind::Unsigned, 8, _) => Samples::U8(self.gather::<1, _>(rows, |[byte]| byte)),
+            (Kind::Unsigned, 8, _) => Samples::U8(self.bytes(rows)),
             (Kind::Unsigned, 1, _) => Samples::U8(self.spread::<8>(rows, if indices { 1 } else { 255 })),
             (Kind::Unsigned, 2, _) => Samples::U8(self.spread::<4>(rows, if indices { 1 } else { 85 })),
             (Kind::Unsigned, 4, _) => Samples::U8(self.spread::<2>(rows, if indices { 1 } else { 17 })),
@@ -162,14 +164,25 @@ impl Rows<'_> {
         }
     }
 
+    /// Samples of one byte.
+    fn bytes<'b>(&self, rows: impl Iterator<Item = &'b [u8]>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.count);
+        let all = self.layout.picks.iter().copied().eq(0..self.layout.stored);
+        rows.for_each(|row| match all {
+            true => out.extend_from_slice(row),
+            false => self.pick(row, |byte| byte, &mut out),
+        });
+        out
+    }
+
     /// Samples of whole bytes.
     fn gather<'b, const N: usize, T>(
         &self,
         rows: impl Iterator<Item = &'b [u8]>,
-        value: impl Fn([u8; N]) -> T,
+        value: impl Fn([u8; N]) -> T + Copy,
     ) -> Vec<T> {
         let mut out = Vec::with_capacity(self.count);
-        rows.for_each(|row| self.pick(row.as_chunks::<N>().0, &value, &mut out));
+        rows.for_each(|row| self.pick(row.as_chunks::<N>().0, value, &mut out));
         out
     }
 
@@ -222,7 +235,7 @@ impl Rows<'_> {
 
     /// Adds the channels that are given of a row to `out`.
     #[inline(always)]
-    fn pick<S: Copy, T>(&self, row: &[S], value: impl Fn(S) -> T, out: &mut Vec<T>) {
+    fn pick<S: Copy, T>(&self, row: &[S], value: impl Fn(S) -> T + Copy, out: &mut Vec<T>) {
         let stored = self.layout.stored;
         match *self.layout.picks {
             ref picks if picks.iter().copied().eq(0..stored) => {
@@ -415,6 +428,7 @@ mod tests {
             separate: false,
             jpeg_ycbcr: false,
             tables: None,
+            old_jpeg: None,
         }
     }
 
