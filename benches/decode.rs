@@ -23,6 +23,7 @@ use std::ffi::CString;
 use std::ffi::c_char;
 use std::ffi::c_int;
 use std::ffi::c_void;
+use std::fs::File;
 use std::hint::black_box;
 use std::path::Path;
 use std::time::Duration;
@@ -117,7 +118,8 @@ fn main() {
 
 /// The median time of a tile here and in libtiff.
 fn compare(libtiff: &Libtiff, file: &str) -> Result<(Duration, Duration), String> {
-    let tiff = Tiff::open(Path::new(file), &Limits::default()).map_err(|error| error.to_string())?;
+    let opened = File::open(file).map_err(|error| error.to_string())?;
+    let tiff = Tiff::open(opened, &Limits::default()).map_err(|error| error.to_string())?;
     let level = tiff.header().levels[0];
     let grid = level.size.grid(level.tile);
     // Whole tiles only: libtiff decodes the rest of an edge tile, too.
