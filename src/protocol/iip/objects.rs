@@ -3,6 +3,7 @@
 use crate::protocol::Settings;
 use crate::protocol::iip::Fault;
 use crate::raster::Colour;
+use crate::raster::Kind;
 use crate::raster::Metadata;
 use crate::source::Header;
 use crate::source::Page;
@@ -285,19 +286,27 @@ fn image_line(out: &mut String, object: Object, header: &Header, settings: &Sett
         Object::Colourspace => {
             let last = header.levels.len().saturating_sub(1);
             let planes = match header.meaning.colour {
-                Colour::Grey => "0 1 1 0",
-                Colour::Rgb | Colour::Cmyk => "0 3 3 0 1 2",
-                Colour::Lab => "1 4 3 0 1 2",
+                Colour::Grey => "0 0 1 1 0",
+                Colour::Rgb | Colour::Cmyk => "0 0 3 3 0 1 2",
+                // calibrated
+                Colour::Lab => "1 0 4 3 0 1 2",
             };
-            write!(out, "Colorspace,0-{last},0:0 {planes}\r\n")
+            write!(out, "Colorspace,0-{last},0:{planes}\r\n")
         }
         // a trailing blank would make half a channel of it in a client that counts words
         Object::Range => {
+            // of the samples as the file has them, which are given scaled up to 8 and to 16 bits
+            let most = f64::from((1u32 << header.bits.min(16)) - 1);
+            let unit = match (header.kind, header.bits) {
+                (Kind::Unsigned, 0..=7) => most / 255.0,
+                (Kind::Unsigned, 9..=15) => most / 65535.0,
+                _ => 1.0,
+            };
             let pairs: Vec<String> = header
                 .meaning
                 .ranges
                 .iter()
-                .map(|(low, high)| format!("{}  {}", digits(*low), digits(*high)))
+                .map(|(low, high)| format!("{}  {}", digits(low * unit), digits(high * unit)))
                 .collect();
             write!(out, "Min-Max-sample-values: {}\r\n", pairs.join("  "))
         }

@@ -1,4 +1,4 @@
-//! TIFF and BigTIFF: tiled pyramids of 8-bit grey, RGB and YCbCr (TIFF 6.0, its technical notes, BigTIFF).
+//! TIFF and BigTIFF: tiled pyramids (TIFF 6.0, its technical notes, BigTIFF).
 //!
 //! A file is opened once and shared: reading takes `&self`, and no thread waits for another. A tile costs one
 //! positioned read of its coded bytes; of the arrays that say where tiles lie only the parts asked for are in memory.
