@@ -29,6 +29,8 @@ use iipsrv::source::Window;
 use iipsrv::source::made::Budget;
 use iipsrv::source::window::Forgetful;
 use iipsrv::source::window::Memo;
+use iipsrv::source::window::blank;
+use iipsrv::source::window::put;
 
 /// Files whose pixels the other reader shows otherwise, and why this server is right.
 const OTHERWISE: &[(&str, &str)] = &[
@@ -164,6 +166,19 @@ fn difference(a: &[u8], b: &[u8], depth: &str) -> f64 {
     }
 }
 
+/// Whether a part of the full size, read alone, is that part of the whole.
+fn same_in_part(source: &dyn Source) -> Result<bool, Error> {
+    let Size { w, h } = source.header().levels[0].size;
+    let read = |rect| source.window(Window { level: 0, rect }, &Forgetful);
+    // at an odd place
+    let rect = Rect::new(w / 3, h / 3, w.div_ceil(3).min(300), h.div_ceil(3).min(300));
+    let around = Rect::new(0, rect.y, w, rect.h);
+    let (part, whole) = (read(rect)?, read(around)?);
+    let mut wanted = blank(rect.size(), &whole);
+    put(&whole, around, &mut wanted, rect)?;
+    Ok(bytes(part) == bytes(wanted))
+}
+
 /// The row of a file, without its name.
 fn row(library: &Library, name: &str, path: &Path) -> String {
     match served(library, name, path) {
@@ -176,6 +191,10 @@ fn served(library: &Library, name: &str, path: &Path) -> Result<String, Error> {
     let opened = library.open(name)?;
     let source = &*opened.source;
     let levels = &source.header().levels;
+    assert!(
+        same_in_part(source)?,
+        "{name}: a part is not what the whole has there"
+    );
     let mut other = Other::read(path);
     let (full, mut shape, mut worst) = (levels[0].size, String::new(), 0f64);
     let mut hashed = EMPTY;
