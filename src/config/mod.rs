@@ -58,6 +58,12 @@ pub struct Config {
     pub filesystem_suffix: String,
     /// Whether a link may lead out of the prefix.
     pub follow_symlinks: bool,
+    /// What stands before the angles in the names of a sequence's files.
+    pub filename_pattern: String,
+    /// Whether pictures are turned as their files say.
+    pub orientation: bool,
+    /// What stands between an identifier and a page's number; empty for no numbers.
+    pub iiif_delimiter: String,
     /// JPEG quality, 1–100.
     pub jpeg_quality: i16,
     /// PNG deflate level, 0–9.
@@ -270,6 +276,9 @@ impl Table {
             filesystem_prefix: self.text("FILESYSTEM_PREFIX"),
             filesystem_suffix: self.text("FILESYSTEM_SUFFIX"),
             follow_symlinks: self.on("FILESYSTEM_FOLLOW_SYMLINKS"),
+            filename_pattern: self.text("FILENAME_PATTERN"),
+            orientation: self.on("ORIENTATION"),
+            iiif_delimiter: self.text("IIIF_DELIMITER"),
             jpeg_quality: small("JPEG_QUALITY"),
             png_level: small("PNG_QUALITY"),
             max_width: limit("MAX_WIDTH"),

@@ -107,11 +107,17 @@ pub static VARS: &[Var] = &[
         Kind::Switch,
         "0: a link may not lead out of FILESYSTEM_PREFIX",
     ),
-    later(
+    var(
         "FILENAME_PATTERN",
         "_pyr_",
         Kind::Text,
         "sequences: PATH PATTERN HHH_VVV.EXT",
+    ),
+    var(
+        "ORIENTATION",
+        "0",
+        Kind::Switch,
+        "1 turns TIFF pictures as their Orientation tag says",
     ),
     var("JPEG_QUALITY", "75", Kind::Int(1, 100), "JPEG quality"),
     var("PNG_QUALITY", "1", Kind::Int(0, 9), "PNG deflate level"),
@@ -267,11 +273,11 @@ pub static VARS: &[Var] = &[
         Kind::Int(1, 3),
         "IIIF Image API version when neither URI_MAP nor the Accept header says one",
     ),
-    later(
+    var(
         "IIIF_DELIMITER",
         "",
         Kind::Text,
-        "text between an identifier and a page number",
+        "text between an identifier and a page number, which counts from 0",
     ),
     var(
         "IIIF_EXTRA_INFO",

@@ -122,6 +122,8 @@ pub enum Ask {
     Export(View),
     /// IIP: a rectangle of tiles in one answer.
     Tiles(iip::TileRange),
+    /// IIP: samples as numbers.
+    Measure(iip::Measure),
     /// IIP: metadata lines.
     Objects(Vec<iip::Object>),
     /// IIIF: pixels in a file that says which version was spoken and what its usual address is.
@@ -268,6 +270,7 @@ pub fn describe(
         | Ask::Image { .. }
         | Ask::Export(_)
         | Ask::Tiles(_)
+        | Ask::Measure(_)
         | Ask::Objects(_)
         | Ask::Redirect(_)
         | Ask::Nothing => None,

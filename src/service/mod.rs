@@ -5,6 +5,7 @@
 //! log line, written here.
 
 mod make;
+mod measure;
 mod reply;
 
 use crate::cache::Cache;
@@ -35,6 +36,7 @@ use crate::protocol::Request;
 use crate::protocol::Settings;
 use crate::protocol::iiif;
 use crate::protocol::iip;
+use crate::protocol::iip::Measure;
 use crate::protocol::iip::TileRange;
 use crate::source::Source;
 use crate::source::jp2;
@@ -71,6 +73,8 @@ enum Stage {
     Make(Drawing),
     /// Several tiles in one answer.
     Tiles(Arc<Opened>, Tiles),
+    /// Samples as numbers.
+    Measure(Arc<Opened>, Measure),
 }
 
 /// A picture that was asked for.
@@ -96,7 +100,7 @@ impl Work {
     pub fn cost(&self) -> u64 {
         let cost = |key: &Key| key.plan().map_or(0, Plan::cost);
         match &self.stage {
-            Stage::Open(..) | Stage::Describe(..) => 0,
+            Stage::Open(..) | Stage::Describe(..) | Stage::Measure(..) => 0,
             Stage::Make(drawing) => cost(&drawing.key),
             Stage::Tiles(_, tiles) => tiles.tiles.iter().map(|(_, key)| cost(key)).sum(),
         }
@@ -154,6 +158,9 @@ impl Service {
                 layers: config.max_layers,
                 strict: config.strict_jp2,
             },
+            pattern: config.filename_pattern.clone(),
+            delimiter: config.iiif_delimiter.clone(),
+            upright: config.orientation,
         };
         Service {
             settings,
@@ -309,6 +316,7 @@ impl Service {
             Ask::Dzi | Ask::Properties | Ask::Redirect(_) | Ask::Nothing => {
                 Ok(Ok(self.describe(http, &opened, &ask, &[], None)))
             }
+            Ask::Measure(measure) => Ok(Err(Stage::Measure(opened, measure))),
         }
     }
 
@@ -362,6 +370,10 @@ impl Service {
                 let reply = Reply::new(200, body).with("Content-Type", reply::NETFPX);
                 Ok(self.stamp(reply, &tiles.etag, &opened.last_modified))
             }
+            Stage::Measure(opened, measure) => {
+                let answer = self.measure(&opened, measure).map_err(fail)?;
+                Ok(self.described(http, &opened, answer, Vec::new(), None))
+            }
         }
     }
 
@@ -369,7 +381,7 @@ impl Service {
     fn notes(&self, opened: &Opened) -> (Vec<Members>, Option<SystemTime>) {
         let mut all = Vec::new();
         let mut modified = None;
-        for note in self.library.notes(&opened.identity.name) {
+        for note in self.library.notes(opened) {
             let members = note
                 .text
                 .map_err(|error| error.to_string())

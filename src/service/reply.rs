@@ -122,16 +122,28 @@ impl Service {
         let Some(description) = protocol::describe(ask, header, &self.limits, &self.settings, notes) else {
             return self.front_page();
         };
+        let lines = match ask {
+            Ask::Info { .. } => vec![("Vary", NEGOTIATED.into())],
+            _ => Vec::new(),
+        };
+        self.described(http, opened, description, lines, beside)
+    }
+
+    /// A description with these header lines besides its own.
+    pub(in crate::service) fn described(
+        &self,
+        http: &Http,
+        opened: &Opened,
+        description: Description,
+        mut lines: Vec<HeaderLine>,
+        beside: Option<SystemTime>,
+    ) -> Reply {
         let Description {
             media_type,
             links,
             text,
         } = description;
-        let mut lines: Vec<HeaderLine> = Vec::new();
         lines.extend(links.map(|links| ("Link", links.into())));
-        if matches!(ask, Ask::Info { .. }) {
-            lines.push(("Vary", NEGOTIATED.into()));
-        }
         let own = httpdate::parse_http_date(&opened.last_modified).ok();
         let modified = match beside.filter(|beside| Some(*beside) > own) {
             Some(time) => httpdate::fmt_http_date(time),

@@ -4,7 +4,9 @@
 
 pub mod jp2;
 pub mod made;
+pub mod oriented;
 pub mod reduce;
+pub mod sequence;
 pub mod spool;
 pub mod synthetic;
 pub mod tiff;

@@ -201,7 +201,7 @@ fn every_way_to_write_a_codestream_is_read() {
         "-I -r 12",
         "-I -r 30,12,4 -n 4",
         "-t 128,96",
-        "-t 99,77 -I",
+        "-t 96,80 -I -r 10",
         "-p RLCP -r 20,8,1",
         "-p RPCL -r 20,8,1 -c [64,64],[32,32]",
         "-p PCRL -r 20,8,1 -c [64,128]",

@@ -14,6 +14,7 @@
 //! - `golden`: do requests over `fixtures/` draw what they drew, and do tiles fit together?
 //! - `docs`: do man page, `--help` and README match the tables?
 //! - `oracle`: does the original, iipsrv 1.1, say and draw the same?
+//! - `layouts`: strips, planes, missing levels, pages, sequences, orientation: the same pixels?
 //! - `tiff`: is what was written, in every layout and compression, what is read?
 //! - `jp2`: is JPEG 2000 decoded as OpenJPEG does it?
 //! - `corpus`: is every TIFF of the corpus served as another reader sees it, or refused for a reason?
@@ -43,6 +44,7 @@ mod iiif;
 mod iip;
 mod info;
 mod jp2;
+mod layouts;
 mod lowering;
 mod oracle;
 mod process;

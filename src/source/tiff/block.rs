@@ -5,6 +5,7 @@
 use crate::codec::ccitt;
 use crate::codec::deflate;
 use crate::codec::jpeg;
+use crate::codec::luv;
 use crate::codec::lzma;
 use crate::codec::lzw;
 use crate::codec::packbits;
@@ -47,6 +48,18 @@ pub fn decode(
         Compression::Jpeg => {
             let stream = jpeg::merge(layout.tables.as_deref(), coded, jpeg_colour(layout))?;
             return of_raster(jpeg::decode(&stream, block)?, layout, size);
+        }
+        Compression::OldJpeg => {
+            let old = layout
+                .old_jpeg
+                .as_ref()
+                .ok_or_else(|| Error::Corrupt("no JPEG tables".into()))?;
+            let stream = old.stream(coded, Size::new(block.w, size.h));
+            let stream = jpeg::merge(None, &stream, jpeg_colour(layout))?;
+            return of_raster(jpeg::decode(&stream, block)?, layout, size);
+        }
+        Compression::LogLuv => {
+            return luv::decode(coded, block.w, size, layout.stored).map(Samples::U8);
         }
         Compression::Jpeg2000 => {
             return Err(Error::Unsupported("JPEG 2000 in TIFF is not served yet".into()));
