@@ -16,6 +16,7 @@
 //! - `oracle`: does the original, iipsrv 1.1, say and draw the same?
 //! - `tiff`: is what was written, in every layout and compression, what is read?
 //! - `corrupt`: does every malformed file end in an error within its limits?
+//! - `seams`: is every tile of every client as large as it expects, and do they fit together?
 //! - `lowering`: do all names of a tile lead to one plan, and do tiles put together equal the region?
 #![allow(
     clippy::unwrap_used,
@@ -42,6 +43,7 @@ mod info;
 mod lowering;
 mod oracle;
 mod process;
+mod seams;
 mod semantics;
 mod sight;
 mod site;
