@@ -35,9 +35,12 @@ impl View {
     /// `TooLarge` (more pixels than the limits allow).
     pub fn resolve(&self, header: &Header, limits: &Limits) -> Result<Plan> {
         let (window, sizing, size) = match self.place(header, limits)? {
-            Place::Stored(tile) => stored(header, tile, None)?,
+            Place::Stored(tile) => stored(header, tile)?,
             Place::Made(region, size) => match tiles::showing(header, region, size) {
-                Some(tile) => stored(header, tile, Some(size))?,
+                Some(window) => {
+                    let fit = (size != window.rect.size()).then_some(Op::Fit(size));
+                    (window, fit, size)
+                }
                 None => made(header, region, size, limits)?,
             },
         };
@@ -97,7 +100,16 @@ impl View {
                 full.w, full.h
             )));
         }
-        let size = self.scale.apply(rect.size(), self.enlarge, self.strict, limits)?;
+        let mut size = self.scale.apply(rect.size(), self.enlarge, self.strict, limits)?;
+        // a tile of which one side is named: at the edge its proportions are those of its level, not its own
+        let fits = |other: Size| match self.scale {
+            Scale::Width(w) => other.w == w && limits.allow(other),
+            Scale::Height(h) => other.h == h && limits.allow(other),
+            _ => false,
+        };
+        if rect != Rect::of(full) {
+            size = tiles::expected(header, rect, fits).unwrap_or(size);
+        }
         Ok(Place::Made(rect, self.turnable(size, limits)?))
     }
 
@@ -156,21 +168,16 @@ const fn longest_side(format: Format) -> Option<u32> {
 /// What is read, what brings it to size, and the size.
 type Reading = (Window, Option<Op>, Size);
 
-/// A stored tile, brought to `size` if that differs by the one pixel of another rounding.
-fn stored(header: &Header, tile: Tile, size: Option<Size>) -> Result<Reading> {
+/// A stored tile.
+fn stored(header: &Header, tile: Tile) -> Result<Reading> {
     let rect = tile
         .rect(&header.levels)
         .ok_or_else(|| Error::Outside("the image has no such tile".into()))?;
-    let size = size.unwrap_or(rect.size());
-    let fit = (size != rect.size()).then_some(Op::Fit(size));
-    Ok((
-        Window {
-            level: tile.level,
-            rect,
-        },
-        fit,
-        size,
-    ))
+    let window = Window {
+        level: tile.level,
+        rect,
+    };
+    Ok((window, None, rect.size()))
 }
 
 /// Any region at any size: out of the smallest level that is at least as fine as the answer.

@@ -19,6 +19,7 @@
 //! - `jp2`: is JPEG 2000 decoded as OpenJPEG does it?
 //! - `corpus`: is every TIFF of the corpus served as another reader sees it, or refused for a reason?
 //! - `corrupt`: does every malformed file end in an error within its limits?
+//! - `seams`: is every tile of every client as large as it expects, and do they fit together?
 //! - `lowering`: do all names of a tile lead to one plan, and do tiles put together equal the region?
 #![allow(
     clippy::unwrap_used,
@@ -48,6 +49,7 @@ mod layouts;
 mod lowering;
 mod oracle;
 mod process;
+mod seams;
 mod semantics;
 mod sight;
 mod site;
