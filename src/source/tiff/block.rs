@@ -35,6 +35,13 @@ pub fn decode(
     }
     let plain = match layout.compression {
         Compression::None => coded,
+        // What needs no more work goes where it stays.
+        Compression::PackBits if layout.as_is() && size == block => {
+            let mut own = Vec::new();
+            let got = packbits::decode(coded, bytes, &mut own).len();
+            let short = || Error::Corrupt(format!("a block has {got} bytes where {bytes} are needed"));
+            return (got == bytes).then_some(Samples::U8(own)).ok_or_else(short);
+        }
         Compression::PackBits => packbits::decode(coded, bytes, plain),
         Compression::Ccitt(coding) => ccitt::decode(coded, coding, block.w, block.h, plain)?,
         Compression::Lzw => lzw::decode(coded, bytes, plain)?,
@@ -94,5 +101,76 @@ pub fn jpeg_colour(layout: &Layout) -> jpeg::Colour {
         4 => jpeg::Colour::Four,
         _ if layout.jpeg_ycbcr => jpeg::Colour::Ycbcr,
         _ => jpeg::Colour::Rgb,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::tiff::build::Entry;
+    use crate::source::tiff::build::Temp;
+    use crate::source::tiff::build::single;
+    use crate::source::tiff::build::tags;
+    use crate::source::tiff::build::with;
+    use crate::source::tiff::ifd::Ifd;
+    use crate::source::tiff::ifd::Prologue;
+
+    const BLOCK: Size = Size::new(16, 2);
+
+    fn read(coded: &[u8], size: Size, more: &[Entry]) -> Result<Samples> {
+        let file = Temp::new(&single(&[], |at| with(tags((16, 2), 1, 1, vec![at]), more)));
+        let input = file.input();
+        let prologue = Prologue::read(&input)?;
+        let layout = Layout::of(&Ifd::read(&input, prologue, prologue.first)?, &input)?;
+        decode(&layout, &mut coded.to_vec(), BLOCK, size, &mut Vec::new())
+    }
+
+    #[test]
+    fn runs_are_read_whole_cut_or_not_at_all() {
+        let packed = [0xe5, 7, 3, 1, 2, 3, 4];
+        let scheme = [(259, 3, vec![32773])];
+        let wanted = [&[7; 28][..], &[1, 2, 3, 4]].concat();
+        assert_eq!(read(&packed, BLOCK, &scheme).unwrap(), Samples::U8(wanted));
+        let cut = read(&packed, Size::new(2, 2), &scheme).unwrap();
+        assert_eq!(cut, Samples::U8(vec![7; 4]));
+        for size in [BLOCK, Size::new(15, 2)] {
+            assert!(matches!(
+                read(&packed[..5], size, &scheme),
+                Err(Error::Corrupt(_))
+            ));
+        }
+    }
+
+    #[test]
+    fn bits_in_reverse_are_turned_before_they_are_decoded() {
+        let runs = [0xe1, 0x80].map(u8::reverse_bits);
+        let more = [(259, 3, vec![32773]), (266, 3, vec![2])];
+        assert_eq!(read(&runs, BLOCK, &more).unwrap(), Samples::U8(vec![0x80; 32]));
+        let one = [(258, 3, vec![1]), (266, 3, vec![2])];
+        let black = read(&[1, 0, 0, 0x80], BLOCK, &one).unwrap();
+        let wanted = (0..32).map(|i| if i == 0 || i == 31 { 255 } else { 0 }).collect();
+        assert_eq!(black, Samples::U8(wanted));
+    }
+
+    #[test]
+    fn deep_samples_come_through_scheme_and_predictor() {
+        let differences: Vec<u8> = [100u16, 1, 0xffff].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let row = [differences, vec![0; 26]].concat();
+        let coded = miniz_oxide::deflate::compress_to_vec_zlib(&[&row[..], &row].concat(), 6);
+        let more = [(258, 3, vec![16]), (259, 3, vec![8]), (317, 3, vec![2])];
+        let got = read(&coded, Size::new(4, 2), &more).unwrap();
+        assert_eq!(got, Samples::U16(vec![100, 101, 100, 100, 100, 101, 100, 100]));
+    }
+
+    #[test]
+    fn white_of_facsimile_is_white_unless_the_file_says_otherwise() {
+        // Two rows of 16 white pixels: V0 V0.
+        let g4 = [(258, 3, vec![1]), (259, 3, vec![4])];
+        let read = |photometric: u64| {
+            let more = [&g4[..], &[(262, 3, vec![photometric])]].concat();
+            read(&[0b1100_0000], BLOCK, &more).unwrap()
+        };
+        assert_eq!(read(0), Samples::U8(vec![255; 32]));
+        assert_eq!(read(1), Samples::U8(vec![0; 32]));
     }
 }

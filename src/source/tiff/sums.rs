@@ -39,25 +39,51 @@ pub fn floats(row: &mut [u8], channels: usize, bytes: usize, spare: &mut Vec<u8>
     }
 }
 
-/// Channel by channel, so that the sum stays in a register.
+/// Samples of `B` bytes in the order of the file.
 fn words<const B: usize>(row: &mut [u8], channels: usize, big: bool) {
     let words = row.as_chunks_mut::<B>().0;
-    for channel in 0..channels.min(words.len()) {
-        let mut before = 0u64;
-        for word in words[channel..].iter_mut().step_by(channels) {
-            let mut whole = [0; 8];
-            whole[..B].copy_from_slice(word);
-            if big {
-                whole[..B].reverse();
+    match (channels, big) {
+        (1, false) => few::<B, 1, false>(words),
+        (1, true) => few::<B, 1, true>(words),
+        (3, false) => few::<B, 3, false>(words),
+        (3, true) => few::<B, 3, true>(words),
+        (4, false) => few::<B, 4, false>(words),
+        (4, true) => few::<B, 4, true>(words),
+        _ => {
+            // Channel by channel, so that the sum stays in a register.
+            for channel in 0..channels.min(words.len()) {
+                let mut before = 0;
+                for word in words[channel..].iter_mut().step_by(channels) {
+                    step(word, &mut before, big);
+                }
             }
-            before = before.wrapping_add(u64::from_le_bytes(whole));
-            whole = before.to_le_bytes();
-            if big {
-                whole[..B].reverse();
-            }
-            word.copy_from_slice(&whole[..B]);
         }
     }
+}
+
+/// Pixels of `N` channels.
+fn few<const B: usize, const N: usize, const BIG: bool>(words: &mut [[u8; B]]) {
+    let mut before = [0; N];
+    for pixel in words.as_chunks_mut::<N>().0 {
+        for (word, before) in pixel.iter_mut().zip(&mut before) {
+            step(word, before, BIG);
+        }
+    }
+}
+
+#[inline(always)]
+fn step<const B: usize>(word: &mut [u8; B], before: &mut u64, big: bool) {
+    let mut whole = [0; 8];
+    whole[..B].copy_from_slice(word);
+    if big {
+        whole[..B].reverse();
+    }
+    *before = before.wrapping_add(u64::from_le_bytes(whole));
+    whole = before.to_le_bytes();
+    if big {
+        whole[..B].reverse();
+    }
+    word.copy_from_slice(&whole[..B]);
 }
 
 /// Bytes of `N` channels; `B` is those of 16 pixels. The sum of the four pixels up to each, then of four such sums the
