@@ -2,9 +2,10 @@
 //!
 //! `corpus.tsv` has a row for each file: `served`, size, channels and depth, hash of the samples at full size, size of
 //! the smallest level and hash of its samples, and how they compare with tifffile's (`tests/corpus.py`): `exact`,
-//! `within N` where the compression loses something or the other reader is coarser, or `unread` where that reader gives up. Or `refused`, with the
-//! status and the reason. BLESS=1 rewrites the table, but for what must not be. Needs CORPUS, a folder with a folder
-//! `tiff`, and the Python that `tests/run` prepares.
+//! `within N` where the compression loses something or the other reader is coarser, `unread` where that reader gives up,
+//! `otherwise` for those of `OTHERWISE`. Or `refused`, with the status and the reason. BLESS=1 rewrites the table, ONLY=part
+//! tries the files whose names have that part and prints their rows. Needs CORPUS, a folder with a folder `tiff`, and the
+//! Python that `tests/run` prepares.
 
 use std::fmt::Write as _;
 use std::io::BufRead;
