@@ -1,6 +1,6 @@
 """The first page of a TIFF as another reader sees it, for tests/it/corpus.rs.
 
-Prints `WIDTH HEIGHT CHANNELS TYPE lossless|lossy`, then the samples, row by row, channels interleaved, little endian,
+Prints `WIDTH HEIGHT CHANNELS TYPE lossless|lossy|coarse`, then the samples, row by row, channels interleaved, little endian,
 brought to the form in which this server's sources give them: 1-8 and 9-16 unsigned bits scaled to 8 and 16, 17-32 as
 they are, all else single precision; black is the minimum; palettes looked up; colours first, then alpha if there is
 any. What tifffile cannot read libtiff's tiff2rgba may. Nothing is taken from the server: tifffile and imagecodecs
@@ -84,13 +84,13 @@ def read(path):
 
 
 def read_rgba(path):
-    """Through libtiff's own way to RGBA, of which grey is one channel: within rounding."""
+    """Through libtiff's own way to RGBA, which does not smooth colour differences."""
     with tempfile.TemporaryDirectory() as folder:
         made = folder + "/rgba.tif"
         subprocess.run(["tiff2rgba", "-c", "none", "-n", path, made], check=True, capture_output=True)
         data = tifffile.imread(made)
     channels = tifffile.TiffFile(path).pages[0].samplesperpixel
-    return data[..., : min(channels, 3)], True
+    return data[..., : min(channels, 3)], None
 
 
 def main():
@@ -101,7 +101,7 @@ def main():
     height, width, channels = data.shape
     names = {"u1": "u8", "u2": "u16", "u4": "u32", "f4": "f32"}
     name = names[data.dtype.kind + str(data.dtype.itemsize)]
-    kind = "lossy" if lossy else "lossless"
+    kind = {None: "coarse", True: "lossy", False: "lossless"}[lossy]
     sys.stdout.buffer.write(f"{width} {height} {channels} {name} {kind}\n".encode())
     little = numpy.ascontiguousarray(data).astype(data.dtype.newbyteorder("<"), copy=False)
     sys.stdout.buffer.write(little.data)
