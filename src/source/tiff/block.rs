@@ -4,6 +4,8 @@
 
 use crate::codec::ccitt;
 use crate::codec::deflate;
+use crate::codec::jp2;
+use crate::codec::jp2::Codestream;
 use crate::codec::jpeg;
 use crate::codec::luv;
 use crate::codec::lzma;
@@ -13,9 +15,11 @@ use crate::codec::webp;
 use crate::codec::zstd;
 use crate::error::Error;
 use crate::error::Result;
+use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::raster::Raster;
 use crate::raster::Samples;
+use crate::source::tiff::input::Order;
 use crate::source::tiff::layout::Compression;
 use crate::source::tiff::layout::Layout;
 use crate::source::tiff::unpack::unpack;
@@ -68,11 +72,60 @@ pub fn decode(
         Compression::LogLuv => {
             return luv::decode(coded, block.w, size, layout.stored).map(Samples::U8);
         }
-        Compression::Jpeg2000 => {
-            return Err(Error::Unsupported("JPEG 2000 in TIFF is not served yet".into()));
+        Compression::Jpeg2000 { ycbcr } => {
+            let width = codestream(layout, coded, block, ycbcr, plain)?;
+            return unpack(layout, plain, width, size);
         }
     };
     unpack(layout, plain, block.w, size)
+}
+
+/// The samples of a JPEG 2000 codestream as bytes of the layout's order, and the width of its rows.
+fn codestream(layout: &Layout, coded: &[u8], block: Size, ycbcr: bool, plain: &mut Vec<u8>) -> Result<u32> {
+    let stream = Codestream::open(Box::new(coded.to_vec()), false)?;
+    let size = stream.size(0);
+    let alike = |c: &jp2::Component| c.bits == layout.bits && !c.signed;
+    if size.w > block.w
+        || size.h > block.h
+        || stream.components().len() != layout.stored
+        || !matches!(layout.bits, 8 | 16)
+        || !stream.components().iter().all(alike)
+    {
+        return Err(Error::Corrupt(format!(
+            "a JPEG 2000 block has {} components of {}x{}, expected {} of {}x{} with {} bits",
+            stream.components().len(),
+            size.w,
+            size.h,
+            layout.stored,
+            block.w,
+            block.h,
+            layout.bits
+        )));
+    }
+    let planes = stream.read(0, Rect::of(size), stream.layers())?;
+    let wide = usize::from(layout.bits / 8);
+    plain.clear();
+    plain.resize(layout.stored * wide * planes.first().map_or(0, Vec::len), 0);
+    for (place, plane) in planes.iter().enumerate() {
+        let samples = plain.chunks_exact_mut(wide).skip(place).step_by(layout.stored);
+        for (to, value) in samples.zip(plane) {
+            let value = u16::try_from(*value).unwrap_or(0);
+            match (to, layout.order) {
+                ([to], _) => *to = u8::try_from(value).unwrap_or(u8::MAX),
+                (to, Order::Little) => to.copy_from_slice(&value.to_le_bytes()),
+                (to, Order::Big) => to.copy_from_slice(&value.to_be_bytes()),
+            }
+        }
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "inside the range"
+    )]
+    if ycbcr && layout.bits == 8 && layout.stored >= 3 {
+        jp2::rgb(plain, layout.stored, 255.0, f32::from, |v| v as u8);
+    }
+    Ok(size.w)
 }
 
 /// What a scheme that knows pixels has decoded: cut to `size`, channels picked, colours turned.

@@ -46,7 +46,10 @@ pub enum Compression {
     /// Logarithmic luminance and chromaticity, which become 8-bit grey or RGB.
     LogLuv,
     /// A JPEG 2000 codestream.
-    Jpeg2000,
+    Jpeg2000 {
+        /// Of luma and chroma, whatever the photometric interpretation says (Aperio).
+        ycbcr: bool,
+    },
 }
 
 impl Compression {
@@ -63,7 +66,8 @@ impl Compression {
             7 => Compression::Jpeg,
             8 | 32946 => Compression::Deflate,
             32773 => Compression::PackBits,
-            33003 | 33005 | 34712 => Compression::Jpeg2000,
+            33003 => Compression::Jpeg2000 { ycbcr: true },
+            33005 | 34712 => Compression::Jpeg2000 { ycbcr: false },
             34676 => Compression::LogLuv,
             34925 => Compression::Lzma,
             50000 => Compression::Zstd,
@@ -96,7 +100,7 @@ impl Compression {
     fn is_picture(self) -> bool {
         matches!(
             self,
-            Compression::Jpeg | Compression::OldJpeg | Compression::Webp | Compression::Jpeg2000
+            Compression::Jpeg | Compression::OldJpeg | Compression::Webp | Compression::Jpeg2000 { .. }
         )
     }
 }
