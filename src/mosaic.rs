@@ -13,6 +13,7 @@ use crate::plan::Key;
 use crate::raster::Raster;
 use crate::source::Tile;
 use crate::source::Window;
+use crate::source::window::Forgetful;
 use crate::source::window::Keep;
 use crate::source::window::Memo;
 use crate::source::window::Part;
@@ -60,7 +61,8 @@ impl Mosaic {
         let memo = Memo::over(&cached);
         let keep: &dyn Keep = if kept { &cached } else { &memo };
         if first.rect(&header.levels) == Some(rect) {
-            return source.read_keeping(first, keep);
+            // what one tile leaves behind is of use to others only
+            return source.read_keeping(first, if kept { &cached } else { &Forgetful });
         }
         // one band of the output per row of tiles: bands are made side by side and follow each other in memory
         let end = rect.bottom().div_ceil(u64::from(level.tile.h));
@@ -103,8 +105,8 @@ impl Keep for InCache<'_> {
         }
     }
 
-    fn holds(&self, bytes: u64) -> bool {
-        bytes <= self.cache.large_bytes()
+    fn holds(&self, bytes: u64, count: u64) -> bool {
+        bytes <= self.cache.large_bytes() && bytes.saturating_mul(count) <= self.cache.max_bytes() / 2
     }
 }
 

@@ -95,7 +95,19 @@ struct Tiles {
     etag: String,
 }
 
+/// Pixels read and written: up to about four tiles.
+const QUICK: u64 = 1 << 18;
+
 impl Work {
+    /// Whether it will take no more than a few milliseconds.
+    pub fn is_quick(&self) -> bool {
+        let Stage::Make(drawing) = &self.stage else {
+            return false;
+        };
+        let plan = drawing.key.plan();
+        plan.is_some_and(|plan| plan.cost() <= QUICK && drawing.opened.source.is_quick(plan.window.level))
+    }
+
     /// How dear it will be, in pixels read and written, as far as that is known: small ones go first.
     pub fn cost(&self) -> u64 {
         let cost = |key: &Key| key.plan().map_or(0, Plan::cost);

@@ -127,6 +127,10 @@ impl Source for Member {
         self.inner.window(window, keep)
     }
 
+    fn is_quick(&self, level: usize) -> bool {
+        self.inner.is_quick(level)
+    }
+
     fn coded(&self, tile: Tile, format: Format) -> Result<Option<Vec<u8>>> {
         self.inner.coded(tile, format)
     }

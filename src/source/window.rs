@@ -34,8 +34,8 @@ pub trait Keep: Sync {
     /// The part, made by `make` if it is not held.
     fn keep(&self, part: Part, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Arc<Raster>>;
 
-    /// Whether a part of so many bytes would be held: else it is not worth decoding more than what is asked for.
-    fn holds(&self, bytes: u64) -> bool;
+    /// Whether so many parts of so many bytes would be held: else it is not worth decoding more than what is asked for.
+    fn holds(&self, bytes: u64, count: u64) -> bool;
 }
 
 /// Holds nothing.
@@ -46,7 +46,7 @@ impl Keep for Forgetful {
         make().map(Arc::new)
     }
 
-    fn holds(&self, _bytes: u64) -> bool {
+    fn holds(&self, _bytes: u64, _count: u64) -> bool {
         false
     }
 }
@@ -67,8 +67,8 @@ impl Keep for Renamed<'_> {
         }
     }
 
-    fn holds(&self, bytes: u64) -> bool {
-        self.keep.holds(bytes)
+    fn holds(&self, bytes: u64, count: u64) -> bool {
+        self.keep.holds(bytes, count)
     }
 }
 
@@ -122,8 +122,8 @@ impl Keep for Memo<'_> {
         }
     }
 
-    fn holds(&self, _bytes: u64) -> bool {
-        true
+    fn holds(&self, _bytes: u64, count: u64) -> bool {
+        count <= MEMO as u64
     }
 }
 

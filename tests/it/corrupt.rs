@@ -57,7 +57,7 @@ impl Keep for Levels {
         Ok(raster)
     }
 
-    fn holds(&self, _bytes: u64) -> bool {
+    fn holds(&self, _bytes: u64, _count: u64) -> bool {
         true
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Watching is edge-triggered and set once, so a request on a kept connection costs three system calls: wait, read,
 //! write. A connection costs a thread nothing while it idles or waits for its pixels, and the end of its peer is
-//! noticed meanwhile. An I/O thread makes a small answer itself as long as another one waits for sockets: waking a
+//! noticed meanwhile. An I/O thread makes a quick answer itself as long as another one waits for sockets: waking a
 //! compute thread costs as much as sending a stored tile. Knows no protocol; what a request means is the service's.
 
 mod accept;
@@ -57,9 +57,6 @@ const BUDGET: usize = 64;
 const EVENTS: usize = 8;
 /// The event that wakes every thread to stop it.
 const WAKE: u64 = u64::MAX;
-/// Work up to this cost, in pixels read and written, may be done by the I/O thread that read the request: about four
-/// tiles, a few milliseconds.
-const OWN: u64 = 1 << 18;
 /// Marks the events of listeners; below it is the listener's number. Descriptors are far smaller.
 const LISTENER: u64 = 1 << 31;
 
@@ -388,7 +385,7 @@ impl Reactor {
             ticket: inner.wire.start(id),
             task,
         };
-        if hand.free && cost <= OWN {
+        if hand.free && matches!(&job.task, Task::Work(work) if work.is_quick()) {
             hand.free = false;
             hand.job = Some(job);
             return;

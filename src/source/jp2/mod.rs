@@ -36,11 +36,17 @@ use crate::source::jp2::boxes::Palette;
 use crate::source::jp2::boxes::Space;
 use crate::source::window;
 use crate::source::window::Keep;
+use std::collections::VecDeque;
 use std::fs::File;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 /// What is decoded at once where it can be kept: a code-block lies in several tiles of what is shown, and decoding it is
 /// nearly all of the work.
 const BLOCK: Size = Size::new(1024, 1024);
+
+/// Blocks of which a part was asked for lately: the next part makes one worth decoding.
+const LATELY: usize = 4;
 
 /// How files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -62,6 +68,8 @@ pub struct Jp2 {
     ycc: bool,
     /// Quality layers that are decoded.
     layers: u16,
+    /// Level, column and row of the blocks that were asked for last.
+    lately: Mutex<VecDeque<Tile>>,
 }
 
 impl Jp2 {
@@ -146,7 +154,27 @@ impl Jp2 {
             palette,
             ycc,
             layers,
+            lately: Mutex::default(),
         })
+    }
+
+    /// Whether the block that a window begins in was asked for lately; from now on it was.
+    fn again(&self, window: Window) -> bool {
+        let block = Tile {
+            level: window.level,
+            col: window.rect.x / BLOCK.w,
+            row: window.rect.y / BLOCK.h,
+        };
+        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lately.iter().position(|other| *other == block);
+        if let Some(place) = known {
+            lately.remove(place);
+        }
+        lately.push_back(block);
+        if lately.len() > LATELY {
+            lately.pop_front();
+        }
+        known.is_some()
     }
 
     /// The samples of a rectangle of a level.
@@ -239,10 +267,15 @@ impl Source for Jp2 {
         self.rectangle(tile.level, rect)
     }
 
-    /// In blocks where they can be kept, else just what is asked for.
+    /// In blocks where they can be kept and more of one is likely to be asked for; else just what is asked for.
     fn window(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
         let sample = if self.header.bits > 8 { 2 } else { 1 };
-        if keep.holds(BLOCK.area() * u64::from(self.header.channels) * sample) {
+        let bytes = BLOCK.area() * u64::from(self.header.channels) * sample;
+        let again = self.again(window) || window.rect.size().area() > BLOCK.area() / 4;
+        let level = self.header.levels.get(window.level);
+        // tiles that are asked for row by row come back to a block in the next row
+        let row = level.map_or(1, |level| u64::from(level.size.w.div_ceil(BLOCK.w)) + 1);
+        if again && keep.holds(bytes, row) {
             window::of_tiles(self, window, keep)
         } else {
             self.rectangle(window.level, window.rect)

@@ -278,6 +278,13 @@ impl Source for Made {
         }
     }
 
+    fn is_quick(&self, level: usize) -> bool {
+        match self.way(level) {
+            Ok(Way::Stored(level)) => self.inner.is_quick(level),
+            _ => false,
+        }
+    }
+
     fn coded(&self, tile: Tile, format: Format) -> Result<Option<Vec<u8>>> {
         match self.way(tile.level)? {
             Way::Stored(level) => self.inner.coded(Tile { level, ..tile }, format),

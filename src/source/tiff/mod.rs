@@ -90,6 +90,9 @@ struct Scratch {
 /// Larger tiles are cut into smaller ones.
 const MAX_SHOWN: u32 = 4096;
 
+/// Tiles of no more pixels are decoded in a few milliseconds, by most schemes.
+const QUICK: u64 = 1 << 18;
+
 /// Larger than this it is given back.
 const MAX_KEPT: usize = 4 << 20;
 
@@ -195,6 +198,17 @@ impl Source for Tiff {
             Some(image) if image.by_position() => self.rows(image, window.rect),
             _ => window::of_tiles(self, window, keep),
         }
+    }
+
+    fn is_quick(&self, level: usize) -> bool {
+        let quick = |image: &Image| {
+            let dear = matches!(
+                image.layout.compression,
+                Compression::Jpeg2000 { .. } | Compression::Lzma
+            );
+            !image.strips && image.tile.area() <= QUICK && !dear
+        };
+        self.images.get(level).is_some_and(quick)
     }
 
     fn coded(&self, tile: Tile, format: Format) -> Result<Option<Vec<u8>>> {
