@@ -4,8 +4,11 @@
 //! arithmetic coding are unsupported. The work is done by the system's TurboJPEG (feature `native`) or by Rust crates
 //! with the same interface; what a stream is, and whether it is whole, is decided here, so that both builds agree.
 
+mod bits;
+mod huffman;
 #[cfg(not(feature = "native"))]
 mod pure;
+pub mod scan;
 pub(crate) mod stream;
 #[cfg(feature = "native")]
 mod turbo;
@@ -38,6 +41,12 @@ const LONGEST: u32 = 65500;
 /// `Corrupt` (the Rust build cannot tell, and refuses both). Other numbers of components and other processes than the
 /// module's are `Unsupported`.
 pub fn decode(stream: &[u8], limit: Size) -> Result<Raster> {
+    decode_reduced(stream, limit, 0)
+}
+
+/// The same, halved so many times (up to [`scan::HALVINGS`]) by the library, on the way from coefficients to samples;
+/// sides are rounded up. One side must have 9 pixels or more.
+pub(crate) fn decode_reduced(stream: &[u8], limit: Size, halvings: u32) -> Result<Raster> {
     let frame = stream::frame(stream)?;
     if frame.bits != 8 || !matches!(frame.process, 0..=2) {
         return Err(Error::Unsupported(format!(
@@ -63,9 +72,10 @@ pub fn decode(stream: &[u8], limit: Size) -> Result<Raster> {
     } else {
         Cow::Owned([stream, &[0xff, stream::EOI]].concat())
     };
-    let data = library::decode(&stream, frame.size, channels, !ended)?;
+    let size = frame.size.halved_up(halvings);
+    let data = library::decode(&stream, size, channels, !ended)?;
     Ok(Raster {
-        size: frame.size,
+        size,
         channels,
         samples: Samples::U8(data),
     })

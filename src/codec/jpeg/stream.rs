@@ -13,11 +13,16 @@ pub(crate) const SOS: u8 = 0xda;
 pub(crate) const APP0: u8 = 0xe0;
 pub(crate) const APP2: u8 = 0xe2;
 pub(crate) const APP14: u8 = 0xee;
-const DHT: u8 = 0xc4;
+pub(crate) const DHT: u8 = 0xc4;
 const DAC: u8 = 0xcc;
-const DQT: u8 = 0xdb;
-const DRI: u8 = 0xdd;
+pub(crate) const DQT: u8 = 0xdb;
+pub(crate) const DRI: u8 = 0xdd;
 const COM: u8 = 0xfe;
+
+/// A JFIF header without a density.
+pub(crate) const JFIF: &[u8] = b"\xff\xe0\0\x10JFIF\0\x01\x02\0\0\x01\0\x01\0\0";
+/// Adobe's marker up to the colour transform, its last byte.
+pub(crate) const ADOBE: &[u8] = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0";
 
 /// What the components of a stream mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,8 +204,7 @@ pub fn merge(tables: Option<&[u8]>, tile: &[u8], colour: Colour) -> Result<Vec<u
         let segment = segment?;
         if !shared && !matches!(segment.marker, APP0..=0xef | COM) {
             if let (false, Some(transform)) = (said, transform) {
-                out.extend_from_slice(&[0xff, APP14, 0, 14]);
-                out.extend_from_slice(b"Adobe\0\x64\0\0\0\0");
+                out.extend_from_slice(ADOBE);
                 out.push(transform);
             }
             share(tables, &mut out)?;
@@ -238,7 +242,6 @@ mod tests {
         0xff, 0xc0, 0, 17, 8, 0, 2, 0, 3, 3, 1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0,
     ];
     const SCAN: &[u8] = &[0xff, SOS, 0, 2, 1, 2, 3, 0xff, EOI];
-    const JFIF: &[u8] = b"\xff\xe0\0\x10JFIF\0\x01\x02\0\0\x01\0\x01\0\0";
     const RGB: &[u8] = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0";
     const YCC: &[u8] = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\x01";
     const TABLE: &[u8] = &[0xff, DQT, 0, 3, 7];
