@@ -8,7 +8,10 @@ use crate::error::Result;
 use crate::plan::Identity;
 use crate::source::Source;
 use crate::source::Version;
+use crate::source::jpeg::Jpeg;
+use crate::source::png;
 use crate::source::tiff;
+use crate::source::webp;
 use quick_cache::sync::Cache;
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -176,7 +179,9 @@ fn read(path: &Path, id: &str) -> Result<Box<dyn Source>> {
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => {
             Ok(Box::new(tiff::Tiff::open(path, &tiff::Limits::default())?))
         }
-        [0xFF, 0xD8, 0xFF, ..] => Err(Error::Unsupported("JPEG images are not served yet".into())),
+        [0xFF, 0xD8, 0xFF, ..] => Jpeg::open(file),
+        [0x89, b'P', b'N', b'G', ..] => Ok(Box::new(png::open(file)?)),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P'] => Ok(Box::new(webp::open(file)?)),
         [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => {
             Err(Error::Unsupported("JPEG 2000 images are not served yet".into()))
         }

@@ -3,8 +3,12 @@
 //! A source gives stored samples tile by tile. It neither scales nor caches, and it knows no request.
 
 pub mod jp2;
+pub mod jpeg;
+pub mod png;
 pub mod synthetic;
 pub mod tiff;
+pub mod webp;
+pub mod whole;
 
 use crate::error::Result;
 use crate::geometry::Rect;

@@ -48,18 +48,8 @@ pub fn decode(stream: &[u8], limit: Size) -> Result<Raster> {
 /// sides are rounded up. One side must have 9 pixels or more.
 pub(crate) fn decode_reduced(stream: &[u8], limit: Size, halvings: u32) -> Result<Raster> {
     let frame = stream::frame(stream)?;
-    if frame.bits != 8 || !matches!(frame.process, 0..=2) {
-        return Err(Error::Unsupported(format!(
-            "jpeg process {} with {} bits is not supported",
-            frame.process, frame.bits
-        )));
-    }
+    check(&frame)?;
     let channels = frame.components;
-    if !matches!(channels, 1 | 3 | 4) {
-        return Err(Error::Unsupported(format!(
-            "jpeg with {channels} components is not supported"
-        )));
-    }
     if frame.size.w > limit.w || frame.size.h > limit.h {
         return Err(Error::Corrupt(format!(
             "jpeg frame is {}x{}, expected at most {}x{}",
@@ -79,6 +69,25 @@ pub(crate) fn decode_reduced(stream: &[u8], limit: Size, halvings: u32) -> Resul
         channels,
         samples: Samples::U8(data),
     })
+}
+
+/// Whether such a frame is decoded here: `Unsupported` says what it is otherwise.
+pub(crate) fn check(frame: &stream::Frame) -> Result<()> {
+    let process = match frame.process {
+        0..=2 => None,
+        3 => Some("lossless"),
+        5..=7 => Some("hierarchical"),
+        11 => Some("lossless, arithmetic"),
+        13..=15 => Some("hierarchical, arithmetic"),
+        _ => Some("arithmetic"),
+    };
+    let what = match process {
+        Some(process) => format!("{process} jpeg (SOF{})", frame.process),
+        None if frame.bits != 8 => format!("jpeg with {} bits", frame.bits),
+        None if !matches!(frame.components, 1 | 3 | 4) => format!("jpeg with {} components", frame.components),
+        None => return Ok(()),
+    };
+    Err(Error::Unsupported(format!("{what} is not supported")))
 }
 
 /// Encodes `size.w * size.h` pixels, rows from the top, as a baseline JFIF stream with the standard Huffman tables.

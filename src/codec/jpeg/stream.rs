@@ -11,13 +11,14 @@ pub(crate) const SOI: u8 = 0xd8;
 pub(crate) const EOI: u8 = 0xd9;
 pub(crate) const SOS: u8 = 0xda;
 pub(crate) const APP0: u8 = 0xe0;
+pub(crate) const APP1: u8 = 0xe1;
 pub(crate) const APP2: u8 = 0xe2;
 pub(crate) const APP14: u8 = 0xee;
 pub(crate) const DHT: u8 = 0xc4;
 const DAC: u8 = 0xcc;
 pub(crate) const DQT: u8 = 0xdb;
 pub(crate) const DRI: u8 = 0xdd;
-const COM: u8 = 0xfe;
+pub(crate) const COM: u8 = 0xfe;
 
 /// A JFIF header without a density.
 pub(crate) const JFIF: &[u8] = b"\xff\xe0\0\x10JFIF\0\x01\x02\0\0\x01\0\x01\0\0";
