@@ -95,11 +95,12 @@ struct Case {
     warm: bool,
 }
 
-/// Tiles of the full-size level of a square picture of `side` pixels with tiles of 256, spread over it.
+/// Tiles of the full-size level of a picture that is `side` pixels wide, with tiles of 256, spread over three quarters
+/// of its height.
 fn tiles(file: &str, side: u32, count: u32, more: &str) -> Vec<String> {
     let columns = side.div_ceil(256);
     let level = 32 - (columns - 1).leading_zeros();
-    let all = columns * columns;
+    let all = columns * (columns * 3 / 4).max(1);
     (0..count.min(all))
         // 7919 is prime: every tile comes once, and neighbours do not follow each other
         .map(|n| {
@@ -120,6 +121,14 @@ fn cases(side: u32) -> Vec<Case> {
         warm,
     };
     let many = 4096;
+    let jp2 = |name, file: &str| {
+        case(
+            name,
+            tiles(file, side, many, ""),
+            &[COLD, ("MAX_LAYERS", "-1")],
+            false,
+        )
+    };
     vec![
         case("hot tiles", tiles("jpeg.tif", side, 64, ""), &[], true),
         case(
@@ -145,6 +154,16 @@ fn cases(side: u32) -> Vec<Case> {
         case(
             "full/800,",
             vec!["IIIF=jpeg.tif/full/800,/0/default.jpg".into()],
+            &[COLD],
+            false,
+        ),
+        jp2("JP2, tiled, lossy", "jp2-tiled-lossy.jp2"),
+        jp2("JP2, tiled, lossless", "jp2-tiled-lossless.jp2"),
+        jp2("JP2, untiled, lossy", "jp2-untiled-lossy.jp2"),
+        jp2("JP2, untiled, lossless", "jp2-untiled-lossless.jp2"),
+        case(
+            "JP2, full/800,",
+            vec!["IIIF=jp2-untiled-lossless.jp2/full/800,/0/default.jpg".into()],
             &[COLD],
             false,
         ),

@@ -8,9 +8,15 @@ use crate::error::Result;
 use crate::plan::Identity;
 use crate::source::Source;
 use crate::source::Version;
-use crate::source::jpeg::Jpeg;
+use crate::source::jp2;
+use crate::source::jp2::Jp2;
+use crate::source::jpeg;
+use crate::source::made::Budget;
+use crate::source::made::Grid;
+use crate::source::made::Made;
 use crate::source::png;
 use crate::source::tiff;
+use crate::source::tiff::Tiff;
 use crate::source::webp;
 use quick_cache::sync::Cache;
 use std::collections::HashMap;
@@ -19,7 +25,6 @@ use std::fs;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,6 +50,10 @@ pub struct Shelf {
     pub suffix: String,
     /// Whether a link may lead out of the prefix.
     pub follow_symlinks: bool,
+    /// What made levels may take.
+    pub budget: Budget,
+    /// How JPEG 2000 is read.
+    pub jp2: jp2::Options,
 }
 
 /// All images.
@@ -80,7 +89,7 @@ impl Library {
             return Ok(None);
         };
         let now = fs::metadata(self.path(id)?).map_err(|_| missing(id))?;
-        Ok((version(&now) == opened.identity.version).then_some(opened))
+        Ok((Version::of(&now) == opened.identity.version).then_some(opened))
     }
 
     /// The image, opened if need be.
@@ -89,11 +98,49 @@ impl Library {
             return Ok(known);
         }
         let path = self.path(id)?;
-        let opened = Arc::new(opened(id, read(&path, id)?));
+        let opened = Arc::new(opened(id, self.read(&path, id)?));
         if let Some(open) = &self.open {
             open.insert(id.into(), opened.clone());
         }
         Ok(opened)
+    }
+
+    /// Opens a file by what its first bytes say.
+    fn read(&self, path: &Path, id: &str) -> Result<Box<dyn Source>> {
+        // asked before it is opened: opening a pipe would wait for whoever writes to it
+        if !fs::metadata(path).map_err(|_| missing(id))?.is_file() {
+            return Err(missing(id));
+        }
+        let file = File::open(path).map_err(|_| missing(id))?;
+        let mut start = [0; 12];
+        let n = file.read_at(&mut start, 0)?;
+        match start.get(..n).unwrap_or_default() {
+            [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => {
+                let tiff = Tiff::open(file, &tiff::Limits::default())?;
+                let grids = tiff.grids();
+                Ok(Made::over(Box::new(tiff), &grids, &self.shelf.budget))
+            }
+            [0xFF, 0xD8, 0xFF, ..] => {
+                let (jpeg, grid) = jpeg::open(file)?;
+                Ok(self.made(jpeg, grid))
+            }
+            [0x89, b'P', b'N', b'G', ..] => Ok(self.made(Box::new(png::open(file)?), Grid::Strips)),
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P'] => {
+                Ok(self.made(Box::new(webp::open(file)?), Grid::Strips))
+            }
+            [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => {
+                let jp2 = Jp2::open(file, self.shelf.jp2)?;
+                let grids = vec![Grid::Strips; jp2.header().levels.len()];
+                Ok(Made::over(Box::new(jp2), &grids, &self.shelf.budget))
+            }
+            _ => Err(Error::Missing(format!("{} is not an image", shown(id)))),
+        }
+    }
+
+    /// The source with all levels, where those that it has lie alike in the file.
+    fn made(&self, source: Box<dyn Source>, grid: Grid) -> Box<dyn Source> {
+        let grids = vec![grid; source.header().levels.len()];
+        Made::over(source, &grids, &self.shelf.budget)
     }
 
     /// Forgets every open image.
@@ -166,37 +213,6 @@ fn opened(id: &str, source: Box<dyn Source>) -> Opened {
     }
 }
 
-/// Opens a file by what its first bytes say.
-fn read(path: &Path, id: &str) -> Result<Box<dyn Source>> {
-    // asked before it is opened: opening a pipe would wait for whoever writes to it
-    if !fs::metadata(path).map_err(|_| missing(id))?.is_file() {
-        return Err(missing(id));
-    }
-    let file = File::open(path).map_err(|_| missing(id))?;
-    let mut start = [0; 12];
-    let n = file.read_at(&mut start, 0)?;
-    match start.get(..n).unwrap_or_default() {
-        [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => {
-            Ok(Box::new(tiff::Tiff::open(path, &tiff::Limits::default())?))
-        }
-        [0xFF, 0xD8, 0xFF, ..] => Jpeg::open(file),
-        [0x89, b'P', b'N', b'G', ..] => Ok(Box::new(png::open(file)?)),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P'] => Ok(Box::new(webp::open(file)?)),
-        [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => {
-            Err(Error::Unsupported("JPEG 2000 images are not served yet".into()))
-        }
-        _ => Err(Error::Missing(format!("{} is not an image", shown(id)))),
-    }
-}
-
-fn version(metadata: &fs::Metadata) -> Version {
-    Version {
-        mtime_ns: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
-        len: metadata.len(),
-        inode: metadata.ino(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,6 +224,7 @@ mod tests {
             prefix: format!("{}/", prefix.display()),
             suffix: String::new(),
             follow_symlinks,
+            ..Shelf::default()
         }
     }
 

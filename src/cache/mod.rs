@@ -81,6 +81,11 @@ impl<K: Hash + Eq + Clone> Cache<K> {
         self.max_bytes
     }
 
+    /// Bytes that one value may have without pushing out most of its neighbours.
+    pub fn large_bytes(&self) -> u64 {
+        self.max_bytes / shards(self.max_bytes) / 2
+    }
+
     /// Bytes in use, entries' own cost included.
     pub fn bytes(&self) -> u64 {
         self.inner.as_ref().map_or(0, Inner::weight)
@@ -88,8 +93,12 @@ impl<K: Hash + Eq + Clone> Cache<K> {
 }
 
 /// A value may weigh up to a shard's capacity, so that small caches have few shards: one per 8 MB, 16 at most.
+fn shards(max_bytes: u64) -> u64 {
+    (max_bytes >> 23).clamp(1, 16)
+}
+
 fn build<K: Hash + Eq + Clone>(max_bytes: u64) -> Option<Inner<K>> {
-    let shards = usize::try_from(max_bytes >> 23).unwrap_or(16).clamp(1, 16);
+    let shards = usize::try_from(shards(max_bytes)).unwrap_or(1);
     let items = usize::try_from(max_bytes >> 14)
         .unwrap_or(1 << 20)
         .clamp(16, 1 << 20);

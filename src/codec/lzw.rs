@@ -1,7 +1,8 @@
 //! LZW as TIFF has it: bytes in, bytes out.
 //!
 //! Knows no image. Codes of 9 to 12 bits, the most significant first, 256 clears the table, 257 ends, and the width
-//! grows one code early (TIFF 6.0 §13). The order of bits of the years before TIFF 5 is refused.
+//! grows one code early (TIFF 6.0 §13). In the years before TIFF 5 the least significant bit came first, and the width
+//! grew when it had to: a stream says by its first code, which is always 256, which of the two it is.
 
 #![expect(
     clippy::indexing_slicing,
@@ -36,24 +37,28 @@ thread_local! {
 /// Decodes at most `len` bytes into `scratch`, which grows as needed, and returns them.
 ///
 /// A stream that holds more is cut at `len`; one that ends earlier, with or without its end code, gives what it has.
-/// `Error::Corrupt` for a code that cannot be there, `Error::Unsupported` for the old order of bits.
+/// `Error::Corrupt` for a code that cannot be there.
 pub fn decode<'a>(data: &[u8], len: usize, scratch: &'a mut Vec<u8>) -> Result<&'a mut [u8]> {
-    if data.first() == Some(&0) && data.get(1).is_some_and(|second| second & 1 == 1) {
-        return Err(Error::Unsupported(
-            "LZW in the old order of bits is not served".into(),
-        ));
-    }
     let room = CLEAR.saturating_add(len).saturating_add(SLACK);
     if scratch.len() < room {
         scratch.resize(room, 0);
     }
-    let got = STRINGS.with(|strings| fill(data, len, &mut strings.borrow_mut(), scratch))?;
+    // The first nine bits are 256: 1 and eight zeros of the byte that comes first, or eight zeros and 1.
+    let old = data.first() == Some(&0) && data.get(1).is_some_and(|second| second & 1 == 1);
+    let got = STRINGS.with(|strings| {
+        let strings = &mut strings.borrow_mut();
+        if old {
+            fill::<true>(data, len, strings, scratch)
+        } else {
+            fill::<false>(data, len, strings, scratch)
+        }
+    })?;
     Ok(&mut scratch[CLEAR..CLEAR + got])
 }
 
 /// `out` begins with the 256 one-byte strings and ends with `SLACK`; `len` bytes of output go between. How many were
 /// made.
-fn fill(data: &[u8], len: usize, strings: &mut Strings, out: &mut [u8]) -> Result<usize> {
+fn fill<const OLD: bool>(data: &[u8], len: usize, strings: &mut Strings, out: &mut [u8]) -> Result<usize> {
     let wrong = || Error::Corrupt("LZW stream is damaged".into());
     for (byte, place) in out.iter_mut().take(CLEAR).enumerate() {
         *place = byte.to_le_bytes()[0];
@@ -70,7 +75,7 @@ fn fill(data: &[u8], len: usize, strings: &mut Strings, out: &mut [u8]) -> Resul
         if bit + width > bits {
             break;
         }
-        let first = code(data, bit, width);
+        let first = code::<OLD>(data, bit, width);
         bit += width;
         match first {
             CLEAR => continue 'table,
@@ -84,7 +89,7 @@ fn fill(data: &[u8], len: usize, strings: &mut Strings, out: &mut [u8]) -> Resul
             if bit + width > bits {
                 break 'table;
             }
-            let code = code(data, bit, width);
+            let code = code::<OLD>(data, bit, width);
             bit += width;
             if code >= next {
                 // Only the string that this very code completes: the one before and its own first byte.
@@ -113,7 +118,7 @@ fn fill(data: &[u8], len: usize, strings: &mut Strings, out: &mut [u8]) -> Resul
                 at += length;
             }
             next += 1;
-            if next == (1 << width) - 1 && width < 12 {
+            if next == (1 << width) - usize::from(!OLD) && width < 12 {
                 width += 1;
             }
         }
@@ -123,8 +128,13 @@ fn fill(data: &[u8], len: usize, strings: &mut Strings, out: &mut [u8]) -> Resul
 
 /// The `width` bits from `bit` on; the caller knows that they are there.
 #[inline(always)]
-fn code(data: &[u8], bit: usize, width: usize) -> usize {
+fn code<const OLD: bool>(data: &[u8], bit: usize, width: usize) -> usize {
     let byte = bit / 8;
+    if OLD {
+        let part = |i: usize| u32::from(data.get(byte + i).copied().unwrap_or(0)) << (8 * i);
+        let word = part(0) | part(1) | part(2);
+        return (word >> (bit % 8)) as usize & ((1 << width) - 1);
+    }
     let word = match data.get(byte..byte + 4) {
         Some(&[a, b, c, d]) => u32::from_be_bytes([a, b, c, d]),
         _ => {
@@ -259,16 +269,30 @@ mod tests {
     }
 
     #[test]
+    fn streams_in_the_old_order_of_bits_are_read() {
+        let mut scratch = Vec::new();
+        for values in [1, 3, 256] {
+            for len in [1, 300, 20_000] {
+                let data = noise(len, values);
+                // GIF has the codes in the same order.
+                let coded = weezl::encode::Encoder::new(weezl::BitOrder::Lsb, 8)
+                    .encode(&data)
+                    .unwrap();
+                assert!(
+                    decode(&coded, len, &mut scratch).unwrap() == data,
+                    "{values} {len}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn codes_that_cannot_be_there_are_errors() {
         let mut scratch = Vec::new();
         // Clear, then 258, which nothing has made.
         assert!(decode(&[0x80, 0x40, 0x80], 10, &mut scratch).is_err());
         // Clear, 'a', then 259 where 258 is the next.
         assert!(decode(&[0x80, 0x0c, 0x30, 0x30], 10, &mut scratch).is_err());
-        assert!(matches!(
-            decode(&[0, 1, 2], 10, &mut scratch),
-            Err(Error::Unsupported(_))
-        ));
     }
 
     #[test]

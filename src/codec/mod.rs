@@ -3,6 +3,7 @@
 //! Knows no container and no image. C libraries are behind the feature `native`, each with a Rust stand-in that has
 //! the same interface.
 
+pub mod ccitt;
 pub mod deflate;
 pub mod jp2;
 pub mod jpeg;

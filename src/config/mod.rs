@@ -11,6 +11,7 @@ use crate::config::vars::Kind;
 use crate::config::vars::VARS;
 use crate::config::vars::Var;
 use crate::protocol::Protocol;
+use crate::source::spool::Room;
 use std::fmt::Write;
 
 /// Where an effective value came from.
@@ -44,6 +45,10 @@ pub struct Config {
     pub logfile: String,
     /// Bytes of memory for answers and decoded tiles together.
     pub cache_bytes: u64,
+    /// Directory for temporary files of made levels; empty for none.
+    pub cache_dir: String,
+    /// Bytes that may lie there.
+    pub cache_dir_bytes: u64,
     /// Opened images remembered; `None` is without limit.
     pub open_images: Option<usize>,
     /// Put in front of every image path.
@@ -82,6 +87,10 @@ pub struct Config {
     pub copyright: String,
     /// Threads: one set of them waits for sockets and answers what is cached, as many again compute.
     pub threads: usize,
+    /// JPEG 2000 quality layers: 0 half of those present, -1 all, n at most n.
+    pub max_layers: i32,
+    /// Whether damaged JPEG 2000 is refused.
+    pub strict_jp2: bool,
     /// Which iipsrv to follow.
     pub compat: Compat,
     /// Name, effective text and origin of every setting.
@@ -126,6 +135,12 @@ impl Config {
             self.filesystem_prefix = "fixtures/".into();
         }
         self
+    }
+
+    /// The place for temporary files of made levels.
+    pub fn room(&self) -> Option<Room> {
+        let directory = Some(&self.cache_dir).filter(|directory| !directory.is_empty());
+        directory.map(|directory| Room::new(directory.into(), self.cache_dir_bytes))
     }
 
     /// What `--check-config` prints: every value and where it came from, then what is wrong.
@@ -215,17 +230,18 @@ impl Table {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let unsigned = |name| usize::try_from(self.int(name)).ok();
         let small = |name| i16::try_from(self.int(name)).unwrap_or(0);
-        let megabytes: f64 = self.text("MAX_IMAGE_CACHE_SIZE").parse().unwrap_or(0.0);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "the row's range is 0 to 1e9 MB"
+            reason = "the rows' ranges are 0 to 1e9 MB"
         )]
-        let cache_bytes = (megabytes * 1024.0 * 1024.0) as u64;
+        let megabytes = |name| (self.text(name).parse::<f64>().unwrap_or(0.0) * 1024.0 * 1024.0) as u64;
         Config {
             verbosity: u8::try_from(self.int("VERBOSITY")).unwrap_or(1),
             logfile: self.text("LOGFILE"),
-            cache_bytes,
+            cache_bytes: megabytes("MAX_IMAGE_CACHE_SIZE"),
+            cache_dir: self.text("CACHE_DIR"),
+            cache_dir_bytes: megabytes("CACHE_DIR_SIZE"),
             open_images: unsigned("MAX_METADATA_CACHE_SIZE"),
             filesystem_prefix: self.text("FILESYSTEM_PREFIX"),
             filesystem_suffix: self.text("FILESYSTEM_SUFFIX"),
@@ -252,6 +268,8 @@ impl Table {
             iiif_extra,
             copyright: self.text("COPYRIGHT"),
             threads: unsigned("OMP_NUM_THREADS").filter(|&n| n > 0).unwrap_or(cores),
+            max_layers: i32::try_from(self.int("MAX_LAYERS")).unwrap_or(0),
+            strict_jp2: self.int("KAKADU_READMODE") == 1,
             compat: match self.text("COMPAT").as_str() {
                 "1.1" => Compat::V11,
                 "1.3" => Compat::V13,

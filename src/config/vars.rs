@@ -73,6 +73,18 @@ pub static VARS: &[Var] = &[
         Kind::Float(0.0, 1e9),
         "MB of memory for answers and decoded tiles together; 0 turns the cache off",
     ),
+    var(
+        "CACHE_DIR",
+        "",
+        Kind::Text,
+        "directory for temporary files of levels that images lack and memory cannot hold; none when not set",
+    ),
+    var(
+        "CACHE_DIR_SIZE",
+        "10000",
+        Kind::Float(0.0, 1e9),
+        "MB that may lie there at once",
+    ),
     Var {
         alias: Some("MAX_IMAGE_METADATA_CACHE_SIZE"),
         ..var(
@@ -145,7 +157,7 @@ pub static VARS: &[Var] = &[
         Kind::Switch,
         "0: never larger than the source",
     ),
-    later(
+    var(
         "MAX_LAYERS",
         "0",
         Kind::Int(-1, 65535),
@@ -255,11 +267,11 @@ pub static VARS: &[Var] = &[
         Kind::Int(0, 1024),
         "worker threads; 0 is one per core",
     ),
-    later(
+    var(
         "KAKADU_READMODE",
         "0",
         Kind::Int(0, 2),
-        "strictness with damaged JPEG2000: 0 fast, 1 fussy, 2 resilient",
+        "damaged JPEG2000: 1 fussy refuses it, 0 fast and 2 resilient show what can be decoded",
     ),
     later("DECODER_MODULES", "", Kind::Text, "not supported"),
     var(

@@ -3,8 +3,8 @@
 //! Nothing is ever invalidated: a changed file has another version, and so other keys.
 
 use crate::plan::Plan;
-use crate::source::Tile;
 use crate::source::Version;
+use crate::source::window::Part;
 use std::hash::DefaultHasher;
 use std::hash::Hash;
 use std::hash::Hasher;
@@ -24,8 +24,8 @@ pub struct Identity {
 pub enum Key {
     /// An encoded answer.
     Answer(Identity, Plan),
-    /// Decoded samples of a stored tile.
-    Tile(Identity, Tile),
+    /// Decoded samples.
+    Part(Identity, Part),
 }
 
 impl Key {

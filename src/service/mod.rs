@@ -33,6 +33,8 @@ use crate::protocol::Settings;
 use crate::protocol::iip;
 use crate::protocol::iip::TileRange;
 use crate::source::Source;
+use crate::source::jp2;
+use crate::source::made::Budget;
 use bytes::Bytes;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
@@ -118,10 +120,19 @@ impl Service {
             png_level: config.png_level,
             ..Limits::default()
         };
+        let cache = Cache::new(config.cache_bytes);
         let shelf = Shelf {
             prefix: config.filesystem_prefix.clone(),
             suffix: config.filesystem_suffix.clone(),
             follow_symlinks: config.follow_symlinks,
+            budget: Budget {
+                level_bytes: cache.large_bytes(),
+                room: config.room().map(Arc::new),
+            },
+            jp2: jp2::Options {
+                layers: config.max_layers,
+                strict: config.strict_jp2,
+            },
         };
         Service {
             settings,
@@ -134,7 +145,7 @@ impl Service {
                     .min(config::open_files().images),
             ),
             mosaic: Mosaic::new(config.threads),
-            cache: Cache::new(config.cache_bytes),
+            cache,
             served: AtomicU64::new(0),
             config,
         }

@@ -4,11 +4,15 @@
 
 pub mod jp2;
 pub mod jpeg;
+pub mod made;
 pub mod png;
+pub mod reduce;
+pub mod spool;
 pub mod synthetic;
 pub mod tiff;
 pub mod webp;
 pub mod whole;
+pub mod window;
 
 use crate::error::Result;
 use crate::geometry::Rect;
@@ -18,6 +22,7 @@ use crate::raster::Kind;
 use crate::raster::Meaning;
 use crate::raster::Metadata;
 use crate::raster::Raster;
+use crate::source::window::Keep;
 use std::os::unix::fs::MetadataExt;
 
 /// One size of the pyramid.
@@ -70,6 +75,28 @@ pub struct Header {
     pub metadata: Metadata,
     /// Which state of the file this is.
     pub version: Version,
+    /// What it is one of.
+    pub set: Set,
+}
+
+/// The pictures that are shown under one identifier: SDS chooses one of them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Set {
+    /// Horizontal angles (or wavelengths) of a sequence, ascending; empty for a single picture.
+    pub horizontal: Vec<u32>,
+    /// Vertical angles of a sequence, ascending; empty for a single picture.
+    pub vertical: Vec<u32>,
+    /// The pages of a file, in its order; empty for a single picture.
+    pub stack: Vec<Page>,
+}
+
+/// A page of a file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Page {
+    /// What the file calls it.
+    pub name: Option<String>,
+    /// By what its values are multiplied to be comparable with those of the others.
+    pub scale: Option<f64>,
 }
 
 impl Header {
@@ -114,6 +141,17 @@ pub trait Source: Send + Sync {
 
     /// The stored samples of one tile, cut to the level, no scaling. `Error::Outside` when there is no such tile.
     fn read(&self, tile: Tile) -> Result<Raster>;
+
+    /// The same, for a source that decodes more than the tile: the rest of it is left with `keep`.
+    fn read_keeping(&self, tile: Tile, keep: &dyn Keep) -> Result<Raster> {
+        let _ = keep;
+        self.read(tile)
+    }
+
+    /// The stored samples of a window, which lies inside its level; tiles on the way are left with `keep`.
+    fn window(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
+        window::of_tiles(self, window, keep)
+    }
 
     /// The tile as a complete file of `format`, exactly as stored (tables merged in), if the source can; edge tiles
     /// that are stored larger than the level's edge cannot.

@@ -16,6 +16,7 @@ use crate::raster::Raster;
 use crate::raster::Samples;
 use crate::source::Header;
 use crate::source::Level;
+use crate::source::Set;
 use crate::source::Version;
 use crate::source::whole::MAX_BYTES;
 use crate::source::whole::Whole;
@@ -76,6 +77,7 @@ pub fn open(file: File) -> Result<Whole> {
         stored: None,
         metadata: metadata(info),
         version,
+        set: Set::default(),
     };
     Whole::new(file, header, decode)
 }

@@ -14,6 +14,7 @@ use crate::raster::Raster;
 use crate::raster::Samples;
 use crate::source::Header;
 use crate::source::Level;
+use crate::source::Set;
 use crate::source::Source;
 use crate::source::Tile;
 use crate::source::Version;
@@ -58,6 +59,7 @@ impl Synthetic {
                 len: 1,
                 inode: 1,
             },
+            set: Set::default(),
         };
         Synthetic { header, formula }
     }

@@ -15,6 +15,7 @@ use crate::raster::Raster;
 use crate::raster::Samples;
 use crate::source::Header;
 use crate::source::Level;
+use crate::source::Set;
 use crate::source::Version;
 use crate::source::whole::Whole;
 use crate::source::whole::cut_short;
@@ -96,6 +97,7 @@ pub fn open(file: File) -> Result<Whole> {
         stored: None,
         metadata,
         version,
+        set: Set::default(),
     };
     Whole::new(file, header, decode)
 }

@@ -138,12 +138,20 @@ fn check(name: &str, stream: &Path, reduction: u8, folder: &Path) -> Option<i64>
             }
             let got = i64::from(plane[y * size.w as usize + x]);
             let off = (got - want).abs();
-            assert!(off <= 1 || worst > 100, "{name} -r {reduction}: component {number} at {x},{y}: {got}, expected {want}");
+            assert!(
+                off <= 1 || worst > 100,
+                "{name} -r {reduction}: component {number} at {x},{y}: {got}, expected {want}"
+            );
             worst = worst.max(off);
         }
     }
     for (x, y) in [(0, 0), (1, 2), (3, 5), (2, 3)] {
-        let rect = Rect::new(size.w * x / 7, size.h * y / 7, size.w.div_ceil(5), size.h.div_ceil(6));
+        let rect = Rect::new(
+            size.w * x / 7,
+            size.h * y / 7,
+            size.w.div_ceil(5),
+            size.h.div_ceil(6),
+        );
         let Some(rect) = rect.meet(whole) else { continue };
         let window = ours.read(reduction, rect, u16::MAX).unwrap();
         for (plane, window) in planes.iter().zip(&window) {
@@ -176,7 +184,11 @@ fn compress(picture: &Path, stream: &Path, options: &str) {
         .args(options.split_whitespace())
         .output()
         .expect("opj_compress is there (tests/run installs libopenjp2-tools)");
-    assert!(done.status.success(), "{options}: {}", String::from_utf8_lossy(&done.stdout));
+    assert!(
+        done.status.success(),
+        "{options}: {}",
+        String::from_utf8_lossy(&done.stdout)
+    );
 }
 
 #[test]
@@ -189,7 +201,7 @@ fn every_way_to_write_a_codestream_is_read() {
         "-I -r 12",
         "-I -r 30,12,4 -n 4",
         "-t 128,96",
-        "-t 100,77 -I -r 10",
+        "-t 100,77 -I",
         "-p RLCP -r 20,8,1",
         "-p RPCL -r 20,8,1 -c [64,64],[32,32]",
         "-p PCRL -r 20,8,1 -c [64,128]",
@@ -214,17 +226,23 @@ fn every_way_to_write_a_codestream_is_read() {
         "-POC T1=0,0,1,3,3,LRCP/T1=0,0,1,6,3,RPCL",
         "-PLT -TLM",
     ] {
-        if std::panic::catch_unwind(|| compress(&picture, &stream, options)).is_err() { println!("CANNOT {options}"); continue };
+        compress(&picture, &stream, options);
         for reduction in [0, 1, 2] {
             if options.contains("-n 1") && reduction > 0 || options.contains("-n 2") && reduction > 1 {
                 continue;
             }
-            let Ok(worst) = std::panic::catch_unwind(|| check(options, &stream, reduction, &folder.0).expect(options)) else { println!("FAILED {options} {reduction}"); continue };
+            let worst = check(options, &stream, reduction, &folder.0).expect(options);
             let lossy = options.contains("-I");
             assert!(worst <= i64::from(lossy), "{options}: {worst}");
         }
     }
 }
+
+/// Files that are not served, and why.
+const REFUSED: [(&str, &str); 1] = [(
+    "ojph__simple_dec_irv53_bhvhb_low_latency.jph",
+    "wavelet transform 2 is not served",
+)];
 
 #[test]
 fn files_of_others_are_decoded_as_by_openjpeg() {
@@ -241,11 +259,17 @@ fn files_of_others_are_decoded_as_by_openjpeg() {
     assert!(paths.len() > 40);
     for path in paths {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if std::env::var("ONLY").is_ok_and(|only| !name.contains(&only)) { continue; }
         let stream = codestream(&path, &folder.0);
-        match open(&stream) { Err(e) => { println!("{name}: {e}"); continue; } Ok(s) => if s.size(0).area() > 100_000_000 { println!("{name} big"); continue } }
-        let t = std::time::Instant::now();
-        let r = std::panic::catch_unwind(|| check(&name, &stream, 0, &folder.0));
-        println!("{name}: {r:?} {:?}", t.elapsed());
+        if let Some((_, reason)) = REFUSED.iter().find(|(file, _)| *file == name) {
+            let error = open(&stream).err().expect("refused");
+            assert_eq!(error.to_string(), *reason, "{name}");
+            continue;
+        }
+        // half a gigapixel of one colour: its smallest resolutions will do
+        let reduction = if name.contains("32769") { 5 } else { 0 };
+        let worst = check(&name, &stream, reduction, &folder.0)
+            .unwrap_or_else(|| panic!("{name}: opj_decompress refuses it"));
+        let whole = open(&stream).unwrap().is_reversible();
+        assert!(worst <= i64::from(!whole), "{name}: {worst}");
     }
 }

@@ -34,7 +34,7 @@ impl Temp {
     }
 
     pub fn open(&self) -> iipsrv::error::Result<Tiff> {
-        Tiff::open(&self.0, &Limits::default())
+        Tiff::open(std::fs::File::open(&self.0)?, &Limits::default())
     }
 }
 

@@ -38,6 +38,16 @@ impl Bytes for &[u8] {
     }
 }
 
+impl Bytes for Vec<u8> {
+    fn len(&self) -> u64 {
+        Bytes::len(&self.as_slice())
+    }
+
+    fn read(&self, at: u64, to: &mut [u8]) -> Result<()> {
+        Bytes::read(&self.as_slice(), at, to)
+    }
+}
+
 /// A part of a file: from `start`, `len` bytes.
 #[derive(Debug)]
 pub struct Part {

@@ -171,8 +171,6 @@ impl Resolution {
 /// One component of a tile.
 #[derive(Debug)]
 pub struct Component {
-    /// Its samples.
-    pub area: Area,
     /// Reference grid points per sample.
     pub step: (u32, u32),
     /// From the smallest.
@@ -207,7 +205,6 @@ pub fn components(siz: &Siz, style: &Style, tile: u16) -> Result<Vec<Component>>
             let area = area.map(|x| x.div_ceil(across), |y| y.div_ceil(down));
             let resolutions = resolutions(style, number, component.bits, area, &mut cells)?;
             Ok(Component {
-                area,
                 step: component.step,
                 resolutions,
             })

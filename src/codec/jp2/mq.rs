@@ -3,6 +3,12 @@
 //! Knows no coefficients and no passes; what the contexts mean is the business of the one who asks. Nothing here can
 //! fail: past its end, and past a marker, a segment goes on with 1 bits, as the standard has it (C.3.4).
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "indices are remainders by the length of the table; casts take the lower bits of a state on purpose"
+)]
+
 use std::array;
 
 /// Where the 16 bits of the interval stand in a register of 64: below them wait the bits that were read ahead.
@@ -73,7 +79,6 @@ const TABLE_C2: [(u16, u8, u8, bool); 47] = [
 /// number of the state after it, bits 16 to 22 that after the other, from `UNIT` on the estimate.
 static STATES: [u64; 128] = states();
 
-#[expect(clippy::indexing_slicing, reason = "computed when compiling: a wrong index does not build")]
 const fn states() -> [u64; 128] {
     let mut states = [0; 128];
     let mut i = 0;
@@ -128,7 +133,14 @@ impl<'a> Mq<'a> {
     pub(super) fn new(data: &'a [u8]) -> Mq<'a> {
         let (c, ahead, next) = fill(data, 0, 0, -15);
         let d = c.min(0);
-        Mq { data, next, a: HALF - d, c: c - d, d, ahead }
+        Mq {
+            data,
+            next,
+            a: HALF - d,
+            c: c - d,
+            d,
+            ahead,
+        }
     }
 
     /// Decides one bit (DECODE, C.3.2) in the context `which`, of which the lower 5 bits count.
@@ -144,18 +156,18 @@ impl<'a> Mq<'a> {
         // Wrapping: a code that no encoder wrote may hold more than its interval, and ever more of it.
         let a = self.a.wrapping_add(self.d);
         let c = self.c.wrapping_add(self.d);
-        if c < 0 {
-            let less = a >= estimate;
-            return self.renormalise(contexts, which, state, estimate, c.wrapping_add(estimate), less, (state >> 24) as u32 % 16);
-        }
-        self.renormalise(contexts, which, state, a, c, a < estimate, 1 + u32::from(a < HALF / 2))
-    }
-
-    #[inline(always)]
-    fn renormalise(&mut self, contexts: &mut Contexts, which: u32, state: u64, a: i64, c: i64, less: bool, shift: u32) -> u32 {
-        let slot = &mut contexts.0[which as usize % CONTEXTS];
+        let lower = c < 0;
+        let exchanged = a < estimate;
+        let less = lower != exchanged;
+        let a = if lower { estimate } else { a };
+        let c = if lower { c.wrapping_add(estimate) } else { c };
         let after = if less { state >> 16 } else { state >> 8 };
         *slot = STATES[after as usize % 128];
+        let shift = if lower {
+            (state >> 24) as u32 % 16
+        } else {
+            1 + u32::from(a < HALF / 2)
+        };
         let a = a << shift;
         let mut c = c << shift;
         self.ahead -= shift as i32;
@@ -195,4 +207,55 @@ fn fill(data: &[u8], next: usize, c: i64, ahead: i32) -> (i64, i32, usize) {
         c = c.wrapping_add(i64::from(byte) << (UNIT as i32 - ahead));
     }
     (c, ahead, next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The test sequence of ITU-T T.88 Annex H.2: 256 bits in one context.
+    #[test]
+    fn decodes_the_test_sequence_of_the_standard() {
+        let coded = [
+            0x84, 0xC7, 0x3B, 0xFC, 0xE1, 0xA1, 0x43, 0x04, 0x02, 0x20, 0x00, 0x00, 0x41, 0x0D, 0xBB, 0x86,
+            0xF4, 0x31, 0x7F, 0xFF, 0x88, 0xFF, 0x37, 0x47, 0x1A, 0xDB, 0x6A, 0xDF, 0xFF, 0xAC,
+        ];
+        let plain = [
+            0x00, 0x02, 0x00, 0x51, 0x00, 0x00, 0x00, 0xC0, 0x03, 0x52, 0x87, 0x2A, 0xAA, 0xAA, 0xAA, 0xAA,
+            0x82, 0xC0, 0x20, 0x00, 0xFC, 0xD7, 0x9E, 0xF6, 0xBF, 0x7F, 0xED, 0x90, 0x4F, 0x46, 0xA3, 0xBF,
+        ];
+        let mut contexts = Contexts::new([0; 19]);
+        let mut mq = Mq::new(&coded);
+        for byte in plain {
+            assert_eq!(
+                (0..8).fold(0, |bits, _| bits << 1 | mq.bit(&mut contexts, 0)),
+                byte
+            );
+        }
+    }
+
+    #[test]
+    fn goes_on_past_the_end_whatever_the_bytes() {
+        let mut seed = 1_u32;
+        for len in 0..200 {
+            let bytes: Vec<u8> = (0..len)
+                .map(|_| {
+                    seed ^= seed << 13;
+                    seed ^= seed >> 17;
+                    seed ^= seed << 5;
+                    // Many 0xFF, and what comes after them in a stream and what does not.
+                    if seed & 0x300 == 0 {
+                        0xFF
+                    } else {
+                        seed.to_le_bytes()[0]
+                    }
+                })
+                .collect();
+            let mut contexts = Contexts::new([0; 19]);
+            let mut mq = Mq::new(&bytes);
+            for i in 0..len * 40 + 400 {
+                assert!(mq.bit(&mut contexts, i % 19) <= 1);
+            }
+        }
+    }
 }

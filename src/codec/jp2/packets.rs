@@ -2,6 +2,7 @@
 //!
 //! Bodies are not read: what comes out is where in the file the bytes of every code-block lie.
 
+use crate::codec::jp2::block::style;
 use crate::codec::jp2::bytes::Bytes;
 use crate::codec::jp2::bytes::Cursor;
 use crate::codec::jp2::grid::Area;
@@ -20,10 +21,6 @@ use crate::error::Result;
 
 /// Chunks of one tile.
 const MAX_CHUNKS: usize = 16 << 20;
-/// Style bits of Table A.19.
-const BYPASS: u8 = 1;
-const TERMINATE_ALL: u8 = 4;
-const HIGH_THROUGHPUT: u8 = 0x40;
 
 /// A tile whose packets were all found.
 #[derive(Debug)]
@@ -341,7 +338,7 @@ fn contribution(
     (inclusion, zero): &mut (Tree, Tree),
     leaf: (u32, u32),
     layer: u16,
-    style: u8,
+    coding: u8,
     mut found: impl FnMut(u32, u8, bool),
 ) -> Result<()> {
     let first = cell.passes == 0;
@@ -372,7 +369,7 @@ fn contribution(
             ));
         }
     }
-    if style & HIGH_THROUGHPUT != 0 {
+    if coding & style::HT != 0 {
         // T.814 B.3: sets of three passes without bytes are more zero bit-planes; the cleanup pass is a segment, the
         // other two are one together
         let empty = (passes - 1) / 3 * 3;
@@ -399,7 +396,7 @@ fn contribution(
         return Ok(());
     }
     while passes > 0 {
-        let (room, opens) = segment(cell.passes, style);
+        let (room, opens) = segment(cell.passes, coding);
         let now = passes.min(room);
         let len = bits.number(cell.lblock + log2(now))?;
         found(len, u8::try_from(now).unwrap_or(u8::MAX), opens);
@@ -410,11 +407,11 @@ fn contribution(
 }
 
 /// After so many passes: how many more the codeword segment holds, and whether it begins here (T.800 Table D.9).
-fn segment(passes: u16, style: u8) -> (u16, bool) {
-    if style & TERMINATE_ALL != 0 {
+fn segment(passes: u16, coding: u8) -> (u16, bool) {
+    if coding & style::TERMALL != 0 {
         return (1, true);
     }
-    if style & BYPASS == 0 {
+    if coding & style::BYPASS == 0 {
         return (u16::MAX, passes == 0);
     }
     // four bit-planes in one segment, then raw significance and refinement together, and cleanup alone

@@ -160,7 +160,21 @@ pub struct Plane<T> {
     pub data: Vec<T>,
 }
 
-impl<T: Number> Plane<T> {
+impl Plane<i32> {
+    /// Coefficients with one fractional bit as numbers of a transform.
+    pub fn scaled<T: Number>(&self, step: f32) -> Plane<T> {
+        Plane {
+            area: self.area,
+            data: self
+                .data
+                .iter()
+                .map(|value| T::coefficient(*value, step))
+                .collect(),
+        }
+    }
+}
+
+impl<T: Copy + Default> Plane<T> {
     /// Zeros.
     pub fn new(area: Area) -> Self {
         Plane {
@@ -190,29 +204,42 @@ pub fn bands(area: Area) -> [Area; 4] {
     ]
 }
 
-/// One resolution from its four bands (LL, HL, LH, HH), which cover what [`bands`] says of `area`, or more.
-pub fn combine<T: Number>(area: Area, [ll, hl, lh, hh]: [&Plane<T>; 4]) -> Plane<T> {
+/// One resolution from the smaller one and its three bands (HL, LH, HH) with their quantisation steps, which cover what
+/// [`bands`] says of `area`, or more.
+pub fn combine<T: Number>(area: Area, ll: &Plane<T>, [hl, lh, hh]: [(&Plane<i32>, f32); 3]) -> Plane<T> {
     let mut out = Plane::new(area);
     let width = area.w() as usize;
     if width == 0 {
         return out;
     }
     let odd = area.x0 % 2 == 1;
+    let (low, high) = (usize::from(odd), usize::from(!odd));
     for (y, row) in (area.y0..).zip(out.data.chunks_mut(width)) {
-        let (low, high) = if y % 2 == 0 { (ll, hl) } else { (lh, hh) };
         // the odd rows come from the high bands, whose rows are numbered y / 2 as well
-        let (low, high) = (low.row(y / 2, halved(area.x0, 1)), high.row(y / 2, area.x0 / 2));
-        let (even, other) = if odd { (1, 0) } else { (0, 1) };
-        for (to, from) in row.iter_mut().skip(even).step_by(2).zip(low) {
-            *to = *from;
+        if y % 2 == 0 {
+            for (to, from) in row
+                .iter_mut()
+                .skip(low)
+                .step_by(2)
+                .zip(ll.row(y / 2, halved(area.x0, 1)))
+            {
+                *to = *from;
+            }
+        } else {
+            spread(row, low, lh, y / 2, halved(area.x0, 1));
         }
-        for (to, from) in row.iter_mut().skip(other).step_by(2).zip(high) {
-            *to = *from;
-        }
+        spread(row, high, if y % 2 == 0 { hl } else { hh }, y / 2, area.x0 / 2);
         T::line(row, odd);
     }
     T::columns(&mut out.data, width, area.y0 % 2 == 1);
     out
+}
+
+/// Puts a band's row, from a column on, at every other place.
+fn spread<T: Number>(row: &mut [T], first: usize, (band, step): (&Plane<i32>, f32), y: u32, x: u32) {
+    for (to, from) in row.iter_mut().skip(first).step_by(2).zip(band.row(y, x)) {
+        *to = T::coefficient(*from, step);
+    }
 }
 
 #[cfg(test)]
@@ -282,27 +309,25 @@ mod tests {
 
     #[test]
     fn a_window_with_its_reach_gives_what_the_whole_gives() {
-        fn check<T: Number + PartialEq + std::fmt::Debug>(make: impl Fn(u32, u32, usize) -> T) {
+        fn check<T: Number + PartialEq + std::fmt::Debug>() {
             let whole = Area {
                 x0: 3,
                 y0: 6,
                 x1: 61,
                 y1: 50,
             };
-            let planes = |area: Area| {
-                let mut number = 0;
-                bands(area).map(|band| {
-                    number += 1;
-                    let mut plane = Plane::new(band);
+            let made = |area: Area| {
+                let [ll, hl, lh, hh] = bands(area).map(|band| {
+                    let mut plane = Plane::<i32>::new(band);
                     let spots = (band.y0..band.y1).flat_map(|y| (band.x0..band.x1).map(move |x| (x, y)));
                     for (to, (x, y)) in plane.data.iter_mut().zip(spots) {
-                        *to = make(x, y, number);
+                        *to = ((x * 31 + y * 17) % 97) as i32 * 2 - 80;
                     }
                     plane
-                })
+                });
+                combine::<T>(area, &ll.scaled(1.0), [(&hl, 1.0), (&lh, 0.5), (&hh, 0.25)])
             };
-            let full = planes(whole);
-            let full = combine(whole, full.each_ref());
+            let full = made(whole);
             let part = Area {
                 x0: 20,
                 y0: 21,
@@ -310,14 +335,13 @@ mod tests {
                 y1: 30,
             };
             let wide = part.grown(T::REACH, whole);
-            let window = planes(wide);
-            let window = combine(wide, window.each_ref());
+            let window = made(wide);
             for y in part.y0..part.y1 {
                 let cut = |plane: &Plane<T>| plane.row(y, part.x0)[..part.w() as usize].to_vec();
                 assert_eq!(cut(&full), cut(&window), "{y}");
             }
         }
-        check(|x, y, band| (x * 31 + y * 17 + band as u32 * 5) as i32 % 97 - 40);
-        check(|x, y, band| ((x * 31 + y * 17 + band as u32 * 5) % 97) as f32 - 40.0);
+        check::<i32>();
+        check::<f32>();
     }
 }

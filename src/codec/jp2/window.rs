@@ -26,12 +26,56 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use std::cell::Cell as Kept;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 
 /// Bytes between two chunks that are read along rather than skipped.
 const GAP: u64 = 4 << 10;
 
 thread_local! {
     static SCRATCH: Kept<Scratch> = Kept::default();
+}
+
+/// Threads that decode code-blocks now.
+static BUSY: AtomicUsize = AtomicUsize::new(0);
+
+/// So many samples are worth another thread: some milliseconds.
+const WORTH: usize = 64 << 10;
+
+/// One of [`BUSY`], for as long as it lives.
+struct Busy;
+
+impl Busy {
+    /// `None` when every core decodes already.
+    fn hire() -> Option<Busy> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let more = |busy: usize| (busy < cores).then_some(busy + 1);
+        let hired = BUSY.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        hired.is_ok().then_some(Busy)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        BUSY.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Does the work on this thread and on up to so many others, as long as cores are left that do not decode.
+fn crew(others: usize, work: impl Fn() + Sync) {
+    let work = &work;
+    BUSY.fetch_add(1, Ordering::Relaxed);
+    let _own = Busy;
+    std::thread::scope(|scope| {
+        for busy in (0..others).map_while(|_| Busy::hire()) {
+            scope.spawn(move || {
+                work();
+                drop(busy);
+            });
+        }
+        work();
+    });
 }
 
 /// The samples of `rect`, which lies inside the image with so many halvings.
@@ -56,14 +100,15 @@ pub fn read(stream: &Codestream, reduction: u8, rect: Rect, layers: u16) -> Resu
         ..(first(window.x1, siz.tile_start.0, siz.tile.w) + 2).min(across);
     let rows = first(window.y0, siz.tile_start.1, siz.tile.h)
         ..(first(window.y1, siz.tile_start.1, siz.tile.h) + 2).min(down);
-    let mut scratch = SCRATCH.take();
     for row in rows {
         for column in columns.clone() {
             let tile = u16::try_from(row * across + column).unwrap_or(u16::MAX);
             let part = tile_area(siz, tile)
                 .map(|x| halved(x, reduction), |y| halved(y, reduction))
                 .meet(window);
-            if !part.is_empty() {
+            let stored = stream.main.parts.binary_search_by_key(&tile, |part| part.tile);
+            // a tile that is not there is 0 in every component
+            if !part.is_empty() && stored.is_ok() {
                 let index = stream.index(tile)?;
                 let of = Tile {
                     index: &index,
@@ -71,11 +116,10 @@ pub fn read(stream: &Codestream, reduction: u8, rect: Rect, layers: u16) -> Resu
                     reduction,
                     layers,
                 };
-                of.read(part, window, &mut planes, &mut scratch)?;
+                of.read(part, window, &mut planes)?;
             }
         }
     }
-    SCRATCH.set(scratch);
     Ok(planes)
 }
 
@@ -95,7 +139,7 @@ enum Samples {
 
 impl Tile<'_> {
     /// Puts the tile's `part` of the window in its place.
-    fn read(&self, part: Area, window: Area, planes: &mut Planes, scratch: &mut Scratch) -> Result<()> {
+    fn read(&self, part: Area, window: Area, planes: &mut Planes) -> Result<()> {
         let needs = self
             .index
             .components
@@ -111,12 +155,14 @@ impl Tile<'_> {
             })?;
         }
         let coded = Coded::read(&*self.stream.from, chunks)?;
+        let bands = self.bands(&needs, &coded)?;
         let mut samples = Vec::new();
         for (number, (component, need)) in self.index.components.iter().zip(&needs).enumerate() {
+            let bands = bands.get(number).map(Vec::as_slice).unwrap_or_default();
             samples.push(if self.coding(number)?.reversible {
-                Samples::Whole(self.component(number, component, *need, &coded, scratch)?)
+                Samples::Whole(self.component(component, *need, bands)?)
             } else {
-                Samples::Real(self.component(number, component, *need, &coded, scratch)?)
+                Samples::Real(self.component(component, *need, bands)?)
             });
         }
         if self.index.style.mct {
@@ -190,12 +236,12 @@ impl Tile<'_> {
 
     /// Calls `f` with each band that `need` takes, its resolution's block sides, and what of it is needed; the smallest
     /// resolution first.
-    fn visit(
+    fn visit<'a>(
         &self,
         number: usize,
-        component: &Component,
+        component: &'a Component,
         need: Area,
-        mut f: impl FnMut(&Resolution, &Band, Area),
+        mut f: impl FnMut(&'a Resolution, &'a Band, Area),
     ) -> Result<()> {
         let reach = if self.coding(number)?.reversible {
             i32::REACH
@@ -234,31 +280,68 @@ impl Tile<'_> {
         Ok(all)
     }
 
-    /// One component, decoded and transformed back.
+    /// One component, transformed back from its bands.
     fn component<T: Number>(
         &self,
-        number: usize,
         component: &Component,
         need: Area,
-        coded: &Coded,
-        scratch: &mut Scratch,
+        bands: &[Plane<i32>],
     ) -> Result<Plane<T>> {
+        let mut bands = bands.iter();
         let mut shown: Plane<T> = Plane::default();
-        for (level, (resolution, wide)) in self.widths(component, need, T::REACH)?.into_iter().enumerate() {
-            let mut planes = Vec::with_capacity(3);
-            for (band, area) in resolution.bands.iter().zip(parts(level, wide)) {
-                planes.push(self.band(number, resolution, band, area, coded, scratch)?);
-            }
-            shown = match planes.as_slice() {
-                [hl, lh, hh] => combine(wide, [&shown, hl, lh, hh]),
-                _ => planes.pop().unwrap_or_default(),
+        for (resolution, wide) in self.widths(component, need, T::REACH)? {
+            let mut steps = resolution.bands.iter().map(|band| band.step);
+            let mut next = || Some((bands.next()?, steps.next()?));
+            shown = match (next(), next(), next()) {
+                (Some(hl), Some(lh), Some(hh)) if resolution.bands.len() == 3 => {
+                    combine(wide, &shown, [hl, lh, hh])
+                }
+                (Some(low), ..) => low.0.scaled(low.1),
+                _ => Plane::default(),
             };
         }
         Ok(shown)
     }
 
-    /// The coefficients of an area of a band.
-    fn band<T: Number>(
+    /// The coefficients of every band that is needed, for each component those of the smallest resolution first; on as
+    /// many threads as have nothing else to do here.
+    fn bands(&self, needs: &[Area], coded: &Coded) -> Result<Vec<Vec<Plane<i32>>>> {
+        let mut jobs = Vec::new();
+        for (number, (component, need)) in self.index.components.iter().zip(needs).enumerate() {
+            self.visit(number, component, *need, |resolution, band, area| {
+                jobs.push((number, resolution, band, area));
+            })?;
+        }
+        let done: Vec<OnceLock<Result<Plane<i32>>>> = jobs.iter().map(|_| OnceLock::new()).collect();
+        // the largest come last: the threads begin there
+        let left = AtomicUsize::new(jobs.len());
+        let work = || {
+            let mut scratch = SCRATCH.take();
+            while let Ok(at) =
+                left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+            {
+                if let Some(((number, resolution, band, area), place)) =
+                    jobs.get(at - 1).zip(done.get(at - 1))
+                {
+                    let _ = place.set(self.band(*number, resolution, band, *area, coded, &mut scratch));
+                }
+            }
+            SCRATCH.set(scratch);
+        };
+        let samples: usize = jobs.iter().map(|(_, _, _, area)| area.len()).sum();
+        crew(samples / WORTH, work);
+        let mut all: Vec<Vec<Plane<i32>>> = needs.iter().map(|_| Vec::new()).collect();
+        for ((number, ..), plane) in jobs.iter().zip(done) {
+            let plane = plane
+                .into_inner()
+                .unwrap_or_else(|| Err(Error::Corrupt("a band was not decoded".into())))?;
+            all.get_mut(*number).map(|planes| planes.push(plane));
+        }
+        Ok(all)
+    }
+
+    /// The coefficients of an area of a band, with one fractional bit.
+    fn band(
         &self,
         number: usize,
         resolution: &Resolution,
@@ -266,7 +349,7 @@ impl Tile<'_> {
         area: Area,
         coded: &Coded,
         scratch: &mut Scratch,
-    ) -> Result<Plane<T>> {
+    ) -> Result<Plane<i32>> {
         let style = self.coding(number)?.style;
         let roi = self.index.style.roi.get(number).copied().unwrap_or(0);
         let mut plane = Plane::new(area);
@@ -331,9 +414,7 @@ impl Tile<'_> {
                 else {
                     return;
                 };
-                for (to, from) in to.iter_mut().zip(from) {
-                    *to = T::coefficient(*from, band.step);
-                }
+                to.copy_from_slice(from);
             }
         });
         match failed {

@@ -1,6 +1,7 @@
 //! JPEG 2000 files: a codestream, and the boxes around it that say what its components mean.
 //!
-//! Levels are the resolutions of the wavelet transform. Samples of up to 8 bits are given as 8 bits, wider ones as 16,
+//! Levels are the resolutions of the wavelet transform; their tiles are what is decoded at once, not what is shown (see
+//! `made`), and those of the codestream do not matter. Samples of up to 8 bits are given as 8 bits, wider ones as 16,
 //! both stretched to their full range. What the codestream is and how it is decoded is the codec's business.
 
 mod boxes;
@@ -22,24 +23,29 @@ use crate::raster::Raster;
 use crate::raster::Samples;
 use crate::source::Header;
 use crate::source::Level;
+use crate::source::Set;
 use crate::source::Source;
 use crate::source::Tile;
 use crate::source::Version;
+use crate::source::Window;
 use crate::source::jp2::boxes::Boxes;
 use crate::source::jp2::boxes::Defined;
 use crate::source::jp2::boxes::Mapped;
 use crate::source::jp2::boxes::Palette;
 use crate::source::jp2::boxes::Space;
+use crate::source::window;
+use crate::source::window::Keep;
 use std::fs::File;
 
-/// The tiles that are shown; those of the codestream do not matter.
-const TILE: Size = Size::new(256, 256);
+/// What is decoded at once where it can be kept: a code-block lies in several tiles of what is shown, and decoding it is
+/// nearly all of the work.
+const BLOCK: Size = Size::new(1024, 1024);
 
 /// How files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Options {
-    /// Quality layers (`MAX_LAYERS`): `None` half of those present, rounded up; -1 all; else at most so many.
-    pub layers: Option<i32>,
+    /// Quality layers (`MAX_LAYERS`): 0 half of those present, rounded up; -1 all; else at most so many.
+    pub layers: i32,
     /// Damage is an error (`KAKADU_READMODE=1`); else what can be decoded is shown.
     pub strict: bool,
 }
@@ -100,9 +106,9 @@ impl Jp2 {
         let full = if bits > 8 { 65535.0 } else { 255.0 };
         let available = stream.layers();
         let layers = match options.layers {
-            None | Some(0) => available.div_ceil(2),
-            Some(n) if n < 0 => available,
-            Some(n) => available.min(u16::try_from(n).unwrap_or(u16::MAX)),
+            0 => available.div_ceil(2),
+            n if n < 0 => available,
+            n => available.min(u16::try_from(n).unwrap_or(u16::MAX)),
         };
         let mut texts = Vec::new();
         if let Some(xml) = boxes.xml {
@@ -112,7 +118,7 @@ impl Jp2 {
             levels: (0..=stream.reductions())
                 .map(|reduction| stream.size(reduction))
                 .take_while(|size| size.area() > 0)
-                .map(|size| Level { size, tile: TILE })
+                .map(|size| Level { size, tile: BLOCK })
                 .collect(),
             channels: u8::try_from(channels.len()).unwrap_or(u8::MAX),
             bits,
@@ -130,6 +136,7 @@ impl Jp2 {
                 texts,
             },
             version,
+            set: Set::default(),
         };
         Ok(Jp2 {
             stream,
@@ -154,9 +161,14 @@ impl Jp2 {
         };
         if self.ycc {
             let channels = self.channels.len();
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "inside the range"
+            )]
             match &mut samples {
-                Samples::U8(samples) => rgb(samples, channels, 255.0, |v| v.into(), |v| v as u8),
-                Samples::U16(samples) => rgb(samples, channels, 65535.0, |v| v.into(), |v| v as u16),
+                Samples::U8(samples) => rgb(samples, channels, 255.0, f32::from, |v| v as u8),
+                Samples::U16(samples) => rgb(samples, channels, 65535.0, f32::from, |v| v as u16),
                 _ => {}
             }
         }
@@ -224,6 +236,16 @@ impl Source for Jp2 {
         let rect = tile.rect(&self.header.levels);
         let rect = rect.ok_or_else(|| Error::Outside("no such tile".into()))?;
         self.rectangle(tile.level, rect)
+    }
+
+    /// In blocks where they can be kept, else just what is asked for.
+    fn window(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
+        let sample = if self.header.bits > 8 { 2 } else { 1 };
+        if keep.holds(BLOCK.area() * u64::from(self.header.channels) * sample) {
+            window::of_tiles(self, window, keep)
+        } else {
+            self.rectangle(window.level, window.rect)
+        }
     }
 }
 

@@ -24,9 +24,11 @@ use crate::raster::Raster;
 use crate::raster::Samples;
 use crate::source::Header;
 use crate::source::Level;
+use crate::source::Set;
 use crate::source::Source;
 use crate::source::Tile;
 use crate::source::Version;
+use crate::source::made::Grid;
 use crate::source::whole;
 use crate::source::whole::Whole;
 use std::fs::File;
@@ -48,57 +50,60 @@ pub struct Jpeg {
     inverted: bool,
 }
 
-impl Jpeg {
-    /// Opens a file, as one that is decoded as a whole if need be. `Unsupported` for processes that no decoder here
-    /// knows, `TooLarge` when it must be decoded as a whole and is too large for that, `Corrupt` without a picture.
-    pub fn open(file: File) -> Result<Box<dyn Source>> {
-        let found = file.metadata()?;
-        let part = Part {
-            file,
-            start: 0,
-            len: found.len(),
-        };
-        let head = head(&part)?;
-        let frame = stream::frame(&head)?;
-        jpeg::check(&frame)?;
-        let scan = Scan::of(&head);
-        let (levels, tile) = match scan {
-            Some(_) => (levels(frame.size), TILE),
-            None => (vec![frame.size], frame.size),
-        };
-        let colour = match frame.components {
-            1 => Colour::Grey,
-            3 => Colour::Rgb,
-            _ => Colour::Cmyk,
-        };
-        let header = Header {
-            levels: levels.into_iter().map(|size| Level { size, tile }).collect(),
-            channels: frame.components,
-            bits: 8,
-            kind: Kind::Unsigned,
-            meaning: Meaning::bytes(colour, Alpha::None),
-            stored: None,
-            metadata: metadata::metadata(&head),
-            version: Version::of(&found),
-        };
-        let inverted = is_inverted(&head, &header);
-        let Some(scan) = scan else {
-            if frame.size.area() > part.len.saturating_mul(DENSEST) {
-                return Err(Error::Corrupt(format!(
-                    "jpeg of {}x{} pixels in {} bytes",
-                    frame.size.w, frame.size.h, part.len
-                )));
-            }
-            return Ok(Box::new(Whole::new(part.file, header, decode)?));
-        };
-        Ok(Box::new(Jpeg {
-            file: part,
-            scan,
-            header,
-            inverted,
-        }))
-    }
+/// Opens a file, as one that is decoded as a whole if need be, and says how its levels lie in it. `Unsupported` for processes that no decoder here
+/// knows, `TooLarge` when it must be decoded as a whole and is too large for that, `Corrupt` without a picture.
+pub fn open(file: File) -> Result<(Box<dyn Source>, Grid)> {
+    let found = file.metadata()?;
+    let part = Part {
+        file,
+        start: 0,
+        len: found.len(),
+    };
+    let head = head(&part)?;
+    let frame = stream::frame(&head)?;
+    jpeg::check(&frame)?;
+    let scan = Scan::of(&head);
+    let (levels, tile) = match scan {
+        Some(_) => (levels(frame.size), TILE),
+        None => (vec![frame.size], frame.size),
+    };
+    let colour = match frame.components {
+        1 => Colour::Grey,
+        3 => Colour::Rgb,
+        _ => Colour::Cmyk,
+    };
+    let header = Header {
+        levels: levels.into_iter().map(|size| Level { size, tile }).collect(),
+        channels: frame.components,
+        bits: 8,
+        kind: Kind::Unsigned,
+        meaning: Meaning::bytes(colour, Alpha::None),
+        stored: None,
+        metadata: metadata::metadata(&head),
+        version: Version::of(&found),
+        set: Set::default(),
+    };
+    let inverted = is_inverted(&head, &header);
+    let Some(scan) = scan else {
+        if frame.size.area() > part.len.saturating_mul(DENSEST) {
+            return Err(Error::Corrupt(format!(
+                "jpeg of {}x{} pixels in {} bytes",
+                frame.size.w, frame.size.h, part.len
+            )));
+        }
+        let whole = Whole::new(part.file, header, decode)?;
+        return Ok((Box::new(whole), Grid::Strips));
+    };
+    let jpeg = Jpeg {
+        file: part,
+        scan,
+        header,
+        inverted,
+    };
+    Ok((Box::new(jpeg), Grid::Tiles))
+}
 
+impl Jpeg {
     /// The samples of a rectangle of a level.
     fn rectangle(&self, level: usize, rect: Rect) -> Result<Raster> {
         let halvings = u32::try_from(level).map_err(|_| whole::outside())?;

@@ -2,6 +2,7 @@
 //!
 //! Schemes of compression are `codec`'s business, what the bytes mean `layout`'s and `unpack`'s; knows no file.
 
+use crate::codec::ccitt;
 use crate::codec::deflate;
 use crate::codec::jpeg;
 use crate::codec::lzma;
@@ -34,6 +35,7 @@ pub fn decode(
     let plain = match layout.compression {
         Compression::None => coded,
         Compression::PackBits => packbits::decode(coded, bytes, plain),
+        Compression::Ccitt(coding) => ccitt::decode(coded, coding, block.w, block.h, plain)?,
         Compression::Lzw => lzw::decode(coded, bytes, plain)?,
         Compression::Deflate => deflate::inflate(coded, bytes, plain)?,
         Compression::Lzma => lzma::decode(coded, bytes, plain)?,

@@ -2,6 +2,7 @@
 
 use crate::source::tiff::input::Input;
 use crate::source::tiff::input::Order;
+use std::fs::File;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU32;
@@ -26,8 +27,12 @@ impl Temp {
         &self.0
     }
 
+    pub fn open(&self) -> File {
+        File::open(&self.0).unwrap()
+    }
+
     pub fn input(&self) -> Input {
-        Input::open(&self.0).unwrap()
+        Input::new(self.open()).unwrap()
     }
 }
 

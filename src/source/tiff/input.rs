@@ -9,12 +9,8 @@ use crate::source::Version;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use std::fs::File;
-use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 
 /// The order of the bytes in a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,29 +41,13 @@ pub struct Input {
 }
 
 impl Input {
-    /// Opens a regular file. `Error::Missing` when there is none or it may not be read.
-    pub fn open(path: &Path) -> Result<Input> {
-        // Without O_NONBLOCK a pipe in the way would hold this thread for ever; files do not mind it.
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK)
-            .open(path)
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-                    Error::Missing("no such file".into())
-                }
-                io::ErrorKind::PermissionDenied => Error::Missing("may not be read".into()),
-                _ => Error::Io(error),
-            })?;
+    /// Takes an open file. `Error::Missing` when it is not a regular one.
+    pub fn new(file: File) -> Result<Input> {
         let found = file.metadata()?;
         if !found.is_file() {
             return Err(Error::Missing("not a file".into()));
         }
-        let version = Version {
-            mtime_ns: i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec()),
-            len: found.len(),
-            inode: found.ino(),
-        };
+        let version = Version::of(&found);
         Ok(Input { file, version })
     }
 
@@ -94,13 +74,19 @@ impl Input {
             scratch.resize(size, 0);
         }
         let part = scratch.get_mut(..size).unwrap_or_default();
+        self.fill(at, part)?;
+        Ok(part)
+    }
+
+    /// Fills `part` with the bytes from `at` on. `Error::Corrupt` when the file ends before.
+    pub fn fill(&self, at: u64, part: &mut [u8]) -> Result<()> {
+        let len = part.len() as u64;
         self.file
             .read_exact_at(part, at)
             .map_err(|error| match error.kind() {
                 io::ErrorKind::UnexpectedEof => beyond(at, len),
                 _ => Error::Io(error),
-            })?;
-        Ok(part)
+            })
     }
 
     /// The `len` bytes from `at` on, in memory of their own that nobody has filled before.
@@ -178,14 +164,9 @@ mod tests {
 
     #[test]
     fn what_is_no_file_is_missing() {
-        assert!(matches!(Input::open(Path::new("/")), Err(Error::Missing(_))));
-        assert!(matches!(
-            Input::open(Path::new("/dev/null")),
-            Err(Error::Missing(_))
-        ));
-        assert!(matches!(
-            Input::open(Path::new("/no/such/file")),
-            Err(Error::Missing(_))
-        ));
+        for path in ["/", "/dev/null"] {
+            let file = File::open(path).unwrap();
+            assert!(matches!(Input::new(file), Err(Error::Missing(_))), "{path}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Reads no block. Whatever is not served is named here, so that what gets past needs no second look.
 
+use crate::codec::ccitt::Coding;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
@@ -25,6 +26,8 @@ pub enum Compression {
     None,
     /// Runs of bytes (TIFF 6.0 §9).
     PackBits,
+    /// Facsimile coding (TIFF 6.0 §10–11).
+    Ccitt(Coding),
     /// LZW.
     Lzw,
     /// A zlib stream.
@@ -42,9 +45,14 @@ pub enum Compression {
 }
 
 impl Compression {
-    fn of(code: u64) -> Result<Compression> {
+    /// From the tag's value and T4Options.
+    fn of(code: u64, options: u64) -> Result<Compression> {
         Ok(match code {
             1 => Compression::None,
+            2 => Compression::Ccitt(Coding::Runs(1)),
+            3 => Compression::Ccitt(Coding::Group3(options & 1 == 1)),
+            4 => Compression::Ccitt(Coding::Group4),
+            32771 => Compression::Ccitt(Coding::Runs(2)),
             5 => Compression::Lzw,
             7 => Compression::Jpeg,
             8 | 32946 => Compression::Deflate,
@@ -55,7 +63,6 @@ impl Compression {
             50001 => Compression::Webp,
             _ => {
                 let name = match code {
-                    2..=4 => "CCITT",
                     6 => "JPEG of the old style",
                     9 | 10 | 34661 => "JBIG",
                     32766 => "NeXT",
@@ -183,14 +190,24 @@ impl Layout {
     /// From a directory. `Error::Unsupported` names what is not served, `Error::Corrupt` what contradicts itself.
     pub fn of(ifd: &Ifd, input: &Input) -> Result<Layout> {
         let first = |tag, default| Ok::<u64, Error>(ifd.first(input, tag)?.unwrap_or(default));
-        let compression = Compression::of(first(259, 1)?)?;
+        let compression = Compression::of(first(259, 1)?, first(292, 0)?)?;
         let channels = first(277, 1)?;
         let stored = usize::try_from(channels).unwrap_or(0);
         if !(1..=1024).contains(&stored) {
             return Err(Error::Unsupported(format!("{channels} channels are not served")));
         }
         let bits = bits(ifd, input, channels)?;
-        let photometric = first(262, if stored < 3 { 1 } else { 2 })?;
+        let usual = match compression {
+            Compression::Ccitt(_) => 0,
+            _ => {
+                if stored < 3 {
+                    1
+                } else {
+                    2
+                }
+            }
+        };
+        let photometric = first(262, usual)?;
         let lab = matches!(photometric, 8 | 9);
         let kind = match (same(ifd, input, 339, channels)?.unwrap_or(1), bits) {
             // L*a*b* says itself what is signed.
@@ -295,6 +312,7 @@ impl Layout {
         let holds = match self.compression {
             Compression::Jpeg => self.bits == 8 && matches!(stored, 1 | 3 | 4),
             Compression::Webp => self.bits == 8 && matches!(stored, 3 | 4),
+            Compression::Ccitt(_) => (stored, self.bits) == (1, 1),
             _ => true,
         };
         if holds {

@@ -5,8 +5,12 @@
 use crate::geometry::Num;
 use crate::raster::Density;
 use crate::raster::Metadata;
+use crate::source::Page;
 use crate::source::tiff::ifd::Ifd;
 use crate::source::tiff::input::Input;
+
+/// Longest name of a page, bytes.
+const MAX_NAME: u64 = 1024;
 
 /// Tags of ASCII values, and their names as IIP objects.
 const TEXTS: [(u16, &str); 8] = [
@@ -35,6 +39,18 @@ pub fn metadata(ifd: &Ifd, input: &Input, max_bytes: u64) -> Metadata {
         xmp: whole(700),
         density: density(ifd, input),
         texts: TEXTS.into_iter().filter_map(text).collect(),
+    }
+}
+
+/// What the file calls a page: PageName, else DocumentName; and its StoNits (TIFF 6.0 p. 55, SGI's tag 37439).
+pub fn page(ifd: &Ifd, input: &Input) -> Page {
+    let name = |tag| Some(text(&ifd.bytes(input, tag, MAX_NAME)?)).filter(|name| !name.is_empty());
+    let scale = ifd
+        .floats(input, 37439, 1)
+        .and_then(|values| values.first().copied());
+    Page {
+        name: name(285).or_else(|| name(269)),
+        scale: scale.filter(|scale| scale.is_finite()),
     }
 }
 

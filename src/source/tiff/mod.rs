@@ -21,6 +21,7 @@ use crate::codec::webp;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
+use crate::geometry::Size;
 use crate::raster::Alpha;
 use crate::raster::Colour;
 use crate::raster::Format;
@@ -28,16 +29,23 @@ use crate::raster::Raster;
 use crate::raster::Samples;
 use crate::source::Header;
 use crate::source::Level;
+use crate::source::Set;
 use crate::source::Source;
 use crate::source::Tile;
+use crate::source::Window;
+use crate::source::made::Grid;
 use crate::source::tiff::block::jpeg_colour;
 use crate::source::tiff::ifd::Prologue;
 use crate::source::tiff::input::Input;
 use crate::source::tiff::layout::Compression;
 use crate::source::tiff::layout::Layout;
 use crate::source::tiff::pyramid::Image;
+use crate::source::tiff::pyramid::Pages;
+use crate::source::tiff::unpack::weave;
+use crate::source::window;
+use crate::source::window::Keep;
 use std::cell::Cell;
-use std::path::Path;
+use std::fs::File;
 
 /// What a file may ask for.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +72,7 @@ impl Default for Limits {
 #[derive(Debug)]
 pub struct Tiff {
     input: Input,
+    limits: Limits,
     header: Header,
     /// One for each level of the header.
     images: Vec<Image>,
@@ -76,6 +85,9 @@ struct Scratch {
     plain: Vec<u8>,
 }
 
+/// Larger tiles are cut into smaller ones.
+const MAX_SHOWN: u32 = 4096;
+
 /// Larger than this it is given back.
 const MAX_KEPT: usize = 4 << 20;
 
@@ -84,12 +96,17 @@ thread_local! {
 }
 
 impl Tiff {
-    /// Opens a file and reads its directories. `Error::Missing` when it is not there or not a TIFF,
-    /// `Error::Unsupported` when it is not served, `Error::TooLarge` beyond the limits, `Error::Corrupt` otherwise.
-    pub fn open(path: &Path, limits: &Limits) -> Result<Tiff> {
-        let input = Input::open(path)?;
+    /// Reads the directories of an open file. `Error::Missing` when it is not a TIFF, `Error::Unsupported` when it is
+    /// not served, `Error::TooLarge` beyond the limits, `Error::Corrupt` otherwise.
+    pub fn open(file: File, limits: &Limits) -> Result<Tiff> {
+        Tiff::open_page(file, 0, limits)
+    }
+
+    /// The same for one of several pictures in a file, which count from 0. `Error::Missing` when there is none.
+    pub fn open_page(file: File, page: usize, limits: &Limits) -> Result<Tiff> {
+        let input = Input::new(file)?;
         let prologue = Prologue::read(&input)?;
-        let (first, images) = pyramid::levels(&input, prologue, limits)?;
+        let Pages { first, images, pages } = pyramid::page(&input, prologue, page, limits)?;
         let layout = images.first().map(|image| &image.layout);
         let layout = layout.ok_or_else(|| Error::Corrupt("no picture".into()))?;
         let channels = layout.channels();
@@ -108,12 +125,29 @@ impl Tiff {
             stored: stored(layout),
             metadata: metadata::metadata(&first, &input, limits.max_tag_bytes),
             version: input.version(),
+            set: Set {
+                stack: if pages.len() > 1 { pages } else { Vec::new() },
+                ..Set::default()
+            },
         };
         Ok(Tiff {
             input,
+            limits: *limits,
             header,
             images,
         })
+    }
+
+    /// How each level lies in the file.
+    pub fn grids(&self) -> Vec<Grid> {
+        let grid = |image: &Image| match image.strips {
+            true if image.by_position() => Grid::Rows,
+            true => Grid::Strips,
+            // no client likes tiles of that size
+            false if image.tile.w.max(image.tile.h) > MAX_SHOWN => Grid::Strips,
+            false => Grid::Tiles,
+        };
+        self.images.iter().map(grid).collect()
     }
 
     fn find(&self, tile: Tile) -> Result<(&Image, Rect)> {
@@ -136,25 +170,10 @@ impl Source for Tiff {
     fn read(&self, tile: Tile) -> Result<Raster> {
         let (image, rect) = self.find(tile)?;
         let size = rect.size();
-        let layout = &image.layout;
-        let samples = match image.place(&self.input, tile.col, tile.row)? {
-            None => layout.blank(size),
-            Some((at, len)) if len == image.tile_bytes && size == image.tile && is_plain(layout) => {
-                Samples::U8(self.input.take(at, len)?)
-            }
-            Some((at, len)) => {
-                let mut scratch = SCRATCH.take();
-                let Scratch { coded, plain } = &mut scratch;
-                let samples = self
-                    .input
-                    .read(at, len, coded)
-                    .and_then(|coded| block::decode(layout, coded, image.tile, size, plain));
-                if scratch.coded.capacity().max(scratch.plain.capacity()) <= MAX_KEPT {
-                    SCRATCH.set(scratch);
-                }
-                samples?
-            }
-        };
+        image.check(image.cell(tile.row), &self.limits)?;
+        let samples = each_plane(&image.layout, |layout, plane| {
+            self.block(image, layout, plane, tile, size)
+        })?;
         Ok(Raster {
             size,
             channels: self.header.channels,
@@ -162,12 +181,20 @@ impl Source for Tiff {
         })
     }
 
+    /// Strips that are not coded are read by position: a window costs what it shows, whatever the strips' height.
+    fn window(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
+        match self.images.get(window.level) {
+            Some(image) if image.by_position() => self.rows(image, window.rect),
+            _ => window::of_tiles(self, window, keep),
+        }
+    }
+
     fn coded(&self, tile: Tile, format: Format) -> Result<Option<Vec<u8>>> {
         let (image, rect) = self.find(tile)?;
         if rect.size() != image.tile || stored(&image.layout) != Some(format) {
             return Ok(None);
         }
-        let Some((at, len)) = image.place(&self.input, tile.col, tile.row)? else {
+        let Some((at, len)) = image.place(&self.input, tile.col, tile.row, 0)? else {
             return Ok(None);
         };
         let bytes = self.input.take(at, len)?;
@@ -179,6 +206,101 @@ impl Source for Tiff {
             _ => Err(Error::Corrupt("WebP tile is damaged or of another size".into())),
         }
     }
+}
+
+impl Tiff {
+    /// The upper left `size` of one block: a tile, or a plane of it.
+    fn block(&self, image: &Image, layout: &Layout, plane: usize, tile: Tile, size: Size) -> Result<Samples> {
+        let cell = image.cell(tile.row);
+        let Some((at, len)) = image.place(&self.input, tile.col, tile.row, plane)? else {
+            return Ok(layout.blank(size));
+        };
+        if len == layout.bytes(cell) && size == cell && is_plain(layout) {
+            return Ok(Samples::U8(self.input.take(at, len)?));
+        }
+        let mut scratch = SCRATCH.take();
+        let Scratch { coded, plain } = &mut scratch;
+        let coded = self.input.read(at, len, coded);
+        let samples = coded.and_then(|coded| block::decode(layout, coded, cell, size, plain));
+        if scratch.coded.capacity().max(scratch.plain.capacity()) <= MAX_KEPT {
+            SCRATCH.set(scratch);
+        }
+        samples
+    }
+
+    /// A rectangle of a picture in strips that are not coded.
+    fn rows(&self, image: &Image, rect: Rect) -> Result<Raster> {
+        let outside = || Error::Outside("no such rows".into());
+        let (first, high) = (rect.y / image.tile.h, u64::from(image.tile.h));
+        let end = u32::try_from(rect.bottom().div_ceil(high)).map_err(|_| outside())?;
+        // where pixels are not whole bytes eight of them are
+        let left = rect.x % 8;
+        let mut bands = Vec::new();
+        for row in first..end {
+            let cell = Rect::cell(image.size, image.tile, 0, row).ok_or_else(outside)?;
+            let part = cell.meet(rect).ok_or_else(outside)?;
+            let part = Rect::new(part.x - left, part.y, part.w + left, part.h);
+            let samples = each_plane(&image.layout, |layout, plane| {
+                let Some((at, _)) = image.place(&self.input, 0, row, plane)? else {
+                    return Ok(layout.blank(part.size()));
+                };
+                let line = layout.line(image.size.w);
+                let at = at.saturating_add(u64::from(part.y - cell.y).saturating_mul(line));
+                let mut plain = self.columns(layout, at, line, part)?;
+                block::decode(layout, &mut plain, part.size(), part.size(), &mut Vec::new())
+            })?;
+            bands.push(Raster {
+                size: part.size(),
+                channels: self.header.channels,
+                samples,
+            });
+        }
+        let wide = window::stack(bands, Size::new(rect.w + left, rect.h))?;
+        if left == 0 {
+            return Ok(wide);
+        }
+        let mut out = window::blank(rect.size(), &wide);
+        let place = Rect::new(rect.x - left, rect.y, rect.w + left, rect.h);
+        window::put(&wide, place, &mut out, rect)?;
+        Ok(out)
+    }
+
+    /// The bytes of `part` in rows of `line` bytes, the first of which begins at `at`.
+    fn columns(&self, layout: &Layout, at: u64, line: u64, part: Rect) -> Result<Vec<u8>> {
+        let at = at.saturating_add(layout.line(part.x));
+        let wanted = layout.line(part.w);
+        let whole = if wanted == line { u64::from(part.h) } else { 1 };
+        let bytes = usize::try_from(wanted.saturating_mul(part.h.into())).unwrap_or(usize::MAX);
+        let rows = u64::from(part.h.saturating_sub(1));
+        if !self
+            .input
+            .holds(at, line.saturating_mul(rows).saturating_add(wanted))
+        {
+            return Err(Error::Corrupt(format!(
+                "the rows at {at} reach beyond the end of the file"
+            )));
+        }
+        let mut plain = vec![0; bytes];
+        let step = usize::try_from(wanted * whole).unwrap_or(usize::MAX).max(1);
+        for (row, place) in (0u64..).zip(plain.chunks_mut(step)) {
+            // inside the file, as was checked
+            self.input.fill(at + row * line, place)?;
+        }
+        Ok(plain)
+    }
+}
+
+/// The samples of a block out of its planes, which `read` gives by layout and number; there is but one where channels
+/// lie together.
+fn each_plane(layout: &Layout, read: impl Fn(&Layout, usize) -> Result<Samples>) -> Result<Samples> {
+    if !layout.separate {
+        return read(layout, 0);
+    }
+    let planes = layout.picks.iter().enumerate();
+    let planes: Result<Vec<Samples>> = planes
+        .map(|(index, plane)| read(&layout.plane(index), *plane))
+        .collect();
+    weave(layout, planes?)
 }
 
 /// The format that a tile's coded bytes have, when they show what its samples do.
@@ -214,7 +336,7 @@ mod tests {
     use crate::source::tiff::input::Order;
 
     fn open(bytes: &[u8]) -> Result<Tiff> {
-        Tiff::open(Temp::new(bytes).path(), &Limits::default())
+        Tiff::open(Temp::new(bytes).open(), &Limits::default())
     }
 
     fn tile(level: usize, col: u32, row: u32) -> Tile {

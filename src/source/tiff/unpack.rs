@@ -67,7 +67,6 @@ pub fn unpack(layout: &Layout, plain: &mut [u8], width: u32, size: Size) -> Resu
 
 /// What is given of blocks whose channels lie apart: the planes of `layout.picks`, in their order, each unpacked by its
 /// [`Layout::plane`]. `Error::Corrupt` when they differ in length or depth.
-#[allow(dead_code, reason = "files whose channels lie apart are not opened yet")]
 pub fn weave(layout: &Layout, planes: Vec<Samples>) -> Result<Samples> {
     let unlike = || Error::Corrupt("planes of a picture differ".into());
     let channels = planes.len();

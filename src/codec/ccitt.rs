@@ -1,0 +1,464 @@
+//! CCITT facsimile coding (ITU-T T.4 and T.6) as TIFF has it: bytes in, rows of bits out, black is 1.
+//!
+//! Knows no image. The most significant bit of a byte comes first. The uncompressed mode is taken as damage.
+
+#![expect(
+    clippy::indexing_slicing,
+    reason = "tables have a place for every number of so many bits; changes end behind the width"
+)]
+
+use crate::error::Error;
+use crate::error::Result;
+use std::sync::LazyLock;
+
+/// Which of the codings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// Rows of runs (T.4 §4.1) without marks between them, each beginning on a multiple of so many bytes.
+    Runs(u8),
+    /// Rows behind end-of-line codes, of runs or (where this is true) also by differences to the row above (T.4 §4.2).
+    Group3(bool),
+    /// Rows by differences to the row above (T.6).
+    Group4,
+}
+
+/// White runs of 0–63 pixels (T.4 table 2).
+#[rustfmt::skip]
+const WHITE: [&str; 64] = [
+    "00110101", "000111", "0111", "1000", "1011", "1100", "1110", "1111", "10011", "10100", "00111", "01000",
+    "001000", "000011", "110100", "110101", "101010", "101011", "0100111", "0001100", "0001000", "0010111", "0000011",
+    "0000100", "0101000", "0101011", "0010011", "0100100", "0011000", "00000010", "00000011", "00011010", "00011011",
+    "00010010", "00010011", "00010100", "00010101", "00010110", "00010111", "00101000", "00101001", "00101010",
+    "00101011", "00101100", "00101101", "00000100", "00000101", "00001010", "00001011", "01010010", "01010011",
+    "01010100", "01010101", "00100100", "00100101", "01011000", "01011001", "01011010", "01011011", "01001010",
+    "01001011", "00110010", "00110011", "00110100",
+];
+
+/// Black runs of 0–63 pixels (T.4 table 2).
+#[rustfmt::skip]
+const BLACK: [&str; 64] = [
+    "0000110111", "010", "11", "10", "011", "0011", "0010", "00011", "000101", "000100", "0000100", "0000101",
+    "0000111", "00000100", "00000111", "000011000", "0000010111", "0000011000", "0000001000", "00001100111",
+    "00001101000", "00001101100", "00000110111", "00000101000", "00000010111", "00000011000", "000011001010",
+    "000011001011", "000011001100", "000011001101", "000001101000", "000001101001", "000001101010", "000001101011",
+    "000011010010", "000011010011", "000011010100", "000011010101", "000011010110", "000011010111", "000001101100",
+    "000001101101", "000011011010", "000011011011", "000001010100", "000001010101", "000001010110", "000001010111",
+    "000001100100", "000001100101", "000001010010", "000001010011", "000000100100", "000000110111", "000000111000",
+    "000000100111", "000000101000", "000001011000", "000001011001", "000000101011", "000000101100", "000001011010",
+    "000001100110", "000001100111",
+];
+
+/// White runs of 64, 128, … 1728 pixels, before the rest of the run (T.4 table 3a).
+#[rustfmt::skip]
+const WHITE_MORE: [&str; 27] = [
+    "11011", "10010", "010111", "0110111", "00110110", "00110111", "01100100", "01100101", "01101000", "01100111",
+    "011001100", "011001101", "011010010", "011010011", "011010100", "011010101", "011010110", "011010111",
+    "011011000", "011011001", "011011010", "011011011", "010011000", "010011001", "010011010", "011000", "010011011",
+];
+
+/// Black runs of 64, 128, … 1728 pixels (T.4 table 3a).
+#[rustfmt::skip]
+const BLACK_MORE: [&str; 27] = [
+    "0000001111", "000011001000", "000011001001", "000001011011", "000000110011", "000000110100", "000000110101",
+    "0000001101100", "0000001101101", "0000001001010", "0000001001011", "0000001001100", "0000001001101",
+    "0000001110010", "0000001110011", "0000001110100", "0000001110101", "0000001110110", "0000001110111",
+    "0000001010010", "0000001010011", "0000001010100", "0000001010101", "0000001011010", "0000001011011",
+    "0000001100100", "0000001100101",
+];
+
+/// Runs of 1792, 1856, … 2560 pixels of either colour (T.4 table 3b).
+#[rustfmt::skip]
+const MORE: [&str; 13] = [
+    "00000001000", "00000001100", "00000001101", "000000010010", "000000010011", "000000010100", "000000010101",
+    "000000010110", "000000010111", "000000011100", "000000011101", "000000011110", "000000011111",
+];
+
+/// Bits of the longest run code.
+const LONGEST: u32 = 13;
+
+/// What the next bits mean: their length in bits, 0 for no code, and the pixels.
+type Runs = [(u8, u16); 1 << LONGEST];
+
+static RUNS: LazyLock<Box<[Runs; 2]>> = LazyLock::new(|| {
+    let mut tables = Box::new([[(0, 0); 1 << LONGEST]; 2]);
+    for (table, [short, long]) in tables
+        .iter_mut()
+        .zip([[&WHITE[..], &WHITE_MORE], [&BLACK, &BLACK_MORE]])
+    {
+        let codes = short.iter().zip(0..);
+        let codes = codes.chain(long.iter().zip((64..).step_by(64)));
+        for (code, pixels) in codes.chain(MORE.iter().zip((1792..).step_by(64))) {
+            let bits = code.len().to_le_bytes()[0];
+            let first = usize::from_str_radix(code, 2).unwrap_or(0) << (LONGEST as usize - code.len());
+            let all = 1 << (LONGEST as usize - code.len());
+            table[first..first + all].fill((bits, pixels));
+        }
+    }
+    tables
+});
+
+/// How the next change lies to the row above (T.4 table 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Both changes above are passed.
+    Pass,
+    /// Two runs follow.
+    Runs,
+    /// So far to the right of the change above.
+    Near(i8),
+    /// No such mode.
+    Wrong,
+}
+
+/// The mode of the next 7 bits, and its length.
+const fn mode(bits: u32) -> (Mode, u32) {
+    match bits {
+        0b100_0000.. => (Mode::Near(0), 1),
+        0b011_0000.. => (Mode::Near(1), 3),
+        0b010_0000.. => (Mode::Near(-1), 3),
+        0b001_0000.. => (Mode::Runs, 3),
+        0b000_1000.. => (Mode::Pass, 4),
+        0b000_0110.. => (Mode::Near(2), 6),
+        0b000_0100.. => (Mode::Near(-2), 6),
+        0b000_0011 => (Mode::Near(3), 7),
+        0b000_0010 => (Mode::Near(-3), 7),
+        _ => (Mode::Wrong, 0),
+    }
+}
+
+/// Decodes `rows` rows of `width` pixels, each beginning on a byte, into `scratch`, which grows as needed, and returns
+/// them.
+///
+/// Rows behind the end of the stream are white. In a row with a code that is none the rest is white; decoding goes on at
+/// the next end-of-line code, or, where there are none, ends. `Error::Corrupt` when there is not even one row.
+pub fn decode<'a>(
+    data: &[u8],
+    coding: Coding,
+    width: u32,
+    rows: u32,
+    scratch: &'a mut Vec<u8>,
+) -> Result<&'a mut [u8]> {
+    let line = (width as usize).div_ceil(8);
+    scratch.clear();
+    scratch.resize(line * rows as usize, 0);
+    let mut bits = Bits { data, at: 0 };
+    let mut above = vec![width; 4];
+    let mut changes = Vec::new();
+    let mut done = 0;
+    for row in scratch.chunks_exact_mut(line.max(1)) {
+        changes.clear();
+        let whole = match coding {
+            Coding::Runs(bytes) => {
+                bits.align(bytes.into());
+                runs(&mut bits, width, &mut changes)
+            }
+            Coding::Group3(both) => {
+                if !bits.line() {
+                    break;
+                }
+                // A tag behind the end-of-line code says which of the two (T.4 §4.2.2).
+                if both && bits.take(1) == 0 {
+                    differences(&mut bits, width, &above, &mut changes)
+                } else {
+                    runs(&mut bits, width, &mut changes)
+                }
+            }
+            Coding::Group4 => differences(&mut bits, width, &above, &mut changes),
+        };
+        if !whole && changes.len() % 2 == 1 {
+            changes.pop();
+        }
+        let marked = matches!(coding, Coding::Group3(_));
+        if !whole && changes.is_empty() && !marked {
+            break;
+        }
+        paint(row, width, &changes);
+        done += 1;
+        if !(whole || marked && bits.find_line()) {
+            break;
+        }
+        changes.extend([width; 4]);
+        std::mem::swap(&mut above, &mut changes);
+    }
+    if done == 0 && rows > 0 {
+        return Err(Error::Corrupt("CCITT stream holds no row".into()));
+    }
+    Ok(scratch)
+}
+
+/// A row of runs; whether it was whole. `changes`: where the colour changes, white at first.
+fn runs(bits: &mut Bits, width: u32, changes: &mut Vec<u32>) -> bool {
+    let tables = &**RUNS;
+    let mut at = 0;
+    while at < width {
+        match run(bits, &tables[changes.len() % 2]) {
+            Some(length) => at = at.saturating_add(length).min(width),
+            None => return false,
+        }
+        change(changes, at);
+    }
+    true
+}
+
+/// A row by its differences to the one above; whether it was whole (T.4 §4.2.1.3).
+fn differences(bits: &mut Bits, width: u32, above: &[u32], changes: &mut Vec<u32>) -> bool {
+    let tables = &**RUNS;
+    let mut at = 0;
+    let mut index = 0;
+    let mut first = true;
+    while at < width {
+        // b1: the first change above that is right of `at` (at the start of the row: not left of it) to the other colour.
+        let colour = changes.len() % 2;
+        index = index.max(1) - 1;
+        index += usize::from(index % 2 != colour);
+        while above[index] < width && (above[index] < at || above[index] == at && !first) {
+            index += 2;
+        }
+        let (mode, length) = mode(bits.peek(7));
+        bits.skip(length);
+        match mode {
+            Mode::Near(by) => {
+                let to = above[index].checked_add_signed(by.into());
+                let Some(to) = to.filter(|to| *to >= at && *to <= width) else {
+                    return false;
+                };
+                at = to;
+                change(changes, at);
+            }
+            Mode::Pass => at = above[index + 1].max(at),
+            Mode::Runs => {
+                for table in [colour, 1 - colour] {
+                    let Some(length) = run(bits, &tables[table]) else {
+                        return false;
+                    };
+                    at = at.saturating_add(length).min(width);
+                    change(changes, at);
+                }
+            }
+            Mode::Wrong => return false,
+        }
+        first = false;
+    }
+    true
+}
+
+/// The colour changes at `at`; when it changed there already, it does not.
+fn change(changes: &mut Vec<u32>, at: u32) {
+    if changes.last() == Some(&at) {
+        changes.pop();
+    } else {
+        changes.push(at);
+    }
+}
+
+/// The length of a run: any number of longer codes and one below 64.
+fn run(bits: &mut Bits, table: &Runs) -> Option<u32> {
+    let mut length = 0u32;
+    loop {
+        let (used, pixels) = table[bits.peek(LONGEST) as usize];
+        if used == 0 || bits.left() < usize::from(used) {
+            return None;
+        }
+        bits.skip(used.into());
+        length = length.saturating_add(pixels.into());
+        if pixels < 64 {
+            return Some(length);
+        }
+    }
+}
+
+/// Sets the black pixels of a white row.
+fn paint(row: &mut [u8], width: u32, changes: &[u32]) {
+    for pair in changes.chunks(2) {
+        let start = pair[0];
+        let end = pair.get(1).copied().unwrap_or(width).min(width);
+        if start >= end {
+            continue;
+        }
+        let (first, last) = (start as usize / 8, (end as usize - 1) / 8);
+        let head = 0xff >> (start % 8);
+        let tail = 0xff << (7 - (end - 1) % 8);
+        if first == last {
+            row[first] |= head & tail;
+        } else {
+            row[first] |= head;
+            row[first + 1..last].fill(0xff);
+            row[last] |= tail;
+        }
+    }
+}
+
+/// The bits of a stream; behind its end there are zeros.
+struct Bits<'a> {
+    data: &'a [u8],
+    /// The next bit.
+    at: usize,
+}
+
+impl Bits<'_> {
+    /// The next `count` bits, at most 16.
+    #[inline(always)]
+    fn peek(&self, count: u32) -> u32 {
+        let byte = self.at / 8;
+        let word = match self.data.get(byte..byte + 4) {
+            Some(&[a, b, c, d]) => u32::from_be_bytes([a, b, c, d]),
+            _ => (byte..byte + 4).fold(0, |word, at| {
+                word << 8 | self.data.get(at).map_or(0, |b| u32::from(*b))
+            }),
+        };
+        (word << (self.at % 8)) >> (32 - count)
+    }
+
+    #[inline(always)]
+    fn skip(&mut self, count: u32) {
+        self.at += count as usize;
+    }
+
+    fn take(&mut self, count: u32) -> u32 {
+        let bits = self.peek(count);
+        self.skip(count);
+        bits
+    }
+
+    /// Bits that are left.
+    fn left(&self) -> usize {
+        (self.data.len() * 8).saturating_sub(self.at)
+    }
+
+    /// To the next multiple of so many bytes.
+    fn align(&mut self, bytes: usize) {
+        self.at = self.at.next_multiple_of(8 * bytes.max(1));
+    }
+
+    /// Past an end-of-line code and the zeros before it, if there is one; whether a row follows. Two such codes in
+    /// succession end a page (T.4 §4.1.4).
+    fn line(&mut self) -> bool {
+        let start = self.at;
+        if self.peek(11) == 0 {
+            while self.peek(1) == 0 && self.left() > 0 {
+                self.skip(1);
+            }
+            self.skip(1);
+        }
+        let marked = self.at > start;
+        // In the coding of both kinds a tag lies between two codes.
+        self.left() > 0 && !(marked && (self.peek(12) == 1 || self.peek(13) == 0b1_0000_0000_0001))
+    }
+
+    /// To the next end-of-line code, that the next row begins with.
+    fn find_line(&mut self) -> bool {
+        while self.left() > 12 && self.peek(12) != 1 {
+            self.skip(1);
+        }
+        self.left() > 12
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_code_begins_with_another() {
+        for table in RUNS.iter() {
+            let (mut codes, mut space) = (0, 0u32);
+            let mut at = 0;
+            while at < table.len() {
+                let (bits, pixels) = table[at];
+                let span = 1 << (LONGEST - u32::from(bits.max(1)));
+                if bits > 0 {
+                    assert!(
+                        table[at..at + span].iter().all(|entry| *entry == (bits, pixels)),
+                        "{at:b}"
+                    );
+                    (codes, space) = (codes + 1, space + span as u32);
+                    at += span;
+                } else {
+                    at += 1;
+                }
+            }
+            assert_eq!(codes, 64 + 27 + 13);
+            // What is left is for the end-of-line code and what begins as it does.
+            assert!(space < 1 << LONGEST);
+        }
+    }
+
+    #[test]
+    fn rows_without_marks_begin_on_a_byte() {
+        // White 2, black 3, white 3: 0111 10 1000; black 8 behind white 0: 00110101 000101.
+        let data = [0b0111_1010, 0b0000_0000, 0b0011_0101, 0b0001_0100];
+        let mut scratch = Vec::new();
+        let rows = decode(&data, Coding::Runs(1), 8, 2, &mut scratch).unwrap();
+        assert_eq!(rows, [0b0011_1000, 0xff]);
+        let words = [0b0111_1010, 0, 0b0011_0101, 0b0001_0100];
+        assert_eq!(
+            decode(&words, Coding::Runs(2), 8, 2, &mut scratch).unwrap(),
+            [0b0011_1000, 0xff]
+        );
+    }
+
+    #[test]
+    fn differences_are_to_the_row_above() {
+        // H white 2 black 3, V0 to the end; then VR1 VL1 V0; then P V0, which is white.
+        let data: Vec<u8> = bits("001 0111 10 1  011 010 1  0001 1  000000000001000000000001");
+        let mut scratch = Vec::new();
+        let rows = decode(&data, Coding::Group4, 8, 3, &mut scratch).unwrap();
+        assert_eq!(rows, [0b0011_1000, 0b0001_0000, 0]);
+        // The page ends early: the rest is white.
+        assert_eq!(
+            decode(&data, Coding::Group4, 8, 5, &mut scratch).unwrap()[2..],
+            [0, 0, 0]
+        );
+    }
+
+    #[test]
+    fn lines_are_found_again_behind_damage() {
+        let line = "000000000001";
+        let good = "0111 10 1000";
+        let text = [line, good, line, "0111 000000001", "0000", line, good, line, line].concat();
+        let rows = decode(&bits(&text), Coding::Group3(false), 8, 5, &mut Vec::new())
+            .unwrap()
+            .to_vec();
+        // Behind the white run of 2 the damaged row is white.
+        assert_eq!(rows, [0b0011_1000, 0, 0b0011_1000, 0, 0]);
+        let both = [line, "1", good, line, "0", "011 010 1", line, "1", line, "1"].concat();
+        let rows = decode(&bits(&both), Coding::Group3(true), 8, 3, &mut Vec::new())
+            .unwrap()
+            .to_vec();
+        assert_eq!(rows, [0b0011_1000, 0b0001_0000, 0]);
+    }
+
+    #[test]
+    fn nothing_at_all_is_corrupt_and_no_damage_makes_it_panic() {
+        let mut scratch = Vec::new();
+        for coding in [
+            Coding::Runs(1),
+            Coding::Group3(false),
+            Coding::Group3(true),
+            Coding::Group4,
+        ] {
+            assert!(decode(&[], coding, 8, 1, &mut scratch).is_err());
+            let mut seed = 1u32;
+            for len in 0..2000 {
+                let data: Vec<u8> = (0..len % 60)
+                    .map(|_| {
+                        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                        (seed >> 24) as u8
+                    })
+                    .collect();
+                let _ = decode(&data, coding, 1 + len % 40, 7, &mut scratch);
+            }
+        }
+    }
+
+    fn bits(text: &str) -> Vec<u8> {
+        let bits: Vec<u8> = text.bytes().filter(|b| *b != b' ').map(|b| b - b'0').collect();
+        bits.chunks(8)
+            .map(|byte| {
+                byte.iter()
+                    .enumerate()
+                    .fold(0, |all, (i, bit)| all | bit << (7 - i))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,208 @@
+//! Levels that do not fit in memory: samples in a temporary file, read by position.
+//!
+//! The file has no name once it is made and so vanishes with the process, however that ends. Knows no image.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Rect;
+use crate::geometry::Size;
+use crate::raster::Raster;
+use crate::raster::Samples;
+use crate::source::window;
+use std::fs;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+/// A directory for temporary files, and how much may lie there.
+#[derive(Debug)]
+pub struct Room {
+    directory: PathBuf,
+    max_bytes: u64,
+    used_bytes: AtomicU64,
+}
+
+impl Room {
+    /// At most `max_bytes` bytes in this directory.
+    pub fn new(directory: PathBuf, max_bytes: u64) -> Room {
+        Room {
+            directory,
+            max_bytes,
+            used_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// The bound in bytes.
+    pub fn max_bytes(&self) -> u64 {
+        self.max_bytes
+    }
+
+    /// A file of no name.
+    fn file(&self) -> Result<File> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = self
+            .directory
+            .join(format!("iipsrv-{}-{count}.level", std::process::id()));
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
+        fs::remove_file(&path)?;
+        Ok(file)
+    }
+}
+
+/// Bytes of a room that are taken.
+#[derive(Debug)]
+struct Share {
+    room: Arc<Room>,
+    bytes: u64,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.room.used_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A level in a file.
+#[derive(Debug)]
+pub struct Spool {
+    file: File,
+    size: Size,
+    /// One pixel of it.
+    model: Raster,
+    _share: Share,
+}
+
+impl Spool {
+    /// A level of this size with samples like `model`'s. `Error::TooLarge` when the room has no place for it.
+    pub fn new(room: &Arc<Room>, size: Size, model: &Raster) -> Result<Spool> {
+        let model = window::blank(Size::new(1, 1), model);
+        let bytes = size.area().saturating_mul(model.samples.bytes() as u64);
+        let before = room.used_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let share = Share {
+            room: room.clone(),
+            bytes,
+        };
+        if before.saturating_add(bytes) > room.max_bytes {
+            return Err(Error::TooLarge(
+                "the directory for made levels (CACHE_DIR) is full".into(),
+            ));
+        }
+        Ok(Spool {
+            file: room.file()?,
+            size,
+            model,
+            _share: share,
+        })
+    }
+
+    /// Bytes of so many pixels.
+    fn bytes(&self, pixels: u64) -> u64 {
+        pixels.saturating_mul(self.model.samples.bytes() as u64)
+    }
+
+    fn place(&self, x: u32, y: u32) -> u64 {
+        self.bytes(u64::from(y) * u64::from(self.size.w) + u64::from(x))
+    }
+
+    /// Writes a part of the level, which lies inside it.
+    pub fn write(&self, raster: &Raster, at: Rect) -> Result<()> {
+        let bytes = match &raster.samples {
+            Samples::U8(samples) => samples.clone(),
+            Samples::U16(samples) => samples.iter().flat_map(|s| s.to_ne_bytes()).collect(),
+            Samples::U32(samples) => samples.iter().flat_map(|s| s.to_ne_bytes()).collect(),
+            Samples::F32(samples) => samples.iter().flat_map(|s| s.to_ne_bytes()).collect(),
+        };
+        let line = usize::try_from(self.bytes(at.w.into()))
+            .unwrap_or(usize::MAX)
+            .max(1);
+        if at.w == self.size.w {
+            self.file.write_all_at(&bytes, self.place(0, at.y))?;
+            return Ok(());
+        }
+        for (y, row) in (at.y..).zip(bytes.chunks(line)) {
+            self.file.write_all_at(row, self.place(at.x, y))?;
+        }
+        Ok(())
+    }
+
+    /// A part of the level, which lies inside it.
+    pub fn read(&self, rect: Rect) -> Result<Raster> {
+        let line = usize::try_from(self.bytes(rect.w.into())).unwrap_or(0);
+        let mut bytes = vec![0; line.saturating_mul(rect.h as usize)];
+        for (y, row) in (rect.y..).zip(bytes.chunks_mut(line.max(1))) {
+            self.file.read_exact_at(row, self.place(rect.x, y))?;
+        }
+        let samples = match &self.model.samples {
+            Samples::U8(_) => Samples::U8(bytes),
+            Samples::U16(_) => Samples::U16(each(&bytes, u16::from_ne_bytes)),
+            Samples::U32(_) => Samples::U32(each(&bytes, u32::from_ne_bytes)),
+            Samples::F32(_) => Samples::F32(each(&bytes, f32::from_ne_bytes)),
+        };
+        Ok(Raster {
+            size: rect.size(),
+            channels: self.model.channels,
+            samples,
+        })
+    }
+}
+
+fn each<const N: usize, T>(bytes: &[u8], number: fn([u8; N]) -> T) -> Vec<T> {
+    bytes
+        .as_chunks::<N>()
+        .0
+        .iter()
+        .map(|bytes| number(*bytes))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raster(size: Size, samples: Samples) -> Raster {
+        Raster {
+            size,
+            channels: 1,
+            samples,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_in_every_depth() {
+        let room = Arc::new(Room::new(std::env::temp_dir(), 1000));
+        let size = Size::new(3, 2);
+        for samples in [
+            Samples::U8(vec![1, 2, 3, 4, 5, 6]),
+            Samples::U16(vec![1, 2, 300, 4, 5, 65535]),
+            Samples::U32(vec![1, 2, 3, 4, 5, u32::MAX]),
+            Samples::F32(vec![1.5, -2.0, 3.0, 4.0, 5.0, 6.25]),
+        ] {
+            let all = raster(size, samples);
+            let spool = Spool::new(&room, size, &all).unwrap();
+            spool.write(&all, Rect::of(size)).unwrap();
+            assert_eq!(spool.read(Rect::of(size)).unwrap(), all);
+        }
+    }
+
+    #[test]
+    fn parts_go_to_their_places_and_the_room_is_bounded() {
+        let room = Arc::new(Room::new(std::env::temp_dir(), 6));
+        let size = Size::new(3, 2);
+        let part = raster(Size::new(2, 2), Samples::U8(vec![1, 2, 3, 4]));
+        let spool = Spool::new(&room, size, &part).unwrap();
+        spool.write(&part, Rect::new(1, 0, 2, 2)).unwrap();
+        let read = spool.read(Rect::new(0, 0, 3, 2)).unwrap();
+        assert_eq!(read.samples, Samples::U8(vec![0, 1, 2, 0, 3, 4]));
+        assert!(matches!(Spool::new(&room, size, &part), Err(Error::TooLarge(_))));
+        drop(spool);
+        assert!(Spool::new(&room, size, &part).is_ok());
+    }
+}

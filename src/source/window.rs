@@ -1,0 +1,238 @@
+//! Windows out of tiles: any rectangle of a level, put together from the cells it touches.
+//!
+//! Knows no file. What neighbours share is handed to a [`Keep`], which may hold it for the next window, or not.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Rect;
+use crate::geometry::Size;
+use crate::raster::Raster;
+use crate::raster::Samples;
+use crate::source::Source;
+use crate::source::Tile;
+use crate::source::Window;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+/// Something decoded that another request may need again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// A tile of the header's grid.
+    Tile(Tile),
+    /// The same before the picture was turned.
+    Unturned(Tile),
+    /// A strip, or a tile too large to be shown as one: a cell of the grid that the file has.
+    Stored(Tile),
+    /// A whole level that the file does not have.
+    Level(usize),
+}
+
+/// Where parts are held. Those who ask for one that is being made wait for it.
+pub trait Keep: Sync {
+    /// The part, made by `make` if it is not held.
+    fn keep(&self, part: Part, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Arc<Raster>>;
+
+    /// Whether a part of so many bytes would be held: else it is not worth decoding more than what is asked for.
+    fn holds(&self, bytes: u64) -> bool;
+}
+
+/// Holds nothing.
+pub struct Forgetful;
+
+impl Keep for Forgetful {
+    fn keep(&self, _part: Part, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Arc<Raster>> {
+        make().map(Arc::new)
+    }
+
+    fn holds(&self, _bytes: u64) -> bool {
+        false
+    }
+}
+
+/// A [`Keep`] as a source below another one sees it, where the same tile has another name.
+pub struct Renamed<'a> {
+    /// Where parts are held.
+    pub keep: &'a dyn Keep,
+    /// The name above; `None` for what shall not be held.
+    pub name: fn(Part) -> Option<Part>,
+}
+
+impl Keep for Renamed<'_> {
+    fn keep(&self, part: Part, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Arc<Raster>> {
+        match (self.name)(part) {
+            Some(part) => self.keep.keep(part, make),
+            None => make().map(Arc::new),
+        }
+    }
+
+    fn holds(&self, bytes: u64) -> bool {
+        self.keep.holds(bytes)
+    }
+}
+
+/// What the bands of one large window share: strips for as long as it takes, and made levels.
+pub struct Memo<'a> {
+    levels: &'a dyn Keep,
+    strips: Mutex<VecDeque<(Part, Strip)>>,
+}
+
+/// Whoever comes first decodes it under this lock.
+type Strip = Arc<Mutex<Option<Arc<Raster>>>>;
+
+/// One strip for each of two neighbouring bands on each thread, about.
+const MEMO: usize = 16;
+
+impl<'a> Memo<'a> {
+    /// A memo of strips, which leaves made levels to this.
+    pub fn over(levels: &'a dyn Keep) -> Memo<'a> {
+        Memo {
+            levels,
+            strips: Mutex::default(),
+        }
+    }
+
+    fn strip(&self, part: Part) -> Strip {
+        let mut strips = self.strips.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, strip)) = strips.iter().find(|(known, _)| *known == part) {
+            return strip.clone();
+        }
+        if strips.len() == MEMO {
+            strips.pop_front();
+        }
+        let strip = Strip::default();
+        strips.push_back((part, strip.clone()));
+        strip
+    }
+}
+
+impl Keep for Memo<'_> {
+    fn keep(&self, part: Part, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Arc<Raster>> {
+        match part {
+            Part::Stored(_) => {}
+            Part::Level(_) => return self.levels.keep(part, make),
+            Part::Tile(_) | Part::Unturned(_) => return make().map(Arc::new),
+        }
+        let strip = self.strip(part);
+        let mut strip = strip.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*strip {
+            Some(raster) => Ok(raster.clone()),
+            None => Ok(strip.insert(make().map(Arc::new)?).clone()),
+        }
+    }
+
+    fn holds(&self, _bytes: u64) -> bool {
+        true
+    }
+}
+
+/// The samples of a window out of the source's tiles. The window lies inside its level.
+pub fn of_tiles<S: Source + ?Sized>(source: &S, window: Window, keep: &dyn Keep) -> Result<Raster> {
+    let levels = &source.header().levels;
+    let none = || Error::Outside("no such level".into());
+    let grid = levels.get(window.level).ok_or_else(none)?.tile;
+    let rect = window.rect;
+    let end = |edge: u64, side: u32| u32::try_from(edge.div_ceil(u64::from(side))).unwrap_or(u32::MAX);
+    let mut out: Option<Raster> = None;
+    for row in rect.y / grid.h..end(rect.bottom(), grid.h) {
+        for col in rect.x / grid.w..end(rect.right(), grid.w) {
+            let tile = Tile {
+                level: window.level,
+                col,
+                row,
+            };
+            let cell = tile.rect(levels).ok_or_else(none)?;
+            let raster = keep.keep(Part::Tile(tile), &mut || source.read_keeping(tile, keep))?;
+            if cell == rect {
+                return Ok(Arc::try_unwrap(raster).unwrap_or_else(|shared| (*shared).clone()));
+            }
+            let out = out.get_or_insert_with(|| blank(rect.size(), &raster));
+            put(&raster, cell, out, rect)?;
+        }
+    }
+    out.ok_or_else(|| Error::Outside("an empty window".into()))
+}
+
+/// A raster of zeros like `model`.
+pub fn blank(size: Size, model: &Raster) -> Raster {
+    let count = usize::try_from(size.area()).unwrap_or(0) * usize::from(model.channels);
+    let samples = match &model.samples {
+        Samples::U8(_) => Samples::U8(vec![0; count]),
+        Samples::U16(_) => Samples::U16(vec![0; count]),
+        Samples::U32(_) => Samples::U32(vec![0; count]),
+        Samples::F32(_) => Samples::F32(vec![0.0; count]),
+    };
+    Raster {
+        size,
+        channels: model.channels,
+        samples,
+    }
+}
+
+fn unlike() -> Error {
+    Error::Corrupt("tiles of one level differ in depth or channels".into())
+}
+
+/// Copies the part of `from`, which lies at `cell`, that falls into `to`, which lies at `place`.
+pub fn put(from: &Raster, cell: Rect, to: &mut Raster, place: Rect) -> Result<()> {
+    let Some(shared) = cell.meet(place) else {
+        return Ok(());
+    };
+    if from.channels != to.channels || from.size != cell.size() {
+        return Err(unlike());
+    }
+    let channels = usize::from(from.channels);
+    match (&from.samples, &mut to.samples) {
+        (Samples::U8(from), Samples::U8(to)) => rows(from, cell, to, place, shared, channels),
+        (Samples::U16(from), Samples::U16(to)) => rows(from, cell, to, place, shared, channels),
+        (Samples::U32(from), Samples::U32(to)) => rows(from, cell, to, place, shared, channels),
+        (Samples::F32(from), Samples::F32(to)) => rows(from, cell, to, place, shared, channels),
+        _ => None,
+    }
+    .ok_or_else(unlike)
+}
+
+fn rows<T: Copy>(
+    from: &[T],
+    cell: Rect,
+    to: &mut [T],
+    place: Rect,
+    shared: Rect,
+    channels: usize,
+) -> Option<()> {
+    let index = |rect: Rect, y: u32| {
+        ((y - rect.y) as usize * rect.w as usize + (shared.x - rect.x) as usize) * channels
+    };
+    let length = shared.w as usize * channels;
+    for y in shared.y..shared.y + shared.h {
+        let (source, target) = (index(cell, y), index(place, y));
+        to.get_mut(target..target + length)?
+            .copy_from_slice(from.get(source..source + length)?);
+    }
+    Some(())
+}
+
+/// Bands one below the other, `size` together.
+pub fn stack(bands: impl IntoIterator<Item = Raster>, size: Size) -> Result<Raster> {
+    let mut bands = bands.into_iter();
+    let mut all = bands.next().ok_or_else(unlike)?;
+    let count = usize::try_from(size.area()).unwrap_or(0) * usize::from(all.channels);
+    match &mut all.samples {
+        Samples::U8(all) => all.reserve_exact(count.saturating_sub(all.len())),
+        Samples::U16(all) => all.reserve_exact(count.saturating_sub(all.len())),
+        Samples::U32(all) => all.reserve_exact(count.saturating_sub(all.len())),
+        Samples::F32(all) => all.reserve_exact(count.saturating_sub(all.len())),
+    }
+    for band in bands {
+        match (&mut all.samples, band.samples) {
+            (Samples::U8(all), Samples::U8(band)) => all.extend_from_slice(&band),
+            (Samples::U16(all), Samples::U16(band)) => all.extend_from_slice(&band),
+            (Samples::U32(all), Samples::U32(band)) => all.extend_from_slice(&band),
+            (Samples::F32(all), Samples::F32(band)) => all.extend_from_slice(&band),
+            _ => return Err(unlike()),
+        }
+    }
+    all.size = size;
+    Ok(all)
+}

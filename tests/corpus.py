@@ -1,0 +1,91 @@
+"""The first page of a TIFF as another reader sees it, for tests/it/corpus.rs.
+
+Prints `WIDTH HEIGHT CHANNELS TYPE lossless|lossy`, then the samples, row by row, channels interleaved, little endian,
+brought to the form in which this server's sources give them: 1-8 and 9-16 unsigned bits scaled to 8 and 16, 17-32 as
+they are, all else single precision; black is the minimum; palettes looked up; colours first, then alpha if there is
+any. Nothing is taken from the server: tifffile and imagecodecs decode, numpy does the rest.
+"""
+
+import sys
+
+import numpy
+import tifffile
+
+
+def read(path):
+    page = tifffile.TiffFile(path).pages[0]
+    page = page if isinstance(page, tifffile.TiffPage) else page.aspage()
+    photometric = int(page.photometric)
+    compression = int(page.compression)
+    lossy = compression in (6, 7, 33003, 33005, 34712, 34887, 50001, 50002, 52546)
+    data = page.asarray()
+    # length and width are the last two axes, or the last but one two when channels are interleaved
+    shape = (page.imagelength, page.imagewidth)
+    channels = page.samplesperpixel
+    if page.planarconfig == 2 and channels > 1:
+        data = data.reshape((channels,) + shape).transpose(1, 2, 0)
+    else:
+        data = data.reshape(shape + (channels,))
+    if data.dtype == bool:
+        data = data.astype(numpy.uint8)
+    bits = page.bitspersample
+    bits = bits if isinstance(bits, int) else bits[0]
+    integer = data.dtype.kind == "u" and page.sampleformat in (1, 4)
+    extra = tuple(int(kind) for kind in page.extrasamples)
+
+    if photometric == 3:
+        colours = 1
+    elif photometric in (0, 1, 4):
+        colours = 1
+    elif photometric == 5:
+        colours = 4
+    else:
+        colours = 3
+    colours = min(colours, channels)
+    keep = list(range(colours))
+    for index, kind in enumerate(extra):
+        if kind in (1, 2):
+            keep.append(channels - len(extra) + index)
+            break
+
+    if photometric == 3:
+        table = page.colormap
+        if table.max() > 255:
+            table = table >> 8
+        index = data[..., 0].astype(numpy.int64)
+        rgb = table.astype(numpy.uint8)[:, index].transpose(1, 2, 0)
+        return rgb, lossy
+    data = data[..., keep]
+    if photometric == 8:
+        # a* and b* are signed
+        half = data.dtype.type(1 << (bits - 1))
+        data = data.copy()
+        data[..., 1:3] ^= half
+    if integer and bits <= 16:
+        full = 8 if bits <= 8 else 16
+        if bits != full:
+            most = (1 << bits) - 1
+            data = (data.astype(numpy.uint64) * ((1 << full) - 1) * 2 + most) // (2 * most)
+        data = data.astype(numpy.uint8 if full == 8 else numpy.uint16)
+    elif integer and bits <= 32:
+        data = data.astype(numpy.uint32)
+    else:
+        with numpy.errstate(over="ignore"):
+            data = data.astype(numpy.float32)
+    if photometric == 0 and data.dtype.kind == "u":
+        data[..., :1] = numpy.iinfo(data.dtype).max - data[..., :1]
+    return data, lossy
+
+
+def main():
+    data, lossy = read(sys.argv[1])
+    height, width, channels = data.shape
+    names = {"u1": "u8", "u2": "u16", "u4": "u32", "f4": "f32"}
+    name = names[data.dtype.kind + str(data.dtype.itemsize)]
+    kind = "lossy" if lossy else "lossless"
+    sys.stdout.buffer.write(f"{width} {height} {channels} {name} {kind}\n".encode())
+    little = numpy.ascontiguousarray(data).astype(data.dtype.newbyteorder("<"), copy=False)
+    sys.stdout.buffer.write(little.data)
+
+
+main()

@@ -1,0 +1,256 @@
+//! Every TIFF of the corpus: served, with the pixels that another reader sees, or refused, with the reason.
+//!
+//! `corpus.tsv` has a row for each file: `served`, size, channels and depth, hash of the samples at full size, size of
+//! the smallest level and hash of its samples, and how they compare with tifffile's (`tests/corpus.py`): `exact`,
+//! `within N` where the compression loses something, or `unread` where that reader gives up. Or `refused`, with the
+//! status and the reason. BLESS=1 rewrites the table, but for what must not be. Needs CORPUS, a folder with a folder
+//! `tiff`, and the Python that `tests/run` prepares.
+
+use std::fmt::Write as _;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Read;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::ChildStdout;
+use std::process::Command;
+use std::process::Stdio;
+
+use iipsrv::error::Error;
+use iipsrv::geometry::Rect;
+use iipsrv::geometry::Size;
+use iipsrv::library::Library;
+use iipsrv::library::Shelf;
+use iipsrv::raster::Raster;
+use iipsrv::raster::Samples;
+use iipsrv::source::Source;
+use iipsrv::source::Window;
+use iipsrv::source::made::Budget;
+use iipsrv::source::window::Forgetful;
+use iipsrv::source::window::Memo;
+
+/// Files whose pixels the other reader shows otherwise, and why this server is right.
+const OTHERWISE: &[(&str, &str)] = &[
+    ("gdal-cog__geog_arc_second.tif", NEVER_WRITTEN),
+    ("gdal-gtiff__sparse_nodata_one.tif", NEVER_WRITTEN),
+    ("gdal-gtiff__sparse_tiled_separate.tif", NEVER_WRITTEN),
+    (
+        "gdal-gtiff__float32_minwhite.tif",
+        "the script does not turn white round in floating point",
+    ),
+    (
+        "gdal-gtiff__minimum_tiff_tags_no_warning.tif",
+        "without PhotometricInterpretation it takes white for 0; libtiff takes black",
+    ),
+];
+
+const NEVER_WRITTEN: &str = "tiles that were never written are 0; it puts GDAL's no-data value there";
+
+/// What a lossy file may differ by, of 255: decoders round and smooth colour differences each in their way.
+const LOSSY: f64 = 12.0;
+
+fn python() -> PathBuf {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/readers/bin/python");
+    assert!(python.exists(), "{}: tests/run makes it", python.display());
+    python
+}
+
+/// FNV-1a, 64 bits.
+fn hash(hash: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(hash, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+const EMPTY: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// The samples, little endian.
+fn bytes(raster: Raster) -> Vec<u8> {
+    match raster.samples {
+        Samples::U8(samples) => samples,
+        Samples::U16(samples) => samples.iter().flat_map(|s| s.to_le_bytes()).collect(),
+        Samples::U32(samples) => samples.iter().flat_map(|s| s.to_le_bytes()).collect(),
+        Samples::F32(samples) => samples.iter().flat_map(|s| s.to_le_bytes()).collect(),
+    }
+}
+
+fn depth(samples: &Samples) -> (&'static str, usize) {
+    match samples {
+        Samples::U8(_) => ("u8", 1),
+        Samples::U16(_) => ("u16", 2),
+        Samples::U32(_) => ("u32", 4),
+        Samples::F32(_) => ("f32", 4),
+    }
+}
+
+/// Gives a level band by band, from the top.
+fn bands(source: &dyn Source, level: usize, mut take: impl FnMut(Raster)) -> Result<(), Error> {
+    let of = source.header().levels[level];
+    let memo = Memo::over(&Forgetful);
+    for y in (0..of.size.h).step_by(512) {
+        let rect = Rect::new(0, y, of.size.w, 512.min(of.size.h - y));
+        take(source.window(Window { level, rect }, &memo)?);
+    }
+    Ok(())
+}
+
+/// The other reader's view of a file.
+struct Other {
+    head: String,
+    samples: BufReader<ChildStdout>,
+}
+
+impl Other {
+    /// `None` when it gives up.
+    fn read(path: &Path) -> Option<Other> {
+        let child = Command::new(python())
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus.py"))
+            .arg(path)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut samples = BufReader::with_capacity(1 << 20, child.stdout.unwrap());
+        let mut head = String::new();
+        samples.read_line(&mut head).unwrap();
+        let head = head.trim().to_string();
+        (!head.is_empty()).then_some(Other { head, samples })
+    }
+}
+
+/// Largest difference of two rows of samples, in parts of 255 of the type's range; floating point must be equal.
+fn difference(a: &[u8], b: &[u8], depth: &str) -> f64 {
+    if a == b {
+        return 0.0;
+    }
+    let each = |width: usize, most: f64| {
+        let number = |bytes: &[u8]| bytes.iter().rev().fold(0f64, |n, &b| n * 256.0 + f64::from(b));
+        let pairs = a.chunks_exact(width).zip(b.chunks_exact(width));
+        pairs
+            .map(|(a, b)| (number(a) - number(b)).abs())
+            .fold(0.0, f64::max)
+            * 255.0
+            / most
+    };
+    match depth {
+        "u8" => each(1, 255.0),
+        "u16" => each(2, 65_535.0),
+        "u32" => each(4, 4_294_967_295.0),
+        _ => {
+            let number = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().unwrap());
+            let pairs = a.chunks_exact(4).zip(b.chunks_exact(4));
+            // NaN and infinity are this server's business
+            let unlike = |(a, b): &(&[u8], &[u8])| number(b).is_finite() && number(a) != number(b);
+            if pairs.filter(unlike).count() == 0 {
+                0.0
+            } else {
+                f64::INFINITY
+            }
+        }
+    }
+}
+
+/// The row of a file, without its name.
+fn row(library: &Library, name: &str, path: &Path) -> String {
+    match served(library, name, path) {
+        Ok(row) => row,
+        Err(error) => format!("refused\t{}\t{error}", error.status()),
+    }
+}
+
+fn served(library: &Library, name: &str, path: &Path) -> Result<String, Error> {
+    let opened = library.open(name)?;
+    let source = &*opened.source;
+    let levels = &source.header().levels;
+    let mut other = Other::read(path);
+    let (full, mut shape, mut worst) = (levels[0].size, String::new(), 0f64);
+    let mut hashed = EMPTY;
+    bands(source, 0, |raster| {
+        let (depth, width) = depth(&raster.samples);
+        if shape.is_empty() {
+            shape = format!("{} {} {} {depth}", full.w, full.h, raster.channels);
+        }
+        let ours = bytes(raster);
+        hashed = hash(hashed, &ours);
+        if let Some(other) = &mut other {
+            let mut theirs = vec![0; ours.len()];
+            let same = other.head.starts_with(&shape) && other.samples.read_exact(&mut theirs).is_ok();
+            worst = worst.max(if same {
+                difference(&ours, &theirs, depth)
+            } else {
+                f64::INFINITY
+            });
+        }
+        assert!(width > 0);
+    })?;
+    let (mut small, last) = (EMPTY, levels.len() - 1);
+    bands(source, last, |raster| small = hash(small, &bytes(raster)))?;
+    let Size { w, h } = levels[last].size;
+    let check = match &other {
+        None => "unread".into(),
+        Some(_) if worst == 0.0 => "exact".into(),
+        Some(other) if other.head.ends_with("lossy") && worst <= LOSSY => format!("within {}", worst.ceil()),
+        Some(other) => format!("otherwise: {} by {worst:.1}", other.head),
+    };
+    Ok(format!(
+        "served\t{shape}\t{hashed:016x}\t{w} {h}\t{small:016x}\t{check}"
+    ))
+}
+
+#[test]
+fn every_file_of_the_corpus_is_served_as_another_reader_sees_it_or_refused_for_a_reason() {
+    let Some(corpus) = std::env::var_os("CORPUS") else {
+        eprintln!("CORPUS is not set: no file of other people was tried");
+        return;
+    };
+    let folder = PathBuf::from(corpus).join("tiff");
+    let shelf = Shelf {
+        prefix: format!("{}/", folder.display()),
+        follow_symlinks: true,
+        budget: Budget {
+            level_bytes: 5 << 20,
+            room: None,
+        },
+        ..Shelf::default()
+    };
+    let library = Library::new(shelf, 0);
+    let mut names: Vec<String> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let mut table = String::new();
+    let mut wrong = Vec::new();
+    for name in names.iter().filter(|name| name.contains(&only)) {
+        let row = row(&library, name, &folder.join(name));
+        let known = OTHERWISE.iter().any(|(known, _)| known == name);
+        if row.contains("\totherwise") != known {
+            wrong.push(format!("{name}\t{row}"));
+        }
+        writeln!(table, "{name}\t{row}").unwrap();
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/corpus.tsv");
+    if !only.is_empty() {
+        print!("{table}");
+    } else if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, &table).unwrap();
+    } else {
+        let known = std::fs::read_to_string(&path).unwrap();
+        let changed: Vec<&str> = table
+            .lines()
+            .filter(|row| !known.lines().any(|k| k == *row))
+            .collect();
+        assert!(
+            changed.is_empty(),
+            "BLESS=1 writes it anew:\n{}",
+            changed.join("\n")
+        );
+        assert_eq!(
+            known.lines().count(),
+            names.len(),
+            "files without a row, or rows without a file"
+        );
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
