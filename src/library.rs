@@ -121,7 +121,7 @@ impl Library {
                 Ok(Made::over(Box::new(tiff), &grids, &self.shelf.budget))
             }
             [0xFF, 0xD8, 0xFF, ..] => {
-                let (jpeg, grid) = jpeg::open(file)?;
+                let (jpeg, grid, _orientation) = jpeg::open(file)?;
                 Ok(self.made(jpeg, grid))
             }
             [0x89, b'P', b'N', b'G', ..] => Ok(self.made(Box::new(png::open(file)?), Grid::Strips)),

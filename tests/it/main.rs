@@ -12,6 +12,7 @@
 //! - `oracle`: does the original, iipsrv 1.1, say and draw the same?
 //! - `tiff`: is what was written, in every layout and compression, what is read?
 //! - `jp2`: is JPEG 2000 decoded as OpenJPEG does it?
+//! - `jpeg`: is JPEG decoded as libjpeg does it, in windows, too?
 //! - `corpus`: is every TIFF of the corpus served as another reader sees it, or refused for a reason?
 //! - `corrupt`: does every malformed file end in an error within its limits?
 //! - `lowering`: do all names of a tile lead to one plan, and do tiles put together equal the region?
@@ -37,6 +38,7 @@ mod golden;
 mod iiif;
 mod iip;
 mod jp2;
+mod jpeg;
 mod lowering;
 mod oracle;
 mod process;

@@ -15,8 +15,22 @@ const ICC: &[u8] = b"ICC_PROFILE\0";
 /// How an APP1 segment with an XMP packet begins (XMP part 3 §1.1.3).
 const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 
-/// Profile, XMP packet, density and comment out of the bytes before the first scan.
-pub fn metadata(head: &[u8]) -> Metadata {
+/// How an APP1 segment with an EXIF block begins (EXIF 2.32 §4.7.2).
+const EXIF: &[u8] = b"Exif\0\0";
+
+/// Where the EXIF block lies in the bytes before the first scan, and how long it is.
+pub fn exif(head: &[u8]) -> Option<(u64, u64)> {
+    let mut segments = Segments::of(head).ok()?.filter_map(Result::ok);
+    segments.find_map(|segment| {
+        let block = segment.payload.strip_prefix(EXIF).filter(|_| segment.marker == stream::APP1)?;
+        let start = head.len() - segment.rest.len() - block.len();
+        Some((start as u64, block.len() as u64))
+    })
+}
+
+/// Profile, XMP packet, density and comment out of the bytes before the first scan; what they leave open is taken
+/// `from` what EXIF says.
+pub fn metadata(head: &[u8], from: Metadata) -> Metadata {
     let segments: Vec<Segment> = match Segments::of(head) {
         Ok(segments) => segments.filter_map(Result::ok).collect(),
         Err(_) => Vec::new(),
@@ -26,11 +40,16 @@ pub fn metadata(head: &[u8]) -> Metadata {
         found.find_map(|segment| segment.payload.strip_prefix(start))
     };
     let comment = payload(stream::COM, b"").map(text).filter(|text| !text.is_empty());
+    let mut texts = from.texts;
+    if let Some(comment) = comment {
+        texts.retain(|(name, _)| *name != "comment");
+        texts.push(("comment", comment));
+    }
     Metadata {
-        icc: profile(&segments).map(Into::into),
-        xmp: payload(stream::APP1, XMP).map(Into::into),
-        density: payload(stream::APP0, b"JFIF\0").and_then(density),
-        texts: comment.map(|text| ("comment", text)).into_iter().collect(),
+        icc: profile(&segments).map(Into::into).or(from.icc),
+        xmp: payload(stream::APP1, XMP).map(Into::into).or(from.xmp),
+        density: payload(stream::APP0, b"JFIF\0").and_then(density).or(from.density),
+        texts,
     }
 }
 
@@ -79,6 +98,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "test streams are small")]
 mod tests {
     use super::*;
 
@@ -89,7 +109,7 @@ mod tests {
     }
 
     fn of(segments: &[Vec<u8>]) -> Metadata {
-        metadata(&[&[0xff, stream::SOI][..], &segments.concat()].concat())
+        metadata(&[&[0xff, stream::SOI][..], &segments.concat()].concat(), Metadata::default())
     }
 
     #[test]
@@ -104,6 +124,28 @@ mod tests {
         assert_eq!(icc(&[part(1, 2, b"ab"), part(1, 2, b"ab")]), None);
         assert_eq!(icc(&[part(0, 1, b"ab")]), None);
         assert_eq!(icc(&[segment(stream::APP2, &[ICC])]), None);
+    }
+
+    #[test]
+    fn what_exif_says_fills_gaps() {
+        let head = [
+            vec![0xff, stream::SOI],
+            segment(stream::APP1, &[XMP, b"<x/>"]),
+            segment(stream::APP1, &[EXIF, b"MM*"]),
+            segment(stream::COM, &[b"a hill"]),
+        ]
+        .concat();
+        let (start, len) = exif(&head).unwrap();
+        assert_eq!(head[start as usize..][..len as usize], *b"MM*");
+        let other = || Metadata {
+            xmp: Some(b"no"[..].into()),
+            texts: vec![("make", "Leica".into()), ("comment", "none".into())],
+            ..Metadata::default()
+        };
+        let found = metadata(&head, other());
+        assert_eq!(found.xmp.as_deref(), Some(&b"<x/>"[..]));
+        assert_eq!((found.text("make"), found.text("comment")), (Some("Leica"), Some("a hill")));
+        assert_eq!(metadata(&head[..2], other()), other());
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::raster::Alpha;
 use crate::raster::Colour;
 use crate::raster::Kind;
 use crate::raster::Meaning;
+use crate::raster::Metadata;
 use crate::raster::Raster;
 use crate::raster::Samples;
 use crate::source::Header;
@@ -29,6 +30,7 @@ use crate::source::Source;
 use crate::source::Tile;
 use crate::source::Version;
 use crate::source::made::Grid;
+use crate::source::tiff;
 use crate::source::whole;
 use crate::source::whole::Whole;
 use std::fs::File;
@@ -50,9 +52,9 @@ pub struct Jpeg {
     inverted: bool,
 }
 
-/// Opens a file, as one that is decoded as a whole if need be, and says how its levels lie in it. `Unsupported` for processes that no decoder here
+/// Opens a file, as one that is decoded as a whole if need be, and says how its levels lie in it and which EXIF orientation it has. `Unsupported` for processes that no decoder here
 /// knows, `TooLarge` when it must be decoded as a whole and is too large for that, `Corrupt` without a picture.
-pub fn open(file: File) -> Result<(Box<dyn Source>, Grid)> {
+pub fn open(file: File) -> Result<(Box<dyn Source>, Grid, u64)> {
     let found = file.metadata()?;
     let part = Part {
         file,
@@ -72,6 +74,9 @@ pub fn open(file: File) -> Result<(Box<dyn Source>, Grid)> {
         3 => Colour::Rgb,
         _ => Colour::Cmyk,
     };
+    let exif = metadata::exif(&head).zip(part.file.try_clone().ok());
+    let exif = exif.and_then(|((start, len), file)| tiff::exif(file, start, len));
+    let (exif, orientation) = exif.unwrap_or((Metadata::default(), 1));
     let header = Header {
         levels: levels.into_iter().map(|size| Level { size, tile }).collect(),
         channels: frame.components,
@@ -79,7 +84,7 @@ pub fn open(file: File) -> Result<(Box<dyn Source>, Grid)> {
         kind: Kind::Unsigned,
         meaning: Meaning::bytes(colour, Alpha::None),
         stored: None,
-        metadata: metadata::metadata(&head),
+        metadata: metadata::metadata(&head, exif),
         version: Version::of(&found),
         set: Set::default(),
     };
@@ -92,7 +97,7 @@ pub fn open(file: File) -> Result<(Box<dyn Source>, Grid)> {
             )));
         }
         let whole = Whole::new(part.file, header, decode)?;
-        return Ok((Box::new(whole), Grid::Strips));
+        return Ok((Box::new(whole), Grid::Strips, orientation));
     };
     let jpeg = Jpeg {
         file: part,
@@ -100,7 +105,7 @@ pub fn open(file: File) -> Result<(Box<dyn Source>, Grid)> {
         header,
         inverted,
     };
-    Ok((Box::new(jpeg), Grid::Tiles))
+    Ok((Box::new(jpeg), Grid::Tiles, orientation))
 }
 
 impl Jpeg {

@@ -1,0 +1,203 @@
+//! JPEG files: what libjpeg-turbo's djpeg decodes is what the source gives, whole and in windows, for files that cjpeg
+//! writes in every way it can, and for those of other people. And PNG and WebP files.
+
+use iipsrv::error::Error;
+use iipsrv::geometry::Rect;
+use iipsrv::geometry::Size;
+use iipsrv::raster::Colour;
+use iipsrv::raster::Raster;
+use iipsrv::raster::Samples;
+use iipsrv::source::Source;
+use iipsrv::source::Window;
+use iipsrv::source::jpeg;
+use iipsrv::source::made::Grid;
+use iipsrv::source::window::Forgetful;
+use std::fs::File;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::tiff::Temp;
+
+/// Pictures of more pixels are compared at an eighth only.
+const LARGE: u64 = 64 << 20;
+
+fn open(path: &Path) -> Result<(Box<dyn Source>, Grid), Error> {
+    jpeg::open(File::open(path).unwrap()).map(|(source, grid, _)| (source, grid))
+}
+
+fn window(source: &dyn Source, level: usize, rect: Rect) -> Result<Raster, Error> {
+    source.window(Window { level, rect }, &Forgetful)
+}
+
+/// A level as grey or RGB; `None` where that cannot be read. CMYK is shown as djpeg does it.
+fn level(source: &dyn Source, level: usize) -> Result<Vec<u8>, Error> {
+    let raster = window(source, level, Rect::of(source.header().levels[level].size))?;
+    let Samples::U8(samples) = raster.samples else {
+        panic!("8 bits expected")
+    };
+    if source.header().meaning.colour != Colour::Cmyk {
+        return Ok(samples);
+    }
+    let mix = |ink: u8, black: u8| (u32::from(255 - ink) * u32::from(255 - black) + 127) / 255;
+    let pixel = |p: &[u8; 4]| [p[0], p[1], p[2]].map(|ink| mix(ink, p[3]) as u8);
+    Ok(samples.as_chunks().0.iter().flat_map(pixel).collect())
+}
+
+/// A picture that djpeg or cjpeg knows.
+struct Pnm {
+    size: Size,
+    samples: Vec<u8>,
+}
+
+/// `P6`, width, height, 255, then samples.
+fn pnm(bytes: &[u8]) -> Option<Pnm> {
+    let mut fields = bytes.splitn(4, |b| b.is_ascii_whitespace());
+    let mut number = |fields: &mut dyn Iterator<Item = &[u8]>| -> Option<u32> {
+        std::str::from_utf8(fields.next()?).ok()?.parse().ok()
+    };
+    let channels = if fields.next()? == b"P6" { 3 } else { 1 };
+    let size = Size::new(number(&mut fields)?, number(&mut fields)?);
+    let (_, samples) = fields.next()?.split_at_checked(4)?;
+    assert_eq!(samples.len() as u64, size.area() * channels);
+    Some(Pnm {
+        size,
+        samples: samples.to_vec(),
+    })
+}
+
+/// What djpeg makes of a file after so many halvings; `None` when it refuses it.
+fn reference(path: &Path, halvings: usize) -> Option<Pnm> {
+    let done = Command::new("djpeg")
+        .args(["-pnm", "-scale", &format!("1/{}", 1 << halvings)])
+        .arg(path)
+        .output()
+        .expect("djpeg is there (tests/run installs libjpeg-turbo-progs)");
+    pnm(&done.stdout)
+}
+
+/// A part of a level out of the whole.
+fn cut(whole: &[u8], size: Size, rect: Rect) -> Vec<u8> {
+    let channels = whole.len() / size.area() as usize;
+    let line = size.w as usize * channels;
+    let rows = whole.chunks(line).skip(rect.y as usize).take(rect.h as usize);
+    rows.flat_map(|row| &row[rect.x as usize * channels..][..rect.w as usize * channels])
+        .copied()
+        .collect()
+}
+
+/// Compares all levels, and windows of each; the most by which a sample differs. `None` when both refuse the file.
+fn compare(path: &Path) -> Option<u8> {
+    let name = path.display();
+    let (source, grid) = match open(path) {
+        Ok(found) => found,
+        Err(Error::Unsupported(why)) => {
+            println!("{name}: {why}");
+            return None;
+        }
+        Err(error) => {
+            assert!(reference(path, 0).is_none(), "{name}: {error}, but djpeg reads it");
+            return None;
+        }
+    };
+    let mut worst = 0;
+    let header = source.header();
+    assert!(grid == Grid::Tiles || header.levels.len() == 1);
+    for (index, of) in header.levels.iter().enumerate() {
+        if of.size.area() > LARGE {
+            continue;
+        }
+        let wanted = reference(path, index);
+        let found = match level(&*source, index) {
+            Ok(found) => found,
+            Err(error) => {
+                assert!(wanted.is_none(), "{name}: {error}, but djpeg reads it");
+                return None;
+            }
+        };
+        let wanted = wanted.unwrap_or_else(|| panic!("{name}: djpeg refuses it"));
+        assert_eq!(of.size, wanted.size, "{name}");
+        assert_eq!(found.len(), wanted.samples.len(), "{name}");
+        let differences = found.iter().zip(&wanted.samples).map(|(a, b)| a.abs_diff(*b));
+        worst = differences.max().unwrap_or(0).max(worst);
+        if grid != Grid::Tiles || header.channels == 4 {
+            continue;
+        }
+        let Size { w, h } = of.size;
+        for (x, y, a, b) in [(0, 0, 300, 10), (w / 3, h / 2, 50, 90), (w - 1, h - 1, 1, 1), (w / 2, 0, w, 3)] {
+            let rect = Rect::new(x, y, a.min(w - x), b.min(h - y));
+            let part = window(&*source, index, rect).unwrap();
+            assert_eq!(part.samples, Samples::U8(cut(&found, of.size, rect)), "{name} {index} {rect:?}");
+        }
+    }
+    Some(worst)
+}
+
+#[test]
+fn files_of_cjpeg_are_decoded_as_by_djpeg() {
+    let size = Size::new(700, 531);
+    // waves of every length, and a little noise
+    let value = |n: u32| {
+        let (x, y, c) = (n / 3 % size.w, n / 3 / size.w, n % 3);
+        let noise = n.wrapping_mul(2_654_435_761) >> 27;
+        ((x * x / 90 + y * (2 + c)) % 200 / 2 + noise + c * 30 + y / 10) as u8
+    };
+    let pixels: Vec<u8> = (0..size.w * size.h * 3).map(value).collect();
+    let head = format!("P6\n{} {}\n255\n", size.w, size.h);
+    let picture = Temp::new("jpeg.ppm", &[head.as_bytes(), &pixels].concat());
+    let mut ways: Vec<Vec<&str>> = Vec::new();
+    for sampling in ["1x1", "2x1", "1x2", "2x2", "4x1", "1x4", "4x2", "2x4", "2x2,2x1,1x2", "3x1", "1x1,2x2,1x1"] {
+        for more in [&[][..], &["-restart", "1"], &["-restart", "7B", "-optimize"], &["-optimize"], &["-progressive"]] {
+            ways.push([&["-sample", sampling], more].concat());
+        }
+    }
+    ways.push(vec!["-grayscale"]);
+    ways.push(vec!["-grayscale", "-progressive"]);
+    ways.push(vec!["-rgb", "-quality", "98"]);
+    ways.push(vec!["-quality", "5"]);
+    for way in ways {
+        let done = Command::new("cjpeg")
+            .args(&way)
+            .arg(picture.path())
+            .output()
+            .expect("cjpeg is there (tests/run installs libjpeg-turbo-progs)");
+        assert!(done.status.success(), "{way:?}: {}", String::from_utf8_lossy(&done.stderr));
+        let file = Temp::new("jpeg.jpg", &done.stdout);
+        let (_, grid) = open(file.path()).unwrap();
+        assert_eq!(grid == Grid::Tiles, !way.contains(&"-progressive"), "{way:?}");
+        let worst = compare(file.path()).unwrap_or_else(|| panic!("{way:?}: refused"));
+        assert!(worst <= bound(), "{way:?}: off by {worst}");
+    }
+}
+
+/// The library of the Rust build transforms otherwise.
+fn bound() -> u8 {
+    if cfg!(feature = "native") { 0 } else { 24 }
+}
+
+fn corpus(folder: &str) -> Option<Vec<PathBuf>> {
+    let Some(corpus) = std::env::var_os("CORPUS") else {
+        eprintln!("CORPUS is not set: only the files made here were tried");
+        return None;
+    };
+    let entries = std::fs::read_dir(PathBuf::from(corpus).join(folder)).unwrap();
+    let mut all: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    all.sort();
+    Some(all)
+}
+
+#[test]
+fn files_of_the_corpus_are_decoded_as_by_djpeg() {
+    let Some(files) = corpus("jpeg") else { return };
+    let mut equal = 0;
+    for path in &files {
+        let Some(worst) = compare(path) else { continue };
+        let cmyk = open(path).unwrap().0.header().channels == 4;
+        // djpeg has its own way from CMYK to RGB
+        let bound = if cmyk { 2.max(bound()) } else { bound() };
+        assert!(worst <= bound, "{}: off by {worst}", path.display());
+        equal += 1;
+    }
+    println!("{equal} of {} files are equal", files.len());
+    assert!(equal * 10 > files.len() * 8, "{equal} of {} files were read", files.len());
+}
