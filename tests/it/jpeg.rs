@@ -53,7 +53,7 @@ struct Pnm {
 /// `P6`, width, height, 255, then samples.
 fn pnm(bytes: &[u8]) -> Option<Pnm> {
     let mut fields = bytes.splitn(4, |b| b.is_ascii_whitespace());
-    let mut number = |fields: &mut dyn Iterator<Item = &[u8]>| -> Option<u32> {
+    let number = |fields: &mut dyn Iterator<Item = &[u8]>| -> Option<u32> {
         std::str::from_utf8(fields.next()?).ok()?.parse().ok()
     };
     let channels = if fields.next()? == b"P6" { 3 } else { 1 };

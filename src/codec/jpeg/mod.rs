@@ -57,11 +57,14 @@ pub(crate) fn decode_reduced(stream: &[u8], limit: Size, halvings: u32) -> Resul
         )));
     }
     let ended = frame.ended;
-    let stream = if ended {
-        Cow::Borrowed(stream)
-    } else {
-        Cow::Owned([stream, &[0xff, stream::EOI]].concat())
-    };
+    let mut stream = Cow::Borrowed(stream);
+    if !ended {
+        stream.to_mut().extend_from_slice(&[0xff, stream::EOI]);
+    }
+    // else the library takes those of the last stream that had any
+    if !frame.tables && frame.process < 2 {
+        stream.to_mut().splice(2..2, huffman::STANDARD);
+    }
     let size = frame.size.halved_up(halvings);
     let data = library::decode(&stream, size, channels, !ended)?;
     Ok(Raster {
@@ -356,6 +359,32 @@ mod tests {
             let merged = merge(Some(&tables), &tile, colour).unwrap();
             assert_eq!(decode(&merged, size).unwrap(), decode(&stream, size).unwrap());
         }
+    }
+
+    #[test]
+    fn without_huffman_tables_those_of_the_standard_are_meant() {
+        let size = Size::new(50, 40);
+        // the encoder writes with the standard tables
+        let stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 85).unwrap();
+        let mut bare = vec![0xff, 0xd8];
+        for segment in Segments::of(&stream).unwrap() {
+            let segment = segment.unwrap();
+            if segment.marker != stream::DHT {
+                bare.extend_from_slice(segment.whole);
+            }
+            if segment.marker == SOS {
+                bare.extend_from_slice(segment.rest);
+            }
+        }
+        let wanted = decode(&stream, size).unwrap();
+        // a stream with other tables has been decoded by this thread just before
+        let scan = scan::Scan::of(&stream).unwrap();
+        let from = &stream[..];
+        assert_eq!(scan.read(&from, crate::geometry::Rect::of(size), 0).unwrap(), wanted);
+        assert_eq!(decode(&bare, size).unwrap(), wanted);
+        let scan = scan::Scan::of(&bare).unwrap();
+        let from = &bare[..];
+        assert_eq!(scan.read(&from, crate::geometry::Rect::of(size), 0).unwrap(), wanted);
     }
 
     #[test]

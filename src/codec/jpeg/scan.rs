@@ -10,6 +10,7 @@ use crate::codec::jpeg;
 use crate::codec::jpeg::bits::Bits;
 use crate::codec::jpeg::bits::Marker;
 use crate::codec::jpeg::bits::Writer;
+use crate::codec::jpeg::huffman;
 use crate::codec::jpeg::huffman::Own;
 use crate::codec::jpeg::huffman::Table;
 use crate::codec::jpeg::stream;
@@ -237,6 +238,20 @@ fn block(bits: &mut Bits, of: &Block, last: &mut [i16; 4], sink: &mut impl Sink)
     }
 }
 
+/// Huffman tables, DC and AC.
+type Tables = [[Option<Arc<Table>>; 4]; 2];
+
+/// Takes the tables of a DHT segment; `None` when they are wrong.
+fn define(mut segment: &[u8], tables: &mut Tables) -> Option<()> {
+    while !segment.is_empty() {
+        let (direct, number, table, more) = Table::parse(segment)?;
+        let class = tables.get_mut(usize::from(!direct))?;
+        *class.get_mut(usize::from(number))? = Some(Arc::new(table));
+        segment = more;
+    }
+    Some(())
+}
+
 impl Scan {
     /// Of a stream whose first bytes, up to its first scan header, are `head`. `None` when it is coded in another way,
     /// or leaves something out that has to be guessed.
@@ -246,7 +261,10 @@ impl Scan {
         if frame.bits != 8 || frame.process > 1 || !matches!(count, 1 | 3 | 4) {
             return None;
         }
-        let mut tables: [[Option<Arc<Table>>; 4]; 2] = Default::default();
+        let mut tables = Tables::default();
+        if !frame.tables {
+            define(huffman::STANDARD.get(4..)?, &mut tables)?;
+        }
         let mut interval = 0;
         let mut components: &[[u8; 3]] = &[];
         let mut before = vec![0xff, stream::SOI];
@@ -256,15 +274,7 @@ impl Scan {
         for segment in Segments::of(head).ok()? {
             let segment = segment.ok()?;
             match segment.marker {
-                stream::DHT => {
-                    let mut rest = segment.payload;
-                    while !rest.is_empty() {
-                        let (direct, number, table, more) = Table::parse(rest)?;
-                        let class = tables.get_mut(usize::from(!direct))?;
-                        *class.get_mut(usize::from(number))? = Some(Arc::new(table));
-                        rest = more;
-                    }
-                }
+                stream::DHT => define(segment.payload, &mut tables)?,
                 stream::DRI => interval = u64::from(u16::from_be_bytes(*segment.payload.first_chunk()?)),
                 stream::DQT => before.extend_from_slice(segment.whole),
                 0xc0 | 0xc1 => components = segment.payload.get(6..6 + 3 * count)?.as_chunks().0,

@@ -51,6 +51,8 @@ pub(crate) struct Frame {
     pub components: u8,
     /// Whether there is an end marker after the first scan header.
     pub ended: bool,
+    /// Whether Huffman tables come before it.
+    pub tables: bool,
 }
 
 /// A marker with its parameters.
@@ -109,7 +111,11 @@ impl<'a> Segments<'a> {
                 [_, 0xff, ..] => at = at.get(1..).unwrap_or_default(),
                 [_, EOI, ..] | [_] | [] => return Ok(None),
                 [_, marker, high, low, ..] => {
-                    let len = usize::from(u16::from_be_bytes([*high, *low]));
+                    let mut len = usize::from(u16::from_be_bytes([*high, *low]));
+                    // nobody minds in what is skipped
+                    if matches!(*marker, APP0..=0xef | COM) {
+                        len = len.max(2);
+                    }
                     let short = || Error::Corrupt(format!("jpeg segment {marker:#04x} with length {len}"));
                     let (whole, rest) = at.split_at_checked(len + 2).ok_or_else(short)?;
                     let payload = whole.get(4..).ok_or_else(short)?;
@@ -142,10 +148,12 @@ impl<'a> Iterator for Segments<'a> {
 /// Reads the frame header. `Corrupt` when there is none before the first scan, or it has a zero side.
 pub(crate) fn frame(stream: &[u8]) -> Result<Frame> {
     let mut frame = None;
+    let mut tables = false;
     for segment in Segments::of(stream)? {
         let segment = segment?;
         match segment.marker {
-            DHT | DAC | 0xc8 => {}
+            DHT => tables = true,
+            DAC | 0xc8 => {}
             0xc0..=0xcf => {
                 let [bits, h1, h0, w1, w0, components, ..] = *segment.payload else {
                     return Err(Error::Corrupt("jpeg frame header is too short".into()));
@@ -163,12 +171,13 @@ pub(crate) fn frame(stream: &[u8]) -> Result<Frame> {
                     size,
                     components,
                     ended: false,
+                    tables: false,
                 });
             }
             SOS => {
                 let frame = frame.ok_or_else(|| Error::Corrupt("jpeg scan without a frame".into()))?;
                 let ended = memchr::memmem::rfind(segment.rest, &[0xff, EOI]).is_some();
-                return Ok(Frame { ended, ..frame });
+                return Ok(Frame { ended, tables, ..frame });
             }
             _ => {}
         }

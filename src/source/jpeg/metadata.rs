@@ -59,11 +59,11 @@ fn profile(segments: &[Segment]) -> Option<Vec<u8>> {
     let mut parts: Vec<&[u8]> = parts.filter_map(|segment| segment.payload.strip_prefix(ICC)).collect();
     parts.sort_by_key(|part| part.first().copied());
     let mut profile = Vec::new();
-    for (number, part) in (1u8..).zip(&parts) {
+    for (number, part) in (1u16..).zip(&parts) {
         let [found, count, data @ ..] = part else {
             return None;
         };
-        if *found != number || usize::from(*count) != parts.len() {
+        if u16::from(*found) != number || usize::from(*count) != parts.len() {
             return None;
         }
         profile.extend_from_slice(data);
