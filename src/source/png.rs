@@ -153,3 +153,107 @@ fn density(info: &Info) -> Option<Density> {
         y: side(found.yppu)?,
     })
 }
+
+#[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "test pictures are small")]
+mod tests {
+    use super::*;
+    use crate::source::Source;
+    use crate::source::Tile;
+    use crate::source::tiff::build::Temp;
+    use png::Encoder;
+    use png::PixelDimensions;
+
+    const FIRST: Tile = Tile {
+        level: 0,
+        col: 0,
+        row: 0,
+    };
+
+    /// A file of 5 × 3 pixels.
+    fn file(colour: ColorType, depth: BitDepth, data: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut encoder = Encoder::new(&mut out, 5, 3);
+        encoder.set_color(colour);
+        encoder.set_depth(depth);
+        if colour == ColorType::Indexed {
+            encoder.set_palette(vec![0, 0, 0, 10, 20, 30, 200, 100, 50, 1, 2, 3]);
+        }
+        encoder.add_text_chunk("Author".into(), "Zo\u{eb}".into()).unwrap();
+        encoder.add_itxt_chunk(XMP.into(), "<x/>".into()).unwrap();
+        encoder.set_pixel_dims(Some(PixelDimensions {
+            xppu: 11811,
+            yppu: 2835,
+            unit: Unit::Meter,
+        }));
+        let mut writer = encoder.write_header().unwrap();
+        writer.write_image_data(data).unwrap();
+        writer.finish().unwrap();
+        out
+    }
+
+    fn whole(bytes: &[u8]) -> Result<Whole> {
+        super::open(File::open(Temp::new(bytes).path()).unwrap())
+    }
+
+    #[test]
+    fn samples_are_those_of_the_file() {
+        for (colour, channels, alpha) in [
+            (ColorType::Grayscale, 1, Alpha::None),
+            (ColorType::GrayscaleAlpha, 2, Alpha::Straight),
+            (ColorType::Rgb, 3, Alpha::None),
+            (ColorType::Rgba, 4, Alpha::Straight),
+        ] {
+            let bytes: Vec<u8> = (0..15 * channels * 2).map(|n| (n * 7) as u8).collect();
+            let (half, _) = bytes.split_at(15 * channels);
+            let found = whole(&file(colour, BitDepth::Eight, half)).unwrap();
+            assert_eq!(usize::from(found.header().channels), channels);
+            assert_eq!((found.header().bits, found.header().meaning.alpha), (8, alpha));
+            assert_eq!(found.read(FIRST).unwrap().samples, Samples::U8(half.to_vec()));
+            let found = whole(&file(colour, BitDepth::Sixteen, &bytes)).unwrap();
+            let wide = bytes.as_chunks().0.iter().map(|pair| u16::from_be_bytes(*pair)).collect();
+            assert_eq!((found.header().bits, found.header().meaning.ranges[0].1), (16, 65535.0));
+            assert_eq!(found.read(FIRST).unwrap().samples, Samples::U16(wide));
+        }
+        let palette = file(ColorType::Indexed, BitDepth::Two, &[0b00_01_10_11, 0, 0x55, 0x40, 0, 0]);
+        let Samples::U8(samples) = whole(&palette).unwrap().read(FIRST).unwrap().samples else {
+            panic!("8 bits expected")
+        };
+        assert_eq!(samples[..12], [0, 0, 0, 10, 20, 30, 200, 100, 50, 1, 2, 3]);
+    }
+
+    #[test]
+    fn texts_packet_and_density_are_found() {
+        let found = whole(&file(ColorType::Grayscale, BitDepth::Eight, &[9; 15])).unwrap();
+        let metadata = &found.header().metadata;
+        assert_eq!(metadata.text("creator"), Some("Zo\u{eb}"));
+        assert_eq!(metadata.xmp.as_deref(), Some(&b"<x/>"[..]));
+        let density = metadata.density.unwrap();
+        assert_eq!((density.x.value(), density.y.value()), (11811.0, 2835.0));
+    }
+
+    #[test]
+    fn damage_is_an_error() {
+        let bytes = file(ColorType::Rgb, BitDepth::Eight, &[9; 45]);
+        for at in 0..bytes.len() {
+            let mut wrong = bytes.clone();
+            wrong[at] ^= 0xff;
+            for wrong in [&wrong[..], &bytes[..at]] {
+                let read = whole(wrong).and_then(|found| found.read(FIRST));
+                assert!(!matches!(read, Err(Error::Io(_) | Error::Outside(_))), "{at}: {read:?}");
+            }
+        }
+        let mut large = bytes.clone();
+        large[16..24].copy_from_slice(&[0, 0, 200, 0, 0, 0, 200, 0]);
+        // the sum of the header would be wrong
+        let crc = crc(&large[12..29]);
+        large[29..33].copy_from_slice(&crc.to_be_bytes());
+        assert!(matches!(whole(&large), Err(Error::TooLarge(_))));
+    }
+
+    /// PNG Annex D.
+    fn crc(bytes: &[u8]) -> u32 {
+        let step = |crc: u32, _| crc >> 1 ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 };
+        !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+    }
+}

@@ -111,3 +111,68 @@ fn decode(bytes: &[u8], header: &Header) -> Result<Raster> {
         samples: Samples::U8(data),
     })
 }
+
+#[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "test pictures are small")]
+mod tests {
+    use super::*;
+    use crate::source::Source;
+    use crate::source::Tile;
+    use crate::source::tiff::build::Temp;
+    use image_webp::ColorType;
+    use image_webp::WebPEncoder;
+
+    const FIRST: Tile = Tile {
+        level: 0,
+        col: 0,
+        row: 0,
+    };
+
+    /// A file of 5 × 3 pixels, with a profile.
+    fn file(colour: ColorType, data: &[u8], profile: bool) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut encoder = WebPEncoder::new(&mut out);
+        if profile {
+            encoder.set_icc_profile(b"odd".to_vec());
+            encoder.set_xmp_metadata(b"<x/>".to_vec());
+        }
+        encoder.encode(data, 5, 3, colour).unwrap();
+        out
+    }
+
+    fn whole(bytes: &[u8]) -> Result<Whole> {
+        super::open(File::open(Temp::new(bytes).path()).unwrap())
+    }
+
+    #[test]
+    fn samples_and_chunks_are_those_of_the_file() {
+        for profile in [false, true] {
+            for (colour, channels, alpha) in [
+                (ColorType::Rgb8, 3, Alpha::None),
+                (ColorType::Rgba8, 4, Alpha::Straight),
+            ] {
+                let data: Vec<u8> = (0..15 * channels).map(|n| (n * 5 + 30) as u8).collect();
+                let found = whole(&file(colour, &data, profile)).unwrap();
+                let header = found.header();
+                assert_eq!(header.size(), Size::new(5, 3));
+                assert_eq!((usize::from(header.channels), header.meaning.alpha), (channels, alpha));
+                assert_eq!(header.metadata.icc.is_some(), profile);
+                assert_eq!(header.metadata.xmp.as_deref(), profile.then_some(&b"<x/>"[..]));
+                assert_eq!(found.read(FIRST).unwrap().samples, Samples::U8(data));
+            }
+        }
+    }
+
+    #[test]
+    fn damage_is_an_error() {
+        let bytes = file(ColorType::Rgba8, &[77; 60], true);
+        for at in 0..bytes.len() {
+            let mut wrong = bytes.clone();
+            wrong[at] ^= 0xff;
+            for wrong in [&wrong[..], &bytes[..at]] {
+                let read = whole(wrong).and_then(|found| found.read(FIRST));
+                assert!(!matches!(read, Err(Error::Io(_) | Error::Outside(_))), "{at}: {read:?}");
+            }
+        }
+    }
+}

@@ -16,11 +16,16 @@ use std::fs::File;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
+use std::time::Instant;
 
 use crate::tiff::Temp;
 
 /// Pictures of more pixels are compared at an eighth only.
 const LARGE: u64 = 64 << 20;
+
+/// For one bad file.
+const LONGEST: Duration = Duration::from_secs(20);
 
 fn open(path: &Path) -> Result<(Box<dyn Source>, Grid), Error> {
     jpeg::open(File::open(path).unwrap()).map(|(source, grid, _)| (source, grid))
@@ -200,4 +205,38 @@ fn files_of_the_corpus_are_decoded_as_by_djpeg() {
     }
     println!("{equal} of {} files are equal", files.len());
     assert!(equal * 10 > files.len() * 8, "{equal} of {} files were read", files.len());
+}
+
+#[test]
+fn bad_files_of_the_corpus_are_shown_as_by_djpeg_or_refused() {
+    let Some(files) = corpus("bad") else { return };
+    let (mut shown, mut refused) = (0, 0);
+    for path in files.iter().filter(|path| path.is_file()) {
+        let bytes = std::fs::read(path).unwrap();
+        if !bytes.starts_with(&[0xff, 0xd8, 0xff]) {
+            continue;
+        }
+        let name = path.display();
+        let start = Instant::now();
+        let found = open(path).and_then(|(source, _)| {
+            let size = source.header().size();
+            let small = size.area() <= LARGE;
+            Ok(small.then(|| level(&*source, 0)).transpose()?.map(|samples| (size, samples)))
+        });
+        let took = start.elapsed();
+        assert!(took < LONGEST, "{name} took {took:?}");
+        match found {
+            Ok(Some((size, samples))) => {
+                // where it gives up, more is shown here
+                let Some(wanted) = reference(path, 0) else { continue };
+                assert_eq!((wanted.size, wanted.samples == samples), (size, true), "{name}");
+                shown += 1;
+            }
+            Ok(None) => {}
+            Err(Error::Corrupt(_) | Error::Unsupported(_) | Error::TooLarge(_)) => refused += 1,
+            Err(error) => panic!("{name}: {error:?}"),
+        }
+    }
+    println!("{shown} are shown as djpeg shows them, {refused} are refused");
+    assert!(shown > 50, "{shown} are shown, {refused} refused");
 }

@@ -74,7 +74,8 @@ pub(crate) fn decode_reduced(stream: &[u8], limit: Size, halvings: u32) -> Resul
     })
 }
 
-/// Whether such a frame is decoded here: `Unsupported` says what it is otherwise.
+/// Whether such a frame is decoded here: `Unsupported` says what it is otherwise; `Corrupt` when it lacks a table, for
+/// which the library would take that of another stream.
 pub(crate) fn check(frame: &stream::Frame) -> Result<()> {
     let process = match frame.process {
         0..=2 => None,
@@ -88,6 +89,7 @@ pub(crate) fn check(frame: &stream::Frame) -> Result<()> {
         Some(process) => format!("{process} jpeg (SOF{})", frame.process),
         None if frame.bits != 8 => format!("jpeg with {} bits", frame.bits),
         None if !matches!(frame.components, 1 | 3 | 4) => format!("jpeg with {} components", frame.components),
+        None if !frame.quantised => return Err(Error::Corrupt("jpeg without quantisation tables".into())),
         None => return Ok(()),
     };
     Err(Error::Unsupported(format!("{what} is not supported")))

@@ -258,7 +258,7 @@ impl Scan {
     pub fn of(head: &[u8]) -> Option<Scan> {
         let frame = stream::frame(head).ok()?;
         let count = usize::from(frame.components);
-        if frame.bits != 8 || frame.process > 1 || !matches!(count, 1 | 3 | 4) {
+        if jpeg::check(&frame).is_err() || frame.process > 1 {
             return None;
         }
         let mut tables = Tables::default();

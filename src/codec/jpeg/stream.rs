@@ -53,6 +53,8 @@ pub(crate) struct Frame {
     pub ended: bool,
     /// Whether Huffman tables come before it.
     pub tables: bool,
+    /// Whether the quantisation tables of all components do.
+    pub quantised: bool,
 }
 
 /// A marker with its parameters.
@@ -148,11 +150,18 @@ impl<'a> Iterator for Segments<'a> {
 /// Reads the frame header. `Corrupt` when there is none before the first scan, or it has a zero side.
 pub(crate) fn frame(stream: &[u8]) -> Result<Frame> {
     let mut frame = None;
-    let mut tables = false;
+    let (mut tables, mut defined, mut wanted) = (false, 0u32, 0u32);
     for segment in Segments::of(stream)? {
         let segment = segment?;
         match segment.marker {
             DHT => tables = true,
+            DQT => {
+                let mut rest = segment.payload;
+                while let [name, more @ ..] = rest {
+                    defined |= 1 << (name & 15);
+                    rest = more.get(if name >> 4 == 0 { 64 } else { 128 }..).unwrap_or_default();
+                }
+            }
             DAC | 0xc8 => {}
             0xc0..=0xcf => {
                 let [bits, h1, h0, w1, w0, components, ..] = *segment.payload else {
@@ -165,6 +174,9 @@ pub(crate) fn frame(stream: &[u8]) -> Result<Frame> {
                 if size.area() == 0 || frame.is_some() {
                     return Err(Error::Corrupt(format!("jpeg frame of {}x{}", size.w, size.h)));
                 }
+                for component in segment.payload.get(6..).unwrap_or_default().as_chunks::<3>().0 {
+                    wanted |= 1 << (component[2] & 31);
+                }
                 frame = Some(Frame {
                     process: segment.marker & 0x0f,
                     bits,
@@ -172,12 +184,18 @@ pub(crate) fn frame(stream: &[u8]) -> Result<Frame> {
                     components,
                     ended: false,
                     tables: false,
+                    quantised: false,
                 });
             }
             SOS => {
                 let frame = frame.ok_or_else(|| Error::Corrupt("jpeg scan without a frame".into()))?;
                 let ended = memchr::memmem::rfind(segment.rest, &[0xff, EOI]).is_some();
-                return Ok(Frame { ended, tables, ..frame });
+                return Ok(Frame {
+                    ended,
+                    tables,
+                    quantised: wanted & !defined == 0,
+                    ..frame
+                });
             }
             _ => {}
         }
@@ -268,7 +286,7 @@ mod tests {
             (frame.size, frame.components, frame.bits),
             (Size::new(3, 2), 3, 8)
         );
-        assert!(frame.ended && frame.process == 0);
+        assert!(frame.ended && frame.process == 0 && !frame.quantised);
     }
 
     #[test]
