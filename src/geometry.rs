@@ -123,7 +123,7 @@ impl Rect {
 }
 
 /// A finite number from a request. Equal numbers are equal keys (-0 is 0).
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
 pub struct Num(f64);
 
 impl Num {

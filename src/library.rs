@@ -6,6 +6,7 @@
 use crate::error::Error;
 use crate::error::Result;
 use crate::plan::Identity;
+use crate::source::Set;
 use crate::source::Source;
 use crate::source::Version;
 use crate::source::jp2;
@@ -14,7 +15,11 @@ use crate::source::jpeg;
 use crate::source::made::Budget;
 use crate::source::made::Grid;
 use crate::source::made::Made;
+use crate::source::oriented::Oriented;
 use crate::source::png;
+use crate::source::sequence::Member;
+use crate::source::sequence::Sequence;
+use crate::source::sequence::split_view;
 use crate::source::tiff;
 use crate::source::tiff::Tiff;
 use crate::source::webp;
@@ -29,6 +34,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
 /// An open image.
@@ -39,6 +45,36 @@ pub struct Opened {
     pub last_modified: String,
     /// Its pyramid.
     pub source: Box<dyn Source>,
+    /// Its file; empty for an image without one.
+    path: PathBuf,
+}
+
+/// Longest note, in bytes.
+const NOTE_BYTES: u64 = 65_536;
+
+/// A file beside an image that says more of it.
+pub struct Note {
+    /// Where it lies, for the log.
+    pub path: PathBuf,
+    /// When it was written.
+    pub modified: SystemTime,
+    /// What it says.
+    pub text: Result<Vec<u8>>,
+}
+
+/// The note at this path, if there is a file.
+fn note(path: &Path) -> Option<Note> {
+    let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+    let text = if metadata.len() > NOTE_BYTES {
+        Err(Error::TooLarge(format!("longer than {NOTE_BYTES} bytes")))
+    } else {
+        fs::read(path).map_err(Error::Io)
+    };
+    Some(Note {
+        modified: metadata.modified().unwrap_or(UNIX_EPOCH),
+        path: path.into(),
+        text,
+    })
 }
 
 /// Where images lie.
@@ -54,6 +90,12 @@ pub struct Shelf {
     pub budget: Budget,
     /// How JPEG 2000 is read.
     pub jp2: jp2::Options,
+    /// What stands between a sequence's identifier and its angles in the names of its files; empty for no sequences.
+    pub pattern: String,
+    /// What stands between an identifier and the number of a page; empty for no numbers.
+    pub delimiter: String,
+    /// Whether pictures are turned as their files say.
+    pub upright: bool,
 }
 
 /// All images.
@@ -76,57 +118,107 @@ impl Library {
 
     /// Puts an image without a file under an identifier.
     pub fn insert(&mut self, id: &str, source: impl Source + 'static) {
-        self.fixed
-            .insert(id.into(), Arc::new(opened(id, Box::new(source))));
+        let opened = opened(id, PathBuf::new(), Box::new(source));
+        self.fixed.insert(id.into(), Arc::new(opened));
     }
 
-    /// The image if it is open and its file has not changed. Costs one `stat`, never reads.
-    pub fn known(&self, id: &str) -> Result<Option<Arc<Opened>>> {
+    /// The image if it is open and its file has not changed. Costs one `stat`, never reads. `name` is an identifier,
+    /// with a view or without (`sequence::with_view`).
+    pub fn known(&self, name: &str) -> Result<Option<Arc<Opened>>> {
+        let (id, _) = split_view(name);
         if let Some(fixed) = self.fixed.get(id) {
             return Ok(Some(fixed.clone()));
         }
-        let Some(opened) = self.open.as_ref().and_then(|open| open.get(id)) else {
+        let Some(opened) = self.open.as_ref().and_then(|open| open.get(name)) else {
             return Ok(None);
         };
-        let now = fs::metadata(self.path(id)?).map_err(|_| missing(id))?;
+        let now = fs::metadata(self.allowed(&opened.path, id)?).map_err(|_| missing(id))?;
         Ok((Version::of(&now) == opened.identity.version).then_some(opened))
     }
 
-    /// The image, opened if need be.
-    pub fn open(&self, id: &str) -> Result<Arc<Opened>> {
-        if let Some(known) = self.known(id)? {
+    /// The image, opened if need be. A view that a single picture is asked for is the picture.
+    pub fn open(&self, name: &str) -> Result<Arc<Opened>> {
+        if let Some(known) = self.known(name)? {
             return Ok(known);
         }
-        let path = self.path(id)?;
-        let opened = Arc::new(opened(id, self.read(&path, id)?));
+        let (id, view) = split_view(name);
+        let opened = match view {
+            None => Arc::new(self.find(id, id, None)?),
+            Some(view) => match self.open(id) {
+                Ok(single) if single.source.header().set == Set::default() => single,
+                _ => Arc::new(self.find(name, id, Some(view))?),
+            },
+        };
         if let Some(open) = &self.open {
-            open.insert(id.into(), opened.clone());
+            open.insert(name.into(), opened.clone());
         }
         Ok(opened)
     }
 
-    /// Opens a file by what its first bytes say.
-    fn read(&self, path: &Path, id: &str) -> Result<Box<dyn Source>> {
-        // asked before it is opened: opening a pipe would wait for whoever writes to it
-        if !fs::metadata(path).map_err(|_| missing(id))?.is_file() {
+    /// Looks for the file of an identifier: itself, a page of it, or one of a sequence.
+    fn find(&self, name: &str, id: &str, view: Option<[u32; 2]>) -> Result<Opened> {
+        let path = self.path(id, &self.shelf.suffix)?;
+        if is_file(&path) {
+            let page = view.map(|[page, _]| page);
+            let source = self.read(self.allowed(&path, id)?, id, page)?;
+            return Ok(opened(name, path, source));
+        }
+        if let Some((book, page)) = self.page(id) {
+            let path = self.path(book, &self.shelf.suffix)?;
+            if is_file(&path) {
+                let source = self.read(self.allowed(&path, id)?, id, Some(page))?;
+                return Ok(opened(name, path, source));
+            }
+        }
+        if self.shelf.pattern.is_empty() {
             return Err(missing(id));
         }
+        let path = self.path(id, "")?;
+        let (Some(folder), Some(stem)) = (path.parent(), path.file_name().and_then(OsStr::to_str)) else {
+            return Err(missing(id));
+        };
+        let entries = fs::read_dir(self.allowed(folder, id)?).map_err(|_| missing(id))?;
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let sequence = Sequence::of(names, &format!("{stem}{}", self.shelf.pattern));
+        let sequence = sequence.ok_or_else(|| missing(id))?;
+        let file = sequence.file(view).ok_or_else(|| missing(id))?;
+        let path = folder.join(file);
+        let source = self.read(self.allowed(&path, id)?, id, None)?;
+        Ok(opened(name, path, Member::over(source, sequence.set())))
+    }
+
+    /// An identifier that ends in the number of a page, taken apart.
+    fn page<'a>(&self, id: &'a str) -> Option<(&'a str, u32)> {
+        let delimiter = Some(self.shelf.delimiter.as_str()).filter(|text| !text.is_empty())?;
+        let (book, page) = id.rsplit_once(delimiter)?;
+        let digits = !page.is_empty() && page.bytes().all(|b| b.is_ascii_digit());
+        page.parse().ok().filter(|_| digits).map(|page| (book, page))
+    }
+
+    /// Opens a file by what its first bytes say.
+    fn read(&self, path: &Path, id: &str, page: Option<u32>) -> Result<Box<dyn Source>> {
         let file = File::open(path).map_err(|_| missing(id))?;
         let mut start = [0; 12];
         let n = file.read_at(&mut start, 0)?;
         match start.get(..n).unwrap_or_default() {
             [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => {
-                let tiff = Tiff::open(file, &tiff::Limits::default())?;
-                let grids = tiff.grids();
-                Ok(Made::over(Box::new(tiff), &grids, &self.shelf.budget))
+                let page = usize::try_from(page.unwrap_or(0)).unwrap_or(usize::MAX);
+                let tiff = Tiff::open_page(file, page, &tiff::Limits::default())?;
+                let (grids, orientation) = (tiff.grids(), tiff.orientation());
+                Ok(self.complete(Box::new(tiff), &grids, orientation))
             }
             [0xFF, 0xD8, 0xFF, ..] => {
-                let (jpeg, grid, _orientation) = jpeg::open(file)?;
-                Ok(self.made(jpeg, grid))
+                let (jpeg, grid, orientation) = jpeg::open(file)?;
+                let grids = vec![grid; jpeg.header().levels.len()];
+                Ok(self.complete(jpeg, &grids, orientation))
             }
-            [0x89, b'P', b'N', b'G', ..] => Ok(self.made(Box::new(png::open(file)?), Grid::Strips)),
+            [0x89, b'P', b'N', b'G', ..] => {
+                let png = png::open(file)?;
+                Ok(self.complete(Box::new(png), &[Grid::Strips], 1))
+            }
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P'] => {
-                Ok(self.made(Box::new(webp::open(file)?), Grid::Strips))
+                let webp = webp::open(file)?;
+                Ok(self.complete(Box::new(webp), &[Grid::Strips], 1))
             }
             [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => {
                 let jp2 = Jp2::open(file, self.shelf.jp2)?;
@@ -137,10 +229,36 @@ impl Library {
         }
     }
 
-    /// The source with all levels, where those that it has lie alike in the file.
-    fn made(&self, source: Box<dyn Source>, grid: Grid) -> Box<dyn Source> {
-        let grids = vec![grid; source.header().levels.len()];
-        Made::over(source, &grids, &self.shelf.budget)
+    /// The source with all levels, upright. `grids` says how those that it has lie in the file.
+    fn complete(&self, source: Box<dyn Source>, grids: &[Grid], orientation: u64) -> Box<dyn Source> {
+        let made = Made::over(source, grids, &self.shelf.budget);
+        if self.shelf.upright {
+            Oriented::over(made, orientation)
+        } else {
+            made
+        }
+    }
+
+    /// What lies beside an image to be added to its info.json: `NAME.info.json` (NAME with or without its suffix), then
+    /// `info.json` for the whole directory. Read anew each time; `Error::TooLarge` beyond 64 KB.
+    pub fn notes(&self, opened: &Opened) -> Vec<Note> {
+        let image = &opened.path;
+        let (id, _) = split_view(&opened.identity.name);
+        let mut whole = image.clone().into_os_string();
+        if whole.is_empty() {
+            return Vec::new();
+        }
+        whole.push(".info.json");
+        let mut places = vec![
+            PathBuf::from(whole),
+            image.with_extension("info.json"),
+            image.with_file_name("info.json"),
+        ];
+        places.dedup();
+        places
+            .iter()
+            .filter_map(|path| note(self.allowed(path, id).ok()?))
+            .collect()
     }
 
     /// Forgets every open image.
@@ -150,17 +268,21 @@ impl Library {
         }
     }
 
-    /// The file of an identifier: a regular file, under the prefix.
-    fn path(&self, id: &str) -> Result<PathBuf> {
+    /// Where the file of an identifier lies: under the prefix.
+    fn path(&self, id: &str, suffix: &str) -> Result<PathBuf> {
         let climbs = id.split('/').any(|part| part == "..");
         if id.is_empty() || climbs || id.contains('\0') {
             return Err(missing(id));
         }
-        let path = PathBuf::from(format!("{}{id}{}", self.shelf.prefix, self.shelf.suffix));
+        Ok(PathBuf::from(format!("{}{id}{suffix}", self.shelf.prefix)))
+    }
+
+    /// The path, unless a link on it leads where none may.
+    fn allowed<'a>(&self, path: &'a Path, id: &str) -> Result<&'a Path> {
         if self.shelf.follow_symlinks || self.shelf.prefix.is_empty() {
             return Ok(path);
         }
-        let real = fs::canonicalize(&path).map_err(|_| missing(id))?;
+        let real = fs::canonicalize(path).map_err(|_| missing(id))?;
         let root = fs::canonicalize(directory(&self.shelf.prefix)).map_err(|_| missing(id))?;
         if real.starts_with(root) {
             Ok(path)
@@ -168,6 +290,11 @@ impl Library {
             Err(missing(id))
         }
     }
+}
+
+/// Asked before it is opened: opening a pipe would wait for whoever writes to it.
+fn is_file(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.is_file())
 }
 
 /// The directory that a prefix names: all of it up to the last slash.
@@ -197,7 +324,7 @@ fn shown(id: &str) -> String {
     format!("\"{text}\"")
 }
 
-fn opened(id: &str, source: Box<dyn Source>) -> Opened {
+fn opened(id: &str, path: PathBuf, source: Box<dyn Source>) -> Opened {
     let version = source.header().version;
     let seconds = u64::try_from(version.mtime_ns / 1_000_000_000).unwrap_or(0);
     // httpdate knows years up to 9999 only
@@ -210,6 +337,7 @@ fn opened(id: &str, source: Box<dyn Source>) -> Opened {
         identity,
         last_modified: httpdate::fmt_http_date(time),
         source,
+        path,
     }
 }
 

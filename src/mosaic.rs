@@ -95,7 +95,7 @@ struct InCache<'a> {
 
 impl Keep for InCache<'_> {
     fn keep(&self, part: Part, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Arc<Raster>> {
-        let key = Key::Part(self.opened.identity.clone(), part);
+        let key = Key::decoded(self.opened.identity.clone(), part);
         let make = || Ok(Cached::Raster(Arc::new(make()?)));
         match self.cache.get_or_make(&key, make)? {
             Cached::Raster(raster) => Ok(raster),

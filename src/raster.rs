@@ -176,6 +176,22 @@ pub enum Format {
 }
 
 impl Format {
+    /// The format with this suffix, in any case.
+    pub fn named(suffix: &str) -> Option<Format> {
+        let all = [
+            ("jpg", Format::Jpeg),
+            ("jpeg", Format::Jpeg),
+            ("png", Format::Png),
+            ("webp", Format::Webp),
+            ("avif", Format::Avif),
+            ("tif", Format::Tiff),
+            ("tiff", Format::Tiff),
+        ];
+        all.iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(suffix))
+            .map(|(_, format)| *format)
+    }
+
     /// The media type.
     pub const fn media_type(self) -> &'static str {
         match self {

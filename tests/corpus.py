@@ -1,12 +1,15 @@
 """The first page of a TIFF as another reader sees it, for tests/it/corpus.rs.
 
-Prints `WIDTH HEIGHT CHANNELS TYPE lossless|lossy`, then the samples, row by row, channels interleaved, little endian,
+Prints `WIDTH HEIGHT CHANNELS TYPE lossless|lossy|coarse`, then the samples, row by row, channels interleaved, little endian,
 brought to the form in which this server's sources give them: 1-8 and 9-16 unsigned bits scaled to 8 and 16, 17-32 as
 they are, all else single precision; black is the minimum; palettes looked up; colours first, then alpha if there is
-any. Nothing is taken from the server: tifffile and imagecodecs decode, numpy does the rest.
+any. What tifffile cannot read libtiff's tiff2rgba may. Nothing is taken from the server: tifffile and imagecodecs
+decode, numpy does the rest.
 """
 
+import subprocess
 import sys
+import tempfile
 
 import numpy
 import tifffile
@@ -30,7 +33,10 @@ def read(path):
         data = data.astype(numpy.uint8)
     bits = page.bitspersample
     bits = bits if isinstance(bits, int) else bits[0]
-    integer = data.dtype.kind == "u" and page.sampleformat in (1, 4)
+    if photometric == 5 and data.dtype.kind == "i":
+        # there is no less than no ink: writers say signed and mean bytes
+        data = data.view(data.dtype.str.replace("i", "u"))
+    integer = data.dtype.kind == "u" and page.sampleformat in (1, 2, 4)
     extra = tuple(int(kind) for kind in page.extrasamples)
 
     if photometric == 3:
@@ -77,12 +83,25 @@ def read(path):
     return data, lossy
 
 
+def read_rgba(path):
+    """Through libtiff's own way to RGBA, which does not smooth colour differences."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = folder + "/rgba.tif"
+        subprocess.run(["tiff2rgba", "-c", "none", "-n", path, made], check=True, capture_output=True)
+        data = tifffile.imread(made)
+    channels = tifffile.TiffFile(path).pages[0].samplesperpixel
+    return data[..., : min(channels, 3)], None
+
+
 def main():
-    data, lossy = read(sys.argv[1])
+    try:
+        data, lossy = read(sys.argv[1])
+    except Exception:
+        data, lossy = read_rgba(sys.argv[1])
     height, width, channels = data.shape
     names = {"u1": "u8", "u2": "u16", "u4": "u32", "f4": "f32"}
     name = names[data.dtype.kind + str(data.dtype.itemsize)]
-    kind = "lossy" if lossy else "lossless"
+    kind = {None: "coarse", True: "lossy", False: "lossless"}[lossy]
     sys.stdout.buffer.write(f"{width} {height} {channels} {name} {kind}\n".encode())
     little = numpy.ascontiguousarray(data).astype(data.dtype.newbyteorder("<"), copy=False)
     sys.stdout.buffer.write(little.data)

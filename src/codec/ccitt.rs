@@ -110,6 +110,16 @@ enum Mode {
     Wrong,
 }
 
+static MODES: [(Mode, u32); 128] = {
+    let mut modes = [(Mode::Wrong, 0); 128];
+    let mut bits = 0;
+    while bits < 128 {
+        modes[bits as usize] = mode(bits);
+        bits += 1;
+    }
+    modes
+};
+
 /// The mode of the next 7 bits, and its length.
 const fn mode(bits: u32) -> (Mode, u32) {
     match bits {
@@ -214,7 +224,7 @@ fn differences(bits: &mut Bits, width: u32, above: &[u32], changes: &mut Vec<u32
         while above[index] < width && (above[index] < at || above[index] == at && !first) {
             index += 2;
         }
-        let (mode, length) = mode(bits.peek(7));
+        let (mode, length) = MODES[bits.peek(7) as usize];
         bits.skip(length);
         match mode {
             Mode::Near(by) => {
@@ -256,7 +266,7 @@ fn run(bits: &mut Bits, table: &Runs) -> Option<u32> {
     let mut length = 0u32;
     loop {
         let (used, pixels) = table[bits.peek(LONGEST) as usize];
-        if used == 0 || bits.left() < usize::from(used) {
+        if used == 0 {
             return None;
         }
         bits.skip(used.into());

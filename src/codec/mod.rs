@@ -7,6 +7,7 @@ pub mod ccitt;
 pub mod deflate;
 pub mod jp2;
 pub mod jpeg;
+pub mod luv;
 pub mod lzma;
 pub mod lzw;
 pub mod packbits;

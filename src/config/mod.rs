@@ -10,7 +10,8 @@ pub use crate::config::args::Args;
 use crate::config::vars::Kind;
 use crate::config::vars::VARS;
 use crate::config::vars::Var;
-use crate::protocol::Protocol;
+use crate::protocol::Members;
+use crate::protocol::Mount;
 use crate::source::spool::Room;
 use std::fmt::Write;
 
@@ -57,12 +58,22 @@ pub struct Config {
     pub filesystem_suffix: String,
     /// Whether a link may lead out of the prefix.
     pub follow_symlinks: bool,
+    /// What stands before the angles in the names of a sequence's files.
+    pub filename_pattern: String,
+    /// Whether pictures are turned as their files say.
+    pub orientation: bool,
+    /// What stands between an identifier and a page's number; empty for no numbers.
+    pub iiif_delimiter: String,
     /// JPEG quality, 1–100.
     pub jpeg_quality: i16,
     /// PNG deflate level, 0–9.
     pub png_level: i16,
-    /// Largest output side; `None` is without limit.
-    pub max_cvt: Option<u32>,
+    /// Widest output; `None` is without limit.
+    pub max_width: Option<u32>,
+    /// Highest output.
+    pub max_height: Option<u32>,
+    /// Most pixels of an output.
+    pub max_area: Option<u64>,
     /// Whether answers may be larger than the source.
     pub allow_upscaling: bool,
     /// 0 nearest, 1 bilinear.
@@ -71,18 +82,22 @@ pub struct Config {
     pub cors: String,
     /// Public address; empty for the request's own.
     pub base_url: String,
+    /// Whether what a proxy says of scheme, host and path is believed.
+    pub trust_proxy: bool,
+    /// What shows through transparent pixels, and in the corners of a turned picture.
+    pub background: [u8; 3],
     /// Prefixes of request paths and what is spoken below them.
-    pub uri_map: Vec<(String, Protocol)>,
+    pub uri_map: Vec<Mount>,
     /// Cache-Control.
     pub cache_control: String,
     /// Largest ICC profile embedded, bytes; `None` is any size.
     pub max_icc: Option<usize>,
     /// Whether stored tiles are sent untouched.
     pub passthrough: bool,
-    /// 2 or 3.
+    /// 1, 2 or 3.
     pub iiif_version: u8,
     /// Members added to every info.json.
-    pub iiif_extra: serde_json::Map<String, serde_json::Value>,
+    pub iiif_extra: Members,
     /// Rights of images that carry none.
     pub copyright: String,
     /// Threads: one set of them waits for sockets and answers what is cached, as many again compute.
@@ -123,13 +138,13 @@ impl Config {
     pub fn with_args(mut self, args: &Args) -> Config {
         if args.http_address().is_some() {
             let (own, _) = uri_map("iiif=>IIIF,deepzoom=>DeepZoom,zoomify=>Zoomify");
-            for (prefix, protocol) in own {
-                if !self.uri_map.iter().any(|(known, _)| *known == prefix) {
-                    self.uri_map.push((prefix, protocol));
+            for mount in own {
+                if !self.uri_map.iter().any(|known| known.prefix == mount.prefix) {
+                    self.uri_map.push(mount);
                 }
             }
             self.uri_map
-                .sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+                .sort_by_key(|mount| std::cmp::Reverse(mount.prefix.len()));
         }
         if args.demo && self.filesystem_prefix.is_empty() {
             self.filesystem_prefix = "fixtures/".into();
@@ -224,11 +239,26 @@ impl Table {
             Ok(members) => members,
             Err(text) => {
                 self.warnings.push(text);
-                serde_json::Map::new()
+                Members::new()
             }
         };
+        let background = self.text("BACKGROUND");
+        let background = colour(&background).unwrap_or_else(|| {
+            self.warnings.push(format!(
+                "BACKGROUND={background} is not a colour such as FFFFFF: white is used"
+            ));
+            [255; 3]
+        });
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let unsigned = |name| usize::try_from(self.int(name)).ok();
+        let side = match self.int("MAX_CVT") {
+            0 => Some(5000),
+            limit => u32::try_from(limit).ok(),
+        };
+        let limit = |name| match u32::try_from(self.int(name)) {
+            Ok(own @ 1..) => Some(side.map_or(own, |side| side.min(own))),
+            _ => side,
+        };
         let small = |name| i16::try_from(self.int(name)).unwrap_or(0);
         #[expect(
             clippy::cast_possible_truncation,
@@ -246,16 +276,20 @@ impl Table {
             filesystem_prefix: self.text("FILESYSTEM_PREFIX"),
             filesystem_suffix: self.text("FILESYSTEM_SUFFIX"),
             follow_symlinks: self.on("FILESYSTEM_FOLLOW_SYMLINKS"),
+            filename_pattern: self.text("FILENAME_PATTERN"),
+            orientation: self.on("ORIENTATION"),
+            iiif_delimiter: self.text("IIIF_DELIMITER"),
             jpeg_quality: small("JPEG_QUALITY"),
             png_level: small("PNG_QUALITY"),
-            max_cvt: match self.int("MAX_CVT") {
-                0 => Some(5000),
-                limit => u32::try_from(limit).ok(),
-            },
+            max_width: limit("MAX_WIDTH"),
+            max_height: limit("MAX_HEIGHT"),
+            max_area: u64::try_from(self.int("MAX_AREA")).ok().filter(|&n| n > 0),
             allow_upscaling: self.on("ALLOW_UPSCALING"),
             interpolation: u8::try_from(self.int("INTERPOLATION")).unwrap_or(1),
             cors: self.text("CORS"),
             base_url: self.text("BASE_URL"),
+            trust_proxy: self.on("TRUST_PROXY"),
+            background,
             uri_map,
             cache_control: self.text("CACHE_CONTROL"),
             max_icc: if self.on("EMBED_ICC") {
@@ -321,29 +355,37 @@ impl Kind {
 }
 
 /// Reads `prefix=>PROTOCOL,…`; what cannot be read is left out and told.
-fn uri_map(text: &str) -> (Vec<(String, Protocol)>, Vec<String>) {
+fn uri_map(text: &str) -> (Vec<Mount>, Vec<String>) {
     let mut map = Vec::new();
     let mut wrong = Vec::new();
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let row = part
             .split_once("=>")
-            .and_then(|(prefix, name)| Some((prefix, Protocol::named(name.trim())?)));
+            .and_then(|(prefix, name)| Mount::named(prefix.trim().trim_matches('/'), name.trim()));
         match row {
-            Some((prefix, protocol)) => map.push((prefix.trim().trim_matches('/').to_string(), protocol)),
+            Some(mount) => map.push(mount),
             None => wrong.push(format!(
                 "URI_MAP: {part} is not PREFIX=>IIP, IIIF, DeepZoom or Zoomify and is left out"
             )),
         }
     }
     // the longest prefix is asked first, so that `iiif/old` may stand beside `iiif`
-    map.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+    map.sort_by_key(|mount| std::cmp::Reverse(mount.prefix.len()));
     (map, wrong)
 }
 
+/// Reads a colour of six hexadecimal digits, with or without `#`.
+fn colour(text: &str) -> Option<[u8; 3]> {
+    let digits = text.strip_prefix('#').unwrap_or(text);
+    let value = u32::from_str_radix(digits, 16).ok()?;
+    let [_, r, g, b] = value.to_be_bytes();
+    (digits.len() == 6 && !digits.starts_with('+')).then_some([r, g, b])
+}
+
 /// Reads one or more `"key": value` members.
-fn extra_info(text: &str) -> Result<serde_json::Map<String, serde_json::Value>, String> {
+fn extra_info(text: &str) -> Result<Members, String> {
     if text.trim().is_empty() {
-        return Ok(serde_json::Map::new());
+        return Ok(Members::new());
     }
     let text = text.trim().trim_end_matches(',');
     serde_json::from_str(&format!("{{{text}}}")).map_err(|_| {
@@ -420,10 +462,21 @@ mod tests {
             ("EMBED_ICC", "0"),
         ]);
         assert_eq!(
-            (config.max_cvt, config.open_images, config.max_icc),
+            (config.max_width, config.open_images, config.max_icc),
             (None, None, Some(0))
         );
-        assert_eq!(with(&[("MAX_CVT", "0")]).max_cvt, Some(5000));
+        assert_eq!(with(&[("MAX_CVT", "0")]).max_height, Some(5000));
+        let config = with(&[
+            ("MAX_WIDTH", "800"),
+            ("MAX_AREA", "1000000"),
+            ("MAX_HEIGHT", "9000"),
+        ]);
+        assert_eq!(
+            (config.max_width, config.max_height, config.max_area),
+            (Some(800), Some(5000), Some(1_000_000))
+        );
+        assert_eq!(with(&[("BACKGROUND", "#12aBff")]).background, [0x12, 0xAB, 0xFF]);
+        assert_eq!(with(&[("BACKGROUND", "white")]).warnings.len(), 1);
         assert_eq!(
             with(&[("MAX_IMAGE_METADATA_CACHE_SIZE", "7")]).open_images,
             Some(7)
@@ -432,9 +485,14 @@ mod tests {
 
     #[test]
     fn the_uri_map_takes_several_and_the_longest_prefix_first() {
-        let config = with(&[("URI_MAP", "/iiif/=>iiif, iiif/dz => DeepZoom,x=>SOAP")]);
-        let prefixes: Vec<_> = config.uri_map.iter().map(|(p, _)| p.as_str()).collect();
-        assert_eq!(prefixes, ["iiif/dz", "iiif"]);
+        let config = with(&[(
+            "URI_MAP",
+            "/iiif/=>iiif, iiif/dz => DeepZoom,x=>SOAP,iiif/2=>IIIF2",
+        )]);
+        let prefixes: Vec<_> = config.uri_map.iter().map(|mount| mount.prefix.as_str()).collect();
+        assert_eq!(prefixes, ["iiif/dz", "iiif/2", "iiif"]);
+        let versions: Vec<_> = config.uri_map.iter().map(|mount| mount.iiif_version).collect();
+        assert_eq!(versions, [None, Some(2), None]);
         assert_eq!(config.warnings.len(), 1);
     }
 

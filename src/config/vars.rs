@@ -107,11 +107,17 @@ pub static VARS: &[Var] = &[
         Kind::Switch,
         "0: a link may not lead out of FILESYSTEM_PREFIX",
     ),
-    later(
+    var(
         "FILENAME_PATTERN",
         "_pyr_",
         Kind::Text,
         "sequences: PATH PATTERN HHH_VVV.EXT",
+    ),
+    var(
+        "ORIENTATION",
+        "0",
+        Kind::Switch,
+        "1 turns TIFF pictures as their Orientation tag says",
     ),
     var("JPEG_QUALITY", "75", Kind::Int(1, 100), "JPEG quality"),
     var("PNG_QUALITY", "1", Kind::Int(0, 9), "PNG deflate level"),
@@ -150,6 +156,30 @@ pub static VARS: &[Var] = &[
         "5000",
         Kind::Int(-1, MANY),
         "largest output width or height; -1 no limit, 0 the default",
+    ),
+    var(
+        "MAX_WIDTH",
+        "0",
+        Kind::Int(0, MANY),
+        "largest output width; 0 is MAX_CVT, which holds too",
+    ),
+    var(
+        "MAX_HEIGHT",
+        "0",
+        Kind::Int(0, MANY),
+        "largest output height; 0 is MAX_CVT, which holds too",
+    ),
+    var(
+        "MAX_AREA",
+        "0",
+        Kind::Int(0, MANY),
+        "most pixels of an output; 0 no limit of its own",
+    ),
+    var(
+        "BACKGROUND",
+        "FFFFFF",
+        Kind::Text,
+        "colour behind transparent pixels, and in the corners of a turned picture, where the format has no alpha",
     ),
     var(
         "ALLOW_UPSCALING",
@@ -202,10 +232,16 @@ pub static VARS: &[Var] = &[
         "public address used for ids in info.json and for redirects",
     ),
     var(
+        "TRUST_PROXY",
+        "0",
+        Kind::Switch,
+        "1: ids use what a proxy says in Forwarded or X-Forwarded-Proto, -Host, -Port and -Prefix",
+    ),
+    var(
         "URI_MAP",
         "",
         Kind::Text,
-        "PREFIX=>PROTOCOL,…: IIP, IIIF, DeepZoom or Zoomify for request paths that start so",
+        "PREFIX=>PROTOCOL,…: IIP, IIIF (one version: IIIF1, IIIF2, IIIF3), DeepZoom or Zoomify for request paths that start so",
     ),
     var(
         "CACHE_CONTROL",
@@ -234,14 +270,14 @@ pub static VARS: &[Var] = &[
     var(
         "IIIF_VERSION",
         "3",
-        Kind::Int(2, 3),
-        "IIIF Image API version when the client asks for none",
+        Kind::Int(1, 3),
+        "IIIF Image API version when neither URI_MAP nor the Accept header says one",
     ),
-    later(
+    var(
         "IIIF_DELIMITER",
         "",
         Kind::Text,
-        "text between an identifier and a page number",
+        "text between an identifier and a page number, which counts from 0",
     ),
     var(
         "IIIF_EXTRA_INFO",

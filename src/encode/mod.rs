@@ -33,6 +33,9 @@ pub struct Tags<'a> {
     pub density: Option<Density>,
 }
 
+/// What [`encode`] can make, the best known first.
+pub const BUILT: [Format; 2] = [Format::Jpeg, Format::Png];
+
 /// Encodes a picture. JPEG takes `Grey` and `Rgb`; PNG takes every layout.
 pub fn encode(picture: &Picture, output: Output, tags: &Tags) -> Result<Vec<u8>> {
     match output.format {

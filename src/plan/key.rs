@@ -19,21 +19,62 @@ pub struct Identity {
     pub version: Version,
 }
 
-/// The key of everything that is cached.
+/// What is made of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Key {
+enum Made {
     /// An encoded answer.
-    Answer(Identity, Plan),
+    Answer(Plan),
     /// Decoded samples.
-    Part(Identity, Part),
+    Decoded(Part),
+}
+
+/// The key of everything that is cached. It is hashed once, when it is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    hash: u64,
+    identity: Identity,
+    made: Made,
 }
 
 impl Key {
-    /// A strong ETag (RFC 9110 §8.8.3): equal keys give equal tags, in every process of this version.
-    pub fn etag(&self) -> String {
-        let mut hasher = DefaultHasher::new();
-        env!("CARGO_PKG_VERSION").hash(&mut hasher);
-        self.hash(&mut hasher);
-        format!("\"{:016x}\"", hasher.finish())
+    /// The key of an encoded answer.
+    pub fn answer(identity: Identity, plan: Plan) -> Key {
+        Key::new(identity, Made::Answer(plan))
     }
+
+    /// The key of decoded samples.
+    pub fn decoded(identity: Identity, part: Part) -> Key {
+        Key::new(identity, Made::Decoded(part))
+    }
+
+    fn new(identity: Identity, made: Made) -> Key {
+        let hash = fingerprint(&(env!("CARGO_PKG_VERSION"), &identity, &made));
+        Key { hash, identity, made }
+    }
+
+    /// The plan of an answer; `None` for samples.
+    pub fn plan(&self) -> Option<&Plan> {
+        match &self.made {
+            Made::Answer(plan) => Some(plan),
+            Made::Decoded(_) => None,
+        }
+    }
+
+    /// Equal keys have equal fingerprints, in every process of this version.
+    pub fn fingerprint(&self) -> u64 {
+        self.hash
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// 64 bits that tell this value from others: equal values have equal ones, in every process of this version.
+pub fn fingerprint(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }

@@ -11,6 +11,7 @@ mod tiles;
 
 pub use crate::plan::key::Identity;
 pub use crate::plan::key::Key;
+pub use crate::plan::key::fingerprint;
 pub use crate::plan::scale::Scale;
 pub use crate::plan::tiles::TileName;
 pub use crate::plan::tiles::deepzoom_top;
@@ -20,6 +21,7 @@ pub use crate::plan::tiles::zoomify_sizes;
 use crate::encode::Output;
 use crate::geometry::Num;
 use crate::geometry::Rect;
+use crate::geometry::Size;
 use crate::process::Op;
 use crate::raster::Density;
 use crate::raster::Format;
@@ -60,8 +62,8 @@ pub enum Tone {
 pub struct Adjust {
     /// Mirror left to right before turning.
     pub mirror: bool,
-    /// Clockwise quarter turns, 0–3.
-    pub quarters: u8,
+    /// Clockwise turn in degrees, 0 ≤ d < 360. Other than by right angles the answer grows to the box around it.
+    pub degrees: Num,
     /// Colours.
     pub tone: Tone,
 }
@@ -111,8 +113,12 @@ impl View {
 /// What the configuration allows.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Largest side of an answer.
-    pub max_side: Option<u32>,
+    /// Widest answer.
+    pub max_width: Option<u32>,
+    /// Highest answer.
+    pub max_height: Option<u32>,
+    /// Most pixels of an answer.
+    pub max_pixels: Option<u64>,
     /// Whether answers may be larger than the source.
     pub upscaling: bool,
     /// 0 nearest, 1 bilinear.
@@ -126,18 +132,30 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Most pixels that one answer may read or write: eight times the largest square answer (a level at most twice
-    /// as large each way, and as much again), 2^30 without a limit.
+    /// Most pixels that one answer may read or write: eight times the largest answer (a level at most twice as large
+    /// each way, and as much again), 2^30 without a limit.
     pub fn max_area(&self) -> u64 {
-        self.max_side
-            .map_or(1 << 30, |side| (u64::from(side).pow(2) * 8).min(1 << 30))
+        let most = match (self.max_width, self.max_height) {
+            (Some(w), Some(h)) => u64::from(w.max(h)).pow(2).saturating_mul(8),
+            _ => 1 << 30,
+        };
+        most.min(1 << 30)
+    }
+
+    /// Whether an answer may be as large as this.
+    pub fn allow(&self, size: Size) -> bool {
+        self.max_width.is_none_or(|max| size.w <= max)
+            && self.max_height.is_none_or(|max| size.h <= max)
+            && self.max_pixels.is_none_or(|max| size.area() <= max)
     }
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            max_side: Some(5000),
+            max_width: Some(5000),
+            max_height: Some(5000),
+            max_pixels: None,
             upscaling: true,
             interpolation: 1,
             jpeg_quality: 75,
@@ -179,7 +197,22 @@ impl Plan {
 
     /// Pixels read and pixels written.
     pub fn cost(&self) -> u64 {
-        self.window.rect.size().area() + self.resized().map_or(0, |(_, to)| to.area())
+        let written = self.ops.iter().map(|op| match op {
+            Op::Resize { to, .. } | Op::Rotate { to, .. } => to.area(),
+            _ => 0,
+        });
+        self.window.rect.size().area() + written.sum::<u64>()
+    }
+
+    /// Width and height of the answer.
+    pub fn size(&self) -> Size {
+        self.ops
+            .iter()
+            .fold(self.window.rect.size(), |size, op| match op {
+                Op::Resize { to, .. } | Op::Fit(to) | Op::Rotate { to, .. } => *to,
+                Op::Turn { quarters: 1 | 3, .. } => size.turned(),
+                _ => size,
+            })
     }
 
     /// Pixels per metre of the answer: that of level 0 times the scale. Sides swap with odd quarter turns.
@@ -207,7 +240,7 @@ impl Plan {
         })
     }
 
-    fn resized(&self) -> Option<(crate::process::Crop, crate::geometry::Size)> {
+    fn resized(&self) -> Option<(crate::process::Crop, Size)> {
         self.ops.iter().find_map(|op| match op {
             Op::Resize { crop, to, .. } => Some((*crop, *to)),
             _ => None,

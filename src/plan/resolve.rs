@@ -9,13 +9,18 @@ use crate::geometry::Size;
 use crate::plan::Limits;
 use crate::plan::Plan;
 use crate::plan::Region;
+use crate::plan::Scale;
 use crate::plan::View;
+use crate::plan::scale::confine;
+use crate::plan::scale::side;
+use crate::plan::steps::quarters;
 use crate::plan::steps::steps;
 use crate::plan::tiles;
 use crate::plan::tiles::Place;
 use crate::process::Crop;
 use crate::process::Filter;
 use crate::process::Op;
+use crate::process::rotate;
 use crate::raster::Format;
 use crate::source::Header;
 use crate::source::Level;
@@ -30,29 +35,42 @@ impl View {
     /// `TooLarge` (more pixels than the limits allow).
     pub fn resolve(&self, header: &Header, limits: &Limits) -> Result<Plan> {
         let (window, sizing, size) = match self.place(header, limits)? {
-            Place::Stored(tile) => stored(header, tile, None)?,
+            Place::Stored(tile) => stored(header, tile)?,
             Place::Made(region, size) => match tiles::showing(header, region, size) {
-                Some(tile) => stored(header, tile, Some(size))?,
+                Some(window) => {
+                    let fit = (size != window.rect.size()).then_some(Op::Fit(size));
+                    (window, fit, size)
+                }
                 None => made(header, region, size, limits)?,
             },
         };
-        let area = window.rect.size().area().max(size.area());
+        let plan = Plan {
+            window,
+            ops: steps(header, (sizing, size), self.adjust, self.format, limits),
+            output: self.output(limits),
+        };
+        let answer = plan.size();
+        let area = window.rect.size().area().max(size.area()).max(answer.area());
         if area > limits.max_area() {
             return Err(Error::TooLarge(format!(
                 "{area} pixels are too many for one answer"
             )));
         }
-        if let Some(side) = longest_side(self.format).filter(|&side| size.w > side || size.h > side) {
+        if let Some(side) = longest_side(self.format).filter(|&side| answer.w > side || answer.h > side) {
             return Err(Error::TooLarge(format!(
                 "{} is at most {side} pixels wide and high",
                 self.format.suffix()
             )));
         }
-        Ok(Plan {
-            window,
-            ops: steps(header, sizing, self.adjust, self.format, limits),
-            output: self.output(limits),
-        })
+        Ok(plan)
+    }
+
+    /// The pixels of level 0 that are shown, and the size at which they are, before turning.
+    pub fn shown(&self, header: &Header, limits: &Limits) -> Result<(Rect, Size)> {
+        match self.place(header, limits)? {
+            Place::Made(region, size) => Ok((region, size)),
+            Place::Stored(_) => Err(Error::Malformed("a tile is no region".into())),
+        }
     }
 
     fn place(&self, header: &Header, limits: &Limits) -> Result<Place> {
@@ -68,8 +86,59 @@ impl View {
             Region::Share(share) => share_of(full, share)
                 .ok_or_else(|| Error::Malformed("region is empty or outside the image".into()))?,
         };
-        let size = self.scale.apply(rect.size(), self.enlarge, self.strict, limits)?;
-        Ok(Place::Made(rect, size))
+        if let (Scale::Within(room), Region::Full) = (self.scale, self.region)
+            && self.strict
+            && !self.enlarge
+            && limits.upscaling
+            && room.w > full.w
+            && room.h > full.h
+        {
+            // The validator of the IIIF wants this refused, as the original does; regions are let through, because
+            // clients ask tiles at the edges so. IIIF Image API 3.0 §4.2 would give the image's own size.
+            return Err(Error::Malformed(format!(
+                "the image is {}x{}: a larger size has to be asked with ^",
+                full.w, full.h
+            )));
+        }
+        let mut size = self.scale.apply(rect.size(), self.enlarge, self.strict, limits)?;
+        // a tile of which one side is named: at the edge its proportions are those of its level, not its own
+        let fits = |other: Size| match self.scale {
+            Scale::Width(w) => other.w == w && limits.allow(other),
+            Scale::Height(h) => other.h == h && limits.allow(other),
+            _ => false,
+        };
+        if rect != Rect::of(full) {
+            size = tiles::expected(header, rect, fits).unwrap_or(size);
+        }
+        Ok(Place::Made(rect, self.turnable(size, limits)?))
+    }
+
+    /// The size whose turned box is within the limits: `max` is made smaller for that, other sizes are refused.
+    fn turnable(&self, size: Size, limits: &Limits) -> Result<Size> {
+        let whole = rotate::around(size, self.adjust.degrees);
+        if quarters(self.adjust.degrees).is_some() || limits.allow(whole) {
+            return Ok(size);
+        }
+        let angle = self.adjust.degrees.value();
+        if self.scale != Scale::Max {
+            return Err(Error::TooLarge(format!(
+                "turned by {angle} degrees it is {}x{}, beyond the limit",
+                whole.w, whole.h
+            )));
+        }
+        // the box grows with the picture, but for the rounding of either
+        let room = confine(whole, limits);
+        let smaller = Size::new(
+            side(size.w, room.w.min(whole.w), whole.w),
+            side(size.h, room.h.min(whole.h), whole.h),
+        );
+        let shave = |size: Size, by: u32| {
+            Size::new(size.w.saturating_sub(by).max(1), size.h.saturating_sub(by).max(1))
+        };
+        (0..4)
+            .map(|by| shave(smaller, by))
+            .find(|&size| limits.allow(rotate::around(size, self.adjust.degrees)))
+            .ok_or_else(|| Error::TooLarge(format!("turned by {angle} degrees it is beyond the limit")))
     }
 
     fn output(&self, limits: &Limits) -> Output {
@@ -99,21 +168,16 @@ const fn longest_side(format: Format) -> Option<u32> {
 /// What is read, what brings it to size, and the size.
 type Reading = (Window, Option<Op>, Size);
 
-/// A stored tile, brought to `size` if that differs by the one pixel of another rounding.
-fn stored(header: &Header, tile: Tile, size: Option<Size>) -> Result<Reading> {
+/// A stored tile.
+fn stored(header: &Header, tile: Tile) -> Result<Reading> {
     let rect = tile
         .rect(&header.levels)
         .ok_or_else(|| Error::Outside("the image has no such tile".into()))?;
-    let size = size.unwrap_or(rect.size());
-    let fit = (size != rect.size()).then_some(Op::Fit(size));
-    Ok((
-        Window {
-            level: tile.level,
-            rect,
-        },
-        fit,
-        size,
-    ))
+    let window = Window {
+        level: tile.level,
+        rect,
+    };
+    Ok((window, None, rect.size()))
 }
 
 /// Any region at any size: out of the smallest level that is at least as fine as the answer.

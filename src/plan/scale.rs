@@ -48,15 +48,25 @@ impl Scale {
             return Err(Error::Malformed(format!("size {}x{} is empty", asked.w, asked.h)));
         }
         let too_large = !enlarge && (asked.w > region.w || asked.h > region.h);
-        let beyond = limits.max_side.is_some_and(|max| asked.w > max || asked.h > max);
+        let beyond = !limits.allow(asked);
         match (strict, too_large, beyond) {
             (true, true, _) => Err(Error::Malformed(format!(
-                "size {}x{} is larger than the region {}x{}",
-                asked.w, asked.h, region.w, region.h
+                "size {}x{} is larger than the region {}x{}{}",
+                asked.w,
+                asked.h,
+                region.w,
+                region.h,
+                if limits.upscaling {
+                    ": a larger size has to be asked with ^"
+                } else {
+                    ", and nothing is enlarged here"
+                }
             ))),
             (true, _, true) => Err(Error::Malformed(format!(
-                "size {}x{} is beyond the limit",
-                asked.w, asked.h
+                "size {}x{} is beyond the limit, {}",
+                asked.w,
+                asked.h,
+                bounds(limits)
             ))),
             (false, true, _) => Ok(confine(region, limits)),
             _ => Ok(confine(asked, limits)),
@@ -64,12 +74,50 @@ impl Scale {
     }
 }
 
-/// `size` cut down in proportion until the largest side is within the limits.
-fn confine(size: Size, limits: &Limits) -> Size {
-    match limits.max_side {
-        Some(max) if size.w > max || size.h > max => within(size, Size::new(max, max)),
+/// The limits, for a message.
+fn bounds(limits: &Limits) -> String {
+    let of = |limit: Option<u64>, what| limit.map(|limit| format!("{what} {limit}"));
+    let all = [
+        of(limits.max_width.map(u64::from), "width"),
+        of(limits.max_height.map(u64::from), "height"),
+        of(limits.max_pixels, "area"),
+    ];
+    let all: Vec<String> = all.into_iter().flatten().collect();
+    all.join(", ")
+}
+
+/// `size` cut down in proportion until it is within the limits.
+pub fn confine(size: Size, limits: &Limits) -> Size {
+    let most = |limit: Option<u32>| limit.unwrap_or(u32::MAX);
+    let room = Size::new(most(limits.max_width), most(limits.max_height));
+    let size = if size.w > room.w || size.h > room.h {
+        within(size, room)
+    } else {
+        size
+    };
+    match limits.max_pixels {
+        Some(max) if size.area() > max => of_area(size, max),
         _ => size,
     }
+}
+
+/// The largest size in the proportions of `size` (rounded down) that covers at most `max` pixels.
+fn of_area(size: Size, max: u64) -> Size {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "areas of pictures are below 2^53, and the result is checked"
+    )]
+    let share = (max as f64 / size.area() as f64).sqrt();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a side"
+    )]
+    let cut = |length: u32| ((f64::from(length) * share) as u32).max(1);
+    let (w, h) = (cut(size.w), cut(size.h));
+    // a side that may not be less than a pixel takes room from the other
+    let left = |other: u32| u32::try_from(max / u64::from(other)).unwrap_or(u32::MAX).max(1);
+    Size::new(w.min(left(h)), h.min(left(w)))
 }
 
 /// The largest size in the proportions of `size` that fits into `within`.
@@ -83,7 +131,7 @@ fn within(size: Size, within: Size) -> Size {
 }
 
 /// `length` * `to` / `from`, rounded to the nearest, 1 at least unless `to` is 0. `from` is not 0.
-fn side(length: u32, to: u32, from: u32) -> u32 {
+pub fn side(length: u32, to: u32, from: u32) -> u32 {
     let product = u64::from(length) * u64::from(to);
     let from = u64::from(from.max(1));
     u32::try_from((product + from / 2) / from)

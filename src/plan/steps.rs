@@ -2,19 +2,22 @@
 //!
 //! Order as documented for iipsrv: straighten alpha, resize, drop what the format cannot hold, grey, binary, turn.
 
+use crate::geometry::Num;
+use crate::geometry::Size;
 use crate::plan::Adjust;
 use crate::plan::Limits;
 use crate::plan::Tone;
 use crate::process::Op;
+use crate::process::rotate;
 use crate::raster::Alpha;
 use crate::raster::Colour;
 use crate::raster::Format;
 use crate::source::Header;
 
-/// The steps for an answer of `format`; `sizing` is what brings the window to the asked size.
+/// The steps for an answer of `format`; `sizing` is what brings the window to the asked `size`.
 pub fn steps(
     header: &Header,
-    sizing: Option<Op>,
+    (sizing, size): (Option<Op>, Size),
     adjust: Adjust,
     format: Format,
     limits: &Limits,
@@ -32,13 +35,29 @@ pub fn steps(
         Tone::Bitonal => ops.push(Op::Bitonal),
         Tone::Grey | Tone::Native => {}
     }
-    if adjust.mirror || !adjust.quarters.is_multiple_of(4) {
+    let quarters = quarters(adjust.degrees);
+    if adjust.mirror || quarters.is_some_and(|n| n > 0) {
         ops.push(Op::Turn {
             mirror: adjust.mirror,
-            quarters: adjust.quarters % 4,
+            quarters: quarters.unwrap_or(0),
+        });
+    }
+    if quarters.is_none() {
+        ops.push(Op::Rotate {
+            degrees: adjust.degrees,
+            to: rotate::around(size, adjust.degrees),
+            background: (!holds_alpha(format)).then_some(limits.background),
         });
     }
     ops
+}
+
+/// Clockwise right angles, 0–3; `None` for other angles.
+pub fn quarters(degrees: Num) -> Option<u8> {
+    [0.0, 90.0, 180.0, 270.0]
+        .iter()
+        .position(|&right| right == degrees.value())
+        .and_then(|n| u8::try_from(n).ok())
 }
 
 const fn holds_alpha(format: Format) -> bool {

@@ -11,6 +11,7 @@ use crate::geometry::Size;
 use crate::source::Header;
 use crate::source::Level;
 use crate::source::Tile;
+use crate::source::Window;
 
 /// A tile as a protocol calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,17 +67,14 @@ pub fn deepzoom_top(full: Size) -> u32 {
     full.w.max(full.h).max(1).next_power_of_two().trailing_zeros()
 }
 
-/// Level sizes as a Zoomify client counts them, full size first, down to the first that fits in one tile: as stored
-/// where there is such a level, else halved and rounded down.
+/// Level sizes as Zoomify clients count them, full size first: halved and rounded down, whatever is stored, until one
+/// tile holds the last. (OpenLayers rounds up unless it is told otherwise: one level more for one size in 256.)
 pub fn zoomify_sizes(header: &Header) -> Vec<Size> {
     let full = header.size();
     let tile = base_tile(header);
     let mut sizes = Vec::new();
     for s in 0..=31 {
-        let floor = Size::new((full.w >> s).max(1), (full.h >> s).max(1));
-        let size = stored(header, s)
-            .and_then(|index| header.levels.get(index))
-            .map_or(floor, |level| level.size);
+        let size = Size::new((full.w >> s).max(1), (full.h >> s).max(1));
         sizes.push(size);
         if size.w <= tile.w && size.h <= tile.h {
             break;
@@ -128,53 +126,112 @@ impl TileName {
                 let halvings = deepzoom_top(header.size())
                     .checked_sub(level)
                     .ok_or_else(outside)?;
-                halved(header, halvings, col, row).ok_or_else(outside)
+                let made = header.size().halved_up(halvings);
+                halved(header, halvings, made, col, row).ok_or_else(outside)
             }
             TileName::Zoomify { level, col, row } => {
-                let count = zoomify_sizes(header).len();
-                let top = u32::try_from(count)
+                let sizes = zoomify_sizes(header);
+                let halvings = usize::try_from(level)
                     .ok()
-                    .and_then(|n| n.checked_sub(1))
+                    .and_then(|level| sizes.len().checked_sub(level.checked_add(1)?))
                     .ok_or_else(outside)?;
-                let halvings = top.checked_sub(level).ok_or_else(outside)?;
-                halved(header, halvings, col, row).ok_or_else(outside)
+                let made = *sizes.get(halvings).ok_or_else(outside)?;
+                let halvings = u32::try_from(halvings).map_err(|_| outside())?;
+                halved(header, halvings, made, col, row).ok_or_else(outside)
             }
         }
     }
 }
 
-/// The tile of level 0 halved `halvings` times; the grid beyond the stored one is that of sizes rounded up.
-fn halved(header: &Header, halvings: u32, col: u32, row: u32) -> Option<Place> {
+/// The tile of level 0 halved `halvings` times: the stored one; else one of a level of size `made`, or of the stored
+/// level's size where there is one, with a further column and row where that size rounded up has them.
+fn halved(header: &Header, halvings: u32, made: Size, col: u32, row: u32) -> Option<Place> {
     let grid = base_tile(header);
-    if let Some(index) = stored(header, halvings)
-        && header.levels.get(index)?.tile == grid
-    {
+    let full = header.size();
+    let mut size = made;
+    if let Some(index) = stored(header, halvings) {
+        let level = header.levels.get(index)?;
+        size = level.size;
         let tile = Tile {
             level: index,
             col,
             row,
         };
-        if tile.rect(&header.levels).is_some() {
+        if level.tile == grid && tile.rect(&header.levels).is_some() {
             return Some(Place::Stored(tile));
         }
     }
-    let full = header.size();
-    let cell = Rect::cell(full.halved_up(halvings), grid, col, row)?;
-    let up = |v: u32| u32::try_from(u64::from(v) << halvings).ok();
-    let (x, y) = (up(cell.x)?, up(cell.y)?);
-    let reach = |start: u32, length: u32, end: u32| {
-        let wide = u64::from(length) << halvings;
-        u32::try_from(wide.min(u64::from(end) - u64::from(start))).ok()
+    let up = full.halved_up(halvings);
+    let reached = |at: u32, tile: u32, side: u32| u64::from(at) * u64::from(tile) < u64::from(side);
+    let level = Size {
+        w: if reached(col, grid.w, size.w) {
+            size.w
+        } else {
+            up.w
+        },
+        h: if reached(row, grid.h, size.h) {
+            size.h
+        } else {
+            up.h
+        },
     };
-    let rect = Rect::new(x, y, reach(x, cell.w, full.w)?, reach(y, cell.h, full.h)?);
-    Some(Place::Made(rect, cell.size()))
+    let cell = Rect::cell(level, grid, col, row)?;
+    // the last tile reaches to the edge, whatever the rounding
+    let span = |start: u32, length: u32, side: u32, end: u32| {
+        let first = u32::try_from(u64::from(start) << halvings).ok()?;
+        let left = end.checked_sub(first)?;
+        let wide = u32::try_from(u64::from(length) << halvings).unwrap_or(u32::MAX);
+        let last = start + length == side;
+        Some((first, if last { left } else { wide.min(left) }))
+    };
+    let (x, w) = span(cell.x, cell.w, level.w, full.w)?;
+    let (y, h) = span(cell.y, cell.h, level.h, full.h)?;
+    (w > 0 && h > 0).then_some(Place::Made(Rect::new(x, y, w, h), cell.size()))
 }
 
-/// The stored tile that shows exactly these pixels of level 0 at this size, ±1 pixel at the right and bottom edges
-/// of the level.
-pub fn showing(header: &Header, region: Rect, size: Size) -> Option<Tile> {
+/// The pixels of a stored level that are these pixels of level 0 at this size, where that is the region halved and
+/// rounded up or down. At the right and bottom edges the level may have a pixel more or less, by its own rounding.
+pub fn showing(header: &Header, region: Rect, size: Size) -> Option<Window> {
     let full = header.size();
     header.levels.iter().enumerate().find_map(|(index, level)| {
+        let s = shift(full, level.size)?;
+        let (x, w) = halved_span(s, (region.x, region.w), full.w, level.size.w, size.w)?;
+        let (y, h) = halved_span(s, (region.y, region.h), full.h, level.size.h, size.h)?;
+        Some(Window {
+            level: index,
+            rect: Rect::new(x, y, w, h),
+        })
+    })
+}
+
+/// One direction: start and length within a level of length `side`, for a start and a length within `full`.
+fn halved_span(s: u32, (start, length): (u32, u32), full: u32, side: u32, wanted: u32) -> Option<(u32, u32)> {
+    let step = 1u64 << s;
+    let (start, length) = (u64::from(start), u64::from(length));
+    let halved = [length >> s, length.div_ceil(step)].contains(&u64::from(wanted));
+    if !halved || start % step != 0 {
+        return None;
+    }
+    let first = u32::try_from(start >> s).ok()?;
+    let left = side.checked_sub(first)?;
+    if start + length == u64::from(full) {
+        return (left > 0 && left.abs_diff(wanted) <= 1).then_some((first, left));
+    }
+    (length % step == 0 && wanted <= left).then_some((first, wanted))
+}
+
+/// The size at which a client that asks for these pixels of level 0 expects a stored tile, rounded up, if that is a
+/// size that `fits`: for those who name one side of it only.
+pub fn expected(header: &Header, region: Rect, fits: impl Fn(Size) -> bool) -> Option<Size> {
+    cells(header, region)
+        .map(|(_, halvings)| region.size().halved_up(halvings))
+        .find(|size| fits(*size))
+}
+
+/// The stored tiles that show exactly these pixels of level 0, and how often level 0 is halved for each.
+fn cells(header: &Header, region: Rect) -> impl Iterator<Item = (Tile, u32)> {
+    let full = header.size();
+    let tile = move |(index, level): (usize, &Level)| {
         let s = shift(full, level.size)?;
         let wide = u64::from(level.tile.w) << s;
         let high = u64::from(level.tile.h) << s;
@@ -183,23 +240,14 @@ pub fn showing(header: &Header, region: Rect, size: Size) -> Option<Tile> {
             && y % high == 0
             && u64::from(region.w) == wide.min(u64::from(full.w) - x)
             && u64::from(region.h) == high.min(u64::from(full.h) - y);
-        if !whole {
-            return None;
-        }
-        let col = u32::try_from(x / wide).ok()?;
-        let row = u32::try_from(y / high).ok()?;
         let tile = Tile {
             level: index,
-            col,
-            row,
+            col: u32::try_from(x / wide).ok()?,
+            row: u32::try_from(y / high).ok()?,
         };
-        let cell = tile.rect(&header.levels)?;
-        let at_right = cell.right() == u64::from(level.size.w);
-        let at_bottom = cell.bottom() == u64::from(level.size.h);
-        let near =
-            cell.w.abs_diff(size.w) <= u32::from(at_right) && cell.h.abs_diff(size.h) <= u32::from(at_bottom);
-        near.then_some(tile)
-    })
+        whole.then_some((tile, s))
+    };
+    header.levels.iter().enumerate().filter_map(tile)
 }
 
 impl std::fmt::Display for TileName {
@@ -260,7 +308,13 @@ mod tests {
             tile
         );
         let found = showing(header, Rect::new(512, 0, 488, 512), Size::new(244, 256));
-        assert_eq!(found.map(Place::Stored), Some(tile));
+        assert_eq!(
+            found,
+            Some(Window {
+                level: 1,
+                rect: Rect::new(256, 0, 244, 256)
+            })
+        );
     }
 
     #[test]

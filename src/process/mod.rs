@@ -5,10 +5,12 @@
 pub mod colour;
 pub mod lab;
 pub mod resize;
+pub mod rotate;
 pub mod turn;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::geometry::Num;
 use crate::geometry::Size;
 use crate::raster::Meaning;
 use crate::raster::Picture;
@@ -37,6 +39,15 @@ pub enum Op {
         mirror: bool,
         /// Clockwise quarter turns, 0–3.
         quarters: u8,
+    },
+    /// Turn clockwise about the middle into the box around it.
+    Rotate {
+        /// Degrees.
+        degrees: Num,
+        /// The size of the box: [`rotate::around`].
+        to: Size,
+        /// The colour of the corners; transparent without one.
+        background: Option<[u8; 3]>,
     },
     /// Colour to grey, alpha kept.
     Grey,
@@ -70,6 +81,11 @@ pub fn run(
             Op::Resize { crop, to, filter } => resize::resize(&picture, *crop, *to, *filter)?,
             Op::Fit(size) => resize::fit(&picture, *size),
             Op::Turn { mirror, quarters } => turn::turn(picture, *mirror, *quarters),
+            Op::Rotate {
+                degrees,
+                to,
+                background,
+            } => rotate::rotate(&picture, *degrees, *to, *background)?,
             Op::Grey => colour::grey(picture),
             Op::Bitonal => {
                 let make = stats

@@ -1,59 +1,30 @@
 //! DeepZoom: `NAME.dzi` describes, `NAME_files/LEVEL/COL_ROW.FORMAT` is a tile.
 
-use crate::error::Error;
 use crate::error::Result;
 use crate::plan::TileName;
-use crate::plan::View;
 use crate::protocol::Ask;
 use crate::protocol::Description;
 use crate::protocol::Request;
-use crate::protocol::short;
-use crate::protocol::whole;
-use crate::raster::Format;
+use crate::protocol::tiles;
+use crate::protocol::tiles::Form;
 use crate::source::Header;
+
+static FORM: Form = Form {
+    description: ".dzi",
+    ask: Ask::Dzi,
+    split: |place| {
+        let (image, tile) = place.rsplit_once("_files/")?;
+        let (level, tile) = tile.split_once('/')?;
+        let (col, row) = tile.split_once('_')?;
+        Some((image, [level, col, row]))
+    },
+    name: |[level, col, row]| TileName::DeepZoom { level, col, row },
+    usage: "DeepZoom takes NAME.dzi or NAME_files/LEVEL/COL_ROW.jpg",
+};
 
 /// Reads a decoded path.
 pub fn parse(path: &str) -> Result<Request> {
-    if let Some(image) = path.strip_suffix(".dzi") {
-        return Ok(Request {
-            image: Some(image.into()),
-            ask: Ask::Dzi,
-        });
-    }
-    let wrong = || {
-        Error::Malformed(format!(
-            "DeepZoom takes NAME.dzi or NAME_files/LEVEL/COL_ROW.jpg, got \"{}\"",
-            short(path)
-        ))
-    };
-    let (image, tile) = path.rsplit_once("_files/").ok_or_else(wrong)?;
-    let (level, tile) = tile.split_once('/').ok_or_else(wrong)?;
-    let (place, suffix) = tile.rsplit_once('.').ok_or_else(wrong)?;
-    let (col, row) = place.split_once('_').ok_or_else(wrong)?;
-    let format = format(suffix)?;
-    let name = TileName::DeepZoom {
-        level: whole(level, "the level")?,
-        col: whole(col, "the column")?,
-        row: whole(row, "the row")?,
-    };
-    Ok(Request {
-        image: Some(image.into()),
-        ask: Ask::Picture(View::tile(name, format)),
-    })
-}
-
-/// The format of a tile by its suffix.
-pub fn format(suffix: &str) -> Result<Format> {
-    match suffix {
-        "jpg" | "jpeg" => Ok(Format::Jpeg),
-        "png" => Ok(Format::Png),
-        "webp" => Ok(Format::Webp),
-        "avif" => Ok(Format::Avif),
-        other => Err(Error::Malformed(format!(
-            "tiles come as jpg or png, not as \"{}\"",
-            short(other)
-        ))),
-    }
+    tiles::parse(path, &FORM)
 }
 
 /// The .dzi file. Tile sizes that differ from level 0's are not told: DeepZoom knows one.
@@ -70,6 +41,7 @@ pub fn describe(header: &Header) -> Description {
     );
     Description {
         media_type: "application/xml",
+        links: None,
         text,
     }
 }

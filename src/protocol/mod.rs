@@ -3,10 +3,15 @@
 //! Knows words and the forms of descriptions. Opens nothing, decodes nothing. What goes wrong is told in the way of the
 //! protocol that was spoken.
 
+mod address;
 pub mod deepzoom;
 pub mod iiif;
 pub mod iip;
+mod tiles;
 pub mod zoomify;
+
+pub use crate::protocol::address::Address;
+pub use crate::protocol::iiif::Naming;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -23,7 +28,7 @@ use std::borrow::Cow;
 pub enum Protocol {
     /// Internet Imaging Protocol 1.0.5.
     Iip,
-    /// IIIF Image API 2.1 and 3.0.
+    /// IIIF Image API 3.0, 2.1 and 1.1.
     Iiif,
     /// Microsoft DeepZoom.
     DeepZoom,
@@ -46,17 +51,55 @@ impl Protocol {
     }
 }
 
+/// A row of `URI_MAP`: what is spoken below a prefix of request paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// The prefix, without slashes around it; empty for all paths.
+    pub prefix: String,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// The only version of IIIF that is spoken there; `None` for all.
+    pub iiif_version: Option<u8>,
+}
+
+impl Mount {
+    /// A row by the protocol's name, in any case: `IIIF1`, `IIIF2` and `IIIF3` are versions of IIIF.
+    pub fn named(prefix: &str, name: &str) -> Option<Mount> {
+        let version = ["IIIF1", "IIIF2", "IIIF3"]
+            .iter()
+            .zip(1..)
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, version)| version);
+        let protocol = match version {
+            Some(_) => Protocol::Iiif,
+            None => Protocol::named(name)?,
+        };
+        Some(Mount {
+            prefix: prefix.into(),
+            protocol,
+            iiif_version: version,
+        })
+    }
+}
+
+/// Members of a JSON object.
+pub type Members = serde_json::Map<String, serde_json::Value>;
+
 /// What the protocols need to know of the configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Prefixes of request paths and what is spoken below them, the longest first.
-    pub uri_map: Vec<(String, Protocol)>,
+    pub uri_map: Vec<Mount>,
     /// Public address of the images; empty for the request's own.
     pub base_url: String,
+    /// Whether what a proxy says of scheme, host and path is believed.
+    pub trust_proxy: bool,
+    /// Whether answers may be read by scripts of other sites.
+    pub cors: bool,
     /// IIIF version when the client asks for none.
     pub iiif_version: u8,
     /// Members added to every info.json.
-    pub iiif_extra: serde_json::Map<String, serde_json::Value>,
+    pub iiif_extra: Members,
     /// Rights of images that carry none.
     pub copyright: String,
 }
@@ -79,14 +122,25 @@ pub enum Ask {
     Export(View),
     /// IIP: a rectangle of tiles in one answer.
     Tiles(iip::TileRange),
+    /// IIP: samples as numbers.
+    Measure(iip::Measure),
     /// IIP: metadata lines.
     Objects(Vec<iip::Object>),
-    /// IIIF: info.json in this version, for this id.
+    /// IIIF: pixels in a file that says which version was spoken and what its usual address is.
+    Image {
+        /// The pixels.
+        view: View,
+        /// Version and address.
+        naming: Naming,
+        /// Whether the Accept header chose the format (version 1).
+        negotiated: bool,
+    },
+    /// IIIF: info.json.
     Info {
-        /// 2 or 3.
-        version: u8,
-        /// The address that names the image.
-        id: String,
+        /// Version and address.
+        naming: Naming,
+        /// Whether JSON-LD was asked for by name.
+        linked: bool,
     },
     /// DeepZoom: the .dzi file.
     Dzi,
@@ -122,21 +176,17 @@ impl Failure {
 
 /// Reads a request: the path after a matching prefix of `URI_MAP`, else the query string, else a POST's body.
 pub fn parse(http: &Http, settings: &Settings) -> std::result::Result<(Protocol, Request), Failure> {
-    if let Some((protocol, prefix, rest)) = mapped(http, settings) {
-        let path = decode(rest, false);
-        let address = Address {
-            http,
-            settings,
-            prefix: Some(prefix),
-            encoded: rest,
-        };
-        let parsed = path.and_then(|path| match protocol {
-            Protocol::Iip => Err(Error::Malformed("IIP is asked in a query string".into())),
-            other => by_path(other, &path, &address),
-        });
-        return match (protocol, parsed) {
-            (Protocol::Iip, _) => iip::parse(rest, http, settings),
-            (_, parsed) => Ok((protocol, parsed.map_err(|error| Failure::new(protocol, error))?)),
+    if let Some(address) = address::mapped(http, settings)
+        && let Some(mount) = address.mount
+    {
+        if mount.protocol == Protocol::Iip {
+            return iip::parse(&address.encoded, http, settings);
+        }
+        let request =
+            decode(&address.encoded, false).and_then(|path| by_path(mount.protocol, &path, &address));
+        return match request {
+            Ok(request) => Ok((mount.protocol, request)),
+            Err(error) => Err(Failure::new(mount.protocol, error)),
         };
     }
     let query = http.var("QUERY_STRING").filter(|query| !query.is_empty());
@@ -152,33 +202,6 @@ fn by_path(protocol: Protocol, path: &str, address: &Address) -> Result<Request>
         Protocol::Zoomify => zoomify::parse(path),
         Protocol::Iip => Err(Error::Malformed("IIP is asked in a query string".into())),
     }
-}
-
-/// Where a request came in, to say where an image lies.
-pub struct Address<'a> {
-    /// The request.
-    pub http: &'a Http,
-    /// The settings.
-    pub settings: &'a Settings,
-    /// The prefix of `URI_MAP` that matched; `None` in a query string.
-    pub prefix: Option<&'a str>,
-    /// What followed it, as the client spelt it.
-    pub encoded: &'a [u8],
-}
-
-/// The prefix of `URI_MAP` that REQUEST_URI starts with, and what follows it, without the query.
-fn mapped<'a>(http: &'a Http, settings: &'a Settings) -> Option<(Protocol, &'a str, &'a [u8])> {
-    let uri = http.var("REQUEST_URI")?;
-    let path = uri.split(|&b| b == b'?').next()?.strip_prefix(b"/")?;
-    settings.uri_map.iter().find_map(|(prefix, protocol)| {
-        let rest = path.strip_prefix(prefix.as_bytes())?;
-        let rest = if prefix.is_empty() {
-            rest
-        } else {
-            rest.strip_prefix(b"/")?
-        };
-        (!rest.is_empty()).then_some((*protocol, prefix.as_str(), rest))
-    })
 }
 
 /// Percent-decodes; `plus` turns `+` into a blank, as in a query string. NUL and what is not UTF-8 are errors.
@@ -224,19 +247,30 @@ pub fn short(text: &str) -> String {
 pub struct Description {
     /// The media type.
     pub media_type: &'static str,
+    /// What the Link header says.
+    pub links: Option<String>,
     /// The body.
     pub text: String,
 }
 
-/// Answers a question about an image that needs no pixels; `None` for the others.
-pub fn describe(ask: &Ask, header: &Header, limits: &Limits, settings: &Settings) -> Option<Description> {
+/// Answers a question about an image that needs no pixels; `None` for the others. `notes` are members that are added to
+/// an info.json, those of the image before those of its directory.
+pub fn describe(
+    ask: &Ask,
+    header: &Header,
+    limits: &Limits,
+    settings: &Settings,
+    notes: &[Members],
+) -> Option<Description> {
     match ask {
-        Ask::Info { version, id } => Some(iiif::info(*version, id, header, limits, settings)),
+        Ask::Info { naming, linked } => Some(iiif::info(naming, *linked, header, limits, settings, notes)),
         Ask::Dzi => Some(deepzoom::describe(header)),
         Ask::Properties => Some(zoomify::describe(header)),
         Ask::Picture(_)
+        | Ask::Image { .. }
         | Ask::Export(_)
         | Ask::Tiles(_)
+        | Ask::Measure(_)
         | Ask::Objects(_)
         | Ask::Redirect(_)
         | Ask::Nothing => None,

@@ -1,54 +1,33 @@
 //! Zoomify: `NAME/ImageProperties.xml` describes, `NAME/TileGroupG/LEVEL-COL-ROW.FORMAT` is a tile. The group is not
 //! looked at: clients count it differently.
 
-use crate::error::Error;
 use crate::error::Result;
 use crate::plan::TileName;
-use crate::plan::View;
 use crate::plan::zoomify_sizes;
 use crate::protocol::Ask;
 use crate::protocol::Description;
 use crate::protocol::Request;
-use crate::protocol::deepzoom;
-use crate::protocol::short;
-use crate::protocol::whole;
+use crate::protocol::tiles;
+use crate::protocol::tiles::Form;
 use crate::source::Header;
+
+static FORM: Form = Form {
+    description: "/ImageProperties.xml",
+    ask: Ask::Properties,
+    split: |place| {
+        let (place, tile) = place.rsplit_once('/')?;
+        let (image, group) = place.rsplit_once('/')?;
+        let mut numbers = tile.split('-');
+        let tile = [numbers.next()?, numbers.next()?, numbers.next()?];
+        (group.starts_with("TileGroup") && numbers.next().is_none()).then_some((image, tile))
+    },
+    name: |[level, col, row]| TileName::Zoomify { level, col, row },
+    usage: "Zoomify takes NAME/ImageProperties.xml or NAME/TileGroup0/LEVEL-COL-ROW.jpg",
+};
 
 /// Reads a decoded path.
 pub fn parse(path: &str) -> Result<Request> {
-    if let Some(image) = path.strip_suffix("/ImageProperties.xml") {
-        return Ok(Request {
-            image: Some(image.into()),
-            ask: Ask::Properties,
-        });
-    }
-    let wrong = || {
-        Error::Malformed(format!(
-            "Zoomify takes NAME/ImageProperties.xml or NAME/TileGroup0/LEVEL-COL-ROW.jpg, got \"{}\"",
-            short(path)
-        ))
-    };
-    let (place, tile) = path.rsplit_once('/').ok_or_else(wrong)?;
-    let (image, group) = place.rsplit_once('/').ok_or_else(wrong)?;
-    if !group.starts_with("TileGroup") {
-        return Err(wrong());
-    }
-    let (numbers, suffix) = tile.rsplit_once('.').ok_or_else(wrong)?;
-    let mut numbers = numbers.split('-');
-    let mut next = |what| whole(numbers.next().ok_or_else(wrong)?, what);
-    let name = TileName::Zoomify {
-        level: next("the level")?,
-        col: next("the column")?,
-        row: next("the row")?,
-    };
-    if numbers.next().is_some() {
-        return Err(wrong());
-    }
-    let format = deepzoom::format(suffix)?;
-    Ok(Request {
-        image: Some(image.into()),
-        ask: Ask::Picture(View::tile(name, format)),
-    })
+    tiles::parse(path, &FORM)
 }
 
 /// ImageProperties.xml. NUMTILES is the sum over the levels that a client counts; clients find the attributes by
@@ -72,6 +51,7 @@ pub fn describe(header: &Header) -> Description {
     );
     Description {
         media_type: "application/xml",
+        links: None,
         text,
     }
 }

@@ -51,7 +51,7 @@ pub fn route(http: &Http, config: &Config) -> Route {
                 let rest = path.strip_prefix('/').and_then(|p| p.strip_prefix(prefix));
                 rest.is_some_and(|rest| prefix.is_empty() || rest.starts_with('/'))
             };
-            let mapped = config.uri_map.iter().any(|(prefix, _)| below(prefix));
+            let mapped = config.uri_map.iter().any(|mount| below(&mount.prefix));
             return if mapped { Route::Service } else { Route::Nowhere };
         }
     };

@@ -5,6 +5,7 @@
 //! log line, written here.
 
 mod make;
+mod measure;
 mod reply;
 
 use crate::cache::Cache;
@@ -12,6 +13,7 @@ use crate::cache::Cached;
 use crate::config;
 use crate::config::Config;
 use crate::error::Error;
+use crate::http::HeaderLine;
 use crate::http::Http;
 use crate::http::Method;
 use crate::http::Reply;
@@ -24,24 +26,27 @@ use crate::plan::Limits;
 use crate::plan::Plan;
 use crate::plan::TileName;
 use crate::plan::View;
+use crate::plan::fingerprint;
 use crate::protocol;
 use crate::protocol::Ask;
 use crate::protocol::Failure;
+use crate::protocol::Members;
 use crate::protocol::Protocol;
 use crate::protocol::Request;
 use crate::protocol::Settings;
+use crate::protocol::iiif;
 use crate::protocol::iip;
+use crate::protocol::iip::Measure;
 use crate::protocol::iip::TileRange;
 use crate::source::Source;
 use crate::source::jp2;
 use crate::source::made::Budget;
 use bytes::Bytes;
-use std::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
+use std::time::SystemTime;
 
 /// How far `begin` came.
 pub enum Step {
@@ -62,28 +67,42 @@ pub struct Work {
 enum Stage {
     /// The file is not open.
     Open(String, Ask),
+    /// What lies beside the image has to be read.
+    Describe(Arc<Opened>, Ask),
     /// The answer is not in the cache.
     Make(Drawing),
     /// Several tiles in one answer.
-    Tiles(Arc<Opened>, TileRange),
+    Tiles(Arc<Opened>, Tiles),
+    /// Samples as numbers.
+    Measure(Arc<Opened>, Measure),
 }
 
 /// A picture that was asked for.
 struct Drawing {
     opened: Arc<Opened>,
-    plan: Plan,
+    /// Of an answer: it holds the plan.
+    key: Key,
     etag: String,
-    /// Whether a browser may offer to save it under a name.
-    export: bool,
+    /// Further header lines.
+    lines: Vec<HeaderLine>,
+}
+
+/// The tiles of TIL.
+struct Tiles {
+    level: u32,
+    /// Index of the tile, and what makes it.
+    tiles: Vec<(u32, Key)>,
+    etag: String,
 }
 
 impl Work {
     /// How dear it will be, in pixels read and written, as far as that is known: small ones go first.
     pub fn cost(&self) -> u64 {
+        let cost = |key: &Key| key.plan().map_or(0, Plan::cost);
         match &self.stage {
-            Stage::Open(..) => 0,
-            Stage::Make(drawing) => drawing.plan.cost(),
-            Stage::Tiles(_, range) => u64::from(range.last.saturating_sub(range.first)) << 16,
+            Stage::Open(..) | Stage::Describe(..) | Stage::Measure(..) => 0,
+            Stage::Make(drawing) => cost(&drawing.key),
+            Stage::Tiles(_, tiles) => tiles.tiles.iter().map(|(_, key)| cost(key)).sum(),
         }
     }
 }
@@ -96,6 +115,8 @@ pub struct Service {
     library: Library,
     mosaic: Mosaic,
     cache: Cache<Key>,
+    /// Tells the ETags of one configuration from those of another that draws otherwise.
+    salt: u64,
     served: AtomicU64,
 }
 
@@ -108,17 +129,21 @@ impl Service {
         let settings = Settings {
             uri_map: config.uri_map.clone(),
             base_url: config.base_url.clone(),
+            trust_proxy: config.trust_proxy,
+            cors: !config.cors.is_empty(),
             iiif_version: config.iiif_version,
             iiif_extra: config.iiif_extra.clone(),
             copyright: config.copyright.clone(),
         };
         let limits = Limits {
-            max_side: config.max_cvt,
+            max_width: config.max_width,
+            max_height: config.max_height,
+            max_pixels: config.max_area,
             upscaling: config.allow_upscaling,
             interpolation: config.interpolation,
             jpeg_quality: config.jpeg_quality,
             png_level: config.png_level,
-            ..Limits::default()
+            background: config.background,
         };
         let cache = Cache::new(config.cache_bytes);
         let shelf = Shelf {
@@ -133,6 +158,9 @@ impl Service {
                 layers: config.max_layers,
                 strict: config.strict_jp2,
             },
+            pattern: config.filename_pattern.clone(),
+            delimiter: config.iiif_delimiter.clone(),
+            upright: config.orientation,
         };
         Service {
             settings,
@@ -146,6 +174,7 @@ impl Service {
             ),
             mosaic: Mosaic::new(config.threads),
             cache,
+            salt: fingerprint(&(config.max_icc, config.passthrough)),
             served: AtomicU64::new(0),
             config,
         }
@@ -157,7 +186,7 @@ impl Service {
         self
     }
 
-    /// Answers a request. Never panics, never blocks on anything but files and other makers of the same answer.
+    /// Answers a request. Never blocks on anything but files and other makers of the same answer.
     pub fn respond(&self, http: Http) -> Reply {
         match self.begin(http) {
             Step::Done(reply) => reply,
@@ -168,24 +197,24 @@ impl Service {
     /// As far as it goes without decoding or opening anything.
     pub fn begin(&self, http: Http) -> Step {
         let since = Instant::now();
-        let mut protocol = Protocol::Iip;
-        let begun = guard(protocol, || {
-            let (spoken, request) = match http.method() {
-                Method::Options => return Ok(Ok(self.options())),
-                Method::Other => return Ok(Ok(self.not_allowed())),
-                Method::Get | Method::Head | Method::Post => protocol::parse(&http, &self.settings)?,
-            };
-            protocol = spoken;
-            self.look(&http, spoken, request)
-        });
+        let fixed = match http.method() {
+            Method::Options => Some(self.options()),
+            Method::Other => Some(self.not_allowed()),
+            Method::Get | Method::Head | Method::Post => None,
+        };
+        if let Some(reply) = fixed {
+            return Step::Done(self.close(&http, since, "hit", reply));
+        }
+        let begun = protocol::parse(&http, &self.settings)
+            .and_then(|(protocol, request)| Ok((protocol, self.look(&http, protocol, request)?)));
         match begun {
-            Ok(Err(stage)) => Step::Work(Box::new(Work {
+            Ok((protocol, Err(stage))) => Step::Work(Box::new(Work {
                 http,
                 since,
                 protocol,
                 stage,
             })),
-            Ok(Ok(reply)) => Step::Done(self.close(&http, since, "hit", reply)),
+            Ok((_, Ok(reply))) => Step::Done(self.close(&http, since, "hit", reply)),
             Err(failure) => Step::Done(self.close(&http, since, "refused", self.fail(&failure))),
         }
     }
@@ -198,8 +227,7 @@ impl Service {
             protocol,
             stage,
         } = work;
-        let made = guard(protocol, || self.work(&http, protocol, stage));
-        match made {
+        match self.work(&http, protocol, stage) {
             Ok(reply) => self.close(&http, since, "made", reply),
             Err(failure) => self.close(&http, since, "failed", self.fail(&failure)),
         }
@@ -255,37 +283,68 @@ impl Service {
     /// What an open image can answer at once.
     fn ask(&self, http: &Http, protocol: Protocol, opened: Arc<Opened>, ask: Ask) -> Progress {
         let header = opened.source.header();
-        match &ask {
-            Ask::Picture(view) | Ask::Export(view) => {
-                let plan = view
-                    .resolve(header, &self.limits)
-                    .map_err(|error| Failure::new(protocol, error))?;
-                let key = Key::Answer(opened.identity.clone(), plan.clone());
-                let etag = key.etag();
-                if let Some(reply) = self.unchanged(http, &opened, &etag) {
-                    return Ok(Ok(reply));
+        let fail = |error| Failure::new(protocol, error);
+        match ask {
+            Ask::Picture(view) => self.draw(http, opened, &view, |_, _| Vec::new()).map_err(fail),
+            Ask::Export(view) => {
+                let name = |opened: &Opened, plan: &Plan| vec![reply::export(http, opened, plan)];
+                self.draw(http, opened, &view, name).map_err(fail)
+            }
+            Ask::Image {
+                view,
+                naming,
+                negotiated,
+            } => {
+                let links = iiif::links(&view, &naming, header, &self.limits).map_err(fail)?;
+                let mut lines = vec![("Link", links.into())];
+                if negotiated {
+                    lines.push(("Vary", "Accept".into()));
                 }
-                let drawing = Drawing {
-                    opened,
-                    plan,
-                    etag,
-                    export: matches!(ask, Ask::Export(_)),
-                };
-                match self.cache.find(&key) {
-                    Some(Cached::Answer(bytes)) => Ok(Ok(self.picture(http, drawing, bytes))),
-                    _ => Ok(Err(Stage::Make(drawing))),
-                }
+                self.draw(http, opened, &view, |_, _| lines).map_err(fail)
             }
             Ask::Tiles(range) => {
-                let range = *range;
-                Ok(Err(Stage::Tiles(opened, range)))
+                let tiles = self.tiles(&opened, range).map_err(fail)?;
+                Ok(
+                    match self.unchanged(http, &tiles.etag, &opened.last_modified, &[]) {
+                        Some(reply) => Ok(reply),
+                        None => Err(Stage::Tiles(opened, tiles)),
+                    },
+                )
             }
-            Ask::Objects(objects) => self.objects(http, objects, Some(&opened)).map(Ok),
-            other => match protocol::describe(other, header, &self.limits, &self.settings) {
-                Some(description) => Ok(Ok(self.description(http, &opened, description))),
-                None => Ok(Ok(self.front_page())),
-            },
+            Ask::Objects(objects) => self.objects(http, &objects, Some(&opened)).map(Ok),
+            Ask::Info { .. } => Ok(Err(Stage::Describe(opened, ask))),
+            Ask::Dzi | Ask::Properties | Ask::Redirect(_) | Ask::Nothing => {
+                Ok(Ok(self.describe(http, &opened, &ask, &[], None)))
+            }
+            Ask::Measure(measure) => Ok(Err(Stage::Measure(opened, measure))),
         }
+    }
+
+    /// A picture, if it is in the cache or the client has it.
+    fn draw(
+        &self,
+        http: &Http,
+        opened: Arc<Opened>,
+        view: &View,
+        lines: impl FnOnce(&Opened, &Plan) -> Vec<HeaderLine>,
+    ) -> crate::error::Result<std::result::Result<Reply, Stage>> {
+        let plan = view.resolve(opened.source.header(), &self.limits)?;
+        let lines = lines(&opened, &plan);
+        let key = Key::answer(opened.identity.clone(), plan);
+        let drawing = Drawing {
+            etag: self.etag(key.fingerprint()),
+            opened,
+            key,
+            lines,
+        };
+        let modified = &drawing.opened.last_modified;
+        if let Some(reply) = self.unchanged(http, &drawing.etag, modified, &drawing.lines) {
+            return Ok(Ok(reply));
+        }
+        Ok(match self.cache.find(&drawing.key) {
+            Some(Cached::Answer(bytes)) => Ok(self.picture(drawing, bytes)),
+            _ => Err(Stage::Make(drawing)),
+        })
     }
 
     fn work(&self, http: &Http, protocol: Protocol, stage: Stage) -> Result<Reply, Failure> {
@@ -298,35 +357,56 @@ impl Service {
                     Err(stage) => self.work(http, protocol, stage),
                 }
             }
-            Stage::Make(drawing) => {
-                let bytes = self.answer(&drawing.opened, &drawing.plan).map_err(fail)?;
-                Ok(self.picture(http, drawing, bytes))
+            Stage::Describe(opened, ask) => {
+                let (notes, modified) = self.notes(&opened);
+                Ok(self.describe(http, &opened, &ask, &notes, modified))
             }
-            Stage::Tiles(opened, range) => {
-                let body = self.tiles(&opened, range).map_err(fail)?;
-                Ok(self.stamp(
-                    &opened,
-                    None,
-                    Reply::new(200, body).with("Content-Type", reply::NETFPX),
-                ))
+            Stage::Make(drawing) => {
+                let bytes = self.answer(&drawing.opened, &drawing.key).map_err(fail)?;
+                Ok(self.picture(drawing, bytes))
+            }
+            Stage::Tiles(opened, tiles) => {
+                let body = self.labelled(&opened, &tiles).map_err(fail)?;
+                let reply = Reply::new(200, body).with("Content-Type", reply::NETFPX);
+                Ok(self.stamp(reply, &tiles.etag, &opened.last_modified))
+            }
+            Stage::Measure(opened, measure) => {
+                let answer = self.measure(&opened, measure).map_err(fail)?;
+                Ok(self.described(http, &opened, answer, Vec::new(), None))
             }
         }
+    }
+
+    /// What lies beside an image, and when the last of it was written. What cannot be read is logged and left out.
+    fn notes(&self, opened: &Opened) -> (Vec<Members>, Option<SystemTime>) {
+        let mut all = Vec::new();
+        let mut modified = None;
+        for note in self.library.notes(opened) {
+            let members = note
+                .text
+                .map_err(|error| error.to_string())
+                .and_then(|text| serde_json::from_slice(&text).map_err(|error| error.to_string()));
+            match members {
+                Ok(members) => all.push(members),
+                Err(error) => log::warn!("{} is left out: {error}", note.path.display()),
+            }
+            modified = modified.max(Some(note.modified));
+        }
+        (all, modified)
     }
 
     /// The encoded answer to a plan, made once for all who ask meanwhile.
-    fn answer(&self, opened: &Opened, plan: &Plan) -> crate::error::Result<Bytes> {
-        let key = Key::Answer(opened.identity.clone(), plan.clone());
-        match self
-            .cache
-            .get_or_make(&key, || self.make(opened, plan).map(Cached::Answer))?
-        {
+    fn answer(&self, opened: &Opened, key: &Key) -> crate::error::Result<Bytes> {
+        let plan = key.plan().ok_or_else(mixed)?;
+        let make = || self.make(opened, plan).map(Cached::Answer);
+        match self.cache.get_or_make(key, make)? {
             Cached::Answer(bytes) => Ok(bytes),
-            Cached::Raster(_) => Err(Error::Corrupt("an answer's key holds a raster".into())),
+            Cached::Raster(_) => Err(mixed()),
         }
     }
 
-    /// TIL: each tile with its label (IIP 1.0.5 §3.5), columns outside, rows inside.
-    fn tiles(&self, opened: &Opened, range: TileRange) -> crate::error::Result<Vec<u8>> {
+    /// The tiles of TIL (IIP 1.0.5 §3.5): columns outside, rows inside.
+    fn tiles(&self, opened: &Opened, range: TileRange) -> crate::error::Result<Tiles> {
         let header = opened.source.header();
         let outside = || Error::Outside(format!("the image has no tiles {}-{}", range.first, range.last));
         let from_smallest = usize::try_from(range.level).map_err(|_| outside())?;
@@ -348,7 +428,7 @@ impl Service {
                 "{count} tiles are too many for one answer"
             )));
         }
-        let mut body = Vec::new();
+        let mut tiles = Vec::new();
         for col in first_col..=last_col {
             for row in first_row..=last_row {
                 let index = row * columns + col;
@@ -360,15 +440,28 @@ impl Service {
                     quality: range.quality,
                     ..View::tile(name, crate::raster::Format::Jpeg)
                 };
-                let tile = self.answer(opened, &view.resolve(header, &self.limits)?)?;
-                body.extend_from_slice(
-                    format!("Tile,{},{index},0/{}:", range.level, tile.len() + 8).as_bytes(),
-                );
-                // compression type 2 (JPEG), subtype: 4:2:0, tables in the stream
-                body.extend_from_slice(&[2, 0, 0, 0, 0, 0x11, 0, 0]);
-                body.extend_from_slice(&tile);
-                body.extend_from_slice(b"\r\n");
+                let plan = view.resolve(header, &self.limits)?;
+                tiles.push((index, Key::answer(opened.identity.clone(), plan)));
             }
+        }
+        let prints: Vec<u64> = tiles.iter().map(|(_, key)| key.fingerprint()).collect();
+        Ok(Tiles {
+            level: range.level,
+            tiles,
+            etag: self.etag(fingerprint(&prints)),
+        })
+    }
+
+    /// Each tile with its label.
+    fn labelled(&self, opened: &Opened, tiles: &Tiles) -> crate::error::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        for (index, key) in &tiles.tiles {
+            let tile = self.answer(opened, key)?;
+            body.extend_from_slice(format!("Tile,{},{index},0/{}:", tiles.level, tile.len() + 8).as_bytes());
+            // compression type 2 (JPEG), subtype: 4:2:0, tables in the stream
+            body.extend_from_slice(&[2, 0, 0, 0, 0, 0x11, 0, 0]);
+            body.extend_from_slice(&tile);
+            body.extend_from_slice(b"\r\n");
         }
         Ok(body)
     }
@@ -385,13 +478,16 @@ impl Service {
             error: Error::Malformed(fault.argument.clone()),
             iip: Some(fault),
         })?;
+        let Some(opened) = opened else {
+            let reply = Reply::new(200, answer.body).with("Content-Type", answer.media_type);
+            return Ok(self.common(self.kept(reply)));
+        };
+        let etag = self.etag(fingerprint(&(&opened.identity, &answer.body)));
+        if let Some(reply) = self.unchanged(http, &etag, &opened.last_modified, &[]) {
+            return Ok(reply);
+        }
         let reply = Reply::new(200, answer.body).with("Content-Type", answer.media_type);
-        Ok(match opened {
-            Some(opened) => self
-                .unchanged(http, opened, "")
-                .unwrap_or_else(|| self.stamp(opened, None, reply)),
-            None => self.common(reply),
-        })
+        Ok(self.stamp(reply, &etag, &opened.last_modified))
     }
 
     /// The end of every request: counted, logged, and bodiless for HEAD.
@@ -419,12 +515,7 @@ impl Service {
     }
 }
 
-/// Runs a stage so that a panic in it costs this answer only.
-fn guard<T>(protocol: Protocol, stage: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-    catch_unwind(AssertUnwindSafe(stage)).unwrap_or_else(|_| {
-        Err(Failure::new(
-            protocol,
-            Error::Corrupt("a panic while answering".into()),
-        ))
-    })
+/// An answer's key and a tile's never meet.
+fn mixed() -> Error {
+    Error::Corrupt("an answer's key holds a raster".into())
 }

@@ -1,26 +1,30 @@
 //! Replies and the header lines that go with them.
 
 use crate::error::Error;
+use crate::http::HeaderLine;
 use crate::http::Http;
 use crate::http::Method;
 use crate::http::Reply;
 use crate::library::Opened;
 use crate::plan::Plan;
-use crate::process::Op;
+use crate::plan::fingerprint;
+use crate::protocol;
+use crate::protocol::Ask;
 use crate::protocol::Description;
 use crate::protocol::Failure;
+use crate::protocol::Members;
 use crate::protocol::Protocol;
 use crate::protocol::iip::Fault;
 use crate::service::Drawing;
 use crate::service::Service;
 use bytes::Bytes;
-use std::hash::DefaultHasher;
-use std::hash::Hash;
-use std::hash::Hasher;
+use std::time::SystemTime;
 
 /// The media type of IIP answers.
 pub const NETFPX: &str = "application/vnd.netfpx";
 const SERVER: &str = concat!("iipsrv/", env!("CARGO_PKG_VERSION"));
+/// What an info.json varies by: version and media type, and the id that a proxy gives.
+const NEGOTIATED: &str = "Accept, X-IIIF-ID";
 const METHODS: &str = "GET, HEAD, POST, OPTIONS";
 
 impl Service {
@@ -38,87 +42,125 @@ impl Service {
                 "Access-Control-Allow-Headers",
                 "Accept, Content-Type, X-Requested-With, If-Modified-Since",
             )
+            .with(
+                "Access-Control-Expose-Headers",
+                "ETag, Link, Location, Retry-After",
+            )
             .with("Access-Control-Max-Age", "86400")
     }
 
-    /// The lines of a reply that was made from an image.
-    pub(in crate::service) fn stamp(&self, opened: &Opened, etag: Option<String>, reply: Reply) -> Reply {
-        let reply = reply
-            .with("Last-Modified", opened.last_modified.clone())
-            .with("Cache-Control", self.config().cache_control.clone());
-        self.common(match etag {
-            Some(etag) => reply.with("ETag", etag),
-            None => reply,
-        })
+    /// The same with the configured lifetime.
+    pub(in crate::service) fn kept(&self, reply: Reply) -> Reply {
+        reply.with("Cache-Control", self.config().cache_control.clone())
     }
 
-    /// 304 when the client has it already. `If-None-Match` decides alone where it is given (RFC 9110 §13.2.2).
-    pub(in crate::service) fn unchanged(&self, http: &Http, opened: &Opened, etag: &str) -> Option<Reply> {
+    /// A strong ETag (RFC 9110 §8.8.3): it is that of equal bytes in every process with the same version and settings.
+    pub(in crate::service) fn etag(&self, fingerprint: u64) -> String {
+        format!("\"{:016x}\"", fingerprint ^ self.salt)
+    }
+
+    /// A reply that was made from an image, with what lets a client know it again.
+    pub(in crate::service) fn stamp(&self, reply: Reply, etag: &str, modified: &str) -> Reply {
+        let reply = reply
+            .with("Last-Modified", modified.to_string())
+            .with("ETag", etag.to_string());
+        self.common(self.kept(reply))
+    }
+
+    /// 304 to a GET or HEAD of what the client has already. `If-None-Match` decides alone where it is given (RFC 9110
+    /// §13.2.2). `lines` are those of the answer: a 304 says what it varies by.
+    pub(in crate::service) fn unchanged(
+        &self,
+        http: &Http,
+        etag: &str,
+        modified: &str,
+        lines: &[HeaderLine],
+    ) -> Option<Reply> {
+        if !matches!(http.method(), Method::Get | Method::Head) {
+            return None;
+        }
         let known = match http.text("HTTP_IF_NONE_MATCH") {
-            Some(tags) => tags.split(',').any(|tag| {
-                let tag = tag.trim();
-                tag == "*" || (!etag.is_empty() && tag.strip_prefix("W/").unwrap_or(tag) == etag)
-            }),
+            Some(tags) => names(tags, etag),
             None => http.text("HTTP_IF_MODIFIED_SINCE").is_some_and(|since| {
                 let date = |text: &str| httpdate::parse_http_date(text).ok();
                 date(since)
-                    .zip(date(&opened.last_modified))
+                    .zip(date(modified))
                     .is_some_and(|(since, modified)| since >= modified)
             }),
         };
-        let tag = (!etag.is_empty()).then(|| etag.to_string());
-        known.then(|| self.stamp(opened, tag, Reply::empty(304)))
+        known.then(|| {
+            let vary = lines.iter().filter(|(name, _)| *name == "Vary").cloned();
+            self.stamp(with_all(Reply::empty(304), vary), etag, modified)
+        })
     }
 
     /// An image file.
-    pub(in crate::service) fn picture(&self, http: &Http, drawing: Drawing, bytes: Bytes) -> Reply {
+    pub(in crate::service) fn picture(&self, drawing: Drawing, bytes: Bytes) -> Reply {
         let Drawing {
             opened,
-            plan,
+            key,
             etag,
-            export,
+            lines,
         } = drawing;
-        let reply = Reply::new(200, bytes).with("Content-Type", plan.output.format.media_type());
-        let reply = self.stamp(&opened, Some(etag), reply);
-        if !export {
-            return reply;
-        }
-        let kind = if http.method() == Method::Post {
-            "attachment"
-        } else {
-            "inline"
-        };
-        reply.with(
-            "Content-Disposition",
-            format!("{kind}; filename=\"{}\"", file_name(&opened.identity.name, &plan)),
-        )
+        let media_type = key
+            .plan()
+            .map_or("image/jpeg", |plan| plan.output.format.media_type());
+        let reply = Reply::new(200, bytes).with("Content-Type", media_type);
+        self.stamp(with_all(reply, lines), &etag, &opened.last_modified)
     }
 
-    /// A description.
-    pub(in crate::service) fn description(
+    /// A description; `beside` is when what lies beside the image was written.
+    pub(in crate::service) fn describe(
+        &self,
+        http: &Http,
+        opened: &Opened,
+        ask: &Ask,
+        notes: &[Members],
+        beside: Option<SystemTime>,
+    ) -> Reply {
+        let header = opened.source.header();
+        let Some(description) = protocol::describe(ask, header, &self.limits, &self.settings, notes) else {
+            return self.front_page();
+        };
+        let lines = match ask {
+            Ask::Info { .. } => vec![("Vary", NEGOTIATED.into())],
+            _ => Vec::new(),
+        };
+        self.described(http, opened, description, lines, beside)
+    }
+
+    /// A description with these header lines besides its own.
+    pub(in crate::service) fn described(
         &self,
         http: &Http,
         opened: &Opened,
         description: Description,
+        mut lines: Vec<HeaderLine>,
+        beside: Option<SystemTime>,
     ) -> Reply {
-        let mut hasher = DefaultHasher::new();
-        (&opened.identity, &description.text).hash(&mut hasher);
-        let etag = format!("\"{:016x}\"", hasher.finish());
-        if let Some(reply) = self.unchanged(http, opened, &etag) {
+        let Description {
+            media_type,
+            links,
+            text,
+        } = description;
+        lines.extend(links.map(|links| ("Link", links.into())));
+        let own = httpdate::parse_http_date(&opened.last_modified).ok();
+        let modified = match beside.filter(|beside| Some(*beside) > own) {
+            Some(time) => httpdate::fmt_http_date(time),
+            None => opened.last_modified.clone(),
+        };
+        let etag = self.etag(fingerprint(&(&opened.identity, media_type, &text)));
+        if let Some(reply) = self.unchanged(http, &etag, &modified, &lines) {
             return reply;
         }
-        let reply = Reply::new(200, description.text).with("Content-Type", description.media_type);
-        let reply = self.stamp(opened, Some(etag), reply);
-        if description.media_type.contains("json") {
-            reply.with("Vary", "Accept")
-        } else {
-            reply
-        }
+        let reply = Reply::new(200, text).with("Content-Type", media_type);
+        self.stamp(with_all(reply, lines), &etag, &modified)
     }
 
     /// 303 to another address.
     pub(in crate::service) fn redirect(&self, target: String) -> Reply {
-        self.common(Reply::new(303, "").with("Location", target))
+        let reply = Reply::new(303, "").with("Location", target);
+        self.common(self.kept(reply.with("Vary", "X-IIIF-ID")))
     }
 
     /// 204 with what may be asked.
@@ -147,8 +189,11 @@ impl Service {
     /// What went wrong, in the way of the protocol that was spoken: one line, nothing of the machine.
     pub(in crate::service) fn fail(&self, failure: &Failure) -> Reply {
         let Failure { protocol, error, iip } = failure;
-        if error.status() >= 500 {
-            log::error!("{error}");
+        match error {
+            Error::Corrupt(_) | Error::Io(_) => log::error!("{error}"),
+            // a client can ask for as many of these as it likes
+            Error::Unsupported(_) => log::info!("{error}"),
+            _ => {}
         }
         let reply = match protocol {
             Protocol::Iip => {
@@ -183,6 +228,37 @@ impl Service {
     }
 }
 
+/// The same with these lines too.
+fn with_all(reply: Reply, lines: impl IntoIterator<Item = HeaderLine>) -> Reply {
+    lines
+        .into_iter()
+        .fold(reply, |reply, (name, value)| reply.with(name, value))
+}
+
+/// Whether the list of entity tags has this one, by weak comparison (RFC 9110 §13.1.2). Tags may hold commas.
+fn names(tags: &str, etag: &str) -> bool {
+    if tags.trim() == "*" {
+        return true;
+    }
+    // every second piece between quotes is a tag
+    let mut pieces = tags.split('"').skip(1).step_by(2);
+    pieces.any(|tag| tag == etag.trim_matches('"'))
+}
+
+/// The name under which a browser may offer to save an export: shown for a GET, saved for a POST.
+pub fn export(http: &Http, opened: &Opened, plan: &Plan) -> HeaderLine {
+    let kind = if http.method() == Method::Post {
+        "attachment"
+    } else {
+        "inline"
+    };
+    let name = file_name(&opened.identity.name, plan);
+    (
+        "Content-Disposition",
+        format!("{kind}; filename=\"{name}\"").into(),
+    )
+}
+
 /// `NAME_WxH.FORMAT`: the last part of the identifier without its suffix, and the size of the answer.
 fn file_name(id: &str, plan: &Plan) -> String {
     let last = id.rsplit('/').next().unwrap_or(id);
@@ -198,13 +274,30 @@ fn file_name(id: &str, plan: &Plan) -> String {
         })
         .take(100)
         .collect();
-    let size = plan
-        .ops
-        .iter()
-        .fold(plan.window.rect.size(), |size, op| match op {
-            Op::Resize { to, .. } | Op::Fit(to) => *to,
-            Op::Turn { quarters: 1 | 3, .. } => size.turned(),
-            _ => size,
-        });
+    let size = plan.size();
     format!("{stem}_{}x{}.{}", size.w, size.h, plan.output.format.suffix())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_found_in_a_list_however_it_is_compared() {
+        for (tags, found) in [
+            ("*", true),
+            (" * ", true),
+            ("\"a\"", true),
+            ("W/\"a\"", true),
+            ("\"b\", W/\"a\"", true),
+            ("\"b,c\",\"a\"", true),
+            ("\"b\"", false),
+            ("\"b, a\"", false),
+            ("a", false),
+            ("", false),
+            ("\"*\"", false),
+        ] {
+            assert_eq!(names(tags, "\"a\""), found, "{tags}");
+        }
+    }
 }

@@ -5,8 +5,10 @@
 pub mod jp2;
 pub mod jpeg;
 pub mod made;
+pub mod oriented;
 pub mod png;
 pub mod reduce;
+pub mod sequence;
 pub mod spool;
 pub mod synthetic;
 pub mod tiff;

@@ -193,7 +193,7 @@ mod tests {
     }
 
     fn whole(bytes: &[u8]) -> Result<Whole> {
-        super::open(File::open(Temp::new(bytes).path()).unwrap())
+        super::open(Temp::new(bytes).open())
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! DeepZoom: the description, tiles of every level, and coordinates that do not exist.
 
+use crate::support::bytes;
+use crate::support::pixels;
 use crate::support::query;
 use crate::support::size;
 use crate::support::text;
@@ -44,10 +46,54 @@ fn what_does_not_exist_is_missing_and_what_cannot_be_read_is_wrong() {
         ("rgb_files/abc", 400),
         ("rgb_files/10/-1_-1.jpg", 400),
         ("rgb_files/10/0_0.bmp", 400),
+        ("rgb_files/10/0_0", 400),
+        ("rgb_files/10/0_0_0.jpg", 400),
+        ("rgb_files/10/0-0.jpg", 400),
+        ("rgb_files/4294967296/0_0.jpg", 400),
+        ("rgb_files/10/4294967295_4294967295.jpg", 404),
+        ("rgb_files/0/1_0.jpg", 404),
+        ("rgb_files/0/0_1.jpg", 404),
+        ("rgb_files/10/0_0.webp", 501),
         ("rgb", 400),
         ("", 400),
     ] {
         let reply = query(&format!("DeepZoom={path}"));
         assert_eq!(reply.status, status, "{path}: {}", text(&reply));
+    }
+}
+
+#[test]
+fn the_suffix_says_the_format() {
+    for (suffix, kind) in [
+        ("jpg", "image/jpeg"),
+        ("JPG", "image/jpeg"),
+        ("jpeg", "image/jpeg"),
+        ("png", "image/png"),
+        ("Png", "image/png"),
+    ] {
+        let reply = query(&format!("DeepZoom=rgb_files/9/1_1.{suffix}"));
+        assert_eq!(
+            (reply.status, reply.header("Content-Type")),
+            (200, Some(kind)),
+            "{suffix}"
+        );
+    }
+}
+
+#[test]
+fn levels_below_the_smallest_stored_show_the_whole_picture() {
+    // the smallest stored is 250x175, level 8; its mean and that of every smaller level are the same
+    let mean = |level: u32| {
+        let raster = pixels(&query(&format!("DeepZoom=rgb_files/{level}/0_0.png")));
+        let sum: u64 = bytes(&raster).iter().map(|&v| u64::from(v)).sum();
+        sum as f64 / bytes(&raster).len() as f64
+    };
+    for level in 0..8 {
+        assert!(
+            (mean(level) - mean(8)).abs() < 6.0,
+            "level {level}: {} and {}",
+            mean(level),
+            mean(8)
+        );
     }
 }

@@ -16,7 +16,7 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 
 /// Answered with 200: a description and a tile of each protocol, and names that have to be spelt with care.
-const SERVED: [&str; 17] = [
+const SERVED: [&str; 27] = [
     "/fcgi-bin/iipsrv.fcgi?FIF=tessera.tif&obj=IIP,1.0&obj=Max-size&obj=Tile-size&obj=Resolution-number",
     "/fcgi-bin/iipsrv.fcgi?FIF=tessera.tif&JTL=4,5",
     "/iiif/tessera.tif/info.json",
@@ -34,6 +34,16 @@ const SERVED: [&str; 17] = [
     "/deepzoom/a%20b%2F%C3%BC.tif_files/8/0_0.jpg",
     "/zoomify/a%20b/%C3%BC.tif/ImageProperties.xml",
     "/zoomify/a%20b%2F%C3%BC.tif/TileGroup0/0-0-0.jpg",
+    "/iiif/a%20b%252F%C3%BC.tif/info.json",
+    "/iiif/a%20b%2Fq%27u%22o%2Bt%25e%20%26%3D%3B%23%3F%C3%A9~%5Bx%5D.tif/info.json",
+    "/iiif/a%20b%2Fq%27u%22o%2Bt%25e%20%26%3D%3B%23%3F%C3%A9~%5Bx%5D.tif/full/200,/0/default.jpg",
+    "/iiif/a%20b/q'u%22o+t%25e%20&=;%23%3F%C3%A9~%5Bx%5D.tif/info.json",
+    "/iiif/a%20b/q'u%22o+t%25e%20&=;%23%3F%C3%A9~%5Bx%5D.tif/full/200,/0/default.jpg",
+    "/iiif/a%20b/q'u%22o+t%25e%20%26=;%23%3F%C3%A9~%5Bx%5D.tif/info.json",
+    "/deepzoom/a%20b/q'u%22o+t%25e%20%26%3D;%23%3F%C3%A9~%5Bx%5D.tif_files/8/0_0.jpg",
+    "/zoomify/a%20b%2Fq%27u%22o%2Bt%25e%20%26%3D%3B%23%3F%C3%A9~%5Bx%5D.tif/ImageProperties.xml",
+    "/fcgi-bin/iipsrv.fcgi?FIF=a%20b/q'u%22o%2Bt%25e%20%26%3D;%23%3F%C3%A9~%5Bx%5D.tif&JTL=4,5",
+    "/fcgi-bin/iipsrv.fcgi?IIIF=a%20b/q'u%22o%2Bt%25e%20%26%3D;%23%3F%C3%A9~%5Bx%5D.tif/info.json",
 ];
 
 /// Answered otherwise.
@@ -66,6 +76,8 @@ impl Front<'_> {
                 assert!(String::from_utf8(answer.body).unwrap().contains(&id), "{id}");
             }
         }
+        let long = format!("/iiif/{}info.json", format!("{}/", "x".repeat(200)).repeat(10));
+        assert_eq!(self.same("GET", &long, &[], "").status, 404);
         for (uri, status) in REFUSED {
             assert_eq!(self.same("GET", uri, &[], "").status, status, "{uri}");
         }
@@ -123,9 +135,11 @@ impl Front<'_> {
         for (name, value) in &right.headers {
             // a web server may put its own name
             if *name != "Server" {
+                // Apache writes lists without blanks
+                let plain = |value: &str| value.replace(", ", ",");
                 assert_eq!(
-                    answer.header(name),
-                    Some(value.as_ref()),
+                    answer.header(name).map(plain),
+                    Some(plain(value)),
                     "{method} {uri}: {name}"
                 );
             }
@@ -241,8 +255,11 @@ fn rewriting_in_the_web_server_gives_the_same() {
              \"^/zoomify/([^?]+)\" => \"/fcgi-bin/iipsrv.fcgi?Zoomify=$1\"\n)",
         );
     site.lighttpd(text, port);
-    // lighttpd rewrites what it has tidied up
-    let served: Vec<_> = SERVED.into_iter().filter(|uri| !uri.contains("//")).collect();
+    // lighttpd rewrites what it has tidied up, and in a query an ampersand ends the value
+    let served: Vec<_> = SERVED
+        .into_iter()
+        .filter(|uri| !uri.contains("//") && (uri.contains('?') || !uri.contains('&')))
+        .collect();
     serves_as(site, port, &format!("127.0.0.1:{port}"), &served);
 }
 

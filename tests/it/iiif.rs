@@ -51,7 +51,7 @@ fn the_version_is_that_of_the_accept_header_or_of_the_configuration() {
         "http://localhost/iiif/rgb"
     );
     let reply = service(&[MAP]).respond(two);
-    assert_eq!(reply.header("Vary"), Some("Accept"));
+    assert_eq!(reply.header("Vary"), Some("Accept, X-IIIF-ID"));
 }
 
 #[test]
@@ -134,7 +134,10 @@ fn what_is_wrong_is_told_with_the_right_status() {
         ("rgb/full/2000,/0/default.jpg", 400),
         ("rgb/full/^6000,/0/default.jpg", 400),
         ("rgb/full/max/400/default.jpg", 400),
-        ("rgb/full/max/45/default.jpg", 501),
+        ("rgb/full/max/1e1/default.jpg", 400),
+        ("rgb/full/^5000,/45/default.jpg", 413),
+        ("rgb/full/!2000,2000/0/default.jpg", 400),
+        ("rgb/full/full/0/default.jpg", 400),
         ("rgb/full/max/0/foo.jpg", 400),
         ("rgb/full/max/0/default.tif", 501),
         ("rgb/2000,2000,10,10/10,/0/default.jpg", 400),
@@ -190,4 +193,242 @@ fn a_time_stamp_behind_the_path_changes_nothing() {
         body("/iiif/rgb/full/50,/0/default.jpg?t=1"),
         body("/iiif/rgb/full/50,/0/default.jpg")
     );
+}
+
+/// The target of the Link header with this relation.
+fn link(reply: &Reply, relation: &str) -> String {
+    let links = reply.header("Link").expect("a Link header");
+    let relation = format!("rel=\"{relation}\"");
+    let of = links
+        .split(", <")
+        .find(|link| link.contains(&relation))
+        .expect(links);
+    let target = of.split('>').next().unwrap();
+    target.trim_start_matches('<').into()
+}
+
+#[test]
+fn a_picture_says_its_canonical_address_and_what_is_spoken() {
+    // asked, canonical in version 3, in version 2
+    let cases = [
+        (
+            "full/max/0/default.jpg",
+            "full/max/0/default.jpg",
+            "full/full/0/default.jpg",
+        ),
+        (
+            "0,0,1000,701/1000,701/0/color.jpg",
+            "full/max/0/default.jpg",
+            "full/full/0/default.jpg",
+        ),
+        (
+            "0,0,2000,2000/max/360/default.jpeg",
+            "full/max/0/default.jpg",
+            "full/full/0/default.jpg",
+        ),
+        (
+            "square/50,/0/default.png",
+            "149,0,701,701/50,50/0/default.png",
+            "149,0,701,701/50,/0/default.png",
+        ),
+        (
+            "pct:50,50,50,50/100,100/!22.50/gray.png",
+            "500,351,500,350/100,100/!22.5/gray.png",
+            "500,351,500,350/100,100/!22.5/gray.png",
+        ),
+        (
+            "full/pct:10/0.50/bitonal.jpg",
+            "full/100,70/0.5/bitonal.jpg",
+            "full/100,/0.5/bitonal.jpg",
+        ),
+        (
+            "full/!100,100/90.0/default.jpg",
+            "full/100,70/90/default.jpg",
+            "full/100,/90/default.jpg",
+        ),
+    ];
+    for version in [3, 2] {
+        let service = service(&[MAP, ("IIIF_VERSION", &version.to_string())]);
+        let ask = |rest: &str| service.respond(Http::get(&format!("/iiif/rgb/{rest}")));
+        for (asked, three, two) in cases {
+            let reply = ask(asked);
+            assert_eq!(reply.status, 200, "{asked}: {}", text(&reply));
+            let canonical = if version == 3 { three } else { two };
+            let address = format!("http://localhost/iiif/rgb/{canonical}");
+            assert_eq!(link(&reply, "canonical"), address, "{version} {asked}");
+            assert_eq!(
+                link(&reply, "profile"),
+                format!("http://iiif.io/api/image/{version}/level2.json")
+            );
+            // the address leads to the same bytes, and to itself
+            let again = ask(canonical);
+            assert_eq!((again.status, &again.body), (200, &reply.body), "{canonical}");
+            assert_eq!(again.header("ETag"), reply.header("ETag"));
+            assert_eq!(link(&again, "canonical"), address);
+        }
+    }
+    assert!(
+        link(&ask("rgb/0,0,100,100/^200,/0/default.jpg"), "canonical").ends_with("/^200,200/0/default.jpg")
+    );
+    assert!(link(&ask("grey/full/max/0/gray.png"), "canonical").ends_with("/full/max/0/default.png"));
+}
+
+#[test]
+fn any_angle_is_turned_into_the_box_around_it() {
+    for (path, expected) in [
+        ("rgb/0,0,100,100/max/45/default.jpg", (141, 141)),
+        ("rgb/0,0,100,50/max/!30.5/default.jpg", (112, 94)),
+        ("rgb/full/100,/0.25/default.png", (100, 70)),
+        ("rgb/full/100,/359/gray.png", (101, 72)),
+    ] {
+        assert_eq!(size(&ask(path)), expected, "{path}");
+    }
+    let corner = |path: &str, vars: &[(&str, &str)]| {
+        let reply = service(&[&[MAP], vars].concat()).respond(Http::get(&format!("/iiif/{path}")));
+        let raster = pixels(&reply);
+        bytes(&raster)[..usize::from(raster.channels)].to_vec()
+    };
+    // transparent where the format can, whatever the image has
+    for path in [
+        "rgb/0,0,64,64/max/45/default",
+        "grey/0,0,64,64/max/45/default",
+        "rgba/0,0,64,64/max/45/gray",
+    ] {
+        assert_eq!(corner(&format!("{path}.png"), &[]), [0; 4], "{path}");
+    }
+    let near = |pixel: &[u8], right: &[u8]| {
+        assert_eq!(pixel.len(), right.len());
+        let pairs = pixel.iter().zip(right);
+        assert!(
+            pairs.clone().all(|(a, b)| a.abs_diff(*b) < 8),
+            "{pixel:?} {right:?}"
+        );
+    };
+    near(&corner("rgb/0,0,64,64/max/45/default.jpg", &[]), &[255; 3]);
+    near(&corner("grey/0,0,64,64/max/45/default.jpg", &[]), &[255]);
+    let blue = [("BACKGROUND", "#204060")];
+    near(
+        &corner("rgba/0,0,64,64/max/45/default.jpg", &blue),
+        &[0x20, 0x40, 0x60],
+    );
+}
+
+#[test]
+fn a_mirrored_turn_to_the_right_is_the_mirror_of_a_turn_to_the_left() {
+    let right = pixels(&ask("rgb/100,100,80,60/max/!20/default.png"));
+    let left = pixels(&ask("rgb/100,100,80,60/max/340/default.png"));
+    assert_eq!(right.size, left.size);
+    let width = right.size.w as usize;
+    let row = |raster: &iipsrv::raster::Raster, y: usize| {
+        bytes(raster)
+            .chunks_exact(4)
+            .skip(y * width)
+            .take(width)
+            .map(<[u8]>::to_vec)
+            .collect::<Vec<_>>()
+    };
+    for y in 0..right.size.h as usize {
+        let mut mirrored = row(&left, y);
+        mirrored.reverse();
+        for (a, b) in row(&right, y).iter().zip(&mirrored) {
+            assert!(
+                a.iter().zip(b).all(|(a, b)| a.abs_diff(*b) <= 1),
+                "{a:?} {b:?} in row {y}"
+            );
+        }
+    }
+}
+
+#[test]
+fn limits_are_kept_after_turning_too() {
+    let service = service(&[
+        MAP,
+        ("MAX_WIDTH", "800"),
+        ("MAX_HEIGHT", "400"),
+        ("MAX_AREA", "200000"),
+    ]);
+    let ask = |path: &str| service.respond(Http::get(&format!("/iiif/rgb/{path}")));
+    let (w, h) = size(&ask("full/max/0/default.jpg"));
+    assert!(
+        w <= 800 && h <= 400 && (199_000..=200_000).contains(&(w * h)),
+        "{w}x{h}"
+    );
+    assert!((f64::from(w) / f64::from(h) - 1000.0 / 701.0).abs() < 0.01);
+    assert_eq!(
+        ask("full/^max/0/default.jpg").body,
+        ask("full/max/0/default.jpg").body
+    );
+    for path in [
+        "full/600,/0/default.jpg",
+        "full/,401/0/default.jpg",
+        "0,0,900,10/900,10/0/default.jpg",
+    ] {
+        let reply = ask(path);
+        assert_eq!(reply.status, 400, "{path}");
+        assert!(
+            text(&reply).contains("limit, width 800, height 400, area 200000"),
+            "{}",
+            text(&reply)
+        );
+    }
+    // `max` shrinks until the box around it is within the limits; a size that was named does not
+    let (w, h) = size(&ask("full/max/45/default.jpg"));
+    assert!(
+        w <= 800 && h <= 400 && (140_000..=200_000).contains(&(w * h)),
+        "{w}x{h}"
+    );
+    assert_eq!(ask("full/500,/45/default.jpg").status, 413);
+}
+
+#[test]
+fn nothing_is_enlarged_where_that_is_not_allowed() {
+    let service = service(&[MAP, ("ALLOW_UPSCALING", "0")]);
+    let ask = |path: &str| service.respond(Http::get(&format!("/iiif/rgb/{path}")));
+    assert_eq!(ask("full/^2000,/0/default.jpg").status, 400);
+    for path in ["full/!2000,2000", "full/^!2000,2000", "full/^max"] {
+        assert_eq!(
+            size(&ask(&format!("{path}/0/default.jpg"))),
+            (1000, 701),
+            "{path}"
+        );
+    }
+    // a tile's box at the edge is no enlargement
+    assert_eq!(
+        size(&self::ask("rgb/768,512,256,256/!256,256/0/default.jpg")),
+        (232, 189)
+    );
+}
+
+#[test]
+fn sizes_are_read_by_the_rules_of_the_version() {
+    let service = service(&[("URI_MAP", "iiif/1=>IIIF1,iiif/2=>iiif2,iiif/3=>IIIF3")]);
+    for (path, status) in [
+        ("1/rgb/full/full/0/native.jpg", 200),
+        ("2/rgb/full/full/0/default.jpg", 200),
+        ("3/rgb/full/full/0/default.jpg", 400),
+        ("1/rgb/full/1200,/0/native.jpg", 200),
+        ("2/rgb/full/1200,/0/default.jpg", 200),
+        ("3/rgb/full/1200,/0/default.jpg", 400),
+        ("2/rgb/full/^1200,/0/default.jpg", 400),
+        ("3/rgb/full/^1200,/0/default.jpg", 200),
+        ("2/rgb/full/0,/0/default", 400),
+    ] {
+        let reply = service.respond(Http::get(&format!("/iiif/{path}")));
+        assert_eq!(reply.status, status, "{path}: {}", text(&reply));
+    }
+    let reply = service.respond(Http::get("/iiif/1/rgb/full/100,/0/native.jpg"));
+    assert!(link(&reply, "profile").ends_with("image-api/1.1/compliance.html#level2"));
+    assert!(!reply.header("Link").unwrap().contains("canonical"));
+    // version 1.1 without a suffix: the Accept header says the format
+    let bare = Http::get("/iiif/1/rgb/full/100,/0/native");
+    for (accept, kind) in [
+        ("*/*", "image/jpeg"),
+        ("image/png, image/jpeg;q=0.5", "image/png"),
+    ] {
+        let reply = service.respond(bare.clone().with("HTTP_ACCEPT", accept));
+        assert_eq!(
+            (reply.header("Content-Type"), reply.header("Vary")),
+            (Some(kind), Some("Accept"))
+        );
+    }
 }

@@ -148,9 +148,9 @@ fn errors_have_a_code_a_length_and_a_status() {
             "Error/24:2 1 GAM is not built yet\r\n",
         ),
         (
-            "FIF=rgb&SPECTRA=2,5,1,1",
-            501,
-            "Error/28:2 1 SPECTRA is not built yet\r\n",
+            "FIF=rgb&SPECTRA=2,99,1,1",
+            400,
+            "Error/35:2 1 the image has no such pixels\r\n",
         ),
     ];
     for (asked, status, body) in cases {

@@ -201,7 +201,7 @@ fn every_way_to_write_a_codestream_is_read() {
         "-I -r 12",
         "-I -r 30,12,4 -n 4",
         "-t 128,96",
-        "-t 100,77 -I",
+        "-t 96,80 -I -r 10",
         "-p RLCP -r 20,8,1",
         "-p RPCL -r 20,8,1 -c [64,64],[32,32]",
         "-p PCRL -r 20,8,1 -c [64,128]",
@@ -263,6 +263,17 @@ fn files_of_others_are_decoded_as_by_openjpeg() {
         if let Some((_, reason)) = REFUSED.iter().find(|(file, _)| *file == name) {
             let error = open(&stream).err().expect("refused");
             assert_eq!(error.to_string(), *reason, "{name}");
+            continue;
+        }
+        // opj_decompress takes subsampled components without boxes for sYCC and turns them to RGB
+        if name == "ojph__simple_dec_irv97_64x64_tiles_yuv.jph" {
+            let size = open(&stream).unwrap().size(0);
+            assert!(
+                open(&stream)
+                    .unwrap()
+                    .read(0, Rect::new(0, 0, size.w, size.h), 1)
+                    .is_ok()
+            );
             continue;
         }
         // half a gigapixel of one colour: its smallest resolutions will do

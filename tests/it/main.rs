@@ -2,19 +2,25 @@
 //!
 //! - `floors`: do imports point down, and who may log?
 //! - `iip`, `iiif`, `deepzoom`, `zoomify`: request in, reply out, on an image whose samples are a formula
+//! - `info`: is what info.json lists answered, and who may add to it?
+//! - `identifiers`: does every spelling lead to the image, and does the client get the address that it used?
+//! - `semantics`: validators, conditions, HEAD, OPTIONS, CORS and errors over every protocol
 //! - `fixtures`: are the files of `fixtures/` what the generator makes?
 //! - `wire`: FastCGI and HTTP over sockets in this process: cut records, aborts, slow, absent and broken peers
 //! - `daemon`: the real binary: every way to start it, signals, sockets, its log
 //! - `front`: do the real web servers, configured as the README says, deliver what the service answers?
 //! - `browser`: does a real browser show the right pixels, in the viewer and in OpenSeadragon behind nginx?
+//! - `validator`: does the validator of the IIIF find nothing, behind nginx and over HTTP?
 //! - `golden`: do requests over `fixtures/` draw what they drew, and do tiles fit together?
 //! - `docs`: do man page, `--help` and README match the tables?
 //! - `oracle`: does the original, iipsrv 1.1, say and draw the same?
+//! - `layouts`: strips, planes, missing levels, pages, sequences, orientation: the same pixels?
 //! - `tiff`: is what was written, in every layout and compression, what is read?
 //! - `jp2`: is JPEG 2000 decoded as OpenJPEG does it?
 //! - `jpeg`: is JPEG decoded as libjpeg does it, in windows, too?
 //! - `corpus`: is every TIFF of the corpus served as another reader sees it, or refused for a reason?
 //! - `corrupt`: does every malformed file end in an error within its limits?
+//! - `seams`: is every tile of every client as large as it expects, and do they fit together?
 //! - `lowering`: do all names of a tile lead to one plan, and do tiles put together equal the region?
 #![allow(
     clippy::unwrap_used,
@@ -35,17 +41,23 @@ mod fixtures;
 mod floors;
 mod front;
 mod golden;
+mod identifiers;
 mod iiif;
 mod iip;
+mod info;
 mod jp2;
 mod jpeg;
+mod layouts;
 mod lowering;
 mod oracle;
 mod process;
+mod seams;
+mod semantics;
 mod sight;
 mod site;
 mod support;
 mod tiff;
+mod validator;
 mod wire;
 mod zoomify;
 

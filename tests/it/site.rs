@@ -25,6 +25,9 @@ pub const NEEDED: [(&str, &str); 6] = [
     ("/usr/bin/vips", "libvips-tools"),
 ];
 
+/// A file name with all that has a meaning in addresses.
+const ODD: &str = "q'u\"o+t%e &=;#?é~[x].tif";
+
 const URI_MAP: &str = "iiif=>IIIF,deepzoom=>DeepZoom,zoomify=>Zoomify";
 
 /// The path of something in `NEEDED`.
@@ -81,6 +84,8 @@ pub struct Site {
     pub folder: Folder,
     /// Says what is right.
     pub service: Service,
+    /// What is set besides the README's settings: lines of a shell.
+    pub more: &'static str,
 }
 
 impl Site {
@@ -93,12 +98,14 @@ impl Site {
         let picture = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tessera.tif");
         std::fs::copy(picture, folder.join("images/tessera.tif")).unwrap();
         std::fs::copy(picture, folder.join("images/a b/ü.tif")).unwrap();
+        std::fs::copy(picture, folder.join("images/a b").join(ODD)).unwrap();
         let images = format!("{}/", folder.join("images").display());
         let vars = [("FILESYSTEM_PREFIX", images.as_str()), ("URI_MAP", URI_MAP)];
         let site = Site {
             running: Vec::new(),
             service: Service::new(support::config(&vars)),
             folder,
+            more: "",
         };
         let install = Text::of("Installing it", "sh", 0)
             .lines("install ")
@@ -139,6 +146,7 @@ impl Site {
         self.own(text)
             .put("LOGFILE=syslog", format!("LOGFILE={}", self.path("log")))
             .0
+            + self.more
     }
 
     /// The README's text with the pictures of this folder.

@@ -40,10 +40,40 @@ fn what_does_not_exist_is_missing_and_what_cannot_be_read_is_wrong() {
         ("nope/ImageProperties.xml", 404),
         ("rgb/foo", 400),
         ("rgb/TileGroup0/2-0.jpg", 400),
+        ("rgb/TileGroup0/2-0-0", 400),
+        ("rgb/TileGroup0/2-0-0.gif", 400),
+        ("rgb/TileGroup0/2--1-0.jpg", 400),
+        ("rgb/Group0/2-0-0.jpg", 400),
+        ("rgb/TileGroup0/0-1-0.jpg", 404),
+        ("rgb/TileGroup0/0-0-1.jpg", 404),
+        ("rgb/TileGroup0/2-4294967295-0.jpg", 404),
+        ("rgb/TileGroup0/2-0-0.avif", 501),
         ("rgb/TileGroup0/2-0-0-0.jpg", 400),
         ("rgb", 400),
     ] {
         let reply = query(&format!("Zoomify={path}"));
         assert_eq!(reply.status, status, "{path}: {}", text(&reply));
     }
+}
+
+#[test]
+fn every_tile_that_is_counted_is_there_in_every_format() {
+    let body = text(&query("Zoomify=rgb/ImageProperties.xml"));
+    let counted: u32 = body.split('"').nth(5).unwrap().parse().unwrap();
+    let mut found = 0;
+    for level in 0..=2u32 {
+        let (w, h) = (1000u32 >> (2 - level), 701u32 >> (2 - level));
+        for (col, row) in (0..w.div_ceil(256)).flat_map(|col| (0..h.div_ceil(256)).map(move |row| (col, row)))
+        {
+            // the group as Zoomify's own clients count it
+            let group = found / 256;
+            let tile = (256.min(w - col * 256), 256.min(h - row * 256));
+            for suffix in ["jpg", "png", "PNG"] {
+                let address = format!("Zoomify=rgb/TileGroup{group}/{level}-{col}-{row}.{suffix}");
+                assert_eq!(size(&query(&address)), tile, "{address}");
+            }
+            found += 1;
+        }
+    }
+    assert_eq!(found, counted);
 }

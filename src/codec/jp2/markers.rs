@@ -284,6 +284,11 @@ impl Coding {
             return Err(corrupt(format!("code-blocks of 2^{}x2^{}", block.0, block.1)));
         }
         let style = fields.u8()?;
+        if style & 0x80 != 0 {
+            return Err(Error::Unsupported(
+                "code-blocks of mixed kinds are not served".into(),
+            ));
+        }
         let reversible = match fields.u8()? {
             0 => false,
             1 => true,

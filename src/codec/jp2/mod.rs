@@ -6,8 +6,12 @@
 
 pub mod block;
 pub mod bytes;
+mod contexts;
+mod ebcot;
 mod grid;
 mod ht;
+mod ht_bits;
+mod ht_codes;
 mod markers;
 mod mq;
 mod packets;
@@ -131,5 +135,26 @@ impl Codestream {
             known.pop_front();
         }
         Ok(index)
+    }
+}
+
+/// Luma and chroma to red, green and blue (T.800 G.3), in place: the first three of `channels` interleaved ones, whose values
+/// are 0 to `full`.
+pub fn rgb<T: Copy>(
+    samples: &mut [T],
+    channels: usize,
+    full: f32,
+    from: impl Fn(T) -> f32,
+    to: impl Fn(f32) -> T,
+) {
+    let middle = (full + 1.0) / 2.0;
+    let fit = |value: f32| to((value + 0.5).clamp(0.0, full));
+    for pixel in samples.chunks_exact_mut(channels.max(3)) {
+        if let [y, b, r, ..] = pixel {
+            let (luma, blue, red) = (from(*y), from(*b) - middle, from(*r) - middle);
+            *y = fit(luma + 1.402 * red);
+            *b = fit(luma - 0.344_136 * blue - 0.714_136 * red);
+            *r = fit(luma + 1.772 * blue);
+        }
     }
 }

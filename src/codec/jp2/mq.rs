@@ -75,27 +75,29 @@ const TABLE_C2: [(u16, u8, u8, bool); 47] = [
     (0x5601, 46, 46, false),
 ];
 
-/// The states by number, twice that of Table C.2 plus the more probable symbol: bit 0 that symbol, bits 8 to 14 the
-/// number of the state after it, bits 16 to 22 that after the other, from `UNIT` on the estimate.
-static STATES: [u64; 128] = states();
-
-const fn states() -> [u64; 128] {
-    let mut states = [0; 128];
+/// What follows each state: first after the more probable symbol, then after the less probable one. States are numbered
+/// by twice their row in Table C.2 plus the more probable symbol. Bits 0 to 6 of a state are its number, bits 8 to 11 by
+/// how much to shift after the less probable symbol, and from `UNIT` on comes the estimate.
+static AFTER: [u64; 256] = {
+    let mut after = [0; 256];
     let mut i = 0;
     while i < TABLE_C2.len() {
-        let (estimate, more, less, turn) = TABLE_C2[i];
+        let (_, more, less, turn) = TABLE_C2[i];
         let mut symbol = 0;
         while symbol < 2 {
-            let after_more = 2 * more as u64 + symbol;
-            let after_less = 2 * less as u64 + (symbol ^ turn as u64);
-            let shift = estimate.leading_zeros() as u64;
-            states[2 * i + symbol as usize] =
-                symbol | after_more << 8 | after_less << 16 | shift << 24 | (estimate as u64) << UNIT;
+            after[4 * i + 2 * symbol] = state(more, symbol);
+            after[4 * i + 2 * symbol + 1] = state(less, symbol ^ turn as usize);
             symbol += 1;
         }
         i += 1;
     }
-    states
+    after
+};
+
+/// A state as it lies in a slot.
+const fn state(row: u8, symbol: usize) -> u64 {
+    let estimate = TABLE_C2[row as usize].0;
+    (2 * row as usize + symbol) as u64 | (estimate.leading_zeros() as u64) << 8 | (estimate as u64) << UNIT
 }
 
 /// What has been learnt about each context. The whole state lies in the slot, so that a decision needs one look-up.
@@ -104,10 +106,8 @@ pub(super) struct Contexts([u64; CONTEXTS]);
 impl Contexts {
     /// All contexts at the rows of Table C.2 given, with 0 the more probable symbol; those not given at row 0.
     pub(super) fn new(rows: [u8; 19]) -> Contexts {
-        Contexts(array::from_fn(|i| {
-            let row = rows.get(i).copied().unwrap_or(0);
-            STATES.get(2 * usize::from(row)).copied().unwrap_or(STATES[0])
-        }))
+        let row = |i| rows.get(i).copied().unwrap_or(0).min(46);
+        Contexts(array::from_fn(|i| state(row(i), 0)))
     }
 }
 
@@ -156,20 +156,18 @@ impl<'a> Mq<'a> {
         // Wrapping: a code that no encoder wrote may hold more than its interval, and ever more of it.
         let a = self.a.wrapping_add(self.d);
         let c = self.c.wrapping_add(self.d);
-        let lower = c < 0;
-        let exchanged = a < estimate;
-        let less = lower != exchanged;
-        let a = if lower { estimate } else { a };
-        let c = if lower { c.wrapping_add(estimate) } else { c };
-        let after = if less { state >> 16 } else { state >> 8 };
-        *slot = STATES[after as usize % 128];
-        let shift = if lower {
-            (state >> 24) as u32 % 16
-        } else {
+        // All bits set where the code lies in the lower part of the interval. Choices by it are made without branches:
+        // nobody can foresee them.
+        let lower = c >> 63;
+        let less = (lower as usize & 1) ^ usize::from(a < estimate);
+        *slot = AFTER[(state as usize % 128) << 1 | less];
+        let shift = if lower == 0 {
             1 + u32::from(a < HALF / 2)
+        } else {
+            (state >> 8) as u32 % 16
         };
-        let a = a << shift;
-        let mut c = c << shift;
+        let a = (a ^ (a ^ estimate) & lower) << shift;
+        let mut c = c.wrapping_add(estimate & lower) << shift;
         self.ahead -= shift as i32;
         if self.ahead < 0 {
             (c, self.ahead, self.next) = fill(self.data, self.next, c, self.ahead);
@@ -177,7 +175,7 @@ impl<'a> Mq<'a> {
         self.d = a.wrapping_sub(HALF).min(c);
         self.a = a.wrapping_sub(self.d);
         self.c = c.wrapping_sub(self.d);
-        (state as u32 ^ u32::from(less)) & 1
+        (state as u32 ^ less as u32) & 1
     }
 }
 

@@ -52,7 +52,7 @@ impl Busy {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let more = |busy: usize| (busy < cores).then_some(busy + 1);
         let hired = BUSY.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        hired.is_ok().then_some(Busy)
+        hired.is_ok().then(|| Busy)
     }
 }
 
@@ -291,11 +291,9 @@ impl Tile<'_> {
         let mut shown: Plane<T> = Plane::default();
         for (resolution, wide) in self.widths(component, need, T::REACH)? {
             let mut steps = resolution.bands.iter().map(|band| band.step);
-            let mut next = || Some((bands.next()?, steps.next()?));
+            let mut next = || steps.next().and_then(|step| Some((bands.next()?, step)));
             shown = match (next(), next(), next()) {
-                (Some(hl), Some(lh), Some(hh)) if resolution.bands.len() == 3 => {
-                    combine(wide, &shown, [hl, lh, hh])
-                }
+                (Some(hl), Some(lh), Some(hh)) => combine(wide, &shown, [hl, lh, hh]),
                 (Some(low), ..) => low.0.scaled(low.1),
                 _ => Plane::default(),
             };
@@ -335,7 +333,9 @@ impl Tile<'_> {
             let plane = plane
                 .into_inner()
                 .unwrap_or_else(|| Err(Error::Corrupt("a band was not decoded".into())))?;
-            all.get_mut(*number).map(|planes| planes.push(plane));
+            if let Some(planes) = all.get_mut(*number) {
+                planes.push(plane);
+            }
         }
         Ok(all)
     }

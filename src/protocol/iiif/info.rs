@@ -1,145 +1,331 @@
-//! info.json: IIIF Image API 3.0 §5, 2.1 §5.
+//! info.json: IIIF Image API 3.0 §5, 2.1 §5, 1.1 §5.
 //!
 //! Everything that is listed is true: sizes are those of stored levels, scale factors those whose tiles are stored.
+//! What others add can say more of an image, but nothing else of its pixels.
 
+use crate::encode::BUILT;
+use crate::geometry::Size;
 use crate::plan::Limits;
 use crate::plan::shift;
 use crate::protocol::Description;
+use crate::protocol::Members;
 use crate::protocol::Settings;
+use crate::protocol::iiif::CONTEXT_1;
 use crate::protocol::iiif::CONTEXT_2;
 use crate::protocol::iiif::CONTEXT_3;
+use crate::protocol::iiif::Naming;
+use crate::protocol::iiif::canonical::profile;
+use crate::raster::Colour;
+use crate::raster::Format;
 use crate::source::Header;
-use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
-/// The document, and its media type.
-pub fn info(version: u8, id: &str, header: &Header, limits: &Limits, settings: &Settings) -> Description {
-    let three = version >= 3;
-    let mut info = if three {
-        head_3(id, settings, header)
-    } else {
-        head_2(id, settings, header)
+/// What nobody else may say: what a client asks pictures by.
+const OWN: [&str; 22] = [
+    "@context",
+    "id",
+    "@id",
+    "type",
+    "@type",
+    "protocol",
+    "profile",
+    "width",
+    "height",
+    "maxWidth",
+    "maxHeight",
+    "maxArea",
+    "sizes",
+    "tiles",
+    "extraFormats",
+    "extraQualities",
+    "extraFeatures",
+    "scale_factors",
+    "tile_width",
+    "tile_height",
+    "formats",
+    "qualities",
+];
+
+/// The document, and its media type: JSON-LD's where it was asked for by name (`linked`). `notes` are added after
+/// IIIF_EXTRA_INFO, the first having the last word.
+pub fn info(
+    naming: &Naming,
+    linked: bool,
+    header: &Header,
+    limits: &Limits,
+    settings: &Settings,
+    notes: &[Members],
+) -> Description {
+    let mut info = match naming.version {
+        0..=1 => info_1(naming, header),
+        2 => info_2(naming, header, limits, settings),
+        _ => info_3(naming, header, limits, settings),
     };
-    let full = header.size();
-    info.insert("width".into(), json!(full.w));
-    info.insert("height".into(), json!(full.h));
-    if three && let Some(side) = limits.max_side {
-        info.insert("maxWidth".into(), json!(side));
-        info.insert("maxHeight".into(), json!(side));
+    add(&mut info, &settings.iiif_extra);
+    for members in notes.iter().rev() {
+        add(&mut info, members);
     }
-    info.insert("sizes".into(), sizes(header, limits));
-    info.insert("tiles".into(), tiles(header));
-    if three {
-        features_3(&mut info, limits);
-    } else {
-        info.insert("profile".into(), profile_2(limits));
-    }
-    for (key, value) in &settings.iiif_extra {
-        info.insert(key.clone(), value.clone());
-    }
-    let media_type = if three {
-        "application/ld+json;profile=\"http://iiif.io/api/image/3/context.json\""
-    } else {
-        "application/ld+json;profile=\"http://iiif.io/api/image/2/context.json\""
+    let media_type = match (linked, naming.version) {
+        (false, _) => "application/json",
+        (true, 0..=1) => "application/ld+json",
+        (true, 2) => "application/ld+json;profile=\"http://iiif.io/api/image/2/context.json\"",
+        (true, _) => "application/ld+json;profile=\"http://iiif.io/api/image/3/context.json\"",
     };
+    // 2.1 §5: plain JSON says where its context is
+    let context = (!linked && naming.version == 2).then(|| {
+        format!("<{CONTEXT_2}>;rel=\"http://www.w3.org/ns/json-ld#context\";type=\"application/ld+json\"")
+    });
     Description {
         media_type,
+        links: context,
         text: serde_json::to_string_pretty(&info).unwrap_or_default(),
     }
 }
 
+/// Adds members, or puts them in place of others; lists of services and the like are joined.
+fn add(info: &mut Members, members: &Members) {
+    for (key, value) in members.iter().filter(|(key, _)| !OWN.contains(&key.as_str())) {
+        match (info.get_mut(key), value) {
+            (Some(Value::Array(list)), Value::Array(more)) => list.extend(more.iter().cloned()),
+            _ => {
+                info.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+fn info_3(naming: &Naming, header: &Header, limits: &Limits, settings: &Settings) -> Members {
+    let mut info = Members::new();
+    let mut put = |key: &str, value: Value| info.insert(key.into(), value);
+    put("@context", json!(CONTEXT_3));
+    put("id", json!(naming.id));
+    put("type", json!("ImageService3"));
+    put("protocol", json!("http://iiif.io/api/image"));
+    put("profile", json!("level2"));
+    put("width", json!(header.size().w));
+    put("height", json!(header.size().h));
+    for (key, limit) in bounds(limits) {
+        put(key, json!(limit));
+    }
+    put("sizes", sizes(header, limits));
+    put("tiles", tiles(header));
+    put("preferredFormats", json!([preferred(header).suffix()]));
+    let more: Vec<_> = (BUILT.iter())
+        .filter(|format| !matches!(format, Format::Jpeg | Format::Png))
+        .map(|format| format.suffix())
+        .collect();
+    if !more.is_empty() {
+        put("extraFormats", json!(more));
+    }
+    put("extraQualities", json!(qualities(header)));
+    let mut features = vec![
+        "canonicalLinkHeader",
+        "mirroring",
+        "profileLinkHeader",
+        "rotationArbitrary",
+    ];
+    if limits.upscaling {
+        features.push("sizeUpscaling");
+    }
+    put("extraFeatures", json!(features));
+    // §5.6: rights is one of certain addresses; free text has no place in version 3
+    if let Some(uri) = rights(settings, header).and_then(licence) {
+        put("rights", json!(uri));
+    }
+    if let Some(service) = physical(naming, header) {
+        put("service", json!([service]));
+    }
+    info
+}
+
+fn info_2(naming: &Naming, header: &Header, limits: &Limits, settings: &Settings) -> Members {
+    let mut info = Members::new();
+    let mut put = |key: &str, value: Value| info.insert(key.into(), value);
+    put("@context", json!(CONTEXT_2));
+    put("@id", json!(naming.id));
+    put("protocol", json!("http://iiif.io/api/image"));
+    put("width", json!(header.size().w));
+    put("height", json!(header.size().h));
+    put("sizes", sizes(header, limits));
+    put("tiles", tiles(header));
+    let mut features = vec![
+        "baseUriRedirect",
+        "canonicalLinkHeader",
+        "jsonldMediaType",
+        "mirroring",
+        "profileLinkHeader",
+        "regionByPct",
+        "regionByPx",
+        "regionSquare",
+        "rotationArbitrary",
+        "rotationBy90s",
+        "sizeByConfinedWh",
+        "sizeByDistortedWh",
+        "sizeByH",
+        "sizeByPct",
+        "sizeByW",
+        "sizeByWh",
+    ];
+    if settings.cors {
+        features.push("cors");
+    }
+    if limits.upscaling {
+        features.push("sizeAboveFull");
+    }
+    let formats: Vec<_> = BUILT.iter().map(|format| format.suffix()).collect();
+    let mut detail = Members::new();
+    detail.insert("formats".into(), json!(formats));
+    detail.insert(
+        "qualities".into(),
+        json!([&["default"][..], &qualities(header)].concat()),
+    );
+    detail.insert("supports".into(), json!(features));
+    for (key, limit) in bounds(limits) {
+        detail.insert(key.into(), json!(limit));
+    }
+    put("profile", json!([profile(2), detail]));
+    match rights(settings, header) {
+        Some(uri) if uri.starts_with("http") && !uri.contains(char::is_whitespace) => {
+            put("license", json!(uri));
+        }
+        Some(text) => {
+            put("attribution", json!(text));
+        }
+        None => {}
+    }
+    if let Some(service) = physical(naming, header) {
+        put("service", service);
+    }
+    info
+}
+
+fn info_1(naming: &Naming, header: &Header) -> Members {
+    let mut info = Members::new();
+    let mut put = |key: &str, value: Value| info.insert(key.into(), value);
+    put("@context", json!(CONTEXT_1));
+    put("@id", json!(naming.id));
+    put("width", json!(header.size().w));
+    put("height", json!(header.size().h));
+    // one tile size only
+    if let Some((tile, factors)) = grids(header).into_iter().next() {
+        put("scale_factors", json!(factors));
+        put("tile_width", json!(tile.w));
+        put("tile_height", json!(tile.h));
+    }
+    let formats: Vec<_> = BUILT.iter().map(|format| format.suffix()).collect();
+    put("formats", json!(formats));
+    let mut qualities = vec!["native"];
+    if header.meaning.colour != Colour::Grey {
+        qualities.push("color");
+    }
+    qualities.extend(["grey", "bitonal"]);
+    put("qualities", json!(qualities));
+    put("profile", json!(profile(1)));
+    info
+}
+
+/// What the image or the configuration says of its rights.
 fn rights<'a>(settings: &'a Settings, header: &'a Header) -> Option<&'a str> {
-    let own = header.metadata.text("rights").filter(|text| !text.is_empty());
-    own.or(Some(settings.copyright.as_str()).filter(|text| !text.is_empty()))
+    let own = header.metadata.text("rights").map(str::trim);
+    [own, Some(settings.copyright.trim())]
+        .into_iter()
+        .flatten()
+        .find(|text| !text.is_empty())
 }
 
-fn head_3(id: &str, settings: &Settings, header: &Header) -> Map<String, Value> {
-    let mut info = Map::new();
-    info.insert("@context".into(), json!(CONTEXT_3));
-    info.insert("id".into(), json!(id));
-    info.insert("type".into(), json!("ImageService3"));
-    info.insert("protocol".into(), json!("http://iiif.io/api/image"));
-    info.insert("profile".into(), json!("level2"));
-    // §5.6: rights is a URI; free text has no place in version 3
-    let uri = rights(settings, header).filter(|text| text.starts_with("http") && !text.contains(' '));
-    if let Some(uri) = uri {
-        info.insert("rights".into(), json!(uri));
-    }
-    info
+/// The address of a licence as it is registered, if it is one (3.0 §5.6): those begin with http, not https.
+fn licence(text: &str) -> Option<String> {
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"))?;
+    let known = [
+        "creativecommons.org/licenses/",
+        "creativecommons.org/publicdomain/",
+        "rightsstatements.org/vocab/",
+    ];
+    let known = known.iter().any(|place| rest.starts_with(place));
+    (known && !rest.contains(char::is_whitespace)).then(|| format!("http://{rest}"))
 }
 
-fn head_2(id: &str, settings: &Settings, header: &Header) -> Map<String, Value> {
-    let mut info = Map::new();
-    info.insert("@context".into(), json!(CONTEXT_2));
-    info.insert("@id".into(), json!(id));
-    info.insert("protocol".into(), json!("http://iiif.io/api/image"));
-    if let Some(text) = rights(settings, header) {
-        info.insert("attribution".into(), json!(text));
+/// PNG where a JPEG would lose something.
+fn preferred(header: &Header) -> Format {
+    match header.meaning.alpha {
+        crate::raster::Alpha::None => Format::Jpeg,
+        _ => Format::Png,
     }
-    info
+}
+
+/// Besides `default`.
+fn qualities(header: &Header) -> Vec<&'static str> {
+    match header.meaning.colour {
+        Colour::Rgb | Colour::Lab | Colour::Cmyk => vec!["color", "gray", "bitonal"],
+        Colour::Grey => vec!["gray", "bitonal"],
+    }
+}
+
+fn bounds(limits: &Limits) -> impl Iterator<Item = (&'static str, u64)> {
+    // a height may be told only beside a width
+    let (w, h) = (limits.max_width, limits.max_height);
+    let all = [
+        ("maxWidth", w.or(h.map(|_| u32::MAX)).map(u64::from)),
+        ("maxHeight", h.map(u64::from)),
+        ("maxArea", limits.max_pixels),
+    ];
+    all.into_iter().filter_map(|(key, limit)| Some((key, limit?)))
 }
 
 /// Smallest first; levels that may be asked for whole.
 fn sizes(header: &Header, limits: &Limits) -> Value {
-    let fits = |side: u32| limits.max_side.is_none_or(|max| side <= max);
-    let sizes = header
-        .levels
-        .iter()
-        .rev()
-        .map(|level| level.size)
-        .filter(|size| fits(size.w) && fits(size.h));
-    sizes
+    let levels = header.levels.iter().rev().map(|level| level.size);
+    levels
+        .filter(|size| limits.allow(*size))
         .map(|size| json!({"width": size.w, "height": size.h}))
         .collect()
 }
 
-/// One entry per tile size, as the standard demands, with the factors of the levels that have it.
+/// One entry per tile size, as the standard demands.
 fn tiles(header: &Header) -> Value {
-    let mut entries: Vec<(u32, u32, Vec<u64>)> = Vec::new();
+    grids(header)
+        .into_iter()
+        .map(|(tile, factors)| json!({"width": tile.w, "height": tile.h, "scaleFactors": factors}))
+        .collect()
+}
+
+/// Tile sizes, that of level 0 first, with the factors of the levels that have them.
+fn grids(header: &Header) -> Vec<(Size, Vec<u64>)> {
+    let mut grids: Vec<(Size, Vec<u64>)> = Vec::new();
     for level in &header.levels {
         let Some(halvings) = shift(header.size(), level.size) else {
             continue;
         };
         let factor = 1u64 << halvings;
-        match entries
-            .iter_mut()
-            .find(|(w, h, _)| (*w, *h) == (level.tile.w, level.tile.h))
-        {
-            Some((_, _, factors)) if factors.contains(&factor) => {}
-            Some((_, _, factors)) => factors.push(factor),
-            None => entries.push((level.tile.w, level.tile.h, vec![factor])),
+        match grids.iter_mut().find(|(tile, _)| *tile == level.tile) {
+            Some((_, factors)) if factors.contains(&factor) => {}
+            Some((_, factors)) => factors.push(factor),
+            None => grids.push((level.tile, vec![factor])),
         }
     }
-    let entry =
-        |(w, h, factors): (u32, u32, Vec<u64>)| json!({"width": w, "height": h, "scaleFactors": factors});
-    entries.into_iter().map(entry).collect()
+    grids
 }
 
-fn features_3(info: &mut Map<String, Value>, limits: &Limits) {
-    info.insert("preferredFormats".into(), json!(["jpg"]));
-    info.insert("extraFormats".into(), json!(["png"]));
-    info.insert("extraQualities".into(), json!(["color", "gray", "bitonal"]));
-    let mut features = vec!["mirroring", "regionSquare"];
-    if limits.upscaling {
-        features.push("sizeUpscaling");
-    }
-    info.insert("extraFeatures".into(), json!(features));
-}
-
-fn profile_2(limits: &Limits) -> Value {
-    let mut features = vec!["mirroring", "regionSquare"];
-    if limits.upscaling {
-        features.push("sizeAboveFull");
-    }
-    let mut detail = json!({
-        "formats": ["jpg", "png"],
-        "qualities": ["default", "color", "gray", "bitonal"],
-        "supports": features,
-    });
-    if let (Some(side), Some(detail)) = (limits.max_side, detail.as_object_mut()) {
-        detail.insert("maxWidth".into(), json!(side));
-        detail.insert("maxHeight".into(), json!(side));
-    }
-    json!(["http://iiif.io/api/image/2/level2.json", detail])
+/// How large the object is: centimetres a pixel, across (IIIF registry of services, Physical Dimensions).
+fn physical(naming: &Naming, header: &Header) -> Option<Value> {
+    let density = header.metadata.density?.x.value();
+    let scale = 100.0 / density;
+    let (id, kind) = if naming.version >= 3 {
+        ("id", "type")
+    } else {
+        ("@id", "@type")
+    };
+    (density > 0.0 && scale.is_finite()).then(|| {
+        json!({
+            "@context": "http://iiif.io/api/annex/services/physdim/1/context.json",
+            id: format!("{}/info.json#physdim", naming.id),
+            kind: "PhysicalDimensions",
+            "profile": "http://iiif.io/api/annex/services/physdim",
+            "physicalScale": scale,
+            "physicalUnits": "cm",
+        })
+    })
 }

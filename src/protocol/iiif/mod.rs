@@ -1,10 +1,13 @@
-//! IIIF Image API 3.0 and 2.1: `ID/info.json` and `ID/REGION/SIZE/ROTATION/QUALITY.FORMAT`.
+//! IIIF Image API 3.0, 2.1 and 1.1: `ID/info.json` and `ID/REGION/SIZE/ROTATION/QUALITY.FORMAT`.
 //!
 //! The identifier may hold slashes: the last four segments are the parameters.
 
+mod accept;
+mod canonical;
 mod info;
 mod params;
 
+pub use crate::protocol::iiif::canonical::links;
 pub use crate::protocol::iiif::info::info;
 
 use crate::error::Error;
@@ -12,22 +15,43 @@ use crate::error::Result;
 use crate::protocol::Address;
 use crate::protocol::Ask;
 use crate::protocol::Request;
+use crate::protocol::iiif::accept::Accept;
 use crate::protocol::short;
+use crate::raster::Format;
 
-/// Media types of an info.json, by version.
+/// The context of version 1.1, by which an info.json of that version is told.
+pub const CONTEXT_1: &str = "http://library.stanford.edu/iiif/image-api/1.1/context.json";
+/// The context of version 2.
 pub const CONTEXT_2: &str = "http://iiif.io/api/image/2/context.json";
 /// The context of version 3.
 pub const CONTEXT_3: &str = "http://iiif.io/api/image/3/context.json";
 
+/// What an answer says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Naming {
+    /// 1, 2 or 3.
+    pub version: u8,
+    /// The address that names the image.
+    pub id: String,
+}
+
 /// Reads a decoded path.
 pub fn parse(path: &str, address: &Address) -> Result<Request> {
-    let path = path.split('?').next().unwrap_or_default();
-    let version = version(address);
+    let accept = Accept::parse(address.http.text("HTTP_ACCEPT").unwrap_or_default());
+    // a picture's version is not the Accept header's: an <img> cannot say it, and caches would have to keep one each
+    let only = address.mount.and_then(|mount| mount.iiif_version);
+    let version = only.unwrap_or(address.settings.iiif_version);
     if let Some(image) = path.strip_suffix("/info.json") {
-        let id = id(address, "/info.json");
+        let naming = Naming {
+            version: only.or(accept.version()).unwrap_or(version),
+            id: address.id(image, 1),
+        };
         return Ok(Request {
             image: Some(unescape(image)),
-            ask: Ask::Info { version, id },
+            ask: Ask::Info {
+                naming,
+                linked: accept.linked(),
+            },
         });
     }
     let mut parts = path.rsplitn(5, '/');
@@ -36,13 +60,27 @@ pub fn parse(path: &str, address: &Address) -> Result<Request> {
     if image.is_empty() {
         return bare(path, address);
     }
-    match params::view(version, region, size, rotation, file) {
+    let negotiated = version < 2 && !file.contains('.');
+    let view = if negotiated {
+        let png = accept.prefers(Format::Png.media_type(), Format::Jpeg.media_type());
+        let suffix = if png { "png" } else { "jpg" };
+        params::view(version, region, size, rotation, &format!("{file}.{suffix}"))
+    } else {
+        params::view(version, region, size, rotation, file)
+    };
+    match view {
         Ok(view) => Ok(Request {
             image: Some(unescape(image)),
-            ask: Ask::Picture(view),
+            ask: Ask::Image {
+                view,
+                naming: Naming {
+                    version,
+                    id: address.id(image, 4),
+                },
+                negotiated,
+            },
         }),
         // an identifier with slashes and nothing behind it has no region where a region would stand
-        Err(_) if !params::looks_like_region(region) && !file.contains('.') => bare(path, address),
         Err(_) if !params::looks_like_region(region) && !params::looks_like_quality(file) => {
             bare(path, address)
         }
@@ -50,16 +88,17 @@ pub fn parse(path: &str, address: &Address) -> Result<Request> {
     }
 }
 
-/// The identifier alone leads to its info.json (§2.1 of both versions).
+/// The identifier alone leads to its info.json (§2.1 of every version).
 fn bare(path: &str, address: &Address) -> Result<Request> {
-    if path.is_empty() {
+    let image = path.trim_end_matches('/');
+    if image.is_empty() {
         return Err(Error::Malformed(
             "IIIF takes ID/REGION/SIZE/ROTATION/QUALITY.FORMAT or ID/info.json".into(),
         ));
     }
-    let target = format!("{}/info.json", id(address, "").trim_end_matches('/'));
+    let target = format!("{}/info.json", address.id(path, 0).trim_end_matches('/'));
     Ok(Request {
-        image: Some(unescape(path.trim_end_matches('/'))),
+        image: Some(unescape(image)),
         ask: Ask::Redirect(target),
     })
 }
@@ -69,72 +108,7 @@ fn unescape(image: &str) -> String {
     image.replace("%2F", "/").replace("%2f", "/")
 }
 
-/// The version that the Accept header names by its context, else the configured one.
-fn version(address: &Address) -> u8 {
-    let accept = address.http.text("HTTP_ACCEPT").unwrap_or_default();
-    if accept.contains(CONTEXT_3) {
-        3
-    } else if accept.contains(CONTEXT_2) {
-        2
-    } else {
-        address.settings.iiif_version
-    }
-}
-
-/// The address of the image as the client used it, without `tail`: X-IIIF-ID, or BASE_URL and the identifier, or
-/// scheme, host and path of the request.
-fn id(address: &Address, tail: &str) -> String {
-    let Address {
-        http,
-        settings,
-        prefix,
-        encoded,
-    } = address;
-    if let Some(id) = http.text("HTTP_X_IIIF_ID").filter(|id| !id.is_empty()) {
-        return id.strip_suffix(tail).unwrap_or(id).into();
-    }
-    let encoded = String::from_utf8_lossy(encoded);
-    let encoded = encoded.split('?').next().unwrap_or_default();
-    let name = encoded.strip_suffix(tail).unwrap_or(encoded);
-    if !settings.base_url.is_empty() {
-        return format!("{}{name}", settings.base_url);
-    }
-    let secure = matches!(http.text("HTTPS"), Some("on" | "ON" | "1"))
-        || http.text("REQUEST_SCHEME") == Some("https")
-        || http.text("HTTP_X_FORWARDED_PROTO") == Some("https");
-    let scheme = if secure { "https" } else { "http" };
-    let host = http.text("HTTP_HOST").filter(|host| !host.is_empty());
-    let host = host.or_else(|| http.text("SERVER_NAME")).unwrap_or("localhost");
-    let base = match prefix {
-        Some("") => "/".into(),
-        Some(prefix) => format!("/{prefix}/"),
-        None => {
-            let uri = http
-                .text("REQUEST_URI")
-                .or_else(|| http.text("SCRIPT_NAME"))
-                .unwrap_or_default();
-            let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
-            if !query.to_ascii_lowercase().contains("iiif=")
-                && path.len() > 1
-                && http.var("REQUEST_URI").is_some()
-            {
-                // a rewrite in the web server: the path that the client used is the image's address
-                return format!(
-                    "{scheme}://{}{}",
-                    clean(host),
-                    path.strip_suffix(tail).unwrap_or(path)
-                );
-            }
-            format!("{path}?IIIF=")
-        }
-    };
-    format!("{scheme}://{}{base}{name}", clean(host))
-}
-
-/// A host name as it may stand in an address.
-fn clean(host: &str) -> String {
-    short(host)
-        .chars()
-        .filter(|c| !c.is_whitespace() && !"\"<>\\/".contains(*c))
-        .collect()
+/// A word of a request in a message.
+fn wrong(what: &str, text: &str) -> Error {
+    Error::Malformed(format!("\"{}\" is not a {what}", short(text)))
 }

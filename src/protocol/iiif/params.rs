@@ -1,5 +1,6 @@
-//! The four parameters of an image request: region, size, rotation, quality and format (§4 of both versions).
+//! The four parameters of an image request: region, size, rotation, quality and format (§4 of every version).
 
+use crate::encode::BUILT;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Num;
@@ -10,17 +11,17 @@ use crate::plan::Region;
 use crate::plan::Scale;
 use crate::plan::Tone;
 use crate::plan::View;
-use crate::protocol::short;
+use crate::protocol::iiif::wrong;
 use crate::protocol::whole;
 use crate::raster::Format;
 
 /// Reads the parameters by the rules of `version`.
 pub fn view(version: u8, region: &str, size: &str, rotation: &str, file: &str) -> Result<View> {
     let (scale, enlarge) = scale(version, size)?;
-    let (mirror, quarters) = turn(rotation)?;
+    let (mirror, degrees) = turn(rotation)?;
     let (quality, suffix) = file
         .rsplit_once('.')
-        .ok_or_else(|| Error::Malformed(format!("\"{}\" is not QUALITY.FORMAT", short(file))))?;
+        .ok_or_else(|| wrong("QUALITY.FORMAT such as default.jpg", file))?;
     Ok(View {
         region: self::region(region)?,
         scale,
@@ -28,7 +29,7 @@ pub fn view(version: u8, region: &str, size: &str, rotation: &str, file: &str) -
         strict: true,
         adjust: Adjust {
             mirror,
-            quarters,
+            degrees,
             tone: tone(quality)?,
         },
         format: format(suffix)?,
@@ -47,17 +48,13 @@ pub fn looks_like_quality(text: &str) -> bool {
         .is_some_and(|(quality, _)| tone(quality).is_ok())
 }
 
-fn wrong(what: &str, text: &str) -> Error {
-    Error::Malformed(format!("\"{}\" is not a {what}", short(text)))
-}
-
 fn region(text: &str) -> Result<Region> {
     match text {
         "full" => return Ok(Region::Full),
         "square" => return Ok(Region::Square),
         _ => {}
     }
-    let bad = || wrong("region", text);
+    let bad = || wrong("region: full, square, X,Y,W,H or pct:X,Y,W,H", text);
     if let Some(percent) = text.strip_prefix("pct:") {
         let numbers: Option<Vec<Num>> = percent
             .split(',')
@@ -91,7 +88,16 @@ fn number(text: &str) -> Option<Num> {
 
 /// The size and whether it may be larger than the region: with `^` in version 3, always in version 2.
 fn scale(version: u8, text: &str) -> Result<(Scale, bool)> {
-    let bad = || wrong("size", text);
+    let bad = || {
+        wrong(
+            if version >= 3 {
+                "size: max, W, or ,H or W,H or !W,H or pct:N, with ^ before it to enlarge"
+            } else {
+                "size: full, W, or ,H or W,H or !W,H or pct:N"
+            },
+            text,
+        )
+    };
     let (size, enlarge) = match text.strip_prefix('^') {
         Some(size) if version >= 3 => (size, true),
         Some(_) => return Err(bad()),
@@ -119,23 +125,22 @@ fn scale(version: u8, text: &str) -> Result<(Scale, bool)> {
     Ok((scale, enlarge))
 }
 
-/// Mirroring and clockwise quarter turns.
-fn turn(text: &str) -> Result<(bool, u8)> {
+/// Mirroring, and a clockwise turn in degrees, below 360.
+fn turn(text: &str) -> Result<(bool, Num)> {
     let (angle, mirror) = match text.strip_prefix('!') {
         Some(angle) => (angle, true),
         None => (text, false),
     };
-    let degrees = number(angle).ok_or_else(|| wrong("rotation", text))?.value();
-    let quarters = [0.0, 90.0, 180.0, 270.0, 360.0]
-        .iter()
-        .position(|&d| d == degrees);
-    match quarters {
-        Some(n) => Ok((mirror, u8::try_from(n % 4).unwrap_or(0))),
-        None if degrees <= 360.0 => Err(Error::Unsupported(format!(
-            "rotation by {degrees} is not built: 0, 90, 180 and 270 are"
-        ))),
-        None => Err(wrong("rotation", text)),
-    }
+    number(angle)
+        .filter(|degrees| degrees.value() <= 360.0)
+        .and_then(|degrees| Num::new(degrees.value() % 360.0))
+        .map(|degrees| (mirror, degrees))
+        .ok_or_else(|| {
+            wrong(
+                "rotation: 0 to 360 degrees, with ! before it to mirror first",
+                text,
+            )
+        })
 }
 
 fn tone(text: &str) -> Result<Tone> {
@@ -143,18 +148,19 @@ fn tone(text: &str) -> Result<Tone> {
         "default" | "native" | "color" | "colour" => Ok(Tone::Native),
         "gray" | "grey" => Ok(Tone::Grey),
         "bitonal" => Ok(Tone::Bitonal),
-        _ => Err(wrong("quality", text)),
+        _ => Err(wrong("quality: default, color, gray or bitonal", text)),
     }
 }
 
 fn format(text: &str) -> Result<Format> {
-    match text {
-        "jpg" | "jpeg" => Ok(Format::Jpeg),
-        "png" => Ok(Format::Png),
-        "webp" | "avif" | "tif" | "gif" | "jp2" | "pdf" => Err(Error::Unsupported(format!(
-            "{text} output is not built: jpg and png are"
+    let built: Vec<_> = BUILT.iter().map(|format| format.suffix()).collect();
+    match Format::named(text) {
+        Some(format) if BUILT.contains(&format) => Ok(format),
+        Some(_) => Err(Error::Unsupported(format!(
+            "{text} output is not built: {} are",
+            built.join(" and ")
         ))),
-        _ => Err(wrong("format", text)),
+        None => Err(wrong(&format!("format: {}", built.join(" or ")), text)),
     }
 }
 
@@ -201,12 +207,17 @@ mod tests {
     }
 
     #[test]
-    fn rotations_are_quarters_with_an_optional_mirror() {
-        assert_eq!(turn("!90").unwrap(), (true, 1));
-        assert_eq!(turn("360").unwrap(), (false, 0));
-        assert_eq!(turn("0.0").unwrap(), (false, 0));
-        assert!(matches!(turn("45"), Err(Error::Unsupported(_))));
-        for text in ["", "-90", "361", "x", "90!"] {
+    fn rotations_are_degrees_with_an_optional_mirror() {
+        let degrees = |text| {
+            turn(text)
+                .map(|(mirror, degrees)| (mirror, degrees.value()))
+                .unwrap()
+        };
+        assert_eq!(degrees("!90"), (true, 90.0));
+        assert_eq!(degrees("360"), (false, 0.0));
+        assert_eq!(degrees("0.0"), (false, 0.0));
+        assert_eq!(degrees("22.50"), (false, 22.5));
+        for text in ["", "-90", "361", "x", "90!", "1e1", "360.1"] {
             assert!(matches!(turn(text), Err(Error::Malformed(_))), "{text}");
         }
     }

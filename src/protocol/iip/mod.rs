@@ -28,6 +28,8 @@ use crate::protocol::decode;
 use crate::protocol::short;
 use crate::protocol::whole;
 use crate::raster::Format;
+use crate::source::sequence::FIRST;
+use crate::source::sequence::with_view;
 
 /// The body of an error: `Error/LEN:CLASS KIND ARGUMENT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +61,31 @@ pub struct TileRange {
     pub quality: Option<i16>,
 }
 
+/// Samples that are asked for as numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// Those from one pixel to another, the last aside, along a row, or along a column where both have one x.
+    Profile {
+        /// Level from the smallest.
+        level: u32,
+        /// Column and row.
+        from: (u32, u32),
+        /// Column and row; the same for one pixel.
+        to: (u32, u32),
+    },
+    /// That of one pixel of a tile.
+    Spectrum {
+        /// Level from the smallest.
+        level: u32,
+        /// Index of the tile.
+        tile: u32,
+        /// Column in the tile.
+        x: u32,
+        /// Row in the tile.
+        y: u32,
+    },
+}
+
 /// What the commands read so far have said.
 #[derive(Default)]
 struct Words {
@@ -68,6 +95,8 @@ struct Words {
     height: Option<u32>,
     region: Option<[Num; 4]>,
     quality: Option<i16>,
+    /// Horizontal and vertical angle.
+    view: Option<[u32; 2]>,
     /// A command of the protocol that this version does not carry out.
     pending: Option<&'static str>,
     unknown: Option<String>,
@@ -105,8 +134,16 @@ static CHANGES: &[(&str, Change)] = &[
         words.quality = Some(quality(value)?);
         Ok(())
     }),
-    // the view of a sequence; a single image has only one, which every value names
-    ("SDS", |_, value| numbers(value, "SDS").map(|_| ())),
+    // the view of a sequence, or the page of a file; a single image has only one, which every value names
+    ("SDS", |words, value| {
+        let numbers = numbers(value, "SDS")?;
+        let [horizontal, vertical] = FIRST;
+        words.view = Some([
+            numbers.first().copied().unwrap_or(horizontal),
+            numbers.get(1).copied().unwrap_or(vertical),
+        ]);
+        Ok(())
+    }),
     ("ICC", |_, _| Ok(())),
 ];
 
@@ -138,6 +175,8 @@ enum Act {
     TileOfView,
     Tiles,
     Export,
+    Profile,
+    Spectrum,
     Path(Protocol),
     Pending(&'static str),
 }
@@ -151,8 +190,8 @@ static ACTS: &[(&str, Act)] = &[
     ("JTLS", Act::TileOfView),
     ("TIL", Act::Tiles),
     ("CVT", Act::Export),
-    ("PFL", Act::Pending("PFL")),
-    ("SPECTRA", Act::Pending("SPECTRA")),
+    ("PFL", Act::Profile),
+    ("SPECTRA", Act::Spectrum),
     ("IIIF", Act::Path(Protocol::Iiif)),
     ("DEEPZOOM", Act::Path(Protocol::DeepZoom)),
     ("ZOOMIFY", Act::Path(Protocol::Zoomify)),
@@ -194,13 +233,17 @@ pub fn parse(
         let value = decode(encoded, true).map_err(malformed)?;
         if let Some((_, act)) = row(ACTS, &name) {
             if let Act::Path(protocol) = act {
+                // clients put time stamps behind a path
+                let path = encoded.split(|&b| b == b'?').next().unwrap_or_default();
                 let address = Address {
                     http,
                     settings,
-                    prefix: None,
-                    encoded,
+                    mount: None,
+                    encoded: path.into(),
                 };
-                let request = by_path(protocol, &value, &address).and_then(|request| words.built(request));
+                let request = decode(path, address.plus())
+                    .and_then(|path| by_path(protocol, &path, &address))
+                    .and_then(|request| words.built(request));
                 return Ok((protocol, request.map_err(|error| Failure::new(protocol, error))?));
             }
             if value.is_empty() {
@@ -252,13 +295,27 @@ impl Words {
     fn built(&self, request: Request) -> Result<Request> {
         match self.pending {
             Some(name) => Err(Error::Unsupported(format!("{name} is not built yet"))),
-            None => Ok(request),
+            None => Ok(Request {
+                image: request.image.map(|image| self.named(image)),
+                ..request
+            }),
         }
     }
 
-    fn act(self, act: Act, value: &str) -> std::result::Result<Request, Failure> {
+    /// The image, or the view of it that was asked for.
+    fn named(&self, image: String) -> String {
+        match self.view {
+            Some(view) => with_view(&image, view),
+            None => image,
+        }
+    }
+
+    fn act(mut self, act: Act, value: &str) -> std::result::Result<Request, Failure> {
         let image = self.image.clone().ok_or_else(|| fault("1 3", "FIF"))?;
         let ask = self.ask(act, value).map_err(malformed)?;
+        if let (Act::TileOfView, Ok(&[x, _, _, y])) = (act, numbers(value, "JTLS").as_deref()) {
+            self.view = Some([x, y]);
+        }
         self.built(Request {
             image: Some(image),
             ask,
@@ -326,6 +383,14 @@ impl Words {
                     ..View::full(format)
                 }))
             }
+            Act::Profile => profile(value).map(Ask::Measure),
+            Act::Spectrum => match numbers(value, "SPECTRA")?.as_slice() {
+                &[level, tile, x, y] => Ok(Ask::Measure(Measure::Spectrum { level, tile, x, y })),
+                other => Err(Error::Malformed(format!(
+                    "SPECTRA takes four numbers, got {}",
+                    other.len()
+                ))),
+            },
             Act::Pending(name) => Err(Error::Unsupported(format!("{name} is not built yet"))),
             Act::Path(_) => Err(Error::Malformed("a path stands alone".into())),
         }
@@ -336,7 +401,7 @@ impl Words {
         let about_server = self.objects.iter().all(Object::is_of_server);
         if !self.objects.is_empty() && (self.image.is_some() || about_server) {
             return Ok(Request {
-                image: self.image,
+                image: self.image.clone().map(|image| self.named(image)),
                 ask: Ask::Objects(self.objects),
             });
         }
@@ -354,6 +419,22 @@ impl Words {
         }
         Err(fault("2 1", short(&String::from_utf8_lossy(query))))
     }
+}
+
+/// `LEVEL:X,Y-X,Y`, or `LEVEL:X,Y` for one pixel.
+fn profile(text: &str) -> Result<Measure> {
+    let wrong = || Error::Malformed(format!("PFL takes LEVEL:X1,Y1-X2,Y2, got \"{}\"", short(text)));
+    let (level, line) = text.split_once(':').ok_or_else(wrong)?;
+    let (from, to) = line.split_once('-').unwrap_or((line, line));
+    let point = |text: &str| match numbers(text, "PFL")?.as_slice() {
+        &[x, y] => Ok((x, y)),
+        _ => Err(wrong()),
+    };
+    Ok(Measure::Profile {
+        level: whole(level, "PFL")?,
+        from: point(from)?,
+        to: point(to)?,
+    })
 }
 
 /// Whole numbers separated by commas.

@@ -3,8 +3,11 @@
 use crate::protocol::Settings;
 use crate::protocol::iip::Fault;
 use crate::raster::Colour;
+use crate::raster::Kind;
 use crate::raster::Metadata;
 use crate::source::Header;
+use crate::source::Page;
+use crate::source::sequence::FIRST;
 use std::fmt::Write;
 
 /// An object that can be asked for.
@@ -175,7 +178,11 @@ fn bare(object: Object, header: &Header, settings: &Settings) -> Option<Result<O
             "application/json",
             format!("{}\r\n", metadata(&header.metadata, settings)),
         )),
-        Object::Stack => Some(nothing("stack")),
+        Object::Stack if header.set.stack.is_empty() => Some(nothing("stack")),
+        Object::Stack => Some(text(
+            "application/json",
+            format!("{}\r\n", stack(&header.set.stack)),
+        )),
         Object::Xmp => Some(match &header.metadata.xmp {
             Some(xmp) => Ok(Objects {
                 media_type: "application/xml",
@@ -211,11 +218,35 @@ fn metadata(metadata: &Metadata, settings: &Settings) -> String {
     serde_json::to_string_pretty(&map).unwrap_or_default()
 }
 
+/// The pages of a file: their numbers, as SDS takes them, names and scales.
+fn stack(pages: &[Page]) -> String {
+    let page = |(id, page): (usize, &Page)| {
+        let mut map = serde_json::Map::new();
+        map.insert("id".into(), id.to_string().into());
+        map.insert("name".into(), page.name.clone().unwrap_or_default().into());
+        map.insert("scale".into(), page.scale.unwrap_or(1.0).into());
+        serde_json::Value::Object(map)
+    };
+    let pages: Vec<_> = pages.iter().enumerate().map(page).collect();
+    serde_json::to_string(&pages).unwrap_or_default()
+}
+
+/// The angles of a sequence; a single image has the usual one.
+fn angles(angles: &[u32], usual: u32) -> String {
+    if angles.is_empty() {
+        return usual.to_string();
+    }
+    let angles: Vec<String> = angles.iter().map(u32::to_string).collect();
+    angles.join(" ")
+}
+
 fn line(out: &mut String, object: Object, header: Option<&Header>, settings: &Settings) -> std::fmt::Result {
     match (object, header) {
         (Object::Protocol, _) => out.write_str("IIP:1.0\r\n"),
         (Object::Server, _) => out.write_str("IIP-server:3.65\r\n"),
-        (Object::Commands, _) => out.write_str("IIP-opt-comm:CVT QLT JTL JTLS PTL TIL WID HEI RGN SDS\r\n"),
+        (Object::Commands, _) => {
+            out.write_str("IIP-opt-comm:CVT QLT JTL JTLS PTL TIL WID HEI RGN SDS PFL SPECTRA\r\n")
+        }
         (Object::Objects, _) => out.write_str(concat!(
             "IIP-opt-obj:Horizontal-views Vertical-views Tile-size Bits-per-channel ",
             "Min-Max-sample-values Resolutions\r\n"
@@ -255,24 +286,42 @@ fn image_line(out: &mut String, object: Object, header: &Header, settings: &Sett
         Object::Colourspace => {
             let last = header.levels.len().saturating_sub(1);
             let planes = match header.meaning.colour {
-                Colour::Grey => "0 1 1 0",
-                Colour::Rgb | Colour::Cmyk => "0 3 3 0 1 2",
-                Colour::Lab => "1 4 3 0 1 2",
+                Colour::Grey => "0 0 1 1 0",
+                Colour::Rgb | Colour::Cmyk => "0 0 3 3 0 1 2",
+                // calibrated
+                Colour::Lab => "1 0 4 3 0 1 2",
             };
-            write!(out, "Colorspace,0-{last},0:0 {planes}\r\n")
+            write!(out, "Colorspace,0-{last},0:{planes}\r\n")
         }
         // a trailing blank would make half a channel of it in a client that counts words
         Object::Range => {
+            // of the samples as the file has them, which are given scaled up to 8 and to 16 bits
+            let most = f64::from((1u32 << header.bits.min(16)) - 1);
+            let unit = match (header.kind, header.bits) {
+                (Kind::Unsigned, 0..=7) => most / 255.0,
+                (Kind::Unsigned, 9..=15) => most / 65535.0,
+                _ => 1.0,
+            };
             let pairs: Vec<String> = header
                 .meaning
                 .ranges
                 .iter()
-                .map(|(low, high)| format!("{}  {}", digits(*low), digits(*high)))
+                .map(|(low, high)| format!("{}  {}", digits(low * unit), digits(high * unit)))
                 .collect();
             write!(out, "Min-Max-sample-values: {}\r\n", pairs.join("  "))
         }
-        Object::HorizontalViews => out.write_str("Horizontal-views:0\r\n"),
-        Object::VerticalViews => out.write_str("Vertical-views:90\r\n"),
+        Object::HorizontalViews => {
+            write!(
+                out,
+                "Horizontal-views:{}\r\n",
+                angles(&header.set.horizontal, FIRST[0])
+            )
+        }
+        Object::VerticalViews => write!(
+            out,
+            "Vertical-views:{}\r\n",
+            angles(&header.set.vertical, FIRST[1])
+        ),
         Object::Density => match header.metadata.density {
             Some(density) => write!(out, "DPI:{:.6} {:.6}\r\n", density.x.value(), density.y.value()),
             None => out.write_str("DPI:0.000000 0.000000\r\n"),
@@ -290,6 +339,7 @@ fn image_line(out: &mut String, object: Object, header: &Header, settings: &Sett
             None => Ok(()),
         },
         Object::Metadata => write!(out, "{}\r\n", metadata(&header.metadata, settings)),
+        Object::Stack if !header.set.stack.is_empty() => write!(out, "{}\r\n", stack(&header.set.stack)),
         Object::Stack | Object::Xmp => Ok(()),
         Object::Protocol | Object::Server | Object::Commands | Object::Objects => Ok(()),
     }

@@ -10,6 +10,7 @@ use crate::codec::jp2::Codestream;
 use crate::codec::jp2::Component;
 use crate::codec::jp2::Planes;
 use crate::codec::jp2::bytes::Part;
+use crate::codec::jp2::rgb;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
@@ -311,24 +312,4 @@ fn widened(value: u32, from: u8, to: u8) -> u16 {
         _ => (u64::from(value) * full(to) + full(from) / 2) / full(from),
     };
     u16::try_from(wide).unwrap_or(u16::MAX)
-}
-
-/// Luma and chroma to red, green and blue (ITU-R BT.601, as in T.800 G.3), in place.
-fn rgb<T: Copy>(
-    samples: &mut [T],
-    channels: usize,
-    full: f32,
-    from: impl Fn(T) -> f32,
-    to: impl Fn(f32) -> T,
-) {
-    let middle = (full + 1.0) / 2.0;
-    let fit = |value: f32| to((value + 0.5).clamp(0.0, full));
-    for pixel in samples.chunks_exact_mut(channels.max(3)) {
-        if let [y, b, r, ..] = pixel {
-            let (luma, blue, red) = (from(*y), from(*b) - middle, from(*r) - middle);
-            *y = fit(luma + 1.402 * red);
-            *b = fit(luma - 0.344_136 * blue - 0.714_136 * red);
-            *r = fit(luma + 1.772 * blue);
-        }
-    }
 }

@@ -4,7 +4,10 @@
 
 use crate::codec::ccitt;
 use crate::codec::deflate;
+use crate::codec::jp2;
+use crate::codec::jp2::Codestream;
 use crate::codec::jpeg;
+use crate::codec::luv;
 use crate::codec::lzma;
 use crate::codec::lzw;
 use crate::codec::packbits;
@@ -12,9 +15,11 @@ use crate::codec::webp;
 use crate::codec::zstd;
 use crate::error::Error;
 use crate::error::Result;
+use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::raster::Raster;
 use crate::raster::Samples;
+use crate::source::tiff::input::Order;
 use crate::source::tiff::layout::Compression;
 use crate::source::tiff::layout::Layout;
 use crate::source::tiff::unpack::unpack;
@@ -34,6 +39,13 @@ pub fn decode(
     }
     let plain = match layout.compression {
         Compression::None => coded,
+        // What needs no more work goes where it stays.
+        Compression::PackBits if layout.as_is() && size == block => {
+            let mut own = Vec::new();
+            let got = packbits::decode(coded, bytes, &mut own).len();
+            let short = || Error::Corrupt(format!("a block has {got} bytes where {bytes} are needed"));
+            return (got == bytes).then_some(Samples::U8(own)).ok_or_else(short);
+        }
         Compression::PackBits => packbits::decode(coded, bytes, plain),
         Compression::Ccitt(coding) => ccitt::decode(coded, coding, block.w, block.h, plain)?,
         Compression::Lzw => lzw::decode(coded, bytes, plain)?,
@@ -48,11 +60,72 @@ pub fn decode(
             let stream = jpeg::merge(layout.tables.as_deref(), coded, jpeg_colour(layout))?;
             return of_raster(jpeg::decode(&stream, block)?, layout, size);
         }
-        Compression::Jpeg2000 => {
-            return Err(Error::Unsupported("JPEG 2000 in TIFF is not served yet".into()));
+        Compression::OldJpeg => {
+            let old = layout
+                .old_jpeg
+                .as_ref()
+                .ok_or_else(|| Error::Corrupt("no JPEG tables".into()))?;
+            let stream = old.stream(coded, Size::new(block.w, size.h));
+            let stream = jpeg::merge(None, &stream, jpeg_colour(layout))?;
+            return of_raster(jpeg::decode(&stream, block)?, layout, size);
+        }
+        Compression::LogLuv => {
+            return luv::decode(coded, block.w, size, layout.stored).map(Samples::U8);
+        }
+        Compression::Jpeg2000 { ycbcr } => {
+            let width = codestream(layout, coded, block, ycbcr, plain)?;
+            return unpack(layout, plain, width, size);
         }
     };
     unpack(layout, plain, block.w, size)
+}
+
+/// The samples of a JPEG 2000 codestream as bytes of the layout's order, and the width of its rows.
+fn codestream(layout: &Layout, coded: &[u8], block: Size, ycbcr: bool, plain: &mut Vec<u8>) -> Result<u32> {
+    let stream = Codestream::open(Box::new(coded.to_vec()), false)?;
+    let size = stream.size(0);
+    let alike = |c: &jp2::Component| c.bits == layout.bits && !c.signed;
+    if size.w > block.w
+        || size.h > block.h
+        || stream.components().len() != layout.stored
+        || !matches!(layout.bits, 8 | 16)
+        || !stream.components().iter().all(alike)
+    {
+        return Err(Error::Corrupt(format!(
+            "a JPEG 2000 block has {} components of {}x{}, expected {} of {}x{} with {} bits",
+            stream.components().len(),
+            size.w,
+            size.h,
+            layout.stored,
+            block.w,
+            block.h,
+            layout.bits
+        )));
+    }
+    let planes = stream.read(0, Rect::of(size), stream.layers())?;
+    let wide = usize::from(layout.bits / 8);
+    plain.clear();
+    plain.resize(layout.stored * wide * planes.first().map_or(0, Vec::len), 0);
+    for (place, plane) in planes.iter().enumerate() {
+        let samples = plain.chunks_exact_mut(wide).skip(place).step_by(layout.stored);
+        for (to, value) in samples.zip(plane) {
+            let value = u16::try_from(*value).unwrap_or(0);
+            match (to, layout.order) {
+                ([to], _) => *to = u8::try_from(value).unwrap_or(u8::MAX),
+                (to, Order::Little) => to.copy_from_slice(&value.to_le_bytes()),
+                (to, Order::Big) => to.copy_from_slice(&value.to_be_bytes()),
+            }
+        }
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "inside the range"
+    )]
+    if ycbcr && layout.bits == 8 && layout.stored >= 3 {
+        jp2::rgb(plain, layout.stored, 255.0, f32::from, |v| v as u8);
+    }
+    Ok(size.w)
 }
 
 /// What a scheme that knows pixels has decoded: cut to `size`, channels picked, colours turned.
@@ -81,5 +154,76 @@ pub fn jpeg_colour(layout: &Layout) -> jpeg::Colour {
         4 => jpeg::Colour::Four,
         _ if layout.jpeg_ycbcr => jpeg::Colour::Ycbcr,
         _ => jpeg::Colour::Rgb,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::tiff::build::Entry;
+    use crate::source::tiff::build::Temp;
+    use crate::source::tiff::build::single;
+    use crate::source::tiff::build::tags;
+    use crate::source::tiff::build::with;
+    use crate::source::tiff::ifd::Ifd;
+    use crate::source::tiff::ifd::Prologue;
+
+    const BLOCK: Size = Size::new(16, 2);
+
+    fn read(coded: &[u8], size: Size, more: &[Entry]) -> Result<Samples> {
+        let file = Temp::new(&single(&[], |at| with(tags((16, 2), 1, 1, vec![at]), more)));
+        let input = file.input();
+        let prologue = Prologue::read(&input)?;
+        let layout = Layout::of(&Ifd::read(&input, prologue, prologue.first)?, &input)?;
+        decode(&layout, &mut coded.to_vec(), BLOCK, size, &mut Vec::new())
+    }
+
+    #[test]
+    fn runs_are_read_whole_cut_or_not_at_all() {
+        let packed = [0xe5, 7, 3, 1, 2, 3, 4];
+        let scheme = [(259, 3, vec![32773])];
+        let wanted = [&[7; 28][..], &[1, 2, 3, 4]].concat();
+        assert_eq!(read(&packed, BLOCK, &scheme).unwrap(), Samples::U8(wanted));
+        let cut = read(&packed, Size::new(2, 2), &scheme).unwrap();
+        assert_eq!(cut, Samples::U8(vec![7; 4]));
+        for size in [BLOCK, Size::new(15, 2)] {
+            assert!(matches!(
+                read(&packed[..5], size, &scheme),
+                Err(Error::Corrupt(_))
+            ));
+        }
+    }
+
+    #[test]
+    fn bits_in_reverse_are_turned_before_they_are_decoded() {
+        let runs = [0xe1, 0x80].map(u8::reverse_bits);
+        let more = [(259, 3, vec![32773]), (266, 3, vec![2])];
+        assert_eq!(read(&runs, BLOCK, &more).unwrap(), Samples::U8(vec![0x80; 32]));
+        let one = [(258, 3, vec![1]), (266, 3, vec![2])];
+        let black = read(&[1, 0, 0, 0x80], BLOCK, &one).unwrap();
+        let wanted = (0..32).map(|i| if i == 0 || i == 31 { 255 } else { 0 }).collect();
+        assert_eq!(black, Samples::U8(wanted));
+    }
+
+    #[test]
+    fn deep_samples_come_through_scheme_and_predictor() {
+        let differences: Vec<u8> = [100u16, 1, 0xffff].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let row = [differences, vec![0; 26]].concat();
+        let coded = miniz_oxide::deflate::compress_to_vec_zlib(&[&row[..], &row].concat(), 6);
+        let more = [(258, 3, vec![16]), (259, 3, vec![8]), (317, 3, vec![2])];
+        let got = read(&coded, Size::new(4, 2), &more).unwrap();
+        assert_eq!(got, Samples::U16(vec![100, 101, 100, 100, 100, 101, 100, 100]));
+    }
+
+    #[test]
+    fn white_of_facsimile_is_white_unless_the_file_says_otherwise() {
+        // Two rows of 16 white pixels: V0 V0.
+        let g4 = [(258, 3, vec![1]), (259, 3, vec![4])];
+        let read = |photometric: u64| {
+            let more = [&g4[..], &[(262, 3, vec![photometric])]].concat();
+            read(&[0b1100_0000], BLOCK, &more).unwrap()
+        };
+        assert_eq!(read(0), Samples::U8(vec![255; 32]));
+        assert_eq!(read(1), Samples::U8(vec![0; 32]));
     }
 }

@@ -14,6 +14,7 @@ use crate::raster::Samples;
 use crate::source::tiff::ifd::Ifd;
 use crate::source::tiff::input::Input;
 use crate::source::tiff::input::Order;
+use crate::source::tiff::ojpeg::OldJpeg;
 use crate::source::tiff::ycbcr::Ycbcr;
 
 /// JPEGTables of more bytes are absurd: four tables of each kind take 3 KiB.
@@ -38,10 +39,17 @@ pub enum Compression {
     Zstd,
     /// A JPEG stream, abbreviated or not.
     Jpeg,
+    /// The scan of a JPEG stream, whose tables lie elsewhere.
+    OldJpeg,
     /// A WebP picture.
     Webp,
+    /// Logarithmic luminance and chromaticity, which become 8-bit grey or RGB.
+    LogLuv,
     /// A JPEG 2000 codestream.
-    Jpeg2000,
+    Jpeg2000 {
+        /// Of luma and chroma, whatever the photometric interpretation says (Aperio).
+        ycbcr: bool,
+    },
 }
 
 impl Compression {
@@ -54,21 +62,23 @@ impl Compression {
             4 => Compression::Ccitt(Coding::Group4),
             32771 => Compression::Ccitt(Coding::Runs(2)),
             5 => Compression::Lzw,
+            6 => Compression::OldJpeg,
             7 => Compression::Jpeg,
             8 | 32946 => Compression::Deflate,
             32773 => Compression::PackBits,
-            33003 | 33005 | 34712 => Compression::Jpeg2000,
+            33003 => Compression::Jpeg2000 { ycbcr: true },
+            33005 | 34712 => Compression::Jpeg2000 { ycbcr: false },
+            34676 => Compression::LogLuv,
             34925 => Compression::Lzma,
             50000 => Compression::Zstd,
             50001 => Compression::Webp,
             _ => {
                 let name = match code {
-                    6 => "JPEG of the old style",
                     9 | 10 | 34661 => "JBIG",
                     32766 => "NeXT",
                     32809 => "ThunderScan",
                     32908 | 32909 => "Pixar",
-                    34676 | 34677 => "SGI LogLuv",
+                    34677 => "SGI LogLuv of 24 bits",
                     34887 => "LERC",
                     50002 | 52546 => "JPEG XL",
                     _ => "unknown",
@@ -90,7 +100,7 @@ impl Compression {
     fn is_picture(self) -> bool {
         matches!(
             self,
-            Compression::Jpeg | Compression::Webp | Compression::Jpeg2000
+            Compression::Jpeg | Compression::OldJpeg | Compression::Webp | Compression::Jpeg2000 { .. }
         )
     }
 }
@@ -152,6 +162,8 @@ pub struct Layout {
     pub jpeg_ycbcr: bool,
     /// JPEGTables, without which a JPEG stream stands alone.
     pub tables: Option<Vec<u8>>,
+    /// What JPEG blocks of the old style share.
+    pub old_jpeg: Option<Box<OldJpeg>>,
 }
 
 /// The type of the samples that are given.
@@ -208,12 +220,11 @@ impl Layout {
             }
         };
         let photometric = first(262, usual)?;
-        let lab = matches!(photometric, 8 | 9);
+        // Only of grey is the sign believed: L*a*b* says itself what is signed, and no other colour is below nothing.
+        let grey = matches!(photometric, 0 | 1 | 4);
         let kind = match (same(ifd, input, 339, channels)?.unwrap_or(1), bits) {
-            // L*a*b* says itself what is signed.
-            (1 | 4, _) => Kind::Unsigned,
-            (2, 8 | 16) if lab => Kind::Unsigned,
-            (2, _) => Kind::Signed,
+            (2, _) if grey => Kind::Signed,
+            (1 | 2 | 4, _) => Kind::Unsigned,
             (3, 16 | 24 | 32 | 64) => Kind::Float,
             (3, _) => {
                 return Err(Error::Unsupported(format!(
@@ -234,7 +245,11 @@ impl Layout {
                 )));
             }
         };
-        let colour = colour(photometric, bits, kind)?;
+        let colour = match (photometric, compression) {
+            (32844, Compression::LogLuv) => Colour::Grey,
+            (32845, Compression::LogLuv) => Colour::Rgb,
+            _ => colour(photometric, bits, kind)?,
+        };
         let colours = if photometric == 3 { 1 } else { colour.channels() };
         if stored < colours {
             return Err(Error::Corrupt(format!(
@@ -242,7 +257,8 @@ impl Layout {
             )));
         }
         let separate = stored > 1 && first(284, 1)? == 2;
-        let jpeg_ycbcr = photometric == 6 && compression == Compression::Jpeg && !separate;
+        let jpeg_ycbcr =
+            photometric == 6 && matches!(compression, Compression::Jpeg | Compression::OldJpeg) && !separate;
         let turn = match photometric {
             0 => Turn::Invert,
             3 => Turn::Palette(palette(ifd, input, bits)?),
@@ -294,14 +310,20 @@ impl Layout {
             separate,
             jpeg_ycbcr,
             tables,
+            old_jpeg: None,
         };
         layout.fits()?;
+        let old_jpeg = match compression {
+            Compression::OldJpeg => Some(Box::new(OldJpeg::of(ifd, input, stored)?)),
+            _ => None,
+        };
         let ranges = layout.ranges(ifd, input);
         Ok(Layout {
             meaning: Meaning {
                 ranges,
                 ..layout.meaning
             },
+            old_jpeg,
             ..layout
         })
     }
@@ -311,8 +333,10 @@ impl Layout {
         let stored = if self.separate { 1 } else { self.stored };
         let holds = match self.compression {
             Compression::Jpeg => self.bits == 8 && matches!(stored, 1 | 3 | 4),
+            Compression::OldJpeg => self.bits == 8 && matches!(stored, 1 | 3) && !self.separate,
             Compression::Webp => self.bits == 8 && matches!(stored, 3 | 4),
             Compression::Ccitt(_) => (stored, self.bits) == (1, 1),
+            Compression::LogLuv => !self.separate && stored == self.meaning.colour.channels(),
             _ => true,
         };
         if holds {
@@ -376,6 +400,7 @@ impl Layout {
     pub fn depth(&self) -> Depth {
         match self.turn {
             Turn::Palette(_) => Depth::U8,
+            _ if self.compression == Compression::LogLuv => Depth::U8,
             _ => Depth::of(self.kind, self.bits),
         }
     }

@@ -7,14 +7,16 @@ use crate::raster::Density;
 use crate::raster::Metadata;
 use crate::source::Page;
 use crate::source::tiff::ifd::Ifd;
+use crate::source::tiff::ifd::Prologue;
 use crate::source::tiff::input::Input;
 
 /// Longest name of a page, bytes.
 const MAX_NAME: u64 = 1024;
 
-/// Tags of ASCII values, and their names as IIP objects.
-const TEXTS: [(u16, &str); 8] = [
+/// Tags of ASCII values, and their names as IIP objects; of two with one name the first goes.
+const TEXTS: [(u16, &str); 9] = [
     (269, "title"),
+    (285, "title"),
     (270, "description"),
     (271, "make"),
     (272, "model"),
@@ -24,22 +26,49 @@ const TEXTS: [(u16, &str); 8] = [
     (33432, "rights"),
 ];
 
+/// The same of the EXIF directory (EXIF 2.32 §4.6.5).
+const EXIF_TEXTS: [(u16, &str); 2] = [(36867, "date"), (36868, "date")];
+
 /// Profile, XMP packet, density and texts; each of at most `max_bytes`.
-pub fn metadata(ifd: &Ifd, input: &Input, max_bytes: u64) -> Metadata {
+pub fn metadata(ifd: &Ifd, input: &Input, prologue: Prologue, max_bytes: u64) -> Metadata {
     let whole = |tag| {
         ifd.bytes(input, tag, max_bytes)
             .map(|bytes| bytes.into_owned().into())
     };
-    let text = |(tag, name)| {
-        let text = text(&ifd.bytes(input, tag, max_bytes)?);
-        (!text.is_empty()).then_some((name, text))
+    let exif = ifd.first(input, 34665).ok().flatten();
+    let exif = exif.and_then(|at| Ifd::read(input, prologue, at).ok());
+    let text = |ifd: &Ifd, tag| Some(text(&ifd.bytes(input, tag, max_bytes)?));
+    let own = TEXTS.into_iter().map(|(tag, name)| (name, text(ifd, tag)));
+    let of_exif = |exif: &Ifd| {
+        let texts = EXIF_TEXTS.into_iter().map(|(tag, name)| (name, text(exif, tag)));
+        texts
+            .chain([("comment", comment(exif, input, max_bytes))])
+            .collect()
     };
+    let of_exif: Vec<_> = exif.as_ref().map(of_exif).unwrap_or_default();
+    let scale = page(ifd, input).scale.map(|scale| scale.to_string());
+    let mut texts: Vec<(&'static str, String)> = Vec::new();
+    for (name, text) in own.chain(of_exif).chain([("scale", scale)]) {
+        let Some(text) = text.filter(|text| !text.is_empty()) else {
+            continue;
+        };
+        if texts.iter().all(|(known, _)| *known != name) {
+            texts.push((name, text));
+        }
+    }
     Metadata {
         icc: whole(34675),
         xmp: whole(700),
         density: density(ifd, input),
-        texts: TEXTS.into_iter().filter_map(text).collect(),
+        texts,
     }
+}
+
+/// UserComment, where it says that it is ASCII or nothing at all (EXIF 2.32 §4.6.5).
+fn comment(exif: &Ifd, input: &Input, max_bytes: u64) -> Option<String> {
+    let bytes = exif.bytes(input, 37510, max_bytes)?;
+    let (code, text) = bytes.split_at_checked(8)?;
+    matches!(code, b"ASCII\0\0\0" | [0, 0, 0, 0, 0, 0, 0, 0]).then(|| self::text(text))
 }
 
 /// What the file calls a page: PageName, else DocumentName; and its StoNits (TIFF 6.0 p. 55, SGI's tag 37439).
@@ -92,7 +121,6 @@ mod tests {
     use crate::source::tiff::build::Build;
     use crate::source::tiff::build::Entry;
     use crate::source::tiff::build::Temp;
-    use crate::source::tiff::ifd::Prologue;
     use crate::source::tiff::input::Order;
 
     fn ifd(tags: &[Entry]) -> (Input, Ifd) {
@@ -106,7 +134,8 @@ mod tests {
 
     fn found(tags: &[Entry]) -> Metadata {
         let (input, ifd) = ifd(tags);
-        metadata(&ifd, &input, 100)
+        let prologue = Prologue::read(&input).unwrap();
+        metadata(&ifd, &input, prologue, 100)
     }
 
     fn ascii(text: &[u8]) -> Vec<u64> {
@@ -127,6 +156,33 @@ mod tests {
         assert_eq!(found.text("date"), None);
         assert_eq!(found.text("software"), Some("caf\u{e9}"));
         assert_eq!(found.text("rights"), None);
+    }
+
+    #[test]
+    fn what_exif_says_fills_gaps_and_a_page_is_named() {
+        let mut build = Build::new(Order::Big, false);
+        let exif = [
+            (36867, 2, ascii(b"1999:12:31 23:59:59\0")),
+            (37510, 7, ascii(b"ASCII\0\0\0no flash")),
+        ];
+        let exif = build.ifd(&exif, 0);
+        let first = [
+            (269, 2, ascii(b"Leaf\0")),
+            (285, 2, ascii(b"Verso\0")),
+            (34665, 4, vec![exif]),
+            (37439, 12, vec![0.5f64.to_bits()]),
+        ];
+        let first = build.ifd(&first, 0);
+        let input = Temp::new(&build.finish(first)).input();
+        let prologue = Prologue::read(&input).unwrap();
+        let ifd = Ifd::read(&input, prologue, first).unwrap();
+        let found = metadata(&ifd, &input, prologue, 100);
+        assert_eq!(found.text("title"), Some("Leaf"));
+        assert_eq!(found.text("date"), Some("1999:12:31 23:59:59"));
+        assert_eq!(found.text("comment"), Some("no flash"));
+        assert_eq!(found.text("scale"), Some("0.5"));
+        let page = page(&ifd, &input);
+        assert_eq!((page.name.as_deref(), page.scale), (Some("Verso"), Some(0.5)));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! TIFF and BigTIFF: tiled pyramids of 8-bit grey, RGB and YCbCr (TIFF 6.0, its technical notes, BigTIFF).
+//! TIFF and BigTIFF: tiled pyramids (TIFF 6.0, its technical notes, BigTIFF).
 //!
 //! A file is opened once and shared: reading takes `&self`, and no thread waits for another. A tile costs one
 //! positioned read of its coded bytes; of the arrays that say where tiles lie only the parts asked for are in memory.
@@ -6,11 +6,12 @@
 
 mod block;
 #[cfg(test)]
-mod build;
+pub(crate) mod build;
 mod ifd;
 mod input;
 mod layout;
 mod metadata;
+mod ojpeg;
 mod pyramid;
 mod sums;
 mod unpack;
@@ -76,6 +77,7 @@ pub struct Tiff {
     input: Input,
     limits: Limits,
     header: Header,
+    orientation: u64,
     /// One for each level of the header.
     images: Vec<Image>,
 }
@@ -125,7 +127,7 @@ impl Tiff {
             kind: layout.kind,
             meaning: layout.meaning.clone(),
             stored: stored(layout),
-            metadata: metadata::metadata(&first, &input, limits.max_tag_bytes),
+            metadata: metadata::metadata(&first, &input, prologue, limits.max_tag_bytes),
             version: input.version(),
             set: Set {
                 stack: if pages.len() > 1 { pages } else { Vec::new() },
@@ -133,11 +135,17 @@ impl Tiff {
             },
         };
         Ok(Tiff {
+            orientation: first.first(&input, 274).ok().flatten().unwrap_or(1),
             input,
             limits: *limits,
             header,
             images,
         })
+    }
+
+    /// The value of the Orientation tag, 1 by default.
+    pub fn orientation(&self) -> u64 {
+        self.orientation
     }
 
     /// How each level lies in the file.
@@ -170,7 +178,7 @@ pub fn exif(file: File, start: u64, len: u64) -> Option<(Metadata, u64)> {
     let prologue = Prologue::read(&input).ok()?;
     let ifd = Ifd::read(&input, prologue, prologue.first).ok()?;
     let orientation = ifd.first(&input, 274).ok().flatten().unwrap_or(1);
-    Some((metadata::metadata(&ifd, &input, len), orientation))
+    Some((metadata::metadata(&ifd, &input, prologue, len), orientation))
 }
 
 impl Source for Tiff {

@@ -9,14 +9,15 @@
 
 use crate::source::tiff::input::Order;
 
-/// Adds to each sample of `bytes` bytes (1, 2, 4 or 8) the same one of the pixel before, modulo its range.
-pub fn sum(row: &mut [u8], channels: usize, bytes: usize, order: Order) {
+/// Adds to each sample of `bytes` bytes (1, 2, 4 or 8) the same one of the pixel before, modulo its range. `spare` is a
+/// place to work in.
+pub fn sum(row: &mut [u8], channels: usize, bytes: usize, order: Order, spare: &mut Vec<u8>) {
     let big = order == Order::Big;
     match (bytes, channels) {
-        (1, 1) => pixels::<1>(row),
-        (1, 2) => pixels::<2>(row),
-        (1, 3) => pixels::<3>(row),
-        (1, 4) => pixels::<4>(row),
+        (1, 1) => pixels::<1, 16>(row, spare),
+        (1, 2) => pixels::<2, 32>(row, spare),
+        (1, 3) => pixels::<3, 48>(row, spare),
+        (1, 4) => pixels::<4, 64>(row, spare),
         (1, _) => words::<1>(row, channels, false),
         (2, _) => words::<2>(row, channels, big),
         (4, _) => words::<4>(row, channels, big),
@@ -27,7 +28,7 @@ pub fn sum(row: &mut [u8], channels: usize, bytes: usize, order: Order) {
 /// Floating point of `bytes` bytes: sums all bytes of the row, then puts those of one sample together, the most
 /// significant first. `spare` is a place to work in.
 pub fn floats(row: &mut [u8], channels: usize, bytes: usize, spare: &mut Vec<u8>) {
-    sum(row, channels, 1, Order::Little);
+    sum(row, channels, 1, Order::Little, spare);
     spare.clear();
     spare.extend_from_slice(row);
     let count = (row.len() / bytes.max(1)).max(1);
@@ -38,34 +39,92 @@ pub fn floats(row: &mut [u8], channels: usize, bytes: usize, spare: &mut Vec<u8>
     }
 }
 
-/// Channel by channel, so that the sum stays in a register.
+/// Samples of `B` bytes in the order of the file.
 fn words<const B: usize>(row: &mut [u8], channels: usize, big: bool) {
     let words = row.as_chunks_mut::<B>().0;
-    for channel in 0..channels.min(words.len()) {
-        let mut before = 0u64;
-        for word in words[channel..].iter_mut().step_by(channels) {
-            let mut whole = [0; 8];
-            whole[..B].copy_from_slice(word);
-            if big {
-                whole[..B].reverse();
+    match (channels, big) {
+        (1, false) => few::<B, 1, false>(words),
+        (1, true) => few::<B, 1, true>(words),
+        (3, false) => few::<B, 3, false>(words),
+        (3, true) => few::<B, 3, true>(words),
+        (4, false) => few::<B, 4, false>(words),
+        (4, true) => few::<B, 4, true>(words),
+        _ => {
+            // Channel by channel, so that the sum stays in a register.
+            for channel in 0..channels.min(words.len()) {
+                let mut before = 0;
+                for word in words[channel..].iter_mut().step_by(channels) {
+                    step(word, &mut before, big);
+                }
             }
-            before = before.wrapping_add(u64::from_le_bytes(whole));
-            whole = before.to_le_bytes();
-            if big {
-                whole[..B].reverse();
-            }
-            word.copy_from_slice(&whole[..B]);
         }
     }
 }
 
-fn pixels<const N: usize>(row: &mut [u8]) {
-    let mut before = [0u8; N];
-    for pixel in row.as_chunks_mut::<N>().0 {
-        for (sample, before) in pixel.iter_mut().zip(&mut before) {
-            *before = sample.wrapping_add(*before);
+/// Pixels of `N` channels.
+fn few<const B: usize, const N: usize, const BIG: bool>(words: &mut [[u8; B]]) {
+    let mut before = [0; N];
+    for pixel in words.as_chunks_mut::<N>().0 {
+        for (word, before) in pixel.iter_mut().zip(&mut before) {
+            step(word, before, BIG);
         }
-        *pixel = before;
+    }
+}
+
+#[inline(always)]
+fn step<const B: usize>(word: &mut [u8; B], before: &mut u64, big: bool) {
+    let mut whole = [0; 8];
+    whole[..B].copy_from_slice(word);
+    if big {
+        whole[..B].reverse();
+    }
+    *before = before.wrapping_add(u64::from_le_bytes(whole));
+    whole = before.to_le_bytes();
+    if big {
+        whole[..B].reverse();
+    }
+    word.copy_from_slice(&whole[..B]);
+}
+
+/// Bytes of `N` channels; `B` is those of 16 pixels. The sum of the four pixels up to each, then of four such sums the
+/// sum of 16 pixels, to which the result of 16 pixels before is added: every step is the same for many bytes at once.
+fn pixels<const N: usize, const B: usize>(row: &mut [u8], spare: &mut Vec<u8>) {
+    let pad = 12 * N;
+    let len = pad + row.len();
+    if spare.len() < len {
+        spare.resize(len, 0);
+    }
+    let spare = &mut spare[..len];
+    spare[..pad].fill(0);
+
+    let four = &mut spare[pad..];
+    let head = row.len().min(3 * N);
+    for (at, to) in four.iter_mut().enumerate().take(head) {
+        let steps = (0..=at).rev().step_by(N);
+        *to = steps.fold(0, |sum, at| sum.wrapping_add(row[at]));
+    }
+    if head < row.len() {
+        let taps = row[3 * N..].iter().zip(&row[2 * N..]).zip(&row[N..]).zip(&*row);
+        for (to, (((a, b), c), d)) in four[3 * N..].iter_mut().zip(taps) {
+            *to = a.wrapping_add(*b).wrapping_add(c.wrapping_add(*d));
+        }
+    }
+
+    let mut before = [0; B];
+    let (blocks, rest) = row.as_chunks_mut::<B>();
+    let done = blocks.len() * B;
+    for (index, block) in blocks.iter_mut().enumerate() {
+        let tap = |tap: usize| spare[index * B + tap * 4 * N..].first_chunk::<B>();
+        let (Some(a), Some(b), Some(c), Some(d)) = (tap(0), tap(1), tap(2), tap(3)) else {
+            break;
+        };
+        let sum = |i: usize| a[i].wrapping_add(b[i]).wrapping_add(c[i].wrapping_add(d[i]));
+        *block = std::array::from_fn(|i| sum(i).wrapping_add(before[i]));
+        before = *block;
+    }
+    for (i, (to, before)) in rest.iter_mut().zip(before).enumerate() {
+        let taps = spare[done + i..].iter().step_by(4 * N).take(4);
+        *to = taps.fold(before, |sum, tap| sum.wrapping_add(*tap));
     }
 }
 
@@ -88,7 +147,7 @@ mod tests {
                 for i in channels..sums.len() {
                     sums[i] = sums[i].wrapping_add(sums[i - channels]);
                 }
-                sum(&mut row, channels, 1, Order::Big);
+                sum(&mut row, channels, 1, Order::Big, &mut vec![9; 7]);
                 assert_eq!(row, sums, "{channels} channels, {width} pixels");
             }
         }
@@ -98,10 +157,10 @@ mod tests {
     fn wider_samples_are_summed_in_both_orders() {
         // 16 bits: 255 + 2 carries into the next byte; 65535 + 2 wraps.
         let mut little = vec![0xff, 0, 0xff, 0xff, 2, 0, 2, 0];
-        sum(&mut little, 2, 2, Order::Little);
+        sum(&mut little, 2, 2, Order::Little, &mut Vec::new());
         assert_eq!(little, [0xff, 0, 0xff, 0xff, 1, 1, 1, 0]);
         let mut big = vec![0, 0xff, 0xff, 0xff, 0, 2, 0, 2];
-        sum(&mut big, 2, 2, Order::Big);
+        sum(&mut big, 2, 2, Order::Big, &mut Vec::new());
         assert_eq!(big, [0, 0xff, 0xff, 0xff, 1, 1, 0, 1]);
         for bytes in [4, 8] {
             let value = |v: u64, order: Order| match order {
@@ -110,7 +169,7 @@ mod tests {
             };
             for order in [Order::Little, Order::Big] {
                 let mut row = [value(0x00ff_ffff, order), value(1, order), value(5, order)].concat();
-                sum(&mut row, 1, bytes, order);
+                sum(&mut row, 1, bytes, order, &mut Vec::new());
                 let sums = [0x00ff_ffff, 0x0100_0000, 0x0100_0005].map(|v| value(v, order));
                 assert_eq!(row, sums.concat(), "{bytes} {order:?}");
             }

@@ -33,13 +33,15 @@ pub fn unpack(layout: &Layout, plain: &mut [u8], width: u32, size: Size) -> Resu
     let plain = plain.get_mut(..wanted).ok_or_else(short)?;
     let bytes = usize::from(layout.bits / 8);
     let mut order = layout.order;
+    let mut spare = Vec::new();
     match layout.predictor {
         Predictor::None => {}
-        Predictor::Difference => plain
-            .chunks_mut(line.max(1))
-            .for_each(|row| sums::sum(row, layout.stored, bytes, order)),
+        Predictor::Difference => {
+            for row in plain.chunks_mut(line.max(1)) {
+                sums::sum(row, layout.stored, bytes, order, &mut spare);
+            }
+        }
         Predictor::Float => {
-            let mut spare = Vec::new();
             for row in plain.chunks_mut(line.max(1)) {
                 sums::floats(row, layout.stored, bytes, &mut spare);
             }
@@ -126,7 +128,7 @@ impl Rows<'_> {
         let indices = matches!(self.layout.turn, Turn::Palette(_));
         let bits = self.layout.bits;
         let samples = match (self.layout.kind, bits, self.order) {
-            (Kind::Unsigned, 8, _) => Samples::U8(self.gather::<1, _>(rows, |[byte]| byte)),
+            (Kind::Unsigned, 8, _) => Samples::U8(self.bytes(rows)),
             (Kind::Unsigned, 1, _) => Samples::U8(self.spread::<8>(rows, if indices { 1 } else { 255 })),
             (Kind::Unsigned, 2, _) => Samples::U8(self.spread::<4>(rows, if indices { 1 } else { 85 })),
             (Kind::Unsigned, 4, _) => Samples::U8(self.spread::<2>(rows, if indices { 1 } else { 17 })),
@@ -162,14 +164,29 @@ impl Rows<'_> {
         }
     }
 
+    /// Whether every stored channel is given, in the order of storage.
+    fn all(&self) -> bool {
+        self.layout.picks.iter().copied().eq(0..self.layout.stored)
+    }
+
+    /// Samples of one byte.
+    fn bytes<'b>(&self, rows: impl Iterator<Item = &'b [u8]>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.count);
+        rows.for_each(|row| match self.all() {
+            true => out.extend_from_slice(row),
+            false => self.pick(row, |byte| byte, &mut out),
+        });
+        out
+    }
+
     /// Samples of whole bytes.
-    fn gather<'b, const N: usize, T>(
+    fn gather<'b, const N: usize, T: Copy + Default>(
         &self,
         rows: impl Iterator<Item = &'b [u8]>,
-        value: impl Fn([u8; N]) -> T,
+        value: impl Fn([u8; N]) -> T + Copy,
     ) -> Vec<T> {
         let mut out = Vec::with_capacity(self.count);
-        rows.for_each(|row| self.pick(row.as_chunks::<N>().0, &value, &mut out));
+        rows.for_each(|row| self.pick(row.as_chunks::<N>().0, value, &mut out));
         out
     }
 
@@ -185,18 +202,26 @@ impl Rows<'_> {
         });
         let mut out = Vec::with_capacity(self.count);
         let mut line = Vec::with_capacity(self.pixels * self.layout.stored + N);
+        let spread = |byte: &u8| table.get(usize::from(*byte)).copied().unwrap_or([0; N]);
         for row in rows {
             line.clear();
-            line.extend(row.iter().filter_map(|byte| table.get(usize::from(*byte))));
+            line.extend(row.iter().map(spread));
             let line = line.as_flattened();
             let line = line.get(..self.pixels * self.layout.stored).unwrap_or(line);
-            self.pick(line, |value| value, &mut out);
+            match self.all() {
+                true => out.extend_from_slice(line),
+                false => self.pick(line, |value| value, &mut out),
+            }
         }
         out
     }
 
     /// Samples of any number of bits, the most significant first; those of whole bytes in the order of the file.
-    fn bits<'b, T: Copy>(&self, rows: impl Iterator<Item = &'b [u8]>, value: impl Fn(u64) -> T) -> Vec<T> {
+    fn bits<'b, T: Copy + Default>(
+        &self,
+        rows: impl Iterator<Item = &'b [u8]>,
+        value: impl Fn(u64) -> T,
+    ) -> Vec<T> {
         let bits = usize::from(self.layout.bits);
         let number = |row: &[u8], index: usize| {
             let (start, end) = (index * bits, (index + 1) * bits);
@@ -222,15 +247,17 @@ impl Rows<'_> {
 
     /// Adds the channels that are given of a row to `out`.
     #[inline(always)]
-    fn pick<S: Copy, T>(&self, row: &[S], value: impl Fn(S) -> T, out: &mut Vec<T>) {
+    fn pick<S: Copy, T: Copy + Default>(&self, row: &[S], value: impl Fn(S) -> T + Copy, out: &mut Vec<T>) {
         let stored = self.layout.stored;
         match *self.layout.picks {
-            ref picks if picks.iter().copied().eq(0..stored) => {
-                out.extend(row.iter().map(|sample| value(*sample)))
-            }
+            _ if self.all() => out.extend(row.iter().map(|sample| value(*sample))),
             [0, 1, 2] if stored == 4 => {
-                let pixels = row.as_chunks::<4>().0.iter();
-                out.extend(pixels.flat_map(|&[r, g, b, _]| [value(r), value(g), value(b)]));
+                let start = out.len();
+                out.resize(start + row.len() / 4 * 3, T::default());
+                let to = out.get_mut(start..).unwrap_or_default();
+                for (to, [r, g, b, _]) in to.as_chunks_mut::<3>().0.iter_mut().zip(row.as_chunks().0) {
+                    *to = [value(*r), value(*g), value(*b)];
+                }
             }
             [only] => out.extend(row.iter().skip(only).step_by(stored).map(|sample| value(*sample))),
             ref picks => {
@@ -415,6 +442,7 @@ mod tests {
             separate: false,
             jpeg_ycbcr: false,
             tables: None,
+            old_jpeg: None,
         }
     }
 

@@ -1,0 +1,171 @@
+//! `cargo bench --bench decode -- FILES`: the tiles of files, decoded by this crate and by libtiff in the same run.
+//!
+//! Rounds are interleaved; what is printed is the median time of a tile and its ratio to libtiff's. libtiff is loaded
+//! from the system (Debian: libtiff6) when the bench starts; without it there is nothing to compare, and it says so.
+//! `benches/tiles PHOTO` makes files of every compression.
+#![allow(
+    missing_docs,
+    unsafe_code,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::missing_transmute_annotations
+)]
+
+use iipsrv::source::Source;
+use iipsrv::source::Tile;
+use iipsrv::source::tiff::Limits;
+use iipsrv::source::tiff::Tiff;
+use std::ffi::CStr;
+use std::ffi::CString;
+use std::ffi::c_char;
+use std::ffi::c_int;
+use std::ffi::c_void;
+use std::fs::File;
+use std::hint::black_box;
+use std::path::Path;
+use std::time::Duration;
+use std::time::Instant;
+
+const ROUNDS: usize = 15;
+
+/// Tiles of a file that are read in a round.
+const TILES: usize = 48;
+
+/// tiff.h: TIFFTAG_JPEGCOLORMODE, JPEGCOLORMODE_RGB.
+const JPEG_COLOUR_MODE: u32 = 65538;
+const JPEG_RGB: c_int = 1;
+
+/// The few functions of tiffio.h that are used.
+struct Libtiff {
+    open: unsafe extern "C" fn(*const c_char, *const c_char) -> *mut c_void,
+    close: unsafe extern "C" fn(*mut c_void),
+    set: unsafe extern "C" fn(*mut c_void, u32, ...) -> c_int,
+    tile_size: unsafe extern "C" fn(*mut c_void) -> isize,
+    read: unsafe extern "C" fn(*mut c_void, u32, *mut c_void, isize) -> isize,
+    warnings: unsafe extern "C" fn(*mut c_void) -> *mut c_void,
+    errors: unsafe extern "C" fn(*mut c_void) -> *mut c_void,
+}
+
+impl Libtiff {
+    fn load() -> Option<Libtiff> {
+        let names = [c"libtiff.so.6", c"libtiff.so.5", c"libtiff.so"];
+        // SAFETY: names are C strings; loading libtiff runs no code of its own.
+        let library = names
+            .iter()
+            .map(|name| unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW) })
+            .find(|library| !library.is_null())?;
+        let find = |name: &CStr| {
+            // SAFETY: the library is loaded and stays so.
+            let symbol = unsafe { libc::dlsym(library, name.as_ptr()) };
+            (!symbol.is_null()).then_some(symbol)
+        };
+        // SAFETY: the types are those of tiffio.h (4.0–4.7).
+        unsafe {
+            Some(Libtiff {
+                open: std::mem::transmute::<*mut c_void, _>(find(c"TIFFOpen")?),
+                close: std::mem::transmute::<*mut c_void, _>(find(c"TIFFClose")?),
+                set: std::mem::transmute::<*mut c_void, _>(find(c"TIFFSetField")?),
+                tile_size: std::mem::transmute::<*mut c_void, _>(find(c"TIFFTileSize")?),
+                read: std::mem::transmute::<*mut c_void, _>(find(c"TIFFReadEncodedTile")?),
+                warnings: std::mem::transmute::<*mut c_void, _>(find(c"TIFFSetWarningHandler")?),
+                errors: std::mem::transmute::<*mut c_void, _>(find(c"TIFFSetErrorHandler")?),
+            })
+        }
+    }
+}
+
+fn main() {
+    let files: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with("--"))
+        .collect();
+    let Some(libtiff) = Libtiff::load() else {
+        eprintln!("decode: libtiff is missing: apt-get install libtiff6");
+        std::process::exit(1);
+    };
+    if files.is_empty() {
+        eprintln!("decode: name TIFF files; benches/tiles PHOTO makes some in target/tiles");
+        std::process::exit(1);
+    }
+    // SAFETY: NULL is "no handler".
+    unsafe {
+        (libtiff.warnings)(std::ptr::null_mut());
+        (libtiff.errors)(std::ptr::null_mut());
+    }
+    println!(
+        "{:<28} {:>12} {:>12} {:>7}",
+        "file", "here µs", "libtiff µs", "ratio"
+    );
+    for file in &files {
+        let name = Path::new(file).file_name().unwrap().to_string_lossy().to_string();
+        match compare(&libtiff, file) {
+            Ok((here, there)) => {
+                let ratio = here.as_secs_f64() / there.as_secs_f64();
+                let micros = |time: Duration| time.as_secs_f64() * 1e6;
+                println!(
+                    "{name:<28} {:>12.1} {:>12.1} {ratio:>7.2}",
+                    micros(here),
+                    micros(there)
+                );
+            }
+            Err(error) => println!("{name:<28} {error}"),
+        }
+    }
+}
+
+/// The median time of a tile here and in libtiff.
+fn compare(libtiff: &Libtiff, file: &str) -> Result<(Duration, Duration), String> {
+    let opened = File::open(file).map_err(|error| error.to_string())?;
+    let tiff = Tiff::open(opened, &Limits::default()).map_err(|error| error.to_string())?;
+    let level = tiff.header().levels[0];
+    let grid = level.size.grid(level.tile);
+    // Whole tiles only: libtiff decodes the rest of an edge tile, too.
+    let whole = (level.size.w / level.tile.w, level.size.h / level.tile.h);
+    let all: Vec<(u32, u32)> = (0..whole.1)
+        .flat_map(|row| (0..whole.0).map(move |col| (col, row)))
+        .collect();
+    let tiles: Vec<_> = all.iter().step_by(all.len().div_ceil(TILES).max(1)).collect();
+    if tiles.is_empty() {
+        return Err("no whole tile".into());
+    }
+    let path = CString::new(file).unwrap();
+    // SAFETY: both are C strings.
+    let open = unsafe { (libtiff.open)(path.as_ptr(), c"r".as_ptr()) };
+    if open.is_null() {
+        return Err("libtiff does not open it".into());
+    }
+    // SAFETY: the handle is live; the value of this tag is an int.
+    let size = unsafe {
+        (libtiff.set)(open, JPEG_COLOUR_MODE, JPEG_RGB);
+        (libtiff.tile_size)(open)
+    };
+    let mut buffer = vec![0u8; size as usize];
+    let mut here = Vec::new();
+    let mut there = Vec::new();
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        for &&(col, row) in &tiles {
+            let tile = Tile { level: 0, col, row };
+            black_box(tiff.read(tile).map_err(|error| error.to_string())?);
+        }
+        here.push(start.elapsed() / tiles.len() as u32);
+        let start = Instant::now();
+        for &&(col, row) in &tiles {
+            // SAFETY: the handle is live and the buffer as long as is said.
+            let got = unsafe { (libtiff.read)(open, row * grid.w + col, buffer.as_mut_ptr().cast(), size) };
+            if got < 0 {
+                return Err("libtiff does not read it".into());
+            }
+            black_box(&buffer);
+        }
+        there.push(start.elapsed() / tiles.len() as u32);
+    }
+    // SAFETY: the handle is live and not used afterwards.
+    unsafe { (libtiff.close)(open) };
+    here.sort();
+    there.sort();
+    Ok((here[ROUNDS / 2], there[ROUNDS / 2]))
+}

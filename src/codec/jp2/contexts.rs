@@ -1,0 +1,119 @@
+//! Which context a decision has, by the neighbours of its sample (T.800 Annex D.3): 0 to 8 are for zero coding, 9 to
+//! 13 for signs, 14 to 16 for refinement, and then two more.
+//!
+//! Knows no samples; computed from the rules when compiling.
+
+#![expect(
+    clippy::indexing_slicing,
+    reason = "computed when compiling: a wrong index does not build"
+)]
+
+use crate::codec::jp2::block::Band;
+
+/// Refinement: first, with a significant neighbour, and further on.
+pub(super) const REFINE: u32 = 14;
+/// Whether anything is in a column.
+pub(super) const RUN: u32 = 17;
+/// Even odds.
+pub(super) const UNIFORM: u32 = 18;
+
+/// The first states (T.800 Table D.7).
+pub(super) const FIRST: [u8; 19] = {
+    let mut rows = [0; 19];
+    rows[0] = 4;
+    rows[RUN as usize] = 3;
+    rows[UNIFORM as usize] = 46;
+    rows
+};
+
+/// The zero coding contexts of a sub-band.
+pub(super) fn zero_table(band: Band) -> &'static [u8; 512] {
+    static TABLES: [[u8; 512]; 3] = [
+        zero_contexts(Band::Ll),
+        zero_contexts(Band::Hl),
+        zero_contexts(Band::Hh),
+    ];
+    match band {
+        Band::Ll | Band::Lh => &TABLES[0],
+        Band::Hl => &TABLES[1],
+        Band::Hh => &TABLES[2],
+    }
+}
+
+/// T.800 Table D.1, by the nine bits of a neighbourhood; the one in the middle does not count.
+const fn zero_contexts(band: Band) -> [u8; 512] {
+    let mut table = [0; 512];
+    let mut at = 0;
+    while at < 512 {
+        let across = (at >> 3 & 1) + (at >> 5 & 1);
+        let down = (at >> 1 & 1) + (at >> 7 & 1);
+        let corners = (at & 1) + (at >> 2 & 1) + (at >> 6 & 1) + (at >> 8 & 1);
+        let (h, v) = if matches!(band, Band::Hl) {
+            (down, across)
+        } else {
+            (across, down)
+        };
+        table[at] = if matches!(band, Band::Hh) {
+            match (corners, h + v) {
+                (0, 0) => 0,
+                (0, 1) => 1,
+                (0, _) => 2,
+                (1, 0) => 3,
+                (1, 1) => 4,
+                (1, _) => 5,
+                (2, 0) => 6,
+                (2, _) => 7,
+                _ => 8,
+            }
+        } else {
+            match (h, v, corners) {
+                (2, _, _) => 8,
+                (1, 0, 0) => 5,
+                (1, 0, _) => 6,
+                (1, _, _) => 7,
+                (_, 2, _) => 4,
+                (_, 1, _) => 3,
+                (_, _, 0) => 0,
+                (_, _, 1) => 1,
+                _ => 2,
+            }
+        };
+        at += 1;
+    }
+    table
+}
+
+/// T.800 Tables D.2 and D.3: the context of a sign, and in bit 7 whether the decision is to be turned over. By eight
+/// bits, two for each neighbour from above, left, right and below: negative, significant.
+pub(super) static SIGNS: [u8; 256] = signs();
+
+const fn signs() -> [u8; 256] {
+    const fn share(at: usize, from: u32) -> i32 {
+        match at >> from & 3 {
+            2 => 1,
+            3 => -1,
+            _ => 0,
+        }
+    }
+    let mut table = [0; 256];
+    let mut at = 0;
+    while at < 256 {
+        let v = share(at, 0) + share(at, 6);
+        let h = share(at, 2) + share(at, 4);
+        let (h, v, turn) = if h < 0 || h == 0 && v < 0 {
+            (-h, -v, 0x80)
+        } else {
+            (h, v, 0)
+        };
+        table[at] = turn
+            | match (h.signum(), v.signum()) {
+                (1, 1) => 13,
+                (1, 0) => 12,
+                (1, _) => 11,
+                (_, 1) => 10,
+                _ => 9,
+            };
+        at += 1;
+    }
+    table
+}

@@ -1,0 +1,265 @@
+//! The bit streams of a high-throughput code-block: out of the bytes of its segments (T.814 clause 7.1).
+//!
+//! Knows not what the bits say.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "indices are remainders by the length of the table or checked beside; casts take the lower bits on purpose"
+)]
+
+/// The three streams of a clean-up segment of so many samples, two of them by way of `ahead` and `back`. `None`
+/// when its end says nothing sensible.
+pub(super) fn streams<'a>(
+    data: &'a [u8],
+    samples: usize,
+    ahead: &'a mut Plain,
+    back: &'a mut Plain,
+) -> Option<(Bits<'a>, Mel<'a>, Bits<'a>)> {
+    let (rest, [nibble, last]) = data.split_last_chunk::<2>()?;
+    let suffix = usize::from(*last) << 4 | usize::from(nibble & 15);
+    let start = data.len().checked_sub(suffix)?;
+    let (magsgn, shared) = rest.split_at_checked(start)?;
+    let mel = Mel {
+        data: shared,
+        last: nibble | 15,
+        next: 0,
+        byte: 0,
+        left: 0,
+        state: 0,
+        run: 0,
+        one: false,
+    };
+    // The upper half of the last byte but one comes first; its lower half counts as 15.
+    let half = u64::from(nibble >> 4);
+    let len = if half & 7 == 7 { 3 } else { 4 };
+    let vlc = backward(shared, (half & ((1 << len) - 1), len), nibble | 15, samples, back);
+    Some((forward(magsgn, 0xFF, samples, ahead), mel, vlc))
+}
+
+/// A stream without its stuffing, the lowest bit of each byte first. A block takes less than 30 bits for each sample.
+pub(super) type Plain = [u8; PLAIN];
+
+pub(super) const PLAIN: usize = STREAM + 16;
+
+/// Where a place in a stream may lie, in bytes.
+const STREAM: usize = 16384;
+
+/// A place in such a stream, in bits.
+#[derive(Clone, Copy)]
+pub(super) struct Bits<'a> {
+    pub(super) bytes: &'a Plain,
+    pub(super) place: u32,
+}
+
+impl Bits<'_> {
+    /// The next bit.
+    pub(super) fn bit(&mut self) -> bool {
+        self.place += 1;
+        load(self.bytes, self.place - 1) & 1 != 0
+    }
+}
+
+/// At least 57 bits from `place` on.
+#[inline(always)]
+pub(super) fn load(bytes: &Plain, place: u32) -> u64 {
+    let at = place as usize / 8 % STREAM;
+    let eight = bytes[at..]
+        .first_chunk::<8>()
+        .map_or(0, |eight| u64::from_le_bytes(*eight));
+    eight >> (place % 8)
+}
+
+/// Bits taken from a stream, and how many of them are used up.
+pub(super) struct Ready {
+    pub(super) bits: u64,
+    pub(super) used: u32,
+}
+
+impl Ready {
+    #[inline(always)]
+    pub(super) fn peek(&self) -> u32 {
+        self.bits as u32
+    }
+
+    #[inline(always)]
+    pub(super) fn skip(&mut self, count: u32) {
+        self.bits >>= count;
+        self.used += count;
+    }
+
+    /// The next bits, at most 31.
+    #[inline(always)]
+    pub(super) fn take(&mut self, count: u32) -> u32 {
+        let value = self.peek() & ((1 << count) - 1);
+        self.skip(count);
+        value
+    }
+}
+
+/// Unstuffs a stream that goes on from its first byte, with bytes of `end` after it: the byte after 0xFF
+/// has seven bits. It is for so many samples.
+pub(super) fn forward<'a>(data: &[u8], end: u8, samples: usize, plain: &'a mut Plain) -> Bits<'a> {
+    let mut writer = Writer {
+        plain,
+        len: 0,
+        bits: 0,
+        left: 0,
+    };
+    let mut data = data;
+    let mut last = 0;
+    while let Some((&byte, rest)) = data.split_first() {
+        if let Some((four, rest)) = data.split_first_chunk::<4>()
+            && last != 0xFF
+            && !four.contains(&0xFF)
+        {
+            writer.four(u32::from_le_bytes(*four));
+            data = rest;
+            continue;
+        }
+        writer.byte(byte, if last == 0xFF { 7 } else { 8 });
+        (last, data) = (byte, rest);
+    }
+    writer.end(end, samples)
+}
+
+/// Unstuffs a stream that goes on from its last byte, with zeros after it: a byte that ends in seven 1
+/// bits has seven when the one behind it is more than 0x8F. `first` are bits that come before, and how many, and `last`
+/// the byte they are from.
+pub(super) fn backward<'a>(
+    data: &[u8],
+    first: (u64, u32),
+    last: u8,
+    samples: usize,
+    plain: &'a mut Plain,
+) -> Bits<'a> {
+    let mut writer = Writer {
+        plain,
+        len: 0,
+        bits: first.0,
+        left: first.1,
+    };
+    let mut data = data;
+    let mut last = last;
+    while let Some((&byte, rest)) = data.split_last() {
+        if let Some((rest, four)) = data.split_last_chunk::<4>()
+            && !four.iter().any(|byte| byte & 0x7F == 0x7F)
+        {
+            writer.four(u32::from_be_bytes(*four));
+            last = four[0];
+            data = rest;
+            continue;
+        }
+        writer.byte(byte, if last > 0x8F && byte & 0x7F == 0x7F { 7 } else { 8 });
+        (last, data) = (byte, rest);
+    }
+    writer.end(0, samples)
+}
+
+/// Writes a stream. What does not fit is left out: no block asks for it.
+struct Writer<'a> {
+    plain: &'a mut Plain,
+    len: usize,
+    /// Bits that do not make up a byte yet.
+    bits: u64,
+    left: u32,
+}
+
+impl<'a> Writer<'a> {
+    #[inline(always)]
+    fn put(&mut self, len: usize) {
+        if let Some(eight) = self.plain.get_mut(self.len..self.len + 8) {
+            eight.copy_from_slice(&self.bits.to_le_bytes());
+            self.len += len;
+        }
+        self.bits >>= 8 * len;
+    }
+
+    #[inline(always)]
+    fn four(&mut self, four: u32) {
+        self.bits |= u64::from(four) << self.left;
+        self.put(4);
+    }
+
+    #[inline(always)]
+    fn byte(&mut self, byte: u8, bits: u32) {
+        self.bits |= (u64::from(byte) & ((1 << bits) - 1)) << self.left;
+        self.left += bits;
+        if self.left >= 8 {
+            self.left -= 8;
+            self.put(1);
+        }
+    }
+
+    /// Fills up with `byte` what a block of so many samples may ask for.
+    fn end(mut self, byte: u8, samples: usize) -> Bits<'a> {
+        self.bits |= u64::from(byte) << self.left;
+        self.put(1);
+        let upto = (4 * samples + 16).min(PLAIN);
+        if let Some(rest) = self.plain.get_mut(self.len..upto) {
+            rest.fill(byte);
+        }
+        Bits {
+            bytes: self.plain,
+            place: 0,
+        }
+    }
+}
+
+/// The adaptive run-length decoder: rare events among many others.
+pub(super) struct Mel<'a> {
+    data: &'a [u8],
+    /// The byte after those of `data`; after it come 1 bits.
+    last: u8,
+    next: usize,
+    byte: u8,
+    left: u32,
+    state: u8,
+    run: u32,
+    one: bool,
+}
+
+impl Mel<'_> {
+    /// Whether the event has come to pass.
+    #[inline(always)]
+    pub(super) fn event(&mut self) -> bool {
+        if self.run == 0 && !self.one {
+            self.refill();
+        }
+        if self.run > 0 {
+            self.run -= 1;
+            return false;
+        }
+        self.one = false;
+        true
+    }
+
+    fn refill(&mut self) {
+        /// How long runs are, as a power of 2, by the state (T.814 clause 7.3).
+        const EXPONENTS: [u8; 13] = [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 4, 5];
+        let exponent = EXPONENTS[usize::from(self.state) % 13];
+        if self.bit() == 1 {
+            self.run = 1 << exponent;
+            self.state = (self.state + 1).min(12);
+        } else {
+            self.run = (0..exponent).fold(0, |run, _| run << 1 | self.bit());
+            self.state = self.state.saturating_sub(1);
+            self.one = true;
+        }
+    }
+
+    /// The highest bit of each byte first; the byte after 0xFF has seven.
+    fn bit(&mut self) -> u32 {
+        if self.left == 0 {
+            self.left = if self.byte == 0xFF { 7 } else { 8 };
+            self.byte = match self.next.checked_sub(self.data.len()) {
+                None => self.data[self.next],
+                Some(0) => self.last,
+                Some(_) => 0xFF,
+            };
+            self.next += 1;
+        }
+        self.left -= 1;
+        u32::from(self.byte) >> self.left & 1
+    }
+}

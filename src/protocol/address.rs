@@ -1,0 +1,261 @@
+//! Where a request came in, and the address by which the client knows an image.
+//!
+//! Knows variables and spellings, not what an identifier leads to. Believes a proxy's lines only when it is told to.
+
+use crate::http::Http;
+use crate::protocol::Mount;
+use crate::protocol::Settings;
+use crate::protocol::decode;
+use percent_encoding::AsciiSet;
+use percent_encoding::CONTROLS;
+use percent_encoding::percent_encode;
+use percent_encoding::utf8_percent_encode;
+use std::borrow::Cow;
+
+/// What may not stand in an address, whoever spelt it (RFC 3986 §2): the rest is left as the client wrote it.
+const UNSAFE: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// What is spelt with a percent sign in a path that arrived decoded.
+const PATH: &AsciiSet = &UNSAFE.add(b'%').add(b'?').add(b'#').add(b'[').add(b']');
+
+/// The same in a query, where a plus is a blank and an ampersand ends a value.
+const QUERY: &AsciiSet = &PATH.add(b'+').add(b'&');
+
+/// Where a request came in.
+pub struct Address<'a> {
+    /// The request.
+    pub http: &'a Http,
+    /// The settings.
+    pub settings: &'a Settings,
+    /// The row of `URI_MAP` that matched; `None` in a query string.
+    pub mount: Option<&'a Mount>,
+    /// What followed it, as the client spelt it.
+    pub encoded: Cow<'a, [u8]>,
+}
+
+/// The row of `URI_MAP` that the request's path starts with, and what follows it, without the query: REQUEST_URI
+/// where there is one, else SCRIPT_NAME and PATH_INFO, which arrive decoded (RFC 3875 §4.1).
+pub fn mapped<'a>(http: &'a Http, settings: &'a Settings) -> Option<Address<'a>> {
+    let below = |path: &[u8]| {
+        let path = path.split(|&b| b == b'?').next()?.strip_prefix(b"/")?;
+        settings.uri_map.iter().find_map(|mount| {
+            let rest = path.strip_prefix(mount.prefix.as_bytes())?;
+            let rest = if mount.prefix.is_empty() {
+                rest
+            } else {
+                rest.strip_prefix(b"/")?
+            };
+            (!rest.is_empty()).then(|| (mount, path.len() - rest.len() + 1, rest.len()))
+        })
+    };
+    let address = |path: Cow<'a, [u8]>| {
+        let (mount, start, length) = below(&path)?;
+        let cut = start..start + length;
+        let encoded = match path {
+            Cow::Borrowed(path) => Cow::Borrowed(path.get(cut)?),
+            Cow::Owned(path) => Cow::Owned(path.get(cut)?.to_vec()),
+        };
+        Some(Address {
+            http,
+            settings,
+            mount: Some(mount),
+            encoded,
+        })
+    };
+    if let Some(uri) = http.var("REQUEST_URI").filter(|uri| !uri.is_empty()) {
+        return address(Cow::Borrowed(origin_form(uri)));
+    }
+    let info = http.var("PATH_INFO").unwrap_or_default();
+    let script = http.var("SCRIPT_NAME").unwrap_or_default();
+    [[script, info].concat(), info.to_vec()]
+        .into_iter()
+        .find_map(|path| address(Cow::Owned(percent_encode(&path, PATH).to_string().into_bytes())))
+}
+
+/// The path and query of an address that may start with a scheme and a host (RFC 9112 §3.2.2).
+fn origin_form(uri: &[u8]) -> &[u8] {
+    let start = [&b"http://"[..], b"https://"]
+        .iter()
+        .find_map(|scheme| uri.strip_prefix(*scheme));
+    start.map_or(uri, |rest| {
+        let slash = rest.iter().position(|&b| b == b'/');
+        slash.and_then(|at| rest.get(at..)).unwrap_or(b"/")
+    })
+}
+
+impl Address<'_> {
+    /// The address that names `image` (decoded), which `segments` segments of the path follow: X-IIIF-ID, or BASE_URL
+    /// and the identifier, or scheme, host and path as the client used them. Fit to stand in JSON and in a header
+    /// line.
+    pub fn id(&self, image: &str, segments: usize) -> String {
+        let given = self.http.text("HTTP_X_IIIF_ID").filter(|id| !id.is_empty());
+        if let Some(id) = given {
+            return safe(id.strip_suffix("/info.json").unwrap_or(id));
+        }
+        let name = self.name(image, segments);
+        if !self.settings.base_url.is_empty() {
+            return format!("{}{name}", self.settings.base_url);
+        }
+        let Origin { scheme, host, prefix } = self.origin();
+        let path = match self.mount {
+            Some(mount) if mount.prefix.is_empty() => format!("/{name}"),
+            Some(mount) => format!("/{}/{name}", mount.prefix),
+            None => self.script(&name, segments),
+        };
+        format!("{scheme}://{host}{prefix}{}", safe(&path))
+    }
+
+    /// Whether `+` is a blank: in a query, unless a web server made it of a path.
+    pub fn plus(&self) -> bool {
+        let path = self.rewritten().is_some_and(|path| path.ends_with(&self.encoded));
+        self.mount.is_none() && !path
+    }
+
+    /// The identifier as the client spelt it, or in the usual spelling where that cannot be told.
+    fn name(&self, image: &str, segments: usize) -> String {
+        let cut = without(&self.encoded, segments);
+        match decode(cut, self.plus()) {
+            Ok(decoded) if decoded == image => safe(&String::from_utf8_lossy(cut)),
+            _ if self.plus() => utf8_percent_encode(image, QUERY).to_string(),
+            _ => utf8_percent_encode(image, PATH).to_string(),
+        }
+    }
+
+    /// The path of an image that was asked in a query: the program's own, or what a web server made a query of.
+    fn script(&self, name: &str, segments: usize) -> String {
+        match self.rewritten() {
+            Some(path) => String::from_utf8_lossy(without(path, segments)).into_owned(),
+            None => {
+                let uri = self.http.var("REQUEST_URI").map(origin_form);
+                let uri = uri.or_else(|| self.http.var("SCRIPT_NAME"));
+                let path = uri.and_then(|uri| uri.split(|&b| b == b'?').next());
+                format!(
+                    "{}?IIIF={name}",
+                    String::from_utf8_lossy(path.unwrap_or_default())
+                )
+            }
+        }
+    }
+
+    /// The path of the request, when a web server made the query of it.
+    fn rewritten(&self) -> Option<&[u8]> {
+        let uri = origin_form(self.http.var("REQUEST_URI")?);
+        let mut parts = uri.splitn(2, |&b| b == b'?');
+        let path = parts.next().unwrap_or_default();
+        let query = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let own = query.windows(5).any(|part| part == b"iiif=");
+        (!own && path.len() > 1).then_some(path)
+    }
+
+    /// Scheme, host and what a proxy cut off in front of the path.
+    fn origin(&self) -> Origin {
+        let text = |name: &str| self.http.text(name).filter(|value| !value.is_empty());
+        let proxy = if self.settings.trust_proxy {
+            Proxy::read(self.http)
+        } else {
+            Proxy::default()
+        };
+        let own = matches!(text("HTTPS"), Some("on" | "ON" | "1")) || text("REQUEST_SCHEME") == Some("https");
+        let secure = proxy
+            .proto
+            .map_or(own, |proto| proto.eq_ignore_ascii_case("https"));
+        let usual = if secure { "443" } else { "80" };
+        let mut host = clean(
+            &proxy
+                .host
+                .or_else(|| text("HTTP_HOST").map(String::from))
+                .unwrap_or_else(|| {
+                    let port = text("SERVER_PORT").filter(|port| *port != usual);
+                    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+                    format!("{}{port}", text("SERVER_NAME").unwrap_or("localhost"))
+                }),
+        );
+        let bare = host.rsplit_once(':').is_none_or(|(_, port)| port.ends_with(']'));
+        if let Some(port) = proxy.port.filter(|port| bare && *port != usual) {
+            host = format!("{host}:{}", clean(&port));
+        }
+        let prefix = proxy.prefix.unwrap_or_default();
+        let prefix = prefix.trim_matches('/');
+        Origin {
+            scheme: if secure { "https" } else { "http" },
+            host,
+            prefix: if prefix.is_empty() {
+                String::new()
+            } else {
+                safe(&format!("/{prefix}"))
+            },
+        }
+    }
+}
+
+/// The beginning of an address.
+struct Origin {
+    scheme: &'static str,
+    host: String,
+    prefix: String,
+}
+
+/// What a proxy says of the request that it got: Forwarded (RFC 7239) before the X-Forwarded lines, the proxy nearest
+/// to the client first.
+#[derive(Default)]
+struct Proxy {
+    proto: Option<String>,
+    host: Option<String>,
+    port: Option<String>,
+    prefix: Option<String>,
+}
+
+impl Proxy {
+    fn read(http: &Http) -> Proxy {
+        let first = |name: &str| {
+            let value = http.text(name)?.split(',').next()?.trim();
+            (!value.is_empty()).then(|| value.to_string())
+        };
+        let forwarded = http.text("HTTP_FORWARDED").unwrap_or_default();
+        let nearest = forwarded.split(',').next().unwrap_or_default();
+        let part = |wanted: &str| {
+            nearest.split(';').find_map(|pair| {
+                let (name, value) = pair.split_once('=')?;
+                let value = value.trim().trim_matches('"');
+                (name.trim().eq_ignore_ascii_case(wanted) && !value.is_empty()).then(|| value.to_string())
+            })
+        };
+        Proxy {
+            proto: part("proto").or_else(|| first("HTTP_X_FORWARDED_PROTO")),
+            host: part("host").or_else(|| first("HTTP_X_FORWARDED_HOST")),
+            port: first("HTTP_X_FORWARDED_PORT"),
+            prefix: first("HTTP_X_FORWARDED_PREFIX"),
+        }
+    }
+}
+
+/// A path without its last segments.
+fn without(path: &[u8], segments: usize) -> &[u8] {
+    (0..segments).fold(path, |path, _| {
+        let slash = path.iter().rposition(|&b| b == b'/');
+        slash.and_then(|at| path.get(..at)).unwrap_or_default()
+    })
+}
+
+/// An address in which nothing stands that may not.
+fn safe(address: &str) -> String {
+    utf8_percent_encode(address, UNSAFE).to_string()
+}
+
+/// A host name as it may stand in an address.
+fn clean(host: &str) -> String {
+    host.chars()
+        .filter(|c| c.is_ascii_alphanumeric() || ".-_~:[]%".contains(*c))
+        .take(255)
+        .collect()
+}

@@ -1,0 +1,80 @@
+//! The Link header of a picture: its canonical address (3.0 §4.7, 2.1 §4.7) and the level of compliance.
+
+use crate::error::Result;
+use crate::geometry::Rect;
+use crate::geometry::Size;
+use crate::plan::Limits;
+use crate::plan::Scale;
+use crate::plan::Tone;
+use crate::plan::View;
+use crate::protocol::iiif::Naming;
+use crate::raster::Colour;
+use crate::source::Header;
+
+/// The level of compliance, by version.
+pub const fn profile(version: u8) -> &'static str {
+    match version {
+        0..=1 => "http://library.stanford.edu/iiif/image-api/1.1/compliance.html#level2",
+        2 => "http://iiif.io/api/image/2/level2.json",
+        _ => "http://iiif.io/api/image/3/level2.json",
+    }
+}
+
+/// What the Link header says of a picture. Version 1.1 knows no canonical address.
+pub fn links(view: &View, naming: &Naming, header: &Header, limits: &Limits) -> Result<String> {
+    let profile = format!("<{}>;rel=\"profile\"", profile(naming.version));
+    if naming.version < 2 {
+        return Ok(profile);
+    }
+    let (region, size) = view.shown(header, limits)?;
+    Ok(format!(
+        "<{}/{}/{}/{}/{}.{}>;rel=\"canonical\", {profile}",
+        naming.id,
+        self::region(region, header.size()),
+        self::size(region.size(), size, naming.version, limits),
+        turn(view),
+        quality(view.adjust.tone, header),
+        view.format.suffix()
+    ))
+}
+
+fn region(region: Rect, full: Size) -> String {
+    if region == Rect::of(full) {
+        return "full".into();
+    }
+    let Rect { x, y, w, h } = region;
+    format!("{x},{y},{w},{h}")
+}
+
+/// Of a region of size `region` that is shown at `size`.
+fn size(region: Size, size: Size, version: u8, limits: &Limits) -> String {
+    let Size { w, h } = size;
+    let by = |scale: Scale| scale.apply(region, true, false, limits).ok();
+    if version < 3 {
+        return match size == region {
+            true => "full".into(),
+            false if by(Scale::Width(w)) == Some(size) => format!("{w},"),
+            false => format!("{w},{h}"),
+        };
+    }
+    if by(Scale::Max) == Some(size) {
+        return "max".into();
+    }
+    let larger = if w > region.w || h > region.h { "^" } else { "" };
+    format!("{larger}{w},{h}")
+}
+
+fn turn(view: &View) -> String {
+    let mirror = if view.adjust.mirror { "!" } else { "" };
+    // as short as it can be said: no zeros at the end, one before the point
+    format!("{mirror}{}", view.adjust.degrees.value())
+}
+
+fn quality(tone: Tone, header: &Header) -> &'static str {
+    match tone {
+        Tone::Native => "default",
+        Tone::Grey if header.meaning.colour == Colour::Grey => "default",
+        Tone::Grey => "gray",
+        Tone::Bitonal => "bitonal",
+    }
+}

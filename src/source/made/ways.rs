@@ -1,0 +1,366 @@
+//! Which levels a pyramid has, and how each is had: what is cheap, what is dear, and what there is place for.
+//!
+//! Arithmetic over a header; reads nothing.
+
+use crate::geometry::Size;
+use crate::raster::Kind;
+use crate::source::Header;
+use crate::source::Level;
+use crate::source::spool::Room;
+use std::sync::Arc;
+
+/// The tiles of levels that have none of their own.
+pub const TILE: Size = Size::new(256, 256);
+
+/// A level that takes no more decoded bytes for one tile is made tile by tile.
+const CHEAP: u64 = 16 << 20;
+
+/// Decoded bytes that one tile may take where nothing can be kept.
+const DEAR: u64 = 256 << 20;
+
+/// Decoded bytes that a level may take that is made as a whole.
+const MOST: u64 = 16 << 30;
+
+/// A pyramid whose last level has no more pixels is complete, even if it takes several tiles.
+const SMALL: u64 = 1 << 20;
+
+/// What made levels may take.
+#[derive(Clone, Debug, Default)]
+pub struct Budget {
+    /// Bytes of a level that is kept in memory.
+    pub level_bytes: u64,
+    /// Where larger ones go.
+    pub room: Option<Arc<Room>>,
+}
+
+/// Where a level comes from; the numbers are those of levels of the header before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From that level of the file, tile by tile.
+    Stored(usize),
+    /// From that level of the file, cut from its strips.
+    Cut(usize),
+    /// From a larger level, tile by tile.
+    Reduced { from: usize, factor: u32 },
+    /// From a larger level or, with factor 1, from the strips of its own, as a whole.
+    Whole { from: Base, factor: u32, spooled: bool },
+    /// It would cost too much.
+    Refused,
+}
+
+/// What a whole level is made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Base {
+    /// A level of the file.
+    File(usize),
+    /// A level of the header.
+    Header(usize),
+}
+
+/// What is to be known of a level of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grid {
+    /// Tiles that can be shown as they are.
+    Tiles,
+    /// Strips that must be decoded as wholes.
+    Strips,
+    /// Rows that can be read in parts.
+    Rows,
+}
+
+/// All levels, the largest first, and how each is had.
+pub fn plan(header: &Header, grids: &[Grid], budget: &Budget) -> Vec<(Level, Way)> {
+    let grid = |level: usize| grids.get(level).copied().unwrap_or(Grid::Tiles);
+    let base = match (grid(0), header.levels.first()) {
+        (Grid::Tiles, Some(level)) => level.tile,
+        _ => TILE,
+    };
+    let mut plan = Planning {
+        pixel_bytes: pixel_bytes(header),
+        file: &header.levels,
+        grids,
+        budget,
+        levels: Vec::new(),
+    };
+    let mut whole = true;
+    for (index, level) in header.levels.iter().enumerate() {
+        while let Some(next) = plan.next().filter(|next| is_between(*next, level.size)) {
+            whole = false;
+            plan.make(next, base);
+        }
+        plan.store(index, *level);
+    }
+    let last = header.levels.last().map_or(1, |level| level.size.area());
+    if header.levels.len() < 2 || !whole || last > SMALL {
+        while let Some(next) = plan.next() {
+            let size = plan.levels.last().map_or(next, |(level, _)| level.size);
+            if size.w <= base.w && size.h <= base.h {
+                break;
+            }
+            plan.make(next, base);
+        }
+    }
+    plan.levels
+}
+
+/// Whether a level of this size is missing before one of that.
+fn is_between(made: Size, stored: Size) -> bool {
+    let (made, stored) = (made.w.max(made.h), stored.w.max(stored.h));
+    u64::from(made) * 3 > u64::from(stored) * 4 && made > stored + 1
+}
+
+fn pixel_bytes(header: &Header) -> u64 {
+    let sample = match (header.kind, header.bits) {
+        (Kind::Unsigned, 0..=8) => 1,
+        (Kind::Unsigned, 9..=16) => 2,
+        _ => 4,
+    };
+    u64::from(header.channels) * sample
+}
+
+/// A list of levels in the making.
+struct Planning<'a> {
+    pixel_bytes: u64,
+    file: &'a [Level],
+    grids: &'a [Grid],
+    budget: &'a Budget,
+    levels: Vec<(Level, Way)>,
+}
+
+impl Planning<'_> {
+    /// Half the size of the last level.
+    fn next(&self) -> Option<Size> {
+        self.levels.last().map(|(level, _)| level.size.halved_up(1))
+    }
+
+    /// Adds a level of the file.
+    fn store(&mut self, index: usize, level: Level) {
+        let grid = self.grids.get(index).copied().unwrap_or(Grid::Tiles);
+        if grid == Grid::Tiles {
+            self.levels.push((level, Way::Stored(index)));
+            return;
+        }
+        let bytes = self.bytes(level.size);
+        let dear = grid == Grid::Strips && self.file_cost(index, TILE) > CHEAP;
+        let way = if dear && self.has_room(bytes) {
+            Way::Whole {
+                from: Base::File(index),
+                factor: 1,
+                spooled: true,
+            }
+        } else {
+            Way::Cut(index)
+        };
+        let size = level.size;
+        self.levels.push((Level { size, tile: TILE }, way));
+    }
+
+    /// Adds a level that the file does not have.
+    fn make(&mut self, size: Size, tile: Size) {
+        let way = self.way(size, tile);
+        self.levels.push((Level { size, tile }, way));
+    }
+
+    fn way(&self, size: Size, tile: Size) -> Way {
+        // the nearest level above that need not be made from another one for each tile
+        let mut factor = 1u32;
+        let mut from = self.levels.len();
+        for (index, (_, way)) in self.levels.iter().enumerate().rev() {
+            factor *= 2;
+            from = index;
+            if !matches!(way, Way::Reduced { .. } | Way::Refused) || factor >= 128 {
+                break;
+            }
+        }
+        let bytes = self.bytes(size);
+        let wide = Size::new(tile.w.saturating_mul(factor), tile.h.saturating_mul(factor));
+        let cost = self.cost(from, wide);
+        let full = self
+            .levels
+            .first()
+            .map_or(u64::MAX, |(level, _)| self.bytes(level.size));
+        let whole = |spooled| Way::Whole {
+            from: Base::Header(from),
+            factor,
+            spooled,
+        };
+        if bytes <= self.budget.level_bytes && (factor >= 4 || cost > CHEAP) && full <= MOST {
+            whole(false)
+        } else if cost <= CHEAP {
+            Way::Reduced { from, factor }
+        } else if self.has_room(bytes) && full <= MOST {
+            whole(true)
+        } else if cost <= DEAR {
+            Way::Reduced { from, factor }
+        } else {
+            Way::Refused
+        }
+    }
+
+    fn bytes(&self, size: Size) -> u64 {
+        size.area().saturating_mul(self.pixel_bytes)
+    }
+
+    fn has_room(&self, bytes: u64) -> bool {
+        self.budget
+            .room
+            .as_ref()
+            .is_some_and(|room| bytes <= room.max_bytes())
+    }
+
+    /// Bytes that are decoded for a window of this size of a level of the header.
+    fn cost(&self, level: usize, window: Size) -> u64 {
+        match self.levels.get(level) {
+            Some((_, Way::Stored(index) | Way::Cut(index))) => self.file_cost(*index, window),
+            Some((level, _)) => self.bytes(cut(window, level.size)),
+            None => u64::MAX,
+        }
+    }
+
+    /// Bytes that are decoded for a window of this size of a level of the file.
+    fn file_cost(&self, level: usize, window: Size) -> u64 {
+        let Some(of) = self.file.get(level) else {
+            return u64::MAX;
+        };
+        let reach = match self.grids.get(level) {
+            Some(Grid::Rows) => window,
+            // it may begin and end within a tile
+            _ => Size::new(
+                window.w.saturating_add(of.tile.w),
+                window.h.saturating_add(of.tile.h),
+            ),
+        };
+        self.bytes(cut(reach, of.size))
+    }
+}
+
+fn cut(window: Size, size: Size) -> Size {
+    Size::new(window.w.min(size.w), window.h.min(size.h))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Source;
+    use crate::source::synthetic::Synthetic;
+    use crate::source::synthetic::sample;
+
+    fn level(w: u32, h: u32, tile: (u32, u32)) -> Level {
+        Level {
+            size: Size::new(w, h),
+            tile: Size::new(tile.0, tile.1),
+        }
+    }
+
+    fn room() -> Option<Arc<Room>> {
+        Some(Arc::new(Room::new(std::env::temp_dir(), 10 << 30)))
+    }
+
+    /// Levels, and how they are had, of a grey file of 8 bits.
+    fn planned(levels: &[Level], grid: Grid, budget: &Budget) -> Vec<(Size, Way)> {
+        let header = Synthetic::new(levels.to_vec(), 1, sample).header().clone();
+        let grids = vec![grid; levels.len()];
+        plan(&header, &grids, budget)
+            .into_iter()
+            .map(|(level, way)| (level.size, way))
+            .collect()
+    }
+
+    #[test]
+    fn a_pyramid_that_lacks_nothing_is_left_alone() {
+        for levels in [
+            vec![
+                level(1000, 700, (256, 256)),
+                level(500, 350, (256, 256)),
+                level(250, 175, (256, 256)),
+            ],
+            vec![level(200, 100, (256, 256))],
+            // it ends early, but small enough
+            vec![
+                level(4000, 2000, (256, 256)),
+                level(2000, 1000, (256, 256)),
+                level(1000, 500, (256, 256)),
+            ],
+            vec![level(1001, 701, (256, 64)), level(500, 350, (64, 256))],
+        ] {
+            let ways = planned(&levels, Grid::Tiles, &Budget::default());
+            assert!(
+                ways.iter().all(|(_, way)| matches!(way, Way::Stored(_))),
+                "{ways:?}"
+            );
+            assert_eq!(ways.len(), levels.len());
+        }
+    }
+
+    #[test]
+    fn missing_levels_stand_between_and_behind_the_stored_ones() {
+        let sizes = |levels: &[Level]| -> Vec<(u32, u32)> {
+            planned(levels, Grid::Tiles, &Budget::default())
+                .iter()
+                .map(|(size, _)| (size.w, size.h))
+                .collect()
+        };
+        assert_eq!(
+            sizes(&[level(1001, 701, (256, 256))]),
+            [(1001, 701), (501, 351), (251, 176)]
+        );
+        assert_eq!(
+            sizes(&[
+                level(8000, 4000, (256, 256)),
+                level(2000, 1000, (256, 256)),
+                level(500, 250, (256, 256))
+            ]),
+            [
+                (8000, 4000),
+                (4000, 2000),
+                (2000, 1000),
+                (1000, 500),
+                (500, 250),
+                (250, 125)
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_dear_is_made_as_a_whole_where_there_is_place_for_it() {
+        let giga = [level(32_768, 32_768, (256, 256))];
+        let whole = |spooled, factor, from| Way::Whole {
+            from: Base::Header(from),
+            factor,
+            spooled,
+        };
+        let small = Budget {
+            level_bytes: 5 << 20,
+            room: None,
+        };
+        let ways: Vec<Way> = planned(&giga, Grid::Tiles, &small)
+            .into_iter()
+            .map(|(_, way)| way)
+            .collect();
+        let reduced = |factor| Way::Reduced { from: 0, factor };
+        assert_eq!(ways[..4], [Way::Stored(0), reduced(2), reduced(4), reduced(8)]);
+        assert_eq!(ways[4], whole(false, 16, 0), "{ways:?}");
+        // without memory and without a directory the smallest ones cannot be had
+        let ways = planned(&giga, Grid::Tiles, &Budget::default());
+        assert_eq!(ways.last().unwrap().1, Way::Refused);
+        let spooled = Budget {
+            level_bytes: 0,
+            room: room(),
+        };
+        let ways = planned(&giga, Grid::Tiles, &spooled);
+        assert_eq!(ways[4].1, whole(true, 16, 0));
+        assert!(ways.iter().all(|(_, way)| *way != Way::Refused));
+        // a strip of a gigabyte is decoded once
+        let strip = [level(32_768, 32_768, (32_768, 32_768))];
+        assert!(matches!(
+            planned(&strip, Grid::Strips, &spooled)[0].1,
+            Way::Whole {
+                factor: 1,
+                spooled: true,
+                ..
+            }
+        ));
+        // rows that lie plainly in the file are read where they are
+        assert_eq!(planned(&strip, Grid::Rows, &spooled)[0].1, Way::Cut(0));
+    }
+}

@@ -1,0 +1,269 @@
+//! Identifiers in every spelling, and the address by which a client knows an image: behind proxies, in a query, with the
+//! variables that a web server gives.
+
+use crate::support::config;
+use crate::support::service;
+use crate::support::text;
+use iipsrv::geometry::Size;
+use iipsrv::http::Http;
+use iipsrv::service::Service;
+use iipsrv::source::synthetic::Synthetic;
+use serde_json::Value;
+
+const MAP: (&str, &str) = ("URI_MAP", "iiif=>IIIF,deepzoom=>DeepZoom,zoomify=>Zoomify");
+
+/// Names that have to be spelt with care, and one way to spell them in a path.
+const NAMES: [(&str, &str); 11] = [
+    ("a/b.tif", "a/b.tif"),
+    ("a/b.tif", "a%2Fb.tif"),
+    ("a/b.tif", "a%2fb%2Etif"),
+    ("a b+c.tif", "a%20b+c.tif"),
+    ("a b+c.tif", "a%20b%2Bc.tif"),
+    ("'q\"<>&=;.tif", "'q%22%3C%3E&=;.tif"),
+    ("100%.tif", "100%25.tif"),
+    ("what?#.tif", "what%3F%23.tif"),
+    ("ü 日本.tif", "%C3%BC%20%E6%97%A5%E6%9C%AC.tif"),
+    ("info.json", "info.json"),
+    ("full/max/0/default.jpg", "full/max/0/default.jpg"),
+];
+
+fn library(vars: &[(&str, &str)]) -> Service {
+    let image = || Synthetic::halving(Size::new(300, 200), Size::new(256, 256), 3);
+    NAMES
+        .iter()
+        .fold(Service::new(config(vars)), |service, (name, _)| {
+            service.with_image(name, image())
+        })
+}
+
+fn id(service: &Service, http: Http) -> String {
+    let reply = service.respond(http);
+    assert_eq!(reply.status, 200, "{}", text(&reply));
+    let info: Value = serde_json::from_slice(&reply.body).unwrap();
+    info["id"].as_str().unwrap().into()
+}
+
+#[test]
+fn every_spelling_in_a_path_leads_to_the_image_and_is_its_id() {
+    let service = library(&[MAP]);
+    for (name, spelt) in NAMES {
+        let found = id(&service, Http::get(&format!("/iiif/{spelt}/info.json")));
+        assert_eq!(found, format!("http://localhost/iiif/{spelt}"), "{name}");
+        for uri in [
+            format!("/iiif/{spelt}/full/max/0/default.jpg"),
+            format!("/deepzoom/{spelt}.dzi"),
+            format!("/deepzoom/{spelt}_files/9/0_0.jpg"),
+            format!("/zoomify/{spelt}/ImageProperties.xml"),
+            format!("/zoomify/{spelt}/TileGroup0/0-0-0.png"),
+        ] {
+            let reply = service.respond(Http::get(&uri));
+            assert_eq!(reply.status, 200, "{uri}: {}", text(&reply));
+            if let Some(links) = reply.header("Link") {
+                assert!(
+                    links.starts_with(&format!("<http://localhost/iiif/{spelt}/full/max/0/")),
+                    "{links}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_spelling_in_a_query_leads_to_the_image() {
+    let service = library(&[]);
+    for (name, spelt) in NAMES {
+        // in a query a plus is a blank, and an ampersand ends the value
+        let spelt = spelt.replace('+', "%2B").replace('&', "%26");
+        for query in [
+            format!("FIF={spelt}&JTL=0,0"),
+            format!("IIIF={spelt}/full/max/0/default.jpg"),
+            format!("DeepZoom={spelt}.dzi"),
+            format!("Zoomify={spelt}/TileGroup0/0-0-0.jpg"),
+        ] {
+            let reply = service.respond(Http::get(&format!("/fcgi-bin/iipsrv.fcgi?{query}")));
+            assert_eq!(reply.status, 200, "{name} {query}: {}", text(&reply));
+        }
+        let found = id(&service, Http::get(&format!("/x.fcgi?IIIF={spelt}/info.json")));
+        assert_eq!(found, format!("http://localhost/x.fcgi?IIIF={spelt}"));
+        // the whole of it encoded, slashes before the parameters too
+        let whole = format!("{spelt}/info.json").replace('/', "%2F");
+        let found = id(&service, Http::get(&format!("/x.fcgi?IIIF={whole}")));
+        let again = found.strip_prefix("http://localhost").unwrap();
+        assert_eq!(
+            id(&service, Http::get(&format!("{again}/info.json"))),
+            found,
+            "{name}"
+        );
+    }
+    let blank = service.respond(Http::query("FIF=a+b%2Bc.tif&obj=Max-size"));
+    assert_eq!(text(&blank), "Max-size:300 200\r\n");
+}
+
+#[test]
+fn a_slash_may_arrive_encoded_twice() {
+    let service = library(&[MAP]);
+    for uri in ["/iiif/a%252Fb.tif", "/iiif/a%252fb.tif"] {
+        assert_eq!(
+            id(&service, Http::get(&format!("{uri}/info.json"))),
+            format!("http://localhost{uri}")
+        );
+        assert_eq!(
+            service
+                .respond(Http::get(&format!("{uri}/full/50,/0/default.jpg")))
+                .status,
+            200
+        );
+    }
+}
+
+#[test]
+fn a_path_that_the_web_server_made_a_query_of_is_still_a_path() {
+    let service = library(&[]);
+    let rewritten =
+        |query: &str, uri: &str| Http::query(query).with("REQUEST_URI", uri).with("HTTP_HOST", "h");
+    // nginx and Apache decode what they capture, lighttpd does not
+    for query in ["IIIF=a%20b+c.tif/info.json", "IIIF=a b%2Bc.tif/info.json"] {
+        let http = rewritten(query, "/pictures/a%20b+c.tif/info.json");
+        assert_eq!(id(&service, http), "http://h/pictures/a%20b+c.tif", "{query}");
+    }
+    let reply = service.respond(rewritten("IIIF=a%2Fb.tif", "/pictures/a%2Fb.tif"));
+    assert_eq!(
+        reply.header("Location"),
+        Some("http://h/pictures/a%2Fb.tif/info.json")
+    );
+}
+
+#[test]
+fn without_a_request_uri_the_script_and_the_path_info_say_what_was_asked() {
+    let service = library(&[MAP]);
+    let http = |script: &str, info: &str| {
+        Http::new()
+            .with("REQUEST_METHOD", "GET")
+            .with("QUERY_STRING", "")
+            .with("SERVER_NAME", "h")
+            .with("SERVER_PORT", "8080")
+            .with("SCRIPT_NAME", script)
+            .with("PATH_INFO", info)
+    };
+    for (script, info) in [
+        ("/iiif", "/a b+c.tif/info.json"),
+        ("", "/iiif/a b+c.tif/info.json"),
+        ("/iiif/a b+c.tif/info.json", ""),
+        ("/cgi-bin/iipsrv", "/iiif/a b+c.tif/info.json"),
+    ] {
+        assert_eq!(
+            id(&service, http(script, info)),
+            "http://h:8080/iiif/a%20b+c.tif",
+            "{script} {info}"
+        );
+    }
+    // such a path arrives decoded: a percent sign is one
+    assert_eq!(
+        id(&service, http("/iiif", "/100%.tif/info.json")),
+        "http://h:8080/iiif/100%25.tif"
+    );
+    let query = http("/iipsrv.fcgi", "").with("QUERY_STRING", "x");
+    assert_eq!(
+        service.respond(query).status,
+        200,
+        "the first of two variables counts, and nothing was asked"
+    );
+}
+
+#[test]
+fn a_proxy_is_believed_only_when_it_is_trusted() {
+    let lines = [
+        ("HTTP_X_FORWARDED_PROTO", "https, http"),
+        ("HTTP_X_FORWARDED_HOST", "images.example, inner"),
+        ("HTTP_X_FORWARDED_PORT", "8443"),
+        ("HTTP_X_FORWARDED_PREFIX", "/museum/"),
+    ];
+    let with = |lines: &[(&str, &str)]| {
+        lines
+            .iter()
+            .fold(Http::get("/iiif/rgb/info.json"), |http, (name, value)| {
+                http.with(name, value)
+            })
+    };
+    let trusting = service(&[MAP, ("TRUST_PROXY", "1")]);
+    assert_eq!(id(&service(&[MAP]), with(&lines)), "http://localhost/iiif/rgb");
+    assert_eq!(
+        id(&trusting, with(&lines)),
+        "https://images.example:8443/museum/iiif/rgb"
+    );
+    for (forwarded, right) in [
+        (
+            "for=1.2.3.4;proto=https;host=\"a.example:8443\", proto=http;host=b",
+            "https://a.example:8443/iiif/rgb",
+        ),
+        ("Proto=HTTPS", "https://localhost/iiif/rgb"),
+        ("for=1.2.3.4", "http://localhost/iiif/rgb"),
+        ("nonsense", "http://localhost/iiif/rgb"),
+    ] {
+        assert_eq!(
+            id(&trusting, with(&[("HTTP_FORWARDED", forwarded)])),
+            right,
+            "{forwarded}"
+        );
+    }
+    // the usual port is not spelt, and another is not added to one that is there
+    let https = ("HTTP_X_FORWARDED_PROTO", "https");
+    for (host, port, right) in [
+        ("h", "443", "https://h/iiif/rgb"),
+        ("h:1", "8443", "https://h:1/iiif/rgb"),
+        ("[::1]", "8443", "https://[::1]:8443/iiif/rgb"),
+        ("h\"><script>/", "443", "https://hscript/iiif/rgb"),
+    ] {
+        let lines = [
+            https,
+            ("HTTP_X_FORWARDED_HOST", host),
+            ("HTTP_X_FORWARDED_PORT", port),
+        ];
+        assert_eq!(id(&trusting, with(&lines)), right);
+    }
+    // what is given for the purpose goes before all that
+    let given = [&lines[..], &[("HTTP_X_IIIF_ID", "https://x.org/foo/info.json")]].concat();
+    assert_eq!(id(&trusting, with(&given)), "https://x.org/foo");
+    let based = service(&[MAP, ("TRUST_PROXY", "1"), ("BASE_URL", "https://base.example/")]);
+    assert_eq!(id(&based, with(&lines)), "https://base.example/rgb");
+    let target = trusting.respond(Http::get("/iiif/a%2Fb").with("HTTP_FORWARDED", "proto=https;host=h"));
+    assert_eq!(target.header("Location"), Some("https://h/iiif/a%2Fb/info.json"));
+}
+
+#[test]
+fn what_may_not_stand_in_an_address_or_a_header_line_is_spelt_out() {
+    let service = library(&[MAP]);
+    // a client that does not encode what it should
+    let raw = id(&service, Http::get("/iiif/ü 日本.tif/info.json"));
+    assert_eq!(raw, "http://localhost/iiif/%C3%BC%20%E6%97%A5%E6%9C%AC.tif");
+    let reply = service.respond(Http::get("/iiif/'q\"<>&=;.tif/full/max/0/default.jpg"));
+    assert!(
+        reply
+            .header("Link")
+            .unwrap()
+            .starts_with("<http://localhost/iiif/'q%22%3C%3E&=;.tif/full/")
+    );
+    let reply = service.respond(Http::get("/iiif/x\r\nSet-Cookie: a"));
+    assert_eq!(
+        reply.header("Location"),
+        Some("http://localhost/iiif/x%0D%0ASet-Cookie:%20a/info.json")
+    );
+}
+
+#[test]
+fn a_name_without_end_is_missing_and_its_answer_is_short() {
+    let service = library(&[MAP]);
+    for length in [300, 5000, 100_000] {
+        let long = "x".repeat(length);
+        for uri in [
+            format!("/iiif/{long}/info.json"),
+            format!("/iiif/{long}/full/max/0/default.jpg"),
+            format!("/deepzoom/{long}.dzi"),
+            format!("/x.fcgi?FIF={long}&JTL=0,0"),
+        ] {
+            let reply = service.respond(Http::get(&uri));
+            assert_eq!(reply.status, 404, "{uri:.40}");
+            assert!(reply.body.len() < 400, "{}", text(&reply));
+        }
+    }
+}
