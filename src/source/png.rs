@@ -95,9 +95,13 @@ fn decode(bytes: &[u8], header: &Header) -> Result<Raster> {
     let mut data = vec![0; len.ok_or_else(|| Error::TooLarge("the PNG picture is too large".into()))?];
     let done = reader.next_frame(&mut data).map_err(failure)?;
     let samples = match done.bit_depth {
-        BitDepth::Sixteen => {
-            Samples::U16(data.as_chunks().0.iter().map(|pair| u16::from_be_bytes(*pair)).collect())
-        }
+        BitDepth::Sixteen => Samples::U16(
+            data.as_chunks()
+                .0
+                .iter()
+                .map(|pair| u16::from_be_bytes(*pair))
+                .collect(),
+        ),
         _ => Samples::U8(data),
     };
     Ok(Raster {
@@ -179,7 +183,9 @@ mod tests {
         if colour == ColorType::Indexed {
             encoder.set_palette(vec![0, 0, 0, 10, 20, 30, 200, 100, 50, 1, 2, 3]);
         }
-        encoder.add_text_chunk("Author".into(), "Zo\u{eb}".into()).unwrap();
+        encoder
+            .add_text_chunk("Author".into(), "Zo\u{eb}".into())
+            .unwrap();
         encoder.add_itxt_chunk(XMP.into(), "<x/>".into()).unwrap();
         encoder.set_pixel_dims(Some(PixelDimensions {
             xppu: 11811,
@@ -211,11 +217,23 @@ mod tests {
             assert_eq!((found.header().bits, found.header().meaning.alpha), (8, alpha));
             assert_eq!(found.read(FIRST).unwrap().samples, Samples::U8(half.to_vec()));
             let found = whole(&file(colour, BitDepth::Sixteen, &bytes)).unwrap();
-            let wide = bytes.as_chunks().0.iter().map(|pair| u16::from_be_bytes(*pair)).collect();
-            assert_eq!((found.header().bits, found.header().meaning.ranges[0].1), (16, 65535.0));
+            let wide = bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|pair| u16::from_be_bytes(*pair))
+                .collect();
+            assert_eq!(
+                (found.header().bits, found.header().meaning.ranges[0].1),
+                (16, 65535.0)
+            );
             assert_eq!(found.read(FIRST).unwrap().samples, Samples::U16(wide));
         }
-        let palette = file(ColorType::Indexed, BitDepth::Two, &[0b00_01_10_11, 0, 0x55, 0x40, 0, 0]);
+        let palette = file(
+            ColorType::Indexed,
+            BitDepth::Two,
+            &[0b00_01_10_11, 0, 0x55, 0x40, 0, 0],
+        );
         let Samples::U8(samples) = whole(&palette).unwrap().read(FIRST).unwrap().samples else {
             panic!("8 bits expected")
         };
@@ -240,7 +258,10 @@ mod tests {
             wrong[at] ^= 0xff;
             for wrong in [&wrong[..], &bytes[..at]] {
                 let read = whole(wrong).and_then(|found| found.read(FIRST));
-                assert!(!matches!(read, Err(Error::Io(_) | Error::Outside(_))), "{at}: {read:?}");
+                assert!(
+                    !matches!(read, Err(Error::Io(_) | Error::Outside(_))),
+                    "{at}: {read:?}"
+                );
             }
         }
         let mut large = bytes.clone();
@@ -254,6 +275,8 @@ mod tests {
     /// PNG Annex D.
     fn crc(bytes: &[u8]) -> u32 {
         let step = |crc: u32, _| crc >> 1 ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 };
-        !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+        !bytes
+            .iter()
+            .fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
     }
 }

@@ -84,10 +84,7 @@ pub fn open(file: File) -> Result<Whole> {
     }
     let size = size.filter(|size| size.area() > 0);
     let size = size.ok_or_else(|| Error::Corrupt("WebP file without a picture".into()))?;
-    let meaning = Meaning::bytes(
-        Colour::Rgb,
-        if alpha { Alpha::Straight } else { Alpha::None },
-    );
+    let meaning = Meaning::bytes(Colour::Rgb, if alpha { Alpha::Straight } else { Alpha::None });
     let header = Header {
         levels: vec![Level { size, tile: size }],
         channels: u8::try_from(meaning.ranges.len()).unwrap_or(u8::MAX),
@@ -155,7 +152,10 @@ mod tests {
                 let found = whole(&file(colour, &data, profile)).unwrap();
                 let header = found.header();
                 assert_eq!(header.size(), Size::new(5, 3));
-                assert_eq!((usize::from(header.channels), header.meaning.alpha), (channels, alpha));
+                assert_eq!(
+                    (usize::from(header.channels), header.meaning.alpha),
+                    (channels, alpha)
+                );
                 assert_eq!(header.metadata.icc.is_some(), profile);
                 assert_eq!(header.metadata.xmp.as_deref(), profile.then_some(&b"<x/>"[..]));
                 assert_eq!(found.read(FIRST).unwrap().samples, Samples::U8(data));
@@ -171,7 +171,10 @@ mod tests {
             wrong[at] ^= 0xff;
             for wrong in [&wrong[..], &bytes[..at]] {
                 let read = whole(wrong).and_then(|found| found.read(FIRST));
-                assert!(!matches!(read, Err(Error::Io(_) | Error::Outside(_))), "{at}: {read:?}");
+                assert!(
+                    !matches!(read, Err(Error::Io(_) | Error::Outside(_))),
+                    "{at}: {read:?}"
+                );
             }
         }
     }

@@ -4,6 +4,7 @@
 use iipsrv::error::Error;
 use iipsrv::geometry::Rect;
 use iipsrv::geometry::Size;
+use iipsrv::http::Http;
 use iipsrv::raster::Colour;
 use iipsrv::raster::Raster;
 use iipsrv::raster::Samples;
@@ -19,6 +20,9 @@ use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::support::pixels as pixels_of;
+use crate::support::service;
+use crate::support::text;
 use crate::tiff::Temp;
 
 /// Pictures of more pixels are compared at an eighth only.
@@ -101,7 +105,10 @@ fn compare(path: &Path) -> Option<u8> {
             return None;
         }
         Err(error) => {
-            assert!(reference(path, 0).is_none(), "{name}: {error}, but djpeg reads it");
+            assert!(
+                reference(path, 0).is_none(),
+                "{name}: {error}, but djpeg reads it"
+            );
             return None;
         }
     };
@@ -129,10 +136,19 @@ fn compare(path: &Path) -> Option<u8> {
             continue;
         }
         let Size { w, h } = of.size;
-        for (x, y, a, b) in [(0, 0, 300, 10), (w / 3, h / 2, 50, 90), (w - 1, h - 1, 1, 1), (w / 2, 0, w, 3)] {
+        for (x, y, a, b) in [
+            (0, 0, 300, 10),
+            (w / 3, h / 2, 50, 90),
+            (w - 1, h - 1, 1, 1),
+            (w / 2, 0, w, 3),
+        ] {
             let rect = Rect::new(x, y, a.min(w - x), b.min(h - y));
             let part = window(&*source, index, rect).unwrap();
-            assert_eq!(part.samples, Samples::U8(cut(&found, of.size, rect)), "{name} {index} {rect:?}");
+            assert_eq!(
+                part.samples,
+                Samples::U8(cut(&found, of.size, rect)),
+                "{name} {index} {rect:?}"
+            );
         }
     }
     Some(worst)
@@ -151,8 +167,26 @@ fn files_of_cjpeg_are_decoded_as_by_djpeg() {
     let head = format!("P6\n{} {}\n255\n", size.w, size.h);
     let picture = Temp::new("jpeg.ppm", &[head.as_bytes(), &pixels].concat());
     let mut ways: Vec<Vec<&str>> = Vec::new();
-    for sampling in ["1x1", "2x1", "1x2", "2x2", "4x1", "1x4", "4x2", "2x4", "2x2,2x1,1x2", "3x1", "1x1,2x2,1x1"] {
-        for more in [&[][..], &["-restart", "1"], &["-restart", "7B", "-optimize"], &["-optimize"], &["-progressive"]] {
+    for sampling in [
+        "1x1",
+        "2x1",
+        "1x2",
+        "2x2",
+        "4x1",
+        "1x4",
+        "4x2",
+        "2x4",
+        "2x2,2x1,1x2",
+        "3x1",
+        "1x1,2x2,1x1",
+    ] {
+        for more in [
+            &[][..],
+            &["-restart", "1"],
+            &["-restart", "7B", "-optimize"],
+            &["-optimize"],
+            &["-progressive"],
+        ] {
             ways.push([&["-sample", sampling], more].concat());
         }
     }
@@ -166,7 +200,11 @@ fn files_of_cjpeg_are_decoded_as_by_djpeg() {
             .arg(picture.path())
             .output()
             .expect("cjpeg is there (tests/run installs libjpeg-turbo-progs)");
-        assert!(done.status.success(), "{way:?}: {}", String::from_utf8_lossy(&done.stderr));
+        assert!(
+            done.status.success(),
+            "{way:?}: {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
         let file = Temp::new("jpeg.jpg", &done.stdout);
         let (_, grid) = open(file.path()).unwrap();
         assert_eq!(grid == Grid::Tiles, !way.contains(&"-progressive"), "{way:?}");
@@ -204,7 +242,11 @@ fn files_of_the_corpus_are_decoded_as_by_djpeg() {
         equal += 1;
     }
     println!("{equal} of {} files are equal", files.len());
-    assert!(equal * 10 > files.len() * 8, "{equal} of {} files were read", files.len());
+    assert!(
+        equal * 10 > files.len() * 8,
+        "{equal} of {} files were read",
+        files.len()
+    );
 }
 
 #[test]
@@ -221,14 +263,19 @@ fn bad_files_of_the_corpus_are_shown_as_by_djpeg_or_refused() {
         let found = open(path).and_then(|(source, _)| {
             let size = source.header().size();
             let small = size.area() <= LARGE;
-            Ok(small.then(|| level(&*source, 0)).transpose()?.map(|samples| (size, samples)))
+            Ok(small
+                .then(|| level(&*source, 0))
+                .transpose()?
+                .map(|samples| (size, samples)))
         });
         let took = start.elapsed();
         assert!(took < LONGEST, "{name} took {took:?}");
         match found {
             Ok(Some((size, samples))) => {
                 // where it gives up, more is shown here
-                let Some(wanted) = reference(path, 0) else { continue };
+                let Some(wanted) = reference(path, 0) else {
+                    continue;
+                };
                 assert_eq!((wanted.size, wanted.samples == samples), (size, true), "{name}");
                 shown += 1;
             }
@@ -239,4 +286,82 @@ fn bad_files_of_the_corpus_are_shown_as_by_djpeg_or_refused() {
     }
     println!("{shown} are shown as djpeg shows them, {refused} are refused");
     assert!(shown > 50, "{shown} are shown, {refused} refused");
+}
+
+/// A grey picture of 600 × 400 pixels by cjpeg, and an EXIF block that says that it lies on its side.
+fn turned(more: &[&str]) -> Vec<u8> {
+    let pixels: Vec<u8> = (0..600 * 400)
+        .map(|n| (n % 600 / 4 + n / 600 / 8) as u8)
+        .collect();
+    let picture = Temp::new("turned.pgm", &[b"P5\n600 400\n255\n", &pixels[..]].concat());
+    let done = Command::new("cjpeg")
+        .args(more)
+        .arg(picture.path())
+        .output()
+        .unwrap();
+    assert!(done.status.success());
+    let mut bytes = done.stdout;
+    let exif = b"\xff\xe1\x00\x22Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    bytes.splice(2..2, exif.iter().copied());
+    bytes
+}
+
+#[test]
+fn files_are_served_by_what_their_first_bytes_say() {
+    let mut webp = Vec::new();
+    let pixels: Vec<u8> = (0..600 * 400 * 3).map(|n| (n % 251) as u8).collect();
+    image_webp::WebPEncoder::new(&mut webp)
+        .encode(&pixels, 600, 400, image_webp::ColorType::Rgb8)
+        .unwrap();
+    let mut png = Vec::new();
+    let mut encoder = png::Encoder::new(&mut png, 600, 400);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+    let grey = |x: u32, y: u32| (x / 4 + y / 8) as u8;
+    for (name, bytes) in [
+        ("indexed", turned(&[])),
+        ("progressive", turned(&["-progressive"])),
+        ("webp", webp),
+        ("png", png),
+    ] {
+        let file = Temp::new(name, &bytes);
+        for (upright, jpeg) in [("0", false), ("1", bytes.starts_with(&[0xff, 0xd8]))] {
+            let service = service(&[("ORIENTATION", upright)]);
+            let ask =
+                |query: &str| service.respond(Http::query(&format!("FIF={}&{query}", file.path().display())));
+            let size = if jpeg {
+                Size::new(400, 600)
+            } else {
+                Size::new(600, 400)
+            };
+            let text = text(&ask("OBJ=Max-size&OBJ=Resolution-number"));
+            assert_eq!(
+                text,
+                format!("Max-size:{} {}\r\nResolution-number:3\r\n", size.w, size.h),
+                "{name}"
+            );
+            let full = pixels_of(&ask("CVT=png"));
+            assert_eq!(full.size, size, "{name}");
+            let tile = pixels_of(&ask("PTL=2,0"));
+            assert_eq!(tile.size, Size::new(256, 256));
+            assert_eq!(
+                tile.samples,
+                Samples::U8(cut(bytes_of(&full), size, Rect::new(0, 0, 256, 256))),
+                "{name}"
+            );
+            if jpeg {
+                // the file's left edge is above, and its lower edge on the left
+                let found = bytes_of(&full)[(500 * 400 + 100) as usize];
+                assert!(found.abs_diff(grey(500, 299)) < 12, "{name}: {found}");
+            }
+            assert_eq!(pixels_of(&ask("PTL=0,0")).size, size.halved_up(2), "{name}");
+        }
+    }
+}
+
+fn bytes_of(raster: &Raster) -> &[u8] {
+    let Samples::U8(samples) = &raster.samples else {
+        panic!("8 bits expected")
+    };
+    samples
 }

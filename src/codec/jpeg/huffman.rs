@@ -2,6 +2,8 @@
 //!
 //! Knows no streams: bits come as numbers, tables as the parameters of a DHT segment.
 
+use std::sync::Arc;
+
 /// Bits that are looked up at once.
 const LOOK: u32 = 10;
 
@@ -147,6 +149,20 @@ impl Table {
     }
 }
 
+/// The tables of a file by class, DC and AC, and number.
+pub type Tables = [[Option<Arc<Table>>; 4]; 2];
+
+/// Takes the tables of a DHT segment; `None` when they are wrong.
+pub fn define(mut segment: &[u8], tables: &mut Tables) -> Option<()> {
+    while !segment.is_empty() {
+        let (direct, number, table, more) = Table::parse(segment)?;
+        let class = tables.get_mut(usize::from(!direct))?;
+        *class.get_mut(usize::from(number))? = Some(Arc::new(table));
+        segment = more;
+    }
+    Some(())
+}
+
 /// The table that small streams are written with: 16 sizes of DC differences, all of 4 or 5 bits.
 pub const DC_COUNTS: [u8; 16] = [0, 0, 0, 15, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
@@ -239,7 +255,10 @@ mod tests {
             rest = more;
         }
         names.sort_unstable();
-        assert_eq!(names, [(false, 0, 162), (false, 1, 162), (true, 0, 12), (true, 1, 12)]);
+        assert_eq!(
+            names,
+            [(false, 0, 162), (false, 1, 162), (true, 0, 12), (true, 1, 12)]
+        );
     }
 
     #[test]

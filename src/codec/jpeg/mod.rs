@@ -5,6 +5,7 @@
 //! with the same interface; what a stream is, and whether it is whole, is decided here, so that both builds agree.
 
 mod bits;
+mod blocks;
 mod huffman;
 #[cfg(not(feature = "native"))]
 mod pure;
@@ -88,7 +89,9 @@ pub(crate) fn check(frame: &stream::Frame) -> Result<()> {
     let what = match process {
         Some(process) => format!("{process} jpeg (SOF{})", frame.process),
         None if frame.bits != 8 => format!("jpeg with {} bits", frame.bits),
-        None if !matches!(frame.components, 1 | 3 | 4) => format!("jpeg with {} components", frame.components),
+        None if !matches!(frame.components, 1 | 3 | 4) => {
+            format!("jpeg with {} components", frame.components)
+        }
         None if !frame.quantised => return Err(Error::Corrupt("jpeg without quantisation tables".into())),
         None => return Ok(()),
     };
@@ -382,11 +385,17 @@ mod tests {
         // a stream with other tables has been decoded by this thread just before
         let scan = scan::Scan::of(&stream).unwrap();
         let from = &stream[..];
-        assert_eq!(scan.read(&from, crate::geometry::Rect::of(size), 0).unwrap(), wanted);
+        assert_eq!(
+            scan.read(&from, crate::geometry::Rect::of(size), 0).unwrap(),
+            wanted
+        );
         assert_eq!(decode(&bare, size).unwrap(), wanted);
         let scan = scan::Scan::of(&bare).unwrap();
         let from = &bare[..];
-        assert_eq!(scan.read(&from, crate::geometry::Rect::of(size), 0).unwrap(), wanted);
+        assert_eq!(
+            scan.read(&from, crate::geometry::Rect::of(size), 0).unwrap(),
+            wanted
+        );
     }
 
     #[test]

@@ -9,10 +9,14 @@ use crate::codec::jp2::bytes::Bytes;
 use crate::codec::jpeg;
 use crate::codec::jpeg::bits::Bits;
 use crate::codec::jpeg::bits::Marker;
-use crate::codec::jpeg::bits::Writer;
+use crate::codec::jpeg::blocks;
+use crate::codec::jpeg::blocks::Block;
+use crate::codec::jpeg::blocks::Copy;
+use crate::codec::jpeg::blocks::Sink;
+use crate::codec::jpeg::blocks::Skip;
 use crate::codec::jpeg::huffman;
 use crate::codec::jpeg::huffman::Own;
-use crate::codec::jpeg::huffman::Table;
+use crate::codec::jpeg::huffman::Tables;
 use crate::codec::jpeg::stream;
 use crate::codec::jpeg::stream::Segments;
 use crate::error::Error;
@@ -45,17 +49,6 @@ const ROW: usize = 4 << 10;
 const MAX_BLOCKS: usize = 10;
 
 static OWN: LazyLock<Own> = LazyLock::new(Own::new);
-
-/// A block of an MCU.
-#[derive(Clone, Debug)]
-struct Block {
-    /// Which component of the frame, 0–3.
-    component: usize,
-    dc: Arc<Table>,
-    ac: Arc<Table>,
-    /// Of a component without subsampling: one value is all that is seen of it at an eighth.
-    full: bool,
-}
 
 /// A frame with one scan.
 #[derive(Debug)]
@@ -114,144 +107,6 @@ impl Entry {
     }
 }
 
-/// What becomes of the coefficients of a block.
-trait Sink {
-    /// The first one.
-    fn dc(&mut self, of: &Block, value: i16);
-    /// So many zeros, then a value of so many bits.
-    fn ac(&mut self, run: u32, size: u32, value: u32);
-    /// The rest is zero.
-    fn end(&mut self);
-}
-
-/// Nothing.
-struct Skip;
-
-impl Sink for Skip {
-    #[inline]
-    fn dc(&mut self, _: &Block, _: i16) {}
-    #[inline]
-    fn ac(&mut self, _: u32, _: u32, _: u32) {}
-    #[inline]
-    fn end(&mut self) {}
-}
-
-/// A stream.
-struct Copy<'a> {
-    own: &'a Own,
-    out: Writer,
-    last: [i16; 4],
-    /// Of full components nothing but the first coefficient is wanted.
-    eighth: bool,
-    /// This block is one of those.
-    flat: bool,
-}
-
-impl Sink for Copy<'_> {
-    #[inline]
-    fn dc(&mut self, of: &Block, value: i16) {
-        let Some(last) = self.last.get_mut(of.component) else {
-            return;
-        };
-        // values wrap at 16 bits in decoders, so that a difference of 15 bits and a sign is always enough, but for one
-        let difference = value.wrapping_sub(*last).max(-i16::MAX);
-        *last = value;
-        let size = 16 - difference.unsigned_abs().leading_zeros();
-        let code = self.own.dc.get(size as usize).copied().unwrap_or_default();
-        // negative ones as value − 1 (T.81 F.1.2.1)
-        let bits = difference.wrapping_add(difference >> 15).cast_unsigned();
-        let bits = u32::from(bits) & ((1 << size) - 1);
-        self.out
-            .put(u32::from(code.bits) << size | bits, u32::from(code.len) + size);
-        self.flat = false;
-        if self.eighth && of.full {
-            self.end();
-            self.flat = true;
-        }
-    }
-
-    #[inline]
-    fn ac(&mut self, run: u32, size: u32, value: u32) {
-        if !self.flat {
-            let code = self.own.ac.get((run << 4 | size) as usize & 255);
-            let code = code.copied().unwrap_or_default();
-            self.out
-                .put(u32::from(code.bits) << size | value, u32::from(code.len) + size);
-        }
-    }
-
-    #[inline]
-    fn end(&mut self) {
-        if !self.flat {
-            let code = self.own.ac.first().copied().unwrap_or_default();
-            self.out.put(code.bits.into(), code.len.into());
-        }
-    }
-}
-
-/// Reads a block (T.81 F.2.2); wrong codes mean what they mean to libjpeg.
-#[inline]
-fn block(bits: &mut Bits, of: &Block, last: &mut [i16; 4], sink: &mut impl Sink) {
-    let next = bits.peek();
-    let (len, symbol) = of.dc.look(next);
-    let size = u32::from(symbol);
-    let difference = if size > 0 {
-        let value = i64::try_from((next << len) >> (64 - size)).unwrap_or(0);
-        let least = 1i64 << (size - 1);
-        if value < least {
-            value - 2 * least + 1
-        } else {
-            value
-        }
-    } else {
-        0
-    };
-    bits.skip(len + size);
-    if let Some(last) = last.get_mut(of.component) {
-        #[expect(clippy::cast_possible_truncation, reason = "at most 15 bits and a sign")]
-        let value = last.wrapping_add(difference as i16);
-        *last = value;
-        sink.dc(of, value);
-    }
-    let mut k = 1;
-    while k < 64 {
-        let next = bits.peek();
-        let (len, symbol) = of.ac.look(next);
-        let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
-        bits.skip(len + size);
-        if size > 0 {
-            let value = u32::try_from((next << len) >> (64 - size)).unwrap_or(0);
-            // what would lie behind the last coefficient becomes the last one
-            sink.ac(run.min(63 - k), size, value);
-            k += run + 1;
-        } else if run == 15 {
-            if k + 16 < 64 {
-                sink.ac(15, 0, 0);
-            }
-            k += 16;
-            if k >= 64 {
-                return sink.end();
-            }
-        } else {
-            return sink.end();
-        }
-    }
-}
-
-/// Huffman tables, DC and AC.
-type Tables = [[Option<Arc<Table>>; 4]; 2];
-
-/// Takes the tables of a DHT segment; `None` when they are wrong.
-fn define(mut segment: &[u8], tables: &mut Tables) -> Option<()> {
-    while !segment.is_empty() {
-        let (direct, number, table, more) = Table::parse(segment)?;
-        let class = tables.get_mut(usize::from(!direct))?;
-        *class.get_mut(usize::from(number))? = Some(Arc::new(table));
-        segment = more;
-    }
-    Some(())
-}
-
 impl Scan {
     /// Of a stream whose first bytes, up to its first scan header, are `head`. `None` when it is coded in another way,
     /// or leaves something out that has to be guessed.
@@ -263,7 +118,7 @@ impl Scan {
         }
         let mut tables = Tables::default();
         if !frame.tables {
-            define(huffman::STANDARD.get(4..)?, &mut tables)?;
+            huffman::define(huffman::STANDARD.get(4..)?, &mut tables)?;
         }
         let mut interval = 0;
         let mut components: &[[u8; 3]] = &[];
@@ -274,7 +129,7 @@ impl Scan {
         for segment in Segments::of(head).ok()? {
             let segment = segment.ok()?;
             match segment.marker {
-                stream::DHT => define(segment.payload, &mut tables)?,
+                stream::DHT => huffman::define(segment.payload, &mut tables)?,
                 stream::DRI => interval = u64::from(u16::from_be_bytes(*segment.payload.first_chunk()?)),
                 stream::DQT => before.extend_from_slice(segment.whole),
                 0xc0 | 0xc1 => components = segment.payload.get(6..6 + 3 * count)?.as_chunks().0,
@@ -493,7 +348,7 @@ impl Scan {
     #[inline]
     fn mcu(&self, bits: &mut Bits, last: &mut [i16; 4], sink: &mut impl Sink) {
         for of in &self.blocks {
-            block(bits, of, last, sink);
+            blocks::read(bits, of, last, sink);
         }
     }
 
@@ -509,13 +364,7 @@ impl Scan {
         let side = |pixels: u32| u16::try_from(pixels).unwrap_or(u16::MAX).to_be_bytes();
         let (before, after) = &self.head;
         let out = [before, &side(size.h)[..], &side(size.w), after].concat();
-        let mut copy = Copy {
-            own: &OWN,
-            out: Writer::behind(out),
-            last: [0; 4],
-            eighth: halvings == 3,
-            flat: false,
-        };
+        let mut copy = Copy::behind(out, &OWN, halvings == 3);
         let mut bits = Bits::new(from, self.start, ROW);
         for row in cells.y..cells.y + cells.h {
             let first = u64::from(row) * u64::from(self.grid.w) + u64::from(cells.x);
@@ -545,8 +394,7 @@ impl Scan {
                     }
                 } else if dry {
                     for of in &self.blocks {
-                        copy.dc(of, 0);
-                        copy.end();
+                        copy.grey(of);
                     }
                 } else {
                     self.mcu(&mut bits, &mut last, &mut copy);
@@ -556,7 +404,7 @@ impl Scan {
         }
         match bits.failure() {
             Some(error) => Err(error),
-            None => Ok([copy.out.finish(), vec![0xff, stream::EOI]].concat()),
+            None => Ok(copy.finish()),
         }
     }
 }

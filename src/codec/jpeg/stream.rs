@@ -159,7 +159,9 @@ pub(crate) fn frame(stream: &[u8]) -> Result<Frame> {
                 let mut rest = segment.payload;
                 while let [name, more @ ..] = rest {
                     defined |= 1 << (name & 15);
-                    rest = more.get(if name >> 4 == 0 { 64 } else { 128 }..).unwrap_or_default();
+                    rest = more
+                        .get(if name >> 4 == 0 { 64 } else { 128 }..)
+                        .unwrap_or_default();
                 }
             }
             DAC | 0xc8 => {}

@@ -22,7 +22,10 @@ const EXIF: &[u8] = b"Exif\0\0";
 pub fn exif(head: &[u8]) -> Option<(u64, u64)> {
     let mut segments = Segments::of(head).ok()?.filter_map(Result::ok);
     segments.find_map(|segment| {
-        let block = segment.payload.strip_prefix(EXIF).filter(|_| segment.marker == stream::APP1)?;
+        let block = segment
+            .payload
+            .strip_prefix(EXIF)
+            .filter(|_| segment.marker == stream::APP1)?;
         let start = head.len() - segment.rest.len() - block.len();
         Some((start as u64, block.len() as u64))
     })
@@ -39,7 +42,9 @@ pub fn metadata(head: &[u8], from: Metadata) -> Metadata {
         let mut found = segments.iter().filter(|segment| segment.marker == marker);
         found.find_map(|segment| segment.payload.strip_prefix(start))
     };
-    let comment = payload(stream::COM, b"").map(text).filter(|text| !text.is_empty());
+    let comment = payload(stream::COM, b"")
+        .map(text)
+        .filter(|text| !text.is_empty());
     let mut texts = from.texts;
     if let Some(comment) = comment {
         texts.retain(|(name, _)| *name != "comment");
@@ -48,7 +53,9 @@ pub fn metadata(head: &[u8], from: Metadata) -> Metadata {
     Metadata {
         icc: profile(&segments).map(Into::into).or(from.icc),
         xmp: payload(stream::APP1, XMP).map(Into::into).or(from.xmp),
-        density: payload(stream::APP0, b"JFIF\0").and_then(density).or(from.density),
+        density: payload(stream::APP0, b"JFIF\0")
+            .and_then(density)
+            .or(from.density),
         texts,
     }
 }
@@ -56,7 +63,9 @@ pub fn metadata(head: &[u8], from: Metadata) -> Metadata {
 /// The parts of the profile in their order; `None` when one is missing or there twice.
 fn profile(segments: &[Segment]) -> Option<Vec<u8>> {
     let parts = segments.iter().filter(|segment| segment.marker == stream::APP2);
-    let mut parts: Vec<&[u8]> = parts.filter_map(|segment| segment.payload.strip_prefix(ICC)).collect();
+    let mut parts: Vec<&[u8]> = parts
+        .filter_map(|segment| segment.payload.strip_prefix(ICC))
+        .collect();
     parts.sort_by_key(|part| part.first().copied());
     let mut profile = Vec::new();
     for (number, part) in (1u16..).zip(&parts) {
@@ -93,7 +102,12 @@ fn text(bytes: &[u8]) -> String {
     let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
     match std::str::from_utf8(bytes) {
         Ok(text) => text.trim().into(),
-        Err(_) => bytes.iter().map(|byte| char::from(*byte)).collect::<String>().trim().into(),
+        Err(_) => bytes
+            .iter()
+            .map(|byte| char::from(*byte))
+            .collect::<String>()
+            .trim()
+            .into(),
     }
 }
 
@@ -109,7 +123,10 @@ mod tests {
     }
 
     fn of(segments: &[Vec<u8>]) -> Metadata {
-        metadata(&[&[0xff, stream::SOI][..], &segments.concat()].concat(), Metadata::default())
+        metadata(
+            &[&[0xff, stream::SOI][..], &segments.concat()].concat(),
+            Metadata::default(),
+        )
     }
 
     #[test]
@@ -117,7 +134,11 @@ mod tests {
         let part = |number, count, data: &[u8]| segment(stream::APP2, &[ICC, &[number, count], data]);
         let icc = |parts: &[Vec<u8>]| of(parts).icc.map(|icc| icc.to_vec());
         assert_eq!(
-            icc(&[part(2, 2, b"cd"), segment(stream::APP2, &[b"MPF\0"]), part(1, 2, b"ab")]),
+            icc(&[
+                part(2, 2, b"cd"),
+                segment(stream::APP2, &[b"MPF\0"]),
+                part(1, 2, b"ab")
+            ]),
             Some(b"abcd".to_vec())
         );
         assert_eq!(icc(&[part(1, 2, b"ab")]), None);
@@ -144,7 +165,10 @@ mod tests {
         };
         let found = metadata(&head, other());
         assert_eq!(found.xmp.as_deref(), Some(&b"<x/>"[..]));
-        assert_eq!((found.text("make"), found.text("comment")), (Some("Leica"), Some("a hill")));
+        assert_eq!(
+            (found.text("make"), found.text("comment")),
+            (Some("Leica"), Some("a hill"))
+        );
         assert_eq!(metadata(&head[..2], other()), other());
     }
 
@@ -159,7 +183,10 @@ mod tests {
         assert_eq!(found.xmp.as_deref(), Some(&b"<x/>"[..]));
         assert_eq!(found.text("comment"), Some("a caf\u{e9}"));
         let density = found.density.unwrap();
-        assert_eq!((density.x.value().round(), density.y.value().round()), (11811.0, 3937.0));
+        assert_eq!(
+            (density.x.value().round(), density.y.value().round()),
+            (11811.0, 3937.0)
+        );
         for unit in [0, 3] {
             let header = [1, 2, unit, 0, 1, 0, 1, 0, 0];
             assert_eq!(of(&[segment(stream::APP0, &[b"JFIF\0", &header])]).density, None);
