@@ -155,6 +155,12 @@ pub trait Source: Send + Sync {
         window::of_tiles(self, window, keep)
     }
 
+    /// Whether a tile of this level never takes more than a few milliseconds.
+    fn is_quick(&self, level: usize) -> bool {
+        let _ = level;
+        false
+    }
+
     /// The tile as a complete file of `format`, exactly as stored (tables merged in), if the source can; edge tiles
     /// that are stored larger than the level's edge cannot.
     fn coded(&self, tile: Tile, format: Format) -> Result<Option<Vec<u8>>> {
