@@ -11,15 +11,18 @@ use crate::source::Source;
 use crate::source::Version;
 use crate::source::jp2;
 use crate::source::jp2::Jp2;
+use crate::source::jpeg;
 use crate::source::made::Budget;
 use crate::source::made::Grid;
 use crate::source::made::Made;
 use crate::source::oriented::Oriented;
+use crate::source::png;
 use crate::source::sequence::Member;
 use crate::source::sequence::Sequence;
 use crate::source::sequence::split_view;
 use crate::source::tiff;
 use crate::source::tiff::Tiff;
+use crate::source::webp;
 use quick_cache::sync::Cache;
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -202,20 +205,37 @@ impl Library {
                 let page = usize::try_from(page.unwrap_or(0)).unwrap_or(usize::MAX);
                 let tiff = Tiff::open_page(file, page, &tiff::Limits::default())?;
                 let (grids, orientation) = (tiff.grids(), tiff.orientation());
-                let made = Made::over(Box::new(tiff), &grids, &self.shelf.budget);
-                Ok(if self.shelf.upright {
-                    Oriented::over(made, orientation)
-                } else {
-                    made
-                })
+                Ok(self.complete(Box::new(tiff), &grids, orientation))
             }
-            [0xFF, 0xD8, 0xFF, ..] => Err(Error::Unsupported("JPEG images are not served yet".into())),
+            [0xFF, 0xD8, 0xFF, ..] => {
+                let (jpeg, grid, orientation) = jpeg::open(file)?;
+                let grids = vec![grid; jpeg.header().levels.len()];
+                Ok(self.complete(jpeg, &grids, orientation))
+            }
+            [0x89, b'P', b'N', b'G', ..] => {
+                let png = png::open(file)?;
+                Ok(self.complete(Box::new(png), &[Grid::Strips], 1))
+            }
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P'] => {
+                let webp = webp::open(file)?;
+                Ok(self.complete(Box::new(webp), &[Grid::Strips], 1))
+            }
             [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => {
                 let jp2 = Jp2::open(file, self.shelf.jp2)?;
                 let grids = vec![Grid::Strips; jp2.header().levels.len()];
                 Ok(Made::over(Box::new(jp2), &grids, &self.shelf.budget))
             }
             _ => Err(Error::Missing(format!("{} is not an image", shown(id)))),
+        }
+    }
+
+    /// The source with all levels, upright. `grids` says how those that it has lie in the file.
+    fn complete(&self, source: Box<dyn Source>, grids: &[Grid], orientation: u64) -> Box<dyn Source> {
+        let made = Made::over(source, grids, &self.shelf.budget);
+        if self.shelf.upright {
+            Oriented::over(made, orientation)
+        } else {
+            made
         }
     }
 

@@ -3,13 +3,17 @@
 //! A source gives stored samples tile by tile. It neither scales nor caches, and it knows no request.
 
 pub mod jp2;
+pub mod jpeg;
 pub mod made;
 pub mod oriented;
+pub mod png;
 pub mod reduce;
 pub mod sequence;
 pub mod spool;
 pub mod synthetic;
 pub mod tiff;
+pub mod webp;
+pub mod whole;
 pub mod window;
 
 use crate::error::Result;

@@ -17,6 +17,7 @@
 //! - `layouts`: strips, planes, missing levels, pages, sequences, orientation: the same pixels?
 //! - `tiff`: is what was written, in every layout and compression, what is read?
 //! - `jp2`: is JPEG 2000 decoded as OpenJPEG does it?
+//! - `jpeg`: is JPEG decoded as libjpeg does it, in windows, too?
 //! - `corpus`: is every TIFF of the corpus served as another reader sees it, or refused for a reason?
 //! - `corrupt`: does every malformed file end in an error within its limits?
 //! - `seams`: is every tile of every client as large as it expects, and do they fit together?
@@ -45,6 +46,7 @@ mod iiif;
 mod iip;
 mod info;
 mod jp2;
+mod jpeg;
 mod layouts;
 mod lowering;
 mod oracle;

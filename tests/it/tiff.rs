@@ -33,6 +33,10 @@ impl Temp {
         Temp(path)
     }
 
+    pub fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+
     pub fn open(&self) -> iipsrv::error::Result<Tiff> {
         Tiff::open(std::fs::File::open(&self.0)?, &Limits::default())
     }

@@ -4,8 +4,12 @@
 //! arithmetic coding are unsupported. The work is done by the system's TurboJPEG (feature `native`) or by Rust crates
 //! with the same interface; what a stream is, and whether it is whole, is decided here, so that both builds agree.
 
+mod bits;
+mod blocks;
+mod huffman;
 #[cfg(not(feature = "native"))]
 mod pure;
+pub mod scan;
 pub(crate) mod stream;
 #[cfg(feature = "native")]
 mod turbo;
@@ -38,19 +42,15 @@ const LONGEST: u32 = 65500;
 /// `Corrupt` (the Rust build cannot tell, and refuses both). Other numbers of components and other processes than the
 /// module's are `Unsupported`.
 pub fn decode(stream: &[u8], limit: Size) -> Result<Raster> {
+    decode_reduced(stream, limit, 0)
+}
+
+/// The same, halved so many times (up to [`scan::HALVINGS`]) by the library, on the way from coefficients to samples;
+/// sides are rounded up. One side must have 9 pixels or more.
+pub(crate) fn decode_reduced(stream: &[u8], limit: Size, halvings: u32) -> Result<Raster> {
     let frame = stream::frame(stream)?;
-    if frame.bits != 8 || !matches!(frame.process, 0..=2) {
-        return Err(Error::Unsupported(format!(
-            "jpeg process {} with {} bits is not supported",
-            frame.process, frame.bits
-        )));
-    }
+    check(&frame)?;
     let channels = frame.components;
-    if !matches!(channels, 1 | 3 | 4) {
-        return Err(Error::Unsupported(format!(
-            "jpeg with {channels} components is not supported"
-        )));
-    }
     if frame.size.w > limit.w || frame.size.h > limit.h {
         return Err(Error::Corrupt(format!(
             "jpeg frame is {}x{}, expected at most {}x{}",
@@ -58,17 +58,44 @@ pub fn decode(stream: &[u8], limit: Size) -> Result<Raster> {
         )));
     }
     let ended = frame.ended;
-    let stream = if ended {
-        Cow::Borrowed(stream)
-    } else {
-        Cow::Owned([stream, &[0xff, stream::EOI]].concat())
-    };
-    let data = library::decode(&stream, frame.size, channels, !ended)?;
+    let mut stream = Cow::Borrowed(stream);
+    if !ended {
+        stream.to_mut().extend_from_slice(&[0xff, stream::EOI]);
+    }
+    // else the library takes those of the last stream that had any
+    if !frame.tables && frame.process < 2 {
+        stream.to_mut().splice(2..2, huffman::STANDARD);
+    }
+    let size = frame.size.halved_up(halvings);
+    let data = library::decode(&stream, size, channels, !ended)?;
     Ok(Raster {
-        size: frame.size,
+        size,
         channels,
         samples: Samples::U8(data),
     })
+}
+
+/// Whether such a frame is decoded here: `Unsupported` says what it is otherwise; `Corrupt` when it lacks a table, for
+/// which the library would take that of another stream.
+pub(crate) fn check(frame: &stream::Frame) -> Result<()> {
+    let process = match frame.process {
+        0..=2 => None,
+        3 => Some("lossless"),
+        5..=7 => Some("hierarchical"),
+        11 => Some("lossless, arithmetic"),
+        13..=15 => Some("hierarchical, arithmetic"),
+        _ => Some("arithmetic"),
+    };
+    let what = match process {
+        Some(process) => format!("{process} jpeg (SOF{})", frame.process),
+        None if frame.bits != 8 => format!("jpeg with {} bits", frame.bits),
+        None if !matches!(frame.components, 1 | 3 | 4) => {
+            format!("jpeg with {} components", frame.components)
+        }
+        None if !frame.quantised => return Err(Error::Corrupt("jpeg without quantisation tables".into())),
+        None => return Ok(()),
+    };
+    Err(Error::Unsupported(format!("{what} is not supported")))
 }
 
 /// Encodes `size.w * size.h` pixels, rows from the top, as a baseline JFIF stream with the standard Huffman tables.
@@ -337,6 +364,38 @@ mod tests {
             let merged = merge(Some(&tables), &tile, colour).unwrap();
             assert_eq!(decode(&merged, size).unwrap(), decode(&stream, size).unwrap());
         }
+    }
+
+    #[test]
+    fn without_huffman_tables_those_of_the_standard_are_meant() {
+        let size = Size::new(50, 40);
+        // the encoder writes with the standard tables
+        let stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 85).unwrap();
+        let mut bare = vec![0xff, 0xd8];
+        for segment in Segments::of(&stream).unwrap() {
+            let segment = segment.unwrap();
+            if segment.marker != stream::DHT {
+                bare.extend_from_slice(segment.whole);
+            }
+            if segment.marker == SOS {
+                bare.extend_from_slice(segment.rest);
+            }
+        }
+        let wanted = decode(&stream, size).unwrap();
+        // a stream with other tables has been decoded by this thread just before
+        let scan = scan::Scan::of(&stream).unwrap();
+        let from = &stream[..];
+        assert_eq!(
+            scan.read(&from, crate::geometry::Rect::of(size), 0).unwrap(),
+            wanted
+        );
+        assert_eq!(decode(&bare, size).unwrap(), wanted);
+        let scan = scan::Scan::of(&bare).unwrap();
+        let from = &bare[..];
+        assert_eq!(
+            scan.read(&from, crate::geometry::Rect::of(size), 0).unwrap(),
+            wanted
+        );
     }
 
     #[test]

@@ -41,8 +41,31 @@ pub fn decode(stream: &[u8], size: Size, channels: u8, strict: bool) -> Result<V
     if decoder.dimensions() != Some((size.w as usize, size.h as usize)) {
         return Err(Error::Corrupt("jpeg stream has two sizes".into()));
     }
+    let ycck = decoder.input_colorspace() == Some(ColorSpace::YCCK);
+    if ycck {
+        decoder.set_options(options.jpeg_set_out_colorspace(ColorSpace::YCCK));
+    }
     decoder.decode_into(&mut data).map_err(|_| broken())?;
+    if ycck {
+        cmyk(&mut data);
+    }
     Ok(data)
+}
+
+/// YCCK to CMYK, in place: cyan, magenta and yellow are what red, green and blue lack (T.872 §6.1, JFIF 1.02 p. 4).
+fn cmyk(samples: &mut [u8]) {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "within 0 and 255"
+    )]
+    let lack = |value: f32| (255.0 - value + 0.5).clamp(0.0, 255.0) as u8;
+    for [y, b, r, _] in samples.as_chunks_mut::<4>().0 {
+        let (luma, blue, red) = (f32::from(*y), f32::from(*b) - 128.0, f32::from(*r) - 128.0);
+        *y = lack(luma + 1.402 * red);
+        *b = lack(luma - 0.344_136 * blue - 0.714_136 * red);
+        *r = lack(luma + 1.772 * blue);
+    }
 }
 
 /// Encodes `pixels`, which the caller has checked to be `size` pixels of `layout` (not `Rgba`).

@@ -11,13 +11,19 @@ pub(crate) const SOI: u8 = 0xd8;
 pub(crate) const EOI: u8 = 0xd9;
 pub(crate) const SOS: u8 = 0xda;
 pub(crate) const APP0: u8 = 0xe0;
+pub(crate) const APP1: u8 = 0xe1;
 pub(crate) const APP2: u8 = 0xe2;
 pub(crate) const APP14: u8 = 0xee;
-const DHT: u8 = 0xc4;
+pub(crate) const DHT: u8 = 0xc4;
 const DAC: u8 = 0xcc;
-const DQT: u8 = 0xdb;
-const DRI: u8 = 0xdd;
-const COM: u8 = 0xfe;
+pub(crate) const DQT: u8 = 0xdb;
+pub(crate) const DRI: u8 = 0xdd;
+pub(crate) const COM: u8 = 0xfe;
+
+/// A JFIF header without a density.
+pub(crate) const JFIF: &[u8] = b"\xff\xe0\0\x10JFIF\0\x01\x02\0\0\x01\0\x01\0\0";
+/// Adobe's marker up to the colour transform, its last byte.
+pub(crate) const ADOBE: &[u8] = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0";
 
 /// What the components of a stream mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +51,10 @@ pub(crate) struct Frame {
     pub components: u8,
     /// Whether there is an end marker after the first scan header.
     pub ended: bool,
+    /// Whether Huffman tables come before it.
+    pub tables: bool,
+    /// Whether the quantisation tables of all components do.
+    pub quantised: bool,
 }
 
 /// A marker with its parameters.
@@ -103,7 +113,11 @@ impl<'a> Segments<'a> {
                 [_, 0xff, ..] => at = at.get(1..).unwrap_or_default(),
                 [_, EOI, ..] | [_] | [] => return Ok(None),
                 [_, marker, high, low, ..] => {
-                    let len = usize::from(u16::from_be_bytes([*high, *low]));
+                    let mut len = usize::from(u16::from_be_bytes([*high, *low]));
+                    // nobody minds in what is skipped
+                    if matches!(*marker, APP0..=0xef | COM) {
+                        len = len.max(2);
+                    }
                     let short = || Error::Corrupt(format!("jpeg segment {marker:#04x} with length {len}"));
                     let (whole, rest) = at.split_at_checked(len + 2).ok_or_else(short)?;
                     let payload = whole.get(4..).ok_or_else(short)?;
@@ -136,10 +150,21 @@ impl<'a> Iterator for Segments<'a> {
 /// Reads the frame header. `Corrupt` when there is none before the first scan, or it has a zero side.
 pub(crate) fn frame(stream: &[u8]) -> Result<Frame> {
     let mut frame = None;
+    let (mut tables, mut defined, mut wanted) = (false, 0u32, 0u32);
     for segment in Segments::of(stream)? {
         let segment = segment?;
         match segment.marker {
-            DHT | DAC | 0xc8 => {}
+            DHT => tables = true,
+            DQT => {
+                let mut rest = segment.payload;
+                while let [name, more @ ..] = rest {
+                    defined |= 1 << (name & 15);
+                    rest = more
+                        .get(if name >> 4 == 0 { 64 } else { 128 }..)
+                        .unwrap_or_default();
+                }
+            }
+            DAC | 0xc8 => {}
             0xc0..=0xcf => {
                 let [bits, h1, h0, w1, w0, components, ..] = *segment.payload else {
                     return Err(Error::Corrupt("jpeg frame header is too short".into()));
@@ -151,18 +176,28 @@ pub(crate) fn frame(stream: &[u8]) -> Result<Frame> {
                 if size.area() == 0 || frame.is_some() {
                     return Err(Error::Corrupt(format!("jpeg frame of {}x{}", size.w, size.h)));
                 }
+                for component in segment.payload.get(6..).unwrap_or_default().as_chunks::<3>().0 {
+                    wanted |= 1 << (component[2] & 31);
+                }
                 frame = Some(Frame {
                     process: segment.marker & 0x0f,
                     bits,
                     size,
                     components,
                     ended: false,
+                    tables: false,
+                    quantised: false,
                 });
             }
             SOS => {
                 let frame = frame.ok_or_else(|| Error::Corrupt("jpeg scan without a frame".into()))?;
                 let ended = memchr::memmem::rfind(segment.rest, &[0xff, EOI]).is_some();
-                return Ok(Frame { ended, ..frame });
+                return Ok(Frame {
+                    ended,
+                    tables,
+                    quantised: wanted & !defined == 0,
+                    ..frame
+                });
             }
             _ => {}
         }
@@ -199,8 +234,7 @@ pub fn merge(tables: Option<&[u8]>, tile: &[u8], colour: Colour) -> Result<Vec<u
         let segment = segment?;
         if !shared && !matches!(segment.marker, APP0..=0xef | COM) {
             if let (false, Some(transform)) = (said, transform) {
-                out.extend_from_slice(&[0xff, APP14, 0, 14]);
-                out.extend_from_slice(b"Adobe\0\x64\0\0\0\0");
+                out.extend_from_slice(ADOBE);
                 out.push(transform);
             }
             share(tables, &mut out)?;
@@ -238,7 +272,6 @@ mod tests {
         0xff, 0xc0, 0, 17, 8, 0, 2, 0, 3, 3, 1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0,
     ];
     const SCAN: &[u8] = &[0xff, SOS, 0, 2, 1, 2, 3, 0xff, EOI];
-    const JFIF: &[u8] = b"\xff\xe0\0\x10JFIF\0\x01\x02\0\0\x01\0\x01\0\0";
     const RGB: &[u8] = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0";
     const YCC: &[u8] = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\x01";
     const TABLE: &[u8] = &[0xff, DQT, 0, 3, 7];
@@ -255,7 +288,7 @@ mod tests {
             (frame.size, frame.components, frame.bits),
             (Size::new(3, 2), 3, 8)
         );
-        assert!(frame.ended && frame.process == 0);
+        assert!(frame.ended && frame.process == 0 && !frame.quantised);
     }
 
     #[test]

@@ -33,11 +33,14 @@ impl Order {
     }
 }
 
-/// An open regular file of a known length.
+/// An open regular file of a known length, or a part of one.
 #[derive(Debug)]
 pub struct Input {
     file: File,
     version: Version,
+    /// Where the part begins, and how many bytes it has.
+    start: u64,
+    len: u64,
 }
 
 impl Input {
@@ -48,7 +51,18 @@ impl Input {
             return Err(Error::Missing("not a file".into()));
         }
         let version = Version::of(&found);
-        Ok(Input { file, version })
+        Ok(Input {
+            file,
+            version,
+            start: 0,
+            len: version.len,
+        })
+    }
+
+    /// The `len` bytes from `start` on as an input of their own; `None` when the file does not hold them.
+    pub fn part(self, start: u64, len: u64) -> Option<Input> {
+        let part = self.holds(start, len).then_some(self)?;
+        Some(Input { start, len, ..part })
     }
 
     /// Which state of the file was opened.
@@ -58,7 +72,7 @@ impl Input {
 
     /// Length in bytes when it was opened.
     pub fn len(&self) -> u64 {
-        self.version.len
+        self.len
     }
 
     /// Whether `len` bytes lie in the file from `at` on.
@@ -82,7 +96,7 @@ impl Input {
     pub fn fill(&self, at: u64, part: &mut [u8]) -> Result<()> {
         let len = part.len() as u64;
         self.file
-            .read_exact_at(part, at)
+            .read_exact_at(part, self.start.saturating_add(at))
             .map_err(|error| match error.kind() {
                 io::ErrorKind::UnexpectedEof => beyond(at, len),
                 _ => Error::Io(error),
@@ -93,7 +107,7 @@ impl Input {
     pub fn take(&self, at: u64, len: u64) -> Result<Vec<u8>> {
         let size = self.check(at, len)?;
         let mut bytes = Vec::with_capacity(size);
-        let mut from = at;
+        let mut from = self.start.saturating_add(at);
         while bytes.len() < size {
             match rustix::io::pread(&self.file, spare_capacity(&mut bytes), from) {
                 Ok(0) => return Err(beyond(at, len)),

@@ -6,7 +6,7 @@
 
 mod block;
 #[cfg(test)]
-mod build;
+pub(crate) mod build;
 mod ifd;
 mod input;
 mod layout;
@@ -26,6 +26,7 @@ use crate::geometry::Size;
 use crate::raster::Alpha;
 use crate::raster::Colour;
 use crate::raster::Format;
+use crate::raster::Metadata;
 use crate::raster::Raster;
 use crate::raster::Samples;
 use crate::source::Header;
@@ -36,6 +37,7 @@ use crate::source::Tile;
 use crate::source::Window;
 use crate::source::made::Grid;
 use crate::source::tiff::block::jpeg_colour;
+use crate::source::tiff::ifd::Ifd;
 use crate::source::tiff::ifd::Prologue;
 use crate::source::tiff::input::Input;
 use crate::source::tiff::layout::Compression;
@@ -170,6 +172,16 @@ impl Tiff {
             ))
         })
     }
+}
+
+/// What the first directory of the EXIF block of `len` bytes at `start` in a file says, and its Orientation (1 when it
+/// has none). `None` when it is damaged.
+pub fn exif(file: File, start: u64, len: u64) -> Option<(Metadata, u64)> {
+    let input = Input::new(file).ok()?.part(start, len)?;
+    let prologue = Prologue::read(&input).ok()?;
+    let ifd = Ifd::read(&input, prologue, prologue.first).ok()?;
+    let orientation = ifd.first(&input, 274).ok().flatten().unwrap_or(1);
+    Some((metadata::metadata(&ifd, &input, prologue, len), orientation))
 }
 
 impl Source for Tiff {

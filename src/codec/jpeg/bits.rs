@@ -1,0 +1,337 @@
+//! Entropy-coded bytes as bits (T.81 F.2.2.5): read from anywhere in a file, and written.
+//!
+//! Knows no tables. A marker ends the data: behind it there are zeros, as decoders have it.
+
+use crate::codec::jp2::bytes::Bytes;
+use crate::error::Error;
+
+/// Bytes before the next one that are kept, to find the place of a bit again.
+const BEHIND: usize = 64;
+
+/// Bits of a file from some place on.
+pub struct Bits<'a> {
+    from: &'a dyn Bytes,
+    /// Bytes of the file from `start` on.
+    buffer: Vec<u8>,
+    start: u64,
+    /// The next byte in the buffer.
+    next: usize,
+    /// So much is read at a time.
+    chunk: usize,
+    /// The next bits, left-aligned.
+    acc: u64,
+    /// How many of them are the file's; negative when zeros behind a marker were taken.
+    left: i32,
+    /// A marker, or the end of the file, is the next byte.
+    stopped: bool,
+    failed: Option<Error>,
+}
+
+/// A marker that ends data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marker {
+    /// RST0–RST7.
+    Restart(u8),
+    /// Any other, or the end of the file.
+    Other,
+}
+
+impl<'a> Bits<'a> {
+    /// From the byte at `at` on; reads `chunk` bytes at a time.
+    pub fn new(from: &'a dyn Bytes, at: u64, chunk: usize) -> Bits<'a> {
+        Bits {
+            from,
+            buffer: Vec::new(),
+            start: at,
+            next: 0,
+            chunk: chunk.max(BEHIND),
+            acc: 0,
+            left: 0,
+            stopped: false,
+            failed: None,
+        }
+    }
+
+    /// Goes to another place, in the buffer if it is there.
+    pub fn seek(&mut self, at: u64, chunk: usize) {
+        self.chunk = chunk.max(BEHIND);
+        (self.acc, self.left, self.stopped) = (0, 0, false);
+        let offset = at
+            .checked_sub(self.start)
+            .and_then(|offset| usize::try_from(offset).ok());
+        match offset {
+            Some(offset) if offset < self.buffer.len() => self.next = offset,
+            _ => {
+                self.buffer.clear();
+                (self.start, self.next) = (at, 0);
+            }
+        }
+    }
+
+    /// What kept the file from being read.
+    pub fn failure(&mut self) -> Option<Error> {
+        self.failed.take()
+    }
+
+    /// Whether more bits were taken than there are before the marker.
+    pub fn is_dry(&self) -> bool {
+        self.left < 0
+    }
+
+    /// The next bits, left-aligned, at least 32 of them.
+    #[inline]
+    pub fn peek(&mut self) -> u64 {
+        if self.left < 32 {
+            self.fill();
+        }
+        self.acc
+    }
+
+    /// Goes on by up to 32 bits that were seen.
+    #[inline]
+    pub fn skip(&mut self, bits: u32) {
+        self.acc = self.acc.checked_shl(bits).unwrap_or(0);
+        self.left = self.left.saturating_sub_unsigned(bits);
+    }
+
+    #[inline]
+    fn fill(&mut self) {
+        if let Some(Ok(bytes)) = self.buffer.get(self.next..self.next + 8).map(<[u8; 8]>::try_from) {
+            let word = u64::from_be_bytes(bytes);
+            // no byte is 0xff
+            let plain = (!word).wrapping_sub(0x0101_0101_0101_0101) & word & 0x8080_8080_8080_8080 == 0;
+            if plain && let Ok(left) = u32::try_from(self.left) {
+                self.acc |= word >> left;
+                let taken = (64 - left) / 8;
+                self.next += taken as usize;
+                self.left += (taken * 8).cast_signed();
+                return;
+            }
+        }
+        self.fill_slowly();
+    }
+
+    fn fill_slowly(&mut self) {
+        while self.left <= 48 && !self.stopped {
+            let Some(byte) = self.at(0) else {
+                self.stopped = true;
+                return;
+            };
+            if byte == 0xff {
+                let mut behind = 1;
+                while self.at(behind) == Some(0xff) {
+                    behind += 1;
+                }
+                if self.at(behind) != Some(0) {
+                    self.stopped = true;
+                    return;
+                }
+                self.next += behind;
+            }
+            self.next += 1;
+            self.acc |= u64::from(byte) << (56 - self.left);
+            self.left += 8;
+        }
+    }
+
+    /// The byte so far ahead.
+    fn at(&mut self, ahead: usize) -> Option<u8> {
+        if self.next + ahead >= self.buffer.len() {
+            self.more();
+        }
+        self.buffer.get(self.next + ahead).copied()
+    }
+
+    /// Reads on.
+    fn more(&mut self) {
+        let kept = self.next.saturating_sub(BEHIND);
+        self.buffer.drain(..kept);
+        self.next -= kept;
+        self.start += kept as u64;
+        let at = self.start + self.buffer.len() as u64;
+        let room = usize::try_from(self.from.len().saturating_sub(at)).unwrap_or(usize::MAX);
+        let had = self.buffer.len();
+        self.buffer.resize(had + room.min(self.chunk), 0);
+        let read = self.from.read(at, self.buffer.get_mut(had..).unwrap_or_default());
+        if let Err(error) = read {
+            self.buffer.truncate(had);
+            self.failed = Some(error);
+        }
+    }
+
+    /// Where the next bit is: the byte's place in the file and 0–7 bits of it that are gone; the marker when dry.
+    pub fn place(&self) -> (u64, u8) {
+        let mut left = u32::try_from(self.left).unwrap_or(0);
+        let mut next = self.next;
+        let before = |next: usize| next.checked_sub(1).and_then(|at| self.buffer.get(at)).copied();
+        while left > 0 {
+            if before(next) == Some(0) && before(next - 1) == Some(0xff) {
+                next -= 1;
+                while before(next - 1) == Some(0xff) {
+                    next -= 1;
+                }
+            }
+            next = next.saturating_sub(1);
+            if left < 8 {
+                return (self.start + next as u64, u8::try_from(8 - left).unwrap_or(0));
+            }
+            left -= 8;
+        }
+        (self.start + next as u64, 0)
+    }
+
+    /// The next marker, whatever lies before it; the place is then at the marker.
+    pub fn marker(&mut self) -> Marker {
+        (self.acc, self.left) = (0, 0);
+        self.stopped = true;
+        loop {
+            if self.next >= self.buffer.len() {
+                self.more();
+            }
+            let rest = self.buffer.get(self.next..).unwrap_or_default();
+            if rest.is_empty() {
+                return Marker::Other;
+            }
+            let Some(skipped) = memchr::memchr(0xff, rest) else {
+                self.next = self.buffer.len();
+                continue;
+            };
+            self.next += skipped;
+            match self.at(1) {
+                None => return Marker::Other,
+                Some(0xff) => self.next += 1,
+                Some(0) => self.next += 2,
+                Some(marker @ 0xd0..=0xd7) => return Marker::Restart(marker & 7),
+                Some(0xc0..) => return Marker::Other,
+                // no marker that could be here
+                Some(_) => self.next += 2,
+            }
+        }
+    }
+
+    /// Goes on behind the marker that was found.
+    pub fn pass(&mut self) {
+        self.next += 2;
+        self.stopped = false;
+    }
+}
+
+/// Bits as they are written.
+#[derive(Debug, Default)]
+pub struct Writer {
+    out: Vec<u8>,
+    acc: u64,
+    /// Bits in `acc`, below 32 between calls; right-aligned.
+    held: u32,
+}
+
+impl Writer {
+    /// Behind these bytes.
+    pub fn behind(out: Vec<u8>) -> Writer {
+        Writer {
+            out,
+            ..Writer::default()
+        }
+    }
+
+    /// Appends the lowest `len` bits, up to 31 of them; those above are 0.
+    #[inline]
+    pub fn put(&mut self, bits: u32, len: u32) {
+        self.acc = self.acc << len | u64::from(bits);
+        self.held += len;
+        if self.held >= 32 {
+            self.held -= 32;
+            let [.., a, b, c, d] = (self.acc >> self.held).to_be_bytes();
+            for byte in [a, b, c, d] {
+                self.out.push(byte);
+                if byte == 0xff {
+                    self.out.push(0);
+                }
+            }
+        }
+    }
+
+    /// Fills the last byte with ones (T.81 F.1.2.3).
+    pub fn finish(mut self) -> Vec<u8> {
+        self.put(0x7f, 7);
+        for shift in (8..=self.held).rev().step_by(8).map(|end| end - 8) {
+            let [.., byte] = (self.acc >> shift).to_be_bytes();
+            self.out.push(byte);
+            if byte == 0xff {
+                self.out.push(0);
+            }
+        }
+        self.out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(bits: &[(u32, u32)]) -> Vec<u8> {
+        let mut writer = Writer::default();
+        for (bits, len) in bits {
+            writer.put(*bits, *len);
+        }
+        writer.finish()
+    }
+
+    #[test]
+    fn what_was_written_is_read_from_any_place() {
+        let parts: Vec<(u32, u32)> = (0..5000u32)
+            .map(|n| {
+                let len = 1 + n % 19;
+                let bits = n.wrapping_mul(2_654_435_761) | if n % 5 == 0 { u32::MAX } else { 0 };
+                (bits & ((1 << len) - 1), len)
+            })
+            .collect();
+        let data = [written(&parts), vec![0xff, 0xd9, 1, 2]].concat();
+        let from = &data[..];
+        for chunk in [64, 100, 1 << 16] {
+            let mut bits = Bits::new(&from, 0, chunk);
+            let mut places = Vec::new();
+            for (wanted, len) in &parts {
+                places.push(bits.place());
+                assert_eq!(bits.peek() >> (64 - len), u64::from(*wanted));
+                bits.skip(*len);
+                assert!(!bits.is_dry());
+            }
+            for (&(at, gone), (wanted, len)) in places.iter().zip(&parts).rev().step_by(7) {
+                bits.seek(at, chunk);
+                bits.peek();
+                bits.skip(gone.into());
+                assert_eq!(bits.peek() >> (64 - len), u64::from(*wanted), "{at} {gone}");
+            }
+        }
+    }
+
+    #[test]
+    fn behind_a_marker_there_are_zeros() {
+        for end in [&[0xff, 0xd9][..], &[0xff, 0xff, 0xd0, 7], &[]] {
+            let data = [&[0xab, 0xff, 0xff, 0x00, 0x12][..], end].concat();
+            let from = &data[..];
+            let mut bits = Bits::new(&from, 0, 64);
+            assert_eq!(bits.peek(), 0xab_ff12 << 40);
+            bits.skip(24);
+            assert!(!bits.is_dry());
+            assert_eq!(bits.peek(), 0);
+            bits.skip(1);
+            assert!(bits.is_dry() && bits.place() == (data.len() as u64 - end.len() as u64, 0));
+        }
+    }
+
+    #[test]
+    fn markers_are_found_behind_stuffed_and_stray_bytes() {
+        let data = [0xff, 0x00, 1, 0xff, 0x01, 2, 0xff, 0xff, 0xd3, 0x80, 0xff, 0xd9];
+        let from = &data[..];
+        let mut bits = Bits::new(&from, 0, 64);
+        bits.peek();
+        assert_eq!(bits.marker(), Marker::Restart(3));
+        assert_eq!(bits.peek(), 0);
+        bits.pass();
+        assert_eq!(bits.peek(), 0x80 << 56);
+        assert_eq!(bits.marker(), Marker::Other);
+        assert_eq!(bits.marker(), Marker::Other);
+    }
+}

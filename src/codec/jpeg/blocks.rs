@@ -1,0 +1,173 @@
+//! Blocks of coefficients (T.81 F.1.2, F.2.2), read and written again without being transformed.
+//!
+//! Knows neither frames nor places: bits come from a reader, and what becomes of the coefficients is the sink's business.
+
+use crate::codec::jpeg::bits::Bits;
+use crate::codec::jpeg::bits::Writer;
+use crate::codec::jpeg::huffman::Own;
+use crate::codec::jpeg::huffman::Table;
+use crate::codec::jpeg::stream;
+use std::sync::Arc;
+
+/// A block of an MCU.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// Which component of the frame, 0–3.
+    pub component: usize,
+    /// Table of its first coefficient.
+    pub dc: Arc<Table>,
+    /// Table of the others.
+    pub ac: Arc<Table>,
+    /// Of a component without subsampling: one value is all that is seen of it at an eighth.
+    pub full: bool,
+}
+
+/// What becomes of the coefficients of a block.
+pub trait Sink {
+    /// The first one.
+    fn dc(&mut self, of: &Block, value: i16);
+    /// So many zeros, then a value of so many bits.
+    fn ac(&mut self, run: u32, size: u32, value: u32);
+    /// The rest is zero.
+    fn end(&mut self);
+}
+
+/// Nothing.
+pub struct Skip;
+
+impl Sink for Skip {
+    #[inline]
+    fn dc(&mut self, _: &Block, _: i16) {}
+    #[inline]
+    fn ac(&mut self, _: u32, _: u32, _: u32) {}
+    #[inline]
+    fn end(&mut self) {}
+}
+
+/// A stream.
+pub struct Copy<'a> {
+    own: &'a Own,
+    out: Writer,
+    last: [i16; 4],
+    /// Of full components nothing but the first coefficient is wanted.
+    eighth: bool,
+    /// This block is one of those.
+    flat: bool,
+}
+
+impl<'a> Copy<'a> {
+    /// Behind the head of a stream with these tables; `eighth` when it is to be decoded at an eighth of its size.
+    pub fn behind(head: Vec<u8>, own: &'a Own, eighth: bool) -> Copy<'a> {
+        Copy {
+            own,
+            out: Writer::behind(head),
+            last: [0; 4],
+            eighth,
+            flat: false,
+        }
+    }
+
+    /// A block of nothing: middle grey.
+    pub fn grey(&mut self, of: &Block) {
+        self.dc(of, 0);
+        self.end();
+    }
+
+    /// The stream.
+    pub fn finish(self) -> Vec<u8> {
+        let mut out = self.out.finish();
+        out.extend_from_slice(&[0xff, stream::EOI]);
+        out
+    }
+}
+
+impl Sink for Copy<'_> {
+    #[inline]
+    fn dc(&mut self, of: &Block, value: i16) {
+        let Some(last) = self.last.get_mut(of.component) else {
+            return;
+        };
+        // values wrap at 16 bits in decoders, so that a difference of 15 bits and a sign is always enough, but for one
+        let difference = value.wrapping_sub(*last).max(-i16::MAX);
+        *last = value;
+        let size = 16 - difference.unsigned_abs().leading_zeros();
+        let code = self.own.dc.get(size as usize).copied().unwrap_or_default();
+        // negative ones as value − 1 (T.81 F.1.2.1)
+        let bits = difference.wrapping_add(difference >> 15).cast_unsigned();
+        let bits = u32::from(bits) & ((1 << size) - 1);
+        self.out
+            .put(u32::from(code.bits) << size | bits, u32::from(code.len) + size);
+        self.flat = false;
+        if self.eighth && of.full {
+            self.end();
+            self.flat = true;
+        }
+    }
+
+    #[inline]
+    fn ac(&mut self, run: u32, size: u32, value: u32) {
+        if !self.flat {
+            let code = self.own.ac.get((run << 4 | size) as usize & 255);
+            let code = code.copied().unwrap_or_default();
+            self.out
+                .put(u32::from(code.bits) << size | value, u32::from(code.len) + size);
+        }
+    }
+
+    #[inline]
+    fn end(&mut self) {
+        if !self.flat {
+            let code = self.own.ac.first().copied().unwrap_or_default();
+            self.out.put(code.bits.into(), code.len.into());
+        }
+    }
+}
+
+/// Reads a block (T.81 F.2.2); wrong codes mean what they mean to libjpeg.
+#[inline]
+pub fn read(bits: &mut Bits, of: &Block, last: &mut [i16; 4], sink: &mut impl Sink) {
+    let next = bits.peek();
+    let (len, symbol) = of.dc.look(next);
+    let size = u32::from(symbol);
+    let difference = if size > 0 {
+        let value = i64::try_from((next << len) >> (64 - size)).unwrap_or(0);
+        let least = 1i64 << (size - 1);
+        if value < least {
+            value - 2 * least + 1
+        } else {
+            value
+        }
+    } else {
+        0
+    };
+    bits.skip(len + size);
+    if let Some(last) = last.get_mut(of.component) {
+        #[expect(clippy::cast_possible_truncation, reason = "at most 15 bits and a sign")]
+        let value = last.wrapping_add(difference as i16);
+        *last = value;
+        sink.dc(of, value);
+    }
+    let mut k = 1;
+    while k < 64 {
+        let next = bits.peek();
+        let (len, symbol) = of.ac.look(next);
+        let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
+        bits.skip(len + size);
+        if size > 0 {
+            let value = u32::try_from((next << len) >> (64 - size)).unwrap_or(0);
+            // what would lie behind the last coefficient becomes the last one
+            sink.ac(run.min(63 - k), size, value);
+            k += run + 1;
+        } else if run == 15 {
+            if k + 16 < 64 {
+                sink.ac(15, 0, 0);
+            }
+            k += 16;
+            if k >= 64 {
+                return sink.end();
+            }
+        } else {
+            return sink.end();
+        }
+    }
+}

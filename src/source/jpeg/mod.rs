@@ -1,0 +1,194 @@
+//! JPEG files: windows through an index where the coding allows it, else decoded as wholes.
+//!
+//! Levels are those that the library scales to while it decodes; smaller ones are left to others. How a scan is indexed
+//! and read is the codec's business.
+
+mod metadata;
+
+use crate::codec::jp2::bytes::Bytes;
+use crate::codec::jp2::bytes::Part;
+use crate::codec::jpeg;
+use crate::codec::jpeg::scan::HALVINGS;
+use crate::codec::jpeg::scan::Scan;
+use crate::codec::jpeg::stream;
+use crate::codec::jpeg::stream::Segments;
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Rect;
+use crate::geometry::Size;
+use crate::raster::Alpha;
+use crate::raster::Colour;
+use crate::raster::Kind;
+use crate::raster::Meaning;
+use crate::raster::Metadata;
+use crate::raster::Raster;
+use crate::raster::Samples;
+use crate::source::Header;
+use crate::source::Level;
+use crate::source::Set;
+use crate::source::Source;
+use crate::source::Tile;
+use crate::source::Version;
+use crate::source::made::Grid;
+use crate::source::tiff;
+use crate::source::whole;
+use crate::source::whole::Whole;
+use std::fs::File;
+
+/// The tiles that are shown.
+const TILE: Size = Size::new(256, 256);
+
+/// Bytes of a file that are searched for its first scan at once, at first and at most.
+const HEAD: (u64, u64) = (64 << 10, 64 << 20);
+
+/// Pixels that a byte can hold at most: a block takes a bit.
+const DENSEST: u64 = 64 * 8;
+
+/// A file with an index.
+pub struct Jpeg {
+    file: Part,
+    scan: Scan,
+    header: Header,
+    inverted: bool,
+}
+
+/// Opens a file, as one that is decoded as a whole if need be, and says how its levels lie in it and which EXIF orientation it has. `Unsupported` for processes that no decoder here
+/// knows, `TooLarge` when it must be decoded as a whole and is too large for that, `Corrupt` without a picture.
+pub fn open(file: File) -> Result<(Box<dyn Source>, Grid, u64)> {
+    let found = file.metadata()?;
+    let part = Part {
+        file,
+        start: 0,
+        len: found.len(),
+    };
+    let head = head(&part)?;
+    let frame = stream::frame(&head)?;
+    jpeg::check(&frame)?;
+    let scan = Scan::of(&head);
+    let (levels, tile) = match scan {
+        Some(_) => (levels(frame.size), TILE),
+        None => (vec![frame.size], frame.size),
+    };
+    let colour = match frame.components {
+        1 => Colour::Grey,
+        3 => Colour::Rgb,
+        _ => Colour::Cmyk,
+    };
+    let exif = metadata::exif(&head).zip(part.file.try_clone().ok());
+    let exif = exif.and_then(|((start, len), file)| tiff::exif(file, start, len));
+    let (exif, orientation) = exif.unwrap_or((Metadata::default(), 1));
+    let header = Header {
+        levels: levels.into_iter().map(|size| Level { size, tile }).collect(),
+        channels: frame.components,
+        bits: 8,
+        kind: Kind::Unsigned,
+        meaning: Meaning::bytes(colour, Alpha::None),
+        stored: None,
+        metadata: metadata::metadata(&head, exif),
+        version: Version::of(&found),
+        set: Set::default(),
+    };
+    let inverted = is_inverted(&head, &header);
+    let Some(scan) = scan else {
+        if frame.size.area() > part.len.saturating_mul(DENSEST) {
+            return Err(Error::Corrupt(format!(
+                "jpeg of {}x{} pixels in {} bytes",
+                frame.size.w, frame.size.h, part.len
+            )));
+        }
+        let whole = Whole::new(part.file, header, decode)?;
+        return Ok((Box::new(whole), Grid::Strips, orientation));
+    };
+    let jpeg = Jpeg {
+        file: part,
+        scan,
+        header,
+        inverted,
+    };
+    Ok((Box::new(jpeg), Grid::Tiles, orientation))
+}
+
+impl Jpeg {
+    /// The samples of a rectangle of a level.
+    fn rectangle(&self, level: usize, rect: Rect) -> Result<Raster> {
+        let halvings = u32::try_from(level).map_err(|_| whole::outside())?;
+        let mut raster = self.scan.read(&self.file, rect, halvings)?;
+        if self.inverted {
+            invert(&mut raster);
+        }
+        Ok(raster)
+    }
+}
+
+impl Source for Jpeg {
+    fn header(&self) -> &Header {
+        &self.header
+    }
+
+    fn read(&self, tile: Tile) -> Result<Raster> {
+        let rect = tile.rect(&self.header.levels).ok_or_else(whole::outside)?;
+        self.rectangle(tile.level, rect)
+    }
+}
+
+/// Full size and its halvings, until a tile holds it.
+fn levels(size: Size) -> Vec<Size> {
+    let needed = |halvings: &u32| {
+        let larger = size.halved_up(halvings.saturating_sub(1));
+        *halvings == 0 || larger.w > TILE.w || larger.h > TILE.h
+    };
+    let halvings = (0..=HALVINGS).take_while(needed);
+    halvings.map(|halvings| size.halved_up(halvings)).collect()
+}
+
+/// The bytes of a file up to its first scan header, or all of them if there is none in reach.
+fn head(from: &dyn Bytes) -> Result<Vec<u8>> {
+    let mut len = HEAD.0;
+    loop {
+        let size = from.len().min(len);
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+        from.read(0, &mut bytes)?;
+        let scan = Segments::of(&bytes)?
+            .filter_map(Result::ok)
+            .find(|segment| segment.marker == stream::SOS)
+            .map(|segment| segment.rest.len());
+        if let Some(rest) = scan {
+            bytes.truncate(bytes.len() - rest);
+            return Ok(bytes);
+        }
+        if size == from.len() || len >= HEAD.1 {
+            return Ok(bytes);
+        }
+        len *= 8;
+    }
+}
+
+/// Adobe's programs store ink as its absence: they are known by their marker.
+fn is_inverted(head: &[u8], header: &Header) -> bool {
+    let adobe = |segment: &Result<stream::Segment>| matches!(segment, Ok(s) if s.adobe().is_some());
+    header.channels == 4 && Segments::of(head).is_ok_and(|mut segments| segments.any(|s| adobe(&s)))
+}
+
+fn invert(raster: &mut Raster) {
+    if let Samples::U8(samples) = &mut raster.samples {
+        for sample in samples {
+            *sample = !*sample;
+        }
+    }
+}
+
+/// A whole file. What is missing is shown as decoders show it.
+fn decode(bytes: &[u8], header: &Header) -> Result<Raster> {
+    let ended;
+    let stream = if stream::frame(bytes)?.ended {
+        bytes
+    } else {
+        ended = [bytes, &[0xff, stream::EOI]].concat();
+        &ended
+    };
+    let mut raster = jpeg::decode(stream, header.size())?;
+    if is_inverted(bytes, header) {
+        invert(&mut raster);
+    }
+    Ok(raster)
+}

@@ -1,0 +1,282 @@
+//! PNG files (PNG third edition), decoded as wholes: 8 or 16 bits, grey or colour, with or without alpha.
+//!
+//! Palettes and fewer bits are widened to 8. The first picture of an animation is shown.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Num;
+use crate::geometry::Size;
+use crate::raster::Alpha;
+use crate::raster::Colour;
+use crate::raster::Density;
+use crate::raster::Kind;
+use crate::raster::Meaning;
+use crate::raster::Metadata;
+use crate::raster::Raster;
+use crate::raster::Samples;
+use crate::source::Header;
+use crate::source::Level;
+use crate::source::Set;
+use crate::source::Version;
+use crate::source::whole::MAX_BYTES;
+use crate::source::whole::Whole;
+use png::BitDepth;
+use png::ColorType;
+use png::Decoder;
+use png::DecodingError;
+use png::Info;
+use png::Limits;
+use png::Reader;
+use png::Transformations;
+use png::Unit;
+use std::fs::File;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Cursor;
+use std::io::ErrorKind;
+use std::io::Seek;
+
+/// Keywords (PNG §11.3.3.1) and their names as IIP objects.
+const TEXTS: [(&str, &str); 7] = [
+    ("Title", "title"),
+    ("Description", "description"),
+    ("Author", "creator"),
+    ("Copyright", "rights"),
+    ("Creation Time", "date"),
+    ("Software", "software"),
+    ("Comment", "comment"),
+];
+
+/// The keyword of an XMP packet (XMP part 3 §1.1.5).
+const XMP: &str = "XML:com.adobe.xmp";
+
+/// Opens a file. `TooLarge` beyond the limit of files that are decoded as wholes, `Corrupt` when it is damaged.
+pub fn open(file: File) -> Result<Whole> {
+    let version = Version::of(&file.metadata()?);
+    let reader = start(BufReader::new(file.try_clone()?))?;
+    let info = reader.info();
+    let (colour, depth) = reader.output_color_type();
+    let (colour, alpha) = match colour {
+        ColorType::Grayscale | ColorType::Indexed => (Colour::Grey, Alpha::None),
+        ColorType::GrayscaleAlpha => (Colour::Grey, Alpha::Straight),
+        ColorType::Rgb => (Colour::Rgb, Alpha::None),
+        ColorType::Rgba => (Colour::Rgb, Alpha::Straight),
+    };
+    let mut meaning = Meaning::bytes(colour, alpha);
+    let wide = depth == BitDepth::Sixteen;
+    if wide {
+        meaning.ranges.fill((0.0, 65535.0));
+    }
+    let size = Size::new(info.width, info.height);
+    let header = Header {
+        levels: vec![Level { size, tile: size }],
+        channels: u8::try_from(meaning.ranges.len()).unwrap_or(u8::MAX),
+        bits: if wide { 16 } else { 8 },
+        kind: Kind::Unsigned,
+        meaning,
+        stored: None,
+        metadata: metadata(info),
+        version,
+        set: Set::default(),
+    };
+    Whole::new(file, header, decode)
+}
+
+fn start<R: BufRead + Seek>(from: R) -> Result<Reader<R>> {
+    let bytes = usize::try_from(MAX_BYTES).unwrap_or(usize::MAX);
+    let mut decoder = Decoder::new_with_limits(from, Limits { bytes });
+    decoder.set_transformations(Transformations::EXPAND);
+    decoder.read_info().map_err(failure)
+}
+
+fn decode(bytes: &[u8], header: &Header) -> Result<Raster> {
+    let mut reader = start(Cursor::new(bytes))?;
+    let len = reader.output_buffer_size().filter(|len| *len as u64 <= MAX_BYTES);
+    let mut data = vec![0; len.ok_or_else(|| Error::TooLarge("the PNG picture is too large".into()))?];
+    let done = reader.next_frame(&mut data).map_err(failure)?;
+    let samples = match done.bit_depth {
+        BitDepth::Sixteen => Samples::U16(
+            data.as_chunks()
+                .0
+                .iter()
+                .map(|pair| u16::from_be_bytes(*pair))
+                .collect(),
+        ),
+        _ => Samples::U8(data),
+    };
+    Ok(Raster {
+        size: Size::new(done.width, done.height),
+        channels: header.channels,
+        samples,
+    })
+}
+
+fn failure(error: DecodingError) -> Error {
+    match error {
+        DecodingError::IoError(error) if error.kind() != ErrorKind::UnexpectedEof => Error::Io(error),
+        DecodingError::LimitsExceeded => Error::TooLarge("the PNG picture is too large".into()),
+        _ => Error::Corrupt("PNG stream does not decode".into()),
+    }
+}
+
+fn metadata(info: &Info) -> Metadata {
+    let plain = info.uncompressed_latin1_text.iter();
+    let plain = plain.map(|chunk| (chunk.keyword.as_str(), Some(chunk.text.clone())));
+    let packed = info.compressed_latin1_text.iter();
+    let packed = packed.map(|chunk| (chunk.keyword.as_str(), chunk.get_text().ok()));
+    let wide = info.utf8_text.iter();
+    let wide = wide.map(|chunk| (chunk.keyword.as_str(), chunk.get_text().ok()));
+    let mut found = Metadata {
+        icc: info.icc_profile.as_deref().map(Into::into),
+        density: density(info),
+        ..Metadata::default()
+    };
+    for (keyword, text) in plain.chain(packed).chain(wide) {
+        let Some(text) = text else { continue };
+        if keyword == XMP {
+            found.xmp = Some(text.into_bytes().into());
+            continue;
+        }
+        let name = TEXTS.iter().find(|(known, _)| *known == keyword);
+        let text = text.trim();
+        if let Some((_, name)) = name
+            && !text.is_empty()
+            && found.text(name).is_none()
+        {
+            found.texts.push((name, text.into()));
+        }
+    }
+    found
+}
+
+fn density(info: &Info) -> Option<Density> {
+    let found = info.pixel_dims.filter(|dims| dims.unit == Unit::Meter)?;
+    let side = |pixels: u32| Num::new(pixels.into()).filter(|_| pixels > 0);
+    Some(Density {
+        x: side(found.xppu)?,
+        y: side(found.yppu)?,
+    })
+}
+
+#[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "test pictures are small")]
+mod tests {
+    use super::*;
+    use crate::source::Source;
+    use crate::source::Tile;
+    use crate::source::tiff::build::Temp;
+    use png::Encoder;
+    use png::PixelDimensions;
+
+    const FIRST: Tile = Tile {
+        level: 0,
+        col: 0,
+        row: 0,
+    };
+
+    /// A file of 5 × 3 pixels.
+    fn file(colour: ColorType, depth: BitDepth, data: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut encoder = Encoder::new(&mut out, 5, 3);
+        encoder.set_color(colour);
+        encoder.set_depth(depth);
+        if colour == ColorType::Indexed {
+            encoder.set_palette(vec![0, 0, 0, 10, 20, 30, 200, 100, 50, 1, 2, 3]);
+        }
+        encoder
+            .add_text_chunk("Author".into(), "Zo\u{eb}".into())
+            .unwrap();
+        encoder.add_itxt_chunk(XMP.into(), "<x/>".into()).unwrap();
+        encoder.set_pixel_dims(Some(PixelDimensions {
+            xppu: 11811,
+            yppu: 2835,
+            unit: Unit::Meter,
+        }));
+        let mut writer = encoder.write_header().unwrap();
+        writer.write_image_data(data).unwrap();
+        writer.finish().unwrap();
+        out
+    }
+
+    fn whole(bytes: &[u8]) -> Result<Whole> {
+        super::open(Temp::new(bytes).open())
+    }
+
+    #[test]
+    fn samples_are_those_of_the_file() {
+        for (colour, channels, alpha) in [
+            (ColorType::Grayscale, 1, Alpha::None),
+            (ColorType::GrayscaleAlpha, 2, Alpha::Straight),
+            (ColorType::Rgb, 3, Alpha::None),
+            (ColorType::Rgba, 4, Alpha::Straight),
+        ] {
+            let bytes: Vec<u8> = (0..15 * channels * 2).map(|n| (n * 7) as u8).collect();
+            let (half, _) = bytes.split_at(15 * channels);
+            let found = whole(&file(colour, BitDepth::Eight, half)).unwrap();
+            assert_eq!(usize::from(found.header().channels), channels);
+            assert_eq!((found.header().bits, found.header().meaning.alpha), (8, alpha));
+            assert_eq!(found.read(FIRST).unwrap().samples, Samples::U8(half.to_vec()));
+            let found = whole(&file(colour, BitDepth::Sixteen, &bytes)).unwrap();
+            let wide = bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|pair| u16::from_be_bytes(*pair))
+                .collect();
+            assert_eq!(
+                (found.header().bits, found.header().meaning.ranges[0].1),
+                (16, 65535.0)
+            );
+            assert_eq!(found.read(FIRST).unwrap().samples, Samples::U16(wide));
+        }
+        let palette = file(
+            ColorType::Indexed,
+            BitDepth::Two,
+            &[0b00_01_10_11, 0, 0x55, 0x40, 0, 0],
+        );
+        let Samples::U8(samples) = whole(&palette).unwrap().read(FIRST).unwrap().samples else {
+            panic!("8 bits expected")
+        };
+        assert_eq!(samples[..12], [0, 0, 0, 10, 20, 30, 200, 100, 50, 1, 2, 3]);
+    }
+
+    #[test]
+    fn texts_packet_and_density_are_found() {
+        let found = whole(&file(ColorType::Grayscale, BitDepth::Eight, &[9; 15])).unwrap();
+        let metadata = &found.header().metadata;
+        assert_eq!(metadata.text("creator"), Some("Zo\u{eb}"));
+        assert_eq!(metadata.xmp.as_deref(), Some(&b"<x/>"[..]));
+        let density = metadata.density.unwrap();
+        assert_eq!((density.x.value(), density.y.value()), (11811.0, 2835.0));
+    }
+
+    #[test]
+    fn damage_is_an_error() {
+        let bytes = file(ColorType::Rgb, BitDepth::Eight, &[9; 45]);
+        for at in 0..bytes.len() {
+            let mut wrong = bytes.clone();
+            wrong[at] ^= 0xff;
+            for wrong in [&wrong[..], &bytes[..at]] {
+                let read = whole(wrong).and_then(|found| found.read(FIRST));
+                assert!(
+                    !matches!(read, Err(Error::Io(_) | Error::Outside(_))),
+                    "{at}: {read:?}"
+                );
+            }
+        }
+        let mut large = bytes.clone();
+        large[16..24].copy_from_slice(&[0, 0, 200, 0, 0, 0, 200, 0]);
+        // the sum of the header would be wrong
+        let crc = crc(&large[12..29]);
+        large[29..33].copy_from_slice(&crc.to_be_bytes());
+        assert!(matches!(whole(&large), Err(Error::TooLarge(_))));
+    }
+
+    /// PNG Annex D.
+    fn crc(bytes: &[u8]) -> u32 {
+        let step = |crc: u32, _| crc >> 1 ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 };
+        !bytes
+            .iter()
+            .fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+    }
+}

@@ -1,0 +1,181 @@
+//! WebP files (WebP container specification, RFC 9649), decoded as wholes: colour with or without alpha.
+//!
+//! Knows the chunks around the picture. Animations are unsupported.
+
+use crate::codec::webp;
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Size;
+use crate::raster::Alpha;
+use crate::raster::Colour;
+use crate::raster::Kind;
+use crate::raster::Meaning;
+use crate::raster::Metadata;
+use crate::raster::Raster;
+use crate::raster::Samples;
+use crate::source::Header;
+use crate::source::Level;
+use crate::source::Set;
+use crate::source::Version;
+use crate::source::whole::Whole;
+use crate::source::whole::cut_short;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+/// Chunks that are looked at.
+const MAX_CHUNKS: usize = 100;
+
+/// The longest profile or packet that is kept, bytes.
+const MAX_KEPT: u64 = 16 << 20;
+
+/// Flags of the chunk VP8X.
+const HAS_ALPHA: u8 = 0x10;
+const HAS_ANIMATION: u8 = 0x02;
+
+/// Opens a file. `TooLarge` beyond the limit of files that are decoded as wholes, `Corrupt` when it is damaged.
+pub fn open(file: File) -> Result<Whole> {
+    let version = Version::of(&file.metadata()?);
+    let mut size = None;
+    let mut alpha = false;
+    let mut metadata = Metadata::default();
+    let mut at = 12;
+    for _ in 0..MAX_CHUNKS {
+        if at + 8 > version.len {
+            break;
+        }
+        let mut start = [0; 18];
+        let room = usize::try_from((version.len - at).min(18)).unwrap_or(18);
+        let part = start.get_mut(..room).unwrap_or_default();
+        file.read_exact_at(part, at).map_err(cut_short)?;
+        let [name @ .., l0, l1, l2, l3, a, b, c, d, e, f, g, h, i, j] = start;
+        let len = u64::from(u32::from_le_bytes([l0, l1, l2, l3]));
+        let whole = || -> Option<Arc<[u8]>> {
+            let fits = len <= MAX_KEPT && at + 8 + len <= version.len;
+            let mut bytes = vec![0; usize::try_from(len).ok().filter(|_| fits)?];
+            file.read_exact_at(&mut bytes, at + 8).ok()?;
+            Some(bytes.into())
+        };
+        let low = |bits: u32| (bits & 0x3fff) + 1;
+        match &name {
+            b"VP8X" if a & HAS_ANIMATION != 0 => {
+                return Err(Error::Unsupported("animated WebP is not served".into()));
+            }
+            b"VP8X" => {
+                alpha = a & HAS_ALPHA != 0;
+                let side = |bytes| u32::from_le_bytes(bytes) + 1;
+                size = Some(Size::new(side([e, f, g, 0]), side([h, i, j, 0])));
+            }
+            b"VP8L" => {
+                let bits = u32::from_le_bytes([b, c, d, e]);
+                alpha |= bits >> 28 & 1 != 0;
+                size = size.or(Some(Size::new(low(bits), low(bits >> 14))));
+            }
+            b"VP8 " => {
+                let side = |low: u8, high: u8| u32::from(u16::from_le_bytes([low, high]) & 0x3fff);
+                size = size.or(Some(Size::new(side(g, h), side(i, j))));
+            }
+            b"ICCP" => metadata.icc = whole(),
+            b"XMP " => metadata.xmp = whole(),
+            _ => {}
+        }
+        // chunks are padded to even lengths
+        at += 8 + len.next_multiple_of(2);
+    }
+    let size = size.filter(|size| size.area() > 0);
+    let size = size.ok_or_else(|| Error::Corrupt("WebP file without a picture".into()))?;
+    let meaning = Meaning::bytes(Colour::Rgb, if alpha { Alpha::Straight } else { Alpha::None });
+    let header = Header {
+        levels: vec![Level { size, tile: size }],
+        channels: u8::try_from(meaning.ranges.len()).unwrap_or(u8::MAX),
+        bits: 8,
+        kind: Kind::Unsigned,
+        meaning,
+        stored: None,
+        metadata,
+        version,
+        set: Set::default(),
+    };
+    Whole::new(file, header, decode)
+}
+
+fn decode(bytes: &[u8], header: &Header) -> Result<Raster> {
+    let mut data = Vec::new();
+    webp::decode(bytes, header.size(), header.channels, &mut data)?;
+    Ok(Raster {
+        size: header.size(),
+        channels: header.channels,
+        samples: Samples::U8(data),
+    })
+}
+
+#[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "test pictures are small")]
+mod tests {
+    use super::*;
+    use crate::source::Source;
+    use crate::source::Tile;
+    use crate::source::tiff::build::Temp;
+    use image_webp::ColorType;
+    use image_webp::WebPEncoder;
+
+    const FIRST: Tile = Tile {
+        level: 0,
+        col: 0,
+        row: 0,
+    };
+
+    /// A file of 5 × 3 pixels, with a profile.
+    fn file(colour: ColorType, data: &[u8], profile: bool) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut encoder = WebPEncoder::new(&mut out);
+        if profile {
+            encoder.set_icc_profile(b"odd".to_vec());
+            encoder.set_xmp_metadata(b"<x/>".to_vec());
+        }
+        encoder.encode(data, 5, 3, colour).unwrap();
+        out
+    }
+
+    fn whole(bytes: &[u8]) -> Result<Whole> {
+        super::open(Temp::new(bytes).open())
+    }
+
+    #[test]
+    fn samples_and_chunks_are_those_of_the_file() {
+        for profile in [false, true] {
+            for (colour, channels, alpha) in [
+                (ColorType::Rgb8, 3, Alpha::None),
+                (ColorType::Rgba8, 4, Alpha::Straight),
+            ] {
+                let data: Vec<u8> = (0..15 * channels).map(|n| (n * 5 + 30) as u8).collect();
+                let found = whole(&file(colour, &data, profile)).unwrap();
+                let header = found.header();
+                assert_eq!(header.size(), Size::new(5, 3));
+                assert_eq!(
+                    (usize::from(header.channels), header.meaning.alpha),
+                    (channels, alpha)
+                );
+                assert_eq!(header.metadata.icc.is_some(), profile);
+                assert_eq!(header.metadata.xmp.as_deref(), profile.then_some(&b"<x/>"[..]));
+                assert_eq!(found.read(FIRST).unwrap().samples, Samples::U8(data));
+            }
+        }
+    }
+
+    #[test]
+    fn damage_is_an_error() {
+        let bytes = file(ColorType::Rgba8, &[77; 60], true);
+        for at in 0..bytes.len() {
+            let mut wrong = bytes.clone();
+            wrong[at] ^= 0xff;
+            for wrong in [&wrong[..], &bytes[..at]] {
+                let read = whole(wrong).and_then(|found| found.read(FIRST));
+                assert!(
+                    !matches!(read, Err(Error::Io(_) | Error::Outside(_))),
+                    "{at}: {read:?}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! JPEG files: what libjpeg-turbo's djpeg decodes is what the source gives, whole and in windows, for files that cjpeg
+//! writes in every way it can, and for those of other people. And PNG and WebP files.
+
+use iipsrv::error::Error;
+use iipsrv::geometry::Rect;
+use iipsrv::geometry::Size;
+use iipsrv::http::Http;
+use iipsrv::raster::Colour;
+use iipsrv::raster::Raster;
+use iipsrv::raster::Samples;
+use iipsrv::source::Source;
+use iipsrv::source::Window;
+use iipsrv::source::jpeg;
+use iipsrv::source::made::Grid;
+use iipsrv::source::window::Forgetful;
+use std::fs::File;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::support::pixels as pixels_of;
+use crate::support::service;
+use crate::support::text;
+use crate::tiff::Temp;
+
+/// Pictures of more pixels are compared at an eighth only.
+const LARGE: u64 = 64 << 20;
+
+/// For one bad file.
+const LONGEST: Duration = Duration::from_secs(20);
+
+fn open(path: &Path) -> Result<(Box<dyn Source>, Grid), Error> {
+    jpeg::open(File::open(path).unwrap()).map(|(source, grid, _)| (source, grid))
+}
+
+fn window(source: &dyn Source, level: usize, rect: Rect) -> Result<Raster, Error> {
+    source.window(Window { level, rect }, &Forgetful)
+}
+
+/// A level as grey or RGB; `None` where that cannot be read. CMYK is shown as djpeg does it.
+fn level(source: &dyn Source, level: usize) -> Result<Vec<u8>, Error> {
+    let raster = window(source, level, Rect::of(source.header().levels[level].size))?;
+    let Samples::U8(samples) = raster.samples else {
+        panic!("8 bits expected")
+    };
+    if source.header().meaning.colour != Colour::Cmyk {
+        return Ok(samples);
+    }
+    let mix = |ink: u8, black: u8| (u32::from(255 - ink) * u32::from(255 - black) + 127) / 255;
+    let pixel = |p: &[u8; 4]| [p[0], p[1], p[2]].map(|ink| mix(ink, p[3]) as u8);
+    Ok(samples.as_chunks().0.iter().flat_map(pixel).collect())
+}
+
+/// A picture that djpeg or cjpeg knows.
+struct Pnm {
+    size: Size,
+    samples: Vec<u8>,
+}
+
+/// `P6`, width, height, 255, then samples.
+fn pnm(bytes: &[u8]) -> Option<Pnm> {
+    let mut fields = bytes.splitn(4, |b| b.is_ascii_whitespace());
+    let number = |fields: &mut dyn Iterator<Item = &[u8]>| -> Option<u32> {
+        std::str::from_utf8(fields.next()?).ok()?.parse().ok()
+    };
+    let channels = if fields.next()? == b"P6" { 3 } else { 1 };
+    let size = Size::new(number(&mut fields)?, number(&mut fields)?);
+    let (_, samples) = fields.next()?.split_at_checked(4)?;
+    assert_eq!(samples.len() as u64, size.area() * channels);
+    Some(Pnm {
+        size,
+        samples: samples.to_vec(),
+    })
+}
+
+/// What djpeg makes of a file after so many halvings; `None` when it refuses it.
+fn reference(path: &Path, halvings: usize) -> Option<Pnm> {
+    let done = Command::new("djpeg")
+        .args(["-pnm", "-scale", &format!("1/{}", 1 << halvings)])
+        .arg(path)
+        .output()
+        .expect("djpeg is there (tests/run installs libjpeg-turbo-progs)");
+    pnm(&done.stdout)
+}
+
+/// A part of a level out of the whole.
+fn cut(whole: &[u8], size: Size, rect: Rect) -> Vec<u8> {
+    let channels = whole.len() / size.area() as usize;
+    let line = size.w as usize * channels;
+    let rows = whole.chunks(line).skip(rect.y as usize).take(rect.h as usize);
+    rows.flat_map(|row| &row[rect.x as usize * channels..][..rect.w as usize * channels])
+        .copied()
+        .collect()
+}
+
+/// Compares all levels, and windows of each; the most by which a sample differs. `None` when both refuse the file.
+fn compare(path: &Path) -> Option<u8> {
+    let name = path.display();
+    let (source, grid) = match open(path) {
+        Ok(found) => found,
+        Err(Error::Unsupported(why)) => {
+            println!("{name}: {why}");
+            return None;
+        }
+        Err(error) => {
+            assert!(
+                reference(path, 0).is_none(),
+                "{name}: {error}, but djpeg reads it"
+            );
+            return None;
+        }
+    };
+    let mut worst = 0;
+    let header = source.header();
+    assert!(grid == Grid::Tiles || header.levels.len() == 1);
+    for (index, of) in header.levels.iter().enumerate() {
+        if of.size.area() > LARGE {
+            continue;
+        }
+        let wanted = reference(path, index);
+        let found = match level(&*source, index) {
+            Ok(found) => found,
+            Err(error) => {
+                assert!(wanted.is_none(), "{name}: {error}, but djpeg reads it");
+                return None;
+            }
+        };
+        let wanted = wanted.unwrap_or_else(|| panic!("{name}: djpeg refuses it"));
+        assert_eq!(of.size, wanted.size, "{name}");
+        assert_eq!(found.len(), wanted.samples.len(), "{name}");
+        let differences = found.iter().zip(&wanted.samples).map(|(a, b)| a.abs_diff(*b));
+        worst = differences.max().unwrap_or(0).max(worst);
+        if grid != Grid::Tiles || header.channels == 4 {
+            continue;
+        }
+        let Size { w, h } = of.size;
+        for (x, y, a, b) in [
+            (0, 0, 300, 10),
+            (w / 3, h / 2, 50, 90),
+            (w - 1, h - 1, 1, 1),
+            (w / 2, 0, w, 3),
+        ] {
+            let rect = Rect::new(x, y, a.min(w - x), b.min(h - y));
+            let part = window(&*source, index, rect).unwrap();
+            assert_eq!(
+                part.samples,
+                Samples::U8(cut(&found, of.size, rect)),
+                "{name} {index} {rect:?}"
+            );
+        }
+    }
+    Some(worst)
+}
+
+#[test]
+fn files_of_cjpeg_are_decoded_as_by_djpeg() {
+    let size = Size::new(700, 531);
+    // waves of every length, and a little noise
+    let value = |n: u32| {
+        let (x, y, c) = (n / 3 % size.w, n / 3 / size.w, n % 3);
+        let noise = n.wrapping_mul(2_654_435_761) >> 27;
+        ((x * x / 90 + y * (2 + c)) % 200 / 2 + noise + c * 30 + y / 10) as u8
+    };
+    let pixels: Vec<u8> = (0..size.w * size.h * 3).map(value).collect();
+    let head = format!("P6\n{} {}\n255\n", size.w, size.h);
+    let picture = Temp::new("jpeg.ppm", &[head.as_bytes(), &pixels].concat());
+    let mut ways: Vec<Vec<&str>> = Vec::new();
+    for sampling in [
+        "1x1",
+        "2x1",
+        "1x2",
+        "2x2",
+        "4x1",
+        "1x4",
+        "4x2",
+        "2x4",
+        "2x2,2x1,1x2",
+        "3x1",
+        "1x1,2x2,1x1",
+    ] {
+        for more in [
+            &[][..],
+            &["-restart", "1"],
+            &["-restart", "7B", "-optimize"],
+            &["-optimize"],
+            &["-progressive"],
+        ] {
+            ways.push([&["-sample", sampling], more].concat());
+        }
+    }
+    ways.push(vec!["-grayscale"]);
+    ways.push(vec!["-grayscale", "-progressive"]);
+    ways.push(vec!["-rgb", "-quality", "98"]);
+    ways.push(vec!["-quality", "5"]);
+    for way in ways {
+        let done = Command::new("cjpeg")
+            .args(&way)
+            .arg(picture.path())
+            .output()
+            .expect("cjpeg is there (tests/run installs libjpeg-turbo-progs)");
+        assert!(
+            done.status.success(),
+            "{way:?}: {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+        let file = Temp::new("jpeg.jpg", &done.stdout);
+        let (_, grid) = open(file.path()).unwrap();
+        assert_eq!(grid == Grid::Tiles, !way.contains(&"-progressive"), "{way:?}");
+        let worst = compare(file.path()).unwrap_or_else(|| panic!("{way:?}: refused"));
+        assert!(worst <= bound(), "{way:?}: off by {worst}");
+    }
+}
+
+/// The library of the Rust build transforms otherwise.
+fn bound() -> u8 {
+    if cfg!(feature = "native") { 0 } else { 24 }
+}
+
+fn corpus(folder: &str) -> Option<Vec<PathBuf>> {
+    let Some(corpus) = std::env::var_os("CORPUS") else {
+        eprintln!("CORPUS is not set: only the files made here were tried");
+        return None;
+    };
+    let entries = std::fs::read_dir(PathBuf::from(corpus).join(folder)).unwrap();
+    let mut all: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    all.sort();
+    Some(all)
+}
+
+#[test]
+fn files_of_the_corpus_are_decoded_as_by_djpeg() {
+    let Some(files) = corpus("jpeg") else { return };
+    let mut equal = 0;
+    for path in &files {
+        let Some(worst) = compare(path) else { continue };
+        let cmyk = open(path).unwrap().0.header().channels == 4;
+        // djpeg has its own way from CMYK to RGB
+        let bound = if cmyk { 2.max(bound()) } else { bound() };
+        assert!(worst <= bound, "{}: off by {worst}", path.display());
+        equal += 1;
+    }
+    println!("{equal} of {} files are equal", files.len());
+    assert!(
+        equal * 10 > files.len() * 8,
+        "{equal} of {} files were read",
+        files.len()
+    );
+}
+
+#[test]
+fn bad_files_of_the_corpus_are_shown_as_by_djpeg_or_refused() {
+    let Some(files) = corpus("bad") else { return };
+    let (mut shown, mut refused) = (0, 0);
+    for path in files.iter().filter(|path| path.is_file()) {
+        let bytes = std::fs::read(path).unwrap();
+        if !bytes.starts_with(&[0xff, 0xd8, 0xff]) {
+            continue;
+        }
+        let name = path.display();
+        let start = Instant::now();
+        let found = open(path).and_then(|(source, _)| {
+            let size = source.header().size();
+            let small = size.area() <= LARGE;
+            Ok(small
+                .then(|| level(&*source, 0))
+                .transpose()?
+                .map(|samples| (size, samples)))
+        });
+        let took = start.elapsed();
+        assert!(took < LONGEST, "{name} took {took:?}");
+        match found {
+            Ok(Some((size, samples))) => {
+                // where it gives up, more is shown here
+                let Some(wanted) = reference(path, 0) else {
+                    continue;
+                };
+                assert_eq!((wanted.size, wanted.samples == samples), (size, true), "{name}");
+                shown += 1;
+            }
+            Ok(None) => {}
+            Err(Error::Corrupt(_) | Error::Unsupported(_) | Error::TooLarge(_)) => refused += 1,
+            Err(error) => panic!("{name}: {error:?}"),
+        }
+    }
+    println!("{shown} are shown as djpeg shows them, {refused} are refused");
+    assert!(shown > 50, "{shown} are shown, {refused} refused");
+}
+
+/// A grey picture of 600 × 400 pixels by cjpeg, and an EXIF block that says that it lies on its side.
+fn turned(more: &[&str]) -> Vec<u8> {
+    let pixels: Vec<u8> = (0..600 * 400)
+        .map(|n| (n % 600 / 4 + n / 600 / 8) as u8)
+        .collect();
+    let picture = Temp::new("turned.pgm", &[b"P5\n600 400\n255\n", &pixels[..]].concat());
+    let done = Command::new("cjpeg")
+        .args(more)
+        .arg(picture.path())
+        .output()
+        .unwrap();
+    assert!(done.status.success());
+    let mut bytes = done.stdout;
+    let exif = b"\xff\xe1\x00\x22Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    bytes.splice(2..2, exif.iter().copied());
+    bytes
+}
+
+#[test]
+fn files_are_served_by_what_their_first_bytes_say() {
+    let mut webp = Vec::new();
+    let pixels: Vec<u8> = (0..600 * 400 * 3).map(|n| (n % 251) as u8).collect();
+    image_webp::WebPEncoder::new(&mut webp)
+        .encode(&pixels, 600, 400, image_webp::ColorType::Rgb8)
+        .unwrap();
+    let mut png = Vec::new();
+    let mut encoder = png::Encoder::new(&mut png, 600, 400);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+    let grey = |x: u32, y: u32| (x / 4 + y / 8) as u8;
+    for (name, bytes) in [
+        ("indexed", turned(&[])),
+        ("progressive", turned(&["-progressive"])),
+        ("webp", webp),
+        ("png", png),
+    ] {
+        let file = Temp::new(name, &bytes);
+        for (upright, jpeg) in [("0", false), ("1", bytes.starts_with(&[0xff, 0xd8]))] {
+            let service = service(&[("ORIENTATION", upright)]);
+            let ask =
+                |query: &str| service.respond(Http::query(&format!("FIF={}&{query}", file.path().display())));
+            let size = if jpeg {
+                Size::new(400, 600)
+            } else {
+                Size::new(600, 400)
+            };
+            let text = text(&ask("OBJ=Max-size&OBJ=Resolution-number"));
+            assert_eq!(
+                text,
+                format!("Max-size:{} {}\r\nResolution-number:3\r\n", size.w, size.h),
+                "{name}"
+            );
+            let full = pixels_of(&ask("CVT=png"));
+            assert_eq!(full.size, size, "{name}");
+            let tile = pixels_of(&ask("PTL=2,0"));
+            assert_eq!(tile.size, Size::new(256, 256));
+            assert_eq!(
+                tile.samples,
+                Samples::U8(cut(bytes_of(&full), size, Rect::new(0, 0, 256, 256))),
+                "{name}"
+            );
+            if jpeg {
+                // the file's left edge is above, and its lower edge on the left
+                let found = bytes_of(&full)[(500 * 400 + 100) as usize];
+                assert!(found.abs_diff(grey(500, 299)) < 12, "{name}: {found}");
+            }
+            assert_eq!(pixels_of(&ask("PTL=0,0")).size, size.halved_up(2), "{name}");
+        }
+    }
+}
+
+fn bytes_of(raster: &Raster) -> &[u8] {
+    let Samples::U8(samples) = &raster.samples else {
+        panic!("8 bits expected")
+    };
+    samples
+}
