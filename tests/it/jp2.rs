@@ -5,11 +5,17 @@ use iipsrv::codec::jp2::Codestream;
 use iipsrv::codec::jp2::bytes::Part;
 use iipsrv::geometry::Rect;
 use iipsrv::geometry::Size;
+use iipsrv::http::Http;
+use iipsrv::raster::Samples;
+use iipsrv::service::Service;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
 use crate::chart;
+use crate::support::config;
+use crate::support::pixels;
+use crate::support::text;
 
 /// A folder that goes with its owner.
 struct Folder(PathBuf);
@@ -234,6 +240,64 @@ fn every_way_to_write_a_codestream_is_read() {
             let worst = check(options, &stream, reduction, &folder.0).expect(options);
             let lossy = options.contains("-I");
             assert!(worst <= i64::from(lossy), "{options}: {worst}");
+        }
+    }
+}
+
+#[test]
+fn a_file_is_served_to_the_last_pixel() {
+    let folder = Folder::new("jp2-served");
+    let (w, h) = (1300, 900);
+    let picture = picture(&folder.0, w, h);
+    let whole = std::fs::read(&picture).unwrap();
+    let whole = &whole[whole.len() - (w * h * 3) as usize..];
+    let prefix = format!("{}/", folder.0.display());
+    for (options, cache) in [
+        ("-n 3", "64"),
+        ("-n 6 -t 256,256", "64"),
+        ("-n 6 -c [128,128]", "0"),
+    ] {
+        compress(&picture, &folder.0.join("made.jp2"), options);
+        let service = Service::new(config(&[
+            ("FILESYSTEM_PREFIX", &prefix),
+            ("MAX_LAYERS", "-1"),
+            ("MAX_IMAGE_CACHE_SIZE", cache),
+        ]));
+        let get = |query: &str| service.respond(Http::query(query));
+        let reply = get("FIF=made.jp2&OBJ=Max-size&OBJ=Tile-size&OBJ=Resolutions");
+        let text = text(&reply);
+        assert!(
+            text.contains("Max-size:1300 900\r\nTile-size:256 256\r\n"),
+            "{text}"
+        );
+        assert!(text.contains("650 450,1300 900\r\n"), "{text}");
+        assert!(
+            text.contains("Resolutions:325 225,") || text.contains("Resolutions:41 29,"),
+            "{text}"
+        );
+        let Samples::U8(full) = pixels(&get("IIIF=made.jp2/full/max/0/default.png")).samples else {
+            panic!("8 bits")
+        };
+        assert!(full == whole, "{options}: the whole is what was written");
+        // every tile of the full size, twice: the second time a block of them may be there
+        for (column, row) in
+            (0..2).flat_map(|_| (0..4).flat_map(|row| (0..6).map(move |column| (column, row))))
+        {
+            let (x, y) = (column * 256, row * 256);
+            let (tw, th) = ((w - x).min(256), (h - y).min(256));
+            let tile = pixels(&get(&format!(
+                "IIIF=made.jp2/{x},{y},{tw},{th}/max/0/default.png"
+            )));
+            let Samples::U8(tile) = tile.samples else {
+                panic!("8 bits")
+            };
+            for (line, got) in tile.chunks((tw * 3) as usize).enumerate() {
+                let start = ((y as usize + line) * w as usize + x as usize) * 3;
+                assert!(
+                    got == &whole[start..start + got.len()],
+                    "{options}: tile {column},{row} line {line}"
+                );
+            }
         }
     }
 }
