@@ -302,6 +302,85 @@ fn a_file_is_served_to_the_last_pixel() {
     }
 }
 
+/// Reads everything that a stream holds, whatever comes of it. A panic fails the test, which is the point.
+fn read_all(bytes: &[u8]) {
+    let Ok(stream) = Codestream::open(Box::new(bytes.to_vec()), bytes.len().is_multiple_of(8)) else {
+        return;
+    };
+    for reduction in 0..=stream.reductions().min(1) {
+        let size = stream.size(reduction);
+        let rect = Rect::new(0, 0, size.w.clamp(1, 200), size.h.clamp(1, 200));
+        let _ = stream.read(reduction, rect, u16::MAX);
+    }
+}
+
+#[test]
+fn damage_does_no_harm() {
+    let folder = Folder::new("jp2-damage");
+    let picture = picture(&folder.0, 61, 47);
+    let stream = folder.0.join("made.j2k");
+    for options in [
+        "-n 3",
+        "-n 3 -t 32,32 -I -r 4 -SOP -EPH",
+        "-n 2 -p CPRL -r 8,1 -c [32,32]",
+        "-n 3 -M 5 -d 3,5 -T 1,2 -t 40,40",
+        "-POC T1=0,0,1,3,3,LRCP/T1=0,0,1,6,3,RPCL",
+    ] {
+        compress(&picture, &stream, options);
+        let whole = std::fs::read(&stream).unwrap();
+        for len in (0..whole.len()).step_by(whole.len() / 97 + 1) {
+            read_all(&whole[..len]);
+        }
+        // every byte of the headers, some of the rest
+        let headers = 200.min(whole.len());
+        let rest = (headers..whole.len()).step_by(whole.len() / 97 + 1);
+        for at in (0..headers).chain(rest) {
+            for flip in [0x01, 0xff] {
+                let mut wrong = whole.clone();
+                wrong[at] ^= flip;
+                read_all(&wrong);
+            }
+        }
+    }
+}
+
+#[test]
+fn bad_files_of_others_do_no_harm() {
+    let Some(corpus) = std::env::var_os("CORPUS") else {
+        return;
+    };
+    let bad = Path::new(&corpus).join("bad");
+    let service = Service::new(config(&[("FILESYSTEM_PREFIX", &format!("{}/", bad.display()))]));
+    let mut tried = 0;
+    for entry in std::fs::read_dir(&bad).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let suffix = path.extension().map(|s| s.to_string_lossy().into_owned());
+        if !matches!(suffix.as_deref(), Some("jp2" | "j2k" | "jpx" | "j2c" | "jph")) {
+            continue;
+        }
+        tried += 1;
+        let start = std::time::Instant::now();
+        for ask in [
+            "full/200,/0/default.jpg",
+            "0,0,64,64/max/0/default.png",
+            "info.json",
+        ] {
+            let status = service.respond(Http::query(&format!("IIIF={name}/{ask}"))).status;
+            assert!(
+                matches!(status, 200 | 400 | 404 | 413 | 500 | 501),
+                "{name}: {status}"
+            );
+        }
+        assert!(
+            start.elapsed().as_secs() < 20,
+            "{name} took {:?}",
+            start.elapsed()
+        );
+    }
+    assert!(tried > 0);
+}
+
 /// Files that are not served, and why.
 const REFUSED: [(&str, &str); 1] = [(
     "ojph__simple_dec_irv53_bhvhb_low_latency.jph",
