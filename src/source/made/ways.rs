@@ -21,7 +21,8 @@ const DEAR: u64 = 256 << 20;
 /// Decoded bytes that a level may take that is made as a whole.
 const MOST: u64 = 16 << 30;
 
-/// A pyramid whose last level has no more pixels is complete, even if it takes several tiles.
+/// A pyramid in tiles whose last level has no more pixels is complete, even if it takes several of them: levels have the
+/// numbers that iipsrv gave them.
 const SMALL: u64 = 1 << 20;
 
 /// What made levels may take.
@@ -91,7 +92,8 @@ pub fn plan(header: &Header, grids: &[Grid], budget: &Budget) -> Vec<(Level, Way
         plan.store(index, *level);
     }
     let last = header.levels.last().map_or(1, |level| level.size.area());
-    if header.levels.len() < 2 || !whole || last > SMALL {
+    let tiled = grid(header.levels.len().saturating_sub(1)) == Grid::Tiles;
+    if header.levels.len() < 2 || !whole || last > SMALL || !tiled {
         while let Some(next) = plan.next() {
             let size = plan.levels.last().map_or(next, |(level, _)| level.size);
             if size.w <= base.w && size.h <= base.h {
