@@ -13,6 +13,7 @@ pub use crate::plan::key::Identity;
 pub use crate::plan::key::Key;
 pub use crate::plan::key::fingerprint;
 pub use crate::plan::scale::Scale;
+pub use crate::plan::steps::quarters;
 pub use crate::plan::tiles::TileName;
 pub use crate::plan::tiles::deepzoom_top;
 pub use crate::plan::tiles::shift;

@@ -276,3 +276,25 @@ fn methods_are_answered_as_they_should() {
     );
     assert!(get.header("X-Powered-By").is_none());
 }
+
+#[test]
+fn rot_and_col_do_what_iiif_does() {
+    // tile 5 of the full size, 1000 pixels wide, is the second of the second row
+    for (iip, iiif) in [
+        ("ROT=90&PTL=2,5", "90/default"),
+        ("ROT=!270&PTL=2,5", "!270/default"),
+        ("COL=grey&PTL=2,5", "0/gray"),
+        ("COL=BINARY&ROT=180&PTL=2,5", "180/bitonal"),
+    ] {
+        let ours = pixels(&query(&format!("FIF=rgb&{iip}")));
+        let theirs = pixels(&query(&format!("IIIF=rgb/256,256,256,256/max/{iiif}.png")));
+        assert!(ours == theirs, "{iip}");
+    }
+    let said = text(&query("FIF=rgb&ROT=90&OBJ=Max-size"));
+    assert_eq!(said, "Max-size:701 1000\r\n");
+    for wrong in ["ROT=45", "ROT=x", "COL=red"] {
+        assert_eq!(query(&format!("FIF=rgb&{wrong}&JTL=2,5")).status, 400, "{wrong}");
+    }
+    let zoomed = pixels(&query("ROT=90&DeepZoom=rgb_files/10/1_1.png"));
+    assert!(zoomed == pixels(&query("FIF=rgb&ROT=90&PTL=2,5")));
+}

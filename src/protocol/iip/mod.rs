@@ -13,10 +13,13 @@ use crate::error::Result;
 use crate::geometry::Num;
 use crate::geometry::Size;
 use crate::http::Http;
+use crate::plan::Adjust;
 use crate::plan::Region;
 use crate::plan::Scale;
 use crate::plan::TileName;
+use crate::plan::Tone;
 use crate::plan::View;
+use crate::plan::quarters;
 use crate::protocol::Address;
 use crate::protocol::Ask;
 use crate::protocol::Failure;
@@ -97,6 +100,8 @@ struct Words {
     quality: Option<i16>,
     /// Horizontal and vertical angle.
     view: Option<[u32; 2]>,
+    /// What is done to the pixels.
+    adjust: Adjust,
     /// A command of the protocol that this version does not carry out.
     pending: Option<&'static str>,
     unknown: Option<String>,
@@ -113,6 +118,9 @@ static CHANGES: &[(&str, Change)] = &[
     }),
     ("OBJ", |words, value| {
         match Object::parse(value) {
+            Some(Object::MaxSize) if quarters(words.adjust.degrees).is_some_and(|n| n % 2 == 1) => {
+                words.objects.push(Object::TurnedSize);
+            }
             Some(object) => words.objects.push(object),
             None => words.unknown_object = Some(value.to_ascii_lowercase()),
         }
@@ -144,6 +152,31 @@ static CHANGES: &[(&str, Change)] = &[
         ]);
         Ok(())
     }),
+    ("ROT", |words, value| {
+        let (mirror, degrees) = match value.strip_prefix('!') {
+            Some(degrees) => (true, degrees),
+            None => (false, value),
+        };
+        let right = Num::parse(degrees).filter(|degrees| quarters(*degrees).is_some());
+        let degrees = right
+            .ok_or_else(|| Error::Malformed(format!("ROT takes 0, 90, 180 or 270, got {}", short(value))))?;
+        words.adjust.mirror = mirror;
+        words.adjust.degrees = degrees;
+        Ok(())
+    }),
+    ("COL", |words, value| {
+        words.adjust.tone = match value.to_ascii_lowercase().as_str() {
+            "grey" | "gray" => Tone::Grey,
+            "binary" => Tone::Bitonal,
+            _ => {
+                return Err(Error::Malformed(format!(
+                    "COL takes grey or binary, got {}",
+                    short(value)
+                )));
+            }
+        };
+        Ok(())
+    }),
     ("ICC", |_, _| Ok(())),
 ];
 
@@ -151,13 +184,11 @@ static CHANGES: &[(&str, Change)] = &[
 static PENDING: &[(&str, Option<f64>)] = &[
     ("CNT", Some(1.0)),
     ("GAM", Some(1.0)),
-    ("ROT", Some(0.0)),
     ("MINMAX", None),
     ("CTW", None),
     ("SHD", None),
     ("CMP", None),
     ("INV", None),
-    ("COL", None),
     ("CNV", None),
     ("LYR", None),
     ("ROI", None),
@@ -297,8 +328,19 @@ impl Words {
             Some(name) => Err(Error::Unsupported(format!("{name} is not built yet"))),
             None => Ok(Request {
                 image: request.image.map(|image| self.named(image)),
-                ..request
+                ask: match request.ask {
+                    Ask::Picture(view) => Ask::Picture(self.adjusted(view)),
+                    Ask::Export(view) => Ask::Export(self.adjusted(view)),
+                    other => other,
+                },
             }),
+        }
+    }
+
+    fn adjusted(&self, view: View) -> View {
+        View {
+            adjust: self.adjust,
+            ..view
         }
     }
 

@@ -25,6 +25,8 @@ pub enum Object {
     Basic,
     /// `Max-size`.
     MaxSize,
+    /// The same, of a picture that lies on its side.
+    TurnedSize,
     /// `Tile-size`.
     TileSize,
     /// `Resolution-number`.
@@ -268,6 +270,7 @@ fn image_line(out: &mut String, object: Object, header: &Header, settings: &Sett
         .into_iter()
         .try_for_each(|object| line(out, object, Some(header), settings)),
         Object::MaxSize => write!(out, "Max-size:{} {}\r\n", full.w, full.h),
+        Object::TurnedSize => write!(out, "Max-size:{} {}\r\n", full.h, full.w),
         Object::TileSize => {
             let tile = header.levels.first().map_or(full, |level| level.tile);
             write!(out, "Tile-size:{} {}\r\n", tile.w, tile.h)
