@@ -246,3 +246,17 @@ impl Metadata {
             .map(|(_, text)| text.as_str())
     }
 }
+
+/// A text as files store it: up to the first NUL, without blanks at the ends; UTF-8, or else Latin-1.
+pub fn text(bytes: &[u8]) -> String {
+    let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.trim().into(),
+        Err(_) => bytes
+            .iter()
+            .map(|byte| char::from(*byte))
+            .collect::<String>()
+            .trim()
+            .into(),
+    }
+}

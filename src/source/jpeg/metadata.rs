@@ -8,6 +8,7 @@ use crate::codec::jpeg::stream::Segments;
 use crate::geometry::Num;
 use crate::raster::Density;
 use crate::raster::Metadata;
+use crate::raster::text;
 
 /// How an APP2 segment with a part of a profile begins (ICC.1:2022 B.4).
 const ICC: &[u8] = b"ICC_PROFILE\0";
@@ -95,20 +96,6 @@ fn density(header: &[u8]) -> Option<Density> {
         x: side([x1, x0])?,
         y: side([y1, y0])?,
     })
-}
-
-/// Up to the first NUL, without blanks at the ends; UTF-8, or else Latin-1.
-fn text(bytes: &[u8]) -> String {
-    let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-    match std::str::from_utf8(bytes) {
-        Ok(text) => text.trim().into(),
-        Err(_) => bytes
-            .iter()
-            .map(|byte| char::from(*byte))
-            .collect::<String>()
-            .trim()
-            .into(),
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 use crate::geometry::Num;
 use crate::raster::Density;
 use crate::raster::Metadata;
+use crate::raster::text;
 use crate::source::Page;
 use crate::source::tiff::ifd::Ifd;
 use crate::source::tiff::ifd::Prologue;
@@ -68,7 +69,7 @@ pub fn metadata(ifd: &Ifd, input: &Input, prologue: Prologue, max_bytes: u64) ->
 fn comment(exif: &Ifd, input: &Input, max_bytes: u64) -> Option<String> {
     let bytes = exif.bytes(input, 37510, max_bytes)?;
     let (code, text) = bytes.split_at_checked(8)?;
-    matches!(code, b"ASCII\0\0\0" | [0, 0, 0, 0, 0, 0, 0, 0]).then(|| self::text(text))
+    matches!(code, b"ASCII\0\0\0" | [0, 0, 0, 0, 0, 0, 0, 0]).then(|| crate::raster::text(text))
 }
 
 /// What the file calls a page: PageName, else DocumentName; and its StoNits (TIFF 6.0 p. 55, SGI's tag 37439).
@@ -80,20 +81,6 @@ pub fn page(ifd: &Ifd, input: &Input) -> Page {
     Page {
         name: name(285).or_else(|| name(269)),
         scale: scale.filter(|scale| scale.is_finite()),
-    }
-}
-
-/// Up to the first NUL, without blanks at the ends; UTF-8, or else Latin-1.
-fn text(bytes: &[u8]) -> String {
-    let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-    match std::str::from_utf8(bytes) {
-        Ok(text) => text.trim().into(),
-        Err(_) => bytes
-            .iter()
-            .map(|byte| char::from(*byte))
-            .collect::<String>()
-            .trim()
-            .into(),
     }
 }
 
