@@ -248,17 +248,13 @@ impl Walk<'_> {
             at(which % across, resolution.precincts.x0),
             at(which / across, resolution.precincts.y0),
         );
-        if precinct.trees.is_empty() {
-            precinct.trees = (resolution.bands.iter())
-                .map(|band| {
-                    let cells = resolution.cells(band, column, row);
-                    (Tree::new(cells.w(), cells.h()), Tree::new(cells.w(), cells.h()))
-                })
-                .collect();
-        }
         let areas: Vec<Area> = (resolution.bands.iter())
             .map(|band| resolution.cells(band, column, row))
             .collect();
+        if precinct.trees.is_empty() {
+            let tree = |cells: &Area| Tree::new(cells.w(), cells.h());
+            precinct.trees = areas.iter().map(|cells| (tree(cells), tree(cells))).collect();
+        }
         // the lengths of what follows the header, in its order
         let mut bodies: Vec<(usize, usize, u32, u8, bool)> = Vec::new();
         let mut bits = Bits::new(self.packed.as_mut().unwrap_or(&mut self.body));
