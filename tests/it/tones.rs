@@ -246,24 +246,24 @@ fn commands_are_formulas_at_every_depth() {
             compare(&service, &format!("FIF={name}.tif&{command}&PTL=0,0"), formula);
         }
         // ranges are told in stored values
-        let (low, high) = (depth.stored(0.2), depth.stored(0.7));
+        let (low, high) = (depth.stored(0.2), depth.stored(0.8));
         let ranges: Vec<(String, Formula)> = vec![
             (format!("MINMAX=-:{low},{high}"), |v| {
-                v[..3].iter().map(|v| (v - 0.2) / 0.5).collect()
+                v[..3].iter().map(|v| (v - 0.2) / 0.6).collect()
             }),
             (format!("MINMAX=2:{low},{high}"), |v| {
-                vec![v[0], (v[1] - 0.2) / 0.5, v[2]]
+                vec![v[0], (v[1] - 0.2) / 0.6, v[2]]
             }),
             (format!("MINMAX=0:{low},{high}&MINMAX=2:{low},{high}"), |v| {
-                vec![(v[0] - 0.2) / 0.5, v[1], (v[2] - 0.2) / 0.5]
+                vec![(v[0] - 0.2) / 0.6, v[1], (v[2] - 0.2) / 0.6]
             }),
             (format!("MINMAX=3:{high},{low}"), |v| {
-                vec![v[0], v[1], (0.7 - v[2]) / 0.5]
+                vec![v[0], v[1], (0.8 - v[2]) / 0.6]
             }),
             (format!("MINMAX=-:{low},{high}&GAM=2"), |v| {
                 v[..3]
                     .iter()
-                    .map(|v| ((v - 0.2) / 0.5).max(0.0).powi(2))
+                    .map(|v| ((v - 0.2) / 0.6).max(0.0).powi(2))
                     .collect()
             }),
             (format!("MINMAX=1:{low},{low}"), |v| {
@@ -274,7 +274,7 @@ fn commands_are_formulas_at_every_depth() {
             }),
             // the last word counts
             (format!("MINMAX=-:1,2&MINMAX=-:{low},{high}"), |v| {
-                v[..3].iter().map(|v| (v - 0.2) / 0.5).collect()
+                v[..3].iter().map(|v| (v - 0.2) / 0.6).collect()
             }),
         ];
         for (command, formula) in ranges {
@@ -527,7 +527,7 @@ fn bad_values_are_refused_and_the_next_request_is_served() {
         (grey.status, text(&grey).as_str()),
         (
             400,
-            "Error/53:2 1 SHD takes an image of three channels, this has 1\r\n"
+            "Error/52:2 1 SHD takes an image of three channels, this has 1\r\n"
         )
     );
 }
