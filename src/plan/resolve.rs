@@ -13,6 +13,7 @@ use crate::plan::Scale;
 use crate::plan::View;
 use crate::plan::scale::confine;
 use crate::plan::scale::side;
+use crate::plan::steps::holds_alpha;
 use crate::plan::steps::quarters;
 use crate::plan::steps::steps;
 use crate::plan::tiles;
@@ -36,6 +37,15 @@ impl View {
     /// `TooLarge` (more pixels than the limits allow).
     pub fn resolve(&self, header: &Header, limits: &Limits) -> Result<Plan> {
         let (window, sizing, size) = match self.place(header, limits)? {
+            Place::Made(region, size) if self.adjust.placing.moves() => {
+                let (window, map) = self.adjust.placing.window(header, region, size)?;
+                let place = Op::Place {
+                    map,
+                    to: size,
+                    background: (!holds_alpha(self.format)).then_some(limits.background),
+                };
+                (window, Some(place), size)
+            }
             Place::Stored(tile) => stored(header, tile)?,
             Place::Made(region, size) => match tiles::showing(header, region, size) {
                 Some(window) => {
@@ -46,10 +56,18 @@ impl View {
             },
         };
         let chain = self.adjust.samples.chain(header)?;
+        let kept = self.adjust.placing.kept(header, window);
         let (window, chain) = surrounded(header, window, chain);
         let plan = Plan {
             window,
-            ops: steps(header, (sizing, size), &self.adjust, chain, self.format, limits),
+            ops: steps(
+                header,
+                (sizing, size),
+                &self.adjust,
+                (chain, kept),
+                self.format,
+                limits,
+            ),
             output: self.output(limits),
         };
         let answer = plan.size();
@@ -77,7 +95,7 @@ impl View {
     }
 
     fn place(&self, header: &Header, limits: &Limits) -> Result<Place> {
-        let full = header.size();
+        let full = self.adjust.placing.full(header);
         let rect = match self.region {
             Region::Tile(name) => return name.place(header),
             Region::Full => Rect::of(full),
@@ -110,7 +128,7 @@ impl View {
             Scale::Height(h) => other.h == h && limits.allow(other),
             _ => false,
         };
-        if rect != Rect::of(full) {
+        if rect != Rect::of(full) && !self.adjust.placing.moves() {
             size = tiles::expected(header, rect, fits).unwrap_or(size);
         }
         Ok(Place::Made(rect, self.turnable(size, limits)?))

@@ -1,8 +1,9 @@
 //! The order of the steps over pixels: one list, in one function.
 //!
-//! Order as documented for iipsrv: what is done to the samples ([`Treatment::chain`](crate::plan::Treatment::chain)), straighten alpha, resize, drop what the format cannot hold, grey, binary, turn.
+//! Order as documented for iipsrv: what is done to the samples ([`Treatment::chain`](crate::plan::Treatment::chain)), straighten alpha, hide, resize or place, drop what the format cannot hold, grey, binary, turn.
 
 use crate::geometry::Num;
+use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::plan::Adjust;
 use crate::plan::Limits;
@@ -20,7 +21,7 @@ pub fn steps(
     header: &Header,
     (sizing, size): (Option<Op>, Size),
     adjust: &Adjust,
-    chain: Option<Chain>,
+    (chain, kept): (Option<Chain>, Option<Rect>),
     format: Format,
     limits: &Limits,
 ) -> Vec<Op> {
@@ -34,6 +35,11 @@ pub fn steps(
         None => header.meaning.colour == Colour::Grey,
     };
     ops.extend(chain.map(Op::Chain));
+    let beyond = (!holds_alpha(format)).then_some(limits.background);
+    ops.extend(kept.map(|rect| Op::Keep {
+        rect,
+        background: beyond,
+    }));
     ops.extend(sizing);
     if header.meaning.alpha != Alpha::None && !holds_alpha(format) {
         ops.push(Op::Flatten(limits.background));
@@ -57,7 +63,7 @@ pub fn steps(
         ops.push(Op::Rotate {
             degrees: adjust.degrees,
             to: rotate::around(size, adjust.degrees),
-            background: (!holds_alpha(format)).then_some(limits.background),
+            background: beyond,
         });
     }
     ops
@@ -71,6 +77,6 @@ pub fn quarters(degrees: Num) -> Option<u8> {
         .and_then(|n| u8::try_from(n).ok())
 }
 
-const fn holds_alpha(format: Format) -> bool {
+pub const fn holds_alpha(format: Format) -> bool {
     !matches!(format, Format::Jpeg)
 }

@@ -113,7 +113,7 @@ struct Words {
 }
 
 /// Commands that another version of this server carries out.
-static PENDING: &[&str] = &["LYR", "ROI", "AFN", "RAR"];
+static PENDING: &[&str] = &["LYR"];
 
 /// Commands that send an answer.
 #[derive(Clone, Copy)]
