@@ -76,7 +76,7 @@ pub struct Config {
     pub max_area: Option<u64>,
     /// Whether answers may be larger than the source.
     pub allow_upscaling: bool,
-    /// 0 nearest, 1 bilinear.
+    /// 0 nearest, 1 bilinear, 2 area, 3 bicubic, 4 Lanczos.
     pub interpolation: u8,
     /// Access-Control-Allow-Origin; empty for none.
     pub cors: String,

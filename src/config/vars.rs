@@ -216,8 +216,8 @@ pub static VARS: &[Var] = &[
     var(
         "INTERPOLATION",
         "1",
-        Kind::Int(0, 1),
-        "resizing: 0 nearest, 1 bilinear, antialiased when shrinking",
+        Kind::Int(0, 4),
+        "resizing: 0 nearest, 1 bilinear, 2 area, 3 bicubic, 4 Lanczos of three lobes; all but 0 antialias when shrinking",
     ),
     var(
         "CORS",

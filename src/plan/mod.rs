@@ -122,7 +122,7 @@ pub struct Limits {
     pub max_pixels: Option<u64>,
     /// Whether answers may be larger than the source.
     pub upscaling: bool,
-    /// 0 nearest, 1 bilinear.
+    /// [`Filter::numbered`](crate::process::Filter::numbered).
     pub interpolation: u8,
     /// JPEG quality when none is asked for.
     pub jpeg_quality: i16,

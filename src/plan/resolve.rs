@@ -205,13 +205,9 @@ fn made(header: &Header, region: Rect, size: Size, limits: &Limits) -> Result<Re
             size,
         ));
     }
-    let filter = if limits.interpolation == 0 {
-        Filter::Nearest
-    } else {
-        Filter::Bilinear
-    };
-    let (x, w, left) = across.window(size.w, level.w);
-    let (y, h, top) = down.window(size.h, level.h);
+    let filter = Filter::numbered(limits.interpolation);
+    let (x, w, left) = across.window(size.w, level.w, filter);
+    let (y, h, top) = down.window(size.h, level.h, filter);
     let crop = Crop {
         x: left,
         y: top,
@@ -260,9 +256,9 @@ impl Span {
 
     /// First pixel and number of pixels to read, with what the filter needs beyond the edges, and the span's start
     /// within them.
-    fn window(&self, size: u32, side: u32) -> (u32, u32, i64) {
+    fn window(&self, size: u32, side: u32, filter: Filter) -> (u32, u32, i64) {
         let reduction = self.length / (i64::from(size.max(1)) * ONE) + 1;
-        let margin = reduction + 1;
+        let margin = reduction * filter.support() + 1;
         let first = (self.start / ONE - margin).max(0);
         let past = ((self.start + self.length + ONE - 1) / ONE + margin).min(i64::from(side));
         let pixels = |v: i64| u32::try_from(v).unwrap_or(0);

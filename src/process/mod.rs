@@ -3,6 +3,7 @@
 //! Knows pixels only. The order of steps is the plan's (`plan::steps`), never decided here.
 
 pub mod colour;
+pub mod kernel;
 pub mod lab;
 pub mod resize;
 pub mod rotate;

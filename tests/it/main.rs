@@ -14,6 +14,7 @@
 //! - `golden`: do requests over `fixtures/` draw what they drew, and do tiles fit together?
 //! - `docs`: do man page, `--help` and README match the tables?
 //! - `oracle`: does the original, iipsrv 1.1, say and draw the same?
+//! - `filters`: do filters and turning draw what vips draws?
 //! - `layouts`: strips, planes, missing levels, pages, sequences, orientation: the same pixels?
 //! - `tiff`: is what was written, in every layout and compression, what is read?
 //! - `jp2`: is JPEG 2000 decoded as OpenJPEG does it?
@@ -37,6 +38,7 @@ mod daemon;
 mod deepzoom;
 mod docs;
 mod fcgi;
+mod filters;
 mod fixtures;
 mod floors;
 mod front;
