@@ -198,9 +198,7 @@ fn separable<S: Sample, const C: usize, const L: usize, const ALPHA: bool>(
     let mut line = vec![[0.0; L]; across.len()];
     let mut out = vec![[S::default(); C]; across.len() * down.len()];
     for (out, tap) in out.chunks_exact_mut(across.len()).zip(down) {
-        let rows = samples
-            .get(tap.first * stride + start * C..)
-            .unwrap_or_default();
+        let rows = samples.get(tap.first * stride + start * C..).unwrap_or_default();
         if ALPHA {
             sum_down_by_alpha::<S, C>(&mut row, rows, stride, &tap.weights);
         } else {
@@ -466,7 +464,14 @@ mod tests {
         let picture = drawn(size, Layout::Rgba, |x, y| (x * 8 + y) as u8);
         let to = Size::new(11, 7);
         for filter in (0..5).map(Filter::numbered) {
-            for (channels, alpha) in [(1, false), (2, false), (2, true), (3, false), (4, false), (4, true)] {
+            for (channels, alpha) in [
+                (1, false),
+                (2, false),
+                (2, true),
+                (3, false),
+                (4, false),
+                (4, true),
+            ] {
                 let len = size.area() as usize * channels;
                 let bytes = &picture.data[..len];
                 let deep: Vec<u16> = bytes.iter().map(|&v| u16::from(v) * 257).collect();
@@ -488,7 +493,10 @@ mod tests {
                 let deep = resample(deep, of, to, filter).unwrap();
                 assert_eq!(small.len(), 77 * channels);
                 for (small, deep) in small.iter().zip(&deep) {
-                    assert!((f32::from(*small) - f32::from(*deep) / 257.0).abs() < 0.51, "{filter:?}");
+                    assert!(
+                        (f32::from(*small) - f32::from(*deep) / 257.0).abs() < 0.51,
+                        "{filter:?}"
+                    );
                 }
                 if !alpha {
                     let real = Rows {

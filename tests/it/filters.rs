@@ -23,7 +23,8 @@ const TO: Size = Size::new(400, 300);
 
 /// A part of the chart, and of a photograph.
 fn pictures() -> Vec<(&'static str, Picture)> {
-    let chart = support::fixtures(&[]).respond(Http::get("/x").with("QUERY_STRING", "IIIF=tessera.tif/900,700,1080,810/max/0/default.png"));
+    let chart =
+        support::fixtures(&[]).respond(Http::query("IIIF=tessera.tif/900,700,1080,810/max/0/default.png"));
     let chart = support::pixels(&chart);
     let mut pictures = vec![(
         "chart",
@@ -39,7 +40,10 @@ fn pictures() -> Vec<(&'static str, Picture)> {
             let file = std::fs::read(Path::new(&corpus).join("photos/elem-cc0__Rob_Bye.jpg")).unwrap();
             let whole = iipsrv::codec::jpeg::decode(&file, Size::new(65_535, 65_535)).unwrap();
             let stride = whole.size.w as usize * 3;
-            let rows = support::bytes(&whole).chunks_exact(stride).skip(1000).take(FROM.h as usize);
+            let rows = support::bytes(&whole)
+                .chunks_exact(stride)
+                .skip(1000)
+                .take(FROM.h as usize);
             let data = rows.flat_map(|row| &row[1000 * 3..][..FROM.w as usize * 3]);
             pictures.push((
                 "photograph",
@@ -84,7 +88,11 @@ fn read(path: &Path) -> (Size, Vec<u8>) {
 /// Peak signal to noise in dB.
 fn psnr(a: &[u8], b: &[u8]) -> f64 {
     assert_eq!(a.len(), b.len());
-    let squares: f64 = a.iter().zip(b).map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2)).sum();
+    let squares: f64 = a
+        .iter()
+        .zip(b)
+        .map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2))
+        .sum();
     10.0 * (255.0 * 255.0 * a.len() as f64 / squares.max(1e-9)).log10()
 }
 
@@ -156,10 +164,16 @@ fn enlarging_is_as_vips_does_it_away_from_the_edges() {
     for (name, picture) in pictures() {
         let small = resize(&picture, whole(FROM), TO, Filter::Area).unwrap();
         write(&small, Path::new(&before));
-        for (filter, kernel) in [(Filter::Bilinear, "linear"), (Filter::Bicubic, "cubic")] {
-            vips(&["resize", &before, &after, "2", "--kernel", kernel]);
-            let (size, theirs) = read(Path::new(&after));
-            assert_eq!(size, Size::new(800, 600));
+        let size = Size::new(800, 600);
+        for (filter, name_of_vips) in [(Filter::Bilinear, "bilinear"), (Filter::Bicubic, "bicubic")] {
+            let area = format!("--oarea=0 0 {} {}", size.w, size.h);
+            let interpolate = format!("--interpolate={name_of_vips}");
+            // pixels are counted from 0: the middle of the first is half a pixel from the edge
+            let moved = ["--idx=0.5", "--idy=0.5", "--odx=-0.5", "--ody=-0.5"];
+            let words = ["affine", &before, &after, "2 0 0 2", &area, &interpolate];
+            vips(&[&words[..], &moved].concat());
+            let (written, theirs) = read(Path::new(&after));
+            assert_eq!(written, size);
             let ours = resize(&small, whole(TO), size, filter).unwrap();
             let inside = |data: &[u8]| -> Vec<u8> {
                 let rows = data.chunks_exact(2400).skip(8).take(584);
@@ -186,17 +200,29 @@ fn a_turned_picture_is_as_vips_turns_it() {
             let to = rotate::around(picture.size, degrees);
             let ours = rotate::rotate(&picture, degrees, to, Some(background)).unwrap();
             keep(&format!("turned-{name}-{angle}"), &ours);
+            // clockwise about the middles, which are those of pixels counted from 0
+            let (sin, cos) = angle.to_radians().sin_cos();
+            let middle = |side: u32| f64::from(side) / 2.0 - 0.5;
             vips(&[
-                "rotate",
+                "affine",
                 &before,
                 &after,
-                &angle.to_string(),
-                "--background",
-                "40 90 200",
+                // a first number below 0 would be taken for an option
+                &format!(" {cos} {} {sin} {cos}", -sin),
+                &format!("--oarea=0 0 {} {}", to.w, to.h),
+                &format!("--idx={}", -middle(TO.w)),
+                &format!("--idy={}", -middle(TO.h)),
+                &format!("--odx={}", middle(to.w)),
+                &format!("--ody={}", middle(to.h)),
+                "--extend=background",
+                "--background=40 90 200",
+                "--interpolate=bilinear",
             ]);
             let (size, theirs) = read(Path::new(&after));
-            println!("{name} turned by {angle}: {size:?} {to:?}");
-            let _ = theirs;
+            assert_eq!(size, to);
+            let like = psnr(&ours.data, &theirs);
+            println!("{name} turned by {angle}: {like:.1} dB");
+            assert!(like >= 40.0, "{name} turned by {angle}: {like:.1} dB");
         }
     }
 }
