@@ -193,14 +193,19 @@ pub static VARS: &[Var] = &[
         Kind::Int(-1, 65535),
         "JPEG2000 quality layers: 0 half of those present, -1 all, n at most n",
     ),
-    later("WATERMARK", "", Kind::Text, "TIFF that is laid over answers"),
-    later(
+    var(
+        "WATERMARK",
+        "",
+        Kind::Text,
+        "TIFF that is laid over answers, in a random place of each tile; without alpha its light is added",
+    ),
+    var(
         "WATERMARK_PROBABILITY",
         "1",
         Kind::Float(0.0, 1.0),
         "share of tiles that get it",
     ),
-    later("WATERMARK_OPACITY", "1", Kind::Float(0.0, 1.0), "its opacity"),
+    var("WATERMARK_OPACITY", "1", Kind::Float(0.0, 1.0), "its opacity"),
     later(
         "MEMCACHED_SERVERS",
         "",

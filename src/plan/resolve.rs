@@ -11,6 +11,7 @@ use crate::plan::Plan;
 use crate::plan::Region;
 use crate::plan::Scale;
 use crate::plan::View;
+use crate::plan::fingerprint;
 use crate::plan::scale::confine;
 use crate::plan::scale::side;
 use crate::plan::steps::quarters;
@@ -30,6 +31,10 @@ use crate::source::Window;
 /// One pixel in the units of [`Crop`].
 const ONE: i64 = 1 << 16;
 
+/// A large answer gets a watermark for every tile that it could be put together of, or this many pixels each way if
+/// tiles are smaller.
+const CELL: u32 = 256;
+
 impl View {
     /// What will be done. Errors: `Outside` (no such tile), `Malformed` (empty region, size that may not be),
     /// `TooLarge` (more pixels than the limits allow).
@@ -44,7 +49,7 @@ impl View {
                 None => made(header, region, size, limits)?,
             },
         };
-        let plan = Plan {
+        let mut plan = Plan {
             window,
             ops: steps(header, (sizing, size), self.adjust, self.format, limits),
             output: self.output(limits),
@@ -61,6 +66,13 @@ impl View {
                 "{} is at most {side} pixels wide and high",
                 self.format.suffix()
             )));
+        }
+        if let Some(watermark) = &limits.watermark {
+            // what is shown, in whatever format and quality: else the same under two marks would give them away
+            let seed = fingerprint(&(window, size, answer));
+            let cell = tiles::base_tile(header);
+            let cell = Size::new(cell.w.max(CELL), cell.h.max(CELL));
+            plan.ops.extend(watermark.marks(answer, cell, seed).map(Op::Mark));
         }
         Ok(plan)
     }

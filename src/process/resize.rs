@@ -4,8 +4,7 @@
 
 #![expect(
     clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "positions are clamped to the picture, sums of weighted bytes to bytes"
+    reason = "sides fit, sums of weighted bytes to bytes"
 )]
 
 use crate::error::Error;

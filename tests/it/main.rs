@@ -22,6 +22,7 @@
 //! - `corpus`: is every TIFF of the corpus served as another reader sees it, or refused for a reason?
 //! - `corrupt`: does every malformed file end in an error within its limits?
 //! - `seams`: is every tile of every client as large as it expects, and do they fit together?
+//! - `watermark`: does every answer get the mark that it should, and no other?
 //! - `lowering`: do all names of a tile lead to one plan, and do tiles put together equal the region?
 #![allow(
     clippy::unwrap_used,
@@ -60,6 +61,7 @@ mod site;
 mod support;
 mod tiff;
 mod validator;
+mod watermark;
 mod wire;
 mod zoomify;
 
