@@ -156,6 +156,7 @@ impl Service {
             jpeg_quality: config.jpeg_quality,
             png_level: config.png_level,
             background: config.background,
+            watermark: config.watermark.clone(),
         };
         let cache = Cache::new(config.cache_bytes);
         let shelf = Shelf {
