@@ -3,9 +3,12 @@
 //! Knows formats, not where the picture came from.
 
 pub mod embed;
+pub mod gif;
 pub mod jpeg;
 pub mod png;
+pub mod tiff;
 
+use crate::codec::webp;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
@@ -18,10 +21,76 @@ use crate::raster::Picture;
 pub struct Output {
     /// The file format.
     pub format: Format,
-    /// Quality or level in the format's own scale (JPEG 1–100, PNG deflate level 0–9), already clamped.
+    /// Quality or level in the format's own scale, already clamped: JPEG 1–100, PNG deflate level 0–9, TIFF that of
+    /// its compression (Deflate 1–9, Zstd 1–19, JPEG 1–100, WebP −1–100). 0 where there is none.
     pub quality: i16,
+    /// How a TIFF file is compressed; `None` of the others.
+    pub compression: Compression,
     /// Whether the client asked for the quality: then a stored tile may not be passed through as it is.
     pub asked: bool,
+}
+
+/// How the strips of a TIFF file are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// LZW with horizontal differences.
+    Lzw,
+    /// Deflate with horizontal differences.
+    Deflate,
+    /// JPEG.
+    Jpeg,
+    /// WebP.
+    Webp,
+    /// Zstandard with horizontal differences.
+    Zstd,
+}
+
+impl Compression {
+    /// In the order of TIFF_COMPRESSION, with the names that QLT takes.
+    const ALL: [(&'static str, Compression); 6] = [
+        ("none", Compression::None),
+        ("lzw", Compression::Lzw),
+        ("deflate", Compression::Deflate),
+        ("jpeg", Compression::Jpeg),
+        ("webp", Compression::Webp),
+        ("zstd", Compression::Zstd),
+    ];
+
+    /// The one with this name, in any case.
+    pub fn named(name: &str) -> Option<Compression> {
+        let row = Compression::ALL
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name));
+        row.map(|(_, compression)| *compression)
+    }
+
+    /// The one with this number of TIFF_COMPRESSION.
+    pub fn numbered(number: usize) -> Option<Compression> {
+        Compression::ALL.get(number).map(|(_, compression)| *compression)
+    }
+
+    /// Whether it needs 8 bits a sample and loses some of them.
+    pub const fn is_lossy(self) -> bool {
+        matches!(self, Compression::Jpeg | Compression::Webp)
+    }
+
+    /// The value of the tag (TIFF 6.0 p. 30, Technical Note 2, libtiff's register).
+    const fn tag(self) -> u64 {
+        match self {
+            Compression::None => 1,
+            Compression::Lzw => 5,
+            Compression::Deflate => 8,
+            Compression::Jpeg => 7,
+            Compression::Webp => 50001,
+            Compression::Zstd => 50000,
+        }
+    }
+
+    const fn is_predicted(self) -> bool {
+        matches!(self, Compression::Lzw | Compression::Deflate | Compression::Zstd)
+    }
 }
 
 /// What is embedded in a file.
@@ -34,13 +103,19 @@ pub struct Tags<'a> {
 }
 
 /// What [`encode`] can make, the best known first.
-pub const BUILT: [Format; 2] = [Format::Jpeg, Format::Png];
+pub const BUILT: [Format; 5] = [Format::Jpeg, Format::Png, Format::Webp, Format::Tiff, Format::Gif];
 
-/// Encodes a picture. JPEG takes `Grey` and `Rgb`; PNG takes every layout.
+/// Encodes a picture. JPEG takes `Grey` and `Rgb`, and so does TIFF with JPEG; the others take every layout.
 pub fn encode(picture: &Picture, output: Output, tags: &Tags) -> Result<Vec<u8>> {
     match output.format {
         Format::Jpeg => embed::jpeg(jpeg::encode(picture, output.quality)?, tags),
         Format::Png => png::encode(picture, output.quality, tags),
+        Format::Webp => {
+            let coded = webp::encode(&picture.data, picture.size, picture.layout, output.quality)?;
+            embed::webp(coded, tags)
+        }
+        Format::Tiff => tiff::encode(picture, output, tags),
+        Format::Gif => gif::encode(picture),
         other => Err(Error::Unsupported(format!(
             "{} output is not built yet",
             other.suffix()

@@ -1,5 +1,6 @@
 //! A view meets an image: which level is read, which part of it, and what is done to it.
 
+use crate::encode::Compression;
 use crate::encode::Output;
 use crate::error::Error;
 use crate::error::Result;
@@ -44,10 +45,11 @@ impl View {
                 None => made(header, region, size, limits)?,
             },
         };
+        let output = self.output(limits);
         let plan = Plan {
             window,
-            ops: steps(header, (sizing, size), self.adjust, self.format, limits),
-            output: self.output(limits),
+            ops: steps(header, (sizing, size), self.adjust, output, limits),
+            output,
         };
         let answer = plan.size();
         let area = window.rect.size().area().max(size.area()).max(answer.area());
@@ -56,7 +58,7 @@ impl View {
                 "{area} pixels are too many for one answer"
             )));
         }
-        if let Some(side) = longest_side(self.format).filter(|&side| answer.w > side || answer.h > side) {
+        if let Some(side) = longest_side(output).filter(|&side| answer.w > side || answer.h > side) {
             return Err(Error::TooLarge(format!(
                 "{} is at most {side} pixels wide and high",
                 self.format.suffix()
@@ -142,25 +144,43 @@ impl View {
     }
 
     fn output(&self, limits: &Limits) -> Output {
-        let (default, low, high) = match self.format {
-            Format::Png => (limits.png_level, 0, 9),
-            _ => (limits.jpeg_quality, 1, 100),
+        let compression = match self.format {
+            Format::Tiff => self.compression.unwrap_or(limits.tiff_compression),
+            _ => Compression::None,
         };
-        let quality = self.quality.map_or(default, |q| q.clamp(low, high));
+        let jpeg = (limits.jpeg_quality, 1, 100);
+        let webp = (limits.webp_quality, -1, 100);
+        let (default, low, high) = match (self.format, compression) {
+            (Format::Jpeg, _) | (_, Compression::Jpeg) => jpeg,
+            (Format::Png, _) => (limits.png_level, 0, 9),
+            (Format::Webp, _) | (_, Compression::Webp) => webp,
+            (_, Compression::Deflate) => (1, 1, 9),
+            (_, Compression::Zstd) => (1, 1, 19),
+            _ => (0, 0, 0),
+        };
+        let own = match self.format {
+            Format::Tiff if compression == limits.tiff_compression => limits.tiff_quality,
+            _ => None,
+        };
+        let quality = self.quality.or(own).unwrap_or(default).clamp(low, high);
         Output {
             format: self.format,
             quality,
+            compression,
             asked: self.quality.is_some(),
         }
     }
 }
 
 /// The longest side that a format can say.
-const fn longest_side(format: Format) -> Option<u32> {
-    match format {
+const fn longest_side(output: Output) -> Option<u32> {
+    match output.format {
+        Format::Tiff if matches!(output.compression, Compression::Jpeg) => Some(65_500),
+        Format::Tiff if matches!(output.compression, Compression::Webp) => Some(16_383),
         Format::Jpeg => Some(65_500),
         Format::Webp => Some(16_383),
         Format::Avif => Some(65_536),
+        Format::Gif => Some(65_535),
         Format::Png | Format::Tiff => None,
     }
 }

@@ -155,6 +155,9 @@ impl Service {
             interpolation: config.interpolation,
             jpeg_quality: config.jpeg_quality,
             png_level: config.png_level,
+            webp_quality: config.webp_quality,
+            tiff_compression: config.tiff_compression,
+            tiff_quality: config.tiff_quality,
             background: config.background,
         };
         let cache = Cache::new(config.cache_bytes);
