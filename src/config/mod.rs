@@ -71,6 +71,8 @@ pub struct Config {
     pub png_level: i16,
     /// WebP quality, 0–100, or −1 for lossless.
     pub webp_quality: i16,
+    /// AVIF quality, 0–100, or −1 for lossless.
+    pub avif_quality: i16,
     /// Compression of TIFF answers.
     pub tiff_compression: Compression,
     /// Level or quality of it; `None` when nothing is set.
@@ -255,6 +257,10 @@ impl Table {
                 Members::new()
             }
         };
+        if self.int("AVIF_CODEC") != 0 {
+            self.warnings
+                .push("AVIF_CODEC has no effect: libavif chooses its encoder".into());
+        }
         let background = self.text("BACKGROUND");
         let background = colour(&background).unwrap_or_else(|| {
             self.warnings.push(format!(
@@ -295,6 +301,7 @@ impl Table {
             jpeg_quality: small("JPEG_QUALITY"),
             png_level: small("PNG_QUALITY"),
             webp_quality: small("WEBP_QUALITY"),
+            avif_quality: small("AVIF_QUALITY"),
             tiff_compression: unsigned("TIFF_COMPRESSION")
                 .and_then(Compression::numbered)
                 .unwrap_or(Compression::Deflate),
@@ -495,6 +502,10 @@ mod tests {
         );
         assert_eq!(with(&[("BACKGROUND", "#12aBff")]).background, [0x12, 0xAB, 0xFF]);
         assert_eq!(with(&[("BACKGROUND", "white")]).warnings.len(), 1);
+        assert_eq!(with(&[("AVIF_CODEC", "0")]).warnings.len(), 0);
+        assert_eq!(with(&[("AVIF_CODEC", "2")]).warnings.len(), 1);
+        assert_eq!(with(&[]).tiff_quality, None);
+        assert_eq!(with(&[("TIFF_QUALITY", "1")]).tiff_quality, Some(1));
         assert_eq!(
             with(&[("MAX_IMAGE_METADATA_CACHE_SIZE", "7")]).open_images,
             Some(7)

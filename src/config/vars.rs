@@ -127,13 +127,13 @@ pub static VARS: &[Var] = &[
         Kind::Int(-1, 100),
         "WebP quality; -1 lossless",
     ),
-    later(
+    var(
         "AVIF_QUALITY",
         "50",
         Kind::Int(-1, 100),
         "AVIF quality; -1 lossless",
     ),
-    later(
+    var(
         "AVIF_CODEC",
         "0",
         Kind::Int(0, 3),

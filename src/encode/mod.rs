@@ -8,7 +8,10 @@ pub mod jpeg;
 pub mod png;
 pub mod tiff;
 
+#[cfg(feature = "native")]
+use crate::codec;
 use crate::codec::webp;
+#[cfg(not(feature = "native"))]
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
@@ -103,7 +106,18 @@ pub struct Tags<'a> {
 }
 
 /// What [`encode`] can make, the best known first.
-pub const BUILT: [Format; 5] = [Format::Jpeg, Format::Png, Format::Webp, Format::Tiff, Format::Gif];
+#[cfg(feature = "native")]
+pub const BUILT: &[Format] = &[
+    Format::Jpeg,
+    Format::Png,
+    Format::Webp,
+    Format::Avif,
+    Format::Tiff,
+    Format::Gif,
+];
+/// What [`encode`] can make, the best known first.
+#[cfg(not(feature = "native"))]
+pub const BUILT: &[Format] = &[Format::Jpeg, Format::Png, Format::Webp, Format::Tiff, Format::Gif];
 
 /// Encodes a picture. JPEG takes `Grey` and `Rgb`, and so does TIFF with JPEG; the others take every layout.
 pub fn encode(picture: &Picture, output: Output, tags: &Tags) -> Result<Vec<u8>> {
@@ -116,11 +130,22 @@ pub fn encode(picture: &Picture, output: Output, tags: &Tags) -> Result<Vec<u8>>
         }
         Format::Tiff => tiff::encode(picture, output, tags),
         Format::Gif => gif::encode(picture),
-        other => Err(Error::Unsupported(format!(
-            "{} output is not built yet",
-            other.suffix()
-        ))),
+        Format::Avif => avif(picture, output.quality, tags),
     }
+}
+
+#[cfg(feature = "native")]
+fn avif(picture: &Picture, quality: i16, tags: &Tags) -> Result<Vec<u8>> {
+    let extras = codec::avif::Extras {
+        icc: tags.icc.unwrap_or_default(),
+        ..Default::default()
+    };
+    codec::avif::encode(&picture.data, picture.size, picture.layout, quality, extras)
+}
+
+#[cfg(not(feature = "native"))]
+fn avif(_: &Picture, _: i16, _: &Tags) -> Result<Vec<u8>> {
+    Err(Error::Unsupported("avif output is not built".into()))
 }
 
 /// A complete file that was stored by someone else, at the asked quality: as it is when none was asked. `None` when that

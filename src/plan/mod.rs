@@ -134,6 +134,8 @@ pub struct Limits {
     pub png_level: i16,
     /// WebP quality when none is asked for.
     pub webp_quality: i16,
+    /// AVIF quality when none is asked for.
+    pub avif_quality: i16,
     /// TIFF compression when none is asked for.
     pub tiff_compression: Compression,
     /// Level or quality of it; `None` is what is usual.
@@ -172,6 +174,7 @@ impl Default for Limits {
             jpeg_quality: 75,
             png_level: 1,
             webp_quality: 50,
+            avif_quality: 50,
             tiff_compression: Compression::Deflate,
             tiff_quality: None,
             background: [255; 3],

@@ -156,6 +156,7 @@ impl Service {
             jpeg_quality: config.jpeg_quality,
             png_level: config.png_level,
             webp_quality: config.webp_quality,
+            avif_quality: config.avif_quality,
             tiff_compression: config.tiff_compression,
             tiff_quality: config.tiff_quality,
             background: config.background,
