@@ -1,19 +1,22 @@
 //! GIF output (GIF89a): one picture of at most 256 colours, without dithering.
 //!
-//! Knows no tags: GIF has a place for neither profile nor resolution.
+//! Knows neither profile nor resolution: GIF has no place for them.
 
 mod palette;
 
 use crate::codec::lzw;
+use crate::encode::Tags;
 use crate::encode::gif::palette::Palette;
+use crate::encode::upright;
 use crate::error::Error;
 use crate::error::Result;
 use crate::raster::Layout;
 use crate::raster::Picture;
 
 /// Encodes every layout. Up to 256 colours stay as they are, more become the 256 that fit best. Alpha below 128 is
-/// transparent, and takes one of the colours. A side over 65535 is `TooLarge`.
-pub fn encode(picture: &Picture) -> Result<Vec<u8>> {
+/// transparent, and takes one of the colours. Rights become a comment, XMP an application extension. A side over 65535
+/// is `TooLarge`.
+pub fn encode(picture: &Picture, tags: &Tags) -> Result<Vec<u8>> {
     let side = |pixels: u32| {
         u16::try_from(pixels)
             .map_err(|_| Error::TooLarge(format!("gif holds 65535 pixels a side, got {pixels}")))
@@ -44,6 +47,19 @@ pub fn encode(picture: &Picture) -> Result<Vec<u8>> {
     if let Some(transparent) = palette.transparent {
         // graphic control extension (§23)
         out.extend_from_slice(&[0x21, 0xf9, 4, 1, 0, 0, transparent, 0]);
+    }
+    if let Some(rights) = tags.text("rights") {
+        // comment extension (§24)
+        out.extend_from_slice(&[0x21, 0xfe]);
+        push_blocks(&mut out, rights.as_bytes());
+    }
+    if let Some(xmp) = tags.xmp {
+        // not in blocks, but with a trailer that a reader of blocks falls through (XMP part 3 §1.1.2)
+        out.extend_from_slice(b"\x21\xff\x0bXMP DataXMP");
+        out.extend_from_slice(&upright(xmp));
+        out.push(1);
+        out.extend((0..=255).rev());
+        out.push(0);
     }
     // image descriptor (§20), then the data in blocks of at most 255 bytes
     out.extend_from_slice(&[0x2c, 0, 0, 0, 0]);
@@ -141,7 +157,7 @@ mod tests {
     fn up_to_256_colours_come_back_exactly() {
         for (values, w, h) in [(1, 1, 1), (2, 7, 5), (3, 3, 1), (17, 40, 30), (256, 61, 47)] {
             let grey = picture(Layout::Grey, w, h, |i| (i * 7 % values) as u8);
-            let (size, pixels) = read(&encode(&grey).unwrap());
+            let (size, pixels) = read(&encode(&grey, &Tags::default()).unwrap());
             assert_eq!(size, grey.size);
             let wanted: Vec<_> = grey.data.iter().map(|&v| [v, v, v, 255]).collect();
             assert_eq!(pixels, wanted, "{values}");
@@ -154,7 +170,7 @@ mod tests {
             let (x, y) = (i / 3 % 256, i / 768);
             [x, y, (x + y) / 2][i % 3] as u8
         });
-        let (_, pixels) = read(&encode(&rgb).unwrap());
+        let (_, pixels) = read(&encode(&rgb, &Tags::default()).unwrap());
         let squares: u64 = rgb
             .data
             .as_chunks::<3>()
@@ -171,20 +187,20 @@ mod tests {
     #[test]
     fn alpha_is_one_bit() {
         let rgba = picture(Layout::Rgba, 64, 64, |i| (i * 31 % 256) as u8);
-        let (_, pixels) = read(&encode(&rgba).unwrap());
+        let (_, pixels) = read(&encode(&rgba, &Tags::default()).unwrap());
         for (wanted, found) in rgba.data.as_chunks::<4>().0.iter().zip(pixels) {
             assert_eq!(found[3] > 0, wanted[3] >= 128);
         }
         let clear = picture(Layout::Rgba, 3, 3, |_| 0);
-        assert_eq!(read(&encode(&clear).unwrap()).1, [[0; 4]; 9]);
+        assert_eq!(read(&encode(&clear, &Tags::default()).unwrap()).1, [[0; 4]; 9]);
     }
 
     #[test]
     fn what_gif_cannot_say_is_an_error() {
         let wide = picture(Layout::Grey, 65_536, 1, |_| 0);
-        assert!(matches!(encode(&wide), Err(Error::TooLarge(_))));
+        assert!(matches!(encode(&wide, &Tags::default()), Err(Error::TooLarge(_))));
         let mut short = picture(Layout::Grey, 5, 5, |_| 0);
         short.data.pop();
-        assert!(encode(&short).is_err());
+        assert!(encode(&short, &Tags::default()).is_err());
     }
 }

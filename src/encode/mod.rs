@@ -4,6 +4,7 @@
 
 pub mod embed;
 pub mod gif;
+pub mod ifd;
 pub mod jpeg;
 pub mod png;
 pub mod tiff;
@@ -31,6 +32,8 @@ pub struct Output {
     pub compression: Compression,
     /// Whether the client asked for the quality: then a stored tile may not be passed through as it is.
     pub asked: bool,
+    /// Whether all that is known of the picture is embedded; else profile and resolution only.
+    pub told: bool,
 }
 
 /// How the strips of a TIFF file are compressed.
@@ -80,7 +83,7 @@ impl Compression {
     }
 
     /// The value of the tag (TIFF 6.0 p. 30, Technical Note 2, libtiff's register).
-    const fn tag(self) -> u64 {
+    const fn tag(self) -> u16 {
         match self {
             Compression::None => 1,
             Compression::Lzw => 5,
@@ -103,6 +106,39 @@ pub struct Tags<'a> {
     pub icc: Option<&'a [u8]>,
     /// Resolution of the view, pixels per metre.
     pub density: Option<Density>,
+    /// XMP packet.
+    pub xmp: Option<&'a [u8]>,
+    /// Named texts, as in [`crate::raster::Metadata`].
+    pub texts: &'a [(&'static str, String)],
+    /// Rights, where the texts have none.
+    pub rights: Option<&'a str>,
+}
+
+impl<'a> Tags<'a> {
+    /// The text with this name.
+    pub fn text(&self, name: &str) -> Option<&'a str> {
+        let own = self.texts.iter().find(|(known, _)| *known == name);
+        let own = own.map(|(_, text)| text.as_str());
+        own.or(self.rights.filter(|_| name == "rights"))
+    }
+}
+
+/// An XMP packet that does not turn the picture, which stands upright or as it was asked: tiff:Orientation is 1.
+fn upright(xmp: &[u8]) -> Vec<u8> {
+    let mut packet = xmp.to_vec();
+    for name in [
+        &b"tiff:Orientation=\""[..],
+        b"tiff:Orientation='",
+        b"tiff:Orientation>",
+    ] {
+        let places: Vec<usize> = memchr::memmem::find_iter(xmp, name).collect();
+        for at in places {
+            if let Some(digit @ b'2'..=b'8') = packet.get_mut(at + name.len()) {
+                *digit = b'1';
+            }
+        }
+    }
+    packet
 }
 
 /// What [`encode`] can make, the best known first.
@@ -129,16 +165,18 @@ pub fn encode(picture: &Picture, output: Output, tags: &Tags) -> Result<Vec<u8>>
             embed::webp(coded, tags)
         }
         Format::Tiff => tiff::encode(picture, output, tags),
-        Format::Gif => gif::encode(picture),
+        Format::Gif => gif::encode(picture, tags),
         Format::Avif => avif(picture, output.quality, tags),
     }
 }
 
 #[cfg(feature = "native")]
 fn avif(picture: &Picture, quality: i16, tags: &Tags) -> Result<Vec<u8>> {
+    let xmp = tags.xmp.map(upright).unwrap_or_default();
     let extras = codec::avif::Extras {
         icc: tags.icc.unwrap_or_default(),
-        ..Default::default()
+        exif: &ifd::exif(tags)?,
+        xmp: &xmp,
     };
     codec::avif::encode(&picture.data, picture.size, picture.layout, quality, extras)
 }

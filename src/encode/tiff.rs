@@ -10,9 +10,11 @@ use crate::codec::zstd;
 use crate::encode::Compression;
 use crate::encode::Output;
 use crate::encode::Tags;
+use crate::encode::ifd;
+use crate::encode::ifd::Field;
+use crate::encode::upright;
 use crate::error::Error;
 use crate::error::Result;
-use crate::geometry::Num;
 use crate::geometry::Size;
 use crate::raster::Layout;
 use crate::raster::Picture;
@@ -67,7 +69,7 @@ impl Writer {
             quality: output.quality,
             rows: (fitting / ROWS).max(1) * ROWS,
             // where the directory is will be known at the end
-            file: b"II\x2a\0\0\0\0\0".to_vec(),
+            file: ifd::HEADER.to_vec(),
             offsets: Vec::new(),
             counts: Vec::new(),
         }
@@ -88,53 +90,41 @@ impl Writer {
             Compression::Jpeg => jpeg::encode(rows, size, self.layout, level)?,
             Compression::Webp => webp::encode(rows, size, self.layout, self.quality)?,
         };
-        self.align();
+        ifd::align(&mut self.file);
         self.offsets.push(self.file.len() as u64);
         self.counts.push(coded.len() as u64);
         self.file.extend_from_slice(&coded);
         Ok(())
     }
 
-    /// Offsets are even (TIFF 6.0 p. 15).
-    fn align(&mut self) {
-        if self.file.len() % 2 == 1 {
-            self.file.push(0);
-        }
-    }
-
     /// The whole file.
     fn finish(mut self, tags: &Tags) -> Result<Vec<u8>> {
         // WebP has no grey
-        let colours: u64 = if self.layout == Layout::Grey && self.compression != Compression::Webp {
+        let colours: u16 = if self.layout == Layout::Grey && self.compression != Compression::Webp {
             1
         } else {
             3
         };
-        let alpha = u64::from(self.layout == Layout::Rgba);
+        let alpha = u16::from(self.layout == Layout::Rgba);
         let channels = colours + alpha;
         let photometric = match (colours, self.compression) {
             (1, _) => 1,
             (_, Compression::Jpeg) => 6,
             _ => 2,
         };
-        let mut fields = vec![
+        let mut fields = ifd::told(&mut self.file, tags)?;
+        fields.extend([
             Field::long(256, self.size.w),
             Field::long(257, self.size.h),
-            Field::shorts(258, &vec![8; usize::try_from(channels).unwrap_or(1)]),
+            Field::shorts(258, &vec![8; channels.into()]),
             Field::shorts(259, &[self.compression.tag()]),
             Field::shorts(262, &[photometric]),
-            Field::longs(273, std::mem::take(&mut self.offsets)),
+            Field::longs(273, &self.offsets)?,
             Field::shorts(277, &[channels]),
             Field::long(278, self.rows),
-            Field::longs(279, std::mem::take(&mut self.counts)),
+            Field::longs(279, &self.counts)?,
             Field::shorts(284, &[1]),
-        ];
-        if let Some(density) = tags.density {
-            let inch = |v: Num| rational(v.value() * 0.0254);
-            fields.push(Field::new(282, 5, vec![inch(density.x)]));
-            fields.push(Field::new(283, 5, vec![inch(density.y)]));
-            fields.push(Field::shorts(296, &[2]));
-        }
+        ]);
         if self.compression.is_predicted() {
             fields.push(Field::shorts(317, &[2]));
         }
@@ -145,114 +135,15 @@ impl Writer {
             fields.push(Field::shorts(530, &[2, 2]));
         }
         if let Some(icc) = tags.icc {
-            fields.push(Field::bytes(34675, 7, icc));
+            fields.push(Field::raw(34675, icc));
         }
-        fields.sort_by_key(|field| field.tag);
-        self.directory(&fields)?;
+        if let Some(xmp) = tags.xmp {
+            fields.push(Field::raw(700, &upright(xmp)));
+        }
+        let at = ifd::push(&mut self.file, fields)?;
+        ifd::point(&mut self.file, at);
         Ok(self.file)
     }
-
-    /// Writes the values that are longer than four bytes, then the directory, and where it is into the header.
-    fn directory(&mut self, fields: &[Field]) -> Result<()> {
-        let large = |_| Error::TooLarge("a tiff file of 4 GB is too large".into());
-        let mut entries = Vec::with_capacity(fields.len() * 12);
-        for field in fields {
-            entries.extend_from_slice(&field.tag.to_le_bytes());
-            entries.extend_from_slice(&field.kind.to_le_bytes());
-            entries.extend_from_slice(&u32::try_from(field.count).map_err(large)?.to_le_bytes());
-            let value = field.value()?;
-            if value.len() <= 4 {
-                entries.extend_from_slice(&value);
-                entries.resize(entries.len() + 4 - value.len(), 0);
-            } else {
-                self.align();
-                entries.extend_from_slice(&u32::try_from(self.file.len()).map_err(large)?.to_le_bytes());
-                self.file.extend_from_slice(&value);
-            }
-        }
-        self.align();
-        let at = u32::try_from(self.file.len()).map_err(large)?.to_le_bytes();
-        if let Some(place) = self.file.get_mut(4..8) {
-            place.copy_from_slice(&at);
-        }
-        let count = u16::try_from(fields.len()).unwrap_or(u16::MAX);
-        self.file.extend_from_slice(&count.to_le_bytes());
-        self.file.extend_from_slice(&entries);
-        self.file.extend_from_slice(&[0; 4]);
-        Ok(())
-    }
-}
-
-/// A field of the directory (TIFF 6.0 p. 14).
-struct Field {
-    tag: u16,
-    /// 1 byte, 3 short, 4 long, 5 rational (numerator in the upper half), 7 bytes of any meaning.
-    kind: u16,
-    count: usize,
-    values: Vec<u64>,
-    raw: Vec<u8>,
-}
-
-impl Field {
-    fn new(tag: u16, kind: u16, values: Vec<u64>) -> Field {
-        Field {
-            tag,
-            kind,
-            count: values.len(),
-            values,
-            raw: Vec::new(),
-        }
-    }
-
-    fn long(tag: u16, value: u32) -> Field {
-        Field::longs(tag, vec![value.into()])
-    }
-
-    fn longs(tag: u16, values: Vec<u64>) -> Field {
-        Field::new(tag, 4, values)
-    }
-
-    fn shorts(tag: u16, values: &[u64]) -> Field {
-        Field::new(tag, 3, values.to_vec())
-    }
-
-    fn bytes(tag: u16, kind: u16, raw: &[u8]) -> Field {
-        Field {
-            tag,
-            kind,
-            count: raw.len(),
-            values: Vec::new(),
-            raw: raw.to_vec(),
-        }
-    }
-
-    /// The bytes of the values; `TooLarge` when one is out of range.
-    fn value(&self) -> Result<Vec<u8>> {
-        let mut out = self.raw.clone();
-        let large = |_| Error::TooLarge("a tiff file of 4 GB is too large".into());
-        for &value in &self.values {
-            match self.kind {
-                3 => out.extend_from_slice(&u16::try_from(value).map_err(large)?.to_le_bytes()),
-                5 => {
-                    out.extend_from_slice(&u32::try_from(value >> 32).map_err(large)?.to_le_bytes());
-                    out.extend_from_slice(&u32::try_from(value & 0xffff_ffff).map_err(large)?.to_le_bytes());
-                }
-                _ => out.extend_from_slice(&u32::try_from(value).map_err(large)?.to_le_bytes()),
-            }
-        }
-        Ok(out)
-    }
-}
-
-/// A positive number as a fraction with four decimals, numerator in the upper half.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "clamped before"
-)]
-fn rational(value: f64) -> u64 {
-    let numerator = (value * 10_000.0).round().clamp(1.0, f64::from(u32::MAX)) as u64;
-    numerator << 32 | 10_000
 }
 
 /// Each sample less the one to its left (predictor 2, TIFF 6.0 §14); the first of a row stays.
@@ -271,6 +162,7 @@ fn differences(rows: &[u8], row: usize, channels: usize) -> Vec<u8> {
 #[expect(clippy::cast_possible_truncation, reason = "test pictures are small")]
 mod tests {
     use super::*;
+    use crate::geometry::Num;
     use crate::geometry::Rect;
     use crate::raster::Density;
     use crate::raster::Format;
@@ -288,6 +180,7 @@ mod tests {
             quality,
             compression,
             asked: false,
+            told: true,
         }
     }
 
@@ -362,12 +255,17 @@ mod tests {
                 x: num(11811.0236),
                 y: num(2834.6457),
             }),
+            xmp: Some(b"<x/>"),
+            rights: Some("ours"),
+            ..Tags::default()
         };
         let picture = drawn(Layout::Rgb, Size::new(20, 10));
         let file = encode(&picture, output(Compression::Lzw, 0), &tags).unwrap();
         let tiff = opened(&file);
         let metadata = &tiff.header().metadata;
         assert_eq!(metadata.icc.as_deref(), tags.icc);
+        assert_eq!(metadata.xmp.as_deref(), tags.xmp);
+        assert_eq!(metadata.text("rights"), tags.rights);
         let density = metadata.density.unwrap();
         assert!(
             (density.x.value() - 11811.0236).abs() < 0.01 && (density.y.value() - 2834.6457).abs() < 0.01

@@ -49,12 +49,13 @@ impl View {
             },
         };
         let output = self.output(limits);
-        let plan = Plan {
+        let mut plan = Plan {
             window,
             ops: steps(header, (sizing, size), self.adjust, output, limits),
             output,
         };
         let answer = plan.size();
+        plan.output.told = self.tells(header, window, answer);
         let area = window.rect.size().area().max(size.area()).max(answer.area());
         if area > limits.max_area() {
             return Err(Error::TooLarge(format!(
@@ -152,6 +153,18 @@ impl View {
             .ok_or_else(|| Error::TooLarge(format!("turned by {angle} degrees it is beyond the limit")))
     }
 
+    /// Whether the answer is a picture by itself, which tells all that is known of it: no tile, whatever it is called.
+    /// Regions of IIIF that are no larger than a tile are taken for one; those of IIP never are.
+    fn tells(&self, header: &Header, window: Window, answer: Size) -> bool {
+        let tile = header.levels.get(window.level).map(|level| level.tile);
+        let fits = tile.is_some_and(|tile| answer.w <= tile.w && answer.h <= tile.h);
+        match self.region {
+            Region::Tile(_) => false,
+            Region::Full | Region::Share(_) if !self.strict => true,
+            _ => !fits,
+        }
+    }
+
     fn output(&self, limits: &Limits) -> Output {
         let compression = match self.format {
             Format::Tiff => self.compression.unwrap_or(limits.tiff_compression),
@@ -178,6 +191,7 @@ impl View {
             quality,
             compression,
             asked: self.quality.is_some(),
+            told: false,
         }
     }
 }

@@ -190,7 +190,7 @@ impl Service {
             ),
             mosaic: Mosaic::new(config.threads),
             cache,
-            salt: fingerprint(&(config.max_icc, config.passthrough)),
+            salt: fingerprint(&(config.max_icc, config.passthrough, &config.copyright)),
             served: AtomicU64::new(0),
             config,
         }

@@ -250,3 +250,137 @@ fn what_a_format_cannot_hold_is_refused() {
         assert!(text(&reply).contains(&side.to_string()), "{query}");
     }
 }
+
+/// A profile that is one as far as it is looked at: its length, its space and its signature.
+fn profile() -> Vec<u8> {
+    let mut icc = vec![0; 132];
+    icc[3] = 132;
+    icc[12..16].copy_from_slice(b"mntr");
+    icc[16..20].copy_from_slice(b"RGB ");
+    icc[20..24].copy_from_slice(b"XYZ ");
+    icc[36..40].copy_from_slice(b"acsp");
+    icc
+}
+
+const XMP: &str = "<?xpacket begin=\"\u{feff}\" id=\"W5M0MpCehiHzreSzNTczkc9d\"?><x:xmpmeta xmlns:x=\"adobe:ns:meta/\"><rdf:RDF \
+    xmlns:rdf=\"http://www.w3.org/1999/02/22-rdf-syntax-ns#\"><rdf:Description rdf:about=\"\" \
+    xmlns:tiff=\"http://ns.adobe.com/tiff/1.0/\" xmlns:dc=\"http://purl.org/dc/elements/1.1/\" tiff:Orientation=\"6\" \
+    dc:source=\"shelf 7\"/></rdf:RDF></x:xmpmeta><?xpacket end=\"w\"?>";
+
+/// A picture of 600×400 that says everything of itself, in a folder of its own.
+fn told(name: &str) -> std::path::PathBuf {
+    let folder = std::env::temp_dir().join(format!("iipsrv-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let num = |v| iipsrv::geometry::Num::new(v).unwrap();
+    let texts = [
+        ("description", "A hill.".to_string()),
+        ("creator", "Ada".to_string()),
+        ("comment", "no flash".to_string()),
+    ];
+    let size = iipsrv::geometry::Size::new(600, 400);
+    let picture = iipsrv::raster::Picture {
+        size,
+        layout: iipsrv::raster::Layout::Rgb,
+        data: (0..600 * 400 * 3).map(|i| (i / 900) as u8).collect(),
+    };
+    let output = iipsrv::encode::Output {
+        format: iipsrv::raster::Format::Tiff,
+        quality: 1,
+        compression: iipsrv::encode::Compression::Deflate,
+        asked: false,
+        told: true,
+    };
+    let tags = iipsrv::encode::Tags {
+        icc: Some(&profile()),
+        density: Some(iipsrv::raster::Density {
+            x: num(300.0 / 0.0254),
+            y: num(300.0 / 0.0254),
+        }),
+        xmp: Some(XMP.as_bytes()),
+        texts: &texts,
+        rights: None,
+    };
+    let file = iipsrv::encode::encode(&picture, output, &tags).unwrap();
+    std::fs::write(folder.join("told.tif"), file).unwrap();
+    folder
+}
+
+/// What exiftool finds in a file.
+fn exiftool(reply: &Reply, name: &str) -> Value {
+    assert_eq!(reply.status, 200, "{name}: {}", text(reply));
+    let file = std::env::temp_dir().join(format!("iipsrv-{}-{name}", std::process::id()));
+    std::fs::write(&file, &reply.body).unwrap();
+    let output = Command::new("exiftool")
+        .args(["-json", "-G0", "-n"])
+        .arg(&file)
+        .output()
+        .expect("exiftool is installed by tests/run");
+    std::fs::remove_file(&file).unwrap();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let warning = found[0]["ExifTool:Warning"].as_str().unwrap_or_default();
+    // our profile holds nothing
+    assert!(warning.is_empty() || warning.contains("ICC_Profile table"), "{found:#}");
+    assert!(found[0]["ExifTool:Error"].is_null(), "{found:#}");
+    found[0].clone()
+}
+
+#[test]
+fn exports_tell_what_is_known_and_tiles_only_profile_and_resolution() {
+    let folder = told("told");
+    let prefix = format!("{}/", folder.display());
+    let service = Service::new(crate::support::config(&[
+        ("FILESYSTEM_PREFIX", prefix.as_str()),
+        ("COPYRIGHT", "\u{a9} the house"),
+    ]));
+    for format in ["jpeg", "png", "webp", "avif", "tiff", "gif"] {
+        let query = format!("FIF=told.tif&WID=300&CVT={format}");
+        if !built(&query) {
+            continue;
+        }
+        let reply = ask(&service, &query);
+        let suffix = iipsrv::raster::Format::named(format).unwrap().suffix();
+        assert_eq!(
+            reply.header("Content-Disposition"),
+            Some(format!("inline; filename=\"told_300x200.{suffix}\"").as_str())
+        );
+        let found = exiftool(&reply, &format!("told.{suffix}"));
+        assert_eq!(found["XMP:Source"], "shelf 7", "{format}: {found:#}");
+        // the picture stands as it was asked: nothing may turn it once more
+        assert_eq!(found["XMP:Orientation"], 1, "{format}");
+        assert!(
+            found["EXIF:Orientation"].is_null() || found["EXIF:Orientation"] == 1,
+            "{format}"
+        );
+        if format == "gif" {
+            assert_eq!(found["GIF:Comment"], "\u{a9} the house");
+            continue;
+        }
+        assert_eq!(found["ICC_Profile:ProfileClass"], "mntr", "{format}: {found:#}");
+        assert_eq!(found["EXIF:Copyright"], "\u{a9} the house", "{format}");
+        assert_eq!(found["EXIF:Artist"], "Ada", "{format}");
+        assert_eq!(found["EXIF:ImageDescription"], "A hill.", "{format}");
+        assert_eq!(found["EXIF:UserComment"], "no flash", "{format}");
+        assert_eq!(found["EXIF:XResolution"], 150, "{format}");
+    }
+    for (query, density) in [
+        (
+            "IIIF=told.tif/0,0,256,256/256,256/0/default.jpg",
+            "JFIF:XResolution",
+        ),
+        (
+            "IIIF=told.tif/0,0,256,256/256,256/0/default.png",
+            "PNG:PixelsPerUnitX",
+        ),
+    ] {
+        let found = exiftool(&ask(&service, query), "tile");
+        assert_eq!(found["ICC_Profile:ProfileClass"], "mntr", "{query}");
+        assert!(found[density].is_number(), "{query}: {found:#}");
+        assert!(
+            found["XMP:Source"].is_null() && found["EXIF:Artist"].is_null(),
+            "{query}"
+        );
+    }
+    let whole = exiftool(&ask(&service, "IIIF=told.tif/full/max/0/default.jpg"), "whole");
+    assert_eq!(whole["EXIF:Artist"], "Ada");
+    std::fs::remove_dir_all(folder).unwrap();
+}

@@ -4,6 +4,7 @@
 //! (P. Heckbert, SIGGRAPH 1982; cut where A. Wu's variance would be halved, simply at the mean).
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// Bits of each colour by which pixels are counted when there are too many colours.
 const BITS: u32 = 5;
@@ -58,11 +59,11 @@ fn exact(pixels: &[Option<[u8; 3]>], most: usize) -> Option<(Vec<[u8; 3]>, Place
             continue;
         }
         last = Some(colour);
-        if !places.contains_key(&colour) {
+        if let Entry::Vacant(place) = places.entry(colour) {
             if colours.len() == most {
                 return None;
             }
-            places.insert(colour, u8::try_from(colours.len()).unwrap_or(255));
+            place.insert(u8::try_from(colours.len()).unwrap_or(255));
             colours.push(colour);
         }
     }
