@@ -11,10 +11,14 @@ use crate::config::vars::Kind;
 use crate::config::vars::VARS;
 use crate::config::vars::Var;
 use crate::encode::Compression;
+use crate::library;
+use crate::process::Watermark;
 use crate::protocol::Members;
 use crate::protocol::Mount;
 use crate::source::spool::Room;
 use std::fmt::Write;
+use std::path::Path;
+use std::sync::Arc;
 
 /// Where an effective value came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +89,7 @@ pub struct Config {
     pub max_area: Option<u64>,
     /// Whether answers may be larger than the source.
     pub allow_upscaling: bool,
-    /// 0 nearest, 1 bilinear.
+    /// 0 nearest, 1 bilinear, 2 area, 3 bicubic, 4 Lanczos.
     pub interpolation: u8,
     /// Access-Control-Allow-Origin; empty for none.
     pub cors: String,
@@ -95,6 +99,8 @@ pub struct Config {
     pub trust_proxy: bool,
     /// What shows through transparent pixels, and in the corners of a turned picture.
     pub background: [u8; 3],
+    /// What is laid over answers, with its opacity and probability.
+    pub watermark: Option<Arc<Watermark>>,
     /// Prefixes of request paths and what is spoken below them.
     pub uri_map: Vec<Mount>,
     /// Cache-Control.
@@ -165,6 +171,12 @@ impl Config {
     pub fn room(&self) -> Option<Room> {
         let directory = Some(&self.cache_dir).filter(|directory| !directory.is_empty());
         directory.map(|directory| Room::new(directory.into(), self.cache_dir_bytes))
+    }
+
+    /// Whether there is a watermark that could not be read: nothing must be served then, for it would be unmarked.
+    pub fn lacks_watermark(&self) -> bool {
+        let named = |(name, value, _): &(&str, String, Origin)| *name == "WATERMARK" && !value.is_empty();
+        self.watermark.is_none() && self.values.iter().any(named)
     }
 
     /// What `--check-config` prints: every value and where it came from, then what is wrong.
@@ -247,6 +259,23 @@ impl Table {
         self.text(name) == "1"
     }
 
+    /// The watermark, read here and now.
+    fn watermark(&mut self) -> Option<Arc<Watermark>> {
+        let path = self.text("WATERMARK");
+        if path.is_empty() {
+            return None;
+        }
+        let number = |name| self.text(name).parse().unwrap_or(1.0);
+        let (opacity, probability) = (number("WATERMARK_OPACITY"), number("WATERMARK_PROBABILITY"));
+        match library::picture(Path::new(&path)) {
+            Ok(picture) => Some(Arc::new(Watermark::new(&picture, opacity, probability))),
+            Err(error) => {
+                self.warnings.push(format!("WATERMARK={path}: {error}"));
+                None
+            }
+        }
+    }
+
     fn config(mut self) -> Config {
         let (uri_map, wrong) = uri_map(&self.text("URI_MAP"));
         self.warnings.extend(wrong);
@@ -268,6 +297,7 @@ impl Table {
             ));
             [255; 3]
         });
+        let watermark = self.watermark();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let unsigned = |name| usize::try_from(self.int(name)).ok();
         let side = match self.int("MAX_CVT") {
@@ -315,6 +345,7 @@ impl Table {
             base_url: self.text("BASE_URL"),
             trust_proxy: self.on("TRUST_PROXY"),
             background,
+            watermark,
             uri_map,
             cache_control: self.text("CACHE_CONTROL"),
             max_icc: if self.on("EMBED_ICC") {

@@ -193,14 +193,19 @@ pub static VARS: &[Var] = &[
         Kind::Int(-1, 65535),
         "JPEG2000 quality layers: 0 half of those present, -1 all, n at most n",
     ),
-    later("WATERMARK", "", Kind::Text, "TIFF that is laid over answers"),
-    later(
+    var(
+        "WATERMARK",
+        "",
+        Kind::Text,
+        "TIFF that is laid over answers, in a random place of each tile; without alpha its light is added",
+    ),
+    var(
         "WATERMARK_PROBABILITY",
         "1",
         Kind::Float(0.0, 1.0),
         "share of tiles that get it",
     ),
-    later("WATERMARK_OPACITY", "1", Kind::Float(0.0, 1.0), "its opacity"),
+    var("WATERMARK_OPACITY", "1", Kind::Float(0.0, 1.0), "its opacity"),
     later(
         "MEMCACHED_SERVERS",
         "",
@@ -216,8 +221,8 @@ pub static VARS: &[Var] = &[
     var(
         "INTERPOLATION",
         "1",
-        Kind::Int(0, 1),
-        "resizing: 0 nearest, 1 bilinear, antialiased when shrinking",
+        Kind::Int(0, 4),
+        "resizing: 0 nearest, 1 bilinear, 2 area, 3 bicubic, 4 Lanczos of three lobes; all but 0 antialias when shrinking",
     ),
     var(
         "CORS",

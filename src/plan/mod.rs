@@ -25,12 +25,14 @@ use crate::geometry::Num;
 use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::process::Op;
+use crate::process::Watermark;
 use crate::raster::Density;
 use crate::raster::Format;
 use crate::source::Header;
 use crate::source::Level;
 use crate::source::Tile;
 use crate::source::Window;
+use std::sync::Arc;
 
 /// The part of the image that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -126,7 +128,7 @@ pub struct Limits {
     pub max_pixels: Option<u64>,
     /// Whether answers may be larger than the source.
     pub upscaling: bool,
-    /// 0 nearest, 1 bilinear.
+    /// [`Filter::numbered`](crate::process::Filter::numbered).
     pub interpolation: u8,
     /// JPEG quality when none is asked for.
     pub jpeg_quality: i16,
@@ -142,6 +144,8 @@ pub struct Limits {
     pub tiff_quality: Option<i16>,
     /// What shows through transparent pixels in formats without alpha.
     pub background: [u8; 3],
+    /// What is laid over answers.
+    pub watermark: Option<Arc<Watermark>>,
 }
 
 impl Limits {
@@ -178,6 +182,7 @@ impl Default for Limits {
             tiff_compression: Compression::Deflate,
             tiff_quality: None,
             background: [255; 3],
+            watermark: None,
         }
     }
 }

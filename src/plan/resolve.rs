@@ -12,6 +12,7 @@ use crate::plan::Plan;
 use crate::plan::Region;
 use crate::plan::Scale;
 use crate::plan::View;
+use crate::plan::fingerprint;
 use crate::plan::scale::confine;
 use crate::plan::scale::side;
 use crate::plan::steps::quarters;
@@ -33,6 +34,10 @@ const AVIF_PIXELS: u64 = 1 << 23;
 
 /// One pixel in the units of [`Crop`].
 const ONE: i64 = 1 << 16;
+
+/// A large answer gets a watermark for every tile that it could be put together of, or this many pixels each way if
+/// tiles are smaller.
+const CELL: u32 = 256;
 
 impl View {
     /// What will be done. Errors: `Outside` (no such tile), `Malformed` (empty region, size that may not be),
@@ -73,6 +78,13 @@ impl View {
                 "{} pixels are too many for avif, which takes {AVIF_PIXELS}",
                 answer.area()
             )));
+        }
+        if let Some(watermark) = &limits.watermark {
+            // what is shown, in whatever format and quality: else the same under two marks would give them away
+            let seed = fingerprint(&(window, size, answer));
+            let cell = tiles::base_tile(header);
+            let cell = Size::new(cell.w.max(CELL), cell.h.max(CELL));
+            plan.ops.extend(watermark.marks(answer, cell, seed).map(Op::Mark));
         }
         Ok(plan)
     }
@@ -249,13 +261,9 @@ fn made(header: &Header, region: Rect, size: Size, limits: &Limits) -> Result<Re
             size,
         ));
     }
-    let filter = if limits.interpolation == 0 {
-        Filter::Nearest
-    } else {
-        Filter::Bilinear
-    };
-    let (x, w, left) = across.window(size.w, level.w);
-    let (y, h, top) = down.window(size.h, level.h);
+    let filter = Filter::numbered(limits.interpolation);
+    let (x, w, left) = across.window(size.w, level.w, filter);
+    let (y, h, top) = down.window(size.h, level.h, filter);
     let crop = Crop {
         x: left,
         y: top,
@@ -304,9 +312,9 @@ impl Span {
 
     /// First pixel and number of pixels to read, with what the filter needs beyond the edges, and the span's start
     /// within them.
-    fn window(&self, size: u32, side: u32) -> (u32, u32, i64) {
+    fn window(&self, size: u32, side: u32, filter: Filter) -> (u32, u32, i64) {
         let reduction = self.length / (i64::from(size.max(1)) * ONE) + 1;
-        let margin = reduction + 1;
+        let margin = reduction * filter.support() + 1;
         let first = (self.start / ONE - margin).max(0);
         let past = ((self.start + self.length + ONE - 1) / ONE + margin).min(i64::from(side));
         let pixels = |v: i64| u32::try_from(v).unwrap_or(0);

@@ -1,6 +1,7 @@
 //! The order of the steps over pixels: one list, in one function.
 //!
 //! Order as documented for iipsrv: straighten alpha, resize, drop what the format cannot hold, grey, binary, turn.
+//! The watermark comes last, once the size of the answer is known (`resolve`).
 
 use crate::encode::Compression;
 use crate::encode::Output;

@@ -3,10 +3,12 @@
 //! Knows pixels only. The order of steps is the plan's (`plan::steps`), never decided here.
 
 pub mod colour;
+pub mod kernel;
 pub mod lab;
 pub mod resize;
 pub mod rotate;
 pub mod turn;
+pub mod watermark;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -18,6 +20,8 @@ use crate::raster::Raster;
 
 pub use crate::process::resize::Crop;
 pub use crate::process::resize::Filter;
+pub use crate::process::watermark::Marks;
+pub use crate::process::watermark::Watermark;
 
 /// One step over pixels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -57,6 +61,8 @@ pub enum Op {
     Flatten([u8; 3]),
     /// Divide colours by alpha: premultiplied becomes straight.
     Straighten,
+    /// Lay the watermark over it.
+    Mark(Marks),
 }
 
 /// What some steps must know of the whole image: the histogram of its smallest level, averaged over channels.
@@ -95,6 +101,7 @@ pub fn run(
             }
             Op::Flatten(background) => colour::flatten(picture, *background),
             Op::Straighten => colour::straighten(picture),
+            Op::Mark(marks) => marks.lay(picture),
         };
     }
     Ok(picture)

@@ -160,6 +160,7 @@ impl Service {
             tiff_compression: config.tiff_compression,
             tiff_quality: config.tiff_quality,
             background: config.background,
+            watermark: config.watermark.clone(),
         };
         let cache = Cache::new(config.cache_bytes);
         let shelf = Shelf {
