@@ -19,6 +19,7 @@ pub use crate::plan::tiles::deepzoom_top;
 pub use crate::plan::tiles::shift;
 pub use crate::plan::tiles::zoomify_sizes;
 
+use crate::encode::Compression;
 use crate::encode::Output;
 use crate::geometry::Num;
 use crate::geometry::Rect;
@@ -88,6 +89,8 @@ pub struct View {
     pub format: Format,
     /// Quality that was asked for, in the format's own scale.
     pub quality: Option<i16>,
+    /// Compression that was asked for, of TIFF.
+    pub compression: Option<Compression>,
 }
 
 impl View {
@@ -101,6 +104,7 @@ impl View {
             adjust: Adjust::default(),
             format,
             quality: None,
+            compression: None,
         }
     }
 
@@ -130,6 +134,14 @@ pub struct Limits {
     pub jpeg_quality: i16,
     /// PNG level when none is asked for.
     pub png_level: i16,
+    /// WebP quality when none is asked for.
+    pub webp_quality: i16,
+    /// AVIF quality when none is asked for.
+    pub avif_quality: i16,
+    /// TIFF compression when none is asked for.
+    pub tiff_compression: Compression,
+    /// Level or quality of it; `None` is what is usual.
+    pub tiff_quality: Option<i16>,
     /// What shows through transparent pixels in formats without alpha.
     pub background: [u8; 3],
     /// What is laid over answers.
@@ -165,6 +177,10 @@ impl Default for Limits {
             interpolation: 1,
             jpeg_quality: 75,
             png_level: 1,
+            webp_quality: 50,
+            avif_quality: 50,
+            tiff_compression: Compression::Deflate,
+            tiff_quality: None,
             background: [255; 3],
             watermark: None,
         }

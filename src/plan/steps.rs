@@ -3,6 +3,8 @@
 //! Order as documented for iipsrv: straighten alpha, resize, drop what the format cannot hold, grey, binary, turn.
 //! The watermark comes last, once the size of the answer is known (`resolve`).
 
+use crate::encode::Compression;
+use crate::encode::Output;
 use crate::geometry::Num;
 use crate::geometry::Size;
 use crate::plan::Adjust;
@@ -15,12 +17,12 @@ use crate::raster::Colour;
 use crate::raster::Format;
 use crate::source::Header;
 
-/// The steps for an answer of `format`; `sizing` is what brings the window to the asked `size`.
+/// The steps for an answer of such an `output`; `sizing` is what brings the window to the asked `size`.
 pub fn steps(
     header: &Header,
     (sizing, size): (Option<Op>, Size),
     adjust: Adjust,
-    format: Format,
+    output: Output,
     limits: &Limits,
 ) -> Vec<Op> {
     let mut ops = Vec::new();
@@ -28,7 +30,7 @@ pub fn steps(
         ops.push(Op::Straighten);
     }
     ops.extend(sizing);
-    if header.meaning.alpha != Alpha::None && !holds_alpha(format) {
+    if header.meaning.alpha != Alpha::None && !holds_alpha(output) {
         ops.push(Op::Flatten(limits.background));
     }
     match adjust.tone {
@@ -47,7 +49,7 @@ pub fn steps(
         ops.push(Op::Rotate {
             degrees: adjust.degrees,
             to: rotate::around(size, adjust.degrees),
-            background: (!holds_alpha(format)).then_some(limits.background),
+            background: (!holds_alpha(output)).then_some(limits.background),
         });
     }
     ops
@@ -61,6 +63,6 @@ pub fn quarters(degrees: Num) -> Option<u8> {
         .and_then(|n| u8::try_from(n).ok())
 }
 
-const fn holds_alpha(format: Format) -> bool {
-    !matches!(format, Format::Jpeg)
+const fn holds_alpha(output: Output) -> bool {
+    !matches!(output.format, Format::Jpeg) && !matches!(output.compression, Compression::Jpeg)
 }

@@ -17,6 +17,7 @@
 //! - `filters`: do filters and turning draw what vips draws?
 //! - `layouts`: strips, planes, missing levels, pages, sequences, orientation: the same pixels?
 //! - `tiff`: is what was written, in every layout and compression, what is read?
+//! - `outputs`: is every format of answers what other libraries read as the right pixels?
 //! - `jp2`: is JPEG 2000 decoded as OpenJPEG does it?
 //! - `jpeg`: is JPEG decoded as libjpeg does it, in windows, too?
 //! - `corpus`: is every TIFF of the corpus served as another reader sees it, or refused for a reason?
@@ -53,6 +54,7 @@ mod jpeg;
 mod layouts;
 mod lowering;
 mod oracle;
+mod outputs;
 mod process;
 mod seams;
 mod semantics;

@@ -34,6 +34,7 @@ pub fn view(version: u8, region: &str, size: &str, rotation: &str, file: &str) -
         },
         format: format(suffix)?,
         quality: None,
+        compression: None,
     })
 }
 
@@ -158,9 +159,9 @@ fn format(text: &str) -> Result<Format> {
         Some(format) if BUILT.contains(&format) => Ok(format),
         Some(_) => Err(Error::Unsupported(format!(
             "{text} output is not built: {} are",
-            built.join(" and ")
+            built.join(", ")
         ))),
-        None => Err(wrong(&format!("format: {}", built.join(" or ")), text)),
+        None => Err(wrong(&format!("format: {}", built.join(", ")), text)),
     }
 }
 

@@ -8,6 +8,7 @@ pub use crate::protocol::iip::objects::Object;
 pub use crate::protocol::iip::objects::Objects;
 pub use crate::protocol::iip::objects::answer;
 
+use crate::encode::Compression;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Num;
@@ -98,6 +99,7 @@ struct Words {
     height: Option<u32>,
     region: Option<[Num; 4]>,
     quality: Option<i16>,
+    compression: Option<Compression>,
     /// Horizontal and vertical angle.
     view: Option<[u32; 2]>,
     /// What is done to the pixels.
@@ -139,7 +141,7 @@ static CHANGES: &[(&str, Change)] = &[
         Ok(())
     }),
     ("QLT", |words, value| {
-        words.quality = Some(quality(value)?);
+        (words.compression, words.quality) = quality(value)?;
         Ok(())
     }),
     // the view of a sequence, or the page of a file; a single image has only one, which every value names
@@ -209,15 +211,14 @@ enum Act {
     Profile,
     Spectrum,
     Path(Protocol),
-    Pending(&'static str),
 }
 
 static ACTS: &[(&str, Act)] = &[
     ("JTL", Act::Tile(Format::Jpeg)),
     ("PTL", Act::Tile(Format::Png)),
-    ("WTL", Act::Pending("WTL")),
-    ("ATL", Act::Pending("ATL")),
-    ("TTL", Act::Pending("TTL")),
+    ("WTL", Act::Tile(Format::Webp)),
+    ("ATL", Act::Tile(Format::Avif)),
+    ("TTL", Act::Tile(Format::Tiff)),
     ("JTLS", Act::TileOfView),
     ("TIL", Act::Tiles),
     ("CVT", Act::Export),
@@ -370,6 +371,7 @@ impl Words {
             let view = View::tile(TileName::Iip { level, index }, format);
             Ask::Picture(View {
                 quality: self.quality,
+                compression: self.compression,
                 ..view
             })
         };
@@ -404,13 +406,7 @@ impl Words {
                 }))
             }
             Act::Export => {
-                let format = match value.to_ascii_lowercase().as_str() {
-                    "png" => Format::Png,
-                    "webp" => Format::Webp,
-                    "avif" => Format::Avif,
-                    "tiff" | "tif" => Format::Tiff,
-                    _ => Format::Jpeg,
-                };
+                let format = Format::named(value).unwrap_or(Format::Jpeg);
                 let scale = match (self.width, self.height) {
                     (None, None) => Scale::Max,
                     (Some(w), None) => Scale::Width(w),
@@ -422,6 +418,7 @@ impl Words {
                     region,
                     scale,
                     quality: self.quality,
+                    compression: self.compression,
                     ..View::full(format)
                 }))
             }
@@ -433,7 +430,6 @@ impl Words {
                     other.len()
                 ))),
             },
-            Act::Pending(name) => Err(Error::Unsupported(format!("{name} is not built yet"))),
             Act::Path(_) => Err(Error::Malformed("a path stands alone".into())),
         }
     }
@@ -500,11 +496,25 @@ fn region(text: &str) -> Result<[Num; 4]> {
     Ok(region)
 }
 
-/// `q` or `comp:q`; beyond the format's scale it is clamped later.
-fn quality(text: &str) -> Result<i16> {
-    let number = text.rsplit_once(':').map_or(text, |(_, number)| number);
-    let value: i64 = number
-        .parse()
-        .map_err(|_| Error::Malformed(format!("QLT takes a whole number, got \"{}\"", short(text))))?;
-    Ok(i16::try_from(value.clamp(-1, 1000)).unwrap_or(0))
+/// `q`, `comp:q` or `comp`; beyond the format's scale it is clamped later.
+fn quality(text: &str) -> Result<(Option<Compression>, Option<i16>)> {
+    let wrong = || {
+        Error::Malformed(format!(
+            "QLT takes a whole number, or none, lzw, deflate, jpeg, webp or zstd and a number, got \"{}\"",
+            short(text)
+        ))
+    };
+    let (name, number) = match text.split_once(':') {
+        Some((name, number)) => (Some(name), Some(number)),
+        None if text.starts_with(|c: char| c.is_ascii_alphabetic()) => (Some(text), None),
+        None => (None, Some(text)),
+    };
+    let compression = name
+        .map(|name| Compression::named(name).ok_or_else(wrong))
+        .transpose()?;
+    let number = number
+        .map(|number| number.parse::<i64>().map_err(|_| wrong()))
+        .transpose()?;
+    let number = number.map(|value| i16::try_from(value.clamp(-1, 1000)).unwrap_or(0));
+    Ok((compression, number))
 }
