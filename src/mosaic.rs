@@ -18,6 +18,7 @@ use crate::source::window::Keep;
 use crate::source::window::Memo;
 use crate::source::window::Part;
 use crate::source::window::stack;
+use bytes::Bytes;
 use rayon::ThreadPool;
 use rayon::iter::IntoParallelIterator;
 use rayon::iter::ParallelIterator;
@@ -105,8 +106,9 @@ impl Keep for InCache<'_> {
         }
     }
 
-    fn holds(&self, bytes: u64, count: u64) -> bool {
-        bytes <= self.cache.large_bytes() && bytes.saturating_mul(count) <= self.cache.max_bytes() / 2
+    fn pack(&self, part: Part, make: &mut dyn FnMut() -> Result<Bytes>) -> Result<Bytes> {
+        let key = Key::decoded(self.opened.identity.clone(), part);
+        self.cache.recent(&key, make)
     }
 }
 

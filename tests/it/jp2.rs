@@ -2,6 +2,7 @@
 //! and for those of other people.
 
 use iipsrv::codec::jp2::Codestream;
+use iipsrv::codec::jp2::Fresh;
 use iipsrv::codec::jp2::bytes::Part;
 use iipsrv::geometry::Rect;
 use iipsrv::geometry::Size;
@@ -124,7 +125,7 @@ fn check(name: &str, stream: &Path, reduction: u8, folder: &Path) -> Option<i64>
     let size = ours.size(reduction);
     let whole = Rect::new(0, 0, size.w, size.h);
     let planes = ours
-        .read(reduction, whole, u16::MAX)
+        .read(reduction, whole, u16::MAX, &Fresh)
         .unwrap_or_else(|error| panic!("{name} -r {reduction}: {error}"));
     assert_eq!(planes.len(), expected.len(), "{name}");
     let mut worst = 0;
@@ -159,7 +160,7 @@ fn check(name: &str, stream: &Path, reduction: u8, folder: &Path) -> Option<i64>
             size.h.div_ceil(6),
         );
         let Some(rect) = rect.meet(whole) else { continue };
-        let window = ours.read(reduction, rect, u16::MAX).unwrap();
+        let window = ours.read(reduction, rect, u16::MAX, &Fresh).unwrap();
         for (plane, window) in planes.iter().zip(&window) {
             for (row, got) in window.chunks(rect.w as usize).enumerate() {
                 let start = (rect.y as usize + row) * size.w as usize + rect.x as usize;
@@ -311,7 +312,7 @@ fn read_all(bytes: &[u8]) {
     for reduction in 0..=stream.reductions().min(1) {
         let size = stream.size(reduction);
         let rect = Rect::new(0, 0, size.w.clamp(1, 200), size.h.clamp(1, 200));
-        let _ = stream.read(reduction, rect, u16::MAX);
+        let _ = stream.read(reduction, rect, u16::MAX, &Fresh);
     }
 }
 
@@ -415,7 +416,7 @@ fn files_of_others_are_decoded_as_by_openjpeg() {
             assert!(
                 open(&stream)
                     .unwrap()
-                    .read(0, Rect::new(0, 0, size.w, size.h), 1)
+                    .read(0, Rect::new(0, 0, size.w, size.h), 1, &Fresh)
                     .is_ok()
             );
             continue;

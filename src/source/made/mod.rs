@@ -8,6 +8,7 @@ mod ways;
 pub use crate::source::made::ways::Budget;
 pub use crate::source::made::ways::Grid;
 
+use crate::crew::crew;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
@@ -42,6 +43,9 @@ const COLUMNS: u32 = 8192;
 
 /// Rows of a level in strips that are read at once at least.
 const ROWS: u32 = 256;
+
+/// Pieces that are in memory at the same time, but for one.
+const HANDS: usize = 3;
 
 /// A source with all levels.
 pub struct Made {
@@ -211,13 +215,12 @@ impl Made {
                 }
             }
         };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
-        std::thread::scope(|scope| {
-            for _ in 1..threads.min(usize::try_from(count).unwrap_or(threads)) {
-                scope.spawn(work);
-            }
-            work();
-        });
+        crew(
+            usize::try_from(count.saturating_sub(1))
+                .unwrap_or(usize::MAX)
+                .min(HANDS),
+            work,
+        );
         let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
         failed.map_or(Ok(()), Err)
     }
