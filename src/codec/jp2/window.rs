@@ -132,28 +132,34 @@ impl Tile<'_> {
             let Some(said) = self.stream.main.siz.components.get(number) else {
                 continue;
             };
-            let (low, high) = if said.signed {
-                (-(1i64 << (said.bits - 1)), (1i64 << (said.bits - 1)) - 1)
-            } else {
-                (0, (1i64 << said.bits) - 1)
-            };
-            let shift = if said.signed { 0 } else { 1i64 << (said.bits - 1) };
-            let fit = |value: i64| i32::try_from((value + shift).clamp(low, high)).unwrap_or(i32::MAX);
+            let half = 1i64 << (said.bits - 1);
+            let (shift, low) = if said.signed { (0, -half) } else { (half, 0) };
+            let high = low + 2 * half - 1;
             match samples {
-                Samples::Whole(from) => place(&from, step, part, window, plane, |v| fit(i64::from(v))),
+                Samples::Whole(from) => {
+                    let fit = |v: i32| i32::try_from((i64::from(v) + shift).clamp(low, high));
+                    place(&from, step, part, window, plane, |v| fit(v).unwrap_or(i32::MAX));
+                }
+                // 24 bits are exact in a float: what is cut off after it was made positive is rounded down
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_precision_loss,
+                    reason = "whole numbers of up to 17 bits; what is too large is clamped"
+                )]
+                Samples::Real(from) if said.bits <= 16 => {
+                    let (up, most) = (half as f32 + 0.5, (2 * half - 1) as f32);
+                    let down = i32::try_from(low).unwrap_or(0);
+                    place(&from, step, part, window, plane, |v| {
+                        (v + up).max(0.0).min(most) as i32 + down
+                    });
+                }
                 #[expect(
                     clippy::cast_possible_truncation,
                     reason = "a float becomes the nearest integer there is"
                 )]
                 Samples::Real(from) => {
-                    place(
-                        &from,
-                        step,
-                        part,
-                        window,
-                        plane,
-                        |v| fit((v + 0.5).floor() as i64),
-                    )
+                    let fit = |v: f32| i32::try_from(((v + 0.5).floor() as i64 + shift).clamp(low, high));
+                    place(&from, step, part, window, plane, |v| fit(v).unwrap_or(i32::MAX));
                 }
             }
         }
