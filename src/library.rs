@@ -222,7 +222,7 @@ impl Library {
             }
             [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => {
                 let jp2 = Jp2::open(file, self.shelf.jp2)?;
-                let grids = vec![Grid::Strips; jp2.header().levels.len()];
+                let grids = vec![Grid::Rows; jp2.header().levels.len()];
                 Ok(Made::over(Box::new(jp2), &grids, &self.shelf.budget))
             }
             _ => Err(Error::Missing(format!("{} is not an image", shown(id)))),

@@ -61,7 +61,7 @@ impl Mosaic {
         let cached = InCache { opened, cache };
         let memo = Memo::over(&cached);
         let keep: &dyn Keep = if kept { &cached } else { &memo };
-        if first.rect(&header.levels) == Some(rect) {
+        if first.rect(&header.levels) == Some(rect) && window.layers.is_none() {
             // what one tile leaves behind is of use to others only
             return source.read_keeping(first, if kept { &cached } else { &Forgetful });
         }
@@ -138,7 +138,7 @@ mod tests {
                 Rect::new(64, 32, 64, 32),
                 Rect::new(1, 250, 499, 50),
             ] {
-                let raster = mosaic.read(&opened, Window { level: 0, rect }, &cache).unwrap();
+                let raster = mosaic.read(&opened, Window::new(0, rect), &cache).unwrap();
                 let Samples::U8(data) = &raster.samples else {
                     panic!("8 bit")
                 };

@@ -152,10 +152,11 @@ impl Config {
         self
     }
 
-    /// The place for temporary files of made levels.
+    /// The place for temporary files of made levels, if there is one that works.
     pub fn room(&self) -> Option<Room> {
         let directory = Some(&self.cache_dir).filter(|directory| !directory.is_empty());
-        directory.map(|directory| Room::new(directory.into(), self.cache_dir_bytes))
+        let room = directory.map(|directory| Room::new(directory.into(), self.cache_dir_bytes));
+        room.filter(Room::works)
     }
 
     /// What `--check-config` prints: every value and where it came from, then what is wrong.

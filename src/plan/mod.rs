@@ -67,6 +67,8 @@ pub struct Adjust {
     pub degrees: Num,
     /// Colours.
     pub tone: Tone,
+    /// Quality layers, of images that are stored in such.
+    pub layers: Option<u16>,
 }
 
 /// What was asked, by whichever protocol.

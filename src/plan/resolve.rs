@@ -45,7 +45,10 @@ impl View {
             },
         };
         let plan = Plan {
-            window,
+            window: Window {
+                layers: self.adjust.layers,
+                ..window
+            },
             ops: steps(header, (sizing, size), self.adjust, self.format, limits),
             output: self.output(limits),
         };
@@ -173,10 +176,7 @@ fn stored(header: &Header, tile: Tile) -> Result<Reading> {
     let rect = tile
         .rect(&header.levels)
         .ok_or_else(|| Error::Outside("the image has no such tile".into()))?;
-    let window = Window {
-        level: tile.level,
-        rect,
-    };
+    let window = Window::new(tile.level, rect);
     Ok((window, None, rect.size()))
 }
 
@@ -196,14 +196,7 @@ fn made(header: &Header, region: Rect, size: Size, limits: &Limits) -> Result<Re
     let across = Span::new(region.x, region.w, full.w, level.w);
     let down = Span::new(region.y, region.h, full.h, level.h);
     if let (Some((x, w)), Some((y, h))) = (across.whole(size.w), down.whole(size.h)) {
-        return Ok((
-            Window {
-                level: index,
-                rect: Rect::new(x, y, w, h),
-            },
-            None,
-            size,
-        ));
+        return Ok((Window::new(index, Rect::new(x, y, w, h)), None, size));
     }
     let filter = if limits.interpolation == 0 {
         Filter::Nearest
@@ -220,7 +213,7 @@ fn made(header: &Header, region: Rect, size: Size, limits: &Limits) -> Result<Re
     };
     let rect = Rect::new(x, y, w, h);
     Ok((
-        Window { level: index, rect },
+        Window::new(index, rect),
         Some(Op::Resize {
             crop,
             to: size,

@@ -67,14 +67,9 @@ impl Service {
                 "the image has no level small enough for its histogram".into(),
             ));
         }
-        let raster = self.mosaic.read(
-            opened,
-            Window {
-                level,
-                rect: Rect::of(size),
-            },
-            &self.cache,
-        )?;
+        let raster = self
+            .mosaic
+            .read(opened, Window::new(level, Rect::of(size)), &self.cache)?;
         Ok(Stats {
             histogram: histogram(&colour::picture(raster, &header.meaning)?),
         })

@@ -35,6 +35,9 @@ use std::sync::atomic::Ordering;
 /// So many samples are worth another thread: some milliseconds.
 const WORTH: usize = 64 << 10;
 
+/// From here to the double a float holds the whole numbers, and no others.
+const EXACT: f32 = 8_388_608.0;
+
 /// The samples of `rect`, which lies inside the image with so many halvings.
 pub fn read(
     stream: &Codestream,
@@ -140,17 +143,19 @@ impl Tile<'_> {
                     let fit = |v: i32| i32::try_from((i64::from(v) + shift).clamp(low, high));
                     place(&from, step, part, window, plane, |v| fit(v).unwrap_or(i32::MAX));
                 }
-                // 24 bits are exact in a float: what is cut off after it was made positive is rounded down
                 #[expect(
-                    clippy::cast_possible_truncation,
+                    clippy::cast_possible_wrap,
                     clippy::cast_precision_loss,
-                    reason = "whole numbers of up to 17 bits; what is too large is clamped"
+                    reason = "whole numbers of up to 17 bits"
                 )]
                 Samples::Real(from) if said.bits <= 16 => {
-                    let (up, most) = (half as f32 + 0.5, (2 * half - 1) as f32);
+                    let (up, most) = (half as f32, (2 * half - 1) as f32);
                     let down = i32::try_from(low).unwrap_or(0);
                     place(&from, step, part, window, plane, |v| {
-                        (v + up).max(0.0).min(most) as i32 + down
+                        let positive = if v + up > 0.0 { v + up } else { 0.0 };
+                        let fit = if positive < most { positive } else { most };
+                        // the last place of such a number is 1: it is rounded to the nearest
+                        ((fit + EXACT).to_bits() - EXACT.to_bits()) as i32 + down
                     });
                 }
                 #[expect(

@@ -28,6 +28,7 @@ pub fn view(version: u8, region: &str, size: &str, rotation: &str, file: &str) -
         enlarge,
         strict: true,
         adjust: Adjust {
+            layers: None,
             mirror,
             degrees,
             tone: tone(quality)?,

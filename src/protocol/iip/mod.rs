@@ -177,6 +177,11 @@ static CHANGES: &[(&str, Change)] = &[
         };
         Ok(())
     }),
+    ("LYR", |words, value| {
+        let layers = whole(value, "LYR")?;
+        words.adjust.layers = (layers > 0).then(|| u16::try_from(layers).unwrap_or(u16::MAX));
+        Ok(())
+    }),
     ("ICC", |_, _| Ok(())),
 ];
 
@@ -190,7 +195,6 @@ static PENDING: &[(&str, Option<f64>)] = &[
     ("CMP", None),
     ("INV", None),
     ("CNV", None),
-    ("LYR", None),
     ("ROI", None),
     ("FTR", None),
     ("RFM", None),

@@ -63,7 +63,7 @@ pub struct Jp2 {
     palette: Option<Palette>,
     /// The first three channels are luma and chroma.
     ycc: bool,
-    /// Quality layers that are decoded.
+    /// Quality layers that are decoded at most.
     layers: u16,
 }
 
@@ -152,10 +152,14 @@ impl Jp2 {
         })
     }
 
-    /// The samples of a rectangle of a level.
-    fn rectangle(&self, level: usize, rect: Rect, keep: &dyn Keep) -> Result<Raster> {
-        let reduction = u8::try_from(level).map_err(|_| Error::Outside("no such level".into()))?;
-        let planes = self.stream.read(reduction, rect, self.layers, &Kept(keep))?;
+    /// The samples of a window.
+    fn rectangle(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
+        let rect = window.rect;
+        let layers = window
+            .layers
+            .map_or(self.layers, |layers| layers.clamp(1, self.layers));
+        let reduction = u8::try_from(window.level).map_err(|_| Error::Outside("no such level".into()))?;
+        let planes = self.stream.read(reduction, rect, layers, &Kept(keep))?;
         let mut samples = if self.header.bits > 8 {
             Samples::U16(self.interleave(&planes, rect, |value, bits| widened(value, bits, 16)))
         } else {
@@ -243,12 +247,12 @@ impl Source for Jp2 {
     fn read_keeping(&self, tile: Tile, keep: &dyn Keep) -> Result<Raster> {
         let rect = tile.rect(&self.header.levels);
         let rect = rect.ok_or_else(|| Error::Outside("no such tile".into()))?;
-        self.rectangle(tile.level, rect, keep)
+        self.rectangle(Window::new(tile.level, rect), keep)
     }
 
     /// Decodes what it needs; code-blocks that its neighbours need, too, stay with `keep`.
     fn window(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
-        self.rectangle(window.level, window.rect, keep)
+        self.rectangle(window, keep)
     }
 }
 

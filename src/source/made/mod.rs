@@ -190,7 +190,7 @@ impl Made {
                 let Some(rect) = cell.and_then(|(col, row)| Rect::cell(size, piece, col, row)) else {
                     return;
                 };
-                let window = Window { level, rect };
+                let window = Window::new(level, rect);
                 let read = match from {
                     Base::File(_) => self.inner.window(window, &below),
                     Base::Header(_) => self.window(window, &memo),
@@ -246,7 +246,7 @@ impl Source for Made {
             ))
         })?;
         let level = tile.level;
-        self.window(Window { level, rect }, keep)
+        self.window(Window::new(level, rect), keep)
     }
 
     fn window(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
@@ -266,7 +266,14 @@ impl Source for Made {
                     name: not_tiles,
                 };
                 let rect = enlarged(window.rect, factor, self.size(from));
-                let larger = self.window(Window { level: from, rect }, &below)?;
+                let larger = self.window(
+                    Window {
+                        level: from,
+                        rect,
+                        ..window
+                    },
+                    &below,
+                )?;
                 Ok(reduce(&larger, factor))
             }
             Way::Whole {
@@ -381,7 +388,7 @@ mod tests {
 
     fn all(source: &dyn Source, level: usize) -> Raster {
         let rect = Rect::of(source.header().levels[level].size);
-        source.window(Window { level, rect }, &Forgetful).unwrap()
+        source.window(Window::new(level, rect), &Forgetful).unwrap()
     }
 
     #[test]
