@@ -83,14 +83,9 @@ impl Service {
                 "the image has no level small enough for its histogram".into(),
             ));
         }
-        let raster = self.mosaic.read(
-            opened,
-            Window {
-                level,
-                rect: Rect::of(size),
-            },
-            &self.cache,
-        )?;
+        let raster = self
+            .mosaic
+            .read(opened, Window::new(level, Rect::of(size)), &self.cache)?;
         let histogram = histogram(&colour::picture(raster, &header.meaning)?);
         // two that come at once find the same
         Ok(opened.stats.get_or_init(|| Arc::new(Stats { histogram })).clone())

@@ -165,6 +165,11 @@ pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
         1..=255 => Ok(()),
         _ => Err(wrong("CIN", "a number from 1 to 255", value)),
     }),
+    ("LYR", |words, value| {
+        let layers = whole(value, "LYR")?;
+        words.adjust.layers = (layers > 0).then(|| u16::try_from(layers).unwrap_or(u16::MAX));
+        Ok(())
+    }),
     ("ICC", |_, _| Ok(())),
 ];
 
