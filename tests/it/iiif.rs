@@ -412,6 +412,7 @@ fn sizes_are_read_by_the_rules_of_the_version() {
         ("2/rgb/full/^1200,/0/default.jpg", 400),
         ("3/rgb/full/^1200,/0/default.jpg", 200),
         ("2/rgb/full/0,/0/default", 400),
+        ("1/rgb/nowhere/full/0/native", 400),
     ] {
         let reply = service.respond(Http::get(&format!("/iiif/{path}")));
         assert_eq!(reply.status, status, "{path}: {}", text(&reply));
