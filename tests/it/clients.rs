@@ -7,13 +7,11 @@
 
 use crate::browser::Job;
 use crate::browser::site;
-use crate::sight::COARSE;
 use crate::sight::PICTURES;
 use crate::sight::Picture;
-use crate::sight::SCALED;
 use crate::sight::Sides;
 use crate::sight::Sight;
-use crate::sight::shows_at_least;
+use crate::sight::shows;
 use iipsrv::geometry::Size;
 use serde_json::Value;
 use serde_json::json;
@@ -149,9 +147,8 @@ fn draws(client: &str, sources: &[&str], pictures: &[Picture], own: &[&str]) {
             let near = sides.iter().zip(right).all(|(a, b)| (a - b).abs() < 0.501);
             assert!(near, "{}: {sides:?}, not {right:?}", name(sight));
             let all: Sides = right.map(|n| n.round() as i64);
-            let scaled = if client == "clover" { COARSE } else { SCALED };
-            shows_at_least(scaled, &saw.shot(&name(sight)), picture, all, 1)
-                .unwrap_or_else(|wrong| panic!("{}: {wrong}", name(sight)));
+            let shown = shows(&saw.shot(&name(sight)), picture, all, 1);
+            shown.unwrap_or_else(|wrong| panic!("{}: {wrong}", name(sight)));
         }
     }
     site.stop();

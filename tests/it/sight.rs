@@ -123,29 +123,16 @@ pub fn seen([left, top, right, bottom]: Sides, stage: Size) -> Sides {
 
 /// How much alike what is seen and what is meant have to be, in dB: altogether, and the worst of all rows and columns, for a
 /// seam between tiles is one.
-pub struct Least(f64, f64);
+struct Least(f64, f64);
 
 /// Pixel on pixel. Exact as long as tiles are sent as they are stored and have no colour profile.
 const DEEP: Least = Least(36.0, 20.0);
 /// Scaled. A browser has other filters than the server: compared at half the size, where only the place of things counts.
-pub const SCALED: Least = Least(31.0, 17.0);
-/// Scaled by OpenSeadragon 4, which draws pixels of the next larger level without a filter.
-pub const COARSE: Least = Least(25.0, 11.0);
+const SCALED: Least = Least(31.0, 17.0);
 
 /// The shot shows the picture between these sides as the service draws it, and the plain page around it. `soft` pixels on
 /// either side of an edge are not looked at.
 pub fn shows(shot: &Raster, picture: &Picture, all: Sides, soft: i64) -> Result<(), String> {
-    shows_at_least(SCALED, shot, picture, all, soft)
-}
-
-/// The same, with another measure where it is scaled.
-pub fn shows_at_least(
-    scaled: Least,
-    shot: &Raster,
-    picture: &Picture,
-    all: Sides,
-    soft: i64,
-) -> Result<(), String> {
     let (w, h) = (all[2] - all[0], all[3] - all[1]);
     let [left, top, right, bottom] = seen(all, shot.size);
     let deep = (w, h) == (i64::from(picture.size.w), i64::from(picture.size.h));
@@ -166,7 +153,7 @@ pub fn shows_at_least(
         [soft, soft, right - left - soft, bottom - top - soft],
     );
     let mut here = crop(shot, [left + soft, top + soft, right - soft, bottom - soft]);
-    let least = if deep { DEEP } else { scaled };
+    let least = if deep { DEEP } else { SCALED };
     if !deep {
         (here, meant) = (halved(&here), halved(&meant));
     }

@@ -42,15 +42,17 @@ function goToCorner() {
 }
 
 // the functions of `client` for a viewer of OpenSeadragon, which most clients are made of
-function seadragon(viewer) {
+function seadragon(viewer, stretches) {
   const item = () => viewer.world.getItemAt(0);
   // some of the bundles keep OpenSeadragon.Point to themselves
   const point = (x, y) => Object.assign(viewer.viewport.getCenter().clone(), { x, y });
   viewer.container.id = 'stage';
   return {
     settled() {
-      // a frame for every tile takes long without a graphics card
-      if (item()) item().maxTilesPerFrame = 50;
+      // a frame for every tile takes long without a graphics card, and half a level is drawn without a filter
+      Object.assign(item() ?? {}, { maxTilesPerFrame: 50, minPixelRatio: 0.9 });
+      // versions that draw on a canvas stretch tiles that do not overlap by a pixel, to hide seams
+      if (stretches && item()) item().source.tileOverlap = 1e-9;
       // it flies to where it opens a picture
       const [[zoom, centre], [zoomTo, centreTo]] =
         [true, false].map(now => [viewer.viewport.getZoom(now), viewer.viewport.getCenter(now)]);
