@@ -113,6 +113,8 @@ pub struct Config {
     pub iiif_version: u8,
     /// Members added to every info.json.
     pub iiif_extra: Members,
+    /// Whether pictures are also given inverted, stretched, equalised and by their logarithm.
+    pub iiif_extensions: bool,
     /// Rights of images that carry none.
     pub copyright: String,
     /// Threads: one set of them waits for sockets and answers what is cached, as many again compute.
@@ -356,6 +358,7 @@ impl Table {
             passthrough: self.on("CODEC_PASSTHROUGH"),
             iiif_version: u8::try_from(self.int("IIIF_VERSION")).unwrap_or(3),
             iiif_extra,
+            iiif_extensions: self.on("IIIF_EXTENSIONS"),
             copyright: self.text("COPYRIGHT"),
             threads: unsigned("OMP_NUM_THREADS").filter(|&n| n > 0).unwrap_or(cores),
             max_layers: i32::try_from(self.int("MAX_LAYERS")).unwrap_or(0),

@@ -290,7 +290,7 @@ pub static VARS: &[Var] = &[
         Kind::Text,
         "one \"key\": value member added to every info.json",
     ),
-    later(
+    var(
         "IIIF_EXTENSIONS",
         "0",
         Kind::Switch,

@@ -3,12 +3,17 @@
 //! Pure integer arithmetic over a view and an image's header: every rounding rule of the server is in this folder.
 //! Nothing below a plan knows which protocol asked.
 
+mod adjust;
 mod key;
 mod resolve;
 mod scale;
 mod steps;
 mod tiles;
 
+pub use crate::plan::adjust::Adjust;
+pub use crate::plan::adjust::Curve;
+pub use crate::plan::adjust::Matrix;
+pub use crate::plan::adjust::Treatment;
 pub use crate::plan::key::Identity;
 pub use crate::plan::key::Key;
 pub use crate::plan::key::fingerprint;
@@ -24,6 +29,7 @@ use crate::encode::Output;
 use crate::geometry::Num;
 use crate::geometry::Rect;
 use crate::geometry::Size;
+use crate::process::Chain;
 use crate::process::Op;
 use crate::process::Watermark;
 use crate::raster::Density;
@@ -61,19 +67,8 @@ pub enum Tone {
     Bitonal,
 }
 
-/// Changes to the pixels, independent of region and size.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Adjust {
-    /// Mirror left to right before turning.
-    pub mirror: bool,
-    /// Clockwise turn in degrees, 0 ≤ d < 360. Other than by right angles the answer grows to the box around it.
-    pub degrees: Num,
-    /// Colours.
-    pub tone: Tone,
-}
-
 /// What was asked, by whichever protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct View {
     /// The part of the image.
     pub region: Region,
@@ -217,6 +212,12 @@ impl Plan {
         self.as_tile(&header.levels).filter(|_| untouched)
     }
 
+    /// Whether the colours are other than those of the file, so that its profile says nothing of them.
+    pub fn recolours(&self) -> bool {
+        let recolours = |op: &Op| matches!(op, Op::Chain(_) | Op::Equalise);
+        self.ops.iter().any(recolours)
+    }
+
     /// Pixels read and pixels written.
     pub fn cost(&self) -> u64 {
         let written = self.ops.iter().map(|op| match op {
@@ -232,6 +233,7 @@ impl Plan {
             .iter()
             .fold(self.window.rect.size(), |size, op| match op {
                 Op::Resize { to, .. } | Op::Fit(to) | Op::Rotate { to, .. } => *to,
+                Op::Chain(Chain { cut: Some(cut), .. }) => cut.size(),
                 Op::Turn { quarters: 1 | 3, .. } => size.turned(),
                 _ => size,
             })

@@ -19,6 +19,7 @@ use crate::plan::steps::quarters;
 use crate::plan::steps::steps;
 use crate::plan::tiles;
 use crate::plan::tiles::Place;
+use crate::process::Chain;
 use crate::process::Crop;
 use crate::process::Filter;
 use crate::process::Op;
@@ -54,9 +55,11 @@ impl View {
             },
         };
         let output = self.output(limits);
+        let chain = self.adjust.samples.chain(header)?;
+        let (window, chain) = surrounded(header, window, chain);
         let mut plan = Plan {
             window,
-            ops: steps(header, (sizing, size), self.adjust, output, limits),
+            ops: steps(header, (sizing, size), &self.adjust, chain, output, limits),
             output,
         };
         let answer = plan.size();
@@ -234,6 +237,27 @@ fn stored(header: &Header, tile: Tile) -> Result<Reading> {
         rect,
     };
     Ok((window, None, rect.size()))
+}
+
+/// The window with the pixels around it that a chain needs, as far as the level has them, and what is to be cut off
+/// again: so tiles meet without seams.
+fn surrounded(header: &Header, window: Window, chain: Option<Chain>) -> (Window, Option<Chain>) {
+    let margin = chain.as_ref().map_or(0, Chain::margin);
+    let (Some(mut chain), Some(level)) = (chain.clone(), header.levels.get(window.level)) else {
+        return (window, chain);
+    };
+    let inner = window.rect;
+    let (x, y) = (inner.x.saturating_sub(margin), inner.y.saturating_sub(margin));
+    let end = |at: u32, length: u32, side: u32| at.saturating_add(length).saturating_add(margin).min(side);
+    let (right, bottom) = (
+        end(inner.x, inner.w, level.size.w),
+        end(inner.y, inner.h, level.size.h),
+    );
+    let rect = Rect::new(x, y, right.saturating_sub(x), bottom.saturating_sub(y));
+    if rect != inner {
+        chain.cut = Some(Rect::new(inner.x - x, inner.y - y, inner.w, inner.h));
+    }
+    (Window { rect, ..window }, Some(chain))
 }
 
 /// Any region at any size: out of the smallest level that is at least as fine as the answer.

@@ -16,6 +16,7 @@ use crate::raster::Picture;
 use crate::service::Service;
 use crate::source::Window;
 use bytes::Bytes;
+use std::sync::Arc;
 
 impl Service {
     /// The bytes of an answer.
@@ -44,7 +45,7 @@ impl Service {
     fn tags<'a>(&'a self, opened: &'a Opened, plan: &Plan, layout: Layout) -> Tags<'a> {
         let header = opened.source.header();
         let lean = Tags {
-            icc: self.profile(opened, layout),
+            icc: self.profile(opened, layout).filter(|_| !plan.recolours()),
             density: plan.density(header),
             ..Tags::default()
         };
@@ -69,8 +70,11 @@ impl Service {
         (small && sound && profile.get(16..20) == Some(space)).then_some(profile)
     }
 
-    /// The histogram of the smallest level, averaged over channels.
-    fn stats(&self, opened: &Opened) -> Result<Stats> {
+    /// The histogram of the smallest level, averaged over channels. It is made once for an open image.
+    fn stats(&self, opened: &Opened) -> Result<Arc<Stats>> {
+        if let Some(known) = opened.stats.get() {
+            return Ok(known.clone());
+        }
         let header = opened.source.header();
         let level = header.levels.len().saturating_sub(1);
         let size = header.levels.get(level).map_or(header.size(), |level| level.size);
@@ -87,9 +91,9 @@ impl Service {
             },
             &self.cache,
         )?;
-        Ok(Stats {
-            histogram: histogram(&colour::picture(raster, &header.meaning)?),
-        })
+        let histogram = histogram(&colour::picture(raster, &header.meaning)?);
+        // two that come at once find the same
+        Ok(opened.stats.get_or_init(|| Arc::new(Stats { histogram })).clone())
     }
 }
 

@@ -150,6 +150,8 @@ fn keep(name: &str, picture: &Picture) {
             format: iipsrv::raster::Format::Png,
             quality: 1,
             asked: false,
+            compression: iipsrv::encode::Compression::None,
+            told: false,
         };
         let file = iipsrv::encode::encode(picture, output, &iipsrv::encode::Tags::default()).unwrap();
         std::fs::write(Path::new(&folder).join(format!("{name}.png")), file).unwrap();

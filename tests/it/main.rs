@@ -18,6 +18,7 @@
 //! - `layouts`: strips, planes, missing levels, pages, sequences, orientation: the same pixels?
 //! - `tiff`: is what was written, in every layout and compression, what is read?
 //! - `outputs`: is every format of answers what other libraries read as the right pixels?
+//! - `tones`: do the commands over samples follow their formulas at every depth, without seams?
 //! - `jp2`: is JPEG 2000 decoded as OpenJPEG does it?
 //! - `jpeg`: is JPEG decoded as libjpeg does it, in windows, too?
 //! - `corpus`: is every TIFF of the corpus served as another reader sees it, or refused for a reason?
@@ -62,6 +63,7 @@ mod sight;
 mod site;
 mod support;
 mod tiff;
+mod tones;
 mod validator;
 mod watermark;
 mod wire;
