@@ -3,6 +3,8 @@
 //! Knows no container and no image. C libraries are behind the feature `native`, each with a Rust stand-in that has
 //! the same interface.
 
+#[cfg(feature = "native")]
+pub mod avif;
 pub mod ccitt;
 pub mod deflate;
 pub mod jp2;

@@ -16,12 +16,12 @@ use crate::raster::Picture;
 use crate::service::Service;
 use crate::source::Window;
 use bytes::Bytes;
+use std::sync::Arc;
 
 impl Service {
     /// The bytes of an answer.
     pub(in crate::service) fn make(&self, opened: &Opened, plan: &Plan) -> Result<Bytes> {
         let header = opened.source.header();
-        let density = plan.density(header);
         let format = plan.output.format;
         if let Some(tile) = plan.as_stored(header).filter(|_| self.config().passthrough)
             && let Some(coded) = opened.source.coded(tile, format)?
@@ -32,19 +32,32 @@ impl Service {
             } else {
                 Layout::Rgb
             };
-            let tags = Tags {
-                icc: self.profile(opened, layout),
-                density,
-            };
+            let tags = self.tags(opened, plan, layout);
             return encode::tag(coded, format, &tags).map(Bytes::from);
         }
         let raster = self.mosaic.read(opened, plan.window, &self.cache)?;
         let picture = process::run(raster, &header.meaning, &plan.ops, || self.stats(opened))?;
-        let tags = Tags {
-            icc: self.profile(opened, picture.layout),
-            density,
-        };
+        let tags = self.tags(opened, plan, picture.layout);
         encode::encode(&picture, plan.output, &tags).map(Bytes::from)
+    }
+
+    /// What is embedded in an answer of this layout.
+    fn tags<'a>(&'a self, opened: &'a Opened, plan: &Plan, layout: Layout) -> Tags<'a> {
+        let header = opened.source.header();
+        let lean = Tags {
+            icc: self.profile(opened, layout).filter(|_| !plan.recolours()),
+            density: plan.density(header),
+            ..Tags::default()
+        };
+        if !plan.output.told {
+            return lean;
+        }
+        Tags {
+            xmp: header.metadata.xmp.as_deref(),
+            texts: &header.metadata.texts,
+            rights: Some(self.config().copyright.trim()).filter(|rights| !rights.is_empty()),
+            ..lean
+        }
     }
 
     /// The image's ICC profile, if it is sound, small enough and made for such pixels (ICC.1:2022 §7.2).
@@ -57,8 +70,11 @@ impl Service {
         (small && sound && profile.get(16..20) == Some(space)).then_some(profile)
     }
 
-    /// The histogram of the smallest level, averaged over channels.
-    fn stats(&self, opened: &Opened) -> Result<Stats> {
+    /// The histogram of the smallest level, averaged over channels. It is made once for an open image.
+    fn stats(&self, opened: &Opened) -> Result<Arc<Stats>> {
+        if let Some(known) = opened.stats.get() {
+            return Ok(known.clone());
+        }
         let header = opened.source.header();
         let level = header.levels.len().saturating_sub(1);
         let size = header.levels.get(level).map_or(header.size(), |level| level.size);
@@ -75,9 +91,9 @@ impl Service {
             },
             &self.cache,
         )?;
-        Ok(Stats {
-            histogram: histogram(&colour::picture(raster, &header.meaning)?),
-        })
+        let histogram = histogram(&colour::picture(raster, &header.meaning)?);
+        // two that come at once find the same
+        Ok(opened.stats.get_or_init(|| Arc::new(Stats { histogram })).clone())
     }
 }
 

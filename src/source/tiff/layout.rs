@@ -178,7 +178,7 @@ pub struct Layout {
     pub predictor: Predictor,
     /// Samples a pixel as stored.
     pub stored: usize,
-    /// Which of them are given, in this order: the colours, and alpha if there is one.
+    /// Which of them are given, in this order: the colours, alpha if there is one, and those without a meaning.
     pub picks: Vec<usize>,
     /// What is done with the colours.
     pub turn: Turn,
@@ -319,6 +319,9 @@ impl Layout {
                 _ => None,
             })
             .unwrap_or((Alpha::None, None));
+        // a matrix may want the bands behind the colours; what converts the colours knows nothing of them
+        let whole = matches!(turn, Turn::Keep | Turn::Invert) && stored <= usize::from(u8::MAX);
+        let others = (colours..stored).filter(|sample| whole && place != Some(*sample));
         let tables = match compression {
             Compression::Jpeg => ifd.bytes(input, 347, MAX_TABLES).map(Vec::from),
             _ => None,
@@ -331,7 +334,7 @@ impl Layout {
             bits,
             predictor,
             stored,
-            picks: (0..colours).chain(place).collect(),
+            picks: (0..colours).chain(place).chain(others).collect(),
             turn,
             meaning: Meaning {
                 colour,
@@ -398,9 +401,9 @@ impl Layout {
         };
         let channels = self.meaning.colour.channels();
         if self.meaning.colour == Colour::Lab && self.depth() == Depth::F32 {
-            let alpha = self.picks.len().saturating_sub(3);
+            let others = self.picks.len().saturating_sub(3);
             let all = [(0.0, 100.0), (-128.0, 127.0), (-128.0, 127.0)].into_iter();
-            return all.chain(std::iter::repeat_n(whole, alpha)).collect();
+            return all.chain(std::iter::repeat_n(whole, others)).collect();
         }
         let of = |tag| ifd.floats(input, tag, self.stored as u64).unwrap_or_default();
         let (low, high) = (of(340), of(341));
@@ -418,18 +421,21 @@ impl Layout {
             let ordered = range.0.is_finite() && range.1.is_finite() && range.0 < range.1;
             if ordered { range } else { whole }
         };
-        let alpha = self.picks.get(self.colour_picks()..).unwrap_or_default();
-        (0..channels).chain(alpha.iter().copied()).map(channel).collect()
+        let others = self.picks.get(self.colour_picks()..).unwrap_or_default();
+        (0..channels).chain(others.iter().copied()).map(channel).collect()
     }
 
     /// How many of the picked samples are colours (of a palette one, which gives three channels).
     pub fn colour_picks(&self) -> usize {
-        self.picks.len() - usize::from(self.meaning.alpha != Alpha::None)
+        match self.turn {
+            Turn::Palette(_) => 1,
+            _ => self.meaning.colour.channels(),
+        }
     }
 
-    /// Samples a pixel that are given: the colours, and alpha if there is one.
+    /// Samples a pixel that are given: the colours, alpha if there is one, and those without a meaning.
     pub fn channels(&self) -> usize {
-        self.meaning.colour.channels() + usize::from(self.meaning.alpha != Alpha::None)
+        self.meaning.colour.channels() + self.picks.len() - self.colour_picks()
     }
 
     /// The type of the samples that are given.
@@ -688,16 +694,16 @@ mod tests {
     }
 
     #[test]
-    fn extra_samples_are_alpha_or_dropped() {
+    fn extra_samples_are_alpha_or_follow_it() {
         let of = |channels, photometric, extra| {
             let layout = layout(channels, photometric, &[(338, 3, extra)]).unwrap();
             (layout.channels(), layout.meaning.alpha, layout.as_is())
         };
         assert_eq!(of(4, 2, vec![2]), (4, Alpha::Straight, true));
         assert_eq!(of(4, 2, vec![1]), (4, Alpha::Premultiplied, true));
-        assert_eq!(of(4, 2, vec![0]), (3, Alpha::None, false));
-        assert_eq!(of(4, 2, vec![]), (3, Alpha::None, false));
-        assert_eq!(of(5, 2, vec![0, 2]), (4, Alpha::Straight, false));
+        assert_eq!(of(4, 2, vec![0]), (4, Alpha::None, true));
+        assert_eq!(of(4, 2, vec![]), (4, Alpha::None, true));
+        assert_eq!(of(5, 2, vec![0, 2]), (5, Alpha::Straight, false));
         assert_eq!(of(2, 1, vec![2]), (2, Alpha::Straight, true));
         assert_eq!(of(3, 2, vec![2]), (3, Alpha::None, true));
         assert_eq!(of(5, 5, vec![2]), (5, Alpha::Straight, true));
