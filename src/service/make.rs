@@ -92,14 +92,14 @@ impl Service {
     }
 }
 
-/// Counts of the mean of the colour channels (alpha aside), rounded down.
+/// Counts of the mean of the colour channels (alpha aside), rounded to the nearest.
 fn histogram(picture: &Picture) -> [u64; 256] {
     let channels = picture.layout.channels();
     let colours = channels.min(3);
     let mut histogram = [0; 256];
     for pixel in picture.data.chunks_exact(channels) {
         let sum: usize = pixel.iter().take(colours).map(|&v| usize::from(v)).sum();
-        if let Some(count) = histogram.get_mut(sum / colours) {
+        if let Some(count) = histogram.get_mut((sum + colours / 2) / colours) {
             *count += 1;
         }
     }

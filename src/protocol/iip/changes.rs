@@ -191,9 +191,12 @@ fn side(text: &str, what: &str) -> Result<Option<u32>> {
 fn decimals<const N: usize>(text: &str, command: &str) -> Result<[Num; N]> {
     let numbers = row(text, command)?;
     let count = numbers.len();
-    numbers
-        .try_into()
-        .map_err(|_| Error::Malformed(format!("{command} takes {N} numbers, got {count}")))
+    numbers.try_into().map_err(|_| {
+        Error::Malformed(format!(
+            "{command} takes {} numbers, got {count}",
+            if N == 2 { "two" } else { "four" }
+        ))
+    })
 }
 
 /// Decimal numbers separated by commas.
