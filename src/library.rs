@@ -5,11 +5,16 @@
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::geometry::Rect;
 use crate::plan::Identity;
 use crate::process::Stats;
+use crate::process::colour;
+use crate::raster::Alpha;
+use crate::raster::Picture;
 use crate::source::Set;
 use crate::source::Source;
 use crate::source::Version;
+use crate::source::Window;
 use crate::source::jp2;
 use crate::source::jp2::Jp2;
 use crate::source::jpeg;
@@ -24,6 +29,7 @@ use crate::source::sequence::split_view;
 use crate::source::tiff;
 use crate::source::tiff::Tiff;
 use crate::source::webp;
+use crate::source::window::Forgetful;
 use quick_cache::sync::Cache;
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -226,7 +232,7 @@ impl Library {
             }
             [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => {
                 let jp2 = Jp2::open(file, self.shelf.jp2)?;
-                let grids = vec![Grid::Strips; jp2.header().levels.len()];
+                let grids = vec![Grid::Rows; jp2.header().levels.len()];
                 Ok(Made::over(Box::new(jp2), &grids, &self.shelf.budget))
             }
             _ => Err(Error::Missing(format!("{} is not an image", shown(id)))),
@@ -294,6 +300,33 @@ impl Library {
             Err(missing(id))
         }
     }
+}
+
+/// Most pixels of a [`picture`].
+const PICTURE_PIXELS: u64 = 1 << 24;
+
+/// The first picture of a TIFF file, whole, in 8 bits, with straight alpha if any.
+pub fn picture(path: &Path) -> Result<Picture> {
+    if !is_file(path) {
+        return Err(Error::Missing("is not a file".into()));
+    }
+    let tiff = Tiff::open(File::open(path)?, &tiff::Limits::default())?;
+    let header = tiff.header();
+    let rect = Rect::of(header.size());
+    if rect.size().area() > PICTURE_PIXELS {
+        return Err(Error::TooLarge(format!(
+            "{}x{} pixels are too many",
+            rect.w, rect.h
+        )));
+    }
+    let meaning = header.meaning.clone();
+    let raster = tiff.window(Window::new(0, rect), &Forgetful)?;
+    let picture = colour::picture(raster, &meaning)?;
+    Ok(if meaning.alpha == Alpha::Premultiplied {
+        colour::straighten(picture)
+    } else {
+        picture
+    })
 }
 
 /// Asked before it is opened: opening a pipe would wait for whoever writes to it.

@@ -33,6 +33,8 @@ pub struct Adjust {
     pub equalise: bool,
     /// How the image is looked at. Tiles know only what is hidden.
     pub placing: Placing,
+    /// Quality layers, of images that are stored in such.
+    pub layers: Option<u16>,
 }
 
 /// What is done to samples before they become 8 bits. The order in which it is asked does not count.

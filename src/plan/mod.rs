@@ -26,18 +26,21 @@ pub use crate::plan::tiles::deepzoom_top;
 pub use crate::plan::tiles::shift;
 pub use crate::plan::tiles::zoomify_sizes;
 
+use crate::encode::Compression;
 use crate::encode::Output;
 use crate::geometry::Num;
 use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::process::Chain;
 use crate::process::Op;
+use crate::process::Watermark;
 use crate::raster::Density;
 use crate::raster::Format;
 use crate::source::Header;
 use crate::source::Level;
 use crate::source::Tile;
 use crate::source::Window;
+use std::sync::Arc;
 
 /// The part of the image that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,6 +86,8 @@ pub struct View {
     pub format: Format,
     /// Quality that was asked for, in the format's own scale.
     pub quality: Option<i16>,
+    /// Compression that was asked for, of TIFF.
+    pub compression: Option<Compression>,
 }
 
 impl View {
@@ -96,6 +101,7 @@ impl View {
             adjust: Adjust::default(),
             format,
             quality: None,
+            compression: None,
         }
     }
 
@@ -119,14 +125,24 @@ pub struct Limits {
     pub max_pixels: Option<u64>,
     /// Whether answers may be larger than the source.
     pub upscaling: bool,
-    /// 0 nearest, 1 bilinear.
+    /// [`Filter::numbered`](crate::process::Filter::numbered).
     pub interpolation: u8,
     /// JPEG quality when none is asked for.
     pub jpeg_quality: i16,
     /// PNG level when none is asked for.
     pub png_level: i16,
+    /// WebP quality when none is asked for.
+    pub webp_quality: i16,
+    /// AVIF quality when none is asked for.
+    pub avif_quality: i16,
+    /// TIFF compression when none is asked for.
+    pub tiff_compression: Compression,
+    /// Level or quality of it; `None` is what is usual.
+    pub tiff_quality: Option<i16>,
     /// What shows through transparent pixels in formats without alpha.
     pub background: [u8; 3],
+    /// What is laid over answers.
+    pub watermark: Option<Arc<Watermark>>,
 }
 
 impl Limits {
@@ -158,7 +174,12 @@ impl Default for Limits {
             interpolation: 1,
             jpeg_quality: 75,
             png_level: 1,
+            webp_quality: 50,
+            avif_quality: 50,
+            tiff_compression: Compression::Deflate,
+            tiff_quality: None,
             background: [255; 3],
+            watermark: None,
         }
     }
 }

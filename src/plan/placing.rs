@@ -104,6 +104,7 @@ impl Placing {
         let window = Window {
             level: index,
             rect: Rect::new(x, y, wide, high),
+            layers: None,
         };
         Ok((window, Affine(nums)))
     }

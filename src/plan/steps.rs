@@ -1,7 +1,11 @@
 //! The order of the steps over pixels: one list, in one function.
 //!
-//! Order as documented for iipsrv: what is done to the samples ([`Treatment::chain`](crate::plan::Treatment::chain)), straighten alpha, hide, resize or place, drop what the format cannot hold, grey, binary, turn.
+//! Order as documented for iipsrv: what is done to the samples ([`Treatment::chain`](crate::plan::Treatment::chain)),
+//! straighten alpha, hide, resize or place, drop what the format cannot hold, grey, binary, turn. The watermark comes last, once the
+//! size of the answer is known (`resolve`).
 
+use crate::encode::Compression;
+use crate::encode::Output;
 use crate::geometry::Num;
 use crate::geometry::Rect;
 use crate::geometry::Size;
@@ -16,13 +20,13 @@ use crate::raster::Colour;
 use crate::raster::Format;
 use crate::source::Header;
 
-/// The steps for an answer of `format`; `sizing` is what brings the window to the asked `size`.
+/// The steps for an answer of such an `output`; `sizing` is what brings the window to the asked `size`.
 pub fn steps(
     header: &Header,
     (sizing, size): (Option<Op>, Size),
     adjust: &Adjust,
     (chain, kept): (Option<Chain>, Option<Rect>),
-    format: Format,
+    output: Output,
     limits: &Limits,
 ) -> Vec<Op> {
     let mut ops = Vec::new();
@@ -35,13 +39,13 @@ pub fn steps(
         None => header.meaning.colour == Colour::Grey,
     };
     ops.extend(chain.map(Op::Chain));
-    let beyond = (!holds_alpha(format)).then_some(limits.background);
+    let beyond = (!holds_alpha(output)).then_some(limits.background);
     ops.extend(kept.map(|rect| Op::Keep {
         rect,
         background: beyond,
     }));
     ops.extend(sizing);
-    if header.meaning.alpha != Alpha::None && !holds_alpha(format) {
+    if header.meaning.alpha != Alpha::None && !holds_alpha(output) {
         ops.push(Op::Flatten(limits.background));
     }
     match adjust.tone {
@@ -77,6 +81,6 @@ pub fn quarters(degrees: Num) -> Option<u8> {
         .and_then(|n| u8::try_from(n).ok())
 }
 
-pub const fn holds_alpha(format: Format) -> bool {
-    !matches!(format, Format::Jpeg)
+pub const fn holds_alpha(output: Output) -> bool {
+    !matches!(output.format, Format::Jpeg) && !matches!(output.compression, Compression::Jpeg)
 }

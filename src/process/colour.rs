@@ -149,7 +149,7 @@ pub fn grey(mut picture: Picture) -> Picture {
 
 /// Luma of one pixel.
 #[expect(clippy::cast_possible_truncation, reason = "the weights add up to 1")]
-fn luma(rgb: [u8; 3]) -> u8 {
+pub fn luma(rgb: [u8; 3]) -> u8 {
     let [r, g, b] = rgb.map(u32::from);
     let [wr, wg, wb] = LUMA;
     ((wr * r + wg * g + wb * b + (1 << 15)) >> 16) as u8

@@ -6,11 +6,13 @@ pub mod chain;
 pub mod colour;
 pub mod colourmap;
 pub mod convolve;
+pub mod kernel;
 pub mod lab;
 pub mod resize;
 pub mod rotate;
 pub mod tone;
 pub mod turn;
+pub mod watermark;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -26,6 +28,8 @@ pub use crate::process::chain::Chain;
 pub use crate::process::resize::Crop;
 pub use crate::process::resize::Filter;
 pub use crate::process::rotate::Affine;
+pub use crate::process::watermark::Marks;
+pub use crate::process::watermark::Watermark;
 
 /// One step over pixels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -85,6 +89,8 @@ pub enum Op {
     Flatten([u8; 3]),
     /// Divide colours by alpha: premultiplied becomes straight.
     Straighten,
+    /// Lay the watermark over it.
+    Mark(Marks),
 }
 
 /// What some steps must know of the whole image: the histogram of its smallest level, averaged over channels.
@@ -139,6 +145,7 @@ pub fn run(
             Op::Equalise => colour::equalise(picture, &stats()?.histogram),
             Op::Flatten(background) => colour::flatten(picture, *background),
             Op::Straighten => colour::straighten(picture),
+            Op::Mark(marks) => marks.lay(picture),
         };
     }
     Ok(picture)

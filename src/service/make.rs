@@ -22,7 +22,6 @@ impl Service {
     /// The bytes of an answer.
     pub(in crate::service) fn make(&self, opened: &Opened, plan: &Plan) -> Result<Bytes> {
         let header = opened.source.header();
-        let density = plan.density(header);
         let format = plan.output.format;
         if let Some(tile) = plan.as_stored(header).filter(|_| self.config().passthrough)
             && let Some(coded) = opened.source.coded(tile, format)?
@@ -33,20 +32,32 @@ impl Service {
             } else {
                 Layout::Rgb
             };
-            let tags = Tags {
-                icc: self.profile(opened, layout),
-                density,
-            };
+            let tags = self.tags(opened, plan, layout);
             return encode::tag(coded, format, &tags).map(Bytes::from);
         }
         let raster = self.mosaic.read(opened, plan.window, &self.cache)?;
         let picture = process::run(raster, &header.meaning, &plan.ops, || self.stats(opened))?;
-        let profile = self.profile(opened, picture.layout);
-        let tags = Tags {
-            icc: profile.filter(|_| !plan.recolours()),
-            density,
-        };
+        let tags = self.tags(opened, plan, picture.layout);
         encode::encode(&picture, plan.output, &tags).map(Bytes::from)
+    }
+
+    /// What is embedded in an answer of this layout.
+    fn tags<'a>(&'a self, opened: &'a Opened, plan: &Plan, layout: Layout) -> Tags<'a> {
+        let header = opened.source.header();
+        let lean = Tags {
+            icc: self.profile(opened, layout).filter(|_| !plan.recolours()),
+            density: plan.density(header),
+            ..Tags::default()
+        };
+        if !plan.output.told {
+            return lean;
+        }
+        Tags {
+            xmp: header.metadata.xmp.as_deref(),
+            texts: &header.metadata.texts,
+            rights: Some(self.config().copyright.trim()).filter(|rights| !rights.is_empty()),
+            ..lean
+        }
     }
 
     /// The image's ICC profile, if it is sound, small enough and made for such pixels (ICC.1:2022 §7.2).
@@ -72,14 +83,9 @@ impl Service {
                 "the image has no level small enough for its histogram".into(),
             ));
         }
-        let raster = self.mosaic.read(
-            opened,
-            Window {
-                level,
-                rect: Rect::of(size),
-            },
-            &self.cache,
-        )?;
+        let raster = self
+            .mosaic
+            .read(opened, Window::new(level, Rect::of(size)), &self.cache)?;
         let histogram = histogram(&colour::picture(raster, &header.meaning)?);
         // two that come at once find the same
         Ok(opened.stats.get_or_init(|| Arc::new(Stats { histogram })).clone())

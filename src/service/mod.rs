@@ -162,7 +162,12 @@ impl Service {
             interpolation: config.interpolation,
             jpeg_quality: config.jpeg_quality,
             png_level: config.png_level,
+            webp_quality: config.webp_quality,
+            avif_quality: config.avif_quality,
+            tiff_compression: config.tiff_compression,
+            tiff_quality: config.tiff_quality,
             background: config.background,
+            watermark: config.watermark.clone(),
         };
         let cache = Cache::new(config.cache_bytes);
         let shelf = Shelf {
@@ -193,7 +198,7 @@ impl Service {
             ),
             mosaic: Mosaic::new(config.threads),
             cache,
-            salt: fingerprint(&(config.max_icc, config.passthrough)),
+            salt: fingerprint(&(config.max_icc, config.passthrough, &config.copyright)),
             served: AtomicU64::new(0),
             config,
         }

@@ -35,12 +35,14 @@ pub fn view(
         enlarge,
         strict: true,
         adjust: Adjust {
+            layers: None,
             mirror,
             degrees,
             ..self::quality(quality, more)?
         },
         format: format(suffix)?,
         quality: None,
+        compression: None,
     })
 }
 
@@ -184,9 +186,9 @@ fn format(text: &str) -> Result<Format> {
         Some(format) if BUILT.contains(&format) => Ok(format),
         Some(_) => Err(Error::Unsupported(format!(
             "{text} output is not built: {} are",
-            built.join(" and ")
+            built.join(", ")
         ))),
-        None => Err(wrong(&format!("format: {}", built.join(" or ")), text)),
+        None => Err(wrong(&format!("format: {}", built.join(", ")), text)),
     }
 }
 

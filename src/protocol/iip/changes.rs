@@ -2,6 +2,7 @@
 //!
 //! A value that cannot be read is an error, never a default.
 
+use crate::encode::Compression;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Num;
@@ -50,7 +51,7 @@ pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
         Ok(())
     }),
     ("QLT", |words, value| {
-        words.quality = Some(quality(value)?);
+        (words.compression, words.quality) = quality(value)?;
         Ok(())
     }),
     // the view of a sequence, or the page of a file; a single image has only one, which every value names
@@ -184,6 +185,11 @@ pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
         1..=255 => Ok(()),
         _ => Err(wrong("CIN", "a number from 1 to 255", value)),
     }),
+    ("LYR", |words, value| {
+        let layers = whole(value, "LYR")?;
+        words.adjust.layers = (layers > 0).then(|| u16::try_from(layers).unwrap_or(u16::MAX));
+        Ok(())
+    }),
     ("ICC", |_, _| Ok(())),
 ];
 
@@ -270,11 +276,25 @@ fn kernel(text: &str) -> Result<Kernel> {
     }
 }
 
-/// `q` or `comp:q`; beyond the format's scale it is clamped later.
-fn quality(text: &str) -> Result<i16> {
-    let number = text.rsplit_once(':').map_or(text, |(_, number)| number);
-    let value: i64 = number
-        .parse()
-        .map_err(|_| Error::Malformed(format!("QLT takes a whole number, got \"{}\"", short(text))))?;
-    Ok(i16::try_from(value.clamp(-1, 1000)).unwrap_or(0))
+/// `q`, `comp:q` or `comp`; beyond the format's scale it is clamped later.
+fn quality(text: &str) -> Result<(Option<Compression>, Option<i16>)> {
+    let wrong = || {
+        Error::Malformed(format!(
+            "QLT takes a whole number, or none, lzw, deflate, jpeg, webp or zstd and a number, got \"{}\"",
+            short(text)
+        ))
+    };
+    let (name, number) = match text.split_once(':') {
+        Some((name, number)) => (Some(name), Some(number)),
+        None if text.starts_with(|c: char| c.is_ascii_alphabetic()) => (Some(text), None),
+        None => (None, Some(text)),
+    };
+    let compression = name
+        .map(|name| Compression::named(name).ok_or_else(wrong))
+        .transpose()?;
+    let number = number
+        .map(|number| number.parse::<i64>().map_err(|_| wrong()))
+        .transpose()?;
+    let number = number.map(|value| i16::try_from(value.clamp(-1, 1000)).unwrap_or(0));
+    Ok((compression, number))
 }

@@ -9,6 +9,7 @@ pub use crate::protocol::iip::objects::Object;
 pub use crate::protocol::iip::objects::Objects;
 pub use crate::protocol::iip::objects::answer;
 
+use crate::encode::Compression;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Num;
@@ -100,20 +101,16 @@ struct Words {
     height: Option<u32>,
     region: Option<[Num; 4]>,
     quality: Option<i16>,
+    compression: Option<Compression>,
     /// Horizontal and vertical angle.
     view: Option<[u32; 2]>,
     /// What is done to the pixels.
     adjust: Adjust,
     /// Channels of MINMAX as they were called; every channel without a number.
     ranges: Vec<(Option<u32>, Num, Num)>,
-    /// A command of the protocol that this version does not carry out.
-    pending: Option<&'static str>,
     unknown: Option<String>,
     unknown_object: Option<String>,
 }
-
-/// Commands that another version of this server carries out.
-static PENDING: &[&str] = &["LYR"];
 
 /// Commands that send an answer.
 #[derive(Clone, Copy)]
@@ -125,15 +122,14 @@ enum Act {
     Profile,
     Spectrum,
     Path(Protocol),
-    Pending(&'static str),
 }
 
 static ACTS: &[(&str, Act)] = &[
     ("JTL", Act::Tile(Format::Jpeg)),
     ("PTL", Act::Tile(Format::Png)),
-    ("WTL", Act::Pending("WTL")),
-    ("ATL", Act::Pending("ATL")),
-    ("TTL", Act::Pending("TTL")),
+    ("WTL", Act::Tile(Format::Webp)),
+    ("ATL", Act::Tile(Format::Avif)),
+    ("TTL", Act::Tile(Format::Tiff)),
     ("JTLS", Act::TileOfView),
     ("TIL", Act::Tiles),
     ("CVT", Act::Export),
@@ -185,7 +181,7 @@ pub fn parse(
                     .and_then(|path| by_path(protocol, &path, &address))
                     .and_then(|request| {
                         parts.try_for_each(|part| words.follow(part))?;
-                        words.built(request, settings)
+                        Ok(words.built(request, settings))
                     });
                 return Ok((protocol, request.map_err(|error| Failure::new(protocol, error))?));
             }
@@ -239,7 +235,7 @@ pub fn changed(request: Request, commands: &[u8], settings: &Settings) -> Result
     let mut words = Words::default();
     let mut parts = commands.split(|&b| b == b'&').filter(|part| !part.is_empty());
     parts.try_for_each(|part| words.follow(part))?;
-    words.built(request, settings)
+    Ok(words.built(request, settings))
 }
 
 fn malformed(error: Error) -> Failure {
@@ -275,38 +271,34 @@ impl Words {
     }
 
     fn change(&mut self, name: &str, value: &str) -> Result<()> {
-        if let Some((_, change)) = row(CHANGES, name) {
-            return change(self, value);
+        match row(CHANGES, name) {
+            Some((_, change)) => change(self, value),
+            None => {
+                self.unknown = Some(name.into());
+                Ok(())
+            }
         }
-        match PENDING.iter().find(|known| known.eq_ignore_ascii_case(name)) {
-            Some(name) => self.pending = Some(name),
-            None => self.unknown = Some(name.into()),
-        }
-        Ok(())
     }
 
-    /// The request, unless a command before it cannot be carried out.
-    fn built(&self, request: Request, settings: &Settings) -> Result<Request> {
-        match self.pending {
-            Some(name) => Err(Error::Unsupported(format!("{name} is not built yet"))),
-            None => Ok(Request {
-                image: request.image.map(|image| self.named(image)),
-                ask: match request.ask {
-                    Ask::Picture(view) => Ask::Picture(View {
-                        adjust: self.adjusted(settings),
-                        ..view
-                    }),
-                    Ask::Export(view) => Ask::Export(View {
-                        adjust: self.adjusted(settings),
-                        ..view
-                    }),
-                    Ask::Tiles(range) => Ask::Tiles(TileRange {
-                        adjust: self.adjusted(settings),
-                        ..range
-                    }),
-                    other => other,
-                },
-            }),
+    /// The request with what the commands before it said.
+    fn built(&self, request: Request, settings: &Settings) -> Request {
+        Request {
+            image: request.image.map(|image| self.named(image)),
+            ask: match request.ask {
+                Ask::Picture(view) => Ask::Picture(View {
+                    adjust: self.adjusted(settings),
+                    ..view
+                }),
+                Ask::Export(view) => Ask::Export(View {
+                    adjust: self.adjusted(settings),
+                    ..view
+                }),
+                Ask::Tiles(range) => Ask::Tiles(TileRange {
+                    adjust: self.adjusted(settings),
+                    ..range
+                }),
+                other => other,
+            },
         }
     }
 
@@ -354,7 +346,7 @@ impl Words {
             image: Some(image),
             ask,
         };
-        self.built(request, settings).map_err(malformed)
+        Ok(self.built(request, settings))
     }
 
     fn ask(&self, act: Act, value: &str) -> Result<Ask> {
@@ -362,6 +354,7 @@ impl Words {
             let view = View::tile(TileName::Iip { level, index }, format);
             Ask::Picture(View {
                 quality: self.quality,
+                compression: self.compression,
                 ..view
             })
         };
@@ -397,13 +390,7 @@ impl Words {
                 }))
             }
             Act::Export => {
-                let format = match value.to_ascii_lowercase().as_str() {
-                    "png" => Format::Png,
-                    "webp" => Format::Webp,
-                    "avif" => Format::Avif,
-                    "tiff" | "tif" => Format::Tiff,
-                    _ => Format::Jpeg,
-                };
+                let format = Format::named(value).unwrap_or(Format::Jpeg);
                 let scale = match (self.width, self.height) {
                     (None, None) => Scale::Max,
                     (Some(w), None) => Scale::Width(w),
@@ -415,6 +402,7 @@ impl Words {
                     region,
                     scale,
                     quality: self.quality,
+                    compression: self.compression,
                     ..View::full(format)
                 }))
             }
@@ -426,7 +414,6 @@ impl Words {
                     other.len()
                 ))),
             },
-            Act::Pending(name) => Err(Error::Unsupported(format!("{name} is not built yet"))),
             Act::Path(_) => Err(Error::Malformed("a path stands alone".into())),
         }
     }
