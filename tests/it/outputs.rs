@@ -319,7 +319,10 @@ fn exiftool(reply: &Reply, name: &str) -> Value {
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     let warning = found[0]["ExifTool:Warning"].as_str().unwrap_or_default();
     // our profile holds nothing
-    assert!(warning.is_empty() || warning.contains("ICC_Profile table"), "{found:#}");
+    assert!(
+        warning.is_empty() || warning.contains("ICC_Profile table"),
+        "{found:#}"
+    );
     assert!(found[0]["ExifTool:Error"].is_null(), "{found:#}");
     found[0].clone()
 }
