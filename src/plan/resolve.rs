@@ -54,9 +54,9 @@ impl View {
                 None => made(header, region, size, limits)?,
             },
         };
-        let output = self.output(limits);
         let chain = self.adjust.samples.chain(header)?;
         let (window, chain) = surrounded(header, window, chain);
+        let output = self.output(limits);
         let mut plan = Plan {
             window,
             ops: steps(header, (sizing, size), &self.adjust, chain, output, limits),

@@ -43,6 +43,10 @@ pub enum Compression {
     OldJpeg,
     /// A WebP picture.
     Webp,
+    /// A JPEG XL codestream.
+    Jxl,
+    /// A LERC blob.
+    Lerc(Packing),
     /// Logarithmic luminance and chromaticity, which become 8-bit grey or RGB.
     LogLuv,
     /// A JPEG 2000 codestream.
@@ -52,9 +56,20 @@ pub enum Compression {
     },
 }
 
+/// What a LERC blob is packed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// Nothing.
+    None,
+    /// A zlib stream.
+    Deflate,
+    /// A Zstandard frame.
+    Zstd,
+}
+
 impl Compression {
-    /// From the tag's value and T4Options.
-    fn of(code: u64, options: u64) -> Result<Compression> {
+    /// From the tag's value, T4Options and the second of LercParameters.
+    fn of(code: u64, options: u64, packing: u64) -> Result<Compression> {
         Ok(match code {
             1 => Compression::None,
             2 => Compression::Ccitt(Coding::Runs(1)),
@@ -72,6 +87,17 @@ impl Compression {
             34925 => Compression::Lzma,
             50000 => Compression::Zstd,
             50001 => Compression::Webp,
+            50002 | 52546 => Compression::Jxl,
+            34887 => Compression::Lerc(match packing {
+                0 => Packing::None,
+                1 => Packing::Deflate,
+                2 => Packing::Zstd,
+                other => {
+                    return Err(Error::Unsupported(format!(
+                        "LERC in packing {other} is not served"
+                    )));
+                }
+            }),
             _ => {
                 let name = match code {
                     9 | 10 | 34661 => "JBIG",
@@ -79,8 +105,6 @@ impl Compression {
                     32809 => "ThunderScan",
                     32908 | 32909 => "Pixar",
                     34677 => "SGI LogLuv of 24 bits",
-                    34887 => "LERC",
-                    50002 | 52546 => "JPEG XL",
                     _ => "unknown",
                 };
                 return Err(Error::Unsupported(format!(
@@ -100,7 +124,11 @@ impl Compression {
     fn is_picture(self) -> bool {
         matches!(
             self,
-            Compression::Jpeg | Compression::OldJpeg | Compression::Webp | Compression::Jpeg2000 { .. }
+            Compression::Jpeg
+                | Compression::OldJpeg
+                | Compression::Webp
+                | Compression::Jxl
+                | Compression::Jpeg2000 { .. }
         )
     }
 }
@@ -202,7 +230,10 @@ impl Layout {
     /// From a directory. `Error::Unsupported` names what is not served, `Error::Corrupt` what contradicts itself.
     pub fn of(ifd: &Ifd, input: &Input) -> Result<Layout> {
         let first = |tag, default| Ok::<u64, Error>(ifd.first(input, tag)?.unwrap_or(default));
-        let compression = Compression::of(first(259, 1)?, first(292, 0)?)?;
+        let packing = ifd
+            .numbers(input, 50674, 2)?
+            .and_then(|numbers| numbers.get(1).copied());
+        let compression = Compression::of(first(259, 1)?, first(292, 0)?, packing.unwrap_or(0))?;
         let channels = first(277, 1)?;
         let stored = usize::try_from(channels).unwrap_or(0);
         if !(1..=1024).contains(&stored) {
@@ -339,6 +370,11 @@ impl Layout {
             Compression::OldJpeg => self.bits == 8 && matches!(stored, 1 | 3) && !self.separate,
             Compression::Webp => self.bits == 8 && matches!(stored, 3 | 4),
             Compression::Ccitt(_) => (stored, self.bits) == (1, 1),
+            Compression::Jxl => matches!(
+                (self.kind, self.bits),
+                (Kind::Unsigned, 8 | 16) | (Kind::Float, 32)
+            ),
+            Compression::Lerc(_) => matches!((self.kind, self.bits), (_, 8 | 16 | 32) | (Kind::Float, 64)),
             Compression::LogLuv => !self.separate && stored == self.meaning.colour.channels(),
             _ => true,
         };

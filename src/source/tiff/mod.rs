@@ -216,7 +216,7 @@ impl Source for Tiff {
         let quick = |image: &Image| {
             let dear = matches!(
                 image.layout.compression,
-                Compression::Jpeg2000 { .. } | Compression::Lzma
+                Compression::Jpeg2000 { .. } | Compression::Jxl | Compression::Lzma
             );
             !image.strips && image.tile.area() <= QUICK && !dear
         };
