@@ -5,6 +5,7 @@
 pub mod colour;
 pub mod kernel;
 pub mod lab;
+pub mod profile;
 pub mod resize;
 pub mod rotate;
 pub mod turn;
