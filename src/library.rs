@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::plan::Identity;
+use crate::process::Stats;
 use crate::process::colour;
 use crate::raster::Alpha;
 use crate::raster::Picture;
@@ -39,6 +40,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::time::Duration;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
@@ -51,6 +53,8 @@ pub struct Opened {
     pub last_modified: String,
     /// Its pyramid.
     pub source: Box<dyn Source>,
+    /// What is known of all of its pixels, once somebody has asked.
+    pub stats: OnceLock<Arc<Stats>>,
     /// Its file; empty for an image without one.
     path: PathBuf,
 }
@@ -370,6 +374,7 @@ fn opened(id: &str, path: PathBuf, source: Box<dyn Source>) -> Opened {
         identity,
         last_modified: httpdate::fmt_http_date(time),
         source,
+        stats: OnceLock::new(),
         path,
     }
 }

@@ -60,6 +60,7 @@ fn main() -> ExitCode {
         );
     }
     server::raise_file_limit();
+    server::memory::keep_tiles();
     match server::run(Arc::new(Service::new(config)), listeners) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),

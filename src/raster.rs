@@ -173,6 +173,8 @@ pub enum Format {
     Avif,
     /// TIFF.
     Tiff,
+    /// GIF.
+    Gif,
 }
 
 impl Format {
@@ -186,6 +188,7 @@ impl Format {
             ("avif", Format::Avif),
             ("tif", Format::Tiff),
             ("tiff", Format::Tiff),
+            ("gif", Format::Gif),
         ];
         all.iter()
             .find(|(name, _)| name.eq_ignore_ascii_case(suffix))
@@ -200,6 +203,7 @@ impl Format {
             Format::Webp => "image/webp",
             Format::Avif => "image/avif",
             Format::Tiff => "image/tiff",
+            Format::Gif => "image/gif",
         }
     }
 
@@ -211,6 +215,7 @@ impl Format {
             Format::Webp => "webp",
             Format::Avif => "avif",
             Format::Tiff => "tif",
+            Format::Gif => "gif",
         }
     }
 }

@@ -10,6 +10,7 @@ pub use crate::config::args::Args;
 use crate::config::vars::Kind;
 use crate::config::vars::VARS;
 use crate::config::vars::Var;
+use crate::encode::Compression;
 use crate::library;
 use crate::process::Watermark;
 use crate::protocol::Members;
@@ -72,6 +73,14 @@ pub struct Config {
     pub jpeg_quality: i16,
     /// PNG deflate level, 0–9.
     pub png_level: i16,
+    /// WebP quality, 0–100, or −1 for lossless.
+    pub webp_quality: i16,
+    /// AVIF quality, 0–100, or −1 for lossless.
+    pub avif_quality: i16,
+    /// Compression of TIFF answers.
+    pub tiff_compression: Compression,
+    /// Level or quality of it; `None` when nothing is set.
+    pub tiff_quality: Option<i16>,
     /// Widest output; `None` is without limit.
     pub max_width: Option<u32>,
     /// Highest output.
@@ -106,6 +115,8 @@ pub struct Config {
     pub iiif_version: u8,
     /// Members added to every info.json.
     pub iiif_extra: Members,
+    /// Whether pictures are also given inverted, stretched, equalised and by their logarithm.
+    pub iiif_extensions: bool,
     /// Rights of images that carry none.
     pub copyright: String,
     /// Threads: one set of them waits for sockets and answers what is cached, as many again compute.
@@ -242,6 +253,12 @@ impl Table {
         self.text(name).parse().unwrap_or(0)
     }
 
+    /// Whether the environment says something of it.
+    fn is_given(&self, name: &str) -> bool {
+        let row = self.values.iter().find(|(n, _, _)| *n == name);
+        row.is_some_and(|(_, _, origin)| *origin != Origin::Default)
+    }
+
     fn on(&self, name: &str) -> bool {
         self.text(name) == "1"
     }
@@ -273,6 +290,10 @@ impl Table {
                 Members::new()
             }
         };
+        if self.int("AVIF_CODEC") != 0 {
+            self.warnings
+                .push("AVIF_CODEC has no effect: libavif chooses its encoder".into());
+        }
         let background = self.text("BACKGROUND");
         let background = colour(&background).unwrap_or_else(|| {
             self.warnings.push(format!(
@@ -313,6 +334,12 @@ impl Table {
             iiif_delimiter: self.text("IIIF_DELIMITER"),
             jpeg_quality: small("JPEG_QUALITY"),
             png_level: small("PNG_QUALITY"),
+            webp_quality: small("WEBP_QUALITY"),
+            avif_quality: small("AVIF_QUALITY"),
+            tiff_compression: unsigned("TIFF_COMPRESSION")
+                .and_then(Compression::numbered)
+                .unwrap_or(Compression::Deflate),
+            tiff_quality: self.is_given("TIFF_QUALITY").then(|| small("TIFF_QUALITY")),
             max_width: limit("MAX_WIDTH"),
             max_height: limit("MAX_HEIGHT"),
             max_area: u64::try_from(self.int("MAX_AREA")).ok().filter(|&n| n > 0),
@@ -334,6 +361,7 @@ impl Table {
             passthrough: self.on("CODEC_PASSTHROUGH"),
             iiif_version: u8::try_from(self.int("IIIF_VERSION")).unwrap_or(3),
             iiif_extra,
+            iiif_extensions: self.on("IIIF_EXTENSIONS"),
             copyright: self.text("COPYRIGHT"),
             threads: unsigned("OMP_NUM_THREADS").filter(|&n| n > 0).unwrap_or(cores),
             max_layers: i32::try_from(self.int("MAX_LAYERS")).unwrap_or(0),
@@ -511,6 +539,10 @@ mod tests {
         );
         assert_eq!(with(&[("BACKGROUND", "#12aBff")]).background, [0x12, 0xAB, 0xFF]);
         assert_eq!(with(&[("BACKGROUND", "white")]).warnings.len(), 1);
+        assert_eq!(with(&[("AVIF_CODEC", "0")]).warnings.len(), 0);
+        assert_eq!(with(&[("AVIF_CODEC", "2")]).warnings.len(), 1);
+        assert_eq!(with(&[]).tiff_quality, None);
+        assert_eq!(with(&[("TIFF_QUALITY", "1")]).tiff_quality, Some(1));
         assert_eq!(
             with(&[("MAX_IMAGE_METADATA_CACHE_SIZE", "7")]).open_images,
             Some(7)

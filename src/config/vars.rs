@@ -121,35 +121,35 @@ pub static VARS: &[Var] = &[
     ),
     var("JPEG_QUALITY", "75", Kind::Int(1, 100), "JPEG quality"),
     var("PNG_QUALITY", "1", Kind::Int(0, 9), "PNG deflate level"),
-    later(
+    var(
         "WEBP_QUALITY",
         "50",
         Kind::Int(-1, 100),
         "WebP quality; -1 lossless",
     ),
-    later(
+    var(
         "AVIF_QUALITY",
         "50",
         Kind::Int(-1, 100),
         "AVIF quality; -1 lossless",
     ),
-    later(
+    var(
         "AVIF_CODEC",
         "0",
         Kind::Int(0, 3),
         "accepted; one codec is built in",
     ),
-    later(
+    var(
         "TIFF_COMPRESSION",
         "2",
         Kind::Int(0, 5),
         "output TIFF: 0 none, 1 LZW, 2 Deflate, 3 JPEG, 4 WebP, 5 Zstd",
     ),
-    later(
+    var(
         "TIFF_QUALITY",
         "1",
         Kind::Int(-1, 100),
-        "level or quality of TIFF_COMPRESSION",
+        "level or quality of TIFF_COMPRESSION; when not set JPEG and WebP use their own",
     ),
     var(
         "MAX_CVT",
@@ -296,7 +296,7 @@ pub static VARS: &[Var] = &[
         Kind::Text,
         "one \"key\": value member added to every info.json",
     ),
-    later(
+    var(
         "IIIF_EXTENSIONS",
         "0",
         Kind::Switch,

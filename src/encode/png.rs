@@ -1,6 +1,8 @@
 //! PNG output (PNG 3rd edition), tags included.
 
 use crate::encode::Tags;
+use crate::encode::ifd;
+use crate::encode::upright;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Num;
@@ -14,9 +16,12 @@ use png::Encoder;
 use png::Info;
 use png::PixelDimensions;
 use png::Unit;
+use png::text_metadata::ITXtChunk;
+use std::borrow::Cow;
 
 /// Encodes every layout with 8 bits. `level` 0 stores, 1 is a fast Huffman coder made for PNG, 2–9 are levels of deflate
-/// with the best filter for each row. The profile goes into iCCP, the density into pHYs (whole pixels per metre).
+/// with the best filter for each row. The profile goes into iCCP, the density into pHYs (whole pixels per metre), XMP
+/// into iTXt and the texts into eXIf.
 pub fn encode(picture: &Picture, level: i16, tags: &Tags) -> Result<Vec<u8>> {
     let mut info = Info::with_size(picture.size.w, picture.size.h);
     info.bit_depth = BitDepth::Eight;
@@ -31,6 +36,14 @@ pub fn encode(picture: &Picture, level: i16, tags: &Tags) -> Result<Vec<u8>> {
         yppu: whole(density.y),
         unit: Unit::Meter,
     });
+    let exif = ifd::exif(tags)?;
+    info.exif_metadata = Some(exif.into()).filter(|exif: &Cow<[u8]>| !exif.is_empty());
+    if let Some(xmp) = tags.xmp {
+        // a packet is UTF-8 (XMP part 3 §1.1.5); what is not is left out
+        if let Ok(xmp) = String::from_utf8(upright(xmp)) {
+            info.utf8_text.push(ITXtChunk::new("XML:com.adobe.xmp", xmp));
+        }
+    }
     write(picture, info, level).map_err(|_| Error::Unsupported("png encoding failed".into()))
 }
 
@@ -112,11 +125,19 @@ mod tests {
                 x: Num::parse("11811.02").unwrap(),
                 y: Num::parse("1e300").unwrap(),
             }),
+            xmp: Some(b"<x tiff:Orientation=\"6\"/>"),
+            rights: Some("ours"),
+            ..Tags::default()
         };
         let file = encode(&drawn(Layout::Rgb), 1, &tags).unwrap();
         let reader = Decoder::new(Cursor::new(&file)).read_info().unwrap();
         let info = reader.info();
         assert_eq!(info.icc_profile.as_deref(), tags.icc);
+        assert_eq!(
+            info.utf8_text[0].get_text().unwrap(),
+            "<x tiff:Orientation=\"1\"/>"
+        );
+        assert_eq!(info.exif_metadata.as_deref(), Some(&*ifd::exif(&tags).unwrap()));
         let dims = info.pixel_dims.unwrap();
         assert_eq!(
             (dims.xppu, dims.yppu, dims.unit),

@@ -170,6 +170,37 @@ pub fn bitonal(mut picture: Picture, threshold: u8) -> Picture {
     picture
 }
 
+/// Every value becomes the share of the histogram's pixels that are not above it, of 255, rounded to the nearest; alpha
+/// stays, and so do all when fewer than two values are filled.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "counts of pixels, and a ratio of at most 1 is wanted"
+)]
+pub fn equalise(mut picture: Picture, histogram: &[u64; 256]) -> Picture {
+    if histogram.iter().filter(|count| **count > 0).count() < 2 {
+        return picture;
+    }
+    let total: f64 = histogram.iter().map(|&n| n as f64).sum();
+    let mut below = 0.0;
+    let table = histogram.map(|count| {
+        below += count as f64;
+        (below / total * 255.0 + 0.5) as u8
+    });
+    let to = |v: u8| table.get(usize::from(v)).copied().unwrap_or(v);
+    match picture.layout {
+        Layout::Grey | Layout::Rgb => picture.data.iter_mut().for_each(|v| *v = to(*v)),
+        Layout::Rgba => {
+            for pixel in picture.data.as_chunks_mut::<4>().0 {
+                let [r, g, b, alpha] = *pixel;
+                *pixel = [to(r), to(g), to(b), alpha];
+            }
+        }
+    }
+    picture
+}
+
 /// The threshold that separates a histogram best: it maximises the variance between the classes `v <= threshold` and
 /// `v > threshold` (N. Otsu, IEEE Trans. SMC 9(1), 1979, eq. 18). Of equal ones the lowest; 127 when fewer than two
 /// values are filled, which leaves bright bright and dark dark.

@@ -2,12 +2,16 @@
 //!
 //! Knows pixels only. The order of steps is the plan's (`plan::steps`), never decided here.
 
+pub mod chain;
 pub mod colour;
+pub mod colourmap;
+pub mod convolve;
 pub mod kernel;
 pub mod lab;
 pub mod profile;
 pub mod resize;
 pub mod rotate;
+pub mod tone;
 pub mod turn;
 pub mod watermark;
 
@@ -18,7 +22,9 @@ use crate::geometry::Size;
 use crate::raster::Meaning;
 use crate::raster::Picture;
 use crate::raster::Raster;
+use std::sync::Arc;
 
+pub use crate::process::chain::Chain;
 pub use crate::process::resize::Crop;
 pub use crate::process::resize::Filter;
 pub use crate::process::watermark::Marks;
@@ -27,6 +33,8 @@ pub use crate::process::watermark::Watermark;
 /// One step over pixels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
+    /// Steps over the samples, before they become 8 bits: only as the first.
+    Chain(Chain),
     /// Resample `crop` of the raster to `to`.
     Resize {
         /// The part that is wanted, to a fraction of a pixel.
@@ -58,6 +66,8 @@ pub enum Op {
     Grey,
     /// Grey to black and white at Otsu's threshold of the image's histogram.
     Bitonal,
+    /// Spread the values so that the image's histogram becomes even.
+    Equalise,
     /// Lay alpha over this colour and drop it.
     Flatten([u8; 3]),
     /// Divide colours by alpha: premultiplied becomes straight.
@@ -72,19 +82,37 @@ pub struct Stats {
     pub histogram: [u64; 256],
 }
 
-/// Runs the steps. `stats` is called at most once, and only for a step that needs it.
+impl Stats {
+    /// The first and the last filled value as fractions of the range; all of the range when fewer than two are filled.
+    pub fn filled(&self) -> (f64, f64) {
+        let filled = |count: &u64| *count > 0;
+        let first = self.histogram.iter().position(filled).unwrap_or(0);
+        let last = self.histogram.iter().rposition(filled).unwrap_or(0);
+        let share = |value: usize| u8::try_from(value).map_or(1.0, |value| f64::from(value) / 255.0);
+        if first < last {
+            (share(first), share(last))
+        } else {
+            (0.0, 1.0)
+        }
+    }
+}
+
+/// Runs the steps. `stats` is called only for a step that needs it.
 ///
-/// The first step is always to 8 bits and to the [`Picture`] layout that the meaning of the channels asks for.
+/// What is first is always to 8 bits and to a [`Picture`]: by a chain, or as the meaning of the channels says.
 pub fn run(
     raster: Raster,
     meaning: &Meaning,
     ops: &[Op],
-    stats: impl FnOnce() -> Result<Stats>,
+    stats: impl Fn() -> Result<Arc<Stats>>,
 ) -> Result<Picture> {
-    let mut picture = colour::picture(raster, meaning)?;
-    let mut stats = Some(stats);
+    let (mut picture, ops) = match ops.split_first() {
+        Some((Op::Chain(chain), ops)) => (chain.run(raster, meaning, &stats)?, ops),
+        _ => (colour::picture(raster, meaning)?, ops),
+    };
     for op in ops {
         picture = match op {
+            Op::Chain(_) => return Err(Error::Unsupported("samples are 8 bits already".into())),
             Op::Resize { crop, to, filter } => resize::resize(&picture, *crop, *to, *filter)?,
             Op::Fit(size) => resize::fit(&picture, *size),
             Op::Turn { mirror, quarters } => turn::turn(picture, *mirror, *quarters),
@@ -94,12 +122,8 @@ pub fn run(
                 background,
             } => rotate::rotate(&picture, *degrees, *to, *background)?,
             Op::Grey => colour::grey(picture),
-            Op::Bitonal => {
-                let make = stats
-                    .take()
-                    .ok_or_else(|| Error::Unsupported("bitonal twice".into()))?;
-                colour::bitonal(colour::grey(picture), colour::otsu(&make()?.histogram))
-            }
+            Op::Bitonal => colour::bitonal(colour::grey(picture), colour::otsu(&stats()?.histogram)),
+            Op::Equalise => colour::equalise(picture, &stats()?.histogram),
             Op::Flatten(background) => colour::flatten(picture, *background),
             Op::Straighten => colour::straighten(picture),
             Op::Mark(marks) => marks.lay(picture),

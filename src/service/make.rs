@@ -8,6 +8,7 @@ use crate::geometry::Rect;
 use crate::library::Opened;
 use crate::plan::Plan;
 use crate::process;
+use crate::process::Op;
 use crate::process::Stats;
 use crate::process::colour;
 use crate::process::profile::SRGB;
@@ -21,12 +22,12 @@ use crate::raster::Samples;
 use crate::service::Service;
 use crate::source::Window;
 use bytes::Bytes;
+use std::sync::Arc;
 
 impl Service {
     /// The bytes of an answer.
     pub(in crate::service) fn make(&self, opened: &Opened, plan: &Plan) -> Result<Bytes> {
         let header = opened.source.header();
-        let density = plan.density(header);
         let format = plan.output.format;
         if let Some(tile) = plan.as_stored(header)
             && self.config().passthrough
@@ -39,34 +40,54 @@ impl Service {
             } else {
                 Layout::Rgb
             };
-            let tags = Tags {
-                icc: self.profile(opened, layout),
-                density,
-            };
+            let tags = self.tags(opened, plan, layout);
             return encode::tag(coded, format, &tags).map(Bytes::from);
         }
-        let (raster, meaning) = self.samples(opened, plan.window)?;
+        let numbers = matches!(plan.ops.first(), Some(Op::Chain(_)));
+        let (raster, meaning) = self.samples(opened, plan.window, numbers)?;
         let picture = process::run(raster, &meaning, &plan.ops, || self.stats(opened))?;
-        let tags = Tags {
-            icc: self.profile(opened, picture.layout),
-            density,
-        };
+        let tags = self.tags(opened, plan, picture.layout);
         encode::encode(&picture, plan.output, &tags).map(Bytes::from)
     }
 
-    /// The samples of a window and what they mean, in sRGB where they have to be.
-    fn samples(&self, opened: &Opened, window: Window) -> Result<(Raster, Meaning)> {
-        let meaning = &opened.source.header().meaning;
+    /// What is embedded in an answer of this layout.
+    fn tags<'a>(&'a self, opened: &'a Opened, plan: &Plan, layout: Layout) -> Tags<'a> {
+        let header = opened.source.header();
+        let lean = Tags {
+            icc: self.profile(opened, layout).filter(|_| !plan.recolours()),
+            density: plan.density(header),
+            ..Tags::default()
+        };
+        if !plan.output.told {
+            return lean;
+        }
+        Tags {
+            xmp: header.metadata.xmp.as_deref(),
+            texts: &header.metadata.texts,
+            rights: Some(self.config().copyright.trim()).filter(|rights| !rights.is_empty()),
+            ..lean
+        }
+    }
+
+    /// The samples of a window and what they mean, in sRGB where they have to be. As `numbers` those of 32 bits and
+    /// floating point stay as they are, for what is asked of them is in their own terms.
+    fn samples(&self, opened: &Opened, window: Window, numbers: bool) -> Result<(Raster, Meaning)> {
+        let header = opened.source.header();
         let raster = self.mosaic.read(opened, window, &self.cache)?;
-        let deep = !matches!(raster.samples, Samples::U8(_));
-        match self.profiles.of(opened.source.header(), deep) {
-            Some(transform) => transform.apply(raster, meaning),
-            None => Ok((raster, meaning.clone())),
+        let transform = match raster.samples {
+            Samples::U8(_) => self.profiles.of(header, false),
+            Samples::U16(_) => self.profiles.of(header, true),
+            _ if numbers && header.meaning.colour != Colour::Cmyk => None,
+            _ => self.profiles.of(header, true),
+        };
+        match transform {
+            Some(transform) => transform.apply(raster, &header.meaning),
+            None => Ok((raster, header.meaning.clone())),
         }
     }
 
     /// The profile of an answer, if it is small enough: that of the image, if it is sound and made for such pixels, or
-    /// that of sRGB where everything is (grey without a profile is taken for that everywhere).
+    /// that of sRGB where everything is in it (grey without a profile is taken for that everywhere).
     fn profile<'a>(&self, opened: &'a Opened, layout: Layout) -> Option<&'a [u8]> {
         let profile = match (self.config().srgb, layout) {
             (true, Layout::Grey) => return None,
@@ -78,8 +99,11 @@ impl Service {
         small.then_some(profile)
     }
 
-    /// The histogram of the smallest level, averaged over channels.
-    fn stats(&self, opened: &Opened) -> Result<Stats> {
+    /// The histogram of the smallest level, averaged over channels. It is made once for an open image.
+    fn stats(&self, opened: &Opened) -> Result<Arc<Stats>> {
+        if let Some(known) = opened.stats.get() {
+            return Ok(known.clone());
+        }
         let header = opened.source.header();
         let level = header.levels.len().saturating_sub(1);
         let size = header.levels.get(level).map_or(header.size(), |level| level.size);
@@ -89,10 +113,10 @@ impl Service {
             ));
         }
         let rect = Rect::of(size);
-        let (raster, meaning) = self.samples(opened, Window { level, rect })?;
-        Ok(Stats {
-            histogram: histogram(&colour::picture(raster, &meaning)?),
-        })
+        let (raster, meaning) = self.samples(opened, Window { level, rect }, true)?;
+        let histogram = histogram(&colour::picture(raster, &meaning)?);
+        // two that come at once find the same
+        Ok(opened.stats.get_or_init(|| Arc::new(Stats { histogram })).clone())
     }
 }
 

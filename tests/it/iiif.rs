@@ -139,7 +139,7 @@ fn what_is_wrong_is_told_with_the_right_status() {
         ("rgb/full/!2000,2000/0/default.jpg", 400),
         ("rgb/full/full/0/default.jpg", 400),
         ("rgb/full/max/0/foo.jpg", 400),
-        ("rgb/full/max/0/default.tif", 501),
+        ("rgb/full/max/0/default.jp2", 400),
         ("rgb/2000,2000,10,10/10,/0/default.jpg", 400),
         ("rgb/0,0,0,10/10,/0/default.jpg", 400),
         ("nope/full/max/0/default.jpg", 404),

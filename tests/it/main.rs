@@ -17,11 +17,14 @@
 //! - `filters`: do filters and turning draw what vips draws?
 //! - `layouts`: strips, planes, missing levels, pages, sequences, orientation: the same pixels?
 //! - `tiff`: is what was written, in every layout and compression, what is read?
+//! - `outputs`: is every format of answers what other libraries read as the right pixels?
+//! - `tones`: do the commands over samples follow their formulas at every depth, without seams?
 //! - `jp2`: is JPEG 2000 decoded as OpenJPEG does it?
 //! - `jpeg`: is JPEG decoded as libjpeg does it, in windows, too?
 //! - `corpus`: is every TIFF of the corpus served as another reader sees it, or refused for a reason?
 //! - `corrupt`: does every malformed file end in an error within its limits?
 //! - `seams`: is every tile of every client as large as it expects, and do they fit together?
+//! - `profiles`: are colours those that another CMM makes of the profile, and is what is embedded right?
 //! - `watermark`: does every answer get the mark that it should, and no other?
 //! - `lowering`: do all names of a tile lead to one plan, and do tiles put together equal the region?
 #![allow(
@@ -53,13 +56,16 @@ mod jpeg;
 mod layouts;
 mod lowering;
 mod oracle;
+mod outputs;
 mod process;
+mod profiles;
 mod seams;
 mod semantics;
 mod sight;
 mod site;
 mod support;
 mod tiff;
+mod tones;
 mod validator;
 mod watermark;
 mod wire;

@@ -9,6 +9,7 @@ mod params;
 
 pub use crate::protocol::iiif::canonical::links;
 pub use crate::protocol::iiif::info::info;
+pub use crate::protocol::iiif::params::EXTENSIONS;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -60,13 +61,20 @@ pub fn parse(path: &str, address: &Address) -> Result<Request> {
     if image.is_empty() {
         return bare(path, address);
     }
+    let more = address.settings.iiif_extensions;
     let negotiated = version < 2 && !file.contains('.');
     let view = if negotiated {
         let png = accept.prefers(Format::Png.media_type(), Format::Jpeg.media_type());
         let suffix = if png { "png" } else { "jpg" };
-        params::view(version, region, size, rotation, &format!("{file}.{suffix}"))
+        params::view(
+            version,
+            more,
+            (region, size),
+            rotation,
+            &format!("{file}.{suffix}"),
+        )
     } else {
-        params::view(version, region, size, rotation, file)
+        params::view(version, more, (region, size), rotation, file)
     };
     match view {
         Ok(view) => Ok(Request {
