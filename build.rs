@@ -25,7 +25,11 @@ fn main() {
 /// Links the system's library, at least of this version, or says which package has it.
 #[cfg(feature = "native")]
 fn link(library: &str, version: &str, package: &str) {
-    if pkg_config::Config::new().atleast_version(version).probe(library).is_err() {
+    if pkg_config::Config::new()
+        .atleast_version(version)
+        .probe(library)
+        .is_err()
+    {
         println!("cargo::error={library} {version} or newer was not found by pkg-config.");
         println!("cargo::error=Debian and Ubuntu: sudo apt-get install pkg-config {package}");
         println!("cargo::error=or build in Rust alone, slower: cargo build --release --no-default-features");

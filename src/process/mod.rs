@@ -8,6 +8,7 @@ pub mod colourmap;
 pub mod convolve;
 pub mod kernel;
 pub mod lab;
+pub mod profile;
 pub mod resize;
 pub mod rotate;
 pub mod tone;
