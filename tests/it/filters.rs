@@ -149,7 +149,9 @@ fn keep(name: &str, picture: &Picture) {
         let output = iipsrv::encode::Output {
             format: iipsrv::raster::Format::Png,
             quality: 1,
+            compression: iipsrv::encode::Compression::None,
             asked: false,
+            told: false,
         };
         let file = iipsrv::encode::encode(picture, output, &iipsrv::encode::Tags::default()).unwrap();
         std::fs::write(Path::new(&folder).join(format!("{name}.png")), file).unwrap();
