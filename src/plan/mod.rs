@@ -218,6 +218,11 @@ impl Plan {
         self.ops.iter().any(recolours)
     }
 
+    /// Whether the first step works on samples as they are stored.
+    pub fn chains(&self) -> bool {
+        matches!(self.ops.first(), Some(Op::Chain(_)))
+    }
+
     /// Pixels read and pixels written.
     pub fn cost(&self) -> u64 {
         let written = self.ops.iter().map(|op| match op {

@@ -8,7 +8,6 @@ use crate::geometry::Rect;
 use crate::library::Opened;
 use crate::plan::Plan;
 use crate::process;
-use crate::process::Op;
 use crate::process::Stats;
 use crate::process::colour;
 use crate::process::profile::SRGB;
@@ -43,15 +42,23 @@ impl Service {
             let tags = self.tags(opened, plan, layout);
             return encode::tag(coded, format, &tags).map(Bytes::from);
         }
-        let numbers = matches!(plan.ops.first(), Some(Op::Chain(_)));
-        let (raster, meaning) = self.samples(opened, plan.window, numbers)?;
+        if let Some(file) = self.export(opened, plan)? {
+            return Ok(file.into());
+        }
+        let raster = self.mosaic.read(opened, plan.window, &self.cache)?;
+        let (raster, meaning) = self.coloured(opened, raster, plan.chains())?;
         let picture = process::run(raster, &meaning, &plan.ops, || self.stats(opened))?;
         let tags = self.tags(opened, plan, picture.layout);
         encode::encode(&picture, plan.output, &tags).map(Bytes::from)
     }
 
     /// What is embedded in an answer of this layout.
-    fn tags<'a>(&'a self, opened: &'a Opened, plan: &Plan, layout: Layout) -> Tags<'a> {
+    pub(in crate::service) fn tags<'a>(
+        &'a self,
+        opened: &'a Opened,
+        plan: &Plan,
+        layout: Layout,
+    ) -> Tags<'a> {
         let header = opened.source.header();
         let lean = Tags {
             icc: self.profile(opened, layout).filter(|_| !plan.recolours()),
@@ -69,11 +76,15 @@ impl Service {
         }
     }
 
-    /// The samples of a window and what they mean, in sRGB where they have to be. As `numbers` those of 32 bits and
-    /// floating point stay as they are, for what is asked of them is in their own terms.
-    fn samples(&self, opened: &Opened, window: Window, numbers: bool) -> Result<(Raster, Meaning)> {
+    /// Samples of an image and what they mean, in sRGB where they have to be. As `numbers` those of 32 bits and floating
+    /// point stay as they are, for what is asked of them is in their own terms.
+    pub(in crate::service) fn coloured(
+        &self,
+        opened: &Opened,
+        raster: Raster,
+        numbers: bool,
+    ) -> Result<(Raster, Meaning)> {
         let header = opened.source.header();
-        let raster = self.mosaic.read(opened, window, &self.cache)?;
         let transform = match raster.samples {
             Samples::U8(_) => self.profiles.of(header, false),
             Samples::U16(_) => self.profiles.of(header, true),
@@ -100,7 +111,7 @@ impl Service {
     }
 
     /// The histogram of the smallest level, averaged over channels. It is made once for an open image.
-    fn stats(&self, opened: &Opened) -> Result<Arc<Stats>> {
+    pub(in crate::service) fn stats(&self, opened: &Opened) -> Result<Arc<Stats>> {
         if let Some(known) = opened.stats.get() {
             return Ok(known.clone());
         }
@@ -113,7 +124,8 @@ impl Service {
             ));
         }
         let window = Window::new(level, Rect::of(size));
-        let (raster, meaning) = self.samples(opened, window, true)?;
+        let raster = self.mosaic.read(opened, window, &self.cache)?;
+        let (raster, meaning) = self.coloured(opened, raster, true)?;
         let histogram = histogram(&colour::picture(raster, &meaning)?);
         // two that come at once find the same
         Ok(opened.stats.get_or_init(|| Arc::new(Stats { histogram })).clone())

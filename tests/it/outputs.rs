@@ -83,7 +83,7 @@ fn spread(samples: &[u8], from: usize, to: usize) -> Vec<u8> {
 
 /// The Rust build has no AVIF.
 fn built(query: &str) -> bool {
-    cfg!(feature = "native") || !(query.contains("avif") || query.contains("ATL"))
+    cfg!(avif) || !(query.contains("avif") || query.contains("ATL"))
 }
 
 fn mean(a: &[u8], b: &[u8]) -> f64 {
