@@ -169,10 +169,11 @@ impl Config {
         self
     }
 
-    /// The place for temporary files of made levels.
+    /// The place for temporary files of made levels, if there is one that works.
     pub fn room(&self) -> Option<Room> {
         let directory = Some(&self.cache_dir).filter(|directory| !directory.is_empty());
-        directory.map(|directory| Room::new(directory.into(), self.cache_dir_bytes))
+        let room = directory.map(|directory| Room::new(directory.into(), self.cache_dir_bytes));
+        room.filter(Room::works)
     }
 
     /// Whether there is a watermark that could not be read: nothing must be served then, for it would be unmarked.

@@ -30,6 +30,8 @@ pub struct Adjust {
     pub samples: Treatment,
     /// Spread the values by the image's histogram.
     pub equalise: bool,
+    /// Quality layers, of images that are stored in such.
+    pub layers: Option<u16>,
 }
 
 /// What is done to samples before they become 8 bits. The order in which it is asked does not count.

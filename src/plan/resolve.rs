@@ -54,9 +54,13 @@ impl View {
                 None => made(header, region, size, limits)?,
             },
         };
-        let output = self.output(limits);
         let chain = self.adjust.samples.chain(header)?;
         let (window, chain) = surrounded(header, window, chain);
+        let window = Window {
+            layers: self.adjust.layers,
+            ..window
+        };
+        let output = self.output(limits);
         let mut plan = Plan {
             window,
             ops: steps(header, (sizing, size), &self.adjust, chain, output, limits),
@@ -232,10 +236,7 @@ fn stored(header: &Header, tile: Tile) -> Result<Reading> {
     let rect = tile
         .rect(&header.levels)
         .ok_or_else(|| Error::Outside("the image has no such tile".into()))?;
-    let window = Window {
-        level: tile.level,
-        rect,
-    };
+    let window = Window::new(tile.level, rect);
     Ok((window, None, rect.size()))
 }
 
@@ -276,14 +277,7 @@ fn made(header: &Header, region: Rect, size: Size, limits: &Limits) -> Result<Re
     let across = Span::new(region.x, region.w, full.w, level.w);
     let down = Span::new(region.y, region.h, full.h, level.h);
     if let (Some((x, w)), Some((y, h))) = (across.whole(size.w), down.whole(size.h)) {
-        return Ok((
-            Window {
-                level: index,
-                rect: Rect::new(x, y, w, h),
-            },
-            None,
-            size,
-        ));
+        return Ok((Window::new(index, Rect::new(x, y, w, h)), None, size));
     }
     let filter = Filter::numbered(limits.interpolation);
     let (x, w, left) = across.window(size.w, level.w, filter);
@@ -296,7 +290,7 @@ fn made(header: &Header, region: Rect, size: Size, limits: &Limits) -> Result<Re
     };
     let rect = Rect::new(x, y, w, h);
     Ok((
-        Window { level: index, rect },
+        Window::new(index, rect),
         Some(Op::Resize {
             crop,
             to: size,

@@ -1,7 +1,8 @@
 //! The order of the steps over pixels: one list, in one function.
 //!
-//! Order as documented for iipsrv: what is done to the samples ([`Treatment::chain`](crate::plan::Treatment::chain)), straighten alpha, resize, drop what the format cannot hold, grey, binary, turn.
-//! The watermark comes last, once the size of the answer is known (`resolve`).
+//! Order as documented for iipsrv: what is done to the samples ([`Treatment::chain`](crate::plan::Treatment::chain)),
+//! straighten alpha, resize, drop what the format cannot hold, grey, binary, turn. The watermark comes last, once the
+//! size of the answer is known (`resolve`).
 
 use crate::encode::Compression;
 use crate::encode::Output;

@@ -83,28 +83,23 @@ impl Service {
                 "the image has no level small enough for its histogram".into(),
             ));
         }
-        let raster = self.mosaic.read(
-            opened,
-            Window {
-                level,
-                rect: Rect::of(size),
-            },
-            &self.cache,
-        )?;
+        let raster = self
+            .mosaic
+            .read(opened, Window::new(level, Rect::of(size)), &self.cache)?;
         let histogram = histogram(&colour::picture(raster, &header.meaning)?);
         // two that come at once find the same
         Ok(opened.stats.get_or_init(|| Arc::new(Stats { histogram })).clone())
     }
 }
 
-/// Counts of the mean of the colour channels (alpha aside), rounded down.
+/// Counts of the mean of the colour channels (alpha aside), rounded to the nearest.
 fn histogram(picture: &Picture) -> [u64; 256] {
     let channels = picture.layout.channels();
     let colours = channels.min(3);
     let mut histogram = [0; 256];
     for pixel in picture.data.chunks_exact(channels) {
         let sum: usize = pixel.iter().take(colours).map(|&v| usize::from(v)).sum();
-        if let Some(count) = histogram.get_mut(sum / colours) {
+        if let Some(count) = histogram.get_mut((sum + colours / 2) / colours) {
             *count += 1;
         }
     }

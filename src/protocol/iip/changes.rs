@@ -165,6 +165,11 @@ pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
         1..=255 => Ok(()),
         _ => Err(wrong("CIN", "a number from 1 to 255", value)),
     }),
+    ("LYR", |words, value| {
+        let layers = whole(value, "LYR")?;
+        words.adjust.layers = (layers > 0).then(|| u16::try_from(layers).unwrap_or(u16::MAX));
+        Ok(())
+    }),
     ("ICC", |_, _| Ok(())),
 ];
 
@@ -186,9 +191,12 @@ fn side(text: &str, what: &str) -> Result<Option<u32>> {
 fn decimals<const N: usize>(text: &str, command: &str) -> Result<[Num; N]> {
     let numbers = row(text, command)?;
     let count = numbers.len();
-    numbers
-        .try_into()
-        .map_err(|_| Error::Malformed(format!("{command} takes {N} numbers, got {count}")))
+    numbers.try_into().map_err(|_| {
+        Error::Malformed(format!(
+            "{command} takes {} numbers, got {count}",
+            if N == 2 { "two" } else { "four" }
+        ))
+    })
 }
 
 /// Decimal numbers separated by commas.

@@ -115,7 +115,7 @@ struct Words {
 }
 
 /// Commands that another version of this server carries out.
-static PENDING: &[&str] = &["LYR", "ROI", "AFN", "RAR"];
+static PENDING: &[&str] = &["ROI", "AFN", "RAR"];
 
 /// Commands that send an answer.
 #[derive(Clone, Copy)]
