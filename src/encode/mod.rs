@@ -2,6 +2,7 @@
 //!
 //! Knows formats, not where the picture came from.
 
+pub mod bands;
 pub mod embed;
 pub mod gif;
 pub mod ifd;

@@ -19,14 +19,26 @@ use crate::geometry::Size;
 use crate::raster::Layout;
 use crate::raster::Picture;
 
-/// A strip is as high as such a number of bytes allows.
-const STRIP_BYTES: u64 = 1 << 18;
+/// A strip is as high as such a number of pixels allows.
+const STRIP_PIXELS: u32 = 1 << 17;
 
-/// Rows of a strip are a multiple of this: a JPEG strip has whole blocks of 4:2:0.
-const ROWS: u32 = 16;
+/// Rows of every strip but the last, by the width of the picture.
+pub fn strip_rows(w: u32) -> u32 {
+    let fitting = STRIP_PIXELS / w.max(1) / jpeg::ROWS;
+    fitting.max(1).saturating_mul(jpeg::ROWS)
+}
 
 /// Encodes every layout with 8 bits; alpha is an unassociated extra sample, which JPEG cannot hold.
 pub fn encode(picture: &Picture, output: Output, tags: &Tags) -> Result<Vec<u8>> {
+    let mut writer = Writer::new(picture.size, picture.layout, output);
+    for strip in strips(picture, output)? {
+        writer.push(&strip);
+    }
+    writer.finish(tags)
+}
+
+/// The strips of a picture, or of a band of one that has whole strips.
+pub fn strips(picture: &Picture, output: Output) -> Result<Vec<Vec<u8>>> {
     let channels = picture.layout.channels();
     let row = picture.size.w as usize * channels;
     let expected = row as u64 * u64::from(picture.size.h);
@@ -38,36 +50,48 @@ pub fn encode(picture: &Picture, output: Output, tags: &Tags) -> Result<Vec<u8>>
             picture.data.len()
         )));
     }
-    let mut writer = Writer::new(picture.size, picture.layout, output);
-    for rows in picture.data.chunks(row * writer.rows as usize) {
-        writer.strip(rows)?;
+    let high = strip_rows(picture.size.w) as usize;
+    let strips = picture.data.chunks(row * high);
+    strips
+        .map(|rows| strip(rows, picture.size.w, picture.layout, output))
+        .collect()
+}
+
+/// A strip of whole rows.
+fn strip(rows: &[u8], w: u32, layout: Layout, output: Output) -> Result<Vec<u8>> {
+    let channels = layout.channels();
+    let row = w as usize * channels;
+    let high = u32::try_from(rows.len() / row.max(1)).unwrap_or(u32::MAX);
+    let size = Size::new(w, high);
+    let level = u8::try_from(output.quality.clamp(1, 100)).unwrap_or(1);
+    let less = || differences(rows, row, channels);
+    match output.compression {
+        Compression::None => Ok(rows.to_vec()),
+        Compression::Lzw => lzw::encode(&less()),
+        Compression::Deflate => deflate::deflate(&less(), level),
+        Compression::Zstd => zstd::encode(&less(), level),
+        Compression::Jpeg => jpeg::encode(rows, size, layout, level),
+        Compression::Webp => webp::encode(rows, size, layout, output.quality),
     }
-    writer.finish(tags)
 }
 
 /// A file that grows by strips.
-struct Writer {
+pub struct Writer {
     size: Size,
     layout: Layout,
     compression: Compression,
-    quality: i16,
-    /// Rows of every strip but the last.
-    rows: u32,
     file: Vec<u8>,
     offsets: Vec<u64>,
     counts: Vec<u64>,
 }
 
 impl Writer {
-    fn new(size: Size, layout: Layout, output: Output) -> Writer {
-        let row = u64::from(size.w) * layout.channels() as u64;
-        let fitting = u32::try_from(STRIP_BYTES / row.max(1)).unwrap_or(u32::MAX);
+    /// Begins a file.
+    pub fn new(size: Size, layout: Layout, output: Output) -> Writer {
         Writer {
             size,
             layout,
             compression: output.compression,
-            quality: output.quality,
-            rows: (fitting / ROWS).max(1) * ROWS,
             // where the directory is will be known at the end
             file: ifd::HEADER.to_vec(),
             offsets: Vec::new(),
@@ -75,30 +99,16 @@ impl Writer {
         }
     }
 
-    /// Adds a strip of whole rows.
-    fn strip(&mut self, rows: &[u8]) -> Result<()> {
-        let channels = self.layout.channels();
-        let row = self.size.w as usize * channels;
-        let high = u32::try_from(rows.len() / row.max(1)).unwrap_or(u32::MAX);
-        let size = Size::new(self.size.w, high);
-        let level = u8::try_from(self.quality.clamp(1, 100)).unwrap_or(1);
-        let coded = match self.compression {
-            Compression::None => rows.to_vec(),
-            Compression::Lzw => lzw::encode(&differences(rows, row, channels))?,
-            Compression::Deflate => deflate::deflate(&differences(rows, row, channels), level)?,
-            Compression::Zstd => zstd::encode(&differences(rows, row, channels), level)?,
-            Compression::Jpeg => jpeg::encode(rows, size, self.layout, level)?,
-            Compression::Webp => webp::encode(rows, size, self.layout, self.quality)?,
-        };
+    /// Adds the next strip.
+    pub fn push(&mut self, strip: &[u8]) {
         ifd::align(&mut self.file);
         self.offsets.push(self.file.len() as u64);
-        self.counts.push(coded.len() as u64);
-        self.file.extend_from_slice(&coded);
-        Ok(())
+        self.counts.push(strip.len() as u64);
+        self.file.extend_from_slice(strip);
     }
 
     /// The whole file.
-    fn finish(mut self, tags: &Tags) -> Result<Vec<u8>> {
+    pub fn finish(mut self, tags: &Tags) -> Result<Vec<u8>> {
         // WebP has no grey
         let colours: u16 = if self.layout == Layout::Grey && self.compression != Compression::Webp {
             1
@@ -121,7 +131,7 @@ impl Writer {
             Field::shorts(262, &[photometric]),
             Field::longs(273, &self.offsets)?,
             Field::shorts(277, &[channels]),
-            Field::long(278, self.rows),
+            Field::long(278, strip_rows(self.size.w)),
             Field::longs(279, &self.counts)?,
             Field::shorts(284, &[1]),
         ]);

@@ -21,6 +21,7 @@ use crate::geometry::Size;
 use crate::raster::Meaning;
 use crate::raster::Picture;
 use crate::raster::Raster;
+use std::ops::Range;
 use std::sync::Arc;
 
 pub use crate::process::chain::Chain;
@@ -96,6 +97,46 @@ impl Stats {
     }
 }
 
+/// Some rows of a window, for some rows of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The size of the whole window.
+    pub whole: Size,
+    /// The first row of the window that there is.
+    pub first: u32,
+    /// The rows of the answer that are wanted.
+    pub wanted: Range<u32>,
+}
+
+/// The rows of a window of size `whole` that these rows of the answer are made of; `None` when one of the steps needs
+/// more than rows.
+pub fn needs(ops: &[Op], whole: Size, wanted: Range<u32>) -> Option<Range<u32>> {
+    let mut rows = wanted;
+    for op in ops.iter().rev() {
+        rows = match op {
+            Op::Resize { crop, to, filter } => resize::rows(*crop, to.h, whole.h, *filter, rows)?,
+            Op::Fit(_) => {
+                let start = rows.start.min(whole.h.saturating_sub(1));
+                start..rows.end.min(whole.h).max(start + 1)
+            }
+            Op::Chain(chain) if chain.margin() == 0 && chain.cut.is_none() => rows,
+            Op::Grey | Op::Bitonal | Op::Equalise | Op::Flatten(_) | Op::Straighten => rows,
+            Op::Turn { quarters: 0, .. } => rows,
+            Op::Chain(_) | Op::Turn { .. } | Op::Rotate { .. } | Op::Mark(_) => return None,
+        };
+    }
+    Some(rows)
+}
+
+/// Whether one of the steps asks for [`Stats`].
+pub fn asks_stats(ops: &[Op]) -> bool {
+    ops.iter().any(|op| match op {
+        Op::Bitonal | Op::Equalise => true,
+        Op::Chain(chain) => chain.stretch,
+        _ => false,
+    })
+}
+
 /// Runs the steps. `stats` is called only for a step that needs it.
 ///
 /// What is first is always to 8 bits and to a [`Picture`]: by a chain, or as the meaning of the channels says.
@@ -105,6 +146,17 @@ pub fn run(
     ops: &[Op],
     stats: impl Fn() -> Result<Arc<Stats>>,
 ) -> Result<Picture> {
+    run_part(raster, meaning, ops, None, stats)
+}
+
+/// The same with the rows that [`needs`] says, for a part of the answer.
+pub fn run_part(
+    raster: Raster,
+    meaning: &Meaning,
+    ops: &[Op],
+    part: Option<&Part>,
+    stats: impl Fn() -> Result<Arc<Stats>>,
+) -> Result<Picture> {
     let (mut picture, ops) = match ops.split_first() {
         Some((Op::Chain(chain), ops)) => (chain.run(raster, meaning, &stats)?, ops),
         _ => (colour::picture(raster, meaning)?, ops),
@@ -112,8 +164,14 @@ pub fn run(
     for op in ops {
         picture = match op {
             Op::Chain(_) => return Err(Error::Unsupported("samples are 8 bits already".into())),
-            Op::Resize { crop, to, filter } => resize::resize(&picture, *crop, *to, *filter)?,
-            Op::Fit(size) => resize::fit(&picture, *size),
+            Op::Resize { crop, to, filter } => match part {
+                Some(part) => resize::resize_part(&picture, part, *crop, *to, *filter)?,
+                None => resize::resize(&picture, *crop, *to, *filter)?,
+            },
+            Op::Fit(size) => {
+                let high = part.map_or(size.h, |part| part.wanted.end - part.wanted.start);
+                resize::fit(&picture, Size::new(size.w, high))
+            }
             Op::Turn { mirror, quarters } => turn::turn(picture, *mirror, *quarters),
             Op::Rotate {
                 degrees,

@@ -10,10 +10,12 @@
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
+use crate::process::Part;
 use crate::process::kernel::Tap;
 use crate::process::kernel::taps;
 use crate::raster::Layout;
 use crate::raster::Picture;
+use std::ops::Range;
 
 pub use crate::process::kernel::Filter;
 
@@ -128,6 +130,30 @@ pub fn resize(picture: &Picture, crop: Crop, to: Size, filter: Filter) -> Result
     })
 }
 
+/// The same for some rows of `to`, out of those rows of the picture that [`rows`] says.
+pub fn resize_part(picture: &Picture, part: &Part, crop: Crop, to: Size, filter: Filter) -> Result<Picture> {
+    let of = Rows {
+        samples: &picture.data,
+        size: picture.size,
+        channels: picture.layout.channels(),
+        alpha: picture.layout == Layout::Rgba,
+    };
+    Ok(Picture {
+        size: Size::new(to.w, part.wanted.end.saturating_sub(part.wanted.start)),
+        layout: picture.layout,
+        data: resample_part(of, part, crop, to, filter)?,
+    })
+}
+
+/// The rows of a picture of `side` rows that these rows of `to` are made of; `None` when there are none.
+pub fn rows(crop: Crop, to: u32, side: u32, filter: Filter, wanted: Range<u32>) -> Option<Range<u32>> {
+    let down = taps(pixels(crop.y), crop.height(), to, side, filter);
+    let down = down.get(wanted.start as usize..wanted.end as usize)?;
+    let first = down.iter().map(|tap| tap.first).min()?;
+    let past = down.iter().map(|tap| tap.first + tap.weights.len()).max()?;
+    Some(u32::try_from(first).ok()?..u32::try_from(past).ok()?)
+}
+
 /// Resamples `crop` to `to`.
 ///
 /// Output pixel i has its centre at `crop.x + (i + 1/2) * crop.w / to.w` of the input, whose pixels have theirs at
@@ -136,16 +162,34 @@ pub fn resize(picture: &Picture, crop: Crop, to: Size, filter: Filter) -> Result
 /// (black where it is 0); NaN spreads as far as the kernel reaches. A crop that is empty or leaves the picture is
 /// `Corrupt`, as are other than 1–4 channels.
 pub fn resample<S: Sample>(rows: Rows<S>, crop: Crop, to: Size, filter: Filter) -> Result<Vec<S>> {
+    let size = rows.size;
+    let (right, bottom) = (i64::from(size.w) * ONE, i64::from(size.h) * ONE);
+    if (crop.x, crop.y, crop.w, crop.h) == (0, 0, right, bottom) && to == size {
+        return Ok(rows.samples.into());
+    }
+    let all = Part {
+        whole: size,
+        first: 0,
+        wanted: 0..to.h,
+    };
+    resample_part(rows, &all, crop, to, filter)
+}
+
+/// The same for some rows of `to`: `rows` are those of the whole from `part.first` on. `Corrupt` when one is missing.
+pub fn resample_part<S: Sample>(
+    rows: Rows<S>,
+    part: &Part,
+    crop: Crop,
+    to: Size,
+    filter: Filter,
+) -> Result<Vec<S>> {
     let Rows {
         samples,
         size,
         channels,
         alpha,
     } = rows;
-    let (right, bottom) = (i64::from(size.w) * ONE, i64::from(size.h) * ONE);
-    if (crop.x, crop.y, crop.w, crop.h) == (0, 0, right, bottom) && to == size {
-        return Ok(samples.into());
-    }
+    let (right, bottom) = (i64::from(part.whole.w) * ONE, i64::from(part.whole.h) * ONE);
     let wrong = || {
         Error::Corrupt(format!(
             "{}x{} pixels of {channels} channels cannot be resampled from {crop:?} to {}x{}",
@@ -153,12 +197,21 @@ pub fn resample<S: Sample>(rows: Rows<S>, crop: Crop, to: Size, filter: Filter) 
         ))
     };
     let inside = |start: i64, len: i64, end: i64| start >= 0 && len > 0 && start <= end && len <= end - start;
-    let filled = samples.len() as u64 == size.area() * channels as u64;
+    let filled = samples.len() as u64 == size.area() * channels as u64 && size.w == part.whole.w;
     if !inside(crop.x, crop.w, right) || !inside(crop.y, crop.h, bottom) || to.area() == 0 || !filled {
         return Err(wrong());
     }
     let across = &taps(pixels(crop.x), crop.width(), to.w, size.w, filter);
-    let down = &taps(pixels(crop.y), crop.height(), to.h, size.h, filter);
+    let mut down = taps(pixels(crop.y), crop.height(), to.h, part.whole.h, filter);
+    down.truncate(part.wanted.end as usize);
+    down.drain(..down.len().min(part.wanted.start as usize));
+    for tap in &mut down {
+        tap.first = tap.first.checked_sub(part.first as usize).ok_or_else(wrong)?;
+        if tap.first + tap.weights.len() > size.h as usize {
+            return Err(wrong());
+        }
+    }
+    let down = &down;
     let weighted = alpha && filter != Filter::Nearest;
     match (channels, weighted) {
         (1, _) => Ok(separable::<S, 1, 1, false>(samples, size, across, down)),

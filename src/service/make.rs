@@ -35,6 +35,9 @@ impl Service {
             let tags = self.tags(opened, plan, layout);
             return encode::tag(coded, format, &tags).map(Bytes::from);
         }
+        if let Some(file) = self.export(opened, plan)? {
+            return Ok(file.into());
+        }
         let raster = self.mosaic.read(opened, plan.window, &self.cache)?;
         let picture = process::run(raster, &header.meaning, &plan.ops, || self.stats(opened))?;
         let tags = self.tags(opened, plan, picture.layout);
@@ -42,7 +45,12 @@ impl Service {
     }
 
     /// What is embedded in an answer of this layout.
-    fn tags<'a>(&'a self, opened: &'a Opened, plan: &Plan, layout: Layout) -> Tags<'a> {
+    pub(in crate::service) fn tags<'a>(
+        &'a self,
+        opened: &'a Opened,
+        plan: &Plan,
+        layout: Layout,
+    ) -> Tags<'a> {
         let header = opened.source.header();
         let lean = Tags {
             icc: self.profile(opened, layout).filter(|_| !plan.recolours()),
@@ -71,7 +79,7 @@ impl Service {
     }
 
     /// The histogram of the smallest level, averaged over channels. It is made once for an open image.
-    fn stats(&self, opened: &Opened) -> Result<Arc<Stats>> {
+    pub(in crate::service) fn stats(&self, opened: &Opened) -> Result<Arc<Stats>> {
         if let Some(known) = opened.stats.get() {
             return Ok(known.clone());
         }

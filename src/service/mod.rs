@@ -4,6 +4,7 @@
 //! cache is answered there at once; what must be made comes back as [`Work`] for a compute thread. One request is one
 //! log line, written here.
 
+mod export;
 mod make;
 mod measure;
 mod reply;
