@@ -43,13 +43,13 @@ struct Slot {
 }
 
 impl<K: Hash + Eq> Ages<K> {
-    /// Counts what was added to the young ones.
+    /// Makes place for so many bytes among the young ones.
     fn grow(&mut self, bytes: u64, max_bytes: u64) {
         self.bytes += bytes;
         if self.bytes > max_bytes / u64::from(AGES) {
             self.old.push_front(mem::take(&mut self.young));
             self.old.truncate(usize::from(AGES) - 1);
-            self.bytes = 0;
+            self.bytes = bytes;
         }
     }
 }
@@ -85,6 +85,7 @@ impl<K: Hash + Eq + Clone> Recent<K> {
         let mut ages = self.ages();
         if let Some(slot) = ages.young.get_mut(key) {
             slot.bytes = bytes;
+            // should a generation end here, the value is one of the old ones already, and counted twice
             ages.grow(bytes, self.max_bytes);
         } else if let Some(slot) = ages.old.iter_mut().find_map(|age| age.get_mut(key)) {
             slot.bytes = bytes;
@@ -101,8 +102,8 @@ impl<K: Hash + Eq + Clone> Recent<K> {
         let slot = ages.old.iter_mut().find_map(|age| age.remove(key));
         let slot = slot.unwrap_or_default();
         let (value, bytes) = (Arc::clone(&slot.value), slot.bytes);
-        ages.young.insert(key.clone(), slot);
         ages.grow(ENTRY_BYTES + bytes, self.max_bytes);
+        ages.young.insert(key.clone(), slot);
         value
     }
 
