@@ -2,8 +2,24 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    // whether AVIF can be written
+    println!("cargo::rustc-check-cfg=cfg(avif)");
     #[cfg(feature = "native")]
-    link("libturbojpeg", "2.1", "libturbojpeg0-dev");
+    {
+        link("libturbojpeg", "2.1", "libturbojpeg0-dev");
+        println!("cargo::rerun-if-changed=src/codec/avif.c");
+        match pkg_config::Config::new().atleast_version("0.9").probe("libavif") {
+            Ok(found) => {
+                println!("cargo::rustc-cfg=avif");
+                cc::Build::new()
+                    .file("src/codec/avif.c")
+                    .includes(found.include_paths)
+                    .warnings_into_errors(true)
+                    .compile("iipsrv_avif");
+            }
+            Err(_) => println!("cargo::warning=no AVIF output without libavif: apt-get install libavif-dev"),
+        }
+    }
 }
 
 /// Links the system's library, at least of this version, or says which package has it.

@@ -151,6 +151,8 @@ fn cases(side: u32) -> Vec<Case> {
             false,
         )
     };
+    // processing: pyramids of 4096 pixels, uncompressed
+    let tone = |name, file: &str, words: &str| case(name, tiles(file, 4096, many, words), &[COLD], false);
     vec![
         case("hot tiles", tiles("jpeg.tif", side, 64, ""), &[], true),
         case(
@@ -201,6 +203,37 @@ fn cases(side: u32) -> Vec<Case> {
             &[COLD],
             false,
         ),
+        tone("tone: 8 bit, as it is", "rgb8.tif", ""),
+        tone("tone: 8 bit, GAM", "rgb8.tif", "&GAM=2.2"),
+        tone("tone: 8 bit, INV", "rgb8.tif", "&INV=1"),
+        tone("tone: 8 bit, CNT", "rgb8.tif", "&CNT=1.5"),
+        tone("tone: 8 bit, CNT=eq", "rgb8.tif", "&CNT=eq"),
+        tone("tone: 8 bit, CTW", "rgb8.tif", "&CTW=[0.5,0.5,0;0,1,0;0,0.2,0.8]"),
+        tone("tone: 8 bit, SHD", "rgb8.tif", "&SHD=45,30"),
+        tone("tone: 8 bit grey, CMP", "grey8.tif", "&CMP=jet"),
+        tone("tone: 8 bit, CNV", "rgb8.tif", "&CNV=sharpen"),
+        tone("tone: 16 bit, as it is", "rgb16.tif", ""),
+        tone("tone: 16 bit, GAM", "rgb16.tif", "&GAM=2.2"),
+        tone(
+            "tone: 16 bit, MINMAX GAM INV CNT",
+            "rgb16.tif",
+            "&MINMAX=1:2000,60000&MINMAX=2:3000,60000&GAM=2.2&INV=1&CNT=1.2",
+        ),
+        tone(
+            "tone: 16 bit, CTW GAM",
+            "rgb16.tif",
+            "&CTW=[0.5,0.5,0;0,1,0;0,0.2,0.8]&GAM=2.2",
+        ),
+        tone(
+            "tone: six bands, CTW",
+            "six16.tif",
+            "&CTW=[0.5,0,0,0.5,0,0;0,0.5,0,0,0.5,0;0,0,0.5,0,0,0.5]",
+        ),
+        tone("tone: float, as it is", "float.tif", ""),
+        tone("tone: float, CMP", "float.tif", "&MINMAX=1:0,1&CMP=jet"),
+        tone("tone: float, GAM", "float.tif", "&MINMAX=1:0,1&GAM=2.2"),
+        tone("tone: L*a*b*, as it is", "lab.tif", ""),
+        tone("tone: L*a*b*, GAM", "lab.tif", "&GAM=2.2"),
     ]
 }
 

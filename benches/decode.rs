@@ -78,6 +78,8 @@ impl Libtiff {
 }
 
 fn main() {
+    // as the server does
+    iipsrv::server::memory::keep_tiles();
     let files: Vec<String> = std::env::args()
         .skip(1)
         .filter(|arg| !arg.starts_with("--"))

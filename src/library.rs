@@ -5,10 +5,16 @@
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::geometry::Rect;
 use crate::plan::Identity;
+use crate::process::Stats;
+use crate::process::colour;
+use crate::raster::Alpha;
+use crate::raster::Picture;
 use crate::source::Set;
 use crate::source::Source;
 use crate::source::Version;
+use crate::source::Window;
 use crate::source::jp2;
 use crate::source::jp2::Jp2;
 use crate::source::jpeg;
@@ -23,6 +29,7 @@ use crate::source::sequence::split_view;
 use crate::source::tiff;
 use crate::source::tiff::Tiff;
 use crate::source::webp;
+use crate::source::window::Forgetful;
 use quick_cache::sync::Cache;
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -33,6 +40,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::time::Duration;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
@@ -45,6 +53,8 @@ pub struct Opened {
     pub last_modified: String,
     /// Its pyramid.
     pub source: Box<dyn Source>,
+    /// What is known of all of its pixels, once somebody has asked.
+    pub stats: OnceLock<Arc<Stats>>,
     /// Its file; empty for an image without one.
     path: PathBuf,
 }
@@ -292,6 +302,33 @@ impl Library {
     }
 }
 
+/// Most pixels of a [`picture`].
+const PICTURE_PIXELS: u64 = 1 << 24;
+
+/// The first picture of a TIFF file, whole, in 8 bits, with straight alpha if any.
+pub fn picture(path: &Path) -> Result<Picture> {
+    if !is_file(path) {
+        return Err(Error::Missing("is not a file".into()));
+    }
+    let tiff = Tiff::open(File::open(path)?, &tiff::Limits::default())?;
+    let header = tiff.header();
+    let rect = Rect::of(header.size());
+    if rect.size().area() > PICTURE_PIXELS {
+        return Err(Error::TooLarge(format!(
+            "{}x{} pixels are too many",
+            rect.w, rect.h
+        )));
+    }
+    let meaning = header.meaning.clone();
+    let raster = tiff.window(Window::new(0, rect), &Forgetful)?;
+    let picture = colour::picture(raster, &meaning)?;
+    Ok(if meaning.alpha == Alpha::Premultiplied {
+        colour::straighten(picture)
+    } else {
+        picture
+    })
+}
+
 /// Asked before it is opened: opening a pipe would wait for whoever writes to it.
 fn is_file(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.is_file())
@@ -337,6 +374,7 @@ fn opened(id: &str, path: PathBuf, source: Box<dyn Source>) -> Opened {
         identity,
         last_modified: httpdate::fmt_http_date(time),
         source,
+        stats: OnceLock::new(),
         path,
     }
 }

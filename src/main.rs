@@ -32,6 +32,12 @@ fn main() -> ExitCode {
     for warning in &config.warnings {
         log::warn!("{warning}");
     }
+    if config.lacks_watermark() {
+        eprintln!(
+            "iipsrv: the watermark cannot be read, and nothing is served without it: see --check-config"
+        );
+        return ExitCode::from(2);
+    }
     let listeners = match listeners(&args) {
         Ok(listeners) if !listeners.is_empty() => listeners,
         Ok(_) => {
@@ -54,6 +60,7 @@ fn main() -> ExitCode {
         );
     }
     server::raise_file_limit();
+    server::memory::keep_tiles();
     match server::run(Arc::new(Service::new(config)), listeners) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),

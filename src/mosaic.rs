@@ -43,8 +43,35 @@ impl Mosaic {
         }
     }
 
+    /// How many threads it uses.
+    pub fn threads(&self) -> usize {
+        self.pool.as_ref().map_or(1, ThreadPool::current_num_threads)
+    }
+
+    /// The same of each, in their order, side by side. What is done may not wait for others.
+    pub fn each<T: Send, U: Send>(
+        &self,
+        of: Vec<T>,
+        make: impl Fn(T) -> Result<U> + Send + Sync,
+    ) -> Result<Vec<U>> {
+        match &self.pool {
+            Some(pool) if of.len() > 1 => pool.install(|| of.into_par_iter().map(make).collect()),
+            _ => of.into_iter().map(make).collect(),
+        }
+    }
+
+    /// The samples of a window, past the cache: of one that is read once.
+    pub fn read_past(&self, opened: &Opened, window: Window, cache: &Cache<Key>) -> Result<Raster> {
+        self.put(opened, window, cache, false)
+    }
+
     /// The samples of a window. The window lies inside its level.
     pub fn read(&self, opened: &Opened, window: Window, cache: &Cache<Key>) -> Result<Raster> {
+        let bytes = window.rect.size().area() * u64::from(opened.source.header().channels);
+        self.put(opened, window, cache, bytes < cache.max_bytes() / 2)
+    }
+
+    fn put(&self, opened: &Opened, window: Window, cache: &Cache<Key>, kept: bool) -> Result<Raster> {
         let source = &opened.source;
         let header = source.header();
         let level = header
@@ -57,7 +84,6 @@ impl Mosaic {
             col: rect.x / level.tile.w,
             row: rect.y / level.tile.h,
         };
-        let kept = rect.size().area() * u64::from(header.channels) < cache.max_bytes() / 2;
         let cached = InCache { opened, cache };
         let memo = Memo::over(&cached);
         let keep: &dyn Keep = if kept { &cached } else { &memo };

@@ -57,6 +57,24 @@ pub struct Raster {
     pub samples: Samples,
 }
 
+impl Raster {
+    /// Some of its rows; `None` when it has not all of them.
+    pub fn rows(&self, rows: std::ops::Range<u32>) -> Option<Raster> {
+        let row = self.size.w as usize * usize::from(self.channels);
+        let range = rows.start as usize * row..rows.end as usize * row;
+        Some(Raster {
+            size: Size::new(self.size.w, rows.end.checked_sub(rows.start)?),
+            channels: self.channels,
+            samples: match &self.samples {
+                Samples::U8(v) => Samples::U8(v.get(range)?.to_vec()),
+                Samples::U16(v) => Samples::U16(v.get(range)?.to_vec()),
+                Samples::U32(v) => Samples::U32(v.get(range)?.to_vec()),
+                Samples::F32(v) => Samples::F32(v.get(range)?.to_vec()),
+            },
+        })
+    }
+}
+
 /// What the samples are in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -173,6 +191,8 @@ pub enum Format {
     Avif,
     /// TIFF.
     Tiff,
+    /// GIF.
+    Gif,
 }
 
 impl Format {
@@ -186,6 +206,7 @@ impl Format {
             ("avif", Format::Avif),
             ("tif", Format::Tiff),
             ("tiff", Format::Tiff),
+            ("gif", Format::Gif),
         ];
         all.iter()
             .find(|(name, _)| name.eq_ignore_ascii_case(suffix))
@@ -200,6 +221,7 @@ impl Format {
             Format::Webp => "image/webp",
             Format::Avif => "image/avif",
             Format::Tiff => "image/tiff",
+            Format::Gif => "image/gif",
         }
     }
 
@@ -211,6 +233,7 @@ impl Format {
             Format::Webp => "webp",
             Format::Avif => "avif",
             Format::Tiff => "tif",
+            Format::Gif => "gif",
         }
     }
 }

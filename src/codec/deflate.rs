@@ -60,6 +60,27 @@ fn partly(plain: &mut DecompressorOxide, data: &[u8], out: &mut [u8]) -> Result<
     }
 }
 
+/// Deflates everything; `level` 1 (fast) to 9 (small), clamped. The same bytes for the same input, in one build.
+#[cfg(feature = "native")]
+pub fn deflate(data: &[u8], level: u8) -> Result<Vec<u8>> {
+    let failed = || Error::Unsupported("deflate failed".into());
+    let level = libdeflater::CompressionLvl::new(level.clamp(1, 9).into()).map_err(|_| failed())?;
+    let mut compressor = libdeflater::Compressor::new(level);
+    let mut out = vec![0; compressor.zlib_compress_bound(data.len())];
+    let len = compressor.zlib_compress(data, &mut out).map_err(|_| failed())?;
+    out.truncate(len);
+    Ok(out)
+}
+
+/// Deflates everything; `level` 1 (fast) to 9 (small), clamped. The same bytes for the same input, in one build.
+#[cfg(not(feature = "native"))]
+pub fn deflate(data: &[u8], level: u8) -> Result<Vec<u8>> {
+    Ok(miniz_oxide::deflate::compress_to_vec_zlib(
+        data,
+        level.clamp(1, 9),
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,6 +97,18 @@ mod tests {
         let coded = compress_to_vec_zlib(&text, 6);
         assert_eq!(inflate(&coded, text.len(), &mut scratch).unwrap(), text);
         assert_eq!(inflate(&coded, text.len(), &mut scratch).unwrap(), text);
+    }
+
+    #[test]
+    fn what_is_deflated_comes_back_and_a_higher_level_is_not_larger() {
+        let text = text();
+        let mut scratch = Vec::new();
+        let coded = [0, 1, 6, 9, 200].map(|level| deflate(&text, level).unwrap());
+        for coded in &coded {
+            assert_eq!(inflate(coded, text.len(), &mut scratch).unwrap(), text);
+        }
+        assert!(coded[1].len() >= coded[3].len() && coded[0] == coded[1] && coded[3] == coded[4]);
+        assert!(deflate(&[], 1).is_ok());
     }
 
     #[test]

@@ -166,6 +166,20 @@ fn copy(out: &mut [u8], start: usize, at: usize, length: usize) {
     }
 }
 
+/// Encodes everything as TIFF has it, the most significant bit first.
+pub fn encode(data: &[u8]) -> Result<Vec<u8>> {
+    weezl::encode::Encoder::with_tiff_size_switch(weezl::BitOrder::Msb, 8)
+        .encode(data)
+        .map_err(|_| Error::Unsupported("lzw encoding failed".into()))
+}
+
+/// Encodes numbers below `1 << bits` (2–8 bits) as GIF has them, the least significant bit first (GIF89a appendix F).
+pub fn encode_gif(data: &[u8], bits: u8) -> Result<Vec<u8>> {
+    weezl::encode::Encoder::new(weezl::BitOrder::Lsb, bits.clamp(2, 8))
+        .encode(data)
+        .map_err(|_| Error::Unsupported("lzw encoding failed".into()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,6 +255,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_encoded_comes_back() {
+        let mut scratch = Vec::new();
+        for (len, values) in [(0, 1), (1, 1), (9_000, 3), (100_000, 256)] {
+            let data = noise(len, values);
+            let coded = super::encode(&data).unwrap();
+            assert_eq!(decode(&coded, len, &mut scratch).unwrap(), data);
+        }
+    }
+
+    #[test]
     fn a_stream_that_libtiff_wrote_is_read() {
         // 24 by 4 grey samples x / 3 + y, by tiffcp -c lzw.
         #[rustfmt::skip]
@@ -275,9 +299,7 @@ mod tests {
             for len in [1, 300, 20_000] {
                 let data = noise(len, values);
                 // GIF has the codes in the same order.
-                let coded = weezl::encode::Encoder::new(weezl::BitOrder::Lsb, 8)
-                    .encode(&data)
-                    .unwrap();
+                let coded = encode_gif(&data, 8).unwrap();
                 assert!(
                     decode(&coded, len, &mut scratch).unwrap() == data,
                     "{values} {len}"

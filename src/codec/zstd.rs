@@ -69,6 +69,21 @@ fn partly(data: &[u8], out: &mut [u8]) -> Result<usize> {
     })
 }
 
+/// Encodes everything as one frame; `level` 1 (fast) to 19 (small), clamped. The same bytes for the same input, in one
+/// build. The Rust encoder has one level.
+#[cfg(feature = "native")]
+pub fn encode(data: &[u8], level: u8) -> Result<Vec<u8>> {
+    zstd::bulk::compress(data, level.clamp(1, 19).into())
+        .map_err(|_| Error::Unsupported("zstd encoding failed".into()))
+}
+
+/// Encodes everything as one frame. The Rust encoder has one level.
+#[cfg(not(feature = "native"))]
+pub fn encode(data: &[u8], _level: u8) -> Result<Vec<u8>> {
+    let level = ruzstd::encoding::CompressionLevel::Fastest;
+    Ok(ruzstd::encoding::compress_to_vec(data, level))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +103,17 @@ mod tests {
         assert_eq!(decode(FRAME, text.len(), &mut scratch).unwrap(), text);
         assert_eq!(decode(FRAME, 33, &mut scratch).unwrap(), &text[..33]);
         assert_eq!(decode(FRAME, text.len() + 5, &mut scratch).unwrap(), text);
+    }
+
+    #[test]
+    fn what_is_encoded_comes_back() {
+        let data: Vec<u8> = (0..300_000u32).map(|i| (i / 7 + i % 5) as u8).collect();
+        let mut scratch = Vec::new();
+        for level in [0, 1, 19, 200] {
+            let coded = encode(&data, level).unwrap();
+            assert!(coded.len() < data.len() / 2);
+            assert_eq!(decode(&coded, data.len(), &mut scratch).unwrap(), data);
+        }
     }
 
     #[test]

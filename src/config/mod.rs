@@ -10,10 +10,15 @@ pub use crate::config::args::Args;
 use crate::config::vars::Kind;
 use crate::config::vars::VARS;
 use crate::config::vars::Var;
+use crate::encode::Compression;
+use crate::library;
+use crate::process::Watermark;
 use crate::protocol::Members;
 use crate::protocol::Mount;
 use crate::source::spool::Room;
 use std::fmt::Write;
+use std::path::Path;
+use std::sync::Arc;
 
 /// Where an effective value came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +73,14 @@ pub struct Config {
     pub jpeg_quality: i16,
     /// PNG deflate level, 0–9.
     pub png_level: i16,
+    /// WebP quality, 0–100, or −1 for lossless.
+    pub webp_quality: i16,
+    /// AVIF quality, 0–100, or −1 for lossless.
+    pub avif_quality: i16,
+    /// Compression of TIFF answers.
+    pub tiff_compression: Compression,
+    /// Level or quality of it; `None` when nothing is set.
+    pub tiff_quality: Option<i16>,
     /// Widest output; `None` is without limit.
     pub max_width: Option<u32>,
     /// Highest output.
@@ -76,7 +89,7 @@ pub struct Config {
     pub max_area: Option<u64>,
     /// Whether answers may be larger than the source.
     pub allow_upscaling: bool,
-    /// 0 nearest, 1 bilinear.
+    /// 0 nearest, 1 bilinear, 2 area, 3 bicubic, 4 Lanczos.
     pub interpolation: u8,
     /// Access-Control-Allow-Origin; empty for none.
     pub cors: String,
@@ -86,18 +99,24 @@ pub struct Config {
     pub trust_proxy: bool,
     /// What shows through transparent pixels, and in the corners of a turned picture.
     pub background: [u8; 3],
+    /// What is laid over answers, with its opacity and probability.
+    pub watermark: Option<Arc<Watermark>>,
     /// Prefixes of request paths and what is spoken below them.
     pub uri_map: Vec<Mount>,
     /// Cache-Control.
     pub cache_control: String,
     /// Largest ICC profile embedded, bytes; `None` is any size.
     pub max_icc: Option<usize>,
+    /// Whether colours are converted to sRGB by the image's profile.
+    pub srgb: bool,
     /// Whether stored tiles are sent untouched.
     pub passthrough: bool,
     /// 1, 2 or 3.
     pub iiif_version: u8,
     /// Members added to every info.json.
     pub iiif_extra: Members,
+    /// Whether pictures are also given inverted, stretched, equalised and by their logarithm.
+    pub iiif_extensions: bool,
     /// Rights of images that carry none.
     pub copyright: String,
     /// Threads: one set of them waits for sockets and answers what is cached, as many again compute.
@@ -157,6 +176,12 @@ impl Config {
         let directory = Some(&self.cache_dir).filter(|directory| !directory.is_empty());
         let room = directory.map(|directory| Room::new(directory.into(), self.cache_dir_bytes));
         room.filter(Room::works)
+    }
+
+    /// Whether there is a watermark that could not be read: nothing must be served then, for it would be unmarked.
+    pub fn lacks_watermark(&self) -> bool {
+        let named = |(name, value, _): &(&str, String, Origin)| *name == "WATERMARK" && !value.is_empty();
+        self.watermark.is_none() && self.values.iter().any(named)
     }
 
     /// What `--check-config` prints: every value and where it came from, then what is wrong.
@@ -229,8 +254,31 @@ impl Table {
         self.text(name).parse().unwrap_or(0)
     }
 
+    /// Whether the environment says something of it.
+    fn is_given(&self, name: &str) -> bool {
+        let row = self.values.iter().find(|(n, _, _)| *n == name);
+        row.is_some_and(|(_, _, origin)| *origin != Origin::Default)
+    }
+
     fn on(&self, name: &str) -> bool {
         self.text(name) == "1"
+    }
+
+    /// The watermark, read here and now.
+    fn watermark(&mut self) -> Option<Arc<Watermark>> {
+        let path = self.text("WATERMARK");
+        if path.is_empty() {
+            return None;
+        }
+        let number = |name| self.text(name).parse().unwrap_or(1.0);
+        let (opacity, probability) = (number("WATERMARK_OPACITY"), number("WATERMARK_PROBABILITY"));
+        match library::picture(Path::new(&path)) {
+            Ok(picture) => Some(Arc::new(Watermark::new(&picture, opacity, probability))),
+            Err(error) => {
+                self.warnings.push(format!("WATERMARK={path}: {error}"));
+                None
+            }
+        }
     }
 
     fn config(mut self) -> Config {
@@ -243,6 +291,10 @@ impl Table {
                 Members::new()
             }
         };
+        if self.int("AVIF_CODEC") != 0 {
+            self.warnings
+                .push("AVIF_CODEC has no effect: libavif chooses its encoder".into());
+        }
         let background = self.text("BACKGROUND");
         let background = colour(&background).unwrap_or_else(|| {
             self.warnings.push(format!(
@@ -250,6 +302,7 @@ impl Table {
             ));
             [255; 3]
         });
+        let watermark = self.watermark();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let unsigned = |name| usize::try_from(self.int(name)).ok();
         let side = match self.int("MAX_CVT") {
@@ -282,6 +335,12 @@ impl Table {
             iiif_delimiter: self.text("IIIF_DELIMITER"),
             jpeg_quality: small("JPEG_QUALITY"),
             png_level: small("PNG_QUALITY"),
+            webp_quality: small("WEBP_QUALITY"),
+            avif_quality: small("AVIF_QUALITY"),
+            tiff_compression: unsigned("TIFF_COMPRESSION")
+                .and_then(Compression::numbered)
+                .unwrap_or(Compression::Deflate),
+            tiff_quality: self.is_given("TIFF_QUALITY").then(|| small("TIFF_QUALITY")),
             max_width: limit("MAX_WIDTH"),
             max_height: limit("MAX_HEIGHT"),
             max_area: u64::try_from(self.int("MAX_AREA")).ok().filter(|&n| n > 0),
@@ -291,6 +350,7 @@ impl Table {
             base_url: self.text("BASE_URL"),
             trust_proxy: self.on("TRUST_PROXY"),
             background,
+            watermark,
             uri_map,
             cache_control: self.text("CACHE_CONTROL"),
             max_icc: if self.on("EMBED_ICC") {
@@ -298,9 +358,11 @@ impl Table {
             } else {
                 Some(0)
             },
+            srgb: self.text("ICC_MODE") == "srgb",
             passthrough: self.on("CODEC_PASSTHROUGH"),
             iiif_version: u8::try_from(self.int("IIIF_VERSION")).unwrap_or(3),
             iiif_extra,
+            iiif_extensions: self.on("IIIF_EXTENSIONS"),
             copyright: self.text("COPYRIGHT"),
             threads: unsigned("OMP_NUM_THREADS").filter(|&n| n > 0).unwrap_or(cores),
             max_layers: i32::try_from(self.int("MAX_LAYERS")).unwrap_or(0),
@@ -478,6 +540,10 @@ mod tests {
         );
         assert_eq!(with(&[("BACKGROUND", "#12aBff")]).background, [0x12, 0xAB, 0xFF]);
         assert_eq!(with(&[("BACKGROUND", "white")]).warnings.len(), 1);
+        assert_eq!(with(&[("AVIF_CODEC", "0")]).warnings.len(), 0);
+        assert_eq!(with(&[("AVIF_CODEC", "2")]).warnings.len(), 1);
+        assert_eq!(with(&[]).tiff_quality, None);
+        assert_eq!(with(&[("TIFF_QUALITY", "1")]).tiff_quality, Some(1));
         assert_eq!(
             with(&[("MAX_IMAGE_METADATA_CACHE_SIZE", "7")]).open_images,
             Some(7)

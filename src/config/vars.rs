@@ -121,35 +121,35 @@ pub static VARS: &[Var] = &[
     ),
     var("JPEG_QUALITY", "75", Kind::Int(1, 100), "JPEG quality"),
     var("PNG_QUALITY", "1", Kind::Int(0, 9), "PNG deflate level"),
-    later(
+    var(
         "WEBP_QUALITY",
         "50",
         Kind::Int(-1, 100),
         "WebP quality; -1 lossless",
     ),
-    later(
+    var(
         "AVIF_QUALITY",
         "50",
         Kind::Int(-1, 100),
         "AVIF quality; -1 lossless",
     ),
-    later(
+    var(
         "AVIF_CODEC",
         "0",
         Kind::Int(0, 3),
         "accepted; one codec is built in",
     ),
-    later(
+    var(
         "TIFF_COMPRESSION",
         "2",
         Kind::Int(0, 5),
         "output TIFF: 0 none, 1 LZW, 2 Deflate, 3 JPEG, 4 WebP, 5 Zstd",
     ),
-    later(
+    var(
         "TIFF_QUALITY",
         "1",
         Kind::Int(-1, 100),
-        "level or quality of TIFF_COMPRESSION",
+        "level or quality of TIFF_COMPRESSION; when not set JPEG and WebP use their own",
     ),
     var(
         "MAX_CVT",
@@ -193,14 +193,19 @@ pub static VARS: &[Var] = &[
         Kind::Int(-1, 65535),
         "JPEG2000 quality layers: 0 half of those present, -1 all, n at most n",
     ),
-    later("WATERMARK", "", Kind::Text, "TIFF that is laid over answers"),
-    later(
+    var(
+        "WATERMARK",
+        "",
+        Kind::Text,
+        "TIFF that is laid over answers, in a random place of each tile; without alpha its light is added",
+    ),
+    var(
         "WATERMARK_PROBABILITY",
         "1",
         Kind::Float(0.0, 1.0),
         "share of tiles that get it",
     ),
-    later("WATERMARK_OPACITY", "1", Kind::Float(0.0, 1.0), "its opacity"),
+    var("WATERMARK_OPACITY", "1", Kind::Float(0.0, 1.0), "its opacity"),
     later(
         "MEMCACHED_SERVERS",
         "",
@@ -216,8 +221,8 @@ pub static VARS: &[Var] = &[
     var(
         "INTERPOLATION",
         "1",
-        Kind::Int(0, 1),
-        "resizing: 0 nearest, 1 bilinear, antialiased when shrinking",
+        Kind::Int(0, 4),
+        "resizing: 0 nearest, 1 bilinear, 2 area, 3 bicubic, 4 Lanczos of three lobes; all but 0 antialias when shrinking",
     ),
     var(
         "CORS",
@@ -256,6 +261,12 @@ pub static VARS: &[Var] = &[
         "largest ICC profile embedded, bytes; 0 none, -1 any size",
     ),
     var(
+        "ICC_MODE",
+        "embed",
+        Kind::Word(&["embed", "srgb"]),
+        "embed sends the image's profile along, srgb converts to sRGB by it",
+    ),
+    var(
         "EMBED_ICC",
         "1",
         Kind::Switch,
@@ -285,7 +296,7 @@ pub static VARS: &[Var] = &[
         Kind::Text,
         "one \"key\": value member added to every info.json",
     ),
-    later(
+    var(
         "IIIF_EXTENSIONS",
         "0",
         Kind::Switch,

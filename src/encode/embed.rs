@@ -1,14 +1,17 @@
-//! Putting a profile and a resolution into complete JPEG and WebP files, without touching the pixels.
+//! Putting what is told of a picture into complete JPEG and WebP files, without touching the pixels.
 //!
 //! Whose pixels they are does not matter; the files may be foreign and broken, which is `Corrupt`.
 
 use crate::codec::jpeg::stream::APP0;
+use crate::codec::jpeg::stream::APP1;
 use crate::codec::jpeg::stream::APP2;
 use crate::codec::jpeg::stream::SOI;
 use crate::codec::jpeg::stream::SOS;
 use crate::codec::jpeg::stream::Segment;
 use crate::codec::jpeg::stream::Segments;
 use crate::encode::Tags;
+use crate::encode::ifd;
+use crate::encode::upright;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Num;
@@ -20,15 +23,27 @@ const ICC: &[u8] = b"ICC_PROFILE\0";
 /// Bytes of a profile that one segment holds: 65535 less the length, the name and two numbers.
 const PART: usize = 65535 - 2 - 12 - 2;
 
+/// How segments begin that hold EXIF (EXIF 2.32 §4.7.2) and XMP (XMP part 3 §1.1.3).
+const EXIF: &[u8] = b"Exif\0\0";
+const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
+
 /// Puts the tags into a complete JPEG stream.
 ///
 /// A density makes or replaces the JFIF header, in whole pixels per inch, unless the stream is not what JFIF allows
-/// (RGB, four components): it has no place then. A profile replaces the one that is there; one of more than 255 parts
-/// (16 MB) has no place and is left out. What the tags do not say stays as it is.
+/// (RGB, four components): it has no place then. A profile that is there is taken out, for nobody has looked at it; one of more
+/// than 255 parts (16 MB) has no place and is left out. EXIF and XMP replace what is there; XMP that is too long for a segment is left
+/// out. Other things that the tags do not say stay as they are.
 pub fn jpeg(coded: Vec<u8>, tags: &Tags) -> Result<Vec<u8>> {
-    if tags.icc.is_none() && tags.density.is_none() {
+    let exif = ifd::exif(tags)?;
+    let xmp = tags.xmp.map(upright).unwrap_or_default();
+    let nothing = tags.icc.is_none() && tags.density.is_none() && exif.is_empty() && xmp.is_empty();
+    if nothing && !holds_profile(&coded) {
         return Ok(coded);
     }
+    let notes: Vec<(&[u8], &[u8])> = [(EXIF, &*exif), (XMP, &*xmp)]
+        .into_iter()
+        .filter(|(name, block)| !block.is_empty() && 2 + name.len() + block.len() <= 65535)
+        .collect();
     let density = match tags.density {
         Some(density) if allows_jfif(&coded)? => Some(density),
         _ => None,
@@ -36,19 +51,24 @@ pub fn jpeg(coded: Vec<u8>, tags: &Tags) -> Result<Vec<u8>> {
     let icc = tags.icc.filter(|icc| icc.len() <= 255 * PART);
     let dropped = |segment: &Segment| {
         density.is_some() && segment.is_jfif()
-            || icc.is_some() && segment.marker == APP2 && segment.payload.starts_with(ICC)
+            || is_profile(segment)
+            || segment.marker == APP1 && notes.iter().any(|(name, _)| segment.payload.starts_with(name))
     };
 
     let room = icc.map_or(0, |icc| icc.len() + icc.len().div_ceil(PART) * 18);
+    let room = room + exif.len() + xmp.len() + 72;
     let mut out = Vec::with_capacity(coded.len() + room + 18);
     out.extend_from_slice(&[0xff, SOI]);
     if let Some(density) = density {
         push_jfif(&mut out, density);
     }
-    let mut icc = icc;
+    let (mut icc, mut rest) = (icc, Some(&notes));
     for segment in Segments::of(&coded)? {
         let segment = segment?;
         if segment.marker != APP0 {
+            for (name, block) in rest.take().into_iter().flatten() {
+                push_note(&mut out, name, block);
+            }
             push_icc(&mut out, icc.take().unwrap_or_default());
         }
         if !dropped(&segment) {
@@ -60,6 +80,19 @@ pub fn jpeg(coded: Vec<u8>, tags: &Tags) -> Result<Vec<u8>> {
         }
     }
     Err(Error::Corrupt("jpeg stream has no scan".into()))
+}
+
+/// Whether this is a part of a profile.
+fn is_profile(segment: &Segment) -> bool {
+    segment.marker == APP2 && segment.payload.starts_with(ICC)
+}
+
+/// Whether a part of a profile stands before the scan.
+fn holds_profile(coded: &[u8]) -> bool {
+    Segments::of(coded).is_ok_and(|segments| {
+        let mut segments = segments.map_while(std::result::Result::ok);
+        segments.any(|segment| is_profile(&segment))
+    })
 }
 
 /// Whether the components are grey or YCbCr, as a decoder would read them: JFIF has only these.
@@ -102,6 +135,15 @@ fn whole(value: f64) -> u16 {
     value.round().clamp(1.0, 65535.0) as u16
 }
 
+/// An APP1 segment, which fits.
+fn push_note(out: &mut Vec<u8>, name: &[u8], block: &[u8]) {
+    let len = u16::try_from(2 + name.len() + block.len()).unwrap_or(u16::MAX);
+    out.extend_from_slice(&[0xff, APP1]);
+    out.extend_from_slice(&len.to_be_bytes());
+    out.extend_from_slice(name);
+    out.extend_from_slice(block);
+}
+
 /// A profile of at most 255 parts, each in a segment.
 #[expect(
     clippy::cast_possible_truncation,
@@ -122,13 +164,27 @@ fn push_icc(out: &mut Vec<u8>, icc: &[u8]) {
 const HAS_ICC: u8 = 0x20;
 /// Flag of VP8X: there is alpha.
 const HAS_ALPHA: u8 = 0x10;
+/// Flag of VP8X: there is EXIF.
+const HAS_EXIF: u8 = 0x08;
+/// Flag of VP8X: there is XMP.
+const HAS_XMP: u8 = 0x04;
 
-/// Puts the profile into a complete WebP file, which becomes an extended one (RFC 9649 §2.7); a profile that is there is
-/// replaced. WebP has no place for a density.
+/// Puts profile, EXIF and XMP into a complete WebP file, which becomes an extended one (RFC 9649 §2.7); what is there of
+/// them is replaced. WebP has no place for a density outside EXIF.
 pub fn webp(coded: Vec<u8>, tags: &Tags) -> Result<Vec<u8>> {
-    let Some(icc) = tags.icc else {
+    let exif = ifd::exif(tags)?;
+    let xmp = tags.xmp.map(upright).unwrap_or_default();
+    let icc = tags.icc.unwrap_or_default();
+    let told = [
+        (b"ICCP", icc, HAS_ICC),
+        (b"EXIF", &exif, HAS_EXIF),
+        (b"XMP ", &xmp, HAS_XMP),
+    ]
+    .map(|(name, block, flag)| (name, block, if block.is_empty() { 0 } else { flag }));
+    let new = told.iter().fold(0, |flags, (_, _, flag)| flags | flag);
+    if new == 0 {
         return Ok(coded);
-    };
+    }
     let broken = || Error::Corrupt("webp file is cut or is none".into());
     let (body, _) = match coded.as_slice() {
         [b'R', b'I', b'F', b'F', a, b, c, d, rest @ ..] => {
@@ -144,20 +200,31 @@ pub fn webp(coded: Vec<u8>, tags: &Tags) -> Result<Vec<u8>> {
         _ => (extended_head(&first).ok_or_else(broken)?, chunks),
     };
     let [flags, ..] = &mut head;
-    *flags |= HAS_ICC;
+    *flags |= new;
 
-    let mut out = Vec::with_capacity(coded.len() + icc.len() + 28);
+    let mut out = Vec::with_capacity(coded.len() + icc.len() + exif.len() + xmp.len() + 48);
     out.extend_from_slice(b"RIFF\0\0\0\0WEBP");
     push_chunk(&mut out, b"VP8X", &head)?;
-    push_chunk(&mut out, b"ICCP", icc)?;
+    let push = |out: &mut Vec<u8>, before: bool| {
+        let due = told
+            .iter()
+            .filter(|(name, _, flag)| *flag > 0 && (*name == b"ICCP") == before);
+        due.map(|(name, block, _)| push_chunk(out, name, block))
+            .collect::<Result<()>>()
+    };
+    push(&mut out, true)?;
     let mut rest = rest;
     while !rest.is_empty() {
         let (chunk, after) = chunk(rest).ok_or_else(broken)?;
-        if chunk.name != b"ICCP" {
+        if !told
+            .iter()
+            .any(|(name, _, flag)| *flag > 0 && *name == chunk.name)
+        {
             push_chunk(&mut out, chunk.name, chunk.payload)?;
         }
         rest = after;
     }
+    push(&mut out, false)?;
     let len = u32::try_from(out.len() - 8).map_err(|_| broken())?;
     if let Some(field) = out.get_mut(4..8) {
         field.copy_from_slice(&len.to_le_bytes());
@@ -261,8 +328,8 @@ mod tests {
     #[test]
     fn the_density_is_whole_pixels_per_inch_in_one_jfif_header_at_the_start() {
         let tags = |x, y| Tags {
-            icc: None,
             density: density(x, y),
+            ..Tags::default()
         };
         let tagged = jpeg(stream(), &tags(11811.0, 2834.6)).unwrap();
         let headers: Vec<_> = segments(&tagged).into_iter().filter(Segment::is_jfif).collect();
@@ -281,8 +348,8 @@ mod tests {
     fn rgb_gets_no_jfif_header() {
         let rgb = merge(None, &stream(), Colour::Rgb).unwrap();
         let tags = Tags {
-            icc: None,
             density: density(3000.0, 3000.0),
+            ..Tags::default()
         };
         assert_eq!(jpeg(rgb.clone(), &tags).unwrap(), rgb);
         let tags = Tags {
@@ -302,7 +369,7 @@ mod tests {
                 stream,
                 &Tags {
                     icc: Some(icc),
-                    density: None,
+                    ..Tags::default()
                 },
             )
             .unwrap()
@@ -317,21 +384,75 @@ mod tests {
     }
 
     #[test]
-    fn other_segments_and_an_untold_profile_stay() {
+    fn other_segments_stay_and_an_untold_profile_goes() {
         let icc = Tags {
             icc: Some(b"old"),
-            density: None,
+            ..Tags::default()
         };
         let note = [0xff, 0xe1, 0, 4, 1, 2];
         let mut noted = jpeg(stream(), &icc).unwrap();
         noted.splice(2..2, note);
         let tags = Tags {
-            icc: None,
             density: density(1000.0, 1000.0),
+            ..Tags::default()
         };
         let tagged = jpeg(noted, &tags).unwrap();
-        assert_eq!(profile(&tagged), b"old");
+        assert_eq!(profile(&tagged), b"");
         assert!(tagged.windows(6).any(|w| w == note));
+        let stripped = jpeg(jpeg(stream(), &icc).unwrap(), &Tags::default()).unwrap();
+        assert_eq!(stripped, stream());
+    }
+
+    #[test]
+    fn exif_and_xmp_stand_once_before_the_profile_and_long_xmp_has_no_place() {
+        let tags = Tags {
+            icc: Some(b"icc"),
+            xmp: Some(b"<x tiff:Orientation='3'/>"),
+            rights: Some("ours"),
+            ..Tags::default()
+        };
+        let tagged = jpeg(stream(), &tags).unwrap();
+        let exif = [EXIF, &ifd::exif(&tags).unwrap()].concat();
+        let notes: Vec<_> = segments(&tagged)
+            .iter()
+            .filter(|s| s.marker == APP1)
+            .map(|s| s.payload.to_vec())
+            .collect();
+        assert_eq!(notes, [exif, [XMP, b"<x tiff:Orientation='1'/>"].concat()]);
+        assert!(segments(&tagged)[0].is_jfif());
+        assert_eq!(profile(&tagged), b"icc");
+        assert_eq!(jpeg(tagged.clone(), &tags).unwrap(), tagged);
+        assert_eq!(decode(&tagged, SIZE).unwrap(), decode(&stream(), SIZE).unwrap());
+        let long = vec![b' '; 65_535];
+        let tags = Tags {
+            xmp: Some(&long),
+            ..Tags::default()
+        };
+        assert_eq!(
+            segments(&jpeg(stream(), &tags).unwrap()).len(),
+            segments(&stream()).len()
+        );
+    }
+
+    #[test]
+    fn exif_and_xmp_are_the_last_chunks_of_webp() {
+        let lossy: &[u8] = &[0, 0, 0, 0x9d, 0x01, 0x2a, 44, 1, 200, 0x40, 9];
+        let tags = Tags {
+            xmp: Some(b"<x/>"),
+            rights: Some("ours"),
+            ..Tags::default()
+        };
+        let exif = ifd::exif(&tags).unwrap();
+        let head: &[u8] = &[0x0c, 0, 0, 0, 43, 1, 0, 199, 0, 0];
+        let wanted = riff(&[
+            (b"VP8X", head),
+            (b"VP8 ", lossy),
+            (b"EXIF", &exif),
+            (b"XMP ", b"<x/>"),
+        ]);
+        let tagged = webp(riff(&[(b"VP8 ", lossy)]), &tags).unwrap();
+        assert_eq!(tagged, wanted);
+        assert_eq!(webp(tagged, &tags).unwrap(), wanted);
     }
 
     fn riff(chunks: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
@@ -348,7 +469,7 @@ mod tests {
     fn a_simple_webp_becomes_an_extended_one() {
         let tags = Tags {
             icc: Some(b"odd"),
-            density: None,
+            ..Tags::default()
         };
         // 300 x 200, lossy; 300 x 200 with alpha, lossless.
         let lossy: &[u8] = &[0, 0, 0, 0x9d, 0x01, 0x2a, 44, 1, 200, 0x40, 9];
@@ -377,6 +498,9 @@ mod tests {
         let tags = Tags {
             icc: Some(b"icc"),
             density: density(1.0, 1.0),
+            xmp: Some(b"<x/>"),
+            rights: Some("ours"),
+            ..Tags::default()
         };
         for bad in [
             &b""[..],
@@ -401,7 +525,7 @@ mod tests {
     proptest! {
         #[test]
         fn damaged_files_never_panic(at: prop::sample::Index, value: u8, cut: prop::sample::Index) {
-            let tags = Tags { icc: Some(b"icc"), density: density(1.0, 1.0) };
+            let tags = Tags { icc: Some(b"icc"), density: density(1.0, 1.0), xmp: Some(b"<x/>"), rights: Some("ours"), ..Tags::default() };
             let lossy: &[u8] = &[0, 0, 0, 0x9d, 0x01, 0x2a, 44, 1, 200, 0x40, 9];
             for whole in [stream(), riff(&[(b"VP8 ", lossy), (b"EXIF", b"e")])] {
                 let mut damaged = whole.clone();

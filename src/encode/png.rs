@@ -1,9 +1,12 @@
 //! PNG output (PNG 3rd edition), tags included.
 
 use crate::encode::Tags;
+use crate::encode::ifd;
+use crate::encode::upright;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Num;
+use crate::geometry::Size;
 use crate::raster::Layout;
 use crate::raster::Picture;
 use png::BitDepth;
@@ -11,42 +14,125 @@ use png::ColorType;
 use png::Compression;
 use png::DeflateCompression;
 use png::Encoder;
+use png::EncodingError;
 use png::Info;
 use png::PixelDimensions;
+use png::StreamWriter;
 use png::Unit;
+use png::text_metadata::ITXtChunk;
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::io;
+use std::io::Write;
+use std::rc::Rc;
 
 /// Encodes every layout with 8 bits. `level` 0 stores, 1 is a fast Huffman coder made for PNG, 2–9 are levels of deflate
-/// with the best filter for each row. The profile goes into iCCP, the density into pHYs (whole pixels per metre).
+/// with the best filter for each row. The profile goes into iCCP, the density into pHYs (whole pixels per metre), XMP
+/// into iTXt and the texts into eXIf.
 pub fn encode(picture: &Picture, level: i16, tags: &Tags) -> Result<Vec<u8>> {
-    let mut info = Info::with_size(picture.size.w, picture.size.h);
+    let info = info(picture.size, picture.layout, tags)?;
+    let mut file = Vec::with_capacity(picture.data.len() / 2 + 1024);
+    let write = |file: &mut Vec<u8>| {
+        let mut writer = encoder(file, info, level)?.write_header()?;
+        writer.write_image_data(&picture.data)?;
+        writer.finish()
+    };
+    write(&mut file).map_err(failed)?;
+    Ok(file)
+}
+
+/// Fails only when the picture is not what it says.
+fn failed(_: EncodingError) -> Error {
+    Error::Unsupported("png encoding failed".into())
+}
+
+/// What stands before the pixels.
+fn info(size: Size, layout: Layout, tags: &Tags) -> Result<Info<'static>> {
+    let mut info = Info::with_size(size.w, size.h);
     info.bit_depth = BitDepth::Eight;
-    info.color_type = match picture.layout {
+    info.color_type = match layout {
         Layout::Grey => ColorType::Grayscale,
         Layout::Rgb => ColorType::Rgb,
         Layout::Rgba => ColorType::Rgba,
     };
-    info.icc_profile = tags.icc.map(Into::into);
+    info.icc_profile = tags.icc.map(|icc| icc.to_vec().into());
     info.pixel_dims = tags.density.map(|density| PixelDimensions {
         xppu: whole(density.x),
         yppu: whole(density.y),
         unit: Unit::Meter,
     });
-    write(picture, info, level).map_err(|_| Error::Unsupported("png encoding failed".into()))
+    let exif = ifd::exif(tags)?;
+    info.exif_metadata = Some(exif.into()).filter(|exif: &Cow<[u8]>| !exif.is_empty());
+    if let Some(xmp) = tags.xmp {
+        // a packet is UTF-8 (XMP part 3 §1.1.5); what is not is left out
+        if let Ok(xmp) = String::from_utf8(upright(xmp)) {
+            info.utf8_text.push(ITXtChunk::new("XML:com.adobe.xmp", xmp));
+        }
+    }
+    Ok(info)
 }
 
-/// Writes the file; fails only when the picture is not what it says.
-fn write(picture: &Picture, info: Info, level: i16) -> std::result::Result<Vec<u8>, png::EncodingError> {
-    let mut file = Vec::with_capacity(picture.data.len() / 2 + 1024);
-    let mut encoder = Encoder::with_info(&mut file, info)?;
+fn encoder<W: Write>(
+    file: W,
+    info: Info<'static>,
+    level: i16,
+) -> std::result::Result<Encoder<'static, W>, EncodingError> {
+    let mut encoder = Encoder::with_info(file, info)?;
     match u8::try_from(level.clamp(0, 9)) {
         Ok(0) => encoder.set_compression(Compression::NoCompression),
         Ok(level @ 2..) => encoder.set_deflate_compression(DeflateCompression::Level(level)),
         _ => encoder.set_compression(Compression::Fast),
     }
-    let mut writer = encoder.write_header()?;
-    writer.write_image_data(&picture.data)?;
-    writer.finish()?;
-    Ok(file)
+    Ok(encoder)
+}
+
+/// A file that grows by rows.
+pub struct Stream {
+    rows: StreamWriter<'static, Shared>,
+    file: Shared,
+}
+
+/// Bytes of a chunk of the file.
+const CHUNK: usize = 1 << 16;
+
+impl Stream {
+    /// Begins a file; the same as [`encode`] of all rows at once, but for the size of its chunks.
+    pub fn begin(size: Size, layout: Layout, level: i16, tags: &Tags) -> Result<Stream> {
+        let info = info(size, layout, tags)?;
+        let file = Shared::default();
+        let writer = encoder(file.clone(), info, level).and_then(Encoder::write_header);
+        let rows = writer.and_then(|writer| writer.into_stream_writer_with_size(CHUNK));
+        Ok(Stream {
+            rows: rows.map_err(failed)?,
+            file,
+        })
+    }
+
+    /// Adds rows.
+    pub fn push(&mut self, rows: &[u8]) -> Result<()> {
+        Ok(self.rows.write_all(rows)?)
+    }
+
+    /// The whole file.
+    pub fn finish(self) -> Result<Vec<u8>> {
+        self.rows.finish().map_err(failed)?;
+        Ok(self.file.0.take())
+    }
+}
+
+/// Bytes that the crate writes and somebody else takes.
+#[derive(Clone, Default)]
+struct Shared(Rc<RefCell<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The nearest whole number from 1 to 2^31 − 1, the largest that PNG knows.
@@ -63,7 +149,6 @@ fn whole(value: Num) -> u32 {
 #[expect(clippy::cast_possible_truncation, reason = "test pictures are small")]
 mod tests {
     use super::*;
-    use crate::geometry::Size;
     use crate::raster::Density;
     use png::Decoder;
     use std::io::Cursor;
@@ -112,11 +197,19 @@ mod tests {
                 x: Num::parse("11811.02").unwrap(),
                 y: Num::parse("1e300").unwrap(),
             }),
+            xmp: Some(b"<x tiff:Orientation=\"6\"/>"),
+            rights: Some("ours"),
+            ..Tags::default()
         };
         let file = encode(&drawn(Layout::Rgb), 1, &tags).unwrap();
         let reader = Decoder::new(Cursor::new(&file)).read_info().unwrap();
         let info = reader.info();
         assert_eq!(info.icc_profile.as_deref(), tags.icc);
+        assert_eq!(
+            info.utf8_text[0].get_text().unwrap(),
+            "<x tiff:Orientation=\"1\"/>"
+        );
+        assert_eq!(info.exif_metadata.as_deref(), Some(&*ifd::exif(&tags).unwrap()));
         let dims = info.pixel_dims.unwrap();
         assert_eq!(
             (dims.xppu, dims.yppu, dims.unit),

@@ -3,12 +3,17 @@
 //! Pure integer arithmetic over a view and an image's header: every rounding rule of the server is in this folder.
 //! Nothing below a plan knows which protocol asked.
 
+mod adjust;
 mod key;
 mod resolve;
 mod scale;
 mod steps;
 mod tiles;
 
+pub use crate::plan::adjust::Adjust;
+pub use crate::plan::adjust::Curve;
+pub use crate::plan::adjust::Matrix;
+pub use crate::plan::adjust::Treatment;
 pub use crate::plan::key::Identity;
 pub use crate::plan::key::Key;
 pub use crate::plan::key::fingerprint;
@@ -19,17 +24,21 @@ pub use crate::plan::tiles::deepzoom_top;
 pub use crate::plan::tiles::shift;
 pub use crate::plan::tiles::zoomify_sizes;
 
+use crate::encode::Compression;
 use crate::encode::Output;
 use crate::geometry::Num;
 use crate::geometry::Rect;
 use crate::geometry::Size;
+use crate::process::Chain;
 use crate::process::Op;
+use crate::process::Watermark;
 use crate::raster::Density;
 use crate::raster::Format;
 use crate::source::Header;
 use crate::source::Level;
 use crate::source::Tile;
 use crate::source::Window;
+use std::sync::Arc;
 
 /// The part of the image that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,21 +67,8 @@ pub enum Tone {
     Bitonal,
 }
 
-/// Changes to the pixels, independent of region and size.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Adjust {
-    /// Mirror left to right before turning.
-    pub mirror: bool,
-    /// Clockwise turn in degrees, 0 ≤ d < 360. Other than by right angles the answer grows to the box around it.
-    pub degrees: Num,
-    /// Colours.
-    pub tone: Tone,
-    /// Quality layers, of images that are stored in such.
-    pub layers: Option<u16>,
-}
-
 /// What was asked, by whichever protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct View {
     /// The part of the image.
     pub region: Region,
@@ -88,6 +84,8 @@ pub struct View {
     pub format: Format,
     /// Quality that was asked for, in the format's own scale.
     pub quality: Option<i16>,
+    /// Compression that was asked for, of TIFF.
+    pub compression: Option<Compression>,
 }
 
 impl View {
@@ -101,6 +99,7 @@ impl View {
             adjust: Adjust::default(),
             format,
             quality: None,
+            compression: None,
         }
     }
 
@@ -124,14 +123,24 @@ pub struct Limits {
     pub max_pixels: Option<u64>,
     /// Whether answers may be larger than the source.
     pub upscaling: bool,
-    /// 0 nearest, 1 bilinear.
+    /// [`Filter::numbered`](crate::process::Filter::numbered).
     pub interpolation: u8,
     /// JPEG quality when none is asked for.
     pub jpeg_quality: i16,
     /// PNG level when none is asked for.
     pub png_level: i16,
+    /// WebP quality when none is asked for.
+    pub webp_quality: i16,
+    /// AVIF quality when none is asked for.
+    pub avif_quality: i16,
+    /// TIFF compression when none is asked for.
+    pub tiff_compression: Compression,
+    /// Level or quality of it; `None` is what is usual.
+    pub tiff_quality: Option<i16>,
     /// What shows through transparent pixels in formats without alpha.
     pub background: [u8; 3],
+    /// What is laid over answers.
+    pub watermark: Option<Arc<Watermark>>,
 }
 
 impl Limits {
@@ -163,7 +172,12 @@ impl Default for Limits {
             interpolation: 1,
             jpeg_quality: 75,
             png_level: 1,
+            webp_quality: 50,
+            avif_quality: 50,
+            tiff_compression: Compression::Deflate,
+            tiff_quality: None,
             background: [255; 3],
+            watermark: None,
         }
     }
 }
@@ -198,6 +212,17 @@ impl Plan {
         self.as_tile(&header.levels).filter(|_| untouched)
     }
 
+    /// Whether the colours are other than those of the file, so that its profile says nothing of them.
+    pub fn recolours(&self) -> bool {
+        let recolours = |op: &Op| matches!(op, Op::Chain(_) | Op::Equalise);
+        self.ops.iter().any(recolours)
+    }
+
+    /// Whether the first step works on samples as they are stored.
+    pub fn chains(&self) -> bool {
+        matches!(self.ops.first(), Some(Op::Chain(_)))
+    }
+
     /// Pixels read and pixels written.
     pub fn cost(&self) -> u64 {
         let written = self.ops.iter().map(|op| match op {
@@ -213,6 +238,7 @@ impl Plan {
             .iter()
             .fold(self.window.rect.size(), |size, op| match op {
                 Op::Resize { to, .. } | Op::Fit(to) | Op::Rotate { to, .. } => *to,
+                Op::Chain(Chain { cut: Some(cut), .. }) => cut.size(),
                 Op::Turn { quarters: 1 | 3, .. } => size.turned(),
                 _ => size,
             })

@@ -1,5 +1,6 @@
 //! A view meets an image: which level is read, which part of it, and what is done to it.
 
+use crate::encode::Compression;
 use crate::encode::Output;
 use crate::error::Error;
 use crate::error::Result;
@@ -11,12 +12,14 @@ use crate::plan::Plan;
 use crate::plan::Region;
 use crate::plan::Scale;
 use crate::plan::View;
+use crate::plan::fingerprint;
 use crate::plan::scale::confine;
 use crate::plan::scale::side;
 use crate::plan::steps::quarters;
 use crate::plan::steps::steps;
 use crate::plan::tiles;
 use crate::plan::tiles::Place;
+use crate::process::Chain;
 use crate::process::Crop;
 use crate::process::Filter;
 use crate::process::Op;
@@ -27,8 +30,15 @@ use crate::source::Level;
 use crate::source::Tile;
 use crate::source::Window;
 
+/// Most pixels of an AVIF answer: on one core they take about a second, without loss two or three.
+const AVIF_PIXELS: u64 = 1 << 23;
+
 /// One pixel in the units of [`Crop`].
 const ONE: i64 = 1 << 16;
+
+/// A large answer gets a watermark for every tile that it could be put together of, or this many pixels each way if
+/// tiles are smaller.
+const CELL: u32 = 256;
 
 impl View {
     /// What will be done. Errors: `Outside` (no such tile), `Malformed` (empty region, size that may not be),
@@ -44,26 +54,44 @@ impl View {
                 None => made(header, region, size, limits)?,
             },
         };
-        let plan = Plan {
-            window: Window {
-                layers: self.adjust.layers,
-                ..window
-            },
-            ops: steps(header, (sizing, size), self.adjust, self.format, limits),
-            output: self.output(limits),
+        let chain = self.adjust.samples.chain(header)?;
+        let (window, chain) = surrounded(header, window, chain);
+        let window = Window {
+            layers: self.adjust.layers,
+            ..window
+        };
+        let output = self.output(limits);
+        let mut plan = Plan {
+            window,
+            ops: steps(header, (sizing, size), &self.adjust, chain, output, limits),
+            output,
         };
         let answer = plan.size();
+        plan.output.told = self.tells(header, window, answer);
         let area = window.rect.size().area().max(size.area()).max(answer.area());
         if area > limits.max_area() {
             return Err(Error::TooLarge(format!(
                 "{area} pixels are too many for one answer"
             )));
         }
-        if let Some(side) = longest_side(self.format).filter(|&side| answer.w > side || answer.h > side) {
+        if let Some(side) = longest_side(output).filter(|&side| answer.w > side || answer.h > side) {
             return Err(Error::TooLarge(format!(
                 "{} is at most {side} pixels wide and high",
                 self.format.suffix()
             )));
+        }
+        if self.format == Format::Avif && answer.area() > AVIF_PIXELS {
+            return Err(Error::TooLarge(format!(
+                "{} pixels are too many for avif, which takes {AVIF_PIXELS}",
+                answer.area()
+            )));
+        }
+        if let Some(watermark) = &limits.watermark {
+            // what is shown, in whatever format and quality: else the same under two marks would give them away
+            let seed = fingerprint(&(window, size, answer));
+            let cell = tiles::base_tile(header);
+            let cell = Size::new(cell.w.max(CELL), cell.h.max(CELL));
+            plan.ops.extend(watermark.marks(answer, cell, seed).map(Op::Mark));
         }
         Ok(plan)
     }
@@ -144,26 +172,58 @@ impl View {
             .ok_or_else(|| Error::TooLarge(format!("turned by {angle} degrees it is beyond the limit")))
     }
 
+    /// Whether the answer is a picture by itself, which tells all that is known of it: no tile, whatever it is called.
+    /// Regions of IIIF that are no larger than a tile are taken for one; those of IIP never are.
+    fn tells(&self, header: &Header, window: Window, answer: Size) -> bool {
+        let tile = header.levels.get(window.level).map(|level| level.tile);
+        let fits = tile.is_some_and(|tile| answer.w <= tile.w && answer.h <= tile.h);
+        match self.region {
+            Region::Tile(_) => false,
+            Region::Full | Region::Share(_) if !self.strict => true,
+            _ => !fits,
+        }
+    }
+
     fn output(&self, limits: &Limits) -> Output {
-        let (default, low, high) = match self.format {
-            Format::Png => (limits.png_level, 0, 9),
-            _ => (limits.jpeg_quality, 1, 100),
+        let compression = match self.format {
+            Format::Tiff => self.compression.unwrap_or(limits.tiff_compression),
+            _ => Compression::None,
         };
-        let quality = self.quality.map_or(default, |q| q.clamp(low, high));
+        let jpeg = (limits.jpeg_quality, 1, 100);
+        let webp = (limits.webp_quality, -1, 100);
+        let (default, low, high) = match (self.format, compression) {
+            (Format::Jpeg, _) | (_, Compression::Jpeg) => jpeg,
+            (Format::Png, _) => (limits.png_level, 0, 9),
+            (Format::Avif, _) => (limits.avif_quality, -1, 100),
+            (Format::Webp, _) | (_, Compression::Webp) => webp,
+            (_, Compression::Deflate) => (1, 1, 9),
+            (_, Compression::Zstd) => (1, 1, 19),
+            _ => (0, 0, 0),
+        };
+        let own = match self.format {
+            Format::Tiff if compression == limits.tiff_compression => limits.tiff_quality,
+            _ => None,
+        };
+        let quality = self.quality.or(own).unwrap_or(default).clamp(low, high);
         Output {
             format: self.format,
             quality,
+            compression,
             asked: self.quality.is_some(),
+            told: false,
         }
     }
 }
 
 /// The longest side that a format can say.
-const fn longest_side(format: Format) -> Option<u32> {
-    match format {
+const fn longest_side(output: Output) -> Option<u32> {
+    match output.format {
+        Format::Tiff if matches!(output.compression, Compression::Jpeg) => Some(65_500),
+        Format::Tiff if matches!(output.compression, Compression::Webp) => Some(16_383),
         Format::Jpeg => Some(65_500),
         Format::Webp => Some(16_383),
-        Format::Avif => Some(65_536),
+        Format::Avif => Some(32_768),
+        Format::Gif => Some(65_535),
         Format::Png | Format::Tiff => None,
     }
 }
@@ -178,6 +238,27 @@ fn stored(header: &Header, tile: Tile) -> Result<Reading> {
         .ok_or_else(|| Error::Outside("the image has no such tile".into()))?;
     let window = Window::new(tile.level, rect);
     Ok((window, None, rect.size()))
+}
+
+/// The window with the pixels around it that a chain needs, as far as the level has them, and what is to be cut off
+/// again: so tiles meet without seams.
+fn surrounded(header: &Header, window: Window, chain: Option<Chain>) -> (Window, Option<Chain>) {
+    let margin = chain.as_ref().map_or(0, Chain::margin);
+    let (Some(mut chain), Some(level)) = (chain.clone(), header.levels.get(window.level)) else {
+        return (window, chain);
+    };
+    let inner = window.rect;
+    let (x, y) = (inner.x.saturating_sub(margin), inner.y.saturating_sub(margin));
+    let end = |at: u32, length: u32, side: u32| at.saturating_add(length).saturating_add(margin).min(side);
+    let (right, bottom) = (
+        end(inner.x, inner.w, level.size.w),
+        end(inner.y, inner.h, level.size.h),
+    );
+    let rect = Rect::new(x, y, right.saturating_sub(x), bottom.saturating_sub(y));
+    if rect != inner {
+        chain.cut = Some(Rect::new(inner.x - x, inner.y - y, inner.w, inner.h));
+    }
+    (Window { rect, ..window }, Some(chain))
 }
 
 /// Any region at any size: out of the smallest level that is at least as fine as the answer.
@@ -198,13 +279,9 @@ fn made(header: &Header, region: Rect, size: Size, limits: &Limits) -> Result<Re
     if let (Some((x, w)), Some((y, h))) = (across.whole(size.w), down.whole(size.h)) {
         return Ok((Window::new(index, Rect::new(x, y, w, h)), None, size));
     }
-    let filter = if limits.interpolation == 0 {
-        Filter::Nearest
-    } else {
-        Filter::Bilinear
-    };
-    let (x, w, left) = across.window(size.w, level.w);
-    let (y, h, top) = down.window(size.h, level.h);
+    let filter = Filter::numbered(limits.interpolation);
+    let (x, w, left) = across.window(size.w, level.w, filter);
+    let (y, h, top) = down.window(size.h, level.h, filter);
     let crop = Crop {
         x: left,
         y: top,
@@ -253,9 +330,9 @@ impl Span {
 
     /// First pixel and number of pixels to read, with what the filter needs beyond the edges, and the span's start
     /// within them.
-    fn window(&self, size: u32, side: u32) -> (u32, u32, i64) {
+    fn window(&self, size: u32, side: u32, filter: Filter) -> (u32, u32, i64) {
         let reduction = self.length / (i64::from(size.max(1)) * ONE) + 1;
-        let margin = reduction + 1;
+        let margin = reduction * filter.support() + 1;
         let first = (self.start / ONE - margin).max(0);
         let past = ((self.start + self.length + ONE - 1) / ONE + margin).min(i64::from(side));
         let pixels = |v: i64| u32::try_from(v).unwrap_or(0);

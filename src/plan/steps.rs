@@ -1,12 +1,17 @@
 //! The order of the steps over pixels: one list, in one function.
 //!
-//! Order as documented for iipsrv: straighten alpha, resize, drop what the format cannot hold, grey, binary, turn.
+//! Order as documented for iipsrv: what is done to the samples ([`Treatment::chain`](crate::plan::Treatment::chain)),
+//! straighten alpha, resize, drop what the format cannot hold, grey, binary, turn. The watermark comes last, once the
+//! size of the answer is known (`resolve`).
 
+use crate::encode::Compression;
+use crate::encode::Output;
 use crate::geometry::Num;
 use crate::geometry::Size;
 use crate::plan::Adjust;
 use crate::plan::Limits;
 use crate::plan::Tone;
+use crate::process::Chain;
 use crate::process::Op;
 use crate::process::rotate;
 use crate::raster::Alpha;
@@ -14,26 +19,36 @@ use crate::raster::Colour;
 use crate::raster::Format;
 use crate::source::Header;
 
-/// The steps for an answer of `format`; `sizing` is what brings the window to the asked `size`.
+/// The steps for an answer of such an `output`; `sizing` is what brings the window to the asked `size`.
 pub fn steps(
     header: &Header,
     (sizing, size): (Option<Op>, Size),
-    adjust: Adjust,
-    format: Format,
+    adjust: &Adjust,
+    chain: Option<Chain>,
+    output: Output,
     limits: &Limits,
 ) -> Vec<Op> {
     let mut ops = Vec::new();
-    if header.meaning.alpha == Alpha::Premultiplied {
+    // a chain divides before it does anything
+    if header.meaning.alpha == Alpha::Premultiplied && chain.is_none() {
         ops.push(Op::Straighten);
     }
+    let grey = match chain.as_ref().and_then(Chain::colours) {
+        Some(colours) => colours == 1,
+        None => header.meaning.colour == Colour::Grey,
+    };
+    ops.extend(chain.map(Op::Chain));
     ops.extend(sizing);
-    if header.meaning.alpha != Alpha::None && !holds_alpha(format) {
+    if header.meaning.alpha != Alpha::None && !holds_alpha(output) {
         ops.push(Op::Flatten(limits.background));
     }
     match adjust.tone {
-        Tone::Grey if header.meaning.colour != Colour::Grey => ops.push(Op::Grey),
+        Tone::Grey if !grey => ops.push(Op::Grey),
         Tone::Bitonal => ops.push(Op::Bitonal),
         Tone::Grey | Tone::Native => {}
+    }
+    if adjust.equalise {
+        ops.push(Op::Equalise);
     }
     let quarters = quarters(adjust.degrees);
     if adjust.mirror || quarters.is_some_and(|n| n > 0) {
@@ -46,7 +61,7 @@ pub fn steps(
         ops.push(Op::Rotate {
             degrees: adjust.degrees,
             to: rotate::around(size, adjust.degrees),
-            background: (!holds_alpha(format)).then_some(limits.background),
+            background: (!holds_alpha(output)).then_some(limits.background),
         });
     }
     ops
@@ -60,6 +75,6 @@ pub fn quarters(degrees: Num) -> Option<u8> {
         .and_then(|n| u8::try_from(n).ok())
 }
 
-const fn holds_alpha(format: Format) -> bool {
-    !matches!(format, Format::Jpeg)
+const fn holds_alpha(output: Output) -> bool {
+    !matches!(output.format, Format::Jpeg) && !matches!(output.compression, Compression::Jpeg)
 }

@@ -84,7 +84,7 @@ pub fn zoomify_sizes(header: &Header) -> Vec<Size> {
 }
 
 /// The tile size that descriptions tell to clients: that of level 0.
-fn base_tile(header: &Header) -> Size {
+pub fn base_tile(header: &Header) -> Size {
     header
         .levels
         .first()

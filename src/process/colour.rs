@@ -99,7 +99,7 @@ fn nearest(size: Size, data: Vec<u8>, channels: usize, colours: usize, alpha: bo
     clippy::cast_sign_loss,
     reason = "a cast of floating point stops at the ends of a byte, NaN becomes 0"
 )]
-fn eight(samples: Samples, channels: usize, ranges: &[(f64, f64)]) -> Vec<u8> {
+pub fn eight(samples: Samples, channels: usize, ranges: &[(f64, f64)]) -> Vec<u8> {
     let scale = |channel: usize| {
         let (low, high) = ranges.get(channel).copied().unwrap_or((0.0, 255.0));
         (low, high - low)
@@ -149,7 +149,7 @@ pub fn grey(mut picture: Picture) -> Picture {
 
 /// Luma of one pixel.
 #[expect(clippy::cast_possible_truncation, reason = "the weights add up to 1")]
-fn luma(rgb: [u8; 3]) -> u8 {
+pub fn luma(rgb: [u8; 3]) -> u8 {
     let [r, g, b] = rgb.map(u32::from);
     let [wr, wg, wb] = LUMA;
     ((wr * r + wg * g + wb * b + (1 << 15)) >> 16) as u8
@@ -164,6 +164,37 @@ pub fn bitonal(mut picture: Picture, threshold: u8) -> Picture {
             for pixel in picture.data.as_chunks_mut::<4>().0 {
                 let [r, g, b, alpha] = *pixel;
                 *pixel = [step(r), step(g), step(b), alpha];
+            }
+        }
+    }
+    picture
+}
+
+/// Every value becomes the share of the histogram's pixels that are not above it, of 255, rounded to the nearest; alpha
+/// stays, and so do all when fewer than two values are filled.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "counts of pixels, and a ratio of at most 1 is wanted"
+)]
+pub fn equalise(mut picture: Picture, histogram: &[u64; 256]) -> Picture {
+    if histogram.iter().filter(|count| **count > 0).count() < 2 {
+        return picture;
+    }
+    let total: f64 = histogram.iter().map(|&n| n as f64).sum();
+    let mut below = 0.0;
+    let table = histogram.map(|count| {
+        below += count as f64;
+        (below / total * 255.0 + 0.5) as u8
+    });
+    let to = |v: u8| table.get(usize::from(v)).copied().unwrap_or(v);
+    match picture.layout {
+        Layout::Grey | Layout::Rgb => picture.data.iter_mut().for_each(|v| *v = to(*v)),
+        Layout::Rgba => {
+            for pixel in picture.data.as_chunks_mut::<4>().0 {
+                let [r, g, b, alpha] = *pixel;
+                *pixel = [to(r), to(g), to(b), alpha];
             }
         }
     }

@@ -2,11 +2,18 @@
 //!
 //! Knows pixels only. The order of steps is the plan's (`plan::steps`), never decided here.
 
+pub mod chain;
 pub mod colour;
+pub mod colourmap;
+pub mod convolve;
+pub mod kernel;
 pub mod lab;
+pub mod profile;
 pub mod resize;
 pub mod rotate;
+pub mod tone;
 pub mod turn;
+pub mod watermark;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -15,13 +22,20 @@ use crate::geometry::Size;
 use crate::raster::Meaning;
 use crate::raster::Picture;
 use crate::raster::Raster;
+use std::ops::Range;
+use std::sync::Arc;
 
+pub use crate::process::chain::Chain;
 pub use crate::process::resize::Crop;
 pub use crate::process::resize::Filter;
+pub use crate::process::watermark::Marks;
+pub use crate::process::watermark::Watermark;
 
 /// One step over pixels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
+    /// Steps over the samples, before they become 8 bits: only as the first.
+    Chain(Chain),
     /// Resample `crop` of the raster to `to`.
     Resize {
         /// The part that is wanted, to a fraction of a pixel.
@@ -53,10 +67,14 @@ pub enum Op {
     Grey,
     /// Grey to black and white at Otsu's threshold of the image's histogram.
     Bitonal,
+    /// Spread the values so that the image's histogram becomes even.
+    Equalise,
     /// Lay alpha over this colour and drop it.
     Flatten([u8; 3]),
     /// Divide colours by alpha: premultiplied becomes straight.
     Straighten,
+    /// Lay the watermark over it.
+    Mark(Marks),
 }
 
 /// What some steps must know of the whole image: the histogram of its smallest level, averaged over channels.
@@ -65,21 +83,96 @@ pub struct Stats {
     pub histogram: [u64; 256],
 }
 
-/// Runs the steps. `stats` is called at most once, and only for a step that needs it.
+impl Stats {
+    /// The first and the last filled value as fractions of the range; all of the range when fewer than two are filled.
+    pub fn filled(&self) -> (f64, f64) {
+        let filled = |count: &u64| *count > 0;
+        let first = self.histogram.iter().position(filled).unwrap_or(0);
+        let last = self.histogram.iter().rposition(filled).unwrap_or(0);
+        let share = |value: usize| u8::try_from(value).map_or(1.0, |value| f64::from(value) / 255.0);
+        if first < last {
+            (share(first), share(last))
+        } else {
+            (0.0, 1.0)
+        }
+    }
+}
+
+/// Some rows of a window, for some rows of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The size of the whole window.
+    pub whole: Size,
+    /// The first row of the window that there is.
+    pub first: u32,
+    /// The rows of the answer that are wanted.
+    pub wanted: Range<u32>,
+}
+
+/// The rows of a window of size `whole` that these rows of the answer are made of; `None` when one of the steps needs
+/// more than rows.
+pub fn needs(ops: &[Op], whole: Size, wanted: Range<u32>) -> Option<Range<u32>> {
+    let mut rows = wanted;
+    for op in ops.iter().rev() {
+        rows = match op {
+            Op::Resize { crop, to, filter } => resize::rows(*crop, to.h, whole.h, *filter, rows)?,
+            Op::Fit(_) => {
+                let start = rows.start.min(whole.h.saturating_sub(1));
+                start..rows.end.min(whole.h).max(start + 1)
+            }
+            Op::Chain(chain) if chain.margin() == 0 && chain.cut.is_none() => rows,
+            Op::Grey | Op::Bitonal | Op::Equalise | Op::Flatten(_) | Op::Straighten => rows,
+            Op::Turn { quarters: 0, .. } => rows,
+            Op::Chain(_) | Op::Turn { .. } | Op::Rotate { .. } | Op::Mark(_) => return None,
+        };
+    }
+    Some(rows)
+}
+
+/// Whether one of the steps asks for [`Stats`].
+pub fn asks_stats(ops: &[Op]) -> bool {
+    ops.iter().any(|op| match op {
+        Op::Bitonal | Op::Equalise => true,
+        Op::Chain(chain) => chain.stretch,
+        _ => false,
+    })
+}
+
+/// Runs the steps. `stats` is called only for a step that needs it.
 ///
-/// The first step is always to 8 bits and to the [`Picture`] layout that the meaning of the channels asks for.
+/// What is first is always to 8 bits and to a [`Picture`]: by a chain, or as the meaning of the channels says.
 pub fn run(
     raster: Raster,
     meaning: &Meaning,
     ops: &[Op],
-    stats: impl FnOnce() -> Result<Stats>,
+    stats: impl Fn() -> Result<Arc<Stats>>,
 ) -> Result<Picture> {
-    let mut picture = colour::picture(raster, meaning)?;
-    let mut stats = Some(stats);
+    run_part(raster, meaning, ops, None, stats)
+}
+
+/// The same with the rows that [`needs`] says, for a part of the answer.
+pub fn run_part(
+    raster: Raster,
+    meaning: &Meaning,
+    ops: &[Op],
+    part: Option<&Part>,
+    stats: impl Fn() -> Result<Arc<Stats>>,
+) -> Result<Picture> {
+    let (mut picture, ops) = match ops.split_first() {
+        Some((Op::Chain(chain), ops)) => (chain.run(raster, meaning, &stats)?, ops),
+        _ => (colour::picture(raster, meaning)?, ops),
+    };
     for op in ops {
         picture = match op {
-            Op::Resize { crop, to, filter } => resize::resize(&picture, *crop, *to, *filter)?,
-            Op::Fit(size) => resize::fit(&picture, *size),
+            Op::Chain(_) => return Err(Error::Unsupported("samples are 8 bits already".into())),
+            Op::Resize { crop, to, filter } => match part {
+                Some(part) => resize::resize_part(&picture, part, *crop, *to, *filter)?,
+                None => resize::resize(&picture, *crop, *to, *filter)?,
+            },
+            Op::Fit(size) => {
+                let high = part.map_or(size.h, |part| part.wanted.end - part.wanted.start);
+                resize::fit(&picture, Size::new(size.w, high))
+            }
             Op::Turn { mirror, quarters } => turn::turn(picture, *mirror, *quarters),
             Op::Rotate {
                 degrees,
@@ -87,14 +180,11 @@ pub fn run(
                 background,
             } => rotate::rotate(&picture, *degrees, *to, *background)?,
             Op::Grey => colour::grey(picture),
-            Op::Bitonal => {
-                let make = stats
-                    .take()
-                    .ok_or_else(|| Error::Unsupported("bitonal twice".into()))?;
-                colour::bitonal(colour::grey(picture), colour::otsu(&make()?.histogram))
-            }
+            Op::Bitonal => colour::bitonal(colour::grey(picture), colour::otsu(&stats()?.histogram)),
+            Op::Equalise => colour::equalise(picture, &stats()?.histogram),
             Op::Flatten(background) => colour::flatten(picture, *background),
             Op::Straighten => colour::straighten(picture),
+            Op::Mark(marks) => marks.lay(picture),
         };
     }
     Ok(picture)

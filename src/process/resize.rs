@@ -4,16 +4,20 @@
 
 #![expect(
     clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "positions are clamped to the picture, sums of weighted bytes to bytes"
+    reason = "sides fit, sums of weighted bytes to bytes"
 )]
 
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
-use crate::process::colour;
+use crate::process::Part;
+use crate::process::kernel::Tap;
+use crate::process::kernel::taps;
 use crate::raster::Layout;
 use crate::raster::Picture;
+use std::ops::Range;
+
+pub use crate::process::kernel::Filter;
 
 /// Units of a [`Crop`] in a pixel.
 const ONE: i64 = 1 << 16;
@@ -46,56 +50,186 @@ impl Crop {
     }
 }
 
-/// The kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Filter {
-    /// The nearest pixel.
-    Nearest,
-    /// Linear between pixels; a triangle as wide as the reduction when shrinking.
-    Bilinear,
+/// A sample that can be weighted: an integer is rounded to the nearest and cut at the ends of its range.
+pub trait Sample: Copy + Default {
+    /// The largest value of an integer; 1 of floating point.
+    const FULL: f32;
+    /// The number to be weighted.
+    fn number(self) -> f32;
+    /// A sum made ready for [`Sample::taken`].
+    fn settled(sum: f32) -> f32;
+    /// The sample of a settled sum.
+    fn taken(settled: f32) -> Self;
 }
 
-/// Resamples `crop` of the picture to `to`.
-///
-/// Output pixel i has its centre at `crop.x + (i + 1/2) * crop.w / to.w` of the input, whose pixels have theirs at
-/// 1/2, 3/2, …. Bilinear looks at pixels outside the crop where the picture has them, so that parts resampled apart
-/// fit together; at the picture's own edges the weights that are left are scaled up. Values are rounded to the
-/// nearest. Colours are weighted by alpha. A crop that is empty or leaves the picture is `Corrupt`.
+impl Sample for u8 {
+    const FULL: f32 = 255.0;
+
+    fn number(self) -> f32 {
+        f32::from(self)
+    }
+
+    fn settled(sum: f32) -> f32 {
+        sum.clamp(0.0, Self::FULL) + ROUNDING
+    }
+
+    fn taken(settled: f32) -> u8 {
+        settled.to_bits() as u8
+    }
+}
+
+impl Sample for u16 {
+    const FULL: f32 = 65535.0;
+
+    fn number(self) -> f32 {
+        f32::from(self)
+    }
+
+    fn settled(sum: f32) -> f32 {
+        sum.clamp(0.0, Self::FULL) + ROUNDING
+    }
+
+    fn taken(settled: f32) -> u16 {
+        settled.to_bits() as u16
+    }
+}
+
+impl Sample for f32 {
+    const FULL: f32 = 1.0;
+
+    fn number(self) -> f32 {
+        self
+    }
+
+    fn settled(sum: f32) -> f32 {
+        sum
+    }
+
+    fn taken(settled: f32) -> f32 {
+        settled
+    }
+}
+
+/// Samples row by row, channels interleaved: `size.w * size.h * channels` of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a, S> {
+    /// The samples.
+    pub samples: &'a [S],
+    /// Width and height.
+    pub size: Size,
+    /// 1–4 samples a pixel.
+    pub channels: usize,
+    /// Whether the last channel is straight alpha, by which the others are weighted.
+    pub alpha: bool,
+}
+
+/// Resamples `crop` of the picture to `to`: [`resample`].
 pub fn resize(picture: &Picture, crop: Crop, to: Size, filter: Filter) -> Result<Picture> {
-    let size = picture.size;
-    let (right, bottom) = (i64::from(size.w) * ONE, i64::from(size.h) * ONE);
-    if (crop.x, crop.y, crop.w, crop.h) == (0, 0, right, bottom) && to == size {
-        return Ok(picture.clone());
-    }
-    let inside = |start: i64, len: i64, end: i64| start >= 0 && len > 0 && start <= end && len <= end - start;
-    let filled = picture.data.len() as u64 == size.area() * picture.layout.channels() as u64;
-    if !inside(crop.x, crop.w, right) || !inside(crop.y, crop.h, bottom) || to.area() == 0 || !filled {
-        return Err(Error::Corrupt(format!(
-            "{}x{} pixels cannot be resampled from {crop:?} to {}x{}",
-            size.w, size.h, to.w, to.h
-        )));
-    }
-    let across = taps(pixels(crop.x), crop.width(), to.w, size.w, filter);
-    let down = taps(pixels(crop.y), crop.height(), to.h, size.h, filter);
-    let data = match picture.layout {
-        Layout::Grey => separable::<1, 1>(&picture.data, size, &across, &down),
-        Layout::Rgb => separable::<3, 4>(&picture.data, size, &across, &down),
-        Layout::Rgba if filter == Filter::Nearest => separable::<4, 4>(&picture.data, size, &across, &down),
-        Layout::Rgba => {
-            let weighted = colour::multiply(picture.clone());
-            let data = separable::<4, 4>(&weighted.data, size, &across, &down);
-            return Ok(colour::straighten(Picture {
-                size: to,
-                layout: Layout::Rgba,
-                data,
-            }));
-        }
+    let rows = Rows {
+        samples: &picture.data,
+        size: picture.size,
+        channels: picture.layout.channels(),
+        alpha: picture.layout == Layout::Rgba,
     };
     Ok(Picture {
         size: to,
         layout: picture.layout,
-        data,
+        data: resample(rows, crop, to, filter)?,
     })
+}
+
+/// The same for some rows of `to`, out of those rows of the picture that [`rows`] says.
+pub fn resize_part(picture: &Picture, part: &Part, crop: Crop, to: Size, filter: Filter) -> Result<Picture> {
+    let of = Rows {
+        samples: &picture.data,
+        size: picture.size,
+        channels: picture.layout.channels(),
+        alpha: picture.layout == Layout::Rgba,
+    };
+    Ok(Picture {
+        size: Size::new(to.w, part.wanted.end.saturating_sub(part.wanted.start)),
+        layout: picture.layout,
+        data: resample_part(of, part, crop, to, filter)?,
+    })
+}
+
+/// The rows of a picture of `side` rows that these rows of `to` are made of; `None` when there are none.
+pub fn rows(crop: Crop, to: u32, side: u32, filter: Filter, wanted: Range<u32>) -> Option<Range<u32>> {
+    let down = taps(pixels(crop.y), crop.height(), to, side, filter);
+    let down = down.get(wanted.start as usize..wanted.end as usize)?;
+    let first = down.iter().map(|tap| tap.first).min()?;
+    let past = down.iter().map(|tap| tap.first + tap.weights.len()).max()?;
+    Some(u32::try_from(first).ok()?..u32::try_from(past).ok()?)
+}
+
+/// Resamples `crop` to `to`.
+///
+/// Output pixel i has its centre at `crop.x + (i + 1/2) * crop.w / to.w` of the input, whose pixels have theirs at
+/// 1/2, 3/2, …. Filters look at pixels outside the crop where there are some, so that parts resampled apart fit
+/// together; at the picture's own edges the weights that are left are scaled up. Colours are weighted by straight alpha
+/// (black where it is 0); NaN spreads as far as the kernel reaches. A crop that is empty or leaves the picture is
+/// `Corrupt`, as are other than 1–4 channels.
+pub fn resample<S: Sample>(rows: Rows<S>, crop: Crop, to: Size, filter: Filter) -> Result<Vec<S>> {
+    let size = rows.size;
+    let (right, bottom) = (i64::from(size.w) * ONE, i64::from(size.h) * ONE);
+    if (crop.x, crop.y, crop.w, crop.h) == (0, 0, right, bottom) && to == size {
+        return Ok(rows.samples.into());
+    }
+    let all = Part {
+        whole: size,
+        first: 0,
+        wanted: 0..to.h,
+    };
+    resample_part(rows, &all, crop, to, filter)
+}
+
+/// The same for some rows of `to`: `rows` are those of the whole from `part.first` on. `Corrupt` when one is missing.
+pub fn resample_part<S: Sample>(
+    rows: Rows<S>,
+    part: &Part,
+    crop: Crop,
+    to: Size,
+    filter: Filter,
+) -> Result<Vec<S>> {
+    let Rows {
+        samples,
+        size,
+        channels,
+        alpha,
+    } = rows;
+    let (right, bottom) = (i64::from(part.whole.w) * ONE, i64::from(part.whole.h) * ONE);
+    let wrong = || {
+        Error::Corrupt(format!(
+            "{}x{} pixels of {channels} channels cannot be resampled from {crop:?} to {}x{}",
+            size.w, size.h, to.w, to.h
+        ))
+    };
+    let inside = |start: i64, len: i64, end: i64| start >= 0 && len > 0 && start <= end && len <= end - start;
+    let filled = samples.len() as u64 == size.area() * channels as u64 && size.w == part.whole.w;
+    if !inside(crop.x, crop.w, right) || !inside(crop.y, crop.h, bottom) || to.area() == 0 || !filled {
+        return Err(wrong());
+    }
+    let across = &taps(pixels(crop.x), crop.width(), to.w, size.w, filter);
+    let mut down = taps(pixels(crop.y), crop.height(), to.h, part.whole.h, filter);
+    down.truncate(part.wanted.end as usize);
+    down.drain(..down.len().min(part.wanted.start as usize));
+    for tap in &mut down {
+        tap.first = tap.first.checked_sub(part.first as usize).ok_or_else(wrong)?;
+        if tap.first + tap.weights.len() > size.h as usize {
+            return Err(wrong());
+        }
+    }
+    let down = &down;
+    let weighted = alpha && filter != Filter::Nearest;
+    match (channels, weighted) {
+        (1, _) => Ok(separable::<S, 1, 1, false>(samples, size, across, down)),
+        (2, false) => Ok(separable::<S, 2, 2, false>(samples, size, across, down)),
+        (2, true) => Ok(separable::<S, 2, 2, true>(samples, size, across, down)),
+        (3, _) => Ok(separable::<S, 3, 4, false>(samples, size, across, down)),
+        (4, false) => Ok(separable::<S, 4, 4, false>(samples, size, across, down)),
+        (4, true) => Ok(separable::<S, 4, 4, true>(samples, size, across, down)),
+        _ => Err(wrong()),
+    }
 }
 
 /// 1/65536 to pixels, exactly: sides are below 2^32.
@@ -104,61 +238,32 @@ fn pixels(units: i64) -> f64 {
     units as f64 / ONE as f64
 }
 
-/// The input pixels that make one output pixel: the first of them and their weights, which sum to 1.
-struct Tap {
-    first: usize,
-    weights: Vec<f32>,
-}
-
-/// The taps of `to` output pixels over `length` input pixels from `start` on, of a side of `side` pixels.
-fn taps(start: f64, length: f64, to: u32, side: u32, filter: Filter) -> Vec<Tap> {
-    let step = length / f64::from(to);
-    // the triangle is as wide as the reduction, never narrower than one pixel
-    let reach = step.max(1.0);
-    let last = f64::from(side) - 1.0;
-    (0..to)
-        .map(|i| {
-            let centre = start + (f64::from(i) + 0.5) * step;
-            if filter == Filter::Nearest {
-                return Tap {
-                    first: centre.floor().clamp(0.0, last) as usize,
-                    weights: vec![1.0],
-                };
-            }
-            // pixel p has its centre at p + 1/2
-            let first = (centre - reach - 0.5).ceil().clamp(0.0, last) as u32;
-            let past = (centre + reach - 0.5).floor().clamp(0.0, last) as u32;
-            let shape = |p: u32| (1.0 - ((f64::from(p) + 0.5 - centre) / reach).abs()).max(0.0);
-            let pixels = first..=past.max(first);
-            let sum: f64 = pixels.clone().map(shape).sum();
-            Tap {
-                first: first as usize,
-                weights: pixels.map(|p| (shape(p) / sum) as f32).collect(),
-            }
-        })
-        .collect()
-}
-
-/// Row by row: first down into one row of sums, then across. `data` is `size.w * size.h * C` bytes.
+/// Row by row: first down into one row of sums, then across. `samples` is `size.w * size.h * C` of them.
 ///
-/// `L` is the numbers a pixel in between: three are padded to four, which is what a vector register holds.
-fn separable<const C: usize, const L: usize>(
-    data: &[u8],
+/// `L` is the numbers a pixel in between: three are padded to four, which is what a vector register holds. With `ALPHA`
+/// the last channel weighs the others.
+fn separable<S: Sample, const C: usize, const L: usize, const ALPHA: bool>(
+    samples: &[S],
     size: Size,
     across: &[Tap],
     down: &[Tap],
-) -> Vec<u8> {
+) -> Vec<S> {
     let stride = size.w as usize * C;
     // only the columns that some output pixel looks at
-    let start = across.first().map_or(0, |tap| tap.first);
-    let end = across.last().map_or(0, |tap| tap.first + tap.weights.len());
+    let start = across.iter().map(|tap| tap.first).min().unwrap_or(0);
+    let past = across.iter().map(|tap| tap.first + tap.weights.len());
+    let end = past.max().unwrap_or(0);
     let mut row = vec![0.0; (end - start) * C];
     let mut padded = vec![[0.0; L]; end - start];
     let mut line = vec![[0.0; L]; across.len()];
-    let mut out = vec![[0; C]; across.len() * down.len()];
+    let mut out = vec![[S::default(); C]; across.len() * down.len()];
     for (out, tap) in out.chunks_exact_mut(across.len()).zip(down) {
-        let rows = data.get(tap.first * stride + start * C..).unwrap_or_default();
-        sum_down(&mut row, rows, stride, &tap.weights);
+        let rows = samples.get(tap.first * stride + start * C..).unwrap_or_default();
+        if ALPHA {
+            sum_down_by_alpha::<S, C>(&mut row, rows, stride, &tap.weights);
+        } else {
+            sum_down(&mut row, rows, stride, &tap.weights);
+        }
         for (padded, pixel) in padded.iter_mut().zip(row.as_chunks::<C>().0) {
             if let Some(padded) = padded.first_chunk_mut::<C>() {
                 *padded = *pixel;
@@ -172,20 +277,31 @@ fn separable<const C: usize, const L: usize>(
                     *sum += value * weight;
                 }
             }
-            *sums = all.map(|sum| sum + ROUNDING);
+            if ALPHA {
+                straighten(&mut all);
+            }
+            *sums = all.map(S::settled);
         }
         for (out, sums) in out.iter_mut().zip(&line) {
             for (out, sum) in out.iter_mut().zip(sums) {
-                *out = sum.to_bits() as u8;
+                *out = S::taken(*sum);
             }
         }
     }
     out.into_flattened()
 }
 
-/// Sums weighted rows, `stride` bytes apart, into `out`, one block of columns after the other so that the sums stay in
+/// Sums that were weighted by the last of them, straight again; nothing where that is not positive.
+fn straighten(sums: &mut [f32]) {
+    if let Some((whole, colours)) = sums.split_last_mut() {
+        let share = if *whole > 0.0 { whole.recip() } else { 0.0 };
+        colours.iter_mut().for_each(|sum| *sum *= share);
+    }
+}
+
+/// Sums weighted rows, `stride` samples apart, into `out`, one block of columns after the other so that the sums stay in
 /// registers.
-fn sum_down(out: &mut [f32], rows: &[u8], stride: usize, weights: &[f32]) {
+fn sum_down<S: Sample>(out: &mut [f32], rows: &[S], stride: usize, weights: &[f32]) {
     const BLOCK: usize = 16;
     let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
     let done = blocks.len() * BLOCK;
@@ -195,7 +311,7 @@ fn sum_down(out: &mut [f32], rows: &[u8], stride: usize, weights: &[f32]) {
         for (row, &weight) in columns.chunks(stride).zip(weights) {
             if let Some(row) = row.first_chunk::<BLOCK>() {
                 for (sum, &value) in sums.iter_mut().zip(row) {
-                    *sum += f32::from(value) * weight;
+                    *sum += value.number() * weight;
                 }
             }
         }
@@ -205,8 +321,23 @@ fn sum_down(out: &mut [f32], rows: &[u8], stride: usize, weights: &[f32]) {
         let column = rows.get(done + i..).unwrap_or_default().iter().step_by(stride);
         *out = column
             .zip(weights)
-            .map(|(&value, &weight)| f32::from(value) * weight)
+            .map(|(&value, &weight)| value.number() * weight)
             .sum();
+    }
+}
+
+/// The same with every pixel weighted by its last channel, too.
+fn sum_down_by_alpha<S: Sample, const C: usize>(out: &mut [f32], rows: &[S], stride: usize, weights: &[f32]) {
+    out.fill(0.0);
+    for (row, &weight) in rows.chunks(stride).zip(weights) {
+        for (sums, pixel) in out.as_chunks_mut::<C>().0.iter_mut().zip(row.as_chunks::<C>().0) {
+            let numbers = pixel.map(S::number);
+            let share = weight * numbers.last().copied().unwrap_or_default();
+            let colours = numbers.iter().take(C - 1).map(|number| number * share);
+            for (sum, part) in sums.iter_mut().zip(colours.chain([share])) {
+                *sum += part;
+            }
+        }
     }
 }
 
@@ -359,18 +490,108 @@ mod tests {
     }
 
     #[test]
+    fn a_faint_pixel_keeps_its_colour() {
+        // colours are multiplied by alpha in between without being rounded
+        let picture = Picture {
+            size: Size::new(4, 1),
+            layout: Layout::Rgba,
+            data: [200, 100, 50, 1].repeat(4),
+        };
+        for filter in (1..5).map(Filter::numbered) {
+            let half = resize(&picture, whole(picture.size), Size::new(2, 1), filter).unwrap();
+            assert_eq!(half.data, [200, 100, 50, 1].repeat(2), "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn what_overshoots_is_cut() {
+        let edge = drawn(
+            Size::new(20, 1),
+            Layout::Grey,
+            |x, _| if x < 10 { 0 } else { 255 },
+        );
+        for filter in [Filter::Bicubic, Filter::Lanczos] {
+            let wide = resize(&edge, whole(edge.size), Size::new(60, 1), filter).unwrap();
+            assert_eq!((wide.data[27], wide.data[32]), (0, 255), "{filter:?}: {wide:?}");
+            assert!(wide.data[..29].iter().all(|v| *v < 20), "{filter:?}: {wide:?}");
+            assert!(wide.data[31..].iter().all(|v| *v > 235), "{filter:?}: {wide:?}");
+        }
+    }
+
+    #[test]
+    fn deeper_samples_are_resampled_alike() {
+        let size = Size::new(31, 17);
+        let picture = drawn(size, Layout::Rgba, |x, y| (x * 8 + y) as u8);
+        let to = Size::new(11, 7);
+        for filter in (0..5).map(Filter::numbered) {
+            for (channels, alpha) in [
+                (1, false),
+                (2, false),
+                (2, true),
+                (3, false),
+                (4, false),
+                (4, true),
+            ] {
+                let len = size.area() as usize * channels;
+                let bytes = &picture.data[..len];
+                let deep: Vec<u16> = bytes.iter().map(|&v| u16::from(v) * 257).collect();
+                let real: Vec<f32> = bytes.iter().map(|&v| f32::from(v) - 128.0).collect();
+                let rows = |samples| Rows {
+                    samples,
+                    size,
+                    channels,
+                    alpha,
+                };
+                let of = crop(1.5, 2.0, 28.0, 13.0);
+                let small = resample(rows(bytes), of, to, filter).unwrap();
+                let deep = Rows {
+                    samples: &deep[..],
+                    size,
+                    channels,
+                    alpha,
+                };
+                let deep = resample(deep, of, to, filter).unwrap();
+                assert_eq!(small.len(), 77 * channels);
+                for (small, deep) in small.iter().zip(&deep) {
+                    assert!(
+                        (f32::from(*small) - f32::from(*deep) / 257.0).abs() < 0.51,
+                        "{filter:?}"
+                    );
+                }
+                if !alpha {
+                    let real = Rows {
+                        samples: &real[..],
+                        size,
+                        channels,
+                        alpha,
+                    };
+                    let real = resample(real, of, to, filter).unwrap();
+                    for (small, real) in small.iter().zip(&real) {
+                        let cut = (real + 128.0).clamp(0.0, 255.0);
+                        assert!((f32::from(*small) - cut).abs() < 0.51, "{filter:?}");
+                    }
+                }
+            }
+        }
+        let five = Rows {
+            samples: &picture.data[..size.area() as usize / 5 * 5],
+            size: Size::new(size.area() as u32 / 5, 1),
+            channels: 5,
+            alpha: false,
+        };
+        assert!(resample(five, crop(0.0, 0.0, 5.0, 1.0), to, Filter::Area).is_err());
+    }
+
+    #[test]
     fn parts_resampled_apart_fit_together() {
         let picture = drawn(Size::new(64, 8), Layout::Rgb, |x, y| (x * x / 16 + y * 9) as u8);
-        let all = resize(&picture, whole(picture.size), Size::new(32, 4), Filter::Bilinear).unwrap();
-        let right = resize(
-            &picture,
-            crop(32.0, 0.0, 32.0, 8.0),
-            Size::new(16, 4),
-            Filter::Bilinear,
-        )
-        .unwrap();
-        for (all, right) in all.data.chunks(32 * 3).zip(right.data.chunks(16 * 3)) {
-            assert_eq!(&all[16 * 3..], right);
+        for filter in (0..5).map(Filter::numbered) {
+            let all = resize(&picture, whole(picture.size), Size::new(32, 4), filter).unwrap();
+            let part = crop(32.0, 0.0, 32.0, 8.0);
+            let right = resize(&picture, part, Size::new(16, 4), filter).unwrap();
+            for (all, right) in all.data.chunks(32 * 3).zip(right.data.chunks(16 * 3)) {
+                assert_eq!(&all[16 * 3..], right, "{filter:?}");
+            }
         }
     }
 
@@ -392,9 +613,9 @@ mod tests {
         #[test]
         fn a_constant_stays_constant(
             w in 1u32..70, h in 1u32..70, to_w in 1u32..70, to_h in 1u32..70, value: u8,
-            layout in prop::sample::select(LAYOUTS.to_vec()), nearest: bool,
+            layout in prop::sample::select(LAYOUTS.to_vec()), filter in 0u8..5,
         ) {
-            let filter = if nearest { Filter::Nearest } else { Filter::Bilinear };
+            let filter = Filter::numbered(filter);
             let to = Size::new(to_w, to_h);
             let picture = drawn(Size::new(w, h), layout, |_, _| value);
             let resized = resize(&picture, whole(picture.size), to, filter).unwrap();
@@ -404,15 +625,17 @@ mod tests {
         #[test]
         fn a_ramp_stays_a_ramp_away_from_the_edges(
             to_w in 1u32..400, x in 0.0f64..60.0, w in 20.0f64..60.0, layout in prop::sample::select(LAYOUTS.to_vec()),
+            filter in prop::sample::select(vec![Filter::Bilinear, Filter::Bicubic]),
         ) {
             let picture = drawn(Size::new(120, 3), layout, |x, _| (x * 2) as u8);
             let part = crop(x, 0.0, w, 3.0);
-            let resized = resize(&picture, part, Size::new(to_w, 3), Filter::Bilinear).unwrap();
+            let resized = resize(&picture, part, Size::new(to_w, 3), filter).unwrap();
             let scale = w / f64::from(to_w);
             for (i, pixel) in (0..to_w).zip(resized.data.chunks(layout.channels())) {
                 let centre = x + (f64::from(i) + 0.5) * scale;
                 // The kernel must lie inside the picture.
-                if centre > scale.max(1.0) + 0.5 && centre < 119.5 - scale.max(1.0) {
+                let reach = scale.max(1.0) * 2.0;
+                if centre > reach + 0.5 && centre < 119.5 - reach {
                     let exact = (centre - 0.5) * 2.0;
                     prop_assert!((f64::from(pixel[0]) - exact).abs() <= 1.0, "{} at {}: {}", pixel[0], i, exact);
                 }

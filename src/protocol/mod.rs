@@ -102,6 +102,10 @@ pub struct Settings {
     pub iiif_extra: Members,
     /// Rights of images that carry none.
     pub copyright: String,
+    /// The number of the first channel in MINMAX; `None` goes by the numbers that are given.
+    pub first_channel: Option<u32>,
+    /// Whether pictures are also given inverted, stretched, equalised and by their logarithm.
+    pub iiif_extensions: bool,
 }
 
 /// What was asked.
@@ -182,8 +186,13 @@ pub fn parse(http: &Http, settings: &Settings) -> std::result::Result<(Protocol,
         if mount.protocol == Protocol::Iip {
             return iip::parse(&address.encoded, http, settings);
         }
-        let request =
-            decode(&address.encoded, false).and_then(|path| by_path(mount.protocol, &path, &address));
+        let (path, commands) = match mount.protocol {
+            Protocol::DeepZoom | Protocol::Zoomify => iip::tail(&address.encoded),
+            Protocol::Iiif | Protocol::Iip => (&*address.encoded, &[][..]),
+        };
+        let request = decode(path, false)
+            .and_then(|path| by_path(mount.protocol, &path, &address))
+            .and_then(|request| iip::changed(request, commands, settings));
         return match request {
             Ok(request) => Ok((mount.protocol, request)),
             Err(error) => Err(Failure::new(mount.protocol, error)),

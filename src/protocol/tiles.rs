@@ -1,6 +1,7 @@
 //! What DeepZoom and Zoomify have in common: an address is either a description's, or a tile's by level, column, row
 //! and format.
 
+use crate::encode::BUILT;
 use crate::error::Error;
 use crate::error::Result;
 use crate::plan::TileName;
@@ -44,8 +45,14 @@ pub fn parse(path: &str, form: &Form) -> Result<Request> {
         whole(col, "the column")?,
         whole(row, "the row")?,
     ]);
-    let format = Format::named(suffix)
-        .ok_or_else(|| Error::Malformed(format!("tiles come as jpg or png, not as \"{}\"", short(suffix))))?;
+    let format = Format::named(suffix).ok_or_else(|| {
+        let built: Vec<_> = BUILT.iter().map(|format| format.suffix()).collect();
+        Error::Malformed(format!(
+            "tiles come as {}, not as \"{}\"",
+            built.join(", "),
+            short(suffix)
+        ))
+    })?;
     Ok(Request {
         image: Some(image.into()),
         ask: Ask::Picture(View::tile(name, format)),

@@ -8,6 +8,7 @@ pub mod http;
 pub mod inherited;
 pub mod listen;
 pub mod log;
+pub mod memory;
 pub mod out;
 pub mod pages;
 pub mod pool;

@@ -4,13 +4,16 @@
 //! cache is answered there at once; what must be made comes back as [`Work`] for a compute thread. One request is one
 //! log line, written here.
 
+mod export;
 mod make;
 mod measure;
+mod profiles;
 mod reply;
 
 use crate::cache::Cache;
 use crate::cache::Cached;
 use crate::config;
+use crate::config::Compat;
 use crate::config::Config;
 use crate::error::Error;
 use crate::http::HeaderLine;
@@ -38,6 +41,7 @@ use crate::protocol::iiif;
 use crate::protocol::iip;
 use crate::protocol::iip::Measure;
 use crate::protocol::iip::TileRange;
+use crate::service::profiles::Profiles;
 use crate::source::Source;
 use crate::source::jp2;
 use crate::source::made::Budget;
@@ -127,6 +131,7 @@ pub struct Service {
     library: Library,
     mosaic: Mosaic,
     cache: Cache<Key>,
+    profiles: Profiles,
     /// Tells the ETags of one configuration from those of another that draws otherwise.
     salt: u64,
     served: AtomicU64,
@@ -146,6 +151,12 @@ impl Service {
             iiif_version: config.iiif_version,
             iiif_extra: config.iiif_extra.clone(),
             copyright: config.copyright.clone(),
+            first_channel: match config.compat {
+                Compat::V11 => Some(1),
+                Compat::V13 => Some(0),
+                Compat::Auto => None,
+            },
+            iiif_extensions: config.iiif_extensions,
         };
         let limits = Limits {
             max_width: config.max_width,
@@ -155,7 +166,12 @@ impl Service {
             interpolation: config.interpolation,
             jpeg_quality: config.jpeg_quality,
             png_level: config.png_level,
+            webp_quality: config.webp_quality,
+            avif_quality: config.avif_quality,
+            tiff_compression: config.tiff_compression,
+            tiff_quality: config.tiff_quality,
             background: config.background,
+            watermark: config.watermark.clone(),
         };
         let cache = Cache::new(config.cache_bytes);
         let shelf = Shelf {
@@ -186,7 +202,8 @@ impl Service {
             ),
             mosaic: Mosaic::new(config.threads),
             cache,
-            salt: fingerprint(&(config.max_icc, config.passthrough)),
+            profiles: Profiles::new(config.srgb),
+            salt: fingerprint(&(config.max_icc, config.passthrough, config.srgb, &config.copyright)),
             served: AtomicU64::new(0),
             config,
         }
@@ -315,7 +332,7 @@ impl Service {
                 self.draw(http, opened, &view, |_, _| lines).map_err(fail)
             }
             Ask::Tiles(range) => {
-                let tiles = self.tiles(&opened, range).map_err(fail)?;
+                let tiles = self.tiles(&opened, &range).map_err(fail)?;
                 Ok(
                     match self.unchanged(http, &tiles.etag, &opened.last_modified, &[]) {
                         Some(reply) => Ok(reply),
@@ -418,7 +435,7 @@ impl Service {
     }
 
     /// The tiles of TIL (IIP 1.0.5 §3.5): columns outside, rows inside.
-    fn tiles(&self, opened: &Opened, range: TileRange) -> crate::error::Result<Tiles> {
+    fn tiles(&self, opened: &Opened, range: &TileRange) -> crate::error::Result<Tiles> {
         let header = opened.source.header();
         let outside = || Error::Outside(format!("the image has no tiles {}-{}", range.first, range.last));
         let from_smallest = usize::try_from(range.level).map_err(|_| outside())?;
@@ -450,6 +467,7 @@ impl Service {
                 };
                 let view = View {
                     quality: range.quality,
+                    adjust: range.adjust.clone(),
                     ..View::tile(name, crate::raster::Format::Jpeg)
                 };
                 let plan = view.resolve(header, &self.limits)?;

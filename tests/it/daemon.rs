@@ -4,6 +4,8 @@ use crate::fcgi::Client;
 use crate::fcgi::get;
 use crate::process::Folder;
 use crate::process::until;
+use std::io::Read;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -253,4 +255,65 @@ fn when_there_are_no_descriptors_left_connections_wait_their_turn() {
     let mut last = held.pop().unwrap();
     drop(held);
     assert_eq!(last.ask(ASKED).body(), ANSWER);
+}
+
+#[test]
+fn a_large_export_takes_the_memory_that_the_readme_says() {
+    let folder = Folder::new();
+    let (w, h, tile, threads) = (4000, 30_000, 256, 2);
+    let made = Command::new("vips")
+        .args([
+            "black",
+            &format!(
+                "{}[tile,tile-width={tile},tile-height={tile},compression=jpeg]",
+                folder.join("tall.tif").display()
+            ),
+        ])
+        .args([w.to_string(), h.to_string(), "--bands=3".into()])
+        .status()
+        .unwrap();
+    assert!(made.success());
+    for format in ["jpg", "png", "tif"] {
+        let own = Folder::new();
+        let port = crate::process::free_port();
+        let mut command = own.command(BINARY);
+        command
+            .env("FILESYSTEM_PREFIX", format!("{}/", folder.join("").display()))
+            .env("MAX_CVT", "-1")
+            .env("OMP_NUM_THREADS", threads.to_string())
+            .args(["--http", &format!("127.0.0.1:{port}")]);
+        let daemon = Daemon::start(&mut command);
+        own.wait_for("listening for HTTP on");
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(300))).unwrap();
+        let uri = format!("/iiif/tall.tif/full/max/0/default.{format}");
+        write!(
+            stream,
+            "GET {uri} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        assert!(
+            answer.starts_with(b"HTTP/1.1 200"),
+            "{}",
+            String::from_utf8_lossy(&answer[..100])
+        );
+        let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.0.id())).unwrap();
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .unwrap();
+        let peak: usize = peak.trim().trim_end_matches(" kB").parse().unwrap();
+        // and what the process takes before it does anything, and its cache
+        let most = threads * (4 * tile * w * 3 + 10_000_000) + 2 * answer.len() + 30_000_000;
+        eprintln!(
+            "{format}: {} MB of {} allowed, {} the picture",
+            peak / 1000,
+            most / 1_000_000,
+            w * h * 3 / 1_000_000
+        );
+        assert!(peak * 1024 < most, "{format}: {peak} kB, {most}");
+        assert!(most < w * h * 3 / 2);
+    }
 }

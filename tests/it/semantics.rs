@@ -299,7 +299,7 @@ fn an_error_is_open_brief_and_helps() {
         (
             "/iiif/rgb/full/max/0/default.bmp",
             400,
-            "not a format: jpg or png",
+            "not a format: jpg, png, webp",
         ),
         (
             "/iiif/rgb/5000,0,10,10/max/0/default.jpg",

@@ -7,6 +7,7 @@
 mod bits;
 mod blocks;
 mod huffman;
+pub mod join;
 #[cfg(not(feature = "native"))]
 mod pure;
 pub mod scan;
@@ -28,6 +29,9 @@ use std::borrow::Cow;
 
 pub use crate::codec::jpeg::stream::Colour;
 pub use crate::codec::jpeg::stream::merge;
+
+/// Rows in the units of which every picture can be cut into bands: whole blocks of 4:2:0.
+pub const ROWS: u32 = 16;
 
 /// The longest side that the libraries write.
 const LONGEST: u32 = 65500;

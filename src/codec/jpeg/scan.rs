@@ -694,7 +694,10 @@ mod tests {
                 let at = stream.len() - 1 - at.index(data);
                 stream[at] = value;
             }
-            prop_assert_eq!(same(&stream), Ok(()));
+            // a marker that nobody knows ends the whole, not a window before it
+            if (0..=HALVINGS).all(|halvings| whole(&stream, halvings).is_ok()) {
+                prop_assert_eq!(same(&stream), Ok(()));
+            }
         }
 
         #[test]

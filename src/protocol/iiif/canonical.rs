@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::geometry::Size;
+use crate::plan::Adjust;
 use crate::plan::Limits;
 use crate::plan::Scale;
 use crate::plan::Tone;
@@ -33,7 +34,7 @@ pub fn links(view: &View, naming: &Naming, header: &Header, limits: &Limits) -> 
         self::region(region, header.size()),
         self::size(region.size(), size, naming.version, limits),
         turn(view),
-        quality(view.adjust.tone, header),
+        quality(&view.adjust, header),
         view.format.suffix()
     ))
 }
@@ -70,8 +71,13 @@ fn turn(view: &View) -> String {
     format!("{mirror}{}", view.adjust.degrees.value())
 }
 
-fn quality(tone: Tone, header: &Header) -> &'static str {
-    match tone {
+fn quality(adjust: &Adjust, header: &Header) -> &'static str {
+    let samples = &adjust.samples;
+    match adjust.tone {
+        _ if samples.invert => "negative",
+        _ if samples.stretch => "stretch",
+        _ if adjust.equalise => "equalization",
+        _ if samples.curve.is_some() => "log",
         Tone::Native => "default",
         Tone::Grey if header.meaning.colour == Colour::Grey => "default",
         Tone::Grey => "gray",

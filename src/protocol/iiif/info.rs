@@ -13,6 +13,7 @@ use crate::protocol::Settings;
 use crate::protocol::iiif::CONTEXT_1;
 use crate::protocol::iiif::CONTEXT_2;
 use crate::protocol::iiif::CONTEXT_3;
+use crate::protocol::iiif::EXTENSIONS;
 use crate::protocol::iiif::Naming;
 use crate::protocol::iiif::canonical::profile;
 use crate::raster::Colour;
@@ -58,7 +59,7 @@ pub fn info(
     notes: &[Members],
 ) -> Description {
     let mut info = match naming.version {
-        0..=1 => info_1(naming, header),
+        0..=1 => info_1(naming, header, settings),
         2 => info_2(naming, header, limits, settings),
         _ => info_3(naming, header, limits, settings),
     };
@@ -118,7 +119,7 @@ fn info_3(naming: &Naming, header: &Header, limits: &Limits, settings: &Settings
     if !more.is_empty() {
         put("extraFormats", json!(more));
     }
-    put("extraQualities", json!(qualities(header)));
+    put("extraQualities", json!(qualities(header, settings)));
     let mut features = vec![
         "canonicalLinkHeader",
         "mirroring",
@@ -178,7 +179,7 @@ fn info_2(naming: &Naming, header: &Header, limits: &Limits, settings: &Settings
     detail.insert("formats".into(), json!(formats));
     detail.insert(
         "qualities".into(),
-        json!([&["default"][..], &qualities(header)].concat()),
+        json!([&["default"][..], &qualities(header, settings)].concat()),
     );
     detail.insert("supports".into(), json!(features));
     for (key, limit) in bounds(limits) {
@@ -200,7 +201,7 @@ fn info_2(naming: &Naming, header: &Header, limits: &Limits, settings: &Settings
     info
 }
 
-fn info_1(naming: &Naming, header: &Header) -> Members {
+fn info_1(naming: &Naming, header: &Header, settings: &Settings) -> Members {
     let mut info = Members::new();
     let mut put = |key: &str, value: Value| info.insert(key.into(), value);
     put("@context", json!(CONTEXT_1));
@@ -220,6 +221,9 @@ fn info_1(naming: &Naming, header: &Header) -> Members {
         qualities.push("color");
     }
     qualities.extend(["grey", "bitonal"]);
+    if settings.iiif_extensions {
+        qualities.extend(EXTENSIONS);
+    }
     put("qualities", json!(qualities));
     put("profile", json!(profile(1)));
     info
@@ -257,11 +261,15 @@ fn preferred(header: &Header) -> Format {
 }
 
 /// Besides `default`.
-fn qualities(header: &Header) -> Vec<&'static str> {
-    match header.meaning.colour {
+fn qualities(header: &Header, settings: &Settings) -> Vec<&'static str> {
+    let mut qualities = match header.meaning.colour {
         Colour::Rgb | Colour::Lab | Colour::Cmyk => vec!["color", "gray", "bitonal"],
         Colour::Grey => vec!["gray", "bitonal"],
+    };
+    if settings.iiif_extensions {
+        qualities.extend(EXTENSIONS);
     }
+    qualities
 }
 
 fn bounds(limits: &Limits) -> impl Iterator<Item = (&'static str, u64)> {

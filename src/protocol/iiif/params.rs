@@ -7,6 +7,7 @@ use crate::geometry::Num;
 use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::plan::Adjust;
+use crate::plan::Curve;
 use crate::plan::Region;
 use crate::plan::Scale;
 use crate::plan::Tone;
@@ -15,8 +16,14 @@ use crate::protocol::iiif::wrong;
 use crate::protocol::whole;
 use crate::raster::Format;
 
-/// Reads the parameters by the rules of `version`.
-pub fn view(version: u8, region: &str, size: &str, rotation: &str, file: &str) -> Result<View> {
+/// Reads the parameters by the rules of `version`. `more` lets the qualities of IIIF_EXTENSIONS in.
+pub fn view(
+    version: u8,
+    more: bool,
+    (region, size): (&str, &str),
+    rotation: &str,
+    file: &str,
+) -> Result<View> {
     let (scale, enlarge) = scale(version, size)?;
     let (mirror, degrees) = turn(rotation)?;
     let (quality, suffix) = file
@@ -31,10 +38,11 @@ pub fn view(version: u8, region: &str, size: &str, rotation: &str, file: &str) -
             layers: None,
             mirror,
             degrees,
-            tone: tone(quality)?,
+            ..self::quality(quality, more)?
         },
         format: format(suffix)?,
         quality: None,
+        compression: None,
     })
 }
 
@@ -46,7 +54,7 @@ pub fn looks_like_region(text: &str) -> bool {
 /// Whether a segment could be a quality and format.
 pub fn looks_like_quality(text: &str) -> bool {
     text.split_once('.')
-        .is_some_and(|(quality, _)| tone(quality).is_ok())
+        .is_some_and(|(quality, _)| self::quality(quality, true).is_ok())
 }
 
 fn region(text: &str) -> Result<Region> {
@@ -144,13 +152,32 @@ fn turn(text: &str) -> Result<(bool, Num)> {
         })
 }
 
-fn tone(text: &str) -> Result<Tone> {
+/// The qualities of IIIF_EXTENSIONS, as iipsrv names them.
+pub const EXTENSIONS: [&str; 4] = ["negative", "stretch", "equalization", "log"];
+
+/// What is done to colours.
+fn quality(text: &str, more: bool) -> Result<Adjust> {
+    let mut adjust = Adjust::default();
     match text {
-        "default" | "native" | "color" | "colour" => Ok(Tone::Native),
-        "gray" | "grey" => Ok(Tone::Grey),
-        "bitonal" => Ok(Tone::Bitonal),
-        _ => Err(wrong("quality: default, color, gray or bitonal", text)),
+        "default" | "native" | "color" | "colour" => {}
+        "gray" | "grey" => adjust.tone = Tone::Grey,
+        "bitonal" => adjust.tone = Tone::Bitonal,
+        "negative" if more => adjust.samples.invert = true,
+        "stretch" if more => adjust.samples.stretch = true,
+        "equalization" if more => adjust.equalise = true,
+        "log" if more => adjust.samples.curve = Some(Curve::Logarithm),
+        _ if more => {
+            return Err(wrong(
+                &format!(
+                    "quality: default, color, gray, bitonal, {}",
+                    EXTENSIONS.join(", ")
+                ),
+                text,
+            ));
+        }
+        _ => return Err(wrong("quality: default, color, gray or bitonal", text)),
     }
+    Ok(adjust)
 }
 
 fn format(text: &str) -> Result<Format> {
@@ -159,9 +186,9 @@ fn format(text: &str) -> Result<Format> {
         Some(format) if BUILT.contains(&format) => Ok(format),
         Some(_) => Err(Error::Unsupported(format!(
             "{text} output is not built: {} are",
-            built.join(" and ")
+            built.join(", ")
         ))),
-        None => Err(wrong(&format!("format: {}", built.join(" or ")), text)),
+        None => Err(wrong(&format!("format: {}", built.join(", ")), text)),
     }
 }
 

@@ -2,12 +2,14 @@
 //!
 //! Two tables: commands that change the words collected so far, and commands that act on them.
 
+mod changes;
 mod objects;
 
 pub use crate::protocol::iip::objects::Object;
 pub use crate::protocol::iip::objects::Objects;
 pub use crate::protocol::iip::objects::answer;
 
+use crate::encode::Compression;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Num;
@@ -17,9 +19,7 @@ use crate::plan::Adjust;
 use crate::plan::Region;
 use crate::plan::Scale;
 use crate::plan::TileName;
-use crate::plan::Tone;
 use crate::plan::View;
-use crate::plan::quarters;
 use crate::protocol::Address;
 use crate::protocol::Ask;
 use crate::protocol::Failure;
@@ -28,11 +28,12 @@ use crate::protocol::Request;
 use crate::protocol::Settings;
 use crate::protocol::by_path;
 use crate::protocol::decode;
+use crate::protocol::iip::changes::CHANGES;
 use crate::protocol::short;
 use crate::protocol::whole;
 use crate::raster::Format;
-use crate::source::sequence::FIRST;
 use crate::source::sequence::with_view;
+use std::borrow::Cow;
 
 /// The body of an error: `Error/LEN:CLASS KIND ARGUMENT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +53,7 @@ impl Fault {
 }
 
 /// A rectangle of tiles: columns of `first` to `last`, rows of `first` to `last`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TileRange {
     /// Level from the smallest.
     pub level: u32,
@@ -62,6 +63,8 @@ pub struct TileRange {
     pub last: u32,
     /// Quality that was asked for.
     pub quality: Option<i16>,
+    /// What is done to the pixels.
+    pub adjust: Adjust,
 }
 
 /// Samples that are asked for as numbers.
@@ -98,110 +101,21 @@ struct Words {
     height: Option<u32>,
     region: Option<[Num; 4]>,
     quality: Option<i16>,
+    compression: Option<Compression>,
     /// Horizontal and vertical angle.
     view: Option<[u32; 2]>,
     /// What is done to the pixels.
     adjust: Adjust,
+    /// Channels of MINMAX as they were called; every channel without a number.
+    ranges: Vec<(Option<u32>, Num, Num)>,
     /// A command of the protocol that this version does not carry out.
     pending: Option<&'static str>,
     unknown: Option<String>,
     unknown_object: Option<String>,
 }
 
-/// A command that changes the words.
-type Change = fn(&mut Words, &str) -> Result<()>;
-
-static CHANGES: &[(&str, Change)] = &[
-    ("FIF", |words, value| {
-        words.image = (!value.is_empty()).then(|| value.to_string());
-        Ok(())
-    }),
-    ("OBJ", |words, value| {
-        match Object::parse(value) {
-            Some(Object::MaxSize) if quarters(words.adjust.degrees).is_some_and(|n| n % 2 == 1) => {
-                words.objects.push(Object::TurnedSize);
-            }
-            Some(object) => words.objects.push(object),
-            None => words.unknown_object = Some(value.to_ascii_lowercase()),
-        }
-        Ok(())
-    }),
-    ("WID", |words, value| {
-        words.width = side(value, "WID")?;
-        Ok(())
-    }),
-    ("HEI", |words, value| {
-        words.height = side(value, "HEI")?;
-        Ok(())
-    }),
-    ("RGN", |words, value| {
-        words.region = Some(region(value)?);
-        Ok(())
-    }),
-    ("QLT", |words, value| {
-        words.quality = Some(quality(value)?);
-        Ok(())
-    }),
-    // the view of a sequence, or the page of a file; a single image has only one, which every value names
-    ("SDS", |words, value| {
-        let numbers = numbers(value, "SDS")?;
-        let [horizontal, vertical] = FIRST;
-        words.view = Some([
-            numbers.first().copied().unwrap_or(horizontal),
-            numbers.get(1).copied().unwrap_or(vertical),
-        ]);
-        Ok(())
-    }),
-    ("ROT", |words, value| {
-        let (mirror, degrees) = match value.strip_prefix('!') {
-            Some(degrees) => (true, degrees),
-            None => (false, value),
-        };
-        let right = Num::parse(degrees).filter(|degrees| quarters(*degrees).is_some());
-        let degrees = right
-            .ok_or_else(|| Error::Malformed(format!("ROT takes 0, 90, 180 or 270, got {}", short(value))))?;
-        words.adjust.mirror = mirror;
-        words.adjust.degrees = degrees;
-        Ok(())
-    }),
-    ("COL", |words, value| {
-        words.adjust.tone = match value.to_ascii_lowercase().as_str() {
-            "grey" | "gray" => Tone::Grey,
-            "binary" => Tone::Bitonal,
-            _ => {
-                return Err(Error::Malformed(format!(
-                    "COL takes grey or binary, got {}",
-                    short(value)
-                )));
-            }
-        };
-        Ok(())
-    }),
-    ("LYR", |words, value| {
-        let layers = whole(value, "LYR")?;
-        words.adjust.layers = (layers > 0).then(|| u16::try_from(layers).unwrap_or(u16::MAX));
-        Ok(())
-    }),
-    ("ICC", |_, _| Ok(())),
-];
-
-/// Commands that another version of this server carries out, with the value at which they change nothing.
-static PENDING: &[(&str, Option<f64>)] = &[
-    ("CNT", Some(1.0)),
-    ("GAM", Some(1.0)),
-    ("MINMAX", None),
-    ("CTW", None),
-    ("SHD", None),
-    ("CMP", None),
-    ("INV", None),
-    ("CNV", None),
-    ("ROI", None),
-    ("FTR", None),
-    ("RFM", None),
-    ("AFN", None),
-    ("CIN", None),
-    ("RAR", None),
-];
+/// Commands that another version of this server carries out.
+static PENDING: &[&str] = &["ROI", "AFN", "RAR"];
 
 /// Commands that send an answer.
 #[derive(Clone, Copy)]
@@ -213,15 +127,14 @@ enum Act {
     Profile,
     Spectrum,
     Path(Protocol),
-    Pending(&'static str),
 }
 
 static ACTS: &[(&str, Act)] = &[
     ("JTL", Act::Tile(Format::Jpeg)),
     ("PTL", Act::Tile(Format::Png)),
-    ("WTL", Act::Pending("WTL")),
-    ("ATL", Act::Pending("ATL")),
-    ("TTL", Act::Pending("TTL")),
+    ("WTL", Act::Tile(Format::Webp)),
+    ("ATL", Act::Tile(Format::Avif)),
+    ("TTL", Act::Tile(Format::Tiff)),
     ("JTLS", Act::TileOfView),
     ("TIL", Act::Tiles),
     ("CVT", Act::Export),
@@ -255,16 +168,9 @@ pub fn parse(
         ));
     }
     let mut words = Words::default();
-    for part in query.split(|&b| b == b'&').filter(|part| !part.is_empty()) {
-        let equals = part.iter().position(|&b| b == b'=');
-        let (name, encoded) = match equals {
-            Some(at) => (
-                part.get(..at).unwrap_or_default(),
-                part.get(at + 1..).unwrap_or_default(),
-            ),
-            None => (part, &[][..]),
-        };
-        let name = String::from_utf8_lossy(name);
+    let mut parts = query.split(|&b| b == b'&').filter(|part| !part.is_empty());
+    while let Some(part) = parts.next() {
+        let (name, encoded) = split(part);
         let value = decode(encoded, true).map_err(malformed)?;
         if let Some((_, act)) = row(ACTS, &name) {
             if let Act::Path(protocol) = act {
@@ -278,17 +184,63 @@ pub fn parse(
                 };
                 let request = decode(path, address.plus())
                     .and_then(|path| by_path(protocol, &path, &address))
-                    .and_then(|request| words.built(request));
+                    .and_then(|request| {
+                        parts.try_for_each(|part| words.follow(part))?;
+                        words.built(request, settings)
+                    });
                 return Ok((protocol, request.map_err(|error| Failure::new(protocol, error))?));
             }
             if value.is_empty() {
                 break;
             }
-            return words.act(act, &value).map(|request| (Protocol::Iip, request));
+            return words
+                .act(act, &value, settings)
+                .map(|request| (Protocol::Iip, request));
         }
         words.change(&name, &value).map_err(malformed)?;
     }
     words.finish(query).map(|request| (Protocol::Iip, request))
+}
+
+/// Name and value of a part of a query, still percent-encoded.
+fn split(part: &[u8]) -> (Cow<'_, str>, &[u8]) {
+    let (name, value) = match part.iter().position(|&b| b == b'=') {
+        Some(at) => (
+            part.get(..at).unwrap_or_default(),
+            part.get(at + 1..).unwrap_or_default(),
+        ),
+        None => (part, &[][..]),
+    };
+    (String::from_utf8_lossy(name), value)
+}
+
+/// A path without the commands that follow it (`…/9/1_0.jpg&GAM=2`), and those.
+pub fn tail(path: &[u8]) -> (&[u8], &[u8]) {
+    let known = |at: &usize| {
+        let part = path.get(at + 1..).unwrap_or_default();
+        let part = part.split(|&b| b == b'&').next().unwrap_or_default();
+        row(CHANGES, &split(part).0).is_some()
+    };
+    let ands = path
+        .iter()
+        .enumerate()
+        .filter(|(_, b)| **b == b'&')
+        .map(|(at, _)| at);
+    match ands.into_iter().find(known) {
+        Some(at) => path.split_at(at),
+        None => (path, &[]),
+    }
+}
+
+/// The request with what these commands change.
+pub fn changed(request: Request, commands: &[u8], settings: &Settings) -> Result<Request> {
+    if commands.is_empty() {
+        return Ok(request);
+    }
+    let mut words = Words::default();
+    let mut parts = commands.split(|&b| b == b'&').filter(|part| !part.is_empty());
+    parts.try_for_each(|part| words.follow(part))?;
+    words.built(request, settings)
 }
 
 fn malformed(error: Error) -> Failure {
@@ -314,38 +266,75 @@ fn fault(code: &'static str, argument: impl Into<String>) -> Failure {
 }
 
 impl Words {
+    /// A command behind a path. Others put there what they like: time stamps, keys.
+    fn follow(&mut self, part: &[u8]) -> Result<()> {
+        let (name, encoded) = split(part);
+        match row(CHANGES, &name) {
+            Some((_, change)) => change(self, &decode(encoded, true)?),
+            None => Ok(()),
+        }
+    }
+
     fn change(&mut self, name: &str, value: &str) -> Result<()> {
         if let Some((_, change)) = row(CHANGES, name) {
             return change(self, value);
         }
-        match row(PENDING, name) {
-            Some((_, Some(idle))) if value.parse::<f64>().is_ok_and(|v| v == idle) => {}
-            Some((name, _)) => self.pending = Some(name),
+        match PENDING.iter().find(|known| known.eq_ignore_ascii_case(name)) {
+            Some(name) => self.pending = Some(name),
             None => self.unknown = Some(name.into()),
         }
         Ok(())
     }
 
     /// The request, unless a command before it cannot be carried out.
-    fn built(&self, request: Request) -> Result<Request> {
+    fn built(&self, request: Request, settings: &Settings) -> Result<Request> {
         match self.pending {
             Some(name) => Err(Error::Unsupported(format!("{name} is not built yet"))),
             None => Ok(Request {
                 image: request.image.map(|image| self.named(image)),
                 ask: match request.ask {
-                    Ask::Picture(view) => Ask::Picture(self.adjusted(view)),
-                    Ask::Export(view) => Ask::Export(self.adjusted(view)),
+                    Ask::Picture(view) => Ask::Picture(View {
+                        adjust: self.adjusted(settings),
+                        ..view
+                    }),
+                    Ask::Export(view) => Ask::Export(View {
+                        adjust: self.adjusted(settings),
+                        ..view
+                    }),
+                    Ask::Tiles(range) => Ask::Tiles(TileRange {
+                        adjust: self.adjusted(settings),
+                        ..range
+                    }),
                     other => other,
                 },
             }),
         }
     }
 
-    fn adjusted(&self, view: View) -> View {
-        View {
-            adjust: self.adjust,
-            ..view
+    /// What is done to the pixels. Where nothing else is said, MINMAX counts channels from 0 when one of them is 0 or
+    /// all of them are meant, as iipsrv 1.3 does, and else from 1, as 1.1 does.
+    fn adjusted(&self, settings: &Settings) -> Adjust {
+        let from_0 = || {
+            self.ranges
+                .iter()
+                .any(|(channel, ..)| matches!(channel, None | Some(0)))
+        };
+        let first = settings.first_channel.unwrap_or_else(|| u32::from(!from_0()));
+        let mut adjust = self.adjust.clone();
+        for (channel, low, high) in &self.ranges {
+            let channel = match channel {
+                None => Some(None),
+                // a channel before the first is none
+                Some(channel) => channel
+                    .checked_sub(first)
+                    .map(|channel| usize::try_from(channel).ok()),
+            };
+            adjust
+                .samples
+                .ranges
+                .extend(channel.map(|channel| (channel, *low, *high)));
         }
+        adjust
     }
 
     /// The image, or the view of it that was asked for.
@@ -356,17 +345,17 @@ impl Words {
         }
     }
 
-    fn act(mut self, act: Act, value: &str) -> std::result::Result<Request, Failure> {
+    fn act(mut self, act: Act, value: &str, settings: &Settings) -> std::result::Result<Request, Failure> {
         let image = self.image.clone().ok_or_else(|| fault("1 3", "FIF"))?;
         let ask = self.ask(act, value).map_err(malformed)?;
         if let (Act::TileOfView, Ok(&[x, _, _, y])) = (act, numbers(value, "JTLS").as_deref()) {
             self.view = Some([x, y]);
         }
-        self.built(Request {
+        let request = Request {
             image: Some(image),
             ask,
-        })
-        .map_err(malformed)
+        };
+        self.built(request, settings).map_err(malformed)
     }
 
     fn ask(&self, act: Act, value: &str) -> Result<Ask> {
@@ -374,6 +363,7 @@ impl Words {
             let view = View::tile(TileName::Iip { level, index }, format);
             Ask::Picture(View {
                 quality: self.quality,
+                compression: self.compression,
                 ..view
             })
         };
@@ -405,16 +395,11 @@ impl Words {
                     first,
                     last,
                     quality: self.quality,
+                    adjust: Adjust::default(),
                 }))
             }
             Act::Export => {
-                let format = match value.to_ascii_lowercase().as_str() {
-                    "png" => Format::Png,
-                    "webp" => Format::Webp,
-                    "avif" => Format::Avif,
-                    "tiff" | "tif" => Format::Tiff,
-                    _ => Format::Jpeg,
-                };
+                let format = Format::named(value).unwrap_or(Format::Jpeg);
                 let scale = match (self.width, self.height) {
                     (None, None) => Scale::Max,
                     (Some(w), None) => Scale::Width(w),
@@ -426,6 +411,7 @@ impl Words {
                     region,
                     scale,
                     quality: self.quality,
+                    compression: self.compression,
                     ..View::full(format)
                 }))
             }
@@ -437,7 +423,6 @@ impl Words {
                     other.len()
                 ))),
             },
-            Act::Pending(name) => Err(Error::Unsupported(format!("{name} is not built yet"))),
             Act::Path(_) => Err(Error::Malformed("a path stands alone".into())),
         }
     }
@@ -486,29 +471,4 @@ fn profile(text: &str) -> Result<Measure> {
 /// Whole numbers separated by commas.
 fn numbers(text: &str, what: &str) -> Result<Vec<u32>> {
     text.split(',').map(|n| whole(n, what)).collect()
-}
-
-/// A side in pixels; 0 asks for nothing.
-fn side(text: &str, what: &str) -> Result<Option<u32>> {
-    whole(text, what).map(|side| (side > 0).then_some(side))
-}
-
-fn region(text: &str) -> Result<[Num; 4]> {
-    let numbers: Option<Vec<Num>> = text.split(',').map(Num::parse).collect();
-    let numbers =
-        numbers.ok_or_else(|| Error::Malformed(format!("RGN takes numbers, got \"{}\"", short(text))))?;
-    let count = numbers.len();
-    let region: [Num; 4] = numbers
-        .try_into()
-        .map_err(|_| Error::Malformed(format!("RGN takes four numbers, got {count}")))?;
-    Ok(region)
-}
-
-/// `q` or `comp:q`; beyond the format's scale it is clamped later.
-fn quality(text: &str) -> Result<i16> {
-    let number = text.rsplit_once(':').map_or(text, |(_, number)| number);
-    let value: i64 = number
-        .parse()
-        .map_err(|_| Error::Malformed(format!("QLT takes a whole number, got \"{}\"", short(text))))?;
-    Ok(i16::try_from(value.clamp(-1, 1000)).unwrap_or(0))
 }

@@ -2,12 +2,15 @@
 //!
 //! Schemes of compression are `codec`'s business, what the bytes mean `layout`'s and `unpack`'s; knows no file.
 
+use crate::codec::Shape;
 use crate::codec::ccitt;
 use crate::codec::deflate;
 use crate::codec::jp2;
 use crate::codec::jp2::Codestream;
 use crate::codec::jp2::Fresh;
 use crate::codec::jpeg;
+use crate::codec::jxl;
+use crate::codec::lerc;
 use crate::codec::luv;
 use crate::codec::lzma;
 use crate::codec::lzw;
@@ -23,6 +26,7 @@ use crate::raster::Samples;
 use crate::source::tiff::input::Order;
 use crate::source::tiff::layout::Compression;
 use crate::source::tiff::layout::Layout;
+use crate::source::tiff::layout::Packing;
 use crate::source::tiff::unpack::unpack;
 
 /// The upper left `size` of a block of `block` pixels, `layout.channels()` interleaved. `coded` and `plain` are used as
@@ -57,6 +61,22 @@ pub fn decode(
             let channels = u8::try_from(layout.stored).unwrap_or(u8::MAX);
             webp::decode(coded, block, channels, plain)?
         }
+        Compression::Jxl => {
+            jxl::decode(coded, shape(layout, block), plain)?;
+            plain
+        }
+        Compression::Lerc(packing) => {
+            // a blob is larger than its samples by no more than what masks and ranges take
+            let most = bytes.saturating_mul(2).saturating_add(1 << 10);
+            let mut blob = Vec::new();
+            let blob = match packing {
+                Packing::None => coded,
+                Packing::Deflate => deflate::inflate(coded, most, &mut blob)?,
+                Packing::Zstd => zstd::decode(coded, most, &mut blob)?,
+            };
+            lerc::decode(blob, shape(layout, block), plain)?;
+            plain
+        }
         Compression::Jpeg => {
             let stream = jpeg::merge(layout.tables.as_deref(), coded, jpeg_colour(layout))?;
             return of_raster(jpeg::decode(&stream, block)?, layout, size);
@@ -79,6 +99,17 @@ pub fn decode(
         }
     };
     unpack(layout, plain, block.w, size)
+}
+
+/// What schemes must give that know samples.
+fn shape(layout: &Layout, block: Size) -> Shape {
+    Shape {
+        size: block,
+        channels: layout.stored,
+        bits: layout.bits,
+        kind: layout.kind,
+        big: layout.order == Order::Big,
+    }
 }
 
 /// The samples of a JPEG 2000 codestream as bytes of the layout's order, and the width of its rows.

@@ -43,6 +43,10 @@ pub enum Compression {
     OldJpeg,
     /// A WebP picture.
     Webp,
+    /// A JPEG XL codestream.
+    Jxl,
+    /// A LERC blob.
+    Lerc(Packing),
     /// Logarithmic luminance and chromaticity, which become 8-bit grey or RGB.
     LogLuv,
     /// A JPEG 2000 codestream.
@@ -52,9 +56,20 @@ pub enum Compression {
     },
 }
 
+/// What a LERC blob is packed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// Nothing.
+    None,
+    /// A zlib stream.
+    Deflate,
+    /// A Zstandard frame.
+    Zstd,
+}
+
 impl Compression {
-    /// From the tag's value and T4Options.
-    fn of(code: u64, options: u64) -> Result<Compression> {
+    /// From the tag's value, T4Options and the second of LercParameters.
+    fn of(code: u64, options: u64, packing: u64) -> Result<Compression> {
         Ok(match code {
             1 => Compression::None,
             2 => Compression::Ccitt(Coding::Runs(1)),
@@ -72,6 +87,17 @@ impl Compression {
             34925 => Compression::Lzma,
             50000 => Compression::Zstd,
             50001 => Compression::Webp,
+            50002 | 52546 => Compression::Jxl,
+            34887 => Compression::Lerc(match packing {
+                0 => Packing::None,
+                1 => Packing::Deflate,
+                2 => Packing::Zstd,
+                other => {
+                    return Err(Error::Unsupported(format!(
+                        "LERC in packing {other} is not served"
+                    )));
+                }
+            }),
             _ => {
                 let name = match code {
                     9 | 10 | 34661 => "JBIG",
@@ -79,8 +105,6 @@ impl Compression {
                     32809 => "ThunderScan",
                     32908 | 32909 => "Pixar",
                     34677 => "SGI LogLuv of 24 bits",
-                    34887 => "LERC",
-                    50002 | 52546 => "JPEG XL",
                     _ => "unknown",
                 };
                 return Err(Error::Unsupported(format!(
@@ -100,7 +124,11 @@ impl Compression {
     fn is_picture(self) -> bool {
         matches!(
             self,
-            Compression::Jpeg | Compression::OldJpeg | Compression::Webp | Compression::Jpeg2000 { .. }
+            Compression::Jpeg
+                | Compression::OldJpeg
+                | Compression::Webp
+                | Compression::Jxl
+                | Compression::Jpeg2000 { .. }
         )
     }
 }
@@ -150,7 +178,7 @@ pub struct Layout {
     pub predictor: Predictor,
     /// Samples a pixel as stored.
     pub stored: usize,
-    /// Which of them are given, in this order: the colours, and alpha if there is one.
+    /// Which of them are given, in this order: the colours, alpha if there is one, and those without a meaning.
     pub picks: Vec<usize>,
     /// What is done with the colours.
     pub turn: Turn,
@@ -202,7 +230,10 @@ impl Layout {
     /// From a directory. `Error::Unsupported` names what is not served, `Error::Corrupt` what contradicts itself.
     pub fn of(ifd: &Ifd, input: &Input) -> Result<Layout> {
         let first = |tag, default| Ok::<u64, Error>(ifd.first(input, tag)?.unwrap_or(default));
-        let compression = Compression::of(first(259, 1)?, first(292, 0)?)?;
+        let packing = ifd
+            .numbers(input, 50674, 2)?
+            .and_then(|numbers| numbers.get(1).copied());
+        let compression = Compression::of(first(259, 1)?, first(292, 0)?, packing.unwrap_or(0))?;
         let channels = first(277, 1)?;
         let stored = usize::try_from(channels).unwrap_or(0);
         if !(1..=1024).contains(&stored) {
@@ -288,6 +319,9 @@ impl Layout {
                 _ => None,
             })
             .unwrap_or((Alpha::None, None));
+        // a matrix may want the bands behind the colours; what converts the colours knows nothing of them
+        let whole = matches!(turn, Turn::Keep | Turn::Invert) && stored <= usize::from(u8::MAX);
+        let others = (colours..stored).filter(|sample| whole && place != Some(*sample));
         let tables = match compression {
             Compression::Jpeg => ifd.bytes(input, 347, MAX_TABLES).map(Vec::from),
             _ => None,
@@ -300,7 +334,7 @@ impl Layout {
             bits,
             predictor,
             stored,
-            picks: (0..colours).chain(place).collect(),
+            picks: (0..colours).chain(place).chain(others).collect(),
             turn,
             meaning: Meaning {
                 colour,
@@ -336,6 +370,11 @@ impl Layout {
             Compression::OldJpeg => self.bits == 8 && matches!(stored, 1 | 3) && !self.separate,
             Compression::Webp => self.bits == 8 && matches!(stored, 3 | 4),
             Compression::Ccitt(_) => (stored, self.bits) == (1, 1),
+            Compression::Jxl => matches!(
+                (self.kind, self.bits),
+                (Kind::Unsigned, 8 | 16) | (Kind::Float, 32)
+            ),
+            Compression::Lerc(_) => matches!((self.kind, self.bits), (_, 8 | 16 | 32) | (Kind::Float, 64)),
             Compression::LogLuv => !self.separate && stored == self.meaning.colour.channels(),
             _ => true,
         };
@@ -362,9 +401,9 @@ impl Layout {
         };
         let channels = self.meaning.colour.channels();
         if self.meaning.colour == Colour::Lab && self.depth() == Depth::F32 {
-            let alpha = self.picks.len().saturating_sub(3);
+            let others = self.picks.len().saturating_sub(3);
             let all = [(0.0, 100.0), (-128.0, 127.0), (-128.0, 127.0)].into_iter();
-            return all.chain(std::iter::repeat_n(whole, alpha)).collect();
+            return all.chain(std::iter::repeat_n(whole, others)).collect();
         }
         let of = |tag| ifd.floats(input, tag, self.stored as u64).unwrap_or_default();
         let (low, high) = (of(340), of(341));
@@ -382,18 +421,21 @@ impl Layout {
             let ordered = range.0.is_finite() && range.1.is_finite() && range.0 < range.1;
             if ordered { range } else { whole }
         };
-        let alpha = self.picks.get(self.colour_picks()..).unwrap_or_default();
-        (0..channels).chain(alpha.iter().copied()).map(channel).collect()
+        let others = self.picks.get(self.colour_picks()..).unwrap_or_default();
+        (0..channels).chain(others.iter().copied()).map(channel).collect()
     }
 
     /// How many of the picked samples are colours (of a palette one, which gives three channels).
     pub fn colour_picks(&self) -> usize {
-        self.picks.len() - usize::from(self.meaning.alpha != Alpha::None)
+        match self.turn {
+            Turn::Palette(_) => 1,
+            _ => self.meaning.colour.channels(),
+        }
     }
 
-    /// Samples a pixel that are given: the colours, and alpha if there is one.
+    /// Samples a pixel that are given: the colours, alpha if there is one, and those without a meaning.
     pub fn channels(&self) -> usize {
-        self.meaning.colour.channels() + usize::from(self.meaning.alpha != Alpha::None)
+        self.meaning.colour.channels() + self.picks.len() - self.colour_picks()
     }
 
     /// The type of the samples that are given.
@@ -652,16 +694,16 @@ mod tests {
     }
 
     #[test]
-    fn extra_samples_are_alpha_or_dropped() {
+    fn extra_samples_are_alpha_or_follow_it() {
         let of = |channels, photometric, extra| {
             let layout = layout(channels, photometric, &[(338, 3, extra)]).unwrap();
             (layout.channels(), layout.meaning.alpha, layout.as_is())
         };
         assert_eq!(of(4, 2, vec![2]), (4, Alpha::Straight, true));
         assert_eq!(of(4, 2, vec![1]), (4, Alpha::Premultiplied, true));
-        assert_eq!(of(4, 2, vec![0]), (3, Alpha::None, false));
-        assert_eq!(of(4, 2, vec![]), (3, Alpha::None, false));
-        assert_eq!(of(5, 2, vec![0, 2]), (4, Alpha::Straight, false));
+        assert_eq!(of(4, 2, vec![0]), (4, Alpha::None, true));
+        assert_eq!(of(4, 2, vec![]), (4, Alpha::None, true));
+        assert_eq!(of(5, 2, vec![0, 2]), (5, Alpha::Straight, false));
         assert_eq!(of(2, 1, vec![2]), (2, Alpha::Straight, true));
         assert_eq!(of(3, 2, vec![2]), (3, Alpha::None, true));
         assert_eq!(of(5, 5, vec![2]), (5, Alpha::Straight, true));

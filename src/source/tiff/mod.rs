@@ -216,7 +216,7 @@ impl Source for Tiff {
         let quick = |image: &Image| {
             let dear = matches!(
                 image.layout.compression,
-                Compression::Jpeg2000 { .. } | Compression::Lzma
+                Compression::Jpeg2000 { .. } | Compression::Jxl | Compression::Lzma
             );
             !image.strips && image.tile.area() <= QUICK && !dear
         };
@@ -344,9 +344,10 @@ fn stored(layout: &Layout) -> Option<Format> {
         Colour::Rgb => 3,
         Colour::Lab | Colour::Cmyk => return None,
     };
+    let meant = layout.stored == colours + usize::from(layout.meaning.alpha != Alpha::None);
     match layout.compression {
         Compression::Jpeg if layout.as_is() && layout.stored == colours => Some(Format::Jpeg),
-        Compression::Webp if layout.as_is() && layout.meaning.alpha != Alpha::Premultiplied => {
+        Compression::Webp if layout.as_is() && meant && layout.meaning.alpha != Alpha::Premultiplied => {
             Some(Format::Webp)
         }
         _ => None,

@@ -145,6 +145,7 @@ impl Image {
     fn is_level_of(&self, full: &Image) -> bool {
         self.layout.meaning.colour == full.layout.meaning.colour
             && self.layout.meaning.alpha == full.layout.meaning.alpha
+            && self.layout.channels() == full.layout.channels()
             && self.layout.depth() == full.layout.depth()
             && self.strips == full.strips
             && is_reduced(self.size, full.size)

@@ -1,0 +1,228 @@
+//! Files that are written band by band: a picture of any height takes the memory of a few bands and of its own file.
+//!
+//! Knows JPEG, PNG and TIFF. The other formats need the whole picture.
+
+use crate::codec;
+use crate::codec::jpeg::join::Join;
+use crate::encode::Output;
+use crate::encode::Tags;
+use crate::encode::embed;
+use crate::encode::jpeg;
+use crate::encode::png;
+use crate::encode::tiff;
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Size;
+use crate::raster::Format;
+use crate::raster::Layout;
+use crate::raster::Picture;
+
+/// Pixels of a band, about; it has at least as many rows as its format needs.
+const PIXELS: u32 = 1 << 20;
+
+/// Rows of every band but the last; `None` for a format that needs the whole picture.
+pub fn rows(size: Size, output: Output) -> Option<u32> {
+    let least = match output.format {
+        Format::Jpeg | Format::Png => codec::jpeg::ROWS,
+        Format::Tiff => tiff::strip_rows(size.w),
+        Format::Webp | Format::Avif | Format::Gif => return None,
+    };
+    let fitting = PIXELS / size.w.max(1) / least;
+    Some(fitting.max(1).saturating_mul(least))
+}
+
+/// A band that is encoded as far as that goes without the others.
+pub struct Piece {
+    layout: Layout,
+    parts: Vec<Vec<u8>>,
+}
+
+impl Piece {
+    /// The layout of its pixels.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+}
+
+/// Encodes a band, in any order and on any thread.
+pub fn code(band: Picture, output: Output) -> Result<Piece> {
+    Ok(Piece {
+        layout: band.layout,
+        parts: match output.format {
+            Format::Jpeg => vec![jpeg::encode(&band, output.quality)?],
+            Format::Tiff => tiff::strips(&band, output)?,
+            // rows lean on those above them
+            _ => vec![band.data],
+        },
+    })
+}
+
+/// A file that grows by bands.
+pub enum Writer {
+    /// The streams of bands are put together.
+    Jpeg(Join, Vec<u8>),
+    /// Rows are compressed as they come.
+    Png(Box<png::Stream>),
+    /// Strips follow each other.
+    Tiff(tiff::Writer),
+}
+
+impl Writer {
+    /// Begins a file of `size` in the layout of its first band.
+    pub fn begin(size: Size, first: &Piece, output: Output, tags: &Tags) -> Result<Writer> {
+        match output.format {
+            Format::Jpeg => {
+                let height = u16::try_from(size.h)
+                    .map_err(|_| Error::TooLarge("jpeg is at most 65500 high".into()))?;
+                Ok(Writer::Jpeg(Join::new(height), Vec::new()))
+            }
+            Format::Png => {
+                let stream = png::Stream::begin(size, first.layout, output.quality, tags)?;
+                Ok(Writer::Png(Box::new(stream)))
+            }
+            Format::Tiff => Ok(Writer::Tiff(tiff::Writer::new(size, first.layout, output))),
+            Format::Webp | Format::Avif | Format::Gif => {
+                let name = output.format.suffix();
+                Err(Error::Unsupported(format!("{name} is not written in bands")))
+            }
+        }
+    }
+
+    /// Adds the next band.
+    pub fn push(&mut self, piece: Piece) -> Result<()> {
+        for part in piece.parts {
+            match self {
+                Writer::Jpeg(join, file) => join.push(&part, file)?,
+                Writer::Png(stream) => stream.push(&part)?,
+                Writer::Tiff(writer) => writer.push(&part),
+            }
+        }
+        Ok(())
+    }
+
+    /// The whole file.
+    pub fn finish(self, tags: &Tags) -> Result<Vec<u8>> {
+        match self {
+            Writer::Jpeg(join, mut file) => {
+                join.finish(&mut file);
+                embed::jpeg(file, tags)
+            }
+            Writer::Png(stream) => stream.finish(),
+            Writer::Tiff(writer) => writer.finish(tags),
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "test pictures are small")]
+mod tests {
+    use super::*;
+    use crate::encode::Compression;
+    use crate::encode::encode;
+
+    fn drawn(layout: Layout, size: Size) -> Picture {
+        let len = size.area() as usize * layout.channels();
+        Picture {
+            size,
+            layout,
+            data: (0..len).map(|i| (i / 11 + i % 7 * 3) as u8).collect(),
+        }
+    }
+
+    /// The same picture in bands.
+    fn banded(picture: &Picture, output: Output, rows: u32, tags: &Tags) -> Vec<u8> {
+        let row = picture.size.w as usize * picture.layout.channels();
+        let pieces = picture.data.chunks(row * rows as usize).map(|data| {
+            let band = Picture {
+                size: Size::new(picture.size.w, (data.len() / row) as u32),
+                layout: picture.layout,
+                data: data.to_vec(),
+            };
+            code(band, output).unwrap()
+        });
+        let mut writer = None;
+        for piece in pieces {
+            if writer.is_none() {
+                writer = Some(Writer::begin(picture.size, &piece, output, tags).unwrap());
+            }
+            writer.as_mut().unwrap().push(piece).unwrap();
+        }
+        writer.unwrap().finish(tags).unwrap()
+    }
+
+    /// The pixels of a file, by other means than those that wrote it.
+    fn pixels(file: &[u8], format: Format, size: Size) -> Vec<u8> {
+        match format {
+            Format::Jpeg => match codec::jpeg::decode(file, size).unwrap().samples {
+                crate::raster::Samples::U8(data) => data,
+                _ => panic!("8 bits"),
+            },
+            _ => {
+                let mut reader = ::png::Decoder::new(std::io::Cursor::new(file))
+                    .read_info()
+                    .unwrap();
+                let mut data = vec![0; reader.output_buffer_size().unwrap()];
+                reader.next_frame(&mut data).unwrap();
+                data
+            }
+        }
+    }
+
+    #[test]
+    fn bands_together_have_the_pixels_of_the_whole() {
+        let size = Size::new(301, 117);
+        let tags = Tags {
+            icc: Some(b"icc"),
+            rights: Some("ours"),
+            ..Tags::default()
+        };
+        for layout in [Layout::Grey, Layout::Rgb, Layout::Rgba] {
+            let picture = drawn(layout, size);
+            for format in [Format::Jpeg, Format::Png] {
+                if format == Format::Jpeg && layout == Layout::Rgba {
+                    continue;
+                }
+                for quality in [1, 6] {
+                    let output = Output {
+                        format,
+                        quality,
+                        compression: Compression::None,
+                        asked: false,
+                        told: true,
+                    };
+                    let whole = encode(&picture, output, &tags).unwrap();
+                    let file = banded(&picture, output, 32, &tags);
+                    assert!(
+                        pixels(&file, format, size) == pixels(&whole, format, size),
+                        "{layout:?} {format:?}"
+                    );
+                    assert!(
+                        file.len() < whole.len() * 5 / 4 + 500,
+                        "{} {}",
+                        file.len(),
+                        whole.len()
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_band_is_as_high_as_the_format_needs() {
+        let output = |format| Output {
+            format,
+            quality: 1,
+            compression: Compression::None,
+            asked: false,
+            told: false,
+        };
+        assert_eq!(rows(Size::new(65_000, 65_000), output(Format::Jpeg)), Some(16));
+        assert_eq!(rows(Size::new(1000, 1000), output(Format::Png)), Some(1040));
+        let strip = tiff::strip_rows(3000);
+        assert_eq!(
+            rows(Size::new(3000, 3000), output(Format::Tiff)).unwrap() % strip,
+            0
+        );
+        assert_eq!(rows(Size::new(10, 10), output(Format::Webp)), None);
+    }
+}

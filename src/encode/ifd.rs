@@ -1,0 +1,230 @@
+//! Directories of TIFF (TIFF 6.0 §2), little-endian: those of TIFF files, and the blocks of EXIF in other formats.
+//!
+//! Knows what is told of a picture, not the picture.
+
+use crate::encode::Tags;
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Num;
+
+/// The header of a file, without where its first directory is.
+pub const HEADER: [u8; 8] = *b"II\x2a\0\0\0\0\0";
+
+/// Texts that have a tag of their own (TIFF 6.0, EXIF 2.32 §4.6.4).
+const TEXTS: [(u16, &str); 8] = [
+    (269, "title"),
+    (270, "description"),
+    (271, "make"),
+    (272, "model"),
+    (305, "software"),
+    (306, "date"),
+    (315, "creator"),
+    (33432, "rights"),
+];
+
+/// Longest text that is embedded, bytes: the whole block must fit a segment of JPEG.
+const MAX_TEXT: usize = 6000;
+
+/// A field of a directory.
+pub struct Field {
+    tag: u16,
+    /// 2 text, 3 short, 4 long, 5 rational, 7 bytes of any meaning.
+    kind: u16,
+    count: usize,
+    value: Vec<u8>,
+}
+
+impl Field {
+    /// One 32-bit number.
+    pub fn long(tag: u16, value: u32) -> Field {
+        Field::bytes(tag, 4, 1, value.to_le_bytes().to_vec())
+    }
+
+    /// 32-bit numbers; `TooLarge` when one is larger.
+    pub fn longs(tag: u16, values: &[u64]) -> Result<Field> {
+        let mut value = Vec::with_capacity(values.len() * 4);
+        for &number in values {
+            value.extend_from_slice(&offset(number)?.to_le_bytes());
+        }
+        Ok(Field::bytes(tag, 4, values.len(), value))
+    }
+
+    /// 16-bit numbers.
+    pub fn shorts(tag: u16, values: &[u16]) -> Field {
+        let value = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        Field::bytes(tag, 3, values.len(), value)
+    }
+
+    /// A positive number as a fraction with four decimals.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped before"
+    )]
+    fn rational(tag: u16, value: f64) -> Field {
+        let numerator = (value * 10_000.0).round().clamp(1.0, f64::from(u32::MAX)) as u32;
+        let value = [numerator.to_le_bytes(), 10_000u32.to_le_bytes()].concat();
+        Field::bytes(tag, 5, 1, value)
+    }
+
+    /// Bytes of any meaning.
+    pub fn raw(tag: u16, value: &[u8]) -> Field {
+        Field::bytes(tag, 7, value.len(), value.to_vec())
+    }
+
+    /// A text, which ends with a NUL; UTF-8, as most readers take it.
+    fn text(tag: u16, text: &str) -> Field {
+        let value = [text.as_bytes(), b"\0"].concat();
+        Field::bytes(tag, 2, value.len(), value)
+    }
+
+    fn bytes(tag: u16, kind: u16, count: usize, value: Vec<u8>) -> Field {
+        Field {
+            tag,
+            kind,
+            count,
+            value,
+        }
+    }
+}
+
+/// A place in a file; `TooLarge` from 4 GB on.
+fn offset(at: u64) -> Result<u32> {
+    u32::try_from(at).map_err(|_| Error::TooLarge("a tiff file of 4 GB is too large".into()))
+}
+
+/// Writes long values, then the directory, and says where it is.
+pub fn push(file: &mut Vec<u8>, mut fields: Vec<Field>) -> Result<u32> {
+    fields.sort_by_key(|field| field.tag);
+    let mut entries = Vec::with_capacity(fields.len() * 12);
+    for field in &fields {
+        entries.extend_from_slice(&field.tag.to_le_bytes());
+        entries.extend_from_slice(&field.kind.to_le_bytes());
+        entries.extend_from_slice(&offset(field.count as u64)?.to_le_bytes());
+        if field.value.len() <= 4 {
+            entries.extend_from_slice(&field.value);
+            entries.resize(entries.len() + 4 - field.value.len(), 0);
+        } else {
+            align(file);
+            entries.extend_from_slice(&offset(file.len() as u64)?.to_le_bytes());
+            file.extend_from_slice(&field.value);
+        }
+    }
+    align(file);
+    let at = offset(file.len() as u64)?;
+    let count = u16::try_from(fields.len()).unwrap_or(u16::MAX);
+    file.extend_from_slice(&count.to_le_bytes());
+    file.extend_from_slice(&entries);
+    file.extend_from_slice(&[0; 4]);
+    Ok(at)
+}
+
+/// Offsets are even (TIFF 6.0 p. 15).
+pub fn align(file: &mut Vec<u8>) {
+    if file.len() % 2 == 1 {
+        file.push(0);
+    }
+}
+
+/// Writes into the header where the first directory is.
+pub fn point(file: &mut [u8], at: u32) {
+    if let Some(place) = file.get_mut(4..8) {
+        place.copy_from_slice(&at.to_le_bytes());
+    }
+}
+
+/// What is told of a picture but profile and XMP: density, texts, rights; a comment goes into a directory of its own,
+/// which is written.
+pub fn told(file: &mut Vec<u8>, tags: &Tags) -> Result<Vec<Field>> {
+    let mut fields = Vec::new();
+    if let Some(density) = tags.density {
+        let inch = |v: Num| v.value() * 0.0254;
+        fields.push(Field::rational(282, inch(density.x)));
+        fields.push(Field::rational(283, inch(density.y)));
+        fields.push(Field::shorts(296, &[2]));
+    }
+    let short = |text: &&str| !text.is_empty() && text.len() <= MAX_TEXT && !text.contains('\0');
+    for (tag, name) in TEXTS {
+        if let Some(text) = tags.text(name).filter(short) {
+            fields.push(Field::text(tag, text));
+        }
+    }
+    if let Some(comment) = tags.text("comment").filter(short) {
+        // UserComment says in eight bytes what it is written in (EXIF 2.32 §4.6.5): nothing, where it is not ASCII
+        let code: &[u8; 8] = if comment.is_ascii() {
+            b"ASCII\0\0\0"
+        } else {
+            &[0; 8]
+        };
+        let exif = vec![
+            Field::raw(36864, b"0232"),
+            Field::raw(37510, &[code, comment.as_bytes()].concat()),
+        ];
+        fields.push(Field::long(34665, push(file, exif)?));
+    }
+    Ok(fields)
+}
+
+/// A block of EXIF from its TIFF header on, of what is told but profile and XMP; empty when there is nothing but a
+/// density. It says no orientation and no size: the picture is as it is.
+pub fn exif(tags: &Tags) -> Result<Vec<u8>> {
+    let mut file = HEADER.to_vec();
+    let fields = told(&mut file, tags)?;
+    if fields.iter().all(|field| matches!(field.tag, 282 | 283 | 296)) {
+        return Ok(Vec::new());
+    }
+    let at = push(&mut file, fields)?;
+    point(&mut file, at);
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raster::Density;
+    use crate::source::tiff;
+    use crate::source::tiff::build::Temp;
+
+    #[test]
+    fn a_block_says_what_is_told_and_nothing_for_a_density_alone() {
+        let num = |v| Num::new(v).unwrap();
+        let density = Some(Density {
+            x: num(11811.0236),
+            y: num(5905.5118),
+        });
+        let lean = Tags {
+            density,
+            ..Tags::default()
+        };
+        assert!(exif(&lean).unwrap().is_empty());
+        let texts = [
+            ("description", "A hill.".to_string()),
+            ("creator", "Zo\u{eb}".to_string()),
+            ("rights", "own".to_string()),
+            ("comment", "no flash".to_string()),
+            ("software", "x".repeat(MAX_TEXT + 1)),
+        ];
+        let tags = Tags {
+            texts: &texts,
+            rights: Some("not this"),
+            ..lean
+        };
+        let block = exif(&tags).unwrap();
+        let file = Temp::new(&block);
+        let (found, orientation) = tiff::exif(file.open(), 0, block.len() as u64).unwrap();
+        for (name, text) in &texts[..4] {
+            assert_eq!(found.text(name), Some(text.as_str()));
+        }
+        assert_eq!((found.text("software"), orientation), (None, 1));
+        let found = found.density.unwrap();
+        assert!((found.x.value() - 11811.0236).abs() < 0.01 && (found.y.value() - 5905.5118).abs() < 0.01);
+
+        let rights = Tags {
+            rights: Some("ours"),
+            ..Tags::default()
+        };
+        let block = exif(&rights).unwrap();
+        let (found, _) = tiff::exif(Temp::new(&block).open(), 0, block.len() as u64).unwrap();
+        assert_eq!(found.text("rights"), Some("ours"));
+    }
+}

@@ -1,0 +1,285 @@
+//! TIFF output (TIFF 6.0, Technical Note 2): one picture in strips, little-endian, its directory at the end.
+//!
+//! Knows no pyramid and no BigTIFF: a file of 4 GB is refused.
+
+use crate::codec::deflate;
+use crate::codec::jpeg;
+use crate::codec::lzw;
+use crate::codec::webp;
+use crate::codec::zstd;
+use crate::encode::Compression;
+use crate::encode::Output;
+use crate::encode::Tags;
+use crate::encode::ifd;
+use crate::encode::ifd::Field;
+use crate::encode::upright;
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Size;
+use crate::raster::Layout;
+use crate::raster::Picture;
+
+/// A strip is as high as such a number of pixels allows.
+const STRIP_PIXELS: u32 = 1 << 17;
+
+/// Rows of every strip but the last, by the width of the picture.
+pub fn strip_rows(w: u32) -> u32 {
+    let fitting = STRIP_PIXELS / w.max(1) / jpeg::ROWS;
+    fitting.max(1).saturating_mul(jpeg::ROWS)
+}
+
+/// Encodes every layout with 8 bits; alpha is an unassociated extra sample, which JPEG cannot hold.
+pub fn encode(picture: &Picture, output: Output, tags: &Tags) -> Result<Vec<u8>> {
+    let mut writer = Writer::new(picture.size, picture.layout, output);
+    for strip in strips(picture, output)? {
+        writer.push(&strip);
+    }
+    writer.finish(tags)
+}
+
+/// The strips of a picture, or of a band of one that has whole strips.
+pub fn strips(picture: &Picture, output: Output) -> Result<Vec<Vec<u8>>> {
+    let channels = picture.layout.channels();
+    let row = picture.size.w as usize * channels;
+    let expected = row as u64 * u64::from(picture.size.h);
+    if expected == 0 || picture.data.len() as u64 != expected {
+        return Err(Error::Corrupt(format!(
+            "{}x{} pixels take {expected} bytes, got {}",
+            picture.size.w,
+            picture.size.h,
+            picture.data.len()
+        )));
+    }
+    let high = strip_rows(picture.size.w) as usize;
+    let strips = picture.data.chunks(row * high);
+    strips
+        .map(|rows| strip(rows, picture.size.w, picture.layout, output))
+        .collect()
+}
+
+/// A strip of whole rows.
+fn strip(rows: &[u8], w: u32, layout: Layout, output: Output) -> Result<Vec<u8>> {
+    let channels = layout.channels();
+    let row = w as usize * channels;
+    let high = u32::try_from(rows.len() / row.max(1)).unwrap_or(u32::MAX);
+    let size = Size::new(w, high);
+    let level = u8::try_from(output.quality.clamp(1, 100)).unwrap_or(1);
+    let less = || differences(rows, row, channels);
+    match output.compression {
+        Compression::None => Ok(rows.to_vec()),
+        Compression::Lzw => lzw::encode(&less()),
+        Compression::Deflate => deflate::deflate(&less(), level),
+        Compression::Zstd => zstd::encode(&less(), level),
+        Compression::Jpeg => jpeg::encode(rows, size, layout, level),
+        Compression::Webp => webp::encode(rows, size, layout, output.quality),
+    }
+}
+
+/// A file that grows by strips.
+pub struct Writer {
+    size: Size,
+    layout: Layout,
+    compression: Compression,
+    file: Vec<u8>,
+    offsets: Vec<u64>,
+    counts: Vec<u64>,
+}
+
+impl Writer {
+    /// Begins a file.
+    pub fn new(size: Size, layout: Layout, output: Output) -> Writer {
+        Writer {
+            size,
+            layout,
+            compression: output.compression,
+            // where the directory is will be known at the end
+            file: ifd::HEADER.to_vec(),
+            offsets: Vec::new(),
+            counts: Vec::new(),
+        }
+    }
+
+    /// Adds the next strip.
+    pub fn push(&mut self, strip: &[u8]) {
+        ifd::align(&mut self.file);
+        self.offsets.push(self.file.len() as u64);
+        self.counts.push(strip.len() as u64);
+        self.file.extend_from_slice(strip);
+    }
+
+    /// The whole file.
+    pub fn finish(mut self, tags: &Tags) -> Result<Vec<u8>> {
+        // WebP has no grey
+        let colours: u16 = if self.layout == Layout::Grey && self.compression != Compression::Webp {
+            1
+        } else {
+            3
+        };
+        let alpha = u16::from(self.layout == Layout::Rgba);
+        let channels = colours + alpha;
+        let photometric = match (colours, self.compression) {
+            (1, _) => 1,
+            (_, Compression::Jpeg) => 6,
+            _ => 2,
+        };
+        let mut fields = ifd::told(&mut self.file, tags)?;
+        fields.extend([
+            Field::long(256, self.size.w),
+            Field::long(257, self.size.h),
+            Field::shorts(258, &vec![8; channels.into()]),
+            Field::shorts(259, &[self.compression.tag()]),
+            Field::shorts(262, &[photometric]),
+            Field::longs(273, &self.offsets)?,
+            Field::shorts(277, &[channels]),
+            Field::long(278, strip_rows(self.size.w)),
+            Field::longs(279, &self.counts)?,
+            Field::shorts(284, &[1]),
+        ]);
+        if self.compression.is_predicted() {
+            fields.push(Field::shorts(317, &[2]));
+        }
+        if alpha > 0 {
+            fields.push(Field::shorts(338, &[2]));
+        }
+        if photometric == 6 {
+            fields.push(Field::shorts(530, &[2, 2]));
+        }
+        if let Some(icc) = tags.icc {
+            fields.push(Field::raw(34675, icc));
+        }
+        if let Some(xmp) = tags.xmp {
+            fields.push(Field::raw(700, &upright(xmp)));
+        }
+        let at = ifd::push(&mut self.file, fields)?;
+        ifd::point(&mut self.file, at);
+        Ok(self.file)
+    }
+}
+
+/// Each sample less the one to its left (predictor 2, TIFF 6.0 §14); the first of a row stays.
+fn differences(rows: &[u8], row: usize, channels: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(rows.len());
+    for row in rows.chunks(row.max(1)) {
+        let (first, _) = row.split_at(channels.min(row.len()));
+        out.extend_from_slice(first);
+        let right = row.iter().skip(channels);
+        out.extend(right.zip(row).map(|(v, left)| v.wrapping_sub(*left)));
+    }
+    out
+}
+
+#[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "test pictures are small")]
+mod tests {
+    use super::*;
+    use crate::geometry::Num;
+    use crate::geometry::Rect;
+    use crate::raster::Density;
+    use crate::raster::Format;
+    use crate::raster::Samples;
+    use crate::source::Source;
+    use crate::source::Window;
+    use crate::source::tiff::Limits;
+    use crate::source::tiff::Tiff;
+    use crate::source::tiff::build::Temp;
+    use crate::source::window::Forgetful;
+
+    fn output(compression: Compression, quality: i16) -> Output {
+        Output {
+            format: Format::Tiff,
+            quality,
+            compression,
+            asked: false,
+            told: true,
+        }
+    }
+
+    fn drawn(layout: Layout, size: Size) -> Picture {
+        let len = size.area() as usize * layout.channels();
+        Picture {
+            size,
+            layout,
+            data: (0..len).map(|i| (i / 11 + i % 7 * 3) as u8).collect(),
+        }
+    }
+
+    /// As our own reader sees it.
+    fn opened(file: &[u8]) -> Tiff {
+        Tiff::open(Temp::new(file).open(), &Limits::default()).unwrap()
+    }
+
+    #[test]
+    fn every_layout_in_every_compression_comes_back_exactly() {
+        for size in [Size::new(1, 1), Size::new(61, 47), Size::new(900, 700)] {
+            for layout in [Layout::Grey, Layout::Rgb, Layout::Rgba] {
+                for compression in ["none", "lzw", "deflate", "webp", "zstd"] {
+                    let picture = drawn(layout, size);
+                    let output = output(Compression::named(compression).unwrap(), -1);
+                    let tiff = opened(&encode(&picture, output, &Tags::default()).unwrap());
+                    assert_eq!(tiff.header().size(), size);
+                    let window = Window::new(0, Rect::of(size));
+                    let raster = tiff.window(window, &Forgetful).unwrap();
+                    let wanted: Vec<u8> = match usize::from(raster.channels) {
+                        channels if channels == layout.channels() => picture.data,
+                        _ => picture.data.iter().flat_map(|&v| [v, v, v]).collect(),
+                    };
+                    assert!(raster.samples == Samples::U8(wanted), "{layout:?} {compression}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn strips_of_jpeg_are_as_one_jpeg() {
+        let size = Size::new(700, 650);
+        for layout in [Layout::Grey, Layout::Rgb] {
+            let picture = drawn(layout, size);
+            let file = encode(&picture, output(Compression::Jpeg, 80), &Tags::default()).unwrap();
+            let window = Window::new(0, Rect::of(size));
+            let Samples::U8(found) = opened(&file).window(window, &Forgetful).unwrap().samples else {
+                panic!("8 bits")
+            };
+            let sum: u64 = found
+                .iter()
+                .zip(&picture.data)
+                .map(|(a, b)| u64::from(a.abs_diff(*b)))
+                .sum();
+            assert!(sum / (found.len() as u64) < 12, "{layout:?} {sum}");
+        }
+        let rgba = drawn(Layout::Rgba, size);
+        assert!(encode(&rgba, output(Compression::Jpeg, 80), &Tags::default()).is_err());
+    }
+
+    #[test]
+    fn profile_and_density_are_embedded() {
+        let num = |v| Num::new(v).unwrap();
+        let tags = Tags {
+            icc: Some(b"profile"),
+            density: Some(Density {
+                x: num(11811.0236),
+                y: num(2834.6457),
+            }),
+            xmp: Some(b"<x/>"),
+            rights: Some("ours"),
+            ..Tags::default()
+        };
+        let picture = drawn(Layout::Rgb, Size::new(20, 10));
+        let file = encode(&picture, output(Compression::Lzw, 0), &tags).unwrap();
+        let tiff = opened(&file);
+        let metadata = &tiff.header().metadata;
+        assert_eq!(metadata.icc.as_deref(), tags.icc);
+        assert_eq!(metadata.xmp.as_deref(), tags.xmp);
+        assert_eq!(metadata.text("rights"), tags.rights);
+        let density = metadata.density.unwrap();
+        assert!(
+            (density.x.value() - 11811.0236).abs() < 0.01 && (density.y.value() - 2834.6457).abs() < 0.01
+        );
+    }
+
+    #[test]
+    fn a_picture_of_another_size_than_it_says_is_an_error() {
+        let mut picture = drawn(Layout::Grey, Size::new(5, 5));
+        picture.data.pop();
+        assert!(encode(&picture, output(Compression::None, 0), &Tags::default()).is_err());
+    }
+}

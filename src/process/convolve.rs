@@ -1,0 +1,196 @@
+//! Neighbourhoods: kernels of 3×3 and 5×5 over one channel.
+//!
+//! Edges are extended: beyond the first and last row and column lie copies of them. Whether an edge is the image's or
+//! only that of a window is the plan's business.
+
+use crate::geometry::Num;
+use crate::geometry::Size;
+
+/// What is made of a pixel's neighbourhood.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Kernel {
+    /// The sum of the neighbours by their weights (9 or 25, row by row from the top left), divided by the sum of the
+    /// weights when that is positive. The weights are not mirrored.
+    Weights(Vec<Num>),
+    /// How steep it is: √(x² + y²) of the differences across and down. Neighbouring differences are smoothed by these
+    /// weights: of the pixel's own row or column, and of those beside.
+    Slope(Num, Num),
+    /// `Weights` of the pixel itself, and `amount` times what a binomial blur of 5×5 takes from it: sharper above 0,
+    /// blurred from 0 to −1.
+    Sharpen(Num),
+}
+
+/// Weights of a binomial blur in one direction.
+const BINOMIAL: [f32; 5] = [1.0 / 16.0, 4.0 / 16.0, 6.0 / 16.0, 4.0 / 16.0, 1.0 / 16.0];
+
+impl Kernel {
+    /// The kernel with this name, in any case: sobel, prewitt and scharr are slopes of equal strength.
+    pub fn named(name: &str) -> Option<Kernel> {
+        let slope = |own, beside| Some(Kernel::Slope(Num::new(own)?, Num::new(beside)?));
+        let weights: [f64; 9] = match name.to_ascii_lowercase().as_str() {
+            "sobel" => return slope(2.0, 1.0),
+            "prewitt" => return slope(4.0 / 3.0, 4.0 / 3.0),
+            "scharr" => return slope(2.5, 0.75),
+            "laplace" => [0.0, -1.0, 0.0, -1.0, 4.0, -1.0, 0.0, -1.0, 0.0],
+            "gaussian" => [1.0, 2.0, 1.0, 2.0, 4.0, 2.0, 1.0, 2.0, 1.0],
+            "sharpen" => [0.0, -1.0, 0.0, -1.0, 5.0, -1.0, 0.0, -1.0, 0.0],
+            "emboss" => [-2.0, -1.0, 0.0, -1.0, 1.0, 1.0, 0.0, 1.0, 2.0],
+            _ => return None,
+        };
+        weights
+            .into_iter()
+            .map(Num::new)
+            .collect::<Option<_>>()
+            .map(Kernel::Weights)
+    }
+
+    /// How far the neighbourhood reaches, in pixels.
+    pub fn radius(&self) -> u32 {
+        match self {
+            Kernel::Weights(weights) if weights.len() <= 9 => 1,
+            Kernel::Slope(..) => 1,
+            Kernel::Weights(_) | Kernel::Sharpen(_) => 2,
+        }
+    }
+
+    /// The weights of the rows from the top, one list for each direction that is asked.
+    #[expect(clippy::cast_possible_truncation, reason = "pixels are of single precision")]
+    fn weights(&self) -> Vec<Vec<f32>> {
+        match self {
+            Kernel::Weights(weights) => {
+                let sum: f64 = weights.iter().map(|w| w.value()).sum();
+                let by = if sum > 0.0 { 1.0 / sum } else { 1.0 };
+                vec![weights.iter().map(|w| (w.value() * by) as f32).collect()]
+            }
+            Kernel::Slope(own, beside) => {
+                let (a, b) = (own.value() as f32, beside.value() as f32);
+                vec![
+                    vec![-b, 0.0, b, -a, 0.0, a, -b, 0.0, b],
+                    vec![-b, -a, -b, 0.0, 0.0, 0.0, b, a, b],
+                ]
+            }
+            Kernel::Sharpen(amount) => {
+                let amount = amount.value() as f32;
+                let of = |(place, blur): (usize, f32)| {
+                    let own = if place == 12 { 1.0 + amount } else { 0.0 };
+                    own - amount * blur
+                };
+                let blur = BINOMIAL
+                    .iter()
+                    .flat_map(|down| BINOMIAL.map(|across| down * across));
+                vec![blur.enumerate().map(of).collect()]
+            }
+        }
+    }
+
+    /// One channel of `size` pixels, row by row.
+    pub fn apply(&self, plane: &[f32], size: Size) -> Vec<f32> {
+        let (width, height) = (size.w as usize, size.h as usize);
+        let radius = self.radius() as usize;
+        let side = 2 * radius + 1;
+        let weights = self.weights();
+        // every row once with its ends extended, so that neighbours are slices
+        let wide = width + 2 * radius;
+        let mut padded = vec![0.0; wide * height];
+        for (row, padded) in plane.chunks_exact(width).zip(padded.chunks_exact_mut(wide)) {
+            let (Some(first), Some(last)) = (row.first(), row.last()) else {
+                continue;
+            };
+            padded.fill(*last);
+            padded.iter_mut().take(radius).for_each(|v| *v = *first);
+            if let Some(middle) = padded.get_mut(radius..radius + width) {
+                middle.copy_from_slice(row);
+            }
+        }
+        let mut out = vec![0.0; width * height];
+        let mut other = vec![0.0; width];
+        for (y, out) in out.chunks_exact_mut(width).enumerate() {
+            let rows = |down: usize| {
+                let row = (y + down).saturating_sub(radius).min(height - 1);
+                padded.get(row * wide..(row + 1) * wide).unwrap_or_default()
+            };
+            let sum = |weights: &[f32], out: &mut [f32]| {
+                for (down, weights) in weights.chunks_exact(side).enumerate() {
+                    let row = rows(down);
+                    for (across, weight) in weights.iter().enumerate().filter(|(_, weight)| **weight != 0.0) {
+                        for (out, v) in out.iter_mut().zip(row.get(across..).unwrap_or_default()) {
+                            *out += weight * v;
+                        }
+                    }
+                }
+            };
+            match weights.as_slice() {
+                [one] => sum(one, out),
+                [across, down] => {
+                    other.fill(0.0);
+                    sum(across, out);
+                    sum(down, &mut other);
+                    for (x, y) in out.iter_mut().zip(&other) {
+                        *x = (*x * *x + y * y).sqrt();
+                    }
+                }
+                _ => {}
+            }
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn num(value: f64) -> Num {
+        Num::new(value).unwrap()
+    }
+
+    #[test]
+    fn neighbours_are_added_by_their_weights_and_edges_are_extended() {
+        let plane = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
+        let mut weights = [0.0; 9];
+        weights[0] = 1.0; // above and to the left
+        let kernel = Kernel::Weights(weights.map(num).to_vec());
+        assert_eq!(
+            kernel.apply(&plane, Size::new(3, 2)),
+            [1.0, 1.0, 2.0, 1.0, 1.0, 2.0]
+        );
+        let mut weights = [0.0; 25];
+        weights[22] = 4.0; // two below
+        let kernel = Kernel::Weights(weights.map(num).to_vec());
+        assert_eq!(
+            kernel.apply(&plane, Size::new(2, 3)),
+            [16.0, 32.0, 16.0, 32.0, 16.0, 32.0]
+        );
+    }
+
+    #[test]
+    fn a_flat_picture_stays_flat() {
+        let plane = [0.5; 30];
+        let of = |name| Kernel::named(name).unwrap().apply(&plane, Size::new(6, 5));
+        for name in ["gaussian", "sharpen", "emboss"] {
+            assert_eq!(of(name), plane, "{name}");
+        }
+        for name in ["sobel", "prewitt", "scharr", "laplace"] {
+            assert!(of(name).iter().all(|v| v.abs() < 1e-6), "{name}");
+        }
+        for amount in [-0.75, 2.0] {
+            let flat = Kernel::Sharpen(num(amount)).apply(&plane, Size::new(6, 5));
+            assert!(flat.iter().all(|v| (v - 0.5).abs() < 1e-6), "{amount}: {flat:?}");
+        }
+    }
+
+    #[test]
+    fn slopes_are_equally_strong_in_every_direction() {
+        let across: Vec<f32> = (0..9u8).map(|n| f32::from(n % 3)).collect();
+        let down: Vec<f32> = (0..9u8).map(|n| f32::from(n / 3)).collect();
+        for name in ["sobel", "prewitt", "scharr"] {
+            let kernel = Kernel::named(name).unwrap();
+            for plane in [&across, &down] {
+                assert!(
+                    (kernel.apply(plane, Size::new(3, 3))[4] - 8.0).abs() < 1e-5,
+                    "{name}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Commands that change the words collected so far: name, and what its value means.
+//!
+//! A value that cannot be read is an error, never a default.
+
+use crate::encode::Compression;
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Num;
+use crate::plan::Curve;
+use crate::plan::Matrix;
+use crate::plan::Tone;
+use crate::plan::quarters;
+use crate::process::colourmap::ColourMap;
+use crate::process::convolve::Kernel;
+use crate::protocol::iip::Object;
+use crate::protocol::iip::Words;
+use crate::protocol::iip::numbers;
+use crate::protocol::short;
+use crate::protocol::whole;
+use crate::source::sequence::FIRST;
+
+/// A command that changes the words.
+pub(in crate::protocol::iip) type Change = fn(&mut Words, &str) -> Result<()>;
+
+pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
+    ("FIF", |words, value| {
+        words.image = (!value.is_empty()).then(|| value.to_string());
+        Ok(())
+    }),
+    ("OBJ", |words, value| {
+        match Object::parse(value) {
+            Some(Object::MaxSize) if quarters(words.adjust.degrees).is_some_and(|n| n % 2 == 1) => {
+                words.objects.push(Object::TurnedSize);
+            }
+            Some(object) => words.objects.push(object),
+            None => words.unknown_object = Some(value.to_ascii_lowercase()),
+        }
+        Ok(())
+    }),
+    ("WID", |words, value| {
+        words.width = side(value, "WID")?;
+        Ok(())
+    }),
+    ("HEI", |words, value| {
+        words.height = side(value, "HEI")?;
+        Ok(())
+    }),
+    ("RGN", |words, value| {
+        words.region = Some(decimals(value, "RGN")?);
+        Ok(())
+    }),
+    ("QLT", |words, value| {
+        (words.compression, words.quality) = quality(value)?;
+        Ok(())
+    }),
+    // the view of a sequence, or the page of a file; a single image has only one, which every value names
+    ("SDS", |words, value| {
+        let numbers = numbers(value, "SDS")?;
+        let [horizontal, vertical] = FIRST;
+        words.view = Some([
+            numbers.first().copied().unwrap_or(horizontal),
+            numbers.get(1).copied().unwrap_or(vertical),
+        ]);
+        Ok(())
+    }),
+    ("ROT", |words, value| {
+        let (mirror, degrees) = match value.strip_prefix('!') {
+            Some(degrees) => (true, degrees),
+            None => (false, value),
+        };
+        words.adjust.degrees = right_angle(degrees, "ROT")?;
+        words.adjust.mirror = mirror;
+        Ok(())
+    }),
+    // IIP 1.0.5 §2.2.1.1: turned counterclockwise, then mirrored about an axis that lies (0) or stands (90)
+    ("RFM", |words, value| {
+        let (angle, axis) = match value.split_once(',') {
+            Some((angle, axis)) => (angle, Some(axis)),
+            None => (value, None),
+        };
+        let angle = right_angle(angle, "RFM")?.value();
+        // mirrored first, it turns the other way; a lying axis is a standing one and half a turn
+        let (mirror, degrees) = match axis {
+            None => (false, 360.0 - angle),
+            Some("90") => (true, angle),
+            Some("0") => (true, angle + 180.0),
+            Some(other) => return Err(wrong("an axis of RFM", "0 or 90", other)),
+        };
+        words.adjust.mirror = mirror;
+        words.adjust.degrees = Num::new(degrees % 360.0).unwrap_or_default();
+        Ok(())
+    }),
+    ("COL", |words, value| {
+        words.adjust.tone = match value.to_ascii_lowercase().as_str() {
+            "grey" | "gray" => Tone::Grey,
+            "binary" => Tone::Bitonal,
+            _ => return Err(wrong("COL", "grey or binary", value)),
+        };
+        Ok(())
+    }),
+    ("CNT", |words, value| {
+        match value.to_ascii_lowercase().as_str() {
+            // -1 stretches in iipsrv 1.1, and clients send it
+            "stretch" | "st" | "-1" => words.adjust.samples.stretch = true,
+            "equalization" | "equalisation" | "eq" => words.adjust.equalise = true,
+            _ => {
+                let factor = Num::parse(value).filter(|factor| factor.value() >= 0.0);
+                let wrong = || wrong("CNT", "a number from 0, stretch or equalization", value);
+                words.adjust.samples.contrast = Some(factor.ok_or_else(wrong)?);
+            }
+        }
+        Ok(())
+    }),
+    ("GAM", |words, value| {
+        words.adjust.samples.curve = Some(match value.to_ascii_lowercase().as_str() {
+            "log" | "logarithm" => Curve::Logarithm,
+            _ => {
+                let exponent = Num::parse(value).filter(|exponent| exponent.value() > 0.0);
+                Curve::Power(exponent.ok_or_else(|| wrong("GAM", "a number above 0 or log", value))?)
+            }
+        });
+        Ok(())
+    }),
+    ("MINMAX", |words, value| {
+        let wrong = || wrong("MINMAX", "CHANNEL:MIN,MAX", value);
+        let (channel, range) = value.split_once(':').ok_or_else(wrong)?;
+        let channel = match channel {
+            "-" => None,
+            number => Some(whole(number, "a channel of MINMAX")?),
+        };
+        let [low, high] = decimals(range, "MINMAX")?;
+        words.ranges.push((channel, low, high));
+        Ok(())
+    }),
+    ("CTW", |words, value| {
+        words.adjust.samples.matrix = Some(matrix(value)?);
+        Ok(())
+    }),
+    ("SHD", |words, value| {
+        words.adjust.samples.light = Some(decimals(value, "SHD")?);
+        Ok(())
+    }),
+    ("CMP", |words, value| {
+        let map = ColourMap::named(value);
+        words.adjust.samples.map =
+            Some(map.ok_or_else(|| wrong("CMP", "hot, cold, jet, red, green or blue", value))?);
+        Ok(())
+    }),
+    ("INV", |words, _| {
+        words.adjust.samples.invert = true;
+        Ok(())
+    }),
+    ("CNV", |words, value| {
+        words.adjust.samples.kernel = Some(kernel(value)?);
+        Ok(())
+    }),
+    // IIP 1.0.5 §2.2.1.1, FlashPix 1.0.1 §7.2: from -20, blurred, to 20, sharpened
+    ("FTR", |words, value| {
+        let filter = Num::parse(value).filter(|filter| filter.value().abs() <= 20.0);
+        words.adjust.samples.filter = filter.ok_or_else(|| wrong("FTR", "a number from -20 to 20", value))?;
+        Ok(())
+    }),
+    // IIP 1.0.5: which of a file's tables of JPEG the answer is coded by. Answers are coded by tables of their own.
+    ("CIN", |_, value| match whole(value, "CIN")? {
+        1..=255 => Ok(()),
+        _ => Err(wrong("CIN", "a number from 1 to 255", value)),
+    }),
+    ("LYR", |words, value| {
+        let layers = whole(value, "LYR")?;
+        words.adjust.layers = (layers > 0).then(|| u16::try_from(layers).unwrap_or(u16::MAX));
+        Ok(())
+    }),
+    ("ICC", |_, _| Ok(())),
+];
+
+fn wrong(command: &str, takes: &str, got: &str) -> Error {
+    Error::Malformed(format!("{command} takes {takes}, got \"{}\"", short(got)))
+}
+
+fn right_angle(text: &str, command: &str) -> Result<Num> {
+    let right = Num::parse(text).filter(|degrees| quarters(*degrees).is_some());
+    right.ok_or_else(|| wrong(command, "0, 90, 180 or 270", text))
+}
+
+/// A side in pixels; 0 asks for nothing.
+fn side(text: &str, what: &str) -> Result<Option<u32>> {
+    whole(text, what).map(|side| (side > 0).then_some(side))
+}
+
+/// As many decimal numbers as are wanted, separated by commas.
+fn decimals<const N: usize>(text: &str, command: &str) -> Result<[Num; N]> {
+    let numbers = row(text, command)?;
+    let count = numbers.len();
+    numbers.try_into().map_err(|_| {
+        Error::Malformed(format!(
+            "{command} takes {} numbers, got {count}",
+            if N == 2 { "two" } else { "four" }
+        ))
+    })
+}
+
+/// Decimal numbers separated by commas.
+fn row(text: &str, command: &str) -> Result<Vec<Num>> {
+    let numbers = text.split(',').map(|number| Num::parse(number.trim()));
+    numbers
+        .collect::<Option<_>>()
+        .ok_or_else(|| wrong(command, "numbers", text))
+}
+
+/// What is between brackets, which may be missing.
+fn inside(text: &str) -> &str {
+    let text = text.trim();
+    text.strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+        .unwrap_or(text)
+}
+
+/// `[a,b;c,d]`, with or without brackets; sixteen numbers in a row without them are the matrix of IIP 1.0.5.
+fn matrix(text: &str) -> Result<Matrix> {
+    const MOST: usize = 255;
+    if !text.contains(['[', ';'])
+        && let Ok(twist) = <[Num; 16]>::try_from(row(text, "CTW")?)
+    {
+        return Ok(Matrix::Twist(twist));
+    }
+    let rows = inside(text).split(';').map(|text| row(text, "CTW"));
+    let rows: Vec<Vec<Num>> = rows.collect::<Result<_>>()?;
+    if rows.len() > MOST || rows.iter().any(|row| row.len() > MOST) {
+        return Err(Error::Malformed(format!(
+            "CTW takes at most {MOST} rows and columns"
+        )));
+    }
+    Ok(Matrix::Channels(rows))
+}
+
+/// A name, or 9 or 25 numbers.
+fn kernel(text: &str) -> Result<Kernel> {
+    let text = inside(text);
+    if let Some(kernel) = Kernel::named(text) {
+        return Ok(kernel);
+    }
+    let takes = "9 or 25 numbers, sobel, prewitt, scharr, laplace, gaussian, sharpen or emboss";
+    let numbers = row(text, "CNV").map_err(|_| wrong("CNV", takes, text))?;
+    match numbers.len() {
+        9 | 25 => Ok(Kernel::Weights(numbers)),
+        _ => Err(wrong("CNV", takes, text)),
+    }
+}
+
+/// `q`, `comp:q` or `comp`; beyond the format's scale it is clamped later.
+fn quality(text: &str) -> Result<(Option<Compression>, Option<i16>)> {
+    let wrong = || {
+        Error::Malformed(format!(
+            "QLT takes a whole number, or none, lzw, deflate, jpeg, webp or zstd and a number, got \"{}\"",
+            short(text)
+        ))
+    };
+    let (name, number) = match text.split_once(':') {
+        Some((name, number)) => (Some(name), Some(number)),
+        None if text.starts_with(|c: char| c.is_ascii_alphabetic()) => (Some(text), None),
+        None => (None, Some(text)),
+    };
+    let compression = name
+        .map(|name| Compression::named(name).ok_or_else(wrong))
+        .transpose()?;
+    let number = number
+        .map(|number| number.parse::<i64>().map_err(|_| wrong()))
+        .transpose()?;
+    let number = number.map(|value| i16::try_from(value.clamp(-1, 1000)).unwrap_or(0));
+    Ok((compression, number))
+}

@@ -1,0 +1,295 @@
+//! Large answers in bands of rows: read, processed and encoded a few at a time.
+//!
+//! Memory: for every thread two rows of the window's tiles, and a band of about a million pixels before and after its
+//! steps; besides them the file, as it grows. The pixels are those of the answer in one piece.
+
+use crate::encode::bands;
+use crate::encode::bands::Writer;
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Rect;
+use crate::geometry::Size;
+use crate::library::Opened;
+use crate::plan::Plan;
+use crate::process;
+use crate::process::Part;
+use crate::raster::Raster;
+use crate::service::Service;
+use crate::source::Window;
+use crate::source::window::stack;
+use std::ops::Range;
+
+/// Pixels read and written from which on an answer is made in bands.
+const LARGE: u64 = 1 << 22;
+
+impl Service {
+    /// The bytes of a large answer; `None` when it is small, or has to be made in one piece: for its format, or for a
+    /// step that needs the whole picture.
+    pub(in crate::service) fn export(&self, opened: &Opened, plan: &Plan) -> Result<Option<Vec<u8>>> {
+        let (size, whole) = (plan.size(), plan.window.rect.size());
+        let Some(high) = bands::rows(size, plan.output).filter(|_| plan.cost() > LARGE) else {
+            return Ok(None);
+        };
+        let mut parts = Vec::new();
+        for start in (0..size.h).step_by(high as usize) {
+            let wanted = start..size.h.min(start.saturating_add(high));
+            match process::needs(&plan.ops, whole, wanted.clone()) {
+                Some(needed) => parts.push((
+                    Part {
+                        whole,
+                        first: needed.start,
+                        wanted,
+                    },
+                    needed,
+                )),
+                None => return Ok(None),
+            }
+        }
+        let stats = match process::asks_stats(&plan.ops) {
+            true => Some(self.stats(opened)?),
+            false => None,
+        };
+        let stats = || {
+            stats
+                .clone()
+                .ok_or_else(|| Error::Unsupported("no histogram".into()))
+        };
+
+        let mut begun = None;
+        let mut input = Input {
+            service: self,
+            opened,
+            window: plan.window,
+            held: Vec::new(),
+            end: 0,
+        };
+        for group in parts.chunks(self.mosaic.threads()) {
+            let mut bands = Vec::with_capacity(group.len());
+            for (part, needed) in group {
+                bands.push((part, input.rows(needed.clone())?));
+            }
+            let pieces = self.mosaic.each(bands, |(part, raster)| {
+                let (raster, meaning) = self.coloured(opened, raster, plan.chains())?;
+                let band = process::run_part(raster, &meaning, &plan.ops, Some(part), stats)?;
+                bands::code(band, plan.output)
+            })?;
+            for piece in pieces {
+                let (writer, _) = match &mut begun {
+                    Some(begun) => begun,
+                    none => {
+                        let tags = self.tags(opened, plan, piece.layout());
+                        let writer = Writer::begin(size, &piece, plan.output, &tags)?;
+                        none.insert((writer, tags))
+                    }
+                };
+                writer.push(piece)?;
+            }
+        }
+        match begun {
+            Some((writer, tags)) => writer.finish(&tags).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// The window's rows, from the top: each row of tiles is read once.
+struct Input<'a> {
+    service: &'a Service,
+    opened: &'a Opened,
+    window: Window,
+    /// First row and samples of what has been read and may still be needed.
+    held: Vec<(u32, Raster)>,
+    /// The row behind the last that has been read.
+    end: u32,
+}
+
+impl Input<'_> {
+    /// These rows of the window; no earlier ones may be asked afterwards.
+    fn rows(&mut self, needed: Range<u32>) -> Result<Raster> {
+        self.held
+            .retain(|(first, raster)| first + raster.size.h > needed.start);
+        if self.held.is_empty() {
+            self.end = self.end.max(needed.start);
+        }
+        while self.end < needed.end {
+            let chunk = self.chunk()?;
+            self.held.push((self.end, chunk));
+            self.end = self
+                .held
+                .last()
+                .map_or(needed.end, |(first, raster)| first + raster.size.h);
+        }
+        let mut bands = Vec::new();
+        for (first, raster) in &self.held {
+            let from = needed.start.max(*first) - first;
+            let to = needed.end.min(first + raster.size.h).saturating_sub(*first);
+            if from < to {
+                bands.push(
+                    raster
+                        .rows(from..to)
+                        .ok_or_else(|| Error::Corrupt("rows are missing".into()))?,
+                );
+            }
+        }
+        let size = Size::new(self.window.rect.w, needed.end - needed.start);
+        stack(bands, size)
+    }
+
+    /// As many rows of tiles as there are threads, from the first row on that has not been read.
+    fn chunk(&self) -> Result<Raster> {
+        let header = self.opened.source.header();
+        let tile = header
+            .levels
+            .get(self.window.level)
+            .map_or(1, |level| level.tile.h.max(1));
+        let rect = self.window.rect;
+        let y = rect.y + self.end;
+        let threads = u32::try_from(self.service.mosaic.threads()).unwrap_or(1);
+        let next = (y / tile).saturating_add(threads).saturating_mul(tile);
+        let place = Rect::new(rect.x, y, rect.w, next - y)
+            .meet(rect)
+            .ok_or_else(|| Error::Outside("no such rows".into()))?;
+        let window = Window {
+            rect: place,
+            ..self.window
+        };
+        self.service
+            .mosaic
+            .read_past(self.opened, window, &self.service.cache)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::jpeg;
+    use crate::config::Config;
+    use crate::encode;
+    use crate::encode::Compression;
+    use crate::plan::Limits;
+    use crate::plan::Region;
+    use crate::plan::Scale;
+    use crate::plan::Tone;
+    use crate::plan::View;
+    use crate::raster::Format;
+    use crate::raster::Samples;
+    use crate::source::Source;
+    use crate::source::synthetic::Synthetic;
+    use crate::source::tiff::Tiff;
+    use crate::source::tiff::build::Temp;
+    use crate::source::window::Forgetful;
+
+    /// The pixels of a file.
+    fn pixels(file: &[u8], format: Format, size: Size) -> Vec<u8> {
+        let samples = match format {
+            Format::Jpeg => jpeg::decode(file, size).unwrap().samples,
+            Format::Png => {
+                let mut reader = png::Decoder::new(std::io::Cursor::new(file)).read_info().unwrap();
+                let mut data = vec![0; reader.output_buffer_size().unwrap()];
+                reader.next_frame(&mut data).unwrap();
+                Samples::U8(data)
+            }
+            _ => {
+                let tiff = Tiff::open(Temp::new(file).open(), &Default::default()).unwrap();
+                let rect = Rect::of(size);
+                tiff.window(Window::new(0, rect), &Forgetful).unwrap().samples
+            }
+        };
+        match samples {
+            Samples::U8(data) => data,
+            _ => panic!("8 bits expected"),
+        }
+    }
+
+    #[test]
+    fn an_answer_in_bands_has_the_pixels_of_one_in_one_piece() {
+        let tile = Size::new(256, 240);
+        let service = |threads: &'static str| {
+            let config = Config::read(|name| match name {
+                "OMP_NUM_THREADS" => Some(threads.into()),
+                "MAX_IMAGE_CACHE_SIZE" => Some("1".into()),
+                _ => None,
+            });
+            Service::new(config)
+                .with_image("grey", Synthetic::halving(Size::new(3001, 2103), tile, 1))
+                .with_image("rgb", Synthetic::halving(Size::new(3001, 2103), tile, 3))
+                .with_image("rgba", Synthetic::halving(Size::new(3001, 2103), tile, 4))
+        };
+        let scales = [
+            Scale::Max,
+            Scale::Width(2000),
+            Scale::Exact(Size::new(1600, 4000)),
+            Scale::Exact(Size::new(3500, 2600)),
+        ];
+        let (one, three) = (service("1"), service("3"));
+        let mut banded = 0;
+        for (name, format, interpolation, threads) in [
+            ("rgb", Format::Jpeg, 1, &one),
+            ("rgb", Format::Jpeg, 4, &three),
+            ("grey", Format::Jpeg, 2, &three),
+            ("rgba", Format::Jpeg, 1, &three),
+            ("rgba", Format::Png, 3, &three),
+            ("grey", Format::Png, 0, &one),
+            ("rgb", Format::Tiff, 1, &three),
+            ("rgba", Format::Tiff, 4, &one),
+        ] {
+            for (turn, scale) in scales.into_iter().enumerate() {
+                let limits = Limits {
+                    interpolation,
+                    ..Limits::default()
+                };
+                let mut view = View {
+                    region: Region::Pixels(Rect::new(3, 5, 2990, 2090)),
+                    scale,
+                    ..View::full(format)
+                };
+                view.adjust.mirror = turn % 2 == 1;
+                view.adjust.tone = [Tone::Native, Tone::Grey, Tone::Bitonal, Tone::Native][turn];
+                let opened = threads.library.open(name).unwrap();
+                let plan = view.resolve(opened.source.header(), &limits).unwrap();
+                let Some(file) = threads.export(&opened, &plan).unwrap() else {
+                    panic!("{name} {plan:?} is not made in bands");
+                };
+                banded += 1;
+                let raster = threads.mosaic.read(&opened, plan.window, &threads.cache).unwrap();
+                let meaning = &opened.source.header().meaning;
+                let picture = process::run(raster, meaning, &plan.ops, || threads.stats(&opened)).unwrap();
+                let tags = threads.tags(&opened, &plan, picture.layout);
+                let whole = encode::encode(&picture, plan.output, &tags).unwrap();
+                let size = plan.size();
+                assert!(
+                    pixels(&file, format, size) == pixels(&whole, format, size),
+                    "{name} {plan:?}"
+                );
+            }
+        }
+        assert_eq!(banded, 32);
+    }
+
+    #[test]
+    fn what_needs_the_whole_picture_is_made_in_one_piece() {
+        let source = Synthetic::halving(Size::new(3000, 2000), Size::new(256, 256), 3);
+        let service = Service::new(Config::default()).with_image("rgb", source);
+        let opened = service.library.open("rgb").unwrap();
+        let of = |view: View| {
+            let plan = view.resolve(opened.source.header(), &Limits::default()).unwrap();
+            service.export(&opened, &plan).unwrap().is_some()
+        };
+        let full = || View::full(Format::Jpeg);
+        assert!(of(full()));
+        assert!(of(View {
+            compression: Some(Compression::Jpeg),
+            ..View::full(Format::Tiff)
+        }));
+        assert!(!of(View::full(Format::Webp)));
+        assert!(!of(View {
+            scale: Scale::Width(500),
+            ..full()
+        }));
+        for degrees in ["90", "180", "33"] {
+            let mut turned = full();
+            turned.adjust.degrees = crate::geometry::Num::parse(degrees).unwrap();
+            assert!(!of(turned), "{degrees}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Filters and turning beside vips: how alike are the same picture, resampled by both?
+//!
+//! The picture is the chart of `fixtures/`, and with CORPUS a photograph.
+
+use crate::process::Folder;
+use crate::site::needed;
+use crate::support;
+use iipsrv::geometry::Num;
+use iipsrv::geometry::Size;
+use iipsrv::http::Http;
+use iipsrv::process::Crop;
+use iipsrv::process::Filter;
+use iipsrv::process::resize::resize;
+use iipsrv::process::rotate;
+use iipsrv::raster::Layout;
+use iipsrv::raster::Picture;
+use std::path::Path;
+use std::process::Command;
+
+/// What is cut out of a picture, and what that is shrunk to: by 2.7.
+const FROM: Size = Size::new(1080, 810);
+const TO: Size = Size::new(400, 300);
+
+/// A part of the chart, and of a photograph.
+fn pictures() -> Vec<(&'static str, Picture)> {
+    let chart =
+        support::fixtures(&[]).respond(Http::query("IIIF=tessera.tif/900,700,1080,810/max/0/default.png"));
+    let chart = support::pixels(&chart);
+    let mut pictures = vec![(
+        "chart",
+        Picture {
+            size: chart.size,
+            layout: Layout::Rgb,
+            data: support::bytes(&chart).to_vec(),
+        },
+    )];
+    match std::env::var_os("CORPUS") {
+        None => eprintln!("CORPUS is not set: only the chart was tried"),
+        Some(corpus) => {
+            let file = std::fs::read(Path::new(&corpus).join("photos/elem-cc0__Rob_Bye.jpg")).unwrap();
+            let whole = iipsrv::codec::jpeg::decode(&file, Size::new(65_535, 65_535)).unwrap();
+            let stride = whole.size.w as usize * 3;
+            let rows = support::bytes(&whole)
+                .chunks_exact(stride)
+                .skip(1000)
+                .take(FROM.h as usize);
+            let data = rows.flat_map(|row| &row[1000 * 3..][..FROM.w as usize * 3]);
+            pictures.push((
+                "photograph",
+                Picture {
+                    size: FROM,
+                    layout: Layout::Rgb,
+                    data: data.copied().collect(),
+                },
+            ));
+        }
+    }
+    pictures
+}
+
+fn vips(words: &[&str]) {
+    let output = Command::new(needed("vips")).args(words).output().unwrap();
+    assert!(
+        output.status.success(),
+        "vips {words:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Writes a picture for vips.
+fn write(picture: &Picture, path: &Path) {
+    let kind = match picture.layout {
+        Layout::Grey => "P5",
+        Layout::Rgb => "P6",
+        Layout::Rgba => panic!("a PPM has no alpha"),
+    };
+    let mut file = format!("{kind} {} {} 255\n", picture.size.w, picture.size.h).into_bytes();
+    file.extend_from_slice(&picture.data);
+    std::fs::write(path, file).unwrap();
+}
+
+/// The 8-bit samples of a PNG that vips wrote.
+fn read(path: &Path) -> (Size, Vec<u8>) {
+    let raster = support::png(&std::fs::read(path).unwrap());
+    (raster.size, support::bytes(&raster).to_vec())
+}
+
+/// Peak signal to noise in dB.
+fn psnr(a: &[u8], b: &[u8]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let squares: f64 = a
+        .iter()
+        .zip(b)
+        .map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2))
+        .sum();
+    10.0 * (255.0 * 255.0 * a.len() as f64 / squares.max(1e-9)).log10()
+}
+
+fn whole(size: Size) -> Crop {
+    Crop {
+        x: 0,
+        y: 0,
+        w: i64::from(size.w) << 16,
+        h: i64::from(size.h) << 16,
+    }
+}
+
+#[test]
+fn every_filter_shrinks_a_picture_as_vips_does() {
+    let folder = Folder::new();
+    let file = |name: &str| folder.join(name).into_os_string().into_string().unwrap();
+    for (name, picture) in pictures() {
+        let (before, after, wide) = (file("in.ppm"), file("out.png"), file("wide.v"));
+        write(&picture, Path::new(&before));
+        let scale = (1.0 / 2.7).to_string();
+        for (filter, kernel) in [
+            (Filter::Nearest, "nearest"),
+            (Filter::Bilinear, "linear"),
+            (Filter::Area, ""),
+            (Filter::Bicubic, "cubic"),
+            (Filter::Lanczos, "lanczos3"),
+        ] {
+            if filter == Filter::Area {
+                // the exact mean of 2.7 by 2.7 pixels is that of 27 by 27 of a picture ten times as large
+                vips(&["zoom", &before, &wide, "10", "10"]);
+                vips(&["shrink", &wide, &after, "27", "27"]);
+            } else {
+                vips(&["resize", &before, &after, &scale, "--kernel", kernel]);
+            }
+            let (size, theirs) = read(Path::new(&after));
+            assert_eq!(size, TO);
+            let ours = resize(&picture, whole(FROM), TO, filter).unwrap();
+            let like = psnr(&ours.data, &theirs);
+            println!("{name} {filter:?}: {like:.1} dB");
+            keep(&format!("filters-{name}-{filter:?}"), &ours);
+            assert!(like >= 40.0, "{name} {filter:?}: {like:.1} dB");
+            // the filters differ from each other by more than ours from theirs
+            if filter != Filter::Bilinear {
+                let other = resize(&picture, whole(FROM), TO, Filter::Bilinear).unwrap();
+                assert!(psnr(&other.data, &theirs) < like, "{name} {filter:?}");
+            }
+        }
+    }
+}
+
+/// Leaves a picture where SAVE says, to be looked at.
+fn keep(name: &str, picture: &Picture) {
+    if let Some(folder) = std::env::var_os("SAVE") {
+        let output = iipsrv::encode::Output {
+            format: iipsrv::raster::Format::Png,
+            quality: 1,
+            compression: iipsrv::encode::Compression::None,
+            asked: false,
+            told: false,
+        };
+        let file = iipsrv::encode::encode(picture, output, &iipsrv::encode::Tags::default()).unwrap();
+        std::fs::write(Path::new(&folder).join(format!("{name}.png")), file).unwrap();
+    }
+}
+
+#[test]
+fn enlarging_is_as_vips_does_it_away_from_the_edges() {
+    let folder = Folder::new();
+    let file = |name: &str| folder.join(name).into_os_string().into_string().unwrap();
+    let (before, after) = (file("in.ppm"), file("out.png"));
+    for (name, picture) in pictures() {
+        let small = resize(&picture, whole(FROM), TO, Filter::Area).unwrap();
+        write(&small, Path::new(&before));
+        let size = Size::new(800, 600);
+        for (filter, name_of_vips) in [(Filter::Bilinear, "bilinear"), (Filter::Bicubic, "bicubic")] {
+            let area = format!("--oarea=0 0 {} {}", size.w, size.h);
+            let interpolate = format!("--interpolate={name_of_vips}");
+            // pixels are counted from 0: the middle of the first is half a pixel from the edge
+            let moved = ["--idx=0.5", "--idy=0.5", "--odx=-0.5", "--ody=-0.5"];
+            let words = ["affine", &before, &after, "2 0 0 2", &area, &interpolate];
+            vips(&[&words[..], &moved].concat());
+            let (written, theirs) = read(Path::new(&after));
+            assert_eq!(written, size);
+            let ours = resize(&small, whole(TO), size, filter).unwrap();
+            let inside = |data: &[u8]| -> Vec<u8> {
+                let rows = data.chunks_exact(2400).skip(8).take(584);
+                rows.flat_map(|row| &row[24..2376]).copied().collect()
+            };
+            let like = psnr(&inside(&ours.data), &inside(&theirs));
+            println!("{name} {filter:?} enlarged: {like:.1} dB");
+            assert!(like >= 40.0, "{name} {filter:?}: {like:.1} dB");
+        }
+    }
+}
+
+#[test]
+fn a_turned_picture_is_as_vips_turns_it() {
+    let folder = Folder::new();
+    let file = |name: &str| folder.join(name).into_os_string().into_string().unwrap();
+    let (before, after) = (file("in.ppm"), file("out.png"));
+    let background = [40, 90, 200];
+    for (name, picture) in pictures() {
+        let picture = resize(&picture, whole(FROM), TO, Filter::Area).unwrap();
+        write(&picture, Path::new(&before));
+        for angle in [3.0, 30.0, 45.0, 137.5, 350.25] {
+            let degrees = Num::new(angle).unwrap();
+            let to = rotate::around(picture.size, degrees);
+            let ours = rotate::rotate(&picture, degrees, to, Some(background)).unwrap();
+            keep(&format!("turned-{name}-{angle}"), &ours);
+            // clockwise about the middles, which are those of pixels counted from 0
+            let (sin, cos) = angle.to_radians().sin_cos();
+            let middle = |side: u32| f64::from(side) / 2.0 - 0.5;
+            vips(&[
+                "affine",
+                &before,
+                &after,
+                // a first number below 0 would be taken for an option
+                &format!(" {cos} {} {sin} {cos}", -sin),
+                &format!("--oarea=0 0 {} {}", to.w, to.h),
+                &format!("--idx={}", -middle(TO.w)),
+                &format!("--idy={}", -middle(TO.h)),
+                &format!("--odx={}", middle(to.w)),
+                &format!("--ody={}", middle(to.h)),
+                "--extend=background",
+                "--background=40 90 200",
+                "--interpolate=bilinear",
+            ]);
+            let (size, theirs) = read(Path::new(&after));
+            assert_eq!(size, to);
+            let like = psnr(&ours.data, &theirs);
+            println!("{name} turned by {angle}: {like:.1} dB");
+            assert!(like >= 40.0, "{name} turned by {angle}: {like:.1} dB");
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! Every format of answers as other people's libraries read it: the right pixels, and what is embedded.
+//!
+//! `tests/decode.py` reads.
+
+use crate::support::pixels;
+use crate::support::service;
+use crate::support::text;
+use iipsrv::http::Http;
+use iipsrv::http::Reply;
+use iipsrv::raster::Samples;
+use iipsrv::service::Service;
+use serde_json::Value;
+use std::path::Path;
+use std::process::Command;
+
+/// A file in another reader.
+struct Read {
+    w: usize,
+    h: usize,
+    channels: usize,
+    kind: String,
+    tags: Value,
+    samples: Vec<u8>,
+}
+
+fn read(reply: &Reply, name: &str) -> Read {
+    assert_eq!(reply.status, 200, "{name}: {}", text(reply));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = root.join("target/readers/bin/python");
+    assert!(python.exists(), "{}: tests/run makes it", python.display());
+    let file = std::env::temp_dir().join(format!("iipsrv-{}-{name}", std::process::id()));
+    std::fs::write(&file, &reply.body).unwrap();
+    let output = Command::new(python)
+        .arg(root.join("tests/decode.py"))
+        .arg(&file)
+        .output()
+        .unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}: {said}");
+    let mut parts = output.stdout.splitn(3, |&byte| byte == b'\n');
+    let mut line = || String::from_utf8(parts.next().unwrap().to_vec()).unwrap();
+    let (head, tags) = (line(), line());
+    let words: Vec<&str> = head.split(' ').collect();
+    let number = |at: usize| words[at].parse().unwrap();
+    Read {
+        w: number(0),
+        h: number(1),
+        channels: number(2),
+        kind: words[3].into(),
+        tags: serde_json::from_str(&tags).unwrap(),
+        samples: parts.next().unwrap().to_vec(),
+    }
+}
+
+fn ask(service: &Service, query: &str) -> Reply {
+    service.respond(Http::query(query))
+}
+
+/// Samples of 8 bits: those of the answer as PNG, which other tests know to be right.
+fn wanted(service: &Service, query: &str) -> (usize, Vec<u8>) {
+    let raster = pixels(&ask(service, query));
+    match raster.samples {
+        Samples::U8(samples) => (usize::from(raster.channels), samples),
+        _ => panic!("8 bits expected"),
+    }
+}
+
+/// Brings grey to colour and leaves alpha out, or adds it, until there are so many channels.
+fn spread(samples: &[u8], from: usize, to: usize) -> Vec<u8> {
+    let pixel = |p: &[u8]| -> Vec<u8> {
+        match (from, to) {
+            _ if from == to => p.to_vec(),
+            (1, 3) => vec![p[0]; 3],
+            (1, 4) => vec![p[0], p[0], p[0], 255],
+            (3, 4) => vec![p[0], p[1], p[2], 255],
+            (4, 3) => p[..3].to_vec(),
+            _ => panic!("{from} to {to}"),
+        }
+    };
+    samples.chunks(from).flat_map(pixel).collect()
+}
+
+/// The Rust build has no AVIF.
+fn built(query: &str) -> bool {
+    cfg!(avif) || !(query.contains("avif") || query.contains("ATL"))
+}
+
+fn mean(a: &[u8], b: &[u8]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let sum: u64 = a.iter().zip(b).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    sum as f64 / a.len() as f64
+}
+
+#[test]
+fn every_compression_of_tiff_comes_back_in_another_reader() {
+    let service = service(&[]);
+    for image in ["rgb", "grey", "rgba"] {
+        let (channels, pixels) = wanted(&service, &format!("FIF={image}&WID=333&CVT=png"));
+        for (quality, number, bound) in [
+            ("none:1", 1, 0.0),
+            ("lzw:1", 5, 0.0),
+            ("deflate:1", 8, 0.0),
+            ("deflate:9", 8, 0.0),
+            ("zstd:3", 50000, 0.0),
+            ("webp:-1", 50001, 0.0),
+            // the picture changes with every pixel, which 4:2:0 cannot show
+            ("webp:90", 50001, 40.0),
+            ("jpeg:95", 7, 40.0),
+        ] {
+            let name = format!("{image}-{}.tif", quality.replace(':', ""));
+            let reply = ask(&service, &format!("FIF={image}&WID=333&QLT={quality}&CVT=tiff"));
+            assert_eq!(reply.header("Content-Type"), Some("image/tiff"));
+            let found = read(&reply, &name);
+            assert_eq!(found.tags["259"].as_u64(), Some(number), "{name} {}", found.tags);
+            let flat = number == 7 && image == "rgba";
+            let (w, h) = if image == "rgb" { (333, 233) } else { (333, 200) };
+            assert_eq!((found.w, found.h, found.kind.as_str()), (w, h, "uint8"), "{name}");
+            if flat {
+                assert_eq!(found.channels, 3);
+                continue;
+            }
+            let pixels = spread(&pixels, channels, found.channels);
+            let mean = mean(&found.samples, &pixels);
+            assert!(mean <= bound, "{name}: {mean}");
+        }
+    }
+}
+
+#[test]
+fn tiles_come_in_every_format_under_every_name() {
+    let service = service(&[]);
+    let (_, pixels) = wanted(&service, "FIF=rgb&PTL=2,1");
+    for (ask_for, bound) in [
+        ("FIF=rgb&TTL=2,1", 0.0),
+        ("FIF=rgb&QLT=-1&WTL=2,1", 0.0),
+        ("DeepZoom=rgb_files/10/1_0.tif", 0.0),
+        ("Zoomify=rgb/TileGroup0/2-1-0.tif", 0.0),
+        ("IIIF=rgb/256,0,256,256/256,/0/default.tif", 0.0),
+        ("FIF=rgb&QLT=90&WTL=2,1", 40.0),
+        ("DeepZoom=rgb_files/10/1_0.webp", 40.0),
+        ("Zoomify=rgb/TileGroup0/2-1-0.webp", 40.0),
+        ("IIIF=rgb/256,0,256,256/256,/0/default.webp", 40.0),
+        ("FIF=rgb&QLT=90&ATL=2,1", 40.0),
+        ("FIF=rgb&QLT=-1&ATL=2,1", 0.0),
+        ("DeepZoom=rgb_files/10/1_0.avif", 40.0),
+        ("IIIF=rgb/256,0,256,256/256,/0/default.avif", 40.0),
+        ("DeepZoom=rgb_files/10/1_0.gif", 30.0),
+        ("IIIF=rgb/256,0,256,256/256,/0/default.gif", 30.0),
+    ] {
+        if !built(ask_for) {
+            assert_eq!(ask(&service, ask_for).status, 501, "{ask_for}");
+            continue;
+        }
+        let name = ask_for.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+        let found = read(&ask(&service, ask_for), &name);
+        assert_eq!((found.w, found.h), (256, 256));
+        let mean = mean(&spread(&found.samples, found.channels, 3), &pixels);
+        assert!(mean <= bound, "{ask_for}: {mean}");
+    }
+}
+
+#[test]
+fn alpha_is_kept_where_the_format_has_it() {
+    let service = service(&[]);
+    let (channels, pixels) = wanted(&service, "FIF=rgba&CVT=png");
+    assert_eq!(channels, 4);
+    for (query, bound) in [
+        ("FIF=rgba&CVT=tiff", 0.0),
+        ("FIF=rgba&QLT=-1&CVT=webp", 0.0),
+        ("FIF=rgba&QLT=90&CVT=webp", 40.0),
+        ("FIF=rgba&QLT=90&CVT=avif", 40.0),
+        ("FIF=rgba&QLT=-1&CVT=avif", 0.0),
+    ] {
+        if !built(query) {
+            continue;
+        }
+        let found = read(&ask(&service, query), "alpha");
+        assert_eq!(found.channels, 4, "{query}");
+        let alpha = |samples: &[u8]| samples.iter().skip(3).step_by(4).copied().collect::<Vec<u8>>();
+        // WebP and AVIF keep alpha exactly at every quality
+        assert_eq!(alpha(&found.samples), alpha(&pixels), "{query}");
+        // what cannot be seen may be anything
+        let shown = |samples: &[u8]| -> Vec<u8> {
+            let each = samples.chunks(4).zip(pixels.chunks(4));
+            each.filter(|(_, of)| of[3] > 0)
+                .flat_map(|(p, _)| p.to_vec())
+                .collect()
+        };
+        assert!(mean(&shown(&found.samples), &shown(&pixels)) <= bound, "{query}");
+    }
+    let gif = read(&ask(&service, "FIF=rgba&CVT=gif"), "gif");
+    assert_eq!((gif.w, gif.h), (500, 300));
+}
+
+#[test]
+fn the_settings_choose_and_the_client_may_choose_otherwise() {
+    let compression = |vars: &[(&str, &str)], query: &str| {
+        let found = read(&ask(&service(vars), query), "chosen");
+        found.tags["259"].as_u64()
+    };
+    assert_eq!(compression(&[], "FIF=grey&CVT=tiff"), Some(8));
+    let zstd = [("TIFF_COMPRESSION", "5"), ("TIFF_QUALITY", "9")];
+    assert_eq!(compression(&zstd, "FIF=grey&CVT=tiff"), Some(50000));
+    assert_eq!(compression(&zstd, "FIF=grey&QLT=lzw&CVT=tiff"), Some(5));
+    assert_eq!(compression(&zstd, "FIF=grey&QLT=7&CVT=tiff"), Some(50000));
+    assert_eq!(
+        compression(&[("TIFF_COMPRESSION", "0")], "FIF=grey&TTL=0,0"),
+        Some(1)
+    );
+    for wrong in ["QLT=x", "QLT=gzip:1", "QLT=lzw:x", "QLT="] {
+        let reply = ask(&service(&[]), &format!("FIF=grey&{wrong}&CVT=tiff"));
+        assert_eq!(reply.status, 400, "{wrong}");
+    }
+    let len = |quality: &str| {
+        let reply = ask(&service(&[]), &format!("FIF=rgb&{quality}CVT=webp"));
+        assert_eq!(reply.header("Content-Type"), Some("image/webp"));
+        reply.body.len()
+    };
+    if cfg!(feature = "native") {
+        assert!(len("QLT=10&") < len("") && len("") < len("QLT=90&"));
+        assert_eq!(len(""), len("QLT=50&"));
+    } else {
+        assert_eq!(len("QLT=10&"), len("QLT=-1&"));
+    }
+}
+
+#[test]
+fn equal_questions_give_equal_bytes() {
+    for format in ["tiff", "webp", "avif", "gif", "png", "jpeg"] {
+        let query = format!("FIF=rgba&WID=200&CVT={format}");
+        let [one, other] = [service(&[]), service(&[])].map(|service| ask(&service, &query));
+        assert_eq!(one.body, other.body, "{format}");
+        assert_eq!(one.header("ETag"), other.header("ETag"));
+    }
+}
+
+#[test]
+fn what_a_format_cannot_hold_is_refused() {
+    let service = service(&[("MAX_CVT", "-1")]);
+    for (query, side) in [
+        ("FIF=grey&WID=16500&RGN=0,0,1,0.004&CVT=webp", 16383),
+        ("FIF=grey&WID=16500&RGN=0,0,1,0.004&QLT=webp&CVT=tiff", 16383),
+        ("FIF=grey&WID=65600&RGN=0,0,1,0.004&QLT=jpeg&CVT=tiff", 65500),
+        ("FIF=grey&WID=65600&RGN=0,0,1,0.004&CVT=gif", 65535),
+        ("FIF=rgb&WID=4000&CVT=avif", 8_388_608),
+    ] {
+        let reply = ask(&service, query);
+        assert_eq!(reply.status, 413, "{query}");
+        assert!(text(&reply).contains(&side.to_string()), "{query}");
+    }
+}
+
+/// A profile of colour.
+fn profile() -> Vec<u8> {
+    iipsrv::process::profile::SRGB.to_vec()
+}
+
+const XMP: &str = "<?xpacket begin=\"\u{feff}\" id=\"W5M0MpCehiHzreSzNTczkc9d\"?><x:xmpmeta xmlns:x=\"adobe:ns:meta/\"><rdf:RDF \
+    xmlns:rdf=\"http://www.w3.org/1999/02/22-rdf-syntax-ns#\"><rdf:Description rdf:about=\"\" \
+    xmlns:tiff=\"http://ns.adobe.com/tiff/1.0/\" xmlns:dc=\"http://purl.org/dc/elements/1.1/\" tiff:Orientation=\"6\" \
+    dc:source=\"shelf 7\"/></rdf:RDF></x:xmpmeta><?xpacket end=\"w\"?>";
+
+/// A picture of 600×400 that says everything of itself, in a folder of its own.
+fn told(name: &str) -> std::path::PathBuf {
+    let folder = std::env::temp_dir().join(format!("iipsrv-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let num = |v| iipsrv::geometry::Num::new(v).unwrap();
+    let texts = [
+        ("description", "A hill.".to_string()),
+        ("creator", "Ada".to_string()),
+        ("comment", "no flash".to_string()),
+    ];
+    let size = iipsrv::geometry::Size::new(600, 400);
+    let picture = iipsrv::raster::Picture {
+        size,
+        layout: iipsrv::raster::Layout::Rgb,
+        data: (0..600 * 400 * 3).map(|i| (i / 900) as u8).collect(),
+    };
+    let output = iipsrv::encode::Output {
+        format: iipsrv::raster::Format::Tiff,
+        quality: 1,
+        compression: iipsrv::encode::Compression::Deflate,
+        asked: false,
+        told: true,
+    };
+    let tags = iipsrv::encode::Tags {
+        icc: Some(&profile()),
+        density: Some(iipsrv::raster::Density {
+            x: num(300.0 / 0.0254),
+            y: num(300.0 / 0.0254),
+        }),
+        xmp: Some(XMP.as_bytes()),
+        texts: &texts,
+        rights: None,
+    };
+    let file = iipsrv::encode::encode(&picture, output, &tags).unwrap();
+    std::fs::write(folder.join("told.tif"), file).unwrap();
+    folder
+}
+
+/// What exiftool finds in a file.
+fn exiftool(reply: &Reply, name: &str) -> Value {
+    assert_eq!(reply.status, 200, "{name}: {}", text(reply));
+    let file = std::env::temp_dir().join(format!("iipsrv-{}-{name}", std::process::id()));
+    std::fs::write(&file, &reply.body).unwrap();
+    let output = Command::new("exiftool")
+        .args(["-json", "-G0", "-n"])
+        .arg(&file)
+        .output()
+        .expect("exiftool is installed by tests/run");
+    std::fs::remove_file(&file).unwrap();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let warning = found[0]["ExifTool:Warning"].as_str().unwrap_or_default();
+    // our profile holds nothing
+    assert!(
+        warning.is_empty() || warning.contains("ICC_Profile table"),
+        "{found:#}"
+    );
+    assert!(found[0]["ExifTool:Error"].is_null(), "{found:#}");
+    found[0].clone()
+}
+
+#[test]
+fn exports_tell_what_is_known_and_tiles_only_profile_and_resolution() {
+    let folder = told("told");
+    let prefix = format!("{}/", folder.display());
+    let service = Service::new(crate::support::config(&[
+        ("FILESYSTEM_PREFIX", prefix.as_str()),
+        ("COPYRIGHT", "\u{a9} the house"),
+    ]));
+    for format in ["jpeg", "png", "webp", "avif", "tiff", "gif"] {
+        let query = format!("FIF=told.tif&WID=300&CVT={format}");
+        if !built(&query) {
+            continue;
+        }
+        let reply = ask(&service, &query);
+        let suffix = iipsrv::raster::Format::named(format).unwrap().suffix();
+        assert_eq!(
+            reply.header("Content-Disposition"),
+            Some(format!("inline; filename=\"told_300x200.{suffix}\"").as_str())
+        );
+        let found = exiftool(&reply, &format!("told.{suffix}"));
+        assert_eq!(found["XMP:Source"], "shelf 7", "{format}: {found:#}");
+        // the picture stands as it was asked: nothing may turn it once more
+        assert_eq!(found["XMP:Orientation"], 1, "{format}");
+        assert!(
+            found["EXIF:Orientation"].is_null() || found["EXIF:Orientation"] == 1,
+            "{format}"
+        );
+        if format == "gif" {
+            assert_eq!(found["GIF:Comment"], "\u{a9} the house");
+            continue;
+        }
+        assert_eq!(found["ICC_Profile:ProfileClass"], "mntr", "{format}: {found:#}");
+        assert_eq!(found["EXIF:Copyright"], "\u{a9} the house", "{format}");
+        assert_eq!(found["EXIF:Artist"], "Ada", "{format}");
+        assert_eq!(found["EXIF:ImageDescription"], "A hill.", "{format}");
+        assert_eq!(found["EXIF:UserComment"], "no flash", "{format}");
+        assert_eq!(found["EXIF:XResolution"], 150, "{format}");
+    }
+    for (query, density) in [
+        (
+            "IIIF=told.tif/0,0,256,256/256,256/0/default.jpg",
+            "JFIF:XResolution",
+        ),
+        (
+            "IIIF=told.tif/0,0,256,256/256,256/0/default.png",
+            "PNG:PixelsPerUnitX",
+        ),
+    ] {
+        let found = exiftool(&ask(&service, query), "tile");
+        assert_eq!(found["ICC_Profile:ProfileClass"], "mntr", "{query}");
+        assert!(found[density].is_number(), "{query}: {found:#}");
+        assert!(
+            found["XMP:Source"].is_null() && found["EXIF:Artist"].is_null(),
+            "{query}"
+        );
+    }
+    let whole = exiftool(&ask(&service, "IIIF=told.tif/full/max/0/default.jpg"), "whole");
+    assert_eq!(whole["EXIF:Artist"], "Ada");
+    std::fs::remove_dir_all(folder).unwrap();
+}
