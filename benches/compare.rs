@@ -98,6 +98,8 @@ struct Case {
     vars: Vec<(&'static str, &'static str)>,
     /// Ask everything once before, so that it is cached.
     warm: bool,
+    /// Ask only this server.
+    alone: bool,
 }
 
 /// Tiles of the full-size level of a picture that is `side` pixels wide, with tiles of 256, spread over three quarters
@@ -119,10 +121,9 @@ fn tiles(file: &str, side: u32, count: u32, more: &str) -> Vec<String> {
 
 /// The same tiles as people look at them: screens of seven by five, one beside the other. Each round of all asks for
 /// another quality, so that no answer is asked twice.
-fn screens(file: &str, side: u32) -> Vec<String> {
+fn screens(file: &str, side: u32, level: u32) -> Vec<String> {
     let columns = side.div_ceil(256);
     let rows = columns * 3 / 4;
-    let level = 32 - (columns - 1).leading_zeros();
     let mut order: Vec<(u32, u32)> = (0..rows)
         .flat_map(|y| (0..columns).map(move |x| (x, y)))
         .collect();
@@ -140,9 +141,15 @@ fn cases(side: u32) -> Vec<Case> {
         queries,
         vars: vars.to_vec(),
         warm,
+        alone: false,
     };
     let many = 4096;
-    let seen = |name, file: &str, side| case(name, screens(file, side), &[("MAX_LAYERS", "-1")], false);
+    let seen = |name, file: &str, side| case(name, screens(file, side, 5), &[("MAX_LAYERS", "-1")], false);
+    // files that 1.1 does not read
+    let alone = |name, file: &str, level| Case {
+        alone: true,
+        ..case(name, screens(file, side, level), &[], false)
+    };
     let jp2 = |name, file: &str| {
         case(
             name,
@@ -194,9 +201,11 @@ fn cases(side: u32) -> Vec<Case> {
             "jp2-large-lossy.jp2",
             2 * side,
         ),
-        seen("JP2 screens, HT", "jp2-ht.j2c", side),
-        seen("JPEG screens", "baseline.jpg", side),
-        seen("JPEG screens, progressive", "progressive.jpg", side),
+        alone("HT screens", "jp2-ht.j2c", 5),
+        // full size, 1/2, 1/4 and 1/8
+        alone("JPEG screens", "baseline.jpg", 3),
+        // down to one tile
+        alone("JPEG screens, progressive", "progressive.jpg", 5),
         case(
             "JP2, full/800,",
             vec!["IIIF=jp2-untiled-lossless.jp2/full/800,/0/default.jpg".into()],
@@ -311,6 +320,7 @@ fn main() {
         vars.extend(&case.vars);
         let servers: Vec<_> = binaries
             .iter()
+            .filter(|(name, ..)| !case.alone || name == "ours")
             .map(|(name, binary, processes)| Server::start(name, binary, *processes, &folder, &vars))
             .collect();
         let settle = |server: &Server| {

@@ -101,9 +101,9 @@ impl<K: Hash + Eq + Clone> Cache<K> {
         self.max_bytes
     }
 
-    /// Bytes that one value may have without pushing out most of its neighbours.
+    /// Bytes that one value may have without pushing out most of its neighbours, be half of the cache for other things.
     pub fn large_bytes(&self) -> u64 {
-        self.max_bytes / shards(self.max_bytes) / 2
+        self.max_bytes / shards(self.max_bytes) / 4
     }
 
     /// Bytes in use, entries' own cost included.
