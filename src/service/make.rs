@@ -13,6 +13,7 @@ use crate::process::colour;
 use crate::raster::Colour;
 use crate::raster::Layout;
 use crate::raster::Picture;
+use crate::raster::Samples;
 use crate::service::Service;
 use crate::source::Window;
 use bytes::Bytes;
@@ -39,6 +40,16 @@ impl Service {
             return Ok(file.into());
         }
         let raster = self.mosaic.read(opened, plan.window, &self.cache)?;
+        if plan.output.deep && !matches!(raster.samples, Samples::U8(_)) {
+            let layout = if header.meaning.colour == Colour::Grey {
+                Layout::Grey
+            } else {
+                Layout::Rgb
+            };
+            let raster = process::deep::run(raster, &header.meaning, &plan.ops)?;
+            let tags = self.tags(opened, plan, layout);
+            return encode::deep(&raster, &header.meaning, plan.output, &tags).map(Bytes::from);
+        }
         let picture = process::run(raster, &header.meaning, &plan.ops, || self.stats(opened))?;
         let tags = self.tags(opened, plan, picture.layout);
         encode::encode(&picture, plan.output, &tags).map(Bytes::from)
