@@ -27,6 +27,8 @@ pub struct Load<'a> {
     pub queries: &'a [String],
     /// How long.
     pub time: Duration,
+    /// How many were asked before: an answer that is kept shall not be asked again soon.
+    pub next: &'a AtomicUsize,
     /// The server's processes, for CPU time.
     pub pids: &'a [u32],
 }
@@ -85,13 +87,12 @@ fn connect(address: &str) -> io::Result<Box<dyn Stream>> {
 /// Asks until the time is over.
 pub fn run(load: &Load) -> Outcome {
     let requests: Vec<_> = load.queries.iter().map(|q| request(q, load.keep)).collect();
-    let next = AtomicUsize::new(0);
     let over = AtomicBool::new(false);
     let before = cpu_seconds(load.pids);
     let start = Instant::now();
     let parts: Vec<Outcome> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..load.connections)
-            .map(|_| scope.spawn(|| one_connection(load, &requests, &next, &over)))
+            .map(|_| scope.spawn(|| one_connection(load, &requests, load.next, &over)))
             .collect();
         std::thread::sleep(load.time);
         over.store(true, Ordering::Relaxed);
@@ -235,26 +236,24 @@ pub fn request(query: &str, keep: bool) -> Vec<u8> {
     bytes
 }
 
-/// CPU seconds of all threads of these processes, to the microsecond (/proc/PID/task/*/schedstat), else in ticks of
-/// 10 ms.
+/// CPU seconds of these processes, threads that have ended included.
 pub fn cpu_seconds(pids: &[u32]) -> f64 {
-    let task = |path: std::path::PathBuf| -> Option<f64> {
-        let text = std::fs::read_to_string(path.join("schedstat")).ok()?;
-        Some(text.split_whitespace().next()?.parse::<f64>().ok()? / 1e9)
-    };
-    let process = |pid: &u32| -> Option<f64> {
-        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
-        let precise: Option<Vec<f64>> = tasks.flatten().map(|entry| task(entry.path())).collect();
-        precise.map(|times| times.iter().sum()).or_else(|| ticks(*pid))
+    let process = |pid: &u32| {
+        let (mut clock, mut time) = (
+            0,
+            libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            },
+        );
+        // SAFETY: both places live as long as the calls.
+        let known = unsafe {
+            libc::clock_getcpuclockid(*pid as libc::pid_t, &mut clock) == 0
+                && libc::clock_gettime(clock, &mut time) == 0
+        };
+        known.then_some(time.tv_sec as f64 + time.tv_nsec as f64 / 1e9)
     };
     pids.iter().filter_map(process).sum()
-}
-
-fn ticks(pid: u32) -> Option<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let fields: Vec<_> = stat.rsplit(')').next()?.split_whitespace().collect();
-    let number = |at: usize| fields.get(at)?.parse::<f64>().ok();
-    Some((number(11)? + number(12)?) / 100.0)
 }
 
 /// Resident memory of these processes in MB: now, and at its highest.

@@ -5,6 +5,7 @@
 //! peer. `--help` says what can be chosen. Pictures come from `benches/pictures`.
 #![allow(
     missing_docs,
+    unsafe_code,
     dead_code,
     clippy::expect_used,
     clippy::unwrap_used,
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 const DEBIAN: &str = "/usr/lib/iipimage-server/iipsrv.fcgi";
@@ -37,6 +39,8 @@ struct Server {
     name: String,
     socket: PathBuf,
     children: Vec<Child>,
+    /// Queries that it was asked.
+    asked: AtomicUsize,
     /// One process answers one connection at a time, and a kept one is its only one.
     one_at_a_time: bool,
 }
@@ -66,6 +70,7 @@ impl Server {
             name: name.into(),
             socket,
             children,
+            asked: AtomicUsize::new(0),
             one_at_a_time: !name.starts_with("ours"),
         }
     }
@@ -112,6 +117,22 @@ fn tiles(file: &str, side: u32, count: u32, more: &str) -> Vec<String> {
         .collect()
 }
 
+/// The same tiles as people look at them: screens of seven by five, one beside the other. Each round of all asks for
+/// another quality, so that no answer is asked twice.
+fn screens(file: &str, side: u32) -> Vec<String> {
+    let columns = side.div_ceil(256);
+    let rows = columns * 3 / 4;
+    let level = 32 - (columns - 1).leading_zeros();
+    let mut order: Vec<(u32, u32)> = (0..rows)
+        .flat_map(|y| (0..columns).map(move |x| (x, y)))
+        .collect();
+    order.sort_by_key(|(x, y)| (y / 5, x / 7, y % 5, x % 7));
+    (70..90)
+        .flat_map(|quality| order.iter().map(move |(x, y)| (quality, y * columns + x)))
+        .map(|(quality, index)| format!("FIF={file}&QLT={quality}&JTL={level},{index}"))
+        .collect()
+}
+
 fn cases(side: u32) -> Vec<Case> {
     const COLD: (&str, &str) = ("MAX_IMAGE_CACHE_SIZE", "0");
     let case = |name, queries, vars: &[_], warm| Case {
@@ -121,6 +142,7 @@ fn cases(side: u32) -> Vec<Case> {
         warm,
     };
     let many = 4096;
+    let seen = |name, file: &str, side| case(name, screens(file, side), &[("MAX_LAYERS", "-1")], false);
     let jp2 = |name, file: &str| {
         case(
             name,
@@ -129,6 +151,8 @@ fn cases(side: u32) -> Vec<Case> {
             false,
         )
     };
+    // processing: pyramids of 4096 pixels, uncompressed
+    let tone = |name, file: &str, words: &str| case(name, tiles(file, 4096, many, words), &[COLD], false);
     vec![
         case("hot tiles", tiles("jpeg.tif", side, 64, ""), &[], true),
         case(
@@ -161,12 +185,55 @@ fn cases(side: u32) -> Vec<Case> {
         jp2("JP2, tiled, lossless", "jp2-tiled-lossless.jp2"),
         jp2("JP2, untiled, lossy", "jp2-untiled-lossy.jp2"),
         jp2("JP2, untiled, lossless", "jp2-untiled-lossless.jp2"),
+        seen("JP2 screens, tiled, lossy", "jp2-tiled-lossy.jp2", side),
+        seen("JP2 screens, tiled, lossless", "jp2-tiled-lossless.jp2", side),
+        seen("JP2 screens, untiled, lossy", "jp2-untiled-lossy.jp2", side),
+        seen("JP2 screens, untiled, lossless", "jp2-untiled-lossless.jp2", side),
+        seen(
+            "JP2 screens, four times as large",
+            "jp2-large-lossy.jp2",
+            2 * side,
+        ),
+        seen("JP2 screens, HT", "jp2-ht.j2c", side),
+        seen("JPEG screens", "baseline.jpg", side),
+        seen("JPEG screens, progressive", "progressive.jpg", side),
         case(
             "JP2, full/800,",
             vec!["IIIF=jp2-untiled-lossless.jp2/full/800,/0/default.jpg".into()],
             &[COLD],
             false,
         ),
+        tone("tone: 8 bit, as it is", "rgb8.tif", ""),
+        tone("tone: 8 bit, GAM", "rgb8.tif", "&GAM=2.2"),
+        tone("tone: 8 bit, INV", "rgb8.tif", "&INV=1"),
+        tone("tone: 8 bit, CNT", "rgb8.tif", "&CNT=1.5"),
+        tone("tone: 8 bit, CNT=eq", "rgb8.tif", "&CNT=eq"),
+        tone("tone: 8 bit, CTW", "rgb8.tif", "&CTW=[0.5,0.5,0;0,1,0;0,0.2,0.8]"),
+        tone("tone: 8 bit, SHD", "rgb8.tif", "&SHD=45,30"),
+        tone("tone: 8 bit grey, CMP", "grey8.tif", "&CMP=jet"),
+        tone("tone: 8 bit, CNV", "rgb8.tif", "&CNV=sharpen"),
+        tone("tone: 16 bit, as it is", "rgb16.tif", ""),
+        tone("tone: 16 bit, GAM", "rgb16.tif", "&GAM=2.2"),
+        tone(
+            "tone: 16 bit, MINMAX GAM INV CNT",
+            "rgb16.tif",
+            "&MINMAX=1:2000,60000&MINMAX=2:3000,60000&GAM=2.2&INV=1&CNT=1.2",
+        ),
+        tone(
+            "tone: 16 bit, CTW GAM",
+            "rgb16.tif",
+            "&CTW=[0.5,0.5,0;0,1,0;0,0.2,0.8]&GAM=2.2",
+        ),
+        tone(
+            "tone: six bands, CTW",
+            "six16.tif",
+            "&CTW=[0.5,0,0,0.5,0,0;0,0.5,0,0,0.5,0;0,0,0.5,0,0,0.5]",
+        ),
+        tone("tone: float, as it is", "float.tif", ""),
+        tone("tone: float, CMP", "float.tif", "&MINMAX=1:0,1&CMP=jet"),
+        tone("tone: float, GAM", "float.tif", "&MINMAX=1:0,1&GAM=2.2"),
+        tone("tone: L*a*b*, as it is", "lab.tif", ""),
+        tone("tone: L*a*b*, GAM", "lab.tif", "&GAM=2.2"),
     ]
 }
 
@@ -276,6 +343,7 @@ fn measure(server: &Server, queries: &[String], connections: usize, keep: bool, 
         keep,
         queries,
         time,
+        next: &server.asked,
         pids: &server.pids(),
     })
 }
@@ -301,7 +369,9 @@ fn compare(case: &Case, servers: &[Server], connections: usize, keep: bool, roun
         let cpu = middle(outcomes, Outcome::cpu_ms);
         let tail = middle(outcomes, |o| f64::from(o.latency(0.99)));
         let ratio = |own: f64, of: fn(&Outcome) -> f64| {
-            base.map_or(String::from("-"), |base| format!("{:.2}", own / middle(base, of)))
+            // it may not read the file at all
+            base.filter(|base| middle(base, Outcome::rate) > 0.0)
+                .map_or(String::from("-"), |base| format!("{:.2}", own / middle(base, of)))
         };
         println!(
             "| {} | {connections}{} | {} | {rate:.0} | {} | {cpu:.4} | {} | {tail:.2} | {:.0} | {} |",

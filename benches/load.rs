@@ -1,6 +1,7 @@
 //! `cargo bench --bench load -- --connect ADDRESS --query 'FIF=a.tif&JTL=0,0'`: load on a FastCGI server that runs.
 #![allow(
     missing_docs,
+    unsafe_code,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation
@@ -12,6 +13,7 @@ use clap::Arg;
 use clap::ArgAction;
 use clap::Command;
 use clap::value_parser;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 fn main() {
@@ -88,6 +90,7 @@ fn main() {
         keep: matches.get_flag("keep"),
         queries: &queries,
         time: Duration::from_secs_f64(seconds),
+        next: &AtomicUsize::new(0),
         pids: &pids,
     });
     println!(

@@ -12,7 +12,7 @@
 //! 4  source  process  encode  cache
 //! 3  http  codec                   a request and its reply; compression schemes
 //! 2  raster
-//! 1  geometry
+//! 1  geometry  crew  recent        rectangles; threads; what was used last
 //! 0  error
 //! ```
 
@@ -22,6 +22,7 @@
 pub mod cache;
 pub mod codec;
 pub mod config;
+pub mod crew;
 pub mod encode;
 pub mod error;
 pub mod geometry;
@@ -32,6 +33,7 @@ pub mod plan;
 pub mod process;
 pub mod protocol;
 pub mod raster;
+pub mod recent;
 pub mod server;
 pub mod service;
 pub mod source;

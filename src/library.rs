@@ -232,7 +232,7 @@ impl Library {
             }
             [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => {
                 let jp2 = Jp2::open(file, self.shelf.jp2)?;
-                let grids = vec![Grid::Strips; jp2.header().levels.len()];
+                let grids = vec![Grid::Rows; jp2.header().levels.len()];
                 Ok(Made::over(Box::new(jp2), &grids, &self.shelf.budget))
             }
             _ => Err(Error::Missing(format!("{} is not an image", shown(id)))),
@@ -320,7 +320,7 @@ pub fn picture(path: &Path) -> Result<Picture> {
         )));
     }
     let meaning = header.meaning.clone();
-    let raster = tiff.window(Window { level: 0, rect }, &Forgetful)?;
+    let raster = tiff.window(Window::new(0, rect), &Forgetful)?;
     let picture = colour::picture(raster, &meaning)?;
     Ok(if meaning.alpha == Alpha::Premultiplied {
         colour::straighten(picture)

@@ -18,6 +18,7 @@ use crate::source::window::Keep;
 use crate::source::window::Memo;
 use crate::source::window::Part;
 use crate::source::window::stack;
+use bytes::Bytes;
 use rayon::ThreadPool;
 use rayon::iter::IntoParallelIterator;
 use rayon::iter::ParallelIterator;
@@ -86,7 +87,7 @@ impl Mosaic {
         let cached = InCache { opened, cache };
         let memo = Memo::over(&cached);
         let keep: &dyn Keep = if kept { &cached } else { &memo };
-        if first.rect(&header.levels) == Some(rect) {
+        if first.rect(&header.levels) == Some(rect) && window.layers.is_none() {
             // what one tile leaves behind is of use to others only
             return source.read_keeping(first, if kept { &cached } else { &Forgetful });
         }
@@ -131,8 +132,9 @@ impl Keep for InCache<'_> {
         }
     }
 
-    fn holds(&self, bytes: u64, count: u64) -> bool {
-        bytes <= self.cache.large_bytes() && bytes.saturating_mul(count) <= self.cache.max_bytes() / 2
+    fn pack(&self, part: Part, make: &mut dyn FnMut() -> Result<Bytes>) -> Result<Bytes> {
+        let key = Key::decoded(self.opened.identity.clone(), part);
+        self.cache.recent(&key, make)
     }
 }
 
@@ -162,7 +164,7 @@ mod tests {
                 Rect::new(64, 32, 64, 32),
                 Rect::new(1, 250, 499, 50),
             ] {
-                let raster = mosaic.read(&opened, Window { level: 0, rect }, &cache).unwrap();
+                let raster = mosaic.read(&opened, Window::new(0, rect), &cache).unwrap();
                 let Samples::U8(data) = &raster.samples else {
                     panic!("8 bit")
                 };

@@ -1,10 +1,11 @@
-//! What is kept in memory, within one bound: encoded answers and decoded tiles together.
+//! What is kept in memory, within one bound: encoded answers, decoded tiles and parts of tiles together.
 //!
 //! Lookup, single flight and weight are one call, so that no caller can check and then act. Knows nothing of what the
 //! keys mean.
 
 use crate::error::Result;
 use crate::raster::Raster;
+use crate::recent::Recent;
 use bytes::Bytes;
 use quick_cache::DefaultHashBuilder;
 use quick_cache::OptionsBuilder;
@@ -12,6 +13,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::DefaultLifecycle;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::sync::OnceLock;
 
 /// Bytes that a key and its entry cost besides the value.
 const ENTRY_BYTES: u64 = 400;
@@ -43,6 +45,8 @@ type Inner<K> = quick_cache::sync::Cache<K, Cached, Bytewise>;
 /// A byte-weighted cache, shared by all threads.
 pub struct Cache<K> {
     inner: Option<Inner<K>>,
+    /// What is needed again soon or not at all; it takes half of the bytes once there is any.
+    recent: OnceLock<Recent<K>>,
     max_bytes: u64,
 }
 
@@ -51,6 +55,7 @@ impl<K: Hash + Eq + Clone> Cache<K> {
     pub fn new(max_bytes: u64) -> Self {
         Cache {
             inner: (max_bytes > 0).then(|| build(max_bytes)).flatten(),
+            recent: OnceLock::new(),
             max_bytes,
         }
     }
@@ -69,8 +74,23 @@ impl<K: Hash + Eq + Clone> Cache<K> {
         }
     }
 
+    /// The same for what neighbours need soon and nobody later: the last used ones are kept, apart from all others.
+    pub fn recent(&self, key: &K, make: impl FnOnce() -> Result<Bytes>) -> Result<Bytes> {
+        let Some(inner) = &self.inner else {
+            return make();
+        };
+        let recent = self.recent.get_or_init(|| {
+            inner.set_capacity(self.max_bytes - self.max_bytes / 2);
+            Recent::new(self.max_bytes / 2)
+        });
+        recent.get_or_make(key, make)
+    }
+
     /// Empties the cache.
     pub fn clear(&self) {
+        if let Some(recent) = self.recent.get() {
+            recent.clear();
+        }
         if let Some(inner) = &self.inner {
             inner.clear();
         }
@@ -88,7 +108,7 @@ impl<K: Hash + Eq + Clone> Cache<K> {
 
     /// Bytes in use, entries' own cost included.
     pub fn bytes(&self) -> u64 {
-        self.inner.as_ref().map_or(0, Inner::weight)
+        self.inner.as_ref().map_or(0, Inner::weight) + self.recent.get().map_or(0, Recent::bytes)
     }
 }
 

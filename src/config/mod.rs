@@ -109,6 +109,8 @@ pub struct Config {
     pub cache_control: String,
     /// Largest ICC profile embedded, bytes; `None` is any size.
     pub max_icc: Option<usize>,
+    /// Whether colours are converted to sRGB by the image's profile.
+    pub srgb: bool,
     /// Whether stored tiles are sent untouched.
     pub passthrough: bool,
     /// 1, 2 or 3.
@@ -171,10 +173,11 @@ impl Config {
         self
     }
 
-    /// The place for temporary files of made levels.
+    /// The place for temporary files of made levels, if there is one that works.
     pub fn room(&self) -> Option<Room> {
         let directory = Some(&self.cache_dir).filter(|directory| !directory.is_empty());
-        directory.map(|directory| Room::new(directory.into(), self.cache_dir_bytes))
+        let room = directory.map(|directory| Room::new(directory.into(), self.cache_dir_bytes));
+        room.filter(Room::works)
     }
 
     /// Whether there is a watermark that could not be read: nothing must be served then, for it would be unmarked.
@@ -358,6 +361,7 @@ impl Table {
             } else {
                 Some(0)
             },
+            srgb: self.text("ICC_MODE") == "srgb",
             passthrough: self.on("CODEC_PASSTHROUGH"),
             iiif_version: u8::try_from(self.int("IIIF_VERSION")).unwrap_or(3),
             iiif_extra,

@@ -75,15 +75,15 @@ pub static VARS: &[Var] = &[
     ),
     var(
         "CACHE_DIR",
-        "",
+        "/var/tmp",
         Kind::Text,
-        "directory for temporary files of levels that images lack and memory cannot hold; none when not set",
+        "directory for temporary files, which have no names, of levels that images lack and memory cannot hold",
     ),
     var(
         "CACHE_DIR_SIZE",
         "10000",
         Kind::Float(0.0, 1e9),
-        "MB that may lie there at once",
+        "MB that may lie there at once; 0: none",
     ),
     Var {
         alias: Some("MAX_IMAGE_METADATA_CACHE_SIZE"),
@@ -265,6 +265,12 @@ pub static VARS: &[Var] = &[
         "65536",
         Kind::Int(-1, MANY),
         "largest ICC profile embedded, bytes; 0 none, -1 any size",
+    ),
+    var(
+        "ICC_MODE",
+        "embed",
+        Kind::Word(&["embed", "srgb"]),
+        "embed sends the image's profile along, srgb converts to sRGB by it",
     ),
     var(
         "EMBED_ICC",

@@ -334,10 +334,7 @@ mod tests {
                     let output = output(Compression::named(compression).unwrap(), -1);
                     let tiff = opened(&encode(&picture, output, &Tags::default()).unwrap());
                     assert_eq!(tiff.header().size(), size);
-                    let window = Window {
-                        level: 0,
-                        rect: Rect::of(size),
-                    };
+                    let window = Window::new(0, Rect::of(size));
                     let raster = tiff.window(window, &Forgetful).unwrap();
                     let wanted: Vec<u8> = match usize::from(raster.channels) {
                         channels if channels == layout.channels() => picture.data,
@@ -379,10 +376,7 @@ mod tests {
                     };
                     let output = output(Compression::named(compression).unwrap(), 1);
                     let tiff = opened(&deep(&raster, &meaning, output, &Tags::default()).unwrap());
-                    let window = Window {
-                        level: 0,
-                        rect: Rect::of(size),
-                    };
+                    let window = Window::new(0, Rect::of(size));
                     assert!(
                         tiff.window(window, &Forgetful).unwrap() == raster,
                         "{channels} {compression}"
@@ -403,10 +397,7 @@ mod tests {
         for layout in [Layout::Grey, Layout::Rgb] {
             let picture = drawn(layout, size);
             let file = encode(&picture, output(Compression::Jpeg, 80), &Tags::default()).unwrap();
-            let window = Window {
-                level: 0,
-                rect: Rect::of(size),
-            };
+            let window = Window::new(0, Rect::of(size));
             let Samples::U8(found) = opened(&file).window(window, &Forgetful).unwrap().samples else {
                 panic!("8 bits")
             };

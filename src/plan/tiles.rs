@@ -197,10 +197,7 @@ pub fn showing(header: &Header, region: Rect, size: Size) -> Option<Window> {
         let s = shift(full, level.size)?;
         let (x, w) = halved_span(s, (region.x, region.w), full.w, level.size.w, size.w)?;
         let (y, h) = halved_span(s, (region.y, region.h), full.h, level.size.h, size.h)?;
-        Some(Window {
-            level: index,
-            rect: Rect::new(x, y, w, h),
-        })
+        Some(Window::new(index, Rect::new(x, y, w, h)))
     })
 }
 
@@ -308,13 +305,7 @@ mod tests {
             tile
         );
         let found = showing(header, Rect::new(512, 0, 488, 512), Size::new(244, 256));
-        assert_eq!(
-            found,
-            Some(Window {
-                level: 1,
-                rect: Rect::new(256, 0, 244, 256)
-            })
-        );
+        assert_eq!(found, Some(Window::new(1, Rect::new(256, 0, 244, 256))));
     }
 
     #[test]

@@ -386,7 +386,7 @@ impl Flow<'_> {
                 if number.is_nan() {
                     0.0
                 } else {
-                    number.max(-FAR).min(FAR)
+                    number.clamp(-FAR, FAR)
                 }
             }),
         }

@@ -38,7 +38,7 @@ impl ColourMap {
         let of = |curve: fn(f32) -> f32| -> Vec<f32> {
             values
                 .iter()
-                .map(|v| curve(v.max(0.0).min(1.0)).max(0.0).min(1.0))
+                .map(|v| curve(v.clamp(0.0, 1.0)).clamp(0.0, 1.0))
                 .collect()
         };
         let none = || vec![0.0; values.len()];

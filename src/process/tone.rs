@@ -41,6 +41,7 @@ pub fn scale(values: &mut [f32], factor: f32) {
     clippy::cast_possible_truncation,
     reason = "the lowest byte is what is wanted"
 )]
+#[expect(clippy::manual_clamp, reason = "of NaN, clamp makes NaN")]
 #[inline]
 pub fn byte(value: f32) -> u8 {
     ((value * 255.0).max(0.0).min(255.0) + ROUND_BYTE).to_bits() as u8
@@ -67,7 +68,7 @@ fn log2(x: f32) -> f32 {
 #[inline]
 fn exp2(x: f32) -> f32 {
     const LN_2: f32 = std::f32::consts::LN_2;
-    let x = x.max(-126.0).min(127.0);
+    let x = x.clamp(-126.0, 127.0);
     let rounded = x + ROUND;
     let part = (x - (rounded - ROUND)) * LN_2;
     let series =

@@ -88,7 +88,7 @@ fn window(header: &Header, measure: Measure) -> Result<Window> {
     };
     let inside = rect.right() <= u64::from(of.size.w) && rect.bottom() <= u64::from(of.size.h);
     if inside {
-        Ok(Window { level, rect })
+        Ok(Window::new(level, rect))
     } else {
         Err(outside())
     }

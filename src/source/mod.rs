@@ -134,6 +134,19 @@ pub struct Window {
     pub level: usize,
     /// Not empty and inside the level.
     pub rect: Rect,
+    /// Quality layers that are wanted at most, of a source that has such; others know nothing of them.
+    pub layers: Option<u16>,
+}
+
+impl Window {
+    /// In the quality that is usual.
+    pub fn new(level: usize, rect: Rect) -> Window {
+        Window {
+            level,
+            rect,
+            layers: None,
+        }
+    }
 }
 
 /// Holds a pyramid.

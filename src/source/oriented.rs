@@ -146,7 +146,7 @@ impl Source for Oriented {
         };
         let rect = tile.rect(&self.header.levels).ok_or_else(outside)?;
         let level = tile.level;
-        self.window(Window { level, rect }, keep)
+        self.window(Window::new(level, rect), keep)
     }
 
     fn window(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {

@@ -12,6 +12,7 @@ use crate::source::window;
 use std::fs;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -40,7 +41,12 @@ impl Room {
         self.max_bytes
     }
 
-    /// A file of no name.
+    /// Whether files can be made there.
+    pub fn works(&self) -> bool {
+        self.max_bytes > 0 && self.file().is_ok()
+    }
+
+    /// A file of no name, and nobody else's business.
     fn file(&self) -> Result<File> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -51,6 +57,7 @@ impl Room {
             .read(true)
             .write(true)
             .create_new(true)
+            .mode(0o600)
             .open(&path)?;
         fs::remove_file(&path)?;
         Ok(file)
@@ -204,5 +211,7 @@ mod tests {
         assert!(matches!(Spool::new(&room, size, &part), Err(Error::TooLarge(_))));
         drop(spool);
         assert!(Spool::new(&room, size, &part).is_ok());
+        assert!(room.works());
+        assert!(!Room::new("/nowhere/at/all".into(), 6).works());
     }
 }

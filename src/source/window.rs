@@ -2,15 +2,18 @@
 //!
 //! Knows no file. What neighbours share is handed to a [`Keep`], which may hold it for the next window, or not.
 
+use crate::codec::jp2::Name;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::raster::Raster;
 use crate::raster::Samples;
+use crate::recent::Recent;
 use crate::source::Source;
 use crate::source::Tile;
 use crate::source::Window;
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -27,6 +30,8 @@ pub enum Part {
     Stored(Tile),
     /// A whole level that the file does not have.
     Level(usize),
+    /// A code-block of JPEG 2000.
+    Block(Name),
 }
 
 /// Where parts are held. Those who ask for one that is being made wait for it.
@@ -34,8 +39,8 @@ pub trait Keep: Sync {
     /// The part, made by `make` if it is not held.
     fn keep(&self, part: Part, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Arc<Raster>>;
 
-    /// Whether so many parts of so many bytes would be held: else it is not worth decoding more than what is asked for.
-    fn holds(&self, bytes: u64, count: u64) -> bool;
+    /// The same for what is packed, and needed by the next window or not at all.
+    fn pack(&self, part: Part, make: &mut dyn FnMut() -> Result<Bytes>) -> Result<Bytes>;
 }
 
 /// Holds nothing.
@@ -46,8 +51,8 @@ impl Keep for Forgetful {
         make().map(Arc::new)
     }
 
-    fn holds(&self, _bytes: u64, _count: u64) -> bool {
-        false
+    fn pack(&self, _part: Part, make: &mut dyn FnMut() -> Result<Bytes>) -> Result<Bytes> {
+        make()
     }
 }
 
@@ -67,15 +72,19 @@ impl Keep for Renamed<'_> {
         }
     }
 
-    fn holds(&self, bytes: u64, count: u64) -> bool {
-        self.keep.holds(bytes, count)
+    fn pack(&self, part: Part, make: &mut dyn FnMut() -> Result<Bytes>) -> Result<Bytes> {
+        match (self.name)(part) {
+            Some(part) => self.keep.pack(part, make),
+            None => make(),
+        }
     }
 }
 
-/// What the bands of one large window share: strips for as long as it takes, and made levels.
+/// What the bands of one large window share: strips and packed parts for as long as it takes, and made levels.
 pub struct Memo<'a> {
     levels: &'a dyn Keep,
     strips: Mutex<VecDeque<(Part, Strip)>>,
+    packed: Recent<Part>,
 }
 
 /// Whoever comes first decodes it under this lock.
@@ -84,12 +93,16 @@ type Strip = Arc<Mutex<Option<Arc<Raster>>>>;
 /// One strip for each of two neighbouring bands on each thread, about.
 const MEMO: usize = 16;
 
+/// Bytes of packed parts: about those that a band of 30 000 pixels shares with the next.
+const PACKED: u64 = 48 << 20;
+
 impl<'a> Memo<'a> {
     /// A memo of strips, which leaves made levels to this.
     pub fn over(levels: &'a dyn Keep) -> Memo<'a> {
         Memo {
             levels,
             strips: Mutex::default(),
+            packed: Recent::new(PACKED),
         }
     }
 
@@ -112,7 +125,7 @@ impl Keep for Memo<'_> {
         match part {
             Part::Stored(_) => {}
             Part::Level(_) => return self.levels.keep(part, make),
-            Part::Tile(_) | Part::Unturned(_) => return make().map(Arc::new),
+            Part::Tile(_) | Part::Unturned(_) | Part::Block(_) => return make().map(Arc::new),
         }
         let strip = self.strip(part);
         let mut strip = strip.lock().unwrap_or_else(PoisonError::into_inner);
@@ -122,8 +135,8 @@ impl Keep for Memo<'_> {
         }
     }
 
-    fn holds(&self, _bytes: u64, count: u64) -> bool {
-        count <= MEMO as u64
+    fn pack(&self, part: Part, make: &mut dyn FnMut() -> Result<Bytes>) -> Result<Bytes> {
+        self.packed.get_or_make(&part, make)
     }
 }
 

@@ -26,13 +26,13 @@ use std::process::Command;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_iipsrv");
 const PROTOCOLS: [&str; 4] = ["iip", "iiif", "deepzoom", "zoomify"];
-/// How long one browser may take for all that it is asked, in seconds.
-const PATIENCE: u32 = 150;
+/// How long one browser may take for all that it is asked, in seconds: without a graphics card, beside all other tests.
+const PATIENCE: u32 = 400;
 
 // ---- The browser.
 
 /// What a browser is to do, in order, and where its pictures go.
-struct Job {
+pub struct Job {
     folder: Folder,
     settings: Value,
     steps: Vec<Vec<String>>,
@@ -40,7 +40,7 @@ struct Job {
 
 impl Job {
     /// In a window of this size, in pixels.
-    fn new(w: u32, h: u32) -> Job {
+    pub fn new(w: u32, h: u32) -> Job {
         let settings = json!({ "width": w, "height": h });
         Job {
             folder: Folder::new(),
@@ -50,40 +50,40 @@ impl Job {
     }
 
     /// Does this next: a verb of `drive.mjs` and its words.
-    fn then(&mut self, step: &[&str]) {
+    pub fn then(&mut self, step: &[&str]) {
         self.steps
             .push(step.iter().map(|word| word.to_string()).collect());
     }
 
     /// Opens a page.
-    fn open(&mut self, url: impl Display) {
+    pub fn open(&mut self, url: impl Display) {
         self.then(&["open", &url.to_string()]);
     }
 
     /// Runs this script in the page, to its end.
-    fn run(&mut self, script: impl Display) {
+    pub fn run(&mut self, script: impl Display) {
         self.then(&["run", &script.to_string()]);
     }
 
     /// Waits until this is true in the page.
-    fn until(&mut self, condition: impl Display) {
+    pub fn until(&mut self, condition: impl Display) {
         self.then(&["until", &condition.to_string()]);
     }
 
     /// Takes down what this script finds.
-    fn read(&mut self, name: &str, script: &str) {
+    pub fn read(&mut self, name: &str, script: &str) {
         self.then(&["read", name, script]);
     }
 
     /// Takes down what this script finds and what is seen of these elements.
-    fn look(&mut self, name: &str, script: &str, selector: &str) {
+    pub fn look(&mut self, name: &str, script: &str, selector: &str) {
         self.read(name, script);
         let file = self.folder.join(&format!("{name}.png"));
         self.then(&["shot", selector, file.to_str().unwrap()]);
     }
 
     /// Does it all, or the test fails.
-    fn done(mut self) -> Saw {
+    pub fn done(mut self) -> Saw {
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
         assert!(
             Path::new("/usr/bin/chromium").exists(),
@@ -126,22 +126,23 @@ impl Job {
 }
 
 /// What a browser saw.
-struct Saw {
+pub struct Saw {
     folder: Folder,
-    values: Value,
+    /// What was taken down, by name.
+    pub values: Value,
     /// Failed requests, and what the page said to its console.
-    complaints: Value,
+    pub complaints: Value,
 }
 
 impl Saw {
     /// Every request was answered well, and the page said nothing.
-    fn clean(self) -> Saw {
+    pub fn clean(self) -> Saw {
         assert_eq!(self.complaints, json!([[], []]));
         self
     }
 
     /// What the window showed.
-    fn shot(&self, name: &str) -> Raster {
+    pub fn shot(&self, name: &str) -> Raster {
         let png = std::fs::read(self.folder.join(&format!("{name}.png"))).unwrap();
         if let Ok(folder) = std::env::var("SAVE") {
             std::fs::create_dir_all(&folder).unwrap();
@@ -333,19 +334,18 @@ fn the_viewer_says_what_cannot_be_opened() {
 
 // ---- OpenSeadragon.
 
-/// The site that the README makes, with nginx, the pictures, pages of its own and OpenSeadragon beside them; and where it is.
-fn site() -> (Site, String) {
+/// The site that the README makes, with nginx and the pictures; what this script puts into `www`, below the source tree, is
+/// served beside them. And where it is.
+pub fn site(pages: &str, more: &'static str) -> (Site, String) {
     let (mut site, back, port) = (Site::new(), free_port(), free_port());
+    site.more = more;
     for picture in &PICTURES {
         let from = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("fixtures")
             .join(picture.id);
         std::fs::copy(from, site.folder.join("images").join(picture.id)).unwrap();
     }
-    let script = format!(
-        "cp -r tests/browser/node_modules/openseadragon {}",
-        site.path("www")
-    );
+    let script = format!("www='{}'\ncd tests/browser\n{pages}", site.path("www"));
     assert!(
         site.sh(&script).status().unwrap().success(),
         "(cd tests/browser && npm ci)"
@@ -410,7 +410,7 @@ fn sights(picture: &Picture, stage: Size) -> [(&'static str, Sight); 2] {
 fn openseadragon_draws_through_every_protocol_behind_nginx() {
     let (_viewer, _log, told) = viewer();
     let lines = lines(&told);
-    let (site, root) = site();
+    let (site, root) = site("cp -r node_modules/openseadragon \"$www\"", "");
     let package = std::fs::read_to_string(site.path("www/openseadragon/package.json")).unwrap();
     let package: Value = serde_json::from_str(&package).unwrap();
     let major = package["version"].as_str().unwrap().split('.').next().unwrap();

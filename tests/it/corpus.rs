@@ -97,7 +97,7 @@ fn bands(source: &dyn Source, level: usize, mut take: impl FnMut(Raster)) -> Res
     let memo = Memo::over(&Forgetful);
     for y in (0..of.size.h).step_by(512) {
         let rect = Rect::new(0, y, of.size.w, 512.min(of.size.h - y));
-        take(source.window(Window { level, rect }, &memo)?);
+        take(source.window(Window::new(level, rect), &memo)?);
     }
     Ok(())
 }
@@ -174,7 +174,7 @@ fn difference(a: &[u8], b: &[u8], depth: &str) -> f64 {
 /// Whether a part of the full size, read alone, is that part of the whole.
 fn same_in_part(source: &dyn Source) -> Result<bool, Error> {
     let Size { w, h } = source.header().levels[0].size;
-    let read = |rect| source.window(Window { level: 0, rect }, &Forgetful);
+    let read = |rect| source.window(Window::new(0, rect), &Forgetful);
     // at an odd place
     let rect = Rect::new(w / 3, h / 3, w.div_ceil(3).min(300), h.div_ceil(3).min(300));
     let around = Rect::new(0, rect.y, w, rect.h);

@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 use std::time::Instant;
 
+use bytes::Bytes;
 use iipsrv::error::Error;
 use iipsrv::raster::Format;
 use iipsrv::raster::Raster;
@@ -57,8 +58,8 @@ impl Keep for Levels {
         Ok(raster)
     }
 
-    fn holds(&self, _bytes: u64, _count: u64) -> bool {
-        true
+    fn pack(&self, _part: Part, make: &mut dyn FnMut() -> Result<Bytes, Error>) -> Result<Bytes, Error> {
+        make()
     }
 }
 

@@ -149,8 +149,8 @@ fn keep(name: &str, picture: &Picture) {
         let output = iipsrv::encode::Output {
             format: iipsrv::raster::Format::Png,
             quality: 1,
-            asked: false,
             compression: iipsrv::encode::Compression::None,
+            asked: false,
             told: false,
             deep: false,
         };

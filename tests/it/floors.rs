@@ -8,6 +8,8 @@ use std::path::PathBuf;
 const FLOORS: &[(&str, u32)] = &[
     ("error", 0),
     ("geometry", 1),
+    ("crew", 1),
+    ("recent", 1),
     ("raster", 2),
     ("http", 3),
     ("codec", 3),

@@ -80,6 +80,8 @@ fn the_id_is_the_address_that_the_client_used() {
 fn sizes_are_exact() {
     let cases = [
         ("rgb/full/max/0/default.jpg", (1000, 701)),
+        // the image has this size; it may be asked at up to 5000 by name
+        ("rgb/full/^max/0/default.jpg", (1000, 701)),
         ("rgb/full/300,/0/default.jpg", (300, 210)),
         ("rgb/full/,100/0/default.png", (143, 100)),
         ("rgb/full/pct:10/0/default.jpg", (100, 70)),
@@ -412,6 +414,7 @@ fn sizes_are_read_by_the_rules_of_the_version() {
         ("2/rgb/full/^1200,/0/default.jpg", 400),
         ("3/rgb/full/^1200,/0/default.jpg", 200),
         ("2/rgb/full/0,/0/default", 400),
+        ("1/rgb/nowhere/full/0/native", 400),
     ] {
         let reply = service.respond(Http::get(&format!("/iiif/{path}")));
         assert_eq!(reply.status, status, "{path}: {}", text(&reply));

@@ -4,6 +4,7 @@ use crate::process::Folder;
 use crate::support::service;
 use crate::support::size;
 use crate::support::text;
+use iipsrv::geometry::Size;
 use iipsrv::http::Http;
 use iipsrv::service::Service;
 use serde_json::Value;
@@ -89,6 +90,78 @@ fn what_is_listed_is_answered() {
                 entry["width"], entry["height"]
             ));
             assert_eq!(reply.status, 200, "{image} {version} {entry}");
+        }
+    }
+}
+
+#[test]
+fn every_feature_that_is_listed_is_there() {
+    let service = service(&[MAP, ("CORS", "*")]);
+    for version in [2, 3] {
+        let ask = |rest: &str| service.respond(Http::get(&format!("/iiif/{version}/rgb/{rest}")));
+        let shown = |region: &str, size: &str, turn: &str| {
+            crate::support::pixels(&ask(&format!("{region}/{size}/{turn}/default.png")))
+        };
+        let full = if version == 3 { "max" } else { "full" };
+        let sized = |size: &str| {
+            let raster = shown("full", size, "0");
+            (raster.size.w, raster.size.h)
+        };
+        let link = |relation: &str| {
+            let reply = ask(&format!("full/{full}/0/default.jpg"));
+            reply
+                .header("Link")
+                .unwrap()
+                .contains(&format!("rel=\"{relation}\""))
+        };
+        let info = ask("info.json");
+        let info: Value = serde_json::from_slice(&info.body).unwrap();
+        let listed = match version {
+            2 => words(&info["profile"][1]["supports"]),
+            _ => words(&info["extraFeatures"]),
+        };
+        assert!(listed.len() >= 5, "{info}");
+        for feature in listed {
+            let there = match feature.as_str() {
+                "canonicalLinkHeader" => link("canonical"),
+                "profileLinkHeader" => link("profile"),
+                "mirroring" => shown("0,0,40,20", full, "!0") != shown("0,0,40,20", full, "0"),
+                "rotationArbitrary" => shown("0,0,100,100", full, "45").size.w == 141,
+                "rotationBy90s" => shown("0,0,40,20", full, "270").size == Size::new(20, 40),
+                "sizeUpscaling" => sized("^1200,").0 == 1200,
+                "sizeAboveFull" => sized("1200,").0 == 1200,
+                "sizeByConfinedWh" => sized("!100,100") == (100, 70),
+                "sizeByDistortedWh" | "sizeByWh" => sized("100,90") == (100, 90),
+                "sizeByH" => sized(",70") == (100, 70),
+                "sizeByW" => sized("100,") == (100, 70),
+                "sizeByPct" => sized("pct:10") == (100, 70),
+                "regionByPct" => shown("pct:10,10,10,10", full, "0") == shown("100,70,100,70", full, "0"),
+                "regionByPx" => shown("100,70,100,70", full, "0").size == Size::new(100, 70),
+                "regionSquare" => shown("square", full, "0") == shown("149,0,701,701", full, "0"),
+                "baseUriRedirect" => ask("").status == 303,
+                "cors" => ask("info.json").header("Access-Control-Allow-Origin") == Some("*"),
+                "jsonldMediaType" => {
+                    let http = Http::get("/iiif/2/rgb/info.json").with("HTTP_ACCEPT", "application/ld+json");
+                    let reply = service.respond(http);
+                    reply
+                        .header("Content-Type")
+                        .unwrap()
+                        .starts_with("application/ld+json")
+                }
+                _ => panic!("{feature}: what is that?"),
+            };
+            assert!(there, "{version} {feature}");
+        }
+        if version == 3 {
+            let preferred = words(&info["preferredFormats"]);
+            assert!(!preferred.is_empty());
+            for format in preferred {
+                assert_eq!(
+                    ask(&format!("full/max/0/default.{format}")).status,
+                    200,
+                    "{format}"
+                );
+            }
         }
     }
 }

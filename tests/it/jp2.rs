@@ -2,6 +2,7 @@
 //! and for those of other people.
 
 use iipsrv::codec::jp2::Codestream;
+use iipsrv::codec::jp2::Fresh;
 use iipsrv::codec::jp2::bytes::Part;
 use iipsrv::geometry::Rect;
 use iipsrv::geometry::Size;
@@ -124,7 +125,7 @@ fn check(name: &str, stream: &Path, reduction: u8, folder: &Path) -> Option<i64>
     let size = ours.size(reduction);
     let whole = Rect::new(0, 0, size.w, size.h);
     let planes = ours
-        .read(reduction, whole, u16::MAX)
+        .read(reduction, whole, u16::MAX, &Fresh)
         .unwrap_or_else(|error| panic!("{name} -r {reduction}: {error}"));
     assert_eq!(planes.len(), expected.len(), "{name}");
     let mut worst = 0;
@@ -159,7 +160,7 @@ fn check(name: &str, stream: &Path, reduction: u8, folder: &Path) -> Option<i64>
             size.h.div_ceil(6),
         );
         let Some(rect) = rect.meet(whole) else { continue };
-        let window = ours.read(reduction, rect, u16::MAX).unwrap();
+        let window = ours.read(reduction, rect, u16::MAX, &Fresh).unwrap();
         for (plane, window) in planes.iter().zip(&window) {
             for (row, got) in window.chunks(rect.w as usize).enumerate() {
                 let start = (rect.y as usize + row) * size.w as usize + rect.x as usize;
@@ -253,7 +254,8 @@ fn a_file_is_served_to_the_last_pixel() {
     let whole = &whole[whole.len() - (w * h * 3) as usize..];
     let prefix = format!("{}/", folder.0.display());
     for (options, cache) in [
-        ("-n 3", "64"),
+        ("-n 3", "10"),
+        ("-n 4 -b 32,32", "1"),
         ("-n 6 -t 256,256", "64"),
         ("-n 6 -c [128,128]", "0"),
     ] {
@@ -280,7 +282,7 @@ fn a_file_is_served_to_the_last_pixel() {
             panic!("8 bits")
         };
         assert!(full == whole, "{options}: the whole is what was written");
-        // every tile of the full size, twice: the second time a block of them may be there
+        // every tile of the full size, twice: the second time code-blocks of them may be there
         for (column, row) in
             (0..2).flat_map(|_| (0..4).flat_map(|row| (0..6).map(move |column| (column, row))))
         {
@@ -311,7 +313,33 @@ fn read_all(bytes: &[u8]) {
     for reduction in 0..=stream.reductions().min(1) {
         let size = stream.size(reduction);
         let rect = Rect::new(0, 0, size.w.clamp(1, 200), size.h.clamp(1, 200));
-        let _ = stream.read(reduction, rect, u16::MAX);
+        let _ = stream.read(reduction, rect, u16::MAX, &Fresh);
+    }
+}
+
+#[test]
+fn a_request_may_be_content_with_few_quality_layers() {
+    let folder = Folder::new("jp2-layers");
+    let picture = picture(&folder.0, 400, 300);
+    compress(&picture, &folder.0.join("made.jp2"), "-I -n 3 -r 80,20,5");
+    let prefix = format!("{}/", folder.0.display());
+    let drawn = |most: &str, query: &str| {
+        let service = Service::new(config(&[("FILESYSTEM_PREFIX", &prefix), ("MAX_LAYERS", most)]));
+        // whatever was drawn before
+        service.respond(Http::query("FIF=made.jp2&PTL=2,0"));
+        pixels(&service.respond(Http::query(&format!("FIF=made.jp2&{query}")))).samples
+    };
+    for ask in ["PTL=2,0", "PTL=1,0", "WID=300&CVT=png"] {
+        let one = drawn("1", ask);
+        let two = drawn("2", ask);
+        assert!(one != two && two != drawn("3", ask), "{ask}");
+        assert!(drawn("-1", &format!("LYR=1&{ask}")) == one, "{ask}");
+        assert!(drawn("-1", &format!("LYR=2&{ask}")) == two, "{ask}");
+        assert!(
+            drawn("2", &format!("LYR=3&{ask}")) == two,
+            "no more than MAX_LAYERS"
+        );
+        assert!(drawn("2", &format!("LYR=0&{ask}")) == two, "{ask}");
     }
 }
 
@@ -415,7 +443,7 @@ fn files_of_others_are_decoded_as_by_openjpeg() {
             assert!(
                 open(&stream)
                     .unwrap()
-                    .read(0, Rect::new(0, 0, size.w, size.h), 1)
+                    .read(0, Rect::new(0, 0, size.w, size.h), 1, &Fresh)
                     .is_ok()
             );
             continue;

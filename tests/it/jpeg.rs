@@ -36,7 +36,7 @@ fn open(path: &Path) -> Result<(Box<dyn Source>, Grid), Error> {
 }
 
 fn window(source: &dyn Source, level: usize, rect: Rect) -> Result<Raster, Error> {
-    source.window(Window { level, rect }, &Forgetful)
+    source.window(Window::new(level, rect), &Forgetful)
 }
 
 /// A level as grey or RGB; `None` where that cannot be read. CMYK is shown as djpeg does it.

@@ -10,6 +10,7 @@
 //! - `daemon`: the real binary: every way to start it, signals, sockets, its log
 //! - `front`: do the real web servers, configured as the README says, deliver what the service answers?
 //! - `browser`: does a real browser show the right pixels, in the viewer and in OpenSeadragon behind nginx?
+//! - `clients`: do the viewers that people use show the right pixels, out of their packages, behind nginx?
 //! - `validator`: does the validator of the IIIF find nothing, behind nginx and over HTTP?
 //! - `golden`: do requests over `fixtures/` draw what they drew, and do tiles fit together?
 //! - `docs`: do man page, `--help` and README match the tables?
@@ -23,7 +24,9 @@
 //! - `jpeg`: is JPEG decoded as libjpeg does it, in windows, too?
 //! - `corpus`: is every TIFF of the corpus served as another reader sees it, or refused for a reason?
 //! - `corrupt`: does every malformed file end in an error within its limits?
+//! - `replays`: do viewers that cannot be installed read what they ask, letter by letter?
 //! - `seams`: is every tile of every client as large as it expects, and do they fit together?
+//! - `profiles`: are colours those that another CMM makes of the profile, and is what is embedded right?
 //! - `watermark`: does every answer get the mark that it should, and no other?
 //! - `lowering`: do all names of a tile lead to one plan, and do tiles put together equal the region?
 #![allow(
@@ -35,6 +38,7 @@
 )]
 
 mod browser;
+mod clients;
 mod corpus;
 mod corrupt;
 mod daemon;
@@ -57,6 +61,8 @@ mod lowering;
 mod oracle;
 mod outputs;
 mod process;
+mod profiles;
+mod replays;
 mod seams;
 mod semantics;
 mod sight;

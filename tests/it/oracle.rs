@@ -17,7 +17,7 @@ use std::time::Instant;
 
 const ORIGINAL: &str = "/usr/lib/iipimage-server/iipsrv.fcgi";
 
-/// The original, serving `fixtures/`.
+/// The original.
 struct Original {
     process: Child,
     address: SocketAddr,
@@ -25,6 +25,10 @@ struct Original {
 
 impl Original {
     fn start() -> Original {
+        Original::over(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/"))
+    }
+
+    fn over(prefix: &str) -> Original {
         assert!(
             std::path::Path::new(ORIGINAL).exists(),
             "{ORIGINAL}: apt-get install iipimage-server"
@@ -33,10 +37,7 @@ impl Original {
         let process = Command::new(ORIGINAL)
             .args(["--bind", &address.to_string()])
             .env_clear()
-            .env(
-                "FILESYSTEM_PREFIX",
-                concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/"),
-            )
+            .env("FILESYSTEM_PREFIX", prefix)
             .env("LOGFILE", "/dev/null")
             .env("VERBOSITY", "0")
             .spawn()
@@ -111,7 +112,7 @@ const ON_PURPOSE: &[(&str, &str, &str, &str)] = &[
     (
         "FIF=deflate.tif&OBJ=IIP-opt-comm",
         "\r\nIIP-opt-comm:CVT CNT QLT JTL JTLS WID HEI RGN MINMAX SHD CMP INV CTW\r\n",
-        "IIP-opt-comm:CVT CNT QLT JTL JTLS PTL TIL WID HEI RGN SDS PFL SPECTRA MINMAX SHD CMP INV CTW GAM ROT RFM COL CNV FTR CIN\r\n",
+        "IIP-opt-comm:CVT CNT QLT JTL JTLS PTL WTL ATL TTL TIL WID HEI RGN SDS PFL SPECTRA MINMAX SHD CMP INV CTW GAM ROT RFM COL CNV FTR CIN ROI AFN RAR LYR\r\n",
         "the list names what is carried out",
     ),
     (
@@ -262,5 +263,141 @@ fn a_region_between_levels_is_the_same_picture() {
         let theirs = original.picture(query);
         let (_, mean) = difference(&ours, &theirs);
         assert!(mean <= 16.0, "{query}: {mean} on average");
+    }
+}
+
+/// Squares of 16 pixels, each of one colour: random, but the same every time.
+fn square(x: u32, y: u32, channel: usize) -> f64 {
+    let seed = (y / 16 * 32 + x / 16) * 3 + channel as u32 + 1;
+    f64::from(seed.wrapping_mul(2_654_435_761) >> 24) / 255.0
+}
+
+/// The colours of a tile of such squares.
+fn middles(raster: &Raster) -> Vec<u8> {
+    let channels = usize::from(raster.channels);
+    let wide = raster.size.w as usize * channels;
+    let rows = support::bytes(raster).chunks_exact(wide).skip(8).step_by(16);
+    rows.flat_map(|row| row.chunks_exact(channels).skip(8).step_by(16).flatten())
+        .copied()
+        .collect()
+}
+
+/// Commands that are drawn by the same arithmetic; the original cuts where this server rounds.
+const TONES: &[&str] = &[
+    "CNT=1.5",
+    "CNT=0.3",
+    "CNT=0",
+    "CNT=eq",
+    "GAM=2",
+    "GAM=0.4545",
+    "INV=1",
+    "GAM=2&INV=1&CNT=0.8",
+    "CMP=hot",
+    "CMP=COLD",
+    "CMP=jet",
+    "CMP=red",
+    "CMP=green",
+    "CMP=blue",
+    "CMP=hot&INV=1",
+    "CTW=[0,1,0;0,0,1;1,0,0]",
+    "CTW=[0.2,0.3,0.5;0.5,-0.5,1;0,2,0]",
+    "CTW=[2,0,0;0,2,0;0,0,2]&GAM=0.5&CNT=0.5",
+    "CTW=[0,1,0]&CMP=jet",
+    "SHD=45,30",
+    "SHD=200,60",
+    "SHD=0,-20",
+];
+
+/// Commands that the original draws otherwise, in which depth, and why.
+const TONES_ON_PURPOSE: &[(&str, &str, &str)] = &[
+    ("rgb8", "GAM=log", "the original takes it for the power 0: white"),
+    (
+        "rgb8",
+        "MINMAX=1:50,200",
+        "the original forgets the range where nothing else is done to 8 bits",
+    ),
+    (
+        "rgb8",
+        "CTW=[0.3,0.3,0.4]",
+        "one row is one channel: grey, where the original makes red",
+    ),
+    ("rgb8", "CNV=[sobel]", "the original knows no convolution"),
+    ("rgb8", "COL=grey&INV=1", "the original knows no COL"),
+    (
+        "rgbf",
+        "CNT=st",
+        "the original forgets the range before it stretches",
+    ),
+];
+
+#[test]
+fn tones_are_those_of_the_original() {
+    use crate::tones::Depth;
+    use crate::tones::Drawn;
+    let folder = crate::process::Folder::new();
+    for (name, depth) in [
+        ("rgb8", Depth::U8),
+        ("rgb16", Depth::U16),
+        ("rgbf", Depth::F32(-100.0, 200.0)),
+    ] {
+        let file = crate::tones::tiff(&Drawn {
+            depth,
+            channels: 3,
+            photometric: 2,
+            extra: 0,
+            levels: &[(512, 512), (256, 256)],
+            value: &square,
+        });
+        std::fs::write(folder.join(&format!("{name}.tif")), file).unwrap();
+    }
+    let prefix = folder.join("").display().to_string();
+    let original = Original::over(&prefix);
+    let service = iipsrv::service::Service::new(support::config(&[("FILESYSTEM_PREFIX", &prefix)]));
+    let both = |query: &str| {
+        let query = format!("{query}&QLT=100&JTL=1,1");
+        let ours = support::pixels(&service.respond(Http::query(&query)));
+        (ours, original.picture(&query))
+    };
+    let ranges = [
+        ("rgb16", "MINMAX=1:5000,40000&MINMAX=3:60000,200&GAM=2"),
+        ("rgb16", "MINMAX=1:5000,40000&MINMAX=2:30000,30000&CMP=hot"),
+        ("rgb16", "CNT=st"),
+        ("rgbf", "MINMAX=1:-50,100&MINMAX=2:0,200&MINMAX=3:200,-100&INV=1"),
+        ("rgb8", "CNT=st"),
+        ("rgb8", "MINMAX=1:50,200&MINMAX=2:10,120&GAM=2"),
+    ];
+    let all = ["rgb8", "rgb16", "rgbf"]
+        .iter()
+        .flat_map(|name| TONES.iter().map(move |words| (*name, *words)));
+    for (name, words) in all.chain(ranges) {
+        // the histogram of floating point is not made of the range
+        if (name, words) == ("rgbf", "CNT=eq") {
+            continue;
+        }
+        let (ours, theirs) = both(&format!("FIF={name}.tif&{words}"));
+        assert_eq!(ours.channels, theirs.channels, "{name} {words}");
+        let pairs: Vec<u8> = middles(&ours)
+            .iter()
+            .zip(middles(&theirs))
+            .map(|(a, b)| a.abs_diff(b))
+            .collect();
+        let worst = pairs.iter().max().unwrap();
+        let mean = pairs.iter().map(|v| f64::from(*v)).sum::<f64>() / pairs.len() as f64;
+        // a value more or less of the few that the histogram has is several levels
+        let most = if words == "CNT=eq" { 6 } else { 3 };
+        // half a level for rounding and cutting each, and each is coded as JPEG on the way
+        assert!(
+            *worst <= most && mean <= 1.5,
+            "{name} {words}: {worst} at most, {mean} on average"
+        );
+    }
+    for (name, words, reason) in TONES_ON_PURPOSE {
+        let (ours, theirs) = both(&format!("FIF={name}.tif&{words}"));
+        let differ = ours.channels != theirs.channels
+            || middles(&ours)
+                .iter()
+                .zip(middles(&theirs))
+                .any(|(a, b)| a.abs_diff(b) > 8);
+        assert!(differ, "{name} {words} is the same now, though {reason}");
     }
 }

@@ -30,6 +30,7 @@ use proptest::test_runner::TestRunner;
 use std::cell::Cell;
 use std::f64::consts::TAU;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::process::Command;
 
 /// A smooth picture that is the same at every level.
@@ -99,30 +100,80 @@ fn pyramid(full: Size, tile: u32, kind: Kind) -> Vec<Level> {
     levels
 }
 
+const VARS: [(&str, &str); 3] = [
+    (
+        "URI_MAP",
+        "iiif/2=>IIIF2,iiif=>IIIF,dz=>DeepZoom,zoomify=>Zoomify",
+    ),
+    ("MAX_CVT", "-1"),
+    ("OMP_NUM_THREADS", "1"),
+];
+
 /// An image, and who serves it.
 struct Image {
     service: Service,
     levels: Vec<Level>,
-    asked: Cell<u64>,
+    /// Tiles that have been looked at.
+    checked: Cell<u64>,
 }
 
 impl Image {
     fn new(full: Size, tile: u32, kind: Kind) -> Image {
         let levels = pyramid(full, tile, kind);
-        let vars = [
-            (
-                "URI_MAP",
-                "iiif/2=>IIIF2,iiif=>IIIF,dz=>DeepZoom,zoomify=>Zoomify",
-            ),
-            ("MAX_CVT", "-1"),
-            ("OMP_NUM_THREADS", "1"),
-        ];
         let source = Smooth(Synthetic::new(levels.clone(), 1, sample));
         Image {
-            service: Service::new(config(&vars)).with_image("i", source),
+            service: Service::new(config(&VARS)).with_image("i", source),
             levels,
-            asked: Cell::new(0),
+            checked: Cell::new(0),
         }
+    }
+
+    /// A file, whose levels are what IIP says of them.
+    fn of_file(path: &Path) -> Image {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let service = Service::new(config(&[
+            VARS[0],
+            VARS[1],
+            VARS[2],
+            (
+                "FILESYSTEM_PREFIX",
+                &format!("{}/", path.parent().unwrap().display()),
+            ),
+            (
+                "FILESYSTEM_SUFFIX",
+                &format!(".{}", path.extension().unwrap().display()),
+            ),
+        ]));
+        assert!(name.starts_with("i."), "what the formulas call it");
+        let mut image = Image {
+            service,
+            levels: Vec::new(),
+            checked: Cell::new(0),
+        };
+        let said = text(&image.get("/x.fcgi?FIF=i&obj=Tile-size&obj=Resolutions"));
+        let line = |label: &str| {
+            said.split(label)
+                .nth(1)
+                .unwrap()
+                .lines()
+                .next()
+                .unwrap()
+                .to_string()
+        };
+        let size = |pair: &str| {
+            let (w, h) = pair.split_once(' ').unwrap();
+            Size::new(w.parse().unwrap(), h.parse().unwrap())
+        };
+        let tile = size(&line("Tile-size:"));
+        let sizes = line("Resolutions:");
+        image.levels = sizes
+            .rsplit(',')
+            .map(|pair| Level {
+                size: size(pair),
+                tile,
+            })
+            .collect();
+        image
     }
 
     fn full(&self) -> Size {
@@ -134,7 +185,6 @@ impl Image {
     }
 
     fn get(&self, uri: &str) -> Reply {
-        self.asked.set(self.asked.get() + 1);
         let reply = self.service.respond(Http::get(uri));
         assert_eq!(reply.status, 200, "{uri} of {:?}: {}", self.levels, text(&reply));
         reply
@@ -294,6 +344,7 @@ fn tile(image: &Image, client: Client, level: &Seen, col: u32, row: u32) -> Repl
     );
     let (uri, across, down) = client.address(image, level, col, row);
     let reply = image.get(&uri);
+    image.checked.set(image.checked.get() + 1);
     let size = size_of(&reply);
     let near = size.w.abs_diff(right.w) <= across && size.h.abs_diff(right.h) <= down;
     // a strip of a pixel is as wide at two levels, and the width alone does not say which is meant; a level of one tile
@@ -383,26 +434,32 @@ fn corners(image: &Image, client: Client) {
     }
 }
 
+/// The measured line.
+fn tell(tiles: u64, pyramids: u32) {
+    let clients = CLIENTS.len();
+    eprintln!("{tiles} tiles checked: {clients} clients' formulas on {pyramids} pyramids");
+}
+
 fn tiles() -> impl Strategy<Value = u32> {
     prop::sample::select(vec![64u32, 128, 256, 512, 1024])
 }
 
 /// Checks that many pyramids with sides in this range, by every client; says how many tiles that were.
 fn many(cases: u32, sides: RangeInclusive<u32>, kinds: &'static [Kind], check: fn(&Image, Client)) {
-    let asked = Cell::new(0);
+    let checked = Cell::new(0);
     let pyramids = (sides.clone(), sides, tiles(), prop::sample::select(kinds));
     let mut runner = TestRunner::new(ProptestConfig {
         source_file: Some(file!()),
         ..ProptestConfig::with_cases(cases)
     });
-    let checked = runner.run(&pyramids, |(w, h, side, kind)| {
+    let done = runner.run(&pyramids, |(w, h, side, kind)| {
         let image = Image::new(Size::new(w, h), side, kind);
         CLIENTS.iter().for_each(|&client| check(&image, client));
-        asked.set(asked.get() + image.asked.get());
+        checked.set(checked.get() + image.checked.get());
         Ok(())
     });
-    checked.unwrap();
-    eprintln!("{} requests over {cases} pyramids", asked.get());
+    done.unwrap();
+    tell(checked.get(), cases);
 }
 
 #[test]
@@ -417,7 +474,7 @@ fn tiles_of_large_images_have_the_size_that_is_expected() {
 
 #[test]
 fn odd_images_fit_together_too() {
-    let mut asked = 0;
+    let (mut checked, mut pyramids) = (0, 0);
     for (w, h) in [
         (1, 1),
         (1, 2),
@@ -441,17 +498,55 @@ fn odd_images_fit_together_too() {
         ] {
             let image = Image::new(Size::new(w, h), side, kind);
             CLIENTS.iter().for_each(|&client| whole(&image, client));
-            asked += image.asked.get();
+            checked += image.checked.get();
+            pyramids += 1;
         }
     }
     for (w, h) in [(300, 200_000), (200_000, 300), (1, 100_000)] {
         for kind in [Kind::Down, Kind::Up] {
             let image = Image::new(Size::new(w, h), 256, kind);
             CLIENTS.iter().for_each(|&client| corners(&image, client));
-            asked += image.asked.get();
+            checked += image.checked.get();
+            pyramids += 1;
         }
     }
-    eprintln!("{asked} requests");
+    tell(checked, pyramids);
+}
+
+/// Real codestreams: levels round up, or, where the picture does not begin at the origin of the reference grid, each side of a
+/// level either way.
+#[test]
+fn tiles_of_jpeg_2000_fit_together() {
+    let (mut checked, mut pyramids) = (0, 0);
+    for (w, h, options) in [
+        (701, 433, "-n 6"),
+        (701, 433, "-n 5 -d 13,7"),
+        (520, 1300, "-n 7 -d 1,1 -t 200,300"),
+        (1, 300, "-n 1"),
+        (5, 3, "-n 2"),
+    ] {
+        let folder = Folder::new();
+        let [from, to] = ["i.pgm", "i.jp2"].map(|name| folder.join(name));
+        let whole_picture = Image::new(Size::new(w, h), 256, Kind::One).get("/iiif/i/full/max/0/default.png");
+        let header = format!("P5\n{w} {h}\n255\n").into_bytes();
+        std::fs::write(&from, [&header[..], bytes(&pixels(&whole_picture))].concat()).unwrap();
+        let output = Command::new("opj_compress")
+            .args(["-i".as_ref(), from.as_os_str(), "-o".as_ref(), to.as_os_str()])
+            .args(options.split(' '))
+            .output()
+            .expect("opj_compress is there (tests/run installs libopenjp2-tools)");
+        assert!(
+            to.exists(),
+            "{options}: {}",
+            String::from_utf8_lossy(&output.stdout)
+        );
+        let image = Image::of_file(&to);
+        assert_eq!(image.full(), Size::new(w, h));
+        CLIENTS.iter().for_each(|&client| whole(&image, client));
+        checked += image.checked.get();
+        pyramids += 1;
+    }
+    tell(checked, pyramids);
 }
 
 /// The files that vips writes are the tiles that are served: the same names, the same sizes, the same picture.

@@ -1,8 +1,9 @@
-//! The IIIF's own validator over the real binary, behind nginx and by itself, for 2.0 and 3.0.
+//! The IIIF's own validator over the real binary, behind nginx and by itself, for 1.1, 2.0 and 3.0: it knows no 2.1.
 //!
 //! `tests/validator/drive.py` runs it. The validation picture is drawn here, in the colours that the validator expects;
-//! with CORPUS the original's pixels are used.
+//! with CORPUS the original's pixels are used, and its JPEG 2000 file as it is.
 
+use crate::process::Folder;
 use crate::process::free_port;
 use crate::pyramid;
 use crate::pyramid::Compression;
@@ -14,6 +15,7 @@ use crate::site::Text;
 use crate::support;
 use serde_json::Value;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// What fails and why, by version: everything else passes.
@@ -26,25 +28,80 @@ const FAILS: [(&str, &str); 3] = [
     ),
 ];
 
-/// The picture in a file, by the name of the file. Other depths and formats get a row each when they are served.
+/// The picture in a file, by the name of the file.
 type Row = (&'static str, fn(&[u8]) -> Vec<u8>);
 
-const ROWS: [Row; 3] = [
+const ROWS: [Row; 6] = [
     ("8-bit-plain.tif", |pixels| {
         tiff(pixels, Compression::None, Layout::Chain)
     }),
     ("8-bit-deflate.tif", |pixels| {
         tiff(pixels, Compression::Deflate, Layout::SubIfds)
     }),
+    // The validator allows 5 of 255 in the commonest colour of a square: what a JPEG of usual quality keeps in a plain one.
     ("8-bit-jpeg.tif", |pixels| {
         let jpeg = Compression::Jpeg {
-            quality: 95,
-            colour: JpegColour::Ycc444,
+            quality: 90,
+            colour: JpegColour::Ycc420,
             shared: true,
         };
         tiff(pixels, jpeg, Layout::Chain)
     }),
+    ("16-bit.tif", |pixels| {
+        let spec = Spec {
+            bits: 16,
+            ..Spec::new((1000, 1000), 3, Compression::Deflate)
+        };
+        // squares of one colour: a pixel of every square is its mean
+        let level = |&(w, h): &(u32, u32)| {
+            let step = 1000 / w as usize;
+            let rows = (0..h as usize).map(|y| y * step * 1000);
+            let places = rows.flat_map(|row| (0..w as usize).map(move |x| row + x * step));
+            let samples = places.flat_map(|at| &pixels[at * 3..at * 3 + 3]);
+            samples.flat_map(|&v| [v, v]).collect::<Vec<u8>>()
+        };
+        let levels: Vec<_> = spec.sizes.iter().map(level).collect();
+        pyramid::levels(&spec, &levels).unwrap()
+    }),
+    ("jpeg.jpg", |pixels| {
+        converted(pixels, "jpg", |from, to| {
+            format!("cjpeg -quality 90 -outfile {to} {from}")
+        })
+    }),
+    ("jp2.jp2", |pixels| {
+        let published = corpus().map(|folder| folder.join(format!("{PUBLISHED}.jp2")));
+        published.map_or_else(
+            || {
+                converted(pixels, "jp2", |from, to| {
+                    format!("opj_compress -i {from} -o {to}")
+                })
+            },
+            |path| std::fs::read(path).unwrap(),
+        )
+    }),
 ];
+
+/// The validation picture in the corpus, without its suffix.
+const PUBLISHED: &str = "photos/iiifval__67352ccc-d1b0-11e1-89ae-279075081939";
+
+fn corpus() -> Option<PathBuf> {
+    std::env::var_os("CORPUS").map(PathBuf::from)
+}
+
+/// The file of this kind that another program, by this command line, makes of the picture.
+fn converted(pixels: &[u8], suffix: &str, command: fn(&str, &str) -> String) -> Vec<u8> {
+    let folder = Folder::new();
+    let [from, to] = ["from.ppm".into(), format!("to.{suffix}")].map(|name| folder.join(&name));
+    std::fs::write(&from, [&b"P6\n1000 1000\n255\n"[..], pixels].concat()).unwrap();
+    let line = command(from.to_str().unwrap(), to.to_str().unwrap());
+    let output = Command::new("sh").args(["-c", &line]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{line}, which tests/run installs: {said}"
+    );
+    std::fs::read(to).unwrap()
+}
 
 fn tiff(pixels: &[u8], compression: Compression, layout: Layout) -> Vec<u8> {
     let spec = Spec {
@@ -75,9 +132,8 @@ fn drive(words: &[&str]) -> String {
 
 /// Ten by ten squares of a hundred pixels, RGB.
 fn picture() -> Vec<u8> {
-    if let Some(corpus) = std::env::var_os("CORPUS") {
-        let name = "photos/iiifval__67352ccc-d1b0-11e1-89ae-279075081939.png";
-        let png = support::png(&std::fs::read(Path::new(&corpus).join(name)).unwrap());
+    if let Some(corpus) = corpus() {
+        let png = support::png(&std::fs::read(corpus.join(format!("{PUBLISHED}.png"))).unwrap());
         assert_eq!((png.size.w, png.size.h, png.channels), (1000, 1000, 3));
         return support::bytes(&png).to_vec();
     }
@@ -96,14 +152,14 @@ fn site() -> Site {
     for (name, make) in ROWS {
         std::fs::write(site.path(&format!("images/{name}")), make(&pixels)).unwrap();
     }
-    site.more = "export CORS='*' URI_MAP='iiif/2=>IIIF2,iiif/3=>IIIF3'\n";
+    site.more = "export CORS='*' URI_MAP='iiif/1=>IIIF1,iiif/2=>IIIF2,iiif/3=>IIIF3'\n";
     site
 }
 
 /// Everything passes but what is listed, which fails.
-fn passes(port: u16, rows: &[Row]) {
-    for (name, _) in rows {
-        for (version, prefix) in [("2.0", "iiif/2"), ("3.0", "iiif/3")] {
+fn passes(port: u16) {
+    for (name, _) in ROWS {
+        for (version, prefix) in [("1.1", "iiif/1"), ("2.0", "iiif/2"), ("3.0", "iiif/3")] {
             let lines = drive(&["run", &format!("127.0.0.1:{port}"), prefix, name, version]);
             let tests: Vec<Value> = lines
                 .lines()
@@ -143,7 +199,7 @@ fn the_validator_passes_behind_nginx() {
             format!("fastcgi_param HTTP_HOST $host:{port};"),
         );
     site.nginx(text, port);
-    passes(port, &ROWS[..1]);
+    passes(port);
     site.stop();
 }
 
@@ -155,7 +211,7 @@ fn the_validator_passes_over_http() {
         .put("iipsrv --http", format!("exec {} --http", site.program()));
     site.start("iipsrv", site.sh(&(site.settings() + &command.0)));
     site.folder.wait_for("listening for HTTP on");
-    passes(port, &ROWS);
+    passes(port);
     site.stop();
 }
 

@@ -133,6 +133,20 @@ pub struct Band {
     pub blocks: Vec<Cell>,
 }
 
+impl Band {
+    /// What is at least so far inside an area of the band, except where the band ends.
+    pub fn inner(&self, area: Area, by: u32) -> Area {
+        let start = |at: u32, end: u32| if at <= end { end } else { at.saturating_add(by) };
+        let end = |at: u32, end: u32| if at >= end { end } else { at.saturating_sub(by) };
+        Area {
+            x0: start(area.x0, self.area.x0),
+            y0: start(area.y0, self.area.y0),
+            x1: end(area.x1, self.area.x1),
+            y1: end(area.y1, self.area.y1),
+        }
+    }
+}
+
 /// One resolution of a component.
 #[derive(Debug)]
 pub struct Resolution {

@@ -6,6 +6,7 @@
 
 pub mod block;
 pub mod bytes;
+mod cells;
 mod contexts;
 mod ebcot;
 mod grid;
@@ -14,6 +15,7 @@ mod ht_bits;
 mod ht_codes;
 mod markers;
 mod mq;
+mod packed;
 mod packets;
 mod wavelet;
 mod window;
@@ -26,6 +28,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::geometry::Size;
+use ::bytes::Bytes as Held;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -47,6 +50,36 @@ pub struct Codestream {
 
 /// Samples of a window: for each component `w * h` of them, row by row, subsampled ones repeated.
 pub type Planes = Vec<Vec<i32>>;
+
+/// Which decoded code-block of a codestream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Name {
+    /// Tile of the codestream.
+    pub tile: u16,
+    /// Component.
+    pub component: u16,
+    /// Sub-band of the component, from the smallest resolution on.
+    pub band: u16,
+    /// Number in the sub-band, row by row.
+    pub place: u32,
+    /// Quality layers that were decoded.
+    pub layers: u16,
+}
+
+/// Where decoded code-blocks are held, packed.
+pub trait Blocks: Sync {
+    /// The block, made by `make` if it is not held.
+    fn block(&self, name: Name, make: &mut dyn FnMut() -> Result<Held>) -> Result<Held>;
+}
+
+/// Holds none.
+pub struct Fresh;
+
+impl Blocks for Fresh {
+    fn block(&self, _name: Name, make: &mut dyn FnMut() -> Result<Held>) -> Result<Held> {
+        make()
+    }
+}
 
 impl Codestream {
     /// Reads the main header and finds the tile-parts. With `strict`, damage is an error (`Corrupt`); else what can be
@@ -100,15 +133,16 @@ impl Codestream {
 
     /// The samples of a window of the image with so many halvings, from the first so many quality layers.
     ///
-    /// Samples are as coded: signed or not, of `Component::bits` bits. `Outside` beyond the image; `Corrupt` for what
+    /// Samples are as coded: signed or not, of `Component::bits` bits. Code-blocks that neighbouring windows need, too, are
+    /// left with `blocks`. `Outside` beyond the image; `Corrupt` for what
     /// contradicts itself and, with strictness, for what is damaged.
-    pub fn read(&self, reduction: u8, rect: Rect, layers: u16) -> Result<Planes> {
+    pub fn read(&self, reduction: u8, rect: Rect, layers: u16, blocks: &dyn Blocks) -> Result<Planes> {
         let size = self.size(reduction);
         let inside = Rect::new(0, 0, size.w, size.h).meet(rect) == Some(rect);
         if reduction > self.reductions() || !inside {
             return Err(Error::Outside("no such window in the codestream".into()));
         }
-        window::read(self, reduction, rect, layers)
+        window::read(self, reduction, rect, layers, blocks)
     }
 
     /// The packets of a tile, found at its first use.

@@ -11,42 +11,41 @@ pub trait Number: Copy + Default + Send {
     /// Samples on either side that a sample depends on.
     const REACH: u32;
 
-    /// One line of samples, low ones at even places, in place; `odd`: its first place is odd (F.3.6, F.3.8).
-    fn line(line: &mut [Self], odd: bool);
+    /// One line of samples in place, those at even places in `low`, the others in `high`; `odd`: its first place is odd
+    /// (F.3.6, F.3.8).
+    fn line(low: &mut [Self], high: &mut [Self], odd: bool);
 
-    /// The same over columns: `data` holds rows of `width` samples.
+    /// The same over columns, where low and high rows alternate: `data` holds rows of `width` samples.
     fn columns(data: &mut [Self], width: usize, odd: bool);
 
     /// From a coefficient with one fractional bit, and the quantisation step.
     fn coefficient(value: i32, step: f32) -> Self;
 }
 
-/// Adds to every sample at places of one parity what `lift` makes of it and its two neighbours; beyond the ends the
-/// signal is mirrored.
-fn lift_line<T: Copy>(line: &mut [T], first: usize, lift: impl Fn(T, T, T) -> T) {
-    let len = line.len();
-    if first == 0
-        && let [own, next, ..] = line
-    {
-        *own = lift(*own, *next, *next);
-    }
-    // whole triples from an untouched place
-    let start = if first == 0 { 1 } else { 0 };
-    let mut at = start;
-    while let Some([before, own, after]) = line.get_mut(at..at + 3) {
+/// Lifts samples of one parity by their neighbours, which are all of the other one; beyond the ends the signal is
+/// mirrored. `own` begins before `other` if `first`, else behind it.
+fn lift<T: Copy>(own: &mut [T], other: &[T], first: bool, lift: impl Fn(T, T, T) -> T) {
+    let (Some(&start), Some(&end)) = (other.first(), other.last()) else {
+        return;
+    };
+    let own = match own.split_first_mut() {
+        Some((own, rest)) if first => {
+            *own = lift(*own, start, start);
+            rest
+        }
+        Some(_) => own,
+        None => return,
+    };
+    let behind = other.get(1..).unwrap_or_default();
+    for ((own, before), after) in own.iter_mut().zip(other).zip(behind) {
         *own = lift(*own, *before, *after);
-        at += 2;
     }
-    if len >= 2
-        && (len - 1) % 2 == first % 2
-        && len - 1 != 0
-        && let [.., before, own] = line
-    {
-        *own = lift(*own, *before, *before);
+    if let Some(own) = own.get_mut(behind.len()) {
+        *own = lift(*own, end, end);
     }
 }
 
-/// The same with rows for samples.
+/// Adds to every row at places of one parity what `lift` makes of it and its two neighbours.
 fn lift_rows<T: Copy>(data: &mut [T], width: usize, first: usize, lift: impl Fn(T, T, T) -> T) {
     let height = data.len() / width.max(1);
     for y in (first..height).step_by(2) {
@@ -66,14 +65,13 @@ fn lift_rows<T: Copy>(data: &mut [T], width: usize, first: usize, lift: impl Fn(
 impl Number for i32 {
     const REACH: u32 = 2;
 
-    fn line(line: &mut [i32], odd: bool) {
-        if let [only] = line {
-            *only >>= u32::from(odd);
+    fn line(low: &mut [i32], high: &mut [i32], odd: bool) {
+        if let ([], [only]) = (&low, &mut *high) {
+            *only >>= 1;
             return;
         }
-        let even = usize::from(odd);
-        lift_line(line, even, reversible_even);
-        lift_line(line, 1 - even, reversible_odd);
+        lift(low, high, !odd, reversible_even);
+        lift(high, low, odd, reversible_odd);
     }
 
     fn columns(data: &mut [i32], width: usize, odd: bool) {
@@ -110,17 +108,19 @@ const K: f32 = 1.230_174_1;
 impl Number for f32 {
     const REACH: u32 = 4;
 
-    fn line(line: &mut [f32], odd: bool) {
-        if let [only] = line {
-            *only *= if odd { 0.5 } else { 1.0 };
-            return;
-        }
-        let even = usize::from(odd);
-        for (place, value) in line.iter_mut().enumerate() {
-            *value *= if place % 2 == even { K } else { 1.0 / K };
-        }
-        for (first, factor) in [(even, DELTA), (1 - even, GAMMA), (even, BETA), (1 - even, ALPHA)] {
-            lift_line(line, first, |own, before, after| own - factor * (before + after));
+    fn line(low: &mut [f32], high: &mut [f32], odd: bool) {
+        match (&mut *low, &mut *high) {
+            ([], [only]) => *only *= 0.5,
+            ([_], []) => {}
+            _ => {
+                low.iter_mut().for_each(|value| *value *= K);
+                high.iter_mut().for_each(|value| *value *= 1.0 / K);
+                let by = |factor: f32| move |own, before, after| own - factor * (before + after);
+                lift(low, high, !odd, by(DELTA));
+                lift(high, low, odd, by(GAMMA));
+                lift(low, high, !odd, by(BETA));
+                lift(high, low, odd, by(ALPHA));
+            }
         }
     }
 
@@ -213,31 +213,36 @@ pub fn combine<T: Number>(area: Area, ll: &Plane<T>, [hl, lh, hh]: [(&Plane<i32>
         return out;
     }
     let odd = area.x0 % 2 == 1;
-    let (low, high) = (usize::from(odd), usize::from(!odd));
-    for (y, row) in (area.y0..).zip(out.data.chunks_mut(width)) {
+    let mut lows = vec![T::default(); (halved(area.x1, 1) - halved(area.x0, 1)) as usize];
+    let mut highs = vec![T::default(); (area.x1 / 2 - area.x0 / 2) as usize];
+    for (y, row) in (area.y0..).zip(out.data.chunks_exact_mut(width)) {
         // the odd rows come from the high bands, whose rows are numbered y / 2 as well
         if y % 2 == 0 {
-            for (to, from) in row
-                .iter_mut()
-                .skip(low)
-                .step_by(2)
-                .zip(ll.row(y / 2, halved(area.x0, 1)))
-            {
-                *to = *from;
-            }
+            let from = ll.row(y / 2, halved(area.x0, 1));
+            lows.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
         } else {
-            spread(row, low, lh, y / 2, halved(area.x0, 1));
+            fill(&mut lows, lh, y / 2, halved(area.x0, 1));
         }
-        spread(row, high, if y % 2 == 0 { hl } else { hh }, y / 2, area.x0 / 2);
-        T::line(row, odd);
+        fill(&mut highs, if y % 2 == 0 { hl } else { hh }, y / 2, area.x0 / 2);
+        T::line(&mut lows, &mut highs, odd);
+        let (first, second) = if odd { (&highs, &lows) } else { (&lows, &highs) };
+        let pairs = row.chunks_exact_mut(2).zip(first.iter().zip(second));
+        for (pair, (first, second)) in pairs {
+            if let [a, b] = pair {
+                (*a, *b) = (*first, *second);
+            }
+        }
+        if let (true, Some(to), Some(from)) = (width % 2 == 1, row.last_mut(), first.last()) {
+            *to = *from;
+        }
     }
     T::columns(&mut out.data, width, area.y0 % 2 == 1);
     out
 }
 
-/// Puts a band's row, from a column on, at every other place.
-fn spread<T: Number>(row: &mut [T], first: usize, (band, step): (&Plane<i32>, f32), y: u32, x: u32) {
-    for (to, from) in row.iter_mut().skip(first).step_by(2).zip(band.row(y, x)) {
+/// Takes a band's row, from a column on.
+fn fill<T: Number>(to: &mut [T], (band, step): (&Plane<i32>, f32), y: u32, x: u32) {
+    for (to, from) in to.iter_mut().zip(band.row(y, x)) {
         *to = T::coefficient(*from, step);
     }
 }
@@ -270,13 +275,23 @@ mod tests {
         out
     }
 
+    /// A line with its samples side by side.
+    fn inverse<T: Number>(line: &mut [T], odd: bool) {
+        let (low, high) = (usize::from(odd), usize::from(!odd));
+        let mut lows: Vec<T> = line.iter().skip(low).step_by(2).copied().collect();
+        let mut highs: Vec<T> = line.iter().skip(high).step_by(2).copied().collect();
+        T::line(&mut lows, &mut highs, odd);
+        (line.iter_mut().skip(low).step_by(2).zip(lows)).for_each(|(to, from)| *to = from);
+        (line.iter_mut().skip(high).step_by(2).zip(highs)).for_each(|(to, from)| *to = from);
+    }
+
     #[test]
     fn the_inverse_undoes_the_transform_at_every_length_and_parity() {
         for len in 1..40usize {
             for odd in [false, true] {
                 let line: Vec<i32> = (0..len).map(|i| (i * i * 7 % 301) as i32 - 90).collect();
                 let mut back = forward(&line, odd);
-                i32::line(&mut back, odd);
+                inverse(&mut back, odd);
                 assert_eq!(back, line, "{len} {odd}");
                 let mut column = forward(&line, odd);
                 i32::columns(&mut column, 1, odd);
@@ -299,7 +314,7 @@ mod tests {
                         }
                     })
                     .collect();
-                f32::line(&mut line, odd);
+                inverse(&mut line, odd);
                 for value in &line {
                     assert!((value - 100.0).abs() < 0.01, "{len} {odd} {line:?}");
                 }

@@ -1,85 +1,50 @@
-//! A window of a codestream: which code-blocks it needs, their bytes, and the way from coefficients to samples.
+//! A window of a codestream: which code-blocks it needs, and the way from coefficients to samples.
 //!
-//! Reads each byte that is needed once; what lies close together is read in one go.
+//! How a block is read and decoded is the business of `cells`; those that a neighbouring window needs as well are
+//! handed out to be held.
 
+use crate::codec::jp2::Blocks;
 use crate::codec::jp2::Codestream;
+use crate::codec::jp2::Name;
 use crate::codec::jp2::Planes;
-use crate::codec::jp2::block;
-use crate::codec::jp2::block::Block;
-use crate::codec::jp2::block::Scratch;
-use crate::codec::jp2::block::Segment;
-use crate::codec::jp2::bytes::Bytes;
+use crate::codec::jp2::cells::Coded;
+use crate::codec::jp2::cells::Job;
+use crate::codec::jp2::cells::Work;
+use crate::codec::jp2::cells::each_cell;
 use crate::codec::jp2::grid::Area;
 use crate::codec::jp2::grid::Band;
-use crate::codec::jp2::grid::Cell;
-use crate::codec::jp2::grid::Chunk;
 use crate::codec::jp2::grid::Component;
 use crate::codec::jp2::grid::Resolution;
 use crate::codec::jp2::grid::halved;
 use crate::codec::jp2::grid::tile_area;
+use crate::codec::jp2::markers::Coding;
 use crate::codec::jp2::packets::Index;
 use crate::codec::jp2::wavelet::Number;
 use crate::codec::jp2::wavelet::Plane;
 use crate::codec::jp2::wavelet::bands;
 use crate::codec::jp2::wavelet::combine;
+use crate::crew::crew;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
-use std::cell::Cell as Kept;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
-/// Bytes between two chunks that are read along rather than skipped.
-const GAP: u64 = 4 << 10;
-
-thread_local! {
-    static SCRATCH: Kept<Scratch> = Kept::default();
-}
-
-/// Threads that decode code-blocks now.
-static BUSY: AtomicUsize = AtomicUsize::new(0);
-
 /// So many samples are worth another thread: some milliseconds.
 const WORTH: usize = 64 << 10;
 
-/// One of [`BUSY`], for as long as it lives.
-struct Busy;
-
-impl Busy {
-    /// `None` when every core decodes already.
-    fn hire() -> Option<Busy> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let more = |busy: usize| (busy < cores).then_some(busy + 1);
-        let hired = BUSY.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        hired.is_ok().then(|| Busy)
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        BUSY.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Does the work on this thread and on up to so many others, as long as cores are left that do not decode.
-fn crew(others: usize, work: impl Fn() + Sync) {
-    let work = &work;
-    BUSY.fetch_add(1, Ordering::Relaxed);
-    let _own = Busy;
-    std::thread::scope(|scope| {
-        for busy in (0..others).map_while(|_| Busy::hire()) {
-            scope.spawn(move || {
-                work();
-                drop(busy);
-            });
-        }
-        work();
-    });
-}
+/// From here to the double a float holds the whole numbers, and no others.
+const EXACT: f32 = 8_388_608.0;
 
 /// The samples of `rect`, which lies inside the image with so many halvings.
-pub fn read(stream: &Codestream, reduction: u8, rect: Rect, layers: u16) -> Result<Planes> {
+pub fn read(
+    stream: &Codestream,
+    reduction: u8,
+    rect: Rect,
+    layers: u16,
+    blocks: &dyn Blocks,
+) -> Result<Planes> {
     let siz = &stream.main.siz;
     let (left, top) = (halved(siz.start.0, reduction), halved(siz.start.1, reduction));
     let window = Area {
@@ -111,10 +76,12 @@ pub fn read(stream: &Codestream, reduction: u8, rect: Rect, layers: u16) -> Resu
             if !part.is_empty() && stored.is_ok() {
                 let index = stream.index(tile)?;
                 let of = Tile {
+                    number: tile,
                     index: &index,
                     stream,
                     reduction,
-                    layers,
+                    layers: layers.min(index.style.layers),
+                    blocks,
                 };
                 of.read(part, window, &mut planes)?;
             }
@@ -125,10 +92,12 @@ pub fn read(stream: &Codestream, reduction: u8, rect: Rect, layers: u16) -> Resu
 
 /// One tile as a window sees it.
 struct Tile<'a> {
+    number: u16,
     index: &'a Index,
     stream: &'a Codestream,
     reduction: u8,
     layers: u16,
+    blocks: &'a dyn Blocks,
 }
 
 /// Samples of one component, of either transform.
@@ -146,25 +115,18 @@ impl Tile<'_> {
             .iter()
             .map(|component| self.need(component, part))
             .collect::<Result<Vec<_>>>()?;
-        let mut chunks = Vec::new();
-        for (number, (component, need)) in self.index.components.iter().zip(&needs).enumerate() {
-            self.visit(number, component, *need, |resolution, band, area| {
-                each_cell(band, resolution, area, |cell, _| {
-                    chunks.extend(self.chunks(cell).map(|c| (c.at, c.len)))
-                });
-            })?;
-        }
-        let coded = Coded::read(&*self.stream.from, chunks)?;
-        let bands = self.bands(&needs, &coded)?;
-        let mut samples = Vec::new();
-        for (number, (component, need)) in self.index.components.iter().zip(&needs).enumerate() {
-            let bands = bands.get(number).map(Vec::as_slice).unwrap_or_default();
-            samples.push(if self.coding(number)?.reversible {
-                Samples::Whole(self.component(component, *need, bands)?)
+        let bands = self.bands(&needs)?;
+        let jobs: Vec<_> = self.index.components.iter().zip(&needs).zip(&bands).collect();
+        let sum = needs.iter().map(|need| need.len()).sum();
+        let mut samples = share(jobs.len(), sum, |number| {
+            let gone = || Error::Corrupt("no such component".into());
+            let ((component, need), bands) = jobs.get(number).ok_or_else(gone)?;
+            Ok(if self.coding(number)?.reversible {
+                Samples::Whole(self.component(component, **need, bands)?)
             } else {
-                Samples::Real(self.component(component, *need, bands)?)
-            });
-        }
+                Samples::Real(self.component(component, **need, bands)?)
+            })
+        })?;
         if self.index.style.mct {
             untwist(&mut samples)?;
         }
@@ -174,35 +136,43 @@ impl Tile<'_> {
             let Some(said) = self.stream.main.siz.components.get(number) else {
                 continue;
             };
-            let (low, high) = if said.signed {
-                (-(1i64 << (said.bits - 1)), (1i64 << (said.bits - 1)) - 1)
-            } else {
-                (0, (1i64 << said.bits) - 1)
-            };
-            let shift = if said.signed { 0 } else { 1i64 << (said.bits - 1) };
-            let fit = |value: i64| i32::try_from((value + shift).clamp(low, high)).unwrap_or(i32::MAX);
+            let half = 1i64 << (said.bits - 1);
+            let (shift, low) = if said.signed { (0, -half) } else { (half, 0) };
+            let high = low + 2 * half - 1;
             match samples {
-                Samples::Whole(from) => place(&from, step, part, window, plane, |v| fit(i64::from(v))),
+                Samples::Whole(from) => {
+                    let fit = |v: i32| i32::try_from((i64::from(v) + shift).clamp(low, high));
+                    place(&from, step, part, window, plane, |v| fit(v).unwrap_or(i32::MAX));
+                }
+                #[expect(
+                    clippy::cast_possible_wrap,
+                    clippy::cast_precision_loss,
+                    reason = "whole numbers of up to 17 bits"
+                )]
+                Samples::Real(from) if said.bits <= 16 => {
+                    let (up, most) = (half as f32, (2 * half - 1) as f32);
+                    let down = i32::try_from(low).unwrap_or(0);
+                    place(&from, step, part, window, plane, |v| {
+                        let positive = if v + up > 0.0 { v + up } else { 0.0 };
+                        let fit = if positive < most { positive } else { most };
+                        // the last place of such a number is 1: it is rounded to the nearest
+                        ((fit + EXACT).to_bits() - EXACT.to_bits()) as i32 + down
+                    });
+                }
                 #[expect(
                     clippy::cast_possible_truncation,
                     reason = "a float becomes the nearest integer there is"
                 )]
                 Samples::Real(from) => {
-                    place(
-                        &from,
-                        step,
-                        part,
-                        window,
-                        plane,
-                        |v| fit((v + 0.5).floor() as i64),
-                    )
+                    let fit = |v: f32| i32::try_from(((v + 0.5).floor() as i64 + shift).clamp(low, high));
+                    place(&from, step, part, window, plane, |v| fit(v).unwrap_or(i32::MAX));
                 }
             }
         }
         Ok(())
     }
 
-    fn coding(&self, number: usize) -> Result<&crate::codec::jp2::markers::Coding> {
+    fn coding(&self, number: usize) -> Result<&Coding> {
         let coding = self.index.style.coding.get(number);
         coding.ok_or_else(|| Error::Corrupt("a component without coding style".into()))
     }
@@ -243,11 +213,7 @@ impl Tile<'_> {
         need: Area,
         mut f: impl FnMut(&'a Resolution, &'a Band, Area),
     ) -> Result<()> {
-        let reach = if self.coding(number)?.reversible {
-            i32::REACH
-        } else {
-            f32::REACH
-        };
+        let reach = reach(self.coding(number)?);
         for (level, (resolution, wide)) in self.widths(component, need, reach)?.into_iter().enumerate() {
             for (band, area) in resolution.bands.iter().zip(parts(level, wide)) {
                 f(resolution, band, area.meet(band.area));
@@ -303,136 +269,91 @@ impl Tile<'_> {
 
     /// The coefficients of every band that is needed, for each component those of the smallest resolution first; on as
     /// many threads as have nothing else to do here.
-    fn bands(&self, needs: &[Area], coded: &Coded) -> Result<Vec<Vec<Plane<i32>>>> {
+    fn bands(&self, needs: &[Area]) -> Result<Vec<Vec<Plane<i32>>>> {
+        let mut planes: Vec<Vec<Plane<i32>>> = needs.iter().map(|_| Vec::new()).collect();
         let mut jobs = Vec::new();
         for (number, (component, need)) in self.index.components.iter().zip(needs).enumerate() {
+            let coding = self.coding(number)?;
+            let roi = self.index.style.roi.get(number).copied().unwrap_or(0);
+            let kept = planes.get_mut(number);
+            let Some(kept) = kept else { continue };
             self.visit(number, component, *need, |resolution, band, area| {
-                jobs.push((number, resolution, band, area));
+                let own = band.inner(area, 2 * reach(coding));
+                each_cell(band, resolution, area, |place, cell, whole| {
+                    jobs.push(Job {
+                        name: Name {
+                            tile: self.number,
+                            component: u16::try_from(number).unwrap_or(u16::MAX),
+                            band: u16::try_from(kept.len()).unwrap_or(u16::MAX),
+                            place,
+                            layers: self.layers,
+                        },
+                        shared: whole.meet(own) != whole,
+                        coding,
+                        band,
+                        roi,
+                        cell,
+                        whole,
+                    });
+                });
+                kept.push(Plane::new(area));
             })?;
         }
-        let done: Vec<OnceLock<Result<Plane<i32>>>> = jobs.iter().map(|_| OnceLock::new()).collect();
-        // the largest come last: the threads begin there
-        let left = AtomicUsize::new(jobs.len());
-        let work = || {
-            let mut scratch = SCRATCH.take();
-            while let Ok(at) =
-                left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
-            {
-                if let Some(((number, resolution, band, area), place)) =
-                    jobs.get(at - 1).zip(done.get(at - 1))
-                {
-                    let _ = place.set(self.band(*number, resolution, band, *area, coded, &mut scratch));
-                }
-            }
-            SCRATCH.set(scratch);
+        let chunks = jobs.iter().flat_map(|job| job.chunks(self.index));
+        let coded = Coded::new(&*self.stream.from, chunks.map(|c| (c.at, c.len)).collect());
+        let work = Work {
+            index: self.index,
+            coded: &coded,
+            strict: self.stream.strict,
         };
-        let samples: usize = jobs.iter().map(|(_, _, _, area)| area.len()).sum();
-        crew(samples / WORTH, work);
-        let mut all: Vec<Vec<Plane<i32>>> = needs.iter().map(|_| Vec::new()).collect();
-        for ((number, ..), plane) in jobs.iter().zip(done) {
-            let plane = plane
-                .into_inner()
-                .unwrap_or_else(|| Err(Error::Corrupt("a band was not decoded".into())))?;
-            if let Some(planes) = all.get_mut(*number) {
-                planes.push(plane);
+        let samples = jobs.iter().map(|job| job.whole.len()).sum();
+        let done = share(jobs.len(), samples, |number| {
+            let gone = || Error::Corrupt("no such code-block".into());
+            let job = jobs.get(number).ok_or_else(gone)?;
+            let mut make = || work.decode(job);
+            if job.shared {
+                self.blocks.block(job.name, &mut make)
+            } else {
+                make()
+            }
+        })?;
+        for (job, packed) in jobs.iter().zip(done) {
+            let component = planes.get_mut(usize::from(job.name.component));
+            if let Some(plane) = component.and_then(|planes| planes.get_mut(usize::from(job.name.band))) {
+                job.place(&packed, plane);
             }
         }
-        Ok(all)
+        Ok(planes)
     }
+}
 
-    /// The coefficients of an area of a band, with one fractional bit.
-    fn band(
-        &self,
-        number: usize,
-        resolution: &Resolution,
-        band: &Band,
-        area: Area,
-        coded: &Coded,
-        scratch: &mut Scratch,
-    ) -> Result<Plane<i32>> {
-        let style = self.coding(number)?.style;
-        let roi = self.index.style.roi.get(number).copied().unwrap_or(0);
-        let mut plane = Plane::new(area);
-        let width = area.w() as usize;
-        let mut values = Vec::new();
-        let mut failed = None;
-        each_cell(band, resolution, area.meet(band.area), |cell, whole| {
-            let pieces: Vec<(&Chunk, &[u8])> = self
-                .chunks(cell)
-                .filter_map(|chunk| Some((chunk, coded.get(chunk.at, chunk.len)?)))
-                .collect();
-            let Some(planes) = (band.planes.saturating_add(roi))
-                .checked_sub(cell.zero)
-                .filter(|p| *p > 0)
-            else {
-                return;
-            };
-            if pieces.is_empty() {
-                return;
+/// What `job` makes of each number below `count`, in their order, on as many threads as so many samples are worth.
+fn share<T: Send + Sync>(
+    count: usize,
+    samples: usize,
+    job: impl Fn(usize) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let done: Vec<OnceLock<Result<T>>> = (0..count).map(|_| OnceLock::new()).collect();
+    // the largest come last: the threads begin there
+    let left = AtomicUsize::new(count);
+    let next = || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+    crew((samples / WORTH).min(count.saturating_sub(1)), || {
+        while let Ok(left) = next() {
+            if let Some(place) = done.get(left - 1) {
+                let _ = place.set(job(left - 1));
             }
-            let bytes: Vec<&[u8]> = pieces.iter().map(|(_, bytes)| *bytes).collect();
-            let mut segments = Vec::new();
-            let mut start = 0;
-            let ends = (1..=pieces.len()).filter(|end| pieces.get(*end).is_none_or(|(chunk, _)| chunk.opens));
-            for end in ends {
-                let passes: u16 = pieces
-                    .get(start..end)
-                    .unwrap_or_default()
-                    .iter()
-                    .map(|(chunk, _)| u16::from(chunk.passes))
-                    .sum();
-                let passes = u8::try_from(passes).unwrap_or(u8::MAX);
-                segments.push(Segment {
-                    passes,
-                    pieces: bytes.get(start..end).unwrap_or_default(),
-                });
-                start = end;
-            }
-            values.clear();
-            values.resize(whole.len(), 0);
-            let block = Block {
-                w: whole.w(),
-                h: whole.h(),
-                band: band.kind,
-                style,
-                planes,
-                segments: &segments,
-            };
-            if let Err(error) = block::decode(&block, scratch, &mut values) {
-                failed = Some(error);
-                return;
-            }
-            if roi > 0 {
-                unshift(&mut values, roi);
-            }
-            let shared = whole.meet(area);
-            for y in shared.y0..shared.y1 {
-                let from = (y - whole.y0) as usize * whole.w() as usize + (shared.x0 - whole.x0) as usize;
-                let to = (y - area.y0) as usize * width + (shared.x0 - area.x0) as usize;
-                let len = shared.w() as usize;
-                let (Some(from), Some(to)) = (values.get(from..from + len), plane.data.get_mut(to..to + len))
-                else {
-                    return;
-                };
-                to.copy_from_slice(from);
-            }
-        });
-        match failed {
-            Some(error) if self.stream.strict => Err(error),
-            _ => Ok(plane),
         }
-    }
+    });
+    let lost = || Err(Error::Corrupt("a part of a window was not decoded".into()));
+    let done = done
+        .into_iter()
+        .map(|made| made.into_inner().unwrap_or_else(lost));
+    done.collect()
+}
 
-    /// The chunks of a code-block in the layers that are shown.
-    fn chunks(&self, cell: &Cell) -> impl Iterator<Item = &Chunk> {
-        let mut at = cell.chunks.0;
-        std::iter::from_fn(move || {
-            let chunk = self.index.chunks.get(at as usize)?;
-            at = chunk.next;
-            Some(chunk)
-        })
-        .take_while(|chunk| chunk.layer < self.layers)
-    }
+/// Samples on either side that a sample depends on.
+fn reach(coding: &Coding) -> u32 {
+    if coding.reversible { i32::REACH } else { f32::REACH }
 }
 
 /// What the bands of a resolution must cover, in their order.
@@ -440,86 +361,6 @@ fn parts(level: usize, wide: Area) -> impl Iterator<Item = Area> {
     let [ll, hl, lh, hh] = if level == 0 { [wide; 4] } else { bands(wide) };
     let all = if level == 0 { [ll; 3] } else { [hl, lh, hh] };
     all.into_iter()
-}
-
-/// Calls `f` with the code-blocks of a band that touch an area, and what each covers.
-fn each_cell<'a>(band: &'a Band, resolution: &Resolution, area: Area, mut f: impl FnMut(&'a Cell, Area)) {
-    if area.is_empty() {
-        return;
-    }
-    let (wide, high) = resolution.block;
-    let edge = |index: u32, side: u8| u32::try_from(u64::from(index) << side).unwrap_or(u32::MAX);
-    for row in area.y0 >> high..halved(area.y1, high) {
-        for column in area.x0 >> wide..halved(area.x1, wide) {
-            let whole = Area {
-                x0: edge(column, wide),
-                y0: edge(row, high),
-                x1: edge(column + 1, wide),
-                y1: edge(row + 1, high),
-            }
-            .meet(band.area);
-            let index = row
-                .checked_sub(band.cells.y0)
-                .zip(column.checked_sub(band.cells.x0));
-            let cell = index.and_then(|(row, column)| {
-                band.blocks
-                    .get(row as usize * band.cells.w() as usize + column as usize)
-            });
-            if let Some(cell) = cell.filter(|_| !whole.is_empty()) {
-                f(cell, whole);
-            }
-        }
-    }
-}
-
-/// Coded bytes in memory.
-struct Coded {
-    /// Where each run begins, and its bytes; in order.
-    runs: Vec<(u64, Vec<u8>)>,
-}
-
-impl Coded {
-    fn read(from: &dyn Bytes, mut chunks: Vec<(u64, u32)>) -> Result<Coded> {
-        chunks.sort_unstable();
-        let mut spans: Vec<(u64, u64)> = Vec::new();
-        for (at, len) in chunks {
-            let end = at + u64::from(len);
-            match spans.last_mut() {
-                Some((_, last)) if at <= last.saturating_add(GAP) => *last = end.max(*last),
-                _ => spans.push((at, end)),
-            }
-        }
-        let runs = spans.into_iter().map(|(start, end)| {
-            let mut bytes = vec![0; usize::try_from(end - start).unwrap_or(0)];
-            from.read(start, &mut bytes)?;
-            Ok((start, bytes))
-        });
-        Ok(Coded {
-            runs: runs.collect::<Result<_>>()?,
-        })
-    }
-
-    fn get(&self, at: u64, len: u32) -> Option<&[u8]> {
-        let run = self
-            .runs
-            .partition_point(|(start, _)| *start <= at)
-            .checked_sub(1)?;
-        let (start, bytes) = self.runs.get(run)?;
-        let from = usize::try_from(at - start).ok()?;
-        bytes.get(from..from + len as usize)
-    }
-}
-
-/// Takes the shift of a region of interest back (T.800 H.1): what is above the shift belongs to it. The lowest bit is
-/// the half.
-fn unshift(values: &mut [i32], shift: u8) {
-    for value in values {
-        let magnitude = value.unsigned_abs();
-        if u32::from(shift) < 30 && magnitude >> (shift + 1) != 0 {
-            let less = i32::try_from(magnitude >> shift).unwrap_or(0);
-            *value = if *value < 0 { -less } else { less };
-        }
-    }
 }
 
 /// Takes the component transformation of the first three back (T.800 Annex G).

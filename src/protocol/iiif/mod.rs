@@ -63,20 +63,13 @@ pub fn parse(path: &str, address: &Address) -> Result<Request> {
     }
     let more = address.settings.iiif_extensions;
     let negotiated = version < 2 && !file.contains('.');
-    let view = if negotiated {
-        let png = accept.prefers(Format::Png.media_type(), Format::Jpeg.media_type());
-        let suffix = if png { "png" } else { "jpg" };
-        params::view(
-            version,
-            more,
-            (region, size),
-            rotation,
-            &format!("{file}.{suffix}"),
-        )
-    } else {
-        params::view(version, more, (region, size), rotation, file)
+    let suffix = match accept.prefers(Format::Png.media_type(), Format::Jpeg.media_type()) {
+        _ if !negotiated => "",
+        true => ".png",
+        false => ".jpg",
     };
-    match view {
+    let file = &format!("{file}{suffix}");
+    match params::view(version, more, (region, size), rotation, file) {
         Ok(view) => Ok(Request {
             image: Some(unescape(image)),
             ask: Ask::Image {

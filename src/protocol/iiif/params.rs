@@ -35,6 +35,7 @@ pub fn view(
         enlarge,
         strict: true,
         adjust: Adjust {
+            layers: None,
             mirror,
             degrees,
             ..self::quality(quality, more)?

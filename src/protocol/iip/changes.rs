@@ -10,6 +10,7 @@ use crate::plan::Curve;
 use crate::plan::Matrix;
 use crate::plan::Tone;
 use crate::plan::quarters;
+use crate::process::Affine;
 use crate::process::colourmap::ColourMap;
 use crate::process::convolve::Kernel;
 use crate::protocol::iip::Object;
@@ -160,10 +161,34 @@ pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
         words.adjust.samples.filter = filter.ok_or_else(|| wrong("FTR", "a number from -20 to 20", value))?;
         Ok(())
     }),
+    // IIP 1.0.5 §2.2.1.1: in heights of the image, unlike RGN, which is in shares of either side as in iipsrv
+    ("ROI", |words, value| {
+        let shown: [Num; 4] = decimals(value, "ROI")?;
+        if shown.iter().any(|n| n.value() < 0.0) {
+            return Err(wrong("ROI", "numbers from 0", value));
+        }
+        words.adjust.placing.shown = Some(shown);
+        Ok(())
+    }),
+    ("AFN", |words, value| {
+        words.adjust.placing.map = affine(value)?;
+        Ok(())
+    }),
+    ("RAR", |words, value| {
+        let shape = Num::parse(value).filter(|shape| (0.001..=1000.0).contains(&shape.value()));
+        words.adjust.placing.shape =
+            Some(shape.ok_or_else(|| wrong("RAR", "a number from 0.001 to 1000", value))?);
+        Ok(())
+    }),
     // IIP 1.0.5: which of a file's tables of JPEG the answer is coded by. Answers are coded by tables of their own.
     ("CIN", |_, value| match whole(value, "CIN")? {
         1..=255 => Ok(()),
         _ => Err(wrong("CIN", "a number from 1 to 255", value)),
+    }),
+    ("LYR", |words, value| {
+        let layers = whole(value, "LYR")?;
+        words.adjust.layers = (layers > 0).then(|| u16::try_from(layers).unwrap_or(u16::MAX));
+        Ok(())
     }),
     ("ICC", |_, _| Ok(())),
 ];
@@ -186,9 +211,12 @@ fn side(text: &str, what: &str) -> Result<Option<u32>> {
 fn decimals<const N: usize>(text: &str, command: &str) -> Result<[Num; N]> {
     let numbers = row(text, command)?;
     let count = numbers.len();
-    numbers
-        .try_into()
-        .map_err(|_| Error::Malformed(format!("{command} takes {N} numbers, got {count}")))
+    numbers.try_into().map_err(|_| {
+        Error::Malformed(format!(
+            "{command} takes {} numbers, got {count}",
+            if N == 2 { "two" } else { "four" }
+        ))
+    })
 }
 
 /// Decimal numbers separated by commas.
@@ -223,6 +251,15 @@ fn matrix(text: &str) -> Result<Matrix> {
         )));
     }
     Ok(Matrix::Channels(rows))
+}
+
+/// The 4×4 matrix of IIP 1.0.5, row by row, as far as it is about a plane; `None` when it changes nothing.
+fn affine(text: &str) -> Result<Option<Affine>> {
+    let [a, b, _, c, d, e, _, f, ..] = <[Num; 16]>::try_from(row(text, "AFN")?)
+        .map_err(|numbers| Error::Malformed(format!("AFN takes sixteen numbers, got {}", numbers.len())))?;
+    let map = [a, b, c, d, e, f];
+    let idle = map.map(Num::value) == [1.0, 0.0, 0.0, 0.0, 1.0, 0.0];
+    Ok((!idle).then_some(Affine(map)))
 }
 
 /// A name, or 9 or 25 numbers.

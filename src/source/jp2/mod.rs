@@ -1,15 +1,17 @@
 //! JPEG 2000 files: a codestream, and the boxes around it that say what its components mean.
 //!
-//! Levels are the resolutions of the wavelet transform; their tiles are what is decoded at once, not what is shown (see
-//! `made`), and those of the codestream do not matter. Samples of up to 8 bits are given as 8 bits, wider ones as 16,
+//! Levels are the resolutions of the wavelet transform; any window of them can be read, so that what is shown is cut by
+//! `made`, and the tiles of the codestream do not matter. Samples of up to 8 bits are given as 8 bits, wider ones as 16,
 //! both stretched to their full range. What the codestream is and how it is decoded is the codec's business.
 
 mod boxes;
 
+use crate::codec::jp2::Blocks;
 use crate::codec::jp2::Codestream;
 use crate::codec::jp2::Component;
+use crate::codec::jp2::Name;
 use crate::codec::jp2::Planes;
-use crate::codec::jp2::bytes::Part;
+use crate::codec::jp2::bytes;
 use crate::codec::jp2::rgb;
 use crate::error::Error;
 use crate::error::Result;
@@ -34,19 +36,14 @@ use crate::source::jp2::boxes::Defined;
 use crate::source::jp2::boxes::Mapped;
 use crate::source::jp2::boxes::Palette;
 use crate::source::jp2::boxes::Space;
-use crate::source::window;
+use crate::source::window::Forgetful;
 use crate::source::window::Keep;
-use std::collections::VecDeque;
+use crate::source::window::Part;
+use ::bytes::Bytes;
 use std::fs::File;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
-/// What is decoded at once where it can be kept: a code-block lies in several tiles of what is shown, and decoding it is
-/// nearly all of the work.
-const BLOCK: Size = Size::new(1024, 1024);
-
-/// Blocks of which a part was asked for lately: the next part makes one worth decoding.
-const LATELY: usize = 4;
+/// What is worth going through at once: bands of it share few code-blocks.
+const PIECE: Size = Size::new(1024, 1024);
 
 /// How files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -66,10 +63,8 @@ pub struct Jp2 {
     palette: Option<Palette>,
     /// The first three channels are luma and chroma.
     ycc: bool,
-    /// Quality layers that are decoded.
+    /// Quality layers that are decoded at most.
     layers: u16,
-    /// Level, column and row of the blocks that were asked for last.
-    lately: Mutex<VecDeque<Tile>>,
 }
 
 impl Jp2 {
@@ -77,7 +72,7 @@ impl Jp2 {
     pub fn open(file: File, options: Options) -> Result<Jp2> {
         let found = file.metadata()?;
         let version = Version::of(&found);
-        let mut part = Part {
+        let mut part = bytes::Part {
             file,
             start: 0,
             len: found.len(),
@@ -127,7 +122,7 @@ impl Jp2 {
             levels: (0..=stream.reductions())
                 .map(|reduction| stream.size(reduction))
                 .take_while(|size| size.area() > 0)
-                .map(|size| Level { size, tile: BLOCK })
+                .map(|size| Level { size, tile: PIECE })
                 .collect(),
             channels: u8::try_from(channels.len()).unwrap_or(u8::MAX),
             bits,
@@ -154,33 +149,17 @@ impl Jp2 {
             palette,
             ycc,
             layers,
-            lately: Mutex::default(),
         })
     }
 
-    /// Whether the block that a window begins in was asked for lately; from now on it was.
-    fn again(&self, window: Window) -> bool {
-        let block = Tile {
-            level: window.level,
-            col: window.rect.x / BLOCK.w,
-            row: window.rect.y / BLOCK.h,
-        };
-        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = lately.iter().position(|other| *other == block);
-        if let Some(place) = known {
-            lately.remove(place);
-        }
-        lately.push_back(block);
-        if lately.len() > LATELY {
-            lately.pop_front();
-        }
-        known.is_some()
-    }
-
-    /// The samples of a rectangle of a level.
-    fn rectangle(&self, level: usize, rect: Rect) -> Result<Raster> {
-        let reduction = u8::try_from(level).map_err(|_| Error::Outside("no such level".into()))?;
-        let planes = self.stream.read(reduction, rect, self.layers)?;
+    /// The samples of a window.
+    fn rectangle(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
+        let rect = window.rect;
+        let layers = window
+            .layers
+            .map_or(self.layers, |layers| layers.clamp(1, self.layers));
+        let reduction = u8::try_from(window.level).map_err(|_| Error::Outside("no such level".into()))?;
+        let planes = self.stream.read(reduction, rect, layers, &Kept(keep))?;
         let mut samples = if self.header.bits > 8 {
             Samples::U16(self.interleave(&planes, rect, |value, bits| widened(value, bits, 16)))
         } else {
@@ -262,24 +241,27 @@ impl Source for Jp2 {
     }
 
     fn read(&self, tile: Tile) -> Result<Raster> {
-        let rect = tile.rect(&self.header.levels);
-        let rect = rect.ok_or_else(|| Error::Outside("no such tile".into()))?;
-        self.rectangle(tile.level, rect)
+        self.read_keeping(tile, &Forgetful)
     }
 
-    /// In blocks where they can be kept and more of one is likely to be asked for; else just what is asked for.
+    fn read_keeping(&self, tile: Tile, keep: &dyn Keep) -> Result<Raster> {
+        let rect = tile.rect(&self.header.levels);
+        let rect = rect.ok_or_else(|| Error::Outside("no such tile".into()))?;
+        self.rectangle(Window::new(tile.level, rect), keep)
+    }
+
+    /// Decodes what it needs; code-blocks that its neighbours need, too, stay with `keep`.
     fn window(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
-        let sample = if self.header.bits > 8 { 2 } else { 1 };
-        let bytes = BLOCK.area() * u64::from(self.header.channels) * sample;
-        let again = self.again(window) || window.rect.size().area() > BLOCK.area() / 4;
-        let level = self.header.levels.get(window.level);
-        // tiles that are asked for row by row come back to a block in the next row
-        let row = level.map_or(1, |level| u64::from(level.size.w.div_ceil(BLOCK.w)) + 1);
-        if again && keep.holds(bytes, row) {
-            window::of_tiles(self, window, keep)
-        } else {
-            self.rectangle(window.level, window.rect)
-        }
+        self.rectangle(window, keep)
+    }
+}
+
+/// Holds code-blocks as parts of the image.
+struct Kept<'a>(&'a dyn Keep);
+
+impl Blocks for Kept<'_> {
+    fn block(&self, name: Name, make: &mut dyn FnMut() -> Result<Bytes>) -> Result<Bytes> {
+        self.0.pack(Part::Block(name), make)
     }
 }
 

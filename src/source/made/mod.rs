@@ -8,6 +8,7 @@ mod ways;
 pub use crate::source::made::ways::Budget;
 pub use crate::source::made::ways::Grid;
 
+use crate::crew::crew;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
@@ -42,6 +43,9 @@ const COLUMNS: u32 = 8192;
 
 /// Rows of a level in strips that are read at once at least.
 const ROWS: u32 = 256;
+
+/// Pieces that are in memory at the same time, but for one.
+const HANDS: usize = 3;
 
 /// A source with all levels.
 pub struct Made {
@@ -186,7 +190,7 @@ impl Made {
                 let Some(rect) = cell.and_then(|(col, row)| Rect::cell(size, piece, col, row)) else {
                     return;
                 };
-                let window = Window { level, rect };
+                let window = Window::new(level, rect);
                 let read = match from {
                     Base::File(_) => self.inner.window(window, &below),
                     Base::Header(_) => self.window(window, &memo),
@@ -211,13 +215,12 @@ impl Made {
                 }
             }
         };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
-        std::thread::scope(|scope| {
-            for _ in 1..threads.min(usize::try_from(count).unwrap_or(threads)) {
-                scope.spawn(work);
-            }
-            work();
-        });
+        crew(
+            usize::try_from(count.saturating_sub(1))
+                .unwrap_or(usize::MAX)
+                .min(HANDS),
+            work,
+        );
         let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
         failed.map_or(Ok(()), Err)
     }
@@ -243,7 +246,7 @@ impl Source for Made {
             ))
         })?;
         let level = tile.level;
-        self.window(Window { level, rect }, keep)
+        self.window(Window::new(level, rect), keep)
     }
 
     fn window(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
@@ -263,7 +266,14 @@ impl Source for Made {
                     name: not_tiles,
                 };
                 let rect = enlarged(window.rect, factor, self.size(from));
-                let larger = self.window(Window { level: from, rect }, &below)?;
+                let larger = self.window(
+                    Window {
+                        level: from,
+                        rect,
+                        ..window
+                    },
+                    &below,
+                )?;
                 Ok(reduce(&larger, factor))
             }
             Way::Whole {
@@ -378,7 +388,7 @@ mod tests {
 
     fn all(source: &dyn Source, level: usize) -> Raster {
         let rect = Rect::of(source.header().levels[level].size);
-        source.window(Window { level, rect }, &Forgetful).unwrap()
+        source.window(Window::new(level, rect), &Forgetful).unwrap()
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::codec::ccitt;
 use crate::codec::deflate;
 use crate::codec::jp2;
 use crate::codec::jp2::Codestream;
+use crate::codec::jp2::Fresh;
 use crate::codec::jpeg;
 use crate::codec::jxl;
 use crate::codec::lerc;
@@ -133,7 +134,7 @@ fn codestream(layout: &Layout, coded: &[u8], block: Size, ycbcr: bool, plain: &m
             layout.bits
         )));
     }
-    let planes = stream.read(0, Rect::of(size), stream.layers())?;
+    let planes = stream.read(0, Rect::of(size), stream.layers(), &Fresh)?;
     let wide = usize::from(layout.bits / 8);
     plain.clear();
     plain.resize(layout.stored * wide * planes.first().map_or(0, Vec::len), 0);

@@ -1,0 +1,234 @@
+//! Code-blocks of a window: their bytes out of the file, and their coefficients, packed.
+//!
+//! Bytes are read when the first block that needs them is decoded; what lies close together is read in one go. Knows no
+//! transform.
+
+use crate::codec::jp2::Name;
+use crate::codec::jp2::block;
+use crate::codec::jp2::block::Block;
+use crate::codec::jp2::block::Scratch;
+use crate::codec::jp2::block::Segment;
+use crate::codec::jp2::bytes::Bytes;
+use crate::codec::jp2::grid::Area;
+use crate::codec::jp2::grid::Band;
+use crate::codec::jp2::grid::Cell;
+use crate::codec::jp2::grid::Chunk;
+use crate::codec::jp2::grid::Resolution;
+use crate::codec::jp2::grid::halved;
+use crate::codec::jp2::markers::Coding;
+use crate::codec::jp2::packed::pack;
+use crate::codec::jp2::packed::unpack;
+use crate::codec::jp2::packets::Index;
+use crate::codec::jp2::wavelet::Plane;
+use crate::error::Error;
+use crate::error::Result;
+use std::cell::Cell as Kept;
+use std::sync::OnceLock;
+
+/// Bytes between two chunks that are read along rather than skipped.
+const GAP: u64 = 4 << 10;
+
+thread_local! {
+    static SCRATCH: Kept<Option<Scratch>> = const { Kept::new(None) };
+}
+
+/// Calls `f` with the code-blocks of a band that touch an area: their numbers in the band, and what each covers.
+pub(super) fn each_cell<'a>(
+    band: &'a Band,
+    resolution: &Resolution,
+    area: Area,
+    mut f: impl FnMut(u32, &'a Cell, Area),
+) {
+    if area.is_empty() {
+        return;
+    }
+    let (wide, high) = resolution.block;
+    let edge = |index: u32, side: u8| u32::try_from(u64::from(index) << side).unwrap_or(u32::MAX);
+    for row in area.y0 >> high..halved(area.y1, high) {
+        for column in area.x0 >> wide..halved(area.x1, wide) {
+            let whole = Area {
+                x0: edge(column, wide),
+                y0: edge(row, high),
+                x1: edge(column + 1, wide),
+                y1: edge(row + 1, high),
+            }
+            .meet(band.area);
+            let index = row
+                .checked_sub(band.cells.y0)
+                .zip(column.checked_sub(band.cells.x0));
+            let index = index.map(|(row, column)| row * band.cells.w() + column);
+            let cell = index.and_then(|index| Some((index, band.blocks.get(index as usize)?)));
+            if let Some((index, cell)) = cell.filter(|_| !whole.is_empty()) {
+                f(index, cell, whole);
+            }
+        }
+    }
+}
+
+/// A code-block that a window needs.
+pub(super) struct Job<'a> {
+    pub name: Name,
+    /// Whether a neighbouring window is likely to need it, too.
+    pub shared: bool,
+    pub coding: &'a Coding,
+    pub band: &'a Band,
+    /// Shift of the region of interest.
+    pub roi: u8,
+    pub cell: &'a Cell,
+    /// What it covers.
+    pub whole: Area,
+}
+
+impl Job<'_> {
+    /// The chunks of the block in the layers that are shown.
+    pub fn chunks<'i>(&self, index: &'i Index) -> impl Iterator<Item = &'i Chunk> + use<'i> {
+        let (mut at, layers) = (self.cell.chunks.0, self.name.layers);
+        std::iter::from_fn(move || {
+            let chunk = index.chunks.get(at as usize)?;
+            at = chunk.next;
+            Some(chunk)
+        })
+        .take_while(move |chunk| chunk.layer < layers)
+    }
+
+    /// Puts what the plane needs of the block there.
+    pub fn place(&self, packed: &[u8], plane: &mut Plane<i32>) {
+        let area = plane.area;
+        let (width, own) = (area.w() as usize, self.whole.w() as usize);
+        let shared = self.whole.meet(area);
+        for y in shared.y0..shared.y1 {
+            let from = (y - self.whole.y0) as usize * own + (shared.x0 - self.whole.x0) as usize;
+            let to = (y - area.y0) as usize * width + (shared.x0 - area.x0) as usize;
+            if let Some(to) = plane.data.get_mut(to..to + shared.w() as usize) {
+                unpack(packed, from, to);
+            }
+        }
+    }
+}
+
+/// What is needed to decode blocks of one tile.
+pub(super) struct Work<'a> {
+    pub index: &'a Index,
+    pub coded: &'a Coded<'a>,
+    /// Damage is an error.
+    pub strict: bool,
+}
+
+impl Work<'_> {
+    /// The packed coefficients of a block, with one fractional bit.
+    pub fn decode(&self, job: &Job) -> Result<::bytes::Bytes> {
+        let nothing = ::bytes::Bytes::new();
+        let planes = (job.band.planes.saturating_add(job.roi)).checked_sub(job.cell.zero);
+        let Some(planes) = planes.filter(|planes| *planes > 0) else {
+            return Ok(nothing);
+        };
+        let pieces = job
+            .chunks(self.index)
+            .map(|chunk| Ok((chunk, self.coded.get(chunk.at, chunk.len)?)))
+            .collect::<Result<Vec<(&Chunk, &[u8])>>>()?;
+        if pieces.is_empty() {
+            return Ok(nothing);
+        }
+        let bytes: Vec<&[u8]> = pieces.iter().map(|(_, bytes)| *bytes).collect();
+        let mut segments = Vec::new();
+        let mut start = 0;
+        let ends = (1..=pieces.len()).filter(|end| pieces.get(*end).is_none_or(|(chunk, _)| chunk.opens));
+        for end in ends {
+            let within = pieces.get(start..end).unwrap_or_default();
+            let passes: u16 = within.iter().map(|(chunk, _)| u16::from(chunk.passes)).sum();
+            segments.push(Segment {
+                passes: u8::try_from(passes).unwrap_or(u8::MAX),
+                pieces: bytes.get(start..end).unwrap_or_default(),
+            });
+            start = end;
+        }
+        let block = Block {
+            w: job.whole.w(),
+            h: job.whole.h(),
+            band: job.band.kind,
+            style: job.coding.style,
+            planes,
+            segments: &segments,
+        };
+        let mut scratch = SCRATCH.take().unwrap_or_default();
+        let mut values = vec![0; job.whole.len()];
+        let decoded = block::decode(&block, &mut scratch, &mut values);
+        SCRATCH.set(Some(scratch));
+        match decoded {
+            Err(error) if self.strict => return Err(error),
+            Err(_) => return Ok(nothing),
+            Ok(()) => {}
+        }
+        if job.roi > 0 {
+            unshift(&mut values, job.roi);
+        }
+        Ok(pack(&values, job.coding.reversible))
+    }
+}
+
+/// Coded bytes, in memory once they were asked for.
+pub(super) struct Coded<'a> {
+    from: &'a dyn Bytes,
+    /// In order.
+    runs: Vec<Run>,
+}
+
+/// Bytes that are read together.
+struct Run {
+    start: u64,
+    end: u64,
+    /// `None` if they could not be read.
+    bytes: OnceLock<Option<Vec<u8>>>,
+}
+
+impl<'a> Coded<'a> {
+    /// Place and length of all chunks that may be asked for.
+    pub fn new(from: &'a dyn Bytes, mut chunks: Vec<(u64, u32)>) -> Coded<'a> {
+        chunks.sort_unstable();
+        let mut runs: Vec<Run> = Vec::new();
+        for (at, len) in chunks {
+            let end = at + u64::from(len);
+            match runs.last_mut() {
+                Some(run) if at <= run.end.saturating_add(GAP) => run.end = end.max(run.end),
+                _ => runs.push(Run {
+                    start: at,
+                    end,
+                    bytes: OnceLock::new(),
+                }),
+            }
+        }
+        Coded { from, runs }
+    }
+
+    fn get(&self, at: u64, len: u32) -> Result<&[u8]> {
+        let gone = || Error::Corrupt("the bytes of a code-block are gone".into());
+        let after = self.runs.partition_point(|run| run.start <= at);
+        let run = after.checked_sub(1).and_then(|run| self.runs.get(run));
+        let run = run.ok_or_else(gone)?;
+        let read = || {
+            let mut bytes = vec![0; usize::try_from(run.end - run.start).unwrap_or(0)];
+            self.from.read(run.start, &mut bytes).map(|()| bytes)
+        };
+        let Some(bytes) = run.bytes.get_or_init(|| read().ok()) else {
+            // once more, to know why
+            read()?;
+            return Err(gone());
+        };
+        let from = usize::try_from(at - run.start).unwrap_or(usize::MAX);
+        bytes
+            .get(from..from.saturating_add(len as usize))
+            .ok_or_else(gone)
+    }
+}
+
+/// Takes the shift of a region of interest back (T.800 H.1): what is above the shift belongs to it. The lowest bit is
+/// the half.
+fn unshift(values: &mut [i32], shift: u8) {
+    for value in values {
+        let magnitude = value.unsigned_abs();
+        if u32::from(shift) < 30 && magnitude >> (shift + 1) != 0 {
+            let less = i32::try_from(magnitude >> shift).unwrap_or(0);
+            *value = if *value < 0 { -less } else { less };
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! How many threads compute: work is shared out only while cores are left that have nothing to do.
+//!
+//! Knows no work; who asks says how many hands it is worth.
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::thread;
+
+/// Threads that work now, as far as they came here.
+static BUSY: AtomicUsize = AtomicUsize::new(0);
+
+/// One of [`BUSY`], for as long as it lives.
+struct Busy;
+
+impl Busy {
+    /// `None` when every core has work already.
+    fn hire() -> Option<Busy> {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let more = |busy: usize| (busy < cores).then_some(busy + 1);
+        let hired = BUSY.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        hired.is_ok().then(|| Busy)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        BUSY.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Does `work` on this thread and, at the same time, on up to so many others, as long as cores are left and threads
+/// can be had. Every thread calls it once; it ends when all have.
+pub fn crew(others: usize, work: impl Fn() + Sync) {
+    let work = &work;
+    BUSY.fetch_add(1, Ordering::Relaxed);
+    let _own = Busy;
+    thread::scope(|scope| {
+        for busy in (0..others).map_while(|_| Busy::hire()) {
+            let hand = move || {
+                work();
+                drop(busy);
+            };
+            if thread::Builder::new()
+                .name("crew".into())
+                .spawn_scoped(scope, hand)
+                .is_err()
+            {
+                break;
+            }
+        }
+        work();
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_is_done_once_whoever_does_it() {
+        for others in [0, 1, 100] {
+            let (next, sum) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            crew(others, || {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    if at >= 1000 {
+                        return;
+                    }
+                    sum.fetch_add(at, Ordering::Relaxed);
+                }
+            });
+            assert_eq!(sum.into_inner(), 499_500);
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The viewers that people use, out of their npm packages, behind nginx: every tile that they ask is there, and what they
+//! show is the picture.
+//!
+//! Each has a page in `tests/browser/pages` that opens a picture through one protocol. Where it opens it is checked; what it
+//! shows, at the size of a smaller level and at the right bottom corner of the deepest, is compared in `sight`. At sizes
+//! between those of levels clients draw without a filter, each in its way: that is not looked at.
+
+use crate::browser::Job;
+use crate::browser::site;
+use crate::sight::PICTURES;
+use crate::sight::Picture;
+use crate::sight::Sides;
+use crate::sight::Sight;
+use crate::sight::shows;
+use iipsrv::geometry::Size;
+use serde_json::Value;
+use serde_json::json;
+
+/// What stands beside the pictures: the pages, and the bundles of the packages.
+const PAGES: &str = r#"mkdir "$www/npm"
+cp pages/* "$www"
+cd node_modules
+cp -r --parents openseadragon/build/openseadragon leaflet/dist leaflet-iiif/leaflet-iiif.js ol/dist/ol.js \
+    mirador/dist/mirador.min.js universalviewer/dist @samvera/clover-iiif/dist/web-components "$www/npm"
+# Universal Viewer takes a picture in its style for the name of one
+image='data:image/gif;base64,R0lGODlhAQABAIAAAP/wAAACH5BAEAAAAALAAAAAABAAEAAAICRAEAOw=='
+mkdir -p "$(dirname "$www/images/$image")"
+cp openseadragon/build/openseadragon/images/home_rest.png "$www/images/$image""#;
+
+/// Every version of IIIF has a path of its own.
+const MORE: &str =
+    "export URI_MAP='iiif/1=>IIIF1,iiif/2=>IIIF2,iiif/3=>IIIF3,deepzoom=>DeepZoom,zoomify=>Zoomify'\n";
+
+/// The manifest (IIIF Presentation 3.0, or 2.1 beside images of version 2) of a work of one picture.
+fn manifest(root: &str, source: &str, picture: &Picture) -> Value {
+    let Size { w, h } = picture.size;
+    let of = |part: &str| format!("{root}/{source}-{}.json{part}", picture.id);
+    let image = |version: u8| format!("{root}/iiif/{version}/{}", picture.id);
+    if source == "iiif2" {
+        let service = json!({
+            "@context": "http://iiif.io/api/image/2/context.json", "@id": image(2),
+            "profile": "http://iiif.io/api/image/2/level2.json",
+        });
+        let resource = json!({
+            "@id": format!("{}/full/full/0/default.jpg", image(2)), "@type": "dctypes:Image", "format": "image/jpeg",
+            "width": w, "height": h, "service": service,
+        });
+        let painted = json!({
+            "@type": "oa:Annotation", "motivation": "sc:painting", "on": of("/canvas"), "resource": resource,
+        });
+        let canvas = json!({
+            "@id": of("/canvas"), "@type": "sc:Canvas", "label": "one", "width": w, "height": h, "images": [painted],
+        });
+        return json!({
+            "@context": "http://iiif.io/api/presentation/2/context.json", "@id": of(""), "@type": "sc:Manifest",
+            "label": picture.id, "sequences": [{"@type": "sc:Sequence", "canvases": [canvas]}],
+        });
+    }
+    let body = json!({
+        "id": format!("{}/full/max/0/default.jpg", image(3)), "type": "Image", "format": "image/jpeg",
+        "width": w, "height": h, "service": [{"id": image(3), "type": "ImageService3", "profile": "level2"}],
+    });
+    let painted = json!({
+        "id": of("/annotation"), "type": "Annotation", "motivation": "painting", "target": of("/canvas"), "body": body,
+    });
+    let page = json!({"id": of("/page"), "type": "AnnotationPage", "items": [painted]});
+    let canvas = json!({
+        "id": of("/canvas"), "type": "Canvas", "label": {"en": ["one"]}, "width": w, "height": h, "items": [page],
+    });
+    json!({
+        "@context": "http://iiif.io/api/presentation/3/context.json", "id": of(""), "type": "Manifest",
+        "label": {"en": [picture.id]}, "items": [canvas],
+    })
+}
+
+/// Four numbers, as sides.
+fn numbers(value: &Value) -> Vec<f64> {
+    let list = value.as_array().unwrap();
+    list.iter().map(|n| n.as_f64().unwrap()).collect()
+}
+
+/// The client shows these pictures through these protocols. `own` are parts of what it complains about whatever the server.
+fn draws(client: &str, sources: &[&str], pictures: &[Picture], own: &[&str]) {
+    let (site, root) = site(PAGES, MORE);
+    let mut job = Job::new(1000, 600);
+    let all = || {
+        sources
+            .iter()
+            .flat_map(|source| pictures.iter().map(move |picture| (source, picture)))
+    };
+    for (source, picture) in all() {
+        let Picture {
+            id,
+            size: Size { w, h },
+            tile,
+            ..
+        } = picture;
+        let file = site.path(&format!("www/{source}-{id}.json"));
+        std::fs::write(file, manifest(&root, source, picture).to_string()).unwrap();
+        job.open(format!(
+            "{root}/{client}.html#id={id}&source={source}&width={w}&height={h}&tile={tile}"
+        ));
+        job.until("client?.settled()");
+        let name = |sight: &str| format!("{client}-{source}-{id}-{sight}");
+        job.read(&name("opened"), SIDES);
+        for (sight, script) in SIGHTS {
+            job.run(script);
+            job.run("drawn()");
+            job.until("client.settled()");
+            job.run("drawn()");
+            job.look(&name(sight), SIDES, "#stage");
+        }
+    }
+    let saw = job.done();
+    let complaints = saw
+        .complaints
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|list| list.as_array().unwrap());
+    let ours: Vec<_> = complaints
+        .filter(|said| !own.iter().any(|words| said.as_str().unwrap().contains(words)))
+        .collect();
+    assert!(ours.is_empty(), "{client}: {ours:?}");
+    for (source, picture) in all() {
+        let name = |sight: &str| format!("{client}-{source}-{}-{sight}", picture.id);
+        let read = |sight: &str| {
+            let [stage, sides] = [0, 1].map(|n| numbers(&saw.values[name(sight)][n]));
+            (Size::new(stage[0] as u32, stage[1] as u32), sides)
+        };
+        let (stage, sides) = read("opened");
+        assert!(
+            opened(&sides, stage),
+            "{}: {sides:?} on {stage:?}",
+            name("opened")
+        );
+        for (sight, _) in SIGHTS {
+            let (stage, sides) = read(sight);
+            let right = match sight {
+                "whole" => whole(picture, stage),
+                _ => Sight::all(picture, stage)[2]
+                    .1
+                    .sides(picture, stage)
+                    .map(|n| n as f64),
+            };
+            // Leaflet counts whole pixels
+            let near = sides.iter().zip(right).all(|(a, b)| (a - b).abs() < 0.501);
+            assert!(near, "{}: {sides:?}, not {right:?}", name(sight));
+            let all: Sides = right.map(|n| n.round() as i64);
+            let shown = shows(&saw.shot(&name(sight)), picture, all, 1);
+            shown.unwrap_or_else(|wrong| panic!("{}: {wrong}", name(sight)));
+        }
+    }
+    site.stop();
+}
+
+/// Where a picture is looked at, and the function of `client.js` that goes there.
+const SIGHTS: [(&str, &str); 2] = [("whole", "goToWhole()"), ("corner", "goToCorner()")];
+
+/// Size of the stage, sides of the picture on it.
+const SIDES: &str = "[stage(), sides()]";
+
+/// Whether all of the picture is on the stage, in the middle, and large: some keep a margin, or to sizes by two.
+fn opened(sides: &[f64], stage: Size) -> bool {
+    let (w, h) = (f64::from(stage.w), f64::from(stage.h));
+    let share = ((sides[2] - sides[0]) / w).max((sides[3] - sides[1]) / h);
+    let middle = (sides[0] + sides[2] - w).abs() < 1.5 && (sides[1] + sides[3] - h).abs() < 1.5;
+    middle && (0.4..1.001).contains(&share)
+}
+
+/// All of the picture at the size of a level, as `goToWhole` puts it.
+fn whole(picture: &Picture, stage: Size) -> [f64; 4] {
+    let fits =
+        |halvings: &u32| picture.size.w <= stage.w << halvings && picture.size.h <= stage.h << halvings;
+    let share = f64::from(1 << (0..16).find(fits).unwrap());
+    let [w, h] = [picture.size.w, picture.size.h].map(|side| f64::from(side) / share);
+    let start = |side: f64, stage: u32| ((f64::from(stage) - side) / 2.0).floor();
+    let (left, top) = (start(w, stage.w), start(h, stage.h));
+    [left, top, left + w, top + h]
+}
+
+/// For those that are built on OpenSeadragon, whose tiles are asked in the same way, and take long to start.
+const FEW: &[Picture] = PICTURES.split_at(2).0;
+
+const ALL: [&str; 6] = ["iip", "iiif1", "iiif2", "iiif3", "deepzoom", "zoomify"];
+
+#[test]
+fn openseadragon() {
+    draws("openseadragon", &ALL, &PICTURES, &[]);
+}
+
+#[test]
+fn openlayers() {
+    draws(
+        "openlayers",
+        &["iip", "iiif1", "iiif2", "iiif3", "zoomify"],
+        &PICTURES,
+        &[],
+    );
+}
+
+#[test]
+fn leaflet_iiif() {
+    draws("leaflet", &["iiif1", "iiif2", "iiif3"], &PICTURES, &[]);
+}
+
+#[test]
+fn mirador() {
+    let own = [
+        "element.ref was removed in React 19",
+        "The result function returned its own inputs",
+    ];
+    draws("mirador", &["iiif2", "iiif3"], FEW, &own);
+}
+
+#[test]
+fn universal_viewer() {
+    draws("universalviewer", &["iiif2", "iiif3"], FEW, &[]);
+}
+
+#[test]
+fn clover() {
+    draws(
+        "clover",
+        &["iiif2", "iiif3"],
+        FEW,
+        &["Tabs is changing from uncontrolled to controlled"],
+    );
+}
+
+#[test]
+fn the_readme_names_the_versions_that_are_tested() {
+    let readme = include_str!("../../README.md");
+    let (packages, bundles) = (
+        include_str!("../browser/package.json"),
+        include_str!("../browser/bundles.mjs"),
+    );
+    for (client, package) in [
+        ("OpenSeadragon", "openseadragon"),
+        ("OpenLayers", "ol"),
+        ("Leaflet-IIIF", "leaflet-iiif"),
+        ("Mirador", "mirador"),
+        ("Universal Viewer", "universalviewer"),
+        ("Clover", "clover-iiif"),
+    ] {
+        let after = [packages, bundles].map(|text| {
+            let names = [
+                format!("{package}\": \""),
+                format!("{package}': ["),
+                format!("{package}: ["),
+            ];
+            names.iter().find_map(|name| text.split(name).nth(1))
+        });
+        let text = after.into_iter().flatten().next().expect(package);
+        let version = text
+            .trim_start_matches([' ', '\n', '\''])
+            .split(['"', '\''])
+            .next()
+            .unwrap();
+        assert!(
+            readme.contains(&format!("\n| {client} | {version} |")),
+            "{client} {version}"
+        );
+    }
+}
