@@ -73,6 +73,8 @@ pub struct Config {
     pub jpeg_quality: i16,
     /// PNG deflate level, 0–9.
     pub png_level: i16,
+    /// Most bits of a sample in PNG, 8 or 16.
+    pub png_depth: u8,
     /// WebP quality, 0–100, or −1 for lossless.
     pub webp_quality: i16,
     /// AVIF quality, 0–100, or −1 for lossless.
@@ -335,6 +337,7 @@ impl Table {
             iiif_delimiter: self.text("IIIF_DELIMITER"),
             jpeg_quality: small("JPEG_QUALITY"),
             png_level: small("PNG_QUALITY"),
+            png_depth: u8::try_from(self.int("PNG_DEPTH")).unwrap_or(8),
             webp_quality: small("WEBP_QUALITY"),
             avif_quality: small("AVIF_QUALITY"),
             tiff_compression: unsigned("TIFF_COMPRESSION")

@@ -122,6 +122,12 @@ pub static VARS: &[Var] = &[
     var("JPEG_QUALITY", "75", Kind::Int(1, 100), "JPEG quality"),
     var("PNG_QUALITY", "1", Kind::Int(0, 9), "PNG deflate level"),
     var(
+        "PNG_DEPTH",
+        "8",
+        Kind::Word(&["8", "16"]),
+        "16 keeps the 16 bits of a source where nothing but size and place changes",
+    ),
+    var(
         "WEBP_QUALITY",
         "50",
         Kind::Int(-1, 100),

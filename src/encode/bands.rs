@@ -80,7 +80,11 @@ impl Writer {
                 let stream = png::Stream::begin(size, first.layout, output.quality, tags)?;
                 Ok(Writer::Png(Box::new(stream)))
             }
-            Format::Tiff => Ok(Writer::Tiff(tiff::Writer::new(size, first.layout, output))),
+            Format::Tiff => Ok(Writer::Tiff(tiff::Writer::new(
+                size,
+                tiff::Shape::of(first.layout, output),
+                output,
+            ))),
             Format::Webp | Format::Avif | Format::Gif => {
                 let name = output.format.suffix();
                 Err(Error::Unsupported(format!("{name} is not written in bands")))
@@ -189,6 +193,7 @@ mod tests {
                         compression: Compression::None,
                         asked: false,
                         told: true,
+                        deep: false,
                     };
                     let whole = encode(&picture, output, &tags).unwrap();
                     let file = banded(&picture, output, 32, &tags);
@@ -215,6 +220,7 @@ mod tests {
             compression: Compression::None,
             asked: false,
             told: false,
+            deep: false,
         };
         assert_eq!(rows(Size::new(65_000, 65_000), output(Format::Jpeg)), Some(16));
         assert_eq!(rows(Size::new(1000, 1000), output(Format::Png)), Some(1040));

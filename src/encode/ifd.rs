@@ -28,7 +28,7 @@ const MAX_TEXT: usize = 6000;
 /// A field of a directory.
 pub struct Field {
     tag: u16,
-    /// 2 text, 3 short, 4 long, 5 rational, 7 bytes of any meaning.
+    /// 2 text, 3 short, 4 long, 5 rational, 7 bytes of any meaning, 12 double.
     kind: u16,
     count: usize,
     value: Vec<u8>,
@@ -53,6 +53,12 @@ impl Field {
     pub fn shorts(tag: u16, values: &[u16]) -> Field {
         let value = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         Field::bytes(tag, 3, values.len(), value)
+    }
+
+    /// 64-bit numbers.
+    pub fn floats(tag: u16, values: &[f64]) -> Field {
+        let value = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        Field::bytes(tag, 12, values.len(), value)
     }
 
     /// A positive number as a fraction with four decimals.

@@ -13,13 +13,14 @@ pub mod tiff;
 #[cfg(avif)]
 use crate::codec;
 use crate::codec::webp;
-#[cfg(not(avif))]
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
 use crate::raster::Density;
 use crate::raster::Format;
+use crate::raster::Meaning;
 use crate::raster::Picture;
+use crate::raster::Raster;
 
 /// A format with its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +36,23 @@ pub struct Output {
     pub asked: bool,
     /// Whether all that is known of the picture is embedded; else profile and resolution only.
     pub told: bool,
+    /// Whether samples of more than 8 bits are kept as they are.
+    pub deep: bool,
+}
+
+impl Output {
+    /// Whether a tile takes no more than a few milliseconds.
+    pub fn is_quick(&self) -> bool {
+        match (self.format, self.compression) {
+            (Format::Jpeg, _) | (Format::Tiff, Compression::None | Compression::Lzw | Compression::Jpeg) => {
+                true
+            }
+            (Format::Png | Format::Tiff, Compression::None | Compression::Deflate | Compression::Zstd) => {
+                self.quality <= 2
+            }
+            _ => false,
+        }
+    }
 }
 
 /// How the strips of a TIFF file are compressed.
@@ -185,6 +203,16 @@ fn avif(picture: &Picture, quality: i16, tags: &Tags) -> Result<Vec<u8>> {
 #[cfg(not(avif))]
 fn avif(_: &Picture, _: i16, _: &Tags) -> Result<Vec<u8>> {
     Err(Error::Unsupported("avif output is not built".into()))
+}
+
+/// Encodes samples of any depth, of which the first are what `meaning` says: TIFF all that a raster can hold, PNG 16 bits
+/// of one to four channels.
+pub fn deep(raster: &Raster, meaning: &Meaning, output: Output, tags: &Tags) -> Result<Vec<u8>> {
+    match output.format {
+        Format::Tiff => tiff::deep(raster, meaning, output, tags),
+        Format::Png => png::deep(raster, meaning, output.quality, tags),
+        other => Err(Error::Unsupported(format!("{} has 8 bits", other.suffix()))),
+    }
 }
 
 /// A complete file that was stored by someone else, at the asked quality: as it is when none was asked. `None` when that

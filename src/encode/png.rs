@@ -8,7 +8,10 @@ use crate::error::Result;
 use crate::geometry::Num;
 use crate::geometry::Size;
 use crate::raster::Layout;
+use crate::raster::Meaning;
 use crate::raster::Picture;
+use crate::raster::Raster;
+use crate::raster::Samples;
 use png::BitDepth;
 use png::ColorType;
 use png::Compression;
@@ -35,6 +38,31 @@ pub fn encode(picture: &Picture, level: i16, tags: &Tags) -> Result<Vec<u8>> {
     let write = |file: &mut Vec<u8>| {
         let mut writer = encoder(file, info, level)?.write_header()?;
         writer.write_image_data(&picture.data)?;
+        writer.finish()
+    };
+    write(&mut file).map_err(failed)?;
+    Ok(file)
+}
+
+/// Encodes 16 bits of what [`encode`] takes, and of grey with alpha.
+pub fn deep(raster: &Raster, meaning: &Meaning, level: i16, tags: &Tags) -> Result<Vec<u8>> {
+    let Samples::U16(samples) = &raster.samples else {
+        return Err(Error::Unsupported("png has 16 bits at most".into()));
+    };
+    let mut info = info(raster.size, Layout::Grey, tags)?;
+    info.bit_depth = BitDepth::Sixteen;
+    info.color_type = match (meaning.colour.channels(), raster.channels) {
+        (1, 1) => ColorType::Grayscale,
+        (1, 2) => ColorType::GrayscaleAlpha,
+        (_, 3) => ColorType::Rgb,
+        (_, 4) => ColorType::Rgba,
+        _ => return Err(Error::Unsupported("png has one to four channels".into())),
+    };
+    let data: Vec<u8> = samples.iter().flat_map(|v| v.to_be_bytes()).collect();
+    let mut file = Vec::with_capacity(data.len() / 2 + 1024);
+    let write = |file: &mut Vec<u8>| {
+        let mut writer = encoder(file, info, level)?.write_header()?;
+        writer.write_image_data(&data)?;
         writer.finish()
     };
     write(&mut file).map_err(failed)?;

@@ -16,8 +16,12 @@ use crate::encode::upright;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
+use crate::raster::Alpha;
 use crate::raster::Layout;
+use crate::raster::Meaning;
 use crate::raster::Picture;
+use crate::raster::Raster;
+use crate::raster::Samples;
 
 /// A strip is as high as such a number of pixels allows.
 const STRIP_PIXELS: u32 = 1 << 17;
@@ -30,7 +34,7 @@ pub fn strip_rows(w: u32) -> u32 {
 
 /// Encodes every layout with 8 bits; alpha is an unassociated extra sample, which JPEG cannot hold.
 pub fn encode(picture: &Picture, output: Output, tags: &Tags) -> Result<Vec<u8>> {
-    let mut writer = Writer::new(picture.size, picture.layout, output);
+    let mut writer = Writer::new(picture.size, Shape::of(picture.layout, output), output);
     for strip in strips(picture, output)? {
         writer.push(&strip);
     }
@@ -64,21 +68,123 @@ fn strip(rows: &[u8], w: u32, layout: Layout, output: Output) -> Result<Vec<u8>>
     let high = u32::try_from(rows.len() / row.max(1)).unwrap_or(u32::MAX);
     let size = Size::new(w, high);
     let level = u8::try_from(output.quality.clamp(1, 100)).unwrap_or(1);
-    let less = || differences(rows, row, channels);
     match output.compression {
         Compression::None => Ok(rows.to_vec()),
-        Compression::Lzw => lzw::encode(&less()),
-        Compression::Deflate => deflate::deflate(&less(), level),
-        Compression::Zstd => zstd::encode(&less(), level),
         Compression::Jpeg => jpeg::encode(rows, size, layout, level),
         Compression::Webp => webp::encode(rows, size, layout, output.quality),
+        _ => packed(differences(rows, row, channels), output),
+    }
+}
+
+/// What the samples of a file are.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// 1 or 3.
+    colours: u16,
+    /// Samples a pixel.
+    channels: u16,
+    /// Whether the sample behind the colours is straight alpha.
+    alpha: bool,
+    /// Of a sample.
+    bits: u16,
+    /// The range of every channel of floating point; none of integers.
+    floats: Vec<(f64, f64)>,
+}
+
+impl Shape {
+    /// Of a picture; WebP has no grey.
+    pub fn of(layout: Layout, output: Output) -> Shape {
+        let colours = if layout == Layout::Grey && output.compression != Compression::Webp {
+            1
+        } else {
+            3
+        };
+        let alpha = layout == Layout::Rgba;
+        Shape {
+            colours,
+            channels: colours + u16::from(alpha),
+            alpha,
+            bits: 8,
+            floats: Vec::new(),
+        }
+    }
+}
+
+/// Encodes samples of any depth, with all channels; not with JPEG or WebP.
+pub fn deep(raster: &Raster, meaning: &Meaning, output: Output, tags: &Tags) -> Result<Vec<u8>> {
+    let channels = usize::from(raster.channels);
+    let colours = if meaning.colour.channels() == 1 { 1 } else { 3 };
+    let row = raster.size.w as usize * channels;
+    let expected = row as u64 * u64::from(raster.size.h);
+    let whole = expected > 0 && raster.samples.len() as u64 == expected && channels >= colours;
+    if !whole || output.compression.is_lossy() {
+        return Err(Error::Corrupt(format!("{channels} channels are not written so")));
+    }
+    let (bits, float) = match raster.samples {
+        Samples::U8(_) => (8, false),
+        Samples::U16(_) => (16, false),
+        Samples::U32(_) => (32, false),
+        Samples::F32(_) => (32, true),
+    };
+    let range = |channel| meaning.ranges.get(channel).copied().unwrap_or((0.0, 1.0));
+    let shape = Shape {
+        colours: u16::try_from(colours).unwrap_or(3),
+        channels: raster.channels.into(),
+        alpha: meaning.alpha != Alpha::None,
+        bits,
+        floats: (0..channels).filter(|_| float).map(range).collect(),
+    };
+    let mut writer = Writer::new(raster.size, shape, output);
+    let strip = row * strip_rows(raster.size.w) as usize;
+    let less = output.compression.is_predicted() && !float;
+    // each sample less the one to its left, then its bytes
+    macro_rules! strips {
+        ($samples:expr, $less:expr) => {
+            for rows in $samples.chunks(strip) {
+                let mut bytes = Vec::with_capacity(rows.len() * usize::from(bits / 8));
+                for row in rows.chunks(row) {
+                    for (at, &sample) in row.iter().enumerate() {
+                        let left = at.checked_sub(channels).and_then(|at| row.get(at));
+                        let sample = match left.filter(|_| less) {
+                            Some(&left) => $less(sample, left),
+                            None => sample,
+                        };
+                        bytes.extend_from_slice(&sample.to_le_bytes());
+                    }
+                }
+                writer.push(&packed(bytes, output)?);
+            }
+        };
+    }
+    match &raster.samples {
+        Samples::U8(samples) => strips!(samples, u8::wrapping_sub),
+        Samples::U16(samples) => strips!(samples, u16::wrapping_sub),
+        Samples::U32(samples) => strips!(samples, u32::wrapping_sub),
+        Samples::F32(samples) => strips!(samples, itself),
+    }
+    writer.finish(tags)
+}
+
+/// Floating point has no predictor here.
+fn itself(sample: f32, _: f32) -> f32 {
+    sample
+}
+
+/// Bytes of a strip as they lie in the file, by a compression without loss.
+fn packed(bytes: Vec<u8>, output: Output) -> Result<Vec<u8>> {
+    let level = u8::try_from(output.quality.clamp(1, 100)).unwrap_or(1);
+    match output.compression {
+        Compression::Lzw => lzw::encode(&bytes),
+        Compression::Deflate => deflate::deflate(&bytes, level),
+        Compression::Zstd => zstd::encode(&bytes, level),
+        _ => Ok(bytes),
     }
 }
 
 /// A file that grows by strips.
 pub struct Writer {
     size: Size,
-    layout: Layout,
+    shape: Shape,
     compression: Compression,
     file: Vec<u8>,
     offsets: Vec<u64>,
@@ -87,10 +193,10 @@ pub struct Writer {
 
 impl Writer {
     /// Begins a file.
-    pub fn new(size: Size, layout: Layout, output: Output) -> Writer {
+    pub fn new(size: Size, shape: Shape, output: Output) -> Writer {
         Writer {
             size,
-            layout,
+            shape,
             compression: output.compression,
             // where the directory is will be known at the end
             file: ifd::HEADER.to_vec(),
@@ -109,14 +215,13 @@ impl Writer {
 
     /// The whole file.
     pub fn finish(mut self, tags: &Tags) -> Result<Vec<u8>> {
-        // WebP has no grey
-        let colours: u16 = if self.layout == Layout::Grey && self.compression != Compression::Webp {
-            1
-        } else {
-            3
-        };
-        let alpha = u16::from(self.layout == Layout::Rgba);
-        let channels = colours + alpha;
+        let Shape {
+            colours,
+            channels,
+            bits,
+            ref floats,
+            ..
+        } = self.shape;
         let photometric = match (colours, self.compression) {
             (1, _) => 1,
             (_, Compression::Jpeg) => 6,
@@ -126,7 +231,7 @@ impl Writer {
         fields.extend([
             Field::long(256, self.size.w),
             Field::long(257, self.size.h),
-            Field::shorts(258, &vec![8; channels.into()]),
+            Field::shorts(258, &vec![bits; channels.into()]),
             Field::shorts(259, &[self.compression.tag()]),
             Field::shorts(262, &[photometric]),
             Field::longs(273, &self.offsets)?,
@@ -135,11 +240,22 @@ impl Writer {
             Field::longs(279, &self.counts)?,
             Field::shorts(284, &[1]),
         ]);
-        if self.compression.is_predicted() {
+        if self.compression.is_predicted() && floats.is_empty() {
             fields.push(Field::shorts(317, &[2]));
         }
-        if alpha > 0 {
-            fields.push(Field::shorts(338, &[2]));
+        if channels > colours {
+            // the first may be unassociated alpha, the others mean nothing
+            let mut extra = vec![0; (channels - colours).into()];
+            if let Some(first) = extra.first_mut().filter(|_| self.shape.alpha) {
+                *first = 2;
+            }
+            fields.push(Field::shorts(338, &extra));
+        }
+        if !floats.is_empty() {
+            fields.push(Field::shorts(339, &vec![3; channels.into()]));
+            let ends = |pick: fn(&(f64, f64)) -> f64| floats.iter().map(pick).collect::<Vec<f64>>();
+            fields.push(Field::floats(340, &ends(|range| range.0)));
+            fields.push(Field::floats(341, &ends(|range| range.1)));
         }
         if photometric == 6 {
             fields.push(Field::shorts(530, &[2, 2]));
@@ -174,9 +290,9 @@ mod tests {
     use super::*;
     use crate::geometry::Num;
     use crate::geometry::Rect;
+    use crate::raster::Colour;
     use crate::raster::Density;
     use crate::raster::Format;
-    use crate::raster::Samples;
     use crate::source::Source;
     use crate::source::Window;
     use crate::source::tiff::Limits;
@@ -191,6 +307,7 @@ mod tests {
             compression,
             asked: false,
             told: true,
+            deep: false,
         }
     }
 
@@ -224,6 +341,51 @@ mod tests {
                         _ => picture.data.iter().flat_map(|&v| [v, v, v]).collect(),
                     };
                     assert!(raster.samples == Samples::U8(wanted), "{layout:?} {compression}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_depth_and_number_of_channels_comes_back_exactly() {
+        let size = Size::new(301, 520);
+        for channels in [1, 2, 3, 4, 6] {
+            let len = size.area() as usize * channels;
+            let numbers = || (0..len as u32).map(|i| i.wrapping_mul(2_654_435_761));
+            for samples in [
+                Samples::U16(numbers().map(|n| (n >> 16) as u16).collect()),
+                Samples::U32(numbers().collect()),
+                Samples::F32(numbers().map(|n| n as f32 / 1e9 - 1.5).collect()),
+            ] {
+                for compression in ["none", "lzw", "deflate", "zstd"] {
+                    let colour = if channels < 3 { Colour::Grey } else { Colour::Rgb };
+                    let alpha = if channels == 4 {
+                        Alpha::Straight
+                    } else {
+                        Alpha::None
+                    };
+                    let meaning = Meaning {
+                        colour,
+                        alpha,
+                        ranges: vec![(-1.5, 2.75); channels],
+                    };
+                    let raster = Raster {
+                        size,
+                        channels: channels as u8,
+                        samples: samples.clone(),
+                    };
+                    let output = output(Compression::named(compression).unwrap(), 1);
+                    let tiff = opened(&deep(&raster, &meaning, output, &Tags::default()).unwrap());
+                    let window = Window::new(0, Rect::of(size));
+                    assert!(
+                        tiff.window(window, &Forgetful).unwrap() == raster,
+                        "{channels} {compression}"
+                    );
+                    let found = &tiff.header().meaning;
+                    assert_eq!((found.colour, found.alpha), (colour, alpha));
+                    if matches!(samples, Samples::F32(_)) {
+                        assert_eq!(found.ranges, meaning.ranges);
+                    }
                 }
             }
         }

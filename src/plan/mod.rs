@@ -131,6 +131,8 @@ pub struct Limits {
     pub jpeg_quality: i16,
     /// PNG level when none is asked for.
     pub png_level: i16,
+    /// Whether PNG keeps 16 bits.
+    pub deep_png: bool,
     /// WebP quality when none is asked for.
     pub webp_quality: i16,
     /// AVIF quality when none is asked for.
@@ -174,6 +176,7 @@ impl Default for Limits {
             interpolation: 1,
             jpeg_quality: 75,
             png_level: 1,
+            deep_png: false,
             webp_quality: 50,
             avif_quality: 50,
             tiff_compression: Compression::Deflate,

@@ -24,8 +24,11 @@ use crate::process::Chain;
 use crate::process::Crop;
 use crate::process::Filter;
 use crate::process::Op;
+use crate::process::deep;
 use crate::process::rotate;
+use crate::raster::Alpha;
 use crate::raster::Format;
+use crate::raster::Kind;
 use crate::source::Header;
 use crate::source::Level;
 use crate::source::Tile;
@@ -111,6 +114,7 @@ impl View {
             let cell = Size::new(cell.w.max(CELL), cell.h.max(CELL));
             plan.ops.extend(watermark.marks(answer, cell, seed).map(Op::Mark));
         }
+        plan.output.deep = self.keeps_depth(header, &plan, limits);
         Ok(plan)
     }
 
@@ -202,6 +206,23 @@ impl View {
         }
     }
 
+    /// Whether samples of more than 8 bits stay what they are: in TIFF without loss, and in PNG where that is wanted.
+    fn keeps_depth(&self, header: &Header, plan: &Plan, limits: &Limits) -> bool {
+        let meaning = &header.meaning;
+        let held = match plan.output.format {
+            Format::Tiff => !plan.output.compression.is_lossy(),
+            Format::Png => {
+                let known = meaning.colour.channels() + usize::from(meaning.alpha != Alpha::None);
+                limits.deep_png
+                    && header.bits <= 16
+                    && header.kind == Kind::Unsigned
+                    && known == usize::from(header.channels)
+            }
+            _ => false,
+        };
+        held && deep::keeps(&plan.ops, meaning, header.bits, header.kind, header.channels)
+    }
+
     fn output(&self, limits: &Limits) -> Output {
         let compression = match self.format {
             Format::Tiff => self.compression.unwrap_or(limits.tiff_compression),
@@ -229,6 +250,7 @@ impl View {
             compression,
             asked: self.quality.is_some(),
             told: false,
+            deep: false,
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod chain;
 pub mod colour;
 pub mod colourmap;
 pub mod convolve;
+pub mod deep;
 pub mod kernel;
 pub mod lab;
 pub mod profile;

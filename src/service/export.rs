@@ -27,7 +27,8 @@ impl Service {
     /// step that needs the whole picture.
     pub(in crate::service) fn export(&self, opened: &Opened, plan: &Plan) -> Result<Option<Vec<u8>>> {
         let (size, whole) = (plan.size(), plan.window.rect.size());
-        let Some(high) = bands::rows(size, plan.output).filter(|_| plan.cost() > LARGE) else {
+        let Some(high) = bands::rows(size, plan.output).filter(|_| plan.cost() > LARGE && !plan.output.deep)
+        else {
             return Ok(None);
         };
         let mut parts = Vec::new();

@@ -47,6 +47,16 @@ impl Service {
         }
         let raster = self.mosaic.read(opened, plan.window, &self.cache)?;
         let (raster, meaning) = self.coloured(opened, raster, plan.chains())?;
+        if plan.output.deep && !matches!(raster.samples, Samples::U8(_)) {
+            let layout = if meaning.colour == Colour::Grey {
+                Layout::Grey
+            } else {
+                Layout::Rgb
+            };
+            let raster = process::deep::run(raster, &meaning, &plan.ops)?;
+            let tags = self.tags(opened, plan, layout);
+            return encode::deep(&raster, &meaning, plan.output, &tags).map(Bytes::from);
+        }
         let picture = process::run(raster, &meaning, &plan.ops, || self.stats(opened))?;
         let tags = self.tags(opened, plan, picture.layout);
         encode::encode(&picture, plan.output, &tags).map(Bytes::from)

@@ -109,7 +109,11 @@ impl Work {
             return false;
         };
         let plan = drawing.key.plan();
-        plan.is_some_and(|plan| plan.cost() <= QUICK && drawing.opened.source.is_quick(plan.window.level))
+        plan.is_some_and(|plan| {
+            plan.cost() <= QUICK
+                && plan.output.is_quick()
+                && drawing.opened.source.is_quick(plan.window.level)
+        })
     }
 
     /// How dear it will be, in pixels read and written, as far as that is known: small ones go first.
@@ -166,6 +170,7 @@ impl Service {
             interpolation: config.interpolation,
             jpeg_quality: config.jpeg_quality,
             png_level: config.png_level,
+            deep_png: config.png_depth == 16,
             webp_quality: config.webp_quality,
             avif_quality: config.avif_quality,
             tiff_compression: config.tiff_compression,

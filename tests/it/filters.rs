@@ -152,6 +152,7 @@ fn keep(name: &str, picture: &Picture) {
             compression: iipsrv::encode::Compression::None,
             asked: false,
             told: false,
+            deep: false,
         };
         let file = iipsrv::encode::encode(picture, output, &iipsrv::encode::Tags::default()).unwrap();
         std::fs::write(Path::new(&folder).join(format!("{name}.png")), file).unwrap();

@@ -283,6 +283,7 @@ fn told(name: &str) -> std::path::PathBuf {
         compression: iipsrv::encode::Compression::Deflate,
         asked: false,
         told: true,
+        deep: false,
     };
     let tags = iipsrv::encode::Tags {
         icc: Some(&profile()),
@@ -379,5 +380,85 @@ fn exports_tell_what_is_known_and_tiles_only_profile_and_resolution() {
     }
     let whole = exiftool(&ask(&service, "IIIF=told.tif/full/max/0/default.jpg"), "whole");
     assert_eq!(whole["EXIF:Artist"], "Ada");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn depth_is_kept_where_nothing_asks_for_eight_bits() {
+    let folder = std::env::temp_dir().join(format!("iipsrv-{}-deep", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let size = iipsrv::geometry::Size::new(300, 200);
+    let output = iipsrv::encode::Output {
+        format: iipsrv::raster::Format::Tiff,
+        quality: 1,
+        compression: iipsrv::encode::Compression::Deflate,
+        asked: false,
+        told: true,
+        deep: true,
+    };
+    let numbers: Vec<u16> = (0..60_000u32 * 3).map(|i| (i * 7 % 65_521) as u16).collect();
+    let floats: Vec<f32> = (0..60_000u32).map(|i| i as f32 / 1e4 - 2.0).collect();
+    for (name, channels, colour, range, samples) in [
+        (
+            "16.tif",
+            3,
+            iipsrv::raster::Colour::Rgb,
+            (0.0, 65_535.0),
+            Samples::U16(numbers.clone()),
+        ),
+        (
+            "float.tif",
+            1,
+            iipsrv::raster::Colour::Grey,
+            (-2.0, 4.0),
+            Samples::F32(floats.clone()),
+        ),
+    ] {
+        let raster = iipsrv::raster::Raster {
+            size,
+            channels,
+            samples,
+        };
+        let meaning = iipsrv::raster::Meaning {
+            colour,
+            alpha: iipsrv::raster::Alpha::None,
+            ranges: vec![range; channels.into()],
+        };
+        let file = iipsrv::encode::deep(&raster, &meaning, output, &iipsrv::encode::Tags::default()).unwrap();
+        std::fs::write(folder.join(name), file).unwrap();
+    }
+    let prefix = format!("{}/", folder.display());
+    let with = |depth: &str| {
+        Service::new(crate::support::config(&[
+            ("FILESYSTEM_PREFIX", prefix.as_str()),
+            ("PNG_DEPTH", depth),
+        ]))
+    };
+    let (plain, deep) = (with("8"), with("16"));
+    let little: Vec<u8> = numbers.iter().flat_map(|v| v.to_le_bytes()).collect();
+    for (service, query, kind) in [
+        (&plain, "FIF=16.tif&CVT=tiff", "uint16"),
+        (&plain, "FIF=16.tif&QLT=lzw&CVT=tiff", "uint16"),
+        (&deep, "FIF=16.tif&CVT=png", "uint16"),
+    ] {
+        let found = read(&ask(service, query), "deep");
+        assert_eq!((found.kind.as_str(), found.channels), (kind, 3), "{query}");
+        assert!(found.samples == little, "{query}");
+    }
+    let found = read(&ask(&plain, "FIF=float.tif&CVT=tiff"), "float");
+    assert_eq!((found.kind.as_str(), found.channels), ("float32", 1));
+    assert!(found.samples == floats.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
+    for (service, query) in [
+        (&plain, "FIF=16.tif&CVT=png"),
+        (&plain, "FIF=16.tif&QLT=jpeg&CVT=tiff"),
+        (&plain, "FIF=16.tif&COL=grey&CVT=tiff"),
+        (&deep, "FIF=16.tif&GAM=2&CVT=png"),
+        (&deep, "FIF=float.tif&CVT=png"),
+        (&deep, "FIF=16.tif&CVT=jpeg"),
+    ] {
+        assert_eq!(read(&ask(service, query), "eight").kind, "uint8", "{query}");
+    }
+    let half = read(&ask(&deep, "FIF=16.tif&WID=150&ROT=90&CVT=png"), "half");
+    assert_eq!((half.w, half.h, half.kind.as_str()), (100, 150, "uint16"));
     std::fs::remove_dir_all(folder).unwrap();
 }
