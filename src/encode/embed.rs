@@ -206,11 +206,10 @@ pub fn webp(coded: Vec<u8>, tags: &Tags) -> Result<Vec<u8>> {
     out.extend_from_slice(b"RIFF\0\0\0\0WEBP");
     push_chunk(&mut out, b"VP8X", &head)?;
     let push = |out: &mut Vec<u8>, before: bool| {
-        let due = told
+        let mut due = told
             .iter()
             .filter(|(name, _, flag)| *flag > 0 && (*name == b"ICCP") == before);
-        due.map(|(name, block, _)| push_chunk(out, name, block))
-            .collect::<Result<()>>()
+        due.try_for_each(|(name, block, _)| push_chunk(out, name, block))
     };
     push(&mut out, true)?;
     let mut rest = rest;
