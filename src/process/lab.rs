@@ -73,30 +73,43 @@ fn convert<T: Copy>(
     opacity: impl Fn(T) -> u8,
 ) -> Vec<u8> {
     let gamma = &**GAMMA;
-    let pixels = samples.chunks_exact(channels.max(1));
-    let mut out = Vec::with_capacity(pixels.len() * (3 + usize::from(alpha)));
-    for pixel in pixels {
-        if let Some((colours, rest)) = pixel.split_first_chunk::<3>() {
-            out.extend(linear(lab(*colours)).map(|light| {
-                let step = light.clamp(0.0, 1.0) * STEPS + 0.5;
-                gamma.get(step as usize).copied().unwrap_or(u8::MAX)
-            }));
-            out.extend(rest.first().filter(|_| alpha).map(|v| opacity(*v)));
+    let channels = channels.max(3);
+    let mut out = Vec::with_capacity(samples.len() / channels * (3 + usize::from(alpha)));
+    // block by block, one channel after the other, so that several pixels go through the formulas at once
+    for block in samples.chunks(channels * BLOCK) {
+        let mut light = [[0.0; BLOCK]; 3];
+        let [ls, aa, bs] = &mut light;
+        for (((pixel, l), a), b) in block.chunks_exact(channels).zip(ls).zip(aa).zip(bs) {
+            if let Some(colours) = pixel.first_chunk() {
+                [*l, *a, *b] = lab(*colours);
+            }
+        }
+        let [ls, aa, bs] = &mut light;
+        for ((l, a), b) in ls.iter_mut().zip(aa).zip(bs) {
+            [*l, *a, *b] = linear([*l, *a, *b]).map(|light| light.clamp(0.0, 1.0) * STEPS + 0.5);
+        }
+        let [rs, gs, bs] = &light;
+        for (((pixel, r), g), b) in block.chunks_exact(channels).zip(rs).zip(gs).zip(bs) {
+            let code = |step: &f32| gamma.get(*step as usize).copied().unwrap_or(u8::MAX);
+            out.extend_from_slice(&[code(r), code(g), code(b)]);
+            if alpha {
+                out.push(pixel.get(3).map_or(u8::MAX, |v| opacity(*v)));
+            }
         }
     }
     out
 }
+
+/// Pixels of a block.
+const BLOCK: usize = 64;
 
 /// Linear red, green and blue, 0–1 inside sRGB.
 fn linear([l, a, b]: [f32; 3]) -> [f32; 3] {
     const KNEE: f32 = 6.0 / 29.0;
     let y = (l + 16.0) / 116.0;
     let [x, y, z] = [y + a / 500.0, y, y - b / 200.0].map(|f| {
-        if f > KNEE {
-            f * f * f
-        } else {
-            3.0 * KNEE * KNEE * (f - 4.0 / 29.0)
-        }
+        let (cube, line) = (f * f * f, 3.0 * KNEE * KNEE * (f - 4.0 / 29.0));
+        if f > KNEE { cube } else { line }
     });
     TO_RGB.map(|[wx, wy, wz]| wx * x + wy * y + wz * z)
 }
