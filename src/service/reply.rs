@@ -23,8 +23,11 @@ use std::time::SystemTime;
 /// The media type of IIP answers.
 pub const NETFPX: &str = "application/vnd.netfpx";
 const SERVER: &str = concat!("iipsrv/", env!("CARGO_PKG_VERSION"));
-/// What an info.json varies by: version and media type, and the id that a proxy gives.
-const NEGOTIATED: &str = "Accept, X-IIIF-ID";
+/// What an address in an answer varies by: the id that a proxy gives,
+const NAMED: &str = "X-IIIF-ID";
+/// and, where proxies are believed, what they say of the address that the client used.
+const FORWARDED: &str =
+    "X-IIIF-ID, Forwarded, X-Forwarded-Proto, X-Forwarded-Host, X-Forwarded-Port, X-Forwarded-Prefix";
 const METHODS: &str = "GET, HEAD, POST, OPTIONS";
 
 impl Service {
@@ -123,7 +126,8 @@ impl Service {
             return self.front_page();
         };
         let lines = match ask {
-            Ask::Info { .. } => vec![("Vary", NEGOTIATED.into())],
+            // version and media type, and its id
+            Ask::Info { .. } => vec![("Vary", format!("Accept, {}", self.named()).into())],
             _ => Vec::new(),
         };
         self.described(http, opened, description, lines, beside)
@@ -160,7 +164,15 @@ impl Service {
     /// 303 to another address.
     pub(in crate::service) fn redirect(&self, target: String) -> Reply {
         let reply = Reply::new(303, "").with("Location", target);
-        self.common(self.kept(reply.with("Vary", "X-IIIF-ID")))
+        self.common(self.kept(reply.with("Vary", self.named())))
+    }
+
+    fn named(&self) -> &'static str {
+        if self.settings.trust_proxy {
+            FORWARDED
+        } else {
+            NAMED
+        }
     }
 
     /// 204 with what may be asked.

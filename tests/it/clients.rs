@@ -227,3 +227,39 @@ fn clover() {
         &["Tabs is changing from uncontrolled to controlled"],
     );
 }
+
+#[test]
+fn the_readme_names_the_versions_that_are_tested() {
+    let readme = include_str!("../../README.md");
+    let (packages, bundles) = (
+        include_str!("../browser/package.json"),
+        include_str!("../browser/bundles.mjs"),
+    );
+    for (client, package) in [
+        ("OpenSeadragon", "openseadragon"),
+        ("OpenLayers", "ol"),
+        ("Leaflet-IIIF", "leaflet-iiif"),
+        ("Mirador", "mirador"),
+        ("Universal Viewer", "universalviewer"),
+        ("Clover", "clover-iiif"),
+    ] {
+        let after = [packages, bundles].map(|text| {
+            let names = [
+                format!("{package}\": \""),
+                format!("{package}': ["),
+                format!("{package}: ["),
+            ];
+            names.iter().find_map(|name| text.split(name).nth(1))
+        });
+        let text = after.into_iter().flatten().next().expect(package);
+        let version = text
+            .trim_start_matches([' ', '\n', '\''])
+            .split(['"', '\''])
+            .next()
+            .unwrap();
+        assert!(
+            readme.contains(&format!("\n| {client} | {version} |")),
+            "{client} {version}"
+        );
+    }
+}

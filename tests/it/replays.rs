@@ -6,7 +6,9 @@
 
 use crate::sight::PICTURES;
 use crate::sight::Picture;
+use crate::support::bytes;
 use crate::support::fixtures;
+use crate::support::pixels;
 use crate::support::size;
 use crate::support::text;
 use iipsrv::geometry::Size;
@@ -328,6 +330,107 @@ fn visiomatic_2() {
     }
 }
 
+/// A tile as PNG, drawn with these commands before it.
+fn drawn(server: &Server, commands: &str) -> Vec<u8> {
+    let reply = server.ask(&format!("{IIP}tessera.tif{commands}&PTL=2,4"));
+    let raster = pixels(&reply);
+    assert_eq!(
+        (raster.size.w, raster.size.h, raster.channels),
+        (256, 256, 3),
+        "{commands}"
+    );
+    bytes(&raster).to_vec()
+}
+
+/// What VisiOmatic 2 puts before a tile, in its order, and what each has to do to a sample: channel, sample, the pixel.
+#[test]
+fn visiomatic_2_mixes() {
+    type Change = fn(usize, f64, &[u8]) -> f64;
+    let same: Change = |_, v, _| v;
+    let rows: [(&str, Change); 12] = [
+        // CTW is always there, rows without brackets
+        ("&CTW=1,0,0;0,1,0;0,0,1", same),
+        (
+            "&CTW=1.000,0.000,0.000;0.000,1.000,0.000;0.000,0.000,1.000&QLT=90",
+            same,
+        ),
+        ("&GAM=1.0000&CTW=1,0,0;0,1,0;0,0,1", same),
+        ("&CNT=1&CTW=1,0,0;0,1,0;0,0,1", same),
+        ("&INV&CTW=1,0,0;0,1,0;0,0,1", |_, v, _| 255.0 - v),
+        ("&CTW=0,0,1;0,1,0;1,0,0", |c, _, pixel| f64::from(pixel[2 - c])),
+        ("&CTW=0.5,0,0;0,0.5,0;0,0,0.5", |_, v, _| v / 2.0),
+        // channels count from 1
+        (
+            "&MINMAX=1:0,255&MINMAX=2:0,255&MINMAX=3:0,255&CTW=1,0,0;0,1,0;0,0,1",
+            same,
+        ),
+        ("&MINMAX=1:0,127.5&CTW=1,0,0;0,1,0;0,0,1", |c, v, _| {
+            if c == 0 { v * 2.0 } else { v }
+        }),
+        ("&MINMAX=3:51,255&CTW=1,0,0;0,1,0;0,0,1", |c, v, _| {
+            if c == 2 { (v - 51.0) * 1.25 } else { v }
+        }),
+        // 1/gamma
+        ("&GAM=0.5000&CTW=1,0,0;0,1,0;0,0,1", |_, v, _| {
+            (v / 255.0).sqrt() * 255.0
+        }),
+        (
+            "&INV&CNT=1&GAM=1.0000&MINMAX=1:0,255&CTW=1,0,0;0,1,0;0,0,1&QLT=90",
+            |_, v, _| 255.0 - v,
+        ),
+    ];
+    let server = Server::new();
+    let plain = drawn(&server, "");
+    for (commands, change) in rows {
+        let found = drawn(&server, commands);
+        for (index, &value) in found.iter().enumerate() {
+            let (pixel, channel) = (&plain[index / 3 * 3..][..3], index % 3);
+            let right = change(channel, f64::from(plain[index]), pixel).clamp(0.0, 255.0);
+            let off = (f64::from(value) - right).abs();
+            assert!(off <= 1.01, "{commands}: {value} for {right}, out of {pixel:?}");
+        }
+        // as it asks it
+        assert_eq!(
+            size(&server.ask(&format!("{IIP}tessera.tif{commands}&JTL=2,4"))),
+            (256, 256)
+        );
+    }
+    for map in ["grey", "jet", "cold", "hot"] {
+        let coloured = drawn(&server, &format!("&CMP={map}&CTW=1,0,0;0,1,0;0,0,1"));
+        assert_ne!(coloured, plain, "{map}");
+    }
+}
+
+/// What IIPMooViewer and OpenSeadragon 6 put before a tile, all at once, in their order; and every format of tile.
+#[test]
+fn commands_before_a_tile() {
+    let server = Server::new();
+    let all = "&SDS=0,90&CNT=1.2&GAM=1.1&INV&COL=grey&CTW=[1,0,0;0,1,0;0,0,1]&CNV=[0,0,0;0,1,0;0,0,0]&QLT=80&CMP=hot\
+               &MINMAX=1:0,200";
+    for commands in [
+        "&CNT=1.2&SDS=0,90&ROT=90&GAM=1.2",
+        "&CNT=0.9&SDS=0,90&GAM=0.8&SHD=30,30",
+        all,
+    ] {
+        for (tile, kind) in [
+            ("JTL", "image/jpeg"),
+            ("PTL", "image/png"),
+            ("WTL", "image/webp"),
+            ("ATL", "image/avif"),
+        ] {
+            // AVIF is there where the system's library is
+            let uri = format!("{IIP}tessera.tif{commands}&{tile}=2,4");
+            let reply = server.0.respond(Http::get(&uri));
+            let there = reply.status == 200 && reply.header("Content-Type") == Some(kind);
+            assert!(
+                there || (tile == "ATL" && reply.status == 501),
+                "{uri}: {}",
+                text(&reply)
+            );
+        }
+    }
+}
+
 /// dezoomify-rs: lines of `key:value`, levels halved and rounded down.
 #[test]
 fn dezoomify() {
@@ -411,6 +514,11 @@ fn addresses_of_public_pages() {
         ("Deepzoom=tessera.tif.dzi", "application/xml"),
         ("token=a.b-c&DeepZoom=tessera.tif.dzi", "application/xml"),
         ("token=a.b-c&DeepZoom=tessera.tif_files/12/11_8.jpg", "image/jpeg"),
+        ("CNT=-1&DeepZoom=tessera.tif_files/12/11_8.jpg", "image/jpeg"),
+        (
+            "FIF=tessera.tif&MINMAX=1:0,255&MINMAX=2:10,250&MINMAX=3:0,255&JTL=4,100",
+            "image/jpeg",
+        ),
         ("zoomify=tessera.tif/ImageProperties.xml", "application/xml"),
         ("Zoomify=tessera.tif/TileGroup2/4-11-8.jpg", "image/jpeg"),
         ("IIIF=tessera.tif/info.json", "application/json"),
