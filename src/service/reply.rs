@@ -168,7 +168,11 @@ impl Service {
     }
 
     fn named(&self) -> &'static str {
-        if self.settings.trust_proxy { FORWARDED } else { NAMED }
+        if self.settings.trust_proxy {
+            FORWARDED
+        } else {
+            NAMED
+        }
     }
 
     /// 204 with what may be asked.

@@ -244,11 +244,22 @@ fn the_readme_names_the_versions_that_are_tested() {
         ("Clover", "clover-iiif"),
     ] {
         let after = [packages, bundles].map(|text| {
-            let names = [format!("{package}\": \""), format!("{package}': ["), format!("{package}: [")];
+            let names = [
+                format!("{package}\": \""),
+                format!("{package}': ["),
+                format!("{package}: ["),
+            ];
             names.iter().find_map(|name| text.split(name).nth(1))
         });
         let text = after.into_iter().flatten().next().expect(package);
-        let version = text.trim_start_matches([' ', '\n', '\'']).split(['"', '\'']).next().unwrap();
-        assert!(readme.contains(&format!("\n| {client} | {version} |")), "{client} {version}");
+        let version = text
+            .trim_start_matches([' ', '\n', '\''])
+            .split(['"', '\''])
+            .next()
+            .unwrap();
+        assert!(
+            readme.contains(&format!("\n| {client} | {version} |")),
+            "{client} {version}"
+        );
     }
 }

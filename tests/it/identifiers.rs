@@ -230,7 +230,10 @@ fn a_proxy_is_believed_only_when_it_is_trusted() {
     assert_eq!(target.header("Location"), Some("https://h/iiif/a%2Fb/info.json"));
     // a cache in front of the proxy has to know
     let info = trusting.respond(with(&lines));
-    for (reply, start) in [(&target, "X-IIIF-ID, Forwarded, "), (&info, "Accept, X-IIIF-ID, Forwarded, ")] {
+    for (reply, start) in [
+        (&target, "X-IIIF-ID, Forwarded, "),
+        (&info, "Accept, X-IIIF-ID, Forwarded, "),
+    ] {
         let vary = reply.header("Vary").unwrap();
         assert!(vary.starts_with(start), "{vary}");
         assert!(vary.contains("X-Forwarded-Prefix"), "{vary}");
