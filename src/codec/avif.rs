@@ -1,7 +1,8 @@
 //! AVIF pictures by the system's libavif: interleaved 8-bit samples in, a complete file out.
 //!
-//! The calls are in `avif.c`: libavif's structures differ between its versions. Without the feature `native` there is no
-//! AVIF: the encoders in Rust take seconds where this takes a tenth (and minutes to build).
+//! The calls are in `avif.c`: libavif's structures differ between its versions. Without the feature `native`, or where
+//! the library was not found, there is no AVIF: the encoders in Rust take seconds where this takes a tenth (and minutes
+//! to build).
 
 use crate::error::Error;
 use crate::error::Result;

@@ -3,7 +3,7 @@
 //! Knows no container and no image. C libraries are behind the feature `native`, each with a Rust stand-in that has
 //! the same interface.
 
-#[cfg(feature = "native")]
+#[cfg(avif)]
 pub mod avif;
 pub mod ccitt;
 pub mod deflate;

@@ -107,6 +107,8 @@ pub struct Config {
     pub cache_control: String,
     /// Largest ICC profile embedded, bytes; `None` is any size.
     pub max_icc: Option<usize>,
+    /// Whether colours are converted to sRGB by the image's profile.
+    pub srgb: bool,
     /// Whether stored tiles are sent untouched.
     pub passthrough: bool,
     /// 1, 2 or 3.
@@ -356,6 +358,7 @@ impl Table {
             } else {
                 Some(0)
             },
+            srgb: self.text("ICC_MODE") == "srgb",
             passthrough: self.on("CODEC_PASSTHROUGH"),
             iiif_version: u8::try_from(self.int("IIIF_VERSION")).unwrap_or(3),
             iiif_extra,

@@ -261,6 +261,12 @@ pub static VARS: &[Var] = &[
         "largest ICC profile embedded, bytes; 0 none, -1 any size",
     ),
     var(
+        "ICC_MODE",
+        "embed",
+        Kind::Word(&["embed", "srgb"]),
+        "embed sends the image's profile along, srgb converts to sRGB by it",
+    ),
+    var(
         "EMBED_ICC",
         "1",
         Kind::Switch,

@@ -30,13 +30,14 @@ const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 /// Puts the tags into a complete JPEG stream.
 ///
 /// A density makes or replaces the JFIF header, in whole pixels per inch, unless the stream is not what JFIF allows
-/// (RGB, four components): it has no place then. A profile replaces the one that is there; one of more than 255 parts
-/// (16 MB) has no place and is left out. EXIF and XMP replace what is there; XMP that is too long for a segment is left
-/// out. What the tags do not say stays as it is.
+/// (RGB, four components): it has no place then. A profile that is there is taken out, for nobody has looked at it; one of more
+/// than 255 parts (16 MB) has no place and is left out. EXIF and XMP replace what is there; XMP that is too long for a segment is left
+/// out. Other things that the tags do not say stay as they are.
 pub fn jpeg(coded: Vec<u8>, tags: &Tags) -> Result<Vec<u8>> {
     let exif = ifd::exif(tags)?;
     let xmp = tags.xmp.map(upright).unwrap_or_default();
-    if tags.icc.is_none() && tags.density.is_none() && exif.is_empty() && xmp.is_empty() {
+    let nothing = tags.icc.is_none() && tags.density.is_none() && exif.is_empty() && xmp.is_empty();
+    if nothing && !holds_profile(&coded) {
         return Ok(coded);
     }
     let notes: Vec<(&[u8], &[u8])> = [(EXIF, &*exif), (XMP, &*xmp)]
@@ -50,7 +51,7 @@ pub fn jpeg(coded: Vec<u8>, tags: &Tags) -> Result<Vec<u8>> {
     let icc = tags.icc.filter(|icc| icc.len() <= 255 * PART);
     let dropped = |segment: &Segment| {
         density.is_some() && segment.is_jfif()
-            || icc.is_some() && segment.marker == APP2 && segment.payload.starts_with(ICC)
+            || is_profile(segment)
             || segment.marker == APP1 && notes.iter().any(|(name, _)| segment.payload.starts_with(name))
     };
 
@@ -79,6 +80,19 @@ pub fn jpeg(coded: Vec<u8>, tags: &Tags) -> Result<Vec<u8>> {
         }
     }
     Err(Error::Corrupt("jpeg stream has no scan".into()))
+}
+
+/// Whether this is a part of a profile.
+fn is_profile(segment: &Segment) -> bool {
+    segment.marker == APP2 && segment.payload.starts_with(ICC)
+}
+
+/// Whether a part of a profile stands before the scan.
+fn holds_profile(coded: &[u8]) -> bool {
+    Segments::of(coded).is_ok_and(|segments| {
+        let mut segments = segments.map_while(std::result::Result::ok);
+        segments.any(|segment| is_profile(&segment))
+    })
 }
 
 /// Whether the components are grey or YCbCr, as a decoder would read them: JFIF has only these.
@@ -192,11 +206,10 @@ pub fn webp(coded: Vec<u8>, tags: &Tags) -> Result<Vec<u8>> {
     out.extend_from_slice(b"RIFF\0\0\0\0WEBP");
     push_chunk(&mut out, b"VP8X", &head)?;
     let push = |out: &mut Vec<u8>, before: bool| {
-        let due = told
+        let mut due = told
             .iter()
             .filter(|(name, _, flag)| *flag > 0 && (*name == b"ICCP") == before);
-        due.map(|(name, block, _)| push_chunk(out, name, block))
-            .collect::<Result<()>>()
+        due.try_for_each(|(name, block, _)| push_chunk(out, name, block))
     };
     push(&mut out, true)?;
     let mut rest = rest;
@@ -370,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn other_segments_and_an_untold_profile_stay() {
+    fn other_segments_stay_and_an_untold_profile_goes() {
         let icc = Tags {
             icc: Some(b"old"),
             ..Tags::default()
@@ -383,8 +396,10 @@ mod tests {
             ..Tags::default()
         };
         let tagged = jpeg(noted, &tags).unwrap();
-        assert_eq!(profile(&tagged), b"old");
+        assert_eq!(profile(&tagged), b"");
         assert!(tagged.windows(6).any(|w| w == note));
+        let stripped = jpeg(jpeg(stream(), &icc).unwrap(), &Tags::default()).unwrap();
+        assert_eq!(stripped, stream());
     }
 
     #[test]

@@ -10,10 +10,10 @@ pub mod jpeg;
 pub mod png;
 pub mod tiff;
 
-#[cfg(feature = "native")]
+#[cfg(avif)]
 use crate::codec;
 use crate::codec::webp;
-#[cfg(not(feature = "native"))]
+#[cfg(not(avif))]
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
@@ -143,7 +143,7 @@ fn upright(xmp: &[u8]) -> Vec<u8> {
 }
 
 /// What [`encode`] can make, the best known first.
-#[cfg(feature = "native")]
+#[cfg(avif)]
 pub const BUILT: &[Format] = &[
     Format::Jpeg,
     Format::Png,
@@ -153,7 +153,7 @@ pub const BUILT: &[Format] = &[
     Format::Gif,
 ];
 /// What [`encode`] can make, the best known first.
-#[cfg(not(feature = "native"))]
+#[cfg(not(avif))]
 pub const BUILT: &[Format] = &[Format::Jpeg, Format::Png, Format::Webp, Format::Tiff, Format::Gif];
 
 /// Encodes a picture. JPEG takes `Grey` and `Rgb`, and so does TIFF with JPEG; the others take every layout.
@@ -171,7 +171,7 @@ pub fn encode(picture: &Picture, output: Output, tags: &Tags) -> Result<Vec<u8>>
     }
 }
 
-#[cfg(feature = "native")]
+#[cfg(avif)]
 fn avif(picture: &Picture, quality: i16, tags: &Tags) -> Result<Vec<u8>> {
     let xmp = tags.xmp.map(upright).unwrap_or_default();
     let extras = codec::avif::Extras {
@@ -182,7 +182,7 @@ fn avif(picture: &Picture, quality: i16, tags: &Tags) -> Result<Vec<u8>> {
     codec::avif::encode(&picture.data, picture.size, picture.layout, quality, extras)
 }
 
-#[cfg(not(feature = "native"))]
+#[cfg(not(avif))]
 fn avif(_: &Picture, _: i16, _: &Tags) -> Result<Vec<u8>> {
     Err(Error::Unsupported("avif output is not built".into()))
 }

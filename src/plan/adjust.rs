@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Num;
 use crate::plan::Tone;
+use crate::plan::placing::Placing;
 use crate::process::Chain;
 use crate::process::chain::Row;
 use crate::process::chain::Step;
@@ -30,6 +31,8 @@ pub struct Adjust {
     pub samples: Treatment,
     /// Spread the values by the image's histogram.
     pub equalise: bool,
+    /// How the image is looked at. Tiles know only what is hidden.
+    pub placing: Placing,
     /// Quality layers, of images that are stored in such.
     pub layers: Option<u16>,
 }

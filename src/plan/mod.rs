@@ -5,6 +5,7 @@
 
 mod adjust;
 mod key;
+mod placing;
 mod resolve;
 mod scale;
 mod steps;
@@ -17,6 +18,7 @@ pub use crate::plan::adjust::Treatment;
 pub use crate::plan::key::Identity;
 pub use crate::plan::key::Key;
 pub use crate::plan::key::fingerprint;
+pub use crate::plan::placing::Placing;
 pub use crate::plan::scale::Scale;
 pub use crate::plan::steps::quarters;
 pub use crate::plan::tiles::TileName;
@@ -218,10 +220,15 @@ impl Plan {
         self.ops.iter().any(recolours)
     }
 
+    /// Whether the first step works on samples as they are stored.
+    pub fn chains(&self) -> bool {
+        matches!(self.ops.first(), Some(Op::Chain(_)))
+    }
+
     /// Pixels read and pixels written.
     pub fn cost(&self) -> u64 {
         let written = self.ops.iter().map(|op| match op {
-            Op::Resize { to, .. } | Op::Rotate { to, .. } => to.area(),
+            Op::Resize { to, .. } | Op::Rotate { to, .. } | Op::Place { to, .. } => to.area(),
             _ => 0,
         });
         self.window.rect.size().area() + written.sum::<u64>()
@@ -232,7 +239,7 @@ impl Plan {
         self.ops
             .iter()
             .fold(self.window.rect.size(), |size, op| match op {
-                Op::Resize { to, .. } | Op::Fit(to) | Op::Rotate { to, .. } => *to,
+                Op::Resize { to, .. } | Op::Fit(to) | Op::Rotate { to, .. } | Op::Place { to, .. } => *to,
                 Op::Chain(Chain { cut: Some(cut), .. }) => cut.size(),
                 Op::Turn { quarters: 1 | 3, .. } => size.turned(),
                 _ => size,

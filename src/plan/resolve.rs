@@ -15,6 +15,7 @@ use crate::plan::View;
 use crate::plan::fingerprint;
 use crate::plan::scale::confine;
 use crate::plan::scale::side;
+use crate::plan::steps::holds_alpha;
 use crate::plan::steps::quarters;
 use crate::plan::steps::steps;
 use crate::plan::tiles;
@@ -44,7 +45,17 @@ impl View {
     /// What will be done. Errors: `Outside` (no such tile), `Malformed` (empty region, size that may not be),
     /// `TooLarge` (more pixels than the limits allow).
     pub fn resolve(&self, header: &Header, limits: &Limits) -> Result<Plan> {
+        let output = self.output(limits);
         let (window, sizing, size) = match self.place(header, limits)? {
+            Place::Made(region, size) if self.adjust.placing.moves() => {
+                let (window, map) = self.adjust.placing.window(header, region, size)?;
+                let place = Op::Place {
+                    map,
+                    to: size,
+                    background: (!holds_alpha(output)).then_some(limits.background),
+                };
+                (window, Some(place), size)
+            }
             Place::Stored(tile) => stored(header, tile)?,
             Place::Made(region, size) => match tiles::showing(header, region, size) {
                 Some(window) => {
@@ -55,15 +66,22 @@ impl View {
             },
         };
         let chain = self.adjust.samples.chain(header)?;
+        let kept = self.adjust.placing.kept(header, window);
         let (window, chain) = surrounded(header, window, chain);
         let window = Window {
             layers: self.adjust.layers,
             ..window
         };
-        let output = self.output(limits);
         let mut plan = Plan {
             window,
-            ops: steps(header, (sizing, size), &self.adjust, chain, output, limits),
+            ops: steps(
+                header,
+                (sizing, size),
+                &self.adjust,
+                (chain, kept),
+                output,
+                limits,
+            ),
             output,
         };
         let answer = plan.size();
@@ -105,7 +123,7 @@ impl View {
     }
 
     fn place(&self, header: &Header, limits: &Limits) -> Result<Place> {
-        let full = header.size();
+        let full = self.adjust.placing.full(header);
         let rect = match self.region {
             Region::Tile(name) => return name.place(header),
             Region::Full => Rect::of(full),
@@ -138,7 +156,7 @@ impl View {
             Scale::Height(h) => other.h == h && limits.allow(other),
             _ => false,
         };
-        if rect != Rect::of(full) {
+        if rect != Rect::of(full) && !self.adjust.placing.moves() {
             size = tiles::expected(header, rect, fits).unwrap_or(size);
         }
         Ok(Place::Made(rect, self.turnable(size, limits)?))

@@ -1,12 +1,13 @@
 //! The order of the steps over pixels: one list, in one function.
 //!
 //! Order as documented for iipsrv: what is done to the samples ([`Treatment::chain`](crate::plan::Treatment::chain)),
-//! straighten alpha, resize, drop what the format cannot hold, grey, binary, turn. The watermark comes last, once the
+//! straighten alpha, hide, resize or place, drop what the format cannot hold, grey, binary, turn. The watermark comes last, once the
 //! size of the answer is known (`resolve`).
 
 use crate::encode::Compression;
 use crate::encode::Output;
 use crate::geometry::Num;
+use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::plan::Adjust;
 use crate::plan::Limits;
@@ -24,7 +25,7 @@ pub fn steps(
     header: &Header,
     (sizing, size): (Option<Op>, Size),
     adjust: &Adjust,
-    chain: Option<Chain>,
+    (chain, kept): (Option<Chain>, Option<Rect>),
     output: Output,
     limits: &Limits,
 ) -> Vec<Op> {
@@ -38,6 +39,11 @@ pub fn steps(
         None => header.meaning.colour == Colour::Grey,
     };
     ops.extend(chain.map(Op::Chain));
+    let beyond = (!holds_alpha(output)).then_some(limits.background);
+    ops.extend(kept.map(|rect| Op::Keep {
+        rect,
+        background: beyond,
+    }));
     ops.extend(sizing);
     if header.meaning.alpha != Alpha::None && !holds_alpha(output) {
         ops.push(Op::Flatten(limits.background));
@@ -61,7 +67,7 @@ pub fn steps(
         ops.push(Op::Rotate {
             degrees: adjust.degrees,
             to: rotate::around(size, adjust.degrees),
-            background: (!holds_alpha(output)).then_some(limits.background),
+            background: beyond,
         });
     }
     ops
@@ -75,6 +81,6 @@ pub fn quarters(degrees: Num) -> Option<u8> {
         .and_then(|n| u8::try_from(n).ok())
 }
 
-const fn holds_alpha(output: Output) -> bool {
+pub const fn holds_alpha(output: Output) -> bool {
     !matches!(output.format, Format::Jpeg) && !matches!(output.compression, Compression::Jpeg)
 }

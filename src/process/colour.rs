@@ -99,7 +99,7 @@ fn nearest(size: Size, data: Vec<u8>, channels: usize, colours: usize, alpha: bo
     clippy::cast_sign_loss,
     reason = "a cast of floating point stops at the ends of a byte, NaN becomes 0"
 )]
-fn eight(samples: Samples, channels: usize, ranges: &[(f64, f64)]) -> Vec<u8> {
+pub fn eight(samples: Samples, channels: usize, ranges: &[(f64, f64)]) -> Vec<u8> {
     let scale = |channel: usize| {
         let (low, high) = ranges.get(channel).copied().unwrap_or((0.0, 255.0));
         (low, high - low)

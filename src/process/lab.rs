@@ -19,13 +19,17 @@ const TO_RGB: [[f32; 3]; 3] = [
     [0.069_368, -0.228_958, 1.159_59],
 ];
 
-/// Steps of linear light in the table below.
-const STEPS: f32 = 65535.0;
+/// Steps of the root of linear light in the table below: fine where it is dark, and in the nearest cache.
+const STEPS: u16 = 16383;
+/// Added to a number from 0 to 2^23, it leaves the nearest whole number in the lowest bits.
+const ROUND: f32 = 8_388_608.0;
+/// Pixels that are worked on together.
+const BLOCK: usize = 128;
 
 /// Linear light to sRGB (IEC 61966-2-1 §5.2), rounded to the nearest.
 static GAMMA: LazyLock<Box<[u8]>> = LazyLock::new(|| {
     let code = |step: u16| {
-        let linear = f64::from(step) / f64::from(u16::MAX);
+        let linear = (f64::from(step) / f64::from(STEPS)).powi(2);
         let value = if linear <= 0.003_130_8 {
             12.92 * linear
         } else {
@@ -33,7 +37,7 @@ static GAMMA: LazyLock<Box<[u8]>> = LazyLock::new(|| {
         };
         (value * 255.0).round() as u8
     };
-    (0..=u16::MAX).map(code).collect()
+    (0..=STEPS).map(code).collect()
 });
 
 /// Pixels of `channels` samples, the first three of which are L*, a*, b* as in [`Colour::Lab`](crate::raster::Colour), to
@@ -73,30 +77,52 @@ fn convert<T: Copy>(
     opacity: impl Fn(T) -> u8,
 ) -> Vec<u8> {
     let gamma = &**GAMMA;
-    let pixels = samples.chunks_exact(channels.max(1));
-    let mut out = Vec::with_capacity(pixels.len() * (3 + usize::from(alpha)));
-    for pixel in pixels {
-        if let Some((colours, rest)) = pixel.split_first_chunk::<3>() {
-            out.extend(linear(lab(*colours)).map(|light| {
-                let step = light.clamp(0.0, 1.0) * STEPS + 0.5;
-                gamma.get(step as usize).copied().unwrap_or(u8::MAX)
-            }));
-            out.extend(rest.first().filter(|_| alpha).map(|v| opacity(*v)));
+    let code = |step: &u32| gamma.get(*step as usize).copied().unwrap_or(u8::MAX);
+    let channels = channels.max(1);
+    let to = 3 + usize::from(alpha);
+    let mut out = vec![0; samples.len() / channels * to];
+    let (mut first, mut second, mut third) = ([0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK]);
+    let (mut red, mut green, mut blue) = ([0; BLOCK], [0; BLOCK], [0; BLOCK]);
+    for (part, out) in samples.chunks(channels * BLOCK).zip(out.chunks_mut(to * BLOCK)) {
+        let pixels = || part.chunks_exact(channels);
+        for (((pixel, l), a), b) in pixels().zip(&mut first).zip(&mut second).zip(&mut third) {
+            if let Some(colours) = pixel.first_chunk::<3>() {
+                [*l, *a, *b] = lab(*colours);
+            }
+        }
+        // all of a block alike, without branches
+        let colours = red.iter_mut().zip(&mut green).zip(&mut blue);
+        for (((l, a), b), ((r, g), bl)) in first.iter().zip(&second).zip(&third).zip(colours) {
+            [*r, *g, *bl] = linear([*l, *a, *b]).map(step);
+        }
+        let steps = red.iter().zip(&green).zip(&blue);
+        for ((out, pixel), ((r, g), b)) in out.chunks_exact_mut(to).zip(pixels()).zip(steps) {
+            if let Some(out) = out.first_chunk_mut::<3>() {
+                *out = [code(r), code(g), code(b)];
+            }
+            if let (Some(out), Some(v)) = (out.get_mut(3), pixel.get(3)) {
+                *out = opacity(*v);
+            }
         }
     }
     out
 }
 
+/// Where light is found in the table; NaN is dark.
+#[expect(clippy::manual_clamp, reason = "of NaN, clamp makes NaN")]
+#[inline]
+fn step(light: f32) -> u32 {
+    (light.max(0.0).min(1.0).sqrt() * f32::from(STEPS) + ROUND).to_bits() & u32::from(u16::MAX)
+}
+
 /// Linear red, green and blue, 0–1 inside sRGB.
+#[inline]
 fn linear([l, a, b]: [f32; 3]) -> [f32; 3] {
     const KNEE: f32 = 6.0 / 29.0;
-    let y = (l + 16.0) / 116.0;
-    let [x, y, z] = [y + a / 500.0, y, y - b / 200.0].map(|f| {
-        if f > KNEE {
-            f * f * f
-        } else {
-            3.0 * KNEE * KNEE * (f - 4.0 / 29.0)
-        }
+    let y = (l + 16.0) * (1.0 / 116.0);
+    let [x, y, z] = [y + a * (1.0 / 500.0), y, y - b * (1.0 / 200.0)].map(|f| {
+        let (cube, line) = (f * f * f, 3.0 * KNEE * KNEE * (f - 4.0 / 29.0));
+        if f > KNEE { cube } else { line }
     });
     TO_RGB.map(|[wx, wy, wz]| wx * x + wy * y + wz * z)
 }

@@ -8,6 +8,7 @@ pub mod colourmap;
 pub mod convolve;
 pub mod kernel;
 pub mod lab;
+pub mod profile;
 pub mod resize;
 pub mod rotate;
 pub mod tone;
@@ -17,6 +18,7 @@ pub mod watermark;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Num;
+use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::raster::Meaning;
 use crate::raster::Picture;
@@ -27,6 +29,7 @@ use std::sync::Arc;
 pub use crate::process::chain::Chain;
 pub use crate::process::resize::Crop;
 pub use crate::process::resize::Filter;
+pub use crate::process::rotate::Affine;
 pub use crate::process::watermark::Marks;
 pub use crate::process::watermark::Watermark;
 
@@ -60,6 +63,22 @@ pub enum Op {
         /// The size of the box: [`rotate::around`].
         to: Size,
         /// The colour of the corners; transparent without one.
+        background: Option<[u8; 3]>,
+    },
+    /// Show it as an affine map says.
+    Place {
+        /// From the answer to the picture.
+        map: Affine,
+        /// The size of the answer.
+        to: Size,
+        /// The colour of what lies beyond the picture; transparent without one.
+        background: Option<[u8; 3]>,
+    },
+    /// Hide all but this rectangle.
+    Keep {
+        /// What is kept; may be empty.
+        rect: Rect,
+        /// The colour of what is hidden; transparent without one.
         background: Option<[u8; 3]>,
     },
     /// Colour to grey, alpha kept.
@@ -178,6 +197,8 @@ pub fn run_part(
                 to,
                 background,
             } => rotate::rotate(&picture, *degrees, *to, *background)?,
+            Op::Place { map, to, background } => rotate::place(&picture, map, *to, *background)?,
+            Op::Keep { rect, background } => rotate::keep(picture, *rect, *background),
             Op::Grey => colour::grey(picture),
             Op::Bitonal => colour::bitonal(colour::grey(picture), colour::otsu(&stats()?.histogram)),
             Op::Equalise => colour::equalise(picture, &stats()?.histogram),

@@ -52,6 +52,8 @@ impl Crop {
 
 /// A sample that can be weighted: an integer is rounded to the nearest and cut at the ends of its range.
 pub trait Sample: Copy + Default {
+    /// The largest value of an integer; 1 of floating point.
+    const FULL: f32;
     /// The number to be weighted.
     fn number(self) -> f32;
     /// A sum made ready for [`Sample::taken`].
@@ -61,12 +63,14 @@ pub trait Sample: Copy + Default {
 }
 
 impl Sample for u8 {
+    const FULL: f32 = 255.0;
+
     fn number(self) -> f32 {
         f32::from(self)
     }
 
     fn settled(sum: f32) -> f32 {
-        sum.clamp(0.0, 255.0) + ROUNDING
+        sum.clamp(0.0, Self::FULL) + ROUNDING
     }
 
     fn taken(settled: f32) -> u8 {
@@ -75,12 +79,14 @@ impl Sample for u8 {
 }
 
 impl Sample for u16 {
+    const FULL: f32 = 65535.0;
+
     fn number(self) -> f32 {
         f32::from(self)
     }
 
     fn settled(sum: f32) -> f32 {
-        sum.clamp(0.0, 65535.0) + ROUNDING
+        sum.clamp(0.0, Self::FULL) + ROUNDING
     }
 
     fn taken(settled: f32) -> u16 {
@@ -89,6 +95,8 @@ impl Sample for u16 {
 }
 
 impl Sample for f32 {
+    const FULL: f32 = 1.0;
+
     fn number(self) -> f32 {
         self
     }

@@ -1,4 +1,4 @@
-//! Turning by any angle: bilinear, into the box around the turned picture.
+//! Turning by any angle into the box around the turned picture, and any other affine map: bilinear.
 //!
 //! Right angles are not for this module: they are exact in `turn`.
 
@@ -12,6 +12,7 @@
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Num;
+use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::raster::Layout;
 use crate::raster::Picture;
@@ -30,21 +31,73 @@ pub fn around(size: Size, degrees: Num) -> Size {
     )
 }
 
-/// Turns clockwise about the middle into a picture of size `to`.
-///
+/// From a place in an answer to a place in the picture, both in pixels from the top left corner:
+/// `x' = ax + by + c`, `y' = dx + ey + f`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Affine(pub [Num; 6]);
+
+/// Turns clockwise about the middle into a picture of size `to`; corners as [`place`] makes them.
+pub fn rotate(picture: &Picture, degrees: Num, to: Size, background: Option<[u8; 3]>) -> Result<Picture> {
+    let (sin, cos) = degrees.value().to_radians().sin_cos();
+    let middle = |size: Size| (f64::from(size.w) / 2.0, f64::from(size.h) / 2.0);
+    let ((x, y), (left, top)) = (middle(to), middle(picture.size));
+    let map = [
+        cos,
+        sin,
+        left - cos * x - sin * y,
+        -sin,
+        cos,
+        top + sin * x - cos * y,
+    ];
+    placed(picture, map, to, background)
+}
+
+/// Shows a picture as the map says, in an answer of size `to`.
+pub fn place(picture: &Picture, map: &Affine, to: Size, background: Option<[u8; 3]>) -> Result<Picture> {
+    placed(picture, map.0.map(Num::value), to, background)
+}
+
 /// A pixel of the answer is the mean of the four around the place that it shows, by their distance; what lies beyond
 /// the picture is `background`, which edges fade into. Without one it is transparent, and the answer has alpha: the
 /// colours are weighed by it, so that no edge darkens. With alpha already there `background` is not looked at.
-pub fn rotate(picture: &Picture, degrees: Num, to: Size, background: Option<[u8; 3]>) -> Result<Picture> {
+fn placed(picture: &Picture, map: [f64; 6], to: Size, background: Option<[u8; 3]>) -> Result<Picture> {
     match (picture.layout, background) {
-        (Layout::Grey, Some([r, g, b])) => {
-            let luma = (u32::from(r) * 299 + u32::from(g) * 587 + u32::from(b) * 114 + 500) / 1000;
-            turned::<1>(picture, degrees, to, [luma.min(255) as u8])
-        }
-        (Layout::Rgb, Some(background)) => turned::<3>(picture, degrees, to, background),
-        (Layout::Rgba, _) => turned::<4>(picture, degrees, to, [0; 4]),
-        (Layout::Grey | Layout::Rgb, None) => turned::<4>(&opaque(picture), degrees, to, [0; 4]),
+        (Layout::Grey, Some(background)) => turned::<1>(picture, map, to, [luma(background)]),
+        (Layout::Rgb, Some(background)) => turned::<3>(picture, map, to, background),
+        (Layout::Rgba, _) => turned::<4>(picture, map, to, [0; 4]),
+        (Layout::Grey | Layout::Rgb, None) => turned::<4>(&opaque(picture), map, to, [0; 4]),
     }
+}
+
+/// A colour in grey.
+fn luma([r, g, b]: [u8; 3]) -> u8 {
+    let luma = (u32::from(r) * 299 + u32::from(g) * 587 + u32::from(b) * 114 + 500) / 1000;
+    luma.min(255) as u8
+}
+
+/// Hides all pixels but those of `rect`, which may be empty: they become `background`, or transparent without one and
+/// where there is alpha.
+pub fn keep(picture: Picture, rect: Rect, background: Option<[u8; 3]>) -> Picture {
+    let mut picture = match (picture.layout, background) {
+        (Layout::Grey | Layout::Rgb, None) => opaque(&picture),
+        _ => picture,
+    };
+    let channels = picture.layout.channels();
+    let hidden = match (picture.layout, background.unwrap_or_default()) {
+        (Layout::Grey, background) => vec![luma(background)],
+        (Layout::Rgb, background) => background.to_vec(),
+        (Layout::Rgba, _) => vec![0; 4],
+    };
+    let (columns, rows) = (u64::from(rect.x)..rect.right(), u64::from(rect.y)..rect.bottom());
+    let lines = picture.data.chunks_exact_mut(picture.size.w as usize * channels);
+    for (y, line) in (0..).zip(lines) {
+        for (x, pixel) in (0..).zip(line.chunks_exact_mut(channels)) {
+            if !rows.contains(&y) || !columns.contains(&x) {
+                pixel.copy_from_slice(&hidden);
+            }
+        }
+    }
+    picture
 }
 
 /// The same picture with an alpha of 255.
@@ -64,7 +117,12 @@ fn opaque(picture: &Picture) -> Picture {
 }
 
 /// Four channels are colours and alpha; less are colours.
-fn turned<const N: usize>(picture: &Picture, degrees: Num, to: Size, background: [u8; N]) -> Result<Picture> {
+fn turned<const N: usize>(
+    picture: &Picture,
+    map: [f64; 6],
+    to: Size,
+    background: [u8; N],
+) -> Result<Picture> {
     let length = usize::try_from(to.area())
         .ok()
         .and_then(|area| area.checked_mul(N))
@@ -75,19 +133,16 @@ fn turned<const N: usize>(picture: &Picture, degrees: Num, to: Size, background:
         pixels: picture.data.as_chunks::<N>().0,
         background,
     };
-    let (sin, cos) = degrees.value().to_radians().sin_cos();
-    let middle = |length: u32| f64::from(length) / 2.0;
+    let [a, b, c, d, e, f] = map;
     let row_bytes = (to.w as usize * N).max(1);
     data.par_chunks_exact_mut(row_bytes)
         .enumerate()
         .for_each(|(row, line)| {
-            let down = row as f64 + 0.5 - middle(to.h);
+            let down = row as f64 + 0.5;
             for (column, pixel) in line.as_chunks_mut::<N>().0.iter_mut().enumerate() {
-                let right = column as f64 + 0.5 - middle(to.w);
+                let right = column as f64 + 0.5;
                 // where this pixel was before it was turned
-                let x = right * cos + down * sin + middle(picture.size.w) - 0.5;
-                let y = down * cos - right * sin + middle(picture.size.h) - 0.5;
-                *pixel = from.at(x, y);
+                *pixel = from.at(a * right + b * down + c - 0.5, d * right + e * down + f - 0.5);
             }
         });
     Ok(Picture {

@@ -45,7 +45,6 @@ impl Service {
                 None => return Ok(None),
             }
         }
-        let meaning = &opened.source.header().meaning;
         let stats = match process::asks_stats(&plan.ops) {
             true => Some(self.stats(opened)?),
             false => None,
@@ -70,7 +69,8 @@ impl Service {
                 bands.push((part, input.rows(needed.clone())?));
             }
             let pieces = self.mosaic.each(bands, |(part, raster)| {
-                let band = process::run_part(raster, meaning, &plan.ops, Some(part), stats)?;
+                let (raster, meaning) = self.coloured(opened, raster, plan.chains())?;
+                let band = process::run_part(raster, &meaning, &plan.ops, Some(part), stats)?;
                 bands::code(band, plan.output)
             })?;
             for piece in pieces {
@@ -192,9 +192,7 @@ mod tests {
             _ => {
                 let tiff = Tiff::open(Temp::new(file).open(), &Default::default()).unwrap();
                 let rect = Rect::of(size);
-                tiff.window(Window { level: 0, rect }, &Forgetful)
-                    .unwrap()
-                    .samples
+                tiff.window(Window::new(0, rect), &Forgetful).unwrap().samples
             }
         };
         match samples {

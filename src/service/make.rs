@@ -10,9 +10,14 @@ use crate::plan::Plan;
 use crate::process;
 use crate::process::Stats;
 use crate::process::colour;
+use crate::process::profile::SRGB;
+use crate::process::profile::sound;
 use crate::raster::Colour;
 use crate::raster::Layout;
+use crate::raster::Meaning;
 use crate::raster::Picture;
+use crate::raster::Raster;
+use crate::raster::Samples;
 use crate::service::Service;
 use crate::source::Window;
 use bytes::Bytes;
@@ -23,7 +28,9 @@ impl Service {
     pub(in crate::service) fn make(&self, opened: &Opened, plan: &Plan) -> Result<Bytes> {
         let header = opened.source.header();
         let format = plan.output.format;
-        if let Some(tile) = plan.as_stored(header).filter(|_| self.config().passthrough)
+        if let Some(tile) = plan.as_stored(header)
+            && self.config().passthrough
+            && self.profiles.of(header, false).is_none()
             && let Some(coded) = opened.source.coded(tile, format)?
             && let Some(coded) = encode::again(coded, plan.window.rect.size(), plan.output)?
         {
@@ -39,7 +46,8 @@ impl Service {
             return Ok(file.into());
         }
         let raster = self.mosaic.read(opened, plan.window, &self.cache)?;
-        let picture = process::run(raster, &header.meaning, &plan.ops, || self.stats(opened))?;
+        let (raster, meaning) = self.coloured(opened, raster, plan.chains())?;
+        let picture = process::run(raster, &meaning, &plan.ops, || self.stats(opened))?;
         let tags = self.tags(opened, plan, picture.layout);
         encode::encode(&picture, plan.output, &tags).map(Bytes::from)
     }
@@ -68,14 +76,38 @@ impl Service {
         }
     }
 
-    /// The image's ICC profile, if it is sound, small enough and made for such pixels (ICC.1:2022 §7.2).
+    /// Samples of an image and what they mean, in sRGB where they have to be. As `numbers` those of 32 bits and floating
+    /// point stay as they are, for what is asked of them is in their own terms.
+    pub(in crate::service) fn coloured(
+        &self,
+        opened: &Opened,
+        raster: Raster,
+        numbers: bool,
+    ) -> Result<(Raster, Meaning)> {
+        let header = opened.source.header();
+        let transform = match raster.samples {
+            Samples::U8(_) => self.profiles.of(header, false),
+            Samples::U16(_) => self.profiles.of(header, true),
+            _ if numbers && header.meaning.colour != Colour::Cmyk => None,
+            _ => self.profiles.of(header, true),
+        };
+        match transform {
+            Some(transform) => transform.apply(raster, &header.meaning),
+            None => Ok((raster, header.meaning.clone())),
+        }
+    }
+
+    /// The profile of an answer, if it is small enough: that of the image, if it is sound and made for such pixels, or
+    /// that of sRGB where everything is in it (grey without a profile is taken for that everywhere).
     fn profile<'a>(&self, opened: &'a Opened, layout: Layout) -> Option<&'a [u8]> {
-        let profile = opened.source.header().metadata.icc.as_deref()?;
+        let profile = match (self.config().srgb, layout) {
+            (true, Layout::Grey) => return None,
+            (true, _) => &SRGB[..],
+            (false, Layout::Grey) => sound(opened.source.header().metadata.icc.as_deref()?, Colour::Grey)?,
+            (false, _) => sound(opened.source.header().metadata.icc.as_deref()?, Colour::Rgb)?,
+        };
         let small = self.config().max_icc.is_none_or(|max| profile.len() <= max);
-        let size = profile.get(..4)?.try_into().map(u32::from_be_bytes).ok()?;
-        let sound = size as usize == profile.len() && profile.get(36..40) == Some(b"acsp");
-        let space: &[u8] = if layout == Layout::Grey { b"GRAY" } else { b"RGB " };
-        (small && sound && profile.get(16..20) == Some(space)).then_some(profile)
+        small.then_some(profile)
     }
 
     /// The histogram of the smallest level, averaged over channels. It is made once for an open image.
@@ -91,10 +123,10 @@ impl Service {
                 "the image has no level small enough for its histogram".into(),
             ));
         }
-        let raster = self
-            .mosaic
-            .read(opened, Window::new(level, Rect::of(size)), &self.cache)?;
-        let histogram = histogram(&colour::picture(raster, &header.meaning)?);
+        let window = Window::new(level, Rect::of(size));
+        let raster = self.mosaic.read(opened, window, &self.cache)?;
+        let (raster, meaning) = self.coloured(opened, raster, true)?;
+        let histogram = histogram(&colour::picture(raster, &meaning)?);
         // two that come at once find the same
         Ok(opened.stats.get_or_init(|| Arc::new(Stats { histogram })).clone())
     }

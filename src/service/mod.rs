@@ -7,6 +7,7 @@
 mod export;
 mod make;
 mod measure;
+mod profiles;
 mod reply;
 
 use crate::cache::Cache;
@@ -40,6 +41,7 @@ use crate::protocol::iiif;
 use crate::protocol::iip;
 use crate::protocol::iip::Measure;
 use crate::protocol::iip::TileRange;
+use crate::service::profiles::Profiles;
 use crate::source::Source;
 use crate::source::jp2;
 use crate::source::made::Budget;
@@ -129,6 +131,7 @@ pub struct Service {
     library: Library,
     mosaic: Mosaic,
     cache: Cache<Key>,
+    profiles: Profiles,
     /// Tells the ETags of one configuration from those of another that draws otherwise.
     salt: u64,
     served: AtomicU64,
@@ -199,7 +202,8 @@ impl Service {
             ),
             mosaic: Mosaic::new(config.threads),
             cache,
-            salt: fingerprint(&(config.max_icc, config.passthrough, &config.copyright)),
+            profiles: Profiles::new(config.srgb),
+            salt: fingerprint(&(config.max_icc, config.passthrough, config.srgb, &config.copyright)),
             served: AtomicU64::new(0),
             config,
         }

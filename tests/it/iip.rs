@@ -143,11 +143,6 @@ fn errors_have_a_code_a_length_and_a_status() {
             "Error/36:2 1 RGN takes numbers, got \"a,b,c,d\"\r\n",
         ),
         (
-            "FIF=rgb&LYR=2&JTL=2,5",
-            501,
-            "Error/24:2 1 LYR is not built yet\r\n",
-        ),
-        (
             "FIF=rgb&SPECTRA=2,99,1,1",
             400,
             "Error/35:2 1 the image has no such pixels\r\n",

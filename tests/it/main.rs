@@ -26,6 +26,7 @@
 //! - `corrupt`: does every malformed file end in an error within its limits?
 //! - `replays`: do viewers that cannot be installed read what they ask, letter by letter?
 //! - `seams`: is every tile of every client as large as it expects, and do they fit together?
+//! - `profiles`: are colours those that another CMM makes of the profile, and is what is embedded right?
 //! - `watermark`: does every answer get the mark that it should, and no other?
 //! - `lowering`: do all names of a tile lead to one plan, and do tiles put together equal the region?
 #![allow(
@@ -60,6 +61,7 @@ mod lowering;
 mod oracle;
 mod outputs;
 mod process;
+mod profiles;
 mod replays;
 mod seams;
 mod semantics;

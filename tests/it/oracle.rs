@@ -112,7 +112,7 @@ const ON_PURPOSE: &[(&str, &str, &str, &str)] = &[
     (
         "FIF=deflate.tif&OBJ=IIP-opt-comm",
         "\r\nIIP-opt-comm:CVT CNT QLT JTL JTLS WID HEI RGN MINMAX SHD CMP INV CTW\r\n",
-        "IIP-opt-comm:CVT CNT QLT JTL JTLS PTL TIL WID HEI RGN SDS PFL SPECTRA MINMAX SHD CMP INV CTW GAM ROT RFM COL CNV FTR CIN\r\n",
+        "IIP-opt-comm:CVT CNT QLT JTL JTLS PTL WTL ATL TTL TIL WID HEI RGN SDS PFL SPECTRA MINMAX SHD CMP INV CTW GAM ROT RFM COL CNV FTR CIN ROI AFN RAR LYR\r\n",
         "the list names what is carried out",
     ),
     (

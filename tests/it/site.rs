@@ -16,13 +16,15 @@ use std::process::Command;
 use std::process::Stdio;
 
 /// What is needed, and the Debian package that has it.
-pub const NEEDED: [(&str, &str); 6] = [
+pub const NEEDED: [(&str, &str); 8] = [
     ("/usr/sbin/nginx", "nginx-light"),
     ("/usr/sbin/lighttpd", "lighttpd"),
     ("/usr/sbin/apache2", "apache2"),
     ("/etc/apache2/mods-available/fcgid.load", "libapache2-mod-fcgid"),
     ("/usr/bin/spawn-fcgi", "spawn-fcgi"),
     ("/usr/bin/vips", "libvips-tools"),
+    ("/usr/bin/vipsheader", "libvips-tools"),
+    ("/usr/bin/transicc", "liblcms2-utils"),
 ];
 
 /// A file name with all that has a meaning in addresses.

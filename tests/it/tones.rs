@@ -686,6 +686,76 @@ fn filters_sharpen_and_blur_by_their_sign() {
 }
 
 #[test]
+fn an_image_is_looked_at_as_flashpix_does() {
+    let service = support::service(&[]);
+    let plain = ask(&service, "FIF=rgb&CVT=png");
+    let turned = ask(&service, "FIF=rgb&ROT=180&CVT=png");
+    // lengths are in heights: the image is 1000/701 wide
+    let wide = 1000.0 / 701.0;
+    let round = format!("AFN=-1,0,0,{wide},0,-1,0,1,0,0,1,0,0,0,0,1");
+    let placed = ask(&service, &format!("FIF=rgb&{round}&CVT=png"));
+    assert_eq!((placed.size, placed.channels), (turned.size, 4));
+    let pairs = support::bytes(&placed)
+        .chunks_exact(4)
+        .zip(support::bytes(&turned).chunks_exact(3));
+    for (placed, turned) in pairs {
+        assert!(placed[..3].iter().zip(turned).all(|(a, b)| a.abs_diff(*b) <= 1));
+    }
+    assert_eq!(
+        ask(&service, &format!("FIF=rgb&{round}&WID=100&CVT=jpeg")).size.w,
+        100
+    );
+    // a window of twice the height, of which the image fills the left
+    let room = ask(&service, "FIF=rgb&RAR=2&CVT=png");
+    assert_eq!((room.size.w, room.size.h, room.channels), (1402, 701, 4));
+    for (y, line) in support::bytes(&room).chunks_exact(1402 * 4).enumerate() {
+        for x in [0, 1, 500, 998] {
+            let own = &support::bytes(&plain)[(y * 1000 + x) * 3..][..3];
+            assert_eq!(line[x * 4..][..4], [own, &[255]].concat(), "{x},{y}");
+        }
+        assert!(line[1001 * 4..].chunks_exact(4).all(|pixel| pixel[3] == 0));
+    }
+    let jpeg = ask(&service, "FIF=rgb&RAR=2&CVT=jpeg");
+    assert!(support::bytes(&jpeg)[1100 * 3..1400 * 3].iter().all(|v| *v > 250));
+    // all but a rectangle is hidden, in regions and in tiles
+    let shown = ask(&service, "FIF=rgb&ROI=0.1,0.2,0.5,0.4&CVT=png");
+    let (columns, rows) = (70..421, 140..421);
+    for (place, pixel) in support::bytes(&shown).chunks_exact(4).enumerate() {
+        let inside = columns.contains(&(place % 1000)) && rows.contains(&(place / 1000));
+        assert_eq!(
+            pixel[3],
+            if inside { 255 } else { 0 },
+            "{}, {}",
+            place % 1000,
+            place / 1000
+        );
+        if inside {
+            assert_eq!(pixel[..3], support::bytes(&plain)[place * 3..][..3]);
+        }
+    }
+    let tile = ask(&service, "FIF=rgb&ROI=0.1,0.2,0.5,0.4&PTL=2,5");
+    let whole = support::bytes(&shown);
+    for (y, line) in support::bytes(&tile).chunks_exact(256 * 4).enumerate() {
+        assert_eq!(line, &whole[((y + 256) * 1000 + 256) * 4..][..256 * 4], "row {y}");
+    }
+    let far = ask(&service, "FIF=rgb&ROI=0.1,0.2,0.5,0.4&JTL=2,3");
+    assert!(support::bytes(&far).iter().all(|v| *v == 255));
+    for bad in [
+        "AFN=1,0,0",
+        "AFN=0,0,0,0,0,0,0,0,0,0,1,0,0,0,0,1",
+        "AFN=1,0,0,5,0,1,0,5,0,0,1,0,0,0,0,1",
+        "AFN=1e300,0,0,0,0,1e300,0,0,0,0,1,0,0,0,0,1",
+        "RAR=0",
+        "RAR=x",
+        "ROI=0,0,1",
+        "ROI=-1,0,1,1",
+    ] {
+        let reply = service.respond(Http::query(&format!("FIF=rgb&{bad}&CVT=jpeg")));
+        assert_eq!(reply.status, 400, "{bad}: {}", text(&reply));
+    }
+}
+
+#[test]
 fn extensions_of_iiif_are_qualities() {
     let folder = Folder::new();
     let map = ("URI_MAP", "iiif=>IIIF");

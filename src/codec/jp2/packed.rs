@@ -115,7 +115,11 @@ mod tests {
                     seed ^= seed >> 17;
                     seed ^= seed << 5;
                     let magnitude = (seed >> 1 >> (round % 31)) as i32 & !0 << (round % 7);
-                    if seed % 2 == 0 { magnitude } else { -magnitude }
+                    if seed.is_multiple_of(2) {
+                        magnitude
+                    } else {
+                        -magnitude
+                    }
                 })
                 .collect();
             for whole in [false, true] {

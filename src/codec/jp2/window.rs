@@ -27,7 +27,6 @@ use crate::crew::crew;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
-use ::bytes::Bytes;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
@@ -117,15 +116,17 @@ impl Tile<'_> {
             .map(|component| self.need(component, part))
             .collect::<Result<Vec<_>>>()?;
         let bands = self.bands(&needs)?;
-        let mut samples = Vec::new();
-        for (number, (component, need)) in self.index.components.iter().zip(&needs).enumerate() {
-            let bands = bands.get(number).map(Vec::as_slice).unwrap_or_default();
-            samples.push(if self.coding(number)?.reversible {
-                Samples::Whole(self.component(component, *need, bands)?)
+        let jobs: Vec<_> = self.index.components.iter().zip(&needs).zip(&bands).collect();
+        let sum = needs.iter().map(|need| need.len()).sum();
+        let mut samples = share(jobs.len(), sum, |number| {
+            let gone = || Error::Corrupt("no such component".into());
+            let ((component, need), bands) = jobs.get(number).ok_or_else(gone)?;
+            Ok(if self.coding(number)?.reversible {
+                Samples::Whole(self.component(component, **need, bands)?)
             } else {
-                Samples::Real(self.component(component, *need, bands)?)
-            });
-        }
+                Samples::Real(self.component(component, **need, bands)?)
+            })
+        })?;
         if self.index.style.mct {
             untwist(&mut samples)?;
         }
@@ -305,29 +306,18 @@ impl Tile<'_> {
             coded: &coded,
             strict: self.stream.strict,
         };
-        let done: Vec<OnceLock<Result<Bytes>>> = jobs.iter().map(|_| OnceLock::new()).collect();
-        // the largest come last: the threads begin there
-        let left = AtomicUsize::new(jobs.len());
-        let samples: usize = jobs.iter().map(|job| job.whole.len()).sum();
-        crew(samples / WORTH, || {
-            while let Ok(at) =
-                left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
-            {
-                if let (Some(job), Some(place)) = (jobs.get(at - 1), done.get(at - 1)) {
-                    let mut make = || work.decode(job);
-                    let made = if job.shared {
-                        self.blocks.block(job.name, &mut make)
-                    } else {
-                        make()
-                    };
-                    let _ = place.set(made);
-                }
+        let samples = jobs.iter().map(|job| job.whole.len()).sum();
+        let done = share(jobs.len(), samples, |number| {
+            let gone = || Error::Corrupt("no such code-block".into());
+            let job = jobs.get(number).ok_or_else(gone)?;
+            let mut make = || work.decode(job);
+            if job.shared {
+                self.blocks.block(job.name, &mut make)
+            } else {
+                make()
             }
-        });
+        })?;
         for (job, packed) in jobs.iter().zip(done) {
-            let packed = packed
-                .into_inner()
-                .unwrap_or_else(|| Err(Error::Corrupt("a code-block was not decoded".into())))?;
             let component = planes.get_mut(usize::from(job.name.component));
             if let Some(plane) = component.and_then(|planes| planes.get_mut(usize::from(job.name.band))) {
                 job.place(&packed, plane);
@@ -335,6 +325,30 @@ impl Tile<'_> {
         }
         Ok(planes)
     }
+}
+
+/// What `job` makes of each number below `count`, in their order, on as many threads as so many samples are worth.
+fn share<T: Send + Sync>(
+    count: usize,
+    samples: usize,
+    job: impl Fn(usize) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let done: Vec<OnceLock<Result<T>>> = (0..count).map(|_| OnceLock::new()).collect();
+    // the largest come last: the threads begin there
+    let left = AtomicUsize::new(count);
+    let next = || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+    crew((samples / WORTH).min(count.saturating_sub(1)), || {
+        while let Ok(left) = next() {
+            if let Some(place) = done.get(left - 1) {
+                let _ = place.set(job(left - 1));
+            }
+        }
+    });
+    let lost = || Err(Error::Corrupt("a part of a window was not decoded".into()));
+    let done = done
+        .into_iter()
+        .map(|made| made.into_inner().unwrap_or_else(lost));
+    done.collect()
 }
 
 /// Samples on either side that a sample depends on.

@@ -10,6 +10,7 @@ use crate::plan::Curve;
 use crate::plan::Matrix;
 use crate::plan::Tone;
 use crate::plan::quarters;
+use crate::process::Affine;
 use crate::process::colourmap::ColourMap;
 use crate::process::convolve::Kernel;
 use crate::protocol::iip::Object;
@@ -160,6 +161,25 @@ pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
         words.adjust.samples.filter = filter.ok_or_else(|| wrong("FTR", "a number from -20 to 20", value))?;
         Ok(())
     }),
+    // IIP 1.0.5 §2.2.1.1: in heights of the image, unlike RGN, which is in shares of either side as in iipsrv
+    ("ROI", |words, value| {
+        let shown: [Num; 4] = decimals(value, "ROI")?;
+        if shown.iter().any(|n| n.value() < 0.0) {
+            return Err(wrong("ROI", "numbers from 0", value));
+        }
+        words.adjust.placing.shown = Some(shown);
+        Ok(())
+    }),
+    ("AFN", |words, value| {
+        words.adjust.placing.map = affine(value)?;
+        Ok(())
+    }),
+    ("RAR", |words, value| {
+        let shape = Num::parse(value).filter(|shape| (0.001..=1000.0).contains(&shape.value()));
+        words.adjust.placing.shape =
+            Some(shape.ok_or_else(|| wrong("RAR", "a number from 0.001 to 1000", value))?);
+        Ok(())
+    }),
     // IIP 1.0.5: which of a file's tables of JPEG the answer is coded by. Answers are coded by tables of their own.
     ("CIN", |_, value| match whole(value, "CIN")? {
         1..=255 => Ok(()),
@@ -231,6 +251,15 @@ fn matrix(text: &str) -> Result<Matrix> {
         )));
     }
     Ok(Matrix::Channels(rows))
+}
+
+/// The 4×4 matrix of IIP 1.0.5, row by row, as far as it is about a plane; `None` when it changes nothing.
+fn affine(text: &str) -> Result<Option<Affine>> {
+    let [a, b, _, c, d, e, _, f, ..] = <[Num; 16]>::try_from(row(text, "AFN")?)
+        .map_err(|numbers| Error::Malformed(format!("AFN takes sixteen numbers, got {}", numbers.len())))?;
+    let map = [a, b, c, d, e, f];
+    let idle = map.map(Num::value) == [1.0, 0.0, 0.0, 0.0, 1.0, 0.0];
+    Ok((!idle).then_some(Affine(map)))
 }
 
 /// A name, or 9 or 25 numbers.

@@ -108,14 +108,9 @@ struct Words {
     adjust: Adjust,
     /// Channels of MINMAX as they were called; every channel without a number.
     ranges: Vec<(Option<u32>, Num, Num)>,
-    /// A command of the protocol that this version does not carry out.
-    pending: Option<&'static str>,
     unknown: Option<String>,
     unknown_object: Option<String>,
 }
-
-/// Commands that another version of this server carries out.
-static PENDING: &[&str] = &["ROI", "AFN", "RAR"];
 
 /// Commands that send an answer.
 #[derive(Clone, Copy)]
@@ -186,7 +181,7 @@ pub fn parse(
                     .and_then(|path| by_path(protocol, &path, &address))
                     .and_then(|request| {
                         parts.try_for_each(|part| words.follow(part))?;
-                        words.built(request, settings)
+                        Ok(words.built(request, settings))
                     });
                 return Ok((protocol, request.map_err(|error| Failure::new(protocol, error))?));
             }
@@ -240,7 +235,7 @@ pub fn changed(request: Request, commands: &[u8], settings: &Settings) -> Result
     let mut words = Words::default();
     let mut parts = commands.split(|&b| b == b'&').filter(|part| !part.is_empty());
     parts.try_for_each(|part| words.follow(part))?;
-    words.built(request, settings)
+    Ok(words.built(request, settings))
 }
 
 fn malformed(error: Error) -> Failure {
@@ -276,38 +271,34 @@ impl Words {
     }
 
     fn change(&mut self, name: &str, value: &str) -> Result<()> {
-        if let Some((_, change)) = row(CHANGES, name) {
-            return change(self, value);
+        match row(CHANGES, name) {
+            Some((_, change)) => change(self, value),
+            None => {
+                self.unknown = Some(name.into());
+                Ok(())
+            }
         }
-        match PENDING.iter().find(|known| known.eq_ignore_ascii_case(name)) {
-            Some(name) => self.pending = Some(name),
-            None => self.unknown = Some(name.into()),
-        }
-        Ok(())
     }
 
-    /// The request, unless a command before it cannot be carried out.
-    fn built(&self, request: Request, settings: &Settings) -> Result<Request> {
-        match self.pending {
-            Some(name) => Err(Error::Unsupported(format!("{name} is not built yet"))),
-            None => Ok(Request {
-                image: request.image.map(|image| self.named(image)),
-                ask: match request.ask {
-                    Ask::Picture(view) => Ask::Picture(View {
-                        adjust: self.adjusted(settings),
-                        ..view
-                    }),
-                    Ask::Export(view) => Ask::Export(View {
-                        adjust: self.adjusted(settings),
-                        ..view
-                    }),
-                    Ask::Tiles(range) => Ask::Tiles(TileRange {
-                        adjust: self.adjusted(settings),
-                        ..range
-                    }),
-                    other => other,
-                },
-            }),
+    /// The request with what the commands before it said.
+    fn built(&self, request: Request, settings: &Settings) -> Request {
+        Request {
+            image: request.image.map(|image| self.named(image)),
+            ask: match request.ask {
+                Ask::Picture(view) => Ask::Picture(View {
+                    adjust: self.adjusted(settings),
+                    ..view
+                }),
+                Ask::Export(view) => Ask::Export(View {
+                    adjust: self.adjusted(settings),
+                    ..view
+                }),
+                Ask::Tiles(range) => Ask::Tiles(TileRange {
+                    adjust: self.adjusted(settings),
+                    ..range
+                }),
+                other => other,
+            },
         }
     }
 
@@ -355,7 +346,7 @@ impl Words {
             image: Some(image),
             ask,
         };
-        self.built(request, settings).map_err(malformed)
+        Ok(self.built(request, settings))
     }
 
     fn ask(&self, act: Act, value: &str) -> Result<Ask> {

@@ -247,7 +247,7 @@ fn line(out: &mut String, object: Object, header: Option<&Header>, settings: &Se
         (Object::Protocol, _) => out.write_str("IIP:1.0\r\n"),
         (Object::Server, _) => out.write_str("IIP-server:3.65\r\n"),
         (Object::Commands, _) => {
-            out.write_str("IIP-opt-comm:CVT CNT QLT JTL JTLS PTL TIL WID HEI RGN SDS PFL SPECTRA MINMAX SHD CMP INV CTW GAM ROT RFM COL CNV FTR CIN\r\n")
+            out.write_str("IIP-opt-comm:CVT CNT QLT JTL JTLS PTL WTL ATL TTL TIL WID HEI RGN SDS PFL SPECTRA MINMAX SHD CMP INV CTW GAM ROT RFM COL CNV FTR CIN ROI AFN RAR LYR\r\n")
         }
         (Object::Objects, _) => out.write_str(concat!(
             "IIP-opt-obj:Horizontal-views Vertical-views Tile-size Bits-per-channel ",

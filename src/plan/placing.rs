@@ -1,0 +1,145 @@
+//! Viewing an image as FlashPix does (IIP 1.0.5 §2.2.1.1, FlashPix 1.0.1 §7.2): through a window of another shape, by an
+//! affine map, with all but a rectangle hidden.
+//!
+//! Lengths are in heights of the image: it reaches from 0 to its width over its height, and from 0 to 1.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Num;
+use crate::geometry::Rect;
+use crate::geometry::Size;
+use crate::process::Affine;
+use crate::source::Header;
+use crate::source::Window;
+
+/// How an image is looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Placing {
+    /// All but this rectangle of the image is hidden: left, top, width, height.
+    pub shown: Option<[Num; 4]>,
+    /// From a place in the answer to one in the image.
+    pub map: Option<Affine>,
+    /// Width over height of the answer, above 0.
+    pub shape: Option<Num>,
+}
+
+impl Placing {
+    /// Whether the answer is more than a part of the image at a size.
+    pub fn moves(&self) -> bool {
+        self.map.is_some() || self.shape.is_some()
+    }
+
+    /// The answer in full, in pixels of level 0.
+    pub fn full(&self, header: &Header) -> Size {
+        let full = header.size();
+        match self.shape {
+            Some(shape) => Size::new(pixels(shape.value() * f64::from(full.h)).max(1), full.h),
+            None => full,
+        }
+    }
+
+    /// What is read for `region` of that answer at a size, and the map from its pixels to those of the window.
+    /// Errors: `Malformed` when it shows nothing of the image, or everything in one point.
+    pub fn window(&self, header: &Header, region: Rect, size: Size) -> Result<(Window, Affine)> {
+        let full = header.size();
+        let height = f64::from(full.h);
+        let [a, b, c, d, e, f] = self
+            .map
+            .map_or([1.0, 0.0, 0.0, 0.0, 1.0, 0.0], |map| map.0.map(Num::value));
+        // from pixels of the answer to pixels of level 0
+        let (sx, sy) = (
+            f64::from(region.w) / f64::from(size.w),
+            f64::from(region.h) / f64::from(size.h),
+        );
+        let (left, top) = (f64::from(region.x), f64::from(region.y));
+        let map = [
+            a * sx,
+            b * sy,
+            a * left + b * top + c * height,
+            d * sx,
+            e * sy,
+            d * left + e * top + f * height,
+        ];
+        let [a, b, c, d, e, f] = map;
+        let step = (a * e - b * d).abs().sqrt();
+        if !step.is_normal() || map.iter().any(|part| !part.is_finite()) {
+            return Err(Error::Malformed("AFN shows the image in one point".into()));
+        }
+        let coarse = |width: u32| f64::from(full.w) / f64::from(width) <= step * 1.000_001;
+        let index = header
+            .levels
+            .iter()
+            .rposition(|level| coarse(level.size.w))
+            .unwrap_or(0);
+        let level = header.levels.get(index).map_or(full, |level| level.size);
+        let (across, down) = (
+            f64::from(level.w) / f64::from(full.w),
+            f64::from(level.h) / height,
+        );
+        let (w, h) = (f64::from(size.w), f64::from(size.h));
+        let corners = [(0.0, 0.0), (w, 0.0), (0.0, h), (w, h)];
+        let span = |side: u32, at: &dyn Fn((f64, f64)) -> f64| {
+            let places = corners.map(at);
+            let low = places.into_iter().fold(f64::INFINITY, f64::min);
+            let high = places.into_iter().fold(f64::NEG_INFINITY, f64::max);
+            // two pixels more, for those that lie between
+            let (first, end) = (
+                pixels(low.floor() - 2.0).min(side),
+                pixels(high.ceil() + 2.0).min(side),
+            );
+            (end > first).then_some((first, end - first))
+        };
+        let beyond = || Error::Malformed("nothing of the image is to be seen".into());
+        let (x, wide) = span(level.w, &|(x, y)| (a * x + b * y + c) * across).ok_or_else(beyond)?;
+        let (y, high) = span(level.h, &|(x, y)| (d * x + e * y + f) * down).ok_or_else(beyond)?;
+        let map = [
+            a * across,
+            b * across,
+            c * across - f64::from(x),
+            d * down,
+            e * down,
+            f * down - f64::from(y),
+        ];
+        let nums = map.map(|part| Num::new(part).unwrap_or_default());
+        let window = Window {
+            level: index,
+            rect: Rect::new(x, y, wide, high),
+            layers: None,
+        };
+        Ok((window, Affine(nums)))
+    }
+
+    /// The part of a window that is not hidden, in its pixels, with no width where all is; `None` when nothing is
+    /// hidden. Edges are rounded to the nearest pixel.
+    pub fn kept(&self, header: &Header, window: Window) -> Option<Rect> {
+        let [x, y, w, h] = self.shown?.map(Num::value);
+        let full = header.size();
+        let level = header.levels.get(window.level)?.size;
+        let inner = window.rect;
+        let span = |start: f64, length: f64, full: u32, side: u32, first: u32, size: u32| {
+            let scale = f64::from(header.size().h) * f64::from(side) / f64::from(full);
+            let low = pixels((start * scale).round()).saturating_sub(first).min(size);
+            let high = pixels(((start + length) * scale).round())
+                .saturating_sub(first)
+                .min(size);
+            (low, high.saturating_sub(low))
+        };
+        let (left, wide) = span(x, w, full.w, level.w, inner.x, inner.w);
+        let (top, high) = span(y, h, full.h, level.h, inner.y, inner.h);
+        let kept = if wide == 0 || high == 0 {
+            Rect::new(0, 0, 0, 0)
+        } else {
+            Rect::new(left, top, wide, high)
+        };
+        (kept != Rect::of(inner.size())).then_some(kept)
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "casts of floating point stop at the ends of the range"
+)]
+fn pixels(length: f64) -> u32 {
+    length as u32
+}

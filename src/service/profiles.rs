@@ -1,0 +1,42 @@
+//! The transforms to sRGB that are in use, each made once for all images with the same profile.
+
+use crate::plan::fingerprint;
+use crate::process::profile::Transform;
+use crate::raster::Colour;
+use crate::source::Header;
+use quick_cache::sync::Cache;
+use std::sync::Arc;
+
+/// Transforms that are kept: one of CMYK holds up to some megabytes.
+const KEPT: usize = 32;
+
+/// Transforms by the profiles that they were made of.
+pub struct Profiles {
+    srgb: bool,
+    /// `None` for a profile that changes nothing or says nothing.
+    made: Cache<u64, Option<Arc<Transform>>>,
+}
+
+impl Profiles {
+    /// For everything that has a profile, or for CMYK only, whose profile no answer can hold.
+    pub fn new(srgb: bool) -> Profiles {
+        Profiles {
+            srgb,
+            made: Cache::new(KEPT),
+        }
+    }
+
+    /// What brings samples of this image, of 8 bits or deeper, to sRGB; `None` where they are taken as they are.
+    pub fn of(&self, header: &Header, deep: bool) -> Option<Arc<Transform>> {
+        let colour = header.meaning.colour;
+        if !self.srgb && colour != Colour::Cmyk {
+            return None;
+        }
+        let profile = header.metadata.icc.as_deref()?;
+        let key = fingerprint(&(profile, colour.channels(), deep));
+        let make = || Ok::<_, std::convert::Infallible>(Transform::new(profile, colour, deep).map(Arc::new));
+        match self.made.get_or_insert_with(&key, make) {
+            Ok(transform) => transform,
+        }
+    }
+}
