@@ -141,7 +141,12 @@ pub fn needs(ops: &[Op], whole: Size, wanted: Range<u32>) -> Option<Range<u32>> 
             Op::Chain(chain) if chain.margin() == 0 && chain.cut.is_none() => rows,
             Op::Grey | Op::Bitonal | Op::Equalise | Op::Flatten(_) | Op::Straighten => rows,
             Op::Turn { quarters: 0, .. } => rows,
-            Op::Chain(_) | Op::Turn { .. } | Op::Rotate { .. } | Op::Mark(_) => return None,
+            Op::Chain(_)
+            | Op::Turn { .. }
+            | Op::Rotate { .. }
+            | Op::Place { .. }
+            | Op::Keep { .. }
+            | Op::Mark(_) => return None,
         };
     }
     Some(rows)
