@@ -23,8 +23,10 @@ use iipsrv::geometry::Rect;
 use iipsrv::geometry::Size;
 use iipsrv::library::Library;
 use iipsrv::library::Shelf;
+use iipsrv::raster::Alpha;
 use iipsrv::raster::Raster;
 use iipsrv::raster::Samples;
+use iipsrv::source::Header;
 use iipsrv::source::Source;
 use iipsrv::source::Window;
 use iipsrv::source::made::Budget;
@@ -97,9 +99,32 @@ fn bands(source: &dyn Source, level: usize, mut take: impl FnMut(Raster)) -> Res
     let memo = Memo::over(&Forgetful);
     for y in (0..of.size.h).step_by(512) {
         let rect = Rect::new(0, y, of.size.w, 512.min(of.size.h - y));
-        take(source.window(Window::new(level, rect), &memo)?);
+        take(shown(
+            source.window(Window::new(level, rect), &memo)?,
+            source.header(),
+        ));
     }
     Ok(())
+}
+
+/// The channels that make the picture: colours and alpha, without the further bands of a file.
+fn shown(raster: Raster, header: &Header) -> Raster {
+    fn cut<T: Copy>(samples: Vec<T>, all: u8, kept: u8) -> Vec<T> {
+        let pixels = samples.chunks_exact(all.into());
+        pixels.flat_map(|pixel| &pixel[..kept.into()]).copied().collect()
+    }
+    let alpha = u8::from(header.meaning.alpha != Alpha::None);
+    let (all, kept) = (raster.channels, header.meaning.colour.channels() as u8 + alpha);
+    Raster {
+        size: raster.size,
+        channels: kept,
+        samples: match raster.samples {
+            Samples::U8(samples) => Samples::U8(cut(samples, all, kept)),
+            Samples::U16(samples) => Samples::U16(cut(samples, all, kept)),
+            Samples::U32(samples) => Samples::U32(cut(samples, all, kept)),
+            Samples::F32(samples) => Samples::F32(cut(samples, all, kept)),
+        },
+    }
 }
 
 /// The other reader's view of a file.

@@ -28,7 +28,7 @@ fn read(reply: &Reply, name: &str) -> Read {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = root.join("target/readers/bin/python");
     assert!(python.exists(), "{}: tests/run makes it", python.display());
-    let file = std::env::temp_dir().join(format!("iipsrv-{}-{name}", std::process::id()));
+    let file = std::env::temp_dir().join(format!("iipsrv-answer-{}-{name}", std::process::id()));
     std::fs::write(&file, &reply.body).unwrap();
     let output = Command::new(python)
         .arg(root.join("tests/decode.py"))
@@ -350,7 +350,9 @@ fn exports_tell_what_is_known_and_tiles_only_profile_and_resolution() {
             "{format}"
         );
         if format == "gif" {
-            assert_eq!(found["GIF:Comment"], "\u{a9} the house");
+            // the group depends on the version of exiftool
+            let comment = ["File:Comment", "GIF:Comment"].map(|name| found[name].as_str());
+            assert!(comment.contains(&Some("\u{a9} the house")), "{found:#}");
             continue;
         }
         assert_eq!(found["ICC_Profile:ProfileClass"], "mntr", "{format}: {found:#}");
