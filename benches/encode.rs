@@ -163,6 +163,7 @@ fn main() {
                 quality: row.quality,
                 compression: Compression::None,
                 asked: true,
+                style: iipsrv::codec::jpeg::Style::default(),
                 told: false,
                 deep: false,
             };

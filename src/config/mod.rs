@@ -6,6 +6,8 @@ pub mod args;
 pub mod man;
 pub mod vars;
 
+use crate::codec::jpeg::Sampling;
+use crate::codec::jpeg::Style;
 pub use crate::config::args::Args;
 use crate::config::vars::Kind;
 use crate::config::vars::VARS;
@@ -71,6 +73,8 @@ pub struct Config {
     pub iiif_delimiter: String,
     /// JPEG quality, 1–100.
     pub jpeg_quality: i16,
+    /// Sampling of chroma in JPEG answers, and whether they are progressive.
+    pub jpeg_style: Style,
     /// PNG deflate level, 0–9.
     pub png_level: i16,
     /// Most bits of a sample in PNG, 8 or 16.
@@ -336,6 +340,14 @@ impl Table {
             orientation: self.on("ORIENTATION"),
             iiif_delimiter: self.text("IIIF_DELIMITER"),
             jpeg_quality: small("JPEG_QUALITY"),
+            jpeg_style: Style {
+                sampling: match self.text("JPEG_SAMPLING").as_str() {
+                    "4:4:4" => Sampling::Full,
+                    "4:2:2" => Sampling::Half,
+                    _ => Sampling::Quarter,
+                },
+                progressive: self.on("JPEG_PROGRESSIVE"),
+            },
             png_level: small("PNG_QUALITY"),
             png_depth: u8::try_from(self.int("PNG_DEPTH")).unwrap_or(8),
             webp_quality: small("WEBP_QUALITY"),

@@ -120,6 +120,18 @@ pub static VARS: &[Var] = &[
         "1 turns TIFF pictures as their Orientation tag says",
     ),
     var("JPEG_QUALITY", "75", Kind::Int(1, 100), "JPEG quality"),
+    var(
+        "JPEG_SAMPLING",
+        "4:2:0",
+        Kind::Word(&["4:2:0", "4:2:2", "4:4:4"]),
+        "chroma of JPEG answers; stored tiles are sent as they are",
+    ),
+    var(
+        "JPEG_PROGRESSIVE",
+        "0",
+        Kind::Switch,
+        "1: JPEG answers that are encoded come coarse first, and large ones in one piece of memory",
+    ),
     var("PNG_QUALITY", "1", Kind::Int(0, 9), "PNG deflate level"),
     var(
         "PNG_DEPTH",

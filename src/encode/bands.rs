@@ -23,6 +23,8 @@ const PIXELS: u32 = 1 << 20;
 /// Rows of every band but the last; `None` for a format that needs the whole picture.
 pub fn rows(size: Size, output: Output) -> Option<u32> {
     let least = match output.format {
+        // its scans go through the whole picture
+        Format::Jpeg if output.style.progressive => return None,
         Format::Jpeg | Format::Png => codec::jpeg::ROWS,
         Format::Tiff => tiff::strip_rows(size.w),
         Format::Webp | Format::Avif | Format::Gif => return None,
@@ -49,7 +51,7 @@ pub fn code(band: Picture, output: Output) -> Result<Piece> {
     Ok(Piece {
         layout: band.layout,
         parts: match output.format {
-            Format::Jpeg => vec![jpeg::encode(&band, output.quality)?],
+            Format::Jpeg => vec![jpeg::encode(&band, output.quality, output.style)?],
             Format::Tiff => tiff::strips(&band, output)?,
             // rows lean on those above them
             _ => vec![band.data],
@@ -121,6 +123,7 @@ impl Writer {
 #[expect(clippy::cast_possible_truncation, reason = "test pictures are small")]
 mod tests {
     use super::*;
+    use crate::codec::jpeg::Style;
     use crate::encode::Compression;
     use crate::encode::encode;
 
@@ -192,6 +195,7 @@ mod tests {
                         quality,
                         compression: Compression::None,
                         asked: false,
+                        style: Style::default(),
                         told: true,
                         deep: false,
                     };
@@ -219,6 +223,7 @@ mod tests {
             quality: 1,
             compression: Compression::None,
             asked: false,
+            style: Style::default(),
             told: false,
             deep: false,
         };

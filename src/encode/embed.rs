@@ -283,6 +283,7 @@ fn extended_head(pixels: &Chunk) -> Option<[u8; 10]> {
 mod tests {
     use super::*;
     use crate::codec::jpeg::Colour;
+    use crate::codec::jpeg::Style;
     use crate::codec::jpeg::decode;
     use crate::codec::jpeg::encode;
     use crate::codec::jpeg::merge;
@@ -293,7 +294,7 @@ mod tests {
     const SIZE: Size = Size::new(20, 10);
 
     fn stream() -> Vec<u8> {
-        encode(&[90; 600], SIZE, Layout::Rgb, 75).unwrap()
+        encode(&[90; 600], SIZE, Layout::Rgb, 75, Style::default()).unwrap()
     }
 
     fn density(x: f64, y: f64) -> Option<Density> {

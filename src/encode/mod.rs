@@ -12,6 +12,7 @@ pub mod tiff;
 
 #[cfg(avif)]
 use crate::codec;
+use crate::codec::jpeg::Style;
 use crate::codec::webp;
 use crate::error::Error;
 use crate::error::Result;
@@ -30,6 +31,8 @@ pub struct Output {
     /// Quality or level in the format's own scale, already clamped: JPEG 1–100, PNG deflate level 0–9, TIFF that of
     /// its compression (Deflate 1–9, Zstd 1–19, JPEG 1–100, WebP −1–100). 0 where there is none.
     pub quality: i16,
+    /// What JPEG streams are like.
+    pub style: Style,
     /// How a TIFF file is compressed; `None` of the others.
     pub compression: Compression,
     /// Whether the client asked for the quality: then a stored tile may not be passed through as it is.
@@ -177,7 +180,7 @@ pub const BUILT: &[Format] = &[Format::Jpeg, Format::Png, Format::Webp, Format::
 /// Encodes a picture. JPEG takes `Grey` and `Rgb`, and so does TIFF with JPEG; the others take every layout.
 pub fn encode(picture: &Picture, output: Output, tags: &Tags) -> Result<Vec<u8>> {
     match output.format {
-        Format::Jpeg => embed::jpeg(jpeg::encode(picture, output.quality)?, tags),
+        Format::Jpeg => embed::jpeg(jpeg::encode(picture, output.quality, output.style)?, tags),
         Format::Png => png::encode(picture, output.quality, tags),
         Format::Webp => {
             let coded = webp::encode(&picture.data, picture.size, picture.layout, output.quality)?;
@@ -220,7 +223,7 @@ pub fn deep(raster: &Raster, meaning: &Meaning, output: Output, tags: &Tags) -> 
 pub fn again(coded: Vec<u8>, size: Size, output: Output) -> Result<Option<Vec<u8>>> {
     match output.format {
         _ if !output.asked => Ok(Some(coded)),
-        Format::Jpeg => jpeg::again(&coded, size, output.quality),
+        Format::Jpeg => jpeg::again(&coded, size, output.quality, output.style),
         _ => Ok(None),
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::codec::deflate;
 use crate::codec::jpeg;
+use crate::codec::jpeg::Style;
 use crate::codec::lzw;
 use crate::codec::webp;
 use crate::codec::zstd;
@@ -70,7 +71,7 @@ fn strip(rows: &[u8], w: u32, layout: Layout, output: Output) -> Result<Vec<u8>>
     let level = u8::try_from(output.quality.clamp(1, 100)).unwrap_or(1);
     match output.compression {
         Compression::None => Ok(rows.to_vec()),
-        Compression::Jpeg => jpeg::encode(rows, size, layout, level),
+        Compression::Jpeg => jpeg::encode(rows, size, layout, level, Style::default()),
         Compression::Webp => webp::encode(rows, size, layout, output.quality),
         _ => packed(differences(rows, row, channels), output),
     }
@@ -306,6 +307,7 @@ mod tests {
             quality,
             compression,
             asked: false,
+            style: Style::default(),
             told: true,
             deep: false,
         }

@@ -26,6 +26,7 @@ pub use crate::plan::tiles::deepzoom_top;
 pub use crate::plan::tiles::shift;
 pub use crate::plan::tiles::zoomify_sizes;
 
+use crate::codec::jpeg::Style;
 use crate::encode::Compression;
 use crate::encode::Output;
 use crate::geometry::Num;
@@ -129,6 +130,8 @@ pub struct Limits {
     pub interpolation: u8,
     /// JPEG quality when none is asked for.
     pub jpeg_quality: i16,
+    /// What JPEG answers are like besides.
+    pub jpeg_style: Style,
     /// PNG level when none is asked for.
     pub png_level: i16,
     /// Whether PNG keeps 16 bits.
@@ -175,6 +178,7 @@ impl Default for Limits {
             upscaling: true,
             interpolation: 1,
             jpeg_quality: 75,
+            jpeg_style: Style::default(),
             png_level: 1,
             deep_png: false,
             webp_quality: 50,

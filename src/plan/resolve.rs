@@ -247,6 +247,7 @@ impl View {
         Output {
             format: self.format,
             quality,
+            style: limits.jpeg_style,
             compression,
             asked: self.quality.is_some(),
             told: false,

@@ -169,6 +169,7 @@ impl Service {
             upscaling: config.allow_upscaling,
             interpolation: config.interpolation,
             jpeg_quality: config.jpeg_quality,
+            jpeg_style: config.jpeg_style,
             png_level: config.png_level,
             deep_png: config.png_depth == 16,
             webp_quality: config.webp_quality,

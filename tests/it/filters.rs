@@ -151,6 +151,7 @@ fn keep(name: &str, picture: &Picture) {
             quality: 1,
             compression: iipsrv::encode::Compression::None,
             asked: false,
+            style: iipsrv::codec::jpeg::Style::default(),
             told: false,
             deep: false,
         };

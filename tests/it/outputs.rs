@@ -282,6 +282,7 @@ fn told(name: &str) -> std::path::PathBuf {
         quality: 1,
         compression: iipsrv::encode::Compression::Deflate,
         asked: false,
+        style: iipsrv::codec::jpeg::Style::default(),
         told: true,
         deep: false,
     };
@@ -395,6 +396,7 @@ fn depth_is_kept_where_nothing_asks_for_eight_bits() {
         quality: 1,
         compression: iipsrv::encode::Compression::Deflate,
         asked: false,
+        style: iipsrv::codec::jpeg::Style::default(),
         told: true,
         deep: true,
     };
@@ -463,4 +465,21 @@ fn depth_is_kept_where_nothing_asks_for_eight_bits() {
     let half = read(&ask(&deep, "FIF=16.tif&WID=150&ROT=90&CVT=png"), "half");
     assert_eq!((half.w, half.h, half.kind.as_str()), (100, 150, "uint16"));
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn jpeg_is_of_the_style_that_the_configuration_says() {
+    for (sampling, progressive, marker, luma) in [
+        ("4:4:4", "0", 0xc0, 0x11),
+        ("4:2:2", "1", 0xc2, 0x21),
+        ("4:2:0", "0", 0xc0, 0x22),
+    ] {
+        let service = service(&[("JPEG_SAMPLING", sampling), ("JPEG_PROGRESSIVE", progressive)]);
+        for query in ["FIF=rgb&JTL=2,5", "FIF=rgb&CVT=jpeg"] {
+            let reply = ask(&service, query);
+            let frame = reply.body.windows(2).position(|pair| pair == [0xff, marker]);
+            // the factors of luma in a frame header (T.81 §B.2.2)
+            assert_eq!(reply.body[frame.unwrap() + 11], luma, "{query} {sampling}");
+        }
+    }
 }

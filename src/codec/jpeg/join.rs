@@ -87,6 +87,8 @@ fn blocks(frame: &[u8]) -> Option<u16> {
 #[expect(clippy::cast_possible_truncation, reason = "test pictures are small")]
 mod tests {
     use super::*;
+    use crate::codec::jpeg::Sampling;
+    use crate::codec::jpeg::Style;
     use crate::codec::jpeg::decode;
     use crate::codec::jpeg::encode;
     use crate::geometry::Size;
@@ -94,7 +96,13 @@ mod tests {
 
     #[test]
     fn bands_together_are_the_picture_at_once() {
-        for layout in [Layout::Grey, Layout::Rgb] {
+        let samplings = [Sampling::Quarter, Sampling::Half, Sampling::Full];
+        let kinds = samplings.map(|sampling| (Layout::Rgb, sampling));
+        for (layout, sampling) in kinds.into_iter().chain([(Layout::Grey, Sampling::Quarter)]) {
+            let style = Style {
+                sampling,
+                progressive: false,
+            };
             for (w, h, band) in [(100, 200, 16), (333, 95, 32), (17, 16, 16), (64, 401, 48)] {
                 let row = w as usize * layout.channels();
                 let pixels: Vec<u8> = (0..row * h as usize)
@@ -104,15 +112,15 @@ mod tests {
                 let mut joined = Vec::new();
                 for rows in pixels.chunks(row * band) {
                     let size = Size::new(w, (rows.len() / row) as u32);
-                    let stream = encode(rows, size, layout, 80).unwrap();
+                    let stream = encode(rows, size, layout, 80, style).unwrap();
                     join.push(&stream, &mut joined).unwrap();
                 }
                 join.finish(&mut joined);
                 let size = Size::new(w, h);
-                let whole = encode(&pixels, size, layout, 80).unwrap();
+                let whole = encode(&pixels, size, layout, 80, style).unwrap();
                 assert!(
                     decode(&joined, size).unwrap() == decode(&whole, size).unwrap(),
-                    "{layout:?} {w}x{h}"
+                    "{layout:?} {sampling:?} {w}x{h}"
                 );
             }
         }
@@ -120,7 +128,7 @@ mod tests {
 
     #[test]
     fn what_is_no_whole_stream_is_an_error() {
-        let stream = encode(&[0; 300], Size::new(10, 10), Layout::Rgb, 80).unwrap();
+        let stream = encode(&[0; 300], Size::new(10, 10), Layout::Rgb, 80, Style::default()).unwrap();
         for bad in [&stream[..stream.len() - 2], &stream[..50], b""] {
             assert!(Join::new(10).push(bad, &mut Vec::new()).is_err());
         }

@@ -102,11 +102,32 @@ pub(crate) fn check(frame: &stream::Frame) -> Result<()> {
     Err(Error::Unsupported(format!("{what} is not supported")))
 }
 
+/// How many pixels share a value of chroma.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Sampling {
+    /// Two by two: 4:2:0.
+    #[default]
+    Quarter,
+    /// Two side by side: 4:2:2.
+    Half,
+    /// None: 4:4:4.
+    Full,
+}
+
+/// What streams are like besides their quality.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Style {
+    /// Of colours.
+    pub sampling: Sampling,
+    /// Coarse first, in several scans.
+    pub progressive: bool,
+}
+
 /// Encodes `size.w * size.h` pixels, rows from the top, as a baseline JFIF stream with the standard Huffman tables.
 ///
 /// `Rgb` becomes YCbCr with chroma halved both ways (4:2:0); `Rgba` is `Unsupported`. `quality` is 1–100 in the scale
 /// of the Independent JPEG Group (outside it is clamped). A side over 65500 is `TooLarge`.
-pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8) -> Result<Vec<u8>> {
+pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: Style) -> Result<Vec<u8>> {
     if layout == Layout::Rgba {
         return Err(Error::Unsupported("jpeg has no alpha".into()));
     }
@@ -125,7 +146,7 @@ pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8) -> Result<
             pixels.len()
         )));
     }
-    library::encode(pixels, size, layout, quality.clamp(1, 100))
+    library::encode(pixels, size, layout, quality.clamp(1, 100), style)
 }
 
 /// Encodes a complete stream of this size at another quality where luma and chroma can be kept as they are: chroma is
@@ -211,7 +232,7 @@ mod tests {
         ] {
             for layout in [Layout::Grey, Layout::Rgb] {
                 let pixels = slope(size, layout);
-                let stream = encode(&pixels, size, layout, 95).unwrap();
+                let stream = encode(&pixels, size, layout, 95, Style::default()).unwrap();
                 let raster = decode(&stream, size).unwrap();
                 assert_eq!(
                     (raster.size, usize::from(raster.channels)),
@@ -236,7 +257,7 @@ mod tests {
         for (w, h) in [(64, 64), (63, 33), (1, 1), (700, 2), (2000, 1500)] {
             let size = Size::new(w, h);
             for layout in [Layout::Grey, Layout::Rgb] {
-                let stream = encode(&slope(size, layout), size, layout, 95).unwrap();
+                let stream = encode(&slope(size, layout), size, layout, 95, Style::default()).unwrap();
                 let same = again(&stream, size, 95).unwrap().unwrap();
                 let pixels = |stream: &[u8]| bytes(&decode(stream, size).unwrap()).to_vec();
                 let worst = worst(&pixels(&stream), &pixels(&same));
@@ -246,7 +267,7 @@ mod tests {
             }
         }
         let size = Size::new(32, 32);
-        let stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 75).unwrap();
+        let stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 75, Style::default()).unwrap();
         assert!(matches!(
             again(&stream, Size::new(31, 32), 50),
             Err(Error::Corrupt(_))
@@ -260,33 +281,56 @@ mod tests {
     fn a_better_quality_takes_more_bytes() {
         let size = Size::new(64, 64);
         let pixels = slope(size, Layout::Rgb);
-        let len = |quality| encode(&pixels, size, Layout::Rgb, quality).unwrap().len();
+        let len = |quality| {
+            encode(&pixels, size, Layout::Rgb, quality, Style::default())
+                .unwrap()
+                .len()
+        };
         assert!(len(20) < len(75) && len(75) < len(100));
         assert_eq!(len(0), len(1));
     }
 
     #[test]
-    fn colour_is_written_with_chroma_halved_both_ways() {
-        let size = Size::new(16, 16);
-        let stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 95).unwrap();
-        let frame = Segments::of(&stream)
-            .unwrap()
-            .map(|s| s.unwrap())
-            .find(|s| s.marker == 0xc0);
-        let factors: Vec<u8> = frame
-            .unwrap()
-            .payload
-            .get(6..)
-            .unwrap()
-            .chunks(3)
-            .map(|c| c[1])
-            .collect();
-        assert_eq!(factors, [0x22, 0x11, 0x11]);
+    fn streams_are_of_the_style_that_is_asked() {
+        let size = Size::new(40, 24);
+        let pixels = slope(size, Layout::Rgb);
+        for (sampling, luma) in [
+            (Sampling::default(), 0x22),
+            (Sampling::Half, 0x21),
+            (Sampling::Full, 0x11),
+        ] {
+            for (progressive, marker) in [(false, 0xc0), (true, 0xc2)] {
+                let style = Style {
+                    sampling,
+                    progressive,
+                };
+                let stream = encode(&pixels, size, Layout::Rgb, 95, style).unwrap();
+                let frame = Segments::of(&stream)
+                    .unwrap()
+                    .map(|s| s.unwrap())
+                    .find(|s| s.marker == marker);
+                let factors: Vec<u8> = frame
+                    .unwrap()
+                    .payload
+                    .get(6..)
+                    .unwrap()
+                    .chunks(3)
+                    .map(|c| c[1])
+                    .collect();
+                assert_eq!(factors, [luma, 0x11, 0x11], "{style:?}");
+                let worst = worst(bytes(&decode(&stream, size).unwrap()), &pixels);
+                assert!(worst <= 24, "{style:?}: {worst}");
+            }
+        }
     }
 
     #[test]
     fn what_jpeg_cannot_hold_is_refused() {
-        let refused = |pixels: &[u8], size, layout| encode(pixels, size, layout, 75).unwrap_err().status();
+        let refused = |pixels: &[u8], size, layout| {
+            encode(pixels, size, layout, 75, Style::default())
+                .unwrap_err()
+                .status()
+        };
         assert_eq!(refused(&[0; 4], Size::new(1, 1), Layout::Rgba), 501);
         assert_eq!(refused(&[0; 65501], Size::new(65501, 1), Layout::Grey), 413);
         assert_eq!(refused(&[0; 5], Size::new(2, 2), Layout::Grey), 500);
@@ -296,7 +340,7 @@ mod tests {
     #[test]
     fn a_frame_over_the_limit_is_corrupt() {
         let size = Size::new(40, 30);
-        let stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 75).unwrap();
+        let stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 75, Style::default()).unwrap();
         assert!(decode(&stream, size).is_ok());
         for limit in [Size::new(39, 30), Size::new(40, 29)] {
             assert!(matches!(decode(&stream, limit), Err(Error::Corrupt(_))));
@@ -306,7 +350,7 @@ mod tests {
     #[test]
     fn a_truncated_stream_is_corrupt_and_a_missing_end_marker_is_not() {
         let size = Size::new(128, 128);
-        let stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 90).unwrap();
+        let stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 90, Style::default()).unwrap();
         #[cfg(feature = "native")]
         assert_eq!(
             decode(&stream[..stream.len() - 2], size).unwrap(),
@@ -333,7 +377,14 @@ mod tests {
     #[test]
     fn bytes_behind_the_end_marker_are_ignored() {
         let size = Size::new(32, 32);
-        let mut stream = encode(&slope(size, Layout::Grey), size, Layout::Grey, 90).unwrap();
+        let mut stream = encode(
+            &slope(size, Layout::Grey),
+            size,
+            Layout::Grey,
+            90,
+            Style::default(),
+        )
+        .unwrap();
         let whole = decode(&stream, size).unwrap();
         stream.extend_from_slice(&[0; 100]);
         assert_eq!(decode(&stream, size).unwrap(), whole);
@@ -342,7 +393,14 @@ mod tests {
     #[test]
     fn other_processes_and_two_components_are_unsupported() {
         let size = Size::new(8, 8);
-        let stream = encode(&slope(size, Layout::Grey), size, Layout::Grey, 90).unwrap();
+        let stream = encode(
+            &slope(size, Layout::Grey),
+            size,
+            Layout::Grey,
+            90,
+            Style::default(),
+        )
+        .unwrap();
         let at = stream.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
         for (offset, value) in [(1, 0xc3), (1, 0xc9), (4, 12), (9, 5), (9, 2)] {
             let mut other = stream.clone();
@@ -359,7 +417,7 @@ mod tests {
     fn tables_apart_come_together_again() {
         let size = Size::new(50, 40);
         for (layout, colour) in [(Layout::Grey, Colour::Grey), (Layout::Rgb, Colour::Ycbcr)] {
-            let stream = encode(&slope(size, layout), size, layout, 85).unwrap();
+            let stream = encode(&slope(size, layout), size, layout, 85, Style::default()).unwrap();
             let (tables, tile) = split(&stream);
             assert!(
                 decode(&tile, size).is_err(),
@@ -374,7 +432,7 @@ mod tests {
     fn without_huffman_tables_those_of_the_standard_are_meant() {
         let size = Size::new(50, 40);
         // the encoder writes with the standard tables
-        let stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 85).unwrap();
+        let stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 85, Style::default()).unwrap();
         let mut bare = vec![0xff, 0xd8];
         for segment in Segments::of(&stream).unwrap() {
             let segment = segment.unwrap();
@@ -406,7 +464,7 @@ mod tests {
     fn the_same_stream_read_as_rgb_gives_its_luma_and_chroma() {
         let size = Size::new(32, 32);
         let pixels = [200, 100, 50].repeat(32 * 32);
-        let stream = encode(&pixels, size, Layout::Rgb, 98).unwrap();
+        let stream = encode(&pixels, size, Layout::Rgb, 98, Style::default()).unwrap();
         let (tables, tile) = split(&stream);
         // JFIF 1.02 p. 3: Y = 0.299 R + 0.587 G + 0.114 B; Cb = 0.5642 (B - Y) + 128; Cr = 0.7132 (R - Y) + 128.
         let stored = [124, 86, 182].repeat(32 * 32);
@@ -428,7 +486,7 @@ mod tests {
             cut in any::<prop::sample::Index>(),
         ) {
             let size = Size::new(48, 48);
-            let mut stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 75).unwrap();
+            let mut stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 75, Style::default()).unwrap();
             for (at, value) in damage {
                 let at = at.index(stream.len());
                 stream[at] = value;

@@ -2,6 +2,8 @@
 //!
 //! Knows calls, not streams: the caller has read the frame and checked sizes.
 
+use crate::codec::jpeg::Sampling;
+use crate::codec::jpeg::Style;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
@@ -69,7 +71,7 @@ fn cmyk(samples: &mut [u8]) {
 }
 
 /// Encodes `pixels`, which the caller has checked to be `size` pixels of `layout` (not `Rgba`).
-pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8) -> Result<Vec<u8>> {
+pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: Style) -> Result<Vec<u8>> {
     let failed = || Error::Unsupported("jpeg encoding failed".into());
     let width = u16::try_from(size.w).map_err(|_| failed())?;
     let height = u16::try_from(size.h).map_err(|_| failed())?;
@@ -79,7 +81,12 @@ pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8) -> Result<
     };
     let mut stream = Vec::with_capacity(pixels.len() / 8);
     let mut encoder = Encoder::new(&mut stream, quality);
-    encoder.set_sampling_factor(SamplingFactor::F_2_2);
+    encoder.set_sampling_factor(match style.sampling {
+        Sampling::Quarter => SamplingFactor::F_2_2,
+        Sampling::Half => SamplingFactor::F_2_1,
+        Sampling::Full => SamplingFactor::F_1_1,
+    });
+    encoder.set_progressive(style.progressive);
     encoder.set_chroma_subsampling_method(ChromaSubsamplingMethod::Average);
     encoder
         .encode(pixels, width, height, colour)

@@ -3,6 +3,8 @@
 //! Knows calls, not streams: the caller has read the frame and checked sizes. A handle and an output buffer are kept
 //! by each thread.
 
+use crate::codec::jpeg::Sampling;
+use crate::codec::jpeg::Style;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
@@ -18,12 +20,15 @@ use std::ptr::NonNull;
 const TJPF_RGB: c_int = 0;
 const TJPF_GRAY: c_int = 6;
 const TJPF_CMYK: c_int = 11;
+const TJSAMP_444: c_int = 0;
+const TJSAMP_422: c_int = 1;
 const TJSAMP_420: c_int = 2;
 const TJSAMP_GRAY: c_int = 3;
 const TJCS_YCBCR: c_int = 1;
 const TJCS_GRAY: c_int = 2;
 const TJFLAG_NOREALLOC: c_int = 1024;
 const TJFLAG_STOPONWARNING: c_int = 8192;
+const TJFLAG_PROGRESSIVE: c_int = 16384;
 const TJFLAG_LIMITSCANS: c_int = 32768;
 const TJERR_WARNING: c_int = 0;
 
@@ -165,14 +170,16 @@ pub fn decode(stream: &[u8], size: Size, channels: u8, strict: bool) -> Result<V
 }
 
 /// Encodes `pixels`, which the caller has checked to be `size` pixels of `layout` (not `Rgba`).
-pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8) -> Result<Vec<u8>> {
+pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: Style) -> Result<Vec<u8>> {
     let (width, height) = (side(size.w)?, side(size.h)?);
-    let subsampling = if layout == Layout::Grey {
-        TJSAMP_GRAY
-    } else {
-        TJSAMP_420
+    let subsampling = match style.sampling {
+        _ if layout == Layout::Grey => TJSAMP_GRAY,
+        Sampling::Quarter => TJSAMP_420,
+        Sampling::Half => TJSAMP_422,
+        Sampling::Full => TJSAMP_444,
     };
-    compress((width, height, subsampling), |handle, stream, len| {
+    let flags = TJFLAG_NOREALLOC | if style.progressive { TJFLAG_PROGRESSIVE } else { 0 };
+    let stream = compress((width, height, subsampling), |handle, stream, len| {
         // SAFETY: as `compress` says of its arguments; `pixels` holds `height` rows of `width` pixels without padding
         // (pitch 0).
         unsafe {
@@ -187,10 +194,15 @@ pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8) -> Result<
                 len,
                 subsampling,
                 c_int::from(quality),
-                TJFLAG_NOREALLOC,
+                flags,
             )
         }
-    })
+    });
+    if style.progressive {
+        // the library would keep the tables that it made for this picture, and lack codes for the next
+        COMPRESSOR.take();
+    }
+    stream
 }
 
 /// Encodes a whole stream of this size at another quality, without a turn through its colours: the decoded luma and

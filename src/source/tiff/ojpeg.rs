@@ -188,7 +188,7 @@ mod tests {
 
     /// The stream of a grey picture: where its tables lie in it, where its scan header begins and ends.
     fn grey() -> (Vec<u8>, [Vec<u64>; 3], usize, usize) {
-        let stream = jpeg::encode(&slope(), SIZE, Layout::Grey, 90).unwrap();
+        let stream = jpeg::encode(&slope(), SIZE, Layout::Grey, 90, jpeg::Style::default()).unwrap();
         let (mut places, mut scan) = ([vec![], vec![], vec![]], (0, 0));
         for segment in Segments::of(&stream).unwrap() {
             let segment = segment.unwrap();
