@@ -120,7 +120,10 @@ fn read(path: &Path) -> Picture {
     let file = std::fs::read(path).unwrap();
     let mut at = 0;
     let mut word = || {
-        let start = at + file[at..].iter().position(|b| !b.is_ascii_whitespace()).unwrap();
+        let mut start = at + file[at..].iter().position(|b| !b.is_ascii_whitespace()).unwrap();
+        while file[start] == b'#' {
+            start += file[start..].iter().position(|&b| b == b'\n').unwrap() + 1;
+        }
         at = start
             + file[start..]
                 .iter()
