@@ -144,7 +144,9 @@ fn cases(side: u32) -> Vec<Case> {
         alone: false,
     };
     let many = 4096;
-    let seen = |name, file: &str, side| case(name, screens(file, side, 5), &[("MAX_LAYERS", "-1")], false);
+    let seen = |name, file: &str, side, level| {
+        case(name, screens(file, side, level), &[("MAX_LAYERS", "-1")], false)
+    };
     // files that 1.1 does not read
     let alone = |name, file: &str, level| Case {
         alone: true,
@@ -192,14 +194,20 @@ fn cases(side: u32) -> Vec<Case> {
         jp2("JP2, tiled, lossless", "jp2-tiled-lossless.jp2"),
         jp2("JP2, untiled, lossy", "jp2-untiled-lossy.jp2"),
         jp2("JP2, untiled, lossless", "jp2-untiled-lossless.jp2"),
-        seen("JP2 screens, tiled, lossy", "jp2-tiled-lossy.jp2", side),
-        seen("JP2 screens, tiled, lossless", "jp2-tiled-lossless.jp2", side),
-        seen("JP2 screens, untiled, lossy", "jp2-untiled-lossy.jp2", side),
-        seen("JP2 screens, untiled, lossless", "jp2-untiled-lossless.jp2", side),
+        seen("JP2 screens, tiled, lossy", "jp2-tiled-lossy.jp2", side, 5),
+        seen("JP2 screens, tiled, lossless", "jp2-tiled-lossless.jp2", side, 5),
+        seen("JP2 screens, untiled, lossy", "jp2-untiled-lossy.jp2", side, 5),
+        seen(
+            "JP2 screens, untiled, lossless",
+            "jp2-untiled-lossless.jp2",
+            side,
+            5,
+        ),
         seen(
             "JP2 screens, four times as large",
             "jp2-large-lossy.jp2",
             2 * side,
+            6,
         ),
         alone("HT screens", "jp2-ht.j2c", 5),
         // full size, 1/2, 1/4 and 1/8
