@@ -55,6 +55,8 @@ pub struct Opened {
     pub source: Box<dyn Source>,
     /// What is known of all of its pixels, once somebody has asked.
     pub stats: OnceLock<Arc<Stats>>,
+    /// The fingerprint of its profile, once somebody has asked.
+    pub profile: OnceLock<u64>,
     /// Its file; empty for an image without one.
     path: PathBuf,
 }
@@ -375,6 +377,7 @@ fn opened(id: &str, path: PathBuf, source: Box<dyn Source>) -> Opened {
         last_modified: httpdate::fmt_http_date(time),
         source,
         stats: OnceLock::new(),
+        profile: OnceLock::new(),
         path,
     }
 }

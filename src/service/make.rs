@@ -21,6 +21,7 @@ use crate::raster::Samples;
 use crate::service::Service;
 use crate::source::Window;
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 impl Service {
@@ -30,7 +31,7 @@ impl Service {
         let format = plan.output.format;
         if let Some(tile) = plan.as_stored(header)
             && self.config().passthrough
-            && self.profiles.of(header, false).is_none()
+            && self.profiles.of(opened, false).is_none()
             && let Some(coded) = opened.source.coded(tile, format)?
             && let Some(coded) = encode::again(coded, plan.window.rect.size(), plan.output)?
         {
@@ -88,22 +89,25 @@ impl Service {
 
     /// Samples of an image and what they mean, in sRGB where they have to be. As `numbers` those of 32 bits and floating
     /// point stay as they are, for what is asked of them is in their own terms.
-    pub(in crate::service) fn coloured(
+    pub(in crate::service) fn coloured<'a>(
         &self,
-        opened: &Opened,
+        opened: &'a Opened,
         raster: Raster,
         numbers: bool,
-    ) -> Result<(Raster, Meaning)> {
+    ) -> Result<(Raster, Cow<'a, Meaning>)> {
         let header = opened.source.header();
         let transform = match raster.samples {
-            Samples::U8(_) => self.profiles.of(header, false),
-            Samples::U16(_) => self.profiles.of(header, true),
+            Samples::U8(_) => self.profiles.of(opened, false),
+            Samples::U16(_) => self.profiles.of(opened, true),
             _ if numbers && header.meaning.colour != Colour::Cmyk => None,
-            _ => self.profiles.of(header, true),
+            _ => self.profiles.of(opened, true),
         };
         match transform {
-            Some(transform) => transform.apply(raster, &header.meaning),
-            None => Ok((raster, header.meaning.clone())),
+            Some(transform) => {
+                let (raster, meaning) = transform.apply(raster, &header.meaning)?;
+                Ok((raster, Cow::Owned(meaning)))
+            }
+            None => Ok((raster, Cow::Borrowed(&header.meaning))),
         }
     }
 

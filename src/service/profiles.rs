@@ -1,9 +1,9 @@
 //! The transforms to sRGB that are in use, each made once for all images with the same profile.
 
+use crate::library::Opened;
 use crate::plan::fingerprint;
 use crate::process::profile::Transform;
 use crate::raster::Colour;
-use crate::source::Header;
 use quick_cache::sync::Cache;
 use std::sync::Arc;
 
@@ -27,13 +27,16 @@ impl Profiles {
     }
 
     /// What brings samples of this image, of 8 bits or deeper, to sRGB; `None` where they are taken as they are.
-    pub fn of(&self, header: &Header, deep: bool) -> Option<Arc<Transform>> {
+    pub fn of(&self, opened: &Opened, deep: bool) -> Option<Arc<Transform>> {
+        let header = opened.source.header();
         let colour = header.meaning.colour;
         if !self.srgb && colour != Colour::Cmyk {
             return None;
         }
         let profile = header.metadata.icc.as_deref()?;
-        let key = fingerprint(&(profile, colour.channels(), deep));
+        // it may have megabytes
+        let profile_key = opened.profile.get_or_init(|| fingerprint(&profile));
+        let key = fingerprint(&(profile_key, colour.channels(), deep));
         let make = || Ok::<_, std::convert::Infallible>(Transform::new(profile, colour, deep).map(Arc::new));
         match self.made.get_or_insert_with(&key, make) {
             Ok(transform) => transform,
