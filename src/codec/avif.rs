@@ -4,6 +4,7 @@
 //! the library was not found, there is no AVIF: the encoders in Rust take seconds where this takes a tenth (and minutes
 //! to build).
 
+use crate::codec::check_pixels;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
@@ -47,19 +48,13 @@ pub struct Extras<'a> {
 /// Encodes `size.w * size.h` pixels of any layout: colours as YCbCr 4:2:0, alpha without loss. `quality` is 0–100
 /// (outside it is clamped), below 0 without loss. The same bytes for the same input, with one version of the library.
 pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: i16, extras: Extras) -> Result<Vec<u8>> {
-    let channels = layout.channels();
-    let expected = size.area() * channels as u64;
+    check_pixels(pixels, size, layout)?;
     // the library counts rows in 32 bits
-    if expected == 0 || pixels.len() as u64 != expected || expected > u64::from(u32::MAX) {
-        return Err(Error::Corrupt(format!(
-            "{}x{} pixels take {expected} bytes, got {}",
-            size.w,
-            size.h,
-            pixels.len()
-        )));
+    if u32::try_from(pixels.len()).is_err() {
+        return Err(Error::Corrupt(format!("{} bytes are too many", pixels.len())));
     }
     let (mut file, mut len) = (std::ptr::null_mut(), 0);
-    let channels = u32::try_from(channels).unwrap_or(3);
+    let channels = u32::try_from(layout.channels()).unwrap_or(3);
     // SAFETY: every pointer goes with the length of its live slice, which is only read, and an empty one is not;
     // `pixels` holds `h` rows of `w` pixels of `channels` bytes; the results go to live places.
     let done = unsafe {

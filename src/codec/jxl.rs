@@ -47,11 +47,13 @@ pub fn decode(data: &[u8], shape: Shape, out: &mut Vec<u8>) -> Result<()> {
     out.clear();
     out.reserve(values.len() * usize::from(shape.bits / 8));
     match (shape.kind, shape.bits) {
-        (Kind::Unsigned, 8) => push(values, true, out, |v| [(v * 255.0 + 0.5) as u8]),
-        (Kind::Unsigned, 16) => push(values, shape.big, out, |v| {
-            ((v * 65535.0 + 0.5) as u16).to_be_bytes()
-        }),
-        (Kind::Float, 32) => push(values, shape.big, out, f32::to_be_bytes),
+        (Kind::Unsigned, 8) => out.extend(values.iter().map(|v| (v * 255.0 + 0.5) as u8)),
+        (Kind::Unsigned, 16) => out.extend(
+            values
+                .iter()
+                .flat_map(|v| shape.ordered(((v * 65535.0 + 0.5) as u16).to_be_bytes())),
+        ),
+        (Kind::Float, 32) => out.extend(values.iter().flat_map(|v| shape.ordered(v.to_be_bytes()))),
         _ => {
             return Err(Error::Unsupported(format!(
                 "{:?} samples of {} bits in JPEG XL are not served",
@@ -64,16 +66,6 @@ pub fn decode(data: &[u8], shape: Shape, out: &mut Vec<u8>) -> Result<()> {
 
 fn damaged() -> Error {
     Error::Corrupt("a JPEG XL stream is damaged".into())
-}
-
-fn push<const N: usize>(values: &[f32], big: bool, out: &mut Vec<u8>, bytes: impl Fn(f32) -> [u8; N]) {
-    for value in values {
-        let mut bytes = bytes(*value);
-        if !big {
-            bytes.reverse();
-        }
-        out.extend_from_slice(&bytes);
-    }
 }
 
 #[cfg(test)]

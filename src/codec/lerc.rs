@@ -65,13 +65,7 @@ fn fill<T: Sample, const N: usize>(
     let result = lerc::decode_into(data, &mut samples).map_err(damaged)?;
     let mask = result.valid_masks.first().filter(|mask| !mask.is_all_valid());
     let valid = |pixel: usize| mask.is_none_or(|mask: &BitMask| mask.is_valid(pixel));
-    let ordered = |value: T| {
-        let mut bytes = bytes(value);
-        if !shape.big {
-            bytes.reverse();
-        }
-        bytes
-    };
+    let ordered = |value: T| shape.ordered(bytes(value));
     out.reserve(pixels.saturating_mul(shape.channels).saturating_mul(N));
     for (number, pixel) in samples.chunks_exact(depth.max(1)).enumerate() {
         let valid = valid(number);

@@ -18,8 +18,25 @@ pub mod packbits;
 pub mod webp;
 pub mod zstd;
 
+use crate::error::Error;
+use crate::error::Result;
 use crate::geometry::Size;
 use crate::raster::Kind;
+use crate::raster::Layout;
+
+/// What every encoder asks of its input: `size.w * size.h` pixels of 8-bit samples, and at least one.
+fn check_pixels(pixels: &[u8], size: Size, layout: Layout) -> Result<()> {
+    let expected = size.area() * layout.channels() as u64;
+    if expected == 0 || pixels.len() as u64 != expected {
+        return Err(Error::Corrupt(format!(
+            "{}x{} pixels take {expected} bytes, got {}",
+            size.w,
+            size.h,
+            pixels.len()
+        )));
+    }
+    Ok(())
+}
 
 /// What a block of a scheme that knows samples must hold.
 #[derive(Clone, Copy, Debug)]
@@ -34,4 +51,14 @@ pub struct Shape {
     pub kind: Kind,
     /// Whether bytes are wanted most significant first.
     pub big: bool,
+}
+
+impl Shape {
+    /// A sample's bytes, most significant first, in the order that is wanted.
+    fn ordered<const N: usize>(&self, mut bytes: [u8; N]) -> [u8; N] {
+        if !self.big {
+            bytes.reverse();
+        }
+        bytes
+    }
 }

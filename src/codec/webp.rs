@@ -3,6 +3,7 @@
 //! Knows no container around the stream. libwebp where it is linked, otherwise Rust, which writes without loss only.
 //! Source: the WebP container specification and RFC 9649.
 
+use crate::codec::check_pixels;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
@@ -113,15 +114,7 @@ pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: i16) -> Result
             size.w, size.h
         )));
     }
-    let expected = size.area() * layout.channels() as u64;
-    if expected == 0 || pixels.len() as u64 != expected {
-        return Err(Error::Corrupt(format!(
-            "{}x{} pixels take {expected} bytes, got {}",
-            size.w,
-            size.h,
-            pixels.len()
-        )));
-    }
+    check_pixels(pixels, size, layout)?;
     if quality < 0 || !LOSSY {
         return lossless(pixels, size, layout);
     }

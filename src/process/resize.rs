@@ -57,7 +57,9 @@ pub trait Sample: Copy + Default {
     /// The number to be weighted.
     fn number(self) -> f32;
     /// A sum made ready for [`Sample::taken`].
-    fn settled(sum: f32) -> f32;
+    fn settled(sum: f32) -> f32 {
+        sum.clamp(0.0, Self::FULL) + ROUNDING
+    }
     /// The sample of a settled sum.
     fn taken(settled: f32) -> Self;
 }
@@ -67,10 +69,6 @@ impl Sample for u8 {
 
     fn number(self) -> f32 {
         f32::from(self)
-    }
-
-    fn settled(sum: f32) -> f32 {
-        sum.clamp(0.0, Self::FULL) + ROUNDING
     }
 
     fn taken(settled: f32) -> u8 {
@@ -83,10 +81,6 @@ impl Sample for u16 {
 
     fn number(self) -> f32 {
         f32::from(self)
-    }
-
-    fn settled(sum: f32) -> f32 {
-        sum.clamp(0.0, Self::FULL) + ROUNDING
     }
 
     fn taken(settled: f32) -> u16 {

@@ -15,6 +15,7 @@ pub(crate) mod stream;
 #[cfg(feature = "native")]
 mod turbo;
 
+use crate::codec::check_pixels;
 #[cfg(not(feature = "native"))]
 use crate::codec::jpeg::pure as library;
 #[cfg(feature = "native")]
@@ -137,15 +138,7 @@ pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: Sty
             size.w, size.h
         )));
     }
-    let expected = size.area() * layout.channels() as u64;
-    if expected == 0 || pixels.len() as u64 != expected {
-        return Err(Error::Corrupt(format!(
-            "{}x{} pixels take {expected} bytes, got {}",
-            size.w,
-            size.h,
-            pixels.len()
-        )));
-    }
+    check_pixels(pixels, size, layout)?;
     library::encode(pixels, size, layout, quality.clamp(1, 100), style)
 }
 
