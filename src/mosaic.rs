@@ -16,6 +16,7 @@ use crate::source::Window;
 use crate::source::window::Forgetful;
 use crate::source::window::Keep;
 use crate::source::window::Memo;
+use crate::source::window::Packer;
 use crate::source::window::Part;
 use crate::source::window::stack;
 use bytes::Bytes;
@@ -132,7 +133,7 @@ impl Keep for InCache<'_> {
         }
     }
 
-    fn pack(&self, part: Part, make: &mut dyn FnMut() -> Result<Bytes>) -> Result<Bytes> {
+    fn pack(&self, part: Part, make: &mut Packer) -> Result<Bytes> {
         let key = Key::decoded(self.opened.identity.clone(), part);
         self.cache.recent(&key, make)
     }

@@ -4,52 +4,64 @@
 
 use crate::error::Result;
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::collections::HashMap;
-use std::collections::VecDeque;
 use std::hash::Hash;
-use std::mem;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 /// Bytes that a key and its entry cost besides the value.
-const ENTRY_BYTES: u64 = 250;
+const ENTRY_BYTES: u64 = 300;
+
+/// What came of making a value.
+pub struct Made {
+    /// The value.
+    pub given: Bytes,
+    /// What is worth holding of it.
+    pub held: Bytes,
+}
+
+impl From<Bytes> for Made {
+    /// All of it.
+    fn from(given: Bytes) -> Made {
+        let held = given.clone();
+        Made { given, held }
+    }
+}
 
 /// Values by their keys, the last used ones of them.
 pub struct Recent<K> {
     max_bytes: u64,
-    ages: Mutex<Ages<K>>,
+    held: Mutex<Held<K>>,
 }
 
-/// Generations: what is used moves to the youngest one, and when that is full the oldest one goes.
-struct Ages<K> {
-    young: HashMap<K, Slot>,
-    /// Weight of the young ones.
+struct Held<K> {
+    slots: HashMap<K, Slot>,
+    /// Keys by when they were used.
+    order: BTreeMap<u64, K>,
+    /// Uses so far.
+    clock: u64,
+    /// Weight of all.
     bytes: u64,
-    /// The others, the oldest at the back.
-    old: VecDeque<HashMap<K, Slot>>,
 }
 
-/// How many generations there are.
-const AGES: u8 = 5;
-
-/// Whoever comes first makes the value under this lock.
-#[derive(Clone, Default)]
 struct Slot {
+    /// Whoever comes first makes it under this lock.
     value: Arc<Mutex<Option<Bytes>>>,
-    /// Once it is made.
     bytes: u64,
+    used: u64,
 }
 
-impl<K: Hash + Eq> Ages<K> {
-    /// Makes place for so many bytes among the young ones.
-    fn grow(&mut self, bytes: u64, max_bytes: u64) {
-        self.bytes += bytes;
-        if self.bytes > max_bytes / u64::from(AGES) {
-            self.old.push_front(mem::take(&mut self.young));
-            self.old.truncate(usize::from(AGES) - 1);
-            self.bytes = bytes;
+impl<K: Hash + Eq> Held<K> {
+    /// Forgets those that were not used for longest.
+    fn trim(&mut self, max_bytes: u64) {
+        while self.bytes > max_bytes
+            && let Some((_, key)) = self.order.pop_first()
+        {
+            let bytes = self.slots.remove(&key).map_or(0, |slot| slot.bytes);
+            self.bytes = self.bytes.saturating_sub(bytes);
         }
     }
 }
@@ -59,70 +71,79 @@ impl<K: Hash + Eq + Clone> Recent<K> {
     pub fn new(max_bytes: u64) -> Self {
         Recent {
             max_bytes,
-            ages: Mutex::new(Ages {
-                young: HashMap::new(),
+            held: Mutex::new(Held {
+                slots: HashMap::new(),
+                order: BTreeMap::new(),
+                clock: 0,
                 bytes: 0,
-                old: VecDeque::new(),
             }),
         }
     }
 
-    fn ages(&self) -> MutexGuard<'_, Ages<K>> {
-        self.ages.lock().unwrap_or_else(PoisonError::into_inner)
+    fn held(&self) -> MutexGuard<'_, Held<K>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The value, made by `make` if it is not here. When that fails or panics nothing is kept.
-    pub fn get_or_make(&self, key: &K, make: impl FnOnce() -> Result<Bytes>) -> Result<Bytes> {
-        let slot = self.slot(key);
-        let mut place = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bytes) = &*place {
-            return Ok(bytes.clone());
-        }
-        let value = make()?;
-        *place = Some(value.clone());
+    /// Makes a value of the one that is held, if it is; `make` also says what to hold from now on. Others who ask
+    /// meanwhile wait. When it fails or panics all stays as it was.
+    pub fn update(&self, key: &K, make: impl FnOnce(Option<Bytes>) -> Result<Made>) -> Result<Bytes> {
+        let value = self.slot(key);
+        let mut place = value.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = make(place.clone())?;
+        let bytes = ENTRY_BYTES + made.held.len() as u64;
+        *place = Some(made.held);
         drop(place);
-        let bytes = value.len() as u64;
-        let mut ages = self.ages();
-        // it was held without its value until now, and may be forgotten already
-        let held = match ages.young.remove(key) {
-            Some(slot) => {
-                ages.bytes = ages.bytes.saturating_sub(ENTRY_BYTES);
-                Some(slot)
-            }
-            None => ages.old.iter_mut().find_map(|age| age.remove(key)),
-        };
-        if let Some(slot) = held {
-            ages.grow(ENTRY_BYTES + bytes, self.max_bytes);
-            ages.young.insert(key.clone(), Slot { bytes, ..slot });
+        let mut held = self.held();
+        // it may be forgotten already
+        if let Some(slot) = held.slots.get_mut(key)
+            && Arc::ptr_eq(&slot.value, &value)
+        {
+            let before = std::mem::replace(&mut slot.bytes, bytes);
+            held.bytes = held.bytes.saturating_sub(before) + bytes;
+            held.trim(self.max_bytes);
         }
-        Ok(value)
+        Ok(made.given)
     }
 
     /// The place of a value, which counts as used now.
     fn slot(&self, key: &K) -> Arc<Mutex<Option<Bytes>>> {
-        let mut ages = self.ages();
-        if let Some(slot) = ages.young.get(key) {
+        let mut held = self.held();
+        let Held {
+            slots,
+            order,
+            clock,
+            bytes,
+        } = &mut *held;
+        *clock += 1;
+        order.insert(*clock, key.clone());
+        if let Some(slot) = slots.get_mut(key) {
+            order.remove(&slot.used);
+            slot.used = *clock;
             return Arc::clone(&slot.value);
         }
-        let slot = ages.old.iter_mut().find_map(|age| age.remove(key));
-        let slot = slot.unwrap_or_default();
-        let (value, bytes) = (Arc::clone(&slot.value), slot.bytes);
-        ages.grow(ENTRY_BYTES + bytes, self.max_bytes);
-        ages.young.insert(key.clone(), slot);
+        let value = Arc::default();
+        *bytes += ENTRY_BYTES;
+        let slot = Slot {
+            value: Arc::clone(&value),
+            bytes: ENTRY_BYTES,
+            used: *clock,
+        };
+        slots.insert(key.clone(), slot);
+        held.trim(self.max_bytes);
         value
     }
 
     /// Forgets everything.
     pub fn clear(&self) {
-        let mut ages = self.ages();
-        (ages.young, ages.old, ages.bytes) = (HashMap::new(), VecDeque::new(), 0);
+        let mut held = self.held();
+        held.slots.clear();
+        held.order.clear();
+        held.bytes = 0;
     }
 
     /// Bytes in use, entries' own cost included.
     pub fn bytes(&self) -> u64 {
-        let ages = self.ages();
-        let all = ages.old.iter().chain([&ages.young]).flat_map(HashMap::values);
-        all.map(|slot| ENTRY_BYTES + slot.bytes).sum()
+        self.held().bytes
     }
 }
 
@@ -133,28 +154,31 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
     use std::sync::atomic::Ordering;
 
-    fn value(len: usize) -> Result<Bytes> {
-        Ok(vec![7; len].into())
+    fn value(len: usize) -> Result<Made> {
+        Ok(Bytes::from(vec![7; len]).into())
     }
 
     #[test]
     fn the_last_used_ones_stay_and_the_bound_holds() {
         let recent = Recent::new(100_000);
         for i in 0..1000 {
-            recent.get_or_make(&i, || value(2000)).unwrap();
-            let used = recent.get_or_make(&0, || panic!("it was just used"));
+            recent.update(&i, |_| value(2000)).unwrap();
+            let used = recent.update(&0, |held| Ok(held.expect("just used").into()));
             assert_eq!(used.unwrap().len(), 2000);
             assert!(recent.bytes() <= 100_000, "{} bytes", recent.bytes());
         }
         for i in 980..1000 {
-            recent.get_or_make(&i, || panic!("{i} came last")).unwrap();
+            recent
+                .update(&i, |held| Ok(held.expect("came last").into()))
+                .unwrap();
         }
         let made = AtomicUsize::new(0);
-        let make = || {
+        let make = |held: Option<Bytes>| {
+            assert!(held.is_none());
             made.fetch_add(1, Ordering::Relaxed);
             value(1)
         };
-        recent.get_or_make(&500, make).unwrap();
+        recent.update(&500, make).unwrap();
         assert_eq!(made.into_inner(), 1, "500 was long ago");
     }
 
@@ -164,7 +188,10 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
-                    recent.get_or_make(&1, || {
+                    recent.update(&1, |held| {
+                        if let Some(held) = held {
+                            return Ok(held.into());
+                        }
                         std::thread::sleep(std::time::Duration::from_millis(50));
                         made.fetch_add(1, Ordering::Relaxed);
                         value(10)
@@ -178,13 +205,35 @@ mod tests {
     #[test]
     fn a_failure_or_a_panic_keeps_nothing() {
         let recent: Recent<u32> = Recent::new(1 << 20);
-        assert!(recent.get_or_make(&1, || Err(Error::Busy)).is_err());
+        assert!(recent.update(&1, |_| Err(Error::Busy)).is_err());
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let _ = recent.get_or_make(&1, || panic!("in the maker"));
+            let _ = recent.update(&1, |_| panic!("in the maker"));
         }));
         assert!(panicked.is_err());
-        assert_eq!(recent.get_or_make(&1, || value(5)).unwrap().len(), 5);
+        assert_eq!(recent.update(&1, |_| value(5)).unwrap().len(), 5);
         recent.clear();
         assert_eq!(recent.bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_held_may_be_less_than_what_was_given() {
+        let recent = Recent::new(1 << 20);
+        let whole = Bytes::from_static(b"abcdef");
+        let part = |held: Option<Bytes>| {
+            assert!(held.is_none());
+            let held = whole.slice(..2);
+            Ok(Made {
+                given: whole.clone(),
+                held,
+            })
+        };
+        assert_eq!(recent.update(&1, part).unwrap(), whole);
+        let before = recent.bytes();
+        let again = |held: Option<Bytes>| {
+            assert_eq!(held.unwrap(), whole.slice(..2));
+            Ok(whole.clone().into())
+        };
+        assert_eq!(recent.update(&1, again).unwrap(), whole);
+        assert_eq!(recent.bytes(), before + 4);
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::error::Result;
 use crate::raster::Raster;
+use crate::recent::Made;
 use crate::recent::Recent;
 use bytes::Bytes;
 use quick_cache::DefaultHashBuilder;
@@ -74,16 +75,17 @@ impl<K: Hash + Eq + Clone> Cache<K> {
         }
     }
 
-    /// The same for what neighbours need soon and nobody later: the last used ones are kept, apart from all others.
-    pub fn recent(&self, key: &K, make: impl FnOnce() -> Result<Bytes>) -> Result<Bytes> {
+    /// What neighbours need soon and nobody later: the last used ones are held, apart from all others.
+    /// [`Recent::update`] says how.
+    pub fn recent(&self, key: &K, make: impl FnOnce(Option<Bytes>) -> Result<Made>) -> Result<Bytes> {
         let Some(inner) = &self.inner else {
-            return make();
+            return Ok(make(None)?.given);
         };
         let recent = self.recent.get_or_init(|| {
             inner.set_capacity(self.max_bytes - self.max_bytes / 2);
             Recent::new(self.max_bytes / 2)
         });
-        recent.get_or_make(key, make)
+        recent.update(key, make)
     }
 
     /// Empties the cache.

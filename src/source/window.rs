@@ -9,6 +9,7 @@ use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::raster::Raster;
 use crate::raster::Samples;
+use crate::recent::Made;
 use crate::recent::Recent;
 use crate::source::Source;
 use crate::source::Tile;
@@ -39,9 +40,12 @@ pub trait Keep: Sync {
     /// The part, made by `make` if it is not held.
     fn keep(&self, part: Part, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Arc<Raster>>;
 
-    /// The same for what is packed, and needed by the next window or not at all.
-    fn pack(&self, part: Part, make: &mut dyn FnMut() -> Result<Bytes>) -> Result<Bytes>;
+    /// The same for what is packed, and needed by the next window or not at all: made of what is held, if anything is.
+    fn pack(&self, part: Part, make: &mut Packer) -> Result<Bytes>;
 }
+
+/// Makes something packed of what is held.
+pub type Packer<'a> = dyn FnMut(Option<Bytes>) -> Result<Made> + 'a;
 
 /// Holds nothing.
 pub struct Forgetful;
@@ -51,8 +55,8 @@ impl Keep for Forgetful {
         make().map(Arc::new)
     }
 
-    fn pack(&self, _part: Part, make: &mut dyn FnMut() -> Result<Bytes>) -> Result<Bytes> {
-        make()
+    fn pack(&self, _part: Part, make: &mut Packer) -> Result<Bytes> {
+        make(None).map(|made| made.given)
     }
 }
 
@@ -72,10 +76,10 @@ impl Keep for Renamed<'_> {
         }
     }
 
-    fn pack(&self, part: Part, make: &mut dyn FnMut() -> Result<Bytes>) -> Result<Bytes> {
+    fn pack(&self, part: Part, make: &mut Packer) -> Result<Bytes> {
         match (self.name)(part) {
             Some(part) => self.keep.pack(part, make),
-            None => make(),
+            None => make(None).map(|made| made.given),
         }
     }
 }
@@ -135,8 +139,8 @@ impl Keep for Memo<'_> {
         }
     }
 
-    fn pack(&self, part: Part, make: &mut dyn FnMut() -> Result<Bytes>) -> Result<Bytes> {
-        self.packed.get_or_make(&part, make)
+    fn pack(&self, part: Part, make: &mut Packer) -> Result<Bytes> {
+        self.packed.update(&part, make)
     }
 }
 

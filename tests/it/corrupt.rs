@@ -21,6 +21,7 @@ use iipsrv::source::made::Made;
 use iipsrv::source::tiff::Limits;
 use iipsrv::source::tiff::Tiff;
 use iipsrv::source::window::Keep;
+use iipsrv::source::window::Packer;
 use iipsrv::source::window::Part;
 
 use crate::pyramid;
@@ -58,8 +59,8 @@ impl Keep for Levels {
         Ok(raster)
     }
 
-    fn pack(&self, _part: Part, make: &mut dyn FnMut() -> Result<Bytes, Error>) -> Result<Bytes, Error> {
-        make()
+    fn pack(&self, _part: Part, make: &mut Packer) -> Result<Bytes, Error> {
+        make(None).map(|made| made.given)
     }
 }
 

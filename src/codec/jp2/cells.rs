@@ -16,12 +16,15 @@ use crate::codec::jp2::grid::Chunk;
 use crate::codec::jp2::grid::Resolution;
 use crate::codec::jp2::grid::halved;
 use crate::codec::jp2::markers::Coding;
+use crate::codec::jp2::packed::Frame;
+use crate::codec::jp2::packed::is_frame;
 use crate::codec::jp2::packed::pack;
 use crate::codec::jp2::packed::unpack;
 use crate::codec::jp2::packets::Index;
 use crate::codec::jp2::wavelet::Plane;
 use crate::error::Error;
 use crate::error::Result;
+use ::bytes::Bytes as Packed;
 use std::cell::Cell as Kept;
 use std::sync::OnceLock;
 
@@ -77,6 +80,10 @@ pub(super) struct Job<'a> {
     pub cell: &'a Cell,
     /// What it covers.
     pub whole: Area,
+    /// What the window needs of it.
+    pub need: Area,
+    /// So many rows and columns at its edges are all that neighbouring windows need of a block that one window shows.
+    pub edge: u32,
 }
 
 impl Job<'_> {
@@ -91,15 +98,41 @@ impl Job<'_> {
         .take_while(move |chunk| chunk.layer < layers)
     }
 
+    fn frame(&self) -> Frame {
+        Frame {
+            w: self.whole.w() as usize,
+            h: self.whole.h() as usize,
+            edge: self.edge as usize,
+        }
+    }
+
+    /// Whether what is held is enough.
+    pub fn is_in(&self, held: &[u8]) -> bool {
+        let (need, whole, edge) = (self.need, self.whole, self.edge);
+        let at_edge = need.x1 <= whole.x0 + edge
+            || need.y1 <= whole.y0 + edge
+            || need.x0 + edge >= whole.x1
+            || need.y0 + edge >= whole.y1;
+        at_edge || !is_frame(held)
+    }
+
+    /// All of it until a window has shown it all.
+    pub fn worth_holding(&self, packed: &Packed) -> Packed {
+        if self.need == self.whole {
+            self.frame().of(packed)
+        } else {
+            packed.clone()
+        }
+    }
+
     /// Puts what the plane needs of the block there.
     pub fn place(&self, packed: &[u8], plane: &mut Plane<i32>) {
-        let area = plane.area;
-        let (width, own) = (area.w() as usize, self.whole.w() as usize);
-        let shared = self.whole.meet(area);
-        for y in shared.y0..shared.y1 {
-            let from = (y - self.whole.y0) as usize * own + (shared.x0 - self.whole.x0) as usize;
-            let to = (y - area.y0) as usize * width + (shared.x0 - area.x0) as usize;
-            if let Some(to) = plane.data.get_mut(to..to + shared.w() as usize) {
+        let (need, whole, area) = (self.need, self.whole, plane.area);
+        let x = (need.x0 - whole.x0) as usize;
+        for y in need.y0..need.y1 {
+            let from = self.frame().position(packed, x, (y - whole.y0) as usize);
+            let to = (y - area.y0) as usize * area.w() as usize + (need.x0 - area.x0) as usize;
+            if let Some(to) = plane.data.get_mut(to..to + need.w() as usize) {
                 unpack(packed, from, to);
             }
         }
@@ -116,8 +149,8 @@ pub(super) struct Work<'a> {
 
 impl Work<'_> {
     /// The packed coefficients of a block, with one fractional bit.
-    pub fn decode(&self, job: &Job) -> Result<::bytes::Bytes> {
-        let nothing = ::bytes::Bytes::new();
+    pub fn decode(&self, job: &Job) -> Result<Packed> {
+        let nothing = Packed::new();
         let planes = (job.band.planes.saturating_add(job.roi)).checked_sub(job.cell.zero);
         let Some(planes) = planes.filter(|planes| *planes > 0) else {
             return Ok(nothing);

@@ -28,6 +28,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::geometry::Size;
+use crate::recent::Made;
 use ::bytes::Bytes as Held;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -68,16 +69,17 @@ pub struct Name {
 
 /// Where decoded code-blocks are held, packed.
 pub trait Blocks: Sync {
-    /// The block, made by `make` if it is not held.
-    fn block(&self, name: Name, make: &mut dyn FnMut() -> Result<Held>) -> Result<Held>;
+    /// The block, or the part of it that is needed: `make` makes it of what is held, if anything is, and says what to
+    /// hold from now on.
+    fn block(&self, name: Name, make: &mut dyn FnMut(Option<Held>) -> Result<Made>) -> Result<Held>;
 }
 
 /// Holds none.
 pub struct Fresh;
 
 impl Blocks for Fresh {
-    fn block(&self, _name: Name, make: &mut dyn FnMut() -> Result<Held>) -> Result<Held> {
-        make()
+    fn block(&self, _name: Name, make: &mut dyn FnMut(Option<Held>) -> Result<Made>) -> Result<Held> {
+        make(None).map(|made| made.given)
     }
 }
 
@@ -133,9 +135,9 @@ impl Codestream {
 
     /// The samples of a window of the image with so many halvings, from the first so many quality layers.
     ///
-    /// Samples are as coded: signed or not, of `Component::bits` bits. Code-blocks that neighbouring windows need, too, are
-    /// left with `blocks`. `Outside` beyond the image; `Corrupt` for what
-    /// contradicts itself and, with strictness, for what is damaged.
+    /// Samples are as coded: signed or not, of `Component::bits` bits. Code-blocks that neighbouring windows need, too,
+    /// are left with `blocks`: whole, until a window has shown all of one; then its edges. `Outside` beyond the image;
+    /// `Corrupt` for what contradicts itself and, with strictness, for what is damaged.
     pub fn read(&self, reduction: u8, rect: Rect, layers: u16, blocks: &dyn Blocks) -> Result<Planes> {
         let size = self.size(reduction);
         let inside = Rect::new(0, 0, size.w, size.h).meet(rect) == Some(rect);

@@ -1,4 +1,5 @@
-//! Coefficients of a code-block in little memory: a head, then all of them as narrow as they fit, row by row.
+//! Coefficients of a code-block in little memory: a head, then all of them as narrow as they fit, row by row; or only
+//! those at its edges.
 //!
 //! Knows no block: how many they are is the caller's to know.
 
@@ -14,13 +15,20 @@ use ::bytes::Bytes;
 /// Bits of the head that say by how much values were shifted; above them stands the log2 of their width in half bytes.
 const SHIFT: u8 = 31;
 
+/// The bit of the head that says that only the edges are there.
+const FRAME: u8 = 1 << 7;
+
 /// Values of less than 31 bits with their signs. With `whole` the lowest bit of their magnitudes is dropped. Nothing at
 /// all stands for zeros.
 pub fn pack(values: &[i32], whole: bool) -> Bytes {
+    narrowed(values, whole).into()
+}
+
+fn narrowed(values: &[i32], whole: bool) -> Vec<u8> {
     let dropped = u32::from(whole);
     let all = values.iter().fold(0, |all, value| all | value.unsigned_abs()) >> dropped;
     if all == 0 {
-        return Bytes::new();
+        return Vec::new();
     }
     let shift = (all.trailing_zeros() + dropped).min(u32::from(SHIFT));
     let bits = 32 - (all >> (shift - dropped)).leading_zeros();
@@ -58,7 +66,77 @@ pub fn pack(values: &[i32], whole: bool) -> Bytes {
             out.extend(values.iter().flat_map(|value| small(value).to_ne_bytes()));
         }
     }
-    out.into()
+    out
+}
+
+/// Whether [`Frame::of`] made it.
+pub fn is_frame(packed: &[u8]) -> bool {
+    packed.first().is_some_and(|head| head & FRAME != 0)
+}
+
+/// The edges of a block of `w * h` values: so many rows above and below and, between them, columns left and right.
+#[derive(Clone, Copy)]
+pub struct Frame {
+    pub w: usize,
+    pub h: usize,
+    pub edge: usize,
+}
+
+impl Frame {
+    /// The edges of what is packed; all of it if there is nothing between them.
+    pub fn of(self, packed: &Bytes) -> Bytes {
+        let Frame { w, h, edge } = self;
+        if w <= 2 * edge || h <= 2 * edge || packed.is_empty() || is_frame(packed) {
+            return packed.clone();
+        }
+        let mut values = vec![0; 2 * edge * (w + h - 2 * edge)];
+        let mut put = |x: usize, y: usize, len: usize| {
+            let to = self.within(x, y);
+            unpack(
+                packed,
+                y * w + x,
+                values.get_mut(to..to + len).unwrap_or_default(),
+            );
+        };
+        for y in (0..edge).chain(h - edge..h) {
+            put(0, y, w);
+        }
+        for y in edge..h - edge {
+            put(0, y, edge);
+            put(w - edge, y, edge);
+        }
+        let mut frame = narrowed(&values, false);
+        match frame.first_mut() {
+            Some(head) => *head |= FRAME,
+            None => frame.push(FRAME),
+        }
+        frame.into()
+    }
+
+    /// Where the value in column `x` of row `y` lies; if only the edges are packed, it is one of them.
+    pub fn position(self, packed: &[u8], x: usize, y: usize) -> usize {
+        if is_frame(packed) {
+            self.within(x, y)
+        } else {
+            y * self.w + x
+        }
+    }
+
+    fn within(self, x: usize, y: usize) -> usize {
+        let Frame { w, h, edge } = self;
+        if y < edge {
+            y * w + x
+        } else if y + edge >= h {
+            (y + 2 * edge).saturating_sub(h) * w + x
+        } else {
+            let x = if x < edge {
+                x
+            } else {
+                (x + 2 * edge).saturating_sub(w)
+            };
+            2 * edge * (w + y - edge) + x
+        }
+    }
 }
 
 /// Fills `to` with the values from number `from` on; what is not there stays as it is.
@@ -67,7 +145,7 @@ pub fn unpack(packed: &[u8], from: usize, to: &mut [i32]) {
         return;
     };
     let shift = u32::from(head & SHIFT);
-    match head >> 5 {
+    match head >> 5 & 3 {
         0 => {
             let mut to = to.iter_mut();
             if from % 2 == 1
@@ -134,6 +212,32 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn edges_come_back_alone() {
+        let (w, h, edge) = (9, 8, 2);
+        let frame = Frame { w, h, edge };
+        let values: Vec<i32> = (0..72).map(|i| i * i).collect();
+        let whole = pack(&values, false);
+        let edges = frame.of(&whole);
+        assert!(is_frame(&edges) && edges.len() < whole.len());
+        for (i, value) in values.iter().enumerate() {
+            let (x, y) = (i % w, i / w);
+            if x < edge || y < edge || x + edge >= w || y + edge >= h {
+                for packed in [&whole, &edges] {
+                    let mut out = [0];
+                    unpack(packed, frame.position(packed, x, y), &mut out);
+                    assert_eq!(out, [*value], "{x},{y}");
+                }
+            }
+        }
+        // nothing at the edges is not nothing at all
+        let mut middle = vec![0; 72];
+        middle[40] = 5;
+        assert!(is_frame(&frame.of(&pack(&middle, false))));
+        assert!(!is_frame(&frame.of(&pack(&[0; 72], false))));
+        assert!(!is_frame(&Frame { edge: 4, ..frame }.of(&whole)));
     }
 
     #[test]

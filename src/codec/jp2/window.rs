@@ -27,6 +27,7 @@ use crate::crew::crew;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
+use crate::recent::Made;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
@@ -289,6 +290,8 @@ impl Tile<'_> {
                             layers: self.layers,
                         },
                         shared: whole.meet(own) != whole,
+                        need: whole.meet(area),
+                        edge: reach(coding) + 1,
                         coding,
                         band,
                         roi,
@@ -310,11 +313,17 @@ impl Tile<'_> {
         let done = share(jobs.len(), samples, |number| {
             let gone = || Error::Corrupt("no such code-block".into());
             let job = jobs.get(number).ok_or_else(gone)?;
-            let mut make = || work.decode(job);
             if job.shared {
-                self.blocks.block(job.name, &mut make)
+                self.blocks.block(job.name, &mut |held| {
+                    let given = match held.filter(|held| job.is_in(held)) {
+                        Some(held) => held,
+                        None => work.decode(job)?,
+                    };
+                    let held = job.worth_holding(&given);
+                    Ok(Made { given, held })
+                })
             } else {
-                make()
+                work.decode(job)
             }
         })?;
         for (job, packed) in jobs.iter().zip(done) {

@@ -24,6 +24,7 @@ use crate::raster::Meaning;
 use crate::raster::Metadata;
 use crate::raster::Raster;
 use crate::raster::Samples;
+use crate::recent::Made;
 use crate::source::Header;
 use crate::source::Level;
 use crate::source::Set;
@@ -260,7 +261,7 @@ impl Source for Jp2 {
 struct Kept<'a>(&'a dyn Keep);
 
 impl Blocks for Kept<'_> {
-    fn block(&self, name: Name, make: &mut dyn FnMut() -> Result<Bytes>) -> Result<Bytes> {
+    fn block(&self, name: Name, make: &mut dyn FnMut(Option<Bytes>) -> Result<Made>) -> Result<Bytes> {
         self.0.pack(Part::Block(name), make)
     }
 }
