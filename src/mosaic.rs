@@ -25,6 +25,9 @@ use rayon::iter::IntoParallelIterator;
 use rayon::iter::ParallelIterator;
 use std::sync::Arc;
 
+/// Pixels of a window that is read at once where that takes all threads anyway: its coefficients are some tens of MB.
+const AT_ONCE: u64 = 1 << 20;
+
 /// Puts windows together.
 pub struct Mosaic {
     /// For windows of many tiles; `None` with one thread.
@@ -91,6 +94,9 @@ impl Mosaic {
         if first.rect(&header.levels) == Some(rect) && window.layers.is_none() {
             // what one tile leaves behind is of use to others only
             return source.read_keeping(first, if kept { &cached } else { &Forgetful });
+        }
+        if source.shares_work(window.level) && rect.size().area() <= AT_ONCE {
+            return source.window(window, keep);
         }
         // one band of the output per row of tiles: bands are made side by side and follow each other in memory
         let end = rect.bottom().div_ceil(u64::from(level.tile.h));

@@ -174,6 +174,13 @@ pub trait Source: Send + Sync {
         false
     }
 
+    /// Whether a window of this level is decoded by all threads that have nothing else to do, so that bands of it side
+    /// by side would only be in each other's way.
+    fn shares_work(&self, level: usize) -> bool {
+        let _ = level;
+        false
+    }
+
     /// The tile as a complete file of `format`, exactly as stored (tables merged in), if the source can; edge tiles
     /// that are stored larger than the level's edge cannot.
     fn coded(&self, tile: Tile, format: Format) -> Result<Option<Vec<u8>>> {

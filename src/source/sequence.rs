@@ -131,6 +131,10 @@ impl Source for Member {
         self.inner.is_quick(level)
     }
 
+    fn shares_work(&self, level: usize) -> bool {
+        self.inner.shares_work(level)
+    }
+
     fn coded(&self, tile: Tile, format: Format) -> Result<Option<Vec<u8>>> {
         self.inner.coded(tile, format)
     }

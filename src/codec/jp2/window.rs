@@ -28,6 +28,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::recent::Made;
+use ::bytes::Bytes as Packed;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
@@ -101,6 +102,25 @@ struct Tile<'a> {
     blocks: &'a dyn Blocks,
 }
 
+/// What a window needs of the bands of a component, the smallest resolution first.
+#[derive(Default)]
+struct Coefficients<'a> {
+    areas: Vec<Area>,
+    blocks: Vec<(Job<'a>, Packed)>,
+}
+
+impl Coefficients<'_> {
+    fn bands(&self) -> Vec<Plane<i32>> {
+        let mut planes: Vec<_> = self.areas.iter().map(|area| Plane::new(*area)).collect();
+        for (job, packed) in &self.blocks {
+            if let Some(plane) = planes.get_mut(usize::from(job.name.band)) {
+                job.place(packed, plane);
+            }
+        }
+        planes
+    }
+}
+
 /// Samples of one component, of either transform.
 enum Samples {
     Whole(Plane<i32>),
@@ -116,16 +136,19 @@ impl Tile<'_> {
             .iter()
             .map(|component| self.need(component, part))
             .collect::<Result<Vec<_>>>()?;
-        let bands = self.bands(&needs)?;
-        let jobs: Vec<_> = self.index.components.iter().zip(&needs).zip(&bands).collect();
+        let coefficients = self.coefficients(&needs)?;
+        let jobs: Vec<_> = (self.index.components.iter().zip(&needs))
+            .zip(&coefficients)
+            .collect();
         let sum = needs.iter().map(|need| need.len()).sum();
         let mut samples = share(jobs.len(), sum, |number| {
             let gone = || Error::Corrupt("no such component".into());
-            let ((component, need), bands) = jobs.get(number).ok_or_else(gone)?;
+            let ((component, need), coefficients) = jobs.get(number).ok_or_else(gone)?;
+            let bands = coefficients.bands();
             Ok(if self.coding(number)?.reversible {
-                Samples::Whole(self.component(component, **need, bands)?)
+                Samples::Whole(self.component(component, **need, &bands)?)
             } else {
-                Samples::Real(self.component(component, **need, bands)?)
+                Samples::Real(self.component(component, **need, &bands)?)
             })
         })?;
         if self.index.style.mct {
@@ -268,16 +291,16 @@ impl Tile<'_> {
         Ok(shown)
     }
 
-    /// The coefficients of every band that is needed, for each component those of the smallest resolution first; on as
-    /// many threads as have nothing else to do here.
-    fn bands(&self, needs: &[Area]) -> Result<Vec<Vec<Plane<i32>>>> {
-        let mut planes: Vec<Vec<Plane<i32>>> = needs.iter().map(|_| Vec::new()).collect();
+    /// The coefficients of each component that are needed; on as many threads as have nothing else to do here.
+    fn coefficients(&self, needs: &[Area]) -> Result<Vec<Coefficients<'_>>> {
+        let mut all: Vec<Coefficients> = needs.iter().map(|_| Coefficients::default()).collect();
         let mut jobs = Vec::new();
         for (number, (component, need)) in self.index.components.iter().zip(needs).enumerate() {
             let coding = self.coding(number)?;
             let roi = self.index.style.roi.get(number).copied().unwrap_or(0);
-            let kept = planes.get_mut(number);
-            let Some(kept) = kept else { continue };
+            let Some(Coefficients { areas, .. }) = all.get_mut(number) else {
+                continue;
+            };
             self.visit(number, component, *need, |resolution, band, area| {
                 let own = band.inner(area, 2 * reach(coding));
                 each_cell(band, resolution, area, |place, cell, whole| {
@@ -285,7 +308,7 @@ impl Tile<'_> {
                         name: Name {
                             tile: self.number,
                             component: u16::try_from(number).unwrap_or(u16::MAX),
-                            band: u16::try_from(kept.len()).unwrap_or(u16::MAX),
+                            band: u16::try_from(areas.len()).unwrap_or(u16::MAX),
                             place,
                             layers: self.layers,
                         },
@@ -299,7 +322,7 @@ impl Tile<'_> {
                         whole,
                     });
                 });
-                kept.push(Plane::new(area));
+                areas.push(area);
             })?;
         }
         let chunks = jobs.iter().flat_map(|job| job.chunks(self.index));
@@ -326,13 +349,12 @@ impl Tile<'_> {
                 work.decode(job)
             }
         })?;
-        for (job, packed) in jobs.iter().zip(done) {
-            let component = planes.get_mut(usize::from(job.name.component));
-            if let Some(plane) = component.and_then(|planes| planes.get_mut(usize::from(job.name.band))) {
-                job.place(&packed, plane);
+        for (job, packed) in jobs.into_iter().zip(done) {
+            if let Some(of) = all.get_mut(usize::from(job.name.component)) {
+                of.blocks.push((job, packed));
             }
         }
-        Ok(planes)
+        Ok(all)
     }
 }
 

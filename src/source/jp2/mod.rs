@@ -251,6 +251,10 @@ impl Source for Jp2 {
         self.rectangle(Window::new(tile.level, rect), keep)
     }
 
+    fn shares_work(&self, _level: usize) -> bool {
+        true
+    }
+
     /// Decodes what it needs; code-blocks that its neighbours need, too, stay with `keep`.
     fn window(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
         self.rectangle(window, keep)

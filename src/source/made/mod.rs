@@ -295,6 +295,14 @@ impl Source for Made {
         }
     }
 
+    fn shares_work(&self, level: usize) -> bool {
+        match self.way(level) {
+            Ok(Way::Stored(level) | Way::Cut(level)) => self.inner.shares_work(level),
+            Ok(Way::Reduced { from, .. }) => self.shares_work(from),
+            _ => false,
+        }
+    }
+
     fn coded(&self, tile: Tile, format: Format) -> Result<Option<Vec<u8>>> {
         match self.way(tile.level)? {
             Way::Stored(level) => self.inner.coded(Tile { level, ..tile }, format),
