@@ -424,10 +424,7 @@ impl Grid<'_> {
                 let group = self.groups[visit.number % GROUPS];
                 let mut todo = !(group.significant | group.seen) & visit.inside;
                 let mut new = 0;
-                let mut near = self.around::<CAUSAL>(visit.number) | group.significant | group.seen;
-                if visit.inside & ENDS == 0 {
-                    near = u64::MAX;
-                }
+                let mut near = self.around::<CAUSAL>(visit.number) | !todo;
                 while todo != 0 {
                     let mut p = todo.trailing_zeros();
                     let found = if near >> (p & !3) & 15 == 0 {
