@@ -44,6 +44,16 @@ impl Samples {
             Samples::F32(v) => v.len() * 4,
         }
     }
+
+    /// The memory itself, numbers in the machine's order of bytes.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Samples::U8(v) => v,
+            Samples::U16(v) => bytemuck::cast_slice_mut(v),
+            Samples::U32(v) => bytemuck::cast_slice_mut(v),
+            Samples::F32(v) => bytemuck::cast_slice_mut(v),
+        }
+    }
 }
 
 /// Stored samples: `size.w * size.h * channels` of them, row by row, channels interleaved.

@@ -15,6 +15,7 @@ pub mod luv;
 pub mod lzma;
 pub mod lzw;
 pub mod packbits;
+pub mod pull;
 pub mod webp;
 pub mod zstd;
 

@@ -449,10 +449,17 @@ impl Layout {
 
     /// Whether stored samples, once no longer coded, are what is given.
     pub fn as_is(&self) -> bool {
-        self.predictor == Predictor::None
+        self.predictor == Predictor::None && self.bits == 8 && !self.reversed && self.is_straight()
+    }
+
+    /// The same but for predictors and the order of bytes and of bits.
+    pub fn is_straight(&self) -> bool {
+        let whole = matches!(
+            (self.kind, self.bits),
+            (Kind::Unsigned, 8 | 16 | 32) | (Kind::Float, 32)
+        );
+        whole
             && matches!(self.turn, Turn::Keep)
-            && (self.kind, self.bits) == (Kind::Unsigned, 8)
-            && !self.reversed
             && !self.separate
             && self.picks.iter().copied().eq(0..self.stored)
     }
