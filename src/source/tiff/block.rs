@@ -14,7 +14,9 @@ use crate::codec::lerc;
 use crate::codec::luv;
 use crate::codec::lzma;
 use crate::codec::lzw;
+use crate::codec::next;
 use crate::codec::packbits;
+use crate::codec::thunder;
 use crate::codec::webp;
 use crate::codec::zstd;
 use crate::error::Error;
@@ -64,6 +66,16 @@ pub fn decode(
     let plain = match layout.compression {
         Compression::Ccitt(coding) => ccitt::decode(coded, coding, block.w, block.h, plain)?,
         Compression::Lzw => lzw::decode(coded, bytes, plain)?,
+        Compression::Next => {
+            let out = room(plain, bytes);
+            let got = next::decode(coded, block.w, out);
+            out.get_mut(..got).unwrap_or_default()
+        }
+        Compression::Thunder => {
+            let out = room(plain, bytes);
+            let got = thunder::decode(coded, block.w, out);
+            out.get_mut(..got).unwrap_or_default()
+        }
         Compression::Webp => {
             let channels = u8::try_from(layout.stored).unwrap_or(u8::MAX);
             webp::decode(coded, block, channels, plain)?
