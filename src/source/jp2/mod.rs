@@ -138,6 +138,7 @@ impl Jp2 {
                 xmp: boxes.xmp,
                 density: boxes.density,
                 texts,
+                ..Metadata::default()
             },
             version,
             set: Set::default(),
