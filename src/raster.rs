@@ -44,6 +44,16 @@ impl Samples {
             Samples::F32(v) => v.len() * 4,
         }
     }
+
+    /// The memory itself, numbers in the machine's order of bytes.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Samples::U8(v) => v,
+            Samples::U16(v) => bytemuck::cast_slice_mut(v),
+            Samples::U32(v) => bytemuck::cast_slice_mut(v),
+            Samples::F32(v) => bytemuck::cast_slice_mut(v),
+        }
+    }
 }
 
 /// Stored samples: `size.w * size.h * channels` of them, row by row, channels interleaved.
@@ -258,6 +268,30 @@ pub struct Metadata {
     pub density: Option<Density>,
     /// Named texts in the order of the file, such as (`description`, …): the names are those of the IIP objects.
     pub texts: Vec<(&'static str, String)>,
+    /// What EXIF says beyond that.
+    pub details: Details,
+}
+
+/// Entries of the directories of EXIF but for what is true of one file only: sizes, places in it, how it is coded.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Details {
+    /// How and when the picture was taken (EXIF 2.32 §4.6.5).
+    pub taking: Vec<Detail>,
+    /// Where (§4.6.6).
+    pub place: Vec<Detail>,
+}
+
+/// An entry of a directory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Detail {
+    /// Its number.
+    pub tag: u16,
+    /// The type of its values, as in TIFF.
+    pub kind: u16,
+    /// How many there are.
+    pub count: u32,
+    /// The values, the least significant byte first.
+    pub value: Vec<u8>,
 }
 
 impl Metadata {

@@ -151,49 +151,106 @@ pub fn decode<'a>(
     let line = (width as usize).div_ceil(8);
     scratch.clear();
     scratch.resize(line * rows as usize, 0);
-    let mut bits = Bits { data, at: 0 };
-    let mut above = vec![width; 4];
-    let mut changes = Vec::new();
-    let mut done = 0;
+    let mut decoder = Rows::new(data, coding, width);
     for row in scratch.chunks_exact_mut(line.max(1)) {
-        changes.clear();
-        let whole = match coding {
-            Coding::Runs(bytes) => {
-                bits.align(bytes.into());
-                runs(&mut bits, width, &mut changes)
-            }
-            Coding::Group3(both) => {
-                if !bits.line() {
-                    break;
-                }
-                // A tag behind the end-of-line code says which of the two (T.4 §4.2.2).
-                if both && bits.take(1) == 0 {
-                    differences(&mut bits, width, &above, &mut changes)
-                } else {
-                    runs(&mut bits, width, &mut changes)
-                }
-            }
-            Coding::Group4 => differences(&mut bits, width, &above, &mut changes),
-        };
-        if !whole && changes.len() % 2 == 1 {
-            changes.pop();
-        }
-        let marked = matches!(coding, Coding::Group3(_));
-        if !whole && changes.is_empty() && !marked {
-            break;
-        }
-        paint(row, width, &changes);
-        done += 1;
-        if !(whole || marked && bits.find_line()) {
-            break;
-        }
-        changes.extend([width; 4]);
-        std::mem::swap(&mut above, &mut changes);
-    }
-    if done == 0 && rows > 0 {
-        return Err(Error::Corrupt("CCITT stream holds no row".into()));
+        decoder.row(row)?;
     }
     Ok(scratch)
+}
+
+/// The rows of a stream one after the other, as [`decode`] gives them.
+pub struct Rows<D> {
+    data: D,
+    coding: Coding,
+    width: u32,
+    /// The next bit; `None` where decoding has ended.
+    at: Option<usize>,
+    any: bool,
+    above: Vec<u32>,
+    changes: Vec<u32>,
+}
+
+impl<D: AsRef<[u8]>> Rows<D> {
+    /// At the beginning of a stream of rows of `width` pixels.
+    pub fn new(data: D, coding: Coding, width: u32) -> Self {
+        Rows {
+            data,
+            coding,
+            width,
+            at: Some(0),
+            any: false,
+            above: vec![width; 4],
+            changes: Vec::new(),
+        }
+    }
+
+    /// Puts the next row into `row`, which is 0. `Error::Corrupt` when there is not even a first one.
+    pub fn row(&mut self, row: &mut [u8]) -> Result<()> {
+        if let Some(at) = self.at {
+            let mut bits = Bits {
+                data: self.data.as_ref(),
+                at,
+            };
+            let more = next(
+                &mut bits,
+                self.coding,
+                self.width,
+                (&mut self.above, &mut self.changes),
+                |width, changes| {
+                    paint(row, width, changes);
+                    self.any = true;
+                },
+            );
+            self.at = more.then_some(bits.at);
+        }
+        if self.any {
+            return Ok(());
+        }
+        Err(Error::Corrupt("CCITT stream holds no row".into()))
+    }
+}
+
+/// Gives the next row's changes to `paint`, if there is one; whether another may follow.
+fn next(
+    bits: &mut Bits,
+    coding: Coding,
+    width: u32,
+    (above, changes): (&mut Vec<u32>, &mut Vec<u32>),
+    paint: impl FnOnce(u32, &[u32]),
+) -> bool {
+    changes.clear();
+    let whole = match coding {
+        Coding::Runs(bytes) => {
+            bits.align(bytes.into());
+            runs(bits, width, changes)
+        }
+        Coding::Group3(both) => {
+            if !bits.line() {
+                return false;
+            }
+            // A tag behind the end-of-line code says which of the two (T.4 §4.2.2).
+            if both && bits.take(1) == 0 {
+                differences(bits, width, above, changes)
+            } else {
+                runs(bits, width, changes)
+            }
+        }
+        Coding::Group4 => differences(bits, width, above, changes),
+    };
+    if !whole && changes.len() % 2 == 1 {
+        changes.pop();
+    }
+    let marked = matches!(coding, Coding::Group3(_));
+    if !whole && changes.is_empty() && !marked {
+        return false;
+    }
+    paint(width, changes);
+    if !(whole || marked && bits.find_line()) {
+        return false;
+    }
+    changes.extend([width; 4]);
+    std::mem::swap(above, changes);
+    true
 }
 
 /// A row of runs; whether it was whole. `changes`: where the colour changes, white at first.

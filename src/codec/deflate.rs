@@ -3,34 +3,39 @@
 //! Knows no image. libdeflate where it is linked; it takes only whole, exact streams, so what it declines is judged
 //! by the Rust decoder, which in the pure build does everything.
 
+use crate::codec::pull::Pull;
+use crate::codec::pull::Step;
 use crate::error::Error;
 use crate::error::Result;
+use miniz_oxide::DataFormat;
+use miniz_oxide::MZError;
+use miniz_oxide::MZFlush;
+use miniz_oxide::MZStatus;
+use miniz_oxide::inflate;
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::DecompressorOxide;
 use miniz_oxide::inflate::core::decompress;
 use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_COMPUTE_ADLER32;
 use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_PARSE_ZLIB_HEADER;
 use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
+use miniz_oxide::inflate::stream::InflateState;
 use std::cell::RefCell;
+use std::io::BufRead;
+use std::io::Read;
 
 thread_local! {
     static PLAIN: RefCell<Box<DecompressorOxide>> = RefCell::default();
 }
 
-/// Inflates at most `len` bytes into `scratch`, which grows as needed, and returns them.
+/// Inflates into `out` and says how many bytes of it are filled.
 ///
-/// A stream that holds more is cut at `len`; one that ends earlier gives what it has, and so does one that is cut
-/// off or lacks its checksum after `len` bytes. `Error::Corrupt` for anything else, a wrong checksum included.
-pub fn inflate<'a>(data: &[u8], len: usize, scratch: &'a mut Vec<u8>) -> Result<&'a mut [u8]> {
-    if scratch.len() < len {
-        scratch.resize(len, 0);
+/// A stream that holds more is cut; one that ends earlier gives what it has, and so does one that is cut
+/// off or lacks its checksum after `out` is full. `Error::Corrupt` for anything else, a wrong checksum included.
+pub fn decode(data: &[u8], out: &mut [u8]) -> Result<usize> {
+    match whole(data, out) {
+        Some(got) => Ok(got),
+        None => PLAIN.with(|plain| partly(&mut plain.borrow_mut(), data, out)),
     }
-    let out = scratch.get_mut(..len).unwrap_or_default();
-    let got = match whole(data, out) {
-        Some(got) => got,
-        None => PLAIN.with(|plain| partly(&mut plain.borrow_mut(), data, out))?,
-    };
-    Ok(out.get_mut(..got).unwrap_or_default())
 }
 
 /// A stream that is right from end to end and fits; `None` otherwise.
@@ -60,6 +65,25 @@ fn partly(plain: &mut DecompressorOxide, data: &[u8], out: &mut [u8]) -> Result<
     }
 }
 
+/// Inflates as it is read, with the same result.
+pub fn reader(from: impl BufRead) -> impl Read {
+    let mut state = InflateState::new_boxed(DataFormat::Zlib);
+    Pull::new(from, move |coded, out| {
+        let result = inflate::stream::inflate(&mut state, coded, out, MZFlush::None);
+        let ended = match result.status {
+            Ok(status) => status == MZStatus::StreamEnd,
+            // there is no more input
+            Err(MZError::Buf) => false,
+            Err(_) => return Err(Error::Corrupt("deflate stream is damaged".into())),
+        };
+        Ok(Step {
+            used: result.bytes_consumed,
+            made: result.bytes_written,
+            ended,
+        })
+    })
+}
+
 /// Deflates everything; `level` 1 (fast) to 9 (small), clamped. The same bytes for the same input, in one build.
 #[cfg(feature = "native")]
 pub fn deflate(data: &[u8], level: u8) -> Result<Vec<u8>> {
@@ -84,6 +108,13 @@ pub fn deflate(data: &[u8], level: u8) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn decoded(data: &[u8], len: usize) -> Result<Vec<u8>> {
+        let mut out = vec![7; len];
+        let got = decode(data, &mut out)?;
+        out.truncate(got);
+        Ok(out)
+    }
     use miniz_oxide::deflate::compress_to_vec_zlib;
 
     fn text() -> Vec<u8> {
@@ -93,19 +124,17 @@ mod tests {
     #[test]
     fn a_stream_comes_back_exactly() {
         let text = text();
-        let mut scratch = Vec::new();
         let coded = compress_to_vec_zlib(&text, 6);
-        assert_eq!(inflate(&coded, text.len(), &mut scratch).unwrap(), text);
-        assert_eq!(inflate(&coded, text.len(), &mut scratch).unwrap(), text);
+        assert_eq!(decoded(&coded, text.len()).unwrap(), text);
+        assert_eq!(decoded(&coded, text.len()).unwrap(), text);
     }
 
     #[test]
     fn what_is_deflated_comes_back_and_a_higher_level_is_not_larger() {
         let text = text();
-        let mut scratch = Vec::new();
         let coded = [0, 1, 6, 9, 200].map(|level| deflate(&text, level).unwrap());
         for coded in &coded {
-            assert_eq!(inflate(coded, text.len(), &mut scratch).unwrap(), text);
+            assert_eq!(decoded(coded, text.len()).unwrap(), text);
         }
         assert!(coded[1].len() >= coded[3].len() && coded[0] == coded[1] && coded[3] == coded[4]);
         assert!(deflate(&[], 1).is_ok());
@@ -114,31 +143,25 @@ mod tests {
     #[test]
     fn a_longer_stream_is_cut_and_a_shorter_one_gives_what_it_has() {
         let text = text();
-        let mut scratch = Vec::new();
         let coded = compress_to_vec_zlib(&text, 6);
-        assert_eq!(inflate(&coded, 1234, &mut scratch).unwrap(), &text[..1234]);
-        assert_eq!(inflate(&coded, 60_000, &mut scratch).unwrap(), text);
+        assert_eq!(decoded(&coded, 1234).unwrap(), &text[..1234]);
+        assert_eq!(decoded(&coded, 60_000).unwrap(), text);
     }
 
     #[test]
     fn a_missing_checksum_is_forgiven_and_a_wrong_one_is_not() {
         let text = text();
-        let mut scratch = Vec::new();
         let mut coded = compress_to_vec_zlib(&text, 6);
-        assert_eq!(
-            inflate(&coded[..coded.len() - 4], text.len(), &mut scratch).unwrap(),
-            text
-        );
+        assert_eq!(decoded(&coded[..coded.len() - 4], text.len()).unwrap(), text);
         *coded.last_mut().unwrap() ^= 1;
-        assert!(inflate(&coded, text.len(), &mut scratch).is_err());
+        assert!(decoded(&coded, text.len()).is_err());
     }
 
     #[test]
     fn damaged_streams_are_errors() {
         let coded = compress_to_vec_zlib(&text(), 6);
-        let mut scratch = Vec::new();
-        assert!(inflate(&coded[..coded.len() / 2], 50_000, &mut scratch).is_err());
-        assert!(inflate(&[], 10, &mut scratch).is_err());
-        assert!(inflate(b"no zlib stream at all", 10, &mut scratch).is_err());
+        assert!(decoded(&coded[..coded.len() / 2], 50_000).is_err());
+        assert!(decoded(&[], 10).is_err());
+        assert!(decoded(b"no zlib stream at all", 10).is_err());
     }
 }

@@ -7,16 +7,12 @@ use crate::error::Result;
 use lzma_rust2::XzReader;
 use std::io::Read;
 
-/// Decodes at most `len` bytes into `scratch`, which grows as needed, and returns them.
+/// Decodes into `out` and says how many bytes of it are filled.
 ///
-/// A stream that holds more is cut at `len`; one that ends earlier gives what it has. `Error::Corrupt` for a damaged
+/// A stream that holds more is cut; one that ends earlier gives what it has. `Error::Corrupt` for a damaged
 /// stream, a wrong checksum included (where the stream is not cut).
-pub fn decode<'a>(data: &[u8], len: usize, scratch: &'a mut Vec<u8>) -> Result<&'a mut [u8]> {
+pub fn decode(data: &[u8], out: &mut [u8]) -> Result<usize> {
     let damaged = |_| Error::Corrupt("LZMA stream is damaged".into());
-    if scratch.len() < len {
-        scratch.resize(len, 0);
-    }
-    let out = scratch.get_mut(..len).unwrap_or_default();
     let mut stream = XzReader::new(data, false);
     let mut got = 0;
     while let Some(rest) = out.get_mut(got..).filter(|rest| !rest.is_empty()) {
@@ -25,12 +21,24 @@ pub fn decode<'a>(data: &[u8], len: usize, scratch: &'a mut Vec<u8>) -> Result<&
             more => got += more,
         }
     }
-    Ok(out.get_mut(..got).unwrap_or_default())
+    Ok(got)
+}
+
+/// Decodes as it is read, with the same result.
+pub fn reader(from: impl Read) -> impl Read {
+    XzReader::new(from, false)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn decoded(data: &[u8], len: usize) -> Result<Vec<u8>> {
+        let mut out = vec![7; len];
+        let got = decode(data, &mut out)?;
+        out.truncate(got);
+        Ok(out)
+    }
 
     /// "LZMA in a tile " a hundred times over, by `xz`.
     #[rustfmt::skip]
@@ -46,21 +54,19 @@ mod tests {
     #[test]
     fn a_stream_comes_back_exactly_cut_or_short() {
         let text = b"LZMA in a tile ".repeat(100);
-        let mut scratch = Vec::new();
-        assert_eq!(decode(STREAM, text.len(), &mut scratch).unwrap(), text);
-        assert_eq!(decode(STREAM, 33, &mut scratch).unwrap(), &text[..33]);
-        assert_eq!(decode(STREAM, text.len() + 5, &mut scratch).unwrap(), text);
+        assert_eq!(decoded(STREAM, text.len()).unwrap(), text);
+        assert_eq!(decoded(STREAM, 33).unwrap(), &text[..33]);
+        assert_eq!(decoded(STREAM, text.len() + 5).unwrap(), text);
     }
 
     #[test]
     fn damaged_streams_are_errors() {
-        let mut scratch = Vec::new();
-        assert!(decode(&STREAM[..STREAM.len() / 2], 2000, &mut scratch).is_err());
-        assert!(decode(b"no stream at all", 10, &mut scratch).is_err());
+        assert!(decoded(&STREAM[..STREAM.len() / 2], 2000).is_err());
+        assert!(decoded(b"no stream at all", 10).is_err());
         for at in 0..STREAM.len() {
             let mut wrong = STREAM.to_vec();
             wrong[at] ^= 1;
-            let _ = decode(&wrong, 2000, &mut scratch);
+            let _ = decoded(&wrong, 2000);
         }
     }
 }

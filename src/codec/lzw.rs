@@ -9,9 +9,14 @@
     reason = "a code has 12 bits, the table 4096 places; the room for output is checked before each copy"
 )]
 
+use crate::codec::pull::Pull;
+use crate::codec::pull::Step;
 use crate::error::Error;
 use crate::error::Result;
 use std::cell::RefCell;
+use std::io;
+use std::io::BufRead;
+use std::io::Read;
 
 const CLEAR: usize = 256;
 const END: usize = 257;
@@ -43,8 +48,7 @@ pub fn decode<'a>(data: &[u8], len: usize, scratch: &'a mut Vec<u8>) -> Result<&
     if scratch.len() < room {
         scratch.resize(room, 0);
     }
-    // The first nine bits are 256: 1 and eight zeros of the byte that comes first, or eight zeros and 1.
-    let old = data.first() == Some(&0) && data.get(1).is_some_and(|second| second & 1 == 1);
+    let old = is_old(data);
     let got = STRINGS.with(|strings| {
         let strings = &mut strings.borrow_mut();
         if old {
@@ -56,10 +60,38 @@ pub fn decode<'a>(data: &[u8], len: usize, scratch: &'a mut Vec<u8>) -> Result<&
     Ok(&mut scratch[CLEAR..CLEAR + got])
 }
 
+/// Decodes as it is read, with the same result for what is not damaged.
+pub fn reader(mut from: impl BufRead) -> io::Result<impl Read> {
+    let old = is_old(from.fill_buf()?);
+    let mut decoder = if old {
+        weezl::decode::Decoder::new(weezl::BitOrder::Lsb, 8)
+    } else {
+        weezl::decode::Decoder::with_tiff_size_switch(weezl::BitOrder::Msb, 8)
+    };
+    Ok(Pull::new(from, move |coded, out| {
+        let result = decoder.decode_bytes(coded, out);
+        let status = result.status.map_err(|_| wrong())?;
+        Ok(Step {
+            used: result.consumed_in,
+            made: result.consumed_out,
+            ended: matches!(status, weezl::LzwStatus::Done),
+        })
+    }))
+}
+
+fn wrong() -> Error {
+    Error::Corrupt("LZW stream is damaged".into())
+}
+
+/// Whether the stream is of the years before TIFF 5. The first nine bits are 256: 1 and eight zeros of the byte that
+/// comes first, or eight zeros and 1.
+fn is_old(data: &[u8]) -> bool {
+    data.first() == Some(&0) && data.get(1).is_some_and(|second| second & 1 == 1)
+}
+
 /// `out` begins with the 256 one-byte strings and ends with `SLACK`; `len` bytes of output go between. How many were
 /// made.
 fn fill<const OLD: bool>(data: &[u8], len: usize, strings: &mut Strings, out: &mut [u8]) -> Result<usize> {
-    let wrong = || Error::Corrupt("LZW stream is damaged".into());
     for (byte, place) in out.iter_mut().take(CLEAR).enumerate() {
         *place = byte.to_le_bytes()[0];
     }

@@ -14,7 +14,10 @@ pub mod lerc;
 pub mod luv;
 pub mod lzma;
 pub mod lzw;
+pub mod next;
 pub mod packbits;
+pub mod pull;
+pub mod thunder;
 pub mod webp;
 pub mod zstd;
 

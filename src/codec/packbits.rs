@@ -2,41 +2,136 @@
 //!
 //! Knows no image.
 
-/// Decodes at most `len` bytes into `scratch`, which grows as needed, and returns them.
+use crate::codec::pull::Pull;
+use crate::codec::pull::Step;
+use std::io::BufRead;
+use std::io::Read;
+
+/// Decodes into `out` and says how many bytes of it are filled.
 ///
-/// A stream that holds more is cut at `len`; one that ends earlier, within a run as well, gives what it has. There is no
-/// stream that is wrong.
-pub fn decode<'a>(mut data: &[u8], len: usize, scratch: &'a mut Vec<u8>) -> &'a mut [u8] {
-    scratch.clear();
-    scratch.reserve(len);
+/// A stream that holds more is cut; one that ends earlier, within a run as well, gives what it has. There is no stream
+/// that is wrong.
+pub fn decode(mut data: &[u8], out: &mut [u8]) -> usize {
+    let len = out.len();
+    let mut room = out;
     while let Some((&head, rest)) = data.split_first()
-        && scratch.len() < len
+        && !room.is_empty()
     {
-        let room = len - scratch.len();
-        match head.cast_signed() {
-            -128 => data = rest,
-            count @ 0.. => {
-                let count = usize::from(count.unsigned_abs()) + 1;
+        let count = usize::from(head.cast_signed().unsigned_abs()) + 1;
+        let (run, after) = match head.cast_signed() {
+            -128 => (0, rest),
+            0.. => {
                 let (run, after) = rest.split_at(count.min(rest.len()));
-                scratch.extend_from_slice(run.get(..room).unwrap_or(run));
-                data = after;
+                let run = run.get(..room.len()).unwrap_or(run);
+                room.iter_mut().zip(run).for_each(|(to, byte)| *to = *byte);
+                (run.len(), after)
             }
-            count => {
-                let count = usize::from(count.unsigned_abs()) + 1;
+            _ => {
                 let Some((byte, after)) = rest.split_first() else {
                     break;
                 };
-                scratch.resize(scratch.len() + count.min(room), *byte);
-                data = after;
+                let run = count.min(room.len());
+                room.iter_mut().take(run).for_each(|to| *to = *byte);
+                (run, after)
             }
-        }
+        };
+        data = after;
+        room = room.get_mut(run..).unwrap_or_default();
     }
-    scratch
+    len - room.len()
+}
+
+/// What is left of a run.
+enum Run {
+    /// Nothing: a head follows.
+    None,
+    /// So many bytes as they are.
+    Literal(usize),
+    /// The byte that is repeated so often.
+    Byte(usize),
+    /// So often this byte.
+    Repeat(usize, u8),
+}
+
+/// Decodes as it is read, with the same result.
+pub fn reader(from: impl BufRead) -> impl Read {
+    let mut run = Run::None;
+    Pull::new(from, move |coded, out| {
+        let (used, made) = match run {
+            Run::Repeat(left, byte) => {
+                let made = left.min(out.len());
+                out.iter_mut().take(made).for_each(|to| *to = byte);
+                run = repeat(left - made, byte);
+                (0, made)
+            }
+            Run::Literal(left) => {
+                let made = left.min(coded.len()).min(out.len());
+                out.iter_mut()
+                    .zip(coded)
+                    .take(made)
+                    .for_each(|(to, byte)| *to = *byte);
+                run = literal(left - made);
+                (made, made)
+            }
+            Run::Byte(left) => match coded.first() {
+                Some(byte) => {
+                    run = Run::Repeat(left, *byte);
+                    (1, 0)
+                }
+                None => (0, 0),
+            },
+            Run::None => match coded.first().map(|head| head.cast_signed()) {
+                Some(-128) => (1, 0),
+                Some(head) => {
+                    let count = usize::from(head.unsigned_abs()) + 1;
+                    run = if head < 0 {
+                        Run::Byte(count)
+                    } else {
+                        Run::Literal(count)
+                    };
+                    (1, 0)
+                }
+                None => (0, 0),
+            },
+        };
+        Ok(Step {
+            used,
+            made,
+            ended: false,
+        })
+    })
+}
+
+fn repeat(left: usize, byte: u8) -> Run {
+    if left == 0 {
+        Run::None
+    } else {
+        Run::Repeat(left, byte)
+    }
+}
+
+fn literal(left: usize) -> Run {
+    if left == 0 { Run::None } else { Run::Literal(left) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::BufReader;
+
+    #[test]
+    fn a_reader_gives_the_same_however_little_is_at_hand() {
+        for size in 1..6 {
+            let mut out = Vec::new();
+            reader(BufReader::with_capacity(size, &PACKED[..]))
+                .read_to_end(&mut out)
+                .unwrap();
+            assert_eq!(out, PLAIN, "{size}");
+        }
+        let mut out = Vec::new();
+        reader(&PACKED[..5]).read_to_end(&mut out).unwrap();
+        assert_eq!(out, PLAIN[..5]);
+    }
 
     /// Apple's example (TIFF 6.0 names it its source).
     const PACKED: [u8; 15] = [
@@ -49,13 +144,17 @@ mod tests {
 
     #[test]
     fn runs_and_literals_come_back_cut_or_short() {
-        let mut scratch = vec![7; 3];
+        let decoded = |data: &[u8], len: usize| {
+            let mut out = vec![7; len];
+            let got = decode(data, &mut out);
+            out[..got].to_vec()
+        };
         for len in 0..24 {
-            assert_eq!(decode(&PACKED, len, &mut scratch), &PLAIN[..len]);
+            assert_eq!(decoded(&PACKED, len), &PLAIN[..len]);
         }
-        assert_eq!(decode(&PACKED, 100, &mut scratch), PLAIN);
-        assert_eq!(decode(&PACKED[..5], 100, &mut scratch), &PLAIN[..5]);
-        assert_eq!(decode(&[0x80, 0x00, 9, 0xff], 100, &mut scratch), [9]);
-        assert!(decode(&[], 100, &mut scratch).is_empty());
+        assert_eq!(decoded(&PACKED, 100), PLAIN);
+        assert_eq!(decoded(&PACKED[..5], 100), &PLAIN[..5]);
+        assert_eq!(decoded(&[0x80, 0x00, 9, 0xff], 100), [9]);
+        assert!(decoded(&[], 100).is_empty());
     }
 }

@@ -8,22 +8,19 @@ use crate::error::Result;
 use ruzstd::decoding::FrameDecoder;
 use ruzstd::decoding::StreamingDecoder;
 use std::cell::RefCell;
+use std::io;
+use std::io::BufRead;
 use std::io::Read;
 
-/// Decodes at most `len` bytes into `scratch`, which grows as needed, and returns them.
+/// Decodes into `out` and says how many bytes of it are filled.
 ///
-/// A frame that holds more is cut at `len`; one that ends earlier gives what it has. `Error::Corrupt` for anything
+/// A frame that holds more is cut; one that ends earlier gives what it has. `Error::Corrupt` for anything
 /// else, a wrong checksum included (where the frame has one and is not cut).
-pub fn decode<'a>(data: &[u8], len: usize, scratch: &'a mut Vec<u8>) -> Result<&'a mut [u8]> {
-    if scratch.len() < len {
-        scratch.resize(len, 0);
+pub fn decode(data: &[u8], out: &mut [u8]) -> Result<usize> {
+    match whole(data, out) {
+        Some(got) => Ok(got),
+        None => partly(data, out),
     }
-    let out = scratch.get_mut(..len).unwrap_or_default();
-    let got = match whole(data, out) {
-        Some(got) => got,
-        None => partly(data, out)?,
-    };
-    Ok(out.get_mut(..got).unwrap_or_default())
 }
 
 /// A frame that is right from end to end and fits; `None` otherwise.
@@ -69,6 +66,18 @@ fn partly(data: &[u8], out: &mut [u8]) -> Result<usize> {
     })
 }
 
+/// Decodes as it is read, with the same result.
+#[cfg(feature = "native")]
+pub fn reader(from: impl BufRead) -> io::Result<impl Read> {
+    Ok(zstd::stream::read::Decoder::with_buffer(from)?.single_frame())
+}
+
+/// Decodes as it is read, with the same result.
+#[cfg(not(feature = "native"))]
+pub fn reader(from: impl BufRead) -> io::Result<impl Read> {
+    StreamingDecoder::<_, FrameDecoder>::new(from).map_err(io::Error::other)
+}
+
 /// Encodes everything as one frame; `level` 1 (fast) to 19 (small), clamped. The same bytes for the same input, in one
 /// build. The Rust encoder has one level.
 #[cfg(feature = "native")]
@@ -88,6 +97,13 @@ pub fn encode(data: &[u8], _level: u8) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
 
+    fn decoded(data: &[u8], len: usize) -> Result<Vec<u8>> {
+        let mut out = vec![7; len];
+        let got = decode(data, &mut out)?;
+        out.truncate(got);
+        Ok(out)
+    }
+
     /// "Zstandard in a tile " a hundred times over, by the `zstd` tool at level 19.
     #[rustfmt::skip]
     const FRAME: &[u8] = &[
@@ -99,30 +115,27 @@ mod tests {
     #[test]
     fn a_frame_comes_back_exactly_cut_or_short() {
         let text = b"Zstandard in a tile ".repeat(100);
-        let mut scratch = Vec::new();
-        assert_eq!(decode(FRAME, text.len(), &mut scratch).unwrap(), text);
-        assert_eq!(decode(FRAME, 33, &mut scratch).unwrap(), &text[..33]);
-        assert_eq!(decode(FRAME, text.len() + 5, &mut scratch).unwrap(), text);
+        assert_eq!(decoded(FRAME, text.len()).unwrap(), text);
+        assert_eq!(decoded(FRAME, 33).unwrap(), &text[..33]);
+        assert_eq!(decoded(FRAME, text.len() + 5).unwrap(), text);
     }
 
     #[test]
     fn what_is_encoded_comes_back() {
         let data: Vec<u8> = (0..300_000u32).map(|i| (i / 7 + i % 5) as u8).collect();
-        let mut scratch = Vec::new();
         for level in [0, 1, 19, 200] {
             let coded = encode(&data, level).unwrap();
             assert!(coded.len() < data.len() / 2);
-            assert_eq!(decode(&coded, data.len(), &mut scratch).unwrap(), data);
+            assert_eq!(decoded(&coded, data.len()).unwrap(), data);
         }
     }
 
     #[test]
     fn damaged_frames_are_errors() {
-        let mut scratch = Vec::new();
-        assert!(decode(&FRAME[..FRAME.len() - 8], 2000, &mut scratch).is_err());
-        assert!(decode(b"no frame at all", 10, &mut scratch).is_err());
+        assert!(decoded(&FRAME[..FRAME.len() - 8], 2000).is_err());
+        assert!(decoded(b"no frame at all", 10).is_err());
         let mut wrong = FRAME.to_vec();
         *wrong.last_mut().unwrap() ^= 1;
-        assert!(decode(&wrong, 2000, &mut scratch).is_err());
+        assert!(decoded(&wrong, 2000).is_err());
     }
 }

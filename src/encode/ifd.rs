@@ -6,6 +6,8 @@ use crate::encode::Tags;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Num;
+use crate::raster::Detail;
+use crate::raster::Details;
 
 /// The header of a file, without where its first directory is.
 pub const HEADER: [u8; 8] = *b"II\x2a\0\0\0\0\0";
@@ -84,6 +86,10 @@ impl Field {
         Field::bytes(tag, 2, value.len(), value)
     }
 
+    fn detail(of: &Detail) -> Field {
+        Field::bytes(of.tag, of.kind, of.count as usize, of.value.clone())
+    }
+
     fn bytes(tag: u16, kind: u16, count: usize, value: Vec<u8>) -> Field {
         Field {
             tag,
@@ -139,8 +145,8 @@ pub fn point(file: &mut [u8], at: u32) {
     }
 }
 
-/// What is told of a picture but profile and XMP: density, texts, rights; a comment goes into a directory of its own,
-/// which is written.
+/// What is told of a picture but profile and XMP: density, texts, rights; comment and details go into directories of
+/// their own, which are written.
 pub fn told(file: &mut Vec<u8>, tags: &Tags) -> Result<Vec<Field>> {
     let mut fields = Vec::new();
     if let Some(density) = tags.density {
@@ -155,6 +161,11 @@ pub fn told(file: &mut Vec<u8>, tags: &Tags) -> Result<Vec<Field>> {
             fields.push(Field::text(tag, text));
         }
     }
+    let details = |of: fn(&Details) -> &[Detail]| {
+        let details = tags.details.map(of).unwrap_or_default();
+        details.iter().map(Field::detail).collect::<Vec<_>>()
+    };
+    let mut exif = details(|details| &details.taking);
     if let Some(comment) = tags.text("comment").filter(short) {
         // UserComment says in eight bytes what it is written in (EXIF 2.32 §4.6.5): nothing, where it is not ASCII
         let code: &[u8; 8] = if comment.is_ascii() {
@@ -162,11 +173,18 @@ pub fn told(file: &mut Vec<u8>, tags: &Tags) -> Result<Vec<Field>> {
         } else {
             &[0; 8]
         };
-        let exif = vec![
-            Field::raw(36864, b"0232"),
-            Field::raw(37510, &[code, comment.as_bytes()].concat()),
-        ];
+        exif.retain(|field| field.tag != 37510);
+        exif.push(Field::raw(37510, &[code, comment.as_bytes()].concat()));
+    }
+    if !exif.is_empty() {
+        if exif.iter().all(|field| field.tag != 36864) {
+            exif.push(Field::raw(36864, b"0232"));
+        }
         fields.push(Field::long(34665, push(file, exif)?));
+    }
+    let gps = details(|details| &details.place);
+    if !gps.is_empty() {
+        fields.push(Field::long(34853, push(file, gps)?));
     }
     Ok(fields)
 }

@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
 use crate::raster::Density;
+use crate::raster::Details;
 use crate::raster::Format;
 use crate::raster::Meaning;
 use crate::raster::Picture;
@@ -132,6 +133,8 @@ pub struct Tags<'a> {
     pub xmp: Option<&'a [u8]>,
     /// Named texts, as in [`crate::raster::Metadata`].
     pub texts: &'a [(&'static str, String)],
+    /// What EXIF says beyond them.
+    pub details: Option<&'a Details>,
     /// Rights, where the texts have none.
     pub rights: Option<&'a str>,
 }

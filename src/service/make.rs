@@ -82,6 +82,7 @@ impl Service {
         Tags {
             xmp: header.metadata.xmp.as_deref(),
             texts: &header.metadata.texts,
+            details: Some(&header.metadata.details),
             rights: Some(self.config().copyright.trim()).filter(|rights| !rights.is_empty()),
             ..lean
         }

@@ -16,6 +16,7 @@ pub mod webp;
 pub mod whole;
 pub mod window;
 
+use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::geometry::Size;
@@ -24,6 +25,7 @@ use crate::raster::Kind;
 use crate::raster::Meaning;
 use crate::raster::Metadata;
 use crate::raster::Raster;
+use crate::source::window::Forgetful;
 use crate::source::window::Keep;
 use std::os::unix::fs::MetadataExt;
 
@@ -166,6 +168,15 @@ pub trait Source: Send + Sync {
     /// The stored samples of a window, which lies inside its level; tiles on the way are left with `keep`.
     fn window(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
         window::of_tiles(self, window, keep)
+    }
+
+    /// All of a level whose parts cannot be had alone, in bands from top to bottom with their places, decoded once.
+    fn in_order(&self, level: usize, take: &mut dyn FnMut(Raster, Rect) -> Result<()>) -> Result<()> {
+        let size = self.header().levels.get(level).map(|level| level.size);
+        let rect = size
+            .map(Rect::of)
+            .ok_or_else(|| Error::Outside("no such level".into()))?;
+        take(self.window(Window::new(level, rect), &Forgetful)?, rect)
     }
 
     /// Whether a tile of this level never takes more than a few milliseconds.

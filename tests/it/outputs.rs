@@ -261,6 +261,33 @@ const XMP: &str = "<?xpacket begin=\"\u{feff}\" id=\"W5M0MpCehiHzreSzNTczkc9d\"?
     xmlns:tiff=\"http://ns.adobe.com/tiff/1.0/\" xmlns:dc=\"http://purl.org/dc/elements/1.1/\" tiff:Orientation=\"6\" \
     dc:source=\"shelf 7\"/></rdf:RDF></x:xmpmeta><?xpacket end=\"w\"?>";
 
+/// What cameras write: time, speed and lens, and where; and what is true of their own file only.
+fn details() -> iipsrv::raster::Details {
+    let entry = |tag, kind, count, value: &[u8]| iipsrv::raster::Detail {
+        tag,
+        kind,
+        count,
+        value: value.to_vec(),
+    };
+    let fraction = |over: u32, under: u32| [over.to_le_bytes(), under.to_le_bytes()].concat();
+    let degrees = [fraction(48, 1), fraction(12, 1), fraction(36, 1)].concat();
+    iipsrv::raster::Details {
+        taking: vec![
+            entry(33434, 5, 1, &fraction(1, 125)),
+            entry(34855, 3, 1, &200u16.to_le_bytes()),
+            entry(36867, 2, 20, b"1999:12:31 23:59:59\0"),
+            entry(37500, 7, 8, b"secrets!"),
+            entry(40962, 4, 1, &600u32.to_le_bytes()),
+            entry(42036, 2, 5, b"Lens\0"),
+        ],
+        place: vec![
+            entry(0, 1, 4, &[2, 3, 0, 0]),
+            entry(1, 2, 2, b"N\0"),
+            entry(2, 5, 3, &degrees),
+        ],
+    }
+}
+
 /// A picture of 600×400 that says everything of itself, in a folder of its own.
 fn told(name: &str) -> std::path::PathBuf {
     let folder = std::env::temp_dir().join(format!("iipsrv-{}-{name}", std::process::id()));
@@ -294,6 +321,7 @@ fn told(name: &str) -> std::path::PathBuf {
         }),
         xmp: Some(XMP.as_bytes()),
         texts: &texts,
+        details: Some(&details()),
         rights: None,
     };
     let file = iipsrv::encode::encode(&picture, output, &tags).unwrap();
@@ -321,6 +349,18 @@ fn exiftool(reply: &Reply, name: &str) -> Value {
     );
     assert!(found[0]["ExifTool:Error"].is_null(), "{found:#}");
     found[0].clone()
+}
+
+/// How and where it was taken, but not what is true of the master only.
+fn in_detail(found: &Value, format: &str) {
+    assert_eq!(found["EXIF:ExposureTime"], 0.008, "{format}: {found:#}");
+    assert_eq!(found["EXIF:ISO"], 200, "{format}");
+    assert_eq!(found["EXIF:DateTimeOriginal"], "1999:12:31 23:59:59", "{format}");
+    assert_eq!(found["EXIF:LensModel"], "Lens", "{format}");
+    assert_eq!(found["EXIF:GPSLatitudeRef"], "N", "{format}");
+    assert_eq!(found["EXIF:GPSLatitude"], 48.21, "{format}");
+    let of_one_file = found["EXIF:ExifImageWidth"].is_null();
+    assert!(of_one_file && !found.to_string().contains("secrets"), "{format}");
 }
 
 #[test]
@@ -362,7 +402,14 @@ fn exports_tell_what_is_known_and_tiles_only_profile_and_resolution() {
         assert_eq!(found["EXIF:ImageDescription"], "A hill.", "{format}");
         assert_eq!(found["EXIF:UserComment"], "no flash", "{format}");
         assert_eq!(found["EXIF:XResolution"], 150, "{format}");
+        in_detail(&found, format);
     }
+    // and once more from a JPEG
+    let jpeg = ask(&service, "FIF=told.tif&WID=600&CVT=jpeg");
+    std::fs::write(folder.join("once.jpg"), &jpeg.body).unwrap();
+    let again = exiftool(&ask(&service, "FIF=once.jpg&WID=300&CVT=png"), "again.png");
+    in_detail(&again, "of a jpeg");
+    assert_eq!(again["EXIF:UserComment"], "no flash");
     for (query, density) in [
         (
             "IIIF=told.tif/0,0,256,256/256,256/0/default.jpg",

@@ -80,7 +80,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// About 65 kB.
+    /// Some 200 kB.
     pub fn new() -> Scratch {
         Scratch {
             ebcot: Box::new(ebcot::Scratch::new()),

@@ -26,9 +26,10 @@ pub(super) const FIRST: [u8; 19] = {
     rows
 };
 
-/// The zero coding contexts of a sub-band.
-pub(super) fn zero_table(band: Band) -> &'static [u8; 512] {
-    static TABLES: [[u8; 512]; 3] = [
+/// The zero coding contexts of a sub-band, by the neighbours of a sample that are significant: bits 0 to 3 are the
+/// corners, then come those below, on the right, on the left and above.
+pub(super) fn zero_table(band: Band) -> &'static [u8; 256] {
+    static TABLES: [[u8; 256]; 3] = [
         zero_contexts(Band::Ll),
         zero_contexts(Band::Hl),
         zero_contexts(Band::Hh),
@@ -40,14 +41,14 @@ pub(super) fn zero_table(band: Band) -> &'static [u8; 512] {
     }
 }
 
-/// T.800 Table D.1, by the nine bits of a neighbourhood; the one in the middle does not count.
-const fn zero_contexts(band: Band) -> [u8; 512] {
-    let mut table = [0; 512];
+/// T.800 Table D.1, by the eight neighbours.
+const fn zero_contexts(band: Band) -> [u8; 256] {
+    let mut table = [0; 256];
     let mut at = 0;
-    while at < 512 {
-        let across = (at >> 3 & 1) + (at >> 5 & 1);
-        let down = (at >> 1 & 1) + (at >> 7 & 1);
-        let corners = (at & 1) + (at >> 2 & 1) + (at >> 6 & 1) + (at >> 8 & 1);
+    while at < 256 {
+        let across = (at >> 5 & 1) + (at >> 6 & 1);
+        let down = (at >> 4 & 1) + (at >> 7 & 1);
+        let corners = (at & 1) + (at >> 1 & 1) + (at >> 2 & 1) + (at >> 3 & 1);
         let (h, v) = if matches!(band, Band::Hl) {
             (down, across)
         } else {
@@ -83,23 +84,23 @@ const fn zero_contexts(band: Band) -> [u8; 512] {
     table
 }
 
-/// T.800 Tables D.2 and D.3: the context of a sign, and in bit 7 whether the decision is to be turned over. By eight
-/// bits, two for each neighbour from above, left, right and below: negative, significant.
+/// T.800 Tables D.2 and D.3: the context of a sign, and in bit 7 whether the decision is to be turned over. By which of
+/// the neighbours below, on the right, on the left and above are significant, and from bit 4 on which are negative.
 pub(super) static SIGNS: [u8; 256] = signs();
 
 const fn signs() -> [u8; 256] {
     const fn share(at: usize, from: u32) -> i32 {
-        match at >> from & 3 {
-            2 => 1,
-            3 => -1,
-            _ => 0,
+        match (at >> from & 1, at >> (from + 4) & 1) {
+            (0, _) => 0,
+            (_, 0) => 1,
+            _ => -1,
         }
     }
     let mut table = [0; 256];
     let mut at = 0;
     while at < 256 {
-        let v = share(at, 0) + share(at, 6);
-        let h = share(at, 2) + share(at, 4);
+        let v = share(at, 0) + share(at, 3);
+        let h = share(at, 1) + share(at, 2);
         let (h, v, turn) = if h < 0 || h == 0 && v < 0 {
             (-h, -v, 0x80)
         } else {

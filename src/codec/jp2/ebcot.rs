@@ -23,16 +23,20 @@ use crate::error::Result;
 
 /// Memory that is kept from block to block.
 pub(super) struct Scratch {
-    flags: Flags,
-    columns: Columns,
+    groups: [Group; GROUPS],
+    near: [u8; PLACES],
+    minus: [u8; PLACES],
+    values: [u32; PLACES],
 }
 
 impl Scratch {
-    /// 80 kB.
+    /// 120 kB.
     pub(super) fn new() -> Scratch {
         Scratch {
-            flags: [0; FLAGS],
-            columns: [[0; 4]; FLAGS],
+            groups: [Group::default(); GROUPS],
+            near: [0; PLACES],
+            minus: [0; PLACES],
+            values: [0; PLACES],
         }
     }
 }
@@ -46,13 +50,15 @@ pub(super) fn decode(
     out: &mut [i32],
 ) -> Result<()> {
     let (w, h) = (block.w as usize, block.h as usize);
-    let Scratch { flags, columns } = scratch;
     let mut grid = Grid {
         w,
         h,
+        across: w.div_ceil(16),
         zero: zero_table(block.band),
-        flags,
-        columns,
+        groups: &mut scratch.groups,
+        near: &mut scratch.near,
+        minus: &mut scratch.minus,
+        values: &mut scratch.values,
     };
     grid.clear();
     if block.style & style::CAUSAL != 0 {
@@ -96,8 +102,8 @@ fn passes<const CAUSAL: bool>(block: &Block, grid: &mut Grid, bytes: &mut Vec<u8
             match (kind, raw) {
                 (0, false) => grid.significance::<_, CAUSAL>(&mut coded, &mut contexts, plane),
                 (0, true) => grid.significance::<_, CAUSAL>(&mut bits, &mut contexts, plane),
-                (1, false) => grid.refinement(&mut coded, &mut contexts, plane),
-                (1, true) => grid.refinement(&mut bits, &mut contexts, plane),
+                (1, false) => grid.refinement::<_, CAUSAL>(&mut coded, &mut contexts, plane),
+                (1, true) => grid.refinement::<_, CAUSAL>(&mut bits, &mut contexts, plane),
                 _ => {
                     grid.cleanup::<CAUSAL>(&mut coded, &mut contexts, plane);
                     // The four bits 1010 (D.5); once they are wrong, so is all that follows.
@@ -129,6 +135,10 @@ trait Source: Copy {
     /// Whether the bits are there as they are: then a sign is not predicted.
     const RAW: bool;
     fn bit(&mut self, contexts: &mut Contexts, which: u32) -> u32;
+    #[inline(always)]
+    fn fair(&mut self, contexts: &mut Contexts, which: u32) -> u32 {
+        self.bit(contexts, which)
+    }
 }
 
 impl Source for Mq<'_> {
@@ -136,6 +146,10 @@ impl Source for Mq<'_> {
     #[inline(always)]
     fn bit(&mut self, contexts: &mut Contexts, which: u32) -> u32 {
         Mq::bit(self, contexts, which)
+    }
+    #[inline(always)]
+    fn fair(&mut self, contexts: &mut Contexts, which: u32) -> u32 {
+        Mq::fair(self, contexts, which)
     }
 }
 
@@ -174,70 +188,158 @@ impl Source for Raw<'_> {
     }
 }
 
-/// A word for each column of four samples, with a border all around: a stripe has `w + 2` words, and there is one
-/// stripe more above and below. At most 3284 are used, by 819x5.
-const FLAGS: usize = 4096;
+/// Sixteen columns of a stripe, four samples high. In each word bit 4j + k is sample k, from the top, of column j.
+#[derive(Clone, Copy, Default)]
+struct Group {
+    significant: u64,
+    /// By the significance pass of this bit-plane.
+    seen: u64,
+    /// At least once.
+    refined: u64,
+}
 
-/// The bits of a word. Sample 0 is the topmost; all that is "of sample k" is 3k higher than that of sample 0.
-///
-/// 0 to 17: who is significant among three columns by six rows, this column and its four rows in the middle; row by
-/// row from the top and from left to right. So the nine from bit 3k on are sample k and its neighbours.
-/// 18 (of sample 0): visited in this bit-plane. 19: refined before. 20: negative. 30: the sample above this column is
-/// negative. 31: the one below is.
-type Flags = [u32; FLAGS];
+/// Groups with a border: a stripe has one more than it needs, and there is one stripe more above and below. At most 517
+/// are used, by 4x1024.
+const GROUPS: usize = 1024;
 
-const SIGNIFICANT: u32 = 0o777777;
-/// One bit for each sample, at 3k.
-const EACH: u32 = 0o1111;
-const SELF: u32 = 4;
-const VISITED: u32 = 18;
-const REFINED: u32 = 19;
-const NEGATIVE: u32 = 20;
-const ABOVE_NEGATIVE: u32 = 30;
-const BELOW_NEGATIVE: u32 = 31;
+/// The first sample of each column.
+const TOPS: u64 = 0x1111_1111_1111_1111;
+/// The last one.
+const ENDS: u64 = TOPS << 3;
 
-/// Magnitudes with one fractional bit, the sign in bit 31: of the column of the flags in the same place.
-type Columns = [[u32; 4]; FLAGS];
+/// A place for each sample, in the order of the scan and four for every column whether the block reaches so far or not;
+/// with a border as the groups have it. At most 12312 are used, by 1024x4.
+const PLACES: usize = 1 << 14;
 
 /// A block while it is decoded.
 struct Grid<'a> {
     w: usize,
     h: usize,
-    zero: &'static [u8; 512],
-    flags: &'a mut Flags,
-    columns: &'a mut Columns,
+    /// Groups of a stripe.
+    across: usize,
+    zero: &'static [u8; 256],
+    groups: &'a mut [Group; GROUPS],
+    near: &'a mut [u8; PLACES],
+    minus: &'a mut [u8; PLACES],
+    values: &'a mut [u32; PLACES],
+}
+
+/// A group as a pass comes to it.
+struct Visit {
+    /// In `groups`.
+    number: usize,
+    /// The place of its first sample.
+    first: usize,
+    /// The samples there are.
+    inside: u64,
 }
 
 impl Grid<'_> {
-    fn stripes(&self) -> usize {
-        self.h.div_ceil(4)
-    }
-
     fn clear(&mut self) {
-        let words = (self.w + 2) * (self.stripes() + 2);
-        self.flags.iter_mut().take(words).for_each(|word| *word = 0);
-        self.columns
+        let stripes = self.stripes();
+        let clear = (stripes + 2) * (self.across + 1) + 1;
+        self.groups
             .iter_mut()
-            .take(words)
-            .for_each(|column| *column = [0; 4]);
+            .take(clear)
+            .for_each(|group| *group = Group::default());
+        let clear = (stripes + 2) * self.stride();
+        self.near.iter_mut().take(clear).for_each(|near| *near = 0);
+        self.minus.iter_mut().take(clear).for_each(|minus| *minus = 0);
+        self.values.iter_mut().take(clear).for_each(|value| *value = 0);
     }
 
     /// Signed and in rows.
     fn write(&self, out: &mut [i32]) {
-        for (stripe, rows) in out.chunks_mut(self.w * 4).enumerate() {
-            let columns = self
-                .columns
-                .iter()
-                .skip((stripe + 1) * (self.w + 2) + 1)
-                .take(self.w);
+        let stripes = self.values.chunks_exact(self.stride()).skip(1);
+        for (rows, values) in out.chunks_mut(self.w * 4).zip(stripes) {
             for (k, row) in rows.chunks_exact_mut(self.w).enumerate() {
-                for (value, column) in row.iter_mut().zip(columns.clone()) {
+                for (value, column) in row.iter_mut().zip(values.chunks_exact(4).skip(1)) {
                     let coded = column[k % 4];
                     let sign = (coded as i32) >> 31;
                     *value = ((coded & 0x7FFF_FFFF) as i32 ^ sign) - sign;
                 }
             }
         }
+    }
+
+    fn stripes(&self) -> usize {
+        self.h.div_ceil(4)
+    }
+
+    /// From a place to the same one in the next stripe.
+    fn stride(&self) -> usize {
+        (self.w + 2) * 4
+    }
+
+    #[inline(always)]
+    fn visit(&self, stripe: usize, group: usize) -> Visit {
+        let (rows, columns) = (self.h - stripe * 4, self.w - group * 16);
+        let rows = if rows >= 4 {
+            u64::MAX
+        } else {
+            TOPS * ((1 << rows) - 1)
+        };
+        let columns = if columns >= 16 {
+            u64::MAX
+        } else {
+            (1 << (columns * 4)) - 1
+        };
+        Visit {
+            number: (stripe + 1) * (self.across + 1) + group + 1,
+            first: (stripe + 1) * self.stride() + (group * 16 + 1) * 4,
+            inside: rows & columns,
+        }
+    }
+
+    /// The samples of a group with a significant neighbour.
+    fn around<const CAUSAL: bool>(&self, at: usize) -> u64 {
+        let word = |at: usize| self.groups[at % GROUPS].significant;
+        let stride = self.across + 1;
+        let column = |at: usize| {
+            let own = word(at);
+            let below = if CAUSAL { 0 } else { word(at + stride) & TOPS };
+            let vertical = own << 1 & !TOPS | own >> 1 & !ENDS | word(at - stride) >> 3 & TOPS | below << 3;
+            (vertical, vertical | own)
+        };
+        let (vertical, all) = column(at);
+        vertical | all << 4 | all >> 4 | column(at - 1).1 >> 60 | column(at + 1).1 << 60
+    }
+
+    /// What happens when the sample at a place becomes significant: the neighbours are told, and its sign is decoded
+    /// (D.3.2).
+    #[inline(always)]
+    fn appear<S: Source, const CAUSAL: bool>(
+        &mut self,
+        source: &mut S,
+        contexts: &mut Contexts,
+        at: usize,
+        plane: u32,
+    ) {
+        let (k, stride) = (at % 4, self.stride());
+        let above = if k == 0 { at - stride + 3 } else { at - 1 };
+        let below = if k == 3 { at + stride - 3 } else { at + 1 };
+        let near = &mut self.near;
+        let own = near[at % PLACES];
+        if !CAUSAL || k != 0 {
+            near[(above - 4) % PLACES] |= 1;
+            near[above % PLACES] |= 0x10;
+            near[(above + 4) % PLACES] |= 2;
+        }
+        near[(at - 4) % PLACES] |= 0x20;
+        near[(at + 4) % PLACES] |= 0x40;
+        near[(below - 4) % PLACES] |= 4;
+        near[below % PLACES] |= 0x80;
+        near[(below + 4) % PLACES] |= 8;
+        let negative = if S::RAW {
+            source.bit(contexts, 0)
+        } else {
+            let minus = |at: usize| self.minus[at % PLACES];
+            let minus = minus(below) | minus(at + 4) << 1 | minus(at - 4) << 2 | minus(above) << 3;
+            let sign = u32::from(SIGNS[usize::from(own >> 4 | minus << 4)]);
+            source.fair(contexts, sign) ^ sign >> 7
+        };
+        self.minus[at % PLACES] = u8::from(negative != 0);
+        self.values[at % PLACES] = 3 << plane | negative << 31;
     }
 
     /// D.3.1: the samples that are not significant but have a neighbour that is.
@@ -249,43 +351,29 @@ impl Grid<'_> {
         plane: u32,
     ) {
         let mut source = *kept;
-        let stripes = self.stripes();
-        let Grid {
-            w,
-            h,
-            zero,
-            flags,
-            columns,
-        } = self;
-        let (w, stride) = (*w, *w + 2);
-        let fresh = 3 << plane;
-        for stripe in 0..stripes {
-            let inside = inside(*h, stripe);
-            let from = (stripe + 1) * stride + 1;
-            for i in from..from + w {
-                let mut word = flags[i % FLAGS];
-                if word & SIGNIFICANT == 0 {
-                    continue;
-                }
-                let sides = word | word >> 2;
-                let rows = sides | word >> 1;
-                let mut todo = (rows | sides >> 3 | rows >> 6) & !(word >> SELF) & inside;
-                if todo == 0 {
-                    continue;
-                }
+        for stripe in 0..self.stripes() {
+            for group in 0..self.across {
+                let visit = self.visit(stripe, group);
+                let group = self.groups[visit.number % GROUPS];
+                let open = !group.significant & visit.inside;
+                let mut todo = self.around::<CAUSAL>(visit.number) & open;
+                let (mut seen, mut new) = (todo, 0);
                 while todo != 0 {
-                    let k3 = todo.trailing_zeros();
-                    let which = zero[(word >> k3) as usize % 512];
-                    word |= 1 << (VISITED + k3);
-                    if source.bit(contexts, u32::from(which)) != 0 {
-                        let negative =
-                            sign::<S, CAUSAL>(&mut source, contexts, flags, stride, i, &mut word, k3);
-                        columns[i % FLAGS][k3 as usize / 3 % 4] = fresh | negative << 31;
-                        todo |= (8 << k3) & !(word >> SELF) & inside;
-                    }
+                    let p = todo.trailing_zeros();
                     todo &= todo - 1;
+                    let at = visit.first + p as usize;
+                    let which = self.zero[self.near[at % PLACES] as usize];
+                    if source.fair(contexts, u32::from(which)) != 0 {
+                        self.appear::<_, CAUSAL>(&mut source, contexts, at, plane);
+                        new |= 1 << p;
+                        let later = LATER[p as usize % 4] << p & open;
+                        todo |= later;
+                        seen |= later;
+                    }
                 }
-                flags[i % FLAGS] = word;
+                let group = &mut self.groups[visit.number % GROUPS];
+                group.significant |= new;
+                group.seen = seen;
             }
         }
         *kept = source;
@@ -293,35 +381,32 @@ impl Grid<'_> {
 
     /// D.3.3: one bit more of those that were significant before this bit-plane.
     #[inline(never)]
-    fn refinement<S: Source>(&mut self, kept: &mut S, contexts: &mut Contexts, plane: u32) {
+    fn refinement<S: Source, const CAUSAL: bool>(
+        &mut self,
+        kept: &mut S,
+        contexts: &mut Contexts,
+        plane: u32,
+    ) {
         let mut source = *kept;
-        let stripes = self.stripes();
-        let Grid {
-            w, flags, columns, ..
-        } = self;
-        let (w, stride) = (*w, *w + 2);
         let half = 1 << plane;
-        for stripe in 0..stripes {
-            let from = (stripe + 1) * stride + 1;
-            for i in from..from + w {
-                let word = flags[i % FLAGS];
-                let mut todo = word >> SELF & !(word >> VISITED) & EACH;
+        for stripe in 0..self.stripes() {
+            for group in 0..self.across {
+                let visit = self.visit(stripe, group);
+                let group = &mut self.groups[visit.number % GROUPS];
+                let mut todo = group.significant & !group.seen;
                 if todo == 0 {
                     continue;
                 }
-                flags[i % FLAGS] |= todo << REFINED;
-                let column = &mut columns[i % FLAGS];
+                let refined = group.refined;
+                group.refined |= todo;
+                let near = self.around::<CAUSAL>(visit.number) & !refined;
                 while todo != 0 {
-                    let k3 = todo.trailing_zeros();
-                    let which = if word >> (REFINED + k3) & 1 != 0 {
-                        REFINE + 2
-                    } else {
-                        REFINE + u32::from(word >> k3 & 0o757 != 0)
-                    };
-                    let bit = source.bit(contexts, which);
-                    let value = &mut column[k3 as usize / 3 % 4];
-                    *value = value.wrapping_sub(half) + (bit << (plane + 1));
+                    let p = todo.trailing_zeros();
                     todo &= todo - 1;
+                    let which = REFINE + (near >> p & 1) as u32 + 2 * (refined >> p & 1) as u32;
+                    let bit = source.fair(contexts, which);
+                    let value = &mut self.values[(visit.first + p as usize) % PLACES];
+                    *value = value.wrapping_sub(half) + (bit << (plane + 1));
                 }
             }
         }
@@ -333,105 +418,46 @@ impl Grid<'_> {
     #[inline(never)]
     fn cleanup<const CAUSAL: bool>(&mut self, kept: &mut Mq, contexts: &mut Contexts, plane: u32) {
         let mut source = *kept;
-        let stripes = self.stripes();
-        let Grid {
-            w,
-            h,
-            zero,
-            flags,
-            columns,
-        } = self;
-        let (w, stride) = (*w, *w + 2);
-        let fresh = 3 << plane;
-        for stripe in 0..stripes {
-            let inside = inside(*h, stripe);
-            let from = (stripe + 1) * stride + 1;
-            for i in from..from + w {
-                let mut word = flags[i % FLAGS];
-                let mut todo = !(word >> SELF | word >> VISITED) & inside;
-                if word & (SIGNIFICANT | EACH << VISITED) == 0 && inside == EACH {
-                    if source.bit(contexts, RUN) == 0 {
-                        continue;
-                    }
-                    let upper = source.bit(contexts, UNIFORM);
-                    let k = upper << 1 | source.bit(contexts, UNIFORM);
-                    let negative =
-                        sign::<_, CAUSAL>(&mut source, contexts, flags, stride, i, &mut word, 3 * k);
-                    columns[i % FLAGS][k as usize % 4] = fresh | negative << 31;
-                    todo = EACH << (3 * k + 3) & EACH;
-                }
+        for stripe in 0..self.stripes() {
+            for group in 0..self.across {
+                let visit = self.visit(stripe, group);
+                let group = self.groups[visit.number % GROUPS];
+                let mut todo = !(group.significant | group.seen) & visit.inside;
+                let mut new = 0;
+                let mut near = self.around::<CAUSAL>(visit.number) | !todo;
                 while todo != 0 {
-                    let k3 = todo.trailing_zeros();
-                    let which = zero[(word >> k3) as usize % 512];
-                    if source.bit(contexts, u32::from(which)) != 0 {
-                        let negative =
-                            sign::<_, CAUSAL>(&mut source, contexts, flags, stride, i, &mut word, k3);
-                        columns[i % FLAGS][k3 as usize / 3 % 4] = fresh | negative << 31;
+                    let mut p = todo.trailing_zeros();
+                    let found = if near >> (p & !3) & 15 == 0 {
+                        if source.bit(contexts, RUN) == 0 {
+                            todo &= !(15 << p);
+                            continue;
+                        }
+                        let upper = source.bit(contexts, UNIFORM);
+                        let k = upper << 1 | source.bit(contexts, UNIFORM);
+                        todo &= !(15 >> (3 - k) << p);
+                        p += k;
+                        true
+                    } else {
+                        todo &= todo - 1;
+                        let at = visit.first + p as usize;
+                        let which = self.zero[self.near[at % PLACES] as usize];
+                        source.bit(contexts, u32::from(which)) != 0
+                    };
+                    if found {
+                        let at = visit.first + p as usize;
+                        self.appear::<_, CAUSAL>(&mut source, contexts, at, plane);
+                        new |= 1 << p;
+                        near |= 0xFF << (p & !3);
                     }
-                    todo &= todo - 1;
                 }
-                flags[i % FLAGS] = word & !(EACH << VISITED);
+                let group = &mut self.groups[visit.number % GROUPS];
+                group.significant |= new;
+                group.seen = 0;
             }
         }
         *kept = source;
     }
 }
 
-/// The samples of a stripe that lie in a block of that height, at 3k.
-fn inside(h: usize, stripe: usize) -> u32 {
-    if stripe * 4 + 4 <= h {
-        EACH
-    } else {
-        EACH >> (3 * (4 - h % 4))
-    }
-}
-
-/// The sign of sample k (at `k3`, three times k) of a column that has just become significant; returns it, and tells
-/// the neighbours (T.800 D.3.2). `word` is that of the column, at `i` but not yet in its place.
-#[inline(always)]
-fn sign<S: Source, const CAUSAL: bool>(
-    source: &mut S,
-    contexts: &mut Contexts,
-    flags: &mut Flags,
-    stride: usize,
-    i: usize,
-    word: &mut u32,
-    k3: u32,
-) -> u32 {
-    let at = |i: usize| i % FLAGS;
-    let negative = if S::RAW {
-        source.bit(contexts, 0)
-    } else {
-        let above = *word
-            >> if k3 == 0 {
-                ABOVE_NEGATIVE
-            } else {
-                NEGATIVE - 3 + k3
-            };
-        let below = *word
-            >> if k3 == 9 {
-                BELOW_NEGATIVE
-            } else {
-                NEGATIVE + 3 + k3
-            };
-        let left = flags[at(i - 1)] >> (NEGATIVE + k3);
-        let right = flags[at(i + 1)] >> (NEGATIVE + k3);
-        let near = *word >> k3 & 0xAA | above & 1 | (left & 1) << 2 | (right & 1) << 4 | (below & 1) << 6;
-        let sign = u32::from(SIGNS[near as usize % 256]);
-        source.bit(contexts, sign) ^ sign >> 7
-    };
-    *word |= 1 << (SELF + k3) | negative << (NEGATIVE + k3);
-    flags[at(i - 1)] |= 1 << (SELF + 1 + k3);
-    flags[at(i + 1)] |= 1 << (SELF - 1 + k3);
-    if k3 == 0 && !CAUSAL {
-        flags[at(i - stride)] |= 1 << 16 | negative << BELOW_NEGATIVE;
-        flags[at(i - stride - 1)] |= 1 << 17;
-        flags[at(i - stride + 1)] |= 1 << 15;
-    }
-    if k3 == 9 {
-        flags[at(i + stride)] |= 1 << 1 | negative << ABOVE_NEGATIVE;
-        flags[at(i + stride - 1)] |= 1 << 2;
-        flags[at(i + stride + 1)] |= 1;
-    }
-    negative
-}
+/// The neighbours of sample k of a column that come after it in the scan, of those in the same stripe.
+const LATER: [u64; 4] = [0b11_0010, 0b11_1010, 0b11_1010, 0b01_1000];

@@ -10,15 +10,13 @@
 )]
 
 use std::array;
+use std::hint::select_unpredictable;
 
 /// Where the 16 bits of the interval stand in a register of 64: below them wait the bits that were read ahead.
 const UNIT: u32 = 47;
 
-/// The interval is kept at this or above (0x8000 of the standard).
-const HALF: i64 = 0x8000 << UNIT;
-
-/// The part of a state that is the probability estimate, in place.
-const ESTIMATE: u64 = 0xFFFF << UNIT;
+/// The interval is kept at this or above (0x8000 of the standard); in the upper half of the register.
+const HALF: i32 = 0x8000 << (UNIT - 32);
 
 /// How many contexts there are room for; JPEG 2000 has 19.
 const CONTEXTS: usize = 32;
@@ -75,18 +73,19 @@ const TABLE_C2: [(u16, u8, u8, bool); 47] = [
     (0x5601, 46, 46, false),
 ];
 
-/// What follows each state: first after the more probable symbol, then after the less probable one. States are numbered
-/// by twice their row in Table C.2 plus the more probable symbol. Bits 0 to 6 of a state are its number, bits 8 to 11 by
-/// how much to shift after the less probable symbol, and from `UNIT` on comes the estimate.
-static AFTER: [u64; 256] = {
-    let mut after = [0; 256];
+/// Each state, and what follows it after the more probable symbol and after the less probable one, by the number of the
+/// state: eight times its row in Table C.2, and five more if the more probable symbol is 1. Bits 0 to 8 of a state are
+/// its number, bits 16 to 19 by how much to shift after the less probable symbol, and from `UNIT` on comes the estimate.
+static AFTER: [u64; 512] = {
+    let mut after = [0; 512];
     let mut i = 0;
     while i < TABLE_C2.len() {
         let (_, more, less, turn) = TABLE_C2[i];
         let mut symbol = 0;
         while symbol < 2 {
-            after[4 * i + 2 * symbol] = state(more, symbol);
-            after[4 * i + 2 * symbol + 1] = state(less, symbol ^ turn as usize);
+            after[8 * i + 5 * symbol] = state(i as u8, symbol);
+            after[8 * i + 5 * symbol + 1] = state(more, symbol);
+            after[8 * i + 5 * symbol + 2] = state(less, symbol ^ turn as usize);
             symbol += 1;
         }
         i += 1;
@@ -97,7 +96,9 @@ static AFTER: [u64; 256] = {
 /// A state as it lies in a slot.
 const fn state(row: u8, symbol: usize) -> u64 {
     let estimate = TABLE_C2[row as usize].0;
-    (2 * row as usize + symbol) as u64 | (estimate.leading_zeros() as u64) << 8 | (estimate as u64) << UNIT
+    (8 * row as usize + 5 * symbol) as u64
+        | (estimate.leading_zeros() as u64) << 16
+        | (estimate as u64) << UNIT
 }
 
 /// What has been learnt about each context. The whole state lies in the slot, so that a decision needs one look-up.
@@ -112,18 +113,15 @@ impl Contexts {
 }
 
 /// A decoder at some place in its segment. Small and `Copy`: a pass takes it into registers and puts it back.
-///
-/// The standard lessens the interval A and the code C by the same estimate for each more probable symbol, and has to
-/// act once C falls below 0 or A below one half. So only `d`, the least room of the two, is kept up to date, and
-/// `a` and `c` are what they are short of it.
 #[derive(Clone, Copy)]
 pub(super) struct Mq<'a> {
     data: &'a [u8],
     /// The next byte to take.
     next: usize,
-    a: i64,
+    /// The interval (A of the standard) less `HALF`: below 0 it is to be renewed.
+    a: i32,
+    /// The code (C).
     c: i64,
-    d: i64,
     /// Bits in `c` below the unit; negative while bits are owed.
     ahead: i32,
 }
@@ -132,50 +130,54 @@ impl<'a> Mq<'a> {
     /// Starts on the bytes of one segment (INITDEC, C.3.5).
     pub(super) fn new(data: &'a [u8]) -> Mq<'a> {
         let (c, ahead, next) = fill(data, 0, 0, -15);
-        let d = c.min(0);
         Mq {
             data,
             next,
-            a: HALF - d,
-            c: c - d,
-            d,
+            a: 0,
+            c,
             ahead,
         }
     }
 
-    /// Decides one bit (DECODE, C.3.2) in the context `which`, of which the lower 5 bits count.
+    /// Decides one bit (DECODE, C.3.2) in the context `which`, of which the lower 5 bits count. Fast where the more
+    /// probable symbol is much more so.
     #[inline(always)]
     pub(super) fn bit(&mut self, contexts: &mut Contexts, which: u32) -> u32 {
         let slot = &mut contexts.0[which as usize % CONTEXTS];
         let state = *slot;
-        let estimate = (state & ESTIMATE) as i64;
-        self.d = self.d.wrapping_sub(estimate);
-        if self.d >= 0 {
+        let a = self.a.wrapping_sub((state >> 32) as i32);
+        let c = self.c.wrapping_sub((state >> 32 << 32) as i64);
+        if a >= 0 && c >= 0 {
+            self.a = a;
+            self.c = c;
             return state as u32 & 1;
         }
+        self.fair(contexts, which)
+    }
+
+    /// As `bit`, and faster where nobody can foresee whether the interval will be renewed: takes no branches by it.
+    #[inline(always)]
+    pub(super) fn fair(&mut self, contexts: &mut Contexts, which: u32) -> u32 {
+        let slot = &mut contexts.0[which as usize % CONTEXTS];
+        let state = *slot;
+        let estimate = (state >> 32) as i32;
+        let a = self.a.wrapping_sub(estimate);
         // Wrapping: a code that no encoder wrote may hold more than its interval, and ever more of it.
-        let a = self.a.wrapping_add(self.d);
-        let c = self.c.wrapping_add(self.d);
-        // All bits set where the code lies in the lower part of the interval. Choices by it are made without branches:
-        // nobody can foresee them.
-        let lower = c >> 63;
-        let less = (lower as usize & 1) ^ usize::from(a < estimate);
-        *slot = AFTER[(state as usize % 128) << 1 | less];
-        let shift = if lower == 0 {
-            1 + u32::from(a < HALF / 2)
-        } else {
-            (state >> 8) as u32 % 16
-        };
-        let a = (a ^ (a ^ estimate) & lower) << shift;
-        let mut c = c.wrapping_add(estimate & lower) << shift;
+        let c = self.c.wrapping_sub((state >> 32 << 32) as i64);
+        // Choices between the lower part of the interval, where the code is below 0 now, and the upper one.
+        let lower = c < 0;
+        let less = (c as u64 >> 63) as u32 ^ u32::from(a < estimate - HALF);
+        let kind = less + ((c as u64 >> 32) as u32 >> 31 | a as u32 >> 31);
+        *slot = AFTER[(state as u32 + kind) as usize % 512];
+        let small = (a as u32 >> 31) + u32::from(a < -HALF / 2);
+        let shift = select_unpredictable(lower, state as u32 >> 16, small) % 16;
+        self.a = (select_unpredictable(lower, estimate, a + HALF) << shift).wrapping_sub(HALF);
+        self.c = select_unpredictable(lower, self.c, c) << shift;
         self.ahead -= shift as i32;
         if self.ahead < 0 {
-            (c, self.ahead, self.next) = fill(self.data, self.next, c, self.ahead);
+            (self.c, self.ahead, self.next) = fill(self.data, self.next, self.c, self.ahead);
         }
-        self.d = a.wrapping_sub(HALF).min(c);
-        self.a = a.wrapping_sub(self.d);
-        self.c = c.wrapping_sub(self.d);
-        (state as u32 ^ less as u32) & 1
+        (state as u32 ^ less) & 1
     }
 }
 

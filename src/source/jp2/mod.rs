@@ -139,6 +139,7 @@ impl Jp2 {
                 xmp: boxes.xmp,
                 density: boxes.density,
                 texts,
+                ..Metadata::default()
             },
             version,
             set: Set::default(),

@@ -58,6 +58,7 @@ pub fn metadata(head: &[u8], from: Metadata) -> Metadata {
             .and_then(density)
             .or(from.density),
         texts,
+        details: from.details,
     }
 }
 

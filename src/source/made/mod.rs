@@ -47,6 +47,9 @@ const ROWS: u32 = 256;
 /// Pieces that are in memory at the same time, but for one.
 const HANDS: usize = 3;
 
+/// Takes a piece of a level and its place.
+type Take<'a> = dyn Fn(Raster, Rect) -> Result<()> + Sync + 'a;
+
 /// A source with all levels.
 pub struct Made {
     inner: Box<dyn Source>,
@@ -117,11 +120,12 @@ impl Made {
             window::put(&whole, Rect::of(whole.size), &mut part, window.rect)?;
             return Ok(part);
         }
-        self.spool(level, from, factor, keep)?.read(window.rect)
+        let spool = self.spool(level, |take| self.go_through(from, factor, keep, take))?;
+        spool.read(window.rect)
     }
 
-    /// The temporary file of a level; who comes while it is written waits.
-    fn spool(&self, level: usize, from: Base, factor: u32, keep: &dyn Keep) -> Result<Arc<Spool>> {
+    /// The temporary file of a level, which `go_through` gives in pieces; who comes while it is written waits.
+    fn spool(&self, level: usize, go_through: impl FnOnce(&Take) -> Result<()>) -> Result<Arc<Spool>> {
         let (place, room) = self
             .spools
             .get(level)
@@ -132,7 +136,7 @@ impl Made {
             return Ok(spool.clone());
         }
         let out: Mutex<Option<Arc<Spool>>> = Mutex::default();
-        self.go_through(from, factor, keep, |raster, at| {
+        go_through(&|raster, at| {
             let spool = {
                 let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
                 match &*out {
@@ -281,8 +285,12 @@ impl Source for Made {
                 factor,
                 spooled,
             } => self.of_whole(window, keep, from, factor, spooled),
+            Way::Ordered(level) => {
+                let read = |take: &Take| self.inner.in_order(level, &mut |raster, at| take(raster, at));
+                self.spool(window.level, read)?.read(window.rect)
+            }
             Way::Refused => Err(Error::TooLarge(
-                "this level of the image is missing and too large to be made in memory (see CACHE_DIR)"
+                "this level of the image is missing or in one piece and too large to be made in memory (see CACHE_DIR)"
                     .into(),
             )),
         }

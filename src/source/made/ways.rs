@@ -45,6 +45,8 @@ pub enum Way {
     Reduced { from: usize, factor: u32 },
     /// From a larger level or, with factor 1, from the strips of its own, as a whole.
     Whole { from: Base, factor: u32, spooled: bool },
+    /// From that level of the file, which is decoded from top to bottom into a temporary file.
+    Ordered(usize),
     /// It would cost too much.
     Refused,
 }
@@ -67,6 +69,8 @@ pub enum Grid {
     Strips,
     /// Rows that can be read in parts.
     Rows,
+    /// Strips that are too large for memory and can be decoded from top to bottom.
+    Order,
 }
 
 /// All levels, the largest first, and how each is had.
@@ -143,6 +147,16 @@ impl Planning<'_> {
             return;
         }
         let bytes = self.bytes(level.size);
+        let size = level.size;
+        if grid == Grid::Order {
+            let way = if self.has_room(bytes) {
+                Way::Ordered(index)
+            } else {
+                Way::Refused
+            };
+            self.levels.push((Level { size, tile: TILE }, way));
+            return;
+        }
         let dear = grid == Grid::Strips && self.file_cost(index, TILE) > CHEAP;
         let way = if dear && self.has_room(bytes) {
             Way::Whole {
@@ -153,7 +167,6 @@ impl Planning<'_> {
         } else {
             Way::Cut(index)
         };
-        let size = level.size;
         self.levels.push((Level { size, tile: TILE }, way));
     }
 

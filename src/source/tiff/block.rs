@@ -14,7 +14,9 @@ use crate::codec::lerc;
 use crate::codec::luv;
 use crate::codec::lzma;
 use crate::codec::lzw;
+use crate::codec::next;
 use crate::codec::packbits;
+use crate::codec::thunder;
 use crate::codec::webp;
 use crate::codec::zstd;
 use crate::error::Error;
@@ -27,6 +29,8 @@ use crate::source::tiff::input::Order;
 use crate::source::tiff::layout::Compression;
 use crate::source::tiff::layout::Layout;
 use crate::source::tiff::layout::Packing;
+use crate::source::tiff::unpack::settle;
+use crate::source::tiff::unpack::short;
 use crate::source::tiff::unpack::unpack;
 
 /// The upper left `size` of a block of `block` pixels, `layout.channels()` interleaved. `coded` and `plain` are used as
@@ -42,21 +46,36 @@ pub fn decode(
     if layout.reversed {
         coded.iter_mut().for_each(|byte| *byte = byte.reverse_bits());
     }
-    let plain = match layout.compression {
-        Compression::None => coded,
-        // What needs no more work goes where it stays.
-        Compression::PackBits if layout.as_is() && size == block => {
-            let mut own = Vec::new();
-            let got = packbits::decode(coded, bytes, &mut own).len();
-            let short = || Error::Corrupt(format!("a block has {got} bytes where {bytes} are needed"));
-            return (got == bytes).then_some(Samples::U8(own)).ok_or_else(short);
+    if let Some(fill) = filling(layout.compression) {
+        if layout.is_straight() && size == block {
+            // it goes where it stays
+            let mut samples = layout.blank(size);
+            let got = fill(coded, samples.bytes_mut())?;
+            if got < bytes {
+                return Err(short(got, bytes));
+            }
+            settle(layout, block.w, &mut samples);
+            return Ok(samples);
         }
-        Compression::PackBits => packbits::decode(coded, bytes, plain),
+        let plain = match layout.compression {
+            Compression::None => coded,
+            _ => inflated(fill, coded, bytes, plain)?,
+        };
+        return unpack(layout, plain, block.w, size);
+    }
+    let plain = match layout.compression {
         Compression::Ccitt(coding) => ccitt::decode(coded, coding, block.w, block.h, plain)?,
         Compression::Lzw => lzw::decode(coded, bytes, plain)?,
-        Compression::Deflate => deflate::inflate(coded, bytes, plain)?,
-        Compression::Lzma => lzma::decode(coded, bytes, plain)?,
-        Compression::Zstd => zstd::decode(coded, bytes, plain)?,
+        Compression::Next => {
+            let out = room(plain, bytes);
+            let got = next::decode(coded, block.w, out);
+            out.get_mut(..got).unwrap_or_default()
+        }
+        Compression::Thunder => {
+            let out = room(plain, bytes);
+            let got = thunder::decode(coded, block.w, out);
+            out.get_mut(..got).unwrap_or_default()
+        }
         Compression::Webp => {
             let channels = u8::try_from(layout.stored).unwrap_or(u8::MAX);
             webp::decode(coded, block, channels, plain)?
@@ -71,8 +90,8 @@ pub fn decode(
             let mut blob = Vec::new();
             let blob = match packing {
                 Packing::None => coded,
-                Packing::Deflate => deflate::inflate(coded, most, &mut blob)?,
-                Packing::Zstd => zstd::decode(coded, most, &mut blob)?,
+                Packing::Deflate => inflated(deflate::decode, coded, most, &mut blob)?,
+                Packing::Zstd => inflated(zstd::decode, coded, most, &mut blob)?,
             };
             lerc::decode(blob, shape(layout, block), plain)?;
             plain
@@ -97,8 +116,47 @@ pub fn decode(
             let width = codestream(layout, coded, block, ycbcr, plain)?;
             return unpack(layout, plain, width, size);
         }
+        // what fills a given place was seen to above
+        Compression::None
+        | Compression::PackBits
+        | Compression::Deflate
+        | Compression::Lzma
+        | Compression::Zstd => coded,
     };
     unpack(layout, plain, block.w, size)
+}
+
+/// Decodes the first bytes into the second and says how many there were.
+type Fill = fn(&[u8], &mut [u8]) -> Result<usize>;
+
+/// Of a scheme that knows nothing but bytes and decodes them where they shall be.
+fn filling(compression: Compression) -> Option<Fill> {
+    Some(match compression {
+        Compression::None => |coded, out| {
+            let both = out.iter_mut().zip(coded);
+            Ok(both.map(|(to, byte)| *to = *byte).count())
+        },
+        Compression::PackBits => |coded, out| Ok(packbits::decode(coded, out)),
+        Compression::Deflate => deflate::decode,
+        Compression::Lzma => lzma::decode,
+        Compression::Zstd => zstd::decode,
+        _ => return None,
+    })
+}
+
+/// The first `len` bytes, which are made if need be.
+fn room(scratch: &mut Vec<u8>, len: usize) -> &mut [u8] {
+    if scratch.len() < len {
+        scratch.resize(len, 0);
+    }
+    scratch.get_mut(..len).unwrap_or_default()
+}
+
+/// What `fill` makes of it, `len` bytes at most.
+fn inflated<'a>(fill: Fill, coded: &[u8], len: usize, scratch: &'a mut Vec<u8>) -> Result<&'a mut [u8]> {
+    let out = room(scratch, len);
+    let got = fill(coded, out)?;
+    Ok(out.get_mut(..got).unwrap_or_default())
 }
 
 /// What schemes must give that know samples.

@@ -5,6 +5,7 @@
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::raster::Detail;
 use crate::source::tiff::input::Input;
 use crate::source::tiff::input::Order;
 use std::borrow::Cow;
@@ -114,6 +115,8 @@ impl Kind {
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
     tag: u16,
+    /// Of its kind, as the file has it.
+    code: u16,
     kind: Kind,
     count: u64,
     at: u64,
@@ -174,11 +177,13 @@ impl Ifd {
         let mut fields = Vec::with_capacity(usize::try_from(tags).unwrap_or(0));
         for index in 0..tags {
             let from = head + index * entry;
-            let Some(kind) = Kind::of(number(from + 2, 2)) else {
+            let code = number(from + 2, 2);
+            let Some(kind) = Kind::of(code) else {
                 continue;
             };
             let mut field = Field {
                 tag: u16::try_from(number(from, 2)).unwrap_or(0),
+                code: u16::try_from(code).unwrap_or(0),
                 kind,
                 count: number(from + 4, word),
                 at: at + from + 4 + word,
@@ -287,6 +292,33 @@ impl Ifd {
     pub fn bytes(&self, input: &Input, tag: u16, most: u64) -> Option<Cow<'_, [u8]>> {
         let field = self.field(tag).filter(|field| field.len() <= most)?;
         self.part(input, field.at, field.len()).ok()
+    }
+
+    /// All entries that `wanted` takes, of at most `most` bytes each and all together, in the order of the directory.
+    pub fn details(&self, input: &Input, most: usize, wanted: impl Fn(u16) -> bool) -> Vec<Detail> {
+        let mut left = most;
+        let fields = self
+            .fields
+            .iter()
+            .filter(|field| wanted(field.tag) && field.count > 0);
+        let details = fields.filter_map(|field| {
+            let mut value = self.bytes(input, field.tag, left as u64)?.into_owned();
+            let number = match field.kind {
+                Kind::Rational | Kind::SignedRational => 4,
+                kind => kind.width(),
+            };
+            if self.order == Order::Big {
+                value.chunks_mut(number.into()).for_each(<[u8]>::reverse);
+            }
+            left -= value.len();
+            Some(Detail {
+                tag: field.tag,
+                kind: field.code,
+                count: u32::try_from(field.count).ok()?,
+                value,
+            })
+        });
+        details.collect()
     }
 
     /// The values as an array that is read when needed. `Error::Corrupt` when they are no unsigned integers.

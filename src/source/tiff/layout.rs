@@ -27,6 +27,10 @@ pub enum Compression {
     None,
     /// Runs of bytes (TIFF 6.0 §9).
     PackBits,
+    /// NeXT's coding of grey in 2 bits.
+    Next,
+    /// ThunderScan's coding of grey in 4 bits.
+    Thunder,
     /// Facsimile coding (TIFF 6.0 §10–11).
     Ccitt(Coding),
     /// LZW.
@@ -80,7 +84,9 @@ impl Compression {
             6 => Compression::OldJpeg,
             7 => Compression::Jpeg,
             8 | 32946 => Compression::Deflate,
+            32766 => Compression::Next,
             32773 => Compression::PackBits,
+            32809 => Compression::Thunder,
             33003 => Compression::Jpeg2000 { ycbcr: true },
             33005 | 34712 => Compression::Jpeg2000 { ycbcr: false },
             34676 => Compression::LogLuv,
@@ -101,8 +107,6 @@ impl Compression {
             _ => {
                 let name = match code {
                     9 | 10 | 34661 => "JBIG",
-                    32766 => "NeXT",
-                    32809 => "ThunderScan",
                     32908 | 32909 => "Pixar",
                     34677 => "SGI LogLuv of 24 bits",
                     _ => "unknown",
@@ -370,6 +374,8 @@ impl Layout {
             Compression::OldJpeg => self.bits == 8 && matches!(stored, 1 | 3) && !self.separate,
             Compression::Webp => self.bits == 8 && matches!(stored, 3 | 4),
             Compression::Ccitt(_) => (stored, self.bits) == (1, 1),
+            Compression::Next => (stored, self.bits) == (1, 2),
+            Compression::Thunder => (stored, self.bits) == (1, 4),
             Compression::Jxl => matches!(
                 (self.kind, self.bits),
                 (Kind::Unsigned, 8 | 16) | (Kind::Float, 32)
@@ -449,10 +455,17 @@ impl Layout {
 
     /// Whether stored samples, once no longer coded, are what is given.
     pub fn as_is(&self) -> bool {
-        self.predictor == Predictor::None
+        self.predictor == Predictor::None && self.bits == 8 && !self.reversed && self.is_straight()
+    }
+
+    /// The same but for predictors and the order of bytes and of bits.
+    pub fn is_straight(&self) -> bool {
+        let whole = matches!(
+            (self.kind, self.bits),
+            (Kind::Unsigned, 8 | 16 | 32) | (Kind::Float, 32)
+        );
+        whole
             && matches!(self.turn, Turn::Keep)
-            && (self.kind, self.bits) == (Kind::Unsigned, 8)
-            && !self.reversed
             && !self.separate
             && self.picks.iter().copied().eq(0..self.stored)
     }

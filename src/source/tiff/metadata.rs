@@ -4,6 +4,7 @@
 
 use crate::geometry::Num;
 use crate::raster::Density;
+use crate::raster::Details;
 use crate::raster::Metadata;
 use crate::raster::text;
 use crate::source::Page;
@@ -29,6 +30,15 @@ const TEXTS: [(u16, &str); 9] = [
 
 /// The same of the EXIF directory (EXIF 2.32 §4.6.5).
 const EXIF_TEXTS: [(u16, &str); 2] = [(36867, "date"), (36868, "date")];
+
+/// Bytes of all values of a directory of EXIF: with the texts it must fit a segment of JPEG.
+const MAX_DETAILS: usize = 3000;
+
+/// Entries of the EXIF directory that are true of the file only: other directories, how it is coded, its colours, and
+/// whatever counts its pixels. MakerNote has places in the file that only its maker knows.
+const OF_ONE_FILE: [u16; 15] = [
+    34665, 34853, 37121, 37122, 37396, 37500, 40960, 40961, 40962, 40963, 40965, 41486, 41487, 41488, 41492,
+];
 
 /// Profile, XMP packet, density and texts; each of at most `max_bytes`.
 pub fn metadata(ifd: &Ifd, input: &Input, prologue: Prologue, max_bytes: u64) -> Metadata {
@@ -62,6 +72,18 @@ pub fn metadata(ifd: &Ifd, input: &Input, prologue: Prologue, max_bytes: u64) ->
         xmp: whole(700),
         density: density(ifd, input),
         texts,
+        details: Details {
+            taking: exif
+                .map(|exif| exif.details(input, MAX_DETAILS, |tag| !OF_ONE_FILE.contains(&tag)))
+                .unwrap_or_default(),
+            place: ifd
+                .first(input, 34853)
+                .ok()
+                .flatten()
+                .and_then(|at| Ifd::read(input, prologue, at).ok())
+                .map(|gps| gps.details(input, MAX_DETAILS, |_| true))
+                .unwrap_or_default(),
+        },
     }
 }
 
@@ -148,15 +170,22 @@ mod tests {
     #[test]
     fn what_exif_says_fills_gaps_and_a_page_is_named() {
         let mut build = Build::new(Order::Big, false);
+        let gps = build.ifd(&[(1, 2, ascii(b"N\0"))], 0);
         let exif = [
+            (33434, 5, vec![1 << 32 | 125]),
             (36867, 2, ascii(b"1999:12:31 23:59:59\0")),
+            (37499, 7, vec![1; 3000 - 8 - 20 - 16]),
+            (37500, 7, vec![1; 10]),
             (37510, 7, ascii(b"ASCII\0\0\0no flash")),
+            // one too many
+            (42033, 2, ascii(b"serial\0")),
         ];
         let exif = build.ifd(&exif, 0);
         let first = [
             (269, 2, ascii(b"Leaf\0")),
             (285, 2, ascii(b"Verso\0")),
             (34665, 4, vec![exif]),
+            (34853, 4, vec![gps]),
             (37439, 12, vec![0.5f64.to_bits()]),
         ];
         let first = build.ifd(&first, 0);
@@ -168,6 +197,10 @@ mod tests {
         assert_eq!(found.text("date"), Some("1999:12:31 23:59:59"));
         assert_eq!(found.text("comment"), Some("no flash"));
         assert_eq!(found.text("scale"), Some("0.5"));
+        let tags = found.details.taking.iter().map(|detail| detail.tag);
+        assert_eq!(tags.collect::<Vec<_>>(), [33434, 36867, 37500 - 1, 37510]);
+        assert_eq!(found.details.taking[0].value, [1, 0, 0, 0, 125, 0, 0, 0]);
+        assert_eq!(found.details.place[0].value, b"N\0");
         let page = page(&ifd, &input);
         assert_eq!((page.name.as_deref(), page.scale), (Some("Verso"), Some(0.5)));
     }

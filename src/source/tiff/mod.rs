@@ -4,6 +4,7 @@
 //! positioned read of its coded bytes; of the arrays that say where tiles lie only the parts asked for are in memory.
 //! Schemes of compression are `codec`'s business, what is in a directory `ifd`'s, what samples mean `layout`'s.
 
+mod bands;
 mod block;
 #[cfg(test)]
 pub(crate) mod build;
@@ -41,9 +42,11 @@ use crate::source::tiff::ifd::Ifd;
 use crate::source::tiff::ifd::Prologue;
 use crate::source::tiff::input::Input;
 use crate::source::tiff::layout::Compression;
+use crate::source::tiff::layout::Depth;
 use crate::source::tiff::layout::Layout;
 use crate::source::tiff::pyramid::Image;
 use crate::source::tiff::pyramid::Pages;
+use crate::source::tiff::unpack::settle;
 use crate::source::tiff::unpack::weave;
 use crate::source::window;
 use crate::source::window::Keep;
@@ -155,6 +158,7 @@ impl Tiff {
     pub fn grids(&self) -> Vec<Grid> {
         let grid = |image: &Image| match image.strips {
             true if image.by_position() => Grid::Rows,
+            true if image.in_order(&self.limits) => Grid::Order,
             true => Grid::Strips,
             // no client likes tiles of that size
             false if image.tile.w.max(image.tile.h) > MAX_SHOWN => Grid::Strips,
@@ -212,6 +216,12 @@ impl Source for Tiff {
         }
     }
 
+    fn in_order(&self, level: usize, take: &mut dyn FnMut(Raster, Rect) -> Result<()>) -> Result<()> {
+        let image = self.images.get(level);
+        let image = image.ok_or_else(|| Error::Outside("no such level".into()))?;
+        bands::read(image, &self.input, &self.limits, take)
+    }
+
     fn is_quick(&self, level: usize) -> bool {
         let quick = |image: &Image| {
             let dear = matches!(
@@ -250,7 +260,15 @@ impl Tiff {
             return Ok(layout.blank(size));
         };
         if len == layout.bytes(cell) && size == cell && is_plain(layout) {
-            return Ok(Samples::U8(self.input.take(at, len)?));
+            return match layout.depth() {
+                Depth::U8 => self.input.take(at, len).map(Samples::U8),
+                _ => {
+                    let mut samples = layout.blank(size);
+                    self.input.fill(at, samples.bytes_mut())?;
+                    settle(layout, cell.w, &mut samples);
+                    Ok(samples)
+                }
+            };
         }
         let mut scratch = SCRATCH.take();
         let Scratch { coded, plain } = &mut scratch;
@@ -354,9 +372,9 @@ fn stored(layout: &Layout) -> Option<Format> {
     }
 }
 
-/// Whether the file holds the samples just as they are given.
+/// Whether the file holds the samples just as they are given, but for the order of their bytes.
 fn is_plain(layout: &Layout) -> bool {
-    layout.compression == Compression::None && layout.as_is()
+    layout.compression == Compression::None && !layout.reversed && layout.is_straight()
 }
 
 #[cfg(test)]

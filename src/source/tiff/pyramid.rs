@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::geometry::Size;
 use crate::source::Page;
 use crate::source::tiff::Limits;
+use crate::source::tiff::bands;
 use crate::source::tiff::ifd::Array;
 use crate::source::tiff::ifd::Ifd;
 use crate::source::tiff::ifd::Prologue;
@@ -70,7 +71,9 @@ impl Image {
         if image.counts.is_none() && image.layout.compression != Compression::None && !(strips && one) {
             return Err(Error::Corrupt("no tile byte counts".into()));
         }
-        if !image.by_position() {
+        if image.in_order(limits) {
+            image.check(bands::band(&image, limits), limits)?;
+        } else if !image.by_position() {
             image.check(tile, limits)?;
         }
         Ok(image)
@@ -86,6 +89,14 @@ impl Image {
             "{name} of {}x{} pixels take more than {} bytes",
             size.w, size.h, limits.max_tile_bytes
         )))
+    }
+
+    /// Whether it is in strips too large for memory that can be decoded from top to bottom.
+    pub fn in_order(&self, limits: &Limits) -> bool {
+        self.strips
+            && !self.by_position()
+            && bands::can(&self.layout)
+            && self.check(self.tile, limits).is_err()
     }
 
     /// Whether any rectangle of it can be read without reading the rest.

@@ -29,25 +29,8 @@ pub fn unpack(layout: &Layout, plain: &mut [u8], width: u32, size: Size) -> Resu
         _ => line.saturating_mul(rows.saturating_sub(1)).saturating_add(row),
     };
     let got = plain.len();
-    let short = || Error::Corrupt(format!("a block has {got} bytes where {wanted} are needed"));
-    let plain = plain.get_mut(..wanted).ok_or_else(short)?;
-    let bytes = usize::from(layout.bits / 8);
-    let mut order = layout.order;
-    let mut spare = Vec::new();
-    match layout.predictor {
-        Predictor::None => {}
-        Predictor::Difference => {
-            for row in plain.chunks_mut(line.max(1)) {
-                sums::sum(row, layout.stored, bytes, order, &mut spare);
-            }
-        }
-        Predictor::Float => {
-            for row in plain.chunks_mut(line.max(1)) {
-                sums::floats(row, layout.stored, bytes, &mut spare);
-            }
-            order = Order::Big;
-        }
-    }
+    let plain = plain.get_mut(..wanted).ok_or_else(|| short(got, wanted))?;
+    let order = undo(layout, line, plain);
     if let Turn::Ycbcr(ycbcr) = &layout.turn
         && layout.picks.len() == 3
         && layout.stored == 3
@@ -65,6 +48,52 @@ pub fn unpack(layout: &Layout, plain: &mut [u8], width: u32, size: Size) -> Resu
     }
     .read(stored);
     Ok(turn(layout, samples))
+}
+
+/// A block that ends too early.
+pub fn short(got: usize, wanted: usize) -> Error {
+    Error::Corrupt(format!("a block has {got} bytes where {wanted} are needed"))
+}
+
+/// The same as [`unpack`] for a whole block of a [straight](Layout::is_straight) layout whose bytes are in `samples`.
+pub fn settle(layout: &Layout, width: u32, samples: &mut Samples) {
+    let line = usize::try_from(layout.line(width)).unwrap_or(usize::MAX);
+    let order = undo(layout, line, samples.bytes_mut());
+    let foreign = order != Order::of_machine();
+    match samples {
+        Samples::U8(_) => {}
+        Samples::U16(v) if foreign => v.iter_mut().for_each(|v| *v = v.swap_bytes()),
+        Samples::U32(v) if foreign => v.iter_mut().for_each(|v| *v = v.swap_bytes()),
+        Samples::U16(_) | Samples::U32(_) => {}
+        Samples::F32(v) => {
+            if foreign {
+                v.iter_mut()
+                    .for_each(|v| *v = f32::from_bits(v.to_bits().swap_bytes()));
+            }
+            finite(layout, v);
+        }
+    }
+}
+
+/// Undoes the predictor in rows of `line` bytes; the order of bytes in what is there then.
+fn undo(layout: &Layout, line: usize, plain: &mut [u8]) -> Order {
+    let bytes = usize::from(layout.bits / 8);
+    let mut spare = Vec::new();
+    match layout.predictor {
+        Predictor::None => layout.order,
+        Predictor::Difference => {
+            for row in plain.chunks_mut(line.max(1)) {
+                sums::sum(row, layout.stored, bytes, layout.order, &mut spare);
+            }
+            layout.order
+        }
+        Predictor::Float => {
+            for row in plain.chunks_mut(line.max(1)) {
+                sums::floats(row, layout.stored, bytes, &mut spare);
+            }
+            Order::Big
+        }
+    }
 }
 
 /// What is given of blocks whose channels lie apart: the planes of `layout.picks`, in their order, each unpacked by its
@@ -159,7 +188,10 @@ impl Rows<'_> {
             (Kind::Float, ..) => Samples::F32(self.bits(rows, |v| f64::from_bits(v) as f32)),
         };
         match samples {
-            Samples::F32(values) => Samples::F32(self.finite(values)),
+            Samples::F32(mut values) => {
+                finite(self.layout, &mut values);
+                Samples::F32(values)
+            }
             other => other,
         }
     }
@@ -272,32 +304,27 @@ impl Rows<'_> {
             }
         }
     }
+}
 
-    /// Without NaN and infinities.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the range of single precision is cut to"
-    )]
-    fn finite(&self, mut values: Vec<f32>) -> Vec<f32> {
-        if values.iter().all(|value| value.is_finite()) {
-            return values;
-        }
-        let end = |value: f64| (value as f32).clamp(f32::MIN, f32::MAX);
-        let ranges: Vec<(f32, f32)> = self
-            .layout
-            .meaning
-            .ranges
-            .iter()
-            .map(|r| (end(r.0), end(r.1)))
-            .collect();
-        for pixel in values.chunks_exact_mut(self.layout.picks.len().max(1)) {
-            for (value, (low, high)) in pixel.iter_mut().zip(&ranges) {
-                if !value.is_finite() {
-                    *value = if *value == f32::INFINITY { *high } else { *low };
-                }
+/// Replaces NaN and infinities.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the range of single precision is cut to"
+)]
+fn finite(layout: &Layout, values: &mut [f32]) {
+    // without a branch: many at once
+    if values.iter().fold(true, |all, value| all & value.is_finite()) {
+        return;
+    }
+    let end = |value: f64| (value as f32).clamp(f32::MIN, f32::MAX);
+    let ranges = layout.meaning.ranges.iter();
+    let ranges: Vec<(f32, f32)> = ranges.map(|r| (end(r.0), end(r.1))).collect();
+    for pixel in values.chunks_exact_mut(layout.picks.len().max(1)) {
+        for (value, (low, high)) in pixel.iter_mut().zip(&ranges) {
+            if !value.is_finite() {
+                *value = if *value == f32::INFINITY { *high } else { *low };
             }
         }
-        values
     }
 }
 

@@ -1,0 +1,52 @@
+//! Streams that are decoded piece by piece, for what does not fit in memory as a whole.
+//!
+//! Knows no scheme: each brings a step of its own.
+
+use crate::error::Result;
+use std::io;
+use std::io::BufRead;
+use std::io::Read;
+
+/// What a step has done.
+pub struct Step {
+    /// Coded bytes that are done with.
+    pub used: usize,
+    /// Bytes of the output that are filled.
+    pub made: usize,
+    /// Whether nothing follows.
+    pub ended: bool,
+}
+
+/// Reads what `step` makes of the bytes of `from`. It is given those that are at hand, none at their end, and a place
+/// for output that is not empty; when it does nothing the stream is at its end.
+pub struct Pull<R, S> {
+    from: R,
+    step: S,
+    ended: bool,
+}
+
+impl<R: BufRead, S: FnMut(&[u8], &mut [u8]) -> Result<Step>> Pull<R, S> {
+    /// At the beginning of a stream.
+    pub fn new(from: R, step: S) -> Self {
+        Pull {
+            from,
+            step,
+            ended: false,
+        }
+    }
+}
+
+impl<R: BufRead, S: FnMut(&[u8], &mut [u8]) -> Result<Step>> Read for Pull<R, S> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while !self.ended && !out.is_empty() {
+            let coded = self.from.fill_buf()?;
+            let step = (self.step)(coded, out).map_err(|error| io::Error::other(error.to_string()))?;
+            self.from.consume(step.used);
+            self.ended = step.ended || step.used == 0 && step.made == 0;
+            if step.made > 0 {
+                return Ok(step.made);
+            }
+        }
+        Ok(0)
+    }
+}
