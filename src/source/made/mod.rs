@@ -407,6 +407,60 @@ mod tests {
         source.window(Window::new(level, rect), &Forgetful).unwrap()
     }
 
+    /// One strip that can only be gone through from top to bottom, which is counted.
+    struct Strip(Synthetic, Arc<AtomicUsize>);
+
+    impl Source for Strip {
+        fn header(&self) -> &Header {
+            self.0.header()
+        }
+
+        fn read(&self, _: Tile) -> Result<Raster> {
+            Err(Error::TooLarge("no tile of it fits".into()))
+        }
+
+        fn in_order(&self, level: usize, take: &mut dyn FnMut(Raster, Rect) -> Result<()>) -> Result<()> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            let size = self.header().levels[level].size;
+            for y in (0..size.h).step_by(100) {
+                let rect = Rect::new(0, y, size.w, (size.h - y).min(100));
+                take(self.0.window(Window::new(level, rect), &Forgetful)?, rect)?;
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_strip_beyond_memory_is_gone_through_once_for_all_levels_or_refused() {
+        let full = Size::new(1500, 1100);
+        let strip = || {
+            let reads = Arc::new(AtomicUsize::new(0));
+            let synthetic = Synthetic::new(vec![level(full.w, full.h, (full.w, full.h))], 3, sample);
+            (Box::new(Strip(synthetic, reads.clone())), reads)
+        };
+        for level_bytes in [0, 1 << 20] {
+            let (inner, reads) = strip();
+            let budget = Budget {
+                level_bytes,
+                room: room(),
+            };
+            let made = Made::over(inner, &[Grid::Order], &budget);
+            for (index, of) in made.header().levels.iter().enumerate() {
+                let wanted = expected(full, u32::try_from(index).unwrap());
+                assert_eq!(of.size, wanted.size);
+                assert!(worst(&all(&*made, index), &wanted) <= 12, "{index}");
+            }
+            assert_eq!(reads.load(Ordering::Relaxed), 1, "decoded once");
+        }
+        let (inner, _) = strip();
+        let made = Made::over(inner, &[Grid::Order], &Budget::default());
+        let rect = Rect::new(0, 0, 10, 10);
+        for level in 0..made.header().levels.len() {
+            let refused = made.window(Window::new(level, rect), &Forgetful);
+            assert!(matches!(refused, Err(Error::TooLarge(_))), "{level}");
+        }
+    }
+
     #[test]
     fn made_levels_hold_means_of_the_full_size_however_they_are_made() {
         let full = Size::new(1500, 1100);
