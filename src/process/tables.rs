@@ -199,6 +199,9 @@ pub struct Curve {
     steps: usize,
 }
 
+/// Cells of a curve at most.
+const CELLS: usize = 1 << 14;
+
 /// Numbers by their leading bits: up to its edge a cell is one byte, from there on the next.
 struct Cells {
     /// The bits of the first number of the first cell, which is what all below it are taken for.
@@ -208,7 +211,7 @@ struct Cells {
     /// How many bits of a number are behind those that tell the cell.
     shift: u32,
     /// A byte and, in 24 bits, how far the edge is from the cell's end, of 2^24 for the whole cell.
-    cells: Vec<u32>,
+    cells: Box<[u32; CELLS]>,
     /// 255 where greater numbers have smaller bytes: cells are as if it were otherwise.
     flip: u8,
 }
@@ -225,7 +228,7 @@ impl Curve {
         if !matches!(tail.first(), Some(Step::Power(_) | Step::Logarithm)) {
             return None;
         }
-        let worth = WORTH * pixels as u64 >= 1 << 14;
+        let worth = WORTH * pixels as u64 >= CELLS as u64;
         let cells = BY_NUMBER.get(tail, None, worth, || Cells::of(tail).map(Arc::new))??;
         Some(Curve {
             cells,
@@ -248,18 +251,23 @@ impl Curve {
             flip,
         } = *self.cells;
         let (low, high) = (f32::from_bits(first), f32::from_bits(last));
-        let mut places = [0; BLOCK];
+        let (mut places, mut insides) = ([0; BLOCK], [0; BLOCK]);
+        // apart, so that all but the looking up is done to several numbers at a time
         for (out, values) in out.chunks_mut(BLOCK).zip(values.chunks(BLOCK)) {
-            for (place, v) in places.iter_mut().zip(values) {
+            for ((v, place), inside) in values.iter().zip(&mut places).zip(&mut insides) {
                 // NaN is below all
                 let v = if *v > low { *v } else { low };
                 // numbers above 0 are in the order of their bits
-                *place = if v < high { v } else { high }.to_bits().wrapping_sub(first);
+                let bits = if v < high { v } else { high }.to_bits().wrapping_sub(first);
+                *place = bits >> (shift & 31);
+                *inside = (bits << ((32 - shift) & 31)) >> 8;
             }
-            for (out, place) in out.iter_mut().zip(&places) {
-                let cell = cells.get((place >> (shift & 31)) as usize);
-                let inside = (place << ((32 - shift) & 31)) >> 8;
-                let [byte, ..] = cell.map_or(0, |cell| cell.wrapping_add(inside)).to_be_bytes();
+            for place in places.iter_mut().take(values.len()) {
+                // there are more cells than that; this way it need not be checked
+                *place = cells.get(*place as usize % CELLS).copied().unwrap_or(0);
+            }
+            for ((out, cell), inside) in out.iter_mut().zip(&places).zip(&insides) {
+                let [byte, ..] = cell.wrapping_add(*inside).to_be_bytes();
                 *out = byte ^ flip;
             }
         }
@@ -306,7 +314,7 @@ impl Cells {
         let (first, last) = (*octaves.get(low)?, *octaves.get(high)?);
         let made = |fine: u32| -> Option<Cells> {
             let shift = MANTISSA - fine;
-            if (last - first) >> shift > 1 << 14 {
+            if (last - first) as usize >> shift >= CELLS {
                 return None;
             }
             let starts: Vec<u32> = (first..=last).step_by(1 << shift).collect();
@@ -330,11 +338,18 @@ impl Cells {
             let cell = |((start, edge), below): ((&u32, &u32), &u8)| {
                 (u32::from(*below) << 24) + (((1 << shift) - (edge - start)) << (24 - shift))
             };
+            let mut cells = Box::new([0; CELLS]);
+            for (place, known) in cells
+                .iter_mut()
+                .zip(starts.iter().zip(&over).zip(&below).map(cell))
+            {
+                *place = known;
+            }
             Some(Cells {
                 first,
                 last,
                 shift,
-                cells: starts.iter().zip(&over).zip(&below).map(cell).collect(),
+                cells,
                 flip: flip.get(),
             })
         };
