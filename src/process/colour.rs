@@ -105,21 +105,25 @@ pub fn eight(samples: Samples, channels: usize, ranges: &[(f64, f64)]) -> Vec<u8
         (low, high - low)
     };
     let scales: Vec<(f64, f64)> = (0..channels).map(scale).collect();
-    let byte = |(value, (low, width)): (f64, &(f64, f64))| ((value - low) * 255.0 / width + 0.5) as u8;
+    let byte = |value: f64, (low, width): (f64, f64)| ((value - low) * 255.0 / width + 0.5) as u8;
     match samples {
         Samples::U8(data) => data,
         Samples::U16(data) => data.into_iter().map(|v| v.to_be_bytes()[0]).collect(),
-        Samples::U32(data) => data
-            .into_iter()
-            .map(f64::from)
+        Samples::U32(data) => scaled(&data, &scales, |v, scale| byte(f64::from(v), scale)),
+        Samples::F32(data) => scaled(&data, &scales, |v, scale| byte(f64::from(v), scale)),
+    }
+}
+
+/// A byte for each sample, by the scale of its channel.
+fn scaled<T: Copy>(data: &[T], scales: &[(f64, f64)], byte: impl Fn(T, (f64, f64)) -> u8) -> Vec<u8> {
+    match scales {
+        [scale, rest @ ..] if rest.iter().all(|other| other == scale) => {
+            data.iter().map(|v| byte(*v, *scale)).collect()
+        }
+        _ => data
+            .iter()
             .zip(scales.iter().cycle())
-            .map(byte)
-            .collect(),
-        Samples::F32(data) => data
-            .into_iter()
-            .map(f64::from)
-            .zip(scales.iter().cycle())
-            .map(byte)
+            .map(|(v, scale)| byte(*v, *scale))
             .collect(),
     }
 }

@@ -33,26 +33,42 @@ impl ColourMap {
             .map(|(_, map)| *map)
     }
 
-    /// Red, green and blue of many values, each 0–1. Values outside 0–1 have the colour of the nearer end.
-    pub fn paint(self, values: &[f32]) -> [Vec<f32>; 3] {
-        let of = |curve: fn(f32) -> f32| -> Vec<f32> {
-            values
-                .iter()
-                .map(|v| curve(v.clamp(0.0, 1.0)).clamp(0.0, 1.0))
-                .collect()
-        };
-        let none = || vec![0.0; values.len()];
+    /// Red, green and blue of many values, each 0–1. Values outside 0–1 have the colour of the nearer end, NaN that of 0.
+    pub fn paint(self, values: &[f32], [red, green, blue]: [&mut [f32]; 3]) {
         match self {
-            ColourMap::Hot => [of(|v| 3.0 * v), of(|v| 3.0 * v - 1.0), of(|v| 3.0 * v - 2.0)],
-            ColourMap::Cold => [of(|v| 3.0 * v - 2.0), of(|v| 3.0 * v - 1.0), of(|v| 3.0 * v)],
-            ColourMap::Jet => [
-                of(|v| 1.5 - (4.0 * v - 3.0).abs()),
-                of(|v| 1.5 - (4.0 * v - 2.0).abs()),
-                of(|v| 1.5 - (4.0 * v - 1.0).abs()),
-            ],
-            ColourMap::Red => [of(|v| v), none(), none()],
-            ColourMap::Green => [none(), of(|v| v), none()],
-            ColourMap::Blue => [none(), none(), of(|v| v)],
+            ColourMap::Hot => {
+                curve(values, red, |v| 3.0 * v);
+                curve(values, green, |v| 3.0 * v - 1.0);
+                curve(values, blue, |v| 3.0 * v - 2.0);
+            }
+            ColourMap::Cold => {
+                curve(values, red, |v| 3.0 * v - 2.0);
+                curve(values, green, |v| 3.0 * v - 1.0);
+                curve(values, blue, |v| 3.0 * v);
+            }
+            ColourMap::Jet => {
+                curve(values, red, |v| 1.5 - (4.0 * v - 3.0).abs());
+                curve(values, green, |v| 1.5 - (4.0 * v - 2.0).abs());
+                curve(values, blue, |v| 1.5 - (4.0 * v - 1.0).abs());
+            }
+            ColourMap::Red => only(values, red, [green, blue]),
+            ColourMap::Green => only(values, green, [red, blue]),
+            ColourMap::Blue => only(values, blue, [red, green]),
         }
     }
+}
+
+/// One colour of many values.
+#[expect(clippy::manual_clamp, reason = "of NaN, clamp makes NaN")]
+#[inline]
+fn curve(values: &[f32], out: &mut [f32], of: impl Fn(f32) -> f32) {
+    for (out, v) in out.iter_mut().zip(values) {
+        *out = of(v.max(0.0).min(1.0)).max(0.0).min(1.0);
+    }
+}
+
+/// One colour, without the others.
+fn only(values: &[f32], colour: &mut [f32], others: [&mut [f32]; 2]) {
+    curve(values, colour, |v| v);
+    others.into_iter().for_each(|other| other.fill(0.0));
 }

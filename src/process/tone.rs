@@ -47,6 +47,13 @@ pub fn byte(value: f32) -> u8 {
     ((value * 255.0).max(0.0).min(255.0) + ROUND_BYTE).to_bits() as u8
 }
 
+/// The same for many.
+pub fn bytes(values: &[f32], out: &mut [u8]) {
+    for (out, v) in out.iter_mut().zip(values) {
+        *out = byte(*v);
+    }
+}
+
 /// Logarithm to base 2 of a positive number that is not subnormal; absolute error below 2^-20.
 #[expect(clippy::cast_precision_loss, reason = "an exponent has eight bits")]
 #[inline]

@@ -1,0 +1,371 @@
+//! The steps of a chain over blocks of pixels: stored samples to numbers, through the steps, to bytes.
+//!
+//! Knows nothing of files and meanings. Blocks stay in the nearest cache, and their rows of numbers are used again from
+//! block to block; loops are plain, so that the compiler works on several numbers at a time.
+
+use crate::geometry::Rect;
+use crate::geometry::Size;
+use crate::process::chain::Row;
+use crate::process::chain::Step;
+use crate::process::tables::Curve;
+use crate::process::tone;
+use crate::raster::Layout;
+use crate::raster::Picture;
+use crate::raster::Samples;
+use std::mem;
+use std::ops::Range;
+
+/// Pixels of a block when no step looks at neighbours: six channels of them are in the nearest cache.
+pub const BLOCK: usize = 512;
+
+/// How a sample becomes a number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ends {
+    low: f64,
+    scale: f64,
+    /// Both ends are the same.
+    empty: bool,
+}
+
+impl Ends {
+    /// From 0 at `low` to 1 at `high`.
+    pub fn of(low: f64, high: f64) -> Ends {
+        Ends {
+            low,
+            scale: 1.0 / (high - low),
+            empty: low == high,
+        }
+    }
+
+    /// What tells them from others, bit by bit.
+    pub fn bits(self) -> [u64; 2] {
+        [self.low.to_bits(), self.scale.to_bits()]
+    }
+}
+
+/// What steps work on.
+pub struct Flow<'a> {
+    /// The steps.
+    pub steps: &'a [Step],
+    /// Stored samples, channels interleaved.
+    pub samples: &'a Samples,
+    /// Samples a pixel.
+    pub channels: usize,
+    /// The channels that are read, and their ranges.
+    pub wanted: Vec<(usize, Ends)>,
+    /// The channel that is alpha, and its range.
+    pub alpha: Option<(usize, Ends)>,
+    /// Whether colours are multiplied by alpha.
+    pub divide: bool,
+}
+
+/// Rows of numbers, one for each channel.
+#[derive(Default)]
+struct Work {
+    planes: Vec<Vec<f32>>,
+    /// What the next step writes to.
+    spare: Vec<Vec<f32>>,
+    alpha: Vec<f32>,
+    /// What comes out, alpha at the end.
+    bytes: Vec<Vec<u8>>,
+}
+
+impl Work {
+    /// Planes of so many numbers to write to; those there were become the second result.
+    fn turn(&mut self, count: usize, len: usize) -> (&mut [Vec<f32>], &[Vec<f32>]) {
+        mem::swap(&mut self.planes, &mut self.spare);
+        self.planes.resize_with(count, Vec::new);
+        self.planes.iter_mut().for_each(|plane| plane.resize(len, 0.0));
+        (&mut self.planes, &self.spare)
+    }
+}
+
+impl Flow<'_> {
+    /// The picture of samples that are `size` pixels, when no step looks at neighbours.
+    pub fn picture(&self, size: Size) -> Picture {
+        let pixels = self.samples.len() / self.channels.max(1);
+        let curve = Curve::of(self.steps, pixels);
+        let body = self.steps.len() - curve.as_ref().map_or(0, Curve::steps);
+        let mut work = Work::default();
+        let mut data = Vec::new();
+        let mut channels = 1;
+        for first in (0..pixels).step_by(BLOCK) {
+            let block = first..pixels.min(first + BLOCK);
+            self.numbers(&block, size, body, &mut work);
+            self.bytes(curve.as_ref(), &mut work);
+            channels = interleave(&work.bytes, self.alpha.is_some(), pixels, &mut data);
+        }
+        Picture {
+            size,
+            layout: layout(channels),
+            data,
+        }
+    }
+
+    /// The part `cut` of the picture of samples that are `size` pixels.
+    pub fn around(&self, size: Size, cut: Rect) -> Picture {
+        let mut work = Work::default();
+        let pixels = self.samples.len() / self.channels.max(1);
+        self.numbers(&(0..pixels), size, self.steps.len(), &mut work);
+        self.bytes(None, &mut work);
+        for plane in &mut work.bytes {
+            crop(plane, size, cut);
+        }
+        let mut data = Vec::new();
+        let channels = interleave(&work.bytes, self.alpha.is_some(), pixels, &mut data);
+        Picture {
+            size: cut.size(),
+            layout: layout(channels),
+            data,
+        }
+    }
+
+    /// All bytes of each channel that comes out, in the order of the samples.
+    pub fn planes(&self) -> Vec<Vec<u8>> {
+        let pixels = self.samples.len() / self.channels.max(1);
+        let mut work = Work::default();
+        let mut planes: Vec<Vec<u8>> = Vec::new();
+        for first in (0..pixels).step_by(BLOCK) {
+            let block = first..pixels.min(first + BLOCK);
+            self.numbers(&block, Size::new(1, 1), self.steps.len(), &mut work);
+            self.bytes(None, &mut work);
+            planes.resize(work.bytes.len(), Vec::new());
+            for (plane, bytes) in planes.iter_mut().zip(&work.bytes) {
+                plane.extend_from_slice(bytes);
+            }
+        }
+        planes
+    }
+
+    /// The channels of these pixels after so many steps. Steps that look at neighbours need all pixels.
+    fn numbers(&self, pixels: &Range<usize>, size: Size, steps: usize, work: &mut Work) {
+        let len = pixels.len();
+        let (planes, _) = work.turn(self.wanted.len(), len);
+        for (plane, (channel, ends)) in planes.iter_mut().zip(&self.wanted) {
+            self.read(pixels, *channel, *ends, plane);
+        }
+        if let Some((channel, ends)) = self.alpha {
+            work.alpha.resize(len, 0.0);
+            self.read(pixels, channel, ends, &mut work.alpha);
+        }
+        if self.divide {
+            for plane in &mut work.planes {
+                for (v, alpha) in plane.iter_mut().zip(&work.alpha) {
+                    *v = if *alpha > 0.0 { *v / *alpha } else { 0.0 };
+                }
+            }
+        }
+        // by what number a step calls the channels: as they are stored up to the first matrix
+        let mut stored = true;
+        for step in self.steps.iter().take(steps) {
+            match step {
+                Step::Mix(rows) => {
+                    let (planes, from) = work.turn(rows.len(), len);
+                    let name = |place: usize| match self.wanted.get(place) {
+                        Some((channel, _)) if stored => *channel,
+                        _ => place,
+                    };
+                    for (row, plane) in rows.iter().zip(planes) {
+                        mix(row, name, from, plane);
+                    }
+                    stored = false;
+                }
+                Step::Paint(map) => {
+                    let (planes, from) = work.turn(3, len);
+                    let values = from.first().map_or(&[][..], Vec::as_slice);
+                    if let [red, green, blue] = planes {
+                        map.paint(values, [red, green, blue]);
+                    }
+                    stored = false;
+                }
+                Step::Convolve(kernel) => {
+                    for plane in &mut work.planes {
+                        *plane = kernel.apply(plane, size);
+                    }
+                }
+                step => work.planes.iter_mut().for_each(|plane| single(step, plane)),
+            }
+        }
+    }
+    /// One channel of these pixels as numbers.
+    #[expect(clippy::cast_possible_truncation, reason = "pixels are of single precision")]
+    fn read(&self, pixels: &Range<usize>, channel: usize, ends: Ends, out: &mut [f32]) {
+        /// Far outside of every range, and still a number when it is multiplied by 0.
+        const FAR: f32 = 1e9;
+        let part = Part {
+            pixels,
+            channels: self.channels,
+            channel,
+        };
+        let (low, scale) = (ends.low as f32, ends.scale as f32);
+        match self.samples {
+            _ if ends.empty => {
+                let step = |v: f64| if v >= ends.low { 1.0 } else { 0.0 };
+                match self.samples {
+                    Samples::U8(v) => part.read(v, out, |v| step(f64::from(v))),
+                    Samples::U16(v) => part.read(v, out, |v| step(f64::from(v))),
+                    Samples::U32(v) => part.read(v, out, |v| step(f64::from(v))),
+                    Samples::F32(v) => part.read(v, out, |v| step(f64::from(v))),
+                }
+            }
+            Samples::U8(v) => part.read(v, out, |v| (f32::from(v) - low) * scale),
+            Samples::U16(v) => part.read(v, out, |v| (f32::from(v) - low) * scale),
+            Samples::U32(v) => part.read(v, out, |v| ((f64::from(v) - ends.low) * ends.scale) as f32),
+            Samples::F32(v) => part.read(v, out, |v| {
+                let number = (v - low) * scale;
+                let number = if number.is_nan() { 0.0 } else { number };
+                number.clamp(-FAR, FAR)
+            }),
+        }
+    }
+
+    /// What comes out of numbers: by a curve, which is the rest of the steps, or as they are.
+    fn bytes(&self, curve: Option<&Curve>, work: &mut Work) {
+        let Work {
+            planes, alpha, bytes, ..
+        } = work;
+        bytes.resize_with(planes.len() + usize::from(self.alpha.is_some()), Vec::new);
+        for (plane, bytes) in planes.iter().zip(bytes.iter_mut()) {
+            bytes.resize(plane.len(), 0);
+            match curve {
+                Some(curve) => curve.bytes(plane, bytes),
+                None => tone::bytes(plane, bytes),
+            }
+        }
+        if let Some(bytes) = bytes.get_mut(planes.len()) {
+            bytes.resize(alpha.len(), 0);
+            tone::bytes(alpha, bytes);
+        }
+    }
+}
+
+/// One channel of some pixels.
+struct Part<'a> {
+    pixels: &'a Range<usize>,
+    channels: usize,
+    channel: usize,
+}
+
+impl Part<'_> {
+    fn read<T: Copy>(&self, samples: &[T], out: &mut [f32], value: impl Fn(T) -> f32) {
+        let Part { pixels, channels, .. } = *self;
+        let part = samples
+            .get(pixels.start * channels..pixels.end * channels)
+            .unwrap_or_default();
+        match channels {
+            1 => out.iter_mut().zip(part).for_each(|(out, v)| *out = value(*v)),
+            2 => self.every::<2, T>(part, out, value),
+            3 => self.every::<3, T>(part, out, value),
+            4 => self.every::<4, T>(part, out, value),
+            5 => self.every::<5, T>(part, out, value),
+            6 => self.every::<6, T>(part, out, value),
+            7 => self.every::<7, T>(part, out, value),
+            8 => self.every::<8, T>(part, out, value),
+            _ => {
+                let own = part.get(self.channel..).unwrap_or_default();
+                for (out, pixel) in out.iter_mut().zip(own.chunks(channels)) {
+                    *out = pixel.first().map_or(0.0, |v| value(*v));
+                }
+            }
+        }
+    }
+
+    /// The same for pixels of so many samples.
+    fn every<const N: usize, T: Copy>(&self, part: &[T], out: &mut [f32], value: impl Fn(T) -> f32) {
+        for (out, pixel) in out.iter_mut().zip(part.as_chunks::<N>().0) {
+            *out = pixel.get(self.channel).map_or(0.0, |v| value(*v));
+        }
+    }
+}
+
+/// A step that looks at single numbers.
+#[expect(clippy::cast_possible_truncation, reason = "pixels are of single precision")]
+pub fn single(step: &Step, values: &mut [f32]) {
+    match step {
+        Step::Power(exponent) => tone::power(values, exponent.value() as f32),
+        Step::Logarithm => tone::logarithm(values),
+        Step::Invert => tone::invert(values),
+        Step::Scale(factor) => tone::scale(values, factor.value() as f32),
+        Step::Mix(_) | Step::Paint(_) | Step::Convolve(_) => {}
+    }
+}
+
+/// A row of a matrix times the channels, which go by the numbers that `name` gives to their places.
+#[expect(clippy::cast_possible_truncation, reason = "pixels are of single precision")]
+fn mix(row: &Row, name: impl Fn(usize) -> usize, planes: &[Vec<f32>], out: &mut [f32]) {
+    out.fill(row.constant.value() as f32);
+    for (place, plane) in planes.iter().enumerate() {
+        let weight = row.weights.get(name(place));
+        let weight = weight.map_or(0.0, |weight| weight.value() as f32);
+        if weight != 0.0 {
+            for (sum, v) in out.iter_mut().zip(plane) {
+                *sum += weight * v;
+            }
+        }
+    }
+}
+
+/// The layout of so many channels.
+pub const fn layout(channels: usize) -> Layout {
+    match channels {
+        1 => Layout::Grey,
+        3 => Layout::Rgb,
+        _ => Layout::Rgba,
+    }
+}
+
+/// The part of a channel of `size` pixels that lies in `cut`.
+fn crop(plane: &mut Vec<u8>, size: Size, cut: Rect) {
+    if cut == Rect::of(size) {
+        return;
+    }
+    let (x, wide) = (cut.x as usize, cut.w as usize);
+    let rows = plane
+        .chunks_exact(size.w as usize)
+        .skip(cut.y as usize)
+        .take(cut.h as usize);
+    *plane = rows
+        .flat_map(|row| row.get(x..x + wide).unwrap_or_default())
+        .copied()
+        .collect();
+}
+
+/// Adds pixels of one or the first three planes, and of the last one as alpha, to `out`, of which there will be `pixels`;
+/// with alpha, grey becomes colour. How many channels they have.
+fn interleave(planes: &[Vec<u8>], alpha: bool, pixels: usize, out: &mut Vec<u8>) -> usize {
+    let (alpha, colours) = match planes.split_last() {
+        Some((last, colours)) if alpha => (Some(last), colours),
+        _ => (None, planes),
+    };
+    let grey = planes.first().map_or(&[][..], Vec::as_slice);
+    let [red, green, blue] = match colours {
+        [red, green, blue, ..] => [red, green, blue].map(Vec::as_slice),
+        _ => [grey; 3],
+    };
+    let channels = if colours.len() < 3 && alpha.is_none() {
+        1
+    } else {
+        3 + usize::from(alpha.is_some())
+    };
+    if out.is_empty() {
+        out.reserve_exact(pixels * channels);
+    }
+    let from = out.len();
+    out.resize(from + grey.len() * channels, 0);
+    let out = out.get_mut(from..).unwrap_or_default();
+    let colours = red.iter().zip(green).zip(blue);
+    match (channels, alpha) {
+        (1, _) => out.copy_from_slice(grey),
+        (_, None) => {
+            for (out, ((r, g), b)) in out.as_chunks_mut::<3>().0.iter_mut().zip(colours) {
+                *out = [*r, *g, *b];
+            }
+        }
+        (_, Some(alpha)) => {
+            for ((out, ((r, g), b)), a) in out.as_chunks_mut::<4>().0.iter_mut().zip(colours).zip(alpha) {
+                *out = [*r, *g, *b, *a];
+            }
+        }
+    }
+    channels
+}
