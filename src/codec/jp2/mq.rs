@@ -170,9 +170,9 @@ impl<'a> Mq<'a> {
         let kind = less + ((c as u64 >> 32) as u32 >> 31 | a as u32 >> 31);
         *slot = AFTER[(state as u32 + kind) as usize % 512];
         let small = (a as u32 >> 31) + u32::from(a < -HALF / 2);
-        let shift = select_unpredictable(lower, state as u32 >> 16, small) % 16;
-        self.a = (select_unpredictable(lower, estimate, a + HALF) << shift).wrapping_sub(HALF);
-        self.c = select_unpredictable(lower, self.c, c) << shift;
+        let shift = select_unpredictable(lower, state as u32 >> 16, small);
+        self.a = (select_unpredictable(lower, estimate, a + HALF).wrapping_shl(shift)).wrapping_sub(HALF);
+        self.c = select_unpredictable(lower, self.c, c).wrapping_shl(shift);
         self.ahead -= shift as i32;
         if self.ahead < 0 {
             (self.c, self.ahead, self.next) = fill(self.data, self.next, self.c, self.ahead);
