@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Num;
 use crate::geometry::Rect;
+use crate::geometry::Size;
 use crate::process::Stats;
 use crate::process::colour;
 use crate::process::colourmap::ColourMap;
@@ -22,6 +23,7 @@ use crate::raster::Meaning;
 use crate::raster::Picture;
 use crate::raster::Raster;
 use crate::raster::Samples;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What is done to samples, in this order: ranges, steps, cut.
@@ -91,6 +93,29 @@ impl Chain {
             _ => 0,
         };
         self.steps.iter().map(radius).sum()
+    }
+
+    /// The size of what it makes of a window of this one.
+    pub fn shown(&self, whole: Size) -> Size {
+        self.cut.map_or(whole, |cut| cut.size())
+    }
+
+    /// The rows of a window of size `whole` that these rows of what it makes are made of.
+    pub fn needs(&self, whole: Size, rows: Range<u32>) -> Range<u32> {
+        let (top, margin) = (self.cut.map_or(0, |cut| cut.y), self.margin());
+        let end = top.saturating_add(rows.end).saturating_add(margin);
+        (top + rows.start).saturating_sub(margin)..end.min(whole.h)
+    }
+
+    /// The same steps, to make some rows of what they make of a window: of its rows from `first` on.
+    pub fn of_rows(&self, whole: Size, first: u32, rows: Range<u32>) -> Chain {
+        let shown = self.cut.unwrap_or(Rect::of(whole));
+        let y = (shown.y + rows.start).saturating_sub(first);
+        let cut = Rect::new(shown.x, y, shown.w, rows.end.saturating_sub(rows.start));
+        Chain {
+            cut: (self.margin() > 0).then_some(cut),
+            ..self.clone()
+        }
     }
 
     /// How many colours it makes, 1 or 3; `None` for those of the image.

@@ -133,6 +133,10 @@ pub struct Part {
 /// The rows of a window of size `whole` that these rows of the answer are made of; `None` when one of the steps needs
 /// more than rows.
 pub fn needs(ops: &[Op], whole: Size, wanted: Range<u32>) -> Option<Range<u32>> {
+    if let Some((Op::Chain(chain), ops)) = ops.split_first() {
+        let rows = needs(ops, chain.shown(whole), wanted)?;
+        return Some(chain.needs(whole, rows));
+    }
     let mut rows = wanted;
     for op in ops.iter().rev() {
         rows = match op {
@@ -141,15 +145,11 @@ pub fn needs(ops: &[Op], whole: Size, wanted: Range<u32>) -> Option<Range<u32>> 
                 let start = rows.start.min(whole.h.saturating_sub(1));
                 start..rows.end.min(whole.h).max(start + 1)
             }
-            Op::Chain(chain) if chain.margin() == 0 && chain.cut.is_none() => rows,
-            Op::Grey | Op::Bitonal | Op::Equalise | Op::Flatten(_) | Op::Straighten => rows,
+            Op::Grey | Op::Bitonal | Op::Equalise | Op::Flatten(_) | Op::Straighten | Op::Mark(_) => rows,
             Op::Turn { quarters: 0, .. } => rows,
-            Op::Chain(_)
-            | Op::Turn { .. }
-            | Op::Rotate { .. }
-            | Op::Place { .. }
-            | Op::Keep { .. }
-            | Op::Mark(_) => return None,
+            Op::Chain(_) | Op::Turn { .. } | Op::Rotate { .. } | Op::Place { .. } | Op::Keep { .. } => {
+                return None;
+            }
         };
     }
     Some(rows)
@@ -184,10 +184,25 @@ pub fn run_part(
     part: Option<&Part>,
     stats: impl Fn() -> Result<Arc<Stats>>,
 ) -> Result<Picture> {
-    let (mut picture, ops) = match ops.split_first() {
-        Some((Op::Chain(chain), ops)) => (chain.run(raster, meaning, &stats)?, ops),
+    let mut after = None;
+    let (mut picture, ops) = match (ops.split_first(), part) {
+        (Some((Op::Chain(chain), ops)), None) => (chain.run(raster, meaning, &stats)?, ops),
+        (Some((Op::Chain(chain), ops)), Some(part)) => {
+            let whole = chain.shown(part.whole);
+            let rows = needs(ops, whole, part.wanted.clone());
+            let rows =
+                rows.ok_or_else(|| Error::Unsupported("a step that needs the whole picture".into()))?;
+            after = Some(Part {
+                whole,
+                first: rows.start,
+                wanted: part.wanted.clone(),
+            });
+            let chain = chain.of_rows(part.whole, part.first, rows);
+            (chain.run(raster, meaning, &stats)?, ops)
+        }
         _ => (colour::picture(raster, meaning)?, ops),
     };
+    let part = after.as_ref().or(part);
     for op in ops {
         picture = match op {
             Op::Chain(_) => return Err(Error::Unsupported("samples are 8 bits already".into())),
@@ -212,7 +227,7 @@ pub fn run_part(
             Op::Equalise => colour::equalise(picture, &stats()?.histogram),
             Op::Flatten(background) => colour::flatten(picture, *background),
             Op::Straighten => colour::straighten(picture),
-            Op::Mark(marks) => marks.lay(picture),
+            Op::Mark(marks) => marks.lay(picture, part.map_or(0, |part| part.wanted.start)),
         };
     }
     Ok(picture)

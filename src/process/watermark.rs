@@ -60,10 +60,11 @@ impl Watermark {
     pub fn marks(self: &Arc<Self>, size: Size, cell: Size, seed: u64) -> Option<Marks> {
         let marks = Marks {
             mark: self.clone(),
+            size,
             cell,
             seed,
         };
-        let any = marks.places(size).next().is_some();
+        let any = marks.places().next().is_some();
         any.then_some(marks)
     }
 }
@@ -96,23 +97,28 @@ impl fmt::Debug for Watermark {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Marks {
     mark: Arc<Watermark>,
+    /// Of the answer.
+    size: Size,
     cell: Size,
     seed: u64,
 }
 
 impl Marks {
-    /// Lays the marks over the picture.
+    /// Lays the marks over the rows of the answer from `first` on.
     ///
     /// A mark with alpha hides what is below by its alpha times the opacity; the light of one without is added, times the
     /// opacity, and cut, so that black leaves a picture as it is (as iipsrv does it). Grey pictures get its luma. Alpha
     /// of the picture grows under a mark with alpha and stays under one without. Values are rounded to the nearest.
-    pub fn lay(&self, mut picture: Picture) -> Picture {
+    pub fn lay(&self, mut picture: Picture, first: u32) -> Picture {
         let channels = picture.layout.channels();
         let stride = picture.size.w as usize * channels;
-        for place in self.places(picture.size) {
-            let rows = picture.data.chunks_exact_mut(stride).skip(place.y as usize);
+        for place in self.places() {
+            let above = first.saturating_sub(place.y).min(place.h);
+            let top = place.y.saturating_sub(first);
+            let rows = picture.data.chunks_exact_mut(stride).skip(top as usize);
             let marks = self.mark.pixels.chunks_exact(self.mark.size.w.max(1) as usize);
-            for (row, mark) in rows.zip(marks).take(place.h as usize) {
+            let marks = marks.take(place.h as usize).skip(above as usize);
+            for (row, mark) in rows.zip(marks) {
                 let pixels = row.chunks_exact_mut(channels).skip(place.x as usize);
                 for (pixel, mark) in pixels.zip(mark).take(place.w as usize) {
                     self.mix(pixel, *mark);
@@ -152,9 +158,10 @@ impl Marks {
         }
     }
 
-    /// Where the marks of an answer of this size lie, cut to it. The answer is divided evenly into cells of about a
+    /// Where the marks lie, cut to the answer. The answer is divided evenly into cells of about a
     /// tile; a cell gets a mark or not, at a random place inside; one that is larger begins at its corner.
-    fn places(&self, size: Size) -> impl Iterator<Item = Rect> {
+    fn places(&self) -> impl Iterator<Item = Rect> {
+        let size = self.size;
         let count = |side: u32, cell: u32| {
             let cell = cell.max(1);
             (side + cell / 2).checked_div(cell).unwrap_or(1).max(1)
@@ -212,7 +219,7 @@ mod tests {
         let laid = mark
             .marks(size, Size::new(256, 256), 1)
             .unwrap()
-            .lay(plain(size, below));
+            .lay(plain(size, below), 0);
         let (first, rest) = laid.data.split_at(below.len());
         assert!(rest.chunks(below.len()).all(|pixel| pixel == first));
         first.to_vec()
@@ -273,12 +280,7 @@ mod tests {
     fn a_large_answer_has_a_mark_in_every_cell() {
         let mark = Arc::new(Watermark::new(&plain(Size::new(8, 8), &[9]), 1.0, 1.0));
         let cell = Size::new(256, 256);
-        let places = |w, h| {
-            mark.marks(Size::new(w, h), cell, 7)
-                .unwrap()
-                .places(Size::new(w, h))
-                .count()
-        };
+        let places = |w, h| mark.marks(Size::new(w, h), cell, 7).unwrap().places().count();
         assert_eq!(places(256, 256), 1);
         assert_eq!(places(1, 1), 1);
         assert_eq!(places(300, 20), 1);
@@ -295,8 +297,8 @@ mod tests {
             let (size, cell) = (Size::new(w, h), Size::new(tile, tile));
             let marks = mark.marks(size, cell, seed).unwrap();
             let again = mark.marks(size, cell, seed).unwrap();
-            prop_assert!(marks.places(size).eq(again.places(size)));
-            for place in marks.places(size) {
+            prop_assert!(marks.places().eq(again.places()));
+            for place in marks.places() {
                 prop_assert!(place.w > 0 && place.h > 0);
                 prop_assert!(place.right() <= u64::from(w) && place.bottom() <= u64::from(h));
                 prop_assert!(place.w == mw || mw > tile / 2 || place.w == w);
@@ -310,7 +312,7 @@ mod tests {
             let mut quarters = [0; 4];
             for i in 0..400 {
                 let marks = mark.marks(size, size, scramble(seed) ^ i).unwrap();
-                let place = marks.places(size).next().unwrap();
+                let place = marks.places().next().unwrap();
                 quarters[usize::from(place.x >= 100) + 2 * usize::from(place.y >= 100)] += 1;
             }
             prop_assert!(quarters.iter().all(|n| (50..150).contains(n)), "{quarters:?}");

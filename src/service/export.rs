@@ -172,13 +172,18 @@ mod tests {
     use crate::plan::Scale;
     use crate::plan::Tone;
     use crate::plan::View;
+    use crate::process::Watermark;
+    use crate::process::convolve::Kernel;
     use crate::raster::Format;
+    use crate::raster::Layout;
+    use crate::raster::Picture;
     use crate::raster::Samples;
     use crate::source::Source;
     use crate::source::synthetic::Synthetic;
     use crate::source::tiff::Tiff;
     use crate::source::tiff::build::Temp;
     use crate::source::window::Forgetful;
+    use std::sync::Arc;
 
     /// The pixels of a file.
     fn pixels(file: &[u8], format: Format, size: Size) -> Vec<u8> {
@@ -223,6 +228,12 @@ mod tests {
             Scale::Exact(Size::new(3500, 2600)),
         ];
         let (one, three) = (service("1"), service("3"));
+        let mark = Picture {
+            size: Size::new(150, 170),
+            layout: Layout::Grey,
+            data: (0..=255).cycle().take(150 * 170).collect(),
+        };
+        let mark = Arc::new(Watermark::new(&mark, 0.5, 0.7));
         let mut banded = 0;
         for (name, format, interpolation, threads) in [
             ("rgb", Format::Jpeg, 1, &one),
@@ -237,6 +248,7 @@ mod tests {
             for (turn, scale) in scales.into_iter().enumerate() {
                 let limits = Limits {
                     interpolation,
+                    watermark: (turn > 1).then(|| mark.clone()),
                     ..Limits::default()
                 };
                 let mut view = View {
@@ -246,6 +258,7 @@ mod tests {
                 };
                 view.adjust.mirror = turn % 2 == 1;
                 view.adjust.tone = [Tone::Native, Tone::Grey, Tone::Bitonal, Tone::Native][turn];
+                view.adjust.samples.kernel = Kernel::named("sharpen").filter(|_| turn % 2 == 1);
                 let opened = threads.library.open(name).unwrap();
                 let plan = view.resolve(opened.source.header(), &limits).unwrap();
                 let Some(file) = threads.export(&opened, &plan).unwrap() else {
