@@ -112,7 +112,8 @@ impl Flow<'_> {
             crop(plane, size, cut);
         }
         let mut data = Vec::new();
-        let channels = interleave(&work.bytes, self.alpha.is_some(), pixels, &mut data);
+        let shown = work.bytes.first().map_or(0, Vec::len);
+        let channels = interleave(&work.bytes, self.alpha.is_some(), shown, &mut data);
         Picture {
             size: cut.size(),
             layout: layout(channels),
@@ -187,6 +188,7 @@ impl Flow<'_> {
             }
         }
     }
+
     /// One channel of these pixels as numbers.
     #[expect(clippy::cast_possible_truncation, reason = "pixels are of single precision")]
     fn read(&self, pixels: &Range<usize>, channel: usize, ends: Ends, out: &mut [f32]) {
