@@ -170,6 +170,11 @@ mod tests {
 
     const ANY: Size = Size::new(65535, 65535);
 
+    fn grey(size: Size) -> Vec<u8> {
+        let pixels = slope(size, Layout::Grey);
+        encode(&pixels, size, Layout::Grey, 90, Style::default()).unwrap()
+    }
+
     /// Smooth in every channel, so that chroma subsampling costs little.
     fn slope(size: Size, layout: Layout) -> Vec<u8> {
         let pixel = |i: u32| {
@@ -370,14 +375,7 @@ mod tests {
     #[test]
     fn bytes_behind_the_end_marker_are_ignored() {
         let size = Size::new(32, 32);
-        let mut stream = encode(
-            &slope(size, Layout::Grey),
-            size,
-            Layout::Grey,
-            90,
-            Style::default(),
-        )
-        .unwrap();
+        let mut stream = grey(size);
         let whole = decode(&stream, size).unwrap();
         stream.extend_from_slice(&[0; 100]);
         assert_eq!(decode(&stream, size).unwrap(), whole);
@@ -386,14 +384,7 @@ mod tests {
     #[test]
     fn other_processes_and_two_components_are_unsupported() {
         let size = Size::new(8, 8);
-        let stream = encode(
-            &slope(size, Layout::Grey),
-            size,
-            Layout::Grey,
-            90,
-            Style::default(),
-        )
-        .unwrap();
+        let stream = grey(size);
         let at = stream.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
         for (offset, value) in [(1, 0xc3), (1, 0xc9), (4, 12), (9, 5), (9, 2)] {
             let mut other = stream.clone();
