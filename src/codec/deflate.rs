@@ -108,14 +108,12 @@ pub fn deflate(data: &[u8], level: u8) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec;
+    use miniz_oxide::deflate::compress_to_vec_zlib;
 
     fn decoded(data: &[u8], len: usize) -> Result<Vec<u8>> {
-        let mut out = vec![7; len];
-        let got = decode(data, &mut out)?;
-        out.truncate(got);
-        Ok(out)
+        codec::filled(decode, data, len)
     }
-    use miniz_oxide::deflate::compress_to_vec_zlib;
 
     fn text() -> Vec<u8> {
         (0u32..50_000).map(|i| ((i * i) >> 7) as u8).collect()

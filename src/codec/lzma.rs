@@ -2,6 +2,7 @@
 //!
 //! Knows no image.
 
+use crate::codec::pull::fill;
 use crate::error::Error;
 use crate::error::Result;
 use lzma_rust2::XzReader;
@@ -13,15 +14,7 @@ use std::io::Read;
 /// stream, a wrong checksum included (where the stream is not cut).
 pub fn decode(data: &[u8], out: &mut [u8]) -> Result<usize> {
     let damaged = |_| Error::Corrupt("LZMA stream is damaged".into());
-    let mut stream = XzReader::new(data, false);
-    let mut got = 0;
-    while let Some(rest) = out.get_mut(got..).filter(|rest| !rest.is_empty()) {
-        match stream.read(rest).map_err(damaged)? {
-            0 => break,
-            more => got += more,
-        }
-    }
-    Ok(got)
+    fill(&mut XzReader::new(data, false), out).map_err(damaged)
 }
 
 /// Decodes as it is read, with the same result.
@@ -32,12 +25,10 @@ pub fn reader(from: impl Read) -> impl Read {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec;
 
     fn decoded(data: &[u8], len: usize) -> Result<Vec<u8>> {
-        let mut out = vec![7; len];
-        let got = decode(data, &mut out)?;
-        out.truncate(got);
-        Ok(out)
+        codec::filled(decode, data, len)
     }
 
     /// "LZMA in a tile " a hundred times over, by `xz`.

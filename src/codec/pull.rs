@@ -5,6 +5,7 @@
 use crate::error::Result;
 use std::io;
 use std::io::BufRead;
+use std::io::ErrorKind;
 use std::io::Read;
 
 /// What a step has done.
@@ -49,4 +50,18 @@ impl<R: BufRead, S: FnMut(&[u8], &mut [u8]) -> Result<Step>> Read for Pull<R, S>
         }
         Ok(0)
     }
+}
+
+/// Reads until `out` is full or the stream ends; how many bytes there were.
+pub fn fill(stream: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
+    let mut got = 0;
+    while let Some(rest) = out.get_mut(got..).filter(|rest| !rest.is_empty()) {
+        match stream.read(rest) {
+            Ok(0) => break,
+            Ok(more) => got += more,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(got)
 }

@@ -3,6 +3,7 @@
 //! Knows no image. libzstd where it is linked; what it declines (more bytes than asked for) is judged by the Rust
 //! decoder, which in the pure build does everything.
 
+use crate::codec::pull::fill;
 use crate::error::Error;
 use crate::error::Result;
 use ruzstd::decoding::FrameDecoder;
@@ -50,13 +51,7 @@ fn partly(data: &[u8], out: &mut [u8]) -> Result<usize> {
         // and at least 1 KiB, commonly far more than they hold, hence the generous floor.
         plain.set_max_window_size((out.len() as u64).saturating_mul(2).max(8 << 20));
         let mut stream = StreamingDecoder::new_with_decoder(data, &mut *plain).map_err(|_| damaged())?;
-        let mut got = 0;
-        while let Some(rest) = out.get_mut(got..).filter(|rest| !rest.is_empty()) {
-            match stream.read(rest).map_err(|_| damaged())? {
-                0 => break,
-                more => got += more,
-            }
-        }
+        let got = fill(&mut stream, out).map_err(|_| damaged())?;
         let said = stream.decoder.get_checksum_from_data();
         let ended = stream.decoder.is_finished() && stream.decoder.can_collect() == 0;
         if ended && said.is_some() && said != stream.decoder.get_calculated_checksum() {
@@ -96,12 +91,10 @@ pub fn encode(data: &[u8], _level: u8) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec;
 
     fn decoded(data: &[u8], len: usize) -> Result<Vec<u8>> {
-        let mut out = vec![7; len];
-        let got = decode(data, &mut out)?;
-        out.truncate(got);
-        Ok(out)
+        codec::filled(decode, data, len)
     }
 
     /// "Zstandard in a tile " a hundred times over, by the `zstd` tool at level 19.

@@ -7,6 +7,7 @@ use crate::codec::deflate;
 use crate::codec::lzma;
 use crate::codec::lzw;
 use crate::codec::packbits;
+use crate::codec::pull::fill;
 use crate::codec::zstd;
 use crate::error::Error;
 use crate::error::Result;
@@ -157,20 +158,6 @@ impl<'a> Stream<'a> {
         }
         unpack(layout, plain.get_mut(..got).unwrap_or_default(), size.w, size)
     }
-}
-
-/// Reads until `out` is full or the stream ends; how many bytes there were.
-fn fill(stream: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
-    let mut got = 0;
-    while let Some(rest) = out.get_mut(got..).filter(|rest| !rest.is_empty()) {
-        match stream.read(rest) {
-            Ok(0) => break,
-            Ok(more) => got += more,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(got)
 }
 
 /// The system's fault, or else the file's.
