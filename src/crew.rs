@@ -2,6 +2,8 @@
 //!
 //! Knows no work; who asks says how many hands it is worth.
 
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -49,6 +51,17 @@ pub fn crew(others: usize, work: impl Fn() + Sync) {
             }
         }
         work();
+    });
+}
+
+/// Does `work` with each of the items, which are taken in their order, on this thread and up to so many others.
+pub fn each<T>(others: usize, items: impl Iterator<Item = T> + Send, work: impl Fn(T) + Sync) {
+    let items = Mutex::new(items);
+    let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
+    crew(others, || {
+        while let Some(item) = next() {
+            work(item);
+        }
     });
 }
 

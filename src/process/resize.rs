@@ -7,6 +7,7 @@
     reason = "sides fit, sums of weighted bytes to bytes"
 )]
 
+use crate::crew::each;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
@@ -24,6 +25,12 @@ const ONE: i64 = 1 << 16;
 
 /// 2^23: a sum of weighted bytes added to it is rounded to the nearest whole number, which stands in the low bits.
 const ROUNDING: f32 = 8_388_608.0;
+
+/// Rows that a thread takes at a time.
+const BAND: usize = 32;
+
+/// So many samples are worth another thread: a millisecond or two.
+const WORTH: usize = 512 << 10;
 
 /// A rectangle in 1/65536 of a pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,7 +58,7 @@ impl Crop {
 }
 
 /// A sample that can be weighted: an integer is rounded to the nearest and cut at the ends of its range.
-pub trait Sample: Copy + Default {
+pub trait Sample: Copy + Default + Send + Sync {
     /// The largest value of an integer; 1 of floating point.
     const FULL: f32;
     /// The number to be weighted.
@@ -232,7 +239,7 @@ fn pixels(units: i64) -> f64 {
     units as f64 / ONE as f64
 }
 
-/// Row by row: first down into one row of sums, then across. `samples` is `size.w * size.h * C` of them.
+/// On as many threads as so many samples are worth. `samples` is `size.w * size.h * C` of them.
 ///
 /// `L` is the numbers a pixel in between: three are padded to four, which is what a vector register holds. With `ALPHA`
 /// the last channel weighs the others.
@@ -242,6 +249,25 @@ fn separable<S: Sample, const C: usize, const L: usize, const ALPHA: bool>(
     across: &[Tap],
     down: &[Tap],
 ) -> Vec<S> {
+    let mut out = vec![[S::default(); C]; across.len() * down.len()];
+    let others = out.len() * C / WORTH;
+    let bands = out
+        .chunks_mut((across.len() * BAND).max(1))
+        .zip(down.chunks(BAND));
+    each(others, bands, |(out, down)| {
+        band::<S, C, L, ALPHA>(samples, size, across, down, out);
+    });
+    out.into_flattened()
+}
+
+/// Row by row: first down into one row of sums, then across.
+fn band<S: Sample, const C: usize, const L: usize, const ALPHA: bool>(
+    samples: &[S],
+    size: Size,
+    across: &[Tap],
+    down: &[Tap],
+    out: &mut [[S; C]],
+) {
     let stride = size.w as usize * C;
     // only the columns that some output pixel looks at
     let start = across.iter().map(|tap| tap.first).min().unwrap_or(0);
@@ -250,7 +276,6 @@ fn separable<S: Sample, const C: usize, const L: usize, const ALPHA: bool>(
     let mut row = vec![0.0; (end - start) * C];
     let mut padded = vec![[0.0; L]; end - start];
     let mut line = vec![[0.0; L]; across.len()];
-    let mut out = vec![[S::default(); C]; across.len() * down.len()];
     for (out, tap) in out.chunks_exact_mut(across.len()).zip(down) {
         let rows = samples.get(tap.first * stride + start * C..).unwrap_or_default();
         if ALPHA {
@@ -282,7 +307,6 @@ fn separable<S: Sample, const C: usize, const L: usize, const ALPHA: bool>(
             }
         }
     }
-    out.into_flattened()
 }
 
 /// Sums that were weighted by the last of them, straight again; nothing where that is not positive.

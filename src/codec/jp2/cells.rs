@@ -32,7 +32,7 @@ use std::sync::OnceLock;
 const GAP: u64 = 4 << 10;
 
 thread_local! {
-    static SCRATCH: Kept<Option<Scratch>> = const { Kept::new(None) };
+    static SCRATCH: Kept<Option<(Scratch, Vec<i32>)>> = const { Kept::new(None) };
 }
 
 /// Calls `f` with the code-blocks of a band that touch an area: their numbers in the band, and what each covers.
@@ -125,15 +125,35 @@ impl Job<'_> {
         }
     }
 
-    /// Puts what the plane needs of the block there.
-    pub fn place(&self, packed: &[u8], plane: &mut Plane<i32>) {
+    /// All its coefficients, for holding.
+    pub fn packed(&self, values: &[i32]) -> Packed {
+        pack(values, self.coding.reversible)
+    }
+
+    /// Puts what the plane needs of packed coefficients there.
+    pub fn unpack(&self, packed: &[u8], plane: &mut Plane<i32>) {
+        self.each_row(plane, |x, y, to| {
+            unpack(packed, self.frame().position(packed, x, y), to)
+        });
+    }
+
+    /// Puts what the plane needs of the coefficients there.
+    pub fn place(&self, values: &[i32], plane: &mut Plane<i32>) {
+        let width = self.whole.w() as usize;
+        self.each_row(plane, |x, y, to| {
+            let from = values.get(y * width + x..).unwrap_or_default();
+            to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+        });
+    }
+
+    /// Calls `f` with each row of the plane that shows something of the block, and its place in the block.
+    fn each_row(&self, plane: &mut Plane<i32>, f: impl Fn(usize, usize, &mut [i32])) {
         let (need, whole, area) = (self.need, self.whole, plane.area);
         let x = (need.x0 - whole.x0) as usize;
         for y in need.y0..need.y1 {
-            let from = self.frame().position(packed, x, (y - whole.y0) as usize);
             let to = (y - area.y0) as usize * area.w() as usize + (need.x0 - area.x0) as usize;
             if let Some(to) = plane.data.get_mut(to..to + need.w() as usize) {
-                unpack(packed, from, to);
+                f(x, (y - whole.y0) as usize, to);
             }
         }
     }
@@ -148,19 +168,18 @@ pub(super) struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// The packed coefficients of a block, with one fractional bit.
-    pub fn decode(&self, job: &Job) -> Result<Packed> {
-        let nothing = Packed::new();
+    /// What `f` makes of the coefficients of a block, row by row, with one fractional bit; `None` when all are 0.
+    pub fn decode<T>(&self, job: &Job, f: impl FnOnce(&[i32]) -> T) -> Result<Option<T>> {
         let planes = (job.band.planes.saturating_add(job.roi)).checked_sub(job.cell.zero);
         let Some(planes) = planes.filter(|planes| *planes > 0) else {
-            return Ok(nothing);
+            return Ok(None);
         };
         let pieces = job
             .chunks(self.index)
             .map(|chunk| Ok((chunk, self.coded.get(chunk.at, chunk.len)?)))
             .collect::<Result<Vec<(&Chunk, &[u8])>>>()?;
         if pieces.is_empty() {
-            return Ok(nothing);
+            return Ok(None);
         }
         let bytes: Vec<&[u8]> = pieces.iter().map(|(_, bytes)| *bytes).collect();
         let mut segments = Vec::new();
@@ -183,19 +202,19 @@ impl Work<'_> {
             planes,
             segments: &segments,
         };
-        let mut scratch = SCRATCH.take().unwrap_or_default();
-        let mut values = vec![0; job.whole.len()];
+        let (mut scratch, mut values) = SCRATCH.take().unwrap_or_default();
+        values.resize(job.whole.len(), 0);
         let decoded = block::decode(&block, &mut scratch, &mut values);
-        SCRATCH.set(Some(scratch));
-        match decoded {
-            Err(error) if self.strict => return Err(error),
-            Err(_) => return Ok(nothing),
-            Ok(()) => {}
-        }
         if job.roi > 0 {
             unshift(&mut values, job.roi);
         }
-        Ok(pack(&values, job.coding.reversible))
+        let made = match decoded {
+            Err(error) if self.strict => Err(error),
+            Err(_) => Ok(None),
+            Ok(()) => Ok(Some(f(&values))),
+        };
+        SCRATCH.set(Some((scratch, values)));
+        made
     }
 }
 

@@ -36,6 +36,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 
 pub use crate::codec::jp2::markers::Component;
+pub use crate::codec::jp2::window::Decoded;
 
 /// Bytes of packet indices that an open codestream keeps.
 const MAX_KEPT: usize = 64 << 20;
@@ -49,7 +50,8 @@ pub struct Codestream {
     strict: bool,
 }
 
-/// Samples of a window: for each component `w * h` of them, row by row, subsampled ones repeated.
+/// Samples as coded, signed or not, of `Component::bits` bits: for each component `w * h` of them, row by row, subsampled
+/// ones repeated.
 pub type Planes = Vec<Vec<i32>>;
 
 /// Which decoded code-block of a codestream.
@@ -133,18 +135,18 @@ impl Codestream {
         Size::new(side(siz.start.0, siz.end.0), side(siz.start.1, siz.end.1))
     }
 
-    /// The samples of a window of the image with so many halvings, from the first so many quality layers.
+    /// Decodes a window of the image with so many halvings, from the first so many quality layers.
     ///
-    /// Samples are as coded: signed or not, of `Component::bits` bits. Code-blocks that neighbouring windows need, too,
-    /// are left with `blocks`: whole, until a window has shown all of one; then its edges. `Outside` beyond the image;
-    /// `Corrupt` for what contradicts itself and, with strictness, for what is damaged.
-    pub fn read(&self, reduction: u8, rect: Rect, layers: u16, blocks: &dyn Blocks) -> Result<Planes> {
+    /// Code-blocks that neighbouring windows need, too, are left with `blocks`: whole, until a window has shown all of
+    /// one; then its edges. `Outside` beyond the image; `Corrupt` for what contradicts itself and, with strictness, for
+    /// what is damaged.
+    pub fn decode(&self, reduction: u8, rect: Rect, layers: u16, blocks: &dyn Blocks) -> Result<Decoded> {
         let size = self.size(reduction);
         let inside = Rect::new(0, 0, size.w, size.h).meet(rect) == Some(rect);
         if reduction > self.reductions() || !inside {
             return Err(Error::Outside("no such window in the codestream".into()));
         }
-        window::read(self, reduction, rect, layers, blocks)
+        window::decode(self, reduction, rect, layers, blocks)
     }
 
     /// The packets of a tile, found at its first use.

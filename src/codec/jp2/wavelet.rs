@@ -183,6 +183,26 @@ impl<T: Copy + Default> Plane<T> {
         }
     }
 
+    /// A part of it, from a row to another one and including it; where it has none of them, the row next to them.
+    pub fn rows(&self, first: u32, last: u32) -> Self {
+        let inside = |y: u32| y.min(self.area.y1.saturating_sub(1)).max(self.area.y0);
+        let area = Area {
+            y0: inside(first),
+            y1: inside(last) + 1,
+            ..self.area
+        };
+        let width = area.w() as usize;
+        let start = (area.y0 - self.area.y0) as usize * width;
+        Plane {
+            area,
+            data: self
+                .data
+                .get(start..start + area.len())
+                .unwrap_or_default()
+                .to_vec(),
+        }
+    }
+
     /// A row, from a column on; both by their absolute numbers.
     pub fn row(&self, y: u32, x: u32) -> &[T] {
         let width = self.area.w() as usize;

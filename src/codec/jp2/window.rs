@@ -18,20 +18,22 @@ use crate::codec::jp2::grid::Resolution;
 use crate::codec::jp2::grid::halved;
 use crate::codec::jp2::grid::tile_area;
 use crate::codec::jp2::markers::Coding;
+use crate::codec::jp2::markers::Component as Said;
 use crate::codec::jp2::packets::Index;
 use crate::codec::jp2::wavelet::Number;
 use crate::codec::jp2::wavelet::Plane;
 use crate::codec::jp2::wavelet::bands;
 use crate::codec::jp2::wavelet::combine;
-use crate::crew::crew;
+use crate::crew::each;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::recent::Made;
-use ::bytes::Bytes as Packed;
+use std::mem::take;
+use std::ops;
+use std::sync::Mutex;
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::PoisonError;
 
 /// So many samples are worth another thread: some milliseconds.
 const WORTH: usize = 64 << 10;
@@ -39,14 +41,14 @@ const WORTH: usize = 64 << 10;
 /// From here to the double a float holds the whole numbers, and no others.
 const EXACT: f32 = 8_388_608.0;
 
-/// The samples of `rect`, which lies inside the image with so many halvings.
-pub fn read(
+/// Decodes `rect`, which lies inside the image with so many halvings.
+pub fn decode(
     stream: &Codestream,
     reduction: u8,
     rect: Rect,
     layers: u16,
     blocks: &dyn Blocks,
-) -> Result<Planes> {
+) -> Result<Decoded> {
     let siz = &stream.main.siz;
     let (left, top) = (halved(siz.start.0, reduction), halved(siz.start.1, reduction));
     let window = Area {
@@ -55,7 +57,11 @@ pub fn read(
         x1: left + rect.x + rect.w,
         y1: top + rect.y + rect.h,
     };
-    let mut planes = vec![vec![0; window.len()]; siz.components.len()];
+    let mut decoded = Decoded {
+        window,
+        ranges: siz.components.iter().map(Range::of).collect(),
+        tiles: Vec::new(),
+    };
     let (across, down) = siz.grid();
     // tiles overlap the window where their first point times 2^reduction does; one more on either side is looked at
     let first = |edge: u32, start: u32, side: u32| {
@@ -85,11 +91,121 @@ pub fn read(
                     layers: layers.min(index.style.layers),
                     blocks,
                 };
-                of.read(part, window, &mut planes)?;
+                decoded.tiles.push(of.decode(part)?);
             }
         }
     }
-    Ok(planes)
+    Ok(decoded)
+}
+
+/// A window after the wavelet transform.
+pub struct Decoded {
+    window: Area,
+    /// Of each component.
+    ranges: Vec<Range>,
+    tiles: Vec<Part>,
+}
+
+/// What one tile of the codestream shows of a window.
+struct Part {
+    area: Area,
+    /// Whether the first three components are transformed together.
+    mct: bool,
+    /// Of each component, and how far its samples lie apart.
+    samples: Vec<(Samples, (u32, u32))>,
+}
+
+/// Samples of one component, of either transform.
+enum Samples {
+    Whole(Plane<i32>),
+    Real(Plane<f32>),
+}
+
+impl Samples {
+    /// The rows that show an area.
+    fn rows(&self, area: Area, down: u32) -> Samples {
+        match self {
+            Samples::Whole(plane) => Samples::Whole(plane.rows(area.y0 / down, (area.y1 - 1) / down)),
+            Samples::Real(plane) => Samples::Real(plane.rows(area.y0 / down, (area.y1 - 1) / down)),
+        }
+    }
+}
+
+impl Decoded {
+    /// The samples of `rows`, counted from the top of the window: for each component so many rows of its width.
+    pub fn rows(&self, rows: ops::Range<u32>) -> Result<Planes> {
+        let band = Area {
+            y0: self.window.y0 + rows.start,
+            y1: self.window.y0 + rows.end,
+            ..self.window
+        }
+        .meet(self.window);
+        let mut planes = vec![vec![0; band.len()]; self.ranges.len()];
+        for tile in &self.tiles {
+            let part = tile.area.meet(band);
+            if part.is_empty() {
+                continue;
+            }
+            let samples = tile.samples.iter();
+            let mut samples: Vec<Samples> = samples.map(|(all, step)| all.rows(part, step.1)).collect();
+            if tile.mct {
+                untwist(&mut samples)?;
+            }
+            let parts = samples.iter().zip(&tile.samples).zip(&self.ranges);
+            for (((samples, (_, step)), range), plane) in parts.zip(&mut planes) {
+                match samples {
+                    Samples::Whole(from) => place(from, *step, part, band, plane, |v| range.whole(v)),
+                    Samples::Real(from) if range.half <= 1 << 15 => {
+                        place(from, *step, part, band, plane, |v| range.small(v));
+                    }
+                    Samples::Real(from) => place(from, *step, part, band, plane, |v| range.real(v)),
+                }
+            }
+        }
+        Ok(planes)
+    }
+}
+
+/// The values of a component.
+struct Range {
+    /// Half of their number; beyond 31 bits there are none.
+    half: i32,
+    /// What is added to a sample: half of the range if the values have no sign (T.800 G.1.2).
+    shift: i32,
+}
+
+impl Range {
+    fn of(component: &Said) -> Range {
+        let half = 1 << (component.bits.clamp(1, 31) - 1);
+        let shift = if component.signed { 0 } else { half };
+        Range { half, shift }
+    }
+
+    fn whole(&self, value: i32) -> i32 {
+        value.clamp(-self.half, self.half - 1) + self.shift
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it becomes the nearest integer there is"
+    )]
+    fn real(&self, value: f32) -> i32 {
+        self.whole((value + 0.5).floor() as i32)
+    }
+
+    /// The same for values of up to 16 bits.
+    #[expect(
+        clippy::cast_possible_wrap,
+        clippy::cast_precision_loss,
+        reason = "whole numbers of up to 17 bits"
+    )]
+    fn small(&self, value: f32) -> i32 {
+        let (up, most) = (self.half as f32, (2 * self.half - 1) as f32);
+        let positive = if value + up > 0.0 { value + up } else { 0.0 };
+        let fit = if positive < most { positive } else { most };
+        // the last place of such a number is 1: it is rounded to the nearest
+        ((fit + EXACT).to_bits() - EXACT.to_bits()) as i32 - self.half + self.shift
+    }
 }
 
 /// One tile as a window sees it.
@@ -102,98 +218,36 @@ struct Tile<'a> {
     blocks: &'a dyn Blocks,
 }
 
-/// What a window needs of the bands of a component, the smallest resolution first.
-#[derive(Default)]
-struct Coefficients<'a> {
-    areas: Vec<Area>,
-    blocks: Vec<(Job<'a>, Packed)>,
-}
-
-impl Coefficients<'_> {
-    fn bands(&self) -> Vec<Plane<i32>> {
-        let mut planes: Vec<_> = self.areas.iter().map(|area| Plane::new(*area)).collect();
-        for (job, packed) in &self.blocks {
-            if let Some(plane) = planes.get_mut(usize::from(job.name.band)) {
-                job.place(packed, plane);
-            }
-        }
-        planes
-    }
-}
-
-/// Samples of one component, of either transform.
-enum Samples {
-    Whole(Plane<i32>),
-    Real(Plane<f32>),
-}
-
 impl Tile<'_> {
-    /// Puts the tile's `part` of the window in its place.
-    fn read(&self, part: Area, window: Area, planes: &mut Planes) -> Result<()> {
+    /// Decodes a part of the window, which the tile covers.
+    fn decode(&self, part: Area) -> Result<Part> {
         let needs = self
             .index
             .components
             .iter()
             .map(|component| self.need(component, part))
             .collect::<Result<Vec<_>>>()?;
-        let coefficients = self.coefficients(&needs)?;
+        let coefficients = self.coefficients(&needs)?.into_iter().map(Mutex::new);
         let jobs: Vec<_> = (self.index.components.iter().zip(&needs))
-            .zip(&coefficients)
+            .zip(coefficients)
             .collect();
         let sum = needs.iter().map(|need| need.len()).sum();
-        let mut samples = share(jobs.len(), sum, |number| {
+        let samples = share(jobs.len(), sum, |number| {
             let gone = || Error::Corrupt("no such component".into());
-            let ((component, need), coefficients) = jobs.get(number).ok_or_else(gone)?;
-            let bands = coefficients.bands();
-            Ok(if self.coding(number)?.reversible {
+            let ((component, need), bands) = jobs.get(number).ok_or_else(gone)?;
+            let bands = take(&mut *bands.lock().unwrap_or_else(PoisonError::into_inner));
+            let samples = if self.coding(number)?.reversible {
                 Samples::Whole(self.component(component, **need, &bands)?)
             } else {
                 Samples::Real(self.component(component, **need, &bands)?)
-            })
-        })?;
-        if self.index.style.mct {
-            untwist(&mut samples)?;
-        }
-        for (number, (samples, plane)) in samples.into_iter().zip(planes).enumerate() {
-            let component = self.index.components.get(number);
-            let step = component.map_or((1, 1), |component| component.step);
-            let Some(said) = self.stream.main.siz.components.get(number) else {
-                continue;
             };
-            let half = 1i64 << (said.bits - 1);
-            let (shift, low) = if said.signed { (0, -half) } else { (half, 0) };
-            let high = low + 2 * half - 1;
-            match samples {
-                Samples::Whole(from) => {
-                    let fit = |v: i32| i32::try_from((i64::from(v) + shift).clamp(low, high));
-                    place(&from, step, part, window, plane, |v| fit(v).unwrap_or(i32::MAX));
-                }
-                #[expect(
-                    clippy::cast_possible_wrap,
-                    clippy::cast_precision_loss,
-                    reason = "whole numbers of up to 17 bits"
-                )]
-                Samples::Real(from) if said.bits <= 16 => {
-                    let (up, most) = (half as f32, (2 * half - 1) as f32);
-                    let down = i32::try_from(low).unwrap_or(0);
-                    place(&from, step, part, window, plane, |v| {
-                        let positive = if v + up > 0.0 { v + up } else { 0.0 };
-                        let fit = if positive < most { positive } else { most };
-                        // the last place of such a number is 1: it is rounded to the nearest
-                        ((fit + EXACT).to_bits() - EXACT.to_bits()) as i32 + down
-                    });
-                }
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    reason = "a float becomes the nearest integer there is"
-                )]
-                Samples::Real(from) => {
-                    let fit = |v: f32| i32::try_from(((v + 0.5).floor() as i64 + shift).clamp(low, high));
-                    place(&from, step, part, window, plane, |v| fit(v).unwrap_or(i32::MAX));
-                }
-            }
-        }
-        Ok(())
+            Ok((samples, component.step))
+        })?;
+        Ok(Part {
+            area: part,
+            mct: self.index.style.mct,
+            samples,
+        })
     }
 
     fn coding(&self, number: usize) -> Result<&Coding> {
@@ -291,16 +345,15 @@ impl Tile<'_> {
         Ok(shown)
     }
 
-    /// The coefficients of each component that are needed; on as many threads as have nothing else to do here.
-    fn coefficients(&self, needs: &[Area]) -> Result<Vec<Coefficients<'_>>> {
-        let mut all: Vec<Coefficients> = needs.iter().map(|_| Coefficients::default()).collect();
+    /// The coefficients of each component that are needed, by its bands, the smallest resolution first; on as many
+    /// threads as have nothing else to do here.
+    fn coefficients(&self, needs: &[Area]) -> Result<Vec<Vec<Plane<i32>>>> {
+        let mut all: Vec<Vec<Mutex<Plane<i32>>>> = needs.iter().map(|_| Vec::new()).collect();
         let mut jobs = Vec::new();
-        for (number, (component, need)) in self.index.components.iter().zip(needs).enumerate() {
+        let components = self.index.components.iter().zip(needs).zip(&mut all);
+        for (number, ((component, need), planes)) in components.enumerate() {
             let coding = self.coding(number)?;
             let roi = self.index.style.roi.get(number).copied().unwrap_or(0);
-            let Some(Coefficients { areas, .. }) = all.get_mut(number) else {
-                continue;
-            };
             self.visit(number, component, *need, |resolution, band, area| {
                 let own = band.inner(area, 2 * reach(coding));
                 each_cell(band, resolution, area, |place, cell, whole| {
@@ -308,7 +361,7 @@ impl Tile<'_> {
                         name: Name {
                             tile: self.number,
                             component: u16::try_from(number).unwrap_or(u16::MAX),
-                            band: u16::try_from(areas.len()).unwrap_or(u16::MAX),
+                            band: u16::try_from(planes.len()).unwrap_or(u16::MAX),
                             place,
                             layers: self.layers,
                         },
@@ -322,7 +375,7 @@ impl Tile<'_> {
                         whole,
                     });
                 });
-                areas.push(area);
+                planes.push(Mutex::new(Plane::new(area)));
             })?;
         }
         let chunks = jobs.iter().flat_map(|job| job.chunks(self.index));
@@ -333,28 +386,34 @@ impl Tile<'_> {
             strict: self.stream.strict,
         };
         let samples = jobs.iter().map(|job| job.whole.len()).sum();
-        let done = share(jobs.len(), samples, |number| {
+        share(jobs.len(), samples, |number| {
             let gone = || Error::Corrupt("no such code-block".into());
             let job = jobs.get(number).ok_or_else(gone)?;
-            if job.shared {
-                self.blocks.block(job.name, &mut |held| {
-                    let given = match held.filter(|held| job.is_in(held)) {
-                        Some(held) => held,
-                        None => work.decode(job)?,
-                    };
-                    let held = job.worth_holding(&given);
-                    Ok(Made { given, held })
-                })
-            } else {
-                work.decode(job)
+            let planes = all.get(usize::from(job.name.component));
+            let plane = planes.and_then(|planes| planes.get(usize::from(job.name.band)));
+            let plane = plane.ok_or_else(gone)?;
+            let lock = || plane.lock().unwrap_or_else(PoisonError::into_inner);
+            if !job.shared {
+                return work
+                    .decode(job, |values| job.place(values, &mut lock()))
+                    .map(|_| ());
             }
+            let packed = self.blocks.block(job.name, &mut |held| {
+                let given = match held.filter(|held| job.is_in(held)) {
+                    Some(held) => held,
+                    None => work.decode(job, |values| job.packed(values))?.unwrap_or_default(),
+                };
+                let held = job.worth_holding(&given);
+                Ok(Made { given, held })
+            })?;
+            job.unpack(&packed, &mut lock());
+            Ok(())
         })?;
-        for (job, packed) in jobs.into_iter().zip(done) {
-            if let Some(of) = all.get_mut(usize::from(job.name.component)) {
-                of.blocks.push((job, packed));
-            }
-        }
-        Ok(all)
+        let plane = |plane: Mutex<Plane<i32>>| plane.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(all
+            .into_iter()
+            .map(|planes| planes.into_iter().map(plane).collect())
+            .collect())
     }
 }
 
@@ -366,15 +425,14 @@ fn share<T: Send + Sync>(
 ) -> Result<Vec<T>> {
     let done: Vec<OnceLock<Result<T>>> = (0..count).map(|_| OnceLock::new()).collect();
     // the largest come last: the threads begin there
-    let left = AtomicUsize::new(count);
-    let next = || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-    crew((samples / WORTH).min(count.saturating_sub(1)), || {
-        while let Ok(left) = next() {
-            if let Some(place) = done.get(left - 1) {
-                let _ = place.set(job(left - 1));
-            }
-        }
-    });
+    let left = done.iter().enumerate().rev();
+    each(
+        (samples / WORTH).min(count.saturating_sub(1)),
+        left,
+        |(number, done)| {
+            let _ = done.set(job(number));
+        },
+    );
     let lost = || Err(Error::Corrupt("a part of a window was not decoded".into()));
     let done = done
         .into_iter()

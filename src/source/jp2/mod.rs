@@ -9,13 +9,14 @@ mod boxes;
 use crate::codec::jp2::Blocks;
 use crate::codec::jp2::Codestream;
 use crate::codec::jp2::Component;
+use crate::codec::jp2::Decoded;
 use crate::codec::jp2::Name;
 use crate::codec::jp2::Planes;
 use crate::codec::jp2::bytes;
 use crate::codec::jp2::rgb;
+use crate::crew::each;
 use crate::error::Error;
 use crate::error::Result;
-use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::raster::Alpha;
 use crate::raster::Colour;
@@ -42,9 +43,16 @@ use crate::source::window::Keep;
 use crate::source::window::Part;
 use ::bytes::Bytes;
 use std::fs::File;
+use std::sync::OnceLock;
 
 /// What is worth going through at once: bands of it share few code-blocks.
 const PIECE: Size = Size::new(1024, 1024);
+
+/// Rows that are shown in one go: they stay in the cache of a core.
+const BAND: u32 = 16;
+
+/// So many samples are worth another thread.
+const WORTH: usize = 512 << 10;
 
 /// How files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -161,27 +169,29 @@ impl Jp2 {
             .layers
             .map_or(self.layers, |layers| layers.clamp(1, self.layers));
         let reduction = u8::try_from(window.level).map_err(|_| Error::Outside("no such level".into()))?;
-        let planes = self.stream.read(reduction, rect, layers, &Kept(keep))?;
-        let mut samples = if self.header.bits > 8 {
-            Samples::U16(self.interleave(&planes, rect, |value, bits| widened(value, bits, 16)))
+        let decoded = self.stream.decode(reduction, rect, layers, &Kept(keep))?;
+        let (channels, len) = (
+            self.channels.len(),
+            rect.size().area() as usize * self.channels.len(),
+        );
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "inside the range"
+        )]
+        let samples = if self.header.bits > 8 {
+            let mut out = vec![0u16; len];
+            let scale = |value, bits| widened(value, bits, 16);
+            let colour = |samples: &mut [u16]| rgb(samples, channels, 65535.0, f32::from, |v| v as u16);
+            self.show(&decoded, rect.size(), &mut out, scale, colour)?;
+            Samples::U16(out)
         } else {
-            Samples::U8(self.interleave(&planes, rect, |value, bits| {
-                u8::try_from(widened(value, bits, 8)).unwrap_or(u8::MAX)
-            }))
+            let mut out = vec![0u8; len];
+            let scale = |value, bits| u8::try_from(widened(value, bits, 8)).unwrap_or(u8::MAX);
+            let colour = |samples: &mut [u8]| rgb(samples, channels, 255.0, f32::from, |v| v as u8);
+            self.show(&decoded, rect.size(), &mut out, scale, colour)?;
+            Samples::U8(out)
         };
-        if self.ycc {
-            let channels = self.channels.len();
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "inside the range"
-            )]
-            match &mut samples {
-                Samples::U8(samples) => rgb(samples, channels, 255.0, f32::from, |v| v as u8),
-                Samples::U16(samples) => rgb(samples, channels, 65535.0, f32::from, |v| v as u16),
-                _ => {}
-            }
-        }
         Ok(Raster {
             size: rect.size(),
             channels: self.header.channels,
@@ -189,15 +199,39 @@ impl Jp2 {
         })
     }
 
-    /// Channels side by side, each value by `scale`, which gets its bits.
-    fn interleave<T: Copy + Default>(
+    /// Fills `out` with the channels side by side, each value by `scale`, which gets its bits; `colour` makes red, green
+    /// and blue of luma and chroma. On as many threads as so many samples are worth.
+    fn show<T: Copy + Send>(
         &self,
-        planes: &Planes,
-        rect: Rect,
-        scale: impl Fn(u32, u8) -> T,
-    ) -> Vec<T> {
-        let count = self.channels.len();
-        let mut out = vec![T::default(); rect.w as usize * rect.h as usize * count];
+        decoded: &Decoded,
+        size: Size,
+        out: &mut [T],
+        scale: impl Fn(u32, u8) -> T + Sync,
+        colour: impl Fn(&mut [T]) + Sync,
+    ) -> Result<()> {
+        let (others, row) = (out.len() / WORTH, size.w as usize * self.channels.len());
+        let tops = (0..size.h).step_by(BAND as usize);
+        let failed = OnceLock::new();
+        each(
+            others,
+            out.chunks_mut((row * BAND as usize).max(1)).zip(tops),
+            |(out, top)| match decoded.rows(top..(top + BAND).min(size.h)) {
+                Ok(planes) => {
+                    self.interleave(&planes, out, &scale);
+                    if self.ycc {
+                        colour(out);
+                    }
+                }
+                Err(error) => {
+                    let _ = failed.set(error);
+                }
+            },
+        );
+        failed.into_inner().map_or(Ok(()), Err)
+    }
+
+    fn interleave<T: Copy>(&self, planes: &Planes, out: &mut [T], scale: impl Fn(u32, u8) -> T) {
+        let count = self.channels.len().max(1);
         for (place, channel) in self.channels.iter().enumerate() {
             let number = usize::from(channel.component);
             let (Some(plane), Some(&Component { bits, signed, .. })) =
@@ -205,15 +239,15 @@ impl Jp2 {
             else {
                 continue;
             };
-            let lift = if signed { 1i64 << (bits - 1) } else { 0 };
-            let unsigned = |value: i32| u32::try_from(i64::from(value) + lift).unwrap_or(0);
-            let to = out.iter_mut().skip(place).step_by(count);
+            let lift = if signed { 1 << (bits.clamp(1, 31) - 1) } else { 0 };
+            let unsigned = |value: i32| value.wrapping_add(lift).cast_unsigned();
+            let to = out
+                .chunks_exact_mut(count)
+                .filter_map(|pixel| pixel.get_mut(place));
             match self.palette.as_ref().zip(channel.column) {
-                None => {
-                    for (to, from) in to.zip(plane) {
-                        *to = scale(unsigned(*from), bits);
-                    }
-                }
+                None => to
+                    .zip(plane)
+                    .for_each(|(to, from)| *to = scale(unsigned(*from), bits)),
                 Some((palette, column)) => {
                     let columns = palette.bits.len().max(1);
                     let rows: Vec<T> = (palette.values.iter().skip(usize::from(column)).step_by(columns))
@@ -227,13 +261,13 @@ impl Jp2 {
                     // an index beyond the palette is its last entry
                     let last = rows.len().saturating_sub(1);
                     for (to, from) in to.zip(plane) {
-                        let row = (unsigned(*from) as usize).min(last);
-                        *to = rows.get(row).copied().unwrap_or_default();
+                        if let Some(value) = rows.get((unsigned(*from) as usize).min(last)) {
+                            *to = *value;
+                        }
                     }
                 }
             }
         }
-        out
     }
 }
 

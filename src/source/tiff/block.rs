@@ -192,7 +192,8 @@ fn codestream(layout: &Layout, coded: &[u8], block: Size, ycbcr: bool, plain: &m
             layout.bits
         )));
     }
-    let planes = stream.read(0, Rect::of(size), stream.layers(), &Fresh)?;
+    let decoded = stream.decode(0, Rect::of(size), stream.layers(), &Fresh)?;
+    let planes = decoded.rows(0..size.h)?;
     let wide = usize::from(layout.bits / 8);
     plain.clear();
     plain.resize(layout.stored * wide * planes.first().map_or(0, Vec::len), 0);
