@@ -160,6 +160,15 @@ fn cases(side: u32) -> Vec<Case> {
             false,
         )
     };
+    // all layers: 1.1 decodes half of them
+    let small = |name, file: &str| {
+        case(
+            name,
+            vec![format!("IIIF={file}/full/800,/0/default.jpg")],
+            &[COLD, ("MAX_LAYERS", "-1")],
+            false,
+        )
+    };
     // processing: pyramids of 4096 pixels, uncompressed
     let tone = |name, file: &str, words: &str| case(name, tiles(file, 4096, many, words), &[COLD], false);
     vec![
@@ -214,12 +223,10 @@ fn cases(side: u32) -> Vec<Case> {
         alone("JPEG screens", "baseline.jpg", 3),
         // down to one tile
         alone("JPEG screens, progressive", "progressive.jpg", 5),
-        case(
-            "JP2, full/800,",
-            vec!["IIIF=jp2-untiled-lossless.jp2/full/800,/0/default.jpg".into()],
-            &[COLD],
-            false,
-        ),
+        small("JP2, full/800, tiled, lossy", "jp2-tiled-lossy.jp2"),
+        small("JP2, full/800, tiled, lossless", "jp2-tiled-lossless.jp2"),
+        small("JP2, full/800, untiled, lossy", "jp2-untiled-lossy.jp2"),
+        small("JP2, full/800, untiled, lossless", "jp2-untiled-lossless.jp2"),
         tone("tone: 8 bit, as it is", "rgb8.tif", ""),
         tone("tone: 8 bit, GAM", "rgb8.tif", "&GAM=2.2"),
         tone("tone: 8 bit, INV", "rgb8.tif", "&INV=1"),

@@ -9,6 +9,7 @@
 )]
 
 use crate::codec::jp2::block::Band;
+use crate::codec::jp2::mq::Contexts;
 
 /// Refinement: first, with a significant neighbour, and further on.
 pub(super) const REFINE: u32 = 14;
@@ -18,12 +19,12 @@ pub(super) const RUN: u32 = 17;
 pub(super) const UNIFORM: u32 = 18;
 
 /// The first states (T.800 Table D.7).
-pub(super) const FIRST: [u8; 19] = {
+pub(super) const FIRST: Contexts = {
     let mut rows = [0; 19];
     rows[0] = 4;
     rows[RUN as usize] = 3;
     rows[UNIFORM as usize] = 46;
-    rows
+    Contexts::new(rows)
 };
 
 /// The zero coding contexts of a sub-band, by the neighbours of a sample that are significant: bits 0 to 3 are the

@@ -42,7 +42,7 @@ impl Scratch {
 }
 
 /// Decodes a block of at most 4096 samples, 1024 by 1024, and 30 bit-planes into `out`, as `block::decode` describes.
-/// `bytes` is put to use where a segment lies in pieces.
+/// `bytes` is where the pieces of a segment are put together.
 pub(super) fn decode(
     block: &Block,
     scratch: &mut Scratch,
@@ -72,7 +72,7 @@ pub(super) fn decode(
 
 /// Goes through the passes of all segments in order (T.800 D.3, D.4, D.6).
 fn passes<const CAUSAL: bool>(block: &Block, grid: &mut Grid, bytes: &mut Vec<u8>) -> Result<()> {
-    let mut contexts = Contexts::new(FIRST);
+    let mut contexts = FIRST;
     let mut plane = u32::from(block.planes) - 1;
     // 0 significance, 1 refinement, 2 clean-up; the first bit-plane has only the last.
     let mut kind = 2;
@@ -82,14 +82,11 @@ fn passes<const CAUSAL: bool>(block: &Block, grid: &mut Grid, bytes: &mut Vec<u8
         0
     };
     for segment in block.segments {
-        let data = match segment.pieces {
-            [piece] => piece,
-            pieces => {
-                bytes.clear();
-                pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
-                &bytes[..]
-            }
-        };
+        bytes.clear();
+        for piece in segment.pieces {
+            bytes.extend_from_slice(piece);
+        }
+        let data = &bytes[..];
         let raw = kind < 2 && plane < raw_from;
         let mut coded = Mq::new(data);
         let mut bits = Raw::new(data);
@@ -115,7 +112,7 @@ fn passes<const CAUSAL: bool>(block: &Block, grid: &mut Grid, bytes: &mut Vec<u8
                 }
             }
             if block.style & style::RESET != 0 {
-                contexts = Contexts::new(FIRST);
+                contexts = FIRST;
             }
             kind += 1;
             if kind == 3 {
@@ -432,8 +429,8 @@ impl Grid<'_> {
                             todo &= !(15 << p);
                             continue;
                         }
-                        let upper = source.bit(contexts, UNIFORM);
-                        let k = upper << 1 | source.bit(contexts, UNIFORM);
+                        let upper = source.fair(contexts, UNIFORM);
+                        let k = upper << 1 | source.fair(contexts, UNIFORM);
                         todo &= !(15 >> (3 - k) << p);
                         p += k;
                         true
@@ -441,7 +438,7 @@ impl Grid<'_> {
                         todo &= todo - 1;
                         let at = visit.first + p as usize;
                         let which = self.zero[self.near[at % PLACES] as usize];
-                        source.bit(contexts, u32::from(which)) != 0
+                        source.fair(contexts, u32::from(which)) != 0
                     };
                     if found {
                         let at = visit.first + p as usize;

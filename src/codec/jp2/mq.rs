@@ -9,7 +9,6 @@
     reason = "indices are remainders by the length of the table; casts take the lower bits of a state on purpose"
 )]
 
-use std::array;
 use std::hint::select_unpredictable;
 
 /// Where the 16 bits of the interval stand in a register of 64: below them wait the bits that were read ahead.
@@ -102,13 +101,19 @@ const fn state(row: u8, symbol: usize) -> u64 {
 }
 
 /// What has been learnt about each context. The whole state lies in the slot, so that a decision needs one look-up.
+#[derive(Clone)]
 pub(super) struct Contexts([u64; CONTEXTS]);
 
 impl Contexts {
     /// All contexts at the rows of Table C.2 given, with 0 the more probable symbol; those not given at row 0.
-    pub(super) fn new(rows: [u8; 19]) -> Contexts {
-        let row = |i| rows.get(i).copied().unwrap_or(0).min(46);
-        Contexts(array::from_fn(|i| state(row(i), 0)))
+    pub(super) const fn new(rows: [u8; 19]) -> Contexts {
+        let mut states = [state(0, 0); CONTEXTS];
+        let mut i = 0;
+        while i < rows.len() {
+            states[i] = state(rows[i], 0);
+            i += 1;
+        }
+        Contexts(states)
     }
 }
 
