@@ -2,23 +2,40 @@
 //!
 //! Knows no work; who asks says how many hands it is worth.
 
+use std::cell::Cell;
+use std::sync::LazyLock;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::thread;
 
+/// Cores there are. To ask means to read files of the kernel's.
+static CORES: LazyLock<usize> = LazyLock::new(|| thread::available_parallelism().map_or(1, usize::from));
+
 /// Threads that work now, as far as they came here.
 static BUSY: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// Whether this thread is one of them.
+    static WORKS: Cell<bool> = const { Cell::new(false) };
+}
 
 /// One of [`BUSY`], for as long as it lives.
 struct Busy;
 
 impl Busy {
-    /// `None` when every core has work already.
+    /// This thread; `None` when it is counted already.
+    fn own() -> Option<Busy> {
+        (!WORKS.replace(true)).then(|| {
+            BUSY.fetch_add(1, Ordering::Relaxed);
+            Busy
+        })
+    }
+
+    /// Another thread; `None` when every core has work already.
     fn hire() -> Option<Busy> {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        let more = |busy: usize| (busy < cores).then_some(busy + 1);
+        let more = |busy: usize| (busy < *CORES).then_some(busy + 1);
         let hired = BUSY.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         hired.is_ok().then(|| Busy)
     }
@@ -27,6 +44,7 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         BUSY.fetch_sub(1, Ordering::Relaxed);
+        WORKS.set(false);
     }
 }
 
@@ -34,11 +52,11 @@ impl Drop for Busy {
 /// can be had. Every thread calls it once; it ends when all have.
 pub fn crew(others: usize, work: impl Fn() + Sync) {
     let work = &work;
-    BUSY.fetch_add(1, Ordering::Relaxed);
-    let _own = Busy;
+    let _own = Busy::own();
     thread::scope(|scope| {
         for busy in (0..others).map_while(|_| Busy::hire()) {
             let hand = move || {
+                WORKS.set(true);
                 work();
                 drop(busy);
             };

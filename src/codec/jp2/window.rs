@@ -57,11 +57,6 @@ pub fn decode(
         x1: left + rect.x + rect.w,
         y1: top + rect.y + rect.h,
     };
-    let mut decoded = Decoded {
-        window,
-        ranges: siz.components.iter().map(Range::of).collect(),
-        tiles: Vec::new(),
-    };
     let (across, down) = siz.grid();
     // tiles overlap the window where their first point times 2^reduction does; one more on either side is looked at
     let first = |edge: u32, start: u32, side: u32| {
@@ -73,29 +68,37 @@ pub fn decode(
         ..(first(window.x1, siz.tile_start.0, siz.tile.w) + 2).min(across);
     let rows = first(window.y0, siz.tile_start.1, siz.tile.h)
         ..(first(window.y1, siz.tile_start.1, siz.tile.h) + 2).min(down);
-    for row in rows {
-        for column in columns.clone() {
-            let tile = u16::try_from(row * across + column).unwrap_or(u16::MAX);
-            let part = tile_area(siz, tile)
-                .map(|x| halved(x, reduction), |y| halved(y, reduction))
-                .meet(window);
-            let stored = stream.main.parts.binary_search_by_key(&tile, |part| part.tile);
-            // a tile that is not there is 0 in every component
-            if !part.is_empty() && stored.is_ok() {
-                let index = stream.index(tile)?;
-                let of = Tile {
-                    number: tile,
-                    index: &index,
-                    stream,
-                    reduction,
-                    layers: layers.min(index.style.layers),
-                    blocks,
-                };
-                decoded.tiles.push(of.decode(part)?);
-            }
-        }
-    }
-    Ok(decoded)
+    let numbers = rows.flat_map(|row| columns.clone().map(move |column| row * across + column));
+    let tiles = numbers.filter_map(|number| {
+        let tile = u16::try_from(number).ok()?;
+        let part = tile_area(siz, tile)
+            .map(|x| halved(x, reduction), |y| halved(y, reduction))
+            .meet(window);
+        let stored = stream.main.parts.binary_search_by_key(&tile, |part| part.tile);
+        // a tile that is not there is 0 in every component
+        (!part.is_empty() && stored.is_ok()).then_some((tile, part))
+    });
+    let tiles: Vec<(u16, Area)> = tiles.collect();
+    let samples = window.len() * siz.components.len();
+    let tiles = share(tiles.len(), samples, |place| {
+        let gone = || Error::Corrupt("no such tile".into());
+        let (number, part) = *tiles.get(place).ok_or_else(gone)?;
+        let index = stream.index(number)?;
+        let tile = Tile {
+            number,
+            index: &index,
+            stream,
+            reduction,
+            layers: layers.min(index.style.layers),
+            blocks,
+        };
+        tile.decode(part)
+    })?;
+    Ok(Decoded {
+        window,
+        ranges: siz.components.iter().map(Range::of).collect(),
+        tiles,
+    })
 }
 
 /// A window after the wavelet transform.
