@@ -103,4 +103,26 @@ mod tests {
             assert_eq!(sum.into_inner(), 499_500);
         }
     }
+
+    #[test]
+    fn a_thread_counts_once_however_deep_it_calls() {
+        // other tests may be at work at the same time: only what this one adds is known
+        for _ in 0..100 {
+            crew(0, || {
+                crew(0, || assert!(Busy::own().is_none()));
+                assert!(WORKS.get());
+            });
+            assert!(!WORKS.get());
+        }
+    }
+
+    #[test]
+    fn who_is_not_hired_leaves_no_gap() {
+        let all: Vec<Busy> = (0..*CORES).map_while(|_| Busy::hire()).collect();
+        for _ in 0..10_000 {
+            drop(Busy::hire());
+        }
+        let busy = BUSY.load(Ordering::Relaxed);
+        assert!((all.len()..1000).contains(&busy), "{busy}");
+    }
 }

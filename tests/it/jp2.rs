@@ -168,6 +168,15 @@ fn check(name: &str, stream: &Path, reduction: u8, folder: &Path) -> Option<i64>
             }
         }
     }
+    // shown in bands, as a server does
+    let decoded = ours.decode(reduction, whole, u16::MAX, &Fresh).unwrap();
+    for top in (0..size.h).step_by(7) {
+        let band = decoded.rows(top..(top + 7).min(size.h)).unwrap();
+        for (plane, band) in planes.iter().zip(&band) {
+            let start = top as usize * size.w as usize;
+            assert_eq!(band, &plane[start..start + band.len()], "{name} from row {top}");
+        }
+    }
     Some(worst)
 }
 

@@ -149,6 +149,11 @@ impl Codestream {
         window::decode(self, reduction, rect, layers, blocks)
     }
 
+    /// The samples of such a window.
+    pub fn read(&self, reduction: u8, rect: Rect, layers: u16, blocks: &dyn Blocks) -> Result<Planes> {
+        self.decode(reduction, rect, layers, blocks)?.rows(0..rect.h)
+    }
+
     /// The packets of a tile, found at its first use.
     fn index(&self, tile: u16) -> Result<Arc<Index>> {
         let lock = || self.indices.lock().unwrap_or_else(PoisonError::into_inner);

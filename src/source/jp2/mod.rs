@@ -170,51 +170,45 @@ impl Jp2 {
             .map_or(self.layers, |layers| layers.clamp(1, self.layers));
         let reduction = u8::try_from(window.level).map_err(|_| Error::Outside("no such level".into()))?;
         let decoded = self.stream.decode(reduction, rect, layers, &Kept(keep))?;
-        let (channels, len) = (
-            self.channels.len(),
-            rect.size().area() as usize * self.channels.len(),
-        );
+        let (size, channels) = (rect.size(), self.channels.len());
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "inside the range"
         )]
         let samples = if self.header.bits > 8 {
-            let mut out = vec![0u16; len];
             let scale = |value, bits| widened(value, bits, 16);
             let colour = |samples: &mut [u16]| rgb(samples, channels, 65535.0, f32::from, |v| v as u16);
-            self.show(&decoded, rect.size(), &mut out, scale, colour)?;
-            Samples::U16(out)
+            Samples::U16(self.show(&decoded, size, scale, colour)?)
         } else {
-            let mut out = vec![0u8; len];
             let scale = |value, bits| u8::try_from(widened(value, bits, 8)).unwrap_or(u8::MAX);
             let colour = |samples: &mut [u8]| rgb(samples, channels, 255.0, f32::from, |v| v as u8);
-            self.show(&decoded, rect.size(), &mut out, scale, colour)?;
-            Samples::U8(out)
+            Samples::U8(self.show(&decoded, size, scale, colour)?)
         };
         Ok(Raster {
-            size: rect.size(),
+            size,
             channels: self.header.channels,
             samples,
         })
     }
 
-    /// Fills `out` with the channels side by side, each value by `scale`, which gets its bits; `colour` makes red, green
-    /// and blue of luma and chroma. On as many threads as so many samples are worth.
-    fn show<T: Copy + Send>(
+    /// The channels side by side, each value by `scale`, which gets its bits; `colour` makes red, green
+    /// and blue of luma and chroma; on as many threads as so many samples are worth.
+    fn show<T: Copy + Default + Send>(
         &self,
         decoded: &Decoded,
         size: Size,
-        out: &mut [T],
         scale: impl Fn(u32, u8) -> T + Sync,
         colour: impl Fn(&mut [T]) + Sync,
-    ) -> Result<()> {
-        let (others, row) = (out.len() / WORTH, size.w as usize * self.channels.len());
-        let tops = (0..size.h).step_by(BAND as usize);
+    ) -> Result<Vec<T>> {
+        let row = size.w as usize * self.channels.len();
+        let mut out = vec![T::default(); row * size.h as usize];
         let failed = OnceLock::new();
+        let others = out.len() / WORTH;
+        let bands = out.chunks_mut((row * BAND as usize).max(1));
         each(
             others,
-            out.chunks_mut((row * BAND as usize).max(1)).zip(tops),
+            bands.zip((0..size.h).step_by(BAND as usize)),
             |(out, top)| match decoded.rows(top..(top + BAND).min(size.h)) {
                 Ok(planes) => {
                     self.interleave(&planes, out, &scale);
@@ -227,9 +221,10 @@ impl Jp2 {
                 }
             },
         );
-        failed.into_inner().map_or(Ok(()), Err)
+        failed.into_inner().map_or(Ok(out), Err)
     }
 
+    /// Puts the channels of some rows side by side.
     fn interleave<T: Copy>(&self, planes: &Planes, out: &mut [T], scale: impl Fn(u32, u8) -> T) {
         let count = self.channels.len().max(1);
         for (place, channel) in self.channels.iter().enumerate() {

@@ -192,8 +192,7 @@ fn codestream(layout: &Layout, coded: &[u8], block: Size, ycbcr: bool, plain: &m
             layout.bits
         )));
     }
-    let decoded = stream.decode(0, Rect::of(size), stream.layers(), &Fresh)?;
-    let planes = decoded.rows(0..size.h)?;
+    let planes = stream.read(0, Rect::of(size), stream.layers(), &Fresh)?;
     let wide = usize::from(layout.bits / 8);
     plain.clear();
     plain.resize(layout.stored * wide * planes.first().map_or(0, Vec::len), 0);
