@@ -227,15 +227,16 @@ pub fn bands(area: Area) -> [Area; 4] {
 /// One resolution from the smaller one and its three bands (HL, LH, HH) with their quantisation steps, which cover what
 /// [`bands`] says of `area`, or more.
 pub fn combine<T: Number>(area: Area, ll: &Plane<T>, [hl, lh, hh]: [(&Plane<i32>, f32); 3]) -> Plane<T> {
-    let mut out = Plane::new(area);
     let width = area.w() as usize;
     if width == 0 {
-        return out;
+        return Plane::new(area);
     }
+    let mut data = Vec::with_capacity(area.len());
+    let mut row = vec![T::default(); width];
     let odd = area.x0 % 2 == 1;
     let mut lows = vec![T::default(); (halved(area.x1, 1) - halved(area.x0, 1)) as usize];
     let mut highs = vec![T::default(); (area.x1 / 2 - area.x0 / 2) as usize];
-    for (y, row) in (area.y0..).zip(out.data.chunks_exact_mut(width)) {
+    for y in area.y0..area.y1 {
         // the odd rows come from the high bands, whose rows are numbered y / 2 as well
         if y % 2 == 0 {
             let from = ll.row(y / 2, halved(area.x0, 1));
@@ -255,9 +256,10 @@ pub fn combine<T: Number>(area: Area, ll: &Plane<T>, [hl, lh, hh]: [(&Plane<i32>
         if let (true, Some(to), Some(from)) = (width % 2 == 1, row.last_mut(), first.last()) {
             *to = *from;
         }
+        data.extend_from_slice(&row);
     }
-    T::columns(&mut out.data, width, area.y0 % 2 == 1);
-    out
+    T::columns(&mut data, width, area.y0 % 2 == 1);
+    Plane { area, data }
 }
 
 /// Takes a band's row, from a column on.
