@@ -101,7 +101,6 @@ const fn state(row: u8, symbol: usize) -> u64 {
 }
 
 /// What has been learnt about each context. The whole state lies in the slot, so that a decision needs one look-up.
-#[derive(Clone)]
 pub(super) struct Contexts([u64; CONTEXTS]);
 
 impl Contexts {
