@@ -12,6 +12,7 @@ pub use crate::config::args::Args;
 use crate::config::vars::Kind;
 use crate::config::vars::VARS;
 use crate::config::vars::Var;
+use crate::crew;
 use crate::encode::Compression;
 use crate::library;
 use crate::process::Watermark;
@@ -309,7 +310,7 @@ impl Table {
             [255; 3]
         });
         let watermark = self.watermark();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = crew::cores();
         let unsigned = |name| usize::try_from(self.int(name)).ok();
         let side = match self.int("MAX_CVT") {
             0 => Some(5000),

@@ -223,12 +223,12 @@ pub fn resample_part<S: Sample>(
     let down = &down;
     let weighted = alpha && filter != Filter::Nearest;
     match (channels, weighted) {
-        (1, _) => Ok(separable::<S, 1, 1, false>(samples, size, across, down)),
-        (2, false) => Ok(separable::<S, 2, 2, false>(samples, size, across, down)),
-        (2, true) => Ok(separable::<S, 2, 2, true>(samples, size, across, down)),
-        (3, _) => Ok(separable::<S, 3, 4, false>(samples, size, across, down)),
-        (4, false) => Ok(separable::<S, 4, 4, false>(samples, size, across, down)),
-        (4, true) => Ok(separable::<S, 4, 4, true>(samples, size, across, down)),
+        (1, _) => separable::<S, 1, 1, false>(samples, size, across, down),
+        (2, false) => separable::<S, 2, 2, false>(samples, size, across, down),
+        (2, true) => separable::<S, 2, 2, true>(samples, size, across, down),
+        (3, _) => separable::<S, 3, 4, false>(samples, size, across, down),
+        (4, false) => separable::<S, 4, 4, false>(samples, size, across, down),
+        (4, true) => separable::<S, 4, 4, true>(samples, size, across, down),
         _ => Err(wrong()),
     }
 }
@@ -239,7 +239,7 @@ fn pixels(units: i64) -> f64 {
     units as f64 / ONE as f64
 }
 
-/// On as many threads as so many samples are worth. `samples` is `size.w * size.h * C` of them.
+/// Weighs by both lists, on as many threads as so many samples are worth. `samples` is `size.w * size.h * C` of them.
 ///
 /// `L` is the numbers a pixel in between: three are padded to four, which is what a vector register holds. With `ALPHA`
 /// the last channel weighs the others.
@@ -248,7 +248,7 @@ fn separable<S: Sample, const C: usize, const L: usize, const ALPHA: bool>(
     size: Size,
     across: &[Tap],
     down: &[Tap],
-) -> Vec<S> {
+) -> Result<Vec<S>> {
     let mut out = vec![[S::default(); C]; across.len() * down.len()];
     let others = out.len() * C / WORTH;
     let bands = out
@@ -256,8 +256,9 @@ fn separable<S: Sample, const C: usize, const L: usize, const ALPHA: bool>(
         .zip(down.chunks(BAND));
     each(others, bands, |(out, down)| {
         band::<S, C, L, ALPHA>(samples, size, across, down, out);
-    });
-    out.into_flattened()
+        Ok(())
+    })?;
+    Ok(out.into_flattened())
 }
 
 /// Row by row: first down into one row of sums, then across.

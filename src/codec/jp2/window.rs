@@ -29,7 +29,6 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::recent::Made;
-use std::mem::take;
 use std::ops;
 use std::sync::Mutex;
 use std::sync::OnceLock;
@@ -80,9 +79,7 @@ pub fn decode(
     });
     let tiles: Vec<(u16, Area)> = tiles.collect();
     let samples = window.len() * siz.components.len();
-    let tiles = share(tiles.len(), samples, |place| {
-        let gone = || Error::Corrupt("no such tile".into());
-        let (number, part) = *tiles.get(place).ok_or_else(gone)?;
+    let tiles = share(tiles, samples, |(number, part)| {
         let index = stream.index(number)?;
         let tile = Tile {
             number,
@@ -230,19 +227,14 @@ impl Tile<'_> {
             .iter()
             .map(|component| self.need(component, part))
             .collect::<Result<Vec<_>>>()?;
-        let coefficients = self.coefficients(&needs)?.into_iter().map(Mutex::new);
-        let jobs: Vec<_> = (self.index.components.iter().zip(&needs))
-            .zip(coefficients)
-            .collect();
+        let components = self.index.components.iter().zip(&needs);
+        let jobs: Vec<_> = (0..).zip(components.zip(self.coefficients(&needs)?)).collect();
         let sum = needs.iter().map(|need| need.len()).sum();
-        let samples = share(jobs.len(), sum, |number| {
-            let gone = || Error::Corrupt("no such component".into());
-            let ((component, need), bands) = jobs.get(number).ok_or_else(gone)?;
-            let bands = take(&mut *bands.lock().unwrap_or_else(PoisonError::into_inner));
+        let samples = share(jobs, sum, |(number, ((component, need), bands))| {
             let samples = if self.coding(number)?.reversible {
-                Samples::Whole(self.component(component, **need, &bands)?)
+                Samples::Whole(self.component(component, *need, &bands)?)
             } else {
-                Samples::Real(self.component(component, **need, &bands)?)
+                Samples::Real(self.component(component, *need, &bands)?)
             };
             Ok((samples, component.step))
         })?;
@@ -389,22 +381,23 @@ impl Tile<'_> {
             strict: self.stream.strict,
         };
         let samples = jobs.iter().map(|job| job.whole.len()).sum();
-        share(jobs.len(), samples, |number| {
-            let gone = || Error::Corrupt("no such code-block".into());
-            let job = jobs.get(number).ok_or_else(gone)?;
+        share(jobs, samples, |job| {
+            let gone = || Error::Corrupt("no such band".into());
             let planes = all.get(usize::from(job.name.component));
             let plane = planes.and_then(|planes| planes.get(usize::from(job.name.band)));
             let plane = plane.ok_or_else(gone)?;
             let lock = || plane.lock().unwrap_or_else(PoisonError::into_inner);
             if !job.shared {
                 return work
-                    .decode(job, |values| job.place(values, &mut lock()))
+                    .decode(&job, |values| job.place(values, &mut lock()))
                     .map(|_| ());
             }
             let packed = self.blocks.block(job.name, &mut |held| {
                 let given = match held.filter(|held| job.is_in(held)) {
                     Some(held) => held,
-                    None => work.decode(job, |values| job.packed(values))?.unwrap_or_default(),
+                    None => work
+                        .decode(&job, |values| job.packed(values))?
+                        .unwrap_or_default(),
                 };
                 let held = job.worth_holding(&given);
                 Ok(Made { given, held })
@@ -420,22 +413,19 @@ impl Tile<'_> {
     }
 }
 
-/// What `job` makes of each number below `count`, in their order, on as many threads as so many samples are worth.
-fn share<T: Send + Sync>(
-    count: usize,
+/// What `job` makes of each of the items, in their order, on as many threads as so many samples are worth.
+fn share<I: Send, T: Send + Sync>(
+    items: Vec<I>,
     samples: usize,
-    job: impl Fn(usize) -> Result<T> + Sync,
+    job: impl Fn(I) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
-    let done: Vec<OnceLock<Result<T>>> = (0..count).map(|_| OnceLock::new()).collect();
+    let done: Vec<OnceLock<Result<T>>> = items.iter().map(|_| OnceLock::new()).collect();
+    let others = (samples / WORTH).min(items.len().saturating_sub(1));
     // the largest come last: the threads begin there
-    let left = done.iter().enumerate().rev();
-    each(
-        (samples / WORTH).min(count.saturating_sub(1)),
-        left,
-        |(number, done)| {
-            let _ = done.set(job(number));
-        },
-    );
+    each(others, items.into_iter().zip(&done).rev(), |(item, done)| {
+        let _ = done.set(job(item));
+        Ok(())
+    })?;
     let lost = || Err(Error::Corrupt("a part of a window was not decoded".into()));
     let done = done
         .into_iter()

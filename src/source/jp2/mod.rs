@@ -43,7 +43,6 @@ use crate::source::window::Keep;
 use crate::source::window::Part;
 use ::bytes::Bytes;
 use std::fs::File;
-use std::sync::OnceLock;
 
 /// What is worth going through at once: bands of it share few code-blocks.
 const PIECE: Size = Size::new(1024, 1024);
@@ -203,25 +202,21 @@ impl Jp2 {
     ) -> Result<Vec<T>> {
         let row = size.w as usize * self.channels.len();
         let mut out = vec![T::default(); row * size.h as usize];
-        let failed = OnceLock::new();
         let others = out.len() / WORTH;
         let bands = out.chunks_mut((row * BAND as usize).max(1));
         each(
             others,
             bands.zip((0..size.h).step_by(BAND as usize)),
-            |(out, top)| match decoded.rows(top..(top + BAND).min(size.h)) {
-                Ok(planes) => {
-                    self.interleave(&planes, out, &scale);
-                    if self.ycc {
-                        colour(out);
-                    }
+            |(out, top)| {
+                let planes = decoded.rows(top..(top + BAND).min(size.h))?;
+                self.interleave(&planes, out, &scale);
+                if self.ycc {
+                    colour(out);
                 }
-                Err(error) => {
-                    let _ = failed.set(error);
-                }
+                Ok(())
             },
-        );
-        failed.into_inner().map_or(Ok(out), Err)
+        )?;
+        Ok(out)
     }
 
     /// Puts the channels of some rows side by side.

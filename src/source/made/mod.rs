@@ -8,7 +8,7 @@ mod ways;
 pub use crate::source::made::ways::Budget;
 pub use crate::source::made::ways::Grid;
 
-use crate::crew::crew;
+use crate::crew::each;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
@@ -35,8 +35,6 @@ use crate::source::window::Renamed;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 
 /// Columns of a level that are read at once when it is gone through as a whole.
 const COLUMNS: u32 = 8192;
@@ -180,53 +178,25 @@ impl Made {
             Size::new(step(COLUMNS / tile.w.max(1) * tile.w, tile.w), step(tile.h, 1))
         };
         let grid = size.grid(piece);
-        let (next, count) = (AtomicU64::new(0), grid.area());
-        let failed: Mutex<Option<Error>> = Mutex::default();
-        let work = || {
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                if index >= count {
-                    return;
-                }
-                let across = u64::from(grid.w);
-                let (col, row) = (index % across, index / across);
-                let cell = u32::try_from(col).ok().zip(u32::try_from(row).ok());
-                let Some(rect) = cell.and_then(|(col, row)| Rect::cell(size, piece, col, row)) else {
-                    return;
-                };
-                let window = Window::new(level, rect);
-                let read = match from {
-                    Base::File(_) => self.inner.window(window, &below),
-                    Base::Header(_) => self.window(window, &memo),
-                };
-                let (w, h) = (rect.w.div_ceil(factor), rect.h.div_ceil(factor));
-                let at = Rect::new(rect.x / factor, rect.y / factor, w, h);
-                let done = read.and_then(|raster| {
-                    let raster = if factor > 1 {
-                        reduce(&raster, factor)
-                    } else {
-                        raster
-                    };
-                    take(raster, at)
-                });
-                if let Err(error) = done {
-                    next.store(count, Ordering::Relaxed);
-                    failed
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .get_or_insert(error);
-                    return;
-                }
-            }
-        };
-        crew(
-            usize::try_from(count.saturating_sub(1))
-                .unwrap_or(usize::MAX)
-                .min(HANDS),
-            work,
-        );
-        let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
-        failed.map_or(Ok(()), Err)
+        let rows = 0..grid.h;
+        let pieces =
+            rows.flat_map(|row| (0..grid.w).filter_map(move |col| Rect::cell(size, piece, col, row)));
+        let others = usize::try_from(grid.area().saturating_sub(1)).unwrap_or(usize::MAX);
+        each(others.min(HANDS), pieces, |rect| {
+            let window = Window::new(level, rect);
+            let raster = match from {
+                Base::File(_) => self.inner.window(window, &below)?,
+                Base::Header(_) => self.window(window, &memo)?,
+            };
+            let (w, h) = (rect.w.div_ceil(factor), rect.h.div_ceil(factor));
+            let at = Rect::new(rect.x / factor, rect.y / factor, w, h);
+            let raster = if factor > 1 {
+                reduce(&raster, factor)
+            } else {
+                raster
+            };
+            take(raster, at)
+        })
     }
 }
 
@@ -349,6 +319,7 @@ mod tests {
     use crate::source::synthetic::Synthetic;
     use crate::source::synthetic::sample;
     use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering;
 
     /// One level, whose tiles are counted as they are read.
     struct Counted(Synthetic, Arc<AtomicUsize>);
