@@ -8,6 +8,7 @@ pub mod block;
 pub mod bytes;
 mod cells;
 mod contexts;
+mod decoded;
 mod ebcot;
 mod grid;
 mod ht;
@@ -35,8 +36,8 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+pub use crate::codec::jp2::decoded::Decoded;
 pub use crate::codec::jp2::markers::Component;
-pub use crate::codec::jp2::window::Decoded;
 
 /// Bytes of packet indices that an open codestream keeps.
 const MAX_KEPT: usize = 64 << 20;

@@ -6,11 +6,14 @@
 use crate::codec::jp2::Blocks;
 use crate::codec::jp2::Codestream;
 use crate::codec::jp2::Name;
-use crate::codec::jp2::Planes;
 use crate::codec::jp2::cells::Coded;
 use crate::codec::jp2::cells::Job;
 use crate::codec::jp2::cells::Work;
 use crate::codec::jp2::cells::each_cell;
+use crate::codec::jp2::decoded::Decoded;
+use crate::codec::jp2::decoded::Part;
+use crate::codec::jp2::decoded::Range;
+use crate::codec::jp2::decoded::Samples;
 use crate::codec::jp2::grid::Area;
 use crate::codec::jp2::grid::Band;
 use crate::codec::jp2::grid::Component;
@@ -18,7 +21,6 @@ use crate::codec::jp2::grid::Resolution;
 use crate::codec::jp2::grid::halved;
 use crate::codec::jp2::grid::tile_area;
 use crate::codec::jp2::markers::Coding;
-use crate::codec::jp2::markers::Component as Said;
 use crate::codec::jp2::packets::Index;
 use crate::codec::jp2::wavelet::Number;
 use crate::codec::jp2::wavelet::Plane;
@@ -29,16 +31,12 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::recent::Made;
-use std::ops;
 use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::PoisonError;
 
 /// So many samples are worth another thread: some milliseconds.
 const WORTH: usize = 64 << 10;
-
-/// From here to the double a float holds the whole numbers, and no others.
-const EXACT: f32 = 8_388_608.0;
 
 /// Decodes `rect`, which lies inside the image with so many halvings.
 pub fn decode(
@@ -96,116 +94,6 @@ pub fn decode(
         ranges: siz.components.iter().map(Range::of).collect(),
         tiles,
     })
-}
-
-/// A window after the wavelet transform.
-pub struct Decoded {
-    window: Area,
-    /// Of each component.
-    ranges: Vec<Range>,
-    tiles: Vec<Part>,
-}
-
-/// What one tile of the codestream shows of a window.
-struct Part {
-    area: Area,
-    /// Whether the first three components are transformed together.
-    mct: bool,
-    /// Of each component, and how far its samples lie apart.
-    samples: Vec<(Samples, (u32, u32))>,
-}
-
-/// Samples of one component, of either transform.
-enum Samples {
-    Whole(Plane<i32>),
-    Real(Plane<f32>),
-}
-
-impl Samples {
-    /// The rows that show an area.
-    fn rows(&self, area: Area, down: u32) -> Samples {
-        match self {
-            Samples::Whole(plane) => Samples::Whole(plane.rows(area.y0 / down, (area.y1 - 1) / down)),
-            Samples::Real(plane) => Samples::Real(plane.rows(area.y0 / down, (area.y1 - 1) / down)),
-        }
-    }
-}
-
-impl Decoded {
-    /// The samples of `rows`, counted from the top of the window: for each component so many rows of its width.
-    pub fn rows(&self, rows: ops::Range<u32>) -> Result<Planes> {
-        let band = Area {
-            y0: self.window.y0 + rows.start,
-            y1: self.window.y0 + rows.end,
-            ..self.window
-        }
-        .meet(self.window);
-        let mut planes = vec![vec![0; band.len()]; self.ranges.len()];
-        for tile in &self.tiles {
-            let part = tile.area.meet(band);
-            if part.is_empty() {
-                continue;
-            }
-            let samples = tile.samples.iter();
-            let mut samples: Vec<Samples> = samples.map(|(all, step)| all.rows(part, step.1)).collect();
-            if tile.mct {
-                untwist(&mut samples)?;
-            }
-            let parts = samples.iter().zip(&tile.samples).zip(&self.ranges);
-            for (((samples, (_, step)), range), plane) in parts.zip(&mut planes) {
-                match samples {
-                    Samples::Whole(from) => place(from, *step, part, band, plane, |v| range.whole(v)),
-                    Samples::Real(from) if range.half <= 1 << 15 => {
-                        place(from, *step, part, band, plane, |v| range.small(v));
-                    }
-                    Samples::Real(from) => place(from, *step, part, band, plane, |v| range.real(v)),
-                }
-            }
-        }
-        Ok(planes)
-    }
-}
-
-/// The values of a component.
-struct Range {
-    /// Half of their number; beyond 31 bits there are none.
-    half: i32,
-    /// What is added to a sample: half of the range if the values have no sign (T.800 G.1.2).
-    shift: i32,
-}
-
-impl Range {
-    fn of(component: &Said) -> Range {
-        let half = 1 << (component.bits.clamp(1, 31) - 1);
-        let shift = if component.signed { 0 } else { half };
-        Range { half, shift }
-    }
-
-    fn whole(&self, value: i32) -> i32 {
-        value.clamp(-self.half, self.half - 1) + self.shift
-    }
-
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "it becomes the nearest integer there is"
-    )]
-    fn real(&self, value: f32) -> i32 {
-        self.whole((value + 0.5).floor() as i32)
-    }
-
-    /// The same for values of up to 16 bits.
-    #[expect(
-        clippy::cast_possible_wrap,
-        clippy::cast_precision_loss,
-        reason = "whole numbers of up to 17 bits"
-    )]
-    fn small(&self, value: f32) -> i32 {
-        let (up, most) = (self.half as f32, (2 * self.half - 1) as f32);
-        let positive = if value + up > 0.0 { value + up } else { 0.0 };
-        let fit = if positive < most { positive } else { most };
-        // the last place of such a number is 1: it is rounded to the nearest
-        ((fit + EXACT).to_bits() - EXACT.to_bits()) as i32 - self.half + self.shift
-    }
 }
 
 /// One tile as a window sees it.
@@ -443,64 +331,4 @@ fn parts(level: usize, wide: Area) -> impl Iterator<Item = Area> {
     let [ll, hl, lh, hh] = if level == 0 { [wide; 4] } else { bands(wide) };
     let all = if level == 0 { [ll; 3] } else { [hl, lh, hh] };
     all.into_iter()
-}
-
-/// Takes the component transformation of the first three back (T.800 Annex G).
-fn untwist(samples: &mut [Samples]) -> Result<()> {
-    let unlike = || Error::Corrupt("components that are transformed together differ".into());
-    match samples {
-        [Samples::Whole(y), Samples::Whole(u), Samples::Whole(v), ..]
-            if y.area == u.area && u.area == v.area =>
-        {
-            for ((y, u), v) in y.data.iter_mut().zip(&mut u.data).zip(&mut v.data) {
-                let green = y.wrapping_sub(u.wrapping_add(*v) >> 2);
-                (*y, *u, *v) = (v.wrapping_add(green), green, u.wrapping_add(green));
-            }
-            Ok(())
-        }
-        [Samples::Real(y), Samples::Real(b), Samples::Real(r), ..]
-            if y.area == b.area && b.area == r.area =>
-        {
-            for ((y, b), r) in y.data.iter_mut().zip(&mut b.data).zip(&mut r.data) {
-                let (luma, blue, red) = (*y, *b, *r);
-                *y = luma + 1.402 * red;
-                *b = luma - 0.344_13 * blue - 0.714_14 * red;
-                *r = luma + 1.772 * blue;
-            }
-            Ok(())
-        }
-        _ => Err(unlike()),
-    }
-}
-
-/// Copies a part of the window out of a component, repeating the samples of a subsampled one.
-fn place<T: Number>(
-    from: &Plane<T>,
-    (across, down): (u32, u32),
-    part: Area,
-    window: Area,
-    to: &mut [i32],
-    fit: impl Fn(T) -> i32,
-) {
-    if from.area.is_empty() {
-        return;
-    }
-    let width = window.w() as usize;
-    for y in part.y0..part.y1 {
-        let row = from.row((y / down).clamp(from.area.y0, from.area.y1 - 1), from.area.x0);
-        let start = (y - window.y0) as usize * width + (part.x0 - window.x0) as usize;
-        let to = to.get_mut(start..start + part.w() as usize).unwrap_or_default();
-        if across == 1 && row.len() == to.len() {
-            for (to, from) in to.iter_mut().zip(row) {
-                *to = fit(*from);
-            }
-            continue;
-        }
-        for (x, to) in (part.x0..part.x1).zip(to) {
-            let column = (x / across).clamp(from.area.x0, from.area.x1 - 1) - from.area.x0;
-            if let Some(from) = row.get(column as usize) {
-                *to = fit(*from);
-            }
-        }
-    }
 }
