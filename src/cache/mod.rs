@@ -3,6 +3,8 @@
 //! Lookup, single flight and weight are one call, so that no caller can check and then act. Knows nothing of what the
 //! keys mean.
 
+pub mod memcached;
+
 use crate::error::Result;
 use crate::raster::Raster;
 use crate::recent::Made;

@@ -20,6 +20,7 @@ use crate::protocol::Members;
 use crate::protocol::Mount;
 use crate::source::spool::Room;
 use std::fmt::Write;
+use std::net::Ipv6Addr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -96,6 +97,10 @@ pub struct Config {
     pub max_area: Option<u64>,
     /// Whether answers may be larger than the source.
     pub allow_upscaling: bool,
+    /// Host and port of each memcached.
+    pub memcached: Vec<String>,
+    /// How long they keep an answer, in seconds; 0 is without limit.
+    pub memcached_seconds: u32,
     /// 0 nearest, 1 bilinear, 2 area, 3 bicubic, 4 Lanczos.
     pub interpolation: u8,
     /// Access-Control-Allow-Origin; empty for none.
@@ -302,6 +307,8 @@ impl Table {
             self.warnings
                 .push("AVIF_CODEC has no effect: libavif chooses its encoder".into());
         }
+        let (memcached, wrong) = servers(&self.text("MEMCACHED_SERVERS"));
+        self.warnings.extend(wrong);
         let background = self.text("BACKGROUND");
         let background = colour(&background).unwrap_or_else(|| {
             self.warnings.push(format!(
@@ -361,6 +368,8 @@ impl Table {
             max_height: limit("MAX_HEIGHT"),
             max_area: u64::try_from(self.int("MAX_AREA")).ok().filter(|&n| n > 0),
             allow_upscaling: self.on("ALLOW_UPSCALING"),
+            memcached,
+            memcached_seconds: u32::try_from(self.int("MEMCACHED_TIMEOUT")).unwrap_or(0),
             interpolation: u8::try_from(self.int("INTERPOLATION")).unwrap_or(1),
             cors: self.text("CORS"),
             base_url: self.text("BASE_URL"),
@@ -453,6 +462,27 @@ fn uri_map(text: &str) -> (Vec<Mount>, Vec<String>) {
     (map, wrong)
 }
 
+/// Hosts with their ports, and what of the list is neither.
+fn servers(text: &str) -> (Vec<String>, Vec<String>) {
+    let (mut all, mut wrong) = (Vec::new(), Vec::new());
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (host, port) = match part.rsplit_once(':') {
+            // it has colons of its own
+            _ if part.parse::<Ipv6Addr>().is_ok() => (format!("[{part}]"), "11211"),
+            Some((host, port)) => (host.into(), port),
+            None => (part.into(), "11211"),
+        };
+        let plain = !host.is_empty() && (!host.contains(':') || host.starts_with('['));
+        match port.parse::<u16>() {
+            Ok(port @ 1..) if plain => all.push(format!("{host}:{port}")),
+            _ => wrong.push(format!(
+                "MEMCACHED_SERVERS: {part} is not host:port and is left out"
+            )),
+        }
+    }
+    (all, wrong)
+}
+
 /// Reads a colour of six hexadecimal digits, with or without `#`.
 fn colour(text: &str) -> Option<[u8; 3]> {
     let digits = text.strip_prefix('#').unwrap_or(text);
@@ -509,6 +539,27 @@ mod tests {
                 var.default,
                 "{}",
                 var.name
+            );
+        }
+    }
+
+    #[test]
+    fn servers_have_ports_and_what_is_none_is_told() {
+        let list = "localhost, cache.example:11212,10.0.0.1,::1,[::1]:7,";
+        let (all, wrong) = servers(list);
+        let wanted = [
+            "localhost:11211",
+            "cache.example:11212",
+            "10.0.0.1:11211",
+            "[::1]:11211",
+            "[::1]:7",
+        ];
+        assert_eq!((all, wrong.len()), (wanted.map(String::from).to_vec(), 0));
+        for wrong in ["a:b", ":1", "a:0", "a:70000", "a:b:1"] {
+            assert_eq!(
+                (servers(wrong).0.len(), servers(wrong).1.len()),
+                (0, 1),
+                "{wrong}"
             );
         }
     }

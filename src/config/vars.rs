@@ -224,17 +224,17 @@ pub static VARS: &[Var] = &[
         "share of tiles that get it",
     ),
     var("WATERMARK_OPACITY", "1", Kind::Float(0.0, 1.0), "its opacity"),
-    later(
+    var(
         "MEMCACHED_SERVERS",
         "",
         Kind::Text,
-        "host[:port],host[:port],…; off when not set",
+        "memcached that shares answers of up to 1 MB with other servers: host[:port],host[:port],…; off when not set",
     ),
-    later(
+    var(
         "MEMCACHED_TIMEOUT",
         "86400",
         Kind::Int(0, MANY),
-        "seconds that memcached keeps an answer",
+        "seconds that memcached keeps an answer, 0 for as long as it has room",
     ),
     var(
         "INTERPOLATION",

@@ -60,6 +60,16 @@ impl Key {
         }
     }
 
+    /// The key in a cache that other processes share, which may have another `salt`: 39 letters and digits, of which 128
+    /// bits tell it from others.
+    pub fn name(&self, salt: &impl Hash) -> String {
+        let half = |number: u8| {
+            let version = env!("CARGO_PKG_VERSION");
+            fingerprint(&(number, version, salt, &self.identity, &self.made))
+        };
+        format!("iipsrv:{:016x}{:016x}", half(0), half(1))
+    }
+
     /// Equal keys have equal fingerprints, in every process of this version.
     pub fn fingerprint(&self) -> u64 {
         self.hash

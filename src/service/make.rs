@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::library::Opened;
+use crate::plan::Key;
 use crate::plan::Plan;
 use crate::process;
 use crate::process::Stats;
@@ -25,8 +26,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 impl Service {
-    /// The bytes of an answer.
-    pub(in crate::service) fn make(&self, opened: &Opened, plan: &Plan) -> Result<Bytes> {
+    /// The bytes of an answer: a stored tile, what another server has made, or its own work.
+    pub(in crate::service) fn make(&self, opened: &Opened, key: &Key, plan: &Plan) -> Result<Bytes> {
         let header = opened.source.header();
         let format = plan.output.format;
         if let Some(tile) = plan.as_stored(header)
@@ -43,6 +44,20 @@ impl Service {
             let tags = self.tags(opened, plan, layout);
             return encode::tag(coded, format, &tags).map(Bytes::from);
         }
+        let draw = || self.drawn(opened, plan);
+        match &self.shared {
+            // where the files are is not part of an identity
+            Some(shared) => {
+                let config = self.config();
+                let place = (&config.filesystem_prefix, &config.filesystem_suffix);
+                shared.get_or_make(&key.name(&(self.salt, place)), draw)
+            }
+            None => draw(),
+        }
+    }
+
+    /// Read, processed and encoded.
+    fn drawn(&self, opened: &Opened, plan: &Plan) -> Result<Bytes> {
         if let Some(file) = self.export(opened, plan)? {
             return Ok(file.into());
         }

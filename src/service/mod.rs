@@ -12,6 +12,7 @@ mod reply;
 
 use crate::cache::Cache;
 use crate::cache::Cached;
+use crate::cache::memcached::Memcached;
 use crate::config;
 use crate::config::Compat;
 use crate::config::Config;
@@ -135,6 +136,8 @@ pub struct Service {
     library: Library,
     mosaic: Mosaic,
     cache: Cache<Key>,
+    /// What other servers make, too.
+    shared: Option<Memcached>,
     profiles: Profiles,
     /// Tells the ETags of one configuration from those of another that draws otherwise.
     salt: u64,
@@ -208,6 +211,9 @@ impl Service {
             ),
             mosaic: Mosaic::new(config.threads),
             cache,
+            shared: Memcached::new(&config.memcached, config.memcached_seconds, |server, error| {
+                log::warn!("memcached {server}: {error}");
+            }),
             profiles: Profiles::new(config.srgb),
             salt: fingerprint(&(config.max_icc, config.passthrough, config.srgb, &config.copyright)),
             served: AtomicU64::new(0),
@@ -433,7 +439,7 @@ impl Service {
     /// The encoded answer to a plan, made once for all who ask meanwhile.
     fn answer(&self, opened: &Opened, key: &Key) -> crate::error::Result<Bytes> {
         let plan = key.plan().ok_or_else(mixed)?;
-        let make = || self.make(opened, plan).map(Cached::Answer);
+        let make = || self.make(opened, key, plan).map(Cached::Answer);
         match self.cache.get_or_make(key, make)? {
             Cached::Answer(bytes) => Ok(bytes),
             Cached::Raster(_) => Err(mixed()),

@@ -27,6 +27,7 @@
 //! - `replays`: do viewers that cannot be installed read what they ask, letter by letter?
 //! - `seams`: is every tile of every client as large as it expects, and do they fit together?
 //! - `profiles`: are colours those that another CMM makes of the profile, and is what is embedded right?
+//! - `memcached`: do servers that share a memcached share answers?
 //! - `watermark`: does every answer get the mark that it should, and no other?
 //! - `lowering`: do all names of a tile lead to one plan, and do tiles put together equal the region?
 #![allow(
@@ -58,6 +59,7 @@ mod jp2;
 mod jpeg;
 mod layouts;
 mod lowering;
+mod memcached;
 mod oracle;
 mod outputs;
 mod process;
