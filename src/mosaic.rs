@@ -11,7 +11,6 @@ use crate::geometry::Rect;
 use crate::library::Opened;
 use crate::plan::Key;
 use crate::raster::Raster;
-use crate::source::Tile;
 use crate::source::Window;
 use crate::source::window::Forgetful;
 use crate::source::window::Keep;
@@ -75,6 +74,20 @@ impl Mosaic {
         self.put(opened, window, cache, bytes < cache.max_bytes() / 2)
     }
 
+    /// The samples of a window that is likely to be asked for again, as a slider does: a tile that is dear to decode is
+    /// kept.
+    pub fn read_again(&self, opened: &Opened, window: Window, cache: &Cache<Key>) -> Result<Raster> {
+        let tile = window.tile(&opened.source.header().levels);
+        match tile.filter(|_| window.layers.is_none() && opened.source.shares_work(window.level)) {
+            Some(tile) => {
+                let keep = InCache { opened, cache };
+                let raster = keep.keep(Part::Tile(tile), &mut || self.read(opened, window, cache))?;
+                Ok(Arc::unwrap_or_clone(raster))
+            }
+            None => self.read(opened, window, cache),
+        }
+    }
+
     fn put(&self, opened: &Opened, window: Window, cache: &Cache<Key>, kept: bool) -> Result<Raster> {
         let source = &opened.source;
         let header = source.header();
@@ -83,24 +96,19 @@ impl Mosaic {
             .get(window.level)
             .ok_or_else(|| Error::Outside("no such level".into()))?;
         let rect = window.rect;
-        let first = Tile {
-            level: window.level,
-            col: rect.x / level.tile.w,
-            row: rect.y / level.tile.h,
-        };
         let cached = InCache { opened, cache };
         let memo = Memo::over(&cached);
         let keep: &dyn Keep = if kept { &cached } else { &memo };
-        if first.rect(&header.levels) == Some(rect) && window.layers.is_none() {
+        if let (Some(tile), None) = (window.tile(&header.levels), window.layers) {
             // what one tile leaves behind is of use to others only
-            return source.read_keeping(first, if kept { &cached } else { &Forgetful });
+            return source.read_keeping(tile, if kept { &cached } else { &Forgetful });
         }
         if source.shares_work(window.level) && rect.size().area() <= AT_ONCE {
             return source.window(window, keep);
         }
         // one band of the output per row of tiles: bands are made side by side and follow each other in memory
         let end = rect.bottom().div_ceil(u64::from(level.tile.h));
-        let rows: Vec<u32> = (first.row..u32::try_from(end).unwrap_or(u32::MAX)).collect();
+        let rows: Vec<u32> = (rect.y / level.tile.h..u32::try_from(end).unwrap_or(u32::MAX)).collect();
         let band = |row: u32| -> Result<Raster> {
             let place = Rect::new(rect.x, row * level.tile.h, rect.w, level.tile.h)
                 .meet(rect)
@@ -152,8 +160,56 @@ mod tests {
     use crate::library::Library;
     use crate::library::Shelf;
     use crate::raster::Samples;
+    use crate::source::Header;
+    use crate::source::Source;
+    use crate::source::Tile;
     use crate::source::synthetic::Synthetic;
     use crate::source::synthetic::sample;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering;
+
+    #[test]
+    fn a_tile_that_is_dear_is_decoded_once_for_a_slider() {
+        struct Dear(Synthetic, Arc<AtomicUsize>);
+        impl Source for Dear {
+            fn header(&self) -> &Header {
+                self.0.header()
+            }
+            fn read(&self, tile: Tile) -> Result<Raster> {
+                self.1.fetch_add(1, Ordering::Relaxed);
+                self.0.read(tile)
+            }
+            fn shares_work(&self, level: usize) -> bool {
+                level == 0
+            }
+        }
+        let made = Synthetic::halving(Size::new(500, 300), Size::new(64, 32), 3);
+        let mut library = Library::new(Shelf::default(), 0);
+        let reads = Arc::new(AtomicUsize::new(0));
+        library.insert("dear", Dear(made, reads.clone()));
+        let opened = library.open("dear").unwrap();
+        let (mosaic, cache) = (Mosaic::new(1), Cache::new(1 << 20));
+        let tile = Window::new(0, Rect::new(64, 32, 64, 32));
+        let first = mosaic.read(&opened, tile, &cache).unwrap();
+        let before = cache.bytes();
+        for _ in 0..3 {
+            assert_eq!(mosaic.read_again(&opened, tile, &cache).unwrap(), first);
+        }
+        assert_eq!(reads.load(Ordering::Relaxed), 2);
+        let held = cache.bytes() - before;
+        assert!((64 * 32 * 3..64 * 32 * 3 + 1000).contains(&held), "{held} bytes");
+        // what is cheap, no tile, or of fewer layers is not
+        let before = cache.bytes();
+        let cheap = Window::new(1, Rect::new(64, 32, 64, 32));
+        let layers = Window {
+            layers: Some(1),
+            ..tile
+        };
+        for window in [cheap, layers] {
+            mosaic.read_again(&opened, window, &cache).unwrap();
+        }
+        assert_eq!(cache.bytes(), before);
+    }
 
     #[test]
     fn a_window_holds_the_pixels_of_its_tiles_whatever_the_threads_and_the_cache() {

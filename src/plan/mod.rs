@@ -38,7 +38,6 @@ use crate::process::Watermark;
 use crate::raster::Density;
 use crate::raster::Format;
 use crate::source::Header;
-use crate::source::Level;
 use crate::source::Tile;
 use crate::source::Window;
 use std::sync::Arc;
@@ -203,22 +202,10 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The tile whose pixels the window covers exactly, if there is one.
-    pub fn as_tile(&self, levels: &[Level]) -> Option<Tile> {
-        let grid = levels.get(self.window.level)?.tile;
-        let rect = self.window.rect;
-        let tile = Tile {
-            level: self.window.level,
-            col: rect.x / grid.w,
-            row: rect.y / grid.h,
-        };
-        (tile.rect(levels)? == rect).then_some(tile)
-    }
-
     /// The tile that is stored in the asked format, if no pixel has to be changed.
     pub fn as_stored(&self, header: &Header) -> Option<Tile> {
         let untouched = self.ops.is_empty() && header.stored == Some(self.output.format);
-        self.as_tile(&header.levels).filter(|_| untouched)
+        self.window.tile(&header.levels).filter(|_| untouched)
     }
 
     /// Whether the colours are other than those of the file, so that its profile says nothing of them.

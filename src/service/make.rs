@@ -61,7 +61,11 @@ impl Service {
         if let Some(file) = self.export(opened, plan)? {
             return Ok(file.into());
         }
-        let raster = self.mosaic.read(opened, plan.window, &self.cache)?;
+        let raster = if plan.recolours() {
+            self.mosaic.read_again(opened, plan.window, &self.cache)?
+        } else {
+            self.mosaic.read(opened, plan.window, &self.cache)?
+        };
         let (raster, meaning) = self.coloured(opened, raster, plan.chains())?;
         if plan.output.deep && !matches!(raster.samples, Samples::U8(_)) {
             let layout = if meaning.colour == Colour::Grey {

@@ -149,6 +149,17 @@ impl Window {
             layers: None,
         }
     }
+
+    /// The tile whose pixels it covers exactly, if there is one.
+    pub fn tile(self, levels: &[Level]) -> Option<Tile> {
+        let grid = levels.get(self.level)?.tile;
+        let tile = Tile {
+            level: self.level,
+            col: self.rect.x / grid.w,
+            row: self.rect.y / grid.h,
+        };
+        (tile.rect(levels)? == self.rect).then_some(tile)
+    }
 }
 
 /// Holds a pyramid.

@@ -64,7 +64,7 @@ proptest! {
                 let iip = TileName::Iip { level: count - 1 - s, index: row * grid.w + col };
                 let plan = resolve(View::tile(iip, Format::Jpeg), header);
                 prop_assert!(plan.ops.is_empty());
-                prop_assert!(plan.as_tile(&header.levels).is_some());
+                prop_assert!(plan.window.tile(&header.levels).is_some());
                 let deep = TileName::DeepZoom { level: deepzoom_top(header.size()) - s, col, row };
                 prop_assert_eq!(&resolve(View::tile(deep, Format::Jpeg), header), &plan);
                 // levels rounded up may be one more than a Zoomify client counts
