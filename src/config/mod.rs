@@ -5,6 +5,7 @@
 pub mod args;
 pub mod man;
 pub mod vars;
+mod words;
 
 use crate::codec::jpeg::Sampling;
 use crate::codec::jpeg::Style;
@@ -12,6 +13,10 @@ pub use crate::config::args::Args;
 use crate::config::vars::Kind;
 use crate::config::vars::VARS;
 use crate::config::vars::Var;
+use crate::config::words::colour;
+use crate::config::words::extra_info;
+use crate::config::words::servers;
+use crate::config::words::uri_map;
 use crate::crew;
 use crate::encode::Compression;
 use crate::library;
@@ -20,7 +25,6 @@ use crate::protocol::Members;
 use crate::protocol::Mount;
 use crate::source::spool::Room;
 use std::fmt::Write;
-use std::net::Ipv6Addr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -442,66 +446,6 @@ impl Kind {
     }
 }
 
-/// Reads `prefix=>PROTOCOL,…`; what cannot be read is left out and told.
-fn uri_map(text: &str) -> (Vec<Mount>, Vec<String>) {
-    let mut map = Vec::new();
-    let mut wrong = Vec::new();
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let row = part
-            .split_once("=>")
-            .and_then(|(prefix, name)| Mount::named(prefix.trim().trim_matches('/'), name.trim()));
-        match row {
-            Some(mount) => map.push(mount),
-            None => wrong.push(format!(
-                "URI_MAP: {part} is not PREFIX=>IIP, IIIF, DeepZoom or Zoomify and is left out"
-            )),
-        }
-    }
-    // the longest prefix is asked first, so that `iiif/old` may stand beside `iiif`
-    map.sort_by_key(|mount| std::cmp::Reverse(mount.prefix.len()));
-    (map, wrong)
-}
-
-/// Hosts with their ports, and what of the list is neither.
-fn servers(text: &str) -> (Vec<String>, Vec<String>) {
-    let (mut all, mut wrong) = (Vec::new(), Vec::new());
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let (host, port) = match part.rsplit_once(':') {
-            // it has colons of its own
-            _ if part.parse::<Ipv6Addr>().is_ok() => (format!("[{part}]"), "11211"),
-            Some((host, port)) => (host.into(), port),
-            None => (part.into(), "11211"),
-        };
-        let plain = !host.is_empty() && (!host.contains(':') || host.starts_with('['));
-        match port.parse::<u16>() {
-            Ok(port @ 1..) if plain => all.push(format!("{host}:{port}")),
-            _ => wrong.push(format!(
-                "MEMCACHED_SERVERS: {part} is not host:port and is left out"
-            )),
-        }
-    }
-    (all, wrong)
-}
-
-/// Reads a colour of six hexadecimal digits, with or without `#`.
-fn colour(text: &str) -> Option<[u8; 3]> {
-    let digits = text.strip_prefix('#').unwrap_or(text);
-    let value = u32::from_str_radix(digits, 16).ok()?;
-    let [_, r, g, b] = value.to_be_bytes();
-    (digits.len() == 6 && !digits.starts_with('+')).then_some([r, g, b])
-}
-
-/// Reads one or more `"key": value` members.
-fn extra_info(text: &str) -> Result<Members, String> {
-    if text.trim().is_empty() {
-        return Ok(Members::new());
-    }
-    let text = text.trim().trim_end_matches(',');
-    serde_json::from_str(&format!("{{{text}}}")).map_err(|_| {
-        format!("IIIF_EXTRA_INFO={text} is not a JSON member such as \"attribution\": \"…\" and is left out")
-    })
-}
-
 /// How the files that the process may have open are shared out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenFiles {
@@ -539,27 +483,6 @@ mod tests {
                 var.default,
                 "{}",
                 var.name
-            );
-        }
-    }
-
-    #[test]
-    fn servers_have_ports_and_what_is_none_is_told() {
-        let list = "localhost, cache.example:11212,10.0.0.1,::1,[::1]:7,";
-        let (all, wrong) = servers(list);
-        let wanted = [
-            "localhost:11211",
-            "cache.example:11212",
-            "10.0.0.1:11211",
-            "[::1]:11211",
-            "[::1]:7",
-        ];
-        assert_eq!((all, wrong.len()), (wanted.map(String::from).to_vec(), 0));
-        for wrong in ["a:b", ":1", "a:0", "a:70000", "a:b:1"] {
-            assert_eq!(
-                (servers(wrong).0.len(), servers(wrong).1.len()),
-                (0, 1),
-                "{wrong}"
             );
         }
     }
