@@ -9,6 +9,7 @@ mod make;
 mod measure;
 mod profiles;
 mod reply;
+mod tiles;
 
 use crate::cache::Cache;
 use crate::cache::Cached;
@@ -28,7 +29,6 @@ use crate::mosaic::Mosaic;
 use crate::plan::Key;
 use crate::plan::Limits;
 use crate::plan::Plan;
-use crate::plan::TileName;
 use crate::plan::View;
 use crate::plan::fingerprint;
 use crate::protocol;
@@ -41,8 +41,8 @@ use crate::protocol::Settings;
 use crate::protocol::iiif;
 use crate::protocol::iip;
 use crate::protocol::iip::Measure;
-use crate::protocol::iip::TileRange;
 use crate::service::profiles::Profiles;
+use crate::service::tiles::Tiles;
 use crate::source::Source;
 use crate::source::jp2;
 use crate::source::made::Budget;
@@ -90,14 +90,6 @@ struct Drawing {
     etag: String,
     /// Further header lines.
     lines: Vec<HeaderLine>,
-}
-
-/// The tiles of TIL.
-struct Tiles {
-    level: u32,
-    /// Index of the tile, and what makes it.
-    tiles: Vec<(u32, Key)>,
-    etag: String,
 }
 
 /// Pixels read and written: up to about four tiles.
@@ -444,68 +436,6 @@ impl Service {
             Cached::Answer(bytes) => Ok(bytes),
             Cached::Raster(_) => Err(mixed()),
         }
-    }
-
-    /// The tiles of TIL (IIP 1.0.5 §3.5): columns outside, rows inside.
-    fn tiles(&self, opened: &Opened, range: &TileRange) -> crate::error::Result<Tiles> {
-        let header = opened.source.header();
-        let outside = || Error::Outside(format!("the image has no tiles {}-{}", range.first, range.last));
-        let from_smallest = usize::try_from(range.level).map_err(|_| outside())?;
-        let index = header
-            .levels
-            .len()
-            .checked_sub(from_smallest + 1)
-            .ok_or_else(outside)?;
-        let level = header.levels.get(index).ok_or_else(outside)?;
-        let columns = level.size.grid(level.tile).w.max(1);
-        let (first_col, last_col) = (range.first % columns, range.last % columns);
-        let (first_row, last_row) = (range.first / columns, range.last / columns);
-        if last_col < first_col || last_row < first_row {
-            return Err(outside());
-        }
-        let count = u64::from(last_col - first_col + 1) * u64::from(last_row - first_row + 1);
-        if count.saturating_mul(level.tile.area()) > self.limits.max_area() {
-            return Err(Error::TooLarge(format!(
-                "{count} tiles are too many for one answer"
-            )));
-        }
-        let mut tiles = Vec::new();
-        for col in first_col..=last_col {
-            for row in first_row..=last_row {
-                let index = row * columns + col;
-                let name = TileName::Iip {
-                    level: range.level,
-                    index,
-                };
-                let view = View {
-                    quality: range.quality,
-                    adjust: range.adjust.clone(),
-                    ..View::tile(name, crate::raster::Format::Jpeg)
-                };
-                let plan = view.resolve(header, &self.limits)?;
-                tiles.push((index, Key::answer(opened.identity.clone(), plan)));
-            }
-        }
-        let prints: Vec<u64> = tiles.iter().map(|(_, key)| key.fingerprint()).collect();
-        Ok(Tiles {
-            level: range.level,
-            tiles,
-            etag: self.etag(fingerprint(&prints)),
-        })
-    }
-
-    /// Each tile with its label.
-    fn labelled(&self, opened: &Opened, tiles: &Tiles) -> crate::error::Result<Vec<u8>> {
-        let mut body = Vec::new();
-        for (index, key) in &tiles.tiles {
-            let tile = self.answer(opened, key)?;
-            body.extend_from_slice(format!("Tile,{},{index},0/{}:", tiles.level, tile.len() + 8).as_bytes());
-            // compression type 2 (JPEG), subtype: 4:2:0, tables in the stream
-            body.extend_from_slice(&[2, 0, 0, 0, 0, 0x11, 0, 0]);
-            body.extend_from_slice(&tile);
-            body.extend_from_slice(b"\r\n");
-        }
-        Ok(body)
     }
 
     fn objects(

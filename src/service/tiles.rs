@@ -1,0 +1,84 @@
+//! Several tiles in one answer (TIL, IIP 1.0.5 §3.5).
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::library::Opened;
+use crate::plan::Key;
+use crate::plan::TileName;
+use crate::plan::View;
+use crate::plan::fingerprint;
+use crate::protocol::iip::TileRange;
+use crate::raster::Format;
+use crate::service::Service;
+
+/// The tiles of one answer.
+pub(in crate::service) struct Tiles {
+    level: u32,
+    /// Index of the tile, and what makes it.
+    pub tiles: Vec<(u32, Key)>,
+    pub etag: String,
+}
+
+impl Service {
+    /// The tiles of a range: columns outside, rows inside.
+    pub(in crate::service) fn tiles(&self, opened: &Opened, range: &TileRange) -> Result<Tiles> {
+        let header = opened.source.header();
+        let outside = || Error::Outside(format!("the image has no tiles {}-{}", range.first, range.last));
+        let from_smallest = usize::try_from(range.level).map_err(|_| outside())?;
+        let index = header
+            .levels
+            .len()
+            .checked_sub(from_smallest + 1)
+            .ok_or_else(outside)?;
+        let level = header.levels.get(index).ok_or_else(outside)?;
+        let columns = level.size.grid(level.tile).w.max(1);
+        let (first_col, last_col) = (range.first % columns, range.last % columns);
+        let (first_row, last_row) = (range.first / columns, range.last / columns);
+        if last_col < first_col || last_row < first_row {
+            return Err(outside());
+        }
+        let count = u64::from(last_col - first_col + 1) * u64::from(last_row - first_row + 1);
+        if count.saturating_mul(level.tile.area()) > self.limits.max_area() {
+            return Err(Error::TooLarge(format!(
+                "{count} tiles are too many for one answer"
+            )));
+        }
+        let mut tiles = Vec::new();
+        for col in first_col..=last_col {
+            for row in first_row..=last_row {
+                let index = row * columns + col;
+                let name = TileName::Iip {
+                    level: range.level,
+                    index,
+                };
+                let view = View {
+                    quality: range.quality,
+                    adjust: range.adjust.clone(),
+                    ..View::tile(name, Format::Jpeg)
+                };
+                let plan = view.resolve(header, &self.limits)?;
+                tiles.push((index, Key::answer(opened.identity.clone(), plan)));
+            }
+        }
+        let prints: Vec<u64> = tiles.iter().map(|(_, key)| key.fingerprint()).collect();
+        Ok(Tiles {
+            level: range.level,
+            tiles,
+            etag: self.etag(fingerprint(&prints)),
+        })
+    }
+
+    /// Each tile with its label.
+    pub(in crate::service) fn labelled(&self, opened: &Opened, tiles: &Tiles) -> Result<Vec<u8>> {
+        let mut body = Vec::new();
+        for (index, key) in &tiles.tiles {
+            let tile = self.answer(opened, key)?;
+            body.extend_from_slice(format!("Tile,{},{index},0/{}:", tiles.level, tile.len() + 8).as_bytes());
+            // compression type 2 (JPEG), subtype: 4:2:0, tables in the stream
+            body.extend_from_slice(&[2, 0, 0, 0, 0, 0x11, 0, 0]);
+            body.extend_from_slice(&tile);
+            body.extend_from_slice(b"\r\n");
+        }
+        Ok(body)
+    }
+}
