@@ -241,12 +241,12 @@ impl Library {
                 Ok(self.complete(jpeg, &grids, orientation))
             }
             [0x89, b'P', b'N', b'G', ..] => {
-                let png = png::open(file)?;
-                Ok(self.complete(Box::new(png), &[Grid::Strips], 1))
+                let (png, orientation) = png::open(file)?;
+                Ok(self.complete(Box::new(png), &[Grid::Strips], orientation))
             }
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P'] => {
-                let webp = webp::open(file)?;
-                Ok(self.complete(Box::new(webp), &[Grid::Strips], 1))
+                let (webp, orientation) = webp::open(file)?;
+                Ok(self.complete(Box::new(webp), &[Grid::Strips], orientation))
             }
             [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => {
                 let jp2 = Jp2::open(file, self.shelf.jp2)?;

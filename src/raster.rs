@@ -302,6 +302,23 @@ impl Metadata {
             .find(|(n, _)| *n == name)
             .map(|(_, text)| text.as_str())
     }
+
+    /// With what `other` knows besides.
+    pub fn or(mut self, other: Metadata) -> Metadata {
+        for (name, text) in other.texts {
+            if self.text(name).is_none() {
+                self.texts.push((name, text));
+            }
+        }
+        let own = self.details != Details::default();
+        Metadata {
+            icc: self.icc.or(other.icc),
+            xmp: self.xmp.or(other.xmp),
+            density: self.density.or(other.density),
+            texts: self.texts,
+            details: if own { self.details } else { other.details },
+        }
+    }
 }
 
 /// A text as files store it: up to the first NUL, without blanks at the ends; UTF-8, or else Latin-1.

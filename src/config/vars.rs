@@ -117,7 +117,7 @@ pub static VARS: &[Var] = &[
         "ORIENTATION",
         "0",
         Kind::Switch,
-        "1 turns TIFF pictures as their Orientation tag says",
+        "1 turns pictures as their Orientation tag (TIFF, or EXIF of JPEG, PNG and WebP) says",
     ),
     var("JPEG_QUALITY", "75", Kind::Int(1, 100), "JPEG quality"),
     var(

@@ -18,6 +18,7 @@ use crate::source::Header;
 use crate::source::Level;
 use crate::source::Set;
 use crate::source::Version;
+use crate::source::tiff;
 use crate::source::whole::MAX_BYTES;
 use crate::source::whole::Whole;
 use png::BitDepth;
@@ -35,6 +36,7 @@ use std::io::BufReader;
 use std::io::Cursor;
 use std::io::ErrorKind;
 use std::io::Seek;
+use std::os::unix::fs::FileExt;
 
 /// Keywords (PNG §11.3.3.1) and their names as IIP objects.
 const TEXTS: [(&str, &str); 7] = [
@@ -50,8 +52,15 @@ const TEXTS: [(&str, &str); 7] = [
 /// The keyword of an XMP packet (XMP part 3 §1.1.5).
 const XMP: &str = "XML:com.adobe.xmp";
 
-/// Opens a file. `TooLarge` beyond the limit of files that are decoded as wholes, `Corrupt` when it is damaged.
-pub fn open(file: File) -> Result<Whole> {
+/// Bytes before the first chunk.
+const SIGNATURE: u64 = 8;
+
+/// Chunks among which that with EXIF is looked for.
+const MAX_CHUNKS: usize = 4096;
+
+/// Opens a file and says which EXIF orientation it has. `TooLarge` beyond the limit of files that are decoded as wholes,
+/// `Corrupt` when it is damaged.
+pub fn open(file: File) -> Result<(Whole, u64)> {
     let version = Version::of(&file.metadata()?);
     let reader = start(BufReader::new(file.try_clone()?))?;
     let info = reader.info();
@@ -68,6 +77,9 @@ pub fn open(file: File) -> Result<Whole> {
         meaning.ranges.fill((0.0, 65535.0));
     }
     let size = Size::new(info.width, info.height);
+    let (exif, orientation) = exif(&file)
+        .and_then(|(at, len)| tiff::exif(file.try_clone().ok()?, at, len))
+        .unwrap_or((Metadata::default(), 1));
     let header = Header {
         levels: vec![Level { size, tile: size }],
         channels: u8::try_from(meaning.ranges.len()).unwrap_or(u8::MAX),
@@ -75,11 +87,29 @@ pub fn open(file: File) -> Result<Whole> {
         kind: Kind::Unsigned,
         meaning,
         stored: None,
-        metadata: metadata(info),
+        metadata: metadata(info).or(exif),
         version,
         set: Set::default(),
     };
-    Whole::new(file, header, decode)
+    Ok((Whole::new(file, header, decode)?, orientation))
+}
+
+/// Where the EXIF block lies in the file, and how long it is (PNG §11.3.4.2).
+fn exif(file: &File) -> Option<(u64, u64)> {
+    let mut at = SIGNATURE;
+    for _ in 0..MAX_CHUNKS {
+        let mut start = [0; 8];
+        file.read_exact_at(&mut start, at).ok()?;
+        let [l0, l1, l2, l3, name @ ..] = start;
+        let len = u64::from(u32::from_be_bytes([l0, l1, l2, l3]));
+        match &name {
+            b"eXIf" => return Some((at + 8, len)),
+            b"IEND" => return None,
+            // and a checksum
+            _ => at += 8 + len + 4,
+        }
+    }
+    None
 }
 
 fn start<R: BufRead + Seek>(from: R) -> Result<Reader<R>> {
@@ -164,6 +194,7 @@ mod tests {
     use super::*;
     use crate::source::Source;
     use crate::source::Tile;
+    use crate::source::tiff::build::EXIF;
     use crate::source::tiff::build::Temp;
     use png::Encoder;
     use png::PixelDimensions;
@@ -199,7 +230,7 @@ mod tests {
     }
 
     fn whole(bytes: &[u8]) -> Result<Whole> {
-        super::open(Temp::new(bytes).open())
+        super::open(Temp::new(bytes).open()).map(|(whole, _)| whole)
     }
 
     #[test]
@@ -248,6 +279,24 @@ mod tests {
         assert_eq!(metadata.xmp.as_deref(), Some(&b"<x/>"[..]));
         let density = metadata.density.unwrap();
         assert_eq!((density.x.value(), density.y.value()), (11811.0, 2835.0));
+    }
+
+    #[test]
+    fn exif_fills_gaps_before_and_behind_the_picture() {
+        let plain = file(ColorType::Grayscale, BitDepth::Eight, &[9; 15]);
+        let name = [b"eXIf", EXIF].concat();
+        let len = (EXIF.len() as u32).to_be_bytes();
+        let chunk = [&len[..], &name, &crc(&name).to_be_bytes()].concat();
+        // behind IHDR, and before IEND
+        for at in [33, plain.len() - 12] {
+            let (before, behind) = plain.split_at(at);
+            let with = [before, &chunk, behind].concat();
+            let (whole, orientation) = super::open(Temp::new(&with).open()).unwrap();
+            let metadata = &whole.header().metadata;
+            assert_eq!((orientation, metadata.text("make")), (6, Some("Abc")));
+            assert_eq!(metadata.text("creator"), Some("Zo\u{eb}"));
+        }
+        assert_eq!(super::open(Temp::new(&plain).open()).unwrap().1, 1);
     }
 
     #[test]

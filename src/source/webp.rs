@@ -17,6 +17,7 @@ use crate::source::Header;
 use crate::source::Level;
 use crate::source::Set;
 use crate::source::Version;
+use crate::source::tiff;
 use crate::source::whole::Whole;
 use crate::source::whole::cut_short;
 use std::fs::File;
@@ -33,12 +34,17 @@ const MAX_KEPT: u64 = 16 << 20;
 const HAS_ALPHA: u8 = 0x10;
 const HAS_ANIMATION: u8 = 0x02;
 
-/// Opens a file. `TooLarge` beyond the limit of files that are decoded as wholes, `Corrupt` when it is damaged.
-pub fn open(file: File) -> Result<Whole> {
+/// What some writers put before EXIF, as JPEG has it.
+const OF_JPEG: &[u8] = b"Exif\0\0";
+
+/// Opens a file and says which EXIF orientation it has. `TooLarge` beyond the limit of files that are decoded as wholes,
+/// `Corrupt` when it is damaged.
+pub fn open(file: File) -> Result<(Whole, u64)> {
     let version = Version::of(&file.metadata()?);
     let mut size = None;
     let mut alpha = false;
     let mut metadata = Metadata::default();
+    let mut exif = None;
     let mut at = 12;
     for _ in 0..MAX_CHUNKS {
         if at + 8 > version.len {
@@ -77,6 +83,14 @@ pub fn open(file: File) -> Result<Whole> {
             }
             b"ICCP" => metadata.icc = whole(),
             b"XMP " => metadata.xmp = whole(),
+            b"EXIF" => {
+                let skip = if [a, b, c, d, e, f] == OF_JPEG {
+                    OF_JPEG.len() as u64
+                } else {
+                    0
+                };
+                exif = Some((at + 8 + skip, len.saturating_sub(skip)));
+            }
             _ => {}
         }
         // chunks are padded to even lengths
@@ -85,6 +99,9 @@ pub fn open(file: File) -> Result<Whole> {
     let size = size.filter(|size| size.area() > 0);
     let size = size.ok_or_else(|| Error::Corrupt("WebP file without a picture".into()))?;
     let meaning = Meaning::bytes(Colour::Rgb, if alpha { Alpha::Straight } else { Alpha::None });
+    let (exif, orientation) = exif
+        .and_then(|(at, len)| tiff::exif(file.try_clone().ok()?, at, len))
+        .unwrap_or((Metadata::default(), 1));
     let header = Header {
         levels: vec![Level { size, tile: size }],
         channels: u8::try_from(meaning.ranges.len()).unwrap_or(u8::MAX),
@@ -92,11 +109,11 @@ pub fn open(file: File) -> Result<Whole> {
         kind: Kind::Unsigned,
         meaning,
         stored: None,
-        metadata,
+        metadata: metadata.or(exif),
         version,
         set: Set::default(),
     };
-    Whole::new(file, header, decode)
+    Ok((Whole::new(file, header, decode)?, orientation))
 }
 
 fn decode(bytes: &[u8], header: &Header) -> Result<Raster> {
@@ -115,6 +132,7 @@ mod tests {
     use super::*;
     use crate::source::Source;
     use crate::source::Tile;
+    use crate::source::tiff::build::EXIF;
     use crate::source::tiff::build::Temp;
     use image_webp::ColorType;
     use image_webp::WebPEncoder;
@@ -138,7 +156,7 @@ mod tests {
     }
 
     fn whole(bytes: &[u8]) -> Result<Whole> {
-        super::open(Temp::new(bytes).open())
+        super::open(Temp::new(bytes).open()).map(|(whole, _)| whole)
     }
 
     #[test]
@@ -160,6 +178,21 @@ mod tests {
                 assert_eq!(header.metadata.xmp.as_deref(), profile.then_some(&b"<x/>"[..]));
                 assert_eq!(found.read(FIRST).unwrap().samples, Samples::U8(data));
             }
+        }
+    }
+
+    #[test]
+    fn exif_is_read_whether_or_not_it_begins_as_in_jpeg() {
+        for block in [EXIF.to_vec(), [OF_JPEG, EXIF].concat()] {
+            let mut out = Vec::new();
+            let mut encoder = WebPEncoder::new(&mut out);
+            encoder.set_exif_metadata(block);
+            encoder.encode(&[9; 45], 5, 3, ColorType::Rgb8).unwrap();
+            let (whole, orientation) = super::open(Temp::new(&out).open()).unwrap();
+            assert_eq!(
+                (orientation, whole.header().metadata.text("make")),
+                (6, Some("Abc"))
+            );
         }
     }
 

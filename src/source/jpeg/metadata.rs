@@ -46,20 +46,14 @@ pub fn metadata(head: &[u8], from: Metadata) -> Metadata {
     let comment = payload(stream::COM, b"")
         .map(text)
         .filter(|text| !text.is_empty());
-    let mut texts = from.texts;
-    if let Some(comment) = comment {
-        texts.retain(|(name, _)| *name != "comment");
-        texts.push(("comment", comment));
-    }
-    Metadata {
-        icc: profile(&segments).map(Into::into).or(from.icc),
-        xmp: payload(stream::APP1, XMP).map(Into::into).or(from.xmp),
-        density: payload(stream::APP0, b"JFIF\0")
-            .and_then(density)
-            .or(from.density),
-        texts,
-        details: from.details,
-    }
+    let own = Metadata {
+        icc: profile(&segments).map(Into::into),
+        xmp: payload(stream::APP1, XMP).map(Into::into),
+        density: payload(stream::APP0, b"JFIF\0").and_then(density),
+        texts: comment.map(|text| ("comment", text)).into_iter().collect(),
+        ..Metadata::default()
+    };
+    own.or(from)
 }
 
 /// The parts of the profile in their order; `None` when one is missing or there twice.

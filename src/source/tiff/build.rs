@@ -155,3 +155,11 @@ pub fn single(tile: &[u8], tags: impl FnOnce(u64) -> Vec<Entry>) -> Vec<u8> {
     let first = build.ifd(&tags(at), 0);
     build.finish(first)
 }
+
+/// A block of EXIF: the maker is `Abc`, the orientation 6.
+pub const EXIF: &[u8] = &[
+    b'I', b'I', 42, 0, 8, 0, 0, 0, 2, 0, //
+    15, 1, 2, 0, 4, 0, 0, 0, b'A', b'b', b'c', 0, //
+    18, 1, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0, //
+    0, 0, 0, 0,
+];
