@@ -207,7 +207,11 @@ impl Service {
                 log::warn!("memcached {server}: {error}");
             }),
             profiles: Profiles::new(config.srgb),
-            salt: fingerprint(&(config.max_icc, config.passthrough, config.srgb, &config.copyright)),
+            salt: fingerprint(&(
+                (config.max_icc, config.srgb, config.passthrough, &config.copyright),
+                (config.max_layers, config.strict_jp2),
+                (config.orientation, &config.filename_pattern),
+            )),
             served: AtomicU64::new(0),
             config,
         }

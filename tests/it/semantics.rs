@@ -166,6 +166,10 @@ fn other_bytes_have_another_tag_and_equal_ones_the_same() {
         ("JPEG_QUALITY", "30"),
         ("MAX_ICC", "0"),
         ("CODEC_PASSTHROUGH", "0"),
+        // of turned pictures and of JPEG 2000
+        ("ORIENTATION", "1"),
+        ("MAX_LAYERS", "1"),
+        ("KAKADU_READMODE", "1"),
     ] {
         let changed = service(&[&VARS[..], &[setting]].concat());
         assert_ne!(tag(&one, tile), tag(&changed, tile), "{setting:?}");
