@@ -33,6 +33,9 @@ use std::sync::PoisonError;
 /// How often the library can halve while it decodes.
 pub const HALVINGS: u32 = if cfg!(feature = "native") { 3 } else { 0 };
 
+/// Of a difference of DC, most (T.81 Table F.1, for 12 bits as well).
+const CATEGORIES: u8 = 15;
+
 /// Pixels of a row between two entries of the index, about.
 const STEP: u32 = 256;
 
@@ -118,7 +121,7 @@ impl Scan {
         }
         let mut tables = Tables::default();
         if !frame.tables {
-            huffman::define(huffman::STANDARD.get(4..)?, &mut tables)?;
+            huffman::define(huffman::STANDARD.get(4..)?, &mut tables, CATEGORIES)?;
         }
         let mut interval = 0;
         let mut components: &[[u8; 3]] = &[];
@@ -129,7 +132,7 @@ impl Scan {
         for segment in Segments::of(head).ok()? {
             let segment = segment.ok()?;
             match segment.marker {
-                stream::DHT => huffman::define(segment.payload, &mut tables)?,
+                stream::DHT => huffman::define(segment.payload, &mut tables, CATEGORIES)?,
                 stream::DRI => interval = u64::from(u16::from_be_bytes(*segment.payload.first_chunk()?)),
                 stream::DQT => before.extend_from_slice(segment.whole),
                 0xc0 | 0xc1 => components = segment.payload.get(6..6 + 3 * count)?.as_chunks().0,
