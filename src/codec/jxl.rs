@@ -13,12 +13,13 @@ use jxl_oxide::JxlImage;
 /// The decoder's planes hold 4 bytes a sample, and several of them live at once.
 const PLANES: u64 = 12;
 
-/// Decodes the first frame into `out`: `w * h * channels` samples of `bits`, channels interleaved. Samples of other
-/// depths are scaled to the whole range.
+/// Decodes the first frame into `out`: `w * h * channels` samples of `bits`, channels interleaved, in a byte each
+/// or, of more than 8 bits, in two. Samples of other depths are scaled to the whole range.
 ///
 /// `Error::Corrupt` when the stream is damaged or of another shape; memory is bounded by the shape that is asked for.
 #[expect(
     clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
     clippy::cast_sign_loss,
     reason = "floating point saturates, NaN is 0"
 )]
@@ -44,14 +45,15 @@ pub fn decode(data: &[u8], shape: Shape, out: &mut Vec<u8>) -> Result<()> {
     if values.len() as u64 != samples {
         return Err(damaged());
     }
+    let most = (1u64 << shape.bits.min(63)) as f32 - 1.0;
     out.clear();
-    out.reserve(values.len() * usize::from(shape.bits / 8));
+    out.reserve(values.len() * usize::from(shape.bits.div_ceil(8)));
     match (shape.kind, shape.bits) {
-        (Kind::Unsigned, 8) => out.extend(values.iter().map(|v| (v * 255.0 + 0.5) as u8)),
-        (Kind::Unsigned, 16) => out.extend(
+        (Kind::Unsigned, 1..=8) => out.extend(values.iter().map(|v| (v * most + 0.5) as u8)),
+        (Kind::Unsigned, 9..=16) => out.extend(
             values
                 .iter()
-                .flat_map(|v| shape.ordered(((v * 65535.0 + 0.5) as u16).to_be_bytes())),
+                .flat_map(|v| shape.ordered(((v * most + 0.5) as u16).to_be_bytes())),
         ),
         (Kind::Float, 32) => out.extend(values.iter().flat_map(|v| shape.ordered(v.to_be_bytes()))),
         _ => {

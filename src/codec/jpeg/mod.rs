@@ -23,6 +23,7 @@ use crate::codec::jpeg::pure as library;
 use crate::codec::jpeg::turbo as library;
 use crate::error::Error;
 use crate::error::Result;
+use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::raster::Layout;
 use crate::raster::Raster;
@@ -38,8 +39,8 @@ pub const ROWS: u32 = 16;
 /// The longest side that the libraries write.
 const LONGEST: u32 = 65500;
 
-/// Decodes a complete stream to 8-bit samples: one channel for grey, three (red, green, blue) for colour, four as they are
-/// stored (but YCCK as CMYK).
+/// Decodes a complete stream to 8-bit samples: one channel for grey, three (red, green, blue) for colour, two and four as
+/// they are stored (but YCCK as CMYK).
 ///
 /// Whether three components are YCbCr or RGB is read from the stream's JFIF and Adobe markers and guessed without
 /// them: [`merge`] says it for certain. A frame larger than `limit` in either direction is `Corrupt`, before memory is
@@ -55,13 +56,18 @@ pub fn decode(stream: &[u8], limit: Size) -> Result<Raster> {
 /// sides are rounded up. One side must have 9 pixels or more.
 pub(crate) fn decode_reduced(stream: &[u8], limit: Size, halvings: u32) -> Result<Raster> {
     let frame = stream::frame(stream)?;
-    check(&frame)?;
+    if frame.components != 2 {
+        check(&frame)?;
+    }
     let channels = frame.components;
     if frame.size.w > limit.w || frame.size.h > limit.h {
         return Err(Error::Corrupt(format!(
             "jpeg frame is {}x{}, expected at most {}x{}",
             frame.size.w, frame.size.h, limit.w, limit.h
         )));
+    }
+    if channels == 2 {
+        return two(stream, &frame, halvings);
     }
     let ended = frame.ended;
     let mut stream = Cow::Borrowed(stream);
@@ -78,6 +84,28 @@ pub(crate) fn decode_reduced(stream: &[u8], limit: Size, halvings: u32) -> Resul
         size,
         channels,
         samples: Samples::U8(data),
+    })
+}
+
+/// The same of two components, as three of which the last is left out.
+fn two(stream: &[u8], frame: &stream::Frame, halvings: u32) -> Result<Raster> {
+    let scan = scan::Scan::of_two(stream).filter(|_| frame.ended);
+    let scan = scan
+        .ok_or_else(|| Error::Unsupported("jpeg with 2 components of this kind is not supported".into()))?;
+    let size = scan.size(halvings);
+    let three = scan.read(&stream, Rect::of(size), halvings)?;
+    let pixels = match &three.samples {
+        Samples::U8(samples) => samples.as_chunks::<3>().0,
+        _ => &[],
+    };
+    let pairs: Vec<[u8; 2]> = pixels
+        .iter()
+        .map(|[first, second, _]| [*first, *second])
+        .collect();
+    Ok(Raster {
+        size,
+        channels: 2,
+        samples: Samples::U8(pairs.into_flattened()),
     })
 }
 
@@ -484,5 +512,42 @@ mod tests {
                 let _ = merge(Some(&stream), &stream, colour);
             }
         }
+    }
+
+    #[test]
+    fn two_components_are_given_as_they_are_stored() {
+        /// 16x16 pixels, 40 beside 200 and 255 above 16, by libjpeg.
+        #[rustfmt::skip]
+        const TWO: &[u8] = &[
+            0xff, 0xd8, 0xff, 0xdb, 0x00, 0x43, 0x00, 0x02, 0x01, 0x01, 0x01, 0x01, 0x01, 0x02, 0x01, 0x01,
+            0x01, 0x02, 0x02, 0x02, 0x02, 0x02, 0x04, 0x03, 0x02, 0x02, 0x02, 0x02, 0x05, 0x04, 0x04, 0x03,
+            0x04, 0x06, 0x05, 0x06, 0x06, 0x06, 0x05, 0x06, 0x06, 0x06, 0x07, 0x09, 0x08, 0x06, 0x07, 0x09,
+            0x07, 0x06, 0x06, 0x08, 0x0b, 0x08, 0x09, 0x0a, 0x0a, 0x0a, 0x0a, 0x0a, 0x06, 0x08, 0x0b, 0x0c,
+            0x0b, 0x0a, 0x0c, 0x09, 0x0a, 0x0a, 0x0a, 0xff, 0xc0, 0x00, 0x0e, 0x08, 0x00, 0x10, 0x00, 0x10,
+            0x02, 0x00, 0x11, 0x00, 0x01, 0x11, 0x00, 0xff, 0xc4, 0x00, 0x16, 0x00, 0x01, 0x01, 0x01, 0x00,
+            0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x0a, 0x00, 0x09, 0xff,
+            0xc4, 0x00, 0x14, 0x10, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+            0x00, 0x00, 0x00, 0x00, 0x00, 0xff, 0xda, 0x00, 0x0a, 0x02, 0x00, 0x00, 0x01, 0x00, 0x00, 0x3f,
+            0x00, 0xc9, 0xf6, 0xfe, 0x14, 0x02, 0x17, 0xf0, 0x43, 0x28, 0x04, 0xff, 0xd9,
+        ];
+        let stream = merge(None, TWO, Colour::Rgb).unwrap();
+        let raster = decode(&stream, Size::new(16, 16)).unwrap();
+        assert_eq!((raster.size, raster.channels), (Size::new(16, 16), 2));
+        let Samples::U8(samples) = raster.samples else {
+            panic!("8 bit")
+        };
+        for (place, [grey, alpha]) in samples.as_chunks::<2>().0.iter().enumerate() {
+            let wanted = [
+                if place % 16 < 8 { 40u8 } else { 200 },
+                if place < 128 { 255 } else { 16 },
+            ];
+            let near = grey.abs_diff(wanted[0]).max(alpha.abs_diff(wanted[1]));
+            assert!(near <= 2, "{place}: {grey} {alpha}");
+        }
+        let cut = &stream[..stream.len() - 6];
+        assert!(matches!(
+            decode(cut, Size::new(16, 16)),
+            Err(Error::Unsupported(_) | Error::Corrupt(_))
+        ));
     }
 }

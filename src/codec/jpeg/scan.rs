@@ -18,6 +18,7 @@ use crate::codec::jpeg::huffman;
 use crate::codec::jpeg::huffman::Own;
 use crate::codec::jpeg::huffman::Tables;
 use crate::codec::jpeg::stream;
+use crate::codec::jpeg::stream::Frame;
 use crate::codec::jpeg::stream::Segments;
 use crate::error::Error;
 use crate::error::Result;
@@ -62,6 +63,8 @@ pub struct Scan {
     /// MCUs across and down.
     grid: Size,
     blocks: Vec<Block>,
+    /// What small streams have behind these in every MCU, empty.
+    spare: Option<Block>,
     /// MCUs between restart markers; 0 without any.
     interval: u64,
     /// Where the entropy-coded data begin.
@@ -115,8 +118,23 @@ impl Scan {
     /// or leaves something out that has to be guessed.
     pub fn of(head: &[u8]) -> Option<Scan> {
         let frame = stream::frame(head).ok()?;
+        jpeg::check(&frame).is_ok().then(|| Scan::framed(head, &frame))?
+    }
+
+    /// The same of two components without subsampling, which the libraries do not take: an empty third one is added.
+    pub fn of_two(head: &[u8]) -> Option<Scan> {
+        let frame = stream::frame(head).ok().filter(|frame| frame.components == 2)?;
+        let three = Frame {
+            components: 3,
+            ..frame
+        };
+        jpeg::check(&three).ok()?;
+        Scan::framed(head, &frame).filter(|scan| scan.blocks.len() == 2)
+    }
+
+    fn framed(head: &[u8], frame: &Frame) -> Option<Scan> {
         let count = usize::from(frame.components);
-        if jpeg::check(&frame).is_err() || frame.process > 1 {
+        if frame.process > 1 {
             return None;
         }
         let mut tables = Tables::default();
@@ -189,15 +207,27 @@ impl Scan {
         if !(0..count).all(named) || blocks.len() > MAX_BLOCKS {
             return None;
         }
+        let mut components = components.to_vec();
+        let spare = blocks.first().filter(|_| count == 2).map(|block| Block {
+            component: 2,
+            ..block.clone()
+        });
+        if let ([first, second], true) = (&*components, spare.is_some()) {
+            let mut ids = 0..=u8::MAX;
+            let id = ids.find(|id| ![first[0], second[0]].contains(id))?;
+            let third = [id, first[1], first[2]];
+            components.push(third);
+            selectors.push([id, 0]);
+        }
         let own = &*OWN;
+        let number = u8::try_from(components.len()).ok()?;
         before.extend_from_slice(&own.segment);
-        before.extend_from_slice(&[0xff, 0xc1, 0, u8::try_from(8 + 3 * count).ok()?, 8]);
-        let mut after = vec![u8::try_from(count).ok()?];
-        for component in components {
+        before.extend_from_slice(&[0xff, 0xc1, 0, 8 + 3 * number, 8]);
+        let mut after = vec![number];
+        for component in &components {
             let Size { w, h } = sampling(component);
             after.extend_from_slice(&[component[0], u8::try_from(w << 4 | h).ok()?, component[2]]);
         }
-        let number = u8::try_from(count).ok()?;
         after.extend_from_slice(&[0xff, stream::SOS, 0, 6 + 2 * number, number]);
         after.extend(selectors.iter().flat_map(|[id, _]| [*id, 0]));
         after.extend_from_slice(&[0, 63, 0]);
@@ -207,6 +237,7 @@ impl Scan {
             mcu,
             grid: frame.size.grid(mcu),
             blocks,
+            spare,
             interval,
             start,
             head: (before, after),
@@ -396,11 +427,10 @@ impl Scan {
                         dry = bits.is_dry();
                     }
                 } else if dry {
-                    for of in &self.blocks {
-                        copy.grey(of);
-                    }
+                    self.blocks.iter().chain(&self.spare).for_each(|of| copy.grey(of));
                 } else {
                     self.mcu(&mut bits, &mut last, &mut copy);
+                    self.spare.iter().for_each(|of| copy.grey(of));
                     dry = bits.is_dry();
                 }
             }

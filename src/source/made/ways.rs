@@ -227,8 +227,12 @@ impl Planning<'_> {
     fn cost(&self, level: usize, window: Size) -> u64 {
         match self.levels.get(level) {
             Some((_, Way::Stored(index) | Way::Cut(index))) => self.file_cost(*index, window),
-            Some((level, _)) => self.bytes(cut(window, level.size)),
-            None => u64::MAX,
+            Some((_, Way::Reduced { from, factor })) => {
+                let (w, h) = (window.w.saturating_mul(*factor), window.h.saturating_mul(*factor));
+                self.cost(*from, Size::new(w, h))
+            }
+            Some((level, Way::Whole { .. } | Way::Ordered(_))) => self.bytes(cut(window, level.size)),
+            Some((_, Way::Refused)) | None => u64::MAX,
         }
     }
 
@@ -334,6 +338,31 @@ mod tests {
                 (250, 125)
             ]
         );
+    }
+
+    #[test]
+    fn levels_from_reduced_ones_cost_what_those_cost() {
+        // sparse and absurdly high: a few bytes of a file can say so
+        let high = [level(64, 1_744_830_528, (32, 32))];
+        for level_bytes in [0, 5 << 20] {
+            let budget = Budget {
+                level_bytes,
+                room: room(),
+            };
+            let ways = planned(&high, Grid::Tiles, &budget);
+            let reach = |level: usize| {
+                let (mut at, mut rows) = (level, 32u64);
+                while let (_, Way::Reduced { from, factor }) = ways[at] {
+                    rows *= u64::from(factor);
+                    at = from;
+                }
+                rows * 64
+            };
+            assert_eq!(ways.last().unwrap().1, Way::Refused);
+            for (index, (_, way)) in ways.iter().enumerate() {
+                assert!(*way == Way::Refused || reach(index) <= DEAR, "{index}: {ways:?}");
+            }
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::source::tiff::input::Input;
 use crate::source::tiff::layout::Compression;
 use crate::source::tiff::layout::Layout;
 use crate::source::tiff::pyramid::Image;
+use crate::source::tiff::unpack::absent;
 use crate::source::tiff::unpack::unpack;
 use std::cell::RefCell;
 use std::io;
@@ -88,7 +89,7 @@ pub fn read(
             let size = Size::new(cell.w, band.h.min(cell.h - y));
             let samples = each_plane(&image.layout, |layout, plane| match streams.get(plane) {
                 Some(Some(stream)) => stream.borrow_mut().rows(layout, size, &mut plain.borrow_mut()),
-                _ => Ok(layout.blank(size)),
+                _ => Ok(absent(layout, size)),
             })?;
             let raster = Raster {
                 size,

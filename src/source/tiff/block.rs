@@ -28,10 +28,12 @@ use crate::raster::Samples;
 use crate::source::tiff::input::Order;
 use crate::source::tiff::layout::Compression;
 use crate::source::tiff::layout::Layout;
+use crate::source::tiff::layout::Luma;
 use crate::source::tiff::layout::Packing;
 use crate::source::tiff::unpack::settle;
 use crate::source::tiff::unpack::short;
 use crate::source::tiff::unpack::unpack;
+use memchr::memmem;
 
 /// The upper left `size` of a block of `block` pixels, `layout.channels()` interleaved. `coded` and `plain` are used as
 /// places to work in; `plain` grows as needed. `Error::Corrupt` when the block holds less.
@@ -43,7 +45,7 @@ pub fn decode(
     plain: &mut Vec<u8>,
 ) -> Result<Samples> {
     let bytes = usize::try_from(layout.bytes(block)).unwrap_or(usize::MAX);
-    if layout.reversed {
+    if layout.reversed && !(layout.compression == Compression::Webp && coded.starts_with(b"RIFF")) {
         coded.iter_mut().for_each(|byte| *byte = byte.reverse_bits());
     }
     if let Some(fill) = filling(layout.compression) {
@@ -82,6 +84,7 @@ pub fn decode(
         }
         Compression::Jxl => {
             jxl::decode(coded, shape(layout, block), plain)?;
+            packed(layout, block.w, plain);
             plain
         }
         Compression::Lerc(packing) => {
@@ -112,8 +115,8 @@ pub fn decode(
         Compression::LogLuv => {
             return luv::decode(coded, block.w, size, layout.stored).map(Samples::U8);
         }
-        Compression::Jpeg2000 { ycbcr } => {
-            let width = codestream(layout, coded, block, ycbcr, plain)?;
+        Compression::Jpeg2000(luma) => {
+            let width = codestream(layout, coded, block, luma, plain)?;
             return unpack(layout, plain, width, size);
         }
         // what fills a given place was seen to above
@@ -171,51 +174,93 @@ fn shape(layout: &Layout, block: Size) -> Shape {
 }
 
 /// The samples of a JPEG 2000 codestream as bytes of the layout's order, and the width of its rows.
-fn codestream(layout: &Layout, coded: &[u8], block: Size, ycbcr: bool, plain: &mut Vec<u8>) -> Result<u32> {
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the bits of the layout are what is wanted"
+)]
+fn codestream(layout: &Layout, coded: &[u8], block: Size, luma: Luma, plain: &mut Vec<u8>) -> Result<u32> {
     let stream = Codestream::open(Box::new(coded.to_vec()), false)?;
     let size = stream.size(0);
-    let alike = |c: &jp2::Component| c.bits == layout.bits && !c.signed;
+    let components = stream.components();
+    // the sign is the layout's business, and so are bits that are not used
     if size.w > block.w
         || size.h > block.h
-        || stream.components().len() != layout.stored
-        || !matches!(layout.bits, 8 | 16)
-        || !stream.components().iter().all(alike)
+        || components.len() != layout.stored
+        || layout.bits > 16
+        || components.iter().any(|component| component.bits > layout.bits)
     {
         return Err(Error::Corrupt(format!(
-            "a JPEG 2000 block has {} components of {}x{}, expected {} of {}x{} with {} bits",
-            stream.components().len(),
+            "a JPEG 2000 block has {} components of {}x{} with {:?} bits, expected {} of {}x{} with {}",
+            components.len(),
             size.w,
             size.h,
+            components.first().map(|component| component.bits),
             layout.stored,
             block.w,
             block.h,
             layout.bits
         )));
     }
+    // only of luma and chroma the latter has fewer samples
+    let coarse = components.get(1).is_some_and(|chroma| chroma.step != (1, 1));
     let planes = stream.read(0, Rect::of(size), stream.layers(), &Fresh)?;
-    let wide = usize::from(layout.bits / 8);
+    let wide = usize::from(layout.bits.div_ceil(8));
     plain.clear();
     plain.resize(layout.stored * wide * planes.first().map_or(0, Vec::len), 0);
     for (place, plane) in planes.iter().enumerate() {
         let samples = plain.chunks_exact_mut(wide).skip(place).step_by(layout.stored);
         for (to, value) in samples.zip(plane) {
-            let value = u16::try_from(*value).unwrap_or(0);
+            let value = *value as u16;
             match (to, layout.order) {
-                ([to], _) => *to = u8::try_from(value).unwrap_or(u8::MAX),
+                ([to], _) => *to = value as u8,
                 (to, Order::Little) => to.copy_from_slice(&value.to_le_bytes()),
                 (to, Order::Big) => to.copy_from_slice(&value.to_be_bytes()),
             }
         }
     }
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "inside the range"
-    )]
-    if ycbcr && layout.bits == 8 && layout.stored >= 3 {
+    let ycbcr = match luma {
+        Luma::Never => false,
+        Luma::Always => true,
+        Luma::OfThree => layout.stored == 3 && memmem::find(coded, b"JJ2000").is_none(),
+    };
+    if (ycbcr || coarse) && layout.bits == 8 && layout.stored >= 3 {
         jp2::rgb(plain, layout.stored, 255.0, f32::from, |v| v as u8);
     }
+    packed(layout, size.w, plain);
     Ok(size.w)
+}
+
+/// Samples in whole bytes, or in pairs of the layout's order, packed as TIFF has them: the first in the upper bits, every
+/// row of `width` pixels from a byte of its own on.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the lowest byte is what is wanted"
+)]
+fn packed(layout: &Layout, width: u32, plain: &mut Vec<u8>) {
+    let bits = u32::from(layout.bits);
+    if bits.is_multiple_of(8) {
+        return;
+    }
+    let wide = bits.div_ceil(8) as usize;
+    let row = width as usize * layout.stored * wide;
+    let mut out = Vec::with_capacity(plain.len());
+    for row in plain.chunks(row.max(1)) {
+        let (mut held, mut count) = (0u64, 0);
+        for sample in row.chunks(wide) {
+            let value = layout.order.number(sample, wide) & ((1 << bits) - 1);
+            held = held << bits | value;
+            count += bits;
+            while count >= 8 {
+                count -= 8;
+                out.push((held >> count) as u8);
+            }
+        }
+        if count > 0 {
+            out.push((held << (8 - count)) as u8);
+        }
+    }
+    *plain = out;
 }
 
 /// What a scheme that knows pixels has decoded: cut to `size`, channels picked, colours turned.
@@ -259,6 +304,71 @@ mod tests {
     use crate::source::tiff::ifd::Prologue;
 
     const BLOCK: Size = Size::new(16, 2);
+
+    /// 16x2 samples of max(273 x - 5 y, 0), 12 bits, reversible, by OpenJPEG.
+    #[rustfmt::skip]
+    const TWELVE: &[u8] = &[
+        0xff, 0x4f, 0xff, 0x51, 0x00, 0x29, 0x00, 0x00, 0x00, 0x00, 0x00, 0x10, 0x00, 0x00, 0x00, 0x02,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x10, 0x00, 0x00, 0x00, 0x02,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01, 0x0b, 0x01, 0x01, 0xff, 0x52, 0x00,
+        0x0c, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x04, 0x04, 0x00, 0x01, 0xff, 0x5c, 0x00, 0x04, 0x40,
+        0x60, 0xff, 0x64, 0x00, 0x25, 0x00, 0x01, 0x43, 0x72, 0x65, 0x61, 0x74, 0x65, 0x64, 0x20, 0x62,
+        0x79, 0x20, 0x4f, 0x70, 0x65, 0x6e, 0x4a, 0x50, 0x45, 0x47, 0x20, 0x76, 0x65, 0x72, 0x73, 0x69,
+        0x6f, 0x6e, 0x20, 0x32, 0x2e, 0x35, 0x2e, 0x34, 0xff, 0x90, 0x00, 0x0a, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x3e, 0x00, 0x01, 0xff, 0x93, 0xdf, 0xe0, 0xb4, 0x09, 0x57, 0x25, 0x7d, 0x11, 0xea, 0x42,
+        0x2c, 0x59, 0xe2, 0x39, 0x8f, 0x3c, 0x71, 0x5d, 0xaa, 0x7e, 0x45, 0xb8, 0x0b, 0x53, 0x55, 0xcd,
+        0x65, 0x77, 0x8f, 0x5d, 0x7a, 0xec, 0xe5, 0x76, 0x61, 0x00, 0xe4, 0xfa, 0xce, 0xf0, 0x72, 0xdd,
+        0xc7, 0xc4, 0x45, 0x23, 0x15, 0x54, 0xff, 0xd9,
+    ];
+
+    /// The same of 4000 (x - 8) - 7 y, 16 bits with a sign.
+    #[rustfmt::skip]
+    const SIGNED: &[u8] = &[
+        0xff, 0x4f, 0xff, 0x51, 0x00, 0x29, 0x00, 0x00, 0x00, 0x00, 0x00, 0x10, 0x00, 0x00, 0x00, 0x02,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x10, 0x00, 0x00, 0x00, 0x02,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01, 0x8f, 0x01, 0x01, 0xff, 0x52, 0x00,
+        0x0c, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x04, 0x04, 0x00, 0x01, 0xff, 0x5c, 0x00, 0x04, 0x40,
+        0x80, 0xff, 0x64, 0x00, 0x25, 0x00, 0x01, 0x43, 0x72, 0x65, 0x61, 0x74, 0x65, 0x64, 0x20, 0x62,
+        0x79, 0x20, 0x4f, 0x70, 0x65, 0x6e, 0x4a, 0x50, 0x45, 0x47, 0x20, 0x76, 0x65, 0x72, 0x73, 0x69,
+        0x6f, 0x6e, 0x20, 0x32, 0x2e, 0x35, 0x2e, 0x34, 0xff, 0x90, 0x00, 0x0a, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x48, 0x00, 0x01, 0xff, 0x93, 0xcf, 0xfc, 0x30, 0xd8, 0x08, 0x8f, 0x73, 0x7c, 0x36, 0x2c,
+        0x46, 0x03, 0x3d, 0xd3, 0xba, 0x4e, 0xba, 0xcd, 0x32, 0xb6, 0xa7, 0x9d, 0x69, 0x82, 0x36, 0xda,
+        0x1f, 0xf1, 0x71, 0x43, 0xfd, 0x69, 0xb8, 0x2d, 0xb6, 0xc4, 0x9b, 0x2a, 0x4c, 0xd9, 0x12, 0x40,
+        0x26, 0xa2, 0xdb, 0x45, 0xff, 0x0f, 0x05, 0x40, 0x56, 0x74, 0x54, 0xb3, 0xce, 0x89, 0x55, 0x3f,
+        0xff, 0xd9,
+    ];
+
+    /// 16x2 pixels of (111, 121, 158), reversible, by OpenJPEG.
+    #[rustfmt::skip]
+    const THREE: &[u8] = &[
+        0xff, 0x4f, 0xff, 0x51, 0x00, 0x2f, 0x00, 0x00, 0x00, 0x00, 0x00, 0x10, 0x00, 0x00, 0x00, 0x02,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x10, 0x00, 0x00, 0x00, 0x02,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x03, 0x07, 0x01, 0x01, 0x07, 0x01, 0x01,
+        0x07, 0x01, 0x01, 0xff, 0x52, 0x00, 0x0c, 0x00, 0x00, 0x00, 0x01, 0x01, 0x00, 0x04, 0x04, 0x00,
+        0x01, 0xff, 0x5c, 0x00, 0x04, 0x40, 0x40, 0xff, 0x64, 0x00, 0x25, 0x00, 0x01, 0x43, 0x72, 0x65,
+        0x61, 0x74, 0x65, 0x64, 0x20, 0x62, 0x79, 0x20, 0x4f, 0x70, 0x65, 0x6e, 0x4a, 0x50, 0x45, 0x47,
+        0x20, 0x76, 0x65, 0x72, 0x73, 0x69, 0x6f, 0x6e, 0x20, 0x32, 0x2e, 0x35, 0x2e, 0x34, 0xff, 0x90,
+        0x00, 0x0a, 0x00, 0x00, 0x00, 0x00, 0x00, 0x30, 0x00, 0x01, 0xff, 0x93, 0xc0, 0x23, 0x08, 0x91,
+        0x17, 0xc7, 0xd4, 0x1e, 0x01, 0xd9, 0x03, 0xe8, 0x24, 0xd8, 0x06, 0x11, 0xe6, 0x29, 0xc4, 0x7d,
+        0xca, 0x68, 0x8f, 0xc1, 0xf2, 0x08, 0x08, 0x91, 0x17, 0xba, 0x5b, 0x80, 0x06, 0x11, 0xff, 0xd9,
+    ];
+
+    /// The first once more, lossless, by libjxl.
+    #[rustfmt::skip]
+    const DEEP: &[u8] = &[
+        0xff, 0x0a, 0x08, 0x00, 0x1e, 0xc0, 0xa0, 0x68, 0x11, 0x08, 0x04, 0x01, 0x00, 0xb4, 0x00, 0x4b,
+        0x18, 0x8b, 0x15, 0x0a, 0x25, 0x41, 0xd9, 0x05, 0x40, 0x5d, 0x6c, 0x46, 0x84, 0x08, 0x11, 0x22,
+        0x44, 0x88, 0x10, 0x21, 0x42, 0x84, 0x08, 0x11, 0x22, 0x44, 0x88, 0x10, 0xf1, 0xf4, 0xd2, 0x63,
+        0xf5, 0x76, 0xbb, 0xdd, 0x6e, 0xb7, 0xdb, 0xed, 0x76, 0xbb, 0x7d, 0x09,
+    ];
+
+    /// 16x2 pixels of (10, 200, 90), lossless, by libwebp.
+    #[rustfmt::skip]
+    const WEBP: &[u8] = &[
+        0x52, 0x49, 0x46, 0x46, 0x1e, 0x00, 0x00, 0x00, 0x57, 0x45, 0x42, 0x50, 0x56, 0x50, 0x38, 0x4c,
+        0x11, 0x00, 0x00, 0x00, 0x2f, 0x0f, 0x40, 0x00, 0x00, 0x07, 0x50, 0xe4, 0x2a, 0x54, 0xab, 0xff,
+        0x81, 0x88, 0xe8, 0x7f, 0x00, 0x00,
+    ];
 
     fn read(coded: &[u8], size: Size, more: &[Entry]) -> Result<Samples> {
         let file = Temp::new(&single(&[], |at| with(tags((16, 2), 1, 1, vec![at]), more)));
@@ -315,5 +425,66 @@ mod tests {
         };
         assert_eq!(read(0), Samples::U8(vec![255; 32]));
         assert_eq!(read(1), Samples::U8(vec![0; 32]));
+    }
+
+    #[test]
+    fn depths_between_bytes_and_signs_come_out_of_jpeg_2000_and_jpeg_xl() {
+        let twelve: Vec<u16> = (0..32u16)
+            .map(|i| (i % 16 * 273).saturating_sub(i / 16 * 5))
+            .collect();
+        let wide = |v: &u16| v << 4 | v >> 8;
+        let of = |coded, more: &[Entry]| read(coded, BLOCK, more).unwrap();
+        let bits = (258, 3, vec![12]);
+        for (scheme, coded) in [(33004, TWELVE), (34712, TWELVE), (50002, DEEP)] {
+            let found = of(coded, &[(259, 3, vec![scheme]), bits.clone()]);
+            assert_eq!(found, Samples::U16(twelve.iter().map(wide).collect()), "{scheme}");
+        }
+        // more bits are there than the codestream uses
+        let found = of(TWELVE, &[(259, 3, vec![34712]), (258, 3, vec![16])]);
+        assert_eq!(found, Samples::U16(twelve));
+        let signed = [(259, 3, vec![34712]), (258, 3, vec![16]), (339, 3, vec![2])];
+        let values = (0..32i16).map(|i| f32::from((i % 16 - 8) * 4000 - i / 16 * 7));
+        assert_eq!(of(SIGNED, &signed), Samples::F32(values.collect()));
+    }
+
+    #[test]
+    fn webp_has_its_bits_in_reverse_where_libtiff_has_turned_them() {
+        let turned: Vec<u8> = WEBP.iter().map(|byte| byte.reverse_bits()).collect();
+        let more = [
+            (258, 3, vec![8; 3]),
+            (259, 3, vec![50001]),
+            (262, 3, vec![2]),
+            (266, 3, vec![2]),
+            (277, 3, vec![3]),
+        ];
+        for coded in [WEBP, &turned] {
+            let wanted = [10, 200, 90].repeat(32);
+            assert_eq!(read(coded, BLOCK, &more).unwrap(), Samples::U8(wanted));
+        }
+    }
+
+    #[test]
+    fn three_components_are_luma_and_chroma_where_libvips_or_aperio_wrote_them() {
+        let of = |scheme: u64, coded: &[u8]| {
+            let more = [
+                (258, 3, vec![8; 3]),
+                (259, 3, vec![scheme]),
+                (262, 3, vec![2]),
+                (277, 3, vec![3]),
+            ];
+            match read(coded, BLOCK, &more).unwrap() {
+                Samples::U8(v) => [v[0], v[1], v[2]],
+                other => panic!("{other:?}"),
+            }
+        };
+        // 111 + 1.402 * 30, 111 - .344 * -7 - .714 * 30, 111 + 1.772 * -7
+        let (plain, turned) = ([111, 121, 158], [153, 92, 99]);
+        assert_eq!(of(33003, THREE), turned);
+        assert_eq!(of(33004, THREE), turned);
+        assert_eq!(of(33005, THREE), plain);
+        assert_eq!(of(34712, THREE), plain);
+        let at = memmem::find(THREE, b"OpenJPEG").unwrap();
+        let java = [&THREE[..at], b"JJ2000!!", &THREE[at + 8..]].concat();
+        assert_eq!(of(33004, &java), plain);
     }
 }

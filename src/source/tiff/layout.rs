@@ -54,10 +54,18 @@ pub enum Compression {
     /// Logarithmic luminance and chromaticity, which become 8-bit grey or RGB.
     LogLuv,
     /// A JPEG 2000 codestream.
-    Jpeg2000 {
-        /// Of luma and chroma, whatever the photometric interpretation says (Aperio).
-        ycbcr: bool,
-    },
+    Jpeg2000(Luma),
+}
+
+/// Whether a JPEG 2000 codestream is of luma and chroma, whatever the photometric interpretation says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Luma {
+    /// It is not.
+    Never,
+    /// It is (Aperio's scheme 33003).
+    Always,
+    /// With three components it is: libvips writes scheme 33004 so, Bio-Formats (whose coder is JJ2000) does not.
+    OfThree,
 }
 
 /// What a LERC blob is packed in.
@@ -87,8 +95,9 @@ impl Compression {
             32766 => Compression::Next,
             32773 => Compression::PackBits,
             32809 => Compression::Thunder,
-            33003 => Compression::Jpeg2000 { ycbcr: true },
-            33005 | 34712 => Compression::Jpeg2000 { ycbcr: false },
+            33003 => Compression::Jpeg2000(Luma::Always),
+            33004 => Compression::Jpeg2000(Luma::OfThree),
+            33005 | 34712 => Compression::Jpeg2000(Luma::Never),
             34676 => Compression::LogLuv,
             34925 => Compression::Lzma,
             50000 => Compression::Zstd,
@@ -124,7 +133,12 @@ impl Compression {
         matches!(self, Lzw | Deflate | Lzma | Zstd)
     }
 
-    /// Whether the coded bytes are a file format of its own, with its own order of bits.
+    /// Whether the bits of the coded bytes have an order of their own, whatever FillOrder says (as libtiff has it).
+    fn has_own_order(self) -> bool {
+        self.is_picture() && self != Compression::Webp
+    }
+
+    /// Whether the coded bytes are a file format of its own, which knows colours.
     fn is_picture(self) -> bool {
         matches!(
             self,
@@ -132,7 +146,7 @@ impl Compression {
                 | Compression::OldJpeg
                 | Compression::Webp
                 | Compression::Jxl
-                | Compression::Jpeg2000 { .. }
+                | Compression::Jpeg2000(_)
         )
     }
 }
@@ -157,6 +171,8 @@ pub enum Turn {
     Invert,
     /// One channel is the index of a colour.
     Palette(Box<[[u8; 3]]>),
+    /// Nothing: the samples are indices of colours, which the others of their pixel go with.
+    Index,
     /// Luma and chroma, not inside JPEG.
     Ycbcr(Box<Ycbcr>),
     /// Of L*, a*, b* the latter are signed (TIFF 6.0 §23).
@@ -196,6 +212,8 @@ pub struct Layout {
     pub tables: Option<Vec<u8>>,
     /// What JPEG blocks of the old style share.
     pub old_jpeg: Option<Box<OldJpeg>>,
+    /// The stored value of every sample in a block that was never written, one that samples can have.
+    pub absent: f64,
 }
 
 /// The type of the samples that are given.
@@ -332,7 +350,7 @@ impl Layout {
         };
         let layout = Layout {
             compression,
-            reversed: !compression.is_picture() && first(266, 1)? == 2,
+            reversed: !compression.has_own_order() && first(266, 1)? == 2,
             order: ifd.order(),
             kind,
             bits,
@@ -349,6 +367,7 @@ impl Layout {
             jpeg_ycbcr,
             tables,
             old_jpeg: None,
+            absent: absent(ifd, input, kind, bits),
         };
         layout.fits()?;
         let old_jpeg = match compression {
@@ -370,7 +389,7 @@ impl Layout {
     fn fits(&self) -> Result<()> {
         let stored = if self.separate { 1 } else { self.stored };
         let holds = match self.compression {
-            Compression::Jpeg => self.bits == 8 && matches!(stored, 1 | 3 | 4),
+            Compression::Jpeg => self.bits == 8 && (1..=4).contains(&stored),
             Compression::OldJpeg => self.bits == 8 && matches!(stored, 1 | 3) && !self.separate,
             Compression::Webp => self.bits == 8 && matches!(stored, 3 | 4),
             Compression::Ccitt(_) => (stored, self.bits) == (1, 1),
@@ -378,7 +397,7 @@ impl Layout {
             Compression::Thunder => (stored, self.bits) == (1, 4),
             Compression::Jxl => matches!(
                 (self.kind, self.bits),
-                (Kind::Unsigned, 8 | 16) | (Kind::Float, 32)
+                (Kind::Unsigned, ..=16) | (Kind::Float, 32)
             ),
             Compression::Lerc(_) => matches!((self.kind, self.bits), (_, 8 | 16 | 32) | (Kind::Float, 64)),
             Compression::LogLuv => !self.separate && stored == self.meaning.colour.channels(),
@@ -490,7 +509,7 @@ impl Layout {
         samples.saturating_mul(self.depth().bytes())
     }
 
-    /// Samples of a block that was never written: 0 in every channel.
+    /// Room for the samples that are given of a block: 0 in every channel.
     pub fn blank(&self, size: Size) -> Samples {
         let len = usize::try_from(size.area()).unwrap_or(0) * self.channels();
         match self.depth() {
@@ -508,7 +527,10 @@ impl Layout {
         Layout {
             stored: 1,
             picks: vec![0],
-            turn: Turn::Keep,
+            turn: match self.turn {
+                Turn::Palette(_) => Turn::Index,
+                _ => Turn::Keep,
+            },
             meaning: Meaning {
                 colour: Colour::Grey,
                 alpha: Alpha::None,
@@ -519,6 +541,22 @@ impl Layout {
             ..self.clone()
         }
     }
+}
+
+/// What GDAL and tifffile take for samples that were never written: the text of GDAL_NODATA, where samples can have that
+/// value, else 0.
+#[expect(clippy::cast_precision_loss, reason = "a power of 2")]
+fn absent(ifd: &Ifd, input: &Input, kind: Kind, bits: u8) -> f64 {
+    let text = ifd.bytes(input, 42113, 64);
+    let text = text.as_deref().and_then(|bytes| str::from_utf8(bytes).ok());
+    let value = text.and_then(|text| text.trim_matches(['\0', ' ']).parse().ok());
+    let most = (1u128 << bits) as f64;
+    let fits = |value: &f64| match kind {
+        Kind::Unsigned => value.fract() == 0.0 && (0.0..most).contains(value),
+        Kind::Signed => value.fract() == 0.0 && (-most / 2.0..most / 2.0).contains(value),
+        Kind::Float => true,
+    };
+    value.filter(fits).unwrap_or(0.0)
 }
 
 /// The one value of a tag that has one for every channel.
@@ -664,10 +702,10 @@ mod tests {
             ),
             (2000, 2, (1, 3, vec![1]), "2000 channels are not served"),
             (
+                5,
                 2,
-                1,
                 (259, 3, vec![7]),
-                "2 channels of 8 bits in Jpeg are not served",
+                "5 channels of 8 bits in Jpeg are not served",
             ),
             (
                 1,

@@ -46,6 +46,7 @@ use crate::source::tiff::layout::Depth;
 use crate::source::tiff::layout::Layout;
 use crate::source::tiff::pyramid::Image;
 use crate::source::tiff::pyramid::Pages;
+use crate::source::tiff::unpack::absent;
 use crate::source::tiff::unpack::settle;
 use crate::source::tiff::unpack::weave;
 use crate::source::window;
@@ -193,7 +194,7 @@ impl Source for Tiff {
         &self.header
     }
 
-    /// A tile that was never written is 0 in every channel.
+    /// A tile that was never written has the value of GDAL_NODATA in every sample, 0 where there is none.
     fn read(&self, tile: Tile) -> Result<Raster> {
         let (image, rect) = self.find(tile)?;
         let size = rect.size();
@@ -226,7 +227,7 @@ impl Source for Tiff {
         let quick = |image: &Image| {
             let dear = matches!(
                 image.layout.compression,
-                Compression::Jpeg2000 { .. } | Compression::Jxl | Compression::Lzma
+                Compression::Jpeg2000(_) | Compression::Jxl | Compression::Lzma
             );
             !image.strips && image.tile.area() <= QUICK && !dear
         };
@@ -257,7 +258,7 @@ impl Tiff {
     fn block(&self, image: &Image, layout: &Layout, plane: usize, tile: Tile, size: Size) -> Result<Samples> {
         let cell = image.cell(tile.row);
         let Some((at, len)) = image.place(&self.input, tile.col, tile.row, plane)? else {
-            return Ok(layout.blank(size));
+            return Ok(absent(layout, size));
         };
         if len == layout.bytes(cell) && size == cell && is_plain(layout) {
             return match layout.depth() {
@@ -294,7 +295,7 @@ impl Tiff {
             let part = Rect::new(part.x - left, part.y, part.w + left, part.h);
             let samples = each_plane(&image.layout, |layout, plane| {
                 let Some((at, _)) = image.place(&self.input, 0, row, plane)? else {
-                    return Ok(layout.blank(part.size()));
+                    return Ok(absent(layout, part.size()));
                 };
                 let line = layout.line(image.size.w);
                 let at = at.saturating_add(u64::from(part.y - cell.y).saturating_mul(line));
@@ -382,6 +383,7 @@ mod tests {
     use super::*;
     use crate::geometry::Size;
     use crate::source::tiff::build::Build;
+    use crate::source::tiff::build::Entry;
     use crate::source::tiff::build::Temp;
     use crate::source::tiff::build::single;
     use crate::source::tiff::build::tags;
@@ -576,6 +578,92 @@ mod tests {
                 assert_eq!(found.is_ok(), plain, "{offset} {count} {compression}");
                 assert!(plain || matches!(found, Err(Error::Corrupt(_))), "{found:?}");
             }
+        }
+    }
+
+    #[test]
+    fn what_was_never_written_is_what_the_file_says_or_zero_like_any_other_sample() {
+        let read = |channels: u64, photometric: u64, more: &[Entry]| {
+            let bytes = single(&[], |_| {
+                with(tags((16, 16), channels, photometric, vec![0]), more)
+            });
+            let samples = open(&bytes).unwrap().read(tile(0, 0, 0)).unwrap().samples;
+            match samples {
+                Samples::U8(v) => v[..v.len() / 256].iter().map(|v| f32::from(*v)).collect(),
+                Samples::U16(v) => v[..v.len() / 256].iter().map(|v| f32::from(*v)).collect(),
+                Samples::U32(v) => vec![v[0] as f32],
+                Samples::F32(v) => vec![v[0]],
+            }
+        };
+        let nodata = |text: &str| (42113, 2, text.bytes().chain([0]).map(u64::from).collect());
+        let bits = |bits: u64, format: u64| [(258, 3, vec![bits]), (339, 3, vec![format])];
+        assert_eq!(read(1, 1, &[]), [0.0]);
+        assert_eq!(read(1, 0, &[]), [255.0]);
+        assert_eq!(read(1, 0, &[nodata("55")]), [200.0]);
+        assert_eq!(read(3, 2, &[nodata(" 7 ")]), [7.0; 3]);
+        assert_eq!(
+            read(
+                3,
+                2,
+                &[
+                    (284, 3, vec![2]),
+                    (324, 4, vec![0; 3]),
+                    (325, 4, vec![0; 3]),
+                    nodata("7")
+                ]
+            ),
+            [7.0; 3]
+        );
+        // a* and b* of nothing are in the middle
+        assert_eq!(read(3, 8, &[]), [0.0, 128.0, 128.0]);
+        let map = (0..768).map(|i| (i % 256 + i / 256) << 8).collect();
+        assert_eq!(read(1, 3, &[(320, 3, map), nodata("4")]), [4.0, 5.0, 6.0]);
+        // values that no sample has
+        for text in ["-1", "256", "1.5", "none", "nan", ""] {
+            assert_eq!(read(1, 1, &[nodata(text)]), [0.0], "{text}");
+        }
+        assert_eq!(read(1, 1, &[&bits(4, 1)[..], &[nodata("15")]].concat()), [255.0]);
+        assert_eq!(
+            read(1, 1, &[&bits(12, 1)[..], &[nodata("2048")]].concat()),
+            [32776.0]
+        );
+        assert_eq!(
+            read(1, 1, &[&bits(32, 1)[..], &[nodata("70000")]].concat()),
+            [70000.0]
+        );
+        assert_eq!(
+            read(1, 1, &[&bits(16, 2)[..], &[nodata("-32768")]].concat()),
+            [-32768.0]
+        );
+        assert_eq!(
+            read(1, 1, &[&bits(32, 3)[..], &[nodata("-9999.5")]].concat()),
+            [-9999.5]
+        );
+        assert_eq!(read(1, 1, &[&bits(32, 3)[..], &[nodata("nan")]].concat()), [0.0]);
+    }
+
+    #[test]
+    fn indices_with_alpha_are_indices_in_planes_too() {
+        let map: Vec<u64> = (0..48).map(|i| (i * 5) << 8).collect();
+        // index 3 and opacity 9 of 4 bits
+        for (planar, blocks) in [
+            (1, vec![vec![0x39; 256]]),
+            (2, vec![vec![0x33; 128], vec![0x99; 128]]),
+        ] {
+            let mut build = Build::new(Order::Little, false);
+            let at: Vec<u64> = blocks.iter().map(|block| build.blob(block)).collect();
+            let counts = blocks.iter().map(|block| block.len() as u64).collect();
+            let more = [
+                (258, 3, vec![4; 2]),
+                (284, 3, vec![planar]),
+                (320, 3, map.clone()),
+                (325, 4, counts),
+                (338, 3, vec![2]),
+            ];
+            let first = build.ifd(&with(tags((16, 16), 2, 3, at), &more), 0);
+            let tiff = open(&build.finish(first)).unwrap();
+            let wanted = [15, 95, 175, 153].repeat(256);
+            assert_eq!(tiff.read(tile(0, 0, 0)).unwrap().samples, Samples::U8(wanted));
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::geometry::Size;
 use crate::raster::Kind;
 use crate::raster::Samples;
 use crate::source::tiff::input::Order;
+use crate::source::tiff::layout::Compression;
 use crate::source::tiff::layout::Layout;
 use crate::source::tiff::layout::Predictor;
 use crate::source::tiff::layout::Turn;
@@ -137,6 +138,47 @@ fn put<T: Copy>(all: &mut [T], plane: &[T], channels: usize, index: usize) -> Op
     (all.len() == plane.len() * channels).then_some(())
 }
 
+/// The samples of a block that was never written, `Layout::absent` in every channel; of luma and chroma black.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "samples can have the value, and single precision is what there is"
+)]
+pub fn absent(layout: &Layout, size: Size) -> Samples {
+    if layout.compression == Compression::LogLuv || matches!(layout.turn, Turn::Ycbcr(_)) {
+        return layout.blank(size);
+    }
+    let len = usize::try_from(size.area()).unwrap_or(0) * layout.picks.len();
+    let (bits, whole) = (layout.bits, layout.absent as u64);
+    let indices = matches!(layout.turn, Turn::Palette(_) | Turn::Index);
+    let samples = match (layout.kind, bits) {
+        (Kind::Unsigned, ..=8) if indices => Samples::U8(vec![whole as u8; len]),
+        (Kind::Unsigned, ..=16) if indices => Samples::U16(vec![whole as u16; len]),
+        (Kind::Unsigned, ..=8) => Samples::U8(vec![narrow(whole, bits); len]),
+        (Kind::Unsigned, ..=16) => Samples::U16(vec![wide(whole, bits); len]),
+        (Kind::Unsigned, ..=32) => Samples::U32(vec![whole as u32; len]),
+        _ => {
+            let mut values = vec![layout.absent as f32; len];
+            finite(layout, &mut values);
+            Samples::F32(values)
+        }
+    };
+    turn(layout, samples)
+}
+
+/// 1–8 bits to 8: all ones are 255.
+#[expect(clippy::cast_possible_truncation, reason = "a share of 255")]
+fn narrow(value: u64, bits: u8) -> u8 {
+    let most = (1u64 << bits) - 1;
+    ((value * 255 + most / 2) / most) as u8
+}
+
+/// 9–16 bits to 16: the upper bits once more below, so that the high byte is that of the file and all ones stay all ones.
+#[expect(clippy::cast_possible_truncation, reason = "so many bits")]
+fn wide(value: u64, bits: u8) -> u16 {
+    (value << (16 - bits) | value >> (2 * bits - 16)) as u16
+}
+
 /// Rows of stored samples, cut to the wanted pixels.
 struct Rows<'a> {
     layout: &'a Layout,
@@ -154,7 +196,7 @@ impl Rows<'_> {
         reason = "single precision is what there is"
     )]
     fn read<'b>(&self, rows: impl Iterator<Item = &'b [u8]>) -> Samples {
-        let indices = matches!(self.layout.turn, Turn::Palette(_));
+        let indices = matches!(self.layout.turn, Turn::Palette(_) | Turn::Index);
         let bits = self.layout.bits;
         let samples = match (self.layout.kind, bits, self.order) {
             (Kind::Unsigned, 8, _) => Samples::U8(self.bytes(rows)),
@@ -162,16 +204,12 @@ impl Rows<'_> {
             (Kind::Unsigned, 2, _) => Samples::U8(self.spread::<4>(rows, if indices { 1 } else { 85 })),
             (Kind::Unsigned, 4, _) => Samples::U8(self.spread::<2>(rows, if indices { 1 } else { 17 })),
             (Kind::Unsigned, 3..=7, _) => {
-                let most = (1u32 << bits) - 1;
-                let scale = move |v: u64| (v as u32 * 255 + most / 2) / most;
-                Samples::U8(self.bits(rows, |v| if indices { v as u8 } else { scale(v) as u8 }))
+                Samples::U8(self.bits(rows, |v| if indices { v as u8 } else { narrow(v, bits) }))
             }
             (Kind::Unsigned, 16, Order::Little) => Samples::U16(self.gather(rows, u16::from_le_bytes)),
             (Kind::Unsigned, 16, Order::Big) => Samples::U16(self.gather(rows, u16::from_be_bytes)),
             (Kind::Unsigned, 9..=15, _) => {
-                // The upper bits once more below: the high byte is that of the file, all ones stay all ones.
-                let wide = |v: u64| (v << (16 - bits) | v >> (2 * bits - 16)) as u16;
-                Samples::U16(self.bits(rows, |v| if indices { v as u16 } else { wide(v) }))
+                Samples::U16(self.bits(rows, |v| if indices { v as u16 } else { wide(v, bits) }))
             }
             (Kind::Unsigned, 32, Order::Little) => Samples::U32(self.gather(rows, u32::from_le_bytes)),
             (Kind::Unsigned, 32, Order::Big) => Samples::U32(self.gather(rows, u32::from_be_bytes)),
@@ -354,7 +392,7 @@ fn turn(layout: &Layout, samples: Samples) -> Samples {
     let colours = layout.colour_picks();
     let channels = layout.picks.len().max(1);
     match (&layout.turn, samples) {
-        (Turn::Keep, samples) => samples,
+        (Turn::Keep | Turn::Index, samples) => samples,
         (Turn::Invert, Samples::U8(mut v)) => {
             each(&mut v, channels, colours, |v| *v = !*v);
             Samples::U8(v)
@@ -431,8 +469,10 @@ fn paint(layout: &Layout, table: &[[u8; 3]], indices: impl ExactSizeIterator<Ite
     if layout.picks.len() == 1 {
         return Samples::U8(indices.map(colour).collect::<Vec<_>>().into_flattened());
     }
-    let most = (1u32 << layout.bits.min(16)) - 1;
-    let opacity = |v: u16| u8::try_from(u32::from(v) * 255 / most).unwrap_or(u8::MAX);
+    let opacity = |v: u16| match layout.bits {
+        bits @ ..=8 => narrow(v.into(), bits),
+        bits => wide(v.into(), bits.min(16)).to_be_bytes()[0],
+    };
     let mut out = Vec::with_capacity(indices.len() * 2);
     for (place, value) in indices.enumerate() {
         if place.is_multiple_of(2) {
@@ -450,7 +490,6 @@ mod tests {
     use crate::raster::Alpha;
     use crate::raster::Colour;
     use crate::raster::Meaning;
-    use crate::source::tiff::layout::Compression;
 
     /// Unsigned bytes, all of which are given.
     fn layout(stored: usize, colour: Colour) -> Layout {
@@ -470,6 +509,7 @@ mod tests {
             jpeg_ycbcr: false,
             tables: None,
             old_jpeg: None,
+            absent: 0.0,
         }
     }
 
