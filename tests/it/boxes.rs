@@ -204,12 +204,20 @@ fn inks_are_the_absence_of_light() {
         shop.samples("cmy", &[space(11, &[])], &shop.stream(&all)),
         inverted(expected)
     );
-    let grey = shop.stream(&all[..1]);
-    assert_eq!(
-        shop.samples("white is 0", &[space(0, &[])], &grey),
-        inverted(all[0].clone())
-    );
-    assert_eq!(shop.samples("white is 1", &[space(15, &[])], &grey), all[0]);
+}
+
+#[test]
+fn a_space_that_is_not_named_is_that_of_the_count() {
+    let shop = Shop::new("boxes-unknown");
+    let all: Vec<Vec<u8>> = (0..3).map(component).collect();
+    // what OpenJPEG writes then, and a number that nobody defined
+    for number in [0, 99] {
+        let header = [space(number, &[])];
+        let of = |count: usize| shop.samples("unknown", &header, &shop.stream(&all[..count]));
+        assert_eq!(of(1), all[0], "{number}");
+        assert_eq!(of(2), all[0], "{number}");
+        assert_eq!(of(3), together(&[&all[0], &all[1], &all[2]]), "{number}");
+    }
 }
 
 /// The formulas of CIE 15 and IEC 61966-2-1, with the matrix of D50.

@@ -22,8 +22,6 @@ const XMP: [u8; 16] = *b"\xbe\x7a\xcf\xcb\x97\xa9\x42\xe8\x9c\x71\x99\x94\x91\xe
 pub enum Space {
     /// Grey.
     Grey,
-    /// Grey, the other way round: 0 is white.
-    Ink,
     /// sRGB or e-sRGB.
     Rgb,
     /// Cyan, magenta, yellow: 0 is none of it.
@@ -226,7 +224,7 @@ impl Boxes {
                     1 if self.space.is_none() => {
                         self.space = match fields.u32()? {
                             16 | 20 | 21 => Some(Space::Rgb),
-                            0 => Some(Space::Ink),
+                            // 0 is black and white, but OpenJPEG writes it where it knows no space
                             15 | 17 => Some(Space::Grey),
                             1 | 3 | 4 | 18 | 24 => Some(Space::Ycc),
                             11 => Some(Space::Cmy),

@@ -310,8 +310,8 @@ enum Turn {
     Not,
     /// The first three channels are luma and chroma.
     Ycc,
-    /// So many channels are ink.
-    Inverted(usize),
+    /// The first three channels are ink.
+    Inverted,
     /// L*, a* and b* of 16 bits: what each is multiplied by, and what is added then.
     Lab([(f32, f32); 3]),
 }
@@ -355,8 +355,8 @@ impl Turn {
         match self {
             Turn::Not => {}
             Turn::Ycc => rgb(pixels, channels, full, from, to),
-            Turn::Inverted(inks) => {
-                for value in each.flat_map(|pixel| pixel.iter_mut().take(inks)) {
+            Turn::Inverted => {
+                for value in each.flat_map(|pixel| pixel.iter_mut().take(3)) {
                     *value = to(full - from(*value));
                 }
             }
@@ -392,8 +392,7 @@ fn colour(boxes: &Boxes, components: usize) -> (Colour, usize, Turn) {
         Some(Space::Cmyk) if channels >= 4 => (Colour::Cmyk, 4, Turn::Not),
         Some(Space::Lab) if channels >= 3 => (Colour::Lab, 3, Turn::Not),
         Some(Space::Ycc) if channels >= 3 => (Colour::Rgb, 3, Turn::Ycc),
-        Some(Space::Cmy) if channels >= 3 => (Colour::Rgb, 3, Turn::Inverted(3)),
-        Some(Space::Ink) => (Colour::Grey, 1, Turn::Inverted(1)),
+        Some(Space::Cmy) if channels >= 3 => (Colour::Rgb, 3, Turn::Inverted),
         Some(Space::Grey) => (Colour::Grey, 1, Turn::Not),
         _ if channels >= 3 => (Colour::Rgb, 3, Turn::Not),
         _ => (Colour::Grey, 1, Turn::Not),
