@@ -340,3 +340,24 @@ fn the_first_of_several_pictures_is_served() {
     let table = boxed(b"ftbl", &[&boxed(b"flst", &[&list])]);
     assert_eq!(of("fragments", &[&data, &table]), together(&[a, b, c]));
 }
+
+#[test]
+fn subsampled_components_are_chroma_where_nothing_is_said() {
+    let shop = Shop::new("boxes-subsampled");
+    let luma = component(0);
+    let quarter = |value: u8| vec![value; W * H / 4];
+    let (raw, path) = (shop.folder.0.join("made.raw"), shop.folder.0.join("made.j2k"));
+    std::fs::write(&raw, [luma.clone(), quarter(100), quarter(180)].concat()).unwrap();
+    compress(&raw, &path, &format!("-n 3 -mct 0 -F {W},{H},3,8,u@1x1:2x2:2x2"));
+    let stream = std::fs::read(&path).unwrap();
+    // T.800 G.3
+    let chroma = [1.402 * 52.0, 0.344_136 * 28.0 - 0.714_136 * 52.0, -1.772 * 28.0];
+    let expected: Vec<u8> = (luma.iter())
+        .flat_map(|y| chroma.map(|more| (f64::from(*y) + more).round().clamp(0.0, 255.0) as u8))
+        .collect();
+    let found = |header: &[Vec<u8>]| shop.samples("subsampled", header, &stream);
+    assert_eq!(bytes(&pixels(&shop.reply("raw", &stream))), expected);
+    assert_eq!(found(&[space(18, &[])]), expected);
+    let plain: Vec<u8> = luma.iter().flat_map(|y| [*y, 100, 180]).collect();
+    assert_eq!(found(&[space(16, &[])]), plain);
+}

@@ -95,7 +95,7 @@ impl Jp2 {
         };
         let stream = Codestream::open(from, options.strict)?;
         let count = stream.components().len();
-        let (colour, colours, mut turn) = colour(&boxes, count);
+        let (colour, colours, mut turn) = colour(&boxes, stream.components());
         let mapping = if boxes.mapping.is_empty() {
             (0..u16::try_from(count).unwrap_or(u16::MAX))
                 .map(|component| Mapped {
@@ -372,10 +372,15 @@ impl Turn {
 }
 
 /// The colour of the channels, how many of them it takes, and how the file has them. Without a word about it one or two
-/// components are grey and more are colour.
-fn colour(boxes: &Boxes, components: usize) -> (Colour, usize, Turn) {
+/// components are grey and more are colour: luma and chroma if all but the first are subsampled.
+fn colour(boxes: &Boxes, components: &[Component]) -> (Colour, usize, Turn) {
+    let sampled = |own: &Component, step: (u32, u32)| own.step.0 * own.step.1 > step.0 * step.1;
+    let coarser = match components {
+        [luma, blue, red] => sampled(blue, luma.step) && sampled(red, luma.step),
+        _ => false,
+    };
     let channels = if boxes.mapping.is_empty() {
-        components
+        components.len()
     } else {
         boxes.mapping.len()
     };
@@ -394,6 +399,7 @@ fn colour(boxes: &Boxes, components: usize) -> (Colour, usize, Turn) {
         Some(Space::Ycc) if channels >= 3 => (Colour::Rgb, 3, Turn::Ycc),
         Some(Space::Cmy) if channels >= 3 => (Colour::Rgb, 3, Turn::Inverted),
         Some(Space::Grey) => (Colour::Grey, 1, Turn::Not),
+        None if channels == 3 && coarser => (Colour::Rgb, 3, Turn::Ycc),
         _ if channels >= 3 => (Colour::Rgb, 3, Turn::Not),
         _ => (Colour::Grey, 1, Turn::Not),
     }
