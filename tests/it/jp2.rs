@@ -4,6 +4,7 @@
 use iipsrv::codec::jp2::Codestream;
 use iipsrv::codec::jp2::Fresh;
 use iipsrv::codec::jp2::bytes::Part;
+use iipsrv::error::Error;
 use iipsrv::geometry::Rect;
 use iipsrv::geometry::Size;
 use iipsrv::http::Http;
@@ -19,10 +20,10 @@ use crate::support::pixels;
 use crate::support::text;
 
 /// A folder that goes with its owner.
-struct Folder(PathBuf);
+pub struct Folder(pub PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Folder {
+    pub fn new(name: &str) -> Folder {
         let path = std::env::temp_dir().join(format!("iipsrv-it-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Folder(path)
@@ -191,7 +192,7 @@ fn picture(folder: &Path, w: u32, h: u32) -> PathBuf {
     path
 }
 
-fn compress(picture: &Path, stream: &Path, options: &str) {
+pub fn compress(picture: &Path, stream: &Path, options: &str) {
     let done = Command::new("opj_compress")
         .arg("-i")
         .arg(picture)
@@ -252,6 +253,106 @@ fn every_way_to_write_a_codestream_is_read() {
             assert!(worst <= i64::from(lossy), "{options}: {worst}");
         }
     }
+}
+
+/// Packet headers, which lie between the markers SOP and EPH, taken out into segments PPM of the main header or PPT of the
+/// tile-part's (T.800 A.7.4, A.7.5). Of one tile-part.
+fn packed(stream: &[u8], main: bool) -> Vec<u8> {
+    let find = |what: &[u8], from: usize| {
+        let found = stream[from..].windows(what.len()).position(|found| found == what);
+        found.map(|at| from + at)
+    };
+    let sot = find(&[0xff, 0x90, 0, 10], 0).unwrap();
+    let sod = find(&[0xff, 0x93], sot).unwrap();
+    let (mut headers, mut bodies) = (Vec::new(), Vec::new());
+    let mut at = sod + 2;
+    while at < stream.len() - 2 {
+        assert_eq!(stream[at..at + 4], [0xff, 0x91, 0, 4]);
+        let end = find(&[0xff, 0x91, 0, 4], at + 6).unwrap_or(stream.len() - 2);
+        let body = find(&[0xff, 0x92], at + 6).unwrap() + 2;
+        headers.extend_from_slice(&stream[at + 6..body - 2]);
+        bodies.extend_from_slice(&stream[body..end]);
+        at = end;
+    }
+    if main {
+        let len = u32::try_from(headers.len()).unwrap().to_be_bytes();
+        headers.splice(0..0, len);
+    }
+    let segments: Vec<u8> = (0..)
+        .zip(headers.chunks(100))
+        .flat_map(|(number, piece): (u8, &[u8])| {
+            let len = u16::try_from(piece.len() + 3).unwrap().to_be_bytes();
+            [
+                &[0xff, if main { 0x60 } else { 0x61 }][..],
+                &len,
+                &[number],
+                piece,
+            ]
+            .concat()
+        })
+        .collect();
+    let mut head = stream[..sot].to_vec();
+    // neither SOP nor EPH
+    head[find(&[0xff, 0x52], 0).unwrap() + 4] &= 1;
+    let (of_main, of_part) = if main {
+        (segments, Vec::new())
+    } else {
+        (Vec::new(), segments)
+    };
+    let len = u32::try_from(14 + of_part.len() + bodies.len()).unwrap();
+    [
+        &head,
+        &of_main,
+        &stream[sot..sot + 6],
+        &len.to_be_bytes(),
+        &stream[sot + 10..sot + 12],
+        &of_part,
+        &[0xff, 0x93],
+        &bodies,
+        &[0xff, 0xd9],
+    ]
+    .concat()
+}
+
+#[test]
+fn packet_headers_may_lie_apart() {
+    let folder = Folder::new("jp2-packed");
+    let picture = picture(&folder.0, 130, 97);
+    let path = folder.0.join("made.j2k");
+    // the last layers of the second one are empty
+    for options in ["-n 3 -SOP -EPH", "-n 4 -r 9,8.9,8.8 -p RLCP -SOP -EPH -M 4"] {
+        compress(&picture, &path, options);
+        let stream = std::fs::read(&path).unwrap();
+        let read = |stream: &[u8]| {
+            let stream = Codestream::open(Box::new(stream.to_vec()), true).unwrap();
+            stream
+                .read(0, Rect::new(0, 0, 130, 97), u16::MAX, &Fresh)
+                .unwrap()
+        };
+        for main in [true, false] {
+            assert!(read(&packed(&stream, main)) == read(&stream), "{options} {main}");
+        }
+    }
+}
+
+#[test]
+fn what_changes_samples_in_unknown_ways_is_refused() {
+    let folder = Folder::new("jp2-refused");
+    let picture = picture(&folder.0, 30, 20);
+    let path = folder.0.join("made.j2k");
+    compress(&picture, &path, "-n 2");
+    let stream = std::fs::read(&path).unwrap();
+    let refused = |stream: Vec<u8>| match Codestream::open(Box::new(stream), false) {
+        Err(Error::Unsupported(what)) => what,
+        other => panic!("{:?}", other.err()),
+    };
+    let cod = stream.windows(2).position(|two| two == [0xff, 0x52]).unwrap();
+    let mut of_another_kind = stream.clone();
+    of_another_kind[cod + 8] = 2;
+    assert_eq!(refused(of_another_kind), "component transform 2 is not served");
+    let mut bent = stream.clone();
+    bent.splice(cod..cod, [0xff, 0x76, 0, 6, 0, 0, 0, 3]);
+    assert_eq!(refused(bent), "marker 0xff76 is not served");
 }
 
 #[test]

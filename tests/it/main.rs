@@ -21,6 +21,7 @@
 //! - `outputs`: is every format of answers what other libraries read as the right pixels?
 //! - `tones`: do the commands over samples follow their formulas at every depth, without seams?
 //! - `jp2`: is JPEG 2000 decoded as OpenJPEG does it?
+//! - `boxes`: do the boxes around a JPEG 2000 codestream say what its components mean?
 //! - `jpeg`: is JPEG decoded as libjpeg does it, in windows, too?
 //! - `corpus`: is every TIFF of the corpus served as another reader sees it, or refused for a reason?
 //! - `corrupt`: does every malformed file end in an error within its limits?
@@ -38,6 +39,7 @@
     clippy::cast_possible_truncation
 )]
 
+mod boxes;
 mod browser;
 mod clients;
 mod corpus;

@@ -76,6 +76,55 @@ impl Bytes for Part {
     }
 }
 
+/// Pieces of a file, one after the other.
+pub struct Pieces {
+    from: Part,
+    /// Where each begins here and in the file.
+    starts: Vec<(u64, u64)>,
+    len: u64,
+}
+
+impl Pieces {
+    /// Of a file; first byte and length of each.
+    pub fn new(from: Part, pieces: &[(u64, u64)]) -> Pieces {
+        let mut len = 0_u64;
+        let starts = pieces.iter().map(|piece| {
+            let start = (len, piece.0);
+            len = len.saturating_add(piece.1);
+            start
+        });
+        Pieces {
+            from,
+            starts: starts.collect(),
+            len,
+        }
+    }
+}
+
+impl Bytes for Pieces {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read(&self, mut at: u64, mut to: &mut [u8]) -> Result<()> {
+        while !to.is_empty() {
+            let behind = self.starts.partition_point(|(start, _)| *start <= at);
+            let piece = behind.checked_sub(1).and_then(|piece| self.starts.get(piece));
+            let (start, place) = piece.ok_or_else(short)?;
+            let end = self.starts.get(behind).map_or(self.len, |next| next.0);
+            let room = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
+            if room == 0 {
+                return Err(short());
+            }
+            let (now, rest) = to.split_at_mut(room.min(to.len()));
+            self.from.read(place.saturating_add(at - start), now)?;
+            at += now.len() as u64;
+            to = rest;
+        }
+        Ok(())
+    }
+}
+
 /// Bytes read ahead at one time.
 const AHEAD: usize = 8 << 10;
 

@@ -20,6 +20,8 @@ const POC: u16 = 0xff5f;
 const PPM: u16 = 0xff60;
 const PPT: u16 = 0xff61;
 const SOC: u16 = 0xff4f;
+const DCO: u16 = 0xff70;
+const NLT: u16 = 0xff76;
 const SOT: u16 = 0xff90;
 const SOD: u16 = 0xff93;
 const EOC: u16 = 0xffd9;
@@ -359,7 +361,15 @@ impl Style {
                 let flags = fields.u8()?;
                 self.order = fields.u8()?;
                 self.layers = fields.u16()?;
-                self.mct = fields.u8()? != 0;
+                self.mct = match fields.u8()? {
+                    0 => false,
+                    1 => true,
+                    other => {
+                        return Err(Error::Unsupported(format!(
+                            "component transform {other} is not served"
+                        )));
+                    }
+                };
                 if self.layers == 0 || self.order > 4 {
                     return Err(corrupt(format!("{} layers in order {}", self.layers, self.order)));
                 }
@@ -425,6 +435,10 @@ impl Style {
                         order,
                     });
                 }
+            }
+            // an offset and a curve (T.801 Annex A): without them the samples are others
+            DCO | NLT => {
+                return Err(Error::Unsupported(format!("marker {marker:#06x} is not served")));
             }
             _ => {}
         }

@@ -231,6 +231,10 @@ impl Walk<'_> {
         precinct.layers = layer + 1;
         while self.body.at >= self.body.end {
             let Some(part) = self.parts.next() else {
+                // headers that lie elsewhere may go on without bodies
+                if self.packed.as_ref().is_some_and(|header| header.at < header.end) {
+                    break;
+                }
                 self.index.damaged = true;
                 return Ok(false);
             };

@@ -24,6 +24,8 @@ pub enum Space {
     Grey,
     /// sRGB or e-sRGB.
     Rgb,
+    /// Cyan, magenta, yellow: 0 is none of it.
+    Cmy,
     /// sYCC, e-sYCC and the other YCbCr.
     Ycc,
     /// Cyan, magenta, yellow, black.
@@ -32,12 +34,12 @@ pub enum Space {
     Lab,
 }
 
-/// A palette (T.800 I.5.3.4).
+/// A palette (T.800 I.5.3.4), not empty.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Palette {
-    /// Bits of each column; signed ones are not served.
+    /// Bits of each column, 1–32.
     pub bits: Vec<u8>,
-    /// Row by row.
+    /// Row by row; signed ones are lifted, so that the least is 0.
     pub values: Vec<u32>,
 }
 
@@ -64,10 +66,12 @@ pub struct Defined {
 /// Everything that the boxes say.
 #[derive(Clone, Debug, Default)]
 pub struct Boxes {
-    /// First byte and length of the first codestream.
-    pub codestream: (u64, u64),
+    /// First byte and length of each piece of the first codestream, one after the other.
+    pub codestream: Vec<(u64, u64)>,
     /// Colour space, as far as it is named.
     pub space: Option<Space>,
+    /// Range and offset of L*, a* and b* in a space that is named (T.801 M.11.7.4.1).
+    pub lab: Option<[(u32, u32); 3]>,
     /// ICC profile.
     pub icc: Option<Arc<[u8]>>,
     /// Palette.
@@ -82,6 +86,8 @@ pub struct Boxes {
     pub xmp: Option<Arc<[u8]>>,
     /// Texts of XML boxes, joined.
     pub xml: Option<String>,
+    /// Headers of the first codestream and of the first layer.
+    own: [Option<Box<Boxes>>; 2],
 }
 
 /// Big-endian numbers of a box.
@@ -101,6 +107,10 @@ impl Fields<'_> {
     fn u16(&mut self) -> Option<u16> {
         self.number(2).and_then(|n| n.try_into().ok())
     }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.number(4).and_then(|n| n.try_into().ok())
+    }
 }
 
 impl Boxes {
@@ -111,15 +121,18 @@ impl Boxes {
             .map_err(|_| Error::Missing("too short for an image".into()))?;
         let mut boxes = Boxes::default();
         match start {
-            [0xff, 0x4f, 0xff, 0x51, ..] => boxes.codestream = (0, from.len()),
+            [0xff, 0x4f, 0xff, 0x51, ..] => boxes.codestream = vec![(0, from.len())],
             [0, 0, 0, 12, b'j', b'P', b' ', b' ', 0x0d, 0x0a, 0x87, 0x0a] => {
                 let mut left = MAX_BOXES;
                 boxes.walk(from, 12, from.len(), &mut left);
             }
             _ => return Err(Error::Missing("not a JPEG 2000 file".into())),
         }
-        if boxes.codestream.1 == 0 {
+        if boxes.codestream.is_empty() {
             return Err(Error::Corrupt("a JPEG 2000 file without a codestream".into()));
+        }
+        for own in std::mem::take(&mut boxes.own).into_iter().flatten() {
+            boxes.put(*own);
         }
         Ok(boxes)
     }
@@ -148,9 +161,18 @@ impl Boxes {
             };
             let stop = past.min(end);
             match &kind {
-                b"jp2c" if self.codestream.1 == 0 => self.codestream = (body, stop - body),
-                // the JPX headers of the first codestream and layer say the same things
-                b"jp2h" | b"jplh" | b"cgrp" | b"jpch" | b"res " => self.walk(from, body, stop, left),
+                b"jp2c" if self.codestream.is_empty() && stop > body => {
+                    self.codestream.push((body, stop - body));
+                }
+                b"jpch" => self.walk_own(0, from, (body, stop), left),
+                b"jplh" => self.walk_own(1, from, (body, stop), left),
+                b"jp2h" | b"cgrp" | b"res " | b"ftbl" => self.walk(from, body, stop, left),
+                b"flst" if self.codestream.is_empty() && stop - body <= MAX_BOX => {
+                    let mut bytes = vec![0; usize::try_from(stop - body).unwrap_or(0)];
+                    if from.read(body, &mut bytes).is_ok() {
+                        self.codestream = fragments(&bytes, from.len()).unwrap_or_default();
+                    }
+                }
                 _ if stop - body <= MAX_BOX => {
                     let mut bytes = vec![0; usize::try_from(stop - body).unwrap_or(0)];
                     if from.read(body, &mut bytes).is_ok() {
@@ -163,6 +185,34 @@ impl Boxes {
         }
     }
 
+    /// A header of a codestream or layer: only those of the first are looked at.
+    fn walk_own(&mut self, which: usize, from: &dyn Bytes, (at, end): (u64, u64), left: &mut usize) {
+        let mut own = Boxes::default();
+        own.walk(from, at, end, left);
+        if let Some(first) = self.own.get_mut(which) {
+            first.get_or_insert_with(|| Box::new(own));
+        }
+    }
+
+    /// What a header of its own says goes before what is said for all (T.801 M.5.1).
+    fn put(&mut self, own: Boxes) {
+        if own.space.is_some() || own.icc.is_some() {
+            (self.space, self.lab, self.icc) = (own.space, own.lab, own.icc);
+        }
+        if own.palette.is_some() {
+            self.palette = own.palette;
+        }
+        if !own.mapping.is_empty() {
+            self.mapping = own.mapping;
+        }
+        if !own.definitions.is_empty() {
+            self.definitions = own.definitions;
+        }
+        if own.density.is_some() {
+            self.density = own.density;
+        }
+    }
+
     /// `None` when the box makes no sense.
     fn take(&mut self, kind: &[u8; 4], bytes: &[u8]) -> Option<()> {
         let mut fields = Fields(bytes);
@@ -172,14 +222,20 @@ impl Boxes {
                 fields.u16()?;
                 match method {
                     1 if self.space.is_none() => {
-                        self.space = match fields.number(4)? {
+                        self.space = match fields.u32()? {
                             16 | 20 | 21 => Some(Space::Rgb),
-                            0 | 15 | 17 => Some(Space::Grey),
+                            // 0 is black and white, but OpenJPEG writes it where it knows no space
+                            15 | 17 => Some(Space::Grey),
                             1 | 3 | 4 | 18 | 24 => Some(Space::Ycc),
+                            11 => Some(Space::Cmy),
                             12 => Some(Space::Cmyk),
                             14 => Some(Space::Lab),
                             _ => None,
                         };
+                        if self.space == Some(Space::Lab) {
+                            let mut pair = || Some((fields.u32()?, fields.u32()?));
+                            self.lab = Some([pair()?, pair()?, pair()?]);
+                        }
                     }
                     2 | 3 if self.icc.is_none() => self.icc = Some(fields.0.into()),
                     _ => {}
@@ -188,21 +244,23 @@ impl Boxes {
             b"pclr" if self.palette.is_none() => {
                 let rows = fields.u16()?;
                 let columns = fields.u8()?;
-                let bits = (0..columns)
-                    .map(|_| {
-                        fields
-                            .u8()
-                            .map(|bits| (bits & 0x7f) + 1)
-                            .filter(|bits| *bits <= 16)
-                    })
-                    .collect::<Option<Vec<_>>>()?;
-                let mut values = Vec::new();
-                for _ in 0..rows {
-                    for bits in &bits {
-                        values.push(u32::try_from(fields.number(usize::from(bits.div_ceil(8)))?).ok()?);
-                    }
+                let depths = (0..columns).map(|_| fields.u8()).collect::<Option<Vec<_>>>()?;
+                let bits: Vec<u8> = depths.iter().map(|depth| (depth & 0x7f) + 1).collect();
+                if bits.iter().any(|bits| *bits > 32) {
+                    return None;
                 }
-                self.palette = Some(Palette { bits, values });
+                let mut row = || {
+                    (depths.iter().zip(&bits))
+                        .map(|(depth, bits)| {
+                            let value = fields.number(usize::from(bits.div_ceil(8)))?;
+                            let lift = u64::from(depth >> 7) << (bits - 1);
+                            u32::try_from((value ^ lift) & ((1 << bits) - 1)).ok()
+                        })
+                        .collect::<Option<Vec<u32>>>()
+                };
+                // one that is cut off keeps its whole rows
+                let values: Vec<u32> = (0..rows).map_while(|_| row()).flatten().collect();
+                self.palette = (!values.is_empty()).then_some(Palette { bits, values });
             }
             b"cmap" if self.mapping.is_empty() => {
                 while !fields.0.is_empty() {
@@ -244,6 +302,23 @@ impl Boxes {
         }
         Some(())
     }
+}
+
+/// Where the pieces of a codestream lie that is not in one box (T.801 M.11.5); `None` when one is in another file, or there
+/// are more bytes than the file has.
+fn fragments(bytes: &[u8], len: u64) -> Option<Vec<(u64, u64)>> {
+    let mut fields = Fields(bytes);
+    let mut all = Vec::new();
+    let mut left = len;
+    for _ in 0..fields.u16()? {
+        let piece = (fields.number(8)?, fields.number(4)?);
+        left = left.checked_sub(piece.1)?;
+        if fields.u16()? != 0 {
+            return None;
+        }
+        all.push(piece);
+    }
+    Some(all)
 }
 
 /// Numerator, denominator and power of ten, down and then across (T.800 I.5.3.7).

@@ -13,6 +13,7 @@ use crate::codec::jp2::Decoded;
 use crate::codec::jp2::Name;
 use crate::codec::jp2::Planes;
 use crate::codec::jp2::bytes;
+use crate::codec::jp2::bytes::Pieces;
 use crate::codec::jp2::rgb;
 use crate::crew::each;
 use crate::error::Error;
@@ -69,8 +70,7 @@ pub struct Jp2 {
     /// The channels that are given, in their order.
     channels: Vec<Mapped>,
     palette: Option<Palette>,
-    /// The first three channels are luma and chroma.
-    ycc: bool,
+    turn: Turn,
     /// Quality layers that are decoded at most.
     layers: u16,
 }
@@ -86,10 +86,16 @@ impl Jp2 {
             len: found.len(),
         };
         let boxes = Boxes::read(&part)?;
-        (part.start, part.len) = boxes.codestream;
-        let stream = Codestream::open(Box::new(part), options.strict)?;
+        let from: Box<dyn bytes::Bytes> = match boxes.codestream.as_slice() {
+            [only] => {
+                (part.start, part.len) = *only;
+                Box::new(part)
+            }
+            pieces => Box::new(Pieces::new(part, pieces)),
+        };
+        let stream = Codestream::open(from, options.strict)?;
         let count = stream.components().len();
-        let (colour, colours, ycc) = colour(&boxes, count);
+        let (colour, colours, mut turn) = colour(&boxes, stream.components());
         let mapping = if boxes.mapping.is_empty() {
             (0..u16::try_from(count).unwrap_or(u16::MAX))
                 .map(|component| Mapped {
@@ -103,18 +109,20 @@ impl Jp2 {
         let (channels, alpha) = choose(&mapping, &boxes.definitions, colours);
         let palette = boxes.palette;
         let bits = |channel: &Mapped| {
-            let of_palette = palette.as_ref().zip(channel.column);
-            match of_palette {
-                Some((palette, column)) => palette.bits.get(usize::from(column)).copied(),
-                None => stream
-                    .components()
-                    .get(usize::from(channel.component))
-                    .map(|c| c.bits),
+            let component = stream.components().get(usize::from(channel.component))?;
+            match channel.column {
+                Some(column) => palette.as_ref()?.bits.get(usize::from(column)).copied(),
+                None => Some(component.bits),
             }
         };
-        let bits = channels.iter().map(bits).collect::<Option<Vec<u8>>>();
-        let bits = bits.and_then(|bits| bits.into_iter().max());
-        let bits = bits.ok_or_else(|| Error::Corrupt("a channel without a component".into()))?;
+        let each = channels.iter().map(bits).collect::<Option<Vec<u8>>>();
+        let each = each.ok_or_else(|| Error::Corrupt("a channel without a component".into()))?;
+        let mut bits = each.iter().copied().max().unwrap_or(8);
+        if colour == Colour::Lab && boxes.space == Some(Space::Lab) {
+            turn = Turn::lab(boxes.lab, &each);
+            // their steps are others than those of eight bits
+            bits = bits.max(16);
+        }
         let full = if bits > 8 { 65535.0 } else { 255.0 };
         let available = stream.layers();
         let layers = match options.layers {
@@ -156,7 +164,7 @@ impl Jp2 {
             header,
             channels,
             palette,
-            ycc,
+            turn,
             layers,
         })
     }
@@ -177,11 +185,14 @@ impl Jp2 {
         )]
         let samples = if self.header.bits > 8 {
             let scale = |value, bits| widened(value, bits, 16);
-            let colour = |samples: &mut [u16]| rgb(samples, channels, 65535.0, f32::from, |v| v as u16);
+            let colour = |pixels: &mut [u16]| {
+                self.turn
+                    .apply(pixels, channels, 65535.0, f32::from, |v| v as u16);
+            };
             Samples::U16(self.show(&decoded, size, scale, colour)?)
         } else {
             let scale = |value, bits| u8::try_from(widened(value, bits, 8)).unwrap_or(u8::MAX);
-            let colour = |samples: &mut [u8]| rgb(samples, channels, 255.0, f32::from, |v| v as u8);
+            let colour = |pixels: &mut [u8]| self.turn.apply(pixels, channels, 255.0, f32::from, |v| v as u8);
             Samples::U8(self.show(&decoded, size, scale, colour)?)
         };
         Ok(Raster {
@@ -210,9 +221,7 @@ impl Jp2 {
             |(out, top)| {
                 let planes = decoded.rows(top..(top + BAND).min(size.h))?;
                 self.interleave(&planes, out, &scale);
-                if self.ycc {
-                    colour(out);
-                }
+                colour(out);
                 Ok(())
             },
         )?;
@@ -295,11 +304,83 @@ impl Blocks for Kept<'_> {
     }
 }
 
-/// The colour of the channels, how many of them it takes, and whether they are luma and chroma. Without a word about it
-/// one or two components are grey and more are colour.
-fn colour(boxes: &Boxes, components: usize) -> (Colour, usize, bool) {
+/// What makes the colours of a raster out of those of the file.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Turn {
+    Not,
+    /// The first three channels are luma and chroma.
+    Ycc,
+    /// The first three channels are ink.
+    Inverted,
+    /// L*, a* and b* of 16 bits: what each is multiplied by, and what is added then.
+    Lab([(f32, f32); 3]),
+}
+
+impl Turn {
+    /// L*, a* and b* of so many bits, with their ranges and offsets or those that are usual (T.801 M.11.7.4.1).
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "24 bits are enough for samples of 16"
+    )]
+    fn lab(said: Option<[(u32, u32); 3]>, bits: &[u8]) -> Turn {
+        let bits = |channel: usize| bits.get(channel).copied().unwrap_or(8).min(32);
+        let half = |channel: usize, of: u8| 1_u32 << bits(channel).saturating_sub(of);
+        let usual = [(100, 0), (170, half(1, 1)), (200, half(2, 2) | half(2, 3))];
+        let mut channel = 0;
+        Turn::Lab(said.unwrap_or(usual).map(|(range, offset)| {
+            let most = ((1_u64 << bits(channel)) - 1) as f64;
+            let range = f64::from(range);
+            let least = -f64::from(offset) * range / most;
+            // what the raster has for 0, and for 1
+            let (zero, unit) = if channel == 0 {
+                (0.0, 655.35)
+            } else {
+                (32768.0, 256.0)
+            };
+            channel += 1;
+            ((range * unit / 65535.0) as f32, (least * unit + zero) as f32)
+        }))
+    }
+
+    /// On pixels of so many channels, whose values are 0 to `full`.
+    fn apply<T: Copy>(
+        self,
+        pixels: &mut [T],
+        channels: usize,
+        full: f32,
+        from: impl Fn(T) -> f32,
+        to: impl Fn(f32) -> T,
+    ) {
+        let each = pixels.chunks_exact_mut(channels.max(1));
+        match self {
+            Turn::Not => {}
+            Turn::Ycc => rgb(pixels, channels, full, from, to),
+            Turn::Inverted => {
+                for value in each.flat_map(|pixel| pixel.iter_mut().take(3)) {
+                    *value = to(full - from(*value));
+                }
+            }
+            Turn::Lab(ways) => {
+                for pixel in each {
+                    for (value, (factor, more)) in pixel.iter_mut().zip(ways) {
+                        *value = to((from(*value) * factor + more + 0.5).clamp(0.0, full));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The colour of the channels, how many of them it takes, and how the file has them. Without a word about it one or two
+/// components are grey and more are colour: luma and chroma if all but the first are subsampled.
+fn colour(boxes: &Boxes, components: &[Component]) -> (Colour, usize, Turn) {
+    let sampled = |own: &Component, step: (u32, u32)| own.step.0 * own.step.1 > step.0 * step.1;
+    let coarser = match components {
+        [luma, blue, red] => sampled(blue, luma.step) && sampled(red, luma.step),
+        _ => false,
+    };
     let channels = if boxes.mapping.is_empty() {
-        components
+        components.len()
     } else {
         boxes.mapping.len()
     };
@@ -313,12 +394,14 @@ fn colour(boxes: &Boxes, components: usize) -> (Colour, usize, bool) {
         _ => None,
     });
     match boxes.space.or(profile) {
-        Some(Space::Cmyk) if channels >= 4 => (Colour::Cmyk, 4, false),
-        Some(Space::Lab) if channels >= 3 => (Colour::Lab, 3, false),
-        Some(Space::Ycc) if channels >= 3 => (Colour::Rgb, 3, true),
-        Some(Space::Grey) => (Colour::Grey, 1, false),
-        _ if channels >= 3 => (Colour::Rgb, 3, false),
-        _ => (Colour::Grey, 1, false),
+        Some(Space::Cmyk) if channels >= 4 => (Colour::Cmyk, 4, Turn::Not),
+        Some(Space::Lab) if channels >= 3 => (Colour::Lab, 3, Turn::Not),
+        Some(Space::Ycc) if channels >= 3 => (Colour::Rgb, 3, Turn::Ycc),
+        Some(Space::Cmy) if channels >= 3 => (Colour::Rgb, 3, Turn::Inverted),
+        Some(Space::Grey) => (Colour::Grey, 1, Turn::Not),
+        None if channels == 3 && coarser => (Colour::Rgb, 3, Turn::Ycc),
+        _ if channels >= 3 => (Colour::Rgb, 3, Turn::Not),
+        _ => (Colour::Grey, 1, Turn::Not),
     }
 }
 
@@ -332,7 +415,9 @@ fn choose(mapping: &[Mapped], definitions: &[Defined], colours: usize) -> (Vec<M
         defined.or_else(|| mapping.get(number).copied())
     };
     let mut channels: Vec<Mapped> = (0..colours).filter_map(colour).collect();
-    let opacity = (definitions.iter()).find(|d| matches!(d.kind, 1 | 2) && d.of == 0);
+    // that of the only colour is that of the image
+    let whole = |of: u16| of == 0 || of == 1 && colours == 1;
+    let opacity = (definitions.iter()).find(|d| matches!(d.kind, 1 | 2) && whole(d.of));
     let alpha = match opacity.and_then(|d| Some((d.kind, channel(d.channel)?))) {
         Some((kind, channel)) => {
             channels.push(channel);
