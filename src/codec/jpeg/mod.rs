@@ -1,6 +1,6 @@
 //! JPEG (ISO/IEC 10918-1, ITU-T T.81): complete streams to samples and back, and abbreviated streams made complete.
 //!
-//! Baseline, extended sequential and progressive with Huffman coding and 8 bits; 12 bits, lossless, hierarchical and
+//! Baseline, extended sequential and progressive with Huffman coding and 8 bits, and lossless; 12 bits, hierarchical and
 //! arithmetic coding are unsupported. The work is done by the system's TurboJPEG (feature `native`) or by Rust crates
 //! with the same interface; what a stream is, and whether it is whole, is decided here, so that both builds agree.
 
@@ -8,7 +8,7 @@ mod bits;
 mod blocks;
 mod huffman;
 pub mod join;
-pub mod lossless;
+mod lossless;
 #[cfg(not(feature = "native"))]
 mod pure;
 pub mod scan;
@@ -40,7 +40,7 @@ pub const ROWS: u32 = 16;
 const LONGEST: u32 = 65500;
 
 /// Decodes a complete stream to 8-bit samples: one channel for grey, three (red, green, blue) for colour, two and four as
-/// they are stored (but YCCK as CMYK).
+/// they are stored (but YCCK as CMYK). Lossless ones as they are stored, in 16 bits if they have more than 8.
 ///
 /// Whether three components are YCbCr or RGB is read from the stream's JFIF and Adobe markers and guessed without
 /// them: [`merge`] says it for certain. A frame larger than `limit` in either direction is `Corrupt`, before memory is
@@ -56,6 +56,9 @@ pub fn decode(stream: &[u8], limit: Size) -> Result<Raster> {
 /// sides are rounded up. One side must have 9 pixels or more.
 pub(crate) fn decode_reduced(stream: &[u8], limit: Size, halvings: u32) -> Result<Raster> {
     let frame = stream::frame(stream)?;
+    if frame.process == 3 && halvings == 0 {
+        return lossless::decode(stream, limit);
+    }
     if frame.components != 2 {
         check(&frame)?;
     }
@@ -415,7 +418,7 @@ mod tests {
         let size = Size::new(8, 8);
         let stream = grey(size);
         let at = stream.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
-        for (offset, value) in [(1, 0xc3), (1, 0xc9), (4, 12), (9, 5), (9, 2)] {
+        for (offset, value) in [(1, 0xc7), (1, 0xc9), (4, 12), (9, 5), (9, 2)] {
             let mut other = stream.clone();
             other[at + offset] = value;
             assert_eq!(

@@ -275,6 +275,15 @@ fn of_raster(raster: Raster, layout: &Layout, size: Size) -> Result<Samples> {
     match raster.samples {
         samples @ Samples::U8(_) if found == size && layout.as_is() => Ok(samples),
         Samples::U8(mut samples) if layout.bits == 8 => unpack(layout, &mut samples, found.w, size),
+        Samples::U16(samples) if (9..=16).contains(&layout.bits) => {
+            let pair = |value: u16| match layout.order {
+                Order::Little => value.to_le_bytes(),
+                Order::Big => value.to_be_bytes(),
+            };
+            let mut plain = samples.into_iter().flat_map(pair).collect();
+            packed(layout, found.w, &mut plain);
+            unpack(layout, &mut plain, found.w, size)
+        }
         _ => Err(Error::Corrupt(format!(
             "a {:?} block has not {} bits",
             layout.compression, layout.bits

@@ -389,7 +389,10 @@ impl Layout {
     fn fits(&self) -> Result<()> {
         let stored = if self.separate { 1 } else { self.stored };
         let holds = match self.compression {
-            Compression::Jpeg => self.bits == 8 && (1..=4).contains(&stored),
+            // more than 8 bits are lossless ones
+            Compression::Jpeg => {
+                self.kind == Kind::Unsigned && (8..=16).contains(&self.bits) && (1..=4).contains(&stored)
+            }
             Compression::OldJpeg => self.bits == 8 && matches!(stored, 1 | 3) && !self.separate,
             Compression::Webp => self.bits == 8 && matches!(stored, 3 | 4),
             Compression::Ccitt(_) => (stored, self.bits) == (1, 1),
