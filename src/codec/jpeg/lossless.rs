@@ -166,9 +166,9 @@ impl Scan {
             2 => b,
             3 => c,
             4 => a + b - c,
-            5 => a + (b - c >> 1),
-            6 => b + (a - c >> 1),
-            _ => a + b >> 1,
+            5 => a + ((b - c) >> 1),
+            6 => b + ((a - c) >> 1),
+            _ => (a + b) >> 1,
         }
     }
 }
@@ -271,11 +271,7 @@ mod tests {
                 flush(&mut bits_out, &mut out);
                 out.extend([0xff, 0xd0 + ((i / interval - 1) % 8) as u8]);
             }
-            let first = if interval > 0 {
-                i / interval * interval / w
-            } else {
-                0
-            };
+            let first = i.checked_div(interval).unwrap_or(0) * interval / w;
             for c in 0..channels {
                 let guess = if y == first && x == 0 {
                     1 << (bits - shift - 1)
