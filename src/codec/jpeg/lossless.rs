@@ -8,6 +8,7 @@ use crate::codec::jpeg::huffman::Table;
 use crate::codec::jpeg::huffman::Tables;
 use crate::codec::jpeg::huffman::define;
 use crate::codec::jpeg::stream::DHT;
+use crate::codec::jpeg::stream::DRI;
 use crate::codec::jpeg::stream::Frame;
 use crate::codec::jpeg::stream::SOS;
 use crate::codec::jpeg::stream::Segments;
@@ -20,7 +21,6 @@ use crate::raster::Samples;
 use std::sync::Arc;
 
 const SOF3: u8 = 0xc3;
-const DRI: u8 = 0xdd;
 
 /// The largest category of a difference (T.81 Table H.2).
 const MOST: u8 = 16;

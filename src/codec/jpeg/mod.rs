@@ -418,7 +418,7 @@ mod tests {
         let size = Size::new(8, 8);
         let stream = grey(size);
         let at = stream.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
-        for (offset, value) in [(1, 0xc7), (1, 0xc9), (4, 12), (9, 5), (9, 2)] {
+        for (offset, value) in [(1, 0xc7), (1, 0xf7), (1, 0xc9), (4, 12), (9, 5), (9, 2)] {
             let mut other = stream.clone();
             other[at + offset] = value;
             assert_eq!(

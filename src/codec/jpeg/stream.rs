@@ -16,6 +16,8 @@ pub(crate) const APP2: u8 = 0xe2;
 pub(crate) const APP14: u8 = 0xee;
 pub(crate) const DHT: u8 = 0xc4;
 const DAC: u8 = 0xcc;
+/// The frame of JPEG-LS (T.87 C.2.2).
+const SOF55: u8 = 0xf7;
 pub(crate) const DQT: u8 = 0xdb;
 pub(crate) const DRI: u8 = 0xdd;
 pub(crate) const COM: u8 = 0xfe;
@@ -165,6 +167,7 @@ pub(crate) fn frame(stream: &[u8]) -> Result<Frame> {
                 }
             }
             DAC | 0xc8 => {}
+            SOF55 => return Err(Error::Unsupported("jpeg-ls is not supported".into())),
             0xc0..=0xcf => {
                 let [bits, h1, h0, w1, w0, components, ..] = *segment.payload else {
                     return Err(Error::Corrupt("jpeg frame header is too short".into()));

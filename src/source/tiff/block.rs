@@ -187,7 +187,6 @@ fn codestream(layout: &Layout, coded: &[u8], block: Size, luma: Luma, plain: &mu
     if size.w > block.w
         || size.h > block.h
         || components.len() != layout.stored
-        || layout.bits > 16
         || components.iter().any(|component| component.bits > layout.bits)
     {
         return Err(Error::Corrupt(format!(

@@ -394,6 +394,7 @@ impl Layout {
                 self.kind == Kind::Unsigned && (8..=16).contains(&self.bits) && (1..=4).contains(&stored)
             }
             Compression::OldJpeg => self.bits == 8 && matches!(stored, 1 | 3) && !self.separate,
+            Compression::Jpeg2000(_) => self.bits <= 16,
             Compression::Webp => self.bits == 8 && matches!(stored, 3 | 4),
             Compression::Ccitt(_) => (stored, self.bits) == (1, 1),
             Compression::Next => (stored, self.bits) == (1, 2),
