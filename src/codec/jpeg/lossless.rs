@@ -32,7 +32,7 @@ struct Scan {
     predictor: u8,
     /// Bits that were cut off.
     shift: u32,
-    /// Columns and rows of samples between restart markers; 0 without.
+    /// Pixels between restart markers; 0 without.
     interval: usize,
 }
 
