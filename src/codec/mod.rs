@@ -67,7 +67,7 @@ pub struct Shape {
 
 impl Shape {
     /// A sample's bytes, most significant first, in the order that is wanted.
-    fn ordered<const N: usize>(&self, mut bytes: [u8; N]) -> [u8; N] {
+    pub fn ordered<const N: usize>(&self, mut bytes: [u8; N]) -> [u8; N] {
         if !self.big {
             bytes.reverse();
         }

@@ -202,8 +202,8 @@ impl Jp2 {
         })
     }
 
-    /// The channels side by side, each value by `scale`, which gets its bits; `colour` makes red, green
-    /// and blue of luma and chroma; on as many threads as so many samples are worth.
+    /// The channels side by side, each value by `scale`, which gets its bits; `colour` turns the
+    /// pixels of some rows; on as many threads as so many samples are worth.
     fn show<T: Copy + Default + Send>(
         &self,
         decoded: &Decoded,

@@ -205,16 +205,16 @@ fn codestream(layout: &Layout, coded: &[u8], block: Size, luma: Luma, plain: &mu
     let coarse = components.get(1).is_some_and(|chroma| chroma.step != (1, 1));
     let planes = stream.read(0, Rect::of(size), stream.layers(), &Fresh)?;
     let wide = usize::from(layout.bits.div_ceil(8));
+    let shape = shape(layout, size);
     plain.clear();
     plain.resize(layout.stored * wide * planes.first().map_or(0, Vec::len), 0);
     for (place, plane) in planes.iter().enumerate() {
         let samples = plain.chunks_exact_mut(wide).skip(place).step_by(layout.stored);
         for (to, value) in samples.zip(plane) {
             let value = *value as u16;
-            match (to, layout.order) {
-                ([to], _) => *to = value as u8,
-                (to, Order::Little) => to.copy_from_slice(&value.to_le_bytes()),
-                (to, Order::Big) => to.copy_from_slice(&value.to_be_bytes()),
+            match to {
+                [to] => *to = value as u8,
+                to => to.copy_from_slice(&shape.ordered(value.to_be_bytes())),
             }
         }
     }
@@ -275,10 +275,8 @@ fn of_raster(raster: Raster, layout: &Layout, size: Size) -> Result<Samples> {
         samples @ Samples::U8(_) if found == size && layout.as_is() => Ok(samples),
         Samples::U8(mut samples) if layout.bits == 8 => unpack(layout, &mut samples, found.w, size),
         Samples::U16(samples) if (9..=16).contains(&layout.bits) => {
-            let pair = |value: u16| match layout.order {
-                Order::Little => value.to_le_bytes(),
-                Order::Big => value.to_be_bytes(),
-            };
+            let shape = shape(layout, found);
+            let pair = |value: u16| shape.ordered(value.to_be_bytes());
             let mut plain = samples.into_iter().flat_map(pair).collect();
             packed(layout, found.w, &mut plain);
             unpack(layout, &mut plain, found.w, size)
