@@ -307,6 +307,41 @@ fn turned(more: &[&str]) -> Vec<u8> {
 }
 
 #[test]
+fn jpeg_ls_is_named_alone_and_in_tiff() {
+    let stream = [
+        &b"\xff\xd8\xff\xf7\0\x0b\x08\0\x10\0\x10\x01\x01\x11\0"[..],
+        b"\xff\xda\0\x08\x01\x01\0\0\0\0\0\0\xff\xd9",
+    ]
+    .concat();
+    let len = u32::try_from(stream.len()).unwrap();
+    let mut tiff = [b"II*\0", &(8 + len).to_le_bytes()[..], &stream, &[9, 0]].concat();
+    for (tag, value) in [
+        (256, 16),
+        (257, 16),
+        (258, 8),
+        (259, 7),
+        (262, 1),
+        (273, 8),
+        (277, 1),
+        (278, 16),
+        (279, len),
+    ] {
+        tiff.extend_from_slice(&u16::to_le_bytes(tag));
+        tiff.extend_from_slice(&[4, 0, 1, 0, 0, 0]);
+        tiff.extend_from_slice(&value.to_le_bytes());
+    }
+    tiff.extend_from_slice(&[0; 4]);
+    let service = service(&[]);
+    for (name, bytes) in [("ls.jpg", stream), ("ls.tif", tiff)] {
+        let file = Temp::new(name, &bytes);
+        let reply = service.respond(Http::query(&format!("FIF={}&CVT=jpeg", file.path().display())));
+        let body = String::from_utf8_lossy(&reply.body).into_owned();
+        assert_eq!(reply.status, 501, "{name}: {body}");
+        assert!(body.contains("jpeg-ls"), "{name}: {body}");
+    }
+}
+
+#[test]
 fn files_are_served_by_what_their_first_bytes_say() {
     let mut webp = Vec::new();
     let pixels: Vec<u8> = (0..600 * 400 * 3).map(|n| (n % 251) as u8).collect();
