@@ -341,6 +341,53 @@ fn jpeg_ls_is_named_alone_and_in_tiff() {
     }
 }
 
+/// The same file with its height behind the first scan, where it is 0 in the frame header (T.81 B.2.5).
+fn with_height_behind(file: &[u8]) -> Vec<u8> {
+    let mut at = 2;
+    let mut bytes = file.to_vec();
+    let mut height = [0; 2];
+    loop {
+        let marker = bytes[at + 1];
+        if matches!(marker, 0xc0..=0xc2) {
+            height.copy_from_slice(&bytes[at + 5..at + 7]);
+            bytes[at + 5..at + 7].fill(0);
+        }
+        at += 2 + usize::from(u16::from_be_bytes([bytes[at + 2], bytes[at + 3]]));
+        if marker == 0xda {
+            break;
+        }
+    }
+    let inside = |two: &[u8]| two[0] != 0xff || matches!(two[1], 0 | 0xd0..=0xd7);
+    let end = at + bytes[at..].windows(2).position(|two| !inside(two)).unwrap();
+    bytes.splice(end..end, [0xff, 0xdc, 0, 4, height[0], height[1]]);
+    bytes
+}
+
+#[test]
+fn a_height_that_follows_the_first_scan_is_read() {
+    for more in [&[][..], &["-restart", "1"], &["-progressive"]] {
+        let plain = turned(more);
+        let file = Temp::new("plain.jpg", &plain);
+        let (wanted, _) = open(file.path()).unwrap();
+        let late = with_height_behind(&plain);
+        let file = Temp::new("late.jpg", &late);
+        let (found, _) = open(file.path()).unwrap();
+        assert_eq!(found.header().levels, wanted.header().levels, "{more:?}");
+        for index in 0..wanted.header().levels.len() {
+            assert_eq!(
+                level(&*found, index).unwrap(),
+                level(&*wanted, index).unwrap(),
+                "{more:?} {index}"
+            );
+        }
+        let cut = Temp::new("cut.jpg", &late[..late.len() / 2]);
+        assert!(
+            more.contains(&"-progressive") || matches!(open(cut.path()).err(), Some(Error::Corrupt(_))),
+            "{more:?}"
+        );
+    }
+}
+
 #[test]
 fn files_are_served_by_what_their_first_bytes_say() {
     let mut webp = Vec::new();

@@ -8,6 +8,7 @@ mod bits;
 mod blocks;
 mod huffman;
 pub mod join;
+pub(crate) mod lines;
 mod lossless;
 #[cfg(not(feature = "native"))]
 mod pure;

@@ -149,7 +149,8 @@ impl<'a> Iterator for Segments<'a> {
     }
 }
 
-/// Reads the frame header. `Corrupt` when there is none before the first scan, or it has a zero side.
+/// Reads the frame header. `Corrupt` when there is none before the first scan, or it has no width; `Unsupported` when it
+/// leaves the height open ([`crate::codec::jpeg::lines`]).
 pub(crate) fn frame(stream: &[u8]) -> Result<Frame> {
     let mut frame = None;
     let (mut tables, mut defined, mut wanted) = (false, 0u32, 0u32);
@@ -176,6 +177,10 @@ pub(crate) fn frame(stream: &[u8]) -> Result<Frame> {
                     u16::from_be_bytes([w1, w0]).into(),
                     u16::from_be_bytes([h1, h0]).into(),
                 );
+                if size.h == 0 && size.w > 0 {
+                    let what = "jpeg without a height in its frame header (DNL) is not supported";
+                    return Err(Error::Unsupported(what.into()));
+                }
                 if size.area() == 0 || frame.is_some() {
                     return Err(Error::Corrupt(format!("jpeg frame of {}x{}", size.w, size.h)));
                 }

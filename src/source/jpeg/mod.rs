@@ -8,6 +8,7 @@ mod metadata;
 use crate::codec::jp2::bytes::Bytes;
 use crate::codec::jp2::bytes::Part;
 use crate::codec::jpeg;
+use crate::codec::jpeg::lines;
 use crate::codec::jpeg::scan::HALVINGS;
 use crate::codec::jpeg::scan::Scan;
 use crate::codec::jpeg::stream;
@@ -62,6 +63,7 @@ pub fn open(file: File) -> Result<(Box<dyn Source>, Grid, u64)> {
         len: found.len(),
     };
     let head = head(&part)?;
+    let head = lines::filled(&head, &part)?;
     let frame = stream::frame(&head)?;
     jpeg::check(&frame)?;
     let scan = Scan::of(&head);
@@ -179,6 +181,7 @@ fn invert(raster: &mut Raster) {
 
 /// A whole file. What is missing is shown as decoders show it.
 fn decode(bytes: &[u8], header: &Header) -> Result<Raster> {
+    let bytes = &*lines::filled(bytes, &bytes)?;
     let ended;
     let stream = if stream::frame(bytes)?.ended {
         bytes

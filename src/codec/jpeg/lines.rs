@@ -1,0 +1,105 @@
+//! A height that the frame header leaves open, and that is said behind the first scan (T.81 B.2.5).
+//!
+//! Finds it and puts it where it is looked for; decodes nothing.
+
+use crate::codec::jp2::bytes::Bytes;
+use crate::codec::jpeg::bits::Bits;
+use crate::codec::jpeg::bits::Marker;
+use crate::codec::jpeg::stream::SOS;
+use crate::codec::jpeg::stream::Segments;
+use crate::error::Error;
+use crate::error::Result;
+use std::borrow::Cow;
+
+/// Bytes read at a time.
+const CHUNK: usize = 256 << 10;
+
+/// `head`, the bytes of a file up to its first scan or all of them, with the height in its frame header and not behind
+/// the scan. The scan is gone through when the frame header leaves it open. `Corrupt` when no DNL segment follows it, or
+/// one that says 0.
+pub(crate) fn filled<'a>(head: &'a [u8], from: &dyn Bytes) -> Result<Cow<'a, [u8]>> {
+    let Some((place, scan)) = open(head) else {
+        return Ok(Cow::Borrowed(head));
+    };
+    let mut bits = Bits::new(from, scan, CHUNK);
+    while let Marker::Restart(_) = bits.marker() {
+        bits.pass();
+    }
+    let (at, _) = bits.place();
+    if let Some(error) = bits.failure() {
+        return Err(error);
+    }
+    let mut segment = [0; 6];
+    if from.len().saturating_sub(at) >= 6 {
+        from.read(at, &mut segment)?;
+    }
+    let mut head = head.to_vec();
+    match (segment, head.get_mut(place..place + 2)) {
+        ([0xff, 0xdc, 0, 4, high, low], Some(height)) if (high, low) != (0, 0) => {
+            height.copy_from_slice(&[high, low]);
+            if let Some(start) = usize::try_from(at).ok().filter(|start| start + 6 <= head.len()) {
+                head.drain(start..start + 6);
+            }
+            Ok(Cow::Owned(head))
+        }
+        _ => Err(Error::Corrupt("jpeg frame without a height".into())),
+    }
+}
+
+/// Where in these bytes the height is left open, and where the first scan begins.
+fn open(head: &[u8]) -> Option<(usize, u64)> {
+    let mut place = None;
+    for segment in Segments::of(head).ok()?.filter_map(Result::ok) {
+        let start = head.len() - segment.rest.len();
+        match segment.marker {
+            // no tables
+            0xc4 | 0xc8 | 0xcc => {}
+            0xc0..=0xcf if matches!(segment.payload, [_, 0, 0, ..]) => {
+                place = place.or(Some(start - segment.payload.len() + 1));
+            }
+            SOS => return Some((place?, start as u64)),
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frame of 5 pixels a row, and a scan with a stuffed byte, fill bytes and a restart marker.
+    const HEAD: &[u8] = &[
+        0xff, 0xd8, 0xff, 0xe0, 0, 3, 7, 0xff, 0xc0, 0, 11, 8, 0, 0, 0, 5, 1, 1, 0x11, 0, 0xff, 0xda, 0, 3, 1,
+    ];
+    const SCAN: &[u8] = &[1, 0xff, 0, 2, 0xff, 0xd0, 3, 0xff, 0xff];
+
+    #[test]
+    fn a_height_behind_the_scan_is_put_into_the_frame_header() {
+        let mut wanted = HEAD.to_vec();
+        wanted[13] = 9;
+        for behind in [&[0xff, 0xd9][..], &[]] {
+            let file = [HEAD, SCAN, &[0xdc, 0, 4, 0, 9], behind].concat();
+            assert_eq!(*filled(HEAD, &file).unwrap(), wanted);
+            // fill bytes may precede a marker
+            let whole = [&wanted, &SCAN[..SCAN.len() - 1], behind].concat();
+            assert_eq!(*filled(&file, &file).unwrap(), whole);
+        }
+        assert!(matches!(filled(&wanted, &HEAD.to_vec()), Ok(Cow::Borrowed(_))));
+    }
+
+    #[test]
+    fn a_frame_whose_height_is_said_nowhere_is_corrupt() {
+        for end in [
+            &[][..],
+            &[0xd9],
+            &[0xdc],
+            &[0xdc, 0, 4, 0],
+            &[0xdc, 0, 4, 0, 0],
+            &[0xdc, 0, 5, 0, 9],
+        ] {
+            let file = [HEAD, SCAN, end].concat();
+            assert!(matches!(filled(HEAD, &file), Err(Error::Corrupt(_))), "{end:x?}");
+        }
+    }
+}
