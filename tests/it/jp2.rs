@@ -255,6 +255,76 @@ fn every_way_to_write_a_codestream_is_read() {
     }
 }
 
+/// Four components of a raw picture, each with its own step, as opj_compress writes them.
+fn subsampled(folder: &Path, size: Size, options: &str) -> PathBuf {
+    let (raw, stream) = (folder.join("in.raw"), folder.join("steps.j2k"));
+    let noise = |n: u32| (n.wrapping_mul(2_654_435_761) >> 24) as u8;
+    // more than it takes
+    let samples: Vec<u8> = (0..size.w * size.h * 4).map(noise).collect();
+    std::fs::write(&raw, samples).unwrap();
+    let format = format!("-F {},{},4,8,u@1x1:2x2:2x1:3x2", size.w, size.h);
+    compress(&raw, &stream, &format!("{format} {options}"));
+    stream
+}
+
+#[test]
+fn subsampled_components_are_shown_from_their_samples_on_wherever_tiles_end() {
+    let folder = Folder::new("jp2-steps");
+    // where the image begins on the reference grid; no tile is one odd column or row, which OpenJPEG does not give back
+    for (options, x, y) in [
+        ("-n 3", 0, 0),
+        ("-n 3 -t 33,25", 0, 0),
+        ("-n 2 -t 11,7", 0, 0),
+        ("-n 3 -t 33,25 -d 3,5 -T 1,2", 3, 5),
+        ("-n 3 -t 32,31 -d 7,1 -T 5,0", 7, 1),
+    ] {
+        let stream = subsampled(&folder.0, Size::new(99, 77), options);
+        let ours = open(&stream).unwrap();
+        for reduction in 0..=ours.reductions() {
+            let expected = reference(&stream, reduction, &folder.0).expect(options);
+            let size = ours.size(reduction);
+            let whole = Rect::new(0, 0, size.w, size.h);
+            let planes = ours.read(reduction, whole, u16::MAX, &Fresh).unwrap();
+            let parts = planes.iter().zip(&expected).zip(ours.components());
+            for (number, ((plane, expected), component)) in parts.enumerate() {
+                let half = |value: u32| value.div_ceil(1 << reduction);
+                // the sample at a pixel or before it, or the first one
+                let from = |at: u32, start: u32, step: u32| {
+                    let first = half(start.div_ceil(step));
+                    ((half(start) + at) / step).saturating_sub(first)
+                };
+                for (place, got) in (0..).zip(plane) {
+                    let column = from(place % size.w, x, component.step.0);
+                    let row = from(place / size.w, y, component.step.1);
+                    let wanted = expected.samples[(row * expected.size.w + column) as usize];
+                    assert_eq!(
+                        i64::from(*got),
+                        wanted,
+                        "{options} -r {reduction}: component {number}, {} of {size:?}",
+                        place
+                    );
+                }
+            }
+            // each pixel alone, and columns beside each other
+            for (w, h, every) in [(1, 1, 3), (2, size.h, 1), (size.w, 1, 1)] {
+                for place in (0..size.w * size.h).step_by(every) {
+                    let rect = Rect::new(place % size.w, place / size.w, w, h);
+                    if rect.meet(whole) != Some(rect) {
+                        continue;
+                    }
+                    let window = ours.read(reduction, rect, u16::MAX, &Fresh).unwrap();
+                    for (plane, window) in planes.iter().zip(&window) {
+                        for (row, got) in window.chunks(w as usize).enumerate() {
+                            let start = (rect.y as usize + row) * size.w as usize + rect.x as usize;
+                            assert_eq!(got, &plane[start..start + got.len()], "{options} {rect:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Packet headers, which lie between the markers SOP and EPH, taken out into segments PPM of the main header or PPT of the
 /// tile-part's (T.800 A.7.4, A.7.5). Of one tile-part.
 fn packed(stream: &[u8], main: bool) -> Vec<u8> {

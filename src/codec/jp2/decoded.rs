@@ -25,11 +25,18 @@ pub struct Decoded {
 
 /// What one tile of the codestream shows of a window.
 pub(super) struct Part {
-    pub area: Area,
     /// Whether the first three components are transformed together.
     pub mct: bool,
-    /// Of each component, and how far its samples lie apart.
-    pub samples: Vec<(Samples, (u32, u32))>,
+    pub components: Vec<Shown>,
+}
+
+/// What one component of a tile shows.
+pub(super) struct Shown {
+    pub samples: Samples,
+    /// How far the samples lie apart.
+    pub step: (u32, u32),
+    /// Of the window; perhaps nothing.
+    pub area: Area,
 }
 
 /// Samples of one component, of either transform.
@@ -41,9 +48,10 @@ pub(super) enum Samples {
 impl Samples {
     /// The rows that show an area.
     fn rows(&self, area: Area, down: u32) -> Samples {
+        let (first, last) = (area.y0 / down, area.y1.saturating_sub(1) / down);
         match self {
-            Samples::Whole(plane) => Samples::Whole(plane.rows(area.y0 / down, (area.y1 - 1) / down)),
-            Samples::Real(plane) => Samples::Real(plane.rows(area.y0 / down, (area.y1 - 1) / down)),
+            Samples::Whole(plane) => Samples::Whole(plane.rows(first, last)),
+            Samples::Real(plane) => Samples::Real(plane.rows(first, last)),
         }
     }
 }
@@ -59,17 +67,22 @@ impl Decoded {
         .meet(self.window);
         let mut planes = vec![vec![0; band.len()]; self.ranges.len()];
         for tile in &self.tiles {
-            let part = tile.area.meet(band);
-            if part.is_empty() {
+            let parts = tile.components.iter().map(|shown| shown.area.meet(band));
+            let parts: Vec<Area> = parts.collect();
+            if parts.iter().all(|part| part.is_empty()) {
                 continue;
             }
-            let samples = tile.samples.iter();
-            let mut samples: Vec<Samples> = samples.map(|(all, step)| all.rows(part, step.1)).collect();
+            let shown = tile.components.iter().zip(&parts);
+            let mut samples: Vec<Samples> = shown
+                .map(|(shown, part)| shown.samples.rows(*part, shown.step.1))
+                .collect();
             if tile.mct {
                 untwist(&mut samples)?;
             }
-            let parts = samples.iter().zip(&tile.samples).zip(&self.ranges);
-            for (((samples, (_, step)), range), plane) in parts.zip(&mut planes) {
+            let samples = samples.iter().zip(&tile.components).zip(parts);
+            for (((samples, Shown { step, .. }), part), (range, plane)) in
+                samples.zip(self.ranges.iter().zip(&mut planes))
+            {
                 match samples {
                     Samples::Whole(from) => place(from, *step, part, band, plane, |v| range.whole(v)),
                     Samples::Real(from) if range.half <= 1 << 15 => {
@@ -162,7 +175,7 @@ fn place<T: Number>(
     to: &mut [i32],
     fit: impl Fn(T) -> i32,
 ) {
-    if from.area.is_empty() {
+    if from.area.is_empty() || part.is_empty() {
         return;
     }
     let width = window.w() as usize;

@@ -14,6 +14,7 @@ use crate::codec::jp2::decoded::Decoded;
 use crate::codec::jp2::decoded::Part;
 use crate::codec::jp2::decoded::Range;
 use crate::codec::jp2::decoded::Samples;
+use crate::codec::jp2::decoded::Shown;
 use crate::codec::jp2::grid::Area;
 use crate::codec::jp2::grid::Band;
 use crate::codec::jp2::grid::Component;
@@ -21,6 +22,8 @@ use crate::codec::jp2::grid::Resolution;
 use crate::codec::jp2::grid::halved;
 use crate::codec::jp2::grid::tile_area;
 use crate::codec::jp2::markers::Coding;
+use crate::codec::jp2::markers::Component as Described;
+use crate::codec::jp2::markers::Siz;
 use crate::codec::jp2::packets::Index;
 use crate::codec::jp2::wavelet::Number;
 use crate::codec::jp2::wavelet::Plane;
@@ -55,29 +58,33 @@ pub fn decode(
         y1: top + rect.y + rect.h,
     };
     let (across, down) = siz.grid();
-    // tiles overlap the window where their first point times 2^reduction does; one more on either side is looked at
-    let first = |edge: u32, start: u32, side: u32| {
-        let point = (u64::from(edge) << reduction).saturating_sub(1 << reduction);
-        let index = point.saturating_sub(u64::from(start)) / u64::from(side);
-        u32::try_from(index).unwrap_or(u32::MAX)
+    // a pixel shows the sample at it or before it, or the first one: it may lie in another tile
+    let most = (siz.components.iter()).fold((1, 1), |most: (u32, u32), component| {
+        (most.0.max(component.step.0), most.1.max(component.step.1))
+    });
+    let near = |(from, to): (u32, u32), by: u32, start: u32, side: u32, count: u32| {
+        // a tile overlaps what its first point times 2^reduction does; one more on either side is looked at
+        let index = |edge: u32| {
+            let point = (u64::from(edge) << reduction).saturating_sub(1 << reduction);
+            let index = point.saturating_sub(u64::from(start)) / u64::from(side);
+            u32::try_from(index).unwrap_or(u32::MAX)
+        };
+        index(from.saturating_sub(by))..index(to.saturating_add(by)).saturating_add(2).min(count)
     };
-    let columns = first(window.x0, siz.tile_start.0, siz.tile.w)
-        ..(first(window.x1, siz.tile_start.0, siz.tile.w) + 2).min(across);
-    let rows = first(window.y0, siz.tile_start.1, siz.tile.h)
-        ..(first(window.y1, siz.tile_start.1, siz.tile.h) + 2).min(down);
+    let (corner, side) = (siz.tile_start, siz.tile);
+    let columns = near((window.x0, window.x1), most.0, corner.0, side.w, across);
+    let rows = near((window.y0, window.y1), most.1, corner.1, side.h, down);
     let numbers = rows.flat_map(|row| columns.clone().map(move |column| row * across + column));
     let tiles = numbers.filter_map(|number| {
         let tile = u16::try_from(number).ok()?;
-        let part = tile_area(siz, tile)
-            .map(|x| halved(x, reduction), |y| halved(y, reduction))
-            .meet(window);
+        let parts = shown(siz, tile, reduction, window);
         let stored = stream.main.parts.binary_search_by_key(&tile, |part| part.tile);
         // a tile that is not there is 0 in every component
-        (!part.is_empty() && stored.is_ok()).then_some((tile, part))
+        (parts.iter().any(|part| !part.is_empty()) && stored.is_ok()).then_some((tile, parts))
     });
-    let tiles: Vec<(u16, Area)> = tiles.collect();
+    let tiles: Vec<(u16, Vec<Area>)> = tiles.collect();
     let samples = window.len() * siz.components.len();
-    let tiles = share(tiles, samples, |(number, part)| {
+    let tiles = share(tiles, samples, |(number, parts)| {
         let index = stream.index(number)?;
         let tile = Tile {
             number,
@@ -87,13 +94,40 @@ pub fn decode(
             layers: layers.min(index.style.layers),
             blocks,
         };
-        tile.decode(part)
+        tile.decode(&parts)
     })?;
     Ok(Decoded {
         window,
         ranges: siz.components.iter().map(Range::of).collect(),
         tiles,
     })
+}
+
+/// What of a window each component of a tile shows: a sample is seen from its place on the reference grid up to the next
+/// one (T.800 B.2), wherever the tile ends, and the image's first one before its place, too.
+fn shown(siz: &Siz, tile: u16, reduction: u8, window: Area) -> Vec<Area> {
+    let area = tile_area(siz, tile);
+    let of = |component: &Described| {
+        let (across, down) = component.step;
+        let x = |x: u32| halved(x.div_ceil(across), reduction);
+        let y = |y: u32| halved(y.div_ceil(down), reduction);
+        let own = area.map(x, y);
+        if own.is_empty() {
+            return own;
+        }
+        let start = |own: u32, first: u32, step: u32| match own {
+            _ if own == first => 0,
+            _ => own.saturating_mul(step),
+        };
+        Area {
+            x0: start(own.x0, x(siz.start.0), across),
+            y0: start(own.y0, y(siz.start.1), down),
+            x1: own.x1.saturating_mul(across),
+            y1: own.y1.saturating_mul(down),
+        }
+        .meet(window)
+    };
+    siz.components.iter().map(of).collect()
 }
 
 /// One tile as a window sees it.
@@ -107,29 +141,31 @@ struct Tile<'a> {
 }
 
 impl Tile<'_> {
-    /// Decodes a part of the window, which the tile covers.
-    fn decode(&self, part: Area) -> Result<Part> {
-        let needs = self
-            .index
-            .components
-            .iter()
-            .map(|component| self.need(component, part))
+    /// Decodes what each component shows of the window.
+    fn decode(&self, parts: &[Area]) -> Result<Part> {
+        let needs = (self.index.components.iter().zip(parts))
+            .map(|(component, part)| self.need(component, *part))
             .collect::<Result<Vec<_>>>()?;
         let components = self.index.components.iter().zip(&needs);
         let jobs: Vec<_> = (0..).zip(components.zip(self.coefficients(&needs)?)).collect();
         let sum = needs.iter().map(|need| need.len()).sum();
         let samples = share(jobs, sum, |(number, ((component, need), bands))| {
-            let samples = if self.coding(number)?.reversible {
-                Samples::Whole(self.component(component, *need, &bands)?)
+            if self.coding(number)?.reversible {
+                Ok(Samples::Whole(self.component(component, *need, &bands)?))
             } else {
-                Samples::Real(self.component(component, *need, &bands)?)
-            };
-            Ok((samples, component.step))
+                Ok(Samples::Real(self.component(component, *need, &bands)?))
+            }
         })?;
+        let steps = self.index.components.iter().map(|component| component.step);
         Ok(Part {
-            area: part,
             mct: self.index.style.mct,
-            samples,
+            components: (samples.into_iter().zip(steps).zip(parts))
+                .map(|((samples, step), area)| Shown {
+                    samples,
+                    step,
+                    area: *area,
+                })
+                .collect(),
         })
     }
 
@@ -146,22 +182,22 @@ impl Tile<'_> {
             .ok_or_else(few)
     }
 
-    /// The samples of a component that a part of the window shows.
+    /// The samples of a component that a part of the window shows; none if that is empty.
     fn need(&self, component: &Component, part: Area) -> Result<Area> {
+        if part.is_empty() {
+            return Ok(Area::default());
+        }
         let top = self.top(component)?;
         let whole = component.resolutions.get(top).map(|r| r.area).unwrap_or_default();
         let (across, down) = component.step;
-        let mut area = Area {
-            x0: part.x0 / across,
-            y0: part.y0 / down,
-            x1: (part.x1 - 1) / across + 1,
-            y1: (part.y1 - 1) / down + 1,
+        // before the first sample there is none
+        let (x0, y0) = ((part.x0 / across).max(whole.x0), (part.y0 / down).max(whole.y0));
+        let area = Area {
+            x0,
+            y0,
+            x1: ((part.x1 - 1) / across).max(x0) + 1,
+            y1: ((part.y1 - 1) / down).max(y0) + 1,
         };
-        // a subsampled component may begin behind the window's edge: then its first sample is shown there
-        area.x0 = area.x0.min(whole.x1.saturating_sub(1)).max(whole.x0);
-        area.y0 = area.y0.min(whole.y1.saturating_sub(1)).max(whole.y0);
-        area.x1 = area.x1.max(area.x0 + 1);
-        area.y1 = area.y1.max(area.y0 + 1);
         Ok(area.meet(whole))
     }
 
@@ -214,8 +250,11 @@ impl Tile<'_> {
         need: Area,
         bands: &[Plane<i32>],
     ) -> Result<Plane<T>> {
-        let mut bands = bands.iter();
         let mut shown: Plane<T> = Plane::default();
+        if need.is_empty() {
+            return Ok(shown);
+        }
+        let mut bands = bands.iter();
         for (resolution, wide) in self.widths(component, need, T::REACH)? {
             let mut steps = resolution.bands.iter().map(|band| band.step);
             let mut next = || steps.next().and_then(|step| Some((bands.next()?, step)));
@@ -235,6 +274,9 @@ impl Tile<'_> {
         let mut jobs = Vec::new();
         let components = self.index.components.iter().zip(needs).zip(&mut all);
         for (number, ((component, need), planes)) in components.enumerate() {
+            if need.is_empty() {
+                continue;
+            }
             let coding = self.coding(number)?;
             let roi = self.index.style.roi.get(number).copied().unwrap_or(0);
             self.visit(number, component, *need, |resolution, band, area| {
