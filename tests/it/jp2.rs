@@ -325,6 +325,57 @@ fn subsampled_components_are_shown_from_their_samples_on_wherever_tiles_end() {
     }
 }
 
+/// The tile-parts of a codestream, and where the first one begins.
+fn tile_parts(stream: &[u8]) -> (usize, Vec<&[u8]>) {
+    let first = stream.windows(4).position(|w| w == [0xff, 0x90, 0, 10]).unwrap();
+    let (mut at, mut parts) = (first, Vec::new());
+    while stream[at..at + 2] == [0xff, 0x90] {
+        let len = u32::from_be_bytes(stream[at + 6..at + 10].try_into().unwrap());
+        parts.push(&stream[at..at + len as usize]);
+        at += len as usize;
+    }
+    (first, parts)
+}
+
+#[test]
+fn a_tile_may_have_fewer_resolutions_than_the_image() {
+    let folder = Folder::new("jp2-fewer");
+    let picture = picture(&folder.0, 200, 150);
+    let path = folder.0.join("made.j2k");
+    let of = |levels: &str| {
+        compress(&picture, &path, &format!("-t 64,64 -n {levels}"));
+        std::fs::read(&path).unwrap()
+    };
+    let (many, few) = (of("5"), of("2"));
+    let (first, parts) = tile_parts(&many);
+    let (_, others) = tile_parts(&few);
+    let cod = few.windows(2).position(|two| two == [0xff, 0x52]).unwrap();
+    let cod = &few[cod..cod + 14];
+    let mut mixed = many[..first].to_vec();
+    for (number, (part, other)) in parts.iter().zip(&others).enumerate() {
+        if number == 5 {
+            let len = u32::try_from(other.len() + cod.len()).unwrap().to_be_bytes();
+            mixed.extend_from_slice(&[&other[..6], &len, &other[10..12], cod, &other[12..]].concat());
+        } else {
+            mixed.extend_from_slice(part);
+        }
+    }
+    mixed.extend_from_slice(&[0xff, 0xd9]);
+    std::fs::write(&path, &mixed).unwrap();
+    let stream = open(&path).unwrap();
+    assert_eq!(stream.reductions(), 1);
+    for reduction in [0, 1] {
+        assert_eq!(check("mixed", &path, reduction, &folder.0), Some(0));
+    }
+    let prefix = format!("{}/", folder.0.display());
+    let service = Service::new(config(&[("FILESYSTEM_PREFIX", &prefix)]));
+    for width in [200, 100, 50, 13] {
+        let query = format!("FIF=made.j2k&WID={width}&CVT=png");
+        let size = pixels(&service.respond(Http::query(&query))).size;
+        assert_eq!(size.w, width);
+    }
+}
+
 /// Packet headers, which lie between the markers SOP and EPH, taken out into segments PPM of the main header or PPT of the
 /// tile-part's (T.800 A.7.4, A.7.5). Of one tile-part.
 fn packed(stream: &[u8], main: bool) -> Vec<u8> {

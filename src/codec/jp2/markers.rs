@@ -1,17 +1,18 @@
-//! The marker segments of a JPEG 2000 codestream (ITU-T T.800 Annex A): sizes, coding styles, quantisation, and where
-//! the tile-parts lie.
+//! The marker segments of a JPEG 2000 codestream (ITU-T T.800 Annex A): sizes, coding styles, quantisation.
 //!
-//! Nothing is decoded. Tile-parts are found by following their lengths; of a tile only its header is read, when it is
-//! asked for.
+//! Nothing is decoded. Where the tile-parts lie is the business of `parts`; of a tile only its header is read, when it
+//! is asked for.
 
 use crate::codec::jp2::bytes::Bytes;
+use crate::codec::jp2::parts::Part;
+use crate::codec::jp2::parts::parts;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
 
 const CAP: u16 = 0xff50;
-const COD: u16 = 0xff52;
-const COC: u16 = 0xff53;
+pub const COD: u16 = 0xff52;
+pub const COC: u16 = 0xff53;
 const SIZ: u16 = 0xff51;
 const QCD: u16 = 0xff5c;
 const QCC: u16 = 0xff5d;
@@ -22,14 +23,12 @@ const PPT: u16 = 0xff61;
 const SOC: u16 = 0xff4f;
 const DCO: u16 = 0xff70;
 const NLT: u16 = 0xff76;
-const SOT: u16 = 0xff90;
-const SOD: u16 = 0xff93;
-const EOC: u16 = 0xffd9;
+pub const SOT: u16 = 0xff90;
+pub const SOD: u16 = 0xff93;
+pub const EOC: u16 = 0xffd9;
 
 /// Components that are looked at; more are unsupported.
 const MAX_COMPONENTS: u16 = 64;
-/// Tile-parts of one file.
-const MAX_PARTS: usize = 1 << 20;
 /// Bytes of packed packet headers in one place.
 const MAX_PACKED: usize = 64 << 20;
 
@@ -130,19 +129,6 @@ pub struct Style {
     pub changes: Vec<Progression>,
 }
 
-/// One tile-part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// Which tile.
-    pub tile: u16,
-    /// Its place among all tile-parts of the file.
-    pub number: u32,
-    /// First byte of its header, after SOT.
-    pub start: u64,
-    /// Past its last byte.
-    pub end: u64,
-}
-
 /// A codestream whose main header was read.
 #[derive(Debug)]
 pub struct Main {
@@ -150,6 +136,8 @@ pub struct Main {
     pub siz: Siz,
     /// Coding, until a tile says otherwise.
     pub style: Style,
+    /// Wavelet decompositions that every component of every tile has.
+    pub levels: u8,
     /// Every tile-part, those of a tile in order.
     pub parts: Vec<Part>,
     /// Packed packet headers, for each tile-part of the file; empty without PPM.
@@ -502,13 +490,16 @@ impl Main {
         if style.coding.is_empty() || style.quantisation.is_empty() {
             return Err(corrupt("no COD or no QCD"));
         }
-        let (parts, truncated) = parts(from, at, &siz)?;
+        let parts = parts(from, at, &siz)?;
+        let levels = style.coding.iter().map(|coding| coding.levels);
+        let levels = levels.chain(parts.levels).min().unwrap_or(0);
         Ok(Main {
             siz,
             style,
-            parts,
+            levels,
+            parts: parts.all,
             packed: split_packed(&join(packed)),
-            truncated,
+            truncated: parts.truncated,
         })
     }
 
@@ -566,50 +557,6 @@ impl Main {
         }
         Ok((style, packed, bodies))
     }
-}
-
-/// Follows the tile-parts from the first SOT; gives them sorted by tile, and whether the last one is cut off.
-fn parts(from: &dyn Bytes, mut at: u64, siz: &Siz) -> Result<(Vec<Part>, bool)> {
-    let (across, down) = siz.grid();
-    let mut parts = Vec::new();
-    let mut truncated = true;
-    while let Some(rest) = from.len().checked_sub(at).filter(|rest| *rest >= 2) {
-        let mut sot = [0; 12];
-        let room = usize::try_from(rest).unwrap_or(12).min(12);
-        from.read(at, sot.get_mut(..room).unwrap_or_default())?;
-        let [m1, m0, _, _, i1, i0, l3, l2, l1, l0, ..] = sot;
-        match u16::from_be_bytes([m1, m0]) {
-            SOT if room == 12 => {}
-            EOC => {
-                truncated = false;
-                break;
-            }
-            // what follows is no tile-part: what came before it is served
-            _ => break,
-        }
-        let tile = u16::from_be_bytes([i1, i0]);
-        let len = u64::from(u32::from_be_bytes([l3, l2, l1, l0]));
-        let end = if len == 0 { from.len() } else { at + len };
-        if u32::from(tile) >= across * down || (len > 0 && len < 14) || parts.len() >= MAX_PARTS {
-            break;
-        }
-        parts.push(Part {
-            tile,
-            number: u32::try_from(parts.len()).unwrap_or(u32::MAX),
-            start: at + 12,
-            end: end.min(from.len()),
-        });
-        if len == 0 {
-            truncated = false;
-            break;
-        }
-        at = end;
-    }
-    if parts.is_empty() {
-        return Err(corrupt("no tile-part"));
-    }
-    parts.sort_by_key(|part| (part.tile, part.number));
-    Ok((parts, truncated))
 }
 
 /// PPM: for each tile-part a length of four bytes and so many bytes (T.800 A.7.4).

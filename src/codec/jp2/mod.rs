@@ -18,6 +18,7 @@ mod markers;
 mod mq;
 mod packed;
 mod packets;
+mod parts;
 mod wavelet;
 mod window;
 
@@ -108,10 +109,9 @@ impl Codestream {
         &self.main.siz.components
     }
 
-    /// How often the size can be halved by leaving out resolutions.
+    /// How often the size can be halved by leaving out resolutions: as often as every tile can.
     pub fn reductions(&self) -> u8 {
-        let levels = self.main.style.coding.iter().map(|coding| coding.levels);
-        levels.min().unwrap_or(0)
+        self.main.levels
     }
 
     /// Quality layers.

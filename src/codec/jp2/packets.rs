@@ -13,9 +13,9 @@ use crate::codec::jp2::grid::NONE;
 use crate::codec::jp2::grid::components;
 use crate::codec::jp2::grid::tile_area;
 use crate::codec::jp2::markers::Main;
-use crate::codec::jp2::markers::Part;
 use crate::codec::jp2::markers::Progression;
 use crate::codec::jp2::markers::Style;
+use crate::codec::jp2::parts::Part;
 use crate::error::Error;
 use crate::error::Result;
 

@@ -1,0 +1,187 @@
+//! Where the tile-parts of a codestream lie (ITU-T T.800 A.4.2), found by following their lengths.
+//!
+//! Of their headers nothing is read but what says how often the smallest resolution was halved.
+
+use crate::codec::jp2::bytes::Bytes;
+use crate::codec::jp2::markers::COC;
+use crate::codec::jp2::markers::COD;
+use crate::codec::jp2::markers::EOC;
+use crate::codec::jp2::markers::SOD;
+use crate::codec::jp2::markers::SOT;
+use crate::codec::jp2::markers::Siz;
+use crate::error::Error;
+use crate::error::Result;
+
+/// Tile-parts of one file.
+const MAX_PARTS: usize = 1 << 20;
+/// Segments of a tile-part's header that are looked at.
+const MAX_SEGMENTS: usize = 1024;
+
+/// One tile-part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Which tile.
+    pub tile: u16,
+    /// Its place among all tile-parts of the file.
+    pub number: u32,
+    /// First byte of its header, after SOT.
+    pub start: u64,
+    /// Past its last byte.
+    pub end: u64,
+}
+
+/// All of them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// Those of a tile in order.
+    pub all: Vec<Part>,
+    /// The last one is cut off.
+    pub truncated: bool,
+    /// The fewest wavelet decompositions that the header of one names; `None` when all are as the main header says.
+    pub levels: Option<u8>,
+}
+
+/// Follows the tile-parts from the first SOT.
+pub fn parts(from: &dyn Bytes, mut at: u64, siz: &Siz) -> Result<Parts> {
+    let (across, down) = siz.grid();
+    let mut parts = Vec::new();
+    let mut truncated = true;
+    let mut fewest: Option<u8> = None;
+    while let Some(rest) = from.len().checked_sub(at).filter(|rest| *rest >= 2) {
+        // and the marker that follows it
+        let mut sot = [0; 14];
+        let room = usize::try_from(rest).unwrap_or(14).min(14);
+        from.read(at, sot.get_mut(..room).unwrap_or_default())?;
+        let [m1, m0, _, _, i1, i0, l3, l2, l1, l0, _, _, next @ ..] = sot;
+        match u16::from_be_bytes([m1, m0]) {
+            SOT if room >= 12 => {}
+            EOC => {
+                truncated = false;
+                break;
+            }
+            // what follows is no tile-part: what came before it is served
+            _ => break,
+        }
+        let tile = u16::from_be_bytes([i1, i0]);
+        let len = u64::from(u32::from_be_bytes([l3, l2, l1, l0]));
+        let end = if len == 0 { from.len() } else { at + len };
+        if u32::from(tile) >= across * down || (len > 0 && len < 14) || parts.len() >= MAX_PARTS {
+            break;
+        }
+        let part = Part {
+            tile,
+            number: u32::try_from(parts.len()).unwrap_or(u32::MAX),
+            start: at + 12,
+            end: end.min(from.len()),
+        };
+        if u16::from_be_bytes(next) != SOD
+            && let Some(levels) = levels(from, part, siz.components.len())?
+        {
+            fewest = Some(fewest.map_or(levels, |fewest| fewest.min(levels)));
+        }
+        parts.push(part);
+        if len == 0 {
+            truncated = false;
+            break;
+        }
+        at = end;
+    }
+    if parts.is_empty() {
+        return Err(Error::Corrupt("no tile-part".into()));
+    }
+    parts.sort_by_key(|part| (part.tile, part.number));
+    Ok(Parts {
+        all: parts,
+        truncated,
+        levels: fewest,
+    })
+}
+
+/// The fewest wavelet decompositions that the header of a tile-part names (T.800 A.6.1, A.6.2).
+fn levels(from: &dyn Bytes, part: Part, components: usize) -> Result<Option<u8>> {
+    let mut at = part.start;
+    let mut fewest: Option<u8> = None;
+    for _ in 0..MAX_SEGMENTS {
+        let mut head = [0; 4];
+        if at + 4 > part.end {
+            break;
+        }
+        from.read(at, &mut head)?;
+        let [m1, m0, l1, l0] = head;
+        let end = at + 2 + u64::from(u16::from_be_bytes([l1, l0]));
+        let place = match u16::from_be_bytes([m1, m0]) {
+            SOD => break,
+            // behind the style, and the order, the layers and the transform of components
+            COD => Some(9),
+            // behind the component and the style
+            COC => Some(if components < 257 { 6 } else { 7 }),
+            _ => None,
+        };
+        // a segment holds its length at least
+        if end < at + 4 || end > part.end {
+            break;
+        }
+        if let Some(place) = place.map(|place| at + place).filter(|place| *place < end) {
+            let mut levels = [0];
+            from.read(place, &mut levels)?;
+            let [levels] = levels;
+            fewest = Some(fewest.map_or(levels, |fewest| fewest.min(levels)));
+        }
+        at = end;
+    }
+    Ok(fewest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::jp2::markers::Component;
+    use crate::geometry::Size;
+
+    const SIZ: &Siz = &Siz {
+        end: (20, 10),
+        start: (0, 0),
+        tile: Size::new(10, 10),
+        tile_start: (0, 0),
+        components: Vec::new(),
+    };
+
+    /// A tile-part with this header.
+    fn part(tile: u8, header: &[u8]) -> Vec<u8> {
+        let len = u8::try_from(12 + header.len() + 3).unwrap();
+        let sot = [0xff, 0x90, 0, 10, 0, tile, 0, 0, 0, len, 0, 1];
+        [&sot, header, &[0xff, 0x93, 7]].concat()
+    }
+
+    #[test]
+    fn headers_of_tile_parts_say_how_often_tiles_are_halved() {
+        let siz = Siz {
+            components: vec![
+                Component {
+                    bits: 8,
+                    signed: false,
+                    step: (1, 1),
+                };
+                3
+            ],
+            ..SIZ.clone()
+        };
+        let plt = [0xff, 0x58, 0, 4, 0, 9];
+        let cod = [0xff, 0x52, 0, 12, 0, 0, 0, 1, 0, 3, 4, 4, 0, 1];
+        let coc = [0xff, 0x53, 0, 9, 2, 0, 2, 4, 4, 0, 1];
+        let found = |headers: [&[u8]; 2]| {
+            let [first, second] = headers;
+            let stream = [part(0, first), part(1, second), vec![0xff, 0xd9]].concat();
+            let found = parts(&stream, 0, &siz).unwrap();
+            assert_eq!((found.all.len(), found.truncated), (2, false));
+            found.levels
+        };
+        assert_eq!(found([&[], &[]]), None);
+        assert_eq!(found([&plt, &plt]), None);
+        assert_eq!(found([&[], &cod]), Some(3));
+        assert_eq!(found([&[&plt[..], &cod].concat(), &[]]), Some(3));
+        assert_eq!(found([&[&cod[..], &coc].concat(), &plt]), Some(2));
+        assert_eq!(found([&coc[..5], &[]]), None);
+        assert_eq!(found([&[0xff, 0x58, 0, 0], &[]]), None);
+    }
+}
