@@ -216,6 +216,19 @@ impl<'a> Bits<'a> {
     }
 }
 
+/// The first 1–16 of these bits as a difference of that category: of those that begin with 0 all ones become −1 (T.81
+/// F.2.2.1).
+#[inline]
+pub fn extend(bits: u64, category: u32) -> i32 {
+    let value = i32::try_from(bits >> (64 - category)).unwrap_or(0);
+    let least = 1 << (category - 1);
+    if value < least {
+        value - 2 * least + 1
+    } else {
+        value
+    }
+}
+
 /// Bits as they are written.
 #[derive(Debug, Default)]
 pub struct Writer {
@@ -303,6 +316,24 @@ mod tests {
                 bits.skip(gone.into());
                 assert_eq!(bits.peek() >> (64 - len), u64::from(*wanted), "{at} {gone}");
             }
+        }
+    }
+
+    #[test]
+    fn categories_hold_what_the_standard_says() {
+        for (bits, category, wanted) in [
+            (0b0, 1, -1),
+            (0b1, 1, 1),
+            (0b00, 2, -3),
+            (0b01, 2, -2),
+            (0b10, 2, 2),
+            (0, 15, -32767),
+            (0x7fff, 15, 32767),
+            (0x4000, 15, 16384),
+            (0x8000, 16, 32768),
+        ] {
+            assert_eq!(extend(bits << (64 - category), category), wanted);
+            assert_eq!(extend(bits << (64 - category) | 1, category), wanted);
         }
     }
 

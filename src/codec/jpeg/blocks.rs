@@ -4,6 +4,7 @@
 
 use crate::codec::jpeg::bits::Bits;
 use crate::codec::jpeg::bits::Writer;
+use crate::codec::jpeg::bits::extend;
 use crate::codec::jpeg::huffman::Own;
 use crate::codec::jpeg::huffman::Table;
 use crate::codec::jpeg::stream;
@@ -129,17 +130,7 @@ pub fn read(bits: &mut Bits, of: &Block, last: &mut [i16; 4], sink: &mut impl Si
     let next = bits.peek();
     let (len, symbol) = of.dc.look(next);
     let size = u32::from(symbol);
-    let difference = if size > 0 {
-        let value = i64::try_from((next << len) >> (64 - size)).unwrap_or(0);
-        let least = 1i64 << (size - 1);
-        if value < least {
-            value - 2 * least + 1
-        } else {
-            value
-        }
-    } else {
-        0
-    };
+    let difference = if size > 0 { extend(next << len, size) } else { 0 };
     bits.skip(len + size);
     if let Some(last) = last.get_mut(of.component) {
         #[expect(clippy::cast_possible_truncation, reason = "at most 15 bits and a sign")]

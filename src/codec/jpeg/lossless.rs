@@ -4,6 +4,7 @@
 
 use crate::codec::jpeg::bits::Bits;
 use crate::codec::jpeg::bits::Marker;
+use crate::codec::jpeg::bits::extend;
 use crate::codec::jpeg::huffman::Table;
 use crate::codec::jpeg::huffman::Tables;
 use crate::codec::jpeg::huffman::define;
@@ -12,7 +13,6 @@ use crate::codec::jpeg::stream::DRI;
 use crate::codec::jpeg::stream::Frame;
 use crate::codec::jpeg::stream::SOS;
 use crate::codec::jpeg::stream::Segments;
-use crate::codec::jpeg::stream::frame;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
@@ -36,16 +36,16 @@ struct Scan {
     interval: usize,
 }
 
-/// Decodes a complete stream of this process: up to 8 bits in bytes, more in 16, as they are stored. `Corrupt` when it is
-/// larger than `limit` or ends too early, `Unsupported` for several scans, subsampled components, and luma and chroma.
-pub fn decode(stream: &[u8], limit: Size) -> Result<Raster> {
+/// Decodes a complete stream of this process with this frame header: up to 8 bits in bytes, more in 16, as they are
+/// stored. `Corrupt` when it ends too early, `Unsupported` for several scans, subsampled components, and luma and chroma.
+pub fn decode(stream: &[u8], frame: &Frame) -> Result<Raster> {
     let Frame {
         size,
         bits,
         components: channels,
         ..
-    } = frame(stream)?;
-    if size.w > limit.w || size.h > limit.h || !(2..=16).contains(&bits) {
+    } = *frame;
+    if !(2..=16).contains(&bits) {
         return Err(Error::Corrupt(format!(
             "lossless jpeg of {}x{} with {bits} bits",
             size.w, size.h
@@ -181,13 +181,9 @@ fn difference(source: &mut Bits, table: &Table) -> i32 {
         0 => 0,
         16.. => 1 << 15,
         size => {
-            let value = i32::try_from(source.peek() >> (64 - size)).unwrap_or(0);
+            let value = extend(source.peek(), size);
             source.skip(size);
-            if value >> (size - 1) == 0 {
-                value + 1 - (1 << size)
-            } else {
-                value
-            }
+            value
         }
     }
 }
@@ -200,6 +196,7 @@ fn ends() -> Error {
 #[expect(clippy::cast_possible_truncation, reason = "test pictures are small")]
 mod tests {
     use super::*;
+    use crate::codec::jpeg::decode;
 
     /// Written by libjpeg-turbo 3.1: 4 × 3 samples of 16 bits, predictor 6.
     const STREAM: &str = "ffd8ffe000104a46494600010100000100010000ffc3000b100003000401011100ffc4001600010101000000000000000000\

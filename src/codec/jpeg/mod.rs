@@ -57,10 +57,8 @@ pub fn decode(stream: &[u8], limit: Size) -> Result<Raster> {
 /// sides are rounded up. One side must have 9 pixels or more.
 pub(crate) fn decode_reduced(stream: &[u8], limit: Size, halvings: u32) -> Result<Raster> {
     let frame = stream::frame(stream)?;
-    if frame.process == 3 && halvings == 0 {
-        return lossless::decode(stream, limit);
-    }
-    if frame.components != 2 {
+    let is_lossless = frame.process == 3 && halvings == 0;
+    if frame.components != 2 && !is_lossless {
         check(&frame)?;
     }
     let channels = frame.components;
@@ -69,6 +67,9 @@ pub(crate) fn decode_reduced(stream: &[u8], limit: Size, halvings: u32) -> Resul
             "jpeg frame is {}x{}, expected at most {}x{}",
             frame.size.w, frame.size.h, limit.w, limit.h
         )));
+    }
+    if is_lossless {
+        return lossless::decode(stream, &frame);
     }
     if channels == 2 {
         return two(stream, &frame, halvings);
