@@ -33,7 +33,7 @@ const FOOT: &str = r#".SH SIGNALS
 Finish what is in flight, then stop.
 .TP
 .B SIGHUP
-Empty the caches and reopen the log file.
+Empty the caches, read the watermark again and reopen the log file.
 .SH EXIT STATUS
 0 after a signal; 1 when the socket cannot be had or
 .B \-\-check\-config

@@ -19,6 +19,7 @@ use crate::config::words::servers;
 use crate::config::words::uri_map;
 use crate::crew;
 use crate::encode::Compression;
+use crate::error::Result;
 use crate::library;
 use crate::process::Watermark;
 use crate::protocol::Members;
@@ -196,8 +197,12 @@ impl Config {
 
     /// Whether there is a watermark that could not be read: nothing must be served then, for it would be unmarked.
     pub fn lacks_watermark(&self) -> bool {
-        let named = |(name, value, _): &(&str, String, Origin)| *name == "WATERMARK" && !value.is_empty();
-        self.watermark.is_none() && self.values.iter().any(named)
+        self.watermark.is_none() && !text(&self.values, "WATERMARK").is_empty()
+    }
+
+    /// The watermark as its file is now.
+    pub fn watermark_now(&self) -> Result<Option<Arc<Watermark>>> {
+        watermark(&self.values)
     }
 
     /// What `--check-config` prints: every value and where it came from, then what is wrong.
@@ -225,9 +230,30 @@ impl Default for Config {
     }
 }
 
+/// A setting with its effective value, and where that came from.
+type Value = (&'static str, String, Origin);
+
+/// One of them; empty when it is not there.
+fn text<'a>(values: &'a [Value], name: &str) -> &'a str {
+    let row = values.iter().find(|(n, _, _)| *n == name);
+    row.map(|(_, value, _)| value.as_str()).unwrap_or_default()
+}
+
+/// The watermark as its file is here and now, if there is to be one.
+fn watermark(values: &[Value]) -> Result<Option<Arc<Watermark>>> {
+    let path = text(values, "WATERMARK");
+    if path.is_empty() {
+        return Ok(None);
+    }
+    let number = |name| text(values, name).parse().unwrap_or(1.0);
+    let (opacity, probability) = (number("WATERMARK_OPACITY"), number("WATERMARK_PROBABILITY"));
+    let picture = library::picture(Path::new(path))?;
+    Ok(Some(Arc::new(Watermark::new(&picture, opacity, probability))))
+}
+
 /// Values while they are being read.
 struct Table {
-    values: Vec<(&'static str, String, Origin)>,
+    values: Vec<Value>,
     warnings: Vec<String>,
 }
 
@@ -258,11 +284,7 @@ impl Table {
     }
 
     fn text(&self, name: &str) -> String {
-        self.values
-            .iter()
-            .find(|(n, _, _)| *n == name)
-            .map(|(_, value, _)| value.clone())
-            .unwrap_or_default()
+        text(&self.values, name).into()
     }
 
     /// The number, which `take` has checked against the row's range.
@@ -280,21 +302,13 @@ impl Table {
         self.text(name) == "1"
     }
 
-    /// The watermark, read here and now.
+    /// The watermark; one that cannot be read is a warning.
     fn watermark(&mut self) -> Option<Arc<Watermark>> {
-        let path = self.text("WATERMARK");
-        if path.is_empty() {
-            return None;
-        }
-        let number = |name| self.text(name).parse().unwrap_or(1.0);
-        let (opacity, probability) = (number("WATERMARK_OPACITY"), number("WATERMARK_PROBABILITY"));
-        match library::picture(Path::new(&path)) {
-            Ok(picture) => Some(Arc::new(Watermark::new(&picture, opacity, probability))),
-            Err(error) => {
-                self.warnings.push(format!("WATERMARK={path}: {error}"));
-                None
-            }
-        }
+        watermark(&self.values).unwrap_or_else(|error| {
+            let path = self.text("WATERMARK");
+            self.warnings.push(format!("WATERMARK={path}: {error}"));
+            None
+        })
     }
 
     fn config(mut self) -> Config {

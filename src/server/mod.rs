@@ -33,8 +33,8 @@ use std::time::Duration;
 /// How long a stopping server works on what has begun.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// Serves until a signal says stop: SIGTERM, SIGINT and SIGUSR1 finish what has begun; SIGHUP empties the caches and
-/// opens the log file again.
+/// Serves until a signal says stop: SIGTERM, SIGINT and SIGUSR1 finish what has begun; SIGHUP empties the caches, reads
+/// the watermark again and opens the log file again.
 pub fn run(service: Arc<Service>, listeners: Vec<Listener>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP])?;
     for listener in &listeners {
@@ -47,8 +47,11 @@ pub fn run(service: Arc<Service>, listeners: Vec<Listener>) -> io::Result<()> {
         if signal != SIGHUP {
             break;
         }
-        service.clear();
+        let cleared = service.clear();
         log::reopen();
+        if let Err(error) = cleared {
+            ::log::warn!("the watermark stays as it was: {error}");
+        }
         ::log::info!(target: LIFE, "caches emptied, log opened again");
     }
     inherited::notify("STOPPING=1");

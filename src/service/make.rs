@@ -152,7 +152,7 @@ impl Service {
         let header = opened.source.header();
         let level = header.levels.len().saturating_sub(1);
         let size = header.levels.get(level).map_or(header.size(), |level| level.size);
-        if size.area() > self.limits.max_area() {
+        if size.area() > self.limits.now().max_area() {
             return Err(Error::TooLarge(
                 "the image has no level small enough for its histogram".into(),
             ));

@@ -28,7 +28,7 @@ impl Service {
         for (angle, image) in &images {
             let header = image.source.header();
             let window = window(header, measure)?;
-            if window.rect.size().area() > self.limits.max_area() {
+            if window.rect.size().area() > self.limits.now().max_area() {
                 return Err(Error::TooLarge("the profile is too long".into()));
             }
             rasters.push((*angle, header, self.mosaic.read(image, window, &self.cache)?));

@@ -5,6 +5,7 @@
 //! log line, written here.
 
 mod export;
+mod limits;
 mod make;
 mod measure;
 mod profiles;
@@ -27,7 +28,6 @@ use crate::library::Opened;
 use crate::library::Shelf;
 use crate::mosaic::Mosaic;
 use crate::plan::Key;
-use crate::plan::Limits;
 use crate::plan::Plan;
 use crate::plan::View;
 use crate::plan::fingerprint;
@@ -41,6 +41,7 @@ use crate::protocol::Settings;
 use crate::protocol::iiif;
 use crate::protocol::iip;
 use crate::protocol::iip::Measure;
+use crate::service::limits::InForce;
 use crate::service::profiles::Profiles;
 use crate::service::tiles::Tiles;
 use crate::source::Source;
@@ -124,7 +125,7 @@ impl Work {
 pub struct Service {
     config: Config,
     settings: Settings,
-    limits: Limits,
+    limits: InForce,
     library: Library,
     mosaic: Mosaic,
     cache: Cache<Key>,
@@ -157,23 +158,6 @@ impl Service {
             },
             iiif_extensions: config.iiif_extensions,
         };
-        let limits = Limits {
-            max_width: config.max_width,
-            max_height: config.max_height,
-            max_pixels: config.max_area,
-            upscaling: config.allow_upscaling,
-            interpolation: config.interpolation,
-            jpeg_quality: config.jpeg_quality,
-            jpeg_style: config.jpeg_style,
-            png_level: config.png_level,
-            deep_png: config.png_depth == 16,
-            webp_quality: config.webp_quality,
-            avif_quality: config.avif_quality,
-            tiff_compression: config.tiff_compression,
-            tiff_quality: config.tiff_quality,
-            background: config.background,
-            watermark: config.watermark.clone(),
-        };
         let cache = Cache::new(config.cache_bytes);
         let shelf = Shelf {
             prefix: config.filesystem_prefix.clone(),
@@ -193,7 +177,7 @@ impl Service {
         };
         Service {
             settings,
-            limits,
+            limits: InForce::new(&config),
             library: Library::new(
                 shelf,
                 config
@@ -276,10 +260,12 @@ impl Service {
         self.close(&work.http, work.since, "refused", self.fail(&failure))
     }
 
-    /// Empties every cache (SIGHUP).
-    pub fn clear(&self) {
+    /// Empties every cache and reads the watermark again (SIGHUP). An error when that cannot be read: the one before stays.
+    pub fn clear(&self) -> crate::error::Result<()> {
+        let read = self.limits.refresh(&self.config);
         self.cache.clear();
         self.library.clear();
+        read
     }
 
     /// Requests answered so far.
@@ -332,7 +318,7 @@ impl Service {
                 naming,
                 negotiated,
             } => {
-                let links = iiif::links(&view, &naming, header, &self.limits).map_err(fail)?;
+                let links = iiif::links(&view, &naming, header, &self.limits.now()).map_err(fail)?;
                 let mut lines = vec![("Link", links.into())];
                 if negotiated {
                     lines.push(("Vary", "Accept".into()));
@@ -365,7 +351,7 @@ impl Service {
         view: &View,
         lines: impl FnOnce(&Opened, &Plan) -> Vec<HeaderLine>,
     ) -> crate::error::Result<std::result::Result<Reply, Stage>> {
-        let plan = view.resolve(opened.source.header(), &self.limits)?;
+        let plan = view.resolve(opened.source.header(), &self.limits.now())?;
         let lines = lines(&opened, &plan);
         let key = Key::answer(opened.identity.clone(), plan);
         let drawing = Drawing {

@@ -122,7 +122,8 @@ impl Service {
         beside: Option<SystemTime>,
     ) -> Reply {
         let header = opened.source.header();
-        let Some(description) = protocol::describe(ask, header, &self.limits, &self.settings, notes) else {
+        let Some(description) = protocol::describe(ask, header, &self.limits.now(), &self.settings, notes)
+        else {
             return self.front_page();
         };
         let lines = match ask {

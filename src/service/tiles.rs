@@ -38,7 +38,8 @@ impl Service {
             return Err(outside());
         }
         let count = u64::from(last_col - first_col + 1) * u64::from(last_row - first_row + 1);
-        if count.saturating_mul(level.tile.area()) > self.limits.max_area() {
+        let limits = self.limits.now();
+        if count.saturating_mul(level.tile.area()) > limits.max_area() {
             return Err(Error::TooLarge(format!(
                 "{count} tiles are too many for one answer"
             )));
@@ -56,7 +57,7 @@ impl Service {
                     adjust: range.adjust.clone(),
                     ..View::tile(name, Format::Jpeg)
                 };
-                let plan = view.resolve(header, &self.limits)?;
+                let plan = view.resolve(header, &limits)?;
                 tiles.push((index, Key::answer(opened.identity.clone(), plan)));
             }
         }

@@ -158,7 +158,7 @@ fn a_memcached_that_goes_away_costs_next_to_nothing_and_is_used_again_when_it_is
     );
     let memcached = Memcached::start(port);
     let used = until(|| {
-        own.clear();
+        own.clear().unwrap();
         body(&own, TILE);
         (memcached.count("cmd_set") > 0).then_some(())
     });

@@ -319,3 +319,24 @@ fn a_mark_that_cannot_be_read_stops_the_server() {
     assert!(!support::config(&[]).lacks_watermark());
     assert!(support::config(&[("WATERMARK_OPACITY", "7")]).warnings[0].contains("WATERMARK_OPACITY"));
 }
+
+#[test]
+fn a_mark_that_changed_is_read_again_when_caches_are_emptied() {
+    let folder = Folder::new();
+    let path = mark(&folder, "mark.tif", (64, 64), &[90, 0, 0], 8);
+    let service = support::service(&[("WATERMARK", &path)]);
+    let tag = |service: &Service| {
+        let reply = service.respond(Http::query(TILE));
+        reply.header("ETag").unwrap().to_owned()
+    };
+    let (red, red_tag) = (ask(&service, TILE), tag(&service));
+    mark(&folder, "mark.tif", (64, 64), &[0, 0, 90], 8);
+    assert_eq!(ask(&service, TILE), red);
+    service.clear().unwrap();
+    let blue = ask(&service, TILE);
+    assert!(blue != red && tag(&service) != red_tag);
+    assert_eq!(blue, ask(&support::service(&[("WATERMARK", &path)]), TILE));
+    std::fs::write(&path, "no picture").unwrap();
+    assert!(service.clear().is_err());
+    assert_eq!(ask(&service, TILE), blue);
+}
