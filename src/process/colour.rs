@@ -20,7 +20,7 @@ const LUMA: [u32; 3] = [13933, 46871, 4732];
 /// To 8 bits, and to grey, colour, or colour and alpha as `meaning` says; grey with alpha becomes colour with alpha, and
 /// channels without a meaning are dropped.
 ///
-/// 16 bits keep their high byte. 32 bits and floating point are scaled from their range to 0–255, rounded to the nearest;
+/// 16 bits keep their high byte, but of inks. 32 bits and floating point are scaled from their range to 0–255, rounded to the nearest;
 /// what is outside is cut, NaN is 0. L*a*b* becomes sRGB ([`lab`]), cyan, magenta, yellow and black become
 /// (1 − ink)(1 − black). A raster that has not the samples it says, or fewer channels than the meaning, is `Corrupt`.
 pub fn picture(raster: Raster, meaning: &Meaning) -> Result<Picture> {
@@ -37,29 +37,49 @@ pub fn picture(raster: Raster, meaning: &Meaning) -> Result<Picture> {
             raster.samples.len()
         )));
     }
-    let data = match meaning.colour {
-        Colour::Lab => {
-            let data = lab::rgb(&raster.samples, channels, alpha);
+    let data = match (meaning.colour, raster.samples) {
+        (Colour::Lab, samples) => {
+            let data = lab::rgb(&samples, channels, alpha);
             return Ok(nearest(size, data, 3 + usize::from(alpha), 3, alpha));
         }
-        _ => eight(raster.samples, channels, &meaning.ranges),
-    };
-    let data = match meaning.colour {
-        Colour::Cmyk => {
-            let pixels = data.chunks_exact(channels);
-            let rest = channels - 4;
-            let mut out = Vec::with_capacity(pixels.len() * (3 + rest));
-            for pixel in pixels {
-                if let Some(([c, m, y, k], rest)) = pixel.split_first_chunk::<4>() {
-                    out.extend([c, m, y].map(|ink| mix(!ink, 0, !k)));
-                    out.extend_from_slice(rest);
-                }
-            }
-            return Ok(nearest(size, out, channels - 1, 3, alpha));
+        (Colour::Cmyk, Samples::U16(data)) => {
+            let high = |v: u16| v.to_be_bytes()[0];
+            let data = light(&data, channels, deep_light, high);
+            return Ok(nearest(size, data, channels - 1, 3, alpha));
         }
-        _ => data,
+        (Colour::Cmyk, samples) => {
+            let data = eight(samples, channels, &meaning.ranges);
+            let data = light(&data, channels, |ink, black| mix(!ink, 0, !black), |v| v);
+            return Ok(nearest(size, data, channels - 1, 3, alpha));
+        }
+        (_, samples) => eight(samples, channels, &meaning.ranges),
     };
     Ok(nearest(size, data, channels, colours, alpha))
+}
+
+/// The light that cyan, magenta and yellow leave beside black, by `mix`, and the channels behind them, by `rest`.
+fn light<T: Copy>(
+    data: &[T],
+    channels: usize,
+    mix: impl Fn(T, T) -> u8,
+    rest: impl Fn(T) -> u8 + Copy,
+) -> Vec<u8> {
+    let pixels = data.chunks_exact(channels);
+    let mut out = Vec::with_capacity(pixels.len() * (channels - 1));
+    for pixel in pixels {
+        if let Some((&[c, m, y, k], others)) = pixel.split_first_chunk::<4>() {
+            out.extend([c, m, y].map(|ink| mix(ink, k)));
+            out.extend(others.iter().copied().map(rest));
+        }
+    }
+    out
+}
+
+/// The light that an ink of 16 bits leaves beside black, in 8 bits, rounded to the nearest.
+fn deep_light(ink: u16, black: u16) -> u8 {
+    let light = u64::from(!ink) * u64::from(!black);
+    let full = 65535 * 65535;
+    u8::try_from((light * 255 + full / 2) / full).unwrap_or(u8::MAX)
 }
 
 /// The layout of `colours` (1 or 3) and alpha, of 8-bit pixels that begin with them.
@@ -363,6 +383,19 @@ mod tests {
             Alpha::Straight,
         );
         assert_eq!(alpha, (Layout::Rgba, vec![255, 0, 255, 9]));
+    }
+
+    #[test]
+    fn inks_of_sixteen_bits_are_rounded_after_they_are_mixed() {
+        let of = |inks: Vec<u16>| picture_of(4, Samples::U16(inks), Colour::Cmyk, Alpha::None).1;
+        assert_eq!(of(vec![0, 0xff, 0x1ff, 0]), [255, 254, 253]);
+        assert_eq!(of(vec![0, 0xffff, 0x80ff, 0x80ff]), [127, 0, 63]);
+        let bytes = [0, 51, 128, 255, 100, 7, 77, 200];
+        let deep = bytes.map(|v| u16::from(v) * 257).to_vec();
+        assert_eq!(
+            of(deep),
+            picture_of(4, Samples::U8(bytes.to_vec()), Colour::Cmyk, Alpha::None).1
+        );
     }
 
     #[test]
