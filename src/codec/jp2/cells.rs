@@ -32,7 +32,7 @@ use std::sync::OnceLock;
 const GAP: u64 = 4 << 10;
 
 thread_local! {
-    static SCRATCH: Kept<Option<(Scratch, Vec<i32>)>> = const { Kept::new(None) };
+    static SCRATCH: Kept<Option<Scratch>> = const { Kept::new(None) };
 }
 
 /// Calls `f` with the code-blocks of a band that touch an area: their numbers in the band, and what each covers.
@@ -130,32 +130,18 @@ impl Job<'_> {
         pack(values, self.coding.reversible)
     }
 
-    /// Puts what the plane needs of packed coefficients there.
-    pub fn unpack(&self, packed: &[u8], plane: &mut Plane<i32>) {
-        self.each_row(plane, |x, y, to| {
-            unpack(packed, self.frame().position(packed, x, y), to)
-        });
-    }
-
-    /// Puts what the plane needs of the coefficients there.
-    pub fn place(&self, values: &[i32], plane: &mut Plane<i32>) {
-        let width = self.whole.w() as usize;
-        self.each_row(plane, |x, y, to| {
-            let from = values.get(y * width + x..).unwrap_or_default();
-            to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-        });
-    }
-
-    /// Calls `f` with each row of the plane that shows something of the block, and its place in the block.
-    fn each_row(&self, plane: &mut Plane<i32>, f: impl Fn(usize, usize, &mut [i32])) {
-        let (need, whole, area) = (self.need, self.whole, plane.area);
+    /// What the window needs of packed coefficients, each in its place.
+    pub fn unpacked(&self, packed: &[u8]) -> Plane<i32> {
+        let (need, whole) = (self.need, self.whole);
+        let mut block = Plane::new(whole);
         let x = (need.x0 - whole.x0) as usize;
-        for y in need.y0..need.y1 {
-            let to = (y - area.y0) as usize * area.w() as usize + (need.x0 - area.x0) as usize;
-            if let Some(to) = plane.data.get_mut(to..to + need.w() as usize) {
-                f(x, (y - whole.y0) as usize, to);
+        for y in (need.y0 - whole.y0) as usize..(need.y1 - whole.y0) as usize {
+            let start = y * whole.w() as usize + x;
+            if let Some(to) = block.data.get_mut(start..start + need.w() as usize) {
+                unpack(packed, self.frame().position(packed, x, y), to);
             }
         }
+        block
     }
 }
 
@@ -168,8 +154,8 @@ pub(super) struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// What `f` makes of the coefficients of a block, row by row, with one fractional bit; `None` when all are 0.
-    pub fn decode<T>(&self, job: &Job, f: impl FnOnce(&[i32]) -> T) -> Result<Option<T>> {
+    /// The coefficients of a block with one fractional bit; `None` when all are 0.
+    pub fn decode(&self, job: &Job) -> Result<Option<Plane<i32>>> {
         let planes = (job.band.planes.saturating_add(job.roi)).checked_sub(job.cell.zero);
         let Some(planes) = planes.filter(|planes| *planes > 0) else {
             return Ok(None);
@@ -202,19 +188,18 @@ impl Work<'_> {
             planes,
             segments: &segments,
         };
-        let (mut scratch, mut values) = SCRATCH.take().unwrap_or_default();
-        values.resize(job.whole.len(), 0);
-        let decoded = block::decode(&block, &mut scratch, &mut values);
+        let mut scratch = SCRATCH.take().unwrap_or_default();
+        let mut made = Plane::new(job.whole);
+        let decoded = block::decode(&block, &mut scratch, &mut made.data);
+        SCRATCH.set(Some(scratch));
         if job.roi > 0 {
-            unshift(&mut values, job.roi);
+            unshift(&mut made.data, job.roi);
         }
-        let made = match decoded {
+        match decoded {
             Err(error) if self.strict => Err(error),
             Err(_) => Ok(None),
-            Ok(()) => Ok(Some(f(&values))),
-        };
-        SCRATCH.set(Some((scratch, values)));
-        made
+            Ok(()) => Ok(Some(made)),
+        }
     }
 }
 

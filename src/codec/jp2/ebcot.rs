@@ -82,11 +82,14 @@ fn passes<const CAUSAL: bool>(block: &Block, grid: &mut Grid, bytes: &mut Vec<u8
         0
     };
     for segment in block.segments {
-        bytes.clear();
-        for piece in segment.pieces {
-            bytes.extend_from_slice(piece);
-        }
-        let data = &bytes[..];
+        let data = match segment.pieces {
+            [piece] => *piece,
+            pieces => {
+                bytes.clear();
+                pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
+                &bytes[..]
+            }
+        };
         let raw = kind < 2 && plane < raw_from;
         let mut coded = Mq::new(data);
         let mut bits = Raw::new(data);

@@ -4,6 +4,7 @@
 //! of every code-block lie; then a window reads and decodes only the code-blocks that it needs. All in Rust. Knows no
 //! container: what components mean is said elsewhere.
 
+mod band;
 pub mod block;
 pub mod bytes;
 mod cells;

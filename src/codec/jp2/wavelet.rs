@@ -3,6 +3,7 @@
 //! One step makes a resolution out of the smaller one and its three bands. A window that ends inside the image must be
 //! wider by [`Number::REACH`] samples than what is used of it: at its edges the signal is extended as at the image's.
 
+use crate::codec::jp2::band::Coefficients;
 use crate::codec::jp2::grid::Area;
 use crate::codec::jp2::grid::halved;
 
@@ -15,8 +16,17 @@ pub trait Number: Copy + Default + Send {
     /// (F.3.6, F.3.8).
     fn line(low: &mut [Self], high: &mut [Self], odd: bool);
 
-    /// The same over columns, where low and high rows alternate: `data` holds rows of `width` samples.
-    fn columns(data: &mut [Self], width: usize, odd: bool);
+    /// Steps over columns: by turns they change the low rows and the high ones by their neighbours.
+    const STEPS: usize;
+
+    /// What comes before the first step, for each row.
+    fn scale(row: &mut [Self], low: bool);
+
+    /// A step of the row between two others.
+    fn lift(step: usize, own: &mut [Self], before: &[Self], after: &[Self]);
+
+    /// All there is for a single row, a high one if `odd`.
+    fn alone(row: &mut [Self], odd: bool);
 
     /// From a coefficient with one fractional bit, and the quantisation step.
     fn coefficient(value: i32, step: f32) -> Self;
@@ -45,20 +55,31 @@ fn lift<T: Copy>(own: &mut [T], other: &[T], first: bool, lift: impl Fn(T, T, T)
     }
 }
 
-/// Adds to every row at places of one parity what `lift` makes of it and its two neighbours.
-fn lift_rows<T: Copy>(data: &mut [T], width: usize, first: usize, lift: impl Fn(T, T, T) -> T) {
-    let height = data.len() / width.max(1);
-    for y in (first..height).step_by(2) {
-        let (above, rest) = data.split_at_mut(y * width);
-        let (own, below) = rest.split_at_mut(width.min(rest.len()));
-        let before = above.len().checked_sub(width).and_then(|at| above.get(at..));
-        let after = below.get(..width);
-        let (Some(before), Some(after)) = (before.or(after), after.or(before)) else {
+/// What can be done to columns once row `newest` is there, of `data` in rows of `width`, the first a high one if `odd`:
+/// each step one row behind the one before. Rows are still in the cache then. Beyond the ends the signal is mirrored; the
+/// last rows are done when `newest` has gone [`Number::STEPS`] beyond them.
+fn settle<T: Number>(data: &mut [T], width: usize, newest: usize, odd: bool) {
+    for step in 0..T::STEPS {
+        let Some(y) = newest.checked_sub(1 + step) else {
             return;
         };
-        for ((own, before), after) in own.iter_mut().zip(before).zip(after) {
-            *own = lift(*own, *before, *after);
+        if (y + step + usize::from(odd)) % 2 == 1 || (y + 1) * width > data.len() {
+            continue;
         }
+        let (above, rest) = data.split_at_mut(y * width);
+        let (own, below) = rest.split_at_mut(width);
+        let before = above.len().checked_sub(width).and_then(|at| above.get(at..));
+        let after = below.get(..width);
+        if let (Some(before), Some(after)) = (before.or(after), after.or(before)) {
+            T::lift(step, own, before, after);
+        }
+    }
+}
+
+/// Changes every sample of a row by those above and below.
+fn each<T: Copy>(own: &mut [T], before: &[T], after: &[T], lift: impl Fn(T, T, T) -> T) {
+    for ((own, before), after) in own.iter_mut().zip(before).zip(after) {
+        *own = lift(*own, *before, *after);
     }
 }
 
@@ -74,14 +95,19 @@ impl Number for i32 {
         lift(high, low, odd, reversible_odd);
     }
 
-    fn columns(data: &mut [i32], width: usize, odd: bool) {
-        if data.len() == width {
-            data.iter_mut().for_each(|only| *only >>= u32::from(odd));
-            return;
+    const STEPS: usize = 2;
+
+    fn scale(_: &mut [i32], _: bool) {}
+
+    fn lift(step: usize, own: &mut [i32], before: &[i32], after: &[i32]) {
+        match step {
+            0 => each(own, before, after, reversible_even),
+            _ => each(own, before, after, reversible_odd),
         }
-        let even = usize::from(odd);
-        lift_rows(data, width, even, reversible_even);
-        lift_rows(data, width, 1 - even, reversible_odd);
+    }
+
+    fn alone(row: &mut [i32], odd: bool) {
+        row.iter_mut().for_each(|only| *only >>= u32::from(odd));
     }
 
     fn coefficient(value: i32, _: f32) -> i32 {
@@ -124,22 +150,23 @@ impl Number for f32 {
         }
     }
 
-    fn columns(data: &mut [f32], width: usize, odd: bool) {
-        if data.len() == width {
-            data.iter_mut()
-                .for_each(|only| *only *= if odd { 0.5 } else { 1.0 });
-            return;
-        }
-        let even = usize::from(odd);
-        for (place, row) in data.chunks_mut(width.max(1)).enumerate() {
-            let factor = if place % 2 == even { K } else { 1.0 / K };
-            row.iter_mut().for_each(|value| *value *= factor);
-        }
-        for (first, factor) in [(even, DELTA), (1 - even, GAMMA), (even, BETA), (1 - even, ALPHA)] {
-            lift_rows(data, width, first, |own, before, after| {
-                own - factor * (before + after)
-            });
-        }
+    const STEPS: usize = 4;
+
+    fn scale(row: &mut [f32], low: bool) {
+        let factor = if low { K } else { 1.0 / K };
+        row.iter_mut().for_each(|value| *value *= factor);
+    }
+
+    fn lift(step: usize, own: &mut [f32], before: &[f32], after: &[f32]) {
+        let factor = [DELTA, GAMMA, BETA, ALPHA].get(step).copied().unwrap_or(0.0);
+        each(own, before, after, |own, before, after| {
+            own - factor * (before + after)
+        });
+    }
+
+    fn alone(row: &mut [f32], odd: bool) {
+        let factor = if odd { 0.5 } else { 1.0 };
+        row.iter_mut().for_each(|only| *only *= factor);
     }
 
     #[expect(
@@ -158,20 +185,6 @@ pub struct Plane<T> {
     pub area: Area,
     /// `area.len()` of them.
     pub data: Vec<T>,
-}
-
-impl Plane<i32> {
-    /// Coefficients with one fractional bit as numbers of a transform.
-    pub fn scaled<T: Number>(&self, step: f32) -> Plane<T> {
-        Plane {
-            area: self.area,
-            data: self
-                .data
-                .iter()
-                .map(|value| T::coefficient(*value, step))
-                .collect(),
-        }
-    }
 }
 
 impl<T: Copy + Default> Plane<T> {
@@ -224,29 +237,31 @@ pub fn bands(area: Area) -> [Area; 4] {
     ]
 }
 
-/// One resolution from the smaller one and its three bands (HL, LH, HH) with their quantisation steps, which cover what
-/// [`bands`] says of `area`, or more.
-pub fn combine<T: Number>(area: Area, ll: &Plane<T>, [hl, lh, hh]: [(&Plane<i32>, f32); 3]) -> Plane<T> {
+/// One resolution from the smaller one and its three bands (HL, LH, HH), which cover what [`bands`] says of `area`, or
+/// more.
+pub fn combine<T: Number>(area: Area, ll: &Plane<T>, [hl, lh, hh]: [&Coefficients; 3]) -> Plane<T> {
     let width = area.w() as usize;
     if width == 0 {
         return Plane::new(area);
     }
     let mut data = Vec::with_capacity(area.len());
     let mut row = vec![T::default(); width];
-    let odd = area.x0 % 2 == 1;
+    let (across, down) = (area.x0 % 2 == 1, area.y0 % 2 == 1);
     let mut lows = vec![T::default(); (halved(area.x1, 1) - halved(area.x0, 1)) as usize];
     let mut highs = vec![T::default(); (area.x1 / 2 - area.x0 / 2) as usize];
-    for y in area.y0..area.y1 {
+    for (newest, y) in (area.y0..area.y1).enumerate() {
         // the odd rows come from the high bands, whose rows are numbered y / 2 as well
-        if y % 2 == 0 {
+        let low = y % 2 == 0;
+        if low {
             let from = ll.row(y / 2, halved(area.x0, 1));
             lows.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
         } else {
-            fill(&mut lows, lh, y / 2, halved(area.x0, 1));
+            lh.row(y / 2, halved(area.x0, 1), &mut lows);
         }
-        fill(&mut highs, if y % 2 == 0 { hl } else { hh }, y / 2, area.x0 / 2);
-        T::line(&mut lows, &mut highs, odd);
-        let (first, second) = if odd { (&highs, &lows) } else { (&lows, &highs) };
+        let high = if low { hl } else { hh };
+        high.row(y / 2, area.x0 / 2, &mut highs);
+        T::line(&mut lows, &mut highs, across);
+        let (first, second) = if across { (&highs, &lows) } else { (&lows, &highs) };
         let pairs = row.chunks_exact_mut(2).zip(first.iter().zip(second));
         for (pair, (first, second)) in pairs {
             if let [a, b] = pair {
@@ -256,17 +271,19 @@ pub fn combine<T: Number>(area: Area, ll: &Plane<T>, [hl, lh, hh]: [(&Plane<i32>
         if let (true, Some(to), Some(from)) = (width % 2 == 1, row.last_mut(), first.last()) {
             *to = *from;
         }
+        if area.h() == 1 {
+            T::alone(&mut row, down);
+        } else {
+            T::scale(&mut row, low);
+        }
         data.extend_from_slice(&row);
+        settle(&mut data, width, newest, down);
     }
-    T::columns(&mut data, width, area.y0 % 2 == 1);
+    let height = area.h() as usize;
+    for newest in height..height + T::STEPS {
+        settle(&mut data, width, newest, down);
+    }
     Plane { area, data }
-}
-
-/// Takes a band's row, from a column on.
-fn fill<T: Number>(to: &mut [T], (band, step): (&Plane<i32>, f32), y: u32, x: u32) {
-    for (to, from) in to.iter_mut().zip(band.row(y, x)) {
-        *to = T::coefficient(*from, step);
-    }
 }
 
 #[cfg(test)]
@@ -316,7 +333,10 @@ mod tests {
                 inverse(&mut back, odd);
                 assert_eq!(back, line, "{len} {odd}");
                 let mut column = forward(&line, odd);
-                i32::columns(&mut column, 1, odd);
+                if len == 1 {
+                    i32::alone(&mut column, odd);
+                }
+                (0..len + i32::STEPS).for_each(|newest| settle(&mut column, 1, newest, odd));
                 assert_eq!(column, line, "{len} {odd}");
             }
         }
@@ -354,15 +374,18 @@ mod tests {
                 y1: 50,
             };
             let made = |area: Area| {
+                let mut steps = [1.0, 1.0, 0.5, 0.25].into_iter();
                 let [ll, hl, lh, hh] = bands(area).map(|band| {
+                    let coefficients = Coefficients::new(band, (10, 10), steps.next().unwrap());
                     let mut plane = Plane::<i32>::new(band);
                     let spots = (band.y0..band.y1).flat_map(|y| (band.x0..band.x1).map(move |x| (x, y)));
                     for (to, (x, y)) in plane.data.iter_mut().zip(spots) {
                         *to = ((x * 31 + y * 17) % 97) as i32 * 2 - 80;
                     }
-                    plane
+                    coefficients.put(plane);
+                    coefficients
                 });
-                combine::<T>(area, &ll.scaled(1.0), [(&hl, 1.0), (&lh, 0.5), (&hh, 0.25)])
+                combine::<T>(area, &ll.plane(), [&hl, &lh, &hh])
             };
             let full = made(whole);
             let part = Area {

@@ -6,6 +6,7 @@
 use crate::codec::jp2::Blocks;
 use crate::codec::jp2::Codestream;
 use crate::codec::jp2::Name;
+use crate::codec::jp2::band::Coefficients;
 use crate::codec::jp2::cells::Coded;
 use crate::codec::jp2::cells::Job;
 use crate::codec::jp2::cells::Work;
@@ -34,9 +35,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::recent::Made;
-use std::sync::Mutex;
 use std::sync::OnceLock;
-use std::sync::PoisonError;
 
 /// So many samples are worth another thread: some milliseconds.
 const WORTH: usize = 64 << 10;
@@ -248,7 +247,7 @@ impl Tile<'_> {
         &self,
         component: &Component,
         need: Area,
-        bands: &[Plane<i32>],
+        bands: &[Coefficients],
     ) -> Result<Plane<T>> {
         let mut shown: Plane<T> = Plane::default();
         if need.is_empty() {
@@ -256,11 +255,10 @@ impl Tile<'_> {
         }
         let mut bands = bands.iter();
         for (resolution, wide) in self.widths(component, need, T::REACH)? {
-            let mut steps = resolution.bands.iter().map(|band| band.step);
-            let mut next = || steps.next().and_then(|step| Some((bands.next()?, step)));
-            shown = match (next(), next(), next()) {
-                (Some(hl), Some(lh), Some(hh)) => combine(wide, &shown, [hl, lh, hh]),
-                (Some(low), ..) => low.0.scaled(low.1),
+            let own: Vec<&Coefficients> = bands.by_ref().take(resolution.bands.len()).collect();
+            shown = match own[..] {
+                [hl, lh, hh] => combine(wide, &shown, [hl, lh, hh]),
+                [low] => low.plane(),
                 _ => Plane::default(),
             };
         }
@@ -269,11 +267,11 @@ impl Tile<'_> {
 
     /// The coefficients of each component that are needed, by its bands, the smallest resolution first; on as many
     /// threads as have nothing else to do here.
-    fn coefficients(&self, needs: &[Area]) -> Result<Vec<Vec<Plane<i32>>>> {
-        let mut all: Vec<Vec<Mutex<Plane<i32>>>> = needs.iter().map(|_| Vec::new()).collect();
+    fn coefficients(&self, needs: &[Area]) -> Result<Vec<Vec<Coefficients>>> {
+        let mut all: Vec<Vec<Coefficients>> = needs.iter().map(|_| Vec::new()).collect();
         let mut jobs = Vec::new();
         let components = self.index.components.iter().zip(needs).zip(&mut all);
-        for (number, ((component, need), planes)) in components.enumerate() {
+        for (number, ((component, need), bands)) in components.enumerate() {
             if need.is_empty() {
                 continue;
             }
@@ -286,7 +284,7 @@ impl Tile<'_> {
                         name: Name {
                             tile: self.number,
                             component: u16::try_from(number).unwrap_or(u16::MAX),
-                            band: u16::try_from(planes.len()).unwrap_or(u16::MAX),
+                            band: u16::try_from(bands.len()).unwrap_or(u16::MAX),
                             place,
                             layers: self.layers,
                         },
@@ -300,7 +298,7 @@ impl Tile<'_> {
                         whole,
                     });
                 });
-                planes.push(Mutex::new(Plane::new(area)));
+                bands.push(Coefficients::new(area, resolution.block, band.step));
             })?;
         }
         let chunks = jobs.iter().flat_map(|job| job.chunks(self.index));
@@ -313,33 +311,27 @@ impl Tile<'_> {
         let samples = jobs.iter().map(|job| job.whole.len()).sum();
         share(jobs, samples, |job| {
             let gone = || Error::Corrupt("no such band".into());
-            let planes = all.get(usize::from(job.name.component));
-            let plane = planes.and_then(|planes| planes.get(usize::from(job.name.band)));
-            let plane = plane.ok_or_else(gone)?;
-            let lock = || plane.lock().unwrap_or_else(PoisonError::into_inner);
+            let bands = all.get(usize::from(job.name.component));
+            let band = bands.and_then(|bands| bands.get(usize::from(job.name.band)));
+            let band = band.ok_or_else(gone)?;
             if !job.shared {
-                return work
-                    .decode(&job, |values| job.place(values, &mut lock()))
-                    .map(|_| ());
+                work.decode(&job)?.into_iter().for_each(|block| band.put(block));
+                return Ok(());
             }
             let packed = self.blocks.block(job.name, &mut |held| {
                 let given = match held.filter(|held| job.is_in(held)) {
                     Some(held) => held,
-                    None => work
-                        .decode(&job, |values| job.packed(values))?
-                        .unwrap_or_default(),
+                    None => (work.decode(&job)?.map(|block| job.packed(&block.data))).unwrap_or_default(),
                 };
                 let held = job.worth_holding(&given);
                 Ok(Made { given, held })
             })?;
-            job.unpack(&packed, &mut lock());
+            if !packed.is_empty() {
+                band.put(job.unpacked(&packed));
+            }
             Ok(())
         })?;
-        let plane = |plane: Mutex<Plane<i32>>| plane.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok(all
-            .into_iter()
-            .map(|planes| planes.into_iter().map(plane).collect())
-            .collect())
+        Ok(all)
     }
 }
 

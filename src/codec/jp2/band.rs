@@ -1,0 +1,85 @@
+//! The coefficients of a sub-band that a window needs, as its code-blocks give them.
+//!
+//! Blocks are put in from any thread, whole; rows are read through them. Nothing is copied in between. Decodes nothing.
+
+use crate::codec::jp2::grid::Area;
+use crate::codec::jp2::wavelet::Number;
+use crate::codec::jp2::wavelet::Plane;
+use std::sync::OnceLock;
+
+/// The blocks that touch an area of a sub-band; what is not there is 0.
+pub(super) struct Coefficients {
+    area: Area,
+    /// What a quantised coefficient of 1 is worth.
+    step: f32,
+    /// log2 of the sides of a block.
+    sides: (u8, u8),
+    /// Column and row of the first block.
+    first: (u32, u32),
+    /// Blocks in a row.
+    across: u32,
+    blocks: Vec<OnceLock<Plane<i32>>>,
+}
+
+impl Coefficients {
+    /// None yet.
+    pub fn new(area: Area, sides: (u8, u8), step: f32) -> Coefficients {
+        let (first, mut across, mut down) = ((area.x0 >> sides.0, area.y0 >> sides.1), 0, 0);
+        if !area.is_empty() {
+            across = ((area.x1 - 1) >> sides.0) + 1 - first.0;
+            down = ((area.y1 - 1) >> sides.1) + 1 - first.1;
+        }
+        Coefficients {
+            area,
+            step,
+            sides,
+            first,
+            across,
+            blocks: (0..across as usize * down as usize)
+                .map(|_| OnceLock::new())
+                .collect(),
+        }
+    }
+
+    /// Puts a block in: values with one fractional bit.
+    pub fn put(&self, block: Plane<i32>) {
+        if let Some(place) = self.block(block.area.x0, block.area.y0) {
+            let _ = place.set(block);
+        }
+    }
+
+    /// Where the block lies to which a coefficient belongs.
+    fn block(&self, x: u32, y: u32) -> Option<&OnceLock<Plane<i32>>> {
+        let column = (x >> self.sides.0).checked_sub(self.first.0)?;
+        let row = (y >> self.sides.1).checked_sub(self.first.1)?;
+        let place = (column < self.across).then(|| row as usize * self.across as usize + column as usize)?;
+        self.blocks.get(place)
+    }
+
+    /// Numbers of the transform from the coefficients of row `y` from column `x` on, as many as there is room for.
+    pub fn row<T: Number>(&self, y: u32, x: u32, to: &mut [T]) {
+        let (mut x, mut to) = (x, to);
+        while !to.is_empty() {
+            let left = (1 << self.sides.0) - (x & ((1 << self.sides.0) - 1));
+            let (now, later) = to.split_at_mut(to.len().min(left as usize));
+            let block = self.block(x, y).and_then(OnceLock::get);
+            let from = block.map(|block| block.row(y, x)).unwrap_or_default();
+            let (known, rest) = now.split_at_mut(now.len().min(from.len()));
+            for (to, from) in known.iter_mut().zip(from) {
+                *to = T::coefficient(*from, self.step);
+            }
+            rest.fill(T::default());
+            (x, to) = (x.saturating_add(left), later);
+        }
+    }
+
+    /// All of them as numbers of the transform.
+    pub fn plane<T: Number>(&self) -> Plane<T> {
+        let mut plane = Plane::new(self.area);
+        let rows = plane.data.chunks_exact_mut((self.area.w() as usize).max(1));
+        for (y, row) in (self.area.y0..).zip(rows) {
+            self.row(y, self.area.x0, row);
+        }
+        plane
+    }
+}
