@@ -179,25 +179,36 @@ impl<'a> Mq<'a> {
         self.c = select_unpredictable(lower, self.c, c).wrapping_shl(shift);
         self.ahead -= shift as i32;
         if self.ahead < 0 {
-            (self.c, self.ahead, self.next) = fill(self.data, self.next, self.c, self.ahead);
+            self.refill();
         }
         (state as u32 ^ less) & 1
     }
 }
 
+impl Mq<'_> {
+    #[inline(always)]
+    fn refill(&mut self) {
+        if let Some(seven) = self.data.get(self.next.wrapping_sub(1)..).and_then(|rest| rest.first_chunk::<8>())
+            && let word = u64::from_be_bytes(*seven)
+            && !has_ff(word)
+        {
+            let ahead = self.ahead.clamp(-15, -1);
+            self.c = self.c.wrapping_add(((word << 8 >> 16) << (-1 - ahead)) as i64);
+            self.ahead = ahead + 48;
+            self.next += 6;
+        } else {
+            (self.c, self.ahead, self.next) = fill(self.data, self.next, self.c, self.ahead);
+        }
+    }
+}
+
 /// Takes bytes from `next` on into the code until some bits wait below the unit (BYTEIN, C.3.4). `ahead` is -15 to 0
-/// before, 8 or more and at most 32 after. Returns the code, the new `ahead` and the new place.
+/// before, 8 or more and at most 47 after. Returns the code, the new `ahead` and the new place.
+#[cold]
 #[inline(never)]
 fn fill(data: &[u8], next: usize, c: i64, ahead: i32) -> (i64, i32, usize) {
     let after_ff = |next: usize| next.checked_sub(1).and_then(|i| data.get(i)) == Some(&0xFF);
-    let ahead = ahead.clamp(-15, 7);
-    if let Some(four) = data.get(next..).and_then(|rest| rest.first_chunk::<4>())
-        && !four.contains(&0xFF)
-        && !after_ff(next)
-    {
-        let word = i64::from(u32::from_be_bytes(*four));
-        return (c.wrapping_add(word << (15 - ahead)), ahead + 32, next + 4);
-    }
+    let ahead = ahead.clamp(-15, -1);
     let (mut c, mut ahead, mut next) = (c, ahead, next);
     while ahead < 8 {
         // Of the byte after 0xFF the first bit is a carry; above 0x8F the pair is a marker, and the segment is over.
@@ -211,6 +222,15 @@ fn fill(data: &[u8], next: usize, c: i64, ahead: i32) -> (i64, i32, usize) {
         c = c.wrapping_add(i64::from(byte) << (UNIT as i32 - ahead));
     }
     (c, ahead, next)
+}
+
+/// Whether a byte is 0xFF.
+#[inline(always)]
+fn has_ff(six: u64) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // of the complement, a byte that is 0 borrows from its upper bit
+    let other = !six;
+    other.wrapping_sub(ONES) & !other & (ONES << 7) != 0
 }
 
 #[cfg(test)]
