@@ -188,7 +188,10 @@ impl<'a> Mq<'a> {
 impl Mq<'_> {
     #[inline(always)]
     fn refill(&mut self) {
-        if let Some(seven) = self.data.get(self.next.wrapping_sub(1)..).and_then(|rest| rest.first_chunk::<8>())
+        if let Some(seven) = self
+            .data
+            .get(self.next.wrapping_sub(1)..)
+            .and_then(|rest| rest.first_chunk::<8>())
             && let word = u64::from_be_bytes(*seven)
             && !has_ff(word)
         {

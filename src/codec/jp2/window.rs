@@ -40,6 +40,9 @@ use std::sync::OnceLock;
 /// So many samples are worth another thread: some milliseconds.
 const WORTH: usize = 64 << 10;
 
+/// Rows that are transformed together: those of one component fit the cache of a core, and few are made twice.
+const ROWS: u32 = 256;
+
 /// Decodes `rect`, which lies inside the image with so many halvings.
 pub fn decode(
     stream: &Codestream,
@@ -95,6 +98,7 @@ pub fn decode(
         };
         tile.decode(&parts)
     })?;
+    let tiles = tiles.into_iter().flatten().collect();
     Ok(Decoded {
         window,
         ranges: siz.components.iter().map(Range::of).collect(),
@@ -140,32 +144,54 @@ struct Tile<'a> {
 }
 
 impl Tile<'_> {
-    /// Decodes what each component shows of the window.
-    fn decode(&self, parts: &[Area]) -> Result<Part> {
-        let needs = (self.index.components.iter().zip(parts))
+    /// Decodes what each component shows of the window: its blocks, then bands of rows.
+    fn decode(&self, parts: &[Area]) -> Result<Vec<Part>> {
+        let components = &self.index.components;
+        let needs = (components.iter().zip(parts))
             .map(|(component, part)| self.need(component, *part))
             .collect::<Result<Vec<_>>>()?;
-        let components = self.index.components.iter().zip(&needs);
-        let jobs: Vec<_> = (0..).zip(components.zip(self.coefficients(&needs)?)).collect();
+        let coefficients = self.coefficients(&needs)?;
+        let seen = || parts.iter().filter(|part| !part.is_empty());
+        let top = seen().map(|part| part.y0).min().unwrap_or(0);
+        let end = seen().map(|part| part.y1).max().unwrap_or(0);
+        let bands: Vec<Vec<Area>> = (top..end)
+            .step_by(ROWS as usize)
+            .map(|y0| {
+                let y1 = y0.saturating_add(ROWS);
+                let cut = |part: &Area| part.meet(Area { y0, y1, ..*part });
+                parts.iter().map(cut).collect()
+            })
+            .collect();
+        let jobs = bands.iter().flat_map(|parts| {
+            let components = components.iter().zip(&coefficients).enumerate();
+            components.zip(parts)
+        });
         let sum = needs.iter().map(|need| need.len()).sum();
-        let samples = share(jobs, sum, |(number, ((component, need), bands))| {
-            if self.coding(number)?.reversible {
-                Ok(Samples::Whole(self.component(component, *need, &bands)?))
-            } else {
-                Ok(Samples::Real(self.component(component, *need, &bands)?))
-            }
-        })?;
-        let steps = self.index.components.iter().map(|component| component.step);
-        Ok(Part {
-            mct: self.index.style.mct,
-            components: (samples.into_iter().zip(steps).zip(parts))
-                .map(|((samples, step), area)| Shown {
+        let shown = share(
+            jobs.collect(),
+            sum,
+            |((number, (component, coefficients)), part)| {
+                let need = self.need(component, *part)?;
+                let samples = if self.coding(number)?.reversible {
+                    Samples::Whole(self.component(component, need, coefficients)?)
+                } else {
+                    Samples::Real(self.component(component, need, coefficients)?)
+                };
+                Ok(Shown {
                     samples,
-                    step,
-                    area: *area,
+                    step: component.step,
+                    area: *part,
                 })
-                .collect(),
-        })
+            },
+        )?;
+        let mut shown = shown.into_iter();
+        Ok(bands
+            .iter()
+            .map(|parts| Part {
+                mct: self.index.style.mct,
+                components: shown.by_ref().take(parts.len()).collect(),
+            })
+            .collect())
     }
 
     fn coding(&self, number: usize) -> Result<&Coding> {

@@ -191,9 +191,20 @@ impl Jp2 {
             };
             Samples::U16(self.show(&decoded, size, scale, colour)?)
         } else {
-            let scale = |value, bits| u8::try_from(widened(value, bits, 8)).unwrap_or(u8::MAX);
             let colour = |pixels: &mut [u8]| self.turn.apply(pixels, channels, 255.0, f32::from, |v| v as u8);
-            Samples::U8(self.show(&decoded, size, scale, colour)?)
+            let scale = |value, bits| u8::try_from(widened(value, bits, 8)).unwrap_or(u8::MAX);
+            let as_is = |value: u32, _| value.min(255) as u8;
+            Samples::U8(
+                match self
+                    .stream
+                    .components()
+                    .iter()
+                    .all(|component| component.bits == 8)
+                {
+                    true => self.show(&decoded, size, as_is, colour)?,
+                    false => self.show(&decoded, size, scale, colour)?,
+                },
+            )
         };
         Ok(Raster {
             size,
@@ -231,15 +242,28 @@ impl Jp2 {
     /// Puts the channels of some rows side by side.
     fn interleave<T: Copy>(&self, planes: &Planes, out: &mut [T], scale: impl Fn(u32, u8) -> T) {
         let count = self.channels.len().max(1);
-        for (place, channel) in self.channels.iter().enumerate() {
+        let plane = |channel: &Mapped| {
             let number = usize::from(channel.component);
-            let (Some(plane), Some(&Component { bits, signed, .. })) =
-                (planes.get(number), self.stream.components().get(number))
-            else {
+            let (plane, component) = planes.get(number).zip(self.stream.components().get(number))?;
+            let Component { bits, signed, .. } = *component;
+            let lift = if signed { 1 << (bits.clamp(1, 31) - 1) } else { 0 };
+            let unsigned = move |value: i32| value.wrapping_add(lift).cast_unsigned();
+            Some((plane, bits, unsigned))
+        };
+        if let ([red, green, blue], None) = (&self.channels[..], &self.palette)
+            && let (Some(red), Some(green), Some(blue)) = (plane(red), plane(green), plane(blue))
+        {
+            let pixels = out.as_chunks_mut().0.iter_mut();
+            for ((pixel, r), (g, b)) in pixels.zip(red.0).zip(green.0.iter().zip(blue.0)) {
+                *pixel = [(red, r), (green, g), (blue, b)]
+                    .map(|((_, bits, unsigned), value)| scale(unsigned(*value), bits));
+            }
+            return;
+        }
+        for (place, channel) in self.channels.iter().enumerate() {
+            let Some((plane, bits, unsigned)) = plane(channel) else {
                 continue;
             };
-            let lift = if signed { 1 << (bits.clamp(1, 31) - 1) } else { 0 };
-            let unsigned = |value: i32| value.wrapping_add(lift).cast_unsigned();
             let to = out
                 .chunks_exact_mut(count)
                 .filter_map(|pixel| pixel.get_mut(place));
