@@ -183,37 +183,35 @@ impl<'a> Mq<'a> {
         }
         (state as u32 ^ less) & 1
     }
-}
 
-impl Mq<'_> {
+    /// Takes six bytes into the code, which owes bits; mostly they are just bits.
     #[inline(always)]
     fn refill(&mut self) {
-        if let Some(seven) = self
-            .data
-            .get(self.next.wrapping_sub(1)..)
-            .and_then(|rest| rest.first_chunk::<8>())
-            && let word = u64::from_be_bytes(*seven)
-            && !has_ff(word)
-        {
-            let ahead = self.ahead.clamp(-15, -1);
-            self.c = self.c.wrapping_add(((word << 8 >> 16) << (-1 - ahead)) as i64);
-            self.ahead = ahead + 48;
-            self.next += 6;
-        } else {
-            (self.c, self.ahead, self.next) = fill(self.data, self.next, self.c, self.ahead);
+        // with the byte before, which may change what the first one means
+        let from = self.next.checked_sub(1).and_then(|from| self.data.get(from..));
+        match from.and_then(|bytes| bytes.first_chunk().copied().map(u64::from_be_bytes)) {
+            Some(eight) if !has_ff(eight) => {
+                let owed = -self.ahead.clamp(-15, -1);
+                self.c = self
+                    .c
+                    .wrapping_add(((eight << 8 >> 16) << (owed - 1)).cast_signed());
+                self.ahead = 48 - owed;
+                self.next += 6;
+            }
+            _ => (self.c, self.ahead, self.next) = fill(self.data, self.next, self.c, self.ahead),
         }
     }
 }
 
-/// Takes bytes from `next` on into the code until some bits wait below the unit (BYTEIN, C.3.4). `ahead` is -15 to 0
-/// before, 8 or more and at most 47 after. Returns the code, the new `ahead` and the new place.
+/// Takes bytes from `next` on into the code until it is nearly full (BYTEIN, C.3.4). `ahead` is -15 to -1 before, 40 to
+/// 47 after. Returns the code, the new `ahead` and the new place.
 #[cold]
 #[inline(never)]
 fn fill(data: &[u8], next: usize, c: i64, ahead: i32) -> (i64, i32, usize) {
     let after_ff = |next: usize| next.checked_sub(1).and_then(|i| data.get(i)) == Some(&0xFF);
     let ahead = ahead.clamp(-15, -1);
     let (mut c, mut ahead, mut next) = (c, ahead, next);
-    while ahead < 8 {
+    while ahead < 40 {
         // Of the byte after 0xFF the first bit is a carry; above 0x8F the pair is a marker, and the segment is over.
         let (byte, bits, step) = match data.get(next) {
             Some(&byte) if !after_ff(next) => (byte, 8, 1),
@@ -229,10 +227,10 @@ fn fill(data: &[u8], next: usize, c: i64, ahead: i32) -> (i64, i32, usize) {
 
 /// Whether a byte is 0xFF.
 #[inline(always)]
-fn has_ff(six: u64) -> bool {
+fn has_ff(bytes: u64) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
     // of the complement, a byte that is 0 borrows from its upper bit
-    let other = !six;
+    let other = !bytes;
     other.wrapping_sub(ONES) & !other & (ONES << 7) != 0
 }
 
