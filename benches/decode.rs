@@ -3,9 +3,10 @@
 //! Rounds are interleaved; what is printed is the median time of a tile and its ratio to libtiff's. libtiff is loaded
 //! from the system (Debian: libtiff6) when the bench starts; without it there is nothing to compare, and it says so.
 //!
-//! libtiff maps the file, which a server cannot: it would be killed by whoever cuts a file short. So there are two
-//! ratios, to libtiff as it comes and to libtiff that reads as well (its mode `rm`). It fills one buffer again and again,
-//! while here each tile is memory of its own, as a server hands it on.
+//! There are two ratios, to libtiff as it comes, which maps the file, and to libtiff that reads it (its mode `rm`). It fills
+//! one buffer again and again, and decodes what is in the map; here each tile is memory of its own, as a server hands it on,
+//! and nothing is decoded that somebody else may change meanwhile. What is measured is not the first reading of a tile,
+//! when nothing is mapped yet.
 //! `benches/tiles PHOTO` makes files of every compression.
 #![allow(
     missing_docs,

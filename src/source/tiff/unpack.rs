@@ -9,6 +9,7 @@ use crate::geometry::Size;
 use crate::raster::Kind;
 use crate::raster::Samples;
 use crate::source::tiff::input::Order;
+use crate::source::tiff::input::all_finite;
 use crate::source::tiff::layout::Compression;
 use crate::source::tiff::layout::Layout;
 use crate::source::tiff::layout::Predictor;
@@ -349,9 +350,8 @@ impl Rows<'_> {
     clippy::cast_possible_truncation,
     reason = "the range of single precision is cut to"
 )]
-fn finite(layout: &Layout, values: &mut [f32]) {
-    // without a branch: many at once
-    if values.iter().fold(true, |all, value| all & value.is_finite()) {
+pub fn finite(layout: &Layout, values: &mut [f32]) {
+    if all_finite(values) {
         return;
     }
     let end = |value: f64| (value as f32).clamp(f32::MIN, f32::MAX);
