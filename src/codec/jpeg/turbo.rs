@@ -163,7 +163,7 @@ pub fn decode(stream: &[u8], size: Size, channels: u8, strict: bool) -> Result<V
                 flags,
             )
         };
-        room::made(row * size.h as usize, |room| {
+        room::made_off(row * size.h as usize, |room| {
             if measure(handle, (stream, stream_len)) == (width, height) {
                 let write = |place, len| if paint(place) == 0 { Ok(len) } else { Err(()) };
                 // SAFETY: there is room for all rows. Of a stream of this size, as the library itself has measured,
