@@ -11,8 +11,8 @@
 //! 5  plan                          view x header -> plan
 //! 4  source  process  encode  cache
 //! 3  http  codec                   a request and its reply; compression schemes
-//! 2  raster
-//! 1  geometry  crew  recent        rectangles; threads; what was used last
+//! 2  raster  mapped                samples; files in memory
+//! 1  geometry  crew  recent  room  rectangles; threads; what was used last; memory without zeros
 //! 0  error
 //! ```
 
@@ -28,12 +28,14 @@ pub mod error;
 pub mod geometry;
 pub mod http;
 pub mod library;
+pub mod mapped;
 pub mod mosaic;
 pub mod plan;
 pub mod process;
 pub mod protocol;
 pub mod raster;
 pub mod recent;
+pub mod room;
 pub mod server;
 pub mod service;
 pub mod source;

@@ -272,16 +272,18 @@ fn differences(bits: &mut Bits, width: u32, above: &[u32], changes: &mut Vec<u32
     let tables = &**RUNS;
     let mut at = 0;
     let mut index = 0;
-    let mut first = true;
+    // what b1 is not left of: `at` at the start of the row, else what follows it
+    let mut least = 0;
     while at < width {
-        // b1: the first change above that is right of `at` (at the start of the row: not left of it) to the other colour.
+        // b1: the first change above that is right of `at` to the other colour; the last ones above are at the width.
         let colour = changes.len() % 2;
         index = index.max(1) - 1;
         index += usize::from(index % 2 != colour);
-        while above[index] < width && (above[index] < at || above[index] == at && !first) {
+        while above[index] < least {
             index += 2;
         }
-        let (mode, length) = MODES[bits.peek(7) as usize];
+        let word = bits.word();
+        let (mode, length) = MODES[(word >> 57) as usize];
         bits.skip(length);
         match mode {
             Mode::Near(by) => {
@@ -294,9 +296,20 @@ fn differences(bits: &mut Bits, width: u32, above: &[u32], changes: &mut Vec<u32
             }
             Mode::Pass => at = above[index + 1].max(at),
             Mode::Runs => {
+                let mut word = word << length;
                 for table in [colour, 1 - colour] {
-                    let Some(length) = run(bits, &tables[table]) else {
-                        return false;
+                    // mostly one code, and in the bits that are at hand
+                    let (used, pixels) = tables[table][(word >> (64 - LONGEST)) as usize];
+                    let length = if (1..64).contains(&pixels) {
+                        word <<= used;
+                        bits.skip(used.into());
+                        u32::from(pixels)
+                    } else {
+                        let Some(length) = run(bits, &tables[table]) else {
+                            return false;
+                        };
+                        word = bits.word();
+                        length
                     };
                     at = at.saturating_add(length).min(width);
                     change(changes, at);
@@ -304,7 +317,7 @@ fn differences(bits: &mut Bits, width: u32, above: &[u32], changes: &mut Vec<u32
             }
             Mode::Wrong => return false,
         }
-        first = false;
+        least = at + 1;
     }
     true
 }
@@ -374,6 +387,19 @@ impl Bits<'_> {
             }),
         };
         (word << (self.at % 8)) >> (32 - count)
+    }
+
+    /// The next bits, at least 57, in the upper ones.
+    #[inline(always)]
+    fn word(&self) -> u64 {
+        let byte = self.at / 8;
+        let word = match self.data.get(byte..byte + 8) {
+            Some(&[a, b, c, d, e, f, g, h]) => u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            _ => (byte..byte + 8).fold(0, |word, at| {
+                word << 8 | self.data.get(at).map_or(0, |b| u64::from(*b))
+            }),
+        };
+        word << (self.at % 8)
     }
 
     #[inline(always)]

@@ -7,6 +7,7 @@ use crate::codec::pull::Pull;
 use crate::codec::pull::Step;
 use crate::error::Error;
 use crate::error::Result;
+use crate::room::Room;
 use miniz_oxide::DataFormat;
 use miniz_oxide::MZError;
 use miniz_oxide::MZFlush;
@@ -27,29 +28,73 @@ thread_local! {
     static PLAIN: RefCell<Box<DecompressorOxide>> = RefCell::default();
 }
 
-/// Inflates into `out` and says how many bytes of it are filled.
+/// Inflates into what is left of the room.
 ///
 /// A stream that holds more is cut; one that ends earlier gives what it has, and so does one that is cut
-/// off or lacks its checksum after `out` is full. `Error::Corrupt` for anything else, a wrong checksum included.
-pub fn decode(data: &[u8], out: &mut [u8]) -> Result<usize> {
-    match whole(data, out) {
-        Some(got) => Ok(got),
-        None => PLAIN.with(|plain| partly(&mut plain.borrow_mut(), data, out)),
+/// off or lacks its checksum after the room is full. `Error::Corrupt` for anything else, a wrong checksum included.
+pub fn decode(data: &[u8], room: &mut Room) -> Result<()> {
+    if whole(data, room) {
+        return Ok(());
     }
+    PLAIN.with(|plain| room.by(|out| partly(&mut plain.borrow_mut(), data, out)))
 }
 
-/// A stream that is right from end to end and fits; `None` otherwise.
+/// A stream that is right from end to end and fits; `false`, and nothing is filled, otherwise.
 #[cfg(feature = "native")]
-fn whole(data: &[u8], out: &mut [u8]) -> Option<usize> {
-    thread_local! {
-        static WHOLE: RefCell<libdeflater::Decompressor> = RefCell::new(libdeflater::Decompressor::new());
+fn whole(data: &[u8], room: &mut Room) -> bool {
+    use std::ptr::NonNull;
+    struct Inflater(NonNull<libdeflate_sys::libdeflate_decompressor>);
+    impl Drop for Inflater {
+        fn drop(&mut self) {
+            // SAFETY: the pointer came from the library, is owned by this value alone and is not used afterwards.
+            #[expect(unsafe_code, reason = "libdeflate")]
+            unsafe {
+                libdeflate_sys::libdeflate_free_decompressor(self.0.as_ptr());
+            }
+        }
     }
-    WHOLE.with(|whole| whole.borrow_mut().zlib_decompress(data, out).ok())
+    thread_local! {
+        static WHOLE: Option<Inflater> = {
+            // SAFETY: takes nothing; NULL means that there is no memory.
+            #[expect(unsafe_code, reason = "libdeflate")]
+            let new = unsafe { libdeflate_sys::libdeflate_alloc_decompressor() };
+            NonNull::new(new).map(Inflater)
+        };
+    }
+    let inflate = |inflater: &Inflater| {
+        let write = |out: *mut u8, len| {
+            let mut got = 0;
+            // SAFETY: the inflater is live and this thread's; the pointers go with the lengths of what is read and
+            // written.
+            #[expect(unsafe_code, reason = "libdeflate")]
+            let result = unsafe {
+                libdeflate_sys::libdeflate_zlib_decompress(
+                    inflater.0.as_ptr(),
+                    data.as_ptr().cast(),
+                    data.len(),
+                    out.cast(),
+                    len,
+                    &raw mut got,
+                )
+            };
+            if result == libdeflate_sys::libdeflate_result_LIBDEFLATE_SUCCESS {
+                Ok(got)
+            } else {
+                Err(())
+            }
+        };
+        // SAFETY: the library writes from the start on and says how much; never more than there is room for.
+        #[expect(unsafe_code, reason = "libdeflate")]
+        unsafe {
+            room.raw(write)
+        }
+    };
+    WHOLE.with(|whole| whole.as_ref().map(inflate)) == Some(Ok(()))
 }
 
 #[cfg(not(feature = "native"))]
-fn whole(_: &[u8], _: &mut [u8]) -> Option<usize> {
-    None
+fn whole(_: &[u8], _: &mut Room) -> bool {
+    false
 }
 
 /// As much of the stream as there is room for.
@@ -108,11 +153,11 @@ pub fn deflate(data: &[u8], level: u8) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec;
+    use crate::room;
     use miniz_oxide::deflate::compress_to_vec_zlib;
 
     fn decoded(data: &[u8], len: usize) -> Result<Vec<u8>> {
-        codec::filled(decode, data, len)
+        room::made(len, |room| decode(data, room))
     }
 
     fn text() -> Vec<u8> {

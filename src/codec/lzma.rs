@@ -5,16 +5,17 @@
 use crate::codec::pull::fill;
 use crate::error::Error;
 use crate::error::Result;
+use crate::room::Room;
 use lzma_rust2::XzReader;
 use std::io::Read;
 
-/// Decodes into `out` and says how many bytes of it are filled.
+/// Decodes into what is left of the room.
 ///
 /// A stream that holds more is cut; one that ends earlier gives what it has. `Error::Corrupt` for a damaged
 /// stream, a wrong checksum included (where the stream is not cut).
-pub fn decode(data: &[u8], out: &mut [u8]) -> Result<usize> {
+pub fn decode(data: &[u8], room: &mut Room) -> Result<()> {
     let damaged = |_| Error::Corrupt("LZMA stream is damaged".into());
-    fill(&mut XzReader::new(data, false), out).map_err(damaged)
+    room.by(|out| fill(&mut XzReader::new(data, false), out).map_err(damaged))
 }
 
 /// Decodes as it is read, with the same result.
@@ -25,10 +26,10 @@ pub fn reader(from: impl Read) -> impl Read {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec;
+    use crate::room;
 
     fn decoded(data: &[u8], len: usize) -> Result<Vec<u8>> {
-        codec::filled(decode, data, len)
+        room::made(len, |room| decode(data, room))
     }
 
     /// "LZMA in a tile " a hundred times over, by `xz`.

@@ -41,15 +41,6 @@ fn check_pixels(pixels: &[u8], size: Size, layout: Layout) -> Result<()> {
     Ok(())
 }
 
-/// What `fill` makes of a stream in a place of so many bytes.
-#[cfg(test)]
-fn filled(fill: impl Fn(&[u8], &mut [u8]) -> Result<usize>, data: &[u8], len: usize) -> Result<Vec<u8>> {
-    let mut out = vec![7; len];
-    let got = fill(data, &mut out)?;
-    out.truncate(got);
-    Ok(out)
-}
-
 /// What a block of a scheme that knows samples must hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {

@@ -4,41 +4,53 @@
 
 use crate::codec::pull::Pull;
 use crate::codec::pull::Step;
+use crate::room::Room;
 use std::io::BufRead;
 use std::io::Read;
 
-/// Decodes into `out` and says how many bytes of it are filled.
+/// Decodes into what is left of the room.
 ///
 /// A stream that holds more is cut; one that ends earlier, within a run as well, gives what it has. There is no stream
 /// that is wrong.
-pub fn decode(mut data: &[u8], out: &mut [u8]) -> usize {
-    let len = out.len();
-    let mut room = out;
-    while let Some((&head, rest)) = data.split_first()
-        && !room.is_empty()
+pub fn decode(data: &[u8], room: &mut Room) {
+    let rest = data.get(whole(data, room)..).unwrap_or_default();
+    // a run that is not all there
+    if let Some((&head, rest)) = rest.split_first()
+        && head.cast_signed() >= 0
+    {
+        room.put(rest);
+    }
+}
+
+/// The same for those runs that are whole: how many bytes those have.
+pub fn whole(data: &[u8], room: &mut Room) -> usize {
+    let mut left = data;
+    while let Some((&head, rest)) = left.split_first()
+        && room.left() > 0
     {
         let count = usize::from(head.cast_signed().unsigned_abs()) + 1;
-        let (run, after) = match head.cast_signed() {
-            -128 => (0, rest),
-            0.. => {
-                let (run, after) = rest.split_at(count.min(rest.len()));
-                let run = run.get(..room.len()).unwrap_or(run);
-                room.iter_mut().zip(run).for_each(|(to, byte)| *to = *byte);
-                (run.len(), after)
-            }
-            _ => {
-                let Some((byte, after)) = rest.split_first() else {
-                    break;
-                };
-                let run = count.min(room.len());
-                room.iter_mut().take(run).for_each(|to| *to = *byte);
-                (run, after)
-            }
+        left = match head.cast_signed() {
+            -128 => rest,
+            0.. => match rest.split_at_checked(count) {
+                Some((run, after)) => {
+                    match rest.first_chunk() {
+                        Some(wide) => room.put_some(wide, count),
+                        None => room.put(run),
+                    }
+                    after
+                }
+                None => break,
+            },
+            _ => match rest.split_first() {
+                Some((byte, after)) => {
+                    room.repeat_some(*byte, count);
+                    after
+                }
+                None => break,
+            },
         };
-        data = after;
-        room = room.get_mut(run..).unwrap_or_default();
     }
-    len - room.len()
+    data.len() - left.len()
 }
 
 /// What is left of a run.
@@ -117,6 +129,7 @@ fn literal(left: usize) -> Run {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::room;
     use std::io::BufReader;
 
     #[test]
@@ -145,9 +158,11 @@ mod tests {
     #[test]
     fn runs_and_literals_come_back_cut_or_short() {
         let decoded = |data: &[u8], len: usize| {
-            let mut out = vec![7; len];
-            let got = decode(data, &mut out);
-            out[..got].to_vec()
+            let fill = |room: &mut Room| {
+                decode(data, room);
+                Ok::<(), ()>(())
+            };
+            room::made::<u8, ()>(len, fill).unwrap()
         };
         for len in 0..24 {
             assert_eq!(decoded(&PACKED, len), &PLAIN[..len]);

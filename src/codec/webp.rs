@@ -8,11 +8,12 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
 use crate::raster::Layout;
+use crate::room::Room;
 
-/// Decodes a picture of exactly `size` into `scratch`, which grows as needed, and returns its
-/// `size.w * size.h * channels` bytes. `channels` is 3 (an alpha plane is dropped) or 4 (opaque where there is none;
-/// colours not multiplied). `Error::Corrupt` when the stream is damaged or its size another.
-pub fn decode<'a>(data: &[u8], size: Size, channels: u8, scratch: &'a mut Vec<u8>) -> Result<&'a mut [u8]> {
+/// Decodes a picture of exactly `size` into the room, which has place for its `size.w * size.h * channels` bytes.
+/// `channels` is 3 (an alpha plane is dropped) or 4 (opaque where there is none; colours not multiplied).
+/// `Error::Corrupt` when the stream is damaged or its size another.
+pub fn decode(data: &[u8], size: Size, channels: u8, room: &mut Room) -> Result<()> {
     let len = usize::try_from(size.area().saturating_mul(u64::from(channels))).unwrap_or(usize::MAX);
     if !matches!(channels, 3 | 4) {
         return Err(Error::Unsupported(format!(
@@ -29,12 +30,10 @@ pub fn decode<'a>(data: &[u8], size: Size, channels: u8, scratch: &'a mut Vec<u8
         }
         None => return Err(damaged()),
     }
-    if scratch.len() < len {
-        scratch.resize(len, 0);
+    if room.left() < len {
+        return Err(damaged());
     }
-    let out = scratch.get_mut(..len).unwrap_or_default();
-    paint(data, size, channels, out)?;
-    Ok(out)
+    paint(data, size, channels, len, room)
 }
 
 fn damaged() -> Error {
@@ -52,20 +51,28 @@ pub fn measure(data: &[u8]) -> Option<Size> {
     (good != 0).then_some(size)
 }
 
-/// `out` is exactly as long as the picture.
+/// The picture has `len` bytes, for which there is room.
 #[cfg(feature = "native")]
-fn paint(data: &[u8], size: Size, channels: u8, out: &mut [u8]) -> Result<()> {
+fn paint(data: &[u8], size: Size, channels: u8, len: usize, room: &mut Room) -> Result<()> {
     let into = if channels == 4 {
         libwebp_sys::WebPDecodeRGBAInto
     } else {
         libwebp_sys::WebPDecodeRGBInto
     };
     let stride = i32::try_from(size.w.saturating_mul(u32::from(channels))).map_err(|_| damaged())?;
-    // SAFETY: both pointers go with the lengths of their live slices; the library checks that rows of `stride`
-    // bytes fit into `out` before it writes, and writes nowhere else.
+    let write = |out, _| {
+        // SAFETY: both pointers go with the lengths of live places; the library checks that rows of `stride` bytes fit
+        // into the second before it writes, and writes nowhere else.
+        #[expect(unsafe_code, reason = "libwebp")]
+        let done = unsafe { into(data.as_ptr(), data.len(), out, len, stride) };
+        if done.is_null() { Err(damaged()) } else { Ok(len) }
+    };
+    // SAFETY: a picture of this size, as was measured, has `len` bytes in rows without padding, and when the library is
+    // content it has written all of them.
     #[expect(unsafe_code, reason = "libwebp")]
-    let done = unsafe { into(data.as_ptr(), data.len(), out.as_mut_ptr(), out.len(), stride) };
-    if done.is_null() { Err(damaged()) } else { Ok(()) }
+    unsafe {
+        room.raw(write)
+    }
 }
 
 /// Width and height as the stream's header says; `None` when it is no WebP stream.
@@ -76,9 +83,18 @@ pub fn measure(data: &[u8]) -> Option<Size> {
     Some(Size::new(w, h))
 }
 
+/// The picture has `len` bytes, for which there is room.
+#[cfg(not(feature = "native"))]
+fn paint(data: &[u8], _: Size, channels: u8, len: usize, room: &mut Room) -> Result<()> {
+    room.by(|out| {
+        let out = out.get_mut(..len).unwrap_or_default();
+        paint_into(data, channels, out).map(|()| len)
+    })
+}
+
 /// `out` is exactly as long as the picture.
 #[cfg(not(feature = "native"))]
-fn paint(data: &[u8], _: Size, channels: u8, out: &mut [u8]) -> Result<()> {
+fn paint_into(data: &[u8], channels: u8, out: &mut [u8]) -> Result<()> {
     let mut picture = image_webp::WebPDecoder::new(std::io::Cursor::new(data)).map_err(|_| damaged())?;
     picture.set_memory_limit(out.len().saturating_mul(4));
     if picture.is_animated() {
@@ -187,6 +203,12 @@ fn lossy(pixels: &[u8], size: Size, alpha: bool, _: i16) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::room;
+
+    fn decoded(data: &[u8], size: Size, channels: u8) -> Result<Vec<u8>> {
+        let len = size.area() as usize * usize::from(channels);
+        room::made(len, |room| decode(data, size, channels, room))
+    }
 
     fn picture(size: Size, colour: image_webp::ColorType) -> (Vec<u8>, Vec<u8>) {
         let channels = if colour == image_webp::ColorType::Rgba8 {
@@ -207,18 +229,16 @@ mod tests {
     #[test]
     fn a_lossless_picture_comes_back_exactly() {
         let size = Size::new(19, 7);
-        let mut scratch = Vec::new();
         let (coded, samples) = picture(size, image_webp::ColorType::Rgb8);
         assert_eq!(measure(&coded), Some(size));
-        assert_eq!(decode(&coded, size, 3, &mut scratch).unwrap(), samples);
+        assert_eq!(decoded(&coded, size, 3).unwrap(), samples);
         let (coded, samples) = picture(size, image_webp::ColorType::Rgba8);
-        assert_eq!(decode(&coded, size, 4, &mut scratch).unwrap(), samples);
+        assert_eq!(decoded(&coded, size, 4).unwrap(), samples);
     }
 
     #[test]
     fn every_layout_comes_back_exactly_without_loss_and_nearly_with_it() {
         let size = Size::new(37, 21);
-        let mut scratch = Vec::new();
         for layout in [Layout::Grey, Layout::Rgb, Layout::Rgba] {
             let channels = layout.channels();
             let samples: Vec<u8> = (0..37 * 21 * channels)
@@ -230,9 +250,9 @@ mod tests {
             };
             let out = channels.max(3) as u8;
             let exact = encode(&samples, size, layout, -1).unwrap();
-            assert_eq!(decode(&exact, size, out, &mut scratch).unwrap(), wanted);
+            assert_eq!(decoded(&exact, size, out).unwrap(), wanted);
             let near = encode(&samples, size, layout, 90).unwrap();
-            let found = decode(&near, size, out, &mut scratch).unwrap();
+            let found = decoded(&near, size, out).unwrap();
             let sum: u32 = found
                 .iter()
                 .zip(&wanted)
@@ -252,9 +272,8 @@ mod tests {
     #[test]
     fn alpha_is_dropped_or_made_as_asked() {
         let size = Size::new(5, 4);
-        let mut scratch = Vec::new();
         let (coded, samples) = picture(size, image_webp::ColorType::Rgb8);
-        let rgba = decode(&coded, size, 4, &mut scratch).unwrap();
+        let rgba = decoded(&coded, size, 4).unwrap();
         assert_eq!(
             &rgba[..8],
             &[
@@ -262,7 +281,7 @@ mod tests {
             ]
         );
         let (coded, samples) = picture(size, image_webp::ColorType::Rgba8);
-        let rgb = decode(&coded, size, 3, &mut scratch).unwrap();
+        let rgb = decoded(&coded, size, 3).unwrap();
         assert_eq!(
             &rgb[..6],
             &[
@@ -274,11 +293,10 @@ mod tests {
     #[test]
     fn damaged_streams_and_other_sizes_are_errors() {
         let size = Size::new(64, 64);
-        let mut scratch = Vec::new();
         let (coded, _) = picture(size, image_webp::ColorType::Rgb8);
-        assert!(decode(&coded, Size::new(64, 63), 3, &mut scratch).is_err());
-        assert!(decode(&coded[..coded.len() / 2], size, 3, &mut scratch).is_err());
-        assert!(decode(b"RIFF", size, 3, &mut scratch).is_err());
-        assert!(decode(&coded, size, 2, &mut scratch).is_err());
+        assert!(decoded(&coded, Size::new(64, 63), 3).is_err());
+        assert!(decoded(&coded[..coded.len() / 2], size, 3).is_err());
+        assert!(decoded(b"RIFF", size, 3).is_err());
+        assert!(decoded(&coded, size, 2).is_err());
     }
 }

@@ -6,6 +6,7 @@
 use crate::codec::pull::fill;
 use crate::error::Error;
 use crate::error::Result;
+use crate::room::Room;
 use ruzstd::decoding::FrameDecoder;
 use ruzstd::decoding::StreamingDecoder;
 use std::cell::RefCell;
@@ -13,30 +14,62 @@ use std::io;
 use std::io::BufRead;
 use std::io::Read;
 
-/// Decodes into `out` and says how many bytes of it are filled.
+/// Decodes into what is left of the room.
 ///
 /// A frame that holds more is cut; one that ends earlier gives what it has. `Error::Corrupt` for anything
 /// else, a wrong checksum included (where the frame has one and is not cut).
-pub fn decode(data: &[u8], out: &mut [u8]) -> Result<usize> {
-    match whole(data, out) {
-        Some(got) => Ok(got),
-        None => partly(data, out),
+pub fn decode(data: &[u8], room: &mut Room) -> Result<()> {
+    if whole(data, room) {
+        return Ok(());
     }
+    room.by(|out| partly(data, out))
 }
 
-/// A frame that is right from end to end and fits; `None` otherwise.
+/// A frame that is right from end to end and fits; `false`, and nothing is filled, otherwise.
 #[cfg(feature = "native")]
-fn whole(data: &[u8], out: &mut [u8]) -> Option<usize> {
+fn whole(data: &[u8], room: &mut Room) -> bool {
+    use zstd::zstd_safe::WriteBuf;
+    struct Rest {
+        place: *mut u8,
+        len: usize,
+    }
+    // SAFETY: the place is one of so many bytes, none of which is shown.
+    #[expect(unsafe_code, reason = "where libzstd writes")]
+    unsafe impl WriteBuf for Rest {
+        fn as_slice(&self) -> &[u8] {
+            &[]
+        }
+
+        fn capacity(&self) -> usize {
+            self.len
+        }
+
+        fn as_mut_ptr(&mut self) -> *mut u8 {
+            self.place
+        }
+
+        unsafe fn filled_until(&mut self, _: usize) {}
+    }
     thread_local! {
         static WHOLE: RefCell<Option<zstd::bulk::Decompressor<'static>>> =
             RefCell::new(zstd::bulk::Decompressor::new().ok());
     }
-    WHOLE.with(|whole| whole.borrow_mut().as_mut()?.decompress_to_buffer(data, out).ok())
+    WHOLE.with(|whole| {
+        let mut whole = whole.borrow_mut();
+        let Some(whole) = whole.as_mut() else {
+            return false;
+        };
+        let write = |place, len| whole.decompress_to_buffer(data, &mut Rest { place, len });
+        // SAFETY: the library writes from the start on and says how much; never more than there is room for.
+        #[expect(unsafe_code, reason = "where libzstd writes")]
+        let done = unsafe { room.raw(write) };
+        done.is_ok()
+    })
 }
 
 #[cfg(not(feature = "native"))]
-fn whole(_: &[u8], _: &mut [u8]) -> Option<usize> {
-    None
+fn whole(_: &[u8], _: &mut Room) -> bool {
+    false
 }
 
 /// As much of the frame as there is room for.
@@ -91,10 +124,10 @@ pub fn encode(data: &[u8], _level: u8) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec;
+    use crate::room;
 
     fn decoded(data: &[u8], len: usize) -> Result<Vec<u8>> {
-        codec::filled(decode, data, len)
+        room::made(len, |room| decode(data, room))
     }
 
     /// "Zstandard in a tile " a hundred times over, by the `zstd` tool at level 19.

@@ -13,6 +13,7 @@ use crate::raster::Meaning;
 use crate::raster::Metadata;
 use crate::raster::Raster;
 use crate::raster::Samples;
+use crate::room;
 use crate::source::Header;
 use crate::source::Level;
 use crate::source::Set;
@@ -117,11 +118,13 @@ pub fn open(file: File) -> Result<(Whole, u64)> {
 }
 
 fn decode(bytes: &[u8], header: &Header) -> Result<Raster> {
-    let mut data = Vec::new();
-    webp::decode(bytes, header.size(), header.channels, &mut data)?;
+    let (size, channels) = (header.size(), header.channels);
+    let len = usize::try_from(size.area()).unwrap_or(usize::MAX);
+    let len = len.saturating_mul(channels.into());
+    let data = room::made(len, |room| webp::decode(bytes, size, channels, room))?;
     Ok(Raster {
-        size: header.size(),
-        channels: header.channels,
+        size,
+        channels,
         samples: Samples::U8(data),
     })
 }

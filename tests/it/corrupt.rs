@@ -210,6 +210,45 @@ fn files_cut_short_are_corrupt() {
 }
 
 #[test]
+fn files_cut_while_they_are_read_are_corrupt_from_there_on() {
+    for compression in [Compression::None, Compression::Deflate] {
+        let mut spec = Spec::new((1024, 1024), 3, compression);
+        spec.tile = (256, 256);
+        spec.sizes = vec![(1024, 1024)];
+        let pixels: Vec<u8> = (0..1024 * 1024 * 3u32)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect();
+        let whole = pyramid::pyramid(&spec, &pixels).unwrap();
+        let file = Temp::new(&format!("shrinks-{compression:?}"), &whole);
+        let tiff = file.open().unwrap();
+        let tile = |index: u32| Tile {
+            level: 0,
+            col: index % 4,
+            row: index / 4,
+        };
+        let wanted: Vec<Raster> = (0..16).map(|index| tiff.read(tile(index)).unwrap()).collect();
+        let right = |index: u32| match tiff.read(tile(index)) {
+            Ok(raster) => {
+                assert!(raster == wanted[index as usize], "{compression:?} {index}");
+                true
+            }
+            Err(Error::Corrupt(_)) => false,
+            Err(error) => panic!("{compression:?} {index}: {error}"),
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| while (0..16).all(right) {}))
+                .collect();
+            std::thread::sleep(Duration::from_millis(50));
+            let cut = std::fs::File::options().write(true).open(file.path()).unwrap();
+            cut.set_len(whole.len() as u64 / 2).unwrap();
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+        });
+        assert!((0..6).all(right) && !(10..16).any(right), "{compression:?}");
+    }
+}
+
+#[test]
 fn files_with_holes_for_tiles_read_what_is_left() {
     for (name, whole) in files() {
         let mut holes = whole.clone();

@@ -10,6 +10,8 @@ use iipsrv::raster::Alpha;
 use iipsrv::raster::Colour;
 use iipsrv::raster::Format;
 use iipsrv::raster::Samples;
+use iipsrv::room;
+use iipsrv::room::Room;
 use iipsrv::source::Source;
 use iipsrv::source::Tile;
 use iipsrv::source::tiff::Limits;
@@ -178,9 +180,10 @@ fn same_as_coded(tiff: &Tiff, tile: Tile, whole: bool, samples: &[u8]) {
                 Samples::U8(decoded) => decoded,
                 other => panic!("{other:?}"),
             },
-            _ => webp::decode(&coded, size, header.channels, &mut Vec::new())
-                .unwrap()
-                .to_vec(),
+            _ => {
+                let fill = |room: &mut Room| webp::decode(&coded, size, header.channels, room);
+                room::made(samples.len(), fill).unwrap()
+            }
         };
         assert!(decoded == samples, "{tile:?} {format:?}");
     }

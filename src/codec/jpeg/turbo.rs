@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
 use crate::raster::Layout;
+use crate::room;
 use std::cell::RefCell;
 use std::ffi::c_int;
 use std::ffi::c_uchar;
@@ -142,20 +143,19 @@ pub fn decode(stream: &[u8], size: Size, channels: u8, strict: bool) -> Result<V
     let stream_len = c_ulong::try_from(stream.len()).map_err(|_| broken())?;
     let row = size.w as usize * usize::from(channels);
     let pitch = c_int::try_from(row).map_err(|_| broken())?;
-    let mut data = vec![0; row * size.h as usize];
     let flags = TJFLAG_LIMITSCANS | if strict { TJFLAG_STOPONWARNING } else { 0 };
     DECOMPRESSOR.with_borrow_mut(|kept| {
         // SAFETY: takes no arguments; the result is checked.
         let handle = Handle::kept(kept, || unsafe { tjInitDecompress() })?;
         // SAFETY: the handle is a live decompressor used by this thread only; `stream` is readable for `stream_len`
-        // bytes; `data` has `height` rows of `pitch` bytes, and no more than `width` x `height` pixels of
-        // `channels` bytes are written, scaled down if the stream is larger.
-        let status = unsafe {
+        // bytes; the caller gives a place of `height` rows of `pitch` bytes, and no more than `width` x `height` pixels
+        // of `channels` bytes are written, scaled down if the stream is larger.
+        let paint = |place: *mut u8| unsafe {
             tjDecompress2(
                 handle,
                 stream.as_ptr(),
                 stream_len,
-                data.as_mut_ptr(),
+                place,
                 width,
                 pitch,
                 height,
@@ -163,10 +163,46 @@ pub fn decode(stream: &[u8], size: Size, channels: u8, strict: bool) -> Result<V
                 flags,
             )
         };
-        // SAFETY: the handle is live.
-        let whole = status == 0 || !strict && unsafe { tjGetErrorCode(handle) } == TJERR_WARNING;
-        whole.then_some(data).ok_or_else(broken)
+        room::made_off(row * size.h as usize, |room| {
+            if measure(handle, (stream, stream_len)) == (width, height) {
+                let write = |place, len| if paint(place) == 0 { Ok(len) } else { Err(()) };
+                // SAFETY: there is room for all rows. Of a stream of this size, as the library itself has measured,
+                // they are all written when there is not even a warning.
+                if unsafe { room.raw(write) }.is_ok() {
+                    return Ok(());
+                }
+                if strict {
+                    return Err(broken());
+                }
+            }
+            room.by(|data| {
+                let status = paint(data.as_mut_ptr());
+                // SAFETY: the handle is live.
+                let whole = status == 0 || !strict && unsafe { tjGetErrorCode(handle) } == TJERR_WARNING;
+                whole.then_some(data.len()).ok_or_else(broken)
+            })
+        })
     })
+}
+
+/// Width and height as the library reads them, 0 where it does not; the handle is a live decompressor used by this thread
+/// only.
+fn measure(handle: *mut c_void, (stream, stream_len): (&[u8], c_ulong)) -> (c_int, c_int) {
+    let (mut found, mut subsampling, mut colourspace) = ((0, 0), 0, 0);
+    // SAFETY: the handle is live; `stream` is readable for `stream_len` bytes; the numbers live here. The size is told
+    // even where the library knows no name for the subsampling, and fails.
+    unsafe {
+        tjDecompressHeader3(
+            handle,
+            stream.as_ptr(),
+            stream_len,
+            &raw mut found.0,
+            &raw mut found.1,
+            &raw mut subsampling,
+            &raw mut colourspace,
+        );
+    }
+    found
 }
 
 /// Encodes `pixels`, which the caller has checked to be `size` pixels of `layout` (not `Rgba`).

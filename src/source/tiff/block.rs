@@ -25,6 +25,8 @@ use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::raster::Raster;
 use crate::raster::Samples;
+use crate::room;
+use crate::room::Room;
 use crate::source::tiff::input::Order;
 use crate::source::tiff::layout::Compression;
 use crate::source::tiff::layout::Layout;
@@ -48,20 +50,14 @@ pub fn decode(
     if layout.reversed && !(layout.compression == Compression::Webp && coded.starts_with(b"RIFF")) {
         coded.iter_mut().for_each(|byte| *byte = byte.reverse_bits());
     }
-    if let Some(fill) = filling(layout.compression) {
+    if fills(layout.compression) {
         if layout.is_straight() && size == block {
             // it goes where it stays
-            let mut samples = layout.blank(size);
-            let got = fill(coded, samples.bytes_mut())?;
-            if got < bytes {
-                return Err(short(got, bytes));
-            }
-            settle(layout, block.w, &mut samples);
-            return Ok(samples);
+            return filled(layout, block, |room| fill(layout, coded, block, room));
         }
         let plain = match layout.compression {
             Compression::None => coded,
-            _ => inflated(fill, coded, bytes, plain)?,
+            _ => room::remade(plain, bytes, |room| fill(layout, coded, block, room))?,
         };
         return unpack(layout, plain, block.w, size);
     }
@@ -78,10 +74,6 @@ pub fn decode(
             let got = thunder::decode(coded, block.w, out);
             out.get_mut(..got).unwrap_or_default()
         }
-        Compression::Webp => {
-            let channels = u8::try_from(layout.stored).unwrap_or(u8::MAX);
-            webp::decode(coded, block, channels, plain)?
-        }
         Compression::Jxl => {
             jxl::decode(coded, shape(layout, block), plain)?;
             packed(layout, block.w, plain);
@@ -93,8 +85,8 @@ pub fn decode(
             let mut blob = Vec::new();
             let blob = match packing {
                 Packing::None => coded,
-                Packing::Deflate => inflated(deflate::decode, coded, most, &mut blob)?,
-                Packing::Zstd => inflated(zstd::decode, coded, most, &mut blob)?,
+                Packing::Deflate => room::remade(&mut blob, most, |room| deflate::decode(coded, room))?,
+                Packing::Zstd => room::remade(&mut blob, most, |room| zstd::decode(coded, room))?,
             };
             lerc::decode(blob, shape(layout, block), plain)?;
             plain
@@ -124,27 +116,73 @@ pub fn decode(
         | Compression::PackBits
         | Compression::Deflate
         | Compression::Lzma
+        | Compression::Webp
         | Compression::Zstd => coded,
     };
     unpack(layout, plain, block.w, size)
 }
 
-/// Decodes the first bytes into the second and says how many there were.
-type Fill = fn(&[u8], &mut [u8]) -> Result<usize>;
+/// The samples of a whole block whose bytes `fill` puts. `Error::Corrupt` when it puts less.
+fn filled(layout: &Layout, block: Size, fill: impl FnOnce(&mut Room) -> Result<()>) -> Result<Samples> {
+    let bytes = usize::try_from(layout.bytes(block)).unwrap_or(usize::MAX);
+    let mut samples = layout.filled(block, fill)?;
+    if samples.bytes() < bytes {
+        return Err(short(samples.bytes(), bytes));
+    }
+    settle(layout, block.w, &mut samples);
+    Ok(samples)
+}
 
-/// Of a scheme that knows nothing but bytes and decodes them where they shall be.
-fn filling(compression: Compression) -> Option<Fill> {
-    Some(match compression {
-        Compression::None => |coded, out| {
-            let both = out.iter_mut().zip(coded);
-            Ok(both.map(|(to, byte)| *to = *byte).count())
-        },
-        Compression::PackBits => |coded, out| Ok(packbits::decode(coded, out)),
-        Compression::Deflate => deflate::decode,
-        Compression::Lzma => lzma::decode,
-        Compression::Zstd => zstd::decode,
-        _ => return None,
+/// Whether blocks can be decoded by [`of_pieces`]: it takes about as long to read them as to decode them.
+pub fn in_pieces(layout: &Layout) -> bool {
+    layout.compression == Compression::PackBits && layout.is_straight() && !layout.reversed
+}
+
+/// The same as [`decode`] for a whole block, of coded bytes that `read` gives piece by piece; whoever takes one says how
+/// many bytes of it are done with, and is told of the last.
+pub fn of_pieces(
+    layout: &Layout,
+    block: Size,
+    read: impl FnOnce(&mut dyn FnMut(&[u8], bool) -> usize) -> Result<()>,
+) -> Result<Samples> {
+    filled(layout, block, |room| {
+        read(&mut |coded, last| {
+            if last {
+                packbits::decode(coded, room);
+                return coded.len();
+            }
+            packbits::whole(coded, room)
+        })
     })
+}
+
+/// Whether [`fill`] knows the scheme.
+fn fills(compression: Compression) -> bool {
+    matches!(
+        compression,
+        Compression::None
+            | Compression::PackBits
+            | Compression::Deflate
+            | Compression::Lzma
+            | Compression::Webp
+            | Compression::Zstd
+    )
+}
+
+/// Decodes schemes that give bytes from the first to the last, where they shall be.
+fn fill(layout: &Layout, coded: &[u8], block: Size, room: &mut Room) -> Result<()> {
+    match layout.compression {
+        Compression::PackBits => packbits::decode(coded, room),
+        Compression::Deflate => deflate::decode(coded, room)?,
+        Compression::Lzma => lzma::decode(coded, room)?,
+        Compression::Webp => {
+            let channels = u8::try_from(layout.stored).unwrap_or(u8::MAX);
+            webp::decode(coded, block, channels, room)?;
+        }
+        Compression::Zstd => zstd::decode(coded, room)?,
+        _ => room.put(coded),
+    }
+    Ok(())
 }
 
 /// The first `len` bytes, which are made if need be.
@@ -153,13 +191,6 @@ fn room(scratch: &mut Vec<u8>, len: usize) -> &mut [u8] {
         scratch.resize(len, 0);
     }
     scratch.get_mut(..len).unwrap_or_default()
-}
-
-/// What `fill` makes of it, `len` bytes at most.
-fn inflated<'a>(fill: Fill, coded: &[u8], len: usize, scratch: &'a mut Vec<u8>) -> Result<&'a mut [u8]> {
-    let out = room(scratch, len);
-    let got = fill(coded, out)?;
-    Ok(out.get_mut(..got).unwrap_or_default())
 }
 
 /// What schemes must give that know samples.

@@ -1,16 +1,19 @@
 //! The open file: positioned reads and the order of its bytes.
 //!
-//! Knows nothing of directories and tags. The file is never mapped (a file cut short under a map kills the process)
-//! and never read as a whole. Nothing is locked: any number of threads read at once.
+//! Knows nothing of directories and tags. The file is never read as a whole; what is wanted again is copied out of a map
+//! of it, where there can be one. Nothing is locked: any number of threads read at once.
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::mapped::Mapped;
+use crate::room;
+use crate::room::Room;
 use crate::source::Version;
-use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::OnceLock;
 
 /// The order of the bytes in a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +45,7 @@ impl Order {
     }
 }
 
-/// Two places in their pages are too near each other; see [`Input::is_near`].
+/// Two places in their pages are too near each other; see [`is_near`].
 const NEAR: usize = 64;
 
 /// Reading fewer bytes than this is quick in any place.
@@ -59,6 +62,7 @@ pub struct Input {
     /// Where the part begins, and how many bytes it has.
     start: u64,
     len: u64,
+    map: OnceLock<Option<Mapped>>,
 }
 
 impl Input {
@@ -74,6 +78,7 @@ impl Input {
             version,
             start: 0,
             len: version.len,
+            map: OnceLock::new(),
         })
     }
 
@@ -98,84 +103,164 @@ impl Input {
         at.checked_add(len).is_some_and(|end| end <= self.len())
     }
 
-    /// The `len` bytes from `at` on, in a part of `scratch`, which grows as needed. `Error::Corrupt` when the file
-    /// ends before; nothing is allocated then.
-    pub fn read<'a>(&self, at: u64, len: u64, scratch: &'a mut Vec<u8>) -> Result<&'a mut [u8]> {
-        let size = self.check(at, len)?;
-        let room = size.saturating_add(NEAR);
-        if scratch.len() < room {
-            scratch.resize(room, 0);
-        }
-        let skip = if self.is_near(at, scratch.as_ptr()) {
-            NEAR
-        } else {
-            0
-        };
-        let part = scratch.get_mut(skip..skip + size).unwrap_or_default();
-        self.exact(at, part)?;
-        Ok(part)
+    /// The `len` bytes from `at` on, in `kept`, whose memory is used again. `Error::Corrupt` when the file ends before.
+    pub fn read<'a>(&self, at: u64, len: u64, kept: &'a mut Vec<u8>) -> Result<&'a mut [u8]> {
+        room::remade(kept, self.check(at, len)?, |room| self.put(at, len, room))
+    }
+
+    /// The `len` bytes from `at` on, in memory of their own. `Error::Corrupt` when the file ends before; nothing is
+    /// allocated then.
+    pub fn take(&self, at: u64, len: u64) -> Result<Vec<u8>> {
+        room::made(self.check(at, len)?, |room| self.put(at, len, room))
     }
 
     /// Fills `part` with the bytes from `at` on. `Error::Corrupt` when the file ends before.
     pub fn fill(&self, at: u64, part: &mut [u8]) -> Result<()> {
-        if part.len() < SMALL || !self.is_near(at, part.as_ptr()) {
-            return self.exact(at, part);
+        let from = self.start.saturating_add(at);
+        if part.len() >= SMALL && is_near(from, part.as_ptr()) {
+            let mut step = Vec::new();
+            for (at, part) in (at..).step_by(STEP).zip(part.chunks_mut(STEP)) {
+                part.copy_from_slice(self.read(at, part.len() as u64, &mut step)?);
+            }
+            return Ok(());
         }
-        let mut elsewhere = Vec::new();
-        for (at, part) in (at..).step_by(STEP).zip(part.chunks_mut(STEP)) {
-            part.copy_from_slice(self.read(at, part.len() as u64, &mut elsewhere)?);
-        }
-        Ok(())
-    }
-
-    /// Whether `to` begins less than [`NEAR`] bytes behind where the bytes from `at` on do, each counted from the start
-    /// of its page.
-    ///
-    /// The kernel copies by one instruction, which some processors (measured: AMD EPYC) then do a byte at a time:
-    /// reading takes six times as long. It is no rare case: plain tiles mostly lie 8 bytes behind a page, large
-    /// allocations 16.
-    fn is_near(&self, at: u64, to: *const u8) -> bool {
-        let from = self.start.wrapping_add(at);
-        let behind = (to.addr() as u64).wrapping_sub(from) % 4096;
-        (1..NEAR as u64).contains(&behind)
-    }
-
-    fn exact(&self, at: u64, part: &mut [u8]) -> Result<()> {
         let len = part.len() as u64;
         self.file
-            .read_exact_at(part, self.start.saturating_add(at))
+            .read_exact_at(part, from)
             .map_err(|error| match error.kind() {
                 io::ErrorKind::UnexpectedEof => beyond(at, len),
                 _ => Error::Io(error),
             })
     }
 
-    /// The `len` bytes from `at` on, in memory of their own that nobody has filled before.
-    pub fn take(&self, at: u64, len: u64) -> Result<Vec<u8>> {
-        let size = self.check(at, len)?;
-        let mut bytes = Vec::with_capacity(size);
-        if size >= SMALL && self.is_near(at, bytes.as_ptr()) {
-            bytes.resize(size, 0);
-            self.fill(at, &mut bytes)?;
-            return Ok(bytes);
-        }
+    /// Adds the `len` bytes from `at` on to what is in the room, as far as it goes. `Error::Corrupt` when the file ends
+    /// before.
+    pub fn put(&self, at: u64, len: u64, room: &mut Room) -> Result<()> {
+        let size = self.check(at, len)?.min(room.left());
+        let from = self.start.saturating_add(at);
+        self.get(self.map(from, size), from, size, room)
+    }
+
+    /// Gives `take` the `len` bytes from `at` on piece by piece, each in `kept`, and whether it is the last. It says how
+    /// many bytes it has used, the rest of which come again with more behind them; when it has used none, it is done.
+    /// What is used at once does not leave the caches of the processor. `Error::Corrupt` when the file ends before.
+    pub fn pieces(
+        &self,
+        at: u64,
+        len: u64,
+        kept: &mut Vec<u8>,
+        mut take: impl FnMut(&[u8], bool) -> usize,
+    ) -> Result<()> {
+        let mut size = self.check(at, len)?;
         let mut from = self.start.saturating_add(at);
-        while bytes.len() < size {
-            match rustix::io::pread(&self.file, spare_capacity(&mut bytes), from) {
-                Ok(0) => return Err(beyond(at, len)),
-                Ok(more) => from += more as u64,
-                Err(Errno::INTR) => {}
+        let map = self.map(from, size);
+        // where nothing is mapped, every piece is a call of the kernel
+        let step = if map.is_some() { STEP / 2 } else { STEP * 4 };
+        while size > 0 {
+            let piece = size.min(step);
+            let bytes = room::remade(kept, piece, |room| self.get(map, from, piece, room))?;
+            let used = take(bytes, piece == size).min(piece);
+            if used == 0 {
+                break;
+            }
+            size -= used;
+            from += used as u64;
+        }
+        Ok(())
+    }
+
+    /// Copies `size` bytes from this place in the file, or reads them.
+    fn get(&self, map: Option<&Mapped>, from: u64, size: usize, room: &mut Room) -> Result<()> {
+        match map {
+            Some(map) if map.copy(&self.file, from, size, room) => Ok(()),
+            _ => self.pull(from, size, room),
+        }
+    }
+
+    /// `count` numbers of single precision in the order of this machine from `at` on, and whether all of them are finite.
+    /// `Error::Corrupt` when the file ends before.
+    pub fn floats(&self, at: u64, count: usize) -> Result<(Vec<f32>, bool)> {
+        let size = self.check(at, (count as u64).saturating_mul(4))?;
+        let from = self.start.saturating_add(at);
+        let mut finite = None;
+        let values = room::made(count, |room| {
+            let map = self.map(from, size);
+            finite = map.and_then(|map| map.copy_floats(&self.file, from, size, room));
+            if finite.is_some() {
+                return Ok(());
+            }
+            self.pull(from, size, room)
+        })?;
+        let finite = finite.unwrap_or_else(|| all_finite(&values));
+        Ok((values, finite))
+    }
+
+    /// The map, if so many bytes from this place in the file are to be copied out of it.
+    fn map(&self, from: u64, size: usize) -> Option<&Mapped> {
+        if size < SMALL {
+            return None;
+        }
+        let map = self.map.get_or_init(|| Mapped::of(&self.file, self.version.len));
+        map.as_ref().filter(|map| map.has(from, size))
+    }
+
+    /// Reads `size` bytes from this place in the file.
+    fn pull(&self, from: u64, size: usize, room: &mut Room) -> Result<()> {
+        if size >= SMALL && is_near(from, room.place()) {
+            let mut step = Vec::new();
+            for done in (0..size).step_by(STEP) {
+                let part = room::remade(&mut step, STEP.min(size - done), |room| {
+                    self.pull_straight(from + done as u64, STEP.min(size - done), room)
+                })?;
+                room.put(part);
+            }
+            return Ok(());
+        }
+        self.pull_straight(from, size, room)
+    }
+
+    fn pull_straight(&self, from: u64, size: usize, room: &mut Room) -> Result<()> {
+        let before = room.filled();
+        loop {
+            let done = room.filled() - before;
+            if done == size {
+                return Ok(());
+            }
+            let pulled = room.read(|rest| {
+                let rest = rest.get_mut(..size - done).unwrap_or_default();
+                rustix::io::pread(&self.file, rest, from + done as u64).map(|(got, _)| got)
+            });
+            match pulled {
+                Ok(()) if room.filled() - before == done => {
+                    return Err(beyond(from.saturating_sub(self.start), size as u64));
+                }
+                Ok(()) | Err(Errno::INTR) => {}
                 Err(error) => return Err(Error::Io(error.into())),
             }
         }
-        bytes.truncate(size);
-        Ok(bytes)
     }
 
     fn check(&self, at: u64, len: u64) -> Result<usize> {
         let size = usize::try_from(len).ok().filter(|_| self.holds(at, len));
         size.ok_or_else(|| beyond(at, len))
     }
+}
+
+/// Whether `to` begins less than [`NEAR`] bytes behind where the bytes from `from` on do, each counted from the start
+/// of its page.
+///
+/// The kernel copies by one instruction, which some processors (measured: AMD EPYC, Intel Xeon) then do a byte at a
+/// time: reading takes six times as long. It is no rare case: plain tiles mostly lie 8 bytes behind a page, large
+/// allocations 16.
+fn is_near(from: u64, to: *const u8) -> bool {
+    let behind = (to.addr() as u64).wrapping_sub(from) % 4096;
+    (1..NEAR as u64).contains(&behind)
+}
+
+/// Whether no number is infinite or none.
+pub fn all_finite(values: &[f32]) -> bool {
+    // without a branch: many at once
+    values.iter().fold(true, |all, value| all & value.is_finite())
 }
 
 fn beyond(at: u64, len: u64) -> Error {
@@ -223,7 +308,7 @@ mod tests {
         for behind in [0, 1, 8, 63, 64, 2000] {
             let place = page + (at + behind) % 4096;
             let part = &mut to[place..place + len];
-            near += usize::from(input.is_near(at as u64, part.as_ptr()));
+            near += usize::from(is_near(at as u64, part.as_ptr()));
             input.fill(at as u64, part).unwrap();
             assert_eq!(part, &bytes[at..at + len], "{behind}");
         }

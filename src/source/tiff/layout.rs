@@ -11,6 +11,8 @@ use crate::raster::Colour;
 use crate::raster::Kind;
 use crate::raster::Meaning;
 use crate::raster::Samples;
+use crate::room;
+use crate::room::Room;
 use crate::source::tiff::ifd::Ifd;
 use crate::source::tiff::input::Input;
 use crate::source::tiff::input::Order;
@@ -522,6 +524,17 @@ impl Layout {
             Depth::U32 => Samples::U32(vec![0; len]),
             Depth::F32 => Samples::F32(vec![0.0; len]),
         }
+    }
+
+    /// What `fill` puts as the samples that are given of a block, in the order of this machine; fewer when it puts less.
+    pub fn filled(&self, size: Size, fill: impl FnOnce(&mut Room) -> Result<()>) -> Result<Samples> {
+        let len = usize::try_from(size.area()).unwrap_or(0) * self.channels();
+        Ok(match self.depth() {
+            Depth::U8 => Samples::U8(room::made(len, fill)?),
+            Depth::U16 => Samples::U16(room::made(len, fill)?),
+            Depth::U32 => Samples::U32(room::made(len, fill)?),
+            Depth::F32 => Samples::F32(room::made(len, fill)?),
+        })
     }
 
     /// The layout of the blocks that hold `picks[index]` alone, of channels that lie apart. Its samples are as stored;

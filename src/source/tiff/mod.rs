@@ -1,7 +1,7 @@
 //! TIFF and BigTIFF: tiled pyramids (TIFF 6.0, its technical notes, BigTIFF).
 //!
 //! A file is opened once and shared: reading takes `&self`, and no thread waits for another. A tile costs one
-//! positioned read of its coded bytes; of the arrays that say where tiles lie only the parts asked for are in memory.
+//! positioned read of its coded bytes, or a copy of them; of the arrays that say where tiles lie only the parts asked for are in memory.
 //! Schemes of compression are `codec`'s business, what is in a directory `ifd`'s, what samples mean `layout`'s.
 
 mod bands;
@@ -30,6 +30,7 @@ use crate::raster::Format;
 use crate::raster::Metadata;
 use crate::raster::Raster;
 use crate::raster::Samples;
+use crate::room;
 use crate::source::Header;
 use crate::source::Level;
 use crate::source::Set;
@@ -41,12 +42,15 @@ use crate::source::tiff::block::jpeg_colour;
 use crate::source::tiff::ifd::Ifd;
 use crate::source::tiff::ifd::Prologue;
 use crate::source::tiff::input::Input;
+use crate::source::tiff::input::Order;
 use crate::source::tiff::layout::Compression;
 use crate::source::tiff::layout::Depth;
 use crate::source::tiff::layout::Layout;
+use crate::source::tiff::layout::Predictor;
 use crate::source::tiff::pyramid::Image;
 use crate::source::tiff::pyramid::Pages;
 use crate::source::tiff::unpack::absent;
+use crate::source::tiff::unpack::finite;
 use crate::source::tiff::unpack::settle;
 use crate::source::tiff::unpack::weave;
 use crate::source::window;
@@ -261,24 +265,36 @@ impl Tiff {
             return Ok(absent(layout, size));
         };
         if len == layout.bytes(cell) && size == cell && is_plain(layout) {
-            return match layout.depth() {
-                Depth::U8 => self.input.take(at, len).map(Samples::U8),
-                _ => {
-                    let mut samples = layout.blank(size);
-                    self.input.fill(at, samples.bytes_mut())?;
-                    settle(layout, cell.w, &mut samples);
-                    Ok(samples)
-                }
-            };
+            return self.plain(layout, at, cell);
         }
         let mut scratch = SCRATCH.take();
         let Scratch { coded, plain } = &mut scratch;
-        let coded = self.input.read(at, len, coded);
-        let samples = coded.and_then(|coded| block::decode(layout, coded, cell, size, plain));
+        let samples = if size == cell && block::in_pieces(layout) {
+            block::of_pieces(layout, cell, |take| self.input.pieces(at, len, coded, take))
+        } else {
+            let coded = self.input.read(at, len, coded);
+            coded.and_then(|coded| block::decode(layout, coded, cell, size, plain))
+        };
         if scratch.coded.capacity().max(scratch.plain.capacity()) <= MAX_KEPT {
             SCRATCH.set(scratch);
         }
         samples
+    }
+
+    /// The samples of a block that the file holds [as they are given](is_plain).
+    fn plain(&self, layout: &Layout, at: u64, cell: Size) -> Result<Samples> {
+        let ordered = layout.order == Order::of_machine() && layout.predictor == Predictor::None;
+        if layout.depth() == Depth::F32 && ordered {
+            let count = usize::try_from(layout.bytes(cell) / 4).unwrap_or(usize::MAX);
+            let (mut values, all) = self.input.floats(at, count)?;
+            if !all {
+                finite(layout, &mut values);
+            }
+            return Ok(Samples::F32(values));
+        }
+        let mut samples = layout.filled(cell, |room| self.input.put(at, layout.bytes(cell), room))?;
+        settle(layout, cell.w, &mut samples);
+        Ok(samples)
     }
 
     /// A rectangle of a picture in strips that are not coded.
@@ -333,13 +349,12 @@ impl Tiff {
                 "the rows at {at} reach beyond the end of the file"
             )));
         }
-        let mut plain = vec![0; bytes];
-        let step = usize::try_from(wanted * whole).unwrap_or(usize::MAX).max(1);
-        for (row, place) in (0u64..).zip(plain.chunks_mut(step)) {
-            // inside the file, as was checked
-            self.input.fill(at + row * line, place)?;
-        }
-        Ok(plain)
+        let step = wanted.saturating_mul(whole);
+        let count = u64::from(part.h) / whole.max(1);
+        // inside the file, as was checked
+        room::made(bytes, |room| {
+            (0..count).try_for_each(|row| self.input.put(at + row * line, step, room))
+        })
     }
 }
 
@@ -388,7 +403,6 @@ mod tests {
     use crate::source::tiff::build::single;
     use crate::source::tiff::build::tags;
     use crate::source::tiff::build::with;
-    use crate::source::tiff::input::Order;
 
     fn open(bytes: &[u8]) -> Result<Tiff> {
         Tiff::open(Temp::new(bytes).open(), &Limits::default())

@@ -9,6 +9,7 @@ use crate::geometry::Size;
 use crate::raster::Kind;
 use crate::raster::Samples;
 use crate::source::tiff::input::Order;
+use crate::source::tiff::input::all_finite;
 use crate::source::tiff::layout::Compression;
 use crate::source::tiff::layout::Layout;
 use crate::source::tiff::layout::Predictor;
@@ -179,6 +180,28 @@ fn wide(value: u64, bits: u8) -> u16 {
     (value << (16 - bits) | value >> (2 * bits - 16)) as u16
 }
 
+/// What the samples of a byte are, `N` of them, times `scale`.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    reason = "places of the table are bytes"
+)]
+const fn spread_table<const N: usize>(scale: u8) -> [[u8; N]; 256] {
+    let bits = 8 / N;
+    let mask = u8::MAX >> (8 - bits);
+    let mut table = [[0; N]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut place = 0;
+        while place < N {
+            table[byte][place] = (byte as u8 >> (8 - bits * (place + 1)) & mask) * scale;
+            place += 1;
+        }
+        byte += 1;
+    }
+    table
+}
+
 /// Rows of stored samples, cut to the wanted pixels.
 struct Rows<'a> {
     layout: &'a Layout,
@@ -200,9 +223,12 @@ impl Rows<'_> {
         let bits = self.layout.bits;
         let samples = match (self.layout.kind, bits, self.order) {
             (Kind::Unsigned, 8, _) => Samples::U8(self.bytes(rows)),
-            (Kind::Unsigned, 1, _) => Samples::U8(self.spread::<8>(rows, if indices { 1 } else { 255 })),
-            (Kind::Unsigned, 2, _) => Samples::U8(self.spread::<4>(rows, if indices { 1 } else { 85 })),
-            (Kind::Unsigned, 4, _) => Samples::U8(self.spread::<2>(rows, if indices { 1 } else { 17 })),
+            (Kind::Unsigned, 1, _) if indices => Samples::U8(self.spread::<8, 1>(rows)),
+            (Kind::Unsigned, 2, _) if indices => Samples::U8(self.spread::<4, 1>(rows)),
+            (Kind::Unsigned, 4, _) if indices => Samples::U8(self.spread::<2, 1>(rows)),
+            (Kind::Unsigned, 1, _) => Samples::U8(self.spread::<8, 255>(rows)),
+            (Kind::Unsigned, 2, _) => Samples::U8(self.spread::<4, 85>(rows)),
+            (Kind::Unsigned, 4, _) => Samples::U8(self.spread::<2, 17>(rows)),
             (Kind::Unsigned, 3..=7, _) => {
                 Samples::U8(self.bits(rows, |v| if indices { v as u8 } else { narrow(v, bits) }))
             }
@@ -260,24 +286,23 @@ impl Rows<'_> {
         out
     }
 
-    /// Samples of 1, 2 or 4 bits, `N` of them in a byte, the first in the upper bits; times `scale`.
-    fn spread<'b, const N: usize>(&self, rows: impl Iterator<Item = &'b [u8]>, scale: u8) -> Vec<u8> {
-        let bits = 8 / N;
-        let mask = u8::MAX >> (8 - bits);
-        let table: [[u8; N]; 256] = std::array::from_fn(|byte| {
-            std::array::from_fn(|place| {
-                let shifted = byte >> (8 - bits * (place + 1));
-                (shifted.to_le_bytes()[0] & mask) * scale
-            })
-        });
-        let mut out = Vec::with_capacity(self.count);
-        let mut line = Vec::with_capacity(self.pixels * self.layout.stored + N);
+    /// Samples of 1, 2 or 4 bits, `N` of them in a byte, the first in the upper bits; times `SCALE`.
+    fn spread<'b, const N: usize, const SCALE: u8>(&self, rows: impl Iterator<Item = &'b [u8]>) -> Vec<u8> {
+        let table = const { &spread_table::<N>(SCALE) };
         let spread = |byte: &u8| table.get(usize::from(*byte)).copied().unwrap_or([0; N]);
+        let wanted = self.pixels * self.layout.stored;
+        if self.all() && wanted.is_multiple_of(N) {
+            let mut out = Vec::with_capacity(self.count / N);
+            rows.for_each(|row| out.extend(row.iter().map(spread)));
+            return out.into_flattened();
+        }
+        let mut out = Vec::with_capacity(self.count);
+        let mut line = Vec::with_capacity(wanted + N);
         for row in rows {
             line.clear();
             line.extend(row.iter().map(spread));
             let line = line.as_flattened();
-            let line = line.get(..self.pixels * self.layout.stored).unwrap_or(line);
+            let line = line.get(..wanted).unwrap_or(line);
             match self.all() {
                 true => out.extend_from_slice(line),
                 false => self.pick(line, |value| value, &mut out),
@@ -349,9 +374,8 @@ impl Rows<'_> {
     clippy::cast_possible_truncation,
     reason = "the range of single precision is cut to"
 )]
-fn finite(layout: &Layout, values: &mut [f32]) {
-    // without a branch: many at once
-    if values.iter().fold(true, |all, value| all & value.is_finite()) {
+pub fn finite(layout: &Layout, values: &mut [f32]) {
+    if all_finite(values) {
         return;
     }
     let end = |value: f64| (value as f32).clamp(f32::MIN, f32::MAX);

@@ -1,0 +1,269 @@
+//! Memory that is written before it is read: nobody fills it with zeros first.
+//!
+//! Knows bytes only. [`Room`] remembers how many of them are there, and no more are ever seen.
+
+use bytemuck::AnyBitPattern;
+use std::mem::MaybeUninit;
+
+/// A place for so many bytes, of which the first are there.
+pub struct Room<'a> {
+    all: &'a mut [MaybeUninit<u8>],
+    filled: usize,
+}
+
+/// At most this many bytes are put at once by [`Room::put_some`] and [`Room::repeat_some`].
+pub const WIDE: usize = 128;
+
+impl<'a> Room<'a> {
+    /// All of a place.
+    pub fn new(all: &'a mut [MaybeUninit<u8>]) -> Room<'a> {
+        Room { all, filled: 0 }
+    }
+
+    /// How many bytes are there.
+    pub fn filled(&self) -> usize {
+        self.filled
+    }
+
+    /// How many more fit.
+    pub fn left(&self) -> usize {
+        self.all.len() - self.filled
+    }
+
+    fn rest(&mut self) -> &mut [MaybeUninit<u8>] {
+        self.all.get_mut(self.filled..).unwrap_or_default()
+    }
+
+    /// Where the next byte goes.
+    pub fn place(&mut self) -> *mut u8 {
+        self.rest().as_mut_ptr().cast()
+    }
+
+    /// Adds as many of the bytes as fit.
+    #[inline]
+    pub fn put(&mut self, bytes: &[u8]) {
+        let rest = self.rest();
+        let len = rest.len().min(bytes.len());
+        // SAFETY: both are at least so long, and nobody else can know the place.
+        #[expect(unsafe_code, reason = "no slice of bytes before they are there")]
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), rest.as_mut_ptr().cast(), len);
+        }
+        self.filled += len;
+    }
+
+    /// Adds a byte so often, or as often as it fits.
+    #[inline]
+    pub fn repeat(&mut self, byte: u8, count: usize) {
+        let rest = self.rest();
+        let len = rest.len().min(count);
+        let places = rest.get_mut(..len).unwrap_or_default();
+        places.fill(MaybeUninit::new(byte));
+        self.filled += len;
+    }
+
+    /// Adds the first `count` of these bytes, all of which are written where there is room: what is not meant is
+    /// overwritten by what comes next. Copies of one length need no loop.
+    #[inline(always)]
+    pub fn put_some(&mut self, bytes: &[u8; WIDE], count: usize) {
+        match self.rest().first_chunk_mut::<WIDE>() {
+            Some(to) if count <= WIDE => {
+                for (to, byte) in to.iter_mut().zip(bytes) {
+                    to.write(*byte);
+                }
+                self.filled += count;
+            }
+            _ => self.put(bytes.get(..count).unwrap_or(bytes)),
+        }
+    }
+
+    /// Adds a byte `count` times, at most [`WIDE`], in the same way.
+    #[inline(always)]
+    pub fn repeat_some(&mut self, byte: u8, count: usize) {
+        self.put_some(&[byte; WIDE], count);
+    }
+
+    /// What is left, as zeros, for `write` to fill from the start; it says how many bytes it has filled.
+    pub fn by<E>(&mut self, write: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<(), E> {
+        let rest = self.rest();
+        rest.fill(MaybeUninit::new(0));
+        // SAFETY: the same memory, borrowed as long, every byte of which was just written.
+        #[expect(unsafe_code, reason = "for those who want a slice of bytes")]
+        let zeros = unsafe { std::slice::from_raw_parts_mut(rest.as_mut_ptr().cast::<u8>(), rest.len()) };
+        let len = zeros.len();
+        self.filled += write(zeros)?.min(len);
+        Ok(())
+    }
+
+    /// What is left for `read` to fill from the start; it gives back what it has filled. Anything else than the
+    /// beginning of what it was given counts as nothing.
+    pub fn read<E>(
+        &mut self,
+        read: impl for<'b> FnOnce(&'b mut [MaybeUninit<u8>]) -> Result<&'b mut [u8], E>,
+    ) -> Result<(), E> {
+        let rest = self.rest();
+        let (place, len) = (rest.as_ptr().addr(), rest.len());
+        let got = read(rest)?;
+        if got.as_ptr().addr() == place && got.len() <= len {
+            self.filled += got.len();
+        }
+        Ok(())
+    }
+
+    /// What is left for `write` to fill from the start, for C: it is given the place and the bytes that are left, and
+    /// says how many it has written.
+    ///
+    /// # Safety
+    /// So many bytes must have been written, and none behind those that are left.
+    #[expect(unsafe_code, reason = "the promise is the caller's")]
+    pub unsafe fn raw<E>(&mut self, write: impl FnOnce(*mut u8, usize) -> Result<usize, E>) -> Result<(), E> {
+        let left = self.left();
+        let got = write(self.place(), left)?;
+        self.filled += got.min(left);
+        Ok(())
+    }
+}
+
+/// As many values as the bytes make that `fill` has put, `count` at most.
+pub fn made<T: AnyBitPattern, E>(
+    count: usize,
+    fill: impl FnOnce(&mut Room) -> Result<(), E>,
+) -> Result<Vec<T>, E> {
+    let mut values = Vec::new();
+    append(&mut values, count, fill)?;
+    Ok(values)
+}
+
+/// The same for bytes in memory that does not begin on a multiple of 32 of them, where such is to be had.
+///
+/// Some libraries write round the caches of the processor when they can, which they find out by the address (measured:
+/// libjpeg-turbo, 10-25% of the time of a tile in colour, and as much again for whoever reads it next).
+pub fn made_off<E>(count: usize, fill: impl FnOnce(&mut Room) -> Result<(), E>) -> Result<Vec<u8>, E> {
+    let is_off = |values: &Vec<u8>| !values.as_ptr().addr().is_multiple_of(32);
+    let mut values = Vec::with_capacity(count);
+    if !is_off(&values) {
+        // Neighbours on the heap of glibc are as far apart as what is asked for and 8 bytes take in units of 16: with one
+        // of these two the next is off.
+        let next = Vec::with_capacity(count.saturating_add(16));
+        let last = Vec::with_capacity(count);
+        values = [next, last].into_iter().find(is_off).unwrap_or(values);
+    }
+    append(&mut values, count, fill)?;
+    Ok(values)
+}
+
+/// The same for bytes in memory that is used again.
+pub fn remade<E>(
+    kept: &mut Vec<u8>,
+    count: usize,
+    fill: impl FnOnce(&mut Room) -> Result<(), E>,
+) -> Result<&mut [u8], E> {
+    kept.clear();
+    // more than is needed, so that it grows seldom
+    kept.reserve(count);
+    append(kept, count, fill)?;
+    Ok(kept)
+}
+
+fn append<T: AnyBitPattern, E>(
+    values: &mut Vec<T>,
+    count: usize,
+    fill: impl FnOnce(&mut Room) -> Result<(), E>,
+) -> Result<(), E> {
+    values.reserve_exact(count);
+    let spare = values.spare_capacity_mut();
+    let spare = spare.get_mut(..count).unwrap_or_default();
+    let bytes = size_of_val(spare);
+    // SAFETY: the same memory, borrowed as long; bytes that may hold nothing can be of any type.
+    #[expect(unsafe_code, reason = "values are filled byte by byte")]
+    let all = unsafe { std::slice::from_raw_parts_mut(spare.as_mut_ptr().cast::<MaybeUninit<u8>>(), bytes) };
+    let mut room = Room::new(all);
+    fill(&mut room)?;
+    let made = room.filled / size_of::<T>().max(1);
+    // SAFETY: `Room` counts only bytes that were written, from the first on; any of them make a value of this type, and
+    // there are no more than `count` of those, for which memory was reserved behind the values that were there.
+    #[expect(unsafe_code, reason = "memory without zeros")]
+    unsafe {
+        values.set_len(values.len() + made);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(len: usize, fill: impl FnOnce(&mut Room)) -> Vec<u8> {
+        made(len, |room| {
+            fill(room);
+            Ok::<(), ()>(())
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn what_is_put_is_there_and_what_does_not_fit_is_cut() {
+        let got = bytes(5, |room| {
+            room.put(b"ab");
+            room.repeat(b'c', 2);
+            assert_eq!((room.filled(), room.left()), (4, 1));
+            room.put(b"de");
+            room.repeat(b'f', 3);
+        });
+        assert_eq!(got, b"abccd");
+        assert_eq!(bytes(9, |room| room.put(b"ab")), b"ab");
+    }
+
+    #[test]
+    fn only_so_many_of_many_bytes_are_there() {
+        for len in [0, 1, 100, 128, 129, 300] {
+            let got = bytes(len, |room| {
+                room.put_some(&[1; WIDE], 3);
+                room.repeat_some(2, 4);
+                room.repeat_some(3, WIDE);
+            });
+            let wanted = [&[1; 3][..], &[2; 4], &[3; WIDE]].concat();
+            assert_eq!(got, wanted[..len.min(wanted.len())], "{len}");
+        }
+    }
+
+    #[test]
+    fn others_fill_it_from_the_start_or_not_at_all() {
+        let got = bytes(4, |room| {
+            room.put(&[7]);
+            let write = |rest: &mut [u8]| {
+                assert_eq!(rest, [0; 3]);
+                rest[..2].fill(9);
+                Ok::<_, ()>(2)
+            };
+            room.by(write).unwrap();
+            assert_eq!(room.by(|_| Err::<usize, _>("no")), Err("no"));
+            // memory of somebody else
+            room.read(|_| Ok::<_, ()>(Box::leak(Box::new([1u8])))).unwrap();
+        });
+        assert_eq!(got, [7, 9, 9]);
+    }
+
+    #[test]
+    fn values_are_whole() {
+        let got: Vec<u16> = made(3, |room| {
+            room.put(&[1, 1, 2, 2, 3]);
+            Ok::<(), ()>(())
+        })
+        .unwrap();
+        assert_eq!(got, [0x0101, 0x0202]);
+        for count in [0, 1, 196_608, 196_616, 196_624] {
+            let put = |room: &mut Room| {
+                room.repeat(3, count);
+                Ok::<(), ()>(())
+            };
+            assert_eq!(made_off(count, put).unwrap(), vec![3; count]);
+        }
+        let mut kept = vec![5; 100];
+        let got = remade(&mut kept, 2, |room| {
+            room.put(b"xyz");
+            Ok::<(), ()>(())
+        });
+        assert_eq!(got.unwrap(), b"xy");
+    }
+}
