@@ -213,6 +213,18 @@ fn cases(side: u32) -> Vec<Case> {
             5,
         ),
         seen(
+            "JP2 screens at 1/4, tiled, lossy",
+            "jp2-tiled-lossy.jp2",
+            side / 4,
+            3,
+        ),
+        seen(
+            "JP2 screens at 1/4, untiled, lossless",
+            "jp2-untiled-lossless.jp2",
+            side / 4,
+            3,
+        ),
+        seen(
             "JP2 screens, four times as large",
             "jp2-large-lossy.jp2",
             2 * side,
