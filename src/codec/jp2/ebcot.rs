@@ -62,37 +62,15 @@ pub(super) fn decode(
     };
     grid.clear();
     if block.style & style::CAUSAL != 0 {
-        decide::<true>(block, &mut grid, bytes)?;
+        passes::<true>(block, &mut grid, bytes)?;
     } else {
-        decide::<false>(block, &mut grid, bytes)?;
+        passes::<false>(block, &mut grid, bytes)?;
     }
     grid.write(out);
     Ok(())
 }
 
-/// Goes through the passes with the instructions that the processor has.
-fn decide<const CAUSAL: bool>(block: &Block, grid: &mut Grid, bytes: &mut Vec<u8>) -> Result<()> {
-    #[cfg(target_arch = "x86_64")]
-    {
-        /// All processors since 2013 count zeros and shift without a detour.
-        #[target_feature(enable = "bmi1,bmi2,lzcnt")]
-        fn wide<const CAUSAL: bool>(block: &Block, grid: &mut Grid, bytes: &mut Vec<u8>) -> Result<()> {
-            passes::<CAUSAL>(block, grid, bytes)
-        }
-        if is_x86_feature_detected!("bmi1")
-            && is_x86_feature_detected!("bmi2")
-            && is_x86_feature_detected!("lzcnt")
-        {
-            // SAFETY: the processor has what the function needs, which is safe otherwise.
-            #[expect(unsafe_code, reason = "instructions that not every processor has")]
-            return unsafe { wide::<CAUSAL>(block, grid, bytes) };
-        }
-    }
-    passes::<CAUSAL>(block, grid, bytes)
-}
-
 /// Goes through the passes of all segments in order (T.800 D.3, D.4, D.6).
-#[inline(always)]
 fn passes<const CAUSAL: bool>(block: &Block, grid: &mut Grid, bytes: &mut Vec<u8>) -> Result<()> {
     let mut contexts = FIRST;
     let mut plane = u32::from(block.planes) - 1;
@@ -284,13 +262,11 @@ impl Grid<'_> {
         }
     }
 
-    #[inline(always)]
     fn stripes(&self) -> usize {
         self.h.div_ceil(4)
     }
 
     /// From a place to the same one in the next stripe.
-    #[inline(always)]
     fn stride(&self) -> usize {
         (self.w + 2) * 4
     }
@@ -316,7 +292,6 @@ impl Grid<'_> {
     }
 
     /// The samples of a group with a significant neighbour.
-    #[inline(always)]
     fn around<const CAUSAL: bool>(&self, at: usize) -> u64 {
         let word = |at: usize| self.groups[at % GROUPS].significant;
         let stride = self.across + 1;
@@ -368,7 +343,7 @@ impl Grid<'_> {
     }
 
     /// D.3.1: the samples that are not significant but have a neighbour that is.
-    #[inline(always)]
+    #[inline(never)]
     fn significance<S: Source, const CAUSAL: bool>(
         &mut self,
         kept: &mut S,
@@ -405,7 +380,7 @@ impl Grid<'_> {
     }
 
     /// D.3.3: one bit more of those that were significant before this bit-plane.
-    #[inline(always)]
+    #[inline(never)]
     fn refinement<S: Source, const CAUSAL: bool>(
         &mut self,
         kept: &mut S,
@@ -440,7 +415,7 @@ impl Grid<'_> {
 
     /// D.3.4: all samples that no pass of this bit-plane has seen, whole columns of them at once where none is near
     /// anything significant. Ends the bit-plane.
-    #[inline(always)]
+    #[inline(never)]
     fn cleanup<const CAUSAL: bool>(&mut self, kept: &mut Mq, contexts: &mut Contexts, plane: u32) {
         let mut source = *kept;
         for stripe in 0..self.stripes() {

@@ -11,11 +11,11 @@
 
 use std::hint::select_unpredictable;
 
-/// Where the 16 bits of the code stand in a register of 64: below them wait the bits that were read ahead.
-const UNIT: u32 = 48;
+/// Where the 16 bits of the interval stand in a register of 64: below them wait the bits that were read ahead.
+const UNIT: u32 = 47;
 
-/// The interval is kept at this or above: its 16 bits are the upper ones of 32.
-const HALF: u32 = 0x8000 << (UNIT - 32);
+/// The interval is kept at this or above (0x8000 of the standard); in the upper half of the register.
+const HALF: i32 = 0x8000 << (UNIT - 32);
 
 /// How many contexts there are room for; JPEG 2000 has 19.
 const CONTEXTS: usize = 32;
@@ -74,7 +74,7 @@ const TABLE_C2: [(u16, u8, u8, bool); 47] = [
 
 /// Each state, and what follows it after the more probable symbol and after the less probable one, by the number of the
 /// state: eight times its row in Table C.2, and five more if the more probable symbol is 1. Bits 0 to 8 of a state are
-/// its number, and from `UNIT` on comes the estimate.
+/// its number, bits 16 to 19 by how much to shift after the less probable symbol, and from `UNIT` on comes the estimate.
 static AFTER: [u64; 512] = {
     let mut after = [0; 512];
     let mut i = 0;
@@ -95,7 +95,9 @@ static AFTER: [u64; 512] = {
 /// A state as it lies in a slot.
 const fn state(row: u8, symbol: usize) -> u64 {
     let estimate = TABLE_C2[row as usize].0;
-    (8 * row as usize + 5 * symbol) as u64 | (estimate as u64) << UNIT
+    (8 * row as usize + 5 * symbol) as u64
+        | (estimate.leading_zeros() as u64) << 16
+        | (estimate as u64) << UNIT
 }
 
 /// What has been learnt about each context. The whole state lies in the slot, so that a decision needs one look-up.
@@ -120,10 +122,10 @@ pub(super) struct Mq<'a> {
     data: &'a [u8],
     /// The next byte to take.
     next: usize,
-    /// The interval (A of the standard).
-    a: u32,
+    /// The interval (A of the standard) less `HALF`: below 0 it is to be renewed.
+    a: i32,
     /// The code (C).
-    c: u64,
+    c: i64,
     /// Bits in `c` below the unit; negative while bits are owed.
     ahead: i32,
 }
@@ -135,7 +137,7 @@ impl<'a> Mq<'a> {
         Mq {
             data,
             next,
-            a: HALF,
+            a: 0,
             c,
             ahead,
         }
@@ -145,12 +147,13 @@ impl<'a> Mq<'a> {
     /// probable symbol is much more so.
     #[inline(always)]
     pub(super) fn bit(&mut self, contexts: &mut Contexts, which: u32) -> u32 {
-        let state = contexts.0[which as usize % CONTEXTS];
-        let rest = self.a.wrapping_sub((state >> 32) as u32);
-        let (upper, lower) = self.c.overflowing_sub(state >> 32 << 32);
-        if rest >= HALF && !lower {
-            self.a = rest;
-            self.c = upper;
+        let slot = &mut contexts.0[which as usize % CONTEXTS];
+        let state = *slot;
+        let a = self.a.wrapping_sub((state >> 32) as i32);
+        let c = self.c.wrapping_sub((state >> 32 << 32) as i64);
+        if a >= 0 && c >= 0 {
+            self.a = a;
+            self.c = c;
             return state as u32 & 1;
         }
         self.fair(contexts, which)
@@ -161,17 +164,19 @@ impl<'a> Mq<'a> {
     pub(super) fn fair(&mut self, contexts: &mut Contexts, which: u32) -> u32 {
         let slot = &mut contexts.0[which as usize % CONTEXTS];
         let state = *slot;
-        let estimate = (state >> 32) as u32;
-        let rest = self.a.wrapping_sub(estimate);
-        // Choices between the lower part of the interval, where the code is less than the estimate, and the upper one. A
-        // code that no encoder wrote may hold more than its interval; what does not fit is lost.
-        let (upper, lower) = self.c.overflowing_sub(state >> 32 << 32);
-        let less = u32::from(lower ^ (rest < estimate));
-        let a = select_unpredictable(lower, estimate, rest);
-        let shift = a.leading_zeros();
-        *slot = AFTER[(state as u32 + less + u32::from(shift != 0)) as usize % 512];
-        self.a = a.wrapping_shl(shift);
-        self.c = select_unpredictable(lower, self.c, upper).wrapping_shl(shift);
+        let estimate = (state >> 32) as i32;
+        let a = self.a.wrapping_sub(estimate);
+        // Wrapping: a code that no encoder wrote may hold more than its interval, and ever more of it.
+        let c = self.c.wrapping_sub((state >> 32 << 32) as i64);
+        // Choices between the lower part of the interval, where the code is below 0 now, and the upper one.
+        let lower = c < 0;
+        let less = (c as u64 >> 63) as u32 ^ u32::from(a < estimate - HALF);
+        let kind = less + ((c as u64 >> 32) as u32 >> 31 | a as u32 >> 31);
+        *slot = AFTER[(state as u32 + kind) as usize % 512];
+        let small = (a as u32 >> 31) + u32::from(a < -HALF / 2);
+        let shift = select_unpredictable(lower, state as u32 >> 16, small);
+        self.a = (select_unpredictable(lower, estimate, a + HALF).wrapping_shl(shift)).wrapping_sub(HALF);
+        self.c = select_unpredictable(lower, self.c, c).wrapping_shl(shift);
         self.ahead -= shift as i32;
         if self.ahead < 0 {
             self.refill();
@@ -187,7 +192,9 @@ impl<'a> Mq<'a> {
         match from.and_then(|bytes| bytes.first_chunk().copied().map(u64::from_be_bytes)) {
             Some(eight) if !has_ff(eight) => {
                 let owed = -self.ahead.clamp(-15, -1);
-                self.c = self.c.wrapping_add((eight << 8 >> 16) << owed);
+                self.c = self
+                    .c
+                    .wrapping_add(((eight << 8 >> 16) << (owed - 1)).cast_signed());
                 self.ahead = 48 - owed;
                 self.next += 6;
             }
@@ -200,7 +207,7 @@ impl<'a> Mq<'a> {
 /// 47 after. Returns the code, the new `ahead` and the new place.
 #[cold]
 #[inline(never)]
-fn fill(data: &[u8], next: usize, c: u64, ahead: i32) -> (u64, i32, usize) {
+fn fill(data: &[u8], next: usize, c: i64, ahead: i32) -> (i64, i32, usize) {
     let after_ff = |next: usize| next.checked_sub(1).and_then(|i| data.get(i)) == Some(&0xFF);
     let ahead = ahead.clamp(-15, -1);
     let (mut c, mut ahead, mut next) = (c, ahead, next);
@@ -213,7 +220,7 @@ fn fill(data: &[u8], next: usize, c: u64, ahead: i32) -> (u64, i32, usize) {
         };
         next += step;
         ahead += bits;
-        c = c.wrapping_add(u64::from(byte) << (UNIT as i32 - ahead));
+        c = c.wrapping_add(i64::from(byte) << (UNIT as i32 - ahead));
     }
     (c, ahead, next)
 }
