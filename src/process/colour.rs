@@ -20,8 +20,8 @@ const LUMA: [u32; 3] = [13933, 46871, 4732];
 /// To 8 bits, and to grey, colour, or colour and alpha as `meaning` says; grey with alpha becomes colour with alpha, and
 /// channels without a meaning are dropped.
 ///
-/// 16 bits keep their high byte, but of inks. 32 bits and floating point are scaled from their range to 0–255, rounded to the nearest;
-/// what is outside is cut, NaN is 0. L*a*b* becomes sRGB ([`lab`]), cyan, magenta, yellow and black become
+/// 16 bits keep their high byte, but those of inks are mixed whole. 32 bits and floating point are scaled from their range
+/// to 0–255, rounded to the nearest; what is outside is cut, NaN is 0. L*a*b* becomes sRGB ([`lab`]), cyan, magenta, yellow and black become
 /// (1 − ink)(1 − black). A raster that has not the samples it says, or fewer channels than the meaning, is `Corrupt`.
 pub fn picture(raster: Raster, meaning: &Meaning) -> Result<Picture> {
     let size = raster.size;

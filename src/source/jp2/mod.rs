@@ -194,17 +194,12 @@ impl Jp2 {
             let colour = |pixels: &mut [u8]| self.turn.apply(pixels, channels, 255.0, f32::from, |v| v as u8);
             let scale = |value, bits| u8::try_from(widened(value, bits, 8)).unwrap_or(u8::MAX);
             let as_is = |value: u32, _| value.min(255) as u8;
-            Samples::U8(
-                match self
-                    .stream
-                    .components()
-                    .iter()
-                    .all(|component| component.bits == 8)
-                {
-                    true => self.show(&decoded, size, as_is, colour)?,
-                    false => self.show(&decoded, size, scale, colour)?,
-                },
-            )
+            let exact = (self.stream.components().iter()).all(|component| component.bits == 8);
+            Samples::U8(if exact {
+                self.show(&decoded, size, as_is, colour)?
+            } else {
+                self.show(&decoded, size, scale, colour)?
+            })
         };
         Ok(Raster {
             size,
