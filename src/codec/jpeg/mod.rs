@@ -53,10 +53,24 @@ pub fn decode(stream: &[u8], limit: Size) -> Result<Raster> {
     decode_reduced(stream, limit, 0)
 }
 
+/// What [`merge`] and [`decode`] give. Where the library can be given tables and tile one after the other nothing is merged.
+pub fn decode_tile(tables: Option<&[u8]>, tile: &[u8], colour: Colour, limit: Size) -> Result<Raster> {
+    match tables {
+        Some(tables) if library::TAKES_TABLES && stream::can_follow(tables, tile, colour) => {
+            decode_after(Some(tables), tile, limit, 0)
+        }
+        _ => decode(&merge(tables, tile, colour)?, limit),
+    }
+}
+
 /// The same, halved so many times (up to [`scan::HALVINGS`]) by the library, on the way from coefficients to samples;
 /// sides are rounded up. One side must have 9 pixels or more.
 pub(crate) fn decode_reduced(stream: &[u8], limit: Size, halvings: u32) -> Result<Raster> {
-    let frame = stream::frame(stream)?;
+    decode_after(None, stream, limit, halvings)
+}
+
+fn decode_after(tables: Option<&[u8]>, stream: &[u8], limit: Size, halvings: u32) -> Result<Raster> {
+    let frame = stream::frame_after(tables, stream)?;
     let is_lossless = frame.process == 3 && halvings == 0;
     if frame.components != 2 && !is_lossless {
         check(&frame)?;
@@ -84,7 +98,7 @@ pub(crate) fn decode_reduced(stream: &[u8], limit: Size, halvings: u32) -> Resul
         stream.to_mut().splice(2..2, huffman::STANDARD);
     }
     let size = frame.size.halved_up(halvings);
-    let data = library::decode(&stream, size, channels, !ended)?;
+    let data = library::decode(tables, &stream, size, channels, !ended)?;
     Ok(Raster {
         size,
         channels,
@@ -444,6 +458,54 @@ mod tests {
             let merged = merge(Some(&tables), &tile, colour).unwrap();
             assert_eq!(decode(&merged, size).unwrap(), decode(&stream, size).unwrap());
         }
+    }
+
+    #[test]
+    fn tables_and_tile_show_what_they_show_as_one() {
+        let size = Size::new(50, 40);
+        let stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 85, Style::default()).unwrap();
+        let (tables, tile) = split(&stream);
+        let behind = |start: &[u8], more: &[u8]| [&start[..2], more, &start[2..]].concat();
+        let frame = tile.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+        let mut named = tile.clone();
+        for (at, name) in (frame + 10..).step_by(3).zip(*b"RGB") {
+            named[at] = name;
+        }
+        let scan = tile.windows(2).position(|pair| pair == [0xff, SOS]).unwrap();
+        for (at, name) in (scan + 5..).step_by(2).zip(*b"RGB") {
+            named[at] = name;
+        }
+        let grey = [stream::ADOBE, &[0]].concat();
+        let interval = [0xff, stream::DRI, 0, 4, 0, 2];
+        let own = {
+            let other = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 30, Style::default()).unwrap();
+            split(&other).0
+        };
+        let own = behind(&tile, &own[2..own.len() - 2]);
+        for (tables, tile, colour, follows) in [
+            (&tables, &tile, Colour::Ycbcr, true),
+            (&tables, &tile, Colour::Rgb, false),
+            (&tables, &named, Colour::Rgb, true),
+            (&tables, &named, Colour::Ycbcr, false),
+            (&tables, &behind(&tile, stream::JFIF), Colour::Ycbcr, true),
+            (&tables, &behind(&tile, stream::JFIF), Colour::Rgb, false),
+            (&tables, &behind(&tile, &grey), Colour::Rgb, true),
+            (&tables, &behind(&tile, &grey), Colour::Ycbcr, false),
+            (&tables, &behind(&tile, &interval), Colour::Ycbcr, true),
+            (&behind(&tables, &interval), &tile, Colour::Ycbcr, false),
+            (&behind(&tables, stream::JFIF), &tile, Colour::Ycbcr, false),
+            (&tables[..tables.len() - 2].to_vec(), &tile, Colour::Ycbcr, false),
+            (&tables, &own, Colour::Ycbcr, true),
+        ] {
+            assert_eq!(stream::can_follow(tables, tile, colour), follows, "{colour:?}");
+            let found = decode_tile(Some(tables), tile, colour, size).unwrap();
+            let merged = decode(&merge(Some(tables), tile, colour).unwrap(), size).unwrap();
+            assert_eq!(found, merged, "{colour:?}");
+        }
+        // tables stay with the decoder, but not for whoever lacks them
+        assert!(decode(&tile, size).is_err());
+        assert!(decode_tile(Some(&[0xff, 0xd8, 0xff, 0xd9]), &tile, Colour::Ycbcr, size).is_err());
+        assert!(decode_tile(Some(&tables), &tile[..tile.len() / 2], Colour::Ycbcr, size).is_err());
     }
 
     #[test]

@@ -20,8 +20,17 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 /// As many scans as the C library allows.
 const SCANS: usize = 500;
 
+/// Whether [`decode`] takes tables.
+pub const TAKES_TABLES: bool = false;
+
 /// Decodes a complete stream of this size to 1 (grey), 3 (red, green, blue) or 4 channels (as stored). With `strict` it fails: missing data cannot be told from the end.
-pub fn decode(stream: &[u8], size: Size, channels: u8, strict: bool) -> Result<Vec<u8>> {
+pub fn decode(
+    _tables: Option<&[u8]>,
+    stream: &[u8],
+    size: Size,
+    channels: u8,
+    strict: bool,
+) -> Result<Vec<u8>> {
     let broken = || Error::Corrupt("jpeg stream does not decode".into());
     if strict {
         return Err(Error::Corrupt("jpeg stream has no end marker".into()));

@@ -40,6 +40,34 @@ pub enum Colour {
     Four,
 }
 
+impl Colour {
+    /// What Adobe's marker says of it.
+    fn transform(self) -> Option<u8> {
+        match self {
+            Colour::Grey | Colour::Four => None,
+            Colour::Rgb => Some(0),
+            Colour::Ycbcr => Some(1),
+        }
+    }
+
+    /// Whether a marker says something else.
+    fn is_denied_by(self, segment: &Segment) -> bool {
+        segment.adobe().is_some_and(|said| Some(said) != self.transform())
+            || self == Colour::Rgb && segment.is_jfif()
+    }
+
+    /// What the library takes components for when no marker says it; `None` for other numbers of them.
+    fn guessed(components: &[[u8; 3]]) -> Option<Colour> {
+        match components {
+            [_] => Some(Colour::Grey),
+            [[b'R', ..], [b'G', ..], [b'B', ..]] => Some(Colour::Rgb),
+            [_, _, _] => Some(Colour::Ycbcr),
+            [_, _, _, _] => Some(Colour::Four),
+            _ => None,
+        }
+    }
+}
+
 /// The frame header (SOFn) and whether the stream reaches its end marker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
@@ -73,6 +101,11 @@ pub(crate) struct Segment<'a> {
 }
 
 impl Segment<'_> {
+    /// Name, sampling factors and quantisation table of each component, in a frame header.
+    fn components(&self) -> &[[u8; 3]] {
+        self.payload.get(6..).unwrap_or_default().as_chunks::<3>().0
+    }
+
     /// A JFIF header (JFIF 1.02 p. 5).
     pub fn is_jfif(&self) -> bool {
         self.marker == APP0 && self.payload.starts_with(b"JFIF\0")
@@ -149,25 +182,53 @@ impl<'a> Iterator for Segments<'a> {
     }
 }
 
-/// Reads the frame header. `Corrupt` when there is none before the first scan, or it has no width; `Unsupported` when it
-/// leaves the height open ([`crate::codec::jpeg::lines`]).
-pub(crate) fn frame(stream: &[u8]) -> Result<Frame> {
-    let mut frame = None;
-    let (mut tables, mut defined, mut wanted) = (false, 0u32, 0u32);
-    for segment in Segments::of(stream)? {
-        let segment = segment?;
+/// The tables that a stream has defined.
+#[derive(Clone, Copy, Default)]
+struct Defined {
+    /// Any Huffman table.
+    huffman: bool,
+    /// A bit for the number of each quantisation table.
+    quantised: u32,
+}
+
+impl Defined {
+    fn note(&mut self, segment: &Segment) {
         match segment.marker {
-            DHT => tables = true,
+            DHT => self.huffman = true,
             DQT => {
                 let mut rest = segment.payload;
                 while let [name, more @ ..] = rest {
-                    defined |= 1 << (name & 15);
+                    self.quantised |= 1 << (name & 15);
                     rest = more
                         .get(if name >> 4 == 0 { 64 } else { 128 }..)
                         .unwrap_or_default();
                 }
             }
-            DAC | 0xc8 => {}
+            _ => {}
+        }
+    }
+}
+
+/// Reads the frame header. `Corrupt` when there is none before the first scan, or it has no width; `Unsupported` when it
+/// leaves the height open ([`crate::codec::jpeg::lines`]).
+pub(crate) fn frame(stream: &[u8]) -> Result<Frame> {
+    frame_after(None, stream)
+}
+
+/// The same of an abbreviated stream, before which its decoder is given `tables`.
+pub(crate) fn frame_after(tables: Option<&[u8]>, stream: &[u8]) -> Result<Frame> {
+    let mut defined = Defined::default();
+    if let Some(tables) = tables {
+        for segment in Segments::of(tables)? {
+            defined.note(&segment?);
+        }
+    }
+    let (mut frame, mut wanted) = (None, 0u32);
+    for segment in Segments::of(stream)? {
+        let segment = segment?;
+        defined.note(&segment);
+        match segment.marker {
+            DHT | DAC | 0xc8 => {}
             SOF55 => return Err(Error::Unsupported("jpeg-ls is not supported".into())),
             0xc0..=0xcf => {
                 let [bits, h1, h0, w1, w0, components, ..] = *segment.payload else {
@@ -184,8 +245,8 @@ pub(crate) fn frame(stream: &[u8]) -> Result<Frame> {
                 if size.area() == 0 || frame.is_some() {
                     return Err(Error::Corrupt(format!("jpeg frame of {}x{}", size.w, size.h)));
                 }
-                for component in segment.payload.get(6..).unwrap_or_default().as_chunks::<3>().0 {
-                    wanted |= 1 << (component[2] & 31);
+                for [.., table] in segment.components() {
+                    wanted |= 1 << (table & 31);
                 }
                 frame = Some(Frame {
                     process: segment.marker & 0x0f,
@@ -202,8 +263,8 @@ pub(crate) fn frame(stream: &[u8]) -> Result<Frame> {
                 let ended = memchr::memmem::rfind(segment.rest, &[0xff, EOI]).is_some();
                 return Ok(Frame {
                     ended,
-                    tables,
-                    quantised: wanted & !defined == 0,
+                    tables: defined.huffman,
+                    quantised: wanted & !defined.quantised == 0,
                     ..frame
                 });
             }
@@ -213,6 +274,30 @@ pub(crate) fn frame(stream: &[u8]) -> Result<Frame> {
     Err(Error::Corrupt("jpeg stream has no scan".into()))
 }
 
+/// Whether a decoder that is given `tables` and then `tile` shows what it shows of the two [merged](merge).
+pub(crate) fn can_follow(tables: &[u8], tile: &[u8], colour: Colour) -> bool {
+    let only = |segment: Result<Segment>| segment.is_ok_and(|segment| matches!(segment.marker, DQT | DHT));
+    let whole = tables.ends_with(&[0xff, EOI]);
+    if !whole || !Segments::of(tables).is_ok_and(|mut segments| segments.all(only)) {
+        return false;
+    }
+    let (mut said, mut guess) = (false, None);
+    for segment in Segments::of(tile).into_iter().flatten() {
+        let Ok(segment) = segment else { return false };
+        if colour.is_denied_by(&segment) {
+            return false;
+        }
+        said |= segment.adobe().is_some() || segment.is_jfif();
+        match segment.marker {
+            0xc0..=0xc2 => guess = Colour::guessed(segment.components()),
+            // other processes are not the library's
+            DQT | DHT | DRI | COM | SOS | APP0..=0xef => {}
+            _ => return false,
+        }
+    }
+    guess.is_some_and(|guess| said || guess == colour)
+}
+
 /// Makes a complete interchange stream of an abbreviated one: `tables` (SOI, tables, EOI: the JPEGTables of a TIFF, TIFF
 /// Technical Note 2) go behind the application segments of `tile`, whose own tables come later and win.
 ///
@@ -220,19 +305,11 @@ pub(crate) fn frame(stream: &[u8]) -> Result<Frame> {
 /// Adobe marker is added unless the stream has a right one, or a JFIF header for YCbCr; markers that say otherwise are
 /// left out. Nothing but the headers is looked at. `Corrupt` when a segment runs over the end or there is no scan.
 pub fn merge(tables: Option<&[u8]>, tile: &[u8], colour: Colour) -> Result<Vec<u8>> {
-    let transform = match colour {
-        Colour::Grey | Colour::Four => None,
-        Colour::Rgb => Some(0),
-        Colour::Ycbcr => Some(1),
-    };
-    let wrong = |segment: &Segment| {
-        segment.adobe().is_some_and(|said| Some(said) != transform)
-            || colour == Colour::Rgb && segment.is_jfif()
-    };
+    let transform = colour.transform();
     let mut said = transform.is_none();
     for segment in Segments::of(tile)? {
         let segment = segment?;
-        said |= !wrong(&segment) && (segment.adobe().is_some() || segment.is_jfif());
+        said |= !colour.is_denied_by(&segment) && (segment.adobe().is_some() || segment.is_jfif());
     }
 
     let mut out = Vec::with_capacity(tables.map_or(0, <[u8]>::len) + tile.len() + 16);
@@ -248,7 +325,7 @@ pub fn merge(tables: Option<&[u8]>, tile: &[u8], colour: Colour) -> Result<Vec<u
             share(tables, &mut out)?;
             shared = true;
         }
-        if !wrong(&segment) {
+        if !colour.is_denied_by(&segment) {
             out.extend_from_slice(segment.whole);
         }
         if segment.marker == SOS {

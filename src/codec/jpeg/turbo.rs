@@ -134,11 +134,20 @@ impl Drop for Handle {
     }
 }
 
-/// Decodes a complete stream of this size to 1 (grey), 3 (red, green, blue) or 4 channels (as stored, unless an Adobe
-/// marker says YCCK); with `strict` a warning is an error too.
+/// Whether [`decode`] takes tables.
+pub const TAKES_TABLES: bool = true;
+
+/// Decodes a stream of this size to 1 (grey), 3 (red, green, blue) or 4 channels (as stored, unless an Adobe marker says
+/// YCCK); with `strict` a warning is an error too. `tables` are those that are not in the stream: SOI, tables, EOI.
 ///
 /// A stream of another size than the caller says fails or leaves zeros; it is never written past.
-pub fn decode(stream: &[u8], size: Size, channels: u8, strict: bool) -> Result<Vec<u8>> {
+pub fn decode(
+    tables: Option<&[u8]>,
+    stream: &[u8],
+    size: Size,
+    channels: u8,
+    strict: bool,
+) -> Result<Vec<u8>> {
     let (width, height) = (side(size.w)?, side(size.h)?);
     let stream_len = c_ulong::try_from(stream.len()).map_err(|_| broken())?;
     let row = size.w as usize * usize::from(channels);
@@ -147,6 +156,11 @@ pub fn decode(stream: &[u8], size: Size, channels: u8, strict: bool) -> Result<V
     DECOMPRESSOR.with_borrow_mut(|kept| {
         // SAFETY: takes no arguments; the result is checked.
         let handle = Handle::kept(kept, || unsafe { tjInitDecompress() })?;
+        if let Some(tables) = tables
+            && !read_headers(handle, tables)?.whole
+        {
+            return Err(broken());
+        }
         // SAFETY: the handle is a live decompressor used by this thread only; `stream` is readable for `stream_len`
         // bytes; the caller gives a place of `height` rows of `pitch` bytes, and no more than `width` x `height` pixels
         // of `channels` bytes are written, scaled down if the stream is larger.
@@ -163,8 +177,9 @@ pub fn decode(stream: &[u8], size: Size, channels: u8, strict: bool) -> Result<V
                 flags,
             )
         };
+        let headers = read_headers(handle, stream)?;
         room::made_off(row * size.h as usize, |room| {
-            if measure(handle, (stream, stream_len)) == (width, height) {
+            if headers.size == (width, height) {
                 let write = |place, len| if paint(place) == 0 { Ok(len) } else { Err(()) };
                 // SAFETY: there is room for all rows. Of a stream of this size, as the library itself has measured,
                 // they are all written when there is not even a warning.
@@ -185,24 +200,38 @@ pub fn decode(stream: &[u8], size: Size, channels: u8, strict: bool) -> Result<V
     })
 }
 
-/// Width and height as the library reads them, 0 where it does not; the handle is a live decompressor used by this thread
-/// only.
-fn measure(handle: *mut c_void, (stream, stream_len): (&[u8], c_ulong)) -> (c_int, c_int) {
-    let (mut found, mut subsampling, mut colourspace) = ((0, 0), 0, 0);
-    // SAFETY: the handle is live; `stream` is readable for `stream_len` bytes; the numbers live here. The size is told
-    // even where the library knows no name for the subsampling, and fails.
-    unsafe {
+/// What the library reads in the headers of a stream.
+struct Headers {
+    /// Whether it has read all of them.
+    whole: bool,
+    /// Width and height, also where it knows no name for the subsampling; 0 of tables alone.
+    size: (c_int, c_int),
+    subsampling: c_int,
+    colourspace: c_int,
+}
+
+/// Reads headers; tables in them stay with the handle, which is a live decompressor used by this thread only.
+fn read_headers(handle: *mut c_void, stream: &[u8]) -> Result<Headers> {
+    let stream_len = c_ulong::try_from(stream.len()).map_err(|_| broken())?;
+    let (mut size, mut subsampling, mut colourspace) = ((0, 0), -1, -1);
+    // SAFETY: the handle is live; `stream` is readable for `stream_len` bytes; the numbers live here.
+    let status = unsafe {
         tjDecompressHeader3(
             handle,
             stream.as_ptr(),
             stream_len,
-            &raw mut found.0,
-            &raw mut found.1,
+            &raw mut size.0,
+            &raw mut size.1,
             &raw mut subsampling,
             &raw mut colourspace,
-        );
-    }
-    found
+        )
+    };
+    Ok(Headers {
+        whole: status == 0,
+        size,
+        subsampling,
+        colourspace,
+    })
 }
 
 /// Encodes `pixels`, which the caller has checked to be `size` pixels of `layout` (not `Rgba`).
@@ -246,34 +275,22 @@ pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: Sty
 pub fn again(stream: &[u8], size: Size, quality: u8) -> Result<Option<Vec<u8>>> {
     let (width, height) = (side(size.w)?, side(size.h)?);
     let stream_len = c_ulong::try_from(stream.len()).map_err(|_| broken())?;
-    let (mut found, mut subsampling, mut colourspace) = ((0, 0), -1, -1);
     PLANES.with_borrow_mut(|planes| {
         let subsampling = DECOMPRESSOR.with_borrow_mut(|kept| {
             // SAFETY: takes no arguments; the result is checked.
             let handle = Handle::kept(kept, || unsafe { tjInitDecompress() })?;
-            // SAFETY: the handle is a live decompressor used by this thread only; `stream` is readable for `stream_len`
-            // bytes; the numbers live here.
-            let status = unsafe {
-                tjDecompressHeader3(
-                    handle,
-                    stream.as_ptr(),
-                    stream_len,
-                    &mut found.0,
-                    &mut found.1,
-                    &mut subsampling,
-                    &mut colourspace,
-                )
-            };
-            if status != 0 || found != (width, height) {
+            let headers = read_headers(handle, stream)?;
+            if !headers.whole || headers.size != (width, height) {
                 return Err(broken());
             }
-            match (colourspace, subsampling) {
+            match (headers.colourspace, headers.subsampling) {
                 (TJCS_GRAY, TJSAMP_GRAY) => planes.shape(size, false),
                 (TJCS_YCBCR, TJSAMP_420) => planes.shape(size, true),
                 _ => return Ok(None),
             }
             let pointers = planes.data.each_mut().map(Vec::as_mut_ptr);
-            // SAFETY: as above; each plane has the rows and columns that this subsampling of a frame of this size has
+            // SAFETY: the handle is a live decompressor used by this thread only; `stream` is readable for `stream_len`
+            // bytes; each plane has the rows and columns that this subsampling of a frame of this size has
             // (`Planes::shape`), its stride is its width, and the frame was found to have this size. Grey has one plane.
             let status = unsafe {
                 tjDecompressToYUVPlanes(
@@ -289,7 +306,7 @@ pub fn again(stream: &[u8], size: Size, quality: u8) -> Result<Option<Vec<u8>>> 
             };
             // SAFETY: the handle is live.
             let whole = status == 0 || unsafe { tjGetErrorCode(handle) } == TJERR_WARNING;
-            whole.then_some(Some(subsampling)).ok_or_else(broken)
+            whole.then_some(Some(headers.subsampling)).ok_or_else(broken)
         })?;
         let Some(subsampling) = subsampling else {
             return Ok(None);

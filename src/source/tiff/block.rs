@@ -92,8 +92,8 @@ pub fn decode(
             plain
         }
         Compression::Jpeg => {
-            let stream = jpeg::merge(layout.tables.as_deref(), coded, jpeg_colour(layout))?;
-            return of_raster(jpeg::decode(&stream, block)?, layout, size);
+            let raster = jpeg::decode_tile(layout.tables.as_deref(), coded, jpeg_colour(layout), block)?;
+            return of_raster(raster, layout, size);
         }
         Compression::OldJpeg => {
             let old = layout
@@ -101,8 +101,8 @@ pub fn decode(
                 .as_ref()
                 .ok_or_else(|| Error::Corrupt("no JPEG tables".into()))?;
             let stream = old.stream(coded, Size::new(block.w, size.h));
-            let stream = jpeg::merge(None, &stream, jpeg_colour(layout))?;
-            return of_raster(jpeg::decode(&stream, block)?, layout, size);
+            let raster = jpeg::decode_tile(None, &stream, jpeg_colour(layout), block)?;
+            return of_raster(raster, layout, size);
         }
         Compression::LogLuv => {
             return luv::decode(coded, block.w, size, layout.stored).map(Samples::U8);
