@@ -67,9 +67,10 @@ struct Map {
     len: usize,
     /// The file was cut, or cannot be read.
     broken: AtomicBool,
-    /// Bytes of a page, and of a piece.
+    /// Bytes of a page.
     page: usize,
-    piece: usize,
+    /// Bytes of a piece are 2 to this power.
+    piece: u32,
     pieces: Box<[AtomicU8]>,
 }
 
@@ -100,14 +101,18 @@ impl Mapped {
         if start == libc::MAP_FAILED {
             return None;
         }
-        let piece = len.div_ceil(PIECES).next_power_of_two().max(PIECE);
+        let piece = len
+            .div_ceil(PIECES)
+            .next_power_of_two()
+            .max(PIECE)
+            .trailing_zeros();
         let map = Arc::new(Map {
             start: start.cast(),
             len,
             broken: AtomicBool::new(false),
             page: page(),
             piece,
-            pieces: (0..len.div_ceil(piece)).map(|_| AtomicU8::new(NEW)).collect(),
+            pieces: (0..=(len - 1) >> piece).map(|_| AtomicU8::new(NEW)).collect(),
         });
         if let Ok(mut all) = ALL.lock() {
             all.retain(|map| map.strong_count() > 0);
@@ -211,7 +216,7 @@ impl Map {
     /// Whether what is between these places is in the map, where it is brought if it was wanted before and there is
     /// room.
     fn has(&self, start: usize, end: usize) -> bool {
-        let pieces = start / self.piece..end.div_ceil(self.piece);
+        let pieces = start >> self.piece..=end.saturating_sub(1) >> self.piece;
         let pieces = self.pieces.get(pieces).unwrap_or_default();
         let least = pieces.iter().map(|piece| piece.load(Relaxed)).min();
         match least {
@@ -235,7 +240,7 @@ impl Map {
         }
         for piece in pieces {
             if piece.compare_exchange(SEEN, HERE, Relaxed, Relaxed).is_ok() {
-                BYTES.fetch_add(self.piece, Relaxed);
+                BYTES.fetch_add(1 << self.piece, Relaxed);
             }
         }
         let start = start - start % self.page;
@@ -257,7 +262,7 @@ impl Map {
         let here = |piece: &&AtomicU8| piece.swap(NEW, Relaxed) == HERE;
         let here = self.pieces.iter().filter(here).count();
         if here > 0 {
-            BYTES.fetch_sub(here * self.piece, Relaxed);
+            BYTES.fetch_sub(here << self.piece, Relaxed);
         }
     }
 }

@@ -495,16 +495,16 @@ impl Layout {
             && self.picks.iter().copied().eq(0..self.stored)
     }
 
-    /// Bytes of a row of pixels, once no longer coded (not of subsampled YCbCr).
+    /// Bytes of a row of pixels, once no longer coded (not of subsampled YCbCr); of one plane when channels lie apart.
     pub fn line(&self, width: u32) -> u64 {
-        (u64::from(width) * self.stored as u64 * u64::from(self.bits)).div_ceil(8)
+        let stored = if self.separate { 1 } else { self.stored as u64 };
+        (u64::from(width) * stored * u64::from(self.bits)).div_ceil(8)
     }
 
     /// Bytes of a block once no longer coded; of one plane when channels lie apart.
     pub fn bytes(&self, block: Size) -> u64 {
         match &self.turn {
             Turn::Ycbcr(ycbcr) if !self.separate => ycbcr.bytes(block.w, block.h),
-            _ if self.separate => self.plane(0).bytes(block),
             _ => self.line(block.w).saturating_mul(u64::from(block.h)),
         }
     }

@@ -204,7 +204,7 @@ impl Source for Tiff {
         let (image, rect) = self.find(tile)?;
         let size = rect.size();
         image.check(image.cell(tile.row), &self.limits)?;
-        let samples = each_plane(&image.layout, |layout, plane| {
+        let samples = each_plane(image, |layout, plane| {
             self.block(image, layout, plane, tile, size)
         })?;
         Ok(Raster {
@@ -265,7 +265,7 @@ impl Tiff {
         let Some((at, len)) = image.place(&self.input, tile.col, tile.row, plane)? else {
             return Ok(absent(layout, size));
         };
-        if len == layout.bytes(cell) && size == cell && is_plain(layout) {
+        if image.plain && size == cell && len == layout.bytes(cell) {
             return self.plain(layout, at, cell);
         }
         let mut scratch = SCRATCH.take();
@@ -282,7 +282,7 @@ impl Tiff {
         samples
     }
 
-    /// The samples of a block that the file holds [as they are given](is_plain).
+    /// The samples of a block that the file holds [as they are given](Image::plain).
     fn plain(&self, layout: &Layout, at: u64, cell: Size) -> Result<Samples> {
         let ordered = layout.order == Order::of_machine() && layout.predictor == Predictor::None;
         if layout.depth() == Depth::F32 && ordered {
@@ -310,7 +310,7 @@ impl Tiff {
             let cell = Rect::cell(image.size, image.tile, 0, row).ok_or_else(outside)?;
             let part = cell.meet(rect).ok_or_else(outside)?;
             let part = Rect::new(part.x - left, part.y, part.w + left, part.h);
-            let samples = each_plane(&image.layout, |layout, plane| {
+            let samples = each_plane(image, |layout, plane| {
                 let Some((at, _)) = image.place(&self.input, 0, row, plane)? else {
                     return Ok(absent(layout, part.size()));
                 };
@@ -361,15 +361,13 @@ impl Tiff {
 
 /// The samples of a block out of its planes, which `read` gives by layout and number; there is but one where channels
 /// lie together.
-fn each_plane(layout: &Layout, read: impl Fn(&Layout, usize) -> Result<Samples>) -> Result<Samples> {
-    if !layout.separate {
-        return read(layout, 0);
+fn each_plane(image: &Image, read: impl Fn(&Layout, usize) -> Result<Samples>) -> Result<Samples> {
+    if image.planes.is_empty() {
+        return read(&image.layout, 0);
     }
-    let planes = layout.picks.iter().enumerate();
-    let planes: Result<Vec<Samples>> = planes
-        .map(|(index, plane)| read(&layout.plane(index), *plane))
-        .collect();
-    weave(layout, planes?)
+    let planes = image.planes.iter().zip(&image.layout.picks);
+    let planes: Result<Vec<Samples>> = planes.map(|(layout, plane)| read(layout, *plane)).collect();
+    weave(&image.layout, planes?)
 }
 
 /// The format that a tile's coded bytes have, when they show what its samples do.
@@ -387,11 +385,6 @@ fn stored(layout: &Layout) -> Option<Format> {
         }
         _ => None,
     }
-}
-
-/// Whether the file holds the samples just as they are given, but for the order of their bytes.
-fn is_plain(layout: &Layout) -> bool {
-    layout.compression == Compression::None && !layout.reversed && layout.is_straight()
 }
 
 #[cfg(test)]

@@ -39,6 +39,14 @@ pub struct Image {
     pub strips: bool,
     /// What a tile holds.
     pub layout: Layout,
+    /// Of the planes of a tile, where channels lie apart.
+    pub planes: Vec<Layout>,
+    /// Whether the file holds samples just as they are given, but for the order of their bytes.
+    pub plain: bool,
+    /// Tiles in a row and rows of tiles.
+    grid: Size,
+    /// Whether a tile is within the limits.
+    fits: bool,
     offsets: Array,
     counts: Option<Array>,
 }
@@ -59,15 +67,21 @@ impl Image {
         let array = |tag, other| Ok::<_, Error>(ifd.array(tag)?.or(ifd.array(other)?));
         let offsets = array(324, 273)?.ok_or_else(|| Error::Corrupt("no tile offsets".into()))?;
         let counts = array(325, 279)?;
-        let image = Image {
+        let planes = if layout.separate { layout.picks.len() } else { 0 };
+        let mut image = Image {
             size,
             tile,
             strips,
+            planes: (0..planes).map(|index| layout.plane(index)).collect(),
+            plain: layout.compression == Compression::None && !layout.reversed && layout.is_straight(),
             layout,
+            grid: size.grid(tile),
+            fits: false,
             offsets,
             counts,
         };
-        let one = size.grid(tile).area() == 1;
+        image.fits = image.check(tile, limits).is_ok();
+        let one = image.grid.area() == 1;
         if image.counts.is_none() && image.layout.compression != Compression::None && !(strips && one) {
             return Err(Error::Corrupt("no tile byte counts".into()));
         }
@@ -81,7 +95,9 @@ impl Image {
 
     /// `Error::TooLarge` when so many pixels take more bytes than a tile may.
     pub fn check(&self, size: Size, limits: &Limits) -> Result<()> {
-        if self.layout.bytes(size).max(self.layout.memory(size)) <= limits.max_tile_bytes {
+        let part = size.w <= self.tile.w && size.h <= self.tile.h;
+        if self.fits && part || self.layout.bytes(size).max(self.layout.memory(size)) <= limits.max_tile_bytes
+        {
             return Ok(());
         }
         let name = if self.strips { "strips" } else { "tiles" };
@@ -117,13 +133,12 @@ impl Image {
     /// Where the coded bytes of a plane of the tile (0 unless they lie apart) lie: offset and length; `None` for a tile that was never written.
     /// `Error::Corrupt` when there are none for it in the file, or absurdly many.
     pub fn place(&self, input: &Input, col: u32, row: u32, plane: usize) -> Result<Option<(u64, u64)>> {
-        let grid = self.size.grid(self.tile);
-        let before = (plane as u64).saturating_mul(grid.area());
-        let index = before.saturating_add(u64::from(row) * u64::from(grid.w) + u64::from(col));
+        let before = (plane as u64).saturating_mul(self.grid.area());
+        let index = before.saturating_add(u64::from(row) * u64::from(self.grid.w) + u64::from(col));
         let at = self.offsets.entry(input, index)?;
         let bytes = self.layout.bytes(self.cell(row));
         let plain = self.layout.compression == Compression::None;
-        let alone = self.strips && grid.area() == 1 && !self.layout.separate;
+        let alone = self.strips && self.grid.area() == 1 && !self.layout.separate;
         let rest = input.len().saturating_sub(at);
         let len = match &self.counts {
             Some(counts) => counts.entry(input, index)?,
