@@ -155,6 +155,18 @@ impl Meaning {
     }
 }
 
+/// A value of `from` bits in `to` bits, 8 or 16: the full range becomes the full range, rounded to the nearest; what
+/// is wider loses its lowest bits.
+pub fn widened(value: u32, from: u8, to: u8) -> u16 {
+    let full = |bits: u8| (1u64 << bits) - 1;
+    let wide = match from {
+        _ if from == to => u64::from(value),
+        17.. => u64::from(value) >> (from - 16),
+        _ => (u64::from(value) * full(to) + full(from) / 2) / full(from),
+    };
+    u16::try_from(wide).unwrap_or(u16::MAX)
+}
+
 /// What the channels of a [`Picture`] mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Layout {

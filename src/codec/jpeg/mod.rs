@@ -1,11 +1,12 @@
 //! JPEG (ISO/IEC 10918-1, ITU-T T.81): complete streams to samples and back, and abbreviated streams made complete.
 //!
-//! Baseline, extended sequential and progressive with Huffman coding and 8 bits, and lossless; 12 bits, hierarchical and
-//! arithmetic coding are unsupported. The work is done by the system's TurboJPEG (feature `native`) or by Rust crates
+//! Baseline, extended sequential and progressive with Huffman coding and 8 bits, sequential with 12, and lossless;
+//! progressive with 12 bits, hierarchical and arithmetic coding are unsupported. The work is done by the system's TurboJPEG (feature `native`) or by Rust crates
 //! with the same interface; what a stream is, and whether it is whole, is decided here, so that both builds agree.
 
 mod bits;
 mod blocks;
+mod deep;
 mod huffman;
 pub mod join;
 pub(crate) mod lines;
@@ -16,6 +17,7 @@ pub mod scan;
 pub(crate) mod stream;
 #[cfg(feature = "native")]
 mod turbo;
+mod upsample;
 
 use crate::codec::check_pixels;
 #[cfg(not(feature = "native"))]
@@ -41,7 +43,8 @@ pub const ROWS: u32 = 16;
 const LONGEST: u32 = 65500;
 
 /// Decodes a complete stream to 8-bit samples: one channel for grey, three (red, green, blue) for colour, two and four as
-/// they are stored (but YCCK as CMYK). Lossless ones as they are stored, in 16 bits if they have more than 8.
+/// they are stored (but YCCK as CMYK). Those of 12 bits in the same colours, and lossless ones as they are stored, in 16
+/// bits if they have more than 8, of which the lowest are used.
 ///
 /// Whether three components are YCbCr or RGB is read from the stream's JFIF and Adobe markers and guessed without
 /// them: [`merge`] says it for certain. A frame larger than `limit` in either direction is `Corrupt`, before memory is
@@ -71,8 +74,8 @@ pub(crate) fn decode_reduced(stream: &[u8], limit: Size, halvings: u32) -> Resul
 
 fn decode_after(tables: Option<&[u8]>, stream: &[u8], limit: Size, halvings: u32) -> Result<Raster> {
     let frame = stream::frame_after(tables, stream)?;
-    let is_lossless = frame.process == 3 && halvings == 0;
-    if frame.components != 2 && !is_lossless {
+    let is_own = halvings == 0 && is_own(&frame);
+    if frame.components != 2 && !is_own {
         check(&frame)?;
     }
     let channels = frame.components;
@@ -82,8 +85,11 @@ fn decode_after(tables: Option<&[u8]>, stream: &[u8], limit: Size, halvings: u32
             frame.size.w, frame.size.h, limit.w, limit.h
         )));
     }
-    if is_lossless {
-        return lossless::decode(stream, &frame);
+    if is_own {
+        return match frame.process {
+            3 => lossless::decode(stream, &frame),
+            _ => deep::decode(stream, &frame),
+        };
     }
     if channels == 2 {
         return two(stream, &frame, halvings);
@@ -128,7 +134,12 @@ fn two(stream: &[u8], frame: &stream::Frame, halvings: u32) -> Result<Raster> {
     })
 }
 
-/// Whether such a frame is decoded here: `Unsupported` says what it is otherwise; `Corrupt` when it lacks a table, for
+/// Whether such a frame is decoded without the library, to samples as they are stored.
+pub(crate) fn is_own(frame: &stream::Frame) -> bool {
+    frame.process == 3 || deep::is_deep(frame) && frame.quantised
+}
+
+/// Whether such a frame is decoded by the library: `Unsupported` says what it is otherwise; `Corrupt` when it lacks a table, for
 /// which the library would take that of another stream.
 pub(crate) fn check(frame: &stream::Frame) -> Result<()> {
     let process = match frame.process {
@@ -434,7 +445,7 @@ mod tests {
         let size = Size::new(8, 8);
         let stream = grey(size);
         let at = stream.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
-        for (offset, value) in [(1, 0xc7), (1, 0xf7), (1, 0xc9), (4, 12), (9, 5), (9, 2)] {
+        for (offset, value) in [(1, 0xc7), (1, 0xf7), (1, 0xc9), (4, 10), (9, 5), (9, 2)] {
             let mut other = stream.clone();
             other[at + offset] = value;
             assert_eq!(

@@ -35,7 +35,7 @@ use std::sync::PoisonError;
 pub const HALVINGS: u32 = if cfg!(feature = "native") { 3 } else { 0 };
 
 /// Of a difference of DC, most (T.81 Table F.1, for 12 bits as well).
-const CATEGORIES: u8 = 15;
+pub const CATEGORIES: u8 = 15;
 
 /// Pixels of a row between two entries of the index, about.
 const STEP: u32 = 256;
@@ -134,7 +134,7 @@ impl Scan {
 
     fn framed(head: &[u8], frame: &Frame) -> Option<Scan> {
         let count = usize::from(frame.components);
-        if frame.process > 1 {
+        if frame.process > 1 || frame.bits != 8 {
             return None;
         }
         let mut tables = Tables::default();

@@ -57,7 +57,7 @@ impl Colour {
     }
 
     /// What the library takes components for when no marker says it; `None` for other numbers of them.
-    fn guessed(components: &[[u8; 3]]) -> Option<Colour> {
+    pub(crate) fn guessed(components: &[[u8; 3]]) -> Option<Colour> {
         match components {
             [_] => Some(Colour::Grey),
             [[b'R', ..], [b'G', ..], [b'B', ..]] => Some(Colour::Rgb),
@@ -102,7 +102,7 @@ pub(crate) struct Segment<'a> {
 
 impl Segment<'_> {
     /// Name, sampling factors and quantisation table of each component, in a frame header.
-    fn components(&self) -> &[[u8; 3]] {
+    pub fn components(&self) -> &[[u8; 3]] {
         self.payload.get(6..).unwrap_or_default().as_chunks::<3>().0
     }
 
@@ -132,6 +132,11 @@ impl<'a> Segments<'a> {
             [0xff, SOI, rest @ ..] => Ok(Segments { rest }),
             _ => Err(Error::Corrupt("jpeg stream has no start marker".into())),
         }
+    }
+
+    /// Those that follow the data of a scan.
+    pub fn behind(rest: &'a [u8]) -> Self {
+        Segments { rest }
     }
 
     /// The next segment and what is left to walk.
@@ -289,7 +294,9 @@ pub(crate) fn can_follow(tables: &[u8], tile: &[u8], colour: Colour) -> bool {
         }
         said |= segment.adobe().is_some() || segment.is_jfif();
         match segment.marker {
-            0xc0..=0xc2 => guess = Colour::guessed(segment.components()),
+            0xc0..=0xc2 if segment.payload.first() == Some(&8) => {
+                guess = Colour::guessed(segment.components())
+            }
             // other processes are not the library's
             DQT | DHT | DRI | COM | SOS | APP0..=0xef => {}
             _ => return false,

@@ -26,6 +26,7 @@ use crate::raster::Meaning;
 use crate::raster::Metadata;
 use crate::raster::Raster;
 use crate::raster::Samples;
+use crate::raster::widened;
 use crate::recent::Made;
 use crate::source::Header;
 use crate::source::Level;
@@ -449,16 +450,4 @@ fn choose(mapping: &[Mapped], definitions: &[Defined], colours: usize) -> (Vec<M
         None => Alpha::None,
     };
     (channels, alpha)
-}
-
-/// A value of `from` bits in `to` bits, 8 or 16: the full range becomes the full range, rounded to the nearest; what
-/// is wider loses its lowest bits.
-fn widened(value: u32, from: u8, to: u8) -> u16 {
-    let full = |bits: u8| (1u64 << bits) - 1;
-    let wide = match from {
-        _ if from == to => u64::from(value),
-        17.. => u64::from(value) >> (from - 16),
-        _ => (u64::from(value) * full(to) + full(from) / 2) / full(from),
-    };
-    u16::try_from(wide).unwrap_or(u16::MAX)
 }

@@ -1,7 +1,7 @@
 //! JPEG files: windows through an index where the coding allows it, else decoded as wholes.
 //!
-//! Levels are those that the library scales to while it decodes; smaller ones are left to others. How a scan is indexed
-//! and read is the codec's business.
+//! Levels are those that the library scales to while it decodes; smaller ones are left to others. Samples are given in 8
+//! or 16 bits. How a scan is indexed and read is the codec's business.
 
 mod metadata;
 
@@ -24,6 +24,7 @@ use crate::raster::Meaning;
 use crate::raster::Metadata;
 use crate::raster::Raster;
 use crate::raster::Samples;
+use crate::raster::widened;
 use crate::source::Header;
 use crate::source::Level;
 use crate::source::Set;
@@ -65,7 +66,9 @@ pub fn open(file: File) -> Result<(Box<dyn Source>, Grid, u64)> {
     let head = head(&part)?;
     let head = lines::filled(&head, &part)?;
     let frame = stream::frame(&head)?;
-    jpeg::check(&frame)?;
+    if !(jpeg::is_own(&frame) && matches!(frame.components, 1 | 3 | 4)) {
+        jpeg::check(&frame)?;
+    }
     let scan = Scan::of(&head);
     let (levels, tile) = match scan {
         Some(_) => (levels(frame.size), TILE),
@@ -76,15 +79,19 @@ pub fn open(file: File) -> Result<(Box<dyn Source>, Grid, u64)> {
         3 => Colour::Rgb,
         _ => Colour::Cmyk,
     };
+    let mut meaning = Meaning::bytes(colour, Alpha::None);
+    if frame.bits > 8 {
+        meaning.ranges.fill((0.0, 65535.0));
+    }
     let exif = metadata::exif(&head).zip(part.file.try_clone().ok());
     let exif = exif.and_then(|((start, len), file)| tiff::exif(file, start, len));
     let (exif, orientation) = exif.unwrap_or((Metadata::default(), 1));
     let header = Header {
         levels: levels.into_iter().map(|size| Level { size, tile }).collect(),
         channels: frame.components,
-        bits: 8,
+        bits: frame.bits,
         kind: Kind::Unsigned,
-        meaning: Meaning::bytes(colour, Alpha::None),
+        meaning,
         stored: None,
         metadata: metadata::metadata(&head, exif),
         version: Version::of(&found),
@@ -172,10 +179,26 @@ fn is_inverted(head: &[u8], header: &Header) -> bool {
 }
 
 fn invert(raster: &mut Raster) {
-    if let Samples::U8(samples) = &mut raster.samples {
-        for sample in samples {
-            *sample = !*sample;
+    raster
+        .samples
+        .bytes_mut()
+        .iter_mut()
+        .for_each(|byte| *byte = !*byte);
+}
+
+/// Samples of other bits than 8 and 16 in as many.
+fn widen(raster: &mut Raster, bits: u8) {
+    match &mut raster.samples {
+        Samples::U8(samples) if bits < 8 => {
+            let wide = |sample: u8| u8::try_from(widened(sample.into(), bits, 8)).unwrap_or(u8::MAX);
+            samples.iter_mut().for_each(|sample| *sample = wide(*sample));
         }
+        Samples::U16(samples) => {
+            samples
+                .iter_mut()
+                .for_each(|sample| *sample = widened((*sample).into(), bits, 16));
+        }
+        _ => {}
     }
 }
 
@@ -190,8 +213,38 @@ fn decode(bytes: &[u8], header: &Header) -> Result<Raster> {
         &ended
     };
     let mut raster = jpeg::decode(stream, header.size())?;
+    widen(&mut raster, header.bits);
     if is_inverted(bytes, header) {
         invert(&mut raster);
     }
     Ok(raster)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::tiff::build::Temp;
+
+    #[test]
+    fn twelve_bits_become_sixteen() {
+        // a flat block of 8 steps of 64, by the tables of the standard: 101 1000, 1010
+        let table = [64; 64];
+        let stream = [
+            &[0xff, 0xd8, 0xff, 0xdb, 0, 67, 0][..],
+            &table,
+            &[0xff, 0xc1, 0, 11, 12, 0, 8, 0, 8, 1, 1, 0x11, 0],
+            &[0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0, 0xb1, 0x5f, 0xff, 0xd9],
+        ]
+        .concat();
+        let (source, ..) = open(Temp::new(&stream).open()).unwrap();
+        assert_eq!(source.header().bits, 12);
+        assert_eq!(source.header().meaning.ranges, [(0.0, 65535.0)]);
+        let tile = Tile {
+            level: 0,
+            col: 0,
+            row: 0,
+        };
+        // 2048 + 64 of 4095
+        assert_eq!(source.read(tile).unwrap().samples, Samples::U16(vec![33800; 64]));
+    }
 }

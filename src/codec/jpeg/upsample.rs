@@ -1,0 +1,100 @@
+//! Planes of components, and samples between those that are there: as libjpeg has them, rounding included.
+//!
+//! Knows no streams and no colours.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Size;
+
+/// Samples of a component.
+#[derive(Clone, Debug)]
+pub struct Plane {
+    /// Those that are of the picture.
+    pub size: Size,
+    /// Samples from one row to the next.
+    stride: usize,
+    /// Row by row, with those that fill whole MCUs.
+    samples: Vec<u16>,
+}
+
+impl Plane {
+    /// One of zeros, of which `size` is of the picture.
+    pub fn new(size: Size, all: Size) -> Plane {
+        Plane {
+            size,
+            stride: all.w as usize,
+            samples: vec![0; all.w as usize * all.h as usize],
+        }
+    }
+
+    /// Puts the block in this column and row of blocks, if there is one.
+    pub fn put(&mut self, col: usize, row: usize, block: &[[u16; 8]; 8]) {
+        let rows = self.samples.chunks_exact_mut(self.stride.max(1)).skip(row * 8);
+        for (to, from) in rows.zip(block) {
+            if let Some(to) = to.get_mut(col * 8..col * 8 + 8) {
+                to.copy_from_slice(from);
+            }
+        }
+    }
+
+    /// The part of a row that is of the picture; the nearest for those above and below.
+    fn row(&self, row: i64) -> &[u16] {
+        let row = row.clamp(0, i64::from(self.size.h) - 1);
+        let start = usize::try_from(row).unwrap_or(0) * self.stride;
+        let row = self.samples.get(start..start + self.size.w as usize);
+        row.unwrap_or_default()
+    }
+}
+
+/// A plane with `factors` among others of `most` as `size` samples. Where a side is doubled those between are
+/// interpolated by a triangle, as long as there are more than two of them; else they are repeated. `Unsupported` when
+/// sides are not multiples.
+pub fn upsampled(plane: &Plane, factors: Size, most: Size, size: Size) -> Result<Vec<u16>> {
+    if !most.w.is_multiple_of(factors.w.max(1)) || !most.h.is_multiple_of(factors.h.max(1)) {
+        let what = "jpeg with samples between those of another component is not supported";
+        return Err(Error::Unsupported(what.into()));
+    }
+    let (across, down) = (most.w / factors.w.max(1), most.h / factors.h.max(1));
+    let smooth = plane.size.w > 2;
+    let width = size.w as usize;
+    let mut out = Vec::with_capacity(width * size.h as usize);
+    for y in 0..i64::from(size.h) {
+        let end = out.len() + width;
+        let row = y / i64::from(down);
+        let near = plane.row(row);
+        let upper = y % 2 == 0;
+        let far = plane.row(if upper { row - 1 } else { row + 1 });
+        match (across, down) {
+            (2, 1) if smooth => doubled(near.iter().map(|v| u32::from(*v)), [1, 2], 2, &mut out),
+            (2, 2) if smooth => {
+                let sums = near
+                    .iter()
+                    .zip(far)
+                    .map(|(near, far)| 3 * u32::from(*near) + u32::from(*far));
+                doubled(sums, [8, 7], 4, &mut out);
+            }
+            (1, 2) => out.extend(near.iter().zip(far).map(|(near, far)| {
+                let sum = 3 * u32::from(*near) + u32::from(*far) + if upper { 1 } else { 2 };
+                u16::try_from(sum >> 2).unwrap_or(0)
+            })),
+            _ => out.extend(near.iter().flat_map(|v| std::iter::repeat_n(*v, across as usize))),
+        }
+        out.resize(end, 0);
+    }
+    Ok(out)
+}
+
+/// Twice as many: each is three parts of one and one of its neighbour on that side, all of itself at the ends; `bias`
+/// is added to the left and the right one before the lowest bits are cut off, `cut` of them.
+fn doubled(row: impl Iterator<Item = u32> + Clone, bias: [u32; 2], cut: u32, out: &mut Vec<u16>) {
+    let mut next = row.clone().skip(1);
+    let mut before = None;
+    for value in row {
+        let after = next.next();
+        for (neighbour, bias) in [before, after].into_iter().zip(bias) {
+            let sum = 3 * value + neighbour.unwrap_or(value) + bias;
+            out.push(u16::try_from(sum >> cut).unwrap_or(0));
+        }
+        before = Some(value);
+    }
+}
