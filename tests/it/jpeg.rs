@@ -95,9 +95,13 @@ fn cut(whole: &[u8], size: Size, rect: Rect) -> Vec<u8> {
         .collect()
 }
 
-/// Compares all levels, and windows of each; the most by which a sample differs. `None` when both refuse the file.
+/// Compares all levels, and windows of each; the most by which a sample differs. `None` when both refuse the file, or djpeg
+/// does not know what it is.
 fn compare(path: &Path) -> Option<u8> {
     let name = path.display();
+    if OTHERS.iter().any(|(name, ..)| path.ends_with(name)) {
+        return None;
+    }
     let (source, grid) = match open(path) {
         Ok(found) => found,
         Err(Error::Unsupported(why)) => {
@@ -247,6 +251,62 @@ fn files_of_the_corpus_are_decoded_as_by_djpeg() {
         "{equal} of {} files were read",
         files.len()
     );
+}
+
+/// Lossless files, and those of 12 bits: their bits, and the sum of all samples as they are stored, each times its place
+/// modulo 251 and 1, as libjpeg-turbo 3.1 gives them; by how much a sample may be off.
+#[rustfmt::skip]
+const OTHERS: [(&str, u8, u64, u64); 23] = [
+    ("bad/ljt-seed/ljt-seed__random12_100x91_lossless_psv5_pt2.jpg", 12, 7_011_034_988, 0),
+    ("bad/ljt-seed/ljt-seed__random12_95x96_lossless_psv3_pt0.jpg", 12, 7_089_052_310, 0),
+    ("bad/ljt-seed/ljt-seed__random12_97x94_lossless_psv4_pt0.jpg", 12, 7_066_988_654, 0),
+    ("bad/ljt-seed/ljt-seed__random14_98x93_lossless_psv7_pt11.jpg", 14, 24_579_819_520, 0),
+    ("bad/ljt-seed/ljt-seed__random2_92x99_lossless_psv5_pt1.jpg", 2, 3_443_108, 0),
+    ("bad/ljt-seed/ljt-seed__random2_93x98_lossless_psv4_pt0.jpg", 2, 5_165_878, 0),
+    ("bad/ljt-seed/ljt-seed__random2_98x93_lossless_psv7_pt1.jpg", 2, 3_425_434, 0),
+    ("bad/ljt-seed/ljt-seed__random7_95x96_lossless_psv3_pt6.jpg", 7, 110_913_728, 0),
+    ("bad/ljt-seed/ljt-seed__random8_95x96_lossless_psv3_pt0.jpg", 8, 441_446_127, 0),
+    ("bad/ljt-seed/ljt-seed__random9_91x100_lossless_psv5_pt2.jpg", 9, 867_363_948, 0),
+    ("bad/ljt-seed/ljt-seed__random9_96x95_lossless_psv3_pt7.jpg", 9, 663_941_248, 0),
+    ("jpeg/dcm__JPEG-LL.jpg", 16, 458_584_381, 0),
+    ("jpeg/dcm__JPEG-lossy.jpg", 12, 480_211_325, 1),
+    ("jpeg/dcm__RG2_JPLY_fixed.jpg", 12, 213_956_330_161, 1),
+    ("jpeg/dcm__SC_rgb_jpeg_gdcm.jpg", 8, 481_785_150, 0),
+    ("jpeg/dcm__bad_sequence.jpg", 16, 31_288_268_292, 0),
+    ("jpeg/gdal-jpeg__12bit_rose_extract.jpg", 12, 1_130_837_243, 1),
+    ("jpeg/imagecodecs__rgba.u2.jpg", 12, 1_013_685_166, 1),
+    ("jpeg/jpeg-decoder__jpeg_lossless_sel1.jpg", 16, 8_960_203_471, 0),
+    ("jpeg/jpeg-decoder__jpeg_lossless_sel2.jpg", 16, 8_960_203_471, 0),
+    ("jpeg/jpeg-decoder__jpeg_lossless_sel3.jpg", 16, 8_960_203_471, 0),
+    ("jpeg/jpeg-decoder__jpeg_lossless_sel4.jpg", 16, 8_960_203_471, 0),
+    ("jpeg/jpeg-decoder__jpeg_lossless_sel5.jpg", 16, 8_960_203_471, 0),
+];
+
+#[test]
+fn files_of_the_corpus_that_djpeg_does_not_know_are_decoded_as_by_its_successor() {
+    let Some(corpus) = std::env::var_os("CORPUS") else {
+        return;
+    };
+    for (name, bits, wanted, off) in OTHERS {
+        let (source, _) = open(&PathBuf::from(&corpus).join(name)).unwrap();
+        let header = source.header();
+        assert_eq!(header.bits, bits, "{name}");
+        let raster = window(&*source, 0, Rect::of(header.size())).unwrap();
+        let (wide, most) = match raster.samples {
+            Samples::U8(samples) => (samples.into_iter().map(u64::from).collect(), 255),
+            Samples::U16(samples) => (samples.into_iter().map(u64::from).collect::<Vec<_>>(), 65535),
+            other => panic!("{name}: {other:?}"),
+        };
+        let full = (1 << bits) - 1;
+        let stored = wide.iter().map(|sample| (sample * full + most / 2) / most);
+        let sum: u64 = (0..)
+            .zip(stored)
+            .map(|(at, sample)| (at % 251 + 1) * sample)
+            .sum();
+        // not all of them are off, nor in one direction
+        let bound = off * 10 * wide.len() as u64;
+        assert!(sum.abs_diff(wanted) <= bound, "{name}: {sum}, not {wanted}");
+    }
 }
 
 #[test]
