@@ -194,8 +194,10 @@ pub struct Layout {
     pub order: Order,
     /// What the samples are.
     pub kind: Kind,
-    /// Bits of a sample, 1–64.
+    /// Bits of a sample, 1–64, of a complex one up to 128.
     pub bits: u8,
+    /// Samples are complex numbers, two of the kind in each; what is given is their magnitude.
+    pub complex: bool,
     /// What is stored of them.
     pub predictor: Predictor,
     /// Samples a pixel as stored.
@@ -277,23 +279,35 @@ impl Layout {
         let photometric = first(262, usual)?;
         // Only of grey is the sign believed: L*a*b* says itself what is signed, and no other colour is below nothing.
         let grey = matches!(photometric, 0 | 1 | 4);
-        let kind = match (same(ifd, input, 339, channels)?.unwrap_or(1), bits) {
-            (2, _) if grey => Kind::Signed,
-            (1 | 2 | 4, _) => Kind::Unsigned,
+        let format = same(ifd, input, 339, channels)?.unwrap_or(1);
+        let complex = matches!(format, 5 | 6);
+        let kind = match (format, bits) {
+            (2, ..=64) if grey => Kind::Signed,
+            (1 | 2 | 4, ..=64) => Kind::Unsigned,
             (3, 16 | 24 | 32 | 64) => Kind::Float,
+            (5, 16 | 32 | 64) if grey => Kind::Signed,
+            (6, 32 | 64 | 128) if grey => Kind::Float,
+            (5 | 6, _) => {
+                return Err(Error::Unsupported(format!(
+                    "complex samples of {bits} bits in photometric {photometric} are not served"
+                )));
+            }
             (3, _) => {
                 return Err(Error::Unsupported(format!(
                     "floating point of {bits} bits is not served"
                 )));
             }
-            (other, _) => {
-                return Err(Error::Unsupported(format!("sample format {other} is not served")));
+            (1..=4, _) => {
+                return Err(Error::Unsupported(format!(
+                    "samples of {bits} bits are not served"
+                )));
             }
+            (other, _) => return Err(Error::Unsupported(format!("sample format {other} is not served"))),
         };
         let predictor = match (if compression.predicts() { first(317, 1)? } else { 1 }, bits) {
             (1, _) => Predictor::None,
             (2, 8 | 16 | 32 | 64) => Predictor::Difference,
-            (3, 16 | 24 | 32 | 64) if kind == Kind::Float => Predictor::Float,
+            (3, 16 | 24 | 32 | 64) if format == 3 => Predictor::Float,
             (other, _) => {
                 return Err(Error::Unsupported(format!(
                     "predictor {other} with samples of {bits} bits is not served"
@@ -356,6 +370,7 @@ impl Layout {
             order: ifd.order(),
             kind,
             bits,
+            complex,
             predictor,
             stored,
             picks: (0..colours).chain(place).chain(others).collect(),
@@ -391,6 +406,15 @@ impl Layout {
     fn fits(&self) -> Result<()> {
         let stored = if self.separate { 1 } else { self.stored };
         let holds = match self.compression {
+            of if self.complex => matches!(
+                of,
+                Compression::None
+                    | Compression::PackBits
+                    | Compression::Lzw
+                    | Compression::Deflate
+                    | Compression::Lzma
+                    | Compression::Zstd
+            ),
             // more than 8 bits are lossless ones
             Compression::Jpeg => {
                 self.kind == Kind::Unsigned && (8..=16).contains(&self.bits) && (1..=4).contains(&stored)
@@ -420,13 +444,13 @@ impl Layout {
 
     /// Nominal minimum and maximum of the channels that are given: SMinSampleValue and SMaxSampleValue, else all that
     /// integers can be, and 0–1 of floating point.
-    #[expect(clippy::cast_precision_loss, reason = "ends of ranges")]
     fn ranges(&self, ifd: &Ifd, input: &Input) -> Vec<(f64, f64)> {
-        let most = (1u128 << self.bits) as f64;
+        let most = f64::from(self.bits).exp2();
         let whole = match (self.kind, self.depth()) {
             (_, Depth::U8) => (0.0, 255.0),
             (_, Depth::U16) => (0.0, 65535.0),
             (Kind::Unsigned, _) => (0.0, most - 1.0),
+            (Kind::Signed, _) if self.complex => (0.0, most.sqrt() / std::f64::consts::SQRT_2),
             (Kind::Signed, _) => (-most / 2.0, most / 2.0 - 1.0),
             (Kind::Float, _) => (0.0, 1.0),
         };
@@ -490,6 +514,7 @@ impl Layout {
             (Kind::Unsigned, 8 | 16 | 32) | (Kind::Float, 32)
         );
         whole
+            && !self.complex
             && matches!(self.turn, Turn::Keep)
             && !self.separate
             && self.picks.iter().copied().eq(0..self.stored)
@@ -562,12 +587,11 @@ impl Layout {
 
 /// What GDAL and tifffile take for samples that were never written: the text of GDAL_NODATA, where samples can have that
 /// value, else 0.
-#[expect(clippy::cast_precision_loss, reason = "a power of 2")]
 fn absent(ifd: &Ifd, input: &Input, kind: Kind, bits: u8) -> f64 {
     let text = ifd.bytes(input, 42113, 64);
     let text = text.as_deref().and_then(|bytes| str::from_utf8(bytes).ok());
     let value = text.and_then(|text| text.trim_matches(['\0', ' ']).parse().ok());
-    let most = (1u128 << bits) as f64;
+    let most = f64::from(bits).exp2();
     let fits = |value: &f64| match kind {
         Kind::Unsigned => value.fract() == 0.0 && (0.0..most).contains(value),
         Kind::Signed => value.fract() == 0.0 && (-most / 2.0..most / 2.0).contains(value),
@@ -587,12 +611,12 @@ fn same(ifd: &Ifd, input: &Input, tag: u16, channels: u64) -> Result<Option<u64>
     }
 }
 
-/// BitsPerSample, 1–64.
+/// BitsPerSample, 1–128.
 fn bits(ifd: &Ifd, input: &Input, channels: u64) -> Result<u8> {
     let bits = same(ifd, input, 258, channels)?.unwrap_or(1);
     u8::try_from(bits)
         .ok()
-        .filter(|bits| (1..=64).contains(bits))
+        .filter(|bits| (1..=128).contains(bits))
         .ok_or_else(|| Error::Unsupported(format!("samples of {bits} bits are not served")))
 }
 
@@ -674,7 +698,7 @@ mod tests {
 
     #[test]
     fn what_is_not_served_is_named() {
-        let cases: [(u64, u64, Entry, &str); 17] = [
+        let cases: [(u64, u64, Entry, &str); 18] = [
             (
                 1,
                 1,
@@ -696,7 +720,13 @@ mod tests {
                 "channels that differ in tag 258 ([8, 8, 16]) are not served",
             ),
             (1, 1, (339, 3, vec![3]), "floating point of 8 bits is not served"),
-            (1, 1, (339, 3, vec![6]), "sample format 6 is not served"),
+            (1, 1, (339, 3, vec![7]), "sample format 7 is not served"),
+            (
+                1,
+                1,
+                (339, 3, vec![6]),
+                "complex samples of 8 bits in photometric 1 are not served",
+            ),
             (
                 1,
                 32803,

@@ -9,6 +9,7 @@ mod bands;
 mod block;
 #[cfg(test)]
 pub(crate) mod build;
+mod complex;
 mod ifd;
 mod input;
 mod layout;
@@ -28,6 +29,7 @@ use crate::geometry::Size;
 use crate::raster::Alpha;
 use crate::raster::Colour;
 use crate::raster::Format;
+use crate::raster::Kind;
 use crate::raster::Metadata;
 use crate::raster::Raster;
 use crate::raster::Samples;
@@ -135,8 +137,8 @@ impl Tiff {
                 })
                 .collect(),
             channels: u8::try_from(channels).unwrap_or(u8::MAX),
-            bits: layout.bits,
-            kind: layout.kind,
+            bits: if layout.complex { 32 } else { layout.bits },
+            kind: if layout.complex { Kind::Float } else { layout.kind },
             meaning: layout.meaning.clone(),
             stored: stored(layout),
             metadata: metadata::metadata(&first, &input, prologue, limits.max_tag_bytes),

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::geometry::Size;
 use crate::raster::Kind;
 use crate::raster::Samples;
+use crate::source::tiff::complex;
 use crate::source::tiff::input::Order;
 use crate::source::tiff::input::all_finite;
 use crate::source::tiff::layout::Compression;
@@ -222,6 +223,7 @@ impl Rows<'_> {
         let indices = matches!(self.layout.turn, Turn::Palette(_) | Turn::Index);
         let bits = self.layout.bits;
         let samples = match (self.layout.kind, bits, self.order) {
+            _ if self.layout.complex => Samples::F32(self.magnitudes(rows)),
             (Kind::Unsigned, 8, _) => Samples::U8(self.bytes(rows)),
             (Kind::Unsigned, 1, _) if indices => Samples::U8(self.spread::<8, 1>(rows)),
             (Kind::Unsigned, 2, _) if indices => Samples::U8(self.spread::<4, 1>(rows)),
@@ -340,6 +342,18 @@ impl Rows<'_> {
         out
     }
 
+    /// Of complex samples.
+    fn magnitudes<'b>(&self, rows: impl Iterator<Item = &'b [u8]>) -> Vec<f32> {
+        let bytes = usize::from(self.layout.bits / 8);
+        let magnitude = |sample: &[u8]| complex::magnitude(sample, self.layout.kind, self.order);
+        let mut out = Vec::with_capacity(self.count);
+        for row in rows {
+            let line: Vec<f32> = row.chunks_exact(bytes.max(1)).map(magnitude).collect();
+            self.pick(&line, |value| value, &mut out);
+        }
+        out
+    }
+
     /// Adds the channels that are given of a row to `out`.
     #[inline(always)]
     fn pick<S: Copy, T: Copy + Default>(&self, row: &[S], value: impl Fn(S) -> T + Copy, out: &mut Vec<T>) {
@@ -391,7 +405,7 @@ pub fn finite(layout: &Layout, values: &mut [f32]) {
 }
 
 /// Floating point with so many bits of fraction and exponent and a sign, in the manner of IEEE 754; exact.
-fn small(value: u32, fraction: u32, exponent: u32) -> f32 {
+pub fn small(value: u32, fraction: u32, exponent: u32) -> f32 {
     let sign = value >> (fraction + exponent) & 1;
     let power = value >> fraction & ((1 << exponent) - 1);
     let part = value & ((1 << fraction) - 1);
@@ -524,6 +538,7 @@ mod tests {
             order: Order::Little,
             kind: Kind::Unsigned,
             bits: 8,
+            complex: false,
             predictor: Predictor::None,
             stored,
             picks: (0..stored).collect(),
@@ -713,6 +728,22 @@ mod tests {
         );
         let double = grey(Kind::Float, 64, Order::Little);
         assert_eq!(floats(&double, &(-0.1f64).to_le_bytes(), 1), [-0.1]);
+    }
+
+    #[test]
+    fn complex_samples_are_their_magnitude() {
+        let layout = Layout {
+            complex: true,
+            ..grey(Kind::Signed, 32, Order::Big)
+        };
+        let plain = [[3i16, -4], [-30, 40], [0, 7], [1, 1]].map(|pair| pair.map(i16::to_be_bytes));
+        let found = unpack(
+            &layout,
+            plain.as_flattened().as_flattened().to_vec().as_mut(),
+            2,
+            Size::new(1, 2),
+        );
+        assert_eq!(found.unwrap(), Samples::F32(vec![5.0, 7.0]));
     }
 
     #[test]

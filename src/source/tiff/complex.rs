@@ -1,0 +1,68 @@
+//! Complex samples (SampleFormat 5 and 6, tiff.h: COMPLEXINT and COMPLEXIEEEFP), as radar has them: what is given is their
+//! magnitude.
+//!
+//! Knows no layout.
+
+use crate::raster::Kind;
+use crate::source::tiff::input::Order;
+use crate::source::tiff::unpack::small;
+
+/// The magnitude of a number whose real and imaginary halves have 1, 2 or 4 bytes of integers with a sign, or 2, 4 or 8 of
+/// floating point.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "single precision is what there is"
+)]
+pub fn magnitude(number: &[u8], kind: Kind, order: Order) -> f32 {
+    let (real, imaginary) = number.split_at(number.len() / 2);
+    let part = |bytes: &[u8]| {
+        let value = order.number(bytes, 8);
+        match (kind, bytes.len()) {
+            (Kind::Float, 2) => f64::from(small(value as u32, 10, 5)),
+            (Kind::Float, 4) => f64::from(f32::from_bits(value as u32)),
+            (Kind::Float, _) => f64::from_bits(value),
+            (_, len) => {
+                let spare = 64 - 8 * len.clamp(1, 8);
+                ((value << spare).cast_signed() >> spare) as f64
+            }
+        }
+    };
+    part(real).hypot(part(imaginary)) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_halves_count_in_every_type_and_order() {
+        let order = |mut bytes: Vec<u8>, len: usize| {
+            let little = magnitude(&bytes, Kind::Signed, Order::Little);
+            bytes.chunks_mut(len).for_each(<[u8]>::reverse);
+            (little, magnitude(&bytes, Kind::Signed, Order::Big))
+        };
+        assert_eq!(order(vec![3, 252], 1), (5.0, 5.0));
+        assert_eq!(
+            order([(-300i16).to_le_bytes(), 400i16.to_le_bytes()].concat(), 2),
+            (500.0, 500.0)
+        );
+        let least = i32::MIN.to_le_bytes();
+        assert_eq!(
+            order([least, least].concat(), 4),
+            (3_037_000_500.0, 3_037_000_500.0)
+        );
+        let float = |bytes: &[u8]| magnitude(bytes, Kind::Float, Order::Little);
+        assert_eq!(float(&[0, 0x42, 0, 0xc4]), 5.0);
+        assert_eq!(float(&[3f32.to_le_bytes(), (-4f32).to_le_bytes()].concat()), 5.0);
+        assert_eq!(
+            float(&[3e200f64.to_le_bytes(), 4e200f64.to_le_bytes()].concat()),
+            f32::INFINITY
+        );
+        assert_eq!(
+            float(&[0.0f64.to_le_bytes(), 0.25f64.to_le_bytes()].concat()),
+            0.25
+        );
+        assert!(float(&[f32::NAN.to_le_bytes(), 1f32.to_le_bytes()].concat()).is_nan());
+    }
+}
