@@ -104,8 +104,8 @@ pub fn decode(
             let raster = jpeg::decode_tile(None, &stream, jpeg_colour(layout), block)?;
             return of_raster(raster, layout, size);
         }
-        Compression::LogLuv => {
-            return luv::decode(coded, block.w, size, layout.stored).map(Samples::U8);
+        Compression::LogLuv(coding) => {
+            return luv::decode(coded, coding, block.w, size, layout.stored).map(Samples::U8);
         }
         Compression::Jpeg2000(luma) => {
             let width = codestream(layout, coded, block, luma, plain)?;

@@ -3,6 +3,7 @@
 //! Reads no block. Whatever is not served is named here, so that what gets past needs no second look.
 
 use crate::codec::ccitt::Coding;
+use crate::codec::luv;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
@@ -54,7 +55,7 @@ pub enum Compression {
     /// A LERC blob.
     Lerc(Packing),
     /// Logarithmic luminance and chromaticity, which become 8-bit grey or RGB.
-    LogLuv,
+    LogLuv(luv::Coding),
     /// A JPEG 2000 codestream.
     Jpeg2000(Luma),
 }
@@ -100,7 +101,8 @@ impl Compression {
             33003 => Compression::Jpeg2000(Luma::Always),
             33004 => Compression::Jpeg2000(Luma::OfThree),
             33005 | 34712 => Compression::Jpeg2000(Luma::Never),
-            34676 => Compression::LogLuv,
+            34676 => Compression::LogLuv(luv::Coding::Runs),
+            34677 => Compression::LogLuv(luv::Coding::Packed),
             34925 => Compression::Lzma,
             50000 => Compression::Zstd,
             50001 => Compression::Webp,
@@ -119,7 +121,6 @@ impl Compression {
                 let name = match code {
                     9 | 10 | 34661 => "JBIG",
                     32908 | 32909 => "Pixar",
-                    34677 => "SGI LogLuv of 24 bits",
                     _ => "unknown",
                 };
                 return Err(Error::Unsupported(format!(
@@ -301,8 +302,8 @@ impl Layout {
             }
         };
         let colour = match (photometric, compression) {
-            (32844, Compression::LogLuv) => Colour::Grey,
-            (32845, Compression::LogLuv) => Colour::Rgb,
+            (32844, Compression::LogLuv(_)) => Colour::Grey,
+            (32845, Compression::LogLuv(_)) => Colour::Rgb,
             _ => colour(photometric, bits, kind)?,
         };
         let colours = if photometric == 3 { 1 } else { colour.channels() };
@@ -406,7 +407,7 @@ impl Layout {
                 (Kind::Unsigned, ..=16) | (Kind::Float, 32)
             ),
             Compression::Lerc(_) => matches!((self.kind, self.bits), (_, 8 | 16 | 32) | (Kind::Float, 64)),
-            Compression::LogLuv => !self.separate && stored == self.meaning.colour.channels(),
+            Compression::LogLuv(_) => !self.separate && stored == self.meaning.colour.channels(),
             _ => true,
         };
         if holds {
@@ -473,7 +474,7 @@ impl Layout {
     pub fn depth(&self) -> Depth {
         match self.turn {
             Turn::Palette(_) => Depth::U8,
-            _ if self.compression == Compression::LogLuv => Depth::U8,
+            _ if matches!(self.compression, Compression::LogLuv(_)) => Depth::U8,
             _ => Depth::of(self.kind, self.bits),
         }
     }
