@@ -304,6 +304,11 @@ impl Layout {
         let colour = match (photometric, compression) {
             (32844, Compression::LogLuv(_)) => Colour::Grey,
             (32845, Compression::LogLuv(_)) => Colour::Rgb,
+            (other, Compression::LogLuv(_)) => {
+                return Err(Error::Unsupported(format!(
+                    "photometric interpretation {other} in LogLuv is not served"
+                )));
+            }
             _ => colour(photometric, bits, kind)?,
         };
         let colours = if photometric == 3 { 1 } else { colour.channels() };
@@ -675,7 +680,19 @@ mod tests {
 
     #[test]
     fn what_is_not_served_is_named() {
-        let cases: [(u64, u64, Entry, &str); 17] = [
+        let cases: [(u64, u64, Entry, &str); 19] = [
+            (
+                3,
+                2,
+                (259, 3, vec![34676]),
+                "photometric interpretation 2 in LogLuv is not served",
+            ),
+            (
+                4,
+                32845,
+                (259, 3, vec![34677]),
+                "4 channels of 8 bits in LogLuv(Packed) are not served",
+            ),
             (
                 1,
                 1,
