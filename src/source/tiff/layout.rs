@@ -56,6 +56,8 @@ pub enum Compression {
     Lerc(Packing),
     /// Logarithmic luminance and chromaticity, which become 8-bit grey or RGB.
     LogLuv(luv::Coding),
+    /// A zlib stream of logarithmic codes, which become linear.
+    PixarLog,
     /// A JPEG 2000 codestream.
     Jpeg2000(Luma),
 }
@@ -101,6 +103,7 @@ impl Compression {
             33003 => Compression::Jpeg2000(Luma::Always),
             33004 => Compression::Jpeg2000(Luma::OfThree),
             33005 | 34712 => Compression::Jpeg2000(Luma::Never),
+            32909 => Compression::PixarLog,
             34676 => Compression::LogLuv(luv::Coding::Runs),
             34677 => Compression::LogLuv(luv::Coding::Packed),
             34925 => Compression::Lzma,
@@ -120,7 +123,7 @@ impl Compression {
             _ => {
                 let name = match code {
                     9 | 10 | 34661 => "JBIG",
-                    32908 | 32909 => "Pixar",
+                    32908 => "PixarFilm",
                     _ => "unknown",
                 };
                 return Err(Error::Unsupported(format!(
@@ -412,6 +415,17 @@ impl Layout {
                 (Kind::Unsigned, ..=16) | (Kind::Float, 32)
             ),
             Compression::Lerc(_) => matches!((self.kind, self.bits), (_, 8 | 16 | 32) | (Kind::Float, 64)),
+            Compression::PixarLog => {
+                let whole = match &self.turn {
+                    Turn::Ycbcr(ycbcr) => ycbcr.block == (1, 1),
+                    _ => true,
+                };
+                whole
+                    && matches!(
+                        (self.kind, self.bits),
+                        (Kind::Unsigned, 8 | 16) | (Kind::Float, 32)
+                    )
+            }
             Compression::LogLuv(_) => !self.separate && stored == self.meaning.colour.channels(),
             _ => true,
         };
@@ -680,7 +694,7 @@ mod tests {
 
     #[test]
     fn what_is_not_served_is_named() {
-        let cases: [(u64, u64, Entry, &str); 19] = [
+        let cases: [(u64, u64, Entry, &str); 21] = [
             (
                 3,
                 2,
@@ -698,6 +712,18 @@ mod tests {
                 1,
                 (259, 3, vec![34661]),
                 "compression 34661 (JBIG) is not served",
+            ),
+            (
+                1,
+                1,
+                (259, 3, vec![32908]),
+                "compression 32908 (PixarFilm) is not served",
+            ),
+            (
+                3,
+                6,
+                (259, 3, vec![32909]),
+                "3 channels of 8 bits in PixarLog are not served",
             ),
             (
                 1,
@@ -766,6 +792,21 @@ mod tests {
                 .err()
                 .map_or(String::new(), |e| e.to_string());
             assert_eq!(found, text);
+        }
+        let log = |more: &[Entry]| {
+            layout(1, 1, &[&[(259, 3, vec![32909])], more].concat()).map(|layout| layout.bits)
+        };
+        for (bits, format, served) in [
+            (8, 1, true),
+            (16, 1, true),
+            (32, 3, true),
+            (11, 1, false),
+            (12, 1, false),
+            (16, 2, false),
+            (16, 3, false),
+        ] {
+            let found = log(&[(258, 3, vec![bits]), (339, 3, vec![format])]);
+            assert_eq!(found.is_ok(), served, "{found:?}");
         }
         let deflated = |more| layout(1, 1, &[(259, 3, vec![8]), more]);
         assert!(
