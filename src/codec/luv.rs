@@ -1,8 +1,8 @@
-//! SGI LogLuv: runs of bytes in, 8-bit grey or RGB out (G. Ward Larson, "Overcoming gamut and dynamic range limitations
-//! in digital images", 1998; the encodings of TIFF tags 32844 and 32845).
+//! SGI LogLuv: runs of bytes or packed pixels in, 8-bit grey or RGB out (G. Ward Larson, "Overcoming gamut and dynamic
+//! range limitations in digital images", 1998; the encodings of TIFF tags 32844 and 32845).
 //!
 //! The luminance is logarithmic and has no white; as libtiff has it, 1 is white, the curve of display is a square root,
-//! and the primaries are those of ITU-R BT.709 around a neutral white. The 24-bit encoding is not known here.
+//! and the primaries are those of ITU-R BT.709 around a neutral white.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -13,6 +13,17 @@
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
+use std::sync::LazyLock;
+
+/// How the pixels of colours are laid down. Those of luminance alone are 16 bits in runs, whatever this says (as libtiff
+/// has it).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// 32 bits, row by row in runs of their upper bytes, of the next, and so on (TIFF compression 34676).
+    Runs,
+    /// 24 bits, one after the other (TIFF compression 34677).
+    Packed,
+}
 
 /// X, Y, Z to linear red, green and blue.
 const TO_RGB: [[f64; 3]; 3] = [
@@ -21,9 +32,78 @@ const TO_RGB: [[f64; 3]; 3] = [
     [0.061, -0.224, 1.163],
 ];
 
-/// Decodes the upper left `size` of rows of `width` pixels: `channels` is 1 (luminance, 16 bits) or 3 (luminance and
-/// chromaticity, 32 bits). `Error::Corrupt` when the stream ends before.
-pub fn decode(data: &[u8], width: u32, size: Size, channels: usize) -> Result<Vec<u8>> {
+/// The 24-bit encoding's rows of equal v', from `LOWEST` on one `STEP` above the other: how many there are alike, the
+/// least u' in millionths, and how many colours of one `STEP` they have. Found in what libtiff 4.5 makes of all 2^14
+/// indices at one luminance.
+#[rustfmt::skip]
+const ROWS: &[(usize, u32, u8)] = &[
+    (1, 247663, 4), (1, 243779, 6), (1, 241684, 7), (1, 237874, 9), (1, 235906, 10), (1, 232153, 12),
+    (1, 228352, 14), (1, 226259, 15), (1, 222371, 17), (1, 220410, 18), (1, 214710, 21),
+    (1, 212714, 22), (1, 210721, 23), (1, 204976, 26), (1, 202986, 27), (1, 199245, 29),
+    (1, 195525, 31), (1, 193560, 32), (1, 189878, 34), (2, 186216, 36), (1, 182592, 38),
+    (1, 179003, 40), (1, 175466, 42), (2, 172001, 44), (2, 168612, 46), (1, 163575, 49),
+    (3, 158642, 52), (2, 153815, 55), (2, 149097, 58), (3, 142746, 62), (3, 138270, 65),
+    (2, 132166, 69), (3, 126204, 73), (4, 120381, 77), (3, 112962, 82), (4, 107450, 86),
+    (3, 100343, 91), (4, 95126, 95), (4, 88276, 100), (4, 81523, 105), (4, 74861, 110), (4, 68290, 115),
+    (4, 63573, 119), (4, 57219, 124), (5, 50985, 129), (4, 44859, 134), (4, 40571, 138),
+    (4, 36339, 142), (4, 32139, 146), (3, 27947, 150), (4, 23739, 154), (3, 19504, 158),
+    (4, 16976, 161), (3, 12639, 165), (3, 9991, 168), (3, 9016, 170), (2, 6217, 173), (3, 5097, 175),
+    (2, 3909, 177), (1, 2340, 177), (1, 2389, 170), (1, 1068, 164), (1, 1653, 157), (1, 717, 150),
+    (1, 1614, 143), (1, 270, 136), (1, 484, 129), (1, 1103, 123), (1, 1242, 115), (1, 1188, 109),
+    (1, 1011, 103), (1, 709, 97), (1, 301, 89), (1, 2416, 82), (1, 3251, 76), (1, 3246, 69),
+    (1, 4141, 62), (1, 5963, 55), (1, 8839, 47), (1, 10490, 40), (1, 16994, 31), (1, 23659, 21),
+];
+
+/// Steps of u' and v' of the 24-bit encoding, whose codes mean the middle of theirs.
+const STEP: f64 = 0.0035;
+
+/// The least v' of the 24-bit encoding.
+const LOWEST: f64 = 0.01694;
+
+/// u' and v' of equal energy, which is what indices of no colour mean.
+const NEUTRAL: (f64, f64) = (4.0 / 19.0, 9.0 / 19.0);
+
+/// u' and v' of every index of the 24-bit encoding that has a colour.
+static GAMUT: LazyLock<Vec<(f64, f64)>> = LazyLock::new(|| {
+    let alike = |&(times, first, count): &(usize, u32, u8)| std::iter::repeat_n((first, count), times);
+    let middles = |from: f64| (0u32..).map(move |step| from + STEP * (f64::from(step) + 0.5));
+    let rows = ROWS.iter().flat_map(alike).zip(middles(LOWEST));
+    rows.flat_map(|((first, count), v)| {
+        middles(f64::from(first) / 1e6)
+            .take(count.into())
+            .map(move |u| (u, v))
+    })
+    .collect()
+});
+
+/// Decodes the upper left `size` of rows of `width` pixels: `channels` is 1 (luminance) or 3 (luminance and
+/// chromaticity). `Error::Corrupt` when the stream ends before.
+pub fn decode(data: &[u8], coding: Coding, width: u32, size: Size, channels: usize) -> Result<Vec<u8>> {
+    match coding {
+        Coding::Packed if channels > 1 => packed(data, width, size),
+        _ => runs(data, width, size, channels),
+    }
+}
+
+fn short() -> Error {
+    Error::Corrupt("LogLuv stream ends early".into())
+}
+
+fn packed(data: &[u8], width: u32, size: Size) -> Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(size.w as usize * size.h as usize * 3);
+    let mut rest = data.as_chunks::<3>().0;
+    for _ in 0..size.h {
+        let row = rest.get(..size.w as usize).ok_or_else(short)?;
+        out.extend(
+            row.iter()
+                .flat_map(|&[a, b, c]| small(u32::from_be_bytes([0, a, b, c]))),
+        );
+        rest = rest.get(width as usize..).unwrap_or_default();
+    }
+    Ok(out)
+}
+
+fn runs(data: &[u8], width: u32, size: Size, channels: usize) -> Result<Vec<u8>> {
     let planes = if channels == 1 { 2 } else { 4 };
     let mut rest = data;
     let mut row = vec![0u32; width as usize];
@@ -46,7 +126,6 @@ pub fn decode(data: &[u8], width: u32, size: Size, channels: usize) -> Result<Ve
 
 /// Puts one more byte below what each pixel of the row has.
 fn plane(rest: &mut &[u8], row: &mut [u32]) -> Result<()> {
-    let short = || Error::Corrupt("LogLuv stream ends early".into());
     let mut pixels = row.iter_mut();
     while !pixels.as_slice().is_empty() {
         let (&head, after) = rest.split_first().ok_or_else(short)?;
@@ -81,8 +160,22 @@ fn luminance(code: u32) -> f64 {
 
 /// Luminance in the upper half, then CIE 1976 u' and v' in units of 1/410.
 fn colour(code: u32) -> [u8; 3] {
-    let y = luminance(code >> 16);
     let [_, _, u, v] = code.to_be_bytes().map(|byte| (f64::from(byte) + 0.5) / 410.0);
+    rgb(luminance(code >> 16), (u, v))
+}
+
+/// Ten bits of the logarithm to base 2^(1/64), offset by 12, above an index of u' and v'.
+fn small(code: u32) -> [u8; 3] {
+    let y = match code >> 14 {
+        0 => 0.0,
+        exponent => ((f64::from(exponent) + 0.5) / 64.0 - 12.0).exp2(),
+    };
+    let index = (code & 0x3fff) as usize;
+    rgb(y, GAMUT.get(index).copied().unwrap_or(NEUTRAL))
+}
+
+/// What is shown of a luminance and CIE 1976 u' and v'.
+fn rgb(y: f64, (u, v): (f64, f64)) -> [u8; 3] {
     let sum = 6.0 * u - 16.0 * v + 12.0;
     let (cx, cy) = (9.0 * u / sum, 4.0 * v / sum);
     let (x, z) = (cx / cy * y, (1.0 - cx - cy) / cy * y);
@@ -110,12 +203,15 @@ mod tests {
     fn runs_and_literals_of_both_planes_make_a_row() {
         // High bytes: three of 62, one of 63; low bytes: one by one.
         let data = [129, 62, 1, 63, 4, 0, 0, 0, 0];
-        let row = decode(&data, 4, Size::new(4, 1), 1).unwrap();
+        let row = decode(&data, Coding::Runs, 4, Size::new(4, 1), 1).unwrap();
         // 256 times the square root of 1/4 and 1/2, and half a step.
         assert_eq!(row, [128, 128, 128, 181]);
-        assert_eq!(decode(&data, 4, Size::new(2, 1), 1).unwrap(), [128, 128]);
+        assert_eq!(
+            decode(&data, Coding::Runs, 4, Size::new(2, 1), 1).unwrap(),
+            [128, 128]
+        );
         for cut in 0..data.len() {
-            assert!(decode(&data[..cut], 4, Size::new(4, 1), 1).is_err());
+            assert!(decode(&data[..cut], Coding::Runs, 4, Size::new(4, 1), 1).is_err());
         }
     }
 
@@ -128,5 +224,62 @@ mod tests {
             r.abs_diff(128) <= 2 && g.abs_diff(128) <= 2 && b.abs_diff(128) <= 2,
             "{r} {g} {b}"
         );
+    }
+
+    #[test]
+    fn indices_of_packed_pixels_name_colours_row_by_row() {
+        let table: &[(f64, f64)] = &GAMUT;
+        assert_eq!(table.len(), 16289);
+        let near = |index: usize, u: f64, v: f64| {
+            let (found_u, found_v) = table[index];
+            (found_u - u).abs() < 1e-6 && (found_v - v).abs() < 1e-6
+        };
+        // by libtiff: first and last of a row, and of all
+        assert!(near(0, 0.249413, 0.01869));
+        assert!(near(3, 0.259913, 0.01869));
+        assert!(near(4, 0.245529, 0.02219));
+        assert!(near(16288, 0.095409, 0.58569));
+    }
+
+    #[test]
+    fn packed_pixels_are_shown_as_libtiff_shows_them() {
+        // in its 8-bit mode; the last has an index of no colour
+        let cases: [(u32, [u8; 3]); 8] = [
+            (0x00_0005, [0, 0, 0]),
+            (0x00_4005, [16, 0, 48]),
+            (0xa0_1f40, [255, 0, 195]),
+            (0xaf_cbb8, [106, 128, 255]),
+            (0xaf_fa98, [255, 131, 52]),
+            (0xaf_ffa0, [0, 228, 0]),
+            (0xbf_ffff, [255, 255, 255]),
+            (0x96_3fff, [103, 103, 103]),
+        ];
+        for (code, wanted) in cases {
+            let found = small(code);
+            let near = found.iter().zip(wanted).all(|(a, b)| a.abs_diff(b) <= 1);
+            assert!(near, "{code:06x}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn packed_rows_are_cut_and_short_ones_are_corrupt() {
+        let pixel = |index: u8| [0xaf, 0xcb, index];
+        let data: Vec<u8> = (0..6).flat_map(pixel).collect();
+        let of = |data: &[u8], size| decode(data, Coding::Packed, 3, size, 3);
+        let whole = of(&data, Size::new(3, 2)).unwrap();
+        let cut = [&whole[..6], &whole[9..15]].concat();
+        assert_eq!(of(&data, Size::new(2, 2)).unwrap(), cut);
+        assert_eq!(of(&data[..15], Size::new(2, 2)).unwrap(), cut);
+        for end in 0..15 {
+            let found = of(&data[..end], Size::new(2, 2));
+            assert!(matches!(found, Err(Error::Corrupt(_))), "{end}");
+        }
+    }
+
+    #[test]
+    fn luminance_alone_is_in_runs_whatever_the_coding() {
+        let data = [129, 62, 1, 63, 4, 0, 0, 0, 0];
+        let of = |coding| decode(&data, coding, 4, Size::new(4, 1), 1).unwrap();
+        assert_eq!(of(Coding::Packed), of(Coding::Runs));
     }
 }

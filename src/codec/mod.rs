@@ -16,6 +16,7 @@ pub mod lzma;
 pub mod lzw;
 pub mod next;
 pub mod packbits;
+pub mod pixarlog;
 pub mod pull;
 pub mod thunder;
 pub mod webp;

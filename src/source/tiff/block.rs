@@ -16,6 +16,7 @@ use crate::codec::lzma;
 use crate::codec::lzw;
 use crate::codec::next;
 use crate::codec::packbits;
+use crate::codec::pixarlog;
 use crate::codec::thunder;
 use crate::codec::webp;
 use crate::codec::zstd;
@@ -104,8 +105,8 @@ pub fn decode(
             let raster = jpeg::decode_tile(None, &stream, jpeg_colour(layout), block)?;
             return of_raster(raster, layout, size);
         }
-        Compression::LogLuv => {
-            return luv::decode(coded, block.w, size, layout.stored).map(Samples::U8);
+        Compression::LogLuv(coding) => {
+            return luv::decode(coded, coding, block.w, size, layout.stored).map(Samples::U8);
         }
         Compression::Jpeg2000(luma) => {
             let width = codestream(layout, coded, block, luma, plain)?;
@@ -116,6 +117,7 @@ pub fn decode(
         | Compression::PackBits
         | Compression::Deflate
         | Compression::Lzma
+        | Compression::PixarLog
         | Compression::Webp
         | Compression::Zstd => coded,
     };
@@ -164,6 +166,7 @@ fn fills(compression: Compression) -> bool {
             | Compression::PackBits
             | Compression::Deflate
             | Compression::Lzma
+            | Compression::PixarLog
             | Compression::Webp
             | Compression::Zstd
     )
@@ -175,6 +178,7 @@ fn fill(layout: &Layout, coded: &[u8], block: Size, room: &mut Room) -> Result<(
         Compression::PackBits => packbits::decode(coded, room),
         Compression::Deflate => deflate::decode(coded, room)?,
         Compression::Lzma => lzma::decode(coded, room)?,
+        Compression::PixarLog => pixarlog::decode(coded, shape(layout, block), room)?,
         Compression::Webp => {
             let channels = u8::try_from(layout.stored).unwrap_or(u8::MAX);
             webp::decode(coded, block, channels, room)?;
@@ -523,5 +527,40 @@ mod tests {
         let at = memmem::find(THREE, b"OpenJPEG").unwrap();
         let java = [&THREE[..at], b"JJ2000!!", &THREE[at + 8..]].concat();
         assert_eq!(of(33004, &java), plain);
+    }
+
+    #[test]
+    fn logarithmic_codes_come_out_in_the_depth_of_the_file() {
+        // 1250 is white, 250 steps more are a factor of e
+        let row: Vec<u8> = [1250u16, 250, 2047]
+            .iter()
+            .flat_map(|v| v.to_le_bytes())
+            .collect();
+        let row = [row, vec![0; 26]].concat();
+        let coded = miniz_oxide::deflate::compress_to_vec_zlib(&[&row[..], &row].concat(), 6);
+        let of = |size, bits: u64, format: u64| {
+            let more = [
+                (258, 3, vec![bits]),
+                (259, 3, vec![32909]),
+                (339, 3, vec![format]),
+            ];
+            read(&coded, size, &more).unwrap()
+        };
+        let cut = Size::new(3, 2);
+        assert_eq!(of(cut, 8, 1), Samples::U8(vec![255; 6]));
+        assert_eq!(of(cut, 16, 1), Samples::U16(vec![65535; 6]));
+        let e = std::f32::consts::E;
+        let wanted = [1.0, e, (249f64 / 250.0).exp() as f32].repeat(2);
+        assert_eq!(of(cut, 32, 3), Samples::F32(wanted.clone()));
+        match of(BLOCK, 32, 3) {
+            Samples::F32(whole) => assert_eq!((whole.len(), &whole[..3]), (32, &wanted[..3])),
+            other => panic!("{other:?}"),
+        }
+        let short = miniz_oxide::deflate::compress_to_vec_zlib(&row, 6);
+        let more = [(259, 3, vec![32909])];
+        for size in [BLOCK, Size::new(15, 2)] {
+            assert!(matches!(read(&short, size, &more), Err(Error::Corrupt(_))));
+        }
+        assert!(read(&short, Size::new(15, 1), &more).is_ok());
     }
 }

@@ -3,6 +3,7 @@
 //! Reads no block. Whatever is not served is named here, so that what gets past needs no second look.
 
 use crate::codec::ccitt::Coding;
+use crate::codec::luv;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
@@ -54,7 +55,9 @@ pub enum Compression {
     /// A LERC blob.
     Lerc(Packing),
     /// Logarithmic luminance and chromaticity, which become 8-bit grey or RGB.
-    LogLuv,
+    LogLuv(luv::Coding),
+    /// A zlib stream of logarithmic codes, which become linear.
+    PixarLog,
     /// A JPEG 2000 codestream.
     Jpeg2000(Luma),
 }
@@ -100,7 +103,9 @@ impl Compression {
             33003 => Compression::Jpeg2000(Luma::Always),
             33004 => Compression::Jpeg2000(Luma::OfThree),
             33005 | 34712 => Compression::Jpeg2000(Luma::Never),
-            34676 => Compression::LogLuv,
+            32909 => Compression::PixarLog,
+            34676 => Compression::LogLuv(luv::Coding::Runs),
+            34677 => Compression::LogLuv(luv::Coding::Packed),
             34925 => Compression::Lzma,
             50000 => Compression::Zstd,
             50001 => Compression::Webp,
@@ -118,8 +123,7 @@ impl Compression {
             _ => {
                 let name = match code {
                     9 | 10 | 34661 => "JBIG",
-                    32908 | 32909 => "Pixar",
-                    34677 => "SGI LogLuv of 24 bits",
+                    32908 => "PixarFilm",
                     _ => "unknown",
                 };
                 return Err(Error::Unsupported(format!(
@@ -315,8 +319,13 @@ impl Layout {
             }
         };
         let colour = match (photometric, compression) {
-            (32844, Compression::LogLuv) => Colour::Grey,
-            (32845, Compression::LogLuv) => Colour::Rgb,
+            (32844, Compression::LogLuv(_)) => Colour::Grey,
+            (32845, Compression::LogLuv(_)) => Colour::Rgb,
+            (other, Compression::LogLuv(_)) => {
+                return Err(Error::Unsupported(format!(
+                    "photometric interpretation {other} in LogLuv is not served"
+                )));
+            }
             _ => colour(photometric, bits, kind)?,
         };
         let colours = if photometric == 3 { 1 } else { colour.channels() };
@@ -430,7 +439,18 @@ impl Layout {
                 (Kind::Unsigned, ..=16) | (Kind::Float, 32)
             ),
             Compression::Lerc(_) => matches!((self.kind, self.bits), (_, 8 | 16 | 32) | (Kind::Float, 64)),
-            Compression::LogLuv => !self.separate && stored == self.meaning.colour.channels(),
+            Compression::PixarLog => {
+                let whole = match &self.turn {
+                    Turn::Ycbcr(ycbcr) => ycbcr.block == (1, 1),
+                    _ => true,
+                };
+                whole
+                    && matches!(
+                        (self.kind, self.bits),
+                        (Kind::Unsigned, 8 | 16) | (Kind::Float, 32)
+                    )
+            }
+            Compression::LogLuv(_) => !self.separate && stored == self.meaning.colour.channels(),
             _ => true,
         };
         if holds {
@@ -497,7 +517,7 @@ impl Layout {
     pub fn depth(&self) -> Depth {
         match self.turn {
             Turn::Palette(_) => Depth::U8,
-            _ if self.compression == Compression::LogLuv => Depth::U8,
+            _ if matches!(self.compression, Compression::LogLuv(_)) => Depth::U8,
             _ => Depth::of(self.kind, self.bits),
         }
     }
@@ -698,12 +718,36 @@ mod tests {
 
     #[test]
     fn what_is_not_served_is_named() {
-        let cases: [(u64, u64, Entry, &str); 18] = [
+        let cases: [(u64, u64, Entry, &str); 22] = [
+            (
+                3,
+                2,
+                (259, 3, vec![34676]),
+                "photometric interpretation 2 in LogLuv is not served",
+            ),
+            (
+                4,
+                32845,
+                (259, 3, vec![34677]),
+                "4 channels of 8 bits in LogLuv(Packed) are not served",
+            ),
             (
                 1,
                 1,
                 (259, 3, vec![34661]),
                 "compression 34661 (JBIG) is not served",
+            ),
+            (
+                1,
+                1,
+                (259, 3, vec![32908]),
+                "compression 32908 (PixarFilm) is not served",
+            ),
+            (
+                3,
+                6,
+                (259, 3, vec![32909]),
+                "3 channels of 8 bits in PixarLog are not served",
             ),
             (
                 1,
@@ -778,6 +822,21 @@ mod tests {
                 .err()
                 .map_or(String::new(), |e| e.to_string());
             assert_eq!(found, text);
+        }
+        let log = |more: &[Entry]| {
+            layout(1, 1, &[&[(259, 3, vec![32909])], more].concat()).map(|layout| layout.bits)
+        };
+        for (bits, format, served) in [
+            (8, 1, true),
+            (16, 1, true),
+            (32, 3, true),
+            (11, 1, false),
+            (12, 1, false),
+            (16, 2, false),
+            (16, 3, false),
+        ] {
+            let found = log(&[(258, 3, vec![bits]), (339, 3, vec![format])]);
+            assert_eq!(found.is_ok(), served, "{found:?}");
         }
         let deflated = |more| layout(1, 1, &[(259, 3, vec![8]), more]);
         assert!(

@@ -147,7 +147,7 @@ fn put<T: Copy>(all: &mut [T], plane: &[T], channels: usize, index: usize) -> Op
     reason = "samples can have the value, and single precision is what there is"
 )]
 pub fn absent(layout: &Layout, size: Size) -> Samples {
-    if layout.compression == Compression::LogLuv || matches!(layout.turn, Turn::Ycbcr(_)) {
+    if matches!(layout.compression, Compression::LogLuv(_)) || matches!(layout.turn, Turn::Ycbcr(_)) {
         return layout.blank(size);
     }
     let len = usize::try_from(size.area()).unwrap_or(0) * layout.picks.len();
