@@ -1,4 +1,4 @@
-//! The header of a JBIG stream and the marker segments between its stripes (ITU-T T.82 §6.2).
+//! The header of a JBIG stream and the marker segments between its stripes (ITU-T T.82).
 //!
 //! Knows no pixels. What a stripe's bytes mean is the business of the one who asks.
 
@@ -7,13 +7,13 @@ use crate::error::Error;
 use crate::error::Result;
 use memchr::memchr;
 
-/// Bytes of the header (§6.2.1).
+/// Bytes of the header.
 const HEADER: usize = 20;
 
-/// Bytes of a table for deterministic prediction, where there is one behind the header (§6.2.1).
+/// Bytes of a table for deterministic prediction, where there is one behind the header.
 const TABLE: usize = 1728;
 
-/// What every marker begins with (§6.2.3, table 11).
+/// What every marker begins with.
 const ESC: u8 = 0xff;
 /// Follows where the byte is no marker.
 const STUFF: u8 = 0x00;
@@ -30,7 +30,7 @@ const ATMOVE: u8 = 0x06;
 /// Bytes for nobody here.
 const COMMENT: u8 = 0x07;
 
-/// What the header says (§6.2.1).
+/// What the header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Pixels of a row.
@@ -90,7 +90,7 @@ impl Header {
         Ok((header, body.get(table..).unwrap_or_default()))
     }
 
-    /// How many rows there are, behind whatever stripe that is said (§6.2.6.2).
+    /// How many rows there are, behind whichever stripe a marker says so.
     pub fn lines(&self, body: &[u8]) -> Result<u32> {
         if !self.shrinks {
             return Ok(self.rows);
@@ -108,7 +108,7 @@ impl Header {
     }
 }
 
-/// From some row of a stripe on the adaptive pixel lies elsewhere (§6.2.6.1).
+/// From some row of a stripe on the adaptive pixel lies elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Move {
     /// The row, from 0.

@@ -15,7 +15,7 @@ use crate::codec::jbig::qm::Qm;
 use crate::error::Error;
 use crate::error::Result;
 
-/// Where the adaptive pixel of the template lies, seen from the one that is decoded (T.82 §6.1.2).
+/// Where the adaptive pixel of the template lies, seen from the one that is decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Adaptive {
     /// So many pixels to the left.
@@ -106,7 +106,7 @@ impl Layer {
             let row = rest.get_mut(..line).unwrap_or_default();
             if self.typical {
                 let context = if self.two { 0x195 } else { 0x0e5 };
-                // whether that changes is said with a 0
+                // that it changes is said with a 0
                 self.same ^= qm.bit(&mut self.contexts, context) == 0;
             }
             if self.same {
@@ -128,7 +128,8 @@ impl Layer {
         }
     }
 
-    /// Decodes a row, pixel by pixel (T.82 §6.1.1, figures 4 and 5).
+    /// Decodes a row, pixel by pixel. Of three rows the template has 3 pixels of the first, 4 of the second and 2 of the
+    /// last, of two rows 5 and 4; the adaptive one comes to these.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the row's pixels are the lowest bits of what was decoded"

@@ -1,7 +1,7 @@
 //! The arithmetic decoder of JBIG: bytes in, one binary decision for each context asked out (ITU-T T.82 §6.8).
 //!
 //! Knows no pixels and no markers. Nothing here can fail: behind its end a stream goes on with zeros, as the standard
-//! has it (§6.8.3.5).
+//! has it.
 
 #![expect(
     clippy::indexing_slicing,
@@ -86,7 +86,7 @@ pub struct Qm<'a> {
 }
 
 impl Qm<'_> {
-    /// At the beginning of a stream without markers, in which a zero follows each 0xff (INITDEC, §6.8.3.4).
+    /// At the beginning of a stream without markers, in which a zero follows each 0xff (INITDEC).
     pub fn new(data: &[u8]) -> Qm<'_> {
         let mut qm = Qm {
             data,
@@ -99,7 +99,7 @@ impl Qm<'_> {
         qm
     }
 
-    /// The next byte of the stream (BYTEIN, §6.8.3.5).
+    /// The next byte of the stream (BYTEIN).
     #[inline]
     fn byte(&mut self) -> u8 {
         let Some((&byte, rest)) = self.data.split_first() else {
@@ -110,7 +110,7 @@ impl Qm<'_> {
         byte
     }
 
-    /// The next decision, 0 or 1, in a context, whose remainder by their number counts (DECODE, §6.8.3.1).
+    /// The next decision, 0 or 1, in a context, whose remainder by their number counts (DECODE).
     #[inline(always)]
     pub fn bit(&mut self, contexts: &mut Contexts, context: usize) -> u8 {
         let state = &mut contexts.0[context % CONTEXTS];
@@ -138,7 +138,7 @@ impl Qm<'_> {
         }
     }
 
-    /// Doubles the interval until it is large enough (RENORMD, §6.8.3.3).
+    /// Doubles the interval until it is large enough (RENORMD).
     #[inline(always)]
     fn shift(&mut self) {
         // never 0: no interval is
