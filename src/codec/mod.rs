@@ -7,6 +7,7 @@
 pub mod avif;
 pub mod ccitt;
 pub mod deflate;
+pub mod jbig;
 pub mod jp2;
 pub mod jpeg;
 pub mod jxl;

@@ -5,6 +5,7 @@
 use crate::codec::Shape;
 use crate::codec::ccitt;
 use crate::codec::deflate;
+use crate::codec::jbig;
 use crate::codec::jp2;
 use crate::codec::jp2::Codestream;
 use crate::codec::jp2::Fresh;
@@ -64,6 +65,7 @@ pub fn decode(
     }
     let plain = match layout.compression {
         Compression::Ccitt(coding) => ccitt::decode(coded, coding, block.w, block.h, plain)?,
+        Compression::Jbig => jbig::decode(coded, block.w, block.h, plain)?,
         Compression::Lzw => lzw::decode(coded, bytes, plain)?,
         Compression::Next => {
             let out = room(plain, bytes);
@@ -411,6 +413,13 @@ mod tests {
         0x81, 0x88, 0xe8, 0x7f, 0x00, 0x00,
     ];
 
+    /// 16x2 pixels, 1 where x * x + y has a remainder by 5 below 2, by JBIG-KIT.
+    #[rustfmt::skip]
+    const JBIG: &[u8] = &[
+        0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x10, 0x00, 0x00, 0x00, 0x02, 0x00, 0x00, 0x00, 0x02, 0x08, 0x00,
+        0x03, 0x1c, 0xec, 0x8b, 0x0e, 0x80, 0xff, 0x02,
+    ];
+
     fn read(coded: &[u8], size: Size, more: &[Entry]) -> Result<Samples> {
         let file = Temp::new(&single(&[], |at| with(tags((16, 2), 1, 1, vec![at]), more)));
         let input = file.input();
@@ -466,6 +475,40 @@ mod tests {
         };
         assert_eq!(read(0), Samples::U8(vec![255; 32]));
         assert_eq!(read(1), Samples::U8(vec![0; 32]));
+    }
+
+    #[test]
+    fn jbig_has_its_own_order_of_bits_and_samples_as_they_are() {
+        let turned: Vec<u8> = JBIG.iter().map(|byte| byte.reverse_bits()).collect();
+        for (photometric, one) in [(0, 0), (1, 255)] {
+            let pixels = (0..32).map(|i| {
+                if (i % 16 * (i % 16) + i / 16) % 5 < 2 {
+                    one
+                } else {
+                    255 - one
+                }
+            });
+            let wanted = Samples::U8(pixels.collect());
+            for (scheme, fill, coded) in [
+                (34661, 1, &turned[..]),
+                (34661, 2, JBIG),
+                (9, 1, JBIG),
+                (9, 2, &turned),
+            ] {
+                let more = [
+                    (258, 3, vec![1]),
+                    (259, 3, vec![scheme]),
+                    (262, 3, vec![photometric]),
+                    (266, 3, vec![fill]),
+                ];
+                assert_eq!(read(coded, BLOCK, &more).unwrap(), wanted, "{scheme} {fill}");
+            }
+        }
+        let scheme = [(258, 3, vec![1]), (259, 3, vec![34661])];
+        assert!(matches!(
+            read(&JBIG[..24], BLOCK, &scheme),
+            Err(Error::Corrupt(_))
+        ));
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub enum Compression {
     Thunder,
     /// Facsimile coding (TIFF 6.0 §10–11).
     Ccitt(Coding),
+    /// A JBIG stream.
+    Jbig,
     /// LZW.
     Lzw,
     /// A zlib stream.
@@ -97,6 +99,8 @@ impl Compression {
             6 => Compression::OldJpeg,
             7 => Compression::Jpeg,
             8 | 32946 => Compression::Deflate,
+            // libtiff's, and that of facsimile (RFC 3949 §5), where T.85 says which options of it there are
+            9 | 34661 => Compression::Jbig,
             32766 => Compression::Next,
             32773 => Compression::PackBits,
             32809 => Compression::Thunder,
@@ -122,7 +126,7 @@ impl Compression {
             }),
             _ => {
                 let name = match code {
-                    9 | 10 | 34661 => "JBIG",
+                    10 => "JBIG in colour, T.43",
                     32908 => "PixarFilm",
                     _ => "unknown",
                 };
@@ -141,7 +145,7 @@ impl Compression {
 
     /// Whether the bits of the coded bytes have an order of their own, whatever FillOrder says (as libtiff has it).
     fn has_own_order(self) -> bool {
-        self.is_picture() && self != Compression::Webp
+        self.is_picture() && self != Compression::Webp || self == Compression::Jbig
     }
 
     /// Whether the coded bytes are a file format of its own, which knows colours.
@@ -431,7 +435,7 @@ impl Layout {
             Compression::OldJpeg => self.bits == 8 && matches!(stored, 1 | 3) && !self.separate,
             Compression::Jpeg2000(_) => self.bits <= 16,
             Compression::Webp => self.bits == 8 && matches!(stored, 3 | 4),
-            Compression::Ccitt(_) => (stored, self.bits) == (1, 1),
+            Compression::Ccitt(_) | Compression::Jbig => (stored, self.bits) == (1, 1),
             Compression::Next => (stored, self.bits) == (1, 2),
             Compression::Thunder => (stored, self.bits) == (1, 4),
             Compression::Jxl => matches!(
@@ -718,7 +722,7 @@ mod tests {
 
     #[test]
     fn what_is_not_served_is_named() {
-        let cases: [(u64, u64, Entry, &str); 22] = [
+        let cases: [(u64, u64, Entry, &str); 23] = [
             (
                 3,
                 2,
@@ -734,8 +738,8 @@ mod tests {
             (
                 1,
                 1,
-                (259, 3, vec![34661]),
-                "compression 34661 (JBIG) is not served",
+                (259, 3, vec![10]),
+                "compression 10 (JBIG in colour, T.43) is not served",
             ),
             (
                 1,
@@ -797,6 +801,12 @@ mod tests {
                 2,
                 (259, 3, vec![7]),
                 "5 channels of 8 bits in Jpeg are not served",
+            ),
+            (
+                1,
+                1,
+                (259, 3, vec![34661]),
+                "1 channels of 8 bits in Jbig are not served",
             ),
             (
                 1,
