@@ -18,6 +18,7 @@ pub mod lzw;
 pub mod next;
 pub mod packbits;
 pub mod pixarlog;
+pub mod png;
 pub mod pull;
 pub mod thunder;
 pub mod webp;

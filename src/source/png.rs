@@ -2,7 +2,7 @@
 //!
 //! Palettes and fewer bits are widened to 8. The first picture of an animation is shown.
 
-use crate::error::Error;
+use crate::codec;
 use crate::error::Result;
 use crate::geometry::Num;
 use crate::geometry::Size;
@@ -13,7 +13,6 @@ use crate::raster::Kind;
 use crate::raster::Meaning;
 use crate::raster::Metadata;
 use crate::raster::Raster;
-use crate::raster::Samples;
 use crate::source::Header;
 use crate::source::Level;
 use crate::source::Set;
@@ -23,19 +22,10 @@ use crate::source::whole::MAX_BYTES;
 use crate::source::whole::Whole;
 use png::BitDepth;
 use png::ColorType;
-use png::Decoder;
-use png::DecodingError;
 use png::Info;
-use png::Limits;
-use png::Reader;
-use png::Transformations;
 use png::Unit;
 use std::fs::File;
-use std::io::BufRead;
 use std::io::BufReader;
-use std::io::Cursor;
-use std::io::ErrorKind;
-use std::io::Seek;
 use std::os::unix::fs::FileExt;
 
 /// Keywords (PNG §11.3.3.1) and their names as IIP objects.
@@ -62,7 +52,7 @@ const MAX_CHUNKS: usize = 4096;
 /// `Corrupt` when it is damaged.
 pub fn open(file: File) -> Result<(Whole, u64)> {
     let version = Version::of(&file.metadata()?);
-    let reader = start(BufReader::new(file.try_clone()?))?;
+    let reader = codec::png::start(BufReader::new(file.try_clone()?), MAX_BYTES)?;
     let info = reader.info();
     let (colour, depth) = reader.output_color_type();
     let (colour, alpha) = match colour {
@@ -112,41 +102,8 @@ fn exif(file: &File) -> Option<(u64, u64)> {
     None
 }
 
-fn start<R: BufRead + Seek>(from: R) -> Result<Reader<R>> {
-    let bytes = usize::try_from(MAX_BYTES).unwrap_or(usize::MAX);
-    let mut decoder = Decoder::new_with_limits(from, Limits { bytes });
-    decoder.set_transformations(Transformations::EXPAND);
-    decoder.read_info().map_err(failure)
-}
-
-fn decode(bytes: &[u8], header: &Header) -> Result<Raster> {
-    let mut reader = start(Cursor::new(bytes))?;
-    let len = reader.output_buffer_size().filter(|len| *len as u64 <= MAX_BYTES);
-    let mut data = vec![0; len.ok_or_else(|| Error::TooLarge("the PNG picture is too large".into()))?];
-    let done = reader.next_frame(&mut data).map_err(failure)?;
-    let samples = match done.bit_depth {
-        BitDepth::Sixteen => Samples::U16(
-            data.as_chunks()
-                .0
-                .iter()
-                .map(|pair| u16::from_be_bytes(*pair))
-                .collect(),
-        ),
-        _ => Samples::U8(data),
-    };
-    Ok(Raster {
-        size: Size::new(done.width, done.height),
-        channels: header.channels,
-        samples,
-    })
-}
-
-fn failure(error: DecodingError) -> Error {
-    match error {
-        DecodingError::IoError(error) if error.kind() != ErrorKind::UnexpectedEof => Error::Io(error),
-        DecodingError::LimitsExceeded => Error::TooLarge("the PNG picture is too large".into()),
-        _ => Error::Corrupt("PNG stream does not decode".into()),
-    }
+fn decode(bytes: &[u8], _: &Header) -> Result<Raster> {
+    codec::png::decode(bytes, Size::new(u32::MAX, u32::MAX), MAX_BYTES)
 }
 
 fn metadata(info: &Info) -> Metadata {
@@ -192,6 +149,8 @@ fn density(info: &Info) -> Option<Density> {
 #[expect(clippy::cast_possible_truncation, reason = "test pictures are small")]
 mod tests {
     use super::*;
+    use crate::error::Error;
+    use crate::raster::Samples;
     use crate::source::Source;
     use crate::source::Tile;
     use crate::source::tiff::build::EXIF;

@@ -4,7 +4,7 @@
 //! `made`, and the tiles of the codestream do not matter. Samples of up to 8 bits are given as 8 bits, wider ones as 16,
 //! both stretched to their full range. What the codestream is and how it is decoded is the codec's business.
 
-mod boxes;
+pub(crate) mod boxes;
 
 use crate::codec::jp2::Blocks;
 use crate::codec::jp2::Codestream;

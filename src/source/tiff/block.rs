@@ -18,6 +18,7 @@ use crate::codec::lzw;
 use crate::codec::next;
 use crate::codec::packbits;
 use crate::codec::pixarlog;
+use crate::codec::png;
 use crate::codec::thunder;
 use crate::codec::webp;
 use crate::codec::zstd;
@@ -29,6 +30,7 @@ use crate::raster::Raster;
 use crate::raster::Samples;
 use crate::room;
 use crate::room::Room;
+use crate::source::jp2::boxes::Boxes;
 use crate::source::tiff::input::Order;
 use crate::source::tiff::layout::Compression;
 use crate::source::tiff::layout::Layout;
@@ -97,6 +99,11 @@ pub fn decode(
         Compression::Jpeg => {
             let raster = jpeg::decode_tile(layout.tables.as_deref(), coded, jpeg_colour(layout), block)?;
             return of_raster(raster, layout, size);
+        }
+        Compression::Png => {
+            // more than its samples are the alpha and the bits that it may have of its own
+            let most = layout.bytes(block).saturating_mul(4).max(1 << 16);
+            return of_raster(png::decode(coded, block, most)?, layout, size);
         }
         Compression::OldJpeg => {
             let old = layout
@@ -210,14 +217,20 @@ fn shape(layout: &Layout, block: Size) -> Shape {
     }
 }
 
-/// The samples of a JPEG 2000 codestream as bytes of the layout's order, and the width of its rows.
+/// The samples of a JPEG 2000 codestream, alone or in a file, as bytes of the layout's order, and the width of its rows.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "the bits of the layout are what is wanted"
 )]
 fn codestream(layout: &Layout, coded: &[u8], block: Size, luma: Luma, plain: &mut Vec<u8>) -> Result<u32> {
-    let stream = Codestream::open(Box::new(coded.to_vec()), false)?;
+    let boxes = Boxes::read(&coded)?;
+    let pieces = boxes.codestream.iter().filter_map(|(at, len)| {
+        let start = usize::try_from(*at).ok()?;
+        coded.get(start..start.checked_add(usize::try_from(*len).ok()?)?)
+    });
+    let pieces: Vec<&[u8]> = pieces.collect();
+    let stream = Codestream::open(Box::new(pieces.concat()), false)?;
     let size = stream.size(0);
     let components = stream.components();
     // the sign is the layout's business, and so are bits that are not used

@@ -60,8 +60,10 @@ pub enum Compression {
     LogLuv(luv::Coding),
     /// A zlib stream of logarithmic codes, which become linear.
     PixarLog,
-    /// A JPEG 2000 codestream.
+    /// A JPEG 2000 codestream, or file of it.
     Jpeg2000(Luma),
+    /// A PNG stream.
+    Png,
 }
 
 /// Whether a JPEG 2000 codestream is of luma and chroma, whatever the photometric interpretation says.
@@ -97,8 +99,8 @@ impl Compression {
             32771 => Compression::Ccitt(Coding::Runs(2)),
             5 => Compression::Lzw,
             6 => Compression::OldJpeg,
-            7 => Compression::Jpeg,
-            8 | 32946 => Compression::Deflate,
+            7 | 33007 => Compression::Jpeg,
+            8 | 32946 | 50013 => Compression::Deflate,
             // libtiff's, and that of facsimile (RFC 3949 §5), where T.85 says which options of it there are
             9 | 34661 => Compression::Jbig,
             32766 => Compression::Next,
@@ -111,8 +113,10 @@ impl Compression {
             34676 => Compression::LogLuv(luv::Coding::Runs),
             34677 => Compression::LogLuv(luv::Coding::Packed),
             34925 => Compression::Lzma,
-            50000 => Compression::Zstd,
-            50001 => Compression::Webp,
+            34933 => Compression::Png,
+            // and what libtiff had before they were given these
+            34926 | 50000 => Compression::Zstd,
+            34927 | 50001 => Compression::Webp,
             50002 | 52546 => Compression::Jxl,
             34887 => Compression::Lerc(match packing {
                 0 => Packing::None,
@@ -127,7 +131,17 @@ impl Compression {
             _ => {
                 let name = match code {
                     10 => "JBIG in colour, T.43",
+                    22610 | 34934 => "JPEG XR",
+                    32767 | 32769 | 32770 | 32772 | 34713 => "of a camera",
+                    32895..=32898 => "IT8",
                     32908 => "PixarFilm",
+                    32947 => "Kodak DCS",
+                    34692 => "LuraDocument",
+                    34715 => "JBIG2",
+                    34718..=34720 => "MDI",
+                    34892 => "lossy JPEG of DNG",
+                    48124 => "Jetraw",
+                    65000..=65002 => "EER",
                     _ => "unknown",
                 };
                 return Err(Error::Unsupported(format!(
@@ -157,6 +171,7 @@ impl Compression {
                 | Compression::Webp
                 | Compression::Jxl
                 | Compression::Jpeg2000(_)
+                | Compression::Png
         )
     }
 }
@@ -268,7 +283,13 @@ impl Layout {
             .numbers(input, 50674, 2)?
             .and_then(|numbers| numbers.get(1).copied());
         let compression = Compression::of(first(259, 1)?, first(292, 0)?, packing.unwrap_or(0))?;
-        let channels = first(277, 1)?;
+        // who says what colour it is but not of how many channels means no more than it needs
+        let needed = match first(262, 1)? {
+            2 | 6 | 8 | 9 => 3,
+            5 => 4,
+            _ => 1,
+        };
+        let channels = first(277, needed)?;
         let stored = usize::try_from(channels).unwrap_or(0);
         if !(1..=1024).contains(&stored) {
             return Err(Error::Unsupported(format!("{channels} channels are not served")));
@@ -435,6 +456,9 @@ impl Layout {
             Compression::OldJpeg => self.bits == 8 && matches!(stored, 1 | 3) && !self.separate,
             Compression::Jpeg2000(_) => self.bits <= 16,
             Compression::Webp => self.bits == 8 && matches!(stored, 3 | 4),
+            Compression::Png => {
+                self.kind == Kind::Unsigned && matches!(self.bits, 8 | 16) && (1..=4).contains(&stored)
+            }
             Compression::Ccitt(_) | Compression::Jbig => (stored, self.bits) == (1, 1),
             Compression::Next => (stored, self.bits) == (1, 2),
             Compression::Thunder => (stored, self.bits) == (1, 4),
@@ -690,11 +714,20 @@ fn palette(ifd: &Ifd, input: &Input, bits: u8) -> Result<Box<[[u8; 3]]>> {
         .collect())
 }
 
-/// Cyan, magenta, yellow, black; some writers say by DotRange that no ink is the maximum (TIFF 6.0 §16).
+/// Names of the usual inks (TIFF 6.0 §16, InkNames), in lower case.
+const INKS: &[u8] = b"cyan\0magenta\0yellow\0black";
+
+/// Cyan, magenta, yellow, black, also in an ink set of others whose names nobody says; some writers say by DotRange that
+/// no ink is the maximum (TIFF 6.0 §16).
 fn inks(ifd: &Ifd, input: &Input, bits: u8) -> Result<Turn> {
     let set = ifd.first(input, 332)?.unwrap_or(1);
-    if set != 1 {
-        return Err(Error::Unsupported(format!("ink set {set} is not served")));
+    let names = ifd.bytes(input, 333, 256);
+    let names = names.as_deref().unwrap_or_default();
+    let usual = names.is_empty() || names.to_ascii_lowercase().starts_with(INKS);
+    if set != 1 && !usual {
+        return Err(Error::Unsupported(
+            "inks that are not cyan, magenta, yellow and black are not served".into(),
+        ));
     }
     let dots = ifd.numbers(input, 336, 2)?.unwrap_or_default();
     let turned = matches!(*dots, [none, full] if full == 0 && none >> bits.min(63) == 0 && none > 0);
@@ -722,7 +755,7 @@ mod tests {
 
     #[test]
     fn what_is_not_served_is_named() {
-        let cases: [(u64, u64, Entry, &str); 23] = [
+        let cases: [(u64, u64, Entry, &str); 22] = [
             (
                 3,
                 2,
@@ -787,7 +820,6 @@ mod tests {
                 (258, 3, vec![4; 3]),
                 "photometric interpretation 8 (CIELAB) of 4 bits is not served",
             ),
-            (4, 5, (332, 3, vec![2]), "ink set 2 is not served"),
             (3, 6, (317, 3, vec![2]), ""),
             (
                 3,
@@ -874,6 +906,34 @@ mod tests {
         assert_eq!(of(2, 1, vec![2]), (2, Alpha::Straight, true));
         assert_eq!(of(3, 2, vec![2]), (3, Alpha::None, true));
         assert_eq!(of(5, 5, vec![2]), (5, Alpha::Straight, true));
+    }
+
+    #[test]
+    fn inks_of_another_set_are_the_usual_ones_by_name_or_without_any() {
+        let set = (332, 3, vec![2]);
+        let named = |names: &[u8]| (333, 2, names.iter().map(|byte| u64::from(*byte)).collect());
+        assert_eq!(layout(4, 5, &[set.clone()]).unwrap().meaning.colour, Colour::Cmyk);
+        for (names, served) in [
+            (&b"Cyan\0Magenta\0Yellow\0Black\0Orange\0"[..], true),
+            (b"Cyan\0Magenta\0Yellow\0", false),
+            (b"Orange\0Green\0Violet\0Black\0", false),
+        ] {
+            let found = layout(4, 5, &[set.clone(), named(names)]);
+            assert_eq!(found.is_ok(), served, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_colour_of_an_unknown_number_of_channels_has_those_that_it_needs() {
+        for (photometric, channels) in [(1, 1), (2, 3), (5, 4), (6, 3), (8, 3)] {
+            let mut all = tags((16, 16), channels, photometric, vec![8]);
+            all.retain(|(tag, ..)| *tag != 277);
+            let file = Temp::new(&single(&[], |_| all));
+            let input = file.input();
+            let prologue = Prologue::read(&input).unwrap();
+            let layout = Layout::of(&Ifd::read(&input, prologue, prologue.first).unwrap(), &input).unwrap();
+            assert_eq!(layout.stored as u64, channels, "{photometric}");
+        }
     }
 
     #[test]
