@@ -262,12 +262,13 @@ fn runs(bits: &mut Bits, width: u32, changes: &mut Vec<u32>) -> bool {
             Some(length) => at = at.saturating_add(length).min(width),
             None => return false,
         }
-        change(changes, at);
+        changes.push(at);
     }
     true
 }
 
-/// A row by its differences to the one above; whether it was whole (T.4 §4.2.1.3).
+/// A row by its differences to the one above; whether it was whole (T.4 §4.2.1.3). A run of nothing above counts as two
+/// changes in one place, as those who write such have it (and libtiff).
 fn differences(bits: &mut Bits, width: u32, above: &[u32], changes: &mut Vec<u32>) -> bool {
     let tables = &**RUNS;
     let mut at = 0;
@@ -292,7 +293,7 @@ fn differences(bits: &mut Bits, width: u32, above: &[u32], changes: &mut Vec<u32
                     return false;
                 };
                 at = to;
-                change(changes, at);
+                changes.push(at);
             }
             Mode::Pass => at = above[index + 1].max(at),
             Mode::Runs => {
@@ -312,7 +313,7 @@ fn differences(bits: &mut Bits, width: u32, above: &[u32], changes: &mut Vec<u32
                         length
                     };
                     at = at.saturating_add(length).min(width);
-                    change(changes, at);
+                    changes.push(at);
                 }
             }
             Mode::Wrong => return false,
@@ -320,15 +321,6 @@ fn differences(bits: &mut Bits, width: u32, above: &[u32], changes: &mut Vec<u32
         least = at + 1;
     }
     true
-}
-
-/// The colour changes at `at`; when it changed there already, it does not.
-fn change(changes: &mut Vec<u32>, at: u32) {
-    if changes.last() == Some(&at) {
-        changes.pop();
-    } else {
-        changes.push(at);
-    }
 }
 
 /// The length of a run: any number of longer codes and one below 64.
@@ -502,6 +494,15 @@ mod tests {
             decode(&data, Coding::Group4, 8, 5, &mut scratch).unwrap()[2..],
             [0, 0, 0]
         );
+    }
+
+    #[test]
+    fn a_run_of_nothing_is_two_changes_for_the_row_below() {
+        // runs of 0, 0, 5 and 3 and the rest; then past both changes at the start, runs of 2 and 4 and the rest
+        let data = bits("001 00110101 0000110111 001 1100 10 1 0001 001 0111 011 1");
+        let mut out = Vec::new();
+        let found = decode(&data, Coding::Group4, 16, 2, &mut out).unwrap();
+        assert_eq!(found, [0b0000_0111, 0, 0b0011_1100, 0]);
     }
 
     #[test]

@@ -224,7 +224,10 @@ fn shape(layout: &Layout, block: Size) -> Shape {
     reason = "the bits of the layout are what is wanted"
 )]
 fn codestream(layout: &Layout, coded: &[u8], block: Size, luma: Luma, plain: &mut Vec<u8>) -> Result<u32> {
-    let boxes = Boxes::read(&coded)?;
+    let boxes = Boxes::read(&coded).map_err(|error| match error {
+        Error::Missing(what) => Error::Corrupt(what),
+        error => error,
+    })?;
     let pieces = boxes.codestream.iter().filter_map(|(at, len)| {
         let start = usize::try_from(*at).ok()?;
         coded.get(start..start.checked_add(usize::try_from(*len).ok()?)?)
