@@ -235,7 +235,7 @@ impl Library {
                 let (grids, orientation) = (tiff.grids(), tiff.orientation());
                 Ok(self.complete(Box::new(tiff), &grids, orientation))
             }
-            [0xFF, 0xD8, 0xFF, ..] => {
+            [0xFF, 0xD8, ..] => {
                 let (jpeg, grid, orientation) = jpeg::open(file)?;
                 let grids = vec![grid; jpeg.header().levels.len()];
                 Ok(self.complete(jpeg, &grids, orientation))

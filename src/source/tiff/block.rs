@@ -548,6 +548,59 @@ mod tests {
     }
 
     #[test]
+    fn a_tile_may_hold_a_whole_file_of_jpeg_2000() {
+        let len = u32::try_from(TWELVE.len() + 8).unwrap();
+        let parts = [
+            &b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x10ftypjp2 \0\0\0\0"[..],
+            &len.to_be_bytes(),
+            b"jp2c",
+            TWELVE,
+        ];
+        let more = [(259, 3, vec![34712]), (258, 3, vec![12])];
+        let found = read(&parts.concat(), BLOCK, &more).unwrap();
+        assert_eq!(found, read(TWELVE, BLOCK, &more).unwrap());
+        let status = |coded: &[u8]| read(coded, BLOCK, &more).unwrap_err().status();
+        assert_eq!(
+            (status(&parts.concat()[..28]), status(b"none at all")),
+            (500, 500)
+        );
+    }
+
+    #[test]
+    fn a_tile_of_png_has_the_samples_that_the_file_says() {
+        let coded = |colour, depth, samples: &[u8]| {
+            let mut out = Vec::new();
+            let mut encoder = ::png::Encoder::new(&mut out, BLOCK.w, BLOCK.h);
+            encoder.set_color(colour);
+            encoder.set_depth(depth);
+            let mut writer = encoder.write_header().unwrap();
+            writer.write_image_data(samples).unwrap();
+            writer.finish().unwrap();
+            out
+        };
+        let scheme = (259, 3, vec![34933]);
+        let bytes: Vec<u8> = (0..96).collect();
+        let rgb = [
+            scheme.clone(),
+            (258, 3, vec![8; 3]),
+            (262, 3, vec![2]),
+            (277, 3, vec![3]),
+        ];
+        let found = coded(::png::ColorType::Rgb, ::png::BitDepth::Eight, &bytes);
+        assert_eq!(read(&found, BLOCK, &rgb).unwrap(), Samples::U8(bytes));
+        let wide = coded(
+            ::png::ColorType::Grayscale,
+            ::png::BitDepth::Sixteen,
+            &[1, 2].repeat(32),
+        );
+        let grey = [scheme.clone(), (258, 3, vec![16])];
+        assert_eq!(read(&wide, BLOCK, &grey).unwrap(), Samples::U16(vec![0x0102; 32]));
+        // of another kind, or cut
+        let status = |coded: &[u8], more| read(coded, BLOCK, more).unwrap_err().status();
+        assert_eq!((status(&wide, &[scheme]), status(&found[..60], &rgb)), (500, 500));
+    }
+
+    #[test]
     fn webp_has_its_bits_in_reverse_where_libtiff_has_turned_them() {
         let turned: Vec<u8> = WEBP.iter().map(|byte| byte.reverse_bits()).collect();
         let more = [

@@ -912,7 +912,10 @@ mod tests {
     fn inks_of_another_set_are_the_usual_ones_by_name_or_without_any() {
         let set = (332, 3, vec![2]);
         let named = |names: &[u8]| (333, 2, names.iter().map(|byte| u64::from(*byte)).collect());
-        assert_eq!(layout(4, 5, &[set.clone()]).unwrap().meaning.colour, Colour::Cmyk);
+        assert_eq!(
+            layout(4, 5, std::slice::from_ref(&set)).unwrap().meaning.colour,
+            Colour::Cmyk
+        );
         for (names, served) in [
             (&b"Cyan\0Magenta\0Yellow\0Black\0Orange\0"[..], true),
             (b"Cyan\0Magenta\0Yellow\0", false),
