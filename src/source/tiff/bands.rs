@@ -16,9 +16,9 @@ use crate::geometry::Size;
 use crate::raster::Raster;
 use crate::raster::Samples;
 use crate::source::tiff::Limits;
+use crate::source::tiff::compression::Compression;
 use crate::source::tiff::each_plane;
 use crate::source::tiff::input::Input;
-use crate::source::tiff::layout::Compression;
 use crate::source::tiff::layout::Layout;
 use crate::source::tiff::pyramid::Image;
 use crate::source::tiff::unpack::absent;
@@ -87,7 +87,7 @@ pub fn read(
         let plain = RefCell::default();
         for y in (0..cell.h).step_by(band.h.max(1) as usize) {
             let size = Size::new(cell.w, band.h.min(cell.h - y));
-            let samples = each_plane(image, |layout, plane| match streams.get(plane) {
+            let samples = each_plane(&image.layout, |layout, plane| match streams.get(plane) {
                 Some(Some(stream)) => stream.borrow_mut().rows(layout, size, &mut plain.borrow_mut()),
                 _ => Ok(absent(layout, size)),
             })?;

@@ -2,8 +2,6 @@
 //!
 //! Reads no block. Whatever is not served is named here, so that what gets past needs no second look.
 
-use crate::codec::ccitt::Coding;
-use crate::codec::luv;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
@@ -14,6 +12,7 @@ use crate::raster::Meaning;
 use crate::raster::Samples;
 use crate::room;
 use crate::room::Room;
+use crate::source::tiff::compression::Compression;
 use crate::source::tiff::ifd::Ifd;
 use crate::source::tiff::input::Input;
 use crate::source::tiff::input::Order;
@@ -22,159 +21,6 @@ use crate::source::tiff::ycbcr::Ycbcr;
 
 /// JPEGTables of more bytes are absurd: four tables of each kind take 3 KiB.
 const MAX_TABLES: u64 = 1 << 20;
-
-/// How the bytes of a block are coded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    /// As they are.
-    None,
-    /// Runs of bytes (TIFF 6.0 §9).
-    PackBits,
-    /// NeXT's coding of grey in 2 bits.
-    Next,
-    /// ThunderScan's coding of grey in 4 bits.
-    Thunder,
-    /// Facsimile coding (TIFF 6.0 §10–11).
-    Ccitt(Coding),
-    /// A JBIG stream.
-    Jbig,
-    /// LZW.
-    Lzw,
-    /// A zlib stream.
-    Deflate,
-    /// An xz stream.
-    Lzma,
-    /// A Zstandard frame.
-    Zstd,
-    /// A JPEG stream, abbreviated or not.
-    Jpeg,
-    /// The scan of a JPEG stream, whose tables lie elsewhere.
-    OldJpeg,
-    /// A WebP picture.
-    Webp,
-    /// A JPEG XL codestream.
-    Jxl,
-    /// A LERC blob.
-    Lerc(Packing),
-    /// Logarithmic luminance and chromaticity, which become 8-bit grey or RGB.
-    LogLuv(luv::Coding),
-    /// A zlib stream of logarithmic codes, which become linear.
-    PixarLog,
-    /// A JPEG 2000 codestream, or file of it.
-    Jpeg2000(Luma),
-    /// A PNG stream.
-    Png,
-}
-
-/// Whether a JPEG 2000 codestream is of luma and chroma, whatever the photometric interpretation says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Luma {
-    /// It is not.
-    Never,
-    /// It is (Aperio's scheme 33003).
-    Always,
-    /// With three components it is: libvips writes scheme 33004 so, Bio-Formats (whose coder is JJ2000) does not.
-    OfThree,
-}
-
-/// What a LERC blob is packed in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Packing {
-    /// Nothing.
-    None,
-    /// A zlib stream.
-    Deflate,
-    /// A Zstandard frame.
-    Zstd,
-}
-
-impl Compression {
-    /// From the tag's value, T4Options and the second of LercParameters.
-    fn of(code: u64, options: u64, packing: u64) -> Result<Compression> {
-        Ok(match code {
-            1 => Compression::None,
-            2 => Compression::Ccitt(Coding::Runs(1)),
-            3 => Compression::Ccitt(Coding::Group3(options & 1 == 1)),
-            4 => Compression::Ccitt(Coding::Group4),
-            32771 => Compression::Ccitt(Coding::Runs(2)),
-            5 => Compression::Lzw,
-            6 => Compression::OldJpeg,
-            7 | 33007 => Compression::Jpeg,
-            8 | 32946 | 50013 => Compression::Deflate,
-            // libtiff's, and that of facsimile (RFC 3949 §5), where T.85 says which options of it there are
-            9 | 34661 => Compression::Jbig,
-            32766 => Compression::Next,
-            32773 => Compression::PackBits,
-            32809 => Compression::Thunder,
-            33003 => Compression::Jpeg2000(Luma::Always),
-            33004 => Compression::Jpeg2000(Luma::OfThree),
-            33005 | 34712 => Compression::Jpeg2000(Luma::Never),
-            32909 => Compression::PixarLog,
-            34676 => Compression::LogLuv(luv::Coding::Runs),
-            34677 => Compression::LogLuv(luv::Coding::Packed),
-            34925 => Compression::Lzma,
-            34933 => Compression::Png,
-            // and what libtiff had before they were given these
-            34926 | 50000 => Compression::Zstd,
-            34927 | 50001 => Compression::Webp,
-            50002 | 52546 => Compression::Jxl,
-            34887 => Compression::Lerc(match packing {
-                0 => Packing::None,
-                1 => Packing::Deflate,
-                2 => Packing::Zstd,
-                other => {
-                    return Err(Error::Unsupported(format!(
-                        "LERC in packing {other} is not served"
-                    )));
-                }
-            }),
-            _ => {
-                let name = match code {
-                    10 => "JBIG in colour, T.43",
-                    22610 | 34934 => "JPEG XR",
-                    32767 | 32769 | 32770 | 32772 | 34713 => "of a camera",
-                    32895..=32898 => "IT8",
-                    32908 => "PixarFilm",
-                    32947 => "Kodak DCS",
-                    34692 => "LuraDocument",
-                    34715 => "JBIG2",
-                    34718..=34720 => "MDI",
-                    34892 => "lossy JPEG of DNG",
-                    48124 => "Jetraw",
-                    65000..=65002 => "EER",
-                    _ => "unknown",
-                };
-                return Err(Error::Unsupported(format!(
-                    "compression {code} ({name}) is not served"
-                )));
-            }
-        })
-    }
-
-    /// Whether a predictor is looked at (as libtiff does): the general schemes that know nothing of samples.
-    fn predicts(self) -> bool {
-        use Compression::{Deflate, Lzma, Lzw, Zstd};
-        matches!(self, Lzw | Deflate | Lzma | Zstd)
-    }
-
-    /// Whether the bits of the coded bytes have an order of their own, whatever FillOrder says (as libtiff has it).
-    fn has_own_order(self) -> bool {
-        self.is_picture() && self != Compression::Webp || self == Compression::Jbig
-    }
-
-    /// Whether the coded bytes are a file format of its own, which knows colours.
-    fn is_picture(self) -> bool {
-        matches!(
-            self,
-            Compression::Jpeg
-                | Compression::OldJpeg
-                | Compression::Webp
-                | Compression::Jxl
-                | Compression::Jpeg2000(_)
-                | Compression::Png
-        )
-    }
-}
 
 /// What is stored instead of the samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

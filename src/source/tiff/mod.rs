@@ -10,6 +10,7 @@ mod block;
 #[cfg(test)]
 pub(crate) mod build;
 mod complex;
+mod compression;
 mod ifd;
 mod input;
 mod layout;
@@ -42,11 +43,11 @@ use crate::source::Tile;
 use crate::source::Window;
 use crate::source::made::Grid;
 use crate::source::tiff::block::jpeg_colour;
+use crate::source::tiff::compression::Compression;
 use crate::source::tiff::ifd::Ifd;
 use crate::source::tiff::ifd::Prologue;
 use crate::source::tiff::input::Input;
 use crate::source::tiff::input::Order;
-use crate::source::tiff::layout::Compression;
 use crate::source::tiff::layout::Depth;
 use crate::source::tiff::layout::Layout;
 use crate::source::tiff::layout::Predictor;
@@ -206,7 +207,7 @@ impl Source for Tiff {
         let (image, rect) = self.find(tile)?;
         let size = rect.size();
         image.check(image.cell(tile.row), &self.limits)?;
-        let samples = each_plane(image, |layout, plane| {
+        let samples = each_plane(&image.layout, |layout, plane| {
             self.block(image, layout, plane, tile, size)
         })?;
         Ok(Raster {
@@ -312,7 +313,7 @@ impl Tiff {
             let cell = Rect::cell(image.size, image.tile, 0, row).ok_or_else(outside)?;
             let part = cell.meet(rect).ok_or_else(outside)?;
             let part = Rect::new(part.x - left, part.y, part.w + left, part.h);
-            let samples = each_plane(image, |layout, plane| {
+            let samples = each_plane(&image.layout, |layout, plane| {
                 let Some((at, _)) = image.place(&self.input, 0, row, plane)? else {
                     return Ok(absent(layout, part.size()));
                 };
@@ -363,13 +364,15 @@ impl Tiff {
 
 /// The samples of a block out of its planes, which `read` gives by layout and number; there is but one where channels
 /// lie together.
-fn each_plane(image: &Image, read: impl Fn(&Layout, usize) -> Result<Samples>) -> Result<Samples> {
-    if image.planes.is_empty() {
-        return read(&image.layout, 0);
+fn each_plane(layout: &Layout, read: impl Fn(&Layout, usize) -> Result<Samples>) -> Result<Samples> {
+    if !layout.separate {
+        return read(layout, 0);
     }
-    let planes = image.planes.iter().zip(&image.layout.picks);
-    let planes: Result<Vec<Samples>> = planes.map(|(layout, plane)| read(layout, *plane)).collect();
-    weave(&image.layout, planes?)
+    let planes = layout.picks.iter().enumerate();
+    let planes: Result<Vec<Samples>> = planes
+        .map(|(index, plane)| read(&layout.plane(index), *plane))
+        .collect();
+    weave(layout, planes?)
 }
 
 /// The format that a tile's coded bytes have, when they show what its samples do.

@@ -9,11 +9,11 @@ use crate::geometry::Size;
 use crate::source::Page;
 use crate::source::tiff::Limits;
 use crate::source::tiff::bands;
+use crate::source::tiff::compression::Compression;
 use crate::source::tiff::ifd::Array;
 use crate::source::tiff::ifd::Ifd;
 use crate::source::tiff::ifd::Prologue;
 use crate::source::tiff::input::Input;
-use crate::source::tiff::layout::Compression;
 use crate::source::tiff::layout::Layout;
 use crate::source::tiff::layout::Turn;
 use crate::source::tiff::metadata;
@@ -39,8 +39,6 @@ pub struct Image {
     pub strips: bool,
     /// What a tile holds.
     pub layout: Layout,
-    /// Of the planes of a tile, where channels lie apart.
-    pub planes: Vec<Layout>,
     /// Whether the file holds samples just as they are given, but for the order of their bytes.
     pub plain: bool,
     /// Tiles in a row and rows of tiles.
@@ -67,12 +65,10 @@ impl Image {
         let array = |tag, other| Ok::<_, Error>(ifd.array(tag)?.or(ifd.array(other)?));
         let offsets = array(324, 273)?.ok_or_else(|| Error::Corrupt("no tile offsets".into()))?;
         let counts = array(325, 279)?;
-        let planes = if layout.separate { layout.picks.len() } else { 0 };
         let mut image = Image {
             size,
             tile,
             strips,
-            planes: (0..planes).map(|index| layout.plane(index)).collect(),
             plain: layout.compression == Compression::None && !layout.reversed && layout.is_straight(),
             layout,
             grid: size.grid(tile),
