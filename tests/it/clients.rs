@@ -106,7 +106,7 @@ fn draws(client: &str, sources: &[&str], pictures: &[Picture], own: &[&str]) {
         for (sight, script) in SIGHTS {
             job.run(script);
             job.run("drawn()");
-            job.until("client.settled()");
+            job.until("arrived()");
             job.run("drawn()");
             job.look(&name(sight), SIDES, "#stage");
         }

@@ -25,20 +25,37 @@ const drawn = () => new Promise(done => requestAnimationFrame(() => requestAnima
 const stage = () => ['width', 'height'].map(side => document.getElementById('stage').getBoundingClientRect()[side]);
 const sides = () => [...client.place(0, 0), ...client.place(width, height)];
 
+// where the client was sent
+let aim;
+function goTo(...to) {
+  aim = to;
+  client.goTo(...to);
+}
+
+// whether it is there, and all is drawn; one that went home meanwhile, because its page was laid out late, is sent again
+function arrived() {
+  if (!client.settled()) return false;
+  const [x, y, z] = aim;
+  const [here, right] = [client.place(x, y), client.place(x + 64 / z, y)];
+  const there = stage().every((side, n) => Math.abs(here[n] - side / 2) < 1) && Math.abs(right[0] - here[0] - 64) < 1;
+  if (!there) client.goTo(...aim);
+  return there;
+}
+
 // all of the picture in the middle of the stage, at the size of a level, from a pixel on
 function goToWhole() {
   const [w, h] = stage();
   let z = 1;
   while (width * z > w || height * z > h) z /= 2;
   const at = (side, seen) => (seen / 2 - Math.floor((seen - side * z) / 2)) / z;
-  client.goTo(at(width, w), at(height, h), z);
+  goTo(at(width, w), at(height, h), z);
 }
 
 // pixel on pixel, with 90 pixels of the page right and below of the picture, some of which is always in the middle
 function goToCorner() {
   const at = (side, seen) => Math.max(side + 90 - seen, -Math.trunc(seen / 2)) + seen / 2;
   const [w, h] = stage();
-  client.goTo(at(width, w), at(height, h), 1);
+  goTo(at(width, w), at(height, h), 1);
 }
 
 // the functions of `client` for a viewer of OpenSeadragon, which most clients are made of
