@@ -123,23 +123,29 @@ pub fn decode(stream: &[u8], frame: &Frame) -> Result<Raster> {
     if components.is_empty() || !missing.is_empty() {
         return Err(wrong("end"));
     }
-    let most = most(components.iter().map(|component| component.factors));
-    let planes: Result<Vec<Vec<u16>>> = components
-        .iter()
-        .map(|component| upsampled(&component.plane, component.factors, most, frame.size))
-        .collect();
     let ids: Vec<[u8; 3]> = components.iter().map(|component| [component.id, 0, 0]).collect();
-    let luma = match (components.len(), adobe) {
+    let luma = match (ids.len(), adobe) {
         (3, _) if jfif => true,
         (3, Some(transform)) => transform != 0,
         (3, None) => Colour::guessed(&ids) == Some(Colour::Ycbcr),
         (4, Some(2)) => true,
         _ => false,
     };
+    let most = most(components.iter().map(|component| component.factors));
+    let area = usize::try_from(frame.size.area()).unwrap_or(0);
+    let mut out = vec![0; area * ids.len()];
+    for (channel, component) in components.into_iter().enumerate() {
+        let plane = upsampled(&component.plane, component.factors, most, frame.size)?;
+        let places = out.iter_mut().skip(channel).step_by(ids.len());
+        places.zip(plane).for_each(|(to, sample)| *to = sample);
+    }
+    if luma {
+        turn(&mut out, ids.len());
+    }
     Ok(Raster {
         size: frame.size,
         channels: frame.components,
-        samples: Samples::U16(interleaved(&planes?, luma)),
+        samples: Samples::U16(out),
     })
 }
 
@@ -364,35 +370,25 @@ impl Sink for Values<'_> {
     fn end(&mut self) {}
 }
 
-/// Pixels out of planes of one size; `luma` of luma and chroma, with black behind it or without (JFIF 1.02 p. 3), in the
-/// fixed point of libjpeg.
-fn interleaved(planes: &[Vec<u16>], luma: bool) -> Vec<u16> {
+/// Luma and chroma, with black behind them or without, as colours (JFIF 1.02 p. 3), in the fixed point of libjpeg.
+fn turn(pixels: &mut [u16], channels: usize) {
     const HALF: i32 = 1 << 15;
-    let count = planes.len();
-    let mut out = vec![0; planes.iter().map(Vec::len).sum()];
-    for (channel, plane) in planes.iter().enumerate() {
-        let places = out.iter_mut().skip(channel).step_by(count);
-        places.zip(plane).for_each(|(to, sample)| *to = *sample);
-    }
-    if luma {
-        for pixel in out.chunks_exact_mut(count) {
-            if let [first, second, third, black @ ..] = pixel {
-                let y = i32::from(*first);
-                let (blue, red) = (i32::from(*second) - MIDDLE, i32::from(*third) - MIDDLE);
-                let rgb = [
-                    y + ((91_881 * red + HALF) >> 16),
-                    y + ((-22_554 * blue + HALF - 46_802 * red) >> 16),
-                    y + ((116_130 * blue + HALF) >> 16),
-                ];
-                let clamped = |value: i32| {
-                    let value = if black.is_empty() { value } else { MOST - value };
-                    u16::try_from(value.clamp(0, MOST)).unwrap_or(0)
-                };
-                [*first, *second, *third] = rgb.map(clamped);
-            }
+    for pixel in pixels.chunks_exact_mut(channels) {
+        if let [first, second, third, black @ ..] = pixel {
+            let y = i32::from(*first);
+            let (blue, red) = (i32::from(*second) - MIDDLE, i32::from(*third) - MIDDLE);
+            let rgb = [
+                y + ((91_881 * red + HALF) >> 16),
+                y + ((-22_554 * blue + HALF - 46_802 * red) >> 16),
+                y + ((116_130 * blue + HALF) >> 16),
+            ];
+            let clamped = |value: i32| {
+                let value = if black.is_empty() { value } else { MOST - value };
+                u16::try_from(value.clamp(0, MOST)).unwrap_or(0)
+            };
+            [*first, *second, *third] = rgb.map(clamped);
         }
     }
-    out
 }
 
 fn wrong(what: &str) -> Error {
