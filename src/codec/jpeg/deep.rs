@@ -87,7 +87,7 @@ pub fn decode(stream: &[u8], frame: &Frame) -> Result<Raster> {
     let mut quantisers = [[0; 64]; 4];
     let mut components = Vec::new();
     let mut interval = 0;
-    let (mut jfif, mut adobe) = (false, None);
+    let (mut jfif, mut adobe, mut guess) = (false, None, None);
     let mut missing = Vec::new();
     let mut segments = Segments::of(stream)?;
     while let Some(segment) = segments.next().transpose()? {
@@ -102,6 +102,7 @@ pub fn decode(stream: &[u8], frame: &Frame) -> Result<Raster> {
                     return Err(wrong("frame header"));
                 }
                 components = framed(&segment, frame)?;
+                guess = Colour::guessed(segment.components());
                 missing = (0..components.len()).collect();
             }
             (SOS, payload) => {
@@ -123,24 +124,24 @@ pub fn decode(stream: &[u8], frame: &Frame) -> Result<Raster> {
     if components.is_empty() || !missing.is_empty() {
         return Err(wrong("end"));
     }
-    let ids: Vec<[u8; 3]> = components.iter().map(|component| [component.id, 0, 0]).collect();
-    let luma = match (ids.len(), adobe) {
+    let count = components.len();
+    let luma = match (count, adobe) {
         (3, _) if jfif => true,
         (3, Some(transform)) => transform != 0,
-        (3, None) => Colour::guessed(&ids) == Some(Colour::Ycbcr),
+        (3, None) => guess == Some(Colour::Ycbcr),
         (4, Some(2)) => true,
         _ => false,
     };
     let most = most(components.iter().map(|component| component.factors));
     let area = usize::try_from(frame.size.area()).unwrap_or(0);
-    let mut out = vec![0; area * ids.len()];
+    let mut out = vec![0; area * count];
     for (channel, component) in components.into_iter().enumerate() {
         let plane = upsampled(&component.plane, component.factors, most, frame.size)?;
-        let places = out.iter_mut().skip(channel).step_by(ids.len());
+        let places = out.iter_mut().skip(channel).step_by(count);
         places.zip(plane).for_each(|(to, sample)| *to = sample);
     }
     if luma {
-        turn(&mut out, ids.len());
+        turn(&mut out, count);
     }
     Ok(Raster {
         size: frame.size,
@@ -394,6 +395,7 @@ fn turn(pixels: &mut [u16], channels: usize) {
 fn wrong(what: &str) -> Error {
     Error::Corrupt(format!("jpeg of 12 bits with a wrong {what}"))
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

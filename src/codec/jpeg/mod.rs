@@ -1,8 +1,9 @@
 //! JPEG (ISO/IEC 10918-1, ITU-T T.81): complete streams to samples and back, and abbreviated streams made complete.
 //!
 //! Baseline, extended sequential and progressive with Huffman coding and 8 bits, sequential with 12, and lossless;
-//! progressive with 12 bits, hierarchical and arithmetic coding are unsupported. The work is done by the system's TurboJPEG (feature `native`) or by Rust crates
-//! with the same interface; what a stream is, and whether it is whole, is decided here, so that both builds agree.
+//! progressive with 12 bits, hierarchical and arithmetic coding are unsupported. The work is done by the system's
+//! TurboJPEG (feature `native`) or by Rust crates with the same interface; what a stream is, and whether it is whole, is
+//! decided here, so that both builds agree.
 
 mod bits;
 mod blocks;
@@ -139,8 +140,8 @@ pub(crate) fn is_own(frame: &stream::Frame) -> bool {
     frame.process == 3 || deep::is_deep(frame) && frame.quantised
 }
 
-/// Whether such a frame is decoded by the library: `Unsupported` says what it is otherwise; `Corrupt` when it lacks a table, for
-/// which the library would take that of another stream.
+/// Whether such a frame is decoded by the library: `Unsupported` says what it is otherwise; `Corrupt` when it lacks a
+/// table, for which the library would take that of another stream.
 pub(crate) fn check(frame: &stream::Frame) -> Result<()> {
     let process = match frame.process {
         0..=2 => None,
