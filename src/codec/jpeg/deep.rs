@@ -13,6 +13,7 @@ use crate::codec::jpeg::huffman::STANDARD;
 use crate::codec::jpeg::huffman::Tables;
 use crate::codec::jpeg::huffman::define;
 use crate::codec::jpeg::scan::CATEGORIES;
+use crate::codec::jpeg::stream;
 use crate::codec::jpeg::stream::Colour;
 use crate::codec::jpeg::stream::DHT;
 use crate::codec::jpeg::stream::DQT;
@@ -188,20 +189,23 @@ fn most(factors: impl Iterator<Item = Size>) -> Size {
     factors.fold(Size::new(1, 1), larger)
 }
 
-/// Takes the tables of a DQT segment (T.81 B.2.4.1); `None` when it is too short.
-fn quantise(mut segment: &[u8], quantisers: &mut [[u16; 64]; 4]) -> Option<()> {
-    while let [name, rest @ ..] = segment {
+/// Takes the tables of a DQT segment; `None` when one is cut or has no such number.
+fn quantise(segment: &[u8], quantisers: &mut [[u16; 64]; 4]) -> Option<()> {
+    for (name, steps) in stream::quantisers(segment) {
         let table = quantisers.get_mut(usize::from(name & 15))?;
-        if name >> 4 == 0 {
-            let (steps, rest) = rest.split_first_chunk::<64>()?;
-            *table = steps.map(u16::from);
-            segment = rest;
-        } else {
-            let (steps, rest) = rest.split_first_chunk::<128>()?;
-            for (to, step) in table.iter_mut().zip(steps.as_chunks::<2>().0) {
-                *to = u16::from_be_bytes(*step);
+        match (name >> 4, steps.len()) {
+            (0, 64) => table
+                .iter_mut()
+                .zip(steps)
+                .for_each(|(to, step)| *to = u16::from(*step)),
+            (1.., 128) => {
+                let steps = steps.as_chunks::<2>().0;
+                table
+                    .iter_mut()
+                    .zip(steps)
+                    .for_each(|(to, step)| *to = u16::from_be_bytes(*step));
             }
-            segment = rest;
+            _ => return None,
         }
     }
     Some(())

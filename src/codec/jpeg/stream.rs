@@ -187,6 +187,19 @@ impl<'a> Iterator for Segments<'a> {
     }
 }
 
+/// The name of each table of a DQT segment, its precision above its number, and its steps (T.81 B.2.4.1): 64 bytes, of
+/// another precision than 0 128, fewer of one that is cut.
+pub(crate) fn quantisers(payload: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let mut rest = payload;
+    std::iter::from_fn(move || {
+        let (name, more) = rest.split_first()?;
+        let bytes = if name >> 4 == 0 { 64 } else { 128 };
+        let (steps, behind) = more.split_at(bytes.min(more.len()));
+        rest = behind;
+        Some((*name, steps))
+    })
+}
+
 /// The tables that a stream has defined.
 #[derive(Clone, Copy, Default)]
 struct Defined {
@@ -200,15 +213,7 @@ impl Defined {
     fn note(&mut self, segment: &Segment) {
         match segment.marker {
             DHT => self.huffman = true,
-            DQT => {
-                let mut rest = segment.payload;
-                while let [name, more @ ..] = rest {
-                    self.quantised |= 1 << (name & 15);
-                    rest = more
-                        .get(if name >> 4 == 0 { 64 } else { 128 }..)
-                        .unwrap_or_default();
-                }
-            }
+            DQT => quantisers(segment.payload).for_each(|(name, _)| self.quantised |= 1 << (name & 15)),
             _ => {}
         }
     }
