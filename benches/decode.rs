@@ -27,7 +27,6 @@ use std::ffi::CString;
 use std::ffi::c_char;
 use std::ffi::c_int;
 use std::ffi::c_void;
-use std::fs::File;
 use std::hint::black_box;
 use std::path::Path;
 use std::time::Duration;
@@ -143,7 +142,7 @@ fn now() -> Duration {
 /// The two take turns, with equal parts of the time: who decodes the same tiles more often has them in the tables of the
 /// processor that foresee branches (measured: a tile in JPEG costs a third more after 30 rounds of another decoder).
 fn compare(libtiff: &Libtiff, file: &str) -> Result<[[Duration; 2]; 2], String> {
-    let opened = File::open(file).map_err(|error| error.to_string())?;
+    let opened = iipsrv::store::open(file.as_ref()).map_err(|error| error.to_string())?;
     let tiff = Tiff::open(opened, &Limits::default()).map_err(|error| error.to_string())?;
     let level = tiff.header().levels[0];
     let grid = level.size.grid(level.tile);

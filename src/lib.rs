@@ -11,7 +11,7 @@
 //! 5  plan                          view x header -> plan
 //! 4  source  process  encode  cache
 //! 3  http  codec                   a request and its reply; compression schemes
-//! 2  raster  mapped                samples; files in memory
+//! 2  raster  store                 samples; where masters lie
 //! 1  geometry  crew  recent  room  rectangles; threads; what was used last; memory without zeros
 //! 0  error
 //! ```
@@ -28,7 +28,6 @@ pub mod error;
 pub mod geometry;
 pub mod http;
 pub mod library;
-pub mod mapped;
 pub mod mosaic;
 pub mod plan;
 pub mod process;
@@ -39,3 +38,4 @@ pub mod room;
 pub mod server;
 pub mod service;
 pub mod source;
+pub mod store;

@@ -11,32 +11,24 @@ use crate::process::Stats;
 use crate::process::colour;
 use crate::raster::Alpha;
 use crate::raster::Picture;
+use crate::source;
 use crate::source::Set;
 use crate::source::Source;
-use crate::source::Version;
 use crate::source::Window;
-use crate::source::jp2;
-use crate::source::jp2::Jp2;
-use crate::source::jpeg;
-use crate::source::made::Budget;
-use crate::source::made::Grid;
-use crate::source::made::Made;
-use crate::source::oriented::Oriented;
-use crate::source::png;
+use crate::source::kind::Options;
 use crate::source::sequence::Member;
 use crate::source::sequence::Sequence;
 use crate::source::sequence::split_view;
 use crate::source::tiff;
 use crate::source::tiff::Tiff;
-use crate::source::webp;
 use crate::source::window::Forgetful;
+use crate::store;
+use crate::store::Version;
 use quick_cache::sync::Cache;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -107,16 +99,12 @@ pub struct Shelf {
     pub suffix: String,
     /// Whether a link may lead out of the prefix.
     pub follow_symlinks: bool,
-    /// What made levels may take.
-    pub budget: Budget,
-    /// How JPEG 2000 is read.
-    pub jp2: jp2::Options,
+    /// How files are read.
+    pub options: Options,
     /// What stands between a sequence's identifier and its angles in the names of its files; empty for no sequences.
     pub pattern: String,
     /// What stands between an identifier and the number of a page; empty for no numbers.
     pub delimiter: String,
-    /// Whether pictures are turned as their files say.
-    pub upright: bool,
 }
 
 /// All images.
@@ -225,46 +213,9 @@ impl Library {
 
     /// Opens a file by what its first bytes say.
     fn read(&self, path: &Path, id: &str, page: Option<u32>) -> Result<Box<dyn Source>> {
-        let file = File::open(path).map_err(|_| missing(id))?;
-        let mut start = [0; 12];
-        let n = file.read_at(&mut start, 0)?;
-        match start.get(..n).unwrap_or_default() {
-            [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => {
-                let page = usize::try_from(page.unwrap_or(0)).unwrap_or(usize::MAX);
-                let tiff = Tiff::open_page(file, page, &tiff::Limits::default())?;
-                let (grids, orientation) = (tiff.grids(), tiff.orientation());
-                Ok(self.complete(Box::new(tiff), &grids, orientation))
-            }
-            [0xFF, 0xD8, ..] => {
-                let (jpeg, grid, orientation) = jpeg::open(file)?;
-                let grids = vec![grid; jpeg.header().levels.len()];
-                Ok(self.complete(jpeg, &grids, orientation))
-            }
-            [0x89, b'P', b'N', b'G', ..] => {
-                let (png, orientation) = png::open(file)?;
-                Ok(self.complete(Box::new(png), &[Grid::Strips], orientation))
-            }
-            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P'] => {
-                let (webp, orientation) = webp::open(file)?;
-                Ok(self.complete(Box::new(webp), &[Grid::Strips], orientation))
-            }
-            [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => {
-                let jp2 = Jp2::open(file, self.shelf.jp2)?;
-                let grids = vec![Grid::Rows; jp2.header().levels.len()];
-                Ok(Made::over(Box::new(jp2), &grids, &self.shelf.budget))
-            }
-            _ => Err(Error::Missing(format!("{} is not an image", shown(id)))),
-        }
-    }
-
-    /// The source with all levels, upright. `grids` says how those that it has lie in the file.
-    fn complete(&self, source: Box<dyn Source>, grids: &[Grid], orientation: u64) -> Box<dyn Source> {
-        let made = Made::over(source, grids, &self.shelf.budget);
-        if self.shelf.upright {
-            Oriented::over(made, orientation)
-        } else {
-            made
-        }
+        let blob = store::open(path).map_err(|_| missing(id))?;
+        let source = source::open(blob, page, &self.shelf.options)?;
+        source.ok_or_else(|| Error::Missing(format!("{} is not an image", shown(id))))
     }
 
     /// What lies beside an image to be added to its info.json: `NAME.info.json` (NAME with or without its suffix), then
@@ -328,7 +279,7 @@ pub fn picture(path: &Path) -> Result<Picture> {
     if !is_file(path) {
         return Err(Error::Missing("is not a file".into()));
     }
-    let tiff = Tiff::open(File::open(path)?, &tiff::Limits::default())?;
+    let tiff = Tiff::open(store::open(path)?, &tiff::Limits::default())?;
     let header = tiff.header();
     let rect = Rect::of(header.size());
     if rect.size().area() > PICTURE_PIXELS {
@@ -381,7 +332,7 @@ fn shown(id: &str) -> String {
 
 fn opened(id: &str, path: PathBuf, source: Box<dyn Source>) -> Opened {
     let version = source.header().version;
-    let seconds = u64::try_from(version.mtime_ns / 1_000_000_000).unwrap_or(0);
+    let seconds = u64::try_from(version.mtime_ns() / 1_000_000_000).unwrap_or(0);
     // httpdate knows years up to 9999 only
     let time = UNIX_EPOCH + Duration::from_secs(seconds.min(253_402_300_799));
     let identity = Identity {

@@ -3,8 +3,8 @@
 //! Nothing is ever invalidated: a changed file has another version, and so other keys.
 
 use crate::plan::Plan;
-use crate::source::Version;
 use crate::source::window::Part;
+use crate::store::Version;
 use std::hash::DefaultHasher;
 use std::hash::Hash;
 use std::hash::Hasher;

@@ -7,6 +7,7 @@ use crate::http::Http;
 use crate::http::Method;
 use crate::http::Reply;
 use crate::server::http::SCRIPT;
+use crate::source::kind::Kind;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -18,10 +19,6 @@ const MAX_DEPTH: usize = 6;
 const MAX_IMAGES: usize = 1_000;
 /// Names looked at, images or not.
 const MAX_NAMES: usize = 100_000;
-/// How names of images end, in any case.
-const ENDINGS: [&str; 9] = [
-    ".tif", ".tiff", ".ptif", ".jp2", ".jpx", ".j2k", ".jph", ".jpg", ".jpeg",
-];
 
 /// Who answers a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,8 +144,7 @@ fn list(prefix: &str, suffix: &str) -> (Vec<String>, bool) {
 }
 
 fn is_image(name: &str, path: &Path) -> bool {
-    let name = name.to_ascii_lowercase();
-    ENDINGS.iter().any(|ending| name.ends_with(ending)) && path.is_file()
+    Kind::named(name).is_some() && path.is_file()
 }
 
 #[cfg(test)]

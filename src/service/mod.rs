@@ -46,6 +46,7 @@ use crate::service::profiles::Profiles;
 use crate::service::tiles::Tiles;
 use crate::source::Source;
 use crate::source::jp2;
+use crate::source::kind::Options;
 use crate::source::made::Budget;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -163,17 +164,19 @@ impl Service {
             prefix: config.filesystem_prefix.clone(),
             suffix: config.filesystem_suffix.clone(),
             follow_symlinks: config.follow_symlinks,
-            budget: Budget {
-                level_bytes: cache.large_bytes(),
-                room: config.room().map(Arc::new),
-            },
-            jp2: jp2::Options {
-                layers: config.max_layers,
-                strict: config.strict_jp2,
+            options: Options {
+                budget: Budget {
+                    level_bytes: cache.large_bytes(),
+                    room: config.room().map(Arc::new),
+                },
+                jp2: jp2::Options {
+                    layers: config.max_layers,
+                    strict: config.strict_jp2,
+                },
+                upright: config.orientation,
             },
             pattern: config.filename_pattern.clone(),
             delimiter: config.iiif_delimiter.clone(),
-            upright: config.orientation,
         };
         Service {
             settings,

@@ -4,6 +4,7 @@
 
 pub mod jp2;
 pub mod jpeg;
+pub mod kind;
 pub mod made;
 pub mod oriented;
 pub mod png;
@@ -25,9 +26,10 @@ use crate::raster::Kind;
 use crate::raster::Meaning;
 use crate::raster::Metadata;
 use crate::raster::Raster;
+pub use crate::source::kind::open;
 use crate::source::window::Forgetful;
 use crate::source::window::Keep;
-use std::os::unix::fs::MetadataExt;
+use crate::store::Version;
 
 /// One size of the pyramid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,28 +38,6 @@ pub struct Level {
     pub size: Size,
     /// Tile size, never zero; tiles at the right and bottom edges are cut to the level.
     pub tile: Size,
-}
-
-/// Which state of a file this is. Two versions are equal only when the file has not changed between them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Version {
-    /// Modification time in ns since 1970.
-    pub mtime_ns: i128,
-    /// Length in bytes.
-    pub len: u64,
-    /// Inode number.
-    pub inode: u64,
-}
-
-impl Version {
-    /// Of the file that this was found of.
-    pub fn of(found: &std::fs::Metadata) -> Version {
-        Version {
-            mtime_ns: i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec()),
-            len: found.len(),
-            inode: found.ino(),
-        }
-    }
 }
 
 /// Everything that is known of an image without reading a tile.

@@ -16,17 +16,17 @@ use crate::raster::Raster;
 use crate::source::Header;
 use crate::source::Level;
 use crate::source::Set;
-use crate::source::Version;
 use crate::source::tiff;
 use crate::source::whole::MAX_BYTES;
 use crate::source::whole::Whole;
+use crate::store::Blob;
+use crate::store::Reader;
 use png::BitDepth;
 use png::ColorType;
 use png::Info;
 use png::Unit;
-use std::fs::File;
 use std::io::BufReader;
-use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 /// Keywords (PNG §11.3.3.1) and their names as IIP objects.
 const TEXTS: [(&str, &str); 7] = [
@@ -50,9 +50,8 @@ const MAX_CHUNKS: usize = 4096;
 
 /// Opens a file and says which EXIF orientation it has. `TooLarge` beyond the limit of files that are decoded as wholes,
 /// `Corrupt` when it is damaged.
-pub fn open(file: File) -> Result<(Whole, u64)> {
-    let version = Version::of(&file.metadata()?);
-    let reader = codec::png::start(BufReader::new(file.try_clone()?), MAX_BYTES)?;
+pub fn open(file: Arc<dyn Blob>) -> Result<(Whole, u64)> {
+    let reader = codec::png::start(BufReader::new(Reader::new(file.clone())), MAX_BYTES)?;
     let info = reader.info();
     let (colour, depth) = reader.output_color_type();
     let (colour, alpha) = match colour {
@@ -67,8 +66,8 @@ pub fn open(file: File) -> Result<(Whole, u64)> {
         meaning.ranges.fill((0.0, 65535.0));
     }
     let size = Size::new(info.width, info.height);
-    let (exif, orientation) = exif(&file)
-        .and_then(|(at, len)| tiff::exif(file.try_clone().ok()?, at, len))
+    let (exif, orientation) = exif(&*file)
+        .and_then(|(at, len)| tiff::exif(file.clone(), at, len))
         .unwrap_or((Metadata::default(), 1));
     let header = Header {
         levels: vec![Level { size, tile: size }],
@@ -78,18 +77,18 @@ pub fn open(file: File) -> Result<(Whole, u64)> {
         meaning,
         stored: None,
         metadata: metadata(info).or(exif),
-        version,
+        version: file.version(),
         set: Set::default(),
     };
     Ok((Whole::new(file, header, decode)?, orientation))
 }
 
 /// Where the EXIF block lies in the file, and how long it is (PNG §11.3.4.2).
-fn exif(file: &File) -> Option<(u64, u64)> {
+fn exif(file: &dyn Blob) -> Option<(u64, u64)> {
     let mut at = SIGNATURE;
     for _ in 0..MAX_CHUNKS {
         let mut start = [0; 8];
-        file.read_exact_at(&mut start, at).ok()?;
+        file.read_at(at, &mut start).ok()?;
         let [l0, l1, l2, l3, name @ ..] = start;
         let len = u64::from(u32::from_be_bytes([l0, l1, l2, l3]));
         match &name {

@@ -17,7 +17,7 @@ use crate::source::Level;
 use crate::source::Set;
 use crate::source::Source;
 use crate::source::Tile;
-use crate::source::Version;
+use crate::store::Version;
 
 /// The formula.
 pub type Formula = fn(x: u32, y: u32, level: usize, channel: u8) -> u8;
@@ -54,7 +54,7 @@ impl Synthetic {
             ),
             stored: None,
             metadata: Metadata::default(),
-            version: Version {
+            version: Version::File {
                 mtime_ns: 1_000_000_000_000_000_000,
                 len: 1,
                 inode: 1,

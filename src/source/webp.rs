@@ -17,12 +17,9 @@ use crate::room;
 use crate::source::Header;
 use crate::source::Level;
 use crate::source::Set;
-use crate::source::Version;
 use crate::source::tiff;
 use crate::source::whole::Whole;
-use crate::source::whole::cut_short;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use crate::store::Blob;
 use std::sync::Arc;
 
 /// Chunks that are looked at.
@@ -40,28 +37,27 @@ const OF_JPEG: &[u8] = b"Exif\0\0";
 
 /// Opens a file and says which EXIF orientation it has. `TooLarge` beyond the limit of files that are decoded as wholes,
 /// `Corrupt` when it is damaged.
-pub fn open(file: File) -> Result<(Whole, u64)> {
-    let version = Version::of(&file.metadata()?);
+pub fn open(file: Arc<dyn Blob>) -> Result<(Whole, u64)> {
+    let end = file.len();
     let mut size = None;
     let mut alpha = false;
     let mut metadata = Metadata::default();
     let mut exif = None;
     let mut at = 12;
     for _ in 0..MAX_CHUNKS {
-        if at + 8 > version.len {
+        if at + 8 > end {
             break;
         }
         let mut start = [0; 18];
-        let room = usize::try_from((version.len - at).min(18)).unwrap_or(18);
+        let room = usize::try_from((end - at).min(18)).unwrap_or(18);
         let part = start.get_mut(..room).unwrap_or_default();
-        file.read_exact_at(part, at).map_err(cut_short)?;
+        file.read_at(at, part)?;
         let [name @ .., l0, l1, l2, l3, a, b, c, d, e, f, g, h, i, j] = start;
         let len = u64::from(u32::from_le_bytes([l0, l1, l2, l3]));
         let whole = || -> Option<Arc<[u8]>> {
-            let fits = len <= MAX_KEPT && at + 8 + len <= version.len;
-            let mut bytes = vec![0; usize::try_from(len).ok().filter(|_| fits)?];
-            file.read_exact_at(&mut bytes, at + 8).ok()?;
-            Some(bytes.into())
+            let fits = len <= MAX_KEPT && at + 8 + len <= end;
+            let bytes = fits.then(|| file.take(at + 8, len))?;
+            Some(bytes.ok()?.into())
         };
         let low = |bits: u32| (bits & 0x3fff) + 1;
         match &name {
@@ -101,7 +97,7 @@ pub fn open(file: File) -> Result<(Whole, u64)> {
     let size = size.ok_or_else(|| Error::Corrupt("WebP file without a picture".into()))?;
     let meaning = Meaning::bytes(Colour::Rgb, if alpha { Alpha::Straight } else { Alpha::None });
     let (exif, orientation) = exif
-        .and_then(|(at, len)| tiff::exif(file.try_clone().ok()?, at, len))
+        .and_then(|(at, len)| tiff::exif(file.clone(), at, len))
         .unwrap_or((Metadata::default(), 1));
     let header = Header {
         levels: vec![Level { size, tile: size }],
@@ -111,7 +107,7 @@ pub fn open(file: File) -> Result<(Whole, u64)> {
         meaning,
         stored: None,
         metadata: metadata.or(exif),
-        version,
+        version: file.version(),
         set: Set::default(),
     };
     Ok((Whole::new(file, header, decode)?, orientation))

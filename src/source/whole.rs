@@ -9,8 +9,8 @@ use crate::raster::Raster;
 use crate::source::Header;
 use crate::source::Source;
 use crate::source::Tile;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use crate::store::Blob;
+use std::sync::Arc;
 
 /// The most bytes of a file, and of its samples.
 pub const MAX_BYTES: u64 = 512 << 20;
@@ -20,18 +20,18 @@ pub type Decode = fn(&[u8], &Header) -> Result<Raster>;
 
 /// An open file.
 pub struct Whole {
-    file: File,
+    file: Arc<dyn Blob>,
     header: Header,
     decode: Decode,
 }
 
 impl Whole {
     /// A file with one level of one tile. `TooLarge` when file or samples are beyond [`MAX_BYTES`].
-    pub fn new(file: File, header: Header, decode: Decode) -> Result<Whole> {
+    pub fn new(file: Arc<dyn Blob>, header: Header, decode: Decode) -> Result<Whole> {
         let pixel = u64::from(header.channels) * u64::from(header.bits.div_ceil(8));
         let Size { w, h } = header.size();
         let bytes = header.size().area().saturating_mul(pixel);
-        if bytes.max(header.version.len) > MAX_BYTES {
+        if bytes.max(file.len()) > MAX_BYTES {
             return Err(Error::TooLarge(format!(
                 "the picture of {w}x{h} pixels can only be decoded as a whole and is too large for that"
             )));
@@ -47,9 +47,7 @@ impl Source for Whole {
 
     fn read(&self, tile: Tile) -> Result<Raster> {
         let rect = tile.rect(&self.header.levels).ok_or_else(outside)?;
-        let len = usize::try_from(self.header.version.len).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; len];
-        self.file.read_exact_at(&mut bytes, 0).map_err(cut_short)?;
+        let bytes = self.file.take(0, self.file.len())?;
         let raster = (self.decode)(&bytes, &self.header)?;
         if raster.size != rect.size() || raster.channels != self.header.channels {
             return Err(Error::Corrupt("the picture is not as its header says".into()));
@@ -61,12 +59,4 @@ impl Source for Whole {
 /// There is no such tile.
 pub fn outside() -> Error {
     Error::Outside("no such tile".into())
-}
-
-/// What a failed read of bytes that were there before means.
-pub fn cut_short(error: std::io::Error) -> Error {
-    match error.kind() {
-        std::io::ErrorKind::UnexpectedEof => Error::Corrupt("the file ends early".into()),
-        _ => Error::Io(error),
-    }
 }

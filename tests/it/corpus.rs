@@ -29,6 +29,7 @@ use iipsrv::raster::Samples;
 use iipsrv::source::Header;
 use iipsrv::source::Source;
 use iipsrv::source::Window;
+use iipsrv::source::kind::Options;
 use iipsrv::source::made::Budget;
 use iipsrv::source::window::Forgetful;
 use iipsrv::source::window::Memo;
@@ -279,9 +280,12 @@ fn every_file_of_the_corpus_is_served_as_another_reader_sees_it_or_refused_for_a
     let shelf = Shelf {
         prefix: format!("{}/", folder.display()),
         follow_symlinks: true,
-        budget: Budget {
-            level_bytes: 5 << 20,
-            room: None,
+        options: Options {
+            budget: Budget {
+                level_bytes: 5 << 20,
+                room: None,
+            },
+            ..Options::default()
         },
         ..Shelf::default()
     };

@@ -110,7 +110,7 @@ fn read_all(tiff: &dyn Source) -> usize {
 /// The error with which the file is refused, or how many tiles could be read.
 fn attempt(path: &Path) -> Result<usize, Error> {
     let start = Instant::now();
-    let tiff = Tiff::open(std::fs::File::open(path).unwrap(), &Limits::default());
+    let tiff = Tiff::open(iipsrv::store::open(path).unwrap(), &Limits::default());
     let opened = start.elapsed();
     let found = tiff.map(|tiff| {
         let grids = tiff.grids();

@@ -287,8 +287,11 @@ fn what_lies_beside_an_image_is_added() {
         physical["id"].is_string() && physical["type"].is_string(),
         "{physical}"
     );
-    let header_says =
-        iipsrv::source::tiff::Tiff::open(std::fs::File::open(fixture).unwrap(), &Default::default()).unwrap();
+    let header_says = iipsrv::source::tiff::Tiff::open(
+        iipsrv::store::open(fixture.as_ref()).unwrap(),
+        &Default::default(),
+    )
+    .unwrap();
     let density = iipsrv::source::Source::header(&header_says)
         .metadata
         .density

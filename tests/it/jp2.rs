@@ -49,9 +49,8 @@ fn codestream(file: &Path, folder: &Path) -> PathBuf {
 }
 
 fn open(path: &Path) -> iipsrv::error::Result<Codestream> {
-    let file = std::fs::File::open(path).unwrap();
-    let len = file.metadata().unwrap().len();
-    Codestream::open(Box::new(Part { file, start: 0, len }), false)
+    let file = iipsrv::store::open(path).unwrap();
+    Codestream::open(Box::new(Part::whole(file)), false)
 }
 
 /// One component as opj_decompress writes it.

@@ -13,7 +13,6 @@ use iipsrv::source::Window;
 use iipsrv::source::jpeg;
 use iipsrv::source::made::Grid;
 use iipsrv::source::window::Forgetful;
-use std::fs::File;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -32,7 +31,7 @@ const LARGE: u64 = 64 << 20;
 const LONGEST: Duration = Duration::from_secs(20);
 
 fn open(path: &Path) -> Result<(Box<dyn Source>, Grid), Error> {
-    jpeg::open(File::open(path).unwrap()).map(|(source, grid, _)| (source, grid))
+    jpeg::open(iipsrv::store::open(path).unwrap()).map(|(source, grid, _)| (source, grid))
 }
 
 fn window(source: &dyn Source, level: usize, rect: Rect) -> Result<Raster, Error> {

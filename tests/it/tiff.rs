@@ -40,7 +40,7 @@ impl Temp {
     }
 
     pub fn open(&self) -> iipsrv::error::Result<Tiff> {
-        Tiff::open(std::fs::File::open(&self.0)?, &Limits::default())
+        Tiff::open(iipsrv::store::open(&self.0)?, &Limits::default())
     }
 }
 

@@ -4,8 +4,8 @@
 
 use crate::error::Error;
 use crate::error::Result;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use crate::store::Blob;
+use std::sync::Arc;
 
 /// Bytes that can be read anywhere.
 pub trait Bytes: Send + Sync {
@@ -52,11 +52,19 @@ impl Bytes for Vec<u8> {
 #[derive(Debug)]
 pub struct Part {
     /// The file.
-    pub file: File,
+    pub file: Arc<dyn Blob>,
     /// Its first byte.
     pub start: u64,
     /// How many.
     pub len: u64,
+}
+
+impl Part {
+    /// All of a file.
+    pub fn whole(file: Arc<dyn Blob>) -> Part {
+        let len = file.len();
+        Part { file, start: 0, len }
+    }
 }
 
 impl Bytes for Part {
@@ -69,10 +77,7 @@ impl Bytes for Part {
         if end.is_none_or(|end| end > self.len) {
             return Err(short());
         }
-        match self.file.read_exact_at(to, self.start.saturating_add(at)) {
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(short()),
-            other => Ok(other?),
-        }
+        self.file.read_at(self.start.saturating_add(at), to)
     }
 }
 

@@ -33,7 +33,6 @@ use crate::source::Level;
 use crate::source::Set;
 use crate::source::Source;
 use crate::source::Tile;
-use crate::source::Version;
 use crate::source::Window;
 use crate::source::jp2::boxes::Boxes;
 use crate::source::jp2::boxes::Defined;
@@ -43,8 +42,9 @@ use crate::source::jp2::boxes::Space;
 use crate::source::window::Forgetful;
 use crate::source::window::Keep;
 use crate::source::window::Part;
+use crate::store::Blob;
 use ::bytes::Bytes;
-use std::fs::File;
+use std::sync::Arc;
 
 /// What is worth going through at once: bands of it share few code-blocks.
 const PIECE: Size = Size::new(1024, 1024);
@@ -78,14 +78,9 @@ pub struct Jp2 {
 
 impl Jp2 {
     /// Opens a file. `Missing` when it is neither JP2 nor a codestream, `Unsupported` and `Corrupt` as the codec says.
-    pub fn open(file: File, options: Options) -> Result<Jp2> {
-        let found = file.metadata()?;
-        let version = Version::of(&found);
-        let mut part = bytes::Part {
-            file,
-            start: 0,
-            len: found.len(),
-        };
+    pub fn open(file: Arc<dyn Blob>, options: Options) -> Result<Jp2> {
+        let version = file.version();
+        let mut part = bytes::Part::whole(file);
         let boxes = Boxes::read(&part)?;
         let from: Box<dyn bytes::Bytes> = match boxes.codestream.as_slice() {
             [only] => {

@@ -30,12 +30,12 @@ use crate::source::Level;
 use crate::source::Set;
 use crate::source::Source;
 use crate::source::Tile;
-use crate::source::Version;
 use crate::source::made::Grid;
 use crate::source::tiff;
 use crate::source::whole;
 use crate::source::whole::Whole;
-use std::fs::File;
+use crate::store::Blob;
+use std::sync::Arc;
 
 /// The tiles that are shown.
 const TILE: Size = Size::new(256, 256);
@@ -56,13 +56,8 @@ pub struct Jpeg {
 
 /// Opens a file, as one that is decoded as a whole if need be, and says how its levels lie in it and which EXIF orientation it has. `Unsupported` for processes that no decoder here
 /// knows, `TooLarge` when it must be decoded as a whole and is too large for that, `Corrupt` without a picture.
-pub fn open(file: File) -> Result<(Box<dyn Source>, Grid, u64)> {
-    let found = file.metadata()?;
-    let part = Part {
-        file,
-        start: 0,
-        len: found.len(),
-    };
+pub fn open(file: Arc<dyn Blob>) -> Result<(Box<dyn Source>, Grid, u64)> {
+    let part = Part::whole(file);
     let head = head(&part)?;
     let head = lines::filled(&head, &part)?;
     let frame = stream::frame(&head)?;
@@ -83,8 +78,8 @@ pub fn open(file: File) -> Result<(Box<dyn Source>, Grid, u64)> {
     if frame.bits > 8 {
         meaning.ranges.fill((0.0, 65535.0));
     }
-    let exif = metadata::exif(&head).zip(part.file.try_clone().ok());
-    let exif = exif.and_then(|((start, len), file)| tiff::exif(file, start, len));
+    let exif = metadata::exif(&head);
+    let exif = exif.and_then(|(start, len)| tiff::exif(part.file.clone(), start, len));
     let (exif, orientation) = exif.unwrap_or((Metadata::default(), 1));
     let header = Header {
         levels: levels.into_iter().map(|size| Level { size, tile }).collect(),
@@ -94,7 +89,7 @@ pub fn open(file: File) -> Result<(Box<dyn Source>, Grid, u64)> {
         meaning,
         stored: None,
         metadata: metadata::metadata(&head, exif),
-        version: Version::of(&found),
+        version: part.file.version(),
         set: Set::default(),
     };
     let inverted = is_inverted(&head, &header);

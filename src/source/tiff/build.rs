@@ -2,9 +2,11 @@
 
 use crate::source::tiff::input::Input;
 use crate::source::tiff::input::Order;
-use std::fs::File;
+use crate::store;
+use crate::store::Blob;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 
@@ -27,12 +29,12 @@ impl Temp {
         &self.0
     }
 
-    pub fn open(&self) -> File {
-        File::open(&self.0).unwrap()
+    pub fn open(&self) -> Arc<dyn Blob> {
+        store::open(&self.0).unwrap()
     }
 
     pub fn input(&self) -> Input {
-        Input::new(self.open()).unwrap()
+        Input::new(self.open())
     }
 }
 

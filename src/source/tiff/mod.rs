@@ -47,20 +47,17 @@ use crate::source::tiff::compression::Compression;
 use crate::source::tiff::ifd::Ifd;
 use crate::source::tiff::ifd::Prologue;
 use crate::source::tiff::input::Input;
-use crate::source::tiff::input::Order;
-use crate::source::tiff::layout::Depth;
 use crate::source::tiff::layout::Layout;
-use crate::source::tiff::layout::Predictor;
 use crate::source::tiff::pyramid::Image;
 use crate::source::tiff::pyramid::Pages;
 use crate::source::tiff::unpack::absent;
-use crate::source::tiff::unpack::finite;
 use crate::source::tiff::unpack::settle;
 use crate::source::tiff::unpack::weave;
 use crate::source::window;
 use crate::source::window::Keep;
+use crate::store::Blob;
 use std::cell::Cell;
-use std::fs::File;
+use std::sync::Arc;
 
 /// What a file may ask for.
 #[derive(Clone, Copy, Debug)]
@@ -117,13 +114,13 @@ thread_local! {
 impl Tiff {
     /// Reads the directories of an open file. `Error::Missing` when it is not a TIFF, `Error::Unsupported` when it is
     /// not served, `Error::TooLarge` beyond the limits, `Error::Corrupt` otherwise.
-    pub fn open(file: File, limits: &Limits) -> Result<Tiff> {
+    pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Tiff> {
         Tiff::open_page(file, 0, limits)
     }
 
     /// The same for one of several pictures in a file, which count from 0. `Error::Missing` when there is none.
-    pub fn open_page(file: File, page: usize, limits: &Limits) -> Result<Tiff> {
-        let input = Input::new(file)?;
+    pub fn open_page(file: Arc<dyn Blob>, page: usize, limits: &Limits) -> Result<Tiff> {
+        let input = Input::new(file);
         let prologue = Prologue::read(&input)?;
         let Pages { first, images, pages } = pyramid::page(&input, prologue, page, limits)?;
         let layout = images.first().map(|image| &image.layout);
@@ -189,8 +186,8 @@ impl Tiff {
 
 /// What the first directory of the EXIF block of `len` bytes at `start` in a file says, and its Orientation (1 when it
 /// has none). `None` when it is damaged.
-pub fn exif(file: File, start: u64, len: u64) -> Option<(Metadata, u64)> {
-    let input = Input::new(file).ok()?.part(start, len)?;
+pub fn exif(file: Arc<dyn Blob>, start: u64, len: u64) -> Option<(Metadata, u64)> {
+    let input = Input::new(file).part(start, len)?;
     let prologue = Prologue::read(&input).ok()?;
     let ifd = Ifd::read(&input, prologue, prologue.first).ok()?;
     let orientation = ifd.first(&input, 274).ok().flatten().unwrap_or(1);
@@ -287,15 +284,6 @@ impl Tiff {
 
     /// The samples of a block that the file holds [as they are given](Image::plain).
     fn plain(&self, layout: &Layout, at: u64, cell: Size) -> Result<Samples> {
-        let ordered = layout.order == Order::of_machine() && layout.predictor == Predictor::None;
-        if layout.depth() == Depth::F32 && ordered {
-            let count = usize::try_from(layout.bytes(cell) / 4).unwrap_or(usize::MAX);
-            let (mut values, all) = self.input.floats(at, count)?;
-            if !all {
-                finite(layout, &mut values);
-            }
-            return Ok(Samples::F32(values));
-        }
         let mut samples = layout.filled(cell, |room| self.input.put(at, layout.bytes(cell), room))?;
         settle(layout, cell.w, &mut samples);
         Ok(samples)
@@ -402,6 +390,7 @@ mod tests {
     use crate::source::tiff::build::single;
     use crate::source::tiff::build::tags;
     use crate::source::tiff::build::with;
+    use crate::source::tiff::input::Order;
 
     fn open(bytes: &[u8]) -> Result<Tiff> {
         Tiff::open(Temp::new(bytes).open(), &Limits::default())

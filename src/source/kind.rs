@@ -1,0 +1,155 @@
+//! The kinds of file that hold pictures: how each is known by its first bytes, how it is named, and how it is opened.
+
+use crate::error::Result;
+use crate::source::Source;
+use crate::source::jp2;
+use crate::source::jp2::Jp2;
+use crate::source::jpeg;
+use crate::source::made::Budget;
+use crate::source::made::Grid;
+use crate::source::made::Made;
+use crate::source::oriented::Oriented;
+use crate::source::png;
+use crate::source::tiff;
+use crate::source::tiff::Tiff;
+use crate::source::webp;
+use crate::store::Blob;
+use std::sync::Arc;
+
+/// How masters are read.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// What derived levels may take.
+    pub budget: Budget,
+    /// How JPEG 2000 is read.
+    pub jp2: jp2::Options,
+    /// Whether pictures are turned as their files say.
+    pub upright: bool,
+}
+
+/// A kind of file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// TIFF and BigTIFF.
+    Tiff,
+    /// JPEG.
+    Jpeg,
+    /// PNG.
+    Png,
+    /// WebP.
+    Webp,
+    /// JPEG 2000: JP2, JPX, JPH and bare codestreams.
+    Jp2,
+}
+
+/// Each kind with the suffixes of its files.
+pub const KINDS: [(Kind, &[&str]); 5] = [
+    (Kind::Tiff, &["tif", "tiff", "ptif", "ptiff", "btf", "tf8", "svs"]),
+    (Kind::Jpeg, &["jpg", "jpeg"]),
+    (Kind::Png, &["png"]),
+    (Kind::Webp, &["webp"]),
+    (
+        Kind::Jp2,
+        &["jp2", "jpx", "jpf", "jph", "j2k", "j2c", "jpc", "jhc"],
+    ),
+];
+
+/// First bytes of a file that are enough to know its kind.
+const START: usize = 12;
+
+impl Kind {
+    /// Of a file that begins so; `None` when it holds no picture that is known here.
+    pub fn of(start: &[u8]) -> Option<Kind> {
+        match start {
+            [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Some(Kind::Tiff),
+            [0xFF, 0xD8, ..] => Some(Kind::Jpeg),
+            [0x89, b'P', b'N', b'G', ..] => Some(Kind::Png),
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P'] => Some(Kind::Webp),
+            [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => Some(Kind::Jp2),
+            _ => None,
+        }
+    }
+
+    /// Of a file of this name, by its suffix in any case.
+    pub fn named(name: &str) -> Option<Kind> {
+        let (_, suffix) = name.rsplit_once('.')?;
+        let has = |suffixes: &[&str]| suffixes.iter().any(|known| known.eq_ignore_ascii_case(suffix));
+        KINDS
+            .iter()
+            .find(|(_, suffixes)| has(suffixes))
+            .map(|(kind, _)| *kind)
+    }
+}
+
+/// Opens a master by what its first bytes say; `None` when it is no image. `page` is a picture of a TIFF file, from 0.
+pub fn open(blob: Arc<dyn Blob>, page: Option<u32>, options: &Options) -> Result<Option<Box<dyn Source>>> {
+    let mut start = [0; START];
+    let len = usize::try_from(blob.len()).unwrap_or(START).min(START);
+    let start = start.get_mut(..len).unwrap_or_default();
+    blob.read_at(0, start)?;
+    let Some(kind) = Kind::of(start) else {
+        return Ok(None);
+    };
+    let (source, grids, orientation): (Box<dyn Source>, _, _) = match kind {
+        Kind::Tiff => {
+            let page = usize::try_from(page.unwrap_or(0)).unwrap_or(usize::MAX);
+            let tiff = Tiff::open_page(blob, page, &tiff::Limits::default())?;
+            let (grids, orientation) = (tiff.grids(), tiff.orientation());
+            (Box::new(tiff), grids, orientation)
+        }
+        Kind::Jpeg => {
+            let (jpeg, grid, orientation) = jpeg::open(blob)?;
+            let grids = vec![grid; jpeg.header().levels.len()];
+            (jpeg, grids, orientation)
+        }
+        Kind::Png => {
+            let (png, orientation) = png::open(blob)?;
+            (Box::new(png), vec![Grid::Strips], orientation)
+        }
+        Kind::Webp => {
+            let (webp, orientation) = webp::open(blob)?;
+            (Box::new(webp), vec![Grid::Strips], orientation)
+        }
+        Kind::Jp2 => {
+            let jp2 = Jp2::open(blob, options.jp2)?;
+            let grids = vec![Grid::Rows; jp2.header().levels.len()];
+            // the format has no such tag
+            (Box::new(jp2), grids, 1)
+        }
+    };
+    let made = Made::over(source, &grids, &options.budget);
+    Ok(Some(if options.upright {
+        Oriented::over(made, orientation)
+    } else {
+        made
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn names_tell_the_kind_in_any_case() {
+        assert_eq!(Kind::named("a.b.TIF"), Some(Kind::Tiff));
+        assert_eq!(Kind::named("x.jph"), Some(Kind::Jp2));
+        for name in ["tif", "a.txt", "a.", ""] {
+            assert_eq!(Kind::named(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_shorter_than_a_signature_is_no_image() {
+        let options = Options::default();
+        for bytes in [&b""[..], b"I", b"RIFF\x01\0\0\0WEB"] {
+            let file = tiff::build::Temp::new(bytes);
+            assert!(open(file.open(), None, &options).unwrap().is_none());
+        }
+        let file = tiff::build::Temp::new(b"II*\0");
+        assert!(matches!(
+            open(file.open(), None, &options),
+            Err(Error::Missing(_) | Error::Corrupt(_))
+        ));
+    }
+}

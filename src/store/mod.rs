@@ -1,0 +1,179 @@
+//! Where masters lie. A [`Blob`] is the bytes of one master in one version, readable at any position by any thread.
+//!
+//! Everything that reads a master reads it through this trait; no file is mapped.
+
+mod file;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::room;
+use crate::room::Room;
+pub use file::File;
+use std::fmt::Debug;
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Which state of a master this is. Two versions are equal only when the master has not changed between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Version {
+    /// A local file.
+    File {
+        /// Modification time in ns since 1970.
+        mtime_ns: i128,
+        /// Length in bytes.
+        len: u64,
+        /// Inode number.
+        inode: u64,
+    },
+}
+
+impl Version {
+    /// Of a local file.
+    pub fn of(found: &std::fs::Metadata) -> Version {
+        Version::File {
+            mtime_ns: i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec()),
+            len: found.len(),
+            inode: found.ino(),
+        }
+    }
+
+    /// Length in bytes.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Version::File { len, .. } => len,
+        }
+    }
+
+    /// Modification time in ns since 1970.
+    pub fn mtime_ns(self) -> i128 {
+        match self {
+            Version::File { mtime_ns, .. } => mtime_ns,
+        }
+    }
+}
+
+/// The bytes of a master. Reading blocks, so it is for compute threads only.
+pub trait Blob: Debug + Send + Sync {
+    /// Which state of the master this is. All bytes that are read are of this version.
+    fn version(&self) -> Version;
+
+    /// Fills `to` with the bytes from `at` on. `Error::Corrupt` when the master ends before.
+    fn read_at(&self, at: u64, to: &mut [u8]) -> Result<()>;
+
+    /// Appends `len` bytes from `at` on to an uninitialised buffer, which has room for them. `Error::Corrupt` when the
+    /// master ends before.
+    fn append_at(&self, at: u64, len: usize, room: &mut Room) -> Result<()> {
+        let mut step = Vec::new();
+        for done in (0..len).step_by(STEP) {
+            step.resize(STEP.min(len - done), 0);
+            self.read_at(at.saturating_add(done as u64), &mut step)?;
+            room.put(&step);
+        }
+        Ok(())
+    }
+
+    /// Announces ranges that will be read soon, so that a remote store can fetch them in few requests.
+    fn prefetch(&self, ranges: &[Range<u64>]) -> Result<()> {
+        let _ = ranges;
+        Ok(())
+    }
+}
+
+/// Bytes that are copied at once: they stay in the processor's first-level cache.
+const STEP: usize = 32 << 10;
+
+impl dyn Blob {
+    /// Length in bytes.
+    pub fn len(&self) -> u64 {
+        self.version().bytes()
+    }
+
+    /// The `len` bytes from `at` on. `Error::Corrupt` when the master ends before; nothing is allocated then.
+    pub fn take(&self, at: u64, len: u64) -> Result<Vec<u8>> {
+        let fits = at.checked_add(len).is_some_and(|end| end <= self.len());
+        let size = usize::try_from(len).ok().filter(|_| fits);
+        let size = size.ok_or_else(|| beyond(at, len))?;
+        room::made(size, |room| self.append_at(at, size, room))
+    }
+}
+
+/// Opens a local file. `Error::Missing` when it is not a regular one.
+pub fn open(path: &Path) -> Result<Arc<dyn Blob>> {
+    Ok(Arc::new(File::new(std::fs::File::open(path)?)?))
+}
+
+/// The error of bytes that a master does not have.
+pub fn beyond(at: u64, len: u64) -> Error {
+    Error::Corrupt(format!("{len} bytes at {at} reach beyond the end of the file"))
+}
+
+/// A blob as `std::io` reads it.
+pub struct Reader {
+    blob: Arc<dyn Blob>,
+    at: u64,
+}
+
+impl Reader {
+    /// From the start.
+    pub fn new(blob: Arc<dyn Blob>) -> Reader {
+        Reader { blob, at: 0 }
+    }
+}
+
+impl std::io::Read for Reader {
+    fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
+        let left = self.blob.len().saturating_sub(self.at);
+        let len = to.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let part = to.get_mut(..len).unwrap_or_default();
+        match self.blob.read_at(self.at, part) {
+            Ok(()) => {
+                self.at += len as u64;
+                Ok(len)
+            }
+            Err(Error::Corrupt(_)) => Ok(0),
+            Err(Error::Io(error)) => Err(error),
+            Err(error) => Err(std::io::Error::other(error)),
+        }
+    }
+}
+
+impl std::io::Seek for Reader {
+    fn seek(&mut self, to: std::io::SeekFrom) -> std::io::Result<u64> {
+        let at = match to {
+            std::io::SeekFrom::Start(at) => Some(at),
+            std::io::SeekFrom::End(by) => self.blob.len().checked_add_signed(by),
+            std::io::SeekFrom::Current(by) => self.at.checked_add_signed(by),
+        };
+        self.at = at.ok_or(std::io::ErrorKind::InvalidInput)?;
+        Ok(self.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::io::Seek;
+    use std::io::SeekFrom;
+
+    #[test]
+    fn a_reader_stops_at_the_end_and_does_not_go_before_the_start() {
+        let path = std::env::temp_dir().join(format!("iipsrv-reader-{}", std::process::id()));
+        std::fs::write(&path, b"0123456789").unwrap();
+        let blob = open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(blob.take(3, 4).unwrap(), b"3456");
+        assert!(matches!(blob.take(3, 8), Err(Error::Corrupt(_))));
+        assert!(matches!(blob.take(3, u64::MAX), Err(Error::Corrupt(_))));
+        let mut reader = Reader::new(blob);
+        let mut text = String::new();
+        reader.seek(SeekFrom::End(-3)).unwrap();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "789");
+        assert!(reader.seek(SeekFrom::Current(-11)).is_err());
+        assert_eq!(reader.seek(SeekFrom::Start(100)).unwrap(), 100);
+        assert_eq!(reader.read(&mut [0; 5]).unwrap(), 0);
+    }
+}
