@@ -102,7 +102,7 @@ pub struct Config {
     pub max_area: Option<u64>,
     /// Whether answers may be larger than the source.
     pub allow_upscaling: bool,
-    /// Host and port of each memcached.
+    /// Host and port, or the path of the socket, of each memcached.
     pub memcached: Vec<String>,
     /// How long they keep an answer, in seconds; 0 is without limit.
     pub memcached_seconds: u32,

@@ -228,7 +228,7 @@ pub static VARS: &[Var] = &[
         "MEMCACHED_SERVERS",
         "",
         Kind::Text,
-        "memcached that shares answers of up to 1 MB with other servers: host[:port],host[:port],…; off when not set",
+        "memcached that shares answers of up to 1 MB with other servers: host[:port] or /path.sock, several with commas between; off when not set",
     ),
     var(
         "MEMCACHED_TIMEOUT",

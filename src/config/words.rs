@@ -26,10 +26,14 @@ pub fn uri_map(text: &str) -> (Vec<Mount>, Vec<String>) {
     (map, wrong)
 }
 
-/// Hosts with their ports, and what of the list is neither.
+/// Hosts with their ports, and paths of sockets; and what of the list is neither.
 pub fn servers(text: &str) -> (Vec<String>, Vec<String>) {
     let (mut all, mut wrong) = (Vec::new(), Vec::new());
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        if part.starts_with('/') {
+            all.push(part.into());
+            continue;
+        }
         let (host, port) = match part.rsplit_once(':') {
             // it has colons of its own
             _ if part.parse::<Ipv6Addr>().is_ok() => (format!("[{part}]"), "11211"),
@@ -40,7 +44,7 @@ pub fn servers(text: &str) -> (Vec<String>, Vec<String>) {
         match port.parse::<u16>() {
             Ok(port @ 1..) if plain => all.push(format!("{host}:{port}")),
             _ => wrong.push(format!(
-                "MEMCACHED_SERVERS: {part} is not host:port and is left out"
+                "MEMCACHED_SERVERS: {part} is neither host:port nor /path.sock and is left out"
             )),
         }
     }
@@ -72,7 +76,7 @@ mod tests {
 
     #[test]
     fn servers_have_ports_and_what_is_none_is_told() {
-        let list = "localhost, cache.example:11212,10.0.0.1,::1,[::1]:7,";
+        let list = "localhost, cache.example:11212,10.0.0.1,::1,[::1]:7,/run/m.sock,";
         let (all, wrong) = servers(list);
         let wanted = [
             "localhost:11211",
@@ -80,6 +84,7 @@ mod tests {
             "10.0.0.1:11211",
             "[::1]:11211",
             "[::1]:7",
+            "/run/m.sock",
         ];
         assert_eq!((all, wrong.len()), (wanted.map(String::from).to_vec(), 0));
         for wrong in ["a:b", ":1", "a:0", "a:70000", "a:b:1"] {

@@ -60,14 +60,19 @@ impl Key {
         }
     }
 
-    /// The key in a cache that other processes share, which may have another `salt`: 39 letters and digits, of which 128
-    /// bits tell it from others.
+    /// The key in a cache that other processes share, which may have another `salt`: the program, its version, and 128 bits
+    /// that tell it from others.
     pub fn name(&self, salt: &impl Hash) -> String {
         let half = |number: u8| {
             let version = env!("CARGO_PKG_VERSION");
             fingerprint(&(number, version, salt, &self.identity, &self.made))
         };
-        format!("iipsrv:{:016x}{:016x}", half(0), half(1))
+        format!(
+            "iipsrv-{}:{:016x}{:016x}",
+            env!("CARGO_PKG_VERSION"),
+            half(0),
+            half(1)
+        )
     }
 
     /// Equal keys have equal fingerprints, in every process of this version.

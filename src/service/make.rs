@@ -50,7 +50,13 @@ impl Service {
             Some(shared) => {
                 let config = self.config();
                 let place = (&config.filesystem_prefix, &config.filesystem_suffix);
-                shared.get_or_make(&key.name(&(self.salt, place)), draw)
+                let name = key.name(&(self.salt, place));
+                if let Some(stored) = shared.get_blocking(&name) {
+                    return Ok(stored);
+                }
+                let made = draw()?;
+                shared.set(&name, &made);
+                Ok(made)
             }
             None => draw(),
         }

@@ -190,9 +190,14 @@ impl Service {
             ),
             mosaic: Mosaic::new(config.threads),
             cache,
-            shared: Memcached::new(&config.memcached, config.memcached_seconds, |server, error| {
-                log::warn!("memcached {server}: {error}");
-            }),
+            shared: Memcached::new(
+                &config.memcached,
+                config.memcached_seconds,
+                |server, state| match state {
+                    Ok(()) => log::warn!("memcached {server} answers again"),
+                    Err(error) => log::warn!("memcached {server} is not asked for now: {error}"),
+                },
+            ),
             profiles: Profiles::new(config.srgb),
             salt: fingerprint(&(
                 (config.max_icc, config.srgb, config.passthrough, &config.copyright),

@@ -9,6 +9,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("error", 0),
     ("geometry", 1),
     ("crew", 1),
+    ("metrics", 1),
     ("recent", 1),
     ("room", 1),
     ("store", 2),

@@ -1,0 +1,331 @@
+//! Counters, gauges and histograms of the process, in the text format of OpenMetrics that Prometheus reads.
+//!
+//! Who knows a fact counts it; gauges of what lies elsewhere are set when somebody asks. One set for a process.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::EncodeLabelValue;
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::family::MetricConstructor;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Metric;
+use prometheus_client::registry::Registry;
+use prometheus_client::registry::Unit;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+/// The media type of [`Metrics::text`].
+pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What a request was.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Request {
+    /// Which protocol it spoke.
+    pub protocol: &'static str,
+    /// The format of the answer, such as `jpeg`; `none` for an answer without a body.
+    pub format: &'static str,
+    /// The HTTP status.
+    pub status: u32,
+}
+
+/// Where the time of a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Stage {
+    Queue,
+    Open,
+    Read,
+    Process,
+    Encode,
+    Send,
+    Total,
+}
+
+/// Where answers and tiles are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Tier {
+    Memory,
+    Disk,
+    Memcached,
+}
+
+/// What came of a look into a tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Found {
+    /// It was there.
+    Hit,
+    /// It was not.
+    Miss,
+    /// Something was there that nobody stored so.
+    Unsound,
+}
+
+/// Who waits for the executor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Lane {
+    /// Small jobs.
+    Small,
+    /// Big ones.
+    Big,
+}
+
+/// A label for each of the enums.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StageLabel {
+    /// Which.
+    pub stage: Stage,
+}
+
+/// A label.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TierLabel {
+    /// Which.
+    pub tier: Tier,
+}
+
+/// Two labels.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LookupLabel {
+    /// Where.
+    pub tier: Tier,
+    /// With what success.
+    pub found: Found,
+}
+
+/// A label.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LaneLabel {
+    /// Which.
+    pub lane: Lane,
+}
+
+/// A label.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct WireLabel {
+    /// `fastcgi` or `http`.
+    pub wire: &'static str,
+}
+
+/// A histogram of seconds.
+#[derive(Clone, Debug)]
+pub struct Seconds;
+
+impl MetricConstructor<Histogram> for Seconds {
+    fn new_metric(&self) -> Histogram {
+        // from a stored tile out of memory to the largest export
+        Histogram::new([
+            0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+            10.0, 30.0,
+        ])
+    }
+}
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Answers.
+    pub requests: Family<Request, Counter>,
+    /// Seconds of requests.
+    pub stages: Family<StageLabel, Histogram, Seconds>,
+    /// Bytes of bodies.
+    pub body_bytes: Counter,
+    /// Looks into caches.
+    pub lookups: Family<LookupLabel, Counter>,
+    /// Bytes that are kept.
+    pub cached_bytes: Family<TierLabel, Gauge>,
+    /// Bytes that may be kept.
+    pub cache_limit_bytes: Family<TierLabel, Gauge>,
+    /// What was thrown out to make room.
+    pub evictions: Family<TierLabel, Counter>,
+    /// Values that memcached did not get because too many waited.
+    pub memcached_dropped: Counter,
+    /// Servers of memcached that answer.
+    pub memcached_up: Gauge,
+    /// Jobs that wait.
+    pub queued: Family<LaneLabel, Gauge>,
+    /// Jobs under way.
+    pub running: Family<LaneLabel, Gauge>,
+    /// Requests that found no place in the queue.
+    pub refused: Counter,
+    /// Requests that were abandoned by their clients.
+    pub cancelled: Counter,
+    /// Bytes that are leased.
+    pub leased_bytes: Gauge,
+    /// Bytes that can be leased.
+    pub budget_bytes: Gauge,
+    /// Open connections.
+    pub connections: Family<WireLabel, Gauge>,
+    /// Connections that gave way to new ones.
+    pub connections_evicted: Counter,
+    /// Open images.
+    pub open_images: Gauge,
+    /// Descriptors that the process may have.
+    pub descriptor_limit: Gauge,
+    /// Threads that look at files of network and user-space file systems, and hang.
+    pub looks_hanging: Gauge,
+    /// Looks at files that came to no end in time.
+    pub looks_timed_out: Counter,
+    /// Log lines that could not be written.
+    pub log_dropped: Counter,
+}
+
+/// The metrics of this process.
+pub fn get() -> &'static Metrics {
+    static ALL: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+    &ALL
+}
+
+/// Counts a look into a cache.
+pub fn lookup(tier: Tier, found: Found) {
+    get().lookups.get_or_create(&LookupLabel { tier, found }).inc();
+}
+
+/// Adds to the time that this stage takes.
+pub fn took(stage: Stage, time: Duration) {
+    get()
+        .stages
+        .get_or_create(&StageLabel { stage })
+        .observe(time.as_secs_f64());
+}
+
+impl Metrics {
+    fn new() -> Metrics {
+        let mut all = Book(Registry::with_prefix("iipsrv"));
+        let build = vec![("version", env!("CARGO_PKG_VERSION"))];
+        all.0.register("build", "The program", Info::new(build));
+        Metrics {
+            requests: all.add(
+                "requests",
+                "Requests by protocol, format and status",
+                Family::default(),
+            ),
+            stages: all.add_in(
+                "stage_duration",
+                "Time of requests by stage",
+                Unit::Seconds,
+                Family::new_with_constructor(Seconds),
+            ),
+            body_bytes: all.add("body_bytes", "Bytes of the bodies of answers", Counter::default()),
+            lookups: all.add("cache_lookups", "Looks into caches", Family::default()),
+            cached_bytes: all.add("cache_bytes", "Bytes in caches", Family::default()),
+            cache_limit_bytes: all.add(
+                "cache_limit_bytes",
+                "Bytes that caches may hold",
+                Family::default(),
+            ),
+            evictions: all.add(
+                "cache_evictions",
+                "Entries thrown out to make room",
+                Family::default(),
+            ),
+            memcached_dropped: all.add(
+                "memcached_dropped",
+                "Values not stored because too many waited",
+                Counter::default(),
+            ),
+            memcached_up: all.add(
+                "memcached_up",
+                "Servers of memcached that answer",
+                Gauge::default(),
+            ),
+            queued: all.add("jobs_queued", "Jobs that wait for a thread", Family::default()),
+            running: all.add("jobs_running", "Jobs on a thread", Family::default()),
+            refused: all.add(
+                "requests_refused",
+                "Requests that found no place in the queue",
+                Counter::default(),
+            ),
+            cancelled: all.add(
+                "requests_cancelled",
+                "Requests whose clients went away",
+                Counter::default(),
+            ),
+            leased_bytes: all.add("memory_leased_bytes", "Memory that is leased", Gauge::default()),
+            budget_bytes: all.add(
+                "memory_budget_bytes",
+                "Memory that can be leased",
+                Gauge::default(),
+            ),
+            connections: all.add("connections", "Open connections", Family::default()),
+            connections_evicted: all.add(
+                "connections_evicted",
+                "Idle connections that gave way to new ones",
+                Counter::default(),
+            ),
+            open_images: all.add("open_images", "Open images", Gauge::default()),
+            descriptor_limit: all.add("descriptor_limit", "Files that may be open", Gauge::default()),
+            looks_hanging: all.add(
+                "file_looks_pending",
+                "Looks at files on network and user-space file systems under way",
+                Gauge::default(),
+            ),
+            looks_timed_out: all.add(
+                "file_looks_timed_out",
+                "Looks at files without an end",
+                Counter::default(),
+            ),
+            log_dropped: all.add(
+                "log_dropped",
+                "Log lines that could not be written",
+                Counter::default(),
+            ),
+            registry: all.0,
+        }
+    }
+
+    /// All of them as text.
+    pub fn text(&self) -> String {
+        let mut all = String::new();
+        // a String takes everything
+        let _ = text::encode(&mut all, &self.registry);
+        all
+    }
+}
+
+/// A registry that hands back what is entered.
+struct Book(Registry);
+
+impl Book {
+    fn add<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
+        self.0.register(name, help, metric.clone());
+        metric
+    }
+
+    fn add_in<M: Metric + Clone>(&mut self, name: &str, help: &str, unit: Unit, metric: M) -> M {
+        self.0.register_with_unit(name, help, unit, metric.clone());
+        metric
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_told_with_its_labels() {
+        let metrics = Metrics::new();
+        let request = Request {
+            protocol: "iiif",
+            format: "jpeg",
+            status: 200,
+        };
+        metrics.requests.get_or_create(&request).inc_by(2);
+        let stage = Stage::Encode;
+        metrics.stages.get_or_create(&StageLabel { stage }).observe(0.003);
+        let text = metrics.text();
+        let has = |line: &str| assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+        has("iipsrv_requests_total{protocol=\"iiif\",format=\"jpeg\",status=\"200\"} 2");
+        has("iipsrv_stage_duration_seconds_bucket{le=\"0.0025\",stage=\"Encode\"} 0");
+        has("iipsrv_stage_duration_seconds_bucket{le=\"0.005\",stage=\"Encode\"} 1");
+        has(&format!(
+            "iipsrv_build_info{{version=\"{}\"}} 1",
+            env!("CARGO_PKG_VERSION")
+        ));
+        assert!(text.ends_with("# EOF\n"));
+    }
+}
