@@ -9,6 +9,7 @@
 )]
 
 use std::f64::consts::PI;
+use std::ops::Range;
 
 /// A kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,14 +77,14 @@ pub struct Tap {
     pub weights: Vec<f32>,
 }
 
-/// The taps of `to` output pixels over `length` input pixels from `start` on, of a side of `side` pixels. At the ends of
-/// the side the weights that are left are scaled up.
-pub fn taps(start: f64, length: f64, to: u32, side: u32, filter: Filter) -> Vec<Tap> {
+/// The taps of those of `to` output pixels that are `wanted`, over `length` input pixels from `start` on, of a side of
+/// `side` pixels. At the ends of the side the weights that are left are scaled up.
+pub fn taps(start: f64, length: f64, to: u32, side: u32, filter: Filter, wanted: Range<u32>) -> Vec<Tap> {
     let step = length / f64::from(to);
     #[expect(clippy::cast_precision_loss, reason = "at most 3")]
     let reach = step.max(1.0) * filter.support() as f64;
     let last = f64::from(side) - 1.0;
-    (0..to)
+    wanted
         .map(|i| {
             let centre = start + (f64::from(i) + 0.5) * step;
             // pixel p has its centre at p + 1/2
@@ -135,7 +136,7 @@ mod tests {
                 (0.0, 1.0, 9, 1),
                 (99.5, 0.5, 1, 100),
             ] {
-                for tap in taps(start, length, to, side, filter) {
+                for tap in taps(start, length, to, side, filter, 0..to) {
                     let sum: f32 = tap.weights.iter().sum();
                     assert!((sum - 1.0).abs() < 1e-5, "{filter:?} {sum}");
                     assert!(tap.first + tap.weights.len() <= side as usize, "{filter:?}");
@@ -147,7 +148,7 @@ mod tests {
     #[test]
     fn pixels_in_their_own_places_are_kept() {
         for filter in ALL {
-            for (i, tap) in taps(0.0, 9.0, 9, 9, filter).iter().enumerate() {
+            for (i, tap) in taps(0.0, 9.0, 9, 9, filter, 0..9).iter().enumerate() {
                 for (at, weight) in (tap.first..).zip(&tap.weights) {
                     let wanted = if at == i { 1.0 } else { 0.0 };
                     assert!((weight - wanted).abs() < 1e-6, "{filter:?} {i} {at} {weight}");
@@ -159,7 +160,7 @@ mod tests {
     #[test]
     fn area_weighs_what_is_covered() {
         // 5 pixels to 2: the third belongs to both by half
-        let taps = taps(0.0, 5.0, 2, 5, Filter::Area);
+        let taps = taps(0.0, 5.0, 2, 5, Filter::Area, 0..2);
         let weights = |i: usize| -> Vec<(usize, f32)> {
             let all = (taps[i].first..).zip(taps[i].weights.iter().copied());
             all.filter(|(_, weight)| *weight > 0.0).collect()

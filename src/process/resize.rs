@@ -29,6 +29,9 @@ const ROUNDING: f32 = 8_388_608.0;
 /// Rows that a thread takes at a time.
 const BAND: usize = 32;
 
+/// Numbers that are weighed at once: a multiple of the numbers of any pixel.
+const LANES: usize = 8;
+
 /// So many samples are worth another thread: a millisecond or two.
 const WORTH: usize = 512 << 10;
 
@@ -156,8 +159,7 @@ pub fn resize_part(picture: &Picture, part: &Part, crop: Crop, to: Size, filter:
 
 /// The rows of a picture of `side` rows that these rows of `to` are made of; `None` when there are none.
 pub fn rows(crop: Crop, to: u32, side: u32, filter: Filter, wanted: Range<u32>) -> Option<Range<u32>> {
-    let down = taps(pixels(crop.y), crop.height(), to, side, filter);
-    let down = down.get(wanted.start as usize..wanted.end as usize)?;
+    let down = taps(pixels(crop.y), crop.height(), to, side, filter, wanted);
     let first = down.iter().map(|tap| tap.first).min()?;
     let past = down.iter().map(|tap| tap.first + tap.weights.len()).max()?;
     Some(u32::try_from(first).ok()?..u32::try_from(past).ok()?)
@@ -210,10 +212,9 @@ pub fn resample_part<S: Sample>(
     if !inside(crop.x, crop.w, right) || !inside(crop.y, crop.h, bottom) || to.area() == 0 || !filled {
         return Err(wrong());
     }
-    let across = &taps(pixels(crop.x), crop.width(), to.w, size.w, filter);
-    let mut down = taps(pixels(crop.y), crop.height(), to.h, part.whole.h, filter);
-    down.truncate(part.wanted.end as usize);
-    down.drain(..down.len().min(part.wanted.start as usize));
+    let across = &taps(pixels(crop.x), crop.width(), to.w, size.w, filter, 0..to.w);
+    let wanted = part.wanted.start..part.wanted.end.min(to.h);
+    let mut down = taps(pixels(crop.y), crop.height(), to.h, part.whole.h, filter, wanted);
     for tap in &mut down {
         tap.first = tap.first.checked_sub(part.first as usize).ok_or_else(wrong)?;
         if tap.first + tap.weights.len() > size.h as usize {
@@ -241,8 +242,7 @@ fn pixels(units: i64) -> f64 {
 
 /// Weighs by both lists, on as many threads as so many samples are worth. `samples` is `size.w * size.h * C` of them.
 ///
-/// `L` is the numbers a pixel in between: three are padded to four, which is what a vector register holds. With `ALPHA`
-/// the last channel weighs the others.
+/// `L` is the numbers a pixel in between: three are padded to four. With `ALPHA` the last channel weighs the others.
 fn separable<S: Sample, const C: usize, const L: usize, const ALPHA: bool>(
     samples: &[S],
     size: Size,
@@ -261,7 +261,9 @@ fn separable<S: Sample, const C: usize, const L: usize, const ALPHA: bool>(
     Ok(out.into_flattened())
 }
 
-/// Row by row: first down into one row of sums, then across.
+/// Some rows at a time: first each down into a row of sums, then all of them across. A vector holds the same pixel of
+/// `LANES / L` rows.
+#[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
 fn band<S: Sample, const C: usize, const L: usize, const ALPHA: bool>(
     samples: &[S],
     size: Size,
@@ -275,42 +277,48 @@ fn band<S: Sample, const C: usize, const L: usize, const ALPHA: bool>(
     let past = across.iter().map(|tap| tap.first + tap.weights.len());
     let end = past.max().unwrap_or(0);
     let mut row = vec![0.0; (end - start) * C];
-    let mut padded = vec![[0.0; L]; end - start];
-    let mut line = vec![[0.0; L]; across.len()];
-    for (out, tap) in out.chunks_exact_mut(across.len()).zip(down) {
-        let rows = samples.get(tap.first * stride + start * C..).unwrap_or_default();
-        if ALPHA {
-            sum_down_by_alpha::<S, C>(&mut row, rows, stride, &tap.weights);
-        } else {
-            sum_down(&mut row, rows, stride, &tap.weights);
-        }
-        for (padded, pixel) in padded.iter_mut().zip(row.as_chunks::<C>().0) {
-            if let Some(padded) = padded.first_chunk_mut::<C>() {
-                *padded = *pixel;
+    let mut columns = vec![[0.0; LANES]; end - start];
+    let mut line = vec![[S::default(); LANES]; across.len()];
+    let rows = LANES / L;
+    for (out, taps) in out.chunks_mut(across.len() * rows).zip(down.chunks(rows)) {
+        for (tap, lane) in taps.iter().zip((0..).step_by(L)) {
+            let rows = samples.get(tap.first * stride + start * C..).unwrap_or_default();
+            if ALPHA {
+                sum_down_by_alpha::<S, C>(&mut row, rows, stride, &tap.weights);
+            } else {
+                sum_down(&mut row, rows, stride, &tap.weights);
+            }
+            for (column, pixel) in columns.iter_mut().zip(row.as_chunks::<C>().0) {
+                if let Some(to) = column.get_mut(lane..).and_then(<[f32]>::first_chunk_mut) {
+                    *to = *pixel;
+                }
             }
         }
-        for (sums, tap) in line.iter_mut().zip(across) {
-            let mut all = [0.0; L];
-            let pixels = padded.get(tap.first - start..).unwrap_or_default();
-            for (pixel, &weight) in pixels.iter().zip(&tap.weights) {
-                for (sum, &value) in all.iter_mut().zip(pixel) {
+        for (to, tap) in line.iter_mut().zip(across) {
+            let mut sums = [0.0; LANES];
+            let columns = columns.get(tap.first - start..).unwrap_or_default();
+            for (column, &weight) in columns.iter().zip(&tap.weights) {
+                for (sum, &value) in sums.iter_mut().zip(column) {
                     *sum += value * weight;
                 }
             }
             if ALPHA {
-                straighten(&mut all);
+                sums.chunks_exact_mut(L).for_each(straighten);
             }
-            *sums = all.map(S::settled);
+            *to = sums.map(S::settled).map(S::taken);
         }
-        for (out, sums) in out.iter_mut().zip(&line) {
-            for (out, sum) in out.iter_mut().zip(sums) {
-                *out = S::taken(*sum);
+        for (out, lane) in out.chunks_exact_mut(across.len()).zip((0..).step_by(L)) {
+            for (out, pixels) in out.iter_mut().zip(&line) {
+                if let Some(pixel) = pixels.get(lane..).and_then(<[S]>::first_chunk) {
+                    *out = *pixel;
+                }
             }
         }
     }
 }
 
 /// Sums that were weighted by the last of them, straight again; nothing where that is not positive.
+#[inline(always)]
 fn straighten(sums: &mut [f32]) {
     if let Some((whole, colours)) = sums.split_last_mut() {
         let share = if *whole > 0.0 { whole.recip() } else { 0.0 };
@@ -320,8 +328,9 @@ fn straighten(sums: &mut [f32]) {
 
 /// Sums weighted rows, `stride` samples apart, into `out`, one block of columns after the other so that the sums stay in
 /// registers.
+#[inline(always)]
 fn sum_down<S: Sample>(out: &mut [f32], rows: &[S], stride: usize, weights: &[f32]) {
-    const BLOCK: usize = 16;
+    const BLOCK: usize = 32;
     let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
     let done = blocks.len() * BLOCK;
     for (i, block) in blocks.iter_mut().enumerate() {
@@ -346,6 +355,7 @@ fn sum_down<S: Sample>(out: &mut [f32], rows: &[S], stride: usize, weights: &[f3
 }
 
 /// The same with every pixel weighted by its last channel, too.
+#[inline(always)]
 fn sum_down_by_alpha<S: Sample, const C: usize>(out: &mut [f32], rows: &[S], stride: usize, weights: &[f32]) {
     out.fill(0.0);
     for (row, &weight) in rows.chunks(stride).zip(weights) {
