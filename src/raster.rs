@@ -67,24 +67,6 @@ pub struct Raster {
     pub samples: Samples,
 }
 
-impl Raster {
-    /// Some of its rows; `None` when it has not all of them.
-    pub fn rows(&self, rows: std::ops::Range<u32>) -> Option<Raster> {
-        let row = self.size.w as usize * usize::from(self.channels);
-        let range = rows.start as usize * row..rows.end as usize * row;
-        Some(Raster {
-            size: Size::new(self.size.w, rows.end.checked_sub(rows.start)?),
-            channels: self.channels,
-            samples: match &self.samples {
-                Samples::U8(v) => Samples::U8(v.get(range)?.to_vec()),
-                Samples::U16(v) => Samples::U16(v.get(range)?.to_vec()),
-                Samples::U32(v) => Samples::U32(v.get(range)?.to_vec()),
-                Samples::F32(v) => Samples::F32(v.get(range)?.to_vec()),
-            },
-        })
-    }
-}
-
 /// What the samples are in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

@@ -8,7 +8,6 @@ use crate::encode::bands::Writer;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
-use crate::geometry::Size;
 use crate::library::Opened;
 use crate::plan::Plan;
 use crate::process;
@@ -16,7 +15,7 @@ use crate::process::Part;
 use crate::raster::Raster;
 use crate::service::Service;
 use crate::source::Window;
-use crate::source::window::stack;
+use crate::source::window::gather;
 use std::ops::Range;
 
 /// Pixels read and written from which on an answer is made in bands.
@@ -120,20 +119,12 @@ impl Input<'_> {
                 .last()
                 .map_or(needed.end, |(first, raster)| first + raster.size.h);
         }
-        let mut bands = Vec::new();
-        for (first, raster) in &self.held {
+        let bands = self.held.iter().map(|(first, raster)| {
             let from = needed.start.max(*first) - first;
             let to = needed.end.min(first + raster.size.h).saturating_sub(*first);
-            if from < to {
-                bands.push(
-                    raster
-                        .rows(from..to)
-                        .ok_or_else(|| Error::Corrupt("rows are missing".into()))?,
-                );
-            }
-        }
-        let size = Size::new(self.window.rect.w, needed.end - needed.start);
-        stack(bands, size)
+            (raster, from.min(to)..to)
+        });
+        gather(bands, self.window.rect.w)
     }
 
     /// As many rows of tiles as there are threads, from the first row on that has not been read.
@@ -167,6 +158,7 @@ mod tests {
     use crate::config::Config;
     use crate::encode;
     use crate::encode::Compression;
+    use crate::geometry::Size;
     use crate::plan::Limits;
     use crate::plan::Region;
     use crate::plan::Scale;
