@@ -24,6 +24,7 @@ use crate::source::tiff::Tiff;
 use crate::source::window::Forgetful;
 use crate::store;
 use crate::store::Version;
+use percent_encoding::percent_decode_str;
 use quick_cache::sync::Cache;
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -152,23 +153,41 @@ impl Library {
         Ok(Some(opened))
     }
 
-    /// The image, opened if need be. A view that a single picture is asked for is the picture.
+    /// The image, opened if need be. A view that a single picture is asked for is the picture. An identifier that leads
+    /// nowhere is percent-decoded once more: some proxies and clients encode twice.
     pub fn open(&self, name: &str) -> Result<Arc<Opened>> {
+        match self.open_as(name) {
+            Err(Error::Missing(reason)) => {
+                let found = decoded(name).map(|again| self.open_as(&again));
+                let opened = found.and_then(Result::ok).ok_or(Error::Missing(reason))?;
+                self.keep(name, &opened);
+                Ok(opened)
+            }
+            other => other,
+        }
+    }
+
+    /// The image of this very name.
+    fn open_as(&self, name: &str) -> Result<Arc<Opened>> {
         if let Some(known) = self.known(name)? {
             return Ok(known);
         }
         let (id, view) = split_view(name);
         let opened = match view {
             None => Arc::new(self.find(id, id, None)?),
-            Some(view) => match self.open(id) {
+            Some(view) => match self.open_as(id) {
                 Ok(single) if single.source.header().set == Set::default() => single,
                 _ => Arc::new(self.find(name, id, Some(view))?),
             },
         };
+        self.keep(name, &opened);
+        Ok(opened)
+    }
+
+    fn keep(&self, name: &str, opened: &Arc<Opened>) {
         if let Some(open) = &self.open {
             open.insert(name.into(), opened.clone());
         }
-        Ok(opened)
     }
 
     /// Looks for the file of an identifier: itself, a page of it, or one of a sequence.
@@ -269,6 +288,12 @@ impl Library {
             Err(missing(id))
         }
     }
+}
+
+/// A name without its percent signs, if that is another and text.
+fn decoded(name: &str) -> Option<String> {
+    let again = percent_decode_str(name).decode_utf8().ok()?;
+    (again != name).then(|| again.into_owned())
 }
 
 /// Most pixels of a [`picture`].

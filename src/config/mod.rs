@@ -110,6 +110,8 @@ pub struct Config {
     pub interpolation: u8,
     /// Access-Control-Allow-Origin; empty for none.
     pub cors: String,
+    /// Access-Control-Allow-Headers; empty for none.
+    pub cors_headers: String,
     /// Public address; empty for the request's own.
     pub base_url: String,
     /// Whether what a proxy says of scheme, host and path is believed.
@@ -120,6 +122,8 @@ pub struct Config {
     pub watermark: Option<Arc<Watermark>>,
     /// Prefixes of request paths and what is spoken below them.
     pub uri_map: Vec<Mount>,
+    /// Whether there is a URI_MAP, be it one that nothing can be read of.
+    pub mapped: bool,
     /// Cache-Control.
     pub cache_control: String,
     /// Largest ICC profile embedded, bytes; `None` is any size.
@@ -128,6 +132,8 @@ pub struct Config {
     pub srgb: bool,
     /// Whether stored tiles are sent untouched.
     pub passthrough: bool,
+    /// Whether stored JPEG tiles are encoded anew, in JPEG_QUALITY: iipsrv 1.1 does.
+    pub recode: bool,
     /// 1, 2 or 3.
     pub iiif_version: u8,
     /// Members added to every info.json.
@@ -259,6 +265,8 @@ struct Table {
 
 impl Table {
     fn take(&mut self, var: &'static Var, given: Option<String>) {
+        // an empty variable is unset, but for a text, which may be empty
+        let given = given.filter(|given| var.kind == Kind::Text || !given.trim().is_empty());
         let Some(given) = given else {
             self.values.push((var.name, var.default.into(), Origin::Default));
             return;
@@ -345,6 +353,11 @@ impl Table {
             Ok(own @ 1..) => Some(side.map_or(own, |side| side.min(own))),
             _ => side,
         };
+        let compat = match self.text("COMPAT").as_str() {
+            "1.1" => Compat::V11,
+            "1.3" => Compat::V13,
+            _ => Compat::Auto,
+        };
         let small = |name| i16::try_from(self.int(name)).unwrap_or(0);
         #[expect(
             clippy::cast_possible_truncation,
@@ -390,10 +403,12 @@ impl Table {
             memcached_seconds: u32::try_from(self.int("MEMCACHED_TIMEOUT")).unwrap_or(0),
             interpolation: u8::try_from(self.int("INTERPOLATION")).unwrap_or(1),
             cors: self.text("CORS"),
+            cors_headers: self.text("CORS_HEADERS"),
             base_url: self.text("BASE_URL"),
             trust_proxy: self.on("TRUST_PROXY"),
             background,
             watermark,
+            mapped: !self.text("URI_MAP").is_empty(),
             uri_map,
             cache_control: self.text("CACHE_CONTROL"),
             max_icc: if self.on("EMBED_ICC") {
@@ -403,18 +418,18 @@ impl Table {
             },
             srgb: self.text("ICC_MODE") == "srgb",
             passthrough: self.on("CODEC_PASSTHROUGH"),
-            iiif_version: u8::try_from(self.int("IIIF_VERSION")).unwrap_or(3),
+            recode: compat == Compat::V11 && self.is_given("JPEG_QUALITY"),
+            iiif_version: match u8::try_from(self.int("IIIF_VERSION")) {
+                Ok(version) if self.is_given("IIIF_VERSION") || compat != Compat::V11 => version,
+                _ => 2,
+            },
             iiif_extra,
             iiif_extensions: self.on("IIIF_EXTENSIONS"),
             copyright: self.text("COPYRIGHT"),
             threads: unsigned("OMP_NUM_THREADS").filter(|&n| n > 0).unwrap_or(cores),
             max_layers: i32::try_from(self.int("MAX_LAYERS")).unwrap_or(0),
             strict_jp2: self.int("KAKADU_READMODE") == 1,
-            compat: match self.text("COMPAT").as_str() {
-                "1.1" => Compat::V11,
-                "1.3" => Compat::V13,
-                _ => Compat::Auto,
-            },
+            compat,
             values: self.values,
             warnings: self.warnings,
         }

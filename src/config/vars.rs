@@ -249,6 +249,12 @@ pub static VARS: &[Var] = &[
         "value of Access-Control-Allow-Origin, such as *",
     ),
     var(
+        "CORS_HEADERS",
+        "Accept, Authorization, Content-Type, If-Modified-Since, If-None-Match, X-Requested-With",
+        Kind::Text,
+        "header lines that scripts of other sites may send (Access-Control-Allow-Headers)",
+    ),
+    var(
         "BASE_URL",
         "",
         Kind::Text,

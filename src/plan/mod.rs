@@ -49,12 +49,41 @@ pub enum Region {
     Full,
     /// The largest square in the middle.
     Square,
-    /// Pixels of level 0; what lies outside is cut off.
-    Pixels(Rect),
-    /// Left, top, width, height as fractions of the image's sides; edges are rounded to whole pixels.
+    /// Pixels of level 0, left and top of which may be negative; what lies outside is cut off.
+    Pixels(i32, i32, Size),
+    /// Left, top, width, height as fractions of the image's sides; each is rounded to whole pixels.
     Share([Num; 4]),
     /// A tile by name; the scale is the tile's own.
     Tile(TileName),
+}
+
+impl From<Rect> for Region {
+    fn from(rect: Rect) -> Region {
+        let place = |at| i32::try_from(at).unwrap_or(i32::MAX);
+        Region::Pixels(place(rect.x), place(rect.y), rect.size())
+    }
+}
+
+/// Whether an answer may be larger than the region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Enlarge {
+    /// No: IIIF 3.0 without `^`.
+    Refused,
+    /// It was asked for: `^`.
+    Asked,
+    /// It goes without saying: IIIF 2.1, IIP.
+    Allowed,
+}
+
+/// What becomes of a size that may not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Excess {
+    /// It is made smaller, by whatever rule: IIP.
+    Cut,
+    /// It is made smaller where it is beyond the limits: IIIF, as iipsrv does.
+    Limited,
+    /// It is an error: IIIF by the letter.
+    Refused,
 }
 
 /// What becomes of the colours.
@@ -76,10 +105,10 @@ pub struct View {
     pub region: Region,
     /// How large the answer is, before turning.
     pub scale: Scale,
-    /// Whether an answer larger than the region was wanted (IIIF 3.0 `^`; elsewhere always).
-    pub enlarge: bool,
-    /// Whether a size beyond the limits is refused (IIIF) rather than cut down (IIP).
-    pub strict: bool,
+    /// Whether an answer larger than the region was wanted.
+    pub enlarge: Enlarge,
+    /// What becomes of a size that may not be.
+    pub excess: Excess,
     /// Changes to the pixels.
     pub adjust: Adjust,
     /// The answer's format.
@@ -96,8 +125,8 @@ impl View {
         View {
             region: Region::Full,
             scale: Scale::Max,
-            enlarge: true,
-            strict: false,
+            enlarge: Enlarge::Allowed,
+            excess: Excess::Cut,
             adjust: Adjust::default(),
             format,
             quality: None,
@@ -131,6 +160,8 @@ pub struct Limits {
     pub jpeg_quality: i16,
     /// What JPEG answers are like besides.
     pub jpeg_style: Style,
+    /// Whether that quality is asked of stored tiles, too.
+    pub recode: bool,
     /// PNG level when none is asked for.
     pub png_level: i16,
     /// Whether PNG keeps 16 bits.
@@ -151,13 +182,13 @@ pub struct Limits {
 
 impl Limits {
     /// Most pixels that one answer may read or write: eight times the largest answer (a level at most twice as large
-    /// each way, and as much again), 2^30 without a limit.
+    /// each way, and as much again), at least 2^24, so that stored tiles are answered whatever the limit, 2^30 at most.
     pub fn max_area(&self) -> u64 {
         let most = match (self.max_width, self.max_height) {
             (Some(w), Some(h)) => u64::from(w.max(h)).pow(2).saturating_mul(8),
             _ => 1 << 30,
         };
-        most.min(1 << 30)
+        most.clamp(1 << 24, 1 << 30)
     }
 
     /// Whether an answer may be as large as this.
@@ -178,6 +209,7 @@ impl Default for Limits {
             interpolation: 1,
             jpeg_quality: 75,
             jpeg_style: Style::default(),
+            recode: false,
             png_level: 1,
             deep_png: false,
             webp_quality: 50,

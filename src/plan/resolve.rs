@@ -7,6 +7,8 @@ use crate::error::Result;
 use crate::geometry::Num;
 use crate::geometry::Rect;
 use crate::geometry::Size;
+use crate::plan::Enlarge;
+use crate::plan::Excess;
 use crate::plan::Limits;
 use crate::plan::Plan;
 use crate::plan::Region;
@@ -132,16 +134,16 @@ impl View {
             Region::Tile(name) => return name.place(header),
             Region::Full => Rect::of(full),
             Region::Square => square(full),
-            Region::Pixels(rect) => rect.meet(Rect::of(full)).ok_or_else(|| {
-                let Rect { x, y, w, h } = rect;
+            Region::Pixels(x, y, size) => cut(full, (x, y), size).ok_or_else(|| {
+                let Size { w, h } = size;
                 Error::Malformed(format!("region {x},{y},{w},{h} is empty or outside the image"))
             })?,
             Region::Share(share) => share_of(full, share)
                 .ok_or_else(|| Error::Malformed("region is empty or outside the image".into()))?,
         };
         if let (Scale::Within(room), Region::Full) = (self.scale, self.region)
-            && self.strict
-            && !self.enlarge
+            && self.excess != Excess::Cut
+            && self.enlarge == Enlarge::Refused
             && limits.upscaling
             && room.w > full.w
             && room.h > full.h
@@ -153,7 +155,9 @@ impl View {
                 full.w, full.h
             )));
         }
-        let mut size = self.scale.apply(rect.size(), self.enlarge, self.strict, limits)?;
+        let mut size = self
+            .scale
+            .apply(rect.size(), full, (self.enlarge, self.excess), limits)?;
         // a tile of which one side is named: at the edge its proportions are those of its level, not its own
         let fits = |other: Size| match self.scale {
             Scale::Width(w) => other.w == w && limits.allow(other),
@@ -201,7 +205,7 @@ impl View {
         let fits = tile.is_some_and(|tile| answer.w <= tile.w && answer.h <= tile.h);
         match self.region {
             Region::Tile(_) => false,
-            Region::Full | Region::Share(_) if !self.strict => true,
+            Region::Full | Region::Share(_) if self.excess == Excess::Cut => true,
             _ => !fits,
         }
     }
@@ -249,7 +253,7 @@ impl View {
             quality,
             style: limits.jpeg_style,
             compression,
-            asked: self.quality.is_some(),
+            asked: self.quality.is_some() || (limits.recode && self.format == Format::Jpeg),
             told: false,
             deep: false,
         }
@@ -390,7 +394,22 @@ fn square(full: Size) -> Rect {
     Rect::new((full.w - side) / 2, (full.h - side) / 2, side, side)
 }
 
-/// Fractions of the sides to pixels: edges rounded to the nearest, cut to the image, at least one pixel.
+/// The part of a rectangle that lies in the image; `None` when that is nothing.
+fn cut(full: Size, (x, y): (i32, i32), size: Size) -> Option<Rect> {
+    let span = |start: i32, length: u32, side: u32| {
+        let (start, side) = (i64::from(start), i64::from(side));
+        let end = start.saturating_add(i64::from(length)).min(side);
+        let start = start.max(0);
+        let length = u32::try_from(end - start).ok().filter(|&length| length > 0)?;
+        Some((u32::try_from(start).ok()?, length))
+    };
+    let (left, wide) = span(x, size.w, full.w)?;
+    let (top, high) = span(y, size.h, full.h)?;
+    Some(Rect::new(left, top, wide, high))
+}
+
+/// Fractions of the sides to pixels: place and length each rounded to the nearest, as iipsrv does, at least one pixel;
+/// cut to the image.
 fn share_of(full: Size, share: [Num; 4]) -> Option<Rect> {
     let [x, y, w, h] = share.map(Num::value);
     if w <= 0.0 || h <= 0.0 || x >= 1.0 || y >= 1.0 || x + w <= 0.0 || y + h <= 0.0 {
@@ -398,15 +417,11 @@ fn share_of(full: Size, share: [Num; 4]) -> Option<Rect> {
     }
     #[expect(
         clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "clamped to the side before"
+        reason = "casts of floating point stop at the ends of the range"
     )]
-    let edge = |at: f64, side: u32| (at * f64::from(side)).round().clamp(0.0, f64::from(side)) as u32;
-    let span = |start: f64, length: f64, side: u32| {
-        let first = edge(start, side).min(side - 1);
-        (first, edge(start + length, side).max(first + 1) - first)
-    };
-    let (left, wide) = span(x, w, full.w);
-    let (top, high) = span(y, h, full.h);
-    Some(Rect::new(left, top, wide, high))
+    let pixels = |share: f64, side: u32| (share * f64::from(side)).round() as i32;
+    let length = |share: f64, side: u32| u32::try_from(pixels(share, side)).unwrap_or(0).max(1);
+    let last = |at: i32, side: u32| at.min(i32::try_from(side).map_or(i32::MAX, |side| side - 1));
+    let place = (last(pixels(x, full.w), full.w), last(pixels(y, full.h), full.h));
+    cut(full, place, Size::new(length(w, full.w), length(h, full.h)))
 }

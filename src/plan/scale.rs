@@ -6,6 +6,8 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Num;
 use crate::geometry::Size;
+use crate::plan::Enlarge;
+use crate::plan::Excess;
 use crate::plan::Limits;
 
 /// The size that was asked for.
@@ -13,6 +15,8 @@ use crate::plan::Limits;
 pub enum Scale {
     /// As large as the region, or as large as the limits allow if that is less.
     Max,
+    /// As large as the image, in the region's proportions: [`Scale::Within`] its size.
+    Image,
     /// This width, height in proportion.
     Width(u32),
     /// This height, width in proportion.
@@ -26,52 +30,78 @@ pub enum Scale {
 }
 
 impl Scale {
-    /// The size of the answer for a region of `region` pixels (not empty).
-    ///
-    /// With `strict` a size that may not be is an error; else it is cut down in proportion. `enlarge` says whether
-    /// the answer may be larger than the region.
-    pub fn apply(self, region: Size, enlarge: bool, strict: bool, limits: &Limits) -> Result<Size> {
-        let enlarge = enlarge && limits.upscaling;
+    /// The size of the answer for a region of `region` pixels (not empty) of an image of size `full`. Errors: `Malformed`
+    /// for a size that is empty, or may not be and is not to be made smaller.
+    pub fn apply(
+        self,
+        region: Size,
+        full: Size,
+        (enlarge, excess): (Enlarge, Excess),
+        limits: &Limits,
+    ) -> Result<Size> {
+        let larger = enlarge != Enlarge::Refused && limits.upscaling;
+        let within = |room: Size| {
+            let size = within(region, room);
+            let grown = size.w > region.w || size.h > region.h;
+            confine(if grown && !larger { region } else { size }, limits)
+        };
         let asked = match self {
             Scale::Max => return Ok(confine(region, limits)),
+            Scale::Image => return Ok(within(full)),
+            Scale::Within(room) => return Ok(within(room)),
             Scale::Width(w) => Size::new(w, side(region.h, w, region.w)),
             Scale::Height(h) => Size::new(side(region.w, h, region.h), h),
             Scale::Exact(size) => size,
-            Scale::Within(size) => {
-                let size = within(region, size);
-                let larger = size.w > region.w || size.h > region.h;
-                return Ok(confine(if larger && !enlarge { region } else { size }, limits));
-            }
             Scale::Share(share) => Size::new(part(region.w, share), part(region.h, share)),
         };
         if asked.w == 0 || asked.h == 0 {
             return Err(Error::Malformed(format!("size {}x{} is empty", asked.w, asked.h)));
         }
-        let too_large = !enlarge && (asked.w > region.w || asked.h > region.h);
-        let beyond = !limits.allow(asked);
-        match (strict, too_large, beyond) {
-            (true, true, _) => Err(Error::Malformed(format!(
-                "size {}x{} is larger than the region {}x{}{}",
-                asked.w,
-                asked.h,
-                region.w,
-                region.h,
-                if limits.upscaling {
-                    ": a larger size has to be asked with ^"
-                } else {
-                    ", and nothing is enlarged here"
-                }
-            ))),
-            (true, _, true) => Err(Error::Malformed(format!(
+        if !larger && (asked.w > region.w || asked.h > region.h) {
+            // where nothing is enlarged, what did not ask for it has its own size
+            return if enlarge == Enlarge::Allowed && excess != Excess::Refused {
+                Ok(confine(region, limits))
+            } else {
+                Err(too_large(asked, region, limits))
+            };
+        }
+        if limits.allow(asked) {
+            return Ok(asked);
+        }
+        match (excess, self) {
+            (Excess::Refused, _) => Err(Error::Malformed(format!(
                 "size {}x{} is beyond the limit, {}",
                 asked.w,
                 asked.h,
                 bounds(limits)
             ))),
-            (false, true, _) => Ok(confine(region, limits)),
+            // proportions were given: each side is limited by itself
+            (Excess::Limited, Scale::Exact(_)) => {
+                let most = |limit: Option<u32>| limit.unwrap_or(u32::MAX);
+                let size = Size::new(
+                    asked.w.min(most(limits.max_width)),
+                    asked.h.min(most(limits.max_height)),
+                );
+                Ok(confine(size, limits))
+            }
             _ => Ok(confine(asked, limits)),
         }
     }
+}
+
+fn too_large(asked: Size, region: Size, limits: &Limits) -> Error {
+    Error::Malformed(format!(
+        "size {}x{} is larger than the region {}x{}{}",
+        asked.w,
+        asked.h,
+        region.w,
+        region.h,
+        if limits.upscaling {
+            ": a larger size has to be asked with ^"
+        } else {
+            ", and nothing is enlarged here"
+        }
+    ))
 }
 
 /// The limits, for a message.
@@ -159,8 +189,14 @@ mod tests {
     const REGION: Size = Size::new(1000, 701);
 
     fn size(scale: Scale, enlarge: bool, strict: bool) -> Option<(u32, u32)> {
+        let enlarge = if enlarge {
+            Enlarge::Allowed
+        } else {
+            Enlarge::Refused
+        };
+        let excess = if strict { Excess::Refused } else { Excess::Cut };
         scale
-            .apply(REGION, enlarge, strict, &Limits::default())
+            .apply(REGION, REGION, (enlarge, excess), &Limits::default())
             .ok()
             .map(|s| (s.w, s.h))
     }
@@ -204,5 +240,39 @@ mod tests {
         assert_eq!(size(Scale::Width(6000), true, false), Some((5000, 3505)));
         assert_eq!(size(Scale::Width(0), true, false), None);
         assert_eq!(size(Scale::Exact(Size::new(10, 0)), true, true), None);
+    }
+
+    #[test]
+    fn limits_bind_each_side_that_was_given_and_upscaling_goes_by_what_was_said() {
+        let limits = |upscaling| Limits {
+            max_width: Some(100),
+            max_height: Some(100),
+            upscaling,
+            ..Limits::default()
+        };
+        let full = Size::new(300, 200);
+        let size = |scale: Scale, region, enlarge, upscaling| {
+            let found = scale.apply(region, full, (enlarge, Excess::Limited), &limits(upscaling));
+            found.ok().map(|size| (size.w, size.h))
+        };
+        let exact = Scale::Exact(Size::new(200, 150));
+        assert_eq!(size(exact, full, Enlarge::Refused, true), Some((100, 100)));
+        assert_eq!(
+            size(Scale::Width(200), full, Enlarge::Refused, true),
+            Some((100, 67))
+        );
+        let part = Size::new(50, 50);
+        for (enlarge, upscaling, wanted) in [
+            (Enlarge::Refused, true, None),
+            (Enlarge::Asked, true, Some((80, 80))),
+            (Enlarge::Allowed, true, Some((80, 80))),
+            (Enlarge::Refused, false, None),
+            (Enlarge::Asked, false, None),
+            (Enlarge::Allowed, false, Some((50, 50))),
+        ] {
+            assert_eq!(size(Scale::Width(80), part, enlarge, upscaling), wanted);
+        }
+        assert_eq!(size(Scale::Image, part, Enlarge::Allowed, true), Some((100, 100)));
+        assert_eq!(size(Scale::Image, part, Enlarge::Allowed, false), Some((50, 50)));
     }
 }

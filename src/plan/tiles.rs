@@ -16,7 +16,7 @@ use crate::source::Window;
 /// A tile as a protocol calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TileName {
-    /// `level` 0 is the smallest stored; tiles count row by row from the top left.
+    /// `level` 0 is the smallest counted ([`Header::counted`]); tiles count row by row from the top left.
     Iip {
         /// From the smallest.
         level: u32,
@@ -105,12 +105,7 @@ impl TileName {
         let outside = || Error::Outside(format!("the image has no {self}"));
         match self {
             TileName::Iip { level, index } => {
-                let from_smallest = usize::try_from(level).map_err(|_| outside())?;
-                let level = header
-                    .levels
-                    .len()
-                    .checked_sub(from_smallest + 1)
-                    .ok_or_else(outside)?;
+                let level = header.from_smallest(level).ok_or_else(outside)?;
                 let Level { size, tile } = *header.levels.get(level).ok_or_else(outside)?;
                 let columns = size.grid(tile).w.max(1);
                 let tile = Tile {
@@ -123,9 +118,8 @@ impl TileName {
                     .ok_or_else(outside)
             }
             TileName::DeepZoom { level, col, row } => {
-                let halvings = deepzoom_top(header.size())
-                    .checked_sub(level)
-                    .ok_or_else(outside)?;
+                // beyond full size is full size, as in iipsrv
+                let halvings = deepzoom_top(header.size()).saturating_sub(level);
                 let made = header.size().halved_up(halvings);
                 halved(header, halvings, made, col, row).ok_or_else(outside)
             }
@@ -320,15 +314,16 @@ mod tests {
         .place(header)
         .unwrap();
         assert_eq!(made, Place::Made(Rect::new(0, 0, 1000, 701), Size::new(8, 6)));
-        assert!(
+        let full = |level| {
             TileName::DeepZoom {
-                level: 11,
+                level,
                 col: 0,
-                row: 0
+                row: 0,
             }
             .place(header)
-            .is_err()
-        );
+            .unwrap()
+        };
+        assert_eq!(full(11), full(10));
         assert!(
             TileName::DeepZoom {
                 level: 10,

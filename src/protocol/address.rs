@@ -32,6 +32,7 @@ const PATH: &AsciiSet = &UNSAFE.add(b'%').add(b'?').add(b'#').add(b'[').add(b']'
 const QUERY: &AsciiSet = &PATH.add(b'+').add(b'&');
 
 /// Where a request came in.
+#[derive(Clone)]
 pub struct Address<'a> {
     /// The request.
     pub http: &'a Http,
@@ -82,6 +83,14 @@ pub fn mapped<'a>(http: &'a Http, settings: &'a Settings) -> Option<Address<'a>>
         .find_map(|path| address(Cow::Owned(percent_encode(&path, PATH).to_string().into_bytes())))
 }
 
+/// Whether the path is that of the server itself: `/`, or a program's, whose name ends in `.fcgi`.
+pub fn is_program(http: &Http) -> bool {
+    let uri = http.var("REQUEST_URI").or_else(|| http.var("SCRIPT_NAME"));
+    let uri = origin_form(uri.unwrap_or_default());
+    let path = uri.split(|&b| b == b'?').next().unwrap_or_default();
+    matches!(path, b"" | b"/" | b"*") || path.ends_with(b".fcgi")
+}
+
 /// The path and query of an address that may start with a scheme and a host (RFC 9112 §3.2.2).
 fn origin_form(uri: &[u8]) -> &[u8] {
     let start = [&b"http://"[..], b"https://"]
@@ -117,8 +126,15 @@ impl Address<'_> {
 
     /// Whether `+` is a blank: in a query, unless a web server made it of a path.
     pub fn plus(&self) -> bool {
-        let path = self.rewritten().is_some_and(|path| path.ends_with(&self.encoded));
+        let path = self
+            .rewritten()
+            .is_some_and(|path| path.ends_with(bare(&self.encoded)));
         self.mount.is_none() && !path
+    }
+
+    /// Words of a request in the usual spelling.
+    pub fn spelt(&self, words: &str) -> String {
+        utf8_percent_encode(words, if self.plus() { QUERY } else { PATH }).to_string()
     }
 
     /// The identifier as the client spelt it, or in the usual spelling where that cannot be told.
@@ -154,7 +170,7 @@ impl Address<'_> {
         let path = parts.next().unwrap_or_default();
         let query = parts.next().unwrap_or_default().to_ascii_lowercase();
         let own = query.windows(5).any(|part| part == b"iiif=");
-        (!own && path.len() > 1).then_some(path)
+        (!own && path.len() > 1).then_some(bare(path))
     }
 
     /// Scheme, host and what a proxy cut off in front of the path.
@@ -237,6 +253,12 @@ impl Proxy {
             prefix: first("HTTP_X_FORWARDED_PREFIX"),
         }
     }
+}
+
+/// A path without slashes at its end.
+pub fn bare(path: &[u8]) -> &[u8] {
+    let end = path.iter().rposition(|&b| b != b'/').map_or(0, |at| at + 1);
+    path.get(..end).unwrap_or_default()
 }
 
 /// A path without its last segments.

@@ -5,6 +5,7 @@ use crate::plan::TileName;
 use crate::protocol::Ask;
 use crate::protocol::Description;
 use crate::protocol::Request;
+use crate::protocol::numbers::cut;
 use crate::protocol::tiles;
 use crate::protocol::tiles::Form;
 use crate::source::Header;
@@ -12,11 +13,11 @@ use crate::source::Header;
 static FORM: Form = Form {
     description: ".dzi",
     ask: Ask::Dzi,
+    between: "_files/",
     split: |place| {
-        let (image, tile) = place.rsplit_once("_files/")?;
-        let (level, tile) = tile.split_once('/')?;
-        let (col, row) = tile.split_once('_')?;
-        Some((image, [level, col, row]))
+        let (level, tile) = cut(place.trim_start_matches('/'), '/');
+        let (col, row) = cut(tile, '_');
+        [level, col, row]
     },
     name: |[level, col, row]| TileName::DeepZoom { level, col, row },
     usage: "DeepZoom takes NAME.dzi or NAME_files/LEVEL/COL_ROW.jpg",

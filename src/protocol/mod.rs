@@ -7,6 +7,7 @@ mod address;
 pub mod deepzoom;
 pub mod iiif;
 pub mod iip;
+mod numbers;
 mod tiles;
 pub mod zoomify;
 
@@ -90,6 +91,8 @@ pub type Members = serde_json::Map<String, serde_json::Value>;
 pub struct Settings {
     /// Prefixes of request paths and what is spoken below them, the longest first.
     pub uri_map: Vec<Mount>,
+    /// Whether paths are mapped at all: one that no row has, and that asks for nothing in a query, leads nowhere then.
+    pub mapped: bool,
     /// Public address of the images; empty for the request's own.
     pub base_url: String,
     /// Whether what a proxy says of scheme, host and path is believed.
@@ -151,9 +154,18 @@ pub enum Ask {
     /// Zoomify: ImageProperties.xml.
     Properties,
     /// Another address.
-    Redirect(String),
+    Redirect(Redirect),
     /// Nothing: the page that names the server.
     Nothing,
+}
+
+/// Where a request is sent on to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// The address.
+    pub to: String,
+    /// Whether it takes the place of the one that was asked (301), or only answers it (303).
+    pub forever: bool,
 }
 
 /// What went wrong, and in which protocol.
@@ -199,6 +211,10 @@ pub fn parse(http: &Http, settings: &Settings) -> std::result::Result<(Protocol,
         };
     }
     let query = http.var("QUERY_STRING").filter(|query| !query.is_empty());
+    if query.is_none() && settings.mapped && http.body.is_empty() && !address::is_program(http) {
+        let error = Error::Missing("nothing is mapped to this path".into());
+        return Err(Failure::new(Protocol::Iiif, error));
+    }
     let body = || (http.method() == Method::Post).then_some(http.body.as_slice());
     iip::parse(query.or_else(body).unwrap_or_default(), http, settings)
 }

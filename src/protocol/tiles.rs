@@ -1,15 +1,16 @@
-//! What DeepZoom and Zoomify have in common: an address is either a description's, or a tile's by level, column, row
-//! and format.
+//! What DeepZoom and Zoomify have in common: an address is a description's, or a tile's by level, column, row and format,
+//! or the identifier alone, which is the smallest picture that is stored.
+//!
+//! As in iipsrv, numbers are read as far as they go and what a format cannot be is JPEG.
 
-use crate::encode::BUILT;
 use crate::error::Error;
 use crate::error::Result;
 use crate::plan::TileName;
 use crate::plan::View;
 use crate::protocol::Ask;
 use crate::protocol::Request;
+use crate::protocol::numbers;
 use crate::protocol::short;
-use crate::protocol::whole;
 use crate::raster::Format;
 
 /// How a protocol spells addresses.
@@ -18,41 +19,40 @@ pub struct Form {
     pub description: &'static str,
     /// What that address asks for.
     pub ask: Ask,
-    /// Takes a tile's address apart, without its suffix.
-    pub split: fn(&str) -> Option<Parts>,
+    /// What stands between the identifier and the tile.
+    pub between: &'static str,
+    /// Level, column and row of what follows that, without its suffix.
+    pub split: fn(&str) -> [&str; 3],
     /// The name of the tile with this level, column and row.
     pub name: fn([u32; 3]) -> TileName,
     /// Both addresses, for a message.
     pub usage: &'static str,
 }
 
-/// Identifier, and level, column and row.
-pub type Parts<'a> = (&'a str, [&'a str; 3]);
-
 /// Reads a decoded path.
 pub fn parse(path: &str, form: &Form) -> Result<Request> {
+    let wrong = || Error::Malformed(format!("{}, got \"{}\"", form.usage, short(path)));
     if let Some(image) = path.strip_suffix(form.description) {
         return Ok(Request {
             image: Some(image.into()),
             ask: form.ask.clone(),
         });
     }
-    let wrong = || Error::Malformed(format!("{}, got \"{}\"", form.usage, short(path)));
-    let (place, suffix) = path.rsplit_once('.').ok_or_else(wrong)?;
-    let (image, [level, col, row]) = (form.split)(place).ok_or_else(wrong)?;
-    let name = (form.name)([
-        whole(level, "the level")?,
-        whole(col, "the column")?,
-        whole(row, "the row")?,
-    ]);
-    let format = Format::named(suffix).ok_or_else(|| {
-        let built: Vec<_> = BUILT.iter().map(|format| format.suffix()).collect();
-        Error::Malformed(format!(
-            "tiles come as {}, not as \"{}\"",
-            built.join(", "),
-            short(suffix)
-        ))
-    })?;
+    let (image, name, format) = match path.rsplit_once(form.between) {
+        Some((image, tile)) => {
+            let (place, suffix) = tile.rsplit_once('.').unwrap_or((tile, ""));
+            let [level, col, row] = (form.split)(place).map(numbers::count);
+            let (Some(level), Some(col), Some(row)) = (level, col, row) else {
+                return Err(Error::Outside("tiles count from 0".into()));
+            };
+            let format = Format::named(suffix).unwrap_or(Format::Jpeg);
+            (image, (form.name)([level, col, row]), format)
+        }
+        None => (path, TileName::Iip { level: 0, index: 0 }, Format::Jpeg),
+    };
+    if image.is_empty() {
+        return Err(wrong());
+    }
     Ok(Request {
         image: Some(image.into()),
         ask: Ask::Picture(View::tile(name, format)),

@@ -14,12 +14,14 @@ use crate::source::Header;
 static FORM: Form = Form {
     description: "/ImageProperties.xml",
     ask: Ask::Properties,
+    between: "/TileGroup",
     split: |place| {
-        let (place, tile) = place.rsplit_once('/')?;
-        let (image, group) = place.rsplit_once('/')?;
-        let mut numbers = tile.split('-');
-        let tile = [numbers.next()?, numbers.next()?, numbers.next()?];
-        (group.starts_with("TileGroup") && numbers.next().is_none()).then_some((image, tile))
+        let (_, tile) = place.split_once('/').unwrap_or_default();
+        let mut numbers = tile
+            .trim_start_matches('/')
+            .split('-')
+            .filter(|number| !number.is_empty());
+        std::array::from_fn(|_| numbers.next().unwrap_or_default())
     },
     name: |[level, col, row]| TileName::Zoomify { level, col, row },
     usage: "Zoomify takes NAME/ImageProperties.xml or NAME/TileGroup0/LEVEL-COL-ROW.jpg",

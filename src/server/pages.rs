@@ -13,6 +13,8 @@ use std::path::PathBuf;
 
 const VIEWER: &str = include_str!("viewer.html");
 
+/// Where Debian's package puts the program.
+const DEBIAN: &str = "/iipsrv/iipsrv.fcgi";
 /// Folders below the first one that are looked into.
 const MAX_DEPTH: usize = 6;
 /// Images listed.
@@ -42,7 +44,7 @@ pub fn route(http: &Http, config: &Config) -> Route {
     let own = match path {
         "/" => Route::Viewer,
         "/images.json" => Route::Images,
-        SCRIPT | "*" => return Route::Service,
+        SCRIPT | DEBIAN | "*" => return Route::Service,
         _ => {
             let below = |prefix: &str| {
                 let rest = path.strip_prefix('/').and_then(|p| p.strip_prefix(prefix));
@@ -193,6 +195,7 @@ mod tests {
         assert_eq!(route("/?a"), Route::Viewer);
         assert_eq!(route("/images.json"), Route::Images);
         assert_eq!(route("/fcgi-bin/iipsrv.fcgi?FIF=a"), Route::Service);
+        assert_eq!(route("/iipsrv/iipsrv.fcgi?FIF=a"), Route::Service);
         assert_eq!(route("/iiif/a/info.json"), Route::Service);
         assert_eq!(route("/dz/x/a.dzi"), Route::Service);
         assert_eq!(route("/iiifa"), Route::Nowhere);

@@ -244,7 +244,7 @@ mod tests {
                     ..Limits::default()
                 };
                 let mut view = View {
-                    region: Region::Pixels(Rect::new(3, 5, 2990, 2090)),
+                    region: Region::from(Rect::new(3, 5, 2990, 2090)),
                     scale,
                     ..View::full(format)
                 };

@@ -21,6 +21,7 @@ impl InForce {
             interpolation: config.interpolation,
             jpeg_quality: config.jpeg_quality,
             jpeg_style: config.jpeg_style,
+            recode: config.recode,
             png_level: config.png_level,
             deep_png: config.png_depth == 16,
             webp_quality: config.webp_quality,

@@ -58,12 +58,7 @@ impl Service {
 fn window(header: &Header, measure: Measure) -> Result<Window> {
     let outside = || Error::Outside("the image has no such pixels".into());
     let (Measure::Profile { level, .. } | Measure::Spectrum { level, .. }) = measure;
-    let from_smallest = usize::try_from(level).map_err(|_| outside())?;
-    let level = header
-        .levels
-        .len()
-        .checked_sub(from_smallest + 1)
-        .ok_or_else(outside)?;
+    let level = header.from_smallest(level).ok_or_else(outside)?;
     let of = header.levels.get(level).ok_or_else(outside)?;
     let rect = match measure {
         Measure::Profile { from, to, .. } => {

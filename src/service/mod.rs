@@ -146,6 +146,7 @@ impl Service {
     pub fn new(config: Config) -> Self {
         let settings = Settings {
             uri_map: config.uri_map.clone(),
+            mapped: config.mapped,
             base_url: config.base_url.clone(),
             trust_proxy: config.trust_proxy,
             cors: !config.cors.is_empty(),
@@ -200,7 +201,11 @@ impl Service {
             ),
             profiles: Profiles::new(config.srgb),
             salt: fingerprint(&(
-                (config.max_icc, config.srgb, config.passthrough, &config.copyright),
+                (
+                    (config.max_icc, config.srgb),
+                    (config.passthrough, config.recode),
+                    &config.copyright,
+                ),
                 (config.max_layers, config.strict_jp2),
                 (config.orientation, &config.filename_pattern),
             )),

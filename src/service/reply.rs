@@ -14,6 +14,7 @@ use crate::protocol::Description;
 use crate::protocol::Failure;
 use crate::protocol::Members;
 use crate::protocol::Protocol;
+use crate::protocol::Redirect;
 use crate::protocol::iip::Fault;
 use crate::service::Drawing;
 use crate::service::Service;
@@ -38,13 +39,12 @@ impl Service {
         if cors.is_empty() {
             return reply;
         }
+        let headers = &self.config().cors_headers;
+        let headers = (!headers.is_empty()).then(|| ("Access-Control-Allow-Headers", headers.clone().into()));
+        let reply = with_all(reply, headers);
         reply
             .with("Access-Control-Allow-Origin", cors.clone())
             .with("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
-            .with(
-                "Access-Control-Allow-Headers",
-                "Accept, Content-Type, X-Requested-With, If-Modified-Since",
-            )
             .with(
                 "Access-Control-Expose-Headers",
                 "ETag, Link, Location, Retry-After",
@@ -162,9 +162,10 @@ impl Service {
         self.stamp(with_all(reply, lines), &etag, &modified)
     }
 
-    /// 303 to another address.
-    pub(in crate::service) fn redirect(&self, target: String) -> Reply {
-        let reply = Reply::new(303, "").with("Location", target);
+    /// 301 or 303 to another address.
+    pub(in crate::service) fn redirect(&self, target: Redirect) -> Reply {
+        let status = if target.forever { 301 } else { 303 };
+        let reply = Reply::new(status, "").with("Location", target.to);
         self.common(self.kept(reply.with("Vary", self.named())))
     }
 

@@ -24,12 +24,7 @@ impl Service {
     pub(in crate::service) fn tiles(&self, opened: &Opened, range: &TileRange) -> Result<Tiles> {
         let header = opened.source.header();
         let outside = || Error::Outside(format!("the image has no tiles {}-{}", range.first, range.last));
-        let from_smallest = usize::try_from(range.level).map_err(|_| outside())?;
-        let index = header
-            .levels
-            .len()
-            .checked_sub(from_smallest + 1)
-            .ok_or_else(outside)?;
+        let index = header.from_smallest(range.level).ok_or_else(outside)?;
         let level = header.levels.get(index).ok_or_else(outside)?;
         let columns = level.size.grid(level.tile).w.max(1);
         let (first_col, last_col) = (range.first % columns, range.last % columns);

@@ -45,6 +45,8 @@ pub struct Level {
 pub struct Header {
     /// `levels[0]` is full size, the last is the smallest; never empty.
     pub levels: Vec<Level>,
+    /// Whether levels come with the compression (JPEG 2000) rather than as pictures of their own.
+    pub scalable: bool,
     /// Samples a pixel in what `read` returns.
     pub channels: u8,
     /// Bits of a sample in the file (what `Bits-per-channel` says).
@@ -84,6 +86,21 @@ pub struct Page {
 }
 
 impl Header {
+    /// The levels that IIP counts: all, but of scalable compression only those down to the first that fits into one tile,
+    /// where iipsrv's pyramid ends.
+    pub fn counted(&self) -> &[Level] {
+        let last = |level: &Level| level.size.w <= level.tile.w && level.size.h <= level.tile.h;
+        let end = self.levels.iter().position(last).filter(|_| self.scalable);
+        end.and_then(|end| self.levels.get(..=end))
+            .unwrap_or(&self.levels)
+    }
+
+    /// The index of the level that IIP counts so, from the smallest.
+    pub fn from_smallest(&self, level: u32) -> Option<usize> {
+        let above = usize::try_from(level).ok()?.checked_add(1)?;
+        self.counted().len().checked_sub(above)
+    }
+
     /// Width and height of level 0.
     pub fn size(&self) -> Size {
         self.levels.first().map_or(Size::new(1, 1), |level| level.size)

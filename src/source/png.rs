@@ -79,6 +79,7 @@ pub fn open(file: Arc<dyn Blob>) -> Result<(Whole, u64)> {
         metadata: metadata(info).or(exif),
         version: file.version(),
         set: Set::default(),
+        scalable: false,
     };
     Ok((Whole::new(file, header, decode)?, orientation))
 }

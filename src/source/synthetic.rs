@@ -60,6 +60,7 @@ impl Synthetic {
                 inode: 1,
             },
             set: Set::default(),
+            scalable: false,
         };
         Synthetic { header, formula }
     }

@@ -109,6 +109,7 @@ pub fn open(file: Arc<dyn Blob>) -> Result<(Whole, u64)> {
         metadata: metadata.or(exif),
         version: file.version(),
         set: Set::default(),
+        scalable: false,
     };
     Ok((Whole::new(file, header, decode)?, orientation))
 }

@@ -42,7 +42,7 @@ fn resolve(view: View, header: &Header) -> Plan {
 
 fn region(rect: Rect, size: Size) -> View {
     View {
-        region: Region::Pixels(rect),
+        region: Region::from(rect),
         scale: Scale::Exact(size),
         ..View::full(Format::Jpeg)
     }

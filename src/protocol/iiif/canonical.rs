@@ -4,6 +4,8 @@ use crate::error::Result;
 use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::plan::Adjust;
+use crate::plan::Enlarge;
+use crate::plan::Excess;
 use crate::plan::Limits;
 use crate::plan::Scale;
 use crate::plan::Tone;
@@ -50,7 +52,10 @@ fn region(region: Rect, full: Size) -> String {
 /// Of a region of size `region` that is shown at `size`.
 fn size(region: Size, size: Size, version: u8, limits: &Limits) -> String {
     let Size { w, h } = size;
-    let by = |scale: Scale| scale.apply(region, true, false, limits).ok();
+    let by = |scale: Scale| {
+        let kind = (Enlarge::Allowed, Excess::Cut);
+        scale.apply(region, region, kind, limits).ok()
+    };
     if version < 3 {
         return match size == region {
             true => "full".into(),

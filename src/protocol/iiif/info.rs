@@ -59,7 +59,7 @@ pub fn info(
     notes: &[Members],
 ) -> Description {
     let mut info = match naming.version {
-        0..=1 => info_1(naming, header, settings),
+        0..=1 => info_1(naming, header, limits, settings),
         2 => info_2(naming, header, limits, settings),
         _ => info_3(naming, header, limits, settings),
     };
@@ -110,7 +110,7 @@ fn info_3(naming: &Naming, header: &Header, limits: &Limits, settings: &Settings
         put(key, json!(limit));
     }
     put("sizes", sizes(header, limits));
-    put("tiles", tiles(header));
+    put("tiles", tiles(header, limits));
     put("preferredFormats", json!([preferred(header).suffix()]));
     let more: Vec<_> = (BUILT.iter())
         .filter(|format| !matches!(format, Format::Jpeg | Format::Png))
@@ -149,7 +149,7 @@ fn info_2(naming: &Naming, header: &Header, limits: &Limits, settings: &Settings
     put("width", json!(header.size().w));
     put("height", json!(header.size().h));
     put("sizes", sizes(header, limits));
-    put("tiles", tiles(header));
+    put("tiles", tiles(header, limits));
     let mut features = vec![
         "baseUriRedirect",
         "canonicalLinkHeader",
@@ -201,7 +201,7 @@ fn info_2(naming: &Naming, header: &Header, limits: &Limits, settings: &Settings
     info
 }
 
-fn info_1(naming: &Naming, header: &Header, settings: &Settings) -> Members {
+fn info_1(naming: &Naming, header: &Header, limits: &Limits, settings: &Settings) -> Members {
     let mut info = Members::new();
     let mut put = |key: &str, value: Value| info.insert(key.into(), value);
     put("@context", json!(CONTEXT_1));
@@ -209,7 +209,7 @@ fn info_1(naming: &Naming, header: &Header, settings: &Settings) -> Members {
     put("width", json!(header.size().w));
     put("height", json!(header.size().h));
     // one tile size only
-    if let Some((tile, factors)) = grids(header).into_iter().next() {
+    if let Some((tile, factors)) = grids(header, limits).into_iter().next() {
         put("scale_factors", json!(factors));
         put("tile_width", json!(tile.w));
         put("tile_height", json!(tile.h));
@@ -293,25 +293,32 @@ fn sizes(header: &Header, limits: &Limits) -> Value {
 }
 
 /// One entry per tile size, as the standard demands.
-fn tiles(header: &Header) -> Value {
-    grids(header)
+fn tiles(header: &Header, limits: &Limits) -> Value {
+    grids(header, limits)
         .into_iter()
         .map(|(tile, factors)| json!({"width": tile.w, "height": tile.h, "scaleFactors": factors}))
         .collect()
 }
 
-/// Tile sizes, that of level 0 first, with the factors of the levels that have them.
-fn grids(header: &Header) -> Vec<(Size, Vec<u64>)> {
+/// Tile sizes, that of level 0 first, with the factors of the levels that have them. Tiles that are beyond the limits
+/// are cut in halves until they are within.
+fn grids(header: &Header, limits: &Limits) -> Vec<(Size, Vec<u64>)> {
     let mut grids: Vec<(Size, Vec<u64>)> = Vec::new();
     for level in &header.levels {
         let Some(halvings) = shift(header.size(), level.size) else {
             continue;
         };
         let factor = 1u64 << halvings;
-        match grids.iter_mut().find(|(tile, _)| *tile == level.tile) {
+        let allowed = (0..32)
+            .map(|by| level.tile.halved_up(by))
+            .find(|tile| limits.allow(*tile));
+        let Some(allowed) = allowed else {
+            continue;
+        };
+        match grids.iter_mut().find(|(tile, _)| *tile == allowed) {
             Some((_, factors)) if factors.contains(&factor) => {}
             Some((_, factors)) => factors.push(factor),
-            None => grids.push((level.tile, vec![factor])),
+            None => grids.push((allowed, vec![factor])),
         }
     }
     grids

@@ -15,8 +15,11 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::protocol::Address;
 use crate::protocol::Ask;
+use crate::protocol::Redirect;
 use crate::protocol::Request;
+use crate::protocol::address;
 use crate::protocol::iiif::accept::Accept;
+use crate::protocol::iiif::params::Rules;
 use crate::protocol::short;
 use crate::raster::Format;
 
@@ -38,17 +41,22 @@ pub struct Naming {
 
 /// Reads a decoded path.
 pub fn parse(path: &str, address: &Address) -> Result<Request> {
+    if path.ends_with('/')
+        && let Some(target) = without_slash(path, address)
+    {
+        return Ok(target);
+    }
     let accept = Accept::parse(address.http.text("HTTP_ACCEPT").unwrap_or_default());
     // a picture's version is not the Accept header's: an <img> cannot say it, and caches would have to keep one each
     let only = address.mount.and_then(|mount| mount.iiif_version);
     let version = only.unwrap_or(address.settings.iiif_version);
-    if let Some(image) = path.strip_suffix("/info.json") {
+    if let Some(image) = path.strip_suffix(INFO) {
         let naming = Naming {
             version: only.or(accept.version()).unwrap_or(version),
             id: address.id(image, 1),
         };
         return Ok(Request {
-            image: Some(unescape(image)),
+            image: Some(image.into()),
             ask: Ask::Info {
                 naming,
                 linked: accept.linked(),
@@ -61,7 +69,11 @@ pub fn parse(path: &str, address: &Address) -> Result<Request> {
     if image.is_empty() {
         return bare(path, address);
     }
-    let more = address.settings.iiif_extensions;
+    let rules = Rules {
+        version,
+        strict: only.is_some(),
+        more: address.settings.iiif_extensions,
+    };
     let negotiated = version < 2 && !file.contains('.');
     let suffix = match accept.prefers(Format::Png.media_type(), Format::Jpeg.media_type()) {
         _ if !negotiated => "",
@@ -69,9 +81,9 @@ pub fn parse(path: &str, address: &Address) -> Result<Request> {
         false => ".jpg",
     };
     let file = &format!("{file}{suffix}");
-    match params::view(version, more, (region, size), rotation, file) {
+    match params::view(rules, (region, size), rotation, file) {
         Ok(view) => Ok(Request {
-            image: Some(unescape(image)),
+            image: Some(image.into()),
             ask: Ask::Image {
                 view,
                 naming: Naming {
@@ -89,6 +101,32 @@ pub fn parse(path: &str, address: &Address) -> Result<Request> {
     }
 }
 
+/// What follows an identifier that asks for its description.
+const INFO: &str = "/info.json";
+
+/// A picture or a description with a slash behind it is at the address without.
+fn without_slash(path: &str, address: &Address) -> Option<Request> {
+    let path = path.trim_end_matches('/');
+    let address = Address {
+        encoded: address::bare(&address.encoded).into(),
+        ..*address
+    };
+    let request = parse(path, &address).ok()?;
+    let to = match &request.ask {
+        Ask::Info { naming, .. } => format!("{}{INFO}", naming.id),
+        Ask::Image { naming, .. } => {
+            let image = request.image.as_deref().unwrap_or_default();
+            let words = path.strip_prefix(image).unwrap_or_default();
+            format!("{}{}", naming.id, address.spelt(words))
+        }
+        _ => return None,
+    };
+    Some(Request {
+        ask: Ask::Redirect(Redirect { to, forever: true }),
+        ..request
+    })
+}
+
 /// The identifier alone leads to its info.json (§2.1 of every version).
 fn bare(path: &str, address: &Address) -> Result<Request> {
     let image = path.trim_end_matches('/');
@@ -99,14 +137,12 @@ fn bare(path: &str, address: &Address) -> Result<Request> {
     }
     let target = format!("{}/info.json", address.id(path, 0).trim_end_matches('/'));
     Ok(Request {
-        image: Some(unescape(image)),
-        ask: Ask::Redirect(target),
+        image: Some(image.into()),
+        ask: Ask::Redirect(Redirect {
+            to: target,
+            forever: false,
+        }),
     })
-}
-
-/// Some proxies encode twice: `%252F` arrives here as `%2F`.
-fn unescape(image: &str) -> String {
-    image.replace("%2F", "/").replace("%2f", "/")
 }
 
 /// A word of a request in a message.

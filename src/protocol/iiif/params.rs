@@ -4,41 +4,56 @@ use crate::encode::BUILT;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Num;
-use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::plan::Adjust;
 use crate::plan::Curve;
+use crate::plan::Enlarge;
+use crate::plan::Excess;
 use crate::plan::Region;
 use crate::plan::Scale;
 use crate::plan::Tone;
 use crate::plan::View;
 use crate::protocol::iiif::wrong;
+use crate::protocol::numbers;
+use crate::protocol::short;
 use crate::protocol::whole;
 use crate::raster::Format;
 
-/// Reads the parameters by the rules of `version`. `more` lets the qualities of IIIF_EXTENSIONS in.
-pub fn view(
-    version: u8,
-    more: bool,
-    (region, size): (&str, &str),
-    rotation: &str,
-    file: &str,
-) -> Result<View> {
-    let (scale, enlarge) = scale(version, size)?;
-    let (mirror, degrees) = turn(rotation)?;
-    let (quality, suffix) = file
-        .rsplit_once('.')
-        .ok_or_else(|| wrong("QUALITY.FORMAT such as default.jpg", file))?;
+/// By which rules words are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// 1, 2 or 3.
+    pub version: u8,
+    /// Whether the words of that version alone are taken, by the letter: in `IIIF1`, `IIIF2` and `IIIF3` of `URI_MAP`.
+    /// Else those of all versions are, in any case, and numbers as iipsrv reads them (`protocol::numbers`).
+    pub strict: bool,
+    /// Whether the qualities of IIIF_EXTENSIONS are let in.
+    pub more: bool,
+}
+
+/// Reads the parameters.
+pub fn view(rules: Rules, (region, size): (&str, &str), rotation: &str, file: &str) -> Result<View> {
+    let (scale, enlarge) = scale(rules, size)?;
+    let (mirror, degrees) = turn(rules, rotation)?;
+    let (quality, suffix) = match file.rsplit_once('.') {
+        Some(parts) => parts,
+        None if !rules.strict => (file, "jpg"),
+        None => return Err(wrong("QUALITY.FORMAT such as default.jpg", file)),
+    };
     Ok(View {
-        region: self::region(region)?,
+        region: self::region(rules, region)?,
         scale,
         enlarge,
-        strict: true,
+        excess: if rules.strict {
+            Excess::Refused
+        } else {
+            Excess::Limited
+        },
         adjust: Adjust {
             layers: None,
             mirror,
             degrees,
-            ..self::quality(quality, more)?
+            ..self::quality(rules, quality)?
         },
         format: format(suffix)?,
         quality: None,
@@ -48,43 +63,83 @@ pub fn view(
 
 /// Whether a segment could be a region, right or wrong.
 pub fn looks_like_region(text: &str) -> bool {
-    matches!(text, "full" | "square") || text.starts_with("pct:") || text.matches(',').count() == 3
+    let text = text.to_ascii_lowercase();
+    matches!(text.as_str(), "full" | "square") || text.starts_with("pct:") || text.matches(',').count() >= 3
 }
 
 /// Whether a segment could be a quality and format.
 pub fn looks_like_quality(text: &str) -> bool {
+    let rules = Rules {
+        version: 3,
+        strict: false,
+        more: true,
+    };
     text.split_once('.')
-        .is_some_and(|(quality, _)| self::quality(quality, true).is_ok())
+        .is_some_and(|(quality, _)| self::quality(rules, quality).is_ok())
 }
 
-fn region(text: &str) -> Result<Region> {
-    match text {
+/// A word as it is compared: in any case where the rules are not strict.
+fn word(rules: Rules, text: &str) -> String {
+    if rules.strict {
+        text.into()
+    } else {
+        text.to_ascii_lowercase()
+    }
+}
+
+fn region(rules: Rules, text: &str) -> Result<Region> {
+    let bad = || wrong("region: full, square, X,Y,W,H or pct:X,Y,W,H", text);
+    let empty = || Error::Malformed(format!("region \"{}\" is empty", short(text)));
+    let word = word(rules, text);
+    let (numbers, percent) = match word.as_str() {
         "full" => return Ok(Region::Full),
         "square" => return Ok(Region::Square),
-        _ => {}
+        word => match word.strip_prefix("pct:") {
+            Some(numbers) => (numbers, true),
+            None => (word, false),
+        },
+    };
+    let numbers: Vec<Num> = if rules.strict {
+        let numbers = numbers.split(',').map(|text| match percent {
+            true => number(text),
+            false => whole(text, "a region").ok().and_then(|n| Num::new(f64::from(n))),
+        });
+        numbers.collect::<Option<_>>().ok_or_else(bad)?
+    } else {
+        let numbers = numbers::list(numbers).map(|text| numbers::decimal(text).unwrap_or_default());
+        numbers.collect()
+    };
+    let [x, y, w, h] = <[Num; 4]>::try_from(numbers).map_err(|_| bad())?;
+    if w.value() <= 0.0 || h.value() <= 0.0 {
+        return Err(empty());
     }
-    let bad = || wrong("region: full, square, X,Y,W,H or pct:X,Y,W,H", text);
-    if let Some(percent) = text.strip_prefix("pct:") {
-        let numbers: Option<Vec<Num>> = percent
-            .split(',')
-            .map(|n| Num::new(number(n)?.value() / 100.0))
-            .collect();
-        let share: [Num; 4] = numbers.and_then(|n| n.try_into().ok()).ok_or_else(bad)?;
-        if share.iter().any(|n| n.value() < 0.0) {
-            return Err(bad());
-        }
-        return Ok(Region::Share(share));
+    if percent {
+        let share = |n: Num| Num::new(n.value() / 100.0).unwrap_or_default();
+        return Ok(Region::Share([x, y, w, h].map(share)));
     }
-    let numbers: Vec<u32> = text
-        .split(',')
-        .map(|n| whole(n, "a region"))
-        .collect::<Result<_>>()
-        .map_err(|_| bad())?;
-    match numbers.as_slice() {
-        [_, _, 0, _] | [_, _, _, 0] => Err(Error::Malformed(format!("region \"{text}\" is empty"))),
-        &[x, y, w, h] => Ok(Region::Pixels(Rect::new(x, y, w, h))),
-        _ => Err(bad()),
-    }
+    Ok(Region::Pixels(
+        pixel(x),
+        pixel(y),
+        Size::new(length(w), length(h)),
+    ))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "casts of floating point stop at the ends of the range"
+)]
+fn pixel(at: Num) -> i32 {
+    at.value().round() as i32
+}
+
+/// At least 1.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "casts of floating point stop at the ends of the range"
+)]
+fn length(length: Num) -> u32 {
+    (length.value().round() as u32).max(1)
 }
 
 /// A decimal number without sign, exponent or blanks.
@@ -96,7 +151,8 @@ fn number(text: &str) -> Option<Num> {
 }
 
 /// The size and whether it may be larger than the region: with `^` in version 3, always in version 2.
-fn scale(version: u8, text: &str) -> Result<(Scale, bool)> {
+fn scale(rules: Rules, text: &str) -> Result<(Scale, Enlarge)> {
+    let Rules { version, strict, .. } = rules;
     let bad = || {
         wrong(
             if version >= 3 {
@@ -107,27 +163,43 @@ fn scale(version: u8, text: &str) -> Result<(Scale, bool)> {
             text,
         )
     };
-    let (size, enlarge) = match text.strip_prefix('^') {
-        Some(size) if version >= 3 => (size, true),
+    let word = word(rules, text);
+    let (size, enlarge) = match word.strip_prefix('^') {
+        Some(size) if version >= 3 || !strict => (size, Enlarge::Asked),
         Some(_) => return Err(bad()),
-        None => (text, version < 3),
+        None if version < 3 => (&*word, Enlarge::Allowed),
+        None => (&*word, Enlarge::Refused),
     };
-    let side = |n: &str| match whole(n, "a size") {
-        Ok(0) | Err(_) => Err(bad()),
-        Ok(n) => Ok(n),
+    let side = |text: &str| {
+        let side = if strict {
+            whole(text, "a size").ok()
+        } else {
+            let side = numbers::int(text).filter(|&side| side <= i64::from(i32::MAX));
+            side.and_then(|side| u32::try_from(side).ok())
+        };
+        side.filter(|&side| side > 0).ok_or_else(bad)
     };
-    let scale = if size == "max" || (size == "full" && version < 3) {
+    let full = version < 3 || !strict;
+    let scale = if size == "max" || (size == "full" && full) {
         Scale::Max
     } else if let Some(percent) = size.strip_prefix("pct:") {
-        let share = number(percent).and_then(|n| Num::new(n.value() / 100.0));
+        let percent = if strict {
+            number(percent)
+        } else {
+            numbers::decimal(percent)
+        };
+        let share = percent.and_then(|n| Num::new(n.value() / 100.0));
         Scale::Share(share.filter(|n| n.value() > 0.0).ok_or_else(bad)?)
-    } else if let Some(bounds) = size.strip_prefix('!') {
-        let (w, h) = bounds.split_once(',').ok_or_else(bad)?;
-        Scale::Within(Size::new(side(w)?, side(h)?))
     } else {
-        match size.split_once(',').ok_or_else(bad)? {
+        let (within, sides) = match size.strip_prefix('!') {
+            Some(sides) => (true, sides),
+            None => (false, size),
+        };
+        match sides.split_once(',').ok_or_else(bad)? {
+            ("", _) | (_, "") if within && strict => return Err(bad()),
             ("", h) => Scale::Height(side(h)?),
             (w, "") => Scale::Width(side(w)?),
+            (w, h) if within => Scale::Within(Size::new(side(w)?, side(h)?)),
             (w, h) => Scale::Exact(Size::new(side(w)?, side(h)?)),
         }
     };
@@ -135,13 +207,18 @@ fn scale(version: u8, text: &str) -> Result<(Scale, bool)> {
 }
 
 /// Mirroring, and a clockwise turn in degrees, below 360.
-fn turn(text: &str) -> Result<(bool, Num)> {
+fn turn(rules: Rules, text: &str) -> Result<(bool, Num)> {
     let (angle, mirror) = match text.strip_prefix('!') {
         Some(angle) => (angle, true),
         None => (text, false),
     };
-    number(angle)
-        .filter(|degrees| degrees.value() <= 360.0)
+    let degrees = if rules.strict {
+        number(angle)
+    } else {
+        numbers::decimal(angle)
+    };
+    degrees
+        .filter(|degrees| (0.0..=360.0).contains(&degrees.value()))
         .and_then(|degrees| Num::new(degrees.value() % 360.0))
         .map(|degrees| (mirror, degrees))
         .ok_or_else(|| {
@@ -156,9 +233,10 @@ fn turn(text: &str) -> Result<(bool, Num)> {
 pub const EXTENSIONS: [&str; 4] = ["negative", "stretch", "equalization", "log"];
 
 /// What is done to colours.
-fn quality(text: &str, more: bool) -> Result<Adjust> {
+fn quality(rules: Rules, text: &str) -> Result<Adjust> {
+    let more = rules.more;
     let mut adjust = Adjust::default();
-    match text {
+    match word(rules, text).as_str() {
         "default" | "native" | "color" | "colour" => {}
         "gray" | "grey" => adjust.tone = Tone::Grey,
         "bitonal" => adjust.tone = Tone::Bitonal,
@@ -196,10 +274,21 @@ fn format(text: &str) -> Result<Format> {
 mod tests {
     use super::*;
 
+    const STRICT: Rules = Rules {
+        version: 3,
+        strict: true,
+        more: false,
+    };
+    const PLAIN: Rules = Rules {
+        strict: false,
+        ..STRICT
+    };
+
     #[test]
-    fn regions_are_read_by_the_letter() {
+    fn strict_regions_are_read_by_the_letter() {
+        let region = |text| region(STRICT, text);
         assert_eq!(region("full").unwrap(), Region::Full);
-        assert_eq!(region("1,2,3,4").unwrap(), Region::Pixels(Rect::new(1, 2, 3, 4)));
+        assert_eq!(region("1,2,3,4").unwrap(), Region::Pixels(1, 2, Size::new(3, 4)));
         assert!(matches!(region("pct:10,20.5,30,40").unwrap(), Region::Share(_)));
         for text in [
             "",
@@ -220,11 +309,41 @@ mod tests {
     }
 
     #[test]
-    fn sizes_differ_between_the_versions() {
-        assert_eq!(scale(3, "max").unwrap(), (Scale::Max, false));
-        assert_eq!(scale(3, "^200,").unwrap(), (Scale::Width(200), true));
-        assert_eq!(scale(2, "200,").unwrap(), (Scale::Width(200), true));
-        assert_eq!(scale(2, "full").unwrap(), (Scale::Max, true));
+    fn plain_regions_are_read_as_iipsrv_reads_them() {
+        let region = |text| region(PLAIN, text);
+        assert_eq!(region("Full").unwrap(), Region::Full);
+        assert_eq!(region("SQUARE").unwrap(), Region::Square);
+        let pixels = |x, y, w, h| Region::Pixels(x, y, Size::new(w, h));
+        for (text, wanted) in [
+            ("-50,-10,200,150", pixels(-50, -10, 200, 150)),
+            ("10.5,10.2,100.9,100.1", pixels(11, 10, 101, 100)),
+            (" 10,+10,100px,100,", pixels(10, 10, 100, 100)),
+            ("a,1,0.2,9999999999", pixels(0, 1, 1, u32::MAX)),
+        ] {
+            assert_eq!(region(text).unwrap(), wanted, "{text}");
+        }
+        assert!(matches!(region("PCT:-5, 5%,50,50").unwrap(), Region::Share(_)));
+        for text in [
+            "",
+            "fullx",
+            " full",
+            "1,2,3",
+            "1,2,3,4,5",
+            "1,2,0,4",
+            "1,2,3,a",
+            "1;2;3;4",
+        ] {
+            assert!(region(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn strict_sizes_differ_between_the_versions() {
+        let scale = |version, text| scale(Rules { version, ..STRICT }, text);
+        assert_eq!(scale(3, "max").unwrap(), (Scale::Max, Enlarge::Refused));
+        assert_eq!(scale(3, "^200,").unwrap(), (Scale::Width(200), Enlarge::Asked));
+        assert_eq!(scale(2, "200,").unwrap(), (Scale::Width(200), Enlarge::Allowed));
+        assert_eq!(scale(2, "full").unwrap(), (Scale::Max, Enlarge::Allowed));
         assert!(scale(3, "full").is_err());
         assert!(scale(2, "^200,").is_err());
         for text in [
@@ -235,18 +354,85 @@ mod tests {
     }
 
     #[test]
+    fn plain_sizes_are_those_of_both_versions_as_iipsrv_reads_them() {
+        let scale = |version, text| {
+            let found = scale(Rules { version, ..PLAIN }, text);
+            found.unwrap_or_else(|error| panic!("{text}: {error}"))
+        };
+        for (text, wanted) in [
+            ("full", Scale::Max),
+            ("MAX", Scale::Max),
+            ("150.5,", Scale::Width(150)),
+            (" 300,", Scale::Width(300)),
+            (",80.5", Scale::Height(80)),
+            ("100,100,", Scale::Exact(Size::new(100, 100))),
+            ("100px,50", Scale::Exact(Size::new(100, 50))),
+            ("!100,", Scale::Width(100)),
+            ("!,100", Scale::Height(100)),
+            ("! 9,9", Scale::Within(Size::new(9, 9))),
+            ("Pct:50%", Scale::Share(Num::parse("0.5").unwrap())),
+        ] {
+            assert_eq!(scale(3, text), (wanted, Enlarge::Refused));
+            assert_eq!(scale(2, text), (wanted, Enlarge::Allowed));
+        }
+        assert_eq!(scale(2, "^max"), (Scale::Max, Enlarge::Asked));
+        for text in [
+            "",
+            ",",
+            "0,",
+            "100",
+            "100, ",
+            "100,abc",
+            "max,",
+            " max",
+            "-5,",
+            "99999999999,",
+            "pct:-5",
+            "pct:x",
+        ] {
+            assert!(self::scale(PLAIN, text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn rotations_are_degrees_with_an_optional_mirror() {
-        let degrees = |text| {
-            turn(text)
+        let degrees = |rules, text| {
+            turn(rules, text)
                 .map(|(mirror, degrees)| (mirror, degrees.value()))
                 .unwrap()
         };
-        assert_eq!(degrees("!90"), (true, 90.0));
-        assert_eq!(degrees("360"), (false, 0.0));
-        assert_eq!(degrees("0.0"), (false, 0.0));
-        assert_eq!(degrees("22.50"), (false, 22.5));
-        for text in ["", "-90", "361", "x", "90!", "1e1", "360.1"] {
-            assert!(matches!(turn(text), Err(Error::Malformed(_))), "{text}");
+        for rules in [STRICT, PLAIN] {
+            assert_eq!(degrees(rules, "!90"), (true, 90.0));
+            assert_eq!(degrees(rules, "360"), (false, 0.0));
+            assert_eq!(degrees(rules, "0.0"), (false, 0.0));
+            assert_eq!(degrees(rules, "22.50"), (false, 22.5));
+            for text in ["", "-90", "361", "x", "360.1", "!!9"] {
+                assert!(matches!(turn(rules, text), Err(Error::Malformed(_))), "{text}");
+            }
+        }
+        for text in ["90!", "1e1", " 90"] {
+            assert!(turn(STRICT, text).is_err(), "{text}");
+        }
+        assert_eq!(degrees(PLAIN, "! 90x"), (true, 90.0));
+    }
+
+    #[test]
+    fn a_plain_quality_needs_no_case_and_no_format() {
+        let read = |rules, file| view(rules, ("full", "max"), "0", file);
+        assert_eq!(
+            read(PLAIN, "GRAY").unwrap(),
+            read(STRICT, "gray.jpg")
+                .map(|view| View {
+                    excess: Excess::Limited,
+                    ..view
+                })
+                .unwrap()
+        );
+        for file in ["gray", "Gray.jpg"] {
+            assert!(read(STRICT, file).is_err(), "{file}");
+        }
+        for file in ["default.", " default.jpg", "default.jpgx", "jpg", ""] {
+            assert!(read(PLAIN, file).is_err(), "{file}");
         }
     }
 }

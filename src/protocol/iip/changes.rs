@@ -1,6 +1,7 @@
 //! Commands that change the words collected so far: name, and what its value means.
 //!
-//! A value that cannot be read is an error, never a default.
+//! Values are read as iipsrv reads them: numbers as far as they go, words that nobody knows not at all. An error is what
+//! iipsrv makes nonsense of: negative sizes, a gamma of 0, a contrast that is no number, a matrix without one.
 
 use crate::encode::Compression;
 use crate::error::Error;
@@ -15,7 +16,7 @@ use crate::process::colourmap::ColourMap;
 use crate::process::convolve::Kernel;
 use crate::protocol::iip::Object;
 use crate::protocol::iip::Words;
-use crate::protocol::iip::numbers;
+use crate::protocol::numbers;
 use crate::protocol::short;
 use crate::protocol::whole;
 use crate::source::sequence::FIRST;
@@ -39,28 +40,35 @@ pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
         Ok(())
     }),
     ("WID", |words, value| {
-        words.width = side(value, "WID")?;
+        words.width = side("WID", value)?;
         Ok(())
     }),
     ("HEI", |words, value| {
-        words.height = side(value, "HEI")?;
+        words.height = side("HEI", value)?;
         Ok(())
     }),
     ("RGN", |words, value| {
-        words.region = Some(decimals(value, "RGN")?);
+        // what is not four numbers, or empty, is the whole image
+        let numbers: Vec<Num> = numbers::list(value).map(decimal).collect();
+        words.region = match numbers.as_slice() {
+            &[x, y, w, h, ..] if w.value() > 0.0 && h.value() > 0.0 => Some([x, y, w, h]),
+            _ => None,
+        };
         Ok(())
     }),
     ("QLT", |words, value| {
-        (words.compression, words.quality) = quality(value)?;
+        (words.compression, words.quality) = quality(value);
         Ok(())
     }),
     // the view of a sequence, or the page of a file; a single image has only one, which every value names
     ("SDS", |words, value| {
-        let numbers = numbers(value, "SDS")?;
+        let mut angles = numbers::list(value).map(|angle| {
+            numbers::count(angle).ok_or_else(|| Error::Outside("the image has no such view".into()))
+        });
         let [horizontal, vertical] = FIRST;
         words.view = Some([
-            numbers.first().copied().unwrap_or(horizontal),
-            numbers.get(1).copied().unwrap_or(vertical),
+            angles.next().transpose()?.unwrap_or(horizontal),
+            angles.next().transpose()?.unwrap_or(vertical),
         ]);
         Ok(())
     }),
@@ -69,7 +77,10 @@ pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
             Some(degrees) => (true, degrees),
             None => (false, value),
         };
-        words.adjust.degrees = right_angle(degrees, "ROT")?;
+        // other angles turn nothing
+        let degrees = numbers::int(degrees).unwrap_or(0).rem_euclid(360);
+        let right = i16::try_from(degrees).ok().filter(|degrees| degrees % 90 == 0);
+        words.adjust.degrees = Num::new(right.unwrap_or(0).into()).unwrap_or_default();
         words.adjust.mirror = mirror;
         Ok(())
     }),
@@ -95,7 +106,7 @@ pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
         words.adjust.tone = match value.to_ascii_lowercase().as_str() {
             "grey" | "gray" => Tone::Grey,
             "binary" => Tone::Bitonal,
-            _ => return Err(wrong("COL", "grey or binary", value)),
+            _ => words.adjust.tone,
         };
         Ok(())
     }),
@@ -105,7 +116,7 @@ pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
             "stretch" | "st" | "-1" => words.adjust.samples.stretch = true,
             "equalization" | "equalisation" | "eq" => words.adjust.equalise = true,
             _ => {
-                let factor = Num::parse(value).filter(|factor| factor.value() >= 0.0);
+                let factor = numbers::decimal(value).filter(|factor| factor.value() >= 0.0);
                 let wrong = || wrong("CNT", "a number from 0, stretch or equalization", value);
                 words.adjust.samples.contrast = Some(factor.ok_or_else(wrong)?);
             }
@@ -116,35 +127,35 @@ pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
         words.adjust.samples.curve = Some(match value.to_ascii_lowercase().as_str() {
             "log" | "logarithm" => Curve::Logarithm,
             _ => {
-                let exponent = Num::parse(value).filter(|exponent| exponent.value() > 0.0);
+                let exponent = numbers::decimal(value).filter(|exponent| exponent.value() > 0.0);
                 Curve::Power(exponent.ok_or_else(|| wrong("GAM", "a number above 0 or log", value))?)
             }
         });
         Ok(())
     }),
     ("MINMAX", |words, value| {
-        let wrong = || wrong("MINMAX", "CHANNEL:MIN,MAX", value);
-        let (channel, range) = value.split_once(':').ok_or_else(wrong)?;
-        let channel = match channel {
-            "-" => None,
-            number => Some(whole(number, "a channel of MINMAX")?),
-        };
-        let [low, high] = decimals(range, "MINMAX")?;
-        words.ranges.push((channel, low, high));
+        if let Some((channel, range)) = value.split_once(':')
+            && let Some((low, high)) = range.split_once(',')
+        {
+            let channel = match channel.trim() {
+                "-" => None,
+                number => Some(numbers::count(number).unwrap_or(u32::MAX)),
+            };
+            words.ranges.push((channel, decimal(low), decimal(high)));
+        }
         Ok(())
     }),
     ("CTW", |words, value| {
-        words.adjust.samples.matrix = Some(matrix(value)?);
+        words.adjust.samples.matrix = matrix(value)?;
         Ok(())
     }),
     ("SHD", |words, value| {
-        words.adjust.samples.light = Some(decimals(value, "SHD")?);
+        let light = value.split_once(',').filter(|(_, angle)| !angle.is_empty());
+        words.adjust.samples.light = light.map(|(azimuth, angle)| [decimal(azimuth), decimal(angle)]);
         Ok(())
     }),
     ("CMP", |words, value| {
-        let map = ColourMap::named(value);
-        words.adjust.samples.map =
-            Some(map.ok_or_else(|| wrong("CMP", "hot, cold, jet, red, green or blue", value))?);
+        words.adjust.samples.map = ColourMap::named(value);
         Ok(())
     }),
     ("INV", |words, _| {
@@ -152,7 +163,7 @@ pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
         Ok(())
     }),
     ("CNV", |words, value| {
-        words.adjust.samples.kernel = Some(kernel(value)?);
+        words.adjust.samples.kernel = kernel(value);
         Ok(())
     }),
     // IIP 1.0.5 §2.2.1.1, FlashPix 1.0.1 §7.2: from -20, blurred, to 20, sharpened
@@ -186,8 +197,8 @@ pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
         _ => Err(wrong("CIN", "a number from 1 to 255", value)),
     }),
     ("LYR", |words, value| {
-        let layers = whole(value, "LYR")?;
-        words.adjust.layers = (layers > 0).then(|| u16::try_from(layers).unwrap_or(u16::MAX));
+        let layers = numbers::count(value).filter(|&layers| layers > 0);
+        words.adjust.layers = layers.map(|layers| u16::try_from(layers).unwrap_or(u16::MAX));
         Ok(())
     }),
     ("ICC", |_, _| Ok(())),
@@ -202,9 +213,15 @@ fn right_angle(text: &str, command: &str) -> Result<Num> {
     right.ok_or_else(|| wrong(command, "0, 90, 180 or 270", text))
 }
 
-/// A side in pixels; 0 asks for nothing.
-fn side(text: &str, what: &str) -> Result<Option<u32>> {
-    whole(text, what).map(|side| (side > 0).then_some(side))
+/// A side in pixels; 0, and what is no number, asks for nothing.
+fn side(command: &str, text: &str) -> Result<Option<u32>> {
+    let side = numbers::count(text).ok_or_else(|| wrong(command, "a number from 0", text))?;
+    Ok((side > 0).then_some(side))
+}
+
+/// A decimal number as iipsrv counts it: 0 where there is none.
+fn decimal(text: &str) -> Num {
+    numbers::decimal(text).unwrap_or_default()
 }
 
 /// As many decimal numbers as are wanted, separated by commas.
@@ -235,22 +252,33 @@ fn inside(text: &str) -> &str {
         .unwrap_or(text)
 }
 
-/// `[a,b;c,d]`, with or without brackets; sixteen numbers in a row without them are the matrix of IIP 1.0.5.
-fn matrix(text: &str) -> Result<Matrix> {
+/// `[a,b;c,d]`, with or without brackets; sixteen numbers in a row without them are the matrix of IIP 1.0.5. `None` when
+/// there is nothing between the brackets; an error when none of it is a number.
+fn matrix(text: &str) -> Result<Option<Matrix>> {
     const MOST: usize = 255;
     if !text.contains(['[', ';'])
-        && let Ok(twist) = <[Num; 16]>::try_from(row(text, "CTW")?)
+        && let Ok(twist) = row(text, "CTW").and_then(|numbers| {
+            <[Num; 16]>::try_from(numbers).map_err(|_| wrong("CTW", "sixteen numbers", text))
+        })
     {
-        return Ok(Matrix::Twist(twist));
+        return Ok(Some(Matrix::Twist(twist)));
     }
-    let rows = inside(text).split(';').map(|text| row(text, "CTW"));
-    let rows: Vec<Vec<Num>> = rows.collect::<Result<_>>()?;
+    let text = text.trim().trim_start_matches('[').trim_end_matches(']');
+    let row = |row: &str| -> Vec<Num> { row.trim_end_matches(',').split(',').map(decimal).collect() };
+    let rows: Vec<&str> = text.split(';').filter(|row| !row.trim().is_empty()).collect();
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    if !text.contains(|c: char| c.is_ascii_digit()) {
+        return Err(wrong("CTW", "numbers", text));
+    }
+    let rows: Vec<Vec<Num>> = rows.into_iter().map(row).collect();
     if rows.len() > MOST || rows.iter().any(|row| row.len() > MOST) {
         return Err(Error::Malformed(format!(
             "CTW takes at most {MOST} rows and columns"
         )));
     }
-    Ok(Matrix::Channels(rows))
+    Ok(Some(Matrix::Channels(rows)))
 }
 
 /// The 4×4 matrix of IIP 1.0.5, row by row, as far as it is about a plane; `None` when it changes nothing.
@@ -262,39 +290,22 @@ fn affine(text: &str) -> Result<Option<Affine>> {
     Ok((!idle).then_some(Affine(map)))
 }
 
-/// A name, or 9 or 25 numbers.
-fn kernel(text: &str) -> Result<Kernel> {
+/// A name, or 9 or 25 numbers; `None` for anything else.
+fn kernel(text: &str) -> Option<Kernel> {
     let text = inside(text);
     if let Some(kernel) = Kernel::named(text) {
-        return Ok(kernel);
+        return Some(kernel);
     }
-    let takes = "9 or 25 numbers, sobel, prewitt, scharr, laplace, gaussian, sharpen or emboss";
-    let numbers = row(text, "CNV").map_err(|_| wrong("CNV", takes, text))?;
-    match numbers.len() {
-        9 | 25 => Ok(Kernel::Weights(numbers)),
-        _ => Err(wrong("CNV", takes, text)),
-    }
+    let numbers = row(text, "CNV").ok()?;
+    matches!(numbers.len(), 9 | 25).then_some(Kernel::Weights(numbers))
 }
 
-/// `q`, `comp:q` or `comp`; beyond the format's scale it is clamped later.
-fn quality(text: &str) -> Result<(Option<Compression>, Option<i16>)> {
-    let wrong = || {
-        Error::Malformed(format!(
-            "QLT takes a whole number, or none, lzw, deflate, jpeg, webp or zstd and a number, got \"{}\"",
-            short(text)
-        ))
-    };
+/// `q`, `comp:q` or `comp`; beyond the format's scale it is clamped later. What is neither says nothing.
+fn quality(text: &str) -> (Option<Compression>, Option<i16>) {
     let (name, number) = match text.split_once(':') {
-        Some((name, number)) => (Some(name), Some(number)),
-        None if text.starts_with(|c: char| c.is_ascii_alphabetic()) => (Some(text), None),
-        None => (None, Some(text)),
+        Some((name, number)) => (name, number),
+        None => (text, text),
     };
-    let compression = name
-        .map(|name| Compression::named(name).ok_or_else(wrong))
-        .transpose()?;
-    let number = number
-        .map(|number| number.parse::<i64>().map_err(|_| wrong()))
-        .transpose()?;
-    let number = number.map(|value| i16::try_from(value.clamp(-1, 1000)).unwrap_or(0));
-    Ok((compression, number))
+    let number = numbers::int(number).map(|value| i16::try_from(value.clamp(-1, 1000)).unwrap_or(0));
+    (Compression::named(name), number)
 }

@@ -19,6 +19,7 @@ use crate::plan::Adjust;
 use crate::plan::Region;
 use crate::plan::Scale;
 use crate::plan::TileName;
+use crate::plan::Treatment;
 use crate::plan::View;
 use crate::protocol::Address;
 use crate::protocol::Ask;
@@ -29,8 +30,9 @@ use crate::protocol::Settings;
 use crate::protocol::by_path;
 use crate::protocol::decode;
 use crate::protocol::iip::changes::CHANGES;
+use crate::protocol::numbers;
+use crate::protocol::numbers::cut;
 use crate::protocol::short;
-use crate::protocol::whole;
 use crate::raster::Format;
 use crate::source::sequence::with_view;
 use std::borrow::Cow;
@@ -180,6 +182,8 @@ pub fn parse(
                 let request = decode(path, address.plus())
                     .and_then(|path| by_path(protocol, &path, &address))
                     .and_then(|request| {
+                        // pictures of IIIF are what was said before: what stands behind them is others' business
+                        let request = words.before(request, settings);
                         parts.try_for_each(|part| words.follow(part))?;
                         Ok(words.built(request, settings))
                     });
@@ -192,7 +196,10 @@ pub fn parse(
                 .act(act, &value, settings)
                 .map(|request| (Protocol::Iip, request));
         }
-        words.change(&name, &value).map_err(malformed)?;
+        // `NAME=` says nothing
+        if !value.is_empty() || !part.contains(&b'=') || row(CHANGES, &name).is_none() {
+            words.change(&name, &value).map_err(malformed)?;
+        }
     }
     words.finish(query).map(|request| (Protocol::Iip, request))
 }
@@ -265,8 +272,10 @@ impl Words {
     fn follow(&mut self, part: &[u8]) -> Result<()> {
         let (name, encoded) = split(part);
         match row(CHANGES, &name) {
-            Some((_, change)) => change(self, &decode(encoded, true)?),
-            None => Ok(()),
+            Some((_, change)) if !(encoded.is_empty() && part.contains(&b'=')) => {
+                change(self, &decode(encoded, true)?)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -278,6 +287,41 @@ impl Words {
                 Ok(())
             }
         }
+    }
+
+    /// A picture of IIIF with what the commands before it said of samples and quality.
+    fn before(&self, request: Request, settings: &Settings) -> Request {
+        let ask = match request.ask {
+            Ask::Image {
+                view,
+                naming,
+                negotiated,
+            } => {
+                let adjust = self.adjusted(settings);
+                let plain = view.adjust.samples == Treatment::default();
+                Ask::Image {
+                    view: View {
+                        adjust: Adjust {
+                            samples: if plain {
+                                adjust.samples
+                            } else {
+                                view.adjust.samples
+                            },
+                            equalise: view.adjust.equalise || adjust.equalise,
+                            layers: adjust.layers,
+                            ..view.adjust
+                        },
+                        quality: self.quality,
+                        compression: self.compression,
+                        ..view
+                    },
+                    naming,
+                    negotiated,
+                }
+            }
+            other => other,
+        };
+        Request { ask, ..request }
     }
 
     /// The request with what the commands before it said.
@@ -339,8 +383,10 @@ impl Words {
     fn act(mut self, act: Act, value: &str, settings: &Settings) -> std::result::Result<Request, Failure> {
         let image = self.image.clone().ok_or_else(|| fault("1 3", "FIF"))?;
         let ask = self.ask(act, value).map_err(malformed)?;
-        if let (Act::TileOfView, Ok(&[x, _, _, y])) = (act, numbers(value, "JTLS").as_deref()) {
-            self.view = Some([x, y]);
+        if let (Act::TileOfView, &[x, _, _, y, ..]) =
+            (act, numbers::list(value).collect::<Vec<_>>().as_slice())
+        {
+            self.view = Some([count(x).map_err(malformed)?, count(y).map_err(malformed)?]);
         }
         let request = Request {
             image: Some(image),
@@ -359,32 +405,25 @@ impl Words {
             })
         };
         match act {
-            Act::Tile(format) => match numbers(value, "a tile")?.as_slice() {
-                &[level, index] => Ok(tile(level, index, format)),
-                other => Err(Error::Malformed(format!(
-                    "a tile takes two numbers, got {}",
-                    other.len()
-                ))),
-            },
-            Act::TileOfView => match numbers(value, "JTLS")?.as_slice() {
-                &[_, level, index, _] => Ok(tile(level, index, Format::Jpeg)),
+            Act::Tile(format) => {
+                let (level, index) = cut(value, ',');
+                Ok(tile(count(level)?, count(index)?, format))
+            }
+            Act::TileOfView => match numbers::list(value).collect::<Vec<_>>().as_slice() {
+                &[_, level, index, _, ..] => Ok(tile(count(level)?, count(index)?, Format::Jpeg)),
                 other => Err(Error::Malformed(format!(
                     "JTLS takes four numbers, got {}",
                     other.len()
                 ))),
             },
             Act::Tiles => {
-                let wrong =
-                    || Error::Malformed(format!("TIL takes LEVEL,FIRST-LAST, got \"{}\"", short(value)));
-                let mut parts = value.split(',');
-                let level = whole(parts.next().ok_or_else(wrong)?, "TIL")?;
-                let range = parts.next().ok_or_else(wrong)?;
-                let (first, last) = range.split_once('-').unwrap_or((range, range));
-                let (first, last) = (whole(first, "TIL")?, whole(last, "TIL")?);
+                let (level, range) = cut(value, ',');
+                let (first, last) = cut(range, '-');
+                let (level, first, last) = (count(level)?, count(first)?, count(last)?);
                 Ok(Ask::Tiles(TileRange {
                     level,
                     first,
-                    last,
+                    last: last.max(first),
                     quality: self.quality,
                     adjust: Adjust::default(),
                 }))
@@ -392,7 +431,7 @@ impl Words {
             Act::Export => {
                 let format = Format::named(value).unwrap_or(Format::Jpeg);
                 let scale = match (self.width, self.height) {
-                    (None, None) => Scale::Max,
+                    (None, None) => Scale::Image,
                     (Some(w), None) => Scale::Width(w),
                     (None, Some(h)) => Scale::Height(h),
                     (Some(w), Some(h)) => Scale::Within(Size::new(w, h)),
@@ -407,13 +446,17 @@ impl Words {
                 }))
             }
             Act::Profile => profile(value).map(Ask::Measure),
-            Act::Spectrum => match numbers(value, "SPECTRA")?.as_slice() {
-                &[level, tile, x, y] => Ok(Ask::Measure(Measure::Spectrum { level, tile, x, y })),
-                other => Err(Error::Malformed(format!(
-                    "SPECTRA takes four numbers, got {}",
-                    other.len()
-                ))),
-            },
+            Act::Spectrum => {
+                let (level, rest) = cut(value, ',');
+                let (tile, pixel) = cut(rest, ',');
+                let (x, y) = cut(pixel, ',');
+                Ok(Ask::Measure(Measure::Spectrum {
+                    level: count(level)?,
+                    tile: count(tile)?,
+                    x: count(x)?,
+                    y: count(y)?,
+                }))
+            }
             Act::Path(_) => Err(Error::Malformed("a path stands alone".into())),
         }
     }
@@ -445,21 +488,20 @@ impl Words {
 
 /// `LEVEL:X,Y-X,Y`, or `LEVEL:X,Y` for one pixel.
 fn profile(text: &str) -> Result<Measure> {
-    let wrong = || Error::Malformed(format!("PFL takes LEVEL:X1,Y1-X2,Y2, got \"{}\"", short(text)));
-    let (level, line) = text.split_once(':').ok_or_else(wrong)?;
-    let (from, to) = line.split_once('-').unwrap_or((line, line));
-    let point = |text: &str| match numbers(text, "PFL")?.as_slice() {
-        &[x, y] => Ok((x, y)),
-        _ => Err(wrong()),
+    let (level, line) = cut(text, ':');
+    let (from, to) = cut(line, '-');
+    let point = |text| -> Result<(u32, u32)> {
+        let (x, y) = cut(text, ',');
+        Ok((count(x)?, count(y)?))
     };
     Ok(Measure::Profile {
-        level: whole(level, "PFL")?,
+        level: count(level)?,
         from: point(from)?,
         to: point(to)?,
     })
 }
 
-/// Whole numbers separated by commas.
-fn numbers(text: &str, what: &str) -> Result<Vec<u32>> {
-    text.split(',').map(|n| whole(n, what)).collect()
+/// A number of something that the image may have: levels, tiles and pixels count from 0.
+fn count(text: &str) -> Result<u32> {
+    numbers::count(text).ok_or_else(|| Error::Outside(format!("the image has no {}", short(text))))
 }

@@ -275,10 +275,10 @@ fn image_line(out: &mut String, object: Object, header: &Header, settings: &Sett
             let tile = header.levels.first().map_or(full, |level| level.tile);
             write!(out, "Tile-size:{} {}\r\n", tile.w, tile.h)
         }
-        Object::LevelCount => write!(out, "Resolution-number:{}\r\n", header.levels.len()),
+        Object::LevelCount => write!(out, "Resolution-number:{}\r\n", header.counted().len()),
         Object::Levels => {
             let sizes: Vec<String> = header
-                .levels
+                .counted()
                 .iter()
                 .rev()
                 .map(|level| format!("{} {}", level.size.w, level.size.h))
@@ -287,7 +287,7 @@ fn image_line(out: &mut String, object: Object, header: &Header, settings: &Sett
         }
         Object::Bits => write!(out, "Bits-per-channel:{}\r\n", header.bits),
         Object::Colourspace => {
-            let last = header.levels.len().saturating_sub(1);
+            let last = header.counted().len().saturating_sub(1);
             let planes = match header.meaning.colour {
                 Colour::Grey => "0 0 1 1 0",
                 Colour::Rgb | Colour::Cmyk => "0 0 3 3 0 1 2",

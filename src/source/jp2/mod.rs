@@ -154,6 +154,7 @@ impl Jp2 {
             },
             version,
             set: Set::default(),
+            scalable: true,
         };
         Ok(Jp2 {
             stream,

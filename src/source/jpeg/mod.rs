@@ -91,6 +91,7 @@ pub fn open(file: Arc<dyn Blob>) -> Result<(Box<dyn Source>, Grid, u64)> {
         metadata: metadata::metadata(&head, exif),
         version: part.file.version(),
         set: Set::default(),
+        scalable: false,
     };
     let inverted = is_inverted(&head, &header);
     let Some(scan) = scan else {

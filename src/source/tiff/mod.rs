@@ -64,7 +64,7 @@ use std::sync::Arc;
 pub struct Limits {
     /// Bytes of a decoded tile.
     pub max_tile_bytes: u64,
-    /// Directories that are looked at; levels further on are not found.
+    /// Directories that are looked at, for a page, with those of its levels; asking for a page further on is an error.
     pub max_ifds: usize,
     /// Bytes of one tag (profile, XMP packet, text); longer ones are left out.
     pub max_tag_bytes: u64,
@@ -74,7 +74,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             max_tile_bytes: 256 << 20,
-            max_ifds: 1024,
+            max_ifds: 65_536,
             max_tag_bytes: 16 << 20,
         }
     }
@@ -141,6 +141,7 @@ impl Tiff {
             stored: stored(layout),
             metadata: metadata::metadata(&first, &input, prologue, limits.max_tag_bytes),
             version: input.version(),
+            scalable: false,
             set: Set {
                 stack: if pages.len() > 1 { pages } else { Vec::new() },
                 ..Set::default()

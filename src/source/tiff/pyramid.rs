@@ -262,8 +262,16 @@ pub fn page(input: &Input, prologue: Prologue, wanted: usize, limits: &Limits) -
             other = image.ok();
         }
     }
-    let (first, mut images) =
-        found.ok_or_else(|| Error::Missing(format!("the file has no page {wanted}")))?;
+    let (first, mut images) = found.ok_or_else(|| {
+        if at != 0 && seen.len() >= limits.max_ifds {
+            let most = limits.max_ifds;
+            Error::TooLarge(format!(
+                "page {wanted} lies behind {most} directories, and no more are read"
+            ))
+        } else {
+            Error::Missing(format!("the file has no page {wanted}"))
+        }
+    })?;
     images.sort_by_key(|image| std::cmp::Reverse(image.size.area()));
     Ok(Pages { first, images, pages })
 }
