@@ -185,7 +185,8 @@ impl Library {
     }
 
     fn keep(&self, name: &str, opened: &Arc<Opened>) {
-        if let Some(open) = &self.open {
+        // an image without a file has its one name
+        if let Some(open) = self.open.as_ref().filter(|_| !opened.path.as_os_str().is_empty()) {
             open.insert(name.into(), opened.clone());
         }
     }

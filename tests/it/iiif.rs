@@ -1,5 +1,6 @@
 //! IIIF Image API: info.json, parameters, versions, redirects and errors.
 
+use crate::support;
 use crate::support::bytes;
 use crate::support::pixels;
 use crate::support::service;
@@ -134,12 +135,10 @@ fn what_is_wrong_is_told_with_the_right_status() {
         ("rgb/full/,/0/default.jpg", 400),
         ("rgb/full/0,/0/default.jpg", 400),
         ("rgb/full/2000,/0/default.jpg", 400),
-        ("rgb/full/^6000,/0/default.jpg", 400),
         ("rgb/full/max/400/default.jpg", 400),
-        ("rgb/full/max/1e1/default.jpg", 400),
         ("rgb/full/^5000,/45/default.jpg", 413),
         ("rgb/full/!2000,2000/0/default.jpg", 400),
-        ("rgb/full/full/0/default.jpg", 400),
+        ("rgb/full/-100,/0/default.jpg", 400),
         ("rgb/full/max/0/foo.jpg", 400),
         ("rgb/full/max/0/default.jp2", 400),
         ("rgb/2000,2000,10,10/10,/0/default.jpg", 400),
@@ -360,12 +359,20 @@ fn limits_are_kept_after_turning_too() {
         ask("full/^max/0/default.jpg").body,
         ask("full/max/0/default.jpg").body
     );
-    for path in [
-        "full/600,/0/default.jpg",
-        "full/,401/0/default.jpg",
-        "0,0,900,10/900,10/0/default.jpg",
+    let strict = support::service(&[
+        ("URI_MAP", "iiif=>IIIF3"),
+        ("MAX_WIDTH", "800"),
+        ("MAX_HEIGHT", "400"),
+        ("MAX_AREA", "200000"),
+    ]);
+    for (path, limited) in [
+        ("full/600,/0/default.jpg", (533, 374)),
+        ("full/,401/0/default.jpg", (534, 374)),
+        ("0,0,900,10/900,10/0/default.jpg", (800, 10)),
     ] {
-        let reply = ask(path);
+        // under plain IIIF it is limited, as in iipsrv
+        assert_eq!(size(&ask(path)), limited, "{path}");
+        let reply = strict.respond(Http::get(&format!("/iiif/rgb/{path}")));
         assert_eq!(reply.status, 400, "{path}");
         assert!(
             text(&reply).contains("limit, width 800, height 400, area 200000"),
@@ -433,5 +440,121 @@ fn sizes_are_read_by_the_rules_of_the_version() {
             (reply.header("Content-Type"), reply.header("Vary")),
             (Some(kind), Some("Accept"))
         );
+    }
+}
+
+#[test]
+fn plain_iiif_takes_the_words_of_all_versions_and_a_version_by_name_its_own() {
+    let service = service(&[("URI_MAP", "iiif=>IIIF,iiif3=>IIIF3,iiif2=>IIIF2")]);
+    let status = |path: &str| service.respond(Http::get(path)).status;
+    for (words, plain, two, three) in [
+        ("full/full/0/default.jpg", 200, 200, 400),
+        ("full/full/0/native.jpg", 200, 200, 400),
+        ("full/^max/0/default.jpg", 200, 400, 200),
+        ("Full/MAX/0/Default.JPG", 200, 400, 400),
+        ("full/300.5,/0/default.jpg", 200, 400, 400),
+        ("-50,-10,200,150/max/0/default.jpg", 200, 400, 400),
+        ("full/max/0/gray", 200, 400, 400),
+        ("full/1200,/0/default.jpg", 400, 200, 400),
+        ("full/6000,/0/default.jpg", 400, 400, 400),
+        ("full/^6000,/0/default.jpg", 200, 400, 400),
+    ] {
+        assert_eq!(
+            ["iiif", "iiif2", "iiif3"].map(|prefix| status(&format!("/{prefix}/rgb/{words}"))),
+            [plain, two, three],
+            "{words}"
+        );
+    }
+    let cut = service.respond(Http::get("/iiif/rgb/-50,-10,200,150/max/0/default.jpg"));
+    assert_eq!(size(&cut), (150, 140));
+    assert_eq!(status("/iiif/rgb/-50,-10,50,150/max/0/default.jpg"), 400);
+}
+
+#[test]
+fn a_version_says_whether_sizes_beyond_the_image_are_shown() {
+    for vars in [("COMPAT", "1.1"), ("IIIF_VERSION", "2")] {
+        let ask = |more: (&str, &str), path: &str| {
+            support::service(&[MAP, vars, more]).respond(Http::get(&format!("/iiif/rgb/{path}")))
+        };
+        let usual = ("ALLOW_UPSCALING", "1");
+        assert_eq!(size(&ask(usual, "full/1500,/0/default.jpg")), (1500, 1052));
+        assert_eq!(size(&ask(usual, "full/9000,/0/default.jpg")), (5000, 3505));
+        let never = ("ALLOW_UPSCALING", "0");
+        assert_eq!(size(&ask(never, "full/9000,/0/default.jpg")), (1000, 701));
+        assert!(text(&ask(usual, "info.json")).contains("http://iiif.io/api/image/2/context.json"));
+    }
+    let named = support::service(&[MAP, ("COMPAT", "1.1"), ("IIIF_VERSION", "3")]);
+    assert!(text(&named.respond(Http::get("/iiif/rgb/info.json"))).contains("/image/3/context.json"));
+}
+
+#[test]
+fn a_slash_too_many_leads_to_the_address_without_it_for_good() {
+    let service = service(&[MAP]);
+    for (asked, target) in [
+        ("/iiif/rgb/info.json/", "http://localhost/iiif/rgb/info.json"),
+        (
+            "/iiif/rgb/full/100,/0/default.jpg/",
+            "http://localhost/iiif/rgb/full/100,/0/default.jpg",
+        ),
+        (
+            "/iiif/a%2Fb/full/100,/0/default.jpg//",
+            "http://localhost/iiif/a%2Fb/full/100,/0/default.jpg",
+        ),
+        (
+            "/fcgi-bin/iipsrv.fcgi?IIIF=rgb/full/%5Emax/0/default.jpg/",
+            "http://localhost/fcgi-bin/iipsrv.fcgi?IIIF=rgb/full/%5Emax/0/default.jpg",
+        ),
+    ] {
+        let reply = service.respond(Http::get(asked));
+        assert_eq!(
+            (reply.status, reply.header("Location")),
+            (301, Some(target)),
+            "{asked}"
+        );
+    }
+    let rewritten = Http::query("IIIF=rgb/info.json/").with("REQUEST_URI", "/pictures/rgb/info.json/");
+    let reply = service.respond(rewritten);
+    assert_eq!(
+        reply.header("Location"),
+        Some("http://localhost/pictures/rgb/info.json")
+    );
+}
+
+#[test]
+fn tiles_that_are_declared_are_answered_whatever_the_limits() {
+    for limit in [
+        ("MAX_CVT", "100"),
+        ("MAX_AREA", "5000"),
+        ("MAX_WIDTH", "7"),
+        ("MAX_CVT", "5000"),
+    ] {
+        let service = support::service(&[("URI_MAP", "iiif=>IIIF3"), limit]);
+        let info = service.respond(Http::get("/iiif/rgb/info.json"));
+        let info: Value = serde_json::from_slice(&info.body).unwrap();
+        let mut asked = 0;
+        for grid in info["tiles"].as_array().unwrap() {
+            let side = grid["width"].as_u64().unwrap();
+            for factor in grid["scaleFactors"].as_array().unwrap() {
+                let step = side * factor.as_u64().unwrap();
+                for (x, y) in [(0, 0), (1000 / step * step, 701 / step * step)] {
+                    let (w, h) = (step.min(1000 - x), step.min(701 - y));
+                    if w == 0 || h == 0 {
+                        continue;
+                    }
+                    let factor = step / side;
+                    let path = format!(
+                        "/iiif/rgb/{x},{y},{w},{h}/{},{}/0/default.jpg",
+                        w.div_ceil(factor),
+                        h.div_ceil(factor)
+                    );
+                    let reply = service.respond(Http::get(&path));
+                    assert_eq!(reply.status, 200, "{limit:?} {path}: {}", text(&reply));
+                    asked += 1;
+                }
+            }
+        }
+        assert!(asked >= 3, "{limit:?}");
+        // what is stored is sent, whatever its size
+        assert_eq!(service.respond(Http::query("FIF=rgb&JTL=2,0")).status, 200);
     }
 }

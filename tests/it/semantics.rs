@@ -1,6 +1,7 @@
 //! HTTP over every protocol (RFC 9110): what lets a client or a cache know an answer again, what a HEAD, a condition or a
 //! script of another site gets, and errors that help.
 
+use crate::support;
 use crate::support::service;
 use crate::support::text;
 use iipsrv::http::Http;
@@ -218,6 +219,13 @@ fn whoever_asks_what_may_be_asked_is_told() {
                 .unwrap()
                 .contains("X-Requested-With")
         );
+        // a script that shows restricted pictures sends it
+        assert!(
+            reply
+                .header("Access-Control-Allow-Headers")
+                .unwrap()
+                .contains("Authorization")
+        );
         assert!(reply.header("Access-Control-Max-Age").is_some());
         for method in ["PUT", "DELETE", "PATCH", "TRACE"] {
             let reply = ask(&service, method, uri, &[]);
@@ -271,7 +279,7 @@ fn an_error_is_open_brief_and_helps() {
             "larger than the region 1000x701: a larger size has to be asked with ^",
         ),
         (
-            "/iiif/rgb/full/^6000,/0/default.jpg",
+            "/iiif/2/rgb/full/6000,/0/default.jpg",
             400,
             "beyond the limit, width 5000, height 5000",
         ),
@@ -311,14 +319,18 @@ fn an_error_is_open_brief_and_helps() {
             "region 5000,0,10,10 is empty or outside the image",
         ),
         ("/deepzoom/rgb_files/10/9_9.jpg", 404, "no tile 9,9 at level 10"),
-        ("/deepzoom/rgb_files/10/0_0.bmp", 400, "not as \"bmp\""),
         (
-            "/deepzoom/rgb",
+            "/deepzoom/_files/1/0_0.jpg",
             400,
             "DeepZoom takes NAME.dzi or NAME_files/LEVEL/COL_ROW.jpg",
         ),
         ("/zoomify/rgb/TileGroup0/0-9-9.jpg", 404, "no tile 9,9 at level 0"),
-        ("/zoomify/rgb/x", 400, "Zoomify takes NAME/ImageProperties.xml"),
+        ("/zoomify/rgb/x", 404, "no image \"rgb/x\""),
+        (
+            "/zoomify//TileGroup0/0-0-0.jpg",
+            400,
+            "Zoomify takes NAME/ImageProperties.xml",
+        ),
         ("/x.fcgi?FIF=nope&JTL=0,0", 404, "1 3 FIF"),
         ("/x.fcgi?FIF=rgb&JTL=9,9", 400, "Error/"),
         ("/x.fcgi?FOO=1", 400, "2 2 FOO"),
@@ -337,4 +349,40 @@ fn an_error_is_open_brief_and_helps() {
             "{uri}"
         );
     }
+}
+
+#[test]
+fn header_lines_that_scripts_may_send_are_a_setting() {
+    for (list, header) in [("X-Token, Range", Some("X-Token, Range")), ("", None)] {
+        let service = service(&[VARS[1], ("CORS_HEADERS", list)]);
+        let reply = ask(&service, "OPTIONS", "/x.fcgi", &[]);
+        assert_eq!(reply.header("Access-Control-Allow-Headers"), header);
+    }
+}
+
+#[test]
+fn a_path_that_nothing_is_mapped_to_is_missing() {
+    let service = service(&[("URI_MAP", "iiif=>IIIF,x=>IIPX")]);
+    for path in [
+        "/iiif",
+        "/iiif/",
+        "/x/rgb/info.json",
+        "/iiif4/rgb/info.json",
+        "/nowhere",
+    ] {
+        let reply = ask(&service, "GET", path, &[]);
+        assert_eq!(reply.status, 404, "{path}");
+        assert!(
+            text(&reply).contains("nothing is mapped"),
+            "{path}: {}",
+            text(&reply)
+        );
+    }
+    // the server itself, and a question in a query whatever the path
+    for path in ["/fcgi-bin/iipsrv.fcgi", "/", "/nowhere?FIF=rgb&OBJ=Max-size"] {
+        assert_eq!(ask(&service, "GET", path, &[]).status, 200, "{path}");
+    }
+    // without a map there is only the server
+    let service = support::service(&[]);
+    assert_eq!(ask(&service, "GET", "/images", &[]).status, 200);
 }

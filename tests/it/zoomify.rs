@@ -38,17 +38,12 @@ fn what_does_not_exist_is_missing_and_what_cannot_be_read_is_wrong() {
         ("rgb/TileGroup0/9-0-0.jpg", 404),
         ("rgb/TileGroup0/99999-0-0.jpg", 404),
         ("nope/ImageProperties.xml", 404),
-        ("rgb/foo", 400),
-        ("rgb/TileGroup0/2-0.jpg", 400),
-        ("rgb/TileGroup0/2-0-0", 400),
-        ("rgb/TileGroup0/2-0-0.bmp", 400),
-        ("rgb/TileGroup0/2--1-0.jpg", 400),
-        ("rgb/Group0/2-0-0.jpg", 400),
+        ("rgb/foo", 404),
+        ("rgb/Group0/2-0-0.jpg", 404),
+        ("/TileGroup0/2-0-0.jpg", 400),
         ("rgb/TileGroup0/0-1-0.jpg", 404),
         ("rgb/TileGroup0/0-0-1.jpg", 404),
         ("rgb/TileGroup0/2-4294967295-0.jpg", 404),
-        ("rgb/TileGroup0/2-0-0-0.jpg", 400),
-        ("rgb", 400),
     ] {
         let reply = query(&format!("Zoomify={path}"));
         assert_eq!(reply.status, status, "{path}: {}", text(&reply));

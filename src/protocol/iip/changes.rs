@@ -26,7 +26,7 @@ pub(in crate::protocol::iip) type Change = fn(&mut Words, &str) -> Result<()>;
 
 pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
     ("FIF", |words, value| {
-        words.image = (!value.is_empty()).then(|| value.to_string());
+        words.image = Some(value.into());
         Ok(())
     }),
     ("OBJ", |words, value| {

@@ -196,22 +196,19 @@ pub fn parse(
                 .act(act, &value, settings)
                 .map(|request| (Protocol::Iip, request));
         }
-        // `NAME=` says nothing
-        if !value.is_empty() || !part.contains(&b'=') || row(CHANGES, &name).is_none() {
-            words.change(&name, &value).map_err(malformed)?;
-        }
+        words.change(&name, &value).map_err(malformed)?;
     }
     words.finish(query).map(|request| (Protocol::Iip, request))
 }
 
-/// Name and value of a part of a query, still percent-encoded.
+/// Name and value of a part of a query, still percent-encoded. What has no `=` is both, as in iipsrv.
 fn split(part: &[u8]) -> (Cow<'_, str>, &[u8]) {
     let (name, value) = match part.iter().position(|&b| b == b'=') {
         Some(at) => (
             part.get(..at).unwrap_or_default(),
             part.get(at + 1..).unwrap_or_default(),
         ),
-        None => (part, &[][..]),
+        None => (part, part),
     };
     (String::from_utf8_lossy(name), value)
 }
@@ -272,15 +269,15 @@ impl Words {
     fn follow(&mut self, part: &[u8]) -> Result<()> {
         let (name, encoded) = split(part);
         match row(CHANGES, &name) {
-            Some((_, change)) if !(encoded.is_empty() && part.contains(&b'=')) => {
-                change(self, &decode(encoded, true)?)
-            }
+            Some((_, change)) if !encoded.is_empty() => change(self, &decode(encoded, true)?),
             _ => Ok(()),
         }
     }
 
     fn change(&mut self, name: &str, value: &str) -> Result<()> {
         match row(CHANGES, name) {
+            // `NAME=` says nothing
+            Some(_) if value.is_empty() => Ok(()),
             Some((_, change)) => change(self, value),
             None => {
                 self.unknown = Some(name.into());
