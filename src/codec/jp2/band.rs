@@ -57,6 +57,7 @@ impl Coefficients {
     }
 
     /// Numbers of the transform from the coefficients of row `y` from column `x` on, as many as there is room for.
+    #[inline(always)]
     pub fn row<T: Number>(&self, y: u32, x: u32, to: &mut [T]) {
         let (mut x, mut to) = (x, to);
         while !to.is_empty() {

@@ -65,38 +65,45 @@ impl Decoded {
             ..self.window
         }
         .meet(self.window);
-        let mut planes = vec![vec![0; band.len()]; self.ranges.len()];
-        for tile in &self.tiles {
-            let parts = tile.components.iter().map(|shown| shown.area.meet(band));
-            let parts: Vec<Area> = parts.collect();
-            if parts.iter().all(|part| part.is_empty()) {
-                continue;
-            }
-            let shown = tile.components.iter().zip(&parts);
-            let mut samples: Vec<Samples> = shown
-                .map(|(shown, part)| shown.samples.rows(*part, shown.step.1))
-                .collect();
-            if tile.mct {
-                untwist(&mut samples)?;
-            }
-            let samples = samples.iter().zip(&tile.components).zip(parts);
-            for (((samples, Shown { step, .. }), part), (range, plane)) in
-                samples.zip(self.ranges.iter().zip(&mut planes))
-            {
-                match samples {
-                    Samples::Whole(from) => place(from, *step, part, band, plane, |v| range.whole(v)),
-                    Samples::Real(from) if range.half <= 1 << 15 => {
-                        place(from, *step, part, band, plane, |v| range.small(v));
-                    }
-                    Samples::Real(from) => place(from, *step, part, band, plane, |v| range.real(v)),
-                }
-            }
-        }
-        Ok(planes)
+        shown(self, band)
     }
 }
 
+/// The samples of the rows `band` of the window.
+#[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
+fn shown(decoded: &Decoded, band: Area) -> Result<Planes> {
+    let mut planes = vec![vec![0; band.len()]; decoded.ranges.len()];
+    for tile in &decoded.tiles {
+        let parts = tile.components.iter().map(|shown| shown.area.meet(band));
+        let parts: Vec<Area> = parts.collect();
+        if parts.iter().all(|part| part.is_empty()) {
+            continue;
+        }
+        let shown = tile.components.iter().zip(&parts);
+        let mut samples: Vec<Samples> = shown
+            .map(|(shown, part)| shown.samples.rows(*part, shown.step.1))
+            .collect();
+        if tile.mct {
+            untwist(&mut samples)?;
+        }
+        let samples = samples.iter().zip(&tile.components).zip(parts);
+        for (((samples, Shown { step, .. }), part), (&range, plane)) in
+            samples.zip(decoded.ranges.iter().zip(&mut planes))
+        {
+            match samples {
+                Samples::Whole(from) => place(from, *step, part, band, plane, move |v| range.whole(v)),
+                Samples::Real(from) if range.half <= 1 << 15 => {
+                    place(from, *step, part, band, plane, move |v| range.small(v));
+                }
+                Samples::Real(from) => place(from, *step, part, band, plane, move |v| range.real(v)),
+            }
+        }
+    }
+    Ok(planes)
+}
+
 /// The values of a component.
+#[derive(Clone, Copy)]
 pub(super) struct Range {
     /// Half of their number; beyond 31 bits there are none.
     half: i32,
@@ -111,15 +118,17 @@ impl Range {
         Range { half, shift }
     }
 
-    fn whole(&self, value: i32) -> i32 {
-        value.clamp(-self.half, self.half - 1) + self.shift
+    #[inline(always)]
+    fn whole(self, value: i32) -> i32 {
+        value.max(-self.half).min(self.half - 1) + self.shift
     }
 
     #[expect(
         clippy::cast_possible_truncation,
         reason = "it becomes the nearest integer there is"
     )]
-    fn real(&self, value: f32) -> i32 {
+    #[inline(always)]
+    fn real(self, value: f32) -> i32 {
         self.whole((value + 0.5).floor() as i32)
     }
 
@@ -129,7 +138,8 @@ impl Range {
         clippy::cast_precision_loss,
         reason = "whole numbers of up to 17 bits"
     )]
-    fn small(&self, value: f32) -> i32 {
+    #[inline(always)]
+    fn small(self, value: f32) -> i32 {
         let (up, most) = (self.half as f32, (2 * self.half - 1) as f32);
         let positive = if value + up > 0.0 { value + up } else { 0.0 };
         let fit = if positive < most { positive } else { most };
@@ -139,6 +149,7 @@ impl Range {
 }
 
 /// Takes the component transformation of the first three back (T.800 Annex G).
+#[inline(always)]
 fn untwist(samples: &mut [Samples]) -> Result<()> {
     let unlike = || Error::Corrupt("components that are transformed together differ".into());
     match samples {
@@ -167,6 +178,7 @@ fn untwist(samples: &mut [Samples]) -> Result<()> {
 }
 
 /// Copies a part of the window out of a component, repeating the samples of a subsampled one.
+#[inline(always)]
 fn place<T: Number>(
     from: &Plane<T>,
     (across, down): (u32, u32),
@@ -179,16 +191,18 @@ fn place<T: Number>(
         return;
     }
     let width = window.w() as usize;
+    let alike = across == 1 && from.area.x0 <= part.x0;
     for y in part.y0..part.y1 {
-        let row = from.row((y / down).clamp(from.area.y0, from.area.y1 - 1), from.area.x0);
+        let row = (y / down).clamp(from.area.y0, from.area.y1 - 1);
         let start = (y - window.y0) as usize * width + (part.x0 - window.x0) as usize;
         let to = to.get_mut(start..start + part.w() as usize).unwrap_or_default();
-        if across == 1 && row.len() == to.len() {
-            for (to, from) in to.iter_mut().zip(row) {
+        if alike && let Some(own) = from.row(row, part.x0).get(..to.len()) {
+            for (to, from) in to.iter_mut().zip(own) {
                 *to = fit(*from);
             }
             continue;
         }
+        let row = from.row(row, from.area.x0);
         for (x, to) in (part.x0..part.x1).zip(to) {
             let column = (x / across).clamp(from.area.x0, from.area.x1 - 1) - from.area.x0;
             if let Some(from) = row.get(column as usize) {

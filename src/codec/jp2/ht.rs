@@ -73,7 +73,6 @@ pub(super) fn decode(
     scratch: &mut Scratch,
     out: &mut [i32],
 ) {
-    out.fill(0);
     let w = w.clamp(1, SIDE as usize);
     cleanup(w, plane.min(BITS), data, scratch, out);
     if let (Some((passes, data)), Some(plane)) = (refinement, plane.checked_sub(1)) {
@@ -89,6 +88,7 @@ pub(super) fn decode(
 }
 
 /// The clean-up pass (7.3): all samples, two by two, with their magnitudes and signs.
+#[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
 fn cleanup(w: usize, plane: u32, data: &[u8], scratch: &mut Scratch, out: &mut [i32]) {
     let Scratch {
         words,
@@ -100,6 +100,7 @@ fn cleanup(w: usize, plane: u32, data: &[u8], scratch: &mut Scratch, out: &mut [
         ..
     } = scratch;
     let Some((mut magsgn, mut mel, mut vlc)) = streams(data, out.len(), ahead, back) else {
+        out.fill(0);
         return;
     };
     let quads = w.div_ceil(2);
@@ -108,14 +109,17 @@ fn cleanup(w: usize, plane: u32, data: &[u8], scratch: &mut Scratch, out: &mut [
         .iter_mut()
         .take(quads + 1)
         .for_each(|magnitude| *magnitude = 0);
+    let mut sound = true;
     for (i, rows) in out.chunks_mut(2 * w).enumerate() {
         if i == 0 {
             describe::<true>(quads, words, &mut mel, &mut vlc);
-        } else {
+        } else if sound {
             describe::<false>(quads, words, &mut mel, &mut vlc);
         }
-        if !fill(quads, BITS - plane, words, magnitudes, &mut magsgn, samples) {
-            return;
+        sound = sound && fill(quads, BITS - plane, words, magnitudes, &mut magsgn, samples);
+        if !sound {
+            rows.fill(0);
+            continue;
         }
         let (upper, lower) = rows.split_at_mut(w.min(rows.len()));
         let lower = if lower.is_empty() { &mut spare[..] } else { lower };
@@ -133,7 +137,7 @@ fn cleanup(w: usize, plane: u32, data: &[u8], scratch: &mut Scratch, out: &mut [
 
 /// Reads what is said of a row of quads: which samples are significant and how many bits they have.
 /// In `words` come the meanings of `ht_codes`, with the excess above them; on entry those of the row above.
-#[inline(never)]
+#[inline(always)]
 fn describe<const FIRST: bool>(quads: usize, words: &mut [u32; QUADS], mel: &mut Mel, kept: &mut Bits) {
     let table = if FIRST { &FIRST_ROW } else { &OTHER_ROWS };
     let Bits { bytes, mut place } = *kept;
@@ -183,7 +187,7 @@ fn describe<const FIRST: bool>(quads: usize, words: &mut [u32; QUADS], mel: &mut
 /// Reads the magnitudes and signs of a row of quads into `samples`: 0 for what is not significant, else
 /// one more than a sign in bit 0 and a magnitude less 1 above it. `magnitudes` are of the row above and become
 /// those of this one. Returns whether none had more than `most` bits.
-#[inline(never)]
+#[inline(always)]
 fn fill(
     quads: usize,
     most: u32,

@@ -34,6 +34,7 @@ pub trait Number: Copy + Default + Send {
 
 /// Lifts samples of one parity by their neighbours, which are all of the other one; beyond the ends the signal is
 /// mirrored. `own` begins before `other` if `first`, else behind it.
+#[inline(always)]
 fn lift<T: Copy>(own: &mut [T], other: &[T], first: bool, lift: impl Fn(T, T, T) -> T) {
     let (Some(&start), Some(&end)) = (other.first(), other.last()) else {
         return;
@@ -58,6 +59,7 @@ fn lift<T: Copy>(own: &mut [T], other: &[T], first: bool, lift: impl Fn(T, T, T)
 /// What can be done to columns once row `newest` is there, of `data` in rows of `width`, the first a high one if `odd`:
 /// each step one row behind the one before. Rows are still in the cache then. Beyond the ends the signal is mirrored; the
 /// last rows are done when `newest` has gone [`Number::STEPS`] beyond them.
+#[inline(always)]
 fn settle<T: Number>(data: &mut [T], width: usize, newest: usize, odd: bool) {
     for step in 0..T::STEPS {
         let Some(y) = newest.checked_sub(1 + step) else {
@@ -77,6 +79,7 @@ fn settle<T: Number>(data: &mut [T], width: usize, newest: usize, odd: bool) {
 }
 
 /// Changes every sample of a row by those above and below.
+#[inline(always)]
 fn each<T: Copy>(own: &mut [T], before: &[T], after: &[T], lift: impl Fn(T, T, T) -> T) {
     for ((own, before), after) in own.iter_mut().zip(before).zip(after) {
         *own = lift(*own, *before, *after);
@@ -86,6 +89,7 @@ fn each<T: Copy>(own: &mut [T], before: &[T], after: &[T], lift: impl Fn(T, T, T
 impl Number for i32 {
     const REACH: u32 = 2;
 
+    #[inline(always)]
     fn line(low: &mut [i32], high: &mut [i32], odd: bool) {
         if let ([], [only]) = (&low, &mut *high) {
             *only >>= 1;
@@ -99,6 +103,7 @@ impl Number for i32 {
 
     fn scale(_: &mut [i32], _: bool) {}
 
+    #[inline(always)]
     fn lift(step: usize, own: &mut [i32], before: &[i32], after: &[i32]) {
         match step {
             0 => each(own, before, after, reversible_even),
@@ -110,6 +115,7 @@ impl Number for i32 {
         row.iter_mut().for_each(|only| *only >>= u32::from(odd));
     }
 
+    #[inline(always)]
     fn coefficient(value: i32, _: f32) -> i32 {
         // towards zero
         value / 2
@@ -134,6 +140,7 @@ const K: f32 = 1.230_174_1;
 impl Number for f32 {
     const REACH: u32 = 4;
 
+    #[inline(always)]
     fn line(low: &mut [f32], high: &mut [f32], odd: bool) {
         match (&mut *low, &mut *high) {
             ([], [only]) => *only *= 0.5,
@@ -152,11 +159,13 @@ impl Number for f32 {
 
     const STEPS: usize = 4;
 
+    #[inline(always)]
     fn scale(row: &mut [f32], low: bool) {
         let factor = if low { K } else { 1.0 / K };
         row.iter_mut().for_each(|value| *value *= factor);
     }
 
+    #[inline(always)]
     fn lift(step: usize, own: &mut [f32], before: &[f32], after: &[f32]) {
         let factor = [DELTA, GAMMA, BETA, ALPHA].get(step).copied().unwrap_or(0.0);
         each(own, before, after, |own, before, after| {
@@ -169,6 +178,7 @@ impl Number for f32 {
         row.iter_mut().for_each(|only| *only *= factor);
     }
 
+    #[inline(always)]
     #[expect(
         clippy::cast_precision_loss,
         reason = "24 bits are enough for what was quantised"
@@ -239,6 +249,7 @@ pub fn bands(area: Area) -> [Area; 4] {
 
 /// One resolution from the smaller one and its three bands (HL, LH, HH), which cover what [`bands`] says of `area`, or
 /// more.
+#[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
 pub fn combine<T: Number>(area: Area, ll: &Plane<T>, [hl, lh, hh]: [&Coefficients; 3]) -> Plane<T> {
     let width = area.w() as usize;
     if width == 0 {
