@@ -11,7 +11,7 @@
 //! 5  plan                          view x header -> plan
 //! 4  source  process  encode  cache
 //! 3  http  codec                   a request and its reply; compression schemes
-//! 2  raster  store                 samples; where masters lie
+//! 2  raster  store  looks          samples; where masters lie; looks at files that may hang
 //! 1  geometry  crew  recent  room  metrics  rectangles; threads; what was used last; memory without zeros; counters
 //! 0  error
 //! ```
@@ -28,6 +28,7 @@ pub mod error;
 pub mod geometry;
 pub mod http;
 pub mod library;
+pub mod looks;
 pub mod metrics;
 pub mod mosaic;
 pub mod plan;

@@ -14,6 +14,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("room", 1),
     ("store", 2),
     ("raster", 2),
+    ("looks", 2),
     ("http", 3),
     ("codec", 3),
     ("source", 4),

@@ -1,0 +1,237 @@
+//! Looks at files that may hang: on a bounded set of threads of their own, each with an end.
+//!
+//! A call into a network or user-space file system can take for ever, and nothing can call it back. So it is made on a
+//! thread that nobody else needs; whoever waits for it hears after [`PATIENCE`] that there is no answer. File systems
+//! of this machine ([`is_local`]) need none of this.
+
+mod mounts;
+
+pub use crate::looks::mounts::is_local;
+use crate::metrics;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+use tokio::sync::oneshot;
+
+/// How long a look may take.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Threads, each of which a call that hangs may take away.
+const THREADS: usize = 32;
+
+/// Looks that may wait for a thread.
+const QUEUE: usize = 1024;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The threads. Those that idle end with it, those that hang with their call or with the process.
+pub struct Looks(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    patience: Duration,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    threads: usize,
+    idle: usize,
+    /// What is to be done when the looks come to no end, in the order of their deadlines.
+    ends: VecDeque<(Instant, Job)>,
+    has_clock: bool,
+    closed: bool,
+}
+
+impl Default for Looks {
+    fn default() -> Looks {
+        Looks::new(PATIENCE)
+    }
+}
+
+impl Looks {
+    /// No thread is started yet.
+    pub fn new(patience: Duration) -> Looks {
+        Looks(Arc::new(Shared {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            patience,
+        }))
+    }
+
+    /// What `look` returns; `None` when it has not returned in time, or when too many others hang.
+    pub async fn run<T: Send + 'static>(&self, look: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let answer = self.start(look)?;
+        answer.await.ok().flatten()
+    }
+
+    /// The same, for a thread that may wait.
+    pub fn run_blocking<T: Send + 'static>(&self, look: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        self.start(look)?.blocking_recv().ok().flatten()
+    }
+
+    fn start<T: Send + 'static>(
+        &self,
+        look: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<oneshot::Receiver<Option<T>>> {
+        let (sender, receiver) = oneshot::channel();
+        let sender = Arc::new(Mutex::new(Some(sender)));
+        let late = Arc::clone(&sender);
+        let take = |sender: &Mutex<Option<oneshot::Sender<Option<T>>>>| {
+            sender.lock().unwrap_or_else(PoisonError::into_inner).take()
+        };
+        let job = Box::new(move || {
+            let pending = &metrics::get().looks_pending;
+            pending.inc();
+            let found = look();
+            pending.dec();
+            // whoever waited may have gone
+            let _ = take(&sender).map(|sender| sender.send(Some(found)));
+        });
+        let end = Box::new(move || {
+            if let Some(sender) = take(&late) {
+                metrics::get().looks_timed_out.inc();
+                let _ = sender.send(None);
+            }
+        });
+        let mut state = self.0.lock();
+        if state.jobs.len() >= QUEUE {
+            return None;
+        }
+        state.jobs.push_back(job);
+        state.ends.push_back((Instant::now() + self.0.patience, end));
+        let clock = !std::mem::replace(&mut state.has_clock, true);
+        let thread = state.idle < state.jobs.len() && state.threads < THREADS;
+        state.threads += usize::from(thread);
+        drop(state);
+        if clock && !self.0.spawn(Shared::watch) {
+            // without it somebody might wait for ever
+            self.0.lock().has_clock = false;
+            return None;
+        }
+        if thread && !self.0.spawn(Shared::work) {
+            self.0.lock().threads -= 1;
+        }
+        self.0.changed.notify_all();
+        Some(receiver)
+    }
+}
+
+impl Drop for Looks {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a thread; false when the system has none.
+    fn spawn(self: &Arc<Self>, life: fn(&Shared)) -> bool {
+        let shared = Arc::clone(self);
+        let thread = thread::Builder::new().name("looks".into());
+        thread.spawn(move || life(&shared)).is_ok()
+    }
+
+    /// The life of a thread that looks.
+    fn work(&self) {
+        let mut state = self.lock();
+        loop {
+            if let Some(job) = state.jobs.pop_front() {
+                drop(state);
+                job();
+                state = self.lock();
+                continue;
+            }
+            if state.closed {
+                state.threads -= 1;
+                return;
+            }
+            state.idle += 1;
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
+        }
+    }
+
+    /// The life of the thread that tells those who have waited for long enough.
+    fn watch(&self) {
+        let mut state = self.lock();
+        loop {
+            let now = Instant::now();
+            let next = state.ends.front().map(|(end, _)| *end);
+            match next {
+                Some(end) if end <= now => {
+                    let due = state.ends.pop_front();
+                    drop(state);
+                    if let Some((_, end)) = due {
+                        end();
+                    }
+                    state = self.lock();
+                }
+                Some(end) => {
+                    let waited = self.changed.wait_timeout(state, end - now);
+                    (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+                }
+                None if state.closed => return,
+                None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_look_that_hangs_ends_for_those_who_wait_and_delays_no_other() {
+        let looks = Looks::new(Duration::from_millis(200));
+        let (hold, held) = mpsc::channel::<()>();
+        let hanging = move || held.recv().is_err();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| looks.run_blocking(hanging));
+            for n in 0..100 {
+                assert_eq!(looks.run_blocking(move || n * 2), Some(n * 2));
+            }
+            assert_eq!(waiting.join().unwrap(), None);
+        });
+        drop(hold);
+    }
+
+    #[test]
+    fn when_all_threads_hang_nobody_waits_for_ever() {
+        let looks = Looks::new(Duration::from_millis(200));
+        let gate = Arc::new((Mutex::new(false), Condvar::new()));
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                let gate = gate.clone();
+                let looks = &looks;
+                scope.spawn(move || {
+                    let hang = move || drop(gate.1.wait_while(gate.0.lock().unwrap(), |open| !*open));
+                    assert_eq!(looks.run_blocking(hang), None);
+                });
+            }
+            let end = Instant::now() + Duration::from_secs(20);
+            while metrics::get().looks_pending.get() < THREADS as i64 && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            assert_eq!(looks.run_blocking(|| 1), None, "there is no thread for it");
+        });
+        *gate.0.lock().unwrap() = true;
+        gate.1.notify_all();
+        let end = Instant::now() + Duration::from_secs(20);
+        while looks.run_blocking(|| 1).is_none() && Instant::now() < end {}
+        assert_eq!(looks.run_blocking(|| 2), Some(2), "they are used again");
+    }
+}
