@@ -56,6 +56,7 @@ impl Synthetic {
             metadata: Metadata::default(),
             version: Version::File {
                 mtime_ns: 1_000_000_000_000_000_000,
+                ctime_ns: 1_000_000_000_000_000_000,
                 len: 1,
                 inode: 1,
             },

@@ -22,6 +22,8 @@ pub enum Version {
     File {
         /// Modification time in ns since 1970.
         mtime_ns: i128,
+        /// Time of the last change of contents or inode, in ns since 1970: nobody can set it back.
+        ctime_ns: i128,
         /// Length in bytes.
         len: u64,
         /// Inode number.
@@ -32,8 +34,10 @@ pub enum Version {
 impl Version {
     /// Of a local file.
     pub fn of(found: &std::fs::Metadata) -> Version {
+        let ns = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
         Version::File {
-            mtime_ns: i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec()),
+            mtime_ns: ns(found.mtime(), found.mtime_nsec()),
+            ctime_ns: ns(found.ctime(), found.ctime_nsec()),
             len: found.len(),
             inode: found.ino(),
         }
