@@ -11,10 +11,14 @@ use crate::raster::Samples;
 use crate::source::window;
 use std::fs;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
@@ -24,6 +28,14 @@ pub struct Room {
     directory: PathBuf,
     max_bytes: u64,
     used_bytes: AtomicU64,
+    /// Why nothing is put there any more.
+    failure: Mutex<Option<Failure>>,
+}
+
+#[derive(Debug)]
+struct Failure {
+    text: String,
+    told: bool,
 }
 
 impl Room {
@@ -33,6 +45,7 @@ impl Room {
             directory,
             max_bytes,
             used_bytes: AtomicU64::new(0),
+            failure: Mutex::default(),
         }
     }
 
@@ -41,13 +54,46 @@ impl Room {
         self.max_bytes
     }
 
-    /// Whether files can be made there.
-    pub fn works(&self) -> bool {
-        self.max_bytes > 0 && self.file().is_ok()
+    /// Makes a file there, which vanishes at once.
+    pub fn trial(&self) -> Result<()> {
+        Ok(self.file().map(drop)?)
+    }
+
+    /// Whether it is out of use since a file could not be made or written.
+    pub fn is_broken(&self) -> bool {
+        self.failure().is_some()
+    }
+
+    /// What went wrong, for the first who asks after it has.
+    pub fn untold_failure(&self) -> Option<String> {
+        let mut failure = self.failure();
+        let failure = failure.as_mut().filter(|failure| !failure.told)?;
+        failure.told = true;
+        Some(failure.text.clone())
+    }
+
+    /// Puts it into use again.
+    pub fn mend(&self) {
+        *self.failure() = None;
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<Failure>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was done there; when it failed the room is out of use.
+    fn done<T>(&self, result: io::Result<T>) -> Result<T> {
+        if let Err(error) = &result {
+            self.failure().get_or_insert_with(|| Failure {
+                text: format!("{}: {error}", self.directory.display()),
+                told: false,
+            });
+        }
+        Ok(result?)
     }
 
     /// A file of no name, and nobody else's business.
-    fn file(&self) -> Result<File> {
+    fn file(&self) -> io::Result<File> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = self
@@ -84,7 +130,7 @@ pub struct Spool {
     size: Size,
     /// One pixel of it.
     model: Raster,
-    _share: Share,
+    share: Share,
 }
 
 impl Spool {
@@ -103,10 +149,10 @@ impl Spool {
             ));
         }
         Ok(Spool {
-            file: room.file()?,
+            file: room.done(room.file())?,
             size,
             model,
-            _share: share,
+            share,
         })
     }
 
@@ -121,6 +167,10 @@ impl Spool {
 
     /// Writes a part of the level, which lies inside it.
     pub fn write(&self, raster: &Raster, at: Rect) -> Result<()> {
+        self.share.room.done(self.put(raster, at))
+    }
+
+    fn put(&self, raster: &Raster, at: Rect) -> io::Result<()> {
         let bytes = match &raster.samples {
             Samples::U8(samples) => samples.clone(),
             Samples::U16(samples) => samples.iter().flat_map(|s| s.to_ne_bytes()).collect(),
@@ -131,8 +181,7 @@ impl Spool {
             .unwrap_or(usize::MAX)
             .max(1);
         if at.w == self.size.w {
-            self.file.write_all_at(&bytes, self.place(0, at.y))?;
-            return Ok(());
+            return self.file.write_all_at(&bytes, self.place(0, at.y));
         }
         for (y, row) in (at.y..).zip(bytes.chunks(line)) {
             self.file.write_all_at(row, self.place(at.x, y))?;
@@ -211,7 +260,25 @@ mod tests {
         assert!(matches!(Spool::new(&room, size, &part), Err(Error::TooLarge(_))));
         drop(spool);
         assert!(Spool::new(&room, size, &part).is_ok());
-        assert!(room.works());
-        assert!(!Room::new("/nowhere/at/all".into(), 6).works());
+        assert!(room.trial().is_ok());
+        assert!(Room::new("/nowhere/at/all".into(), 6).trial().is_err());
+    }
+
+    #[test]
+    fn a_room_in_which_nothing_can_be_written_is_out_of_use_and_says_so_once() {
+        let room = Arc::new(Room::new("/nowhere/at/all".into(), 1000));
+        let model = raster(Size::new(1, 1), Samples::U8(vec![1]));
+        for _ in 0..2 {
+            assert!(matches!(
+                Spool::new(&room, Size::new(3, 2), &model),
+                Err(Error::Io(_))
+            ));
+        }
+        assert!(room.is_broken());
+        let told = room.untold_failure().unwrap();
+        assert!(told.starts_with("/nowhere/at/all: No such file"), "{told}");
+        assert_eq!(room.untold_failure(), None);
+        room.mend();
+        assert!(!room.is_broken());
     }
 }

@@ -53,6 +53,8 @@ pub struct Made {
     inner: Box<dyn Source>,
     header: Header,
     ways: Vec<Way>,
+    /// The same without temporary files.
+    roomless: Vec<Way>,
     room: Option<Arc<Room>>,
     /// The temporary file of each level that has one, once it is written.
     spools: Vec<Mutex<Option<Arc<Spool>>>>,
@@ -62,11 +64,17 @@ impl Made {
     /// The source itself when it lacks nothing. `grids` says how its levels lie in the file.
     pub fn over(inner: Box<dyn Source>, grids: &[Grid], budget: &Budget) -> Box<dyn Source> {
         let header = inner.header();
-        let plan = plan(header, grids, budget);
-        if plan.iter().all(|(_, way)| matches!(way, Way::Stored(_))) {
+        let planned = plan(header, grids, budget);
+        if planned.iter().all(|(_, way)| matches!(way, Way::Stored(_))) {
             return inner;
         }
-        let (levels, ways): (Vec<Level>, Vec<Way>) = plan.into_iter().unzip();
+        let (levels, ways): (Vec<Level>, Vec<Way>) = planned.into_iter().unzip();
+        let roomless = Budget {
+            room: None,
+            ..budget.clone()
+        };
+        // sizes do not depend on a budget
+        let roomless = plan(header, grids, &roomless);
         let header = Header {
             levels,
             ..header.clone()
@@ -76,13 +84,35 @@ impl Made {
             spools: ways.iter().map(|_| Mutex::default()).collect(),
             header,
             ways,
+            roomless: roomless.into_iter().map(|(_, way)| way).collect(),
             room: budget.room.clone(),
         })
     }
 
     fn way(&self, level: usize) -> Result<Way> {
         let way = self.ways.get(level).copied();
+        let way = way.ok_or_else(|| Error::Outside("no such level".into()))?;
+        if way.is_spooled() && self.lacks_room() && !self.is_spooled(level) {
+            return self.roomless(level);
+        }
+        Ok(way)
+    }
+
+    /// How a level is had without temporary files.
+    fn roomless(&self, level: usize) -> Result<Way> {
+        let way = self.roomless.get(level).copied();
         way.ok_or_else(|| Error::Outside("no such level".into()))
+    }
+
+    /// Whether the directory for temporary files has turned out to be of no use.
+    fn lacks_room(&self) -> bool {
+        self.room.as_ref().is_some_and(|room| room.is_broken())
+    }
+
+    /// Whether the temporary file of a level is written.
+    fn is_spooled(&self, level: usize) -> bool {
+        let place = self.spools.get(level);
+        place.is_some_and(|place| place.try_lock().is_ok_and(|place| place.is_some()))
     }
 
     fn size(&self, level: usize) -> Size {
@@ -198,33 +228,10 @@ impl Made {
             take(raster, at)
         })
     }
-}
 
-impl Source for Made {
-    fn header(&self) -> &Header {
-        &self.header
-    }
-
-    fn read(&self, tile: Tile) -> Result<Raster> {
-        self.read_keeping(tile, &Forgetful)
-    }
-
-    fn read_keeping(&self, tile: Tile, keep: &dyn Keep) -> Result<Raster> {
-        if let Way::Stored(level) = self.way(tile.level)? {
-            return self.inner.read_keeping(Tile { level, ..tile }, keep);
-        }
-        let rect = tile.rect(&self.header.levels).ok_or_else(|| {
-            Error::Outside(format!(
-                "no tile {},{} in level {}",
-                tile.col, tile.row, tile.level
-            ))
-        })?;
-        let level = tile.level;
-        self.window(Window::new(level, rect), keep)
-    }
-
-    fn window(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
-        match self.way(window.level)? {
+    /// A part of a level that is had so.
+    fn window_by(&self, way: Way, window: Window, keep: &dyn Keep) -> Result<Raster> {
+        match way {
             Way::Stored(_) => window::of_tiles(self, window, keep),
             Way::Cut(level) => {
                 let below = Renamed {
@@ -263,6 +270,41 @@ impl Source for Made {
                 "this level of the image is missing or in one piece and too large to be made in memory (see CACHE_DIR)"
                     .into(),
             )),
+        }
+    }
+}
+
+impl Source for Made {
+    fn header(&self) -> &Header {
+        &self.header
+    }
+
+    fn read(&self, tile: Tile) -> Result<Raster> {
+        self.read_keeping(tile, &Forgetful)
+    }
+
+    fn read_keeping(&self, tile: Tile, keep: &dyn Keep) -> Result<Raster> {
+        if let Way::Stored(level) = self.way(tile.level)? {
+            return self.inner.read_keeping(Tile { level, ..tile }, keep);
+        }
+        let rect = tile.rect(&self.header.levels).ok_or_else(|| {
+            Error::Outside(format!(
+                "no tile {},{} in level {}",
+                tile.col, tile.row, tile.level
+            ))
+        })?;
+        let level = tile.level;
+        self.window(Window::new(level, rect), keep)
+    }
+
+    fn window(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
+        let way = self.way(window.level)?;
+        match self.window_by(way, window, keep) {
+            // the disk is full, or what may be taken of it
+            Err(error) if way.is_spooled() && (self.lacks_room() || matches!(error, Error::TooLarge(_))) => {
+                self.window_by(self.roomless(window.level)?, window, keep)
+            }
+            result => result,
         }
     }
 
@@ -486,6 +528,7 @@ mod tests {
                     spooled: true,
                 },
             ],
+            roomless: vec![Way::Refused; 2],
             room: room(),
             spools: (0..2).map(|_| Mutex::default()).collect(),
         };

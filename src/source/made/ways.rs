@@ -51,6 +51,13 @@ pub enum Way {
     Refused,
 }
 
+impl Way {
+    /// Whether it takes a temporary file.
+    pub fn is_spooled(self) -> bool {
+        matches!(self, Way::Whole { spooled: true, .. } | Way::Ordered(_))
+    }
+}
+
 /// What a whole level is made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Base {
