@@ -3,7 +3,6 @@
 //! Who knows a fact counts it; gauges of what lies elsewhere are set when somebody asks. One set for a process.
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::EncodeLabelValue;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -31,82 +30,40 @@ pub struct Request {
     pub status: u32,
 }
 
-/// Where the time of a request goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Stage {
-    Queue,
-    Open,
-    Read,
-    Process,
-    Encode,
-    Send,
-    Total,
-}
-
-/// Where answers and tiles are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Tier {
-    Memory,
-    Disk,
-    Memcached,
-}
-
-/// What came of a look into a tier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum Found {
-    /// It was there.
-    Hit,
-    /// It was not.
-    Miss,
-    /// Something was there that nobody stored so.
-    Unsound,
-}
-
-/// Who waits for the executor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum Lane {
-    /// Small jobs.
-    Small,
-    /// Big ones.
-    Big,
-}
-
-/// A label for each of the enums.
+/// Where the time of a request goes: `queue`, `open`, `read`, `process`, `encode`, `send`, or the `total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct StageLabel {
-    /// Which.
-    pub stage: Stage,
+pub struct Stage {
+    /// Its name.
+    pub stage: &'static str,
 }
 
-/// A label.
+/// Where answers and tiles are kept: `memory`, `disk` or `memcached`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct TierLabel {
-    /// Which.
-    pub tier: Tier,
+pub struct Tier {
+    /// Its name.
+    pub tier: &'static str,
 }
 
-/// Two labels.
+/// A look into a tier.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct LookupLabel {
-    /// Where.
-    pub tier: Tier,
-    /// With what success.
-    pub found: Found,
+pub struct Lookup {
+    /// Which tier.
+    pub tier: &'static str,
+    /// `hit`, `miss`, or `unsound`: something was there that nobody stored so.
+    pub found: &'static str,
 }
 
-/// A label.
+/// Who waits for the executor: `small` or `big` jobs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct LaneLabel {
-    /// Which.
-    pub lane: Lane,
+pub struct Lane {
+    /// Its name.
+    pub lane: &'static str,
 }
 
-/// A label.
+/// Over what a connection speaks: `fastcgi` or `http`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct WireLabel {
-    /// `fastcgi` or `http`.
+pub struct Wire {
+    /// Its name.
     pub wire: &'static str,
 }
 
@@ -131,25 +88,25 @@ pub struct Metrics {
     /// Answers.
     pub requests: Family<Request, Counter>,
     /// Seconds of requests.
-    pub stages: Family<StageLabel, Histogram, Seconds>,
+    pub stages: Family<Stage, Histogram, Seconds>,
     /// Bytes of bodies.
     pub body_bytes: Counter,
     /// Looks into caches.
-    pub lookups: Family<LookupLabel, Counter>,
+    pub lookups: Family<Lookup, Counter>,
     /// Bytes that are kept.
-    pub cached_bytes: Family<TierLabel, Gauge>,
+    pub cached_bytes: Family<Tier, Gauge>,
     /// Bytes that may be kept.
-    pub cache_limit_bytes: Family<TierLabel, Gauge>,
+    pub cache_limit_bytes: Family<Tier, Gauge>,
     /// What was thrown out to make room.
-    pub evictions: Family<TierLabel, Counter>,
+    pub evictions: Family<Tier, Counter>,
     /// Values that memcached did not get because too many waited.
     pub memcached_dropped: Counter,
     /// Servers of memcached that answer.
     pub memcached_up: Gauge,
     /// Jobs that wait.
-    pub queued: Family<LaneLabel, Gauge>,
+    pub queued: Family<Lane, Gauge>,
     /// Jobs under way.
-    pub running: Family<LaneLabel, Gauge>,
+    pub running: Family<Lane, Gauge>,
     /// Requests that found no place in the queue.
     pub refused: Counter,
     /// Requests that were abandoned by their clients.
@@ -159,15 +116,15 @@ pub struct Metrics {
     /// Bytes that can be leased.
     pub budget_bytes: Gauge,
     /// Open connections.
-    pub connections: Family<WireLabel, Gauge>,
+    pub connections: Family<Wire, Gauge>,
     /// Connections that gave way to new ones.
     pub connections_evicted: Counter,
     /// Open images.
     pub open_images: Gauge,
     /// Descriptors that the process may have.
     pub descriptor_limit: Gauge,
-    /// Threads that look at files of network and user-space file systems, and hang.
-    pub looks_hanging: Gauge,
+    /// Looks at files of network and user-space file systems under way.
+    pub looks_pending: Gauge,
     /// Looks at files that came to no end in time.
     pub looks_timed_out: Counter,
     /// Log lines that could not be written.
@@ -181,15 +138,15 @@ pub fn get() -> &'static Metrics {
 }
 
 /// Counts a look into a cache.
-pub fn lookup(tier: Tier, found: Found) {
-    get().lookups.get_or_create(&LookupLabel { tier, found }).inc();
+pub fn lookup(tier: &'static str, found: &'static str) {
+    get().lookups.get_or_create(&Lookup { tier, found }).inc();
 }
 
 /// Adds to the time that this stage takes.
-pub fn took(stage: Stage, time: Duration) {
+pub fn took(stage: &'static str, time: Duration) {
     get()
         .stages
-        .get_or_create(&StageLabel { stage })
+        .get_or_create(&Stage { stage })
         .observe(time.as_secs_f64());
 }
 
@@ -259,7 +216,7 @@ impl Metrics {
             ),
             open_images: all.add("open_images", "Open images", Gauge::default()),
             descriptor_limit: all.add("descriptor_limit", "Files that may be open", Gauge::default()),
-            looks_hanging: all.add(
+            looks_pending: all.add(
                 "file_looks_pending",
                 "Looks at files on network and user-space file systems under way",
                 Gauge::default(),
@@ -315,13 +272,13 @@ mod tests {
             status: 200,
         };
         metrics.requests.get_or_create(&request).inc_by(2);
-        let stage = Stage::Encode;
-        metrics.stages.get_or_create(&StageLabel { stage }).observe(0.003);
+        let stage = "encode";
+        metrics.stages.get_or_create(&Stage { stage }).observe(0.003);
         let text = metrics.text();
         let has = |line: &str| assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
         has("iipsrv_requests_total{protocol=\"iiif\",format=\"jpeg\",status=\"200\"} 2");
-        has("iipsrv_stage_duration_seconds_bucket{le=\"0.0025\",stage=\"Encode\"} 0");
-        has("iipsrv_stage_duration_seconds_bucket{le=\"0.005\",stage=\"Encode\"} 1");
+        has("iipsrv_stage_duration_seconds_bucket{le=\"0.0025\",stage=\"encode\"} 0");
+        has("iipsrv_stage_duration_seconds_bucket{le=\"0.005\",stage=\"encode\"} 1");
         has(&format!(
             "iipsrv_build_info{{version=\"{}\"}} 1",
             env!("CARGO_PKG_VERSION")

@@ -6,14 +6,17 @@
 pub mod memcached;
 
 use crate::error::Result;
+use crate::metrics;
+use crate::metrics::Tier;
 use crate::raster::Raster;
 use crate::recent::Made;
 use crate::recent::Recent;
 use bytes::Bytes;
 use quick_cache::DefaultHashBuilder;
+use quick_cache::Lifecycle;
 use quick_cache::OptionsBuilder;
 use quick_cache::Weighter;
-use quick_cache::sync::DefaultLifecycle;
+use std::cell::Cell;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -43,7 +46,23 @@ impl<K> Weighter<K, Cached> for Bytewise {
     }
 }
 
-type Inner<K> = quick_cache::sync::Cache<K, Cached, Bytewise>;
+/// Counts what is thrown out.
+#[derive(Clone)]
+struct Counting;
+
+impl<K, V> Lifecycle<K, V> for Counting {
+    type RequestState = ();
+
+    fn on_evict(&self, _: &mut (), _: K, _: V) {
+        let tier = Tier { tier: MEMORY };
+        metrics::get().evictions.get_or_create(&tier).inc();
+    }
+}
+
+/// What metrics call this cache.
+const MEMORY: &str = "memory";
+
+type Inner<K> = quick_cache::sync::Cache<K, Cached, Bytewise, DefaultHashBuilder, Counting>;
 
 /// A byte-weighted cache, shared by all threads.
 pub struct Cache<K> {
@@ -65,16 +84,40 @@ impl<K: Hash + Eq + Clone> Cache<K> {
 
     /// The value, if it is here now. Does not wait for one that is being made.
     pub fn find(&self, key: &K) -> Option<Cached> {
-        self.inner.as_ref()?.get(key)
+        let found = self.inner.as_ref()?.get(key)?;
+        metrics::lookup(MEMORY, "hit");
+        Some(found)
     }
 
     /// The value, made by `make` if it is not here. Others who ask meanwhile wait for the one that makes it; when
     /// that fails or panics nothing is kept and the next of them makes it.
     pub fn get_or_make(&self, key: &K, make: impl FnOnce() -> Result<Cached>) -> Result<Cached> {
-        match &self.inner {
-            Some(inner) => inner.get_or_insert_with(key, make),
-            None => make(),
+        let Some(inner) = &self.inner else {
+            return make();
+        };
+        let mut found = "hit";
+        let made = inner.get_or_insert_with(key, || {
+            found = "miss";
+            make()
+        });
+        metrics::lookup(MEMORY, found);
+        made
+    }
+
+    /// Drops what has such a key; returns how much there was.
+    pub fn purge(&self, covers: impl Fn(&K) -> bool) -> usize {
+        // short-lived, and without a look at its keys
+        if let Some(recent) = self.recent.get() {
+            recent.clear();
         }
+        let Some(inner) = &self.inner else { return 0 };
+        let gone = Cell::new(0);
+        inner.retain(|key, _| {
+            let covered = covers(key);
+            gone.set(gone.get() + usize::from(covered));
+            !covered
+        });
+        gone.get()
     }
 
     /// What neighbours need soon and nobody later: the last used ones are held, apart from all others.
@@ -136,7 +179,7 @@ fn build<K: Hash + Eq + Clone>(max_bytes: u64) -> Option<Inner<K>> {
         options,
         Bytewise,
         DefaultHashBuilder::default(),
-        DefaultLifecycle::default(),
+        Counting,
     ))
 }
 
@@ -211,6 +254,17 @@ mod tests {
         }));
         assert!(panicked.is_err());
         assert!(cache.get_or_make(&1, || Ok(answer(1))).is_ok());
+    }
+
+    #[test]
+    fn a_purge_drops_what_it_covers_and_nothing_else() {
+        let cache = Cache::new(1 << 20);
+        for key in 0..10 {
+            cache.get_or_make(&key, || Ok(answer(1))).unwrap();
+        }
+        assert_eq!(cache.purge(|key| *key < 3), 3);
+        let left: Vec<_> = (0..10).filter(|key| cache.find(key).is_some()).collect();
+        assert_eq!(left, [3, 4, 5, 6, 7, 8, 9]);
     }
 
     #[test]

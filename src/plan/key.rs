@@ -52,6 +52,11 @@ impl Key {
         Key { hash, identity, made }
     }
 
+    /// The identifier of the image.
+    pub fn image(&self) -> &str {
+        &self.identity.name
+    }
+
     /// The plan of an answer; `None` for samples.
     pub fn plan(&self) -> Option<&Plan> {
         match &self.made {

@@ -181,10 +181,10 @@ fn a_unix_socket_will_do_and_several_servers_share_the_keys() {
     let first: Vec<_> = (1..=30).map(|quality| body(&own, &tile(quality))).collect();
     let there = until(|| {
         let other = server(&list, &[]);
-        let before = lookups("Hit");
+        let before = lookups("hit");
         let again: Vec<_> = (1..=30).map(|quality| body(&other, &tile(quality))).collect();
         assert_eq!(again, first);
-        (lookups("Hit") - before == 30).then_some(())
+        (lookups("hit") - before == 30).then_some(())
     });
     assert!(there.is_some(), "all are found");
     let here = memcached.count("curr_items");
@@ -195,7 +195,7 @@ fn a_unix_socket_will_do_and_several_servers_share_the_keys() {
 
 /// Looks into memcached by this process with this outcome.
 fn lookups(found: &str) -> u32 {
-    let name = format!("iipsrv_cache_lookups_total{{tier=\"Memcached\",found=\"{found}\"}} ");
+    let name = format!("iipsrv_cache_lookups_total{{tier=\"memcached\",found=\"{found}\"}} ");
     let text = iipsrv::metrics::get().text();
     let line = text.lines().find_map(|line| line.strip_prefix(&name));
     line.map_or(0, |count| count.parse().unwrap())

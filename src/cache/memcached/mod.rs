@@ -9,8 +9,6 @@ mod talk;
 
 use crate::cache::memcached::server::Server;
 use crate::metrics;
-use crate::metrics::Found;
-use crate::metrics::Tier;
 use bytes::Bytes;
 use std::io;
 use std::time::SystemTime;
@@ -94,11 +92,11 @@ impl Memcached {
 fn sound(key: &str, found: Option<Bytes>) -> Option<Bytes> {
     let body = found.as_ref().map(|value| frame::unwrap(key, value));
     let outcome = match &body {
-        Some(Some(_)) => Found::Hit,
-        Some(None) => Found::Unsound,
-        None => Found::Miss,
+        Some(Some(_)) => "hit",
+        Some(None) => "unsound",
+        None => "miss",
     };
-    metrics::lookup(Tier::Memcached, outcome);
+    metrics::lookup("memcached", outcome);
     body.flatten()
 }
 
