@@ -1,0 +1,167 @@
+//! The log: the file LOGFILE, an open descriptor or syslog, as far as VERBOSITY lets lines get there.
+//!
+//! VERBOSITY 0 writes nothing; 1 errors, warnings, and the lines about start and stop (those with the target
+//! [`LIFE`]); 2 also `info`, which is a line a request; 3 also `debug`; 4 and more `trace`. A thread of its own writes:
+//! whoever logs waits for nobody, and what finds no room in the queue is counted, told and lost. Several processes may
+//! share a file: a write holds whole lines.
+
+mod kinds;
+mod line;
+mod output;
+mod queue;
+
+use crate::config::LogFormat;
+use crate::server::log::kinds::Kinds;
+use crate::server::log::output::Output;
+use crate::server::log::queue::Entry;
+use crate::server::log::queue::Queue;
+use crate::service::access;
+use log::Level;
+use log::LevelFilter;
+use log::Log;
+use log::Metadata;
+use log::Record;
+use std::io;
+use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+
+/// The target of lines about the server's life: written from VERBOSITY 1 though they are `info`, and each of them.
+pub const LIFE: &str = "life";
+
+/// For which a process that ends waits for its log.
+const LAST: Duration = Duration::from_secs(1);
+
+static SINK: OnceLock<Sink> = OnceLock::new();
+
+struct Sink {
+    level: LevelFilter,
+    format: LogFormat,
+    queue: Queue,
+    kinds: Kinds,
+}
+
+/// Takes the crate `log`'s lines from now on. When the log cannot be opened a line on stderr says so, and the lines go
+/// there.
+pub fn start(verbosity: u8, logfile: &str, format: LogFormat) -> io::Result<()> {
+    let level = match verbosity {
+        0 => return Ok(()),
+        1 => LevelFilter::Warn,
+        2 => LevelFilter::Info,
+        3 => LevelFilter::Debug,
+        _ => LevelFilter::Trace,
+    };
+    let sink = SINK.get_or_init(|| Sink {
+        level,
+        format,
+        queue: Queue::default(),
+        kinds: Kinds::default(),
+    });
+    if log::set_logger(sink).is_ok() {
+        log::set_max_level(level.max(LevelFilter::Info));
+        let logfile = logfile.to_string();
+        let write = move || sink.write(Output::open(&logfile, Box::new(io::stderr())));
+        thread::Builder::new().name("log".into()).spawn(write)?;
+    }
+    Ok(())
+}
+
+/// Opens the file again, for logrotate.
+pub fn reopen() {
+    if let Some(sink) = SINK.get() {
+        sink.queue.push(Entry::Reopen);
+    }
+}
+
+impl Sink {
+    /// The life of the log's own thread.
+    fn write(&self, mut output: Output) {
+        loop {
+            let mut lines = Vec::new();
+            for entry in self.queue.take(kinds::QUIET) {
+                match entry {
+                    Entry::Line(level, text) => lines.push((level, text)),
+                    Entry::Reopen => {
+                        self.send(&mut output, std::mem::take(&mut lines));
+                        output.reopen();
+                    }
+                }
+            }
+            lines.extend(self.due());
+            self.send(&mut output, lines);
+        }
+    }
+
+    /// Writes lines, as many at a time as may be.
+    fn send(&self, output: &mut Output, lines: Vec<(Level, String)>) {
+        let mut lines = lines.into_iter().peekable();
+        while let Some((level, mut batch)) = lines.next() {
+            let mut count = 1;
+            while let Some((_, next)) = lines.next_if(|(_, next)| batch.len() + next.len() <= output.batch())
+            {
+                batch.push_str(&next);
+                count += 1;
+            }
+            // a full disk must not stop the pictures
+            if output.write(level, &batch).is_err() {
+                self.queue.drop_lines(count);
+                continue;
+            }
+            let dropped = self.queue.take_dropped();
+            if dropped > 0 {
+                let text = format!("{dropped} lines of the log could not be written");
+                let line = line::line(self.format, SystemTime::now(), Level::Warn, &text);
+                if output.write(Level::Warn, &line).is_err() {
+                    self.queue.drop_lines(dropped);
+                }
+            }
+        }
+    }
+
+    /// Warnings that were held back.
+    fn due(&self) -> Vec<(Level, String)> {
+        let line = |(level, text): (Level, String)| {
+            (level, line::line(self.format, SystemTime::now(), level, &text))
+        };
+        self.kinds.due(Instant::now()).into_iter().map(line).collect()
+    }
+}
+
+impl Log for Sink {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= self.level || metadata.target() == LIFE
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let (level, text) = (record.level(), record.args().to_string());
+        let text = match record.file_static().zip(record.line()) {
+            Some(place) if level <= Level::Warn && record.target() != LIFE => {
+                match self.kinds.admit(place, Instant::now(), level, text) {
+                    Some(text) => text,
+                    None => return,
+                }
+            }
+            _ => text,
+        };
+        let line = if record.target() == access::TARGET && self.format != LogFormat::Iip {
+            text + "\n"
+        } else {
+            line::line(self.format, SystemTime::now(), level, &text)
+        };
+        self.queue.push(Entry::Line(level, line));
+    }
+
+    /// For the end of the process: waits a second at most.
+    fn flush(&self) {
+        let end = Instant::now() + LAST;
+        for (level, line) in self.due() {
+            self.queue.push(Entry::Line(level, line));
+        }
+        self.queue.flush(end.saturating_duration_since(Instant::now()));
+    }
+}

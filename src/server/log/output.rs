@@ -1,0 +1,218 @@
+//! Where lines go: a file, a descriptor that is open already, or syslog; stderr when that fails.
+//!
+//! Only the log's own thread writes, so that a pipe that nobody reads or a syslog that hangs stops nobody else.
+
+use crate::server::syslog;
+use log::Level;
+use rustix::event::PollFd;
+use rustix::event::PollFlags;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+
+/// Where the local syslog listens.
+const SYSLOG: &str = "/dev/log";
+
+/// What LOGFILE says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    File(PathBuf),
+    /// It is open: whoever made it may be somebody whose files cannot be opened by name.
+    Stdout,
+    Stderr,
+    Syslog,
+}
+
+/// What is written to.
+#[derive(Debug)]
+enum Target {
+    File(File),
+    Syslog,
+}
+
+/// The log as it is open.
+pub struct Output {
+    place: Place,
+    target: Option<Target>,
+    /// Where what cannot go there goes, and what was told when it did.
+    stderr: Box<dyn Write + Send>,
+    falls_back: bool,
+}
+
+impl Output {
+    /// Opens what LOGFILE says. When that fails a line on `stderr` says so, and the lines go there.
+    pub fn open(logfile: &str, stderr: Box<dyn Write + Send>) -> Output {
+        let place = match logfile {
+            "syslog" => Place::Syslog,
+            "-" | "/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2" => Place::Stderr,
+            "/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1" => Place::Stdout,
+            path => Place::File(path.into()),
+        };
+        let mut output = Output {
+            place,
+            target: None,
+            stderr,
+            falls_back: false,
+        };
+        output.reopen();
+        output
+    }
+
+    /// Opens it again.
+    pub fn reopen(&mut self) {
+        let target = match &self.place {
+            Place::File(path) => OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(path)
+                .map(Target::File)
+                .map_err(|error| format!("{}: {error}", path.display())),
+            Place::Stdout => duplicate(&io::stdout()),
+            Place::Stderr => duplicate(&io::stderr()),
+            Place::Syslog => {
+                syslog::open();
+                listening().map(|()| Target::Syslog)
+            }
+        };
+        match target {
+            Ok(target) => {
+                self.target = Some(target);
+                self.falls_back = false;
+            }
+            Err(why) => self.fall_back(&why),
+        }
+    }
+
+    /// Writes lines of this level, each of which ends in a line feed, in one go.
+    pub fn write(&mut self, level: Level, lines: &str) -> io::Result<()> {
+        if matches!(self.target, Some(Target::Syslog)) || self.place == Place::Syslog {
+            match listening() {
+                Ok(()) => {
+                    self.falls_back = false;
+                    lines.lines().for_each(|line| syslog::write(level, line));
+                    return Ok(());
+                }
+                Err(why) => self.fall_back(&why),
+            }
+        }
+        match &self.target {
+            Some(Target::File(file)) => write_all(file, lines.as_bytes()),
+            _ => self.stderr.write_all(lines.as_bytes()),
+        }
+    }
+
+    /// How many bytes of lines may be written in one go: as many as a pipe takes from one of several writers.
+    pub fn batch(&self) -> usize {
+        match self.place {
+            // a level and a message each
+            Place::Syslog => 0,
+            _ => 4096,
+        }
+    }
+
+    fn fall_back(&mut self, why: &str) {
+        self.target = None;
+        if !std::mem::replace(&mut self.falls_back, true) {
+            let _ = writeln!(self.stderr, "iipsrv: the log goes to stderr: {why}");
+        }
+    }
+}
+
+/// Whether somebody listens for syslog.
+fn listening() -> Result<(), String> {
+    let tried = UnixDatagram::unbound().and_then(|socket| socket.connect(SYSLOG));
+    match tried {
+        // it is a stream: the C library knows how
+        Err(error) if error.raw_os_error() == Some(libc::EPROTOTYPE) => Ok(()),
+        tried => tried.map_err(|error| format!("syslog: {SYSLOG}: {error}")),
+    }
+}
+
+fn duplicate(open: &impl AsFd) -> Result<Target, String> {
+    let own = open.as_fd().try_clone_to_owned();
+    own.map(|own| Target::File(own.into()))
+        .map_err(|error| error.to_string())
+}
+
+/// Writes everything, also to what somebody has made non-blocking.
+fn write_all(mut file: &File, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                rustix::event::poll(&mut [PollFd::new(file, PollFlags::OUT)], None)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::Mutex;
+
+    /// What went to stderr.
+    #[derive(Clone, Default)]
+    struct Told(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Told {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_file_is_appended_to_and_opened_again() {
+        let path = std::env::temp_dir().join(format!("iipsrv-log-{}", std::process::id()));
+        let told = Told::default();
+        let mut output = Output::open(path.to_str().unwrap(), Box::new(told.clone()));
+        output.write(Level::Info, "one\ntwo\n").unwrap();
+        let moved = path.with_extension("1");
+        std::fs::rename(&path, &moved).unwrap();
+        output.write(Level::Info, "three\n").unwrap();
+        output.reopen();
+        output.write(Level::Warn, "four\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&moved).unwrap(), "one\ntwo\nthree\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "four\n");
+        assert!(told.0.lock().unwrap().is_empty());
+        std::fs::remove_file(path).unwrap();
+        std::fs::remove_file(moved).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_opened_goes_to_stderr_until_it_can() {
+        let folder = std::env::temp_dir().join(format!("iipsrv-nolog-{}", std::process::id()));
+        let path = folder.join("log");
+        let told = Told::default();
+        let mut output = Output::open(path.to_str().unwrap(), Box::new(told.clone()));
+        output.write(Level::Info, "one\n").unwrap();
+        output.reopen();
+        output.write(Level::Info, "two\n").unwrap();
+        let text = String::from_utf8(told.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!((lines.len(), lines[1], lines[2]), (3, "one", "two"));
+        assert!(
+            lines[0].starts_with("iipsrv: the log goes to stderr: /"),
+            "{}",
+            lines[0]
+        );
+        std::fs::create_dir(&folder).unwrap();
+        output.reopen();
+        output.write(Level::Info, "three\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "three\n");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

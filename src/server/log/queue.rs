@@ -1,0 +1,117 @@
+//! Lines on their way to the log's own thread: a bounded queue that nobody waits for.
+
+use crate::metrics;
+use log::Level;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+/// Bytes of lines that may wait.
+const MAX_BYTES: usize = 1 << 20;
+
+/// What the thread has to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Write a line, which ends in a line feed.
+    Line(Level, String),
+    /// Open the log again.
+    Reopen,
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub struct Queue {
+    state: Mutex<State>,
+    filled: Condvar,
+    emptied: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: Vec<Entry>,
+    bytes: usize,
+    dropped: u64,
+    /// The thread is at work on what it took.
+    busy: bool,
+}
+
+impl Queue {
+    /// Adds an entry. A line for which there is no room is counted and dropped.
+    pub fn push(&self, entry: Entry) {
+        let mut state = self.lock();
+        if let Entry::Line(_, text) = &entry {
+            if state.bytes + text.len() > MAX_BYTES {
+                drop(state);
+                return self.drop_lines(1);
+            }
+            state.bytes += text.len();
+        }
+        state.entries.push(entry);
+        // the thread looks again after its work
+        let sleeps = !state.busy;
+        drop(state);
+        if sleeps {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Counts lines that could not be written.
+    pub fn drop_lines(&self, count: u64) {
+        self.lock().dropped += count;
+        metrics::get().log_dropped.inc_by(count);
+    }
+
+    /// Everything that waits, after at most so long; what was taken before counts as done.
+    pub fn take(&self, patience: Duration) -> Vec<Entry> {
+        let mut state = self.lock();
+        state.busy = false;
+        if state.entries.is_empty() {
+            self.emptied.notify_all();
+            let waited = self
+                .filled
+                .wait_timeout_while(state, patience, |state| state.entries.is_empty());
+            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        state.busy = true;
+        state.bytes = 0;
+        std::mem::take(&mut state.entries)
+    }
+
+    /// Lines that were dropped since somebody asked.
+    pub fn take_dropped(&self) -> u64 {
+        std::mem::take(&mut self.lock().dropped)
+    }
+
+    /// Waits until all is written, but for so long only.
+    pub fn flush(&self, patience: Duration) {
+        let state = self.lock();
+        let waiting = |state: &mut State| state.busy || !state.entries.is_empty();
+        drop(self.emptied.wait_timeout_while(state, patience, waiting));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_finds_no_room_is_counted_and_orders_always_find_some() {
+        let queue = Queue::default();
+        let line = || Entry::Line(Level::Info, "x".repeat(MAX_BYTES / 4));
+        for _ in 0..6 {
+            queue.push(line());
+        }
+        queue.push(Entry::Reopen);
+        assert_eq!((queue.take_dropped(), queue.take_dropped()), (2, 0));
+        let taken = queue.take(Duration::ZERO);
+        assert_eq!((taken.len(), taken.last()), (5, Some(&Entry::Reopen)));
+        queue.push(line());
+        assert_eq!(queue.take(Duration::ZERO).len(), 1);
+    }
+}
