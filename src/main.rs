@@ -5,22 +5,47 @@
 use iipsrv::config::Args;
 use iipsrv::config::Config;
 use iipsrv::config::Origin;
+use iipsrv::config::check;
 use iipsrv::server;
 use iipsrv::server::inherited;
 use iipsrv::server::listen::Listener;
 use iipsrv::service::Service;
+use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 fn main() -> ExitCode {
+    let code = run();
+    // the log has a thread of its own
+    log::logger().flush();
+    code
+}
+
+fn run() -> ExitCode {
     let args = Args::parse();
-    let config = Config::from_env().with_args(&args);
+    server::raise_file_limit();
+    let mut config = Config::from_env().with_args(&args);
+    if args.check_config || args.strict {
+        let lossy = |text: OsString| text.to_string_lossy().into_owned();
+        let environment: Vec<_> = std::env::vars_os()
+            .map(|(name, value)| (lossy(name), lossy(value)))
+            .collect();
+        config.warnings.extend(check::problems(&config, &environment));
+    }
     if args.check_config {
         print!("{}", config.report());
         return ExitCode::from(u8::from(!config.warnings.is_empty()));
     }
-    server::log::start(config.verbosity, &config.logfile);
+    if args.strict && !config.warnings.is_empty() {
+        for warning in &config.warnings {
+            eprintln!("iipsrv: {warning}");
+        }
+        return ExitCode::FAILURE;
+    }
+    if let Err(error) = server::log::start(config.verbosity, &config.logfile, config.log_format) {
+        eprintln!("iipsrv: no log is written: {error}");
+    }
     log::info!(target: server::log::LIFE, "iipsrv {} starts", env!("CARGO_PKG_VERSION"));
     for (name, value, _) in config
         .values
@@ -30,7 +55,7 @@ fn main() -> ExitCode {
         log::info!(target: server::log::LIFE, "{name}={value}");
     }
     for warning in &config.warnings {
-        log::warn!("{warning}");
+        log::warn!(target: server::log::LIFE, "{warning}");
     }
     if config.lacks_watermark() {
         eprintln!(
@@ -59,7 +84,6 @@ fn main() -> ExitCode {
             args.http_address().unwrap_or_default()
         );
     }
-    server::raise_file_limit();
     server::memory::keep_tiles();
     match server::run(Arc::new(Service::new(config)), listeners) {
         Ok(()) => ExitCode::SUCCESS,

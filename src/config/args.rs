@@ -20,6 +20,8 @@ pub struct Args {
     pub demo: bool,
     /// Print the settings and stop.
     pub check_config: bool,
+    /// Do not start when something is wrong with the settings.
+    pub strict: bool,
 }
 
 /// The command line's grammar, for parsing and for help.
@@ -59,7 +61,13 @@ pub fn command() -> Command {
             Arg::new("check-config")
                 .long("check-config")
                 .action(ArgAction::SetTrue)
-                .help("Print every setting and where it came from; exit 1 when something is wrong"),
+                .help("Print every setting and where it came from, look at directories, names and limits; exit 1 when something is wrong"),
+        )
+        .arg(
+            Arg::new("strict")
+                .long("strict")
+                .action(ArgAction::SetTrue)
+                .help("Do not start when --check-config would find something wrong"),
         )
 }
 
@@ -83,6 +91,7 @@ impl From<&clap::ArgMatches> for Args {
             http: matches.get_one::<String>("http").cloned(),
             demo: matches.get_flag("demo"),
             check_config: matches.get_flag("check-config"),
+            strict: matches.get_flag("strict"),
         }
     }
 }

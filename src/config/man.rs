@@ -15,6 +15,7 @@ iipsrv \- image server for gigapixel pyramids
 .IR N ]
 .RB [ \-\-http
 .IR ADDRESS ]
+.RB [ \-\-strict ]
 .br
 .B iipsrv
 .RB [ \-\-check\-config | \-\-demo | \-\-help | \-\-version ]
@@ -27,7 +28,46 @@ or by spawn\-fcgi, Apache mod_fcgid, lighttpd or systemd, which hand it a listen
 .SH OPTIONS
 "#;
 
-const FOOT: &str = r#".SH SIGNALS
+const FOOT: &str = r#".SH LOG
+What the log holds at each
+.BR VERBOSITY :
+.TP
+.B 0
+Nothing; it is not opened.
+.TP
+.B 1
+The start with every setting that is not the default, reloads, the stop; warnings (settings that are corrected or have
+no effect, memcached servers that are lost or back, files beside images that cannot be read, descriptors that run out,
+lines that could not be written); errors (files that cannot be read, and why; requests that failed by a fault of the
+program).
+.TP
+.B 2
+Also a line for each request: method, status, bytes, time, how the answer was come by (hit: out of memory; made;
+refused; failed) and what was asked; and images that are not supported, and why.
+.TP
+.B 3
+Also the identifier of each request and the time of its stages, and connections that were closed because of what came
+over them.
+.TP
+.BR 4 ", " 5
+As 3.
+.PP
+Of errors and warnings from one place in the program a second sees one; the last of the others follows with their
+number.
+Lines are written by a thread of their own: when the file, pipe or syslog does not take them 1 MB of them waits, further
+ones are lost, and a line tells how many.
+A log that cannot be opened goes to stderr, after a line that says why.
+.PP
+.B LOG_FORMAT=combined
+writes requests as Apache does (client, time, request, status, bytes, referer, user agent),
+.B json
+writes objects with time, level and message, or for requests time, request_id, client, method, uri, status, bytes, ms,
+cache, stages_ms, referer and user_agent.
+The client is REMOTE_ADDR or, with
+.BR TRUST_PROXY=1 ,
+the last address of X\-Forwarded\-For.
+A request keeps the X\-Request\-ID that it came with, or gets one; the answer returns it.
+.SH SIGNALS
 .TP
 .BR SIGTERM ", " SIGINT ", " SIGUSR1
 Finish what is in flight, then stop.
@@ -37,6 +77,8 @@ Empty the caches, read the watermark again and reopen the log file.
 .SH EXIT STATUS
 0 after a signal; 1 when the socket cannot be had or
 .B \-\-check\-config
+(or
+.BR \-\-strict )
 found something wrong; 2 for wrong arguments, or when there is no socket to serve.
 "#;
 

@@ -3,6 +3,7 @@
 //! Reading never fails: a bad value is clamped or replaced by the default, and told in [`Config::warnings`].
 
 pub mod args;
+pub mod check;
 pub mod man;
 pub mod vars;
 mod words;
@@ -51,13 +52,26 @@ pub enum Compat {
     V13,
 }
 
+/// What lines of the log look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Time, level and text.
+    Iip,
+    /// Requests as in Apache's combined log, which most analysers read; other lines as in `Iip`.
+    Combined,
+    /// An object in each line.
+    Json,
+}
+
 /// Every setting with its effective value; fields are in the order of [`VARS`].
 #[derive(Clone, Debug)]
 pub struct Config {
     /// 0 logs nothing … 5 everything.
     pub verbosity: u8,
-    /// A path, or `syslog`.
+    /// A path, `syslog`, or `-` for stderr.
     pub logfile: String,
+    /// What its lines look like.
+    pub log_format: LogFormat,
     /// Bytes of memory for answers and decoded tiles together.
     pub cache_bytes: u64,
     /// Directory for temporary files of made levels; empty for none.
@@ -196,9 +210,15 @@ impl Config {
 
     /// The place for temporary files of made levels, if there is one that works.
     pub fn room(&self) -> Option<Room> {
-        let directory = Some(&self.cache_dir).filter(|directory| !directory.is_empty());
-        let room = directory.map(|directory| Room::new(directory.into(), self.cache_dir_bytes));
-        room.filter(Room::works)
+        let wanted = !self.cache_dir.is_empty() && self.cache_dir_bytes > 0;
+        wanted
+            .then(|| self.cache_room())
+            .filter(|room| room.trial().is_ok())
+    }
+
+    /// The directory for temporary files, whether it works or not.
+    fn cache_room(&self) -> Room {
+        Room::new((&self.cache_dir).into(), self.cache_dir_bytes)
     }
 
     /// Whether there is a watermark that could not be read: nothing must be served then, for it would be unmarked.
@@ -368,6 +388,11 @@ impl Table {
         Config {
             verbosity: u8::try_from(self.int("VERBOSITY")).unwrap_or(1),
             logfile: self.text("LOGFILE"),
+            log_format: match self.text("LOG_FORMAT").as_str() {
+                "combined" => LogFormat::Combined,
+                "json" => LogFormat::Json,
+                _ => LogFormat::Iip,
+            },
             cache_bytes: megabytes("MAX_IMAGE_CACHE_SIZE"),
             cache_dir: self.text("CACHE_DIR"),
             cache_dir_bytes: megabytes("CACHE_DIR_SIZE"),

@@ -64,9 +64,20 @@ pub static VARS: &[Var] = &[
         "VERBOSITY",
         "1",
         Kind::Int(0, 10),
-        "0 logs nothing, 1 start, stop and warnings, 2 a line per request, 5 everything",
+        "0 logs nothing, 1 start, stop and warnings, 2 a line per request, 3 and more also what it took",
     ),
-    var("LOGFILE", "/tmp/iipsrv.log", Kind::Text, "log file, or syslog"),
+    var(
+        "LOGFILE",
+        "/tmp/iipsrv.log",
+        Kind::Text,
+        "log file; syslog; - for stderr; /dev/stdout",
+    ),
+    var(
+        "LOG_FORMAT",
+        "iip",
+        Kind::Word(&["iip", "combined", "json"]),
+        "lines of requests as text, as in Apache's combined log, or every line as a JSON object",
+    ),
     var(
         "MAX_IMAGE_CACHE_SIZE",
         "10",
@@ -264,7 +275,7 @@ pub static VARS: &[Var] = &[
         "TRUST_PROXY",
         "0",
         Kind::Switch,
-        "1: ids use what a proxy says in Forwarded or X-Forwarded-Proto, -Host, -Port and -Prefix",
+        "1: ids use what a proxy says in Forwarded or X-Forwarded-Proto, -Host, -Port and -Prefix, the log its X-Forwarded-For",
     ),
     var(
         "URI_MAP",

@@ -4,6 +4,7 @@
 //! cache is answered there at once; what must be made comes back as [`Work`] for a compute thread. One request is one
 //! log line, written here.
 
+pub mod access;
 mod export;
 mod limits;
 mod make;
@@ -41,6 +42,7 @@ use crate::protocol::Settings;
 use crate::protocol::iiif;
 use crate::protocol::iip;
 use crate::protocol::iip::Measure;
+use crate::service::access::Access;
 use crate::service::limits::InForce;
 use crate::service::profiles::Profiles;
 use crate::service::tiles::Tiles;
@@ -48,6 +50,7 @@ use crate::source::Source;
 use crate::source::jp2;
 use crate::source::kind::Options;
 use crate::source::made::Budget;
+use crate::source::spool::Room;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -133,6 +136,8 @@ pub struct Service {
     /// What other servers make, too.
     shared: Option<Memcached>,
     profiles: Profiles,
+    /// Where temporary files lie.
+    room: Option<Arc<Room>>,
     /// Tells the ETags of one configuration from those of another that draws otherwise.
     salt: u64,
     served: AtomicU64,
@@ -161,6 +166,7 @@ impl Service {
             iiif_extensions: config.iiif_extensions,
         };
         let cache = Cache::new(config.cache_bytes);
+        let room = config.room().map(Arc::new);
         let shelf = Shelf {
             prefix: config.filesystem_prefix.clone(),
             suffix: config.filesystem_suffix.clone(),
@@ -168,7 +174,7 @@ impl Service {
             options: Options {
                 budget: Budget {
                     level_bytes: cache.large_bytes(),
-                    room: config.room().map(Arc::new),
+                    room: room.clone(),
                 },
                 jp2: jp2::Options {
                     layers: config.max_layers,
@@ -200,6 +206,7 @@ impl Service {
                 },
             ),
             profiles: Profiles::new(config.srgb),
+            room,
             salt: fingerprint(&(
                 (
                     (config.max_icc, config.srgb),
@@ -278,6 +285,9 @@ impl Service {
         let read = self.limits.refresh(&self.config);
         self.cache.clear();
         self.library.clear();
+        if let Some(room) = &self.room {
+            room.mend();
+        }
         read
     }
 
@@ -465,24 +475,27 @@ impl Service {
         Ok(self.stamp(reply, &etag, &opened.last_modified))
     }
 
-    /// The end of every request: counted, logged, and bodiless for HEAD.
-    fn close(&self, http: &Http, since: Instant, how: &str, mut reply: Reply) -> Reply {
+    /// The end of every request: counted, logged, named, and bodiless for HEAD.
+    fn close(&self, http: &Http, since: Instant, how: &str, reply: Reply) -> Reply {
         self.served.fetch_add(1, Ordering::Relaxed);
-        if log::log_enabled!(log::Level::Info) {
-            let text = |name| String::from_utf8_lossy(http.var(name).unwrap_or_default()).into_owned();
-            let asked = Some(text("REQUEST_URI"))
-                .filter(|uri| !uri.is_empty())
-                .unwrap_or_else(|| text("QUERY_STRING"));
-            let method = text("REQUEST_METHOD");
-            let ms = since.elapsed().as_secs_f64() * 1000.0;
-            let size = reply.body.len();
-            let asked: String = asked
-                .chars()
-                .map(|c| if c.is_control() { '?' } else { c })
-                .take(500)
-                .collect();
-            log::info!("{method} {} {size} B {ms:.2} ms {how} {asked}", reply.status);
+        if let Some(failure) = self.room.as_ref().and_then(|room| room.untold_failure()) {
+            log::warn!("CACHE_DIR is not used until SIGHUP: {failure}");
         }
+        let id = access::request_id(http);
+        let time = since.elapsed();
+        if log::log_enabled!(target: access::TARGET, log::Level::Info) {
+            let access = Access {
+                http,
+                reply: &reply,
+                id: &id,
+                trust_proxy: self.config.trust_proxy,
+                time,
+                how,
+                stages: Vec::new(),
+            };
+            log::info!(target: access::TARGET, "{}", access.line(self.config.log_format));
+        }
+        let mut reply = reply.with("X-Request-ID", id);
         if http.method() == Method::Head {
             reply.body = Bytes::new();
         }

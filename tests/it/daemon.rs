@@ -200,23 +200,6 @@ fn without_a_socket_it_says_how_to_be_started() {
 }
 
 #[test]
-fn a_log_that_cannot_be_written_does_not_stop_it() {
-    let folder = Folder::new();
-    let path = folder.join("socket");
-    let mut command = folder.command(BINARY);
-    command.env("LOGFILE", "/nowhere/at/all").arg("--bind").arg(&path);
-    let mut daemon = Daemon::start(&mut command);
-    until(|| UnixStream::connect(&path).ok()).unwrap();
-    serves(Client::unix(&path));
-    daemon.signal("TERM");
-    assert_eq!(daemon.ended(), Some(0));
-    let mut text = String::new();
-    std::io::Read::read_to_string(&mut daemon.0.stderr.take().unwrap(), &mut text).unwrap();
-    assert_eq!(text.lines().count(), 1, "{text}");
-    assert!(text.contains("/nowhere/at/all"), "{text}");
-}
-
-#[test]
 fn it_may_be_called_iipsrv_fcgi() {
     let folder = Folder::new();
     let name = folder.join("iipsrv.fcgi");

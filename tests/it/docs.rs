@@ -37,7 +37,14 @@ fn help_and_man_page_name_every_setting_and_every_argument() {
             var.name
         );
     }
-    for name in ["--bind", "--backlog", "--http", "--demo", "--check-config"] {
+    for name in [
+        "--bind",
+        "--backlog",
+        "--http",
+        "--demo",
+        "--check-config",
+        "--strict",
+    ] {
         assert!(
             help.contains(name) && page.contains(&name.replace('-', "\\-")),
             "{name}"

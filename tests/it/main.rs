@@ -8,6 +8,8 @@
 //! - `fixtures`: are the files of `fixtures/` what the generator makes?
 //! - `wire`: FastCGI and HTTP over sockets in this process: cut records, aborts, slow, absent and broken peers
 //! - `daemon`: the real binary: every way to start it, signals, sockets, its log
+//! - `log`: does a log that hangs, is full or is missing stop nobody, and does it tell what it should?
+//! - `machine`: does a machine that fails stop no more than it must?
 //! - `front`: do the real web servers, configured as the README says, deliver what the service answers?
 //! - `browser`: does a real browser show the right pixels, in the viewer and in OpenSeadragon behind nginx?
 //! - `clients`: do the viewers that people use show the right pixels, out of their packages, behind nginx?
@@ -60,7 +62,9 @@ mod info;
 mod jp2;
 mod jpeg;
 mod layouts;
+mod log;
 mod lowering;
+mod machine;
 mod memcached;
 mod oracle;
 mod outputs;

@@ -1,5 +1,7 @@
 //! Processes that tests start: a folder of their own, patience, and no leftovers.
 
+use crate::support::HttpAnswer;
+use crate::support::http;
 use rustix::process::Pid;
 use rustix::process::Signal;
 use std::os::unix::process::CommandExt;
@@ -12,6 +14,60 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
+
+/// The server.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_iipsrv");
+
+/// A server over HTTP that does not outlive its test.
+pub struct Server {
+    pub child: Child,
+    pub port: u16,
+}
+
+impl Server {
+    pub fn start(command: &mut Command) -> Server {
+        let port = free_port();
+        let child = command
+            .args(["--http", &format!("127.0.0.1:{port}")])
+            .spawn()
+            .unwrap();
+        let server = Server { child, port };
+        until(|| std::net::TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens");
+        server
+    }
+
+    pub fn get(&self, uri: &str, lines: &[(&str, &str)]) -> HttpAnswer {
+        http(
+            self.port,
+            "GET",
+            uri,
+            &[&[("Host", "localhost")], lines].concat(),
+            "",
+        )
+    }
+
+    /// Requests whose lines are as long as lines can be; all are answered.
+    pub fn ask_often(&self, count: usize) {
+        let long = format!("/iiif/tessera.tif/info.json?{}", "x".repeat(480));
+        for turn in 0..count {
+            assert_eq!(self.get(&long, &[]).status, 200, "{turn}");
+        }
+    }
+
+    pub fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+        let ended = until(|| self.child.try_wait().unwrap()).expect("it ends");
+        assert_eq!(ended.code(), Some(0));
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
 
 /// A folder for one test, removed in the end.
 pub struct Folder(PathBuf);

@@ -1,0 +1,257 @@
+//! What `--check-config` finds out about the machine: directories, names, limits, and variables that nobody reads.
+
+use crate::config::Config;
+use crate::config::open_files;
+use crate::config::vars::Kind;
+use crate::config::vars::VARS;
+use rustix::fs::Access;
+use std::fs;
+use std::net::ToSocketAddrs;
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// For a name server.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is wrong with the settings on this machine, a line each. `environment` are names and values of all variables.
+/// Looks at files and asks name servers.
+pub fn problems(config: &Config, environment: &[(String, String)]) -> Vec<String> {
+    let mut all = Vec::new();
+    all.extend(prefix(&config.filesystem_prefix));
+    if !config.cache_dir.is_empty()
+        && config.cache_dir_bytes > 0
+        && let Err(error) = config.cache_room().trial()
+    {
+        all.push(format!("CACHE_DIR={}: {error}: it is not used", config.cache_dir));
+    }
+    if config.verbosity > 0 {
+        all.extend(log(&config.logfile));
+    }
+    all.extend(servers(&config.memcached));
+    all.extend(limits(config));
+    all.extend(variables(environment));
+    all
+}
+
+/// The directory of images.
+fn prefix(prefix: &str) -> Option<String> {
+    if prefix.is_empty() {
+        return None;
+    }
+    if !prefix.ends_with('/') && Path::new(prefix).is_dir() {
+        return Some(format!(
+            "FILESYSTEM_PREFIX={prefix} has no slash at its end: the image a is looked for as {prefix}a"
+        ));
+    }
+    let directory = prefix.rsplit_once('/').map_or(".", |(directory, _)| directory);
+    let directory = if directory.is_empty() { "/" } else { directory };
+    let found = fs::read_dir(directory).err()?;
+    Some(format!("FILESYSTEM_PREFIX={prefix}: {found}"))
+}
+
+/// A log file that cannot be written or made.
+fn log(logfile: &str) -> Option<String> {
+    let path = Path::new(logfile);
+    if !logfile.starts_with('/') || logfile.starts_with("/dev/") || logfile.starts_with("/proc/self/fd/") {
+        return match logfile {
+            "" => Some("LOGFILE is empty: the log goes to stderr".into()),
+            _ => None,
+        };
+    }
+    let access = if path.exists() {
+        rustix::fs::access(path, Access::WRITE_OK)
+    } else {
+        let directory = path.parent().unwrap_or(path);
+        rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK)
+    };
+    let error = access.err()?;
+    Some(format!("LOGFILE={logfile}: {error}: the log goes to stderr"))
+}
+
+/// Memcached servers whose names nobody knows.
+fn servers(servers: &[String]) -> Vec<String> {
+    let (sender, answers) = mpsc::channel();
+    for server in servers {
+        let (server, sender) = (server.clone(), sender.clone());
+        thread::spawn(move || {
+            let found = match server.starts_with('/') {
+                true => fs::metadata(&server).map(drop),
+                false => server.to_socket_addrs().map(drop),
+            };
+            // the one who asked may have gone
+            let _ = sender.send((server, found));
+        });
+    }
+    drop(sender);
+    let mut silent: Vec<String> = servers.to_vec();
+    let mut all = Vec::new();
+    while let Ok((server, found)) = answers.recv_timeout(PATIENCE) {
+        silent.retain(|other| *other != server);
+        if let Err(error) = found {
+            all.push(format!("MEMCACHED_SERVERS: {server}: {error}"));
+        }
+    }
+    let late = |server| format!("MEMCACHED_SERVERS: {server}: no name server answers");
+    all.extend(silent.into_iter().map(late));
+    all
+}
+
+/// Settings beyond what the system allows.
+fn limits(config: &Config) -> Option<String> {
+    let possible = open_files().images;
+    let wanted = config.open_images.filter(|&wanted| wanted > possible)?;
+    Some(format!(
+        "MAX_METADATA_CACHE_SIZE={wanted}: the limit of open files allows {possible}"
+    ))
+}
+
+/// Variables that are set to nothing, and those that are no setting but look like one.
+fn variables(environment: &[(String, String)]) -> Vec<String> {
+    let mut all = Vec::new();
+    for (name, value) in environment {
+        let known = VARS
+            .iter()
+            .find(|var| var.name == name || var.alias == Some(name));
+        match known {
+            Some(var) if value.trim().is_empty() && var.kind == Kind::Text && var.default.is_empty() => {
+                all.push(format!("{name} is empty, as if it were not set"));
+            }
+            Some(_) => {}
+            None => all.extend(meant(name).map(|meant| format!("{name} is no setting: is {meant} meant?"))),
+        }
+    }
+    let both = |var: &&crate::config::vars::Var| {
+        let given = |name: &str| environment.iter().any(|(other, _)| other == name);
+        given(var.name) && var.alias.is_some_and(given)
+    };
+    for var in VARS.iter().filter(both) {
+        let alias = var.alias.unwrap_or_default();
+        all.push(format!("{alias} has no effect beside {}", var.name));
+    }
+    all
+}
+
+/// The setting that somebody may have meant by this name.
+fn meant(name: &str) -> Option<&'static str> {
+    let names = VARS.iter().flat_map(|var| [Some(var.name), var.alias]).flatten();
+    let near = names.map(|known| (distance(&name.to_uppercase(), known), known));
+    let (distance, known) = near.min()?;
+    (known.len() >= 5 && distance <= known.len() / 6 + 1).then_some(known)
+}
+
+/// Least number of letters that are inserted, left out, replaced or swapped with their neighbour (optimal string
+/// alignment).
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let at = |row: &[usize], j: usize| row.get(j).copied().unwrap_or(usize::MAX / 2);
+            let mut best = (at(&last, j) + usize::from(x != y))
+                .min(at(&last, j + 1) + 1)
+                .min(at(&row, j) + 1);
+            let swapped = i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x);
+            if swapped {
+                best = best.min(at(&before, j - 1) + 1);
+            }
+            row.push(best);
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(pairs: &[(&str, &str)]) -> Vec<String> {
+        let lookup = |name: &str| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| v.to_string());
+        let environment: Vec<_> = pairs
+            .iter()
+            .map(|(n, v)| (n.to_string(), v.to_string()))
+            .collect();
+        problems(&Config::read(lookup), &environment)
+    }
+
+    #[test]
+    fn letters_that_were_forgotten_doubled_replaced_or_swapped_are_one_step() {
+        for (a, b, steps) in [
+            ("MAX_CVT", "MAX_CTV", 1),
+            ("MAX_CVT", "MAX_VT", 1),
+            ("MAX_CVT", "MAXX_CVT", 1),
+            ("MAX_CVT", "MAX-CVT", 1),
+            ("", "CORS", 4),
+            ("LOGNAME", "LOGFILE", 3),
+        ] {
+            assert_eq!((distance(a, b), distance(b, a)), (steps, steps), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_resembles_a_setting_is_told_and_others_are_not() {
+        assert_eq!(
+            found(&[("JPEG_QUALTIY", "80")]),
+            ["JPEG_QUALTIY is no setting: is JPEG_QUALITY meant?"]
+        );
+        assert_eq!(
+            found(&[("memcached_server", "a")]),
+            ["memcached_server is no setting: is MEMCACHED_SERVERS meant?"]
+        );
+        let usual = [
+            "PATH", "HOME", "LOGNAME", "USER", "LANG", "SHELL", "PWD", "TERM", "MAIL", "TZ",
+        ];
+        assert_eq!(found(&usual.map(|name| (name, "x"))), [""; 0]);
+    }
+
+    #[test]
+    fn directories_names_and_empty_values_are_told() {
+        let exists = std::env::temp_dir().display().to_string();
+        let exists = exists.trim_end_matches('/');
+        assert_eq!(found(&[("FILESYSTEM_PREFIX", &format!("{exists}/"))]), [""; 0]);
+        let slash = found(&[("FILESYSTEM_PREFIX", exists)]);
+        assert!(
+            slash.len() == 1 && slash[0].contains("no slash at its end"),
+            "{slash:?}"
+        );
+        for (name, value, text) in [
+            ("FILESYSTEM_PREFIX", "/nowhere/at/all/", "No such file"),
+            ("CACHE_DIR", "/nowhere/at/all", "it is not used"),
+            ("LOGFILE", "/nowhere/at/all", "goes to stderr"),
+            (
+                "MEMCACHED_SERVERS",
+                "nobody.invalid",
+                "MEMCACHED_SERVERS: nobody.invalid:11211: ",
+            ),
+            (
+                "MEMCACHED_SERVERS",
+                "/nowhere/at/all",
+                "MEMCACHED_SERVERS: /nowhere/at/all: ",
+            ),
+            (
+                "MAX_METADATA_CACHE_SIZE",
+                "2000000000",
+                "the limit of open files allows",
+            ),
+            ("BASE_URL", "", "BASE_URL is empty"),
+        ] {
+            let told = found(&[(name, value)]);
+            assert!(
+                told.len() == 1 && told[0].contains(text),
+                "{name}={value}: {told:?}"
+            );
+        }
+        let both = found(&[
+            ("MAX_METADATA_CACHE_SIZE", "7"),
+            ("MAX_IMAGE_METADATA_CACHE_SIZE", "8"),
+        ]);
+        assert_eq!(
+            both,
+            ["MAX_IMAGE_METADATA_CACHE_SIZE has no effect beside MAX_METADATA_CACHE_SIZE"]
+        );
+    }
+}
