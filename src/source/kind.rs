@@ -111,10 +111,9 @@ pub fn open(blob: Arc<dyn Blob>, page: Option<u32>, options: &Options) -> Result
             (Box::new(webp), vec![Grid::Strips], orientation)
         }
         Kind::Jp2 => {
-            let jp2 = Jp2::open(blob, options.jp2)?;
+            let (jp2, orientation) = Jp2::open(blob, options.jp2)?;
             let grids = vec![Grid::Rows; jp2.header().levels.len()];
-            // the format has no such tag
-            (Box::new(jp2), grids, 1)
+            (Box::new(jp2), grids, orientation)
         }
     };
     let made = Made::over(source, &grids, &options.budget);

@@ -686,3 +686,294 @@ fn files_of_others_are_decoded_as_by_openjpeg() {
         assert!(worst <= i64::from(!whole), "{name}: {worst}");
     }
 }
+
+/// Conformance streams of T.814 whose code-blocks lie in several layers or are of mixed coders; for each component by how
+/// much a decoder of class 1 may differ from the reference, at most and as mean of squares (ISO/IEC 15444-4, as the tests
+/// of OpenHTJ2K have it). Blocks of few bits hold less than the references show.
+const THROUGHPUT: [(&str, &[(i64, f64)]); 9] = [
+    ("ht_02", &[(1, 0.001)]),
+    ("ht_04", &[(7, 0.876), (6, 0.726), (8, 1.17)]),
+    (
+        "ht_06",
+        &[(3135, 86_287.0), (403, 6124.0), (378, 3968.0), (200, 2000.0)],
+    ),
+    (
+        "hm_06",
+        &[(635, 11_287.0), (403, 6124.0), (378, 3968.0), (200, 2000.0)],
+    ),
+    ("ht_08", &[(40, 45.0), (40, 30.0), (40, 45.0)]),
+    ("ht_10", &[(0, 0.0); 3]),
+    ("ht_12", &[(0, 0.0)]),
+    ("ht_14", &[(0, 0.0); 3]),
+    ("ht_16", &[(0, 0.0)]),
+];
+
+#[test]
+fn high_throughput_blocks_in_layers_or_mixed_are_decoded_as_the_standard_shows() {
+    let Some(corpus) = std::env::var_os("CORPUS") else {
+        return;
+    };
+    let folder = Path::new(&corpus).join("reports/ht");
+    for (name, most) in THROUGHPUT {
+        let ours = open(&folder.join(format!("htj2k-conf__ds0_{name}_b11.j2k"))).unwrap();
+        // that reference is of half the size
+        let reduction = u8::from(name == "ht_08");
+        let size = ours.size(reduction);
+        let planes = ours
+            .read(reduction, Rect::new(0, 0, size.w, size.h), u16::MAX, &Fresh)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(planes.len(), most.len(), "{name}");
+        for (number, (plane, most)) in planes.iter().zip(most).enumerate() {
+            let wanted = pgx(&folder.join(format!("htj2k-ref__c1p0_{}-{number}.pgx", &name[3..])));
+            let (across, step) = (wanted.size.w as usize, ours.components()[number].step);
+            let off: Vec<i64> = (wanted.samples.iter().enumerate())
+                .map(|(index, want)| {
+                    let (x, y) = (index % across * step.0 as usize, index / across * step.1 as usize);
+                    (i64::from(plane[y * size.w as usize + x]) - want).abs()
+                })
+                .collect();
+            let worst = off.iter().max().unwrap();
+            let mean = off.iter().map(|off| (off * off) as f64).sum::<f64>() / off.len() as f64;
+            assert!(
+                *worst <= most.0 && mean <= most.1,
+                "{name}: component {number} is off by {worst}, {mean} in the mean of squares"
+            );
+        }
+    }
+}
+
+/// Bits of a packet header: a zero is stuffed after 0xff (T.800 B.10.1).
+#[derive(Default)]
+struct Header(Vec<u8>, u8);
+
+impl Header {
+    fn put(&mut self, value: u32, bits: u32) {
+        for bit in (0..bits).rev() {
+            if self.1 == 0 {
+                self.1 = if self.0.last() == Some(&0xff) { 7 } else { 8 };
+                self.0.push(0);
+            }
+            self.1 -= 1;
+            *self.0.last_mut().unwrap() |= ((value >> bit & 1) as u8) << self.1;
+        }
+    }
+
+    fn bytes(mut self) -> Vec<u8> {
+        if self.0.last() == Some(&0xff) {
+            self.0.push(0);
+        }
+        self.0
+    }
+
+    /// The number of coding passes (T.800 Table B.4).
+    fn passes(&mut self, passes: u32) {
+        match passes {
+            1 => self.put(0, 1),
+            2 => self.put(0b10, 2),
+            3..=5 => self.put(0b1100 | (passes - 3), 4),
+            _ => self.put(0b1111 << 5 | (passes - 6), 9),
+        }
+    }
+}
+
+/// What a layer has of the only block: passes, and the codeword segments with the bits of their lengths beside `lblock`.
+type Layer<'a> = (u32, Vec<(u32, &'a [u8])>);
+
+/// A picture of 9x7 signed samples in one code-block without wavelet, whose 8 bit-planes begin with `zero` empty ones.
+fn one_block(style: u8, zero: u32, lblock: u32, layers: &[Layer]) -> Vec<u8> {
+    let mut stream = vec![0xff, 0x4f, 0xff, 0x51, 0, 41, 0x40, 0];
+    for number in [9u32, 7, 0, 0, 9, 7, 0, 0] {
+        stream.extend(number.to_be_bytes());
+    }
+    stream.extend([0, 1, 0x87, 1, 1]);
+    stream.extend([0xff, 0x50, 0, 8, 0, 2, 0, 0, 0, 0]);
+    stream.extend([
+        0xff,
+        0x52,
+        0,
+        12,
+        0,
+        0,
+        0,
+        layers.len() as u8,
+        0,
+        0,
+        4,
+        4,
+        style,
+        1,
+    ]);
+    stream.extend([0xff, 0x5c, 0, 4, 0x20, 8 << 3]);
+    stream.extend([0xff, 0x90, 0, 10, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0x93]);
+    let mut seen = false;
+    for (passes, segments) in layers {
+        let mut header = Header::default();
+        header.put(1, 1);
+        header.put(u32::from(*passes > 0), 1);
+        if *passes > 0 {
+            if !seen {
+                header.put(1, zero + 1);
+            }
+            header.passes(*passes);
+            let more = if seen { 0 } else { lblock - 3 };
+            header.put((1 << (more + 1)) - 2, more + 1);
+            for (bits, bytes) in segments {
+                header.put(bytes.len() as u32, lblock + bits);
+            }
+            seen = true;
+        }
+        stream.extend(header.bytes());
+        segments.iter().for_each(|(_, bytes)| stream.extend(*bytes));
+    }
+    stream.extend([0xff, 0xd9]);
+    stream
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    (0..text.len() / 2)
+        .map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).unwrap())
+        .collect()
+}
+
+#[test]
+fn passes_of_a_high_throughput_block_may_lie_in_any_layers() {
+    // of one picture: a clean-up pass by OpenJPH, and 22 passes of part 1 by OpenJPEG
+    let cleanup = hex(
+        "ff72e9efe4e9f3698b389500d0c5b9737b9b7f2fdf482f78342f4ee1f04dc65b38a14508ac0761977a48e57eea001765\
+         e2ece9b9a722fe0205fefbfb9bbd7281d53c23bb3881fe4caa000031b701",
+    );
+    let part1 = hex(
+        "122b584cd6577b9a5903e25d1512fc0b7b854acaab1008cf186a3f7603468f066d44adf7e0ef954a0c0866e51fd1\
+         a6acdefc391c4ab2df50968b0ead25e2c741c57f",
+    );
+    let at = |x: i32, y: i32| ((x * x * 7 + y * y * 13 + x * y * 5) / 3 + (x ^ y) * 9) % 256 - 128;
+    let picture: Vec<i32> = (0..7).flat_map(|y| (0..9).map(move |x| at(x, y))).collect();
+    let decoded = |stream: Vec<u8>, layers| {
+        let stream = Codestream::open(Box::new(stream), true).unwrap();
+        stream
+            .read(0, Rect::new(0, 0, 9, 7), layers, &Fresh)
+            .unwrap()
+            .remove(0)
+    };
+    let (c, p) = (&cleanup[..], &part1[..]);
+    // a pass of other values, with what would refine it
+    let (other, refined) = (hex("3f9005111600"), hex("ff7f90ff7fc5ff7faa27ff7fff03"));
+    let (o, r) = (&other[..], &refined[..]);
+    let none: &[u8] = &[];
+    for (style, zero, lblock, layers) in [
+        (0x40, 7, 7, vec![(1, vec![(0, c)])]),
+        // six passes without bytes in front: two bit-planes
+        (0x40, 5, 7, vec![(7, vec![(2, c)])]),
+        (
+            0x40,
+            5,
+            7,
+            vec![(3, vec![(1, none)]), (4, vec![(2, c)]), (0, vec![])],
+        ),
+        (
+            0x40,
+            5,
+            7,
+            vec![(0, vec![]), (1, vec![(0, none)]), (6, vec![(2, c)])],
+        ),
+        // a set of passes in front, and its parts in layers of their own
+        (0x40, 6, 7, vec![(3, vec![(0, o), (1, r)]), (1, vec![(0, c)])]),
+        (
+            0x40,
+            6,
+            7,
+            vec![
+                (1, vec![(0, o)]),
+                (1, vec![(0, &r[..5])]),
+                (2, vec![(0, &r[5..]), (0, c)]),
+            ],
+        ),
+        // a set without bytes after
+        (
+            0x40,
+            7,
+            7,
+            vec![(1, vec![(0, c)]), (3, vec![(1, none), (0, none)])],
+        ),
+        // mixed: a length whose first bit is 0, or not
+        (0xc0, 7, 8, vec![(1, vec![(0, c)])]),
+        (0xc0, 5, 8, vec![(3, vec![(1, none)]), (4, vec![(2, c)])]),
+        (0xc0, 0, 3, vec![(22, vec![(4, p)])]),
+        (
+            0xc0,
+            0,
+            3,
+            vec![(10, vec![(3, &p[..30])]), (12, vec![(3, &p[30..])])],
+        ),
+        (0xc0, 0, 3, vec![(2, vec![(1, none)]), (20, vec![(4, p)])]),
+    ] {
+        let name = format!(
+            "{style:#x} {zero} {:?}",
+            layers.iter().map(|l| l.0).collect::<Vec<_>>()
+        );
+        let stream = one_block(style, zero, lblock, &layers);
+        assert_eq!(decoded(stream, u16::MAX), picture, "{name}");
+    }
+    // the two refining passes share a segment, in one layer or in two
+    let sets = |layers: &[Layer]| one_block(0x40, 5, 7, layers);
+    let whole = decoded(sets(&[(1, vec![(0, o)]), (2, vec![(1, r)])]), u16::MAX);
+    let split = sets(&[
+        (1, vec![(0, o)]),
+        (1, vec![(0, &r[..6])]),
+        (1, vec![(0, &r[6..])]),
+    ]);
+    assert_eq!(decoded(split.clone(), u16::MAX), whole);
+    assert_ne!(decoded(split, 1), whole);
+    // no clean-up pass is one byte long
+    let wrong = one_block(0x40, 7, 7, &[(1, vec![(0, &c[..1])])]);
+    let opened = Codestream::open(Box::new(wrong), true).unwrap();
+    let read = opened.read(0, Rect::new(0, 0, 9, 7), u16::MAX, &Fresh);
+    assert!(matches!(read, Err(Error::Corrupt(_))));
+}
+
+#[test]
+fn the_orientation_in_an_exif_box_is_honoured_where_it_is_asked_for() {
+    let folder = Folder::new("jp2-exif");
+    let (chart, plain) = (picture(&folder.0, 300, 200), folder.0.join("plain.jp2"));
+    compress(&chart, &plain, "");
+    let bytes = std::fs::read(&plain).unwrap();
+    // a directory with Orientation 6 and nothing else
+    let tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+    let adobe = hex("0537cdab9d0c4431a72afa561f2a113e");
+    let part = |kind: &[u8], body: &[&[u8]]| {
+        let body = [&[kind][..], body].concat().concat();
+        [&(body.len() as u32 + 4).to_be_bytes()[..], &body].concat()
+    };
+    for (name, exif) in [
+        ("exiftool", part(b"uuid", &[b"JpgTiffExif->JP2", tiff])),
+        ("as-in-jpeg", part(b"uuid", &[b"JpgTiffExif->JP2Exif\0\0", tiff])),
+        ("adobe", part(b"uuid", &[&adobe, tiff])),
+        ("heif", part(b"Exif", &[&[0; 4], tiff])),
+    ] {
+        // signature and file type come first
+        let start = 12 + u32::from_be_bytes(*bytes[12..].first_chunk().unwrap()) as usize;
+        let before = [&bytes[..start], &exif, &bytes[start..]].concat();
+        std::fs::write(folder.0.join(format!("{name}-before.jp2")), before).unwrap();
+        std::fs::write(
+            folder.0.join(format!("{name}-after.jp2")),
+            [&bytes[..], &exif].concat(),
+        )
+        .unwrap();
+        for place in ["before", "after"] {
+            let ask = |upright, rest: &str| {
+                let prefix = format!("{}/", folder.0.display());
+                let service = Service::new(config(&[
+                    ("FILESYSTEM_PREFIX", &prefix),
+                    ("ORIENTATION", upright),
+                ]));
+                pixels(&service.respond(Http::query(&format!(
+                    "IIIF={name}-{place}.jp2/{rest}/default.png"
+                ))))
+            };
+            let turned = ask("1", "full/max/0");
+            assert_eq!(turned.size, Size::new(200, 300), "{name} {place}");
+            assert_eq!(turned, ask("0", "full/max/90"), "{name} {place}");
+            assert_eq!(ask("1", "10,20,50,70/max/0").size, Size::new(50, 70));
+        }
+    }
+}

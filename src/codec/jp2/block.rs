@@ -24,6 +24,10 @@ pub mod style {
     pub const SYMBOLS: u8 = 0x20;
     /// The block is coded by the high-throughput coder.
     pub const HT: u8 = 0x40;
+    /// Or each block by the coder that its first bytes tell.
+    pub const MIXED: u8 = 0x80;
+    /// What concerns blocks of part 1.
+    pub const PART1: u8 = 0x3f;
 }
 
 /// The most samples a block holds (T.800 Table A.18).
@@ -33,7 +37,7 @@ pub const SAMPLES: usize = 4096;
 pub const SIDE: u32 = 1024;
 
 /// More bit-planes than this do not fit the output with its fractional bit.
-const PLANES: u8 = 30;
+pub const PLANES: u8 = 30;
 
 /// Sub-band orientation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,34 +134,43 @@ pub fn decode(block: &Block, scratch: &mut Scratch, out: &mut [i32]) -> Result<(
     ebcot::decode(block, &mut scratch.ebcot, &mut scratch.bytes, out)
 }
 
-/// The passes of a high-throughput block: the first segment is the clean-up pass, a second one holds what refines it.
+/// The passes of a high-throughput block: sets of a clean-up pass and a segment that refines it, each a bit-plane
+/// lower than the one before. The last set that has bytes says everything; passes before it are not needed.
 fn throughput(block: &Block, scratch: &mut Scratch, out: &mut [i32]) {
     let Scratch {
         bytes, ht: memory, ..
     } = scratch;
-    bytes.clear();
-    let mut lengths = [0; 2];
-    for (segment, length) in block.segments.iter().zip(&mut lengths) {
-        segment
-            .pieces
-            .iter()
-            .for_each(|piece| bytes.extend_from_slice(piece));
-        *length = segment.pieces.iter().map(|piece| piece.len()).sum();
-    }
-    let (first, second) = bytes.split_at(lengths[0]);
-    let refinement = match block.segments {
-        [_, segment, ..] if segment.passes > 0 && !second.is_empty() => {
-            Some((u32::from(segment.passes), second))
+    let mut passes = 0_u32;
+    let mut last = None;
+    for (index, segment) in block.segments.iter().enumerate() {
+        passes += u32::from(segment.passes);
+        let len: usize = segment.pieces.iter().map(|piece| piece.len()).sum();
+        if passes % 3 == 1 && len > 1 {
+            last = Some((index, passes / 3, len));
         }
-        _ => None,
+    }
+    let plane = |set: u32| (u32::from(block.planes) - 1).checked_sub(set);
+    let Some((index, plane, len)) = last.and_then(|(index, set, len)| Some((index, plane(set)?, len))) else {
+        out.fill(0);
+        return;
     };
-    let plane = u32::from(block.planes) - 1;
+    bytes.clear();
+    let set = block.segments.iter().skip(index).take(2);
+    set.flat_map(|segment| segment.pieces)
+        .for_each(|piece| bytes.extend_from_slice(piece));
+    let (first, second) = bytes.split_at(len);
+    let refinement = block
+        .segments
+        .get(index + 1)
+        .map(|segment| u32::from(segment.passes));
     ht::decode(
         block.w as usize,
         plane,
         block.style & style::CAUSAL != 0,
         first,
-        refinement,
+        refinement
+            .filter(|_| !second.is_empty())
+            .map(|passes| (passes, second)),
         memory,
         out,
     );

@@ -8,6 +8,7 @@ use crate::codec::jp2::block;
 use crate::codec::jp2::block::Block;
 use crate::codec::jp2::block::Scratch;
 use crate::codec::jp2::block::Segment;
+use crate::codec::jp2::block::style;
 use crate::codec::jp2::bytes::Bytes;
 use crate::codec::jp2::grid::Area;
 use crate::codec::jp2::grid::Band;
@@ -184,7 +185,10 @@ impl Work<'_> {
             w: job.whole.w(),
             h: job.whole.h(),
             band: job.band.kind,
-            style: job.coding.style,
+            style: match job.cell.throughput {
+                Some(false) => job.coding.style & style::PART1,
+                _ => job.coding.style,
+            },
             planes,
             segments: &segments,
         };
@@ -196,6 +200,7 @@ impl Work<'_> {
             unshift(&mut made.data, job.roi);
         }
         match decoded {
+            Err(error @ Error::Unsupported(_)) => Err(error),
             Err(error) if self.strict => Err(error),
             Err(_) => Ok(None),
             Ok(()) => Ok(Some(made)),

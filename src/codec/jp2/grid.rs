@@ -94,6 +94,8 @@ pub struct Cell {
     pub passes: u16,
     /// Bits of lengths (T.800 B.10.7.1).
     pub lblock: u8,
+    /// Whether it is of the high-throughput coder; `None` until its first bytes tell.
+    pub throughput: Option<bool>,
 }
 
 /// No chunk.
@@ -328,6 +330,7 @@ fn resolutions(
                         zero: 0,
                         passes: 0,
                         lblock: 3,
+                        throughput: None,
                     };
                     usize::try_from(count).unwrap_or(0)
                 ],

@@ -3,6 +3,7 @@
 //! Nothing is decoded. Where the tile-parts lie is the business of `parts`; of a tile only its header is read, when it
 //! is asked for.
 
+use crate::codec::jp2::block::style;
 use crate::codec::jp2::bytes::Bytes;
 use crate::codec::jp2::parts::Part;
 use crate::codec::jp2::parts::parts;
@@ -28,7 +29,7 @@ pub const SOD: u16 = 0xff93;
 pub const EOC: u16 = 0xffd9;
 
 /// Components that are looked at; more are unsupported.
-const MAX_COMPONENTS: u16 = 64;
+const MAX_COMPONENTS: u16 = 1024;
 /// Bytes of packed packet headers in one place.
 const MAX_PACKED: usize = 64 << 20;
 
@@ -274,9 +275,9 @@ impl Coding {
             return Err(corrupt(format!("code-blocks of 2^{}x2^{}", block.0, block.1)));
         }
         let style = fields.u8()?;
-        if style & 0x80 != 0 {
+        if style & style::MIXED != 0 && style & (style::BYPASS | style::TERMALL) != 0 {
             return Err(Error::Unsupported(
-                "code-blocks of mixed kinds are not served".into(),
+                "mixed code-blocks of several codeword segments are not served".into(),
             ));
         }
         let reversible = match fields.u8()? {

@@ -125,6 +125,15 @@ impl Codestream {
         self.main.style.coding.iter().all(|coding| coding.reversible)
     }
 
+    /// Whether code-blocks may have more bit-planes than are decoded.
+    pub fn is_deep(&self) -> bool {
+        let style = &self.main.style;
+        (style.quantisation.iter().zip(&style.roi)).any(|(of, roi)| {
+            let most = of.steps.iter().map(|step| step.0).max().unwrap_or(0);
+            u32::from(of.guard) + u32::from(most) + u32::from(*roi) > u32::from(block::PLANES) + 1
+        })
+    }
+
     /// The size of a tile of the codestream.
     pub fn tile(&self) -> Size {
         self.main.siz.tile

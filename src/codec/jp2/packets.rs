@@ -369,37 +369,76 @@ fn contribution(
             ));
         }
     }
+    let mut coding = coding;
     if coding & style::HT != 0 {
-        // T.814 B.3: sets of three passes without bytes are more zero bit-planes; the cleanup pass is a segment, the
-        // other two are one together
-        let empty = (passes - 1) / 3 * 3;
-        if first {
-            cell.zero = cell
-                .zero
-                .saturating_add(u8::try_from(empty / 3).unwrap_or(u8::MAX));
-            cell.passes = 0;
-        } else {
-            return Err(Error::Unsupported(
-                "high-throughput code-blocks in several layers are not served".into(),
-            ));
+        if cell.throughput.is_none() {
+            passes = first_cleanup(bits, cell, passes, coding, &mut found)?;
         }
-        passes -= empty;
-        cell.passes = passes;
-        found(bits.number(cell.lblock + log2(empty + 1))?, 1, true);
-        if passes > 1 {
-            found(
-                bits.number(cell.lblock + log2(passes - 1))?,
-                u8::try_from(passes - 1).unwrap_or(2),
-                true,
-            );
+        if cell.throughput != Some(false) {
+            return sets(bits, cell, passes, &mut found);
         }
-        return Ok(());
+        coding &= style::PART1;
     }
     while passes > 0 {
         let (room, opens) = segment(cell.passes, coding);
         let now = passes.min(room);
         let len = bits.number(cell.lblock + log2(now))?;
         found(len, u8::try_from(now).unwrap_or(u8::MAX), opens);
+        cell.passes += now;
+        passes -= now;
+    }
+    Ok(())
+}
+
+/// The passes of a block none of whose bytes were seen yet (T.814 Annex B): sets of three without bytes are bit-planes
+/// that are left out, and the first bytes say which coder the block is of. Gives the passes that are left.
+fn first_cleanup(
+    bits: &mut Bits,
+    cell: &mut Cell,
+    passes: u16,
+    coding: u8,
+    found: &mut impl FnMut(u32, u8, bool),
+) -> Result<u16> {
+    let mixed = coding & style::MIXED != 0;
+    // up to the last clean-up pass, if there is one
+    let head = passes.saturating_sub((cell.passes + passes - 1) % 3);
+    let width = cell.lblock + log2(if head > 0 { head } else { passes });
+    let mut len = bits.number(width)?;
+    // where coders are mixed, the first bit of a clean-up pass's length is 0
+    let marked = !mixed || cell.lblock > 3 && width <= 32 && len >> (width - 1) == 0;
+    if head > 0 && len > 1 && marked {
+        cell.throughput = Some(true);
+        cell.passes += head;
+        found(len, u8::try_from(head).unwrap_or(u8::MAX), true);
+        return Ok(passes - head);
+    }
+    // else the length is that of a block of part 1, all of whose passes share a segment
+    let more = (cell.lblock + log2(passes)).saturating_sub(width);
+    len = len << more | bits.number(more)?;
+    if len > 0 {
+        if !mixed {
+            return Err(Error::Corrupt("a clean-up pass of no length".into()));
+        }
+        cell.throughput = Some(false);
+    }
+    found(len, u8::try_from(passes).unwrap_or(u8::MAX), cell.passes == 0);
+    cell.passes += passes;
+    Ok(0)
+}
+
+/// The passes of a high-throughput block after its first clean-up pass: a segment for each clean-up pass, and one for
+/// the two passes that refine it, which may go on in another layer.
+fn sets(
+    bits: &mut Bits,
+    cell: &mut Cell,
+    mut passes: u16,
+    found: &mut impl FnMut(u32, u8, bool),
+) -> Result<()> {
+    while passes > 0 {
+        let done = cell.passes % 3;
+        let now = if done == 0 { 1 } else { passes.min(3 - done) };
+        let len = bits.number(cell.lblock + log2(now))?;
+        found(len, u8::try_from(now).unwrap_or(u8::MAX), done != 2);
         cell.passes += now;
         passes -= now;
     }

@@ -14,8 +14,14 @@ const MAX_BOX: u64 = 16 << 20;
 /// Boxes that are looked at.
 const MAX_BOXES: usize = 4096;
 
-/// XMP (ISO 16684-3 §5.1.3), EXIF (JPEG 2000 in Exif, as most writers do it).
+/// XMP (ISO 16684-3 §5.1.3).
 const XMP: [u8; 16] = *b"\xbe\x7a\xcf\xcb\x97\xa9\x42\xe8\x9c\x71\x99\x94\x91\xe3\xaf\xac";
+
+/// EXIF: as ExifTool, OpenJPEG and GDAL write it, and as Adobe does.
+const EXIF: [[u8; 16]; 2] = [
+    *b"JpgTiffExif->JP2",
+    *b"\x05\x37\xcd\xab\x9d\x0c\x44\x31\xa7\x2a\xfa\x56\x1f\x2a\x11\x3e",
+];
 
 /// How colours are meant (T.800 Table I.10, T.801 Table M.25).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +90,8 @@ pub struct Boxes {
     pub density: Option<Density>,
     /// XMP packet.
     pub xmp: Option<Arc<[u8]>>,
+    /// First byte and length of the EXIF block, which begins like a TIFF file.
+    pub exif: Option<(u64, u64)>,
     /// Texts of XML boxes, joined.
     pub xml: Option<String>,
     /// Headers of the first codestream and of the first layer.
@@ -163,6 +171,10 @@ impl Boxes {
             match &kind {
                 b"jp2c" if self.codestream.is_empty() && stop > body => {
                     self.codestream.push((body, stop - body));
+                }
+                b"uuid" | b"Exif" if self.exif.is_none() && is_exif(from, &kind, body) => {
+                    let skip = if kind == *b"uuid" { 16 } else { 4 };
+                    self.exif = exif(from, body + skip, stop);
                 }
                 b"jpch" => self.walk_own(0, from, (body, stop), left),
                 b"jplh" => self.walk_own(1, from, (body, stop), left),
@@ -302,6 +314,20 @@ impl Boxes {
         }
         Some(())
     }
+}
+
+/// Whether a box holds EXIF: by its kind (ISO/IEC 23008-12 A.2.1), or by its identifier.
+fn is_exif(from: &dyn Bytes, kind: &[u8; 4], body: u64) -> bool {
+    let mut id = [0; 16];
+    kind == b"Exif" || from.read(body, &mut id).is_ok() && EXIF.contains(&id)
+}
+
+/// Where the TIFF header begins: some writers put that of JPEG before it.
+fn exif(from: &dyn Bytes, at: u64, end: u64) -> Option<(u64, u64)> {
+    let mut head = [0; 6];
+    from.read(at, &mut head).ok()?;
+    let at = if head == *b"Exif\0\0" { at + 6 } else { at };
+    Some((at, end.checked_sub(at)?))
 }
 
 /// Where the pieces of a codestream lie that is not in one box (T.801 M.11.5); `None` when one is in another file, or there

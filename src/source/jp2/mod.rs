@@ -18,6 +18,7 @@ use crate::codec::jp2::rgb;
 use crate::crew::each;
 use crate::error::Error;
 use crate::error::Result;
+use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::raster::Alpha;
 use crate::raster::Colour;
@@ -39,6 +40,7 @@ use crate::source::jp2::boxes::Defined;
 use crate::source::jp2::boxes::Mapped;
 use crate::source::jp2::boxes::Palette;
 use crate::source::jp2::boxes::Space;
+use crate::source::tiff;
 use crate::source::window::Forgetful;
 use crate::source::window::Keep;
 use crate::source::window::Part;
@@ -77,11 +79,15 @@ pub struct Jp2 {
 }
 
 impl Jp2 {
-    /// Opens a file. `Missing` when it is neither JP2 nor a codestream, `Unsupported` and `Corrupt` as the codec says.
-    pub fn open(file: Arc<dyn Blob>, options: Options) -> Result<Jp2> {
+    /// Opens a file, and says its EXIF Orientation (1 when it has none). `Missing` when it is neither JP2 nor a codestream,
+    /// `Unsupported` and `Corrupt` as the codec says.
+    pub fn open(file: Arc<dyn Blob>, options: Options) -> Result<(Jp2, u64)> {
         let version = file.version();
         let mut part = bytes::Part::whole(file);
         let boxes = Boxes::read(&part)?;
+        let (exif, orientation) = (boxes.exif)
+            .and_then(|(at, len)| tiff::exif(part.file.clone(), at, len))
+            .unwrap_or((Metadata::default(), 1));
         let from: Box<dyn bytes::Bytes> = match boxes.codestream.as_slice() {
             [only] => {
                 (part.start, part.len) = *only;
@@ -151,19 +157,32 @@ impl Jp2 {
                 density: boxes.density,
                 texts,
                 ..Metadata::default()
-            },
+            }
+            .or(exif),
             version,
             set: Set::default(),
             scalable: true,
         };
-        Ok(Jp2 {
+        let jp2 = Jp2 {
             stream,
             header,
             channels,
             palette,
             turn,
             layers,
-        })
+        };
+        if jp2.stream.is_deep() {
+            jp2.probe()?;
+        }
+        Ok((jp2, orientation))
+    }
+
+    /// Decodes a little, so that an image none of whose tiles can be had is not described as if it could.
+    fn probe(&self) -> Result<()> {
+        let last = self.header.levels.len().saturating_sub(1);
+        let size = self.header.levels.get(last).map_or(PIECE, |level| level.size);
+        let rect = Rect::new(0, 0, size.w.min(64), size.h.min(64));
+        self.rectangle(Window::new(last, rect), &Forgetful).map(drop)
     }
 
     /// The samples of a window.
