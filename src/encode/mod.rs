@@ -212,10 +212,16 @@ fn avif(_: &Picture, _: i16, _: &Tags) -> Result<Vec<u8>> {
 }
 
 /// Encodes samples of any depth, of which the first are what `meaning` says: TIFF all that a raster can hold, PNG 16 bits
-/// of one to four channels.
-pub fn deep(raster: &Raster, meaning: &Meaning, output: Output, tags: &Tags) -> Result<Vec<u8>> {
+/// of one to four channels. `signed` as `tiff::deep` has it.
+pub fn deep(
+    raster: &Raster,
+    meaning: &Meaning,
+    signed: Option<u8>,
+    output: Output,
+    tags: &Tags,
+) -> Result<Vec<u8>> {
     match output.format {
-        Format::Tiff => tiff::deep(raster, meaning, output, tags),
+        Format::Tiff => tiff::deep(raster, meaning, signed, output, tags),
         Format::Png => png::deep(raster, meaning, output.quality, tags),
         other => Err(Error::Unsupported(format!("{} has 8 bits", other.suffix()))),
     }

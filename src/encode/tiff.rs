@@ -89,7 +89,9 @@ pub struct Shape {
     /// Of a sample.
     bits: u16,
     /// The range of every channel of floating point; none of integers.
-    floats: Vec<(f64, f64)>,
+    ranges: Vec<(f64, f64)>,
+    /// SampleFormat: 1 unsigned, 2 signed, 3 floating point.
+    format: u16,
 }
 
 impl Shape {
@@ -106,13 +108,21 @@ impl Shape {
             channels: colours + u16::from(alpha),
             alpha,
             bits: 8,
-            floats: Vec::new(),
+            ranges: Vec::new(),
+            format: 1,
         }
     }
 }
 
-/// Encodes samples of any depth, with all channels; not with JPEG or WebP.
-pub fn deep(raster: &Raster, meaning: &Meaning, output: Output, tags: &Tags) -> Result<Vec<u8>> {
+/// Encodes samples of any depth, with all channels; not with JPEG or WebP. Of an image whose samples are `signed` integers
+/// of so many bits floating point is written as such, of 8, 16 or 32 bits.
+pub fn deep(
+    raster: &Raster,
+    meaning: &Meaning,
+    signed: Option<u8>,
+    output: Output,
+    tags: &Tags,
+) -> Result<Vec<u8>> {
     let channels = usize::from(raster.channels);
     let colours = if meaning.colour.channels() == 1 { 1 } else { 3 };
     let row = raster.size.w as usize * channels;
@@ -125,19 +135,32 @@ pub fn deep(raster: &Raster, meaning: &Meaning, output: Output, tags: &Tags) -> 
         Samples::U8(_) => (8, false),
         Samples::U16(_) => (16, false),
         Samples::U32(_) => (32, false),
-        Samples::F32(_) => (32, true),
+        Samples::F32(_) => (
+            match signed {
+                Some(..=8) => 8,
+                Some(..=16) => 16,
+                _ => 32,
+            },
+            true,
+        ),
     };
+    let signed = signed.is_some() && float;
     let range = |channel| meaning.ranges.get(channel).copied().unwrap_or((0.0, 1.0));
     let shape = Shape {
         colours: u16::try_from(colours).unwrap_or(3),
         channels: raster.channels.into(),
         alpha: meaning.alpha != Alpha::None,
         bits,
-        floats: (0..channels).filter(|_| float).map(range).collect(),
+        ranges: (0..channels).filter(|_| float).map(range).collect(),
+        format: match (float, signed) {
+            (false, _) => 1,
+            (true, true) => 2,
+            (true, false) => 3,
+        },
     };
     let mut writer = Writer::new(raster.size, shape, output);
     let strip = row * strip_rows(raster.size.w) as usize;
-    let less = output.compression.is_predicted() && !float;
+    let less = output.compression.is_predicted() && (!float || signed);
     // each sample less the one to its left, then its bytes
     macro_rules! strips {
         ($samples:expr, $less:expr) => {
@@ -161,6 +184,18 @@ pub fn deep(raster: &Raster, meaning: &Meaning, output: Output, tags: &Tags) -> 
         Samples::U8(samples) => strips!(samples, u8::wrapping_sub),
         Samples::U16(samples) => strips!(samples, u16::wrapping_sub),
         Samples::U32(samples) => strips!(samples, u32::wrapping_sub),
+        Samples::F32(samples) if signed && bits == 8 => {
+            let samples: Vec<i8> = samples.iter().map(|value| value.round() as i8).collect();
+            strips!(samples, i8::wrapping_sub);
+        }
+        Samples::F32(samples) if signed && bits == 16 => {
+            let samples: Vec<i16> = samples.iter().map(|value| value.round() as i16).collect();
+            strips!(samples, i16::wrapping_sub);
+        }
+        Samples::F32(samples) if signed => {
+            let samples: Vec<i32> = samples.iter().map(|value| value.round() as i32).collect();
+            strips!(samples, i32::wrapping_sub);
+        }
         Samples::F32(samples) => strips!(samples, itself),
     }
     writer.finish(tags)
@@ -220,7 +255,8 @@ impl Writer {
             colours,
             channels,
             bits,
-            ref floats,
+            ref ranges,
+            format,
             ..
         } = self.shape;
         let photometric = match (colours, self.compression) {
@@ -241,7 +277,7 @@ impl Writer {
             Field::longs(279, &self.counts)?,
             Field::shorts(284, &[1]),
         ]);
-        if self.compression.is_predicted() && floats.is_empty() {
+        if self.compression.is_predicted() && format != 3 {
             fields.push(Field::shorts(317, &[2]));
         }
         if channels > colours {
@@ -252,9 +288,9 @@ impl Writer {
             }
             fields.push(Field::shorts(338, &extra));
         }
-        if !floats.is_empty() {
-            fields.push(Field::shorts(339, &vec![3; channels.into()]));
-            let ends = |pick: fn(&(f64, f64)) -> f64| floats.iter().map(pick).collect::<Vec<f64>>();
+        if !ranges.is_empty() {
+            fields.push(Field::shorts(339, &vec![format; channels.into()]));
+            let ends = |pick: fn(&(f64, f64)) -> f64| ranges.iter().map(pick).collect::<Vec<f64>>();
             fields.push(Field::floats(340, &ends(|range| range.0)));
             fields.push(Field::floats(341, &ends(|range| range.1)));
         }

@@ -17,10 +17,10 @@ use crate::raster::Raster;
 use crate::raster::Samples;
 
 /// Whether these steps can be taken over samples of `bits` and `kind`, of so many channels, without making 8 bits of them:
-/// grey and RGB, straight alpha, unsigned of 9–32 bits or floating point. Samples of more than 16 bits that are no
-/// floating point, or of more than four channels, are not resampled.
+/// grey and RGB, straight alpha, unsigned of 9–32 bits, signed or floating point. Unsigned samples of more than 16 bits,
+/// and pixels of more than four channels, are not resampled.
 pub fn keeps(ops: &[Op], meaning: &Meaning, bits: u8, kind: Kind, channels: u8) -> bool {
-    let resampled = channels <= 4 && (bits <= 16 || kind == Kind::Float);
+    let resampled = channels <= 4 && (bits <= 16 || kind != Kind::Unsigned);
     let places = ops.iter().all(|op| match op {
         Op::Fit(_) | Op::Turn { .. } => true,
         Op::Resize { .. } => resampled,
@@ -28,7 +28,7 @@ pub fn keeps(ops: &[Op], meaning: &Meaning, bits: u8, kind: Kind, channels: u8) 
     });
     let colour = matches!(meaning.colour, Colour::Grey | Colour::Rgb);
     let straight = meaning.alpha != Alpha::Premultiplied;
-    places && colour && straight && bits > 8 && kind != Kind::Signed
+    places && colour && straight && (bits > 8 || kind == Kind::Signed)
 }
 
 /// Takes the steps, for which [`keeps`] holds.
@@ -196,7 +196,7 @@ mod tests {
         let grey = Meaning::bytes(Colour::Grey, Alpha::None);
         assert!(keeps(&[], &grey, 16, Kind::Unsigned, 1));
         assert!(!keeps(&[], &grey, 8, Kind::Unsigned, 1));
-        assert!(!keeps(&[], &grey, 16, Kind::Signed, 1));
+        assert!(keeps(&[], &grey, 8, Kind::Signed, 1));
         assert!(!keeps(&[Op::Bitonal], &grey, 16, Kind::Unsigned, 1));
         assert!(keeps(&[Op::Fit(Size::new(1, 1))], &grey, 32, Kind::Unsigned, 9));
         let cmyk = Meaning::bytes(Colour::Cmyk, Alpha::None);

@@ -14,6 +14,7 @@ use crate::process::colour;
 use crate::process::profile::SRGB;
 use crate::process::profile::sound;
 use crate::raster::Colour;
+use crate::raster::Kind;
 use crate::raster::Layout;
 use crate::raster::Meaning;
 use crate::raster::Picture;
@@ -81,7 +82,9 @@ impl Service {
             };
             let raster = process::deep::run(raster, &meaning, &plan.ops)?;
             let tags = self.tags(opened, plan, layout);
-            return encode::deep(&raster, &meaning, plan.output, &tags).map(Bytes::from);
+            let header = opened.source.header();
+            let signed = (header.kind == Kind::Signed).then_some(header.bits);
+            return encode::deep(&raster, &meaning, signed, plan.output, &tags).map(Bytes::from);
         }
         let picture = process::run(raster, &meaning, &plan.ops, || self.stats(opened))?;
         let tags = self.tags(opened, plan, picture.layout);

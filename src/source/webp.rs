@@ -1,10 +1,12 @@
 //! WebP files (WebP container specification, RFC 9649), decoded as wholes: colour with or without alpha.
 //!
-//! Knows the chunks around the picture. Animations are unsupported.
+//! Knows the chunks around the picture. Of an animation the first frame is shown, on nothing where it does not cover the
+//! canvas.
 
 use crate::codec::webp;
 use crate::error::Error;
 use crate::error::Result;
+use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::raster::Alpha;
 use crate::raster::Colour;
@@ -19,6 +21,7 @@ use crate::source::Level;
 use crate::source::Set;
 use crate::source::tiff;
 use crate::source::whole::Whole;
+use crate::source::window;
 use crate::store::Blob;
 use std::sync::Arc;
 
@@ -41,6 +44,7 @@ pub fn open(file: Arc<dyn Blob>) -> Result<(Whole, u64)> {
     let end = file.len();
     let mut size = None;
     let mut alpha = false;
+    let mut animated = false;
     let mut metadata = Metadata::default();
     let mut exif = None;
     let mut at = 12;
@@ -61,11 +65,10 @@ pub fn open(file: Arc<dyn Blob>) -> Result<(Whole, u64)> {
         };
         let low = |bits: u32| (bits & 0x3fff) + 1;
         match &name {
-            b"VP8X" if a & HAS_ANIMATION != 0 => {
-                return Err(Error::Unsupported("animated WebP is not served".into()));
-            }
             b"VP8X" => {
-                alpha = a & HAS_ALPHA != 0;
+                animated = a & HAS_ANIMATION != 0;
+                // an animation's frames may leave parts of the canvas out
+                alpha = animated || a & HAS_ALPHA != 0;
                 let side = |bytes| u32::from_le_bytes(bytes) + 1;
                 size = Some(Size::new(side([e, f, g, 0]), side([h, i, j, 0])));
             }
@@ -111,7 +114,71 @@ pub fn open(file: Arc<dyn Blob>) -> Result<(Whole, u64)> {
         set: Set::default(),
         scalable: false,
     };
+    let decode = if animated { first_frame } else { decode };
     Ok((Whole::new(file, header, decode)?, orientation))
+}
+
+/// The first frame of an animation on its canvas.
+fn first_frame(bytes: &[u8], header: &Header) -> Result<Raster> {
+    let gone = || Error::Corrupt("an animated WebP without a frame".into());
+    let frame = chunks(bytes.get(12..).unwrap_or_default()).find(|(name, _)| *name == b"ANMF");
+    let (head, parts) = frame.and_then(|(_, body)| body.split_at_checked(16)).ok_or_else(gone)?;
+    let number = |at: usize| {
+        let three = head.get(at..at + 3).and_then(|three| <[u8; 3]>::try_from(three).ok());
+        three.map_or(0, |[a, b, c]| u32::from_le_bytes([a, b, c, 0]))
+    };
+    // places are even, sides are less one (RFC 9649 2.7.1.2)
+    let (x, y) = (number(0).saturating_mul(2), number(3).saturating_mul(2));
+    let place = Rect::new(x, y, number(6) + 1, number(9) + 1);
+    let canvas = header.size();
+    if place.meet(Rect::of(canvas)) != Some(place) {
+        return Err(Error::Corrupt("a frame of a WebP animation beyond its canvas".into()));
+    }
+    let still = still(place.size(), parts);
+    let len = usize::try_from(place.size().area().saturating_mul(4)).unwrap_or(usize::MAX);
+    let frame = Raster {
+        size: place.size(),
+        channels: 4,
+        samples: Samples::U8(room::made(len, |room| webp::decode(&still, place.size(), 4, room))?),
+    };
+    if place.size() == canvas {
+        return Ok(frame);
+    }
+    let mut out = window::blank(canvas, &frame);
+    window::put(&frame, place, &mut out, Rect::of(canvas))?;
+    Ok(out)
+}
+
+/// Name and content of each chunk.
+fn chunks(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
+    std::iter::from_fn(move || {
+        let (name, rest) = bytes.split_first_chunk::<4>()?;
+        let (len, rest) = rest.split_first_chunk::<4>()?;
+        let len = usize::try_from(u32::from_le_bytes(*len)).ok()?;
+        let body = rest.get(..len)?;
+        bytes = rest.get(len.next_multiple_of(2)..).unwrap_or_default();
+        Some((name, body))
+    })
+}
+
+/// A file of one picture out of the chunks of a frame.
+fn still(size: Size, parts: &[u8]) -> Vec<u8> {
+    let kept: Vec<_> = chunks(parts).filter(|(name, _)| matches!(*name, b"ALPH" | b"VP8 " | b"VP8L")).collect();
+    let mut body = b"WEBP".to_vec();
+    let mut push = |name: &[u8; 4], content: &[u8]| {
+        body.extend_from_slice(name);
+        body.extend(u32::try_from(content.len()).unwrap_or(u32::MAX).to_le_bytes());
+        body.extend_from_slice(content);
+        body.resize(body.len().next_multiple_of(2), 0);
+    };
+    if kept.iter().any(|(name, _)| *name == b"ALPH") {
+        let [w0, w1, w2, _] = (size.w - 1).to_le_bytes();
+        let [h0, h1, h2, _] = (size.h - 1).to_le_bytes();
+        push(b"VP8X", &[HAS_ALPHA, 0, 0, 0, w0, w1, w2, h0, h1, h2]);
+    }
+    kept.iter().for_each(|(name, content)| push(name, content));
+    let len = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    [b"RIFF", &len.to_le_bytes()[..], &body].concat()
 }
 
 fn decode(bytes: &[u8], header: &Header) -> Result<Raster> {

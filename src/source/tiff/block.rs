@@ -50,6 +50,9 @@ pub fn decode(
     size: Size,
     plain: &mut Vec<u8>,
 ) -> Result<Samples> {
+    if let Some(shared) = layout.shared {
+        return chroma(layout, shared, coded, block, size, plain);
+    }
     let bytes = usize::try_from(layout.bytes(block)).unwrap_or(usize::MAX);
     if layout.reversed && !(layout.compression == Compression::Webp && coded.starts_with(b"RIFF")) {
         coded.iter_mut().for_each(|byte| *byte = byte.reverse_bits());
@@ -97,7 +100,16 @@ pub fn decode(
             plain
         }
         Compression::Jpeg => {
-            let raster = jpeg::decode_tile(layout.tables.as_deref(), coded, jpeg_colour(layout), block)?;
+            let stream;
+            let coded = match &layout.head {
+                Some(head) => {
+                    stream = restarted(head, coded);
+                    stream.as_slice()
+                }
+                None => coded,
+            };
+            let most = higher(block);
+            let raster = jpeg::decode_tile(layout.tables.as_deref(), coded, jpeg_colour(layout), most)?;
             return of_raster(raster, layout, size);
         }
         Compression::Png => {
@@ -111,7 +123,7 @@ pub fn decode(
                 .as_ref()
                 .ok_or_else(|| Error::Corrupt("no JPEG tables".into()))?;
             let stream = old.stream(coded, Size::new(block.w, size.h));
-            let raster = jpeg::decode_tile(None, &stream, jpeg_colour(layout), block)?;
+            let raster = jpeg::decode_tile(None, &stream, jpeg_colour(layout), higher(block))?;
             return of_raster(raster, layout, size);
         }
         Compression::LogLuv(coding) => {
@@ -131,6 +143,59 @@ pub fn decode(
         | Compression::Zstd => coded,
     };
     unpack(layout, plain, block.w, size)
+}
+
+/// What a JPEG stream of a block may have: some writers put more rows in it than belong to it.
+fn higher(block: Size) -> Size {
+    Size::new(block.w, block.h.saturating_mul(2).saturating_add(MORE_ROWS))
+}
+
+/// Rows that the streams of small blocks may have besides.
+const MORE_ROWS: u32 = 256;
+
+/// A stream of one restart interval, which its marker may end, behind the header of all.
+fn restarted(head: &[u8], coded: &[u8]) -> Vec<u8> {
+    let data = match coded {
+        [data @ .., 0xff, 0xd0..=0xd9] => data,
+        data => data,
+    };
+    [head, data, &[0xff, 0xd9]].concat()
+}
+
+/// A plane of chroma whose samples are `shared` by so many pixels across and down, or not, as libtiff has it: each for
+/// every pixel.
+fn chroma(
+    layout: &Layout,
+    shared: (usize, usize),
+    coded: &mut [u8],
+    block: Size,
+    size: Size,
+    plain: &mut Vec<u8>,
+) -> Result<Samples> {
+    let own = Layout {
+        shared: None,
+        ..layout.clone()
+    };
+    let whole = decode(&own, &mut coded.to_vec(), block, size, plain);
+    if !matches!(whole, Err(Error::Corrupt(_))) {
+        return whole;
+    }
+    let (across, down) = (shared.0.max(1) as u32, shared.1.max(1) as u32);
+    let part = |size: Size| Size::new(size.w.div_ceil(across), size.h.div_ceil(down));
+    let small = part(size);
+    let Samples::U8(samples) = decode(&own, coded, part(block), small, plain)? else {
+        return whole;
+    };
+    let mut out = Vec::with_capacity(usize::try_from(size.area()).unwrap_or(0));
+    for y in 0..size.h {
+        let row = samples
+            .chunks_exact(small.w.max(1) as usize)
+            .nth((y / down) as usize)
+            .unwrap_or_default();
+        let pixels = row.iter().flat_map(|value| std::iter::repeat_n(*value, across as usize));
+        out.extend(pixels.take(size.w as usize));
+    }
+    Ok(Samples::U8(out))
 }
 
 /// The samples of a whole block whose bytes `fill` puts. `Error::Corrupt` when it puts less.
@@ -272,7 +337,7 @@ fn codestream(layout: &Layout, coded: &[u8], block: Size, luma: Luma, plain: &mu
         }
     }
     let ycbcr = match luma {
-        Luma::Never => false,
+        Luma::Never | Luma::Aperio => false,
         Luma::Always => true,
         Luma::OfThree => layout.stored == 3 && memmem::find(coded, b"JJ2000").is_none(),
     };
@@ -440,7 +505,7 @@ mod tests {
         let file = Temp::new(&single(&[], |at| with(tags((16, 2), 1, 1, vec![at]), more)));
         let input = file.input();
         let prologue = Prologue::read(&input)?;
-        let layout = Layout::of(&Ifd::read(&input, prologue, prologue.first)?, &input)?;
+        let layout = Layout::of(&Ifd::read(&input, prologue, prologue.first)?, &input, Writer::Other)?;
         decode(&layout, &mut coded.to_vec(), BLOCK, size, &mut Vec::new())
     }
 

@@ -6,6 +6,7 @@ use crate::codec::ccitt::Coding;
 use crate::codec::luv;
 use crate::error::Error;
 use crate::error::Result;
+use crate::source::tiff::writer::Writer;
 
 /// How the bytes of a block are coded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,15 +51,30 @@ pub enum Compression {
     Png,
 }
 
-/// Whether a JPEG 2000 codestream is of luma and chroma, whatever the photometric interpretation says.
+/// Whether a JPEG 2000 codestream is of luma and chroma.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Luma {
-    /// It is not.
+    /// It is not, or the scheme leaves it to PhotometricInterpretation.
     Never,
-    /// It is (Aperio's scheme 33003).
-    Always,
-    /// With three components it is: libvips writes scheme 33004 so, Bio-Formats (whose coder is JJ2000) does not.
+    /// Aperio says so by scheme 33003; others, who write it for any lossless codestream, do not.
+    Aperio,
+    /// libvips writes scheme 33004 so, Bio-Formats (whose coder is JJ2000) does not.
     OfThree,
+    /// It is.
+    Always,
+}
+
+impl Luma {
+    /// What it is of a picture by this writer, which PhotometricInterpretation calls YCbCr or not.
+    pub fn by(self, writer: Writer, ycbcr: bool) -> Luma {
+        match (self, writer) {
+            (_, Writer::BioFormats) => Luma::Never,
+            (Luma::Aperio, Writer::Aperio) => Luma::Always,
+            (Luma::Aperio | Luma::Never, _) if ycbcr => Luma::OfThree,
+            (Luma::Aperio, _) => Luma::Never,
+            (luma, _) => luma,
+        }
+    }
 }
 
 /// What a LERC blob is packed in.
@@ -90,7 +106,7 @@ impl Compression {
             32766 => Compression::Next,
             32773 => Compression::PackBits,
             32809 => Compression::Thunder,
-            33003 => Compression::Jpeg2000(Luma::Always),
+            33003 => Compression::Jpeg2000(Luma::Aperio),
             33004 => Compression::Jpeg2000(Luma::OfThree),
             33005 | 34712 => Compression::Jpeg2000(Luma::Never),
             32909 => Compression::PixarLog,

@@ -294,6 +294,12 @@ impl Ifd {
         self.part(input, field.at, field.len()).ok()
     }
 
+    /// The values as bytes, the first `most` of them; `None` when there is no such tag or they are not in the file.
+    pub fn start(&self, input: &Input, tag: u16, most: u64) -> Option<Cow<'_, [u8]>> {
+        let field = self.field(tag)?;
+        self.part(input, field.at, field.len().min(most)).ok()
+    }
+
     /// All entries that `wanted` takes, of at most `most` bytes each and all together, in the order of the directory.
     pub fn details(&self, input: &Input, most: usize, wanted: impl Fn(u16) -> bool) -> Vec<Detail> {
         let mut left = most;
@@ -353,6 +359,11 @@ pub struct Array {
 type Block = OnceLock<Box<[u8]>>;
 
 impl Array {
+    /// Entries.
+    pub fn len(&self) -> u64 {
+        self.count
+    }
+
     /// One entry. `Error::Corrupt` when the array does not have it or the file ends before it.
     pub fn entry(&self, input: &Input, index: u64) -> Result<u64> {
         let outside = || Error::Corrupt(format!("entry {index} of an array of {}", self.count));

@@ -17,7 +17,9 @@ use crate::source::tiff::ifd::Ifd;
 use crate::source::tiff::input::Input;
 use crate::source::tiff::input::Order;
 use crate::source::tiff::ojpeg::OldJpeg;
+use crate::source::tiff::writer::Writer;
 use crate::source::tiff::ycbcr::Ycbcr;
+use std::sync::Arc;
 
 /// JPEGTables of more bytes are absurd: four tables of each kind take 3 KiB.
 const MAX_TABLES: u64 = 1 << 20;
@@ -85,8 +87,16 @@ pub struct Layout {
     pub tables: Option<Vec<u8>>,
     /// What JPEG blocks of the old style share.
     pub old_jpeg: Option<Box<OldJpeg>>,
+    /// Of a plane of chroma: how many pixels across and down may share a sample.
+    pub shared: Option<(usize, usize)>,
+    /// The header of the JPEG stream whose restart intervals are the blocks.
+    pub head: Option<Arc<[u8]>>,
     /// The stored value of every sample in a block that was never written, one that samples can have.
     pub absent: f64,
+    /// What GDAL_NODATA says that no sample means, if samples can have that value.
+    pub nodata: Option<f64>,
+    /// Whether the file leaves open what the samples range over.
+    pub open: bool,
 }
 
 /// The type of the samples that are given.
@@ -122,8 +132,8 @@ impl Depth {
 }
 
 impl Layout {
-    /// From a directory. `Error::Unsupported` names what is not served, `Error::Corrupt` what contradicts itself.
-    pub fn of(ifd: &Ifd, input: &Input) -> Result<Layout> {
+    /// From a directory of a file by this writer. `Error::Unsupported` names what is not served, `Error::Corrupt` what contradicts itself.
+    pub fn of(ifd: &Ifd, input: &Input, writer: Writer) -> Result<Layout> {
         let first = |tag, default| Ok::<u64, Error>(ifd.first(input, tag)?.unwrap_or(default));
         let packing = ifd
             .numbers(input, 50674, 2)?
@@ -152,12 +162,17 @@ impl Layout {
             }
         };
         let photometric = first(262, usual)?;
-        // Only of grey is the sign believed: L*a*b* says itself what is signed, and no other colour is below nothing.
+        let compression = match compression {
+            Compression::Jpeg2000(luma) => Compression::Jpeg2000(luma.by(writer, photometric == 6)),
+            other => other,
+        };
         let grey = matches!(photometric, 0 | 1 | 4);
+        // L*a*b* says itself what is signed, and no ink or chroma is below nothing
+        let plain = grey || photometric == 2;
         let format = same(ifd, input, 339, channels)?.unwrap_or(1);
         let complex = matches!(format, 5 | 6);
         let kind = match (format, bits) {
-            (2, ..=64) if grey => Kind::Signed,
+            (2, ..=64) if plain => Kind::Signed,
             (1 | 2 | 4, ..=64) => Kind::Unsigned,
             (3, 16 | 24 | 32 | 64) => Kind::Float,
             (5, 16 | 32 | 64) if grey => Kind::Signed,
@@ -206,12 +221,23 @@ impl Layout {
             )));
         }
         let separate = stored > 1 && first(284, 1)? == 2;
-        let jpeg_ycbcr =
-            photometric == 6 && matches!(compression, Compression::Jpeg | Compression::OldJpeg) && !separate;
+        let jpeg = matches!(compression, Compression::Jpeg | Compression::OldJpeg);
+        // Planes of JPEG are of luma and chroma where their writer says how those share samples; Bio-Formats writes planes
+        // of red, green and blue under that name.
+        let rgb_planes =
+            jpeg && separate && (writer == Writer::BioFormats || ifd.field(530).is_none());
+        let ranged_jpeg = compression == Compression::OldJpeg && Ycbcr::of(ifd, input)?.is_ranged();
+        let jpeg_ycbcr = photometric == 6 && jpeg && !separate && !ranged_jpeg;
         let turn = match photometric {
             0 => Turn::Invert,
             3 => Turn::Palette(palette(ifd, input, bits)?),
             5 => inks(ifd, input, bits)?,
+            6 if rgb_planes => Turn::Keep,
+            6 if compression == Compression::OldJpeg && !separate => match ranged_jpeg {
+                // the decoder gives every pixel its chroma
+                true => Turn::Ycbcr(Box::new(Ycbcr::of(ifd, input)?.whole())),
+                false => Turn::Keep,
+            },
             6 if !jpeg_ycbcr && !compression.is_picture() || separate => {
                 Turn::Ycbcr(Box::new(Ycbcr::of(ifd, input)?))
             }
@@ -221,10 +247,10 @@ impl Layout {
         };
         if let Turn::Ycbcr(ycbcr) = &turn
             && (bits != 8
-                || ycbcr.block != (1, 1) && (predictor != Predictor::None || stored != 3 || separate))
+                || ycbcr.block != (1, 1) && (predictor != Predictor::None || stored != 3) && !separate)
         {
             return Err(Error::Unsupported(format!(
-                "YCbCr of {bits} bits in {stored} channels and blocks of {:?}, with a predictor or apart, is not served",
+                "YCbCr of {bits} bits in {stored} channels and blocks of {:?}, with a predictor, is not served",
                 ycbcr.block
             )));
         }
@@ -244,6 +270,7 @@ impl Layout {
             Compression::Jpeg => ifd.bytes(input, 347, MAX_TABLES).map(Vec::from),
             _ => None,
         };
+        let nodata = nodata(ifd, input, kind, bits);
         let layout = Layout {
             compression,
             reversed: !compression.has_own_order() && first(266, 1)? == 2,
@@ -264,19 +291,28 @@ impl Layout {
             jpeg_ycbcr,
             tables,
             old_jpeg: None,
-            absent: absent(ifd, input, kind, bits),
+            shared: None,
+            head: None,
+            absent: nodata.unwrap_or(if writer.is_of_slides() && kind == Kind::Unsigned {
+                f64::from(bits).exp2() - 1.0
+            } else {
+                0.0
+            }),
+            nodata,
+            open: false,
         };
         layout.fits()?;
         let old_jpeg = match compression {
             Compression::OldJpeg => Some(Box::new(OldJpeg::of(ifd, input, stored)?)),
             _ => None,
         };
-        let ranges = layout.ranges(ifd, input);
+        let (ranges, open) = layout.ranges(ifd, input);
         Ok(Layout {
             meaning: Meaning {
                 ranges,
                 ..layout.meaning
             },
+            open,
             old_jpeg,
             ..layout
         })
@@ -336,9 +372,10 @@ impl Layout {
         )))
     }
 
-    /// Nominal minimum and maximum of the channels that are given: SMinSampleValue and SMaxSampleValue, else all that
-    /// integers can be, and 0–1 of floating point.
-    fn ranges(&self, ifd: &Ifd, input: &Input) -> Vec<(f64, f64)> {
+    /// Nominal minimum and maximum of the channels that are given: SMinSampleValue and SMaxSampleValue, or of signed samples
+    /// and floating point the statistics of GDAL; else all that integers can be, and 0–1 of floating point. And whether
+    /// the file says nothing.
+    fn ranges(&self, ifd: &Ifd, input: &Input) -> (Vec<(f64, f64)>, bool) {
         let most = f64::from(self.bits).exp2();
         let whole = match (self.kind, self.depth()) {
             (_, Depth::U8) => (0.0, 255.0),
@@ -352,10 +389,14 @@ impl Layout {
         if self.meaning.colour == Colour::Lab && self.depth() == Depth::F32 {
             let others = self.picks.len().saturating_sub(3);
             let all = [(0.0, 100.0), (-128.0, 127.0), (-128.0, 127.0)].into_iter();
-            return all.chain(std::iter::repeat_n(whole, others)).collect();
+            return (all.chain(std::iter::repeat_n(whole, others)).collect(), false);
         }
         let of = |tag| ifd.floats(input, tag, self.stored as u64).unwrap_or_default();
-        let (low, high) = (of(340), of(341));
+        let (mut low, mut high) = (of(340), of(341));
+        if low.is_empty() && high.is_empty() && self.depth() == Depth::F32 {
+            (low, high) = statistics(ifd, input, self.stored);
+        }
+        let open = low.is_empty() && high.is_empty();
         let channel = |index: usize| {
             // What is in the file is of the samples as stored.
             let at = |values: &[f64]| {
@@ -371,7 +412,7 @@ impl Layout {
             if ordered { range } else { whole }
         };
         let others = self.picks.get(self.colour_picks()..).unwrap_or_default();
-        (0..channels).chain(others.iter().copied()).map(channel).collect()
+        ((0..channels).chain(others.iter().copied()).map(channel).collect(), open)
     }
 
     /// How many of the picked samples are colours (of a palette one, which gives three channels).
@@ -428,6 +469,15 @@ impl Layout {
         }
     }
 
+    /// Bytes of what it has of its own.
+    pub fn held(&self) -> usize {
+        let palette = match &self.turn {
+            Turn::Palette(colours) => colours.len() * 3,
+            _ => 0,
+        };
+        palette + self.tables.as_ref().map_or(0, Vec::len)
+    }
+
     /// Bytes of the samples that are given of a block.
     pub fn memory(&self, block: Size) -> u64 {
         let samples = block.area().saturating_mul(self.channels() as u64);
@@ -474,14 +524,39 @@ impl Layout {
             },
             separate: false,
             jpeg_ycbcr: false,
+            shared: match &self.turn {
+                Turn::Ycbcr(ycbcr) if index > 0 && ycbcr.block != (1, 1) => Some(ycbcr.block),
+                _ => None,
+            },
             ..self.clone()
         }
     }
 }
 
+/// Bytes of GDAL_METADATA that are looked at.
+const MAX_STATISTICS: u64 = 1 << 16;
+
+/// STATISTICS_MINIMUM and STATISTICS_MAXIMUM of so many samples in GDAL_METADATA, both or neither for all of them.
+fn statistics(ifd: &Ifd, input: &Input, samples: usize) -> (Vec<f64>, Vec<f64>) {
+    let text = ifd.start(input, 42112, MAX_STATISTICS);
+    let text = text.as_deref().and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default();
+    let of = |name: &str| {
+        let value = |sample: usize| {
+            let mut items = text.split("<Item ").filter_map(|item| item.split_once('>'));
+            let place = format!("sample=\"{sample}\"");
+            let item = items.find(|(head, _)| head.contains(name) && head.contains(&place))?;
+            let value: f64 = item.1.split('<').next()?.trim().parse().ok()?;
+            value.is_finite().then_some(value)
+        };
+        (0..samples).map(value).collect::<Option<Vec<f64>>>()
+    };
+    let pair = of("\"STATISTICS_MINIMUM\"").zip(of("\"STATISTICS_MAXIMUM\""));
+    pair.unwrap_or_default()
+}
+
 /// What GDAL and tifffile take for samples that were never written: the text of GDAL_NODATA, where samples can have that
-/// value, else 0.
-fn absent(ifd: &Ifd, input: &Input, kind: Kind, bits: u8) -> f64 {
+/// value.
+fn nodata(ifd: &Ifd, input: &Input, kind: Kind, bits: u8) -> Option<f64> {
     let text = ifd.bytes(input, 42113, 64);
     let text = text.as_deref().and_then(|bytes| str::from_utf8(bytes).ok());
     let value = text.and_then(|text| text.trim_matches(['\0', ' ']).parse().ok());
@@ -491,7 +566,7 @@ fn absent(ifd: &Ifd, input: &Input, kind: Kind, bits: u8) -> f64 {
         Kind::Signed => value.fract() == 0.0 && (-most / 2.0..most / 2.0).contains(value),
         Kind::Float => true,
     };
-    value.filter(fits).unwrap_or(0.0)
+    value.filter(fits)
 }
 
 /// The one value of a tag that has one for every channel.
@@ -596,7 +671,7 @@ mod tests {
         }));
         let input = file.input();
         let prologue = Prologue::read(&input)?;
-        Layout::of(&Ifd::read(&input, prologue, prologue.first)?, &input)
+        Layout::of(&Ifd::read(&input, prologue, prologue.first)?, &input, Writer::Other)
     }
 
     #[test]

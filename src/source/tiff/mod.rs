@@ -14,11 +14,14 @@ mod compression;
 mod ifd;
 mod input;
 mod layout;
+mod mask;
 mod metadata;
 mod ojpeg;
 mod pyramid;
+mod restarts;
 mod sums;
 mod unpack;
+mod writer;
 mod ycbcr;
 
 use crate::codec::jpeg;
@@ -104,6 +107,10 @@ const MAX_SHOWN: u32 = 4096;
 /// Tiles of no more pixels are decoded in a few milliseconds, by most schemes.
 const QUICK: u64 = 1 << 18;
 
+/// A level of more pixels is looked at in parts, sixteen of this side, to know what its samples range over.
+const EXTENT_WHOLE: u64 = 1 << 20;
+const EXTENT_PART: u32 = 128;
+
 /// Larger than this it is given back.
 const MAX_KEPT: usize = 4 << 20;
 
@@ -125,7 +132,14 @@ impl Tiff {
         let Pages { first, images, pages } = pyramid::page(&input, prologue, page, limits)?;
         let layout = images.first().map(|image| &image.layout);
         let layout = layout.ok_or_else(|| Error::Corrupt("no picture".into()))?;
-        let channels = layout.channels();
+        let mask = images.first().is_some_and(|image| image.mask.is_some());
+        let channels = layout.channels() + usize::from(mask);
+        let mut meaning = layout.meaning.clone();
+        if mask {
+            meaning.alpha = Alpha::Straight;
+            let range = (0.0, mask::most(layout));
+            meaning.ranges.insert(meaning.colour.channels().min(meaning.ranges.len()), range);
+        }
         let header = Header {
             levels: images
                 .iter()
@@ -137,8 +151,8 @@ impl Tiff {
             channels: u8::try_from(channels).unwrap_or(u8::MAX),
             bits: if layout.complex { 32 } else { layout.bits },
             kind: if layout.complex { Kind::Float } else { layout.kind },
-            meaning: layout.meaning.clone(),
-            stored: stored(layout),
+            meaning,
+            stored: if mask { None } else { stored(layout) },
             metadata: metadata::metadata(&first, &input, prologue, limits.max_tag_bytes),
             version: input.version(),
             scalable: false,
@@ -147,13 +161,51 @@ impl Tiff {
                 ..Set::default()
             },
         };
-        Ok(Tiff {
+        let mut tiff = Tiff {
             orientation: first.first(&input, 274).ok().flatten().unwrap_or(1),
             input,
             limits: *limits,
             header,
             images,
-        })
+        };
+        if let Some(range) = tiff.extent() {
+            let colours = tiff.header.meaning.colour.channels();
+            let ranges = tiff.header.meaning.ranges.iter_mut().take(colours);
+            ranges.for_each(|of| *of = range);
+        }
+        Ok(tiff)
+    }
+
+    /// What signed samples range over in the smallest level, or in some parts of it, if the file does not say: one range
+    /// for all colours. `None` of others, and where nothing can be read.
+    fn extent(&self) -> Option<(f64, f64)> {
+        let (level, image) = self.images.iter().enumerate().next_back()?;
+        let layout = &image.layout;
+        if layout.kind != Kind::Signed || layout.complex || !layout.open {
+            return None;
+        }
+        let size = image.size;
+        let parts = if size.area() <= EXTENT_WHOLE { 1 } else { 4 };
+        let part = Size::new((size.w / parts).clamp(1, EXTENT_PART), (size.h / parts).clamp(1, EXTENT_PART));
+        let part = if parts == 1 { size } else { part };
+        let channels = usize::from(self.header.channels).max(1);
+        let colours = self.header.meaning.colour.channels();
+        let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+        for (x, y) in (0..parts).flat_map(|y| (0..parts).map(move |x| (x, y))) {
+            let rect = Rect::new(x * (size.w / parts), y * (size.h / parts), part.w, part.h);
+            let Ok(Raster { samples: Samples::F32(values), .. }) =
+                self.window(Window::new(level, rect), &window::Forgetful)
+            else {
+                continue;
+            };
+            let pixels = values.chunks(channels).flat_map(|pixel| pixel.iter().take(colours));
+            for value in pixels.map(|value| f64::from(*value)) {
+                if Some(value) != layout.nodata {
+                    (low, high) = (low.min(value), high.max(value));
+                }
+            }
+        }
+        (low <= high).then_some((low, if low < high { high } else { low + 1.0 }))
     }
 
     /// The value of the Orientation tag, 1 by default.
@@ -168,7 +220,7 @@ impl Tiff {
             true if image.in_order(&self.limits) => Grid::Order,
             true => Grid::Strips,
             // no client likes tiles of that size
-            false if image.tile.w.max(image.tile.h) > MAX_SHOWN => Grid::Strips,
+            false if image.tile.w.max(image.tile.h) > MAX_SHOWN || image.layout.head.is_some() => Grid::Strips,
             false => Grid::Tiles,
         };
         self.images.iter().map(grid).collect()
@@ -208,17 +260,16 @@ impl Source for Tiff {
         let samples = each_plane(&image.layout, |layout, plane| {
             self.block(image, layout, plane, tile, size)
         })?;
-        Ok(Raster {
-            size,
-            channels: self.header.channels,
-            samples,
-        })
+        self.with_mask(image, channels(image, size, samples), rect)
     }
 
     /// Strips that are not coded are read by position: a window costs what it shows, whatever the strips' height.
     fn window(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
         match self.images.get(window.level) {
-            Some(image) if image.by_position() => self.rows(image, window.rect),
+            Some(image) if image.by_position() => {
+                let raster = self.rows(image, window.rect)?;
+                self.with_mask(image, raster, window.rect)
+            }
             _ => window::of_tiles(self, window, keep),
         }
     }
@@ -226,7 +277,9 @@ impl Source for Tiff {
     fn in_order(&self, level: usize, take: &mut dyn FnMut(Raster, Rect) -> Result<()>) -> Result<()> {
         let image = self.images.get(level);
         let image = image.ok_or_else(|| Error::Outside("no such level".into()))?;
-        bands::read(image, &self.input, &self.limits, take)
+        bands::read(image, &self.input, &self.limits, &mut |raster, rect| {
+            take(self.with_mask(image, raster, rect)?, rect)
+        })
     }
 
     fn is_quick(&self, level: usize) -> bool {
@@ -260,6 +313,39 @@ impl Source for Tiff {
 }
 
 impl Tiff {
+    /// The raster of this part of a level with what its mask says as alpha.
+    fn with_mask(&self, image: &Image, raster: Raster, rect: Rect) -> Result<Raster> {
+        let Some(mask) = &image.mask else {
+            return Ok(raster);
+        };
+        let alpha = self.part(mask, rect)?;
+        mask::put(raster, &alpha, &image.layout)
+    }
+
+    /// A part of a picture, whatever its tiles are.
+    fn part(&self, image: &Image, rect: Rect) -> Result<Raster> {
+        if image.by_position() {
+            return self.rows(image, rect);
+        }
+        let blank = channels(image, Size::new(0, 0), image.layout.blank(Size::new(0, 0)));
+        let mut out = window::blank(rect.size(), &blank);
+        let last = |end: u64, side: u32| u32::try_from(end.saturating_sub(1)).unwrap_or(u32::MAX) / side;
+        for row in rect.y / image.tile.h..=last(rect.bottom(), image.tile.h) {
+            for col in rect.x / image.tile.w..=last(rect.right(), image.tile.w) {
+                let Some(cell) = Rect::cell(image.size, image.tile, col, row) else {
+                    continue;
+                };
+                image.check(image.cell(row), &self.limits)?;
+                let tile = Tile { level: 0, col, row };
+                let samples = each_plane(&image.layout, |layout, plane| {
+                    self.block(image, layout, plane, tile, cell.size())
+                })?;
+                window::put(&channels(image, cell.size(), samples), cell, &mut out, rect)?;
+            }
+        }
+        Ok(out)
+    }
+
     /// The upper left `size` of one block: a tile, or a plane of it.
     fn block(&self, image: &Image, layout: &Layout, plane: usize, tile: Tile, size: Size) -> Result<Samples> {
         let cell = image.cell(tile.row);
@@ -311,11 +397,7 @@ impl Tiff {
                 let mut plain = self.columns(layout, at, line, part)?;
                 block::decode(layout, &mut plain, part.size(), part.size(), &mut Vec::new())
             })?;
-            bands.push(Raster {
-                size: part.size(),
-                channels: self.header.channels,
-                samples,
-            });
+            bands.push(channels(image, part.size(), samples));
         }
         let wide = window::stack(bands, Size::new(rect.w + left, rect.h))?;
         if left == 0 {
@@ -351,6 +433,15 @@ impl Tiff {
     }
 }
 
+/// Samples of a picture, without a mask.
+fn channels(image: &Image, size: Size, samples: Samples) -> Raster {
+    Raster {
+        size,
+        channels: u8::try_from(image.layout.channels()).unwrap_or(u8::MAX),
+        samples,
+    }
+}
+
 /// The samples of a block out of its planes, which `read` gives by layout and number; there is but one where channels
 /// lie together.
 fn each_plane(layout: &Layout, read: impl Fn(&Layout, usize) -> Result<Samples>) -> Result<Samples> {
@@ -373,6 +464,7 @@ fn stored(layout: &Layout) -> Option<Format> {
     };
     let meant = layout.stored == colours + usize::from(layout.meaning.alpha != Alpha::None);
     match layout.compression {
+        Compression::Jpeg if layout.head.is_some() => None,
         Compression::Jpeg if layout.as_is() && layout.stored == colours => Some(Format::Jpeg),
         Compression::Webp if layout.as_is() && meant && layout.meaning.alpha != Alpha::Premultiplied => {
             Some(Format::Webp)

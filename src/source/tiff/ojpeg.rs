@@ -12,10 +12,14 @@ use crate::error::Result;
 use crate::geometry::Size;
 use crate::source::tiff::ifd::Ifd;
 use crate::source::tiff::input::Input;
+use memchr::memmem;
 
 const DHT: u8 = 0xc4;
 const DQT: u8 = 0xdb;
 const DRI: u8 = 0xdd;
+
+/// An interchange stream ends in its last bytes.
+const TAIL: u64 = 64;
 
 /// More bytes before the first scan are absurd.
 const MAX_HEAD: u64 = 1 << 16;
@@ -29,6 +33,9 @@ pub struct OldJpeg {
     components: Vec<u8>,
     /// A scan header.
     scan: Vec<u8>,
+    /// Place and length of the interchange stream, where it is the whole picture: wherever tags say that its only block
+    /// begins.
+    pub whole: Option<(u64, u64)>,
 }
 
 impl OldJpeg {
@@ -44,10 +51,13 @@ impl OldJpeg {
             tables: Vec::new(),
             components: components(ifd, input, channels)?,
             scan: Vec::new(),
+            whole: None,
         };
         if let Some(at) = ifd.first(input, 513)?.filter(|at| *at > 0) {
             let len = input.len().saturating_sub(at).min(MAX_HEAD);
-            old.take(&input.take(at, len)?);
+            let head = input.take(at, len)?;
+            old.take(&head);
+            old.whole = whole(ifd, input, at, &head)?;
         }
         if old.tables.is_empty() {
             old.tables = tables(ifd, input, channels)?;
@@ -114,6 +124,30 @@ impl OldJpeg {
         out.extend([0xff, EOI]);
         out
     }
+}
+
+/// The interchange stream at `at` when it holds all of a picture that is one strip: its frame has the picture's size, and
+/// it has an end. Some writers then point with StripOffsets into the middle of it.
+fn whole(ifd: &Ifd, input: &Input, at: u64, head: &[u8]) -> Result<Option<(u64, u64)>> {
+    let (Some(len), Some(w), Some(h)) = (
+        ifd.first(input, 514)?,
+        ifd.first(input, 256)?,
+        ifd.first(input, 257)?,
+    ) else {
+        return Ok(None);
+    };
+    let strips = ifd.array(273)?.map_or(0, |strips| strips.len());
+    if strips != 1 || !input.holds(at, len) {
+        return Ok(None);
+    }
+    let frame = (Segments::of(head).into_iter().flatten().map_while(Result::ok))
+        .find(|segment| matches!(segment.marker, 0xc0..=0xc2))
+        .and_then(|segment| segment.payload.get(1..5).map(<[u8]>::to_vec));
+    let side = |side: u64| u16::try_from(side).ok().map(u16::to_be_bytes);
+    let fits = side(h).zip(side(w)).map(|(h, w)| [h, w].concat()) == frame && frame.is_some();
+    let tail = len.min(TAIL);
+    let ended = memmem::rfind(&input.take(at + len - tail, tail)?, &[0xff, EOI]).is_some();
+    Ok(Some((at, len)).filter(|_| fits && ended))
 }
 
 /// What a frame header says of the components, from YCbCrSubSampling (default 2, 2).

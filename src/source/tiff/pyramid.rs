@@ -1,11 +1,13 @@
 //! Which directories are pages, and which are levels of them.
 //!
-//! Knows tags of sizes and tiles; what the samples are is `layout`'s business. Directories that are neither (thumbnails,
-//! labels, masks) are passed over; a chain that leads out of the file is an error, one that leads back is at its end.
+//! Knows tags of sizes and tiles; what the samples are is `layout`'s business. Thumbnails are passed over; a mask belongs
+//! to the picture of its size before it; a chain that leads out of the file is an error, one that leads back is at its end.
 
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
+use crate::raster::Alpha;
+use crate::raster::Colour;
 use crate::source::Page;
 use crate::source::tiff::Limits;
 use crate::source::tiff::bands;
@@ -17,6 +19,9 @@ use crate::source::tiff::input::Input;
 use crate::source::tiff::layout::Layout;
 use crate::source::tiff::layout::Turn;
 use crate::source::tiff::metadata;
+use crate::source::tiff::restarts::Restarts;
+use crate::source::tiff::writer;
+use crate::source::tiff::writer::Writer;
 use std::collections::HashSet;
 
 /// The bit of NewSubfileType that says: a smaller version of another picture.
@@ -24,6 +29,9 @@ const REDUCED: u64 = 1;
 
 /// The bit of NewSubfileType that says: a transparency mask.
 const MASK: u64 = 4;
+
+/// Bytes of tables and palettes of all directories.
+const MAX_HELD: usize = 64 << 20;
 
 /// More SubIFDs than this are not looked at.
 const MAX_SUBIFDS: u64 = 256;
@@ -47,12 +55,16 @@ pub struct Image {
     fits: bool,
     offsets: Array,
     counts: Option<Array>,
+    /// Where its tiles lie instead, when they are intervals of a JPEG stream.
+    restarts: Option<Restarts>,
+    /// Which of its pixels there are, of the same size.
+    pub mask: Option<Box<Image>>,
 }
 
 impl Image {
-    /// From a directory. `Error::Unsupported` for what is not served, `Error::Corrupt` for what contradicts itself,
+    /// From a directory of a file by this writer. `Error::Unsupported` for what is not served, `Error::Corrupt` for what contradicts itself,
     /// `Error::TooLarge` for tiles beyond the limits.
-    fn of(ifd: &Ifd, input: &Input, limits: &Limits) -> Result<Image> {
+    fn of(ifd: &Ifd, input: &Input, limits: &Limits, writer: Writer) -> Result<Image> {
         let size = size(ifd, input, 256, 257)?.ok_or_else(|| Error::Corrupt("no width or height".into()))?;
         let tile = self::size(ifd, input, 322, 323)?;
         let strips = tile.is_none();
@@ -60,7 +72,18 @@ impl Image {
             Some(tile) => tile,
             None => strip(ifd, input, size)?,
         };
-        let layout = Layout::of(ifd, input)?;
+        let mut layout = Layout::of(ifd, input, writer)?;
+        let restarts = match (writer, layout.compression) {
+            (Writer::Hamamatsu, Compression::Jpeg) if strips => Restarts::of(ifd, input, size)?,
+            _ => None,
+        };
+        let (strips, tile) = match &restarts {
+            Some(restarts) => {
+                layout.head = Some(restarts.head.clone());
+                (false, restarts.tile)
+            }
+            None => (strips, tile),
+        };
         // Some writers put the tiles' places where those of strips belong.
         let array = |tag, other| Ok::<_, Error>(ifd.array(tag)?.or(ifd.array(other)?));
         let offsets = array(324, 273)?.ok_or_else(|| Error::Corrupt("no tile offsets".into()))?;
@@ -75,6 +98,8 @@ impl Image {
             fits: false,
             offsets,
             counts,
+            restarts,
+            mask: None,
         };
         image.fits = image.check(tile, limits).is_ok();
         let one = image.grid.area() == 1;
@@ -131,6 +156,12 @@ impl Image {
     pub fn place(&self, input: &Input, col: u32, row: u32, plane: usize) -> Result<Option<(u64, u64)>> {
         let before = (plane as u64).saturating_mul(self.grid.area());
         let index = before.saturating_add(u64::from(row) * u64::from(self.grid.w) + u64::from(col));
+        if let Some(restarts) = &self.restarts {
+            return restarts.place(input, index).map(Some);
+        }
+        if let Some(whole) = self.layout.old_jpeg.as_ref().and_then(|old| old.whole) {
+            return Ok(Some(whole));
+        }
         let at = self.offsets.entry(input, index)?;
         let bytes = self.layout.bytes(self.cell(row));
         let plain = self.layout.compression == Compression::None;
@@ -169,8 +200,39 @@ impl Image {
             && self.layout.meaning.alpha == full.layout.meaning.alpha
             && self.layout.channels() == full.layout.channels()
             && self.layout.depth() == full.layout.depth()
-            && self.strips == full.strips
+            && (self.strips == full.strips || full.restarts.is_some())
             && is_reduced(self.size, full.size)
+    }
+
+    /// The size of a level of `full` that was padded to whole tiles, as Philips' and Ventana's are: halved so often, and
+    /// smaller than the levels before.
+    fn padded_level_of(&self, full: &Image, last: Size) -> Option<Size> {
+        let alike = !self.strips && !full.strips && self.tile == full.tile && self.size != full.size;
+        if !alike || self.layout.meaning != full.layout.meaning || self.layout.depth() != full.layout.depth() {
+            return None;
+        }
+        let halved = |halvings: u32| {
+            let side = |side: u32| u64::from(side).div_ceil(1 << halvings);
+            Size::new(
+                u32::try_from(side(full.size.w)).unwrap_or(1),
+                u32::try_from(side(full.size.h)).unwrap_or(1),
+            )
+        };
+        let padded = |size: Size| {
+            let grid = size.grid(self.tile);
+            (grid.w.checked_mul(self.tile.w), grid.h.checked_mul(self.tile.h))
+        };
+        let wanted = (Some(self.size.w), Some(self.size.h));
+        (1..32)
+            .map(halved)
+            .find(|size| size.area() < last.area() && padded(*size) == wanted)
+    }
+
+    /// Whether a mask may become its alpha.
+    fn takes_mask(&self) -> bool {
+        matches!(self.layout.meaning.colour, Colour::Grey | Colour::Rgb)
+            && self.layout.meaning.alpha == Alpha::None
+            && self.layout.channels() < usize::from(u8::MAX)
     }
 }
 
@@ -223,110 +285,267 @@ pub struct Pages {
     pub pages: Vec<Page>,
 }
 
+/// A directory of the main chain that may be shown as a picture, with what belongs to it.
+struct Found {
+    ifd: Ifd,
+    /// Its levels, full size first; an error when that is not served.
+    levels: Result<Vec<Image>>,
+    masks: Vec<Image>,
+    page: Page,
+    /// Marked as a smaller version of another picture.
+    reduced: bool,
+    /// Not what was scanned, but the label or the like.
+    beside: bool,
+}
+
+impl Found {
+    fn full(&self) -> Option<&Image> {
+        self.levels.as_ref().ok().and_then(|levels| levels.first())
+    }
+
+    /// Pixels of a picture that is served.
+    fn area(&self) -> u64 {
+        self.full().map_or(0, |full| full.size.area())
+    }
+}
+
 /// Finds a page and its smaller levels. `Error::Missing` when the file has no such page.
+///
+/// Pages come in the order of the file. But where it begins with a smaller version of another picture, and in the files of
+/// slide scanners, the largest picture comes first.
 pub fn page(input: &Input, prologue: Prologue, wanted: usize, limits: &Limits) -> Result<Pages> {
     let mut seen = HashSet::new();
-    let mut pages = Vec::new();
-    // the wanted page with what was found of it, and the full size of any other that the chain is at
-    let mut found: Option<(Ifd, Vec<Image>)> = None;
-    let mut other: Option<Image> = None;
-    let mut at = prologue.first;
-    while at != 0 && seen.len() < limits.max_ifds && seen.insert(at) {
-        let ifd = Ifd::read(input, prologue, at)?;
-        at = ifd.next;
-        let image = Image::of(&ifd, input, limits);
-        let at_wanted = pages.len() == wanted + 1;
-        let full = match &found {
-            Some((_, levels)) if at_wanted => levels.first(),
-            _ => other.as_ref(),
-        };
-        match kind(&ifd, input, image.as_ref().ok(), full) {
-            _ if pages.is_empty() => {}
-            Kind::Page => {}
-            Kind::Level => {
-                if let (Some((_, levels)), Ok(image), true) = (&mut found, image, at_wanted) {
-                    add(levels, image);
-                }
-                continue;
-            }
-            Kind::Other => continue,
-        }
-        pages.push(metadata::page(&ifd, input));
-        if pages.len() == wanted + 1 {
-            let mut levels = vec![image?];
-            for start in ifd.numbers(input, 330, MAX_SUBIFDS)?.unwrap_or_default() {
-                chain(input, prologue, start, limits, &mut seen, &mut levels)?;
-            }
-            found = Some((ifd, levels));
-        } else {
-            other = image.ok();
-        }
+    let (mut all, more) = chain(input, prologue, limits, &mut seen)?;
+    let writer = all.first().map_or(Writer::Other, |first| Writer::of(&first.ifd, input));
+    let begins_reduced = all.first().is_some_and(|first| first.reduced);
+    if begins_reduced {
+        let full = full_of(&all, input, prologue, limits, &mut seen, writer)?;
+        all.extend(full);
     }
-    let (first, mut images) = found.ok_or_else(|| {
-        if at != 0 && seen.len() >= limits.max_ifds {
+    if begins_reduced || writer.is_of_slides() {
+        first_the_largest(&mut all);
+    }
+    let pages = all.iter().map(|found| found.page.clone()).collect();
+    let count = all.len();
+    let Some(found) = (wanted < count).then(|| all.swap_remove(wanted)) else {
+        return Err(if more {
             let most = limits.max_ifds;
             Error::TooLarge(format!(
                 "page {wanted} lies behind {most} directories, and no more are read"
             ))
         } else {
             Error::Missing(format!("the file has no page {wanted}"))
-        }
-    })?;
-    images.sort_by_key(|image| std::cmp::Reverse(image.size.area()));
-    Ok(Pages { first, images, pages })
+        });
+    };
+    let mut levels = found.levels?;
+    let mut masks = found.masks;
+    for start in found.ifd.numbers(input, 330, MAX_SUBIFDS)?.unwrap_or_default() {
+        below(input, prologue, start, limits, writer, &mut seen, &mut levels, &mut masks)?;
+    }
+    levels.sort_by_key(|image| std::cmp::Reverse(image.size.area()));
+    Ok(Pages {
+        first: found.ifd,
+        images: masked(levels, masks),
+        pages,
+    })
 }
 
-/// What a directory of the main chain is.
-enum Kind {
-    /// A picture of its own.
-    Page,
-    /// A smaller version of the page before.
-    Level,
-    /// A mask, a thumbnail, a label.
-    Other,
+/// The pictures of the main chain, with those levels and masks that follow each; and whether there are more directories
+/// than are read.
+fn chain(
+    input: &Input,
+    prologue: Prologue,
+    limits: &Limits,
+    seen: &mut HashSet<u64>,
+) -> Result<(Vec<Found>, bool)> {
+    let mut all: Vec<Found> = Vec::new();
+    let mut first = None;
+    let mut at = prologue.first;
+    let (mut number, mut held) = (0, 0);
+    let mut named: Vec<(usize, String)> = Vec::new();
+    while at != 0 && seen.len() < limits.max_ifds && seen.insert(at) {
+        let ifd = Ifd::read(input, prologue, at)?;
+        at = ifd.next;
+        if first.is_none() && Writer::of(&ifd, input) == Writer::Leica {
+            named = writer::leica(&ifd, input);
+        }
+        let writer = *first.get_or_insert_with(|| Writer::of(&ifd, input));
+        number += 1;
+        let writer = match Writer::of(&ifd, input) {
+            Writer::Other => writer,
+            own => own,
+        };
+        let image = Image::of(&ifd, input, limits, writer);
+        held += image.as_ref().map_or(0, |image| image.layout.held());
+        if held > MAX_HELD {
+            return Err(Error::TooLarge("tables and palettes of all directories".into()));
+        }
+        let flags = ifd.first(input, 254).ok().flatten().unwrap_or(0);
+        let beside = writer.beside(&ifd, input).map(String::from).or_else(|| {
+            let name = named.iter().find(|(of, _)| *of + 1 == number);
+            name.map(|(_, name)| name.clone())
+        });
+        let kind = match (all.last_mut(), image) {
+            (Some(last), Ok(image)) if beside.is_none() => last.takes(image, flags, writer),
+            (_, image) => Some(image),
+        };
+        let Some(image) = kind else { continue };
+        let reduced = flags & REDUCED != 0;
+        let begun = all.iter().any(|found| !found.reduced);
+        // masks alone, and thumbnails of what came before, are nobody's pages
+        if !all.is_empty() && (flags & MASK != 0 || reduced && begun && beside.is_none()) {
+            continue;
+        }
+        let mut page = metadata::page(&ifd, input);
+        let is_beside = beside.is_some();
+        page.name = page.name.or(beside);
+        all.push(Found {
+            ifd,
+            levels: image.map(|image| vec![image]),
+            masks: Vec::new(),
+            page,
+            reduced,
+            beside: is_beside,
+        });
+    }
+    Ok((all, at != 0 && seen.len() >= limits.max_ifds))
 }
 
-/// What the directory, whose picture is `image` if it can be shown, is to the page whose picture is `full`.
-fn kind(ifd: &Ifd, input: &Input, image: Option<&Image>, full: Option<&Image>) -> Kind {
-    let flags = ifd.first(input, 254).ok().flatten().unwrap_or(0);
-    let pair = image.zip(full);
-    if flags & MASK != 0 {
-        Kind::Other
-    } else if pair.is_some_and(|(image, full)| image.is_level_of(full)) {
-        Kind::Level
-    } else if flags & REDUCED != 0 {
-        Kind::Other
-    } else {
-        // a thumbnail of a tiled picture is in strips, flagged or not
-        match pair {
-            Some((image, full)) if image.strips && !full.strips && is_reduced(image.size, full.size) => {
-                Kind::Other
-            }
-            _ => Kind::Page,
+impl Found {
+    /// Takes in the picture of a directory that follows, if it is a level, a mask or a thumbnail of this one; gives it back
+    /// otherwise.
+    fn takes(&mut self, mut image: Image, flags: u64, writer: Writer) -> Option<Result<Image>> {
+        let Ok(levels) = &mut self.levels else {
+            return Some(Ok(image));
+        };
+        let (Some(full), Some(last)) = (levels.first(), levels.last().map(|level| level.size)) else {
+            return Some(Ok(image));
+        };
+        if flags & MASK != 0 {
+            self.masks.push(image);
+            return None;
         }
+        if image.is_level_of(full) {
+            add(levels, image);
+            return None;
+        }
+        let may_be_padded = flags & REDUCED != 0 || writer.is_of_slides();
+        if let Some(size) = image.padded_level_of(full, last).filter(|_| may_be_padded) {
+            image.size = size;
+            add(levels, image);
+            return None;
+        }
+        // a thumbnail of a tiled picture is in strips, marked or not
+        let thumbnail = image.strips && !full.strips && is_reduced(image.size, full.size);
+        (!thumbnail).then_some(Ok(image))
     }
 }
 
-/// Adds the levels that lie in a chain of SubIFDs.
-fn chain(
+/// The largest picture in full size below the first directory, which shows it smaller.
+fn full_of(
+    all: &[Found],
+    input: &Input,
+    prologue: Prologue,
+    limits: &Limits,
+    seen: &mut HashSet<u64>,
+    writer: Writer,
+) -> Result<Option<Found>> {
+    let mut best: Option<Found> = None;
+    let Some(first) = all.first() else {
+        return Ok(None);
+    };
+    for at in first.ifd.numbers(input, 330, MAX_SUBIFDS)?.unwrap_or_default() {
+        if seen.len() >= limits.max_ifds || !seen.insert(at) {
+            continue;
+        }
+        let ifd = Ifd::read(input, prologue, at)?;
+        let flags = ifd.first(input, 254).ok().flatten().unwrap_or(0);
+        let Ok(image) = Image::of(&ifd, input, limits, writer) else {
+            continue;
+        };
+        let larger = image.size.area() > best.as_ref().map_or(first.area(), Found::area);
+        if flags & (REDUCED | MASK) == 0 && larger {
+            best = Some(Found {
+                page: metadata::page(&ifd, input),
+                ifd,
+                levels: Ok(vec![image]),
+                masks: Vec::new(),
+                reduced: false,
+                beside: false,
+            });
+        }
+    }
+    Ok(best)
+}
+
+/// Puts the largest picture in full size first; smaller versions that stood before it become its levels.
+fn first_the_largest(all: &mut Vec<Found>) {
+    let rank = |found: &Found| (found.area() > 0, !found.beside && !found.reduced, found.area());
+    // of equal ones the first
+    let best = (0..all.len()).rev().max_by_key(|index| all.get(*index).map(rank));
+    let Some(best) = best else { return };
+    let mut main = all.remove(best);
+    if main.reduced {
+        all.insert(0, main);
+        return;
+    }
+    let others = std::mem::take(all);
+    for found in others {
+        if !found.reduced || found.beside {
+            all.push(found);
+        } else if let (Ok(mut levels), Ok(own)) = (found.levels, &mut main.levels) {
+            levels.retain(|level| own.first().is_some_and(|full| level.is_level_of(full)));
+            levels.into_iter().for_each(|level| add(own, level));
+        }
+    }
+    all.insert(0, main);
+}
+
+/// The levels with their masks, if the first has one: others then are left out where they have none.
+fn masked(levels: Vec<Image>, masks: Vec<Image>) -> Vec<Image> {
+    let mut masks: Vec<Image> = (masks.into_iter())
+        .filter(|mask| mask.layout.channels() == 1 && mask.layout.meaning.colour == Colour::Grey)
+        .collect();
+    let mut take = |size: Size| {
+        let place = masks.iter().position(|mask| mask.size == size)?;
+        Some(Box::new(masks.swap_remove(place)))
+    };
+    let mut levels = levels.into_iter();
+    let Some(mut full) = levels.next() else {
+        return Vec::new();
+    };
+    full.mask = full.takes_mask().then(|| take(full.size)).flatten();
+    let is_masked = full.mask.is_some();
+    let rest = levels.filter_map(|mut level| {
+        level.mask = is_masked.then(|| take(level.size)).flatten();
+        (level.mask.is_some() == is_masked).then_some(level)
+    });
+    std::iter::once(full).chain(rest).collect()
+}
+
+/// Adds the levels, and the masks, that lie in a chain of SubIFDs.
+#[expect(clippy::too_many_arguments, reason = "what a walk needs")]
+fn below(
     input: &Input,
     prologue: Prologue,
     start: u64,
     limits: &Limits,
+    writer: Writer,
     seen: &mut HashSet<u64>,
     levels: &mut Vec<Image>,
+    masks: &mut Vec<Image>,
 ) -> Result<()> {
     let mut at = start;
     while at != 0 && seen.len() < limits.max_ifds && seen.insert(at) {
         let ifd = Ifd::read(input, prologue, at)?;
         at = ifd.next;
-        if ifd.first(input, 254).ok().flatten().unwrap_or(0) & MASK != 0 {
-            continue;
-        }
-        let (Ok(image), Some(full)) = (Image::of(&ifd, input, limits), levels.first()) else {
+        let mask = ifd.first(input, 254).ok().flatten().unwrap_or(0) & MASK != 0;
+        let (Ok(image), Some(full)) = (Image::of(&ifd, input, limits, writer), levels.first()) else {
             continue;
         };
-        if image.is_level_of(full) {
+        if mask {
+            masks.push(image);
+        } else if image.is_level_of(full) {
             add(levels, image);
         }
     }

@@ -17,6 +17,12 @@ use crate::source::tiff::input::Input;
 /// Binary places of the tables' fractions.
 const PLACES: u32 = 16;
 
+/// Of red, green and blue in luma (CCIR 601-1).
+const WEIGHTS: [f64; 3] = [0.299, 0.587, 0.114];
+
+/// Codes of black and white in Y, Cb and Cr that use all there are.
+const FULL: [(f64, f64); 3] = [(0.0, 255.0), (128.0, 255.0), (128.0, 255.0)];
+
 /// How luma and chroma lie and what they mean.
 #[derive(Clone, Debug)]
 pub struct Ycbcr {
@@ -39,7 +45,7 @@ impl Ycbcr {
         };
         let weights = match ifd.floats(input, 529, 3).as_deref() {
             Some(&[r, g, b]) if [r, g, b].iter().all(|weight| *weight > 0.0 && *weight < 1.0) => [r, g, b],
-            _ => [0.299, 0.587, 0.114],
+            _ => WEIGHTS,
         };
         let ends = match ifd.floats(input, 532, 6).as_deref() {
             Some(&[a, b, c, d, e, f])
@@ -52,7 +58,7 @@ impl Ycbcr {
             {
                 [(a, b), (c, d), (e, f)]
             }
-            _ => [(0.0, 255.0), (128.0, 255.0), (128.0, 255.0)],
+            _ => FULL,
         };
         Ok(Ycbcr::new((w, h), weights, ends))
     }
@@ -86,6 +92,17 @@ impl Ycbcr {
                 )
             }),
         }
+    }
+
+    /// Whether its codes are of another range, or its weights are others, than a JPEG decoder takes for granted.
+    pub fn is_ranged(&self) -> bool {
+        let usual = Ycbcr::new(self.block, WEIGHTS, FULL);
+        (self.luma, self.cr, self.cb) != (usual.luma, usual.cr, usual.cb)
+    }
+
+    /// The same where every pixel has chroma of its own.
+    pub fn whole(self) -> Ycbcr {
+        Ycbcr { block: (1, 1), ..self }
     }
 
     /// Bytes of the upper `rows` rows of pixels in a tile of this width.
@@ -129,9 +146,6 @@ impl Ycbcr {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const FULL: [(f64, f64); 3] = [(0.0, 255.0), (128.0, 255.0), (128.0, 255.0)];
-    const WEIGHTS: [f64; 3] = [0.299, 0.587, 0.114];
 
     #[test]
     fn pixels_follow_the_formula_of_ccir_601() {

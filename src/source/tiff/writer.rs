@@ -1,0 +1,127 @@
+//! Who wrote a file, where the same tags mean different things by different writers; and which directories of a slide
+//! are pictures of its label or of the whole glass.
+//!
+//! Reads the beginnings of texts only: a description may hold megabytes.
+
+use crate::source::tiff::ifd::Ifd;
+use crate::source::tiff::input::Input;
+use memchr::memmem::find;
+
+/// Bytes of a text that are looked at.
+const START: u64 = 4096;
+
+/// Hamamatsu's SourceLens: what the picture was taken with, -1 for the whole glass, -2 for a map of what was scanned.
+const SOURCE_LENS: u16 = 65421;
+
+/// Programs whose files need to be known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Writer {
+    /// Any other.
+    #[default]
+    Other,
+    /// Aperio ScanScope.
+    Aperio,
+    /// OME Bio-Formats.
+    BioFormats,
+    /// Hamamatsu NDPI.
+    Hamamatsu,
+    /// Leica SCN.
+    Leica,
+    /// Philips DP.
+    Philips,
+    /// Trestle MedScan.
+    Trestle,
+    /// Ventana (Roche) iScan.
+    Ventana,
+}
+
+impl Writer {
+    /// From a directory: the first, or any that says so itself.
+    pub fn of(ifd: &Ifd, input: &Input) -> Writer {
+        let has = |tag, word: &[u8]| ifd.start(input, tag, START).is_some_and(|text| find(&text, word).is_some());
+        let begins = |tag, word: &[u8]| {
+            ifd.start(input, tag, START)
+                .is_some_and(|text| text.starts_with(word))
+        };
+        const DESCRIPTION: u16 = 270;
+        const SOFTWARE: u16 = 305;
+        const XMP: u16 = 700;
+        if begins(DESCRIPTION, b"Aperio") || begins(SOFTWARE, b"Aperio") {
+            Writer::Aperio
+        } else if has(SOFTWARE, b"Bio-Formats") {
+            Writer::BioFormats
+        } else if ifd.field(65420).is_some() && ifd.field(SOURCE_LENS).is_some() {
+            Writer::Hamamatsu
+        } else if has(DESCRIPTION, b"www.leica-microsystems.com/scn") {
+            Writer::Leica
+        } else if begins(SOFTWARE, b"Philips") || has(DESCRIPTION, b"DPUfsImport") {
+            Writer::Philips
+        } else if begins(SOFTWARE, b"MedScan") {
+            Writer::Trestle
+        } else if begins(SOFTWARE, b"Ventana") || begins(SOFTWARE, b"ScanOutputManager") || has(XMP, b"<iScan") {
+            Writer::Ventana
+        } else {
+            Writer::Other
+        }
+    }
+
+    /// Whether it scans slides: their files hold pictures of the glass besides, and what was not scanned is white.
+    pub fn is_of_slides(self) -> bool {
+        !matches!(self, Writer::Other | Writer::BioFormats)
+    }
+
+    /// What a directory of a slide shows that is not what was scanned.
+    pub fn beside(self, ifd: &Ifd, input: &Input) -> Option<&'static str> {
+        if self == Writer::Hamamatsu {
+            let lens = ifd.floats(input, SOURCE_LENS, 1)?;
+            return match lens.first()? {
+                lens if *lens == -1.0 => Some("macro"),
+                lens if *lens == -2.0 => Some("map"),
+                _ => None,
+            };
+        }
+        if !self.is_of_slides() {
+            return None;
+        }
+        let text = ifd.start(input, 270, START)?.to_ascii_lowercase();
+        // Aperio's first line names the program
+        let line = text.split(|byte| *byte == b'\n').nth(usize::from(self == Writer::Aperio))?;
+        ["label", "macro", "thumbnail", "probability"]
+            .into_iter()
+            .find(|name| line.trim_ascii_start().starts_with(name.as_bytes()))
+    }
+}
+
+/// Bytes of the description of a Leica collection that are looked at.
+const MAX_COLLECTION: u64 = 1 << 20;
+
+/// The directories of a Leica collection that show the whole glass, or its label, by their number in the chain: those of
+/// pictures as large as the collection (as OpenSlide has it), and the supplemental ones.
+pub fn leica(ifd: &Ifd, input: &Input) -> Vec<(usize, String)> {
+    let text = ifd.start(input, 270, MAX_COLLECTION).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    fn value<'a>(tag: &'a str, name: &str) -> Option<&'a str> {
+        let tag = tag.split('>').next()?;
+        let (_, rest) = tag.split_once(&format!(" {name}=\""))?;
+        rest.split('"').next()
+    }
+    let tags = |text: &'_ str, name: &str| -> Vec<String> {
+        text.split(&format!("<{name}")).skip(1).map(|tag| format!(" {tag}")).collect()
+    };
+    let side = |tag: &String| Some((value(tag, "sizeX")?.to_owned(), value(tag, "sizeY")?.to_owned()));
+    let whole = tags(&text, "collection ").first().and_then(side);
+    let number = |tag: &String| value(tag, "ifd")?.parse::<usize>().ok();
+    let mut named = Vec::new();
+    for image in tags(&text, "image ") {
+        let own = image.split("</image>").next().unwrap_or_default();
+        if whole.is_some() && tags(own, "view ").first().and_then(side) == whole {
+            let directories = tags(own, "dimension ");
+            named.extend(directories.iter().filter_map(number).map(|ifd| (ifd, "macro".to_owned())));
+        }
+    }
+    for image in tags(&text, "supplementalImage ") {
+        let name = value(&image, "type").unwrap_or("label").to_owned();
+        named.extend(number(&image).map(|ifd| (ifd, name)));
+    }
+    named
+}
