@@ -413,7 +413,7 @@ mod tests {
                         samples: samples.clone(),
                     };
                     let output = output(Compression::named(compression).unwrap(), 1);
-                    let tiff = opened(&deep(&raster, &meaning, output, &Tags::default()).unwrap());
+                    let tiff = opened(&deep(&raster, &meaning, None, output, &Tags::default()).unwrap());
                     let window = Window::new(0, Rect::of(size));
                     assert!(
                         tiff.window(window, &Forgetful).unwrap() == raster,

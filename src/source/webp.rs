@@ -122,9 +122,13 @@ pub fn open(file: Arc<dyn Blob>) -> Result<(Whole, u64)> {
 fn first_frame(bytes: &[u8], header: &Header) -> Result<Raster> {
     let gone = || Error::Corrupt("an animated WebP without a frame".into());
     let frame = chunks(bytes.get(12..).unwrap_or_default()).find(|(name, _)| *name == b"ANMF");
-    let (head, parts) = frame.and_then(|(_, body)| body.split_at_checked(16)).ok_or_else(gone)?;
+    let (head, parts) = frame
+        .and_then(|(_, body)| body.split_at_checked(16))
+        .ok_or_else(gone)?;
     let number = |at: usize| {
-        let three = head.get(at..at + 3).and_then(|three| <[u8; 3]>::try_from(three).ok());
+        let three = head
+            .get(at..at + 3)
+            .and_then(|three| <[u8; 3]>::try_from(three).ok());
         three.map_or(0, |[a, b, c]| u32::from_le_bytes([a, b, c, 0]))
     };
     // places are even, sides are less one (RFC 9649 2.7.1.2)
@@ -132,14 +136,18 @@ fn first_frame(bytes: &[u8], header: &Header) -> Result<Raster> {
     let place = Rect::new(x, y, number(6) + 1, number(9) + 1);
     let canvas = header.size();
     if place.meet(Rect::of(canvas)) != Some(place) {
-        return Err(Error::Corrupt("a frame of a WebP animation beyond its canvas".into()));
+        return Err(Error::Corrupt(
+            "a frame of a WebP animation beyond its canvas".into(),
+        ));
     }
     let still = still(place.size(), parts);
     let len = usize::try_from(place.size().area().saturating_mul(4)).unwrap_or(usize::MAX);
     let frame = Raster {
         size: place.size(),
         channels: 4,
-        samples: Samples::U8(room::made(len, |room| webp::decode(&still, place.size(), 4, room))?),
+        samples: Samples::U8(room::made(len, |room| {
+            webp::decode(&still, place.size(), 4, room)
+        })?),
     };
     if place.size() == canvas {
         return Ok(frame);
@@ -163,7 +171,9 @@ fn chunks(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
 
 /// A file of one picture out of the chunks of a frame.
 fn still(size: Size, parts: &[u8]) -> Vec<u8> {
-    let kept: Vec<_> = chunks(parts).filter(|(name, _)| matches!(*name, b"ALPH" | b"VP8 " | b"VP8L")).collect();
+    let kept: Vec<_> = chunks(parts)
+        .filter(|(name, _)| matches!(*name, b"ALPH" | b"VP8 " | b"VP8L"))
+        .collect();
     let mut body = b"WEBP".to_vec();
     let mut push = |name: &[u8; 4], content: &[u8]| {
         body.extend_from_slice(name);
@@ -276,6 +286,46 @@ mod tests {
                     "{at}: {read:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn an_animation_is_its_first_frame_on_its_canvas() {
+        let of = |frames: &[(u8, u8, &[u8])]| {
+            let mut body = b"WEBP".to_vec();
+            let mut push = |name: &[u8], content: &[u8]| {
+                body.extend(name);
+                body.extend((content.len() as u32).to_le_bytes());
+                body.extend(content);
+                body.resize(body.len().next_multiple_of(2), 0);
+            };
+            // a canvas of 9 x 7
+            push(b"VP8X", &[HAS_ANIMATION, 0, 0, 0, 8, 0, 0, 6, 0, 0]);
+            push(b"ANIM", &[0; 6]);
+            for (x, y, still) in frames {
+                let head = [*x / 2, 0, 0, *y / 2, 0, 0, 4, 0, 0, 2, 0, 0, 100, 0, 0, 0];
+                // of the still everything but what makes it a file
+                push(b"ANMF", &[&head[..], &still[12..]].concat());
+            }
+            [b"RIFF", &(body.len() as u32).to_le_bytes()[..], &body].concat()
+        };
+        let red = file(ColorType::Rgb8, &[200, 10, 20].repeat(15), false);
+        let blue = file(ColorType::Rgb8, &[0, 10, 220].repeat(15), false);
+        let found = whole(&of(&[(2, 4, &red), (0, 0, &blue)])).unwrap();
+        assert_eq!(
+            (found.header().size(), found.header().channels),
+            (Size::new(9, 7), 4)
+        );
+        let Samples::U8(samples) = found.read(FIRST).unwrap().samples else {
+            panic!("8 bits")
+        };
+        for (at, pixel) in samples.chunks(4).enumerate() {
+            let inside = (2..7).contains(&(at % 9)) && (4..7).contains(&(at / 9));
+            assert_eq!(pixel, if inside { [200, 10, 20, 255] } else { [0; 4] }, "{at}");
+        }
+        for (wrong, frames) in [("beyond", &[(6, 4, &red[..])][..]), ("none", &[])] {
+            let found = whole(&of(frames)).unwrap();
+            assert!(matches!(found.read(FIRST), Err(Error::Corrupt(_))), "{wrong}");
         }
     }
 }

@@ -32,6 +32,7 @@
 //! - `profiles`: are colours those that another CMM makes of the profile, and is what is embedded right?
 //! - `memcached`: do servers that share a memcached share answers?
 //! - `watermark`: does every answer get the mark that it should, and no other?
+//! - `writers`: are files of certain programs shown as these meant them?
 //! - `lowering`: do all names of a tile lead to one plan, and do tiles put together equal the region?
 #![allow(
     clippy::unwrap_used,
@@ -81,6 +82,7 @@ mod tones;
 mod validator;
 mod watermark;
 mod wire;
+mod writers;
 mod zoomify;
 
 // The generator of fixtures, drawing included.

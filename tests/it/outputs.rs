@@ -475,7 +475,8 @@ fn depth_is_kept_where_nothing_asks_for_eight_bits() {
             alpha: iipsrv::raster::Alpha::None,
             ranges: vec![range; channels.into()],
         };
-        let file = iipsrv::encode::deep(&raster, &meaning, None, output, &iipsrv::encode::Tags::default()).unwrap();
+        let file =
+            iipsrv::encode::deep(&raster, &meaning, None, output, &iipsrv::encode::Tags::default()).unwrap();
         std::fs::write(folder.join(name), file).unwrap();
     }
     let prefix = format!("{}/", folder.display());

@@ -192,7 +192,9 @@ fn chroma(
             .chunks_exact(small.w.max(1) as usize)
             .nth((y / down) as usize)
             .unwrap_or_default();
-        let pixels = row.iter().flat_map(|value| std::iter::repeat_n(*value, across as usize));
+        let pixels = row
+            .iter()
+            .flat_map(|value| std::iter::repeat_n(*value, across as usize));
         out.extend(pixels.take(size.w as usize));
     }
     Ok(Samples::U8(out))
@@ -426,6 +428,7 @@ mod tests {
     use crate::source::tiff::build::with;
     use crate::source::tiff::ifd::Ifd;
     use crate::source::tiff::ifd::Prologue;
+    use crate::source::tiff::writer::Writer;
 
     const BLOCK: Size = Size::new(16, 2);
 
@@ -502,10 +505,14 @@ mod tests {
     ];
 
     fn read(coded: &[u8], size: Size, more: &[Entry]) -> Result<Samples> {
+        read_by(Writer::Other, coded, size, more)
+    }
+
+    fn read_by(writer: Writer, coded: &[u8], size: Size, more: &[Entry]) -> Result<Samples> {
         let file = Temp::new(&single(&[], |at| with(tags((16, 2), 1, 1, vec![at]), more)));
         let input = file.input();
         let prologue = Prologue::read(&input)?;
-        let layout = Layout::of(&Ifd::read(&input, prologue, prologue.first)?, &input, Writer::Other)?;
+        let layout = Layout::of(&Ifd::read(&input, prologue, prologue.first)?, &input, writer)?;
         decode(&layout, &mut coded.to_vec(), BLOCK, size, &mut Vec::new())
     }
 
@@ -682,28 +689,43 @@ mod tests {
     }
 
     #[test]
-    fn three_components_are_luma_and_chroma_where_libvips_or_aperio_wrote_them() {
-        let of = |scheme: u64, coded: &[u8]| {
+    fn three_components_are_luma_and_chroma_where_their_writer_means_that() {
+        let by = |writer, scheme: u64, photometric: u64, coded: &[u8]| {
             let more = [
                 (258, 3, vec![8; 3]),
                 (259, 3, vec![scheme]),
-                (262, 3, vec![2]),
+                (262, 3, vec![photometric]),
                 (277, 3, vec![3]),
             ];
-            match read(coded, BLOCK, &more).unwrap() {
+            match read_by(writer, coded, BLOCK, &more).unwrap() {
                 Samples::U8(v) => [v[0], v[1], v[2]],
                 other => panic!("{other:?}"),
             }
         };
         // 111 + 1.402 * 30, 111 - .344 * -7 - .714 * 30, 111 + 1.772 * -7
         let (plain, turned) = ([111, 121, 158], [153, 92, 99]);
-        assert_eq!(of(33003, THREE), turned);
-        assert_eq!(of(33004, THREE), turned);
-        assert_eq!(of(33005, THREE), plain);
-        assert_eq!(of(34712, THREE), plain);
+        for (scheme, photometric, by_aperio, by_bioformats, by_others) in [
+            (33003, 2, turned, plain, plain),
+            (33003, 6, turned, plain, turned),
+            // libvips
+            (33004, 2, turned, plain, turned),
+            (33005, 2, plain, plain, plain),
+            (34712, 2, plain, plain, plain),
+            (34712, 6, turned, plain, turned),
+        ] {
+            for (writer, wanted) in [
+                (Writer::Aperio, by_aperio),
+                (Writer::BioFormats, by_bioformats),
+                (Writer::Other, by_others),
+            ] {
+                let found = by(writer, scheme, photometric, THREE);
+                assert_eq!(found, wanted, "{scheme} {photometric} {writer:?}");
+            }
+        }
         let at = memmem::find(THREE, b"OpenJPEG").unwrap();
         let java = [&THREE[..at], b"JJ2000!!", &THREE[at + 8..]].concat();
-        assert_eq!(of(33004, &java), plain);
+        assert_eq!(by(Writer::Other, 33004, 2, &java), plain);
+        assert_eq!(by(Writer::Other, 33003, 6, &java), plain);
     }
 
     #[test]

@@ -224,8 +224,7 @@ impl Layout {
         let jpeg = matches!(compression, Compression::Jpeg | Compression::OldJpeg);
         // Planes of JPEG are of luma and chroma where their writer says how those share samples; Bio-Formats writes planes
         // of red, green and blue under that name.
-        let rgb_planes =
-            jpeg && separate && (writer == Writer::BioFormats || ifd.field(530).is_none());
+        let rgb_planes = jpeg && separate && (writer == Writer::BioFormats || ifd.field(530).is_none());
         let ranged_jpeg = compression == Compression::OldJpeg && Ycbcr::of(ifd, input)?.is_ranged();
         let jpeg_ycbcr = photometric == 6 && jpeg && !separate && !ranged_jpeg;
         let turn = match photometric {
@@ -412,7 +411,10 @@ impl Layout {
             if ordered { range } else { whole }
         };
         let others = self.picks.get(self.colour_picks()..).unwrap_or_default();
-        ((0..channels).chain(others.iter().copied()).map(channel).collect(), open)
+        (
+            (0..channels).chain(others.iter().copied()).map(channel).collect(),
+            open,
+        )
     }
 
     /// How many of the picked samples are colours (of a palette one, which gives three channels).
@@ -539,7 +541,10 @@ const MAX_STATISTICS: u64 = 1 << 16;
 /// STATISTICS_MINIMUM and STATISTICS_MAXIMUM of so many samples in GDAL_METADATA, both or neither for all of them.
 fn statistics(ifd: &Ifd, input: &Input, samples: usize) -> (Vec<f64>, Vec<f64>) {
     let text = ifd.start(input, 42112, MAX_STATISTICS);
-    let text = text.as_deref().and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default();
+    let text = text
+        .as_deref()
+        .and_then(|bytes| str::from_utf8(bytes).ok())
+        .unwrap_or_default();
     let of = |name: &str| {
         let value = |sample: usize| {
             let mut items = text.split("<Item ").filter_map(|item| item.split_once('>'));
@@ -671,7 +676,11 @@ mod tests {
         }));
         let input = file.input();
         let prologue = Prologue::read(&input)?;
-        Layout::of(&Ifd::read(&input, prologue, prologue.first)?, &input, Writer::Other)
+        Layout::of(
+            &Ifd::read(&input, prologue, prologue.first)?,
+            &input,
+            Writer::Other,
+        )
     }
 
     #[test]
@@ -746,7 +755,7 @@ mod tests {
                 3,
                 6,
                 (258, 3, vec![16; 3]),
-                "YCbCr of 16 bits in 3 channels and blocks of (2, 2), with a predictor or apart, is not served",
+                "YCbCr of 16 bits in 3 channels and blocks of (2, 2), with a predictor, is not served",
             ),
             (2000, 2, (1, 3, vec![1]), "2000 channels are not served"),
             (
@@ -855,7 +864,12 @@ mod tests {
             let file = Temp::new(&single(&[], |_| all));
             let input = file.input();
             let prologue = Prologue::read(&input).unwrap();
-            let layout = Layout::of(&Ifd::read(&input, prologue, prologue.first).unwrap(), &input).unwrap();
+            let layout = Layout::of(
+                &Ifd::read(&input, prologue, prologue.first).unwrap(),
+                &input,
+                Writer::Other,
+            )
+            .unwrap();
             assert_eq!(layout.stored as u64, channels, "{photometric}");
         }
     }

@@ -23,8 +23,14 @@ pub fn put(raster: Raster, mask: &Raster, layout: &Layout) -> Result<Raster> {
     let alpha: Vec<u8> = match &mask.samples {
         Samples::U8(values) => values.clone(),
         Samples::U16(values) => values.iter().map(|value| value.to_be_bytes()[0]).collect(),
-        Samples::U32(values) => values.iter().map(|value| if *value == 0 { 0 } else { 255 }).collect(),
-        Samples::F32(values) => values.iter().map(|value| if *value == 0.0 { 0 } else { 255 }).collect(),
+        Samples::U32(values) => values
+            .iter()
+            .map(|value| if *value == 0 { 0 } else { 255 })
+            .collect(),
+        Samples::F32(values) => values
+            .iter()
+            .map(|value| if *value == 0.0 { 0 } else { 255 })
+            .collect(),
     };
     let channels = usize::from(raster.channels);
     if mask.size != raster.size || channels < colours || raster.samples.len() != alpha.len() * channels {
@@ -53,7 +59,13 @@ pub fn put(raster: Raster, mask: &Raster, layout: &Layout) -> Result<Raster> {
 }
 
 /// Pixels with one channel more, after so many.
-fn woven<T: Copy>(samples: &[T], channels: usize, after: usize, alpha: &[u8], full: impl Fn(u8) -> T) -> Vec<T> {
+fn woven<T: Copy>(
+    samples: &[T],
+    channels: usize,
+    after: usize,
+    alpha: &[u8],
+    full: impl Fn(u8) -> T,
+) -> Vec<T> {
     let mut out = Vec::with_capacity(samples.len() + alpha.len());
     for (pixel, alpha) in samples.chunks_exact(channels.max(1)).zip(alpha) {
         let (colours, others) = pixel.split_at(after.min(pixel.len()));

@@ -13,6 +13,8 @@ mod complex;
 mod compression;
 mod ifd;
 mod input;
+#[cfg(test)]
+mod kinds;
 mod layout;
 mod mask;
 mod metadata;
@@ -138,7 +140,9 @@ impl Tiff {
         if mask {
             meaning.alpha = Alpha::Straight;
             let range = (0.0, mask::most(layout));
-            meaning.ranges.insert(meaning.colour.channels().min(meaning.ranges.len()), range);
+            meaning
+                .ranges
+                .insert(meaning.colour.channels().min(meaning.ranges.len()), range);
         }
         let header = Header {
             levels: images
@@ -186,19 +190,26 @@ impl Tiff {
         }
         let size = image.size;
         let parts = if size.area() <= EXTENT_WHOLE { 1 } else { 4 };
-        let part = Size::new((size.w / parts).clamp(1, EXTENT_PART), (size.h / parts).clamp(1, EXTENT_PART));
+        let part = Size::new(
+            (size.w / parts).clamp(1, EXTENT_PART),
+            (size.h / parts).clamp(1, EXTENT_PART),
+        );
         let part = if parts == 1 { size } else { part };
         let channels = usize::from(self.header.channels).max(1);
         let colours = self.header.meaning.colour.channels();
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         for (x, y) in (0..parts).flat_map(|y| (0..parts).map(move |x| (x, y))) {
             let rect = Rect::new(x * (size.w / parts), y * (size.h / parts), part.w, part.h);
-            let Ok(Raster { samples: Samples::F32(values), .. }) =
-                self.window(Window::new(level, rect), &window::Forgetful)
+            let Ok(Raster {
+                samples: Samples::F32(values),
+                ..
+            }) = self.window(Window::new(level, rect), &window::Forgetful)
             else {
                 continue;
             };
-            let pixels = values.chunks(channels).flat_map(|pixel| pixel.iter().take(colours));
+            let pixels = values
+                .chunks(channels)
+                .flat_map(|pixel| pixel.iter().take(colours));
             for value in pixels.map(|value| f64::from(*value)) {
                 if Some(value) != layout.nodata {
                     (low, high) = (low.min(value), high.max(value));
@@ -220,7 +231,9 @@ impl Tiff {
             true if image.in_order(&self.limits) => Grid::Order,
             true => Grid::Strips,
             // no client likes tiles of that size
-            false if image.tile.w.max(image.tile.h) > MAX_SHOWN || image.layout.head.is_some() => Grid::Strips,
+            false if image.tile.w.max(image.tile.h) > MAX_SHOWN || image.layout.head.is_some() => {
+                Grid::Strips
+            }
             false => Grid::Tiles,
         };
         self.images.iter().map(grid).collect()

@@ -208,7 +208,8 @@ impl Image {
     /// smaller than the levels before.
     fn padded_level_of(&self, full: &Image, last: Size) -> Option<Size> {
         let alike = !self.strips && !full.strips && self.tile == full.tile && self.size != full.size;
-        if !alike || self.layout.meaning != full.layout.meaning || self.layout.depth() != full.layout.depth() {
+        if !alike || self.layout.meaning != full.layout.meaning || self.layout.depth() != full.layout.depth()
+        {
             return None;
         }
         let halved = |halvings: u32| {
@@ -316,7 +317,9 @@ impl Found {
 pub fn page(input: &Input, prologue: Prologue, wanted: usize, limits: &Limits) -> Result<Pages> {
     let mut seen = HashSet::new();
     let (mut all, more) = chain(input, prologue, limits, &mut seen)?;
-    let writer = all.first().map_or(Writer::Other, |first| Writer::of(&first.ifd, input));
+    let writer = all
+        .first()
+        .map_or(Writer::Other, |first| Writer::of(&first.ifd, input));
     let begins_reduced = all.first().is_some_and(|first| first.reduced);
     if begins_reduced {
         let full = full_of(&all, input, prologue, limits, &mut seen, writer)?;
@@ -340,7 +343,16 @@ pub fn page(input: &Input, prologue: Prologue, wanted: usize, limits: &Limits) -
     let mut levels = found.levels?;
     let mut masks = found.masks;
     for start in found.ifd.numbers(input, 330, MAX_SUBIFDS)?.unwrap_or_default() {
-        below(input, prologue, start, limits, writer, &mut seen, &mut levels, &mut masks)?;
+        below(
+            input,
+            prologue,
+            start,
+            limits,
+            writer,
+            &mut seen,
+            &mut levels,
+            &mut masks,
+        )?;
     }
     levels.sort_by_key(|image| std::cmp::Reverse(image.size.area()));
     Ok(Pages {
@@ -386,7 +398,9 @@ fn chain(
             name.map(|(_, name)| name.clone())
         });
         let kind = match (all.last_mut(), image) {
-            (Some(last), Ok(image)) if beside.is_none() => last.takes(image, flags, writer),
+            (Some(last), Ok(image)) if beside.is_none() || beside == last.page.name => {
+                last.takes(image, flags, writer)
+            }
             (_, image) => Some(image),
         };
         let Some(image) = kind else { continue };
@@ -425,13 +439,13 @@ impl Found {
             self.masks.push(image);
             return None;
         }
-        if image.is_level_of(full) {
-            add(levels, image);
-            return None;
-        }
         let may_be_padded = flags & REDUCED != 0 || writer.is_of_slides();
         if let Some(size) = image.padded_level_of(full, last).filter(|_| may_be_padded) {
             image.size = size;
+            add(levels, image);
+            return None;
+        }
+        if image.is_level_of(full) {
             add(levels, image);
             return None;
         }

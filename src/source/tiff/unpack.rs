@@ -548,7 +548,11 @@ mod tests {
             jpeg_ycbcr: false,
             tables: None,
             old_jpeg: None,
+            shared: None,
+            head: None,
             absent: 0.0,
+            nodata: None,
+            open: false,
         }
     }
 

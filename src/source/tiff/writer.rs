@@ -38,7 +38,10 @@ pub enum Writer {
 impl Writer {
     /// From a directory: the first, or any that says so itself.
     pub fn of(ifd: &Ifd, input: &Input) -> Writer {
-        let has = |tag, word: &[u8]| ifd.start(input, tag, START).is_some_and(|text| find(&text, word).is_some());
+        let has = |tag, word: &[u8]| {
+            ifd.start(input, tag, START)
+                .is_some_and(|text| find(&text, word).is_some())
+        };
         let begins = |tag, word: &[u8]| {
             ifd.start(input, tag, START)
                 .is_some_and(|text| text.starts_with(word))
@@ -58,7 +61,10 @@ impl Writer {
             Writer::Philips
         } else if begins(SOFTWARE, b"MedScan") {
             Writer::Trestle
-        } else if begins(SOFTWARE, b"Ventana") || begins(SOFTWARE, b"ScanOutputManager") || has(XMP, b"<iScan") {
+        } else if begins(SOFTWARE, b"Ventana")
+            || begins(SOFTWARE, b"ScanOutputManager")
+            || has(XMP, b"<iScan")
+        {
             Writer::Ventana
         } else {
             Writer::Other
@@ -85,7 +91,9 @@ impl Writer {
         }
         let text = ifd.start(input, 270, START)?.to_ascii_lowercase();
         // Aperio's first line names the program
-        let line = text.split(|byte| *byte == b'\n').nth(usize::from(self == Writer::Aperio))?;
+        let line = text
+            .split(|byte| *byte == b'\n')
+            .nth(usize::from(self == Writer::Aperio))?;
         ["label", "macro", "thumbnail", "probability"]
             .into_iter()
             .find(|name| line.trim_ascii_start().starts_with(name.as_bytes()))
@@ -106,7 +114,10 @@ pub fn leica(ifd: &Ifd, input: &Input) -> Vec<(usize, String)> {
         rest.split('"').next()
     }
     let tags = |text: &'_ str, name: &str| -> Vec<String> {
-        text.split(&format!("<{name}")).skip(1).map(|tag| format!(" {tag}")).collect()
+        text.split(&format!("<{name}"))
+            .skip(1)
+            .map(|tag| format!(" {tag}"))
+            .collect()
     };
     let side = |tag: &String| Some((value(tag, "sizeX")?.to_owned(), value(tag, "sizeY")?.to_owned()));
     let whole = tags(&text, "collection ").first().and_then(side);
@@ -116,7 +127,12 @@ pub fn leica(ifd: &Ifd, input: &Input) -> Vec<(usize, String)> {
         let own = image.split("</image>").next().unwrap_or_default();
         if whole.is_some() && tags(own, "view ").first().and_then(side) == whole {
             let directories = tags(own, "dimension ");
-            named.extend(directories.iter().filter_map(number).map(|ifd| (ifd, "macro".to_owned())));
+            named.extend(
+                directories
+                    .iter()
+                    .filter_map(number)
+                    .map(|ifd| (ifd, "macro".to_owned())),
+            );
         }
     }
     for image in tags(&text, "supplementalImage ") {

@@ -102,7 +102,10 @@ impl Ycbcr {
 
     /// The same where every pixel has chroma of its own.
     pub fn whole(self) -> Ycbcr {
-        Ycbcr { block: (1, 1), ..self }
+        Ycbcr {
+            block: (1, 1),
+            ..self
+        }
     }
 
     /// Bytes of the upper `rows` rows of pixels in a tile of this width.
