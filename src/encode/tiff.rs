@@ -184,17 +184,30 @@ pub fn deep(
         Samples::U8(samples) => strips!(samples, u8::wrapping_sub),
         Samples::U16(samples) => strips!(samples, u16::wrapping_sub),
         Samples::U32(samples) => strips!(samples, u32::wrapping_sub),
-        Samples::F32(samples) if signed && bits == 8 => {
-            let samples: Vec<i8> = samples.iter().map(|value| value.round() as i8).collect();
-            strips!(samples, i8::wrapping_sub);
-        }
-        Samples::F32(samples) if signed && bits == 16 => {
-            let samples: Vec<i16> = samples.iter().map(|value| value.round() as i16).collect();
-            strips!(samples, i16::wrapping_sub);
-        }
         Samples::F32(samples) if signed => {
-            let samples: Vec<i32> = samples.iter().map(|value| value.round() as i32).collect();
-            strips!(samples, i32::wrapping_sub);
+            #[expect(clippy::cast_possible_truncation, reason = "the nearest that the type has")]
+            let whole = |value: &f32| value.round() as i32;
+            macro_rules! narrow {
+                ($type:ty) => {{
+                    let fit = |value: i32| {
+                        <$type>::try_from(value).unwrap_or(if value < 0 {
+                            <$type>::MIN
+                        } else {
+                            <$type>::MAX
+                        })
+                    };
+                    let samples: Vec<$type> = samples.iter().map(|value| fit(whole(value))).collect();
+                    strips!(samples, <$type>::wrapping_sub);
+                }};
+            }
+            match bits {
+                8 => narrow!(i8),
+                16 => narrow!(i16),
+                _ => {
+                    let samples: Vec<i32> = samples.iter().map(whole).collect();
+                    strips!(samples, i32::wrapping_sub);
+                }
+            }
         }
         Samples::F32(samples) => strips!(samples, itself),
     }

@@ -180,7 +180,8 @@ fn chroma(
     if !matches!(whole, Err(Error::Corrupt(_))) {
         return whole;
     }
-    let (across, down) = (shared.0.max(1) as u32, shared.1.max(1) as u32);
+    let side = |pixels: usize| u32::try_from(pixels.max(1)).unwrap_or(1);
+    let (across, down) = (side(shared.0), side(shared.1));
     let part = |size: Size| Size::new(size.w.div_ceil(across), size.h.div_ceil(down));
     let small = part(size);
     let Samples::U8(samples) = decode(&own, coded, part(block), small, plain)? else {
