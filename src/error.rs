@@ -22,14 +22,24 @@ pub enum Error {
     Missing(String),
     /// The image exists but not this tile or level of it: 404 (IIP: 400, its own error body).
     Outside(String),
+    /// What it would take is more memory than the server may use: 413. The text is for the log.
+    TooBig(String),
     /// Too much work is queued: 503 with `Retry-After`.
     Busy,
+    /// The same, and in how many seconds it is worth another try.
+    Later(u32),
+    /// It took longer than a request may: 504.
+    TimedOut,
+    /// Nobody waits for the answer any more; it is not sent.
+    Cancelled,
     /// Right, but not built: 501. Names the scheme.
     Unsupported(String),
     /// The file contradicts itself or its format: 500.
     Corrupt(String),
     /// The operating system failed: 500.
     Io(io::Error),
+    /// A mistake of the program's own: 500.
+    Internal(String),
 }
 
 impl Error {
@@ -38,11 +48,12 @@ impl Error {
         match self {
             Error::Malformed(_) => 400,
             Error::Refused(_) => 403,
-            Error::TooLarge(_) => 413,
+            Error::TooLarge(_) | Error::TooBig(_) => 413,
             Error::Missing(_) | Error::Outside(_) => 404,
-            Error::Busy => 503,
+            Error::Busy | Error::Later(_) | Error::Cancelled => 503,
+            Error::TimedOut => 504,
             Error::Unsupported(_) => 501,
-            Error::Corrupt(_) | Error::Io(_) => 500,
+            Error::Corrupt(_) | Error::Io(_) | Error::Internal(_) => 500,
         }
     }
 
@@ -55,8 +66,11 @@ impl Error {
             | Error::Missing(text)
             | Error::Outside(text)
             | Error::Unsupported(text) => text,
-            Error::Busy => "too much work is queued, try again shortly",
+            Error::TooBig(_) => "this would take more memory than the server may use",
+            Error::Busy | Error::Later(_) | Error::Cancelled => "too much work is queued, try again shortly",
+            Error::TimedOut => "the request took too long",
             Error::Corrupt(_) | Error::Io(_) => "the image could not be read",
+            Error::Internal(_) => "internal failure",
         }
     }
 }
@@ -66,12 +80,35 @@ impl fmt::Display for Error {
         match self {
             Error::Corrupt(text) => write!(f, "corrupt file: {text}"),
             Error::Io(error) => write!(f, "{error}"),
+            Error::TooBig(text) | Error::Internal(text) => f.write_str(text),
             other => f.write_str(other.public()),
         }
     }
 }
 
 impl std::error::Error for Error {}
+
+impl Clone for Error {
+    /// For several who wait for the same; of an error of the operating system its kind and its text.
+    fn clone(&self) -> Error {
+        match self {
+            Error::Malformed(text) => Error::Malformed(text.clone()),
+            Error::Refused(text) => Error::Refused(text.clone()),
+            Error::TooLarge(text) => Error::TooLarge(text.clone()),
+            Error::Missing(text) => Error::Missing(text.clone()),
+            Error::Outside(text) => Error::Outside(text.clone()),
+            Error::TooBig(text) => Error::TooBig(text.clone()),
+            Error::Busy => Error::Busy,
+            Error::Later(seconds) => Error::Later(*seconds),
+            Error::TimedOut => Error::TimedOut,
+            Error::Cancelled => Error::Cancelled,
+            Error::Unsupported(text) => Error::Unsupported(text.clone()),
+            Error::Corrupt(text) => Error::Corrupt(text.clone()),
+            Error::Io(error) => Error::Io(io::Error::new(error.kind(), error.to_string())),
+            Error::Internal(text) => Error::Internal(text.clone()),
+        }
+    }
+}
 
 impl From<io::Error> for Error {
     /// A missing or unreadable file is a missing image; all else is the machine's.

@@ -4,8 +4,10 @@
 //! Knows no socket and no protocol of images. FastCGI delivers the variables as they are; the HTTP listener makes
 //! the same ones.
 
+use crate::work::Lease;
 use bytes::Bytes;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// The methods that are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +120,8 @@ pub struct Reply {
     pub body: Bytes,
     /// What `Content-Length` says; `None` where there must be none (204, 304).
     pub length: Option<u64>,
+    /// The memory of a large body, until it is sent.
+    pub lease: Option<Arc<Lease>>,
 }
 
 impl Reply {
@@ -130,6 +134,7 @@ impl Reply {
             headers: Vec::with_capacity(8),
             body,
             length,
+            lease: None,
         }
     }
 
@@ -140,6 +145,7 @@ impl Reply {
             headers: Vec::new(),
             body: Bytes::new(),
             length: None,
+            lease: None,
         }
     }
 
@@ -161,6 +167,17 @@ impl Reply {
             .map(|(_, value)| value.as_ref())
     }
 
+    /// The body, which gives its lease back when it is dropped.
+    pub fn into_body(self) -> Bytes {
+        match self.lease {
+            Some(lease) => Bytes::from_owner(Leased {
+                bytes: self.body,
+                _lease: lease,
+            }),
+            None => self.body,
+        }
+    }
+
     /// The reason phrase of the status (RFC 9110 §15).
     pub fn reason(&self) -> &'static str {
         match self.status {
@@ -177,8 +194,21 @@ impl Reply {
             431 => "Request Header Fields Too Large",
             501 => "Not Implemented",
             503 => "Service Unavailable",
+            504 => "Gateway Timeout",
             505 => "HTTP Version Not Supported",
             _ => "Internal Server Error",
         }
+    }
+}
+
+/// Bytes with their lease.
+struct Leased {
+    bytes: Bytes,
+    _lease: Arc<Lease>,
+}
+
+impl AsRef<[u8]> for Leased {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }

@@ -12,7 +12,7 @@
 //! 4  source  process  encode  cache
 //! 3  http  codec                   a request and its reply; compression schemes
 //! 2  raster  store  looks          samples; where masters lie; looks at files that may hang
-//! 1  geometry  crew  recent  room  metrics  rectangles; threads; what was used last; memory without zeros; counters
+//! 1  geometry  work  recent  room  metrics  rectangles; scope, executor, leases; what was used last; counters
 //! 0  error
 //! ```
 
@@ -22,7 +22,6 @@
 pub mod cache;
 pub mod codec;
 pub mod config;
-pub mod crew;
 pub mod encode;
 pub mod error;
 pub mod geometry;
@@ -41,3 +40,4 @@ pub mod server;
 pub mod service;
 pub mod source;
 pub mod store;
+pub mod work;

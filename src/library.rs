@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::plan::Identity;
+use crate::plan::Reading;
 use crate::process::Stats;
 use crate::process::colour;
 use crate::raster::Alpha;
@@ -108,6 +109,16 @@ pub struct Shelf {
     pub delimiter: String,
 }
 
+impl Shelf {
+    fn reading(&self) -> Reading {
+        Reading {
+            layers: self.options.jp2.layers,
+            strict: self.options.jp2.strict,
+            upright: self.options.upright,
+        }
+    }
+}
+
 /// All images.
 pub struct Library {
     shelf: Shelf,
@@ -128,7 +139,7 @@ impl Library {
 
     /// Puts an image without a file under an identifier.
     pub fn insert(&mut self, id: &str, source: impl Source + 'static) {
-        let opened = opened(id, PathBuf::new(), Box::new(source));
+        let opened = opened(id, PathBuf::new(), Box::new(source), self.shelf.reading());
         self.fixed.insert(id.into(), Arc::new(opened));
     }
 
@@ -197,13 +208,13 @@ impl Library {
         if is_file(&path) {
             let page = view.map(|[page, _]| page);
             let source = self.read(self.allowed(&path, id)?, id, page)?;
-            return Ok(opened(name, path, source));
+            return Ok(opened(name, path, source, self.shelf.reading()));
         }
         if let Some((book, page)) = self.page(id) {
             let path = self.path(book, &self.shelf.suffix)?;
             if is_file(&path) {
                 let source = self.read(self.allowed(&path, id)?, id, Some(page))?;
-                return Ok(opened(name, path, source));
+                return Ok(opened(name, path, source, self.shelf.reading()));
             }
         }
         if self.shelf.pattern.is_empty() {
@@ -220,7 +231,12 @@ impl Library {
         let file = sequence.file(view).ok_or_else(|| missing(id))?;
         let path = folder.join(file);
         let source = self.read(self.allowed(&path, id)?, id, None)?;
-        Ok(opened(name, path, Member::over(source, sequence.set())))
+        Ok(opened(
+            name,
+            path,
+            Member::over(source, sequence.set()),
+            self.shelf.reading(),
+        ))
     }
 
     /// An identifier that ends in the number of a page, taken apart.
@@ -356,7 +372,7 @@ fn shown(id: &str) -> String {
     format!("\"{text}\"")
 }
 
-fn opened(id: &str, path: PathBuf, source: Box<dyn Source>) -> Opened {
+fn opened(id: &str, path: PathBuf, source: Box<dyn Source>, reading: Reading) -> Opened {
     let version = source.header().version;
     let seconds = u64::try_from(version.mtime_ns() / 1_000_000_000).unwrap_or(0);
     // httpdate knows years up to 9999 only
@@ -364,6 +380,7 @@ fn opened(id: &str, path: PathBuf, source: Box<dyn Source>) -> Opened {
     let identity = Identity {
         name: id.into(),
         version,
+        reading,
     };
     Opened {
         identity,

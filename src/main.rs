@@ -86,7 +86,8 @@ fn run() -> ExitCode {
     }
     server::memory::keep_tiles();
     match server::run(Arc::new(Service::new(config)), listeners) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::from(3),
         Err(error) => fail(&error),
     }
 }

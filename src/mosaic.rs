@@ -11,6 +11,7 @@ use crate::geometry::Rect;
 use crate::library::Opened;
 use crate::plan::Key;
 use crate::raster::Raster;
+use crate::source::Effort;
 use crate::source::Window;
 use crate::source::window::Forgetful;
 use crate::source::window::Keep;
@@ -18,10 +19,8 @@ use crate::source::window::Memo;
 use crate::source::window::Packer;
 use crate::source::window::Part;
 use crate::source::window::stack;
+use crate::work::crew;
 use bytes::Bytes;
-use rayon::ThreadPool;
-use rayon::iter::IntoParallelIterator;
-use rayon::iter::ParallelIterator;
 use std::sync::Arc;
 
 /// Pixels of a window that is read at once where that takes all threads anyway: its coefficients are some tens of MB.
@@ -29,38 +28,34 @@ const AT_ONCE: u64 = 1 << 20;
 
 /// Puts windows together.
 pub struct Mosaic {
-    /// For windows of many tiles; `None` with one thread.
-    pool: Option<ThreadPool>,
+    threads: usize,
 }
 
 impl Mosaic {
-    /// A mosaic whose large windows use this many threads.
+    /// A mosaic whose large windows use up to this many threads, as far as they are free.
     pub fn new(threads: usize) -> Self {
-        let build = || {
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .thread_name(|i| format!("tiles-{i}"))
-        };
         Mosaic {
-            pool: (threads > 1).then(|| build().build().ok()).flatten(),
+            threads: threads.max(1),
         }
     }
 
     /// How many threads it uses.
     pub fn threads(&self) -> usize {
-        self.pool.as_ref().map_or(1, ThreadPool::current_num_threads)
+        self.threads
     }
 
-    /// The same of each, in their order, side by side. What is done may not wait for others.
-    pub fn each<T: Send, U: Send>(
+    /// The same of each, in their order, side by side.
+    pub fn each<T: Send, U: Send + Sync>(
         &self,
         of: Vec<T>,
-        make: impl Fn(T) -> Result<U> + Send + Sync,
+        make: impl Fn(T) -> Result<U> + Sync,
     ) -> Result<Vec<U>> {
-        match &self.pool {
-            Some(pool) if of.len() > 1 => pool.install(|| of.into_par_iter().map(make).collect()),
-            _ => of.into_iter().map(make).collect(),
-        }
+        crew::map(self.threads - 1, of, make)
+    }
+
+    /// What reading a window takes now.
+    pub fn effort(&self, opened: &Opened, window: Window, cache: &Cache<Key>) -> Effort {
+        opened.source.effort(window, &InCache { opened, cache })
     }
 
     /// The samples of a window, past the cache: of one that is read once.
@@ -121,13 +116,7 @@ impl Mosaic {
                 keep,
             )
         };
-        let bands: Vec<Raster> = match &self.pool {
-            Some(pool) if rows.len() > 1 => {
-                pool.install(|| rows.into_par_iter().map(band).collect::<Result<_>>())?
-            }
-            _ => rows.into_iter().map(band).collect::<Result<_>>()?,
-        };
-        stack(bands, rect.size())
+        stack(self.each(rows, band)?, rect.size())
     }
 }
 
@@ -150,6 +139,11 @@ impl Keep for InCache<'_> {
     fn pack(&self, part: Part, make: &mut Packer) -> Result<Bytes> {
         let key = Key::decoded(self.opened.identity.clone(), part);
         self.cache.recent(&key, make)
+    }
+
+    fn holds(&self, part: Part) -> bool {
+        let key = Key::decoded(self.opened.identity.clone(), part);
+        self.cache.find(&key).is_some()
     }
 }
 

@@ -89,6 +89,13 @@ impl<K: Hash + Eq + Clone> Cache<K> {
         Some(found)
     }
 
+    /// Keeps a value that was made.
+    pub fn insert(&self, key: K, value: Cached) {
+        if let Some(inner) = &self.inner {
+            inner.insert(key, value);
+        }
+    }
+
     /// The value, made by `make` if it is not here. Others who ask meanwhile wait for the one that makes it; when
     /// that fails or panics nothing is kept and the next of them makes it.
     pub fn get_or_make(&self, key: &K, make: impl FnOnce() -> Result<Cached>) -> Result<Cached> {

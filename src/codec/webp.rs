@@ -9,6 +9,8 @@ use crate::error::Result;
 use crate::geometry::Size;
 use crate::raster::Layout;
 use crate::room::Room;
+#[cfg(feature = "native")]
+use crate::work;
 
 /// Decodes a picture of exactly `size` into the room, which has place for its `size.w * size.h * channels` bytes.
 /// `channels` is 3 (an alpha plane is dropped) or 4 (opaque where there is none; colours not multiplied).
@@ -161,36 +163,64 @@ fn lossless(pixels: &[u8], size: Size, layout: Layout) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-/// `pixels` are RGB, or RGBA with `alpha`, and exactly `size`, whose sides are at most `LONGEST`.
+/// `pixels` are RGB, or RGBA with `alpha`, and exactly `size`, whose sides are at most `LONGEST`. Ends early when the
+/// request is cancelled.
 #[cfg(feature = "native")]
 fn lossy(pixels: &[u8], size: Size, alpha: bool, quality: i16) -> Result<Vec<u8>> {
-    let encode = if alpha {
-        libwebp_sys::WebPEncodeRGBA
+    use libwebp_sys as webp;
+    let import = if alpha {
+        webp::WebPPictureImportRGBA
     } else {
-        libwebp_sys::WebPEncodeRGB
+        webp::WebPPictureImportRGB
     };
     let failed = || Error::Unsupported("webp encoding failed".into());
     let side = |pixels: u32| i32::try_from(pixels).map_err(|_| failed());
     let (w, h) = (side(size.w)?, side(size.h)?);
     let stride = if alpha { w * 4 } else { w * 3 };
     let quality = f32::from(quality.clamp(0, 100));
-    let mut stream = std::ptr::null_mut();
-    // SAFETY: `pixels` holds `h` rows of `stride` bytes, which are only read; the result goes to a live pointer, which
-    // stays NULL or is given memory of as many bytes as are returned.
+    let preset = webp::WebPPreset::WEBP_PRESET_DEFAULT;
+    let config = webp::WebPConfig::new_with_preset(preset, quality).map_err(|()| failed())?;
+    let mut picture = webp::WebPPicture::new().map_err(|()| failed())?;
+    let mut out: Vec<u8> = Vec::new();
+    (picture.width, picture.height) = (w, h);
+    picture.writer = Some(write);
+    picture.custom_ptr = (&raw mut out).cast();
+    picture.progress_hook = Some(goes_on);
+    // SAFETY: `pixels` holds `h` rows of `stride` bytes, which are only read; the picture was initialised, its planes are
+    // the library's own and are freed once; `out` lives longer than the calls that write to it.
     #[expect(unsafe_code, reason = "libwebp")]
-    let len = unsafe { encode(pixels.as_ptr(), w, h, stride, quality, &raw mut stream) };
-    if len == 0 || stream.is_null() {
-        return Err(failed());
+    let done = unsafe {
+        let done = import(&raw mut picture, pixels.as_ptr(), stride) != 0
+            && webp::WebPEncode(&raw const config, &raw mut picture) != 0;
+        webp::WebPPictureFree(&raw mut picture);
+        done
+    };
+    work::check()?;
+    if done && !out.is_empty() {
+        Ok(out)
+    } else {
+        Err(failed())
     }
-    // SAFETY: the library has given `len` bytes that nobody else knows.
-    #[expect(unsafe_code, reason = "libwebp")]
-    let out = unsafe { std::slice::from_raw_parts(stream, len) }.to_vec();
-    // SAFETY: the pointer came from the library and is not used afterwards.
-    #[expect(unsafe_code, reason = "libwebp")]
-    unsafe {
-        libwebp_sys::WebPFree(stream.cast());
-    }
-    Ok(out)
+}
+
+/// Takes a piece of the stream.
+#[cfg(feature = "native")]
+#[expect(unsafe_code, reason = "libwebp")]
+unsafe extern "C" fn write(data: *const u8, len: usize, picture: *const libwebp_sys::WebPPicture) -> i32 {
+    // SAFETY: the library passes on the picture that `lossy` has made, whose pointer is to a vector that nobody else has,
+    // and `len` bytes of its own.
+    let (out, data) = unsafe {
+        let out = (*picture).custom_ptr.cast::<Vec<u8>>();
+        (&mut *out, std::slice::from_raw_parts(data, len))
+    };
+    out.extend_from_slice(data);
+    1
+}
+
+/// Called now and then while a picture is encoded: whether it goes on.
+#[cfg(feature = "native")]
+extern "C" fn goes_on(_: i32, _: *const libwebp_sys::WebPPicture) -> i32 {
+    i32::from(work::lend().is_ok())
 }
 
 /// Never called: `LOSSY` is false.

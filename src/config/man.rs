@@ -70,7 +70,7 @@ A request keeps the X\-Request\-ID that it came with, or gets one; the answer re
 .SH SIGNALS
 .TP
 .BR SIGTERM ", " SIGINT ", " SIGUSR1
-Finish what is in flight, then stop.
+Finish what is in flight, for up to GRACE seconds, then stop. Exports that wait are refused with 503.
 .TP
 .B SIGHUP
 Empty the caches, read the watermark again and reopen the log file.
@@ -79,7 +79,8 @@ Empty the caches, read the watermark again and reopen the log file.
 .B \-\-check\-config
 (or
 .BR \-\-strict )
-found something wrong; 2 for wrong arguments, or when there is no socket to serve.
+found something wrong; 2 for wrong arguments, or when there is no socket to serve; 3 after a signal when connections
+were cut.
 "#;
 
 /// The whole page.

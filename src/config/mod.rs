@@ -5,6 +5,7 @@
 pub mod args;
 pub mod check;
 pub mod man;
+mod memory;
 pub mod vars;
 mod words;
 
@@ -18,7 +19,6 @@ use crate::config::words::colour;
 use crate::config::words::extra_info;
 use crate::config::words::servers;
 use crate::config::words::uri_map;
-use crate::crew;
 use crate::encode::Compression;
 use crate::error::Result;
 use crate::library;
@@ -26,9 +26,11 @@ use crate::process::Watermark;
 use crate::protocol::Members;
 use crate::protocol::Mount;
 use crate::source::spool::Room;
+use crate::work::busy;
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Where an effective value came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +160,16 @@ pub struct Config {
     pub copyright: String,
     /// Threads: one set of them waits for sockets and answers what is cached, as many again compute.
     pub threads: usize,
+    /// Bytes that requests may take together besides the caches.
+    pub max_memory: u64,
+    /// How long a request may be expected to wait for a thread.
+    pub queue_limit: Duration,
+    /// How long it waits at most.
+    pub queue_timeout: Duration,
+    /// How long it may take in all; zero is without limit.
+    pub request_timeout: Duration,
+    /// How long a stopping server works on what has begun.
+    pub grace: Duration,
     /// JPEG 2000 quality layers: 0 half of those present, -1 all, n at most n.
     pub max_layers: i32,
     /// Whether damaged JPEG 2000 is refused.
@@ -363,7 +375,7 @@ impl Table {
             [255; 3]
         });
         let watermark = self.watermark();
-        let cores = crew::cores();
+        let cores = busy::cores();
         let unsigned = |name| usize::try_from(self.int(name)).ok();
         let side = match self.int("MAX_CVT") {
             0 => Some(5000),
@@ -385,6 +397,7 @@ impl Table {
             reason = "the rows' ranges are 0 to 1e9 MB"
         )]
         let megabytes = |name| (self.text(name).parse::<f64>().unwrap_or(0.0) * 1024.0 * 1024.0) as u64;
+        let seconds = |name| Duration::from_secs_f64(self.text(name).parse::<f64>().unwrap_or(0.0).max(0.0));
         Config {
             verbosity: u8::try_from(self.int("VERBOSITY")).unwrap_or(1),
             logfile: self.text("LOGFILE"),
@@ -452,6 +465,14 @@ impl Table {
             iiif_extensions: self.on("IIIF_EXTENSIONS"),
             copyright: self.text("COPYRIGHT"),
             threads: unsigned("OMP_NUM_THREADS").filter(|&n| n > 0).unwrap_or(cores),
+            max_memory: match megabytes("MAX_MEMORY") {
+                0 => memory::available() / 4,
+                bytes => bytes,
+            },
+            queue_limit: seconds("QUEUE_LIMIT"),
+            queue_timeout: seconds("QUEUE_TIMEOUT"),
+            request_timeout: seconds("REQUEST_TIMEOUT"),
+            grace: seconds("GRACE"),
             max_layers: i32::try_from(self.int("MAX_LAYERS")).unwrap_or(0),
             strict_jp2: self.int("KAKADU_READMODE") == 1,
             compat,

@@ -350,6 +350,36 @@ pub static VARS: &[Var] = &[
         "worker threads; 0 is one per core",
     ),
     var(
+        "MAX_MEMORY",
+        "0",
+        Kind::Float(0.0, 1e9),
+        "MB that requests may take together besides the caches; 0 is a quarter of what the machine or its control group has",
+    ),
+    var(
+        "QUEUE_LIMIT",
+        "30",
+        Kind::Float(0.0, 86_400.0),
+        "seconds that a request may be expected to wait for a thread; beyond them it is refused at once (503)",
+    ),
+    var(
+        "QUEUE_TIMEOUT",
+        "60",
+        Kind::Float(0.0, 86_400.0),
+        "seconds that a request waits for a thread and for memory before it is refused (503)",
+    ),
+    var(
+        "REQUEST_TIMEOUT",
+        "0",
+        Kind::Float(0.0, 86_400.0),
+        "seconds that a request may take in all (504); 0 is no limit",
+    ),
+    var(
+        "GRACE",
+        "30",
+        Kind::Float(0.0, 86_400.0),
+        "seconds that a stopping server works on what has begun",
+    ),
+    var(
         "KAKADU_READMODE",
         "0",
         Kind::Int(0, 2),

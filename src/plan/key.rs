@@ -17,6 +17,19 @@ pub struct Identity {
     pub name: Arc<str>,
     /// Which state of the file.
     pub version: Version,
+    /// How it is read.
+    pub reading: Reading,
+}
+
+/// How files are read, where that changes what they show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Reading {
+    /// JPEG 2000 quality layers: 0 half of those present, -1 all, n at most n.
+    pub layers: i32,
+    /// Whether damaged JPEG 2000 is refused.
+    pub strict: bool,
+    /// Whether pictures are turned as their files say.
+    pub upright: bool,
 }
 
 /// What is made of an image.
@@ -65,12 +78,12 @@ impl Key {
         }
     }
 
-    /// The key in a cache that other processes share, which may have another `salt`: the program, its version, and 128 bits
+    /// The key in a cache that other processes share, which may have another `place`: the program, its version, and 128 bits
     /// that tell it from others.
-    pub fn name(&self, salt: &impl Hash) -> String {
+    pub fn name(&self, place: &impl Hash) -> String {
         let half = |number: u8| {
             let version = env!("CARGO_PKG_VERSION");
-            fingerprint(&(number, version, salt, &self.identity, &self.made))
+            fingerprint(&(number, version, place, &self.identity, &self.made))
         };
         format!(
             "iipsrv-{}:{:016x}{:016x}",

@@ -4,6 +4,7 @@
 //! Nothing below a plan knows which protocol asked.
 
 mod adjust;
+mod cost;
 mod key;
 mod placing;
 mod resolve;
@@ -17,6 +18,7 @@ pub use crate::plan::adjust::Matrix;
 pub use crate::plan::adjust::Treatment;
 pub use crate::plan::key::Identity;
 pub use crate::plan::key::Key;
+pub use crate::plan::key::Reading;
 pub use crate::plan::key::fingerprint;
 pub use crate::plan::placing::Placing;
 pub use crate::plan::scale::Scale;
@@ -143,6 +145,19 @@ impl View {
     }
 }
 
+/// What is done with every picture of a server, asked or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Finish {
+    /// Whether colours are converted to sRGB by the image's profile.
+    pub srgb: bool,
+    /// Largest ICC profile embedded, bytes; `None` is any size.
+    pub max_icc: Option<usize>,
+    /// Whether stored tiles are sent untouched.
+    pub passthrough: bool,
+    /// Rights of images that carry none.
+    pub rights: String,
+}
+
 /// What the configuration allows.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -178,6 +193,8 @@ pub struct Limits {
     pub background: [u8; 3],
     /// What is laid over answers.
     pub watermark: Option<Arc<Watermark>>,
+    /// What is done with all of them.
+    pub finish: Arc<Finish>,
 }
 
 impl Limits {
@@ -218,6 +235,7 @@ impl Default for Limits {
             tiff_quality: None,
             background: [255; 3],
             watermark: None,
+            finish: Arc::default(),
         }
     }
 }
@@ -231,6 +249,8 @@ pub struct Plan {
     pub ops: Vec<Op>,
     /// What is made of it.
     pub output: Output,
+    /// What is done with every picture.
+    pub finish: Arc<Finish>,
 }
 
 impl Plan {
@@ -252,7 +272,7 @@ impl Plan {
     }
 
     /// Pixels read and pixels written.
-    pub fn cost(&self) -> u64 {
+    pub fn pixels(&self) -> u64 {
         let written = self.ops.iter().map(|op| match op {
             Op::Resize { to, .. } | Op::Rotate { to, .. } | Op::Place { to, .. } => to.area(),
             _ => 0,

@@ -88,6 +88,7 @@ impl View {
                 limits,
             ),
             output,
+            finish: limits.finish.clone(),
         };
         let answer = plan.size();
         plan.output.told = self.tells(header, window, answer);

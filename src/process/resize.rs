@@ -7,7 +7,6 @@
     reason = "sides fit, sums of weighted bytes to bytes"
 )]
 
-use crate::crew::each;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
@@ -16,6 +15,7 @@ use crate::process::kernel::Tap;
 use crate::process::kernel::taps;
 use crate::raster::Layout;
 use crate::raster::Picture;
+use crate::work::crew::each;
 use std::ops::Range;
 
 pub use crate::process::kernel::Filter;

@@ -16,9 +16,21 @@ use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::raster::Layout;
 use crate::raster::Picture;
-use rayon::iter::IndexedParallelIterator;
-use rayon::iter::ParallelIterator;
-use rayon::slice::ParallelSliceMut;
+use crate::work::busy;
+use crate::work::crew::each;
+
+/// Rows of the answer that one thread makes at once.
+const ROWS: usize = 32;
+
+/// How many more threads a picture of this size is worth.
+fn others(size: Size) -> usize {
+    let bands = size.h as usize / ROWS;
+    if size.area() < 1 << 18 {
+        0
+    } else {
+        bands.min(busy::most())
+    }
+}
 
 /// Width and height of the box around a picture of this size that is turned: rounded to the nearest pixel.
 pub fn around(size: Size, degrees: Num) -> Size {
@@ -135,16 +147,18 @@ fn turned<const N: usize>(
     };
     let [a, b, c, d, e, f] = map;
     let row_bytes = (to.w as usize * N).max(1);
-    data.par_chunks_exact_mut(row_bytes)
-        .enumerate()
-        .for_each(|(row, line)| {
-            let down = row as f64 + 0.5;
+    let bands = data.chunks_mut(row_bytes * ROWS).enumerate();
+    each(others(to), bands, |(band, lines)| {
+        for (row, line) in lines.chunks_exact_mut(row_bytes).enumerate() {
+            let down = (band * ROWS + row) as f64 + 0.5;
             for (column, pixel) in line.as_chunks_mut::<N>().0.iter_mut().enumerate() {
                 let right = column as f64 + 0.5;
                 // where this pixel was before it was turned
                 *pixel = from.at(a * right + b * down + c - 0.5, d * right + e * down + f - 0.5);
             }
-        });
+        }
+        Ok(())
+    })?;
     Ok(Picture {
         size: to,
         layout: match N {

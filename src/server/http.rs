@@ -1,47 +1,66 @@
-//! HTTP/1.1 (RFC 9112), the server's side: heads and bodies in, requests with CGI variables out, and back.
+//! HTTP connections: hyper speaks HTTP/1.1 and, with a peer that begins so, HTTP/2; here its requests become CGI variables.
 //!
-//! Knows no socket, no files and no images. One request is in flight at a time; pipelined ones wait in the
-//! connection's input. Limits: 16 KiB of head and 64 lines (431), 1 MiB of body (413), no transfer codings (501).
+//! Limits: 16 KiB of head (431), 1 MiB of body (413).
 
 use crate::http::Http;
 use crate::http::Reply;
-use crate::server::fastcgi::put_lines;
-use crate::server::out::Last;
-use crate::server::out::Out;
-use crate::server::wire::Event;
-use crate::server::wire::Ticket;
-use crate::server::wire::Wait;
-use bytes::BufMut;
+use crate::server::Handler;
+use crate::server::connections::Order;
+use crate::server::connections::Presence;
+use crate::server::connections::Wait;
+use crate::server::socket::Socket;
+use bytes::Buf;
 use bytes::Bytes;
-use bytes::BytesMut;
+use futures_util::future::BoxFuture;
+use hyper::HeaderMap;
+use hyper::Request;
+use hyper::Response;
+use hyper::Version;
+use hyper::body::Body as _;
+use hyper::body::Frame;
+use hyper::body::Incoming;
+use hyper::body::SizeHint;
+use hyper::header::CONTENT_LENGTH;
+use hyper::header::HOST;
+use hyper::header::HeaderName;
+use hyper::header::HeaderValue;
+use hyper::http::request::Parts;
+use hyper::rt::ReadBufCursor;
+use hyper::server::conn::http1;
+use hyper::server::conn::http2;
+use hyper::service::Service;
+use rustix::io::Errno;
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::task::Context;
+use std::task::Poll;
+use std::task::ready;
 
 /// Bytes of request line and header lines.
-pub const MAX_HEAD: usize = 16 << 10;
-/// Header lines.
-const MAX_LINES: usize = 64;
+const MAX_HEAD: usize = 16 << 10;
 /// Bytes of body.
 const MAX_BODY: usize = 1 << 20;
+/// A thread's buffer for reading.
+const SCRATCH: usize = 64 << 10;
+/// Requests of one HTTP/2 connection at the same time.
+const MAX_STREAMS: u32 = 32;
+/// How HTTP/2 begins where both sides know that it is spoken (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Where IIP is spoken, as web servers in front of iipsrv have it.
 pub const SCRIPT: &str = "/fcgi-bin/iipsrv.fcgi";
 
-/// One connection's requests.
-#[derive(Debug)]
-pub struct Wire {
-    stage: Stage,
-    /// What requests say about this end; shared by the listener's connections.
-    local: Arc<Local>,
-    /// The peer's address, empty on a Unix socket.
-    remote: String,
-    /// The answer to the request in hand leaves the connection open.
-    keep: bool,
-    /// The request in hand is HEAD.
-    headless: bool,
-    /// The peer speaks HTTP/1.0 and has to be told that the connection is kept.
-    old: bool,
-    retired: bool,
-}
+const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Type: text/plain\r\n\
+    Content-Length: 26\r\n\r\nthe request took too long\n";
 
 /// The listener's address.
 #[derive(Debug, Default)]
@@ -52,307 +71,369 @@ pub struct Local {
     pub port: String,
 }
 
-#[derive(Debug)]
-enum Stage {
-    /// Between requests, or a head is coming.
-    Head,
-    /// So many bytes of the body are missing.
-    Body(Http, usize),
-    /// Handed out, and not yet answered.
-    Running(Ticket),
+thread_local! {
+    /// See [`SCRATCH`].
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
 }
 
-/// What a head says about the message.
-struct Message {
-    http: Http,
-    length: usize,
-    expects: bool,
-}
-
-/// Why a head is answered at once: status and text.
-type Refusal = (u16, &'static str);
-
-impl Wire {
-    /// A fresh connection.
-    pub fn new(local: Arc<Local>, remote: String) -> Self {
-        Wire {
-            stage: Stage::Head,
-            local,
-            remote,
-            keep: false,
-            headless: false,
-            old: false,
-            retired: false,
-        }
-    }
-
-    /// See [`crate::server::wire::Wire::parse`].
-    pub fn parse(&mut self, input: &[u8], out: &mut Out) -> (usize, Option<Event>) {
-        let mut used = 0;
-        if matches!(self.stage, Stage::Head) {
-            let (head, message) = match self.head(input) {
-                Ok(Some(found)) => found,
-                Ok(None) => return (0, None),
-                Err((status, text)) => {
-                    self.refuse(status, text, out);
-                    return (input.len(), None);
+/// Serves a connection to its end. `remote` is the peer's address, empty on a Unix socket.
+pub async fn serve(socket: Socket, presence: Presence, local: Arc<Local>, remote: String, handler: Handler) {
+    let state = Arc::new(State {
+        presence,
+        flying: AtomicUsize::new(0),
+        early: AtomicBool::new(false),
+        late: AtomicBool::new(false),
+    });
+    let mut io = Io {
+        socket,
+        state: Arc::clone(&state),
+        first: Bytes::new(),
+    };
+    state.presence.waits(Wait::Idle, true);
+    let Some(first) = poll_fn(|context| io.poll_first(context)).await else {
+        return;
+    };
+    let second = first.starts_with(PREFACE.get(..first.len().min(PREFACE.len())).unwrap_or_default());
+    io.first = first;
+    let front = Front(Arc::new(Shared {
+        state: Arc::clone(&state),
+        local,
+        remote,
+        handler,
+    }));
+    if second {
+        let mut builder = http2::Builder::new(Tasks);
+        builder.max_concurrent_streams(MAX_STREAMS);
+        let mut connection = pin!(builder.serve_connection(io, front));
+        let mut retired = false;
+        poll_fn(|context| {
+            match state.presence.order(context) {
+                Order::None => {}
+                Order::Retire if retired => {}
+                Order::Retire => {
+                    retired = true;
+                    connection.as_mut().graceful_shutdown();
                 }
-            };
-            used = head;
-            let behind = input.len().saturating_sub(head);
-            if message.expects && behind < message.length {
-                out.push(&b"HTTP/1.1 100 Continue\r\n\r\n"[..]);
+                Order::Late(_) | Order::Yield => return Poll::Ready(()),
             }
-            self.stage = Stage::Body(message.http, message.length);
-        }
-        if let Stage::Body(http, missing) = &mut self.stage {
-            let rest = input.get(used..).unwrap_or_default();
-            let (body, _) = rest.split_at(rest.len().min(*missing));
-            http.body.extend_from_slice(body);
-            used += body.len();
-            *missing -= body.len();
-            if *missing == 0 {
-                let http = std::mem::take(http);
-                self.stage = Stage::Running(Ticket::default());
-                return (used, Some(Event::Request(0, http)));
+            connection.as_mut().poll(context).map(|_| ())
+        })
+        .await;
+    } else {
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(MAX_HEAD).title_case_headers(true);
+        let mut connection = pin!(builder.serve_connection(io, front));
+        let mut retired = false;
+        poll_fn(|context| {
+            match state.presence.order(context) {
+                Order::None => {}
+                Order::Retire if retired => {}
+                Order::Retire => {
+                    retired = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                // read as a failure of the socket, after the answer was written
+                Order::Late(Wait::Head) => state.late.store(true, Ordering::Relaxed),
+                Order::Late(_) | Order::Yield => return Poll::Ready(()),
             }
+            connection.as_mut().poll(context).map(|_| ())
+        })
+        .await;
+    }
+}
+
+/// Where a connection is.
+struct State {
+    presence: Presence,
+    /// Requests that are being answered.
+    flying: AtomicUsize,
+    /// An answer came before the end of its request.
+    early: AtomicBool,
+    /// A head has not come in time.
+    late: AtomicBool,
+}
+
+impl State {
+    /// What is waited for when nothing is read or written.
+    fn rest(&self) {
+        let flying = self.flying.load(Ordering::Relaxed) > 0;
+        let wait = if flying { Wait::Answer } else { Wait::Idle };
+        self.presence.waits(wait, true);
+    }
+}
+
+/// Runs what HTTP/2 has to do for its streams.
+#[derive(Clone)]
+struct Tasks;
+
+impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Tasks {
+    fn execute(&self, task: F) {
+        tokio::spawn(task);
+    }
+}
+
+/// The socket as hyper wants it.
+struct Io {
+    socket: Socket,
+    state: Arc<State>,
+    /// What was read to see which version is spoken.
+    first: Bytes,
+}
+
+impl Io {
+    /// The first bytes; `None` when there are none.
+    fn poll_first(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let order = self.state.presence.order(context);
+        if matches!(order, Order::Late(_) | Order::Yield) {
+            return Poll::Ready(None);
         }
-        (used, None)
+        BUFFER.with_borrow_mut(|buffer| match self.socket.poll_read(context, buffer) {
+            Poll::Ready(Ok(count @ 1..)) => {
+                self.state.presence.waits(Wait::Head, true);
+                Poll::Ready(buffer.get(..count).map(Bytes::copy_from_slice))
+            }
+            // what was sent before has been taken in
+            Poll::Pending if order == Order::None => Poll::Pending,
+            Poll::Ready(_) | Poll::Pending => Poll::Ready(None),
+        })
+    }
+}
+
+impl hyper::rt::Read for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        mut to: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let io = &mut *self;
+        if !io.first.is_empty() {
+            let count = io.first.len().min(to.remaining());
+            to.put_slice(&io.first.split_to(count));
+            return Poll::Ready(Ok(()));
+        }
+        if io.state.late.load(Ordering::Relaxed) {
+            let _ = io
+                .socket
+                .poll_write(context, |socket| rustix::io::write(socket, LATE));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        BUFFER.with_borrow_mut(|buffer| {
+            let most = buffer.len().min(to.remaining());
+            let (room, _) = buffer.split_at_mut(most);
+            let count = ready!(io.socket.poll_read(context, room))?;
+            to.put_slice(room.get(..count).unwrap_or_default());
+            if count > 0 && io.state.presence.wait() == Wait::Idle {
+                io.state.presence.waits(Wait::Head, true);
+            }
+            Poll::Ready(Ok(()))
+        })
+    }
+}
+
+impl Io {
+    fn poll_out(
+        &mut self,
+        context: &mut Context<'_>,
+        write: impl FnMut(rustix::fd::BorrowedFd<'_>) -> Result<usize, Errno>,
+    ) -> Poll<io::Result<usize>> {
+        let written = self.socket.poll_write(context, write);
+        let waits = written.is_pending();
+        if waits && self.state.presence.wait() != Wait::Writing || matches!(written, Poll::Ready(Ok(_))) {
+            self.state.presence.waits(Wait::Writing, true);
+        }
+        written
+    }
+}
+
+impl hyper::rt::Write for Io {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        from: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_out(context, |socket| rustix::io::write(socket, from))
     }
 
-    /// Reads a head: its length and what it says; `None` when it is not whole.
-    fn head(&mut self, input: &[u8]) -> Result<Option<(usize, Message)>, Refusal> {
-        let mut lines = [httparse::EMPTY_HEADER; MAX_LINES];
-        let mut request = httparse::Request::new(&mut lines);
-        let too_long = (431, "the head is too long\n");
-        let head = match request.parse(input) {
-            Ok(httparse::Status::Complete(head)) if head <= MAX_HEAD => head,
-            Ok(httparse::Status::Partial) if input.len() <= MAX_HEAD => return Ok(None),
-            Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(too_long),
-            Err(httparse::Error::Version) => return Err((505, "HTTP/1.0 or HTTP/1.1 is spoken here\n")),
-            Err(_) => return Err((400, "the head is malformed\n")),
-        };
-        let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version)
-        else {
-            return Err((400, "the head is malformed\n"));
-        };
-        let lines = &*request.headers;
-        self.old = version == 0;
-        self.headless = method == "HEAD";
-        self.keep = if self.old {
-            has_token(lines, "Connection", "keep-alive")
-        } else {
-            !has_token(lines, "Connection", "close")
-        };
-        if values(lines, "Transfer-Encoding").next().is_some() {
-            return Err((501, "bodies come with Content-Length here\n"));
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        from: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_out(context, |socket| rustix::io::writev(socket, from))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.state.presence.wait() == Wait::Writing {
+            self.state.rest();
         }
-        let hosts = values(lines, "Host").count();
-        if hosts > 1 || (hosts == 0 && !self.old) {
-            return Err((400, "a request names one Host\n"));
+        Poll::Ready(Ok(()))
+    }
+
+    /// Closing over unread bytes makes the kernel throw the answer away (RFC 9112 §9.6), so that what still comes of a
+    /// request that was answered early is read first.
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.state.presence.wait() != Wait::Lingering {
+            self.socket.shut()?;
+            if self.socket.drained() && !self.state.early.load(Ordering::Relaxed) {
+                return Poll::Ready(Ok(()));
+            }
+            self.state.presence.waits(Wait::Lingering, true);
         }
-        let length = length(lines)?;
-        let Some(uri) = origin_form(target) else {
-            return Err((400, "the request's target is malformed\n"));
+        BUFFER.with_borrow_mut(|buffer| {
+            loop {
+                if ready!(self.socket.poll_read(context, buffer))? == 0 {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        })
+    }
+}
+
+/// Answers the requests of a connection.
+#[derive(Clone)]
+struct Front(Arc<Shared>);
+
+struct Shared {
+    state: Arc<State>,
+    local: Arc<Local>,
+    remote: String,
+    handler: Handler,
+}
+
+impl Service<Request<Incoming>> for Front {
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Answer>, Infallible>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let shared = Arc::clone(&self.0);
+        shared.state.flying.fetch_add(1, Ordering::Relaxed);
+        let flight = Flight(Arc::clone(&shared.state));
+        shared.state.presence.waits(Wait::Answer, true);
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let head = parts.method == hyper::Method::HEAD;
+            let reply = match shared.read(parts, body).await {
+                Ok(http) => (shared.handler)(http).await,
+                Err(reply) => reply,
+            };
+            Ok(response(reply, head, flight))
+        })
+    }
+}
+
+/// A request until its answer has been handed over.
+struct Flight(Arc<State>);
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.0.flying.fetch_sub(1, Ordering::Relaxed);
+        if self.0.presence.wait() == Wait::Answer {
+            self.0.rest();
+        }
+    }
+}
+
+fn refusal(status: u16, text: &'static str) -> Reply {
+    Reply::new(status, text).with("Content-Type", "text/plain")
+}
+
+impl Shared {
+    /// The request as variables and a body, or why it is none.
+    async fn read(&self, parts: Parts, body: Incoming) -> Result<Http, Reply> {
+        let too_long = || {
+            self.state.early.store(true, Ordering::Relaxed);
+            refusal(413, "the body is too long\n").with("Connection", "close")
         };
-        let http = self.variables(method, uri, lines);
-        let expects = !self.old && length > 0 && has_token(lines, "Expect", "100-continue");
-        Ok(Some((
-            head,
-            Message {
-                http,
-                length,
-                expects,
-            },
-        )))
+        if body.size_hint().lower() > MAX_BODY as u64 {
+            return Err(too_long());
+        }
+        let mut http = self.variables(&parts)?;
+        if body.is_end_stream() {
+            return Ok(http);
+        }
+        self.state.presence.waits(Wait::Body, true);
+        let mut body = pin!(body);
+        while let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await {
+            let frame = frame.map_err(|_| refusal(400, "the body is malformed\n"))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if http.body.len() + data.remaining() > MAX_BODY {
+                return Err(too_long());
+            }
+            http.body.extend_from_slice(&data);
+        }
+        self.state.presence.waits(Wait::Answer, true);
+        Ok(http)
     }
 
     /// The variables that a web server would pass on (RFC 3875 §4.1).
-    fn variables(&self, method: &str, uri: &str, lines: &[httparse::Header<'_>]) -> Http {
+    fn variables(&self, parts: &Parts) -> Result<Http, Reply> {
+        let lines = &parts.headers;
+        let hosts = lines.get_all(HOST).iter().count();
+        if hosts > 1 || (hosts == 0 && parts.version == Version::HTTP_11) {
+            return Err(refusal(400, "a request names one Host\n").with("Connection", "close"));
+        }
+        let uri = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
-        let host = values(lines, "Host").next().unwrap_or_default();
-        let name = host_name(host).unwrap_or(self.local.name.as_bytes());
+        let authority = parts
+            .uri
+            .authority()
+            .map(|authority| authority.as_str().as_bytes());
+        let host = lines.get(HOST).map(HeaderValue::as_bytes).or(authority);
+        let name = host.and_then(host_name).unwrap_or(self.local.name.as_bytes());
         let mut http = Http::new();
-        http.push(b"REQUEST_METHOD", method.as_bytes());
+        http.push(b"REQUEST_METHOD", parts.method.as_str().as_bytes());
         http.push(b"REQUEST_URI", uri.as_bytes());
         http.push(b"QUERY_STRING", query.as_bytes());
         if path == SCRIPT {
             http.push(b"SCRIPT_NAME", path.as_bytes());
         }
         http.push(b"GATEWAY_INTERFACE", b"CGI/1.1");
-        http.push(
-            b"SERVER_PROTOCOL",
-            if self.old { b"HTTP/1.0" } else { b"HTTP/1.1" },
-        );
+        let protocol: &[u8] = match parts.version {
+            Version::HTTP_10 => b"HTTP/1.0",
+            Version::HTTP_2 => b"HTTP/2.0",
+            _ => b"HTTP/1.1",
+        };
+        http.push(b"SERVER_PROTOCOL", protocol);
         http.push(b"SERVER_NAME", name);
         http.push(b"SERVER_PORT", self.local.port.as_bytes());
         http.push(b"REMOTE_ADDR", self.remote.as_bytes());
-        let mut text = Vec::new();
-        let mut done = lines;
-        for (at, line) in lines.iter().enumerate() {
-            done = lines.get(..at).unwrap_or(done);
-            // a blank and an underscore would be the same variable, and a peer could hide one behind the other
-            if line.name.contains('_') || values(done, line.name).next().is_some() {
-                continue;
+        if let (None, Some(host)) = (lines.get(HOST), authority) {
+            http.push(b"HTTP_HOST", host);
+        }
+        push_lines(&mut http, lines);
+        Ok(http)
+    }
+}
+
+/// The header lines as variables; several of one name are one with commas.
+fn push_lines(http: &mut Http, lines: &HeaderMap) {
+    let mut text = Vec::new();
+    for name in lines.keys() {
+        // a blank and an underscore would be the same variable, and a peer could hide one behind the other
+        if name.as_str().contains('_') {
+            continue;
+        }
+        let mut variable = String::with_capacity(5 + name.as_str().len());
+        if !["content-length", "content-type"].contains(&name.as_str()) {
+            variable.push_str("HTTP_");
+        }
+        variable.extend(name.as_str().chars().map(|c| match c {
+            '-' => '_',
+            c => c.to_ascii_uppercase(),
+        }));
+        text.clear();
+        for value in lines.get_all(name) {
+            if !text.is_empty() {
+                text.extend_from_slice(b", ");
             }
-            let mut variable = String::with_capacity(5 + line.name.len());
-            let own = ["Content-Length", "Content-Type"];
-            if !own.iter().any(|name| line.name.eq_ignore_ascii_case(name)) {
-                variable.push_str("HTTP_");
-            }
-            variable.extend(line.name.chars().map(|c| match c {
-                '-' => '_',
-                c => c.to_ascii_uppercase(),
-            }));
-            text.clear();
-            for value in values(lines, line.name) {
-                if !text.is_empty() {
-                    text.extend_from_slice(b", ");
-                }
-                text.extend_from_slice(value);
-            }
-            http.push(variable.as_bytes(), &text);
+            text.extend_from_slice(value.as_bytes());
         }
-        http
-    }
-
-    /// Answers what is no request, and ends.
-    fn refuse(&mut self, status: u16, text: &'static str, out: &mut Out) {
-        self.keep = false;
-        let reply = Reply::new(status, text).with("Content-Type", "text/plain");
-        self.write(reply, Last::Linger, out);
-    }
-
-    /// The peer took too long with its head.
-    pub fn late(&mut self, out: &mut Out) {
-        self.refuse(408, "the request took too long\n", out);
-    }
-
-    /// See [`crate::server::wire::Wire::start`].
-    pub fn start(&mut self) -> Ticket {
-        match &self.stage {
-            Stage::Running(ticket) => ticket.clone(),
-            _ => Ticket::default(),
-        }
-    }
-
-    /// Queues head and body.
-    pub fn answer(&mut self, reply: Reply, out: &mut Out) {
-        self.keep &= !self.retired;
-        self.write(reply, Last::Close, out);
-    }
-
-    fn write(&mut self, mut reply: Reply, last: Last, out: &mut Out) {
-        self.stage = Stage::Head;
-        let mut head = BytesMut::with_capacity(512);
-        let number = reply.status.to_string();
-        let date = httpdate::fmt_http_date(SystemTime::now());
-        for part in [
-            "HTTP/1.1 ",
-            &number,
-            " ",
-            reply.reason(),
-            "\r\nDate: ",
-            &date,
-            "\r\n",
-        ] {
-            head.put_slice(part.as_bytes());
-        }
-        if !self.keep {
-            head.put_slice(b"Connection: close\r\n");
-        } else if self.old {
-            head.put_slice(b"Connection: keep-alive\r\n");
-        }
-        if self.headless {
-            reply.body = Bytes::new();
-        }
-        put_lines(&mut head, &reply);
-        out.push(head);
-        out.push(reply.body);
-        if !self.keep {
-            out.last.get_or_insert(last);
-        }
-        self.headless = false;
-    }
-
-    /// See [`crate::server::wire::Wire::withdraw`].
-    pub fn withdraw(&mut self) {
-        if let Stage::Running(ticket) = std::mem::replace(&mut self.stage, Stage::Head) {
-            ticket.withdraw();
-        }
-    }
-
-    /// See [`crate::server::wire::Wire::retire`].
-    pub fn retire(&mut self) {
-        self.retired = true;
-    }
-
-    /// See [`crate::server::wire::Wire::held`].
-    pub fn held(&self) -> bool {
-        matches!(self.stage, Stage::Running(_))
-    }
-
-    /// See [`crate::server::wire::Wire::idle`].
-    pub fn idle(&self) -> bool {
-        matches!(self.stage, Stage::Head)
-    }
-
-    /// See [`crate::server::wire::Wire::wait`].
-    pub fn wait(&self, begun: bool) -> Wait {
-        match self.stage {
-            Stage::Head if begun => Wait::Head,
-            Stage::Head => Wait::Idle,
-            Stage::Body(..) => Wait::Body,
-            Stage::Running(_) => Wait::Forever,
-        }
-    }
-}
-
-/// The values of all lines of this name.
-fn values<'a>(lines: &'a [httparse::Header<'a>], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-    lines
-        .iter()
-        .filter(move |line| line.name.eq_ignore_ascii_case(name))
-        .map(|line| line.value)
-}
-
-/// Whether a comma-separated header has this word.
-fn has_token(lines: &[httparse::Header<'_>], name: &str, token: &str) -> bool {
-    values(lines, name)
-        .flat_map(|value| value.split(|&b| b == b','))
-        .any(|word| word.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
-}
-
-/// Content-Length: digits only, and the same number if it comes twice (RFC 9112 §6.3).
-fn length(lines: &[httparse::Header<'_>]) -> Result<usize, Refusal> {
-    let mut length = None;
-    for value in values(lines, "Content-Length") {
-        let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-        if !digits || length.is_some_and(|first| first != value) {
-            return Err((400, "Content-Length is malformed\n"));
-        }
-        length = Some(value);
-    }
-    let Some(digits) = length else { return Ok(0) };
-    std::str::from_utf8(digits)
-        .ok()
-        .and_then(|digits| digits.parse().ok())
-        .filter(|&length| length <= MAX_BODY)
-        .ok_or((413, "the body is too long\n"))
-}
-
-/// Path and query of a target in origin or absolute form (RFC 9112 §3.2); `*` stays.
-fn origin_form(target: &str) -> Option<&str> {
-    if target.starts_with('/') || target == "*" {
-        return Some(target);
-    }
-    let (scheme, rest) = target.split_once("://")?;
-    if !["http", "https"].iter().any(|s| scheme.eq_ignore_ascii_case(s)) {
-        return None;
-    }
-    match rest.find(['/', '?']) {
-        Some(at) => rest.get(at..).filter(|uri| uri.starts_with('/')),
-        None => Some("/"),
+        http.push(variable.as_bytes(), &text);
     }
 }
 
@@ -365,161 +446,52 @@ fn host_name(host: &[u8]) -> Option<&[u8]> {
     host.get(..end).filter(|name| !name.is_empty())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn wire() -> Wire {
-        let local = Local {
-            name: "::1".into(),
-            port: "8080".into(),
+/// The answer as hyper wants it.
+fn response(reply: Reply, head: bool, flight: Flight) -> Response<Answer> {
+    let mut response = Response::new(Answer {
+        bytes: None,
+        _flight: flight,
+    });
+    *response.status_mut() = hyper::StatusCode::from_u16(reply.status).unwrap_or_default();
+    let lines = response.headers_mut();
+    for (name, value) in &reply.headers {
+        let value = match value {
+            Cow::Borrowed(text) => HeaderValue::from_str(text),
+            Cow::Owned(text) => HeaderValue::from_str(text),
         };
-        Wire::new(Arc::new(local), "192.0.2.1".into())
-    }
-
-    fn request(input: &[u8]) -> Http {
-        match wire().parse(input, &mut Out::default()) {
-            (_, Some(Event::Request(0, http))) => http,
-            other => panic!("{other:?}"),
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), value) {
+            lines.append(name, value);
         }
     }
+    if let (true, Some(length)) = (head, reply.length) {
+        lines.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    response.body_mut().bytes = Some(reply.into_body()).filter(|bytes| !bytes.is_empty());
+    response
+}
 
-    fn refused(input: &[u8]) -> (String, Option<Last>) {
-        let mut out = Out::default();
-        let (used, event) = wire().parse(input, &mut out);
-        assert!(event.is_none());
-        assert_eq!(used, input.len());
-        let text = String::from_utf8(out.text()).unwrap();
-        (text.get(9..12).unwrap_or_default().into(), out.last)
+/// A body in one piece.
+struct Answer {
+    bytes: Option<Bytes>,
+    _flight: Flight,
+}
+
+impl hyper::body::Body for Answer {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.bytes.take().map(|bytes| Ok(Frame::data(bytes))))
     }
 
-    #[test]
-    fn a_request_becomes_cgi_variables() {
-        let http = request(
-            b"GET http://x.org/fcgi-bin/iipsrv.fcgi?FIF=a%20b HTTP/1.1\r\nHost: [::2]:99\r\nX-Forwarded-Proto: https\r\n\
-              Accept: a\r\naccept: b\r\nX_Forwarded_Proto: evil\r\nContent-Type: text/x\r\n\r\n",
-        );
-        for (name, value) in [
-            ("REQUEST_METHOD", "GET"),
-            ("REQUEST_URI", "/fcgi-bin/iipsrv.fcgi?FIF=a%20b"),
-            ("QUERY_STRING", "FIF=a%20b"),
-            ("SCRIPT_NAME", SCRIPT),
-            ("SERVER_PROTOCOL", "HTTP/1.1"),
-            ("SERVER_NAME", "[::2]"),
-            ("SERVER_PORT", "8080"),
-            ("REMOTE_ADDR", "192.0.2.1"),
-            ("HTTP_HOST", "[::2]:99"),
-            ("HTTP_X_FORWARDED_PROTO", "https"),
-            ("HTTP_ACCEPT", "a, b"),
-            ("CONTENT_TYPE", "text/x"),
-        ] {
-            assert_eq!(http.text(name), Some(value), "{name}");
-        }
-        assert_eq!(http.var("HTTPS"), None);
-        assert_eq!(
-            request(b"GET / HTTP/1.0\r\n\r\n").text("SERVER_NAME"),
-            Some("::1")
-        );
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_none()
     }
 
-    #[test]
-    fn a_request_is_read_however_it_is_cut() {
-        let input = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbodyGET";
-        let mut wire = wire();
-        let mut stash = Vec::new();
-        let mut found = None;
-        for byte in input {
-            stash.push(*byte);
-            let (used, event) = wire.parse(&stash, &mut Out::default());
-            stash.drain(..used);
-            found = event.or(found);
-            if wire.held() {
-                break;
-            }
-        }
-        let Some(Event::Request(0, http)) = found else {
-            panic!("{found:?}")
-        };
-        assert_eq!((&http.body[..], &stash[..]), (&b"body"[..], &b""[..]));
-    }
-
-    #[test]
-    fn what_is_no_request_is_refused_and_the_connection_ends() {
-        let long = format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}", "a".repeat(MAX_HEAD));
-        let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "a: b\r\n".repeat(70));
-        let cases: [(&[u8], &str); 12] = [
-            (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", "400"),
-            (b"GET / HTTP/1.1\r\n\r\n", "400"),
-            (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "400"),
-            (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", "505"),
-            (b"GET a HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
-            (b"GET ftp://a/b HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
-            (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n", "400"),
-            (
-                b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-                "400",
-            ),
-            (
-                b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1048577\r\n\r\n",
-                "413",
-            ),
-            (
-                b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
-                "501",
-            ),
-            (long.as_bytes(), "431"),
-            (many.as_bytes(), "431"),
-        ];
-        for (input, status) in cases {
-            assert_eq!(
-                refused(input),
-                (status.into(), Some(Last::Linger)),
-                "{}",
-                String::from_utf8_lossy(input)
-            );
-        }
-    }
-
-    #[test]
-    fn connections_are_kept_as_the_versions_say() {
-        for (input, kept) in [
-            (&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], true),
-            (
-                b"GET / HTTP/1.1\r\nHost: a\r\nConnection: x, Close\r\n\r\n",
-                false,
-            ),
-            (b"GET / HTTP/1.0\r\n\r\n", false),
-            (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", true),
-        ] {
-            let mut wire = wire();
-            let mut out = Out::default();
-            wire.parse(input, &mut out);
-            wire.answer(Reply::new(200, "x"), &mut out);
-            assert_eq!(out.last.is_none(), kept);
-            let text = String::from_utf8(out.text()).unwrap();
-            assert_eq!(text.contains("Connection: close"), !kept);
-            assert!(text.starts_with("HTTP/1.1 200 OK\r\nDate: ") && text.ends_with("\r\n\r\nx"));
-        }
-    }
-
-    #[test]
-    fn head_has_a_length_and_no_body() {
-        let mut wire = wire();
-        let mut out = Out::default();
-        wire.parse(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", &mut out);
-        wire.answer(Reply::new(200, "four"), &mut out);
-        let text = String::from_utf8(out.text()).unwrap();
-        assert!(text.ends_with("Content-Length: 4\r\n\r\n"), "{text}");
-    }
-
-    #[test]
-    fn who_expects_to_be_asked_for_the_body_is_asked() {
-        let head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-Continue\r\n\r\n";
-        let mut out = Out::default();
-        wire().parse(head, &mut out);
-        assert!(out.text().starts_with(b"HTTP/1.1 100 Continue\r\n\r\n"));
-        let mut out = Out::default();
-        wire().parse(&[&head[..], b"ab"].concat(), &mut out);
-        assert!(out.is_empty());
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes.as_ref().map_or(0, Bytes::len) as u64)
     }
 }

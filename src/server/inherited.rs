@@ -12,6 +12,7 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
 
 /// The first descriptor that systemd passes on (SD_LISTEN_FDS_START).
 const FIRST: RawFd = 3;
@@ -68,4 +69,20 @@ pub fn notify(state: &str) {
     if let Err(error) = sent {
         log::warn!("systemd cannot be told {state}: {error}");
     }
+}
+
+/// How often systemd wants to be told that we live: half of what it allows (sd_watchdog_enabled(3)).
+pub fn watchdog() -> Option<Duration> {
+    let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
+    let other = number("WATCHDOG_PID").is_some_and(|pid| pid != u64::from(std::process::id()));
+    let allowed = number("WATCHDOG_USEC").filter(|time| *time > 0 && !other)?;
+    Some(Duration::from_micros(allowed / 2))
+}
+
+/// Microseconds of CLOCK_MONOTONIC, as RELOADING wants them.
+pub fn monotonic() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec
+        .saturating_mul(1_000_000)
+        .saturating_add(now.tv_nsec / 1000)
 }

@@ -4,7 +4,7 @@
 //! page by page: a third of the time of an uncompressed 16-bit tile, half of that of an export.
 
 #[cfg(target_env = "gnu")]
-use crate::crew::cores;
+use crate::work::busy::cores;
 
 /// What a tile takes, bytes: so much freed memory a thread's part of the heap keeps at least.
 #[cfg(target_env = "gnu")]

@@ -2,7 +2,7 @@
 //!
 //! Knows no images. [`run`] is the whole life of a server whose sockets are open.
 
-pub mod connection;
+pub mod connections;
 pub mod fastcgi;
 pub mod http;
 pub mod inherited;
@@ -11,58 +11,102 @@ pub mod log;
 pub mod memory;
 pub mod out;
 pub mod pages;
-pub mod pool;
-pub mod reactor;
+pub mod runtime;
+pub mod socket;
 mod syslog;
-pub mod wire;
 
+use crate::http::Http;
+use crate::http::Reply;
+use crate::server::connections::Patience;
 use crate::server::listen::Listener;
 use crate::server::log::LIFE;
-use crate::server::reactor::Patience;
 use crate::service::Service;
+use futures_util::future::BoxFuture;
 use rustix::process::Resource;
-use signal_hook::consts::SIGHUP;
-use signal_hook::consts::SIGINT;
-use signal_hook::consts::SIGTERM;
-use signal_hook::consts::SIGUSR1;
-use signal_hook::iterator::Signals;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
 
-/// How long a stopping server works on what has begun.
-const GRACE: Duration = Duration::from_secs(30);
+/// Answers requests; what an adapter over [`runtime`] is given.
+pub type Handler = Arc<dyn Fn(Http) -> BoxFuture<'static, Reply> + Send + Sync>;
+
+/// What a signal asks for.
+enum Asked {
+    Stop,
+    Reload,
+    /// Nothing: the watchdog wants to be told that we live.
+    Sign,
+}
 
 /// Serves until a signal says stop: SIGTERM, SIGINT and SIGUSR1 finish what has begun; SIGHUP empties the caches, reads
-/// the watermark again and opens the log file again.
-pub fn run(service: Arc<Service>, listeners: Vec<Listener>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP])?;
+/// the watermark again and opens the log file again. Returns how many connections were cut at the end.
+pub fn run(service: Arc<Service>, listeners: Vec<Listener>) -> io::Result<usize> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()?;
+    let _entered = runtime.enter();
+    let mut stops = [
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::user_defined1())?,
+    ];
+    let mut reloads = signal(SignalKind::hangup())?;
     for listener in &listeners {
         ::log::info!(target: LIFE, "listening for {listener}");
     }
     let threads = service.config().threads;
-    let running = reactor::start(Arc::clone(&service), listeners, threads, Patience::default())?;
+    let running = runtime::start(Arc::clone(&service), listeners, threads, Patience::default())?;
     inherited::notify("READY=1");
-    for signal in signals.forever() {
-        if signal != SIGHUP {
-            break;
+    let watchdog = inherited::watchdog();
+    loop {
+        let [terminate, interrupt, user] = &mut stops;
+        let asked = runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => Asked::Stop,
+                _ = interrupt.recv() => Asked::Stop,
+                _ = user.recv() => Asked::Stop,
+                _ = reloads.recv() => Asked::Reload,
+                () = pause(watchdog) => Asked::Sign,
+            }
+        });
+        match asked {
+            Asked::Stop => break,
+            Asked::Reload => reload(&service),
+            Asked::Sign => inherited::notify("WATCHDOG=1"),
         }
-        let cleared = service.clear();
-        log::reopen();
-        if let Err(error) = cleared {
-            ::log::warn!("the watermark stays as it was: {error}");
-        }
-        ::log::info!(target: LIFE, "caches emptied, log opened again");
     }
     inherited::notify("STOPPING=1");
-    let finished = running.stop(GRACE);
+    let cut = running.stop(service.config().grace);
     let served = service.served();
-    if finished {
+    if cut == 0 {
         ::log::info!(target: LIFE, "stopped after {served} requests");
     } else {
-        ::log::warn!("stopped after {served} requests; some were still unfinished");
+        ::log::warn!("stopped after {served} requests; {cut} connections were cut");
     }
-    Ok(())
+    Ok(cut)
+}
+
+/// For so long, or for ever.
+async fn pause(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What SIGHUP asks for. Requests go on meanwhile.
+fn reload(service: &Service) {
+    inherited::notify(&format!("RELOADING=1\nMONOTONIC_USEC={}", inherited::monotonic()));
+    let cleared = service.clear();
+    log::reopen();
+    if let Err(error) = cleared {
+        ::log::warn!("the watermark stays as it was: {error}");
+    }
+    ::log::info!(target: LIFE, "caches emptied, log opened again");
+    inherited::notify("READY=1");
 }
 
 /// As many open files as the system allows: connections and images share them.

@@ -52,27 +52,25 @@ impl Out {
         self.queue.is_empty()
     }
 
-    /// Writes until nothing waits (true) or the socket takes no more (false).
-    pub fn write(&mut self, socket: impl AsFd) -> Result<bool, Errno> {
-        while !self.queue.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let mut count = 0;
-            for (slice, piece) in slices.iter_mut().zip(&self.queue) {
-                *slice = IoSlice::new(piece);
-                count += 1;
-            }
-            let (slices, _) = slices.split_at(count);
+    /// One write of what waits first; how much the socket took.
+    pub fn write(&self, socket: impl AsFd) -> Result<usize, Errno> {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let mut count = 0;
+        for (slice, piece) in slices.iter_mut().zip(&self.queue) {
+            *slice = IoSlice::new(piece);
+            count += 1;
+        }
+        let (slices, _) = slices.split_at(count);
+        loop {
             match rustix::io::writev(&socket, slices) {
-                Ok(written) => self.advance(written),
-                Err(Errno::AGAIN) => return Ok(false),
                 Err(Errno::INTR) => {}
-                Err(error) => return Err(error),
+                done => return done,
             }
         }
-        Ok(true)
     }
 
-    fn advance(&mut self, mut written: usize) {
+    /// So many bytes are written.
+    pub fn advance(&mut self, mut written: usize) {
         self.bytes = self.bytes.saturating_sub(written);
         while let Some(piece) = self.queue.front_mut() {
             if written < piece.len() {
@@ -113,10 +111,16 @@ mod tests {
         let mut got = Vec::new();
         let mut buffer = [0; 7777];
         let mut refused = 0;
-        while !out.write(&near).unwrap() {
-            refused += 1;
-            let n = far.read(&mut buffer).unwrap();
-            got.extend_from_slice(&buffer[..n]);
+        while !out.is_empty() {
+            match out.write(&near) {
+                Ok(written) => out.advance(written),
+                Err(Errno::AGAIN) => {
+                    refused += 1;
+                    let n = far.read(&mut buffer).unwrap();
+                    got.extend_from_slice(&buffer[..n]);
+                }
+                Err(error) => panic!("{error}"),
+            }
         }
         drop(near);
         far.read_to_end(&mut got).unwrap();

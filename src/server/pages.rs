@@ -7,7 +7,11 @@ use crate::http::Http;
 use crate::http::Method;
 use crate::http::Reply;
 use crate::server::http::SCRIPT;
+use crate::service::Service;
 use crate::source::kind::Kind;
+use crate::work::Cost;
+use crate::work::Lease;
+use crate::work::Scope;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -61,6 +65,39 @@ pub fn route(http: &Http, config: &Config) -> Route {
         Method::Post | Method::Other => Route::Method,
     }
 }
+
+/// Answers a request that came over HTTP.
+pub async fn serve(service: &Service, http: Http, scope: Scope) -> Reply {
+    let route = route(&http, service.config());
+    if route == Route::Service {
+        return service.serve(http, scope).await;
+    }
+    let head = http.method() == Method::Head;
+    let uri = String::from_utf8_lossy(http.var("REQUEST_URI").unwrap_or_default()).into_owned();
+    log::debug!("{uri:?} is answered by the listener: {route:?}");
+    let mut reply = match route {
+        Route::Images => {
+            let lister = service.clone();
+            let list = move |_: &mut Lease| Ok(images(lister.config()));
+            match service.executor().run(LIST, &scope, list).await {
+                Ok((reply, _)) => reply,
+                Err(error) => page(error.status(), format!("{}\n", error.public()), "text/plain")
+                    .with("Retry-After", "1"),
+            }
+        }
+        other => fixed(other),
+    };
+    if head {
+        reply.body = bytes::Bytes::new();
+    }
+    reply
+}
+
+/// Walking through folders.
+const LIST: Cost = Cost {
+    work: 1 << 20,
+    bytes: 1 << 20,
+};
 
 /// The answers that need no file.
 pub fn fixed(route: Route) -> Reply {

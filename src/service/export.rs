@@ -16,6 +16,9 @@ use crate::raster::Raster;
 use crate::service::Service;
 use crate::source::Window;
 use crate::source::window::gather;
+use crate::work::Stage;
+use crate::work::lend;
+use crate::work::timed;
 use std::ops::Range;
 
 /// Pixels read and written from which on an answer is made in bands.
@@ -26,7 +29,8 @@ impl Service {
     /// step that needs the whole picture.
     pub(in crate::service) fn export(&self, opened: &Opened, plan: &Plan) -> Result<Option<Vec<u8>>> {
         let (size, whole) = (plan.size(), plan.window.rect.size());
-        let Some(high) = bands::rows(size, plan.output).filter(|_| plan.cost() > LARGE && !plan.output.deep)
+        let Some(high) =
+            bands::rows(size, plan.output).filter(|_| plan.pixels() > LARGE && !plan.output.deep)
         else {
             return Ok(None);
         };
@@ -64,14 +68,18 @@ impl Service {
             end: 0,
         };
         for group in parts.chunks(self.mosaic.threads()) {
+            // between bands nothing is held that others wait for
+            lend()?;
             let mut bands = Vec::with_capacity(group.len());
             for (part, needed) in group {
-                bands.push((part, input.rows(needed.clone())?));
+                let rows = timed(Stage::Read, || input.rows(needed.clone()))?;
+                bands.push((part, rows));
             }
             let pieces = self.mosaic.each(bands, |(part, raster)| {
                 let (raster, meaning) = self.coloured(opened, raster, plan.chains())?;
-                let band = process::run_part(raster, &meaning, &plan.ops, Some(part), stats)?;
-                bands::code(band, plan.output)
+                let run = || process::run_part(raster, &meaning, &plan.ops, Some(part), stats);
+                let band = timed(Stage::Process, run)?;
+                timed(Stage::Encode, || bands::code(band, plan.output))
             })?;
             for piece in pieces {
                 let (writer, _) = match &mut begun {
@@ -82,7 +90,7 @@ impl Service {
                         none.insert((writer, tags))
                     }
                 };
-                writer.push(piece)?;
+                timed(Stage::Encode, || writer.push(piece))?;
             }
         }
         match begun {

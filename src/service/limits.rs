@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::error::Result;
+use crate::plan::Finish;
 use crate::plan::Limits;
 use std::sync::Arc;
 use std::sync::PoisonError;
@@ -30,6 +31,12 @@ impl InForce {
             tiff_quality: config.tiff_quality,
             background: config.background,
             watermark: config.watermark.clone(),
+            finish: Arc::new(Finish {
+                srgb: config.srgb,
+                max_icc: config.max_icc,
+                passthrough: config.passthrough,
+                rights: config.copyright.trim().into(),
+            }),
         })))
     }
 

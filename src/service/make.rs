@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::library::Opened;
+use crate::plan::Finish;
 use crate::plan::Key;
 use crate::plan::Plan;
 use crate::process;
@@ -21,19 +22,22 @@ use crate::raster::Picture;
 use crate::raster::Raster;
 use crate::raster::Samples;
 use crate::service::Service;
+use crate::service::mixed;
 use crate::source::Window;
+use crate::work::Stage;
+use crate::work::check;
+use crate::work::timed;
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::sync::Arc;
 
 impl Service {
-    /// The bytes of an answer: a stored tile, what another server has made, or its own work.
-    pub(in crate::service) fn make(&self, opened: &Opened, key: &Key, plan: &Plan) -> Result<Bytes> {
+    /// The answer as it is stored in the file, where no pixel of it has to be changed.
+    pub(in crate::service) fn as_stored(&self, opened: &Opened, plan: &Plan) -> Result<Option<Bytes>> {
         let header = opened.source.header();
         let format = plan.output.format;
-        if let Some(tile) = plan.as_stored(header)
-            && self.config().passthrough
-            && self.profiles.of(opened, false).is_none()
+        if self.passes(opened, plan)
+            && let Some(tile) = plan.as_stored(header)
             && let Some(coded) = opened.source.coded(tile, format)?
             && let Some(coded) = encode::again(coded, plan.window.rect.size(), plan.output)?
         {
@@ -43,24 +47,35 @@ impl Service {
                 Layout::Rgb
             };
             let tags = self.tags(opened, plan, layout);
-            return encode::tag(coded, format, &tags).map(Bytes::from);
+            return encode::tag(coded, format, &tags).map(|coded| Some(coded.into()));
         }
-        let draw = || self.drawn(opened, plan);
-        match &self.shared {
-            // where the files are is not part of an identity
-            Some(shared) => {
-                let config = self.config();
-                let place = (&config.filesystem_prefix, &config.filesystem_suffix);
-                let name = key.name(&(self.salt, place));
-                if let Some(stored) = shared.get_blocking(&name) {
-                    return Ok(stored);
-                }
-                let made = draw()?;
-                shared.set(&name, &made);
-                Ok(made)
-            }
-            None => draw(),
+        Ok(None)
+    }
+
+    /// The bytes of an answer: a stored tile, or its own work.
+    pub(in crate::service) fn made(&self, opened: &Opened, key: &Key) -> Result<Bytes> {
+        let plan = key.plan().ok_or_else(mixed)?;
+        if let Some(stored) = self.as_stored(opened, plan)? {
+            return Ok(stored);
         }
+        self.drawn(opened, plan)
+    }
+
+    /// The name of an answer in the cache that servers share; `None` without one, and for what is read quicker than asked
+    /// for.
+    pub(in crate::service) fn shared_name(&self, opened: &Opened, key: &Key) -> Option<String> {
+        let passes = key.plan().is_some_and(|plan| self.passes(opened, plan));
+        self.shared.as_ref().filter(|_| !passes)?;
+        // where the files are is not part of an identity
+        let config = self.config();
+        Some(key.name(&(&config.filesystem_prefix, &config.filesystem_suffix)))
+    }
+
+    /// Whether an answer is a stored tile that may be sent as it is, as far as is known without reading it.
+    fn passes(&self, opened: &Opened, plan: &Plan) -> bool {
+        plan.finish.passthrough
+            && plan.as_stored(opened.source.header()).is_some()
+            && self.profiles.of(opened, false).is_none()
     }
 
     /// Read, processed and encoded.
@@ -68,11 +83,14 @@ impl Service {
         if let Some(file) = self.export(opened, plan)? {
             return Ok(file.into());
         }
-        let raster = if plan.recolours() {
-            self.mosaic.read_again(opened, plan.window, &self.cache)?
-        } else {
-            self.mosaic.read(opened, plan.window, &self.cache)?
-        };
+        let raster = timed(Stage::Read, || {
+            if plan.recolours() {
+                self.mosaic.read_again(opened, plan.window, &self.cache)
+            } else {
+                self.mosaic.read(opened, plan.window, &self.cache)
+            }
+        })?;
+        check()?;
         let (raster, meaning) = self.coloured(opened, raster, plan.chains())?;
         if plan.output.deep && !matches!(raster.samples, Samples::U8(_)) {
             let layout = if meaning.colour == Colour::Grey {
@@ -80,27 +98,32 @@ impl Service {
             } else {
                 Layout::Rgb
             };
-            let raster = process::deep::run(raster, &meaning, &plan.ops)?;
+            let raster = timed(Stage::Process, || process::deep::run(raster, &meaning, &plan.ops))?;
+            check()?;
             let tags = self.tags(opened, plan, layout);
             let header = opened.source.header();
             let signed = (header.kind == Kind::Signed).then_some(header.bits);
-            return encode::deep(&raster, &meaning, signed, plan.output, &tags).map(Bytes::from);
+            let encode = || encode::deep(&raster, &meaning, signed, plan.output, &tags);
+            return timed(Stage::Encode, encode).map(Bytes::from);
         }
-        let picture = process::run(raster, &meaning, &plan.ops, || self.stats(opened))?;
+        let run = || process::run(raster, &meaning, &plan.ops, || self.stats(opened));
+        let picture = timed(Stage::Process, run)?;
+        check()?;
         let tags = self.tags(opened, plan, picture.layout);
-        encode::encode(&picture, plan.output, &tags).map(Bytes::from)
+        let encode = || encode::encode(&picture, plan.output, &tags);
+        timed(Stage::Encode, encode).map(Bytes::from)
     }
 
     /// What is embedded in an answer of this layout.
     pub(in crate::service) fn tags<'a>(
         &'a self,
         opened: &'a Opened,
-        plan: &Plan,
+        plan: &'a Plan,
         layout: Layout,
     ) -> Tags<'a> {
         let header = opened.source.header();
         let lean = Tags {
-            icc: self.profile(opened, layout).filter(|_| !plan.recolours()),
+            icc: profile(opened, layout, &plan.finish).filter(|_| !plan.recolours()),
             density: plan.density(header),
             ..Tags::default()
         };
@@ -111,7 +134,7 @@ impl Service {
             xmp: header.metadata.xmp.as_deref(),
             texts: &header.metadata.texts,
             details: Some(&header.metadata.details),
-            rights: Some(self.config().copyright.trim()).filter(|rights| !rights.is_empty()),
+            rights: Some(plan.finish.rights.as_str()).filter(|rights| !rights.is_empty()),
             ..lean
         }
     }
@@ -140,24 +163,23 @@ impl Service {
         }
     }
 
-    /// The profile of an answer, if it is small enough: that of the image, if it is sound and made for such pixels, or
-    /// that of sRGB where everything is in it (grey without a profile is taken for that everywhere).
-    fn profile<'a>(&self, opened: &'a Opened, layout: Layout) -> Option<&'a [u8]> {
-        let profile = match (self.config().srgb, layout) {
-            (true, Layout::Grey) => return None,
-            (true, _) => &SRGB[..],
-            (false, Layout::Grey) => sound(opened.source.header().metadata.icc.as_deref()?, Colour::Grey)?,
-            (false, _) => sound(opened.source.header().metadata.icc.as_deref()?, Colour::Rgb)?,
-        };
-        let small = self.config().max_icc.is_none_or(|max| profile.len() <= max);
-        small.then_some(profile)
-    }
-
     /// The histogram of the smallest level, averaged over channels. It is made once for an open image.
     pub(in crate::service) fn stats(&self, opened: &Opened) -> Result<Arc<Stats>> {
         if let Some(known) = opened.stats.get() {
             return Ok(known.clone());
         }
+        let window = self.all(opened)?;
+        let raster = self.mosaic.read(opened, window, &self.cache)?;
+        let (raster, meaning) = self.coloured(opened, raster, true)?;
+        let histogram = histogram(&colour::picture(raster, &meaning)?);
+        // two that come at once find the same
+        Ok(opened.stats.get_or_init(|| Arc::new(Stats { histogram })).clone())
+    }
+}
+
+impl Service {
+    /// All of the smallest level.
+    pub(in crate::service) fn all(&self, opened: &Opened) -> Result<Window> {
         let header = opened.source.header();
         let level = header.levels.len().saturating_sub(1);
         let size = header.levels.get(level).map_or(header.size(), |level| level.size);
@@ -166,13 +188,21 @@ impl Service {
                 "the image has no level small enough for its histogram".into(),
             ));
         }
-        let window = Window::new(level, Rect::of(size));
-        let raster = self.mosaic.read(opened, window, &self.cache)?;
-        let (raster, meaning) = self.coloured(opened, raster, true)?;
-        let histogram = histogram(&colour::picture(raster, &meaning)?);
-        // two that come at once find the same
-        Ok(opened.stats.get_or_init(|| Arc::new(Stats { histogram })).clone())
+        Ok(Window::new(level, Rect::of(size)))
     }
+}
+
+/// The profile of an answer, if it is small enough: that of the image, if it is sound and made for such pixels, or
+/// that of sRGB where everything is in it (grey without a profile is taken for that everywhere).
+fn profile<'a>(opened: &'a Opened, layout: Layout, finish: &Finish) -> Option<&'a [u8]> {
+    let profile = match (finish.srgb, layout) {
+        (true, Layout::Grey) => return None,
+        (true, _) => &SRGB[..],
+        (false, Layout::Grey) => sound(opened.source.header().metadata.icc.as_deref()?, Colour::Grey)?,
+        (false, _) => sound(opened.source.header().metadata.icc.as_deref()?, Colour::Rgb)?,
+    };
+    let small = finish.max_icc.is_none_or(|max| profile.len() <= max);
+    small.then_some(profile)
 }
 
 /// Counts of the mean of the colour channels (alpha aside), rounded to the nearest.

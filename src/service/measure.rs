@@ -55,7 +55,7 @@ impl Service {
 }
 
 /// The pixels that are asked for.
-fn window(header: &Header, measure: Measure) -> Result<Window> {
+pub fn window(header: &Header, measure: Measure) -> Result<Window> {
     let outside = || Error::Outside("the image has no such pixels".into());
     let (Measure::Profile { level, .. } | Measure::Spectrum { level, .. }) = measure;
     let level = header.from_smallest(level).ok_or_else(outside)?;

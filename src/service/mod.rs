@@ -1,10 +1,11 @@
-//! The server as a function: [`Service::respond`] takes a request and gives a reply.
+//! The server as a function: [`Service::serve`] takes a request and gives a reply.
 //!
-//! The only module that knows all the others. Sockets call [`Service::begin`] on their own thread: what is in the
-//! cache is answered there at once; what must be made comes back as [`Work`] for a compute thread. One request is one
-//! log line, written here.
+//! The only module that knows all the others. A request is one straight line: parse, open, resolve, compare with what the
+//! client has, answer. What is in the cache is answered without waiting; everything that waits is an `.await`. One request
+//! is one log line, written here.
 
 pub mod access;
+mod cost;
 mod export;
 mod limits;
 mod make;
@@ -32,60 +33,40 @@ use crate::plan::Key;
 use crate::plan::Plan;
 use crate::plan::View;
 use crate::plan::fingerprint;
+use crate::process;
 use crate::protocol;
 use crate::protocol::Ask;
 use crate::protocol::Failure;
 use crate::protocol::Members;
 use crate::protocol::Protocol;
-use crate::protocol::Request;
 use crate::protocol::Settings;
 use crate::protocol::iiif;
 use crate::protocol::iip;
-use crate::protocol::iip::Measure;
 use crate::service::access::Access;
 use crate::service::limits::InForce;
 use crate::service::profiles::Profiles;
-use crate::service::tiles::Tiles;
 use crate::source::Source;
 use crate::source::jp2;
 use crate::source::kind::Options;
 use crate::source::made::Budget;
 use crate::source::spool::Room;
+use crate::work::Executor;
+use crate::work::Flights;
+use crate::work::Lease;
+use crate::work::Policy;
+use crate::work::Scope;
+use crate::work::Stage;
+use crate::work::scope::block_on;
+use crate::work::timed;
 use bytes::Bytes;
+use futures_util::FutureExt;
+use std::ops::Deref;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use std::time::SystemTime;
-
-/// How far `begin` came.
-pub enum Step {
-    /// Answered.
-    Done(Reply),
-    /// Pixels have to be made, or a file opened.
-    Work(Box<Work>),
-}
-
-/// A request that needs a compute thread.
-pub struct Work {
-    http: Http,
-    since: Instant,
-    protocol: Protocol,
-    stage: Stage,
-}
-
-enum Stage {
-    /// The file is not open.
-    Open(String, Ask),
-    /// What lies beside the image has to be read.
-    Describe(Arc<Opened>, Ask),
-    /// The answer is not in the cache.
-    Make(Drawing),
-    /// Several tiles in one answer.
-    Tiles(Arc<Opened>, Tiles),
-    /// Samples as numbers.
-    Measure(Arc<Opened>, Measure),
-}
 
 /// A picture that was asked for.
 struct Drawing {
@@ -97,36 +78,12 @@ struct Drawing {
     lines: Vec<HeaderLine>,
 }
 
-/// Pixels read and written: up to about four tiles.
-const QUICK: u64 = 1 << 18;
+/// The server; its clones are the same one.
+#[derive(Clone)]
+pub struct Service(Arc<Inner>);
 
-impl Work {
-    /// Whether it will take no more than a few milliseconds.
-    pub fn is_quick(&self) -> bool {
-        let Stage::Make(drawing) = &self.stage else {
-            return false;
-        };
-        let plan = drawing.key.plan();
-        plan.is_some_and(|plan| {
-            plan.cost() <= QUICK
-                && plan.output.is_quick()
-                && drawing.opened.source.is_quick(plan.window.level)
-        })
-    }
-
-    /// How dear it will be, in pixels read and written, as far as that is known: small ones go first.
-    pub fn cost(&self) -> u64 {
-        let cost = |key: &Key| key.plan().map_or(0, Plan::cost);
-        match &self.stage {
-            Stage::Open(..) | Stage::Describe(..) | Stage::Measure(..) => 0,
-            Stage::Make(drawing) => cost(&drawing.key),
-            Stage::Tiles(_, tiles) => tiles.tiles.iter().map(|(_, key)| cost(key)).sum(),
-        }
-    }
-}
-
-/// The server.
-pub struct Service {
+/// What the clones share.
+pub struct Inner {
     config: Config,
     settings: Settings,
     limits: InForce,
@@ -138,13 +95,28 @@ pub struct Service {
     profiles: Profiles,
     /// Where temporary files lie.
     room: Option<Arc<Room>>,
-    /// Tells the ETags of one configuration from those of another that draws otherwise.
-    salt: u64,
     served: AtomicU64,
+    executor: Executor,
+    opens: Flights<String, Arc<Opened>>,
+    answers: Flights<Key, Answer>,
+    /// Whole levels, indexes and statistics: what many answers of one image need.
+    preparations: Flights<Key, ()>,
 }
 
-/// Either the reply, or what has to be done for it.
-type Progress = Result<std::result::Result<Reply, Stage>, Failure>;
+impl Deref for Service {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+/// The bytes of an answer, and the memory that they lease until they are sent.
+#[derive(Clone)]
+struct Answer {
+    bytes: Bytes,
+    lease: Option<Arc<Lease>>,
+}
 
 impl Service {
     /// A server with this configuration.
@@ -185,7 +157,7 @@ impl Service {
             pattern: config.filename_pattern.clone(),
             delimiter: config.iiif_delimiter.clone(),
         };
-        Service {
+        Service(Arc::new(Inner {
             settings,
             limits: InForce::new(&config),
             library: Library::new(
@@ -207,77 +179,112 @@ impl Service {
             ),
             profiles: Profiles::new(config.srgb),
             room,
-            salt: fingerprint(&(
-                (
-                    (config.max_icc, config.srgb),
-                    (config.passthrough, config.recode),
-                    &config.copyright,
-                ),
-                (config.max_layers, config.strict_jp2),
-                (config.orientation, &config.filename_pattern),
-            )),
             served: AtomicU64::new(0),
+            executor: Executor::new(Policy {
+                threads: config.threads,
+                memory: config.max_memory,
+                queue: config.queue_limit,
+                patience: config.queue_timeout,
+            }),
+            opens: Flights::default(),
+            answers: Flights::default(),
+            preparations: Flights::default(),
             config,
-        }
+        }))
     }
 
-    /// The same with an image that has no file.
+    /// The same with an image that has no file. To be called before the service is shared.
     pub fn with_image(mut self, id: &str, source: impl Source + 'static) -> Self {
-        self.library.insert(id, source);
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.library.insert(id, source);
+        }
         self
     }
 
-    /// Answers a request. Never blocks on anything but files and other makers of the same answer.
+    /// Answers a request, and waits for it on this thread: for callers without a runtime.
     pub fn respond(&self, http: Http) -> Reply {
-        match self.begin(http) {
-            Step::Done(reply) => reply,
-            Step::Work(work) => self.finish(*work),
-        }
+        block_on(self.serve(http, Scope::default()))
     }
 
-    /// As far as it goes without decoding or opening anything.
-    pub fn begin(&self, http: Http) -> Step {
+    /// Answers a request. Never fails; dropping the future cancels what nobody else waits for. A scope with a deadline
+    /// wants the timer of a tokio runtime.
+    pub async fn serve(&self, http: Http, scope: Scope) -> Reply {
         let since = Instant::now();
-        let fixed = match http.method() {
-            Method::Options => Some(self.options()),
-            Method::Other => Some(self.not_allowed()),
-            Method::Get | Method::Head | Method::Post => None,
+        let answered = AssertUnwindSafe(self.line(&http, &scope)).catch_unwind().await;
+        let (reply, how) = match answered {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(failure)) => {
+                let how = if failure.error.status() == 500 {
+                    "failed"
+                } else {
+                    "refused"
+                };
+                (self.fail(&failure), how)
+            }
+            Err(_) => {
+                let error = Error::Internal("a request panicked".into());
+                (self.fail(&Failure::new(Protocol::Iiif, error)), "failed")
+            }
         };
-        if let Some(reply) = fixed {
-            return Step::Done(self.close(&http, since, "hit", reply));
+        self.close(&http, &scope, since, how, reply)
+    }
+
+    /// A request from top to bottom; with the reply how it was come by, for the log.
+    async fn line(&self, http: &Http, scope: &Scope) -> Result<(Reply, &'static str), Failure> {
+        match http.method() {
+            Method::Options => return Ok((self.options(), "hit")),
+            Method::Other => return Ok((self.not_allowed(), "hit")),
+            Method::Get | Method::Head | Method::Post => {}
         }
-        let begun = protocol::parse(&http, &self.settings)
-            .and_then(|(protocol, request)| Ok((protocol, self.look(&http, protocol, request)?)));
-        match begun {
-            Ok((protocol, Err(stage))) => Step::Work(Box::new(Work {
-                http,
-                since,
-                protocol,
-                stage,
-            })),
-            Ok((_, Ok(reply))) => Step::Done(self.close(&http, since, "hit", reply)),
-            Err(failure) => Step::Done(self.close(&http, since, "refused", self.fail(&failure))),
+        let (protocol, request) = protocol::parse(http, &self.settings)?;
+        let Some(id) = request.image else {
+            return match request.ask {
+                Ask::Objects(objects) => Ok((self.objects(http, &objects, None)?, "hit")),
+                _ => Ok((self.front_page(), "hit")),
+            };
+        };
+        if let Ask::Redirect(target) = request.ask {
+            return Ok((self.redirect(target), "hit"));
+        }
+        let work = async {
+            let known = self
+                .library
+                .known(&id)
+                .map_err(|error| Failure::new(protocol, error))?;
+            let hot = known.is_some();
+            let opened = match known {
+                Some(opened) => opened,
+                None => self
+                    .open(id, scope)
+                    .await
+                    .map_err(|error| Failure::new(protocol, error))?,
+            };
+            let (reply, made) = self.ask(http, protocol, opened, request.ask, scope).await?;
+            Ok((reply, if hot && !made { "hit" } else { "made" }))
+        };
+        match scope.deadline() {
+            None => work.await,
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), work)
+                .await
+                .unwrap_or_else(|_| Err(Failure::new(protocol, Error::TimedOut))),
         }
     }
 
-    /// The rest of it, on a compute thread.
-    pub fn finish(&self, work: Work) -> Reply {
-        let Work {
-            http,
-            since,
-            protocol,
-            stage,
-        } = work;
-        match self.work(&http, protocol, stage) {
-            Ok(reply) => self.close(&http, since, "made", reply),
-            Err(failure) => self.close(&http, since, "failed", self.fail(&failure)),
-        }
+    /// Opens an image, once for all who ask meanwhile.
+    async fn open(&self, id: String, scope: &Scope) -> crate::error::Result<Arc<Opened>> {
+        let (service, name) = (self.clone(), id.clone());
+        let open = move |scope: Scope| async move {
+            let opener = service.clone();
+            let job = move |_: &mut Lease| timed(Stage::Open, || opener.library.open(&name));
+            let (opened, _) = service.executor.run(cost::OPEN, &scope, job).await?;
+            Ok(opened)
+        };
+        self.opens.get_or_make(&id, scope, open).await
     }
 
-    /// The reply for work that found the queue full: 503 with `Retry-After`.
-    pub fn refuse(&self, work: Work) -> Reply {
-        let failure = Failure::new(work.protocol, Error::Busy);
-        self.close(&work.http, work.since, "refused", self.fail(&failure))
+    /// The threads and the memory of this server.
+    pub fn executor(&self) -> &Executor {
+        &self.executor
     }
 
     /// Empties every cache and reads the watermark again (SIGHUP). An error when that cannot be read: the one before stays.
@@ -306,74 +313,79 @@ impl Service {
         self.cache.bytes()
     }
 
-    fn look(&self, http: &Http, protocol: Protocol, request: Request) -> Progress {
-        let Some(id) = request.image else {
-            return match request.ask {
-                Ask::Objects(objects) => self.objects(http, &objects, None).map(Ok),
-                _ => Ok(Ok(self.front_page())),
-            };
-        };
-        if let Ask::Redirect(target) = request.ask {
-            return Ok(Ok(self.redirect(target)));
-        }
-        match self
-            .library
-            .known(&id)
-            .map_err(|error| Failure::new(protocol, error))?
-        {
-            Some(opened) => self.ask(http, protocol, opened, request.ask),
-            None => Ok(Err(Stage::Open(id, request.ask))),
-        }
-    }
-
-    /// What an open image can answer at once.
-    fn ask(&self, http: &Http, protocol: Protocol, opened: Arc<Opened>, ask: Ask) -> Progress {
-        let header = opened.source.header();
+    /// What is asked of an open image, and whether it had to be made.
+    async fn ask(
+        &self,
+        http: &Http,
+        protocol: Protocol,
+        opened: Arc<Opened>,
+        ask: Ask,
+        scope: &Scope,
+    ) -> Result<(Reply, bool), Failure> {
         let fail = |error| Failure::new(protocol, error);
         match ask {
-            Ask::Picture(view) => self.draw(http, opened, &view, |_, _| Vec::new()).map_err(fail),
+            Ask::Picture(view) => {
+                let lines = |_: &Opened, _: &Plan| Vec::new();
+                self.draw(http, opened, &view, lines, scope).await.map_err(fail)
+            }
             Ask::Export(view) => {
                 let name = |opened: &Opened, plan: &Plan| vec![reply::export(http, opened, plan)];
-                self.draw(http, opened, &view, name).map_err(fail)
+                self.draw(http, opened, &view, name, scope).await.map_err(fail)
             }
             Ask::Image {
                 view,
                 naming,
                 negotiated,
             } => {
+                let header = opened.source.header();
                 let links = iiif::links(&view, &naming, header, &self.limits.now()).map_err(fail)?;
                 let mut lines = vec![("Link", links.into())];
                 if negotiated {
                     lines.push(("Vary", "Accept".into()));
                 }
-                self.draw(http, opened, &view, |_, _| lines).map_err(fail)
+                self.draw(http, opened, &view, |_, _| lines, scope)
+                    .await
+                    .map_err(fail)
             }
             Ask::Tiles(range) => {
                 let tiles = self.tiles(&opened, &range).map_err(fail)?;
-                Ok(
-                    match self.unchanged(http, &tiles.etag, &opened.last_modified, &[]) {
-                        Some(reply) => Ok(reply),
-                        None => Err(Stage::Tiles(opened, tiles)),
-                    },
-                )
+                if let Some(reply) = self.unchanged(http, &tiles.etag, &opened.last_modified, &[]) {
+                    return Ok((reply, false));
+                }
+                let body = self.labelled(&opened, &tiles, scope).await.map_err(fail)?;
+                let reply = Reply::new(200, body).with("Content-Type", reply::NETFPX);
+                Ok((self.stamp(reply, &tiles.etag, &opened.last_modified), true))
             }
-            Ask::Objects(objects) => self.objects(http, &objects, Some(&opened)).map(Ok),
-            Ask::Info { .. } => Ok(Err(Stage::Describe(opened, ask))),
+            Ask::Objects(objects) => Ok((self.objects(http, &objects, Some(&opened))?, false)),
+            Ask::Info { .. } => {
+                let (service, of) = (self.clone(), opened.clone());
+                let read = move |_: &mut Lease| Ok(service.notes(&of));
+                let ((notes, modified), _) =
+                    self.executor.run(cost::NOTES, scope, read).await.map_err(fail)?;
+                Ok((self.describe(http, &opened, &ask, &notes, modified), true))
+            }
             Ask::Dzi | Ask::Properties | Ask::Redirect(_) | Ask::Nothing => {
-                Ok(Ok(self.describe(http, &opened, &ask, &[], None)))
+                Ok((self.describe(http, &opened, &ask, &[], None), false))
             }
-            Ask::Measure(measure) => Ok(Err(Stage::Measure(opened, measure))),
+            Ask::Measure(measure) => {
+                let (service, of) = (self.clone(), opened.clone());
+                let cost = self.measures(&opened, measure).map_err(fail)?;
+                let job = move |_: &mut Lease| service.measure(&of, measure);
+                let (answer, _) = self.executor.run(cost, scope, job).await.map_err(fail)?;
+                Ok((self.described(http, &opened, answer, Vec::new(), None), true))
+            }
         }
     }
 
-    /// A picture, if it is in the cache or the client has it.
-    fn draw(
+    /// A picture, and whether it had to be made.
+    async fn draw(
         &self,
         http: &Http,
         opened: Arc<Opened>,
         view: &View,
         lines: impl FnOnce(&Opened, &Plan) -> Vec<HeaderLine>,
-    ) -> crate::error::Result<std::result::Result<Reply, Stage>> {
+        scope: &Scope,
+    ) -> crate::error::Result<(Reply, bool)> {
         let plan = view.resolve(opened.source.header(), &self.limits.now())?;
         let lines = lines(&opened, &plan);
         let key = Key::answer(opened.identity.clone(), plan);
@@ -385,42 +397,75 @@ impl Service {
         };
         let modified = &drawing.opened.last_modified;
         if let Some(reply) = self.unchanged(http, &drawing.etag, modified, &drawing.lines) {
-            return Ok(Ok(reply));
+            return Ok((reply, false));
         }
-        Ok(match self.cache.find(&drawing.key) {
-            Some(Cached::Answer(bytes)) => Ok(self.picture(drawing, bytes)),
-            _ => Err(Stage::Make(drawing)),
-        })
+        let (answer, made) = self.answer(&drawing.opened, &drawing.key, scope).await?;
+        let mut reply = self.picture(drawing, answer.bytes);
+        reply.lease = answer.lease;
+        Ok((reply, made))
     }
 
-    fn work(&self, http: &Http, protocol: Protocol, stage: Stage) -> Result<Reply, Failure> {
-        let fail = |error| Failure::new(protocol, error);
-        match stage {
-            Stage::Open(id, ask) => {
-                let opened = self.library.open(&id).map_err(fail)?;
-                match self.ask(http, protocol, opened, ask)? {
-                    Ok(reply) => Ok(reply),
-                    Err(stage) => self.work(http, protocol, stage),
-                }
-            }
-            Stage::Describe(opened, ask) => {
-                let (notes, modified) = self.notes(&opened);
-                Ok(self.describe(http, &opened, &ask, &notes, modified))
-            }
-            Stage::Make(drawing) => {
-                let bytes = self.answer(&drawing.opened, &drawing.key).map_err(fail)?;
-                Ok(self.picture(drawing, bytes))
-            }
-            Stage::Tiles(opened, tiles) => {
-                let body = self.labelled(&opened, &tiles).map_err(fail)?;
-                let reply = Reply::new(200, body).with("Content-Type", reply::NETFPX);
-                Ok(self.stamp(reply, &tiles.etag, &opened.last_modified))
-            }
-            Stage::Measure(opened, measure) => {
-                let answer = self.measure(&opened, measure).map_err(fail)?;
-                Ok(self.described(http, &opened, answer, Vec::new(), None))
-            }
+    /// The encoded answer to a plan, and whether it had to be made: once for all who ask meanwhile.
+    async fn answer(
+        &self,
+        opened: &Arc<Opened>,
+        key: &Key,
+        scope: &Scope,
+    ) -> crate::error::Result<(Answer, bool)> {
+        if let Some(Cached::Answer(bytes)) = self.cache.find(key) {
+            let lease = self.unsent(&bytes)?;
+            return Ok((Answer { bytes, lease }, false));
         }
+        let plan = key.plan().ok_or_else(mixed)?;
+        if opened.source.is_quick(plan.window.level)
+            && let Some(bytes) = self.as_stored(opened, plan)?
+        {
+            self.cache.insert(key.clone(), Cached::Answer(bytes.clone()));
+            return Ok((Answer { bytes, lease: None }, true));
+        }
+        let (service, of, own) = (self.clone(), opened.clone(), key.clone());
+        let make = move |scope| async move { service.make(&of, &own, &scope).await };
+        let answer = self.answers.get_or_make(key, scope, make).await?;
+        Ok((answer, true))
+    }
+
+    /// Has an answer made: what it needs first, then its pixels, by the threads that compute.
+    async fn make(&self, opened: &Arc<Opened>, key: &Key, scope: &Scope) -> crate::error::Result<Answer> {
+        let plan = key.plan().ok_or_else(mixed)?;
+        let shared = self.shared.as_ref().zip(self.shared_name(opened, key));
+        if let Some((shared, name)) = &shared
+            && let Some(bytes) = shared.get(name).await
+        {
+            self.cache.insert(key.clone(), Cached::Answer(bytes.clone()));
+            let lease = self.unsent(&bytes)?;
+            return Ok(Answer { bytes, lease });
+        }
+        if process::asks_stats(&plan.ops) && opened.stats.get().is_none() {
+            self.measure_all(opened, scope).await?;
+        }
+        let effort = self.prepared(opened, plan.window, scope).await?;
+        let cost = plan
+            .cost(opened.source.header(), self.config.threads)
+            .and(effort, opened.source.header());
+        let (service, of, own) = (self.clone(), opened.clone(), key.clone());
+        let job = move |_: &mut Lease| service.made(&of, &own);
+        let (bytes, mut lease) = self.executor.run(cost, scope, job).await?;
+        if let Some((shared, name)) = &shared {
+            shared.set(name, &bytes);
+        }
+        self.cache.insert(key.clone(), Cached::Answer(bytes.clone()));
+        lease.shrink(bytes.len() as u64);
+        let lease = (bytes.len() > cost::LIGHT).then(|| Arc::new(lease));
+        Ok(Answer { bytes, lease })
+    }
+
+    /// The lease of an answer that was cached, until it is sent: the cache may have forgotten it by then.
+    fn unsent(&self, bytes: &Bytes) -> crate::error::Result<Option<Arc<Lease>>> {
+        if bytes.len() <= cost::LIGHT {
+            return Ok(None);
+        }
+        let lease = self.executor.lease(bytes.len() as u64);
+        lease.map(|lease| Some(Arc::new(lease))).ok_or(Error::Busy)
     }
 
     /// What lies beside an image, and when the last of it was written. What cannot be read is logged and left out.
@@ -439,16 +484,6 @@ impl Service {
             modified = modified.max(Some(note.modified));
         }
         (all, modified)
-    }
-
-    /// The encoded answer to a plan, made once for all who ask meanwhile.
-    fn answer(&self, opened: &Opened, key: &Key) -> crate::error::Result<Bytes> {
-        let plan = key.plan().ok_or_else(mixed)?;
-        let make = || self.make(opened, key, plan).map(Cached::Answer);
-        match self.cache.get_or_make(key, make)? {
-            Cached::Answer(bytes) => Ok(bytes),
-            Cached::Raster(_) => Err(mixed()),
-        }
     }
 
     fn objects(
@@ -476,7 +511,7 @@ impl Service {
     }
 
     /// The end of every request: counted, logged, named, and bodiless for HEAD.
-    fn close(&self, http: &Http, since: Instant, how: &str, reply: Reply) -> Reply {
+    fn close(&self, http: &Http, scope: &Scope, since: Instant, how: &str, reply: Reply) -> Reply {
         self.served.fetch_add(1, Ordering::Relaxed);
         if let Some(failure) = self.room.as_ref().and_then(|room| room.untold_failure()) {
             log::warn!("CACHE_DIR is not used until SIGHUP: {failure}");
@@ -491,7 +526,7 @@ impl Service {
                 trust_proxy: self.config.trust_proxy,
                 time,
                 how,
-                stages: Vec::new(),
+                stages: scope.times().map(|(stage, time)| (stage.name(), time)).collect(),
             };
             log::info!(target: access::TARGET, "{}", access.line(self.config.log_format));
         }

@@ -57,9 +57,9 @@ impl Service {
         reply.with("Cache-Control", self.config().cache_control.clone())
     }
 
-    /// A strong ETag (RFC 9110 §8.8.3): it is that of equal bytes in every process with the same version and settings.
+    /// A strong ETag (RFC 9110 §8.8.3): it is that of equal bytes in every process of the same version.
     pub(in crate::service) fn etag(&self, fingerprint: u64) -> String {
-        format!("\"{:016x}\"", fingerprint ^ self.salt)
+        format!("\"{fingerprint:016x}\"")
     }
 
     /// A reply that was made from an image, with what lets a client know it again.
@@ -204,7 +204,8 @@ impl Service {
     pub(in crate::service) fn fail(&self, failure: &Failure) -> Reply {
         let Failure { protocol, error, iip } = failure;
         match error {
-            Error::Corrupt(_) | Error::Io(_) => log::error!("{error}"),
+            Error::Corrupt(_) | Error::Io(_) | Error::Internal(_) => log::error!("{error}"),
+            Error::TooBig(_) => log::warn!("{error}"),
             // a client can ask for as many of these as it likes
             Error::Unsupported(_) => log::info!("{error}"),
             _ => {}
@@ -234,10 +235,10 @@ impl Service {
             }
         };
         let reply = self.common(reply.with("Cache-Control", "no-cache"));
-        if matches!(error, Error::Busy) {
-            reply.with("Retry-After", "1")
-        } else {
-            reply
+        match error {
+            Error::Busy | Error::Cancelled => reply.with("Retry-After", "1"),
+            Error::Later(seconds) => reply.with("Retry-After", seconds.to_string()),
+            _ => reply,
         }
     }
 }

@@ -10,6 +10,9 @@ use crate::plan::fingerprint;
 use crate::protocol::iip::TileRange;
 use crate::raster::Format;
 use crate::service::Service;
+use crate::work::Scope;
+use futures_util::future::try_join_all;
+use std::sync::Arc;
 
 /// The tiles of one answer.
 pub(in crate::service) struct Tiles {
@@ -65,10 +68,17 @@ impl Service {
     }
 
     /// Each tile with its label.
-    pub(in crate::service) fn labelled(&self, opened: &Opened, tiles: &Tiles) -> Result<Vec<u8>> {
+    pub(in crate::service) async fn labelled(
+        &self,
+        opened: &Arc<Opened>,
+        tiles: &Tiles,
+        scope: &Scope,
+    ) -> Result<Vec<u8>> {
+        let answers = tiles.tiles.iter().map(|(_, key)| self.answer(opened, key, scope));
+        let answers = try_join_all(answers).await?;
         let mut body = Vec::new();
-        for (index, key) in &tiles.tiles {
-            let tile = self.answer(opened, key)?;
+        for ((index, _), (answer, _)) in tiles.tiles.iter().zip(answers) {
+            let tile = answer.bytes;
             body.extend_from_slice(format!("Tile,{},{index},0/{}:", tiles.level, tile.len() + 8).as_bytes());
             // compression type 2 (JPEG), subtype: 4:2:0, tables in the stream
             body.extend_from_slice(&[2, 0, 0, 0, 0, 0x11, 0, 0]);

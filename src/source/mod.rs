@@ -159,6 +159,34 @@ impl Window {
     }
 }
 
+/// What has to be decoded for a window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effort {
+    /// In pixels, about.
+    pub pixels: u64,
+    /// Whether most of it is for something that is kept and serves other windows of the level as well: the whole level, or
+    /// an index. Who comes meanwhile would wait for it.
+    pub shared: bool,
+}
+
+impl Effort {
+    /// Not worth a look at what is held already.
+    pub const LITTLE: u64 = 1 << 18;
+
+    /// For one window only.
+    pub fn of(pixels: u64) -> Effort {
+        Effort {
+            pixels,
+            shared: false,
+        }
+    }
+
+    /// For all windows of a level.
+    pub fn shared(pixels: u64) -> Effort {
+        Effort { pixels, shared: true }
+    }
+}
+
 /// Holds a pyramid.
 pub trait Source: Send + Sync {
     /// What is known of the image.
@@ -185,6 +213,11 @@ pub trait Source: Send + Sync {
             .map(Rect::of)
             .ok_or_else(|| Error::Outside("no such level".into()))?;
         take(self.window(Window::new(level, rect), &Forgetful)?, rect)
+    }
+
+    /// What a window takes, where `keep` holds what was made before. Reads nothing and waits for nobody.
+    fn effort(&self, window: Window, keep: &dyn Keep) -> Effort {
+        window::effort(self, window, keep)
     }
 
     /// Whether a tile of this level never takes more than a few milliseconds.

@@ -9,6 +9,7 @@ use crate::geometry::Size;
 use crate::raster::Density;
 use crate::raster::Raster;
 use crate::raster::Samples;
+use crate::source::Effort;
 use crate::source::Header;
 use crate::source::Level;
 use crate::source::Source;
@@ -131,6 +132,16 @@ impl Oriented {
 impl Source for Oriented {
     fn header(&self) -> &Header {
         &self.header
+    }
+
+    fn effort(&self, window: Window, keep: &dyn Keep) -> Effort {
+        let levels = &self.inner.header().levels;
+        let Some(size) = levels.get(window.level).map(|level| level.size) else {
+            return Effort::default();
+        };
+        let rect = self.turn.stored(window.rect, size);
+        let below = Renamed { keep, name: unturned };
+        self.inner.effort(Window { rect, ..window }, &below)
     }
 
     fn read(&self, tile: Tile) -> Result<Raster> {

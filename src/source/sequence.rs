@@ -5,6 +5,7 @@
 use crate::error::Result;
 use crate::raster::Format;
 use crate::raster::Raster;
+use crate::source::Effort;
 use crate::source::Header;
 use crate::source::Set;
 use crate::source::Source;
@@ -125,6 +126,10 @@ impl Source for Member {
 
     fn window(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
         self.inner.window(window, keep)
+    }
+
+    fn effort(&self, window: Window, keep: &dyn Keep) -> Effort {
+        self.inner.effort(window, keep)
     }
 
     fn is_quick(&self, level: usize) -> bool {

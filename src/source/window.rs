@@ -11,9 +11,11 @@ use crate::raster::Raster;
 use crate::raster::Samples;
 use crate::recent::Made;
 use crate::recent::Recent;
+use crate::source::Effort;
 use crate::source::Source;
 use crate::source::Tile;
 use crate::source::Window;
+use crate::work::check;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -43,6 +45,12 @@ pub trait Keep: Sync {
 
     /// The same for what is packed, and needed by the next window or not at all: made of what is held, if anything is.
     fn pack(&self, part: Part, make: &mut Packer) -> Result<Bytes>;
+
+    /// Whether the part is held now.
+    fn holds(&self, part: Part) -> bool {
+        let _ = part;
+        false
+    }
 }
 
 /// Makes something packed of what is held.
@@ -82,6 +90,10 @@ impl Keep for Renamed<'_> {
             Some(part) => self.keep.pack(part, make),
             None => make(None).map(|made| made.given),
         }
+    }
+
+    fn holds(&self, part: Part) -> bool {
+        (self.name)(part).is_some_and(|part| self.keep.holds(part))
     }
 }
 
@@ -161,6 +173,7 @@ pub fn of_tiles<S: Source + ?Sized>(source: &S, window: Window, keep: &dyn Keep)
                 row,
             };
             let cell = tile.rect(levels).ok_or_else(none)?;
+            check()?;
             let raster = keep.keep(Part::Tile(tile), &mut || source.read_keeping(tile, keep))?;
             if cell == rect {
                 return Ok(Arc::try_unwrap(raster).unwrap_or_else(|shared| (*shared).clone()));
@@ -170,6 +183,37 @@ pub fn of_tiles<S: Source + ?Sized>(source: &S, window: Window, keep: &dyn Keep)
         }
     }
     out.ok_or_else(|| Error::Outside("an empty window".into()))
+}
+
+/// Tiles of a window that are looked for where they may be held.
+const LOOKS: u64 = 4;
+
+/// The pixels of the tiles that a window touches, but for few that are held.
+pub fn effort<S: Source + ?Sized>(source: &S, window: Window, keep: &dyn Keep) -> Effort {
+    let levels = &source.header().levels;
+    let Some(level) = levels.get(window.level) else {
+        return Effort::default();
+    };
+    let (rect, grid) = (window.rect, level.tile);
+    let end = |edge: u64, side: u32| u32::try_from(edge.div_ceil(u64::from(side))).unwrap_or(u32::MAX);
+    let (cols, rows) = (
+        rect.x / grid.w..end(rect.right(), grid.w),
+        rect.y / grid.h..end(rect.bottom(), grid.h),
+    );
+    let tiles = cols.len() as u64 * rows.len() as u64;
+    let all = tiles.saturating_mul(grid.area()).min(level.size.area());
+    if tiles > LOOKS || all <= Effort::LITTLE {
+        return Effort::of(all);
+    }
+    let missing = rows.flat_map(|row| cols.clone().map(move |col| (col, row)));
+    let missing = missing.map(|(col, row)| Tile {
+        level: window.level,
+        col,
+        row,
+    });
+    let missing = missing.filter(|tile| !keep.holds(Part::Tile(*tile)));
+    let pixels = missing.filter_map(|tile| Some(tile.rect(levels)?.size().area()));
+    Effort::of(pixels.sum())
 }
 
 /// A raster of zeros like `model`.

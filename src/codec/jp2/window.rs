@@ -30,11 +30,11 @@ use crate::codec::jp2::wavelet::Number;
 use crate::codec::jp2::wavelet::Plane;
 use crate::codec::jp2::wavelet::bands;
 use crate::codec::jp2::wavelet::combine;
-use crate::crew::each;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::recent::Made;
+use crate::work::crew::each;
 use std::sync::OnceLock;
 
 /// So many samples are worth another thread: some milliseconds.

@@ -289,6 +289,11 @@ impl Scan {
         .ok_or_else(outside)
     }
 
+    /// Whether windows can be read without going through all of the scan first.
+    pub fn is_indexed(&self) -> bool {
+        self.index.try_lock().is_ok_and(|index| index.is_some())
+    }
+
     /// The index, made at first use; who comes meanwhile waits.
     fn index(&self, from: &dyn Bytes) -> Result<Arc<Index>> {
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);

@@ -15,7 +15,6 @@ use crate::codec::jp2::Planes;
 use crate::codec::jp2::bytes;
 use crate::codec::jp2::bytes::Pieces;
 use crate::codec::jp2::rgb;
-use crate::crew::each;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
@@ -45,6 +44,7 @@ use crate::source::window::Forgetful;
 use crate::source::window::Keep;
 use crate::source::window::Part;
 use crate::store::Blob;
+use crate::work::crew::each;
 use ::bytes::Bytes;
 use std::sync::Arc;
 

@@ -25,15 +25,19 @@ use crate::raster::Metadata;
 use crate::raster::Raster;
 use crate::raster::Samples;
 use crate::raster::widened;
+use crate::source::Effort;
 use crate::source::Header;
 use crate::source::Level;
 use crate::source::Set;
 use crate::source::Source;
 use crate::source::Tile;
+use crate::source::Window;
 use crate::source::made::Grid;
 use crate::source::tiff;
 use crate::source::whole;
 use crate::source::whole::Whole;
+use crate::source::window;
+use crate::source::window::Keep;
 use crate::store::Blob;
 use std::sync::Arc;
 
@@ -126,6 +130,14 @@ impl Jpeg {
 }
 
 impl Source for Jpeg {
+    fn effort(&self, window: Window, keep: &dyn Keep) -> Effort {
+        if self.scan.is_indexed() {
+            return window::effort(self, window, keep);
+        }
+        // the codes of all of it are read, half of the work of decoding
+        Effort::shared(self.header.size().area() / 2)
+    }
+
     fn header(&self) -> &Header {
         &self.header
     }

@@ -8,13 +8,13 @@ mod ways;
 pub use crate::source::made::ways::Budget;
 pub use crate::source::made::ways::Grid;
 
-use crate::crew::each;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::raster::Format;
 use crate::raster::Raster;
+use crate::source::Effort;
 use crate::source::Header;
 use crate::source::Level;
 use crate::source::Source;
@@ -32,6 +32,7 @@ use crate::source::window::Keep;
 use crate::source::window::Memo;
 use crate::source::window::Part;
 use crate::source::window::Renamed;
+use crate::work::crew::each;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -305,6 +306,48 @@ impl Source for Made {
                 self.window_by(self.roomless(window.level)?, window, keep)
             }
             result => result,
+        }
+    }
+
+    fn effort(&self, window: Window, keep: &dyn Keep) -> Effort {
+        let level = window.level;
+        match self.way(level) {
+            Ok(Way::Stored(level)) => self.inner.effort(Window { level, ..window }, keep),
+            Ok(Way::Cut(level)) => {
+                let below = Renamed {
+                    keep,
+                    name: as_stored,
+                };
+                self.inner.effort(Window { level, ..window }, &below)
+            }
+            Ok(Way::Reduced { from, factor }) => {
+                let below = Renamed {
+                    keep,
+                    name: not_tiles,
+                };
+                let rect = enlarged(window.rect, factor, self.size(from));
+                let larger = Window {
+                    level: from,
+                    rect,
+                    ..window
+                };
+                self.effort(larger, &below)
+            }
+            Ok(Way::Whole { spooled: false, .. }) if keep.holds(Part::Level(level)) => {
+                Effort::of(window.rect.size().area())
+            }
+            Ok(Way::Whole { .. } | Way::Ordered(_)) if self.is_spooled(level) => {
+                Effort::of(window.rect.size().area())
+            }
+            Ok(Way::Whole { from, .. }) => {
+                let of = match from {
+                    Base::File(level) => self.inner.header().levels.get(level).map(|level| level.size),
+                    Base::Header(level) => Some(self.size(level)),
+                };
+                Effort::shared(of.map_or(0, Size::area))
+            }
+            Ok(Way::Ordered(_)) => Effort::shared(self.size(level).area()),
+            Ok(Way::Refused) | Err(_) => Effort::default(),
         }
     }
 

@@ -9,9 +9,6 @@ use crate::http::Http;
 use crate::http::Reply;
 use crate::server::out::Last;
 use crate::server::out::Out;
-use crate::server::wire::Event;
-use crate::server::wire::Ticket;
-use crate::server::wire::Wait;
 use bytes::BufMut;
 use bytes::Bytes;
 use bytes::BytesMut;
@@ -45,6 +42,17 @@ const MAX_WHOLE: usize = 8 << 10;
 const MAX_OPEN: usize = 64;
 /// Requests being worked on for one connection; more are left in the socket.
 const MAX_RUNNING: usize = 32;
+
+/// What a piece of input amounted to.
+#[derive(Debug)]
+pub enum Event {
+    /// A whole request; [`Wire::answer`] wants the number back.
+    Request(u16, Http),
+    /// A request that was handed out is not wanted any more; it has been answered.
+    Abort(u16),
+    /// The peer does not speak the protocol: nothing more can be read from it.
+    Broken(&'static str),
+}
 
 /// One connection's records and requests.
 #[derive(Debug)]
@@ -80,7 +88,7 @@ enum Stage {
     /// The body is coming.
     Stdin(Http),
     /// Handed out, and not yet answered.
-    Running(Ticket),
+    Running,
 }
 
 impl Wire {
@@ -94,7 +102,8 @@ impl Wire {
         }
     }
 
-    /// See [`crate::server::wire::Wire::parse`].
+    /// Reads from the start of `input` to the first event or as far as it goes; returns how many bytes are done with. The
+    /// rest comes again, with more behind it.
     pub fn parse(&mut self, input: &[u8], out: &mut Out) -> (usize, Option<Event>) {
         let mut rest = input;
         let used = |rest: &[u8]| input.len() - rest.len();
@@ -140,7 +149,7 @@ impl Wire {
                         };
                         rest = behind.get(content.len()..).unwrap_or_default();
                         let content = content.get(..record.content).unwrap_or_default();
-                        self.whole(record, content, out).map(Event::Broken)
+                        self.whole(record, content, out)
                     } else {
                         rest = behind;
                         self.begin_stream(record, out)
@@ -153,25 +162,23 @@ impl Wire {
         }
     }
 
-    /// A record that is handled when all of it is there. `Some` is what breaks the connection.
-    fn whole(&mut self, record: Record, content: &[u8], out: &mut Out) -> Option<&'static str> {
+    /// A record that is handled when all of it is there.
+    fn whole(&mut self, record: Record, content: &[u8], out: &mut Out) -> Option<Event> {
         match record.kind {
             BEGIN_REQUEST => {
                 let &[role1, role0, flags, _, _, _, _, _] = content else {
-                    return Some("a BEGIN_REQUEST record has not eight bytes");
+                    return Some(Event::Broken("a BEGIN_REQUEST record has not eight bytes"));
                 };
-                self.begin(record.id, u16::from_be_bytes([role1, role0]), flags, out)
+                let role = u16::from_be_bytes([role1, role0]);
+                self.begin(record.id, role, flags, out).map(Event::Broken)
             }
-            ABORT_REQUEST => {
-                self.abort(record.id, out);
-                None
-            }
+            ABORT_REQUEST => self.abort(record.id, out),
             _ => match pairs(content) {
                 Some(asked) => {
                     out.push(self.values(&asked));
                     None
                 }
-                None => Some("broken name-value pairs in GET_VALUES"),
+                None => Some(Event::Broken("broken name-value pairs in GET_VALUES")),
             },
         }
     }
@@ -201,13 +208,10 @@ impl Wire {
     }
 
     /// ABORT_REQUEST (§5.4): whoever works for it may stop, and the number is free again.
-    fn abort(&mut self, id: u16, out: &mut Out) {
-        if let Some(at) = self.place(id) {
-            if let Stage::Running(ticket) = self.open.swap_remove(at).stage {
-                ticket.withdraw();
-            }
-            self.refuse(id, REQUEST_COMPLETE, out);
-        }
+    fn abort(&mut self, id: u16, out: &mut Out) -> Option<Event> {
+        let open = self.open.swap_remove(self.place(id)?);
+        self.refuse(id, REQUEST_COMPLETE, out);
+        matches!(open.stage, Stage::Running).then_some(Event::Abort(id))
     }
 
     /// END_REQUEST without an answer.
@@ -243,7 +247,7 @@ impl Wire {
                 None
             }
             (STDIN, Stage::Stdin(http)) => {
-                *stage = Stage::Running(Ticket::default());
+                *stage = Stage::Running;
                 Some(Event::Request(record.id, http))
             }
             (_, other) => {
@@ -285,17 +289,6 @@ impl Wire {
         self.end(Last::Linger, out);
     }
 
-    /// See [`crate::server::wire::Wire::start`].
-    pub fn start(&mut self, id: u16) -> Ticket {
-        match self.place(id).and_then(|at| self.open.get(at)) {
-            Some(Open {
-                stage: Stage::Running(ticket),
-                ..
-            }) => ticket.clone(),
-            _ => Ticket::default(),
-        }
-    }
-
     /// Queues header and body as STDOUT, its end and END_REQUEST.
     pub fn answer(&mut self, id: u16, reply: Reply, out: &mut Out) {
         self.reply(id, reply, out);
@@ -310,7 +303,7 @@ impl Wire {
         put_header(&mut glue, STDOUT, id, 0);
         put_head(&mut glue, &reply);
         let head = glue.len() - 8;
-        let mut body = reply.body;
+        let mut body = reply.into_body();
         if head <= CONTENT {
             // the head and the start of the body share a record
             let first = body.split_to(body.len().min(CONTENT - head));
@@ -338,39 +331,31 @@ impl Wire {
         }
     }
 
-    /// See [`crate::server::wire::Wire::withdraw`].
+    /// The peer is gone: nothing is open any more.
     pub fn withdraw(&mut self) {
-        for open in self.open.drain(..) {
-            if let Stage::Running(ticket) = open.stage {
-                ticket.withdraw();
-            }
-        }
+        self.open.clear();
     }
 
-    /// See [`crate::server::wire::Wire::retire`].
+    /// No further request after those that have begun to arrive.
     pub fn retire(&mut self) {
         self.retired = true;
     }
 
-    /// See [`crate::server::wire::Wire::held`].
+    /// Nothing more may be read before something is answered.
     pub fn held(&self) -> bool {
-        let running = |open: &&Open| matches!(open.stage, Stage::Running(_));
+        let running = |open: &&Open| matches!(open.stage, Stage::Running);
         self.open.len() >= MAX_RUNNING && self.open.iter().filter(running).count() >= MAX_RUNNING
     }
 
-    /// See [`crate::server::wire::Wire::idle`].
+    /// No request has begun or is being answered.
     pub fn idle(&self) -> bool {
         self.open.is_empty() && self.record.is_none()
     }
 
-    /// See [`crate::server::wire::Wire::wait`].
-    pub fn wait(&self, begun: bool) -> Wait {
-        let running = |open: &Open| matches!(open.stage, Stage::Running(_));
-        if begun || self.record.is_some() || self.open.iter().any(|open| !running(open)) {
-            Wait::Records
-        } else {
-            Wait::Forever
-        }
+    /// A record or a request has begun and is not whole.
+    pub fn begun(&self) -> bool {
+        let running = |open: &Open| matches!(open.stage, Stage::Running);
+        self.record.is_some() || self.open.iter().any(|open| !running(open))
     }
 
     fn place(&self, id: u16) -> Option<usize> {
@@ -465,8 +450,8 @@ fn put_head(head: &mut BytesMut, reply: &Reply) {
     put_lines(head, reply);
 }
 
-/// Header lines, `Content-Length` and the empty line, as HTTP has them too.
-pub fn put_lines(head: &mut BytesMut, reply: &Reply) {
+/// Header lines, `Content-Length` and the empty line.
+fn put_lines(head: &mut BytesMut, reply: &Reply) {
     for (name, value) in &reply.headers {
         for part in [name, ": ", value.as_ref(), "\r\n"] {
             head.put_slice(part.as_bytes());
@@ -599,9 +584,8 @@ mod tests {
         let mut wire = Wire::new(1);
         let mut out = Out::default();
         feed(&mut wire, &request(3), 4096, &mut out);
-        let ticket = wire.start(3);
-        feed(&mut wire, &record(ABORT_REQUEST, 3, b"", 0), 1, &mut out);
-        assert!(ticket.withdrawn());
+        let (_, event) = wire.parse(&record(ABORT_REQUEST, 3, b"", 0), &mut out);
+        assert!(matches!(event, Some(Event::Abort(3))));
         assert_eq!(out.text(), record(END_REQUEST, 3, &[0; 8], 0));
         // the number is free at once
         assert_eq!(feed(&mut wire, &request(3), 4096, &mut out).len(), 1);

@@ -1,0 +1,65 @@
+//! How much memory there is: the machine's, or what a control group leaves of it.
+
+use std::fs;
+
+/// What is taken when nothing can be found out, bytes.
+const UNKNOWN: u64 = 2 << 30;
+
+/// Bytes that this process may take, as far as the kernel says.
+pub fn available() -> u64 {
+    let machine = fs::read_to_string("/proc/meminfo").ok();
+    let machine = machine.as_deref().and_then(total);
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limits = groups.lines().flat_map(files).filter_map(|path| {
+        let text = fs::read_to_string(path).ok()?;
+        text.trim().parse::<u64>().ok()
+    });
+    limits.chain(machine).min().unwrap_or(UNKNOWN)
+}
+
+/// MemTotal of /proc/meminfo.
+fn total(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kilobytes.checked_mul(1024)
+}
+
+/// Where the limits of a control group and of those above it stand, given a line of /proc/self/cgroup.
+fn files(line: &str) -> Vec<String> {
+    let mut parts = line.splitn(3, ':').skip(1);
+    let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else {
+        return Vec::new();
+    };
+    let (root, name) = match controllers {
+        "" => ("/sys/fs/cgroup", "memory.max"),
+        other if other.split(',').any(|one| one == "memory") => {
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+        }
+        _ => return Vec::new(),
+    };
+    let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+    let groups = ends.filter_map(|end| path.get(..end));
+    groups.map(|group| format!("{root}{group}/{name}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_looked_for_in_every_group_above() {
+        let group = "0::/system.slice/iipsrv.service";
+        let found = files(group);
+        assert!(found.contains(&"/sys/fs/cgroup/system.slice/iipsrv.service/memory.max".into()));
+        assert!(found.contains(&"/sys/fs/cgroup/memory.max".into()));
+        let old = "9:memory:/a";
+        assert!(files(old).contains(&"/sys/fs/cgroup/memory/a/memory.limit_in_bytes".into()));
+        assert!(files("1:cpu:/a").is_empty() && files("x").is_empty());
+    }
+
+    #[test]
+    fn the_machine_has_what_it_says() {
+        assert_eq!(total("MemFree: 1 kB\nMemTotal:       2048 kB\n"), Some(2 << 20));
+        assert!(available() > 1 << 20);
+    }
+}

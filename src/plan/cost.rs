@@ -1,0 +1,146 @@
+//! What a plan costs: work and memory, before anything is read.
+
+use crate::encode::Compression;
+use crate::encode::Output;
+use crate::encode::bands;
+use crate::plan::Plan;
+use crate::process;
+use crate::raster::Format;
+use crate::raster::Kind;
+use crate::source::Effort;
+use crate::source::Header;
+use crate::work::Cost;
+
+/// Bytes that every job takes: tables, buffers, small pieces of a file.
+const LEAST: u64 = 1 << 20;
+
+/// Bytes that a band takes on each thread besides its input, before, between and after its steps.
+const BAND: u64 = 12 << 20;
+
+/// Pixels of a level that are in memory at the same time while it is gone through as a whole, about.
+const PIECES: u64 = 1 << 23;
+
+impl Plan {
+    /// Its cost on so many threads, but for what [`Effort`] says of reading.
+    pub fn cost(&self, header: &Header, threads: usize) -> Cost {
+        let read = self.window.rect.size();
+        let write = self.size();
+        let written = write.area();
+        let pixel = pixel_bytes(header);
+        let (weight, coder) = weight(self.output);
+        let work = self.pixels().saturating_add(written.saturating_mul(weight));
+        let banded = bands::rows(write, self.output).is_some()
+            && !self.output.deep
+            && process::needs(&self.ops, read, 0..1).is_some();
+        let file = match self.output.format {
+            Format::Jpeg | Format::Webp | Format::Avif => written / 2,
+            Format::Png | Format::Gif => written.saturating_mul(3),
+            Format::Tiff if self.output.deep => written.saturating_mul(pixel),
+            Format::Tiff => written.saturating_mul(4),
+        };
+        let bytes = if banded {
+            let tile = header
+                .levels
+                .get(self.window.level)
+                .map_or(256, |level| level.tile.h);
+            let rows = u64::from(tile.min(read.h)).saturating_mul(2);
+            let band = rows.saturating_mul(u64::from(read.w)).saturating_mul(pixel);
+            let whole = read.area().saturating_mul(pixel).saturating_mul(2);
+            (threads as u64).saturating_mul(
+                band.min(whole)
+                    .saturating_add(BAND.min(written.saturating_mul(12))),
+            )
+        } else {
+            let pixels = read.area().max(written);
+            let samples = if self.output.deep { pixel } else { 4 };
+            let picture = pixels.saturating_mul(samples);
+            let coder = written.saturating_mul(coder);
+            read.area()
+                .saturating_mul(pixel)
+                .saturating_add(picture)
+                .saturating_add(coder)
+        };
+        Cost {
+            work,
+            bytes: bytes.saturating_add(file).saturating_add(LEAST),
+        }
+    }
+}
+
+impl Cost {
+    /// The same with what has to be decoded first.
+    pub fn and(self, effort: Effort, header: &Header) -> Cost {
+        // what is kept for others is gone through in pieces
+        let most = if effort.shared { PIECES } else { 1 << 28 };
+        let decoded = effort.pixels.min(most);
+        Cost {
+            work: self.work.saturating_add(effort.pixels),
+            bytes: self
+                .bytes
+                .saturating_add(decoded.saturating_mul(pixel_bytes(header))),
+        }
+    }
+}
+
+/// How much more work a pixel is than one of JPEG, and bytes that its coder takes, where it takes the whole picture.
+fn weight(output: Output) -> (u64, u64) {
+    match (output.format, output.compression) {
+        (Format::Jpeg, _) => (0, 4),
+        (Format::Png, _) => (2, 4),
+        (Format::Webp, _) | (Format::Tiff, Compression::Webp) => (8, 8),
+        (Format::Avif, _) => (30, 24),
+        (Format::Gif, _) => (4, 4),
+        (Format::Tiff, Compression::None) => (0, 0),
+        (Format::Tiff, _) => (2, 2),
+    }
+}
+
+/// Bytes of a pixel as it is decoded.
+fn pixel_bytes(header: &Header) -> u64 {
+    let sample = match (header.kind, header.bits) {
+        (Kind::Unsigned | Kind::Signed, 0..=8) => 1,
+        (Kind::Unsigned | Kind::Signed, 9..=16) => 2,
+        _ => 4,
+    };
+    u64::from(header.channels) * sample
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::Size;
+    use crate::plan::Limits;
+    use crate::plan::View;
+    use crate::source::Source;
+    use crate::source::synthetic::Synthetic;
+
+    fn cost(format: Format) -> Cost {
+        let source = Synthetic::halving(Size::new(5000, 5000), Size::new(256, 256), 3);
+        let plan = View::full(format)
+            .resolve(source.header(), &Limits::default())
+            .unwrap();
+        plan.cost(source.header(), 2)
+    }
+
+    #[test]
+    fn what_is_made_in_bands_takes_less_than_its_picture_and_what_is_not_more() {
+        let picture = 5000 * 5000 * 3;
+        assert!(cost(Format::Jpeg).bytes < picture);
+        assert!(cost(Format::Webp).bytes > 2 * picture);
+        assert!(cost(Format::Webp).work > 3 * cost(Format::Jpeg).work);
+    }
+
+    #[test]
+    fn what_is_decoded_first_counts() {
+        let source = Synthetic::halving(Size::new(100, 100), Size::new(256, 256), 3);
+        let of = |effort| Cost::default().and(effort, source.header());
+        assert_eq!(
+            of(Effort::of(1000)),
+            Cost {
+                work: 1000,
+                bytes: 3000
+            }
+        );
+        assert_eq!(of(Effort::shared(1 << 30)).bytes, 3 << 23);
+    }
+}

@@ -1,0 +1,384 @@
+//! All connections: how long each may keep us waiting, which are idle, and who has to end.
+//!
+//! Time passes in seconds, by [`Connections::pass_time`]; a connection only notes what it waits for. So waiting costs no
+//! timer.
+
+use futures_util::task::AtomicWaker;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::task::Context;
+use std::time::Instant;
+use tokio::sync::Notify;
+
+/// How long a connection may keep us waiting, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For an HTTP connection's next request.
+    pub idle: u32,
+    /// For the head of an HTTP request.
+    pub head: u32,
+    /// For the body of an HTTP request.
+    pub body: u32,
+    /// For the next byte of FastCGI records that have begun.
+    pub records: u32,
+    /// For the peer to take a byte of its answer.
+    pub write: u32,
+    /// For the peer to close after an answer that came before its request's end.
+    pub linger: u32,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience {
+            idle: 60,
+            head: 10,
+            body: 30,
+            records: 60,
+            write: 30,
+            linger: 2,
+        }
+    }
+}
+
+/// What a connection waits for, which says how long it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Wait {
+    /// For us.
+    Answer,
+    /// For the next FastCGI request, for as long as the web server likes.
+    Request,
+    /// For the next HTTP request.
+    Idle,
+    /// For the rest of an HTTP request's head.
+    Head,
+    /// For the rest of an HTTP request's body.
+    Body,
+    /// For the rest of FastCGI records; every byte starts the time again.
+    Records,
+    /// For the peer to take its answer; every byte starts the time again.
+    Writing,
+    /// For the peer to close.
+    Lingering,
+}
+
+impl Wait {
+    /// Whether nothing goes on.
+    fn is_idle(self) -> bool {
+        matches!(self, Wait::Request | Wait::Idle)
+    }
+
+    /// Whether the time counts from where it began, not from the last byte.
+    fn counts(self) -> bool {
+        matches!(self, Wait::Head | Wait::Body | Wait::Lingering)
+    }
+}
+
+/// What a connection is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// To go on.
+    None,
+    /// To end once nothing is under way.
+    Retire,
+    /// To end: it has waited too long for this.
+    Late(Wait),
+    /// To end: another one needs its descriptor.
+    Yield,
+}
+
+/// A connection, as far as others need to know it.
+pub struct Presence {
+    all: Arc<Connections>,
+    number: u64,
+    known: Arc<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// A [`Wait`].
+    wait: AtomicU8,
+    /// When it is late, in ticks; 0 is never.
+    deadline: AtomicU32,
+    /// Since when it is idle, in ticks; 0 is not.
+    idle: AtomicU32,
+    /// Bits of orders.
+    orders: AtomicU8,
+    waker: AtomicWaker,
+}
+
+const RETIRE: u8 = 1;
+const LATE: u8 = 2;
+const YIELD: u8 = 4;
+
+/// Every connection.
+pub struct Connections {
+    patience: Patience,
+    /// Above this many none is accepted.
+    most: usize,
+    all: Mutex<HashMap<u64, Arc<Known>>>,
+    live: AtomicUsize,
+    next: AtomicU64,
+    start: Instant,
+    /// Seconds since the start, and one: 0 is no time.
+    tick: AtomicU32,
+    retired: AtomicBool,
+    /// Told when a connection has ended while others wait to be accepted.
+    room: Notify,
+    starved: AtomicBool,
+}
+
+impl Connections {
+    /// None yet, at most so many.
+    pub fn new(patience: Patience, most: usize) -> Arc<Connections> {
+        Arc::new(Connections {
+            patience,
+            most,
+            all: Mutex::default(),
+            live: AtomicUsize::new(0),
+            next: AtomicU64::new(0),
+            start: Instant::now(),
+            tick: AtomicU32::new(1),
+            retired: AtomicBool::new(false),
+            room: Notify::new(),
+            starved: AtomicBool::new(false),
+        })
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<u64, Arc<Known>>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many there are.
+    pub fn live(&self) -> usize {
+        self.live.load(Ordering::Acquire)
+    }
+
+    /// How many there may be.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
+    /// How many have a request under way, or an answer.
+    pub fn busy(&self) -> usize {
+        let busy = |known: &&Arc<Known>| known.idle.load(Ordering::Relaxed) == 0;
+        self.all().values().filter(busy).count()
+    }
+
+    /// A new one, idle; `None` when there are too many.
+    pub fn enter(self: &Arc<Self>) -> Option<Presence> {
+        if self.live.fetch_add(1, Ordering::AcqRel) >= self.most {
+            self.live.fetch_sub(1, Ordering::AcqRel);
+            return None;
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let known = Arc::new(Known::default());
+        known.idle.store(self.now(), Ordering::Relaxed);
+        if self.retired.load(Ordering::Acquire) {
+            known.orders.store(RETIRE, Ordering::Release);
+        }
+        self.all().insert(number, Arc::clone(&known));
+        Some(Presence {
+            all: Arc::clone(self),
+            number,
+            known,
+        })
+    }
+
+    fn now(&self) -> u32 {
+        self.tick.load(Ordering::Relaxed)
+    }
+
+    /// Seconds since the start: ends what has waited too long. To be called once a second.
+    pub fn pass_time(&self) {
+        let now = u32::try_from(self.start.elapsed().as_secs() + 1).unwrap_or(u32::MAX);
+        self.tick.store(now, Ordering::Relaxed);
+        let late = |known: &Known| {
+            let deadline = known.deadline.load(Ordering::Relaxed);
+            deadline != 0 && deadline < now
+        };
+        for known in self.all().values().filter(|known| late(known)) {
+            known.order(LATE);
+        }
+    }
+
+    /// Lets every connection end once nothing is under way, and those that come.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+        for known in self.all().values() {
+            known.order(RETIRE);
+        }
+    }
+
+    /// Ends the connections that have been idle longest, for at least a second; how many.
+    pub fn yield_idle(&self, count: usize) -> usize {
+        let now = self.now();
+        let all = self.all();
+        let mut idle: Vec<_> = all
+            .values()
+            .map(|known| (known.idle.load(Ordering::Relaxed), known))
+            .filter(|(since, _)| *since != 0 && *since < now)
+            .collect();
+        idle.sort_by_key(|(since, _)| *since);
+        for (_, known) in idle.iter().take(count) {
+            known.order(YIELD);
+        }
+        idle.len().min(count)
+    }
+
+    /// Waits until a connection has ended. True for the first that waits, who may tell of it.
+    pub fn starve(&self) -> bool {
+        !self.starved.swap(true, Ordering::AcqRel)
+    }
+
+    /// There is room again.
+    pub fn feed(&self) {
+        self.starved.store(false, Ordering::Release);
+    }
+
+    /// Told when a connection has ended.
+    pub fn room(&self) -> &Notify {
+        &self.room
+    }
+}
+
+impl Known {
+    fn order(&self, order: u8) {
+        self.orders.fetch_or(order, Ordering::AcqRel);
+        self.waker.wake();
+    }
+}
+
+impl Presence {
+    /// What it has been told. The task is woken when that changes.
+    pub fn order(&self, context: &Context<'_>) -> Order {
+        self.known.waker.register(context.waker());
+        let orders = self.known.orders.load(Ordering::Acquire);
+        if orders == 0 {
+            return Order::None;
+        }
+        let wait = self.wait();
+        let now = self.all.now();
+        let deadline = self.known.deadline.load(Ordering::Relaxed);
+        if orders & LATE != 0 && deadline != 0 && deadline < now {
+            return Order::Late(wait);
+        }
+        if orders & YIELD != 0 && wait.is_idle() {
+            return Order::Yield;
+        }
+        self.known.orders.fetch_and(RETIRE, Ordering::AcqRel);
+        if orders & RETIRE != 0 {
+            Order::Retire
+        } else {
+            Order::None
+        }
+    }
+
+    /// What it waits for now.
+    pub fn wait(&self) -> Wait {
+        match self.known.wait.load(Ordering::Relaxed) {
+            1 => Wait::Request,
+            2 => Wait::Idle,
+            3 => Wait::Head,
+            4 => Wait::Body,
+            5 => Wait::Records,
+            6 => Wait::Writing,
+            7 => Wait::Lingering,
+            _ => Wait::Answer,
+        }
+    }
+
+    /// Notes what it waits for from now on. `again`: something has happened since, such as a new request.
+    pub fn waits(&self, wait: Wait, again: bool) {
+        let before = self.known.wait.swap(wait as u8, Ordering::Relaxed);
+        if before == wait as u8 && wait.counts() && !again {
+            return;
+        }
+        let patience = &self.all.patience;
+        let now = self.all.now();
+        let deadline = match wait {
+            Wait::Answer | Wait::Request => 0,
+            Wait::Idle => now.saturating_add(patience.idle),
+            Wait::Head => now.saturating_add(patience.head),
+            Wait::Body => now.saturating_add(patience.body),
+            Wait::Records => now.saturating_add(patience.records),
+            Wait::Writing => now.saturating_add(patience.write),
+            Wait::Lingering => now.saturating_add(patience.linger),
+        };
+        self.known.deadline.store(deadline, Ordering::Relaxed);
+        let idle = if wait.is_idle() { now } else { 0 };
+        self.known.idle.store(idle, Ordering::Relaxed);
+    }
+
+    /// What FCGI_MAX_CONNS says.
+    pub fn most(&self) -> usize {
+        self.all.most
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.all.all().remove(&self.number);
+        self.all.live.fetch_sub(1, Ordering::AcqRel);
+        if self.all.starved.load(Ordering::Acquire) {
+            self.all.room.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+
+    #[test]
+    fn idle_connections_give_way_the_oldest_first_and_busy_ones_do_not() {
+        let all = Connections::new(Patience::default(), 3);
+        let three: Vec<_> = (0..3).map(|_| all.enter().unwrap()).collect();
+        assert!(all.enter().is_none());
+        let context = Context::from_waker(Waker::noop());
+        for (tick, presence) in (1..).zip(&three) {
+            all.tick.store(tick, Ordering::Relaxed);
+            presence.waits(Wait::Request, false);
+        }
+        three[0].waits(Wait::Answer, false);
+        assert_eq!(all.yield_idle(1), 1);
+        let orders: Vec<_> = three.iter().map(|one| one.order(&context)).collect();
+        assert_eq!(orders, [Order::None, Order::Yield, Order::None]);
+        // the third has just become idle
+        assert_eq!((all.yield_idle(9), all.busy()), (1, 1));
+        drop(three);
+        assert_eq!(all.live(), 0);
+    }
+
+    #[test]
+    fn who_is_late_is_told_unless_something_has_happened_since() {
+        let all = Connections::new(
+            Patience {
+                head: 0,
+                ..Patience::default()
+            },
+            3,
+        );
+        let presence = all.enter().unwrap();
+        let context = Context::from_waker(Waker::noop());
+        presence.waits(Wait::Head, false);
+        all.tick.store(2, Ordering::Relaxed);
+        presence.known.order(LATE);
+        assert_eq!(presence.order(&context), Order::Late(Wait::Head));
+        presence.waits(Wait::Answer, false);
+        assert_eq!(presence.order(&context), Order::None);
+        all.retire();
+        assert_eq!(presence.order(&context), Order::Retire);
+        assert_eq!(all.enter().unwrap().order(&context), Order::Retire);
+    }
+}

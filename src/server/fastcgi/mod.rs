@@ -1,0 +1,265 @@
+//! FastCGI connections: bytes to and from the codec, requests to whoever answers them.
+//!
+//! Requests of one connection are answered side by side. When the peer aborts one, or goes away, its future is dropped.
+
+pub mod codec;
+
+use crate::http::Http;
+use crate::http::Reply;
+use crate::server::Handler;
+use crate::server::connections::Order;
+use crate::server::connections::Presence;
+use crate::server::connections::Wait;
+use crate::server::fastcgi::codec::Event;
+use crate::server::fastcgi::codec::Wire;
+use crate::server::out::Last;
+use crate::server::out::Out;
+use crate::server::socket::Socket;
+use futures_util::future::BoxFuture;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::task::Context;
+use std::task::Poll;
+
+/// A thread's buffer for reading. What no request is made of yet is kept by the connection.
+const SCRATCH: usize = 128 << 10;
+/// Bytes that may wait for the peer before no more is read from it.
+const MAX_WAITING: usize = 1 << 20;
+/// Rounds in one go before other connections have their turn.
+const ROUNDS: usize = 32;
+/// A kept buffer larger than this is given back.
+const SPARE: usize = 4 << 10;
+
+thread_local! {
+    /// See [`SCRATCH`].
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
+}
+
+/// Serves a connection to its end.
+pub async fn serve(socket: Socket, presence: Presence, handler: Handler) {
+    let mut connection = Connection {
+        wire: Wire::new(presence.most()),
+        socket,
+        presence,
+        handler,
+        out: Out::default(),
+        stash: Vec::new(),
+        stalled: false,
+        ended: false,
+        lingering: false,
+        retiring: false,
+        running: Vec::new(),
+    };
+    poll_fn(|context| connection.poll(context)).await;
+}
+
+/// One connection.
+struct Connection {
+    socket: Socket,
+    presence: Presence,
+    handler: Handler,
+    wire: Wire,
+    out: Out,
+    /// Bytes that were read and not understood yet.
+    stash: Vec<u8>,
+    /// The stash may hold a whole request.
+    stalled: bool,
+    /// The peer has written its last, and waits for nothing: no FastCGI peer shuts down only half of a connection, and a
+    /// lost one looks the same.
+    ended: bool,
+    /// Our side is shut; what comes is thrown away.
+    lingering: bool,
+    /// No request is taken beyond those that were sent already.
+    retiring: bool,
+    running: Vec<(u16, BoxFuture<'static, Reply>)>,
+}
+
+/// How a round of reading ended.
+enum Input {
+    /// There may be more.
+    More,
+    /// There is nothing now, or nothing may be read now.
+    Nothing,
+    /// The connection is of no more use.
+    Broken,
+}
+
+impl Connection {
+    /// Moves the connection on as far as it goes; ready when it has come to its end.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match self.presence.order(context) {
+            Order::None => {}
+            Order::Retire => self.retiring = true,
+            Order::Late(_) | Order::Yield => return Poll::Ready(()),
+        }
+        let mut happened = false;
+        for _ in 0..ROUNDS {
+            self.poll_running(context);
+            let written = match self.poll_out(context) {
+                Ok(written) => written,
+                Err(()) => return Poll::Ready(()),
+            };
+            if written && self.ended {
+                return Poll::Ready(());
+            }
+            match self.poll_in(context) {
+                Input::More => happened = true,
+                Input::Nothing => {
+                    if self.retiring {
+                        // what was sent before has been taken in
+                        self.wire.retire();
+                        if self.is_idle() {
+                            return Poll::Ready(());
+                        }
+                    }
+                    self.settle(happened);
+                    return Poll::Pending;
+                }
+                Input::Broken => {
+                    let _ = self.poll_out(context);
+                    return Poll::Ready(());
+                }
+            }
+        }
+        self.settle(happened);
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_running(&mut self, context: &mut Context<'_>) {
+        let mut at = 0;
+        while let Some((id, running)) = self.running.get_mut(at) {
+            match running.as_mut().poll(context) {
+                Poll::Ready(reply) => {
+                    self.wire.answer(*id, reply, &mut self.out);
+                    drop(self.running.swap_remove(at));
+                }
+                Poll::Pending => at += 1,
+            }
+        }
+    }
+
+    /// Writes what waits; true when nothing does, an error when the connection has come to its end.
+    fn poll_out(&mut self, context: &mut Context<'_>) -> Result<bool, ()> {
+        while !self.out.is_empty() {
+            let out = &self.out;
+            match self.socket.poll_write(context, |socket| out.write(socket)) {
+                Poll::Ready(Ok(written)) => {
+                    self.out.advance(written);
+                    self.presence.waits(Wait::Writing, true);
+                }
+                Poll::Ready(Err(_)) => return Err(()),
+                Poll::Pending => return Ok(false),
+            }
+        }
+        match self.out.last {
+            Some(Last::Close) if self.stash.is_empty() && self.socket.drained() => Err(()),
+            Some(_) if !self.lingering => {
+                self.lingering = true;
+                self.stash = Vec::new();
+                self.socket.shut().map_err(|_| ())?;
+                Ok(true)
+            }
+            _ => Ok(true),
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.wire.idle() && self.stash.is_empty() && self.out.is_empty() && self.running.is_empty()
+    }
+
+    /// Reads once, and understands what was read.
+    fn poll_in(&mut self, context: &mut Context<'_>) -> Input {
+        let shut = self.out.last.is_some() && !self.lingering;
+        if shut || self.ended || self.wire.held() || self.out.bytes() > MAX_WAITING {
+            return Input::Nothing;
+        }
+        if self.stalled {
+            self.stalled = false;
+            let stash = std::mem::take(&mut self.stash);
+            return self.understand(&stash);
+        }
+        BUFFER.with_borrow_mut(|buffer| {
+            let kept = self.stash.len().min(buffer.len());
+            let (_, room) = buffer.split_at_mut(kept);
+            match self.socket.poll_read(context, room) {
+                Poll::Pending => Input::Nothing,
+                Poll::Ready(Err(_)) => Input::Broken,
+                Poll::Ready(Ok(0)) => {
+                    self.end();
+                    if self.out.is_empty() {
+                        Input::Broken
+                    } else {
+                        Input::More
+                    }
+                }
+                Poll::Ready(Ok(_)) if self.lingering => Input::More,
+                Poll::Ready(Ok(count)) => {
+                    let stash = std::mem::take(&mut self.stash);
+                    if let (Some(place), Some(stash)) = (buffer.get_mut(..kept), stash.get(..kept)) {
+                        place.copy_from_slice(stash);
+                    }
+                    self.understand(buffer.get(..kept + count).unwrap_or_default())
+                }
+            }
+        })
+    }
+
+    /// After the peer's end: nothing is read or made for it any more.
+    fn end(&mut self) {
+        self.ended = true;
+        self.stalled = false;
+        self.stash = Vec::new();
+        self.running.clear();
+        self.wire.withdraw();
+    }
+
+    /// Gives bytes to the wire, begins what it asks for, and keeps what it leaves.
+    fn understand(&mut self, bytes: &[u8]) -> Input {
+        let (used, event) = self.wire.parse(bytes, &mut self.out);
+        self.stash
+            .extend_from_slice(bytes.get(used..).unwrap_or_default());
+        if self.stash.is_empty() && self.stash.capacity() > SPARE {
+            self.stash = Vec::new();
+        }
+        match event {
+            None => {}
+            Some(Event::Request(id, http)) => {
+                self.stalled = !self.stash.is_empty();
+                self.begin(id, http);
+            }
+            Some(Event::Abort(id)) => {
+                self.stalled = !self.stash.is_empty();
+                self.running.retain(|(running, _)| *running != id);
+            }
+            Some(Event::Broken(why)) => {
+                log::debug!("a connection is closed: {why}");
+                return Input::Broken;
+            }
+        }
+        Input::More
+    }
+
+    fn begin(&mut self, id: u16, http: Http) {
+        self.running.push((id, (self.handler)(http)));
+    }
+
+    /// Notes what is waited for.
+    fn settle(&mut self, happened: bool) {
+        let wait = if !self.out.is_empty() {
+            Wait::Writing
+        } else if self.lingering {
+            Wait::Lingering
+        } else if self.wire.begun() || !self.stash.is_empty() {
+            Wait::Records
+        } else if self.running.is_empty() {
+            Wait::Request
+        } else {
+            Wait::Answer
+        };
+        // bytes that were written have noted it already
+        if wait != Wait::Writing || self.presence.wait() != Wait::Writing {
+            self.presence.waits(wait, happened);
+        }
+    }
+}

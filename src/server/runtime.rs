@@ -1,0 +1,283 @@
+//! The threads that wait for sockets: one runtime each, all of which accept from the same listeners.
+
+use crate::config;
+use crate::server::Handler;
+use crate::server::connections::Connections;
+use crate::server::connections::Patience;
+use crate::server::fastcgi;
+use crate::server::http;
+use crate::server::listen::Listener;
+use crate::server::listen::Speaks;
+use crate::server::pages;
+use crate::server::socket::Socket;
+use crate::server::socket::watch;
+use crate::service::Service;
+use crate::work::Scope;
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::net::SocketAddrAny;
+use rustix::net::SocketFlags;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::time::Instant;
+use tokio::runtime::Builder;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+/// New connections that are accepted in one go before others have their turn.
+const BUDGET: usize = 64;
+/// Idle connections that give way at once when there are no descriptors.
+const YIELDED: usize = 8;
+/// How often time passes.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How far a server has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Serving,
+    /// No new connections, no new requests.
+    Draining,
+    Stopped,
+}
+
+/// A running server.
+pub struct Running {
+    phase: watch::Sender<Phase>,
+    connections: Arc<Connections>,
+    service: Service,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Who answers the requests of a listener: the service, and over HTTP the pages of our own.
+fn handler(service: &Service, has_pages: bool) -> Handler {
+    let service = service.clone();
+    Arc::new(move |http| {
+        let service = service.clone();
+        Box::pin(async move {
+            let patience = service.config().request_timeout;
+            let scope = Scope::new(Some(patience).filter(|patience| !patience.is_zero()));
+            if has_pages {
+                pages::serve(&service, http, scope).await
+            } else {
+                service.serve(http, scope).await
+            }
+        })
+    })
+}
+
+/// Starts as many threads for sockets; what has to be computed is done by the service's own.
+pub fn start(
+    service: Arc<Service>,
+    listeners: Vec<Listener>,
+    threads: usize,
+    patience: Patience,
+) -> io::Result<Running> {
+    let service = Service::clone(&service);
+    let connections = Connections::new(patience, config::open_files().connections);
+    let (phase, _) = watch::channel(Phase::Serving);
+    let listeners: Vec<_> = listeners
+        .into_iter()
+        .map(|listener| {
+            let has_pages = matches!(listener.speaks, Speaks::Http(_));
+            (Arc::new(listener), handler(&service, has_pages))
+        })
+        .collect();
+    let mut running = Running {
+        phase,
+        connections,
+        service,
+        threads: Vec::new(),
+    };
+    for number in 0..threads.max(1) {
+        let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+        let acceptors: Vec<_> = listeners
+            .iter()
+            .map(|(listener, handler)| Acceptor {
+                listener: Arc::clone(listener),
+                handler: Arc::clone(handler),
+                connections: Arc::clone(&running.connections),
+                phase: running.phase.subscribe(),
+            })
+            .collect();
+        let (connections, service) = (Arc::clone(&running.connections), running.service.clone());
+        let mut phase = running.phase.subscribe();
+        let body = move || {
+            runtime.block_on(async move {
+                for acceptor in acceptors {
+                    tokio::spawn(acceptor.run());
+                }
+                if number == 0 {
+                    tokio::spawn(pass_time(connections, service));
+                }
+                let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;
+            });
+        };
+        let thread = std::thread::Builder::new().name("io".into());
+        running.threads.push(thread.spawn(body)?);
+    }
+    Ok(running)
+}
+
+impl Running {
+    /// Accepts nothing more, refuses what is queued, finishes what has begun for as long as `grace`, and ends the
+    /// threads. Returns how many connections were cut: 0 when everything was finished.
+    pub fn stop(self, grace: Duration) -> usize {
+        let end = Instant::now() + grace;
+        let _ = self.phase.send(Phase::Draining);
+        let refused = self.service.executor().drain();
+        if refused > 0 {
+            log::info!("{refused} requests that waited are refused");
+        }
+        let wait = |done: &dyn Fn() -> bool| {
+            while !done() && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        // each acceptor has two receivers, and each thread one
+        wait(&|| self.phase.receiver_count() <= self.threads.len());
+        self.connections.retire();
+        wait(&|| self.connections.live() == 0);
+        let cut = self.connections.live();
+        let _ = self.phase.send(Phase::Stopped);
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+        cut
+    }
+
+    /// The connections of the server.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
+    }
+}
+
+/// Ends what has waited too long.
+async fn pass_time(connections: Arc<Connections>, service: Service) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        ticks.tick().await;
+        connections.pass_time();
+        service.executor().expire();
+    }
+}
+
+/// Accepts the connections of a listener on one thread.
+struct Acceptor {
+    listener: Arc<Listener>,
+    handler: Handler,
+    connections: Arc<Connections>,
+    phase: watch::Receiver<Phase>,
+}
+
+/// What came of accepting.
+enum Accepted {
+    /// There may be more.
+    More,
+    /// There is nobody.
+    Nobody,
+    /// There is no descriptor for another one.
+    Starved,
+    /// The listener is of no use any more.
+    Closed,
+}
+
+impl Acceptor {
+    async fn run(mut self) {
+        let watched = rustix::io::dup(&self.listener.socket)
+            .map_err(io::Error::from)
+            .and_then(|socket| watch(Arc::new(socket)));
+        let watched = match watched {
+            Ok(watched) => watched,
+            Err(error) => {
+                log::error!("{} cannot be watched: {error}", self.listener);
+                return;
+            }
+        };
+        let mut phase = self.phase.clone();
+        loop {
+            let ready = tokio::select! {
+                ready = watched.readable() => ready,
+                _ = phase.wait_for(|phase| *phase > Phase::Serving) => {
+                    // what was sent before now
+                    while matches!(self.accept(watched.get_ref()), Accepted::More) {}
+                    return;
+                }
+            };
+            let Ok(mut ready) = ready else { return };
+            let mut budget = BUDGET;
+            loop {
+                match self.accept(watched.get_ref()) {
+                    Accepted::More => {
+                        budget -= 1;
+                        if budget == 0 {
+                            budget = BUDGET;
+                            tokio::task::yield_now().await;
+                        }
+                    }
+                    Accepted::Nobody => {
+                        ready.clear_ready();
+                        break;
+                    }
+                    Accepted::Starved => {
+                        self.starve().await;
+                        break;
+                    }
+                    Accepted::Closed => return,
+                }
+            }
+        }
+    }
+
+    /// Accepts one connection and serves it beside the others.
+    fn accept(&mut self, listener: &OwnedFd) -> Accepted {
+        let Some(presence) = self.connections.enter() else {
+            return Accepted::Starved;
+        };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        match rustix::net::acceptfrom_with(listener, flags) {
+            Ok((socket, peer)) => {
+                let (socket, handler) = (Socket::new(socket), Arc::clone(&self.handler));
+                match &self.listener.speaks {
+                    Speaks::FastCgi => {
+                        tokio::spawn(fastcgi::serve(socket, presence, handler));
+                    }
+                    Speaks::Http(local) => {
+                        let (local, remote) = (Arc::clone(local), remote(peer));
+                        tokio::spawn(http::serve(socket, presence, local, remote, handler));
+                    }
+                }
+                Accepted::More
+            }
+            Err(Errno::AGAIN) => Accepted::Nobody,
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Accepted::Starved,
+            Err(Errno::BADF | Errno::INVAL | Errno::NOTSOCK) => Accepted::Closed,
+            // a connection that broke before it was accepted (accept(2))
+            Err(_) => Accepted::More,
+        }
+    }
+
+    /// Makes idle connections give way, and waits for room, for a second at most.
+    async fn starve(&self) {
+        let room = self.connections.room().notified();
+        if self.connections.starve() {
+            log::warn!(
+                "no descriptors are left for new connections: idle ones give way ({} are open)",
+                self.connections.live()
+            );
+        }
+        self.connections.yield_idle(YIELDED);
+        if tokio::time::timeout(TICK, room).await.is_ok() {
+            self.connections.feed();
+        }
+    }
+}
+
+/// The peer's address, empty on a Unix socket.
+fn remote(peer: Option<SocketAddrAny>) -> String {
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    peer.map_or_else(String::new, |peer| peer.ip().to_canonical().to_string())
+}

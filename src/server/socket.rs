@@ -1,0 +1,128 @@
+//! A connected socket that asks the runtime for nothing before it has to wait.
+//!
+//! A peer that connects has mostly written already, and an answer mostly fits the socket's buffer: a connection with one
+//! request that is answered at once is never watched by epoll.
+
+use rustix::fd::AsFd;
+use rustix::fd::BorrowedFd;
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use std::io;
+use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
+use std::task::ready;
+use tokio::io::unix::AsyncFd;
+
+/// The socket, non-blocking.
+#[derive(Debug)]
+pub struct Socket {
+    fd: Arc<OwnedFd>,
+    watched: Option<AsyncFd<Arc<OwnedFd>>>,
+    drained: bool,
+}
+
+/// Has the runtime of this thread watch a descriptor.
+pub fn watch(fd: Arc<OwnedFd>) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
+    // SAFETY: the descriptor is owned, so that it is open and the same one for as long as this holds it.
+    #[expect(unsafe_code, reason = "the runtime takes anything that has a descriptor")]
+    let watched = unsafe { AsyncFd::register(fd) };
+    Ok(watched?)
+}
+
+fn read(fd: impl AsFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+    loop {
+        match rustix::io::read(&fd, &mut *buffer) {
+            Err(Errno::INTR) => {}
+            done => return done,
+        }
+    }
+}
+
+impl Socket {
+    /// Takes a non-blocking socket. To be used inside one runtime.
+    pub fn new(fd: OwnedFd) -> Socket {
+        Socket {
+            fd: Arc::new(fd),
+            watched: None,
+            drained: false,
+        }
+    }
+
+    fn watched(&mut self) -> io::Result<&AsyncFd<Arc<OwnedFd>>> {
+        let watched = match self.watched.take() {
+            Some(watched) => watched,
+            None => watch(Arc::clone(&self.fd))?,
+        };
+        Ok(self.watched.insert(watched))
+    }
+
+    /// Reads what is there, 0 at the peer's end.
+    pub fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        if self.watched.is_none() && !self.drained {
+            match read(&self.fd, buffer) {
+                Err(Errno::AGAIN) => self.drained = true,
+                Ok(count) => {
+                    self.drained = count < buffer.len();
+                    return Poll::Ready(Ok(count));
+                }
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+        self.watched()?;
+        let (Some(watched), drained) = (&self.watched, &mut self.drained) else {
+            return Poll::Pending;
+        };
+        loop {
+            let mut ready = ready!(watched.poll_read_ready(context))?;
+            match read(watched.get_ref(), buffer) {
+                Err(Errno::AGAIN) => {
+                    *drained = true;
+                    ready.clear_ready();
+                }
+                Ok(count) => {
+                    // a short read has emptied the socket, and epoll tells of what comes later
+                    *drained = count < buffer.len();
+                    if *drained && count > 0 {
+                        ready.clear_ready();
+                    }
+                    return Poll::Ready(Ok(count));
+                }
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+
+    /// Whether all was read that had come when it was read last.
+    pub fn drained(&self) -> bool {
+        self.drained
+    }
+
+    /// Does `write`, again whenever there may be room.
+    pub fn poll_write(
+        &mut self,
+        context: &mut Context<'_>,
+        mut write: impl FnMut(BorrowedFd<'_>) -> Result<usize, Errno>,
+    ) -> Poll<io::Result<usize>> {
+        if self.watched.is_none() {
+            match write(self.fd.as_fd()) {
+                Err(Errno::AGAIN) => {}
+                done => return Poll::Ready(done.map_err(io::Error::from)),
+            }
+        }
+        let watched = self.watched()?;
+        loop {
+            let mut ready = ready!(watched.poll_write_ready(context))?;
+            match write(watched.get_ref().as_fd()) {
+                Err(Errno::AGAIN) => ready.clear_ready(),
+                Err(Errno::INTR) => {}
+                done => return Poll::Ready(done.map_err(io::Error::from)),
+            }
+        }
+    }
+
+    /// Tells the peer that nothing more will come.
+    pub fn shut(&self) -> io::Result<()> {
+        Ok(rustix::net::shutdown(&self.fd, rustix::net::Shutdown::Write)?)
+    }
+}

@@ -1,0 +1,107 @@
+//! What requests cost before they run, and what has to be made before them, once for all of its kind.
+
+use crate::error::Result;
+use crate::geometry::Rect;
+use crate::library::Opened;
+use crate::plan::Key;
+use crate::protocol::iip::Measure;
+use crate::service::Service;
+use crate::service::measure;
+use crate::source::Effort;
+use crate::source::Window;
+use crate::source::window;
+use crate::work::Cost;
+use crate::work::Lease;
+use crate::work::Scope;
+use crate::work::Stage;
+use crate::work::timed;
+use std::sync::Arc;
+
+/// Opening a file: reading its headers.
+pub const OPEN: Cost = Cost {
+    work: 1 << 16,
+    bytes: 1 << 20,
+};
+
+/// Reading the files beside an image.
+pub const NOTES: Cost = Cost {
+    work: 1 << 13,
+    bytes: 1 << 18,
+};
+
+/// Bytes of an answer that leases nothing while it is sent.
+pub const LIGHT: usize = 256 << 10;
+
+/// How often a preparation is tried before the answer is made without it.
+const TRIES: usize = 3;
+
+impl Service {
+    /// What a window takes, after what it shares with all windows of its level was made: a level that the file lacks, or
+    /// an index into it.
+    pub(in crate::service) async fn prepared(
+        &self,
+        opened: &Arc<Opened>,
+        window: Window,
+        scope: &Scope,
+    ) -> Result<Effort> {
+        let mut effort = self.mosaic.effort(opened, window, &self.cache);
+        for _ in 0..TRIES {
+            if !effort.shared {
+                break;
+            }
+            let key = Key::decoded(opened.identity.clone(), window::Part::Level(window.level));
+            let (service, of) = (self.clone(), opened.clone());
+            let prepare = move |scope: Scope| async move {
+                let cost = Cost::default().and(effort, of.source.header());
+                let reader = service.clone();
+                let job = move |_: &mut Lease| timed(Stage::Open, || reader.prepare(&of, window));
+                service.executor.run(cost, &scope, job).await?;
+                Ok(())
+            };
+            self.preparations.get_or_make(&key, scope, prepare).await?;
+            effort = self.mosaic.effort(opened, window, &self.cache);
+        }
+        Ok(effort)
+    }
+
+    /// Reads the last pixel of a window: what is shared is made on the way.
+    fn prepare(&self, opened: &Opened, window: Window) -> Result<()> {
+        let Rect { x, y, w, h } = window.rect;
+        let last = Window {
+            rect: Rect::new(x + w.saturating_sub(1), y + h.saturating_sub(1), 1, 1),
+            ..window
+        };
+        self.mosaic.read(opened, last, &self.cache)?;
+        Ok(())
+    }
+
+    /// Makes the statistics of an image, once for all who ask meanwhile.
+    pub(in crate::service) async fn measure_all(&self, opened: &Arc<Opened>, scope: &Scope) -> Result<()> {
+        let window = self.all(opened)?;
+        let effort = self.prepared(opened, window, scope).await?;
+        // no level has this number
+        let key = Key::decoded(opened.identity.clone(), window::Part::Level(usize::MAX));
+        let (service, of) = (self.clone(), opened.clone());
+        let make = move |scope: Scope| async move {
+            let cost = Cost::default().and(effort, of.source.header());
+            let reader = service.clone();
+            let job = move |_: &mut Lease| reader.stats(&of);
+            service.executor.run(cost, &scope, job).await?;
+            Ok(())
+        };
+        self.preparations.get_or_make(&key, scope, make).await
+    }
+
+    /// The cost of a profile or a spectrum.
+    pub(in crate::service) fn measures(&self, opened: &Opened, measure: Measure) -> Result<Cost> {
+        let header = opened.source.header();
+        let window = measure::window(header, measure)?;
+        let effort = self.mosaic.effort(opened, window, &self.cache);
+        let images = header.set.horizontal.len().max(1) as u64;
+        let one = Cost::default().and(effort, header);
+        Ok(Cost {
+            work: one.work.saturating_mul(images),
+            bytes: one.bytes,
+        })
+    }
+}

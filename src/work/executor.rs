@@ -1,0 +1,717 @@
+//! The threads that compute, the two lanes in front of them, and the memory that their jobs lease.
+//!
+//! A job has a [`Cost`] before it is queued. Small jobs have a lane of their own; of big ones no more run at the same time
+//! than leave a thread free (where there are two), and they lend their thread to small ones between bands ([`lend`]). A
+//! job whose memory never fits is refused at once, one that would wait too long as well; the rest waits for its lease.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::work::busy;
+use crate::work::busy::Busy;
+use crate::work::scope;
+use crate::work::scope::Scope;
+use crate::work::scope::Stage;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::Weak;
+use std::task::Context;
+use std::task::Poll;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+use tokio::sync::oneshot;
+
+/// Work up to this is small: that of four million pixels, some tens of milliseconds.
+pub const SMALL: u64 = 4 << 20;
+
+/// One pick in so many is a big job when one waits: small ones never starve it.
+const TURN: u32 = 8;
+
+/// Small jobs that a big one lets pass between two bands.
+const LENT: usize = 8;
+
+/// Nanoseconds that a unit of work takes before any was measured.
+const FIRST_RATE: f64 = 20.0;
+
+/// What a job takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Work, in pixels that are decoded and written as JPEG.
+    pub work: u64,
+    /// Bytes of memory at its peak.
+    pub bytes: u64,
+}
+
+impl Cost {
+    fn lane(self) -> Lane {
+        if self.work <= SMALL {
+            Lane::Small
+        } else {
+            Lane::Big
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lane {
+    Small,
+    Big,
+}
+
+/// What an executor allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Threads, 1 or more.
+    pub threads: usize,
+    /// Bytes that may be leased at the same time.
+    pub memory: u64,
+    /// A job that would wait longer, as far as is known, is refused.
+    pub queue: Duration,
+    /// A job that has waited longer is refused.
+    pub patience: Duration,
+}
+
+/// The threads. They end when it is dropped and their jobs are done.
+pub struct Executor(Arc<Shared>);
+
+struct Shared {
+    policy: Policy,
+    state: Mutex<State>,
+    filled: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    small: VecDeque<Job>,
+    big: VecDeque<Job>,
+    /// Jobs that run, by lane.
+    running: [usize; 2],
+    /// Work that runs or waits, by lane.
+    pending: [u64; 2],
+    /// Nanoseconds that a unit of work took lately, by lane; 0 before any was measured.
+    rate: [f64; 2],
+    leased: u64,
+    picks: u32,
+    started: usize,
+    idle: usize,
+    draining: bool,
+    stopped: bool,
+}
+
+struct Job {
+    scope: Scope,
+    cost: Cost,
+    since: Instant,
+    /// Runs it, or says why it does not run.
+    task: Box<dyn FnOnce(Result<Lease>) + Send>,
+}
+
+/// Memory that is leased until it is dropped.
+pub struct Lease {
+    shared: Weak<Shared>,
+    bytes: u64,
+}
+
+impl std::fmt::Debug for Lease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Lease({})", self.bytes)
+    }
+}
+
+impl Lease {
+    /// Keeps no more than so many bytes.
+    pub fn shrink(&mut self, bytes: u64) {
+        let less = self.bytes.saturating_sub(bytes);
+        self.bytes -= less;
+        if let Some(shared) = self.shared.upgrade() {
+            shared.give_back(less);
+        }
+    }
+
+    /// How much it is.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.shrink(0);
+    }
+}
+
+/// How full the queues are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Small jobs that wait and that run.
+    pub small: [usize; 2],
+    /// Big jobs that wait and that run.
+    pub big: [usize; 2],
+    /// Bytes leased, and that may be.
+    pub memory: [u64; 2],
+}
+
+impl Executor {
+    /// Starts no thread before there is a job.
+    pub fn new(policy: Policy) -> Executor {
+        busy::limit(policy.threads);
+        Executor(Arc::new(Shared {
+            policy,
+            state: Mutex::default(),
+            filled: Condvar::new(),
+        }))
+    }
+
+    /// Runs `work` on a thread in this scope. Dropping the future cancels the scope, and the job if it has not begun.
+    /// `TooLarge` when its memory never fits, `Later` when it would wait too long or has.
+    pub fn run<T: Send + 'static>(
+        &self,
+        cost: Cost,
+        scope: &Scope,
+        work: impl FnOnce(&mut Lease) -> Result<T> + Send + 'static,
+    ) -> Running<(T, Lease)> {
+        let (done, waiting) = oneshot::channel();
+        let task = Box::new(move |lease: Result<Lease>| {
+            let made = lease.and_then(|mut lease| {
+                let made = catch_unwind(AssertUnwindSafe(|| work(&mut lease)));
+                let made = made.unwrap_or_else(|_| Err(Error::Internal("a request panicked".into())));
+                Ok((made?, lease))
+            });
+            let _ = done.send(made);
+        });
+        self.0.submit(Job {
+            scope: scope.clone(),
+            cost,
+            since: Instant::now(),
+            task,
+        });
+        Running {
+            scope: scope.clone(),
+            waiting,
+        }
+    }
+
+    /// A lease for what exists already, such as an answer that waits to be sent; `None` when it does not fit now.
+    pub fn lease(&self, bytes: u64) -> Option<Lease> {
+        let mut state = self.0.lock();
+        let leased = state.leased.checked_add(bytes)?;
+        (leased <= self.0.policy.memory).then(|| {
+            state.leased = leased;
+            self.0.lent(bytes)
+        })
+    }
+
+    /// Refuses big jobs that wait and those that come; the rest is finished. Returns how many were refused.
+    pub fn drain(&self) -> usize {
+        let mut state = self.0.lock();
+        state.draining = true;
+        let refused = std::mem::take(&mut state.big);
+        state.forget(&refused, Lane::Big);
+        drop(state);
+        let count = refused.len();
+        for job in refused {
+            (job.task)(Err(Error::Later(1)));
+        }
+        count
+    }
+
+    /// Refuses jobs that have waited too long. To be called from time to time.
+    pub fn expire(&self) {
+        let late = |job: &Job| job.since.elapsed() >= self.0.policy.patience || job.scope.check().is_err();
+        let mut state = self.0.lock();
+        let mut refused = Vec::new();
+        for lane in [Lane::Small, Lane::Big] {
+            let (gone, kept): (VecDeque<_>, VecDeque<_>) = state.lane(lane).drain(..).partition(late);
+            *state.lane(lane) = kept;
+            state.forget(&gone, lane);
+            let seconds = state.seconds(lane, &self.0.policy);
+            refused.extend(gone.into_iter().map(|job| (job, seconds)));
+        }
+        drop(state);
+        for (job, seconds) in refused {
+            let why = job.scope.check().err().unwrap_or(Error::Later(seconds));
+            (job.task)(Err(why));
+        }
+    }
+
+    /// How full the queues are.
+    pub fn load(&self) -> Load {
+        let state = self.0.lock();
+        let [small, big] = state.running;
+        Load {
+            small: [state.small.len(), small],
+            big: [state.big.len(), big],
+            memory: [state.leased, self.0.policy.memory],
+        }
+    }
+}
+
+impl Drop for Executor {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.stopped = true;
+        let rest = (std::mem::take(&mut state.small), std::mem::take(&mut state.big));
+        drop(state);
+        drop(rest);
+        self.0.filled.notify_all();
+    }
+}
+
+/// A job that is waited for.
+pub struct Running<T> {
+    scope: Scope,
+    waiting: oneshot::Receiver<Result<T>>,
+}
+
+impl<T> Future for Running<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let ended = |_| Err(Error::Cancelled);
+        Pin::new(&mut self.waiting)
+            .poll(context)
+            .map(|made| made.unwrap_or_else(ended))
+    }
+}
+
+impl<T> Drop for Running<T> {
+    fn drop(&mut self) {
+        if !self.waiting.is_terminated() {
+            self.scope.cancel();
+        }
+    }
+}
+
+thread_local! {
+    /// The executor for which this thread does a big job.
+    static BIG: RefCell<Option<Weak<Shared>>> = const { RefCell::new(None) };
+}
+
+/// Lets small jobs pass that wait for a thread, if this one does a big job. To be called where nothing is held that a
+/// small job may wait for: no lock, and nothing that is being made for a cache.
+pub fn lend() -> Result<()> {
+    scope::check()?;
+    let Some(shared) = BIG.with(|big| big.borrow().as_ref().and_then(Weak::upgrade)) else {
+        return Ok(());
+    };
+    for _ in 0..LENT {
+        let mut state = shared.lock();
+        if state.idle > 0 {
+            break;
+        }
+        let Some(job) = state.small_job(&shared.policy) else {
+            break;
+        };
+        drop(state);
+        BIG.with(|big| big.replace(None));
+        shared.perform(job, Lane::Small);
+        BIG.with(|big| big.replace(Some(Arc::downgrade(&shared))));
+    }
+    scope::check()
+}
+
+impl State {
+    fn lane(&mut self, lane: Lane) -> &mut VecDeque<Job> {
+        match lane {
+            Lane::Small => &mut self.small,
+            Lane::Big => &mut self.big,
+        }
+    }
+
+    fn forget<'a>(&mut self, jobs: impl IntoIterator<Item = &'a Job>, lane: Lane) {
+        let work: u64 = jobs.into_iter().map(|job| job.cost.work).sum();
+        if let Some(pending) = self.pending.get_mut(lane as usize) {
+            *pending = pending.saturating_sub(work);
+        }
+    }
+
+    /// How long a new job of this lane would wait, as far as is known.
+    fn wait(&self, lane: Lane, policy: &Policy) -> Duration {
+        let at = lane as usize;
+        let rate = self.rate.get(at).copied().filter(|rate| *rate > 0.0);
+        let pending = self.pending.get(at).copied().unwrap_or(0);
+        let threads = match lane {
+            Lane::Small => policy.threads,
+            Lane::Big => policy.most_big(),
+        };
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let ns = rate.unwrap_or(FIRST_RATE) * pending as f64 / threads as f64;
+        Duration::from_secs_f64((ns / 1e9).min(1e6))
+    }
+
+    /// The same in whole seconds, 1 or more.
+    fn seconds(&self, lane: Lane, policy: &Policy) -> u32 {
+        u32::try_from(self.wait(lane, policy).as_secs().saturating_add(1)).unwrap_or(u32::MAX)
+    }
+
+    /// The next job that may run now.
+    fn pick(&mut self, policy: &Policy) -> Option<(Job, Lane)> {
+        self.picks = self.picks.wrapping_add(1);
+        let big_first = self.picks.is_multiple_of(TURN);
+        if big_first && let Some(job) = self.big_job(policy) {
+            return Some((job, Lane::Big));
+        }
+        if let Some(job) = self.small_job(policy) {
+            return Some((job, Lane::Small));
+        }
+        self.big_job(policy).map(|job| (job, Lane::Big))
+    }
+
+    fn small_job(&mut self, policy: &Policy) -> Option<Job> {
+        let bytes = self.small.front()?.cost.bytes;
+        // with nothing else at work it has to run, however full memory is of answers that are not taken
+        let fits = self.leased.saturating_add(bytes) <= policy.memory || self.running == [0, 0];
+        let job = fits.then(|| self.small.pop_front()).flatten()?;
+        self.begin(&job, Lane::Small);
+        Some(job)
+    }
+
+    fn big_job(&mut self, policy: &Policy) -> Option<Job> {
+        let bytes = self.big.front()?.cost.bytes;
+        // an eighth is left to small ones
+        let most = policy.memory - policy.memory / 8;
+        let fits = self.leased.saturating_add(bytes) <= most.max(bytes);
+        let may = self.running.get(Lane::Big as usize).copied() < Some(policy.most_big());
+        let job = (fits && may).then(|| self.big.pop_front()).flatten()?;
+        self.begin(&job, Lane::Big);
+        Some(job)
+    }
+
+    fn begin(&mut self, job: &Job, lane: Lane) {
+        self.leased = self.leased.saturating_add(job.cost.bytes);
+        if let Some(running) = self.running.get_mut(lane as usize) {
+            *running += 1;
+        }
+    }
+
+    fn end(&mut self, cost: Cost, lane: Lane, took: Option<Duration>) {
+        let at = lane as usize;
+        if let Some(running) = self.running.get_mut(at) {
+            *running = running.saturating_sub(1);
+        }
+        if let Some(pending) = self.pending.get_mut(at) {
+            *pending = pending.saturating_sub(cost.work);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        if let (Some(rate), Some(took)) = (self.rate.get_mut(at), took)
+            && cost.work > 0
+        {
+            let now = took.as_nanos() as f64 / cost.work as f64;
+            *rate = if *rate > 0.0 { *rate * 0.9 + now * 0.1 } else { now };
+        }
+    }
+}
+
+impl Policy {
+    /// Big jobs that may run at the same time.
+    fn most_big(&self) -> usize {
+        self.threads.saturating_sub(1).max(1)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lent(self: &Arc<Self>, bytes: u64) -> Lease {
+        Lease {
+            shared: Arc::downgrade(self),
+            bytes,
+        }
+    }
+
+    fn give_back(&self, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        let mut state = self.lock();
+        state.leased = state.leased.saturating_sub(bytes);
+        let waits = state.idle > 0 && !(state.small.is_empty() && state.big.is_empty());
+        drop(state);
+        if waits {
+            self.filled.notify_one();
+        }
+    }
+
+    fn submit(self: &Arc<Self>, job: Job) {
+        let lane = job.cost.lane();
+        let mut state = self.lock();
+        let queued = !state.lane(lane).is_empty();
+        let why = if job.cost.bytes > self.policy.memory {
+            let (needed, most) = (job.cost.bytes >> 20, self.policy.memory >> 20);
+            let text = format!("this would take {needed} MB, and MAX_MEMORY is {most}");
+            Some(Error::TooBig(text))
+        } else if (state.draining && lane == Lane::Big) || state.stopped {
+            Some(Error::Later(1))
+        } else if queued && state.wait(lane, &self.policy) > self.policy.queue {
+            Some(Error::Later(state.seconds(lane, &self.policy)))
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            drop(state);
+            return (job.task)(Err(why));
+        }
+        if let Some(pending) = state.pending.get_mut(lane as usize) {
+            *pending = pending.saturating_add(job.cost.work);
+        }
+        state.lane(lane).push_back(job);
+        if state.idle == 0 && state.started < self.policy.threads {
+            state.started += 1;
+            let shared = Arc::clone(self);
+            let started = thread::Builder::new()
+                .name("compute".into())
+                .spawn(move || shared.compute());
+            if started.is_err() {
+                state.started -= 1;
+            }
+        }
+        let alone = state.started == 0;
+        drop(state);
+        if alone {
+            // no thread can be had: this one does it
+            self.perform_next();
+        } else {
+            self.filled.notify_one();
+        }
+    }
+
+    fn perform_next(self: &Arc<Self>) {
+        let picked = self.lock().pick(&self.policy);
+        if let Some((job, lane)) = picked {
+            self.perform(job, lane);
+        }
+    }
+
+    /// A compute thread.
+    fn compute(self: Arc<Self>) {
+        loop {
+            let mut state = self.lock();
+            let (job, lane) = loop {
+                if state.stopped {
+                    return;
+                }
+                if let Some(picked) = state.pick(&self.policy) {
+                    break picked;
+                }
+                state.idle += 1;
+                state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.idle -= 1;
+            };
+            drop(state);
+            let _busy = Busy::own();
+            if lane == Lane::Big {
+                BIG.with(|big| big.replace(Some(Arc::downgrade(&self))));
+            }
+            self.perform(job, lane);
+            BIG.with(|big| big.replace(None));
+        }
+    }
+
+    /// Runs a job that was picked.
+    fn perform(self: &Arc<Self>, job: Job, lane: Lane) {
+        let Job {
+            scope,
+            cost,
+            since,
+            task,
+        } = job;
+        let lease = self.lent(cost.bytes);
+        let start = Instant::now();
+        scope.add(Stage::Queue, start.duration_since(since));
+        let wanted = scope.check();
+        let runs = wanted.is_ok();
+        {
+            let _entered = scope::enter(scope.clone());
+            task(wanted.map(|()| lease));
+        }
+        let took = (runs && !scope.cancelled()).then(|| start.elapsed());
+        let mut state = self.lock();
+        state.end(cost, lane, took);
+        let more = state.idle > 0 && !(state.small.is_empty() && state.big.is_empty());
+        drop(state);
+        if more {
+            self.filled.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::work::scope::block_on;
+    use futures_util::future::join_all;
+
+    const POLICY: Policy = Policy {
+        threads: 1,
+        memory: 1 << 20,
+        queue: Duration::from_secs(3600),
+        patience: Duration::from_secs(3600),
+    };
+    const SMALL_JOB: Cost = Cost { work: 1, bytes: 0 };
+    const BIG_JOB: Cost = Cost {
+        work: SMALL + 1,
+        bytes: 0,
+    };
+
+    /// Occupies the one thread until the sender is dropped.
+    fn occupy(executor: &Executor, cost: Cost) -> (std::sync::mpsc::Sender<()>, Running<((), Lease)>) {
+        let (hold, held) = std::sync::mpsc::channel::<()>();
+        let (begun, begins) = std::sync::mpsc::channel::<()>();
+        let running = executor.run(cost, &Scope::default(), move |_| {
+            begun.send(()).unwrap();
+            let _ = held.recv();
+            Ok(())
+        });
+        begins.recv().unwrap();
+        (hold, running)
+    }
+
+    #[test]
+    fn small_jobs_pass_big_ones_but_not_for_ever() {
+        let executor = Executor::new(POLICY);
+        let (hold, first) = occupy(&executor, SMALL_JOB);
+        let order: Arc<Mutex<Vec<&str>>> = Arc::default();
+        let note = |cost: Cost, name: &'static str| {
+            let order = order.clone();
+            executor.run(cost, &Scope::default(), move |_| {
+                order.lock().unwrap().push(name);
+                Ok(())
+            })
+        };
+        let mut all = vec![note(BIG_JOB, "big")];
+        all.extend((0..20).map(|_| note(SMALL_JOB, "small")));
+        drop(hold);
+        block_on(first).unwrap();
+        for one in block_on(join_all(all)) {
+            one.unwrap();
+        }
+        let order = order.lock().unwrap();
+        let at = order.iter().position(|name| *name == "big").unwrap();
+        assert!((5..8).contains(&at), "{order:?}");
+    }
+
+    #[test]
+    fn a_big_job_leaves_a_thread_to_small_ones() {
+        let policy = Policy { threads: 2, ..POLICY };
+        let executor = Executor::new(policy);
+        let (hold, first) = occupy(&executor, BIG_JOB);
+        let second = executor.run(BIG_JOB, &Scope::default(), |_| Ok(()));
+        // runs although two big ones want both threads
+        block_on(executor.run(SMALL_JOB, &Scope::default(), |_| Ok(()))).unwrap();
+        assert_eq!(executor.load().big, [1, 1]);
+        drop(hold);
+        block_on(first).unwrap();
+        block_on(second).unwrap();
+    }
+
+    #[test]
+    fn a_big_job_lends_its_only_thread() {
+        let executor = Arc::new(Executor::new(POLICY));
+        let (hold, held) = std::sync::mpsc::channel::<()>();
+        let (begun, begins) = std::sync::mpsc::channel::<()>();
+        let big = executor.run(BIG_JOB, &Scope::default(), move |_| {
+            begun.send(()).unwrap();
+            held.recv().unwrap();
+            lend()?;
+            held.recv().unwrap();
+            Ok(())
+        });
+        begins.recv().unwrap();
+        let small = executor.run(SMALL_JOB, &Scope::default(), |_| Ok(()));
+        hold.send(()).unwrap();
+        block_on(small).unwrap();
+        hold.send(()).unwrap();
+        block_on(big).unwrap();
+    }
+
+    #[test]
+    fn memory_is_leased_waited_for_and_refused_where_it_never_fits() {
+        let policy = Policy { threads: 3, ..POLICY };
+        let executor = Executor::new(policy);
+        let most = Cost {
+            work: SMALL + 1,
+            bytes: 700 << 10,
+        };
+        let (hold, first) = occupy(&executor, most);
+        let second = executor.run(most, &Scope::default(), |_| Ok(()));
+        assert_eq!(executor.load().big, [1, 1]);
+        assert!(executor.lease(400 << 10).is_none());
+        let never = Cost {
+            work: 1,
+            bytes: 2 << 20,
+        };
+        let refused = block_on(executor.run(never, &Scope::default(), |_| Ok(())));
+        assert!(matches!(refused, Err(Error::TooBig(_))));
+        drop(hold);
+        let ((), mut lease) = block_on(first).unwrap();
+        lease.shrink(100);
+        drop(block_on(second).unwrap());
+        assert_eq!(executor.load().memory[0], 100);
+        drop(lease);
+        assert_eq!(executor.load().memory[0], 0);
+    }
+
+    #[test]
+    fn what_would_wait_too_long_is_refused_and_what_nobody_wants_is_not_done() {
+        let policy = Policy {
+            queue: Duration::from_millis(100),
+            ..POLICY
+        };
+        let executor = Executor::new(policy);
+        let (hold, first) = occupy(&executor, SMALL_JOB);
+        let second = Cost {
+            work: SMALL,
+            bytes: 0,
+        };
+        let waits: Vec<_> = (0..3)
+            .map(|_| executor.run(second, &Scope::default(), |_| Ok(())))
+            .collect();
+        let refused = block_on(executor.run(second, &Scope::default(), |_| Ok(())));
+        assert!(matches!(refused, Err(Error::Later(1..))), "{refused:?}");
+        let scope = Scope::default();
+        drop(executor.run(BIG_JOB, &scope, |_| -> Result<()> { panic!("is not run") }));
+        assert!(scope.cancelled());
+        drop(hold);
+        block_on(first).unwrap();
+        block_on(join_all(waits));
+        assert_eq!(executor.load().memory[0], 0);
+    }
+
+    #[test]
+    fn a_panic_ends_its_own_request_only() {
+        let executor = Executor::new(POLICY);
+        let failed = block_on(executor.run(SMALL_JOB, &Scope::default(), |_| -> Result<()> { panic!("x") }));
+        assert!(matches!(failed, Err(Error::Internal(_))));
+        block_on(executor.run(SMALL_JOB, &Scope::default(), |_| Ok(()))).unwrap();
+    }
+
+    #[test]
+    fn what_is_drained_or_late_is_refused() {
+        let policy = Policy {
+            patience: Duration::ZERO,
+            ..POLICY
+        };
+        let executor = Executor::new(policy);
+        let (hold, first) = occupy(&executor, SMALL_JOB);
+        let small = executor.run(SMALL_JOB, &Scope::default(), |_| Ok(()));
+        let big = executor.run(BIG_JOB, &Scope::default(), |_| Ok(()));
+        assert_eq!(executor.drain(), 1);
+        assert!(matches!(block_on(big), Err(Error::Later(_))));
+        let late = executor.run(BIG_JOB, &Scope::default(), |_| Ok(()));
+        assert!(matches!(block_on(late), Err(Error::Later(_))));
+        executor.expire();
+        assert!(matches!(block_on(small), Err(Error::Later(_))));
+        drop(hold);
+        block_on(first).unwrap();
+    }
+}

@@ -1,0 +1,228 @@
+//! The context of a request: until when it is wanted, whether it still is, and where its time went.
+//!
+//! A thread that works for a request has entered its scope; pieces of work far below find it by [`check`] and [`timed`].
+
+use crate::error::Error;
+use crate::error::Result;
+use std::cell::RefCell;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::task::Context;
+use std::task::Poll;
+use std::task::Wake;
+use std::task::Waker;
+use std::thread::Thread;
+use std::time::Duration;
+use std::time::Instant;
+
+/// Where time goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Waiting for a thread and for memory.
+    Queue,
+    /// Opening the file, and making what all its windows need.
+    Open,
+    /// Reading and decoding.
+    Read,
+    /// Pixel steps.
+    Process,
+    /// Encoding.
+    Encode,
+    /// Sending the answer.
+    Send,
+}
+
+impl Stage {
+    /// All of them, in the order of a request.
+    pub const ALL: [Stage; 6] = [
+        Stage::Queue,
+        Stage::Open,
+        Stage::Read,
+        Stage::Process,
+        Stage::Encode,
+        Stage::Send,
+    ];
+
+    /// Its name, in lower case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Stage::Queue => "queue",
+            Stage::Open => "open",
+            Stage::Read => "read",
+            Stage::Process => "process",
+            Stage::Encode => "encode",
+            Stage::Send => "send",
+        }
+    }
+}
+
+/// The context of a request; its clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Scope(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    cancelled: AtomicBool,
+    deadline: Option<Instant>,
+    /// Nanoseconds, in the order of [`Stage::ALL`].
+    stages: [AtomicU64; Stage::ALL.len()],
+}
+
+impl Scope {
+    /// A request that is wanted for so long, or for ever.
+    pub fn new(patience: Option<Duration>) -> Scope {
+        Scope(Arc::new(Inner {
+            deadline: patience.map(|patience| Instant::now() + patience),
+            ..Inner::default()
+        }))
+    }
+
+    /// Nobody wants it any more.
+    pub fn cancel(&self) {
+        self.0.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nobody wants it any more.
+    pub fn cancelled(&self) -> bool {
+        self.0.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// `Error::Cancelled` when nobody wants it any more, `Error::TimedOut` after its deadline.
+    pub fn check(&self) -> Result<()> {
+        if self.cancelled() {
+            return Err(Error::Cancelled);
+        }
+        match self.0.deadline {
+            Some(deadline) if deadline <= Instant::now() => Err(Error::TimedOut),
+            _ => Ok(()),
+        }
+    }
+
+    /// When it is no longer wanted.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.0.deadline
+    }
+
+    /// Whether both are the same one.
+    pub fn is(&self, other: &Scope) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Adds to the time of a stage.
+    pub fn add(&self, stage: Stage, time: Duration) {
+        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        if let Some(sum) = self.0.stages.get(stage as usize) {
+            sum.fetch_add(time, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds the times of another scope, which worked for this one.
+    pub fn add_all(&self, other: &Scope) {
+        for (stage, time) in other.times() {
+            self.add(stage, time);
+        }
+    }
+
+    /// The time of each stage. Threads that work at the same time add up.
+    pub fn times(&self) -> impl Iterator<Item = (Stage, Duration)> {
+        let of = |sum: &AtomicU64| Duration::from_nanos(sum.load(Ordering::Relaxed));
+        Stage::ALL.into_iter().zip(self.0.stages.iter().map(of))
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Scope>> = const { RefCell::new(None) };
+}
+
+/// This thread works for the scope until the guard is dropped; then for the one before.
+pub fn enter(scope: Scope) -> Entered {
+    Entered(CURRENT.with(|current| current.replace(Some(scope))))
+}
+
+/// See [`enter`].
+pub struct Entered(Option<Scope>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let before = self.0.take();
+        CURRENT.with(|current| current.replace(before));
+    }
+}
+
+/// The scope that this thread works for.
+pub fn current() -> Option<Scope> {
+    CURRENT.with(|current| current.borrow().clone())
+}
+
+/// [`Scope::check`] of the scope that this thread works for, if it does.
+pub fn check() -> Result<()> {
+    CURRENT.with(|current| current.borrow().as_ref().map_or(Ok(()), Scope::check))
+}
+
+/// Does something, and adds the time to a stage of the scope that this thread works for.
+pub fn timed<T>(stage: Stage, work: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let done = work();
+    let time = start.elapsed();
+    CURRENT.with(|current| {
+        if let Some(scope) = &*current.borrow() {
+            scope.add(stage, time);
+        }
+    });
+    done
+}
+
+/// Waits on this thread until the future is done.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(done) => return done,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_works_for_the_scope_that_it_entered_last() {
+        assert!(current().is_none() && check().is_ok());
+        let outer = enter(Scope::default());
+        {
+            let cancelled = Scope::default();
+            cancelled.cancel();
+            let _inner = enter(cancelled);
+            assert!(matches!(check(), Err(Error::Cancelled)));
+        }
+        assert!(check().is_ok());
+        drop(outer);
+        assert!(current().is_none());
+        let late = Scope::new(Some(Duration::ZERO));
+        assert!(matches!(late.check(), Err(Error::TimedOut)));
+    }
+
+    #[test]
+    fn times_add_up_by_stage() {
+        let scope = Scope::default();
+        scope.add(Stage::Read, Duration::from_nanos(3));
+        let other = Scope::default();
+        other.add(Stage::Read, Duration::from_nanos(4));
+        scope.add_all(&other);
+        let sum: Vec<_> = scope.times().map(|(_, time)| time.as_nanos()).collect();
+        assert_eq!(sum, [0, 0, 7, 0, 0, 0]);
+    }
+}
