@@ -22,6 +22,27 @@ fn the_man_page_is_the_one_that_the_tables_give() {
 }
 
 #[test]
+fn the_shells_complete_what_the_tables_give() {
+    use clap_complete::Shell;
+    for (shell, name) in [
+        (Shell::Bash, "iipsrv.bash"),
+        (Shell::Zsh, "_iipsrv"),
+        (Shell::Fish, "iipsrv.fish"),
+    ] {
+        let mut text = Vec::new();
+        clap_complete::generate(shell, &mut args::command(), "iipsrv", &mut text);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("man").join(name);
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        assert!(
+            std::fs::read(&path).unwrap() == text,
+            "{name}: BLESS=1 cargo test --test it docs writes it anew"
+        );
+    }
+}
+
+#[test]
 fn help_and_man_page_name_every_setting_and_every_argument() {
     let help = args::command().render_long_help().to_string();
     let page = man::page();
