@@ -16,6 +16,18 @@ _iipsrv() {
             ",$1")
                 cmd="iipsrv"
                 ;;
+            iipsrv,check)
+                cmd="iipsrv__subcmd__check"
+                ;;
+            iipsrv,export)
+                cmd="iipsrv__subcmd__export"
+                ;;
+            iipsrv,get)
+                cmd="iipsrv__subcmd__get"
+                ;;
+            iipsrv,prewarm)
+                cmd="iipsrv__subcmd__prewarm"
+                ;;
             *)
                 ;;
         esac
@@ -23,7 +35,7 @@ _iipsrv() {
 
     case "${cmd}" in
         iipsrv)
-            opts="-h -V --bind --backlog --http --demo --check-config --help --version"
+            opts="-h -V --bind --backlog --http --demo --check-config --help --version check export prewarm get"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -38,6 +50,78 @@ _iipsrv() {
                     return 0
                     ;;
                 --http)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        iipsrv__subcmd__check)
+            opts="-h --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        iipsrv__subcmd__export)
+            opts="-h --deepzoom --zoomify --iiif --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --iiif)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        iipsrv__subcmd__get)
+            opts="-h --headers --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        iipsrv__subcmd__prewarm)
+            opts="-l -h --list --levels --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --list)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -l)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --levels)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

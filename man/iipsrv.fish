@@ -1,7 +1,48 @@
-complete -c iipsrv -l bind -d 'Listen for FastCGI on HOST:PORT, :PORT, [v6]:PORT or /path.sock' -r
-complete -c iipsrv -l backlog -d 'Listen backlog' -r
-complete -c iipsrv -l http -d 'Listen for HTTP too: the same URLs as behind a web server, and a viewer at /' -r
-complete -c iipsrv -l demo -d 'Serve the pictures in fixtures/ at http://127.0.0.1:8080/'
-complete -c iipsrv -l check-config -d 'Print every setting and where it came from; exit 1 when something is wrong'
-complete -c iipsrv -s h -l help -d 'Print help'
-complete -c iipsrv -s V -l version -d 'Print version'
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_iipsrv_global_optspecs
+    string join \n bind= backlog= http= demo check-config h/help V/version
+end
+
+function __fish_iipsrv_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_iipsrv_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_iipsrv_using_subcommand
+    set -l cmd (__fish_iipsrv_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c iipsrv -n "__fish_iipsrv_needs_command" -l bind -d 'Listen for FastCGI on HOST:PORT, :PORT, [v6]:PORT or /path.sock' -r
+complete -c iipsrv -n "__fish_iipsrv_needs_command" -l backlog -d 'Listen backlog' -r
+complete -c iipsrv -n "__fish_iipsrv_needs_command" -l http -d 'Listen for HTTP too: the same URLs as behind a web server, and a viewer at /' -r
+complete -c iipsrv -n "__fish_iipsrv_needs_command" -l demo -d 'Serve the pictures in fixtures/ at http://127.0.0.1:8080/'
+complete -c iipsrv -n "__fish_iipsrv_needs_command" -l check-config -d 'Print every setting and where it came from; exit 1 when something is wrong'
+complete -c iipsrv -n "__fish_iipsrv_needs_command" -s h -l help -d 'Print help'
+complete -c iipsrv -n "__fish_iipsrv_needs_command" -s V -l version -d 'Print version'
+complete -c iipsrv -n "__fish_iipsrv_needs_command" -f -a "check" -d 'Say what masters are, what tiles of them cost, and how to mend those that are slow; exit 1 when some are slow, 2 when some cannot be served'
+complete -c iipsrv -n "__fish_iipsrv_needs_command" -f -a "export" -d 'Write an image as a pyramid of files, the same bytes as the answers; run again, it goes on where it was stopped'
+complete -c iipsrv -n "__fish_iipsrv_needs_command" -f -a "prewarm" -d 'Fill the caches that outlive the process, those of MEMCACHED_SERVERS, with the settings of the environment'
+complete -c iipsrv -n "__fish_iipsrv_needs_command" -f -a "get" -d 'Write one answer to standard output, without a socket; exit 1 when it is an error'
+complete -c iipsrv -n "__fish_iipsrv_using_subcommand check" -l json -d 'Write a line of JSON for each file'
+complete -c iipsrv -n "__fish_iipsrv_using_subcommand check" -s h -l help -d 'Print help'
+complete -c iipsrv -n "__fish_iipsrv_using_subcommand export" -l iiif -d 'As IIIF Image API 3, level 0, which will be found at URL' -r
+complete -c iipsrv -n "__fish_iipsrv_using_subcommand export" -l deepzoom -d 'As DeepZoom: NAME.dzi and NAME_files'
+complete -c iipsrv -n "__fish_iipsrv_using_subcommand export" -l zoomify -d 'As Zoomify: ImageProperties.xml and TileGroup0, …'
+complete -c iipsrv -n "__fish_iipsrv_using_subcommand export" -s h -l help -d 'Print help'
+complete -c iipsrv -n "__fish_iipsrv_using_subcommand prewarm" -s l -l list -d 'Addresses, a line each, or an access log; - is standard input' -r -F
+complete -c iipsrv -n "__fish_iipsrv_using_subcommand prewarm" -l levels -d 'Of images: this many levels, from the smallest' -r
+complete -c iipsrv -n "__fish_iipsrv_using_subcommand prewarm" -s h -l help -d 'Print help'
+complete -c iipsrv -n "__fish_iipsrv_using_subcommand get" -l headers -d 'Write status and header lines to standard error'
+complete -c iipsrv -n "__fish_iipsrv_using_subcommand get" -s h -l help -d 'Print help'

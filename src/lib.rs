@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! 10 main                          args, bind, serve
-//! 9  server                        sockets, workers, signals, the viewer page
+//! 9  server  tools                 sockets, workers, signals, the viewer page; check, export, prewarm, get
 //! 8  service                       Http -> Reply
 //! 7  config  mosaic                environment -> settings; window -> raster
 //! 6  protocol  library             words -> request; identifier -> open source
@@ -40,4 +40,5 @@ pub mod server;
 pub mod service;
 pub mod source;
 pub mod store;
+pub mod tools;
 pub mod work;

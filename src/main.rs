@@ -10,6 +10,7 @@ use iipsrv::server;
 use iipsrv::server::inherited;
 use iipsrv::server::listen::Listener;
 use iipsrv::service::Service;
+use iipsrv::tools;
 use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
@@ -36,6 +37,9 @@ fn run() -> ExitCode {
     if args.check_config {
         print!("{}", config.report());
         return ExitCode::from(u8::from(!config.warnings.is_empty()));
+    }
+    if let Some(tool) = args.tool {
+        return tools::run(tool, config);
     }
     if args.strict && !config.warnings.is_empty() {
         for warning in &config.warnings {

@@ -1,5 +1,7 @@
 //! The command line.
 
+use crate::config::tools;
+use crate::config::tools::Tool;
 use crate::config::vars::Kind;
 use crate::config::vars::VARS;
 use clap::Arg;
@@ -22,6 +24,8 @@ pub struct Args {
     pub check_config: bool,
     /// Do not start when something is wrong with the settings.
     pub strict: bool,
+    /// The tool to run instead of the daemon.
+    pub tool: Option<Tool>,
 }
 
 /// The command line's grammar, for parsing and for help.
@@ -31,6 +35,9 @@ pub fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about("Image server for gigapixel pyramids: IIP, IIIF, DeepZoom and Zoomify over FastCGI")
         .after_help(settings_help())
+        .args_conflicts_with_subcommands(true)
+        .disable_help_subcommand(true)
+        .subcommands(tools::commands())
         .arg(
             Arg::new("bind")
                 .long("bind")
@@ -92,6 +99,7 @@ impl From<&clap::ArgMatches> for Args {
             demo: matches.get_flag("demo"),
             check_config: matches.get_flag("check-config"),
             strict: matches.get_flag("strict"),
+            tool: Tool::from(matches),
         }
     }
 }

@@ -19,6 +19,10 @@ iipsrv \- image server for gigapixel pyramids
 .br
 .B iipsrv
 .RB [ \-\-check\-config | \-\-demo | \-\-help | \-\-version ]
+.br
+.B iipsrv
+.BR check | export | prewarm | get
+.I ...
 .SH DESCRIPTION
 .B iipsrv
 answers IIP, IIIF Image API, DeepZoom and Zoomify requests out of tiled pyramid images.
@@ -80,7 +84,10 @@ Empty the caches, read the watermark again and reopen the log file.
 (or
 .BR \-\-strict )
 found something wrong; 2 for wrong arguments, or when there is no socket to serve; 3 after a signal when connections
-were cut.
+were cut. Tools: 0 when all went well, 1 when
+some of it failed or
+.B check
+found slow files, 2 when nothing could be done or files cannot be served.
 "#;
 
 /// The whole page.
@@ -99,6 +106,7 @@ pub fn page() -> String {
             escape(&help)
         );
     }
+    tools(&mut text);
     text.push_str(".SH ENVIRONMENT\n");
     for var in VARS {
         let alias = var.alias.map(|a| format!(" (also {a})")).unwrap_or_default();
@@ -123,6 +131,35 @@ pub fn page() -> String {
     }
     text.push_str(FOOT);
     text
+}
+
+/// The subcommands and their arguments.
+fn tools(text: &mut String) {
+    text.push_str(".SH TOOLS\n");
+    text.push_str(
+        "They use the settings of the environment and no socket, beside a running server or without one.\n",
+    );
+    for mut tool in args::command()
+        .get_subcommands()
+        .cloned()
+        .map(|tool| tool.disable_help_flag(true))
+    {
+        let usage = tool.render_usage().to_string();
+        let usage = usage.trim_start_matches("Usage: ").trim_start_matches("iipsrv ");
+        let about = tool.get_about().map(ToString::to_string).unwrap_or_default();
+        let _ = writeln!(text, ".TP\n.B iipsrv {}\n{}.", escape(usage), escape(&about));
+        for arg in tool.get_arguments() {
+            let names = arg.get_value_names().filter(|_| arg.get_action().takes_values());
+            let value = names.and_then(|names| names.first()).map(|name| name.to_string());
+            let name = match (arg.get_long(), value) {
+                (Some(long), Some(value)) => format!("--{long} {value}"),
+                (Some(long), None) => format!("--{long}"),
+                (None, value) => value.unwrap_or_default(),
+            };
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            let _ = writeln!(text, ".RS\n.TP\n.B {}\n{}.\n.RE", escape(&name), escape(&help));
+        }
+    }
 }
 
 /// Text with what roff would take for itself made harmless.

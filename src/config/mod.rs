@@ -6,12 +6,15 @@ pub mod args;
 pub mod check;
 pub mod man;
 mod memory;
+mod tools;
 pub mod vars;
 mod words;
 
 use crate::codec::jpeg::Sampling;
 use crate::codec::jpeg::Style;
 pub use crate::config::args::Args;
+pub use crate::config::tools::Pyramid;
+pub use crate::config::tools::Tool;
 use crate::config::vars::Kind;
 use crate::config::vars::VARS;
 use crate::config::vars::Var;
@@ -156,6 +159,10 @@ pub struct Config {
     pub iiif_extra: Members,
     /// Whether pictures are also given inverted, stretched, equalised and by their logarithm.
     pub iiif_extensions: bool,
+    /// Whether IIIF manifests are written.
+    pub manifests: bool,
+    /// Whether images are listed.
+    pub directory: bool,
     /// Rights of images that carry none.
     pub copyright: String,
     /// Threads: one set of them waits for sockets and answers what is cached, as many again compute.
@@ -201,10 +208,10 @@ impl Config {
         Config::read(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }
 
-    /// What the command line adds: over HTTP the protocols lie below their own names, and the demonstration serves
+    /// What the command line adds: over HTTP, and for tools, the protocols lie below their own names, and the demonstration serves
     /// `fixtures/` of the directory it is started in. What the environment says goes first.
     pub fn with_args(mut self, args: &Args) -> Config {
-        if args.http_address().is_some() {
+        if args.http_address().is_some() || args.tool.is_some() {
             let (own, _) = uri_map("iiif=>IIIF,deepzoom=>DeepZoom,zoomify=>Zoomify");
             for mount in own {
                 if !self.uri_map.iter().any(|known| known.prefix == mount.prefix) {
@@ -463,6 +470,8 @@ impl Table {
             },
             iiif_extra,
             iiif_extensions: self.on("IIIF_EXTENSIONS"),
+            manifests: self.on("MANIFESTS"),
+            directory: self.on("DIRECTORY"),
             copyright: self.text("COPYRIGHT"),
             threads: unsigned("OMP_NUM_THREADS").filter(|&n| n > 0).unwrap_or(cores),
             max_memory: match megabytes("MAX_MEMORY") {

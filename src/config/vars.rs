@@ -338,6 +338,18 @@ pub static VARS: &[Var] = &[
         "1 adds the qualities negative, stretch, equalization and log",
     ),
     var(
+        "MANIFESTS",
+        "1",
+        Kind::Switch,
+        "0: no IIIF manifests (…/ID/manifest.json)",
+    ),
+    var(
+        "DIRECTORY",
+        "1",
+        Kind::Switch,
+        "0: nobody is told which images there are: no list at /, no manifests of folders",
+    ),
+    var(
         "COPYRIGHT",
         "",
         Kind::Text,

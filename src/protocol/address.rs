@@ -31,6 +31,9 @@ const PATH: &AsciiSet = &UNSAFE.add(b'%').add(b'?').add(b'#').add(b'[').add(b']'
 /// The same in a query, where a plus is a blank and an ampersand ends a value.
 const QUERY: &AsciiSet = &PATH.add(b'+').add(b'&');
 
+/// The same of one segment.
+const SEGMENT: &AsciiSet = &QUERY.add(b'/');
+
 /// Where a request came in.
 #[derive(Clone)]
 pub struct Address<'a> {
@@ -259,6 +262,11 @@ impl Proxy {
 pub fn bare(path: &[u8]) -> &[u8] {
     let end = path.iter().rposition(|&b| b != b'/').map_or(0, |at| at + 1);
     path.get(..end).unwrap_or_default()
+}
+
+/// A name as one segment of a path, whoever asks for it how.
+pub fn segment(name: &str) -> String {
+    utf8_percent_encode(name, SEGMENT).to_string()
 }
 
 /// A path without its last segments.

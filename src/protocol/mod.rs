@@ -12,6 +12,7 @@ mod tiles;
 pub mod zoomify;
 
 pub use crate::protocol::address::Address;
+pub use crate::protocol::address::segment;
 pub use crate::protocol::iiif::Naming;
 
 use crate::error::Error;
@@ -109,6 +110,8 @@ pub struct Settings {
     pub first_channel: Option<u32>,
     /// Whether pictures are also given inverted, stretched, equalised and by their logarithm.
     pub iiif_extensions: bool,
+    /// Whether manifests are written.
+    pub manifests: bool,
 }
 
 /// What was asked.
@@ -149,6 +152,8 @@ pub enum Ask {
         /// Whether JSON-LD was asked for by name.
         linked: bool,
     },
+    /// IIIF: manifest.json of an image or a folder.
+    Manifest(iiif::Asked),
     /// DeepZoom: the .dzi file.
     Dzi,
     /// Zoomify: ImageProperties.xml.
@@ -291,7 +296,8 @@ pub fn describe(
         Ask::Info { naming, linked } => Some(iiif::info(naming, *linked, header, limits, settings, notes)),
         Ask::Dzi => Some(deepzoom::describe(header)),
         Ask::Properties => Some(zoomify::describe(header)),
-        Ask::Picture(_)
+        Ask::Manifest(_)
+        | Ask::Picture(_)
         | Ask::Image { .. }
         | Ask::Export(_)
         | Ask::Tiles(_)

@@ -118,20 +118,27 @@ fn page(status: u16, body: impl Into<bytes::Bytes>, kind: &'static str) -> Reply
         .with("Server", concat!("iipsrv/", env!("CARGO_PKG_VERSION")))
 }
 
-/// `{"images":[{"id":"a/b.tif"},…],"truncated":false}`: what can be asked for under FILESYSTEM_PREFIX, sorted.
+/// `{"images":[{"id":"a/b.tif","kind":"TIFF","bytes":5},…],"truncated":false}`: what can be asked for under
+/// FILESYSTEM_PREFIX, sorted; 404 where lists are turned off.
 pub fn images(config: &Config) -> Reply {
-    let (ids, truncated) = list(&config.filesystem_prefix, &config.filesystem_suffix);
-    let images: Vec<_> = ids
+    if !config.directory {
+        return page(404, "there is no list of images\n", "text/plain");
+    }
+    let (found, truncated) = list(&config.filesystem_prefix, &config.filesystem_suffix);
+    let images: Vec<_> = found
         .into_iter()
-        .map(|id| serde_json::json!({ "id": id }))
+        .map(|(id, kind, bytes)| {
+            let kind = format!("{kind:?}").to_uppercase();
+            serde_json::json!({ "id": id, "kind": kind, "bytes": bytes })
+        })
         .collect();
     let json = serde_json::json!({ "images": images, "truncated": truncated });
     page(200, json.to_string(), "application/json").with("Cache-Control", "no-cache")
 }
 
-/// Identifiers of the images whose path starts with `prefix`, which need not be a whole folder. Nothing when there
+/// Identifiers, kinds and lengths of the images whose path starts with `prefix`, which need not be a whole folder. Nothing when there
 /// is no prefix: nobody asked for the whole machine to be listed. Links to folders are not followed.
-fn list(prefix: &str, suffix: &str) -> (Vec<String>, bool) {
+fn list(prefix: &str, suffix: &str) -> (Vec<(String, Kind, u64)>, bool) {
     let Some((folder, start)) = prefix.rsplit_once('/') else {
         return (Vec::new(), false);
     };
@@ -169,21 +176,24 @@ fn list(prefix: &str, suffix: &str) -> (Vec<String>, bool) {
                 } else {
                     truncated = true;
                 }
-            } else if is_image(name, &entry.path())
+            } else if let Some((kind, bytes)) = image(name, &entry.path())
                 && let Some(rest) = rest.strip_suffix(suffix).filter(|rest| !rest.is_empty())
             {
-                found.push(format!("{id}{rest}"));
+                found.push((format!("{id}{rest}"), kind, bytes));
             }
         }
     }
-    found.sort_unstable();
+    found.sort_unstable_by(|one, other| one.0.cmp(&other.0));
     truncated |= found.len() > MAX_IMAGES;
     found.truncate(MAX_IMAGES);
     (found, truncated)
 }
 
-fn is_image(name: &str, path: &Path) -> bool {
-    Kind::named(name).is_some() && path.is_file()
+/// The kind of an image, by its name, and the length of its file in bytes.
+fn image(name: &str, path: &Path) -> Option<(Kind, u64)> {
+    let kind = Kind::named(name)?;
+    let found = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    Some((kind, found.len()))
 }
 
 #[cfg(test)]
@@ -207,7 +217,10 @@ mod tests {
         }
         std::os::unix::fs::symlink(&root, root.join("loop")).unwrap();
         let prefix = root.to_str().unwrap();
-        let ids = |prefix: &str, suffix: &str| list(prefix, suffix).0;
+        let ids = |prefix: &str, suffix: &str| {
+            let found = list(prefix, suffix).0;
+            found.into_iter().map(|(id, _, _)| id).collect::<Vec<_>>()
+        };
         assert_eq!(
             ids(&format!("{prefix}/"), ""),
             ["a.JPG", "b/c/\"q\".jp2", "z.tif", "za.tif"]
@@ -218,9 +231,11 @@ mod tests {
         let folder = format!("{prefix}/b/");
         let config = Config::read(|name| (name == "FILESYSTEM_PREFIX").then(|| folder.clone()));
         let reply = images(&config);
+        let hidden = Config::read(|name| (name == "DIRECTORY").then(|| "0".into()));
+        assert_eq!(images(&hidden).status, 404);
         assert_eq!(
             std::str::from_utf8(&reply.body),
-            Ok(r#"{"images":[{"id":"c/\"q\".jp2"}],"truncated":false}"#)
+            Ok(r#"{"images":[{"id":"c/\"q\".jp2","kind":"JP2","bytes":0}],"truncated":false}"#)
         );
         std::fs::remove_dir_all(&root).unwrap();
     }

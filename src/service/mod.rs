@@ -9,6 +9,7 @@ mod cost;
 mod export;
 mod limits;
 mod make;
+mod manifest;
 mod measure;
 mod profiles;
 mod reply;
@@ -136,6 +137,7 @@ impl Service {
                 Compat::Auto => None,
             },
             iiif_extensions: config.iiif_extensions,
+            manifests: config.manifests,
         };
         let cache = Cache::new(config.cache_bytes);
         let room = config.room().map(Arc::new);
@@ -247,6 +249,13 @@ impl Service {
             return Ok((self.redirect(target), "hit"));
         }
         let work = async {
+            if let Ask::Manifest(asked) = request.ask {
+                let (service, http) = (self.clone(), http.clone());
+                let job = move |_: &mut Lease| service.manifest(&http, &id, &asked);
+                let made = self.executor.run(cost::OPEN, scope, job).await;
+                let (reply, _) = made.map_err(|error| Failure::new(protocol, error))?;
+                return Ok((reply, "made"));
+            }
             let known = self
                 .library
                 .known(&id)
@@ -364,7 +373,7 @@ impl Service {
                     self.executor.run(cost::NOTES, scope, read).await.map_err(fail)?;
                 Ok((self.describe(http, &opened, &ask, &notes, modified), true))
             }
-            Ask::Dzi | Ask::Properties | Ask::Redirect(_) | Ask::Nothing => {
+            Ask::Dzi | Ask::Properties | Ask::Redirect(_) | Ask::Manifest(_) | Ask::Nothing => {
                 Ok((self.describe(http, &opened, &ask, &[], None), false))
             }
             Ask::Measure(measure) => {

@@ -169,7 +169,8 @@ impl Service {
         self.common(self.kept(reply.with("Vary", self.named())))
     }
 
-    fn named(&self) -> &'static str {
+    /// The header lines by which a proxy may change an address.
+    pub(in crate::service) fn named(&self) -> &'static str {
         if self.settings.trust_proxy {
             FORWARDED
         } else {

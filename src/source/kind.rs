@@ -81,8 +81,35 @@ impl Kind {
     }
 }
 
+/// A master as it lies in its file, without levels that it lacks.
+pub struct Stored {
+    /// The kind of file.
+    pub kind: Kind,
+    /// Its pyramid.
+    pub source: Box<dyn Source>,
+    /// How each level lies in the file.
+    pub grids: Vec<Grid>,
+    /// The value of its Orientation tag, 1 by default.
+    pub orientation: u64,
+    /// What its compression is called.
+    pub scheme: String,
+}
+
 /// Opens a master by what its first bytes say; `None` when it is no image. `page` is a picture of a TIFF file, from 0.
 pub fn open(blob: Arc<dyn Blob>, page: Option<u32>, options: &Options) -> Result<Option<Box<dyn Source>>> {
+    let Some(stored) = stored(blob, page, options)? else {
+        return Ok(None);
+    };
+    let made = Made::over(stored.source, &stored.grids, &options.budget);
+    Ok(Some(if options.upright {
+        Oriented::over(made, stored.orientation)
+    } else {
+        made
+    }))
+}
+
+/// The same, as it lies in its file.
+pub fn stored(blob: Arc<dyn Blob>, page: Option<u32>, options: &Options) -> Result<Option<Stored>> {
     let mut start = [0; START];
     let len = usize::try_from(blob.len()).unwrap_or(START).min(START);
     let start = start.get_mut(..len).unwrap_or_default();
@@ -90,11 +117,13 @@ pub fn open(blob: Arc<dyn Blob>, page: Option<u32>, options: &Options) -> Result
     let Some(kind) = Kind::of(start) else {
         return Ok(None);
     };
+    let mut scheme = format!("{kind:?}");
     let (source, grids, orientation): (Box<dyn Source>, _, _) = match kind {
         Kind::Tiff => {
             let page = usize::try_from(page.unwrap_or(0)).unwrap_or(usize::MAX);
             let tiff = Tiff::open_page(blob, page, &tiff::Limits::default())?;
             let (grids, orientation) = (tiff.grids(), tiff.orientation());
+            scheme = tiff.scheme();
             (Box::new(tiff), grids, orientation)
         }
         Kind::Jpeg => {
@@ -116,11 +145,12 @@ pub fn open(blob: Arc<dyn Blob>, page: Option<u32>, options: &Options) -> Result
             (Box::new(jp2), grids, orientation)
         }
     };
-    let made = Made::over(source, &grids, &options.budget);
-    Ok(Some(if options.upright {
-        Oriented::over(made, orientation)
-    } else {
-        made
+    Ok(Some(Stored {
+        kind,
+        source,
+        grids,
+        orientation,
+        scheme,
     }))
 }
 

@@ -289,6 +289,8 @@ fn the_viewer_lists_pictures_and_obeys_hands() {
         .map(|name| name.as_str().unwrap())
         .collect();
     assert!(shown.is_sorted());
+    // the picture of the README lies there, too
+    shown.retain(|name| *name != "viewer.webp");
     shown.sort_by_key(|name| listed.iter().position(|listed| listed == name));
     assert_eq!(shown, listed);
     log.log_is_clean();
@@ -306,7 +308,7 @@ fn the_viewer_fits_on_a_telephone() {
     job.until("image && viewer.idle && whole() && fits()");
     job.then(&["click", "#use"]);
     job.until(
-        "viewer.idle && whole() && fits() && $('panel').offsetWidth === 360 && canvas.clientHeight > 300",
+        "image.channels && viewer.idle && whole() && fits() && $('panel').offsetWidth === 360 && canvas.clientHeight > 300",
     );
     job.done().clean();
     log.log_is_clean();
@@ -413,7 +415,7 @@ fn openseadragon_draws_through_every_protocol_behind_nginx() {
     let (site, root) = site("cp -r node_modules/openseadragon \"$www\"", "");
     let package = std::fs::read_to_string(site.path("www/openseadragon/package.json")).unwrap();
     let package: Value = serde_json::from_str(&package).unwrap();
-    let major = package["version"].as_str().unwrap().split('.').next().unwrap();
+    let version = package["version"].as_str().unwrap();
     // as high as the lines say
     let stage = Size::new(1000, 600);
     let mut job = Job::new(stage.w, stage.h);
@@ -422,7 +424,7 @@ fn openseadragon_draws_through_every_protocol_behind_nginx() {
             let name = format!("{}-{protocol}", picture.id);
             let text = Text(lines.values[&name].as_str().unwrap().into())
                 .put(
-                    &format!("https://cdn.jsdelivr.net/npm/openseadragon@{major}/"),
+                    &format!("https://cdn.jsdelivr.net/npm/openseadragon@{version}/"),
                     "/openseadragon/",
                 )
                 .put(&told, &root);

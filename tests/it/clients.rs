@@ -261,5 +261,12 @@ fn the_readme_names_the_versions_that_are_tested() {
             readme.contains(&format!("\n| {client} | {version} |")),
             "{client} {version}"
         );
+        // and so do the lines that the viewer shows
+        let viewer = include_str!("../../src/server/viewer.html");
+        assert!(
+            viewer.contains(&format!("'{client} {version}'"))
+                && viewer.contains(&format!("{package}@{version}/")),
+            "{client} {version}"
+        );
     }
 }

@@ -28,6 +28,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("config", 7),
     ("service", 8),
     ("server", 9),
+    ("tools", 9),
     ("main", 10),
 ];
 

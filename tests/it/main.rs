@@ -14,6 +14,8 @@
 //! - `browser`: does a real browser show the right pixels, in the viewer and in OpenSeadragon behind nginx?
 //! - `clients`: do the viewers that people use show the right pixels, out of their packages, behind nginx?
 //! - `validator`: does the validator of the IIIF find nothing, behind nginx and over HTTP?
+//! - `tools`: do check, export, prewarm and get do what they say?
+//! - `manifests`: do manifests of images, pages, sequences and folders name what is there?
 //! - `golden`: do requests over `fixtures/` draw what they drew, and do tiles fit together?
 //! - `docs`: do man page, `--help` and README match the tables?
 //! - `oracle`: does the original, iipsrv 1.1, say and draw the same?
@@ -66,6 +68,7 @@ mod layouts;
 mod log;
 mod lowering;
 mod machine;
+mod manifests;
 mod memcached;
 mod oracle;
 mod outputs;
@@ -79,6 +82,7 @@ mod site;
 mod support;
 mod tiff;
 mod tones;
+mod tools;
 mod validator;
 mod watermark;
 mod wire;

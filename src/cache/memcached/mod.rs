@@ -72,6 +72,11 @@ impl Memcached {
         }
     }
 
+    /// Whether everything that was to be stored has been, or was given up.
+    pub fn is_idle(&self) -> bool {
+        self.servers.iter().all(Server::is_idle)
+    }
+
     /// Each server as it was configured, and whether it answers.
     pub fn servers(&self) -> impl Iterator<Item = (&str, bool)> {
         self.servers

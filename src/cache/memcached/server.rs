@@ -150,6 +150,11 @@ impl Server {
         queued
     }
 
+    /// Whether everything that was queued has been stored, or given up.
+    pub fn is_idle(&self) -> bool {
+        self.shared.waiting_bytes.load(Ordering::Relaxed) == 0
+    }
+
     #[cfg(test)]
     pub fn mark(&self, up: bool) {
         self.shared.up.store(up, Ordering::Relaxed);

@@ -44,6 +44,16 @@ impl<'a> Accept<'a> {
         Accept { ranges }
     }
 
+    /// The version of the Presentation API whose context is named as a profile, 2 or 3.
+    pub fn presentation(&self) -> Option<u8> {
+        let mut profiles = self.ranges.iter().filter(|range| range.q > 0.0);
+        profiles.find_map(|range| {
+            let version = range.profile.strip_prefix("http://iiif.io/api/presentation/")?;
+            let version = version.strip_suffix("/context.json")?.parse().ok()?;
+            (2..=3).contains(&version).then_some(version)
+        })
+    }
+
     /// The version whose context is named as a profile; the dearest to the client if there are several.
     pub fn version(&self) -> Option<u8> {
         let contexts = [

@@ -230,7 +230,7 @@ fn info_1(naming: &Naming, header: &Header, limits: &Limits, settings: &Settings
 }
 
 /// What the image or the configuration says of its rights.
-fn rights<'a>(settings: &'a Settings, header: &'a Header) -> Option<&'a str> {
+pub(in crate::protocol::iiif) fn rights<'a>(settings: &'a Settings, header: &'a Header) -> Option<&'a str> {
     let own = header.metadata.text("rights").map(str::trim);
     [own, Some(settings.copyright.trim())]
         .into_iter()
@@ -239,7 +239,7 @@ fn rights<'a>(settings: &'a Settings, header: &'a Header) -> Option<&'a str> {
 }
 
 /// The address of a licence as it is registered, if it is one (3.0 §5.6): those begin with http, not https.
-fn licence(text: &str) -> Option<String> {
+pub(in crate::protocol::iiif) fn licence(text: &str) -> Option<String> {
     let rest = text
         .strip_prefix("https://")
         .or_else(|| text.strip_prefix("http://"))?;

@@ -5,10 +5,16 @@
 mod accept;
 mod canonical;
 mod info;
+mod manifest;
 mod params;
 
 pub use crate::protocol::iiif::canonical::links;
 pub use crate::protocol::iiif::info::info;
+pub use crate::protocol::iiif::manifest::Asked;
+pub use crate::protocol::iiif::manifest::Canvas;
+pub use crate::protocol::iiif::manifest::Entry;
+pub use crate::protocol::iiif::manifest::collection;
+pub use crate::protocol::iiif::manifest::manifest;
 pub use crate::protocol::iiif::params::EXTENSIONS;
 
 use crate::error::Error;
@@ -61,6 +67,22 @@ pub fn parse(path: &str, address: &Address) -> Result<Request> {
                 naming,
                 linked: accept.linked(),
             },
+        });
+    }
+    let whole = path
+        .strip_suffix("manifest.json")
+        .map(|rest| rest.strip_suffix('/'));
+    if address.settings.manifests
+        && let Some(image) = whole.and_then(|rest| rest.or((path == "manifest.json").then_some("")))
+    {
+        let asked = Asked {
+            version: accept.presentation().unwrap_or(version).max(2),
+            images: version,
+            id: address.id(image, 1).trim_end_matches('/').into(),
+        };
+        return Ok(Request {
+            image: Some(image.into()),
+            ask: Ask::Manifest(asked),
         });
     }
     let mut parts = path.rsplitn(5, '/');

@@ -224,6 +224,14 @@ impl Tiff {
         self.orientation
     }
 
+    /// What the compression of level 0 is called.
+    pub fn scheme(&self) -> String {
+        let compression = self.images.first().map(|image| image.layout.compression);
+        let name = compression.map(|compression| format!("{compression:?}"));
+        let name = name.as_deref().and_then(|name| name.split('(').next());
+        name.unwrap_or_default().into()
+    }
+
     /// How each level lies in the file.
     pub fn grids(&self) -> Vec<Grid> {
         let grid = |image: &Image| match image.strips {

@@ -1,0 +1,137 @@
+//! The subcommands: tools that use the server without a socket. The daemon itself has none.
+
+use clap::Arg;
+use clap::ArgAction;
+use clap::ArgGroup;
+use clap::ArgMatches;
+use clap::Command;
+use std::path::PathBuf;
+
+/// How a pyramid of files is laid out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pyramid {
+    /// DeepZoom.
+    DeepZoom,
+    /// Zoomify.
+    Zoomify,
+    /// IIIF Image API 3, level 0, to be found at this address.
+    Iiif(String),
+}
+
+/// A tool, and what it is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tool {
+    /// Says how files will be served.
+    Check {
+        /// Files and folders.
+        paths: Vec<PathBuf>,
+        /// Whether as a line of JSON for each file.
+        json: bool,
+    },
+    /// Writes a pyramid of files.
+    Export {
+        /// The image.
+        file: PathBuf,
+        /// The form.
+        pyramid: Pyramid,
+        /// Where it goes.
+        folder: PathBuf,
+    },
+    /// Has answers made for the caches that outlive the process.
+    Prewarm {
+        /// A list of addresses or an access log; `-` is standard input.
+        list: Option<PathBuf>,
+        /// Identifiers of images and folders whose tiles are wanted.
+        images: Vec<String>,
+        /// Levels of them, counted from the smallest.
+        levels: usize,
+    },
+    /// Writes one answer to standard output.
+    Get {
+        /// A query, or a path and query.
+        query: String,
+        /// Whether status and header lines go to standard error.
+        headers: bool,
+    },
+}
+
+/// The grammar of each.
+pub fn commands() -> [Command; 4] {
+    let path = |name: &'static str, value: &'static str, help: &'static str| {
+        Arg::new(name)
+            .value_name(value)
+            .value_parser(clap::value_parser!(PathBuf))
+            .help(help)
+    };
+    let switch = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+    };
+    [
+        Command::new("check")
+            .about("Say what masters are, what tiles of them cost, and how to mend those that are slow; exit 1 when some are slow, 2 when some cannot be served")
+            .arg(path("paths", "FILE|DIR", "Files, and folders with all below them").num_args(1..).required(true))
+            .arg(switch("json", "Write a line of JSON for each file")),
+        Command::new("export")
+            .about("Write an image as a pyramid of files, the same bytes as the answers; run again, it goes on where it was stopped")
+            .arg(path("file", "FILE", "The image").required(true))
+            .arg(switch("deepzoom", "As DeepZoom: NAME.dzi and NAME_files"))
+            .arg(switch("zoomify", "As Zoomify: ImageProperties.xml and TileGroup0, …"))
+            .arg(Arg::new("iiif").long("iiif").value_name("URL").help("As IIIF Image API 3, level 0, which will be found at URL"))
+            .group(ArgGroup::new("pyramid").args(["deepzoom", "zoomify", "iiif"]).required(true))
+            .arg(path("folder", "DIR", "Where it goes; made where it is missing").required(true)),
+        Command::new("prewarm")
+            .about("Fill the caches that outlive the process, those of MEMCACHED_SERVERS, with the settings of the environment")
+            .arg(path("list", "FILE", "Addresses, a line each, or an access log; - is standard input").long("list").short('l'))
+            .arg(Arg::new("levels").long("levels").value_name("N").default_value("4")
+                .value_parser(clap::value_parser!(u32).range(1..=64)).help("Of images: this many levels, from the smallest"))
+            .arg(Arg::new("images").value_name("ID").num_args(0..).help("Images, and folders with all below them, as identifiers"))
+            .group(ArgGroup::new("what").args(["list", "images"]).multiple(true).required(true)),
+        Command::new("get")
+            .about("Write one answer to standard output, without a socket; exit 1 when it is an error")
+            .arg(Arg::new("query").value_name("QUERY").required(true)
+                .help("FIF=a.tif&JTL=0,0, or /iiif/a.tif/info.json"))
+            .arg(switch("headers", "Write status and header lines to standard error")),
+    ]
+}
+
+impl Tool {
+    /// The tool that the command line names, if it names one.
+    pub fn from(matches: &ArgMatches) -> Option<Tool> {
+        let (name, matches) = matches.subcommand()?;
+        let path = |name| matches.get_one::<PathBuf>(name).cloned();
+        let text = |name| matches.get_one::<String>(name).cloned();
+        Some(match name {
+            "check" => Tool::Check {
+                paths: matches
+                    .get_many::<PathBuf>("paths")
+                    .unwrap_or_default()
+                    .cloned()
+                    .collect(),
+                json: matches.get_flag("json"),
+            },
+            "export" => Tool::Export {
+                file: path("file")?,
+                folder: path("folder")?,
+                pyramid: match text("iiif") {
+                    Some(url) => Pyramid::Iiif(url.trim_end_matches('/').into()),
+                    None if matches.get_flag("zoomify") => Pyramid::Zoomify,
+                    None => Pyramid::DeepZoom,
+                },
+            },
+            "prewarm" => Tool::Prewarm {
+                list: path("list"),
+                images: matches
+                    .get_many::<String>("images")
+                    .unwrap_or_default()
+                    .cloned()
+                    .collect(),
+                levels: matches.get_one::<u32>("levels").map_or(4, |&n| n as usize),
+            },
+            "get" => Tool::Get {
+                query: text("query")?,
+                headers: matches.get_flag("headers"),
+            },
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,352 @@
+//! `iipsrv check`: what masters are, what tiles of them cost, and how to mend those that are slow.
+//!
+//! Reads headers, decodes nothing.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Size;
+use crate::raster::Alpha;
+use crate::raster::Colour;
+use crate::raster::Kind as Samples;
+use crate::source::Header;
+use crate::source::kind;
+use crate::source::kind::Kind;
+use crate::source::kind::Options;
+use crate::source::kind::Stored;
+use crate::source::made::Grid;
+use crate::store;
+use crate::tools::progress;
+use serde_json::Value;
+use serde_json::json;
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::io::Write;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Pixels that a tile may take to decode and a viewer still feels at once.
+const TILE_PIXELS: u64 = 1 << 22;
+/// The smallest level should fit a screen.
+const SMALLEST: u32 = 2048;
+/// Sides of tiles that serve well.
+const TILES: std::ops::RangeInclusive<u32> = 128..=1024;
+/// The width of the export whose cost is told.
+const EXPORT: u32 = 1000;
+/// Folders within folders that are looked into.
+const MAX_DEPTH: usize = 32;
+
+/// How a file will be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Verdict {
+    Good,
+    Slow,
+    Refused,
+}
+
+/// What is known of a file.
+struct Report {
+    path: PathBuf,
+    verdict: Verdict,
+    /// A line on what it is.
+    facts: String,
+    /// What is wrong with it, and what viewers will meet.
+    notes: Vec<String>,
+    /// The command that makes a good one of it.
+    mend: Option<String>,
+    /// The same as JSON.
+    members: Value,
+}
+
+/// Prints a report for each file. Exit status 1 when some are slow, 2 when some cannot be served.
+pub fn run(paths: &[PathBuf], json: bool, threads: usize) -> io::Result<ExitCode> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            below(path, &mut files, 0)?;
+        } else {
+            files.push(path.clone());
+        }
+    }
+    let reports = progress::each("Checking", &files, threads, |path| report(path));
+    let mut out = io::stdout().lock();
+    for report in &reports {
+        if json {
+            writeln!(out, "{}", report.members)?;
+        } else {
+            write!(out, "{}", text(report))?;
+        }
+    }
+    let count = |verdict| reports.iter().filter(|report| report.verdict == verdict).count();
+    let [good, slow, refused] = [Verdict::Good, Verdict::Slow, Verdict::Refused].map(count);
+    if !json && reports.len() > 1 {
+        writeln!(
+            out,
+            "{} files: {good} good, {slow} slow, {refused} not served",
+            reports.len()
+        )?;
+    }
+    let worst = reports.iter().map(|report| report.verdict).max();
+    Ok(ExitCode::from(worst.map_or(0, |verdict| verdict as u8)))
+}
+
+/// Files in a folder and below whose names are those of images, sorted.
+fn below(folder: &Path, files: &mut Vec<PathBuf>, depth: usize) -> io::Result<()> {
+    let mut entries: Vec<_> = fs::read_dir(folder)?.flatten().collect();
+    entries.sort_unstable_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        // links to folders are not followed
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if depth < MAX_DEPTH {
+                below(&path, files, depth + 1)?;
+            }
+        } else if entry.file_name().to_str().and_then(Kind::named).is_some() && path.is_file() {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn text(report: &Report) -> String {
+    let verdict = match report.verdict {
+        Verdict::Good => "good",
+        Verdict::Slow => "slow",
+        Verdict::Refused => "not served",
+    };
+    let mut text = format!("{}: {verdict}\n", report.path.display());
+    let lines = [&report.facts].into_iter().chain(&report.notes);
+    for line in lines.chain(&report.mend).filter(|line| !line.is_empty()) {
+        let _ = writeln!(text, "    {line}");
+    }
+    text
+}
+
+fn report(path: &Path) -> Report {
+    match open(path) {
+        Ok(stored) => judge(path, &stored),
+        Err(error) => {
+            let why = error.to_string();
+            Report {
+                path: path.into(),
+                verdict: Verdict::Refused,
+                facts: String::new(),
+                members: json!({ "file": path.to_string_lossy(), "verdict": "refused", "notes": [&why] }),
+                notes: vec![why],
+                mend: None,
+            }
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<Stored> {
+    let file = store::File::new(fs::File::open(path)?)?;
+    let stored = kind::stored(Arc::new(file), None, &Options::default())?;
+    stored.ok_or_else(|| Error::Missing("is not an image that is known here".into()))
+}
+
+/// Pixels that are decoded for one tile of a level that lies so.
+fn tile_pixels(stored: &Stored, level: usize) -> u64 {
+    let Some(found) = stored.source.header().levels.get(level) else {
+        return 0;
+    };
+    match (stored.kind, stored.grids.get(level)) {
+        // the file as a whole, or from the top
+        (Kind::Png | Kind::Webp, _) | (_, Some(Grid::Order)) => found.size.area(),
+        (Kind::Tiff, Some(Grid::Tiles)) => found.tile.area(),
+        (Kind::Jpeg, Some(Grid::Strips)) => found.size.area(),
+        (Kind::Tiff, Some(Grid::Strips)) => {
+            // those strips that a tile of 256 rows touches
+            let rows = found.tile.h.max(256).min(found.size.h);
+            u64::from(found.tile.w.max(1)) * u64::from(rows)
+        }
+        _ => 256 * 256,
+    }
+}
+
+fn judge(path: &Path, stored: &Stored) -> Report {
+    let header = stored.source.header();
+    let (size, mut notes) = (header.size(), Vec::new());
+    let worst = (0..header.levels.len())
+        .map(|level| tile_pixels(stored, level))
+        .max()
+        .unwrap_or(0);
+    let smallest = header.levels.last().map_or(size, |level| level.size);
+    let first = header.levels.first().map_or(size, |level| level.tile);
+    let mut slow = false;
+    if worst > TILE_PIXELS {
+        slow = true;
+        notes.push(format!(
+            "a tile decodes {}: the file is not in tiles",
+            megapixels(worst)
+        ));
+    }
+    if smallest.w.max(smallest.h) > SMALLEST {
+        slow = true;
+        notes.push(format!(
+            "levels are missing: the smallest is {} × {}, and the first view reads all of it",
+            smallest.w, smallest.h
+        ));
+    }
+    let tiled = matches!(stored.grids.first(), Some(Grid::Tiles));
+    if tiled && !(TILES.contains(&first.w) && TILES.contains(&first.h)) {
+        notes.push(format!(
+            "tiles of {} × {}: 256 to 512 serve better",
+            first.w, first.h
+        ));
+    }
+    notes.extend(meets(header));
+    let export = header.levels.iter().rev().find(|level| level.size.w >= EXPORT);
+    let export = export.map_or(size, |level| level.size).area();
+    let verdict = if slow { Verdict::Slow } else { Verdict::Good };
+    let mend = slow.then(|| vips(path, header));
+    Report {
+        path: path.into(),
+        verdict,
+        facts: facts(stored, worst, export),
+        members: json!({
+            "file": path.to_string_lossy(),
+            "verdict": if slow { "slow" } else { "good" },
+            "format": format!("{:?}", stored.kind),
+            "compression": stored.scheme,
+            "width": size.w,
+            "height": size.h,
+            "channels": header.channels,
+            "bits": header.bits,
+            "levels": header.levels.iter().map(|level| json!({ "width": level.size.w, "height": level.size.h })).collect::<Vec<_>>(),
+            "tile": [first.w, first.h],
+            "pages": header.set.stack.len().max(1),
+            "profile": header.metadata.icc.as_deref().map(<[u8]>::len),
+            "tilePixels": worst,
+            "exportPixels": export,
+            "notes": &notes,
+            "mend": &mend,
+        }),
+        notes,
+        mend,
+    }
+}
+
+/// A line on what it is, and one on what it costs.
+fn facts(stored: &Stored, worst: u64, export: u64) -> String {
+    let header = stored.source.header();
+    let Size { w, h } = header.size();
+    let mut text = format!("{:?}", stored.kind).to_uppercase();
+    if stored.kind == Kind::Tiff {
+        let _ = write!(text, ", {}", stored.scheme);
+    }
+    let samples = match header.kind {
+        Samples::Float => "-bit floating point",
+        Samples::Signed => "-bit signed",
+        Samples::Unsigned => "-bit",
+    };
+    let _ = write!(
+        text,
+        ", {w} × {h}, {} of {}{samples}",
+        channels(header),
+        header.bits
+    );
+    if let (Some(Grid::Tiles), Some(level)) = (stored.grids.first(), header.levels.first()) {
+        let _ = write!(text, ", tiles of {} × {}", level.tile.w, level.tile.h);
+    }
+    let levels = header.levels.len();
+    let _ = write!(text, ", {levels} level{}", if levels == 1 { "" } else { "s" });
+    if header.set.stack.len() > 1 {
+        let _ = write!(text, ", {} pages", header.set.stack.len());
+    }
+    let profile = match header.metadata.icc.as_deref() {
+        Some(icc) => format!("profile of {} bytes", icc.len()),
+        None => "no profile".into(),
+    };
+    let _ = write!(
+        text,
+        ", {profile}; a tile decodes {}, an export of {EXPORT} pixels {}",
+        megapixels(worst),
+        megapixels(export)
+    );
+    text
+}
+
+fn channels(header: &Header) -> String {
+    let name = match header.meaning.colour {
+        Colour::Grey if header.channels > 2 => return format!("{} channels", header.channels),
+        Colour::Grey => "grey",
+        Colour::Rgb => "RGB",
+        Colour::Lab => "CIELAB",
+        Colour::Cmyk => "CMYK",
+    };
+    let alpha = if header.meaning.alpha == Alpha::None {
+        ""
+    } else {
+        " with alpha"
+    };
+    format!("{name}{alpha}")
+}
+
+/// What viewers will meet that the file does not show.
+fn meets(header: &Header) -> Vec<String> {
+    let mut notes = Vec::new();
+    if header.bits > 8 {
+        notes.push("viewers see 8 bits; MINMAX or CNT=stretch in IIP choose which".into());
+    }
+    if header.meaning.alpha != Alpha::None {
+        notes.push("JPEG has no alpha: BACKGROUND shows through, PNG and WebP keep it".into());
+    }
+    if header.meaning.colour == Colour::Cmyk && header.metadata.icc.is_none() {
+        notes.push("CMYK without a profile: colours are converted by a plain formula".into());
+    }
+    if header.set.stack.len() > 1 {
+        notes.push("several pages: IIIF_DELIMITER gives each an identifier".into());
+    }
+    notes
+}
+
+/// The command of libvips that makes a pyramid in tiles of a file.
+fn vips(path: &Path, header: &Header) -> String {
+    let lossless = header.bits > 8 || header.meaning.alpha != Alpha::None || header.channels > 4;
+    let compression = match (lossless, header.kind) {
+        (false, _) => "--compression jpeg --Q 90",
+        (true, Samples::Float) => "--compression deflate --predictor float",
+        (true, _) => "--compression deflate --predictor horizontal",
+    };
+    let size = header.size().area() * u64::from(header.channels) * u64::from(header.bits).div_ceil(8);
+    let big = if size > 2_000_000_000 { " --bigtiff" } else { "" };
+    format!(
+        "vips tiffsave {} {} --tile --pyramid --tile-width 256 --tile-height 256 {compression}{big}",
+        quoted(path),
+        quoted(&path.with_extension("pyramid.tif"))
+    )
+}
+
+/// A path as a word of the shell.
+fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,@%".contains(c);
+    if text.chars().all(plain) && !text.starts_with('-') {
+        return text.into_owned();
+    }
+    let start = if text.starts_with('-') { "./" } else { "" };
+    format!("'{start}{}'", text.replace('\'', r"'\''"))
+}
+
+fn megapixels(pixels: u64) -> String {
+    if pixels < 1_000_000 {
+        format!("{} kilopixels", pixels.div_ceil(1000))
+    } else {
+        format!("{}.{} megapixels", pixels / 1_000_000, pixels / 100_000 % 10)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_words_of_the_shell() {
+        assert_eq!(quoted(Path::new("/a/b-1.tif")), "/a/b-1.tif");
+        assert_eq!(quoted(Path::new("it's a.tif")), r"'it'\''s a.tif'");
+        assert_eq!(quoted(Path::new("-a.tif")), "'./-a.tif'");
+    }
+}
