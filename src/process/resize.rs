@@ -67,6 +67,7 @@ pub trait Sample: Copy + Default + Send + Sync {
     /// The number to be weighted.
     fn number(self) -> f32;
     /// A sum made ready for [`Sample::taken`].
+    #[inline(always)]
     fn settled(sum: f32) -> f32 {
         sum.clamp(0.0, Self::FULL) + ROUNDING
     }
@@ -77,10 +78,12 @@ pub trait Sample: Copy + Default + Send + Sync {
 impl Sample for u8 {
     const FULL: f32 = 255.0;
 
+    #[inline(always)]
     fn number(self) -> f32 {
         f32::from(self)
     }
 
+    #[inline(always)]
     fn taken(settled: f32) -> u8 {
         settled.to_bits() as u8
     }
@@ -89,10 +92,12 @@ impl Sample for u8 {
 impl Sample for u16 {
     const FULL: f32 = 65535.0;
 
+    #[inline(always)]
     fn number(self) -> f32 {
         f32::from(self)
     }
 
+    #[inline(always)]
     fn taken(settled: f32) -> u16 {
         settled.to_bits() as u16
     }
@@ -101,14 +106,17 @@ impl Sample for u16 {
 impl Sample for f32 {
     const FULL: f32 = 1.0;
 
+    #[inline(always)]
     fn number(self) -> f32 {
         self
     }
 
+    #[inline(always)]
     fn settled(sum: f32) -> f32 {
         sum
     }
 
+    #[inline(always)]
     fn taken(settled: f32) -> f32 {
         settled
     }
