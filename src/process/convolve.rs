@@ -110,19 +110,16 @@ impl Kernel {
                 padded.get(row * wide..(row + 1) * wide).unwrap_or_default()
             };
             let sum = |weights: &[f32], out: &mut [f32]| {
-                for (down, weights) in weights.chunks_exact(side).enumerate() {
-                    let row = rows(down);
-                    for (across, weight) in weights.iter().enumerate().filter(|(_, weight)| **weight != 0.0) {
-                        for (out, v) in out.iter_mut().zip(row.get(across..).unwrap_or_default()) {
-                            *out += weight * v;
-                        }
-                    }
-                }
+                let neighbours = weights.iter().enumerate().filter(|(_, weight)| **weight != 0.0);
+                let neighbours = neighbours.map(|(place, weight)| {
+                    let row = rows(place / side).get(place % side..).unwrap_or_default();
+                    (row, *weight)
+                });
+                weigh(&neighbours.collect::<Vec<_>>(), out);
             };
             match weights.as_slice() {
                 [one] => sum(one, out),
                 [across, down] => {
-                    other.fill(0.0);
                     sum(across, out);
                     sum(down, &mut other);
                     for (x, y) in out.iter_mut().zip(&other) {
@@ -133,6 +130,32 @@ impl Kernel {
             }
         }
         out
+    }
+}
+
+/// The sum of rows by their weights, in their order; they are as long as it or longer.
+#[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
+fn weigh(rows: &[(&[f32], f32)], out: &mut [f32]) {
+    /// So many sums stay in registers.
+    const BLOCK: usize = 32;
+    let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
+    let done = blocks.len() * BLOCK;
+    for (block, at) in blocks.iter_mut().zip((0..).step_by(BLOCK)) {
+        let mut sums = [0.0; BLOCK];
+        for (row, weight) in rows {
+            if let Some(row) = row.get(at..).and_then(|row| row.first_chunk::<BLOCK>()) {
+                for (sum, v) in sums.iter_mut().zip(row) {
+                    *sum += weight * v;
+                }
+            }
+        }
+        *block = sums;
+    }
+    for (out, at) in rest.iter_mut().zip(done..) {
+        let values = rows
+            .iter()
+            .filter_map(|(row, weight)| Some(weight * row.get(at)?));
+        *out = values.fold(0.0, |sum, value| sum + value);
     }
 }
 

@@ -326,10 +326,9 @@ fn crop(plane: &mut Vec<u8>, size: Size, cut: Rect) {
         .chunks_exact(size.w as usize)
         .skip(cut.y as usize)
         .take(cut.h as usize);
-    *plane = rows
-        .flat_map(|row| row.get(x..x + wide).unwrap_or_default())
-        .copied()
-        .collect();
+    let mut cut = Vec::with_capacity(wide * cut.h as usize);
+    rows.for_each(|row| cut.extend_from_slice(row.get(x..x + wide).unwrap_or_default()));
+    *plane = cut;
 }
 
 /// Adds pixels of one or the first three planes, and of the last one as alpha, to `out`, of which there will be `pixels`;

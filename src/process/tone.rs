@@ -8,6 +8,7 @@ const ROUND: f32 = 12_582_912.0;
 const ROUND_BYTE: f32 = 8_388_608.0;
 
 /// `v^exponent`; 0 where v is not above 0. `exponent` is above 0. Relative error below 2^-16 for exponents up to 10.
+#[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
 pub fn power(values: &mut [f32], exponent: f32) {
     for v in values {
         let raised = exp2(log2(*v) * exponent);
@@ -16,6 +17,7 @@ pub fn power(values: &mut [f32], exponent: f32) {
 }
 
 /// log(1 + 255v) / log(256): 0 and 1 stay, what is between grows; 0 where v is not above 0.
+#[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
 pub fn logarithm(values: &mut [f32]) {
     for v in values {
         *v = log2(1.0 + 255.0 * v.max(0.0)) / 8.0;
@@ -42,12 +44,13 @@ pub fn scale(values: &mut [f32], factor: f32) {
     reason = "the lowest byte is what is wanted"
 )]
 #[expect(clippy::manual_clamp, reason = "of NaN, clamp makes NaN")]
-#[inline]
+#[inline(always)]
 pub fn byte(value: f32) -> u8 {
     ((value * 255.0).max(0.0).min(255.0) + ROUND_BYTE).to_bits() as u8
 }
 
 /// The same for many.
+#[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
 pub fn bytes(values: &[f32], out: &mut [u8]) {
     for (out, v) in out.iter_mut().zip(values) {
         *out = byte(*v);
@@ -56,7 +59,7 @@ pub fn bytes(values: &[f32], out: &mut [u8]) {
 
 /// Logarithm to base 2 of a positive number that is not subnormal; absolute error below 2^-20.
 #[expect(clippy::cast_precision_loss, reason = "an exponent has eight bits")]
-#[inline]
+#[inline(always)]
 fn log2(x: f32) -> f32 {
     /// The bits of √½, which is where a mantissa begins here.
     const LEAST: u32 = 0x3f35_04f3;
@@ -72,7 +75,7 @@ fn log2(x: f32) -> f32 {
 }
 
 /// 2^x; below 2^-126 it is about 0, beyond 2^127 about that. Relative error below 2^-18.
-#[inline]
+#[inline(always)]
 fn exp2(x: f32) -> f32 {
     const LN_2: f32 = std::f32::consts::LN_2;
     let x = x.clamp(-126.0, 127.0);
