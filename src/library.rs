@@ -6,6 +6,7 @@
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
+use crate::looks;
 use crate::plan::Identity;
 use crate::plan::Reading;
 use crate::process::Stats;
@@ -27,6 +28,7 @@ use crate::store;
 use crate::store::Version;
 use percent_encoding::percent_decode_str;
 use quick_cache::sync::Cache;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
@@ -57,8 +59,19 @@ pub struct Opened {
     /// Its file; empty for an image without one.
     path: PathBuf,
     since: Instant,
+    /// Whether its file lies on a file system of this machine.
+    pub is_local: bool,
+    /// How often it was asked for.
+    uses: AtomicU64,
     /// Until when its file counts as unchanged, in nanoseconds from `since`.
     valid: AtomicU64,
+}
+
+impl Opened {
+    /// How often it was asked for.
+    pub fn uses(&self) -> u64 {
+        self.uses.load(Ordering::Relaxed)
+    }
 }
 
 /// For how long a look at a file counts, in nanoseconds. The clock that files are stamped with ticks every 1 to 10 ms.
@@ -66,6 +79,9 @@ const VALID: u64 = 100_000;
 
 /// Names of a folder that are looked at, and pictures of a set.
 const FOLDER_NAMES: usize = 10_000;
+
+/// The same on network and user-space file systems.
+const VALID_FAR: u64 = 100_000_000;
 
 /// Longest note, in bytes.
 const NOTE_BYTES: u64 = 65_536;
@@ -148,7 +164,13 @@ impl Library {
 
     /// The image if it is open and its file has not changed. Costs a `stat` at most, never reads; one `stat` serves all
     /// requests of the next 100 µs. `name` is an identifier, with a view or without (`sequence::with_view`).
+    /// What lies on a network or user-space file system is known for 100 ms after each look of [`Library::open`].
     pub fn known(&self, name: &str) -> Result<Option<Arc<Opened>>> {
+        self.look(name, false)
+    }
+
+    /// The same; `far`: whether it may look at file systems that can hang.
+    fn look(&self, name: &str, far: bool) -> Result<Option<Arc<Opened>>> {
         let (id, _) = split_view(name);
         if let Some(fixed) = self.fixed.get(id) {
             return Ok(Some(fixed.clone()));
@@ -158,13 +180,56 @@ impl Library {
         };
         let age = u64::try_from(opened.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
         if age >= opened.valid.load(Ordering::Relaxed) {
+            if !opened.is_local && !far {
+                return Ok(None);
+            }
             let now = fs::metadata(self.allowed(&opened.path, id)?).map_err(|_| missing(id))?;
             if Version::of(&now) != opened.identity.version {
                 return Ok(None);
             }
-            opened.valid.store(age.saturating_add(VALID), Ordering::Relaxed);
+            let valid = if opened.is_local { VALID } else { VALID_FAR };
+            opened.valid.store(age.saturating_add(valid), Ordering::Relaxed);
         }
+        opened.uses.fetch_add(1, Ordering::Relaxed);
         Ok(Some(opened))
+    }
+
+    /// Whether a look at the file of this identifier can hang. Does not look itself.
+    pub fn is_far(&self, name: &str) -> bool {
+        let (id, _) = split_view(name);
+        let path = self.path(id, &self.shelf.suffix);
+        path.is_ok_and(|path| !looks::is_local(&path))
+    }
+
+    /// Looks at the file of an identifier as opening it would, so that what hangs hangs here.
+    pub fn touch(&self, name: &str) -> Result<Option<Arc<Opened>>> {
+        if let Some(known) = self.look(name, true)? {
+            return Ok(Some(known));
+        }
+        let (id, _) = split_view(name);
+        let path = self.path(id, &self.shelf.suffix)?;
+        if is_file(&path) {
+            let _ = store::open(&path).map(|blob| blob.read_at(0, &mut [0]));
+        }
+        Ok(None)
+    }
+
+    /// Forgets the open images whose identifiers are covered; returns how many there were.
+    pub fn purge(&self, covers: impl Fn(&str) -> bool) -> usize {
+        let Some(open) = &self.open else { return 0 };
+        let gone = Cell::new(0);
+        open.retain(|_, opened| {
+            let covered = covers(&opened.identity.name);
+            gone.set(gone.get() + usize::from(covered));
+            !covered
+        });
+        gone.get()
+    }
+
+    /// The images that are open.
+    pub fn opened(&self) -> Vec<Arc<Opened>> {
+        let open = self.open.iter().flat_map(|open| open.iter());
+        open.map(|(_, opened)| opened).collect()
     }
 
     /// The image, opened if need be. A view that a single picture is asked for is the picture. An identifier that leads
@@ -183,7 +248,7 @@ impl Library {
 
     /// The image of this very name.
     fn open_as(&self, name: &str) -> Result<Arc<Opened>> {
-        if let Some(known) = self.known(name)? {
+        if let Some(known) = self.look(name, true)? {
             return Ok(known);
         }
         let (id, view) = split_view(name);
@@ -453,6 +518,8 @@ fn opened(id: &str, path: PathBuf, source: Box<dyn Source>, reading: Reading) ->
         identity,
         last_modified: httpdate::fmt_http_date(time),
         source,
+        is_local: path.as_os_str().is_empty() || looks::is_local(&path),
+        uses: AtomicU64::new(1),
         stats: OnceLock::new(),
         profile: OnceLock::new(),
         path,

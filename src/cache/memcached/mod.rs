@@ -67,7 +67,7 @@ impl Memcached {
         let Some(server) = self.of(key).filter(|_| body.len() <= MAX_BODY) else {
             return;
         };
-        if !server.set(key, frame::wrap(key, body), expiry(self.seconds)) {
+        if !server.set(key, body.clone(), expiry(self.seconds)) {
             metrics::get().memcached_dropped.inc();
         }
     }

@@ -5,6 +5,7 @@
 //! delays a request: a server that is not known to answer is not asked.
 
 use crate::cache::memcached::Tell;
+use crate::cache::memcached::frame;
 use crate::cache::memcached::talk::Connection;
 use crate::cache::memcached::talk::Target;
 use crate::cache::memcached::talk::is_late;
@@ -54,7 +55,7 @@ enum Job {
     },
     Set {
         key: String,
-        value: Vec<u8>,
+        body: Bytes,
         expiry: u64,
     },
 }
@@ -134,16 +135,16 @@ impl Server {
         receiver
     }
 
-    /// Queues a value; false when there is no room for it.
-    pub fn set(&self, key: &str, value: Vec<u8>, expiry: u64) -> bool {
-        let len = value.len();
+    /// Queues a body; false when there is no room for it.
+    pub fn set(&self, key: &str, body: Bytes, expiry: u64) -> bool {
+        let len = body.len();
         let waiting = &self.shared.waiting_bytes;
         if waiting.fetch_add(len, Ordering::Relaxed) + len > QUEUE_BYTES {
             waiting.fetch_sub(len, Ordering::Relaxed);
             return false;
         }
         let key = key.into();
-        let queued = self.jobs.try_send(Job::Set { key, value, expiry }).is_ok();
+        let queued = self.jobs.try_send(Job::Set { key, body, expiry }).is_ok();
         if !queued {
             waiting.fetch_sub(len, Ordering::Relaxed);
         }
@@ -188,11 +189,12 @@ impl Shared {
                     // nobody may wait for it any more
                     let _ = answer.send(found.flatten());
                 }
-                Job::Set { key, value, expiry } => {
+                Job::Set { key, body, expiry } => {
+                    let value = frame::wrap(&key, &body);
                     self.ask(&mut connection, |server, until| {
                         server.set(&key, expiry, &value, until)
                     });
-                    self.waiting_bytes.fetch_sub(value.len(), Ordering::Relaxed);
+                    self.waiting_bytes.fetch_sub(body.len(), Ordering::Relaxed);
                 }
             }
         }
