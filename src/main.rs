@@ -51,11 +51,19 @@ fn run() -> ExitCode {
         eprintln!("iipsrv: no log is written: {error}");
     }
     log::info!(target: server::log::LIFE, "iipsrv {} starts", env!("CARGO_PKG_VERSION"));
+    if let Some(address) = &args.admin
+        && config.admin_token.is_empty()
+        && !server::admin::is_private(address)
+    {
+        eprintln!("iipsrv: --admin {address} can be reached by others: that takes ADMIN_TOKEN");
+        return ExitCode::from(2);
+    }
     for (name, value, _) in config
         .values
         .iter()
         .filter(|(_, _, origin)| *origin != Origin::Default)
     {
+        let value = if *name == "ADMIN_TOKEN" { "…" } else { value };
         log::info!(target: server::log::LIFE, "{name}={value}");
     }
     for warning in &config.warnings {
@@ -104,6 +112,9 @@ fn listeners(args: &Args) -> io::Result<Vec<Listener>> {
     };
     if let Some(address) = args.http_address() {
         listeners.extend(Listener::http(address, args.backlog)?);
+    }
+    if let Some(address) = args.admin.as_deref().filter(|_| !listeners.is_empty()) {
+        listeners.extend(Listener::admin(address, args.backlog)?);
     }
     Ok(listeners)
 }

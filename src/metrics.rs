@@ -60,7 +60,7 @@ pub struct Lane {
     pub lane: &'static str,
 }
 
-/// Over what a connection speaks: `fastcgi` or `http`.
+/// Over what a connection speaks: `fastcgi`, `http` or `admin`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Wire {
     /// Its name.
@@ -107,7 +107,7 @@ pub struct Metrics {
     pub queued: Family<Lane, Gauge>,
     /// Jobs under way.
     pub running: Family<Lane, Gauge>,
-    /// Requests that found no place in the queue.
+    /// Requests that were answered with 503.
     pub refused: Counter,
     /// Requests that were abandoned by their clients.
     pub cancelled: Counter,
@@ -117,8 +117,8 @@ pub struct Metrics {
     pub budget_bytes: Gauge,
     /// Open connections.
     pub connections: Family<Wire, Gauge>,
-    /// Connections that gave way to new ones.
-    pub connections_evicted: Counter,
+    /// How often there was no descriptor for a new connection, and idle ones gave way.
+    pub connections_starved: Counter,
     /// Open images.
     pub open_images: Gauge,
     /// Descriptors that the process may have.
@@ -135,6 +135,23 @@ pub struct Metrics {
 pub fn get() -> &'static Metrics {
     static ALL: LazyLock<Metrics> = LazyLock::new(Metrics::new);
     &ALL
+}
+
+/// A connection that is open until this is dropped.
+#[derive(Debug)]
+pub struct Open(Wire);
+
+/// Counts a connection in.
+pub fn opened(wire: &'static str) -> Open {
+    let wire = Wire { wire };
+    get().connections.get_or_create(&wire).inc();
+    Open(wire)
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        get().connections.get_or_create(&self.0).dec();
+    }
 }
 
 /// Counts a look into a cache.
@@ -194,7 +211,7 @@ impl Metrics {
             running: all.add("jobs_running", "Jobs on a thread", Family::default()),
             refused: all.add(
                 "requests_refused",
-                "Requests that found no place in the queue",
+                "Requests answered with 503",
                 Counter::default(),
             ),
             cancelled: all.add(
@@ -209,9 +226,9 @@ impl Metrics {
                 Gauge::default(),
             ),
             connections: all.add("connections", "Open connections", Family::default()),
-            connections_evicted: all.add(
-                "connections_evicted",
-                "Idle connections that gave way to new ones",
+            connections_starved: all.add(
+                "connections_starved",
+                "Times that idle connections had to give way to new ones",
                 Counter::default(),
             ),
             open_images: all.add("open_images", "Open images", Gauge::default()),

@@ -18,6 +18,8 @@ pub struct Args {
     pub backlog: u32,
     /// Where to listen for HTTP.
     pub http: Option<String>,
+    /// Where to listen for those who run the server.
+    pub admin: Option<String>,
     /// Serve the pictures of the source tree over HTTP.
     pub demo: bool,
     /// Print the settings and stop.
@@ -59,6 +61,12 @@ pub fn command() -> Command {
                 .help("Listen for HTTP too: the same URLs as behind a web server, and a viewer at /"),
         )
         .arg(
+            Arg::new("admin")
+                .long("admin")
+                .value_name("ADDRESS")
+                .help("Listen for /metrics, /health/live, /health/ready, /status and POST /purge: 127.0.0.1:PORT or /path.sock"),
+        )
+        .arg(
             Arg::new("demo")
                 .long("demo")
                 .action(ArgAction::SetTrue)
@@ -96,6 +104,7 @@ impl From<&clap::ArgMatches> for Args {
             bind: matches.get_one::<String>("bind").cloned(),
             backlog: matches.get_one::<u32>("backlog").copied().unwrap_or(2048),
             http: matches.get_one::<String>("http").cloned(),
+            admin: matches.get_one::<String>("admin").cloned(),
             demo: matches.get_flag("demo"),
             check_config: matches.get_flag("check-config"),
             strict: matches.get_flag("strict"),

@@ -15,6 +15,8 @@ iipsrv \- image server for gigapixel pyramids
 .IR N ]
 .RB [ \-\-http
 .IR ADDRESS ]
+.RB [ \-\-admin
+.IR ADDRESS ]
 .RB [ \-\-strict ]
 .br
 .B iipsrv
@@ -71,6 +73,30 @@ The client is REMOTE_ADDR or, with
 .BR TRUST_PROXY=1 ,
 the last address of X\-Forwarded\-For.
 A request keeps the X\-Request\-ID that it came with, or gets one; the answer returns it.
+.SH ADMIN
+The listener of
+.B \-\-admin
+speaks HTTP.
+Without
+.B ADMIN_TOKEN
+it listens only on the loopback or on a Unix socket, which is its owner's.
+.TP
+.B GET /metrics
+Counters, gauges and histograms for Prometheus.
+.TP
+.B GET /health/live
+200 as long as requests are answered.
+.TP
+.B GET /health/ready
+200, or 503 from the signal to stop on.
+.TP
+.B GET /status
+JSON: effective settings, codecs, load, open images with size and use.
+.TP
+.B POST /purge?id=IDENTIFIER
+.TQ
+.B POST /purge?prefix=START
+Drops answers, tiles and open files of an image, or of all whose identifiers start so; says how many.
 .SH SIGNALS
 .TP
 .BR SIGTERM ", " SIGINT ", " SIGUSR1

@@ -75,6 +75,10 @@ pub struct Config {
     pub verbosity: u8,
     /// A path, `syslog`, or `-` for stderr.
     pub logfile: String,
+    /// What requests to the admin listener must bring; empty for nothing.
+    pub admin_token: String,
+    /// Whether answers tell where their time went.
+    pub server_timing: bool,
     /// What its lines look like.
     pub log_format: LogFormat,
     /// Bytes of memory for answers and decoded tiles together.
@@ -254,6 +258,11 @@ impl Config {
     pub fn report(&self) -> String {
         let mut text = String::new();
         for (name, value, origin) in &self.values {
+            let value = if *name == "ADMIN_TOKEN" && !value.is_empty() {
+                "…"
+            } else {
+                value
+            };
             let origin = match origin {
                 Origin::Default => "default",
                 Origin::Environment => "environment",
@@ -408,6 +417,8 @@ impl Table {
         Config {
             verbosity: u8::try_from(self.int("VERBOSITY")).unwrap_or(1),
             logfile: self.text("LOGFILE"),
+            admin_token: self.text("ADMIN_TOKEN"),
+            server_timing: self.on("SERVER_TIMING"),
             log_format: match self.text("LOG_FORMAT").as_str() {
                 "combined" => LogFormat::Combined,
                 "json" => LogFormat::Json,

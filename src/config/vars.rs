@@ -73,6 +73,18 @@ pub static VARS: &[Var] = &[
         "log file; syslog; - for stderr; /dev/stdout",
     ),
     var(
+        "ADMIN_TOKEN",
+        "",
+        Kind::Text,
+        "what requests to --admin must bring as Authorization: Bearer; needed where others than this machine can reach it",
+    ),
+    var(
+        "SERVER_TIMING",
+        "0",
+        Kind::Switch,
+        "1: answers tell in Server-Timing where their time went",
+    ),
+    var(
         "LOG_FORMAT",
         "iip",
         Kind::Word(&["iip", "combined", "json"]),

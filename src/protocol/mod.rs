@@ -39,6 +39,16 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// Its name in lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Iip => "iip",
+            Protocol::Iiif => "iiif",
+            Protocol::DeepZoom => "deepzoom",
+            Protocol::Zoomify => "zoomify",
+        }
+    }
+
     /// The protocol with this name, in any case.
     pub fn named(name: &str) -> Option<Protocol> {
         let all = [

@@ -40,6 +40,8 @@ pub struct Listener {
     pub socket: OwnedFd,
     /// The protocol.
     pub speaks: Speaks,
+    /// Whether it is for those who run the server.
+    pub is_admin: bool,
     /// The path that we made and have to remove, with its device and inode.
     made: Option<(PathBuf, u64, u64)>,
 }
@@ -67,6 +69,18 @@ impl Listener {
         open(address, backlog, true)
     }
 
+    /// Listens for those who run the server; the same addresses. A Unix socket is its owner's alone.
+    pub fn admin(address: &str, backlog: u32) -> io::Result<Vec<Listener>> {
+        let mut listeners = open(address, backlog, true)?;
+        for listener in &mut listeners {
+            listener.is_admin = true;
+            if let Some((path, ..)) = &listener.made {
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+            }
+        }
+        Ok(listeners)
+    }
+
     /// A listening socket that somebody else opened.
     pub fn adopt(socket: OwnedFd, http: bool) -> io::Result<Listener> {
         rustix::io::ioctl_fionbio(&socket, true)?;
@@ -88,7 +102,12 @@ impl Listener {
         } else {
             Speaks::FastCgi
         };
-        Listener { socket, speaks, made }
+        Listener {
+            socket,
+            speaks,
+            is_admin: false,
+            made,
+        }
     }
 
     /// The TCP address that it listens on.
@@ -101,6 +120,7 @@ impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let protocol = match self.speaks {
             Speaks::FastCgi => "FastCGI",
+            Speaks::Http(_) if self.is_admin => "administration",
             Speaks::Http(_) => "HTTP",
         };
         match (self.address(), &self.made) {

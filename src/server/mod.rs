@@ -2,6 +2,7 @@
 //!
 //! Knows no images. [`run`] is the whole life of a server whose sockets are open.
 
+pub mod admin;
 pub mod connections;
 pub mod fastcgi;
 pub mod http;
@@ -79,6 +80,7 @@ pub fn run(service: Arc<Service>, listeners: Vec<Listener>) -> io::Result<usize>
         }
     }
     inherited::notify("STOPPING=1");
+    admin::stop();
     let cut = running.stop(service.config().grace);
     let served = service.served();
     if cut == 0 {

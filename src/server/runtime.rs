@@ -1,7 +1,9 @@
 //! The threads that wait for sockets: one runtime each, all of which accept from the same listeners.
 
 use crate::config;
+use crate::metrics;
 use crate::server::Handler;
+use crate::server::admin;
 use crate::server::connections::Connections;
 use crate::server::connections::Patience;
 use crate::server::fastcgi;
@@ -49,6 +51,8 @@ pub struct Running {
     connections: Arc<Connections>,
     service: Service,
     threads: Vec<JoinHandle<()>>,
+    /// Acceptors that go on while the server stops.
+    lasting: usize,
 }
 
 /// Who answers the requests of a listener: the service, and over HTTP the pages of our own.
@@ -82,7 +86,12 @@ pub fn start(
         .into_iter()
         .map(|listener| {
             let has_pages = matches!(listener.speaks, Speaks::Http(_));
-            (Arc::new(listener), handler(&service, has_pages))
+            let handler = if listener.is_admin {
+                admin::handler(&service)
+            } else {
+                handler(&service, has_pages)
+            };
+            (Arc::new(listener), handler)
         })
         .collect();
     let mut running = Running {
@@ -90,6 +99,7 @@ pub fn start(
         connections,
         service,
         threads: Vec::new(),
+        lasting: 0,
     };
     for number in 0..threads.max(1) {
         let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
@@ -102,6 +112,10 @@ pub fn start(
                 phase: running.phase.subscribe(),
             })
             .collect();
+        running.lasting += acceptors
+            .iter()
+            .filter(|acceptor| acceptor.listener.is_admin)
+            .count();
         let (connections, service) = (Arc::clone(&running.connections), running.service.clone());
         let mut phase = running.phase.subscribe();
         let body = move || {
@@ -137,7 +151,7 @@ impl Running {
             }
         };
         // each acceptor has two receivers, and each thread one
-        wait(&|| self.phase.receiver_count() <= self.threads.len());
+        wait(&|| self.phase.receiver_count() <= self.threads.len() + 2 * self.lasting);
         self.connections.retire();
         wait(&|| self.connections.live() == 0);
         let cut = self.connections.live();
@@ -198,10 +212,16 @@ impl Acceptor {
             }
         };
         let mut phase = self.phase.clone();
+        // who asks whether the server is ready hears that it stops
+        let last = if self.listener.is_admin {
+            Phase::Draining
+        } else {
+            Phase::Serving
+        };
         loop {
             let ready = tokio::select! {
                 ready = watched.readable() => ready,
-                _ = phase.wait_for(|phase| *phase > Phase::Serving) => {
+                _ = phase.wait_for(|phase| *phase > last) => {
                     // what was sent before now
                     while matches!(self.accept(watched.get_ref()), Accepted::More) {}
                     return;
@@ -243,11 +263,19 @@ impl Acceptor {
                 let (socket, handler) = (Socket::new(socket), Arc::clone(&self.handler));
                 match &self.listener.speaks {
                     Speaks::FastCgi => {
-                        tokio::spawn(fastcgi::serve(socket, presence, handler));
+                        let open = metrics::opened("fastcgi");
+                        tokio::spawn(async move {
+                            let _open = open;
+                            fastcgi::serve(socket, presence, handler).await;
+                        });
                     }
                     Speaks::Http(local) => {
                         let (local, remote) = (Arc::clone(local), remote(peer));
-                        tokio::spawn(http::serve(socket, presence, local, remote, handler));
+                        let open = metrics::opened(if self.listener.is_admin { "admin" } else { "http" });
+                        tokio::spawn(async move {
+                            let _open = open;
+                            http::serve(socket, presence, local, remote, handler).await;
+                        });
                     }
                 }
                 Accepted::More
@@ -269,6 +297,7 @@ impl Acceptor {
                 self.connections.live()
             );
         }
+        metrics::get().connections_starved.inc();
         self.connections.yield_idle(YIELDED);
         if tokio::time::timeout(TICK, room).await.is_ok() {
             self.connections.feed();

@@ -40,7 +40,7 @@ pub struct Access<'a> {
     /// How the answer was come by.
     pub how: &'a str,
     /// Where the time went.
-    pub stages: Vec<(&'static str, Duration)>,
+    pub stages: &'a [(&'static str, Duration)],
 }
 
 /// The identifier that a proxy gave the request in `X-Request-ID` or, where there is none of printable ASCII without
@@ -154,6 +154,16 @@ impl Access<'_> {
     }
 }
 
+/// The value of `Server-Timing` (W3C Server Timing): milliseconds of each stage that took any, and of all.
+pub fn server_timing(stages: &[(&'static str, Duration)], time: Duration) -> String {
+    let mut text = String::new();
+    for (stage, time) in stages.iter().filter(|(_, time)| !time.is_zero()) {
+        let _ = write!(text, "{stage};dur={}, ", ms(*time));
+    }
+    let _ = write!(text, "total;dur={}", ms(time));
+    text
+}
+
 /// What was asked for, on one line.
 fn asked(http: &Http) -> String {
     let uri = text(http, "REQUEST_URI");
@@ -238,7 +248,7 @@ mod tests {
             trust_proxy,
             time: Duration::from_micros(1_234),
             how: "made",
-            stages: vec![("open", Duration::ZERO), ("read", Duration::from_micros(500))],
+            stages: &[("open", Duration::ZERO), ("read", Duration::from_micros(500))],
         };
         access.line(format)
     }

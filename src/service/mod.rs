@@ -13,6 +13,7 @@ mod manifest;
 mod measure;
 mod profiles;
 mod reply;
+pub mod status;
 mod tiles;
 
 use crate::cache::Cache;
@@ -29,6 +30,7 @@ use crate::http::Reply;
 use crate::library::Library;
 use crate::library::Opened;
 use crate::library::Shelf;
+use crate::looks::Looks;
 use crate::mosaic::Mosaic;
 use crate::plan::Key;
 use crate::plan::Plan;
@@ -64,6 +66,7 @@ use futures_util::FutureExt;
 use std::ops::Deref;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -98,6 +101,7 @@ pub struct Inner {
     room: Option<Arc<Room>>,
     served: AtomicU64,
     executor: Executor,
+    looks: Looks,
     opens: Flights<String, Arc<Opened>>,
     answers: Flights<Key, Answer>,
     /// Whole levels, indexes and statistics: what many answers of one image need.
@@ -117,6 +121,8 @@ impl Deref for Service {
 struct Answer {
     bytes: Bytes,
     lease: Option<Arc<Lease>>,
+    /// How it was come by: hit, memcached or made.
+    how: &'static str,
 }
 
 impl Service {
@@ -188,6 +194,7 @@ impl Service {
                 queue: config.queue_limit,
                 patience: config.queue_timeout,
             }),
+            looks: Looks::default(),
             opens: Flights::default(),
             answers: Flights::default(),
             preparations: Flights::default(),
@@ -212,33 +219,49 @@ impl Service {
     /// wants the timer of a tokio runtime.
     pub async fn serve(&self, http: Http, scope: Scope) -> Reply {
         let since = Instant::now();
-        let answered = AssertUnwindSafe(self.line(&http, &scope)).catch_unwind().await;
+        let gone = status::Gone::default();
+        let spoken = OnceLock::new();
+        let answered = AssertUnwindSafe(self.line(&http, &scope, &spoken))
+            .catch_unwind()
+            .await;
         let (reply, how) = match answered {
             Ok(Ok(answered)) => answered,
             Ok(Err(failure)) => {
+                let _ = spoken.set(failure.protocol);
                 let how = if failure.error.status() == 500 {
                     "failed"
                 } else {
                     "refused"
                 };
-                (self.fail(&failure), how)
+                (self.fail(&http, &failure), how)
             }
             Err(_) => {
                 let error = Error::Internal("a request panicked".into());
-                (self.fail(&Failure::new(Protocol::Iiif, error)), "failed")
+                (
+                    self.fail(&Http::new(), &Failure::new(Protocol::Iiif, error)),
+                    "failed",
+                )
             }
         };
-        self.close(&http, &scope, since, how, reply)
+        gone.stays();
+        let protocol = spoken.get().map_or("none", |protocol| protocol.name());
+        self.close(&http, &scope, protocol, since, how, reply)
     }
 
     /// A request from top to bottom; with the reply how it was come by, for the log.
-    async fn line(&self, http: &Http, scope: &Scope) -> Result<(Reply, &'static str), Failure> {
+    async fn line(
+        &self,
+        http: &Http,
+        scope: &Scope,
+        spoken: &OnceLock<Protocol>,
+    ) -> Result<(Reply, &'static str), Failure> {
         match http.method() {
             Method::Options => return Ok((self.options(), "hit")),
             Method::Other => return Ok((self.not_allowed(), "hit")),
             Method::Get | Method::Head | Method::Post => {}
         }
         let (protocol, request) = protocol::parse(http, &self.settings)?;
+        let _ = spoken.set(protocol);
         let Some(id) = request.image else {
             return match request.ask {
                 Ask::Objects(objects) => Ok((self.objects(http, &objects, None)?, "hit")),
@@ -268,8 +291,8 @@ impl Service {
                     .await
                     .map_err(|error| Failure::new(protocol, error))?,
             };
-            let (reply, made) = self.ask(http, protocol, opened, request.ask, scope).await?;
-            Ok((reply, if hot && !made { "hit" } else { "made" }))
+            let (reply, how) = self.ask(http, protocol, opened, request.ask, scope).await?;
+            Ok((reply, if hot || how != "hit" { how } else { "made" }))
         };
         match scope.deadline() {
             None => work.await,
@@ -283,6 +306,14 @@ impl Service {
     async fn open(&self, id: String, scope: &Scope) -> crate::error::Result<Arc<Opened>> {
         let (service, name) = (self.clone(), id.clone());
         let open = move |scope: Scope| async move {
+            if service.library.is_far(&name) {
+                let (toucher, own, start) = (service.clone(), name.clone(), Instant::now());
+                let touched = service.looks.run(move || toucher.library.touch(&own)).await;
+                scope.add(Stage::Open, start.elapsed());
+                if let Some(known) = touched.ok_or(Error::TimedOut)?? {
+                    return Ok(known);
+                }
+            }
             let opener = service.clone();
             let job = move |_: &mut Lease| timed(Stage::Open, || opener.library.open(&name));
             let (opened, _) = service.executor.run(cost::OPEN, &scope, job).await?;
@@ -322,7 +353,7 @@ impl Service {
         self.cache.bytes()
     }
 
-    /// What is asked of an open image, and whether it had to be made.
+    /// What is asked of an open image, and how it was come by.
     async fn ask(
         &self,
         http: &Http,
@@ -330,7 +361,7 @@ impl Service {
         opened: Arc<Opened>,
         ask: Ask,
         scope: &Scope,
-    ) -> Result<(Reply, bool), Failure> {
+    ) -> Result<(Reply, &'static str), Failure> {
         let fail = |error| Failure::new(protocol, error);
         match ask {
             Ask::Picture(view) => {
@@ -359,34 +390,38 @@ impl Service {
             Ask::Tiles(range) => {
                 let tiles = self.tiles(&opened, &range).map_err(fail)?;
                 if let Some(reply) = self.unchanged(http, &tiles.etag, &opened.last_modified, &[]) {
-                    return Ok((reply, false));
+                    return Ok((reply, "hit"));
                 }
                 let body = self.labelled(&opened, &tiles, scope).await.map_err(fail)?;
                 let reply = Reply::new(200, body).with("Content-Type", reply::NETFPX);
-                Ok((self.stamp(reply, &tiles.etag, &opened.last_modified), true))
+                Ok((self.stamp(reply, &tiles.etag, &opened.last_modified), "made"))
             }
-            Ask::Objects(objects) => Ok((self.objects(http, &objects, Some(&opened))?, false)),
+            Ask::Objects(objects) => Ok((self.objects(http, &objects, Some(&opened))?, "hit")),
             Ask::Info { .. } => {
                 let (service, of) = (self.clone(), opened.clone());
-                let read = move |_: &mut Lease| Ok(service.notes(&of));
-                let ((notes, modified), _) =
-                    self.executor.run(cost::NOTES, scope, read).await.map_err(fail)?;
-                Ok((self.describe(http, &opened, &ask, &notes, modified), true))
+                let (notes, modified) = if opened.is_local {
+                    let read = move |_: &mut Lease| Ok(service.notes(&of));
+                    self.executor.run(cost::NOTES, scope, read).await.map_err(fail)?.0
+                } else {
+                    let read = self.looks.run(move || service.notes(&of)).await;
+                    read.ok_or_else(|| fail(Error::TimedOut))?
+                };
+                Ok((self.describe(http, &opened, &ask, &notes, modified), "made"))
             }
             Ask::Dzi | Ask::Properties | Ask::Redirect(_) | Ask::Manifest(_) | Ask::Nothing => {
-                Ok((self.describe(http, &opened, &ask, &[], None), false))
+                Ok((self.describe(http, &opened, &ask, &[], None), "hit"))
             }
             Ask::Measure(measure) => {
                 let (service, of) = (self.clone(), opened.clone());
                 let cost = self.measures(&opened, measure).map_err(fail)?;
                 let job = move |_: &mut Lease| service.measure(&of, measure);
                 let (answer, _) = self.executor.run(cost, scope, job).await.map_err(fail)?;
-                Ok((self.described(http, &opened, answer, Vec::new(), None), true))
+                Ok((self.described(http, &opened, answer, Vec::new(), None), "made"))
             }
         }
     }
 
-    /// A picture, and whether it had to be made.
+    /// A picture, and how it was come by.
     async fn draw(
         &self,
         http: &Http,
@@ -394,7 +429,7 @@ impl Service {
         view: &View,
         lines: impl FnOnce(&Opened, &Plan) -> Vec<HeaderLine>,
         scope: &Scope,
-    ) -> crate::error::Result<(Reply, bool)> {
+    ) -> crate::error::Result<(Reply, &'static str)> {
         let plan = view.resolve(opened.source.header(), &self.limits.now())?;
         let lines = lines(&opened, &plan);
         let key = Key::answer(opened.identity.clone(), plan);
@@ -406,36 +441,50 @@ impl Service {
         };
         let modified = &drawing.opened.last_modified;
         if let Some(reply) = self.unchanged(http, &drawing.etag, modified, &drawing.lines) {
-            return Ok((reply, false));
+            return Ok((reply, "hit"));
         }
-        let (answer, made) = self.answer(&drawing.opened, &drawing.key, scope).await?;
+        let (answer, how) = self.answer(&drawing.opened, &drawing.key, scope).await?;
         let mut reply = self.picture(drawing, answer.bytes);
         reply.lease = answer.lease;
-        Ok((reply, made))
+        Ok((reply, how))
     }
 
-    /// The encoded answer to a plan, and whether it had to be made: once for all who ask meanwhile.
+    /// The encoded answer to a plan, and how it was come by: once for all who ask meanwhile.
     async fn answer(
         &self,
         opened: &Arc<Opened>,
         key: &Key,
         scope: &Scope,
-    ) -> crate::error::Result<(Answer, bool)> {
+    ) -> crate::error::Result<(Answer, &'static str)> {
         if let Some(Cached::Answer(bytes)) = self.cache.find(key) {
             let lease = self.unsent(&bytes)?;
-            return Ok((Answer { bytes, lease }, false));
+            return Ok((
+                Answer {
+                    bytes,
+                    lease,
+                    how: "hit",
+                },
+                "hit",
+            ));
         }
         let plan = key.plan().ok_or_else(mixed)?;
-        if opened.source.is_quick(plan.window.level)
+        if opened.is_local
+            && opened.source.is_quick(plan.window.level)
             && let Some(bytes) = self.as_stored(opened, plan)?
         {
             self.cache.insert(key.clone(), Cached::Answer(bytes.clone()));
-            return Ok((Answer { bytes, lease: None }, true));
+            let answer = Answer {
+                bytes,
+                lease: None,
+                how: "made",
+            };
+            return Ok((answer, "made"));
         }
         let (service, of, own) = (self.clone(), opened.clone(), key.clone());
         let make = move |scope| async move { service.make(&of, &own, &scope).await };
         let answer = self.answers.get_or_make(key, scope, make).await?;
-        Ok((answer, true))
+        let how = answer.how;
+        Ok((answer, how))
     }
 
     /// Has an answer made: what it needs first, then its pixels, by the threads that compute.
@@ -447,7 +496,11 @@ impl Service {
         {
             self.cache.insert(key.clone(), Cached::Answer(bytes.clone()));
             let lease = self.unsent(&bytes)?;
-            return Ok(Answer { bytes, lease });
+            return Ok(Answer {
+                bytes,
+                lease,
+                how: "memcached",
+            });
         }
         if process::asks_stats(&plan.ops) && opened.stats.get().is_none() {
             self.measure_all(opened, scope).await?;
@@ -465,7 +518,11 @@ impl Service {
         self.cache.insert(key.clone(), Cached::Answer(bytes.clone()));
         lease.shrink(bytes.len() as u64);
         let lease = (bytes.len() > cost::LIGHT).then(|| Arc::new(lease));
-        Ok(Answer { bytes, lease })
+        Ok(Answer {
+            bytes,
+            lease,
+            how: "made",
+        })
     }
 
     /// The lease of an answer that was cached, until it is sent: the cache may have forgotten it by then.
@@ -520,13 +577,23 @@ impl Service {
     }
 
     /// The end of every request: counted, logged, named, and bodiless for HEAD.
-    fn close(&self, http: &Http, scope: &Scope, since: Instant, how: &str, reply: Reply) -> Reply {
+    fn close(
+        &self,
+        http: &Http,
+        scope: &Scope,
+        protocol: &'static str,
+        since: Instant,
+        how: &str,
+        reply: Reply,
+    ) -> Reply {
         self.served.fetch_add(1, Ordering::Relaxed);
         if let Some(failure) = self.room.as_ref().and_then(|room| room.untold_failure()) {
             log::warn!("CACHE_DIR is not used until SIGHUP: {failure}");
         }
         let id = access::request_id(http);
         let time = since.elapsed();
+        let stages: Vec<_> = scope.times().map(|(stage, time)| (stage.name(), time)).collect();
+        status::count(protocol, &reply, &stages, time);
         if log::log_enabled!(target: access::TARGET, log::Level::Info) {
             let access = Access {
                 http,
@@ -535,11 +602,14 @@ impl Service {
                 trust_proxy: self.config.trust_proxy,
                 time,
                 how,
-                stages: scope.times().map(|(stage, time)| (stage.name(), time)).collect(),
+                stages: &stages,
             };
             log::info!(target: access::TARGET, "{}", access.line(self.config.log_format));
         }
         let mut reply = reply.with("X-Request-ID", id);
+        if self.config.server_timing {
+            reply = reply.with("Server-Timing", access::server_timing(&stages, time));
+        }
         if http.method() == Method::Head {
             reply.body = Bytes::new();
         }

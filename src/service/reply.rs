@@ -19,6 +19,7 @@ use crate::protocol::iip::Fault;
 use crate::service::Drawing;
 use crate::service::Service;
 use bytes::Bytes;
+use log::Level;
 use std::time::SystemTime;
 
 /// The media type of IIP answers.
@@ -201,16 +202,26 @@ impl Service {
         self.common(Reply::new(200, page).with("Content-Type", "text/html; charset=utf-8"))
     }
 
-    /// What went wrong, in the way of the protocol that was spoken: one line, nothing of the machine.
-    pub(in crate::service) fn fail(&self, failure: &Failure) -> Reply {
-        let Failure { protocol, error, iip } = failure;
-        match error {
-            Error::Corrupt(_) | Error::Io(_) | Error::Internal(_) => log::error!("{error}"),
-            Error::TooBig(_) => log::warn!("{error}"),
+    /// Tells the log what went wrong, and with which image.
+    fn tell(&self, http: &Http, error: &Error) {
+        let level = match error {
+            Error::Corrupt(_) | Error::Io(_) | Error::Internal(_) => Level::Error,
+            Error::TooBig(_) | Error::TimedOut => Level::Warn,
             // a client can ask for as many of these as it likes
-            Error::Unsupported(_) => log::info!("{error}"),
-            _ => {}
+            Error::Unsupported(_) => Level::Info,
+            _ => return,
+        };
+        let request = protocol::parse(http, &self.settings).ok();
+        match request.and_then(|(_, request)| request.image) {
+            Some(image) => log::log!(level, "{image:?}: {error}"),
+            None => log::log!(level, "{error}"),
         }
+    }
+
+    /// What went wrong, in the way of the protocol that was spoken: one line, nothing of the machine.
+    pub(in crate::service) fn fail(&self, http: &Http, failure: &Failure) -> Reply {
+        let Failure { protocol, error, iip } = failure;
+        self.tell(http, error);
         let reply = match protocol {
             Protocol::Iip => {
                 let status = if matches!(error, Error::Outside(_)) {

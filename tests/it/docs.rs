@@ -65,6 +65,7 @@ fn help_and_man_page_name_every_setting_and_every_argument() {
         "--demo",
         "--check-config",
         "--strict",
+        "--admin",
     ] {
         assert!(
             help.contains(name) && page.contains(&name.replace('-', "\\-")),
