@@ -196,9 +196,11 @@ impl Library {
 
     /// Whether a look at the file of this identifier can hang. Does not look itself.
     pub fn is_far(&self, name: &str) -> bool {
-        let (id, _) = split_view(name);
-        let path = self.path(id, &self.shelf.suffix);
-        path.is_ok_and(|path| !looks::is_local(&path))
+        let far = |name: &str| {
+            let path = self.path(split_view(name).0, &self.shelf.suffix);
+            path.is_ok_and(|path| !looks::is_local(&path))
+        };
+        far(name) || decoded(name).is_some_and(|again| far(&again))
     }
 
     /// Looks at the file of an identifier as opening it would, so that what hangs hangs here.
@@ -206,10 +208,14 @@ impl Library {
         if let Some(known) = self.look(name, true)? {
             return Ok(Some(known));
         }
-        let (id, _) = split_view(name);
-        let path = self.path(id, &self.shelf.suffix)?;
-        if is_file(&path) {
-            let _ = store::open(&path).map(|blob| blob.read_at(0, &mut [0]));
+        for name in [Some(name.to_string()), decoded(name)].iter().flatten() {
+            let Ok(path) = self.path(split_view(name).0, &self.shelf.suffix) else {
+                continue;
+            };
+            if is_file(&path) {
+                let _ = store::open(&path).map(|blob| blob.read_at(0, &mut [0]));
+                break;
+            }
         }
         Ok(None)
     }
