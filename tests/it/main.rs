@@ -10,6 +10,8 @@
 //! - `daemon`: the real binary: every way to start it, signals, sockets, its log
 //! - `log`: does a log that hangs, is full or is missing stop nobody, and does it tell what it should?
 //! - `machine`: does a machine that fails stop no more than it must?
+//! - `forms`: are requests read as iipsrv reads them, however they are written?
+//! - `upgrade`: what does a site notice that exchanges the program behind Debian's own configuration?
 //! - `front`: do the real web servers, configured as the README says, deliver what the service answers?
 //! - `browser`: does a real browser show the right pixels, in the viewer and in OpenSeadragon behind nginx?
 //! - `clients`: do the viewers that people use show the right pixels, out of their packages, behind nginx?
@@ -56,6 +58,7 @@ mod fcgi;
 mod filters;
 mod fixtures;
 mod floors;
+mod forms;
 mod front;
 mod golden;
 mod identifiers;
@@ -83,6 +86,7 @@ mod support;
 mod tiff;
 mod tones;
 mod tools;
+mod upgrade;
 mod validator;
 mod watermark;
 mod wire;

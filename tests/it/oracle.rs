@@ -18,7 +18,7 @@ use std::time::Instant;
 const ORIGINAL: &str = "/usr/lib/iipimage-server/iipsrv.fcgi";
 
 /// The original.
-struct Original {
+pub struct Original {
     process: Child,
     address: SocketAddr,
 }
@@ -28,7 +28,8 @@ impl Original {
         Original::over(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/"))
     }
 
-    fn over(prefix: &str) -> Original {
+    /// Over the files that start so.
+    pub fn over(prefix: &str) -> Original {
         assert!(
             std::path::Path::new(ORIGINAL).exists(),
             "{ORIGINAL}: apt-get install iipimage-server"
@@ -51,7 +52,7 @@ impl Original {
     }
 
     /// Head and body of the answer.
-    fn ask(&self, query: &str) -> (String, Vec<u8>) {
+    pub fn ask(&self, query: &str) -> (String, Vec<u8>) {
         let answer = Client::tcp(self.address).ask(query);
         let split = answer.text.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
         (

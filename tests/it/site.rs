@@ -245,6 +245,30 @@ impl Site {
         self.front("apache2", &text, port);
     }
 
+    /// Starts Apache with the configuration that Debian's iipimage-server brings: the program is `bin/iipsrv.fcgi` in this
+    /// folder, and logs into `iipsrv.own`.
+    pub fn debian(&mut self, port: u16) {
+        let path = "/etc/apache2/mods-available/iipsrv.conf";
+        let text = std::fs::read_to_string(path).expect("apt-get install iipimage-server");
+        let text = Text(text)
+            .put("/usr/lib/iipimage-server/", format!("{}/", self.path("bin")))
+            .put("/var/log/iipsrv.log", self.path("iipsrv.own"));
+        needed("fcgid.load");
+        let mut modules = String::new();
+        for module in ["mpm_event", "authz_core", "alias", "mime", "fcgid"] {
+            load(module, &mut modules);
+        }
+        let text = format!(
+            "ServerRoot {0}\nDefaultRuntimeDir {0}\nPidFile {0}/apache.pid\nErrorLog {0}/apache.own\nServerName localhost\n\
+             {modules}User www-data\nGroup www-data\nListen 127.0.0.1:{port}\nDocumentRoot {0}/www\n\
+             TypesConfig /dev/null\nFcgidIPCDir {0}/fcgid\nFcgidProcessTableFile {0}/fcgid.table\n\
+             <Directory />\nAllowOverride None\nRequire all denied\n</Directory>\n{1}",
+            self.path(""),
+            text.0
+        );
+        self.front("apache2", &text, port);
+    }
+
     /// Stops everything; nobody has complained.
     pub fn stop(mut self) {
         // the web server first: it may keep connections
