@@ -32,6 +32,15 @@ pub enum Error {
     TimedOut,
     /// Nobody waits for the answer any more; it is not sent.
     Cancelled,
+    /// The store of the image does not answer as it should: 502, or 504 where it is too slow.
+    Store {
+        /// Whether it did not answer in time.
+        slow: bool,
+        /// What happened, for the log.
+        why: String,
+    },
+    /// The image changed while it was read: 503, and worth another try.
+    Changed,
     /// Right, but not built: 501. Names the scheme.
     Unsupported(String),
     /// The file contradicts itself or its format: 500.
@@ -50,8 +59,10 @@ impl Error {
             Error::Refused(_) => 403,
             Error::TooLarge(_) | Error::TooBig(_) => 413,
             Error::Missing(_) | Error::Outside(_) => 404,
-            Error::Busy | Error::Later(_) | Error::Cancelled => 503,
+            Error::Busy | Error::Changed | Error::Later(_) | Error::Cancelled => 503,
             Error::TimedOut => 504,
+            Error::Store { slow: false, .. } => 502,
+            Error::Store { slow: true, .. } => 504,
             Error::Unsupported(_) => 501,
             Error::Corrupt(_) | Error::Io(_) | Error::Internal(_) => 500,
         }
@@ -69,6 +80,8 @@ impl Error {
             Error::TooBig(_) => "this would take more memory than the server may use",
             Error::Busy | Error::Later(_) | Error::Cancelled => "too much work is queued, try again shortly",
             Error::TimedOut => "the request took too long",
+            Error::Store { .. } => "where the image is kept does not answer",
+            Error::Changed => "the image has just changed, try again shortly",
             Error::Corrupt(_) | Error::Io(_) => "the image could not be read",
             Error::Internal(_) => "internal failure",
         }
@@ -81,6 +94,7 @@ impl fmt::Display for Error {
             Error::Corrupt(text) => write!(f, "corrupt file: {text}"),
             Error::Io(error) => write!(f, "{error}"),
             Error::TooBig(text) | Error::Internal(text) => f.write_str(text),
+            Error::Store { why, .. } => f.write_str(why),
             other => f.write_str(other.public()),
         }
     }
@@ -99,6 +113,11 @@ impl Clone for Error {
             Error::Outside(text) => Error::Outside(text.clone()),
             Error::TooBig(text) => Error::TooBig(text.clone()),
             Error::Busy => Error::Busy,
+            Error::Store { slow, why } => Error::Store {
+                slow: *slow,
+                why: why.clone(),
+            },
+            Error::Changed => Error::Changed,
             Error::Later(seconds) => Error::Later(*seconds),
             Error::TimedOut => Error::TimedOut,
             Error::Cancelled => Error::Cancelled,

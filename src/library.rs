@@ -25,7 +25,10 @@ use crate::source::tiff;
 use crate::source::tiff::Tiff;
 use crate::source::window::Forgetful;
 use crate::store;
+use crate::store::Blob;
+use crate::store::State;
 use crate::store::Version;
+use crate::store::stores::Stores;
 use percent_encoding::percent_decode_str;
 use quick_cache::sync::Cache;
 use std::cell::Cell;
@@ -56,8 +59,7 @@ pub struct Opened {
     pub stats: OnceLock<Arc<Stats>>,
     /// The fingerprint of its profile, once somebody has asked.
     pub profile: OnceLock<u64>,
-    /// Its file; empty for an image without one.
-    path: PathBuf,
+    place: Place,
     since: Instant,
     /// Whether its file lies on a file system of this machine.
     pub is_local: bool,
@@ -72,6 +74,16 @@ impl Opened {
     pub fn uses(&self) -> u64 {
         self.uses.load(Ordering::Relaxed)
     }
+}
+
+/// Where an image was found.
+enum Place {
+    /// Made by the server.
+    Nowhere,
+    /// A local file.
+    File(PathBuf),
+    /// An object in a store.
+    Remote(Arc<dyn Blob>),
 }
 
 /// For how long a look at a file counts, in nanoseconds. The clock that files are stamped with ticks every 1 to 10 ms.
@@ -118,6 +130,8 @@ pub struct Shelf {
     pub prefix: String,
     /// Put behind.
     pub suffix: String,
+    /// What lies elsewhere.
+    pub stores: Arc<Stores>,
     /// Whether a link may lead out of the prefix.
     pub follow_symlinks: bool,
     /// How files are read.
@@ -158,7 +172,7 @@ impl Library {
 
     /// Puts an image without a file under an identifier.
     pub fn insert(&mut self, id: &str, source: impl Source + 'static) {
-        let opened = opened(id, PathBuf::new(), Box::new(source), self.shelf.reading());
+        let opened = opened(id, Place::Nowhere, Box::new(source), self.shelf.reading());
         self.fixed.insert(id.into(), Arc::new(opened));
     }
 
@@ -178,12 +192,17 @@ impl Library {
         let Some(opened) = self.open.as_ref().and_then(|open| open.get(name)) else {
             return Ok(None);
         };
+        let path = match &opened.place {
+            Place::Nowhere => return Ok(Some(opened)),
+            Place::Remote(blob) => return Ok((blob.state() == State::Current).then_some(opened)),
+            Place::File(path) => path,
+        };
         let age = u64::try_from(opened.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
         if age >= opened.valid.load(Ordering::Relaxed) {
             if !opened.is_local && !far {
                 return Ok(None);
             }
-            let now = fs::metadata(self.allowed(&opened.path, id)?).map_err(|_| missing(id))?;
+            let now = fs::metadata(self.allowed(path, id)?).map_err(|_| missing(id))?;
             if Version::of(&now) != opened.identity.version {
                 return Ok(None);
             }
@@ -257,6 +276,13 @@ impl Library {
         if let Some(known) = self.look(name, true)? {
             return Ok(known);
         }
+        if let Some(opened) = self.open.as_ref().and_then(|open| open.get(name))
+            && let Place::Remote(blob) = &opened.place
+            && blob.state() == State::Unknown
+            && blob.verify()?
+        {
+            return Ok(opened);
+        }
         let (id, view) = split_view(name);
         let opened = match view {
             None => Arc::new(self.find(id, id, None)?),
@@ -271,25 +297,24 @@ impl Library {
 
     fn keep(&self, name: &str, opened: &Arc<Opened>) {
         // an image without a file has its one name
-        if let Some(open) = self.open.as_ref().filter(|_| !opened.path.as_os_str().is_empty()) {
+        if let Some(open) = self
+            .open
+            .as_ref()
+            .filter(|_| !matches!(opened.place, Place::Nowhere))
+        {
             open.insert(name.into(), opened.clone());
         }
     }
 
     /// Looks for the file of an identifier: itself, a page of it, or one of a sequence.
     fn find(&self, name: &str, id: &str, view: Option<[u32; 2]>) -> Result<Opened> {
-        let path = self.path(id, &self.shelf.suffix)?;
-        if is_file(&path) {
-            let page = view.map(|[page, _]| page);
-            let source = self.read(self.allowed(&path, id)?, id, page)?;
-            return Ok(opened(name, path, source, self.shelf.reading()));
+        if let Some(found) = self.at(name, id, view.map(|[page, _]| page))? {
+            return Ok(found);
         }
-        if let Some((book, page)) = self.page(id) {
-            let path = self.path(book, &self.shelf.suffix)?;
-            if is_file(&path) {
-                let source = self.read(self.allowed(&path, id)?, id, Some(page))?;
-                return Ok(opened(name, path, source, self.shelf.reading()));
-            }
+        if let Some((book, page)) = self.page(id)
+            && let Some(found) = self.at(name, book, Some(page))?
+        {
+            return Ok(found);
         }
         if self.shelf.pattern.is_empty() {
             return Err(missing(id));
@@ -305,12 +330,40 @@ impl Library {
         let file = sequence.file(view).ok_or_else(|| missing(id))?;
         let path = folder.join(file);
         let source = self.read(self.allowed(&path, id)?, id, None)?;
-        Ok(opened(
+        let source = Member::over(source, sequence.set());
+        Ok(opened(name, Place::File(path), source, self.shelf.reading()))
+    }
+
+    /// The image of this identifier, if there is a file or an object of this name.
+    fn at(&self, name: &str, id: &str, page: Option<u32>) -> Result<Option<Opened>> {
+        if let Some((root, rest)) = self.shelf.stores.find(id)
+            && let Some(blob) = root.open(&format!("{}{}", spelt(rest)?, self.shelf.suffix))
+        {
+            return match blob {
+                Ok(blob) => {
+                    let source = self.source(blob.clone(), id, page)?;
+                    Ok(Some(opened(
+                        name,
+                        Place::Remote(blob),
+                        source,
+                        self.shelf.reading(),
+                    )))
+                }
+                Err(Error::Missing(_)) => Ok(None),
+                Err(error) => Err(error),
+            };
+        }
+        let path = self.path(id, &self.shelf.suffix)?;
+        if !is_file(&path) {
+            return Ok(None);
+        }
+        let source = self.read(self.allowed(&path, id)?, id, page)?;
+        Ok(Some(opened(
             name,
-            path,
-            Member::over(source, sequence.set()),
+            Place::File(path),
+            source,
             self.shelf.reading(),
-        ))
+        )))
     }
 
     /// An identifier that ends in the number of a page, taken apart.
@@ -323,7 +376,10 @@ impl Library {
 
     /// Opens a file by what its first bytes say.
     fn read(&self, path: &Path, id: &str, page: Option<u32>) -> Result<Box<dyn Source>> {
-        let blob = store::open(path).map_err(|_| missing(id))?;
+        self.source(store::open(path).map_err(|_| missing(id))?, id, page)
+    }
+
+    fn source(&self, blob: Arc<dyn Blob>, id: &str, page: Option<u32>) -> Result<Box<dyn Source>> {
         let source = source::open(blob, page, &self.shelf.options)?;
         source.ok_or_else(|| Error::Missing(format!("{} is not an image", shown(id))))
     }
@@ -331,12 +387,11 @@ impl Library {
     /// What lies beside an image to be added to its info.json: `NAME.info.json` (NAME with or without its suffix), then
     /// `info.json` for the whole directory. Read anew each time; `Error::TooLarge` beyond 64 KB.
     pub fn notes(&self, opened: &Opened) -> Vec<Note> {
-        let image = &opened.path;
+        let Place::File(image) = &opened.place else {
+            return Vec::new();
+        };
         let (id, _) = split_view(&opened.identity.name);
         let mut whole = image.clone().into_os_string();
-        if whole.is_empty() {
-            return Vec::new();
-        }
         whole.push(".info.json");
         let mut places = vec![
             PathBuf::from(whole),
@@ -423,20 +478,25 @@ impl Library {
 
     /// Where the file of an identifier lies: under the prefix.
     fn path(&self, id: &str, suffix: &str) -> Result<PathBuf> {
-        let climbs = id.split('/').any(|part| part == "..");
-        if id.is_empty() || climbs || id.contains('\0') {
-            return Err(missing(id));
-        }
-        Ok(PathBuf::from(format!("{}{id}{suffix}", self.shelf.prefix)))
+        spelt(id)?;
+        let (prefix, rest) = match self.shelf.stores.find(id) {
+            Some((root, rest)) => (root.folder().ok_or_else(|| missing(id))?, spelt(rest)?),
+            None => (self.shelf.prefix.as_str(), id),
+        };
+        Ok(PathBuf::from(format!("{prefix}{rest}{suffix}")))
     }
 
     /// The path, unless a link on it leads where none may.
     fn allowed<'a>(&self, path: &'a Path, id: &str) -> Result<&'a Path> {
-        if self.shelf.follow_symlinks || self.shelf.prefix.is_empty() {
+        let prefix = match self.shelf.stores.find(id) {
+            Some((root, _)) => root.folder().ok_or_else(|| missing(id))?,
+            None => self.shelf.prefix.as_str(),
+        };
+        if self.shelf.follow_symlinks || prefix.is_empty() {
             return Ok(path);
         }
         let real = fs::canonicalize(path).map_err(|_| missing(id))?;
-        let root = fs::canonicalize(directory(&self.shelf.prefix)).map_err(|_| missing(id))?;
+        let root = fs::canonicalize(directory(prefix)).map_err(|_| missing(id))?;
         if real.starts_with(root) {
             Ok(path)
         } else {
@@ -496,6 +556,15 @@ fn directory(prefix: &str) -> &Path {
     }
 }
 
+/// The identifier, unless it is empty or would lead elsewhere.
+fn spelt(id: &str) -> Result<&str> {
+    let climbs = id.split('/').any(|part| part == "..");
+    if id.is_empty() || climbs || id.contains('\0') {
+        return Err(missing(id));
+    }
+    Ok(id)
+}
+
 fn missing(id: &str) -> Error {
     Error::Missing(format!("no image {}", shown(id)))
 }
@@ -510,7 +579,7 @@ fn shown(id: &str) -> String {
     format!("\"{text}\"")
 }
 
-fn opened(id: &str, path: PathBuf, source: Box<dyn Source>, reading: Reading) -> Opened {
+fn opened(id: &str, place: Place, source: Box<dyn Source>, reading: Reading) -> Opened {
     let version = source.header().version;
     let seconds = u64::try_from(version.mtime_ns() / 1_000_000_000).unwrap_or(0);
     // httpdate knows years up to 9999 only
@@ -524,11 +593,15 @@ fn opened(id: &str, path: PathBuf, source: Box<dyn Source>, reading: Reading) ->
         identity,
         last_modified: httpdate::fmt_http_date(time),
         source,
-        is_local: path.as_os_str().is_empty() || looks::is_local(&path),
+        is_local: match &place {
+            Place::Nowhere => true,
+            Place::File(path) => looks::is_local(path),
+            Place::Remote(_) => false,
+        },
         uses: AtomicU64::new(1),
         stats: OnceLock::new(),
         profile: OnceLock::new(),
-        path,
+        place,
         since: Instant::now(),
         valid: AtomicU64::new(0),
     }

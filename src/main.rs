@@ -75,6 +75,13 @@ fn run() -> ExitCode {
         );
         return ExitCode::from(2);
     }
+    let stores = match &config.stores {
+        Ok(stores) => stores.clone(),
+        Err(why) => return refuse(why),
+    };
+    if let Err(why) = stores.check() {
+        return refuse(&why);
+    }
     let listeners = match listeners(&args) {
         Ok(listeners) if !listeners.is_empty() => listeners,
         Ok(_) => {
@@ -97,7 +104,9 @@ fn run() -> ExitCode {
         );
     }
     server::memory::keep_tiles();
-    match server::run(Arc::new(Service::new(config)), listeners) {
+    let served = server::run(Arc::new(Service::new(config)), listeners);
+    stores.close();
+    match served {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(3),
         Err(error) => fail(&error),
@@ -117,6 +126,12 @@ fn listeners(args: &Args) -> io::Result<Vec<Listener>> {
         listeners.extend(Listener::admin(address, args.backlog)?);
     }
     Ok(listeners)
+}
+
+/// Says in one line why nothing can be served.
+fn refuse(why: &str) -> ExitCode {
+    eprintln!("iipsrv: {why}");
+    ExitCode::from(2)
 }
 
 fn fail(error: &io::Error) -> ExitCode {

@@ -103,6 +103,12 @@ pub struct Metrics {
     pub memcached_dropped: Counter,
     /// Servers of memcached that answer.
     pub memcached_up: Gauge,
+    /// Requests to object stores.
+    pub store_requests: Counter,
+    /// Bytes of masters that came from object stores.
+    pub store_bytes: Counter,
+    /// Requests to object stores that failed, other than for a missing object.
+    pub store_failures: Counter,
     /// Jobs that wait.
     pub queued: Family<Lane, Gauge>,
     /// Jobs under way.
@@ -206,6 +212,17 @@ impl Metrics {
                 "memcached_up",
                 "Servers of memcached that answer",
                 Gauge::default(),
+            ),
+            store_requests: all.add("store_requests", "Requests to object stores", Counter::default()),
+            store_bytes: all.add(
+                "store_bytes",
+                "Bytes of masters that came from object stores",
+                Counter::default(),
+            ),
+            store_failures: all.add(
+                "store_failures",
+                "Requests to object stores that failed",
+                Counter::default(),
             ),
             queued: all.add("jobs_queued", "Jobs that wait for a thread", Family::default()),
             running: all.add("jobs_running", "Jobs on a thread", Family::default()),

@@ -29,6 +29,8 @@ use crate::process::Watermark;
 use crate::protocol::Members;
 use crate::protocol::Mount;
 use crate::source::spool::Room;
+use crate::store::stores;
+use crate::store::stores::Stores;
 use crate::work::busy;
 use std::fmt::Write;
 use std::path::Path;
@@ -93,6 +95,8 @@ pub struct Config {
     pub filesystem_prefix: String,
     /// Put behind every image path.
     pub filesystem_suffix: String,
+    /// What lies elsewhere; or why that cannot be.
+    pub stores: std::result::Result<Arc<Stores>, String>,
     /// Whether a link may lead out of the prefix.
     pub follow_symlinks: bool,
     /// What stands before the angles in the names of a sequence's files.
@@ -367,6 +371,33 @@ impl Table {
         })
     }
 
+    /// What lies in stores; URLs are shown without secrets from then on.
+    fn stores(&mut self, prefix: &str) -> std::result::Result<Arc<Stores>, String> {
+        let number = |name| self.text(name).parse::<f64>().unwrap_or(0.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the rows' ranges are positive"
+        )]
+        let megabytes = |name| (number(name) * 1024.0 * 1024.0) as u64;
+        let directory = Some(self.text("DISK_CACHE")).filter(|directory| !directory.is_empty());
+        let settings = stores::Settings {
+            ttl: Duration::from_secs(u64::try_from(self.int("STORE_TTL")).unwrap_or(0)),
+            timeout: Duration::from_secs_f64(number("STORE_TIMEOUT").clamp(0.1, 3600.0)),
+            connections: usize::try_from(self.int("STORE_CONNECTIONS")).unwrap_or(1).max(1),
+            cache_bytes: megabytes("STORE_CACHE_SIZE"),
+            disk: directory.map(|directory| (directory.into(), megabytes("DISK_CACHE_SIZE"))),
+        };
+        let stores = Stores::new(prefix, &self.text("STORES"), &settings).map(Arc::new);
+        self.warnings.extend(stores.as_ref().err().cloned());
+        for (name, value, _) in &mut self.values {
+            if matches!(*name, "FILESYSTEM_PREFIX" | "STORES") {
+                *value = stores::redacted(value);
+            }
+        }
+        stores
+    }
+
     fn config(mut self) -> Config {
         let (uri_map, wrong) = uri_map(&self.text("URI_MAP"));
         self.warnings.extend(wrong);
@@ -391,6 +422,8 @@ impl Table {
             [255; 3]
         });
         let watermark = self.watermark();
+        let filesystem_prefix = self.text("FILESYSTEM_PREFIX");
+        let stores = self.stores(&filesystem_prefix);
         let cores = busy::cores();
         let unsigned = |name| usize::try_from(self.int(name)).ok();
         let side = match self.int("MAX_CVT") {
@@ -428,8 +461,9 @@ impl Table {
             cache_dir: self.text("CACHE_DIR"),
             cache_dir_bytes: megabytes("CACHE_DIR_SIZE"),
             open_images: unsigned("MAX_METADATA_CACHE_SIZE"),
-            filesystem_prefix: self.text("FILESYSTEM_PREFIX"),
+            filesystem_prefix,
             filesystem_suffix: self.text("FILESYSTEM_SUFFIX"),
+            stores,
             follow_symlinks: self.on("FILESYSTEM_FOLLOW_SYMLINKS"),
             filename_pattern: self.text("FILENAME_PATTERN"),
             orientation: self.on("ORIENTATION"),

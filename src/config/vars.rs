@@ -121,7 +121,7 @@ pub static VARS: &[Var] = &[
         "FILESYSTEM_PREFIX",
         "",
         Kind::Text,
-        "put in front of every image path; normally ends in /",
+        "put in front of every image path; normally ends in /; a URL (s3, gs, az, http, https) with --features full",
     ),
     var("FILESYSTEM_SUFFIX", "", Kind::Text, "put behind every image path"),
     var(
@@ -129,6 +129,48 @@ pub static VARS: &[Var] = &[
         "1",
         Kind::Switch,
         "0: a link may not lead out of FILESYSTEM_PREFIX",
+    ),
+    var(
+        "STORES",
+        "",
+        Kind::Text,
+        "NAME=>URL,…: identifiers that begin with NAME/ lie there (s3, gs, az, http, https, or a folder)",
+    ),
+    var(
+        "STORE_TTL",
+        "60",
+        Kind::Int(0, MANY),
+        "seconds for which a remote master counts as unchanged after it was looked at",
+    ),
+    var(
+        "STORE_TIMEOUT",
+        "20",
+        Kind::Float(0.1, 3600.0),
+        "seconds that a store may take for what a request needs at once",
+    ),
+    var(
+        "STORE_CONNECTIONS",
+        "16",
+        Kind::Int(1, 1000),
+        "requests to one store at the same time",
+    ),
+    var(
+        "STORE_CACHE_SIZE",
+        "64",
+        Kind::Float(1.0, 1e9),
+        "MB of memory for bytes of remote masters",
+    ),
+    var(
+        "DISK_CACHE",
+        "",
+        Kind::Text,
+        "directory of its own for bytes of remote masters; it survives a restart",
+    ),
+    var(
+        "DISK_CACHE_SIZE",
+        "10000",
+        Kind::Float(128.0, 1e9),
+        "MB that may lie there",
     ),
     var(
         "FILENAME_PATTERN",

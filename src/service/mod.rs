@@ -150,6 +150,7 @@ impl Service {
         let shelf = Shelf {
             prefix: config.filesystem_prefix.clone(),
             suffix: config.filesystem_suffix.clone(),
+            stores: config.stores.clone().unwrap_or_default(),
             follow_symlinks: config.follow_symlinks,
             options: Options {
                 budget: Budget {

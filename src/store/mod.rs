@@ -3,6 +3,9 @@
 //! Everything that reads a master reads it through this trait; no file is mapped.
 
 mod file;
+#[cfg(feature = "remote")]
+pub mod remote;
+pub mod stores;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -29,6 +32,15 @@ pub enum Version {
         /// Inode number.
         inode: u64,
     },
+    /// An object in a store.
+    Remote {
+        /// A digest of its ETag.
+        tag: [u64; 2],
+        /// Modification time in ns since 1970; 0 when the store does not tell.
+        mtime_ns: i128,
+        /// Length in bytes.
+        len: u64,
+    },
 }
 
 impl Version {
@@ -46,14 +58,14 @@ impl Version {
     /// Length in bytes.
     pub fn bytes(self) -> u64 {
         match self {
-            Version::File { len, .. } => len,
+            Version::File { len, .. } | Version::Remote { len, .. } => len,
         }
     }
 
     /// Modification time in ns since 1970.
     pub fn mtime_ns(self) -> i128 {
         match self {
-            Version::File { mtime_ns, .. } => mtime_ns,
+            Version::File { mtime_ns, .. } | Version::Remote { mtime_ns, .. } => mtime_ns,
         }
     }
 }
@@ -78,11 +90,34 @@ pub trait Blob: Debug + Send + Sync {
         Ok(())
     }
 
-    /// Announces ranges that will be read soon, so that a remote store can fetch them in few requests.
-    fn prefetch(&self, ranges: &[Range<u64>]) -> Result<()> {
+    /// Announces ranges that will be read soon, so that a remote store can fetch them in few requests. Others do not
+    /// even look at them.
+    fn prefetch(&self, ranges: &mut dyn Iterator<Item = Range<u64>>) -> Result<()> {
         let _ = ranges;
         Ok(())
     }
+
+    /// What is known, without waiting, of whether the master is still of this version. A remote one is looked at in the
+    /// background.
+    fn state(&self) -> State {
+        State::Current
+    }
+
+    /// Looks whether the master is still of this version. Blocks.
+    fn verify(&self) -> Result<bool> {
+        Ok(true)
+    }
+}
+
+/// Whether a master is still of the version that was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It was so a short time ago.
+    Current,
+    /// It has not been looked at for too long.
+    Unknown,
+    /// It is of another version, or has gone.
+    Changed,
 }
 
 /// Bytes that are copied at once: they stay in the processor's first-level cache.

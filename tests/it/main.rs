@@ -35,6 +35,7 @@
 //! - `seams`: is every tile of every client as large as it expects, and do they fit together?
 //! - `profiles`: are colours those that another CMM makes of the profile, and is what is embedded right?
 //! - `memcached`: do servers that share a memcached share answers?
+//! - `stores`: are masters in stores served as those on disk, in few requests (feature `remote`)?
 //! - `watermark`: does every answer get the mark that it should, and no other?
 //! - `writers`: are files of certain programs shown as these meant them?
 //! - `lowering`: do all names of a tile lead to one plan, and do tiles put together equal the region?
@@ -82,6 +83,8 @@ mod seams;
 mod semantics;
 mod sight;
 mod site;
+#[cfg(feature = "remote")]
+mod stores;
 mod support;
 mod tiff;
 mod tones;

@@ -130,6 +130,15 @@ impl Input {
         Ok(())
     }
 
+    /// Announces blocks, first byte and length of each, that will be read soon.
+    pub fn prefetch(&self, blocks: &mut dyn Iterator<Item = (u64, u64)>) -> Result<()> {
+        let range = |(at, len): (u64, u64)| {
+            let start = self.start.saturating_add(at);
+            start..start.saturating_add(len)
+        };
+        self.blob.prefetch(&mut blocks.map(range))
+    }
+
     fn check(&self, at: u64, len: u64) -> Result<usize> {
         let size = usize::try_from(len).ok().filter(|_| self.holds(at, len));
         size.ok_or_else(|| beyond(at, len))

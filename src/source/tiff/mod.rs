@@ -291,7 +291,11 @@ impl Source for Tiff {
                 let raster = self.rows(image, window.rect)?;
                 self.with_mask(image, raster, window.rect)
             }
-            _ => window::of_tiles(self, window, keep),
+            Some(image) => {
+                self.prefetch(image, window.rect)?;
+                window::of_tiles(self, window, keep)
+            }
+            None => window::of_tiles(self, window, keep),
         }
     }
 
@@ -365,6 +369,27 @@ impl Tiff {
             }
         }
         Ok(out)
+    }
+
+    /// Announces the tiles of a window, if they are several.
+    fn prefetch(&self, image: &Image, rect: Rect) -> Result<()> {
+        let end = |edge: u64, side: u32| u32::try_from(edge.div_ceil(u64::from(side))).unwrap_or(u32::MAX);
+        let cols = rect.x / image.tile.w..end(rect.right(), image.tile.w);
+        let rows = rect.y / image.tile.h..end(rect.bottom(), image.tile.h);
+        if cols.len().saturating_mul(rows.len()) <= 1 {
+            return Ok(());
+        }
+        let planes = if image.layout.separate {
+            image.layout.picks.as_slice()
+        } else {
+            &[0]
+        };
+        let cells = rows.flat_map(|row| cols.clone().map(move |col| (col, row)));
+        let blocks = cells.flat_map(|(col, row)| planes.iter().map(move |plane| (col, row, *plane)));
+        self.input.prefetch(&mut blocks.filter_map(|(col, row, plane)| {
+            let place = image.place(&self.input, col, row, plane);
+            place.ok().flatten()
+        }))
     }
 
     /// The upper left `size` of one block: a tile, or a plane of it.

@@ -1,0 +1,356 @@
+//! Masters in object stores and behind web servers, read by ranges (feature `remote`).
+//!
+//! Requests run on a runtime of their own; a compute thread that needs bytes waits for them.
+
+#[cfg(feature = "disk-cache")]
+mod disk;
+mod object;
+mod pages;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::metrics;
+use crate::store::Blob;
+use crate::store::stores::Settings;
+use crate::store::stores::shown;
+use bytes::Bytes;
+use object::Object;
+use object_store::ClientOptions;
+use object_store::GetOptions;
+use object_store::GetRange;
+use object_store::ObjectMeta;
+use object_store::ObjectStore;
+use object_store::RetryConfig;
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::http::HttpBuilder;
+use object_store::path::Path;
+pub use pages::Pages;
+use std::error::Error as _;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
+
+/// Bytes of a master that are fetched when it is opened: most files have all directories or the whole header there.
+const HEAD: u64 = 256 << 10;
+
+/// How often a request is sent again after a failure that may pass.
+const RETRIES: usize = 3;
+
+/// Where credentials of S3 may come from; without all of these only the machine itself may have some.
+const CREDENTIALS: [&str; 6] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_SKIP_SIGNATURE",
+    "AWS_METADATA_ENDPOINT",
+];
+
+const NO_CREDENTIALS: &str = "no credentials were found in the environment";
+
+/// What servers of S3 call credentials that they do not know.
+const REFUSED: &[&str] = &[
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "InvalidToken",
+    "ExpiredToken",
+    "NotSignedUp",
+];
+
+/// A place in an object store, under which masters lie.
+pub struct Store {
+    /// How it is called in the log: its URL without what may be secret.
+    name: String,
+    client: Box<dyn ObjectStore>,
+    /// Stands before the names of objects.
+    prefix: String,
+    settings: Settings,
+    permits: Semaphore,
+    pages: Arc<Pages>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // the client knows secrets
+        f.write_str(&self.name)
+    }
+}
+
+/// What a range came with.
+struct Answer {
+    meta: ObjectMeta,
+    bytes: Bytes,
+}
+
+impl Store {
+    /// Of a URL (`s3:`, `gs:`, `az:`, `http:`, `https:`); credentials and endpoints come from the environment. An error
+    /// in one line, without secrets, when the URL cannot be used or credentials are missing.
+    pub fn new(url: &str, settings: &Settings, pages: Arc<Pages>) -> std::result::Result<Store, String> {
+        let name = shown(url);
+        let wrong = |why: String| format!("{name}: {why}");
+        let (_, rest) = url.split_once("://").ok_or_else(|| wrong("not a URL".into()))?;
+        let (host, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        if host.is_empty() || prefix.contains(['?', '#']) || prefix.split('/').any(|part| part == "..") {
+            return Err(wrong("should be SCHEME://BUCKET/FOLDER/, without a query".into()));
+        }
+        runtime().map_err(|error| wrong(error.to_string()))?;
+        let client = client(url, settings).map_err(|error| wrong(reason(&error)))?;
+        Ok(Store {
+            name,
+            client,
+            prefix: prefix.into(),
+            permits: Semaphore::new(settings.connections),
+            settings: settings.clone(),
+            pages,
+        })
+    }
+
+    /// Looks whether the store answers. An error in one line when it cannot become right without an administrator: no
+    /// such bucket, or credentials that are missing or refused. A store that is down is none.
+    pub fn check(self: &Arc<Store>) -> std::result::Result<(), String> {
+        let store = self.clone();
+        let path = Path::parse(format!("{}.iipsrv", self.prefix)).map_err(|_| "not a path".to_string())?;
+        let asked = wait(self.settings.timeout, async move {
+            // a range, for the answer to a HEAD does not say why
+            let options = GetOptions::new().with_range(Some(0..1));
+            Ok(store.client.get_opts(&path, options).await.err())
+        });
+        let unsigned =
+            self.name.starts_with("s3") && CREDENTIALS.iter().all(|name| std::env::var_os(name).is_none());
+        let error = match asked {
+            Ok(Some(error)) => error,
+            Ok(None) => return Ok(()),
+            Err(_) if unsigned => return Err(format!("{}: {NO_CREDENTIALS}", self.name)),
+            Err(_) => return Ok(()),
+        };
+        let text = format!("{error:?}");
+        let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        let why = if has(&["NoSuchBucket", "bucket does not exist"]) {
+            "no such bucket"
+        } else if has(REFUSED) || matches!(error, object_store::Error::Unauthenticated { .. }) {
+            "the credentials are refused"
+        } else if has(&["metadata.google", "MissingCredential"])
+            || unsigned && !matches!(error, object_store::Error::NotFound { .. })
+        {
+            NO_CREDENTIALS
+        } else {
+            return Ok(());
+        };
+        Err(format!("{}: {why}", self.name))
+    }
+
+    /// Writes to the disk what is on its way there.
+    pub fn close(&self) {
+        self.pages.close();
+    }
+
+    /// Opens the object of this name. `Error::Missing` when there is none, `Error::Store` when the
+    /// store does not answer as it should.
+    pub fn open(self: &Arc<Store>, name: &str) -> Result<Arc<dyn Blob>> {
+        let path = Path::parse(format!("{}{name}", self.prefix))
+            .map_err(|_| Error::Missing("no such object".into()))?;
+        let answer = match self.get(&path, GetOptions::new().with_range(Some(0..HEAD))) {
+            // an empty object has no ranges
+            Err(error @ Error::Store { slow: false, .. }) => {
+                let found = self.get(&path, GetOptions::new().with_head(true));
+                found.ok().filter(|answer| answer.meta.size == 0).ok_or(error)?
+            }
+            other => other?,
+        };
+        Ok(Object::new(self.clone(), path, answer))
+    }
+
+    /// One range of an object, or its beginning. Compute threads only.
+    fn get(self: &Arc<Store>, path: &Path, options: GetOptions) -> Result<Answer> {
+        let (store, path) = (self.clone(), path.clone());
+        wait(
+            self.settings.timeout,
+            async move { store.fetch(&path, options).await },
+        )
+    }
+
+    async fn fetch(&self, path: &Path, options: GetOptions) -> Result<Answer> {
+        let _permit = self.permits.acquire().await;
+        let mut tries = 0;
+        loop {
+            metrics::get().store_requests.inc();
+            let error = match self.once(path, options.clone()).await {
+                Ok(answer) => {
+                    metrics::get().store_bytes.inc_by(answer.bytes.len() as u64);
+                    return Ok(answer);
+                }
+                Err(error) => error,
+            };
+            if !matches!(error, object_store::Error::NotFound { .. }) {
+                metrics::get().store_failures.inc();
+            }
+            tries += 1;
+            // what the client has not tried again itself: bodies that end early
+            if tries > RETRIES || !is_passing(&error) {
+                return Err(self.failure(&error));
+            }
+            tokio::time::sleep(Duration::from_millis(20 << tries)).await;
+        }
+    }
+
+    async fn once(&self, path: &Path, options: GetOptions) -> object_store::Result<Answer> {
+        let wanted = match &options.range {
+            Some(GetRange::Bounded(range)) if !options.head => Some(range.clone()),
+            _ => None,
+        };
+        let head = options.head;
+        let result = self.client.get_opts(path, options).await?;
+        let meta = result.meta.clone();
+        if head {
+            let bytes = Bytes::new();
+            return Ok(Answer { meta, bytes });
+        }
+        let bytes = result.bytes().await?;
+        let expected = wanted.map_or(meta.size, |range| {
+            range.end.min(meta.size).saturating_sub(range.start)
+        });
+        if bytes.len() as u64 != expected {
+            return Err(object_store::Error::Generic {
+                store: "answer",
+                source: "the body ends early".into(),
+            });
+        }
+        Ok(Answer { meta, bytes })
+    }
+
+    /// An error of the store for a client and the log, without its URL.
+    fn failure(&self, error: &object_store::Error) -> Error {
+        match error {
+            object_store::Error::NotFound { .. } => Error::Missing("no such object".into()),
+            object_store::Error::Precondition { .. } => Error::Changed,
+            other => Error::Store {
+                slow: is_slow(other),
+                why: format!("{}: {}", self.name, reason(other)),
+            },
+        }
+    }
+}
+
+fn client(url: &str, settings: &Settings) -> object_store::Result<Box<dyn ObjectStore>> {
+    let options = ClientOptions::new()
+        .with_allow_http(true)
+        .with_timeout(settings.timeout)
+        .with_connect_timeout(settings.timeout.min(Duration::from_secs(5)))
+        .with_pool_max_idle_per_host(settings.connections);
+    let retry = RetryConfig {
+        max_retries: RETRIES,
+        retry_timeout: settings.timeout,
+        ..RetryConfig::default()
+    };
+    Ok(match url.split_once("://").map_or("", |(scheme, _)| scheme) {
+        "s3" | "s3a" => Box::new(
+            AmazonS3Builder::from_env()
+                .with_url(url)
+                .with_client_options(options)
+                .with_retry(retry)
+                .build()?,
+        ),
+        "gs" => Box::new(
+            GoogleCloudStorageBuilder::from_env()
+                .with_url(url)
+                .with_client_options(options)
+                .with_retry(retry)
+                .build()?,
+        ),
+        "az" => Box::new(
+            MicrosoftAzureBuilder::from_env()
+                .with_url(url)
+                .with_client_options(options)
+                .with_retry(retry)
+                .build()?,
+        ),
+        "http" | "https" => {
+            let end = url.match_indices('/').nth(2).map_or(url.len(), |(at, _)| at);
+            Box::new(
+                HttpBuilder::new()
+                    .with_url(url.get(..end).unwrap_or(url))
+                    .with_client_options(options)
+                    .with_retry(retry)
+                    .build()?,
+            )
+        }
+        other => {
+            return Err(object_store::Error::Generic {
+                store: "url",
+                source: format!("{other}: is not known: s3, gs, az, http or https").into(),
+            });
+        }
+    })
+}
+
+/// Runs a future on the stores' runtime and waits for it, so long at most.
+fn wait<T: Send + 'static>(
+    longest: Duration,
+    future: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    let (send, receive) = std::sync::mpsc::sync_channel(1);
+    runtime()?.spawn(async move {
+        let result = tokio::time::timeout(longest, future).await;
+        let late = || Err(broken(true, "the store takes too long"));
+        let _ = send.send(result.unwrap_or_else(|_| late()));
+    });
+    receive
+        .recv()
+        .unwrap_or_else(|_| Err(broken(false, "a request to a store was given up")))
+}
+
+fn broken(slow: bool, why: &str) -> Error {
+    let why = why.into();
+    Error::Store { slow, why }
+}
+
+fn runtime() -> Result<&'static Runtime> {
+    static RUNTIME: OnceLock<std::io::Result<Runtime>> = OnceLock::new();
+    let made = RUNTIME.get_or_init(|| {
+        // who came first is of the same kind
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("store")
+            .enable_all()
+            .build()
+    });
+    made.as_ref().map_err(|error| Error::Io(error.kind().into()))
+}
+
+fn is_passing(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::Generic { .. }) && !is_slow(error)
+}
+
+fn is_slow(error: &object_store::Error) -> bool {
+    let text = reason(error);
+    ["timed out", "timeout", "deadline"]
+        .iter()
+        .any(|word| text.contains(word))
+}
+
+/// The deepest cause of an error that names no address.
+fn reason(error: &object_store::Error) -> String {
+    let mut text = None;
+    let mut at = error.source();
+    while let Some(error) = at {
+        let line = error.to_string();
+        let line = line.lines().next().unwrap_or_default();
+        if !line.contains("://") && !line.is_empty() && line.len() < 300 {
+            text = Some(line.to_string());
+        }
+        at = error.source();
+    }
+    let plain = match error {
+        object_store::Error::PermissionDenied { .. } => "access is denied",
+        object_store::Error::Unauthenticated { .. } => "the credentials are refused",
+        object_store::Error::NotSupported { .. } => "the server does not give ranges",
+        _ => return text.unwrap_or_else(|| "does not answer as it should".into()),
+    };
+    plain.into()
+}

@@ -1,0 +1,385 @@
+//! One object in one version: blocks that are fetched once, neighbours together, by whoever needs them first.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::room::Room;
+use crate::store::Blob;
+use crate::store::State;
+use crate::store::Version;
+use crate::store::beyond;
+use crate::store::remote::Answer;
+use crate::store::remote::Store;
+use crate::store::remote::broken;
+use crate::store::remote::pages::BLOCK;
+use crate::store::remote::pages::Name;
+use crate::store::remote::runtime;
+use crate::store::remote::wait;
+use bytes::Bytes;
+use object_store::GetOptions;
+use object_store::ObjectMeta;
+use object_store::path::Path;
+use std::collections::BTreeMap;
+use std::collections::HashSet;
+use std::hash::DefaultHasher;
+use std::hash::Hash;
+use std::hash::Hasher;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::Weak;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+/// Most blocks in one request.
+const RUN: u64 = 128;
+
+/// Most blocks that are fetched beyond what is needed, when an object is read from front to back.
+const READ_AHEAD: u64 = 16;
+
+/// Blocks that are announced at most: what was fetched must still be held when it is read.
+const AHEAD: usize = 256;
+
+/// An open object.
+#[derive(Debug)]
+pub struct Object {
+    store: Arc<Store>,
+    path: Path,
+    name: Arc<str>,
+    etag: Option<String>,
+    modified: chrono::DateTime<chrono::Utc>,
+    version: Version,
+    coming: Mutex<Coming>,
+    arrived: Condvar,
+    since: Instant,
+    /// When it was seen last in this version, in ms from `since`.
+    seen: AtomicU64,
+    changed: AtomicBool,
+    checking: AtomicBool,
+    me: Weak<Object>,
+}
+
+/// 64 bits of the tag that the store gives to a version, or of what else it says.
+fn version(meta: &ObjectMeta) -> Version {
+    let half = |number: u8| {
+        let mut hasher = DefaultHasher::new();
+        let time = meta
+            .last_modified
+            .timestamp_nanos_opt()
+            .filter(|_| meta.e_tag.is_none());
+        (number, &meta.e_tag, time, meta.size).hash(&mut hasher);
+        hasher.finish()
+    };
+    Version::Remote {
+        tag: [half(0), half(1)],
+        mtime_ns: meta.last_modified.timestamp_nanos_opt().map_or(0, i128::from),
+        len: meta.size,
+    }
+}
+
+/// Which blocks are being fetched.
+#[derive(Debug, Default)]
+struct Coming {
+    blocks: HashSet<u64>,
+    /// The block after those that were fetched last, and how often in a row it was the next one that was needed.
+    next: u64,
+    streak: u32,
+}
+
+impl Coming {
+    /// These blocks are fetched now, and more behind them when the object is read from front to back.
+    fn extend(&mut self, free: &mut Vec<u64>, end: u64, held: impl Fn(u64) -> bool) {
+        let (Some(first), Some(last)) = (free.first().copied(), free.last().copied()) else {
+            return;
+        };
+        self.streak = if first == self.next { self.streak + 1 } else { 0 };
+        if self.streak >= 2 {
+            let ahead = (1_u64 << self.streak.min(8)).min(READ_AHEAD);
+            let more = (last + 1..end.min(last + 1 + ahead)).filter(|number| !self.blocks.contains(number));
+            free.extend(more.take_while(|number| !held(*number)));
+        }
+        self.next = free.last().map_or(0, |last| last + 1);
+        self.blocks.extend(&*free);
+    }
+}
+
+/// Removes blocks from those that are coming, whatever becomes of them.
+struct Taken<'a>(&'a Object, Vec<u64>);
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let mut coming = self.0.coming();
+        self.1.iter().for_each(|number| {
+            coming.blocks.remove(number);
+        });
+        drop(coming);
+        self.0.arrived.notify_all();
+    }
+}
+
+impl Object {
+    /// With the answer to the request for its beginning.
+    pub(super) fn new(store: Arc<Store>, path: Path, answer: Answer) -> Arc<Object> {
+        let Answer { meta, bytes } = answer;
+        let object = Arc::new_cyclic(|me| Object {
+            name: format!("{}|{path}", store.name).into(),
+            store,
+            path,
+            version: version(&meta),
+            etag: meta.e_tag,
+            modified: meta.last_modified,
+            coming: Mutex::default(),
+            arrived: Condvar::new(),
+            since: Instant::now(),
+            seen: AtomicU64::new(0),
+            changed: AtomicBool::new(false),
+            checking: AtomicBool::new(false),
+            me: me.clone(),
+        });
+        object.hold(0, &bytes);
+        object
+    }
+
+    fn coming(&self) -> MutexGuard<'_, Coming> {
+        self.coming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn block(&self, number: u64) -> Name {
+        Name {
+            object: self.name.clone(),
+            version: self.version,
+            number,
+        }
+    }
+
+    /// Puts bytes that begin at this block where others find them; a last one that is not complete is left out.
+    fn hold(&self, first: u64, bytes: &Bytes) -> BTreeMap<u64, Bytes> {
+        let size = usize::try_from(BLOCK).unwrap_or(usize::MAX);
+        let mut blocks = BTreeMap::new();
+        for (number, at) in (first..).zip((0..bytes.len()).step_by(size)) {
+            let end = bytes.len().min(at + size);
+            if end - at == size || number * BLOCK + (end - at) as u64 == self.version.bytes() {
+                // a copy, so that a small block does not hold a large answer
+                let block = Bytes::copy_from_slice(bytes.get(at..end).unwrap_or_default());
+                self.store.pages.put(self.block(number), block.clone());
+                blocks.insert(number, block);
+            }
+        }
+        blocks
+    }
+
+    /// These blocks, out of memory or the store.
+    fn blocks(&self, numbers: &[u64]) -> Result<BTreeMap<u64, Bytes>> {
+        let mut found = BTreeMap::new();
+        loop {
+            let mut coming = self.coming();
+            for number in numbers {
+                if !found.contains_key(number)
+                    && let Some(block) = self.store.pages.get(&self.block(*number))
+                {
+                    found.insert(*number, block);
+                }
+            }
+            let missing: Vec<u64> = numbers
+                .iter()
+                .copied()
+                .filter(|number| !found.contains_key(number))
+                .collect();
+            if missing.is_empty() {
+                return Ok(found);
+            }
+            let mut free: Vec<u64> = missing
+                .iter()
+                .copied()
+                .filter(|number| !coming.blocks.contains(number))
+                .collect();
+            if free.is_empty() {
+                // somebody else fetches them; should that fail, or they be forgotten at once, it is tried here
+                drop(self.arrived.wait(coming));
+                continue;
+            }
+            let end = self.version.bytes().div_ceil(BLOCK);
+            coming.extend(&mut free, end, |number| {
+                self.store.pages.get(&self.block(number)).is_some()
+            });
+            drop(coming);
+            let taken = Taken(self, free);
+            found.append(&mut self.fetch(&taken.1)?);
+        }
+    }
+
+    /// Fetches blocks, in ascending order, in as few requests as there are runs of them, all at the same time.
+    fn fetch(&self, numbers: &[u64]) -> Result<BTreeMap<u64, Bytes>> {
+        let me = self.me.upgrade().ok_or(Error::Busy)?;
+        let numbers = numbers.to_vec();
+        let found = wait(
+            self.store.settings.timeout,
+            async move { me.collect(&numbers).await },
+        );
+        found.inspect_err(|error| self.judge(error))
+    }
+
+    async fn collect(self: Arc<Self>, numbers: &[u64]) -> Result<BTreeMap<u64, Bytes>> {
+        let (mut blocks, mut runs) = (BTreeMap::new(), Vec::<Range<u64>>::new());
+        for number in numbers {
+            if let Some(block) = self.store.pages.on_disk(&self.block(*number)).await {
+                blocks.insert(*number, block);
+                continue;
+            }
+            match runs.last_mut() {
+                Some(run) if run.end == *number && run.end - run.start < RUN => run.end += 1,
+                _ => runs.push(*number..number + 1),
+            }
+        }
+        if runs.is_empty() {
+            return Ok(blocks);
+        }
+        let fetch = |run: Range<u64>| {
+            let me = self.clone();
+            tokio::spawn(async move { Ok::<_, Error>((run.start, me.run(run).await?)) })
+        };
+        let tasks: Vec<_> = runs.into_iter().map(fetch).collect();
+        for task in tasks {
+            let piece = task.await;
+            let (first, bytes) = piece.map_err(|_| broken(false, "a request to a store was given up"))??;
+            blocks.append(&mut self.hold(first, &bytes));
+        }
+        self.seen_now();
+        Ok(blocks)
+    }
+
+    async fn run(&self, blocks: Range<u64>) -> Result<Bytes> {
+        let end = (blocks.end * BLOCK).min(self.version.bytes());
+        let options = self.conditions(GetOptions::new().with_range(Some(blocks.start * BLOCK..end)));
+        let answer = self.store.fetch(&self.path, options).await?;
+        // not every server knows conditions
+        if version(&answer.meta) == self.version {
+            Ok(answer.bytes)
+        } else {
+            Err(Error::Changed)
+        }
+    }
+
+    /// With what makes the store refuse another version: its tag, or its time where it has only a weak one.
+    fn conditions(&self, options: GetOptions) -> GetOptions {
+        match &self.etag {
+            Some(etag) if !etag.starts_with("W/") => options.with_if_match(Some(etag.clone())),
+            _ => options.with_if_unmodified_since(Some(self.modified)),
+        }
+    }
+
+    fn judge(&self, error: &Error) {
+        if matches!(error, Error::Changed | Error::Missing(_)) {
+            self.changed.store(true, Relaxed);
+        }
+    }
+
+    fn seen_now(&self) {
+        let now = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.seen.fetch_max(now, Relaxed);
+    }
+
+    async fn look(&self) -> Result<bool> {
+        let started = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let answer = self
+            .store
+            .fetch(&self.path, GetOptions::new().with_head(true))
+            .await;
+        let same = answer.map(|answer| version(&answer.meta) == self.version);
+        match &same {
+            Ok(true) => {
+                self.seen.fetch_max(started, Relaxed);
+            }
+            Ok(false) => self.changed.store(true, Relaxed),
+            Err(error) => self.judge(error),
+        }
+        same
+    }
+
+    /// The numbers of the blocks in which these bytes lie.
+    fn numbers(range: &Range<u64>) -> Range<u64> {
+        range.start / BLOCK..range.end.div_ceil(BLOCK)
+    }
+
+    /// Gives `take` these bytes piece by piece.
+    fn read(&self, at: u64, len: u64, mut take: impl FnMut(&[u8])) -> Result<()> {
+        let end = at.checked_add(len).filter(|end| *end <= self.version.bytes());
+        let range = at..end.ok_or_else(|| beyond(at, len))?;
+        if range.is_empty() {
+            return Ok(());
+        }
+        let numbers: Vec<u64> = Object::numbers(&range).collect();
+        // not more at once than is needed to keep the connections busy
+        for numbers in numbers.chunks(AHEAD) {
+            for (number, block) in self.blocks(numbers)? {
+                let start = number * BLOCK;
+                let place = |at: u64| usize::try_from(at.saturating_sub(start)).unwrap_or(usize::MAX);
+                let part = place(range.start)..place(range.end).min(block.len());
+                take(block.get(part).unwrap_or_default());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Blob for Object {
+    fn version(&self) -> Version {
+        self.version
+    }
+
+    fn read_at(&self, at: u64, to: &mut [u8]) -> Result<()> {
+        let len = to.len() as u64;
+        let mut rest = to;
+        self.read(at, len, |bytes| {
+            let (part, more) = std::mem::take(&mut rest).split_at_mut(bytes.len());
+            part.copy_from_slice(bytes);
+            rest = more;
+        })
+    }
+
+    fn append_at(&self, at: u64, len: usize, room: &mut Room) -> Result<()> {
+        self.read(at, len as u64, |bytes| room.put(bytes))
+    }
+
+    fn prefetch(&self, ranges: &mut dyn Iterator<Item = Range<u64>>) -> Result<()> {
+        let end = self.version.bytes();
+        let inside = ranges.filter(|range| range.start < range.end && range.end <= end);
+        let mut numbers: Vec<u64> = inside
+            .flat_map(|range| Object::numbers(&range))
+            .take(AHEAD)
+            .collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        self.blocks(&numbers).map(|_| ())
+    }
+
+    fn state(&self) -> State {
+        if self.changed.load(Relaxed) {
+            return State::Changed;
+        }
+        let ttl = self.store.settings.ttl.as_millis();
+        let age = (self.since.elapsed().as_millis()).saturating_sub(u128::from(self.seen.load(Relaxed)));
+        if age >= ttl {
+            return State::Unknown;
+        }
+        if age * 2 >= ttl
+            && !self.checking.swap(true, Relaxed)
+            && let (Ok(runtime), Some(me)) = (runtime(), self.me.upgrade())
+        {
+            runtime.spawn(async move {
+                let _ = me.look().await;
+                me.checking.store(false, Relaxed);
+            });
+        }
+        State::Current
+    }
+
+    fn verify(&self) -> Result<bool> {
+        let me = self.me.upgrade().ok_or(Error::Busy)?;
+        wait(self.store.settings.timeout, async move { me.look().await })
+    }
+}

@@ -1,0 +1,241 @@
+//! Which identifiers lie where: FILESYSTEM_PREFIX when it is a URL, and the rows of STORES.
+
+use crate::error::Result;
+use crate::store::Blob;
+#[cfg(feature = "remote")]
+use crate::store::remote::Pages;
+#[cfg(feature = "remote")]
+use crate::store::remote::Store;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How stores are used.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// For how long a master counts as unchanged after it was seen (`STORE_TTL`).
+    pub ttl: Duration,
+    /// The longest that a request may take (`STORE_TIMEOUT`).
+    pub timeout: Duration,
+    /// Requests to one store at the same time (`STORE_CONNECTIONS`).
+    pub connections: usize,
+    /// Bytes of memory for what was fetched (`STORE_CACHE_SIZE`).
+    pub cache_bytes: u64,
+    /// A directory for it on a disk, and how many bytes may lie there (`DISK_CACHE`, `DISK_CACHE_SIZE`).
+    pub disk: Option<(PathBuf, u64)>,
+}
+
+/// Where the masters of some identifiers lie.
+#[derive(Clone, Debug)]
+pub enum Root {
+    /// Stands before the paths of local files.
+    Folder(String),
+    /// An object store.
+    #[cfg(feature = "remote")]
+    Remote(Arc<Store>),
+}
+
+impl Root {
+    /// What stands before the paths of its files, where they are local.
+    pub fn folder(&self) -> Option<&str> {
+        match self {
+            Root::Folder(folder) => Some(folder),
+            #[cfg(feature = "remote")]
+            Root::Remote(_) => None,
+        }
+    }
+
+    /// Opens a master in an object store; `None` when this is none. `Error::Missing` when there is no such object.
+    pub fn open(&self, name: &str) -> Option<Result<Arc<dyn Blob>>> {
+        match self {
+            Root::Folder(_) => {
+                let _ = name;
+                None
+            }
+            #[cfg(feature = "remote")]
+            Root::Remote(store) => Some(store.open(name)),
+        }
+    }
+}
+
+/// The roots that are not the folder of all images.
+#[derive(Clone, Debug, Default)]
+pub struct Stores {
+    /// How identifiers begin, longest first, each with where the rest is looked for.
+    rows: Vec<(String, Root)>,
+}
+
+/// Whether this names a store rather than a folder.
+pub fn is_url(text: &str) -> bool {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric()))
+}
+
+/// A URL as it may be shown: without user, password and query.
+pub fn shown(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.into();
+    };
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let host = host.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}/{path}")
+}
+
+/// Rows of STORES, or one place, as they may be shown.
+pub fn redacted(rows: &str) -> String {
+    let row = |row: &str| match row.split_once("=>") {
+        Some((name, place)) => format!("{name}=>{}", shown(place)),
+        None => shown(row),
+    };
+    rows.split(',').map(row).collect::<Vec<_>>().join(",")
+}
+
+impl Stores {
+    /// Of the prefix of all images, when it is a URL, and of `name=>url,…`. An error in one line when a row cannot be
+    /// used; it shows no secrets.
+    pub fn new(prefix: &str, rows: &str, settings: &Settings) -> std::result::Result<Stores, String> {
+        if settings.disk.is_some() && !cfg!(feature = "disk-cache") {
+            return Err("DISK_CACHE: this server was built without it: build it with --features full".into());
+        }
+        let mut open = Opener::new(settings);
+        let mut stores = Stores::default();
+        for row in rows.split(',').map(str::trim).filter(|row| !row.is_empty()) {
+            let (name, place) = row
+                .split_once("=>")
+                .map(|(name, place)| (name.trim(), place.trim()))
+                .filter(|(name, place)| !name.is_empty() && !place.is_empty())
+                .ok_or_else(|| format!("STORES: {} is not NAME=>URL", shown(row)))?;
+            let slash = |text: &str| format!("{}/", text.trim_end_matches('/'));
+            let root = open.root(&slash(place)).map_err(|why| format!("STORES: {why}"))?;
+            stores.rows.push((slash(name), root));
+        }
+        if is_url(prefix) {
+            let root = open
+                .root(prefix)
+                .map_err(|why| format!("FILESYSTEM_PREFIX: {why}"))?;
+            stores.rows.push((String::new(), root));
+        }
+        stores.rows.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
+        Ok(stores)
+    }
+
+    /// Where an identifier is looked for, and by which name; `None` for the folder of all images.
+    pub fn find<'a>(&self, id: &'a str) -> Option<(&Root, &'a str)> {
+        self.rows
+            .iter()
+            .find_map(|(name, root)| id.strip_prefix(name.as_str()).map(|rest| (root, rest)))
+    }
+
+    /// Writes to the disk what is on its way there: before the process ends.
+    pub fn close(&self) {
+        #[cfg(feature = "remote")]
+        for (_, root) in &self.rows {
+            if let Root::Remote(store) = root {
+                store.close();
+            }
+        }
+    }
+
+    /// Asks every store once. An error in one line when one of them cannot work as it is set up.
+    pub fn check(&self) -> std::result::Result<(), String> {
+        #[cfg(feature = "remote")]
+        for (_, root) in &self.rows {
+            if let Root::Remote(store) = root {
+                store.check()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(feature = "remote")]
+struct Opener<'a> {
+    settings: &'a Settings,
+    pages: Option<Arc<Pages>>,
+}
+
+#[cfg(feature = "remote")]
+impl<'a> Opener<'a> {
+    fn new(settings: &'a Settings) -> Opener<'a> {
+        Opener {
+            settings,
+            pages: None,
+        }
+    }
+
+    fn root(&mut self, place: &str) -> std::result::Result<Root, String> {
+        if !is_url(place) {
+            return Ok(Root::Folder(place.into()));
+        }
+        let pages = match &self.pages {
+            Some(pages) => pages.clone(),
+            None => self.pages.insert(Arc::new(Pages::new(self.settings)?)).clone(),
+        };
+        Store::new(place, self.settings, pages).map(|store| Root::Remote(Arc::new(store)))
+    }
+}
+
+#[cfg(not(feature = "remote"))]
+struct Opener;
+
+#[cfg(not(feature = "remote"))]
+impl Opener {
+    fn new(_: &Settings) -> Opener {
+        Opener
+    }
+
+    fn root(&mut self, place: &str) -> std::result::Result<Root, String> {
+        if is_url(place) {
+            return Err(format!(
+                "{}: this server was built without object stores: build it with --features full",
+                shown(place)
+            ));
+        }
+        Ok(Root::Folder(place.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings {
+            ttl: Duration::from_secs(60),
+            timeout: Duration::from_secs(1),
+            connections: 1,
+            cache_bytes: 1 << 20,
+            disk: None,
+        }
+    }
+
+    #[test]
+    fn the_longest_beginning_of_an_identifier_decides() {
+        let stores = Stores::new("/all/", "a=>/x, a/b=>/y/", &settings()).unwrap();
+        let found = |id| match stores.find(id) {
+            Some((Root::Folder(folder), rest)) => format!("{folder} {rest}"),
+            _ => String::new(),
+        };
+        assert_eq!(found("a/1.tif"), "/x/ 1.tif");
+        assert_eq!(found("a/b/1.tif"), "/y/ 1.tif");
+        assert_eq!(found("ab/1.tif"), "");
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_told_without_secrets() {
+        let why = |prefix, rows| Stores::new(prefix, rows, &settings()).unwrap_err();
+        assert_eq!(why("", "x"), "STORES: x is not NAME=>URL");
+        assert_eq!(why("", "=>/a"), "STORES: =>/a is not NAME=>URL");
+        for url in [
+            "ftp://user:secret@host/a/",
+            "s3:///a/",
+            "https://host/a/?sig=secret",
+        ] {
+            let told = why(url, "");
+            assert!(told.starts_with("FILESYSTEM_PREFIX: "), "{told}");
+            assert!(!told.contains("secret"), "{told}");
+        }
+        assert_eq!(shown("https://u:p@h/a/b?x=1#y"), "https://h/a/b");
+    }
+}

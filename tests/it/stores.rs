@@ -1,0 +1,692 @@
+//! Are masters in stores served as those on disk: the same pixels, few requests, nothing mixed, and honest errors?
+
+use crate::process::Folder;
+use crate::process::free_port;
+use crate::process::until;
+use crate::support::config;
+use crate::support::fixtures;
+use crate::support::http;
+use crate::support::text;
+use iipsrv::http::Http;
+use iipsrv::service::Service;
+use std::collections::HashMap;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Write;
+use std::net::TcpListener;
+use std::net::TcpStream;
+use std::ops::Range;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+use std::time::Instant;
+
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures");
+
+/// What a store does wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Fault {
+    #[default]
+    None,
+    /// Hangs up before it answers.
+    Reset,
+    /// Says how long the body is, and sends half of it.
+    Truncated,
+    /// Gives the bytes of another version with its tag, whatever the conditions.
+    OtherVersion,
+    /// 503.
+    Busy,
+    /// Sends a byte every 50 ms.
+    Drip,
+    /// Answers nothing.
+    Silent,
+}
+
+#[derive(Default)]
+struct Held {
+    objects: HashMap<String, (String, Vec<u8>)>,
+    /// What is wrong with the next answers, and with how many of them.
+    fault: (Fault, usize),
+    /// Method, path and range of every request.
+    asked: Vec<(String, String, Option<Range<usize>>)>,
+}
+
+/// A plain HTTP store of this process: ETag, ranges, If-Match, and faults.
+struct Store {
+    port: u16,
+    held: Arc<Mutex<Held>>,
+}
+
+impl Store {
+    fn start(objects: impl IntoIterator<Item = (String, Vec<u8>)>) -> Store {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let held = Arc::new(Mutex::new(Held {
+            objects: objects
+                .into_iter()
+                .map(|(name, bytes)| (format!("/m/{name}"), ("\"1\"".to_string(), bytes)))
+                .collect(),
+            ..Held::default()
+        }));
+        let shared = held.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let held = shared.clone();
+                std::thread::spawn(move || serve(&held, &stream));
+            }
+        });
+        Store { port, held }
+    }
+
+    fn of_fixtures() -> Store {
+        Store::start(masters().map(|name| {
+            let bytes = std::fs::read(Path::new(FIXTURES).join(&name)).unwrap();
+            (name, bytes)
+        }))
+    }
+
+    fn service(&self, vars: &[(&str, &str)]) -> Service {
+        let prefix = format!("http://127.0.0.1:{}/m/", self.port);
+        Service::new(config(&[vars, &[("FILESYSTEM_PREFIX", &prefix)]].concat()))
+    }
+
+    fn put(&self, name: &str, etag: &str, bytes: &[u8]) {
+        let object = (etag.into(), bytes.into());
+        self.held
+            .lock()
+            .unwrap()
+            .objects
+            .insert(format!("/m/{name}"), object);
+    }
+
+    fn fail(&self, fault: Fault, times: usize) {
+        self.held.lock().unwrap().fault = (fault, times);
+    }
+
+    /// The ranges that were asked for since the last call.
+    fn ranges(&self) -> Vec<Range<usize>> {
+        let asked = std::mem::take(&mut self.held.lock().unwrap().asked);
+        asked.into_iter().filter_map(|(_, _, range)| range).collect()
+    }
+
+    /// The requests since the last call.
+    fn requests(&self) -> usize {
+        std::mem::take(&mut self.held.lock().unwrap().asked).len()
+    }
+}
+
+fn serve(held: &Mutex<Held>, stream: &TcpStream) -> Option<()> {
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut head = Vec::new();
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            if line.trim().is_empty() {
+                break;
+            }
+            head.push(line.trim().to_string());
+        }
+        let mut words = head.first()?.split(' ');
+        let (method, path) = (words.next()?.to_string(), words.next()?.to_string());
+        let line = |name: &str| {
+            head.iter().find_map(|line| {
+                let (key, value) = line.split_once(": ")?;
+                key.eq_ignore_ascii_case(name).then(|| value.to_string())
+            })
+        };
+        let range = line("range").and_then(|text| {
+            let (start, end) = text.strip_prefix("bytes=")?.split_once('-')?;
+            Some(start.parse::<usize>().ok()?..end.parse::<usize>().ok()? + 1)
+        });
+        let (fault, object) = {
+            let mut held = held.lock().unwrap();
+            held.asked.push((method.clone(), path.clone(), range.clone()));
+            let fault = if held.fault.1 > 0 {
+                held.fault.0
+            } else {
+                Fault::None
+            };
+            held.fault.1 = held.fault.1.saturating_sub(1);
+            (fault, held.objects.get(&path).cloned())
+        };
+        answer(stream, &method, range, line("if-match"), fault, object)?;
+    }
+}
+
+fn answer(
+    mut stream: &TcpStream,
+    method: &str,
+    range: Option<Range<usize>>,
+    condition: Option<String>,
+    fault: Fault,
+    object: Option<(String, Vec<u8>)>,
+) -> Option<()> {
+    let mut plain = |status: &str| write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").ok();
+    match fault {
+        Fault::Reset => return None,
+        Fault::Busy => return plain("503 Service Unavailable"),
+        Fault::Silent => {
+            std::thread::sleep(Duration::from_secs(30));
+            return None;
+        }
+        _ => {}
+    }
+    let Some((mut etag, mut bytes)) = object else {
+        return plain("404 Not Found");
+    };
+    if fault == Fault::OtherVersion {
+        etag = "\"other\"".into();
+        bytes.iter_mut().for_each(|byte| *byte = !*byte);
+    } else if condition.is_some_and(|wanted| wanted != etag) {
+        return plain("412 Precondition Failed");
+    }
+    let len = bytes.len();
+    let (status, part) = match range {
+        Some(range) if range.start >= len => return plain("416 Range Not Satisfiable"),
+        Some(range) => ("206 Partial Content", range.start..range.end.min(len)),
+        None => ("200 OK", 0..len),
+    };
+    let content_range = match status {
+        "200 OK" => String::new(),
+        _ => format!("Content-Range: bytes {}-{}/{len}\r\n", part.start, part.end - 1),
+    };
+    let modified = "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nETag: {etag}\r\n{modified}{content_range}Content-Length: {}\r\n\r\n",
+        part.len()
+    )
+    .ok()?;
+    if method == "HEAD" {
+        return Some(());
+    }
+    let body = &bytes[part];
+    match fault {
+        Fault::Truncated => {
+            stream.write_all(&body[..body.len() / 2]).ok()?;
+            None
+        }
+        Fault::Drip => {
+            for byte in body {
+                stream.write_all(&[*byte]).ok()?;
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Some(())
+        }
+        _ => stream.write_all(body).ok(),
+    }
+}
+
+/// The names of the pictures in `fixtures/`.
+fn masters() -> impl Iterator<Item = String> {
+    let entries = std::fs::read_dir(FIXTURES).unwrap();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| iipsrv::source::kind::Kind::named(name).is_some())
+        .collect();
+    names.sort();
+    assert!(names.len() > 3, "{names:?}");
+    names.into_iter()
+}
+
+fn ask(service: &Service, uri: &str) -> (u16, Vec<u8>) {
+    let reply = service.respond(Http::get(uri));
+    (reply.status, reply.body.to_vec())
+}
+
+/// Requests over a picture that read all of its levels.
+fn views(name: &str) -> [String; 5] {
+    [
+        "info.json",
+        "full/max/0/default.png",
+        "full/200,/0/default.jpg",
+        "0,0,256,256/256,/0/default.jpg",
+        "pct:30,30,20,20/max/90/default.png",
+    ]
+    .map(|view| format!("/iiif/{name}/{view}"))
+}
+
+#[track_caller]
+fn same_as_on_disk(service: &Service, name: &str) {
+    let local = fixtures(&[]);
+    for view in views(name) {
+        let (status, body) = ask(&local, &view);
+        let (remote, other) = ask(service, &view);
+        assert_eq!(remote, status, "{view}: {}", String::from_utf8_lossy(&other));
+        assert!(body == other, "{view} is another");
+    }
+}
+
+#[test]
+fn every_picture_is_the_same_through_a_store() {
+    let store = Store::of_fixtures();
+    let service = store.service(&[]);
+    for name in masters() {
+        same_as_on_disk(&service, &name);
+    }
+}
+
+#[test]
+fn a_first_tile_takes_few_requests_and_every_other_one_at_most() {
+    let store = Store::of_fixtures();
+    let service = store.service(&[]);
+    let tile = |col: u32, row: u32| {
+        let uri = format!(
+            "/iiif/tessera.tif/{},{},256,256/256,/0/default.jpg",
+            col * 256,
+            row * 256
+        );
+        assert_eq!(ask(&service, &uri).0, 200, "{uri}");
+        store.requests()
+    };
+    let first = tile(0, 0);
+    assert!((1..=4).contains(&first), "{first} requests");
+    for (col, row) in [(1, 0), (3, 2), (2, 3), (0, 1)] {
+        let more = tile(col, row);
+        assert!(more <= 1, "{more} requests for {col},{row}");
+    }
+}
+
+#[test]
+fn an_export_reads_no_byte_twice() {
+    for name in masters() {
+        let store = Store::of_fixtures();
+        let service = store.service(&[]);
+        let reply = ask(&service, &format!("/iiif/{name}/full/max/0/default.jpg"));
+        if reply.0 != 200 {
+            continue;
+        }
+        let mut ranges = store.ranges();
+        let length = std::fs::metadata(Path::new(FIXTURES).join(&name)).unwrap().len() as usize;
+        ranges.sort_by_key(|range| range.start);
+        for pair in ranges.windows(2) {
+            assert!(pair[0].end <= pair[1].start, "{name}: {ranges:?}");
+        }
+        assert!(
+            ranges.len() <= 4 + length / (256 << 10),
+            "{name}: {} requests",
+            ranges.len()
+        );
+    }
+}
+
+/// A JPEG of which most is read after it was opened.
+fn large() -> Vec<u8> {
+    std::fs::read(Path::new(FIXTURES).join("tessera.tif")).unwrap()
+}
+
+const TILE: &str = "/iiif/a.tif/full/max/0/default.jpg";
+
+#[test]
+fn faults_that_pass_are_not_seen() {
+    let want = ask(&fixtures(&[]), "/iiif/tessera.tif/full/max/0/default.jpg");
+    for fault in [Fault::Reset, Fault::Truncated, Fault::Busy] {
+        let store = Store::start([("a.tif".into(), large())]);
+        let service = store.service(&[]);
+        store.fail(fault, 2);
+        assert!(ask(&service, TILE) == want, "{fault:?}");
+    }
+}
+
+#[test]
+fn a_store_that_is_down_is_a_502_and_one_that_is_slow_a_504_in_time() {
+    let store = Store::start([("a.tif".into(), large())]);
+    let vars = [("STORE_TIMEOUT", "1")];
+    for (fault, wanted) in [
+        (Fault::Reset, 502),
+        (Fault::Truncated, 502),
+        (Fault::Busy, 502),
+        (Fault::Drip, 504),
+        (Fault::Silent, 504),
+    ] {
+        store.fail(fault, usize::MAX);
+        let (service, start) = (store.service(&vars), Instant::now());
+        let (status, body) = ask(&service, TILE);
+        let told = String::from_utf8_lossy(&body);
+        // one that is busy may be so until its time is over
+        assert!(
+            status == wanted || (wanted == 502 && status == 504),
+            "{fault:?}: {status}"
+        );
+        assert!(!told.contains("127.0.0.1") && !told.contains("http"), "{told}");
+        assert!(start.elapsed() < Duration::from_secs(15), "{fault:?}");
+        store.fail(Fault::None, 0);
+        assert_eq!(ask(&service, TILE).0, 200, "after {fault:?}");
+    }
+    let gone = config(&[
+        ("FILESYSTEM_PREFIX", &format!("http://127.0.0.1:{}/", free_port())),
+        vars[0],
+    ]);
+    let status = ask(&Service::new(gone), TILE).0;
+    assert!([502, 504].contains(&status), "{status}");
+}
+
+#[test]
+fn versions_are_never_mixed() {
+    let store = Store::start([("a.tif".into(), large())]);
+    let service = store.service(&[("STORE_TTL", "3600"), ("STORE_CACHE_SIZE", "1")]);
+    let info = "/iiif/a.tif/info.json";
+    assert_eq!(ask(&service, info).0, 200);
+    store.requests();
+    // another picture under the same name, of the same layout
+    let other = std::fs::read(Path::new(FIXTURES).join("tessera.tif")).unwrap();
+    store.put("a.tif", "\"2\"", &other);
+    let (status, _) = ask(&service, TILE);
+    assert!([200, 503].contains(&status), "{status}");
+    assert_eq!(ask(&service, TILE).0, 200, "it was opened anew");
+    // a server that does not know conditions
+    store.fail(Fault::OtherVersion, usize::MAX);
+    let service = store.service(&[]);
+    store.fail(Fault::None, 0);
+    assert_eq!(ask(&service, info).0, 200);
+    store.fail(Fault::OtherVersion, usize::MAX);
+    let (status, _) = ask(&service, TILE);
+    assert!(status != 200, "bytes of two versions");
+}
+
+#[test]
+fn a_change_is_seen_after_the_time_to_live() {
+    let store = Store::start([("a.tif".into(), large())]);
+    let service = store.service(&[("STORE_TTL", "1")]);
+    let etag = || {
+        let reply = service.respond(Http::get("/iiif/a.tif/info.json"));
+        assert_eq!(reply.status, 200, "{}", text(&reply));
+        reply.header("ETag").unwrap().to_string()
+    };
+    let before = etag();
+    assert_eq!(etag(), before);
+    store.put("a.tif", "\"2\"", &large());
+    std::thread::sleep(Duration::from_millis(1100));
+    assert_ne!(etag(), before, "the first answer after that time");
+    store.held.lock().unwrap().objects.clear();
+    std::thread::sleep(Duration::from_millis(1100));
+    assert_eq!(ask(&service, "/iiif/a.tif/info.json").0, 404, "it has gone");
+}
+
+#[test]
+fn what_is_no_image_or_not_there_is_a_404() {
+    let store = Store::start([
+        ("text.tif".into(), b"no image at all".to_vec()),
+        ("empty.tif".into(), Vec::new()),
+    ]);
+    let service = store.service(&[]);
+    for name in ["text.tif", "empty.tif", "nothing.tif", "%2e%2e/a.tif"] {
+        let (status, body) = ask(&service, &format!("/iiif/{name}/info.json"));
+        assert_eq!(status, 404, "{name}: {}", String::from_utf8_lossy(&body));
+    }
+}
+
+#[test]
+fn names_lead_to_stores_and_all_others_to_files() {
+    let store = Store::of_fixtures();
+    let stores = format!("far=>http://127.0.0.1:{}/m, near=>{FIXTURES}", store.port);
+    let service = fixtures(&[("STORES", &stores)]);
+    let view = |name: &str| ask(&service, &format!("/iiif/{name}/full/200,/0/default.jpg"));
+    let want = view("tessera.tif");
+    assert_eq!(want.0, 200);
+    assert_eq!(store.requests(), 0);
+    assert!(view("near%2Ftessera.tif") == want);
+    assert_eq!(store.requests(), 0);
+    assert!(view("far%2Ftessera.tif") == want);
+    assert!(store.requests() > 0);
+    store.fail(Fault::Busy, usize::MAX);
+    assert_eq!(view("tessera.tif").0, 200, "others are left alone");
+}
+
+#[test]
+fn neighbours_are_fetched_together_and_the_same_only_once() {
+    let store = Store::start([("a.tif".into(), large())]);
+    let service = store.service(&[]);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| assert_eq!(ask(&service, TILE).0, 200));
+        }
+    });
+    let mut ranges = store.ranges();
+    // eight may open it at once, each with a request for its head
+    ranges.retain(|range| range.start > 0);
+    ranges.sort_by_key(|range| range.start);
+    for pair in ranges.windows(2) {
+        assert!(pair[0].end <= pair[1].start, "{ranges:?}");
+    }
+}
+
+/// A child process that ends with the test.
+struct Server(Child, PathBuf);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+        let _ = std::fs::remove_dir_all(&self.1);
+    }
+}
+
+fn folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("iipsrv-stores-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(folder.join("bucket/masters")).unwrap();
+    folder
+}
+
+#[test]
+fn nginx_is_a_store() {
+    let (folder, port) = (folder("nginx"), free_port());
+    for name in masters() {
+        std::os::unix::fs::symlink(Path::new(FIXTURES).join(&name), folder.join("bucket").join(&name))
+            .unwrap();
+    }
+    let conf = format!(
+        "daemon off; pid {0}/pid; error_log {0}/error.log;\nevents {{}}\nhttp {{ access_log off; \
+         client_body_temp_path {0}; proxy_temp_path {0}; fastcgi_temp_path {0}; uwsgi_temp_path {0}; scgi_temp_path {0};\n\
+         server {{ listen 127.0.0.1:{port}; root {0}/bucket; }} }}\n",
+        folder.display()
+    );
+    std::fs::write(folder.join("conf"), conf).unwrap();
+    let child = Command::new("nginx")
+        .arg("-c")
+        .arg(folder.join("conf"))
+        .arg("-e")
+        .arg(folder.join("error.log"));
+    let child = child
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("nginx is there (tests/run installs it)");
+    let _server = Server(child, folder);
+    until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens");
+    let prefix = format!("http://127.0.0.1:{port}/");
+    let service = Service::new(config(&[("FILESYSTEM_PREFIX", &prefix)]));
+    for name in masters() {
+        same_as_on_disk(&service, &name);
+    }
+}
+
+/// An S3 server that checks signatures, with the fixtures in `bucket/masters`.
+fn s3() -> (Server, u16) {
+    let (folder, port) = (folder("s3"), free_port());
+    for name in masters() {
+        std::fs::copy(
+            Path::new(FIXTURES).join(&name),
+            folder.join("bucket/masters").join(&name),
+        )
+        .unwrap();
+    }
+    let child = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/target/s3s/bin/s3s-fs"))
+        .args([
+            "--host",
+            "127.0.0.1",
+            "--access-key",
+            "known",
+            "--secret-key",
+            "secret",
+            "--port",
+        ])
+        .arg(port.to_string())
+        .arg(&folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("s3s-fs is there (tests/run installs it)");
+    let server = Server(child, folder);
+    until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens");
+    (server, port)
+}
+
+/// The daemon over HTTP with masters in this place of the S3 server.
+fn daemon(folder: &Folder, s3: u16, prefix: &str, key: &str) -> (Command, u16) {
+    let port = free_port();
+    let mut command = folder.command(env!("CARGO_BIN_EXE_iipsrv"));
+    command
+        .env("FILESYSTEM_PREFIX", prefix)
+        .env("AWS_ENDPOINT", format!("http://127.0.0.1:{s3}"))
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_ACCESS_KEY_ID", key)
+        .env("AWS_SECRET_ACCESS_KEY", "secret")
+        .arg("--http")
+        .arg(format!("127.0.0.1:{port}"));
+    (command, port)
+}
+
+#[test]
+fn a_bucket_of_s3_is_served_and_no_secret_reaches_the_log() {
+    let (_s3, s3_port) = s3();
+    let files = Folder::new();
+    let (mut command, port) = daemon(&files, s3_port, "s3://bucket/masters/", "known");
+    let _daemon = Server(command.spawn().unwrap(), files.join("none"));
+    until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens");
+    let local = fixtures(&[]);
+    for name in masters() {
+        let view = format!("/iiif/{name}/full/200,/0/default.jpg");
+        let answer = http(port, "GET", &view, &[("Host", "x")], "");
+        let (status, body) = ask(&local, &view);
+        assert_eq!(answer.status, status, "{view}: {}", files.log());
+        assert!(answer.body == body, "{view}");
+    }
+    assert_eq!(
+        http(port, "GET", "/iiif/none.tif/info.json", &[("Host", "x")], "").status,
+        404
+    );
+    let log = files.log();
+    assert!(log.contains("FILESYSTEM_PREFIX=s3://bucket/masters/"), "{log}");
+    assert!(!log.contains("secret") && !log.contains("Signature"), "{log}");
+}
+
+#[test]
+fn a_store_that_cannot_work_stops_the_start_with_one_line() {
+    let (_s3, s3_port) = s3();
+    for (prefix, key, why) in [
+        ("s3://nothing/", "known", "no such bucket"),
+        ("s3://bucket/masters/", "unknown", "the credentials are refused"),
+        ("s3:///masters/", "known", "should be SCHEME://BUCKET/FOLDER/"),
+        ("ftp://user:secret@host/x/", "known", "not known"),
+    ] {
+        let files = Folder::new();
+        let (mut command, _) = daemon(&files, s3_port, prefix, key);
+        let output = command.output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{prefix}: {told}");
+        assert!(
+            told.contains(why) && told.lines().count() == 1,
+            "{prefix}: {told}"
+        );
+        assert!(
+            !told.contains("secret") && !files.log().contains("secret"),
+            "{told}"
+        );
+    }
+}
+
+/// The daemon over masters in this store, with a cache on disk.
+#[cfg(feature = "disk-cache")]
+fn with_disk(files: &Folder, store: &Store) -> (Server, u16) {
+    let port = free_port();
+    let mut command = files.command(env!("CARGO_BIN_EXE_iipsrv"));
+    command
+        .env("FILESYSTEM_PREFIX", format!("http://127.0.0.1:{}/m/", store.port))
+        .env("DISK_CACHE", files.join("cache"))
+        .env("DISK_CACHE_SIZE", "128")
+        .env("MAX_IMAGE_CACHE_SIZE", "0")
+        .arg("--http")
+        .arg(format!("127.0.0.1:{port}"));
+    let server = Server(command.spawn().unwrap(), files.join("none"));
+    until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens");
+    (server, port)
+}
+
+#[cfg(feature = "disk-cache")]
+fn bytes_fetched(store: &Store) -> usize {
+    store.ranges().iter().map(ExactSizeIterator::len).sum()
+}
+
+#[cfg(feature = "disk-cache")]
+#[test]
+fn after_a_restart_what_lies_on_the_disk_is_not_fetched_again() {
+    let files = Folder::new();
+    let store = Store::start([("a.tif".into(), large())]);
+    let want = ask(&fixtures(&[]), "/iiif/tessera.tif/full/max/0/default.jpg").1;
+    let (mut daemon, port) = with_disk(&files, &store);
+    assert!(http(port, "GET", TILE, &[("Host", "x")], "").body == want);
+    let cold = bytes_fetched(&store);
+    Command::new("kill")
+        .arg(daemon.0.id().to_string())
+        .status()
+        .unwrap();
+    assert_eq!(daemon.0.wait().unwrap().code(), Some(0));
+    let (_daemon, port) = with_disk(&files, &store);
+    assert!(http(port, "GET", TILE, &[("Host", "x")], "").body == want);
+    let warm = bytes_fetched(&store);
+    // the head, by which the version is known
+    assert!(
+        warm <= 256 << 10 && warm * 3 < cold,
+        "{warm} bytes, {cold} before"
+    );
+}
+
+#[cfg(feature = "disk-cache")]
+#[test]
+fn a_server_that_is_killed_at_any_moment_leaves_a_cache_that_is_right_or_empty() {
+    let files = Folder::new();
+    let store = Store::start([("a.tif".into(), large())]);
+    let want = ask(&fixtures(&[]), "/iiif/tessera.tif/full/max/0/default.jpg").1;
+    for pause in [0, 1, 5, 20, 50, 100] {
+        let (mut daemon, port) = with_disk(&files, &store);
+        assert!(
+            http(port, "GET", TILE, &[("Host", "x")], "").body == want,
+            "{pause}"
+        );
+        std::thread::sleep(Duration::from_millis(pause));
+        daemon.0.kill().unwrap();
+        daemon.0.wait().unwrap();
+    }
+    // a new version is not answered out of the cache of the old one
+    let other = std::fs::read(Path::new(FIXTURES).join("rgba.tif")).unwrap();
+    let other_want = ask(&fixtures(&[]), "/iiif/rgba.tif/full/max/0/default.jpg").1;
+    store.put("a.tif", "\"2\"", &other);
+    let (_daemon, port) = with_disk(&files, &store);
+    assert!(http(port, "GET", TILE, &[("Host", "x")], "").body == other_want);
+}
+
+#[cfg(feature = "disk-cache")]
+#[test]
+fn a_directory_of_somebody_else_stops_the_start() {
+    let files = Folder::new();
+    std::fs::create_dir(files.join("cache")).unwrap();
+    std::fs::write(files.join("cache").join("thesis.txt"), "mine").unwrap();
+    let mut command = files.command(env!("CARGO_BIN_EXE_iipsrv"));
+    let command = command
+        .env("FILESYSTEM_PREFIX", "http://127.0.0.1:9/m/")
+        .env("DISK_CACHE", files.join("cache"))
+        .args(["--http", "127.0.0.1:0"]);
+    let output = command.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("holds something else"), "{told}");
+    assert!(files.join("cache").join("thesis.txt").exists());
+}
