@@ -617,6 +617,24 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_variable_is_unset_but_for_texts_that_can_be_turned_off() {
+        let config = with(&[("MAX_CVT", ""), ("CORS", " "), ("COMPAT", ""), ("CACHE_DIR", "")]);
+        assert_eq!((config.max_width, config.compat), (Some(5000), Compat::Auto));
+        assert_eq!((config.cache_dir.as_str(), config.cors.as_str()), ("", ""));
+        assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    }
+
+    #[test]
+    fn an_installation_of_1_1_keeps_its_version_and_its_quality() {
+        let config = with(&[("COMPAT", "1.1"), ("JPEG_QUALITY", "10")]);
+        assert_eq!((config.iiif_version, config.recode), (2, true));
+        let config = with(&[("COMPAT", "1.1"), ("IIIF_VERSION", "3")]);
+        assert_eq!((config.iiif_version, config.recode), (3, false));
+        let config = with(&[("JPEG_QUALITY", "10")]);
+        assert_eq!((config.iiif_version, config.recode), (3, false));
+    }
+
+    #[test]
     fn a_bad_value_is_clamped_or_replaced_and_told() {
         let config = with(&[
             ("JPEG_QUALITY", "200"),

@@ -1,5 +1,7 @@
 //! IIP: what every command answers, and what is said when it cannot.
 
+use crate::process::Folder;
+use crate::support;
 use crate::support::pixels;
 use crate::support::query;
 use crate::support::service;
@@ -293,4 +295,42 @@ fn rot_and_col_do_what_iiif_does() {
     }
     let zoomed = pixels(&query("ROT=90&DeepZoom=rgb_files/10/1_1.png"));
     assert!(zoomed == pixels(&query("FIF=rgb&ROT=90&PTL=2,5")));
+}
+
+#[test]
+fn a_quality_that_is_set_holds_for_stored_tiles_where_1_1_is_followed() {
+    let tile = |vars: &[(&str, &str)]| {
+        let reply = support::fixtures(vars).respond(Http::query("FIF=jpeg-whole.tif&JTL=1,0"));
+        assert_eq!(reply.status, 200);
+        reply.body.len()
+    };
+    let (stored, low) = (tile(&[]), ("JPEG_QUALITY", "10"));
+    assert_eq!(tile(&[low]), stored);
+    assert_eq!(tile(&[("COMPAT", "1.1")]), stored);
+    assert!(tile(&[("COMPAT", "1.1"), low]) < stored / 2);
+}
+
+#[test]
+fn an_identifier_may_be_encoded_twice_whatever_it_holds() {
+    let folder = Folder::new();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/none.tif");
+    for name in ["a+b.tif", "c d.tif", "e%20f.tif"] {
+        std::fs::copy(file, folder.join(name)).unwrap();
+    }
+    let prefix = folder.join("").display().to_string();
+    let service = support::service(&[("FILESYSTEM_PREFIX", &prefix), ("URI_MAP", "iiif=>IIIF")]);
+    for (spelt, status) in [
+        ("a%252Bb.tif", 200),
+        ("c%2520d.tif", 200),
+        // the file of that very name
+        ("e%2520f.tif", 200),
+        ("%252e%252e%252fc%2520d.tif", 404),
+        ("c%252520d.tif", 404),
+    ] {
+        // once to open it, once out of what is open
+        for _ in 0..2 {
+            let reply = service.respond(Http::get(&format!("/iiif/{spelt}/full/max/0/default.jpg")));
+            assert_eq!(reply.status, status, "{spelt}");
+        }
+    }
 }

@@ -674,6 +674,30 @@ mod tests {
     }
 
     #[test]
+    fn a_thousand_pages_are_found_and_one_behind_the_limit_says_so() {
+        let mut build = Build::new(Order::Little, false);
+        let grey = tags((100, 64), 1, 1, vec![16; 28]);
+        let first = (0..1100).fold(0, |next, _| build.ifd(&grey, next));
+        let input = Temp::new(&build.finish(first)).input();
+        let prologue = Prologue::read(&input).unwrap();
+        let found = |wanted, max_ifds| {
+            let limits = Limits {
+                max_ifds,
+                ..Limits::default()
+            };
+            page(&input, prologue, wanted, &limits).map(|found| found.pages.len())
+        };
+        let usual = Limits::default().max_ifds;
+        assert_eq!(found(1099, usual).unwrap(), 1100);
+        assert!(matches!(found(1100, usual), Err(Error::Missing(_))));
+        assert_eq!(found(4, 5).unwrap(), 5);
+        let Err(Error::TooLarge(said)) = found(5, 5) else {
+            panic!("a page behind the limit is not simply missing");
+        };
+        assert!(said.contains("page 5 lies behind 5 directories"), "{said}");
+    }
+
+    #[test]
     fn other_pages_masks_and_thumbnails_are_no_levels() {
         let mut build = Build::new(Order::Little, false);
         let grey = |size| tags(size, 1, 1, vec![16; 28]);
