@@ -169,6 +169,14 @@ fn cases(side: u32) -> Vec<Case> {
             false,
         )
     };
+    let export = |name, file: &str| {
+        case(
+            name,
+            vec![format!("IIIF={file}/full/5000,/0/default.jpg")],
+            &[COLD],
+            false,
+        )
+    };
     // processing: pyramids of 4096 pixels, uncompressed
     let tone = |name, file: &str, words: &str| case(name, tiles(file, 4096, many, words), &[COLD], false);
     vec![
@@ -199,6 +207,9 @@ fn cases(side: u32) -> Vec<Case> {
             &[COLD],
             false,
         ),
+        export("export 5000 px, none", "none.tif"),
+        export("export 5000 px, JPEG", "jpeg.tif"),
+        export("export 5000 px, Deflate", "deflate.tif"),
         jp2("JP2, tiled, lossy", "jp2-tiled-lossy.jp2"),
         jp2("JP2, tiled, lossless", "jp2-tiled-lossless.jp2"),
         jp2("JP2, untiled, lossy", "jp2-untiled-lossy.jp2"),
@@ -303,6 +314,13 @@ fn main() {
                 .help("Only cases whose name holds this"),
         )
         .arg(
+            Arg::new("quick")
+                .long("quick")
+                .action(ArgAction::SetTrue)
+                .conflicts_with_all(["seconds", "rounds", "connections"])
+                .help("Three rounds of 0.3 s on one connection: some five minutes for everything"),
+        )
+        .arg(
             Arg::new("connections")
                 .long("connections")
                 .value_delimiter(',')
@@ -357,6 +375,10 @@ fn main() {
             }
         };
         servers.iter().for_each(settle);
+        if matches.get_flag("quick") {
+            compare(&case, &servers, 1, false, 3, Duration::from_millis(300));
+            continue;
+        }
         for connections in matches.get_many::<u16>("connections").unwrap() {
             for keep in [false, true] {
                 compare(
