@@ -1,9 +1,10 @@
 //! The viewers that people use, out of their npm packages, behind nginx: every tile that they ask is there, and what they
 //! show is the picture.
 //!
-//! Each has a page in `tests/browser/pages` that opens a picture through one protocol. Where it opens it is checked; what it
-//! shows, at the size of a smaller level and at the right bottom corner of the deepest, is compared in `sight`. At sizes
-//! between those of levels clients draw without a filter, each in its way: that is not looked at.
+//! Each has a page in `tests/browser/pages` that opens a picture through one protocol, or by the manifest that the server
+//! writes. Where it opens it is checked; what it shows, at the size of a smaller level and at the right bottom corner of the
+//! deepest, is compared in `sight`. At sizes between those of levels clients draw without a filter, each in its way: that
+//! is not looked at.
 
 use crate::browser::Job;
 use crate::browser::site;
@@ -14,7 +15,6 @@ use crate::sight::Sight;
 use crate::sight::shows;
 use iipsrv::geometry::Size;
 use serde_json::Value;
-use serde_json::json;
 
 /// What stands beside the pictures: the pages, and the bundles of the packages.
 const PAGES: &str = r#"mkdir "$www/npm"
@@ -30,48 +30,6 @@ cp openseadragon/build/openseadragon/images/home_rest.png "$www/images/$image""#
 /// Every version of IIIF has a path of its own.
 const MORE: &str =
     "export URI_MAP='iiif/1=>IIIF1,iiif/2=>IIIF2,iiif/3=>IIIF3,deepzoom=>DeepZoom,zoomify=>Zoomify'\n";
-
-/// The manifest (IIIF Presentation 3.0, or 2.1 beside images of version 2) of a work of one picture.
-fn manifest(root: &str, source: &str, picture: &Picture) -> Value {
-    let Size { w, h } = picture.size;
-    let of = |part: &str| format!("{root}/{source}-{}.json{part}", picture.id);
-    let image = |version: u8| format!("{root}/iiif/{version}/{}", picture.id);
-    if source == "iiif2" {
-        let service = json!({
-            "@context": "http://iiif.io/api/image/2/context.json", "@id": image(2),
-            "profile": "http://iiif.io/api/image/2/level2.json",
-        });
-        let resource = json!({
-            "@id": format!("{}/full/full/0/default.jpg", image(2)), "@type": "dctypes:Image", "format": "image/jpeg",
-            "width": w, "height": h, "service": service,
-        });
-        let painted = json!({
-            "@type": "oa:Annotation", "motivation": "sc:painting", "on": of("/canvas"), "resource": resource,
-        });
-        let canvas = json!({
-            "@id": of("/canvas"), "@type": "sc:Canvas", "label": "one", "width": w, "height": h, "images": [painted],
-        });
-        return json!({
-            "@context": "http://iiif.io/api/presentation/2/context.json", "@id": of(""), "@type": "sc:Manifest",
-            "label": picture.id, "sequences": [{"@type": "sc:Sequence", "canvases": [canvas]}],
-        });
-    }
-    let body = json!({
-        "id": format!("{}/full/max/0/default.jpg", image(3)), "type": "Image", "format": "image/jpeg",
-        "width": w, "height": h, "service": [{"id": image(3), "type": "ImageService3", "profile": "level2"}],
-    });
-    let painted = json!({
-        "id": of("/annotation"), "type": "Annotation", "motivation": "painting", "target": of("/canvas"), "body": body,
-    });
-    let page = json!({"id": of("/page"), "type": "AnnotationPage", "items": [painted]});
-    let canvas = json!({
-        "id": of("/canvas"), "type": "Canvas", "label": {"en": ["one"]}, "width": w, "height": h, "items": [page],
-    });
-    json!({
-        "@context": "http://iiif.io/api/presentation/3/context.json", "id": of(""), "type": "Manifest",
-        "label": {"en": [picture.id]}, "items": [canvas],
-    })
-}
 
 /// Four numbers, as sides.
 fn numbers(value: &Value) -> Vec<f64> {
@@ -95,8 +53,6 @@ fn draws(client: &str, sources: &[&str], pictures: &[Picture], own: &[&str]) {
             tile,
             ..
         } = picture;
-        let file = site.path(&format!("www/{source}-{id}.json"));
-        std::fs::write(file, manifest(&root, source, picture).to_string()).unwrap();
         job.open(format!(
             "{root}/{client}.html#id={id}&source={source}&width={w}&height={h}&tile={tile}"
         ));

@@ -19,7 +19,8 @@ const address = {
   deepzoom: `/deepzoom/${id}.dzi`,
   zoomify: `/zoomify/${id}/`,
 }[source];
-const manifest = `${location.origin}/${source}-${id}.json`;
+// the server's own
+const manifest = `${location.origin}/iiif/${source.slice(4)}/${id}/manifest.json`;
 
 const drawn = () => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
 const stage = () => ['width', 'height'].map(side => document.getElementById('stage').getBoundingClientRect()[side]);
