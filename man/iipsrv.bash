@@ -35,7 +35,7 @@ _iipsrv() {
 
     case "${cmd}" in
         iipsrv)
-            opts="-h -V --bind --backlog --http --demo --check-config --strict --help --version check export prewarm get"
+            opts="-h -V --bind --backlog --http --admin --demo --check-config --strict --help --version check export prewarm get"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -50,6 +50,10 @@ _iipsrv() {
                     return 0
                     ;;
                 --http)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --admin)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
