@@ -19,6 +19,17 @@ const BAND: usize = 16 << 20;
 #[cfg(target_env = "gnu")]
 const KEPT: usize = 64 << 20;
 
+/// Gives back to the kernel what nobody uses: for a server that has nothing to do. Does nothing where the C library is not
+/// glibc.
+pub fn trim() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: gives free pages back; no pointer is passed, and other threads may allocate meanwhile.
+    #[expect(unsafe_code, reason = "malloc_trim of the C library")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Keeps freed memory for the next request: 64 MB shared out to the cores, but 4 MB for each thread at least. Does nothing
 /// where the C library is not glibc.
 pub fn keep_tiles() {

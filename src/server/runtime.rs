@@ -10,6 +10,7 @@ use crate::server::fastcgi;
 use crate::server::http;
 use crate::server::listen::Listener;
 use crate::server::listen::Speaks;
+use crate::server::memory;
 use crate::server::pages;
 use crate::server::socket::Socket;
 use crate::server::socket::watch;
@@ -33,6 +34,8 @@ use tokio::time::MissedTickBehavior;
 const BUDGET: usize = 64;
 /// Idle connections that give way at once when there are no descriptors.
 const YIELDED: usize = 8;
+/// Seconds without a job after which memory is given back to the kernel.
+const QUIET: u32 = 5;
 /// How often time passes.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -168,14 +171,25 @@ impl Running {
     }
 }
 
-/// Ends what has waited too long.
+/// Ends what has waited too long, and gives memory back when nothing has been done for a while.
 async fn pass_time(connections: Arc<Connections>, service: Service) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let (mut done, mut quiet) = (0, 0u32);
     loop {
         ticks.tick().await;
         connections.pass_time();
         service.executor().expire();
+        let load = service.executor().load();
+        quiet = if load.done == done && load.is_idle() {
+            quiet.saturating_add(1)
+        } else {
+            0
+        };
+        done = load.done;
+        if quiet == QUIET && done > 0 {
+            tokio::task::spawn_blocking(memory::trim);
+        }
     }
 }
 

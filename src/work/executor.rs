@@ -39,7 +39,7 @@ const TURN: u32 = 8;
 const LENT: usize = 8;
 
 /// Nanoseconds that a unit of work takes before any was measured.
-const FIRST_RATE: f64 = 20.0;
+const FIRST_RATE: f64 = 10.0;
 
 /// What a job takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,6 +99,7 @@ struct State {
     /// Nanoseconds that a unit of work took lately, by lane; 0 before any was measured.
     rate: [f64; 2],
     leased: u64,
+    done: u64,
     picks: u32,
     started: usize,
     idle: usize,
@@ -157,6 +158,15 @@ pub struct Load {
     pub big: [usize; 2],
     /// Bytes leased, and that may be.
     pub memory: [u64; 2],
+    /// Jobs that were done since the start.
+    pub done: u64,
+}
+
+impl Load {
+    /// Whether nothing waits or runs.
+    pub fn is_idle(&self) -> bool {
+        self.small == [0, 0] && self.big == [0, 0]
+    }
 }
 
 impl Executor {
@@ -250,6 +260,7 @@ impl Executor {
             small: [state.small.len(), small],
             big: [state.big.len(), big],
             memory: [state.leased, self.0.policy.memory],
+            done: state.done,
         }
     }
 }
@@ -394,6 +405,7 @@ impl State {
 
     fn end(&mut self, cost: Cost, lane: Lane, took: Option<Duration>) {
         let at = lane as usize;
+        self.done = self.done.wrapping_add(1);
         if let Some(running) = self.running.get_mut(at) {
             *running = running.saturating_sub(1);
         }

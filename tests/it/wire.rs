@@ -290,7 +290,7 @@ fn what_would_wait_too_long_is_refused_and_the_rest_is_served() {
     }
     good(&clients[0].answer(32));
     assert_eq!(statuses[0] + statuses[1], 8 * 31);
-    // 16,384 pixels at 20 ns each, until some were measured
+    // 16,384 pixels at 10 ns each, until some were measured
     assert!(statuses[0] >= 25 && statuses[1] > 100, "{statuses:?}");
 }
 
