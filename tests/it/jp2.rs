@@ -977,3 +977,46 @@ fn the_orientation_in_an_exif_box_is_honoured_where_it_is_asked_for() {
         }
     }
 }
+
+#[test]
+fn elevations_in_jpeg_2000_are_shown_by_their_own_range_and_exported_as_they_are() {
+    let folder = Folder::new("jp2-signed");
+    let raw = folder.0.join("dem.rawl");
+    let value = |at: i16| at % 40 * 10 - 100 + at / 40;
+    let values: Vec<u8> = (0..1200).flat_map(|at| value(at).to_le_bytes()).collect();
+    std::fs::write(&raw, values).unwrap();
+    compress(&raw, &folder.0.join("dem.jp2"), "-F 40,30,1,16,s -n 1");
+    let prefix = format!("{}/", folder.0.display());
+    let service = Service::new(config(&[("FILESYSTEM_PREFIX", &prefix)]));
+    let ask = |query: &str| service.respond(Http::query(query));
+    let range = text(&ask("FIF=dem.jp2&OBJ=Min-Max-sample-values"));
+    assert_eq!(range, "Min-Max-sample-values: -100  319\r\n");
+    let shown = pixels(&ask("IIIF=dem.jp2/full/max/0/default.png"));
+    let Samples::U8(bytes) = &shown.samples else {
+        panic!("8 bits")
+    };
+    assert_eq!(
+        (bytes[0], bytes[1199], bytes[20]),
+        (0, 255, (200u32 * 255 / 419) as u8 + 1)
+    );
+    let export = ask("IIIF=dem.jp2/full/max/0/default.tif");
+    std::fs::write(folder.0.join("dem.tif"), &export.body).unwrap();
+    let opened = iipsrv::store::open(&folder.0.join("dem.tif")).unwrap();
+    let limits = iipsrv::source::tiff::Limits::default();
+    let tiff = iipsrv::source::tiff::Tiff::open(opened, &limits).unwrap();
+    let header = iipsrv::source::Source::header(&tiff);
+    assert_eq!((header.kind, header.bits), (iipsrv::raster::Kind::Signed, 16));
+    assert_eq!(header.meaning.ranges, [(-100.0, 319.0)]);
+}
+
+#[test]
+fn hundreds_of_components_are_no_obstacle() {
+    let folder = Folder::new("jp2-components");
+    let raw = folder.0.join("many.raw");
+    std::fs::write(&raw, [9; 257 * 12]).unwrap();
+    let stream = folder.0.join("many.j2k");
+    compress(&raw, &stream, "-F 4,3,257,8,u -n 1");
+    let opened = open(&stream).unwrap();
+    let planes = opened.read(0, Rect::new(0, 0, 4, 3), 1, &Fresh).unwrap();
+    assert_eq!(planes, vec![vec![9; 12]; 257]);
+}

@@ -2,7 +2,7 @@
 //!
 //! Levels are the resolutions of the wavelet transform; any window of them can be read, so that what is shown is cut by
 //! `made`, and the tiles of the codestream do not matter. Samples of up to 8 bits are given as 8 bits, wider ones as 16,
-//! both stretched to their full range. What the codestream is and how it is decoded is the codec's business.
+//! both stretched to their full range; grey of 9 to 24 bits with a sign as it is. What the codestream is and how it is decoded is the codec's business.
 
 pub(crate) mod boxes;
 
@@ -136,6 +136,13 @@ impl Jp2 {
         if let Some(xml) = boxes.xml {
             texts.push(("xml", xml));
         }
+        let first = channels
+            .first()
+            .and_then(|channel| stream.components().get(usize::from(channel.component)));
+        let signed = channels.len() == 1
+            && palette.is_none()
+            && turn == Turn::Not
+            && first.is_some_and(|component| component.signed && (9..=24).contains(&component.bits));
         let header = Header {
             levels: (0..=stream.reductions())
                 .map(|reduction| stream.size(reduction))
@@ -144,7 +151,7 @@ impl Jp2 {
                 .collect(),
             channels: u8::try_from(channels.len()).unwrap_or(u8::MAX),
             bits,
-            kind: Kind::Unsigned,
+            kind: if signed { Kind::Signed } else { Kind::Unsigned },
             meaning: Meaning {
                 colour,
                 alpha,
@@ -163,7 +170,7 @@ impl Jp2 {
             set: Set::default(),
             scalable: true,
         };
-        let jp2 = Jp2 {
+        let mut jp2 = Jp2 {
             stream,
             header,
             channels,
@@ -171,10 +178,34 @@ impl Jp2 {
             turn,
             layers,
         };
+        if signed {
+            jp2.header.meaning.ranges = vec![jp2.extent()];
+        }
         if jp2.stream.is_deep() {
             jp2.probe()?;
         }
         Ok((jp2, orientation))
+    }
+
+    /// What signed samples range over in the smallest level; all that they can be, where that cannot be read.
+    fn extent(&self) -> (f64, f64) {
+        let last = self.header.levels.len().saturating_sub(1);
+        let size = self.header.levels.get(last).map_or(PIECE, |level| level.size);
+        let rect = Rect::new(0, 0, size.w.min(PIECE.w), size.h.min(PIECE.h));
+        let half = f64::from(self.header.bits - 1).exp2();
+        let all = (-half, half - 1.0);
+        let Ok(Raster {
+            samples: Samples::F32(values),
+            ..
+        }) = self.rectangle(Window::new(last, rect), &Forgetful)
+        else {
+            return all;
+        };
+        let ends = values.iter().map(|value| f64::from(*value));
+        let (low, high) = ends.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+            (low.min(value), high.max(value))
+        });
+        if low < high { (low, high) } else { all }
     }
 
     /// Decodes a little, so that an image none of whose tiles can be had is not described as if it could.
@@ -199,7 +230,11 @@ impl Jp2 {
             clippy::cast_sign_loss,
             reason = "inside the range"
         )]
-        let samples = if self.header.bits > 8 {
+        let samples = if self.header.kind == Kind::Signed {
+            #[expect(clippy::cast_precision_loss, reason = "at most 24 bits")]
+            let scale = |value: u32, bits: u8| value as f32 - f32::from(bits - 1).exp2();
+            Samples::F32(self.show(&decoded, size, scale, |_| ())?)
+        } else if self.header.bits > 8 {
             let scale = |value, bits| widened(value, bits, 16);
             let colour = |pixels: &mut [u16]| {
                 self.turn

@@ -30,9 +30,15 @@ pub struct Prologue {
     pub order: Order,
     /// BigTIFF: offsets of eight bytes.
     pub big: bool,
+    /// Hamamatsu NDPI beyond 4 GB: behind the entries of a directory come an offset of eight bytes and the upper halves of
+    /// all values.
+    pub wide: bool,
     /// Offset of the first directory.
     pub first: u64,
 }
+
+/// A tag that all directories of NDPI have.
+const NDPI: u16 = 65420;
 
 impl Prologue {
     /// Reads the first bytes. `Error::Missing` when this is not a TIFF.
@@ -46,14 +52,28 @@ impl Prologue {
         };
         let number = |at: usize, width: usize| head.get(at..at + width).map(|part| order.number(part, width));
         match number(2, 2).ok_or_else(foreign)? {
-            42 => Ok(Prologue {
-                order,
-                big: false,
-                first: number(4, 4).ok_or_else(cut)?,
-            }),
+            42 => {
+                let plain = Prologue {
+                    order,
+                    big: false,
+                    wide: false,
+                    first: number(4, 4).ok_or_else(cut)?,
+                };
+                let long = number(4, 8).filter(|_| input.len() > u64::from(u32::MAX));
+                let wide = long.map(|first| Prologue {
+                    wide: true,
+                    first,
+                    ..plain
+                });
+                let is_ndpi = |wide: &Prologue| {
+                    Ifd::read(input, *wide, wide.first).is_ok_and(|ifd| ifd.field(NDPI).is_some())
+                };
+                Ok(wide.filter(is_ndpi).unwrap_or(plain))
+            }
             43 if number(4, 2) == Some(8) && number(6, 2) == Some(0) => Ok(Prologue {
                 order,
                 big: true,
+                wide: false,
                 first: number(8, 8).ok_or_else(cut)?,
             }),
             _ => Err(foreign()),
@@ -120,6 +140,8 @@ pub struct Field {
     kind: Kind,
     count: u64,
     at: u64,
+    /// Of a single value.
+    above: u32,
 }
 
 impl Field {
@@ -143,7 +165,7 @@ pub struct Ifd {
 impl Ifd {
     /// Reads the directory at `at`. `Error::Corrupt` when it does not lie in the file or has an absurd number of tags.
     pub fn read(input: &Input, prologue: Prologue, at: u64) -> Result<Ifd> {
-        let Prologue { order, big, .. } = prologue;
+        let Prologue { order, big, wide, .. } = prologue;
         let (head, entry, word) = if big { (8, 20, 8) } else { (2, 12, 4) };
         let beyond = || {
             Error::Corrupt(format!(
@@ -165,7 +187,8 @@ impl Ifd {
             return Err(beyond());
         }
         // Some writers leave out the last word of the last directory: it reads as 0.
-        let whole = (end + word).min(left);
+        let behind = if wide { 8 + 4 * tags } else { word };
+        let whole = (end + behind).min(left);
         if whole > bytes.len() as u64 {
             bytes = input.take(at, whole)?;
         }
@@ -181,19 +204,23 @@ impl Ifd {
             let Some(kind) = Kind::of(code) else {
                 continue;
             };
+            let above = if wide { number(end + 8 + 4 * index, 4) } else { 0 };
             let mut field = Field {
                 tag: u16::try_from(number(from, 2)).unwrap_or(0),
                 code: u16::try_from(code).unwrap_or(0),
                 kind,
                 count: number(from + 4, word),
                 at: at + from + 4 + word,
+                above: 0,
             };
             if field.len() > word {
-                field.at = number(from + 4 + word, word);
+                field.at = number(from + 4 + word, word) | above << 32;
+            } else if field.count == 1 && kind == Kind::Unsigned(4) {
+                field.above = u32::try_from(above).unwrap_or(0);
             }
             fields.push(field);
         }
-        let next = number(end, word);
+        let next = number(end, if wide { 8 } else { word });
         Ok(Ifd {
             order,
             fields,
@@ -250,7 +277,7 @@ impl Ifd {
         Ok(Some(
             bytes
                 .chunks_exact(width)
-                .map(|one| self.order.number(one, width))
+                .map(|one| self.order.number(one, width) | u64::from(field.above) << 32)
                 .collect(),
         ))
     }
@@ -340,6 +367,7 @@ impl Ifd {
             at: field.at,
             count: field.count,
             width,
+            above: field.above,
             blocks: OnceLock::new(),
         }))
     }
@@ -352,6 +380,7 @@ pub struct Array {
     at: u64,
     count: u64,
     width: u8,
+    above: u32,
     blocks: OnceLock<Box<[Block]>>,
 }
 
@@ -375,7 +404,7 @@ impl Array {
         let (block, within) = (from / BLOCK, usize::try_from(from % BLOCK).unwrap_or(0));
         let number = |bytes: &[u8]| {
             let entry = bytes.get(within..within + width).ok_or_else(outside)?;
-            Ok(self.order.number(entry, width))
+            Ok(self.order.number(entry, width) | u64::from(self.above) << 32)
         };
         let Some(kept) = usize::try_from(block)
             .ok()
@@ -428,6 +457,49 @@ mod tests {
         let prologue = Prologue::read(&input).unwrap();
         let ifd = Ifd::read(&input, prologue, prologue.first).unwrap();
         (input, ifd)
+    }
+
+    #[test]
+    fn slides_beyond_four_gigabytes_have_upper_halves_behind_their_directories() {
+        let base = 5u64 << 30;
+        let low = |value: u64| (value & 0xffff_ffff) as u32;
+        let of = |first: u16| {
+            let mut directory = 3u16.to_le_bytes().to_vec();
+            let values = [
+                (first, 4u16, 1u32, 1u32),
+                (273, 4, 1, low(base + 7)),
+                (258, 3, 3, low(base + 200)),
+            ];
+            for (tag, code, count, value) in values {
+                directory.extend([tag.to_le_bytes(), code.to_le_bytes()].concat());
+                directory.extend([count.to_le_bytes(), value.to_le_bytes()].concat());
+            }
+            directory.extend((base + 1000).to_le_bytes());
+            directory.extend([0u32, 1, 1].map(u32::to_le_bytes).concat());
+            directory.resize(200, 0);
+            directory.extend([8u16, 9, 10].map(u16::to_le_bytes).concat());
+            let file = Temp::new(&[b"II*\0", &base.to_le_bytes()[..]].concat());
+            let mut open = std::fs::File::options().write(true).open(file.path()).unwrap();
+            std::io::Seek::seek(&mut open, std::io::SeekFrom::Start(base)).unwrap();
+            std::io::Write::write_all(&mut open, &directory).unwrap();
+            let input = file.input();
+            let prologue = Prologue::read(&input).unwrap();
+            (prologue, input)
+        };
+        let (prologue, input) = of(NDPI);
+        assert_eq!((prologue.wide, prologue.first), (true, base));
+        let ifd = Ifd::read(&input, prologue, base).unwrap();
+        assert_eq!(ifd.next, base + 1000);
+        assert_eq!(ifd.first(&input, NDPI).unwrap(), Some(1));
+        assert_eq!(ifd.first(&input, 273).unwrap(), Some(base + 7));
+        assert_eq!(
+            ifd.array(273).unwrap().unwrap().entry(&input, 0).unwrap(),
+            base + 7
+        );
+        assert_eq!(ifd.numbers(&input, 258, 9).unwrap(), Some(vec![8, 9, 10]));
+        // others' directories begin where four bytes say
+        let (prologue, _) = of(256);
+        assert_eq!((prologue.wide, prologue.first), (false, u64::from(low(base))));
     }
 
     #[test]
@@ -564,6 +636,7 @@ mod tests {
             order: Order::Little,
             at: 16,
             count: u64::MAX,
+            above: 0,
             width: 8,
             blocks: OnceLock::new(),
         };

@@ -344,6 +344,9 @@ fn signed_samples_range_over_what_the_file_says_or_has_in_grey_and_in_colour() {
             other => panic!("{other:?}"),
         }
     }
+    // a channel without a meaning is not of the colours' range
+    let two = signed(2, 1, |at| if at % 2 == 0 { 5 + (at as i16) / 2 } else { -3 }, &[]).unwrap();
+    assert_eq!(two.header().meaning.ranges, [(5.0, 260.0), (-3.0, -2.0)]);
     let range = |more: &[Entry]| signed(1, 1, value, more).unwrap().header().meaning.ranges[0];
     // what no sample means does not count
     assert_eq!(range(&[text(42113, "-100")]), (-99.0, 155.0));

@@ -172,34 +172,43 @@ impl Tiff {
             header,
             images,
         };
-        if let Some(range) = tiff.extent() {
-            let colours = tiff.header.meaning.colour.channels();
-            let ranges = tiff.header.meaning.ranges.iter_mut().take(colours);
-            ranges.for_each(|of| *of = range);
+        let extent = tiff.extent();
+        for (range, found) in tiff.header.meaning.ranges.iter_mut().zip(extent) {
+            *range = found.unwrap_or(*range);
         }
         Ok(tiff)
     }
 
     /// What signed samples range over in the smallest level, or in some parts of it, if the file does not say: one range
-    /// for all colours. `None` of others, and where nothing can be read.
-    fn extent(&self) -> Option<(f64, f64)> {
-        let (level, image) = self.images.iter().enumerate().next_back()?;
+    /// for all colours, and one for each channel behind them. None of others, and of what cannot be read.
+    fn extent(&self) -> Vec<Option<(f64, f64)>> {
+        let Some((level, image)) = self.images.iter().enumerate().next_back() else {
+            return Vec::new();
+        };
         let layout = &image.layout;
         if layout.kind != Kind::Signed || layout.complex || !layout.open {
-            return None;
+            return Vec::new();
         }
         let size = image.size;
         let parts = if size.area() <= EXTENT_WHOLE { 1 } else { 4 };
-        let part = Size::new(
-            (size.w / parts).clamp(1, EXTENT_PART),
-            (size.h / parts).clamp(1, EXTENT_PART),
-        );
-        let part = if parts == 1 { size } else { part };
+        let side = |side: u32| {
+            if parts == 1 {
+                side
+            } else {
+                (side / parts).clamp(1, EXTENT_PART)
+            }
+        };
         let channels = usize::from(self.header.channels).max(1);
         let colours = self.header.meaning.colour.channels();
-        let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+        let alpha = (self.header.meaning.alpha != Alpha::None).then_some(colours);
+        let mut ends = vec![(f64::INFINITY, f64::NEG_INFINITY); channels];
         for (x, y) in (0..parts).flat_map(|y| (0..parts).map(move |x| (x, y))) {
-            let rect = Rect::new(x * (size.w / parts), y * (size.h / parts), part.w, part.h);
+            let rect = Rect::new(
+                x * (size.w / parts),
+                y * (size.h / parts),
+                side(size.w),
+                side(size.h),
+            );
             let Ok(Raster {
                 samples: Samples::F32(values),
                 ..
@@ -207,16 +216,20 @@ impl Tiff {
             else {
                 continue;
             };
-            let pixels = values
-                .chunks(channels)
-                .flat_map(|pixel| pixel.iter().take(colours));
-            for value in pixels.map(|value| f64::from(*value)) {
-                if Some(value) != layout.nodata {
-                    (low, high) = (low.min(value), high.max(value));
+            for (at, value) in values.iter().map(|value| f64::from(*value)).enumerate() {
+                let channel = at % channels;
+                let place = if channel < colours { 0 } else { channel };
+                if let Some((low, high)) = ends.get_mut(place).filter(|_| Some(value) != layout.nodata) {
+                    (*low, *high) = (low.min(value), high.max(value));
                 }
             }
         }
-        (low <= high).then_some((low, if low < high { high } else { low + 1.0 }))
+        let range = |channel: usize| {
+            let place = if channel < colours { 0 } else { channel };
+            let (low, high) = ends.get(place).copied().filter(|_| alpha != Some(channel))?;
+            (low <= high).then_some((low, if low < high { high } else { low + 1.0 }))
+        };
+        (0..channels).map(range).collect()
     }
 
     /// The value of the Orientation tag, 1 by default.
