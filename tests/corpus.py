@@ -93,9 +93,23 @@ def read_rgba(path):
     return data[..., : min(channels, 3)], None
 
 
+def with_mask(path, data):
+    """With the transparency mask of the same size, if the file has one, as alpha."""
+    with tifffile.TiffFile(path) as file:
+        masks = [page.aspage() if not isinstance(page, tifffile.TiffPage) else page for page in file.pages[1:]]
+    masks = [page for page in masks if page.subfiletype & 4 and page.shape[:2] == data.shape[:2]]
+    if not masks or data.shape[2] not in (1, 3) or data.dtype.kind != "u":
+        return data
+    mask = tifffile.imread(path, key=masks[0].index)
+    full = numpy.iinfo(data.dtype).max
+    alpha = numpy.where(mask.reshape(data.shape[:2]) != 0, full, 0).astype(data.dtype)
+    return numpy.concatenate([data, alpha[..., None]], axis=2)
+
+
 def main():
     try:
         data, lossy = read(sys.argv[1])
+        data = with_mask(sys.argv[1], data)
     except Exception:
         data, lossy = read_rgba(sys.argv[1])
     height, width, channels = data.shape

@@ -73,7 +73,7 @@ fn a_masked_picture_is_transparent_and_in_jpeg_of_the_background() {
     let alpha = |x: usize| bytes(&small)[(20 * 75 + x) * 4 + 3];
     assert_eq!((alpha(5), alpha(70)), (0, 255));
     let jpeg = pixels(&ask(
-        &[("BACKGROUND", "255,0,0")],
+        &[("BACKGROUND", "#ff0000")],
         "IIIF=cog-mask.tif/full/max/0/default.jpg",
     ));
     let corner = &bytes(&jpeg)[..3];
