@@ -38,6 +38,7 @@
 //! - `stores`: are masters in stores served as those on disk, in few requests (feature `remote`)?
 //! - `watermark`: does every answer get the mark that it should, and no other?
 //! - `writers`: are files of certain programs shown as these meant them?
+//! - `soak`: does a server that is used and misused for a while stay right, and leave nothing behind?
 //! - `lowering`: do all names of a tile lead to one plan, and do tiles put together equal the region?
 #![allow(
     clippy::unwrap_used,
@@ -82,6 +83,7 @@ mod replays;
 mod seams;
 mod semantics;
 mod sight;
+mod soak;
 mod site;
 #[cfg(feature = "remote")]
 mod stores;
