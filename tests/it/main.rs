@@ -83,8 +83,8 @@ mod replays;
 mod seams;
 mod semantics;
 mod sight;
-mod soak;
 mod site;
+mod soak;
 #[cfg(feature = "remote")]
 mod stores;
 mod support;

@@ -157,10 +157,15 @@ fn other_bytes_have_another_tag_and_equal_ones_the_same() {
     for ((uri, _), (known, _)) in ANSWERS.iter().zip(&tags) {
         assert_eq!(tag(&two, uri), *known, "{uri} in another process");
     }
+    // one plan under two names has one tag
+    assert_eq!(tags[2].0, tags[13].0);
     tags.sort();
     for pair in tags.windows(2) {
-        assert_eq!(pair[0].0 == pair[1].0, pair[0].1 == pair[1].1);
+        // two plans may draw the same bytes, but bytes of one tag are equal
+        assert!(pair[0].0 != pair[1].0 || pair[0].1 == pair[1].1, "{}", pair[0].0);
     }
+    tags.dedup();
+    assert_eq!(tags.len(), ANSWERS.len() - 1);
     // settings that change the bytes change the tag
     let tile = ANSWERS[6].0;
     for setting in [
