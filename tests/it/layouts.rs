@@ -211,8 +211,6 @@ fn a_sequence_has_views_profiles_and_spectra() {
     );
     assert!(spectra.ends_with(&point), "{spectra}");
     for wrong in [
-        "PFL=0:a",
-        "PFL=0:1",
         "PFL=99:0,0-3,0",
         "PFL=0:0,0-99999,0",
         "SPECTRA=0,9,9",

@@ -109,7 +109,7 @@ impl Site {
             folder,
             more: "",
         };
-        let install = Text::of("Installing it", "sh", 0)
+        let install = Text::of("By hand", "sh", 0)
             .lines("install ")
             .put("target/release/iipsrv", env!("CARGO_BIN_EXE_iipsrv"))
             .put("/usr/local", site.path("local"));
@@ -144,7 +144,7 @@ impl Site {
 
     /// The README's settings, for a shell.
     pub fn settings(&self) -> String {
-        let text = Text::of("Installing it", "sh", 1).lines("export ");
+        let text = Text::of("By hand", "sh", 1).lines("export ");
         self.own(text)
             .put("LOGFILE=syslog", format!("LOGFILE={}", self.path("log")))
             .0
@@ -158,7 +158,7 @@ impl Site {
 
     /// Starts iipsrv on this address.
     pub fn bind(&mut self, address: &str) {
-        let command = Text::of("Installing it", "sh", 1)
+        let command = Text::of("By hand", "sh", 1)
             .lines("iipsrv --bind")
             .put("127.0.0.1:9000    # or --bind /run/iipsrv/iipsrv.sock", address)
             .put("iipsrv --bind", format!("exec {} --bind", self.program()));

@@ -210,10 +210,9 @@ mod tests {
         assert!(until(|| cache.get_blocking(KEY).as_deref() == Some(b"body")));
         let asked = asked.lock().unwrap();
         let len = frame::HEAD + 4;
-        assert_eq!(
-            asked[..2],
-            [format!("get {KEY}"), format!("set {KEY} 0 60 {len}")]
-        );
+        // it is stored in the background: more may be asked for before that
+        assert_eq!(asked[0], format!("get {KEY}"));
+        assert!(asked.contains(&format!("set {KEY} 0 60 {len}")), "{asked:?}");
     }
 
     #[test]
