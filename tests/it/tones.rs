@@ -571,7 +571,7 @@ fn commands_reach_deepzoom_and_zoomify() {
     for path in ["dz/rgb_files/10/1_1.jpg", "zm/rgb/TileGroup0/2-1-1.jpg"] {
         let asked = |uri: String| service.respond(Http::get(&uri));
         same(asked(format!("/{path}&{words}")), path);
-        assert_eq!(asked(format!("/{path}&CMP=nothing")).status, 400);
+        assert_eq!(asked(format!("/{path}&CNT=abc")).status, 400);
         assert_eq!(asked(format!("/{path}")).status, 200);
     }
     // TIL sends the same tiles
