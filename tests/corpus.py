@@ -97,11 +97,10 @@ def with_mask(path, data):
     """With the transparency mask of the same size, if the file has one, as alpha."""
     with tifffile.TiffFile(path) as file:
         try:
-            pages = file.pages[1:]
-        except tifffile.TiffFileError:
+            masks = [page.aspage() if not isinstance(page, tifffile.TiffPage) else page for page in file.pages[1:]]
+        except Exception:
             # a chain of directories that comes back to its beginning has no further pages
             return data
-        masks = [page.aspage() if not isinstance(page, tifffile.TiffPage) else page for page in pages]
     masks = [page for page in masks if page.subfiletype & 4 and page.shape[:2] == data.shape[:2]]
     if not masks or data.shape[2] not in (1, 3) or data.dtype.kind != "u":
         return data
