@@ -353,18 +353,9 @@ pub fn site(pages: &str, more: &'static str) -> (Site, String) {
         "(cd tests/browser && npm ci)"
     );
     site.bind(&format!("127.0.0.1:{back}"));
-    let pages = format!(
-        "listen 80;\nroot {};\ninclude /etc/nginx/mime.types;",
-        site.path("www")
-    );
-    let text = Text::of("nginx", "nginx", 0)
-        .put("127.0.0.1:9000", format!("127.0.0.1:{back}"))
-        .put(
-            "# fastcgi_param HTTP_HOST $host:8080;",
-            format!("fastcgi_param HTTP_HOST $host:{port};"),
-        )
-        .put("listen 80;", pages);
-    site.nginx(text, port);
+    let pages = format!("root {};\ninclude /etc/nginx/mime.types;", site.path("www"));
+    let snippet = Text::nginx(&format!("127.0.0.1:{back}"), Some(port));
+    site.nginx(snippet, &pages, port);
     (site, format!("http://127.0.0.1:{port}"))
 }
 

@@ -1,8 +1,13 @@
-//! What is written down matches the tables: the man page, `--help`, the README and the changelog.
+//! What is written down matches the tables: man pages, `--help`, the README and the changelog.
 
+use crate::site::Text;
+use crate::support;
 use iipsrv::config::args;
 use iipsrv::config::man;
 use iipsrv::config::vars::VARS;
+use iipsrv::http::Http;
+use iipsrv::protocol::iip;
+use iipsrv::service::Service;
 use std::path::Path;
 
 fn read(name: &str) -> String {
@@ -74,42 +79,70 @@ fn help_and_man_page_name_every_setting_and_every_argument() {
     }
 }
 
+/// The pages that are written by hand.
+const PAGES: [&str; 3] = [
+    "man/iipsrv-requests.7",
+    "man/iipsrv-images.7",
+    "man/iipsrv-migration.7",
+];
+
+/// What people read first.
+const GUIDES: [&str; 3] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"];
+
 #[test]
-fn the_readme_names_only_settings_and_files_that_exist() {
-    let readme = read("README.md");
-    for word in readme
-        .split(|c: char| !(c.is_ascii_uppercase() || c == '_'))
-        .filter(|w| w.len() > 5 && w.contains('_'))
-    {
-        let known = VARS.iter().any(|var| var.name == word || var.alias == Some(word));
-        // what web servers and everybody's tools for object stores call so
-        let foreign = ["HTTP_HOST", "AWS_", "GOOGLE_", "AZURE_"]
-            .iter()
-            .any(|start| word.starts_with(start));
-        assert!(known || foreign, "{word}");
-    }
-    for name in [
-        "fixtures/viewer.webp",
-        "man/iipsrv.8",
-        "tests/run",
-        "benches/pictures",
-        "fixtures/README.md",
-        "tests/it/main.rs",
-    ] {
-        assert!(
-            readme.contains(name),
-            "{name} is no longer named: take it out of this list"
-        );
-        assert!(
-            Path::new(env!("CARGO_MANIFEST_DIR")).join(name).exists(),
-            "{name}"
-        );
+fn readme_and_man_pages_name_only_settings_that_exist() {
+    for name in PAGES.iter().chain(&GUIDES) {
+        let text = read(name).replace("\\-", "-");
+        for word in text
+            .split(|c: char| !(c.is_ascii_uppercase() || c == '_'))
+            .filter(|w| w.len() > 5 && w.contains('_'))
+        {
+            let known = VARS.iter().any(|var| var.name == word || var.alias == Some(word));
+            // of nginx, of Rust, and parts of file names
+            let foreign = ["HTTP_HOST", "RUST_", "CARGO_", "GDAL_NODATA"]
+                .iter()
+                .any(|start| word.starts_with(start));
+            assert!(known || foreign, "{name}: {word}");
+        }
     }
 }
 
 #[test]
-fn the_readme_and_the_library_tell_the_same_floors() {
-    let (readme, library) = (read("README.md"), read("src/lib.rs"));
+fn links_lead_to_files_that_exist() {
+    for name in GUIDES {
+        let text = read(name);
+        let links: Vec<_> = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+            .filter(|link| !link.starts_with("http"))
+            .collect();
+        assert!(links.len() > 3 || name != "README.md", "{name} has links");
+        for link in links {
+            let path = link.split('#').next().unwrap_or_default();
+            assert!(
+                Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists(),
+                "{name}: {link}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_readme_is_short_and_shows_the_file_for_nginx() {
+    let readme = read("README.md");
+    assert!(readme.lines().count() <= 200, "reference belongs into man pages");
+    let file = read("debian/nginx/iipsrv.conf");
+    let block = file
+        .split_once("\n\n")
+        .map(|(_, block)| block.trim_end())
+        .unwrap();
+    assert!(readme.contains(&format!("```nginx\n{block}\n```")), "{block}");
+}
+
+#[test]
+fn architecture_and_library_tell_the_same_floors() {
+    let (guide, library) = (read("ARCHITECTURE.md"), read("src/lib.rs"));
     let floors: Vec<_> = library
         .lines()
         .filter_map(|line| line.strip_prefix("//! "))
@@ -117,7 +150,72 @@ fn the_readme_and_the_library_tell_the_same_floors() {
         .collect();
     assert_eq!(floors.len(), 11);
     for floor in floors {
-        assert!(readme.contains(floor), "{floor}");
+        assert!(guide.contains(floor), "{floor}");
+    }
+}
+
+#[test]
+fn man_pages_are_of_this_version() {
+    let version = env!("CARGO_PKG_VERSION");
+    for name in PAGES {
+        assert!(read(name).contains(&format!("\"iipsrv {version}\"")), "{name}");
+    }
+}
+
+/// The checkers of both readers of man pages find nothing.
+#[test]
+fn man_pages_are_clean() {
+    for name in PAGES.iter().chain(&["man/iipsrv.8"]) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        for (program, arguments) in [
+            ("mandoc", vec!["-T", "lint"]),
+            ("groff", vec!["-man", "-Tutf8", "-K", "utf8", "-ww", "-z"]),
+        ] {
+            let output = std::process::Command::new(program)
+                .args(arguments)
+                .arg(&path)
+                .output()
+                .unwrap_or_else(|error| panic!("{program}: {error}: apt-get install mandoc groff"));
+            let said = [output.stdout, output.stderr].concat();
+            assert!(said.is_empty(), "{}", String::from_utf8_lossy(&said));
+        }
+    }
+}
+
+/// Every address among the examples is answered by the demonstration.
+#[test]
+fn examples_of_requests_are_answered() {
+    let args = args::Args {
+        demo: true,
+        ..Default::default()
+    };
+    let prefix = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/");
+    let service = Service::new(support::config(&[("FILESYSTEM_PREFIX", prefix)]).with_args(&args));
+    let examples = Text::examples("man/iipsrv-requests.7").lines("/");
+    let addresses: Vec<_> = examples.0.lines().collect();
+    assert!(addresses.len() > 30, "{addresses:?}");
+    for address in addresses {
+        let reply = service.respond(Http::get(address));
+        assert_eq!(
+            reply.status,
+            200,
+            "{address}: {}",
+            String::from_utf8_lossy(&reply.body)
+        );
+        assert!(!reply.body.is_empty(), "{address}");
+    }
+}
+
+/// Every command and object that is understood has its place in the page.
+#[test]
+fn the_page_of_requests_names_every_command_and_object() {
+    let page = read("man/iipsrv-requests.7").replace("\\-", "-");
+    let words: Vec<_> = page
+        .split(|c: char| !(c.is_ascii_alphanumeric() || "-,.".contains(c)))
+        .map(|word| word.trim_matches(['.', ',']).to_ascii_lowercase())
+        .collect();
+    for name in iip::commands().chain(iip::objects()) {
+        assert!(words.contains(&name.to_ascii_lowercase()), "{name}");
     }
 }
 

@@ -1,10 +1,10 @@
-//! The real web servers, each with the configuration that README.md shows, in front of the real binary: what comes out
-//! is what `Service::respond` gives, tiles byte by byte.
+//! The real web servers, each with its configuration of `debian/`, in front of the real binary: what comes out is what `Service::respond` gives, tiles byte by byte.
 
 use crate::fcgi;
 use crate::process::Group;
 use crate::process::free_port;
 use crate::site::NEEDED;
+use crate::site::SOCKET;
 use crate::site::Site;
 use crate::site::Text;
 use crate::site::needed;
@@ -176,8 +176,7 @@ fn serves_as(site: Site, port: u16, host: &str, served: &[&str]) {
 fn nginx_serves_over_tcp() {
     let (mut site, back, port) = (Site::new(), free_port(), free_port());
     site.bind(&format!("127.0.0.1:{back}"));
-    let text = Text::of("nginx", "nginx", 0).put("127.0.0.1:9000", format!("127.0.0.1:{back}"));
-    site.nginx(text, port);
+    site.nginx(Text::nginx(&format!("127.0.0.1:{back}"), None), "", port);
     // port 80 is not spelt
     serves_as(site, port, "images.example", &SERVED);
 }
@@ -187,16 +186,7 @@ fn nginx_serves_over_a_unix_socket_and_on_another_port() {
     let (mut site, port) = (Site::new(), free_port());
     let socket = site.path("iipsrv.sock");
     site.bind(&socket);
-    let text = Text::of("nginx", "nginx", 0)
-        .put(
-            "127.0.0.1:9000;    # or unix:/run/iipsrv/iipsrv.sock",
-            format!("unix:{socket};"),
-        )
-        .put(
-            "# fastcgi_param HTTP_HOST $host:8080;",
-            format!("fastcgi_param HTTP_HOST $host:{port};"),
-        );
-    site.nginx(text, port);
+    site.nginx(Text::nginx(&format!("unix:{socket}"), Some(port)), "", port);
     serves(site, port);
 }
 
@@ -204,7 +194,10 @@ fn nginx_serves_over_a_unix_socket_and_on_another_port() {
 fn lighttpd_serves_over_tcp() {
     let (mut site, back, port) = (Site::new(), free_port(), free_port());
     site.bind(&format!("127.0.0.1:{back}"));
-    let text = Text::of("lighttpd", "lighttpd", 0).put("\"port\" => 9000", format!("\"port\" => {back}"));
+    let text = Text::file("debian/lighttpd/90-iipsrv.conf").put(
+        &format!("\"socket\" => \"{SOCKET}\""),
+        format!("\"host\" => \"127.0.0.1\", \"port\" => {back}"),
+    );
     site.lighttpd(text, port);
     serves(site, port);
 }
@@ -214,22 +207,25 @@ fn lighttpd_serves_over_a_unix_socket() {
     let (mut site, port) = (Site::new(), free_port());
     let socket = site.path("iipsrv.sock");
     site.bind(&socket);
-    let text = Text::of("lighttpd", "lighttpd", 0)
-        .put("\"host\" => \"127.0.0.1\", \"port\" => 9000,    # or ", "")
-        .put("\"/run/iipsrv/iipsrv.sock\"", format!("\"{socket}\","));
-    site.lighttpd(text, port);
+    site.lighttpd(
+        Text::file("debian/lighttpd/90-iipsrv.conf").put(SOCKET, socket),
+        port,
+    );
     serves(site, port);
+}
+
+/// The configuration by which lighttpd starts the program.
+fn started_by_lighttpd(site: &Site) -> Text {
+    site.own(Text::file("debian/lighttpd/91-iipsrv-spawn.conf"))
+        .put("/run/lighttpd/iipsrv.sock", site.path("iipsrv.sock"))
+        .put("/usr/lib/iipimage-server/iipsrv.fcgi", site.program())
+        .put("syslog", site.path("log"))
 }
 
 #[test]
 fn lighttpd_starts_it_and_serves() {
     let (mut site, port) = (Site::new(), free_port());
-    let text = site
-        .own(Text::of("lighttpd", "lighttpd", 1))
-        .put("/run/lighttpd/iipsrv.sock", site.path("iipsrv.sock"))
-        .put("/usr/local/bin/iipsrv", site.program())
-        .put("syslog", site.path("log"));
-    site.lighttpd(text, port);
+    site.lighttpd(started_by_lighttpd(&site), port);
     serves(site, port);
 }
 
@@ -237,14 +233,10 @@ fn lighttpd_starts_it_and_serves() {
 #[test]
 fn rewriting_in_the_web_server_gives_the_same() {
     let (mut site, port) = (Site::new(), free_port());
-    let text = site
-        .own(Text::of("lighttpd", "lighttpd", 1))
-        .put("/run/lighttpd/iipsrv.sock", site.path("iipsrv.sock"))
-        .put("/usr/local/bin/iipsrv", site.program())
-        .put("syslog", site.path("log"))
+    let text = started_by_lighttpd(&site)
         .put("URI_MAP", "NO_MAP")
         .put(
-            "$HTTP[\"url\"] =~ \"^/(fcgi-bin/iipsrv\\.fcgi|iiif/|deepzoom/|zoomify/)\"",
+            "$HTTP[\"url\"] =~ \"^/(iipsrv/iipsrv\\.fcgi|fcgi-bin/iipsrv\\.fcgi|iiif/|deepzoom/|zoomify/)\"",
             "$HTTP[\"host\"] =~ \"\"",
         )
         .put(
@@ -267,9 +259,11 @@ fn rewriting_in_the_web_server_gives_the_same() {
 fn apache_mod_proxy_fcgi_serves_over_tcp() {
     let (mut site, back, port) = (Site::new(), free_port(), free_port());
     site.bind(&format!("127.0.0.1:{back}"));
-    let heading = "Apache, mod_proxy_fcgi";
-    let text = Text::of(heading, "apache", 0).put("127.0.0.1:9000", format!("127.0.0.1:{back}"));
-    site.apache(heading, text, port);
+    let text = Text::file("debian/apache2/iipsrv.conf").put(
+        &format!("proxy:unix:{SOCKET}|fcgi://iipsrv"),
+        format!("proxy:fcgi://127.0.0.1:{back}"),
+    );
+    site.apache(text, port);
     serves(site, port);
 }
 
@@ -278,30 +272,22 @@ fn apache_mod_proxy_fcgi_serves_over_a_unix_socket() {
     let (mut site, port) = (Site::new(), free_port());
     let socket = site.path("iipsrv.sock");
     site.bind(&socket);
-    let heading = "Apache, mod_proxy_fcgi";
-    let readme = include_str!("../../README.md");
-    let handler = "proxy:unix:/run/iipsrv/iipsrv.sock|fcgi://iipsrv";
-    assert!(readme.contains(&format!("handler is `{handler}`")));
-    let text = Text::of(heading, "apache", 0)
-        .put("proxy:fcgi://127.0.0.1:9000", handler)
-        .put("/run/iipsrv/iipsrv.sock", socket);
-    site.apache(heading, text, port);
+    site.apache(Text::file("debian/apache2/iipsrv.conf").put(SOCKET, socket), port);
     serves(site, port);
 }
 
 #[test]
 fn apache_mod_fcgid_starts_it_and_serves() {
     let (mut site, port) = (Site::new(), free_port());
-    let heading = "Apache, mod_fcgid";
     let text = site
-        .own(Text::of(heading, "apache", 0))
-        .put("/usr/local/bin/iipsrv", site.program())
+        .own(Text::file("debian/apache2/iipsrv-fcgid.conf"))
+        .put("/usr/lib/iipimage-server/iipsrv.fcgi", site.program())
         .put("syslog", site.path("log"));
-    site.apache(heading, text, port);
+    site.apache(text, port);
     serves(site, port);
 }
 
-/// Runs one of the README's commands, and takes the process that it leaves behind.
+/// Runs one of the man page's commands, and takes the process that it leaves behind.
 fn spawn(site: &mut Site, command: Text) {
     let command = command
         .put("spawn-fcgi -u", format!("{} -u", needed("spawn-fcgi")))
@@ -318,10 +304,9 @@ fn spawn(site: &mut Site, command: Text) {
 #[test]
 fn spawn_fcgi_starts_it_on_a_port_for_nginx() {
     let (mut site, back, port) = (Site::new(), free_port(), free_port());
-    let command = Text::of("spawn-fcgi", "sh", 0).lines("spawn-fcgi -u www-data -a ");
+    let command = Text::examples("man/iipsrv.8").lines("spawn-fcgi -u www-data -a ");
     spawn(&mut site, command.put("-p 9000", format!("-p {back}")));
-    let text = Text::of("nginx", "nginx", 0).put("127.0.0.1:9000", format!("127.0.0.1:{back}"));
-    site.nginx(text, port);
+    site.nginx(Text::nginx(&format!("127.0.0.1:{back}"), None), "", port);
     serves_as(site, port, "images.example", &SERVED);
 }
 
@@ -329,26 +314,21 @@ fn spawn_fcgi_starts_it_on_a_port_for_nginx() {
 fn spawn_fcgi_starts_it_on_a_unix_socket_for_nginx() {
     let (mut site, port) = (Site::new(), free_port());
     let socket = site.path("iipsrv.sock");
-    let command = Text::of("spawn-fcgi", "sh", 0).lines("spawn-fcgi -u www-data -s ");
-    spawn(&mut site, command.put("/run/iipsrv/iipsrv.sock", &socket));
-    let text = Text::of("nginx", "nginx", 0).put("127.0.0.1:9000;", format!("unix:{socket};"));
-    site.nginx(text, port);
+    let command = Text::examples("man/iipsrv.8").lines("spawn-fcgi -u www-data -s ");
+    spawn(&mut site, command.put(SOCKET, &socket));
+    site.nginx(Text::nginx(&format!("unix:{socket}"), None), "", port);
     serves_as(site, port, "images.example", &SERVED);
 }
 
 #[test]
 fn it_serves_by_itself() {
     let (mut site, port) = (Site::new(), free_port());
-    let command = Text::of("By itself", "sh", 0)
-        .put("127.0.0.1:8080", format!("127.0.0.1:{port}"))
-        .put("iipsrv --http", format!("exec {} --http", site.program()));
-    site.start("iipsrv", site.sh(&(site.settings() + &command.0)));
-    site.folder.wait_for("listening for HTTP on");
+    site.by_itself(port);
     serves(site, port);
 }
 
 #[test]
-fn a_pyramid_made_as_the_readme_says_is_served() {
+fn a_pyramid_made_as_the_man_page_says_is_served() {
     let site = Site::new();
     let ask = |name: &str| {
         site.service
@@ -356,7 +336,8 @@ fn a_pyramid_made_as_the_readme_says_is_served() {
     };
     let picture = ask("tessera.tif");
     std::fs::write(site.path("picture.jpg"), &picture.body).unwrap();
-    let command = Text::of("What it serves", "sh", 0)
+    let command = Text::examples("man/iipsrv-images.7")
+        .lines("vips tiffsave picture.jpg pyramid.tif ")
         .put("vips", needed("vips"))
         .put("picture.jpg", site.path("picture.jpg"))
         .put("pyramid.tif", site.path("images/pyramid.tif"));
@@ -368,30 +349,24 @@ fn a_pyramid_made_as_the_readme_says_is_served() {
     assert!(error < 3 * support::bytes(&made).len() as u64, "{error}");
 }
 
-/// What systemd makes of the two units, without systemd.
+/// What systemd makes of the two units and their settings, without systemd.
 #[test]
 fn the_units_for_systemd_start_it() {
     let mut site = Site::new();
-    let socket = Text::of("systemd", "ini", 0);
+    let socket = Text::file("debian/iipsrv.socket");
+    socket.lines(&format!("ListenStream={SOCKET}"));
+    let service = Text::file("debian/iipsrv.service").put("/usr/sbin/iipsrv", site.program());
     for line in [
-        "[Socket]",
-        "ListenStream=127.0.0.1:9000",
-        "WantedBy=sockets.target",
-    ] {
-        socket.lines(line);
-    }
-    let service = site
-        .own(Text::of("systemd", "ini", 1))
-        .put("/usr/local/bin/iipsrv", site.program())
-        .put("syslog", site.path("log"));
-    for line in [
-        "[Service]",
         "Type=notify",
+        "EnvironmentFile=-/etc/default/iipsrv",
         "ExecReload=/bin/kill -HUP $MAINPID",
         "DynamicUser=yes",
     ] {
         service.lines(line);
     }
+    let settings = site
+        .own(Text::file("debian/default"))
+        .put("LOGFILE=syslog", format!("LOGFILE={}", site.path("log")));
     let program = service.lines("ExecStart=").put("ExecStart=", "").0;
     let script = format!(
         "LISTEN_PID=$$ LISTEN_FDS=1 exec {} 3<&0 </dev/null",
@@ -400,14 +375,8 @@ fn the_units_for_systemd_start_it() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let mut command = site.sh(&script);
-    for line in service
-        .lines("Environment=")
-        .put("Environment=", "")
-        .put("\"", "")
-        .0
-        .lines()
-    {
-        let (name, value) = line.split_once('=').unwrap();
+    let assignments = settings.0.lines().filter(|line| !line.starts_with('#'));
+    for (name, value) in assignments.filter_map(|line| line.split_once('=')) {
         command.env(name, value);
     }
     site.running

@@ -12,14 +12,14 @@
 //! - `machine`: does a machine that fails stop no more than it must?
 //! - `forms`: are requests read as iipsrv reads them, however they are written?
 //! - `upgrade`: what does a site notice that exchanges the program behind Debian's own configuration?
-//! - `front`: do the real web servers, configured as the README says, deliver what the service answers?
+//! - `front`: do the real web servers, configured as the package does it, deliver what the service answers?
 //! - `browser`: does a real browser show the right pixels, in the viewer and in OpenSeadragon behind nginx?
 //! - `clients`: do the viewers that people use show the right pixels, out of their packages, behind nginx?
 //! - `validator`: does the validator of the IIIF find nothing, behind nginx and over HTTP?
 //! - `tools`: do check, export, prewarm and get do what they say?
 //! - `manifests`: do manifests of images, pages, sequences and folders name what is there?
 //! - `golden`: do requests over `fixtures/` draw what they drew, and do tiles fit together?
-//! - `docs`: do man page, `--help` and README match the tables?
+//! - `docs`: do man pages, `--help` and README match the tables, and do their examples work?
 //! - `oracle`: does the original, iipsrv 1.1, say and draw the same?
 //! - `filters`: do filters and turning draw what vips draws?
 //! - `layouts`: strips, planes, missing levels, pages, sequences, orientation: the same pixels?

@@ -1,7 +1,7 @@
-//! A freshly installed machine in a folder, put up with the README's own text.
+//! A freshly installed machine in a folder, put up with the files of `debian/` and the commands of README and man pages.
 //!
-//! Only addresses and paths of that text are changed, and each change must find its words. What a web server needs
-//! besides (a pid file, a log, a user) is written around it, as Debian has it.
+//! Only addresses and paths of those texts are changed, and each change must find its words. What a web server needs
+//! besides (a pid file, a log, a user) is written around them, as Debian has it.
 
 use crate::process::Folder;
 use crate::process::Group;
@@ -30,6 +30,9 @@ pub const NEEDED: [(&str, &str); 8] = [
 /// A file name with all that has a meaning in addresses.
 const ODD: &str = "q'u\"o+t%e &=;#?é~[x].tif";
 
+/// Where the units and the configurations of the web servers have the server's socket.
+pub const SOCKET: &str = "/run/iipsrv/iipsrv.sock";
+
 const URI_MAP: &str = "iiif=>IIIF,deepzoom=>DeepZoom,zoomify=>Zoomify";
 
 /// The path of something in `NEEDED`.
@@ -42,16 +45,56 @@ pub fn needed(name: &str) -> &'static str {
     path
 }
 
-/// A piece of the README.
+/// A text that is published: of the README, a man page or a configuration.
 pub struct Text(pub String);
 
 impl Text {
+    /// A file of the source tree.
+    pub fn file(name: &str) -> Text {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        Text(std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}")))
+    }
+
+    /// The lines of examples in a man page, as a reader sees them.
+    pub fn examples(page: &str) -> Text {
+        let mut inside = false;
+        let mut text = String::new();
+        for line in Text::file(page).0.lines() {
+            match line {
+                ".EX" => inside = true,
+                ".EE" => inside = false,
+                _ if inside => {
+                    let seen = line
+                        .replace("\\-", "-")
+                        .replace("\\e", "\\")
+                        .replace("\\(aq", "'")
+                        .replace("\\(ha", "^");
+                    text += &format!("{}\n", seen.trim_start_matches("\\&"));
+                }
+                _ => {}
+            }
+        }
+        assert!(!text.is_empty(), "{page} has no examples");
+        Text(text)
+    }
+
+    /// The package's snippet for nginx, for an image server at `back`; clients use this port when it is not the usual one.
+    pub fn nginx(back: &str, port: Option<u16>) -> Text {
+        let snippet = Text::file("debian/nginx/iipsrv.conf").put(&format!("unix:{SOCKET}"), back);
+        match port {
+            None => snippet,
+            Some(port) => snippet.put(
+                "# fastcgi_param HTTP_HOST $host:8080;",
+                format!("fastcgi_param HTTP_HOST $host:{port};"),
+            ),
+        }
+    }
+
     /// The n-th block of the README in this language below this heading.
     pub fn of(heading: &str, language: &str, n: usize) -> Text {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
         let (mut above, mut inside) = (String::new(), None);
         let mut found = Vec::new();
-        for line in std::fs::read_to_string(path).unwrap().lines() {
+        for line in Text::file("README.md").0.lines() {
             match (&mut inside, line.strip_prefix("```")) {
                 (None, Some(language)) => inside = Some((language.to_string(), String::new())),
                 (None, None) if line.starts_with('#') => above = line.trim_matches(['#', ' ']).into(),
@@ -144,7 +187,7 @@ impl Site {
 
     /// The README's settings, for a shell.
     pub fn settings(&self) -> String {
-        let text = Text::of("By hand", "sh", 1).lines("export ");
+        let text = Text::of("By hand", "sh", 0).lines("export ");
         self.own(text)
             .put("LOGFILE=syslog", format!("LOGFILE={}", self.path("log")))
             .0
@@ -158,12 +201,22 @@ impl Site {
 
     /// Starts iipsrv on this address.
     pub fn bind(&mut self, address: &str) {
-        let command = Text::of("By hand", "sh", 1)
+        let command = Text::of("By hand", "sh", 0)
             .lines("iipsrv --bind")
-            .put("127.0.0.1:9000    # or --bind /run/iipsrv/iipsrv.sock", address)
+            .put("/run/iipsrv/iipsrv.sock    # or 127.0.0.1:9000", address)
             .put("iipsrv --bind", format!("exec {} --bind", self.program()));
         self.start("iipsrv", self.sh(&(self.settings() + &command.0)));
         self.folder.wait_for("listening for FastCGI on");
+    }
+
+    /// Starts iipsrv as its own web server.
+    pub fn by_itself(&mut self, port: u16) {
+        let command = Text::examples("man/iipsrv.8")
+            .lines("iipsrv --http ")
+            .put("127.0.0.1:8080", format!("127.0.0.1:{port}"))
+            .put("iipsrv --http", format!("exec {} --http", self.program()));
+        self.start("iipsrv", self.sh(&(self.settings() + &command.0)));
+        self.folder.wait_for("listening for HTTP on");
     }
 
     pub fn start(&mut self, name: &str, mut command: Command) {
@@ -194,7 +247,9 @@ impl Site {
         assert!(listens.is_some(), "{name} does not listen");
     }
 
-    pub fn nginx(&mut self, server: Text, port: u16) {
+    /// Starts nginx with the package's snippet in a server block, and these lines beside it.
+    pub fn nginx(&mut self, snippet: Text, more: &str, port: u16) {
+        let server = format!("server {{\nlisten 127.0.0.1:{port};\n{more}\n{}}}", snippet.0);
         let own = Path::new("/etc/nginx/fastcgi_params");
         std::os::unix::fs::symlink(own, self.path("fastcgi_params")).unwrap();
         let root = rustix::process::geteuid().is_root();
@@ -206,7 +261,7 @@ impl Site {
             "{user}\ndaemon off;\npid {};\nerror_log {};\nevents {{}}\nhttp {{\naccess_log off;\n{temp}{}}}\n",
             self.path("nginx.pid"),
             self.path("nginx.log"),
-            server.put("listen 80;", format!("listen 127.0.0.1:{port};")).0
+            server
         );
         self.front("nginx", &text, port);
     }
@@ -220,9 +275,18 @@ impl Site {
         self.front("lighttpd", &text, port);
     }
 
-    pub fn apache(&mut self, heading: &str, host: Text, port: u16) {
-        let enabled = Text::of(heading, "sh", 0);
-        let module = enabled.0.trim().strip_prefix("a2enmod ").unwrap();
+    /// Starts Apache with a configuration, the module that its comment says and a virtual host with the line that its
+    /// comment says.
+    pub fn apache(&mut self, text: Text, port: u16) {
+        let module = text
+            .0
+            .split("a2enmod ")
+            .nth(1)
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap();
+        let slashes = text.lines("#   AllowEncodedSlashes").put("#", "").0;
         if module == "fcgid" {
             needed("fcgid.load");
         }
@@ -238,9 +302,10 @@ impl Site {
             "ServerRoot {0}\nDefaultRuntimeDir {0}\nPidFile {0}/apache.pid\nErrorLog {0}/apache.log\nServerName localhost\n\
              {modules}User www-data\nGroup www-data\nListen 127.0.0.1:{port}\nDocumentRoot {0}/www\n\
              <Directory />\nAllowOverride None\nRequire all denied\n</Directory>\n\
-             <Directory {0}/www>\nRequire all granted\n</Directory>\n{1}",
+             <Directory {0}/www>\nRequire all granted\n</Directory>\n{1}\n\
+             <VirtualHost 127.0.0.1:{port}>\n{slashes}</VirtualHost>\n",
             self.path(""),
-            host.put("*:80", format!("127.0.0.1:{port}")).0
+            text.0
         );
         self.front("apache2", &text, port);
     }

@@ -1,7 +1,7 @@
 //! A site of Debian's iipimage-server, with the configuration that the package brings, in which the program is exchanged
 //! and nothing else: a thousand answers before and after, over four protocols and every command.
 //!
-//! Every difference is in `DIFFERENCES`, whose rows stand in the README's table.
+//! Every difference is in `DIFFERENCES`, whose rows stand in iipsrv-migration(7).
 
 use crate::process::free_port;
 use crate::site::Site;
@@ -234,11 +234,11 @@ fn sides_differ_by_one(theirs: &Answer, ours: &Answer) -> bool {
     pair.is_some_and(|(a, b)| a != b && near(a.0, b.0) && near(a.1, b.1))
 }
 
-/// A kind of difference: words of the README's table, and whether a request with these answers is of it.
+/// A kind of difference: words of the man page, and whether a request with these answers is of it.
 type Difference = (&'static str, fn(&str, &Answer, &Answer) -> bool);
 
 const DIFFERENCES: &[Difference] = &[
-    ("negative `RGN`", |query, theirs, ours| {
+    ("negative RGN", |query, theirs, ours| {
         query.contains("RGN=-") && theirs.picture.is_some() && ours.picture.is_some()
     }),
     ("objects of the server without an image", |query, theirs, ours| {
@@ -250,7 +250,7 @@ const DIFFERENCES: &[Difference] = &[
     ("info.json of version 2", |query, theirs, ours| {
         query.contains("info.json") && theirs.json && ours.json && ours.text.contains("/image/3/")
     }),
-    ("a query behind `info.json`", |query, theirs, ours| {
+    ("a query after info.json", |query, theirs, ours| {
         query.contains("info.json?") && theirs.status == 400 && ours.status == 200
     }),
     ("a tile or level that is not there", |query, theirs, ours| {
@@ -267,10 +267,10 @@ const DIFFERENCES: &[Difference] = &[
     ("enlarged (1.1), 400 (upstream)", |query, theirs, ours| {
         query.contains("IIIF=") && theirs.picture.is_some() && ours.text.contains("asked with ^")
     }),
-    ("`ROT` over tiles", |query, theirs, ours| {
+    ("ROT over tiles", |query, theirs, ours| {
         query.contains("ROT=") && query.contains("JTL=") && theirs.status == 200 && ours.status == 200
     }),
-    ("`COL=binary` of a tile", |query, theirs, ours| {
+    ("COL=binary of a tile", |query, theirs, ours| {
         query.contains("COL=binary") && theirs.status == 200 && ours.picture.is_some()
     }),
     ("sides that are rounded", |_, theirs, ours| {
@@ -279,19 +279,16 @@ const DIFFERENCES: &[Difference] = &[
     ("a matrix of three rows over grey", |query, theirs, ours| {
         query.contains("CTW=") && query.contains("grey.tif") && theirs.size() == ours.size()
     }),
-    ("`MINMAX` on 8 bits, `COL=grey`", |query, theirs, ours| {
+    ("MINMAX on 8 bits, COL=grey", |query, theirs, ours| {
         ["MINMAX=", "COL=", "/gray.", "/bitonal."]
             .iter()
             .any(|word| query.contains(word))
             && theirs.size() == ours.size()
     }),
-    (
-        "`GAM=log`, `CNV`, `CNT=EQ`, `CNT=stretch`",
-        |query, theirs, ours| {
-            let words = ["GAM=log", "CNV=", "CNT=EQ", "CNT=stretch"];
-            words.iter().any(|word| query.contains(word)) && theirs.size() == ours.size()
-        },
-    ),
+    ("GAM=log, CNV, CNT=EQ, CNT=stretch", |query, theirs, ours| {
+        let words = ["GAM=log", "CNV=", "CNT=EQ", "CNT=stretch"];
+        words.iter().any(|word| query.contains(word)) && theirs.size() == ours.size()
+    }),
     ("pictures between two levels", |query, theirs, ours| {
         let made = ["CVT=", "IIIF="].iter().any(|word| query.contains(word));
         made && theirs.picture.is_some() && theirs.size() == ours.size()
@@ -299,19 +296,19 @@ const DIFFERENCES: &[Difference] = &[
     ("the picture behind alpha", |query, theirs, ours| {
         query.contains("rgba") && theirs.picture.is_some() && theirs.size() == ours.size()
     }),
-    ("objects: `IIP-opt-comm`, `DPI`", |query, theirs, _| {
+    ("objects: IIP-opt-comm, DPI", |query, theirs, _| {
         query.contains("IIP-opt") || (query.contains("OBJ=") && theirs.status == 400)
     }),
-    ("`NUMTILES`", |query, _, ours| {
+    ("NUMTILES", |query, _, ours| {
         query.contains("ImageProperties") && ours.text.contains("NUMTILES")
     }),
-    ("line ends inside a `.dzi`", |query, theirs, ours| {
+    ("line ends inside a .dzi", |query, theirs, ours| {
         query.ends_with(".dzi") && theirs.text.replace("2008\"\r\n", "2008\" ") == ours.text
     }),
-    ("`TIL` sends", |query, theirs, ours| {
+    ("TIL sends", |query, theirs, ours| {
         query.contains("TIL=") && theirs.text.starts_with("Tile,") && ours.text.starts_with("Tile,")
     }),
-    ("`SPECTRA`, `PFL`", |query, theirs, ours| {
+    ("SPECTRA, PFL", |query, theirs, ours| {
         ["SPECTRA=", "PFL="].iter().any(|word| query.contains(word))
             && theirs.status == 200
             && ours.status == 200
@@ -385,7 +382,7 @@ fn the_program_is_exchanged_and_everything_that_differs_has_a_reason() {
             }
         }
     }
-    let readme = include_str!("../../README.md");
+    let page = include_str!("../../man/iipsrv-migration.7").replace("\\-", "-");
     let differing: usize = counts.iter().sum();
     eprintln!("{} answers, {differing} differ:", queries.len());
     for ((words, _), count) in DIFFERENCES.iter().zip(&counts) {
@@ -398,7 +395,7 @@ fn the_program_is_exchanged_and_everything_that_differs_has_a_reason() {
         unexplained.join("\n")
     );
     for ((words, _), count) in DIFFERENCES.iter().zip(&counts) {
-        assert!(readme.contains(words), "the README does not tell of: {words}");
+        assert!(page.contains(words), "the man page does not tell of: {words}");
         assert!(*count > 0, "nothing differs any more: {words}");
     }
 }

@@ -189,16 +189,7 @@ fn the_validator_passes_behind_nginx() {
     let (mut site, port) = (site(), free_port());
     let socket = site.path("iipsrv.sock");
     site.bind(&socket);
-    let text = Text::of("nginx", "nginx", 0)
-        .put(
-            "127.0.0.1:9000;    # or unix:/run/iipsrv/iipsrv.sock",
-            format!("unix:{socket};"),
-        )
-        .put(
-            "# fastcgi_param HTTP_HOST $host:8080;",
-            format!("fastcgi_param HTTP_HOST $host:{port};"),
-        );
-    site.nginx(text, port);
+    site.nginx(Text::nginx(&format!("unix:{socket}"), Some(port)), "", port);
     passes(port);
     site.stop();
 }
@@ -206,11 +197,7 @@ fn the_validator_passes_behind_nginx() {
 #[test]
 fn the_validator_passes_over_http() {
     let (mut site, port) = (site(), free_port());
-    let command = Text::of("By itself", "sh", 0)
-        .put("127.0.0.1:8080", format!("127.0.0.1:{port}"))
-        .put("iipsrv --http", format!("exec {} --http", site.program()));
-    site.start("iipsrv", site.sh(&(site.settings() + &command.0)));
-    site.folder.wait_for("listening for HTTP on");
+    site.by_itself(port);
     passes(port);
     site.stop();
 }

@@ -8,6 +8,7 @@ mod objects;
 pub use crate::protocol::iip::objects::Object;
 pub use crate::protocol::iip::objects::Objects;
 pub use crate::protocol::iip::objects::answer;
+pub use crate::protocol::iip::objects::names as objects;
 
 use crate::encode::Compression;
 use crate::error::Error;
@@ -141,6 +142,12 @@ static ACTS: &[(&str, Act)] = &[
     ("DEEPZOOM", Act::Path(Protocol::DeepZoom)),
     ("ZOOMIFY", Act::Path(Protocol::Zoomify)),
 ];
+
+/// The names of all commands.
+pub fn commands() -> impl Iterator<Item = &'static str> {
+    let acts = ACTS.iter().map(|(name, _)| *name);
+    acts.chain(CHANGES.iter().map(|(name, _)| *name))
+}
 
 fn row<T: Copy>(table: &[(&'static str, T)], name: &str) -> Option<(&'static str, T)> {
     table

@@ -96,6 +96,11 @@ static NAMES: &[(&str, Object)] = &[
     ("app-name", Object::Text("app-name", "software")),
 ];
 
+/// The names of all objects, in lower case; `colorspace` takes parameters and is not among them.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.iter().map(|(name, _)| *name)
+}
+
 /// The texts of `Summary-info`, by both names.
 static SUMMARY: &[(&str, &str)] = &[
     ("copyright", "rights"),
