@@ -109,6 +109,7 @@ fn together(components: &[&Vec<u8>]) -> Vec<u8> {
 }
 
 #[test]
+#[ignore = "needs opj_compress"]
 fn channels_are_what_they_are_defined_as() {
     let shop = Shop::new("boxes-channels");
     let all: Vec<Vec<u8>> = (0..4).map(component).collect();
@@ -158,6 +159,7 @@ fn channels_are_what_they_are_defined_as() {
 }
 
 #[test]
+#[ignore = "needs opj_compress"]
 fn palettes_of_every_depth_are_looked_up() {
     let shop = Shop::new("boxes-palette");
     let index = component(1);
@@ -195,6 +197,7 @@ fn palettes_of_every_depth_are_looked_up() {
 }
 
 #[test]
+#[ignore = "needs opj_compress"]
 fn inks_are_the_absence_of_light() {
     let shop = Shop::new("boxes-ink");
     let all: Vec<Vec<u8>> = (0..3).map(component).collect();
@@ -207,6 +210,7 @@ fn inks_are_the_absence_of_light() {
 }
 
 #[test]
+#[ignore = "needs opj_compress"]
 fn a_space_that_is_not_named_is_that_of_the_count() {
     let shop = Shop::new("boxes-unknown");
     let all: Vec<Vec<u8>> = (0..3).map(component).collect();
@@ -253,6 +257,7 @@ fn of_lab([l, a, b]: [f64; 3]) -> [f64; 3] {
 }
 
 #[test]
+#[ignore = "needs opj_compress"]
 fn lab_has_ranges_and_offsets() {
     let shop = Shop::new("boxes-lab");
     let all: Vec<Vec<u8>> = (0..3).map(component).collect();
@@ -289,6 +294,7 @@ fn lab_has_ranges_and_offsets() {
 }
 
 #[test]
+#[ignore = "needs opj_compress"]
 fn the_first_of_several_pictures_is_served() {
     let shop = Shop::new("boxes-jpx");
     let all: Vec<Vec<u8>> = (0..3).map(component).collect();
@@ -342,6 +348,7 @@ fn the_first_of_several_pictures_is_served() {
 }
 
 #[test]
+#[ignore = "needs opj_compress"]
 fn subsampled_components_are_chroma_where_nothing_is_said() {
     let shop = Shop::new("boxes-subsampled");
     let luma = component(0);

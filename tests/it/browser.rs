@@ -164,6 +164,7 @@ fn viewer() -> (Group, Folder, String) {
 }
 
 #[test]
+#[ignore = "needs Chromium and Node.js"]
 fn the_viewer_draws_through_every_protocol() {
     let (_server, log, root) = viewer();
     // what the header leaves of the window; what lies on the picture is hidden
@@ -216,6 +217,7 @@ fn the_viewer_draws_through_every_protocol() {
 }
 
 #[test]
+#[ignore = "needs Chromium and Node.js"]
 fn the_viewer_lists_pictures_and_obeys_hands() {
     let (_server, log, root) = viewer();
     let mut job = Job::new(1200, 750);
@@ -297,6 +299,7 @@ fn the_viewer_lists_pictures_and_obeys_hands() {
 }
 
 #[test]
+#[ignore = "needs Chromium and Node.js"]
 fn the_viewer_fits_on_a_telephone() {
     let (_server, log, root) = viewer();
     let mut job = Job::new(360, 740);
@@ -315,6 +318,7 @@ fn the_viewer_fits_on_a_telephone() {
 }
 
 #[test]
+#[ignore = "needs Chromium and Node.js"]
 fn the_viewer_says_what_cannot_be_opened() {
     let (_server, _log, root) = viewer();
     let mut job = Job::new(1000, 700);
@@ -400,6 +404,7 @@ fn sights(picture: &Picture, stage: Size) -> [(&'static str, Sight); 2] {
 }
 
 #[test]
+#[ignore = "needs Chromium, Node.js and nginx"]
 fn openseadragon_draws_through_every_protocol_behind_nginx() {
     let (_viewer, _log, told) = viewer();
     let lines = lines(&told);

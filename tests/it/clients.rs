@@ -144,11 +144,13 @@ const FEW: &[Picture] = PICTURES.split_at(2).0;
 const ALL: [&str; 6] = ["iip", "iiif1", "iiif2", "iiif3", "deepzoom", "zoomify"];
 
 #[test]
+#[ignore = "needs Chromium, Node.js and nginx"]
 fn openseadragon() {
     draws("openseadragon", &ALL, &PICTURES, &[]);
 }
 
 #[test]
+#[ignore = "needs Chromium, Node.js and nginx"]
 fn openlayers() {
     draws(
         "openlayers",
@@ -159,11 +161,13 @@ fn openlayers() {
 }
 
 #[test]
+#[ignore = "needs Chromium, Node.js and nginx"]
 fn leaflet_iiif() {
     draws("leaflet", &["iiif1", "iiif2", "iiif3"], &PICTURES, &[]);
 }
 
 #[test]
+#[ignore = "needs Chromium, Node.js and nginx"]
 fn mirador() {
     let own = [
         "element.ref was removed in React 19",
@@ -173,11 +177,13 @@ fn mirador() {
 }
 
 #[test]
+#[ignore = "needs Chromium, Node.js and nginx"]
 fn universal_viewer() {
     draws("universalviewer", &["iiif2", "iiif3"], FEW, &[]);
 }
 
 #[test]
+#[ignore = "needs Chromium, Node.js and nginx"]
 fn clover() {
     draws(
         "clover",

@@ -18,6 +18,7 @@ use std::process::ChildStdout;
 use std::process::Command;
 use std::process::Stdio;
 
+use crate::support::corpus;
 use iipsrv::error::Error;
 use iipsrv::geometry::Rect;
 use iipsrv::geometry::Size;
@@ -271,12 +272,9 @@ fn served(library: &Library, name: &str, path: &Path) -> Result<String, Error> {
 }
 
 #[test]
+#[ignore = "needs CORPUS"]
 fn every_file_of_the_corpus_is_served_as_another_reader_sees_it_or_refused_for_a_reason() {
-    let Some(corpus) = std::env::var_os("CORPUS") else {
-        eprintln!("CORPUS is not set: no file of other people was tried");
-        return;
-    };
-    let folder = PathBuf::from(corpus).join("tiff");
+    let folder = corpus().join("tiff");
     let shelf = Shelf {
         prefix: format!("{}/", folder.display()),
         follow_symlinks: true,

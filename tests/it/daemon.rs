@@ -241,6 +241,7 @@ fn when_there_are_no_descriptors_left_connections_wait_their_turn() {
 }
 
 #[test]
+#[ignore = "needs vips"]
 fn a_large_export_takes_the_memory_that_the_readme_says() {
     let folder = Folder::new();
     let (w, h, tile, threads) = (4000, 30_000, 256, 2);

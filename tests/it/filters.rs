@@ -106,6 +106,7 @@ fn whole(size: Size) -> Crop {
 }
 
 #[test]
+#[ignore = "needs vips"]
 fn every_filter_shrinks_a_picture_as_vips_does() {
     let folder = Folder::new();
     let file = |name: &str| folder.join(name).into_os_string().into_string().unwrap();
@@ -161,6 +162,7 @@ fn keep(name: &str, picture: &Picture) {
 }
 
 #[test]
+#[ignore = "needs vips"]
 fn enlarging_is_as_vips_does_it_away_from_the_edges() {
     let folder = Folder::new();
     let file = |name: &str| folder.join(name).into_os_string().into_string().unwrap();
@@ -191,6 +193,7 @@ fn enlarging_is_as_vips_does_it_away_from_the_edges() {
 }
 
 #[test]
+#[ignore = "needs vips"]
 fn a_turned_picture_is_as_vips_turns_it() {
     let folder = Folder::new();
     let file = |name: &str| folder.join(name).into_os_string().into_string().unwrap();

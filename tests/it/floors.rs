@@ -143,3 +143,29 @@ fn unsafe_is_only_where_c_is() {
         }
     }
 }
+
+/// `tests/run` leaves them out by these names where there is no such folder.
+#[test]
+fn tests_over_foreign_files_are_named_so() {
+    let mut found = Vec::new();
+    files(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it"),
+        &mut found,
+    );
+    let mut tests = 0;
+    for path in found {
+        let text = fs::read_to_string(&path).unwrap();
+        // in two words, or this line would be one of them
+        for part in text.split(concat!("#[ignore = \"needs ", "CORPUS")).skip(1) {
+            let name = part.split("fn ").nth(1).and_then(|rest| rest.split('(').next());
+            let name = name.unwrap_or_default();
+            assert!(
+                name.contains("corpus") || path.ends_with("writers.rs"),
+                "{}: {name}",
+                path.display()
+            );
+            tests += 1;
+        }
+    }
+    assert!(tests > 10);
+}

@@ -173,6 +173,7 @@ fn serves_as(site: Site, port: u16, host: &str, served: &[&str]) {
 }
 
 #[test]
+#[ignore = "needs nginx"]
 fn nginx_serves_over_tcp() {
     let (mut site, back, port) = (Site::new(), free_port(), free_port());
     site.bind(&format!("127.0.0.1:{back}"));
@@ -182,6 +183,7 @@ fn nginx_serves_over_tcp() {
 }
 
 #[test]
+#[ignore = "needs nginx"]
 fn nginx_serves_over_a_unix_socket_and_on_another_port() {
     let (mut site, port) = (Site::new(), free_port());
     let socket = site.path("iipsrv.sock");
@@ -191,6 +193,7 @@ fn nginx_serves_over_a_unix_socket_and_on_another_port() {
 }
 
 #[test]
+#[ignore = "needs lighttpd"]
 fn lighttpd_serves_over_tcp() {
     let (mut site, back, port) = (Site::new(), free_port(), free_port());
     site.bind(&format!("127.0.0.1:{back}"));
@@ -203,6 +206,7 @@ fn lighttpd_serves_over_tcp() {
 }
 
 #[test]
+#[ignore = "needs lighttpd"]
 fn lighttpd_serves_over_a_unix_socket() {
     let (mut site, port) = (Site::new(), free_port());
     let socket = site.path("iipsrv.sock");
@@ -223,6 +227,7 @@ fn started_by_lighttpd(site: &Site) -> Text {
 }
 
 #[test]
+#[ignore = "needs lighttpd"]
 fn lighttpd_starts_it_and_serves() {
     let (mut site, port) = (Site::new(), free_port());
     site.lighttpd(started_by_lighttpd(&site), port);
@@ -231,6 +236,7 @@ fn lighttpd_starts_it_and_serves() {
 
 /// Nobody's URI_MAP: the web server makes a query of the path, as configurations for the original do.
 #[test]
+#[ignore = "needs lighttpd"]
 fn rewriting_in_the_web_server_gives_the_same() {
     let (mut site, port) = (Site::new(), free_port());
     let text = started_by_lighttpd(&site)
@@ -256,6 +262,7 @@ fn rewriting_in_the_web_server_gives_the_same() {
 }
 
 #[test]
+#[ignore = "needs Apache"]
 fn apache_mod_proxy_fcgi_serves_over_tcp() {
     let (mut site, back, port) = (Site::new(), free_port(), free_port());
     site.bind(&format!("127.0.0.1:{back}"));
@@ -268,6 +275,7 @@ fn apache_mod_proxy_fcgi_serves_over_tcp() {
 }
 
 #[test]
+#[ignore = "needs Apache"]
 fn apache_mod_proxy_fcgi_serves_over_a_unix_socket() {
     let (mut site, port) = (Site::new(), free_port());
     let socket = site.path("iipsrv.sock");
@@ -277,6 +285,7 @@ fn apache_mod_proxy_fcgi_serves_over_a_unix_socket() {
 }
 
 #[test]
+#[ignore = "needs Apache"]
 fn apache_mod_fcgid_starts_it_and_serves() {
     let (mut site, port) = (Site::new(), free_port());
     let text = site
@@ -302,6 +311,7 @@ fn spawn(site: &mut Site, command: Text) {
 }
 
 #[test]
+#[ignore = "needs spawn-fcgi and nginx"]
 fn spawn_fcgi_starts_it_on_a_port_for_nginx() {
     let (mut site, back, port) = (Site::new(), free_port(), free_port());
     let command = Text::examples("man/iipsrv.8").lines("spawn-fcgi -u www-data -a ");
@@ -311,6 +321,7 @@ fn spawn_fcgi_starts_it_on_a_port_for_nginx() {
 }
 
 #[test]
+#[ignore = "needs spawn-fcgi and nginx"]
 fn spawn_fcgi_starts_it_on_a_unix_socket_for_nginx() {
     let (mut site, port) = (Site::new(), free_port());
     let socket = site.path("iipsrv.sock");
@@ -328,6 +339,7 @@ fn it_serves_by_itself() {
 }
 
 #[test]
+#[ignore = "needs vips"]
 fn a_pyramid_made_as_the_man_page_says_is_served() {
     let site = Site::new();
     let ask = |name: &str| {

@@ -16,6 +16,7 @@ use std::process::Command;
 
 use crate::chart;
 use crate::support::config;
+use crate::support::corpus;
 use crate::support::pixels;
 use crate::support::text;
 
@@ -208,6 +209,7 @@ pub fn compress(picture: &Path, stream: &Path, options: &str) {
 }
 
 #[test]
+#[ignore = "needs opj_compress and opj_decompress"]
 fn every_way_to_write_a_codestream_is_read() {
     let folder = Folder::new("jp2");
     let picture = picture(&folder.0, 301, 233);
@@ -267,6 +269,7 @@ fn subsampled(folder: &Path, size: Size, options: &str) -> PathBuf {
 }
 
 #[test]
+#[ignore = "needs opj_compress and opj_decompress"]
 fn subsampled_components_are_shown_from_their_samples_on_wherever_tiles_end() {
     let folder = Folder::new("jp2-steps");
     // where the image begins on the reference grid; no tile is one odd column or row, which OpenJPEG does not give back
@@ -337,6 +340,7 @@ fn tile_parts(stream: &[u8]) -> (usize, Vec<&[u8]>) {
 }
 
 #[test]
+#[ignore = "needs opj_compress and opj_decompress"]
 fn a_tile_may_have_fewer_resolutions_than_the_image() {
     let folder = Folder::new("jp2-fewer");
     let picture = picture(&folder.0, 200, 150);
@@ -435,6 +439,7 @@ fn packed(stream: &[u8], main: bool) -> Vec<u8> {
 }
 
 #[test]
+#[ignore = "needs opj_compress and opj_decompress"]
 fn packet_headers_may_lie_apart() {
     let folder = Folder::new("jp2-packed");
     let picture = picture(&folder.0, 130, 97);
@@ -456,6 +461,7 @@ fn packet_headers_may_lie_apart() {
 }
 
 #[test]
+#[ignore = "needs opj_compress and opj_decompress"]
 fn what_changes_samples_in_unknown_ways_is_refused() {
     let folder = Folder::new("jp2-refused");
     let picture = picture(&folder.0, 30, 20);
@@ -476,6 +482,7 @@ fn what_changes_samples_in_unknown_ways_is_refused() {
 }
 
 #[test]
+#[ignore = "needs opj_compress and opj_decompress"]
 fn a_file_is_served_to_the_last_pixel() {
     let folder = Folder::new("jp2-served");
     let (w, h) = (1300, 900);
@@ -548,6 +555,7 @@ fn read_all(bytes: &[u8]) {
 }
 
 #[test]
+#[ignore = "needs opj_compress and opj_decompress"]
 fn a_request_may_be_content_with_few_quality_layers() {
     let folder = Folder::new("jp2-layers");
     let picture = picture(&folder.0, 400, 300);
@@ -574,6 +582,7 @@ fn a_request_may_be_content_with_few_quality_layers() {
 }
 
 #[test]
+#[ignore = "needs opj_compress and opj_decompress"]
 fn damage_does_no_harm() {
     let folder = Folder::new("jp2-damage");
     let picture = picture(&folder.0, 61, 47);
@@ -604,11 +613,9 @@ fn damage_does_no_harm() {
 }
 
 #[test]
-fn bad_files_of_others_do_no_harm() {
-    let Some(corpus) = std::env::var_os("CORPUS") else {
-        return;
-    };
-    let bad = Path::new(&corpus).join("bad");
+#[ignore = "needs CORPUS"]
+fn bad_files_of_the_corpus_do_no_harm() {
+    let bad = corpus().join("bad");
     let service = Service::new(config(&[("FILESYSTEM_PREFIX", &format!("{}/", bad.display()))]));
     let mut tried = 0;
     for entry in std::fs::read_dir(&bad).unwrap() {
@@ -647,12 +654,10 @@ const REFUSED: [(&str, &str); 1] = [(
 )];
 
 #[test]
-fn files_of_others_are_decoded_as_by_openjpeg() {
-    let Some(corpus) = std::env::var_os("CORPUS") else {
-        return;
-    };
+#[ignore = "needs CORPUS and opj_decompress"]
+fn files_of_the_corpus_are_decoded_as_by_openjpeg() {
     let folder = Folder::new("jp2-corpus");
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(Path::new(&corpus).join("jp2"))
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(corpus().join("jp2"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.is_file())
@@ -709,11 +714,9 @@ const THROUGHPUT: [(&str, &[(i64, f64)]); 9] = [
 ];
 
 #[test]
-fn high_throughput_blocks_in_layers_or_mixed_are_decoded_as_the_standard_shows() {
-    let Some(corpus) = std::env::var_os("CORPUS") else {
-        return;
-    };
-    let folder = Path::new(&corpus).join("reports/ht");
+#[ignore = "needs CORPUS"]
+fn high_throughput_blocks_of_the_corpus_are_decoded_as_the_standard_shows() {
+    let folder = corpus().join("reports/ht");
     for (name, most) in THROUGHPUT {
         let ours = open(&folder.join(format!("htj2k-conf__ds0_{name}_b11.j2k"))).unwrap();
         // that reference is of half the size
@@ -932,6 +935,7 @@ fn passes_of_a_high_throughput_block_may_lie_in_any_layers() {
 }
 
 #[test]
+#[ignore = "needs opj_compress and opj_decompress"]
 fn the_orientation_in_an_exif_box_is_honoured_where_it_is_asked_for() {
     let folder = Folder::new("jp2-exif");
     let (chart, plain) = (picture(&folder.0, 300, 200), folder.0.join("plain.jp2"));
@@ -979,6 +983,7 @@ fn the_orientation_in_an_exif_box_is_honoured_where_it_is_asked_for() {
 }
 
 #[test]
+#[ignore = "needs opj_compress and opj_decompress"]
 fn elevations_in_jpeg_2000_are_shown_by_their_own_range_and_exported_as_they_are() {
     let folder = Folder::new("jp2-signed");
     let raw = folder.0.join("dem.rawl");
@@ -1010,6 +1015,7 @@ fn elevations_in_jpeg_2000_are_shown_by_their_own_range_and_exported_as_they_are
 }
 
 #[test]
+#[ignore = "needs opj_compress and opj_decompress"]
 fn hundreds_of_components_are_no_obstacle() {
     let folder = Folder::new("jp2-components");
     let raw = folder.0.join("many.raw");

@@ -158,6 +158,7 @@ fn compare(path: &Path) -> Option<u8> {
 }
 
 #[test]
+#[ignore = "needs cjpeg and djpeg"]
 fn files_of_cjpeg_are_decoded_as_by_djpeg() {
     let size = Size::new(700, 531);
     // waves of every length, and a little noise
@@ -221,20 +222,17 @@ fn bound() -> u8 {
     if cfg!(feature = "native") { 0 } else { 24 }
 }
 
-fn corpus(folder: &str) -> Option<Vec<PathBuf>> {
-    let Some(corpus) = std::env::var_os("CORPUS") else {
-        eprintln!("CORPUS is not set: only the files made here were tried");
-        return None;
-    };
-    let entries = std::fs::read_dir(PathBuf::from(corpus).join(folder)).unwrap();
+fn corpus(folder: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(crate::support::corpus().join(folder)).unwrap();
     let mut all: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     all.sort();
-    Some(all)
+    all
 }
 
 #[test]
+#[ignore = "needs CORPUS"]
 fn files_of_the_corpus_are_decoded_as_by_djpeg() {
-    let Some(files) = corpus("jpeg") else { return };
+    let files = corpus("jpeg");
     let mut equal = 0;
     for path in &files {
         let Some(worst) = compare(path) else { continue };
@@ -282,12 +280,10 @@ const OTHERS: [(&str, u8, u64, u64); 23] = [
 ];
 
 #[test]
+#[ignore = "needs CORPUS"]
 fn files_of_the_corpus_that_djpeg_does_not_know_are_decoded_as_by_its_successor() {
-    let Some(corpus) = std::env::var_os("CORPUS") else {
-        return;
-    };
     for (name, bits, wanted, off) in OTHERS {
-        let (source, _) = open(&PathBuf::from(&corpus).join(name)).unwrap();
+        let (source, _) = open(&crate::support::corpus().join(name)).unwrap();
         let header = source.header();
         assert_eq!(header.bits, bits, "{name}");
         let raster = window(&*source, 0, Rect::of(header.size())).unwrap();
@@ -309,8 +305,9 @@ fn files_of_the_corpus_that_djpeg_does_not_know_are_decoded_as_by_its_successor(
 }
 
 #[test]
+#[ignore = "needs CORPUS"]
 fn bad_files_of_the_corpus_are_shown_as_by_djpeg_or_refused() {
-    let Some(files) = corpus("bad") else { return };
+    let files = corpus("bad");
     let (mut shown, mut refused) = (0, 0);
     for path in files.iter().filter(|path| path.is_file()) {
         let bytes = std::fs::read(path).unwrap();
@@ -423,6 +420,7 @@ fn with_height_behind(file: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+#[ignore = "needs cjpeg and djpeg"]
 fn a_height_that_follows_the_first_scan_is_read() {
     for more in [&[][..], &["-restart", "1"], &["-progressive"]] {
         let plain = turned(more);
@@ -448,6 +446,7 @@ fn a_height_that_follows_the_first_scan_is_read() {
 }
 
 #[test]
+#[ignore = "needs cjpeg and djpeg"]
 fn files_are_served_by_what_their_first_bytes_say() {
     let mut webp = Vec::new();
     let pixels: Vec<u8> = (0..600 * 400 * 3).map(|n| (n % 251) as u8).collect();

@@ -63,6 +63,7 @@ fn whole(service: &Service, id: &str) -> Raster {
 }
 
 #[test]
+#[ignore = "needs tiffcp"]
 fn strips_and_planes_show_the_picture_that_tiles_show() {
     let folder = Folder::new("strips");
     let plain = support::fixtures(&[]);
@@ -103,6 +104,7 @@ fn strips_and_planes_show_the_picture_that_tiles_show() {
 }
 
 #[test]
+#[ignore = "needs tiffcp"]
 fn a_file_without_levels_is_a_whole_pyramid_to_every_protocol() {
     let folder = Folder::new("levels");
     folder.lay_out("tessera.tif,0", "strips.tif", &["-c", "lzw", "-s", "-r", "16"]);
@@ -141,6 +143,7 @@ fn a_file_without_levels_is_a_whole_pyramid_to_every_protocol() {
 }
 
 #[test]
+#[ignore = "needs tiffcp"]
 fn pages_are_a_stack_and_have_numbers() {
     let folder = Folder::new("pages");
     let [grey, colour] = ["grey.tif", "deflate.tif"].map(|name| format!("{},0", fixture_path(name)));
@@ -222,6 +225,7 @@ fn a_sequence_has_views_profiles_and_spectra() {
 }
 
 #[test]
+#[ignore = "needs tiffcp"]
 fn orientation_turns_the_picture_for_every_protocol_where_it_is_asked_for() {
     let folder = Folder::new("orientation");
     let plain = support::fixtures(&[]);
@@ -266,6 +270,7 @@ fn orientation_turns_the_picture_for_every_protocol_where_it_is_asked_for() {
 }
 
 #[test]
+#[ignore = "needs tiffcp"]
 fn what_does_not_fit_in_memory_goes_to_the_directory_for_it() {
     let folder = Folder::new("room");
     folder.lay_out("tessera.tif,0", "one.tif", &["-c", "lzw", "-s", "-r", "100000"]);

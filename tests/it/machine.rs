@@ -7,6 +7,7 @@ use crate::process::free_port;
 use std::process::Command;
 
 #[test]
+#[ignore = "needs tiffcp"]
 fn a_full_directory_for_temporary_files_is_told_and_done_without() {
     let folder = Folder::new();
     let converted = Command::new("tiffcp")

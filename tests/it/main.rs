@@ -1,4 +1,6 @@
-//! Integration tests, one binary. A module answers one question:
+//! Integration tests, one binary. `cargo test` needs cargo and a C compiler alone: tests that need a program, or CORPUS (a
+//! folder of files that other people made), are ignored with that reason, and `tests/run` runs them. A module answers one
+//! question:
 //!
 //! - `floors`: do imports point down, and who may log?
 //! - `iip`, `iiif`, `deepzoom`, `zoomify`: request in, reply out, on an image whose samples are a formula

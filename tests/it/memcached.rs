@@ -94,6 +94,7 @@ fn stored(memcached: &Memcached, count: u32) {
 }
 
 #[test]
+#[ignore = "needs memcached"]
 fn what_one_server_made_another_one_finds() {
     let memcached = Memcached::start(free_port());
     let list = format!("127.0.0.1:{}", memcached.port);
@@ -125,6 +126,7 @@ fn what_one_server_made_another_one_finds() {
 }
 
 #[test]
+#[ignore = "needs memcached"]
 fn of_forty_values_that_were_overwritten_none_is_sent() {
     let memcached = Memcached::start(free_port());
     let list = format!("127.0.0.1:{}", memcached.port);
@@ -160,6 +162,7 @@ fn of_forty_values_that_were_overwritten_none_is_sent() {
 }
 
 #[test]
+#[ignore = "needs memcached"]
 fn a_unix_socket_will_do_and_several_servers_share_the_keys() {
     let folder = Folder::new();
     let path = folder.join("memcached.sock");
@@ -202,6 +205,7 @@ fn lookups(found: &str) -> u32 {
 }
 
 #[test]
+#[ignore = "needs memcached"]
 fn answers_last_as_long_as_they_shall_and_large_ones_are_not_stored() {
     let memcached = Memcached::start(free_port());
     let list = format!("127.0.0.1:{}", memcached.port);
@@ -227,6 +231,7 @@ fn answers_last_as_long_as_they_shall_and_large_ones_are_not_stored() {
 }
 
 #[test]
+#[ignore = "needs memcached"]
 fn a_memcached_that_goes_away_is_asked_once_and_used_again_when_it_is_back() {
     let port = free_port();
     let memcached = Memcached::start(port);

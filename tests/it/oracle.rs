@@ -131,6 +131,7 @@ const ON_PURPOSE: &[(&str, &str, &str, &str)] = &[
 ];
 
 #[test]
+#[ignore = "needs iipsrv 1.1"]
 fn objects_are_answered_line_by_line_as_the_original_does() {
     let original = Original::start();
     let service = support::fixtures(&[]);
@@ -184,6 +185,7 @@ fn difference(a: &Raster, b: &Raster) -> (u8, f64) {
 }
 
 #[test]
+#[ignore = "needs iipsrv 1.1"]
 fn tiles_have_the_pixels_of_the_original() {
     let original = Original::start();
     let service = support::fixtures(&[]);
@@ -224,6 +226,7 @@ fn tiles_have_the_pixels_of_the_original() {
 }
 
 #[test]
+#[ignore = "needs iipsrv 1.1"]
 fn regions_have_the_pixels_of_the_original_at_the_sizes_of_levels() {
     let original = Original::start();
     let service = support::fixtures(&[]);
@@ -252,6 +255,7 @@ fn regions_have_the_pixels_of_the_original_at_the_sizes_of_levels() {
 }
 
 #[test]
+#[ignore = "needs iipsrv 1.1"]
 fn a_region_between_levels_is_the_same_picture() {
     // the original takes single pixels where this server averages, so that fine detail differs: the mean does not
     let original = Original::start();
@@ -332,6 +336,7 @@ const TONES_ON_PURPOSE: &[(&str, &str, &str)] = &[
 ];
 
 #[test]
+#[ignore = "needs iipsrv 1.1"]
 fn tones_are_those_of_the_original() {
     use crate::tones::Depth;
     use crate::tones::Drawn;

@@ -93,6 +93,7 @@ fn mean(a: &[u8], b: &[u8]) -> f64 {
 }
 
 #[test]
+#[ignore = "needs Python with tifffile and imagecodecs"]
 fn every_compression_of_tiff_comes_back_in_another_reader() {
     let service = service(&[]);
     for image in ["rgb", "grey", "rgba"] {
@@ -128,6 +129,7 @@ fn every_compression_of_tiff_comes_back_in_another_reader() {
 }
 
 #[test]
+#[ignore = "needs Python with tifffile and imagecodecs"]
 fn tiles_come_in_every_format_under_every_name() {
     let service = service(&[]);
     let (_, pixels) = wanted(&service, "FIF=rgb&PTL=2,1");
@@ -161,6 +163,7 @@ fn tiles_come_in_every_format_under_every_name() {
 }
 
 #[test]
+#[ignore = "needs Python with tifffile and imagecodecs"]
 fn alpha_is_kept_where_the_format_has_it() {
     let service = service(&[]);
     let (channels, pixels) = wanted(&service, "FIF=rgba&CVT=png");
@@ -194,6 +197,7 @@ fn alpha_is_kept_where_the_format_has_it() {
 }
 
 #[test]
+#[ignore = "needs Python with tifffile and imagecodecs"]
 fn the_settings_choose_and_the_client_may_choose_otherwise() {
     let compression = |vars: &[(&str, &str)], query: &str| {
         let found = read(&ask(&service(vars), query), "chosen");
@@ -367,6 +371,7 @@ fn in_detail(found: &Value, format: &str) {
 }
 
 #[test]
+#[ignore = "needs exiftool"]
 fn exports_tell_what_is_known_and_tiles_only_profile_and_resolution() {
     let folder = told("told");
     let prefix = format!("{}/", folder.display());
@@ -437,6 +442,7 @@ fn exports_tell_what_is_known_and_tiles_only_profile_and_resolution() {
 }
 
 #[test]
+#[ignore = "needs Python with tifffile and imagecodecs"]
 fn depth_is_kept_where_nothing_asks_for_eight_bits() {
     let folder = std::env::temp_dir().join(format!("iipsrv-{}-deep", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();

@@ -9,7 +9,6 @@ use iipsrv::http::Http;
 use iipsrv::process::profile::SRGB;
 use iipsrv::raster::Raster;
 use iipsrv::service::Service;
-use std::path::Path;
 use std::process::Command;
 
 fn run(program: &str, words: &[&str]) {
@@ -90,6 +89,7 @@ fn chart(folder: &Folder) -> String {
 }
 
 #[test]
+#[ignore = "needs vips and transicc"]
 fn colours_are_those_that_little_cms_makes() {
     let folder = Folder::new();
     let chart = chart(&folder);
@@ -162,12 +162,9 @@ fn grey_profile() -> Vec<u8> {
 }
 
 #[test]
-fn pictures_of_other_people_are_as_little_cms_shows_them() {
-    let Some(corpus) = std::env::var_os("CORPUS") else {
-        eprintln!("CORPUS is not set: only the files made here were tried");
-        return;
-    };
-    let corpus = Path::new(&corpus);
+#[ignore = "needs CORPUS"]
+fn pictures_of_the_corpus_are_as_little_cms_shows_them() {
+    let corpus = support::corpus();
     let prefix = format!("{}/", corpus.display());
     let folder = Folder::new();
     let service = over(&prefix, &[("ICC_MODE", "srgb"), ("MAX_IMAGE_CACHE_SIZE", "100")]);
@@ -218,6 +215,7 @@ fn unbase(text: &[u8]) -> Vec<u8> {
 const TILE: &str = "FIF=metadata.tif&JTL=3,0";
 
 #[test]
+#[ignore = "needs vips and transicc"]
 fn what_is_embedded_is_the_profile_of_the_answer() {
     let folder = Folder::new();
     let ask = |vars: &[(&str, &str)], query: &str| {
@@ -252,6 +250,7 @@ fn what_is_embedded_is_the_profile_of_the_answer() {
 }
 
 #[test]
+#[ignore = "needs vips and transicc"]
 fn a_broken_profile_reaches_nobody() {
     let folder = Folder::new();
     let mut spec = pyramid::Spec::new((64, 64), 3, pyramid::Compression::None);
@@ -291,6 +290,7 @@ fn a_broken_profile_reaches_nobody() {
 }
 
 #[test]
+#[ignore = "needs vips and transicc"]
 fn the_profile_of_srgb_is_one_for_little_cms() {
     let folder = Folder::new();
     let file = path(&folder, "own.icc");

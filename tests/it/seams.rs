@@ -516,6 +516,7 @@ fn odd_images_fit_together_too() {
 /// Real codestreams: levels round up, or, where the picture does not begin at the origin of the reference grid, each side of a
 /// level either way.
 #[test]
+#[ignore = "needs vips and opj_compress"]
 fn tiles_of_jpeg_2000_fit_together() {
     let (mut checked, mut pyramids) = (0, 0);
     for (w, h, options) in [
@@ -551,6 +552,7 @@ fn tiles_of_jpeg_2000_fit_together() {
 
 /// The files that vips writes are the tiles that are served: the same names, the same sizes, the same picture.
 #[test]
+#[ignore = "needs vips and opj_compress"]
 fn what_vips_makes_of_the_picture_is_what_is_served() {
     for (w, h, side) in [(701, 433, 256), (513, 90, 64), (1, 300, 128)] {
         let image = Image::new(Size::new(w, h), side, Kind::Up);

@@ -480,6 +480,7 @@ fn folder(name: &str) -> PathBuf {
 }
 
 #[test]
+#[ignore = "needs nginx"]
 fn nginx_is_a_store() {
     let (folder, port) = (folder("nginx"), free_port());
     for name in masters() {
@@ -559,6 +560,7 @@ fn daemon(folder: &Folder, s3: u16, prefix: &str, key: &str) -> (Command, u16) {
 }
 
 #[test]
+#[ignore = "needs s3s-fs"]
 fn a_bucket_of_s3_is_served_and_no_secret_reaches_the_log() {
     let (_s3, s3_port) = s3();
     let files = Folder::new();
@@ -583,6 +585,7 @@ fn a_bucket_of_s3_is_served_and_no_secret_reaches_the_log() {
 }
 
 #[test]
+#[ignore = "needs s3s-fs"]
 fn a_store_that_cannot_work_stops_the_start_with_one_line() {
     let (_s3, s3_port) = s3();
     for (prefix, key, why) in [

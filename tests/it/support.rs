@@ -156,3 +156,10 @@ fn joined(mut chunks: &[u8]) -> Vec<u8> {
         chunks = &chunks[start + length + 2..];
     }
 }
+
+/// The folder of files that other people made. Tests that ask for it are ignored unless they are asked for, with the reason
+/// that they need CORPUS, and have `corpus` in their path, or are in `writers`.
+pub fn corpus() -> std::path::PathBuf {
+    let folder = std::env::var_os("CORPUS").expect("CORPUS is a folder of files that other people made");
+    folder.into()
+}

@@ -811,11 +811,9 @@ fn extensions_of_iiif_are_qualities() {
 }
 
 #[test]
+#[ignore = "needs CORPUS"]
 fn every_picture_of_the_corpus_can_be_processed() {
-    let Some(corpus) = std::env::var_os("CORPUS") else {
-        return;
-    };
-    let prefix = format!("{}/tiff/", std::path::Path::new(&corpus).display());
+    let prefix = format!("{}/tiff/", support::corpus().display());
     let service = Service::new(support::config(&[("FILESYSTEM_PREFIX", &prefix)]));
     let mut served = 0;
     for entry in std::fs::read_dir(&prefix).unwrap() {

@@ -101,6 +101,7 @@ fn check_tells_good_files_from_others() {
 }
 
 #[test]
+#[ignore = "needs vips"]
 fn what_check_says_mends_a_file() {
     let folder = Folder::new();
     let path = |name: &str| folder.join(name).to_str().unwrap().to_string();
@@ -232,6 +233,7 @@ fn prewarm_needs_a_cache_that_stays() {
 }
 
 #[test]
+#[ignore = "needs memcached"]
 fn prewarm_fills_memcached_from_lists_and_folders() {
     let port = free_port();
     let address = format!("127.0.0.1:{port}");

@@ -103,6 +103,7 @@ fn change(before: &Raster, after: &Raster) -> (Option<Rect>, Changes) {
 const TILE: &str = "IIIF=rgb/0,0,256,256/256,256/0/default.png";
 
 #[test]
+#[ignore = "needs vips"]
 fn every_kind_of_mark_does_to_pixels_what_it_says() {
     let folder = Folder::new();
     let plain = ask(&support::service(&[]), TILE);
@@ -182,6 +183,7 @@ fn every_kind_of_mark_does_to_pixels_what_it_says() {
 }
 
 #[test]
+#[ignore = "needs vips"]
 fn grey_and_transparent_pictures_are_marked_too() {
     let folder = Folder::new();
     let file = mark(&folder, "m.tif", (60, 33), &[200, 40, 10, 255], 8);
@@ -214,6 +216,7 @@ fn grey_and_transparent_pictures_are_marked_too() {
 }
 
 #[test]
+#[ignore = "needs vips"]
 fn a_mark_larger_than_the_tile_is_cut() {
     let folder = Folder::new();
     let file = mark(&folder, "m.tif", (400, 300), &[1, 2, 3, 255], 8);
@@ -230,6 +233,7 @@ fn a_mark_larger_than_the_tile_is_cut() {
 }
 
 #[test]
+#[ignore = "needs vips"]
 fn a_large_answer_is_marked_all_over() {
     let folder = Folder::new();
     let file = mark(&folder, "m.tif", (60, 33), &[255, 0, 255, 255], 8);
@@ -243,6 +247,7 @@ fn a_large_answer_is_marked_all_over() {
 }
 
 #[test]
+#[ignore = "needs vips"]
 fn no_tile_passes_unmarked_and_equal_requests_get_equal_bytes() {
     let folder = Folder::new();
     let file = mark(&folder, "m.tif", (60, 33), &[255, 255, 255, 255], 8);
@@ -321,6 +326,7 @@ fn a_mark_that_cannot_be_read_stops_the_server() {
 }
 
 #[test]
+#[ignore = "needs vips"]
 fn a_mark_that_changed_is_read_again_when_caches_are_emptied() {
     let folder = Folder::new();
     let path = mark(&folder, "mark.tif", (64, 64), &[90, 0, 0], 8);

@@ -16,20 +16,17 @@ use iipsrv::source::tiff::Tiff;
 use crate::jp2::Folder;
 use crate::support::bytes;
 use crate::support::config;
+use crate::support::corpus;
 use crate::support::pixels;
 use crate::support::text;
 
-/// The folder of these files, if there is a corpus.
-fn reports() -> Option<PathBuf> {
-    let Some(corpus) = std::env::var_os("CORPUS") else {
-        eprintln!("CORPUS is not set: no file of other people was tried");
-        return None;
-    };
-    Some(PathBuf::from(corpus).join("reports"))
+/// The folder of these files.
+fn reports() -> PathBuf {
+    corpus().join("reports")
 }
 
 fn ask(vars: &[(&str, &str)], query: &str) -> iipsrv::http::Reply {
-    let prefix = format!("{}/", reports().unwrap().display());
+    let prefix = format!("{}/", reports().display());
     let service = Service::new(config(&[vars, &[("FILESYSTEM_PREFIX", &prefix)]].concat()));
     service.respond(Http::query(query))
 }
@@ -45,10 +42,8 @@ fn mean(a: &[u8], b: &[u8]) -> f64 {
 }
 
 #[test]
+#[ignore = "needs CORPUS"]
 fn the_colours_of_jpeg_2000_are_those_of_its_writer() {
-    if reports().is_none() {
-        return;
-    }
     let wanted = whole(&[], "plain.tif");
     for name in [
         "bioformats-jpeg2000-lossless.ome.tif",
@@ -60,10 +55,8 @@ fn the_colours_of_jpeg_2000_are_those_of_its_writer() {
 }
 
 #[test]
+#[ignore = "needs CORPUS"]
 fn a_masked_picture_is_transparent_and_in_jpeg_of_the_background() {
-    if reports().is_none() {
-        return;
-    }
     let full = whole(&[], "cog-mask.tif");
     assert_eq!((full.size.w, full.channels), (300, 4));
     for (at, pixel) in bytes(&full).chunks(4).enumerate() {
@@ -81,10 +74,8 @@ fn a_masked_picture_is_transparent_and_in_jpeg_of_the_background() {
 }
 
 #[test]
+#[ignore = "needs CORPUS"]
 fn the_largest_picture_is_the_image_where_a_thumbnail_comes_first() {
-    if reports().is_none() {
-        return;
-    }
     let found = whole(&[], "thumbnail-first.tif");
     assert!(mean(bytes(&found), bytes(&whole(&[], "plain.tif"))) < 3.0);
     assert_eq!(
@@ -94,18 +85,17 @@ fn the_largest_picture_is_the_image_where_a_thumbnail_comes_first() {
 }
 
 #[test]
+#[ignore = "needs CORPUS"]
 fn the_orientation_of_a_jpeg_2000_file_is_that_of_its_exif_box() {
-    if reports().is_none() {
-        return;
-    }
     let name = "exif-orientation6.jp2";
     let turned = pixels(&ask(&[], &format!("IIIF={name}/full/max/90/default.png")));
     assert_eq!(whole(&[("ORIENTATION", "1")], name), turned);
 }
 
 #[test]
+#[ignore = "needs CORPUS"]
 fn old_style_jpeg_has_the_pixels_of_libtiff() {
-    let Some(folder) = reports() else { return };
+    let folder = reports();
     let temp = Folder::new("writers-ojpeg");
     for name in [
         "vips__ojpeg-strip.tif",
@@ -134,10 +124,8 @@ fn old_style_jpeg_has_the_pixels_of_libtiff() {
 }
 
 #[test]
+#[ignore = "needs CORPUS"]
 fn elevations_are_shown_by_their_own_range_and_exported_as_they_are() {
-    if reports().is_none() {
-        return;
-    }
     let name = "gdal-cog__n43.tif";
     let range = text(&ask(&[], &format!("FIF={name}&OBJ=Min-Max-sample-values")));
     assert_eq!(range, "Min-Max-sample-values: 75  460\r\n");
@@ -151,7 +139,7 @@ fn elevations_are_shown_by_their_own_range_and_exported_as_they_are() {
     std::fs::write(&file, &export.body).unwrap();
     let open =
         |path: &std::path::Path| Tiff::open(iipsrv::store::open(path).unwrap(), &Limits::default()).unwrap();
-    let (found, own) = (open(&file), open(&reports().unwrap().join(name)));
+    let (found, own) = (open(&file), open(&reports().join(name)));
     let header = found.header();
     assert_eq!((header.kind, header.bits), (Kind::Signed, 16));
     assert_eq!(header.meaning.ranges, own.header().meaning.ranges);
@@ -167,10 +155,8 @@ fn elevations_are_shown_by_their_own_range_and_exported_as_they_are() {
 }
 
 #[test]
+#[ignore = "needs CORPUS"]
 fn a_last_strip_may_hold_more_than_its_rows() {
-    if reports().is_none() {
-        return;
-    }
     let found = whole(&[], "gdal-gtiff__tif_jpeg_too_big_last_stripe.tif");
     assert_eq!((found.size.w, found.size.h), (20, 19));
 }
