@@ -263,9 +263,7 @@ impl Library {
         match self.open_as(name) {
             Err(Error::Missing(reason)) => {
                 let found = decoded(name).map(|again| self.open_as(&again));
-                let opened = found.and_then(Result::ok).ok_or(Error::Missing(reason))?;
-                self.keep(name, &opened);
-                Ok(opened)
+                found.and_then(Result::ok).ok_or(Error::Missing(reason))
             }
             other => other,
         }

@@ -324,6 +324,8 @@ fn an_identifier_may_be_encoded_twice_whatever_it_holds() {
         ("c%2520d.tif", 200),
         // the file of that very name
         ("e%2520f.tif", 200),
+        // once more, not twice, whatever is open
+        ("c%252520d.tif", 404),
         ("%252e%252e%252fc%2520d.tif", 404),
     ] {
         // once to open it, once out of what is open
