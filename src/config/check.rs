@@ -6,6 +6,9 @@ use crate::config::vars::Kind;
 use crate::config::vars::VARS;
 use rustix::fs::Access;
 use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::net::TcpStream;
 use std::net::ToSocketAddrs;
 use std::path::Path;
 use std::sync::mpsc;
@@ -70,7 +73,7 @@ fn log(logfile: &str) -> Option<String> {
     Some(format!("LOGFILE={logfile}: {error}: the log goes to stderr"))
 }
 
-/// Memcached servers whose names nobody knows.
+/// Memcached servers whose names cannot be resolved, and those of this machine that are not there.
 fn servers(servers: &[String]) -> Vec<String> {
     let (sender, answers) = mpsc::channel();
     for server in servers {
@@ -78,7 +81,7 @@ fn servers(servers: &[String]) -> Vec<String> {
         thread::spawn(move || {
             let found = match server.starts_with('/') {
                 true => fs::metadata(&server).map(drop),
-                false => server.to_socket_addrs().map(drop),
+                false => server.to_socket_addrs().and_then(here),
             };
             // the one who asked may have gone
             let _ = sender.send((server, found));
@@ -96,6 +99,22 @@ fn servers(servers: &[String]) -> Vec<String> {
     let late = |server| format!("MEMCACHED_SERVERS: {server}: no name server answers");
     all.extend(silent.into_iter().map(late));
     all
+}
+
+/// An error when an address is of this machine and nothing listens there. Debian's configuration of iipimage-server names
+/// localhost whether there is a memcached or not.
+fn here(mut addresses: impl Iterator<Item = SocketAddr>) -> io::Result<()> {
+    let Some(address) = addresses.find(|address| address.ip().is_loopback()) else {
+        return Ok(());
+    };
+    TcpStream::connect_timeout(&address, PATIENCE)
+        .map(drop)
+        .map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("{error}: without a memcached there, leave it unset"),
+            )
+        })
 }
 
 /// Settings beyond what the system allows.
@@ -232,6 +251,8 @@ mod tests {
                 "/nowhere/at/all",
                 "MEMCACHED_SERVERS: /nowhere/at/all: ",
             ),
+            // nobody listens on port 1
+            ("MEMCACHED_SERVERS", "127.0.0.1:1", "leave it unset"),
             (
                 "MAX_METADATA_CACHE_SIZE",
                 "2000000000",

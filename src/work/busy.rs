@@ -37,7 +37,7 @@ pub fn most() -> usize {
     }
 }
 
-/// One of [`BUSY`], for as long as it lives.
+/// One of `BUSY`, for as long as it lives.
 pub struct Busy {
     /// This thread.
     own: bool,
