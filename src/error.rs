@@ -1,7 +1,7 @@
-//! What can go wrong, sorted by whose fault it is.
+//! The error type, sorted by fault: the client's, the file's, the machine's or ours.
 //!
-//! Messages are written for two readers: `Display` goes to the log, `public()` to the client. The public text
-//! never holds a path of the server or the words of a library.
+//! Messages have two readers: `Display` is for the log, `public()` for the client. The public text never contains a
+//! path of the server or a message of a library.
 
 use std::fmt;
 use std::io;

@@ -1,6 +1,5 @@
-//! Integers with names, and the one kind of number that may come from a request.
-//!
-//! Knows nothing of images. Whoever holds a [`Num`] need not think of NaN or infinity.
+//! Sizes, rectangles, and [`Num`], the one kind of number that may come from a request: it is never NaN or
+//! infinite.
 
 use std::hash::Hash;
 use std::hash::Hasher;

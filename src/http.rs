@@ -1,8 +1,7 @@
-//! A request and its reply, whatever the wire: CGI/1.1 variables (RFC 3875) and a body in, status, headers and a
-//! body out.
+//! A request and its reply, independent of the wire: CGI/1.1 variables (RFC 3875) and a body in; status, headers
+//! and a body out.
 //!
-//! Knows no socket and no protocol of images. FastCGI delivers the variables as they are; the HTTP listener makes
-//! the same ones.
+//! FastCGI delivers the variables as they are; the HTTP listener makes the same ones.
 
 use crate::work::Lease;
 use bytes::Bytes;

@@ -15,6 +15,35 @@
 //! 1  geometry  work  recent  room  metrics  rectangles; scope, executor, leases; what was used last; counters
 //! 0  error
 //! ```
+//!
+//! # Glossary
+//!
+//! Each of these words means one thing in this crate.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | master | a file or object that holds an image |
+//! | blob | the bytes of a master in one version ([`store::Blob`]) |
+//! | source | an opened image that gives stored samples ([`source::Source`]) |
+//! | header | everything that is known of an image without reading a tile |
+//! | level | one size of the pyramid; 0 is full size |
+//! | tile | a cell of a level's grid, by column and row |
+//! | derived level | a level that is missing in the master and is computed (module `source::made`) |
+//! | window | a rectangle of one level |
+//! | region | the part of the image that was asked for, before it meets a level |
+//! | view | what a request asks for, independent of its protocol ([`plan::View`]) |
+//! | plan | what will be done: level, window, steps, output ([`plan::Plan`]) |
+//! | cost | the work and memory of a plan, known before it runs |
+//! | raster | stored samples of any depth ([`raster::Raster`]) |
+//! | picture | 8-bit pixels, ready to be encoded ([`raster::Picture`]) |
+//! | chain | the steps over samples before they become 8 bits ([`process::Chain`]) |
+//! | coded | as the file stores it, compressed |
+//! | output | a format with its settings ([`encode::Output`]) |
+//! | band | some rows of a large answer, made at a time; of a file, one of its channels |
+//! | scope | the context of a request: deadline, cancellation, timings ([`work::Scope`]) |
+//! | lane | the queue of small or of big jobs ([`work::Executor`]) |
+//! | lease | memory reserved for a job until its answer is sent ([`work::Lease`]) |
+//! | mount | a request path that a protocol is mapped to by `URI_MAP` |
 
 // tests compute the bytes that they expect
 #![cfg_attr(test, allow(clippy::cast_possible_truncation))]

@@ -1,7 +1,6 @@
 //! From an identifier to an open source: where images lie, and which of them are open.
 //!
 //! A file is opened once and kept; requests compare its times, length and inode with those of the open file.
-//! Knows no protocol. Trusts nobody's spelling of a path.
 
 use crate::error::Error;
 use crate::error::Result;

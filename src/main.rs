@@ -1,6 +1,4 @@
-//! iipsrv: the daemon.
-//!
-//! Arguments, settings, sockets, serve.
+//! iipsrv: the daemon. Reads arguments and settings, opens sockets, serves.
 
 use iipsrv::config::Args;
 use iipsrv::config::Config;

@@ -1,6 +1,6 @@
-//! Counters, gauges and histograms of the process, in the text format of OpenMetrics that Prometheus reads.
+//! Counters, gauges and histograms of the process, in the OpenMetrics text format that Prometheus reads.
 //!
-//! Who knows a fact counts it; gauges of what lies elsewhere are set when somebody asks. One set for a process.
+//! Each module counts its own events; gauges of state elsewhere are set when they are read. One set per process.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text;

@@ -1,7 +1,7 @@
-//! From a window to a raster: the stored tiles it touches, read once each and put together.
+//! From a window to a raster: reads the stored tiles it touches, once each, and assembles them.
 //!
-//! Tiles that a region shares with its neighbours are kept in the cache; a window that is a tile, or that is larger
-//! than half of the cache, goes past it. Knows no plan.
+//! Tiles that a region shares with its neighbours are cached; a window that is one tile, or larger than half of the
+//! cache, bypasses it.
 
 use crate::cache::Cache;
 use crate::cache::Cached;

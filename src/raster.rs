@@ -1,6 +1,6 @@
-//! Pixels and what is said about them: [`Raster`] as a source stores them, [`Picture`] as an encoder takes them.
+//! Pixels and their description: [`Raster`] as a source stores them, [`Picture`] as an encoder takes them.
 //!
-//! Knows no file and no protocol. Rows run from the top, channels are interleaved, nothing is padded.
+//! Rows run from the top, channels are interleaved, nothing is padded.
 
 use crate::geometry::Num;
 use crate::geometry::Size;

@@ -1,6 +1,6 @@
-//! What was used last, within a bound of bytes: for what neighbours need soon, and nobody later.
+//! A small map of the most recently used values within a limit of bytes.
 //!
-//! Whoever asks for what is being made waits for it. Knows nothing of what the keys mean.
+//! Concurrent requests for a value that is being made wait for it.
 
 use crate::error::Result;
 use bytes::Bytes;

@@ -1,6 +1,6 @@
-//! Memory that is written before it is read: nobody fills it with zeros first.
+//! Uninitialised buffers: memory that is written before it is read, without being zeroed first.
 //!
-//! Knows bytes only. [`Room`] remembers how many of them are there, and no more are ever seen.
+//! [`Room`] counts the bytes that were written, and only those can be read.
 
 use bytemuck::AnyBitPattern;
 use std::mem::MaybeUninit;

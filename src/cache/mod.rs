@@ -1,7 +1,6 @@
-//! What is kept in memory, within one bound: encoded answers, decoded tiles and parts of tiles together.
+//! The memory cache: encoded answers, decoded tiles and parts of tiles under one limit.
 //!
-//! Lookup, single flight and weight are one call, so that no caller can check and then act. Knows nothing of what the
-//! keys mean.
+//! Lookup, single flight and weight are one call, so that no caller can check and then act.
 
 pub mod memcached;
 

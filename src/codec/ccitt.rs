@@ -1,6 +1,6 @@
-//! CCITT facsimile coding (ITU-T T.4 and T.6) as TIFF has it: bytes in, rows of bits out, black is 1.
+//! CCITT facsimile coding (ITU-T T.4 and T.6) in TIFF: bytes in, rows of bits out, black is 1.
 //!
-//! Knows no image. The most significant bit of a byte comes first. The uncompressed mode is taken as damage.
+//! The most significant bit of a byte comes first. The uncompressed mode is taken as damage.
 
 #![expect(
     clippy::indexing_slicing,

@@ -1,7 +1,7 @@
 //! Zlib streams (RFC 1950): bytes in, bytes out.
 //!
-//! Knows no image. libdeflate where it is linked; it takes only whole, exact streams, so what it declines is judged
-//! by the Rust decoder, which in the pure build does everything.
+//! libdeflate where it is linked; it accepts only whole, exact streams, so what it declines is decided by the Rust
+//! decoder, which does everything in the build without C libraries.
 
 use crate::codec::pull::Pull;
 use crate::codec::pull::Step;

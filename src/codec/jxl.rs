@@ -1,6 +1,6 @@
-//! JPEG XL as TIFF has it: a codestream (or a file) in, the bytes of its samples out.
+//! JPEG XL in TIFF: a codestream (or a file) in, the bytes of its samples out.
 //!
-//! Knows no container around the stream. Colours are as stored: none is converted. Source: ISO/IEC 18181-1.
+//! Colours are as stored: none is converted. Source: ISO/IEC 18181-1.
 
 use crate::codec::Shape;
 use crate::error::Error;

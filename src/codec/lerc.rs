@@ -1,8 +1,8 @@
-//! LERC (limited error raster compression) as TIFF has it: a blob in, the bytes of its samples out.
+//! LERC (limited error raster compression) in TIFF: a blob in, the bytes of its samples out.
 //!
-//! Knows no container: what may be packed around the blob is the caller's. Masked samples are NaN in floating point and
-//! 0 else; where the blob has a channel less than is asked for, the mask is the last channel (as libtiff writes alpha).
-//! Source: the LERC specification by Esri (`doc/` of its repository).
+//! Masked samples are NaN in floating point and 0 otherwise; where the blob has one channel less than requested,
+//! the mask becomes the last channel (as libtiff writes alpha). Source: the LERC specification by Esri (`doc/` of
+//! its repository).
 
 use crate::codec::Shape;
 use crate::error::Error;

@@ -1,6 +1,4 @@
-//! LZMA as TIFF has it: an xz stream in, bytes out.
-//!
-//! Knows no image.
+//! LZMA in TIFF: an xz stream in, bytes out.
 
 use crate::codec::pull::fill;
 use crate::error::Error;

@@ -1,8 +1,8 @@
-//! LZW as TIFF has it: bytes in, bytes out.
+//! LZW in TIFF: bytes in, bytes out.
 //!
-//! Knows no image. Codes of 9 to 12 bits, the most significant first, 256 clears the table, 257 ends, and the width
-//! grows one code early (TIFF 6.0 §13). In the years before TIFF 5 the least significant bit came first, and the width
-//! grew when it had to: a stream says by its first code, which is always 256, which of the two it is.
+//! Codes of 9 to 12 bits, the most significant first, 256 clears the table, 257 ends, and the width grows one code
+//! early (TIFF 6.0 §13). In the years before TIFF 5 the least significant bit came first, and the width grew when
+//! it had to: a stream says by its first code, which is always 256, which of the two it is.
 
 #![expect(
     clippy::indexing_slicing,

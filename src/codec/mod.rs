@@ -1,7 +1,6 @@
 //! Compression schemes, one file each: bytes in, bytes or samples out.
 //!
-//! Knows no container and no image. C libraries are behind the feature `native`, each with a Rust stand-in that has
-//! the same interface.
+//! C libraries are behind the feature `native`, each with a replacement in Rust that has the same interface.
 
 #[cfg(avif)]
 pub mod avif;

@@ -1,6 +1,6 @@
 //! NeXT's coding of grey in 2 bits: bytes in, rows of 2-bit pixels out, the first in the upper bits.
 //!
-//! Knows no image. Each row begins with a byte that says how it is coded.
+//! Each row begins with a byte that says how it is coded.
 
 /// The bytes of a row follow.
 const ROW: u8 = 0x00;

@@ -1,6 +1,4 @@
 //! PackBits: runs of bytes (TIFF 6.0 §9). Bytes in, bytes out.
-//!
-//! Knows no image.
 
 use crate::codec::pull::Pull;
 use crate::codec::pull::Step;

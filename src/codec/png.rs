@@ -1,6 +1,6 @@
 //! PNG streams (PNG third edition) to samples: 8 or 16 bits, palettes and fewer bits widened to 8.
 //!
-//! Knows no file. The first picture of an animation is what is decoded.
+//! The first picture of an animation is what is decoded.
 
 use crate::error::Error;
 use crate::error::Result;

@@ -1,6 +1,4 @@
-//! Streams that are decoded piece by piece, for what does not fit in memory as a whole.
-//!
-//! Knows no scheme: each brings a step of its own.
+//! Streams that are decoded piece by piece, for data that does not fit into memory.
 
 use crate::error::Result;
 use std::io;

@@ -1,6 +1,6 @@
 //! ThunderScan's coding of grey in 4 bits: bytes in, rows of 4-bit pixels out, the first in the upper bits.
 //!
-//! Knows no image. Each byte is of one of four kinds, by its upper two bits: a run, three or two differences, a pixel.
+//! Each byte is of one of four kinds, by its upper two bits: a run, three or two differences, a pixel.
 
 /// What two bits add to the pixel before; one of them is no pixel at all.
 const TWO: [Option<u8>; 4] = [Some(0), Some(1), None, Some(15)];

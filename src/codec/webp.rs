@@ -1,7 +1,7 @@
 //! WebP pictures: a stream in, interleaved 8-bit RGB or RGBA out, and back.
 //!
-//! Knows no container around the stream. libwebp where it is linked, otherwise Rust, which writes without loss only.
-//! Source: the WebP container specification and RFC 9649.
+//! libwebp where it is linked, otherwise Rust, which writes lossless only. Source: the WebP container specification
+//! and RFC 9649.
 
 use crate::codec::check_pixels;
 use crate::error::Error;

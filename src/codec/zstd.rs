@@ -1,7 +1,7 @@
 //! Zstandard frames (RFC 8878): bytes in, bytes out.
 //!
-//! Knows no image. libzstd where it is linked; what it declines (more bytes than asked for) is judged by the Rust
-//! decoder, which in the pure build does everything.
+//! libzstd where it is linked; what it declines (more bytes than asked for) is decided by the Rust decoder, which
+//! does everything in the build without C libraries.
 
 use crate::codec::pull::fill;
 use crate::error::Error;

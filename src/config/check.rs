@@ -1,4 +1,4 @@
-//! What `--check-config` finds out about the machine: directories, names, limits, and variables that nobody reads.
+//! `--check-config`: checks directories, names, limits and unknown variables on this machine.
 
 use crate::config::Config;
 use crate::config::open_files;

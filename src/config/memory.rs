@@ -1,4 +1,4 @@
-//! How much memory there is: the machine's, or what a control group leaves of it.
+//! How much memory the machine has, or its control group allows.
 
 use std::fs;
 

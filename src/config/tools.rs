@@ -1,4 +1,4 @@
-//! The subcommands: tools that use the server without a socket. The daemon itself has none.
+//! The command line of the subcommands.
 
 use clap::Arg;
 use clap::ArgAction;

@@ -1,6 +1,4 @@
-//! The table of settings: one row a variable. Everything that is said about a setting anywhere comes from here.
-//!
-//! Knows texts and ranges, not what a setting does.
+//! The table of settings, one row per variable. Help, man page, checks and defaults come from it.
 
 /// What a value may be.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,6 +1,6 @@
-//! Values that are neither a number nor one word: lists, colours, JSON.
+//! Parses values that are neither a number nor one word: lists, colours, JSON.
 //!
-//! What cannot be read is left out and told, in a line each. Knows no other settings.
+//! What cannot be read is left out and reported, one line each.
 
 use crate::protocol::Members;
 use crate::protocol::Mount;

@@ -1,6 +1,5 @@
-//! Files that are written band by band: a picture of any height takes the memory of a few bands and of its own file.
-//!
-//! Knows JPEG, PNG and TIFF. The other formats need the whole picture.
+//! Encodes band by band (JPEG, PNG, TIFF): a picture of any height takes the memory of a few bands and of its own
+//! file.
 
 use crate::codec;
 use crate::codec::jpeg::join::Join;

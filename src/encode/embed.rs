@@ -1,6 +1,6 @@
-//! Putting what is told of a picture into complete JPEG and WebP files, without touching the pixels.
+//! Embeds metadata into complete JPEG and WebP files without touching the pixels.
 //!
-//! Whose pixels they are does not matter; the files may be foreign and broken, which is `Corrupt`.
+//! The files may be stored tiles of untrusted masters; broken ones are `Corrupt`.
 
 use crate::codec::jpeg::stream::APP0;
 use crate::codec::jpeg::stream::APP1;

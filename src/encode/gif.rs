@@ -1,6 +1,4 @@
 //! GIF output (GIF89a): one picture of at most 256 colours, without dithering.
-//!
-//! Knows neither profile nor resolution: GIF has no place for them.
 
 mod palette;
 

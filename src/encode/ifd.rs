@@ -1,6 +1,4 @@
-//! Directories of TIFF (TIFF 6.0 §2), little-endian: those of TIFF files, and the blocks of EXIF in other formats.
-//!
-//! Knows what is told of a picture, not the picture.
+//! Directories of TIFF (TIFF 6.0 §2), little-endian: for TIFF files, and for EXIF in other formats.
 
 use crate::encode::Tags;
 use crate::error::Error;

@@ -1,4 +1,4 @@
-//! JPEG output: the picture's part of it; tags are put in afterwards (`embed`).
+//! JPEG output. Metadata is embedded afterwards (`embed`).
 
 use crate::codec::jpeg;
 use crate::codec::jpeg::Style;

@@ -1,6 +1,4 @@
-//! From a [`Picture`] to the bytes of a file, with what is embedded in it.
-//!
-//! Knows formats, not where the picture came from.
+//! Encodes a [`Picture`] into the bytes of a file, metadata included.
 
 pub mod bands;
 pub mod embed;

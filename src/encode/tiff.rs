@@ -1,6 +1,6 @@
 //! TIFF output (TIFF 6.0, Technical Note 2): one picture in strips, little-endian, its directory at the end.
 //!
-//! Knows no pyramid and no BigTIFF: a file of 4 GB is refused.
+//! Neither pyramids nor BigTIFF: a file of 4 GB is refused.
 
 use crate::codec::deflate;
 use crate::codec::jpeg;

@@ -1,8 +1,8 @@
-//! Looks at files that may hang: on a bounded set of threads of their own, each with an end.
+//! File operations that may hang, on a bounded set of threads with a time-out.
 //!
-//! A call into a network or user-space file system can take for ever, and nothing can call it back. So it is made on a
-//! thread that nobody else needs; whoever waits for it hears after [`PATIENCE`] that there is no answer. File systems
-//! of this machine ([`is_local`]) need none of this.
+//! A call into a network or user-space file system may take for ever and cannot be cancelled, so it runs on a
+//! thread of its own; the caller gets an error after [`PATIENCE`]. Local file systems ([`is_local`]) need none of
+//! this.
 
 mod mounts;
 

@@ -1,6 +1,6 @@
-//! Which file systems are this machine's own.
+//! Which file systems are local.
 //!
-//! Asks the table of mounts rather than the file system: statfs(2) hangs where stat(2) does.
+//! Reads the table of mounts rather than asking the file system: statfs(2) hangs where stat(2) does.
 
 use rustix::fs::CWD;
 use rustix::fs::Mode;

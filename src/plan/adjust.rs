@@ -1,7 +1,7 @@
-//! Changes to pixels as they are asked for, and the chain that carries them out on the samples of an image.
+//! Changes to pixels as they were requested, and the chain that applies them to the samples of an image.
 //!
-//! Ways of asking that come to the same are one chain: a factor of 1, a range that is the image's own, a matrix that
-//! changes nothing leave no trace, so that the plan is that of the image as it is.
+//! Equivalent requests give the same chain: a factor of 1, the image's own range or an identity matrix disappear,
+//! so that the plan equals that of the unchanged image.
 
 use crate::error::Error;
 use crate::error::Result;

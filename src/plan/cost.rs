@@ -1,4 +1,4 @@
-//! What a plan costs: work and memory, before anything is read.
+//! The cost of a plan, work and memory, before anything is read.
 
 use crate::encode::Compression;
 use crate::encode::Output;

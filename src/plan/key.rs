@@ -1,6 +1,6 @@
-//! What identifies bytes: the image, its version, and the plan or the tile.
+//! Cache keys: the image, its version, and the plan or the tile.
 //!
-//! Nothing is ever invalidated: a changed file has another version, and so other keys.
+//! Nothing is ever invalidated: a changed file has another version and so other keys.
 
 use crate::plan::Plan;
 use crate::source::window::Part;

@@ -1,4 +1,4 @@
-//! A view meets an image: which level is read, which part of it, and what is done to it.
+//! Resolves a view against an image: which level is read, which part of it, and what is done to it.
 
 use crate::encode::Compression;
 use crate::encode::Output;

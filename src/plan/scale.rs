@@ -1,6 +1,6 @@
-//! How large an answer is, from the size of the region and what was asked.
+//! The size of an answer, from the size of the region and the request.
 //!
-//! Knows sizes only. Rounding: the side that was not given is rounded to the nearest pixel, never below 1.
+//! Rounding: the side that was not given is rounded to the nearest pixel, never below 1.
 
 use crate::error::Error;
 use crate::error::Result;

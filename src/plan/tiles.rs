@@ -1,8 +1,9 @@
-//! The names that protocols give to tiles, and the one place they all lead to.
+//! Maps the tile names of all protocols to one stored tile or region.
 //!
-//! A level's factor is a power of two, but levels are stored rounded up or down, and clients round as they like: a
-//! name that the stored grid has is that stored tile; one that only the client's grid has (a column one pixel wide,
-//! a level smaller than the smallest stored) is a region of the image at the size the client expects.
+//! The factor of a level is a power of two, but levels are stored rounded up or down, and clients round as they
+//! like: a name that exists in the stored grid is that stored tile; one that exists only in the client's grid (a
+//! column one pixel wide, a level smaller than the smallest stored) is a region of the image at the size the client
+//! expects.
 
 use crate::error::Error;
 use crate::error::Result;

@@ -1,8 +1,8 @@
 //! Steps over samples before they become 8 bits: from a stored [`Raster`] to a [`Picture`] in one pass.
 //!
-//! Samples become numbers, 0 and 1 being the ends of a channel's range; what lies outside is kept until the end, where
-//! it is cut. The order of the steps is the plan's; how pixels go through them is `flow`'s business, and what can be
-//! looked up instead that of `tables`.
+//! Samples become numbers, 0 and 1 being the ends of a channel's range. Intermediate values may exceed 0 to 1; they
+//! are clamped once, at the end. The order of the steps is the plan's; `flow` runs them over blocks of pixels,
+//! `tables` replaces them by lookups where possible.
 
 use crate::error::Error;
 use crate::error::Result;

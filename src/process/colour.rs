@@ -1,6 +1,7 @@
-//! What channels mean: stored samples to 8-bit pictures, grey, black and white, and alpha laid over a colour.
+//! Converts stored samples to 8-bit pictures by the meaning of their channels; grey, bitonal, and alpha over a
+//! background.
 //!
-//! Knows no ICC profile: colours are taken as sRGB-like, and nothing is linearised.
+//! ICC profiles are not applied here: colours are taken as sRGB-like, and nothing is linearised.
 
 use crate::error::Error;
 use crate::error::Result;

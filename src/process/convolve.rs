@@ -1,7 +1,6 @@
-//! Neighbourhoods: kernels of 3×3 and 5×5 over one channel.
+//! Convolution with kernels of 3×3 and 5×5 over one channel.
 //!
-//! Edges are extended: beyond the first and last row and column lie copies of them. Whether an edge is the image's or
-//! only that of a window is the plan's business.
+//! Edges are replicated. The plan decides whether an edge is the image's or only that of a window.
 
 use crate::geometry::Num;
 use crate::geometry::Size;

@@ -1,7 +1,7 @@
-//! Samples that keep their depth: from a stored [`Raster`] to one of the asked size, for formats that have more than 8
-//! bits.
+//! Resizes and moves samples at their full depth, for formats with more than 8 bits: from a stored [`Raster`] to
+//! one of the requested size.
 //!
-//! Knows where pixels go, not what they mean: steps that look at colours are for 8 bits.
+//! Steps that look at colours exist for 8 bits only.
 
 use crate::error::Error;
 use crate::error::Result;

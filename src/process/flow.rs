@@ -1,7 +1,7 @@
-//! The steps of a chain over blocks of pixels: stored samples to numbers, through the steps, to bytes.
+//! Runs the steps of a chain over blocks of pixels: stored samples to numbers, through the steps, to bytes.
 //!
-//! Knows nothing of files and meanings. Blocks stay in the nearest cache, and their rows of numbers are used again from
-//! block to block; loops are plain, so that the compiler works on several numbers at a time.
+//! Blocks fit the first-level cache, and their rows are reused from block to block; loops are plain, so that the
+//! compiler vectorises them.
 
 use crate::geometry::Rect;
 use crate::geometry::Size;

@@ -1,6 +1,4 @@
-//! The kernels of resampling: how far they reach, and what they weigh.
-//!
-//! Knows positions only, no pixels.
+//! The kernels of resampling: their support and weights.
 
 #![expect(
     clippy::cast_possible_truncation,

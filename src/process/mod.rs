@@ -1,6 +1,4 @@
-//! From a stored [`Raster`] to an encodable [`Picture`]: the steps, in the order in which the plan lists them.
-//!
-//! Knows pixels only. The order of steps is the plan's (`plan::steps`), never decided here.
+//! Turns a stored [`Raster`] into an encodable [`Picture`] by the steps of the plan, in their order.
 
 pub mod chain;
 pub mod colour;

@@ -1,7 +1,7 @@
-//! ICC profiles: whether one is sound, what it says of colours, and the profile of sRGB.
+//! ICC profiles: validation, description of the colour space, and the profile of sRGB.
 //!
-//! Trusts no profile: what is not sound in its header and its table of tags is no profile (ICC.1:2022 §7), and what the
-//! library cannot make sense of is left as it is. Knows rasters, not where they come from.
+//! A profile whose header or tag table is invalid is ignored (ICC.1:2022 §7); one that the library cannot use
+//! leaves the pixels as they are.
 
 use crate::error::Error;
 use crate::error::Result;

@@ -1,6 +1,6 @@
-//! Resampling with a separable kernel, and the one-pixel corrections of levels that round otherwise.
+//! Resampling with a separable kernel, and the one-pixel corrections for levels that are rounded differently.
 //!
-//! Which part is resampled to which size is the plan's; nothing is rounded here.
+//! The plan says which part becomes which size.
 
 #![expect(
     clippy::cast_possible_truncation,

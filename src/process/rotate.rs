@@ -1,6 +1,6 @@
-//! Turning by any angle into the box around the turned picture, and any other affine map: bilinear.
+//! Rotation by any angle into the bounding box, and other affine maps: bilinear.
 //!
-//! Right angles are not for this module: they are exact in `turn`.
+//! Right angles are exact and done in `turn`.
 
 #![expect(
     clippy::cast_possible_truncation,

@@ -1,7 +1,7 @@
-//! What comes of steps over single samples, looked up: by the sample, or by the number where steps before mix channels.
+//! Lookup tables for steps over single samples: by the sample, or by the number where earlier steps mix channels.
 //!
-//! Tables are made by the steps themselves, so an answer does not show which way it took. The last ones are kept for all
-//! who ask; of pictures nothing is known here.
+//! Tables are computed by the steps themselves, so the result is the same either way. The last ones are kept and
+//! shared.
 
 use crate::process::chain::Step;
 use crate::process::flow::BLOCK;

@@ -1,6 +1,6 @@
-//! Curves of single samples: powers, logarithms, and the way to a byte.
+//! Curves of single samples: powers, logarithms, and the conversion to a byte.
 //!
-//! Knows rows of numbers, no pixels. Everything is free of branches, so that the compiler works on several at a time.
+//! Branch-free, so that the compiler vectorises it.
 
 /// Added to a number below 2^22 it leaves the nearest whole number in the lowest bits.
 const ROUND: f32 = 12_582_912.0;

@@ -1,6 +1,4 @@
 //! Mirroring and quarter turns: exact, every pixel moves once.
-//!
-//! Other angles are not for this module.
 
 #![expect(
     clippy::indexing_slicing,

@@ -1,6 +1,6 @@
-//! A picture that is laid over answers, small and in many places or large and cut.
+//! Watermarks: a picture laid over answers, small and repeated or large and cropped.
 //!
-//! Knows no file. Where it lies is a function of what the plan says: equal plans lie under equal marks.
+//! Its position is a function of the plan: equal plans have equal marks.
 
 #![expect(
     clippy::cast_possible_truncation,

@@ -1,6 +1,6 @@
 //! Where a request came in, and the address by which the client knows an image.
 //!
-//! Knows variables and spellings, not what an identifier leads to. Believes a proxy's lines only when it is told to.
+//! Headers of a proxy count only with `TRUST_PROXY=1`.
 
 use crate::http::Http;
 use crate::protocol::Mount;

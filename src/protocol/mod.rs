@@ -1,7 +1,6 @@
-//! The four protocols: each parses a name and describes an image.
+//! The four protocols: each parses requests and describes images, without opening them.
 //!
-//! Knows words and the forms of descriptions. Opens nothing, decodes nothing. What goes wrong is told in the way of the
-//! protocol that was spoken.
+//! Errors are reported in the form of the protocol that was spoken.
 
 mod address;
 pub mod deepzoom;

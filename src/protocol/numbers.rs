@@ -1,5 +1,5 @@
-//! Numbers as iipsrv reads them: as far as they can be read. Blanks before a number and whatever follows it do not count,
-//! as in C's `strtol` and `strtod`; where something that separates two numbers is missing, both are read of the same text.
+//! Numbers as iipsrv reads them: leading blanks are skipped and the number ends where it cannot be continued, as in
+//! C's `strtol` and `strtod`. Where a separator between two numbers is missing, both are read from the same text.
 
 use crate::geometry::Num;
 

@@ -1,7 +1,7 @@
-//! What DeepZoom and Zoomify have in common: an address is a description's, or a tile's by level, column, row and format,
-//! or the identifier alone, which is the smallest picture that is stored.
+//! What DeepZoom and Zoomify share: an address is a description, a tile by level, column, row and format, or the
+//! identifier alone, which is the smallest stored picture.
 //!
-//! As in iipsrv, numbers are read as far as they go and what a format cannot be is JPEG.
+//! As in iipsrv, numbers are read as far as they go, and an unknown format is JPEG.
 
 use crate::error::Error;
 use crate::error::Result;

@@ -1,5 +1,5 @@
-//! Zoomify: `NAME/ImageProperties.xml` describes, `NAME/TileGroupG/LEVEL-COL-ROW.FORMAT` is a tile. The group is not
-//! looked at: clients count it differently.
+//! Zoomify: `NAME/ImageProperties.xml` describes, `NAME/TileGroupG/LEVEL-COL-ROW.FORMAT` is a tile. The group is
+//! ignored: clients count it differently.
 
 use crate::error::Result;
 use crate::plan::TileName;

@@ -1,4 +1,4 @@
-//! The listener for those who run the server: metrics, health, status and purges. Nothing here serves pictures.
+//! The listener for administrators: metrics, health, status and purge.
 
 use crate::config::Config;
 use crate::http::Http;

@@ -1,7 +1,7 @@
-//! All connections: how long each may keep us waiting, which are idle, and who has to end.
+//! All connections: their deadlines, which are idle, and which must be closed.
 //!
-//! Time passes in seconds, by [`Connections::pass_time`]; a connection only notes what it waits for. So waiting costs no
-//! timer.
+//! Time advances in seconds, by [`Connections::pass_time`]; a connection only records its deadline, so waiting
+//! costs no timer.
 
 use futures_util::task::AtomicWaker;
 use std::collections::HashMap;

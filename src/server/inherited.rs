@@ -1,6 +1,4 @@
-//! What whoever started us left for us: listening sockets, and systemd's wish to be told when we are ready.
-//!
-//! Knows nothing of what is said on them.
+//! What the parent process passed on: listening sockets, and systemd's notification socket.
 
 use crate::server::listen::Listener;
 use rustix::fd::AsFd;

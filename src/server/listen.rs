@@ -1,7 +1,7 @@
-//! Where we are spoken to: sockets from addresses in the words of the command line.
+//! Opens listening sockets from the addresses of the command line.
 //!
-//! Knows nothing of what is said. A Unix socket is open to every user (mode 0666), because the web server runs as
-//! another one: put it into a folder that only the web server may enter where that matters.
+//! A Unix socket is open to every user (mode 0666), because the web server runs as another one: put it into a
+//! folder that only the web server may enter where that matters.
 
 use crate::server::http::Local;
 use rustix::fd::AsFd;

@@ -1,6 +1,6 @@
 //! Sockets, threads and signals: FastCGI and HTTP in front of the service.
 //!
-//! Knows no images. [`run`] is the whole life of a server whose sockets are open.
+//! [`run`] is the whole life of a server whose sockets are open.
 
 pub mod admin;
 pub mod connections;

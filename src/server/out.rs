@@ -1,7 +1,4 @@
-//! What still has to be written to one peer: byte strings that are shared, never copied, and go out in vectored
-//! writes.
-//!
-//! Knows no protocol.
+//! Pending output to one peer: shared byte strings, never copied, written in vectored writes.
 
 use bytes::Buf;
 use bytes::Bytes;

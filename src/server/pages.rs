@@ -1,6 +1,6 @@
-//! What the HTTP listener answers itself: the viewer's page and the list of images.
+//! The pages of the HTTP listener: the viewer and the list of images.
 //!
-//! Walks the folder of images; opens none of them. Everything else under the known prefixes is the service's.
+//! Walks the folder of images without opening them. Everything else under the known prefixes goes to the service.
 
 use crate::config::Config;
 use crate::http::Http;

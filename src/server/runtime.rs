@@ -1,4 +1,4 @@
-//! The threads that wait for sockets: one runtime each, all of which accept from the same listeners.
+//! The I/O threads: one runtime each, all of which accept from the same listeners.
 
 use crate::config;
 use crate::metrics;

@@ -1,7 +1,7 @@
-//! A connected socket that asks the runtime for nothing before it has to wait.
+//! A connected socket that registers with the runtime only when it has to wait.
 //!
-//! A peer that connects has mostly written already, and an answer mostly fits the socket's buffer: a connection with one
-//! request that is answered at once is never watched by epoll.
+//! Most peers have written their request when they connect, and most answers fit the socket's buffer: a connection
+//! with one request that is answered at once is never watched by epoll.
 
 use rustix::fd::AsFd;
 use rustix::fd::BorrowedFd;

@@ -1,6 +1,4 @@
-//! The C library's syslog(3): the one that finds its socket again after the log daemon was restarted.
-//!
-//! Knows nothing of what is logged.
+//! Writes to the C library's syslog(3), which finds its socket again after the log daemon was restarted.
 
 use log::Level;
 use std::ffi::CString;

@@ -1,4 +1,4 @@
-//! The line that the log holds about a request, and the request's identifier.
+//! The access log line of a request, and the request's identifier.
 
 use crate::config::LogFormat;
 use crate::http::Http;

@@ -1,4 +1,4 @@
-//! What requests cost before they run, and what has to be made before them, once for all of its kind.
+//! The cost of requests before they run, and of preparations that several requests share.
 
 use crate::error::Result;
 use crate::geometry::Rect;

@@ -1,7 +1,7 @@
 //! Large answers in bands of rows: read, processed and encoded a few at a time.
 //!
-//! Memory: for every thread two rows of the window's tiles, and a band of about a million pixels before and after its
-//! steps; besides them the file, as it grows. The pixels are those of the answer in one piece.
+//! Memory: for every thread two rows of the window's tiles, and a band of about a million pixels before and after
+//! its steps; besides them the file, as it grows. The pixels equal those of the answer made in one piece.
 
 use crate::encode::bands;
 use crate::encode::bands::Writer;

@@ -1,4 +1,4 @@
-//! The limits in force: those of the configuration, with the watermark as its file was when it was read last.
+//! The limits in force: those of the configuration, with the watermark as its file was when it was last read.
 
 use crate::config::Config;
 use crate::error::Result;

@@ -1,4 +1,4 @@
-//! From a plan to the bytes of an answer: the stored tile as it is, or read, process, encode.
+//! From a plan to the bytes of an answer: the stored tile unchanged, or read, process, encode.
 
 use crate::encode;
 use crate::encode::Tags;

@@ -1,4 +1,4 @@
-//! Manifests: which pictures an image or a folder has, for `protocol::iiif` to write down.
+//! Collects the pictures of an image or a folder for a manifest; `protocol::iiif` writes it.
 
 use crate::cache::memcached::Memcached;
 use crate::error::Error;

@@ -1,8 +1,7 @@
 //! The server as a function: [`Service::serve`] takes a request and gives a reply.
 //!
-//! The only module that knows all the others. A request is one straight line: parse, open, resolve, compare with what the
-//! client has, answer. What is in the cache is answered without waiting; everything that waits is an `.await`. One request
-//! is one log line, written here.
+//! A request is one straight line: parse, open, resolve, compare with what the client has, answer. Cached answers
+//! are given without waiting; everything that waits is an `.await`. Each request is one log line, written here.
 
 pub mod access;
 mod cost;

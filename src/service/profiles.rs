@@ -1,4 +1,4 @@
-//! The transforms to sRGB that are in use, each made once for all images with the same profile.
+//! The transforms to sRGB in use, one for all images with the same profile.
 
 use crate::library::Opened;
 use crate::plan::fingerprint;

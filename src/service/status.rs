@@ -1,4 +1,4 @@
-//! What the server tells of itself, and what it forgets when it is told to.
+//! The status of the server, and purging its caches.
 
 use crate::config::Origin;
 use crate::http::Reply;

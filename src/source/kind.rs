@@ -1,4 +1,4 @@
-//! The kinds of file that hold pictures: how each is known by its first bytes, how it is named, and how it is opened.
+//! The kinds of file: recognised by their first bytes or their suffix, and opened.
 
 use crate::error::Result;
 use crate::source::Source;

@@ -1,6 +1,6 @@
-//! Where pyramids come from: the [`Source`] trait and what it says of its image.
+//! Pyramids: the [`Source`] trait and the header of an image.
 //!
-//! A source gives stored samples tile by tile. It neither scales nor caches, and it knows no request.
+//! A source gives stored samples tile by tile. It neither scales nor caches.
 
 pub mod jp2;
 pub mod jpeg;

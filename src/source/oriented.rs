@@ -1,6 +1,6 @@
-//! A picture that a file holds turned or mirrored, as its Orientation tag says, shown upright (TIFF 6.0 p. 36).
+//! A picture that is stored turned or mirrored, as its Orientation tag says, shown upright (TIFF 6.0 p. 36).
 //!
-//! A change of coordinates: tiles are read where they lie and turned. Knows nothing of what they show.
+//! A change of coordinates: tiles are read where they lie and turned.
 
 use crate::error::Error;
 use crate::error::Result;

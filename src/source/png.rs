@@ -1,4 +1,4 @@
-//! PNG files (PNG third edition), decoded as wholes: 8 or 16 bits, grey or colour, with or without alpha.
+//! PNG files (PNG third edition), decoded whole: 8 or 16 bits, grey or colour, with or without alpha.
 //!
 //! Palettes and fewer bits are widened to 8. The first picture of an animation is shown.
 

@@ -1,6 +1,4 @@
-//! Smaller levels: the mean of each square of samples.
-//!
-//! Knows samples of any depth, no file and no grid.
+//! Smaller levels: the mean of each square of samples, at any depth.
 
 use crate::geometry::Size;
 use crate::raster::Raster;

@@ -1,6 +1,4 @@
 //! Sequences: many files under one identifier, told apart by a horizontal and a vertical angle in their names.
-//!
-//! Knows names of files; what is in them is another source's business.
 
 use crate::error::Result;
 use crate::raster::Format;

@@ -1,6 +1,6 @@
 //! Levels that do not fit in memory: samples in a temporary file, read by position.
 //!
-//! The file has no name once it is made and so vanishes with the process, however that ends. Knows no image.
+//! The file has no name once it is made and so vanishes with the process, however that ends.
 
 use crate::error::Error;
 use crate::error::Result;

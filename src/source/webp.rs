@@ -1,7 +1,6 @@
-//! WebP files (WebP container specification, RFC 9649), decoded as wholes: colour with or without alpha.
+//! WebP files (WebP container specification, RFC 9649), decoded whole: colour with or without alpha.
 //!
-//! Knows the chunks around the picture. Of an animation the first frame is shown, on nothing where it does not cover the
-//! canvas.
+//! The first frame of an animation is shown, on a transparent canvas where it does not cover it.
 
 use crate::codec::webp;
 use crate::error::Error;

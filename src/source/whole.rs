@@ -1,6 +1,4 @@
-//! Files that must be decoded as wholes: one level that is one tile.
-//!
-//! Knows limits, but no format: what the bytes mean is said by a function. Nothing is kept here.
+//! Files that must be decoded whole: one level that is one tile. A function of the format decodes the bytes.
 
 use crate::error::Error;
 use crate::error::Result;

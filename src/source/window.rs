@@ -1,6 +1,6 @@
-//! Windows out of tiles: any rectangle of a level, put together from the cells it touches.
+//! Reads windows from tiles: any rectangle of a level, assembled from the cells it touches.
 //!
-//! Knows no file. What neighbours share is handed to a [`Keep`], which may hold it for the next window, or not.
+//! Tiles that neighbours share are offered to a [`Keep`], which may keep them for the next window.
 
 use crate::codec::jp2::Name;
 use crate::error::Error;

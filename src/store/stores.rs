@@ -1,4 +1,4 @@
-//! Which identifiers lie where: FILESYSTEM_PREFIX when it is a URL, and the rows of STORES.
+//! Maps identifiers to stores: FILESYSTEM_PREFIX when it is a URL, and the rows of STORES.
 
 use crate::error::Result;
 use crate::store::Blob;

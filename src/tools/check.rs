@@ -1,6 +1,4 @@
-//! `iipsrv check`: what masters are, what tiles of them cost, and how to mend those that are slow.
-//!
-//! Reads headers, decodes nothing.
+//! `iipsrv check`: describes masters, the cost of their tiles, and how to mend slow ones. Reads headers only.
 
 use crate::error::Error;
 use crate::error::Result;

@@ -1,6 +1,7 @@
 //! `iipsrv export`: an image as a pyramid of files, byte for byte what the server answers.
 //!
-//! Each file is written under another name first, so that one that is there is whole: what was stopped goes on.
+//! Each file is written under a temporary name first, so that an existing one is complete: an interrupted export
+//! continues.
 
 use crate::config::Config;
 use crate::config::Pyramid;

@@ -1,4 +1,4 @@
-//! `iipsrv prewarm`: has answers made that memcached keeps for the servers with the same settings.
+//! `iipsrv prewarm`: fills memcached with answers for servers that have the same settings.
 
 use crate::config::Config;
 use crate::service::Service;

@@ -1,4 +1,4 @@
-//! How many threads compute now, of how many there may be.
+//! How many threads compute now, of the permitted number.
 
 use std::cell::Cell;
 use std::sync::LazyLock;

@@ -1,7 +1,7 @@
-//! One piece of work on several threads: as many as are not busy with other work.
+//! Runs one piece of work on several threads: as many as are not busy with other work.
 //!
-//! Threads inherit the scope of the one that starts them. They end with the piece, so that what comes meanwhile finds
-//! them free between two pieces.
+//! Threads inherit the scope of the caller. They end with the piece, so that new work finds them free between two
+//! pieces.
 
 use crate::error::Error;
 use crate::error::Result;

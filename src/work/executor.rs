@@ -1,8 +1,8 @@
-//! The threads that compute, the two lanes in front of them, and the memory that their jobs lease.
+//! The compute threads, their two lanes, and the memory that jobs lease.
 //!
-//! A job has a [`Cost`] before it is queued. Small jobs have a lane of their own; of big ones no more run at the same time
-//! than leave a thread free (where there are two), and they lend their thread to small ones between bands ([`lend`]). A
-//! job whose memory never fits is refused at once, one that would wait too long as well; the rest waits for its lease.
+//! A job has a [`Cost`] before it is queued. Small jobs have a lane of their own; big ones leave one thread free
+//! (where there are two), and they lend their thread to small ones between bands ([`lend`]). A job whose memory
+//! never fits is refused at once, as is one that would wait too long; the rest waits for its lease.
 
 use crate::error::Error;
 use crate::error::Result;

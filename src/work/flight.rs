@@ -1,7 +1,7 @@
 //! Single flight: what several requests want at the same time is made once, and each of them waits as a future.
 //!
-//! The maker is polled by whoever waits. It is dropped, and its scope cancelled, when the last waiter has gone. Errors are
-//! shared with the waiters and forgotten.
+//! Whoever waits polls the maker. It is dropped, and its scope cancelled, when the last waiter has gone. Errors are
+//! given to all waiters and not kept.
 
 use crate::error::Error;
 use crate::error::Result;

@@ -1,8 +1,7 @@
-//! Work: the context of a request, the threads that compute, the memory that they lease, and who waits for what.
+//! The context of a request, the compute threads, their memory leases, and single flight.
 //!
-//! Whoever decodes, filters or encodes calls [`check`] between two pieces of work, so that a cancelled request costs no
-//! more than the piece that is being made. Compute threads never wait for another request: a waiter is a future
-//! ([`flight`]).
+//! Code that decodes, filters or encodes calls [`check`] between two pieces of work, so that a cancelled request
+//! costs no more than one piece. Compute threads never wait for another request: a waiter is a future ([`flight`]).
 
 pub mod busy;
 pub mod crew;

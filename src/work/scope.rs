@@ -1,6 +1,6 @@
-//! The context of a request: until when it is wanted, whether it still is, and where its time went.
+//! The context of a request: its deadline, whether it was cancelled, and where its time went.
 //!
-//! A thread that works for a request has entered its scope; pieces of work far below find it by [`check`] and [`timed`].
+//! A thread that works for a request enters its scope; code far below finds it by [`check`] and [`timed`].
 
 use crate::error::Error;
 use crate::error::Result;

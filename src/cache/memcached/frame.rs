@@ -1,6 +1,6 @@
-//! What a value in memcached looks like: which program wrote it, how long it is, a checksum over key and body.
+//! The format of a value in memcached: the program that wrote it, its length, and a checksum over key and body.
 //!
-//! A value that was cut, overwritten, written by another version or stored under another key is not taken.
+//! A value that was truncated, overwritten, written by another version or stored under another key is rejected.
 
 use bytes::Bytes;
 use twox_hash::XxHash64;

@@ -1,7 +1,7 @@
-//! Answers in memcached, for all servers that share it.
+//! Answers in memcached, shared by all servers that use it.
 //!
-//! What goes wrong is never the client's concern: the answer is made then. No caller waits for a name server or for a
-//! server that is known to be down, and 200 ms at most for one that has just stopped to answer.
+//! Failures never reach the client: the answer is computed instead. No caller waits for a name server or for a
+//! server that is known to be down, and at most 200 ms for one that has just stopped answering.
 
 mod frame;
 mod server;

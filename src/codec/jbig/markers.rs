@@ -1,6 +1,6 @@
 //! The header of a JBIG stream and the marker segments between its stripes (ITU-T T.82).
 //!
-//! Knows no pixels. What a stripe's bytes mean is the business of the one who asks.
+//! What a stripe's bytes mean is the business of the one who asks.
 
 use crate::codec::jbig::Adaptive;
 use crate::error::Error;

@@ -1,8 +1,7 @@
-//! JBIG (ITU-T T.82) as TIFF has it: bytes in, rows of bits out, foreground is 1.
+//! JBIG (ITU-T T.82) in TIFF: bytes in, rows of bits out, foreground is 1.
 //!
-//! Knows no image, and one plane in one resolution layer only: no writer of TIFF makes others. The most significant bit of
-//! a byte of pixels comes first. The stream itself may have its bits in reverse: libtiff writes it so for FillOrder 1, and
-//! not for 2.
+//! One plane in one resolution layer; no writer of TIFF makes others. The most significant bit of a byte comes
+//! first. The stream itself may have reversed bits: libtiff writes it so for FillOrder 1, and not for 2.
 
 mod markers;
 mod qm;

@@ -1,7 +1,6 @@
 //! The arithmetic decoder of JBIG: bytes in, one binary decision for each context asked out (ITU-T T.82 §6.8).
 //!
-//! Knows no pixels and no markers. Nothing here can fail: behind its end a stream goes on with zeros, as the standard
-//! has it.
+//! Nothing here can fail: behind its end a stream goes on with zeros, as the standard has it.
 
 #![expect(
     clippy::indexing_slicing,

@@ -1,6 +1,6 @@
-//! The coefficients of a sub-band that a window needs, as its code-blocks give them.
+//! The coefficients of a sub-band that a window needs, assembled from its code-blocks.
 //!
-//! Blocks are put in from any thread, whole; rows are read through them. Nothing is copied in between. Decodes nothing.
+//! Threads insert whole blocks; rows are read through them without a copy.
 
 use crate::codec::jp2::grid::Area;
 use crate::codec::jp2::wavelet::Number;

@@ -1,7 +1,6 @@
-//! One code-block of JPEG 2000: the bytes of its coding passes in, its quantised coefficients out.
+//! Decodes one code-block of JPEG 2000: the bytes of its coding passes in, its quantised coefficients out.
 //!
-//! Knows no packets, no step sizes and no wavelet: where the bytes lie, what a coefficient is worth and where it
-//! belongs is the caller's, and so is a region of interest.
+//! Dequantisation, placement and regions of interest are up to the caller.
 
 use crate::codec::jp2::ebcot;
 use crate::codec::jp2::ht;

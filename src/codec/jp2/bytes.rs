@@ -1,4 +1,4 @@
-//! Where the bytes of a codestream are: a file, or memory.
+//! The bytes of a codestream, in a file or in memory.
 //!
 //! Reads by position, so that one open file serves every thread.
 

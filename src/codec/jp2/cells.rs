@@ -1,7 +1,6 @@
-//! Code-blocks of a window: their bytes out of the file, and their coefficients, packed.
+//! The code-blocks of a window: reading their bytes, and keeping their coefficients packed.
 //!
-//! Bytes are read when the first block that needs them is decoded; what lies close together is read in one go. Knows no
-//! transform.
+//! Bytes are read when the first block that needs them is decoded; neighbouring ranges are read in one call.
 
 use crate::codec::jp2::Name;
 use crate::codec::jp2::block;

@@ -1,7 +1,7 @@
-//! Which context a decision has, by the neighbours of its sample (T.800 Annex D.3): 0 to 8 are for zero coding, 9 to
-//! 13 for signs, 14 to 16 for refinement, and then two more.
+//! Context tables: the context of a decision by the neighbours of its sample (T.800 Annex D.3). 0 to 8 are for zero
+//! coding, 9 to 13 for signs, 14 to 16 for refinement, then two more.
 //!
-//! Knows no samples; computed from the rules when compiling.
+//! Computed from the rules at compile time.
 
 #![expect(
     clippy::indexing_slicing,

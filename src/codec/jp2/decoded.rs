@@ -1,7 +1,6 @@
 //! A window after the wavelet transform: its samples, some rows at a time.
 //!
-//! Takes back what was done to the components before the transform: colour, shift and range (T.800 Annex G). Knows no
-//! code-blocks.
+//! Reverses the component transforms: colour, level shift and clamping (T.800 Annex G).
 
 use crate::codec::jp2::Planes;
 use crate::codec::jp2::grid::Area;

@@ -1,7 +1,4 @@
 //! The coding passes of a code-block, bit-plane by bit-plane (T.800 Annex D).
-//!
-//! Knows the contexts of a sample by its neighbours, not what they mean to the arithmetic decoder, nor where the bytes
-//! come from.
 
 #![expect(
     clippy::indexing_slicing,

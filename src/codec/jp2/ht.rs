@@ -1,7 +1,7 @@
-//! One code-block of high-throughput JPEG 2000: its segments in, its quantised coefficients out (ITU-T T.814, clause 7).
+//! Decodes one code-block of high-throughput JPEG 2000: its segments in, its quantised coefficients out (ITU-T
+//! T.814, clause 7).
 //!
-//! Knows no packets, no step sizes and no wavelet, and of the passes one set only: a clean-up pass and at most one
-//! significance and one refinement pass after it.
+//! One set of passes: a clean-up pass and at most one significance and one refinement pass after it.
 
 #![expect(
     clippy::indexing_slicing,

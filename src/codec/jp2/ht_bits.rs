@@ -1,6 +1,4 @@
-//! The bit streams of a high-throughput code-block: out of the bytes of its segments (T.814 clause 7.1).
-//!
-//! Knows not what the bits say.
+//! The bit streams in the segments of a high-throughput code-block (T.814 clause 7.1).
 
 #![expect(
     clippy::indexing_slicing,

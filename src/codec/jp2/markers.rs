@@ -1,7 +1,6 @@
 //! The marker segments of a JPEG 2000 codestream (ITU-T T.800 Annex A): sizes, coding styles, quantisation.
 //!
-//! Nothing is decoded. Where the tile-parts lie is the business of `parts`; of a tile only its header is read, when it
-//! is asked for.
+//! The header of a tile is read when it is first needed. `parts` finds the tile-parts.
 
 use crate::codec::jp2::block::style;
 use crate::codec::jp2::bytes::Bytes;

@@ -1,8 +1,7 @@
-//! JPEG 2000 codestreams (ITU-T T.800, T.814): any window of them at any of their resolutions.
+//! JPEG 2000 codestreams (ITU-T T.800, T.814): any window at any resolution.
 //!
-//! The cost follows the window, not the file: the headers of a tile's packets are read once and tell where the bytes
-//! of every code-block lie; then a window reads and decodes only the code-blocks that it needs. All in Rust. Knows no
-//! container: what components mean is said elsewhere.
+//! The cost is proportional to the window, not to the file: the packet headers of a tile are read once and give the
+//! location of every code-block; then a window reads and decodes only the code-blocks that it needs.
 
 mod band;
 pub mod block;

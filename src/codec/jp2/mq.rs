@@ -1,7 +1,7 @@
-//! The arithmetic decoder of JPEG 2000: bytes in, one binary decision for each context asked out (T.800 Annex C).
+//! The arithmetic decoder of JPEG 2000: bytes in, one binary decision per context out (T.800 Annex C).
 //!
-//! Knows no coefficients and no passes; what the contexts mean is the business of the one who asks. Nothing here can
-//! fail: past its end, and past a marker, a segment goes on with 1 bits, as the standard has it (C.3.4).
+//! It cannot fail: past its end, and past a marker, a segment continues with 1 bits, as the standard requires
+//! (C.3.4).
 
 #![expect(
     clippy::indexing_slicing,

@@ -1,7 +1,5 @@
-//! Coefficients of a code-block in little memory: a head, then all of them as narrow as they fit, row by row; or only
-//! those at its edges.
-//!
-//! Knows no block: how many they are is the caller's to know.
+//! Coefficients of a code-block, packed: a header, then all of them as narrow as they fit, row by row; or only
+//! those at the edges.
 
 #![expect(
     clippy::cast_possible_truncation,

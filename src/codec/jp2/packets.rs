@@ -1,6 +1,7 @@
-//! The packets of a tile (ITU-T T.800 Annex B.9 to B.12): their order, and what their headers say of each code-block.
+//! The packets of a tile (ITU-T T.800 Annex B.9 to B.12): their order, and what their headers say of each
+//! code-block.
 //!
-//! Bodies are not read: what comes out is where in the file the bytes of every code-block lie.
+//! Bodies are not read; the result is the location of the bytes of every code-block.
 
 use crate::codec::jp2::block::style;
 use crate::codec::jp2::bytes::Bytes;

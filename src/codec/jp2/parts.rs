@@ -1,6 +1,6 @@
-//! Where the tile-parts of a codestream lie (ITU-T T.800 A.4.2), found by following their lengths.
+//! Finds the tile-parts of a codestream by following their lengths (ITU-T T.800 A.4.2).
 //!
-//! Of their headers nothing is read but what says how often the smallest resolution was halved.
+//! Of their headers only the number of decomposition levels is read.
 
 use crate::codec::jp2::bytes::Bytes;
 use crate::codec::jp2::markers::COC;

@@ -1,7 +1,7 @@
-//! A window of a codestream: which code-blocks it needs, and the way from coefficients to samples.
+//! Decodes a window of a codestream: chooses the code-blocks, and turns coefficients into samples.
 //!
-//! How a block is read and decoded is the business of `cells`; those that a neighbouring window needs as well are
-//! handed out to be held.
+//! `cells` reads and decodes a block; blocks that a neighbouring window needs too are returned, so that the caller
+//! can keep them.
 
 use crate::codec::jp2::Blocks;
 use crate::codec::jp2::Codestream;

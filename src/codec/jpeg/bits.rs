@@ -1,6 +1,6 @@
-//! Entropy-coded bytes as bits (T.81 F.2.2.5): read from anywhere in a file, and written.
+//! Entropy-coded bytes as bits (T.81 F.2.2.5): read from any position of a file, and written.
 //!
-//! Knows no tables. A marker ends the data: behind it there are zeros, as decoders have it.
+//! A marker ends the data; after it there are zeros, as in other decoders.
 
 use crate::codec::jp2::bytes::Bytes;
 use crate::error::Error;

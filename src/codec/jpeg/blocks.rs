@@ -1,6 +1,4 @@
-//! Blocks of coefficients (T.81 F.1.2, F.2.2), read and written again without being transformed.
-//!
-//! Knows neither frames nor places: bits come from a reader, and what becomes of the coefficients is the sink's business.
+//! Blocks of DCT coefficients (T.81 F.1.2, F.2.2), read and written without a transform.
 
 use crate::codec::jpeg::bits::Bits;
 use crate::codec::jpeg::bits::Writer;

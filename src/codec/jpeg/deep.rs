@@ -1,7 +1,7 @@
-//! Sequential DCT of 12 bits (T.81 Annex F with `P` = 12), which the libraries do not read.
+//! Sequential DCT JPEG of 12 bits (T.81 Annex F with `P` = 12), which the libraries do not read.
 //!
-//! All components of a frame are in memory as samples, so that scans may hold some of them each. What is between chroma
-//! samples, and how colours are rounded, is as libjpeg has it.
+//! All components of a frame are in memory as samples, because each scan may hold only some of them. Chroma
+//! upsampling and the rounding of colours follow libjpeg.
 
 use crate::codec::jpeg::bits::Bits;
 use crate::codec::jpeg::bits::Marker;

@@ -1,6 +1,5 @@
-//! Huffman tables (T.81 Annex C, F): those of a file to read with, and one of our own that has a code for everything.
-//!
-//! Knows no streams: bits come as numbers, tables as the parameters of a DHT segment.
+//! Huffman tables (T.81 Annex C, F): those of a file for reading, and one of our own that has a code for every
+//! symbol.
 
 use std::sync::Arc;
 

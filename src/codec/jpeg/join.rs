@@ -1,7 +1,7 @@
-//! Streams of bands put together into one, their pixels untouched.
+//! Joins JPEG streams of bands into one without touching their pixels.
 //!
-//! Knows nothing of how a band was encoded, but that all were encoded alike: a band begins with its predictions at
-//! zero, which is what a restart interval is (T.81 §E.1.4).
+//! All bands must be encoded with the same settings: each begins with its predictions at zero, as a restart
+//! interval does (T.81 §E.1.4).
 
 use crate::codec::jpeg::stream::DRI;
 use crate::codec::jpeg::stream::EOI;

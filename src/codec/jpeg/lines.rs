@@ -1,6 +1,6 @@
-//! A height that the frame header leaves open, and that is said behind the first scan (T.81 B.2.5).
+//! A height that the frame header leaves open and that a DNL segment gives after the first scan (T.81 B.2.5).
 //!
-//! Finds it and puts it where it is looked for; decodes nothing.
+//! Finds it and writes it into the frame header; decodes nothing.
 
 use crate::codec::jp2::bytes::Bytes;
 use crate::codec::jpeg::bits::Bits;

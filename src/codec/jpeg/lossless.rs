@@ -1,6 +1,6 @@
-//! Lossless JPEG (T.81 Annex H): 2 to 16 bits, each sample predicted by its neighbours.
+//! Lossless JPEG (T.81 Annex H): 2 to 16 bits, each sample predicted from its neighbours.
 //!
-//! One scan of all components, none of them subsampled. Knows no colours: components are given as they are stored.
+//! One scan of all components, none of them subsampled; colours are not converted.
 
 use crate::codec::jpeg::bits::Bits;
 use crate::codec::jpeg::bits::Marker;

@@ -1,6 +1,6 @@
 //! JPEG by crates in Rust (zune-jpeg, jpeg-encoder), for the build without C libraries.
 //!
-//! Knows calls, not streams: the caller has read the frame and checked sizes.
+//! The caller has read the frame and checked sizes.
 
 use crate::codec::jpeg::Sampling;
 use crate::codec::jpeg::Style;

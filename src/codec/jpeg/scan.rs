@@ -1,9 +1,10 @@
-//! Windows of a JPEG file that cost what they show: a kept index into its one scan, and small streams made from it.
+//! Windows of a JPEG file at a cost proportional to the window: an index into its one scan, and small streams made
+//! from it.
 //!
-//! Baseline and extended sequential Huffman coding with all components in one scan. At the first window the scan is gone
-//! through once, without transforms, and the place and the DC predictors of every few MCUs are kept; a window's MCUs are
-//! then copied, coefficient by coefficient, into a small complete stream that the library decodes, scaled if need be.
-//! Damage is borne as libjpeg does it. Knows nothing of metadata.
+//! For baseline and extended sequential Huffman coding with all components in one scan. The first window scans the
+//! file once, without transforms, and records the position and the DC predictors of every few MCUs; the MCUs of a
+//! window are then copied, coefficient by coefficient, into a small complete stream that the library decodes,
+//! scaled if need be. Damage is handled as libjpeg does.
 
 use crate::codec::jp2::bytes::Bytes;
 use crate::codec::jpeg;

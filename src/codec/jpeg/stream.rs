@@ -1,7 +1,6 @@
-//! The marker segments of a JPEG stream (T.81 Annex B): finding the frame, and making abbreviated streams complete.
+//! The marker segments of a JPEG stream (T.81 Annex B): finding the frame, and completing abbreviated streams.
 //!
-//! Bytes only; nothing is decoded and nothing is believed: lengths are checked, stray bytes between segments are
-//! skipped as decoders do.
+//! Every length is checked; stray bytes between segments are skipped, as decoders do.
 
 use crate::error::Error;
 use crate::error::Result;

@@ -1,7 +1,6 @@
 //! The TurboJPEG C API of libjpeg-turbo 2.1 and 3, as far as it is used here: the crate's only JPEG `unsafe`.
 //!
-//! Knows calls, not streams: the caller has read the frame and checked sizes. A handle and an output buffer are kept
-//! by each thread.
+//! The caller has read the frame and checked sizes. A handle and an output buffer are kept by each thread.
 
 use crate::codec::jpeg::Sampling;
 use crate::codec::jpeg::Style;

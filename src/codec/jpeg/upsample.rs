@@ -1,6 +1,4 @@
-//! Planes of components, and samples between those that are there: as libjpeg has them, rounding included.
-//!
-//! Knows no streams and no colours.
+//! Upsamples the planes of subsampled components as libjpeg does, rounding included.
 
 use crate::error::Error;
 use crate::error::Result;

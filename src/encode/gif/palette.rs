@@ -1,7 +1,7 @@
-//! The colours of a picture, or the 256 that stand for them best.
+//! Chooses a palette: the colours of a picture, or the 256 that represent them best.
 //!
-//! Knows no file. Median cut: the box of colours whose spread is worst is cut at its mean until there are enough
-//! (P. Heckbert, SIGGRAPH 1982; cut where A. Wu's variance would be halved, simply at the mean).
+//! Median cut: the box of colours with the largest spread is cut at its mean until there are enough (P. Heckbert,
+//! SIGGRAPH 1982; A. Wu cuts where the variance is halved, this at the mean).
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

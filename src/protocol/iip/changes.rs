@@ -1,7 +1,7 @@
-//! Commands that change the words collected so far: name, and what its value means.
+//! Commands that change the request: name, and the meaning of the value.
 //!
-//! Values are read as iipsrv reads them: numbers as far as they go, words that nobody knows not at all. An error is what
-//! iipsrv makes nonsense of: negative sizes, a gamma of 0, a contrast that is no number, a matrix without one.
+//! Values are read as iipsrv reads them: the leading number counts, unknown words are ignored. Values that iipsrv
+//! makes nonsense of are errors: negative sizes, a gamma of 0, a contrast that is no number, a matrix without one.
 
 use crate::encode::Compression;
 use crate::error::Error;

@@ -1,6 +1,6 @@
 //! The Internet Imaging Protocol 1.0.5, as iipsrv speaks it: `NAME=VALUE&…`, from left to right.
 //!
-//! Two tables: commands that change the words collected so far, and commands that act on them.
+//! Two tables: commands that change the request, and commands that end and answer it.
 
 mod changes;
 mod objects;

@@ -1,4 +1,4 @@
-//! OBJ: metadata in lines, in the words of iipsrv 1.1 and of its successors.
+//! OBJ: metadata in lines, by the names of iipsrv 1.1 and of its successors.
 
 use crate::protocol::Settings;
 use crate::protocol::iip::Fault;

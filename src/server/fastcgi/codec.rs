@@ -1,9 +1,9 @@
 //! FastCGI 1.0, the application's side of the responder role: records in, requests out, and back.
 //!
-//! Several requests on one connection, records cut anywhere, padding, aborts and management records. Knows no
-//! socket. Limits: 64 KiB of parameters a request (more is answered 431), 1 MiB of body (413), 64 requests open on
-//! one connection (FCGI_OVERLOADED), 8 KiB in one management record. A peer that breaks the framing loses its
-//! connection. Section numbers are those of the FastCGI Specification of 1996.
+//! Several requests on one connection, records cut anywhere, padding, aborts and management records. Limits: 64 KiB
+//! of parameters a request (more is answered 431), 1 MiB of body (413), 64 requests open on one connection
+//! (FCGI_OVERLOADED), 8 KiB in one management record. A peer that breaks the framing loses its connection. Section
+//! numbers are those of the FastCGI Specification of 1996.
 
 use crate::http::Http;
 use crate::http::Reply;

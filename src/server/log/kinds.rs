@@ -1,6 +1,4 @@
-//! Errors and warnings of one kind: one a second, and how many there were besides.
-//!
-//! A kind is the place in the program that tells of them: what it tells of may be another file each time.
+//! Rate limit for errors and warnings: one line per place in the program and second, and the number of the others.
 
 use log::Level;
 use std::collections::HashMap;

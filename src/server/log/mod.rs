@@ -1,9 +1,9 @@
-//! The log: the file LOGFILE, an open descriptor or syslog, as far as VERBOSITY lets lines get there.
+//! The log: the file LOGFILE, an open descriptor or syslog, filtered by VERBOSITY.
 //!
 //! VERBOSITY 0 writes nothing; 1 errors, warnings, and the lines about start and stop (those with the target
-//! [`LIFE`]); 2 also `info`, which is a line a request; 3 also `debug`; 4 and more `trace`. A thread of its own writes:
-//! whoever logs waits for nobody, and what finds no room in the queue is counted, told and lost. Several processes may
-//! share a file: a write holds whole lines.
+//! [`LIFE`]); 2 also `info`, which is one line per request; 3 also `debug`; 4 and more `trace`. A separate thread
+//! writes: logging never blocks, and lines that do not fit the queue are counted, reported and lost. Several
+//! processes may share a file: one write holds whole lines.
 
 mod kinds;
 mod line;

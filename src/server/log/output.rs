@@ -1,6 +1,6 @@
-//! Where lines go: a file, a descriptor that is open already, or syslog; stderr when that fails.
+//! Where lines go: a file, a descriptor that is already open, or syslog; stderr when that fails.
 //!
-//! Only the log's own thread writes, so that a pipe that nobody reads or a syslog that hangs stops nobody else.
+//! Only the log's own thread writes, so that a pipe that nobody reads or a syslog that hangs blocks nobody else.
 
 use crate::server::syslog;
 use log::Level;

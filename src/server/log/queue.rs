@@ -1,4 +1,4 @@
-//! Lines on their way to the log's own thread: a bounded queue that nobody waits for.
+//! The bounded queue between callers and the log's own thread.
 
 use crate::metrics;
 use log::Level;

@@ -1,6 +1,6 @@
 //! The boxes of a JP2 or JPX file (ITU-T T.800 Annex I): where the codestream lies and what its components mean.
 //!
-//! Whatever is damaged or absurd is left out, as long as there is a codestream. A raw codestream has no boxes.
+//! Damaged or absurd boxes are ignored, as long as there is a codestream. A raw codestream has no boxes.
 
 use crate::codec::jp2::bytes::Bytes;
 use crate::error::Error;

@@ -1,8 +1,8 @@
 //! JPEG 2000 files: a codestream, and the boxes around it that say what its components mean.
 //!
-//! Levels are the resolutions of the wavelet transform; any window of them can be read, so that what is shown is cut by
-//! `made`, and the tiles of the codestream do not matter. Samples of up to 8 bits are given as 8 bits, wider ones as 16,
-//! both stretched to their full range; grey of 9 to 24 bits with a sign as it is. What the codestream is and how it is decoded is the codec's business.
+//! Levels are the resolutions of the wavelet transform; any window of them can be read, so that `made` cuts the
+//! tiles, and those of the codestream do not matter. Samples of up to 8 bits are given as 8 bits, wider ones as 16,
+//! both stretched to their full range; signed grey of 9 to 24 bits is given as it is.
 
 pub(crate) mod boxes;
 

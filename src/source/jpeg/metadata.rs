@@ -1,6 +1,6 @@
-//! What the application segments of a JPEG file say about its picture.
+//! Metadata from the application segments of a JPEG file.
 //!
-//! None of it is needed to read a pixel: what is damaged or incomplete is left out.
+//! None of it is needed to read a pixel: what is damaged or incomplete is ignored.
 
 use crate::codec::jpeg::stream;
 use crate::codec::jpeg::stream::Segment;

@@ -1,7 +1,7 @@
-//! JPEG files: windows through an index where the coding allows it, else decoded as wholes.
+//! JPEG files: windows through an index where the coding allows it, otherwise decoded whole.
 //!
-//! Levels are those that the library scales to while it decodes; smaller ones are left to others. Samples are given in 8
-//! or 16 bits. How a scan is indexed and read is the codec's business.
+//! Levels are those that the library scales to while it decodes; smaller ones are derived elsewhere. Samples have 8
+//! or 16 bits.
 
 mod metadata;
 

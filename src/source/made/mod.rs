@@ -1,7 +1,7 @@
-//! A whole pyramid out of a file that has only some of it: levels that are missing are made, strips are cut to tiles.
+//! Completes a pyramid: derives missing levels, and cuts strips into tiles.
 //!
-//! A level that is cheap is made tile by tile, one that is dear once as a whole, which is then kept in memory or in a
-//! temporary file. Decodes nothing itself; which level comes from which is the business of `ways`.
+//! A cheap level is derived tile by tile, an expensive one once as a whole, which is then kept in memory or in a
+//! temporary file. `ways` decides which level is derived from which.
 
 mod ways;
 

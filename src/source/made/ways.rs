@@ -1,4 +1,4 @@
-//! Which levels a pyramid has, and how each is had: what is cheap, what is dear, and what there is place for.
+//! Plans derived levels: which a pyramid has, where each comes from, what it costs, and where it is kept.
 //!
 //! Arithmetic over a header; reads nothing.
 

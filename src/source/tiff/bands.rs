@@ -1,6 +1,6 @@
 //! Strips that are too large for memory: decoded from top to bottom, some rows at a time.
 //!
-//! For schemes that can be decoded as they are read. What becomes of the rows is the caller's business.
+//! For schemes that can be decoded incrementally.
 
 use crate::codec::ccitt;
 use crate::codec::deflate;

@@ -1,6 +1,6 @@
-//! From the coded bytes of a block (a tile, a strip, or one plane of them) to samples.
+//! Decodes a block (a tile, a strip, or one plane of them): coded bytes in, samples out.
 //!
-//! Schemes of compression are `codec`'s business, what the bytes mean `layout`'s and `unpack`'s; knows no file.
+//! `codec` has the compression schemes, `layout` and `unpack` say what the bytes mean.
 
 use crate::codec::Shape;
 use crate::codec::ccitt;

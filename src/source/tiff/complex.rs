@@ -1,7 +1,5 @@
-//! Complex samples (SampleFormat 5 and 6, tiff.h: COMPLEXINT and COMPLEXIEEEFP), as radar has them: what is given is their
-//! magnitude.
-//!
-//! Knows no layout.
+//! Complex samples (SampleFormat 5 and 6, tiff.h: COMPLEXINT and COMPLEXIEEEFP), as in radar data: they are shown
+//! by magnitude.
 
 use crate::raster::Kind;
 use crate::source::tiff::input::Order;

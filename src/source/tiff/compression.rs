@@ -1,6 +1,4 @@
-//! The schemes of compression by the numbers that the tag gives them.
-//!
-//! Decodes nothing. What is not served is named.
+//! Compression schemes by their TIFF numbers. Unsupported ones are named in the error.
 
 use crate::codec::ccitt::Coding;
 use crate::codec::luv;

@@ -1,7 +1,7 @@
-//! Image file directories: from the file's first bytes to tags and their values (TIFF 6.0 §2, BigTIFF).
+//! Image file directories: from the first bytes of a file to tags and their values (TIFF 6.0 §2, BigTIFF).
 //!
-//! Knows no picture. A directory is read in one go; values that lie elsewhere are read when asked for, and long
-//! arrays entry by entry. Every count and offset is foreign: nothing is allocated or read by it unchecked.
+//! A directory is read in one call; values that lie elsewhere are read on demand, and long arrays entry by entry.
+//! Every count and offset is untrusted: nothing is allocated or read by it unchecked.
 
 use crate::error::Error;
 use crate::error::Result;

@@ -1,7 +1,6 @@
-//! The open file: positioned reads and the order of its bytes.
+//! The open file: positioned reads and byte order.
 //!
-//! Knows nothing of directories and tags. The file is never read as a whole. Nothing is locked: any number of threads
-//! read at once.
+//! Nothing is locked: any number of threads read at once.
 
 use crate::error::Result;
 use crate::room;

@@ -1,4 +1,4 @@
-//! Files as certain writers make them, drawn here: each is shown as its writer meant it.
+//! Tests of files as certain writers make them: each is shown as its writer meant it.
 
 use crate::codec::jpeg;
 use crate::codec::jpeg::Style;

@@ -1,6 +1,6 @@
-//! What the samples of a block (a tile or a strip) are and how they are packed, from the tags of its directory.
+//! The layout of the samples in a block (a tile or a strip), from the tags of its directory.
 //!
-//! Reads no block. Whatever is not served is named here, so that what gets past needs no second look.
+//! Unsupported layouts are rejected here by name, so that later code need not check again.
 
 use crate::error::Error;
 use crate::error::Result;

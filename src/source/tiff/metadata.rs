@@ -1,6 +1,6 @@
-//! What the first directory says about its picture: profile, density, texts.
+//! Metadata of the first directory: profile, density, texts.
 //!
-//! None of it is needed to read a tile: whatever is damaged, absurd or longer than the limit is left out.
+//! None of it is needed to read a tile: whatever is damaged, absurd or longer than the limit is ignored.
 
 use crate::geometry::Num;
 use crate::raster::Density;

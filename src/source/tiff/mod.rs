@@ -1,9 +1,8 @@
-//! TIFF and BigTIFF: tiled pyramids (TIFF 6.0, its technical notes, BigTIFF).
+//! TIFF and BigTIFF pyramids (TIFF 6.0, its technical notes, BigTIFF).
 //!
 //! A file is opened once and shared: reading takes `&self`, and no thread waits for another. A tile costs one
-//! positioned read of its coded bytes, or a copy of them; of the arrays that say where tiles lie only the parts asked for
-//! are in memory.
-//! Schemes of compression are `codec`'s business, what is in a directory `ifd`'s, what samples mean `layout`'s.
+//! positioned read; of the arrays of tile offsets only the parts in use are in memory. `codec` has the compression
+//! schemes, `ifd` the directories, `layout` the meaning of samples.
 
 mod bands;
 mod block;

@@ -1,7 +1,7 @@
-//! JPEG of the old style (TIFF 6.0 §22): whole streams out of tables, of what the frame says, and of the data of a block.
+//! Old-style JPEG (TIFF 6.0 §22): assembles whole streams from tables, the frame and the data of a block.
 //!
-//! Decodes nothing. The tables are those of the interchange stream, if the file has one, else those that tags point at.
-//! Every block begins anew, as writers have it; where a block is a stream of its own, that is taken.
+//! The tables are those of the interchange stream, if the file has one, otherwise those that tags point at. Every
+//! block restarts, as writers have it; a block that is a stream of its own is used as it is.
 
 use crate::codec::jpeg::stream::EOI;
 use crate::codec::jpeg::stream::SOI;

@@ -1,7 +1,7 @@
 //! Which directories are pages, and which are levels of them.
 //!
-//! Knows tags of sizes and tiles; what the samples are is `layout`'s business. Thumbnails are passed over; a mask belongs
-//! to the picture of its size before it; a chain that leads out of the file is an error, one that leads back is at its end.
+//! Thumbnails are skipped; a mask belongs to the picture of its size before it; a chain that leads out of the file
+//! is an error, one that leads back ends there.
 
 use crate::error::Error;
 use crate::error::Result;

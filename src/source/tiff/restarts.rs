@@ -1,7 +1,7 @@
-//! The restart intervals of one large JPEG stream as tiles of their own: Hamamatsu's NDPI has a level in one strip and an
-//! index of where its intervals begin (as tifffile describes the tags).
+//! The restart intervals of one large JPEG stream as tiles: Hamamatsu's NDPI has a level in one strip and an index
+//! of the positions of its intervals (tags as tifffile describes them).
 //!
-//! Decodes nothing. Sides in the frame header do not matter, which has none for what is longer than 65,535 pixels.
+//! The size in the frame header is ignored: it is missing above 65,535 pixels.
 
 use crate::codec::jpeg::stream::DRI;
 use crate::codec::jpeg::stream::SOI;

@@ -1,6 +1,4 @@
-//! Predictors undone: differences along a row summed up (TIFF 6.0 §14, TIFF Technical Note 3).
-//!
-//! Bytes in place; knows neither blocks nor pictures.
+//! Undoes predictors in place: sums up differences along a row (TIFF 6.0 §14, TIFF Technical Note 3).
 
 #![expect(
     clippy::indexing_slicing,

@@ -1,7 +1,5 @@
-//! From the bytes of a block, no longer coded, to samples: predictors undone, bits spread, channels picked, the edge cut,
-//! colours turned.
-//!
-//! Knows no file. What a block holds beyond the asked size is not even looked at.
+//! From the decoded bytes of a block to samples: undoes predictors, expands bits, picks channels, cuts the edge,
+//! converts colours.
 
 use crate::error::Error;
 use crate::error::Result;

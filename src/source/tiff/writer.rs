@@ -1,7 +1,7 @@
-//! Who wrote a file, where the same tags mean different things by different writers; and which directories of a slide
-//! are pictures of its label or of the whole glass.
+//! Identifies the writer of a file, where the same tags mean different things by different writers; and which
+//! directories of a slide show its label or the whole glass.
 //!
-//! Reads the beginnings of texts only: a description may hold megabytes.
+//! Reads only the beginning of texts: a description may hold megabytes.
 
 use crate::source::tiff::ifd::Ifd;
 use crate::source::tiff::input::Input;

@@ -1,6 +1,6 @@
-//! Luma and chroma outside JPEG: blocks of pixels that share their chroma, and the way to RGB (TIFF 6.0 §21).
+//! YCbCr outside JPEG: blocks of pixels that share their chroma, and the conversion to RGB (TIFF 6.0 §21).
 //!
-//! Chroma is repeated over its block, wherever YCbCrPositioning puts it.
+//! Chroma is repeated over its block, whatever YCbCrPositioning says.
 
 #![expect(
     clippy::cast_possible_truncation,

@@ -1,6 +1,6 @@
-//! Blocks of remote masters on a local disk (feature `disk-cache`), which survive a restart.
+//! A disk cache for blocks of remote masters (feature `disk-cache`), which survives a restart.
 //!
-//! Every block has a checksum; what a crash left half written is found by it and forgotten.
+//! Every block has a checksum; blocks that a crash left half written are dropped.
 
 use bytes::Bytes;
 use foyer::BlockEngineBuilder;

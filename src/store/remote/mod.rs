@@ -1,6 +1,6 @@
 //! Masters in object stores and behind web servers, read by ranges (feature `remote`).
 //!
-//! Requests run on a runtime of their own; a compute thread that needs bytes waits for them.
+//! Requests run on a separate runtime; a compute thread that needs bytes waits for them.
 
 #[cfg(feature = "disk-cache")]
 mod disk;

@@ -1,4 +1,5 @@
-//! One object in one version: blocks that are fetched once, neighbours together, by whoever needs them first.
+//! One object in one version: blocks that are fetched once, neighbouring ones together, by the first reader that
+//! needs them.
 
 use crate::error::Error;
 use crate::error::Result;

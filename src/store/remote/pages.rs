@@ -1,4 +1,4 @@
-//! Blocks of remote masters that were fetched: the last used ones in memory, more of them on a disk.
+//! Fetched blocks of remote masters: the most recently used ones in memory, more of them on disk.
 
 use crate::store::Version;
 #[cfg(feature = "disk-cache")]
