@@ -20,7 +20,7 @@ pub enum Error {
     TooLarge(String),
     /// No such image: 404. Holds what was asked for, never where it was looked for.
     Missing(String),
-    /// The image exists but not this tile or level of it: 404 (IIP: 400, its own error body).
+    /// The image exists but not this tile or level of it: 404.
     Outside(String),
     /// What it would take is more memory than the server may use: 413. The text is for the log.
     TooBig(String),

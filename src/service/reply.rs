@@ -239,7 +239,7 @@ impl Service {
                         argument: other.public().into(),
                     },
                 });
-                Reply::new(status, fault.body()).with("Content-Type", NETFPX)
+                Reply::new(error.status(), fault.body()).with("Content-Type", NETFPX)
             }
             Protocol::Iiif | Protocol::DeepZoom | Protocol::Zoomify => {
                 let text = format!("{}\n", error.public());

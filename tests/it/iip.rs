@@ -131,7 +131,7 @@ fn errors_have_a_code_a_length_and_a_status() {
         ("FIF=../../etc/passwd&OBJ=Max-size", 404, "Error/7:1 3 FIF\r\n"),
         (
             "FIF=rgb&JTL=9,0",
-            400,
+            404,
             "Error/48:2 1 the image has no tile 0 at resolution 9\r\n",
         ),
         (
@@ -146,7 +146,7 @@ fn errors_have_a_code_a_length_and_a_status() {
         ),
         (
             "FIF=rgb&SPECTRA=2,99,1,1",
-            400,
+            404,
             "Error/35:2 1 the image has no such pixels\r\n",
         ),
     ];
@@ -171,16 +171,17 @@ fn errors_have_a_code_a_length_and_a_status() {
 
 #[test]
 fn what_nobody_can_have_meant_is_an_error() {
+    for asked in ["JTL=99999999999,0", "JTL=99,0", "JTL=2,99999", "TIL=99,0"] {
+        assert_eq!(query(&format!("FIF=rgb&{asked}")).status, 404, "{asked}");
+    }
     for asked in [
         "JTL=-1,0",
         "JTL=2,-1",
-        "JTL=99999999999,0",
-        "TIL=99,0",
+        "SDS=-1&JTL=2,5",
         "WID=-5&CVT=jpeg",
         "HEI=-5&CVT=jpeg",
         "RGN=2,2,1,1&CVT=jpeg",
         "JTLS=0,2,5",
-        "SDS=-1&JTL=2,5",
         "GAM=0&JTL=2,5",
         "GAM=abc&JTL=2,5",
         "CNT=abc&JTL=2,5",

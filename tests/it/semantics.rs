@@ -340,7 +340,7 @@ fn an_error_is_open_brief_and_helps() {
             "Zoomify takes NAME/ImageProperties.xml",
         ),
         ("/x.fcgi?FIF=nope&JTL=0,0", 404, "1 3 FIF"),
-        ("/x.fcgi?FIF=rgb&JTL=9,9", 400, "Error/"),
+        ("/x.fcgi?FIF=rgb&JTL=9,9", 404, "Error/"),
         ("/x.fcgi?FOO=1", 400, "2 2 FOO"),
     ] {
         let reply = ask(&service, "GET", uri, &[("HTTP_IF_NONE_MATCH", "*")]);

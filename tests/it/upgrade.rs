@@ -253,9 +253,6 @@ const DIFFERENCES: &[Difference] = &[
     ("a query after info.json", |query, theirs, ours| {
         query.contains("info.json?") && theirs.status == 400 && ours.status == 200
     }),
-    ("a tile or level that is not there", |query, theirs, ours| {
-        query.contains("JTL=") && (theirs.status, ours.status) == (404, 400)
-    }),
     (
         "DeepZoom levels below the smallest stored one",
         |query, theirs, ours| query.contains("_files/") && theirs.picture.is_some() && ours.picture.is_some(),

@@ -63,7 +63,7 @@ pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
     // the view of a sequence, or the page of a file; a single image has only one, which every value names
     ("SDS", |words, value| {
         let mut angles = numbers::list(value).map(|angle| {
-            numbers::count(angle).ok_or_else(|| Error::Outside("the image has no such view".into()))
+            numbers::count(angle).ok_or_else(|| Error::Malformed("the image has no such view".into()))
         });
         let [horizontal, vertical] = FIRST;
         words.view = Some([

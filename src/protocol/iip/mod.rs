@@ -505,7 +505,16 @@ fn profile(text: &str) -> Result<Measure> {
     })
 }
 
-/// A number of something that the image may have: levels, tiles and pixels count from 0.
+/// A number of something that the image may have: levels, tiles and pixels count from 0. `Outside` when it is larger than
+/// any of them, `Malformed` when it is none.
 fn count(text: &str) -> Result<u32> {
-    numbers::count(text).ok_or_else(|| Error::Outside(format!("the image has no {}", short(text))))
+    numbers::count(text).ok_or_else(|| {
+        let why = format!("the image has no {}", short(text));
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if digits {
+            Error::Outside(why)
+        } else {
+            Error::Malformed(why)
+        }
+    })
 }
