@@ -421,13 +421,13 @@ pub static VARS: &[Var] = &[
     ),
     var(
         "QUEUE_LIMIT",
-        "30",
+        "120",
         Kind::Float(0.0, 86_400.0),
         "seconds that a request may be expected to wait for a thread; beyond them it is refused at once (503)",
     ),
     var(
         "QUEUE_TIMEOUT",
-        "60",
+        "300",
         Kind::Float(0.0, 86_400.0),
         "seconds that a request waits for a thread and for memory before it is refused (503)",
     ),
