@@ -183,15 +183,21 @@ impl Service {
     }
 }
 
-/// The libraries that encode and decode, as they were built in.
-fn codecs() -> Value {
-    json!({
-        "native": cfg!(feature = "native"),
-        "jpeg": if cfg!(feature = "native") { "libjpeg-turbo" } else { "zune-jpeg, jpeg-encoder" },
-        "jpeg2000": concat!("iipsrv ", env!("CARGO_PKG_VERSION")),
-        "webp": if cfg!(feature = "native") { "libwebp" } else { "image-webp" },
-        "avif": if cfg!(avif) { "libavif" } else { "none" },
-        "jpegxl": "jxl-oxide",
-        "png": "png",
-    })
+/// The libraries that encode and decode, with the versions that they were built against.
+fn codecs() -> Map<String, Value> {
+    let own = ("jpeg2000", concat!("iipsrv ", env!("CARGO_PKG_VERSION")));
+    let system = [
+        own,
+        ("libjpeg-turbo", env!("TURBOJPEG_VERSION")),
+        ("libavif", env!("AVIF_VERSION")),
+    ];
+    let crates = env!("CODEC_VERSIONS")
+        .split(' ')
+        .filter_map(|one| one.split_once('='));
+    system
+        .into_iter()
+        .chain(crates)
+        .filter(|(_, version)| !version.is_empty())
+        .map(|(name, version)| (name.to_string(), version.into()))
+        .collect()
 }

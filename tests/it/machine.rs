@@ -187,10 +187,18 @@ fn whoever_runs_the_server_sees_what_it_does_and_makes_it_forget() {
     has("iipsrv_stage_duration_seconds_count{stage=\"encode\"} 1");
     has("iipsrv_cache_lookups_total{tier=\"memory\",found=\"hit\"} 2");
     has("iipsrv_open_images 1");
+    let sent = "iipsrv_stage_duration_seconds_count{stage=\"send\"} ";
+    let metrics = text("/metrics");
+    let sent = metrics.lines().find_map(|line| line.strip_prefix(sent)).unwrap();
+    assert!(sent.parse::<u32>().unwrap() >= 4, "{sent}");
     let status = || serde_json::from_str::<serde_json::Value>(&text("/status")).unwrap();
     let before = status();
     assert_eq!(before["settings"]["SERVER_TIMING"]["value"], "1");
     assert_eq!(before["images"][0]["id"], "tessera.tif");
+    for codec in ["jpeg2000", "png", "moxcms"] {
+        let version = before["codecs"][codec].as_str().unwrap();
+        assert!(version.contains('.'), "{codec} {version}");
+    }
     assert!(before["images"][0]["uses"].as_u64().unwrap() >= 3);
     assert_eq!(
         (text("/health/live").as_str(), text("/health/ready").as_str()),
