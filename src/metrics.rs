@@ -123,8 +123,12 @@ pub struct Metrics {
     pub budget_bytes: Gauge,
     /// Open connections.
     pub connections: Family<Wire, Gauge>,
-    /// How often there was no descriptor for a new connection, and idle ones gave way.
+    /// Open connections on which nothing goes on, as of the last second.
+    pub connections_idle: Gauge,
+    /// How often descriptors for new connections ran out.
     pub connections_starved: Counter,
+    /// Idle connections that gave way to new ones.
+    pub connections_yielded: Counter,
     /// Open images.
     pub open_images: Gauge,
     /// Descriptors that the process may have.
@@ -245,8 +249,18 @@ impl Metrics {
             connections: all.add("connections", "Open connections", Family::default()),
             connections_starved: all.add(
                 "connections_starved",
-                "Times that idle connections had to give way to new ones",
+                "Times that descriptors for new connections ran out",
                 Counter::default(),
+            ),
+            connections_yielded: all.add(
+                "connections_yielded",
+                "Idle connections that gave way to new ones",
+                Counter::default(),
+            ),
+            connections_idle: all.add(
+                "connections_idle",
+                "Open connections on which nothing goes on",
+                Gauge::default(),
             ),
             open_images: all.add("open_images", "Open images", Gauge::default()),
             descriptor_limit: all.add("descriptor_limit", "Files that may be open", Gauge::default()),

@@ -109,8 +109,8 @@ struct Known {
     wait: AtomicU8,
     /// When it is late, in ticks; 0 is never.
     deadline: AtomicU32,
-    /// Since when it is idle, in ticks; 0 is not.
-    idle: AtomicU32,
+    /// From when on it may give way, in milliseconds since the start and one; 0 while it is busy.
+    idle: AtomicU64,
     /// Bits of orders.
     orders: AtomicU8,
     waker: AtomicWaker,
@@ -119,6 +119,12 @@ struct Known {
 const RETIRE: u8 = 1;
 const LATE: u8 = 2;
 const YIELD: u8 = 4;
+
+/// Milliseconds that a peer has for the first byte before it gives way to another one: it has mostly sent it already.
+const FIRST_BYTE: u64 = 50;
+
+/// Milliseconds without a refused connection after which descriptors count as sufficient again.
+const EPISODE: u64 = 10_000;
 
 /// Every connection.
 pub struct Connections {
@@ -134,7 +140,8 @@ pub struct Connections {
     retired: AtomicBool,
     /// Told when a connection has ended while others wait to be accepted.
     room: Notify,
-    starved: AtomicBool,
+    /// When there was no room last, in milliseconds since the start and one; 0 is never.
+    starved: AtomicU64,
 }
 
 impl Connections {
@@ -150,7 +157,7 @@ impl Connections {
             tick: AtomicU32::new(1),
             retired: AtomicBool::new(false),
             room: Notify::new(),
-            starved: AtomicBool::new(false),
+            starved: AtomicU64::new(0),
         })
     }
 
@@ -182,7 +189,9 @@ impl Connections {
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let known = Arc::new(Known::default());
-        known.idle.store(self.now(), Ordering::Relaxed);
+        known
+            .idle
+            .store(self.milliseconds() + FIRST_BYTE, Ordering::Relaxed);
         if self.retired.load(Ordering::Acquire) {
             known.orders.store(RETIRE, Ordering::Release);
         }
@@ -196,6 +205,11 @@ impl Connections {
 
     fn now(&self) -> u32 {
         self.tick.load(Ordering::Relaxed)
+    }
+
+    /// Since the start, and one: 0 is no time.
+    fn milliseconds(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX >> 1) + 1
     }
 
     /// Seconds since the start: ends what has waited too long. To be called once a second.
@@ -219,14 +233,15 @@ impl Connections {
         }
     }
 
-    /// Ends the connections that have been idle longest, for at least a second; how many.
+    /// Ends the connections that have been idle longest, those aside that have just come; how many.
     pub fn yield_idle(&self, count: usize) -> usize {
-        let now = self.now();
+        let now = self.milliseconds();
         let all = self.all();
         let mut idle: Vec<_> = all
             .values()
+            .filter(|known| known.orders.load(Ordering::Relaxed) & YIELD == 0)
             .map(|known| (known.idle.load(Ordering::Relaxed), known))
-            .filter(|(since, _)| *since != 0 && *since < now)
+            .filter(|(since, _)| *since != 0 && *since <= now)
             .collect();
         idle.sort_by_key(|(since, _)| *since);
         for (_, known) in idle.iter().take(count) {
@@ -235,14 +250,11 @@ impl Connections {
         idle.len().min(count)
     }
 
-    /// Waits until a connection has ended. True for the first that waits, who may tell of it.
+    /// Notes that there is no room for another one. True when there had been for a while.
     pub fn starve(&self) -> bool {
-        !self.starved.swap(true, Ordering::AcqRel)
-    }
-
-    /// There is room again.
-    pub fn feed(&self) {
-        self.starved.store(false, Ordering::Release);
+        let now = self.milliseconds();
+        let before = self.starved.swap(now, Ordering::AcqRel);
+        before == 0 || now.saturating_sub(before) > EPISODE
     }
 
     /// Told when a connection has ended.
@@ -315,8 +327,11 @@ impl Presence {
             Wait::Lingering => now.saturating_add(patience.linger),
         };
         self.known.deadline.store(deadline, Ordering::Relaxed);
-        let idle = if wait.is_idle() { now } else { 0 };
-        self.known.idle.store(idle, Ordering::Relaxed);
+        if !wait.is_idle() {
+            self.known.idle.store(0, Ordering::Relaxed);
+        } else if self.known.idle.load(Ordering::Relaxed) == 0 {
+            self.known.idle.store(self.all.milliseconds(), Ordering::Relaxed);
+        }
     }
 
     /// What FCGI_MAX_CONNS says.
@@ -329,9 +344,7 @@ impl Drop for Presence {
     fn drop(&mut self) {
         self.all.all().remove(&self.number);
         self.all.live.fetch_sub(1, Ordering::AcqRel);
-        if self.all.starved.load(Ordering::Acquire) {
-            self.all.room.notify_waiters();
-        }
+        self.all.room.notify_waiters();
     }
 }
 
@@ -342,22 +355,37 @@ mod tests {
 
     #[test]
     fn idle_connections_give_way_the_oldest_first_and_busy_ones_do_not() {
-        let all = Connections::new(Patience::default(), 3);
-        let three: Vec<_> = (0..3).map(|_| all.enter().unwrap()).collect();
+        let all = Connections::new(Patience::default(), 4);
+        let four: Vec<_> = (0..4).map(|_| all.enter().unwrap()).collect();
         assert!(all.enter().is_none());
         let context = Context::from_waker(Waker::noop());
-        for (tick, presence) in (1..).zip(&three) {
-            all.tick.store(tick, Ordering::Relaxed);
-            presence.waits(Wait::Request, false);
+        let orders = || -> Vec<_> { four.iter().map(|one| one.order(&context)).collect() };
+        // none has had time to speak
+        assert_eq!(all.yield_idle(9), 0);
+        for presence in &four {
+            presence.waits(Wait::Answer, true);
         }
-        three[0].waits(Wait::Answer, false);
-        assert_eq!(all.yield_idle(1), 1);
-        let orders: Vec<_> = three.iter().map(|one| one.order(&context)).collect();
-        assert_eq!(orders, [Order::None, Order::Yield, Order::None]);
-        // the third has just become idle
-        assert_eq!((all.yield_idle(9), all.busy()), (1, 1));
-        drop(three);
+        for (at, presence) in four.iter().enumerate().skip(1) {
+            presence.waits(Wait::Request, true);
+            presence.known.idle.store(4 - at as u64, Ordering::Relaxed);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        // that nothing happens does not make it younger
+        four[3].waits(Wait::Request, true);
+        assert_eq!((all.yield_idle(1), all.busy()), (1, 1));
+        assert_eq!(orders(), [Order::None, Order::None, Order::None, Order::Yield]);
+        // who was told already is not counted again
+        assert_eq!(all.yield_idle(9), 2);
+        assert_eq!(orders(), [Order::None, Order::Yield, Order::Yield, Order::Yield]);
+        drop(four);
         assert_eq!(all.live(), 0);
+    }
+
+    #[test]
+    fn an_episode_without_room_is_told_of_once() {
+        let all = Connections::new(Patience::default(), 1);
+        let told: Vec<_> = (0..3).map(|_| all.starve()).collect();
+        assert_eq!(told, [true, false, false]);
     }
 
     #[test]

@@ -4,11 +4,13 @@
 
 use crate::http::Http;
 use crate::http::Reply;
+use crate::metrics;
 use crate::server::Handler;
 use crate::server::connections::Order;
 use crate::server::connections::Presence;
 use crate::server::connections::Wait;
 use crate::server::socket::Socket;
+use crate::work::Stage;
 use bytes::Buf;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -45,6 +47,7 @@ use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::task::Poll;
 use std::task::ready;
+use std::time::Instant;
 
 /// Bytes of request line and header lines.
 const MAX_HEAD: usize = 16 << 10;
@@ -88,6 +91,7 @@ pub async fn serve(socket: Socket, presence: Presence, local: Arc<Local>, remote
         socket,
         state: Arc::clone(&state),
         first: Bytes::new(),
+        sending: None,
     };
     state.presence.waits(Wait::Idle, true);
     let Some(first) = poll_fn(|context| io.poll_first(context)).await else {
@@ -178,6 +182,8 @@ struct Io {
     state: Arc<State>,
     /// What was read to see which version is spoken.
     first: Bytes,
+    /// Since when something is sent.
+    sending: Option<Instant>,
 }
 
 impl Io {
@@ -236,6 +242,7 @@ impl Io {
         context: &mut Context<'_>,
         write: impl FnMut(rustix::fd::BorrowedFd<'_>) -> Result<usize, Errno>,
     ) -> Poll<io::Result<usize>> {
+        self.sending.get_or_insert_with(Instant::now);
         let written = self.socket.poll_write(context, write);
         let waits = written.is_pending();
         if waits && self.state.presence.wait() != Wait::Writing || matches!(written, Poll::Ready(Ok(_))) {
@@ -266,7 +273,10 @@ impl hyper::rt::Write for Io {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(since) = self.sending.take() {
+            metrics::took(Stage::Send.name(), since.elapsed());
+        }
         if self.state.presence.wait() == Wait::Writing {
             self.state.rest();
         }

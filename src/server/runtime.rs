@@ -1,4 +1,4 @@
-//! The I/O threads: one runtime each, all of which accept from the same listeners.
+//! The I/O threads: one runtime each. The first accepts, and hands over what makes it busier than the others.
 
 use crate::config;
 use crate::metrics;
@@ -6,6 +6,7 @@ use crate::server::Handler;
 use crate::server::admin;
 use crate::server::connections::Connections;
 use crate::server::connections::Patience;
+use crate::server::connections::Presence;
 use crate::server::fastcgi;
 use crate::server::http;
 use crate::server::listen::Listener;
@@ -13,6 +14,7 @@ use crate::server::listen::Speaks;
 use crate::server::memory;
 use crate::server::pages;
 use crate::server::socket::Socket;
+use crate::server::socket::defer;
 use crate::server::socket::watch;
 use crate::service::Service;
 use crate::work::Scope;
@@ -23,17 +25,26 @@ use rustix::net::SocketFlags;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use std::time::Instant;
 use tokio::runtime::Builder;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 /// New connections that are accepted in one go before others have their turn.
 const BUDGET: usize = 64;
-/// Idle connections that give way at once when there are no descriptors.
+/// So many connections more than another thread the one that accepts keeps.
+const MARGIN: usize = 4;
+/// Idle connections that give way in one go when there are no descriptors.
 const YIELDED: usize = 8;
+/// How soon it is tried again after that, if none has ended before.
+const STARVED: Duration = Duration::from_millis(50);
 /// Seconds without a job after which memory is given back to the kernel.
 const QUIET: u32 = 5;
 /// How often time passes.
@@ -104,14 +115,18 @@ pub fn start(
         threads: Vec::new(),
         lasting: 0,
     };
-    for number in 0..threads.max(1) {
+    let (seats, arrivals): (Vec<_>, Vec<_>) = (0..threads.max(1)).map(|_| Seat::new()).unzip();
+    let seats: Arc<[Seat]> = seats.into();
+    for (number, mut arrivals) in arrivals.into_iter().enumerate() {
         let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
-        let acceptors: Vec<_> = listeners
-            .iter()
+        // one thread watches a listener: a new connection wakes all that do
+        let own = listeners.iter().filter(|_| number == 0);
+        let acceptors: Vec<_> = own
             .map(|(listener, handler)| Acceptor {
                 listener: Arc::clone(listener),
                 handler: Arc::clone(handler),
                 connections: Arc::clone(&running.connections),
+                seats: Arc::clone(&seats),
                 phase: running.phase.subscribe(),
             })
             .collect();
@@ -129,6 +144,11 @@ pub fn start(
                 if number == 0 {
                     tokio::spawn(pass_time(connections, service));
                 }
+                tokio::spawn(async move {
+                    while let Some(arrival) = arrivals.recv().await {
+                        arrival.serve();
+                    }
+                });
                 let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;
             });
         };
@@ -179,6 +199,10 @@ async fn pass_time(connections: Arc<Connections>, service: Service) {
     loop {
         ticks.tick().await;
         connections.pass_time();
+        let idle = connections.live().saturating_sub(connections.busy());
+        metrics::get()
+            .connections_idle
+            .set(i64::try_from(idle).unwrap_or(i64::MAX));
         service.executor().expire();
         let load = service.executor().load();
         quiet = if load.done == done && load.is_idle() {
@@ -193,11 +217,103 @@ async fn pass_time(connections: Arc<Connections>, service: Service) {
     }
 }
 
-/// Accepts the connections of a listener on one thread.
+/// A thread, as the one that accepts sees it.
+struct Seat {
+    /// Its connections.
+    live: AtomicUsize,
+    arrivals: UnboundedSender<Arrival>,
+}
+
+impl Seat {
+    fn new() -> (Seat, UnboundedReceiver<Arrival>) {
+        let (arrivals, arriving) = unbounded_channel();
+        let live = AtomicUsize::new(0);
+        (Seat { live, arrivals }, arriving)
+    }
+}
+
+/// A connection of one of the threads.
+struct Seated {
+    seats: Arc<[Seat]>,
+    at: usize,
+}
+
+impl Seated {
+    /// With the first thread, which is here, unless it has clearly more connections than another one: a connection that
+    /// ends soon is done with before another thread has woken.
+    fn choose(seats: &Arc<[Seat]>) -> Seated {
+        let live = |seat: &Seat| seat.live.load(Ordering::Relaxed);
+        let least = seats.iter().enumerate().map(|(at, seat)| (live(seat), at)).min();
+        let here = seats.first().map_or(0, live);
+        let (_, at) = least
+            .filter(|(least, _)| here > least + MARGIN)
+            .unwrap_or_default();
+        if let Some(seat) = seats.get(at) {
+            seat.live.fetch_add(1, Ordering::Relaxed);
+        }
+        Seated {
+            seats: Arc::clone(seats),
+            at,
+        }
+    }
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        if let Some(seat) = self.seats.get(self.at) {
+            seat.live.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A connection that was accepted.
+struct Arrival {
+    socket: OwnedFd,
+    peer: Option<SocketAddrAny>,
+    presence: Presence,
+    seated: Seated,
+    listener: Arc<Listener>,
+    handler: Handler,
+}
+
+impl Arrival {
+    /// Serves it on this thread, beside the others.
+    fn serve(self) {
+        let Arrival {
+            socket,
+            peer,
+            presence,
+            seated,
+            listener,
+            handler,
+        } = self;
+        let socket = Socket::new(socket);
+        match &listener.speaks {
+            Speaks::FastCgi => {
+                let open = metrics::opened("fastcgi");
+                tokio::spawn(async move {
+                    let _open = (open, seated);
+                    fastcgi::serve(socket, presence, handler).await;
+                });
+            }
+            Speaks::Http(local) => {
+                let (local, remote) = (Arc::clone(local), remote(peer));
+                let open = metrics::opened(if listener.is_admin { "admin" } else { "http" });
+                tokio::spawn(async move {
+                    let _open = (open, seated);
+                    http::serve(socket, presence, local, remote, handler).await;
+                });
+            }
+        }
+    }
+}
+
+/// Accepts the connections of a listener.
 struct Acceptor {
     listener: Arc<Listener>,
     handler: Handler,
     connections: Arc<Connections>,
+    seats: Arc<[Seat]>,
     phase: watch::Receiver<Phase>,
 }
 
@@ -215,6 +331,7 @@ enum Accepted {
 
 impl Acceptor {
     async fn run(mut self) {
+        defer(&self.listener.socket);
         let watched = rustix::io::dup(&self.listener.socket)
             .map_err(io::Error::from)
             .and_then(|socket| watch(Arc::new(socket)));
@@ -266,7 +383,7 @@ impl Acceptor {
         }
     }
 
-    /// Accepts one connection and serves it beside the others.
+    /// Accepts one connection and has it served.
     fn accept(&mut self, listener: &OwnedFd) -> Accepted {
         let Some(presence) = self.connections.enter() else {
             return Accepted::Starved;
@@ -274,23 +391,18 @@ impl Acceptor {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         match rustix::net::acceptfrom_with(listener, flags) {
             Ok((socket, peer)) => {
-                let (socket, handler) = (Socket::new(socket), Arc::clone(&self.handler));
-                match &self.listener.speaks {
-                    Speaks::FastCgi => {
-                        let open = metrics::opened("fastcgi");
-                        tokio::spawn(async move {
-                            let _open = open;
-                            fastcgi::serve(socket, presence, handler).await;
-                        });
-                    }
-                    Speaks::Http(local) => {
-                        let (local, remote) = (Arc::clone(local), remote(peer));
-                        let open = metrics::opened(if self.listener.is_admin { "admin" } else { "http" });
-                        tokio::spawn(async move {
-                            let _open = open;
-                            http::serve(socket, presence, local, remote, handler).await;
-                        });
-                    }
+                let arrival = Arrival {
+                    socket,
+                    peer,
+                    presence,
+                    seated: Seated::choose(&self.seats),
+                    listener: Arc::clone(&self.listener),
+                    handler: Arc::clone(&self.handler),
+                };
+                match arrival.seated.at {
+                    0 => arrival.serve(),
+                    // a thread that has ended takes none: the server stops
+                    at => drop(self.seats.get(at).map(|seat| seat.arrivals.send(arrival))),
                 }
                 Accepted::More
             }
@@ -302,20 +414,20 @@ impl Acceptor {
         }
     }
 
-    /// Makes idle connections give way, and waits for room, for a second at most.
+    /// Makes idle connections give way, and waits for room.
     async fn starve(&self) {
         let room = self.connections.room().notified();
         if self.connections.starve() {
+            metrics::get().connections_starved.inc();
             log::warn!(
                 "no descriptors are left for new connections: idle ones give way ({} are open)",
                 self.connections.live()
             );
         }
-        metrics::get().connections_starved.inc();
-        self.connections.yield_idle(YIELDED);
-        if tokio::time::timeout(TICK, room).await.is_ok() {
-            self.connections.feed();
-        }
+        let gone = self.connections.yield_idle(YIELDED);
+        metrics::get().connections_yielded.inc_by(gone as u64);
+        // whether in time or not: it is tried again
+        let _ = tokio::time::timeout(STARVED, room).await;
     }
 }
 

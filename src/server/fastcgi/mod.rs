@@ -6,6 +6,7 @@ pub mod codec;
 
 use crate::http::Http;
 use crate::http::Reply;
+use crate::metrics;
 use crate::server::Handler;
 use crate::server::connections::Order;
 use crate::server::connections::Presence;
@@ -15,11 +16,13 @@ use crate::server::fastcgi::codec::Wire;
 use crate::server::out::Last;
 use crate::server::out::Out;
 use crate::server::socket::Socket;
+use crate::work::Stage;
 use futures_util::future::BoxFuture;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::task::Context;
 use std::task::Poll;
+use std::time::Instant;
 
 /// A thread's buffer for reading. What no request is made of yet is kept by the connection.
 const SCRATCH: usize = 128 << 10;
@@ -48,6 +51,7 @@ pub async fn serve(socket: Socket, presence: Presence, handler: Handler) {
         ended: false,
         lingering: false,
         retiring: false,
+        sending: None,
         running: Vec::new(),
     };
     poll_fn(|context| connection.poll(context)).await;
@@ -71,6 +75,8 @@ struct Connection {
     lingering: bool,
     /// No request is taken beyond those that were sent already.
     retiring: bool,
+    /// Since when there is something to send.
+    sending: Option<Instant>,
     running: Vec<(u16, BoxFuture<'static, Reply>)>,
 }
 
@@ -141,6 +147,9 @@ impl Connection {
 
     /// Writes what waits; true when nothing does, an error when the connection has come to its end.
     fn poll_out(&mut self, context: &mut Context<'_>) -> Result<bool, ()> {
+        if !self.out.is_empty() && self.sending.is_none() {
+            self.sending = Some(Instant::now());
+        }
         while !self.out.is_empty() {
             let out = &self.out;
             match self.socket.poll_write(context, |socket| out.write(socket)) {
@@ -151,6 +160,9 @@ impl Connection {
                 Poll::Ready(Err(_)) => return Err(()),
                 Poll::Pending => return Ok(false),
             }
+        }
+        if let Some(since) = self.sending.take() {
+            metrics::took(Stage::Send.name(), since.elapsed());
         }
         match self.out.last {
             Some(Last::Close) if self.stash.is_empty() && self.socket.drained() => Err(()),
