@@ -2,9 +2,12 @@
 //!
 //! A file is opened once and kept; requests compare its times, length and inode with those of the open file.
 
+mod beside;
+
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
+pub use crate::library::beside::Beside;
 use crate::looks;
 use crate::plan::Identity;
 use crate::plan::Reading;
@@ -38,6 +41,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -62,6 +66,8 @@ pub struct Opened {
     since: Instant,
     /// Whether its file lies on a file system of this machine.
     pub is_local: bool,
+    /// What lies beside it, once somebody has asked.
+    beside: Mutex<Option<Arc<Beside>>>,
     /// How often it was asked for.
     uses: AtomicU64,
     /// Until when its file counts as unchanged, in nanoseconds from `since`.
@@ -72,6 +78,16 @@ impl Opened {
     /// How often it was asked for.
     pub fn uses(&self) -> u64 {
         self.uses.load(Ordering::Relaxed)
+    }
+
+    /// Nanoseconds since it was opened.
+    fn age(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// For how many nanoseconds a look at its files counts.
+    fn validity(&self) -> u64 {
+        if self.is_local { VALID } else { VALID_FAR }
     }
 }
 
@@ -93,34 +109,6 @@ const FOLDER_NAMES: usize = 10_000;
 
 /// The same on network and user-space file systems.
 const VALID_FAR: u64 = 100_000_000;
-
-/// Longest note, in bytes.
-const NOTE_BYTES: u64 = 65_536;
-
-/// A file beside an image that says more of it.
-pub struct Note {
-    /// Where it lies, for the log.
-    pub path: PathBuf,
-    /// When it was written.
-    pub modified: SystemTime,
-    /// What it says.
-    pub text: Result<Vec<u8>>,
-}
-
-/// The note at this path, if there is a file.
-fn note(path: &Path) -> Option<Note> {
-    let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
-    let text = if metadata.len() > NOTE_BYTES {
-        Err(Error::TooLarge(format!("longer than {NOTE_BYTES} bytes")))
-    } else {
-        fs::read(path).map_err(Error::Io)
-    };
-    Some(Note {
-        modified: metadata.modified().unwrap_or(UNIX_EPOCH),
-        path: path.into(),
-        text,
-    })
-}
 
 /// Where images lie.
 #[derive(Clone, Debug, Default)]
@@ -196,7 +184,7 @@ impl Library {
             Place::Remote(blob) => return Ok((blob.state() == State::Current).then_some(opened)),
             Place::File(path) => path,
         };
-        let age = u64::try_from(opened.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let age = opened.age();
         if age >= opened.valid.load(Ordering::Relaxed) {
             if !opened.is_local && !far {
                 return Ok(None);
@@ -205,8 +193,9 @@ impl Library {
             if Version::of(&now) != opened.identity.version {
                 return Ok(None);
             }
-            let valid = if opened.is_local { VALID } else { VALID_FAR };
-            opened.valid.store(age.saturating_add(valid), Ordering::Relaxed);
+            opened
+                .valid
+                .store(age.saturating_add(opened.validity()), Ordering::Relaxed);
         }
         opened.uses.fetch_add(1, Ordering::Relaxed);
         Ok(Some(opened))
@@ -379,27 +368,6 @@ impl Library {
     fn source(&self, blob: Arc<dyn Blob>, id: &str, page: Option<u32>) -> Result<Box<dyn Source>> {
         let source = source::open(blob, page, &self.shelf.options)?;
         source.ok_or_else(|| Error::Missing(format!("{} is not an image", shown(id))))
-    }
-
-    /// What lies beside an image to be added to its info.json: `NAME.info.json` (NAME with or without its suffix), then
-    /// `info.json` for the whole directory. Read anew each time; `Error::TooLarge` beyond 64 KB.
-    pub fn notes(&self, opened: &Opened) -> Vec<Note> {
-        let Place::File(image) = &opened.place else {
-            return Vec::new();
-        };
-        let (id, _) = split_view(&opened.identity.name);
-        let mut whole = image.clone().into_os_string();
-        whole.push(".info.json");
-        let mut places = vec![
-            PathBuf::from(whole),
-            image.with_extension("info.json"),
-            image.with_file_name("info.json"),
-        ];
-        places.dedup();
-        places
-            .iter()
-            .filter_map(|path| note(self.allowed(path, id).ok()?))
-            .collect()
     }
 
     /// What lies in a folder of images that may be asked for: names as identifiers spell them, whether each is a folder,
@@ -595,6 +563,7 @@ fn opened(id: &str, place: Place, source: Box<dyn Source>, reading: Reading) -> 
             Place::File(path) => looks::is_local(path),
             Place::Remote(_) => false,
         },
+        beside: Mutex::default(),
         uses: AtomicU64::new(1),
         stats: OnceLock::new(),
         profile: OnceLock::new(),

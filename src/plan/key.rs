@@ -2,10 +2,10 @@
 //!
 //! Nothing is ever invalidated: a changed file has another version and so other keys.
 
+use crate::fingerprint;
 use crate::plan::Plan;
 use crate::source::window::Part;
 use crate::store::Version;
-use std::hash::DefaultHasher;
 use std::hash::Hash;
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ impl Key {
     }
 
     fn new(identity: Identity, made: Made) -> Key {
-        let hash = fingerprint(&(env!("CARGO_PKG_VERSION"), &identity, &made));
+        let hash = fingerprint::of(&(env!("CARGO_PKG_VERSION"), &identity, &made));
         Key { hash, identity, made }
     }
 
@@ -83,7 +83,7 @@ impl Key {
     pub fn name(&self, place: &impl Hash) -> String {
         let half = |number: u8| {
             let version = env!("CARGO_PKG_VERSION");
-            fingerprint(&(number, version, place, &self.identity, &self.made))
+            fingerprint::of(&(number, version, place, &self.identity, &self.made))
         };
         format!(
             "iipsrv-{}:{:016x}{:016x}",
@@ -103,11 +103,4 @@ impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.hash);
     }
-}
-
-/// 64 bits that tell this value from others: equal values have equal ones, in every process of this version.
-pub fn fingerprint(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }

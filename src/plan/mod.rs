@@ -19,7 +19,6 @@ pub use crate::plan::adjust::Treatment;
 pub use crate::plan::key::Identity;
 pub use crate::plan::key::Key;
 pub use crate::plan::key::Reading;
-pub use crate::plan::key::fingerprint;
 pub use crate::plan::placing::Placing;
 pub use crate::plan::scale::Scale;
 pub use crate::plan::steps::quarters;

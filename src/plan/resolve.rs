@@ -4,6 +4,7 @@ use crate::encode::Compression;
 use crate::encode::Output;
 use crate::error::Error;
 use crate::error::Result;
+use crate::fingerprint;
 use crate::geometry::Num;
 use crate::geometry::Rect;
 use crate::geometry::Size;
@@ -14,7 +15,6 @@ use crate::plan::Plan;
 use crate::plan::Region;
 use crate::plan::Scale;
 use crate::plan::View;
-use crate::plan::fingerprint;
 use crate::plan::scale::confine;
 use crate::plan::scale::side;
 use crate::plan::steps::holds_alpha;
@@ -112,7 +112,7 @@ impl View {
         }
         if let Some(watermark) = &limits.watermark {
             // what is shown, in whatever format and quality: else the same under two marks would give them away
-            let seed = fingerprint(&(window, size, answer));
+            let seed = fingerprint::of(&(window, size, answer));
             let cell = tiles::base_tile(header);
             let cell = Size::new(cell.w.max(CELL), cell.h.max(CELL));
             plan.ops.extend(watermark.marks(answer, cell, seed).map(Op::Mark));

@@ -8,13 +8,13 @@
     reason = "means of bytes and sums cut to 0–255; the share of a number below 2^32"
 )]
 
+use crate::fingerprint;
 use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::process::colour;
 use crate::raster::Layout;
 use crate::raster::Picture;
 use std::fmt;
-use std::hash::DefaultHasher;
 use std::hash::Hash;
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -36,9 +36,8 @@ impl Watermark {
     pub fn new(picture: &Picture, opacity: f64, probability: f64) -> Watermark {
         let opacity = opacity.clamp(0.0, 1.0);
         let share = (probability.clamp(0.0, 1.0) * 4_294_967_296.0) as u64;
-        let mut hasher = DefaultHasher::new();
-        (picture.size, picture.layout, &picture.data).hash(&mut hasher);
-        (opacity.to_bits(), share).hash(&mut hasher);
+        let drawn = (picture.size, picture.layout, &picture.data);
+        let identity = fingerprint::of(&(drawn, opacity.to_bits(), share));
         let weight = opacity as f32;
         let bytes = picture.data.chunks_exact(picture.layout.channels());
         let pixels = bytes.map(|pixel| match *pixel {
@@ -51,7 +50,7 @@ impl Watermark {
             pixels: pixels.collect(),
             over: picture.layout == Layout::Rgba,
             share,
-            identity: hasher.finish(),
+            identity,
         }
     }
 

@@ -3,11 +3,11 @@
 use crate::cache::memcached::Memcached;
 use crate::error::Error;
 use crate::error::Result;
+use crate::fingerprint;
 use crate::http::HeaderLine;
 use crate::http::Http;
 use crate::http::Reply;
 use crate::library::Opened;
-use crate::plan::fingerprint;
 use crate::protocol::iiif;
 use crate::protocol::iiif::Asked;
 use crate::protocol::iiif::Canvas;
@@ -27,10 +27,17 @@ impl Service {
         } else {
             match self.library.open(id) {
                 Ok(opened) => {
-                    let (notes, modified) = self.notes(&opened);
+                    let beside = self.read_beside(&opened);
                     let (header, canvases) = (opened.source.header(), self.canvases(id, &opened)?);
-                    let text = iiif::manifest(asked, last(id), header, &canvases, &self.settings, &notes);
-                    return Ok(self.described(http, &opened, text, lines, modified));
+                    let text = iiif::manifest(
+                        asked,
+                        last(id),
+                        header,
+                        &canvases,
+                        &self.settings,
+                        &beside.members,
+                    );
+                    return Ok(self.described(http, &opened, text, lines, beside.modified));
                 }
                 Err(missing @ Error::Missing(_)) => missing,
                 Err(error) => return Err(error),
@@ -46,7 +53,7 @@ impl Service {
             .collect();
         let name = Some(last(id.trim_end_matches('/'))).filter(|name| !name.is_empty());
         let text = iiif::collection(asked, name.unwrap_or("Images"), &entries);
-        let etag = self.etag(fingerprint(&(text.media_type, &text.text)));
+        let etag = self.etag(fingerprint::of(&(text.media_type, &text.text)));
         let modified = httpdate::fmt_http_date(modified);
         if let Some(reply) = self.unchanged(http, &etag, &modified, &lines) {
             return Ok(reply);

@@ -22,10 +22,12 @@ use crate::config;
 use crate::config::Compat;
 use crate::config::Config;
 use crate::error::Error;
+use crate::fingerprint;
 use crate::http::HeaderLine;
 use crate::http::Http;
 use crate::http::Method;
 use crate::http::Reply;
+use crate::library::Beside;
 use crate::library::Library;
 use crate::library::Opened;
 use crate::library::Shelf;
@@ -34,12 +36,10 @@ use crate::mosaic::Mosaic;
 use crate::plan::Key;
 use crate::plan::Plan;
 use crate::plan::View;
-use crate::plan::fingerprint;
 use crate::process;
 use crate::protocol;
 use crate::protocol::Ask;
 use crate::protocol::Failure;
-use crate::protocol::Members;
 use crate::protocol::Protocol;
 use crate::protocol::Settings;
 use crate::protocol::iiif;
@@ -69,7 +69,6 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
-use std::time::SystemTime;
 
 /// A picture that was asked for.
 struct Drawing {
@@ -398,18 +397,14 @@ impl Service {
             }
             Ask::Objects(objects) => Ok((self.objects(http, &objects, Some(&opened))?, "hit")),
             Ask::Info { .. } => {
-                let (service, of) = (self.clone(), opened.clone());
-                let (notes, modified) = if opened.is_local {
-                    let read = move |_: &mut Lease| Ok(service.notes(&of));
-                    self.executor.run(cost::NOTES, scope, read).await.map_err(fail)?.0
-                } else {
-                    let read = self.looks.run(move || service.notes(&of)).await;
-                    read.ok_or_else(|| fail(Error::TimedOut))?
+                let (beside, how) = match self.library.beside(&opened) {
+                    Some(known) => (known, "hit"),
+                    None => (self.beside(&opened, scope).await.map_err(fail)?, "made"),
                 };
-                Ok((self.describe(http, &opened, &ask, &notes, modified), "made"))
+                Ok((self.describe(http, &opened, &ask, &beside), how))
             }
             Ask::Dzi | Ask::Properties | Ask::Redirect(_) | Ask::Manifest(_) | Ask::Nothing => {
-                Ok((self.describe(http, &opened, &ask, &[], None), "hit"))
+                Ok((self.describe(http, &opened, &ask, &Beside::default()), "hit"))
             }
             Ask::Measure(measure) => {
                 let (service, of) = (self.clone(), opened.clone());
@@ -534,22 +529,27 @@ impl Service {
         lease.map(|lease| Some(Arc::new(lease))).ok_or(Error::Busy)
     }
 
-    /// What lies beside an image, and when the last of it was written. What cannot be read is logged and left out.
-    fn notes(&self, opened: &Opened) -> (Vec<Members>, Option<SystemTime>) {
-        let mut all = Vec::new();
-        let mut modified = None;
-        for note in self.library.notes(opened) {
-            let members = note
-                .text
-                .map_err(|error| error.to_string())
-                .and_then(|text| serde_json::from_slice(&text).map_err(|error| error.to_string()));
-            match members {
-                Ok(members) => all.push(members),
-                Err(error) => log::warn!("{} is left out: {error}", note.path.display()),
-            }
-            modified = modified.max(Some(note.modified));
+    /// What lies beside an image, read where that holds up nobody.
+    async fn beside(&self, opened: &Arc<Opened>, scope: &Scope) -> crate::error::Result<Arc<Beside>> {
+        let (service, of) = (self.clone(), opened.clone());
+        if !opened.is_local {
+            let read = self.looks.run(move || service.read_beside(&of)).await;
+            return read.ok_or(Error::TimedOut);
         }
-        (all, modified)
+        let job = move |_: &mut Lease| Ok(service.read_beside(&of));
+        Ok(self.executor.run(cost::NOTES, scope, job).await?.0)
+    }
+
+    /// What lies beside an image. What cannot be used is logged when it is read, and left out.
+    fn read_beside(&self, opened: &Opened) -> Arc<Beside> {
+        if let Some(known) = self.library.beside(opened) {
+            return known;
+        }
+        let beside = self.library.read_beside(opened);
+        for (path, why) in &beside.faults {
+            log::warn!("{} is left out: {why}", path.display());
+        }
+        beside
     }
 
     fn objects(
@@ -568,7 +568,7 @@ impl Service {
             let reply = Reply::new(200, answer.body).with("Content-Type", answer.media_type);
             return Ok(self.common(self.kept(reply)));
         };
-        let etag = self.etag(fingerprint(&(&opened.identity, &answer.body)));
+        let etag = self.etag(fingerprint::of(&(&opened.identity, &answer.body)));
         if let Some(reply) = self.unchanged(http, &etag, &opened.last_modified, &[]) {
             return Ok(reply);
         }

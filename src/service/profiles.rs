@@ -1,7 +1,7 @@
 //! The transforms to sRGB in use, one for all images with the same profile.
 
+use crate::fingerprint;
 use crate::library::Opened;
-use crate::plan::fingerprint;
 use crate::process::profile::Transform;
 use crate::raster::Colour;
 use quick_cache::sync::Cache;
@@ -35,8 +35,8 @@ impl Profiles {
         }
         let profile = header.metadata.icc.as_deref()?;
         // it may have megabytes
-        let profile_key = opened.profile.get_or_init(|| fingerprint(&profile));
-        let key = fingerprint(&(profile_key, colour.channels(), deep));
+        let profile_key = opened.profile.get_or_init(|| fingerprint::of(&profile));
+        let key = fingerprint::of(&(profile_key, colour.channels(), deep));
         let make = || Ok::<_, std::convert::Infallible>(Transform::new(profile, colour, deep).map(Arc::new));
         match self.made.get_or_insert_with(&key, make) {
             Ok(transform) => transform,

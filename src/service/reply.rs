@@ -1,18 +1,18 @@
 //! Replies and the header lines that go with them.
 
 use crate::error::Error;
+use crate::fingerprint;
 use crate::http::HeaderLine;
 use crate::http::Http;
 use crate::http::Method;
 use crate::http::Reply;
+use crate::library::Beside;
 use crate::library::Opened;
 use crate::plan::Plan;
-use crate::plan::fingerprint;
 use crate::protocol;
 use crate::protocol::Ask;
 use crate::protocol::Description;
 use crate::protocol::Failure;
-use crate::protocol::Members;
 use crate::protocol::Protocol;
 use crate::protocol::Redirect;
 use crate::protocol::iip::Fault;
@@ -113,18 +113,18 @@ impl Service {
         self.stamp(with_all(reply, lines), &etag, &opened.last_modified)
     }
 
-    /// A description; `beside` is when what lies beside the image was written.
+    /// A description, with what lies beside the image.
     pub(in crate::service) fn describe(
         &self,
         http: &Http,
         opened: &Opened,
         ask: &Ask,
-        notes: &[Members],
-        beside: Option<SystemTime>,
+        beside: &Beside,
     ) -> Reply {
         let header = opened.source.header();
-        let Some(description) = protocol::describe(ask, header, &self.limits.now(), &self.settings, notes)
-        else {
+        let limits = self.limits.now();
+        let described = protocol::describe(ask, header, &limits, &self.settings, &beside.members);
+        let Some(description) = described else {
             return self.front_page();
         };
         let lines = match ask {
@@ -132,7 +132,7 @@ impl Service {
             Ask::Info { .. } => vec![("Vary", format!("Accept, {}", self.named()).into())],
             _ => Vec::new(),
         };
-        self.described(http, opened, description, lines, beside)
+        self.described(http, opened, description, lines, beside.modified)
     }
 
     /// A description with these header lines besides its own.
@@ -155,7 +155,7 @@ impl Service {
             Some(time) => httpdate::fmt_http_date(time),
             None => opened.last_modified.clone(),
         };
-        let etag = self.etag(fingerprint(&(&opened.identity, media_type, &text)));
+        let etag = self.etag(fingerprint::of(&(&opened.identity, media_type, &text)));
         if let Some(reply) = self.unchanged(http, &etag, &modified, &lines) {
             return reply;
         }
@@ -224,11 +224,6 @@ impl Service {
         self.tell(http, error);
         let reply = match protocol {
             Protocol::Iip => {
-                let status = if matches!(error, Error::Outside(_)) {
-                    400
-                } else {
-                    error.status()
-                };
                 let fault = iip.clone().unwrap_or_else(|| match error {
                     Error::Missing(_) => Fault {
                         code: "1 3",

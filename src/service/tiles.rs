@@ -2,11 +2,11 @@
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::fingerprint;
 use crate::library::Opened;
 use crate::plan::Key;
 use crate::plan::TileName;
 use crate::plan::View;
-use crate::plan::fingerprint;
 use crate::protocol::iip::TileRange;
 use crate::raster::Format;
 use crate::service::Service;
@@ -63,7 +63,7 @@ impl Service {
         Ok(Tiles {
             level: range.level,
             tiles,
-            etag: self.etag(fingerprint(&prints)),
+            etag: self.etag(fingerprint::of(&prints)),
         })
     }
 

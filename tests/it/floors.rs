@@ -10,6 +10,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("geometry", 1),
     ("metrics", 1),
     ("work", 1),
+    ("fingerprint", 1),
     ("recent", 1),
     ("room", 1),
     ("store", 2),

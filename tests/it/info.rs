@@ -273,7 +273,11 @@ fn what_lies_beside_an_image_is_added() {
     std::fs::create_dir_all(folder.join("images")).unwrap();
     let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/metadata.tif");
     std::fs::copy(fixture, folder.join("images/a.tif")).unwrap();
-    let write = |name: &str, text: &str| std::fs::write(folder.join("images").join(name), text).unwrap();
+    let write = |name: &str, text: &str| {
+        // a look counts for 0.1 ms
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        std::fs::write(folder.join("images").join(name), text).unwrap();
+    };
     let prefix = format!("{}/", folder.join("images").display());
     let extra = "\"logo\": \"x\", \"width\": 1";
     let service = service(&[MAP, ("FILESYSTEM_PREFIX", &prefix), ("IIIF_EXTRA_INFO", extra)]);

@@ -3,6 +3,7 @@
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::fingerprint;
 use crate::room::Room;
 use crate::store::Blob;
 use crate::store::State;
@@ -21,9 +22,6 @@ use object_store::ObjectMeta;
 use object_store::path::Path;
 use std::collections::BTreeMap;
 use std::collections::HashSet;
-use std::hash::DefaultHasher;
-use std::hash::Hash;
-use std::hash::Hasher;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::Condvar;
@@ -67,13 +65,11 @@ pub struct Object {
 /// 64 bits of the tag that the store gives to a version, or of what else it says.
 fn version(meta: &ObjectMeta) -> Version {
     let half = |number: u8| {
-        let mut hasher = DefaultHasher::new();
         let time = meta
             .last_modified
             .timestamp_nanos_opt()
             .filter(|_| meta.e_tag.is_none());
-        (number, &meta.e_tag, time, meta.size).hash(&mut hasher);
-        hasher.finish()
+        fingerprint::of(&(number, &meta.e_tag, time, meta.size))
     };
     Version::Remote {
         tag: [half(0), half(1)],

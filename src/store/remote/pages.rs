@@ -1,5 +1,6 @@
 //! Fetched blocks of remote masters: the most recently used ones in memory, more of them on disk.
 
+use crate::fingerprint;
 use crate::store::Version;
 #[cfg(feature = "disk-cache")]
 use crate::store::remote::disk::Disk;
@@ -10,11 +11,9 @@ use bytes::Bytes;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 #[cfg(feature = "disk-cache")]
-use std::hash::DefaultHasher;
 #[cfg(feature = "disk-cache")]
 use std::hash::Hash;
 #[cfg(feature = "disk-cache")]
-use std::hash::Hasher;
 use std::sync::Arc;
 
 /// Bytes of a block. Objects are fetched in runs of blocks, so that nothing is asked for twice because it straddles.
@@ -111,11 +110,7 @@ fn disk(directory: &std::path::Path, bytes: u64) -> Result<Disk, String> {
 impl Name {
     /// 128 bits that tell it from others.
     fn digest(&self) -> u128 {
-        let half = |number: u8| {
-            let mut hasher = DefaultHasher::new();
-            (number, self).hash(&mut hasher);
-            u128::from(hasher.finish())
-        };
+        let half = |number: u8| u128::from(fingerprint::of(&(number, self)));
         half(0) << 64 | half(1)
     }
 }

@@ -1,0 +1,156 @@
+//! Files beside an image that say more of it: `NAME.info.json` and the directory's `info.json`.
+//!
+//! They are read once and looked at like the image's own file, by their times, length and inode.
+
+use crate::library::Library;
+use crate::library::Opened;
+use crate::library::Place;
+use crate::library::split_view;
+use crate::store::Version;
+use serde_json::Map;
+use serde_json::Value;
+use std::fs;
+use std::fs::Metadata;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+/// Longest of these files, in bytes.
+const MAX_BYTES: u64 = 65_536;
+
+/// How old a file has to be for its times to tell it from what is written next: they tick every 1 to 10 ms.
+const SETTLED: Duration = Duration::from_millis(20);
+
+/// What the files beside an image say.
+#[derive(Debug, Default)]
+pub struct Beside {
+    /// The members of each, those that count first in front.
+    pub members: Vec<Map<String, Value>>,
+    /// When the last of them was written.
+    pub modified: Option<SystemTime>,
+    /// Which could not be used, and why.
+    pub faults: Vec<(PathBuf, String)>,
+    /// Where they are looked for, and what was there.
+    seen: Vec<(PathBuf, Option<Version>)>,
+    /// Until when that counts as unchanged, in nanoseconds since the image was opened.
+    valid: AtomicU64,
+}
+
+/// The file at this path, if there is one.
+fn file(path: &Path) -> Option<Metadata> {
+    fs::metadata(path).ok().filter(Metadata::is_file)
+}
+
+/// The members of the object in a file.
+fn read(path: &Path, len: u64) -> Result<Map<String, Value>, String> {
+    if len > MAX_BYTES {
+        return Err(format!("longer than {MAX_BYTES} bytes"));
+    }
+    let text = fs::read(path).map_err(|error| error.to_string())?;
+    serde_json::from_slice(&text).map_err(|error| error.to_string())
+}
+
+impl Library {
+    /// What lies beside an image, as far as that is known without reading: none of the files has changed, or there are
+    /// none. Costs three calls of `stat` at most, and on network and user-space file systems none.
+    pub fn beside(&self, opened: &Opened) -> Option<Arc<Beside>> {
+        let known = opened
+            .beside
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let age = opened.age();
+        if let Some(known) = &known
+            && age < known.valid.load(Ordering::Relaxed)
+        {
+            return Some(known.clone());
+        }
+        if !opened.is_local {
+            return None;
+        }
+        let Some(known) = known else {
+            let places = places(opened);
+            let none = places.iter().all(|path| file(path).is_none());
+            return none.then(|| self.keep_beside(opened, age, Beside::nothing(places)));
+        };
+        let same = |(path, version): &(PathBuf, Option<Version>)| {
+            file(path).map(|found| Version::of(&found)) == *version
+        };
+        if !known.seen.iter().all(same) {
+            return None;
+        }
+        known
+            .valid
+            .store(age.saturating_add(opened.validity()), Ordering::Relaxed);
+        Some(known)
+    }
+
+    /// The same, read if it has changed. What was written a moment ago is not kept.
+    pub fn read_beside(&self, opened: &Opened) -> Arc<Beside> {
+        if let Some(known) = self.beside(opened) {
+            return known;
+        }
+        let age = opened.age();
+        let (id, _) = split_view(&opened.identity.name);
+        let (mut beside, mut settled) = (Beside::default(), true);
+        for path in places(opened) {
+            let found = file(&path);
+            beside.seen.push((path.clone(), found.as_ref().map(Version::of)));
+            let Some(found) = found.filter(|_| self.allowed(&path, id).is_ok()) else {
+                continue;
+            };
+            match read(&path, found.len()) {
+                Ok(members) => beside.members.push(members),
+                Err(error) => beside.faults.push((path, error)),
+            }
+            let written = found.modified().unwrap_or(UNIX_EPOCH);
+            settled &= written.elapsed().is_ok_and(|age| age > SETTLED);
+            beside.modified = beside.modified.max(Some(written));
+        }
+        if !settled {
+            return Arc::new(beside);
+        }
+        self.keep_beside(opened, age, beside)
+    }
+
+    fn keep_beside(&self, opened: &Opened, age: u64, beside: Beside) -> Arc<Beside> {
+        beside
+            .valid
+            .store(age.saturating_add(opened.validity()), Ordering::Relaxed);
+        let beside = Arc::new(beside);
+        let mut place = opened.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        *place = Some(beside.clone());
+        beside
+    }
+}
+
+impl Beside {
+    fn nothing(places: Vec<PathBuf>) -> Beside {
+        Beside {
+            seen: places.into_iter().map(|path| (path, None)).collect(),
+            ..Beside::default()
+        }
+    }
+}
+
+/// Where they are looked for: `NAME.info.json`, NAME with its suffix or without, then `info.json` for the directory.
+fn places(opened: &Opened) -> Vec<PathBuf> {
+    let Place::File(image) = &opened.place else {
+        return Vec::new();
+    };
+    let mut whole = image.clone().into_os_string();
+    whole.push(".info.json");
+    let mut places = vec![
+        PathBuf::from(whole),
+        image.with_extension("info.json"),
+        image.with_file_name("info.json"),
+    ];
+    places.dedup();
+    places
+}
