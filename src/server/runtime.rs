@@ -221,11 +221,11 @@ async fn pass_time(connections: Arc<Connections>, service: Service) {
 struct Seat {
     /// Its connections.
     live: AtomicUsize,
-    arrivals: UnboundedSender<Arrival>,
+    arrivals: UnboundedSender<Box<Arrival>>,
 }
 
 impl Seat {
-    fn new() -> (Seat, UnboundedReceiver<Arrival>) {
+    fn new() -> (Seat, UnboundedReceiver<Box<Arrival>>) {
         let (arrivals, arriving) = unbounded_channel();
         let live = AtomicUsize::new(0);
         (Seat { live, arrivals }, arriving)
@@ -401,8 +401,12 @@ impl Acceptor {
                 };
                 match arrival.seated.at {
                     0 => arrival.serve(),
-                    // a thread that has ended takes none: the server stops
-                    at => drop(self.seats.get(at).map(|seat| seat.arrivals.send(arrival))),
+                    at => {
+                        if let Some(seat) = self.seats.get(at) {
+                            // a thread that has ended takes none: the server stops
+                            let _ = seat.arrivals.send(Box::new(arrival));
+                        }
+                    }
                 }
                 Accepted::More
             }
