@@ -13,11 +13,11 @@ use crate::plan::Key;
 use crate::raster::Raster;
 use crate::source::Effort;
 use crate::source::Window;
-use crate::source::window::Forgetful;
-use crate::source::window::Keep;
-use crate::source::window::Memo;
+use crate::source::window::BandCache;
+use crate::source::window::NoCache;
 use crate::source::window::Packer;
 use crate::source::window::Part;
+use crate::source::window::TileCache;
 use crate::source::window::stack;
 use crate::work::crew;
 use bytes::Bytes;
@@ -92,11 +92,11 @@ impl Mosaic {
             .ok_or_else(|| Error::Outside("no such level".into()))?;
         let rect = window.rect;
         let cached = InCache { opened, cache };
-        let memo = Memo::over(&cached);
-        let keep: &dyn Keep = if kept { &cached } else { &memo };
+        let memo = BandCache::over(&cached);
+        let keep: &dyn TileCache = if kept { &cached } else { &memo };
         if let (Some(tile), None) = (window.tile(&header.levels), window.layers) {
             // what one tile leaves behind is of use to others only
-            return source.read_keeping(tile, if kept { &cached } else { &Forgetful });
+            return source.read_keeping(tile, if kept { &cached } else { &NoCache });
         }
         if source.shares_work(window.level) && rect.size().area() <= AT_ONCE {
             return source.window(window, keep);
@@ -126,7 +126,7 @@ struct InCache<'a> {
     cache: &'a Cache<Key>,
 }
 
-impl Keep for InCache<'_> {
+impl TileCache for InCache<'_> {
     fn keep(&self, part: Part, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Arc<Raster>> {
         let key = Key::decoded(self.opened.identity.clone(), part);
         let make = || Ok(Cached::Raster(Arc::new(make()?)));

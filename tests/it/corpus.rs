@@ -32,8 +32,8 @@ use iipsrv::source::Source;
 use iipsrv::source::Window;
 use iipsrv::source::kind::Options;
 use iipsrv::source::made::Budget;
-use iipsrv::source::window::Forgetful;
-use iipsrv::source::window::Memo;
+use iipsrv::source::window::BandCache;
+use iipsrv::source::window::NoCache;
 use iipsrv::source::window::blank;
 use iipsrv::source::window::put;
 
@@ -97,7 +97,7 @@ fn depth(samples: &Samples) -> &'static str {
 /// Gives a level band by band, from the top.
 fn bands(source: &dyn Source, level: usize, mut take: impl FnMut(Raster)) -> Result<(), Error> {
     let of = source.header().levels[level];
-    let memo = Memo::over(&Forgetful);
+    let memo = Memo::over(&NoCache);
     for y in (0..of.size.h).step_by(512) {
         let rect = Rect::new(0, y, of.size.w, 512.min(of.size.h - y));
         take(shown(
@@ -200,7 +200,7 @@ fn difference(a: &[u8], b: &[u8], depth: &str) -> f64 {
 /// Whether a part of the full size, read alone, is that part of the whole.
 fn same_in_part(source: &dyn Source) -> Result<bool, Error> {
     let Size { w, h } = source.header().levels[0].size;
-    let read = |rect| source.window(Window::new(0, rect), &Forgetful);
+    let read = |rect| source.window(Window::new(0, rect), &NoCache);
     // at an odd place
     let rect = Rect::new(w / 3, h / 3, w.div_ceil(3).min(300), h.div_ceil(3).min(300));
     let around = Rect::new(0, rect.y, w, rect.h);
