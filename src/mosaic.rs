@@ -19,7 +19,7 @@ use crate::source::window::Packer;
 use crate::source::window::Part;
 use crate::source::window::TileCache;
 use crate::source::window::stack;
-use crate::work::crew;
+use crate::work::parallel;
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ impl Mosaic {
         of: Vec<T>,
         make: impl Fn(T) -> Result<U> + Sync,
     ) -> Result<Vec<U>> {
-        crew::map(self.threads - 1, of, make)
+        parallel::map(self.threads - 1, of, make)
     }
 
     /// What reading a window takes now.

@@ -15,7 +15,7 @@ use crate::process::kernel::Tap;
 use crate::process::kernel::taps;
 use crate::raster::Layout;
 use crate::raster::Picture;
-use crate::work::crew::each;
+use crate::work::parallel::each;
 use std::ops::Range;
 
 pub use crate::process::kernel::Filter;

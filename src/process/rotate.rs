@@ -17,7 +17,7 @@ use crate::geometry::Size;
 use crate::raster::Layout;
 use crate::raster::Picture;
 use crate::work::busy;
-use crate::work::crew::each;
+use crate::work::parallel::each;
 
 /// Rows of the answer that one thread makes at once.
 const ROWS: usize = 32;

@@ -44,7 +44,7 @@ use crate::source::window::NoCache;
 use crate::source::window::Part;
 use crate::source::window::TileCache;
 use crate::store::Blob;
-use crate::work::crew::each;
+use crate::work::parallel::each;
 use ::bytes::Bytes;
 use std::sync::Arc;
 

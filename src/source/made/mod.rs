@@ -32,7 +32,7 @@ use crate::source::window::NoCache;
 use crate::source::window::Part;
 use crate::source::window::Renamed;
 use crate::source::window::TileCache;
-use crate::work::crew::each;
+use crate::work::parallel::each;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
