@@ -152,7 +152,7 @@ mod tests {
     use super::*;
     use crate::geometry::Size;
     use crate::library::Library;
-    use crate::library::Shelf;
+    use crate::library::LibrarySettings;
     use crate::raster::Samples;
     use crate::source::Header;
     use crate::source::Source;
@@ -178,7 +178,7 @@ mod tests {
             }
         }
         let made = Synthetic::halving(Size::new(500, 300), Size::new(64, 32), 3);
-        let mut library = Library::new(Shelf::default(), 0);
+        let mut library = Library::new(LibrarySettings::default(), 0);
         let reads = Arc::new(AtomicUsize::new(0));
         library.insert("dear", Dear(made, reads.clone()));
         let opened = library.open("dear").unwrap();
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_window_holds_the_pixels_of_its_tiles_whatever_the_threads_and_the_cache() {
-        let mut library = Library::new(Shelf::default(), 0);
+        let mut library = Library::new(LibrarySettings::default(), 0);
         library.insert(
             "made",
             Synthetic::halving(Size::new(500, 300), Size::new(64, 32), 3),

@@ -29,8 +29,8 @@ use crate::http::Method;
 use crate::http::Reply;
 use crate::library::Beside;
 use crate::library::Library;
+use crate::library::LibrarySettings;
 use crate::library::Opened;
-use crate::library::Shelf;
 use crate::looks::Looks;
 use crate::mosaic::Mosaic;
 use crate::plan::Key;
@@ -145,7 +145,7 @@ impl Service {
         };
         let cache = Cache::new(config.cache_bytes);
         let room = config.room().map(Arc::new);
-        let shelf = Shelf {
+        let settings = LibrarySettings {
             prefix: config.filesystem_prefix.clone(),
             suffix: config.filesystem_suffix.clone(),
             stores: config.stores.clone().unwrap_or_default(),
@@ -168,7 +168,7 @@ impl Service {
             settings,
             limits: InForce::new(&config),
             library: Library::new(
-                shelf,
+                settings,
                 config
                     .open_images
                     .unwrap_or(usize::MAX >> 8)

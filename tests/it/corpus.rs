@@ -23,7 +23,7 @@ use iipsrv::error::Error;
 use iipsrv::geometry::Rect;
 use iipsrv::geometry::Size;
 use iipsrv::library::Library;
-use iipsrv::library::Shelf;
+use iipsrv::library::LibrarySettings;
 use iipsrv::raster::Alpha;
 use iipsrv::raster::Raster;
 use iipsrv::raster::Samples;
@@ -275,7 +275,7 @@ fn served(library: &Library, name: &str, path: &Path) -> Result<String, Error> {
 #[ignore = "needs CORPUS"]
 fn every_file_of_the_corpus_is_served_as_another_reader_sees_it_or_refused_for_a_reason() {
     let folder = corpus().join("tiff");
-    let shelf = Shelf {
+    let settings = LibrarySettings {
         prefix: format!("{}/", folder.display()),
         follow_symlinks: true,
         options: Options {
@@ -285,9 +285,9 @@ fn every_file_of_the_corpus_is_served_as_another_reader_sees_it_or_refused_for_a
             },
             ..Options::default()
         },
-        ..Shelf::default()
+        ..LibrarySettings::default()
     };
-    let library = Library::new(shelf, 0);
+    let library = Library::new(settings, 0);
     let mut names: Vec<String> = std::fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
