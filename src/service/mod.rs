@@ -51,7 +51,7 @@ use crate::source::Source;
 use crate::source::jp2;
 use crate::source::kind::Options;
 use crate::source::made::Budget;
-use crate::source::spool::Room;
+use crate::source::spool::SpoolDir;
 use crate::work::Executor;
 use crate::work::Flights;
 use crate::work::Lease;
@@ -96,7 +96,7 @@ pub struct Inner {
     shared: Option<Memcached>,
     profiles: Profiles,
     /// Where temporary files lie.
-    room: Option<Arc<Room>>,
+    room: Option<Arc<SpoolDir>>,
     served: AtomicU64,
     executor: Executor,
     looks: Looks,

@@ -24,8 +24,8 @@ use crate::source::made::ways::Base;
 use crate::source::made::ways::Way;
 use crate::source::made::ways::plan;
 use crate::source::reduce::reduce;
-use crate::source::spool::Room;
 use crate::source::spool::Spool;
+use crate::source::spool::SpoolDir;
 use crate::source::window;
 use crate::source::window::BandCache;
 use crate::source::window::NoCache;
@@ -56,7 +56,7 @@ pub struct Made {
     ways: Vec<Way>,
     /// The same without temporary files.
     roomless: Vec<Way>,
-    room: Option<Arc<Room>>,
+    room: Option<Arc<SpoolDir>>,
     /// The temporary file of each level that has one, once it is written.
     spools: Vec<Mutex<Option<Arc<Spool>>>>,
 }
@@ -433,8 +433,8 @@ mod tests {
         (Box::new(Counted(synthetic, reads.clone())), reads)
     }
 
-    fn room() -> Option<Arc<Room>> {
-        Some(Arc::new(Room::new(std::env::temp_dir(), 10 << 30)))
+    fn room() -> Option<Arc<SpoolDir>> {
+        Some(Arc::new(SpoolDir::new(std::env::temp_dir(), 10 << 30)))
     }
 
     /// Every sample of a level as the mean of those of level 0.
