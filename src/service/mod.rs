@@ -145,7 +145,7 @@ impl Service {
         };
         let cache = Cache::new(config.cache_bytes);
         let room = config.room().map(Arc::new);
-        let settings = LibrarySettings {
+        let places = LibrarySettings {
             prefix: config.filesystem_prefix.clone(),
             suffix: config.filesystem_suffix.clone(),
             stores: config.stores.clone().unwrap_or_default(),
@@ -168,7 +168,7 @@ impl Service {
             settings,
             limits: InForce::new(&config),
             library: Library::new(
-                settings,
+                places,
                 config
                     .open_images
                     .unwrap_or(usize::MAX >> 8)
