@@ -107,7 +107,7 @@ const VALID: u64 = 100_000;
 /// Names of a folder that are looked at, and pictures of a set.
 const FOLDER_NAMES: usize = 10_000;
 
-/// The same on network and user-space file systems.
+/// How long a look at a network or user-space file system is valid, in nanoseconds.
 const VALID_FAR: u64 = 100_000_000;
 
 /// Where images lie.
@@ -170,7 +170,7 @@ impl Library {
         self.look(name, false)
     }
 
-    /// The same; `far`: whether it may look at file systems that can hang.
+    /// Looks up an open image; `far`: whether it may touch file systems that can hang.
     fn look(&self, name: &str, far: bool) -> Result<Option<Arc<Opened>>> {
         let (id, _) = split_view(name);
         if let Some(fixed) = self.fixed.get(id) {

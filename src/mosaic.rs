@@ -44,7 +44,7 @@ impl Mosaic {
         self.threads
     }
 
-    /// The same of each, in their order, side by side.
+    /// Makes all of them in parallel; results are in the order of `of`.
     pub fn each<T: Send, U: Send + Sync>(
         &self,
         of: Vec<T>,

@@ -112,7 +112,7 @@ pub fn keep(picture: Picture, rect: Rect, background: Option<[u8; 3]>) -> Pictur
     picture
 }
 
-/// The same picture with an alpha of 255.
+/// Adds an opaque alpha channel.
 fn opaque(picture: &Picture) -> Picture {
     let data = match picture.layout {
         Layout::Rgba => picture.data.clone(),

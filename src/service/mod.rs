@@ -201,7 +201,7 @@ impl Service {
         }))
     }
 
-    /// The same with an image that has no file. To be called before the service is shared.
+    /// Adds an image that has no file. To be called before the service is shared.
     pub fn with_image(mut self, id: &str, source: impl Source + 'static) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             inner.library.insert(id, source);

@@ -195,7 +195,7 @@ pub trait Source: Send + Sync {
     /// The stored samples of one tile, cut to the level, no scaling. `Error::Outside` when there is no such tile.
     fn read(&self, tile: Tile) -> Result<Raster>;
 
-    /// The same, for a source that decodes more than the tile: the rest of it is left with `keep`.
+    /// Reads a tile; a source that decodes more than the tile leaves the rest with `keep`.
     fn read_keeping(&self, tile: Tile, keep: &dyn TileCache) -> Result<Raster> {
         let _ = keep;
         self.read(tile)

@@ -28,7 +28,7 @@ use std::sync::PoisonError;
 pub enum Part {
     /// A tile of the header's grid.
     Tile(Tile),
-    /// The same before the picture was turned.
+    /// A tile of the picture as it is stored, before its orientation was applied.
     Unturned(Tile),
     /// A strip, or a tile too large to be shown as one: a cell of the grid that the file has.
     Stored(Tile),
@@ -43,7 +43,7 @@ pub trait TileCache: Sync {
     /// The part, made by `make` if it is not held.
     fn keep(&self, part: Part, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Arc<Raster>>;
 
-    /// The same for what is packed, and needed by the next window or not at all: made of what is held, if anything is.
+    /// Returns packed bytes that only the next window needs; `make` gets what is held, if anything.
     fn pack(&self, part: Part, make: &mut Packer) -> Result<Bytes>;
 
     /// Whether the part is held now.

@@ -67,7 +67,7 @@ pub fn decode_tile(tables: Option<&[u8]>, tile: &[u8], colour: Colour, limit: Si
     }
 }
 
-/// The same, halved so many times (up to [`scan::HALVINGS`]) by the library, on the way from coefficients to samples;
+/// Decodes a stream at a scale of 1/2 to the power of `halvings` (up to [`scan::HALVINGS`]), in the inverse DCT;
 /// sides are rounded up. One side must have 9 pixels or more.
 pub(crate) fn decode_reduced(stream: &[u8], limit: Size, halvings: u32) -> Result<Raster> {
     decode_after(None, stream, limit, halvings)
@@ -113,7 +113,7 @@ fn decode_after(tables: Option<&[u8]>, stream: &[u8], limit: Size, halvings: u32
     })
 }
 
-/// The same of two components, as three of which the last is left out.
+/// Decodes a stream of two components as one of three, and drops the third.
 fn two(stream: &[u8], frame: &stream::Frame, halvings: u32) -> Result<Raster> {
     let scan = scan::Scan::of_two(stream).filter(|_| frame.ended);
     let scan = scan

@@ -54,7 +54,7 @@ pub struct Made {
     inner: Box<dyn Source>,
     header: Header,
     ways: Vec<Way>,
-    /// The same without temporary files.
+    /// Ways that use no temporary files.
     roomless: Vec<Way>,
     room: Option<Arc<SpoolDir>>,
     /// The temporary file of each level that has one, once it is written.

@@ -217,7 +217,7 @@ pub fn in_pieces(layout: &Layout) -> bool {
     layout.compression == Compression::PackBits && layout.is_straight() && !layout.reversed
 }
 
-/// The same as [`decode`] for a whole block, of coded bytes that `read` gives piece by piece; whoever takes one says how
+/// Decodes a whole block from coded bytes that `read` gives piece by piece; the consumer of a piece says how
 /// many bytes of it are done with, and is told of the last.
 pub fn of_pieces(
     layout: &Layout,

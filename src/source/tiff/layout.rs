@@ -452,7 +452,7 @@ impl Layout {
         self.predictor == Predictor::None && self.bits == 8 && !self.reversed && self.is_straight()
     }
 
-    /// The same but for predictors and the order of bytes and of bits.
+    /// Whether samples are stored as they are used, except for predictors, byte order and bit order.
     pub fn is_straight(&self) -> bool {
         let whole = matches!(
             (self.kind, self.bits),

@@ -126,7 +126,7 @@ impl Tiff {
         Tiff::open_page(file, 0, limits)
     }
 
-    /// The same for one of several pictures in a file, which count from 0. `Error::Missing` when there is none.
+    /// Opens one of several pictures in a file, counted from 0. `Error::Missing` when there is none.
     pub fn open_page(file: Arc<dyn Blob>, page: usize, limits: &Limits) -> Result<Tiff> {
         let input = Input::new(file);
         let prologue = Prologue::read(&input)?;
