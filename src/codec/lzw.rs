@@ -13,6 +13,7 @@ use crate::codec::pull::Pull;
 use crate::codec::pull::Step;
 use crate::error::Error;
 use crate::error::Result;
+use crate::work;
 use std::cell::RefCell;
 use std::io;
 use std::io::BufRead;
@@ -205,11 +206,27 @@ pub fn encode(data: &[u8]) -> Result<Vec<u8>> {
         .map_err(|_| Error::Unsupported("lzw encoding failed".into()))
 }
 
-/// Encodes numbers below `1 << bits` (2–8 bits) as GIF has them, the least significant bit first (GIF89a appendix F).
-pub fn encode_gif(data: &[u8], bits: u8) -> Result<Vec<u8>> {
-    weezl::encode::Encoder::new(weezl::BitOrder::Lsb, bits.clamp(2, 8))
-        .encode(data)
-        .map_err(|_| Error::Unsupported("lzw encoding failed".into()))
+/// Bytes that are written before the next look whether the request is still wanted: some milliseconds.
+const PIECE: usize = 1 << 16;
+
+/// Encodes numbers below `1 << bits` (2–8 bits) as GIF has them, the least significant bit first (GIF89a appendix F). Ends
+/// early when the request is cancelled.
+pub fn encode_gif(mut data: &[u8], bits: u8) -> Result<Vec<u8>> {
+    let failed = || Error::Unsupported("lzw encoding failed".into());
+    let mut encoder = weezl::encode::Encoder::new(weezl::BitOrder::Lsb, bits.clamp(2, 8));
+    encoder.finish();
+    let (mut out, mut piece) = (Vec::new(), vec![0; PIECE]);
+    loop {
+        work::lend()?;
+        let coded = encoder.encode_bytes(data, &mut piece);
+        data = data.get(coded.consumed_in..).unwrap_or_default();
+        out.extend_from_slice(piece.get(..coded.consumed_out).unwrap_or_default());
+        match coded.status {
+            Ok(weezl::LzwStatus::Done) => return Ok(out),
+            Ok(weezl::LzwStatus::Ok) => {}
+            Ok(weezl::LzwStatus::NoProgress) | Err(_) => return Err(failed()),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::raster::Layout;
 use crate::raster::Picture;
+use crate::work;
 
 /// Encodes every layout. Up to 256 colours stay as they are, more become the 256 that fit best. Alpha below 128 is
 /// transparent, and takes one of the colours. Rights become a comment, XMP an application extension. A side over 65535
@@ -28,7 +29,9 @@ pub fn encode(picture: &Picture, tags: &Tags) -> Result<Vec<u8>> {
         )));
     }
     let pixels = pixels(picture);
+    work::lend()?;
     let palette = Palette::of(&pixels);
+    work::lend()?;
     let indices: Vec<u8> = pixels.iter().map(|&pixel| palette.index(pixel)).collect();
 
     // as many bits as the number of colours needs, at least one
