@@ -141,19 +141,57 @@ fn it_serves_what_systemd_passes_and_tells_when_it_is_ready() {
             .command("/bin/sh")
             .args(["-c", &script])
             .stdin(OwnedFd::from(tcp))
-            .env("NOTIFY_SOCKET", folder.join("notify")),
+            .env("NOTIFY_SOCKET", folder.join("notify"))
+            .env("WATCHDOG_USEC", "200000"),
     );
     let mut told = [0; 64];
+    let mut signs = 0;
     let mut tell = || {
-        let length = notified.recv(&mut told).unwrap();
-        String::from_utf8_lossy(&told[..length]).into_owned()
+        loop {
+            let length = notified.recv(&mut told).unwrap();
+            match String::from_utf8_lossy(&told[..length]).into_owned() {
+                sign if sign == "WATCHDOG=1" => signs += 1,
+                other => return other,
+            }
+        }
     };
     assert_eq!(tell(), "READY=1");
     serves(Client::tcp(address));
+    std::thread::sleep(Duration::from_millis(500));
+    daemon.signal("HUP");
+    let reloading = tell();
+    let since = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
+    assert!(since.parse::<u64>().unwrap() > 0, "{reloading}");
+    assert_eq!(tell(), "READY=1");
     daemon.signal("TERM");
     assert_eq!(tell(), "STOPPING=1");
     assert_eq!(daemon.ended(), Some(0));
+    assert!(signs >= 2, "it says that it lives: {signs}");
     folder.log_is_clean();
+}
+
+#[test]
+fn what_does_not_end_in_time_is_cut_and_the_exit_status_says_so() {
+    let folder = Folder::new();
+    let mut daemon = Daemon::start(
+        folder
+            .command(BINARY)
+            .args(["--bind", "127.0.0.1:0"])
+            .env("GRACE", "0.2"),
+    );
+    let address = address(&folder);
+    let mut half = Client::tcp(address);
+    let request = get(1, true, ASKED);
+    half.send(&request[..request.len() - 4]);
+    // accepted after the other
+    serves(Client::tcp(address));
+    daemon.signal("TERM");
+    assert_eq!(daemon.ended(), Some(3));
+    assert!(
+        folder.log().contains("; 1 connections were cut"),
+        "{}",
+        folder.log()
+    );
 }
 
 #[test]
