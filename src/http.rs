@@ -55,7 +55,7 @@ impl Http {
             .with("HTTP_HOST", "localhost")
     }
 
-    /// Adds a variable.
+    /// The same with one more variable.
     pub fn with(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
         self.push(name.as_ref(), value.as_ref());
         self
@@ -77,7 +77,7 @@ impl Http {
             .map(|(_, value)| value)
     }
 
-    /// A variable as text; `None` also when it is not UTF-8.
+    /// The same as text; `None` also when it is not UTF-8.
     pub fn text(&self, name: &str) -> Option<&str> {
         std::str::from_utf8(self.var(name)?).ok()
     }
@@ -148,7 +148,7 @@ impl Reply {
         }
     }
 
-    /// Adds a header line. CR and LF in the value become blanks.
+    /// The same with one more header line. CR and LF in the value become blanks.
     pub fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         let mut value = value.into();
         if value.bytes().any(|b| b == b'\r' || b == b'\n') {

@@ -13,13 +13,13 @@ use crate::plan::Key;
 use crate::raster::Raster;
 use crate::source::Effort;
 use crate::source::Window;
-use crate::source::window::BandCache;
-use crate::source::window::NoCache;
+use crate::source::window::Forgetful;
+use crate::source::window::Keep;
+use crate::source::window::Memo;
 use crate::source::window::Packer;
 use crate::source::window::Part;
-use crate::source::window::TileCache;
 use crate::source::window::stack;
-use crate::work::parallel;
+use crate::work::crew;
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -44,13 +44,13 @@ impl Mosaic {
         self.threads
     }
 
-    /// Makes all of them in parallel; results are in the order of `of`.
+    /// The same of each, in their order, side by side.
     pub fn each<T: Send, U: Send + Sync>(
         &self,
         of: Vec<T>,
         make: impl Fn(T) -> Result<U> + Sync,
     ) -> Result<Vec<U>> {
-        parallel::map(self.threads - 1, of, make)
+        crew::map(self.threads - 1, of, make)
     }
 
     /// What reading a window takes now.
@@ -92,11 +92,11 @@ impl Mosaic {
             .ok_or_else(|| Error::Outside("no such level".into()))?;
         let rect = window.rect;
         let cached = InCache { opened, cache };
-        let memo = BandCache::over(&cached);
-        let keep: &dyn TileCache = if kept { &cached } else { &memo };
+        let memo = Memo::over(&cached);
+        let keep: &dyn Keep = if kept { &cached } else { &memo };
         if let (Some(tile), None) = (window.tile(&header.levels), window.layers) {
             // what one tile leaves behind is of use to others only
-            return source.read_keeping(tile, if kept { &cached } else { &NoCache });
+            return source.read_keeping(tile, if kept { &cached } else { &Forgetful });
         }
         if source.shares_work(window.level) && rect.size().area() <= AT_ONCE {
             return source.window(window, keep);
@@ -126,7 +126,7 @@ struct InCache<'a> {
     cache: &'a Cache<Key>,
 }
 
-impl TileCache for InCache<'_> {
+impl Keep for InCache<'_> {
     fn keep(&self, part: Part, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Arc<Raster>> {
         let key = Key::decoded(self.opened.identity.clone(), part);
         let make = || Ok(Cached::Raster(Arc::new(make()?)));
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
     use crate::geometry::Size;
     use crate::library::Library;
-    use crate::library::LibrarySettings;
+    use crate::library::Shelf;
     use crate::raster::Samples;
     use crate::source::Header;
     use crate::source::Source;
@@ -178,7 +178,7 @@ mod tests {
             }
         }
         let made = Synthetic::halving(Size::new(500, 300), Size::new(64, 32), 3);
-        let mut library = Library::new(LibrarySettings::default(), 0);
+        let mut library = Library::new(Shelf::default(), 0);
         let reads = Arc::new(AtomicUsize::new(0));
         library.insert("dear", Dear(made, reads.clone()));
         let opened = library.open("dear").unwrap();
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_window_holds_the_pixels_of_its_tiles_whatever_the_threads_and_the_cache() {
-        let mut library = Library::new(LibrarySettings::default(), 0);
+        let mut library = Library::new(Shelf::default(), 0);
         library.insert(
             "made",
             Synthetic::halving(Size::new(500, 300), Size::new(64, 32), 3),

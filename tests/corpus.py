@@ -41,9 +41,6 @@ def read(path):
 
     if photometric == 3:
         colours = 1
-    elif photometric in (0, 1) and channels >= 3 and not any(extra[:2]):
-        # bands without a meaning: the first are red, green and blue
-        colours = 3
     elif photometric in (0, 1, 4):
         colours = 1
     elif photometric == 5:
@@ -82,7 +79,7 @@ def read(path):
         with numpy.errstate(over="ignore"):
             data = data.astype(numpy.float32)
     if photometric == 0 and data.dtype.kind == "u":
-        data[..., :colours] = numpy.iinfo(data.dtype).max - data[..., :colours]
+        data[..., :1] = numpy.iinfo(data.dtype).max - data[..., :1]
     return data, lossy
 
 

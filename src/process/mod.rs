@@ -174,7 +174,7 @@ pub fn run(
     run_part(raster, meaning, ops, None, stats)
 }
 
-/// Runs the steps for a part of the answer; the input holds the rows that [`needs`] says.
+/// The same with the rows that [`needs`] says, for a part of the answer.
 pub fn run_part(
     raster: Raster,
     meaning: &Meaning,

@@ -287,10 +287,11 @@ impl hyper::rt::Write for Io {
     /// request that was answered early is read first.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.state.presence.wait() != Wait::Lingering {
-            self.socket.shut()?;
             if self.socket.drained() && !self.state.early.load(Ordering::Relaxed) {
+                // closed at once, which shuts it
                 return Poll::Ready(Ok(()));
             }
+            self.socket.shut()?;
             self.state.presence.waits(Wait::Lingering, true);
         }
         BUFFER.with_borrow_mut(|buffer| {

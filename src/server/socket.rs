@@ -21,6 +21,8 @@ pub struct Socket {
     fd: Arc<OwnedFd>,
     watched: Option<AsyncFd<Arc<OwnedFd>>>,
     drained: bool,
+    /// Whether more was asked for than had come.
+    waits: bool,
 }
 
 /// Has the runtime of this thread watch a descriptor.
@@ -64,6 +66,7 @@ impl Socket {
             fd: Arc::new(fd),
             watched: None,
             drained: false,
+            waits: false,
         }
     }
 
@@ -86,6 +89,12 @@ impl Socket {
                 }
                 Err(error) => return Poll::Ready(Err(error.into())),
             }
+        }
+        if self.watched.is_none() && !self.waits {
+            // whoever looks for more before the answer is written is asked again: mostly nothing has to be waited for then
+            self.waits = true;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
         }
         self.watched()?;
         let (Some(watched), drained) = (&self.watched, &mut self.drained) else {
@@ -122,11 +131,10 @@ impl Socket {
         context: &mut Context<'_>,
         mut write: impl FnMut(BorrowedFd<'_>) -> Result<usize, Errno>,
     ) -> Poll<io::Result<usize>> {
-        if self.watched.is_none() {
-            match write(self.fd.as_fd()) {
-                Err(Errno::AGAIN) => {}
-                done => return Poll::Ready(done.map_err(io::Error::from)),
-            }
+        // there is mostly room, whether epoll has told so already or not
+        match write(self.fd.as_fd()) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            done => return Poll::Ready(done.map_err(io::Error::from)),
         }
         let watched = self.watched()?;
         loop {

@@ -29,8 +29,8 @@ use crate::http::Method;
 use crate::http::Reply;
 use crate::library::Beside;
 use crate::library::Library;
-use crate::library::LibrarySettings;
 use crate::library::Opened;
+use crate::library::Shelf;
 use crate::looks::Looks;
 use crate::mosaic::Mosaic;
 use crate::plan::Key;
@@ -51,7 +51,7 @@ use crate::source::Source;
 use crate::source::jp2;
 use crate::source::kind::Options;
 use crate::source::made::Budget;
-use crate::source::spool::SpoolDir;
+use crate::source::spool::Room;
 use crate::work::Executor;
 use crate::work::Flights;
 use crate::work::Lease;
@@ -96,7 +96,7 @@ pub struct Inner {
     shared: Option<Memcached>,
     profiles: Profiles,
     /// Where temporary files lie.
-    room: Option<Arc<SpoolDir>>,
+    room: Option<Arc<Room>>,
     served: AtomicU64,
     executor: Executor,
     looks: Looks,
@@ -145,7 +145,7 @@ impl Service {
         };
         let cache = Cache::new(config.cache_bytes);
         let room = config.room().map(Arc::new);
-        let places = LibrarySettings {
+        let shelf = Shelf {
             prefix: config.filesystem_prefix.clone(),
             suffix: config.filesystem_suffix.clone(),
             stores: config.stores.clone().unwrap_or_default(),
@@ -168,7 +168,7 @@ impl Service {
             settings,
             limits: InForce::new(&config),
             library: Library::new(
-                places,
+                shelf,
                 config
                     .open_images
                     .unwrap_or(usize::MAX >> 8)
@@ -201,7 +201,7 @@ impl Service {
         }))
     }
 
-    /// Adds an image that has no file. To be called before the service is shared.
+    /// The same with an image that has no file. To be called before the service is shared.
     pub fn with_image(mut self, id: &str, source: impl Source + 'static) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             inner.library.insert(id, source);

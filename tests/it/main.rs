@@ -109,5 +109,3 @@ mod font;
 mod list;
 #[path = "../../fixtures/pyramid.rs"]
 mod pyramid;
-#[path = "../../fixtures/scenes.rs"]
-mod scenes;
