@@ -77,8 +77,9 @@ fn run() -> ExitCode {
         Ok(stores) => stores.clone(),
         Err(why) => return refuse(why),
     };
-    if let Err(why) = stores.check() {
-        return refuse(&why);
+    match stores.check() {
+        Ok(silent) => silent.iter().for_each(|line| log::warn!(target: server::log::LIFE, "{line}")),
+        Err(why) => return refuse(&why),
     }
     let listeners = match listeners(&args) {
         Ok(listeners) if !listeners.is_empty() => listeners,

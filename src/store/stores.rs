@@ -45,6 +45,15 @@ impl Root {
         }
     }
 
+    /// See [`Stores::check`].
+    fn check(&self) -> std::result::Result<Option<String>, String> {
+        match self {
+            Root::Folder(_) => Ok(None),
+            #[cfg(feature = "remote")]
+            Root::Remote(store) => store.check(),
+        }
+    }
+
     /// Opens a master in an object store; `None` when this is none. `Error::Missing` when there is no such object.
     pub fn open(&self, name: &str) -> Option<Result<Arc<dyn Blob>>> {
         match self {
@@ -137,15 +146,11 @@ impl Stores {
         }
     }
 
-    /// Asks every store once. An error in one line when one of them cannot work as it is set up.
-    pub fn check(&self) -> std::result::Result<(), String> {
-        #[cfg(feature = "remote")]
-        for (_, root) in &self.rows {
-            if let Root::Remote(store) = root {
-                store.check()?;
-            }
-        }
-        Ok(())
+    /// Asks every store once. An error in one line when one of them cannot work as it is set up; else a line for each
+    /// that does not answer now.
+    pub fn check(&self) -> std::result::Result<Vec<String>, String> {
+        let roots = self.rows.iter();
+        roots.filter_map(|(_, root)| root.check().transpose()).collect()
     }
 }
 

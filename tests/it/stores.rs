@@ -552,10 +552,14 @@ fn daemon(folder: &Folder, s3: u16, prefix: &str, key: &str) -> (Command, u16) {
         .env("FILESYSTEM_PREFIX", prefix)
         .env("AWS_ENDPOINT", format!("http://127.0.0.1:{s3}"))
         .env("AWS_REGION", "us-east-1")
-        .env("AWS_ACCESS_KEY_ID", key)
-        .env("AWS_SECRET_ACCESS_KEY", "secret")
+        .env("STORE_TIMEOUT", "5")
         .arg("--http")
         .arg(format!("127.0.0.1:{port}"));
+    if !key.is_empty() {
+        command
+            .env("AWS_ACCESS_KEY_ID", key)
+            .env("AWS_SECRET_ACCESS_KEY", "secret");
+    }
     (command, port)
 }
 
@@ -590,6 +594,8 @@ fn a_store_that_cannot_work_stops_the_start_with_one_line() {
     let (_s3, s3_port) = s3();
     for (prefix, key, why) in [
         ("s3://bucket/masters/", "unknown", "the credentials are refused"),
+        ("s3://nothing/masters/", "known", "s3://nothing/masters/: no such bucket"),
+        ("s3://bucket/masters/", "", "no credentials were found"),
         ("s3:///masters/", "known", "should be SCHEME://BUCKET/FOLDER/"),
         ("ftp://user:secret@host/x/", "known", "not known"),
     ] {
@@ -607,6 +613,25 @@ fn a_store_that_cannot_work_stops_the_start_with_one_line() {
             "{told}"
         );
     }
+}
+
+#[test]
+fn a_store_that_is_down_at_the_start_is_told_and_its_images_come_when_it_is_up() {
+    let (files, port, far) = (Folder::new(), free_port(), free_port());
+    let mut command = files.command(env!("CARGO_BIN_EXE_iipsrv"));
+    command
+        .env("FILESYSTEM_PREFIX", format!("http://user:secret@127.0.0.1:{far}/"))
+        .env("STORE_TIMEOUT", "2")
+        .args(["--http", &format!("127.0.0.1:{port}")]);
+    let _daemon = Server(command.spawn().unwrap(), files.join("none"));
+    until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens");
+    let log = files.log();
+    let told = format!("http://127.0.0.1:{far}/: cannot be reached now: ");
+    assert!(log.contains(&told) && !log.contains("secret"), "{log}");
+    assert_eq!(
+        http(port, "GET", "/iiif/a.tif/info.json", &[("Host", "x")], "").status,
+        502
+    );
 }
 
 /// The daemon over masters in this store, with a cache on disk.

@@ -14,6 +14,7 @@ use crate::store::Blob;
 use crate::store::stores::Settings;
 use crate::store::stores::shown;
 use bytes::Bytes;
+use futures_util::StreamExt;
 use object::Object;
 use object_store::ClientOptions;
 use object_store::GetOptions;
@@ -61,6 +62,9 @@ const REFUSED: &[&str] = &[
     "ExpiredToken",
     "NotSignedUp",
 ];
+
+/// What servers say of a bucket (or container) that does not exist.
+const NO_BUCKET: &[&str] = &["NoSuchBucket", "bucket does not exist", "ContainerNotFound"];
 
 /// A place in an object store, under which masters lie.
 pub struct Store {
@@ -111,26 +115,20 @@ impl Store {
     }
 
     /// Looks whether the store answers. An error in one line when it cannot become right without an administrator: no
-    /// such bucket, or credentials that are missing or refused. A store that is down is none.
-    pub fn check(self: &Arc<Store>) -> std::result::Result<(), String> {
+    /// such bucket, or credentials that are missing or refused. A store that is down is not one of these: what it says
+    /// is returned for the log.
+    pub fn check(self: &Arc<Store>) -> std::result::Result<Option<String>, String> {
+        let unsigned = self.is("s3") && CREDENTIALS.iter().all(|name| std::env::var_os(name).is_none());
         let store = self.clone();
-        let path = Path::parse(format!("{}.iipsrv", self.prefix)).map_err(|_| "not a path".to_string())?;
-        let asked = wait(self.settings.timeout, async move {
-            // a range, for the answer to a HEAD does not say why
-            let options = GetOptions::new().with_range(Some(0..1));
-            Ok(store.client.get_opts(&path, options).await.err())
-        });
-        let unsigned =
-            self.name.starts_with("s3") && CREDENTIALS.iter().all(|name| std::env::var_os(name).is_none());
-        let error = match asked {
+        let error = match wait(self.settings.timeout, async move { Ok(store.probe().await) }) {
+            Ok(None) => return Ok(None),
             Ok(Some(error)) => error,
-            Ok(None) => return Ok(()),
             Err(_) if unsigned => return Err(format!("{}: {NO_CREDENTIALS}", self.name)),
-            Err(_) => return Ok(()),
+            Err(error) => return Ok(Some(format!("{}: cannot be reached now: {error}", self.name))),
         };
         let text = format!("{error:?}");
         let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-        let why = if has(&["NoSuchBucket", "bucket does not exist"]) {
+        let why = if has(NO_BUCKET) {
             "no such bucket"
         } else if has(REFUSED) || matches!(error, object_store::Error::Unauthenticated { .. }) {
             "the credentials are refused"
@@ -139,9 +137,35 @@ impl Store {
         {
             NO_CREDENTIALS
         } else {
-            return Ok(());
+            // what is not there or may not be listed is no fault of the store
+            use object_store::Error as E;
+            let answers = matches!(error, E::NotFound { .. } | E::PermissionDenied { .. });
+            let told = || format!("{}: cannot be reached now: {}", self.name, reason(&error));
+            return Ok((!answers).then(told));
         };
         Err(format!("{}: {why}", self.name))
+    }
+
+    /// Whether its URL begins so.
+    fn is(&self, scheme: &str) -> bool {
+        self.name.starts_with(scheme)
+    }
+
+    /// What goes wrong when a byte of an object that hardly exists is asked for; of a bucket, what goes wrong when it is
+    /// listed, for not every server tells a bucket that is missing from an object that is.
+    async fn probe(&self) -> Option<object_store::Error> {
+        let path = Path::parse(format!("{}.iipsrv", self.prefix)).ok()?;
+        // a range, for the answer to a HEAD does not say why
+        let options = GetOptions::new().with_range(Some(0..1));
+        let error = self.client.get_opts(&path, options).await.err();
+        if self.is("http") || !matches!(error, None | Some(object_store::Error::NotFound { .. })) {
+            return error;
+        }
+        let text = format!("{error:?}");
+        if NO_BUCKET.iter().any(|word| text.contains(word)) {
+            return error;
+        }
+        self.client.list(Some(&path)).next().await?.err()
     }
 
     /// Writes to the disk what is on its way there.
