@@ -78,7 +78,9 @@ fn run() -> ExitCode {
         Err(why) => return refuse(why),
     };
     match stores.check() {
-        Ok(silent) => silent.iter().for_each(|line| log::warn!(target: server::log::LIFE, "{line}")),
+        Ok(silent) => silent
+            .iter()
+            .for_each(|line| log::warn!(target: server::log::LIFE, "{line}")),
         Err(why) => return refuse(&why),
     }
     let listeners = match listeners(&args) {

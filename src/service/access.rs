@@ -154,9 +154,17 @@ impl Access<'_> {
     }
 }
 
-/// The value of `Server-Timing` (W3C Server Timing): milliseconds of each stage that took any, and of all.
-pub fn server_timing(stages: &[(&'static str, Duration)], time: Duration) -> String {
+/// The value of `Server-Timing` (W3C Server Timing): milliseconds of each stage that took any, and of all; requests to
+/// stores, if there were any, and the bytes that they brought.
+pub fn server_timing(
+    stages: &[(&'static str, Duration)],
+    [requests, bytes]: [u64; 2],
+    time: Duration,
+) -> String {
     let mut text = String::new();
+    if requests > 0 {
+        let _ = write!(text, "store;desc=\"{requests} requests, {bytes} bytes\", ");
+    }
     for (stage, time) in stages.iter().filter(|(_, time)| !time.is_zero()) {
         let _ = write!(text, "{stage};dur={}, ", ms(*time));
     }

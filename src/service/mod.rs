@@ -608,7 +608,10 @@ impl Service {
         }
         let mut reply = reply.with("X-Request-ID", id);
         if self.config.server_timing {
-            reply = reply.with("Server-Timing", access::server_timing(&stages, time));
+            reply = reply.with(
+                "Server-Timing",
+                access::server_timing(&stages, scope.fetched(), time),
+            );
         }
         if http.method() == Method::Head {
             reply.body = Bytes::new();

@@ -69,6 +69,8 @@ struct Inner {
     deadline: Option<Instant>,
     /// Nanoseconds, in the order of [`Stage::ALL`].
     stages: [AtomicU64; Stage::ALL.len()],
+    /// Requests to stores, and bytes that came with their answers.
+    fetched: [AtomicU64; 2],
 }
 
 impl Scope {
@@ -124,6 +126,20 @@ impl Scope {
         for (stage, time) in other.times() {
             self.add(stage, time);
         }
+        let [requests, bytes] = other.fetched();
+        self.add_fetched(requests, bytes);
+    }
+
+    /// Counts requests to stores, and bytes that came with their answers.
+    pub fn add_fetched(&self, requests: u64, bytes: u64) {
+        for (sum, count) in self.0.fetched.iter().zip([requests, bytes]) {
+            sum.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Requests to stores, and bytes that came with their answers.
+    pub fn fetched(&self) -> [u64; 2] {
+        self.0.fetched.each_ref().map(|sum| sum.load(Ordering::Relaxed))
     }
 
     /// The time of each stage. Threads that work at the same time add up.
@@ -221,7 +237,10 @@ mod tests {
         scope.add(Stage::Read, Duration::from_nanos(3));
         let other = Scope::default();
         other.add(Stage::Read, Duration::from_nanos(4));
+        other.add_fetched(2, 100);
+        scope.add_fetched(1, 7);
         scope.add_all(&other);
+        assert_eq!(scope.fetched(), [3, 107]);
         let sum: Vec<_> = scope.times().map(|(_, time)| time.as_nanos()).collect();
         assert_eq!(sum, [0, 0, 7, 0, 0, 0]);
     }

@@ -301,6 +301,137 @@ fn a_first_tile_takes_few_requests_and_every_other_one_at_most() {
 }
 
 #[test]
+fn every_file_of_the_corpus_is_the_same_through_a_store() {
+    let Some(corpus) = std::env::var_os("CORPUS") else {
+        eprintln!("CORPUS is not set: no file of other people was tried");
+        return;
+    };
+    let store = Store::start([]);
+    let far = store.service(&[]);
+    let near = Service::new(config(&[
+        (
+            "FILESYSTEM_PREFIX",
+            format!("{}/", Path::new(&corpus).display()).as_str(),
+        ),
+        MAP,
+    ]));
+    let mut tried = 0;
+    for folder in ["tiff", "jp2", "jpeg", "photos", "reports", "bad"] {
+        for entry in std::fs::read_dir(Path::new(&corpus).join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+                continue;
+            };
+            if !path.is_file()
+                || !name
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+            {
+                continue;
+            }
+            let id = format!("{folder}/{name}");
+            store.put(&id, "\"1\"", &std::fs::read(&path).unwrap());
+            let view = |view: &str| format!("/iiif/{folder}%2F{name}/{view}");
+            let info = ask(&near, &view("info.json")).0;
+            assert_eq!(ask(&far, &view("info.json")).0, info, "{id}");
+            // what a store holds has no name that could be shown, and its errors are others'
+            for uri in [
+                view("full/^!700,700/0/default.png"),
+                view("pct:40,40,20,20/200,/0/default.jpg"),
+            ] {
+                let (wanted, got) = (ask(&near, &uri), ask(&far, &uri));
+                assert_eq!(got.0, wanted.0, "{uri}");
+                assert!(got == wanted || wanted.0 != 200, "{uri} is another");
+            }
+            store.held.lock().unwrap().objects.clear();
+            tried += usize::from(info == 200);
+        }
+    }
+    assert!(tried > 100, "{tried} files");
+}
+
+/// A TIFF pyramid in tiles of 256 x 256 grey pixels, each level followed by its directory, as libtiff writes them.
+fn behind(side: u32) -> Vec<u8> {
+    let mut file = b"II*\0\0\0\0\0".to_vec();
+    let mut link = 4;
+    let mut noise = 1_u32;
+    let sides = std::iter::successors(Some(side), |side| Some(side / 2));
+    for side in sides.take_while(|side| *side >= 256) {
+        let (tile, count) = (256 * 256_u32, (side / 256).pow(2));
+        let start = u32::try_from(file.len()).unwrap();
+        file.extend((0..tile * count).map(|_| {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (noise >> 24) as u8
+        }));
+        let at = u32::try_from(file.len()).unwrap();
+        file[link..link + 4].copy_from_slice(&at.to_le_bytes());
+        let offsets: Vec<u32> = (0..count).map(|index| start + index * tile).collect();
+        let arrays = at + 2 + 11 * 12 + 4;
+        let place = |value: u32, array: u32| if count == 1 { value } else { array };
+        let entries = [
+            (254_u16, 4_u16, 1, u32::from(link != 4)),
+            (256, 4, 1, side),
+            (257, 4, 1, side),
+            (258, 3, 1, 8),
+            (259, 3, 1, 1),
+            (262, 3, 1, 1),
+            (277, 3, 1, 1),
+            (322, 3, 1, 256),
+            (323, 3, 1, 256),
+            (324, 4, count, place(start, arrays)),
+            (325, 4, count, place(tile, arrays + 4 * count)),
+        ];
+        file.extend(11_u16.to_le_bytes());
+        for (tag, kind, count, value) in entries {
+            file.extend([tag.to_le_bytes(), kind.to_le_bytes()].concat());
+            file.extend([count.to_le_bytes(), value.to_le_bytes()].concat());
+        }
+        link = file.len();
+        file.extend([0; 4]);
+        if count > 1 {
+            offsets
+                .iter()
+                .for_each(|offset| file.extend(offset.to_le_bytes()));
+            (0..count).for_each(|_| file.extend(tile.to_le_bytes()));
+        }
+    }
+    file
+}
+
+#[test]
+fn directories_behind_each_level_take_few_requests_and_answers_say_how_many() {
+    let file = behind(2048);
+    let store = Store::start([("a.tif".into(), file)]);
+    let service = store.service(&[("SERVER_TIMING", "1")]);
+    let ask = |uri: &str| {
+        store.requests();
+        let reply = service.respond(Http::get(uri));
+        assert_eq!(reply.status, 200, "{uri}: {}", text(&reply));
+        let ranges = store.ranges();
+        let bytes: usize = ranges.iter().map(ExactSizeIterator::len).sum();
+        let timing = reply.header("Server-Timing").unwrap().to_string();
+        let told = format!("store;desc=\"{} requests, {bytes} bytes\", ", ranges.len());
+        assert_eq!(timing.contains("store;"), !ranges.is_empty(), "{timing}");
+        assert!(
+            ranges.is_empty() || timing.starts_with(&told),
+            "{timing}, not {told}"
+        );
+        ranges.len()
+    };
+    let tile = |level: u32, x: u32| {
+        let side = 256 << level;
+        format!("/iiif/a.tif/{},0,{side},{side}/256,/0/default.jpg", x * side)
+    };
+    let first = ask(&tile(0, 0));
+    assert!((1..=4).contains(&first), "{first} requests");
+    for (level, x) in [(0, 3), (0, 7), (1, 1), (2, 1), (3, 0)] {
+        let more = ask(&tile(level, x));
+        assert!(more <= 1, "{more} requests for {level},{x}");
+    }
+    assert_eq!(ask(&tile(0, 3)), 0, "it is in the cache");
+}
+
+#[test]
 fn an_export_reads_no_byte_twice() {
     for name in masters() {
         let store = Store::of_fixtures();
@@ -594,7 +725,11 @@ fn a_store_that_cannot_work_stops_the_start_with_one_line() {
     let (_s3, s3_port) = s3();
     for (prefix, key, why) in [
         ("s3://bucket/masters/", "unknown", "the credentials are refused"),
-        ("s3://nothing/masters/", "known", "s3://nothing/masters/: no such bucket"),
+        (
+            "s3://nothing/masters/",
+            "known",
+            "s3://nothing/masters/: no such bucket",
+        ),
         ("s3://bucket/masters/", "", "no credentials were found"),
         ("s3:///masters/", "known", "should be SCHEME://BUCKET/FOLDER/"),
         ("ftp://user:secret@host/x/", "known", "not known"),
@@ -620,7 +755,10 @@ fn a_store_that_is_down_at_the_start_is_told_and_its_images_come_when_it_is_up()
     let (files, port, far) = (Folder::new(), free_port(), free_port());
     let mut command = files.command(env!("CARGO_BIN_EXE_iipsrv"));
     command
-        .env("FILESYSTEM_PREFIX", format!("http://user:secret@127.0.0.1:{far}/"))
+        .env(
+            "FILESYSTEM_PREFIX",
+            format!("http://user:secret@127.0.0.1:{far}/"),
+        )
         .env("STORE_TIMEOUT", "2")
         .args(["--http", &format!("127.0.0.1:{port}")]);
     let _daemon = Server(command.spawn().unwrap(), files.join("none"));

@@ -420,6 +420,16 @@ impl Array {
         number(kept.get_or_init(|| bytes.into()))
     }
 
+    /// Where the bytes lie that have to be read for this entry, if it has not been asked for before: first and length.
+    pub fn unread(&self, input: &Input, index: u64) -> Option<(u64, u64)> {
+        let block = index.checked_mul(u64::from(self.width))? / BLOCK;
+        let kept = self.blocks(input).get(usize::try_from(block).ok()?);
+        if index >= self.count || kept.is_some_and(|kept| kept.get().is_some()) {
+            return None;
+        }
+        Some(self.place(input, block))
+    }
+
     fn blocks(&self, input: &Input) -> &[Block] {
         self.blocks.get_or_init(|| {
             let bytes = self.count.saturating_mul(u64::from(self.width));
@@ -429,8 +439,8 @@ impl Array {
         })
     }
 
-    /// The block, or as much of it as the array and the file have.
-    fn read(&self, input: &Input, block: u64) -> Result<Vec<u8>> {
+    /// Where a block lies, or as much of it as the array and the file have: first byte and length.
+    fn place(&self, input: &Input, block: u64) -> (u64, u64) {
         let from = block.saturating_mul(BLOCK);
         let bytes = self.count.saturating_mul(u64::from(self.width));
         let at = self.at.saturating_add(from);
@@ -438,6 +448,11 @@ impl Array {
             .saturating_sub(from)
             .min(BLOCK)
             .min(input.len().saturating_sub(at));
+        (at, len)
+    }
+
+    fn read(&self, input: &Input, block: u64) -> Result<Vec<u8>> {
+        let (at, len) = self.place(input, block);
         input.take(at, len)
     }
 }

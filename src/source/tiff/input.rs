@@ -138,6 +138,12 @@ impl Input {
         self.blob.prefetch(&mut blocks.map(range))
     }
 
+    /// The same of what lies in the file of blocks of this length.
+    pub fn prefetch_at(&self, starts: impl IntoIterator<Item = u64>, len: u64) -> Result<()> {
+        let block = |at: u64| (at, len.min(self.len.saturating_sub(at)));
+        self.prefetch(&mut starts.into_iter().map(block))
+    }
+
     fn check(&self, at: u64, len: u64) -> Result<usize> {
         let size = usize::try_from(len).ok().filter(|_| self.holds(at, len));
         size.ok_or_else(|| beyond(at, len))

@@ -33,6 +33,12 @@ const MASK: u64 = 4;
 /// Bytes of tables and palettes of all directories.
 const MAX_HELD: usize = 64 << 20;
 
+/// Bytes that are announced from the start of a directory on: values, and places of tiles, follow it in many files.
+const DIRECTORY: u64 = 64 << 10;
+
+/// Bytes at the end of the file that are announced at most.
+const MAX_END: u64 = 1 << 20;
+
 /// More SubIFDs than this are not looked at.
 const MAX_SUBIFDS: u64 = 256;
 
@@ -162,6 +168,8 @@ impl Image {
         if let Some(whole) = self.layout.old_jpeg.as_ref().and_then(|old| old.whole) {
             return Ok(Some(whole));
         }
+        let arrays = [Some(&self.offsets), self.counts.as_ref()].into_iter().flatten();
+        input.prefetch(&mut arrays.filter_map(|array| array.unread(input, index)))?;
         let at = self.offsets.entry(input, index)?;
         let bytes = self.layout.bytes(self.cell(row));
         let plain = self.layout.compression == Compression::None;
@@ -342,7 +350,9 @@ pub fn page(input: &Input, prologue: Prologue, wanted: usize, limits: &Limits) -
     };
     let mut levels = found.levels?;
     let mut masks = found.masks;
-    for start in found.ifd.numbers(input, 330, MAX_SUBIFDS)?.unwrap_or_default() {
+    let starts = found.ifd.numbers(input, 330, MAX_SUBIFDS)?.unwrap_or_default();
+    input.prefetch_at(starts.iter().copied(), DIRECTORY)?;
+    for start in starts {
         below(
             input,
             prologue,
@@ -373,9 +383,19 @@ fn chain(
     let mut all: Vec<Found> = Vec::new();
     let mut first = None;
     let mut at = prologue.first;
+    // a directory that lies behind its picture: those of small levels lie near the end of the file
+    let end = (input.len() / 16).clamp(4 * DIRECTORY, MAX_END);
+    if at > end {
+        let end = (input.len().saturating_sub(end)..).step_by(usize::try_from(DIRECTORY).unwrap_or(1));
+        input.prefetch_at(
+            std::iter::once(at).chain(end.take_while(|at| *at < input.len())),
+            DIRECTORY,
+        )?;
+    }
     let (mut number, mut held) = (0, 0);
     let mut named: Vec<(usize, String)> = Vec::new();
     while at != 0 && seen.len() < limits.max_ifds && seen.insert(at) {
+        input.prefetch_at([at], DIRECTORY)?;
         let ifd = Ifd::read(input, prologue, at)?;
         at = ifd.next;
         if first.is_none() && Writer::of(&ifd, input) == Writer::Leica {
@@ -551,6 +571,7 @@ fn below(
 ) -> Result<()> {
     let mut at = start;
     while at != 0 && seen.len() < limits.max_ifds && seen.insert(at) {
+        input.prefetch_at([at], DIRECTORY)?;
         let ifd = Ifd::read(input, prologue, at)?;
         at = ifd.next;
         let mask = ifd.first(input, 254).ok().flatten().unwrap_or(0) & MASK != 0;

@@ -13,6 +13,8 @@ use crate::metrics;
 use crate::store::Blob;
 use crate::store::stores::Settings;
 use crate::store::stores::shown;
+use crate::work::Scope;
+use crate::work::scope::current;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use object::Object;
@@ -191,21 +193,26 @@ impl Store {
 
     /// One range of an object, or its beginning. Compute threads only.
     fn get(self: &Arc<Store>, path: &Path, options: GetOptions) -> Result<Answer> {
-        let (store, path) = (self.clone(), path.clone());
-        wait(
-            self.settings.timeout,
-            async move { store.fetch(&path, options).await },
-        )
+        let (store, path, scope) = (self.clone(), path.clone(), current());
+        wait(self.settings.timeout, async move {
+            store.fetch(&path, options, scope.as_ref()).await
+        })
     }
 
-    async fn fetch(&self, path: &Path, options: GetOptions) -> Result<Answer> {
+    /// Sends a request, again where that may help, and counts it for the scope that wants it.
+    async fn fetch(&self, path: &Path, options: GetOptions, scope: Option<&Scope>) -> Result<Answer> {
         let _permit = self.permits.acquire().await;
+        let count = |requests, bytes| {
+            metrics::get().store_requests.inc_by(requests);
+            metrics::get().store_bytes.inc_by(bytes);
+            scope.inspect(|scope| scope.add_fetched(requests, bytes));
+        };
         let mut tries = 0;
         loop {
-            metrics::get().store_requests.inc();
+            count(1, 0);
             let error = match self.once(path, options.clone()).await {
                 Ok(answer) => {
-                    metrics::get().store_bytes.inc_by(answer.bytes.len() as u64);
+                    count(0, answer.bytes.len() as u64);
                     return Ok(answer);
                 }
                 Err(error) => error,

@@ -16,6 +16,8 @@ use crate::store::remote::pages::BLOCK;
 use crate::store::remote::pages::Name;
 use crate::store::remote::runtime;
 use crate::store::remote::wait;
+use crate::work::Scope;
+use crate::work::scope::current;
 use bytes::Bytes;
 use object_store::GetOptions;
 use object_store::ObjectMeta;
@@ -212,15 +214,14 @@ impl Object {
     /// Fetches blocks, in ascending order, in as few requests as there are runs of them, all at the same time.
     fn fetch(&self, numbers: &[u64]) -> Result<BTreeMap<u64, Bytes>> {
         let me = self.me.upgrade().ok_or(Error::Busy)?;
-        let numbers = numbers.to_vec();
-        let found = wait(
-            self.store.settings.timeout,
-            async move { me.collect(&numbers).await },
-        );
+        let (numbers, scope) = (numbers.to_vec(), current());
+        let found = wait(self.store.settings.timeout, async move {
+            me.collect(&numbers, scope).await
+        });
         found.inspect_err(|error| self.judge(error))
     }
 
-    async fn collect(self: Arc<Self>, numbers: &[u64]) -> Result<BTreeMap<u64, Bytes>> {
+    async fn collect(self: Arc<Self>, numbers: &[u64], scope: Option<Scope>) -> Result<BTreeMap<u64, Bytes>> {
         let (mut blocks, mut runs) = (BTreeMap::new(), Vec::<Range<u64>>::new());
         for number in numbers {
             if let Some(block) = self.store.pages.on_disk(&self.block(*number)).await {
@@ -236,8 +237,8 @@ impl Object {
             return Ok(blocks);
         }
         let fetch = |run: Range<u64>| {
-            let me = self.clone();
-            tokio::spawn(async move { Ok::<_, Error>((run.start, me.run(run).await?)) })
+            let (me, scope) = (self.clone(), scope.clone());
+            tokio::spawn(async move { Ok::<_, Error>((run.start, me.run(run, scope.as_ref()).await?)) })
         };
         let tasks: Vec<_> = runs.into_iter().map(fetch).collect();
         for task in tasks {
@@ -249,10 +250,10 @@ impl Object {
         Ok(blocks)
     }
 
-    async fn run(&self, blocks: Range<u64>) -> Result<Bytes> {
+    async fn run(&self, blocks: Range<u64>, scope: Option<&Scope>) -> Result<Bytes> {
         let end = (blocks.end * BLOCK).min(self.version.bytes());
         let options = self.conditions(GetOptions::new().with_range(Some(blocks.start * BLOCK..end)));
-        let answer = self.store.fetch(&self.path, options).await?;
+        let answer = self.store.fetch(&self.path, options, scope).await?;
         // not every server knows conditions
         if version(&answer.meta) == self.version {
             Ok(answer.bytes)
@@ -284,7 +285,7 @@ impl Object {
         let started = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         let answer = self
             .store
-            .fetch(&self.path, GetOptions::new().with_head(true))
+            .fetch(&self.path, GetOptions::new().with_head(true), None)
             .await;
         let same = answer.map(|answer| version(&answer.meta) == self.version);
         match &same {
