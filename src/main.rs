@@ -106,7 +106,7 @@ fn run() -> ExitCode {
     }
     server::memory::keep_tiles();
     let served = server::run(Arc::new(Service::new(config)), listeners);
-    stores.close();
+    stores.disk().close();
     match served {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(3),

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::library::Opened;
+use crate::metrics;
 use crate::plan::Key;
 use crate::raster::Raster;
 use crate::source::Effort;
@@ -19,6 +20,7 @@ use crate::source::window::Memo;
 use crate::source::window::Packer;
 use crate::source::window::Part;
 use crate::source::window::stack;
+use crate::store::DiskCache;
 use crate::work::crew;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -29,6 +31,7 @@ const AT_ONCE: u64 = 1 << 20;
 /// Puts windows together.
 pub struct Mosaic {
     threads: usize,
+    disk: DiskCache,
 }
 
 impl Mosaic {
@@ -36,6 +39,21 @@ impl Mosaic {
     pub fn new(threads: usize) -> Self {
         Mosaic {
             threads: threads.max(1),
+            disk: DiskCache::default(),
+        }
+    }
+
+    /// The same, which keeps levels that were made on this disk.
+    pub fn keeping(self, disk: DiskCache) -> Self {
+        Mosaic { disk, ..self }
+    }
+
+    /// The cache, as far as one image is concerned.
+    fn cached<'a>(&'a self, opened: &'a Opened, cache: &'a Cache<Key>) -> InCache<'a> {
+        InCache {
+            opened,
+            cache,
+            disk: &self.disk,
         }
     }
 
@@ -55,7 +73,7 @@ impl Mosaic {
 
     /// What reading a window takes now.
     pub fn effort(&self, opened: &Opened, window: Window, cache: &Cache<Key>) -> Effort {
-        opened.source.effort(window, &InCache { opened, cache })
+        opened.source.effort(window, &self.cached(opened, cache))
     }
 
     /// The samples of a window, past the cache: of one that is read once.
@@ -75,7 +93,7 @@ impl Mosaic {
         let tile = window.tile(&opened.source.header().levels);
         match tile.filter(|_| window.layers.is_none() && opened.source.shares_work(window.level)) {
             Some(tile) => {
-                let keep = InCache { opened, cache };
+                let keep = self.cached(opened, cache);
                 let raster = keep.keep(Part::Tile(tile), &mut || self.read(opened, window, cache))?;
                 Ok(Arc::unwrap_or_clone(raster))
             }
@@ -91,7 +109,7 @@ impl Mosaic {
             .get(window.level)
             .ok_or_else(|| Error::Outside("no such level".into()))?;
         let rect = window.rect;
-        let cached = InCache { opened, cache };
+        let cached = self.cached(opened, cache);
         let memo = Memo::over(&cached);
         let keep: &dyn Keep = if kept { &cached } else { &memo };
         if let (Some(tile), None) = (window.tile(&header.levels), window.layers) {
@@ -124,12 +142,33 @@ impl Mosaic {
 struct InCache<'a> {
     opened: &'a Opened,
     cache: &'a Cache<Key>,
+    disk: &'a DiskCache,
+}
+
+impl InCache<'_> {
+    /// A level that the file lacks, out of the cache on disk if it is there.
+    fn lasting(&self, key: &Key, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Raster> {
+        let name = key.digest(&());
+        let found = self.disk.read(name);
+        if let Some(level) = found.as_deref().and_then(Raster::from_bytes) {
+            metrics::lookup("disk", "hit");
+            return Ok(level);
+        }
+        metrics::lookup("disk", "miss");
+        let level = make()?;
+        self.disk.put(name, level.to_bytes().into());
+        Ok(level)
+    }
 }
 
 impl Keep for InCache<'_> {
     fn keep(&self, part: Part, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Arc<Raster>> {
         let key = Key::decoded(self.opened.identity.clone(), part);
-        let make = || Ok(Cached::Raster(Arc::new(make()?)));
+        let lasts = matches!(part, Part::Level(_)) && self.disk.is_on();
+        let make = || {
+            let made = if lasts { self.lasting(&key, make) } else { make() };
+            Ok(Cached::Raster(Arc::new(made?)))
+        };
         match self.cache.get_or_make(&key, make)? {
             Cached::Raster(raster) => Ok(raster),
             Cached::Answer(_) => Err(Error::Corrupt("a part's key holds an answer".into())),

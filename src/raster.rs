@@ -125,6 +125,41 @@ pub struct Meaning {
     pub ranges: Vec<(f64, f64)>,
 }
 
+impl Raster {
+    /// Head and samples as they are in memory: for programs on this machine.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let (kind, samples): (u8, &[u8]) = match &self.samples {
+            Samples::U8(samples) => (1, samples),
+            Samples::U16(samples) => (2, bytemuck::cast_slice(samples)),
+            Samples::U32(samples) => (4, bytemuck::cast_slice(samples)),
+            Samples::F32(samples) => (5, bytemuck::cast_slice(samples)),
+        };
+        let sides = [self.size.w.to_ne_bytes(), self.size.h.to_ne_bytes()].concat();
+        [&sides, &[self.channels, kind][..], samples].concat()
+    }
+
+    /// The reverse; `None` when the bytes are not of a raster.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Raster> {
+        let (w, bytes) = bytes.split_first_chunk()?;
+        let (h, bytes) = bytes.split_first_chunk()?;
+        let (&[channels, kind], bytes) = bytes.split_first_chunk()?;
+        let samples = match kind {
+            1 => Samples::U8(bytes.into()),
+            2 => Samples::U16(bytemuck::pod_collect_to_vec(bytes)),
+            4 => Samples::U32(bytemuck::pod_collect_to_vec(bytes)),
+            5 => Samples::F32(bytemuck::pod_collect_to_vec(bytes)),
+            _ => return None,
+        };
+        let size = Size::new(u32::from_ne_bytes(*w), u32::from_ne_bytes(*h));
+        let fits = size.area().checked_mul(channels.into()) == Some(samples.len() as u64);
+        fits.then_some(Raster {
+            size,
+            channels,
+            samples,
+        })
+    }
+}
+
 impl Meaning {
     /// Of 8-bit samples that use their whole range.
     pub fn bytes(colour: Colour, alpha: Alpha) -> Meaning {

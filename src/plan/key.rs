@@ -81,16 +81,16 @@ impl Key {
     /// The key in a cache that other processes share, which may have another `place`: the program, its version, and 128 bits
     /// that tell it from others.
     pub fn name(&self, place: &impl Hash) -> String {
+        format!("iipsrv-{}:{:032x}", env!("CARGO_PKG_VERSION"), self.digest(place))
+    }
+
+    /// 128 bits that tell it from others in every process of this version, whose images may lie in another `place`.
+    pub fn digest(&self, place: &impl Hash) -> u128 {
         let half = |number: u8| {
             let version = env!("CARGO_PKG_VERSION");
-            fingerprint::of(&(number, version, place, &self.identity, &self.made))
+            u128::from(fingerprint::of(&(number, version, place, &self.identity, &self.made)))
         };
-        format!(
-            "iipsrv-{}:{:016x}{:016x}",
-            env!("CARGO_PKG_VERSION"),
-            half(0),
-            half(1)
-        )
+        half(0) << 64 | half(1)
     }
 
     /// Equal keys have equal fingerprints, in every process of this version.

@@ -71,6 +71,17 @@ impl Service {
         Some(key.name(&(&config.filesystem_prefix, &config.filesystem_suffix)))
     }
 
+    /// Whether an answer is worth a place on the disk: not what is read there quicker as it is.
+    pub(in crate::service) fn is_lasting(&self, opened: &Opened, plan: &Plan) -> bool {
+        self.disk.is_on() && !self.passes(opened, plan)
+    }
+
+    /// The name of an answer in the cache on disk.
+    pub(in crate::service) fn lasting_name(&self, key: &Key) -> u128 {
+        let config = self.config();
+        key.digest(&(&config.filesystem_prefix, &config.filesystem_suffix))
+    }
+
     /// Whether an answer is a stored tile that may be sent as it is, as far as is known without reading it.
     fn passes(&self, opened: &Opened, plan: &Plan) -> bool {
         plan.finish.passthrough

@@ -32,6 +32,7 @@ use crate::library::Library;
 use crate::library::Opened;
 use crate::library::Shelf;
 use crate::looks::Looks;
+use crate::metrics;
 use crate::mosaic::Mosaic;
 use crate::plan::Key;
 use crate::plan::Plan;
@@ -52,6 +53,7 @@ use crate::source::jp2;
 use crate::source::kind::Options;
 use crate::source::made::Budget;
 use crate::source::spool::Room;
+use crate::store::DiskCache;
 use crate::work::Executor;
 use crate::work::Flights;
 use crate::work::Lease;
@@ -92,6 +94,8 @@ pub struct Inner {
     library: Library,
     mosaic: Mosaic,
     cache: Cache<Key>,
+    /// What survives a restart.
+    disk: DiskCache,
     /// What other servers make, too.
     shared: Option<Memcached>,
     profiles: Profiles,
@@ -119,7 +123,7 @@ impl Deref for Service {
 struct Answer {
     bytes: Bytes,
     lease: Option<Arc<Lease>>,
-    /// How it was come by: hit, memcached or made.
+    /// How it was come by: hit, disk, memcached or made.
     how: &'static str,
 }
 
@@ -145,10 +149,12 @@ impl Service {
         };
         let cache = Cache::new(config.cache_bytes);
         let room = config.room().map(Arc::new);
+        let stores = config.stores.clone().unwrap_or_default();
+        let disk = stores.disk().clone();
         let shelf = Shelf {
             prefix: config.filesystem_prefix.clone(),
             suffix: config.filesystem_suffix.clone(),
-            stores: config.stores.clone().unwrap_or_default(),
+            stores,
             follow_symlinks: config.follow_symlinks,
             options: Options {
                 budget: Budget {
@@ -174,7 +180,8 @@ impl Service {
                     .unwrap_or(usize::MAX >> 8)
                     .min(config::open_files().images),
             ),
-            mosaic: Mosaic::new(config.threads),
+            mosaic: Mosaic::new(config.threads).keeping(disk.clone()),
+            disk,
             cache,
             shared: Memcached::new(
                 &config.memcached,
@@ -485,17 +492,20 @@ impl Service {
     /// Has an answer made: what it needs first, then its pixels, by the threads that compute.
     async fn make(&self, opened: &Arc<Opened>, key: &Key, scope: &Scope) -> crate::error::Result<Answer> {
         let plan = key.plan().ok_or_else(mixed)?;
+        let lasting = self.is_lasting(opened, plan).then(|| self.lasting_name(key));
         let shared = self.shared.as_ref().zip(self.shared_name(opened, key));
-        if let Some((shared, name)) = &shared
-            && let Some(bytes) = shared.get(name).await
-        {
+        let mut found = None;
+        if let Some(name) = lasting {
+            found = self.disk.get(name).await.map(|bytes| (bytes, "disk"));
+            metrics::lookup("disk", if found.is_some() { "hit" } else { "miss" });
+        }
+        if let (None, Some((shared, name))) = (&found, &shared) {
+            found = shared.get(name).await.map(|bytes| (bytes, "memcached"));
+        }
+        if let Some((bytes, how)) = found {
             self.cache.insert(key.clone(), Cached::Answer(bytes.clone()));
             let lease = self.unsent(&bytes)?;
-            return Ok(Answer {
-                bytes,
-                lease,
-                how: "memcached",
-            });
+            return Ok(Answer { bytes, lease, how });
         }
         if process::asks_stats(&plan.ops) && opened.stats.get().is_none() {
             self.measure_all(opened, scope).await?;
@@ -509,6 +519,9 @@ impl Service {
         let (bytes, mut lease) = self.executor.run(cost, scope, job).await?;
         if let Some((shared, name)) = &shared {
             shared.set(name, &bytes);
+        }
+        if let Some(name) = lasting {
+            self.disk.put(name, bytes.clone());
         }
         self.cache.insert(key.clone(), Cached::Answer(bytes.clone()));
         lease.shrink(bytes.len() as u64);
@@ -589,6 +602,9 @@ impl Service {
         self.served.fetch_add(1, Ordering::Relaxed);
         if let Some(failure) = self.room.as_ref().and_then(|room| room.untold_failure()) {
             log::warn!("CACHE_DIR is not used until SIGHUP: {failure}");
+        }
+        if let Some(failure) = self.disk.untold_failure() {
+            log::warn!("DISK_CACHE is not used until the next start: {failure}");
         }
         let id = access::request_id(http);
         let time = since.elapsed();

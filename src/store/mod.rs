@@ -2,6 +2,11 @@
 //!
 //! Everything that reads a master reads it through this trait; no file is mapped.
 
+#[cfg(feature = "disk-cache")]
+mod disk;
+#[cfg(not(feature = "disk-cache"))]
+#[path = "no_disk.rs"]
+mod disk;
 mod file;
 #[cfg(feature = "remote")]
 pub mod remote;
@@ -11,6 +16,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::room;
 use crate::room::Room;
+pub use disk::DiskCache;
 pub use file::File;
 use std::fmt::Debug;
 use std::ops::Range;

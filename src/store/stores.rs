@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::store::Blob;
+use crate::store::DiskCache;
 #[cfg(feature = "remote")]
 use crate::store::remote::Pages;
 #[cfg(feature = "remote")]
@@ -72,6 +73,7 @@ impl Root {
 pub struct Stores {
     /// How identifiers begin, longest first, each with where the rest is looked for.
     rows: Vec<(String, Root)>,
+    disk: DiskCache,
 }
 
 /// Whether this names a store rather than a folder.
@@ -104,11 +106,12 @@ impl Stores {
     /// Of the prefix of all images, when it is a URL, and of `name=>url,…`. An error in one line when a row cannot be
     /// used; it shows no secrets.
     pub fn new(prefix: &str, rows: &str, settings: &Settings) -> std::result::Result<Stores, String> {
-        if settings.disk.is_some() && !cfg!(feature = "disk-cache") {
-            return Err("DISK_CACHE: this server was built without it: build it with --features full".into());
-        }
-        let mut open = Opener::new(settings);
-        let mut stores = Stores::default();
+        let disk = DiskCache::open(settings)?;
+        let open = Opener::new(settings, &disk);
+        let mut stores = Stores {
+            rows: Vec::new(),
+            disk: disk.clone(),
+        };
         for row in rows.split(',').map(str::trim).filter(|row| !row.is_empty()) {
             let (name, place) = row
                 .split_once("=>")
@@ -136,14 +139,9 @@ impl Stores {
             .find_map(|(name, root)| id.strip_prefix(name.as_str()).map(|rest| (root, rest)))
     }
 
-    /// Writes to the disk what is on its way there: before the process ends.
-    pub fn close(&self) {
-        #[cfg(feature = "remote")]
-        for (_, root) in &self.rows {
-            if let Root::Remote(store) = root {
-                store.close();
-            }
-        }
+    /// What survives a restart.
+    pub fn disk(&self) -> &DiskCache {
+        &self.disk
     }
 
     /// Asks every store once. An error in one line when one of them cannot work as it is set up; else a line for each
@@ -157,27 +155,21 @@ impl Stores {
 #[cfg(feature = "remote")]
 struct Opener<'a> {
     settings: &'a Settings,
-    pages: Option<Arc<Pages>>,
+    pages: Arc<Pages>,
 }
 
 #[cfg(feature = "remote")]
 impl<'a> Opener<'a> {
-    fn new(settings: &'a Settings) -> Opener<'a> {
-        Opener {
-            settings,
-            pages: None,
-        }
+    fn new(settings: &'a Settings, disk: &DiskCache) -> Opener<'a> {
+        let pages = Arc::new(Pages::new(settings, disk.clone()));
+        Opener { settings, pages }
     }
 
-    fn root(&mut self, place: &str) -> std::result::Result<Root, String> {
+    fn root(&self, place: &str) -> std::result::Result<Root, String> {
         if !is_url(place) {
             return Ok(Root::Folder(place.into()));
         }
-        let pages = match &self.pages {
-            Some(pages) => pages.clone(),
-            None => self.pages.insert(Arc::new(Pages::new(self.settings)?)).clone(),
-        };
-        Store::new(place, self.settings, pages).map(|store| Root::Remote(Arc::new(store)))
+        Store::new(place, self.settings, self.pages.clone()).map(|store| Root::Remote(Arc::new(store)))
     }
 }
 
@@ -186,11 +178,11 @@ struct Opener;
 
 #[cfg(not(feature = "remote"))]
 impl Opener {
-    fn new(_: &Settings) -> Opener {
+    fn new(_: &Settings, _: &DiskCache) -> Opener {
         Opener
     }
 
-    fn root(&mut self, place: &str) -> std::result::Result<Root, String> {
+    fn root(&self, place: &str) -> std::result::Result<Root, String> {
         if is_url(place) {
             return Err(format!(
                 "{}: this server was built without object stores: build it with --features full",

@@ -37,6 +37,7 @@
 //! - `seams`: is every tile of every client as large as it expects, and do they fit together?
 //! - `profiles`: are colours those that another CMM makes of the profile, and is what is embedded right?
 //! - `memcached`: do servers that share a memcached share answers?
+//! - `scale`: do several servers behind nginx work as the example configuration has them (feature `remote`)?
 //! - `stores`: are masters in stores served as those on disk, in few requests (feature `remote`)?
 //! - `watermark`: does every answer get the mark that it should, and no other?
 //! - `writers`: are files of certain programs shown as these meant them?
@@ -82,6 +83,8 @@ mod outputs;
 mod process;
 mod profiles;
 mod replays;
+#[cfg(feature = "remote")]
+mod scale;
 mod seams;
 mod semantics;
 mod sight;

@@ -14,13 +14,13 @@ use std::process::Command;
 use std::time::Duration;
 
 /// A memcached of our own.
-struct Memcached {
+pub struct Memcached {
     child: Child,
-    port: u16,
+    pub port: u16,
 }
 
 impl Memcached {
-    fn start(port: u16) -> Memcached {
+    pub fn start(port: u16) -> Memcached {
         let child = Command::new("memcached")
             .args(["-l", "127.0.0.1", "-m", "16", "-u", "nobody", "-p"])
             .arg(port.to_string())

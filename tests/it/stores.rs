@@ -594,7 +594,7 @@ fn neighbours_are_fetched_together_and_the_same_only_once() {
 }
 
 /// A child process that ends with the test.
-struct Server(Child, PathBuf);
+pub struct Server(pub Child, pub PathBuf);
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -645,7 +645,7 @@ fn nginx_is_a_store() {
 }
 
 /// An S3 server that checks signatures, with the fixtures in `bucket/masters`.
-fn s3() -> (Server, u16) {
+pub fn s3() -> (Server, u16) {
     let (folder, port) = (folder("s3"), free_port());
     for name in masters() {
         std::fs::copy(
@@ -840,6 +840,109 @@ fn a_server_that_is_killed_at_any_moment_leaves_a_cache_that_is_right_or_empty()
     store.put("a.tif", "\"2\"", &other);
     let (_daemon, port) = with_disk(&files, &store);
     assert!(http(port, "GET", TILE, &[("Host", "x")], "").body == other_want);
+}
+
+/// The daemon over a folder, with a cache on disk and metrics.
+#[cfg(feature = "disk-cache")]
+fn local_with_disk(files: &Folder) -> (Server, u16, u16) {
+    let (port, admin) = (free_port(), free_port());
+    let mut command = files.command(env!("CARGO_BIN_EXE_iipsrv"));
+    command
+        .env("DISK_CACHE", files.join("cache"))
+        .env("DISK_CACHE_SIZE", "128")
+        .env("MAX_IMAGE_CACHE_SIZE", "4000")
+        .env("FILESYSTEM_PREFIX", files.join("images/"))
+        .args(["--http", &format!("127.0.0.1:{port}")])
+        .args(["--admin", &format!("127.0.0.1:{admin}")]);
+    let server = Server(command.spawn().unwrap(), files.join("none"));
+    until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens");
+    (server, port, admin)
+}
+
+#[cfg(feature = "disk-cache")]
+#[test]
+fn answers_and_levels_that_were_made_are_there_after_a_restart() {
+    let files = Folder::new();
+    // its file has one level, in one piece
+    let whole = ask(&fixtures(&[MAP]), "/iiif/tessera.tif/full/max/0/default.png").1;
+    std::fs::create_dir(files.join("images")).unwrap();
+    std::fs::write(files.join("images/a.png"), whole).unwrap();
+    let view = |x: u32| format!("/iiif/a.png/{x},0,400,400/200,/0/default.png");
+    let get = |port: u16, uri: &str| {
+        let answer = http(port, "GET", uri, &[("Host", "x")], "");
+        assert_eq!(answer.status, 200, "{uri}: {}", files.log());
+        answer.body
+    };
+    let (mut daemon, port, _) = local_with_disk(&files);
+    let first = get(port, &view(0));
+    assert!(files.wait_for(" 200 ").contains(" made "), "{}", files.log());
+    Command::new("kill")
+        .arg(daemon.0.id().to_string())
+        .status()
+        .unwrap();
+    assert_eq!(daemon.0.wait().unwrap().code(), Some(0));
+    std::fs::remove_file(files.join("log")).unwrap();
+    let (_daemon, port, admin) = local_with_disk(&files);
+    assert!(get(port, &view(0)) == first);
+    assert!(files.wait_for(" 200 ").contains(" disk "), "{}", files.log());
+    let hits = || {
+        let metrics = String::from_utf8(get(admin, "/metrics")).unwrap();
+        let name = "iipsrv_cache_lookups_total{tier=\"disk\",found=\"hit\"} ";
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or("0").parse::<u32>().unwrap()
+    };
+    assert_eq!(hits(), 1, "the answer");
+    let other = get(port, &view(30));
+    assert_eq!(hits(), 2, "the level that another answer needs");
+    let images = format!("{}/", files.join("images").display());
+    let local = Service::new(config(&[("FILESYSTEM_PREFIX", images.as_str()), MAP]));
+    assert!(other == ask(&local, &view(30)).1);
+}
+
+#[cfg(feature = "disk-cache")]
+#[test]
+fn a_disk_that_is_full_is_told_once_and_all_is_served() {
+    let files = Folder::new();
+    let store = Store::start([("a.tif".into(), behind(8192))]);
+    let (port, cache) = (free_port(), files.join("cache"));
+    std::fs::create_dir(&cache).unwrap();
+    let mut command = files.command("unshare");
+    // a file system of its own, smaller than the cache may be
+    command
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("FILESYSTEM_PREFIX", format!("http://127.0.0.1:{}/m/", store.port))
+        .env("DISK_CACHE", &cache)
+        .env("DISK_CACHE_SIZE", "128")
+        .env("STORE_CACHE_SIZE", "2")
+        .env("MAX_CVT", "20000")
+        .args(["-rm", "sh", "-c"])
+        .arg("mount -t tmpfs -o size=20m none \"$DISK_CACHE\" && exec \"$0\" \"$@\"")
+        .arg(env!("CARGO_BIN_EXE_iipsrv"))
+        .args(["--http", &format!("127.0.0.1:{port}")]);
+    let _daemon = Server(command.spawn().unwrap(), files.join("none"));
+    until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens: unshare and tmpfs are there");
+    let told = || {
+        files
+            .log()
+            .matches("DISK_CACHE is not used until the next start: ")
+            .count()
+    };
+    let view = |turn: u32| format!("/iiif/a.tif/{},0,2048,8192/128,/0/default.jpg", turn % 4 * 2048);
+    let local = store.service(&[("MAX_CVT", "20000")]);
+    for turn in 0..40 {
+        let (status, want) = ask(&local, &view(turn));
+        let answer = http(port, "GET", &view(turn), &[("Host", "x")], "");
+        assert!((answer.status, &answer.body) == (status, &want), "{turn}");
+        // past the cache of answers
+        let other = format!("/iiif/a.tif/{},0,256,256/max/0/default.jpg", turn * 200);
+        assert_eq!(http(port, "GET", &other, &[("Host", "x")], "").status, 200);
+        if told() > 0 && turn > 8 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(told(), 1, "{}", files.log());
+    assert!(files.log().contains("No space left on device"), "{}", files.log());
 }
 
 #[cfg(feature = "disk-cache")]

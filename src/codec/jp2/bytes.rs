@@ -5,6 +5,7 @@
 use crate::error::Error;
 use crate::error::Result;
 use crate::store::Blob;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes that can be read anywhere.
@@ -14,6 +15,12 @@ pub trait Bytes: Send + Sync {
 
     /// Fills `to` from the position `at`. `Corrupt` when the bytes end before.
     fn read(&self, at: u64, to: &mut [u8]) -> Result<()>;
+
+    /// Announces ranges that will be read soon: those who fetch them do so at once.
+    fn prefetch(&self, ranges: &mut dyn Iterator<Item = Range<u64>>) -> Result<()> {
+        let _ = ranges;
+        Ok(())
+    }
 
     /// Whether there are none.
     fn is_empty(&self) -> bool {
@@ -78,6 +85,12 @@ impl Bytes for Part {
             return Err(short());
         }
         self.file.read_at(self.start.saturating_add(at), to)
+    }
+
+    fn prefetch(&self, ranges: &mut dyn Iterator<Item = Range<u64>>) -> Result<()> {
+        let place = |at: u64| self.start.saturating_add(at.min(self.len));
+        let mut ranges = ranges.map(|range| place(range.start)..place(range.end));
+        self.file.prefetch(&mut ranges)
     }
 }
 

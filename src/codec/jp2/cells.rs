@@ -224,7 +224,7 @@ struct Run {
 
 impl<'a> Coded<'a> {
     /// Place and length of all chunks that may be asked for.
-    pub fn new(from: &'a dyn Bytes, mut chunks: Vec<(u64, u32)>) -> Coded<'a> {
+    pub fn new(from: &'a dyn Bytes, mut chunks: Vec<(u64, u32)>) -> Result<Coded<'a>> {
         chunks.sort_unstable();
         let mut runs: Vec<Run> = Vec::new();
         for (at, len) in chunks {
@@ -238,7 +238,8 @@ impl<'a> Coded<'a> {
                 }),
             }
         }
-        Coded { from, runs }
+        from.prefetch(&mut runs.iter().map(|run| run.start..run.end))?;
+        Ok(Coded { from, runs })
     }
 
     fn get(&self, at: u64, len: u32) -> Result<&[u8]> {

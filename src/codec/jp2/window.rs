@@ -328,7 +328,7 @@ impl Tile<'_> {
             })?;
         }
         let chunks = jobs.iter().flat_map(|job| job.chunks(self.index));
-        let coded = Coded::new(&*self.stream.from, chunks.map(|c| (c.at, c.len)).collect());
+        let coded = Coded::new(&*self.stream.from, chunks.map(|c| (c.at, c.len)).collect())?;
         let work = Work {
             index: self.index,
             coded: &coded,

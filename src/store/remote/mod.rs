@@ -2,8 +2,6 @@
 //!
 //! Requests run on a separate runtime; a compute thread that needs bytes waits for them.
 
-#[cfg(feature = "disk-cache")]
-mod disk;
 mod object;
 mod pages;
 
@@ -170,11 +168,6 @@ impl Store {
         self.client.list(Some(&path)).next().await?.err()
     }
 
-    /// Writes to the disk what is on its way there.
-    pub fn close(&self) {
-        self.pages.close();
-    }
-
     /// Opens the object of this name. `Error::Missing` when there is none, `Error::Store` when the
     /// store does not answer as it should.
     pub fn open(self: &Arc<Store>, name: &str) -> Result<Arc<dyn Blob>> {
@@ -320,7 +313,7 @@ fn client(url: &str, settings: &Settings) -> object_store::Result<Box<dyn Object
 }
 
 /// Runs a future on the stores' runtime and waits for it, so long at most.
-fn wait<T: Send + 'static>(
+pub(in crate::store) fn wait<T: Send + 'static>(
     longest: Duration,
     future: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
@@ -340,7 +333,8 @@ fn broken(slow: bool, why: &str) -> Error {
     Error::Store { slow, why }
 }
 
-fn runtime() -> Result<&'static Runtime> {
+/// The stores' own runtime.
+pub(in crate::store) fn runtime() -> Result<&'static Runtime> {
     static RUNTIME: OnceLock<std::io::Result<Runtime>> = OnceLock::new();
     let made = RUNTIME.get_or_init(|| {
         // who came first is of the same kind

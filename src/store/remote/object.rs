@@ -40,7 +40,7 @@ use std::time::Instant;
 const RUN: u64 = 128;
 
 /// Most blocks that are fetched beyond what is needed, when an object is read from front to back.
-const READ_AHEAD: u64 = 16;
+const READ_AHEAD: u64 = 64;
 
 /// Blocks that are announced at most: what was fetched must still be held when it is read.
 const AHEAD: usize = 256;

@@ -1,0 +1,401 @@
+//! A cache on a local disk (`DISK_CACHE`), which survives a restart: blocks of remote masters, answers, derived levels.
+//!
+//! A value is some bytes under a name of 128 bits; long ones lie in pieces. Every piece has a checksum: what a crash left
+//! half written is found by it and forgotten. The first error of the disk ends its use.
+
+use crate::store::remote::runtime;
+use crate::store::remote::wait;
+use crate::store::stores::Settings;
+use bytes::Bytes;
+use foyer::BlockEngineBuilder;
+use foyer::DeviceBuilder;
+use foyer::FsDeviceBuilder;
+use foyer::HybridCache;
+use foyer::HybridCacheBuilder;
+use foyer::HybridCachePolicy;
+use foyer::IoBuf;
+use foyer::IoBufMut;
+use foyer::IoEngine;
+use foyer::IoEngineBuilder;
+use foyer::IoHandle;
+use foyer::Partition;
+use foyer::PsyncIoEngineBuilder;
+use foyer::RecoverMode;
+use futures_util::FutureExt;
+use rustix::fs::FlockOperation;
+use std::fmt::Display;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// The file by which a directory is known to be a cache; it is locked by the server that uses it.
+const MARK: &str = "iipsrv-cache";
+
+/// Bytes that are written and forgotten together.
+const SEGMENT: usize = 16 << 20;
+
+/// Memory for values on their way to the disk.
+const MEMORY: usize = 16 << 20;
+
+/// Least size of a cache, in bytes.
+const LEAST: u64 = 8 * SEGMENT as u64;
+
+/// Bytes of a piece.
+const PIECE: usize = 1 << 20;
+
+/// Pieces that are given to the disk at once.
+const TOGETHER: usize = 8;
+
+/// The longest that the disk is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The cache, or none.
+#[derive(Clone, Debug, Default)]
+pub struct DiskCache(Option<Arc<Disk>>);
+
+impl DiskCache {
+    /// Opens or makes the cache in the directory of the settings, if they name one. An error in one line when the
+    /// directory holds anything else, is used by another server or cannot be written.
+    pub fn open(settings: &Settings) -> Result<DiskCache, String> {
+        let Some((directory, bytes)) = &settings.disk else {
+            return Ok(DiskCache(None));
+        };
+        let runtime = runtime().map_err(|error| error.to_string())?;
+        let disk = runtime.block_on(Disk::open(directory, *bytes))?;
+        Ok(DiskCache(Some(Arc::new(disk))))
+    }
+
+    /// Whether there is one that works.
+    pub fn is_on(&self) -> bool {
+        self.0.as_ref().is_some_and(|disk| !disk.faults.is_broken())
+    }
+
+    /// The value, if it is there and whole.
+    pub async fn get(&self, name: u128) -> Option<Bytes> {
+        let disk = self.0.clone().filter(|_| self.is_on())?;
+        let task = runtime().ok()?.spawn(async move { disk.get(name).await });
+        task.await.ok().flatten()
+    }
+
+    /// The same for compute threads.
+    pub fn read(&self, name: u128) -> Option<Bytes> {
+        let disk = self.0.clone().filter(|_| self.is_on())?;
+        wait(PATIENCE, async move { Ok(disk.get(name).await) })
+            .ok()
+            .flatten()
+    }
+
+    /// Writes a value, in the background; what takes more than an eighth of the cache is left out.
+    pub fn put(&self, name: u128, value: Bytes) {
+        let Some(disk) = self.0.clone().filter(|_| self.is_on()) else {
+            return;
+        };
+        if value.len() <= PIECE {
+            disk.put(name, &value);
+        } else if let (Ok(runtime), true) = (runtime(), value.len() <= disk.capacity / 8) {
+            let own = disk.clone();
+            let mut writing = disk.writing();
+            while writing.try_join_next().is_some() {}
+            writing.spawn_on(async move { own.put_long(name, &value).await }, runtime.handle());
+        }
+    }
+
+    /// Writes what is on its way.
+    pub fn close(&self) {
+        if let (Some(disk), Ok(runtime)) = (&self.0, runtime()) {
+            // one that has failed may never end
+            let _ = runtime.block_on(async { tokio::time::timeout(PATIENCE, disk.close()).await });
+        }
+    }
+
+    /// Why it is no longer used, for the first who asks after it has failed.
+    pub fn untold_failure(&self) -> Option<String> {
+        self.0.as_ref()?.faults.untold().take()
+    }
+}
+
+#[derive(Debug)]
+struct Disk {
+    cache: HybridCache<u128, Vec<u8>>,
+    capacity: usize,
+    faults: Arc<Faults>,
+    /// Long values that are being written.
+    writing: Mutex<JoinSet<()>>,
+    _lock: fs::File,
+}
+
+impl Disk {
+    async fn open(directory: &Path, max_bytes: u64) -> Result<Disk, String> {
+        let shown = directory.display();
+        let lock = claim(directory).map_err(|why| format!("DISK_CACHE={shown}: {why}"))?;
+        let failed = |error: &dyn Display| format!("DISK_CACHE={shown}: {error}");
+        let capacity = usize::try_from(max_bytes.max(LEAST)).unwrap_or(usize::MAX);
+        let device = FsDeviceBuilder::new(directory.join("blocks"))
+            .with_capacity(capacity)
+            .build()
+            .map_err(|error| failed(&error))?;
+        let faults = Arc::new(Faults::default());
+        let engine = PsyncIoEngineBuilder::new().build().await;
+        let engine = Watched {
+            inner: engine.map_err(|error| failed(&error))?,
+            faults: faults.clone(),
+        };
+        let cache = HybridCacheBuilder::new()
+            .with_name("blocks")
+            .with_policy(HybridCachePolicy::WriteOnInsertion)
+            .memory(MEMORY)
+            .with_weighter(|_: &u128, block: &Vec<u8>| block.len() + 64)
+            .storage()
+            .with_io_engine(Arc::new(engine))
+            .with_engine_config(
+                BlockEngineBuilder::new(device)
+                    .with_block_size(SEGMENT)
+                    .with_buffer_pool_size(MEMORY),
+            )
+            .with_recover_mode(RecoverMode::Quiet)
+            .build()
+            .await
+            .map_err(|error| failed(&error))?;
+        Ok(Disk {
+            cache,
+            capacity,
+            faults,
+            writing: Mutex::default(),
+            _lock: lock,
+        })
+    }
+
+    fn writing(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn close(&self) {
+        let writing = std::mem::take(&mut *self.writing());
+        writing.join_all().await;
+        let _ = self.cache.close().await;
+    }
+
+    /// The first piece begins with the length of all.
+    async fn get(&self, name: u128) -> Option<Bytes> {
+        let first = self.piece(name).await?;
+        let (len, start) = first.split_first_chunk()?;
+        let len = usize::try_from(u64::from_le_bytes(*len)).ok()?;
+        let mut value = start.to_vec();
+        for number in 1.. {
+            if value.len() >= len {
+                break;
+            }
+            let piece = self.piece(name.wrapping_add(number)).await?;
+            value.extend_from_slice(&piece);
+        }
+        (value.len() == len).then(|| value.into())
+    }
+
+    async fn piece(&self, name: u128) -> Option<Vec<u8>> {
+        match self.cache.get(&name).await {
+            Ok(found) => found
+                .map(|entry| entry.value().clone())
+                .filter(|piece| !piece.is_empty()),
+            Err(error) => {
+                self.faults.note(&error);
+                None
+            }
+        }
+    }
+
+    fn put(&self, name: u128, value: &[u8]) {
+        let start = value.get(..PIECE).unwrap_or(value);
+        let first = [&(value.len() as u64).to_le_bytes(), start].concat();
+        self.cache.insert(name, first);
+    }
+
+    /// The first piece last: once it is there the others are.
+    async fn put_long(&self, name: u128, value: &[u8]) {
+        for (number, piece) in (1..).zip(value.chunks(PIECE).skip(1)) {
+            self.cache
+                .insert(name.wrapping_add(number as u128), piece.to_vec());
+            if number % TOGETHER == 0 {
+                self.cache.storage().wait().await;
+            }
+            if self.faults.is_broken() {
+                return;
+            }
+        }
+        self.put(name, value);
+    }
+}
+
+/// What went wrong.
+#[derive(Debug, Default)]
+struct Faults {
+    broken: AtomicBool,
+    untold: Mutex<Option<String>>,
+}
+
+impl Faults {
+    fn is_broken(&self) -> bool {
+        self.broken.load(Relaxed)
+    }
+
+    fn untold(&self) -> MutexGuard<'_, Option<String>> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, error: &dyn Display) {
+        if !self.broken.swap(true, Relaxed) {
+            let text = error.to_string();
+            *self.untold() = Some(text.lines().next().unwrap_or_default().into());
+        }
+    }
+}
+
+/// Reads and writes of the disk, and whether one of them has failed: the cache itself only forgets what it could not
+/// write.
+#[derive(Debug)]
+struct Watched {
+    inner: Arc<dyn IoEngine>,
+    faults: Arc<Faults>,
+}
+
+impl Watched {
+    fn watch(&self, handle: IoHandle) -> IoHandle {
+        let faults = self.faults.clone();
+        let watched = async move {
+            let done = handle.await;
+            if let Err(error) = &done.1 {
+                faults.note(error);
+            }
+            done
+        };
+        watched.boxed().into()
+    }
+}
+
+impl IoEngine for Watched {
+    fn read(&self, buf: Box<dyn IoBufMut>, partition: &dyn Partition, offset: u64) -> IoHandle {
+        self.watch(self.inner.read(buf, partition, offset))
+    }
+
+    fn write(&self, buf: Box<dyn IoBuf>, partition: &dyn Partition, offset: u64) -> IoHandle {
+        self.watch(self.inner.write(buf, partition, offset))
+    }
+}
+
+/// Makes the directory a cache, or finds that it is one, and locks it.
+fn claim(directory: &Path) -> Result<fs::File, String> {
+    let text = |error: std::io::Error| error.to_string();
+    fs::create_dir_all(directory).map_err(text)?;
+    let mark = directory.join(MARK);
+    if !mark.exists() && fs::read_dir(directory).map_err(text)?.next().is_some() {
+        return Err("holds something else: it must be empty, or a cache of this server".into());
+    }
+    let lock = fs::File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(mark)
+        .map_err(text)?;
+    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| "is used by another server".to_string())?;
+    Ok(lock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(name: &str) -> std::path::PathBuf {
+        let folder = std::env::temp_dir().join(format!("iipsrv-disk-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        folder
+    }
+
+    fn open(folder: &Path) -> Result<DiskCache, String> {
+        DiskCache::open(&Settings {
+            ttl: PATIENCE,
+            timeout: PATIENCE,
+            connections: 1,
+            cache_bytes: 1 << 20,
+            disk: Some((folder.into(), LEAST)),
+        })
+    }
+
+    #[test]
+    fn blocks_survive_a_restart_and_damage_is_no_block() {
+        let folder = folder("restart");
+        let block = |key: u128| vec![key as u8; 60_000];
+        let disk = open(&folder).unwrap();
+        (0..100).for_each(|key| disk.put(key, block(key).into()));
+        disk.close();
+        drop(disk);
+        let disk = open(&folder).unwrap();
+        let found = |disk: &DiskCache| {
+            let found = (0..100).filter_map(|key| Some((key, disk.read(key)?)));
+            let found: Vec<_> = found.collect();
+            assert!(found.iter().all(|(key, bytes)| **bytes == block(*key)));
+            found.len()
+        };
+        assert!(found(&disk) > 90, "{} are there", found(&disk));
+        disk.close();
+        drop(disk);
+        // a bit of every 50 000 bytes turns
+        let mut files = vec![folder.join("blocks")];
+        while let Some(path) = files.pop() {
+            if path.is_dir() {
+                files.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+                continue;
+            }
+            let mut bytes = fs::read(&path).unwrap();
+            bytes.iter_mut().step_by(50_000).for_each(|byte| *byte ^= 4);
+            fs::write(path, bytes).unwrap();
+        }
+        let disk = open(&folder).unwrap();
+        assert!(found(&disk) < 100, "what is found is whole");
+        drop(disk);
+        let _ = fs::remove_dir_all(folder);
+    }
+
+    #[test]
+    fn a_foreign_directory_and_one_in_use_are_refused() {
+        let folder = folder("foreign");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("thesis.txt"), "mine").unwrap();
+        let why = open(&folder).unwrap_err();
+        assert!(why.contains("holds something else"), "{why}");
+        fs::remove_file(folder.join("thesis.txt")).unwrap();
+        let disk = open(&folder).unwrap();
+        let why = open(&folder).unwrap_err();
+        assert!(why.contains("used by another"), "{why}");
+        drop(disk);
+        let _ = fs::remove_dir_all(folder);
+    }
+
+    #[test]
+    fn long_values_come_back_whole_or_not_at_all() {
+        let folder = folder("long");
+        let value: Vec<u8> = (0..5 * PIECE + 17).map(|at| (at * 7 / 5) as u8).collect();
+        let disk = open(&folder).unwrap();
+        disk.put(1 << 64, value.clone().into());
+        disk.put(2 << 64, vec![0; PIECE].into());
+        disk.put(3 << 64, vec![0; usize::try_from(LEAST / 4).unwrap()].into());
+        disk.close();
+        drop(disk);
+        let disk = open(&folder).unwrap();
+        assert!(disk.read(1 << 64).unwrap() == value);
+        assert_eq!(disk.read(2 << 64).unwrap().len(), PIECE);
+        assert!(
+            disk.read(3 << 64).is_none(),
+            "it would push out most of the others"
+        );
+        assert!(disk.read(1).is_none() && disk.untold_failure().is_none());
+        drop(disk);
+        let _ = fs::remove_dir_all(folder);
+    }
+}

@@ -1,0 +1,47 @@
+//! Stands for the cache on disk in a server that was built without it.
+
+use crate::store::stores::Settings;
+use bytes::Bytes;
+
+/// No cache.
+#[derive(Clone, Debug, Default)]
+pub struct DiskCache;
+
+#[expect(clippy::unused_self, clippy::unused_async, reason = "as the one that is none")]
+impl DiskCache {
+    /// An error when one is wanted.
+    pub fn open(settings: &Settings) -> Result<DiskCache, String> {
+        match settings.disk {
+            Some(_) => {
+                Err("DISK_CACHE: this server was built without it: build it with --features full".into())
+            }
+            None => Ok(DiskCache),
+        }
+    }
+
+    /// There is none.
+    pub fn is_on(&self) -> bool {
+        false
+    }
+
+    /// Nothing.
+    pub async fn get(&self, _: u128) -> Option<Bytes> {
+        None
+    }
+
+    /// Nothing.
+    pub fn read(&self, _: u128) -> Option<Bytes> {
+        None
+    }
+
+    /// Keeps nothing.
+    pub fn put(&self, _: u128, _: Bytes) {}
+
+    /// Does nothing.
+    pub fn close(&self) {}
+
+    /// None.
+    pub fn untold_failure(&self) -> Option<String> {
+        None
+    }
+}

@@ -1,0 +1,160 @@
+//! Does the configuration in debian/examples/scale-out work as it is: two servers behind nginx, one memcached, one object
+//! store? Only addresses are replaced by those of this test.
+
+use crate::memcached::Memcached;
+use crate::process::Folder;
+use crate::process::free_port;
+use crate::process::until;
+use crate::stores::Server;
+use crate::stores::s3;
+use crate::support::HttpAnswer;
+use crate::support::http;
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::process::Stdio;
+
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/debian/examples/scale-out");
+
+/// A file of the example, with other addresses.
+fn example(name: &str, addresses: &[(&str, String)]) -> String {
+    let mut text = std::fs::read_to_string(Path::new(EXAMPLE).join(name)).unwrap();
+    for (from, to) in addresses {
+        assert_eq!(text.matches(from).count(), 1, "{from} in {name}");
+        text = text.replace(from, to);
+    }
+    text
+}
+
+/// One of the servers.
+fn image_server(files: &Folder, s3: u16, memcached: u16) -> (Server, u16) {
+    let settings = example(
+        "iipsrv",
+        &[
+            ("store:9000", format!("127.0.0.1:{s3}")),
+            ("memcached:11211", format!("127.0.0.1:{memcached}")),
+            ("/var/cache/iipsrv", files.join("cache").display().to_string()),
+        ],
+    );
+    let settings = settings.lines().filter(|line| !line.starts_with('#'));
+    let port = free_port();
+    let mut command = files.command(env!("CARGO_BIN_EXE_iipsrv"));
+    command
+        .envs(settings.filter_map(|line| line.split_once('=')))
+        .arg("--http")
+        .arg(format!("127.0.0.1:{port}"));
+    let server = Server(command.spawn().unwrap(), files.join("none"));
+    until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens");
+    (server, port)
+}
+
+fn nginx(files: &Folder, first: u16, second: u16) -> (Server, u16) {
+    let port = free_port();
+    let own = example(
+        "nginx.conf",
+        &[
+            ("image-1:8080", format!("127.0.0.1:{first}")),
+            ("image-2:8080", format!("127.0.0.1:{second}")),
+            ("listen 80;", format!("listen 127.0.0.1:{port};")),
+        ],
+    );
+    let folder = files.join("nginx");
+    std::fs::create_dir(&folder).unwrap();
+    let conf = format!(
+        "daemon off; pid {0}/pid; error_log {0}/error.log;\nevents {{}}\nhttp {{ access_log off; \
+         client_body_temp_path {0}; proxy_temp_path {0}; fastcgi_temp_path {0}; uwsgi_temp_path {0}; scgi_temp_path {0};\n\
+         {own}}}\n",
+        folder.display()
+    );
+    std::fs::write(folder.join("conf"), conf).unwrap();
+    let child = Command::new("nginx")
+        .args(["-c".as_ref(), folder.join("conf").as_os_str()])
+        .args(["-e".as_ref(), folder.join("error.log").as_os_str()])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("nginx is there (tests/run installs it)");
+    let server = Server(child, folder);
+    until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens");
+    (server, port)
+}
+
+fn get(port: u16, uri: &str) -> HttpAnswer {
+    http(port, "GET", uri, &[("Host", "images.example")], "")
+}
+
+#[test]
+fn two_servers_behind_nginx_share_a_store_and_answers_and_each_image_has_its_server() {
+    let (s3, s3_port) = s3();
+    let bucket = s3.1.join("images/masters");
+    std::fs::create_dir_all(&bucket).unwrap();
+    let names: Vec<String> = (0..20).map(|number| format!("{number}.tif")).collect();
+    for name in &names {
+        std::fs::copy(s3.1.join("bucket/masters/lzw.tif"), bucket.join(name)).unwrap();
+    }
+    let memcached = Memcached::start(free_port());
+    let (files, others, front) = (Folder::new(), Folder::new(), Folder::new());
+    let (first, port_1) = image_server(&files, s3_port, memcached.port);
+    let (_second, port_2) = image_server(&others, s3_port, memcached.port);
+    let (_nginx, port) = nginx(&front, port_1, port_2);
+    let forms = |name: &str| {
+        [
+            format!("/iiif/{name}/info.json"),
+            format!("/iiif/{name}/0,0,100,100/50,/0/default.jpg"),
+            format!("/deepzoom/{name}.dzi"),
+            format!("/deepzoom/{name}_files/0/0_0.jpg"),
+            format!("/zoomify/{name}/ImageProperties.xml"),
+            format!("/zoomify/{name}/TileGroup0/0-0-0.jpg"),
+            format!("/fcgi-bin/iipsrv.fcgi?FIF={name}&obj=IIP,1.0&obj=Max-size"),
+            format!("/fcgi-bin/iipsrv.fcgi?IIIF={name}/full/60,/0/default.jpg"),
+            format!("/fcgi-bin/iipsrv.fcgi?DeepZoom={name}_files/1/0_0.jpg"),
+            format!("/fcgi-bin/iipsrv.fcgi?Zoomify={name}/TileGroup0/0-0-0.jpg"),
+        ]
+    };
+    for name in &names {
+        for uri in forms(name) {
+            let answer = get(port, &uri);
+            let why = String::from_utf8_lossy(&answer.body).into_owned();
+            assert_eq!(
+                answer.status,
+                200,
+                "{uri}: {why}\n{}{}",
+                files.log(),
+                others.log()
+            );
+        }
+    }
+    let info = get(port, &forms("3.tif")[0]);
+    assert!(
+        String::from_utf8(info.body)
+            .unwrap()
+            .contains("http://images.example")
+    );
+    // requests for an image go to one server, and both have some
+    let asked = |log: &str, name: &str| {
+        let marks = ["/", "="]
+            .map(|before| ["/", ".dzi", "_files", "&"].map(|after| format!("{before}{name}{after}")));
+        let marks = marks.concat();
+        log.lines()
+            .filter(|line| marks.iter().any(|mark| line.contains(mark)))
+            .count()
+    };
+    let by_name = |log: String| names.iter().map(|name| asked(&log, name)).collect::<Vec<_>>();
+    let (one, two) = (by_name(files.log()), by_name(others.log()));
+    for (name, (one, two)) in names.iter().zip(one.iter().zip(&two)) {
+        assert!(one.min(two) == &0 && one + two >= 10, "{name}: {one} and {two}");
+    }
+    assert!(
+        one.iter().sum::<usize>() > 0 && two.iter().sum::<usize>() > 0,
+        "{one:?} {two:?}"
+    );
+    // what one has made the other finds
+    let region = &forms(&names[0])[1];
+    assert_eq!(get(port_1, region).body, get(port_2, region).body);
+    let logs = [files.log(), others.log()].concat();
+    assert!(logs.contains(" memcached "), "{logs}");
+    // one server is enough
+    drop(first);
+    for name in &names {
+        assert_eq!(get(port, &forms(name)[0]).status, 200, "{name}");
+    }
+}
