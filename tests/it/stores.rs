@@ -4,6 +4,7 @@ use crate::process::Folder;
 use crate::process::free_port;
 use crate::process::until;
 use crate::support::config;
+use crate::support::corpus;
 use crate::support::fixtures;
 use crate::support::http;
 use crate::support::text;
@@ -301,23 +302,18 @@ fn a_first_tile_takes_few_requests_and_every_other_one_at_most() {
 }
 
 #[test]
+#[ignore = "needs CORPUS"]
 fn every_file_of_the_corpus_is_the_same_through_a_store() {
-    let Some(corpus) = std::env::var_os("CORPUS") else {
-        eprintln!("CORPUS is not set: no file of other people was tried");
-        return;
-    };
+    let corpus = corpus();
     let store = Store::start([]);
     let far = store.service(&[]);
     let near = Service::new(config(&[
-        (
-            "FILESYSTEM_PREFIX",
-            format!("{}/", Path::new(&corpus).display()).as_str(),
-        ),
+        ("FILESYSTEM_PREFIX", format!("{}/", corpus.display()).as_str()),
         MAP,
     ]));
     let mut tried = 0;
     for folder in ["tiff", "jp2", "jpeg", "photos", "reports", "bad"] {
-        for entry in std::fs::read_dir(Path::new(&corpus).join(folder)).unwrap() {
+        for entry in std::fs::read_dir(corpus.join(folder)).unwrap() {
             let path = entry.unwrap().path();
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
                 continue;
@@ -901,6 +897,7 @@ fn answers_and_levels_that_were_made_are_there_after_a_restart() {
 
 #[cfg(feature = "disk-cache")]
 #[test]
+#[ignore = "needs unshare and a tmpfs"]
 fn a_disk_that_is_full_is_told_once_and_all_is_served() {
     let files = Folder::new();
     let store = Store::start([("a.tif".into(), behind(8192))]);
