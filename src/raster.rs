@@ -145,9 +145,9 @@ impl Raster {
         let (&[channels, kind], bytes) = bytes.split_first_chunk()?;
         let samples = match kind {
             1 => Samples::U8(bytes.into()),
-            2 => Samples::U16(bytemuck::pod_collect_to_vec(bytes)),
-            4 => Samples::U32(bytemuck::pod_collect_to_vec(bytes)),
-            5 => Samples::F32(bytemuck::pod_collect_to_vec(bytes)),
+            2 => Samples::U16(numbers(bytes, u16::from_ne_bytes)),
+            4 => Samples::U32(numbers(bytes, u32::from_ne_bytes)),
+            5 => Samples::F32(numbers(bytes, f32::from_ne_bytes)),
             _ => return None,
         };
         let size = Size::new(u32::from_ne_bytes(*w), u32::from_ne_bytes(*h));
@@ -158,6 +158,11 @@ impl Raster {
             samples,
         })
     }
+}
+
+/// Numbers of `N` bytes; a rest that is too short is left out.
+fn numbers<const N: usize, T>(bytes: &[u8], number: impl Fn([u8; N]) -> T) -> Vec<T> {
+    bytes.as_chunks().0.iter().map(|bytes| number(*bytes)).collect()
 }
 
 impl Meaning {

@@ -13,23 +13,19 @@ use foyer::FsDeviceBuilder;
 use foyer::HybridCache;
 use foyer::HybridCacheBuilder;
 use foyer::HybridCachePolicy;
-use foyer::IoBuf;
-use foyer::IoBufMut;
-use foyer::IoEngine;
-use foyer::IoEngineBuilder;
-use foyer::IoHandle;
-use foyer::Partition;
-use foyer::PsyncIoEngineBuilder;
 use foyer::RecoverMode;
-use futures_util::FutureExt;
+use rustix::fs::FallocateFlags;
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use std::fmt::Display;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::Weak;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -53,6 +49,9 @@ const PIECE: usize = 1 << 20;
 /// Pieces that are given to the disk at once.
 const TOGETHER: usize = 8;
 
+/// How often it is looked whether the disk can be written.
+const LOOKS: Duration = Duration::from_secs(5);
+
 /// The longest that the disk is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -68,8 +67,9 @@ impl DiskCache {
             return Ok(DiskCache(None));
         };
         let runtime = runtime().map_err(|error| error.to_string())?;
-        let disk = runtime.block_on(Disk::open(directory, *bytes))?;
-        Ok(DiskCache(Some(Arc::new(disk))))
+        let disk = Arc::new(runtime.block_on(Disk::open(directory, *bytes))?);
+        runtime.spawn(watch(Arc::downgrade(&disk)));
+        Ok(DiskCache(Some(disk)))
     }
 
     /// Whether there is one that works.
@@ -97,6 +97,7 @@ impl DiskCache {
         let Some(disk) = self.0.clone().filter(|_| self.is_on()) else {
             return;
         };
+        disk.written.store(true, Relaxed);
         if value.len() <= PIECE {
             disk.put(name, &value);
         } else if let (Ok(runtime), true) = (runtime(), value.len() <= disk.capacity / 8) {
@@ -125,10 +126,12 @@ impl DiskCache {
 struct Disk {
     cache: HybridCache<u128, Vec<u8>>,
     capacity: usize,
-    faults: Arc<Faults>,
+    faults: Faults,
     /// Long values that are being written.
     writing: Mutex<JoinSet<()>>,
-    _lock: fs::File,
+    /// Whether anything was written since the disk was looked at.
+    written: AtomicBool,
+    lock: fs::File,
 }
 
 impl Disk {
@@ -141,19 +144,13 @@ impl Disk {
             .with_capacity(capacity)
             .build()
             .map_err(|error| failed(&error))?;
-        let faults = Arc::new(Faults::default());
-        let engine = PsyncIoEngineBuilder::new().build().await;
-        let engine = Watched {
-            inner: engine.map_err(|error| failed(&error))?,
-            faults: faults.clone(),
-        };
+        let faults = Faults::default();
         let cache = HybridCacheBuilder::new()
             .with_name("blocks")
             .with_policy(HybridCachePolicy::WriteOnInsertion)
             .memory(MEMORY)
             .with_weighter(|_: &u128, block: &Vec<u8>| block.len() + 64)
             .storage()
-            .with_io_engine(Arc::new(engine))
             .with_engine_config(
                 BlockEngineBuilder::new(device)
                     .with_block_size(SEGMENT)
@@ -163,12 +160,14 @@ impl Disk {
             .build()
             .await
             .map_err(|error| failed(&error))?;
+        let _ = reserve(&directory.join("blocks")).inspect_err(|error| faults.note(error));
         Ok(Disk {
             cache,
             capacity,
             faults,
             writing: Mutex::default(),
-            _lock: lock,
+            written: AtomicBool::new(false),
+            lock,
         })
     }
 
@@ -256,35 +255,38 @@ impl Faults {
     }
 }
 
-/// Reads and writes of the disk, and whether one of them has failed: the cache itself only forgets what it could not
+/// Reserves the place of all blocks on the disk, so that it is not found missing later. File systems that cannot do this
+/// are left alone.
+fn reserve(blocks: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(blocks)? {
+        let file = fs::File::options().write(true).open(entry?.path())?;
+        let len = file.metadata()?.len();
+        match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, len) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) | Ok(()) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Whether the disk can still be written.
+fn probe(mark: &fs::File) -> std::io::Result<()> {
+    mark.write_all_at(b"a cache of iipsrv\n", 0)?;
+    mark.sync_data()
+}
+
+/// Looks at the disk from time to time while values are written to it: the cache itself only forgets what it could not
 /// write.
-#[derive(Debug)]
-struct Watched {
-    inner: Arc<dyn IoEngine>,
-    faults: Arc<Faults>,
-}
-
-impl Watched {
-    fn watch(&self, handle: IoHandle) -> IoHandle {
-        let faults = self.faults.clone();
-        let watched = async move {
-            let done = handle.await;
-            if let Err(error) = &done.1 {
-                faults.note(error);
-            }
-            done
-        };
-        watched.boxed().into()
-    }
-}
-
-impl IoEngine for Watched {
-    fn read(&self, buf: Box<dyn IoBufMut>, partition: &dyn Partition, offset: u64) -> IoHandle {
-        self.watch(self.inner.read(buf, partition, offset))
-    }
-
-    fn write(&self, buf: Box<dyn IoBuf>, partition: &dyn Partition, offset: u64) -> IoHandle {
-        self.watch(self.inner.write(buf, partition, offset))
+async fn watch(disk: Weak<Disk>) {
+    loop {
+        tokio::time::sleep(LOOKS).await;
+        let Some(disk) = disk.upgrade() else { return };
+        if disk.written.swap(false, Relaxed) && !disk.faults.is_broken() {
+            let looked = tokio::task::spawn_blocking(move || {
+                let _ = probe(&disk.lock).inspect_err(|error| disk.faults.note(error));
+            });
+            let _ = looked.await;
+        }
     }
 }
 
@@ -375,6 +377,20 @@ mod tests {
         assert!(why.contains("used by another"), "{why}");
         drop(disk);
         let _ = fs::remove_dir_all(folder);
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_told_once() {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let error = probe(&full).unwrap_err();
+        let faults = Faults::default();
+        assert!(!faults.is_broken());
+        faults.note(&error);
+        faults.note(&"and again");
+        assert!(faults.is_broken());
+        let told = faults.untold().take().unwrap();
+        assert!(told.contains("No space left on device"), "{told}");
+        assert!(faults.untold().take().is_none());
     }
 
     #[test]
