@@ -162,7 +162,7 @@ pub static VARS: &[Var] = &[
         "DISK_CACHE",
         "",
         Kind::Text,
-        "directory of its own for bytes of remote masters, answers and derived levels; it survives a restart",
+        "directory of its own for masters' bytes, answers and derived levels",
     ),
     var(
         "DISK_CACHE_SIZE",

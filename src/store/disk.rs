@@ -14,13 +14,13 @@ use foyer::HybridCache;
 use foyer::HybridCacheBuilder;
 use foyer::HybridCachePolicy;
 use foyer::RecoverMode;
-use rustix::fs::FallocateFlags;
 use rustix::fs::FlockOperation;
-use rustix::io::Errno;
 use std::fmt::Display;
 use std::fs;
 use std::os::unix::fs::FileExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -48,6 +48,9 @@ const PIECE: usize = 1 << 20;
 
 /// Pieces that are given to the disk at once.
 const TOGETHER: usize = 8;
+
+/// Bytes that must be free where the cache has not got all of its place yet: what is written between two looks.
+const SPARE: u64 = 4 * SEGMENT as u64;
 
 /// How often it is looked whether the disk can be written.
 const LOOKS: Duration = Duration::from_secs(5);
@@ -124,6 +127,8 @@ impl DiskCache {
 
 #[derive(Debug)]
 struct Disk {
+    /// Where the blocks lie.
+    blocks: PathBuf,
     cache: HybridCache<u128, Vec<u8>>,
     capacity: usize,
     faults: Faults,
@@ -140,11 +145,11 @@ impl Disk {
         let lock = claim(directory).map_err(|why| format!("DISK_CACHE={shown}: {why}"))?;
         let failed = |error: &dyn Display| format!("DISK_CACHE={shown}: {error}");
         let capacity = usize::try_from(max_bytes.max(LEAST)).unwrap_or(usize::MAX);
-        let device = FsDeviceBuilder::new(directory.join("blocks"))
+        let blocks = directory.join("blocks");
+        let device = FsDeviceBuilder::new(&blocks)
             .with_capacity(capacity)
             .build()
             .map_err(|error| failed(&error))?;
-        let faults = Faults::default();
         let cache = HybridCacheBuilder::new()
             .with_name("blocks")
             .with_policy(HybridCachePolicy::WriteOnInsertion)
@@ -160,15 +165,17 @@ impl Disk {
             .build()
             .await
             .map_err(|error| failed(&error))?;
-        let _ = reserve(&directory.join("blocks")).inspect_err(|error| faults.note(error));
-        Ok(Disk {
+        let disk = Disk {
+            blocks,
             cache,
             capacity,
-            faults,
+            faults: Faults::default(),
             writing: Mutex::default(),
             written: AtomicBool::new(false),
             lock,
-        })
+        };
+        let _ = probe(&disk).inspect_err(|error| disk.faults.note(error));
+        Ok(disk)
     }
 
     fn writing(&self) -> MutexGuard<'_, JoinSet<()>> {
@@ -255,22 +262,22 @@ impl Faults {
     }
 }
 
-/// Reserves the place of all blocks on the disk, so that it is not found missing later. File systems that cannot do this
-/// are left alone.
-fn reserve(blocks: &Path) -> std::io::Result<()> {
-    for entry in fs::read_dir(blocks)? {
-        let file = fs::File::options().write(true).open(entry?.path())?;
-        let len = file.metadata()?.len();
-        match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, len) {
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) | Ok(()) => {}
-            Err(error) => return Err(error.into()),
-        }
+/// Whether the disk can be written, and has place for what the cache may still take.
+fn probe(disk: &Disk) -> std::io::Result<()> {
+    write(&disk.lock)?;
+    let mut taken = 0;
+    for entry in fs::read_dir(&disk.blocks)? {
+        taken += entry?.metadata()?.blocks() * 512;
+    }
+    let missing = (disk.capacity as u64).saturating_sub(taken);
+    let of = rustix::fs::statvfs(&disk.blocks)?;
+    if of.f_bavail.saturating_mul(of.f_frsize) < missing.min(SPARE) {
+        return Err(std::io::ErrorKind::StorageFull.into());
     }
     Ok(())
 }
 
-/// Whether the disk can still be written.
-fn probe(mark: &fs::File) -> std::io::Result<()> {
+fn write(mark: &fs::File) -> std::io::Result<()> {
     mark.write_all_at(b"a cache of iipsrv\n", 0)?;
     mark.sync_data()
 }
@@ -283,7 +290,7 @@ async fn watch(disk: Weak<Disk>) {
         let Some(disk) = disk.upgrade() else { return };
         if disk.written.swap(false, Relaxed) && !disk.faults.is_broken() {
             let looked = tokio::task::spawn_blocking(move || {
-                let _ = probe(&disk.lock).inspect_err(|error| disk.faults.note(error));
+                let _ = probe(&disk).inspect_err(|error| disk.faults.note(error));
             });
             let _ = looked.await;
         }
@@ -382,7 +389,7 @@ mod tests {
     #[test]
     fn a_disk_that_fails_is_told_once() {
         let full = fs::File::options().write(true).open("/dev/full").unwrap();
-        let error = probe(&full).unwrap_err();
+        let error = write(&full).unwrap_err();
         let faults = Faults::default();
         assert!(!faults.is_broken());
         faults.note(&error);

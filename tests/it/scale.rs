@@ -34,6 +34,7 @@ fn image_server(files: &Folder, s3: u16, memcached: u16) -> (Server, u16) {
             ("store:9000", format!("127.0.0.1:{s3}")),
             ("memcached:11211", format!("127.0.0.1:{memcached}")),
             ("/var/cache/iipsrv", files.join("cache").display().to_string()),
+            ("DISK_CACHE_SIZE=20000", "DISK_CACHE_SIZE=128".into()),
         ],
     );
     let settings = settings.lines().filter(|line| !line.starts_with('#'));

@@ -762,10 +762,8 @@ fn a_store_that_is_down_at_the_start_is_told_and_its_images_come_when_it_is_up()
     let log = files.log();
     let told = format!("http://127.0.0.1:{far}/: cannot be reached now: ");
     assert!(log.contains(&told) && !log.contains("secret"), "{log}");
-    assert_eq!(
-        http(port, "GET", "/iiif/a.tif/info.json", &[("Host", "x")], "").status,
-        502
-    );
+    let status = http(port, "GET", "/iiif/a.tif/info.json", &[("Host", "x")], "").status;
+    assert!([502, 504].contains(&status), "{status}");
 }
 
 /// The daemon over masters in this store, with a cache on disk.
@@ -863,7 +861,7 @@ fn answers_and_levels_that_were_made_are_there_after_a_restart() {
     let whole = ask(&fixtures(&[MAP]), "/iiif/tessera.tif/full/max/0/default.png").1;
     std::fs::create_dir(files.join("images")).unwrap();
     std::fs::write(files.join("images/a.png"), whole).unwrap();
-    let view = |x: u32| format!("/iiif/a.png/{x},0,400,400/200,/0/default.png");
+    let view = |x: u32| format!("/iiif/a.png/{x},0,1600,1600/100,/0/default.png");
     let get = |port: u16, uri: &str| {
         let answer = http(port, "GET", uri, &[("Host", "x")], "");
         assert_eq!(answer.status, 200, "{uri}: {}", files.log());
@@ -939,7 +937,7 @@ fn a_disk_that_is_full_is_told_once_and_all_is_served() {
         std::thread::sleep(Duration::from_millis(100));
     }
     assert_eq!(told(), 1, "{}", files.log());
-    assert!(files.log().contains("No space left on device"), "{}", files.log());
+    assert!(files.log().contains("no storage space"), "{}", files.log());
 }
 
 #[cfg(feature = "disk-cache")]
