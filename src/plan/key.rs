@@ -88,7 +88,13 @@ impl Key {
     pub fn digest(&self, place: &impl Hash) -> u128 {
         let half = |number: u8| {
             let version = env!("CARGO_PKG_VERSION");
-            u128::from(fingerprint::of(&(number, version, place, &self.identity, &self.made)))
+            u128::from(fingerprint::of(&(
+                number,
+                version,
+                place,
+                &self.identity,
+                &self.made,
+            )))
         };
         half(0) << 64 | half(1)
     }

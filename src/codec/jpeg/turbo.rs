@@ -100,7 +100,6 @@ const KEPT_BYTES: usize = 1 << 20;
 
 thread_local! {
     static COMPRESSOR: RefCell<Option<Handle>> = const { RefCell::new(None) };
-    static DECOMPRESSOR: RefCell<Option<Handle>> = const { RefCell::new(None) };
     static OUTPUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     static PLANES: RefCell<Planes> = RefCell::default();
 }
@@ -133,6 +132,14 @@ impl Drop for Handle {
     }
 }
 
+/// A decompressor for one stream: one that is used again would decode a stream that lacks tables with those of the stream
+/// before, which may be somebody else's picture.
+fn with_decompressor<T>(work: impl FnOnce(*mut c_void) -> Result<T>) -> Result<T> {
+    // SAFETY: takes no arguments; the result is checked.
+    let own = Handle::of(unsafe { tjInitDecompress() })?;
+    work(own.0.as_ptr())
+}
+
 /// Whether [`decode`] takes tables.
 pub const TAKES_TABLES: bool = true;
 
@@ -152,9 +159,7 @@ pub fn decode(
     let row = size.w as usize * usize::from(channels);
     let pitch = c_int::try_from(row).map_err(|_| broken())?;
     let flags = TJFLAG_LIMITSCANS | if strict { TJFLAG_STOPONWARNING } else { 0 };
-    DECOMPRESSOR.with_borrow_mut(|kept| {
-        // SAFETY: takes no arguments; the result is checked.
-        let handle = Handle::kept(kept, || unsafe { tjInitDecompress() })?;
+    with_decompressor(|handle| {
         if let Some(tables) = tables
             && !read_headers(handle, tables)?.whole
         {
@@ -275,9 +280,7 @@ pub fn again(stream: &[u8], size: Size, quality: u8) -> Result<Option<Vec<u8>>> 
     let (width, height) = (side(size.w)?, side(size.h)?);
     let stream_len = c_ulong::try_from(stream.len()).map_err(|_| broken())?;
     PLANES.with_borrow_mut(|planes| {
-        let subsampling = DECOMPRESSOR.with_borrow_mut(|kept| {
-            // SAFETY: takes no arguments; the result is checked.
-            let handle = Handle::kept(kept, || unsafe { tjInitDecompress() })?;
+        let subsampling = with_decompressor(|handle| {
             let headers = read_headers(handle, stream)?;
             if !headers.whole || headers.size != (width, height) {
                 return Err(broken());
