@@ -7,7 +7,6 @@ use bytes::Bytes;
 #[derive(Clone, Debug, Default)]
 pub struct DiskCache;
 
-#[expect(clippy::unused_self, clippy::unused_async, reason = "as the one that is none")]
 impl DiskCache {
     /// An error when one is wanted.
     pub fn open(settings: &Settings) -> Result<DiskCache, String> {
