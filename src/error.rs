@@ -26,7 +26,7 @@ pub enum Error {
     TooBig(String),
     /// Too much work is queued: 503 with `Retry-After`.
     Busy,
-    /// The same, and in how many seconds it is worth another try.
+    /// Too busy (503), with the seconds after which another try is worthwhile.
     Later(u32),
     /// It took longer than a request may: 504.
     TimedOut,

@@ -55,7 +55,7 @@ impl Http {
             .with("HTTP_HOST", "localhost")
     }
 
-    /// The same with one more variable.
+    /// Adds a variable.
     pub fn with(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
         self.push(name.as_ref(), value.as_ref());
         self
@@ -77,7 +77,7 @@ impl Http {
             .map(|(_, value)| value)
     }
 
-    /// The same as text; `None` also when it is not UTF-8.
+    /// A variable as text; `None` also when it is not UTF-8.
     pub fn text(&self, name: &str) -> Option<&str> {
         std::str::from_utf8(self.var(name)?).ok()
     }
@@ -148,7 +148,7 @@ impl Reply {
         }
     }
 
-    /// The same with one more header line. CR and LF in the value become blanks.
+    /// Adds a header line. CR and LF in the value become blanks.
     pub fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         let mut value = value.into();
         if value.bytes().any(|b| b == b'\r' || b == b'\n') {

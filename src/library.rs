@@ -25,7 +25,7 @@ use crate::source::sequence::Sequence;
 use crate::source::sequence::split_view;
 use crate::source::tiff;
 use crate::source::tiff::Tiff;
-use crate::source::window::Forgetful;
+use crate::source::window::NoCache;
 use crate::store;
 use crate::store::Blob;
 use crate::store::State;
@@ -107,12 +107,12 @@ const VALID: u64 = 100_000;
 /// Names of a folder that are looked at, and pictures of a set.
 const FOLDER_NAMES: usize = 10_000;
 
-/// The same on network and user-space file systems.
+/// How long a look at a network or user-space file system is valid, in nanoseconds.
 const VALID_FAR: u64 = 100_000_000;
 
 /// Where images lie.
 #[derive(Clone, Debug, Default)]
-pub struct Shelf {
+pub struct LibrarySettings {
     /// Put in front of every identifier by plain concatenation.
     pub prefix: String,
     /// Put behind.
@@ -129,7 +129,7 @@ pub struct Shelf {
     pub delimiter: String,
 }
 
-impl Shelf {
+impl LibrarySettings {
     fn reading(&self) -> Reading {
         Reading {
             layers: self.options.jp2.layers,
@@ -141,7 +141,7 @@ impl Shelf {
 
 /// All images.
 pub struct Library {
-    shelf: Shelf,
+    settings: LibrarySettings,
     /// `None` remembers nothing.
     open: Option<Cache<Arc<str>, Arc<Opened>>>,
     fixed: HashMap<String, Arc<Opened>>,
@@ -149,9 +149,9 @@ pub struct Library {
 
 impl Library {
     /// A library that keeps at most `capacity` images open.
-    pub fn new(shelf: Shelf, capacity: usize) -> Self {
+    pub fn new(settings: LibrarySettings, capacity: usize) -> Self {
         Library {
-            shelf,
+            settings,
             open: (capacity > 0).then(|| Cache::new(capacity)),
             fixed: HashMap::new(),
         }
@@ -159,7 +159,7 @@ impl Library {
 
     /// Puts an image without a file under an identifier.
     pub fn insert(&mut self, id: &str, source: impl Source + 'static) {
-        let opened = opened(id, Place::Nowhere, Box::new(source), self.shelf.reading());
+        let opened = opened(id, Place::Nowhere, Box::new(source), self.settings.reading());
         self.fixed.insert(id.into(), Arc::new(opened));
     }
 
@@ -170,7 +170,7 @@ impl Library {
         self.look(name, false)
     }
 
-    /// The same; `far`: whether it may look at file systems that can hang.
+    /// Looks up an open image; `far`: whether it may touch file systems that can hang.
     fn look(&self, name: &str, far: bool) -> Result<Option<Arc<Opened>>> {
         let (id, _) = split_view(name);
         if let Some(fixed) = self.fixed.get(id) {
@@ -204,7 +204,7 @@ impl Library {
     /// Whether a look at the file of this identifier can hang. Does not look itself.
     pub fn is_far(&self, name: &str) -> bool {
         let far = |name: &str| {
-            let path = self.path(split_view(name).0, &self.shelf.suffix);
+            let path = self.path(split_view(name).0, &self.settings.suffix);
             path.is_ok_and(|path| !looks::is_local(&path))
         };
         far(name) || decoded(name).is_some_and(|again| far(&again))
@@ -216,7 +216,7 @@ impl Library {
             return Ok(Some(known));
         }
         for name in [Some(name.to_string()), decoded(name)].iter().flatten() {
-            let Ok(path) = self.path(split_view(name).0, &self.shelf.suffix) else {
+            let Ok(path) = self.path(split_view(name).0, &self.settings.suffix) else {
                 continue;
             };
             if is_file(&path) {
@@ -302,7 +302,7 @@ impl Library {
         {
             return Ok(found);
         }
-        if self.shelf.pattern.is_empty() {
+        if self.settings.pattern.is_empty() {
             return Err(missing(id));
         }
         let path = self.path(id, "")?;
@@ -311,19 +311,19 @@ impl Library {
         };
         let entries = fs::read_dir(self.allowed(folder, id)?).map_err(|_| missing(id))?;
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let sequence = Sequence::of(names, &format!("{stem}{}", self.shelf.pattern));
+        let sequence = Sequence::of(names, &format!("{stem}{}", self.settings.pattern));
         let sequence = sequence.ok_or_else(|| missing(id))?;
         let file = sequence.file(view).ok_or_else(|| missing(id))?;
         let path = folder.join(file);
         let source = self.read(self.allowed(&path, id)?, id, None)?;
         let source = Member::over(source, sequence.set());
-        Ok(opened(name, Place::File(path), source, self.shelf.reading()))
+        Ok(opened(name, Place::File(path), source, self.settings.reading()))
     }
 
     /// The image of this identifier, if there is a file or an object of this name.
     fn at(&self, name: &str, id: &str, page: Option<u32>) -> Result<Option<Opened>> {
-        if let Some((root, rest)) = self.shelf.stores.find(id)
-            && let Some(blob) = root.open(&format!("{}{}", spelt(rest)?, self.shelf.suffix))
+        if let Some((root, rest)) = self.settings.stores.find(id)
+            && let Some(blob) = root.open(&format!("{}{}", spelt(rest)?, self.settings.suffix))
         {
             return match blob {
                 Ok(blob) => {
@@ -332,14 +332,14 @@ impl Library {
                         name,
                         Place::Remote(blob),
                         source,
-                        self.shelf.reading(),
+                        self.settings.reading(),
                     )))
                 }
                 Err(Error::Missing(_)) => Ok(None),
                 Err(error) => Err(error),
             };
         }
-        let path = self.path(id, &self.shelf.suffix)?;
+        let path = self.path(id, &self.settings.suffix)?;
         if !is_file(&path) {
             return Ok(None);
         }
@@ -348,13 +348,13 @@ impl Library {
             name,
             Place::File(path),
             source,
-            self.shelf.reading(),
+            self.settings.reading(),
         )))
     }
 
     /// An identifier that ends in the number of a page, taken apart.
     fn page<'a>(&self, id: &'a str) -> Option<(&'a str, u32)> {
-        let delimiter = Some(self.shelf.delimiter.as_str()).filter(|text| !text.is_empty())?;
+        let delimiter = Some(self.settings.delimiter.as_str()).filter(|text| !text.is_empty())?;
         let (book, page) = id.rsplit_once(delimiter)?;
         let digits = !page.is_empty() && page.bytes().all(|b| b.is_ascii_digit());
         page.parse().ok().filter(|_| digits).map(|page| (book, page))
@@ -366,7 +366,7 @@ impl Library {
     }
 
     fn source(&self, blob: Arc<dyn Blob>, id: &str, page: Option<u32>) -> Result<Box<dyn Source>> {
-        let source = source::open(blob, page, &self.shelf.options)?;
+        let source = source::open(blob, page, &self.settings.options)?;
         source.ok_or_else(|| Error::Missing(format!("{} is not an image", shown(id))))
     }
 
@@ -376,11 +376,11 @@ impl Library {
     /// machine to be listed.
     pub fn folder(&self, id: &str) -> Result<(Vec<(String, bool)>, SystemTime)> {
         let id = id.trim_end_matches('/');
-        if !self.shelf.prefix.ends_with('/') {
+        if !self.settings.prefix.ends_with('/') {
             return Err(missing(id));
         }
         let path = if id.is_empty() {
-            PathBuf::from(&self.shelf.prefix)
+            PathBuf::from(&self.settings.prefix)
         } else {
             self.path(id, "")?
         };
@@ -396,7 +396,7 @@ impl Library {
                 return Some((name, true));
             }
             crate::source::kind::Kind::named(&name)?;
-            let name = name.strip_suffix(&self.shelf.suffix)?;
+            let name = name.strip_suffix(&self.settings.suffix)?;
             (!name.is_empty()).then(|| (name.to_string(), false))
         };
         let mut names: Vec<_> = entries.flatten().take(FOLDER_NAMES).filter_map(named).collect();
@@ -409,7 +409,7 @@ impl Library {
     pub fn members(&self, opened: &Opened) -> Vec<String> {
         let (id, _) = split_view(&opened.identity.name);
         let set = &opened.source.header().set;
-        let delimiter = &self.shelf.delimiter;
+        let delimiter = &self.settings.delimiter;
         if !set.stack.is_empty() && !delimiter.is_empty() && self.page(id).is_none() {
             let pages = 0..set.stack.len().min(FOLDER_NAMES);
             return pages.map(|page| format!("{id}{delimiter}{page}")).collect();
@@ -419,10 +419,10 @@ impl Library {
             None => (String::new(), id),
         };
         if !set.horizontal.is_empty()
-            && !self.shelf.pattern.is_empty()
+            && !self.settings.pattern.is_empty()
             && let Ok((names, _)) = self.folder(&folder)
         {
-            let start = format!("{stem}{}", self.shelf.pattern);
+            let start = format!("{stem}{}", self.settings.pattern);
             let files = names
                 .iter()
                 .filter(|(name, folder)| !folder && name.starts_with(&start));
@@ -444,20 +444,20 @@ impl Library {
     /// Where the file of an identifier lies: under the prefix.
     fn path(&self, id: &str, suffix: &str) -> Result<PathBuf> {
         spelt(id)?;
-        let (prefix, rest) = match self.shelf.stores.find(id) {
+        let (prefix, rest) = match self.settings.stores.find(id) {
             Some((root, rest)) => (root.folder().ok_or_else(|| missing(id))?, spelt(rest)?),
-            None => (self.shelf.prefix.as_str(), id),
+            None => (self.settings.prefix.as_str(), id),
         };
         Ok(PathBuf::from(format!("{prefix}{rest}{suffix}")))
     }
 
     /// The path, unless a link on it leads where none may.
     fn allowed<'a>(&self, path: &'a Path, id: &str) -> Result<&'a Path> {
-        let prefix = match self.shelf.stores.find(id) {
+        let prefix = match self.settings.stores.find(id) {
             Some((root, _)) => root.folder().ok_or_else(|| missing(id))?,
-            None => self.shelf.prefix.as_str(),
+            None => self.settings.prefix.as_str(),
         };
-        if self.shelf.follow_symlinks || prefix.is_empty() {
+        if self.settings.follow_symlinks || prefix.is_empty() {
             return Ok(path);
         }
         let real = fs::canonicalize(path).map_err(|_| missing(id))?;
@@ -494,7 +494,7 @@ pub fn picture(path: &Path) -> Result<Picture> {
         )));
     }
     let meaning = header.meaning.clone();
-    let raster = tiff.window(Window::new(0, rect), &Forgetful)?;
+    let raster = tiff.window(Window::new(0, rect), &NoCache)?;
     let picture = colour::picture(raster, &meaning)?;
     Ok(if meaning.alpha == Alpha::Premultiplied {
         colour::straighten(picture)
@@ -579,18 +579,18 @@ mod tests {
     use crate::geometry::Size;
     use crate::source::synthetic::Synthetic;
 
-    fn shelf(prefix: &Path, follow_symlinks: bool) -> Shelf {
-        Shelf {
+    fn settings(prefix: &Path, follow_symlinks: bool) -> LibrarySettings {
+        LibrarySettings {
             prefix: format!("{}/", prefix.display()),
             suffix: String::new(),
             follow_symlinks,
-            ..Shelf::default()
+            ..LibrarySettings::default()
         }
     }
 
     #[test]
     fn no_spelling_leads_out_of_the_prefix() {
-        let library = Library::new(shelf(Path::new("/usr"), true), 10);
+        let library = Library::new(settings(Path::new("/usr"), true), 10);
         for id in [
             "../etc/passwd",
             "a/../../etc/passwd",
@@ -612,7 +612,7 @@ mod tests {
         fs::write(inside.join("own.txt"), "not an image").unwrap();
         std::os::unix::fs::symlink("../outside.txt", inside.join("link.txt")).unwrap();
         let message = |follow, id| {
-            Library::new(shelf(&inside, follow), 10)
+            Library::new(settings(&inside, follow), 10)
                 .open(id)
                 .err()
                 .unwrap()
@@ -626,20 +626,20 @@ mod tests {
 
     #[test]
     fn the_message_names_the_identifier_and_no_path() {
-        let library = Library::new(shelf(Path::new("/usr/share"), true), 10);
+        let library = Library::new(settings(Path::new("/usr/share"), true), 10);
         let error = library.open("nope\n.tif").err().unwrap();
         assert_eq!(error.public(), "no image \"nope?.tif\"");
     }
 
     #[test]
     fn a_directory_is_no_image() {
-        let library = Library::new(shelf(Path::new("/"), true), 10);
+        let library = Library::new(settings(Path::new("/"), true), 10);
         assert!(matches!(library.open("usr"), Err(Error::Missing(_))));
     }
 
     #[test]
     fn an_image_without_a_file_is_always_known() {
-        let mut library = Library::new(Shelf::default(), 0);
+        let mut library = Library::new(LibrarySettings::default(), 0);
         library.insert(
             "made",
             Synthetic::halving(Size::new(100, 100), Size::new(64, 64), 3),

@@ -14,6 +14,10 @@ use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let code = run();
     // the log has a thread of its own

@@ -14,14 +14,14 @@ use crate::plan::Key;
 use crate::raster::Raster;
 use crate::source::Effort;
 use crate::source::Window;
-use crate::source::window::Forgetful;
-use crate::source::window::Keep;
-use crate::source::window::Memo;
+use crate::source::window::BandCache;
+use crate::source::window::NoCache;
 use crate::source::window::Packer;
 use crate::source::window::Part;
+use crate::source::window::TileCache;
 use crate::source::window::stack;
 use crate::store::DiskCache;
-use crate::work::crew;
+use crate::work::parallel;
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -62,13 +62,13 @@ impl Mosaic {
         self.threads
     }
 
-    /// The same of each, in their order, side by side.
+    /// Makes all of them in parallel; results are in the order of `of`.
     pub fn each<T: Send, U: Send + Sync>(
         &self,
         of: Vec<T>,
         make: impl Fn(T) -> Result<U> + Sync,
     ) -> Result<Vec<U>> {
-        crew::map(self.threads - 1, of, make)
+        parallel::map(self.threads - 1, of, make)
     }
 
     /// What reading a window takes now.
@@ -110,11 +110,11 @@ impl Mosaic {
             .ok_or_else(|| Error::Outside("no such level".into()))?;
         let rect = window.rect;
         let cached = self.cached(opened, cache);
-        let memo = Memo::over(&cached);
-        let keep: &dyn Keep = if kept { &cached } else { &memo };
+        let memo = BandCache::over(&cached);
+        let keep: &dyn TileCache = if kept { &cached } else { &memo };
         if let (Some(tile), None) = (window.tile(&header.levels), window.layers) {
             // what one tile leaves behind is of use to others only
-            return source.read_keeping(tile, if kept { &cached } else { &Forgetful });
+            return source.read_keeping(tile, if kept { &cached } else { &NoCache });
         }
         if source.shares_work(window.level) && rect.size().area() <= AT_ONCE {
             return source.window(window, keep);
@@ -161,7 +161,7 @@ impl InCache<'_> {
     }
 }
 
-impl Keep for InCache<'_> {
+impl TileCache for InCache<'_> {
     fn keep(&self, part: Part, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Arc<Raster>> {
         let key = Key::decoded(self.opened.identity.clone(), part);
         let lasts = matches!(part, Part::Level(_)) && self.disk.is_on();
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
     use crate::geometry::Size;
     use crate::library::Library;
-    use crate::library::Shelf;
+    use crate::library::LibrarySettings;
     use crate::raster::Samples;
     use crate::source::Header;
     use crate::source::Source;
@@ -217,7 +217,7 @@ mod tests {
             }
         }
         let made = Synthetic::halving(Size::new(500, 300), Size::new(64, 32), 3);
-        let mut library = Library::new(Shelf::default(), 0);
+        let mut library = Library::new(LibrarySettings::default(), 0);
         let reads = Arc::new(AtomicUsize::new(0));
         library.insert("dear", Dear(made, reads.clone()));
         let opened = library.open("dear").unwrap();
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_window_holds_the_pixels_of_its_tiles_whatever_the_threads_and_the_cache() {
-        let mut library = Library::new(Shelf::default(), 0);
+        let mut library = Library::new(LibrarySettings::default(), 0);
         library.insert(
             "made",
             Synthetic::halving(Size::new(500, 300), Size::new(64, 32), 3),

@@ -134,7 +134,7 @@ pub fn made<T: AnyBitPattern, E>(
     Ok(values)
 }
 
-/// The same for bytes in memory that does not begin on a multiple of 32 of them, where such is to be had.
+/// Like [`made`] for bytes, in memory that does not begin at a multiple of 32 bytes, where possible.
 ///
 /// Some libraries write round the caches of the processor when they can, which they find out by the address (measured:
 /// libjpeg-turbo, 10-25% of the time of a tile in colour, and as much again for whoever reads it next).
@@ -152,7 +152,7 @@ pub fn made_off<E>(count: usize, fill: impl FnOnce(&mut Room) -> Result<(), E>) 
     Ok(values)
 }
 
-/// The same for bytes in memory that is used again.
+/// Fills a buffer that is reused.
 pub fn remade<E>(
     kept: &mut Vec<u8>,
     count: usize,

@@ -41,6 +41,9 @@ def read(path):
 
     if photometric == 3:
         colours = 1
+    elif photometric in (0, 1) and channels >= 3 and not any(extra[:2]):
+        # bands without a meaning: the first are red, green and blue
+        colours = 3
     elif photometric in (0, 1, 4):
         colours = 1
     elif photometric == 5:
@@ -79,7 +82,7 @@ def read(path):
         with numpy.errstate(over="ignore"):
             data = data.astype(numpy.float32)
     if photometric == 0 and data.dtype.kind == "u":
-        data[..., :1] = numpy.iinfo(data.dtype).max - data[..., :1]
+        data[..., :colours] = numpy.iinfo(data.dtype).max - data[..., :colours]
     return data, lossy
 
 

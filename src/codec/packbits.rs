@@ -20,7 +20,7 @@ pub fn decode(data: &[u8], room: &mut Room) {
     }
 }
 
-/// The same for those runs that are whole: how many bytes those have.
+/// Decodes the runs that are complete in `data`; returns how many bytes those have.
 pub fn whole(data: &[u8], room: &mut Room) -> usize {
     let mut left = data;
     while let Some((&head, rest)) = left.split_first()

@@ -28,7 +28,7 @@ use crate::library;
 use crate::process::Watermark;
 use crate::protocol::Members;
 use crate::protocol::Mount;
-use crate::source::spool::Room;
+use crate::source::spool::SpoolDir;
 use crate::store::stores;
 use crate::store::stores::Stores;
 use crate::work::busy;
@@ -236,7 +236,7 @@ impl Config {
     }
 
     /// The place for temporary files of made levels, if there is one that works.
-    pub fn room(&self) -> Option<Room> {
+    pub fn room(&self) -> Option<SpoolDir> {
         let wanted = !self.cache_dir.is_empty() && self.cache_dir_bytes > 0;
         wanted
             .then(|| self.cache_room())
@@ -244,8 +244,8 @@ impl Config {
     }
 
     /// The directory for temporary files, whether it works or not.
-    fn cache_room(&self) -> Room {
-        Room::new((&self.cache_dir).into(), self.cache_dir_bytes)
+    fn cache_room(&self) -> SpoolDir {
+        SpoolDir::new((&self.cache_dir).into(), self.cache_dir_bytes)
     }
 
     /// Whether there is a watermark that could not be read: nothing must be served then, for it would be unmarked.

@@ -80,7 +80,7 @@ pub fn commands() -> [Command; 4] {
             .group(ArgGroup::new("pyramid").args(["deepzoom", "zoomify", "iiif"]).required(true))
             .arg(path("folder", "DIR", "Where it goes; made where it is missing").required(true)),
         Command::new("prewarm")
-            .about("Fill the caches that outlive the process, those of MEMCACHED_SERVERS, with the settings of the environment")
+            .about("Fill the caches that outlive the process, MEMCACHED_SERVERS and DISK_CACHE, with the settings of the environment")
             .arg(path("list", "FILE", "Addresses, a line each, or an access log; - is standard input").long("list").short('l'))
             .arg(Arg::new("levels").long("levels").value_name("N").default_value("4")
                 .value_parser(clap::value_parser!(u32).range(1..=64)).help("Of images: this many levels, from the smallest"))

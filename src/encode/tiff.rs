@@ -348,7 +348,7 @@ mod tests {
     use crate::source::tiff::Limits;
     use crate::source::tiff::Tiff;
     use crate::source::tiff::build::Temp;
-    use crate::source::window::Forgetful;
+    use crate::source::window::NoCache;
 
     fn output(compression: Compression, quality: i16) -> Output {
         Output {
@@ -386,7 +386,7 @@ mod tests {
                     let tiff = opened(&encode(&picture, output, &Tags::default()).unwrap());
                     assert_eq!(tiff.header().size(), size);
                     let window = Window::new(0, Rect::of(size));
-                    let raster = tiff.window(window, &Forgetful).unwrap();
+                    let raster = tiff.window(window, &NoCache).unwrap();
                     let wanted: Vec<u8> = match usize::from(raster.channels) {
                         channels if channels == layout.channels() => picture.data,
                         _ => picture.data.iter().flat_map(|&v| [v, v, v]).collect(),
@@ -429,7 +429,7 @@ mod tests {
                     let tiff = opened(&deep(&raster, &meaning, None, output, &Tags::default()).unwrap());
                     let window = Window::new(0, Rect::of(size));
                     assert!(
-                        tiff.window(window, &Forgetful).unwrap() == raster,
+                        tiff.window(window, &NoCache).unwrap() == raster,
                         "{channels} {compression}"
                     );
                     let found = &tiff.header().meaning;
@@ -449,7 +449,7 @@ mod tests {
             let picture = drawn(layout, size);
             let file = encode(&picture, output(Compression::Jpeg, 80), &Tags::default()).unwrap();
             let window = Window::new(0, Rect::of(size));
-            let Samples::U8(found) = opened(&file).window(window, &Forgetful).unwrap().samples else {
+            let Samples::U8(found) = opened(&file).window(window, &NoCache).unwrap().samples else {
                 panic!("8 bits")
             };
             let sum: u64 = found

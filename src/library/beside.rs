@@ -91,7 +91,7 @@ impl Library {
         Some(known)
     }
 
-    /// The same, read if it has changed. What was written a moment ago is not kept.
+    /// Reads what lies beside the image again if it has changed. What was written a moment ago is not kept.
     pub fn read_beside(&self, opened: &Opened) -> Arc<Beside> {
         if let Some(known) = self.beside(opened) {
             return known;

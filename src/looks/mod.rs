@@ -72,7 +72,7 @@ impl Looks {
         answer.await.ok().flatten()
     }
 
-    /// The same, for a thread that may wait.
+    /// Runs a call and blocks this thread until it ends or times out.
     pub fn run_blocking<T: Send + 'static>(&self, look: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         self.start(look)?.blocking_recv().ok().flatten()
     }

@@ -68,7 +68,7 @@ impl Plan {
 }
 
 impl Cost {
-    /// The same with what has to be decoded first.
+    /// Adds the effort of decoding.
     pub fn and(self, effort: Effort, header: &Header) -> Cost {
         // what is kept for others is gone through in pieces
         let most = if effort.shared { PIECES } else { 1 << 28 };

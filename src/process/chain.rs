@@ -107,7 +107,7 @@ impl Chain {
         (top + rows.start).saturating_sub(margin)..end.min(whole.h)
     }
 
-    /// The same steps, to make some rows of what they make of a window: of its rows from `first` on.
+    /// The chain for some rows of the result; its input begins at row `first` of the window.
     pub fn of_rows(&self, whole: Size, first: u32, rows: Range<u32>) -> Chain {
         let shown = self.cut.unwrap_or(Rect::of(whole));
         let y = (shown.y + rows.start).saturating_sub(first);
@@ -142,7 +142,7 @@ impl Chain {
         self.over(&raster, meaning, stats)
     }
 
-    /// The same for grey and RGB.
+    /// Runs the chain over grey or RGB.
     fn over(
         &self,
         raster: &Raster,

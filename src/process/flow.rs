@@ -272,7 +272,7 @@ impl Part<'_> {
         }
     }
 
-    /// The same for pixels of so many samples.
+    /// Extracts one channel from pixels of `N` samples.
     fn every<const N: usize, T: Copy>(&self, part: &[T], out: &mut [f32], value: impl Fn(T) -> f32) {
         for (out, pixel) in out.iter_mut().zip(part.as_chunks::<N>().0) {
             *out = pixel.get(self.channel).map_or(0.0, |v| value(*v));

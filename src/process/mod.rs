@@ -174,7 +174,7 @@ pub fn run(
     run_part(raster, meaning, ops, None, stats)
 }
 
-/// The same with the rows that [`needs`] says, for a part of the answer.
+/// Runs the steps for a part of the answer; the input holds the rows that [`needs`] says.
 pub fn run_part(
     raster: Raster,
     meaning: &Meaning,

@@ -15,7 +15,7 @@ use crate::process::kernel::Tap;
 use crate::process::kernel::taps;
 use crate::raster::Layout;
 use crate::raster::Picture;
-use crate::work::crew::each;
+use crate::work::parallel::each;
 use std::ops::Range;
 
 pub use crate::process::kernel::Filter;
@@ -150,7 +150,7 @@ pub fn resize(picture: &Picture, crop: Crop, to: Size, filter: Filter) -> Result
     })
 }
 
-/// The same for some rows of `to`, out of those rows of the picture that [`rows`] says.
+/// Resizes some rows of `to`; the input must hold the rows that [`rows`] says.
 pub fn resize_part(picture: &Picture, part: &Part, crop: Crop, to: Size, filter: Filter) -> Result<Picture> {
     let of = Rows {
         samples: &picture.data,
@@ -194,7 +194,7 @@ pub fn resample<S: Sample>(rows: Rows<S>, crop: Crop, to: Size, filter: Filter) 
     resample_part(rows, &all, crop, to, filter)
 }
 
-/// The same for some rows of `to`: `rows` are those of the whole from `part.first` on. `Corrupt` when one is missing.
+/// Resamples some rows of `to`: `rows` are those of the whole from `part.first` on. `Corrupt` when one is missing.
 pub fn resample_part<S: Sample>(
     rows: Rows<S>,
     part: &Part,
@@ -362,7 +362,7 @@ fn sum_down<S: Sample>(out: &mut [f32], rows: &[S], stride: usize, weights: &[f3
     }
 }
 
-/// The same with every pixel weighted by its last channel, too.
+/// Sums rows by their weights, every pixel weighted by its alpha, the last channel.
 #[inline(always)]
 fn sum_down_by_alpha<S: Sample, const C: usize>(out: &mut [f32], rows: &[S], stride: usize, weights: &[f32]) {
     out.fill(0.0);

@@ -17,7 +17,7 @@ use crate::geometry::Size;
 use crate::raster::Layout;
 use crate::raster::Picture;
 use crate::work::busy;
-use crate::work::crew::each;
+use crate::work::parallel::each;
 
 /// Rows of the answer that one thread makes at once.
 const ROWS: usize = 32;
@@ -112,7 +112,7 @@ pub fn keep(picture: Picture, rect: Rect, background: Option<[u8; 3]>) -> Pictur
     picture
 }
 
-/// The same picture with an alpha of 255.
+/// Adds an opaque alpha channel.
 fn opaque(picture: &Picture) -> Picture {
     let data = match picture.layout {
         Layout::Rgba => picture.data.clone(),

@@ -206,7 +206,7 @@ const CELLS: usize = 1 << 14;
 struct Cells {
     /// The bits of the first number of the first cell, which is what all below it are taken for.
     first: u32,
-    /// The same of the last cell.
+    /// The bits of the first number of the last cell, which is what all above it are taken for.
     last: u32,
     /// How many bits of a number are behind those that tell the cell.
     shift: u32,

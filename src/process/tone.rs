@@ -49,7 +49,7 @@ pub fn byte(value: f32) -> u8 {
     ((value * 255.0).max(0.0).min(255.0) + ROUND_BYTE).to_bits() as u8
 }
 
-/// The same for many.
+/// Converts many values to bytes.
 #[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
 pub fn bytes(values: &[f32], out: &mut [u8]) {
     for (out, v) in out.iter_mut().zip(values) {

@@ -22,7 +22,7 @@ pub fn turn(picture: Picture, mirror: bool, quarters: u8) -> Picture {
     }
 }
 
-/// The same for pixels of `N` bytes.
+/// Turns a picture whose pixels have `N` bytes.
 fn turn_pixels<const N: usize>(mut picture: Picture, mirror: bool, quarters: u8) -> Picture {
     let (w, h) = (picture.size.w as usize, picture.size.h as usize);
     let pixels = picture.data.as_chunks_mut::<N>().0;

@@ -28,10 +28,10 @@ const UNSAFE: &AsciiSet = &CONTROLS
 /// What is spelt with a percent sign in a path that arrived decoded.
 const PATH: &AsciiSet = &UNSAFE.add(b'%').add(b'?').add(b'#').add(b'[').add(b']');
 
-/// The same in a query, where a plus is a blank and an ampersand ends a value.
+/// Characters that are encoded in a query, where a plus is a blank and an ampersand ends a value.
 const QUERY: &AsciiSet = &PATH.add(b'+').add(b'&');
 
-/// The same of one segment.
+/// Characters that are encoded in one segment of a path.
 const SEGMENT: &AsciiSet = &QUERY.add(b'/');
 
 /// Where a request came in.

@@ -182,7 +182,7 @@ mod tests {
     use crate::source::synthetic::Synthetic;
     use crate::source::tiff::Tiff;
     use crate::source::tiff::build::Temp;
-    use crate::source::window::Forgetful;
+    use crate::source::window::NoCache;
     use std::sync::Arc;
 
     /// The pixels of a file.
@@ -198,7 +198,7 @@ mod tests {
             _ => {
                 let tiff = Tiff::open(Temp::new(file).open(), &Default::default()).unwrap();
                 let rect = Rect::of(size);
-                tiff.window(Window::new(0, rect), &Forgetful).unwrap().samples
+                tiff.window(Window::new(0, rect), &NoCache).unwrap().samples
             }
         };
         match samples {

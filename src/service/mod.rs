@@ -29,8 +29,8 @@ use crate::http::Method;
 use crate::http::Reply;
 use crate::library::Beside;
 use crate::library::Library;
+use crate::library::LibrarySettings;
 use crate::library::Opened;
-use crate::library::Shelf;
 use crate::looks::Looks;
 use crate::metrics;
 use crate::mosaic::Mosaic;
@@ -52,7 +52,7 @@ use crate::source::Source;
 use crate::source::jp2;
 use crate::source::kind::Options;
 use crate::source::made::Budget;
-use crate::source::spool::Room;
+use crate::source::spool::SpoolDir;
 use crate::store::DiskCache;
 use crate::work::Executor;
 use crate::work::Flights;
@@ -100,7 +100,7 @@ pub struct Inner {
     shared: Option<Memcached>,
     profiles: Profiles,
     /// Where temporary files lie.
-    room: Option<Arc<Room>>,
+    room: Option<Arc<SpoolDir>>,
     served: AtomicU64,
     executor: Executor,
     looks: Looks,
@@ -151,7 +151,7 @@ impl Service {
         let room = config.room().map(Arc::new);
         let stores = config.stores.clone().unwrap_or_default();
         let disk = stores.disk().clone();
-        let shelf = Shelf {
+        let places = LibrarySettings {
             prefix: config.filesystem_prefix.clone(),
             suffix: config.filesystem_suffix.clone(),
             stores,
@@ -174,7 +174,7 @@ impl Service {
             settings,
             limits: InForce::new(&config),
             library: Library::new(
-                shelf,
+                places,
                 config
                     .open_images
                     .unwrap_or(usize::MAX >> 8)
@@ -208,7 +208,7 @@ impl Service {
         }))
     }
 
-    /// The same with an image that has no file. To be called before the service is shared.
+    /// Adds an image that has no file. To be called before the service is shared.
     pub fn with_image(mut self, id: &str, source: impl Source + 'static) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             inner.library.insert(id, source);

@@ -53,7 +53,7 @@ impl Service {
             .with("Access-Control-Max-Age", "86400")
     }
 
-    /// The same with the configured lifetime.
+    /// Adds Cache-Control with the configured lifetime.
     pub(in crate::service) fn kept(&self, reply: Reply) -> Reply {
         reply.with("Cache-Control", self.config().cache_control.clone())
     }
@@ -250,7 +250,7 @@ impl Service {
     }
 }
 
-/// The same with these lines too.
+/// Adds header lines.
 fn with_all(reply: Reply, lines: impl IntoIterator<Item = HeaderLine>) -> Reply {
     lines
         .into_iter()

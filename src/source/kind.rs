@@ -108,7 +108,7 @@ pub fn open(blob: Arc<dyn Blob>, page: Option<u32>, options: &Options) -> Result
     }))
 }
 
-/// The same, as it lies in its file.
+/// Opens a master as it is stored, without derived levels or orientation.
 pub fn stored(blob: Arc<dyn Blob>, page: Option<u32>, options: &Options) -> Result<Option<Stored>> {
     let mut start = [0; START];
     let len = usize::try_from(blob.len()).unwrap_or(START).min(START);

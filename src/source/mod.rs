@@ -27,8 +27,8 @@ use crate::raster::Meaning;
 use crate::raster::Metadata;
 use crate::raster::Raster;
 pub use crate::source::kind::open;
-use crate::source::window::Forgetful;
-use crate::source::window::Keep;
+use crate::source::window::NoCache;
+use crate::source::window::TileCache;
 use crate::store::Version;
 
 /// One size of the pyramid.
@@ -195,14 +195,14 @@ pub trait Source: Send + Sync {
     /// The stored samples of one tile, cut to the level, no scaling. `Error::Outside` when there is no such tile.
     fn read(&self, tile: Tile) -> Result<Raster>;
 
-    /// The same, for a source that decodes more than the tile: the rest of it is left with `keep`.
-    fn read_keeping(&self, tile: Tile, keep: &dyn Keep) -> Result<Raster> {
+    /// Reads a tile; a source that decodes more than the tile leaves the rest with `keep`.
+    fn read_keeping(&self, tile: Tile, keep: &dyn TileCache) -> Result<Raster> {
         let _ = keep;
         self.read(tile)
     }
 
     /// The stored samples of a window, which lies inside its level; tiles on the way are left with `keep`.
-    fn window(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
+    fn window(&self, window: Window, keep: &dyn TileCache) -> Result<Raster> {
         window::of_tiles(self, window, keep)
     }
 
@@ -212,11 +212,11 @@ pub trait Source: Send + Sync {
         let rect = size
             .map(Rect::of)
             .ok_or_else(|| Error::Outside("no such level".into()))?;
-        take(self.window(Window::new(level, rect), &Forgetful)?, rect)
+        take(self.window(Window::new(level, rect), &NoCache)?, rect)
     }
 
     /// What a window takes, where `keep` holds what was made before. Reads nothing and waits for nobody.
-    fn effort(&self, window: Window, keep: &dyn Keep) -> Effort {
+    fn effort(&self, window: Window, keep: &dyn TileCache) -> Effort {
         window::effort(self, window, keep)
     }
 

@@ -15,10 +15,10 @@ use crate::source::Level;
 use crate::source::Source;
 use crate::source::Tile;
 use crate::source::Window;
-use crate::source::window::Forgetful;
-use crate::source::window::Keep;
+use crate::source::window::NoCache;
 use crate::source::window::Part;
 use crate::source::window::Renamed;
+use crate::source::window::TileCache;
 
 /// From upright coordinates to stored ones: x and y change places first, then each may run backwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +134,7 @@ impl Source for Oriented {
         &self.header
     }
 
-    fn effort(&self, window: Window, keep: &dyn Keep) -> Effort {
+    fn effort(&self, window: Window, keep: &dyn TileCache) -> Effort {
         let levels = &self.inner.header().levels;
         let Some(size) = levels.get(window.level).map(|level| level.size) else {
             return Effort::default();
@@ -145,10 +145,10 @@ impl Source for Oriented {
     }
 
     fn read(&self, tile: Tile) -> Result<Raster> {
-        self.read_keeping(tile, &Forgetful)
+        self.read_keeping(tile, &NoCache)
     }
 
-    fn read_keeping(&self, tile: Tile, keep: &dyn Keep) -> Result<Raster> {
+    fn read_keeping(&self, tile: Tile, keep: &dyn TileCache) -> Result<Raster> {
         let outside = || {
             Error::Outside(format!(
                 "no tile {},{} in level {}",
@@ -160,7 +160,7 @@ impl Source for Oriented {
         self.window(Window::new(level, rect), keep)
     }
 
-    fn window(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
+    fn window(&self, window: Window, keep: &dyn TileCache) -> Result<Raster> {
         let level = self.inner.header().levels.get(window.level);
         let size = level.ok_or_else(|| Error::Outside("no such level".into()))?.size;
         let below = Renamed { keep, name: unturned };

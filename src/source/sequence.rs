@@ -9,7 +9,7 @@ use crate::source::Set;
 use crate::source::Source;
 use crate::source::Tile;
 use crate::source::Window;
-use crate::source::window::Keep;
+use crate::source::window::TileCache;
 
 /// The view of a sequence that is shown when none is asked for: horizontal and vertical angle.
 pub const FIRST: [u32; 2] = [0, 90];
@@ -118,15 +118,15 @@ impl Source for Member {
         self.inner.read(tile)
     }
 
-    fn read_keeping(&self, tile: Tile, keep: &dyn Keep) -> Result<Raster> {
+    fn read_keeping(&self, tile: Tile, keep: &dyn TileCache) -> Result<Raster> {
         self.inner.read_keeping(tile, keep)
     }
 
-    fn window(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
+    fn window(&self, window: Window, keep: &dyn TileCache) -> Result<Raster> {
         self.inner.window(window, keep)
     }
 
-    fn effort(&self, window: Window, keep: &dyn Keep) -> Effort {
+    fn effort(&self, window: Window, keep: &dyn TileCache) -> Effort {
         self.inner.effort(window, keep)
     }
 

@@ -24,7 +24,7 @@ use std::sync::atomic::Ordering;
 
 /// A directory for temporary files, and how much may lie there.
 #[derive(Debug)]
-pub struct Room {
+pub struct SpoolDir {
     directory: PathBuf,
     max_bytes: u64,
     used_bytes: AtomicU64,
@@ -38,10 +38,10 @@ struct Failure {
     told: bool,
 }
 
-impl Room {
+impl SpoolDir {
     /// At most `max_bytes` bytes in this directory.
-    pub fn new(directory: PathBuf, max_bytes: u64) -> Room {
-        Room {
+    pub fn new(directory: PathBuf, max_bytes: u64) -> SpoolDir {
+        SpoolDir {
             directory,
             max_bytes,
             used_bytes: AtomicU64::new(0),
@@ -113,7 +113,7 @@ impl Room {
 /// Bytes of a room that are taken.
 #[derive(Debug)]
 struct Share {
-    room: Arc<Room>,
+    room: Arc<SpoolDir>,
     bytes: u64,
 }
 
@@ -135,7 +135,7 @@ pub struct Spool {
 
 impl Spool {
     /// A level of this size with samples like `model`'s. `Error::TooLarge` when the room has no place for it.
-    pub fn new(room: &Arc<Room>, size: Size, model: &Raster) -> Result<Spool> {
+    pub fn new(room: &Arc<SpoolDir>, size: Size, model: &Raster) -> Result<Spool> {
         let model = window::blank(Size::new(1, 1), model);
         let bytes = size.area().saturating_mul(model.samples.bytes() as u64);
         let before = room.used_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_in_every_depth() {
-        let room = Arc::new(Room::new(std::env::temp_dir(), 1000));
+        let room = Arc::new(SpoolDir::new(std::env::temp_dir(), 1000));
         let size = Size::new(3, 2);
         for samples in [
             Samples::U8(vec![1, 2, 3, 4, 5, 6]),
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn parts_go_to_their_places_and_the_room_is_bounded() {
-        let room = Arc::new(Room::new(std::env::temp_dir(), 6));
+        let room = Arc::new(SpoolDir::new(std::env::temp_dir(), 6));
         let size = Size::new(3, 2);
         let part = raster(Size::new(2, 2), Samples::U8(vec![1, 2, 3, 4]));
         let spool = Spool::new(&room, size, &part).unwrap();
@@ -261,12 +261,12 @@ mod tests {
         drop(spool);
         assert!(Spool::new(&room, size, &part).is_ok());
         assert!(room.trial().is_ok());
-        assert!(Room::new("/nowhere/at/all".into(), 6).trial().is_err());
+        assert!(SpoolDir::new("/nowhere/at/all".into(), 6).trial().is_err());
     }
 
     #[test]
     fn a_room_in_which_nothing_can_be_written_is_out_of_use_and_says_so_once() {
-        let room = Arc::new(Room::new("/nowhere/at/all".into(), 1000));
+        let room = Arc::new(SpoolDir::new("/nowhere/at/all".into(), 1000));
         let model = raster(Size::new(1, 1), Samples::U8(vec![1]));
         for _ in 0..2 {
             assert!(matches!(

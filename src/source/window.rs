@@ -1,6 +1,6 @@
 //! Reads windows from tiles: any rectangle of a level, assembled from the cells it touches.
 //!
-//! Tiles that neighbours share are offered to a [`Keep`], which may keep them for the next window.
+//! Tiles that neighbours share are offered to a [`TileCache`], which may keep them for the next window.
 
 use crate::codec::jp2::Name;
 use crate::error::Error;
@@ -28,7 +28,7 @@ use std::sync::PoisonError;
 pub enum Part {
     /// A tile of the header's grid.
     Tile(Tile),
-    /// The same before the picture was turned.
+    /// A tile of the picture as it is stored, before its orientation was applied.
     Unturned(Tile),
     /// A strip, or a tile too large to be shown as one: a cell of the grid that the file has.
     Stored(Tile),
@@ -39,11 +39,11 @@ pub enum Part {
 }
 
 /// Where parts are held. Those who ask for one that is being made wait for it.
-pub trait Keep: Sync {
+pub trait TileCache: Sync {
     /// The part, made by `make` if it is not held.
     fn keep(&self, part: Part, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Arc<Raster>>;
 
-    /// The same for what is packed, and needed by the next window or not at all: made of what is held, if anything is.
+    /// Returns packed bytes that only the next window needs; `make` gets what is held, if anything.
     fn pack(&self, part: Part, make: &mut Packer) -> Result<Bytes>;
 
     /// Whether the part is held now.
@@ -57,9 +57,9 @@ pub trait Keep: Sync {
 pub type Packer<'a> = dyn FnMut(Option<Bytes>) -> Result<Made> + 'a;
 
 /// Holds nothing.
-pub struct Forgetful;
+pub struct NoCache;
 
-impl Keep for Forgetful {
+impl TileCache for NoCache {
     fn keep(&self, _part: Part, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Arc<Raster>> {
         make().map(Arc::new)
     }
@@ -69,15 +69,15 @@ impl Keep for Forgetful {
     }
 }
 
-/// A [`Keep`] as a source below another one sees it, where the same tile has another name.
+/// A [`TileCache`] as a source below another one sees it, where the same tile has another name.
 pub struct Renamed<'a> {
     /// Where parts are held.
-    pub keep: &'a dyn Keep,
+    pub keep: &'a dyn TileCache,
     /// The name above; `None` for what shall not be held.
     pub name: fn(Part) -> Option<Part>,
 }
 
-impl Keep for Renamed<'_> {
+impl TileCache for Renamed<'_> {
     fn keep(&self, part: Part, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Arc<Raster>> {
         match (self.name)(part) {
             Some(part) => self.keep.keep(part, make),
@@ -98,8 +98,8 @@ impl Keep for Renamed<'_> {
 }
 
 /// What the bands of one large window share: strips and packed parts for as long as it takes, and made levels.
-pub struct Memo<'a> {
-    levels: &'a dyn Keep,
+pub struct BandCache<'a> {
+    levels: &'a dyn TileCache,
     strips: Mutex<VecDeque<(Part, Strip)>>,
     packed: Recent<Part>,
 }
@@ -113,10 +113,10 @@ const MEMO: usize = 16;
 /// Bytes of packed parts: about those that a band of 30 000 pixels shares with the next.
 const PACKED: u64 = 48 << 20;
 
-impl<'a> Memo<'a> {
+impl<'a> BandCache<'a> {
     /// A memo of strips, which leaves made levels to this.
-    pub fn over(levels: &'a dyn Keep) -> Memo<'a> {
-        Memo {
+    pub fn over(levels: &'a dyn TileCache) -> BandCache<'a> {
+        BandCache {
             levels,
             strips: Mutex::default(),
             packed: Recent::new(PACKED),
@@ -137,7 +137,7 @@ impl<'a> Memo<'a> {
     }
 }
 
-impl Keep for Memo<'_> {
+impl TileCache for BandCache<'_> {
     fn keep(&self, part: Part, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Arc<Raster>> {
         match part {
             Part::Stored(_) => {}
@@ -158,7 +158,7 @@ impl Keep for Memo<'_> {
 }
 
 /// The samples of a window out of the source's tiles. The window lies inside its level.
-pub fn of_tiles<S: Source + ?Sized>(source: &S, window: Window, keep: &dyn Keep) -> Result<Raster> {
+pub fn of_tiles<S: Source + ?Sized>(source: &S, window: Window, keep: &dyn TileCache) -> Result<Raster> {
     let levels = &source.header().levels;
     let none = || Error::Outside("no such level".into());
     let grid = levels.get(window.level).ok_or_else(none)?.tile;
@@ -189,7 +189,7 @@ pub fn of_tiles<S: Source + ?Sized>(source: &S, window: Window, keep: &dyn Keep)
 const LOOKS: u64 = 4;
 
 /// The pixels of the tiles that a window touches, but for few that are held.
-pub fn effort<S: Source + ?Sized>(source: &S, window: Window, keep: &dyn Keep) -> Effort {
+pub fn effort<S: Source + ?Sized>(source: &S, window: Window, keep: &dyn TileCache) -> Effort {
     let levels = &source.header().levels;
     let Some(level) = levels.get(window.level) else {
         return Effort::default();

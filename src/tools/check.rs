@@ -54,7 +54,7 @@ struct Report {
     notes: Vec<String>,
     /// The command that makes a good one of it.
     mend: Option<String>,
-    /// The same as JSON.
+    /// The report as JSON.
     members: Value,
 }
 

@@ -1,4 +1,6 @@
-//! `iipsrv prewarm`: fills memcached with answers for servers that have the same settings.
+//! `iipsrv prewarm`: fills memcached with answers for servers that have the same settings, and the disk cache of this one.
+//!
+//! DISK_CACHE belongs to one process: its server must not be running.
 
 use crate::config::Config;
 use crate::service::Service;
@@ -23,15 +25,24 @@ const MAX_DEPTH: usize = 8;
 
 /// Asks for everything on the list, then for the tiles of the images.
 pub fn run(list: Option<&Path>, images: &[String], levels: usize, config: Config) -> io::Result<ExitCode> {
-    if config.memcached.is_empty() {
+    let setting = |name: &str| {
+        config
+            .values
+            .iter()
+            .any(|(known, value, _)| *known == name && !value.is_empty())
+    };
+    let (shared, disk) = (!config.memcached.is_empty(), setting("DISK_CACHE"));
+    if !shared && !disk {
         return Err(io::Error::other(
-            "nothing keeps answers: prewarm fills the servers that MEMCACHED_SERVERS names",
+            "nothing keeps answers: prewarm fills MEMCACHED_SERVERS and DISK_CACHE",
         ));
     }
+    let stores = config.stores.clone().map_err(io::Error::other)?;
+    stores.check().map_err(io::Error::other)?;
     let threads = config.threads;
     let service = Service::new(config);
     // its name may have to be looked up first
-    if !wait(|| service.memcached().0) {
+    if shared && !wait(|| service.memcached().0) {
         return Err(io::Error::other("none of MEMCACHED_SERVERS answers"));
     }
     let mut addresses = match list {
@@ -47,10 +58,13 @@ pub fn run(list: Option<&Path>, images: &[String], levels: usize, config: Config
     let ask = |uri: &String| {
         let status = answer(&service, uri).status;
         // what finds no room in the queue would be lost
-        wait(|| service.memcached().1);
+        if shared {
+            wait(|| service.memcached().1);
+        }
         status
     };
     let statuses = progress::each("Prewarming", &addresses, threads, ask);
+    stores.disk().close();
     let failed = statuses.iter().filter(|status| **status >= 400).count();
     println!("{} answers, {failed} errors", statuses.len());
     Ok(ExitCode::from(u8::from(failed > 0)))

@@ -358,7 +358,7 @@ impl State {
         Duration::from_secs_f64((ns / 1e9).min(1e6))
     }
 
-    /// The same in whole seconds, 1 or more.
+    /// The expected wait in whole seconds, 1 or more.
     fn seconds(&self, lane: Lane, policy: &Policy) -> u32 {
         u32::try_from(self.wait(lane, policy).as_secs().saturating_add(1)).unwrap_or(u32::MAX)
     }

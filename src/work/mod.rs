@@ -4,9 +4,9 @@
 //! costs no more than one piece. Compute threads never wait for another request: a waiter is a future ([`flight`]).
 
 pub mod busy;
-pub mod crew;
 pub mod executor;
 pub mod flight;
+pub mod parallel;
 pub mod scope;
 
 pub use crate::work::executor::Cost;

@@ -13,8 +13,11 @@ use crate::sight::Picture;
 use crate::sight::Sides;
 use crate::sight::Sight;
 use crate::sight::shows;
+use crate::site::Site;
 use iipsrv::geometry::Size;
 use serde_json::Value;
+use serde_json::json;
+use std::process::Command;
 
 /// What stands beside the pictures: the pages, and the bundles of the packages.
 const PAGES: &str = r#"mkdir "$www/npm"
@@ -40,6 +43,17 @@ fn numbers(value: &Value) -> Vec<f64> {
 /// The client shows these pictures through these protocols. `own` are parts of what it complains about whatever the server.
 fn draws(client: &str, sources: &[&str], pictures: &[Picture], own: &[&str]) {
     let (site, root) = site(PAGES, MORE);
+    draws_from((site, &root), client, sources, pictures, own);
+}
+
+/// The same from a site that is there.
+fn draws_from(
+    (site, root): (Site, &str),
+    client: &str,
+    sources: &[&str],
+    pictures: &[Picture],
+    own: &[&str],
+) {
     let mut job = Job::new(1000, 600);
     let all = || {
         sources
@@ -141,12 +155,77 @@ fn whole(picture: &Picture, stage: Size) -> [f64; 4] {
 /// For those that are built on OpenSeadragon, whose tiles are asked in the same way, and take long to start.
 const FEW: &[Picture] = PICTURES.split_at(2).0;
 
+/// What Mirador complains about whatever the server.
+const MIRADOR: [&str; 2] = [
+    "element.ref was removed in React 19",
+    "The result function returned its own inputs",
+];
+
 const ALL: [&str; 6] = ["iip", "iiif1", "iiif2", "iiif3", "deepzoom", "zoomify"];
 
 #[test]
 #[ignore = "needs Chromium, Node.js and nginx"]
 fn openseadragon() {
     draws("openseadragon", &ALL, &PICTURES, &[]);
+}
+
+/// A site with the files that `iipsrv export --iiif` writes of these pictures, each with a manifest of its one picture, at
+/// `/static/ID`.
+fn exported(pictures: &[Picture]) -> (Site, String) {
+    let (site, root) = site(PAGES, MORE);
+    for Picture { id, size, .. } in pictures {
+        let (url, folder) = (
+            format!("{root}/static/{id}"),
+            site.path(&format!("www/static/{id}")),
+        );
+        let output = Command::new(site.program())
+            .args([
+                "export",
+                &site.path(&format!("images/{id}")),
+                "--iiif",
+                &url,
+                &folder,
+            ])
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let (w, h) = (size.w, size.h);
+        let service = json!([{ "id": url, "type": "ImageService3", "profile": "level0" }]);
+        let body = json!({
+            "id": format!("{url}/full/max/0/default.jpg"), "type": "Image", "format": "image/jpeg", "width": w, "height": h,
+            "service": service,
+        });
+        let page = json!([{ "id": format!("{url}/page"), "type": "AnnotationPage", "items": [{
+            "id": format!("{url}/painting"), "type": "Annotation", "motivation": "painting", "target": format!("{url}/canvas"),
+            "body": body,
+        }] }]);
+        let manifest = json!({
+            "@context": "http://iiif.io/api/presentation/3/context.json",
+            "id": format!("{url}/manifest.json"), "type": "Manifest", "label": { "none": [id] },
+            "items": [{ "id": format!("{url}/canvas"), "type": "Canvas", "width": w, "height": h, "items": page }],
+        });
+        std::fs::write(format!("{folder}/manifest.json"), manifest.to_string()).unwrap();
+    }
+    (site, root)
+}
+
+/// Files of a level 0 service, without the server: every tile that these ask is among them.
+#[test]
+#[ignore = "needs Chromium, Node.js and nginx"]
+fn openseadragon_opens_exported_files() {
+    let (site, root) = exported(&PICTURES);
+    draws_from((site, &root), "openseadragon", &["static"], &PICTURES, &[]);
+}
+
+#[test]
+#[ignore = "needs Chromium, Node.js and nginx"]
+fn mirador_opens_exported_files() {
+    let (site, root) = exported(FEW);
+    draws_from((site, &root), "mirador", &["static"], FEW, &MIRADOR);
 }
 
 #[test]
@@ -169,11 +248,7 @@ fn leaflet_iiif() {
 #[test]
 #[ignore = "needs Chromium, Node.js and nginx"]
 fn mirador() {
-    let own = [
-        "element.ref was removed in React 19",
-        "The result function returned its own inputs",
-    ];
-    draws("mirador", &["iiif2", "iiif3"], FEW, &own);
+    draws("mirador", &["iiif2", "iiif3"], FEW, &MIRADOR);
 }
 
 #[test]

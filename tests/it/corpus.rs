@@ -23,7 +23,7 @@ use iipsrv::error::Error;
 use iipsrv::geometry::Rect;
 use iipsrv::geometry::Size;
 use iipsrv::library::Library;
-use iipsrv::library::Shelf;
+use iipsrv::library::LibrarySettings;
 use iipsrv::raster::Alpha;
 use iipsrv::raster::Raster;
 use iipsrv::raster::Samples;
@@ -32,8 +32,8 @@ use iipsrv::source::Source;
 use iipsrv::source::Window;
 use iipsrv::source::kind::Options;
 use iipsrv::source::made::Budget;
-use iipsrv::source::window::Forgetful;
-use iipsrv::source::window::Memo;
+use iipsrv::source::window::BandCache;
+use iipsrv::source::window::NoCache;
 use iipsrv::source::window::blank;
 use iipsrv::source::window::put;
 
@@ -97,7 +97,7 @@ fn depth(samples: &Samples) -> &'static str {
 /// Gives a level band by band, from the top.
 fn bands(source: &dyn Source, level: usize, mut take: impl FnMut(Raster)) -> Result<(), Error> {
     let of = source.header().levels[level];
-    let memo = Memo::over(&Forgetful);
+    let memo = BandCache::over(&NoCache);
     for y in (0..of.size.h).step_by(512) {
         let rect = Rect::new(0, y, of.size.w, 512.min(of.size.h - y));
         take(shown(
@@ -200,7 +200,7 @@ fn difference(a: &[u8], b: &[u8], depth: &str) -> f64 {
 /// Whether a part of the full size, read alone, is that part of the whole.
 fn same_in_part(source: &dyn Source) -> Result<bool, Error> {
     let Size { w, h } = source.header().levels[0].size;
-    let read = |rect| source.window(Window::new(0, rect), &Forgetful);
+    let read = |rect| source.window(Window::new(0, rect), &NoCache);
     // at an odd place
     let rect = Rect::new(w / 3, h / 3, w.div_ceil(3).min(300), h.div_ceil(3).min(300));
     let around = Rect::new(0, rect.y, w, rect.h);
@@ -275,7 +275,7 @@ fn served(library: &Library, name: &str, path: &Path) -> Result<String, Error> {
 #[ignore = "needs CORPUS"]
 fn every_file_of_the_corpus_is_served_as_another_reader_sees_it_or_refused_for_a_reason() {
     let folder = corpus().join("tiff");
-    let shelf = Shelf {
+    let settings = LibrarySettings {
         prefix: format!("{}/", folder.display()),
         follow_symlinks: true,
         options: Options {
@@ -285,9 +285,9 @@ fn every_file_of_the_corpus_is_served_as_another_reader_sees_it_or_refused_for_a
             },
             ..Options::default()
         },
-        ..Shelf::default()
+        ..LibrarySettings::default()
     };
-    let library = Library::new(shelf, 0);
+    let library = Library::new(settings, 0);
     let mut names: Vec<String> = std::fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

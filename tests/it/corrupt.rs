@@ -20,9 +20,9 @@ use iipsrv::source::made::Budget;
 use iipsrv::source::made::Made;
 use iipsrv::source::tiff::Limits;
 use iipsrv::source::tiff::Tiff;
-use iipsrv::source::window::Keep;
 use iipsrv::source::window::Packer;
 use iipsrv::source::window::Part;
+use iipsrv::source::window::TileCache;
 
 use crate::pyramid;
 use crate::pyramid::Compression;
@@ -43,7 +43,7 @@ const TILES: u64 = 500;
 #[derive(Default)]
 struct Levels(Mutex<HashMap<Part, Arc<Raster>>>);
 
-impl Keep for Levels {
+impl TileCache for Levels {
     fn keep(
         &self,
         part: Part,

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::list;
+use crate::scenes;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
@@ -60,4 +61,22 @@ fn together_they_are_under_3_mb_and_have_four_levels_each() {
     for fixture in list::all() {
         assert!(fixture.spec.sizes.len() >= 4, "{}", fixture.name);
     }
+}
+
+#[test]
+fn the_pictures_of_the_demonstration_are_what_the_generator_makes() {
+    let readme = std::fs::read_to_string(folder().join("README.md")).unwrap();
+    let demo = folder().join("demo");
+    let scenes = scenes::all();
+    for scene in &scenes {
+        let stored = std::fs::read(demo.join(scene.name)).unwrap();
+        assert!(
+            (scene.draw)().unwrap() == stored,
+            "fixtures/make would change demo/{}",
+            scene.name
+        );
+        assert!(stored.len() < 600_000, "{}", scene.name);
+        assert!(readme.contains(&format!("| {} |", scene.name)), "{}", scene.name);
+    }
+    assert_eq!(std::fs::read_dir(demo).unwrap().count(), scenes.len());
 }

@@ -12,7 +12,7 @@ use iipsrv::source::Source;
 use iipsrv::source::Window;
 use iipsrv::source::jpeg;
 use iipsrv::source::made::Grid;
-use iipsrv::source::window::Forgetful;
+use iipsrv::source::window::NoCache;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -35,7 +35,7 @@ fn open(path: &Path) -> Result<(Box<dyn Source>, Grid), Error> {
 }
 
 fn window(source: &dyn Source, level: usize, rect: Rect) -> Result<Raster, Error> {
-    source.window(Window::new(level, rect), &Forgetful)
+    source.window(Window::new(level, rect), &NoCache)
 }
 
 /// A level as grey or RGB; `None` where that cannot be read. CMYK is shown as djpeg does it.

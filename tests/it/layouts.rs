@@ -213,14 +213,14 @@ fn a_sequence_has_views_profiles_and_spectra() {
         f64::from(row[1]) / 255.0
     );
     assert!(spectra.ends_with(&point), "{spectra}");
-    for wrong in [
+    for outside in [
         "PFL=99:0,0-3,0",
         "PFL=0:0,0-99999,0",
         "SPECTRA=0,9,9",
         "SPECTRA=0,99,0,0",
     ] {
-        let reply = service.respond(Http::query(&format!("FIF=vase&{wrong}")));
-        assert_eq!(reply.status, 400, "{wrong}: {}", support::text(&reply));
+        let reply = service.respond(Http::query(&format!("FIF=vase&{outside}")));
+        assert_eq!(reply.status, 404, "{outside}: {}", support::text(&reply));
     }
 }
 

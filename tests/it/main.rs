@@ -112,3 +112,5 @@ mod font;
 mod list;
 #[path = "../../fixtures/pyramid.rs"]
 mod pyramid;
+#[path = "../../fixtures/scenes.rs"]
+mod scenes;

@@ -233,6 +233,24 @@ fn prewarm_needs_a_cache_that_stays() {
 }
 
 #[test]
+#[cfg(feature = "disk-cache")]
+fn prewarm_fills_the_disk_cache() {
+    let folder = Folder::new();
+    let got = Command::new(BINARY)
+        .args(["prewarm", "none.tif"])
+        .env("FILESYSTEM_PREFIX", format!("{}/", fixtures().display()))
+        .env("DISK_CACHE", folder.join("disk"))
+        .output()
+        .unwrap();
+    assert!(got.status.success(), "{}", text(&got.stderr));
+    assert!(
+        text(&got.stdout).ends_with(" answers, 0 errors\n"),
+        "{}",
+        text(&got.stdout)
+    );
+}
+
+#[test]
 #[ignore = "needs memcached"]
 fn prewarm_fills_memcached_from_lists_and_folders() {
     let port = free_port();

@@ -146,7 +146,7 @@ fn elevations_are_shown_by_their_own_range_and_exported_as_they_are() {
     let samples = |tiff: &Tiff| {
         let size = iipsrv::geometry::Rect::of(tiff.header().size());
         let window = iipsrv::source::Window::new(0, size);
-        tiff.window(window, &iipsrv::source::window::Forgetful)
+        tiff.window(window, &iipsrv::source::window::NoCache)
             .unwrap()
             .samples
     };

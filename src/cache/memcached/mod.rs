@@ -55,7 +55,7 @@ impl Memcached {
         sound(key, found)
     }
 
-    /// The same, for a thread that may wait.
+    /// Fetches a value and blocks this thread.
     pub fn get_blocking(&self, key: &str) -> Option<Bytes> {
         let server = self.of(key);
         let found = server.and_then(|server| server.get(key).blocking_recv().ok().flatten());

@@ -131,7 +131,7 @@ impl Range {
         self.whole((value + 0.5).floor() as i32)
     }
 
-    /// The same for values of up to 16 bits.
+    /// Converts values of up to 16 bits.
     #[expect(
         clippy::cast_possible_wrap,
         clippy::cast_precision_loss,

@@ -11,7 +11,7 @@
 /// seven of the stream the length of the code (bits 0 to 2), whether an excess is coded (3), the samples that are
 /// significant (4 to 7), and their highest bits that are known: whether they are (12 to 15) and their values (8 to 11).
 pub(super) static FIRST_ROW: [u16; 1024] = codes(&FIRST_CODES);
-/// The same for the other rows.
+/// Codes for the rows after the first.
 pub(super) static OTHER_ROWS: [u16; 1024] = codes(&OTHER_CODES);
 
 const fn codes(rows: &[u32]) -> [u16; 1024] {

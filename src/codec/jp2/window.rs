@@ -34,7 +34,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::recent::Made;
-use crate::work::crew::each;
+use crate::work::parallel::each;
 use std::sync::OnceLock;
 
 /// So many samples are worth another thread: some milliseconds.

@@ -166,7 +166,7 @@ pub fn define(mut segment: &[u8], tables: &mut Tables, most: u8) -> Option<()> {
 /// The table that small streams are written with: 16 sizes of DC differences, all of 4 or 5 bits.
 pub const DC_COUNTS: [u8; 16] = [0, 0, 0, 15, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
-/// The same for AC: the frequent symbols as short as in T.81 Table K.5, all others with 14 bits.
+/// Code lengths for AC: frequent symbols as short as in T.81 Table K.5, all others with 14 bits.
 pub const AC_COUNTS: [u8; 16] = [0, 2, 1, 3, 3, 2, 4, 3, 0, 0, 0, 0, 0, 238, 0, 0];
 
 /// Those symbols: EOB, and runs and sizes in the order of Table K.5.

@@ -1,8 +1,8 @@
 //! JPEG (ISO/IEC 10918-1, ITU-T T.81): complete streams to samples and back, and abbreviated streams made complete.
 //!
-//! Baseline, extended sequential and progressive with Huffman coding and 8 bits, sequential with 12, and lossless;
-//! progressive with 12 bits, hierarchical and arithmetic coding are unsupported. The work is done by the system's
-//! TurboJPEG (feature `native`) or by Rust crates with the same interface; what a stream is, and whether it is whole, is
+//! Baseline, extended sequential and progressive with 8 bits, sequential with 12 (Huffman coding), and lossless;
+//! progressive with 12 bits and hierarchical coding are unsupported. The work is done by the system's TurboJPEG (feature
+//! `native`), which alone knows arithmetic coding, or by Rust crates with the same interface; what a stream is, and whether it is whole, is
 //! decided here, so that both builds agree.
 
 mod bits;
@@ -67,7 +67,7 @@ pub fn decode_tile(tables: Option<&[u8]>, tile: &[u8], colour: Colour, limit: Si
     }
 }
 
-/// The same, halved so many times (up to [`scan::HALVINGS`]) by the library, on the way from coefficients to samples;
+/// Decodes a stream at a scale of 1/2 to the power of `halvings` (up to [`scan::HALVINGS`]), in the inverse DCT;
 /// sides are rounded up. One side must have 9 pixels or more.
 pub(crate) fn decode_reduced(stream: &[u8], limit: Size, halvings: u32) -> Result<Raster> {
     decode_after(None, stream, limit, halvings)
@@ -113,7 +113,7 @@ fn decode_after(tables: Option<&[u8]>, stream: &[u8], limit: Size, halvings: u32
     })
 }
 
-/// The same of two components, as three of which the last is left out.
+/// Decodes a stream of two components as one of three, and drops the third.
 fn two(stream: &[u8], frame: &stream::Frame, halvings: u32) -> Result<Raster> {
     let scan = scan::Scan::of_two(stream).filter(|_| frame.ended);
     let scan = scan
@@ -135,6 +135,11 @@ fn two(stream: &[u8], frame: &stream::Frame, halvings: u32) -> Result<Raster> {
     })
 }
 
+/// Whether browsers show such a stream: Huffman coding of 8 bits, sequential or progressive.
+pub fn is_common(stream: &[u8]) -> bool {
+    stream::frame(stream).is_ok_and(|frame| frame.bits == 8 && frame.process <= 2)
+}
+
 /// Whether such a frame is decoded without the library, to samples as they are stored.
 pub(crate) fn is_own(frame: &stream::Frame) -> bool {
     frame.process == 3 || deep::is_deep(frame) && frame.quantised
@@ -145,6 +150,7 @@ pub(crate) fn is_own(frame: &stream::Frame) -> bool {
 pub(crate) fn check(frame: &stream::Frame) -> Result<()> {
     let process = match frame.process {
         0..=2 => None,
+        9 | 10 if library::IS_ARITHMETIC => None,
         3 => Some("lossless"),
         5..=7 => Some("hierarchical"),
         11 => Some("lossless, arithmetic"),
@@ -446,7 +452,7 @@ mod tests {
         let size = Size::new(8, 8);
         let stream = grey(size);
         let at = stream.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
-        for (offset, value) in [(1, 0xc7), (1, 0xf7), (1, 0xc9), (4, 10), (9, 5), (9, 2)] {
+        for (offset, value) in [(1, 0xc7), (1, 0xf7), (1, 0xcb), (4, 10), (9, 5), (9, 2)] {
             let mut other = stream.clone();
             other[at + offset] = value;
             assert_eq!(
@@ -455,6 +461,28 @@ mod tests {
                 "{offset} {value}"
             );
         }
+    }
+
+    /// What `cjpeg -arithmetic -quality 90` makes of 8x8 samples of 20 times the column and 9 times the row.
+    #[cfg(feature = "native")]
+    const ARITHMETIC: &[u8] = b"\xff\xd8\xff\xdb\0\x43\0\
+        \x03\x02\x02\x03\x02\x02\x03\x03\x03\x03\x04\x03\x03\x04\x05\x08\x05\x05\x04\x04\x05\x0a\x07\x07\x06\x08\x0c\x0a\x0c\x0c\x0b\
+        \x0a\x0b\x0b\x0d\x0e\x12\x10\x0d\x0e\x11\x0e\x0b\x0b\x10\x16\x10\x11\x13\x14\x15\x15\x15\x0c\x0f\x17\x18\x16\x14\x18\x12\
+        \x14\x15\x14\xff\xc9\0\x0b\x08\0\x08\0\x08\x01\x01\x11\0\xff\xcc\0\x06\0\x10\x10\x05\xff\xda\0\x08\x01\x01\0\0\x3f\0\
+        \xff\0\xb2\xbc\xa8\x06\x83\x9d\x3c\x7b\x7c\xd4\x81\xff\xd9";
+
+    #[test]
+    #[cfg(feature = "native")]
+    fn arithmetic_coding_gives_the_same_pixels_and_is_not_for_browsers() {
+        let size = Size::new(8, 8);
+        let samples: Vec<u8> = (0..64u8).map(|at| at % 8 * 20 + at / 8 * 9).collect();
+        let found = decode(ARITHMETIC, size).unwrap();
+        let Samples::U8(found) = found.samples else {
+            panic!("{found:?}")
+        };
+        let near = |(a, b): (&u8, &u8)| a.abs_diff(*b) <= 3;
+        assert!(found.iter().zip(&samples).all(near), "{found:?}");
+        assert!(!is_common(ARITHMETIC) && is_common(&grey(size)));
     }
 
     #[test]

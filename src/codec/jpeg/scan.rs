@@ -122,7 +122,7 @@ impl Scan {
         jpeg::check(&frame).is_ok().then(|| Scan::framed(head, &frame))?
     }
 
-    /// The same of two components without subsampling, which the libraries do not take: an empty third one is added.
+    /// Indexes a scan of two components without subsampling, which the libraries reject: an empty third one is added.
     pub fn of_two(head: &[u8]) -> Option<Scan> {
         let frame = stream::frame(head).ok().filter(|frame| frame.components == 2)?;
         let three = Frame {

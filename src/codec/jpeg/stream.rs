@@ -224,7 +224,7 @@ pub(crate) fn frame(stream: &[u8]) -> Result<Frame> {
     frame_after(None, stream)
 }
 
-/// The same of an abbreviated stream, before which its decoder is given `tables`.
+/// Reads the frame of an abbreviated stream that is decoded after `tables`.
 pub(crate) fn frame_after(tables: Option<&[u8]>, stream: &[u8]) -> Result<Frame> {
     let mut defined = Defined::default();
     if let Some(tables) = tables {

@@ -143,6 +143,9 @@ fn with_decompressor<T>(work: impl FnOnce(*mut c_void) -> Result<T>) -> Result<T
 /// Whether [`decode`] takes tables.
 pub const TAKES_TABLES: bool = true;
 
+/// Whether [`decode`] knows arithmetic coding.
+pub const IS_ARITHMETIC: bool = true;
+
 /// Decodes a stream of this size to 1 (grey), 3 (red, green, blue) or 4 channels (as stored, unless an Adobe marker says
 /// YCCK); with `strict` a warning is an error too. `tables` are those that are not in the stream: SOI, tables, EOI.
 ///

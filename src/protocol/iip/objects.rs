@@ -25,7 +25,7 @@ pub enum Object {
     Basic,
     /// `Max-size`.
     MaxSize,
-    /// The same, of a picture that lies on its side.
+    /// `Max-size` of a picture that is turned by 90 or 270 degrees.
     TurnedSize,
     /// `Tile-size`.
     TileSize,

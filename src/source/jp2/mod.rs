@@ -40,11 +40,11 @@ use crate::source::jp2::boxes::Mapped;
 use crate::source::jp2::boxes::Palette;
 use crate::source::jp2::boxes::Space;
 use crate::source::tiff;
-use crate::source::window::Forgetful;
-use crate::source::window::Keep;
+use crate::source::window::NoCache;
 use crate::source::window::Part;
+use crate::source::window::TileCache;
 use crate::store::Blob;
-use crate::work::crew::each;
+use crate::work::parallel::each;
 use ::bytes::Bytes;
 use std::sync::Arc;
 
@@ -197,7 +197,7 @@ impl Jp2 {
         let Ok(Raster {
             samples: Samples::F32(values),
             ..
-        }) = self.rectangle(Window::new(last, rect), &Forgetful)
+        }) = self.rectangle(Window::new(last, rect), &NoCache)
         else {
             return all;
         };
@@ -213,11 +213,11 @@ impl Jp2 {
         let last = self.header.levels.len().saturating_sub(1);
         let size = self.header.levels.get(last).map_or(PIECE, |level| level.size);
         let rect = Rect::new(0, 0, size.w.min(64), size.h.min(64));
-        self.rectangle(Window::new(last, rect), &Forgetful).map(drop)
+        self.rectangle(Window::new(last, rect), &NoCache).map(drop)
     }
 
     /// The samples of a window.
-    fn rectangle(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
+    fn rectangle(&self, window: Window, keep: &dyn TileCache) -> Result<Raster> {
         let rect = window.rect;
         let layers = window
             .layers
@@ -346,10 +346,10 @@ impl Source for Jp2 {
     }
 
     fn read(&self, tile: Tile) -> Result<Raster> {
-        self.read_keeping(tile, &Forgetful)
+        self.read_keeping(tile, &NoCache)
     }
 
-    fn read_keeping(&self, tile: Tile, keep: &dyn Keep) -> Result<Raster> {
+    fn read_keeping(&self, tile: Tile, keep: &dyn TileCache) -> Result<Raster> {
         let rect = tile.rect(&self.header.levels);
         let rect = rect.ok_or_else(|| Error::Outside("no such tile".into()))?;
         self.rectangle(Window::new(tile.level, rect), keep)
@@ -360,13 +360,13 @@ impl Source for Jp2 {
     }
 
     /// Decodes what it needs; code-blocks that its neighbours need, too, stay with `keep`.
-    fn window(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
+    fn window(&self, window: Window, keep: &dyn TileCache) -> Result<Raster> {
         self.rectangle(window, keep)
     }
 }
 
 /// Holds code-blocks as parts of the image.
-struct Kept<'a>(&'a dyn Keep);
+struct Kept<'a>(&'a dyn TileCache);
 
 impl Blocks for Kept<'_> {
     fn block(&self, name: Name, make: &mut dyn FnMut(Option<Bytes>) -> Result<Made>) -> Result<Bytes> {

@@ -37,7 +37,7 @@ use crate::source::tiff;
 use crate::source::whole;
 use crate::source::whole::Whole;
 use crate::source::window;
-use crate::source::window::Keep;
+use crate::source::window::TileCache;
 use crate::store::Blob;
 use std::sync::Arc;
 
@@ -130,7 +130,7 @@ impl Jpeg {
 }
 
 impl Source for Jpeg {
-    fn effort(&self, window: Window, keep: &dyn Keep) -> Effort {
+    fn effort(&self, window: Window, keep: &dyn TileCache) -> Effort {
         if self.scan.is_indexed() {
             return window::effort(self, window, keep);
         }

@@ -24,15 +24,15 @@ use crate::source::made::ways::Base;
 use crate::source::made::ways::Way;
 use crate::source::made::ways::plan;
 use crate::source::reduce::reduce;
-use crate::source::spool::Room;
 use crate::source::spool::Spool;
+use crate::source::spool::SpoolDir;
 use crate::source::window;
-use crate::source::window::Forgetful;
-use crate::source::window::Keep;
-use crate::source::window::Memo;
+use crate::source::window::BandCache;
+use crate::source::window::NoCache;
 use crate::source::window::Part;
 use crate::source::window::Renamed;
-use crate::work::crew::each;
+use crate::source::window::TileCache;
+use crate::work::parallel::each;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -54,9 +54,9 @@ pub struct Made {
     inner: Box<dyn Source>,
     header: Header,
     ways: Vec<Way>,
-    /// The same without temporary files.
+    /// Ways that use no temporary files.
     roomless: Vec<Way>,
-    room: Option<Arc<Room>>,
+    room: Option<Arc<SpoolDir>>,
     /// The temporary file of each level that has one, once it is written.
     spools: Vec<Mutex<Option<Arc<Spool>>>>,
 }
@@ -127,7 +127,7 @@ impl Made {
     fn of_whole(
         &self,
         window: Window,
-        keep: &dyn Keep,
+        keep: &dyn TileCache,
         from: Base,
         factor: u32,
         spooled: bool,
@@ -187,11 +187,11 @@ impl Made {
         &self,
         from: Base,
         factor: u32,
-        keep: &dyn Keep,
+        keep: &dyn TileCache,
         take: impl Fn(Raster, Rect) -> Result<()> + Sync,
     ) -> Result<()> {
         // strips that two pieces share are decoded once
-        let memo = Memo::over(keep);
+        let memo = BandCache::over(keep);
         let below = Renamed {
             keep: &memo,
             name: as_stored,
@@ -231,7 +231,7 @@ impl Made {
     }
 
     /// A part of a level that is had so.
-    fn window_by(&self, way: Way, window: Window, keep: &dyn Keep) -> Result<Raster> {
+    fn window_by(&self, way: Way, window: Window, keep: &dyn TileCache) -> Result<Raster> {
         match way {
             Way::Stored(_) => window::of_tiles(self, window, keep),
             Way::Cut(level) => {
@@ -281,10 +281,10 @@ impl Source for Made {
     }
 
     fn read(&self, tile: Tile) -> Result<Raster> {
-        self.read_keeping(tile, &Forgetful)
+        self.read_keeping(tile, &NoCache)
     }
 
-    fn read_keeping(&self, tile: Tile, keep: &dyn Keep) -> Result<Raster> {
+    fn read_keeping(&self, tile: Tile, keep: &dyn TileCache) -> Result<Raster> {
         if let Way::Stored(level) = self.way(tile.level)? {
             return self.inner.read_keeping(Tile { level, ..tile }, keep);
         }
@@ -298,7 +298,7 @@ impl Source for Made {
         self.window(Window::new(level, rect), keep)
     }
 
-    fn window(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
+    fn window(&self, window: Window, keep: &dyn TileCache) -> Result<Raster> {
         let way = self.way(window.level)?;
         match self.window_by(way, window, keep) {
             // the disk is full, or what may be taken of it
@@ -309,7 +309,7 @@ impl Source for Made {
         }
     }
 
-    fn effort(&self, window: Window, keep: &dyn Keep) -> Effort {
+    fn effort(&self, window: Window, keep: &dyn TileCache) -> Effort {
         let level = window.level;
         match self.way(level) {
             Ok(Way::Stored(level)) => self.inner.effort(Window { level, ..window }, keep),
@@ -433,8 +433,8 @@ mod tests {
         (Box::new(Counted(synthetic, reads.clone())), reads)
     }
 
-    fn room() -> Option<Arc<Room>> {
-        Some(Arc::new(Room::new(std::env::temp_dir(), 10 << 30)))
+    fn room() -> Option<Arc<SpoolDir>> {
+        Some(Arc::new(SpoolDir::new(std::env::temp_dir(), 10 << 30)))
     }
 
     /// Every sample of a level as the mean of those of level 0.
@@ -460,7 +460,7 @@ mod tests {
 
     fn all(source: &dyn Source, level: usize) -> Raster {
         let rect = Rect::of(source.header().levels[level].size);
-        source.window(Window::new(level, rect), &Forgetful).unwrap()
+        source.window(Window::new(level, rect), &NoCache).unwrap()
     }
 
     /// One strip that can only be gone through from top to bottom, which is counted.
@@ -480,7 +480,7 @@ mod tests {
             let size = self.header().levels[level].size;
             for y in (0..size.h).step_by(100) {
                 let rect = Rect::new(0, y, size.w, (size.h - y).min(100));
-                take(self.0.window(Window::new(level, rect), &Forgetful)?, rect)?;
+                take(self.0.window(Window::new(level, rect), &NoCache)?, rect)?;
             }
             Ok(())
         }
@@ -512,7 +512,7 @@ mod tests {
         let made = Made::over(inner, &[Grid::Order], &Budget::default());
         let rect = Rect::new(0, 0, 10, 10);
         for level in 0..made.header().levels.len() {
-            let refused = made.window(Window::new(level, rect), &Forgetful);
+            let refused = made.window(Window::new(level, rect), &NoCache);
             assert!(matches!(refused, Err(Error::TooLarge(_))), "{level}");
         }
     }

@@ -6,7 +6,7 @@ use crate::geometry::Size;
 use crate::raster::Kind;
 use crate::source::Header;
 use crate::source::Level;
-use crate::source::spool::Room;
+use crate::source::spool::SpoolDir;
 use std::sync::Arc;
 
 /// The tiles of levels that have none of their own.
@@ -31,7 +31,7 @@ pub struct Budget {
     /// Bytes of a level that is kept in memory.
     pub level_bytes: u64,
     /// Where larger ones go.
-    pub room: Option<Arc<Room>>,
+    pub room: Option<Arc<SpoolDir>>,
 }
 
 /// Where a level comes from; the numbers are those of levels of the header before.
@@ -278,8 +278,8 @@ mod tests {
         }
     }
 
-    fn room() -> Option<Arc<Room>> {
-        Some(Arc::new(Room::new(std::env::temp_dir(), 10 << 30)))
+    fn room() -> Option<Arc<SpoolDir>> {
+        Some(Arc::new(SpoolDir::new(std::env::temp_dir(), 10 << 30)))
     }
 
     /// Levels, and how they are had, of a grey file of 8 bits.

@@ -208,7 +208,7 @@ mod tests {
     use crate::source::tiff::build::tags;
     use crate::source::tiff::build::with;
     use crate::source::tiff::input::Order;
-    use crate::source::window::Forgetful;
+    use crate::source::window::NoCache;
     use crate::source::window::blank;
     use crate::source::window::put;
 
@@ -240,14 +240,14 @@ mod tests {
         let temp = Temp::new(bytes);
         let whole = Tiff::open(temp.open(), &Limits::default()).unwrap();
         let rect = Rect::of(whole.header().size());
-        let wanted = whole.window(Window::new(0, rect), &Forgetful).unwrap();
+        let wanted = whole.window(Window::new(0, rect), &NoCache).unwrap();
         let limits = Limits {
             max_tile_bytes: wanted.samples.bytes() as u64 / 4,
             ..Limits::default()
         };
         let tiff = Tiff::open(temp.open(), &limits).unwrap();
         assert!(matches!(
-            tiff.window(Window::new(0, rect), &Forgetful),
+            tiff.window(Window::new(0, rect), &NoCache),
             Err(Error::TooLarge(_))
         ));
         let mut got: Option<Raster> = None;

@@ -217,7 +217,7 @@ pub fn in_pieces(layout: &Layout) -> bool {
     layout.compression == Compression::PackBits && layout.is_straight() && !layout.reversed
 }
 
-/// The same as [`decode`] for a whole block, of coded bytes that `read` gives piece by piece; whoever takes one says how
+/// Decodes a whole block from coded bytes that `read` gives piece by piece; the consumer of a piece says how
 /// many bytes of it are done with, and is told of the last.
 pub fn of_pieces(
     layout: &Layout,
@@ -256,6 +256,13 @@ fn fill(layout: &Layout, coded: &[u8], block: Size, room: &mut Room) -> Result<(
         Compression::Deflate => deflate::decode(coded, room)?,
         Compression::Lzma => lzma::decode(coded, room)?,
         Compression::PixarLog => pixarlog::decode(coded, shape(layout, block), room)?,
+        // a channel alone is written as red, green and blue that are equal
+        Compression::Webp if layout.stored == 1 => {
+            let len = usize::try_from(block.area().saturating_mul(3)).unwrap_or(usize::MAX);
+            let pixels = room::made(len, |room| webp::decode(coded, block, 3, room))?;
+            let reds: Vec<u8> = pixels.iter().step_by(3).copied().collect();
+            room.put(&reds);
+        }
         Compression::Webp => {
             let channels = u8::try_from(layout.stored).unwrap_or(u8::MAX);
             webp::decode(coded, block, channels, room)?;
@@ -687,6 +694,9 @@ mod tests {
             let wanted = [10, 200, 90].repeat(32);
             assert_eq!(read(coded, BLOCK, &more).unwrap(), Samples::U8(wanted));
         }
+        // one channel, of which the writer made three
+        let one = [(259, 3, vec![50001]), (262, 3, vec![1])];
+        assert_eq!(read(WEBP, BLOCK, &one).unwrap(), Samples::U8(vec![10; 32]));
     }
 
     #[test]
@@ -725,6 +735,8 @@ mod tests {
         }
         let at = memmem::find(THREE, b"OpenJPEG").unwrap();
         let java = [&THREE[..at], b"JJ2000!!", &THREE[at + 8..]].concat();
+        assert_eq!(by(Writer::Tifffile, 33004, 2, THREE), plain);
+        assert_eq!(by(Writer::Tifffile, 33004, 6, THREE), turned);
         assert_eq!(by(Writer::Other, 33004, 2, &java), plain);
         assert_eq!(by(Writer::Other, 33003, 6, &java), plain);
     }

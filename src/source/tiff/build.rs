@@ -143,7 +143,7 @@ pub fn tags(size: (u64, u64), channels: u64, photometric: u64, offsets: Vec<u64>
     ]
 }
 
-/// The same with other values for some tags, or with more of them.
+/// The tags with some of them replaced or added.
 pub fn with(mut tags: Vec<Entry>, more: &[Entry]) -> Vec<Entry> {
     tags.retain(|(tag, ..)| more.iter().all(|(other, ..)| other != tag));
     tags.extend(more.iter().cloned());

@@ -56,7 +56,7 @@ pub enum Luma {
     Never,
     /// Aperio says so by scheme 33003; others, who write it for any lossless codestream, do not.
     Aperio,
-    /// libvips writes scheme 33004 so, Bio-Formats (whose coder is JJ2000) does not.
+    /// libvips writes scheme 33004 so, Bio-Formats (whose coder is JJ2000) and tifffile do not.
     OfThree,
     /// It is.
     Always,
@@ -70,6 +70,7 @@ impl Luma {
             (Luma::Aperio, Writer::Aperio) => Luma::Always,
             (Luma::Aperio | Luma::Never, _) if ycbcr => Luma::OfThree,
             (Luma::Aperio, _) => Luma::Never,
+            (Luma::OfThree, Writer::Tifffile) if !ycbcr => Luma::Never,
             (luma, _) => luma,
         }
     }

@@ -24,7 +24,7 @@ use crate::source::tiff::build::Temp;
 use crate::source::tiff::build::tags;
 use crate::source::tiff::build::with;
 use crate::source::tiff::input::Order;
-use crate::source::window::Forgetful;
+use crate::source::window::NoCache;
 
 fn open_page(bytes: &[u8], page: usize) -> Result<Tiff> {
     Tiff::open_page(Temp::new(bytes).open(), page, &Limits::default())
@@ -46,7 +46,7 @@ fn names(tiff: &Tiff) -> Vec<Option<&str>> {
 
 fn whole(tiff: &Tiff, level: usize) -> Result<Samples> {
     let size = tiff.header().levels[level].size;
-    let raster = tiff.window(Window::new(level, Rect::of(size)), &Forgetful)?;
+    let raster = tiff.window(Window::new(level, Rect::of(size)), &NoCache)?;
     assert_eq!((raster.size, raster.channels), (size, tiff.header().channels));
     Ok(raster.samples)
 }
@@ -547,7 +547,7 @@ fn levels_of_a_slide_in_one_stream_are_read_by_their_restart_intervals() {
     );
     assert!(off(&bytes(&tiff, 0), &picture(size, 3)) < 4.0);
     let part = tiff
-        .window(Window::new(0, Rect::new(10, 20, 30, 20)), &Forgetful)
+        .window(Window::new(0, Rect::new(10, 20, 30, 20)), &NoCache)
         .unwrap();
     assert_eq!(part.size, Size::new(30, 20));
     // an index that goes back is damage

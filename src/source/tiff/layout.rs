@@ -215,6 +215,15 @@ impl Layout {
             _ => colour(photometric, bits, kind)?,
         };
         let colours = if photometric == 3 { 1 } else { colour.channels() };
+        let extra = ifd.numbers(input, 338, channels)?.unwrap_or_default();
+        let extra: Vec<(usize, u64)> = (colours..stored).zip(extra).collect();
+        // three bands or more without a meaning are shown as iipsrv does: the first as red, green and blue
+        let is_bands = photometric <= 1 && !complex && stored >= 3;
+        let (colour, colours) = if is_bands && extra.iter().take(2).all(|(_, kind)| *kind == 0) {
+            (Colour::Rgb, 3)
+        } else {
+            (colour, colours)
+        };
         if stored < colours {
             return Err(Error::Corrupt(format!(
                 "{stored} channels where colour needs {colours}"
@@ -253,12 +262,11 @@ impl Layout {
                 ycbcr.block
             )));
         }
-        let extra = ifd.numbers(input, 338, channels)?.unwrap_or_default();
-        let (alpha, place) = (colours..stored)
-            .zip(extra)
+        let (alpha, place) = extra
+            .iter()
             .find_map(|(sample, kind)| match kind {
-                1 => Some((Alpha::Premultiplied, Some(sample))),
-                2 => Some((Alpha::Straight, Some(sample))),
+                1 => Some((Alpha::Premultiplied, Some(*sample))),
+                2 => Some((Alpha::Straight, Some(*sample))),
                 _ => None,
             })
             .unwrap_or((Alpha::None, None));
@@ -336,7 +344,7 @@ impl Layout {
             }
             Compression::OldJpeg => self.bits == 8 && matches!(stored, 1 | 3) && !self.separate,
             Compression::Jpeg2000(_) => self.bits <= 16,
-            Compression::Webp => self.bits == 8 && matches!(stored, 3 | 4),
+            Compression::Webp => self.bits == 8 && matches!(stored, 1 | 3 | 4),
             Compression::Png => {
                 self.kind == Kind::Unsigned && matches!(self.bits, 8 | 16) && (1..=4).contains(&stored)
             }
@@ -444,7 +452,7 @@ impl Layout {
         self.predictor == Predictor::None && self.bits == 8 && !self.reversed && self.is_straight()
     }
 
-    /// The same but for predictors and the order of bytes and of bits.
+    /// Whether samples are stored as they are used, except for predictors, byte order and bit order.
     pub fn is_straight(&self) -> bool {
         let whole = matches!(
             (self.kind, self.bits),
@@ -771,10 +779,10 @@ mod tests {
                 "1 channels of 8 bits in Jbig are not served",
             ),
             (
-                1,
+                2,
                 1,
                 (259, 3, vec![50001]),
-                "1 channels of 8 bits in Webp are not served",
+                "2 channels of 8 bits in Webp are not served",
             ),
             (
                 1,
@@ -834,8 +842,23 @@ mod tests {
         assert_eq!(of(4, 2, vec![]), (4, Alpha::None, true));
         assert_eq!(of(5, 2, vec![0, 2]), (5, Alpha::Straight, false));
         assert_eq!(of(2, 1, vec![2]), (2, Alpha::Straight, true));
+        assert_eq!(of(3, 1, vec![2, 0]), (3, Alpha::Straight, true));
+        assert_eq!(of(5, 1, vec![0, 0, 0, 2]), (5, Alpha::Straight, false));
         assert_eq!(of(3, 2, vec![2]), (3, Alpha::None, true));
         assert_eq!(of(5, 5, vec![2]), (5, Alpha::Straight, true));
+    }
+
+    #[test]
+    fn bands_without_a_meaning_are_shown_as_red_green_and_blue() {
+        let colour = |channels, extra: Vec<u64>| {
+            let layout = layout(channels, 1, &[(338, 3, extra)]).unwrap();
+            layout.meaning.colour
+        };
+        assert_eq!(colour(2, vec![0]), Colour::Grey);
+        assert_eq!(colour(3, vec![0, 0]), Colour::Rgb);
+        assert_eq!(colour(6, vec![]), Colour::Rgb);
+        assert_eq!(colour(4, vec![0, 0, 2]), Colour::Rgb);
+        assert_eq!(colour(3, vec![2, 0]), Colour::Grey);
     }
 
     #[test]

@@ -28,7 +28,7 @@ const TEXTS: [(u16, &str); 9] = [
     (33432, "rights"),
 ];
 
-/// The same of the EXIF directory (EXIF 2.32 §4.6.5).
+/// Text tags of the EXIF directory (EXIF 2.32 §4.6.5) and their names.
 const EXIF_TEXTS: [(u16, &str); 2] = [(36867, "date"), (36868, "date")];
 
 /// Bytes of all values of a directory of EXIF: with the texts it must fit a segment of JPEG.

@@ -58,7 +58,7 @@ use crate::source::tiff::unpack::absent;
 use crate::source::tiff::unpack::settle;
 use crate::source::tiff::unpack::weave;
 use crate::source::window;
-use crate::source::window::Keep;
+use crate::source::window::TileCache;
 use crate::store::Blob;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -126,7 +126,7 @@ impl Tiff {
         Tiff::open_page(file, 0, limits)
     }
 
-    /// The same for one of several pictures in a file, which count from 0. `Error::Missing` when there is none.
+    /// Opens one of several pictures in a file, counted from 0. `Error::Missing` when there is none.
     pub fn open_page(file: Arc<dyn Blob>, page: usize, limits: &Limits) -> Result<Tiff> {
         let input = Input::new(file);
         let prologue = Prologue::read(&input)?;
@@ -211,7 +211,7 @@ impl Tiff {
             let Ok(Raster {
                 samples: Samples::F32(values),
                 ..
-            }) = self.window(Window::new(level, rect), &window::Forgetful)
+            }) = self.window(Window::new(level, rect), &window::NoCache)
             else {
                 continue;
             };
@@ -297,7 +297,7 @@ impl Source for Tiff {
     }
 
     /// Strips that are not coded are read by position: a window costs what it shows, whatever the strips' height.
-    fn window(&self, window: Window, keep: &dyn Keep) -> Result<Raster> {
+    fn window(&self, window: Window, keep: &dyn TileCache) -> Result<Raster> {
         match self.images.get(window.level) {
             Some(image) if image.by_position() => {
                 let raster = self.rows(image, window.rect)?;
@@ -340,6 +340,7 @@ impl Source for Tiff {
         };
         let bytes = self.input.take(at, len)?;
         match format {
+            Format::Jpeg if !jpeg::is_common(&bytes) => Ok(None),
             Format::Jpeg => {
                 jpeg::merge(image.layout.tables.as_deref(), &bytes, jpeg_colour(&image.layout)).map(Some)
             }

@@ -56,7 +56,7 @@ pub fn short(got: usize, wanted: usize) -> Error {
     Error::Corrupt(format!("a block has {got} bytes where {wanted} are needed"))
 }
 
-/// The same as [`unpack`] for a whole block of a [straight](Layout::is_straight) layout whose bytes are in `samples`.
+/// Unpacks a whole block of a [straight](Layout::is_straight) layout in place.
 pub fn settle(layout: &Layout, width: u32, samples: &mut Samples) {
     let line = usize::try_from(layout.line(width)).unwrap_or(usize::MAX);
     let order = undo(layout, line, samples.bytes_mut());

@@ -29,6 +29,8 @@ pub enum Writer {
     Leica,
     /// Philips DP.
     Philips,
+    /// The Python library tifffile.
+    Tifffile,
     /// Trestle MedScan.
     Trestle,
     /// Ventana (Roche) iScan.
@@ -59,6 +61,8 @@ impl Writer {
             Writer::Leica
         } else if begins(SOFTWARE, b"Philips") || has(DESCRIPTION, b"DPUfsImport") {
             Writer::Philips
+        } else if begins(SOFTWARE, b"tifffile") {
+            Writer::Tifffile
         } else if begins(SOFTWARE, b"MedScan") {
             Writer::Trestle
         } else if begins(SOFTWARE, b"Ventana")
@@ -73,7 +77,7 @@ impl Writer {
 
     /// Whether it scans slides: their files hold pictures of the glass besides, and what was not scanned is white.
     pub fn is_of_slides(self) -> bool {
-        !matches!(self, Writer::Other | Writer::BioFormats)
+        !matches!(self, Writer::Other | Writer::BioFormats | Writer::Tifffile)
     }
 
     /// What a directory of a slide shows that is not what was scanned.

@@ -100,7 +100,7 @@ impl Ycbcr {
         (self.luma, self.cr, self.cb) != (usual.luma, usual.cr, usual.cb)
     }
 
-    /// The same where every pixel has chroma of its own.
+    /// The same conversion for data that is not subsampled.
     pub fn whole(self) -> Ycbcr {
         Ycbcr {
             block: (1, 1),

@@ -18,9 +18,11 @@ const address = {
   iiif3: `/iiif/3/${id}`,
   deepzoom: `/deepzoom/${id}.dzi`,
   zoomify: `/zoomify/${id}/`,
+  // files that `iipsrv export` wrote
+  static: `/static/${id}`,
 }[source];
-// the server's own
-const manifest = `${location.origin}/iiif/${source.slice(4)}/${id}/manifest.json`;
+// the server's own, but of files
+const manifest = location.origin + (source === 'static' ? address : `/iiif/${source.slice(4)}/${id}`) + '/manifest.json';
 
 const drawn = () => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
 const stage = () => ['width', 'height'].map(side => document.getElementById('stage').getBoundingClientRect()[side]);

@@ -14,7 +14,7 @@ use std::thread;
 
 /// Does `work` on this thread and, at the same time, on up to so many others, as long as threads are free. Every thread
 /// calls it once; it ends when all have.
-pub fn crew(others: usize, work: impl Fn() + Sync) {
+pub fn run(others: usize, work: impl Fn() + Sync) {
     let work = &work;
     let _own = Busy::own();
     let current = scope::current();
@@ -28,7 +28,7 @@ pub fn crew(others: usize, work: impl Fn() + Sync) {
                 drop(busy);
             };
             if thread::Builder::new()
-                .name("crew".into())
+                .name("compute-part".into())
                 .spawn_scoped(threads, body)
                 .is_err()
             {
@@ -48,7 +48,7 @@ pub fn each<T>(
 ) -> Result<()> {
     let (items, failed) = (Mutex::new(items), OnceLock::new());
     let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
-    crew(others, || {
+    run(others, || {
         while failed.get().is_none()
             && let Some(item) = next()
         {
@@ -94,7 +94,7 @@ mod tests {
     fn everything_is_done_once_whoever_does_it() {
         for others in [0, 1, 100] {
             let (next, sum) = (AtomicUsize::new(0), AtomicUsize::new(0));
-            crew(others, || {
+            run(others, || {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     if at >= 1000 {
