@@ -12,7 +12,7 @@
 //! 4  source  process  encode  cache
 //! 3  http  codec                   a request and its reply; compression schemes
 //! 2  raster  store  looks          samples; where masters lie; looks at files that may hang
-//! 1  geometry  work  recent  room  metrics  fingerprint  rectangles; executor, leases; what was used last; counters
+//! 1  geometry  work  recent  room  metrics  fingerprint  limits  failures  rectangles; executor, leases; what was used last; counters
 //! 0  error
 //! ```
 //!
@@ -53,10 +53,12 @@ pub mod codec;
 pub mod config;
 pub mod encode;
 pub mod error;
+pub mod failures;
 pub mod fingerprint;
 pub mod geometry;
 pub mod http;
 pub mod library;
+pub mod limits;
 pub mod looks;
 pub mod metrics;
 pub mod mosaic;

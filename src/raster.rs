@@ -337,6 +337,20 @@ impl Metadata {
             .map(|(_, text)| text.as_str())
     }
 
+    /// The same without a profile, a packet or texts that take more than so many bytes together with those before them.
+    pub fn within(mut self, most: u64) -> Metadata {
+        let mut left = most;
+        let mut fits = |len: usize| {
+            let rest = left.checked_sub(len as u64);
+            left = rest.unwrap_or(left);
+            rest.is_some()
+        };
+        self.icc = self.icc.filter(|icc| fits(icc.len()));
+        self.xmp = self.xmp.filter(|xmp| fits(xmp.len()));
+        self.texts.retain(|(_, text)| fits(text.len()));
+        self
+    }
+
     /// With what `other` knows besides.
     pub fn or(mut self, other: Metadata) -> Metadata {
         for (name, text) in other.texts {

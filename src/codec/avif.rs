@@ -4,6 +4,8 @@
 //! the library was not found, there is no AVIF: the encoders in Rust take seconds where this takes a tenth (and minutes
 //! to build).
 
+#![expect(unsafe_code, reason = "calls of libavif")]
+
 use crate::codec::check_pixels;
 use crate::error::Error;
 use crate::error::Result;

@@ -23,6 +23,9 @@ pub fn start<R: BufRead + Seek>(from: R, most: u64) -> Result<Reader<R>> {
     let bytes = usize::try_from(most).unwrap_or(usize::MAX);
     let mut decoder = Decoder::new_with_limits(from, Limits { bytes });
     decoder.set_transformations(Transformations::EXPAND);
+    // they may inflate to any length; `source::png` reads them within limits
+    decoder.set_ignore_iccp_chunk(true);
+    decoder.set_ignore_text_chunk(true);
     decoder.read_info().map_err(failure)
 }
 
@@ -37,19 +40,24 @@ pub fn decode(bytes: &[u8], limit: Size, most: u64) -> Result<Raster> {
             size.w, size.h, limit.w, limit.h
         )));
     }
+    if reader.info().interlaced {
+        return whole(reader, most);
+    }
+    let mut all = None;
+    in_bands(&mut reader, size.h, &mut |raster, _| {
+        all = Some(raster);
+        Ok(())
+    })?;
+    all.ok_or_else(|| Error::Corrupt("PNG picture without rows".into()))
+}
+
+/// The same of one whose rows are not in order.
+fn whole<R: BufRead + Seek>(mut reader: Reader<R>, most: u64) -> Result<Raster> {
     let len = reader.output_buffer_size().filter(|len| *len as u64 <= most);
-    let mut data = vec![0; len.ok_or_else(|| Error::TooLarge("the PNG picture is too large".into()))?];
+    let mut data = vec![0; len.ok_or_else(too_large)?];
     let done = reader.next_frame(&mut data).map_err(failure)?;
-    let samples = match done.bit_depth {
-        BitDepth::Sixteen => Samples::U16(
-            data.as_chunks()
-                .0
-                .iter()
-                .map(|pair| u16::from_be_bytes(*pair))
-                .collect(),
-        ),
-        _ => Samples::U8(data),
-    };
+    let mut samples = empty(done.bit_depth, 0);
+    append(&mut samples, &data);
     Ok(Raster {
         size: Size::new(done.width, done.height),
         channels: u8::try_from(done.color_type.samples()).unwrap_or(u8::MAX),
@@ -57,10 +65,69 @@ pub fn decode(bytes: &[u8], limit: Size, most: u64) -> Result<Raster> {
     })
 }
 
+/// Decodes a picture that is not interlaced from top to bottom: gives bands of so many rows and the number of their first
+/// one to `take`.
+pub fn in_bands<R: BufRead + Seek>(
+    reader: &mut Reader<R>,
+    rows: u32,
+    take: &mut dyn FnMut(Raster, u32) -> Result<()>,
+) -> Result<()> {
+    let size = Size::new(reader.info().width, reader.info().height);
+    let (colour, depth) = reader.output_color_type();
+    let channels = u8::try_from(colour.samples()).unwrap_or(u8::MAX);
+    for top in (0..size.h).step_by(rows.max(1) as usize) {
+        let size = Size::new(size.w, rows.max(1).min(size.h - top));
+        let count = size.area().saturating_mul(channels.into());
+        let count = usize::try_from(count).map_err(|_| too_large())?;
+        let mut samples = empty(depth, count);
+        for _ in 0..size.h {
+            let row = reader.next_row().map_err(failure)?;
+            let row = row.ok_or_else(|| Error::Corrupt("PNG picture ends early".into()))?;
+            append(&mut samples, row.data());
+        }
+        if samples.len() != count {
+            return Err(Error::Corrupt("PNG rows are not as the header says".into()));
+        }
+        let raster = Raster {
+            size,
+            channels,
+            samples,
+        };
+        take(raster, top)?;
+    }
+    // checks the end of the stream
+    match reader.next_row().map_err(failure)? {
+        None => Ok(()),
+        Some(_) => Err(Error::Corrupt("PNG picture has too many rows".into())),
+    }
+}
+
+/// Room for so many samples.
+fn empty(depth: BitDepth, count: usize) -> Samples {
+    match depth {
+        BitDepth::Sixteen => Samples::U16(Vec::with_capacity(count)),
+        _ => Samples::U8(Vec::with_capacity(count)),
+    }
+}
+
+fn append(samples: &mut Samples, row: &[u8]) {
+    match samples {
+        Samples::U16(samples) => {
+            samples.extend(row.as_chunks().0.iter().map(|pair| u16::from_be_bytes(*pair)))
+        }
+        Samples::U8(samples) => samples.extend_from_slice(row),
+        Samples::U32(_) | Samples::F32(_) => {}
+    }
+}
+
+fn too_large() -> Error {
+    Error::TooLarge("the PNG picture is too large".into())
+}
+
 fn failure(error: DecodingError) -> Error {
     match error {
         DecodingError::IoError(error) if error.kind() != ErrorKind::UnexpectedEof => Error::Io(error),
-        DecodingError::LimitsExceeded => Error::TooLarge("the PNG picture is too large".into()),
+        DecodingError::LimitsExceeded => too_large(),
         _ => Error::Corrupt("PNG stream does not decode".into()),
     }
 }

@@ -41,7 +41,9 @@ pub fn problems(config: &Config, environment: &[(String, String)]) -> Vec<String
 /// The directory of images.
 fn prefix(prefix: &str) -> Option<String> {
     if prefix.is_empty() {
-        return None;
+        let text =
+            "FILESYSTEM_PREFIX is empty: every image that this process may read can be asked for by its path";
+        return Some(text.into());
     }
     if !prefix.ends_with('/') && Path::new(prefix).is_dir() {
         return Some(format!(
@@ -189,7 +191,9 @@ mod tests {
     use super::*;
 
     fn found(pairs: &[(&str, &str)]) -> Vec<String> {
-        let lookup = |name: &str| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| v.to_string());
+        let usual = ("FILESYSTEM_PREFIX", "/");
+        let all = || pairs.iter().chain([&usual]);
+        let lookup = |name: &str| all().find(|(n, _)| *n == name).map(|(_, v)| v.to_string());
         let environment: Vec<_> = pairs
             .iter()
             .map(|(n, v)| (n.to_string(), v.to_string()))
@@ -232,6 +236,11 @@ mod tests {
         let exists = std::env::temp_dir().display().to_string();
         let exists = exists.trim_end_matches('/');
         assert_eq!(found(&[("FILESYSTEM_PREFIX", &format!("{exists}/"))]), [""; 0]);
+        let none = problems(&Config::default(), &[]);
+        assert!(
+            none[0].contains("every image that this process may read"),
+            "{none:?}"
+        );
         let slash = found(&[("FILESYSTEM_PREFIX", exists)]);
         assert!(
             slash.len() == 1 && slash[0].contains("no slash at its end"),

@@ -25,6 +25,7 @@ use crate::config::words::uri_map;
 use crate::encode::Compression;
 use crate::error::Result;
 use crate::library;
+use crate::limits::Limits;
 use crate::process::Watermark;
 use crate::protocol::Members;
 use crate::protocol::Mount;
@@ -181,6 +182,8 @@ pub struct Config {
     pub queue_limit: Duration,
     /// How long it waits at most.
     pub queue_timeout: Duration,
+    /// HTTP connections that one address may have; 0 is no limit.
+    pub connections_of_one: usize,
     /// How long it may take in all; zero is without limit.
     pub request_timeout: Duration,
     /// How long a stopping server works on what has begun.
@@ -189,6 +192,8 @@ pub struct Config {
     pub max_layers: i32,
     /// Whether damaged JPEG 2000 is refused.
     pub strict_jp2: bool,
+    /// What files may ask for.
+    pub limits: Limits,
     /// Which iipsrv to follow.
     pub compat: Compat,
     /// Name, effective text and origin of every setting.
@@ -426,6 +431,7 @@ impl Table {
         let stores = self.stores(&filesystem_prefix);
         let cores = busy::cores();
         let unsigned = |name| usize::try_from(self.int(name)).ok();
+        let wide = |name| u64::try_from(self.int(name)).unwrap_or(0);
         let side = match self.int("MAX_CVT") {
             0 => Some(5000),
             limit => u32::try_from(limit).ok(),
@@ -525,10 +531,21 @@ impl Table {
             },
             queue_limit: seconds("QUEUE_LIMIT"),
             queue_timeout: seconds("QUEUE_TIMEOUT"),
+            connections_of_one: unsigned("MAX_CONNECTIONS_PER_ADDRESS").unwrap_or_default(),
             request_timeout: seconds("REQUEST_TIMEOUT"),
             grace: seconds("GRACE"),
             max_layers: i32::try_from(self.int("MAX_LAYERS")).unwrap_or(0),
             strict_jp2: self.int("KAKADU_READMODE") == 1,
+            limits: Limits {
+                pixels: wide("LIMIT_PIXELS"),
+                samples: wide("LIMIT_SAMPLES"),
+                tiles: wide("LIMIT_TILES"),
+                ifds: unsigned("LIMIT_IFDS").unwrap_or_default(),
+                boxes: unsigned("LIMIT_BOXES").unwrap_or_default(),
+                metadata: wide("LIMIT_METADATA"),
+                tile_bytes: wide("LIMIT_TILE_BYTES"),
+                expansion: wide("LIMIT_EXPANSION"),
+            },
             compat,
             values: self.values,
             warnings: self.warnings,

@@ -438,6 +438,12 @@ pub static VARS: &[Var] = &[
         "seconds that a request may take in all (504); 0 is no limit",
     ),
     var(
+        "MAX_CONNECTIONS_PER_ADDRESS",
+        "0",
+        Kind::Int(0, MANY),
+        "HTTP connections that one address (of IPv6: one /64) may have open; 0 is no limit, as behind a proxy",
+    ),
+    var(
         "GRACE",
         "30",
         Kind::Float(0.0, 86_400.0),
@@ -448,6 +454,54 @@ pub static VARS: &[Var] = &[
         "0",
         Kind::Int(0, 2),
         "damaged JPEG2000: 1 fussy refuses it, 0 fast and 2 resilient show what can be decoded",
+    ),
+    var(
+        "LIMIT_PIXELS",
+        "4398046511104",
+        Kind::Int(1, i64::MAX),
+        "most pixels of an image; like all limits, an image beyond it is refused with 413 and the log names the limit",
+    ),
+    var(
+        "LIMIT_SAMPLES",
+        "256",
+        Kind::Int(1, 65535),
+        "most samples stored for a pixel of TIFF",
+    ),
+    var(
+        "LIMIT_TILES",
+        "33554432",
+        Kind::Int(1, MANY),
+        "most tiles or strips of a level of TIFF",
+    ),
+    var(
+        "LIMIT_IFDS",
+        "65536",
+        Kind::Int(1, MANY),
+        "directories of a TIFF file that are looked at for a page; a page further on is not found",
+    ),
+    var(
+        "LIMIT_BOXES",
+        "4096",
+        Kind::Int(1, MANY),
+        "boxes of JPEG 2000 and chunks of PNG and WebP that are looked at; what follows is not found",
+    ),
+    var(
+        "LIMIT_METADATA",
+        "4194304",
+        Kind::Int(0, MANY),
+        "most bytes of a profile, XMP packet or text, decompressed; longer ones are left out",
+    ),
+    var(
+        "LIMIT_TILE_BYTES",
+        "268435456",
+        Kind::Int(1 << 20, MANY),
+        "most bytes of a decoded tile",
+    ),
+    var(
+        "LIMIT_EXPANSION",
+        "8192",
+        Kind::Int(1, MANY),
+        "most decoded bytes for a byte of the file, beyond 16 MB, where all of it must be decoded for one answer",
     ),
     later("DECODER_MODULES", "", Kind::Text, "not supported"),
     var(

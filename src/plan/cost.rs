@@ -17,9 +17,6 @@ const LEAST: u64 = 1 << 20;
 /// Bytes that a band takes on each thread besides its input, before, between and after its steps.
 const BAND: u64 = 12 << 20;
 
-/// Pixels of a level that are in memory at the same time while it is gone through as a whole, about.
-const PIECES: u64 = 1 << 23;
-
 impl Plan {
     /// Its cost on so many threads, but for what [`Effort`] says of reading.
     pub fn cost(&self, header: &Header, threads: usize) -> Cost {
@@ -70,14 +67,11 @@ impl Plan {
 impl Cost {
     /// Adds the effort of decoding.
     pub fn and(self, effort: Effort, header: &Header) -> Cost {
-        // what is kept for others is gone through in pieces
-        let most = if effort.shared { PIECES } else { 1 << 28 };
-        let decoded = effort.pixels.min(most);
         Cost {
             work: self.work.saturating_add(effort.pixels),
             bytes: self
                 .bytes
-                .saturating_add(decoded.saturating_mul(pixel_bytes(header))),
+                .saturating_add(effort.held.saturating_mul(pixel_bytes(header))),
         }
     }
 }
@@ -142,5 +136,8 @@ mod tests {
             }
         );
         assert_eq!(of(Effort::shared(1 << 30)).bytes, 3 << 23);
+        // a picture that is one tile is decoded at once
+        let whole = Effort::shared(1 << 26).of_tiles(1 << 26);
+        assert_eq!(of(whole).bytes, (2 * 3) << 26);
     }
 }

@@ -160,10 +160,12 @@ impl Service {
                 budget: Budget {
                     level_bytes: cache.large_bytes(),
                     room: room.clone(),
+                    limits: config.limits,
                 },
                 jp2: jp2::Options {
                     layers: config.max_layers,
                     strict: config.strict_jp2,
+                    limits: config.limits,
                 },
                 upright: config.orientation,
             },

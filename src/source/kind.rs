@@ -1,6 +1,7 @@
 //! The kinds of file: recognised by their first bytes or their suffix, and opened.
 
 use crate::error::Result;
+use crate::limits;
 use crate::source::Source;
 use crate::source::jp2;
 use crate::source::jp2::Jp2;
@@ -10,7 +11,6 @@ use crate::source::made::Grid;
 use crate::source::made::Made;
 use crate::source::oriented::Oriented;
 use crate::source::png;
-use crate::source::tiff;
 use crate::source::tiff::Tiff;
 use crate::source::webp;
 use crate::store::Blob;
@@ -118,25 +118,26 @@ pub fn stored(blob: Arc<dyn Blob>, page: Option<u32>, options: &Options) -> Resu
         return Ok(None);
     };
     let mut scheme = format!("{kind:?}");
+    let limits = &options.budget.limits;
     let (source, grids, orientation): (Box<dyn Source>, _, _) = match kind {
         Kind::Tiff => {
             let page = usize::try_from(page.unwrap_or(0)).unwrap_or(usize::MAX);
-            let tiff = Tiff::open_page(blob, page, &tiff::Limits::default())?;
+            let tiff = Tiff::open_page(blob, page, limits)?;
             let (grids, orientation) = (tiff.grids(), tiff.orientation());
             scheme = tiff.scheme();
             (Box::new(tiff), grids, orientation)
         }
         Kind::Jpeg => {
-            let (jpeg, grid, orientation) = jpeg::open(blob)?;
+            let (jpeg, grid, orientation) = jpeg::open(blob, limits)?;
             let grids = vec![grid; jpeg.header().levels.len()];
             (jpeg, grids, orientation)
         }
         Kind::Png => {
-            let (png, orientation) = png::open(blob)?;
-            (Box::new(png), vec![Grid::Strips], orientation)
+            let (png, grid, orientation) = png::open(blob, limits)?;
+            (png, vec![grid], orientation)
         }
         Kind::Webp => {
-            let (webp, orientation) = webp::open(blob)?;
+            let (webp, orientation) = webp::open(blob, limits)?;
             (Box::new(webp), vec![Grid::Strips], orientation)
         }
         Kind::Jp2 => {
@@ -145,6 +146,7 @@ pub fn stored(blob: Arc<dyn Blob>, page: Option<u32>, options: &Options) -> Resu
             (Box::new(jp2), grids, orientation)
         }
     };
+    limits::check("pixels:", "PIXELS", source.header().size().area(), limits.pixels)?;
     Ok(Some(Stored {
         kind,
         source,
@@ -158,6 +160,7 @@ pub fn stored(blob: Arc<dyn Blob>, page: Option<u32>, options: &Options) -> Resu
 mod tests {
     use super::*;
     use crate::error::Error;
+    use crate::source::tiff;
 
     #[test]
     fn names_tell_the_kind_in_any_case() {

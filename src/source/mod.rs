@@ -164,6 +164,8 @@ impl Window {
 pub struct Effort {
     /// In pixels, about.
     pub pixels: u64,
+    /// Pixels that are in memory at the same time meanwhile, at most.
+    pub held: u64,
     /// Whether most of it is for something that is kept and serves other windows of the level as well: the whole level, or
     /// an index. Who comes meanwhile would wait for it.
     pub shared: bool,
@@ -173,17 +175,37 @@ impl Effort {
     /// Not worth a look at what is held already.
     pub const LITTLE: u64 = 1 << 18;
 
+    /// Pixels of a level that are in memory at the same time while it is gone through as a whole, about.
+    const PIECES: u64 = 1 << 23;
+
     /// For one window only.
     pub fn of(pixels: u64) -> Effort {
         Effort {
             pixels,
+            held: pixels.min(1 << 28),
             shared: false,
         }
     }
 
     /// For all windows of a level.
     pub fn shared(pixels: u64) -> Effort {
-        Effort { pixels, shared: true }
+        Effort {
+            pixels,
+            // what is kept for others is gone through in pieces
+            held: pixels.min(Effort::PIECES),
+            shared: true,
+        }
+    }
+
+    /// The same where it is decoded in tiles or strips of so many pixels.
+    pub fn of_tiles(self, area: u64) -> Effort {
+        // and a copy
+        let held = self.held.max(self.pixels.min(area).saturating_mul(2));
+        if area > Effort::PIECES {
+            Effort { held, ..self }
+        } else {
+            self
+        }
     }
 }
 
@@ -218,6 +240,19 @@ pub trait Source: Send + Sync {
     /// What a window takes, where `keep` holds what was made before. Reads nothing and waits for nobody.
     fn effort(&self, window: Window, keep: &dyn TileCache) -> Effort {
         window::effort(self, window, keep)
+    }
+
+    /// Decoded bytes of a level of which the file holds anything; `u64::MAX` when that is not known without reading it.
+    fn present(&self, level: usize) -> u64 {
+        let _ = level;
+        u64::MAX
+    }
+
+    /// What a window shows of which the file holds nothing at all, as a raster of another size, which has one value
+    /// everywhere; `None` when it may hold something.
+    fn vacant(&self, window: Window, size: Size) -> Option<Raster> {
+        let _ = (window, size);
+        None
     }
 
     /// Whether a tile of this level never takes more than a few milliseconds.

@@ -1,11 +1,17 @@
-//! PNG files (PNG third edition), decoded whole: 8 or 16 bits, grey or colour, with or without alpha.
+//! PNG files (PNG third edition): 8 or 16 bits, grey or colour, with or without alpha. Large ones are decoded from top to
+//! bottom, small and interlaced ones as wholes.
 //!
 //! Palettes and fewer bits are widened to 8. The first picture of an animation is shown.
+
+mod chunks;
 
 use crate::codec;
 use crate::error::Result;
 use crate::geometry::Num;
+use crate::geometry::Rect;
 use crate::geometry::Size;
+use crate::limits;
+use crate::limits::Limits;
 use crate::raster::Alpha;
 use crate::raster::Colour;
 use crate::raster::Density;
@@ -16,9 +22,14 @@ use crate::raster::Raster;
 use crate::source::Header;
 use crate::source::Level;
 use crate::source::Set;
+use crate::source::Source;
+use crate::source::Tile;
+use crate::source::made::Grid;
+use crate::source::png::chunks::Chunks;
 use crate::source::tiff;
 use crate::source::whole::MAX_BYTES;
 use crate::source::whole::Whole;
+use crate::source::whole::outside;
 use crate::store::Blob;
 use crate::store::Reader;
 use png::BitDepth;
@@ -42,16 +53,60 @@ const TEXTS: [(&str, &str); 7] = [
 /// The keyword of an XMP packet (XMP part 3 §1.1.5).
 const XMP: &str = "XML:com.adobe.xmp";
 
-/// Bytes before the first chunk.
-const SIGNATURE: u64 = 8;
+/// Decoded bytes of a picture that is decoded as a whole each time.
+const SMALL: u64 = 16 << 20;
 
-/// Chunks among which that with EXIF is looked for.
-const MAX_CHUNKS: usize = 4096;
+/// Decoded bytes of a band of a larger one.
+const BAND: u64 = 4 << 20;
 
-/// Opens a file and says which EXIF orientation it has. `TooLarge` beyond the limit of files that are decoded as wholes,
-/// `Corrupt` when it is damaged.
-pub fn open(file: Arc<dyn Blob>) -> Result<(Whole, u64)> {
-    let reader = codec::png::start(BufReader::new(Reader::new(file.clone())), MAX_BYTES)?;
+/// Bytes that are read of a file at once.
+const STEP: usize = 64 << 10;
+
+/// A picture that is decoded from top to bottom.
+struct Rows {
+    file: Arc<dyn Blob>,
+    header: Header,
+}
+
+impl Source for Rows {
+    fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Where there is no place for temporary files.
+    fn read(&self, tile: Tile) -> Result<Raster> {
+        tile.rect(&self.header.levels).ok_or_else(outside)?;
+        let bytes = self.file.take(0, self.file.len())?;
+        decode(&bytes, &self.header)
+    }
+
+    fn in_order(&self, _: usize, take: &mut dyn FnMut(Raster, Rect) -> Result<()>) -> Result<()> {
+        let size = self.header.size();
+        let mut reader = start(&self.file)?;
+        let row = (decoded(&self.header) / u64::from(size.h.max(1))).max(1);
+        let rows = u32::try_from((BAND / row).max(1)).unwrap_or(u32::MAX);
+        codec::png::in_bands(&mut reader, rows, &mut |raster, top| {
+            let rect = Rect::new(0, top, raster.size.w, raster.size.h);
+            take(raster, rect)
+        })
+    }
+}
+
+/// Bytes of all samples.
+fn decoded(header: &Header) -> u64 {
+    let pixel = u64::from(header.channels) * u64::from(header.bits.div_ceil(8));
+    header.size().area().saturating_mul(pixel)
+}
+
+fn start(file: &Arc<dyn Blob>) -> Result<png::Reader<BufReader<Reader>>> {
+    let reader = BufReader::with_capacity(STEP, Reader::new(file.clone()));
+    codec::png::start(reader, MAX_BYTES)
+}
+
+/// Opens a file and says how it lies, and which EXIF orientation it has. `TooLarge` beyond the limits, `Corrupt` when it is
+/// damaged.
+pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<(Box<dyn Source>, Grid, u64)> {
+    let reader = start(&file)?;
     let info = reader.info();
     let (colour, depth) = reader.output_color_type();
     let (colour, alpha) = match colour {
@@ -66,7 +121,11 @@ pub fn open(file: Arc<dyn Blob>) -> Result<(Whole, u64)> {
         meaning.ranges.fill((0.0, 65535.0));
     }
     let size = Size::new(info.width, info.height);
-    let (exif, orientation) = exif(&*file)
+    let is_named = |keyword: &str| keyword == XMP || TEXTS.iter().any(|(known, _)| *known == keyword);
+    let read = |at: u64, to: &mut [u8]| file.read_at(at, to).is_ok();
+    let chunks = Chunks::read(read, is_named, limits);
+    let (exif, orientation) = chunks
+        .exif
         .and_then(|(at, len)| tiff::exif(file.clone(), at, len))
         .unwrap_or((Metadata::default(), 1));
     let header = Header {
@@ -76,50 +135,31 @@ pub fn open(file: Arc<dyn Blob>) -> Result<(Whole, u64)> {
         kind: Kind::Unsigned,
         meaning,
         stored: None,
-        metadata: metadata(info).or(exif),
+        metadata: metadata(info, chunks).or(exif),
         version: file.version(),
         set: Set::default(),
         scalable: false,
     };
-    Ok((Whole::new(file, header, decode)?, orientation))
-}
-
-/// Where the EXIF block lies in the file, and how long it is (PNG §11.3.4.2).
-fn exif(file: &dyn Blob) -> Option<(u64, u64)> {
-    let mut at = SIGNATURE;
-    for _ in 0..MAX_CHUNKS {
-        let mut start = [0; 8];
-        file.read_at(at, &mut start).ok()?;
-        let [l0, l1, l2, l3, name @ ..] = start;
-        let len = u64::from(u32::from_be_bytes([l0, l1, l2, l3]));
-        match &name {
-            b"eXIf" => return Some((at + 8, len)),
-            b"IEND" => return None,
-            // and a checksum
-            _ => at += 8 + len + 4,
-        }
+    if info.interlaced || decoded(&header) <= SMALL {
+        let whole = Whole::new(file, header, decode, limits)?;
+        return Ok((Box::new(whole), Grid::Strips, orientation));
     }
-    None
+    let most = limits.in_bands(file.len());
+    limits::check("decoded bytes:", "EXPANSION", decoded(&header), most)?;
+    Ok((Box::new(Rows { file, header }), Grid::Order, orientation))
 }
 
 fn decode(bytes: &[u8], _: &Header) -> Result<Raster> {
     codec::png::decode(bytes, Size::new(u32::MAX, u32::MAX), MAX_BYTES)
 }
 
-fn metadata(info: &Info) -> Metadata {
-    let plain = info.uncompressed_latin1_text.iter();
-    let plain = plain.map(|chunk| (chunk.keyword.as_str(), Some(chunk.text.clone())));
-    let packed = info.compressed_latin1_text.iter();
-    let packed = packed.map(|chunk| (chunk.keyword.as_str(), chunk.get_text().ok()));
-    let wide = info.utf8_text.iter();
-    let wide = wide.map(|chunk| (chunk.keyword.as_str(), chunk.get_text().ok()));
+fn metadata(info: &Info, chunks: Chunks) -> Metadata {
     let mut found = Metadata {
-        icc: info.icc_profile.as_deref().map(Into::into),
+        icc: chunks.icc,
         density: density(info),
         ..Metadata::default()
     };
-    for (keyword, text) in plain.chain(packed).chain(wide) {
-        let Some(text) = text else { continue };
+    for (keyword, text) in chunks.texts {
         if keyword == XMP {
             found.xmp = Some(text.into_bytes().into());
             continue;
@@ -151,8 +191,6 @@ mod tests {
     use super::*;
     use crate::error::Error;
     use crate::raster::Samples;
-    use crate::source::Source;
-    use crate::source::Tile;
     use crate::source::tiff::build::EXIF;
     use crate::source::tiff::build::Temp;
     use png::Encoder;
@@ -188,8 +226,8 @@ mod tests {
         out
     }
 
-    fn whole(bytes: &[u8]) -> Result<Whole> {
-        super::open(Temp::new(bytes).open()).map(|(whole, _)| whole)
+    fn whole(bytes: &[u8]) -> Result<Box<dyn Source>> {
+        super::open(Temp::new(bytes).open(), &Limits::default()).map(|(whole, ..)| whole)
     }
 
     #[test]
@@ -231,6 +269,39 @@ mod tests {
     }
 
     #[test]
+    fn a_large_picture_is_decoded_from_top_to_bottom_in_bands() {
+        let (w, h) = (2100u32, 1500u32);
+        let value = |at: usize| (at * 31 % 65_521) as u16;
+        let samples: Vec<u16> = (0..(w * h * 4) as usize).map(value).collect();
+        let mut out = Vec::new();
+        let mut encoder = Encoder::new(&mut out, w, h);
+        encoder.set_color(ColorType::Rgba);
+        encoder.set_depth(BitDepth::Sixteen);
+        encoder.set_compression(png::Compression::Fastest);
+        let bytes: Vec<u8> = samples.iter().flat_map(|sample| sample.to_be_bytes()).collect();
+        encoder.write_header().unwrap().write_image_data(&bytes).unwrap();
+        let (png, grid, _) = super::open(Temp::new(&out).open(), &Limits::default()).unwrap();
+        assert_eq!(grid, Grid::Order);
+        let (mut got, mut bands) = (Vec::new(), 0);
+        png.in_order(0, &mut |raster, rect| {
+            assert_eq!(
+                (raster.size, rect.y),
+                (rect.size(), (got.len() / (w as usize * 4)) as u32)
+            );
+            let Samples::U16(band) = raster.samples else {
+                panic!("16 bits expected")
+            };
+            assert!(band.len() as u64 * 2 <= BAND);
+            got.extend(band);
+            bands += 1;
+            Ok(())
+        })
+        .unwrap();
+        assert!(got == samples && bands > 4, "{bands}");
+        assert_eq!(png.read(FIRST).unwrap().samples, Samples::U16(samples));
+    }
+
+    #[test]
     fn texts_packet_and_density_are_found() {
         let found = whole(&file(ColorType::Grayscale, BitDepth::Eight, &[9; 15])).unwrap();
         let metadata = &found.header().metadata;
@@ -250,12 +321,17 @@ mod tests {
         for at in [33, plain.len() - 12] {
             let (before, behind) = plain.split_at(at);
             let with = [before, &chunk, behind].concat();
-            let (whole, orientation) = super::open(Temp::new(&with).open()).unwrap();
+            let (whole, _, orientation) = super::open(Temp::new(&with).open(), &Limits::default()).unwrap();
             let metadata = &whole.header().metadata;
             assert_eq!((orientation, metadata.text("make")), (6, Some("Abc")));
             assert_eq!(metadata.text("creator"), Some("Zo\u{eb}"));
         }
-        assert_eq!(super::open(Temp::new(&plain).open()).unwrap().1, 1);
+        assert_eq!(
+            super::open(Temp::new(&plain).open(), &Limits::default())
+                .unwrap()
+                .2,
+            1
+        );
     }
 
     #[test]

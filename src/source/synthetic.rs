@@ -57,7 +57,8 @@ impl Synthetic {
             version: Version::File {
                 mtime_ns: 1_000_000_000_000_000_000,
                 ctime_ns: 1_000_000_000_000_000_000,
-                len: 1,
+                // its pixels are in no file: no limit of expansion
+                len: 1 << 40,
                 inode: 1,
             },
             set: Set::default(),

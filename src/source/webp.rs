@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::geometry::Size;
+use crate::limits::Limits;
 use crate::raster::Alpha;
 use crate::raster::Colour;
 use crate::raster::Kind;
@@ -24,12 +25,6 @@ use crate::source::window;
 use crate::store::Blob;
 use std::sync::Arc;
 
-/// Chunks that are looked at.
-const MAX_CHUNKS: usize = 100;
-
-/// The longest profile or packet that is kept, bytes.
-const MAX_KEPT: u64 = 16 << 20;
-
 /// Flags of the chunk VP8X.
 const HAS_ALPHA: u8 = 0x10;
 const HAS_ANIMATION: u8 = 0x02;
@@ -39,7 +34,7 @@ const OF_JPEG: &[u8] = b"Exif\0\0";
 
 /// Opens a file and says which EXIF orientation it has. `TooLarge` beyond the limit of files that are decoded as wholes,
 /// `Corrupt` when it is damaged.
-pub fn open(file: Arc<dyn Blob>) -> Result<(Whole, u64)> {
+pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<(Whole, u64)> {
     let end = file.len();
     let mut size = None;
     let mut alpha = false;
@@ -47,7 +42,7 @@ pub fn open(file: Arc<dyn Blob>) -> Result<(Whole, u64)> {
     let mut metadata = Metadata::default();
     let mut exif = None;
     let mut at = 12;
-    for _ in 0..MAX_CHUNKS {
+    for _ in 0..limits.boxes {
         if at + 8 > end {
             break;
         }
@@ -58,7 +53,7 @@ pub fn open(file: Arc<dyn Blob>) -> Result<(Whole, u64)> {
         let [name @ .., l0, l1, l2, l3, a, b, c, d, e, f, g, h, i, j] = start;
         let len = u64::from(u32::from_le_bytes([l0, l1, l2, l3]));
         let whole = || -> Option<Arc<[u8]>> {
-            let fits = len <= MAX_KEPT && at + 8 + len <= end;
+            let fits = len <= limits.metadata && at + 8 + len <= end;
             let bytes = fits.then(|| file.take(at + 8, len))?;
             Some(bytes.ok()?.into())
         };
@@ -114,7 +109,7 @@ pub fn open(file: Arc<dyn Blob>) -> Result<(Whole, u64)> {
         scalable: false,
     };
     let decode = if animated { first_frame } else { decode };
-    Ok((Whole::new(file, header, decode)?, orientation))
+    Ok((Whole::new(file, header, decode, limits)?, orientation))
 }
 
 /// The first frame of an animation on its canvas.
@@ -232,7 +227,7 @@ mod tests {
     }
 
     fn whole(bytes: &[u8]) -> Result<Whole> {
-        super::open(Temp::new(bytes).open()).map(|(whole, _)| whole)
+        super::open(Temp::new(bytes).open(), &Limits::default()).map(|(whole, _)| whole)
     }
 
     #[test]
@@ -264,7 +259,7 @@ mod tests {
             let mut encoder = WebPEncoder::new(&mut out);
             encoder.set_exif_metadata(block);
             encoder.encode(&[9; 45], 5, 3, ColorType::Rgb8).unwrap();
-            let (whole, orientation) = super::open(Temp::new(&out).open()).unwrap();
+            let (whole, orientation) = super::open(Temp::new(&out).open(), &Limits::default()).unwrap();
             assert_eq!(
                 (orientation, whole.header().metadata.text("make")),
                 (6, Some("Abc"))

@@ -2,7 +2,10 @@
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::failures::Failures;
 use crate::geometry::Size;
+use crate::limits;
+use crate::limits::Limits;
 use crate::raster::Raster;
 use crate::source::Header;
 use crate::source::Source;
@@ -21,20 +24,29 @@ pub struct Whole {
     file: Arc<dyn Blob>,
     header: Header,
     decode: Decode,
+    failed: Failures<()>,
 }
 
 impl Whole {
-    /// A file with one level of one tile. `TooLarge` when file or samples are beyond [`MAX_BYTES`].
-    pub fn new(file: Arc<dyn Blob>, header: Header, decode: Decode) -> Result<Whole> {
+    /// A file with one level of one tile. `TooLarge` when file or samples are beyond [`MAX_BYTES`], or the samples are more
+    /// than a file of this length can be worth.
+    pub fn new(file: Arc<dyn Blob>, header: Header, decode: Decode, limits: &Limits) -> Result<Whole> {
         let pixel = u64::from(header.channels) * u64::from(header.bits.div_ceil(8));
         let Size { w, h } = header.size();
         let bytes = header.size().area().saturating_mul(pixel);
+        let most = limits.in_memory(file.len());
+        limits::check("decoded bytes:", "EXPANSION", bytes, most)?;
         if bytes.max(file.len()) > MAX_BYTES {
             return Err(Error::TooLarge(format!(
                 "the picture of {w}x{h} pixels can only be decoded as a whole and is too large for that"
             )));
         }
-        Ok(Whole { file, header, decode })
+        Ok(Whole {
+            file,
+            header,
+            decode,
+            failed: Failures::default(),
+        })
     }
 }
 
@@ -45,8 +57,10 @@ impl Source for Whole {
 
     fn read(&self, tile: Tile) -> Result<Raster> {
         let rect = tile.rect(&self.header.levels).ok_or_else(outside)?;
-        let bytes = self.file.take(0, self.file.len())?;
-        let raster = (self.decode)(&bytes, &self.header)?;
+        let raster = self.failed.attempt((), || {
+            let bytes = self.file.take(0, self.file.len())?;
+            (self.decode)(&bytes, &self.header)
+        })?;
         if raster.size != rect.size() || raster.channels != self.header.channels {
             return Err(Error::Corrupt("the picture is not as its header says".into()));
         }

@@ -3,7 +3,7 @@
 //! Failures never reach the client: the answer is computed instead. No caller waits for a name server or for a
 //! server that is known to be down, and at most 200 ms for one that has just stopped answering.
 
-mod frame;
+pub mod frame;
 mod server;
 mod talk;
 

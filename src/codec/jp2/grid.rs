@@ -8,8 +8,14 @@ use crate::codec::jp2::markers::Style;
 use crate::error::Error;
 use crate::error::Result;
 
-/// Code-blocks and precincts of one tile: more are refused.
+/// Code-blocks and precincts of one tile, in a codestream of any length: more are refused.
 const MAX_CELLS: u64 = 4 << 20;
+
+/// The same in a short one: so many, and so many more for each byte.
+const CELLS: (u64, u64) = (128 << 10, 16);
+
+/// A precinct takes the memory of so many code-blocks.
+const PRECINCT: u64 = 4;
 
 /// From the upper left corner to past the lower right one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -211,10 +217,12 @@ pub fn tile_area(siz: &Siz, tile: u16) -> Area {
     }
 }
 
-/// The components of a tile with everything in them. `TooLarge` when there are absurdly many code-blocks.
-pub fn components(siz: &Siz, style: &Style, tile: u16) -> Result<Vec<Component>> {
+/// The components of a tile with everything in them. `TooLarge` when there are absurdly many code-blocks, for a codestream
+/// of `len` bytes.
+pub fn components(siz: &Siz, style: &Style, tile: u16, len: u64) -> Result<Vec<Component>> {
     let area = tile_area(siz, tile);
-    let mut cells = 0;
+    let most = len.saturating_mul(CELLS.1).saturating_add(CELLS.0).min(MAX_CELLS);
+    let mut cells = Cells { count: 0, most };
     (siz.components.iter().enumerate())
         .map(|(number, component)| {
             let (across, down) = component.step;
@@ -228,12 +236,31 @@ pub fn components(siz: &Siz, style: &Style, tile: u16) -> Result<Vec<Component>>
         .collect()
 }
 
+/// Code-blocks that are counted before there is memory for them.
+struct Cells {
+    count: u64,
+    most: u64,
+}
+
+impl Cells {
+    fn add(&mut self, count: u64) -> Result<()> {
+        self.count = self.count.saturating_add(count);
+        if self.count <= self.most {
+            return Ok(());
+        }
+        Err(Error::TooLarge(format!(
+            "a tile of more than {} code-blocks in a codestream of this length",
+            self.most
+        )))
+    }
+}
+
 fn resolutions(
     style: &Style,
     number: usize,
     bits: u8,
     area: Area,
-    cells: &mut u64,
+    cells: &mut Cells,
 ) -> Result<Vec<Resolution>> {
     let missing = || Error::Corrupt("a component without coding style".into());
     let coding = style.coding.get(number).ok_or_else(missing)?;
@@ -252,7 +279,7 @@ fn resolutions(
                 y1: halved(samples.y1, precinct.1),
             }
         };
-        *cells += u64::from(precincts.w()) * u64::from(precincts.h());
+        cells.add((u64::from(precincts.w()) * u64::from(precincts.h())).saturating_mul(PRECINCT))?;
         let shift = u8::from(level > 0);
         let block = (
             coding.block.0.min(precinct.0 - shift.min(precinct.0)),
@@ -288,12 +315,7 @@ fn resolutions(
                 }
             };
             let count = u64::from(grid.w()) * u64::from(grid.h());
-            *cells += count;
-            if *cells > MAX_CELLS {
-                return Err(Error::TooLarge(format!(
-                    "a tile of more than {MAX_CELLS} code-blocks"
-                )));
-            }
+            cells.add(count)?;
             let index = if level == 0 {
                 0
             } else {

@@ -40,7 +40,7 @@ impl Index {
     /// Reads the headers of every packet of a tile. What follows damage is left out.
     pub fn read(from: &dyn Bytes, main: &Main, tile: u16) -> Result<Index> {
         let (style, packed, parts) = main.tile(from, tile)?;
-        let components = components(&main.siz, &style, tile)?;
+        let components = components(&main.siz, &style, tile, from.len())?;
         let trees = components
             .iter()
             .map(|component| {

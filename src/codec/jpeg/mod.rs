@@ -40,6 +40,12 @@ pub use crate::codec::jpeg::stream::merge;
 /// Rows in the units of which every picture can be cut into bands: whole blocks of 4:2:0.
 pub const ROWS: u32 = 16;
 
+/// Blocks of a picture that may be missing from any stream.
+const BLOCKS: u64 = 16 << 10;
+
+/// Visits of all scans of a progressive picture to its blocks, some 10 ns each: for any stream, and for each of its bytes.
+const VISITS: (u64, u64) = (2 << 20, 200);
+
 /// The longest side that the libraries write.
 const LONGEST: u32 = 65500;
 
@@ -87,6 +93,7 @@ fn decode_after(tables: Option<&[u8]>, stream: &[u8], limit: Size, halvings: u32
         )));
     }
     if is_own {
+        check_blocks(&frame, stream.len() as u64)?;
         return match frame.process {
             3 => lossless::decode(stream, &frame),
             _ => deep::decode(stream, &frame),
@@ -94,6 +101,9 @@ fn decode_after(tables: Option<&[u8]>, stream: &[u8], limit: Size, halvings: u32
     }
     if channels == 2 {
         return two(stream, &frame, halvings);
+    }
+    if frame.process == 2 {
+        check_scans(&frame, stream)?;
     }
     let ended = frame.ended;
     let mut stream = Cow::Borrowed(stream);
@@ -111,6 +121,30 @@ fn decode_after(tables: Option<&[u8]>, stream: &[u8], limit: Size, halvings: u32
         channels,
         samples: Samples::U8(data),
     })
+}
+
+/// `TooLarge` when a progressive picture goes through its coefficients more often than its bytes are worth: many scans
+/// of many blocks that say next to nothing.
+fn check_scans(frame: &stream::Frame, stream: &[u8]) -> Result<()> {
+    let visits = frame.blocks.saturating_mul(stream::scans(stream));
+    let most = (stream.len() as u64)
+        .saturating_mul(VISITS.1)
+        .saturating_add(VISITS.0);
+    if visits <= most {
+        return Ok(());
+    }
+    Err(Error::TooLarge(format!(
+        "a progressive jpeg whose scans visit {visits} blocks, where {most} are enough for its bytes"
+    )))
+}
+
+/// `Corrupt` when a frame has so many blocks that a stream of `len` bytes cannot hold a bit for each, beyond a few.
+pub(crate) fn check_blocks(frame: &stream::Frame, len: u64) -> Result<()> {
+    if frame.blocks <= len.saturating_mul(8).saturating_add(BLOCKS) {
+        return Ok(());
+    }
+    let Size { w, h } = frame.size;
+    Err(Error::Corrupt(format!("jpeg of {w}x{h} pixels in {len} bytes")))
 }
 
 /// Decodes a stream of two components as one of three, and drops the third.

@@ -78,6 +78,8 @@ pub(crate) struct Frame {
     pub size: Size,
     /// Components.
     pub components: u8,
+    /// Blocks of 8 x 8 samples of all components, about.
+    pub blocks: u64,
     /// Whether there is an end marker after the first scan header.
     pub ended: bool,
     /// Whether Huffman tables come before it.
@@ -262,6 +264,7 @@ pub(crate) fn frame_after(tables: Option<&[u8]>, stream: &[u8]) -> Result<Frame>
                     bits,
                     size,
                     components,
+                    blocks: blocks(size, segment.components()),
                     ended: false,
                     tables: false,
                     quantised: false,
@@ -281,6 +284,25 @@ pub(crate) fn frame_after(tables: Option<&[u8]>, stream: &[u8]) -> Result<Frame>
         }
     }
     Err(Error::Corrupt("jpeg stream has no scan".into()))
+}
+
+/// Blocks of a frame with these components. An empty sampling factor counts as 1.
+fn blocks(size: Size, components: &[[u8; 3]]) -> u64 {
+    let factors = |[_, both, _]: &[u8; 3]| (u64::from(both >> 4).max(1), u64::from(both & 15).max(1));
+    let most = components
+        .iter()
+        .map(factors)
+        .fold((1, 1), |most: (u64, u64), (w, h)| (most.0.max(w), most.1.max(h)));
+    let of = |component| {
+        let (w, h) = factors(component);
+        (u64::from(size.w) * w).div_ceil(8 * most.0) * (u64::from(size.h) * h).div_ceil(8 * most.1)
+    };
+    components.iter().map(of).sum()
+}
+
+/// How many scan headers there are, at most: the bytes of one may lie in another segment, too.
+pub(crate) fn scans(stream: &[u8]) -> u64 {
+    memchr::memmem::find_iter(stream, &[0xff, SOS]).count() as u64
 }
 
 /// Whether a decoder that is given `tables` and then `tile` shows what it shows of the two [merged](merge).

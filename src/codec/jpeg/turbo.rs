@@ -2,6 +2,8 @@
 //!
 //! The caller has read the frame and checked sizes. A handle and an output buffer are kept by each thread.
 
+#![expect(unsafe_code, reason = "calls of TurboJPEG")]
+
 use crate::codec::jpeg::Sampling;
 use crate::codec::jpeg::Style;
 use crate::error::Error;

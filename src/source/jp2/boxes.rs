@@ -6,13 +6,17 @@ use crate::codec::jp2::bytes::Bytes;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Num;
+use crate::limits::Limits;
 use crate::raster::Density;
 use std::sync::Arc;
 
-/// Bytes of a box that is read as a whole.
-const MAX_BOX: u64 = 16 << 20;
-/// Boxes that are looked at.
-const MAX_BOXES: usize = 4096;
+/// What may still be read of a file.
+struct Left {
+    /// Boxes.
+    boxes: usize,
+    /// Bytes of each.
+    bytes: u64,
+}
 
 /// XMP (ISO 16684-3 §5.1.3).
 const XMP: [u8; 16] = *b"\xbe\x7a\xcf\xcb\x97\xa9\x42\xe8\x9c\x71\x99\x94\x91\xe3\xaf\xac";
@@ -123,7 +127,7 @@ impl Fields<'_> {
 
 impl Boxes {
     /// Walks the boxes, or finds that there are none. `Missing` when this is neither; `Corrupt` without a codestream.
-    pub fn read(from: &dyn Bytes) -> Result<Boxes> {
+    pub fn read(from: &dyn Bytes, limits: &Limits) -> Result<Boxes> {
         let mut start = [0; 12];
         from.read(0, &mut start)
             .map_err(|_| Error::Missing("too short for an image".into()))?;
@@ -131,7 +135,10 @@ impl Boxes {
         match start {
             [0xff, 0x4f, 0xff, 0x51, ..] => boxes.codestream = vec![(0, from.len())],
             [0, 0, 0, 12, b'j', b'P', b' ', b' ', 0x0d, 0x0a, 0x87, 0x0a] => {
-                let mut left = MAX_BOXES;
+                let mut left = Left {
+                    boxes: limits.boxes,
+                    bytes: limits.metadata,
+                };
                 boxes.walk(from, 12, from.len(), &mut left);
             }
             _ => return Err(Error::Missing("not a JPEG 2000 file".into())),
@@ -145,10 +152,10 @@ impl Boxes {
         Ok(boxes)
     }
 
-    fn walk(&mut self, from: &dyn Bytes, mut at: u64, end: u64, left: &mut usize) {
+    fn walk(&mut self, from: &dyn Bytes, mut at: u64, end: u64, left: &mut Left) {
         let mut head = [0; 16];
-        while at + 8 <= end && *left > 0 {
-            *left -= 1;
+        while at + 8 <= end && left.boxes > 0 {
+            left.boxes -= 1;
             if from.read(at, head.get_mut(..8).unwrap_or_default()).is_err() {
                 return;
             }
@@ -179,13 +186,13 @@ impl Boxes {
                 b"jpch" => self.walk_own(0, from, (body, stop), left),
                 b"jplh" => self.walk_own(1, from, (body, stop), left),
                 b"jp2h" | b"cgrp" | b"res " | b"ftbl" => self.walk(from, body, stop, left),
-                b"flst" if self.codestream.is_empty() && stop - body <= MAX_BOX => {
+                b"flst" if self.codestream.is_empty() && stop - body <= left.bytes => {
                     let mut bytes = vec![0; usize::try_from(stop - body).unwrap_or(0)];
                     if from.read(body, &mut bytes).is_ok() {
                         self.codestream = fragments(&bytes, from.len()).unwrap_or_default();
                     }
                 }
-                _ if stop - body <= MAX_BOX => {
+                _ if stop - body <= left.bytes => {
                     let mut bytes = vec![0; usize::try_from(stop - body).unwrap_or(0)];
                     if from.read(body, &mut bytes).is_ok() {
                         let _ = self.take(&kind, &bytes);
@@ -198,7 +205,7 @@ impl Boxes {
     }
 
     /// A header of a codestream or layer: only those of the first are looked at.
-    fn walk_own(&mut self, which: usize, from: &dyn Bytes, (at, end): (u64, u64), left: &mut usize) {
+    fn walk_own(&mut self, which: usize, from: &dyn Bytes, (at, end): (u64, u64), left: &mut Left) {
         let mut own = Boxes::default();
         own.walk(from, at, end, left);
         if let Some(first) = self.own.get_mut(which) {

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::geometry::Size;
+use crate::limits::Limits;
 use crate::raster::Alpha;
 use crate::raster::Colour;
 use crate::raster::Kind;
@@ -64,6 +65,8 @@ pub struct Options {
     pub layers: i32,
     /// Damage is an error (`KAKADU_READMODE=1`); else what can be decoded is shown.
     pub strict: bool,
+    /// What files may ask for.
+    pub limits: Limits,
 }
 
 /// An open file.
@@ -84,7 +87,7 @@ impl Jp2 {
     pub fn open(file: Arc<dyn Blob>, options: Options) -> Result<(Jp2, u64)> {
         let version = file.version();
         let mut part = bytes::Part::whole(file);
-        let boxes = Boxes::read(&part)?;
+        let boxes = Boxes::read(&part, &options.limits)?;
         let (exif, orientation) = (boxes.exif)
             .and_then(|(at, len)| tiff::exif(part.file.clone(), at, len))
             .unwrap_or((Metadata::default(), 1));

@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::geometry::Size;
+use crate::limits::Limits;
 use crate::raster::Alpha;
 use crate::raster::Colour;
 use crate::raster::Kind;
@@ -50,6 +51,9 @@ const HEAD: (u64, u64) = (64 << 10, 64 << 20);
 /// Pixels that a byte can hold at most: a block takes a bit.
 const DENSEST: u64 = 64 * 8;
 
+/// Pixels that may be missing from any file: one that was cut short is shown as far as it goes.
+const MISSING: u64 = 4 << 20;
+
 /// A file with an index.
 pub struct Jpeg {
     file: Part,
@@ -60,7 +64,7 @@ pub struct Jpeg {
 
 /// Opens a file, as one that is decoded as a whole if need be, and says how its levels lie in it and which EXIF orientation it has. `Unsupported` for processes that no decoder here
 /// knows, `TooLarge` when it must be decoded as a whole and is too large for that, `Corrupt` without a picture.
-pub fn open(file: Arc<dyn Blob>) -> Result<(Box<dyn Source>, Grid, u64)> {
+pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<(Box<dyn Source>, Grid, u64)> {
     let part = Part::whole(file);
     let head = head(&part)?;
     let head = lines::filled(&head, &part)?;
@@ -92,20 +96,23 @@ pub fn open(file: Arc<dyn Blob>) -> Result<(Box<dyn Source>, Grid, u64)> {
         kind: Kind::Unsigned,
         meaning,
         stored: None,
-        metadata: metadata::metadata(&head, exif),
+        metadata: metadata::metadata(&head, exif).within(limits.metadata),
         version: part.file.version(),
         set: Set::default(),
         scalable: false,
     };
     let inverted = is_inverted(&head, &header);
+    let most = part.len.saturating_mul(DENSEST).saturating_add(MISSING);
+    if frame.size.area() > most {
+        let Size { w, h } = frame.size;
+        return Err(Error::Corrupt(format!(
+            "jpeg of {w}x{h} pixels in {} bytes",
+            part.len
+        )));
+    }
     let Some(scan) = scan else {
-        if frame.size.area() > part.len.saturating_mul(DENSEST) {
-            return Err(Error::Corrupt(format!(
-                "jpeg of {}x{} pixels in {} bytes",
-                frame.size.w, frame.size.h, part.len
-            )));
-        }
-        let whole = Whole::new(part.file, header, decode)?;
+        jpeg::check_blocks(&frame, part.len)?;
+        let whole = Whole::new(part.file, header, decode, limits)?;
         return Ok((Box::new(whole), Grid::Strips, orientation));
     };
     let jpeg = Jpeg {
@@ -244,7 +251,7 @@ mod tests {
             &[0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0, 0xb1, 0x5f, 0xff, 0xd9],
         ]
         .concat();
-        let (source, ..) = open(Temp::new(&stream).open()).unwrap();
+        let (source, ..) = open(Temp::new(&stream).open(), &Limits::default()).unwrap();
         assert_eq!(source.header().bits, 12);
         assert_eq!(source.header().meaning.ranges, [(0.0, 65535.0)]);
         let tile = Tile {

@@ -10,6 +10,7 @@ pub use crate::source::made::ways::Grid;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::failures::Failures;
 use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::raster::Format;
@@ -22,7 +23,9 @@ use crate::source::Tile;
 use crate::source::Window;
 use crate::source::made::ways::Base;
 use crate::source::made::ways::Way;
+use crate::source::made::ways::Worth;
 use crate::source::made::ways::plan;
+use crate::source::made::ways::stored_bytes;
 use crate::source::reduce::reduce;
 use crate::source::spool::Spool;
 use crate::source::spool::SpoolDir;
@@ -32,6 +35,7 @@ use crate::source::window::NoCache;
 use crate::source::window::Part;
 use crate::source::window::Renamed;
 use crate::source::window::TileCache;
+use crate::work;
 use crate::work::parallel::each;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -59,13 +63,26 @@ pub struct Made {
     room: Option<Arc<SpoolDir>>,
     /// The temporary file of each level that has one, once it is written.
     spools: Vec<Mutex<Option<Arc<Spool>>>>,
+    /// Levels that could not be made as wholes.
+    failed: Failures<usize>,
 }
 
 impl Made {
     /// The source itself when it lacks nothing. `grids` says how its levels lie in the file.
     pub fn over(inner: Box<dyn Source>, grids: &[Grid], budget: &Budget) -> Box<dyn Source> {
         let header = inner.header();
-        let planned = plan(header, grids, budget);
+        let most = budget.limits.in_bands(header.version.bytes());
+        let worth = |level: usize| {
+            if stored_bytes(header, level) <= most {
+                Worth::Whole
+            } else if inner.present(level) <= most {
+                Worth::Sparse
+            } else {
+                Worth::Little
+            }
+        };
+        let worth: Vec<Worth> = (0..header.levels.len()).map(worth).collect();
+        let planned = plan(header, grids, &worth, budget);
         if planned.iter().all(|(_, way)| matches!(way, Way::Stored(_))) {
             return inner;
         }
@@ -75,7 +92,7 @@ impl Made {
             ..budget.clone()
         };
         // sizes do not depend on a budget
-        let roomless = plan(header, grids, &roomless);
+        let roomless = plan(header, grids, &worth, &roomless);
         let header = Header {
             levels,
             ..header.clone()
@@ -87,6 +104,7 @@ impl Made {
             ways,
             roomless: roomless.into_iter().map(|(_, way)| way).collect(),
             room: budget.room.clone(),
+            failed: Failures::default(),
         })
     }
 
@@ -215,12 +233,19 @@ impl Made {
         let others = usize::try_from(grid.area().saturating_sub(1)).unwrap_or(usize::MAX);
         each(others.min(HANDS), pieces, |rect| {
             let window = Window::new(level, rect);
+            let (w, h) = (rect.w.div_ceil(factor), rect.h.div_ceil(factor));
+            let at = Rect::new(rect.x / factor, rect.y / factor, w, h);
+            let vacant = match from {
+                Base::File(_) => self.inner.vacant(window, at.size()),
+                Base::Header(_) => self.vacant(window, at.size()),
+            };
+            if let Some(vacant) = vacant {
+                return take(vacant, at);
+            }
             let raster = match from {
                 Base::File(_) => self.inner.window(window, &below)?,
                 Base::Header(_) => self.window(window, &memo)?,
             };
-            let (w, h) = (rect.w.div_ceil(factor), rect.h.div_ceil(factor));
-            let at = Rect::new(rect.x / factor, rect.y / factor, w, h);
             let raster = if factor > 1 {
                 reduce(&raster, factor)
             } else {
@@ -235,6 +260,9 @@ impl Made {
         match way {
             Way::Stored(_) => window::of_tiles(self, window, keep),
             Way::Cut(level) => {
+                if let Some(vacant) = self.vacant(window, window.rect.size()) {
+                    return Ok(vacant);
+                }
                 let below = Renamed {
                     keep,
                     name: as_stored,
@@ -248,6 +276,9 @@ impl Made {
                     name: not_tiles,
                 };
                 let rect = enlarged(window.rect, factor, self.size(from));
+                if let Some(vacant) = self.vacant(Window::new(from, rect), window.rect.size()) {
+                    return Ok(vacant);
+                }
                 let larger = self.window(
                     Window {
                         level: from,
@@ -262,15 +293,36 @@ impl Made {
                 from,
                 factor,
                 spooled,
-            } => self.of_whole(window, keep, from, factor, spooled),
+            } => self.failed.attempt(window.level, || {
+                self.of_whole(window, keep, from, factor, spooled)
+            }),
             Way::Ordered(level) => {
-                let read = |take: &Take| self.inner.in_order(level, &mut |raster, at| take(raster, at));
-                self.spool(window.level, read)?.read(window.rect)
+                let read = |take: &Take| {
+                    self.inner.in_order(level, &mut |raster, at| {
+                        // who asked for it may have gone
+                        work::check()?;
+                        take(raster, at)
+                    })
+                };
+                let spool = self
+                    .failed
+                    .attempt(window.level, || self.spool(window.level, read))?;
+                spool.read(window.rect)
             }
-            Way::Refused => Err(Error::TooLarge(
-                "this level of the image is missing or in one piece and too large to be made in memory (see CACHE_DIR)"
-                    .into(),
-            )),
+            Way::Refused(setting) => Err(Error::TooLarge(format!(
+                "this level of the image is missing or in one piece and too large to be made (see {setting})"
+            ))),
+        }
+    }
+
+    fn vacant(&self, window: Window, size: Size) -> Option<Raster> {
+        match self.way(window.level).ok()? {
+            Way::Stored(level) | Way::Cut(level) => self.inner.vacant(Window { level, ..window }, size),
+            Way::Reduced { from, factor } => {
+                let rect = enlarged(window.rect, factor, self.size(from));
+                self.vacant(Window::new(from, rect), size)
+            }
+            _ => None,
         }
     }
 }
@@ -340,14 +392,17 @@ impl Source for Made {
                 Effort::of(window.rect.size().area())
             }
             Ok(Way::Whole { from, .. }) => {
-                let of = match from {
-                    Base::File(level) => self.inner.header().levels.get(level).map(|level| level.size),
-                    Base::Header(level) => Some(self.size(level)),
+                let levels = match from {
+                    Base::File(_) => &self.inner.header().levels,
+                    Base::Header(_) => &self.header.levels,
                 };
-                Effort::shared(of.map_or(0, Size::area))
+                let (Base::File(level) | Base::Header(level)) = from;
+                levels.get(level).map_or(Effort::default(), |level| {
+                    Effort::shared(level.size.area()).of_tiles(level.tile.area())
+                })
             }
             Ok(Way::Ordered(_)) => Effort::shared(self.size(level).area()),
-            Ok(Way::Refused) | Err(_) => Effort::default(),
+            Ok(Way::Refused(_)) | Err(_) => Effort::default(),
         }
     }
 
@@ -499,6 +554,7 @@ mod tests {
             let budget = Budget {
                 level_bytes,
                 room: room(),
+                ..Budget::default()
             };
             let made = Made::over(inner, &[Grid::Order], &budget);
             for (index, of) in made.header().levels.iter().enumerate() {
@@ -526,6 +582,7 @@ mod tests {
                 let budget = Budget {
                     level_bytes,
                     room: None,
+                    ..Budget::default()
                 };
                 let made = Made::over(inner, &[grid], &budget);
                 assert!(made.header().levels.len() >= 4);
@@ -571,9 +628,10 @@ mod tests {
                     spooled: true,
                 },
             ],
-            roomless: vec![Way::Refused; 2],
+            roomless: vec![Way::Refused("CACHE_DIR"); 2],
             room: room(),
             spools: (0..2).map(|_| Mutex::default()).collect(),
+            failed: Failures::default(),
         };
         std::thread::scope(|scope| {
             for index in [0, 1, 0, 1] {

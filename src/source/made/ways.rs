@@ -3,6 +3,8 @@
 //! Arithmetic over a header; reads nothing.
 
 use crate::geometry::Size;
+use crate::limits::FLOOR;
+use crate::limits::Limits;
 use crate::raster::Kind;
 use crate::source::Header;
 use crate::source::Level;
@@ -25,6 +27,10 @@ const MOST: u64 = 16 << 30;
 /// numbers that iipsrv gave them.
 const SMALL: u64 = 1 << 20;
 
+const EXPANDS: Way = Way::Refused("LIMIT_EXPANSION");
+
+const NO_ROOM: Way = Way::Refused("CACHE_DIR");
+
 /// What made levels may take.
 #[derive(Clone, Debug, Default)]
 pub struct Budget {
@@ -32,6 +38,8 @@ pub struct Budget {
     pub level_bytes: u64,
     /// Where larger ones go.
     pub room: Option<Arc<SpoolDir>>,
+    /// What files may ask for.
+    pub limits: Limits,
 }
 
 /// Where a level comes from; the numbers are those of levels of the header before.
@@ -47,8 +55,8 @@ pub enum Way {
     Whole { from: Base, factor: u32, spooled: bool },
     /// From that level of the file, which is decoded from top to bottom into a temporary file.
     Ordered(usize),
-    /// It would cost too much.
-    Refused,
+    /// It would cost more than this setting allows.
+    Refused(&'static str),
 }
 
 impl Way {
@@ -67,6 +75,17 @@ pub enum Base {
     Header(usize),
 }
 
+/// How much of a level of the file may be decoded for one answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worth {
+    /// All of it.
+    Whole,
+    /// All that the file holds of it, which is little; the rest must not even be written down.
+    Sparse,
+    /// No more than any file may take: it claims more than its bytes are worth.
+    Little,
+}
+
 /// What is to be known of a level of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grid {
@@ -80,8 +99,19 @@ pub enum Grid {
     Order,
 }
 
-/// All levels, the largest first, and how each is had.
-pub fn plan(header: &Header, grids: &[Grid], budget: &Budget) -> Vec<(Level, Way)> {
+/// Bytes of a level of the file in its stored depth, where pixels of fewer than 8 bits are worth a quarter of those of 8.
+pub fn stored_bytes(header: &Header, level: usize) -> u64 {
+    let area = header
+        .levels
+        .get(level)
+        .map_or(u64::MAX, |level| level.size.area());
+    let bytes = area.saturating_mul(pixel_bytes(header));
+    if header.bits < 8 { bytes / 4 } else { bytes }
+}
+
+/// All levels, the largest first, and how each is had. `worth` is that of each level of the file; of those that are left
+/// out all may be decoded.
+pub fn plan(header: &Header, grids: &[Grid], worth: &[Worth], budget: &Budget) -> Vec<(Level, Way)> {
     let grid = |level: usize| grids.get(level).copied().unwrap_or(Grid::Tiles);
     let base = match (grid(0), header.levels.first()) {
         (Grid::Tiles, Some(level)) => level.tile,
@@ -91,6 +121,7 @@ pub fn plan(header: &Header, grids: &[Grid], budget: &Budget) -> Vec<(Level, Way
         pixel_bytes: pixel_bytes(header),
         file: &header.levels,
         grids,
+        worth,
         budget,
         levels: Vec::new(),
     };
@@ -136,6 +167,7 @@ struct Planning<'a> {
     pixel_bytes: u64,
     file: &'a [Level],
     grids: &'a [Grid],
+    worth: &'a [Worth],
     budget: &'a Budget,
     levels: Vec<(Level, Way)>,
 }
@@ -156,16 +188,24 @@ impl Planning<'_> {
         let bytes = self.bytes(level.size);
         let size = level.size;
         if grid == Grid::Order {
-            let way = if self.has_room(bytes) {
+            let way = if self.worth(index) == Worth::Little {
+                EXPANDS
+            } else if self.worth(index) == Worth::Sparse {
+                Way::Cut(index)
+            } else if self.has_room(bytes) {
                 Way::Ordered(index)
+            } else if self.file_cost(index, TILE) <= DEAR {
+                Way::Cut(index)
             } else {
-                Way::Refused
+                NO_ROOM
             };
             self.levels.push((Level { size, tile: TILE }, way));
             return;
         }
         let dear = grid == Grid::Strips && self.file_cost(index, TILE) > CHEAP;
-        let way = if dear && self.has_room(bytes) {
+        let way = if dear && self.worth(index) == Worth::Little {
+            EXPANDS
+        } else if dear && self.worth(index) == Worth::Whole && self.has_room(bytes) {
             Way::Whole {
                 from: Base::File(index),
                 factor: 1,
@@ -190,7 +230,7 @@ impl Planning<'_> {
         for (index, (_, way)) in self.levels.iter().enumerate().rev() {
             factor *= 2;
             from = index;
-            if !matches!(way, Way::Reduced { .. } | Way::Refused) || factor >= 128 {
+            if !matches!(way, Way::Reduced { .. } | Way::Refused(_)) || factor >= 128 {
                 break;
             }
         }
@@ -206,16 +246,54 @@ impl Planning<'_> {
             factor,
             spooled,
         };
-        if bytes <= self.budget.level_bytes && (factor >= 4 || cost > CHEAP) && full <= MOST {
-            whole(false)
-        } else if cost <= CHEAP {
-            Way::Reduced { from, factor }
-        } else if self.has_room(bytes) && full <= MOST {
-            whole(true)
-        } else if cost <= DEAR {
-            Way::Reduced { from, factor }
-        } else {
-            Way::Refused
+        let worth = match self.root(from) {
+            Ok(index) => self.worth(index),
+            Err(refused) => return refused,
+        };
+        let in_memory = bytes <= self.budget.level_bytes && full <= MOST;
+        match worth {
+            // a decoder may take many times the bytes of its samples
+            Worth::Little if cost > FLOOR / 8 => EXPANDS,
+            Worth::Little => Way::Reduced { from, factor },
+            _ if in_memory && (factor >= 4 || cost > CHEAP) => whole(false),
+            _ if cost <= CHEAP => Way::Reduced { from, factor },
+            Worth::Whole if self.has_room(bytes) && full <= MOST => whole(true),
+            _ if cost <= DEAR => Way::Reduced { from, factor },
+            Worth::Sparse => EXPANDS,
+            Worth::Whole => NO_ROOM,
+        }
+    }
+
+    fn worth(&self, index: usize) -> Worth {
+        self.worth.get(index).copied().unwrap_or(Worth::Whole)
+    }
+
+    /// The level of the file that one of the header is made from in the end, or why it is not.
+    fn root(&self, mut level: usize) -> Result<usize, Way> {
+        loop {
+            level = match self.levels.get(level) {
+                Some((
+                    _,
+                    Way::Stored(index)
+                    | Way::Cut(index)
+                    | Way::Ordered(index)
+                    | Way::Whole {
+                        from: Base::File(index),
+                        ..
+                    },
+                )) => return Ok(*index),
+                // always a larger one
+                Some((
+                    _,
+                    Way::Reduced { from, .. }
+                    | Way::Whole {
+                        from: Base::Header(from),
+                        ..
+                    },
+                )) if *from < level => *from,
+                Some((_, refused @ Way::Refused(_))) => return Err(*refused),
+                Some(_) | None => return Err(NO_ROOM),
+            };
         }
     }
 
@@ -239,7 +317,7 @@ impl Planning<'_> {
                 self.cost(*from, Size::new(w, h))
             }
             Some((level, Way::Whole { .. } | Way::Ordered(_))) => self.bytes(cut(window, level.size)),
-            Some((_, Way::Refused)) | None => u64::MAX,
+            Some((_, Way::Refused(_))) | None => u64::MAX,
         }
     }
 
@@ -286,7 +364,7 @@ mod tests {
     fn planned(levels: &[Level], grid: Grid, budget: &Budget) -> Vec<(Size, Way)> {
         let header = Synthetic::new(levels.to_vec(), 1, sample).header().clone();
         let grids = vec![grid; levels.len()];
-        plan(&header, &grids, budget)
+        plan(&header, &grids, &[], budget)
             .into_iter()
             .map(|(level, way)| (level.size, way))
             .collect()
@@ -355,6 +433,7 @@ mod tests {
             let budget = Budget {
                 level_bytes,
                 room: room(),
+                ..Budget::default()
             };
             let ways = planned(&high, Grid::Tiles, &budget);
             let reach = |level: usize| {
@@ -365,11 +444,50 @@ mod tests {
                 }
                 rows * 64
             };
-            assert_eq!(ways.last().unwrap().1, Way::Refused);
+            assert_eq!(ways.last().unwrap().1, NO_ROOM);
             for (index, (_, way)) in ways.iter().enumerate() {
-                assert!(*way == Way::Refused || reach(index) <= DEAR, "{index}: {ways:?}");
+                assert!(
+                    matches!(way, Way::Refused(_)) || reach(index) <= DEAR,
+                    "{index}: {ways:?}"
+                );
             }
         }
+    }
+
+    #[test]
+    fn what_claims_more_than_its_bytes_are_worth_is_made_as_far_as_any_file_may() {
+        let wide = [level(60_000, 60_000, (1024, 1024))];
+        let header = Synthetic::new(wide.to_vec(), 1, sample).header().clone();
+        let budget = Budget {
+            level_bytes: 5 << 20,
+            room: room(),
+            ..Budget::default()
+        };
+        let ways = |grid, worth| -> Vec<Way> {
+            let planned = plan(&header, &[grid], &[worth], &budget);
+            planned.into_iter().map(|(_, way)| way).collect()
+        };
+        for grid in [Grid::Tiles, Grid::Rows] {
+            let little = ways(grid, Worth::Little);
+            assert!(!matches!(little[0], Way::Refused(_)), "{little:?}");
+            assert!(
+                little[1..]
+                    .iter()
+                    .all(|way| matches!(way, Way::Reduced { .. }) || *way == EXPANDS)
+            );
+            assert_eq!(little.last(), Some(&EXPANDS), "{little:?}");
+        }
+        for worth in [Worth::Little, Worth::Sparse] {
+            // nothing is written to a disk
+            for grid in [Grid::Order, Grid::Strips] {
+                assert!(ways(grid, worth).iter().all(|way| !way.is_spooled()));
+            }
+        }
+        assert!(ways(Grid::Order, Worth::Whole)[0].is_spooled());
+        assert!(!matches!(
+            ways(Grid::Tiles, Worth::Sparse).last(),
+            Some(Way::Refused(_))
+        ));
     }
 
     #[test]
@@ -383,6 +501,7 @@ mod tests {
         let small = Budget {
             level_bytes: 5 << 20,
             room: None,
+            ..Budget::default()
         };
         let ways: Vec<Way> = planned(&giga, Grid::Tiles, &small)
             .into_iter()
@@ -393,14 +512,15 @@ mod tests {
         assert_eq!(ways[4], whole(false, 16, 0), "{ways:?}");
         // without memory and without a directory the smallest ones cannot be had
         let ways = planned(&giga, Grid::Tiles, &Budget::default());
-        assert_eq!(ways.last().unwrap().1, Way::Refused);
+        assert_eq!(ways.last().unwrap().1, NO_ROOM);
         let spooled = Budget {
             level_bytes: 0,
             room: room(),
+            ..Budget::default()
         };
         let ways = planned(&giga, Grid::Tiles, &spooled);
         assert_eq!(ways[4].1, whole(true, 16, 0));
-        assert!(ways.iter().all(|(_, way)| *way != Way::Refused));
+        assert!(ways.iter().all(|(_, way)| !matches!(way, Way::Refused(_))));
         // a strip of a gigabyte is decoded once
         let strip = [level(32_768, 32_768, (32_768, 32_768))];
         assert!(matches!(

@@ -56,7 +56,7 @@ pub fn can(layout: &Layout) -> bool {
 pub fn band(image: &Image, limits: &Limits) -> Size {
     let some = Size::new(image.size.w, ROWS);
     let bytes = image.layout.bytes(some).max(image.layout.memory(some)).max(1);
-    let times = (BAND.min(limits.max_tile_bytes) / bytes).max(1);
+    let times = (BAND.min(limits.tile_bytes) / bytes).max(1);
     let rows = u32::try_from(times).unwrap_or(1).saturating_mul(ROWS);
     Size::new(image.size.w, rows.min(image.tile.h))
 }
@@ -114,10 +114,10 @@ impl<'a> Stream<'a> {
     fn open(image: &Image, input: &'a Input, (at, len): (u64, u64), limits: &Limits) -> Result<Stream<'a>> {
         let (layout, width) = (&image.layout, image.size.w);
         if let Compression::Ccitt(coding) = layout.compression {
-            if len > limits.max_tile_bytes {
+            if len > limits.tile_bytes {
                 return Err(Error::TooLarge(format!(
                     "a strip is coded in {len} bytes, more than {}",
-                    limits.max_tile_bytes
+                    limits.tile_bytes
                 )));
             }
             let mut coded = input.take(at, len)?;
@@ -242,7 +242,7 @@ mod tests {
         let rect = Rect::of(whole.header().size());
         let wanted = whole.window(Window::new(0, rect), &NoCache).unwrap();
         let limits = Limits {
-            max_tile_bytes: wanted.samples.bytes() as u64 / 4,
+            tile_bytes: wanted.samples.bytes() as u64 / 4,
             ..Limits::default()
         };
         let tiff = Tiff::open(temp.open(), &limits).unwrap();
@@ -254,7 +254,7 @@ mod tests {
         let mut next = 0;
         let read = tiff.in_order(0, &mut |raster, at| {
             assert_eq!((at.x, at.y), (0, next), "from top to bottom");
-            assert!(raster.samples.bytes() as u64 <= limits.max_tile_bytes);
+            assert!(raster.samples.bytes() as u64 <= limits.tile_bytes);
             next = at.y + at.h;
             let all = got.get_or_insert_with(|| blank(rect.size(), &raster));
             put(&raster, at, all, rect)
@@ -333,7 +333,7 @@ mod tests {
         assert!(got.is_ok());
         let temp = |bytes: &[u8]| {
             let limits = Limits {
-                max_tile_bytes: 20_000,
+                tile_bytes: 20_000,
                 ..Limits::default()
             };
             let tiff = Tiff::open(Temp::new(bytes).open(), &limits).unwrap();

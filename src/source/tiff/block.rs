@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::geometry::Size;
+use crate::limits::Limits;
 use crate::raster::Raster;
 use crate::raster::Samples;
 use crate::room;
@@ -299,7 +300,7 @@ fn shape(layout: &Layout, block: Size) -> Shape {
     reason = "the bits of the layout are what is wanted"
 )]
 fn codestream(layout: &Layout, coded: &[u8], block: Size, luma: Luma, plain: &mut Vec<u8>) -> Result<u32> {
-    let boxes = Boxes::read(&coded).map_err(|error| match error {
+    let boxes = Boxes::read(&coded, &Limits::default()).map_err(|error| match error {
         Error::Missing(what) => Error::Corrupt(what),
         error => error,
     })?;

@@ -31,6 +31,8 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::geometry::Size;
+use crate::limits;
+pub use crate::limits::Limits;
 use crate::raster::Alpha;
 use crate::raster::Colour;
 use crate::raster::Format;
@@ -62,27 +64,6 @@ use crate::source::window::TileCache;
 use crate::store::Blob;
 use std::cell::Cell;
 use std::sync::Arc;
-
-/// What a file may ask for.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Bytes of a decoded tile.
-    pub max_tile_bytes: u64,
-    /// Directories that are looked at, for a page, with those of its levels; asking for a page further on is an error.
-    pub max_ifds: usize,
-    /// Bytes of one tag (profile, XMP packet, text); longer ones are left out.
-    pub max_tag_bytes: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            max_tile_bytes: 256 << 20,
-            max_ifds: 65_536,
-            max_tag_bytes: 16 << 20,
-        }
-    }
-}
 
 /// An open file.
 #[derive(Debug)]
@@ -156,7 +137,7 @@ impl Tiff {
             kind: if layout.complex { Kind::Float } else { layout.kind },
             meaning,
             stored: if mask { None } else { stored(layout) },
-            metadata: metadata::metadata(&first, &input, prologue, limits.max_tag_bytes),
+            metadata: metadata::metadata(&first, &input, prologue, limits.metadata),
             version: input.version(),
             scalable: false,
             set: Set {
@@ -319,6 +300,25 @@ impl Source for Tiff {
         })
     }
 
+    fn present(&self, level: usize) -> u64 {
+        self.images
+            .get(level)
+            .map_or(u64::MAX, |image| image.present(&self.input))
+    }
+
+    fn vacant(&self, window: Window, size: Size) -> Option<Raster> {
+        let image = self.images.get(window.level)?;
+        if image.mask.is_some() || !image.is_vacant(&self.input, window.rect) {
+            return None;
+        }
+        let samples = each_plane(&image.layout, |layout, _| Ok(absent(layout, size))).ok()?;
+        Some(Raster {
+            size,
+            channels: self.header.channels,
+            samples,
+        })
+    }
+
     fn is_quick(&self, level: usize) -> bool {
         let quick = |image: &Image| {
             let dear = matches!(
@@ -414,6 +414,10 @@ impl Tiff {
         if image.plain && size == cell && len == layout.bytes(cell) {
             return self.plain(layout, at, cell);
         }
+        // facsimile is worth a quarter of its samples
+        let share = if layout.bits < 8 { 4 } else { 1 };
+        let most = self.limits.in_memory(len).saturating_mul(share);
+        limits::check("decoded bytes of a tile:", "EXPANSION", layout.memory(cell), most)?;
         let mut scratch = SCRATCH.take();
         let Scratch { coded, plain } = &mut scratch;
         let samples = if size == cell && block::in_pieces(layout) {

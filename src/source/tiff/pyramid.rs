@@ -5,7 +5,10 @@
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::geometry::Rect;
 use crate::geometry::Size;
+use crate::limits;
+use crate::limits::FLOOR;
 use crate::raster::Alpha;
 use crate::raster::Colour;
 use crate::source::Page;
@@ -107,6 +110,19 @@ impl Image {
             restarts,
             mask: None,
         };
+        limits::check(
+            "stored samples of a pixel:",
+            "SAMPLES",
+            image.layout.stored as u64,
+            limits.samples,
+        )?;
+        let planes = image.planes() as u64;
+        limits::check(
+            "tiles of a level:",
+            "TILES",
+            image.grid.area().saturating_mul(planes),
+            limits.tiles,
+        )?;
         image.fits = image.check(tile, limits).is_ok();
         let one = image.grid.area() == 1;
         if image.counts.is_none() && image.layout.compression != Compression::None && !(strips && one) {
@@ -123,23 +139,70 @@ impl Image {
     /// `Error::TooLarge` when so many pixels take more bytes than a tile may.
     pub fn check(&self, size: Size, limits: &Limits) -> Result<()> {
         let part = size.w <= self.tile.w && size.h <= self.tile.h;
-        if self.fits && part || self.layout.bytes(size).max(self.layout.memory(size)) <= limits.max_tile_bytes
-        {
+        if self.fits && part || self.layout.bytes(size).max(self.layout.memory(size)) <= limits.tile_bytes {
             return Ok(());
         }
         let name = if self.strips { "strips" } else { "tiles" };
         Err(Error::TooLarge(format!(
             "{name} of {}x{} pixels take more than {} bytes",
-            size.w, size.h, limits.max_tile_bytes
+            size.w, size.h, limits.tile_bytes
         )))
     }
 
-    /// Whether it is in strips too large for memory that can be decoded from top to bottom.
+    /// Whether it is in one strip that is worth a band or more, or in several too large for memory, which can be decoded
+    /// from top to bottom.
     pub fn in_order(&self, limits: &Limits) -> bool {
+        let long = self.grid.area() == 1 && self.layout.memory(self.tile) > FLOOR;
         self.strips
             && !self.by_position()
             && bands::can(&self.layout)
-            && self.check(self.tile, limits).is_err()
+            && (long || self.check(self.tile, limits).is_err())
+    }
+
+    /// Planes that lie apart.
+    fn planes(&self) -> usize {
+        if self.layout.separate {
+            self.layout.stored
+        } else {
+            1
+        }
+    }
+
+    /// Decoded bytes of the tiles that the file holds; `u64::MAX` when their places cannot be read.
+    pub fn present(&self, input: &Input) -> u64 {
+        let mut bytes = 0u64;
+        for row in 0..self.grid.h {
+            let all = self.layout.memory(self.cell(row));
+            for col in 0..self.grid.w {
+                match self.is_absent(input, col, row) {
+                    Some(true) => {}
+                    Some(false) => bytes = bytes.saturating_add(all),
+                    None => return u64::MAX,
+                }
+            }
+        }
+        bytes
+    }
+
+    /// Whether the file holds none of the tiles that a rectangle touches.
+    pub fn is_vacant(&self, input: &Input, rect: Rect) -> bool {
+        let end = |edge: u64, side: u32| u32::try_from(edge.div_ceil(side.into())).unwrap_or(u32::MAX);
+        let rows = rect.y / self.tile.h..end(rect.bottom(), self.tile.h);
+        let cols = rect.x / self.tile.w..end(rect.right(), self.tile.w);
+        let mut cells = rows.flat_map(|row| cols.clone().map(move |col| (col, row)));
+        cells.all(|(col, row)| self.is_absent(input, col, row) == Some(true))
+    }
+
+    /// Whether no plane of a tile was ever written; `None` when that cannot be read.
+    fn is_absent(&self, input: &Input, col: u32, row: u32) -> Option<bool> {
+        for plane in 0..self.planes() {
+            match self.place(input, col, row, plane) {
+                Ok(None) => {}
+                Ok(Some(_)) => return Some(false),
+                Err(_) => return None,
+            }
+        }
+        Some(true)
     }
 
     /// Whether any rectangle of it can be read without reading the rest.
@@ -340,7 +403,7 @@ pub fn page(input: &Input, prologue: Prologue, wanted: usize, limits: &Limits) -
     let count = all.len();
     let Some(found) = (wanted < count).then(|| all.swap_remove(wanted)) else {
         return Err(if more {
-            let most = limits.max_ifds;
+            let most = limits.ifds;
             Error::TooLarge(format!(
                 "page {wanted} lies behind {most} directories, and no more are read"
             ))
@@ -394,7 +457,7 @@ fn chain(
     }
     let (mut number, mut held) = (0, 0);
     let mut named: Vec<(usize, String)> = Vec::new();
-    while at != 0 && seen.len() < limits.max_ifds && seen.insert(at) {
+    while at != 0 && seen.len() < limits.ifds && seen.insert(at) {
         input.prefetch_at([at], DIRECTORY)?;
         let ifd = Ifd::read(input, prologue, at)?;
         at = ifd.next;
@@ -442,7 +505,7 @@ fn chain(
             beside: is_beside,
         });
     }
-    Ok((all, at != 0 && seen.len() >= limits.max_ifds))
+    Ok((all, at != 0 && seen.len() >= limits.ifds))
 }
 
 impl Found {
@@ -489,7 +552,7 @@ fn full_of(
         return Ok(None);
     };
     for at in first.ifd.numbers(input, 330, MAX_SUBIFDS)?.unwrap_or_default() {
-        if seen.len() >= limits.max_ifds || !seen.insert(at) {
+        if seen.len() >= limits.ifds || !seen.insert(at) {
             continue;
         }
         let ifd = Ifd::read(input, prologue, at)?;
@@ -570,7 +633,7 @@ fn below(
     masks: &mut Vec<Image>,
 ) -> Result<()> {
     let mut at = start;
-    while at != 0 && seen.len() < limits.max_ifds && seen.insert(at) {
+    while at != 0 && seen.len() < limits.ifds && seen.insert(at) {
         input.prefetch_at([at], DIRECTORY)?;
         let ifd = Ifd::read(input, prologue, at)?;
         at = ifd.next;
@@ -701,14 +764,14 @@ mod tests {
         let first = (0..1100).fold(0, |next, _| build.ifd(&grey, next));
         let input = Temp::new(&build.finish(first)).input();
         let prologue = Prologue::read(&input).unwrap();
-        let found = |wanted, max_ifds| {
+        let found = |wanted, ifds| {
             let limits = Limits {
-                max_ifds,
+                ifds,
                 ..Limits::default()
             };
             page(&input, prologue, wanted, &limits).map(|found| found.pages.len())
         };
-        let usual = Limits::default().max_ifds;
+        let usual = Limits::default().ifds;
         assert_eq!(found(1099, usual).unwrap(), 1100);
         assert!(matches!(found(1100, usual), Err(Error::Missing(_))));
         assert_eq!(found(4, 5).unwrap(), 5);

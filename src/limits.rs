@@ -1,0 +1,95 @@
+//! What a file may ask for, whatever it claims: one table, checked before the work is done.
+//!
+//! A limit that is hit names itself in the error, so that the log says which setting would have let the file pass.
+
+use crate::error::Error;
+
+/// What a file may ask for. Every field is a setting of the same name in capitals, with `LIMIT_` before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Pixels of level 0.
+    pub pixels: u64,
+    /// Samples stored for a pixel.
+    pub samples: u64,
+    /// Tiles or strips of a level, planes included.
+    pub tiles: u64,
+    /// Directories of a TIFF file that are looked at for a page; a page further on is an error.
+    pub ifds: usize,
+    /// Boxes of JPEG 2000 and chunks of PNG and WebP that are looked at; what follows is not found.
+    pub boxes: usize,
+    /// Bytes of a profile, an XMP packet or a text, decompressed; longer ones are left out.
+    pub metadata: u64,
+    /// Bytes of a decoded tile or strip.
+    pub tile_bytes: u64,
+    /// Decoded bytes for a byte of the file, beyond a floor of 4 MB, or of 16 MB where it is done band by band, of a picture
+    /// that is decoded as a whole for one answer.
+    pub expansion: u64,
+}
+
+impl Default for Limits {
+    /// The defaults of the settings.
+    fn default() -> Self {
+        Limits {
+            pixels: 1 << 42,
+            samples: 256,
+            tiles: 1 << 25,
+            ifds: 65_536,
+            boxes: 4096,
+            metadata: 4 << 20,
+            tile_bytes: 256 << 20,
+            expansion: 8192,
+        }
+    }
+}
+
+/// Decoded bytes that any file may have, however short it is.
+pub const FLOOR: u64 = 4 << 20;
+
+/// Decoded bytes for a byte of the file where the decoder needs the whole picture in memory: Deflate reaches 1032, LZW and
+/// Huffman-coded JPEG less. A larger `expansion` does not raise it.
+const IN_MEMORY: u64 = 1100;
+
+impl Limits {
+    /// Decoded bytes that a picture coded in `len` bytes may have if it is decoded band by band.
+    pub fn in_bands(&self, len: u64) -> u64 {
+        (4 * FLOOR).saturating_add(len.saturating_mul(self.expansion))
+    }
+
+    /// Decoded bytes that a picture or tile coded in `len` bytes may have if it is decoded in memory.
+    pub fn in_memory(&self, len: u64) -> u64 {
+        FLOOR.saturating_add(len.saturating_mul(self.expansion.min(IN_MEMORY)))
+    }
+}
+
+/// `Error::TooLarge` when `claimed` is more than `most`; it names the limit, and what it is of.
+pub fn check(what: &str, name: &str, claimed: u64, most: u64) -> Result<(), Error> {
+    if claimed <= most {
+        return Ok(());
+    }
+    Err(Error::TooLarge(format!(
+        "{what} {claimed} is more than the {most} of LIMIT_{name}"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_file_may_have_few_decoded_bytes_and_a_long_one_many() {
+        let limits = Limits::default();
+        assert!(limits.in_memory(4096) < 10 << 20);
+        assert!(limits.in_bands(4096) < 50 << 20);
+        // 8000 x 8000 pixels of four times 16 bits in 498 KB
+        assert!(limits.in_memory(498 << 10) > 8000 * 8000 * 8);
+        assert_eq!(limits.in_bands(u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn a_limit_that_is_hit_says_its_name() {
+        assert!(check("pixels:", "PIXELS", 5, 5).is_ok());
+        let error = check("pixels:", "PIXELS", 6, 5).unwrap_err();
+        assert_eq!(error.public(), "pixels: 6 is more than the 5 of LIMIT_PIXELS");
+        assert_eq!(error.status(), 413);
+    }
+}

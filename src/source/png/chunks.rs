@@ -1,0 +1,199 @@
+//! The chunks of a PNG file around its picture: profile, texts, and where EXIF lies (PNG third edition §11.3).
+//!
+//! What they inflate to is limited together, whatever they say. What is damaged or beyond the limit is left out.
+
+use crate::limits::Limits;
+use std::sync::Arc;
+
+/// Bytes before the first chunk.
+const SIGNATURE: u64 = 8;
+
+/// The longest keyword (§11.3.3.1), and the zero behind it.
+const KEYWORD: usize = 80;
+
+/// What the chunks say.
+#[derive(Debug, Default, PartialEq)]
+pub struct Chunks {
+    /// ICC profile.
+    pub icc: Option<Arc<[u8]>>,
+    /// Where the EXIF block lies in the file, and how long it is.
+    pub exif: Option<(u64, u64)>,
+    /// Keywords and texts, in the order of the file; the first of each keyword.
+    pub texts: Vec<(String, String)>,
+}
+
+impl Chunks {
+    /// Walks the chunks of a file; `read` fills a place with the bytes from a position on, or says that there are none.
+    /// Of texts those with `wanted` keywords are read.
+    pub fn read(
+        read: impl Fn(u64, &mut [u8]) -> bool,
+        wanted: impl Fn(&str) -> bool,
+        limits: &Limits,
+    ) -> Chunks {
+        let mut found = Chunks::default();
+        let mut left = limits.metadata;
+        let mut at = SIGNATURE;
+        for _ in 0..limits.boxes {
+            let mut start = [0; 8];
+            if !read(at, &mut start) {
+                break;
+            }
+            let [l0, l1, l2, l3, name @ ..] = start;
+            let len = u64::from(u32::from_be_bytes([l0, l1, l2, l3]));
+            let body = || -> Option<Vec<u8>> {
+                let mut bytes = vec![0; usize::try_from(len).ok().filter(|_| len <= limits.metadata)?];
+                read(at + 8, &mut bytes).then_some(bytes)
+            };
+            match &name {
+                b"IEND" => break,
+                b"eXIf" => found.exif = found.exif.or(Some((at + 8, len))),
+                b"iCCP" if found.icc.is_none() => {
+                    found.icc = body().and_then(|body| profile(&body, &mut left)).map(Into::into);
+                }
+                b"tEXt" | b"zTXt" | b"iTXt" => {
+                    let is_new = |keyword: &str| {
+                        wanted(keyword) && found.texts.iter().all(|(known, _)| known != keyword)
+                    };
+                    let text = body().and_then(|body| text(&name, &body, is_new, &mut left));
+                    found.texts.extend(text);
+                }
+                _ => {}
+            }
+            // and a checksum
+            at += 8 + len + 4;
+        }
+        found
+    }
+}
+
+/// What stands before the next zero, and behind it.
+fn cut(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = memchr::memchr(0, bytes)?;
+    Some((bytes.get(..end)?, bytes.get(end + 1..)?))
+}
+
+/// A keyword, and what follows it.
+fn keyword(body: &[u8]) -> Option<(String, &[u8])> {
+    let (keyword, rest) = cut(body).filter(|(keyword, _)| (1..KEYWORD).contains(&keyword.len()))?;
+    Some((latin(keyword), rest))
+}
+
+fn latin(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| char::from(*byte)).collect()
+}
+
+/// The profile in the body of a chunk (§11.3.2.3).
+fn profile(body: &[u8], left: &mut u64) -> Option<Vec<u8>> {
+    match keyword(body)? {
+        (_, [0, packed @ ..]) => inflated(packed, left),
+        _ => None,
+    }
+}
+
+/// Keyword and text in the body of a chunk of this name (§11.3.3.2 to 4), if the keyword `is_new`.
+fn text(name: &[u8], body: &[u8], is_new: impl Fn(&str) -> bool, left: &mut u64) -> Option<(String, String)> {
+    let (keyword, rest) = keyword(body).filter(|(keyword, _)| is_new(keyword))?;
+    let text = match (name, rest) {
+        (b"tEXt", rest) => latin(&plain(rest, left)?),
+        (b"zTXt", [0, packed @ ..]) => latin(&inflated(packed, left)?),
+        (b"iTXt", [packed, method, rest @ ..]) => {
+            let (_, rest) = cut(rest)?;
+            let (_, rest) = cut(rest)?;
+            let bytes = match (packed, method) {
+                (0, _) => plain(rest, left)?,
+                (1, 0) => inflated(rest, left)?,
+                _ => return None,
+            };
+            String::from_utf8(bytes).ok()?
+        }
+        _ => return None,
+    };
+    Some((keyword, text))
+}
+
+fn plain(bytes: &[u8], left: &mut u64) -> Option<Vec<u8>> {
+    *left = left.checked_sub(bytes.len() as u64)?;
+    Some(bytes.into())
+}
+
+/// Inflates what does not take more than is left. What was inflated in vain counts, too.
+fn inflated(packed: &[u8], left: &mut u64) -> Option<Vec<u8>> {
+    let most = usize::try_from(*left).unwrap_or(usize::MAX);
+    match miniz_oxide::inflate::decompress_to_vec_zlib_with_limit(packed, most) {
+        Ok(bytes) => {
+            *left = left.saturating_sub(bytes.len() as u64);
+            Some(bytes)
+        }
+        Err(error) => {
+            *left = left.saturating_sub(error.output.len() as u64);
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "test chunks are small")]
+mod tests {
+    use super::*;
+    use miniz_oxide::deflate::compress_to_vec_zlib;
+
+    fn chunk(name: &[u8], parts: &[&[u8]]) -> Vec<u8> {
+        let body = parts.concat();
+        [&(body.len() as u32).to_be_bytes(), name, &body, &[0; 4]].concat()
+    }
+
+    fn of(chunks: &[Vec<u8>], limits: &Limits) -> Chunks {
+        let file = [&[0; 8], &*chunks.concat(), &*chunk(b"IEND", &[])].concat();
+        let read = |at: u64, to: &mut [u8]| {
+            let at = usize::try_from(at).unwrap();
+            let from = file.get(at..at + to.len());
+            from.map(|from| to.copy_from_slice(from)).is_some()
+        };
+        Chunks::read(read, |keyword| keyword != "Other", limits)
+    }
+
+    #[test]
+    fn profile_texts_and_exif_are_found() {
+        let packed = compress_to_vec_zlib("gr\u{fc}n".as_bytes(), 6);
+        let found = of(
+            &[
+                chunk(b"iCCP", &[b"name\0\0", &compress_to_vec_zlib(b"icc", 6)]),
+                chunk(b"tEXt", &[b"Title\0", &[0xe9]]),
+                chunk(b"tEXt", &[b"Title\0again"]),
+                chunk(b"tEXt", &[b"Other\0no"]),
+                chunk(b"zTXt", &[b"Author\0\0", &compress_to_vec_zlib(b"me", 6)]),
+                chunk(b"iTXt", &[b"Comment\0\x01\0en\0\0", &packed]),
+                chunk(b"eXIf", &[b"12345"]),
+            ],
+            &Limits::default(),
+        );
+        assert_eq!(found.icc.as_deref(), Some(&b"icc"[..]));
+        let texts: Vec<(&str, &str)> = found.texts.iter().map(|(k, t)| (&**k, &**t)).collect();
+        assert_eq!(
+            texts,
+            [("Title", "\u{e9}"), ("Author", "me"), ("Comment", "gr\u{fc}n")]
+        );
+        assert_eq!(found.exif.map(|(_, len)| len), Some(5));
+    }
+
+    #[test]
+    fn what_inflates_beyond_the_limit_is_left_out_and_counts() {
+        let limits = Limits {
+            metadata: 10_000,
+            ..Limits::default()
+        };
+        let packed = |len| compress_to_vec_zlib(&vec![b'a'; len], 6);
+        let found = of(
+            &[
+                chunk(b"iCCP", &[b"name\0\0", &packed(6000)]),
+                chunk(b"zTXt", &[b"Title\0\0", &packed(5000)]),
+                chunk(b"tEXt", &[b"Author\0me"]),
+            ],
+            &limits,
+        );
+        assert_eq!(found.icc.map(|icc| icc.len()), Some(6000));
+        assert!(found.texts.is_empty(), "{:?}", found.texts);
+        let text = chunk(b"tEXt", &[b"Author\0me"]);
+        assert_eq!(of(&[text.clone(), text], &limits).texts.len(), 1);
+    }
+}
