@@ -6,6 +6,7 @@ mod beside;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::failures::Failures;
 use crate::geometry::Rect;
 pub use crate::library::beside::Beside;
 use crate::looks;
@@ -145,6 +146,8 @@ pub struct Library {
     /// `None` remembers nothing.
     open: Option<Cache<Arc<str>, Arc<Opened>>>,
     fixed: HashMap<String, Arc<Opened>>,
+    /// Files that could not be opened in this version, by page.
+    failed: Failures<(String, Option<u32>, Version)>,
 }
 
 impl Library {
@@ -154,6 +157,7 @@ impl Library {
             settings,
             open: (capacity > 0).then(|| Cache::new(capacity)),
             fixed: HashMap::new(),
+            failed: Failures::default(),
         }
     }
 
@@ -220,7 +224,7 @@ impl Library {
                 continue;
             };
             if is_file(&path) {
-                let _ = store::open(&path).map(|blob| blob.read_at(0, &mut [0]));
+                let _ = self.blob(&path, name).map(|blob| blob.read_at(0, &mut [0]));
                 break;
             }
         }
@@ -229,6 +233,7 @@ impl Library {
 
     /// Forgets the open images whose identifiers are covered; returns how many there were.
     pub fn purge(&self, covers: impl Fn(&str) -> bool) -> usize {
+        self.failed.clear();
         let Some(open) = &self.open else { return 0 };
         let gone = Cell::new(0);
         open.retain(|_, opened| {
@@ -315,7 +320,7 @@ impl Library {
         let sequence = sequence.ok_or_else(|| missing(id))?;
         let file = sequence.file(view).ok_or_else(|| missing(id))?;
         let path = folder.join(file);
-        let source = self.read(self.allowed(&path, id)?, id, None)?;
+        let source = self.source(self.blob(&path, id)?, id, None)?;
         let source = Member::over(source, sequence.set());
         Ok(opened(name, Place::File(path), source, self.settings.reading()))
     }
@@ -343,7 +348,7 @@ impl Library {
         if !is_file(&path) {
             return Ok(None);
         }
-        let source = self.read(self.allowed(&path, id)?, id, page)?;
+        let source = self.source(self.blob(&path, id)?, id, page)?;
         Ok(Some(opened(
             name,
             Place::File(path),
@@ -360,13 +365,21 @@ impl Library {
         page.parse().ok().filter(|_| digits).map(|page| (book, page))
     }
 
-    /// Opens a file by what its first bytes say.
-    fn read(&self, path: &Path, id: &str, page: Option<u32>) -> Result<Box<dyn Source>> {
-        self.source(store::open(path).map_err(|_| missing(id))?, id, page)
+    /// Opens the file of an identifier, unless a link on its path leads where none may.
+    fn blob(&self, path: &Path, id: &str) -> Result<Arc<dyn Blob>> {
+        let opened = match self.walls(id)? {
+            Some(directory) => store::open_beneath(directory, path),
+            None => store::open(path),
+        };
+        opened.map_err(|_| missing(id))
     }
 
+    /// Reads by what the first bytes say.
     fn source(&self, blob: Arc<dyn Blob>, id: &str, page: Option<u32>) -> Result<Box<dyn Source>> {
-        let source = source::open(blob, page, &self.settings.options)?;
+        let key = (id.to_string(), page, blob.version());
+        let source = self
+            .failed
+            .attempt(key, || source::open(blob, page, &self.settings.options))?;
         source.ok_or_else(|| Error::Missing(format!("{} is not an image", shown(id))))
     }
 
@@ -434,8 +447,9 @@ impl Library {
         vec![id.to_string()]
     }
 
-    /// Forgets every open image.
+    /// Forgets every open image, and what could not be opened.
     pub fn clear(&self) {
+        self.failed.clear();
         if let Some(open) = &self.open {
             open.clear();
         }
@@ -451,17 +465,23 @@ impl Library {
         Ok(PathBuf::from(format!("{prefix}{rest}{suffix}")))
     }
 
-    /// The path, unless a link on it leads where none may.
-    fn allowed<'a>(&self, path: &'a Path, id: &str) -> Result<&'a Path> {
+    /// The directory that the file of an identifier must lie in; `None` where links may lead anywhere.
+    fn walls(&self, id: &str) -> Result<Option<&Path>> {
         let prefix = match self.settings.stores.find(id) {
             Some((root, _)) => root.folder().ok_or_else(|| missing(id))?,
             None => self.settings.prefix.as_str(),
         };
-        if self.settings.follow_symlinks || prefix.is_empty() {
+        let free = self.settings.follow_symlinks || prefix.is_empty();
+        Ok((!free).then(|| directory(prefix)))
+    }
+
+    /// The path, unless a link on it leads where none may.
+    fn allowed<'a>(&self, path: &'a Path, id: &str) -> Result<&'a Path> {
+        let Some(root) = self.walls(id)? else {
             return Ok(path);
-        }
+        };
         let real = fs::canonicalize(path).map_err(|_| missing(id))?;
-        let root = fs::canonicalize(directory(prefix)).map_err(|_| missing(id))?;
+        let root = fs::canonicalize(root).map_err(|_| missing(id))?;
         if real.starts_with(root) {
             Ok(path)
         } else {

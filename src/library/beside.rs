@@ -6,6 +6,7 @@ use crate::library::Library;
 use crate::library::Opened;
 use crate::library::Place;
 use crate::library::split_view;
+use crate::store::Blob;
 use crate::store::Version;
 use serde_json::Map;
 use serde_json::Value;
@@ -48,11 +49,11 @@ fn file(path: &Path) -> Option<Metadata> {
 }
 
 /// The members of the object in a file.
-fn read(path: &Path, len: u64) -> Result<Map<String, Value>, String> {
-    if len > MAX_BYTES {
+fn read(file: &Arc<dyn Blob>) -> Result<Map<String, Value>, String> {
+    if file.len() > MAX_BYTES {
         return Err(format!("longer than {MAX_BYTES} bytes"));
     }
-    let text = fs::read(path).map_err(|error| error.to_string())?;
+    let text = file.take(0, file.len()).map_err(|error| error.to_string())?;
     serde_json::from_slice(&text).map_err(|error| error.to_string())
 }
 
@@ -102,10 +103,11 @@ impl Library {
         for path in places(opened) {
             let found = file(&path);
             beside.seen.push((path.clone(), found.as_ref().map(Version::of)));
-            let Some(found) = found.filter(|_| self.allowed(&path, id).is_ok()) else {
+            let file = found.and_then(|found| Some((found, self.blob(&path, id).ok()?)));
+            let Some((found, file)) = file else {
                 continue;
             };
-            match read(&path, found.len()) {
+            match read(&file) {
                 Ok(members) => beside.members.push(members),
                 Err(error) => beside.faults.push((path, error)),
             }

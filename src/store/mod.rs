@@ -2,6 +2,7 @@
 //!
 //! Everything that reads a master reads it through this trait; no file is mapped.
 
+mod beneath;
 #[cfg(feature = "disk-cache")]
 mod disk;
 #[cfg(not(feature = "disk-cache"))]
@@ -146,7 +147,13 @@ impl dyn Blob {
 
 /// Opens a local file. `Error::Missing` when it is not a regular one.
 pub fn open(path: &Path) -> Result<Arc<dyn Blob>> {
-    Ok(Arc::new(File::new(std::fs::File::open(path)?)?))
+    Ok(Arc::new(beneath::open(path)?))
+}
+
+/// Opens a local file that lies in a directory or below it: no link on the way may lead out. `Error::Missing` when one does,
+/// or when it is not a regular file.
+pub fn open_beneath(directory: &Path, path: &Path) -> Result<Arc<dyn Blob>> {
+    Ok(Arc::new(beneath::open_beneath(directory, path)?))
 }
 
 /// The error of bytes that a master does not have.
