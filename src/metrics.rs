@@ -129,6 +129,8 @@ pub struct Metrics {
     pub connections_starved: Counter,
     /// Idle connections that gave way to new ones.
     pub connections_yielded: Counter,
+    /// Connections of an address that had as many as it may.
+    pub connections_refused: Counter,
     /// Open images.
     pub open_images: Gauge,
     /// Descriptors that the process may have.
@@ -261,6 +263,11 @@ impl Metrics {
                 "connections_idle",
                 "Open connections on which nothing goes on",
                 Gauge::default(),
+            ),
+            connections_refused: all.add(
+                "connections_refused",
+                "Connections of addresses that had as many as they may",
+                Counter::default(),
             ),
             open_images: all.add("open_images", "Open images", Gauge::default()),
             descriptor_limit: all.add("descriptor_limit", "Files that may be open", Gauge::default()),

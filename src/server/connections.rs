@@ -5,6 +5,8 @@
 
 use futures_util::task::AtomicWaker;
 use std::collections::HashMap;
+use std::net::IpAddr;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -101,6 +103,8 @@ pub struct Presence {
     all: Arc<Connections>,
     number: u64,
     known: Arc<Known>,
+    /// Where the peer is, if its connections are counted.
+    address: Option<IpAddr>,
 }
 
 #[derive(Default)]
@@ -131,6 +135,9 @@ pub struct Connections {
     patience: Patience,
     /// Above this many none is accepted.
     most: usize,
+    /// Of one address; 0 for as many as there may be.
+    most_of_one: usize,
+    addresses: Mutex<HashMap<IpAddr, usize>>,
     all: Mutex<HashMap<u64, Arc<Known>>>,
     live: AtomicUsize,
     next: AtomicU64,
@@ -145,11 +152,13 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// None yet, at most so many.
-    pub fn new(patience: Patience, most: usize) -> Arc<Connections> {
+    /// None yet, at most so many, and so many of one address (0: of them, too).
+    pub fn new(patience: Patience, most: usize, most_of_one: usize) -> Arc<Connections> {
         Arc::new(Connections {
             patience,
             most,
+            most_of_one,
+            addresses: Mutex::default(),
             all: Mutex::default(),
             live: AtomicUsize::new(0),
             next: AtomicU64::new(0),
@@ -200,7 +209,12 @@ impl Connections {
             all: Arc::clone(self),
             number,
             known,
+            address: None,
         })
+    }
+
+    fn addresses(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> u32 {
@@ -271,6 +285,22 @@ impl Known {
 }
 
 impl Presence {
+    /// Counts it among the connections of its peer's address. False when that has as many as it may.
+    pub fn comes_from(&mut self, peer: IpAddr) -> bool {
+        if self.all.most_of_one == 0 {
+            return true;
+        }
+        let peer = one(peer);
+        let mut addresses = self.all.addresses();
+        let count = addresses.entry(peer).or_default();
+        if *count >= self.all.most_of_one {
+            return false;
+        }
+        *count += 1;
+        self.address = Some(peer);
+        true
+    }
+
     /// What it has been told. The task is woken when that changes.
     pub fn order(&self, context: &Context<'_>) -> Order {
         self.known.waker.register(context.waker());
@@ -342,9 +372,30 @@ impl Presence {
 
 impl Drop for Presence {
     fn drop(&mut self) {
+        if let Some(address) = self.address {
+            let mut addresses = self.all.addresses();
+            let count = addresses.get_mut(&address).map(|count| {
+                *count = count.saturating_sub(1);
+                *count
+            });
+            if count == Some(0) {
+                addresses.remove(&address);
+            }
+        }
         self.all.all().remove(&self.number);
         self.all.live.fetch_sub(1, Ordering::AcqRel);
         self.all.room.notify_waiters();
+    }
+}
+
+/// What counts as one address: the network of 64 bits that an IPv6 subscriber has (RFC 6177).
+fn one(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        address => address,
     }
 }
 
@@ -355,7 +406,7 @@ mod tests {
 
     #[test]
     fn idle_connections_give_way_the_oldest_first_and_busy_ones_do_not() {
-        let all = Connections::new(Patience::default(), 4);
+        let all = Connections::new(Patience::default(), 4, 0);
         let four: Vec<_> = (0..4).map(|_| all.enter().unwrap()).collect();
         assert!(all.enter().is_none());
         let context = Context::from_waker(Waker::noop());
@@ -383,7 +434,7 @@ mod tests {
 
     #[test]
     fn an_episode_without_room_is_told_of_once() {
-        let all = Connections::new(Patience::default(), 1);
+        let all = Connections::new(Patience::default(), 1, 0);
         let told: Vec<_> = (0..3).map(|_| all.starve()).collect();
         assert_eq!(told, [true, false, false]);
     }
@@ -396,6 +447,7 @@ mod tests {
                 ..Patience::default()
             },
             3,
+            0,
         );
         let presence = all.enter().unwrap();
         let context = Context::from_waker(Waker::noop());
@@ -408,5 +460,24 @@ mod tests {
         all.retire();
         assert_eq!(presence.order(&context), Order::Retire);
         assert_eq!(all.enter().unwrap().order(&context), Order::Retire);
+    }
+    #[test]
+    fn an_address_has_so_many_connections_and_others_are_not_its_concern() {
+        let all = Connections::new(Patience::default(), 20, 2);
+        let from = |address: &str| {
+            let mut presence = all.enter().unwrap();
+            let fits = presence.comes_from(address.parse().unwrap());
+            fits.then_some(presence)
+        };
+        let first = from("192.0.2.1");
+        let second = from("::ffff:192.0.2.1");
+        assert!(first.is_some() && second.is_some());
+        assert!(from("192.0.2.1").is_none() && from("192.0.2.2").is_some());
+        drop(first);
+        assert!(from("192.0.2.1").is_some());
+        let network = [from("2001:db8::1"), from("2001:db8::2")];
+        assert!(from("2001:db8::3:4").is_none() && from("2001:db8:1::1").is_some());
+        drop((second, network));
+        assert_eq!((all.live(), all.addresses().len()), (0, 0));
     }
 }

@@ -1,6 +1,7 @@
 //! HTTP connections: hyper speaks HTTP/1.1 and, with a peer that begins so, HTTP/2; here its requests become CGI variables.
 //!
-//! Limits: 16 KiB of head (431), 1 MiB of body (413).
+//! Limits: 16 KiB of head (431), 1 MiB of body (413). Of HTTP/2: 32 streams, whose bodies wait in 1 MiB together; who resets
+//! more than 20 before they are looked at, or sends more CONTINUATION frames than its head takes, loses its connection.
 
 use crate::http::Http;
 use crate::http::Reply;
@@ -50,13 +51,22 @@ use std::task::ready;
 use std::time::Instant;
 
 /// Bytes of request line and header lines.
-const MAX_HEAD: usize = 16 << 10;
+const MAX_HEAD: u32 = 16 << 10;
 /// Bytes of body.
 const MAX_BODY: usize = 1 << 20;
 /// A thread's buffer for reading.
 const SCRATCH: usize = 64 << 10;
 /// Requests of one HTTP/2 connection at the same time.
 const MAX_STREAMS: u32 = 32;
+/// Streams of one that the peer has reset before they are looked at (CVE-2023-44487).
+const MAX_RESETS: usize = 20;
+/// Streams of one that are reset for what the peer did wrong.
+const MAX_ERRORS: usize = 100;
+/// Bytes that the peer may send on one stream, and on all of a connection, before they are taken.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Bytes of answers that wait for the socket, for each stream.
+const MAX_SENDING: usize = 64 << 10;
 /// How HTTP/2 begins where both sides know that it is spoken (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Where IIP is spoken, as web servers in front of iipsrv have it.
@@ -107,7 +117,14 @@ pub async fn serve(socket: Socket, presence: Presence, local: Arc<Local>, remote
     }));
     if second {
         let mut builder = http2::Builder::new(Tasks);
-        builder.max_concurrent_streams(MAX_STREAMS);
+        builder
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_pending_accept_reset_streams(MAX_RESETS)
+            .max_local_error_reset_streams(MAX_ERRORS)
+            .max_header_list_size(MAX_HEAD)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(MAX_SENDING);
         let mut connection = pin!(builder.serve_connection(io, front));
         let mut retired = false;
         poll_fn(|context| {
@@ -125,7 +142,7 @@ pub async fn serve(socket: Socket, presence: Presence, local: Arc<Local>, remote
         .await;
     } else {
         let mut builder = http1::Builder::new();
-        builder.max_buf_size(MAX_HEAD).title_case_headers(true);
+        builder.max_buf_size(MAX_HEAD as usize).title_case_headers(true);
         let mut connection = pin!(builder.serve_connection(io, front));
         let mut retired = false;
         poll_fn(|context| {

@@ -1,5 +1,7 @@
 //! What the parent process passed on: listening sockets, and systemd's notification socket.
 
+#![expect(unsafe_code, reason = "a descriptor that was passed on")]
+
 use crate::server::listen::Listener;
 use rustix::fd::AsFd;
 use rustix::fd::BorrowedFd;

@@ -94,7 +94,8 @@ pub fn start(
     patience: Patience,
 ) -> io::Result<Running> {
     let service = Service::clone(&service);
-    let connections = Connections::new(patience, config::open_files().connections);
+    let of_one = service.config().connections_of_one;
+    let connections = Connections::new(patience, config::open_files().connections, of_one);
     let (phase, _) = watch::channel(Phase::Serving);
     let listeners: Vec<_> = listeners
         .into_iter()
@@ -282,7 +283,7 @@ impl Arrival {
         let Arrival {
             socket,
             peer,
-            presence,
+            mut presence,
             seated,
             listener,
             handler,
@@ -297,7 +298,14 @@ impl Arrival {
                 });
             }
             Speaks::Http(local) => {
-                let (local, remote) = (Arc::clone(local), remote(peer));
+                let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+                let peer = peer.map(|peer| peer.ip().to_canonical());
+                if !listener.is_admin && peer.is_some_and(|peer| !presence.comes_from(peer)) {
+                    metrics::get().connections_refused.inc();
+                    return;
+                }
+                let local = Arc::clone(local);
+                let remote = peer.map_or_else(String::new, |peer| peer.to_string());
                 let open = metrics::opened(if listener.is_admin { "admin" } else { "http" });
                 tokio::spawn(async move {
                     let _open = (open, seated);
@@ -433,10 +441,4 @@ impl Acceptor {
         // whether in time or not: it is tried again
         let _ = tokio::time::timeout(STARVED, room).await;
     }
-}
-
-/// The peer's address, empty on a Unix socket.
-fn remote(peer: Option<SocketAddrAny>) -> String {
-    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-    peer.map_or_else(String::new, |peer| peer.ip().to_canonical().to_string())
 }

@@ -1,5 +1,7 @@
 //! Writes to the C library's syslog(3), which finds its socket again after the log daemon was restarted.
 
+#![expect(unsafe_code, reason = "calls of syslog")]
+
 use log::Level;
 use std::ffi::CString;
 

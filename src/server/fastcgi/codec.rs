@@ -1,9 +1,9 @@
 //! FastCGI 1.0, the application's side of the responder role: records in, requests out, and back.
 //!
 //! Several requests on one connection, records cut anywhere, padding, aborts and management records. Limits: 64 KiB
-//! of parameters a request (more is answered 431), 1 MiB of body (413), 64 requests open on one connection
-//! (FCGI_OVERLOADED), 8 KiB in one management record. A peer that breaks the framing loses its connection. Section
-//! numbers are those of the FastCGI Specification of 1996.
+//! of parameters a request (more is answered 431), 1 MiB of body (413), 4 MiB of bodies under way on one connection
+//! (413), 64 requests open on one (FCGI_OVERLOADED), 8 KiB in one management record. A peer that breaks the framing loses
+//! its connection. Section numbers are those of the FastCGI Specification of 1996.
 
 use crate::http::Http;
 use crate::http::Reply;
@@ -36,6 +36,8 @@ const CONTENT: usize = 65_535;
 const MAX_PARAMS: usize = 64 << 10;
 /// Bytes of body in one request.
 const MAX_BODY: usize = 1 << 20;
+/// Bytes of bodies that are coming on one connection.
+const MAX_BODIES: usize = 4 << 20;
 /// Bytes of a record that is only understood whole.
 const MAX_WHOLE: usize = 8 << 10;
 /// Requests open on one connection.
@@ -259,6 +261,11 @@ impl Wire {
 
     /// A piece of a stream.
     fn stream(&mut self, kind: u8, id: u16, content: &[u8], out: &mut Out) {
+        let coming = |open: &Open| match &open.stage {
+            Stage::Stdin(http) => http.body.len(),
+            _ => 0,
+        };
+        let bodies: usize = self.open.iter().map(coming).sum();
         let Some(open) = self.open.iter_mut().find(|open| open.id == id) else {
             // also the rest of a request that was answered early (§3.3)
             return;
@@ -272,7 +279,7 @@ impl Wire {
                 }
             }
             (STDIN, Stage::Stdin(http)) => {
-                if http.body.len() + content.len() > MAX_BODY {
+                if http.body.len() + content.len() > MAX_BODY || bodies + content.len() > MAX_BODIES {
                     self.early(id, 413, "the body is too long\n", out);
                 } else {
                     http.body.extend_from_slice(content);
@@ -641,6 +648,30 @@ mod tests {
         feed(&mut wire, &body, 4096, &mut out);
         assert!(String::from_utf8_lossy(&out.text()).contains("Status: 413 "));
         assert_eq!(feed(&mut wire, &request(1), 4096, &mut Out::default()).len(), 1);
+    }
+
+    #[test]
+    fn bodies_that_never_end_take_no_more_together_than_a_few() {
+        let big = vec![b'x'; 60_000];
+        let mut wire = Wire::new(1);
+        let mut out = Out::default();
+        for id in 1..=60 {
+            let mut body = [begin(id), record(PARAMS, id, b"", 0)].concat();
+            for _ in 0..17 {
+                body.extend(record(STDIN, id, &big, 0));
+            }
+            feed(&mut wire, &body, 4096, &mut out);
+        }
+        let held = |open: &Open| match &open.stage {
+            Stage::Stdin(http) => http.body.len(),
+            _ => 0,
+        };
+        let held: usize = wire.open.iter().map(held).sum();
+        assert!(held > MAX_BODY && held <= MAX_BODIES, "{held}");
+        let answers = String::from_utf8_lossy(&out.text())
+            .matches("Status: 413 ")
+            .count();
+        assert_eq!(answers, 56);
     }
 
     #[test]
