@@ -1,0 +1,454 @@
+//! What is fuzzed, one function each: bytes in, nothing out, and no panic.
+//!
+//! The bounds of time and memory are those of whoever calls them: `drive.rs` or libFuzzer.
+
+use iipsrv::codec::jpeg;
+use iipsrv::config::Config;
+use iipsrv::error::Error;
+use iipsrv::error::Result;
+use iipsrv::geometry::Rect;
+use iipsrv::geometry::Size;
+use iipsrv::http::Http;
+use iipsrv::http::Reply;
+use iipsrv::plan::Limits;
+use iipsrv::process::Watermark;
+use iipsrv::process::colour;
+use iipsrv::protocol;
+use iipsrv::protocol::Ask;
+use iipsrv::protocol::Mount;
+use iipsrv::protocol::Settings;
+use iipsrv::raster::Format;
+use iipsrv::server::Handler;
+use iipsrv::server::connections::Connections;
+use iipsrv::server::connections::Patience;
+use iipsrv::server::fastcgi::codec::Event;
+use iipsrv::server::fastcgi::codec::Wire;
+use iipsrv::server::out::Out;
+use iipsrv::server::socket::Socket;
+use iipsrv::source;
+use iipsrv::source::Source;
+use iipsrv::source::Tile;
+use iipsrv::source::Window;
+use iipsrv::source::kind::Kind;
+use iipsrv::source::kind::Options;
+use iipsrv::source::synthetic::Synthetic;
+use iipsrv::source::window::Forgetful;
+use iipsrv::store::Blob;
+use iipsrv::store::Version;
+use std::io::Write;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::LazyLock;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// A function that is fuzzed, and its name.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    ("fastcgi", fastcgi),
+    ("http", http),
+    ("query", query),
+    ("path", path),
+    ("tiff", tiff),
+    ("jp2", jp2),
+    ("jpeg", jpeg_file),
+    ("png", png),
+    ("webp", webp),
+    ("codec", codec),
+    ("merge", merge),
+    ("memcached", memcached),
+    ("changing", changing),
+    ("watermark", watermark),
+    ("sidecar", sidecar),
+];
+
+/// A file in memory.
+#[derive(Debug)]
+struct Memory {
+    bytes: Vec<u8>,
+    /// Reads that go well; all after them fail, or are of another file.
+    good: u64,
+    reads: AtomicU64,
+}
+
+impl Memory {
+    fn open(bytes: &[u8]) -> Arc<dyn Blob> {
+        Arc::new(Memory {
+            bytes: bytes.into(),
+            good: u64::MAX,
+            reads: AtomicU64::new(0),
+        })
+    }
+}
+
+impl Blob for Memory {
+    fn version(&self) -> Version {
+        Version::File {
+            mtime_ns: 0,
+            ctime_ns: 0,
+            len: self.bytes.len() as u64,
+            inode: 1,
+        }
+    }
+
+    fn read_at(&self, at: u64, to: &mut [u8]) -> Result<()> {
+        let number = self.reads.fetch_add(1, Ordering::Relaxed);
+        let end = || Error::Corrupt("the file ends early".into());
+        let at = usize::try_from(at).map_err(|_| end())?;
+        let from = at.checked_add(to.len()).and_then(|past| self.bytes.get(at..past));
+        to.copy_from_slice(from.ok_or_else(end)?);
+        if number >= self.good {
+            if number.is_multiple_of(2) {
+                return Err(end());
+            }
+            to.iter_mut().for_each(|byte| *byte = !*byte);
+        }
+        Ok(())
+    }
+}
+
+/// The most pixels that are asked for at once.
+const MOST: u64 = 1 << 20;
+
+/// Opens an image as the server does and reads what viewers ask for: the corner tiles of each level, the smallest level, a
+/// window across tiles, and tiles as they are stored.
+fn image(blob: Arc<dyn Blob>) {
+    let Ok(Some(source)) = source::open(blob, None, &Options::default()) else {
+        return;
+    };
+    look(&*source);
+}
+
+fn look(source: &dyn Source) {
+    let levels = &source.header().levels;
+    assert!(!levels.is_empty());
+    for (number, level) in levels.iter().enumerate().rev().take(8) {
+        let grid = level.size.grid(level.tile);
+        for (col, row) in [(0, 0), (grid.w - 1, grid.h - 1)] {
+            let tile = Tile {
+                level: number,
+                col,
+                row,
+            };
+            if level.tile.area() > MOST && level.size.area() > MOST {
+                continue;
+            }
+            if let Ok(raster) = source.read_keeping(tile, &Forgetful) {
+                assert_eq!(Some(raster.size), tile.rect(levels).map(Rect::size));
+                assert_eq!(
+                    raster.samples.len() as u64,
+                    raster.size.area() * u64::from(raster.channels)
+                );
+            }
+            for format in [Format::Jpeg, Format::Webp] {
+                let _ = source.coded(tile, format);
+            }
+        }
+        let (w, h) = (level.size.w.min(300), level.size.h.min(300));
+        let rect = Rect::new(
+            level.size.w / 3 - level.size.w / 3 * w / level.size.w,
+            level.size.h / 2,
+            w,
+            h,
+        );
+        if let Some(rect) = Rect::of(level.size).meet(rect) {
+            let _ = source.window(Window::new(number, rect), &Forgetful);
+        }
+    }
+}
+
+fn of_kind(kind: Kind, data: &[u8]) {
+    if Kind::of(data.get(..12).unwrap_or(data)) == Some(kind) {
+        image(Memory::open(data));
+    }
+}
+
+/// TIFF files.
+pub fn tiff(data: &[u8]) {
+    of_kind(Kind::Tiff, data);
+}
+
+/// JPEG 2000 and HTJ2K, boxed or bare.
+pub fn jp2(data: &[u8]) {
+    of_kind(Kind::Jp2, data);
+}
+
+/// JPEG files, with their index.
+pub fn jpeg_file(data: &[u8]) {
+    of_kind(Kind::Jpeg, data);
+}
+
+/// PNG masters.
+pub fn png(data: &[u8]) {
+    of_kind(Kind::Png, data);
+}
+
+/// WebP masters.
+pub fn webp(data: &[u8]) {
+    of_kind(Kind::Webp, data);
+}
+
+/// Files that end early or are other ones after some reads.
+pub fn changing(data: &[u8]) {
+    if let Some((good, bytes)) = data.split_first() {
+        image(Arc::new(Memory {
+            bytes: bytes.into(),
+            good: u64::from(*good),
+            reads: AtomicU64::new(0),
+        }));
+    }
+}
+
+/// Compressions of TIFF with the bits and the meaning of samples that go with them.
+const CODECS: [(u16, u16, u16, u16); 24] = [
+    (1, 8, 1, 1),
+    (2, 1, 0, 1),
+    (3, 1, 0, 1),
+    (4, 1, 0, 1),
+    (5, 8, 1, 1),
+    (5, 16, 2, 3),
+    (7, 8, 1, 1),
+    (7, 8, 6, 3),
+    (8, 8, 1, 1),
+    (8, 32, 1, 1),
+    (32_766, 2, 1, 1),
+    (32_771, 1, 0, 1),
+    (32_773, 8, 1, 1),
+    (32_809, 4, 1, 1),
+    (32_909, 8, 2, 3),
+    (33_003, 8, 2, 3),
+    (34_661, 1, 0, 1),
+    (34_676, 16, 32_844, 1),
+    (34_676, 16, 32_845, 3),
+    (34_677, 16, 32_845, 3),
+    (34_887, 8, 1, 1),
+    (34_925, 8, 1, 1),
+    (50_000, 8, 1, 1),
+    (50_001, 8, 2, 3),
+];
+
+/// Every codec alone: the first byte chooses it, the next two the size, the rest is one strip.
+pub fn codec(data: &[u8]) {
+    let [choice, w, h, variant, strip @ ..] = data else {
+        return;
+    };
+    let (compression, bits, photometric, samples) = CODECS[usize::from(*choice) % CODECS.len()];
+    let mut file = b"II*\0\x08\0\0\0".to_vec();
+    let entries: [(u16, u32); 13] = [
+        (256, u32::from(*w) * 3 + 1),
+        (257, u32::from(*h) + 1),
+        (258, bits.into()),
+        (259, compression.into()),
+        (262, photometric.into()),
+        (266, 1 + u32::from(variant & 1)),
+        (273, 8 + 2 + 13 * 12 + 4),
+        (277, samples.into()),
+        (278, u32::from(*h) + 1),
+        (279, strip.len() as u32),
+        (284, 1),
+        (292, u32::from(variant >> 1 & 7)),
+        (
+            317,
+            if compression == 5 || compression == 8 {
+                1 + u32::from(variant >> 4) % 3
+            } else {
+                1
+            },
+        ),
+    ];
+    file.extend((entries.len() as u16).to_le_bytes());
+    for (tag, value) in entries {
+        file.extend(tag.to_le_bytes());
+        file.extend(4u16.to_le_bytes());
+        file.extend(1u32.to_le_bytes());
+        file.extend(value.to_le_bytes());
+    }
+    file.extend([0; 4]);
+    file.extend(strip);
+    image(Memory::open(&file));
+}
+
+/// Pass-through of JPEG tiles: tables and tile made one, recoded, decoded.
+pub fn merge(data: &[u8]) {
+    let Some(([at, colour], rest)) = data.split_first_chunk() else {
+        return;
+    };
+    let (tables, tile) = rest.split_at(usize::from(*at).min(rest.len()));
+    let tables = (!tables.is_empty()).then_some(tables);
+    let colours = [
+        jpeg::Colour::Grey,
+        jpeg::Colour::Rgb,
+        jpeg::Colour::Ycbcr,
+        jpeg::Colour::Four,
+    ];
+    let colour = colours[usize::from(*colour) % colours.len()];
+    let limit = Size::new(512, 512);
+    if let Ok(merged) = jpeg::merge(tables, tile, colour) {
+        let _ = jpeg::decode(&merged, limit);
+        let _ = jpeg::again(&merged, limit, 50);
+    }
+    let _ = jpeg::decode_tile(tables, tile, colour, limit);
+}
+
+static SETTINGS: LazyLock<Settings> = LazyLock::new(|| {
+    let config = Config::default();
+    let mounts = [
+        ("iiif", "IIIF"),
+        ("dz", "DeepZoom"),
+        ("zoomify", "Zoomify"),
+        ("iip", "IIP"),
+    ];
+    Settings {
+        uri_map: mounts
+            .iter()
+            .filter_map(|(prefix, name)| Mount::named(prefix, name))
+            .collect(),
+        mapped: true,
+        manifests: true,
+        base_url: config.base_url,
+        trust_proxy: true,
+        cors: true,
+        iiif_version: 3,
+        iiif_extra: config.iiif_extra,
+        copyright: config.copyright,
+        first_channel: None,
+        iiif_extensions: true,
+    }
+});
+
+static SOURCE: LazyLock<Synthetic> =
+    LazyLock::new(|| Synthetic::halving(Size::new(1000, 701), Size::new(256, 256), 3));
+
+fn ask(http: &Http) {
+    let Ok((_, request)) = protocol::parse(http, &SETTINGS) else {
+        return;
+    };
+    if let Ask::Picture(view) | Ask::Export(view) | Ask::Image { view, .. } = request.ask {
+        let header = SOURCE.header();
+        if let Ok(plan) = view.resolve(header, &Limits::default()) {
+            assert!(plan.window.level < header.levels.len());
+            let size = header.levels[plan.window.level].size;
+            assert_eq!(Rect::of(size).meet(plan.window.rect), Some(plan.window.rect));
+        }
+    }
+}
+
+/// FastCGI records, cut after as many bytes each time as the first byte says.
+pub fn fastcgi(data: &[u8]) {
+    let Some((step, data)) = data.split_first() else {
+        return;
+    };
+    let mut wire = Wire::new(10);
+    let mut out = Out::default();
+    let mut stash = Vec::new();
+    for part in data.chunks(usize::from(*step).max(1)) {
+        stash.extend_from_slice(part);
+        loop {
+            let (used, event) = wire.parse(&stash, &mut out);
+            stash.drain(..used);
+            match event {
+                None => break,
+                Some(Event::Request(id, _)) => wire.answer(id, Reply::new(200, "body"), &mut out),
+                Some(Event::Abort(_)) => {}
+                Some(Event::Broken(_)) => return,
+            }
+        }
+        // a record that is understood as a whole, its header and its padding
+        assert!(stash.len() <= 8 + (8 << 10) + 255 + part.len());
+    }
+}
+
+/// Bytes that a client sends over HTTP before it closes.
+pub fn http(data: &[u8]) {
+    static RUNTIME: LazyLock<Option<Runtime>> = LazyLock::new(|| {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(1).enable_all().build().ok()
+    });
+    static CONNECTIONS: LazyLock<Arc<Connections>> =
+        LazyLock::new(|| Connections::new(Patience::default(), 10, 0));
+    // all answers have to fit into the socket: nobody reads them
+    let data = data.get(..8 << 10).unwrap_or(data);
+    let (Ok((mut client, server)), Some(runtime)) = (UnixStream::pair(), &*RUNTIME) else {
+        return;
+    };
+    let sent = client
+        .write_all(data)
+        .and_then(|()| client.shutdown(Shutdown::Write))
+        .and_then(|()| server.set_nonblocking(true));
+    let (Ok(()), Some(presence)) = (sent, CONNECTIONS.enter()) else {
+        return;
+    };
+    let handler: Handler = Arc::new(|http| {
+        assert!(http.body.len() <= 1 << 20);
+        Box::pin(std::future::ready(Reply::new(200, "")))
+    });
+    let _entered = runtime.enter();
+    let served = iipsrv::server::http::serve(
+        Socket::new(server.into()),
+        presence,
+        Arc::default(),
+        String::new(),
+        handler,
+    );
+    let ended = async { tokio::time::timeout(Duration::from_secs(20), served).await };
+    assert!(runtime.block_on(ended).is_ok(), "the connection ends");
+}
+
+/// Query strings of each protocol.
+pub fn query(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    ask(&Http::query(&text));
+    ask(&Http::new()
+        .with("REQUEST_METHOD", "POST")
+        .with("QUERY_STRING", data));
+}
+
+/// Paths of IIIF, DeepZoom and Zoomify.
+pub fn path(data: &[u8]) {
+    let Some((choice, rest)) = data.split_first() else {
+        return;
+    };
+    let prefix = ["/iiif/", "/dz/", "/zoomify/", "/iip/"][usize::from(*choice) % 4];
+    ask(&Http::get(&format!("{prefix}{}", String::from_utf8_lossy(rest))));
+}
+
+/// Values that come back from memcached.
+pub fn memcached(data: &[u8]) {
+    let value = bytes::Bytes::copy_from_slice(data);
+    if let Some(body) = iipsrv::cache::memcached::frame::unwrap("key", &value) {
+        assert_eq!(iipsrv::cache::memcached::frame::wrap("key", &body), data);
+    }
+}
+
+/// A mark out of a file, laid over a picture.
+pub fn watermark(data: &[u8]) {
+    let Ok(tiff) = source::tiff::Tiff::open(Memory::open(data), &Default::default()) else {
+        return;
+    };
+    let header = tiff.header();
+    let rect = Rect::of(header.size());
+    if header.size().area() > MOST {
+        return;
+    }
+    let Ok(raster) = tiff.window(Window::new(0, rect), &Forgetful) else {
+        return;
+    };
+    if let Ok(picture) = colour::picture(raster, &header.meaning) {
+        let mark = Arc::new(Watermark::new(&picture, 0.5, 1.0));
+        if let Some(marks) = mark.marks(Size::new(500, 300), Size::new(256, 256), 1) {
+            let _ = marks.lay(picture, 0);
+        }
+    }
+}
+
+/// Members that are added to info.json.
+pub fn sidecar(data: &[u8]) {
+    let text = String::from_utf8_lossy(data).into_owned();
+    let config = Config::read(|name| (name == "IIIF_EXTRA_INFO").then(|| text.clone()));
+    let _ = serde_json::to_string(&config.iiif_extra);
+}
