@@ -32,7 +32,7 @@ use iipsrv::source::Window;
 use iipsrv::source::kind::Kind;
 use iipsrv::source::kind::Options;
 use iipsrv::source::synthetic::Synthetic;
-use iipsrv::source::window::Forgetful;
+use iipsrv::source::window::NoCache;
 use iipsrv::store::Blob;
 use iipsrv::store::Version;
 use std::io::Write;
@@ -138,7 +138,7 @@ fn look(source: &dyn Source) {
             if level.tile.area() > MOST && level.size.area() > MOST {
                 continue;
             }
-            if let Ok(raster) = source.read_keeping(tile, &Forgetful) {
+            if let Ok(raster) = source.read_keeping(tile, &NoCache) {
                 assert_eq!(Some(raster.size), tile.rect(levels).map(Rect::size));
                 assert_eq!(
                     raster.samples.len() as u64,
@@ -157,7 +157,7 @@ fn look(source: &dyn Source) {
             h,
         );
         if let Some(rect) = Rect::of(level.size).meet(rect) {
-            let _ = source.window(Window::new(number, rect), &Forgetful);
+            let _ = source.window(Window::new(number, rect), &NoCache);
         }
     }
 }
@@ -366,8 +366,8 @@ pub fn fastcgi(data: &[u8]) {
 /// Bytes that a client sends over HTTP before it closes.
 pub fn http(data: &[u8]) {
     static RUNTIME: LazyLock<Option<Runtime>> = LazyLock::new(|| {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(1).enable_all().build().ok()
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().ok()
     });
     static CONNECTIONS: LazyLock<Arc<Connections>> =
         LazyLock::new(|| Connections::new(Patience::default(), 10, 0));
@@ -435,7 +435,7 @@ pub fn watermark(data: &[u8]) {
     if header.size().area() > MOST {
         return;
     }
-    let Ok(raster) = tiff.window(Window::new(0, rect), &Forgetful) else {
+    let Ok(raster) = tiff.window(Window::new(0, rect), &NoCache) else {
         return;
     };
     if let Ok(picture) = colour::picture(raster, &header.meaning) {

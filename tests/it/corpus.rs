@@ -282,6 +282,7 @@ fn every_file_of_the_corpus_is_served_as_another_reader_sees_it_or_refused_for_a
             budget: Budget {
                 level_bytes: 5 << 20,
                 room: None,
+                ..Budget::default()
             },
             ..Options::default()
         },

@@ -117,6 +117,7 @@ fn attempt(path: &Path) -> Result<usize, Error> {
         let budget = Budget {
             level_bytes: 5 << 20,
             room: None,
+            ..Budget::default()
         };
         read_all(&*Made::over(Box::new(tiff), &grids, &budget))
     });

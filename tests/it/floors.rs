@@ -13,6 +13,8 @@ const FLOORS: &[(&str, u32)] = &[
     ("fingerprint", 1),
     ("recent", 1),
     ("room", 1),
+    ("limits", 1),
+    ("failures", 1),
     ("store", 2),
     ("raster", 2),
     ("looks", 2),

@@ -5,6 +5,7 @@ use iipsrv::error::Error;
 use iipsrv::geometry::Rect;
 use iipsrv::geometry::Size;
 use iipsrv::http::Http;
+use iipsrv::limits::Limits;
 use iipsrv::raster::Colour;
 use iipsrv::raster::Raster;
 use iipsrv::raster::Samples;
@@ -31,7 +32,7 @@ const LARGE: u64 = 64 << 20;
 const LONGEST: Duration = Duration::from_secs(20);
 
 fn open(path: &Path) -> Result<(Box<dyn Source>, Grid), Error> {
-    jpeg::open(iipsrv::store::open(path).unwrap()).map(|(source, grid, _)| (source, grid))
+    jpeg::open(iipsrv::store::open(path).unwrap(), &Limits::default()).map(|(source, grid, _)| (source, grid))
 }
 
 fn window(source: &dyn Source, level: usize, rect: Rect) -> Result<Raster, Error> {

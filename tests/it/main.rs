@@ -33,6 +33,7 @@
 //! - `jpeg`: is JPEG decoded as libjpeg does it, in windows, too?
 //! - `corpus`: is every TIFF of the corpus served as another reader sees it, or refused for a reason?
 //! - `corrupt`: does every malformed file end in an error within its limits?
+//! - `hostile`: does what anybody can send cost no more than its bytes are worth?
 //! - `replays`: do viewers that cannot be installed read what they ask, letter by letter?
 //! - `seams`: is every tile of every client as large as it expects, and do they fit together?
 //! - `profiles`: are colours those that another CMM makes of the profile, and is what is embedded right?
@@ -66,6 +67,8 @@ mod floors;
 mod forms;
 mod front;
 mod golden;
+mod greedy;
+mod hostile;
 mod identifiers;
 mod iiif;
 mod iip;

@@ -35,14 +35,14 @@ use std::time::Instant;
 const TILE: &str = "FIF=rgb&JTL=0,0";
 
 /// A server in this process.
-struct Server {
+pub struct Server {
     running: Option<Running>,
     fastcgi: SocketAddr,
-    http: SocketAddr,
+    pub http: SocketAddr,
 }
 
 impl Server {
-    fn start(service: Service, threads: usize, patience: Patience) -> Server {
+    pub fn start(service: Service, threads: usize, patience: Patience) -> Server {
         let mut limit = rustix::process::getrlimit(Resource::Nofile);
         limit.current = limit.maximum;
         rustix::process::setrlimit(Resource::Nofile, limit).unwrap();
@@ -58,7 +58,7 @@ impl Server {
         }
     }
 
-    fn new() -> Server {
+    pub fn new() -> Server {
         Server::start(support::service(&[]), 2, Patience::default())
     }
 
@@ -67,7 +67,7 @@ impl Server {
     }
 
     /// Sends this over HTTP and reads until the server closes.
-    fn http(&self, input: &str) -> String {
+    pub fn http(&self, input: &str) -> String {
         let mut stream = TcpStream::connect(self.http).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.write_all(input.as_bytes()).unwrap();
@@ -77,7 +77,7 @@ impl Server {
     }
 
     /// It still answers.
-    fn lives(&self) {
+    pub fn lives(&self) {
         good(&self.client().ask(TILE));
     }
 }

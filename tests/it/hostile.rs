@@ -1,0 +1,556 @@
+//! What anybody can send costs in proportion to its bytes: CPU time and memory of the real process, measured for each file.
+//!
+//! The files are drawn here: headers that claim what is not there, small files that inflate, mutations of good files with a
+//! fixed seed; `fixtures/corrupt` holds what fuzzing found. With CORPUS set, `bad` and mutations of the good files are tried,
+//! too. Any answer will do, as long as there is one.
+
+use crate::process::Folder;
+use crate::process::until;
+use std::io::Read;
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::time::Duration;
+
+/// What a file may cost, for each request.
+struct Bound {
+    /// Files shorter than this.
+    below: u64,
+    cpu: Duration,
+    /// Bytes that the process may grow.
+    memory: u64,
+}
+
+/// The longest files that are tried at all.
+const LONGEST: u64 = 1 << 20;
+
+const BOUNDS: [Bound; 2] = [
+    Bound {
+        below: 4 << 10,
+        cpu: Duration::from_millis(50),
+        // 16 MB, and what is held of pictures of many components
+        memory: 24 << 20,
+    },
+    Bound {
+        below: LONGEST,
+        cpu: Duration::from_secs(2),
+        memory: 256 << 20,
+    },
+];
+
+/// Code that is not optimised takes so many times as long.
+const SLOWER: u32 = if cfg!(debug_assertions) { 5 } else { 1 };
+
+/// A server of one worker that remembers no image and no answer.
+struct Server {
+    child: Child,
+    folder: Folder,
+    port: u16,
+    /// Memory when it had nothing to do yet.
+    idle: u64,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    fn start() -> Server {
+        let folder = Folder::new();
+        let child = folder
+            .command(env!("CARGO_BIN_EXE_iipsrv"))
+            .args(["--http", "127.0.0.1:0"])
+            .envs([
+                ("FILESYSTEM_PREFIX", format!("{}/", folder.join("").display())),
+                ("OMP_NUM_THREADS", "1".into()),
+                ("MAX_METADATA_CACHE_SIZE", "0".into()),
+                ("MAX_IMAGE_CACHE_SIZE", "1".into()),
+                ("CACHE_DIR", std::env::temp_dir().display().to_string()),
+            ])
+            .spawn()
+            .unwrap();
+        let line = folder.wait_for("HTTP on ");
+        let port = line.rsplit(':').next().unwrap().trim().parse().unwrap();
+        let mut server = Server {
+            child,
+            folder,
+            port,
+            idle: 0,
+        };
+        // tables that are made at first use are nobody's cost
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+        for name in ["tessera.tif", "viewer.webp"] {
+            server.put(&std::fs::read(fixtures.join(name)).unwrap());
+            for path in PATHS {
+                server.ask(path);
+            }
+        }
+        server.idle = server.memory("VmRSS:");
+        server
+    }
+
+    fn put(&self, bytes: &[u8]) {
+        // a file of another inode each time
+        std::fs::write(self.folder.join("next"), bytes).unwrap();
+        std::fs::rename(self.folder.join("next"), self.folder.join("x")).unwrap();
+    }
+
+    /// The body of an answer, and its status.
+    fn ask(&mut self, path: &str) -> (u16, Vec<u8>) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = Vec::new();
+        if stream.read_to_end(&mut answer).is_err() {
+            // it took too long
+            return (0, Vec::new());
+        }
+        let status = answer
+            .get(9..12)
+            .map(String::from_utf8_lossy)
+            .map(|text| text.parse());
+        let dead = self.child.try_wait().unwrap();
+        let Some(Ok(status)) = status else {
+            panic!("{path}: no answer; the server: {dead:?}\n{}", self.folder.log());
+        };
+        let body = answer.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
+        (status, answer.split_off(body))
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{name}", self.child.id())).unwrap()
+    }
+
+    fn memory(&self, name: &str) -> u64 {
+        let status = self.read("status");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// CPU time of all threads so far.
+    fn cpu(&self) -> Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let of = |task: std::io::Result<std::fs::DirEntry>| -> Option<u64> {
+            let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse().ok()
+        };
+        Duration::from_nanos(tasks.filter_map(of).sum())
+    }
+
+    /// CPU time, growth and status of one request.
+    fn measure(&mut self, path: &str) -> (Duration, u64, u16) {
+        // the highest mark begins anew
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
+        let before = self.cpu();
+        let (status, _) = self.ask(path);
+        let peak = self.memory("VmHWM:").saturating_sub(self.idle);
+        (self.cpu() - before, peak, status)
+    }
+}
+
+/// A description, a thumbnail, the first tile and the histogram.
+const PATHS: [&str; 4] = [
+    "/iiif/x/info.json",
+    "/iiif/x/full/!200,200/0/default.jpg",
+    "/iiif/x/0,0,256,256/max/0/default.jpg",
+    "/fcgi-bin/iipsrv.fcgi?FIF=x&OBJ=Histogram",
+];
+
+/// Asserts the bounds over files, the shortest first: what a long one leaves with the allocator is not a short one's.
+fn assert_bounds(mut files: Vec<(String, Vec<u8>)>) {
+    files.sort_by_key(|(_, bytes)| bytes.len());
+    let mut server = Server::start();
+    let mut wrong = Vec::new();
+    for (name, bytes) in files {
+        let bound = BOUNDS.iter().find(|bound| (bytes.len() as u64) < bound.below);
+        let Some(bound) = bound else { continue };
+        server.put(&bytes);
+        for path in PATHS {
+            let most = bound.cpu * SLOWER;
+            let (mut cpu, peak, status) = server.measure(path);
+            if cpu > most && status > 0 {
+                cpu = cpu.min(server.measure(path).0);
+            }
+            if cpu > most || peak > bound.memory || status == 0 {
+                wrong.push(format!(
+                    "{name} ({} bytes) {path}: {status}, {cpu:?}, {} KB",
+                    bytes.len(),
+                    peak >> 10
+                ));
+                server = Server::start();
+                server.put(&bytes);
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} beyond the bounds:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
+
+/// A TIFF file of these entries (tag, type, value), with so many bytes behind them.
+fn tiff(entries: &[(u16, u16, u32)], rest: &[u8]) -> Vec<u8> {
+    let mut file = b"II*\0\x08\0\0\0".to_vec();
+    file.extend((entries.len() as u16).to_le_bytes());
+    for (tag, kind, value) in entries {
+        file.extend(tag.to_le_bytes());
+        file.extend(kind.to_le_bytes());
+        file.extend(1u32.to_le_bytes());
+        file.extend(value.to_le_bytes());
+    }
+    file.extend([0; 4]);
+    file.extend(rest);
+    file
+}
+
+/// One strip or tile of this size that holds next to nothing, in this compression.
+fn claims(compression: u32, bits: u32, photometric: u32, (w, h): (u32, u32), tiled: bool) -> Vec<u8> {
+    let at = 8 + 2 + 11 * 12 + 4;
+    let (offset, count) = if tiled { (324, 325) } else { (273, 279) };
+    let mut entries = vec![
+        (256, 4, w),
+        (257, 4, h),
+        (258, 3, bits),
+        (259, 3, compression),
+        (262, 3, photometric),
+        (277, 3, 1),
+        (offset, 4, at),
+        (count, 4, 60),
+    ];
+    if tiled {
+        entries.extend([(322, 4, w), (323, 4, h), (284, 3, 1)]);
+    } else {
+        entries.extend([(278, 4, h), (284, 3, 1), (296, 3, 1)]);
+    }
+    entries.sort();
+    tiff(&entries, &[0x55; 60])
+}
+
+/// A JPEG header of this process and size with one component and hardly any data.
+fn jpeg(process: u8, bits: u8, (w, h): (u16, u16), scans: usize) -> Vec<u8> {
+    let mut file = vec![0xff, 0xd8, 0xff, 0xdb, 0, 67, 0];
+    file.extend([1; 64]);
+    file.extend([0xff, 0xc0 | process, 0, 11, bits]);
+    file.extend(h.to_be_bytes());
+    file.extend(w.to_be_bytes());
+    file.extend([1, 1, 0x11, 0]);
+    for class in [0, 0x10] {
+        file.extend([0xff, 0xc4, 0, 20, class, 1]);
+        file.extend([0; 15]);
+        file.push(0);
+    }
+    let (start, end) = if process == 2 { (0, 0) } else { (0, 63) };
+    for _ in 0..scans {
+        file.extend([0xff, 0xda, 0, 8, 1, 1, 0, start, end, 0, 0x12, 0x34]);
+    }
+    file.extend([0xff, 0xd9]);
+    file
+}
+
+/// A bare codestream of this size in tiles of that, with so many decompositions and no packets.
+fn codestream((w, h): (u32, u32), tile: (u32, u32), levels: u8, components: u16) -> Vec<u8> {
+    let mut file = vec![0xff, 0x4f, 0xff, 0x51];
+    file.extend((38 + 3 * components).to_be_bytes());
+    file.extend([0, 0]);
+    for side in [w, h, 0, 0, tile.0, tile.1, 0, 0] {
+        file.extend(side.to_be_bytes());
+    }
+    file.extend(components.to_be_bytes());
+    for _ in 0..components {
+        file.extend([7, 1, 1]);
+    }
+    file.extend([0xff, 0x52, 0, 12, 0, 0, 0, 1, 0, levels, 4, 4, 0, 1]);
+    let steps = 3 * u16::from(levels) + 1;
+    file.extend([0xff, 0x5c]);
+    file.extend((3 + steps).to_be_bytes());
+    file.push(0x40);
+    file.extend(std::iter::repeat_n(0x48, steps.into()));
+    file.extend([
+        0xff, 0x90, 0, 10, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0x93, 0, 0, 0xff, 0xd9,
+    ]);
+    file
+}
+
+/// A PNG file of this size, colour type and depth, all zeros, with more chunks before the picture.
+fn png(
+    (w, h): (u32, u32),
+    colour: png::ColorType,
+    depth: png::BitDepth,
+    more: &[(&[u8; 4], Vec<u8>)],
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut encoder = png::Encoder::new(&mut out, w, h);
+    encoder.set_color(colour);
+    encoder.set_depth(depth);
+    encoder.set_compression(png::Compression::High);
+    let mut writer = encoder.write_header().unwrap();
+    for (name, body) in more {
+        writer.write_chunk(png::chunk::ChunkType(**name), body).unwrap();
+    }
+    let bits = colour.samples() * if depth == png::BitDepth::Sixteen { 16 } else { 8 };
+    let row = w as usize * bits / 8;
+    let mut stream = writer.stream_writer().unwrap();
+    for _ in 0..h {
+        stream.write_all(&vec![0; row]).unwrap();
+    }
+    stream.finish().unwrap();
+    writer.finish().unwrap();
+    out
+}
+
+/// So many zeros, deflated.
+fn bomb(len: usize) -> Vec<u8> {
+    miniz_oxide::deflate::compress_to_vec_zlib(&vec![b' '; len], 9)
+}
+
+fn drawn() -> Vec<(String, Vec<u8>)> {
+    let mut files = Vec::new();
+    for (process, bits) in [(0, 8), (1, 12), (2, 8), (3, 8), (3, 16)] {
+        for size in [
+            (65_535, 65_535),
+            (8000, 8000),
+            (1, 65_535),
+            (65_535, 1),
+            (1500, 1000),
+        ] {
+            files.push((
+                format!("jpeg {process} {bits} {size:?}"),
+                jpeg(process, bits, size, 1),
+            ));
+        }
+    }
+    files.push(("jpeg of many scans".into(), jpeg(2, 8, (1400, 1400), 300)));
+    files.push((
+        "jpeg of very many scans".into(),
+        jpeg(2, 8, (20_000, 20_000), 60_000),
+    ));
+    for compression in [
+        1, 2, 3, 4, 5, 7, 8, 32_773, 32_809, 32_766, 32_771, 34_676, 34_677, 34_661, 34_887, 34_925, 50_000,
+        50_001, 50_002, 33_003, 34_712,
+    ] {
+        let (bits, photometric) = match compression {
+            2 | 3 | 4 | 34_661 => (1, 0),
+            32_809 => (4, 1),
+            34_676 | 34_677 => (16, 32_844),
+            _ => (8, 1),
+        };
+        for size in [
+            (u32::MAX, 1),
+            (u32::MAX / 2, 2),
+            (1, u32::MAX),
+            (100_000, 100_000),
+            (12_000, 12_000),
+            (60_000, 60),
+        ] {
+            for tiled in [false, true] {
+                let name = format!("tiff {compression} {size:?} {tiled}");
+                files.push((name, claims(compression, bits, photometric, size, tiled)));
+            }
+        }
+    }
+    // nothing was ever written: one strip, and places of strips that are zeros
+    files.push((
+        "tiff that is all absent".into(),
+        tiff(
+            &[
+                (256, 4, 100_000),
+                (257, 4, 100_000),
+                (258, 3, 8),
+                (259, 3, 8),
+                (262, 3, 1),
+                (273, 4, 0),
+                (277, 3, 1),
+                (278, 4, 100_000),
+                (279, 4, 0),
+            ],
+            &[],
+        ),
+    ));
+    for levels in [0, 5, 32] {
+        for (size, tile) in [
+            ((512, 16_777_088), (512, 16_777_088)),
+            ((512, 16_777_088), (512, 512)),
+            ((1 << 30, 1 << 30), (1 << 30, 1 << 30)),
+            ((1 << 24, 1 << 24), (1 << 17, 1 << 17)),
+            ((60_000, 60_000), (1024, 1024)),
+            ((3000, 3000), (3000, 3000)),
+            ((1, 1 << 30), (1, 64)),
+        ] {
+            for components in [1, 60] {
+                let name = format!("codestream {size:?} {tile:?} {levels} {components}");
+                files.push((name, codestream(size, tile, levels, components)));
+            }
+        }
+    }
+    use png::BitDepth::Eight;
+    use png::BitDepth::Sixteen;
+    use png::ColorType::Grayscale;
+    use png::ColorType::Rgba;
+    let text = |packed: &[u8]| [&b"Title\0\0"[..], packed].concat();
+    files.extend([
+        ("png, empty".into(), png((600, 600), Rgba, Sixteen, &[])),
+        (
+            "png, large and empty".into(),
+            png((3600, 3600), Rgba, Sixteen, &[]),
+        ),
+        (
+            "png with a text".into(),
+            png((20, 14), Grayscale, Eight, &[(b"zTXt", text(&bomb(3 << 20)))]),
+        ),
+        (
+            "png with many texts".into(),
+            png(
+                (20, 14),
+                Grayscale,
+                Eight,
+                &vec![(b"zTXt", text(&bomb(60 << 20))); 8],
+            ),
+        ),
+        (
+            "png with a profile".into(),
+            png(
+                (20, 14),
+                Grayscale,
+                Eight,
+                &[(b"iCCP", [&b"a\0\0"[..], &bomb(500 << 20)].concat())],
+            ),
+        ),
+    ]);
+    files
+}
+
+/// Pseudo-random numbers (xorshift), the same each time.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % end.max(1) as u64) as usize
+    }
+}
+
+/// A file with some bytes, mostly of its first or last ones, changed, or its end cut off.
+fn mutated(file: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut file = file.to_vec();
+    if random.below(6) == 0 {
+        file.truncate(random.below(file.len()));
+    }
+    for _ in 0..=random.below(8) {
+        let len = file.len();
+        let at = match random.below(3) {
+            0 => random.below(len),
+            1 => random.below(len.min(600)),
+            _ => len.saturating_sub(1 + random.below(len.min(600))),
+        };
+        let value = match random.below(4) {
+            0 => 0xff,
+            1 => 0,
+            _ => random.below(256) as u8,
+        };
+        if let Some(byte) = file.get_mut(at) {
+            *byte = value;
+        }
+    }
+    file
+}
+
+/// All files below a folder, in the order of their names.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(below(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn read(paths: Vec<PathBuf>, most: u64) -> Vec<(String, Vec<u8>)> {
+    let short = |path: &PathBuf| std::fs::metadata(path).unwrap().len() <= most;
+    let file = |path: PathBuf| {
+        (
+            path.file_name().unwrap().to_string_lossy().into(),
+            std::fs::read(&path).unwrap(),
+        )
+    };
+    paths.into_iter().filter(short).map(file).collect()
+}
+
+fn mutations(files: &[(String, Vec<u8>)], each: usize, seed: u64) -> Vec<(String, Vec<u8>)> {
+    let mut random = Random(seed);
+    let mut all = Vec::new();
+    for (name, file) in files {
+        for number in 0..each {
+            all.push((format!("{name} #{number}"), mutated(file, &mut random)));
+        }
+    }
+    all
+}
+
+fn fixtures(folder: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures")
+        .join(folder)
+}
+
+#[test]
+fn headers_that_claim_what_is_not_there_cost_next_to_nothing() {
+    assert_bounds(drawn());
+}
+
+#[test]
+fn what_fuzzing_found_stays_mended() {
+    let files = read(below(&fixtures("corrupt")), LONGEST);
+    assert!(!files.is_empty());
+    assert_bounds(files);
+}
+
+#[test]
+fn mutations_of_the_fixtures_stay_within_bounds() {
+    let mut files = read(below(&fixtures("")), LONGEST);
+    files.retain(|(name, _)| name.ends_with(".tif") || name.ends_with(".webp"));
+    assert!(!files.is_empty());
+    assert_bounds(mutations(&files, 20, 0x1d5e_ed01));
+}
+
+#[test]
+#[ignore = "needs CORPUS, a folder of files that other people made; tests/run runs it"]
+fn the_bad_files_of_the_corpus_and_mutations_of_the_good_ones_stay_within_bounds() {
+    let corpus = PathBuf::from(std::env::var_os("CORPUS").expect("CORPUS is set"));
+    let mut files = read(below(&corpus.join("bad")), LONGEST);
+    assert!(files.len() > 100, "{} bad files", files.len());
+    let good: Vec<PathBuf> = ["tiff", "jp2", "jpeg"]
+        .iter()
+        .flat_map(|kind| below(&corpus.join(kind)))
+        .collect();
+    files.extend(mutations(&read(good, 64 << 10), 4, 0x1d5e_ed02));
+    assert_bounds(files);
+}
+
+#[test]
+fn a_server_that_was_asked_for_malformed_files_still_answers() {
+    let mut server = Server::start();
+    for (_, bytes) in mutations(&read(below(&fixtures("")), 20 << 10), 3, 7) {
+        server.put(&bytes);
+        server.ask(PATHS[1]);
+    }
+    server.put(&std::fs::read(fixtures("tessera.tif")).unwrap());
+    assert_eq!(until(|| Some(server.ask(PATHS[1]).0)), Some(200));
+}
