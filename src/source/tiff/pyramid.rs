@@ -40,7 +40,7 @@ const MAX_HELD: usize = 64 << 20;
 const DIRECTORY: u64 = 64 << 10;
 
 /// Bytes at the end of the file that are announced at most.
-const MAX_END: u64 = 1 << 20;
+const MAX_END: u64 = 2 << 20;
 
 /// More SubIFDs than this are not looked at.
 const MAX_SUBIFDS: u64 = 256;
@@ -446,8 +446,9 @@ fn chain(
     let mut all: Vec<Found> = Vec::new();
     let mut first = None;
     let mut at = prologue.first;
-    // a directory that lies behind its picture: those of small levels lie near the end of the file
-    let end = (input.len() / 16).clamp(4 * DIRECTORY, MAX_END);
+    // a directory that lies behind its picture: those of all levels but the first two lie in the last sixteenth of the
+    // file, and somewhat more where small levels are compressed less
+    let end = (input.len() / 12).clamp(4 * DIRECTORY, MAX_END);
     if at > end {
         let end = (input.len().saturating_sub(end)..).step_by(usize::try_from(DIRECTORY).unwrap_or(1));
         input.prefetch_at(
