@@ -171,7 +171,8 @@ impl Boxes {
                 }
                 len => (at + 8, len),
             };
-            let Some(past) = at.checked_add(len).filter(|past| *past >= body) else {
+            // a header of 16 bytes may reach beyond the end
+            let Some(past) = at.checked_add(len).filter(|past| body <= end.min(*past)) else {
                 return;
             };
             let stop = past.min(end);
