@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 /// No cache.
 #[derive(Clone, Debug, Default)]
-pub struct DiskCache;
+pub struct DiskCache {}
 
 impl DiskCache {
     /// An error when one is wanted.
@@ -14,7 +14,7 @@ impl DiskCache {
             Some(_) => {
                 Err("DISK_CACHE: this server was built without it: build it with --features full".into())
             }
-            None => Ok(DiskCache),
+            None => Ok(DiskCache {}),
         }
     }
 
