@@ -125,42 +125,38 @@ pub async fn serve(socket: Socket, presence: Presence, local: Arc<Local>, remote
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(MAX_SENDING);
-        let mut connection = pin!(builder.serve_connection(io, front));
-        let mut retired = false;
-        poll_fn(|context| {
-            match state.presence.order(context) {
-                Order::None => {}
-                Order::Retire if retired => {}
-                Order::Retire => {
-                    retired = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                Order::Late(_) | Order::Yield => return Poll::Ready(()),
-            }
-            connection.as_mut().poll(context).map(|_| ())
-        })
-        .await;
+        let connection = builder.serve_connection(io, front);
+        let retire = http2::Connection::graceful_shutdown;
+        run(connection, retire, &state, false).await;
     } else {
         let mut builder = http1::Builder::new();
         builder.max_buf_size(MAX_HEAD as usize).title_case_headers(true);
-        let mut connection = pin!(builder.serve_connection(io, front));
-        let mut retired = false;
-        poll_fn(|context| {
-            match state.presence.order(context) {
-                Order::None => {}
-                Order::Retire if retired => {}
-                Order::Retire => {
-                    retired = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                // read as a failure of the socket, after the answer was written
-                Order::Late(Wait::Head) => state.late.store(true, Ordering::Relaxed),
-                Order::Late(_) | Order::Yield => return Poll::Ready(()),
-            }
-            connection.as_mut().poll(context).map(|_| ())
-        })
-        .await;
+        let connection = builder.serve_connection(io, front);
+        let retire = http1::Connection::graceful_shutdown;
+        run(connection, retire, &state, true).await;
     }
+}
+
+/// Runs a connection of either version until it ends or must; `retire` lets it end after the requests that it has.
+/// `answers_late`: who sends no head in time is told so.
+async fn run<C: Future>(connection: C, retire: fn(Pin<&mut C>), state: &State, answers_late: bool) {
+    let mut connection = pin!(connection);
+    let mut retired = false;
+    poll_fn(|context| {
+        match state.presence.order(context) {
+            Order::None => {}
+            Order::Retire if retired => {}
+            Order::Retire => {
+                retired = true;
+                retire(connection.as_mut());
+            }
+            // read as a failure of the socket, after the answer was written
+            Order::Late(Wait::Head) if answers_late => state.late.store(true, Ordering::Relaxed),
+            Order::Late(_) | Order::Yield => return Poll::Ready(()),
+        }
+        connection.as_mut().poll(context).map(|_| ())
+    })
+    .await;
 }
 
 /// Where a connection is.

@@ -3,6 +3,7 @@
 use crate::fcgi::Client;
 use crate::fcgi::get;
 use crate::process::Folder;
+use crate::process::signal;
 use crate::process::until;
 use std::io::Read;
 use std::io::Write;
@@ -38,14 +39,7 @@ impl Daemon {
     }
 
     fn signal(&self, name: &str) {
-        let pid = self.0.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-s", name, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        signal(&self.0, name);
     }
 
     /// The exit code, once it has ended by itself.

@@ -55,8 +55,7 @@ impl Server {
     }
 
     pub fn stop(mut self) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+        signal(&self.child, "TERM");
         let ended = until(|| self.child.try_wait().unwrap()).expect("it ends");
         assert_eq!(ended.code(), Some(0));
     }
@@ -129,6 +128,13 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// Sends a child process the signal of this name.
+pub fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args(["-s", name, &pid]).status();
+    assert!(sent.unwrap().success(), "{name}");
 }
 
 /// Asks again and again, for 20 seconds.

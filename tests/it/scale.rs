@@ -4,15 +4,11 @@
 use crate::memcached::Memcached;
 use crate::process::Folder;
 use crate::process::free_port;
-use crate::process::until;
 use crate::stores::Server;
 use crate::stores::s3;
 use crate::support::HttpAnswer;
 use crate::support::http;
-use std::net::TcpStream;
 use std::path::Path;
-use std::process::Command;
-use std::process::Stdio;
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/debian/examples/scale-out");
 
@@ -44,9 +40,8 @@ fn image_server(files: &Folder, s3: u16, memcached: u16) -> (Server, u16) {
         .envs(settings.filter_map(|line| line.split_once('=')))
         .arg("--http")
         .arg(format!("127.0.0.1:{port}"));
-    let server = Server(command.spawn().unwrap(), files.join("none"));
-    until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens");
-    (server, port)
+    let child = command.spawn().unwrap();
+    (Server::listening(child, files.join("none"), port), port)
 }
 
 fn nginx(files: &Folder, first: u16, second: u16) -> (Server, u16) {
@@ -61,22 +56,7 @@ fn nginx(files: &Folder, first: u16, second: u16) -> (Server, u16) {
     );
     let folder = files.join("nginx");
     std::fs::create_dir(&folder).unwrap();
-    let conf = format!(
-        "daemon off; pid {0}/pid; error_log {0}/error.log;\nevents {{}}\nhttp {{ access_log off; \
-         client_body_temp_path {0}; proxy_temp_path {0}; fastcgi_temp_path {0}; uwsgi_temp_path {0}; scgi_temp_path {0};\n\
-         {own}}}\n",
-        folder.display()
-    );
-    std::fs::write(folder.join("conf"), conf).unwrap();
-    let child = Command::new("nginx")
-        .args(["-c".as_ref(), folder.join("conf").as_os_str()])
-        .args(["-e".as_ref(), folder.join("error.log").as_os_str()])
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("nginx is there (tests/run installs it)");
-    let server = Server(child, folder);
-    until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens");
-    (server, port)
+    (Server::nginx(folder, &own, port), port)
 }
 
 fn get(port: u16, uri: &str) -> HttpAnswer {

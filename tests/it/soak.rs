@@ -4,12 +4,12 @@
 
 use crate::process::Folder;
 use crate::process::Server;
+use crate::process::signal;
 use crate::process::until;
 use std::io::Read;
 use std::io::Write;
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
@@ -46,17 +46,6 @@ fn start(folder: &Folder) -> Server {
 fn descriptors(server: &Server) -> usize {
     let path = format!("/proc/{}/fd", server.child.id());
     std::fs::read_dir(path).unwrap().count()
-}
-
-fn signal(server: &Server, name: &str) {
-    let pid = server.child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-s", name, &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
 }
 
 /// Puts another copy of the picture, with the same pixels, in the place of the one that is served.
@@ -127,7 +116,7 @@ fn what_is_used_and_misused_stays_right_and_leaves_nothing_behind() {
             }
             match turn % 20 {
                 7 => replace(&folder, &picture),
-                13 => signal(&server, "HUP"),
+                13 => signal(&server.child, "HUP"),
                 _ => std::thread::sleep(Duration::from_millis(20)),
             }
         }

@@ -2,6 +2,7 @@
 
 use crate::process::Folder;
 use crate::process::free_port;
+use crate::process::signal;
 use crate::process::until;
 use crate::support::config;
 use crate::support::corpus;
@@ -592,6 +593,33 @@ fn neighbours_are_fetched_together_and_the_same_only_once() {
 /// A child process that ends with the test.
 pub struct Server(pub Child, pub PathBuf);
 
+impl Server {
+    /// One that listens on this port now; the folder goes with it.
+    pub fn listening(child: Child, folder: PathBuf, port: u16) -> Server {
+        let server = Server(child, folder);
+        until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens");
+        server
+    }
+
+    /// nginx with this inside its `http` block, which listens on the port; its files are in the folder.
+    pub fn nginx(folder: PathBuf, own: &str, port: u16) -> Server {
+        let conf = format!(
+            "daemon off; pid {0}/pid; error_log {0}/error.log;\nevents {{}}\nhttp {{ access_log off; \
+             client_body_temp_path {0}; proxy_temp_path {0}; fastcgi_temp_path {0}; uwsgi_temp_path {0}; \
+             scgi_temp_path {0};\n{own}}}\n",
+            folder.display()
+        );
+        std::fs::write(folder.join("conf"), conf).unwrap();
+        let child = Command::new("nginx")
+            .args(["-c".as_ref(), folder.join("conf").as_os_str()])
+            .args(["-e".as_ref(), folder.join("error.log").as_os_str()])
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("nginx is there (tests/run installs it)");
+        Server::listening(child, folder, port)
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.0.kill();
@@ -614,25 +642,11 @@ fn nginx_is_a_store() {
         std::os::unix::fs::symlink(Path::new(FIXTURES).join(&name), folder.join("bucket").join(&name))
             .unwrap();
     }
-    let conf = format!(
-        "daemon off; pid {0}/pid; error_log {0}/error.log;\nevents {{}}\nhttp {{ access_log off; \
-         client_body_temp_path {0}; proxy_temp_path {0}; fastcgi_temp_path {0}; uwsgi_temp_path {0}; scgi_temp_path {0};\n\
-         server {{ listen 127.0.0.1:{port}; root {0}/bucket; }} }}\n",
+    let own = format!(
+        "server {{ listen 127.0.0.1:{port}; root {}/bucket; }}\n",
         folder.display()
     );
-    std::fs::write(folder.join("conf"), conf).unwrap();
-    let mut command = Command::new("nginx");
-    command
-        .arg("-c")
-        .arg(folder.join("conf"))
-        .arg("-e")
-        .arg(folder.join("error.log"));
-    let child = command
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("nginx is there (tests/run installs it)");
-    let _server = Server(child, folder);
-    until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens");
+    let _server = Server::nginx(folder, &own, port);
     let prefix = format!("http://127.0.0.1:{port}/");
     let service = Service::new(config(&[("FILESYSTEM_PREFIX", prefix.as_str()), MAP]));
     for name in masters() {
@@ -666,9 +680,7 @@ pub fn s3() -> (Server, u16) {
         .stderr(Stdio::null())
         .spawn()
         .expect("s3s-fs is there (tests/run installs it)");
-    let server = Server(child, folder);
-    until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens");
-    (server, port)
+    (Server::listening(child, folder, port), port)
 }
 
 /// The daemon over HTTP with masters in this place of the S3 server.
@@ -797,10 +809,7 @@ fn after_a_restart_what_lies_on_the_disk_is_not_fetched_again() {
     let (mut daemon, port) = with_disk(&files, &store);
     assert!(http(port, "GET", TILE, &[("Host", "x")], "").body == want);
     let cold = bytes_fetched(&store);
-    Command::new("kill")
-        .arg(daemon.0.id().to_string())
-        .status()
-        .unwrap();
+    signal(&daemon.0, "TERM");
     assert_eq!(daemon.0.wait().unwrap().code(), Some(0));
     let (_daemon, port) = with_disk(&files, &store);
     assert!(http(port, "GET", TILE, &[("Host", "x")], "").body == want);
@@ -870,10 +879,7 @@ fn answers_and_levels_that_were_made_are_there_after_a_restart() {
     let (mut daemon, port, _) = local_with_disk(&files);
     let first = get(port, &view(0));
     assert!(files.wait_for(" 200 ").contains(" made "), "{}", files.log());
-    Command::new("kill")
-        .arg(daemon.0.id().to_string())
-        .status()
-        .unwrap();
+    signal(&daemon.0, "TERM");
     assert_eq!(daemon.0.wait().unwrap().code(), Some(0));
     std::fs::remove_file(files.join("log")).unwrap();
     let (_daemon, port, admin) = local_with_disk(&files);

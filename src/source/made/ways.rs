@@ -202,10 +202,10 @@ impl Planning<'_> {
             self.levels.push((Level { size, tile: TILE }, way));
             return;
         }
-        let dear = grid == Grid::Strips && self.file_cost(index, TILE) > CHEAP;
-        let way = if dear && self.worth(index) == Worth::Little {
+        let is_costly = grid == Grid::Strips && self.file_cost(index, TILE) > CHEAP;
+        let way = if is_costly && self.worth(index) == Worth::Little {
             EXPANDS
-        } else if dear && self.worth(index) == Worth::Whole && self.has_room(bytes) {
+        } else if is_costly && self.worth(index) == Worth::Whole && self.has_room(bytes) {
             Way::Whole {
                 from: Base::File(index),
                 factor: 1,
