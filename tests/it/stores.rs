@@ -604,7 +604,7 @@ impl Server {
     /// nginx with this inside its `http` block, which listens on the port; its files are in the folder.
     pub fn nginx(folder: PathBuf, own: &str, port: u16) -> Server {
         let conf = format!(
-            "daemon off; pid {0}/pid; error_log {0}/error.log;\nevents {{}}\nhttp {{ access_log off; \
+            "daemon off; master_process off; pid {0}/pid; error_log {0}/error.log;\nevents {{}}\nhttp {{ access_log off; \
              client_body_temp_path {0}; proxy_temp_path {0}; fastcgi_temp_path {0}; uwsgi_temp_path {0}; \
              scgi_temp_path {0};\n{own}}}\n",
             folder.display()
