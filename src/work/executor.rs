@@ -38,8 +38,8 @@ const TURN: u32 = 8;
 /// Small jobs that a big one lets pass between two bands.
 const LENT: usize = 8;
 
-/// Nanoseconds that a unit of work takes before any was measured.
-const FIRST_RATE: f64 = 10.0;
+/// Nanoseconds that a unit of work takes before any was measured: rather too few, for nobody is refused by a guess.
+const FIRST_RATE: f64 = 4.0;
 
 /// What a job takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -488,11 +488,13 @@ impl Shared {
             }
         }
         let alone = state.started == 0;
+        // threads at work look for the next job themselves
+        let wake = state.idle > 0;
         drop(state);
         if alone {
             // no thread can be had: this one does it
             self.perform_next();
-        } else {
+        } else if wake {
             self.filled.notify_one();
         }
     }
@@ -676,7 +678,7 @@ mod tests {
     #[test]
     fn what_would_wait_too_long_is_refused_and_what_nobody_wants_is_not_done() {
         let policy = Policy {
-            queue: Duration::from_millis(100),
+            queue: Duration::from_millis(20),
             ..POLICY
         };
         let executor = Executor::new(policy);
