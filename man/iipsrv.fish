@@ -28,7 +28,7 @@ complete -c iipsrv -n "__fish_iipsrv_needs_command" -l bind -d 'Listen for FastC
 complete -c iipsrv -n "__fish_iipsrv_needs_command" -l backlog -d 'Listen backlog' -r
 complete -c iipsrv -n "__fish_iipsrv_needs_command" -l http -d 'Listen for HTTP too: the same URLs as behind a web server, and a viewer at /' -r
 complete -c iipsrv -n "__fish_iipsrv_needs_command" -l admin -d 'Listen for /metrics, /health/live, /health/ready, /status and POST /purge: 127.0.0.1:PORT or /path.sock' -r
-complete -c iipsrv -n "__fish_iipsrv_needs_command" -l demo -d 'Serve the pictures in fixtures/ at http://127.0.0.1:8080/'
+complete -c iipsrv -n "__fish_iipsrv_needs_command" -l demo -d 'Serve the pictures in fixtures/demo/ at http://127.0.0.1:8080/'
 complete -c iipsrv -n "__fish_iipsrv_needs_command" -l check-config -d 'Print every setting and where it came from, look at directories, names and limits; exit 1 when something is wrong'
 complete -c iipsrv -n "__fish_iipsrv_needs_command" -l strict -d 'Do not start when --check-config would find something wrong'
 complete -c iipsrv -n "__fish_iipsrv_needs_command" -s h -l help -d 'Print help'

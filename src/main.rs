@@ -100,11 +100,11 @@ fn run() -> ExitCode {
     };
     if args.demo {
         if !std::path::Path::new(&config.filesystem_prefix).is_dir() {
-            eprintln!("iipsrv: --demo serves the folder fixtures/ of the source tree: start it there");
+            eprintln!("iipsrv: --demo serves the folder fixtures/demo/ of the source tree: start it there");
             return ExitCode::from(2);
         }
         println!(
-            "The pictures in fixtures/ are at http://{}/",
+            "The pictures in fixtures/demo/ are at http://{}/",
             args.http_address().unwrap_or_default()
         );
     }

@@ -70,7 +70,7 @@ pub fn command() -> Command {
             Arg::new("demo")
                 .long("demo")
                 .action(ArgAction::SetTrue)
-                .help("Serve the pictures in fixtures/ at http://127.0.0.1:8080/"),
+                .help("Serve the pictures in fixtures/demo/ at http://127.0.0.1:8080/"),
         )
         .arg(
             Arg::new("check-config")

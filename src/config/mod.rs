@@ -222,7 +222,7 @@ impl Config {
     }
 
     /// What the command line adds: over HTTP, and for tools, the protocols lie below their own names, and the demonstration serves
-    /// `fixtures/` of the directory it is started in. What the environment says goes first.
+    /// `fixtures/demo/` of the directory it is started in. What the environment says goes first.
     pub fn with_args(mut self, args: &Args) -> Config {
         if args.http_address().is_some() || args.tool.is_some() {
             let (own, _) = uri_map("iiif=>IIIF,deepzoom=>DeepZoom,zoomify=>Zoomify");
@@ -235,7 +235,7 @@ impl Config {
                 .sort_by_key(|mount| std::cmp::Reverse(mount.prefix.len()));
         }
         if args.demo && self.filesystem_prefix.is_empty() {
-            self.filesystem_prefix = "fixtures/".into();
+            self.filesystem_prefix = "fixtures/demo/".into();
         }
         self
     }

@@ -190,7 +190,7 @@ fn examples_of_requests_are_answered() {
         demo: true,
         ..Default::default()
     };
-    let prefix = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/");
+    let prefix = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/demo/");
     let service = Service::new(support::config(&[("FILESYSTEM_PREFIX", prefix)]).with_args(&args));
     let examples = Text::examples("man/iipsrv-requests.7").lines("/");
     let addresses: Vec<_> = examples.0.lines().collect();

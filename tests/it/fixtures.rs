@@ -78,5 +78,7 @@ fn the_pictures_of_the_demonstration_are_what_the_generator_makes() {
         assert!(stored.len() < 600_000, "{}", scene.name);
         assert!(readme.contains(&format!("| {} |", scene.name)), "{}", scene.name);
     }
-    assert_eq!(std::fs::read_dir(demo).unwrap().count(), scenes.len());
+    // and the chart
+    assert!(demo.join("tessera.tif").exists());
+    assert_eq!(std::fs::read_dir(demo).unwrap().count(), scenes.len() + 1);
 }
