@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// A memcached of our own.
 pub struct Memcached {
-    child: Child,
+    pub child: Child,
     pub port: u16,
 }
 
@@ -28,6 +28,12 @@ impl Memcached {
             .expect("memcached is there (tests/run installs it)");
         until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens");
         Memcached { child, port }
+    }
+
+    /// Kills it, however it is.
+    pub fn stop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     /// What it answers, up to this end.
@@ -66,8 +72,7 @@ impl Memcached {
 
 impl Drop for Memcached {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.stop();
     }
 }
 
