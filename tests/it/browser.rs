@@ -229,6 +229,7 @@ fn the_viewer_lists_pictures_and_obeys_hands() {
         "list",
         "[...document.images].map(image => image.parentNode.textContent)",
     );
+    job.until("$('list').querySelector('a[href$=\"tessera.tif\"] span').dataset.facts === '3072 × 2304, TIFF, 1.3 MB'");
     job.run("globalThis.near = (a, b) => Math.abs(a - b) < 0.1");
     let steps: [(&[&str], &str); 11] = [
         (
