@@ -195,7 +195,7 @@ impl Chain {
             divide: meaning.alpha == Alpha::Premultiplied,
         };
         if self.margin() > 0 {
-            return Ok(flow.around(size, self.cut.unwrap_or(Rect::of(size))));
+            return Ok(flow.around(size, self.cut.unwrap_or(Rect::of(size)), self.margin()));
         }
         Ok(match Tables::of(&flow, expected) {
             Some(tables) => tables.picture(raster),

@@ -18,6 +18,9 @@ use std::ops::Range;
 /// Pixels of a block when no step looks at neighbours: six channels of them are in the nearest cache.
 pub const BLOCK: usize = 512;
 
+/// Pixels of some rows when steps do, about: a channel of them and its neighbourhood are in the second-level cache.
+const AROUND: u32 = 1 << 13;
+
 /// How a sample becomes a number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ends {
@@ -102,18 +105,32 @@ impl Flow<'_> {
         }
     }
 
-    /// The part `cut` of the picture of samples that are `size` pixels.
-    pub fn around(&self, size: Size, cut: Rect) -> Picture {
+    /// The part `cut` of the picture of samples that are `size` pixels, when steps look at neighbours up to `margin` away:
+    /// some rows at a time, and those around them.
+    pub fn around(&self, size: Size, cut: Rect, margin: u32) -> Picture {
         let mut work = Work::default();
-        let pixels = self.samples.len() / self.channels.max(1);
-        self.numbers(&(0..pixels), size, self.steps.len(), &mut work);
-        self.bytes(None, &mut work);
-        for plane in &mut work.bytes {
-            crop(plane, size, cut);
-        }
+        let width = size.w as usize;
         let mut data = Vec::new();
-        let shown = work.bytes.first().map_or(0, Vec::len);
-        let channels = interleave(&work.bytes, self.alpha.is_some(), shown, &mut data);
+        let mut channels = 1;
+        let high = (AROUND / size.w.max(1)).max(margin.saturating_mul(16));
+        for top in (0..cut.h).step_by(high as usize) {
+            let shown = Rect::new(cut.x, cut.y + top, cut.w, high.min(cut.h - top));
+            let first = shown.y.saturating_sub(margin);
+            let past = (shown.y + shown.h).saturating_add(margin).min(size.h);
+            let rows = Size::new(size.w, past - first);
+            let pixels = first as usize * width..past as usize * width;
+            self.numbers(&pixels, rows, self.steps.len(), &mut work);
+            self.bytes(None, &mut work);
+            let shown = Rect {
+                y: shown.y - first,
+                ..shown
+            };
+            for plane in &mut work.bytes {
+                crop(plane, rows, shown);
+            }
+            let all = cut.w as usize * cut.h as usize;
+            channels = interleave(&work.bytes, self.alpha.is_some(), all, &mut data);
+        }
         Picture {
             size: cut.size(),
             layout: layout(channels),
