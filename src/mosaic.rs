@@ -76,15 +76,24 @@ impl Mosaic {
         opened.source.effort(window, &self.cached(opened, cache))
     }
 
-    /// The samples of a window, past the cache: of one that is read once.
-    pub fn read_past(&self, opened: &Opened, window: Window, cache: &Cache<Key>) -> Result<Raster> {
-        self.put(opened, window, cache, false)
+    /// The samples of a window that is read once, past the cache: rasters that lie one below the other, as `finish` leaves
+    /// them.
+    pub fn read_past<T: Send + Sync>(
+        &self,
+        opened: &Opened,
+        window: Window,
+        cache: &Cache<Key>,
+        finish: impl Fn(Raster) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
+        self.bands(opened, window, cache, false, finish)
     }
 
     /// The samples of a window. The window lies inside its level.
     pub fn read(&self, opened: &Opened, window: Window, cache: &Cache<Key>) -> Result<Raster> {
-        let bytes = window.rect.size().area() * u64::from(opened.source.header().channels);
-        self.put(opened, window, cache, bytes < cache.max_bytes() / 2)
+        let size = window.rect.size();
+        let bytes = size.area() * u64::from(opened.source.header().channels);
+        let kept = bytes < cache.max_bytes() / 2;
+        stack(self.bands(opened, window, cache, kept, Ok)?, size)
     }
 
     /// The samples of a window that is likely to be asked for again, as a slider does: a tile that is dear to decode is
@@ -101,7 +110,15 @@ impl Mosaic {
         }
     }
 
-    fn put(&self, opened: &Opened, window: Window, cache: &Cache<Key>, kept: bool) -> Result<Raster> {
+    /// The samples of a window in bands from top to bottom, one for each row of tiles, made side by side.
+    fn bands<T: Send + Sync>(
+        &self,
+        opened: &Opened,
+        window: Window,
+        cache: &Cache<Key>,
+        kept: bool,
+        finish: impl Fn(Raster) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
         let source = &opened.source;
         let header = source.header();
         let level = header
@@ -114,27 +131,25 @@ impl Mosaic {
         let keep: &dyn TileCache = if kept { &cached } else { &memo };
         if let (Some(tile), None) = (window.tile(&header.levels), window.layers) {
             // what one tile leaves behind is of use to others only
-            return source.read_keeping(tile, if kept { &cached } else { &NoCache });
+            let tile = source.read_keeping(tile, if kept { &cached } else { &NoCache })?;
+            return Ok(vec![finish(tile)?]);
         }
         if source.shares_work(window.level) && rect.size().area() <= AT_ONCE {
-            return source.window(window, keep);
+            return Ok(vec![finish(source.window(window, keep)?)?]);
         }
-        // one band of the output per row of tiles: bands are made side by side and follow each other in memory
         let end = rect.bottom().div_ceil(u64::from(level.tile.h));
         let rows: Vec<u32> = (rect.y / level.tile.h..u32::try_from(end).unwrap_or(u32::MAX)).collect();
-        let band = |row: u32| -> Result<Raster> {
+        let band = |row: u32| {
             let place = Rect::new(rect.x, row * level.tile.h, rect.w, level.tile.h)
                 .meet(rect)
                 .ok_or_else(|| Error::Outside("no such row".into()))?;
-            source.window(
-                Window {
-                    rect: place,
-                    ..window
-                },
-                keep,
-            )
+            let window = Window {
+                rect: place,
+                ..window
+            };
+            finish(source.window(window, keep)?)
         };
-        stack(self.each(rows, band)?, rect.size())
+        self.each(rows, band)
     }
 }
 

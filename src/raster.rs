@@ -2,8 +2,11 @@
 //!
 //! Rows run from the top, channels are interleaved, nothing is padded.
 
+use crate::error::Error;
+use crate::error::Result;
 use crate::geometry::Num;
 use crate::geometry::Size;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Samples of one depth.
@@ -158,6 +161,46 @@ impl Raster {
             samples,
         })
     }
+}
+
+/// Some rows of rasters that lie one below the other.
+pub type Strips<'a> = [(&'a Raster, Range<u32>)];
+
+/// The rows as one raster. `Corrupt` when they differ in width, depth or channels, or are missing.
+pub fn gather(strips: &Strips) -> Result<Raster> {
+    let unlike = || Error::Corrupt("strips of one picture differ in size, depth or channels".into());
+    let (model, _) = strips.first().ok_or_else(unlike)?;
+    let (width, channels) = (model.size.w, model.channels);
+    let row = width as usize * usize::from(channels);
+    let range = |rows: &Range<u32>| rows.start as usize * row..rows.end as usize * row;
+    let high = strips
+        .iter()
+        .map(|(_, rows)| rows.end.saturating_sub(rows.start))
+        .sum();
+    macro_rules! all {
+        ($depth:ident) => {{
+            let mut all = Vec::with_capacity(range(&(0..high)).len());
+            for (raster, rows) in strips {
+                match &raster.samples {
+                    Samples::$depth(from) if (raster.size.w, raster.channels) == (width, channels) => {
+                        all.extend_from_slice(from.get(range(rows)).ok_or_else(unlike)?);
+                    }
+                    _ => return Err(unlike()),
+                }
+            }
+            Samples::$depth(all)
+        }};
+    }
+    Ok(Raster {
+        size: Size::new(width, high),
+        channels,
+        samples: match &model.samples {
+            Samples::U8(_) => all!(U8),
+            Samples::U16(_) => all!(U16),
+            Samples::U32(_) => all!(U32),
+            Samples::F32(_) => all!(F32),
+        },
+    })
 }
 
 /// Numbers of `N` bytes; a rest that is too short is left out.

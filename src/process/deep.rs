@@ -41,12 +41,7 @@ pub fn run(mut raster: Raster, meaning: &Meaning, ops: &[Op]) -> Result<Raster> 
                 macro_rules! resized {
                     ($samples:expr) => {
                         resize::resample(
-                            Rows {
-                                samples: $samples,
-                                size,
-                                channels,
-                                alpha,
-                            },
+                            &Rows::of($samples, size.w, channels, alpha),
                             *crop,
                             *to,
                             *filter,

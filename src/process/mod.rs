@@ -24,6 +24,8 @@ use crate::geometry::Size;
 use crate::raster::Meaning;
 use crate::raster::Picture;
 use crate::raster::Raster;
+use crate::raster::Strips;
+use crate::raster::gather;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -171,41 +173,63 @@ pub fn run(
     ops: &[Op],
     stats: impl Fn() -> Result<Arc<Stats>>,
 ) -> Result<Picture> {
-    run_part(raster, meaning, ops, None, stats)
+    match ops.split_first() {
+        Some((Op::Chain(chain), ops)) => over(chain.run(raster, meaning, &stats)?, ops, None, stats),
+        _ => over(colour::picture(raster, meaning)?, ops, None, stats),
+    }
 }
 
-/// Runs the steps for a part of the answer; the input holds the rows that [`needs`] says.
+/// Runs the steps for a part of the answer; the strips are the rows that [`needs`] says.
 pub fn run_part(
-    raster: Raster,
+    strips: &Strips,
     meaning: &Meaning,
     ops: &[Op],
-    part: Option<&Part>,
+    part: &Part,
     stats: impl Fn() -> Result<Arc<Stats>>,
 ) -> Result<Picture> {
-    let mut after = None;
-    let (mut picture, ops) = match (ops.split_first(), part) {
-        (Some((Op::Chain(chain), ops)), None) => (chain.run(raster, meaning, &stats)?, ops),
-        (Some((Op::Chain(chain), ops)), Some(part)) => {
+    let as_they_lie = colour::rows(strips, meaning);
+    match (ops.split_first(), as_they_lie) {
+        (Some((Op::Chain(chain), ops)), _) => {
             let whole = chain.shown(part.whole);
             let rows = needs(ops, whole, part.wanted.clone());
             let rows =
                 rows.ok_or_else(|| Error::Unsupported("a step that needs the whole picture".into()))?;
-            after = Some(Part {
-                whole,
-                first: rows.start,
-                wanted: part.wanted.clone(),
-            });
+            let first = rows.start;
             let chain = chain.of_rows(part.whole, part.first, rows);
-            (chain.run(raster, meaning, &stats)?, ops)
+            let part = Part {
+                whole,
+                first,
+                wanted: part.wanted.clone(),
+            };
+            over(
+                chain.run(gather(strips)?, meaning, &stats)?,
+                ops,
+                Some(&part),
+                stats,
+            )
         }
-        _ => (colour::picture(raster, meaning)?, ops),
-    };
-    let part = after.as_ref().or(part);
+        (Some((Op::Resize { crop, to, filter }, ops)), Some((rows, layout))) => {
+            let picture = resize::resize_part(&rows, layout, part, *crop, *to, *filter)?;
+            over(picture, ops, Some(part), stats)
+        }
+        _ => over(colour::picture(gather(strips)?, meaning)?, ops, Some(part), stats),
+    }
+}
+
+/// Runs the steps over 8 bits.
+fn over(
+    mut picture: Picture,
+    ops: &[Op],
+    part: Option<&Part>,
+    stats: impl Fn() -> Result<Arc<Stats>>,
+) -> Result<Picture> {
     for op in ops {
         picture = match op {
             Op::Chain(_) => return Err(Error::Unsupported("samples are 8 bits already".into())),
             Op::Resize { crop, to, filter } => match part {
-                Some(part) => resize::resize_part(&picture, part, *crop, *to, *filter)?,
+                Some(part) => {
+                    resize::resize_part(&(&picture).into(), picture.layout, part, *crop, *to, *filter)?
+                }
                 None => resize::resize(&picture, *crop, *to, *filter)?,
             },
             Op::Fit(size) => {

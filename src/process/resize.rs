@@ -122,46 +122,60 @@ impl Sample for f32 {
     }
 }
 
-/// Samples row by row, channels interleaved: `size.w * size.h * channels` of them.
-#[derive(Clone, Copy, Debug)]
+/// Rows of samples from the top, channels interleaved; they may lie in several buffers.
+#[derive(Clone, Debug)]
 pub struct Rows<'a, S> {
-    /// The samples.
-    pub samples: &'a [S],
-    /// Width and height.
-    pub size: Size,
+    /// `width * channels` samples each.
+    pub lines: Vec<&'a [S]>,
+    /// Pixels of a row.
+    pub width: u32,
     /// 1–4 samples a pixel.
     pub channels: usize,
     /// Whether the last channel is straight alpha, by which the others are weighted.
     pub alpha: bool,
 }
 
+impl<'a, S> Rows<'a, S> {
+    /// The rows of one buffer.
+    pub fn of(samples: &'a [S], width: u32, channels: usize, alpha: bool) -> Rows<'a, S> {
+        Rows {
+            lines: samples.chunks((width as usize * channels).max(1)).collect(),
+            width,
+            channels,
+            alpha,
+        }
+    }
+}
+
+impl<'a> From<&'a Picture> for Rows<'a, u8> {
+    fn from(picture: &'a Picture) -> Self {
+        let Picture { size, layout, data } = picture;
+        Rows::of(data, size.w, layout.channels(), *layout == Layout::Rgba)
+    }
+}
+
 /// Resamples `crop` of the picture to `to`: [`resample`].
 pub fn resize(picture: &Picture, crop: Crop, to: Size, filter: Filter) -> Result<Picture> {
-    let rows = Rows {
-        samples: &picture.data,
-        size: picture.size,
-        channels: picture.layout.channels(),
-        alpha: picture.layout == Layout::Rgba,
-    };
     Ok(Picture {
         size: to,
         layout: picture.layout,
-        data: resample(rows, crop, to, filter)?,
+        data: resample(&picture.into(), crop, to, filter)?,
     })
 }
 
 /// Resizes some rows of `to`; the input must hold the rows that [`rows`] says.
-pub fn resize_part(picture: &Picture, part: &Part, crop: Crop, to: Size, filter: Filter) -> Result<Picture> {
-    let of = Rows {
-        samples: &picture.data,
-        size: picture.size,
-        channels: picture.layout.channels(),
-        alpha: picture.layout == Layout::Rgba,
-    };
+pub fn resize_part(
+    rows: &Rows<u8>,
+    layout: Layout,
+    part: &Part,
+    crop: Crop,
+    to: Size,
+    filter: Filter,
+) -> Result<Picture> {
     Ok(Picture {
         size: Size::new(to.w, part.wanted.end.saturating_sub(part.wanted.start)),
-        layout: picture.layout,
-        data: resample_part(of, part, crop, to, filter)?,
+        layout,
+        data: resample_part(rows, part, crop, to, filter)?,
     })
 }
 
@@ -180,11 +194,11 @@ pub fn rows(crop: Crop, to: u32, side: u32, filter: Filter, wanted: Range<u32>) 
 /// together; at the picture's own edges the weights that are left are scaled up. Colours are weighted by straight alpha
 /// (black where it is 0); NaN spreads as far as the kernel reaches. A crop that is empty or leaves the picture is
 /// `Corrupt`, as are other than 1–4 channels.
-pub fn resample<S: Sample>(rows: Rows<S>, crop: Crop, to: Size, filter: Filter) -> Result<Vec<S>> {
-    let size = rows.size;
+pub fn resample<S: Sample>(rows: &Rows<S>, crop: Crop, to: Size, filter: Filter) -> Result<Vec<S>> {
+    let size = Size::new(rows.width, u32::try_from(rows.lines.len()).unwrap_or(u32::MAX));
     let (right, bottom) = (i64::from(size.w) * ONE, i64::from(size.h) * ONE);
     if (crop.x, crop.y, crop.w, crop.h) == (0, 0, right, bottom) && to == size {
-        return Ok(rows.samples.into());
+        return Ok(rows.lines.concat());
     }
     let all = Part {
         whole: size,
@@ -196,48 +210,53 @@ pub fn resample<S: Sample>(rows: Rows<S>, crop: Crop, to: Size, filter: Filter) 
 
 /// Resamples some rows of `to`: `rows` are those of the whole from `part.first` on. `Corrupt` when one is missing.
 pub fn resample_part<S: Sample>(
-    rows: Rows<S>,
+    rows: &Rows<S>,
     part: &Part,
     crop: Crop,
     to: Size,
     filter: Filter,
 ) -> Result<Vec<S>> {
     let Rows {
-        samples,
-        size,
+        lines,
+        width,
         channels,
         alpha,
     } = rows;
+    let (width, channels) = (*width, *channels);
     let (right, bottom) = (i64::from(part.whole.w) * ONE, i64::from(part.whole.h) * ONE);
     let wrong = || {
         Error::Corrupt(format!(
             "{}x{} pixels of {channels} channels cannot be resampled from {crop:?} to {}x{}",
-            size.w, size.h, to.w, to.h
+            width,
+            lines.len(),
+            to.w,
+            to.h
         ))
     };
     let inside = |start: i64, len: i64, end: i64| start >= 0 && len > 0 && start <= end && len <= end - start;
-    let filled = samples.len() as u64 == size.area() * channels as u64 && size.w == part.whole.w;
+    let row = width as usize * channels;
+    let filled = lines.iter().all(|line| line.len() == row) && width == part.whole.w;
     if !inside(crop.x, crop.w, right) || !inside(crop.y, crop.h, bottom) || to.area() == 0 || !filled {
         return Err(wrong());
     }
-    let across = &taps(pixels(crop.x), crop.width(), to.w, size.w, filter, 0..to.w);
+    let across = &taps(pixels(crop.x), crop.width(), to.w, width, filter, 0..to.w);
     let wanted = part.wanted.start..part.wanted.end.min(to.h);
     let mut down = taps(pixels(crop.y), crop.height(), to.h, part.whole.h, filter, wanted);
     for tap in &mut down {
         tap.first = tap.first.checked_sub(part.first as usize).ok_or_else(wrong)?;
-        if tap.first + tap.weights.len() > size.h as usize {
+        if tap.first + tap.weights.len() > lines.len() {
             return Err(wrong());
         }
     }
     let down = &down;
-    let weighted = alpha && filter != Filter::Nearest;
+    let weighted = *alpha && filter != Filter::Nearest;
     match (channels, weighted) {
-        (1, _) => separable::<S, 1, 1, false>(samples, size, across, down),
-        (2, false) => separable::<S, 2, 2, false>(samples, size, across, down),
-        (2, true) => separable::<S, 2, 2, true>(samples, size, across, down),
-        (3, _) => separable::<S, 3, 4, false>(samples, size, across, down),
-        (4, false) => separable::<S, 4, 4, false>(samples, size, across, down),
-        (4, true) => separable::<S, 4, 4, true>(samples, size, across, down),
+        (1, _) => separable::<S, 1, 1, false>(lines, across, down),
+        (2, false) => separable::<S, 2, 2, false>(lines, across, down),
+        (2, true) => separable::<S, 2, 2, true>(lines, across, down),
+        (3, _) => separable::<S, 3, 4, false>(lines, across, down),
+        (4, false) => separable::<S, 4, 4, false>(lines, across, down),
+        (4, true) => separable::<S, 4, 4, true>(lines, across, down),
         _ => Err(wrong()),
     }
 }
@@ -248,12 +267,11 @@ fn pixels(units: i64) -> f64 {
     units as f64 / ONE as f64
 }
 
-/// Weighs by both lists, on as many threads as so many samples are worth. `samples` is `size.w * size.h * C` of them.
+/// Weighs by both lists, on as many threads as so many samples are worth. Every line has `C` samples for each pixel.
 ///
 /// `L` is the numbers a pixel in between: three are padded to four. With `ALPHA` the last channel weighs the others.
 fn separable<S: Sample, const C: usize, const L: usize, const ALPHA: bool>(
-    samples: &[S],
-    size: Size,
+    lines: &[&[S]],
     across: &[Tap],
     down: &[Tap],
 ) -> Result<Vec<S>> {
@@ -263,7 +281,7 @@ fn separable<S: Sample, const C: usize, const L: usize, const ALPHA: bool>(
         .chunks_mut((across.len() * BAND).max(1))
         .zip(down.chunks(BAND));
     each(others, bands, |(out, down)| {
-        band::<S, C, L, ALPHA>(samples, size, across, down, out);
+        band::<S, C, L, ALPHA>(lines, across, down, out);
         Ok(())
     })?;
     Ok(out.into_flattened())
@@ -273,13 +291,11 @@ fn separable<S: Sample, const C: usize, const L: usize, const ALPHA: bool>(
 /// `LANES / L` rows.
 #[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
 fn band<S: Sample, const C: usize, const L: usize, const ALPHA: bool>(
-    samples: &[S],
-    size: Size,
+    lines: &[&[S]],
     across: &[Tap],
     down: &[Tap],
     out: &mut [[S; C]],
 ) {
-    let stride = size.w as usize * C;
     // only the columns that some output pixel looks at
     let start = across.iter().map(|tap| tap.first).min().unwrap_or(0);
     let past = across.iter().map(|tap| tap.first + tap.weights.len());
@@ -290,11 +306,13 @@ fn band<S: Sample, const C: usize, const L: usize, const ALPHA: bool>(
     let rows = LANES / L;
     for (out, taps) in out.chunks_mut(across.len() * rows).zip(down.chunks(rows)) {
         for (tap, lane) in taps.iter().zip((0..).step_by(L)) {
-            let rows = samples.get(tap.first * stride + start * C..).unwrap_or_default();
+            let lines = lines.get(tap.first..).unwrap_or_default();
+            let lines = lines.iter().map(|line| line.get(start * C..).unwrap_or_default());
+            let weighted = lines.zip(tap.weights.iter().copied());
             if ALPHA {
-                sum_down_by_alpha::<S, C>(&mut row, rows, stride, &tap.weights);
+                sum_down_by_alpha::<S, C>(&mut row, weighted);
             } else {
-                sum_down(&mut row, rows, stride, &tap.weights);
+                sum_down(&mut row, weighted);
             }
             for (column, pixel) in columns.iter_mut().zip(row.as_chunks::<C>().0) {
                 if let Some(to) = column.get_mut(lane..).and_then(<[f32]>::first_chunk_mut) {
@@ -334,18 +352,16 @@ fn straighten(sums: &mut [f32]) {
     }
 }
 
-/// Sums weighted rows, `stride` samples apart, into `out`, one block of columns after the other so that the sums stay in
-/// registers.
+/// Sums rows by their weights into `out`, one block of columns after the other so that the sums stay in registers.
 #[inline(always)]
-fn sum_down<S: Sample>(out: &mut [f32], rows: &[S], stride: usize, weights: &[f32]) {
+fn sum_down<'a, S: Sample + 'a>(out: &mut [f32], rows: impl Iterator<Item = (&'a [S], f32)> + Clone) {
     const BLOCK: usize = 32;
     let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
     let done = blocks.len() * BLOCK;
     for (i, block) in blocks.iter_mut().enumerate() {
         let mut sums = [0.0; BLOCK];
-        let columns = rows.get(i * BLOCK..).unwrap_or_default();
-        for (row, &weight) in columns.chunks(stride).zip(weights) {
-            if let Some(row) = row.first_chunk::<BLOCK>() {
+        for (row, weight) in rows.clone() {
+            if let Some(row) = row.get(i * BLOCK..).and_then(<[S]>::first_chunk::<BLOCK>) {
                 for (sum, &value) in sums.iter_mut().zip(row) {
                     *sum += value.number() * weight;
                 }
@@ -354,19 +370,21 @@ fn sum_down<S: Sample>(out: &mut [f32], rows: &[S], stride: usize, weights: &[f3
         *block = sums;
     }
     for (i, out) in rest.iter_mut().enumerate() {
-        let column = rows.get(done + i..).unwrap_or_default().iter().step_by(stride);
-        *out = column
-            .zip(weights)
-            .map(|(&value, &weight)| value.number() * weight)
-            .sum();
+        let column = rows
+            .clone()
+            .filter_map(|(row, weight)| Some(row.get(done + i)?.number() * weight));
+        *out = column.sum();
     }
 }
 
 /// Sums rows by their weights, every pixel weighted by its alpha, the last channel.
 #[inline(always)]
-fn sum_down_by_alpha<S: Sample, const C: usize>(out: &mut [f32], rows: &[S], stride: usize, weights: &[f32]) {
+fn sum_down_by_alpha<'a, S: Sample + 'a, const C: usize>(
+    out: &mut [f32],
+    rows: impl Iterator<Item = (&'a [S], f32)>,
+) {
     out.fill(0.0);
-    for (row, &weight) in rows.chunks(stride).zip(weights) {
+    for (row, weight) in rows {
         for (sums, pixel) in out.as_chunks_mut::<C>().0.iter_mut().zip(row.as_chunks::<C>().0) {
             let numbers = pixel.map(S::number);
             let share = weight * numbers.last().copied().unwrap_or_default();
@@ -573,21 +591,11 @@ mod tests {
                 let bytes = &picture.data[..len];
                 let deep: Vec<u16> = bytes.iter().map(|&v| u16::from(v) * 257).collect();
                 let real: Vec<f32> = bytes.iter().map(|&v| f32::from(v) - 128.0).collect();
-                let rows = |samples| Rows {
-                    samples,
-                    size,
-                    channels,
-                    alpha,
-                };
                 let of = crop(1.5, 2.0, 28.0, 13.0);
-                let small = resample(rows(bytes), of, to, filter).unwrap();
-                let deep = Rows {
-                    samples: &deep[..],
-                    size,
-                    channels,
-                    alpha,
-                };
-                let deep = resample(deep, of, to, filter).unwrap();
+                let small = Rows::of(bytes, size.w, channels, alpha);
+                let small = resample(&small, of, to, filter).unwrap();
+                let deep = Rows::of(&deep, size.w, channels, alpha);
+                let deep = resample(&deep, of, to, filter).unwrap();
                 assert_eq!(small.len(), 77 * channels);
                 for (small, deep) in small.iter().zip(&deep) {
                     assert!(
@@ -596,13 +604,8 @@ mod tests {
                     );
                 }
                 if !alpha {
-                    let real = Rows {
-                        samples: &real[..],
-                        size,
-                        channels,
-                        alpha,
-                    };
-                    let real = resample(real, of, to, filter).unwrap();
+                    let real = Rows::of(&real, size.w, channels, alpha);
+                    let real = resample(&real, of, to, filter).unwrap();
                     for (small, real) in small.iter().zip(&real) {
                         let cut = (real + 128.0).clamp(0.0, 255.0);
                         assert!((f32::from(*small) - cut).abs() < 0.51, "{filter:?}");
@@ -610,13 +613,15 @@ mod tests {
                 }
             }
         }
-        let five = Rows {
-            samples: &picture.data[..size.area() as usize / 5 * 5],
-            size: Size::new(size.area() as u32 / 5, 1),
-            channels: 5,
-            alpha: false,
-        };
-        assert!(resample(five, crop(0.0, 0.0, 5.0, 1.0), to, Filter::Area).is_err());
+        let five = Rows::of(
+            &picture.data[..size.area() as usize / 5 * 5],
+            size.area() as u32 / 5,
+            5,
+            false,
+        );
+        assert!(resample(&five, crop(0.0, 0.0, 5.0, 1.0), to, Filter::Area).is_err());
+        let ragged = Rows::of(&picture.data[..17], 4, 4, true);
+        assert!(resample(&ragged, crop(0.0, 0.0, 4.0, 2.0), to, Filter::Area).is_err());
     }
 
     #[test]

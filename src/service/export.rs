@@ -12,13 +12,14 @@ use crate::library::Opened;
 use crate::plan::Plan;
 use crate::process;
 use crate::process::Part;
+use crate::raster::Meaning;
 use crate::raster::Raster;
 use crate::service::Service;
 use crate::source::Window;
-use crate::source::window::gather;
 use crate::work::Stage;
 use crate::work::lend;
 use crate::work::timed;
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Pixels read and written from which on an answer is made in bands.
@@ -64,20 +65,20 @@ impl Service {
             service: self,
             opened,
             window: plan.window,
+            numbers: plan.chains(),
+            meaning: Cow::Borrowed(&opened.source.header().meaning),
             held: Vec::new(),
             end: 0,
         };
         for group in parts.chunks(self.mosaic.threads()) {
             // between bands nothing is held that others wait for
             lend()?;
-            let mut bands = Vec::with_capacity(group.len());
-            for (part, needed) in group {
-                let rows = timed(Stage::Read, || input.rows(needed.clone()))?;
-                bands.push((part, rows));
+            if let (Some((_, first)), Some((_, last))) = (group.first(), group.last()) {
+                timed(Stage::Read, || input.read(first.start..last.end))?;
             }
-            let pieces = self.mosaic.each(bands, |(part, raster)| {
-                let (raster, meaning) = self.coloured(opened, raster, plan.chains())?;
-                let run = || process::run_part(raster, &meaning, &plan.ops, Some(part), stats);
+            let pieces = self.mosaic.each(group.iter().collect(), |(part, needed)| {
+                let strips = input.strips(needed);
+                let run = || process::run_part(&strips, &input.meaning, &plan.ops, part, stats);
                 let band = timed(Stage::Process, run)?;
                 timed(Stage::Encode, || bands::code(band, plan.output))
             })?;
@@ -105,38 +106,48 @@ struct Input<'a> {
     service: &'a Service,
     opened: &'a Opened,
     window: Window,
-    /// First row and samples of what has been read and may still be needed.
+    /// Whether samples of 32 bits stay as they are: [`Service::coloured`].
+    numbers: bool,
+    /// What the samples mean that were read.
+    meaning: Cow<'a, Meaning>,
+    /// First row and samples of what has been read and may still be needed, one below the other.
     held: Vec<(u32, Raster)>,
     /// The row behind the last that has been read.
     end: u32,
 }
 
-impl Input<'_> {
-    /// These rows of the window; no earlier ones may be asked afterwards.
-    fn rows(&mut self, needed: Range<u32>) -> Result<Raster> {
+impl<'a> Input<'a> {
+    /// Reads up to the end of these rows of the window; no earlier ones may be asked afterwards.
+    fn read(&mut self, needed: Range<u32>) -> Result<()> {
         self.held
             .retain(|(first, raster)| first + raster.size.h > needed.start);
         if self.held.is_empty() {
             self.end = self.end.max(needed.start);
         }
         while self.end < needed.end {
-            let chunk = self.chunk()?;
-            self.held.push((self.end, chunk));
-            self.end = self
-                .held
-                .last()
-                .map_or(needed.end, |(first, raster)| first + raster.size.h);
+            for (raster, meaning) in self.chunk()? {
+                let first = self.end;
+                self.end += raster.size.h;
+                self.meaning = meaning;
+                self.held.push((first, raster));
+            }
         }
-        let bands = self.held.iter().map(|(first, raster)| {
+        Ok(())
+    }
+
+    /// These rows, which have been read.
+    fn strips(&self, needed: &Range<u32>) -> Vec<(&Raster, Range<u32>)> {
+        let strip = |(first, raster): &'_ (u32, Raster)| {
             let from = needed.start.max(*first) - first;
             let to = needed.end.min(first + raster.size.h).saturating_sub(*first);
-            (raster, from.min(to)..to)
-        });
-        gather(bands, self.window.rect.w)
+            from..to
+        };
+        let strips = self.held.iter().map(|held| (&held.1, strip(held)));
+        strips.filter(|(_, rows)| !rows.is_empty()).collect()
     }
 
     /// As many rows of tiles as there are threads, from the first row on that has not been read.
-    fn chunk(&self) -> Result<Raster> {
+    fn chunk(&self) -> Result<Vec<(Raster, Cow<'a, Meaning>)>> {
         let header = self.opened.source.header();
         let tile = header
             .levels
@@ -153,9 +164,11 @@ impl Input<'_> {
             rect: place,
             ..self.window
         };
-        self.service
+        let service = self.service;
+        let finish = |raster| service.coloured(self.opened, raster, self.numbers);
+        service
             .mosaic
-            .read_past(self.opened, window, &self.service.cache)
+            .read_past(self.opened, window, &service.cache, finish)
     }
 }
 

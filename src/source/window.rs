@@ -18,7 +18,6 @@ use crate::source::Window;
 use crate::work::check;
 use bytes::Bytes;
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -273,44 +272,6 @@ fn rows<T: Copy>(
             .copy_from_slice(from.get(source..source + length)?);
     }
     Some(())
-}
-
-/// Some rows of each of these rasters, which are `width` wide, one below the other.
-pub fn gather<'a>(
-    parts: impl Iterator<Item = (&'a Raster, Range<u32>)> + Clone,
-    width: u32,
-) -> Result<Raster> {
-    let rows = parts
-        .clone()
-        .map(|(_, rows)| rows.end.saturating_sub(rows.start))
-        .sum();
-    let (model, _) = parts.clone().next().ok_or_else(unlike)?;
-    let row = width as usize * usize::from(model.channels);
-    let range = |rows: Range<u32>| rows.start as usize * row..rows.end as usize * row;
-    macro_rules! all {
-        ($depth:ident) => {{
-            let mut all = Vec::with_capacity(range(0..rows).len());
-            for (raster, rows) in parts {
-                match &raster.samples {
-                    Samples::$depth(from) if raster.size.w == width => {
-                        all.extend_from_slice(from.get(range(rows)).ok_or_else(unlike)?);
-                    }
-                    _ => return Err(unlike()),
-                }
-            }
-            Samples::$depth(all)
-        }};
-    }
-    Ok(Raster {
-        size: Size::new(width, rows),
-        channels: model.channels,
-        samples: match &model.samples {
-            Samples::U8(_) => all!(U8),
-            Samples::U16(_) => all!(U16),
-            Samples::U32(_) => all!(U32),
-            Samples::F32(_) => all!(F32),
-        },
-    })
 }
 
 /// Bands one below the other, `size` together.
