@@ -22,7 +22,6 @@ use crate::source::window::TileCache;
 use crate::source::window::stack;
 use crate::store::DiskCache;
 use crate::work::parallel;
-use bytes::Bytes;
 use std::sync::Arc;
 
 /// Pixels of a window that is read at once where that takes all threads anyway: its coefficients are some tens of MB.
@@ -190,7 +189,11 @@ impl TileCache for InCache<'_> {
         }
     }
 
-    fn pack(&self, part: Part, make: &mut Packer) -> Result<Bytes> {
+    fn packs(&self) -> bool {
+        self.cache.max_bytes() > 0
+    }
+
+    fn pack(&self, part: Part, make: &mut Packer) -> Result<()> {
         let key = Key::decoded(self.opened.identity.clone(), part);
         self.cache.recent(&key, make)
     }

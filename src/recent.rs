@@ -15,22 +15,6 @@ use std::sync::PoisonError;
 /// Bytes that a key and its entry cost besides the value.
 const ENTRY_BYTES: u64 = 300;
 
-/// What came of making a value.
-pub struct Made {
-    /// The value.
-    pub given: Bytes,
-    /// What is worth holding of it.
-    pub held: Bytes,
-}
-
-impl From<Bytes> for Made {
-    /// All of it.
-    fn from(given: Bytes) -> Made {
-        let held = given.clone();
-        Made { given, held }
-    }
-}
-
 /// Values by their keys, the last used ones of them.
 pub struct Recent<K> {
     max_bytes: u64,
@@ -84,14 +68,16 @@ impl<K: Hash + Eq + Clone> Recent<K> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a value of the one that is held, if it is; `make` also says what to hold from now on. Others who ask
-    /// meanwhile wait. When it fails or panics all stays as it was.
-    pub fn update(&self, key: &K, make: impl FnOnce(Option<Bytes>) -> Result<Made>) -> Result<Bytes> {
+    /// Calls `make` with the value that is held, if one is; it returns the one to hold from now on, or `None` to leave it
+    /// as it is. Others who ask meanwhile wait. When it fails or panics all stays as it was.
+    pub fn update(&self, key: &K, make: impl FnOnce(Option<Bytes>) -> Result<Option<Bytes>>) -> Result<()> {
         let value = self.slot(key);
         let mut place = value.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = make(place.clone())?;
-        let bytes = ENTRY_BYTES + made.held.len() as u64;
-        *place = Some(made.held);
+        let Some(made) = make(place.clone())? else {
+            return Ok(());
+        };
+        let bytes = ENTRY_BYTES + made.len() as u64;
+        *place = Some(made);
         drop(place);
         let mut held = self.held();
         // it may be forgotten already
@@ -102,7 +88,7 @@ impl<K: Hash + Eq + Clone> Recent<K> {
             held.bytes = held.bytes.saturating_sub(before) + bytes;
             held.trim(self.max_bytes);
         }
-        Ok(made.given)
+        Ok(())
     }
 
     /// The place of a value, which counts as used now.
@@ -154,8 +140,19 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
     use std::sync::atomic::Ordering;
 
-    fn value(len: usize) -> Result<Made> {
-        Ok(Bytes::from(vec![7; len]).into())
+    fn value(len: usize) -> Result<Option<Bytes>> {
+        Ok(Some(Bytes::from(vec![7; len])))
+    }
+
+    /// What is held.
+    fn held<K: Hash + Eq + Clone>(recent: &Recent<K>, key: &K) -> Option<Bytes> {
+        let mut found = None;
+        let look = |held| {
+            found = held;
+            Ok(None)
+        };
+        recent.update(key, look).unwrap();
+        found
     }
 
     #[test]
@@ -163,23 +160,13 @@ mod tests {
         let recent = Recent::new(100_000);
         for i in 0..1000 {
             recent.update(&i, |_| value(2000)).unwrap();
-            let used = recent.update(&0, |held| Ok(held.expect("just used").into()));
-            assert_eq!(used.unwrap().len(), 2000);
+            assert_eq!(held(&recent, &0).expect("just used").len(), 2000);
             assert!(recent.bytes() <= 100_000, "{} bytes", recent.bytes());
         }
         for i in 980..1000 {
-            recent
-                .update(&i, |held| Ok(held.expect("came last").into()))
-                .unwrap();
+            held(&recent, &i).expect("came last");
         }
-        let made = AtomicUsize::new(0);
-        let make = |held: Option<Bytes>| {
-            assert!(held.is_none());
-            made.fetch_add(1, Ordering::Relaxed);
-            value(1)
-        };
-        recent.update(&500, make).unwrap();
-        assert_eq!(made.into_inner(), 1, "500 was long ago");
+        assert_eq!(held(&recent, &500), None, "500 was long ago");
     }
 
     #[test]
@@ -189,8 +176,8 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     recent.update(&1, |held| {
-                        if let Some(held) = held {
-                            return Ok(held.into());
+                        if held.is_some() {
+                            return Ok(None);
                         }
                         std::thread::sleep(std::time::Duration::from_millis(50));
                         made.fetch_add(1, Ordering::Relaxed);
@@ -210,30 +197,21 @@ mod tests {
             let _ = recent.update(&1, |_| panic!("in the maker"));
         }));
         assert!(panicked.is_err());
-        assert_eq!(recent.update(&1, |_| value(5)).unwrap().len(), 5);
+        assert_eq!(held(&recent, &1), None);
+        recent.update(&1, |_| value(5)).unwrap();
+        assert_eq!(held(&recent, &1).unwrap().len(), 5);
         recent.clear();
         assert_eq!(recent.bytes(), 0);
     }
 
     #[test]
-    fn what_is_held_may_be_less_than_what_was_given() {
+    fn less_may_be_held_from_some_time_on() {
         let recent = Recent::new(1 << 20);
-        let whole = Bytes::from_static(b"abcdef");
-        let part = |held: Option<Bytes>| {
-            assert!(held.is_none());
-            let held = whole.slice(..2);
-            Ok(Made {
-                given: whole.clone(),
-                held,
-            })
-        };
-        assert_eq!(recent.update(&1, part).unwrap(), whole);
+        recent.update(&1, |_| value(6)).unwrap();
         let before = recent.bytes();
-        let again = |held: Option<Bytes>| {
-            assert_eq!(held.unwrap(), whole.slice(..2));
-            Ok(whole.clone().into())
-        };
-        assert_eq!(recent.update(&1, again).unwrap(), whole);
-        assert_eq!(recent.bytes(), before + 4);
+        let less = |held: Option<Bytes>| Ok(held.map(|held| held.slice(..2)));
+        recent.update(&1, less).unwrap();
+        assert_eq!(held(&recent, &1).unwrap().len(), 2);
+        assert_eq!(recent.bytes(), before - 4);
     }
 }

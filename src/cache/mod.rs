@@ -8,7 +8,6 @@ use crate::error::Result;
 use crate::metrics;
 use crate::metrics::Tier;
 use crate::raster::Raster;
-use crate::recent::Made;
 use crate::recent::Recent;
 use bytes::Bytes;
 use quick_cache::DefaultHashBuilder;
@@ -128,9 +127,9 @@ impl<K: Hash + Eq + Clone> Cache<K> {
 
     /// What neighbours need soon and nobody later: the last used ones are held, apart from all others.
     /// [`Recent::update`] says how.
-    pub fn recent(&self, key: &K, make: impl FnOnce(Option<Bytes>) -> Result<Made>) -> Result<Bytes> {
+    pub fn recent(&self, key: &K, make: impl FnOnce(Option<Bytes>) -> Result<Option<Bytes>>) -> Result<()> {
         let Some(inner) = &self.inner else {
-            return Ok(make(None)?.given);
+            return make(None).map(drop);
         };
         let recent = self.recent.get_or_init(|| {
             inner.set_capacity(self.max_bytes - self.max_bytes / 2);

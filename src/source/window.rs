@@ -9,7 +9,6 @@ use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::raster::Raster;
 use crate::raster::Samples;
-use crate::recent::Made;
 use crate::recent::Recent;
 use crate::source::Effort;
 use crate::source::Source;
@@ -42,8 +41,12 @@ pub trait TileCache: Sync {
     /// The part, made by `make` if it is not held.
     fn keep(&self, part: Part, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Arc<Raster>>;
 
-    /// Returns packed bytes that only the next window needs; `make` gets what is held, if anything.
-    fn pack(&self, part: Part, make: &mut Packer) -> Result<Bytes>;
+    /// Whether packed parts are held.
+    fn packs(&self) -> bool;
+
+    /// Holds packed bytes that only the next window needs; `make` gets what is held, if anything, and returns what to hold
+    /// from now on, or `None` to leave that as it is.
+    fn pack(&self, part: Part, make: &mut Packer) -> Result<()>;
 
     /// Whether the part is held now.
     fn holds(&self, part: Part) -> bool {
@@ -53,7 +56,7 @@ pub trait TileCache: Sync {
 }
 
 /// Makes something packed of what is held.
-pub type Packer<'a> = dyn FnMut(Option<Bytes>) -> Result<Made> + 'a;
+pub type Packer<'a> = dyn FnMut(Option<Bytes>) -> Result<Option<Bytes>> + 'a;
 
 /// Holds nothing.
 pub struct NoCache;
@@ -63,8 +66,12 @@ impl TileCache for NoCache {
         make().map(Arc::new)
     }
 
-    fn pack(&self, _part: Part, make: &mut Packer) -> Result<Bytes> {
-        make(None).map(|made| made.given)
+    fn packs(&self) -> bool {
+        false
+    }
+
+    fn pack(&self, _part: Part, make: &mut Packer) -> Result<()> {
+        make(None).map(drop)
     }
 }
 
@@ -84,10 +91,14 @@ impl TileCache for Renamed<'_> {
         }
     }
 
-    fn pack(&self, part: Part, make: &mut Packer) -> Result<Bytes> {
+    fn packs(&self) -> bool {
+        self.keep.packs()
+    }
+
+    fn pack(&self, part: Part, make: &mut Packer) -> Result<()> {
         match (self.name)(part) {
             Some(part) => self.keep.pack(part, make),
-            None => make(None).map(|made| made.given),
+            None => make(None).map(drop),
         }
     }
 
@@ -151,7 +162,11 @@ impl TileCache for BandCache<'_> {
         }
     }
 
-    fn pack(&self, part: Part, make: &mut Packer) -> Result<Bytes> {
+    fn packs(&self) -> bool {
+        true
+    }
+
+    fn pack(&self, part: Part, make: &mut Packer) -> Result<()> {
         self.packed.update(&part, make)
     }
 }

@@ -10,7 +10,6 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::support::corpus;
-use bytes::Bytes;
 use iipsrv::error::Error;
 use iipsrv::raster::Format;
 use iipsrv::raster::Raster;
@@ -59,8 +58,12 @@ impl TileCache for Levels {
         Ok(raster)
     }
 
-    fn pack(&self, _part: Part, make: &mut Packer) -> Result<Bytes, Error> {
-        make(None).map(|made| made.given)
+    fn packs(&self) -> bool {
+        false
+    }
+
+    fn pack(&self, _part: Part, make: &mut Packer) -> Result<(), Error> {
+        make(None).map(drop)
     }
 }
 

@@ -116,32 +116,35 @@ impl Job<'_> {
         at_edge || !is_frame(held)
     }
 
-    /// All of it until a window has shown it all.
-    pub fn worth_holding(&self, packed: &Packed) -> Packed {
-        if self.need == self.whole {
-            self.frame().of(packed)
+    /// What to hold of the block, packed, from now on: all of it until a window has shown it all, then its edges. `None`
+    /// when that is held. `block` was decoded or, if `held` was enough, unpacked.
+    pub fn worth_holding(&self, held: Option<&[u8]>, block: Option<&Plane<i32>>) -> Option<Packed> {
+        let shown = self.need == self.whole;
+        if held.is_some_and(|held| !shown || held.is_empty() || is_frame(held)) {
+            return None;
+        }
+        let values = block.map(|block| &block.data[..]).unwrap_or_default();
+        let exact = self.coding.reversible;
+        Some(if shown {
+            self.frame().pack(values, exact)
         } else {
-            packed.clone()
-        }
+            pack(values, exact)
+        })
     }
 
-    /// All its coefficients, for holding.
-    pub fn packed(&self, values: &[i32]) -> Packed {
-        pack(values, self.coding.reversible)
-    }
-
-    /// What the window needs of packed coefficients, each in its place.
-    pub fn unpacked(&self, packed: &[u8]) -> Plane<i32> {
+    /// What the window needs of packed coefficients; `None` when all are 0.
+    pub fn unpacked(&self, packed: &[u8]) -> Option<Plane<i32>> {
         let (need, whole) = (self.need, self.whole);
-        let mut block = Plane::new(whole);
-        let x = (need.x0 - whole.x0) as usize;
-        for y in (need.y0 - whole.y0) as usize..(need.y1 - whole.y0) as usize {
-            let start = y * whole.w() as usize + x;
-            if let Some(to) = block.data.get_mut(start..start + need.w() as usize) {
-                unpack(packed, self.frame().position(packed, x, y), to);
-            }
+        if packed.is_empty() {
+            return None;
         }
-        block
+        let mut block = Plane::new(need);
+        let x = (need.x0 - whole.x0) as usize;
+        let rows = block.data.chunks_exact_mut((need.w() as usize).max(1));
+        for (y, row) in ((need.y0 - whole.y0) as usize..).zip(rows) {
+            unpack(packed, self.frame().position(packed, x, y), row);
+        }
+        Some(block)
     }
 }
 

@@ -30,7 +30,6 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::geometry::Size;
-use crate::recent::Made;
 use ::bytes::Bytes as Held;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -73,17 +72,24 @@ pub struct Name {
 
 /// Where decoded code-blocks are held, packed.
 pub trait Blocks: Sync {
-    /// The block, or the part of it that is needed: `make` makes it of what is held, if anything is, and says what to
-    /// hold from now on.
-    fn block(&self, name: Name, make: &mut dyn FnMut(Option<Held>) -> Result<Made>) -> Result<Held>;
+    /// Whether any are held.
+    fn holds(&self) -> bool;
+
+    /// Calls `make` with what is held of the block, if anything is; it returns what to hold from now on, or `None` to leave
+    /// that as it is.
+    fn block(&self, name: Name, make: &mut dyn FnMut(Option<Held>) -> Result<Option<Held>>) -> Result<()>;
 }
 
 /// Holds none.
 pub struct Fresh;
 
 impl Blocks for Fresh {
-    fn block(&self, _name: Name, make: &mut dyn FnMut(Option<Held>) -> Result<Made>) -> Result<Held> {
-        make(None).map(|made| made.given)
+    fn holds(&self) -> bool {
+        false
+    }
+
+    fn block(&self, _name: Name, make: &mut dyn FnMut(Option<Held>) -> Result<Option<Held>>) -> Result<()> {
+        make(None).map(drop)
     }
 }
 

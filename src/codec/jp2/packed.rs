@@ -34,40 +34,31 @@ fn narrowed(values: &[i32], whole: bool) -> Vec<u8> {
         let sign = value >> 31;
         ((value.unsigned_abs() >> shift) as i32 ^ sign) - sign
     };
-    let mut out = Vec::new();
-    let mut start = |width: u8, len: usize| {
-        out.reserve_exact(1 + len);
-        out.push(shift as u8 | width << 5);
+    let (width, len) = match bits {
+        0..=3 => (0, values.len().div_ceil(2)),
+        4..=7 => (1, values.len()),
+        8..=15 => (2, values.len() * 2),
+        _ => (3, values.len() * 4),
     };
-    match bits {
-        0..=3 => {
-            start(0, values.len().div_ceil(2));
-            out.extend(values.chunks(2).map(|pair| {
+    let mut out = vec![0; 1 + len];
+    if let Some((head, to)) = out.split_first_mut() {
+        *head = shift as u8 | width << 5;
+        match width {
+            0 => (to.iter_mut().zip(values.chunks(2))).for_each(|(to, pair)| {
                 let high = pair.get(1).map_or(0, small);
-                pair.first().map_or(0, small) as u8 & 15 | (high as u8) << 4
-            }));
-        }
-        4..=7 => {
-            start(1, values.len());
-            out.extend(values.iter().map(|value| small(value) as u8));
-        }
-        8..=15 => {
-            start(2, values.len() * 2);
-            out.extend(
-                values
-                    .iter()
-                    .flat_map(|value| (small(value) as i16).to_ne_bytes()),
-            );
-        }
-        _ => {
-            start(3, values.len() * 4);
-            out.extend(values.iter().flat_map(|value| small(value).to_ne_bytes()));
+                *to = pair.first().map_or(0, small) as u8 & 15 | (high as u8) << 4;
+            }),
+            1 => (to.iter_mut().zip(values)).for_each(|(to, value)| *to = small(value) as u8),
+            2 => (to.as_chunks_mut().0.iter_mut().zip(values))
+                .for_each(|(to, value)| *to = (small(value) as i16).to_ne_bytes()),
+            _ => (to.as_chunks_mut().0.iter_mut().zip(values))
+                .for_each(|(to, value)| *to = small(value).to_ne_bytes()),
         }
     }
     out
 }
 
-/// Whether [`Frame::of`] made it.
+/// Whether only the edges are packed.
 pub fn is_frame(packed: &[u8]) -> bool {
     packed.first().is_some_and(|head| head & FRAME != 0)
 }
@@ -81,29 +72,22 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The edges of what is packed; all of it if there is nothing between them.
-    pub fn of(self, packed: &Bytes) -> Bytes {
+    /// Packs the edges of a block like [`pack`]; all of it if there is nothing between them.
+    pub fn pack(self, values: &[i32], whole: bool) -> Bytes {
         let Frame { w, h, edge } = self;
-        if w <= 2 * edge || h <= 2 * edge || packed.is_empty() || is_frame(packed) {
-            return packed.clone();
+        if w <= 2 * edge || h <= 2 * edge || values.len() != w * h {
+            return pack(values, whole);
         }
-        let mut values = vec![0; 2 * edge * (w + h - 2 * edge)];
-        let mut put = |x: usize, y: usize, len: usize| {
-            let to = self.within(x, y);
-            unpack(
-                packed,
-                y * w + x,
-                values.get_mut(to..to + len).unwrap_or_default(),
-            );
-        };
-        for y in (0..edge).chain(h - edge..h) {
-            put(0, y, w);
+        let mut edges = Vec::with_capacity(2 * edge * (w + h - 2 * edge));
+        let (above, rest) = values.split_at(edge * w);
+        let (between, below) = rest.split_at(rest.len() - edge * w);
+        edges.extend_from_slice(above);
+        edges.extend_from_slice(below);
+        for row in between.chunks_exact(w) {
+            edges.extend_from_slice(row.get(..edge).unwrap_or_default());
+            edges.extend_from_slice(row.get(w - edge..).unwrap_or_default());
         }
-        for y in edge..h - edge {
-            put(0, y, edge);
-            put(w - edge, y, edge);
-        }
-        let mut frame = narrowed(&values, false);
+        let mut frame = narrowed(&edges, whole);
         match frame.first_mut() {
             Some(head) => *head |= FRAME,
             None => frame.push(FRAME),
@@ -137,6 +121,11 @@ impl Frame {
     }
 }
 
+/// What a slice holds from number `from` on.
+fn rest<T>(all: &[T], from: usize) -> &[T] {
+    all.get(from..).unwrap_or_default()
+}
+
 /// Fills `to` with the values from number `from` on; what is not there stays as it is.
 pub fn unpack(packed: &[u8], from: usize, to: &mut [i32]) {
     let Some((&head, bytes)) = packed.split_first() else {
@@ -152,7 +141,7 @@ pub fn unpack(packed: &[u8], from: usize, to: &mut [i32]) {
                 *to = i32::from(*byte as i8 >> 4) << shift;
             }
             let pairs = to.into_slice().chunks_mut(2);
-            for (pair, byte) in pairs.zip(bytes.iter().skip(from.div_ceil(2))) {
+            for (pair, byte) in pairs.zip(rest(bytes, from.div_ceil(2))) {
                 let both = [(*byte << 4) as i8 >> 4, *byte as i8 >> 4];
                 for (to, value) in pair.iter_mut().zip(both) {
                     *to = i32::from(value) << shift;
@@ -160,17 +149,17 @@ pub fn unpack(packed: &[u8], from: usize, to: &mut [i32]) {
             }
         }
         1 => {
-            for (to, byte) in to.iter_mut().zip(bytes.iter().skip(from)) {
+            for (to, byte) in to.iter_mut().zip(rest(bytes, from)) {
                 *to = i32::from(*byte as i8) << shift;
             }
         }
         2 => {
-            for (to, two) in to.iter_mut().zip(bytes.as_chunks().0.iter().skip(from)) {
+            for (to, two) in to.iter_mut().zip(rest(bytes.as_chunks().0, from)) {
                 *to = i32::from(i16::from_ne_bytes(*two)) << shift;
             }
         }
         _ => {
-            for (to, four) in to.iter_mut().zip(bytes.as_chunks().0.iter().skip(from)) {
+            for (to, four) in to.iter_mut().zip(rest(bytes.as_chunks().0, from)) {
                 *to = i32::from_ne_bytes(*four) << shift;
             }
         }
@@ -218,7 +207,7 @@ mod tests {
         let frame = Frame { w, h, edge };
         let values: Vec<i32> = (0..72).map(|i| i * i).collect();
         let whole = pack(&values, false);
-        let edges = frame.of(&whole);
+        let edges = frame.pack(&values, false);
         assert!(is_frame(&edges) && edges.len() < whole.len());
         for (i, value) in values.iter().enumerate() {
             let (x, y) = (i % w, i / w);
@@ -233,9 +222,9 @@ mod tests {
         // nothing at the edges is not nothing at all
         let mut middle = vec![0; 72];
         middle[40] = 5;
-        assert!(is_frame(&frame.of(&pack(&middle, false))));
-        assert!(!is_frame(&frame.of(&pack(&[0; 72], false))));
-        assert!(!is_frame(&Frame { edge: 4, ..frame }.of(&whole)));
+        assert!(is_frame(&frame.pack(&middle, false)));
+        assert!(!is_frame(&frame.pack(&[], false)), "zeros");
+        assert!(!is_frame(&Frame { edge: 4, ..frame }.pack(&values, false)));
     }
 
     #[test]

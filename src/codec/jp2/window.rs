@@ -33,7 +33,6 @@ use crate::codec::jp2::wavelet::combine;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
-use crate::recent::Made;
 use crate::work::parallel::each;
 use std::sync::OnceLock;
 
@@ -340,22 +339,20 @@ impl Tile<'_> {
             let bands = all.get(usize::from(job.name.component));
             let band = bands.and_then(|bands| bands.get(usize::from(job.name.band)));
             let band = band.ok_or_else(gone)?;
-            if !job.shared {
+            if !(job.shared && self.blocks.holds()) {
                 work.decode(&job)?.into_iter().for_each(|block| band.put(block));
                 return Ok(());
             }
-            let packed = self.blocks.block(job.name, &mut |held| {
-                let given = match held.filter(|held| job.is_in(held)) {
-                    Some(held) => held,
-                    None => (work.decode(&job)?.map(|block| job.packed(&block.data))).unwrap_or_default(),
+            self.blocks.block(job.name, &mut |held| {
+                let held = held.filter(|held| job.is_in(held));
+                let block = match &held {
+                    Some(held) => job.unpacked(held),
+                    None => work.decode(&job)?,
                 };
-                let held = job.worth_holding(&given);
-                Ok(Made { given, held })
-            })?;
-            if !packed.is_empty() {
-                band.put(job.unpacked(&packed));
-            }
-            Ok(())
+                let hold = job.worth_holding(held.as_deref(), block.as_ref());
+                block.into_iter().for_each(|block| band.put(block));
+                Ok(hold)
+            })
         })?;
         Ok(all)
     }

@@ -28,7 +28,6 @@ use crate::raster::Metadata;
 use crate::raster::Raster;
 use crate::raster::Samples;
 use crate::raster::widened;
-use crate::recent::Made;
 use crate::source::Header;
 use crate::source::Level;
 use crate::source::Set;
@@ -372,7 +371,11 @@ impl Source for Jp2 {
 struct Kept<'a>(&'a dyn TileCache);
 
 impl Blocks for Kept<'_> {
-    fn block(&self, name: Name, make: &mut dyn FnMut(Option<Bytes>) -> Result<Made>) -> Result<Bytes> {
+    fn holds(&self) -> bool {
+        self.0.packs()
+    }
+
+    fn block(&self, name: Name, make: &mut dyn FnMut(Option<Bytes>) -> Result<Option<Bytes>>) -> Result<()> {
         self.0.pack(Part::Block(name), make)
     }
 }
