@@ -13,18 +13,20 @@ use crate::codec::jp2::ht_bits::Bits;
 use crate::codec::jp2::ht_bits::Mel;
 use crate::codec::jp2::ht_bits::PLAIN;
 use crate::codec::jp2::ht_bits::Plain;
-use crate::codec::jp2::ht_bits::Ready;
+use crate::codec::jp2::ht_bits::Reader;
 use crate::codec::jp2::ht_bits::backward;
 use crate::codec::jp2::ht_bits::forward;
 use crate::codec::jp2::ht_bits::load;
 use crate::codec::jp2::ht_bits::streams;
+use crate::codec::jp2::ht_codes::BOTH_SMALL;
+use crate::codec::jp2::ht_codes::EXCESSES;
 use crate::codec::jp2::ht_codes::FIRST_ROW;
 use crate::codec::jp2::ht_codes::OTHER_ROWS;
 
 /// More than this does not fit the output: bits of a magnitude in the clean-up pass and bit-planes below it.
 const BITS: u32 = 30;
 
-/// More than there are in a row.
+/// More than there are in a row, with one before it and one after it.
 const QUADS: usize = 1024;
 
 /// Samples with a border of one all around fit this; at most 6156 are used, by 1024x4.
@@ -32,31 +34,49 @@ const CELLS: usize = 8192;
 
 /// Memory that is kept from block to block. It needs no clearing in between.
 pub(super) struct Scratch {
-    /// What is known of each quad of the row.
+    /// What is known of each quad of the row, from the second entry on; the first one and the one after them are 0.
     words: [u32; QUADS],
-    /// For each quad the magnitudes of the samples that touch its upper left corner from above, all bits put together.
-    magnitudes: [u32; QUADS],
-    /// Where the samples below the last row go.
-    spare: [i32; SIDE as usize],
-    samples: [[u32; 4]; QUADS],
+    quads: Quads,
+    /// The upper row of samples of the quads, and the lower one.
+    rows: [[[i32; 2]; QUADS]; 2],
     ahead: Plain,
     back: Plain,
     cells: [u8; CELLS],
 }
 
 impl Scratch {
-    /// About 70 kB.
+    /// About 90 kB.
     pub(super) fn new() -> Scratch {
         Scratch {
             words: [0; QUADS],
-            magnitudes: [0; QUADS],
-            spare: [0; SIDE as usize],
-            samples: [[0; 4]; QUADS],
+            quads: Quads {
+                contexts: [0; QUADS],
+                below: [[0; QUADS]; 2],
+                bits: [0; QUADS],
+                ends: [0; QUADS],
+                coded: [[0; QUADS]; 4],
+            },
+            rows: [[[0; 2]; QUADS]; 2],
             ahead: [0; PLAIN],
             back: [0; PLAIN],
             cells: [0; CELLS],
         }
     }
+}
+
+/// What is computed for a row of quads, in loops that become vector instructions.
+struct Quads {
+    /// What the row above contributes to the contexts.
+    contexts: [u32; QUADS],
+    /// Of the row above the magnitudes of the lower samples, left and right, from the second entry on; the first one and
+    /// the one after them are 0.
+    below: [[u32; QUADS]; 2],
+    /// Bits of a significant sample, its sign included.
+    bits: [u32; QUADS],
+    /// Where the bits of each of the four samples end, counted from those of the first, in a byte each.
+    ends: [u32; QUADS],
+    /// The stream from the first bit of each sample on.
+    coded: [[u32; QUADS]; 4],
 }
 
 /// Decodes a block of rows of `w` samples into `out`, as `block::decode` describes. `plane` is the bit-plane of the
@@ -92,45 +112,39 @@ pub(super) fn decode(
 fn cleanup(w: usize, plane: u32, data: &[u8], scratch: &mut Scratch, out: &mut [i32]) {
     let Scratch {
         words,
-        magnitudes,
-        samples,
-        spare,
+        quads,
+        rows: [upper, lower],
         ahead,
         back,
         ..
     } = scratch;
-    let Some((mut magsgn, mut mel, mut vlc)) = streams(data, out.len(), ahead, back) else {
+    let Some((mut magsgn, mut mel, vlc)) = streams(data, out.len(), ahead, back) else {
         out.fill(0);
         return;
     };
-    let quads = w.div_ceil(2);
-    words.iter_mut().take(quads + 1).for_each(|word| *word = 0);
-    magnitudes
+    let mut vlc = Reader::new(vlc);
+    let count = w.div_ceil(2);
+    words[..count + 2].fill(0);
+    quads
+        .below
         .iter_mut()
-        .take(quads + 1)
-        .for_each(|magnitude| *magnitude = 0);
+        .for_each(|below| below[..count + 2].fill(0));
     let mut sound = true;
     for (i, rows) in out.chunks_mut(2 * w).enumerate() {
         if i == 0 {
-            describe::<true>(quads, words, &mut mel, &mut vlc);
+            describe::<true>(count, words, quads, &mut mel, &mut vlc);
         } else if sound {
-            describe::<false>(quads, words, &mut mel, &mut vlc);
+            describe::<false>(count, words, quads, &mut mel, &mut vlc);
         }
-        sound = sound && fill(quads, BITS - plane, words, magnitudes, &mut magsgn, samples);
+        sound = sound && measure(&words[1..=count], quads) <= BITS - plane;
         if !sound {
             rows.fill(0);
             continue;
         }
-        let (upper, lower) = rows.split_at_mut(w.min(rows.len()));
-        let lower = if lower.is_empty() { &mut spare[..] } else { lower };
-        let quads = samples.iter().zip(upper.chunks_mut(2).zip(lower.chunks_mut(2)));
-        for (&[a, b, c, d], (upper, lower)) in quads {
-            if let ([upper_left, upper_right], [lower_left, lower_right]) = (&mut *upper, &mut *lower) {
-                (*upper_left, *upper_right) = (signed(a, plane), signed(c, plane));
-                (*lower_left, *lower_right) = (signed(b, plane), signed(d, plane));
-            } else if let ([upper_left, ..], [lower_left, ..]) = (upper, lower) {
-                (*upper_left, *lower_left) = (signed(a, plane), signed(b, plane));
-            }
+        collect(count, quads, &mut magsgn);
+        fill(&words[1..=count], plane, quads, upper, lower);
+        for (row, samples) in rows.chunks_mut(w).zip([&*upper, &*lower]) {
+            row.copy_from_slice(&samples.as_flattened()[..row.len()]);
         }
     }
 }
@@ -138,140 +152,163 @@ fn cleanup(w: usize, plane: u32, data: &[u8], scratch: &mut Scratch, out: &mut [
 /// Reads what is said of a row of quads: which samples are significant and how many bits they have.
 /// In `words` come the meanings of `ht_codes`, with the excess above them; on entry those of the row above.
 #[inline(always)]
-fn describe<const FIRST: bool>(quads: usize, words: &mut [u32; QUADS], mel: &mut Mel, kept: &mut Bits) {
+fn describe<const FIRST: bool>(
+    count: usize,
+    words: &mut [u32; QUADS],
+    quads: &mut Quads,
+    mel: &mut Mel,
+    kept: &mut Reader,
+) {
     let table = if FIRST { &FIRST_ROW } else { &OTHER_ROWS };
-    let Bits { bytes, mut place } = *kept;
-    let (mut left, mut above_left) = (0, 0);
-    for pair in (0..quads).step_by(2) {
-        // At most 38 bits for two quads.
-        let mut vlc = Ready {
-            bits: load(bytes, place),
-            used: 0,
+    let contexts = &mut quads.contexts[..count + 1];
+    if !FIRST {
+        let (before, own, after) = (&words[..count], &words[1..=count], &words[2..count + 2]);
+        for (i, context) in contexts[..count].iter_mut().enumerate() {
+            *context = ((before[i] >> 7 | own[i] >> 5) & 1 | (own[i] >> 5 | after[i] >> 3) & 4) << 7;
+        }
+    }
+    let mut vlc = *kept;
+    let mut left = 0;
+    let mut word = |above: u32, vlc: &mut Reader, mel: &mut Mel| {
+        let context = if FIRST {
+            (left >> 5 & 7 | left >> 4 & 1) << 7
+        } else {
+            above | (left << 2 | left << 1) & 0x100
         };
-        let mut word = |quad: usize, vlc: &mut Ready, mel: &mut Mel| {
-            let above = words[quad % QUADS];
-            let context = if FIRST {
-                left >> 5 & 7 | left >> 4 & 1
-            } else {
-                let next = words[(quad + 1) % QUADS];
-                (above_left >> 7 | above >> 5) & 1
-                    | (left >> 5 | left >> 6) & 2
-                    | (above >> 5 | next >> 3) & 4
-            };
-            above_left = above;
-            left = 0;
-            if context != 0 || mel.event() {
-                left = u32::from(table[(context << 7 | vlc.peek() & 127) as usize % 1024]);
-                vlc.skip(left & 7);
-            }
-            left
-        };
-        let one = word(pair, &mut vlc, mel);
-        let two = if pair + 1 < quads {
-            word(pair + 1, &mut vlc, mel)
+        left = 0;
+        if context != 0 || mel.event() {
+            left = u32::from(table[(context | vlc.peek() & 127) as usize % 1024]);
+            vlc.skip(left & 7);
+        }
+        left
+    };
+    for pair in (0..count).step_by(2) {
+        // at most 38 bits for two quads
+        vlc.refill();
+        let one = word(contexts[pair], &mut vlc, mel);
+        let two = if pair + 1 < count {
+            word(contexts[pair + 1], &mut vlc, mel)
         } else {
             0
         };
-        let excess = if (one | two) & 8 != 0 {
-            excesses::<FIRST>(one & 8 != 0, two & 8 != 0, mel, &mut vlc)
-        } else {
-            [0; 2]
-        };
-        words[pair % QUADS] = one | excess[0] << 16;
-        words[(pair + 1) % QUADS] = two | excess[1] << 16;
-        place += vlc.used;
+        let excess = excesses::<FIRST>(one >> 3 & 1 | two >> 2 & 2, mel, &mut vlc);
+        words[(pair + 1) % QUADS] = one | excess[0] << 16;
+        words[(pair + 2) % QUADS] = two | excess[1] << 16;
     }
-    kept.place = place;
+    *kept = vlc;
 }
 
-/// Reads the magnitudes and signs of a row of quads into `samples`: 0 for what is not significant, else
-/// one more than a sign in bit 0 and a magnitude less 1 above it. `magnitudes` are of the row above and become
-/// those of this one. Returns whether none had more than `most` bits.
+/// How far the magnitudes of two quads exceed what was to be expected: 0 where nothing is coded. Bits of `coded` say for
+/// which of them something is.
 #[inline(always)]
-fn fill(
-    quads: usize,
-    most: u32,
-    words: &[u32; QUADS],
-    magnitudes: &mut [u32; QUADS],
-    magsgn: &mut Bits,
-    samples: &mut [[u32; 4]; QUADS],
-) -> bool {
-    let Bits { bytes, mut place } = *magsgn;
-    let mut corner = 0;
-    for quad in 0..quads {
-        let word = words[quad % QUADS];
-        let near = magnitudes[quad % QUADS] | magnitudes[(quad + 1) % QUADS];
-        let significant = word >> 4 & 15;
-        // What the row above lets expect, unless the quad has but one significant sample.
-        let single = significant & significant.wrapping_sub(1) == 0;
-        let bits = (word >> 16) + if single { 1 } else { (near | 2).ilog2() };
-        if bits > most {
-            return false;
-        }
-        let mut ready = Ready {
-            bits: load(bytes, place),
-            used: 0,
-        };
-        let (mut values, mut magnitude) = ([0; 4], [0; 4]);
-        for k in 0..4 {
-            if bits > 14 {
-                ready.bits = load(bytes, place + ready.used);
-            }
-            let on = word >> (4 + k) & 1;
-            let count = (bits & on.wrapping_neg()) - (word >> (12 + k) & 1);
-            let value = ready.take(count) | (word >> (8 + k) & 1) << count;
-            values[k] = value + on;
-            magnitude[k] = value | on;
-        }
-        place += ready.used;
-        samples[quad % QUADS] = values;
-        magnitudes[quad % QUADS] = corner | magnitude[1];
-        corner = magnitude[3];
-    }
-    magnitudes[quads % QUADS] = corner;
-    magsgn.place = place;
-    true
-}
-
-/// The value of a sample as `fill` gives it.
-#[inline(always)]
-fn signed(sample: u32, plane: u32) -> i32 {
-    let value = sample.wrapping_sub(1);
-    let sign = -((value & 1) as i32);
-    let magnitude = if sample == 0 { 0 } else { (value | 1) + 2 };
-    ((magnitude << plane) as i32 ^ sign) - sign
-}
-
-/// How far the magnitudes of two quads exceed what was to be expected: 0 where nothing is coded.
-#[inline(always)]
-fn excesses<const FIRST: bool>(one: bool, two: bool, mel: &mut Mel, vlc: &mut Ready) -> [u32; 2] {
-    /// By three bits: the prefix, in bits 4 and 5 how many of the bits it has, from bit 8 on how many the suffix.
-    const PREFIXES: [u32; 8] = [0x535, 0x011, 0x022, 0x011, 0x133, 0x011, 0x022, 0x011];
-    let prefix = |vlc: &mut Ready, coded: bool| {
-        let prefix = if coded {
-            PREFIXES[vlc.peek() as usize % 8]
+fn excesses<const FIRST: bool>(coded: u32, mel: &mut Mel, vlc: &mut Reader) -> [u32; 2] {
+    let (mut kind, mut more) = (coded, 0);
+    if FIRST && coded == 3 {
+        if mel.event() {
+            more = 2;
         } else {
-            0
-        };
-        vlc.skip(prefix >> 4 & 3);
-        prefix
-    };
-    let both = FIRST && one && two;
-    let more = if both && mel.event() { 2 } else { 0 };
-    let first = prefix(vlc, one);
-    let second = if both && more == 0 && first & 15 > 2 {
-        1 + vlc.take(1)
-    } else {
-        prefix(vlc, two)
-    };
-    let mut excess = [more + (first & 15), more + (second & 15)];
-    if (first | second) >> 8 != 0 {
-        let suffixes = [vlc.take(first >> 8), vlc.take(second >> 8)];
+            kind = BOTH_SMALL;
+        }
+    }
+    let code = EXCESSES[(kind << 6 | vlc.peek() & 63) as usize % 512];
+    let suffixes = vlc.peek() >> (code >> 8 & 15);
+    let (first, second) = (code >> 12 & 15, code >> 16 & 15);
+    let suffixes = [
+        suffixes & ((1 << first) - 1),
+        suffixes >> first & ((1 << second) - 1),
+    ];
+    vlc.skip(code & 31);
+    let mut excess = [
+        more + (code >> 20 & 15) + suffixes[0],
+        more + (code >> 24) + suffixes[1],
+    ];
+    if suffixes[0].max(suffixes[1]) >= 28 {
         for (excess, suffix) in excess.iter_mut().zip(suffixes) {
-            *excess += suffix + if suffix >= 28 { 4 * vlc.take(4) } else { 0 };
+            if suffix >= 28 {
+                *excess += 4 * vlc.take(4);
+            }
         }
     }
     excess
+}
+
+/// Computes `bits` and `ends` from what was said of a row of quads and the row above. Returns the most bits of a quad.
+#[inline(always)]
+fn measure(words: &[u32], quads: &mut Quads) -> u32 {
+    /// Bits 0 to 3 of a number times this: one in each byte.
+    const SPREAD: u32 = 0x0020_4081;
+    const BYTES: u32 = 0x0101_0101;
+    let count = words.len();
+    let [left, right] = &quads.below;
+    let (before, own) = (&right[..count], &right[1..=count]);
+    let (above, after) = (&left[1..=count], &left[2..count + 2]);
+    let (bits, ends) = (&mut quads.bits[..count], &mut quads.ends[..count]);
+    let mut most = 0;
+    for i in 0..count {
+        let word = words[i];
+        let near = before[i] | above[i] | own[i] | after[i];
+        let significant = word >> 4 & 15;
+        // what the row above lets expect, unless the quad has but one significant sample
+        let single = significant & significant.wrapping_sub(1) == 0;
+        bits[i] = (word >> 16) + if single { 1 } else { (near | 2).ilog2() };
+        most = most.max(bits[i]);
+        let spread = |four: u32| (four & 15).wrapping_mul(SPREAD) & BYTES;
+        let counts = (spread(significant).wrapping_mul(bits[i])).wrapping_sub(spread(word >> 12));
+        ends[i] = counts.wrapping_mul(BYTES);
+    }
+    most
+}
+
+/// Fills `coded` for so many quads.
+#[inline(always)]
+fn collect(count: usize, quads: &mut Quads, magsgn: &mut Bits) {
+    let Bits { bytes, mut place } = *magsgn;
+    let [a, b, c, d] = &mut quads.coded;
+    let (a, b, c, d) = (&mut a[..count], &mut b[..count], &mut c[..count], &mut d[..count]);
+    for (i, ends) in quads.ends[..count].iter().enumerate() {
+        a[i] = load(bytes, place) as u32;
+        b[i] = load(bytes, place + (ends & 255)) as u32;
+        c[i] = load(bytes, place + (ends >> 8 & 255)) as u32;
+        d[i] = load(bytes, place + (ends >> 16 & 255)) as u32;
+        place += ends >> 24;
+    }
+    magsgn.place = place;
+}
+
+/// The samples of a row of quads, and their magnitudes in `below`.
+#[inline(always)]
+fn fill(
+    words: &[u32],
+    plane: u32,
+    quads: &mut Quads,
+    upper: &mut [[i32; 2]; QUADS],
+    lower: &mut [[i32; 2]; QUADS],
+) {
+    let count = words.len();
+    let [a, b, c, d] = &quads.coded;
+    let (a, b, c, d) = (&a[..count], &b[..count], &c[..count], &d[..count]);
+    let [left, right] = &mut quads.below;
+    let (left, right) = (&mut left[1..=count], &mut right[1..=count]);
+    let (bits, upper, lower) = (&quads.bits[..count], &mut upper[..count], &mut lower[..count]);
+    for i in 0..count {
+        let (word, bits) = (words[i], bits[i]);
+        // a sign in bit 0 and a magnitude less 1 above it
+        let value = |k: u32, coded: u32| {
+            let on = word >> (4 + k) & 1;
+            let count = (bits & on.wrapping_neg()) - (word >> (12 + k) & 1);
+            (on, coded & ((1 << count) - 1) | (word >> (8 + k) & 1) << count)
+        };
+        let sample = |(on, value): (u32, u32)| {
+            let sign = -((value & 1) as i32);
+            let magnitude = ((value | 1) + 2) & on.wrapping_neg();
+            ((magnitude << plane) as i32 ^ sign) - sign
+        };
+        let values = [value(0, a[i]), value(1, b[i]), value(2, c[i]), value(3, d[i])];
+        upper[i] = [sample(values[0]), sample(values[2])];
+        lower[i] = [sample(values[1]), sample(values[3])];
+        left[i] = values[1].0 | values[1].1;
+        right[i] = values[3].0 | values[3].1;
+    }
 }
 
 /// Notes which samples are significant after the clean-up pass.

@@ -61,20 +61,46 @@ impl Bits<'_> {
 /// At least 57 bits from `place` on.
 #[inline(always)]
 pub(super) fn load(bytes: &Plain, place: u32) -> u64 {
-    let at = place as usize / 8 % STREAM;
-    let eight = bytes[at..]
-        .first_chunk::<8>()
-        .map_or(0, |eight| u64::from_le_bytes(*eight));
-    eight >> (place % 8)
+    eight(bytes, place as usize / 8) >> (place % 8)
 }
 
-/// Bits taken from a stream, and how many of them are used up.
-pub(super) struct Ready {
-    pub(super) bits: u64,
-    pub(super) used: u32,
+/// Eight bytes, the first one lowest.
+#[inline(always)]
+fn eight(bytes: &Plain, at: usize) -> u64 {
+    let eight = bytes[at % STREAM..].first_chunk::<8>();
+    eight.map_or(0, |eight| u64::from_le_bytes(*eight))
 }
 
-impl Ready {
+/// Reads a stream in order.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a> {
+    bytes: &'a Plain,
+    /// The byte that is to be read next.
+    next: usize,
+    bits: u64,
+    /// How many there are; those above them are right, too, or 0.
+    count: u32,
+}
+
+impl<'a> Reader<'a> {
+    /// From its first bit.
+    pub(super) fn new(stream: Bits<'a>) -> Reader<'a> {
+        Reader {
+            bytes: stream.bytes,
+            next: 0,
+            bits: 0,
+            count: 0,
+        }
+    }
+
+    /// Makes sure that there are 56 bits.
+    #[inline(always)]
+    pub(super) fn refill(&mut self) {
+        self.bits |= eight(self.bytes, self.next) << self.count;
+        self.next += (63 - self.count) as usize / 8;
+        self.count |= 56;
+    }
+
     #[inline(always)]
     pub(super) fn peek(&self) -> u32 {
         self.bits as u32
@@ -83,7 +109,7 @@ impl Ready {
     #[inline(always)]
     pub(super) fn skip(&mut self, count: u32) {
         self.bits >>= count;
-        self.used += count;
+        self.count -= count;
     }
 
     /// The next bits, at most 31.

@@ -1,5 +1,5 @@
-//! The codes of significance in a clean-up pass (T.814 Annex C): for a context and the next bits of the stream, what
-//! they say of four samples.
+//! The variable-length codes of a clean-up pass: those of significance (T.814 Annex C), which for a context and the next
+//! bits of the stream say something of four samples, and those of excesses (7.3.6).
 
 #![expect(
     clippy::indexing_slicing,
@@ -13,6 +13,49 @@
 pub(super) static FIRST_ROW: [u16; 1024] = codes(&FIRST_CODES);
 /// Codes for the rows after the first.
 pub(super) static OTHER_ROWS: [u16; 1024] = codes(&OTHER_CODES);
+
+/// The kind of two quads in the first row that both have an excess, neither of them large.
+pub(super) const BOTH_SMALL: u32 = 4;
+
+/// The codes of the excesses of two quads, by six bits of the stream below three for which of them have one (bits 0 and
+/// 1, or [`BOTH_SMALL`]): bits of the code altogether (bits 0 to 4), of its two prefixes (8 to 11), of either suffix (12
+/// to 15, 16 to 19), and the values of either prefix (20 to 23, 24 to 27).
+pub(super) static EXCESSES: [u32; 512] = excesses();
+
+const fn excesses() -> [u32; 512] {
+    /// By three bits: the value of the prefix, in bits 4 and 5 how many of the bits it has, from bit 8 on how many the
+    /// suffix.
+    const PREFIXES: [u32; 8] = [0x535, 0x011, 0x022, 0x011, 0x133, 0x011, 0x022, 0x011];
+    let mut table = [0; 512];
+    let mut i = 0;
+    while i < table.len() {
+        let (kind, bits) = (i as u32 >> 6, i as u32 & 63);
+        let small = kind == BOTH_SMALL;
+        let first = if small || kind & 1 != 0 {
+            PREFIXES[bits as usize & 7]
+        } else {
+            0
+        };
+        let rest = bits >> (first >> 4 & 3);
+        let second = if small && first & 15 > 2 {
+            // then the other one is 1 or 2
+            0x011 + (rest & 1)
+        } else if small || kind & 2 != 0 {
+            PREFIXES[rest as usize & 7]
+        } else {
+            0
+        };
+        let prefixes = (first >> 4 & 3) + (second >> 4 & 3);
+        table[i] = (prefixes + (first >> 8) + (second >> 8))
+            | prefixes << 8
+            | (first >> 8) << 12
+            | (second >> 8) << 16
+            | (first & 15) << 20
+            | (second & 15) << 24;
+        i += 1;
+    }
+    table
+}
 
 const fn codes(rows: &[u32]) -> [u16; 1024] {
     let mut table = [0; 1024];
