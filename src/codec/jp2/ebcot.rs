@@ -247,13 +247,28 @@ impl Grid<'_> {
 
     /// Signed and in rows.
     fn write(&self, out: &mut [i32]) {
+        let signed = |coded: u32| {
+            let sign = (coded as i32) >> 31;
+            ((coded & 0x7FFF_FFFF) as i32 ^ sign) - sign
+        };
         let stripes = self.values.chunks_exact(self.stride()).skip(1);
         for (rows, values) in out.chunks_mut(self.w * 4).zip(stripes) {
-            for (k, row) in rows.chunks_exact_mut(self.w).enumerate() {
-                for (value, column) in row.iter_mut().zip(values.chunks_exact(4).skip(1)) {
-                    let coded = column[k % 4];
-                    let sign = (coded as i32) >> 31;
-                    *value = ((coded & 0x7FFF_FFFF) as i32 ^ sign) - sign;
+            let columns = &values.as_chunks::<4>().0[1..=self.w];
+            let (upper, lower) = rows.split_at_mut(rows.len().min(self.w * 2));
+            let (a, b) = upper.split_at_mut(self.w.min(upper.len()));
+            let (c, d) = lower.split_at_mut(self.w.min(lower.len()));
+            // all rows of a whole stripe in one loop, which becomes vector instructions
+            if d.len() == self.w {
+                let rows = a.iter_mut().zip(b).zip(c.iter_mut().zip(d));
+                for (((a, b), (c, d)), column) in rows.zip(columns) {
+                    (*a, *b) = (signed(column[0]), signed(column[1]));
+                    (*c, *d) = (signed(column[2]), signed(column[3]));
+                }
+                continue;
+            }
+            for (k, row) in [a, b, c].into_iter().enumerate() {
+                for (value, column) in row.iter_mut().zip(columns) {
+                    *value = signed(column[k]);
                 }
             }
         }
