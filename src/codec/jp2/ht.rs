@@ -10,24 +10,31 @@
 
 use crate::codec::jp2::block::SIDE;
 use crate::codec::jp2::ht_bits::Bits;
+use crate::codec::jp2::ht_bits::LOADED;
 use crate::codec::jp2::ht_bits::Mel;
 use crate::codec::jp2::ht_bits::PLAIN;
 use crate::codec::jp2::ht_bits::Plain;
 use crate::codec::jp2::ht_bits::Reader;
 use crate::codec::jp2::ht_bits::backward;
 use crate::codec::jp2::ht_bits::forward;
-use crate::codec::jp2::ht_bits::load;
 use crate::codec::jp2::ht_bits::streams;
+use crate::codec::jp2::ht_codes::BEYOND;
 use crate::codec::jp2::ht_codes::BOTH_SMALL;
+use crate::codec::jp2::ht_codes::EXCESS;
 use crate::codec::jp2::ht_codes::EXCESSES;
 use crate::codec::jp2::ht_codes::FIRST_ROW;
+use crate::codec::jp2::ht_codes::KNOWN;
+use crate::codec::jp2::ht_codes::NEXT;
 use crate::codec::jp2::ht_codes::OTHER_ROWS;
+use crate::codec::jp2::ht_codes::SIGNIFICANT;
+use crate::codec::jp2::ht_codes::VALUES;
 
 /// More than this does not fit the output: bits of a magnitude in the clean-up pass and bit-planes below it.
 const BITS: u32 = 30;
 
-/// More than there are in a row, with one before it and one after it.
-const QUADS: usize = 1024;
+/// More than there are in a row, with one before it and one after it; no power of 2, at which arrays get into each other's
+/// way in the cache.
+const QUADS: usize = 528;
 
 /// Samples with a border of one all around fit this; at most 6156 are used, by 1024x4.
 const CELLS: usize = 8192;
@@ -54,7 +61,7 @@ impl Scratch {
                 below: [[0; QUADS]; 2],
                 bits: [0; QUADS],
                 ends: [0; QUADS],
-                coded: [[0; QUADS]; 4],
+                coded: [[0; 4]; QUADS],
             },
             rows: [[[0; 2]; QUADS]; 2],
             ahead: [0; PLAIN],
@@ -75,8 +82,8 @@ struct Quads {
     bits: [u32; QUADS],
     /// Where the bits of each of the four samples end, counted from those of the first, in a byte each.
     ends: [u32; QUADS],
-    /// The stream from the first bit of each sample on.
-    coded: [[u32; QUADS]; 4],
+    /// For each of the four samples the stream from its first bit on.
+    coded: [[u32; 4]; QUADS],
 }
 
 /// Decodes a block of rows of `w` samples into `out`, as `block::decode` describes. `plane` is the bit-plane of the
@@ -101,9 +108,9 @@ pub(super) fn decode(
         } = scratch;
         mark(w, cells, out);
         if passes > 1 {
-            magnitudes(w, plane, backward(data, (0, 0), 0xFF, out.len(), back), out);
+            magnitudes(w, plane, backward(data, (0, 0), 0xFF, back), out);
         }
-        significance(w, plane, causal, forward(data, 0, out.len(), ahead), cells, out);
+        significance(w, plane, causal, forward(data, 0, ahead), cells, out);
     }
 }
 
@@ -118,7 +125,7 @@ fn cleanup(w: usize, plane: u32, data: &[u8], scratch: &mut Scratch, out: &mut [
         back,
         ..
     } = scratch;
-    let Some((mut magsgn, mut mel, vlc)) = streams(data, out.len(), ahead, back) else {
+    let Some((mut magsgn, mut mel, vlc)) = streams(data, ahead, back) else {
         out.fill(0);
         return;
     };
@@ -132,9 +139,9 @@ fn cleanup(w: usize, plane: u32, data: &[u8], scratch: &mut Scratch, out: &mut [
     let mut sound = true;
     for (i, rows) in out.chunks_mut(2 * w).enumerate() {
         if i == 0 {
-            describe::<true>(count, words, quads, &mut mel, &mut vlc);
+            describe::<true>(count, words, &mut quads.contexts, &mut mel, &mut vlc);
         } else if sound {
-            describe::<false>(count, words, quads, &mut mel, &mut vlc);
+            describe::<false>(count, words, &mut quads.contexts, &mut mel, &mut vlc);
         }
         sound = sound && measure(&words[1..=count], quads) <= BITS - plane;
         if !sound {
@@ -149,75 +156,71 @@ fn cleanup(w: usize, plane: u32, data: &[u8], scratch: &mut Scratch, out: &mut [
     }
 }
 
-/// Reads what is said of a row of quads: which samples are significant and how many bits they have.
+/// Reads what is said of a row of so many quads: which samples are significant and how many bits they have.
 /// In `words` come the meanings of `ht_codes`, with the excess above them; on entry those of the row above.
 #[inline(always)]
 fn describe<const FIRST: bool>(
     count: usize,
     words: &mut [u32; QUADS],
-    quads: &mut Quads,
+    contexts: &mut [u32; QUADS],
     mel: &mut Mel,
     kept: &mut Reader,
 ) {
     let table = if FIRST { &FIRST_ROW } else { &OTHER_ROWS };
-    let contexts = &mut quads.contexts[..count + 1];
-    if !FIRST {
-        let (before, own, after) = (&words[..count], &words[1..=count], &words[2..count + 2]);
-        for (i, context) in contexts[..count].iter_mut().enumerate() {
-            *context = ((before[i] >> 7 | own[i] >> 5) & 1 | (own[i] >> 5 | after[i] >> 3) & 4) << 7;
-        }
+    let (before, own, after) = (&words[..count], &words[1..=count], &words[2..count + 2]);
+    for (i, context) in contexts[..count].iter_mut().enumerate() {
+        let [before, own, after] = [before[i], own[i], after[i]].map(|word| word >> SIGNIFICANT);
+        *context = ((before >> 3 | own >> 1) & 1 | (own >> 1 | after << 1) & 4) << 7;
     }
     let mut vlc = *kept;
-    let mut left = 0;
+    let mut left = 0_u32;
     let mut word = |above: u32, vlc: &mut Reader, mel: &mut Mel| {
-        let context = if FIRST {
-            (left >> 5 & 7 | left >> 4 & 1) << 7
-        } else {
-            above | (left << 2 | left << 1) & 0x100
-        };
+        let context = (above | left >> (NEXT - 7)) & 0x380;
         left = 0;
         if context != 0 || mel.event() {
-            left = u32::from(table[(context | vlc.peek() & 127) as usize % 1024]);
-            vlc.skip(left & 7);
+            left = table[(context | vlc.peek() & 127) as usize];
+            vlc.skip(left & 63);
         }
         left
     };
-    for pair in (0..count).step_by(2) {
+    let pairs = words[1..].as_chunks_mut::<2>().0.iter_mut();
+    let pairs = pairs.zip(contexts.as_chunks::<2>().0).zip((0..count).step_by(2));
+    for ((words, contexts), first) in pairs {
         // at most 38 bits for two quads
         vlc.refill();
-        let one = word(contexts[pair], &mut vlc, mel);
-        let two = if pair + 1 < count {
-            word(contexts[pair + 1], &mut vlc, mel)
+        let one = word(contexts[0], &mut vlc, mel);
+        let two = if first + 1 < count {
+            word(contexts[1], &mut vlc, mel)
         } else {
             0
         };
-        let excess = excesses::<FIRST>(one >> 3 & 1 | two >> 2 & 2, mel, &mut vlc);
-        words[(pair + 1) % QUADS] = one | excess[0] << 16;
-        words[(pair + 2) % QUADS] = two | excess[1] << 16;
+        let coded = one & EXCESS | (two & EXCESS) << 1;
+        let excess = excesses::<FIRST>(coded, mel, &mut vlc);
+        *words = [one | excess[0] << BEYOND, two | excess[1] << BEYOND];
     }
     *kept = vlc;
 }
 
-/// How far the magnitudes of two quads exceed what was to be expected: 0 where nothing is coded. Bits of `coded` say for
-/// which of them something is.
+/// How far the magnitudes of two quads exceed what was to be expected: 0 where nothing is coded. `coded` says for which of
+/// them something is, as in [`EXCESSES`].
 #[inline(always)]
 fn excesses<const FIRST: bool>(coded: u32, mel: &mut Mel, vlc: &mut Reader) -> [u32; 2] {
     let (mut kind, mut more) = (coded, 0);
-    if FIRST && coded == 3 {
+    if FIRST && coded == 3 * EXCESS {
         if mel.event() {
             more = 2;
         } else {
             kind = BOTH_SMALL;
         }
     }
-    let code = EXCESSES[(kind << 6 | vlc.peek() & 63) as usize % 512];
+    let code = EXCESSES[(kind | vlc.peek() & 63) as usize % 512];
     let suffixes = vlc.peek() >> (code >> 8 & 15);
     let (first, second) = (code >> 12 & 15, code >> 16 & 15);
     let suffixes = [
         suffixes & ((1 << first) - 1),
         suffixes >> first & ((1 << second) - 1),
     ];
-    vlc.skip(code & 31);
+    vlc.skip(code & 63);
     let mut excess = [
         more + (code >> 20 & 15) + suffixes[0],
         more + (code >> 24) + suffixes[1],
@@ -247,13 +250,13 @@ fn measure(words: &[u32], quads: &mut Quads) -> u32 {
     for i in 0..count {
         let word = words[i];
         let near = before[i] | above[i] | own[i] | after[i];
-        let significant = word >> 4 & 15;
+        let significant = word >> SIGNIFICANT & 15;
         // what the row above lets expect, unless the quad has but one significant sample
         let single = significant & significant.wrapping_sub(1) == 0;
-        bits[i] = (word >> 16) + if single { 1 } else { (near | 2).ilog2() };
+        bits[i] = (word >> BEYOND) + if single { 1 } else { (near | 2).ilog2() };
         most = most.max(bits[i]);
         let spread = |four: u32| (four & 15).wrapping_mul(SPREAD) & BYTES;
-        let counts = (spread(significant).wrapping_mul(bits[i])).wrapping_sub(spread(word >> 12));
+        let counts = (spread(significant).wrapping_mul(bits[i])).wrapping_sub(spread(word >> KNOWN));
         ends[i] = counts.wrapping_mul(BYTES);
     }
     most
@@ -262,15 +265,18 @@ fn measure(words: &[u32], quads: &mut Quads) -> u32 {
 /// Fills `coded` for so many quads.
 #[inline(always)]
 fn collect(count: usize, quads: &mut Quads, magsgn: &mut Bits) {
-    let Bits { bytes, mut place } = *magsgn;
-    let [a, b, c, d] = &mut quads.coded;
-    let (a, b, c, d) = (&mut a[..count], &mut b[..count], &mut c[..count], &mut d[..count]);
-    for (i, ends) in quads.ends[..count].iter().enumerate() {
-        a[i] = load(bytes, place) as u32;
-        b[i] = load(bytes, place + (ends & 255)) as u32;
-        c[i] = load(bytes, place + (ends >> 8 & 255)) as u32;
-        d[i] = load(bytes, place + (ends >> 16 & 255)) as u32;
-        place += ends >> 24;
+    let stream = *magsgn;
+    let mut place = stream.place;
+    for (coded, ends) in quads.coded.iter_mut().zip(&quads.ends).take(count) {
+        let [one, two, three, all] = ends.to_le_bytes().map(u32::from);
+        let starts = [0, one, two, three];
+        let first = stream.load(place);
+        *coded = if all <= LOADED {
+            starts.map(|start| (first >> start) as u32)
+        } else {
+            starts.map(|start| stream.load(place + start) as u32)
+        };
+        place += all;
     }
     magsgn.place = place;
 }
@@ -285,25 +291,25 @@ fn fill(
     lower: &mut [[i32; 2]; QUADS],
 ) {
     let count = words.len();
-    let [a, b, c, d] = &quads.coded;
-    let (a, b, c, d) = (&a[..count], &b[..count], &c[..count], &d[..count]);
     let [left, right] = &mut quads.below;
     let (left, right) = (&mut left[1..=count], &mut right[1..=count]);
-    let (bits, upper, lower) = (&quads.bits[..count], &mut upper[..count], &mut lower[..count]);
+    let (bits, coded) = (&quads.bits[..count], &quads.coded[..count]);
+    let (upper, lower) = (&mut upper[..count], &mut lower[..count]);
     for i in 0..count {
         let (word, bits) = (words[i], bits[i]);
         // a sign in bit 0 and a magnitude less 1 above it
-        let value = |k: u32, coded: u32| {
-            let on = word >> (4 + k) & 1;
-            let count = (bits & on.wrapping_neg()) - (word >> (12 + k) & 1);
-            (on, coded & ((1 << count) - 1) | (word >> (8 + k) & 1) << count)
+        let value = |k: usize| {
+            let bit = |from: u32| word >> from >> k & 1;
+            let on = bit(SIGNIFICANT);
+            let count = (bits & on.wrapping_neg()) - bit(KNOWN);
+            (on, coded[i][k] & ((1 << count) - 1) | bit(VALUES) << count)
         };
         let sample = |(on, value): (u32, u32)| {
             let sign = -((value & 1) as i32);
             let magnitude = ((value | 1) + 2) & on.wrapping_neg();
             ((magnitude << plane) as i32 ^ sign) - sign
         };
-        let values = [value(0, a[i]), value(1, b[i]), value(2, c[i]), value(3, d[i])];
+        let values = [value(0), value(1), value(2), value(3)];
         upper[i] = [sample(values[0]), sample(values[2])];
         lower[i] = [sample(values[1]), sample(values[3])];
         left[i] = values[1].0 | values[1].1;

@@ -6,11 +6,10 @@
     reason = "indices are remainders by the length of the table or checked beside; casts take the lower bits on purpose"
 )]
 
-/// The three streams of a clean-up segment of so many samples, two of them by way of `ahead` and `back`. `None`
-/// when its end says nothing sensible.
+/// The three streams of a clean-up segment, two of them by way of `ahead` and `back`. `None` when its end says nothing
+/// sensible.
 pub(super) fn streams<'a>(
     data: &'a [u8],
-    samples: usize,
     ahead: &'a mut Plain,
     back: &'a mut Plain,
 ) -> Option<(Bits<'a>, Mel<'a>, Bits<'a>)> {
@@ -31,8 +30,8 @@ pub(super) fn streams<'a>(
     // The upper half of the last byte but one comes first; its lower half counts as 15.
     let half = u64::from(nibble >> 4);
     let len = if half & 7 == 7 { 3 } else { 4 };
-    let vlc = backward(shared, (half & ((1 << len) - 1), len), nibble | 15, samples, back);
-    Some((forward(magsgn, 0xFF, samples, ahead), mel, vlc))
+    let vlc = backward(shared, (half & ((1 << len) - 1), len), nibble | 15, back);
+    Some((forward(magsgn, 0xFF, ahead), mel, vlc))
 }
 
 /// A stream without its stuffing, the lowest bit of each byte first. A block takes less than 30 bits for each sample.
@@ -43,10 +42,13 @@ pub(super) const PLAIN: usize = STREAM + 16;
 /// Where a place in a stream may lie, in bytes.
 const STREAM: usize = 16384;
 
-/// A place in such a stream, in bits.
+/// A place in such a stream.
 #[derive(Clone, Copy)]
 pub(super) struct Bits<'a> {
-    pub(super) bytes: &'a Plain,
+    bytes: &'a Plain,
+    /// Bytes of the stream; the sixteen after it are alike and go on for ever.
+    len: usize,
+    /// In bits.
     pub(super) place: u32,
 }
 
@@ -54,27 +56,29 @@ impl Bits<'_> {
     /// The next bit.
     pub(super) fn bit(&mut self) -> bool {
         self.place += 1;
-        load(self.bytes, self.place - 1) & 1 != 0
+        self.load(self.place - 1) & 1 != 0
+    }
+
+    /// At least [`LOADED`] bits from `place` on.
+    #[inline(always)]
+    pub(super) fn load(&self, place: u32) -> u64 {
+        self.eight(place as usize / 8) >> (place % 8)
+    }
+
+    /// Eight bytes, the first one lowest.
+    #[inline(always)]
+    fn eight(&self, at: usize) -> u64 {
+        let eight = self.bytes[at.min(self.len) % STREAM..].first_chunk::<8>();
+        eight.map_or(0, |eight| u64::from_le_bytes(*eight))
     }
 }
 
-/// At least 57 bits from `place` on.
-#[inline(always)]
-pub(super) fn load(bytes: &Plain, place: u32) -> u64 {
-    eight(bytes, place as usize / 8) >> (place % 8)
-}
-
-/// Eight bytes, the first one lowest.
-#[inline(always)]
-fn eight(bytes: &Plain, at: usize) -> u64 {
-    let eight = bytes[at % STREAM..].first_chunk::<8>();
-    eight.map_or(0, |eight| u64::from_le_bytes(*eight))
-}
+pub(super) const LOADED: u32 = 57;
 
 /// Reads a stream in order.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
-    bytes: &'a Plain,
+    stream: Bits<'a>,
     /// The byte that is to be read next.
     next: usize,
     bits: u64,
@@ -86,7 +90,7 @@ impl<'a> Reader<'a> {
     /// From its first bit.
     pub(super) fn new(stream: Bits<'a>) -> Reader<'a> {
         Reader {
-            bytes: stream.bytes,
+            stream,
             next: 0,
             bits: 0,
             count: 0,
@@ -96,7 +100,7 @@ impl<'a> Reader<'a> {
     /// Makes sure that there are 56 bits.
     #[inline(always)]
     pub(super) fn refill(&mut self) {
-        self.bits |= eight(self.bytes, self.next) << self.count;
+        self.bits |= self.stream.eight(self.next) << self.count;
         self.next += (63 - self.count) as usize / 8;
         self.count |= 56;
     }
@@ -122,8 +126,8 @@ impl<'a> Reader<'a> {
 }
 
 /// Unstuffs a stream that goes on from its first byte, with bytes of `end` after it: the byte after 0xFF
-/// has seven bits. It is for so many samples.
-pub(super) fn forward<'a>(data: &[u8], end: u8, samples: usize, plain: &'a mut Plain) -> Bits<'a> {
+/// has seven bits.
+pub(super) fn forward<'a>(data: &[u8], end: u8, plain: &'a mut Plain) -> Bits<'a> {
     let mut writer = Writer {
         plain,
         len: 0,
@@ -144,19 +148,13 @@ pub(super) fn forward<'a>(data: &[u8], end: u8, samples: usize, plain: &'a mut P
         writer.byte(byte, if last == 0xFF { 7 } else { 8 });
         (last, data) = (byte, rest);
     }
-    writer.end(end, samples)
+    writer.end(end)
 }
 
 /// Unstuffs a stream that goes on from its last byte, with zeros after it: a byte that ends in seven 1
 /// bits has seven when the one behind it is more than 0x8F. `first` are bits that come before, and how many, and `last`
 /// the byte they are from.
-pub(super) fn backward<'a>(
-    data: &[u8],
-    first: (u64, u32),
-    last: u8,
-    samples: usize,
-    plain: &'a mut Plain,
-) -> Bits<'a> {
+pub(super) fn backward<'a>(data: &[u8], first: (u64, u32), last: u8, plain: &'a mut Plain) -> Bits<'a> {
     let mut writer = Writer {
         plain,
         len: 0,
@@ -177,7 +175,7 @@ pub(super) fn backward<'a>(
         writer.byte(byte, if last > 0x8F && byte & 0x7F == 0x7F { 7 } else { 8 });
         (last, data) = (byte, rest);
     }
-    writer.end(0, samples)
+    writer.end(0)
 }
 
 /// Writes a stream. What does not fit is left out: no block asks for it.
@@ -215,16 +213,15 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Fills up with `byte` what a block of so many samples may ask for.
-    fn end(mut self, byte: u8, samples: usize) -> Bits<'a> {
+    /// Ends the stream, after which only `byte` comes.
+    fn end(mut self, byte: u8) -> Bits<'a> {
         self.bits |= u64::from(byte) << self.left;
         self.put(1);
-        let upto = (4 * samples + 16).min(PLAIN);
-        if let Some(rest) = self.plain.get_mut(self.len..upto) {
-            rest.fill(byte);
-        }
+        self.len = self.len.min(STREAM);
+        self.plain[self.len..][..16].fill(byte);
         Bits {
             bytes: self.plain,
+            len: self.len,
             place: 0,
         }
     }

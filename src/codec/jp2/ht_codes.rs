@@ -4,22 +4,34 @@
 #![expect(
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
-    reason = "computed when compiling: a wrong index does not build; a meaning has 16 bits"
+    reason = "computed when compiling: a wrong index does not build"
 )]
 
-/// The codes of significance by context, for the first row of quads and the others: by three bits of context above
-/// seven of the stream the length of the code (bits 0 to 2), whether an excess is coded (3), the samples that are
-/// significant (4 to 7), and their highest bits that are known: whether they are (12 to 15) and their values (8 to 11).
-pub(super) static FIRST_ROW: [u16; 1024] = codes(&FIRST_CODES);
+/// The codes of significance by context, for the first row of quads and the others, by three bits of context above seven of
+/// the stream: the length of the code in the lowest six bits, then what the constants below say.
+pub(super) static FIRST_ROW: [u32; 1024] = codes(&FIRST_CODES, true);
 /// Codes for the rows after the first.
-pub(super) static OTHER_ROWS: [u16; 1024] = codes(&OTHER_CODES);
+pub(super) static OTHER_ROWS: [u32; 1024] = codes(&OTHER_CODES, false);
+
+/// The bit that says that an excess is coded.
+pub(super) const EXCESS: u32 = 1 << 6;
+/// From this bit on: which of the four samples are significant.
+pub(super) const SIGNIFICANT: u32 = 7;
+/// From this bit on: the highest bit of each sample, where it is known.
+pub(super) const VALUES: u32 = 11;
+/// From this bit on: whether it is.
+pub(super) const KNOWN: u32 = 15;
+/// From this bit on: what the quad contributes to the context of the next one.
+pub(super) const NEXT: u32 = 19;
+/// Above this bit there is nothing.
+pub(super) const BEYOND: u32 = 24;
 
 /// The kind of two quads in the first row that both have an excess, neither of them large.
-pub(super) const BOTH_SMALL: u32 = 4;
+pub(super) const BOTH_SMALL: u32 = EXCESS << 2;
 
-/// The codes of the excesses of two quads, by six bits of the stream below three for which of them have one (bits 0 and
-/// 1, or [`BOTH_SMALL`]): bits of the code altogether (bits 0 to 4), of its two prefixes (8 to 11), of either suffix (12
-/// to 15, 16 to 19), and the values of either prefix (20 to 23, 24 to 27).
+/// The codes of the excesses of two quads, by six bits of the stream below which of them have one ([`EXCESS`] and the bit
+/// above it, or [`BOTH_SMALL`]): bits of the code altogether (bits 0 to 5), of its two prefixes (8 to 11), of either suffix
+/// (12 to 15, 16 to 19), and the values of either prefix (20 to 23, 24 to 27).
 pub(super) static EXCESSES: [u32; 512] = excesses();
 
 const fn excesses() -> [u32; 512] {
@@ -29,9 +41,9 @@ const fn excesses() -> [u32; 512] {
     let mut table = [0; 512];
     let mut i = 0;
     while i < table.len() {
-        let (kind, bits) = (i as u32 >> 6, i as u32 & 63);
+        let (kind, bits) = (i as u32 & !63, i as u32 & 63);
         let small = kind == BOTH_SMALL;
-        let first = if small || kind & 1 != 0 {
+        let first = if small || kind & EXCESS != 0 {
             PREFIXES[bits as usize & 7]
         } else {
             0
@@ -40,7 +52,7 @@ const fn excesses() -> [u32; 512] {
         let second = if small && first & 15 > 2 {
             // then the other one is 1 or 2
             0x011 + (rest & 1)
-        } else if small || kind & 2 != 0 {
+        } else if small || kind & (EXCESS << 1) != 0 {
             PREFIXES[rest as usize & 7]
         } else {
             0
@@ -57,20 +69,27 @@ const fn excesses() -> [u32; 512] {
     table
 }
 
-const fn codes(rows: &[u32]) -> [u16; 1024] {
+const fn codes(rows: &[u32], first: bool) -> [u32; 1024] {
     let mut table = [0; 1024];
     let mut i = 0;
     while i < rows.len() {
         let row = rows[i];
         let (code, len, context) = (row & 127, row >> 7 & 7, row >> 23);
+        let significant = row >> 19 & 15;
+        let next = if first {
+            significant >> 1 | significant & 1
+        } else {
+            (significant >> 1 | significant >> 2) & 2
+        };
         let meaning = len
-            | (row >> 18 & 1) << 3
-            | (row >> 19 & 15) << 4
-            | (row >> 10 & 15) << 8
-            | (row >> 14 & 15) << 12;
+            | (row >> 18 & 1) * EXCESS
+            | significant << SIGNIFICANT
+            | (row >> 10 & 15) << VALUES
+            | (row >> 14 & 15) << KNOWN
+            | next << NEXT;
         let mut above = 0;
         while above < 128 >> len {
-            table[(context << 7 | above << len | code) as usize] = meaning as u16;
+            table[(context << 7 | above << len | code) as usize] = meaning;
             above += 1;
         }
         i += 1;
@@ -193,13 +212,17 @@ mod tests {
                 let of_context = rows.iter().filter(|row| **row >> 23 == context);
                 assert_eq!(of_context.map(|row| share(&row)).sum::<u32>(), 128);
             }
-            assert!(table.iter().all(|word| word & 7 != 0));
+            assert!(table.iter().all(|word| (1..8).contains(&(word & 63))));
             assert!(
-                table.iter().all(|word| word >> 8 & 15 & !(word >> 12) == 0),
+                table
+                    .iter()
+                    .all(|word| word >> VALUES & 15 & !(word >> KNOWN) == 0),
                 "known values are of known bits"
             );
             assert!(
-                table.iter().all(|word| word >> 12 & !(word >> 4) & 15 == 0),
+                table
+                    .iter()
+                    .all(|word| word >> KNOWN & !(word >> SIGNIFICANT) & 15 == 0),
                 "and those of significant samples"
             );
         }
