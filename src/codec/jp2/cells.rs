@@ -19,7 +19,7 @@ use crate::codec::jp2::markers::Coding;
 use crate::codec::jp2::packed::Frame;
 use crate::codec::jp2::packed::is_frame;
 use crate::codec::jp2::packed::pack;
-use crate::codec::jp2::packed::unpack;
+use crate::codec::jp2::packed::unpack_rows;
 use crate::codec::jp2::packets::Index;
 use crate::codec::jp2::wavelet::Plane;
 use crate::error::Error;
@@ -139,11 +139,8 @@ impl Job<'_> {
             return None;
         }
         let mut block = Plane::new(need);
-        let x = (need.x0 - whole.x0) as usize;
-        let rows = block.data.chunks_exact_mut((need.w() as usize).max(1));
-        for (y, row) in ((need.y0 - whole.y0) as usize..).zip(rows) {
-            unpack(packed, self.frame().position(packed, x, y), row);
-        }
+        let first = ((need.x0 - whole.x0) as usize, (need.y0 - whole.y0) as usize);
+        unpack_rows(packed, self.frame(), first, need.w() as usize, &mut block.data);
         Some(block)
     }
 }

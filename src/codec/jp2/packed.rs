@@ -22,6 +22,7 @@ pub fn pack(values: &[i32], whole: bool) -> Bytes {
     narrowed(values, whole).into()
 }
 
+#[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
 fn narrowed(values: &[i32], whole: bool) -> Vec<u8> {
     let dropped = u32::from(whole);
     let all = values.iter().fold(0, |all, value| all | value.unsigned_abs()) >> dropped;
@@ -126,8 +127,17 @@ fn rest<T>(all: &[T], from: usize) -> &[T] {
     all.get(from..).unwrap_or_default()
 }
 
+/// Fills rows of `width` with the values of a block from column `x` and row `y` on, as [`Frame::position`] finds them.
+#[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
+pub fn unpack_rows(packed: &[u8], frame: Frame, (x, y): (usize, usize), width: usize, to: &mut [i32]) {
+    for (y, row) in (y..).zip(to.chunks_exact_mut(width.max(1))) {
+        unpack(packed, frame.position(packed, x, y), row);
+    }
+}
+
 /// Fills `to` with the values from number `from` on; what is not there stays as it is.
-pub fn unpack(packed: &[u8], from: usize, to: &mut [i32]) {
+#[inline(always)]
+fn unpack(packed: &[u8], from: usize, to: &mut [i32]) {
     let Some((&head, bytes)) = packed.split_first() else {
         return;
     };
