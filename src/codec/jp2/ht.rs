@@ -5,7 +5,8 @@
 
 #![expect(
     clippy::indexing_slicing,
-    reason = "indices are remainders by the length of the table, or constants below it"
+    clippy::cast_possible_truncation,
+    reason = "indices are remainders by the length of the table, or below it as a row has at most 512 quads; casts take the lower bits on purpose"
 )]
 
 use crate::codec::jp2::block::SIDE;
