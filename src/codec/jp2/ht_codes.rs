@@ -82,7 +82,7 @@ const fn codes(rows: &[u32], first: bool) -> [u32; 1024] {
             (significant >> 1 | significant >> 2) & 2
         };
         let meaning = len
-            | (row >> 18 & 1) * EXCESS
+            | ((row >> 18 & 1) * EXCESS)
             | significant << SIGNIFICANT
             | (row >> 10 & 15) << VALUES
             | (row >> 14 & 15) << KNOWN
