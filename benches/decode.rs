@@ -144,7 +144,7 @@ fn now() -> Duration {
 fn compare(libtiff: &Libtiff, file: &str) -> Result<[[Duration; 2]; 2], String> {
     let opened = iipsrv::store::open(file.as_ref()).map_err(|error| error.to_string())?;
     let tiff = Tiff::open(opened, &Limits::default()).map_err(|error| error.to_string())?;
-    let level = tiff.header().levels[0];
+    let level = &tiff.header().levels[0];
     let grid = level.size.grid(level.tile);
     // Whole tiles only: libtiff decodes the rest of an edge tile, too.
     let whole = (level.size.w / level.tile.w, level.size.h / level.tile.h);
@@ -173,7 +173,10 @@ fn compare(libtiff: &Libtiff, file: &str) -> Result<[[Duration; 2]; 2], String> 
     let here = || {
         for &&(col, row) in &tiles {
             let tile = Tile { level: 0, col, row };
-            black_box(tiff.read(tile).map_err(|error| error.to_string())?);
+            black_box(
+                iipsrv::source::window::tile(&tiff, tile, &iipsrv::source::window::NoCache)
+                    .map_err(|error| error.to_string())?,
+            );
         }
         Ok(())
     };

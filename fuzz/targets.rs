@@ -32,6 +32,7 @@ use iipsrv::source::Window;
 use iipsrv::source::kind::Kind;
 use iipsrv::source::kind::Options;
 use iipsrv::source::synthetic::Synthetic;
+use iipsrv::source::window;
 use iipsrv::source::window::NoCache;
 use iipsrv::store::Blob;
 use iipsrv::store::Version;
@@ -138,7 +139,7 @@ fn look(source: &dyn Source) {
             if level.tile.area() > MOST && level.size.area() > MOST {
                 continue;
             }
-            if let Ok(raster) = source.read_keeping(tile, &NoCache) {
+            if let Ok(raster) = window::tile(source, tile, &NoCache) {
                 assert_eq!(Some(raster.size), tile.rect(levels).map(Rect::size));
                 assert_eq!(
                     raster.samples.len() as u64,
@@ -157,7 +158,7 @@ fn look(source: &dyn Source) {
             h,
         );
         if let Some(rect) = Rect::of(level.size).meet(rect) {
-            let _ = source.window(Window::new(number, rect), &NoCache);
+            let _ = window::raster(source, Window::new(number, rect), &NoCache);
         }
     }
 }
@@ -435,7 +436,7 @@ pub fn watermark(data: &[u8]) {
     if header.size().area() > MOST {
         return;
     }
-    let Ok(raster) = tiff.window(Window::new(0, rect), &NoCache) else {
+    let Ok(raster) = window::raster(&tiff, Window::new(0, rect), &NoCache) else {
         return;
     };
     if let Ok(picture) = colour::picture(raster, &header.meaning) {

@@ -26,6 +26,7 @@ use crate::source::sequence::Sequence;
 use crate::source::sequence::split_view;
 use crate::source::tiff;
 use crate::source::tiff::Tiff;
+use crate::source::window;
 use crate::source::window::NoCache;
 use crate::store;
 use crate::store::Blob;
@@ -514,7 +515,7 @@ pub fn picture(path: &Path) -> Result<Picture> {
         )));
     }
     let meaning = header.meaning.clone();
-    let raster = tiff.window(Window::new(0, rect), &NoCache)?;
+    let raster = window::raster(&tiff, Window::new(0, rect), &NoCache)?;
     let picture = colour::picture(raster, &meaning)?;
     Ok(if meaning.alpha == Alpha::Premultiplied {
         colour::straighten(picture)

@@ -12,8 +12,11 @@ use crate::library::Opened;
 use crate::metrics;
 use crate::plan::Key;
 use crate::raster::Raster;
+use crate::source::Decoding;
 use crate::source::Effort;
+use crate::source::Tile;
 use crate::source::Window;
+use crate::source::window;
 use crate::source::window::BandCache;
 use crate::source::window::NoCache;
 use crate::source::window::Packer;
@@ -72,7 +75,7 @@ impl Mosaic {
 
     /// What reading a window takes now.
     pub fn effort(&self, opened: &Opened, window: Window, cache: &Cache<Key>) -> Effort {
-        opened.source.effort(window, &self.cached(opened, cache))
+        opened.source.header().effort(window, &self.cached(opened, cache))
     }
 
     /// The samples of a window that is read once, past the cache: rasters that lie one below the other, as `finish` leaves
@@ -98,8 +101,13 @@ impl Mosaic {
     /// The samples of a window that is likely to be asked for again, as a slider does: a tile that is dear to decode is
     /// kept.
     pub fn read_again(&self, opened: &Opened, window: Window, cache: &Cache<Key>) -> Result<Raster> {
-        let tile = window.tile(&opened.source.header().levels);
-        match tile.filter(|_| window.layers.is_none() && opened.source.shares_work(window.level)) {
+        let levels = &opened.source.header().levels;
+        let is_parallel = |tile: &Tile| {
+            let level = levels.get(tile.level);
+            level.is_some_and(|level| level.decoding == Decoding::Parallel)
+        };
+        let tile = window.tile(levels).filter(is_parallel);
+        match tile.filter(|_| window.layers.is_none()) {
             Some(tile) => {
                 let keep = self.cached(opened, cache);
                 let raster = keep.keep(Part::Tile(tile), &mut || self.read(opened, window, cache))?;
@@ -129,12 +137,11 @@ impl Mosaic {
         let memo = BandCache::over(&cached);
         let keep: &dyn TileCache = if kept { &cached } else { &memo };
         if let (Some(tile), None) = (window.tile(&header.levels), window.layers) {
-            // what one tile leaves behind is of use to others only
-            let tile = source.read_keeping(tile, if kept { &cached } else { &NoCache })?;
+            let tile = window::tile(&**source, tile, if kept { &cached } else { &NoCache })?;
             return Ok(vec![finish(tile)?]);
         }
-        if source.shares_work(window.level) && rect.size().area() <= AT_ONCE {
-            return Ok(vec![finish(source.window(window, keep)?)?]);
+        if level.decoding == Decoding::Parallel && rect.size().area() <= AT_ONCE {
+            return Ok(vec![finish(window::raster(&**source, window, keep)?)?]);
         }
         let end = rect.bottom().div_ceil(u64::from(level.tile.h));
         let rows: Vec<u32> = (rect.y / level.tile.h..u32::try_from(end).unwrap_or(u32::MAX)).collect();
@@ -146,7 +153,7 @@ impl Mosaic {
                 rect: place,
                 ..window
             };
-            finish(source.window(window, keep)?)
+            finish(window::raster(&**source, window, keep)?)
         };
         self.each(rows, band)
     }
@@ -213,7 +220,7 @@ mod tests {
     use crate::raster::Samples;
     use crate::source::Header;
     use crate::source::Source;
-    use crate::source::Tile;
+    use crate::source::Take;
     use crate::source::synthetic::Synthetic;
     use crate::source::synthetic::sample;
     use std::sync::atomic::AtomicUsize;
@@ -226,15 +233,13 @@ mod tests {
             fn header(&self) -> &Header {
                 self.0.header()
             }
-            fn read(&self, tile: Tile) -> Result<Raster> {
+            fn read(&self, window: Window, keep: &dyn TileCache, take: &mut Take) -> Result<()> {
                 self.1.fetch_add(1, Ordering::Relaxed);
-                self.0.read(tile)
-            }
-            fn shares_work(&self, level: usize) -> bool {
-                level == 0
+                self.0.read(window, keep, take)
             }
         }
-        let made = Synthetic::halving(Size::new(500, 300), Size::new(64, 32), 3);
+        let mut made = Synthetic::halving(Size::new(500, 300), Size::new(64, 32), 3);
+        made.header_mut().levels[0].decoding = Decoding::Parallel;
         let mut library = Library::new(LibrarySettings::default(), 0);
         let reads = Arc::new(AtomicUsize::new(0));
         library.insert("dear", Dear(made, reads.clone()));

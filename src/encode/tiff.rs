@@ -348,6 +348,7 @@ mod tests {
     use crate::source::tiff::Limits;
     use crate::source::tiff::Tiff;
     use crate::source::tiff::build::Temp;
+    use crate::source::window;
     use crate::source::window::NoCache;
 
     fn output(compression: Compression, quality: i16) -> Output {
@@ -386,7 +387,7 @@ mod tests {
                     let tiff = opened(&encode(&picture, output, &Tags::default()).unwrap());
                     assert_eq!(tiff.header().size(), size);
                     let window = Window::new(0, Rect::of(size));
-                    let raster = tiff.window(window, &NoCache).unwrap();
+                    let raster = window::raster(&tiff, window, &NoCache).unwrap();
                     let wanted: Vec<u8> = match usize::from(raster.channels) {
                         channels if channels == layout.channels() => picture.data,
                         _ => picture.data.iter().flat_map(|&v| [v, v, v]).collect(),
@@ -429,7 +430,7 @@ mod tests {
                     let tiff = opened(&deep(&raster, &meaning, None, output, &Tags::default()).unwrap());
                     let window = Window::new(0, Rect::of(size));
                     assert!(
-                        tiff.window(window, &NoCache).unwrap() == raster,
+                        window::raster(&tiff, window, &NoCache).unwrap() == raster,
                         "{channels} {compression}"
                     );
                     let found = &tiff.header().meaning;
@@ -449,7 +450,7 @@ mod tests {
             let picture = drawn(layout, size);
             let file = encode(&picture, output(Compression::Jpeg, 80), &Tags::default()).unwrap();
             let window = Window::new(0, Rect::of(size));
-            let Samples::U8(found) = opened(&file).window(window, &NoCache).unwrap().samples else {
+            let Samples::U8(found) = window::raster(&opened(&file), window, &NoCache).unwrap().samples else {
                 panic!("8 bits")
             };
             let sum: u64 = found

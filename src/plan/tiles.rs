@@ -107,7 +107,7 @@ impl TileName {
         match self {
             TileName::Iip { level, index } => {
                 let level = header.from_smallest(level).ok_or_else(outside)?;
-                let Level { size, tile } = *header.levels.get(level).ok_or_else(outside)?;
+                let Level { size, tile, .. } = *header.levels.get(level).ok_or_else(outside)?;
                 let columns = size.grid(tile).w.max(1);
                 let tile = Tile {
                     level,

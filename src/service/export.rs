@@ -191,7 +191,6 @@ mod tests {
     use crate::raster::Layout;
     use crate::raster::Picture;
     use crate::raster::Samples;
-    use crate::source::Source;
     use crate::source::synthetic::Synthetic;
     use crate::source::tiff::Tiff;
     use crate::source::tiff::build::Temp;
@@ -211,7 +210,9 @@ mod tests {
             _ => {
                 let tiff = Tiff::open(Temp::new(file).open(), &Default::default()).unwrap();
                 let rect = Rect::of(size);
-                tiff.window(Window::new(0, rect), &NoCache).unwrap().samples
+                crate::source::window::raster(&tiff, Window::new(0, rect), &NoCache)
+                    .unwrap()
+                    .samples
             }
         };
         match samples {

@@ -48,6 +48,7 @@ use crate::protocol::iip;
 use crate::service::access::Access;
 use crate::service::limits::InForce;
 use crate::service::profiles::Profiles;
+use crate::source::Decoding;
 use crate::source::Source;
 use crate::source::jp2;
 use crate::source::kind::Options;
@@ -473,7 +474,8 @@ impl Service {
         }
         let plan = key.plan().ok_or_else(mixed)?;
         if opened.is_local
-            && opened.source.is_quick(plan.window.level)
+            && (opened.source.header().levels.get(plan.window.level))
+                .is_some_and(|level| level.decoding == Decoding::Quick)
             && let Some(bytes) = self.as_stored(opened, plan)?
         {
             self.cache.insert(key.clone(), Cached::Answer(bytes.clone()));

@@ -7,7 +7,6 @@ use crate::source::jp2;
 use crate::source::jp2::Jp2;
 use crate::source::jpeg;
 use crate::source::made::Budget;
-use crate::source::made::Grid;
 use crate::source::made::Made;
 use crate::source::oriented::Oriented;
 use crate::source::png;
@@ -87,10 +86,6 @@ pub struct Stored {
     pub kind: Kind,
     /// Its pyramid.
     pub source: Box<dyn Source>,
-    /// How each level lies in the file.
-    pub grids: Vec<Grid>,
-    /// The value of its Orientation tag, 1 by default.
-    pub orientation: u64,
     /// What its compression is called.
     pub scheme: String,
 }
@@ -100,9 +95,9 @@ pub fn open(blob: Arc<dyn Blob>, page: Option<u32>, options: &Options) -> Result
     let Some(stored) = stored(blob, page, options)? else {
         return Ok(None);
     };
-    let made = Made::over(stored.source, &stored.grids, &options.budget);
+    let made = Made::over(stored.source, &options.budget);
     Ok(Some(if options.upright {
-        Oriented::over(made, stored.orientation)
+        Oriented::over(made)
     } else {
         made
     }))
@@ -119,41 +114,20 @@ pub fn stored(blob: Arc<dyn Blob>, page: Option<u32>, options: &Options) -> Resu
     };
     let mut scheme = format!("{kind:?}");
     let limits = &options.budget.limits;
-    let (source, grids, orientation): (Box<dyn Source>, _, _) = match kind {
+    let source: Box<dyn Source> = match kind {
         Kind::Tiff => {
             let page = usize::try_from(page.unwrap_or(0)).unwrap_or(usize::MAX);
             let tiff = Tiff::open_page(blob, page, limits)?;
-            let (grids, orientation) = (tiff.grids(), tiff.orientation());
             scheme = tiff.scheme();
-            (Box::new(tiff), grids, orientation)
+            Box::new(tiff)
         }
-        Kind::Jpeg => {
-            let (jpeg, grid, orientation) = jpeg::open(blob, limits)?;
-            let grids = vec![grid; jpeg.header().levels.len()];
-            (jpeg, grids, orientation)
-        }
-        Kind::Png => {
-            let (png, grid, orientation) = png::open(blob, limits)?;
-            (png, vec![grid], orientation)
-        }
-        Kind::Webp => {
-            let (webp, orientation) = webp::open(blob, limits)?;
-            (Box::new(webp), vec![Grid::Strips], orientation)
-        }
-        Kind::Jp2 => {
-            let (jp2, orientation) = Jp2::open(blob, options.jp2)?;
-            let grids = vec![Grid::Rows; jp2.header().levels.len()];
-            (Box::new(jp2), grids, orientation)
-        }
+        Kind::Jpeg => jpeg::open(blob, limits)?,
+        Kind::Png => png::open(blob, limits)?,
+        Kind::Webp => Box::new(webp::open(blob, limits)?),
+        Kind::Jp2 => Box::new(Jp2::open(blob, options.jp2)?),
     };
     limits::check("pixels:", "PIXELS", source.header().size().area(), limits.pixels)?;
-    Ok(Some(Stored {
-        kind,
-        source,
-        grids,
-        orientation,
-        scheme,
-    }))
+    Ok(Some(Stored { kind, source, scheme }))
 }
 
 #[cfg(test)]

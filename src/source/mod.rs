@@ -1,10 +1,11 @@
 //! Pyramids: the [`Source`] trait and the header of an image.
 //!
-//! A source gives stored samples tile by tile. It neither scales nor caches.
+//! A source gives stored samples, window by window. It neither scales nor caches.
 
 pub mod jp2;
 pub mod jpeg;
 pub mod kind;
+pub mod level;
 pub mod made;
 pub mod oriented;
 pub mod png;
@@ -17,7 +18,6 @@ pub mod webp;
 pub mod whole;
 pub mod window;
 
-use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::geometry::Size;
@@ -27,18 +27,12 @@ use crate::raster::Meaning;
 use crate::raster::Metadata;
 use crate::raster::Raster;
 pub use crate::source::kind::open;
-use crate::source::window::NoCache;
+pub use crate::source::level::Decoding;
+pub use crate::source::level::Effort;
+pub use crate::source::level::Grid;
+pub use crate::source::level::Level;
 use crate::source::window::TileCache;
 use crate::store::Version;
-
-/// One size of the pyramid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Level {
-    /// Width and height in pixels, never zero.
-    pub size: Size,
-    /// Tile size, never zero; tiles at the right and bottom edges are cut to the level.
-    pub tile: Size,
-}
 
 /// Everything that is known of an image without reading a tile.
 #[derive(Clone, Debug)]
@@ -63,6 +57,8 @@ pub struct Header {
     pub version: Version,
     /// What it is one of.
     pub set: Set,
+    /// How it is stored: the value of the Orientation tag (TIFF 6.0 p. 36), 1 by default.
+    pub orientation: u64,
 }
 
 /// The pictures that are shown under one identifier: SDS chooses one of them.
@@ -104,6 +100,12 @@ impl Header {
     /// Width and height of level 0.
     pub fn size(&self) -> Size {
         self.levels.first().map_or(Size::new(1, 1), |level| level.size)
+    }
+
+    /// What a window takes, where `keep` holds what was made before. Reads nothing and waits for nobody.
+    pub fn effort(&self, window: Window, keep: &dyn TileCache) -> Effort {
+        let level = self.levels.get(window.level);
+        level.map_or(Effort::default(), |level| level.effort(window, keep))
     }
 }
 
@@ -159,114 +161,36 @@ impl Window {
     }
 }
 
-/// What has to be decoded for a window.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Effort {
-    /// In pixels, about.
-    pub pixels: u64,
-    /// Pixels that are in memory at the same time meanwhile, at most.
-    pub held: u64,
-    /// Whether most of it is for something that is kept and serves other windows of the level as well: the whole level, or
-    /// an index. Who comes meanwhile would wait for it.
-    pub shared: bool,
+/// What a source gives of a window.
+pub enum Piece {
+    /// The samples.
+    Pixels(Raster),
+    /// The file holds nothing here: all pixels are like this one.
+    Vacant(Raster),
 }
 
-impl Effort {
-    /// Not worth a look at what is held already.
-    pub const LITTLE: u64 = 1 << 18;
-
-    /// Pixels of a level that are in memory at the same time while it is gone through as a whole, about.
-    const PIECES: u64 = 1 << 23;
-
-    /// For one window only.
-    pub fn of(pixels: u64) -> Effort {
-        Effort {
-            pixels,
-            held: pixels.min(1 << 28),
-            shared: false,
-        }
-    }
-
-    /// For all windows of a level.
-    pub fn shared(pixels: u64) -> Effort {
-        Effort {
-            pixels,
-            // what is kept for others is gone through in pieces
-            held: pixels.min(Effort::PIECES),
-            shared: true,
-        }
-    }
-
-    /// The same where it is decoded in tiles or strips of so many pixels.
-    pub fn of_tiles(self, area: u64) -> Effort {
-        // and a copy
-        let held = self.held.max(self.pixels.min(area).saturating_mul(2));
-        if area > Effort::PIECES {
-            Effort { held, ..self }
-        } else {
-            self
+impl Piece {
+    /// All samples of a piece of this size.
+    pub fn raster(self, size: Size) -> Raster {
+        match self {
+            Piece::Pixels(raster) => raster,
+            Piece::Vacant(pixel) => window::filled(&pixel, size),
         }
     }
 }
+
+/// Takes a piece of a window and its place in the level.
+pub type Take<'a> = dyn FnMut(Piece, Rect) -> Result<()> + 'a;
 
 /// Holds a pyramid.
 pub trait Source: Send + Sync {
     /// What is known of the image.
     fn header(&self) -> &Header;
 
-    /// The stored samples of one tile, cut to the level, no scaling. `Error::Outside` when there is no such tile.
-    fn read(&self, tile: Tile) -> Result<Raster>;
-
-    /// Reads a tile; a source that decodes more than the tile leaves the rest with `keep`.
-    fn read_keeping(&self, tile: Tile, keep: &dyn TileCache) -> Result<Raster> {
-        let _ = keep;
-        self.read(tile)
-    }
-
-    /// The stored samples of a window, which lies inside its level; tiles on the way are left with `keep`.
-    fn window(&self, window: Window, keep: &dyn TileCache) -> Result<Raster> {
-        window::of_tiles(self, window, keep)
-    }
-
-    /// All of a level whose parts cannot be had alone, in bands from top to bottom with their places, decoded once.
-    fn in_order(&self, level: usize, take: &mut dyn FnMut(Raster, Rect) -> Result<()>) -> Result<()> {
-        let size = self.header().levels.get(level).map(|level| level.size);
-        let rect = size
-            .map(Rect::of)
-            .ok_or_else(|| Error::Outside("no such level".into()))?;
-        take(self.window(Window::new(level, rect), &NoCache)?, rect)
-    }
-
-    /// What a window takes, where `keep` holds what was made before. Reads nothing and waits for nobody.
-    fn effort(&self, window: Window, keep: &dyn TileCache) -> Effort {
-        window::effort(self, window, keep)
-    }
-
-    /// Decoded bytes of a level of which the file holds anything; `u64::MAX` when that is not known without reading it.
-    fn present(&self, level: usize) -> u64 {
-        let _ = level;
-        u64::MAX
-    }
-
-    /// What a window shows of which the file holds nothing at all, as a raster of another size, which has one value
-    /// everywhere; `None` when it may hold something.
-    fn vacant(&self, window: Window, size: Size) -> Option<Raster> {
-        let _ = (window, size);
-        None
-    }
-
-    /// Whether a tile of this level never takes more than a few milliseconds.
-    fn is_quick(&self, level: usize) -> bool {
-        let _ = level;
-        false
-    }
-
-    /// Whether a window of this level is decoded by all threads that have nothing else to do, so that bands of it side
-    /// by side would only be in each other's way.
-    fn shares_work(&self, level: usize) -> bool {
-        let _ = level;
-        false
-    }
+    /// Gives the stored samples of a window to `take`, as one piece or, of a whole level that can only be had in
+    /// order ([`Grid::Order`]), in bands from top to bottom. What is decoded on the way and others may need is left
+    /// with `keep`. `Error::Outside` when there is no such level.
+    fn read(&self, window: Window, keep: &dyn TileCache, take: &mut Take) -> Result<()>;
 
     /// The tile as a complete file of `format`, exactly as stored (tables merged in), if the source can; edge tiles
     /// that are stored larger than the level's edge cannot.

@@ -9,20 +9,25 @@ use crate::geometry::Size;
 use crate::raster::Density;
 use crate::raster::Raster;
 use crate::raster::Samples;
-use crate::source::Effort;
+use crate::source::Decoding;
 use crate::source::Header;
 use crate::source::Level;
+use crate::source::Piece;
 use crate::source::Source;
-use crate::source::Tile;
+use crate::source::Take;
 use crate::source::Window;
-use crate::source::window::NoCache;
+use crate::source::level::Derived;
+use crate::source::level::Map;
+use crate::source::level::Parts;
+use crate::source::window;
 use crate::source::window::Part;
 use crate::source::window::Renamed;
 use crate::source::window::TileCache;
+use std::sync::Arc;
 
 /// From upright coordinates to stored ones: x and y change places first, then each may run backwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Turn {
+pub struct Turn {
     swap: bool,
     back_x: bool,
     back_y: bool,
@@ -49,7 +54,7 @@ impl Turn {
     }
 
     /// Where an upright rectangle lies in a stored level of this size.
-    fn stored(self, rect: Rect, size: Size) -> Rect {
+    pub fn stored(self, rect: Rect, size: Size) -> Rect {
         let Rect { x, y, w, h } = rect;
         let (x, y, w, h) = if self.swap { (y, x, h, w) } else { (x, y, w, h) };
         let from = |back: bool, at: u32, length: u32, side: u32| {
@@ -106,19 +111,31 @@ pub struct Oriented {
 }
 
 impl Oriented {
-    /// The source itself when `orientation`, the value of the tag, asks for nothing.
-    pub fn over(inner: Box<dyn Source>, orientation: u64) -> Box<dyn Source> {
-        let Some(turn) = Turn::of(orientation) else {
+    /// The source itself when its orientation asks for nothing.
+    pub fn over(inner: Box<dyn Source>) -> Box<dyn Source> {
+        let Some(turn) = Turn::of(inner.header().orientation) else {
             return inner;
         };
         let mut header = inner.header().clone();
-        for level in &mut header.levels {
-            let Level { size, tile } = *level;
-            *level = Level {
-                size: turn.size(size),
-                tile: turn.size(tile),
-            };
-        }
+        header.orientation = 1;
+        let levels = header.levels.into_iter().enumerate();
+        header.levels = levels
+            .map(|(index, from)| Level {
+                size: turn.size(from.size),
+                tile: turn.size(from.tile),
+                decoding: match from.decoding {
+                    Decoding::Quick => Decoding::Usual,
+                    other => other,
+                },
+                parts: Parts::Derived(Arc::new(Derived {
+                    index,
+                    map: Map::Turned(turn),
+                    name: unturned,
+                    from: from.clone(),
+                })),
+                ..from
+            })
+            .collect();
         if let (Some(density), true) = (&mut header.metadata.density, turn.swap) {
             let Density { x, y } = *density;
             *density = Density { x: y, y: x };
@@ -134,39 +151,19 @@ impl Source for Oriented {
         &self.header
     }
 
-    fn effort(&self, window: Window, keep: &dyn TileCache) -> Effort {
-        let levels = &self.inner.header().levels;
-        let Some(size) = levels.get(window.level).map(|level| level.size) else {
-            return Effort::default();
-        };
-        let rect = self.turn.stored(window.rect, size);
-        let below = Renamed { keep, name: unturned };
-        self.inner.effort(Window { rect, ..window }, &below)
-    }
-
-    fn read(&self, tile: Tile) -> Result<Raster> {
-        self.read_keeping(tile, &NoCache)
-    }
-
-    fn read_keeping(&self, tile: Tile, keep: &dyn TileCache) -> Result<Raster> {
-        let outside = || {
-            Error::Outside(format!(
-                "no tile {},{} in level {}",
-                tile.col, tile.row, tile.level
-            ))
-        };
-        let rect = tile.rect(&self.header.levels).ok_or_else(outside)?;
-        let level = tile.level;
-        self.window(Window::new(level, rect), keep)
-    }
-
-    fn window(&self, window: Window, keep: &dyn TileCache) -> Result<Raster> {
+    fn read(&self, window: Window, keep: &dyn TileCache, take: &mut Take) -> Result<()> {
         let level = self.inner.header().levels.get(window.level);
         let size = level.ok_or_else(|| Error::Outside("no such level".into()))?.size;
-        let below = Renamed { keep, name: unturned };
+        let below = Renamed {
+            keep,
+            name: &unturned,
+        };
         let rect = self.turn.stored(window.rect, size);
-        let raster = self.inner.window(Window { rect, ..window }, &below)?;
-        Ok(self.turn.raster(&raster))
+        let piece = match window::piece(&*self.inner, Window { rect, ..window }, &below)? {
+            Piece::Pixels(raster) => Piece::Pixels(self.turn.raster(&raster)),
+            vacant @ Piece::Vacant(_) => vacant,
+        };
+        take(piece, window.rect)
     }
 }
 
@@ -180,8 +177,10 @@ fn unturned(part: Part) -> Option<Part> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::Tile;
     use crate::source::synthetic::Synthetic;
     use crate::source::synthetic::sample;
+    use crate::source::window::NoCache;
 
     /// Where the upright pixel (x, y) is stored, as the standard says: which side of the picture the first row is, and
     /// which the first column.
@@ -202,9 +201,10 @@ mod tests {
     fn all_eight_orientations_show_every_pixel_where_it_belongs() {
         let (w, h) = (150, 110);
         for orientation in 0..=9 {
-            let inner = Synthetic::halving(Size::new(w, h), Size::new(64, 32), 3);
-            let upright = Oriented::over(Box::new(inner), orientation);
-            let level = upright.header().levels[0];
+            let mut inner = Synthetic::halving(Size::new(w, h), Size::new(64, 32), 3);
+            inner.header_mut().orientation = orientation;
+            let upright = Oriented::over(Box::new(inner));
+            let level = &upright.header().levels[0];
             let side = |a, b| {
                 if (5..=8).contains(&orientation) {
                     (b, a)
@@ -218,7 +218,7 @@ mod tests {
             for (col, row) in (0..grid.h).flat_map(|row| (0..grid.w).map(move |col| (col, row))) {
                 let tile = Tile { level: 0, col, row };
                 let rect = tile.rect(&upright.header().levels).unwrap();
-                let raster = upright.read(tile).unwrap();
+                let raster = window::tile(&*upright, tile, &NoCache).unwrap();
                 assert_eq!(raster.size, rect.size());
                 let pixel = |x, y| {
                     let (x, y) = stored(orientation, x, y, w, h);

@@ -19,17 +19,20 @@ use crate::raster::Kind;
 use crate::raster::Meaning;
 use crate::raster::Metadata;
 use crate::raster::Raster;
+use crate::source::Grid;
 use crate::source::Header;
 use crate::source::Level;
+use crate::source::Piece;
 use crate::source::Set;
 use crate::source::Source;
-use crate::source::Tile;
-use crate::source::made::Grid;
+use crate::source::Take;
+use crate::source::Window;
 use crate::source::png::chunks::Chunks;
 use crate::source::tiff;
 use crate::source::whole::MAX_BYTES;
 use crate::source::whole::Whole;
-use crate::source::whole::outside;
+use crate::source::window;
+use crate::source::window::TileCache;
 use crate::store::Blob;
 use crate::store::Reader;
 use png::BitDepth;
@@ -73,21 +76,21 @@ impl Source for Rows {
         &self.header
     }
 
-    /// Where there is no place for temporary files.
-    fn read(&self, tile: Tile) -> Result<Raster> {
-        tile.rect(&self.header.levels).ok_or_else(outside)?;
-        let bytes = self.file.take(0, self.file.len())?;
-        decode(&bytes, &self.header)
-    }
-
-    fn in_order(&self, _: usize, take: &mut dyn FnMut(Raster, Rect) -> Result<()>) -> Result<()> {
+    /// All of it in bands; a part is cut from the whole, where there is no place for temporary files.
+    fn read(&self, window: Window, keep: &dyn TileCache, take: &mut Take) -> Result<()> {
         let size = self.header.size();
+        if window != Window::new(0, Rect::of(size)) {
+            return window::of_tiles(&self.header.levels, window, keep, take, |_| {
+                let bytes = self.file.take(0, self.file.len())?;
+                decode(&bytes, &self.header)
+            });
+        }
         let mut reader = start(&self.file)?;
         let row = (decoded(&self.header) / u64::from(size.h.max(1))).max(1);
         let rows = u32::try_from((BAND / row).max(1)).unwrap_or(u32::MAX);
         codec::png::in_bands(&mut reader, rows, &mut |raster, top| {
             let rect = Rect::new(0, top, raster.size.w, raster.size.h);
-            take(raster, rect)
+            take(Piece::Pixels(raster), rect)
         })
     }
 }
@@ -103,9 +106,9 @@ fn start(file: &Arc<dyn Blob>) -> Result<png::Reader<BufReader<Reader>>> {
     codec::png::start(reader, MAX_BYTES)
 }
 
-/// Opens a file and says how it lies, and which EXIF orientation it has. `TooLarge` beyond the limits, `Corrupt` when it is
+/// Opens a file. `TooLarge` beyond the limits, `Corrupt` when it is
 /// damaged.
-pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<(Box<dyn Source>, Grid, u64)> {
+pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Box<dyn Source>> {
     let reader = start(&file)?;
     let info = reader.info();
     let (colour, depth) = reader.output_color_type();
@@ -128,8 +131,10 @@ pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<(Box<dyn Source>, Gr
         .exif
         .and_then(|(at, len)| tiff::exif(file.clone(), at, len))
         .unwrap_or((Metadata::default(), 1));
-    let header = Header {
-        levels: vec![Level { size, tile: size }],
+    let mut level = Level::tiled(size, size);
+    level.grid = Grid::Strips;
+    let mut header = Header {
+        levels: vec![level],
         channels: u8::try_from(meaning.ranges.len()).unwrap_or(u8::MAX),
         bits: if wide { 16 } else { 8 },
         kind: Kind::Unsigned,
@@ -139,14 +144,19 @@ pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<(Box<dyn Source>, Gr
         version: file.version(),
         set: Set::default(),
         scalable: false,
+        orientation,
     };
     if info.interlaced || decoded(&header) <= SMALL {
         let whole = Whole::new(file, header, decode, limits)?;
-        return Ok((Box::new(whole), Grid::Strips, orientation));
+        return Ok(Box::new(whole));
     }
     let most = limits.in_bands(file.len());
     limits::check("decoded bytes:", "EXPANSION", decoded(&header), most)?;
-    Ok((Box::new(Rows { file, header }), Grid::Order, orientation))
+    header
+        .levels
+        .iter_mut()
+        .for_each(|level| level.grid = Grid::Order);
+    Ok(Box::new(Rows { file, header }))
 }
 
 fn decode(bytes: &[u8], _: &Header) -> Result<Raster> {
@@ -193,14 +203,14 @@ mod tests {
     use crate::raster::Samples;
     use crate::source::tiff::build::EXIF;
     use crate::source::tiff::build::Temp;
+    use crate::source::window::NoCache;
     use png::Encoder;
     use png::PixelDimensions;
 
-    const FIRST: Tile = Tile {
-        level: 0,
-        col: 0,
-        row: 0,
-    };
+    fn read(source: &dyn Source) -> Result<Samples> {
+        let window = Window::new(0, Rect::of(source.header().size()));
+        window::raster(source, window, &NoCache).map(|raster| raster.samples)
+    }
 
     /// A file of 5 × 3 pixels.
     fn file(colour: ColorType, depth: BitDepth, data: &[u8]) -> Vec<u8> {
@@ -227,7 +237,7 @@ mod tests {
     }
 
     fn whole(bytes: &[u8]) -> Result<Box<dyn Source>> {
-        super::open(Temp::new(bytes).open(), &Limits::default()).map(|(whole, ..)| whole)
+        super::open(Temp::new(bytes).open(), &Limits::default())
     }
 
     #[test]
@@ -243,7 +253,7 @@ mod tests {
             let found = whole(&file(colour, BitDepth::Eight, half)).unwrap();
             assert_eq!(usize::from(found.header().channels), channels);
             assert_eq!((found.header().bits, found.header().meaning.alpha), (8, alpha));
-            assert_eq!(found.read(FIRST).unwrap().samples, Samples::U8(half.to_vec()));
+            assert_eq!(read(&*found).unwrap(), Samples::U8(half.to_vec()));
             let found = whole(&file(colour, BitDepth::Sixteen, &bytes)).unwrap();
             let wide = bytes
                 .as_chunks()
@@ -255,14 +265,14 @@ mod tests {
                 (found.header().bits, found.header().meaning.ranges[0].1),
                 (16, 65535.0)
             );
-            assert_eq!(found.read(FIRST).unwrap().samples, Samples::U16(wide));
+            assert_eq!(read(&*found).unwrap(), Samples::U16(wide));
         }
         let palette = file(
             ColorType::Indexed,
             BitDepth::Two,
             &[0b00_01_10_11, 0, 0x55, 0x40, 0, 0],
         );
-        let Samples::U8(samples) = whole(&palette).unwrap().read(FIRST).unwrap().samples else {
+        let Samples::U8(samples) = read(&*whole(&palette).unwrap()).unwrap() else {
             panic!("8 bits expected")
         };
         assert_eq!(samples[..12], [0, 0, 0, 10, 20, 30, 200, 100, 50, 1, 2, 3]);
@@ -272,7 +282,7 @@ mod tests {
     fn a_large_picture_is_decoded_from_top_to_bottom_in_bands() {
         let (w, h) = (2100u32, 1500u32);
         let value = |at: usize| (at * 31 % 65_521) as u16;
-        let samples: Vec<u16> = (0..(w * h * 4) as usize).map(value).collect();
+        let mut samples: Vec<u16> = (0..(w * h * 4) as usize).map(value).collect();
         let mut out = Vec::new();
         let mut encoder = Encoder::new(&mut out, w, h);
         encoder.set_color(ColorType::Rgba);
@@ -280,10 +290,12 @@ mod tests {
         encoder.set_compression(png::Compression::Fastest);
         let bytes: Vec<u8> = samples.iter().flat_map(|sample| sample.to_be_bytes()).collect();
         encoder.write_header().unwrap().write_image_data(&bytes).unwrap();
-        let (png, grid, _) = super::open(Temp::new(&out).open(), &Limits::default()).unwrap();
-        assert_eq!(grid, Grid::Order);
+        let png = super::open(Temp::new(&out).open(), &Limits::default()).unwrap();
+        assert_eq!(png.header().levels[0].grid, Grid::Order);
         let (mut got, mut bands) = (Vec::new(), 0);
-        png.in_order(0, &mut |raster, rect| {
+        let all = Window::new(0, Rect::new(0, 0, w, h));
+        png.read(all, &NoCache, &mut |piece, rect| {
+            let raster = piece.raster(rect.size());
             assert_eq!(
                 (raster.size, rect.y),
                 (rect.size(), (got.len() / (w as usize * 4)) as u32)
@@ -298,7 +310,12 @@ mod tests {
         })
         .unwrap();
         assert!(got == samples && bands > 4, "{bands}");
-        assert_eq!(png.read(FIRST).unwrap().samples, Samples::U16(samples));
+        let part = Window::new(0, Rect::new(0, h - 1, w, 1));
+        let last = samples.split_off(samples.len() - w as usize * 4);
+        assert_eq!(
+            window::raster(&*png, part, &NoCache).unwrap().samples,
+            Samples::U16(last)
+        );
     }
 
     #[test]
@@ -321,17 +338,15 @@ mod tests {
         for at in [33, plain.len() - 12] {
             let (before, behind) = plain.split_at(at);
             let with = [before, &chunk, behind].concat();
-            let (whole, _, orientation) = super::open(Temp::new(&with).open(), &Limits::default()).unwrap();
+            let whole = super::open(Temp::new(&with).open(), &Limits::default()).unwrap();
             let metadata = &whole.header().metadata;
-            assert_eq!((orientation, metadata.text("make")), (6, Some("Abc")));
+            assert_eq!(
+                (whole.header().orientation, metadata.text("make")),
+                (6, Some("Abc"))
+            );
             assert_eq!(metadata.text("creator"), Some("Zo\u{eb}"));
         }
-        assert_eq!(
-            super::open(Temp::new(&plain).open(), &Limits::default())
-                .unwrap()
-                .2,
-            1
-        );
+        assert_eq!(whole(&plain).unwrap().header().orientation, 1);
     }
 
     #[test]
@@ -341,7 +356,7 @@ mod tests {
             let mut wrong = bytes.clone();
             wrong[at] ^= 0xff;
             for wrong in [&wrong[..], &bytes[..at]] {
-                let read = whole(wrong).and_then(|found| found.read(FIRST));
+                let read = whole(wrong).and_then(|found| read(&*found));
                 assert!(
                     !matches!(read, Err(Error::Io(_) | Error::Outside(_))),
                     "{at}: {read:?}"

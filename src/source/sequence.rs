@@ -2,11 +2,10 @@
 
 use crate::error::Result;
 use crate::raster::Format;
-use crate::raster::Raster;
-use crate::source::Effort;
 use crate::source::Header;
 use crate::source::Set;
 use crate::source::Source;
+use crate::source::Take;
 use crate::source::Tile;
 use crate::source::Window;
 use crate::source::window::TileCache;
@@ -114,28 +113,8 @@ impl Source for Member {
         &self.header
     }
 
-    fn read(&self, tile: Tile) -> Result<Raster> {
-        self.inner.read(tile)
-    }
-
-    fn read_keeping(&self, tile: Tile, keep: &dyn TileCache) -> Result<Raster> {
-        self.inner.read_keeping(tile, keep)
-    }
-
-    fn window(&self, window: Window, keep: &dyn TileCache) -> Result<Raster> {
-        self.inner.window(window, keep)
-    }
-
-    fn effort(&self, window: Window, keep: &dyn TileCache) -> Effort {
-        self.inner.effort(window, keep)
-    }
-
-    fn is_quick(&self, level: usize) -> bool {
-        self.inner.is_quick(level)
-    }
-
-    fn shares_work(&self, level: usize) -> bool {
-        self.inner.shares_work(level)
+    fn read(&self, window: Window, keep: &dyn TileCache, take: &mut Take) -> Result<()> {
+        self.inner.read(window, keep, take)
     }
 
     fn coded(&self, tile: Tile, format: Format) -> Result<Option<Vec<u8>>> {

@@ -2,7 +2,6 @@
 //!
 //! Channel c of pixel (x, y) of level l is `(x * 3 + y * 5 + l * 17 + c * 40) mod 256`: see [`sample`].
 
-use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
 use crate::raster::Alpha;
@@ -16,7 +15,11 @@ use crate::source::Header;
 use crate::source::Level;
 use crate::source::Set;
 use crate::source::Source;
+use crate::source::Take;
 use crate::source::Tile;
+use crate::source::Window;
+use crate::source::window;
+use crate::source::window::TileCache;
 use crate::store::Version;
 
 /// The formula.
@@ -63,17 +66,18 @@ impl Synthetic {
             },
             set: Set::default(),
             scalable: false,
+            orientation: 1,
         };
         Synthetic { header, formula }
     }
 
     /// Levels halved and rounded down until one tile holds the last.
     pub fn halving(size: Size, tile: Size, channels: u8) -> Self {
-        let mut levels = vec![Level { size, tile }];
+        let mut levels = vec![Level::tiled(size, tile)];
         let mut at = size;
         while at.w > tile.w || at.h > tile.h {
             at = Size::new((at.w / 2).max(1), (at.h / 2).max(1));
-            levels.push(Level { size: at, tile });
+            levels.push(Level::tiled(at, tile));
         }
         Synthetic::new(levels, channels, sample)
     }
@@ -82,17 +86,11 @@ impl Synthetic {
     pub fn header_mut(&mut self) -> &mut Header {
         &mut self.header
     }
-}
 
-impl Source for Synthetic {
-    fn header(&self) -> &Header {
-        &self.header
-    }
-
-    fn read(&self, tile: Tile) -> Result<Raster> {
+    fn tile(&self, tile: Tile) -> Result<Raster> {
         let rect = tile
             .rect(&self.header.levels)
-            .ok_or_else(|| Error::Outside("no such tile".into()))?;
+            .ok_or_else(|| window::outside(tile))?;
         let channels = self.header.channels;
         let mut data = Vec::new();
         for y in rect.y..rect.y + rect.h {
@@ -105,5 +103,15 @@ impl Source for Synthetic {
             channels,
             samples: Samples::U8(data),
         })
+    }
+}
+
+impl Source for Synthetic {
+    fn header(&self) -> &Header {
+        &self.header
+    }
+
+    fn read(&self, window: Window, keep: &dyn TileCache, take: &mut Take) -> Result<()> {
+        window::of_tiles(&self.header.levels, window, keep, take, |tile| self.tile(tile))
     }
 }

@@ -16,6 +16,7 @@ use crate::raster::Metadata;
 use crate::raster::Raster;
 use crate::raster::Samples;
 use crate::room;
+use crate::source::Grid;
 use crate::source::Header;
 use crate::source::Level;
 use crate::source::Set;
@@ -32,9 +33,9 @@ const HAS_ANIMATION: u8 = 0x02;
 /// What some writers put before EXIF, as JPEG has it.
 const OF_JPEG: &[u8] = b"Exif\0\0";
 
-/// Opens a file and says which EXIF orientation it has. `TooLarge` beyond the limit of files that are decoded as wholes,
+/// Opens a file. `TooLarge` beyond the limit of files that are decoded as wholes,
 /// `Corrupt` when it is damaged.
-pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<(Whole, u64)> {
+pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Whole> {
     let end = file.len();
     let mut size = None;
     let mut alpha = false;
@@ -96,8 +97,10 @@ pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<(Whole, u64)> {
     let (exif, orientation) = exif
         .and_then(|(at, len)| tiff::exif(file.clone(), at, len))
         .unwrap_or((Metadata::default(), 1));
+    let mut level = Level::tiled(size, size);
+    level.grid = Grid::Strips;
     let header = Header {
-        levels: vec![Level { size, tile: size }],
+        levels: vec![level],
         channels: u8::try_from(meaning.ranges.len()).unwrap_or(u8::MAX),
         bits: 8,
         kind: Kind::Unsigned,
@@ -107,9 +110,10 @@ pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<(Whole, u64)> {
         version: file.version(),
         set: Set::default(),
         scalable: false,
+        orientation,
     };
     let decode = if animated { first_frame } else { decode };
-    Ok((Whole::new(file, header, decode, limits)?, orientation))
+    Whole::new(file, header, decode, limits)
 }
 
 /// The first frame of an animation on its canvas.
@@ -202,17 +206,17 @@ fn decode(bytes: &[u8], header: &Header) -> Result<Raster> {
 mod tests {
     use super::*;
     use crate::source::Source;
-    use crate::source::Tile;
+    use crate::source::Window;
     use crate::source::tiff::build::EXIF;
     use crate::source::tiff::build::Temp;
+    use crate::source::window::NoCache;
     use image_webp::ColorType;
     use image_webp::WebPEncoder;
 
-    const FIRST: Tile = Tile {
-        level: 0,
-        col: 0,
-        row: 0,
-    };
+    fn read(source: &Whole) -> Result<Samples> {
+        let window = Window::new(0, Rect::of(source.header().size()));
+        window::raster(source, window, &NoCache).map(|raster| raster.samples)
+    }
 
     /// A file of 5 × 3 pixels, with a profile.
     fn file(colour: ColorType, data: &[u8], profile: bool) -> Vec<u8> {
@@ -227,7 +231,7 @@ mod tests {
     }
 
     fn whole(bytes: &[u8]) -> Result<Whole> {
-        super::open(Temp::new(bytes).open(), &Limits::default()).map(|(whole, _)| whole)
+        super::open(Temp::new(bytes).open(), &Limits::default())
     }
 
     #[test]
@@ -247,7 +251,7 @@ mod tests {
                 );
                 assert_eq!(header.metadata.icc.is_some(), profile);
                 assert_eq!(header.metadata.xmp.as_deref(), profile.then_some(&b"<x/>"[..]));
-                assert_eq!(found.read(FIRST).unwrap().samples, Samples::U8(data));
+                assert_eq!(read(&found).unwrap(), Samples::U8(data));
             }
         }
     }
@@ -259,9 +263,9 @@ mod tests {
             let mut encoder = WebPEncoder::new(&mut out);
             encoder.set_exif_metadata(block);
             encoder.encode(&[9; 45], 5, 3, ColorType::Rgb8).unwrap();
-            let (whole, orientation) = super::open(Temp::new(&out).open(), &Limits::default()).unwrap();
+            let whole = super::open(Temp::new(&out).open(), &Limits::default()).unwrap();
             assert_eq!(
-                (orientation, whole.header().metadata.text("make")),
+                (whole.header().orientation, whole.header().metadata.text("make")),
                 (6, Some("Abc"))
             );
         }
@@ -274,7 +278,7 @@ mod tests {
             let mut wrong = bytes.clone();
             wrong[at] ^= 0xff;
             for wrong in [&wrong[..], &bytes[..at]] {
-                let read = whole(wrong).and_then(|found| found.read(FIRST));
+                let read = whole(wrong).and_then(|found| read(&found));
                 assert!(
                     !matches!(read, Err(Error::Io(_) | Error::Outside(_))),
                     "{at}: {read:?}"
@@ -310,7 +314,7 @@ mod tests {
             (found.header().size(), found.header().channels),
             (Size::new(9, 7), 4)
         );
-        let Samples::U8(samples) = found.read(FIRST).unwrap().samples else {
+        let Samples::U8(samples) = read(&found).unwrap() else {
             panic!("8 bits")
         };
         for (at, pixel) in samples.chunks(4).enumerate() {
@@ -319,7 +323,7 @@ mod tests {
         }
         for (wrong, frames) in [("beyond", &[(6, 4, &red[..])][..]), ("none", &[])] {
             let found = whole(&of(frames)).unwrap();
-            assert!(matches!(found.read(FIRST), Err(Error::Corrupt(_))), "{wrong}");
+            assert!(matches!(read(&found), Err(Error::Corrupt(_))), "{wrong}");
         }
     }
 }

@@ -9,7 +9,10 @@ use crate::limits::Limits;
 use crate::raster::Raster;
 use crate::source::Header;
 use crate::source::Source;
-use crate::source::Tile;
+use crate::source::Take;
+use crate::source::Window;
+use crate::source::window;
+use crate::source::window::TileCache;
 use crate::store::Blob;
 use std::sync::Arc;
 
@@ -55,20 +58,16 @@ impl Source for Whole {
         &self.header
     }
 
-    fn read(&self, tile: Tile) -> Result<Raster> {
-        let rect = tile.rect(&self.header.levels).ok_or_else(outside)?;
-        let raster = self.failed.attempt((), || {
-            let bytes = self.file.take(0, self.file.len())?;
-            (self.decode)(&bytes, &self.header)
-        })?;
-        if raster.size != rect.size() || raster.channels != self.header.channels {
-            return Err(Error::Corrupt("the picture is not as its header says".into()));
-        }
-        Ok(raster)
+    fn read(&self, window: Window, keep: &dyn TileCache, take: &mut Take) -> Result<()> {
+        window::of_tiles(&self.header.levels, window, keep, take, |_| {
+            let raster = self.failed.attempt((), || {
+                let bytes = self.file.take(0, self.file.len())?;
+                (self.decode)(&bytes, &self.header)
+            })?;
+            if raster.size != self.header.size() || raster.channels != self.header.channels {
+                return Err(Error::Corrupt("the picture is not as its header says".into()));
+            }
+            Ok(raster)
+        })
     }
-}
-
-/// There is no such tile.
-pub fn outside() -> Error {
-    Error::Outside("no such tile".into())
 }

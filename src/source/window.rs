@@ -2,7 +2,6 @@
 //!
 //! Tiles that neighbours share are offered to a [`TileCache`], which may keep them for the next window.
 
-use crate::codec::jp2::Name;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
@@ -10,8 +9,10 @@ use crate::geometry::Size;
 use crate::raster::Raster;
 use crate::raster::Samples;
 use crate::recent::Recent;
-use crate::source::Effort;
+use crate::source::Level;
+use crate::source::Piece;
 use crate::source::Source;
+use crate::source::Take;
 use crate::source::Tile;
 use crate::source::Window;
 use crate::work::check;
@@ -32,8 +33,8 @@ pub enum Part {
     Stored(Tile),
     /// A whole level that the file does not have.
     Level(usize),
-    /// A code-block of JPEG 2000.
-    Block(Name),
+    /// What a codec decodes on the way, under a name of its own.
+    Coded([u32; 3]),
 }
 
 /// Where parts are held. Those who ask for one that is being made wait for it.
@@ -80,7 +81,20 @@ pub struct Renamed<'a> {
     /// Where parts are held.
     pub keep: &'a dyn TileCache,
     /// The name above; `None` for what shall not be held.
-    pub name: fn(Part) -> Option<Part>,
+    pub name: &'a (dyn Fn(Part) -> Option<Part> + Sync),
+}
+
+/// Names of a level in strips below one in tiles.
+pub fn as_stored(part: Part) -> Option<Part> {
+    Some(match part {
+        Part::Tile(tile) => Part::Stored(tile),
+        other => other,
+    })
+}
+
+/// Holds no tiles.
+pub fn not_tiles(part: Part) -> Option<Part> {
+    (!matches!(part, Part::Tile(_))).then_some(part)
 }
 
 impl TileCache for Renamed<'_> {
@@ -152,7 +166,7 @@ impl TileCache for BandCache<'_> {
         match part {
             Part::Stored(_) => {}
             Part::Level(_) => return self.levels.keep(part, make),
-            Part::Tile(_) | Part::Unturned(_) | Part::Block(_) => return make().map(Arc::new),
+            Part::Tile(_) | Part::Unturned(_) | Part::Coded(_) => return make().map(Arc::new),
         }
         let strip = self.strip(part);
         let mut strip = strip.lock().unwrap_or_else(PoisonError::into_inner);
@@ -171,9 +185,56 @@ impl TileCache for BandCache<'_> {
     }
 }
 
-/// The samples of a window out of the source's tiles. The window lies inside its level.
-pub fn of_tiles<S: Source + ?Sized>(source: &S, window: Window, keep: &dyn TileCache) -> Result<Raster> {
-    let levels = &source.header().levels;
+/// The samples of a window.
+pub fn raster<S: Source + ?Sized>(source: &S, window: Window, keep: &dyn TileCache) -> Result<Raster> {
+    piece(source, window, keep).map(|piece| piece.raster(window.rect.size()))
+}
+
+/// The samples of a tile of the header's grid. `Error::Outside` when there is no such tile.
+pub fn tile<S: Source + ?Sized>(source: &S, tile: Tile, keep: &dyn TileCache) -> Result<Raster> {
+    let rect = tile.rect(&source.header().levels).ok_or_else(|| outside(tile))?;
+    // what one tile leaves behind is of use to others only
+    let below = Renamed {
+        keep,
+        name: &not_tiles,
+    };
+    raster(source, Window::new(tile.level, rect), &below)
+}
+
+/// There is no such tile.
+pub fn outside(tile: Tile) -> Error {
+    let Tile { level, col, row } = tile;
+    Error::Outside(format!("no tile {col},{row} in level {level}"))
+}
+
+/// A window in one piece.
+pub fn piece<S: Source + ?Sized>(source: &S, window: Window, keep: &dyn TileCache) -> Result<Piece> {
+    let mut out = None;
+    source.read(window, keep, &mut |piece, at| {
+        if at == window.rect {
+            out = Some(piece);
+            return Ok(());
+        }
+        let band = piece.raster(at.size());
+        if let Some(Piece::Pixels(all)) = &mut out {
+            return put(&band, at, all, window.rect);
+        }
+        let mut all = blank(window.rect.size(), &band);
+        put(&band, at, &mut all, window.rect)?;
+        out = Some(Piece::Pixels(all));
+        Ok(())
+    })?;
+    out.ok_or_else(|| Error::Outside("an empty window".into()))
+}
+
+/// Gives a window, which lies inside its level, out of tiles that `decode` gives.
+pub fn of_tiles(
+    levels: &[Level],
+    window: Window,
+    keep: &dyn TileCache,
+    take: &mut Take,
+    decode: impl Fn(Tile) -> Result<Raster>,
+) -> Result<()> {
     let none = || Error::Outside("no such level".into());
     let grid = levels.get(window.level).ok_or_else(none)?.tile;
     let rect = window.rect;
@@ -186,48 +247,34 @@ pub fn of_tiles<S: Source + ?Sized>(source: &S, window: Window, keep: &dyn TileC
                 col,
                 row,
             };
-            let cell = tile.rect(levels).ok_or_else(none)?;
+            let cell = tile.rect(levels).ok_or_else(|| outside(tile))?;
             check()?;
-            let raster = keep.keep(Part::Tile(tile), &mut || source.read_keeping(tile, keep))?;
+            let raster = keep.keep(Part::Tile(tile), &mut || decode(tile))?;
             if cell == rect {
-                return Ok(Arc::try_unwrap(raster).unwrap_or_else(|shared| (*shared).clone()));
+                return take(Piece::Pixels(Arc::unwrap_or_clone(raster)), rect);
             }
             let out = out.get_or_insert_with(|| blank(rect.size(), &raster));
             put(&raster, cell, out, rect)?;
         }
     }
-    out.ok_or_else(|| Error::Outside("an empty window".into()))
+    let all = out.ok_or_else(|| Error::Outside("an empty window".into()))?;
+    take(Piece::Pixels(all), rect)
 }
 
-/// Tiles of a window that are looked for where they may be held.
-const LOOKS: u64 = 4;
-
-/// The pixels of the tiles that a window touches, but for few that are held.
-pub fn effort<S: Source + ?Sized>(source: &S, window: Window, keep: &dyn TileCache) -> Effort {
-    let levels = &source.header().levels;
-    let Some(level) = levels.get(window.level) else {
-        return Effort::default();
+/// A raster all of whose pixels are like the first one of `pixel`.
+pub fn filled(pixel: &Raster, size: Size) -> Raster {
+    let count = usize::try_from(size.area()).unwrap_or(0);
+    let samples = match &pixel.samples {
+        Samples::U8(of) => Samples::U8(of.repeat(count)),
+        Samples::U16(of) => Samples::U16(of.repeat(count)),
+        Samples::U32(of) => Samples::U32(of.repeat(count)),
+        Samples::F32(of) => Samples::F32(of.repeat(count)),
     };
-    let (rect, grid) = (window.rect, level.tile);
-    let end = |edge: u64, side: u32| u32::try_from(edge.div_ceil(u64::from(side))).unwrap_or(u32::MAX);
-    let (cols, rows) = (
-        rect.x / grid.w..end(rect.right(), grid.w),
-        rect.y / grid.h..end(rect.bottom(), grid.h),
-    );
-    let tiles = cols.len() as u64 * rows.len() as u64;
-    let all = tiles.saturating_mul(grid.area()).min(level.size.area());
-    if tiles > LOOKS || all <= Effort::LITTLE {
-        return Effort::of(all);
+    Raster {
+        size,
+        channels: pixel.channels,
+        samples,
     }
-    let missing = rows.flat_map(|row| cols.clone().map(move |col| (col, row)));
-    let missing = missing.map(|(col, row)| Tile {
-        level: window.level,
-        col,
-        row,
-    });
-    let missing = missing.filter(|tile| !keep.holds(Part::Tile(*tile)));
-    let pixels = missing.filter_map(|tile| Some(tile.rect(levels)?.size().area()));
-    Effort::of(pixels.sum())
 }
 
 /// A raster of zeros like `model`.

@@ -6,12 +6,12 @@ use crate::geometry::Size;
 use crate::raster::Alpha;
 use crate::raster::Colour;
 use crate::raster::Kind as Samples;
+use crate::source::Grid;
 use crate::source::Header;
 use crate::source::kind;
 use crate::source::kind::Kind;
 use crate::source::kind::Options;
 use crate::source::kind::Stored;
-use crate::source::made::Grid;
 use crate::store;
 use crate::tools::progress;
 use serde_json::Value;
@@ -150,12 +150,12 @@ fn tile_pixels(stored: &Stored, level: usize) -> u64 {
     let Some(found) = stored.source.header().levels.get(level) else {
         return 0;
     };
-    match (stored.kind, stored.grids.get(level)) {
+    match (stored.kind, found.grid) {
         // the file as a whole, or from the top
-        (Kind::Png | Kind::Webp, _) | (_, Some(Grid::Order)) => found.size.area(),
-        (Kind::Tiff, Some(Grid::Tiles)) => found.tile.area(),
-        (Kind::Jpeg, Some(Grid::Strips)) => found.size.area(),
-        (Kind::Tiff, Some(Grid::Strips)) => {
+        (Kind::Png | Kind::Webp, _) | (_, Grid::Order) => found.size.area(),
+        (Kind::Tiff, Grid::Tiles) => found.tile.area(),
+        (Kind::Jpeg, Grid::Strips) => found.size.area(),
+        (Kind::Tiff, Grid::Strips) => {
             // those strips that a tile of 256 rows touches
             let rows = found.tile.h.max(256).min(found.size.h);
             u64::from(found.tile.w.max(1)) * u64::from(rows)
@@ -188,7 +188,7 @@ fn judge(path: &Path, stored: &Stored) -> Report {
             smallest.w, smallest.h
         ));
     }
-    let tiled = matches!(stored.grids.first(), Some(Grid::Tiles));
+    let tiled = (header.levels.first()).is_some_and(|level| level.grid == Grid::Tiles);
     if tiled && !(TILES.contains(&first.w) && TILES.contains(&first.h)) {
         notes.push(format!(
             "tiles of {} × {}: 256 to 512 serve better",
@@ -246,7 +246,7 @@ fn facts(stored: &Stored, worst: u64, export: u64) -> String {
         channels(header),
         header.bits
     );
-    if let (Some(Grid::Tiles), Some(level)) = (stored.grids.first(), header.levels.first()) {
+    if let Some(level) = header.levels.first().filter(|level| level.grid == Grid::Tiles) {
         let _ = write!(text, ", tiles of {} × {}", level.tile.w, level.tile.h);
     }
     let levels = header.levels.len();

@@ -36,6 +36,7 @@ use iipsrv::source::window::BandCache;
 use iipsrv::source::window::NoCache;
 use iipsrv::source::window::blank;
 use iipsrv::source::window::put;
+use iipsrv::source::window::raster;
 
 /// Files whose pixels the other reader shows otherwise, and why this server is right.
 const OTHERWISE: &[(&str, &str)] = &[
@@ -96,12 +97,12 @@ fn depth(samples: &Samples) -> &'static str {
 
 /// Gives a level band by band, from the top.
 fn bands(source: &dyn Source, level: usize, mut take: impl FnMut(Raster)) -> Result<(), Error> {
-    let of = source.header().levels[level];
+    let of = &source.header().levels[level];
     let memo = BandCache::over(&NoCache);
     for y in (0..of.size.h).step_by(512) {
         let rect = Rect::new(0, y, of.size.w, 512.min(of.size.h - y));
         take(shown(
-            source.window(Window::new(level, rect), &memo)?,
+            raster(source, Window::new(level, rect), &memo)?,
             source.header(),
         ));
     }
@@ -200,7 +201,7 @@ fn difference(a: &[u8], b: &[u8], depth: &str) -> f64 {
 /// Whether a part of the full size, read alone, is that part of the whole.
 fn same_in_part(source: &dyn Source) -> Result<bool, Error> {
     let Size { w, h } = source.header().levels[0].size;
-    let read = |rect| source.window(Window::new(0, rect), &NoCache);
+    let read = |rect| raster(source, Window::new(0, rect), &NoCache);
     // at an odd place
     let rect = Rect::new(w / 3, h / 3, w.div_ceil(3).min(300), h.div_ceil(3).min(300));
     let around = Rect::new(0, rect.y, w, rect.h);

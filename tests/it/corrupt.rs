@@ -19,6 +19,8 @@ use iipsrv::source::made::Budget;
 use iipsrv::source::made::Made;
 use iipsrv::source::tiff::Limits;
 use iipsrv::source::tiff::Tiff;
+use iipsrv::source::window;
+use iipsrv::source::window::NoCache;
 use iipsrv::source::window::Packer;
 use iipsrv::source::window::Part;
 use iipsrv::source::window::TileCache;
@@ -88,7 +90,7 @@ fn read_all(tiff: &dyn Source) -> usize {
         };
         let last = grid.area() - 1;
         for tile in (0..last.min(TILES)).chain([last]).map(tile) {
-            match tiff.read_keeping(tile, &levels) {
+            match window::tile(tiff, tile, &levels) {
                 Ok(raster) => {
                     good += 1;
                     let samples = raster.size.area() * u64::from(raster.channels);
@@ -116,13 +118,12 @@ fn attempt(path: &Path) -> Result<usize, Error> {
     let tiff = Tiff::open(iipsrv::store::open(path).unwrap(), &Limits::default());
     let opened = start.elapsed();
     let found = tiff.map(|tiff| {
-        let grids = tiff.grids();
         let budget = Budget {
             level_bytes: 5 << 20,
             room: None,
             ..Budget::default()
         };
-        read_all(&*Made::over(Box::new(tiff), &grids, &budget))
+        read_all(&*Made::over(Box::new(tiff), &budget))
     });
     let took = start.elapsed();
     assert!(
@@ -230,8 +231,10 @@ fn files_cut_while_they_are_read_are_corrupt_from_there_on() {
             col: index % 4,
             row: index / 4,
         };
-        let wanted: Vec<Raster> = (0..16).map(|index| tiff.read(tile(index)).unwrap()).collect();
-        let right = |index: u32| match tiff.read(tile(index)) {
+        let wanted: Vec<Raster> = (0..16)
+            .map(|index| window::tile(&tiff, tile(index), &NoCache).unwrap())
+            .collect();
+        let right = |index: u32| match window::tile(&tiff, tile(index), &NoCache) {
             Ok(raster) => {
                 assert!(raster == wanted[index as usize], "{compression:?} {index}");
                 true

@@ -62,9 +62,9 @@ fn images() -> (Folder, String) {
 
 /// A JPEG 2000 file of seven resolutions.
 fn scalable() -> Synthetic {
-    let level = |s: u32| Level {
-        size: Size::new(4096 >> s, 3000u32.div_ceil(1 << s)),
-        tile: Size::new(256, 256),
+    let level = |s: u32| {
+        let size = Size::new(4096 >> s, 3000u32.div_ceil(1 << s));
+        Level::tiled(size, Size::new(256, 256))
     };
     let mut image = Synthetic::new((0..7).map(level).collect(), 3, synthetic::sample);
     image.header_mut().scalable = true;

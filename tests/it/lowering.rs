@@ -21,17 +21,14 @@ use proptest::prelude::*;
 /// A pyramid whose levels are rounded up or down, until one tile holds the last.
 fn pyramid(full: Size, tile: u32, up: bool) -> Synthetic {
     let tile = Size::new(tile, tile);
-    let mut levels = vec![Level { size: full, tile }];
+    let mut levels = vec![Level::tiled(full, tile)];
     for shift in 1..32 {
         let last = levels.last().unwrap().size;
         if last.w <= tile.w && last.h <= tile.h {
             break;
         }
         let down = Size::new((full.w >> shift).max(1), (full.h >> shift).max(1));
-        levels.push(Level {
-            size: if up { full.halved_up(shift) } else { down },
-            tile,
-        });
+        levels.push(Level::tiled(if up { full.halved_up(shift) } else { down }, tile));
     }
     Synthetic::new(levels, 3, sample)
 }

@@ -22,9 +22,13 @@ use iipsrv::service::Service;
 use iipsrv::source::Header;
 use iipsrv::source::Level;
 use iipsrv::source::Source;
+use iipsrv::source::Take;
 use iipsrv::source::Tile;
+use iipsrv::source::Window;
 use iipsrv::source::synthetic::Synthetic;
 use iipsrv::source::synthetic::sample;
+use iipsrv::source::window;
+use iipsrv::source::window::TileCache;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use std::cell::Cell;
@@ -37,18 +41,7 @@ use std::process::Command;
 struct Smooth(Synthetic);
 
 impl Smooth {
-    /// The value at a place, 0–1 across and down.
-    fn value(u: f64, v: f64) -> u8 {
-        (128.0 + 60.0 * (TAU * 0.4 * u).sin() + 60.0 * (TAU * 0.4 * v).cos()) as u8
-    }
-}
-
-impl Source for Smooth {
-    fn header(&self) -> &Header {
-        self.0.header()
-    }
-
-    fn read(&self, tile: Tile) -> Result<Raster> {
+    fn tile(&self, tile: Tile) -> Result<Raster> {
         let levels = &self.header().levels;
         let rect = tile
             .rect(levels)
@@ -65,6 +58,21 @@ impl Source for Smooth {
             channels: 1,
             samples: Samples::U8(data),
         })
+    }
+
+    /// The value at a place, 0–1 across and down.
+    fn value(u: f64, v: f64) -> u8 {
+        (128.0 + 60.0 * (TAU * 0.4 * u).sin() + 60.0 * (TAU * 0.4 * v).cos()) as u8
+    }
+}
+
+impl Source for Smooth {
+    fn header(&self) -> &Header {
+        self.0.header()
+    }
+
+    fn read(&self, window: Window, keep: &dyn TileCache, take: &mut Take) -> Result<()> {
+        window::of_tiles(&self.header().levels, window, keep, take, |tile| self.tile(tile))
     }
 }
 
@@ -92,7 +100,7 @@ fn pyramid(full: Size, tile: u32, kind: Kind) -> Vec<Level> {
     for s in 0..most {
         let down = Size::new((full.w >> s).max(1), (full.h >> s).max(1));
         let size = if kind == Kind::Up { full.halved_up(s) } else { down };
-        levels.push(Level { size, tile });
+        levels.push(Level::tiled(size, tile));
         if size.w <= tile.w && size.h <= tile.h {
             break;
         }
@@ -168,10 +176,7 @@ impl Image {
         let sizes = line("Resolutions:");
         image.levels = sizes
             .rsplit(',')
-            .map(|pair| Level {
-                size: size(pair),
-                tile,
-            })
+            .map(|pair| Level::tiled(size(pair), tile))
             .collect();
         image
     }

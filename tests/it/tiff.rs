@@ -16,6 +16,8 @@ use iipsrv::source::Source;
 use iipsrv::source::Tile;
 use iipsrv::source::tiff::Limits;
 use iipsrv::source::tiff::Tiff;
+use iipsrv::source::window;
+use iipsrv::source::window::NoCache;
 
 use crate::pyramid;
 use crate::pyramid::Compression;
@@ -141,7 +143,7 @@ fn every_layout_and_compression_reads_back() {
             for (col, row) in (0..grid.h).flat_map(|row| (0..grid.w).map(move |col| (col, row))) {
                 let tile = Tile { level, col, row };
                 let rect = tile.rect(&header.levels).unwrap();
-                let raster = tiff.read(tile).unwrap();
+                let raster = window::tile(&tiff, tile, &NoCache).unwrap();
                 assert_eq!(raster.size, rect.size());
                 let Samples::U8(got) = raster.samples else {
                     panic!("8 bits")
@@ -203,7 +205,7 @@ fn several_threads_read_one_open_file() {
             scope.spawn(move || {
                 let tiles =
                     (0..grid.h).flat_map(|row| (0..grid.w).map(move |col| Tile { level: 0, col, row }));
-                let sum = |tile| match tiff.read(tile).unwrap().samples {
+                let sum = |tile| match window::tile(&*tiff, tile, &NoCache).unwrap().samples {
                     Samples::U8(samples) => samples.iter().map(|s| u64::from(*s)).sum::<u64>(),
                     other => panic!("{other:?}"),
                 };

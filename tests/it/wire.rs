@@ -11,7 +11,6 @@ use crate::fcgi::record;
 use crate::support;
 use iipsrv::error::Result;
 use iipsrv::geometry::Size;
-use iipsrv::raster::Raster;
 use iipsrv::server::connections::Patience;
 use iipsrv::server::listen::Listener;
 use iipsrv::server::runtime;
@@ -19,8 +18,10 @@ use iipsrv::server::runtime::Running;
 use iipsrv::service::Service;
 use iipsrv::source::Header;
 use iipsrv::source::Source;
-use iipsrv::source::Tile;
+use iipsrv::source::Take;
+use iipsrv::source::Window;
 use iipsrv::source::synthetic::Synthetic;
+use iipsrv::source::window::TileCache;
 use rustix::process::Resource;
 use std::io::Read;
 use std::io::Write;
@@ -126,11 +127,11 @@ impl Source for Slow {
         self.image.header()
     }
 
-    fn read(&self, tile: Tile) -> Result<Raster> {
-        self.door.read.lock().unwrap().push(tile.col);
+    fn read(&self, window: Window, keep: &dyn TileCache, take: &mut Take) -> Result<()> {
+        self.door.read.lock().unwrap().push(window.rect.x / 64);
         let open = self.door.open.lock().unwrap();
         drop(self.door.opened.wait_while(open, |open| !*open).unwrap());
-        self.image.read(tile)
+        self.image.read(window, keep, take)
     }
 }
 
@@ -144,7 +145,7 @@ fn slow_server_with(vars: &[(&str, &str)]) -> (Server, Arc<Door>) {
     let door = Arc::new(Door::default());
     let image = Synthetic::halving(Size::new(512, 64), Size::new(64, 64), 3);
     // one level only: eight tiles in a row
-    let levels = image.header().levels.iter().copied().take(1).collect();
+    let levels = image.header().levels.iter().take(1).cloned().collect();
     let slow = Slow {
         image: Synthetic::new(levels, 3, iipsrv::source::synthetic::sample),
         door: Arc::clone(&door),

@@ -146,9 +146,8 @@ fn elevations_are_shown_by_their_own_range_and_exported_as_they_are() {
     let samples = |tiff: &Tiff| {
         let size = iipsrv::geometry::Rect::of(tiff.header().size());
         let window = iipsrv::source::Window::new(0, size);
-        tiff.window(window, &iipsrv::source::window::NoCache)
-            .unwrap()
-            .samples
+        let raster = iipsrv::source::window::raster(tiff, window, &iipsrv::source::window::NoCache);
+        raster.unwrap().samples
     };
     assert!(matches!(samples(&found), Samples::F32(_)));
     assert_eq!(samples(&found), samples(&own));

@@ -70,6 +70,18 @@ pub struct Name {
     pub layers: u16,
 }
 
+impl Name {
+    /// The name in three numbers.
+    pub fn packed(self) -> [u32; 3] {
+        let pair = |high: u16, low: u16| u32::from(high) << 16 | u32::from(low);
+        [
+            pair(self.tile, self.component),
+            pair(self.band, self.layers),
+            self.place,
+        ]
+    }
+}
+
 /// Where decoded code-blocks are held, packed.
 pub trait Blocks: Sync {
     /// Whether any are held.

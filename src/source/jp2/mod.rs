@@ -28,11 +28,14 @@ use crate::raster::Metadata;
 use crate::raster::Raster;
 use crate::raster::Samples;
 use crate::raster::widened;
+use crate::source::Decoding;
+use crate::source::Grid;
 use crate::source::Header;
 use crate::source::Level;
+use crate::source::Piece;
 use crate::source::Set;
 use crate::source::Source;
-use crate::source::Tile;
+use crate::source::Take;
 use crate::source::Window;
 use crate::source::jp2::boxes::Boxes;
 use crate::source::jp2::boxes::Defined;
@@ -81,9 +84,9 @@ pub struct Jp2 {
 }
 
 impl Jp2 {
-    /// Opens a file, and says its EXIF Orientation (1 when it has none). `Missing` when it is neither JP2 nor a codestream,
+    /// Opens a file. `Missing` when it is neither JP2 nor a codestream,
     /// `Unsupported` and `Corrupt` as the codec says.
-    pub fn open(file: Arc<dyn Blob>, options: Options) -> Result<(Jp2, u64)> {
+    pub fn open(file: Arc<dyn Blob>, options: Options) -> Result<Jp2> {
         let version = file.version();
         let mut part = bytes::Part::whole(file);
         let boxes = Boxes::read(&part, &options.limits)?;
@@ -149,7 +152,11 @@ impl Jp2 {
             levels: (0..=stream.reductions())
                 .map(|reduction| stream.size(reduction))
                 .take_while(|size| size.area() > 0)
-                .map(|size| Level { size, tile: PIECE })
+                .map(|size| Level {
+                    grid: Grid::Rows,
+                    decoding: Decoding::Parallel,
+                    ..Level::tiled(size, PIECE)
+                })
                 .collect(),
             channels: u8::try_from(channels.len()).unwrap_or(u8::MAX),
             bits,
@@ -171,6 +178,7 @@ impl Jp2 {
             version,
             set: Set::default(),
             scalable: true,
+            orientation,
         };
         let mut jp2 = Jp2 {
             stream,
@@ -186,7 +194,7 @@ impl Jp2 {
         if jp2.stream.is_deep() {
             jp2.probe()?;
         }
-        Ok((jp2, orientation))
+        Ok(jp2)
     }
 
     /// What signed samples range over in the smallest level; all that they can be, where that cannot be read.
@@ -347,23 +355,9 @@ impl Source for Jp2 {
         &self.header
     }
 
-    fn read(&self, tile: Tile) -> Result<Raster> {
-        self.read_keeping(tile, &NoCache)
-    }
-
-    fn read_keeping(&self, tile: Tile, keep: &dyn TileCache) -> Result<Raster> {
-        let rect = tile.rect(&self.header.levels);
-        let rect = rect.ok_or_else(|| Error::Outside("no such tile".into()))?;
-        self.rectangle(Window::new(tile.level, rect), keep)
-    }
-
-    fn shares_work(&self, _level: usize) -> bool {
-        true
-    }
-
     /// Decodes what it needs; code-blocks that its neighbours need, too, stay with `keep`.
-    fn window(&self, window: Window, keep: &dyn TileCache) -> Result<Raster> {
-        self.rectangle(window, keep)
+    fn read(&self, window: Window, keep: &dyn TileCache, take: &mut Take) -> Result<()> {
+        take(Piece::Pixels(self.rectangle(window, keep)?), window.rect)
     }
 }
 
@@ -376,7 +370,7 @@ impl Blocks for Kept<'_> {
     }
 
     fn block(&self, name: Name, make: &mut dyn FnMut(Option<Bytes>) -> Result<Option<Bytes>>) -> Result<()> {
-        self.0.pack(Part::Block(name), make)
+        self.0.pack(Part::Coded(name.packed()), make)
     }
 }
 

@@ -15,7 +15,6 @@ use crate::codec::jpeg::stream;
 use crate::codec::jpeg::stream::Segments;
 use crate::error::Error;
 use crate::error::Result;
-use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::limits::Limits;
 use crate::raster::Alpha;
@@ -27,15 +26,18 @@ use crate::raster::Raster;
 use crate::raster::Samples;
 use crate::raster::widened;
 use crate::source::Effort;
+use crate::source::Grid;
 use crate::source::Header;
 use crate::source::Level;
 use crate::source::Set;
 use crate::source::Source;
+use crate::source::Take;
 use crate::source::Tile;
 use crate::source::Window;
-use crate::source::made::Grid;
+use crate::source::level::Parts;
+use crate::source::level::Progress;
+use crate::source::level::Shared;
 use crate::source::tiff;
-use crate::source::whole;
 use crate::source::whole::Whole;
 use crate::source::window;
 use crate::source::window::TileCache;
@@ -59,12 +61,12 @@ pub struct Jpeg {
     file: Part,
     scan: Scan,
     header: Header,
+    index: Arc<Shared>,
     inverted: bool,
 }
 
-/// Opens a file, as one that is decoded as a whole if need be, and says how its levels lie in it and which EXIF orientation it has. `Unsupported` for processes that no decoder here
-/// knows, `TooLarge` when it must be decoded as a whole and is too large for that, `Corrupt` without a picture.
-pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<(Box<dyn Source>, Grid, u64)> {
+/// Opens a file, as one that is decoded as a whole if need be. `Unsupported` for processes that no decoder here knows, `TooLarge` when it must be decoded as a whole and is too large for that, `Corrupt` without a picture.
+pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Box<dyn Source>> {
     let part = Part::whole(file);
     let head = head(&part)?;
     let head = lines::filled(&head, &part)?;
@@ -73,10 +75,7 @@ pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<(Box<dyn Source>, Gr
         jpeg::check(&frame)?;
     }
     let scan = Scan::of(&head);
-    let (levels, tile) = match scan {
-        Some(_) => (levels(frame.size), TILE),
-        None => (vec![frame.size], frame.size),
-    };
+    let (levels, index) = levels(frame.size, scan.is_some());
     let colour = match frame.components {
         1 => Colour::Grey,
         3 => Colour::Rgb,
@@ -90,7 +89,7 @@ pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<(Box<dyn Source>, Gr
     let exif = exif.and_then(|(start, len)| tiff::exif(part.file.clone(), start, len));
     let (exif, orientation) = exif.unwrap_or((Metadata::default(), 1));
     let header = Header {
-        levels: levels.into_iter().map(|size| Level { size, tile }).collect(),
+        levels,
         channels: frame.components,
         bits: frame.bits,
         kind: Kind::Unsigned,
@@ -100,6 +99,7 @@ pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<(Box<dyn Source>, Gr
         version: part.file.version(),
         set: Set::default(),
         scalable: false,
+        orientation,
     };
     let inverted = is_inverted(&head, &header);
     let most = part.len.saturating_mul(DENSEST).saturating_add(MISSING);
@@ -113,22 +113,28 @@ pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<(Box<dyn Source>, Gr
     let Some(scan) = scan else {
         jpeg::check_blocks(&frame, part.len)?;
         let whole = Whole::new(part.file, header, decode, limits)?;
-        return Ok((Box::new(whole), Grid::Strips, orientation));
+        return Ok(Box::new(whole));
     };
     let jpeg = Jpeg {
         file: part,
         scan,
         header,
+        index,
         inverted,
     };
-    Ok((Box::new(jpeg), Grid::Tiles, orientation))
+    Ok(Box::new(jpeg))
 }
 
 impl Jpeg {
-    /// The samples of a rectangle of a level.
-    fn rectangle(&self, level: usize, rect: Rect) -> Result<Raster> {
-        let halvings = u32::try_from(level).map_err(|_| whole::outside())?;
+    /// The samples of a tile.
+    fn tile(&self, tile: Tile) -> Result<Raster> {
+        let rect = tile.rect(&self.header.levels);
+        let (rect, halvings) =
+            (rect.zip(u32::try_from(tile.level).ok())).ok_or_else(|| window::outside(tile))?;
         let mut raster = self.scan.read(&self.file, rect, halvings)?;
+        if self.scan.is_indexed() {
+            self.index.progress.made();
+        }
         if self.inverted {
             invert(&mut raster);
         }
@@ -137,32 +143,41 @@ impl Jpeg {
 }
 
 impl Source for Jpeg {
-    fn effort(&self, window: Window, keep: &dyn TileCache) -> Effort {
-        if self.scan.is_indexed() {
-            return window::effort(self, window, keep);
-        }
-        // the codes of all of it are read, half of the work of decoding
-        Effort::shared(self.header.size().area() / 2)
-    }
-
     fn header(&self) -> &Header {
         &self.header
     }
 
-    fn read(&self, tile: Tile) -> Result<Raster> {
-        let rect = tile.rect(&self.header.levels).ok_or_else(whole::outside)?;
-        self.rectangle(tile.level, rect)
+    fn read(&self, window: Window, keep: &dyn TileCache, take: &mut Take) -> Result<()> {
+        window::of_tiles(&self.header.levels, window, keep, take, |tile| self.tile(tile))
     }
 }
 
-/// Full size and its halvings, until a tile holds it.
-fn levels(size: Size) -> Vec<Size> {
+/// Full size and, of a file with an index, its halvings, until a tile holds it; and what the index takes.
+fn levels(size: Size, is_indexed: bool) -> (Vec<Level>, Arc<Shared>) {
+    let index = Arc::new(Shared {
+        part: None,
+        // the codes of all of it are read, half of the work of decoding
+        effort: Effort::shared(size.area() / 2),
+        then: Parts::Tiles,
+        otherwise: Parts::Tiles,
+        progress: Progress::default(),
+    });
+    if !is_indexed {
+        let whole = Level {
+            grid: Grid::Strips,
+            ..Level::tiled(size, size)
+        };
+        return (vec![whole], index);
+    }
     let needed = |halvings: &u32| {
         let larger = size.halved_up(halvings.saturating_sub(1));
         *halvings == 0 || larger.w > TILE.w || larger.h > TILE.h
     };
-    let halvings = (0..=HALVINGS).take_while(needed);
-    halvings.map(|halvings| size.halved_up(halvings)).collect()
+    let level = |halvings| Level {
+        parts: Parts::Shared(index.clone()),
+        ..Level::tiled(size.halved_up(halvings), TILE)
+    };
+    ((0..=HALVINGS).take_while(needed).map(level).collect(), index)
 }
 
 /// The bytes of a file up to its first scan header, or all of them if there is none in reach.
@@ -251,7 +266,7 @@ mod tests {
             &[0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0, 0xb1, 0x5f, 0xff, 0xd9],
         ]
         .concat();
-        let (source, ..) = open(Temp::new(&stream).open(), &Limits::default()).unwrap();
+        let source = open(Temp::new(&stream).open(), &Limits::default()).unwrap();
         assert_eq!(source.header().bits, 12);
         assert_eq!(source.header().meaning.ranges, [(0.0, 65535.0)]);
         let tile = Tile {
@@ -260,6 +275,9 @@ mod tests {
             row: 0,
         };
         // 2048 + 64 of 4095
-        assert_eq!(source.read(tile).unwrap().samples, Samples::U16(vec![33800; 64]));
+        assert_eq!(
+            window::tile(&*source, tile, &window::NoCache).unwrap().samples,
+            Samples::U16(vec![33800; 64])
+        );
     }
 }

@@ -6,7 +6,7 @@
 mod ways;
 
 pub use crate::source::made::ways::Budget;
-pub use crate::source::made::ways::Grid;
+pub use crate::source::made::ways::stored_bytes;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -15,17 +15,25 @@ use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::raster::Format;
 use crate::raster::Raster;
+use crate::source::Decoding;
 use crate::source::Effort;
 use crate::source::Header;
 use crate::source::Level;
+use crate::source::Piece;
 use crate::source::Source;
+use crate::source::Take;
 use crate::source::Tile;
 use crate::source::Window;
+use crate::source::level::Derived;
+use crate::source::level::Map;
+use crate::source::level::Parts;
+use crate::source::level::Progress;
+use crate::source::level::Shared;
 use crate::source::made::ways::Base;
+use crate::source::made::ways::Shape;
 use crate::source::made::ways::Way;
 use crate::source::made::ways::Worth;
 use crate::source::made::ways::plan;
-use crate::source::made::ways::stored_bytes;
 use crate::source::reduce::reduce;
 use crate::source::spool::Spool;
 use crate::source::spool::SpoolDir;
@@ -35,6 +43,8 @@ use crate::source::window::NoCache;
 use crate::source::window::Part;
 use crate::source::window::Renamed;
 use crate::source::window::TileCache;
+use crate::source::window::as_stored;
+use crate::source::window::not_tiles;
 use crate::work;
 use crate::work::parallel::each;
 use std::sync::Arc;
@@ -50,8 +60,8 @@ const ROWS: u32 = 256;
 /// Pieces that are in memory at the same time, but for one.
 const HANDS: usize = 3;
 
-/// Takes a piece of a level and its place.
-type Take<'a> = dyn Fn(Raster, Rect) -> Result<()> + Sync + 'a;
+/// Takes a part of a level and its place.
+type Put<'a> = dyn Fn(Raster, Rect) -> Result<()> + Sync + 'a;
 
 /// A source with all levels.
 pub struct Made {
@@ -68,50 +78,70 @@ pub struct Made {
 }
 
 impl Made {
-    /// The source itself when it lacks nothing. `grids` says how its levels lie in the file.
-    pub fn over(inner: Box<dyn Source>, grids: &[Grid], budget: &Budget) -> Box<dyn Source> {
+    /// The source itself when it lacks nothing.
+    pub fn over(inner: Box<dyn Source>, budget: &Budget) -> Box<dyn Source> {
         let header = inner.header();
         let most = budget.limits.in_bands(header.version.bytes());
-        let worth = |level: usize| {
-            if stored_bytes(header, level) <= most {
+        let worth = |(index, level): (usize, &Level)| {
+            if stored_bytes(header, index) <= most {
                 Worth::Whole
-            } else if inner.present(level) <= most {
+            } else if level.present <= most {
                 Worth::Sparse
             } else {
                 Worth::Little
             }
         };
-        let worth: Vec<Worth> = (0..header.levels.len()).map(worth).collect();
-        let planned = plan(header, grids, &worth, budget);
+        let worth: Vec<Worth> = header.levels.iter().enumerate().map(worth).collect();
+        let planned = plan(header, &worth, budget);
         if planned.iter().all(|(_, way)| matches!(way, Way::Stored(_))) {
             return inner;
         }
-        let (levels, ways): (Vec<Level>, Vec<Way>) = planned.into_iter().unzip();
         let roomless = Budget {
             room: None,
             ..budget.clone()
         };
         // sizes do not depend on a budget
-        let roomless = plan(header, grids, &worth, &roomless);
+        let roomless = plan(header, &worth, &roomless);
+        let roomless = roomless.into_iter().map(|(_, way)| way).collect();
+        Box::new(Made::by(inner, planned, roomless, budget.room.clone()))
+    }
+
+    /// A source whose levels are had so, with temporary files and without.
+    fn by(
+        inner: Box<dyn Source>,
+        planned: Vec<(Shape, Way)>,
+        roomless: Vec<Way>,
+        room: Option<Arc<SpoolDir>>,
+    ) -> Made {
+        let mut levels: Vec<Level> = Vec::with_capacity(planned.len());
+        for ((shape, way), without) in planned.iter().zip(&roomless) {
+            let level = level(*shape, *way, *without, &inner.header().levels, &levels);
+            levels.push(level);
+        }
         let header = Header {
             levels,
-            ..header.clone()
+            ..inner.header().clone()
         };
-        Box::new(Made {
+        Made {
             inner,
-            spools: ways.iter().map(|_| Mutex::default()).collect(),
             header,
-            ways,
-            roomless: roomless.into_iter().map(|(_, way)| way).collect(),
-            room: budget.room.clone(),
+            spools: planned.iter().map(|_| Mutex::default()).collect(),
+            ways: planned.into_iter().map(|(_, way)| way).collect(),
+            roomless,
+            room,
             failed: Failures::default(),
-        })
+        }
     }
 
     fn way(&self, level: usize) -> Result<Way> {
         let way = self.ways.get(level).copied();
         let way = way.ok_or_else(|| Error::Outside("no such level".into()))?;
-        if way.is_spooled() && self.lacks_room() && !self.is_spooled(level) {
+        if way.is_spooled()
+            && self.lacks_room()
+            && let Some(progress) = self.progress(level)
+            && !progress.is_made()
+        {
+            progress.impossible();
             return self.roomless(level);
         }
         Ok(way)
@@ -128,10 +158,12 @@ impl Made {
         self.room.as_ref().is_some_and(|room| room.is_broken())
     }
 
-    /// Whether the temporary file of a level is written.
-    fn is_spooled(&self, level: usize) -> bool {
-        let place = self.spools.get(level);
-        place.is_some_and(|place| place.try_lock().is_ok_and(|place| place.is_some()))
+    /// How far the making of a level is that is made as a whole.
+    fn progress(&self, level: usize) -> Option<&Progress> {
+        match &self.header.levels.get(level)?.parts {
+            Parts::Shared(shared) => Some(&shared.progress),
+            _ => None,
+        }
     }
 
     fn size(&self, level: usize) -> Size {
@@ -172,7 +204,7 @@ impl Made {
     }
 
     /// The temporary file of a level, which `go_through` gives in pieces; who comes while it is written waits.
-    fn spool(&self, level: usize, go_through: impl FnOnce(&Take) -> Result<()>) -> Result<Arc<Spool>> {
+    fn spool(&self, level: usize, go_through: impl FnOnce(&Put) -> Result<()>) -> Result<Arc<Spool>> {
         let (place, room) = self
             .spools
             .get(level)
@@ -197,6 +229,9 @@ impl Made {
         })?;
         let spool = out.into_inner().unwrap_or_else(PoisonError::into_inner);
         let spool = spool.ok_or_else(|| Error::Outside("an empty level".into()))?;
+        if let Some(progress) = self.progress(level) {
+            progress.made();
+        }
         Ok(place.insert(spool).clone())
     }
 
@@ -212,13 +247,13 @@ impl Made {
         let memo = BandCache::over(keep);
         let below = Renamed {
             keep: &memo,
-            name: as_stored,
+            name: &as_stored,
         };
         let (levels, level) = match from {
             Base::File(level) => (&self.inner.header().levels, level),
             Base::Header(level) => (&self.header.levels, level),
         };
-        let Level { size, tile } = *levels.get(level).ok_or(Error::Busy)?;
+        let Level { size, tile, .. } = *levels.get(level).ok_or(Error::Busy)?;
         let step = |side: u32, least: u32| (side.max(least).div_ceil(factor) * factor).max(factor);
         // what a piece covers is a multiple of the factor, and of tiles where these are one, too
         let piece = if tile.w >= size.w {
@@ -235,79 +270,70 @@ impl Made {
             let window = Window::new(level, rect);
             let (w, h) = (rect.w.div_ceil(factor), rect.h.div_ceil(factor));
             let at = Rect::new(rect.x / factor, rect.y / factor, w, h);
-            let vacant = match from {
-                Base::File(_) => self.inner.vacant(window, at.size()),
-                Base::Header(_) => self.vacant(window, at.size()),
-            };
-            if let Some(vacant) = vacant {
-                return take(vacant, at);
-            }
-            let raster = match from {
-                Base::File(_) => self.inner.window(window, &below)?,
+            let piece = match from {
+                Base::File(_) => window::piece(&*self.inner, window, &below)?,
                 Base::Header(_) => self.window(window, &memo)?,
             };
-            let raster = if factor > 1 {
-                reduce(&raster, factor)
-            } else {
-                raster
-            };
-            take(raster, at)
+            take(reduced(piece, factor).raster(at.size()), at)
         })
     }
 
     /// A part of a level that is had so.
-    fn window_by(&self, way: Way, window: Window, keep: &dyn TileCache) -> Result<Raster> {
+    fn window_by(&self, way: Way, window: Window, keep: &dyn TileCache) -> Result<Piece> {
         match way {
-            Way::Stored(_) => window::of_tiles(self, window, keep),
+            Way::Stored(level) => {
+                // by the numbers of this header
+                let name = |part| match part {
+                    Part::Tile(tile) => Some(Part::Tile(Tile {
+                        level: window.level,
+                        ..tile
+                    })),
+                    other => Some(other),
+                };
+                let below = Renamed { keep, name: &name };
+                window::piece(&*self.inner, Window { level, ..window }, &below)
+            }
             Way::Cut(level) => {
-                if let Some(vacant) = self.vacant(window, window.rect.size()) {
-                    return Ok(vacant);
-                }
                 let below = Renamed {
                     keep,
-                    name: as_stored,
+                    name: &as_stored,
                 };
-                self.inner.window(Window { level, ..window }, &below)
+                window::piece(&*self.inner, Window { level, ..window }, &below)
             }
             Way::Reduced { from, factor } => {
                 // tiles on the way would push out what is asked for again
                 let below = Renamed {
                     keep,
-                    name: not_tiles,
+                    name: &not_tiles,
                 };
-                let rect = enlarged(window.rect, factor, self.size(from));
-                if let Some(vacant) = self.vacant(Window::new(from, rect), window.rect.size()) {
-                    return Ok(vacant);
-                }
-                let larger = self.window(
-                    Window {
-                        level: from,
-                        rect,
-                        ..window
-                    },
-                    &below,
-                )?;
-                Ok(reduce(&larger, factor))
+                let larger = Window {
+                    level: from,
+                    rect: Map::Enlarged(factor).of(window.rect, self.size(from)),
+                    ..window
+                };
+                Ok(reduced(self.window(larger, &below)?, factor))
             }
             Way::Whole {
                 from,
                 factor,
                 spooled,
             } => self.failed.attempt(window.level, || {
-                self.of_whole(window, keep, from, factor, spooled)
+                let whole = self.of_whole(window, keep, from, factor, spooled)?;
+                Ok(Piece::Pixels(whole))
             }),
             Way::Ordered(level) => {
-                let read = |take: &Take| {
-                    self.inner.in_order(level, &mut |raster, at| {
+                let read = |take: &Put| {
+                    let whole = Window::new(level, Rect::of(self.size(window.level)));
+                    self.inner.read(whole, &NoCache, &mut |piece, at| {
                         // who asked for it may have gone
                         work::check()?;
-                        take(raster, at)
+                        take(piece.raster(at.size()), at)
                     })
                 };
                 let spool = self
                     .failed
                     .attempt(window.level, || self.spool(window.level, read))?;
-                spool.read(window.rect)
+                spool.read(window.rect).map(Piece::Pixels)
             }
             Way::Refused(setting) => Err(Error::TooLarge(format!(
                 "this level of the image is missing or in one piece and too large to be made (see {setting})"
@@ -315,42 +341,8 @@ impl Made {
         }
     }
 
-    fn vacant(&self, window: Window, size: Size) -> Option<Raster> {
-        match self.way(window.level).ok()? {
-            Way::Stored(level) | Way::Cut(level) => self.inner.vacant(Window { level, ..window }, size),
-            Way::Reduced { from, factor } => {
-                let rect = enlarged(window.rect, factor, self.size(from));
-                self.vacant(Window::new(from, rect), size)
-            }
-            _ => None,
-        }
-    }
-}
-
-impl Source for Made {
-    fn header(&self) -> &Header {
-        &self.header
-    }
-
-    fn read(&self, tile: Tile) -> Result<Raster> {
-        self.read_keeping(tile, &NoCache)
-    }
-
-    fn read_keeping(&self, tile: Tile, keep: &dyn TileCache) -> Result<Raster> {
-        if let Way::Stored(level) = self.way(tile.level)? {
-            return self.inner.read_keeping(Tile { level, ..tile }, keep);
-        }
-        let rect = tile.rect(&self.header.levels).ok_or_else(|| {
-            Error::Outside(format!(
-                "no tile {},{} in level {}",
-                tile.col, tile.row, tile.level
-            ))
-        })?;
-        let level = tile.level;
-        self.window(Window::new(level, rect), keep)
-    }
-
-    fn window(&self, window: Window, keep: &dyn TileCache) -> Result<Raster> {
+    /// A window, which lies inside its level.
+    fn window(&self, window: Window, keep: &dyn TileCache) -> Result<Piece> {
         let way = self.way(window.level)?;
         match self.window_by(way, window, keep) {
             // the disk is full, or what may be taken of it
@@ -360,65 +352,15 @@ impl Source for Made {
             result => result,
         }
     }
+}
 
-    fn effort(&self, window: Window, keep: &dyn TileCache) -> Effort {
-        let level = window.level;
-        match self.way(level) {
-            Ok(Way::Stored(level)) => self.inner.effort(Window { level, ..window }, keep),
-            Ok(Way::Cut(level)) => {
-                let below = Renamed {
-                    keep,
-                    name: as_stored,
-                };
-                self.inner.effort(Window { level, ..window }, &below)
-            }
-            Ok(Way::Reduced { from, factor }) => {
-                let below = Renamed {
-                    keep,
-                    name: not_tiles,
-                };
-                let rect = enlarged(window.rect, factor, self.size(from));
-                let larger = Window {
-                    level: from,
-                    rect,
-                    ..window
-                };
-                self.effort(larger, &below)
-            }
-            Ok(Way::Whole { spooled: false, .. }) if keep.holds(Part::Level(level)) => {
-                Effort::of(window.rect.size().area())
-            }
-            Ok(Way::Whole { .. } | Way::Ordered(_)) if self.is_spooled(level) => {
-                Effort::of(window.rect.size().area())
-            }
-            Ok(Way::Whole { from, .. }) => {
-                let levels = match from {
-                    Base::File(_) => &self.inner.header().levels,
-                    Base::Header(_) => &self.header.levels,
-                };
-                let (Base::File(level) | Base::Header(level)) = from;
-                levels.get(level).map_or(Effort::default(), |level| {
-                    Effort::shared(level.size.area()).of_tiles(level.tile.area())
-                })
-            }
-            Ok(Way::Ordered(_)) => Effort::shared(self.size(level).area()),
-            Ok(Way::Refused(_)) | Err(_) => Effort::default(),
-        }
+impl Source for Made {
+    fn header(&self) -> &Header {
+        &self.header
     }
 
-    fn is_quick(&self, level: usize) -> bool {
-        match self.way(level) {
-            Ok(Way::Stored(level)) => self.inner.is_quick(level),
-            _ => false,
-        }
-    }
-
-    fn shares_work(&self, level: usize) -> bool {
-        match self.way(level) {
-            Ok(Way::Stored(level) | Way::Cut(level)) => self.inner.shares_work(level),
-            Ok(Way::Reduced { from, .. }) => self.shares_work(from),
-            _ => false,
-        }
+    fn read(&self, window: Window, keep: &dyn TileCache, take: &mut Take) -> Result<()> {
+        take(self.window(window, keep)?, window.rect)
     }
 
     fn coded(&self, tile: Tile, format: Format) -> Result<Option<Vec<u8>>> {
@@ -429,32 +371,91 @@ impl Source for Made {
     }
 }
 
-fn as_stored(part: Part) -> Option<Part> {
-    Some(match part {
-        Part::Tile(tile) => Part::Stored(tile),
+/// Each square of so many pixels a side as its mean.
+fn reduced(piece: Piece, factor: u32) -> Piece {
+    match piece {
+        Piece::Pixels(raster) if factor > 1 => Piece::Pixels(reduce(&raster, factor)),
         other => other,
-    })
+    }
 }
 
-fn not_tiles(part: Part) -> Option<Part> {
-    (!matches!(part, Part::Tile(_))).then_some(part)
+/// A level that is had so, or `without` temporary files so, from those of the `file` or larger ones that were `made`.
+fn level(shape: Shape, way: Way, without: Way, file: &[Level], made: &[Level]) -> Level {
+    let Shape { size, tile } = shape;
+    let decoding = match way {
+        Way::Stored(index) => file.get(index).map(|level| level.decoding),
+        Way::Cut(from) => file.get(from).map(derived),
+        Way::Reduced { from, .. } => made.get(from).map(derived),
+        _ => None,
+    };
+    let parts = match parts(size, made.len(), way, file, made) {
+        Parts::Shared(shared) if way.is_spooled() => Parts::Shared(Arc::new(Shared {
+            part: None,
+            effort: shared.effort,
+            then: Parts::Pixels,
+            otherwise: parts(size, made.len(), without, file, made),
+            progress: Progress::default(),
+        })),
+        parts => parts,
+    };
+    Level {
+        decoding: decoding.unwrap_or(Decoding::Usual),
+        parts,
+        ..Level::tiled(size, tile)
+    }
 }
 
-/// The pixels of a level of this size that `rect` of one `factor` times smaller stands for.
-fn enlarged(rect: Rect, factor: u32, size: Size) -> Rect {
-    let (x, y) = (rect.x.saturating_mul(factor), rect.y.saturating_mul(factor));
-    Rect::new(
-        x,
-        y,
-        rect.w.saturating_mul(factor).min(size.w.saturating_sub(x)),
-        rect.h.saturating_mul(factor).min(size.h.saturating_sub(y)),
-    )
+/// How a tile is decoded whose pixels are those of such a level.
+fn derived(from: &Level) -> Decoding {
+    match from.decoding {
+        Decoding::Quick => Decoding::Usual,
+        other => other,
+    }
+}
+
+/// What has to be decoded for a window of a level of this size and number.
+fn parts(size: Size, number: usize, way: Way, file: &[Level], made: &[Level]) -> Parts {
+    let derived = |from: Option<&Level>, index, factor, name| match from {
+        None => Parts::Pixels,
+        Some(from) => Parts::Derived(Arc::new(Derived {
+            from: from.clone(),
+            index,
+            map: Map::Enlarged(factor),
+            name,
+        })),
+    };
+    let shared = |effort| {
+        Parts::Shared(Arc::new(Shared {
+            part: Some(Part::Level(number)),
+            effort,
+            then: Parts::Pixels,
+            otherwise: Parts::Pixels,
+            progress: Progress::default(),
+        }))
+    };
+    match way {
+        Way::Stored(index) => file.get(index).map_or(Parts::Tiles, |level| level.parts.clone()),
+        Way::Cut(index) => derived(file.get(index), index, 1, as_stored),
+        Way::Reduced { from, factor } => derived(made.get(from), from, factor, not_tiles),
+        Way::Whole { from, .. } => {
+            let base = match from {
+                Base::File(index) => file.get(index),
+                Base::Header(index) => made.get(index),
+            };
+            base.map_or(Parts::Pixels, |base| {
+                shared(Effort::shared(base.size.area()).of_tiles(base.tile.area()))
+            })
+        }
+        Way::Ordered(_) => shared(Effort::shared(size.area())),
+        Way::Refused(_) => Parts::Pixels,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::raster::Samples;
+    use crate::source::Grid;
     use crate::source::made::ways::TILE;
     use crate::source::synthetic::Synthetic;
     use crate::source::synthetic::sample;
@@ -469,17 +470,16 @@ mod tests {
             self.0.header()
         }
 
-        fn read(&self, tile: Tile) -> Result<Raster> {
-            self.1.fetch_add(1, Ordering::Relaxed);
-            self.0.read(tile)
+        fn read(&self, window: Window, keep: &dyn TileCache, take: &mut Take) -> Result<()> {
+            window::of_tiles(&self.header().levels, window, keep, take, |tile| {
+                self.1.fetch_add(1, Ordering::Relaxed);
+                window::tile(&self.0, tile, &NoCache)
+            })
         }
     }
 
     fn level(w: u32, h: u32, tile: (u32, u32)) -> Level {
-        Level {
-            size: Size::new(w, h),
-            tile: Size::new(tile.0, tile.1),
-        }
+        Level::tiled(Size::new(w, h), Size::new(tile.0, tile.1))
     }
 
     fn source(levels: Vec<Level>) -> (Box<dyn Source>, Arc<AtomicUsize>) {
@@ -515,7 +515,7 @@ mod tests {
 
     fn all(source: &dyn Source, level: usize) -> Raster {
         let rect = Rect::of(source.header().levels[level].size);
-        source.window(Window::new(level, rect), &NoCache).unwrap()
+        window::raster(source, Window::new(level, rect), &NoCache).unwrap()
     }
 
     /// One strip that can only be gone through from top to bottom, which is counted.
@@ -526,16 +526,15 @@ mod tests {
             self.0.header()
         }
 
-        fn read(&self, _: Tile) -> Result<Raster> {
-            Err(Error::TooLarge("no tile of it fits".into()))
-        }
-
-        fn in_order(&self, level: usize, take: &mut dyn FnMut(Raster, Rect) -> Result<()>) -> Result<()> {
+        fn read(&self, window: Window, keep: &dyn TileCache, take: &mut Take) -> Result<()> {
+            let size = self.header().levels[window.level].size;
+            if window.rect != Rect::of(size) {
+                return Err(Error::TooLarge("no tile of it fits".into()));
+            }
             self.1.fetch_add(1, Ordering::Relaxed);
-            let size = self.header().levels[level].size;
             for y in (0..size.h).step_by(100) {
                 let rect = Rect::new(0, y, size.w, (size.h - y).min(100));
-                take(self.0.window(Window::new(level, rect), &NoCache)?, rect)?;
+                self.0.read(Window { rect, ..window }, keep, take)?;
             }
             Ok(())
         }
@@ -546,7 +545,9 @@ mod tests {
         let full = Size::new(1500, 1100);
         let strip = || {
             let reads = Arc::new(AtomicUsize::new(0));
-            let synthetic = Synthetic::new(vec![level(full.w, full.h, (full.w, full.h))], 3, sample);
+            let mut level = level(full.w, full.h, (full.w, full.h));
+            level.grid = Grid::Order;
+            let synthetic = Synthetic::new(vec![level], 3, sample);
             (Box::new(Strip(synthetic, reads.clone())), reads)
         };
         for level_bytes in [0, 1 << 20] {
@@ -556,7 +557,7 @@ mod tests {
                 room: room(),
                 ..Budget::default()
             };
-            let made = Made::over(inner, &[Grid::Order], &budget);
+            let made = Made::over(inner, &budget);
             for (index, of) in made.header().levels.iter().enumerate() {
                 let wanted = expected(full, u32::try_from(index).unwrap());
                 assert_eq!(of.size, wanted.size);
@@ -565,10 +566,10 @@ mod tests {
             assert_eq!(reads.load(Ordering::Relaxed), 1, "decoded once");
         }
         let (inner, _) = strip();
-        let made = Made::over(inner, &[Grid::Order], &Budget::default());
+        let made = Made::over(inner, &Budget::default());
         let rect = Rect::new(0, 0, 10, 10);
         for level in 0..made.header().levels.len() {
-            let refused = made.window(Window::new(level, rect), &NoCache);
+            let refused = window::raster(&*made, Window::new(level, rect), &NoCache);
             assert!(matches!(refused, Err(Error::TooLarge(_))), "{level}");
         }
     }
@@ -578,13 +579,15 @@ mod tests {
         let full = Size::new(1500, 1100);
         for (tile, grid) in [((64, 64), Grid::Tiles), ((1500, 37), Grid::Strips)] {
             for level_bytes in [0, 1 << 20] {
-                let (inner, _) = source(vec![level(full.w, full.h, tile)]);
+                let mut of = level(full.w, full.h, tile);
+                of.grid = grid;
+                let (inner, _) = source(vec![of]);
                 let budget = Budget {
                     level_bytes,
                     room: None,
                     ..Budget::default()
                 };
-                let made = Made::over(inner, &[grid], &budget);
+                let made = Made::over(inner, &budget);
                 assert!(made.header().levels.len() >= 4);
                 for (index, of) in made.header().levels.iter().enumerate() {
                     let wanted = expected(full, u32::try_from(index).unwrap());
@@ -602,37 +605,18 @@ mod tests {
     fn a_level_in_a_file_of_its_own_is_written_once() {
         let full = Size::new(1500, 1100);
         let (inner, reads) = source(vec![level(full.w, full.h, (1500, 37))]);
-        let levels = vec![
-            Level {
-                size: full,
-                tile: TILE,
-            },
-            level(750, 550, (256, 256)),
-        ];
-        let spooled = |from| Way::Whole {
+        let spooled = |from, factor| Way::Whole {
             from,
-            factor: 1,
+            factor,
             spooled: true,
         };
-        let made = Made {
-            header: Header {
-                levels: levels.clone(),
-                ..inner.header().clone()
-            },
-            inner,
-            ways: vec![
-                spooled(Base::File(0)),
-                Way::Whole {
-                    from: Base::Header(0),
-                    factor: 2,
-                    spooled: true,
-                },
-            ],
-            roomless: vec![Way::Refused("CACHE_DIR"); 2],
-            room: room(),
-            spools: (0..2).map(|_| Mutex::default()).collect(),
-            failed: Failures::default(),
-        };
+        let shape = |size| Shape { size, tile: TILE };
+        let planned = vec![
+            (shape(full), spooled(Base::File(0), 1)),
+            (shape(Size::new(750, 550)), spooled(Base::Header(0), 2)),
+        ];
+        let roomless = vec![Way::Refused("CACHE_DIR"); 2];
+        let made = Made::by(inner, planned, roomless, room());
         std::thread::scope(|scope| {
             for index in [0, 1, 0, 1] {
                 let made = &made;

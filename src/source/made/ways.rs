@@ -6,6 +6,7 @@ use crate::geometry::Size;
 use crate::limits::FLOOR;
 use crate::limits::Limits;
 use crate::raster::Kind;
+use crate::source::Grid;
 use crate::source::Header;
 use crate::source::Level;
 use crate::source::spool::SpoolDir;
@@ -66,6 +67,15 @@ impl Way {
     }
 }
 
+/// Sizes of a level and of its tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Of the level.
+    pub size: Size,
+    /// Of a tile.
+    pub tile: Size,
+}
+
 /// What a whole level is made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Base {
@@ -86,19 +96,6 @@ pub enum Worth {
     Little,
 }
 
-/// What is to be known of a level of the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Grid {
-    /// Tiles that can be shown as they are.
-    Tiles,
-    /// Strips that must be decoded as wholes.
-    Strips,
-    /// Rows that can be read in parts.
-    Rows,
-    /// Strips that are too large for memory and can be decoded from top to bottom.
-    Order,
-}
-
 /// Bytes of a level of the file in its stored depth, where pixels of fewer than 8 bits are worth a quarter of those of 8.
 pub fn stored_bytes(header: &Header, level: usize) -> u64 {
     let area = header
@@ -111,16 +108,14 @@ pub fn stored_bytes(header: &Header, level: usize) -> u64 {
 
 /// All levels, the largest first, and how each is had. `worth` is that of each level of the file; of those that are left
 /// out all may be decoded.
-pub fn plan(header: &Header, grids: &[Grid], worth: &[Worth], budget: &Budget) -> Vec<(Level, Way)> {
-    let grid = |level: usize| grids.get(level).copied().unwrap_or(Grid::Tiles);
-    let base = match (grid(0), header.levels.first()) {
-        (Grid::Tiles, Some(level)) => level.tile,
+pub fn plan(header: &Header, worth: &[Worth], budget: &Budget) -> Vec<(Shape, Way)> {
+    let base = match header.levels.first() {
+        Some(level) if level.grid == Grid::Tiles => level.tile,
         _ => TILE,
     };
     let mut plan = Planning {
         pixel_bytes: pixel_bytes(header),
         file: &header.levels,
-        grids,
         worth,
         budget,
         levels: Vec::new(),
@@ -131,10 +126,10 @@ pub fn plan(header: &Header, grids: &[Grid], worth: &[Worth], budget: &Budget) -
             whole = false;
             plan.make(next, base);
         }
-        plan.store(index, *level);
+        plan.store(index, level);
     }
     let last = header.levels.last().map_or(1, |level| level.size.area());
-    let tiled = grid(header.levels.len().saturating_sub(1)) == Grid::Tiles;
+    let tiled = header.levels.last().is_none_or(|level| level.grid == Grid::Tiles);
     if header.levels.len() < 2 || !whole || last > SMALL || !tiled {
         while let Some(next) = plan.next() {
             let size = plan.levels.last().map_or(next, |(level, _)| level.size);
@@ -166,10 +161,9 @@ fn pixel_bytes(header: &Header) -> u64 {
 struct Planning<'a> {
     pixel_bytes: u64,
     file: &'a [Level],
-    grids: &'a [Grid],
     worth: &'a [Worth],
     budget: &'a Budget,
-    levels: Vec<(Level, Way)>,
+    levels: Vec<(Shape, Way)>,
 }
 
 impl Planning<'_> {
@@ -179,14 +173,13 @@ impl Planning<'_> {
     }
 
     /// Adds a level of the file.
-    fn store(&mut self, index: usize, level: Level) {
-        let grid = self.grids.get(index).copied().unwrap_or(Grid::Tiles);
+    fn store(&mut self, index: usize, level: &Level) {
+        let Level { size, tile, grid, .. } = *level;
         if grid == Grid::Tiles {
-            self.levels.push((level, Way::Stored(index)));
+            self.levels.push((Shape { size, tile }, Way::Stored(index)));
             return;
         }
-        let bytes = self.bytes(level.size);
-        let size = level.size;
+        let bytes = self.bytes(size);
         if grid == Grid::Order {
             let way = if self.worth(index) == Worth::Little {
                 EXPANDS
@@ -199,7 +192,7 @@ impl Planning<'_> {
             } else {
                 NO_ROOM
             };
-            self.levels.push((Level { size, tile: TILE }, way));
+            self.levels.push((Shape { size, tile: TILE }, way));
             return;
         }
         let is_costly = grid == Grid::Strips && self.file_cost(index, TILE) > CHEAP;
@@ -214,13 +207,13 @@ impl Planning<'_> {
         } else {
             Way::Cut(index)
         };
-        self.levels.push((Level { size, tile: TILE }, way));
+        self.levels.push((Shape { size, tile: TILE }, way));
     }
 
     /// Adds a level that the file does not have.
     fn make(&mut self, size: Size, tile: Size) {
         let way = self.way(size, tile);
-        self.levels.push((Level { size, tile }, way));
+        self.levels.push((Shape { size, tile }, way));
     }
 
     fn way(&self, size: Size, tile: Size) -> Way {
@@ -326,8 +319,8 @@ impl Planning<'_> {
         let Some(of) = self.file.get(level) else {
             return u64::MAX;
         };
-        let reach = match self.grids.get(level) {
-            Some(Grid::Rows) => window,
+        let reach = match of.grid {
+            Grid::Rows => window,
             // it may begin and end within a tile
             _ => Size::new(
                 window.w.saturating_add(of.tile.w),
@@ -350,10 +343,7 @@ mod tests {
     use crate::source::synthetic::sample;
 
     fn level(w: u32, h: u32, tile: (u32, u32)) -> Level {
-        Level {
-            size: Size::new(w, h),
-            tile: Size::new(tile.0, tile.1),
-        }
+        Level::tiled(Size::new(w, h), Size::new(tile.0, tile.1))
     }
 
     fn room() -> Option<Arc<SpoolDir>> {
@@ -362,9 +352,9 @@ mod tests {
 
     /// Levels, and how they are had, of a grey file of 8 bits.
     fn planned(levels: &[Level], grid: Grid, budget: &Budget) -> Vec<(Size, Way)> {
-        let header = Synthetic::new(levels.to_vec(), 1, sample).header().clone();
-        let grids = vec![grid; levels.len()];
-        plan(&header, &grids, &[], budget)
+        let mut header = Synthetic::new(levels.to_vec(), 1, sample).header().clone();
+        header.levels.iter_mut().for_each(|level| level.grid = grid);
+        plan(&header, &[], budget)
             .into_iter()
             .map(|(level, way)| (level.size, way))
             .collect()
@@ -457,14 +447,16 @@ mod tests {
     #[test]
     fn what_claims_more_than_its_bytes_are_worth_is_made_as_far_as_any_file_may() {
         let wide = [level(60_000, 60_000, (1024, 1024))];
-        let header = Synthetic::new(wide.to_vec(), 1, sample).header().clone();
+        let wide = Synthetic::new(wide.to_vec(), 1, sample);
         let budget = Budget {
             level_bytes: 5 << 20,
             room: room(),
             ..Budget::default()
         };
         let ways = |grid, worth| -> Vec<Way> {
-            let planned = plan(&header, &[grid], &[worth], &budget);
+            let mut header = wide.header().clone();
+            header.levels[0].grid = grid;
+            let planned = plan(&header, &[worth], &budget);
             planned.into_iter().map(|(_, way)| way).collect()
         };
         for grid in [Grid::Tiles, Grid::Rows] {

@@ -211,6 +211,7 @@ mod tests {
     use crate::source::window::NoCache;
     use crate::source::window::blank;
     use crate::source::window::put;
+    use crate::source::window::raster;
 
     const SIZE: (u64, u64) = (300, 250);
 
@@ -240,19 +241,20 @@ mod tests {
         let temp = Temp::new(bytes);
         let whole = Tiff::open(temp.open(), &Limits::default()).unwrap();
         let rect = Rect::of(whole.header().size());
-        let wanted = whole.window(Window::new(0, rect), &NoCache).unwrap();
+        let wanted = raster(&whole, Window::new(0, rect), &NoCache).unwrap();
         let limits = Limits {
             tile_bytes: wanted.samples.bytes() as u64 / 4,
             ..Limits::default()
         };
         let tiff = Tiff::open(temp.open(), &limits).unwrap();
         assert!(matches!(
-            tiff.window(Window::new(0, rect), &NoCache),
+            raster(&tiff, Window::new(0, Rect::new(0, 0, 1, 1)), &NoCache),
             Err(Error::TooLarge(_))
         ));
         let mut got: Option<Raster> = None;
         let mut next = 0;
-        let read = tiff.in_order(0, &mut |raster, at| {
+        let read = tiff.read(Window::new(0, rect), &NoCache, &mut |piece, at| {
+            let raster = piece.raster(at.size());
             assert_eq!((at.x, at.y), (0, next), "from top to bottom");
             assert!(raster.samples.bytes() as u64 <= limits.tile_bytes);
             next = at.y + at.h;
@@ -337,7 +339,8 @@ mod tests {
                 ..Limits::default()
             };
             let tiff = Tiff::open(Temp::new(bytes).open(), &limits).unwrap();
-            tiff.in_order(0, &mut |_, _| Ok(()))
+            let all = Window::new(0, Rect::of(tiff.header().size()));
+            tiff.read(all, &NoCache, &mut |_, _| Ok(()))
         };
         for at in (100..1000).step_by(50) {
             bytes[at] ^= 0x55;

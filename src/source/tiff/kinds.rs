@@ -12,10 +12,10 @@ use crate::raster::Colour;
 use crate::raster::Kind;
 use crate::raster::Layout;
 use crate::raster::Samples;
+use crate::source::Grid;
 use crate::source::Source;
 use crate::source::Tile;
 use crate::source::Window;
-use crate::source::made::Grid;
 use crate::source::tiff::Limits;
 use crate::source::tiff::Tiff;
 use crate::source::tiff::build::Build;
@@ -24,6 +24,7 @@ use crate::source::tiff::build::Temp;
 use crate::source::tiff::build::tags;
 use crate::source::tiff::build::with;
 use crate::source::tiff::input::Order;
+use crate::source::window;
 use crate::source::window::NoCache;
 
 fn open_page(bytes: &[u8], page: usize) -> Result<Tiff> {
@@ -46,7 +47,7 @@ fn names(tiff: &Tiff) -> Vec<Option<&str>> {
 
 fn whole(tiff: &Tiff, level: usize) -> Result<Samples> {
     let size = tiff.header().levels[level].size;
-    let raster = tiff.window(Window::new(level, Rect::of(size)), &NoCache)?;
+    let raster = window::raster(tiff, Window::new(level, Rect::of(size)), &NoCache)?;
     assert_eq!((raster.size, raster.channels), (size, tiff.header().channels));
     Ok(raster.samples)
 }
@@ -128,13 +129,12 @@ fn a_mask_is_alpha_at_every_level_that_has_one() {
             let there = if at % w < w / 2 { 255 } else { 0 };
             assert_eq!(pixel, [value, there], "{level} {at}");
         }
-        let tile = tiff
-            .read(Tile {
-                level,
-                col: 1,
-                row: 0,
-            })
-            .unwrap();
+        let tile = Tile {
+            level,
+            col: 1,
+            row: 0,
+        };
+        let tile = window::tile(&tiff, tile, &NoCache).unwrap();
         assert_eq!(tile.channels, 2);
     }
 }
@@ -540,15 +540,14 @@ fn levels_of_a_slide_in_one_stream_are_read_by_their_restart_intervals() {
     let tiff = of(&starts).unwrap();
     assert_eq!(sizes(&tiff), [(64, 48), (32, 24)]);
     assert_eq!(names(&tiff), [None, Some("macro")]);
-    assert_eq!(tiff.grids()[0], Grid::Strips);
+    assert_eq!(tiff.header().levels[0].grid, Grid::Strips);
     assert_eq!(
         (tiff.header().meaning.colour, tiff.header().stored),
         (Colour::Rgb, None)
     );
     assert!(off(&bytes(&tiff, 0), &picture(size, 3)) < 4.0);
-    let part = tiff
-        .window(Window::new(0, Rect::new(10, 20, 30, 20)), &NoCache)
-        .unwrap();
+    let part = Window::new(0, Rect::new(10, 20, 30, 20));
+    let part = window::raster(&tiff, part, &NoCache).unwrap();
     assert_eq!(part.size, Size::new(30, 20));
     // an index that goes back is damage
     let back = of(&[starts[0], starts[2], starts[1]]).unwrap();

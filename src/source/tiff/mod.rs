@@ -41,13 +41,15 @@ use crate::raster::Metadata;
 use crate::raster::Raster;
 use crate::raster::Samples;
 use crate::room;
+use crate::source::Grid;
 use crate::source::Header;
-use crate::source::Level;
+use crate::source::Piece;
 use crate::source::Set;
 use crate::source::Source;
+use crate::source::Take;
 use crate::source::Tile;
 use crate::source::Window;
-use crate::source::made::Grid;
+use crate::source::made::stored_bytes;
 use crate::source::tiff::block::jpeg_colour;
 use crate::source::tiff::compression::Compression;
 use crate::source::tiff::ifd::Ifd;
@@ -71,7 +73,6 @@ pub struct Tiff {
     input: Input,
     limits: Limits,
     header: Header,
-    orientation: u64,
     /// One for each level of the header.
     images: Vec<Image>,
 }
@@ -82,9 +83,6 @@ struct Scratch {
     coded: Vec<u8>,
     plain: Vec<u8>,
 }
-
-/// Larger tiles are cut into smaller ones.
-const MAX_SHOWN: u32 = 4096;
 
 /// Tiles of no more pixels are decoded in a few milliseconds, by most schemes.
 const QUICK: u64 = 1 << 18;
@@ -124,14 +122,8 @@ impl Tiff {
                 .ranges
                 .insert(meaning.colour.channels().min(meaning.ranges.len()), range);
         }
-        let header = Header {
-            levels: images
-                .iter()
-                .map(|image| Level {
-                    size: image.size,
-                    tile: image.tile,
-                })
-                .collect(),
+        let mut header = Header {
+            levels: images.iter().map(|image| image.level(limits)).collect(),
             channels: u8::try_from(channels).unwrap_or(u8::MAX),
             bits: if layout.complex { 32 } else { layout.bits },
             kind: if layout.complex { Kind::Float } else { layout.kind },
@@ -140,13 +132,21 @@ impl Tiff {
             metadata: metadata::metadata(&first, &input, prologue, limits.metadata),
             version: input.version(),
             scalable: false,
+            orientation: first.first(&input, 274).ok().flatten().unwrap_or(1),
             set: Set {
                 stack: if pages.len() > 1 { pages } else { Vec::new() },
                 ..Set::default()
             },
         };
+        let most = limits.in_bands(header.version.bytes());
+        for (index, image) in images.iter().enumerate() {
+            if stored_bytes(&header, index) > most
+                && let Some(level) = header.levels.get_mut(index)
+            {
+                level.present = image.present(&input);
+            }
+        }
         let mut tiff = Tiff {
-            orientation: first.first(&input, 274).ok().flatten().unwrap_or(1),
             input,
             limits: *limits,
             header,
@@ -192,7 +192,7 @@ impl Tiff {
             let Ok(Raster {
                 samples: Samples::F32(values),
                 ..
-            }) = self.window(Window::new(level, rect), &window::NoCache)
+            }) = window::raster(self, Window::new(level, rect), &window::NoCache)
             else {
                 continue;
             };
@@ -212,11 +212,6 @@ impl Tiff {
         (0..channels).map(range).collect()
     }
 
-    /// The value of the Orientation tag, 1 by default.
-    pub fn orientation(&self) -> u64 {
-        self.orientation
-    }
-
     /// What the compression of level 0 is called.
     pub fn scheme(&self) -> String {
         let compression = self.images.first().map(|image| image.layout.compression);
@@ -225,29 +220,31 @@ impl Tiff {
         name.unwrap_or_default().into()
     }
 
-    /// How each level lies in the file.
-    pub fn grids(&self) -> Vec<Grid> {
-        let grid = |image: &Image| match image.strips {
-            true if image.by_position() => Grid::Rows,
-            true if image.in_order(&self.limits) => Grid::Order,
-            true => Grid::Strips,
-            // no client likes tiles of that size
-            false if image.tile.w.max(image.tile.h) > MAX_SHOWN || image.layout.head.is_some() => {
-                Grid::Strips
-            }
-            false => Grid::Tiles,
-        };
-        self.images.iter().map(grid).collect()
-    }
-
     fn find(&self, tile: Tile) -> Result<(&Image, Rect)> {
         let rect = tile.rect(&self.header.levels);
-        self.images.get(tile.level).zip(rect).ok_or_else(|| {
-            Error::Outside(format!(
-                "no tile {},{} in level {}",
-                tile.col, tile.row, tile.level
-            ))
-        })
+        let found = self.images.get(tile.level).zip(rect);
+        found.ok_or_else(|| window::outside(tile))
+    }
+
+    /// A tile. One that was never written has the value of GDAL_NODATA in every sample, 0 where there is none.
+    fn tile(&self, tile: Tile) -> Result<Raster> {
+        let (image, rect) = self.find(tile)?;
+        let size = rect.size();
+        image.check(image.cell(tile.row), &self.limits)?;
+        let samples = each_plane(&image.layout, |layout, plane| {
+            self.block(image, layout, plane, tile, size)
+        })?;
+        self.with_mask(image, channels(image, size, samples), rect)
+    }
+
+    /// A pixel of a window of which the file holds nothing; `None` when it may hold something.
+    fn vacant(&self, image: &Image, rect: Rect) -> Option<Raster> {
+        if image.mask.is_some() || !image.is_vacant(&self.input, rect) {
+            return None;
+        }
+        let one = Size::new(1, 1);
+        let samples = each_plane(&image.layout, |layout, _| Ok(absent(layout, one))).ok()?;
+        Some(channels(image, one, samples))
     }
 }
 
@@ -266,68 +263,27 @@ impl Source for Tiff {
         &self.header
     }
 
-    /// A tile that was never written has the value of GDAL_NODATA in every sample, 0 where there is none.
-    fn read(&self, tile: Tile) -> Result<Raster> {
-        let (image, rect) = self.find(tile)?;
-        let size = rect.size();
-        image.check(image.cell(tile.row), &self.limits)?;
-        let samples = each_plane(&image.layout, |layout, plane| {
-            self.block(image, layout, plane, tile, size)
-        })?;
-        self.with_mask(image, channels(image, size, samples), rect)
-    }
-
     /// Strips that are not coded are read by position: a window costs what it shows, whatever the strips' height.
-    fn window(&self, window: Window, keep: &dyn TileCache) -> Result<Raster> {
-        match self.images.get(window.level) {
-            Some(image) if image.by_position() => {
-                let raster = self.rows(image, window.rect)?;
-                self.with_mask(image, raster, window.rect)
-            }
-            Some(image) => {
-                self.prefetch(image, window.rect)?;
-                window::of_tiles(self, window, keep)
-            }
-            None => window::of_tiles(self, window, keep),
+    fn read(&self, window: Window, keep: &dyn TileCache, take: &mut Take) -> Result<()> {
+        let (level, rect) = (window.level, window.rect);
+        let none = || Error::Outside("no such level".into());
+        let (image, of) = (self.images.get(level).zip(self.header.levels.get(level))).ok_or_else(none)?;
+        if of.grid == Grid::Order && rect == Rect::of(image.size) {
+            return bands::read(image, &self.input, &self.limits, &mut |raster, at| {
+                take(Piece::Pixels(self.with_mask(image, raster, at)?), at)
+            });
         }
-    }
-
-    fn in_order(&self, level: usize, take: &mut dyn FnMut(Raster, Rect) -> Result<()>) -> Result<()> {
-        let image = self.images.get(level);
-        let image = image.ok_or_else(|| Error::Outside("no such level".into()))?;
-        bands::read(image, &self.input, &self.limits, &mut |raster, rect| {
-            take(self.with_mask(image, raster, rect)?, rect)
-        })
-    }
-
-    fn present(&self, level: usize) -> u64 {
-        self.images
-            .get(level)
-            .map_or(u64::MAX, |image| image.present(&self.input))
-    }
-
-    fn vacant(&self, window: Window, size: Size) -> Option<Raster> {
-        let image = self.images.get(window.level)?;
-        if image.mask.is_some() || !image.is_vacant(&self.input, window.rect) {
-            return None;
+        // a tile of usual size is had as quickly
+        let is_small = rect.size().area() <= QUICK && window.tile(&self.header.levels).is_some();
+        if !is_small && let Some(pixel) = self.vacant(image, rect) {
+            return take(Piece::Vacant(pixel), rect);
         }
-        let samples = each_plane(&image.layout, |layout, _| Ok(absent(layout, size))).ok()?;
-        Some(Raster {
-            size,
-            channels: self.header.channels,
-            samples,
-        })
-    }
-
-    fn is_quick(&self, level: usize) -> bool {
-        let quick = |image: &Image| {
-            let dear = matches!(
-                image.layout.compression,
-                Compression::Jpeg2000(_) | Compression::Jxl | Compression::Lzma
-            );
-            !image.strips && image.tile.area() <= QUICK && !dear
-        };
-        self.images.get(level).is_some_and(quick)
+        if image.by_position() {
+            let raster = self.rows(image, rect)?;
+            return take(Piece::Pixels(self.with_mask(image, raster, rect)?), rect);
+        }
+        self.prefetch(image, rect)?;
+        window::of_tiles(&self.header.levels, window, keep, take, |tile| self.tile(tile))
     }
 
     fn coded(&self, tile: Tile, format: Format) -> Result<Option<Vec<u8>>> {
@@ -552,6 +508,10 @@ mod tests {
         Tiff::open(Temp::new(bytes).open(), &Limits::default())
     }
 
+    fn read(tiff: &Tiff, tile: Tile) -> Result<Raster> {
+        window::tile(tiff, tile, &window::NoCache)
+    }
+
     fn tile(level: usize, col: u32, row: u32) -> Tile {
         Tile { level, col, row }
     }
@@ -588,13 +548,14 @@ mod tests {
     }
 
     fn read_all(tiff: &Tiff) {
-        for (level, Level { size, tile: cell }) in tiff.header().levels.clone().into_iter().enumerate() {
+        for (level, of) in tiff.header().levels.iter().enumerate() {
+            let (size, cell) = (of.size, of.tile);
             let grid = size.grid(cell);
             for (col, row) in
                 (0..grid.h.min(50)).flat_map(|row| (0..grid.w.min(50)).map(move |col| (col, row)))
             {
                 let tile = tile(level, col, row);
-                if let Ok(raster) = tiff.read(tile) {
+                if let Ok(raster) = read(tiff, tile) {
                     let expected = tile.rect(&tiff.header().levels).unwrap().size();
                     assert_eq!(raster.size, expected);
                     let area = usize::try_from(expected.area()).unwrap();
@@ -616,21 +577,21 @@ mod tests {
             .map(|l| (l.size.w, l.size.h))
             .collect();
         assert_eq!(sizes, [(33, 20), (16, 10), (8, 5)]);
-        assert_eq!(tiff.read(tile(0, 0, 0)).unwrap().size, Size::new(16, 16));
-        let sparse = tiff.read(tile(0, 2, 0)).unwrap();
+        assert_eq!(read(&tiff, tile(0, 0, 0)).unwrap().size, Size::new(16, 16));
+        let sparse = read(&tiff, tile(0, 2, 0)).unwrap();
         assert_eq!(
             (sparse.size, sparse.samples),
             (Size::new(1, 16), Samples::U8(vec![0; 16]))
         );
-        let cut = tiff.read(tile(0, 2, 1)).unwrap();
+        let cut = read(&tiff, tile(0, 2, 1)).unwrap();
         assert_eq!(
             (cut.size, cut.samples),
             (Size::new(1, 4), Samples::U8(vec![0, 8, 32, 72]))
         );
-        assert!(matches!(tiff.read(tile(0, 3, 0)), Err(Error::Outside(_))));
-        assert!(matches!(tiff.read(tile(3, 0, 0)), Err(Error::Outside(_))));
+        assert!(matches!(read(&tiff, tile(0, 3, 0)), Err(Error::Outside(_))));
+        assert!(matches!(read(&tiff, tile(3, 0, 0)), Err(Error::Outside(_))));
         assert!(
-            matches!(tiff.read(tile(1, 0, 0)), Err(Error::Corrupt(_))),
+            matches!(read(&tiff, tile(1, 0, 0)), Err(Error::Corrupt(_))),
             "three bytes are no tile"
         );
         assert_eq!(tiff.coded(tile(0, 0, 0), Format::Jpeg).unwrap(), None);
@@ -682,7 +643,7 @@ mod tests {
         let bytes = build.finish(first);
         let tiff = open(&bytes).unwrap();
         assert_eq!(
-            tiff.read(tile(0, 999, 999)).unwrap().samples,
+            read(&tiff, tile(0, 999, 999)).unwrap().samples,
             Samples::U8(vec![7; 256])
         );
         // The same directory in a file that ends before the arrays opens as well, and says so at the first tile.
@@ -691,7 +652,7 @@ mod tests {
         short[4..8].copy_from_slice(&272u32.to_le_bytes());
         short.extend(directory);
         let tiff = open(&short).unwrap();
-        assert!(matches!(tiff.read(tile(0, 999, 999)), Err(Error::Corrupt(_))));
+        assert!(matches!(read(&tiff, tile(0, 999, 999)), Err(Error::Corrupt(_))));
     }
 
     #[test]
@@ -700,14 +661,14 @@ mod tests {
             with(tags((16, 2), 1, 1, vec![at]), &[(325, 4, vec![])])
         });
         assert_eq!(
-            open(&file).unwrap().read(tile(0, 0, 0)).unwrap().samples,
+            read(&open(&file).unwrap(), tile(0, 0, 0)).unwrap().samples,
             Samples::U8(vec![5; 32])
         );
         let file = single(&[5; 32], |at| {
             with(tags((16, 2), 1, 1, vec![at]), &[(325, 4, vec![32])])
         });
         assert_eq!(
-            open(&file).unwrap().read(tile(0, 0, 0)).unwrap().samples,
+            read(&open(&file).unwrap(), tile(0, 0, 0)).unwrap().samples,
             Samples::U8(vec![5; 32])
         );
     }
@@ -721,7 +682,7 @@ mod tests {
                 (259, 3, vec![compression]),
             ];
             let file = single(&[0; 600], |at| with(tags((16, 16), 1, 1, vec![at]), &more));
-            open(&file).unwrap().read(tile(0, 0, 0))
+            read(&open(&file).unwrap(), tile(0, 0, 0))
         };
         for compression in [1, 5, 7, 8, 50000] {
             for (offset, count) in [
@@ -745,7 +706,7 @@ mod tests {
             let bytes = single(&[], |_| {
                 with(tags((16, 16), channels, photometric, vec![0]), more)
             });
-            let samples = open(&bytes).unwrap().read(tile(0, 0, 0)).unwrap().samples;
+            let samples = read(&open(&bytes).unwrap(), tile(0, 0, 0)).unwrap().samples;
             match samples {
                 Samples::U8(v) => v[..v.len() / 256].iter().map(|v| f32::from(*v)).collect(),
                 Samples::U16(v) => v[..v.len() / 256].iter().map(|v| f32::from(*v)).collect(),
@@ -821,7 +782,7 @@ mod tests {
             let first = build.ifd(&with(tags((16, 16), 2, 3, at), &more), 0);
             let tiff = open(&build.finish(first)).unwrap();
             let wanted = [15, 95, 175, 153].repeat(256);
-            assert_eq!(tiff.read(tile(0, 0, 0)).unwrap().samples, Samples::U8(wanted));
+            assert_eq!(read(&tiff, tile(0, 0, 0)).unwrap().samples, Samples::U8(wanted));
         }
     }
 }

@@ -11,8 +11,12 @@ use crate::limits;
 use crate::limits::FLOOR;
 use crate::raster::Alpha;
 use crate::raster::Colour;
+use crate::source::Decoding;
+use crate::source::Grid;
+use crate::source::Level;
 use crate::source::Page;
 use crate::source::tiff::Limits;
+use crate::source::tiff::QUICK;
 use crate::source::tiff::bands;
 use crate::source::tiff::compression::Compression;
 use crate::source::tiff::ifd::Array;
@@ -41,6 +45,9 @@ const DIRECTORY: u64 = 64 << 10;
 
 /// Bytes at the end of the file that are announced at most.
 const MAX_END: u64 = 2 << 20;
+
+/// Larger tiles are cut into smaller ones.
+const MAX_SHOWN: u32 = 4096;
 
 /// More SubIFDs than this are not looked at.
 const MAX_SUBIFDS: u64 = 256;
@@ -157,6 +164,32 @@ impl Image {
             && !self.by_position()
             && bands::can(&self.layout)
             && (long || self.check(self.tile, limits).is_err())
+    }
+
+    /// What a header says of it.
+    pub fn level(&self, limits: &Limits) -> Level {
+        let grid = match self.strips {
+            true if self.by_position() => Grid::Rows,
+            true if self.in_order(limits) => Grid::Order,
+            true => Grid::Strips,
+            // no client likes tiles of that size
+            false if self.tile.w.max(self.tile.h) > MAX_SHOWN || self.layout.head.is_some() => Grid::Strips,
+            false => Grid::Tiles,
+        };
+        let is_slow = matches!(
+            self.layout.compression,
+            Compression::Jpeg2000(_) | Compression::Jxl | Compression::Lzma
+        );
+        let decoding = if self.strips || self.tile.area() > QUICK || is_slow {
+            Decoding::Usual
+        } else {
+            Decoding::Quick
+        };
+        Level {
+            grid,
+            decoding,
+            ..Level::tiled(self.size, self.tile)
+        }
     }
 
     /// Planes that lie apart.
