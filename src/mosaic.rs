@@ -9,7 +9,6 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::library::Opened;
-use crate::metrics;
 use crate::plan::Key;
 use crate::raster::Raster;
 use crate::source::Decoding;
@@ -172,10 +171,8 @@ impl InCache<'_> {
         let name = key.digest(&());
         let found = self.disk.read(name);
         if let Some(level) = found.as_deref().and_then(Raster::from_bytes) {
-            metrics::lookup("disk", "hit");
             return Ok(level);
         }
-        metrics::lookup("disk", "miss");
         let level = make()?;
         self.disk.put(name, level.to_bytes().into());
         Ok(level)

@@ -32,7 +32,6 @@ use crate::library::Library;
 use crate::library::LibrarySettings;
 use crate::library::Opened;
 use crate::looks::Looks;
-use crate::metrics;
 use crate::mosaic::Mosaic;
 use crate::plan::Key;
 use crate::plan::Plan;
@@ -501,7 +500,6 @@ impl Service {
         let mut found = None;
         if let Some(name) = lasting {
             found = self.disk.get(name).await.map(|bytes| (bytes, "disk"));
-            metrics::lookup("disk", if found.is_some() { "hit" } else { "miss" });
         }
         if let (None, Some((shared, name))) = (&found, &shared) {
             found = shared.get(name).await.map(|bytes| (bytes, "memcached"));

@@ -3,6 +3,7 @@
 //! A value is some bytes under a name of 128 bits; long ones lie in pieces. Every piece has a checksum: what a crash left
 //! half written is found by it and forgotten. The first error of the disk ends its use.
 
+use crate::metrics;
 use crate::store::remote::runtime;
 use crate::store::remote::wait;
 use crate::store::stores::Settings;
@@ -62,6 +63,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, Default)]
 pub struct DiskCache(Option<Arc<Disk>>);
 
+/// Counts a look.
+fn counted(found: Option<Bytes>) -> Option<Bytes> {
+    metrics::lookup("disk", if found.is_some() { "hit" } else { "miss" });
+    found
+}
+
 impl DiskCache {
     /// Opens or makes the cache in the directory of the settings, if they name one. An error in one line when the
     /// directory holds anything else, is used by another server or cannot be written.
@@ -80,19 +87,23 @@ impl DiskCache {
         self.0.as_ref().is_some_and(|disk| !disk.faults.is_broken())
     }
 
-    /// The value, if it is there and whole.
-    pub async fn get(&self, name: u128) -> Option<Bytes> {
+    /// A block of a master, if it is there and whole.
+    pub async fn block(&self, name: u128) -> Option<Bytes> {
         let disk = self.0.clone().filter(|_| self.is_on())?;
         let task = runtime().ok()?.spawn(async move { disk.get(name).await });
         task.await.ok().flatten()
     }
 
+    /// What was made of a master, if it is there and whole; the look is counted.
+    pub async fn get(&self, name: u128) -> Option<Bytes> {
+        counted(self.block(name).await)
+    }
+
     /// The same for compute threads.
     pub fn read(&self, name: u128) -> Option<Bytes> {
         let disk = self.0.clone().filter(|_| self.is_on())?;
-        wait(PATIENCE, async move { Ok(disk.get(name).await) })
-            .ok()
-            .flatten()
+        let found = wait(PATIENCE, async move { Ok(disk.get(name).await) });
+        counted(found.ok().flatten())
     }
 
     /// Writes a value, in the background; what takes more than an eighth of the cache is left out.

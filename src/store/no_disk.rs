@@ -24,6 +24,11 @@ impl DiskCache {
     }
 
     /// Nothing.
+    pub async fn block(&self, _: u128) -> Option<Bytes> {
+        None
+    }
+
+    /// Nothing.
     pub async fn get(&self, _: u128) -> Option<Bytes> {
         None
     }

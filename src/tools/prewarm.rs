@@ -38,7 +38,9 @@ pub fn run(list: Option<&Path>, images: &[String], levels: usize, config: Config
         ));
     }
     let stores = config.stores.clone().map_err(io::Error::other)?;
-    stores.check().map_err(io::Error::other)?;
+    for line in stores.check().map_err(io::Error::other)? {
+        eprintln!("{line}");
+    }
     let threads = config.threads;
     let service = Service::new(config);
     // its name may have to be looked up first

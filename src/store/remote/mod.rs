@@ -161,10 +161,6 @@ impl Store {
         if self.is("http") || !matches!(error, None | Some(object_store::Error::NotFound { .. })) {
             return error;
         }
-        let text = format!("{error:?}");
-        if NO_BUCKET.iter().any(|word| text.contains(word)) {
-            return error;
-        }
         self.client.list(Some(&path)).next().await?.err()
     }
 

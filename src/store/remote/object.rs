@@ -42,6 +42,9 @@ const RUN: u64 = 128;
 /// Most blocks that are fetched beyond what is needed, when an object is read from front to back.
 const READ_AHEAD: u64 = 64;
 
+/// Blocks between two that are needed which cost less than another request.
+const GAP: u64 = 2;
+
 /// Blocks that are announced at most: what was fetched must still be held when it is read.
 const AHEAD: usize = 256;
 
@@ -90,11 +93,21 @@ struct Coming {
 }
 
 impl Coming {
-    /// These blocks are fetched now, and more behind them when the object is read from front to back.
+    /// These blocks are fetched now, in ascending order, with those in small gaps, and more behind them when the object is
+    /// read from front to back.
     fn extend(&mut self, free: &mut Vec<u64>, end: u64, held: impl Fn(u64) -> bool) {
         let (Some(first), Some(last)) = (free.first().copied(), free.last().copied()) else {
             return;
         };
+        let is_free = |number: &u64| !self.blocks.contains(number) && !held(*number);
+        let gaps = free.windows(2).filter_map(|pair| match pair {
+            [from, to] if *to - *from - 1 <= GAP => Some(*from + 1..*to),
+            _ => None,
+        });
+        let gaps = gaps.filter(|gap| gap.clone().all(|number| is_free(&number)));
+        let more: Vec<u64> = gaps.flatten().collect();
+        free.extend(more);
+        free.sort_unstable();
         self.streak = if first == self.next { self.streak + 1 } else { 0 };
         if self.streak >= 2 {
             let ahead = (1_u64 << self.streak.min(8)).min(READ_AHEAD);

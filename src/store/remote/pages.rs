@@ -61,7 +61,7 @@ impl Pages {
         if !self.disk.is_on() {
             return None;
         }
-        let block = self.disk.get(name.digest()).await?;
+        let block = self.disk.block(name.digest()).await?;
         self.memory.insert(name.clone(), block.clone());
         Some(block)
     }
