@@ -44,7 +44,7 @@ const MAX_HELD: usize = 64 << 20;
 const DIRECTORY: u64 = 64 << 10;
 
 /// Bytes at the end of the file that are announced at most.
-const MAX_END: u64 = 2 << 20;
+const MAX_END: u64 = 4 << 20;
 
 /// Larger tiles are cut into smaller ones.
 const MAX_SHOWN: u32 = 4096;
@@ -480,8 +480,8 @@ fn chain(
     let mut first = None;
     let mut at = prologue.first;
     // a directory that lies behind its picture: those of all levels but the first two lie in the last sixteenth of the
-    // file, and somewhat more where small levels are compressed less
-    let end = (input.len() / 12).clamp(4 * DIRECTORY, MAX_END);
+    // file, or nearly twice as much where small levels are compressed less
+    let end = (input.len() / 8).clamp(4 * DIRECTORY, MAX_END);
     if at > end {
         let end = (input.len().saturating_sub(end)..).step_by(usize::try_from(DIRECTORY).unwrap_or(1));
         input.prefetch_at(
