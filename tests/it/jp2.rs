@@ -13,6 +13,8 @@ use iipsrv::service::Service;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::Mutex;
 
 use crate::chart;
 use crate::support::config;
@@ -253,6 +255,83 @@ fn every_way_to_write_a_codestream_is_read() {
             let lossy = options.contains("-I");
             assert!(worst <= i64::from(lossy), "{options}: {worst}");
         }
+    }
+}
+
+/// The bytes of a codestream, and which were read.
+struct Watched(Vec<u8>, Arc<Mutex<Vec<(u64, usize)>>>);
+
+impl iipsrv::codec::jp2::bytes::Bytes for Watched {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read(&self, at: u64, to: &mut [u8]) -> Result<(), Error> {
+        self.1.lock().unwrap().push((at, to.len()));
+        iipsrv::codec::jp2::bytes::Bytes::read(&self.0, at, to)
+    }
+}
+
+#[test]
+#[ignore = "needs opj_compress and opj_decompress"]
+fn where_lengths_of_packets_are_told_windows_read_those_that_they_need() {
+    let folder = Folder::new("jp2-plt");
+    let picture = folder.0.join("noise.ppm");
+    let size = Size::new(900, 700);
+    let mut noise = 1_u32;
+    let mut bytes = b"P6\n900 700\n255\n".to_vec();
+    bytes.extend((0..900 * 700 * 3).map(|at| {
+        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (at / 40 % 180) as u8 + (noise >> 26) as u8
+    }));
+    std::fs::write(&picture, bytes).unwrap();
+    let stream = folder.0.join("made.j2k");
+    let compressed = |options: &str| {
+        compress(&picture, &stream, options);
+        std::fs::read(&stream).unwrap()
+    };
+    for (options, few) in [
+        ("-p RPCL -c [128,128]", true),
+        ("-p LRCP -c [128,128] -r 4,2,1", true),
+        ("-p RLCP -r 4,2,1", false),
+        ("-p PCRL -c [256,256],[128,128]", true),
+        ("-p CPRL -c [128,128] -SOP -EPH", true),
+        ("-p RPCL -c [128,128] -TP R", true),
+        ("-p RPCL -t 512,512 -c [128,128]", true),
+        ("-c [256,256] -POC T1=0,0,1,3,3,LRCP/T1=0,0,1,6,3,RPCL", false),
+    ] {
+        let plain = Codestream::open(Box::new(compressed(options)), false).unwrap();
+        let told = compressed(&format!("{options} -PLT"));
+        let read: Arc<Mutex<Vec<(u64, usize)>>> = Arc::default();
+        let lazy = Codestream::open(Box::new(Watched(told.clone(), read.clone())), false).unwrap();
+        // lengths that are not those of all packets together
+        let mut wrong = told.clone();
+        let mark = wrong.windows(2).position(|pair| pair == [0xff, 0x58]).unwrap();
+        wrong[mark + 5] ^= 1;
+        let wrong = Codestream::open(Box::new(wrong), false).unwrap();
+        let mut first = true;
+        for (reduction, rect) in [
+            (0, Rect::new(300, 200, 100, 100)),
+            (2, Rect::new(0, 0, 225, 175)),
+            (0, Rect::new(0, 0, 900, 700)),
+            (1, Rect::new(449, 0, 1, 350)),
+        ] {
+            let pixels = |stream: &Codestream| stream.read(reduction, rect, u16::MAX, &Fresh).unwrap();
+            let wanted = pixels(&plain);
+            assert!(pixels(&lazy) == wanted, "{options} {reduction} {rect:?}");
+            assert!(
+                pixels(&wrong) == wanted,
+                "{options} {reduction} {rect:?}: wrong lengths"
+            );
+            let bytes: usize = read.lock().unwrap().iter().map(|(_, len)| len).sum();
+            assert!(
+                !(few && first) || bytes * 3 < told.len(),
+                "{options}: {bytes} of {}",
+                told.len()
+            );
+            first = false;
+        }
+        assert_eq!(plain.size(0), size);
     }
 }
 

@@ -125,7 +125,7 @@ pub struct Chunk {
 }
 
 /// One sub-band.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Band {
     /// Orientation.
     pub kind: Kind,
@@ -156,7 +156,7 @@ impl Band {
 }
 
 /// One resolution of a component.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Resolution {
     /// Its samples.
     pub area: Area,
@@ -171,6 +171,25 @@ pub struct Resolution {
 }
 
 impl Resolution {
+    /// The precincts that hold an area of a band, by their numbers.
+    pub fn touched(&self, band: &Band, area: Area) -> impl Iterator<Item = usize> + use<> {
+        let shift = u8::from(band.kind != Kind::Ll);
+        let sides = (
+            self.precinct.0.saturating_sub(shift),
+            self.precinct.1.saturating_sub(shift),
+        );
+        let all = self.precincts;
+        let area = if area.is_empty() { Area::default() } else { area };
+        let columns = (area.x0 >> sides.0).max(all.x0)..halved(area.x1, sides.0).min(all.x1);
+        let rows = (area.y0 >> sides.1).max(all.y0)..halved(area.y1, sides.1).min(all.y1);
+        rows.flat_map(move |row| {
+            let first = (row - all.y0) as usize * all.w() as usize;
+            columns
+                .clone()
+                .map(move |column| first + (column - all.x0) as usize)
+        })
+    }
+
     /// The code-blocks of a band that lie in a precinct, as columns and rows of the band's grid of cells.
     pub fn cells(&self, band: &Band, column: u32, row: u32) -> Area {
         let shift = u8::from(band.kind != Kind::Ll);
@@ -191,7 +210,7 @@ impl Resolution {
 }
 
 /// One component of a tile.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Component {
     /// Reference grid points per sample.
     pub step: (u32, u32),

@@ -20,6 +20,7 @@ const RGN: u16 = 0xff5e;
 const POC: u16 = 0xff5f;
 const PPM: u16 = 0xff60;
 const PPT: u16 = 0xff61;
+const PLT: u16 = 0xff58;
 const SOC: u16 = 0xff4f;
 const DCO: u16 = 0xff70;
 const NLT: u16 = 0xff76;
@@ -144,6 +145,19 @@ pub struct Main {
     pub packed: Vec<Vec<u8>>,
     /// Whether the file ends before its last tile-part does.
     pub truncated: bool,
+}
+
+/// What the headers of a tile's parts say.
+#[derive(Debug)]
+pub struct Head {
+    /// Coding of the tile.
+    pub style: Style,
+    /// Packed packet headers.
+    pub packed: Vec<u8>,
+    /// Where packets lie in each part.
+    pub parts: Vec<Part>,
+    /// The lengths of the packets of each part, where it tells them.
+    pub lengths: Vec<Vec<u32>>,
 }
 
 /// Bytes of a marker segment, taken one after the other.
@@ -503,8 +517,8 @@ impl Main {
         })
     }
 
-    /// The headers of a tile's parts: its style, packed packet headers, and where packets lie in each part.
-    pub fn tile(&self, from: &dyn Bytes, tile: u16) -> Result<(Style, Vec<u8>, Vec<Part>)> {
+    /// The headers of a tile's parts.
+    pub fn tile(&self, from: &dyn Bytes, tile: u16) -> Result<Head> {
         let mut style = self.style.clone();
         for coding in &mut style.coding {
             coding.own = false;
@@ -518,18 +532,20 @@ impl Main {
         let mut body = Vec::new();
         let mut packed = Vec::new();
         let mut bodies = Vec::new();
+        let mut lengths = Vec::new();
         let mut changed = false;
         for part in parts.iter().take_while(|part| part.tile == tile) {
             let mut at = part.start;
-            let mut pieces = Vec::new();
+            let (mut pieces, mut told) = (Vec::new(), Vec::new());
             loop {
                 let (marker, next) = segment(from, at, &mut body)?;
                 at = next;
                 match marker {
                     SOD => break,
-                    PPT => {
+                    PPT | PLT => {
+                        let to = if marker == PPT { &mut pieces } else { &mut told };
                         if let Some((number, rest)) = body.split_first() {
-                            pieces.push((*number, rest.to_vec()));
+                            to.push((*number, rest.to_vec()));
                         }
                     }
                     SOC | SOT | SIZ | EOC | PPM => {
@@ -554,9 +570,28 @@ impl Main {
                 return Err(Error::TooLarge("packed packet headers".into()));
             }
             bodies.push(Part { start: at, ..*part });
+            lengths.push(numbers(&join(told)));
         }
-        Ok((style, packed, bodies))
+        Ok(Head {
+            style,
+            packed,
+            parts: bodies,
+            lengths,
+        })
     }
+}
+
+/// PLT: numbers of seven bits a byte, the first bit of which says that more follow (T.800 Table A.36).
+fn numbers(bytes: &[u8]) -> Vec<u32> {
+    let mut all = Vec::new();
+    let mut number = 0u32;
+    for byte in bytes {
+        number = number << 7 | u32::from(byte & 0x7f);
+        if byte & 0x80 == 0 {
+            all.push(std::mem::take(&mut number));
+        }
+    }
+    all
 }
 
 /// PPM: for each tile-part a length of four bytes and so many bytes (T.800 A.7.4).

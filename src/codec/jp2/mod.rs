@@ -26,11 +26,13 @@ use crate::codec::jp2::bytes::Bytes;
 use crate::codec::jp2::grid::halved;
 use crate::codec::jp2::markers::Main;
 use crate::codec::jp2::packets::Index;
+use crate::codec::jp2::packets::Place;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::geometry::Size;
 use ::bytes::Bytes as Held;
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -194,18 +196,42 @@ impl Codestream {
             return Ok(index);
         }
         drop(known);
-        let index = Arc::new(Index::read(&*self.from, &self.main, tile)?);
+        let index = Arc::new(Index::read(&*self.from, &self.main, tile, !self.strict)?);
         if self.strict && index.damaged {
             return Err(Error::Corrupt(format!("tile {tile} is damaged")));
         }
         let mut known = lock();
         if known.iter().all(|(number, _)| *number != tile) {
-            known.push_back((tile, Arc::clone(&index)));
-        }
-        while known.len() > 1 && known.iter().map(|(_, index)| index.bytes()).sum::<usize>() > MAX_KEPT {
-            known.pop_front();
+            remember(&mut known, tile, &index);
         }
         Ok(index)
+    }
+
+    /// The index of a tile after the packets of these precincts were read.
+    fn completed(&self, tile: u16, index: Arc<Index>, places: &BTreeSet<Place>) -> Result<Arc<Index>> {
+        if index.unread(places).next().is_none() {
+            return Ok(index);
+        }
+        index.announce(&*self.from, places)?;
+        drop(index);
+        // what others have read meanwhile is in there
+        let mut known = self.indices.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = known.iter().position(|(number, _)| *number == tile);
+        let mut index = match place.and_then(|place| known.remove(place)) {
+            Some((_, index)) => index,
+            None => Arc::new(Index::read(&*self.from, &self.main, tile, true)?),
+        };
+        Arc::make_mut(&mut index).complete(&*self.from, places)?;
+        remember(&mut known, tile, &index);
+        Ok(index)
+    }
+}
+
+/// Keeps an index, and forgets those that were used longest ago.
+fn remember(known: &mut VecDeque<(u16, Arc<Index>)>, tile: u16, index: &Arc<Index>) {
+    known.push_back((tile, Arc::clone(index)));
+    while known.len() > 1 && known.iter().map(|(_, index)| index.bytes()).sum::<usize>() > MAX_KEPT {
+        known.pop_front();
     }
 }
 

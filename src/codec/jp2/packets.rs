@@ -1,7 +1,8 @@
 //! The packets of a tile (ITU-T T.800 Annex B.9 to B.12): their order, and what their headers say of each
 //! code-block.
 //!
-//! Bodies are not read; the result is the location of the bytes of every code-block.
+//! Bodies are not read; the result is the location of the bytes of every code-block. Where the lengths of packets are
+//! told (PLT), the headers of a long tile are read by precinct, as windows need them.
 
 use crate::codec::jp2::block::style;
 use crate::codec::jp2::bytes::Bytes;
@@ -13,18 +14,28 @@ use crate::codec::jp2::grid::Component;
 use crate::codec::jp2::grid::NONE;
 use crate::codec::jp2::grid::components;
 use crate::codec::jp2::grid::tile_area;
+use crate::codec::jp2::markers::Head;
 use crate::codec::jp2::markers::Main;
 use crate::codec::jp2::markers::Progression;
 use crate::codec::jp2::markers::Style;
 use crate::codec::jp2::parts::Part;
 use crate::error::Error;
 use crate::error::Result;
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::ops::Range;
 
 /// Chunks of one tile.
 const MAX_CHUNKS: usize = 16 << 20;
 
-/// A tile whose packets were all found.
-#[derive(Debug)]
+/// Bytes of a tile that are worth going through at once, wherever its packets are said to lie.
+const AT_ONCE: u64 = 256 << 10;
+
+/// Bytes of a packet that are announced: its header, and all of a small one.
+const HEADER: u64 = 64 << 10;
+
+/// A tile whose packets were found.
+#[derive(Clone, Debug)]
 pub struct Index {
     /// Components with their code-blocks.
     pub components: Vec<Component>,
@@ -34,48 +45,142 @@ pub struct Index {
     pub style: Style,
     /// Whether packets were missing or could not be read.
     pub damaged: bool,
+    /// Where the packets of precincts lie whose headers were not read yet, layer by layer (T.800 A.7.3).
+    unread: HashMap<Place, Vec<Range<u64>>>,
 }
 
 impl Index {
-    /// Reads the headers of every packet of a tile. What follows damage is left out.
-    pub fn read(from: &dyn Bytes, main: &Main, tile: u16) -> Result<Index> {
-        let (style, packed, parts) = main.tile(from, tile)?;
-        let components = components(&main.siz, &style, tile, from.len())?;
-        let trees = components
-            .iter()
-            .map(|component| {
-                (component.resolutions.iter())
-                    .map(|resolution| {
-                        let count = resolution.precincts.len();
-                        (0..count).map(|_| Precinct::default()).collect()
-                    })
-                    .collect()
-            })
-            .collect();
-        let packed = packed.as_slice();
+    /// Reads the headers of every packet of a tile. What follows damage is left out. Of a long tile whose packets' lengths
+    /// are told (PLT) none is read if it may be `partial`.
+    pub fn read(from: &dyn Bytes, main: &Main, tile: u16, partial: bool) -> Result<Index> {
+        let Head {
+            style,
+            packed,
+            parts,
+            lengths,
+        } = main.tile(from, tile)?;
+        let mut index = Index {
+            components: components(&main.siz, &style, tile, from.len())?,
+            chunks: Vec::new(),
+            style,
+            damaged: false,
+            unread: HashMap::new(),
+        };
+        let area = tile_area(&main.siz, tile);
+        let bytes: u64 = parts.iter().map(|part| part.end - part.start).sum();
+        if partial && packed.is_empty() && bytes > AT_ONCE && !main.truncated {
+            index.unread = index.listed(area, &parts, &lengths).unwrap_or_default();
+        }
+        if !index.is_partial() {
+            index.walk(from, area, &packed, parts)?;
+        }
+        Ok(index)
+    }
+
+    /// Whether there are precincts whose packets were not read.
+    pub fn is_partial(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    /// Those of some precincts that were not read.
+    pub fn unread<'a>(&'a self, places: &'a BTreeSet<Place>) -> impl Iterator<Item = Place> + 'a {
+        let places = places.iter().copied();
+        places.filter(|place| self.unread.contains_key(place))
+    }
+
+    /// Announces the packets of these precincts, as far as they were not read.
+    pub fn announce(&self, from: &dyn Bytes, places: &BTreeSet<Place>) -> Result<()> {
+        let packets = self.unread(places).filter_map(|place| self.unread.get(&place));
+        let mut heads = packets
+            .flatten()
+            .map(|packet| packet.start..packet.end.min(packet.start.saturating_add(HEADER)));
+        from.prefetch(&mut heads)
+    }
+
+    /// Reads the headers of the packets of these precincts. What follows damage in a precinct is left out.
+    pub fn complete(&mut self, from: &dyn Bytes, places: &BTreeSet<Place>) -> Result<()> {
+        for place in places {
+            let Some(packets) = self.unread.remove(place) else {
+                continue;
+            };
+            let mut precinct = Precinct::default();
+            for (layer, packet) in (0..).zip(packets) {
+                let mut body = Cursor::new(from, packet.start, packet.end);
+                match self.packet(layer, *place, &mut precinct, &mut body, None) {
+                    Ok(()) if body.at == packet.end => {}
+                    Ok(()) | Err(Error::Corrupt(_)) => {
+                        self.damaged = true;
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The packets of each precinct by their lengths; `None` unless these fill the tile-parts exactly.
+    fn listed(
+        &self,
+        area: Area,
+        parts: &[Part],
+        lengths: &[Vec<u32>],
+    ) -> Option<HashMap<Place, Vec<Range<u64>>>> {
+        let mut packets = Vec::new();
+        for (part, lengths) in parts.iter().zip(lengths) {
+            let mut at = part.start;
+            for len in lengths {
+                let end = at.checked_add(u64::from(*len))?;
+                packets.push(at..end);
+                at = end;
+            }
+            if at != part.end {
+                return None;
+            }
+        }
+        let mut packets = packets.into_iter();
+        let mut found: HashMap<Place, Vec<Range<u64>>> = HashMap::new();
+        for progression in self.progressions() {
+            let all = self.places(progression, area);
+            let layers = 0..progression.end.0.min(self.style.layers);
+            let whole = in_order(&all, progression.order, layers, &mut |layer, place| {
+                let layers = found.entry(place).or_default();
+                if layers.len() > usize::from(layer) {
+                    return Ok(true);
+                }
+                layers.extend(packets.next());
+                Ok(layers.len() > usize::from(layer))
+            });
+            if !matches!(whole, Ok(true)) {
+                return None;
+            }
+        }
+        packets.next().is_none().then_some(found)
+    }
+
+    /// Reads all packets one after the other.
+    fn walk(&mut self, from: &dyn Bytes, area: Area, packed: &[u8], parts: Vec<Part>) -> Result<()> {
+        let precincts = self.components.iter().map(|component| {
+            let counts = component.resolutions.iter().map(|of| of.precincts.len());
+            counts
+                .map(|count| (0..count).map(|_| Precinct::default()).collect())
+                .collect()
+        });
         let mut walk = Walk {
             from,
-            index: Index {
-                components,
-                chunks: Vec::new(),
-                style,
-                damaged: false,
-            },
-            precincts: trees,
+            precincts: precincts.collect(),
             packed: (!packed.is_empty()).then(|| Cursor::new(&packed, 0, packed.len() as u64)),
             body: Cursor::new(from, 0, 0),
             parts: parts.into_iter(),
+            index: self,
         };
-        let area = tile_area(&main.siz, tile);
-        let changes = walk.index.style.changes.clone();
-        let whole = Progression {
-            start: (0, 0),
-            end: (u16::MAX, u8::MAX, u16::MAX),
-            order: walk.index.style.order,
-        };
-        let changes = if changes.is_empty() { vec![whole] } else { changes };
-        for progression in changes {
-            match walk.run(progression, area) {
+        for progression in walk.index.progressions() {
+            let all = walk.index.places(progression, area);
+            let layers = 0..progression.end.0.min(walk.index.style.layers);
+            let read = in_order(&all, progression.order, layers, &mut |layer, place| {
+                walk.packet(layer, place)
+            });
+            match read {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(Error::Corrupt(_)) => {
@@ -85,11 +190,24 @@ impl Index {
                 Err(error) => return Err(error),
             }
         }
-        Ok(walk.index)
+        Ok(())
     }
-}
 
-impl Index {
+    /// The changes of the order, or the order of all.
+    fn progressions(&self) -> Vec<Progression> {
+        let whole = Progression {
+            start: (0, 0),
+            end: (u16::MAX, u8::MAX, u16::MAX),
+            order: self.style.order,
+        };
+        let changes = &self.style.changes;
+        if changes.is_empty() {
+            vec![whole]
+        } else {
+            changes.clone()
+        }
+    }
+
     /// Memory that it takes, about.
     pub fn bytes(&self) -> usize {
         let resolutions = self
@@ -100,8 +218,35 @@ impl Index {
             .flat_map(|resolution| &resolution.bands)
             .map(|band| band.blocks.len())
             .sum();
-        cells * size_of::<Cell>() + self.chunks.capacity() * size_of::<Chunk>()
+        let unread = self.unread.len() * (size_of::<Place>() + size_of::<Range<u64>>() * 2);
+        cells * size_of::<Cell>() + self.chunks.capacity() * size_of::<Chunk>() + unread
     }
+}
+
+/// Calls `visit` with each layer and place of a progression in its order, until it says that there are no more; whether it
+/// never did. The order of places is that of everything but the layer.
+fn in_order(
+    all: &[Place],
+    order: u8,
+    layers: Range<u16>,
+    visit: &mut dyn FnMut(u16, Place) -> Result<bool>,
+) -> Result<bool> {
+    let groups: Vec<&[Place]> = match order {
+        0 => vec![all],
+        // RLCP: all layers of a resolution before the next
+        1 => all.chunk_by(|a, b| a.1 == b.1).collect(),
+        _ => all.chunks(1).collect(),
+    };
+    for group in groups {
+        for layer in layers.clone() {
+            for place in group {
+                if !visit(layer, *place)? {
+                    return Ok(false);
+                }
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// What is remembered of a precinct from layer to layer.
@@ -115,7 +260,7 @@ struct Precinct {
 
 struct Walk<'a> {
     from: &'a dyn Bytes,
-    index: Index,
+    index: &'a mut Index,
     /// By component and resolution.
     precincts: Vec<Vec<Vec<Precinct>>>,
     packed: Option<Cursor<'a>>,
@@ -125,43 +270,45 @@ struct Walk<'a> {
 }
 
 /// Which packet, the layer aside: component, resolution, precinct.
-type Place = (usize, usize, usize);
+pub type Place = (usize, usize, usize);
+
+fn gone() -> Error {
+    Error::Corrupt("no such precinct".into())
+}
 
 impl Walk<'_> {
-    /// All packets of one progression; false when the file has no more.
-    fn run(&mut self, progression: Progression, area: Area) -> Result<bool> {
-        let layers = 0..progression.end.0.min(self.index.style.layers);
-        let all = self.places(progression, area);
-        // the order of places is that of everything but the layer
-        let by_layer = progression.order == 0;
-        if by_layer {
-            for layer in layers {
-                for &place in &all {
-                    if !self.packet(layer, place)? {
-                        return Ok(false);
-                    }
-                }
-            }
+    /// Reads one packet, unless it was read before; false when the file has no more.
+    fn packet(&mut self, layer: u16, place: Place) -> Result<bool> {
+        let (number, level, which) = place;
+        let precinct = (self.precincts.get_mut(number))
+            .and_then(|levels| levels.get_mut(level)?.get_mut(which))
+            .ok_or_else(gone)?;
+        if precinct.layers > layer {
             return Ok(true);
         }
-        // RLCP: all layers of a resolution before the next
-        let same = |a: &Place, b: &Place| progression.order == 1 && a.1 == b.1;
-        for group in all.chunk_by(same) {
-            for layer in layers.clone() {
-                for &place in group {
-                    if !self.packet(layer, place)? {
-                        return Ok(false);
-                    }
+        precinct.layers = layer + 1;
+        while self.body.at >= self.body.end {
+            let Some(part) = self.parts.next() else {
+                // headers that lie elsewhere may go on without bodies
+                if self.packed.as_ref().is_some_and(|header| header.at < header.end) {
+                    break;
                 }
-            }
+                self.index.damaged = true;
+                return Ok(false);
+            };
+            self.body = Cursor::new(self.from, part.start, part.end);
         }
+        self.index
+            .packet(layer, place, precinct, &mut self.body, self.packed.as_mut())?;
         Ok(true)
     }
+}
 
+impl Index {
     /// The precincts of a progression in its order (T.800 B.12.1).
     fn places(&self, progression: Progression, tile: Area) -> Vec<Place> {
         let mut all = Vec::new();
-        for (number, component) in self.index.components.iter().enumerate() {
+        for (number, component) in self.components.iter().enumerate() {
             if !(progression.start.1..progression.end.2).contains(&u16::try_from(number).unwrap_or(u16::MAX))
             {
                 continue;
@@ -217,35 +364,20 @@ impl Walk<'_> {
         all.into_iter().map(|(_, place)| place).collect()
     }
 
-    /// Reads one packet, unless it was read before; false when the file has no more.
-    fn packet(&mut self, layer: u16, place: Place) -> Result<bool> {
-        let gone = || Error::Corrupt("no such precinct".into());
-        let (number, level, which) = place;
-        let precinct = self
-            .precincts
-            .get_mut(number)
-            .and_then(|levels| levels.get_mut(level)?.get_mut(which))
-            .ok_or_else(gone)?;
-        if precinct.layers > layer {
-            return Ok(true);
+    /// Reads one packet, whose header may lie elsewhere.
+    fn packet<'a>(
+        &mut self,
+        layer: u16,
+        (number, level, which): Place,
+        precinct: &mut Precinct,
+        body: &mut Cursor<'a>,
+        mut packed: Option<&mut Cursor<'a>>,
+    ) -> Result<()> {
+        if body.at + 6 <= body.end && body.peek(0)? == 0xff && body.peek(1)? == 0x91 {
+            body.at += 6;
         }
-        precinct.layers = layer + 1;
-        while self.body.at >= self.body.end {
-            let Some(part) = self.parts.next() else {
-                // headers that lie elsewhere may go on without bodies
-                if self.packed.as_ref().is_some_and(|header| header.at < header.end) {
-                    break;
-                }
-                self.index.damaged = true;
-                return Ok(false);
-            };
-            self.body = Cursor::new(self.from, part.start, part.end);
-        }
-        if self.body.at + 6 <= self.body.end && self.body.peek(0)? == 0xff && self.body.peek(1)? == 0x91 {
-            self.body.at += 6;
-        }
-        let component = self.index.components.get_mut(number).ok_or_else(gone)?;
-        let style = self.index.style.coding.get(number).ok_or_else(gone)?.style;
+        let component = self.components.get_mut(number).ok_or_else(gone)?;
+        let style = self.style.coding.get(number).ok_or_else(gone)?.style;
         let resolution = component.resolutions.get_mut(level).ok_or_else(gone)?;
         let across = resolution.precincts.w().max(1) as usize;
         let at = |index: usize, first: u32| u32::try_from(index).unwrap_or(0) + first;
@@ -262,7 +394,7 @@ impl Walk<'_> {
         }
         // the lengths of what follows the header, in its order
         let mut bodies: Vec<(usize, usize, u32, u8, bool)> = Vec::new();
-        let mut bits = Bits::new(self.packed.as_mut().unwrap_or(&mut self.body));
+        let mut bits = Bits::new(packed.as_deref_mut().unwrap_or(&mut *body));
         if bits.bit()? == 1 {
             for (which, ((band, trees), cells)) in (resolution.bands.iter_mut().zip(&mut precinct.trees))
                 .zip(areas)
@@ -290,29 +422,29 @@ impl Walk<'_> {
             }
         }
         bits.align()?;
-        let header = self.packed.as_mut().unwrap_or(&mut self.body);
+        let header = packed.unwrap_or(&mut *body);
         if header.at + 2 <= header.end && header.peek(0)? == 0xff && header.peek(1)? == 0x92 {
             header.at += 2;
         }
-        if layer + 1 >= self.index.style.layers {
+        if layer + 1 >= self.style.layers {
             precinct.trees = Vec::new();
         }
         for (which, index, len, passes, opens) in bodies {
-            let at = self.body.at;
+            let at = body.at;
             let band = resolution.bands.get_mut(which).ok_or_else(gone)?;
             let cell = band.blocks.get_mut(index).ok_or_else(gone)?;
             // a body that is cut off is no use, and nothing can follow it
-            if at + u64::from(len) > self.body.end {
-                self.index.damaged = true;
-                self.body.at = self.body.end;
-                return Ok(true);
+            if at + u64::from(len) > body.end {
+                self.damaged = true;
+                body.at = body.end;
+                return Ok(());
             }
-            self.body.at += u64::from(len);
-            let number = u32::try_from(self.index.chunks.len()).unwrap_or(NONE);
-            if self.index.chunks.len() >= MAX_CHUNKS {
+            body.at += u64::from(len);
+            let number = u32::try_from(self.chunks.len()).unwrap_or(NONE);
+            if self.chunks.len() >= MAX_CHUNKS {
                 return Err(Error::TooLarge("too many code-blocks in one tile".into()));
             }
-            self.index.chunks.push(Chunk {
+            self.chunks.push(Chunk {
                 at,
                 len,
                 next: NONE,
@@ -320,14 +452,14 @@ impl Walk<'_> {
                 passes,
                 opens,
             });
-            if let Some(last) = self.index.chunks.get_mut(cell.chunks.1 as usize) {
+            if let Some(last) = self.chunks.get_mut(cell.chunks.1 as usize) {
                 last.next = number;
             } else {
                 cell.chunks.0 = number;
             }
             cell.chunks.1 = number;
         }
-        Ok(true)
+        Ok(())
     }
 }
 

@@ -26,6 +26,7 @@ use crate::codec::jp2::markers::Coding;
 use crate::codec::jp2::markers::Component as Described;
 use crate::codec::jp2::markers::Siz;
 use crate::codec::jp2::packets::Index;
+use crate::codec::jp2::packets::Place;
 use crate::codec::jp2::wavelet::Number;
 use crate::codec::jp2::wavelet::Plane;
 use crate::codec::jp2::wavelet::bands;
@@ -34,6 +35,8 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::work::parallel::each;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::OnceLock;
 
 /// So many samples are worth another thread: some milliseconds.
@@ -86,15 +89,18 @@ pub fn decode(
     let tiles: Vec<(u16, Vec<Area>)> = tiles.collect();
     let samples = window.len() * siz.components.len();
     let tiles = share(tiles, samples, |(number, parts)| {
-        let index = stream.index(number)?;
-        let tile = Tile {
+        let mut tile = Tile {
             number,
-            index: &index,
+            index: stream.index(number)?,
             stream,
             reduction,
-            layers: layers.min(index.style.layers),
+            layers,
             blocks,
         };
+        if tile.index.is_partial() {
+            let places = tile.places(&parts)?;
+            tile.index = stream.completed(number, tile.index, &places)?;
+        }
         tile.decode(&parts)
     })?;
     let tiles = tiles.into_iter().flatten().collect();
@@ -135,7 +141,7 @@ fn shown(siz: &Siz, tile: u16, reduction: u8, window: Area) -> Vec<Area> {
 /// One tile as a window sees it.
 struct Tile<'a> {
     number: u16,
-    index: &'a Index,
+    index: Arc<Index>,
     stream: &'a Codestream,
     reduction: u8,
     layers: u16,
@@ -204,6 +210,25 @@ impl Tile<'_> {
         (component.resolutions.len() - 1)
             .checked_sub(usize::from(self.reduction))
             .ok_or_else(few)
+    }
+
+    /// The precincts that hold what each component shows of the window.
+    fn places(&self, parts_of: &[Area]) -> Result<BTreeSet<Place>> {
+        let mut all = BTreeSet::new();
+        for (number, (component, part)) in self.index.components.iter().zip(parts_of).enumerate() {
+            let need = self.need(component, *part)?;
+            if need.is_empty() {
+                continue;
+            }
+            let widths = self.widths(component, need, reach(self.coding(number)?))?;
+            for (level, (resolution, wide)) in widths.into_iter().enumerate() {
+                for (band, area) in resolution.bands.iter().zip(parts(level, wide)) {
+                    let touched = resolution.touched(band, area.meet(band.area));
+                    all.extend(touched.map(|which| (number, level, which)));
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// The samples of a component that a part of the window shows; none if that is empty.
@@ -311,7 +336,7 @@ impl Tile<'_> {
                             component: u16::try_from(number).unwrap_or(u16::MAX),
                             band: u16::try_from(bands.len()).unwrap_or(u16::MAX),
                             place,
-                            layers: self.layers,
+                            layers: self.layers.min(self.index.style.layers),
                         },
                         shared: whole.meet(own) != whole,
                         need: whole.meet(area),
@@ -326,10 +351,10 @@ impl Tile<'_> {
                 bands.push(Coefficients::new(area, resolution.block, band.step));
             })?;
         }
-        let chunks = jobs.iter().flat_map(|job| job.chunks(self.index));
+        let chunks = jobs.iter().flat_map(|job| job.chunks(&self.index));
         let coded = Coded::new(&*self.stream.from, chunks.map(|c| (c.at, c.len)).collect())?;
         let work = Work {
-            index: self.index,
+            index: &self.index,
             coded: &coded,
             strict: self.stream.strict,
         };
