@@ -54,9 +54,8 @@ impl Busy {
 
     /// Another thread, to be started; `None` when enough are at work.
     pub fn another() -> Option<Busy> {
-        let more = |busy: usize| (busy < most()).then_some(busy + 1);
-        let reserved = BUSY.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        reserved.is_ok().then(|| Busy { own: false })
+        let busy = Busy { own: false };
+        (BUSY.fetch_add(1, Ordering::Relaxed) < most()).then_some(busy)
     }
 
     /// Marks the thread that was started as the one that was counted.
