@@ -63,7 +63,7 @@ pub fn request_id(http: &Http) -> String {
 
 /// Who asked: REMOTE_ADDR or, behind a proxy that is trusted, the address that this proxy saw, which it puts last.
 fn client(http: &Http, trust_proxy: bool) -> String {
-    let forwarded = Some(text(http, "HTTP_X_FORWARDED_FOR")).filter(|_| trust_proxy);
+    let forwarded = trust_proxy.then(|| text(http, "HTTP_X_FORWARDED_FOR"));
     let last = forwarded.and_then(|list| list.rsplit(',').next().map(|last| last.trim().to_string()));
     last.filter(|last| !last.is_empty())
         .unwrap_or_else(|| text(http, "REMOTE_ADDR"))

@@ -73,7 +73,11 @@ fn blocks(frame: &[u8]) -> Option<u16> {
     let [_, h1, h0, w1, w0, _, components @ ..] = frame else {
         return None;
     };
-    let factors = components.chunks_exact(3).filter_map(|c| c.get(1));
+    let factors = components
+        .as_chunks::<3>()
+        .0
+        .iter()
+        .map(|[_, factors, _]| factors);
     let (across, down) = match components.len() {
         3 => (1, 1),
         _ => factors.fold((1, 1), |(x, y), v| (x.max(v >> 4), y.max(v & 15))),

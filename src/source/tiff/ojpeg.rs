@@ -147,7 +147,7 @@ fn whole(ifd: &Ifd, input: &Input, at: u64, head: &[u8]) -> Result<Option<(u64, 
     let fits = side(h).zip(side(w)).map(|(h, w)| [h, w].concat()) == frame && frame.is_some();
     let tail = len.min(TAIL);
     let ended = memmem::rfind(&input.take(at + len - tail, tail)?, &[0xff, EOI]).is_some();
-    Ok(Some((at, len)).filter(|_| fits && ended))
+    Ok((fits && ended).then_some((at, len)))
 }
 
 /// What a frame header says of the components, from YCbCrSubSampling (default 2, 2).
