@@ -389,7 +389,7 @@ fn the_units_for_systemd_start_it() {
     let mut command = site.sh(&script);
     let assignments = settings.0.lines().filter(|line| !line.starts_with('#'));
     for (name, value) in assignments.filter_map(|line| line.split_once('=')) {
-        command.env(name, value);
+        command.env(name, value.trim_matches('"'));
     }
     site.running
         .push(Group::start(command.stdin(OwnedFd::from(listener))));

@@ -33,11 +33,12 @@ fn image_server(files: &Folder, s3: u16, memcached: u16) -> (Server, u16) {
             ("DISK_CACHE_SIZE=20000", "DISK_CACHE_SIZE=128".into()),
         ],
     );
-    let settings = settings.lines().filter(|line| !line.starts_with('#'));
+    let lines = settings.lines().filter(|line| !line.starts_with('#'));
+    let settings = lines.filter_map(|line| line.split_once('='));
     let port = free_port();
     let mut command = files.command(env!("CARGO_BIN_EXE_iipsrv"));
     command
-        .envs(settings.filter_map(|line| line.split_once('=')))
+        .envs(settings.map(|(name, value)| (name, value.trim_matches('"'))))
         .arg("--http")
         .arg(format!("127.0.0.1:{port}"));
     let child = command.spawn().unwrap();
