@@ -329,7 +329,10 @@ fn band<S: Sample, const C: usize, const L: usize, const ALPHA: bool>(
                 }
             }
             if ALPHA {
-                sums.chunks_exact_mut(L).for_each(straighten);
+                sums.as_chunks_mut::<L>()
+                    .0
+                    .iter_mut()
+                    .for_each(|pixel| straighten(pixel));
             }
             *to = sums.map(S::settled).map(S::taken);
         }

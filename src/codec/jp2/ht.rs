@@ -518,7 +518,7 @@ mod tests {
                 *nibble = random(256).to_le_bytes()[0];
             }
             let plane = random(32);
-            let refinement = Some((random(4), &refinement[..])).filter(|_| random(2) == 0);
+            let refinement = (random(2) == 0).then(|| (random(4), &refinement[..]));
             decode(
                 w,
                 plane,

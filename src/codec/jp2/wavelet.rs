@@ -273,11 +273,9 @@ pub fn combine<T: Number>(area: Area, ll: &Plane<T>, [hl, lh, hh]: [&Coefficient
         high.row(y / 2, area.x0 / 2, &mut highs);
         T::line(&mut lows, &mut highs, across);
         let (first, second) = if across { (&highs, &lows) } else { (&lows, &highs) };
-        let pairs = row.chunks_exact_mut(2).zip(first.iter().zip(second));
-        for (pair, (first, second)) in pairs {
-            if let [a, b] = pair {
-                (*a, *b) = (*first, *second);
-            }
+        let pairs = row.as_chunks_mut().0.iter_mut();
+        for ([a, b], (first, second)) in pairs.zip(first.iter().zip(second)) {
+            (*a, *b) = (*first, *second);
         }
         if let (true, Some(to), Some(from)) = (width % 2 == 1, row.last_mut(), first.last()) {
             *to = *from;
