@@ -185,10 +185,10 @@ fn difference(a: &[u8], b: &[u8], depth: &str) -> f64 {
         "u16" => each(2, 65_535.0),
         "u32" => each(4, 4_294_967_295.0),
         _ => {
-            let number = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().unwrap());
-            let pairs = a.chunks_exact(4).zip(b.chunks_exact(4));
+            let number = |bytes: &[u8; 4]| f32::from_le_bytes(*bytes);
+            let pairs = a.as_chunks::<4>().0.iter().zip(b.as_chunks::<4>().0.iter());
             // NaN and infinity are this server's business
-            let unlike = |(a, b): &(&[u8], &[u8])| number(b).is_finite() && number(a) != number(b);
+            let unlike = |(a, b): &(&[u8; 4], &[u8; 4])| number(b).is_finite() && number(a) != number(b);
             if pairs.filter(unlike).count() == 0 {
                 0.0
             } else {

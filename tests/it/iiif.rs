@@ -322,10 +322,12 @@ fn a_mirrored_turn_to_the_right_is_the_mirror_of_a_turn_to_the_left() {
     let width = right.size.w as usize;
     let row = |raster: &iipsrv::raster::Raster, y: usize| {
         bytes(raster)
-            .chunks_exact(4)
+            .as_chunks::<4>()
+            .0
+            .iter()
             .skip(y * width)
             .take(width)
-            .map(<[u8]>::to_vec)
+            .map(|pixel| pixel.to_vec())
             .collect::<Vec<_>>()
     };
     for y in 0..right.size.h as usize {

@@ -593,7 +593,13 @@ fn channels_are_counted_as_the_version_counts_them() {
             &of(compat),
             &format!("FIF=u8.tif&MINMAX={channel}:500,600&PTL=0,0"),
         );
-        let black = |c: usize| support::bytes(&tile).chunks_exact(3).all(|pixel| pixel[c] == 0);
+        let black = |c: usize| {
+            support::bytes(&tile)
+                .as_chunks::<3>()
+                .0
+                .iter()
+                .all(|pixel| pixel[c] == 0)
+        };
         [black(0), black(1), black(2)]
     };
     assert_eq!(second("1.1", 1), [true, false, false]);
@@ -705,8 +711,10 @@ fn an_image_is_looked_at_as_flashpix_does() {
     let placed = ask(&service, &format!("FIF=rgb&{round}&CVT=png"));
     assert_eq!((placed.size, placed.channels), (turned.size, 4));
     let pairs = support::bytes(&placed)
-        .chunks_exact(4)
-        .zip(support::bytes(&turned).chunks_exact(3));
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .zip(support::bytes(&turned).as_chunks::<3>().0.iter());
     for (placed, turned) in pairs {
         assert!(placed[..3].iter().zip(turned).all(|(a, b)| a.abs_diff(*b) <= 1));
     }
@@ -717,19 +725,30 @@ fn an_image_is_looked_at_as_flashpix_does() {
     // a window of twice the height, of which the image fills the left
     let room = ask(&service, "FIF=rgb&RAR=2&CVT=png");
     assert_eq!((room.size.w, room.size.h, room.channels), (1402, 701, 4));
-    for (y, line) in support::bytes(&room).chunks_exact(1402 * 4).enumerate() {
+    for (y, line) in support::bytes(&room)
+        .as_chunks::<{ 1402 * 4 }>()
+        .0
+        .iter()
+        .enumerate()
+    {
         for x in [0, 1, 500, 998] {
             let own = &support::bytes(&plain)[(y * 1000 + x) * 3..][..3];
             assert_eq!(line[x * 4..][..4], [own, &[255]].concat(), "{x},{y}");
         }
-        assert!(line[1001 * 4..].chunks_exact(4).all(|pixel| pixel[3] == 0));
+        assert!(
+            line[1001 * 4..]
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .all(|pixel| pixel[3] == 0)
+        );
     }
     let jpeg = ask(&service, "FIF=rgb&RAR=2&CVT=jpeg");
     assert!(support::bytes(&jpeg)[1100 * 3..1400 * 3].iter().all(|v| *v > 250));
     // all but a rectangle is hidden, in regions and in tiles
     let shown = ask(&service, "FIF=rgb&ROI=0.1,0.2,0.5,0.4&CVT=png");
     let (columns, rows) = (70..421, 140..421);
-    for (place, pixel) in support::bytes(&shown).chunks_exact(4).enumerate() {
+    for (place, pixel) in support::bytes(&shown).as_chunks::<4>().0.iter().enumerate() {
         let inside = columns.contains(&(place % 1000)) && rows.contains(&(place / 1000));
         assert_eq!(
             pixel[3],
@@ -744,7 +763,12 @@ fn an_image_is_looked_at_as_flashpix_does() {
     }
     let tile = ask(&service, "FIF=rgb&ROI=0.1,0.2,0.5,0.4&PTL=2,5");
     let whole = support::bytes(&shown);
-    for (y, line) in support::bytes(&tile).chunks_exact(256 * 4).enumerate() {
+    for (y, line) in support::bytes(&tile)
+        .as_chunks::<{ 256 * 4 }>()
+        .0
+        .iter()
+        .enumerate()
+    {
         assert_eq!(line, &whole[((y + 256) * 1000 + 256) * 4..][..256 * 4], "row {y}");
     }
     let far = ask(&service, "FIF=rgb&ROI=0.1,0.2,0.5,0.4&JTL=2,3");
