@@ -451,6 +451,26 @@ fn an_export_reads_no_byte_twice() {
     }
 }
 
+#[test]
+fn what_others_read_often_does_not_push_out_what_was_announced() {
+    let files = ["a.tif", "b.tif"].map(|name| (name.to_string(), behind(4096)));
+    let store = Store::start(files);
+    let service = store.service(&[("STORE_CACHE_SIZE", "8"), ("MAX_IMAGE_CACHE_SIZE", "0")]);
+    let tile = |x: u32| format!("/iiif/a.tif/{},0,256,256/256,/0/default.jpg", x * 256);
+    for x in (0..3).flat_map(|_| 0..16) {
+        assert_eq!(ask(&service, &tile(x)).0, 200);
+    }
+    assert_eq!(ask(&service, "/iiif/b.tif/info.json").0, 200);
+    store.requests();
+    assert_eq!(ask(&service, "/iiif/b.tif/full/max/0/default.jpg").0, 200);
+    let mut ranges = store.ranges();
+    ranges.sort_by_key(|range| range.start);
+    for pair in ranges.windows(2) {
+        assert!(pair[0].end <= pair[1].start, "{ranges:?}");
+    }
+    assert!(ranges.len() < 100, "{} requests", ranges.len());
+}
+
 /// A JPEG of which most is read after it was opened.
 fn large() -> Vec<u8> {
     std::fs::read(Path::new(FIXTURES).join("tessera.tif")).unwrap()

@@ -45,9 +45,6 @@ const READ_AHEAD: u64 = 64;
 /// Blocks between two that are needed which cost less than another request.
 const GAP: u64 = 2;
 
-/// Blocks that are announced at most: what was fetched must still be held when it is read.
-const AHEAD: usize = 256;
-
 /// An open object.
 #[derive(Debug)]
 pub struct Object {
@@ -95,7 +92,7 @@ struct Coming {
 impl Coming {
     /// These blocks are fetched now, in ascending order, with those in small gaps, and more behind them when the object is
     /// read from front to back.
-    fn extend(&mut self, free: &mut Vec<u64>, end: u64, held: impl Fn(u64) -> bool) {
+    fn extend(&mut self, free: &mut Vec<u64>, end: u64, ahead: u64, held: impl Fn(u64) -> bool) {
         let (Some(first), Some(last)) = (free.first().copied(), free.last().copied()) else {
             return;
         };
@@ -110,7 +107,7 @@ impl Coming {
         free.sort_unstable();
         self.streak = if first == self.next { self.streak + 1 } else { 0 };
         if self.streak >= 2 {
-            let ahead = (1_u64 << self.streak.min(8)).min(READ_AHEAD);
+            let ahead = (1_u64 << self.streak.min(8)).min(ahead);
             let more = (last + 1..end.min(last + 1 + ahead)).filter(|number| !self.blocks.contains(number));
             free.extend(more.take_while(|number| !held(*number)));
         }
@@ -215,7 +212,8 @@ impl Object {
                 continue;
             }
             let end = self.version.bytes().div_ceil(BLOCK);
-            coming.extend(&mut free, end, |number| {
+            let ahead = READ_AHEAD.min(self.store.pages.ahead as u64);
+            coming.extend(&mut free, end, ahead, |number| {
                 self.store.pages.get(&self.block(number)).is_some()
             });
             drop(coming);
@@ -325,7 +323,7 @@ impl Object {
         }
         let numbers: Vec<u64> = Object::numbers(&range).collect();
         // not more at once than is needed to keep the connections busy
-        for numbers in numbers.chunks(AHEAD) {
+        for numbers in numbers.chunks(self.store.pages.ahead) {
             for (number, block) in self.blocks(numbers)? {
                 let start = number * BLOCK;
                 let place = |at: u64| usize::try_from(at.saturating_sub(start)).unwrap_or(usize::MAX);
@@ -361,7 +359,7 @@ impl Blob for Object {
         let inside = ranges.filter(|range| range.start < range.end && range.end <= end);
         let mut numbers: Vec<u64> = inside
             .flat_map(|range| Object::numbers(&range))
-            .take(AHEAD)
+            .take(self.store.pages.ahead)
             .collect();
         numbers.sort_unstable();
         numbers.dedup();

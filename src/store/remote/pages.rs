@@ -5,13 +5,19 @@ use crate::store::DiskCache;
 use crate::store::Version;
 use crate::store::stores::Settings;
 use bytes::Bytes;
+use quick_cache::DefaultHashBuilder;
+use quick_cache::OptionsBuilder;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use quick_cache::sync::DefaultLifecycle;
 use std::hash::Hash;
 use std::sync::Arc;
 
 /// Bytes of a block. Objects are fetched in runs of blocks, so that nothing is asked for twice because it straddles.
 pub const BLOCK: u64 = 64 << 10;
+
+/// Blocks that one reader announces at most.
+const MOST_AHEAD: usize = 256;
 
 /// Which block: object, version and number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +43,8 @@ impl Weighter<Name, Bytes> for Bytewise {
 #[derive(Debug)]
 pub struct Pages {
     memory: Cache<Name, Bytes, Bytewise>,
+    /// Blocks that one reader may announce: what was fetched must still be held when it is read, whoever else reads.
+    pub ahead: usize,
     disk: DiskCache,
 }
 
@@ -45,8 +53,25 @@ impl Pages {
     pub fn new(settings: &Settings, disk: DiskCache) -> Pages {
         let bytes = settings.cache_bytes.max(1 << 20);
         let items = usize::try_from(bytes / BLOCK).unwrap_or(usize::MAX).max(16);
+        // most of it is for new blocks, however often others are read
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(items)
+            .weight_capacity(bytes)
+            .hot_allocation(0.25)
+            .shards(1)
+            .build();
+        let memory = match options {
+            Ok(options) => Cache::with_options(
+                options,
+                Bytewise,
+                DefaultHashBuilder::default(),
+                DefaultLifecycle::default(),
+            ),
+            Err(_) => Cache::with_weighter(items, bytes, Bytewise),
+        };
         Pages {
-            memory: Cache::with_weighter(items, bytes, Bytewise),
+            memory,
+            ahead: (items / 8).clamp(1, MOST_AHEAD),
             disk,
         }
     }
