@@ -206,7 +206,7 @@ pub fn changing(data: &[u8]) {
 }
 
 /// Compressions of TIFF with the bits and the meaning of samples that go with them.
-const CODECS: [(u16, u16, u16, u16); 24] = [
+pub const CODECS: [(u16, u16, u16, u16); 28] = [
     (1, 8, 1, 1),
     (2, 1, 0, 1),
     (3, 1, 0, 1),
@@ -215,7 +215,7 @@ const CODECS: [(u16, u16, u16, u16); 24] = [
     (5, 16, 2, 3),
     (7, 8, 1, 1),
     (7, 8, 6, 3),
-    (8, 8, 1, 1),
+    (8, 8, 2, 3),
     (8, 32, 1, 1),
     (32_766, 2, 1, 1),
     (32_771, 1, 0, 1),
@@ -227,10 +227,14 @@ const CODECS: [(u16, u16, u16, u16); 24] = [
     (34_676, 16, 32_844, 1),
     (34_676, 16, 32_845, 3),
     (34_677, 16, 32_845, 3),
-    (34_887, 8, 1, 1),
-    (34_925, 8, 1, 1),
-    (50_000, 8, 1, 1),
+    (34_712, 8, 2, 3),
+    (34_887, 8, 2, 3),
+    (34_887, 32, 1, 1),
+    (34_925, 8, 2, 3),
+    (34_933, 8, 2, 3),
+    (50_000, 8, 2, 3),
     (50_001, 8, 2, 3),
+    (50_002, 8, 2, 3),
 ];
 
 /// Every codec alone: the first byte chooses it, the next two the size, the rest is one strip.
@@ -255,7 +259,7 @@ pub fn codec(data: &[u8]) {
         (292, u32::from(variant >> 1 & 7)),
         (
             317,
-            if compression == 5 || compression == 8 {
+            if matches!(compression, 5 | 8 | 34_925 | 50_000) {
                 1 + u32::from(variant >> 4) % 3
             } else {
                 1
@@ -274,12 +278,13 @@ pub fn codec(data: &[u8]) {
     image(Memory::open(&file));
 }
 
-/// Pass-through of JPEG tiles: tables and tile made one, recoded, decoded.
+/// Pass-through of JPEG tiles: tables, whose length the first two bytes say, and tile made one, recoded, decoded.
 pub fn merge(data: &[u8]) {
-    let Some(([at, colour], rest)) = data.split_first_chunk() else {
+    let Some(([high, low, colour], rest)) = data.split_first_chunk() else {
         return;
     };
-    let (tables, tile) = rest.split_at(usize::from(*at).min(rest.len()));
+    let at = usize::from(u16::from_be_bytes([*high, *low]));
+    let (tables, tile) = rest.split_at(at.min(rest.len()));
     let tables = (!tables.is_empty()).then_some(tables);
     let colours = [
         jpeg::Colour::Grey,
