@@ -3,6 +3,7 @@
 //! Messages have two readers: `Display` is for the log, `public()` for the client. The public text never contains a
 //! path of the server or a message of a library.
 
+use std::collections::TryReserveError;
 use std::fmt;
 use std::io;
 
@@ -26,6 +27,8 @@ pub enum Error {
     TooBig(String),
     /// Too much work is queued: 503 with `Retry-After`.
     Busy,
+    /// The system gives no more memory: 503. The text is for the log.
+    NoMemory(String),
     /// Too busy (503), with the seconds after which another try is worthwhile.
     Later(u32),
     /// It took longer than a request may: 504.
@@ -59,7 +62,7 @@ impl Error {
             Error::Refused(_) => 403,
             Error::TooLarge(_) | Error::TooBig(_) => 413,
             Error::Missing(_) | Error::Outside(_) => 404,
-            Error::Busy | Error::Changed | Error::Later(_) | Error::Cancelled => 503,
+            Error::Busy | Error::NoMemory(_) | Error::Changed | Error::Later(_) | Error::Cancelled => 503,
             Error::TimedOut => 504,
             Error::Store { slow: false, .. } => 502,
             Error::Store { slow: true, .. } => 504,
@@ -79,6 +82,7 @@ impl Error {
             | Error::Unsupported(text) => text,
             Error::TooBig(_) => "this would take more memory than the server may use",
             Error::Busy | Error::Later(_) | Error::Cancelled => "too much work is queued, try again shortly",
+            Error::NoMemory(_) => "the server is short of memory, try again shortly",
             Error::TimedOut => "the request took too long",
             Error::Store { .. } => "where the image is kept does not answer",
             Error::Changed => "the image has just changed, try again shortly",
@@ -93,7 +97,7 @@ impl fmt::Display for Error {
         match self {
             Error::Corrupt(text) => write!(f, "corrupt file: {text}"),
             Error::Io(error) => write!(f, "{error}"),
-            Error::TooBig(text) | Error::Internal(text) => f.write_str(text),
+            Error::TooBig(text) | Error::NoMemory(text) | Error::Internal(text) => f.write_str(text),
             Error::Store { why, .. } => f.write_str(why),
             other => f.write_str(other.public()),
         }
@@ -113,6 +117,7 @@ impl Clone for Error {
             Error::Outside(text) => Error::Outside(text.clone()),
             Error::TooBig(text) => Error::TooBig(text.clone()),
             Error::Busy => Error::Busy,
+            Error::NoMemory(text) => Error::NoMemory(text.clone()),
             Error::Store { slow, why } => Error::Store {
                 slow: *slow,
                 why: why.clone(),
@@ -126,6 +131,12 @@ impl Clone for Error {
             Error::Io(error) => Error::Io(io::Error::new(error.kind(), error.to_string())),
             Error::Internal(text) => Error::Internal(text.clone()),
         }
+    }
+}
+
+impl From<TryReserveError> for Error {
+    fn from(error: TryReserveError) -> Self {
+        Error::NoMemory(error.to_string())
     }
 }
 

@@ -3,6 +3,8 @@
 //! [`Room`] counts the bytes that were written, and only those can be read.
 
 use bytemuck::AnyBitPattern;
+use std::collections::TryReserveError;
+use std::hint::black_box;
 use std::mem::MaybeUninit;
 
 /// A place for so many bytes, of which the first are there.
@@ -124,8 +126,26 @@ impl<'a> Room<'a> {
     }
 }
 
+/// From so many bytes on it is worth asking whether the system gives them; it takes some microseconds.
+const MANY: usize = 4 << 20;
+
+/// So many zeros. An error, where the system refuses memory, rather than the end of the process.
+pub fn zeros<T: Clone + Default>(count: usize) -> Result<Vec<T>, TryReserveError> {
+    if count.saturating_mul(size_of::<T>()) >= MANY {
+        // zeros that nobody has written yet take no memory, which only `vec!` knows how to ask for
+        black_box(reserved::<T>(count)?);
+    }
+    Ok(vec![T::default(); count])
+}
+
+fn reserved<T>(count: usize) -> Result<Vec<T>, TryReserveError> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(count)?;
+    Ok(values)
+}
+
 /// As many values as the bytes make that `fill` has put, `count` at most.
-pub fn made<T: AnyBitPattern, E>(
+pub fn made<T: AnyBitPattern, E: From<TryReserveError>>(
     count: usize,
     fill: impl FnOnce(&mut Room) -> Result<(), E>,
 ) -> Result<Vec<T>, E> {
@@ -138,14 +158,17 @@ pub fn made<T: AnyBitPattern, E>(
 ///
 /// Some libraries write round the caches of the processor when they can, which they find out by the address (measured:
 /// libjpeg-turbo, 10-25% of the time of a tile in colour, and as much again for whoever reads it next).
-pub fn made_off<E>(count: usize, fill: impl FnOnce(&mut Room) -> Result<(), E>) -> Result<Vec<u8>, E> {
+pub fn made_off<E: From<TryReserveError>>(
+    count: usize,
+    fill: impl FnOnce(&mut Room) -> Result<(), E>,
+) -> Result<Vec<u8>, E> {
     let is_off = |values: &Vec<u8>| !values.as_ptr().addr().is_multiple_of(32);
-    let mut values = Vec::with_capacity(count);
+    let mut values = reserved(count)?;
     if !is_off(&values) {
         // Neighbours on the heap of glibc are as far apart as what is asked for and 8 bytes take in units of 16: with one
         // of these two the next is off.
-        let next = Vec::with_capacity(count.saturating_add(16));
-        let last = Vec::with_capacity(count);
+        let next = reserved(count.saturating_add(16))?;
+        let last = reserved(count)?;
         values = [next, last].into_iter().find(is_off).unwrap_or(values);
     }
     append(&mut values, count, fill)?;
@@ -153,24 +176,24 @@ pub fn made_off<E>(count: usize, fill: impl FnOnce(&mut Room) -> Result<(), E>) 
 }
 
 /// Fills a buffer that is reused.
-pub fn remade<E>(
+pub fn remade<E: From<TryReserveError>>(
     kept: &mut Vec<u8>,
     count: usize,
     fill: impl FnOnce(&mut Room) -> Result<(), E>,
 ) -> Result<&mut [u8], E> {
     kept.clear();
     // more than is needed, so that it grows seldom
-    kept.reserve(count);
+    kept.try_reserve(count)?;
     append(kept, count, fill)?;
     Ok(kept)
 }
 
-fn append<T: AnyBitPattern, E>(
+fn append<T: AnyBitPattern, E: From<TryReserveError>>(
     values: &mut Vec<T>,
     count: usize,
     fill: impl FnOnce(&mut Room) -> Result<(), E>,
 ) -> Result<(), E> {
-    values.reserve_exact(count);
+    values.try_reserve_exact(count)?;
     let spare = values.spare_capacity_mut();
     let spare = spare.get_mut(..count).unwrap_or_default();
     let bytes = size_of_val(spare);
@@ -196,7 +219,7 @@ mod tests {
     fn bytes(len: usize, fill: impl FnOnce(&mut Room)) -> Vec<u8> {
         made(len, |room| {
             fill(room);
-            Ok::<(), ()>(())
+            Ok::<(), TryReserveError>(())
         })
         .unwrap()
     }
@@ -248,21 +271,21 @@ mod tests {
     fn values_are_whole() {
         let got: Vec<u16> = made(3, |room| {
             room.put(&[1, 1, 2, 2, 3]);
-            Ok::<(), ()>(())
+            Ok::<(), TryReserveError>(())
         })
         .unwrap();
         assert_eq!(got, [0x0101, 0x0202]);
         for count in [0, 1, 196_608, 196_616, 196_624] {
             let put = |room: &mut Room| {
                 room.repeat(3, count);
-                Ok::<(), ()>(())
+                Ok::<(), TryReserveError>(())
             };
             assert_eq!(made_off(count, put).unwrap(), vec![3; count]);
         }
         let mut kept = vec![5; 100];
         let got = remade(&mut kept, 2, |room| {
             room.put(b"xyz");
-            Ok::<(), ()>(())
+            Ok::<(), TryReserveError>(())
         });
         assert_eq!(got.unwrap(), b"xy");
     }

@@ -164,7 +164,13 @@ impl Level {
 
     /// What a window takes, where `keep` holds what was made before. Reads nothing and waits for nobody.
     pub fn effort(&self, window: Window, keep: &dyn TileCache) -> Effort {
-        self.parts.effort(self, window, keep)
+        let effort = self.parts.effort(self, window, keep);
+        match (self.decoding, &self.parts) {
+            (Decoding::Parallel, Parts::Tiles | Parts::Pixels) => {
+                effort.transformed(window.rect.size().area())
+            }
+            _ => effort,
+        }
     }
 }
 
@@ -201,6 +207,9 @@ impl Parts {
         }
     }
 }
+
+/// Bytes that a sample takes in a wavelet transform: a coefficient, a number, half as much of smaller resolutions.
+const TRANSFORM: u64 = 12;
 
 /// Tiles of a window that are looked for where they may be held.
 const LOOKS: u64 = 4;
@@ -267,6 +276,13 @@ impl Effort {
             held: pixels.min(Effort::PIECES),
             shared: true,
         }
+    }
+
+    /// The same where a window of so many pixels goes through a transform: coefficients, and what is made of them, are in
+    /// memory besides its samples, of large windows some rows at a time.
+    fn transformed(self, area: u64) -> Effort {
+        let held = self.held.max(area.min(Effort::PIECES) * TRANSFORM);
+        Effort { held, ..self }
     }
 
     /// The same where it is decoded in tiles or strips of so many pixels.

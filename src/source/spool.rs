@@ -8,6 +8,7 @@ use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::raster::Raster;
 use crate::raster::Samples;
+use crate::room;
 use crate::source::window;
 use std::fs;
 use std::fs::File;
@@ -136,7 +137,7 @@ pub struct Spool {
 impl Spool {
     /// A level of this size with samples like `model`'s. `Error::TooLarge` when the room has no place for it.
     pub fn new(room: &Arc<SpoolDir>, size: Size, model: &Raster) -> Result<Spool> {
-        let model = window::blank(Size::new(1, 1), model);
+        let model = window::blank(Size::new(1, 1), model)?;
         let bytes = size.area().saturating_mul(model.samples.bytes() as u64);
         let before = room.used_bytes.fetch_add(bytes, Ordering::Relaxed);
         let share = Share {
@@ -192,7 +193,7 @@ impl Spool {
     /// A part of the level, which lies inside it.
     pub fn read(&self, rect: Rect) -> Result<Raster> {
         let line = usize::try_from(self.bytes(rect.w.into())).unwrap_or(0);
-        let mut bytes = vec![0; line.saturating_mul(rect.h as usize)];
+        let mut bytes = room::zeros(line.saturating_mul(rect.h as usize))?;
         for (y, row) in (rect.y..).zip(bytes.chunks_mut(line.max(1))) {
             self.file.read_exact_at(row, self.place(rect.x, y))?;
         }

@@ -9,6 +9,7 @@ use crate::geometry::Size;
 use crate::raster::Raster;
 use crate::raster::Samples;
 use crate::recent::Recent;
+use crate::room;
 use crate::source::Level;
 use crate::source::Piece;
 use crate::source::Source;
@@ -219,7 +220,7 @@ pub fn piece<S: Source + ?Sized>(source: &S, window: Window, keep: &dyn TileCach
         if let Some(Piece::Pixels(all)) = &mut out {
             return put(&band, at, all, window.rect);
         }
-        let mut all = blank(window.rect.size(), &band);
+        let mut all = blank(window.rect.size(), &band)?;
         put(&band, at, &mut all, window.rect)?;
         out = Some(Piece::Pixels(all));
         Ok(())
@@ -253,7 +254,10 @@ pub fn of_tiles(
             if cell == rect {
                 return take(Piece::Pixels(Arc::unwrap_or_clone(raster)), rect);
             }
-            let out = out.get_or_insert_with(|| blank(rect.size(), &raster));
+            let out = match &mut out {
+                Some(out) => out,
+                none => none.insert(blank(rect.size(), &raster)?),
+            };
             put(&raster, cell, out, rect)?;
         }
     }
@@ -278,19 +282,19 @@ pub fn filled(pixel: &Raster, size: Size) -> Raster {
 }
 
 /// A raster of zeros like `model`.
-pub fn blank(size: Size, model: &Raster) -> Raster {
+pub fn blank(size: Size, model: &Raster) -> Result<Raster> {
     let count = usize::try_from(size.area()).unwrap_or(0) * usize::from(model.channels);
     let samples = match &model.samples {
-        Samples::U8(_) => Samples::U8(vec![0; count]),
-        Samples::U16(_) => Samples::U16(vec![0; count]),
-        Samples::U32(_) => Samples::U32(vec![0; count]),
-        Samples::F32(_) => Samples::F32(vec![0.0; count]),
+        Samples::U8(_) => Samples::U8(room::zeros(count)?),
+        Samples::U16(_) => Samples::U16(room::zeros(count)?),
+        Samples::U32(_) => Samples::U32(room::zeros(count)?),
+        Samples::F32(_) => Samples::F32(room::zeros(count)?),
     };
-    Raster {
+    Ok(Raster {
         size,
         channels: model.channels,
         samples,
-    }
+    })
 }
 
 fn unlike() -> Error {

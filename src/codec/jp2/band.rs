@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 /// The blocks that touch an area of a sub-band; what is not there is 0.
 pub(super) struct Coefficients {
-    area: Area,
+    pub(super) area: Area,
     /// What a quantised coefficient of 1 is worth.
     step: f32,
     /// log2 of the sides of a block.
@@ -74,12 +74,12 @@ impl Coefficients {
         }
     }
 
-    /// All of them as numbers of the transform.
-    pub fn plane<T: Number>(&self) -> Plane<T> {
-        let mut plane = Plane::new(self.area);
-        let rows = plane.data.chunks_exact_mut((self.area.w() as usize).max(1));
-        for (y, row) in (self.area.y0..).zip(rows) {
-            self.row(y, self.area.x0, row);
+    /// Those of an area inside as numbers of the transform.
+    pub fn plane<T: Number>(&self, area: Area) -> Plane<T> {
+        let mut plane = Plane::new(area);
+        let rows = plane.data.chunks_exact_mut((area.w() as usize).max(1));
+        for (y, row) in (area.y0..).zip(rows) {
+            self.row(y, area.x0, row);
         }
         plane
     }

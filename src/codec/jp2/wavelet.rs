@@ -394,7 +394,7 @@ mod tests {
                     coefficients.put(plane);
                     coefficients
                 });
-                combine::<T>(area, &ll.plane(), [&hl, &lh, &hh])
+                combine::<T>(area, &ll.plane(ll.area), [&hl, &lh, &hh])
             };
             let full = made(whole);
             let part = Area {

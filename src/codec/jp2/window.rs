@@ -308,7 +308,7 @@ impl Tile<'_> {
             let own: Vec<&Coefficients> = bands.by_ref().take(resolution.bands.len()).collect();
             shown = match own[..] {
                 [hl, lh, hh] => combine(wide, &shown, [hl, lh, hh]),
-                [low] => low.plane(),
+                [low] => low.plane(wide.meet(low.area)),
                 _ => Plane::default(),
             };
         }

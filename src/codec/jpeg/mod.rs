@@ -43,7 +43,7 @@ pub const ROWS: u32 = 16;
 /// Blocks of a picture that may be missing from any stream.
 const BLOCKS: u64 = 16 << 10;
 
-/// Visits of all scans of a progressive picture to its blocks, some 10 ns each: for any stream, and for each of its bytes.
+/// Visits of all scans of a picture to its blocks, some 10 ns each: for any stream, and for each of its bytes.
 const VISITS: (u64, u64) = (2 << 20, 200);
 
 /// The longest side that the libraries write.
@@ -102,9 +102,7 @@ fn decode_after(tables: Option<&[u8]>, stream: &[u8], limit: Size, halvings: u32
     if channels == 2 {
         return two(stream, &frame, halvings);
     }
-    if frame.process == 2 {
-        check_scans(&frame, stream)?;
-    }
+    check_scans(&frame, stream)?;
     let ended = frame.ended;
     let mut stream = Cow::Borrowed(stream);
     if !ended {
@@ -123,10 +121,14 @@ fn decode_after(tables: Option<&[u8]>, stream: &[u8], limit: Size, halvings: u32
     })
 }
 
-/// `TooLarge` when a progressive picture goes through its coefficients more often than its bytes are worth: many scans
-/// of many blocks that say next to nothing.
+/// `TooLarge` when a picture, progressive or of more scans than components, goes through its coefficients more often than its
+/// bytes are worth: many scans of many blocks that say next to nothing.
 fn check_scans(frame: &stream::Frame, stream: &[u8]) -> Result<()> {
-    let visits = frame.blocks.saturating_mul(stream::scans(stream));
+    let scans = stream::scans(stream);
+    if frame.process != 2 && scans <= frame.components.into() {
+        return Ok(());
+    }
+    let visits = frame.blocks.saturating_mul(scans);
     let most = (stream.len() as u64)
         .saturating_mul(VISITS.1)
         .saturating_add(VISITS.0);
@@ -134,7 +136,7 @@ fn check_scans(frame: &stream::Frame, stream: &[u8]) -> Result<()> {
         return Ok(());
     }
     Err(Error::TooLarge(format!(
-        "a progressive jpeg whose scans visit {visits} blocks, where {most} are enough for its bytes"
+        "a jpeg whose scans visit {visits} blocks, where {most} are enough for its bytes"
     )))
 }
 

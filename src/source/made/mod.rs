@@ -60,6 +60,9 @@ const ROWS: u32 = 256;
 /// Pieces that are in memory at the same time, but for one.
 const HANDS: usize = 3;
 
+/// Pixels of a larger level that are read at once for a window of a smaller one, about.
+const BAND: u32 = 1 << 20;
+
 /// Takes a part of a level and its place.
 type Put<'a> = dyn Fn(Raster, Rect) -> Result<()> + Sync + 'a;
 
@@ -189,13 +192,16 @@ impl Made {
                 let size = self.size(level);
                 self.go_through(from, factor, keep, |raster, at| {
                     let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
-                    let out = out.get_or_insert_with(|| window::blank(size, &raster));
+                    let out = match &mut *out {
+                        Some(out) => out,
+                        none => none.insert(window::blank(size, &raster)?),
+                    };
                     window::put(&raster, at, out, Rect::of(size))
                 })?;
                 let out = out.into_inner().unwrap_or_else(PoisonError::into_inner);
                 out.ok_or_else(|| Error::Outside("an empty level".into()))
             })?;
-            let mut part = window::blank(window.rect.size(), &whole);
+            let mut part = window::blank(window.rect.size(), &whole)?;
             window::put(&whole, Rect::of(whole.size), &mut part, window.rect)?;
             return Ok(part);
         }
@@ -253,20 +259,27 @@ impl Made {
             Base::File(level) => (&self.inner.header().levels, level),
             Base::Header(level) => (&self.header.levels, level),
         };
-        let Level { size, tile, .. } = *levels.get(level).ok_or(Error::Busy)?;
+        let Level {
+            size, tile, decoding, ..
+        } = *levels.get(level).ok_or(Error::Busy)?;
+        // one piece that all threads decode, or several
+        let (columns, hands) = match decoding {
+            Decoding::Parallel => (tile.w, 0),
+            _ => (COLUMNS, HANDS),
+        };
         let step = |side: u32, least: u32| (side.max(least).div_ceil(factor) * factor).max(factor);
         // what a piece covers is a multiple of the factor, and of tiles where these are one, too
         let piece = if tile.w >= size.w {
             Size::new(size.w.div_ceil(factor).saturating_mul(factor), step(tile.h, ROWS))
         } else {
-            Size::new(step(COLUMNS / tile.w.max(1) * tile.w, tile.w), step(tile.h, 1))
+            Size::new(step(columns / tile.w.max(1) * tile.w, tile.w), step(tile.h, 1))
         };
         let grid = size.grid(piece);
         let rows = 0..grid.h;
         let pieces =
             rows.flat_map(|row| (0..grid.w).filter_map(move |col| Rect::cell(size, piece, col, row)));
         let others = usize::try_from(grid.area().saturating_sub(1)).unwrap_or(usize::MAX);
-        each(others.min(HANDS), pieces, |rect| {
+        each(others.min(hands), pieces, |rect| {
             let window = Window::new(level, rect);
             let (w, h) = (rect.w.div_ceil(factor), rect.h.div_ceil(factor));
             let at = Rect::new(rect.x / factor, rect.y / factor, w, h);
@@ -276,6 +289,41 @@ impl Made {
             };
             take(reduced(piece, factor).raster(at.size()), at)
         })
+    }
+
+    /// A window of a level out of one that is so many times larger, some rows at a time.
+    fn in_bands(&self, from: usize, factor: u32, window: Window, keep: &dyn TileCache) -> Result<Piece> {
+        let size = window.rect.size();
+        let rect = Map::Enlarged(factor).of(window.rect, self.size(from));
+        let tile = match self.header.levels.get(from) {
+            Some(level) if level.decoding != Decoding::Parallel => level.tile.h,
+            _ => 1,
+        };
+        let least = (BAND / rect.w.max(1)).max(tile);
+        let rows = least.div_ceil(factor).saturating_mul(factor).max(1);
+        let part = |top: u32, high: u32| Window {
+            level: from,
+            rect: Rect::new(rect.x, rect.y + top, rect.w, high),
+            ..window
+        };
+        if rows >= rect.h {
+            return Ok(reduced(self.window(part(0, rect.h), keep)?, factor));
+        }
+        // strips that two bands share are decoded once
+        let memo = BandCache::over(keep);
+        let mut out: Option<Raster> = None;
+        for top in (0..rect.h).step_by(rows as usize) {
+            let high = rows.min(rect.h - top);
+            let at = Rect::new(0, top / factor, size.w, high.div_ceil(factor));
+            let band = reduced(self.window(part(top, high), &memo)?, factor).raster(at.size());
+            let out = match &mut out {
+                Some(out) => out,
+                none => none.insert(window::blank(size, &band)?),
+            };
+            window::put(&band, at, out, Rect::of(size))?;
+        }
+        let out = out.ok_or_else(|| Error::Outside("an empty window".into()))?;
+        Ok(Piece::Pixels(out))
     }
 
     /// A part of a level that is had so.
@@ -306,12 +354,7 @@ impl Made {
                     keep,
                     name: &not_tiles,
                 };
-                let larger = Window {
-                    level: from,
-                    rect: Map::Enlarged(factor).of(window.rect, self.size(from)),
-                    ..window
-                };
-                Ok(reduced(self.window(larger, &below)?, factor))
+                self.in_bands(from, factor, window, &below)
             }
             Way::Whole {
                 from,
