@@ -42,6 +42,15 @@ impl Default for Limits {
     }
 }
 
+/// How the names of all of these settings begin.
+pub const PREFIX: &str = "LIMIT_";
+
+/// The setting of [`Limits::metadata`].
+pub const METADATA: &str = "LIMIT_METADATA";
+
+/// The setting of [`Limits::boxes`].
+pub const BOXES: &str = "LIMIT_BOXES";
+
 /// Decoded bytes that any file may have, however short it is.
 pub const FLOOR: u64 = 4 << 20;
 
@@ -67,7 +76,7 @@ pub fn check(what: &str, name: &str, claimed: u64, most: u64) -> Result<(), Erro
         return Ok(());
     }
     Err(Error::TooLarge(format!(
-        "{what} {claimed} is more than the {most} of LIMIT_{name}"
+        "{what} {claimed} is more than the {most} of {PREFIX}{name}"
     )))
 }
 

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Num;
 use crate::geometry::Size;
+use crate::limits::METADATA;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -347,6 +348,8 @@ pub struct Metadata {
     pub texts: Vec<(&'static str, String)>,
     /// What EXIF says beyond that.
     pub details: Details,
+    /// What is in the file and not here, and the setting that it is beyond.
+    pub left_out: Vec<(&'static str, &'static str)>,
 }
 
 /// Entries of the directories of EXIF but for what is true of one file only: sizes, places in it, how it is coded.
@@ -388,9 +391,18 @@ impl Metadata {
             left = rest.unwrap_or(left);
             rest.is_some()
         };
-        self.icc = self.icc.filter(|icc| fits(icc.len()));
-        self.xmp = self.xmp.filter(|xmp| fits(xmp.len()));
-        self.texts.retain(|(_, text)| fits(text.len()));
+        let mut left_out = Vec::new();
+        let mut keeps = |what, len| {
+            let fits = fits(len);
+            if !fits {
+                left_out.push((what, METADATA));
+            }
+            fits
+        };
+        self.icc = self.icc.filter(|icc| keeps("profile", icc.len()));
+        self.xmp = self.xmp.filter(|xmp| keeps("XMP packet", xmp.len()));
+        self.texts.retain(|(name, text)| keeps(name, text.len()));
+        self.left_out.extend(left_out);
         self
     }
 
@@ -402,12 +414,14 @@ impl Metadata {
             }
         }
         let own = self.details != Details::default();
+        self.left_out.extend(other.left_out);
         Metadata {
             icc: self.icc.or(other.icc),
             xmp: self.xmp.or(other.xmp),
             density: self.density.or(other.density),
             texts: self.texts,
             details: if own { self.details } else { other.details },
+            left_out: self.left_out,
         }
     }
 }

@@ -325,6 +325,7 @@ impl Service {
             let opener = service.clone();
             let job = move |_: &mut Lease| timed(Stage::Open, || opener.library.open(&name));
             let (opened, _) = service.executor.run(cost::OPEN, &scope, job).await?;
+            log_left_out(&opened);
             Ok(opened)
         };
         self.opens.get_or_make(&id, scope, open).await
@@ -641,4 +642,22 @@ impl Service {
 /// An answer's key and a tile's never meet.
 fn mixed() -> Error {
     Error::Corrupt("an answer's key holds a raster".into())
+}
+
+/// Logs what of a file's metadata is beyond the limits.
+fn log_left_out(opened: &Opened) {
+    let mut all = opened.source.header().metadata.left_out.clone();
+    all.sort_unstable();
+    all.dedup();
+    if !all.is_empty() {
+        let all: Vec<String> = all
+            .iter()
+            .map(|(what, setting)| format!("{what} ({setting})"))
+            .collect();
+        log::warn!(
+            "{}: left out as too large: {}",
+            opened.identity.name,
+            all.join(", ")
+        );
+    }
 }

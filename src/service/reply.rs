@@ -8,6 +8,7 @@ use crate::http::Method;
 use crate::http::Reply;
 use crate::library::Beside;
 use crate::library::Opened;
+use crate::limits;
 use crate::plan::Plan;
 use crate::protocol;
 use crate::protocol::Ask;
@@ -206,7 +207,9 @@ impl Service {
     fn tell(&self, http: &Http, error: &Error) {
         let level = match error {
             Error::Corrupt(_) | Error::Io(_) | Error::Internal(_) => Level::Error,
-            Error::TooBig(_) | Error::TimedOut => Level::Warn,
+            Error::TooBig(_) | Error::NoMemory(_) | Error::TimedOut => Level::Warn,
+            // the file's fault, and a setting's
+            Error::TooLarge(text) if text.contains(limits::PREFIX) => Level::Warn,
             // a client can ask for as many of these as it likes
             Error::Unsupported(_) => Level::Info,
             _ => return,
@@ -243,7 +246,7 @@ impl Service {
         };
         let reply = self.common(reply.with("Cache-Control", "no-cache"));
         match error {
-            Error::Busy | Error::Cancelled => reply.with("Retry-After", "1"),
+            Error::Busy | Error::NoMemory(_) | Error::Cancelled => reply.with("Retry-After", "1"),
             Error::Later(seconds) => reply.with("Retry-After", seconds.to_string()),
             _ => reply,
         }

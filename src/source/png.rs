@@ -167,6 +167,7 @@ fn metadata(info: &Info, chunks: Chunks) -> Metadata {
     let mut found = Metadata {
         icc: chunks.icc,
         density: density(info),
+        left_out: chunks.left_out,
         ..Metadata::default()
     };
     for (keyword, text) in chunks.texts {

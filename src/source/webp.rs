@@ -7,7 +7,9 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::geometry::Size;
+use crate::limits::BOXES;
 use crate::limits::Limits;
+use crate::limits::METADATA;
 use crate::raster::Alpha;
 use crate::raster::Colour;
 use crate::raster::Kind;
@@ -43,8 +45,12 @@ pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Whole> {
     let mut metadata = Metadata::default();
     let mut exif = None;
     let mut at = 12;
-    for _ in 0..limits.boxes {
+    for number in 0.. {
         if at + 8 > end {
+            break;
+        }
+        if number >= limits.boxes {
+            metadata.left_out.push(("chunks", BOXES));
             break;
         }
         let mut start = [0; 18];
@@ -88,6 +94,13 @@ pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Whole> {
             }
             _ => {}
         }
+        let what = match &name {
+            b"ICCP" => Some("profile"),
+            b"XMP " => Some("XMP packet"),
+            _ => None,
+        };
+        let what = what.filter(|_| len > limits.metadata);
+        metadata.left_out.extend(what.map(|what| (what, METADATA)));
         // chunks are padded to even lengths
         at += 8 + len.next_multiple_of(2);
     }
@@ -150,7 +163,7 @@ fn first_frame(bytes: &[u8], header: &Header) -> Result<Raster> {
     if place.size() == canvas {
         return Ok(frame);
     }
-    let mut out = window::blank(canvas, &frame);
+    let mut out = window::blank(canvas, &frame)?;
     window::put(&frame, place, &mut out, Rect::of(canvas))?;
     Ok(out)
 }

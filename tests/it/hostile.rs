@@ -162,7 +162,7 @@ const PATHS: [&str; 4] = [
     "/iiif/x/info.json",
     "/iiif/x/full/!200,200/0/default.jpg",
     "/iiif/x/0,0,256,256/max/0/default.jpg",
-    "/fcgi-bin/iipsrv.fcgi?FIF=x&OBJ=Histogram",
+    "/fcgi-bin/iipsrv.fcgi?FIF=x&WID=200&COL=binary&CVT=jpeg",
 ];
 
 /// Asserts the bounds over files, the shortest first: what a long one leaves with the allocator is not a short one's.
@@ -200,7 +200,7 @@ fn assert_bounds(mut files: Vec<(String, Vec<u8>)>) {
 }
 
 /// A TIFF file of these entries (tag, type, value), with so many bytes behind them.
-fn tiff(entries: &[(u16, u16, u32)], rest: &[u8]) -> Vec<u8> {
+pub fn tiff(entries: &[(u16, u16, u32)], rest: &[u8]) -> Vec<u8> {
     let mut file = b"II*\0\x08\0\0\0".to_vec();
     file.extend((entries.len() as u16).to_le_bytes());
     for (tag, kind, value) in entries {
@@ -238,7 +238,7 @@ fn claims(compression: u32, bits: u32, photometric: u32, (w, h): (u32, u32), til
 }
 
 /// A JPEG header of this process and size with one component and hardly any data.
-fn jpeg(process: u8, bits: u8, (w, h): (u16, u16), scans: usize) -> Vec<u8> {
+pub fn jpeg(process: u8, bits: u8, (w, h): (u16, u16), scans: usize) -> Vec<u8> {
     let mut file = vec![0xff, 0xd8, 0xff, 0xdb, 0, 67, 0];
     file.extend([1; 64]);
     file.extend([0xff, 0xc0 | process, 0, 11, bits]);
@@ -283,7 +283,7 @@ fn codestream((w, h): (u32, u32), tile: (u32, u32), levels: u8, components: u16)
 }
 
 /// A PNG file of this size, colour type and depth, all zeros, with more chunks before the picture.
-fn png(
+pub fn png(
     (w, h): (u32, u32),
     colour: png::ColorType,
     depth: png::BitDepth,

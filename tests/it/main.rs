@@ -34,6 +34,7 @@
 //! - `corpus`: is every TIFF of the corpus served as another reader sees it, or refused for a reason?
 //! - `corrupt`: does every malformed file end in an error within its limits?
 //! - `hostile`: does what anybody can send cost no more than its bytes are worth?
+//! - `limits`: is what lies beyond a limit refused or left out, and does the log name the setting?
 //! - `replays`: do viewers that cannot be installed read what they ask, letter by letter?
 //! - `seams`: is every tile of every client as large as it expects, and do they fit together?
 //! - `profiles`: are colours those that another CMM makes of the profile, and is what is embedded right?
@@ -76,6 +77,7 @@ mod info;
 mod jp2;
 mod jpeg;
 mod layouts;
+mod limits;
 mod log;
 mod lowering;
 mod machine;

@@ -6,7 +6,9 @@ use crate::codec::jp2::bytes::Bytes;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Num;
+use crate::limits::BOXES;
 use crate::limits::Limits;
+use crate::limits::METADATA;
 use crate::raster::Density;
 use std::sync::Arc;
 
@@ -98,6 +100,8 @@ pub struct Boxes {
     pub exif: Option<(u64, u64)>,
     /// Texts of XML boxes, joined.
     pub xml: Option<String>,
+    /// What is left out because it is beyond a limit, and which.
+    pub left_out: Vec<(&'static str, &'static str)>,
     /// Headers of the first codestream and of the first layer.
     own: [Option<Box<Boxes>>; 2],
 }
@@ -142,6 +146,12 @@ impl Boxes {
                 boxes.walk(from, 12, from.len(), &mut left);
             }
             _ => return Err(Error::Missing("not a JPEG 2000 file".into())),
+        }
+        if boxes.codestream.is_empty() && boxes.left_out.contains(&("boxes", BOXES)) {
+            let most = limits.boxes;
+            return Err(Error::TooLarge(format!(
+                "no codestream in the {most} boxes of {BOXES}"
+            )));
         }
         if boxes.codestream.is_empty() {
             return Err(Error::Corrupt("a JPEG 2000 file without a codestream".into()));
@@ -193,22 +203,30 @@ impl Boxes {
                         self.codestream = fragments(&bytes, from.len()).unwrap_or_default();
                     }
                 }
+                b"xml " if stop - body + self.xml.as_ref().map_or(0, |all| all.len() as u64) > left.bytes => {
+                    self.left_out.push(("xml", METADATA));
+                }
                 _ if stop - body <= left.bytes => {
                     let mut bytes = vec![0; usize::try_from(stop - body).unwrap_or(0)];
                     if from.read(body, &mut bytes).is_ok() {
                         let _ = self.take(&kind, &bytes);
                     }
                 }
+                b"colr" => self.left_out.push(("profile", METADATA)),
+                b"uuid" => self.left_out.push(("uuid box", METADATA)),
                 _ => {}
             }
             at = past;
         }
+        let cut = at + 8 <= end && self.left_out.last() != Some(&("boxes", BOXES));
+        self.left_out.extend(cut.then_some(("boxes", BOXES)));
     }
 
     /// A header of a codestream or layer: only those of the first are looked at.
     fn walk_own(&mut self, which: usize, from: &dyn Bytes, (at, end): (u64, u64), left: &mut Left) {
         let mut own = Boxes::default();
         own.walk(from, at, end, left);
+        self.left_out.append(&mut own.left_out);
         if let Some(first) = self.own.get_mut(which) {
             first.get_or_insert_with(|| Box::new(own));
         }

@@ -28,6 +28,7 @@ use crate::raster::Metadata;
 use crate::raster::Raster;
 use crate::raster::Samples;
 use crate::raster::widened;
+use crate::room;
 use crate::source::Decoding;
 use crate::source::Grid;
 use crate::source::Header;
@@ -172,6 +173,7 @@ impl Jp2 {
                 xmp: boxes.xmp,
                 density: boxes.density,
                 texts,
+                left_out: boxes.left_out,
                 ..Metadata::default()
             }
             .or(exif),
@@ -279,7 +281,7 @@ impl Jp2 {
         colour: impl Fn(&mut [T]) + Sync,
     ) -> Result<Vec<T>> {
         let row = size.w as usize * self.channels.len();
-        let mut out = vec![T::default(); row * size.h as usize];
+        let mut out = room::zeros::<T>(row * size.h as usize)?;
         let others = out.len() / WORTH;
         let bands = out.chunks_mut((row * BAND as usize).max(1));
         each(

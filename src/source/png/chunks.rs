@@ -2,7 +2,10 @@
 //!
 //! What they inflate to is limited together, whatever they say. What is damaged or beyond the limit is left out.
 
+use crate::limits::BOXES;
 use crate::limits::Limits;
+use crate::limits::METADATA;
+use miniz_oxide::inflate;
 use std::sync::Arc;
 
 /// Bytes before the first chunk.
@@ -20,6 +23,8 @@ pub struct Chunks {
     pub exif: Option<(u64, u64)>,
     /// Keywords and texts, in the order of the file; the first of each keyword.
     pub texts: Vec<(String, String)>,
+    /// What is left out because it is beyond a limit, and which.
+    pub left_out: Vec<(&'static str, &'static str)>,
 }
 
 impl Chunks {
@@ -31,38 +36,68 @@ impl Chunks {
         limits: &Limits,
     ) -> Chunks {
         let mut found = Chunks::default();
-        let mut left = limits.metadata;
+        let mut left = Left {
+            bytes: limits.metadata,
+            exceeded: false,
+        };
         let mut at = SIGNATURE;
-        for _ in 0..limits.boxes {
+        for number in 0.. {
             let mut start = [0; 8];
             if !read(at, &mut start) {
                 break;
             }
             let [l0, l1, l2, l3, name @ ..] = start;
+            if number >= limits.boxes {
+                found.left_out.push(("chunks", BOXES));
+                break;
+            }
             let len = u64::from(u32::from_be_bytes([l0, l1, l2, l3]));
-            let body = || -> Option<Vec<u8>> {
-                let mut bytes = vec![0; usize::try_from(len).ok().filter(|_| len <= limits.metadata)?];
+            let body = |left: &mut Left| -> Option<Vec<u8>> {
+                left.exceeded = len > limits.metadata;
+                let mut bytes = vec![0; usize::try_from(len).ok().filter(|_| !left.exceeded)?];
                 read(at + 8, &mut bytes).then_some(bytes)
             };
             match &name {
                 b"IEND" => break,
                 b"eXIf" => found.exif = found.exif.or(Some((at + 8, len))),
                 b"iCCP" if found.icc.is_none() => {
-                    found.icc = body().and_then(|body| profile(&body, &mut left)).map(Into::into);
+                    let profile = body(&mut left).and_then(|body| profile(&body, &mut left));
+                    found.icc = profile.map(Into::into);
                 }
                 b"tEXt" | b"zTXt" | b"iTXt" => {
                     let is_new = |keyword: &str| {
                         wanted(keyword) && found.texts.iter().all(|(known, _)| known != keyword)
                     };
-                    let text = body().and_then(|body| text(&name, &body, is_new, &mut left));
+                    let text = body(&mut left).and_then(|body| text(&name, &body, is_new, &mut left));
                     found.texts.extend(text);
                 }
                 _ => {}
+            }
+            if std::mem::take(&mut left.exceeded) {
+                let what = if name == *b"iCCP" { "profile" } else { "text" };
+                found.left_out.push((what, METADATA));
             }
             // and a checksum
             at += 8 + len + 4;
         }
         found
+    }
+}
+
+/// What metadata may still take.
+struct Left {
+    bytes: u64,
+    /// Whether something would have taken more.
+    exceeded: bool,
+}
+
+impl Left {
+    fn take(&mut self, len: usize) -> Option<()> {
+        match self.bytes.checked_sub(len as u64) {
+            Some(left) => self.bytes = left,
+            None => self.exceeded = true,
+        }
+        (!self.exceeded).then_some(())
     }
 }
 
@@ -83,7 +118,7 @@ fn latin(bytes: &[u8]) -> String {
 }
 
 /// The profile in the body of a chunk (§11.3.2.3).
-fn profile(body: &[u8], left: &mut u64) -> Option<Vec<u8>> {
+fn profile(body: &[u8], left: &mut Left) -> Option<Vec<u8>> {
     match keyword(body)? {
         (_, [0, packed @ ..]) => inflated(packed, left),
         _ => None,
@@ -91,7 +126,12 @@ fn profile(body: &[u8], left: &mut u64) -> Option<Vec<u8>> {
 }
 
 /// Keyword and text in the body of a chunk of this name (§11.3.3.2 to 4), if the keyword `is_new`.
-fn text(name: &[u8], body: &[u8], is_new: impl Fn(&str) -> bool, left: &mut u64) -> Option<(String, String)> {
+fn text(
+    name: &[u8],
+    body: &[u8],
+    is_new: impl Fn(&str) -> bool,
+    left: &mut Left,
+) -> Option<(String, String)> {
     let (keyword, rest) = keyword(body).filter(|(keyword, _)| is_new(keyword))?;
     let text = match (name, rest) {
         (b"tEXt", rest) => latin(&plain(rest, left)?),
@@ -111,21 +151,19 @@ fn text(name: &[u8], body: &[u8], is_new: impl Fn(&str) -> bool, left: &mut u64)
     Some((keyword, text))
 }
 
-fn plain(bytes: &[u8], left: &mut u64) -> Option<Vec<u8>> {
-    *left = left.checked_sub(bytes.len() as u64)?;
+fn plain(bytes: &[u8], left: &mut Left) -> Option<Vec<u8>> {
+    left.take(bytes.len())?;
     Some(bytes.into())
 }
 
 /// Inflates what does not take more than is left. What was inflated in vain counts, too.
-fn inflated(packed: &[u8], left: &mut u64) -> Option<Vec<u8>> {
-    let most = usize::try_from(*left).unwrap_or(usize::MAX);
-    match miniz_oxide::inflate::decompress_to_vec_zlib_with_limit(packed, most) {
-        Ok(bytes) => {
-            *left = left.saturating_sub(bytes.len() as u64);
-            Some(bytes)
-        }
+fn inflated(packed: &[u8], left: &mut Left) -> Option<Vec<u8>> {
+    let most = usize::try_from(left.bytes).unwrap_or(usize::MAX);
+    match inflate::decompress_to_vec_zlib_with_limit(packed, most) {
+        Ok(bytes) => left.take(bytes.len()).map(|()| bytes),
         Err(error) => {
-            *left = left.saturating_sub(error.output.len() as u64);
+            left.bytes = left.bytes.saturating_sub(error.output.len() as u64);
+            left.exceeded = error.status == inflate::TINFLStatus::HasMoreOutput;
             None
         }
     }
@@ -193,6 +231,7 @@ mod tests {
         );
         assert_eq!(found.icc.map(|icc| icc.len()), Some(6000));
         assert!(found.texts.is_empty(), "{:?}", found.texts);
+        assert_eq!(found.left_out, [("text", METADATA), ("text", METADATA)]);
         let text = chunk(b"tEXt", &[b"Author\0me"]);
         assert_eq!(of(&[text.clone(), text], &limits).texts.len(), 1);
     }

@@ -116,7 +116,7 @@ impl<'a> Stream<'a> {
         if let Compression::Ccitt(coding) = layout.compression {
             if len > limits.tile_bytes {
                 return Err(Error::TooLarge(format!(
-                    "a strip is coded in {len} bytes, more than {}",
+                    "a strip is coded in {len} bytes, more than the {} of LIMIT_TILE_BYTES",
                     limits.tile_bytes
                 )));
             }
@@ -258,7 +258,7 @@ mod tests {
             assert_eq!((at.x, at.y), (0, next), "from top to bottom");
             assert!(raster.samples.bytes() as u64 <= limits.tile_bytes);
             next = at.y + at.h;
-            let all = got.get_or_insert_with(|| blank(rect.size(), &raster));
+            let all = got.get_or_insert_with(|| blank(rect.size(), &raster).unwrap());
             put(&raster, at, all, rect)
         });
         (wanted, read.map(|()| got.unwrap()))

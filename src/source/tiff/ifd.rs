@@ -146,7 +146,7 @@ pub struct Field {
 
 impl Field {
     /// Bytes of all values.
-    fn len(&self) -> u64 {
+    pub fn len(&self) -> u64 {
         self.count.saturating_mul(u64::from(self.kind.width()))
     }
 }

@@ -3,6 +3,7 @@
 //! None of it is needed to read a tile: whatever is damaged, absurd or longer than the limit is ignored.
 
 use crate::geometry::Num;
+use crate::limits::METADATA;
 use crate::raster::Density;
 use crate::raster::Details;
 use crate::raster::Metadata;
@@ -46,6 +47,12 @@ pub fn metadata(ifd: &Ifd, input: &Input, prologue: Prologue, max_bytes: u64) ->
         ifd.bytes(input, tag, max_bytes)
             .map(|bytes| bytes.into_owned().into())
     };
+    let all = TEXTS.into_iter().chain([(34675, "profile"), (700, "XMP packet")]);
+    let is_long = |tag| ifd.field(tag).is_some_and(|field| field.len() > max_bytes);
+    let left_out = all
+        .filter(|(tag, _)| is_long(*tag))
+        .map(|(_, name)| (name, METADATA))
+        .collect();
     let exif = ifd.first(input, 34665).ok().flatten();
     let exif = exif.and_then(|at| Ifd::read(input, prologue, at).ok());
     let text = |ifd: &Ifd, tag| Some(text(&ifd.bytes(input, tag, max_bytes)?));
@@ -72,6 +79,7 @@ pub fn metadata(ifd: &Ifd, input: &Input, prologue: Prologue, max_bytes: u64) ->
         xmp: whole(700),
         density: density(ifd, input),
         texts,
+        left_out,
         details: Details {
             taking: exif
                 .map(|exif| exif.details(input, MAX_DETAILS, |tag| !OF_ONE_FILE.contains(&tag)))

@@ -322,7 +322,7 @@ impl Tiff {
             return self.rows(image, rect);
         }
         let blank = channels(image, Size::new(0, 0), image.layout.blank(Size::new(0, 0)));
-        let mut out = window::blank(rect.size(), &blank);
+        let mut out = window::blank(rect.size(), &blank)?;
         let last = |end: u64, side: u32| u32::try_from(end.saturating_sub(1)).unwrap_or(u32::MAX) / side;
         for row in rect.y / image.tile.h..=last(rect.bottom(), image.tile.h) {
             for col in rect.x / image.tile.w..=last(rect.right(), image.tile.w) {
@@ -422,7 +422,7 @@ impl Tiff {
         if left == 0 {
             return Ok(wide);
         }
-        let mut out = window::blank(rect.size(), &wide);
+        let mut out = window::blank(rect.size(), &wide)?;
         let place = Rect::new(rect.x - left, rect.y, rect.w + left, rect.h);
         window::put(&wide, place, &mut out, rect)?;
         Ok(out)

@@ -151,7 +151,7 @@ impl Image {
         }
         let name = if self.strips { "strips" } else { "tiles" };
         Err(Error::TooLarge(format!(
-            "{name} of {}x{} pixels take more than {} bytes",
+            "{name} of {}x{} pixels take more than the {} bytes of LIMIT_TILE_BYTES",
             size.w, size.h, limits.tile_bytes
         )))
     }
@@ -438,7 +438,7 @@ pub fn page(input: &Input, prologue: Prologue, wanted: usize, limits: &Limits) -
         return Err(if more {
             let most = limits.ifds;
             Error::TooLarge(format!(
-                "page {wanted} lies behind {most} directories, and no more are read"
+                "page {wanted} lies behind the {most} directories of LIMIT_IFDS"
             ))
         } else {
             Error::Missing(format!("the file has no page {wanted}"))
@@ -812,7 +812,10 @@ mod tests {
         let Err(Error::TooLarge(said)) = found(5, 5) else {
             panic!("a page behind the limit is not simply missing");
         };
-        assert!(said.contains("page 5 lies behind 5 directories"), "{said}");
+        assert!(
+            said.contains("page 5 lies behind the 5 directories of LIMIT_IFDS"),
+            "{said}"
+        );
     }
 
     #[test]
