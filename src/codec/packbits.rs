@@ -158,9 +158,9 @@ mod tests {
         let decoded = |data: &[u8], len: usize| {
             let fill = |room: &mut Room| {
                 decode(data, room);
-                Ok::<(), ()>(())
+                Ok::<(), std::collections::TryReserveError>(())
             };
-            room::made::<u8, ()>(len, fill).unwrap()
+            room::made::<u8, _>(len, fill).unwrap()
         };
         for len in 0..24 {
             assert_eq!(decoded(&PACKED, len), &PLAIN[..len]);

@@ -1,4 +1,4 @@
-//! How much memory the machine has, or its control group allows.
+//! How much memory the machine has, or its control group or `ulimit -v` allows.
 
 use std::fs;
 
@@ -15,8 +15,10 @@ pub fn available() -> u64 {
         let text = fs::read_to_string(path).ok()?;
         text.trim().parse::<u64>().ok()
     });
+    let own = rustix::process::getrlimit(rustix::process::Resource::As).current;
     limits
         .chain([machine])
+        .chain(own)
         .filter(|&bytes| bytes > 0)
         .min()
         .unwrap_or(UNKNOWN)

@@ -38,6 +38,9 @@ const TURN: u32 = 8;
 /// Small jobs that a big one lets pass between two bands.
 const LENT: usize = 8;
 
+/// Bytes from which on it is tried whether the system gives them: a few microseconds.
+const TRIED: u64 = 8 << 20;
+
 /// Nanoseconds that a unit of work takes before any was measured: rather too few, for nobody is refused by a guess.
 const FIRST_RATE: f64 = 4.0;
 
@@ -531,6 +534,24 @@ impl Shared {
         }
     }
 
+    /// Asks the system for all that is leased before a job takes its part, and gives it back. An error rather than the end
+    /// of the process, where memory or address space is limited more tightly than MAX_MEMORY.
+    fn try_memory(&self, bytes: u64) -> Result<()> {
+        if bytes < TRIED {
+            return Ok(());
+        }
+        let leased = usize::try_from(self.lock().leased).unwrap_or(usize::MAX);
+        let mut all = Vec::<u8>::new();
+        let tried = all.try_reserve_exact(leased);
+        std::hint::black_box(all);
+        tried.map_err(|_| {
+            Error::NoMemory(format!(
+                "the system does not give {} MB that are leased",
+                leased >> 20
+            ))
+        })
+    }
+
     /// Runs a job that was picked.
     fn perform(self: &Arc<Self>, job: Job, lane: Lane) {
         let Job {
@@ -542,7 +563,7 @@ impl Shared {
         let lease = self.lent(cost.bytes);
         let start = Instant::now();
         scope.add(Stage::Queue, start.duration_since(since));
-        let wanted = scope.check();
+        let wanted = scope.check().and_then(|()| self.try_memory(cost.bytes));
         let runs = wanted.is_ok();
         {
             let _entered = scope::enter(scope.clone());

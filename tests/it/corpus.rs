@@ -206,7 +206,7 @@ fn same_in_part(source: &dyn Source) -> Result<bool, Error> {
     let rect = Rect::new(w / 3, h / 3, w.div_ceil(3).min(300), h.div_ceil(3).min(300));
     let around = Rect::new(0, rect.y, w, rect.h);
     let (part, whole) = (read(rect)?, read(around)?);
-    let mut wanted = blank(rect.size(), &whole);
+    let mut wanted = blank(rect.size(), &whole)?;
     put(&whole, around, &mut wanted, rect)?;
     Ok(bytes(part) == bytes(wanted))
 }

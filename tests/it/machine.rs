@@ -4,6 +4,8 @@ use crate::process::BINARY;
 use crate::process::Folder;
 use crate::process::Server;
 use crate::process::free_port;
+use std::io::Read;
+use std::io::Write;
 use std::process::Command;
 
 #[test]
@@ -229,4 +231,80 @@ fn whoever_runs_the_server_sees_what_it_does_and_makes_it_forget() {
     let refused = open.output().unwrap();
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("ADMIN_TOKEN"));
+}
+
+/// Pixels of a picture in colour that was never written, in tiles of 256.
+fn unwritten(w: u32, h: u32) -> Vec<u8> {
+    let tiles = w.div_ceil(256) * h.div_ceil(256);
+    let places = 8 + 2 + 11 * 12 + 4;
+    let (long, short) = (4, 3);
+    let entries: [(u16, u16, u32, u32); 11] = [
+        (256, long, 1, w),
+        (257, long, 1, h),
+        (258, short, 1, 8),
+        (259, short, 1, 1),
+        (262, short, 1, 2),
+        (277, short, 1, 3),
+        (284, short, 1, 1),
+        (322, long, 1, 256),
+        (323, long, 1, 256),
+        (324, long, tiles, places),
+        (325, long, tiles, places),
+    ];
+    let mut file = b"II*\0\x08\0\0\0\x0b\0".to_vec();
+    for (tag, kind, count, value) in entries {
+        file.extend(tag.to_le_bytes());
+        file.extend(kind.to_le_bytes());
+        file.extend(count.to_le_bytes());
+        file.extend(value.to_le_bytes());
+    }
+    file.resize(places as usize + tiles as usize * 4, 0);
+    file
+}
+
+/// The status of an answer, all of which is read and thrown away.
+fn status(port: u16, path: &str) -> u16 {
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).unwrap();
+    std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
+    String::from_utf8_lossy(&start[9..]).parse().unwrap()
+}
+
+#[test]
+fn answers_for_which_the_system_gives_no_memory_are_refused_and_the_others_are_not() {
+    let folder = Folder::new();
+    std::fs::write(folder.join("x"), unwritten(9000, 8000)).unwrap();
+    let mut command = folder.command("sh");
+    // more is leased than there is address space
+    command
+        .args(["-c", "ulimit -v 1200000 && exec \"$0\" \"$@\"", BINARY])
+        .env("PATH", "/usr/bin:/bin")
+        .env("FILESYSTEM_PREFIX", folder.join(""))
+        .env("MAX_MEMORY", "16000")
+        .env("MAX_CVT", "10000")
+        .env("MAX_IMAGE_CACHE_SIZE", "0")
+        .env("OMP_NUM_THREADS", "8");
+    let server = Server::start(&mut command);
+    // 216 MB each
+    let port = server.port;
+    let ask = |number: u32| status(port, &format!("/iiif/x/full/{},/0/default.tif", 9000 - number));
+    let answers: Vec<u16> = std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..8).map(|number| scope.spawn(move || ask(number))).collect();
+        asked.into_iter().map(|answer| answer.join().unwrap()).collect()
+    });
+    assert!(
+        answers.iter().all(|status| [200, 503].contains(status)),
+        "{answers:?}"
+    );
+    assert!(answers.contains(&200) && answers.contains(&503), "{answers:?}");
+    assert_eq!(status(server.port, "/iiif/x/0,0,256,256/max/0/default.jpg"), 200);
+    server.stop();
+    let log = folder.log();
+    assert!(
+        log.lines()
+            .any(|line| line.contains(" warning ") && line.contains("does not give")),
+        "{log}"
+    );
 }
