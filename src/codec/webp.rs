@@ -207,14 +207,20 @@ fn lossy(pixels: &[u8], size: Size, alpha: bool, quality: i16) -> Result<Vec<u8>
 #[cfg(feature = "native")]
 #[expect(unsafe_code, reason = "libwebp")]
 unsafe extern "C" fn write(data: *const u8, len: usize, picture: *const libwebp_sys::WebPPicture) -> i32 {
+    if len == 0 {
+        return 1;
+    }
     // SAFETY: the library passes on the picture that `lossy` has made, whose pointer is to a vector that nobody else has,
     // and `len` bytes of its own.
     let (out, data) = unsafe {
         let out = (*picture).custom_ptr.cast::<Vec<u8>>();
         (&mut *out, std::slice::from_raw_parts(data, len))
     };
-    out.extend_from_slice(data);
-    1
+    let fits = out.try_reserve(len).is_ok();
+    if fits {
+        out.extend_from_slice(data);
+    }
+    fits.into()
 }
 
 /// Called now and then while a picture is encoded: whether it goes on.

@@ -1,9 +1,10 @@
 //! The TurboJPEG C API of libjpeg-turbo 2.1 and 3, as far as it is used here: the crate's only JPEG `unsafe`.
 //!
-//! The caller has read the frame and checked sizes. A handle and an output buffer are kept by each thread.
+//! Sizes are checked here, whatever the caller has checked. A handle and an output buffer are kept by each thread.
 
 #![expect(unsafe_code, reason = "calls of TurboJPEG")]
 
+use crate::codec::check_pixels;
 use crate::codec::jpeg::Sampling;
 use crate::codec::jpeg::Style;
 use crate::error::Error;
@@ -151,7 +152,8 @@ pub const IS_ARITHMETIC: bool = true;
 /// Decodes a stream of this size to 1 (grey), 3 (red, green, blue) or 4 channels (as stored, unless an Adobe marker says
 /// YCCK); with `strict` a warning is an error too. `tables` are those that are not in the stream: SOI, tables, EOI.
 ///
-/// A stream of another size than the caller says fails or leaves zeros; it is never written past.
+/// A stream of another size than the caller says fails or leaves zeros; it is never written past. No size without pixels:
+/// the library takes 0 for the stream's own.
 pub fn decode(
     tables: Option<&[u8]>,
     stream: &[u8],
@@ -159,6 +161,9 @@ pub fn decode(
     channels: u8,
     strict: bool,
 ) -> Result<Vec<u8>> {
+    if size.area() == 0 || !matches!(channels, 1 | 3 | 4) {
+        return Err(broken());
+    }
     let (width, height) = (side(size.w)?, side(size.h)?);
     let stream_len = c_ulong::try_from(stream.len()).map_err(|_| broken())?;
     let row = size.w as usize * usize::from(channels);
@@ -171,7 +176,7 @@ pub fn decode(
             return Err(broken());
         }
         // SAFETY: the handle is a live decompressor used by this thread only; `stream` is readable for `stream_len`
-        // bytes; the caller gives a place of `height` rows of `pitch` bytes, and no more than `width` x `height` pixels
+        // bytes; the place has `height` rows of `pitch` bytes, and no more than `width` x `height` pixels
         // of `channels` bytes are written, scaled down if the stream is larger.
         let paint = |place: *mut u8| unsafe {
             tjDecompress2(
@@ -243,8 +248,12 @@ fn read_headers(handle: *mut c_void, stream: &[u8]) -> Result<Headers> {
     })
 }
 
-/// Encodes `pixels`, which the caller has checked to be `size` pixels of `layout` (not `Rgba`).
+/// Encodes `size` pixels of `layout`, which is not `Rgba`. `Corrupt` where they are more or fewer.
 pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: Style) -> Result<Vec<u8>> {
+    check_pixels(pixels, size, layout)?;
+    if layout == Layout::Rgba {
+        return Err(Error::Unsupported("jpeg without alpha".into()));
+    }
     let (width, height) = (side(size.w)?, side(size.h)?);
     let subsampling = match style.sampling {
         _ if layout == Layout::Grey => TJSAMP_GRAY,
@@ -384,7 +393,7 @@ fn compress(
         .ok_or_else(broken)?;
     OUTPUT.with_borrow_mut(|output| {
         output.clear();
-        output.reserve(worst);
+        output.try_reserve(worst)?;
         COMPRESSOR.with_borrow_mut(|kept| {
             // SAFETY: takes no arguments; the result is checked.
             let handle = Handle::kept(kept, || unsafe { tjInitCompress() })?;
