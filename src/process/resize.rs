@@ -300,19 +300,22 @@ fn band<S: Sample, const C: usize, const L: usize, const ALPHA: bool>(
     let start = across.iter().map(|tap| tap.first).min().unwrap_or(0);
     let past = across.iter().map(|tap| tap.first + tap.weights.len());
     let end = past.max().unwrap_or(0);
+    let mut weighted = Vec::new();
     let mut row = vec![0.0; (end - start) * C];
     let mut columns = vec![[0.0; LANES]; end - start];
     let mut line = vec![[S::default(); LANES]; across.len()];
     let rows = LANES / L;
     for (out, taps) in out.chunks_mut(across.len() * rows).zip(down.chunks(rows)) {
         for (tap, lane) in taps.iter().zip((0..).step_by(L)) {
+            weighted.clear();
             let lines = lines.get(tap.first..).unwrap_or_default();
-            let lines = lines.iter().map(|line| line.get(start * C..).unwrap_or_default());
-            let weighted = lines.zip(tap.weights.iter().copied());
+            for (line, weight) in lines.iter().zip(&tap.weights) {
+                weighted.push((line.get(start * C..).unwrap_or_default(), *weight));
+            }
             if ALPHA {
-                sum_down_by_alpha::<S, C>(&mut row, weighted);
+                sum_down_by_alpha::<S, C>(&mut row, &weighted);
             } else {
-                sum_down(&mut row, weighted);
+                sum_down(&mut row, &weighted);
             }
             for (column, pixel) in columns.iter_mut().zip(row.as_chunks::<C>().0) {
                 if let Some(to) = column.get_mut(lane..).and_then(<[f32]>::first_chunk_mut) {
@@ -356,14 +359,16 @@ fn straighten(sums: &mut [f32]) {
 }
 
 /// Sums rows by their weights into `out`, one block of columns after the other so that the sums stay in registers.
+/// Without closures: those of [`band`] are compiled for its instructions, and are not inlined into iterators, which are
+/// not.
 #[inline(always)]
-fn sum_down<'a, S: Sample + 'a>(out: &mut [f32], rows: impl Iterator<Item = (&'a [S], f32)> + Clone) {
+fn sum_down<S: Sample>(out: &mut [f32], rows: &[(&[S], f32)]) {
     const BLOCK: usize = 32;
     let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
     let done = blocks.len() * BLOCK;
     for (i, block) in blocks.iter_mut().enumerate() {
         let mut sums = [0.0; BLOCK];
-        for (row, weight) in rows.clone() {
+        for (row, weight) in rows {
             if let Some(row) = row.get(i * BLOCK..).and_then(<[S]>::first_chunk::<BLOCK>) {
                 for (sum, &value) in sums.iter_mut().zip(row) {
                     *sum += value.number() * weight;
@@ -372,20 +377,17 @@ fn sum_down<'a, S: Sample + 'a>(out: &mut [f32], rows: impl Iterator<Item = (&'a
         }
         *block = sums;
     }
-    for (i, out) in rest.iter_mut().enumerate() {
-        let column = rows
-            .clone()
-            .filter_map(|(row, weight)| Some(row.get(done + i)?.number() * weight));
-        *out = column.sum();
+    rest.fill(0.0);
+    for (row, weight) in rows {
+        for (sum, &value) in rest.iter_mut().zip(row.get(done..).unwrap_or_default()) {
+            *sum += value.number() * weight;
+        }
     }
 }
 
 /// Sums rows by their weights, every pixel weighted by its alpha, the last channel.
 #[inline(always)]
-fn sum_down_by_alpha<'a, S: Sample + 'a, const C: usize>(
-    out: &mut [f32],
-    rows: impl Iterator<Item = (&'a [S], f32)>,
-) {
+fn sum_down_by_alpha<S: Sample, const C: usize>(out: &mut [f32], rows: &[(&[S], f32)]) {
     out.fill(0.0);
     for (row, weight) in rows {
         for (sums, pixel) in out.as_chunks_mut::<C>().0.iter_mut().zip(row.as_chunks::<C>().0) {
