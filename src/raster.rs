@@ -283,49 +283,6 @@ pub enum Format {
     Gif,
 }
 
-impl Format {
-    /// The format with this suffix, in any case.
-    pub fn named(suffix: &str) -> Option<Format> {
-        let all = [
-            ("jpg", Format::Jpeg),
-            ("jpeg", Format::Jpeg),
-            ("png", Format::Png),
-            ("webp", Format::Webp),
-            ("avif", Format::Avif),
-            ("tif", Format::Tiff),
-            ("tiff", Format::Tiff),
-            ("gif", Format::Gif),
-        ];
-        all.iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(suffix))
-            .map(|(_, format)| *format)
-    }
-
-    /// The media type.
-    pub const fn media_type(self) -> &'static str {
-        match self {
-            Format::Jpeg => "image/jpeg",
-            Format::Png => "image/png",
-            Format::Webp => "image/webp",
-            Format::Avif => "image/avif",
-            Format::Tiff => "image/tiff",
-            Format::Gif => "image/gif",
-        }
-    }
-
-    /// The usual suffix, without the dot.
-    pub const fn suffix(self) -> &'static str {
-        match self {
-            Format::Jpeg => "jpg",
-            Format::Png => "png",
-            Format::Webp => "webp",
-            Format::Avif => "avif",
-            Format::Tiff => "tif",
-            Format::Gif => "gif",
-        }
-    }
-}
-
 /// Pixels per metre, across and down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Density {

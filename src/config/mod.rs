@@ -22,6 +22,7 @@ use crate::config::words::colour;
 use crate::config::words::extra_info;
 use crate::config::words::servers;
 use crate::config::words::uri_map;
+use crate::encode;
 use crate::encode::Compression;
 use crate::error::Result;
 use crate::library;
@@ -106,22 +107,8 @@ pub struct Config {
     pub orientation: bool,
     /// What stands between an identifier and a page's number; empty for no numbers.
     pub iiif_delimiter: String,
-    /// JPEG quality, 1–100.
-    pub jpeg_quality: i16,
-    /// Sampling of chroma in JPEG answers, and whether they are progressive.
-    pub jpeg_style: Style,
-    /// PNG deflate level, 0–9.
-    pub png_level: i16,
-    /// Most bits of a sample in PNG, 8 or 16.
-    pub png_depth: u8,
-    /// WebP quality, 0–100, or −1 for lossless.
-    pub webp_quality: i16,
-    /// AVIF quality, 0–100, or −1 for lossless.
-    pub avif_quality: i16,
-    /// Compression of TIFF answers.
-    pub tiff_compression: Compression,
-    /// Level or quality of it; `None` when nothing is set.
-    pub tiff_quality: Option<i16>,
+    /// Formats when a request says nothing of them.
+    pub output: encode::Defaults,
     /// Widest output; `None` is without limit.
     pub max_width: Option<u32>,
     /// Highest output.
@@ -403,6 +390,30 @@ impl Table {
         stores
     }
 
+    fn output(&self) -> encode::Defaults {
+        let small = |name| i16::try_from(self.int(name)).unwrap_or(0);
+        let compression = usize::try_from(self.int("TIFF_COMPRESSION")).ok();
+        encode::Defaults {
+            jpeg_quality: small("JPEG_QUALITY"),
+            jpeg_style: Style {
+                sampling: match self.text("JPEG_SAMPLING").as_str() {
+                    "4:4:4" => Sampling::Full,
+                    "4:2:2" => Sampling::Half,
+                    _ => Sampling::Quarter,
+                },
+                progressive: self.on("JPEG_PROGRESSIVE"),
+            },
+            png_level: small("PNG_QUALITY"),
+            deep_png: self.int("PNG_DEPTH") == 16,
+            webp_quality: small("WEBP_QUALITY"),
+            avif_quality: small("AVIF_QUALITY"),
+            tiff_compression: compression
+                .and_then(Compression::numbered)
+                .unwrap_or(Compression::Deflate),
+            tiff_quality: self.is_given("TIFF_QUALITY").then(|| small("TIFF_QUALITY")),
+        }
+    }
+
     fn config(mut self) -> Config {
         let (uri_map, wrong) = uri_map(&self.text("URI_MAP"));
         self.warnings.extend(wrong);
@@ -445,7 +456,6 @@ impl Table {
             "1.3" => Compat::V13,
             _ => Compat::Auto,
         };
-        let small = |name| i16::try_from(self.int(name)).unwrap_or(0);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -474,23 +484,7 @@ impl Table {
             filename_pattern: self.text("FILENAME_PATTERN"),
             orientation: self.on("ORIENTATION"),
             iiif_delimiter: self.text("IIIF_DELIMITER"),
-            jpeg_quality: small("JPEG_QUALITY"),
-            jpeg_style: Style {
-                sampling: match self.text("JPEG_SAMPLING").as_str() {
-                    "4:4:4" => Sampling::Full,
-                    "4:2:2" => Sampling::Half,
-                    _ => Sampling::Quarter,
-                },
-                progressive: self.on("JPEG_PROGRESSIVE"),
-            },
-            png_level: small("PNG_QUALITY"),
-            png_depth: u8::try_from(self.int("PNG_DEPTH")).unwrap_or(8),
-            webp_quality: small("WEBP_QUALITY"),
-            avif_quality: small("AVIF_QUALITY"),
-            tiff_compression: unsigned("TIFF_COMPRESSION")
-                .and_then(Compression::numbered)
-                .unwrap_or(Compression::Deflate),
-            tiff_quality: self.is_given("TIFF_QUALITY").then(|| small("TIFF_QUALITY")),
+            output: self.output(),
             max_width: limit("MAX_WIDTH"),
             max_height: limit("MAX_HEIGHT"),
             max_area: u64::try_from(self.int("MAX_AREA")).ok().filter(|&n| n > 0),
@@ -659,7 +653,11 @@ mod tests {
             ("MAX_IMAGE_CACHE_SIZE", "0.5"),
         ]);
         assert_eq!(
-            (config.jpeg_quality, config.png_level, config.cache_bytes),
+            (
+                config.output.jpeg_quality,
+                config.output.png_level,
+                config.cache_bytes
+            ),
             (100, 1, 524_288)
         );
         assert_eq!(
@@ -696,8 +694,8 @@ mod tests {
         assert_eq!(with(&[("BACKGROUND", "white")]).warnings.len(), 1);
         assert_eq!(with(&[("AVIF_CODEC", "0")]).warnings.len(), 0);
         assert_eq!(with(&[("AVIF_CODEC", "2")]).warnings.len(), 1);
-        assert_eq!(with(&[]).tiff_quality, None);
-        assert_eq!(with(&[("TIFF_QUALITY", "1")]).tiff_quality, Some(1));
+        assert_eq!(with(&[]).output.tiff_quality, None);
+        assert_eq!(with(&[("TIFF_QUALITY", "1")]).output.tiff_quality, Some(1));
         assert_eq!(
             with(&[("MAX_IMAGE_METADATA_CACHE_SIZE", "7")]).open_images,
             Some(7)

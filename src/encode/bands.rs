@@ -6,13 +6,13 @@ use crate::codec::jpeg::join::Join;
 use crate::encode::Output;
 use crate::encode::Tags;
 use crate::encode::embed;
+use crate::encode::format::Bands;
 use crate::encode::jpeg;
 use crate::encode::png;
 use crate::encode::tiff;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
-use crate::raster::Format;
 use crate::raster::Layout;
 use crate::raster::Picture;
 
@@ -21,12 +21,11 @@ const PIXELS: u32 = 1 << 20;
 
 /// Rows of every band but the last; `None` for a format that needs the whole picture.
 pub fn rows(size: Size, output: Output) -> Option<u32> {
-    let least = match output.format {
+    let least = match output.format.row().bands? {
         // its scans go through the whole picture
-        Format::Jpeg if output.style.progressive => return None,
-        Format::Jpeg | Format::Png => codec::jpeg::ROWS,
-        Format::Tiff => tiff::strip_rows(size.w),
-        Format::Webp | Format::Avif | Format::Gif => return None,
+        Bands::Jpeg if output.style.progressive => return None,
+        Bands::Jpeg | Bands::Png => codec::jpeg::ROWS,
+        Bands::Tiff => tiff::strip_rows(size.w),
     };
     let fitting = PIXELS / size.w.max(1) / least;
     Some(fitting.max(1).saturating_mul(least))
@@ -49,11 +48,12 @@ impl Piece {
 pub fn code(band: Picture, output: Output) -> Result<Piece> {
     Ok(Piece {
         layout: band.layout,
-        parts: match output.format {
-            Format::Jpeg => vec![jpeg::encode(&band, output.quality, output.style)?],
-            Format::Tiff => tiff::strips(&band, output)?,
-            // rows lean on those above them
-            _ => vec![band.data],
+        parts: match output.format.row().bands {
+            Some(Bands::Jpeg) => vec![jpeg::encode(&band, output.quality, output.style)?],
+            Some(Bands::Tiff) => tiff::strips(&band, output)?,
+            // its rows depend on those above them
+            Some(Bands::Png) => vec![band.data],
+            None => return Err(unbanded(output)),
         },
     })
 }
@@ -71,25 +71,22 @@ pub enum Writer {
 impl Writer {
     /// Begins a file of `size` in the layout of its first band.
     pub fn begin(size: Size, first: &Piece, output: Output, tags: &Tags) -> Result<Writer> {
-        match output.format {
-            Format::Jpeg => {
+        match output.format.row().bands {
+            Some(Bands::Jpeg) => {
                 let height = u16::try_from(size.h)
                     .map_err(|_| Error::TooLarge("jpeg is at most 65500 high".into()))?;
                 Ok(Writer::Jpeg(Join::new(height), Vec::new()))
             }
-            Format::Png => {
+            Some(Bands::Png) => {
                 let stream = png::Stream::begin(size, first.layout, output.quality, tags)?;
                 Ok(Writer::Png(Box::new(stream)))
             }
-            Format::Tiff => Ok(Writer::Tiff(tiff::Writer::new(
+            Some(Bands::Tiff) => Ok(Writer::Tiff(tiff::Writer::new(
                 size,
                 tiff::Shape::of(first.layout, output),
                 output,
             ))),
-            Format::Webp | Format::Avif | Format::Gif => {
-                let name = output.format.suffix();
-                Err(Error::Unsupported(format!("{name} is not written in bands")))
-            }
+            None => Err(unbanded(output)),
         }
     }
 
@@ -118,6 +115,11 @@ impl Writer {
     }
 }
 
+fn unbanded(output: Output) -> Error {
+    let name = output.format.suffix();
+    Error::Internal(format!("{name} is not written in bands"))
+}
+
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, reason = "test pictures are small")]
 mod tests {
@@ -125,6 +127,7 @@ mod tests {
     use crate::codec::jpeg::Style;
     use crate::encode::Compression;
     use crate::encode::encode;
+    use crate::raster::Format;
 
     fn drawn(layout: Layout, size: Size) -> Picture {
         let len = size.area() as usize * layout.channels();

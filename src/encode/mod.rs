@@ -1,18 +1,20 @@
 //! Encodes a [`Picture`] into the bytes of a file, metadata included.
 
+mod avif;
 pub mod bands;
 pub mod embed;
+pub mod format;
 pub mod gif;
 pub mod ifd;
 pub mod jpeg;
 pub mod png;
 pub mod tiff;
 
-#[cfg(avif)]
-use crate::codec;
 use crate::codec::jpeg::Style;
-use crate::codec::webp;
-use crate::error::Error;
+pub use crate::encode::format::Coder;
+pub use crate::encode::format::Compression;
+pub use crate::encode::format::Defaults;
+pub use crate::encode::format::Depth;
 use crate::error::Result;
 use crate::geometry::Size;
 use crate::raster::Density;
@@ -40,84 +42,6 @@ pub struct Output {
     pub told: bool,
     /// Whether samples of more than 8 bits are kept as they are.
     pub deep: bool,
-}
-
-impl Output {
-    /// Whether a tile takes no more than a few milliseconds.
-    pub fn is_quick(&self) -> bool {
-        match (self.format, self.compression) {
-            (Format::Jpeg, _) | (Format::Tiff, Compression::None | Compression::Lzw | Compression::Jpeg) => {
-                true
-            }
-            (Format::Png | Format::Tiff, Compression::None | Compression::Deflate | Compression::Zstd) => {
-                self.quality <= 2
-            }
-            _ => false,
-        }
-    }
-}
-
-/// How the strips of a TIFF file are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// LZW with horizontal differences.
-    Lzw,
-    /// Deflate with horizontal differences.
-    Deflate,
-    /// JPEG.
-    Jpeg,
-    /// WebP.
-    Webp,
-    /// Zstandard with horizontal differences.
-    Zstd,
-}
-
-impl Compression {
-    /// In the order of TIFF_COMPRESSION, with the names that QLT takes.
-    const ALL: [(&'static str, Compression); 6] = [
-        ("none", Compression::None),
-        ("lzw", Compression::Lzw),
-        ("deflate", Compression::Deflate),
-        ("jpeg", Compression::Jpeg),
-        ("webp", Compression::Webp),
-        ("zstd", Compression::Zstd),
-    ];
-
-    /// The one with this name, in any case.
-    pub fn named(name: &str) -> Option<Compression> {
-        let row = Compression::ALL
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name));
-        row.map(|(_, compression)| *compression)
-    }
-
-    /// The one with this number of TIFF_COMPRESSION.
-    pub fn numbered(number: usize) -> Option<Compression> {
-        Compression::ALL.get(number).map(|(_, compression)| *compression)
-    }
-
-    /// Whether it needs 8 bits a sample and loses some of them.
-    pub const fn is_lossy(self) -> bool {
-        matches!(self, Compression::Jpeg | Compression::Webp)
-    }
-
-    /// The value of the tag (TIFF 6.0 p. 30, Technical Note 2, libtiff's register).
-    const fn tag(self) -> u16 {
-        match self {
-            Compression::None => 1,
-            Compression::Lzw => 5,
-            Compression::Deflate => 8,
-            Compression::Jpeg => 7,
-            Compression::Webp => 50001,
-            Compression::Zstd => 50000,
-        }
-    }
-
-    const fn is_predicted(self) -> bool {
-        matches!(self, Compression::Lzw | Compression::Deflate | Compression::Zstd)
-    }
 }
 
 /// What is embedded in a file.
@@ -164,49 +88,9 @@ fn upright(xmp: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// What [`encode`] can make, the best known first.
-#[cfg(avif)]
-pub const BUILT: &[Format] = &[
-    Format::Jpeg,
-    Format::Png,
-    Format::Webp,
-    Format::Avif,
-    Format::Tiff,
-    Format::Gif,
-];
-/// What [`encode`] can make, the best known first.
-#[cfg(not(avif))]
-pub const BUILT: &[Format] = &[Format::Jpeg, Format::Png, Format::Webp, Format::Tiff, Format::Gif];
-
 /// Encodes a picture. JPEG takes `Grey` and `Rgb`, and so does TIFF with JPEG; the others take every layout.
 pub fn encode(picture: &Picture, output: Output, tags: &Tags) -> Result<Vec<u8>> {
-    match output.format {
-        Format::Jpeg => embed::jpeg(jpeg::encode(picture, output.quality, output.style)?, tags),
-        Format::Png => png::encode(picture, output.quality, tags),
-        Format::Webp => {
-            let coded = webp::encode(&picture.data, picture.size, picture.layout, output.quality)?;
-            embed::webp(coded, tags)
-        }
-        Format::Tiff => tiff::encode(picture, output, tags),
-        Format::Gif => gif::encode(picture, tags),
-        Format::Avif => avif(picture, output.quality, tags),
-    }
-}
-
-#[cfg(avif)]
-fn avif(picture: &Picture, quality: i16, tags: &Tags) -> Result<Vec<u8>> {
-    let xmp = tags.xmp.map(upright).unwrap_or_default();
-    let extras = codec::avif::Extras {
-        icc: tags.icc.unwrap_or_default(),
-        exif: &ifd::exif(tags)?,
-        xmp: &xmp,
-    };
-    codec::avif::encode(&picture.data, picture.size, picture.layout, quality, extras)
-}
-
-#[cfg(not(avif))]
-fn avif(_: &Picture, _: i16, _: &Tags) -> Result<Vec<u8>> {
-    Err(Error::Unsupported("avif output is not built".into()))
+    (output.format.row().encode)(picture, output, tags)
 }
 
 /// Encodes samples of any depth, of which the first are what `meaning` says: TIFF all that a raster can hold, PNG 16 bits
@@ -218,28 +102,19 @@ pub fn deep(
     output: Output,
     tags: &Tags,
 ) -> Result<Vec<u8>> {
-    match output.format {
-        Format::Tiff => tiff::deep(raster, meaning, signed, output, tags),
-        Format::Png => png::deep(raster, meaning, output.quality, tags),
-        other => Err(Error::Unsupported(format!("{} has 8 bits", other.suffix()))),
-    }
+    (output.format.row().deep)(raster, meaning, signed, output, tags)
 }
 
 /// A complete file that was stored by someone else, at the asked quality: as it is when none was asked. `None` when that
 /// takes its pixels.
 pub fn again(coded: Vec<u8>, size: Size, output: Output) -> Result<Option<Vec<u8>>> {
-    match output.format {
-        _ if !output.asked => Ok(Some(coded)),
-        Format::Jpeg => jpeg::again(&coded, size, output.quality, output.style),
-        _ => Ok(None),
+    if !output.asked {
+        return Ok(Some(coded));
     }
+    (output.format.row().again)(&coded, size, output)
 }
 
 /// Puts the tags into a complete file of `format` that was stored by someone else.
 pub fn tag(coded: Vec<u8>, format: Format, tags: &Tags) -> Result<Vec<u8>> {
-    match format {
-        Format::Jpeg => embed::jpeg(coded, tags),
-        Format::Webp => embed::webp(coded, tags),
-        _ => Ok(coded),
-    }
+    (format.row().tag)(coded, tags)
 }

@@ -9,6 +9,7 @@ use crate::codec::lzw;
 use crate::codec::webp;
 use crate::codec::zstd;
 use crate::encode::Compression;
+use crate::encode::Depth;
 use crate::encode::Output;
 use crate::encode::Tags;
 use crate::encode::ifd;
@@ -128,7 +129,7 @@ pub fn deep(
     let row = raster.size.w as usize * channels;
     let expected = row as u64 * u64::from(raster.size.h);
     let whole = expected > 0 && raster.samples.len() as u64 == expected && channels >= colours;
-    if !whole || output.compression.is_lossy() {
+    if !whole || output.coder().depth != Depth::Any {
         return Err(Error::Corrupt(format!("{channels} channels are not written so")));
     }
     let (bits, float) = match raster.samples {

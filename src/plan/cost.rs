@@ -1,11 +1,8 @@
 //! The cost of a plan, work and memory, before anything is read.
 
-use crate::encode::Compression;
-use crate::encode::Output;
 use crate::encode::bands;
 use crate::plan::Plan;
 use crate::process;
-use crate::raster::Format;
 use crate::raster::Kind;
 use crate::source::Effort;
 use crate::source::Header;
@@ -24,16 +21,14 @@ impl Plan {
         let write = self.size();
         let written = write.area();
         let pixel = pixel_bytes(header);
-        let (weight, coder) = weight(self.output);
-        let work = self.pixels().saturating_add(written.saturating_mul(weight));
+        let coder = self.output.coder();
+        let work = self.pixels().saturating_add(written.saturating_mul(coder.work));
         let banded = bands::rows(write, self.output).is_some()
             && !self.output.deep
             && process::needs(&self.ops, read, 0..1).is_some();
-        let file = match self.output.format {
-            Format::Jpeg | Format::Webp | Format::Avif => written / 2,
-            Format::Png | Format::Gif => written.saturating_mul(3),
-            Format::Tiff if self.output.deep => written.saturating_mul(pixel),
-            Format::Tiff => written.saturating_mul(4),
+        let file = match self.output.deep {
+            true => written.saturating_mul(pixel),
+            false => self.output.file_bytes(written),
         };
         let bytes = if banded {
             let tile = header
@@ -51,7 +46,7 @@ impl Plan {
             let pixels = read.area().max(written);
             let samples = if self.output.deep { pixel } else { 4 };
             let picture = pixels.saturating_mul(samples);
-            let coder = written.saturating_mul(coder);
+            let coder = written.saturating_mul(coder.pixel_bytes);
             read.area()
                 .saturating_mul(pixel)
                 .saturating_add(picture)
@@ -76,19 +71,6 @@ impl Cost {
     }
 }
 
-/// How much more work a pixel is than one of JPEG, and bytes that its coder takes, where it takes the whole picture.
-fn weight(output: Output) -> (u64, u64) {
-    match (output.format, output.compression) {
-        (Format::Jpeg, _) => (0, 4),
-        (Format::Png, _) => (2, 4),
-        (Format::Webp, _) | (Format::Tiff, Compression::Webp) => (8, 8),
-        (Format::Avif, _) => (30, 24),
-        (Format::Gif, _) => (4, 4),
-        (Format::Tiff, Compression::None) => (0, 0),
-        (Format::Tiff, _) => (2, 2),
-    }
-}
-
 /// Bytes of a pixel as it is decoded.
 fn pixel_bytes(header: &Header) -> u64 {
     let sample = match (header.kind, header.bits) {
@@ -105,6 +87,7 @@ mod tests {
     use crate::geometry::Size;
     use crate::plan::Limits;
     use crate::plan::View;
+    use crate::raster::Format;
     use crate::source::Source;
     use crate::source::synthetic::Synthetic;
 

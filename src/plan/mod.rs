@@ -27,8 +27,8 @@ pub use crate::plan::tiles::deepzoom_top;
 pub use crate::plan::tiles::shift;
 pub use crate::plan::tiles::zoomify_sizes;
 
-use crate::codec::jpeg::Style;
 use crate::encode::Compression;
+use crate::encode::Defaults;
 use crate::encode::Output;
 use crate::geometry::Num;
 use crate::geometry::Rect;
@@ -170,24 +170,10 @@ pub struct Limits {
     pub upscaling: bool,
     /// [`Filter::numbered`](crate::process::Filter::numbered).
     pub interpolation: u8,
-    /// JPEG quality when none is asked for.
-    pub jpeg_quality: i16,
-    /// What JPEG answers are like besides.
-    pub jpeg_style: Style,
-    /// Whether that quality is asked of stored tiles, too.
+    /// Formats when a request says nothing of them.
+    pub defaults: Defaults,
+    /// Whether the JPEG quality of `defaults` holds for stored tiles, too.
     pub recode: bool,
-    /// PNG level when none is asked for.
-    pub png_level: i16,
-    /// Whether PNG keeps 16 bits.
-    pub deep_png: bool,
-    /// WebP quality when none is asked for.
-    pub webp_quality: i16,
-    /// AVIF quality when none is asked for.
-    pub avif_quality: i16,
-    /// TIFF compression when none is asked for.
-    pub tiff_compression: Compression,
-    /// Level or quality of it; `None` is what is usual.
-    pub tiff_quality: Option<i16>,
     /// What shows through transparent pixels in formats without alpha.
     pub background: [u8; 3],
     /// What is laid over answers.
@@ -223,15 +209,8 @@ impl Default for Limits {
             max_pixels: None,
             upscaling: true,
             interpolation: 1,
-            jpeg_quality: 75,
-            jpeg_style: Style::default(),
+            defaults: Defaults::default(),
             recode: false,
-            png_level: 1,
-            deep_png: false,
-            webp_quality: 50,
-            avif_quality: 50,
-            tiff_compression: Compression::Deflate,
-            tiff_quality: None,
             background: [255; 3],
             watermark: None,
             finish: Arc::default(),

@@ -1,6 +1,7 @@
 //! Resolves a view against an image: which level is read, which part of it, and what is done to it.
 
 use crate::encode::Compression;
+use crate::encode::Depth;
 use crate::encode::Output;
 use crate::error::Error;
 use crate::error::Result;
@@ -17,7 +18,6 @@ use crate::plan::Scale;
 use crate::plan::View;
 use crate::plan::scale::confine;
 use crate::plan::scale::side;
-use crate::plan::steps::holds_alpha;
 use crate::plan::steps::quarters;
 use crate::plan::steps::steps;
 use crate::plan::tiles;
@@ -35,9 +35,6 @@ use crate::source::Header;
 use crate::source::Level;
 use crate::source::Tile;
 use crate::source::Window;
-
-/// Most pixels of an AVIF answer: on one core they take about a second, without loss two or three.
-const AVIF_PIXELS: u64 = 1 << 23;
 
 /// One pixel in the units of [`Crop`].
 const ONE: i64 = 1 << 16;
@@ -57,7 +54,7 @@ impl View {
                 let place = Op::Place {
                     map,
                     to: size,
-                    background: (!holds_alpha(output)).then_some(limits.background),
+                    background: (!output.coder().alpha).then_some(limits.background),
                 };
                 (window, Some(place), size)
             }
@@ -98,16 +95,21 @@ impl View {
                 "{area} pixels are too many for one answer"
             )));
         }
-        if let Some(side) = longest_side(output).filter(|&side| answer.w > side || answer.h > side) {
+        let coder = output.coder();
+        if let Some(side) = coder
+            .longest_side
+            .filter(|&side| answer.w > side || answer.h > side)
+        {
             return Err(Error::TooLarge(format!(
                 "{} is at most {side} pixels wide and high",
                 self.format.suffix()
             )));
         }
-        if self.format == Format::Avif && answer.area() > AVIF_PIXELS {
+        if let Some(most) = coder.most_pixels.filter(|&most| answer.area() > most) {
             return Err(Error::TooLarge(format!(
-                "{} pixels are too many for avif, which takes {AVIF_PIXELS}",
-                answer.area()
+                "{} pixels are too many for {}, which takes {most}",
+                answer.area(),
+                self.format.suffix()
             )));
         }
         if let Some(watermark) = &limits.watermark {
@@ -214,63 +216,46 @@ impl View {
     /// Whether samples of more than 8 bits stay what they are: in TIFF without loss, and in PNG where that is wanted.
     fn keeps_depth(&self, header: &Header, plan: &Plan, limits: &Limits) -> bool {
         let meaning = &header.meaning;
-        let held = match plan.output.format {
-            Format::Tiff => !plan.output.compression.is_lossy(),
-            Format::Png => {
+        let held = match plan.output.coder().depth {
+            Depth::Any => true,
+            Depth::Sixteen => {
                 let known = meaning.colour.channels() + usize::from(meaning.alpha != Alpha::None);
-                limits.deep_png
+                limits.defaults.deep_png
                     && header.bits <= 16
                     && header.kind == Kind::Unsigned
                     && known == usize::from(header.channels)
             }
-            _ => false,
+            Depth::Eight => false,
         };
         held && deep::keeps(&plan.ops, meaning, header.bits, header.kind, header.channels)
     }
 
     fn output(&self, limits: &Limits) -> Output {
+        let defaults = &limits.defaults;
         let compression = match self.format {
-            Format::Tiff => self.compression.unwrap_or(limits.tiff_compression),
+            Format::Tiff => self.compression.unwrap_or(defaults.tiff_compression),
             _ => Compression::None,
         };
-        let jpeg = (limits.jpeg_quality, 1, 100);
-        let webp = (limits.webp_quality, -1, 100);
-        let (default, low, high) = match (self.format, compression) {
-            (Format::Jpeg, _) | (_, Compression::Jpeg) => jpeg,
-            (Format::Png, _) => (limits.png_level, 0, 9),
-            (Format::Avif, _) => (limits.avif_quality, -1, 100),
-            (Format::Webp, _) | (_, Compression::Webp) => webp,
-            (_, Compression::Deflate) => (1, 1, 9),
-            (_, Compression::Zstd) => (1, 1, 19),
-            _ => (0, 0, 0),
-        };
         let own = match self.format {
-            Format::Tiff if compression == limits.tiff_compression => limits.tiff_quality,
+            Format::Tiff if compression == defaults.tiff_compression => defaults.tiff_quality,
             _ => None,
         };
-        let quality = self.quality.or(own).unwrap_or(default).clamp(low, high);
-        Output {
+        let mut output = Output {
             format: self.format,
-            quality,
-            style: limits.jpeg_style,
+            quality: 0,
+            style: defaults.jpeg_style,
             compression,
             asked: self.quality.is_some() || (limits.recode && self.format == Format::Jpeg),
             told: false,
             deep: false,
-        }
-    }
-}
-
-/// The longest side that a format can say.
-const fn longest_side(output: Output) -> Option<u32> {
-    match output.format {
-        Format::Tiff if matches!(output.compression, Compression::Jpeg) => Some(65_500),
-        Format::Tiff if matches!(output.compression, Compression::Webp) => Some(16_383),
-        Format::Jpeg => Some(65_500),
-        Format::Webp => Some(16_383),
-        Format::Avif => Some(32_768),
-        Format::Gif => Some(65_535),
-        Format::Png | Format::Tiff => None,
+        };
+        let coder = output.coder();
+        let (low, high) = coder.quality;
+        let quality = self.quality.or(own);
+        output.quality = quality
+            .unwrap_or_else(|| (coder.default)(defaults))
+            .clamp(low, high);
+        output
     }
 }
 

@@ -4,7 +4,6 @@
 //! straighten alpha, hide, resize or place, drop what the format cannot hold, grey, binary, turn. The watermark comes last, once the
 //! size of the answer is known (`resolve`).
 
-use crate::encode::Compression;
 use crate::encode::Output;
 use crate::geometry::Num;
 use crate::geometry::Rect;
@@ -17,7 +16,6 @@ use crate::process::Op;
 use crate::process::rotate;
 use crate::raster::Alpha;
 use crate::raster::Colour;
-use crate::raster::Format;
 use crate::source::Header;
 
 /// The steps for an answer of such an `output`; `sizing` is what brings the window to the asked `size`.
@@ -39,13 +37,13 @@ pub fn steps(
         None => header.meaning.colour == Colour::Grey,
     };
     ops.extend(chain.map(Op::Chain));
-    let beyond = (!holds_alpha(output)).then_some(limits.background);
+    let beyond = (!output.coder().alpha).then_some(limits.background);
     ops.extend(kept.map(|rect| Op::Keep {
         rect,
         background: beyond,
     }));
     ops.extend(sizing);
-    if header.meaning.alpha != Alpha::None && !holds_alpha(output) {
+    if header.meaning.alpha != Alpha::None && !output.coder().alpha {
         ops.push(Op::Flatten(limits.background));
     }
     match adjust.tone {
@@ -79,8 +77,4 @@ pub fn quarters(degrees: Num) -> Option<u8> {
         .iter()
         .position(|&right| right == degrees.value())
         .and_then(|n| u8::try_from(n).ok())
-}
-
-pub const fn holds_alpha(output: Output) -> bool {
-    !matches!(output.format, Format::Jpeg) && !matches!(output.compression, Compression::Jpeg)
 }

@@ -113,7 +113,7 @@ const ON_PURPOSE: &[(&str, &str, &str, &str)] = &[
     (
         "FIF=deflate.tif&OBJ=IIP-opt-comm",
         "\r\nIIP-opt-comm:CVT CNT QLT JTL JTLS WID HEI RGN MINMAX SHD CMP INV CTW\r\n",
-        "IIP-opt-comm:CVT CNT QLT JTL JTLS PTL WTL ATL TTL TIL WID HEI RGN SDS PFL SPECTRA MINMAX SHD CMP INV CTW GAM ROT RFM COL CNV FTR CIN ROI AFN RAR LYR\r\n",
+        "IIP-opt-comm:JTL PTL WTL ATL TTL JTLS TIL CVT PFL SPECTRA WID HEI RGN QLT SDS ROT RFM COL CNT GAM MINMAX CTW SHD CMP INV CNV FTR ROI AFN RAR CIN LYR\r\n",
         "the list names what is carried out",
     ),
     (

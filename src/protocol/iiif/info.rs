@@ -3,7 +3,6 @@
 //! Everything that is listed is true: sizes are those of stored levels, scale factors those whose tiles are stored.
 //! What others add can say more of an image, but nothing else of its pixels.
 
-use crate::encode::BUILT;
 use crate::geometry::Size;
 use crate::plan::Limits;
 use crate::plan::shift;
@@ -112,7 +111,7 @@ fn info_3(naming: &Naming, header: &Header, limits: &Limits, settings: &Settings
     put("sizes", sizes(header, limits));
     put("tiles", tiles(header, limits));
     put("preferredFormats", json!([preferred(header).suffix()]));
-    let more: Vec<_> = (BUILT.iter())
+    let more: Vec<_> = Format::built()
         .filter(|format| !matches!(format, Format::Jpeg | Format::Png))
         .map(|format| format.suffix())
         .collect();
@@ -174,7 +173,7 @@ fn info_2(naming: &Naming, header: &Header, limits: &Limits, settings: &Settings
     if limits.upscaling {
         features.push("sizeAboveFull");
     }
-    let formats: Vec<_> = BUILT.iter().map(|format| format.suffix()).collect();
+    let formats: Vec<_> = Format::built().map(|format| format.suffix()).collect();
     let mut detail = Members::new();
     detail.insert("formats".into(), json!(formats));
     detail.insert(
@@ -214,7 +213,7 @@ fn info_1(naming: &Naming, header: &Header, limits: &Limits, settings: &Settings
         put("tile_width", json!(tile.w));
         put("tile_height", json!(tile.h));
     }
-    let formats: Vec<_> = BUILT.iter().map(|format| format.suffix()).collect();
+    let formats: Vec<_> = Format::built().map(|format| format.suffix()).collect();
     put("formats", json!(formats));
     let mut qualities = vec!["native"];
     if header.meaning.colour != Colour::Grey {

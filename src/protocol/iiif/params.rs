@@ -1,6 +1,5 @@
 //! The four parameters of an image request: region, size, rotation, quality and format (§4 of every version).
 
-use crate::encode::BUILT;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Num;
@@ -259,9 +258,9 @@ fn quality(rules: Rules, text: &str) -> Result<Adjust> {
 }
 
 fn format(text: &str) -> Result<Format> {
-    let built: Vec<_> = BUILT.iter().map(|format| format.suffix()).collect();
+    let built: Vec<_> = Format::built().map(|format| format.suffix()).collect();
     match Format::named(text) {
-        Some(format) if BUILT.contains(&format) => Ok(format),
+        Some(format) if format.is_built() => Ok(format),
         Some(_) => Err(Error::Unsupported(format!(
             "{text} output is not built: {} are",
             built.join(", ")

@@ -149,6 +149,15 @@ pub fn commands() -> impl Iterator<Item = &'static str> {
     acts.chain(CHANGES.iter().map(|(name, _)| *name))
 }
 
+/// Those of `IIP-opt-comm`: optional in the protocol, and carried out.
+pub(in crate::protocol::iip) fn optional_commands() -> impl Iterator<Item = &'static str> {
+    let acts = ACTS.iter().filter(|(_, act)| !matches!(act, Act::Path(_)));
+    let changes = CHANGES.iter().map(|(name, _)| *name);
+    // every server has the first two; the last is accepted and has no effect
+    let changes = changes.filter(|name| !["FIF", "OBJ", "ICC"].contains(name));
+    acts.map(|(name, _)| *name).chain(changes)
+}
+
 fn row<T: Copy>(table: &[(&'static str, T)], name: &str) -> Option<(&'static str, T)> {
     table
         .iter()

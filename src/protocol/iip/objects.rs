@@ -1,6 +1,7 @@
 //! OBJ: metadata in lines, by the names of iipsrv 1.1 and of its successors.
 
 use crate::protocol::Settings;
+use crate::protocol::iip;
 use crate::protocol::iip::Fault;
 use crate::raster::Colour;
 use crate::raster::Kind;
@@ -252,7 +253,8 @@ fn line(out: &mut String, object: Object, header: Option<&Header>, settings: &Se
         (Object::Protocol, _) => out.write_str("IIP:1.0\r\n"),
         (Object::Server, _) => out.write_str("IIP-server:3.65\r\n"),
         (Object::Commands, _) => {
-            out.write_str("IIP-opt-comm:CVT CNT QLT JTL JTLS PTL WTL ATL TTL TIL WID HEI RGN SDS PFL SPECTRA MINMAX SHD CMP INV CTW GAM ROT RFM COL CNV FTR CIN ROI AFN RAR LYR\r\n")
+            let names: Vec<_> = iip::optional_commands().collect();
+            write!(out, "IIP-opt-comm:{}\r\n", names.join(" "))
         }
         (Object::Objects, _) => out.write_str(concat!(
             "IIP-opt-obj:Horizontal-views Vertical-views Tile-size Bits-per-channel ",

@@ -1,0 +1,501 @@
+//! The table of output formats, and that of the compressions inside TIFF.
+//!
+//! A new format is a variant of [`Format`], a row here and a file that encodes it. A format without a row does not
+//! compile.
+
+use crate::codec::jpeg::Style;
+use crate::codec::webp;
+use crate::encode::Output;
+use crate::encode::Tags;
+use crate::encode::avif;
+use crate::encode::embed;
+use crate::encode::gif;
+use crate::encode::jpeg;
+use crate::encode::png;
+use crate::encode::tiff;
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Size;
+use crate::raster::Format;
+use crate::raster::Meaning;
+use crate::raster::Picture;
+use crate::raster::Raster;
+
+type Deep = fn(&Raster, &Meaning, Option<u8>, Output, &Tags) -> Result<Vec<u8>>;
+type Again = fn(&[u8], Size, Output) -> Result<Option<Vec<u8>>>;
+
+/// A row of the table.
+pub(in crate::encode) struct Row {
+    /// Suffixes without the dot, in lower case; the first is the usual one.
+    suffixes: &'static [&'static str],
+    media_type: &'static str,
+    /// Bytes of the file for every two pixels of 8 bits, at most or nearly so.
+    pair_bytes: u64,
+    /// How it is written in bands; `None` when the whole picture is needed.
+    pub bands: Option<Bands>,
+    /// `None` where it depends on the compression.
+    coder: Option<Coder>,
+    /// Encodes 8-bit pixels.
+    pub encode: fn(&Picture, Output, &Tags) -> Result<Vec<u8>>,
+    /// Encodes samples of any depth; arguments as those of [`crate::encode::deep`].
+    pub deep: Deep,
+    /// Encodes a complete file again at another quality without its pixels; `None` when that is not possible.
+    pub again: Again,
+    /// Puts tags into a complete file.
+    pub tag: fn(Vec<u8>, &Tags) -> Result<Vec<u8>>,
+}
+
+/// How a file is put together from bands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::encode) enum Bands {
+    /// JPEG streams are joined.
+    Jpeg,
+    /// Rows of PNG are compressed in order.
+    Png,
+    /// Strips of TIFF are independent.
+    Tiff,
+}
+
+/// What an encoder accepts and what it costs.
+#[derive(Clone, Copy, Debug)]
+pub struct Coder {
+    /// Its quality when the settings do not say otherwise is taken from them by this.
+    pub default: fn(&Defaults) -> i16,
+    /// Least and greatest quality or level; 0 and 0 where there is none.
+    pub quality: (i16, i16),
+    /// Most bits of a sample.
+    pub depth: Depth,
+    /// Whether it holds alpha.
+    pub alpha: bool,
+    /// Longest side in pixels; `None` without limit.
+    pub longest_side: Option<u32>,
+    /// Most pixels; `None` without limit.
+    pub most_pixels: Option<u64>,
+    /// How much more work a pixel is than one of JPEG, in pixels of JPEG.
+    pub work: u64,
+    /// Bytes that it takes for a pixel where it takes the whole picture.
+    pub pixel_bytes: u64,
+}
+
+/// Which samples an encoder keeps as they are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// 8 bits only.
+    Eight,
+    /// Unsigned samples up to 16 bits of one to four channels.
+    Sixteen,
+    /// All that a raster holds.
+    Any,
+}
+
+/// What is used where a request says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Defaults {
+    /// JPEG quality, 1–100.
+    pub jpeg_quality: i16,
+    /// Chroma sampling of JPEG, and whether it is progressive.
+    pub jpeg_style: Style,
+    /// PNG deflate level, 0–9.
+    pub png_level: i16,
+    /// Whether PNG keeps 16 bits.
+    pub deep_png: bool,
+    /// WebP quality, 0–100, or −1 for lossless.
+    pub webp_quality: i16,
+    /// AVIF quality, 0–100, or −1 for lossless.
+    pub avif_quality: i16,
+    /// Compression of TIFF.
+    pub tiff_compression: Compression,
+    /// Level or quality of it; `None` is what the compression usually has.
+    pub tiff_quality: Option<i16>,
+}
+
+impl Default for Defaults {
+    /// The defaults of the table of settings.
+    fn default() -> Self {
+        Defaults {
+            jpeg_quality: 75,
+            jpeg_style: Style::default(),
+            png_level: 1,
+            deep_png: false,
+            webp_quality: 50,
+            avif_quality: 50,
+            tiff_compression: Compression::Deflate,
+            tiff_quality: None,
+        }
+    }
+}
+
+/// A lossless coder without a quality, limits or a buffer of its own.
+const PLAIN: Coder = Coder {
+    default: |_| 0,
+    quality: (0, 0),
+    depth: Depth::Any,
+    alpha: true,
+    longest_side: None,
+    most_pixels: None,
+    work: 0,
+    pixel_bytes: 0,
+};
+
+/// A usual compression.
+const COMPRESSED: Coder = Coder {
+    work: 2,
+    pixel_bytes: 2,
+    ..PLAIN
+};
+
+const JPEG: Row = Row {
+    suffixes: &["jpg", "jpeg"],
+    media_type: "image/jpeg",
+    pair_bytes: 1,
+    bands: Some(Bands::Jpeg),
+    coder: Some(Coder {
+        default: |defaults| defaults.jpeg_quality,
+        quality: (1, 100),
+        depth: Depth::Eight,
+        alpha: false,
+        longest_side: Some(65_500),
+        work: 0,
+        pixel_bytes: 4,
+        ..PLAIN
+    }),
+    encode: |picture, output, tags| embed::jpeg(jpeg::encode(picture, output.quality, output.style)?, tags),
+    deep: shallow,
+    again: |coded, size, output| jpeg::again(coded, size, output.quality, output.style),
+    tag: embed::jpeg,
+};
+
+const PNG: Row = Row {
+    suffixes: &["png"],
+    media_type: "image/png",
+    pair_bytes: 6,
+    bands: Some(Bands::Png),
+    coder: Some(Coder {
+        default: |defaults| defaults.png_level,
+        quality: (0, 9),
+        depth: Depth::Sixteen,
+        work: 2,
+        pixel_bytes: 4,
+        ..PLAIN
+    }),
+    encode: |picture, output, tags| png::encode(picture, output.quality, tags),
+    deep: |raster, meaning, _, output, tags| png::deep(raster, meaning, output.quality, tags),
+    again: by_its_pixels,
+    tag: untagged,
+};
+
+const WEBP: Row = Row {
+    suffixes: &["webp"],
+    media_type: "image/webp",
+    pair_bytes: 1,
+    bands: None,
+    coder: Some(Coder {
+        default: |defaults| defaults.webp_quality,
+        quality: (-1, 100),
+        depth: Depth::Eight,
+        longest_side: Some(16_383),
+        work: 8,
+        pixel_bytes: 8,
+        ..PLAIN
+    }),
+    encode: |picture, output, tags| {
+        let coded = webp::encode(&picture.data, picture.size, picture.layout, output.quality)?;
+        embed::webp(coded, tags)
+    },
+    deep: shallow,
+    again: by_its_pixels,
+    tag: embed::webp,
+};
+
+const AVIF: Row = Row {
+    suffixes: &["avif"],
+    media_type: "image/avif",
+    pair_bytes: 1,
+    bands: None,
+    coder: Some(Coder {
+        default: |defaults| defaults.avif_quality,
+        quality: (-1, 100),
+        depth: Depth::Eight,
+        longest_side: Some(32_768),
+        // on one core they take about a second, lossless two or three
+        most_pixels: Some(1 << 23),
+        work: 30,
+        pixel_bytes: 24,
+        ..PLAIN
+    }),
+    encode: |picture, output, tags| avif::encode(picture, output.quality, tags),
+    deep: shallow,
+    again: by_its_pixels,
+    tag: untagged,
+};
+
+const TIFF: Row = Row {
+    suffixes: &["tif", "tiff"],
+    media_type: "image/tiff",
+    pair_bytes: 8,
+    bands: Some(Bands::Tiff),
+    coder: None,
+    encode: tiff::encode,
+    deep: tiff::deep,
+    again: by_its_pixels,
+    tag: untagged,
+};
+
+const GIF: Row = Row {
+    suffixes: &["gif"],
+    media_type: "image/gif",
+    pair_bytes: 6,
+    bands: None,
+    coder: Some(Coder {
+        depth: Depth::Eight,
+        longest_side: Some(65_535),
+        work: 4,
+        pixel_bytes: 4,
+        ..PLAIN
+    }),
+    encode: |picture, _, tags| gif::encode(picture, tags),
+    deep: shallow,
+    again: by_its_pixels,
+    tag: untagged,
+};
+
+fn shallow(_: &Raster, _: &Meaning, _: Option<u8>, output: Output, _: &Tags) -> Result<Vec<u8>> {
+    let name = output.format.suffix();
+    Err(Error::Unsupported(format!("{name} has 8 bits")))
+}
+
+fn by_its_pixels(_: &[u8], _: Size, _: Output) -> Result<Option<Vec<u8>>> {
+    Ok(None)
+}
+
+fn untagged(coded: Vec<u8>, _: &Tags) -> Result<Vec<u8>> {
+    Ok(coded)
+}
+
+impl Format {
+    /// All of them, the best known first.
+    const ALL: [Format; 6] = [
+        Format::Jpeg,
+        Format::Png,
+        Format::Webp,
+        Format::Avif,
+        Format::Tiff,
+        Format::Gif,
+    ];
+
+    pub(in crate::encode) const fn row(self) -> &'static Row {
+        match self {
+            Format::Jpeg => &JPEG,
+            Format::Png => &PNG,
+            Format::Webp => &WEBP,
+            Format::Avif => &AVIF,
+            Format::Tiff => &TIFF,
+            Format::Gif => &GIF,
+        }
+    }
+
+    /// Those that this build writes, the best known first.
+    pub fn built() -> impl Iterator<Item = Format> {
+        Format::ALL.into_iter().filter(|format| format.is_built())
+    }
+
+    /// Whether this build writes it: AVIF takes libavif.
+    pub const fn is_built(self) -> bool {
+        !matches!(self, Format::Avif) || cfg!(avif)
+    }
+
+    /// The format with this suffix, in any case.
+    pub fn named(suffix: &str) -> Option<Format> {
+        let has = |format: &Format| {
+            let mut known = format.row().suffixes.iter();
+            known.any(|known| known.eq_ignore_ascii_case(suffix))
+        };
+        Format::ALL.into_iter().find(has)
+    }
+
+    /// The media type.
+    pub const fn media_type(self) -> &'static str {
+        self.row().media_type
+    }
+
+    /// The usual suffix, without the dot.
+    pub const fn suffix(self) -> &'static str {
+        match self.row().suffixes {
+            [usual, ..] => usual,
+            [] => "",
+        }
+    }
+}
+
+impl Output {
+    /// What its encoder accepts and costs: that of the format, or of the compression inside.
+    pub fn coder(&self) -> &'static Coder {
+        let row = self.format.row();
+        row.coder.as_ref().unwrap_or(self.compression.coder())
+    }
+
+    /// Bytes of a file with so many pixels of 8 bits, at most or nearly so.
+    pub fn file_bytes(&self, pixels: u64) -> u64 {
+        pixels.saturating_mul(self.format.row().pair_bytes) / 2
+    }
+}
+
+/// How the strips of a TIFF file are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// LZW with horizontal differences.
+    Lzw,
+    /// Deflate with horizontal differences.
+    Deflate,
+    /// JPEG.
+    Jpeg,
+    /// WebP.
+    Webp,
+    /// Zstandard with horizontal differences.
+    Zstd,
+}
+
+/// A row of the table of compressions.
+struct CompressionRow {
+    /// As QLT takes it.
+    name: &'static str,
+    /// The value of the tag (TIFF 6.0 p. 30, Technical Note 2, libtiff's register).
+    tag: u16,
+    /// Whether differences of neighbours are compressed.
+    predicted: bool,
+    coder: Coder,
+}
+
+impl Compression {
+    /// In the order of TIFF_COMPRESSION.
+    const ALL: [Compression; 6] = [
+        Compression::None,
+        Compression::Lzw,
+        Compression::Deflate,
+        Compression::Jpeg,
+        Compression::Webp,
+        Compression::Zstd,
+    ];
+
+    const fn row(self) -> &'static CompressionRow {
+        match self {
+            Compression::None => &CompressionRow {
+                name: "none",
+                tag: 1,
+                predicted: false,
+                coder: PLAIN,
+            },
+            Compression::Lzw => &CompressionRow {
+                name: "lzw",
+                tag: 5,
+                predicted: true,
+                coder: COMPRESSED,
+            },
+            Compression::Deflate => &CompressionRow {
+                name: "deflate",
+                tag: 8,
+                predicted: true,
+                coder: Coder {
+                    default: |_| 1,
+                    quality: (1, 9),
+                    ..COMPRESSED
+                },
+            },
+            Compression::Jpeg => &CompressionRow {
+                name: "jpeg",
+                tag: 7,
+                predicted: false,
+                coder: Coder {
+                    default: |defaults| defaults.jpeg_quality,
+                    quality: (1, 100),
+                    depth: Depth::Eight,
+                    alpha: false,
+                    longest_side: Some(65_500),
+                    ..COMPRESSED
+                },
+            },
+            Compression::Webp => &CompressionRow {
+                name: "webp",
+                tag: 50001,
+                predicted: false,
+                coder: Coder {
+                    default: |defaults| defaults.webp_quality,
+                    quality: (-1, 100),
+                    depth: Depth::Eight,
+                    longest_side: Some(16_383),
+                    work: 8,
+                    pixel_bytes: 8,
+                    ..PLAIN
+                },
+            },
+            Compression::Zstd => &CompressionRow {
+                name: "zstd",
+                tag: 50000,
+                predicted: true,
+                coder: Coder {
+                    default: |_| 1,
+                    quality: (1, 19),
+                    ..COMPRESSED
+                },
+            },
+        }
+    }
+
+    /// The one with this name, in any case.
+    pub fn named(name: &str) -> Option<Compression> {
+        let mut all = Compression::ALL.into_iter();
+        all.find(|known| known.row().name.eq_ignore_ascii_case(name))
+    }
+
+    /// The one with this number of TIFF_COMPRESSION.
+    pub fn numbered(number: usize) -> Option<Compression> {
+        Compression::ALL.get(number).copied()
+    }
+
+    const fn coder(self) -> &'static Coder {
+        &self.row().coder
+    }
+
+    /// The value of the tag.
+    pub(in crate::encode) const fn tag(self) -> u16 {
+        self.row().tag
+    }
+
+    /// Whether differences of neighbours are compressed.
+    pub(in crate::encode) const fn is_predicted(self) -> bool {
+        self.row().predicted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_suffix_and_name_leads_to_its_row() {
+        for format in Format::ALL {
+            for suffix in format.row().suffixes {
+                assert_eq!(Format::named(&suffix.to_uppercase()), Some(format));
+            }
+        }
+        for compression in Compression::ALL {
+            assert_eq!(Compression::named(compression.row().name), Some(compression));
+        }
+        assert_eq!(Format::named("bmp"), None);
+        assert_eq!(Compression::numbered(5), Some(Compression::Zstd));
+        assert_eq!(Compression::numbered(6), None);
+    }
+
+    #[test]
+    fn defaults_are_within_the_range_of_their_coder() {
+        let coders = Format::ALL
+            .iter()
+            .filter_map(|format| format.row().coder.as_ref());
+        for coder in coders.chain(Compression::ALL.iter().map(|one| one.coder())) {
+            let (low, high) = coder.quality;
+            assert!((low..=high).contains(&(coder.default)(&Defaults::default())));
+        }
+    }
+}
