@@ -71,12 +71,6 @@ fn run() -> ExitCode {
     for warning in &config.warnings {
         log::warn!(target: server::log::LIFE, "{warning}");
     }
-    if config.lacks_watermark() {
-        eprintln!(
-            "iipsrv: the watermark cannot be read, and nothing is served without it: see --check-config"
-        );
-        return ExitCode::from(2);
-    }
     let stores = match &config.stores {
         Ok(stores) => stores.clone(),
         Err(why) => return refuse(why),
@@ -86,6 +80,12 @@ fn run() -> ExitCode {
             .iter()
             .for_each(|line| log::warn!(target: server::log::LIFE, "{line}")),
         Err(why) => return refuse(&why),
+    }
+    let service = Service::new(config);
+    if let Some(why) = service.watermark_fault() {
+        return refuse(&format!(
+            "the watermark cannot be read, and nothing is served without it: {why}"
+        ));
     }
     let listeners = match listeners(&args) {
         Ok(listeners) if !listeners.is_empty() => listeners,
@@ -99,7 +99,7 @@ fn run() -> ExitCode {
         Err(error) => return fail(&error),
     };
     if args.demo {
-        if !std::path::Path::new(&config.filesystem_prefix).is_dir() {
+        if !std::path::Path::new(&service.config().library.prefix).is_dir() {
             eprintln!("iipsrv: --demo serves the folder fixtures/demo/ of the source tree: start it there");
             return ExitCode::from(2);
         }
@@ -109,7 +109,7 @@ fn run() -> ExitCode {
         );
     }
     server::memory::keep_tiles();
-    let served = server::run(Arc::new(Service::new(config)), listeners);
+    let served = server::run(Arc::new(service), listeners);
     stores.disk().close();
     match served {
         Ok(0) => ExitCode::SUCCESS,
@@ -135,6 +135,7 @@ fn listeners(args: &Args) -> io::Result<Vec<Listener>> {
 
 /// Says in one line why nothing can be served.
 fn refuse(why: &str) -> ExitCode {
+    log::error!("{why}");
     eprintln!("iipsrv: {why}");
     ExitCode::from(2)
 }

@@ -4,6 +4,8 @@ use crate::config::Config;
 use crate::config::open_files;
 use crate::config::vars::Kind;
 use crate::config::vars::VARS;
+use crate::library;
+use crate::process::WatermarkSettings;
 use rustix::fs::Access;
 use std::fs;
 use std::io;
@@ -22,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Looks at files and asks name servers.
 pub fn problems(config: &Config, environment: &[(String, String)]) -> Vec<String> {
     let mut all = Vec::new();
-    all.extend(prefix(&config.filesystem_prefix));
+    all.extend(prefix(&config.library.prefix));
     if !config.cache_dir.is_empty()
         && config.cache_dir_bytes > 0
         && let Err(error) = config.cache_room().trial()
@@ -32,7 +34,8 @@ pub fn problems(config: &Config, environment: &[(String, String)]) -> Vec<String
     if config.verbosity > 0 {
         all.extend(log(&config.logfile));
     }
-    all.extend(servers(&config.memcached));
+    all.extend(watermark(config.watermark.as_ref()));
+    all.extend(servers(&config.memcached.servers));
     all.extend(limits(config));
     all.extend(variables(environment));
     all
@@ -73,6 +76,13 @@ fn log(logfile: &str) -> Option<String> {
     };
     let error = access.err()?;
     Some(format!("LOGFILE={logfile}: {error}: the log goes to stderr"))
+}
+
+/// A watermark that cannot be read.
+fn watermark(settings: Option<&WatermarkSettings>) -> Option<String> {
+    let path = &settings?.path;
+    let error = library::picture(path).err()?;
+    Some(format!("WATERMARK={}: {error}", path.display()))
 }
 
 /// Memcached servers whose names cannot be resolved, and those of this machine that are not there.

@@ -35,6 +35,7 @@ pub use crate::process::resize::Filter;
 pub use crate::process::rotate::Affine;
 pub use crate::process::watermark::Marks;
 pub use crate::process::watermark::Watermark;
+pub use crate::process::watermark::WatermarkSettings;
 
 /// One step over pixels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

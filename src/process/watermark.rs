@@ -17,7 +17,19 @@ use crate::raster::Picture;
 use std::fmt;
 use std::hash::Hash;
 use std::hash::Hasher;
+use std::path::PathBuf;
 use std::sync::Arc;
+
+/// Where a mark is found and how it is laid.
+#[derive(Clone, Debug)]
+pub struct WatermarkSettings {
+    /// A TIFF file.
+    pub path: PathBuf,
+    /// 0–1.
+    pub opacity: f64,
+    /// Share of the places that get it, 0–1.
+    pub probability: f64,
+}
 
 /// A mark as the configuration has it. Two are equal when their pixels, opacity and share are.
 pub struct Watermark {

@@ -58,7 +58,7 @@ pub fn run(service: Arc<Service>, listeners: Vec<Listener>) -> io::Result<usize>
     for listener in &listeners {
         ::log::info!(target: LIFE, "listening for {listener}");
     }
-    let threads = service.config().threads;
+    let threads = service.config().work.threads;
     let running = runtime::start(Arc::clone(&service), listeners, threads, Patience::default())?;
     inherited::notify("READY=1");
     let watchdog = inherited::watchdog();

@@ -54,7 +54,7 @@ pub fn route(http: &Http, config: &Config) -> Route {
                 let rest = path.strip_prefix('/').and_then(|p| p.strip_prefix(prefix));
                 rest.is_some_and(|rest| prefix.is_empty() || rest.starts_with('/'))
             };
-            let mapped = config.uri_map.iter().any(|mount| below(&mount.prefix));
+            let mapped = config.protocol.uri_map.iter().any(|mount| below(&mount.prefix));
             return if mapped { Route::Service } else { Route::Nowhere };
         }
     };
@@ -124,7 +124,7 @@ pub fn images(config: &Config) -> Reply {
     if !config.directory {
         return page(404, "there is no list of images\n", "text/plain");
     }
-    let (found, truncated) = list(&config.filesystem_prefix, &config.filesystem_suffix);
+    let (found, truncated) = list(&config.library.prefix, &config.library.suffix);
     let images: Vec<_> = found
         .into_iter()
         .map(|(id, kind, bytes)| {

@@ -2,47 +2,62 @@
 
 use crate::config::Config;
 use crate::error::Result;
-use crate::plan::Finish;
+use crate::library;
 use crate::plan::Limits;
+use crate::process::Watermark;
+use crate::process::WatermarkSettings;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::RwLock;
 
 /// What requests are held to.
-pub struct InForce(RwLock<Arc<Limits>>);
+pub struct InForce {
+    limits: RwLock<Arc<Limits>>,
+    /// Why the watermark could not be read at first.
+    fault: Option<String>,
+}
 
 impl InForce {
-    /// Those that the configuration says.
+    /// Those that the configuration says; reads the watermark.
     pub fn new(config: &Config) -> InForce {
-        InForce(RwLock::new(Arc::new(Limits {
-            max_width: config.max_width,
-            max_height: config.max_height,
-            max_pixels: config.max_area,
-            upscaling: config.allow_upscaling,
-            interpolation: config.interpolation,
-            defaults: config.output,
-            recode: config.recode,
-            background: config.background,
-            watermark: config.watermark.clone(),
-            finish: Arc::new(Finish {
-                srgb: config.srgb,
-                max_icc: config.max_icc,
-                passthrough: config.passthrough,
-                rights: config.copyright.trim().into(),
-            }),
-        })))
+        let (watermark, fault) = match read(config.watermark.as_ref()) {
+            Ok(watermark) => (watermark, None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        InForce {
+            limits: RwLock::new(Arc::new(Limits {
+                watermark,
+                ..config.answers.clone()
+            })),
+            fault,
+        }
+    }
+
+    /// Why the watermark could not be read when this began.
+    pub fn fault(&self) -> Option<&str> {
+        self.fault.as_deref()
     }
 
     /// For one request.
     pub fn now(&self) -> Arc<Limits> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.limits.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Reads the watermark again; the one before stays when that fails.
     pub fn refresh(&self, config: &Config) -> Result<()> {
-        let watermark = config.watermark_now()?;
-        let mut limits = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let watermark = read(config.watermark.as_ref())?;
+        let mut limits = self.limits.write().unwrap_or_else(PoisonError::into_inner);
         Arc::make_mut(&mut limits).watermark = watermark;
         Ok(())
     }
+}
+
+/// The watermark as its file is here and now, if there is to be one.
+fn read(settings: Option<&WatermarkSettings>) -> Result<Option<Arc<Watermark>>> {
+    let Some(settings) = settings else {
+        return Ok(None);
+    };
+    let picture = library::picture(&settings.path)?;
+    let watermark = Watermark::new(&picture, settings.opacity, settings.probability);
+    Ok(Some(Arc::new(watermark)))
 }

@@ -68,7 +68,7 @@ impl Service {
         self.shared.as_ref().filter(|_| !passes)?;
         // where the files are is not part of an identity
         let config = self.config();
-        Some(key.name(&(&config.filesystem_prefix, &config.filesystem_suffix)))
+        Some(key.name(&(&config.library.prefix, &config.library.suffix)))
     }
 
     /// Whether an answer is worth a place on the disk: not what is read there quicker as it is.
@@ -79,7 +79,7 @@ impl Service {
     /// The name of an answer in the cache on disk.
     pub(in crate::service) fn lasting_name(&self, key: &Key) -> u128 {
         let config = self.config();
-        key.digest(&(&config.filesystem_prefix, &config.filesystem_suffix))
+        key.digest(&(&config.library.prefix, &config.library.suffix))
     }
 
     /// Whether an answer is a stored tile that may be sent as it is, as far as is known without reading it.

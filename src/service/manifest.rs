@@ -34,7 +34,7 @@ impl Service {
                         last(id),
                         header,
                         &canvases,
-                        &self.settings,
+                        &self.config.protocol,
                         &beside.members,
                     );
                     return Ok(self.described(http, &opened, text, lines, beside.modified));

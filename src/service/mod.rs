@@ -19,7 +19,6 @@ use crate::cache::Cache;
 use crate::cache::Cached;
 use crate::cache::memcached::Memcached;
 use crate::config;
-use crate::config::Compat;
 use crate::config::Config;
 use crate::error::Error;
 use crate::fingerprint;
@@ -29,7 +28,6 @@ use crate::http::Method;
 use crate::http::Reply;
 use crate::library::Beside;
 use crate::library::Library;
-use crate::library::LibrarySettings;
 use crate::library::Opened;
 use crate::looks::Looks;
 use crate::mosaic::Mosaic;
@@ -41,7 +39,6 @@ use crate::protocol;
 use crate::protocol::Ask;
 use crate::protocol::Failure;
 use crate::protocol::Protocol;
-use crate::protocol::Settings;
 use crate::protocol::iiif;
 use crate::protocol::iip;
 use crate::service::access::Access;
@@ -49,15 +46,11 @@ use crate::service::limits::InForce;
 use crate::service::profiles::Profiles;
 use crate::source::Decoding;
 use crate::source::Source;
-use crate::source::jp2;
-use crate::source::kind::Options;
-use crate::source::made::Budget;
 use crate::source::spool::SpoolDir;
 use crate::store::DiskCache;
 use crate::work::Executor;
 use crate::work::Flights;
 use crate::work::Lease;
-use crate::work::Policy;
 use crate::work::Scope;
 use crate::work::Stage;
 use crate::work::scope::block_on;
@@ -89,7 +82,6 @@ pub struct Service(Arc<Inner>);
 /// What the clones share.
 pub struct Inner {
     config: Config,
-    settings: Settings,
     limits: InForce,
     library: Library,
     mosaic: Mosaic,
@@ -130,78 +122,27 @@ struct Answer {
 impl Service {
     /// A server with this configuration.
     pub fn new(config: Config) -> Self {
-        let settings = Settings {
-            uri_map: config.uri_map.clone(),
-            mapped: config.mapped,
-            base_url: config.base_url.clone(),
-            trust_proxy: config.trust_proxy,
-            cors: !config.cors.is_empty(),
-            iiif_version: config.iiif_version,
-            iiif_extra: config.iiif_extra.clone(),
-            copyright: config.copyright.clone(),
-            first_channel: match config.compat {
-                Compat::V11 => Some(1),
-                Compat::V13 => Some(0),
-                Compat::Auto => None,
-            },
-            iiif_extensions: config.iiif_extensions,
-            manifests: config.manifests,
-        };
         let cache = Cache::new(config.cache_bytes);
         let room = config.room().map(Arc::new);
-        let stores = config.stores.clone().unwrap_or_default();
-        let disk = stores.disk().clone();
-        let places = LibrarySettings {
-            prefix: config.filesystem_prefix.clone(),
-            suffix: config.filesystem_suffix.clone(),
-            stores,
-            follow_symlinks: config.follow_symlinks,
-            options: Options {
-                budget: Budget {
-                    level_bytes: cache.large_bytes(),
-                    room: room.clone(),
-                    limits: config.limits,
-                },
-                jp2: jp2::Options {
-                    layers: config.max_layers,
-                    strict: config.strict_jp2,
-                    limits: config.limits,
-                },
-                upright: config.orientation,
-            },
-            pattern: config.filename_pattern.clone(),
-            delimiter: config.iiif_delimiter.clone(),
-        };
+        let mut library = config.library.clone();
+        library.options.budget.level_bytes = cache.large_bytes();
+        library.options.budget.room = room.clone();
+        let disk = library.stores.disk().clone();
+        let most_open = config::open_files().images;
         Service(Arc::new(Inner {
-            settings,
             limits: InForce::new(&config),
-            library: Library::new(
-                places,
-                config
-                    .open_images
-                    .unwrap_or(usize::MAX >> 8)
-                    .min(config::open_files().images),
-            ),
-            mosaic: Mosaic::new(config.threads).keeping(disk.clone()),
+            library: Library::new(library, config.open_images.unwrap_or(most_open).min(most_open)),
+            mosaic: Mosaic::new(config.work.threads).keeping(disk.clone()),
             disk,
             cache,
-            shared: Memcached::new(
-                &config.memcached,
-                config.memcached_seconds,
-                |server, state| match state {
-                    Ok(()) => log::warn!("memcached {server} answers again"),
-                    Err(error) => log::warn!("memcached {server} is not asked for now: {error}"),
-                },
-            ),
-            profiles: Profiles::new(config.srgb),
+            shared: Memcached::new(&config.memcached, |server, state| match state {
+                Ok(()) => log::warn!("memcached {server} answers again"),
+                Err(error) => log::warn!("memcached {server} is not asked for now: {error}"),
+            }),
+            profiles: Profiles::new(config.answers.finish.srgb),
             room,
             served: AtomicU64::new(0),
-            executor: Executor::new(Policy {
-                threads: config.threads,
-                memory: config.max_memory,
-                queue: config.queue_limit,
-                patience: config.queue_timeout,
-            }),
+            executor: Executor::new(config.work),
             looks: Looks::default(),
             opens: Flights::default(),
             answers: Flights::default(),
@@ -268,7 +209,7 @@ impl Service {
             Method::Other => return Ok((self.not_allowed(), "hit")),
             Method::Get | Method::Head | Method::Post => {}
         }
-        let (protocol, request) = protocol::parse(http, &self.settings)?;
+        let (protocol, request) = protocol::parse(http, &self.config.protocol)?;
         let _ = spoken.set(protocol);
         let Some(id) = request.image else {
             return match request.ask {
@@ -345,6 +286,11 @@ impl Service {
             room.mend();
         }
         read
+    }
+
+    /// Why the watermark cannot be read: nothing must be served then, for it would be unmarked.
+    pub fn watermark_fault(&self) -> Option<&str> {
+        self.limits.fault()
     }
 
     /// Requests answered so far.
@@ -515,7 +461,7 @@ impl Service {
         }
         let effort = self.prepared(opened, plan.window, scope).await?;
         let cost = plan
-            .cost(opened.source.header(), self.config.threads)
+            .cost(opened.source.header(), self.config.work.threads)
             .and(effort, opened.source.header());
         let (service, of, own) = (self.clone(), opened.clone(), key.clone());
         let job = move |_: &mut Lease| service.made(&of, &own);
@@ -575,7 +521,7 @@ impl Service {
         opened: Option<&Arc<Opened>>,
     ) -> Result<Reply, Failure> {
         let header = opened.map(|opened| opened.source.header());
-        let answer = iip::answer(objects, header, &self.settings).map_err(|fault| Failure {
+        let answer = iip::answer(objects, header, &self.config.protocol).map_err(|fault| Failure {
             protocol: Protocol::Iip,
             error: Error::Malformed(fault.argument.clone()),
             iip: Some(fault),
@@ -618,7 +564,7 @@ impl Service {
                 http,
                 reply: &reply,
                 id: &id,
-                trust_proxy: self.config.trust_proxy,
+                trust_proxy: self.config.protocol.trust_proxy,
                 time,
                 how,
                 stages: &stages,

@@ -124,7 +124,7 @@ impl Service {
     ) -> Reply {
         let header = opened.source.header();
         let limits = self.limits.now();
-        let described = protocol::describe(ask, header, &limits, &self.settings, &beside.members);
+        let described = protocol::describe(ask, header, &limits, &self.config.protocol, &beside.members);
         let Some(description) = described else {
             return self.front_page();
         };
@@ -173,7 +173,7 @@ impl Service {
 
     /// The header lines by which a proxy may change an address.
     pub(in crate::service) fn named(&self) -> &'static str {
-        if self.settings.trust_proxy {
+        if self.config.protocol.trust_proxy {
             FORWARDED
         } else {
             NAMED
@@ -214,7 +214,7 @@ impl Service {
             Error::Unsupported(_) => Level::Info,
             _ => return,
         };
-        let request = protocol::parse(http, &self.settings).ok();
+        let request = protocol::parse(http, &self.config.protocol).ok();
         match request.and_then(|(_, request)| request.image) {
             Some(image) => log::log!(level, "{image:?}: {error}"),
             None => log::log!(level, "{error}"),

@@ -31,9 +31,9 @@ pub fn run(file: &Path, pyramid: &Pyramid, folder: &Path, mut config: Config) ->
     let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
         return Err(io::Error::other("an image has a name that is UTF-8"));
     };
-    config.filesystem_prefix = format!("{}/", parent.to_string_lossy().trim_end_matches('/'));
-    config.filesystem_suffix = String::new();
-    let threads = config.threads;
+    config.library.prefix = format!("{}/", parent.to_string_lossy().trim_end_matches('/'));
+    config.library.suffix = String::new();
+    let threads = config.work.threads;
     let service = Service::new(config);
     let id = crate::protocol::segment(name);
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);

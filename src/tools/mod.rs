@@ -16,7 +16,7 @@ use std::process::ExitCode;
 /// Does what was asked, and says how it ended.
 pub fn run(tool: Tool, config: Config) -> ExitCode {
     let done = match tool {
-        Tool::Check { paths, json } => check::run(&paths, json, config.threads),
+        Tool::Check { paths, json } => check::run(&paths, json, config.work.threads),
         Tool::Export {
             file,
             pyramid,

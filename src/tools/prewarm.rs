@@ -31,7 +31,7 @@ pub fn run(list: Option<&Path>, images: &[String], levels: usize, config: Config
             .iter()
             .any(|(known, value, _)| *known == name && !value.is_empty())
     };
-    let (shared, disk) = (!config.memcached.is_empty(), setting("DISK_CACHE"));
+    let (shared, disk) = (!config.memcached.servers.is_empty(), setting("DISK_CACHE"));
     if !shared && !disk {
         return Err(io::Error::other(
             "nothing keeps answers: prewarm fills MEMCACHED_SERVERS and DISK_CACHE",
@@ -41,7 +41,7 @@ pub fn run(list: Option<&Path>, images: &[String], levels: usize, config: Config
     for line in stores.check().map_err(io::Error::other)? {
         eprintln!("{line}");
     }
-    let threads = config.threads;
+    let threads = config.work.threads;
     let service = Service::new(config);
     // its name may have to be looked up first
     if shared && !wait(|| service.memcached().0) {

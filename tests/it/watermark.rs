@@ -303,12 +303,9 @@ fn a_mark_that_cannot_be_read_stops_the_server() {
         ("/nowhere/mark.tif", "is not a file"),
     ] {
         let config = support::config(&[("WATERMARK", name)]);
-        assert!(config.lacks_watermark());
-        assert!(
-            config.warnings[0].contains(name) && config.warnings[0].contains(why),
-            "{:?}",
-            config.warnings
-        );
+        let service = Service::new(config);
+        let fault = service.watermark_fault().unwrap();
+        assert!(fault.contains(why), "{name}: {fault}");
         let daemon = || {
             let mut command = folder.command(env!("CARGO_BIN_EXE_iipsrv"));
             command.env("WATERMARK", name);
@@ -321,7 +318,7 @@ fn a_mark_that_cannot_be_read_stops_the_server() {
         assert_eq!(output.status.code(), Some(1));
         assert!(String::from_utf8_lossy(&output.stdout).contains("warning: WATERMARK="));
     }
-    assert!(!support::config(&[]).lacks_watermark());
+    assert_eq!(Service::new(support::config(&[])).watermark_fault(), None);
     assert!(support::config(&[("WATERMARK_OPACITY", "7")]).warnings[0].contains("WATERMARK_OPACITY"));
 }
 

@@ -24,6 +24,15 @@ const SPAN: u64 = 60 * 60 * 24 * 30;
 /// Gets to know that a server is lost, or that it answers again.
 pub type Tell = fn(&str, Result<(), &io::Error>);
 
+/// Which servers, and for how long.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Host and port, or the path of the socket, of each.
+    pub servers: Vec<String>,
+    /// How long they keep an answer, in seconds; 0 is without limit.
+    pub seconds: u32,
+}
+
 /// A list of servers; each key has one of them.
 pub struct Memcached {
     servers: Vec<Server>,
@@ -31,9 +40,8 @@ pub struct Memcached {
 }
 
 impl Memcached {
-    /// Servers as `host:port` or the path of a socket, and how long they shall keep what they get: 0 for as long as they
-    /// like. `None` without servers.
-    pub fn new(servers: &[String], seconds: u32, tell: Tell) -> Option<Memcached> {
+    /// `None` without servers.
+    pub fn new(settings: &Settings, tell: Tell) -> Option<Memcached> {
         let start = |address: &String| match Server::start(address, tell) {
             Ok(server) => Some(server),
             Err(error) => {
@@ -41,8 +49,11 @@ impl Memcached {
                 None
             }
         };
-        let servers: Vec<Server> = servers.iter().filter_map(start).collect();
-        (!servers.is_empty()).then_some(Memcached { servers, seconds })
+        let servers: Vec<Server> = settings.servers.iter().filter_map(start).collect();
+        (!servers.is_empty()).then_some(Memcached {
+            servers,
+            seconds: settings.seconds,
+        })
     }
 
     /// The body that is stored as this key, if it is there and sound. A key is of 1 to 250 printable bytes without
@@ -131,12 +142,16 @@ mod tests {
     use std::time::Duration;
     use std::time::Instant;
 
+    fn lasting(servers: Vec<String>) -> Settings {
+        Settings { servers, seconds: 60 }
+    }
+
     const KEY: &str = "iipsrv:key";
 
     fn quiet(_: &str, _: Result<(), &io::Error>) {}
 
     fn one(address: String) -> Memcached {
-        Memcached::new(&[address], 60, quiet).unwrap()
+        Memcached::new(&lasting(vec![address]), quiet).unwrap()
     }
 
     /// What a fake server answers to a command: `get KEY`, `set …` with its value, or `version`.
@@ -295,7 +310,7 @@ mod tests {
             let count = if state.is_ok() { &BACK } else { &LOST };
             count.fetch_add(1, Ordering::SeqCst);
         };
-        let cache = Memcached::new(&[address], 60, tell).unwrap();
+        let cache = Memcached::new(&lasting(vec![address]), tell).unwrap();
         assert_eq!(cache.get_blocking(KEY), None);
         assert!(!is_up(&cache));
         assert!(until(|| is_up(&cache)));
@@ -355,7 +370,7 @@ mod tests {
     #[test]
     fn of_several_servers_each_has_its_keys_and_those_of_one_that_is_down_go_elsewhere() {
         let servers: Vec<String> = (1..=4).map(|i| format!("127.0.0.1:{i}")).collect();
-        let cache = Memcached::new(&servers, 60, quiet).unwrap();
+        let cache = Memcached::new(&lasting(servers.clone()), quiet).unwrap();
         let keys: Vec<String> = (0..400).map(|i| format!("iipsrv:{i}")).collect();
         let of = |key: &str| cache.of(key).map(|server| server.address().to_string());
         let before: Vec<_> = keys.iter().map(|key| of(key)).collect();
