@@ -261,6 +261,5 @@ fn iiif(service: &Service, id: &str, url: &str) -> io::Result<(Description, Vec<
             members.remove(more);
         }
     }
-    let text = serde_json::to_string_pretty(&info).unwrap_or_default();
-    Ok((("info.json".into(), text.into_bytes()), items))
+    Ok((("info.json".into(), format!("{info:#}").into_bytes()), items))
 }

@@ -79,7 +79,7 @@ pub fn info(
     Description {
         media_type,
         links: context,
-        text: serde_json::to_string_pretty(&info).unwrap_or_default(),
+        text: format!("{:#}", Value::Object(info)),
     }
 }
 

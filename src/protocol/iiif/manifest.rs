@@ -148,7 +148,7 @@ fn described(asked: &Asked, members: Value) -> Description {
             "application/ld+json;profile=\"http://iiif.io/api/presentation/3/context.json\""
         },
         links: None,
-        text: serde_json::to_string_pretty(&all).unwrap_or_default(),
+        text: format!("{:#}", Value::Object(all)),
     }
 }
 

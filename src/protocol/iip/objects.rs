@@ -223,7 +223,7 @@ fn metadata(metadata: &Metadata, settings: &Settings) -> String {
     if let Some(rights) = value("rights", metadata, settings) {
         map.insert("rights".into(), rights.into());
     }
-    serde_json::to_string_pretty(&map).unwrap_or_default()
+    format!("{:#}", serde_json::Value::Object(map))
 }
 
 /// The pages of a file: their numbers, as SDS takes them, names and scales.
@@ -235,8 +235,8 @@ fn stack(pages: &[Page]) -> String {
         map.insert("scale".into(), page.scale.unwrap_or(1.0).into());
         serde_json::Value::Object(map)
     };
-    let pages: Vec<_> = pages.iter().enumerate().map(page).collect();
-    serde_json::to_string(&pages).unwrap_or_default()
+    let pages = pages.iter().enumerate().map(page).collect();
+    serde_json::Value::Array(pages).to_string()
 }
 
 /// The angles of a sequence; a single image has the usual one.
