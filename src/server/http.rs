@@ -476,7 +476,8 @@ fn response(reply: Reply, head: bool, flight: Flight) -> Response<Answer> {
         bytes: None,
         _flight: flight,
     });
-    *response.status_mut() = hyper::StatusCode::from_u16(reply.status).unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        hyper::StatusCode::from_u16(reply.status).unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
     let lines = response.headers_mut();
     for (name, value) in &reply.headers {
         let value = match value {

@@ -40,16 +40,7 @@ const STEP: usize = 64 << 10;
 
 /// Whether strips of such a layout can be decoded from top to bottom.
 pub fn can(layout: &Layout) -> bool {
-    matches!(
-        layout.compression,
-        Compression::None
-            | Compression::PackBits
-            | Compression::Ccitt(_)
-            | Compression::Lzw
-            | Compression::Deflate
-            | Compression::Lzma
-            | Compression::Zstd
-    )
+    layout.compression.is_streamed()
 }
 
 /// The size of a band of strips as wide as this.

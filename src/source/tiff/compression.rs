@@ -150,27 +150,104 @@ impl Compression {
         })
     }
 
+    /// What else is known of it, in one place: a scheme that is left out does not compile.
+    const fn traits(self) -> Traits {
+        match self {
+            Compression::None | Compression::PackBits => Traits {
+                streamed: true,
+                plain: true,
+                ..OTHER
+            },
+            Compression::Lzw | Compression::Deflate | Compression::Zstd => Traits {
+                predicted: true,
+                streamed: true,
+                plain: true,
+                ..OTHER
+            },
+            Compression::Lzma => Traits {
+                predicted: true,
+                streamed: true,
+                plain: true,
+                slow: true,
+                ..OTHER
+            },
+            Compression::Ccitt(_) => Traits {
+                streamed: true,
+                ..OTHER
+            },
+            Compression::Jbig => Traits {
+                own_order: true,
+                ..OTHER
+            },
+            Compression::Jpeg | Compression::OldJpeg | Compression::Png => Traits {
+                picture: true,
+                own_order: true,
+                ..OTHER
+            },
+            Compression::Webp => Traits {
+                picture: true,
+                ..OTHER
+            },
+            Compression::Jxl | Compression::Jpeg2000(_) => Traits {
+                picture: true,
+                own_order: true,
+                slow: true,
+                ..OTHER
+            },
+            Compression::Next
+            | Compression::Thunder
+            | Compression::Lerc(_)
+            | Compression::LogLuv(_)
+            | Compression::PixarLog => OTHER,
+        }
+    }
+
     /// Whether a predictor is looked at (as libtiff does): the general schemes that know nothing of samples.
     pub fn predicts(self) -> bool {
-        use Compression::{Deflate, Lzma, Lzw, Zstd};
-        matches!(self, Lzw | Deflate | Lzma | Zstd)
+        self.traits().predicted
     }
 
     /// Whether the bits of the coded bytes have an order of their own, whatever FillOrder says (as libtiff has it).
     pub fn has_own_order(self) -> bool {
-        self.is_picture() && self != Compression::Webp || self == Compression::Jbig
+        self.traits().own_order
     }
 
     /// Whether the coded bytes are a file format of its own, which knows colours.
     pub fn is_picture(self) -> bool {
-        matches!(
-            self,
-            Compression::Jpeg
-                | Compression::OldJpeg
-                | Compression::Webp
-                | Compression::Jxl
-                | Compression::Jpeg2000(_)
-                | Compression::Png
-        )
+        self.traits().picture
+    }
+
+    /// Whether strips can be decoded from top to bottom, some rows at a time.
+    pub fn is_streamed(self) -> bool {
+        self.traits().streamed
+    }
+
+    /// Whether any bytes can be coded, whatever samples they are of.
+    pub fn is_plain(self) -> bool {
+        self.traits().plain
+    }
+
+    /// Whether even a small tile takes more than some milliseconds.
+    pub fn is_slow(self) -> bool {
+        self.traits().slow
     }
 }
+
+/// What the reader asks of a scheme.
+struct Traits {
+    predicted: bool,
+    own_order: bool,
+    picture: bool,
+    streamed: bool,
+    plain: bool,
+    slow: bool,
+}
+
+const OTHER: Traits = Traits {
+    predicted: false,
+    own_order: false,
+    picture: false,
+    streamed: false,
+    plain: false,
+    slow: false,
+};

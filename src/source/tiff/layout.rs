@@ -131,21 +131,34 @@ impl Depth {
     }
 }
 
-impl Layout {
-    /// From a directory of a file by this writer. `Error::Unsupported` names what is not served, `Error::Corrupt` what contradicts itself.
-    pub fn of(ifd: &Ifd, input: &Input, writer: Writer) -> Result<Layout> {
-        let first = |tag, default| Ok::<u64, Error>(ifd.first(input, tag)?.unwrap_or(default));
+/// What a directory says of its samples, before it is understood.
+struct Stated {
+    compression: Compression,
+    /// PhotometricInterpretation.
+    photometric: u64,
+    /// Samples a pixel.
+    stored: usize,
+    /// Of a sample.
+    bits: u8,
+    /// SampleFormat.
+    format: u64,
+    kind: Kind,
+}
+
+impl Stated {
+    fn read(ifd: &Ifd, input: &Input, writer: Writer) -> Result<Stated> {
         let packing = ifd
             .numbers(input, 50674, 2)?
             .and_then(|numbers| numbers.get(1).copied());
-        let compression = Compression::of(first(259, 1)?, first(292, 0)?, packing.unwrap_or(0))?;
+        let (code, options) = (first(ifd, input, 259, 1)?, first(ifd, input, 292, 0)?);
+        let compression = Compression::of(code, options, packing.unwrap_or(0))?;
         // who says what colour it is but not of how many channels means no more than it needs
-        let needed = match first(262, 1)? {
+        let needed = match first(ifd, input, 262, 1)? {
             2 | 6 | 8 | 9 => 3,
             5 => 4,
             _ => 1,
         };
-        let channels = first(277, needed)?;
+        let channels = first(ifd, input, 277, needed)?;
         let stored = usize::try_from(channels).unwrap_or(0);
         if !(1..=1024).contains(&stored) {
             return Err(Error::Unsupported(format!("{channels} channels are not served")));
@@ -153,58 +166,48 @@ impl Layout {
         let bits = bits(ifd, input, channels)?;
         let usual = match compression {
             Compression::Ccitt(_) => 0,
-            _ => {
-                if stored < 3 {
-                    1
-                } else {
-                    2
-                }
-            }
+            _ if stored < 3 => 1,
+            _ => 2,
         };
-        let photometric = first(262, usual)?;
+        let photometric = first(ifd, input, 262, usual)?;
         let compression = match compression {
             Compression::Jpeg2000(luma) => Compression::Jpeg2000(luma.by(writer, photometric == 6)),
             other => other,
         };
-        let grey = matches!(photometric, 0 | 1 | 4);
-        // L*a*b* says itself what is signed, and no ink or chroma is below nothing
-        let plain = grey || photometric == 2;
         let format = same(ifd, input, 339, channels)?.unwrap_or(1);
-        let complex = matches!(format, 5 | 6);
-        let kind = match (format, bits) {
-            (2, ..=64) if plain => Kind::Signed,
-            (1 | 2 | 4, ..=64) => Kind::Unsigned,
-            (3, 16 | 24 | 32 | 64) => Kind::Float,
-            (5, 16 | 32 | 64) if grey => Kind::Signed,
-            (6, 32 | 64 | 128) if grey => Kind::Float,
-            (5 | 6, _) => {
-                return Err(Error::Unsupported(format!(
-                    "complex samples of {bits} bits in photometric {photometric} are not served"
-                )));
-            }
-            (3, _) => {
-                return Err(Error::Unsupported(format!(
-                    "floating point of {bits} bits is not served"
-                )));
-            }
-            (1..=4, _) => {
-                return Err(Error::Unsupported(format!(
-                    "samples of {bits} bits are not served"
-                )));
-            }
-            (other, _) => return Err(Error::Unsupported(format!("sample format {other} is not served"))),
+        Ok(Stated {
+            compression,
+            photometric,
+            stored,
+            bits,
+            format,
+            kind: kind(format, bits, photometric)?,
+        })
+    }
+
+    fn is_complex(&self) -> bool {
+        matches!(self.format, 5 | 6)
+    }
+
+    fn predictor(&self, ifd: &Ifd, input: &Input) -> Result<Predictor> {
+        let stated = match self.compression.predicts() {
+            true => first(ifd, input, 317, 1)?,
+            false => 1,
         };
-        let predictor = match (if compression.predicts() { first(317, 1)? } else { 1 }, bits) {
-            (1, _) => Predictor::None,
-            (2, 8 | 16 | 32 | 64) => Predictor::Difference,
-            (3, 16 | 24 | 32 | 64) if format == 3 => Predictor::Float,
-            (other, _) => {
-                return Err(Error::Unsupported(format!(
-                    "predictor {other} with samples of {bits} bits is not served"
-                )));
-            }
-        };
-        let colour = match (photometric, compression) {
+        match (stated, self.bits) {
+            (1, _) => Ok(Predictor::None),
+            (2, 8 | 16 | 32 | 64) => Ok(Predictor::Difference),
+            (3, 16 | 24 | 32 | 64) if self.format == 3 => Ok(Predictor::Float),
+            (other, bits) => Err(Error::Unsupported(format!(
+                "predictor {other} with samples of {bits} bits is not served"
+            ))),
+        }
+    }
+
+    /// What the first samples mean, how many of them are stored, and the others with their ExtraSamples.
+    fn colours(&self, ifd: &Ifd, input: &Input) -> Result<(Colour, usize, Vec<(usize, u64)>)> {
+        let stored = self.stored;
+        let colour = match (self.photometric, self.compression) {
             (32844, Compression::LogLuv(_)) => Colour::Grey,
             (32845, Compression::LogLuv(_)) => Colour::Rgb,
             (other, Compression::LogLuv(_)) => {
@@ -212,13 +215,17 @@ impl Layout {
                     "photometric interpretation {other} in LogLuv is not served"
                 )));
             }
-            _ => colour(photometric, bits, kind)?,
+            (photometric, _) => colour(photometric, self.bits, self.kind)?,
         };
-        let colours = if photometric == 3 { 1 } else { colour.channels() };
-        let extra = ifd.numbers(input, 338, channels)?.unwrap_or_default();
+        let colours = if self.photometric == 3 {
+            1
+        } else {
+            colour.channels()
+        };
+        let extra = ifd.numbers(input, 338, stored as u64)?.unwrap_or_default();
         let extra: Vec<(usize, u64)> = (colours..stored).zip(extra).collect();
         // three bands or more without a meaning are shown as iipsrv does: the first as red, green and blue
-        let is_bands = photometric <= 1 && !complex && stored >= 3;
+        let is_bands = self.photometric <= 1 && !self.is_complex() && stored >= 3;
         let (colour, colours) = if is_bands && extra.iter().take(2).all(|(_, kind)| *kind == 0) {
             (Colour::Rgb, 3)
         } else {
@@ -229,14 +236,19 @@ impl Layout {
                 "{stored} channels where colour needs {colours}"
             )));
         }
-        let separate = stored > 1 && first(284, 1)? == 2;
+        Ok((colour, colours, extra))
+    }
+
+    /// What is done with the colours, and whether the components of JPEG are YCbCr.
+    fn turn(&self, ifd: &Ifd, input: &Input, writer: Writer, separate: bool) -> Result<(Turn, bool)> {
+        let (compression, bits, kind) = (self.compression, self.bits, self.kind);
         let jpeg = matches!(compression, Compression::Jpeg | Compression::OldJpeg);
         // Planes of JPEG are of luma and chroma where their writer says how those share samples; Bio-Formats writes planes
         // of red, green and blue under that name.
         let rgb_planes = jpeg && separate && (writer == Writer::BioFormats || ifd.field(530).is_none());
         let ranged_jpeg = compression == Compression::OldJpeg && Ycbcr::of(ifd, input)?.is_ranged();
-        let jpeg_ycbcr = photometric == 6 && jpeg && !separate && !ranged_jpeg;
-        let turn = match photometric {
+        let jpeg_ycbcr = self.photometric == 6 && jpeg && !separate && !ranged_jpeg;
+        let turn = match self.photometric {
             0 => Turn::Invert,
             3 => Turn::Palette(palette(ifd, input, bits)?),
             5 => inks(ifd, input, bits)?,
@@ -253,6 +265,55 @@ impl Layout {
             9 if bits == 16 && kind == Kind::Unsigned => Turn::IccLab,
             _ => Turn::Keep,
         };
+        Ok((turn, jpeg_ycbcr))
+    }
+}
+
+/// The first number of a tag.
+fn first(ifd: &Ifd, input: &Input, tag: u16, default: u64) -> Result<u64> {
+    Ok(ifd.first(input, tag)?.unwrap_or(default))
+}
+
+/// What samples of this SampleFormat are.
+fn kind(format: u64, bits: u8, photometric: u64) -> Result<Kind> {
+    let grey = matches!(photometric, 0 | 1 | 4);
+    // L*a*b* says itself what is signed, and no ink or chroma is below nothing
+    let plain = grey || photometric == 2;
+    let unserved = |what: String| Err(Error::Unsupported(format!("{what} not served")));
+    match (format, bits) {
+        (2, ..=64) if plain => Ok(Kind::Signed),
+        (1 | 2 | 4, ..=64) => Ok(Kind::Unsigned),
+        (3, 16 | 24 | 32 | 64) => Ok(Kind::Float),
+        (5, 16 | 32 | 64) if grey => Ok(Kind::Signed),
+        (6, 32 | 64 | 128) if grey => Ok(Kind::Float),
+        (5 | 6, _) => unserved(format!(
+            "complex samples of {bits} bits in photometric {photometric} are"
+        )),
+        (3, _) => unserved(format!("floating point of {bits} bits is")),
+        (1..=4, _) => unserved(format!("samples of {bits} bits are")),
+        (other, _) => unserved(format!("sample format {other} is")),
+    }
+}
+
+/// What alpha is, and which sample holds it.
+fn alpha(extra: &[(usize, u64)]) -> (Alpha, Option<usize>) {
+    let found = extra.iter().find_map(|(sample, kind)| match kind {
+        1 => Some((Alpha::Premultiplied, Some(*sample))),
+        2 => Some((Alpha::Straight, Some(*sample))),
+        _ => None,
+    });
+    found.unwrap_or((Alpha::None, None))
+}
+
+impl Layout {
+    /// From a directory of a file by this writer. `Error::Unsupported` names what is not served, `Error::Corrupt` what contradicts itself.
+    pub fn of(ifd: &Ifd, input: &Input, writer: Writer) -> Result<Layout> {
+        let stated = Stated::read(ifd, input, writer)?;
+        let (compression, kind, bits, stored) = (stated.compression, stated.kind, stated.bits, stated.stored);
+        let predictor = stated.predictor(ifd, input)?;
+        let (colour, colours, extra) = stated.colours(ifd, input)?;
+        let separate = stored > 1 && first(ifd, input, 284, 1)? == 2;
+        let (turn, jpeg_ycbcr) = stated.turn(ifd, input, writer, separate)?;
         if let Turn::Ycbcr(ycbcr) = &turn
             && (bits != 8
                 || ycbcr.block != (1, 1) && (predictor != Predictor::None || stored != 3) && !separate)
@@ -262,14 +323,7 @@ impl Layout {
                 ycbcr.block
             )));
         }
-        let (alpha, place) = extra
-            .iter()
-            .find_map(|(sample, kind)| match kind {
-                1 => Some((Alpha::Premultiplied, Some(*sample))),
-                2 => Some((Alpha::Straight, Some(*sample))),
-                _ => None,
-            })
-            .unwrap_or((Alpha::None, None));
+        let (alpha, place) = alpha(&extra);
         // a matrix may want the bands behind the colours; what converts the colours knows nothing of them
         let whole = matches!(turn, Turn::Keep | Turn::Invert) && stored <= usize::from(u8::MAX);
         let others = (colours..stored).filter(|sample| whole && place != Some(*sample));
@@ -278,13 +332,13 @@ impl Layout {
             _ => None,
         };
         let nodata = nodata(ifd, input, kind, bits);
-        let layout = Layout {
+        let mut layout = Layout {
             compression,
-            reversed: !compression.has_own_order() && first(266, 1)? == 2,
+            reversed: !compression.has_own_order() && first(ifd, input, 266, 1)? == 2,
             order: ifd.order(),
             kind,
             bits,
-            complex,
+            complex: stated.is_complex(),
             predictor,
             stored,
             picks: (0..colours).chain(place).chain(others).collect(),
@@ -309,35 +363,18 @@ impl Layout {
             open: false,
         };
         layout.fits()?;
-        let old_jpeg = match compression {
-            Compression::OldJpeg => Some(Box::new(OldJpeg::of(ifd, input, stored)?)),
-            _ => None,
-        };
-        let (ranges, open) = layout.ranges(ifd, input);
-        Ok(Layout {
-            meaning: Meaning {
-                ranges,
-                ..layout.meaning
-            },
-            open,
-            old_jpeg,
-            ..layout
-        })
+        if compression == Compression::OldJpeg {
+            layout.old_jpeg = Some(Box::new(OldJpeg::of(ifd, input, stored)?));
+        }
+        (layout.meaning.ranges, layout.open) = layout.ranges(ifd, input);
+        Ok(layout)
     }
 
     /// Whether the scheme holds such samples.
     fn fits(&self) -> Result<()> {
         let stored = if self.separate { 1 } else { self.stored };
         let holds = match self.compression {
-            of if self.complex => matches!(
-                of,
-                Compression::None
-                    | Compression::PackBits
-                    | Compression::Lzw
-                    | Compression::Deflate
-                    | Compression::Lzma
-                    | Compression::Zstd
-            ),
+            of if self.complex => of.is_plain(),
             // more than 8 bits are lossless ones
             Compression::Jpeg => {
                 self.kind == Kind::Unsigned && (8..=16).contains(&self.bits) && (1..=4).contains(&stored)
@@ -368,7 +405,12 @@ impl Layout {
                     )
             }
             Compression::LogLuv(_) => !self.separate && stored == self.meaning.colour.channels(),
-            _ => true,
+            Compression::None
+            | Compression::PackBits
+            | Compression::Lzw
+            | Compression::Deflate
+            | Compression::Lzma
+            | Compression::Zstd => true,
         };
         if holds {
             return Ok(());

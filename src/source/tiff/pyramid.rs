@@ -176,10 +176,7 @@ impl Image {
             false if self.tile.w.max(self.tile.h) > MAX_SHOWN || self.layout.head.is_some() => Grid::Strips,
             false => Grid::Tiles,
         };
-        let is_slow = matches!(
-            self.layout.compression,
-            Compression::Jpeg2000(_) | Compression::Jxl | Compression::Lzma
-        );
+        let is_slow = self.layout.compression.is_slow();
         let decoding = if self.strips || self.tile.area() > QUICK || is_slow {
             Decoding::Usual
         } else {
