@@ -14,65 +14,65 @@ use crate::plan::quarters;
 use crate::process::Affine;
 use crate::process::colourmap::ColourMap;
 use crate::process::convolve::Kernel;
+use crate::protocol::iip::Commands;
 use crate::protocol::iip::Object;
-use crate::protocol::iip::Words;
 use crate::protocol::numbers;
 use crate::protocol::short;
 use crate::protocol::whole;
 use crate::source::sequence::FIRST;
 
-/// A command that changes the words.
-pub(in crate::protocol::iip) type Change = fn(&mut Words, &str) -> Result<()>;
+/// What a command's value changes in the request.
+pub(in crate::protocol::iip) type Change = fn(&mut Commands, &str) -> Result<()>;
 
 pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
-    ("FIF", |words, value| {
-        words.image = Some(value.into());
+    ("FIF", |commands, value| {
+        commands.image = Some(value.into());
         Ok(())
     }),
-    ("OBJ", |words, value| {
+    ("OBJ", |commands, value| {
         match Object::parse(value) {
-            Some(Object::MaxSize) if quarters(words.adjust.degrees).is_some_and(|n| n % 2 == 1) => {
-                words.objects.push(Object::TurnedSize);
+            Some(Object::MaxSize) if quarters(commands.adjust.degrees).is_some_and(|n| n % 2 == 1) => {
+                commands.objects.push(Object::TurnedSize);
             }
-            Some(object) => words.objects.push(object),
-            None => words.unknown_object = Some(value.to_ascii_lowercase()),
+            Some(object) => commands.objects.push(object),
+            None => commands.unknown_object = Some(value.to_ascii_lowercase()),
         }
         Ok(())
     }),
-    ("WID", |words, value| {
-        words.width = side("WID", value)?;
+    ("WID", |commands, value| {
+        commands.width = side("WID", value)?;
         Ok(())
     }),
-    ("HEI", |words, value| {
-        words.height = side("HEI", value)?;
+    ("HEI", |commands, value| {
+        commands.height = side("HEI", value)?;
         Ok(())
     }),
-    ("RGN", |words, value| {
+    ("RGN", |commands, value| {
         // what is not four numbers, or empty, is the whole image
         let numbers: Vec<Num> = numbers::list(value).map(decimal).collect();
-        words.region = match numbers.as_slice() {
+        commands.region = match numbers.as_slice() {
             &[x, y, w, h, ..] if w.value() > 0.0 && h.value() > 0.0 => Some([x, y, w, h]),
             _ => None,
         };
         Ok(())
     }),
-    ("QLT", |words, value| {
-        (words.compression, words.quality) = quality(value);
+    ("QLT", |commands, value| {
+        (commands.compression, commands.quality) = quality(value);
         Ok(())
     }),
     // the view of a sequence, or the page of a file; a single image has only one, which every value names
-    ("SDS", |words, value| {
+    ("SDS", |commands, value| {
         let mut angles = numbers::list(value).map(|angle| {
             numbers::count(angle).ok_or_else(|| Error::Malformed("the image has no such view".into()))
         });
         let [horizontal, vertical] = FIRST;
-        words.view = Some([
+        commands.view = Some([
             angles.next().transpose()?.unwrap_or(horizontal),
             angles.next().transpose()?.unwrap_or(vertical),
         ]);
         Ok(())
     }),
-    ("ROT", |words, value| {
+    ("ROT", |commands, value| {
         let (mirror, degrees) = match value.strip_prefix('!') {
             Some(degrees) => (true, degrees),
             None => (false, value),
@@ -80,12 +80,12 @@ pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
         // other angles turn nothing
         let degrees = numbers::int(degrees).unwrap_or(0).rem_euclid(360);
         let right = i16::try_from(degrees).ok().filter(|degrees| degrees % 90 == 0);
-        words.adjust.degrees = Num::new(right.unwrap_or(0).into()).unwrap_or_default();
-        words.adjust.mirror = mirror;
+        commands.adjust.degrees = Num::new(right.unwrap_or(0).into()).unwrap_or_default();
+        commands.adjust.mirror = mirror;
         Ok(())
     }),
     // IIP 1.0.5 §2.2.1.1: turned counterclockwise, then mirrored about an axis that lies (0) or stands (90)
-    ("RFM", |words, value| {
+    ("RFM", |commands, value| {
         let (angle, axis) = match value.split_once(',') {
             Some((angle, axis)) => (angle, Some(axis)),
             None => (value, None),
@@ -98,33 +98,33 @@ pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
             Some("0") => (true, angle + 180.0),
             Some(other) => return Err(wrong("an axis of RFM", "0 or 90", other)),
         };
-        words.adjust.mirror = mirror;
-        words.adjust.degrees = Num::new(degrees % 360.0).unwrap_or_default();
+        commands.adjust.mirror = mirror;
+        commands.adjust.degrees = Num::new(degrees % 360.0).unwrap_or_default();
         Ok(())
     }),
-    ("COL", |words, value| {
-        words.adjust.tone = match value.to_ascii_lowercase().as_str() {
+    ("COL", |commands, value| {
+        commands.adjust.tone = match value.to_ascii_lowercase().as_str() {
             "grey" | "gray" => Tone::Grey,
             "binary" => Tone::Bitonal,
-            _ => words.adjust.tone,
+            _ => commands.adjust.tone,
         };
         Ok(())
     }),
-    ("CNT", |words, value| {
+    ("CNT", |commands, value| {
         match value.to_ascii_lowercase().as_str() {
             // -1 stretches in iipsrv 1.1, and clients send it
-            "stretch" | "st" | "-1" => words.adjust.samples.stretch = true,
-            "equalization" | "equalisation" | "eq" => words.adjust.equalise = true,
+            "stretch" | "st" | "-1" => commands.adjust.samples.stretch = true,
+            "equalization" | "equalisation" | "eq" => commands.adjust.equalise = true,
             _ => {
                 let factor = numbers::decimal(value).filter(|factor| factor.value() >= 0.0);
                 let wrong = || wrong("CNT", "a number from 0, stretch or equalization", value);
-                words.adjust.samples.contrast = Some(factor.ok_or_else(wrong)?);
+                commands.adjust.samples.contrast = Some(factor.ok_or_else(wrong)?);
             }
         }
         Ok(())
     }),
-    ("GAM", |words, value| {
-        words.adjust.samples.curve = Some(match value.to_ascii_lowercase().as_str() {
+    ("GAM", |commands, value| {
+        commands.adjust.samples.curve = Some(match value.to_ascii_lowercase().as_str() {
             "log" | "logarithm" => Curve::Logarithm,
             _ => {
                 let exponent = numbers::decimal(value).filter(|exponent| exponent.value() > 0.0);
@@ -133,7 +133,7 @@ pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
         });
         Ok(())
     }),
-    ("MINMAX", |words, value| {
+    ("MINMAX", |commands, value| {
         if let Some((channel, range)) = value.split_once(':')
             && let Some((low, high)) = range.split_once(',')
         {
@@ -141,53 +141,54 @@ pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
                 "-" => None,
                 number => Some(numbers::count(number).unwrap_or(u32::MAX)),
             };
-            words.ranges.push((channel, decimal(low), decimal(high)));
+            commands.ranges.push((channel, decimal(low), decimal(high)));
         }
         Ok(())
     }),
-    ("CTW", |words, value| {
-        words.adjust.samples.matrix = matrix(value)?;
+    ("CTW", |commands, value| {
+        commands.adjust.samples.matrix = matrix(value)?;
         Ok(())
     }),
-    ("SHD", |words, value| {
+    ("SHD", |commands, value| {
         let light = value.split_once(',').filter(|(_, angle)| !angle.is_empty());
-        words.adjust.samples.light = light.map(|(azimuth, angle)| [decimal(azimuth), decimal(angle)]);
+        commands.adjust.samples.light = light.map(|(azimuth, angle)| [decimal(azimuth), decimal(angle)]);
         Ok(())
     }),
-    ("CMP", |words, value| {
-        words.adjust.samples.map = ColourMap::named(value);
+    ("CMP", |commands, value| {
+        commands.adjust.samples.map = ColourMap::named(value);
         Ok(())
     }),
-    ("INV", |words, _| {
-        words.adjust.samples.invert = true;
+    ("INV", |commands, _| {
+        commands.adjust.samples.invert = true;
         Ok(())
     }),
-    ("CNV", |words, value| {
-        words.adjust.samples.kernel = kernel(value);
+    ("CNV", |commands, value| {
+        commands.adjust.samples.kernel = kernel(value);
         Ok(())
     }),
     // IIP 1.0.5 §2.2.1.1, FlashPix 1.0.1 §7.2: from -20, blurred, to 20, sharpened
-    ("FTR", |words, value| {
+    ("FTR", |commands, value| {
         let filter = Num::parse(value).filter(|filter| filter.value().abs() <= 20.0);
-        words.adjust.samples.filter = filter.ok_or_else(|| wrong("FTR", "a number from -20 to 20", value))?;
+        commands.adjust.samples.filter =
+            filter.ok_or_else(|| wrong("FTR", "a number from -20 to 20", value))?;
         Ok(())
     }),
     // IIP 1.0.5 §2.2.1.1: in heights of the image, unlike RGN, which is in shares of either side as in iipsrv
-    ("ROI", |words, value| {
+    ("ROI", |commands, value| {
         let shown: [Num; 4] = decimals(value, "ROI")?;
         if shown.iter().any(|n| n.value() < 0.0) {
             return Err(wrong("ROI", "numbers from 0", value));
         }
-        words.adjust.placing.shown = Some(shown);
+        commands.adjust.placing.shown = Some(shown);
         Ok(())
     }),
-    ("AFN", |words, value| {
-        words.adjust.placing.map = affine(value)?;
+    ("AFN", |commands, value| {
+        commands.adjust.placing.map = affine(value)?;
         Ok(())
     }),
-    ("RAR", |words, value| {
+    ("RAR", |commands, value| {
         let shape = Num::parse(value).filter(|shape| (0.001..=1000.0).contains(&shape.value()));
-        words.adjust.placing.shape =
+        commands.adjust.placing.shape =
             Some(shape.ok_or_else(|| wrong("RAR", "a number from 0.001 to 1000", value))?);
         Ok(())
     }),
@@ -196,9 +197,9 @@ pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
         1..=255 => Ok(()),
         _ => Err(wrong("CIN", "a number from 1 to 255", value)),
     }),
-    ("LYR", |words, value| {
+    ("LYR", |commands, value| {
         let layers = numbers::count(value).filter(|&layers| layers > 0);
-        words.adjust.layers = layers.map(|layers| u16::try_from(layers).unwrap_or(u16::MAX));
+        commands.adjust.layers = layers.map(|layers| u16::try_from(layers).unwrap_or(u16::MAX));
         Ok(())
     }),
     ("ICC", |_, _| Ok(())),

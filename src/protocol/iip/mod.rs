@@ -97,7 +97,7 @@ pub enum Measure {
 
 /// What the commands read so far have said.
 #[derive(Default)]
-struct Words {
+struct Commands {
     image: Option<String>,
     objects: Vec<Object>,
     width: Option<u32>,
@@ -180,7 +180,7 @@ pub fn parse(
             },
         ));
     }
-    let mut words = Words::default();
+    let mut commands = Commands::default();
     let mut parts = query.split(|&b| b == b'&').filter(|part| !part.is_empty());
     while let Some(part) = parts.next() {
         let (name, encoded) = split(part);
@@ -199,22 +199,22 @@ pub fn parse(
                     .and_then(|path| by_path(protocol, &path, &address))
                     .and_then(|request| {
                         // pictures of IIIF are what was said before: what stands behind them is others' business
-                        let request = words.before(request, settings);
-                        parts.try_for_each(|part| words.follow(part))?;
-                        Ok(words.built(request, settings))
+                        let request = commands.before(request, settings);
+                        parts.try_for_each(|part| commands.follow(part))?;
+                        Ok(commands.built(request, settings))
                     });
                 return Ok((protocol, request.map_err(|error| Failure::new(protocol, error))?));
             }
             if value.is_empty() {
                 break;
             }
-            return words
+            return commands
                 .act(act, &value, settings)
                 .map(|request| (Protocol::Iip, request));
         }
-        words.change(&name, &value).map_err(malformed)?;
+        commands.change(&name, &value).map_err(malformed)?;
     }
-    words.finish(query).map(|request| (Protocol::Iip, request))
+    commands.finish(query).map(|request| (Protocol::Iip, request))
 }
 
 /// Name and value of a part of a query, still percent-encoded. What has no `=` is both, as in iipsrv.
@@ -248,14 +248,14 @@ pub fn tail(path: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// The request with what these commands change.
-pub fn changed(request: Request, commands: &[u8], settings: &Settings) -> Result<Request> {
-    if commands.is_empty() {
+pub fn changed(request: Request, tail: &[u8], settings: &Settings) -> Result<Request> {
+    if tail.is_empty() {
         return Ok(request);
     }
-    let mut words = Words::default();
-    let mut parts = commands.split(|&b| b == b'&').filter(|part| !part.is_empty());
-    parts.try_for_each(|part| words.follow(part))?;
-    Ok(words.built(request, settings))
+    let mut commands = Commands::default();
+    let mut parts = tail.split(|&b| b == b'&').filter(|part| !part.is_empty());
+    parts.try_for_each(|part| commands.follow(part))?;
+    Ok(commands.built(request, settings))
 }
 
 fn malformed(error: Error) -> Failure {
@@ -280,7 +280,7 @@ fn fault(code: &'static str, argument: impl Into<String>) -> Failure {
     }
 }
 
-impl Words {
+impl Commands {
     /// A command behind a path. Others put there what they like: time stamps, keys.
     fn follow(&mut self, part: &[u8]) -> Result<()> {
         let (name, encoded) = split(part);
