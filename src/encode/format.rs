@@ -144,21 +144,33 @@ const COMPRESSED: Coder = Coder {
     ..PLAIN
 };
 
+const JPEG_CODER: Coder = Coder {
+    default: |defaults| defaults.jpeg_quality,
+    quality: (1, 100),
+    depth: Depth::Eight,
+    alpha: false,
+    longest_side: Some(65_500),
+    work: 0,
+    pixel_bytes: 4,
+    ..PLAIN
+};
+
+const WEBP_CODER: Coder = Coder {
+    default: |defaults| defaults.webp_quality,
+    quality: (-1, 100),
+    depth: Depth::Eight,
+    longest_side: Some(16_383),
+    work: 8,
+    pixel_bytes: 8,
+    ..PLAIN
+};
+
 const JPEG: Row = Row {
     suffixes: &["jpg", "jpeg"],
     media_type: "image/jpeg",
     pair_bytes: 1,
     bands: Some(Bands::Jpeg),
-    coder: Some(Coder {
-        default: |defaults| defaults.jpeg_quality,
-        quality: (1, 100),
-        depth: Depth::Eight,
-        alpha: false,
-        longest_side: Some(65_500),
-        work: 0,
-        pixel_bytes: 4,
-        ..PLAIN
-    }),
+    coder: Some(JPEG_CODER),
     encode: |picture, output, tags| embed::jpeg(jpeg::encode(picture, output.quality, output.style)?, tags),
     deep: shallow,
     again: |coded, size, output| jpeg::again(coded, size, output.quality, output.style),
@@ -189,15 +201,7 @@ const WEBP: Row = Row {
     media_type: "image/webp",
     pair_bytes: 1,
     bands: None,
-    coder: Some(Coder {
-        default: |defaults| defaults.webp_quality,
-        quality: (-1, 100),
-        depth: Depth::Eight,
-        longest_side: Some(16_383),
-        work: 8,
-        pixel_bytes: 8,
-        ..PLAIN
-    }),
+    coder: Some(WEBP_CODER),
     encode: |picture, output, tags| {
         let coded = webp::encode(&picture.data, picture.size, picture.layout, output.quality)?;
         embed::webp(coded, tags)
@@ -408,27 +412,16 @@ impl Compression {
                 tag: 7,
                 predicted: false,
                 coder: Coder {
-                    default: |defaults| defaults.jpeg_quality,
-                    quality: (1, 100),
-                    depth: Depth::Eight,
-                    alpha: false,
-                    longest_side: Some(65_500),
-                    ..COMPRESSED
+                    work: 2,
+                    pixel_bytes: 2,
+                    ..JPEG_CODER
                 },
             },
             Compression::Webp => &CompressionRow {
                 name: "webp",
                 tag: 50001,
                 predicted: false,
-                coder: Coder {
-                    default: |defaults| defaults.webp_quality,
-                    quality: (-1, 100),
-                    depth: Depth::Eight,
-                    longest_side: Some(16_383),
-                    work: 8,
-                    pixel_bytes: 8,
-                    ..PLAIN
-                },
+                coder: WEBP_CODER,
             },
             Compression::Zstd => &CompressionRow {
                 name: "zstd",
