@@ -167,7 +167,7 @@ fn main() {
                 compression: Compression::None,
                 asked: true,
                 style: iipsrv::codec::jpeg::Style::default(),
-                told: false,
+                full_metadata: false,
                 deep: false,
             };
             let tool: Vec<String> = row

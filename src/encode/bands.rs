@@ -198,7 +198,7 @@ mod tests {
                         compression: Compression::None,
                         asked: false,
                         style: Style::default(),
-                        told: true,
+                        full_metadata: true,
                         deep: false,
                     };
                     let whole = encode(&picture, output, &tags).unwrap();
@@ -226,7 +226,7 @@ mod tests {
             compression: Compression::None,
             asked: false,
             style: Style::default(),
-            told: false,
+            full_metadata: false,
             deep: false,
         };
         assert_eq!(rows(Size::new(65_000, 65_000), output(Format::Jpeg)), Some(16));

@@ -39,7 +39,7 @@ pub struct Output {
     /// Whether the client asked for the quality: then a stored tile may not be passed through as it is.
     pub asked: bool,
     /// Whether all that is known of the picture is embedded; else profile and resolution only.
-    pub told: bool,
+    pub full_metadata: bool,
     /// Whether samples of more than 8 bits are kept as they are.
     pub deep: bool,
 }

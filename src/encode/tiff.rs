@@ -359,7 +359,7 @@ mod tests {
             compression,
             asked: false,
             style: Style::default(),
-            told: true,
+            full_metadata: true,
             deep: false,
         }
     }

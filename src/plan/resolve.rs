@@ -88,7 +88,7 @@ impl View {
             finish: limits.finish.clone(),
         };
         let answer = plan.size();
-        plan.output.told = self.tells(header, window, answer);
+        plan.output.full_metadata = self.is_whole_answer(header, window, answer);
         let area = window.rect.size().area().max(size.area()).max(answer.area());
         if area > limits.max_area() {
             return Err(Error::TooLarge(format!(
@@ -203,7 +203,7 @@ impl View {
 
     /// Whether the answer is a picture by itself, which tells all that is known of it: no tile, whatever it is called.
     /// Regions of IIIF that are no larger than a tile are taken for one; those of IIP never are.
-    fn tells(&self, header: &Header, window: Window, answer: Size) -> bool {
+    fn is_whole_answer(&self, header: &Header, window: Window, answer: Size) -> bool {
         let tile = header.levels.get(window.level).map(|level| level.tile);
         let fits = tile.is_some_and(|tile| answer.w <= tile.w && answer.h <= tile.h);
         match self.region {
@@ -246,7 +246,7 @@ impl View {
             style: defaults.jpeg_style,
             compression,
             asked: self.quality.is_some() || (limits.recode && self.format == Format::Jpeg),
-            told: false,
+            full_metadata: false,
             deep: false,
         };
         let coder = output.coder();

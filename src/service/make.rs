@@ -138,7 +138,7 @@ impl Service {
             density: plan.density(header),
             ..Tags::default()
         };
-        if !plan.output.told {
+        if !plan.output.full_metadata {
             return lean;
         }
         Tags {

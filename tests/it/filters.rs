@@ -153,7 +153,7 @@ fn keep(name: &str, picture: &Picture) {
             compression: iipsrv::encode::Compression::None,
             asked: false,
             style: iipsrv::codec::jpeg::Style::default(),
-            told: false,
+            full_metadata: false,
             deep: false,
         };
         let file = iipsrv::encode::encode(picture, output, &iipsrv::encode::Tags::default()).unwrap();

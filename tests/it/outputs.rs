@@ -317,7 +317,7 @@ fn told(name: &str) -> std::path::PathBuf {
         compression: iipsrv::encode::Compression::Deflate,
         asked: false,
         style: iipsrv::codec::jpeg::Style::default(),
-        told: true,
+        full_metadata: true,
         deep: false,
     };
     let tags = iipsrv::encode::Tags {
@@ -453,7 +453,7 @@ fn depth_is_kept_where_nothing_asks_for_eight_bits() {
         compression: iipsrv::encode::Compression::Deflate,
         asked: false,
         style: iipsrv::codec::jpeg::Style::default(),
-        told: true,
+        full_metadata: true,
         deep: true,
     };
     let numbers: Vec<u16> = (0..60_000u32 * 3).map(|i| (i * 7 % 65_521) as u16).collect();
