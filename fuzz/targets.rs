@@ -302,7 +302,7 @@ pub fn merge(data: &[u8]) {
 }
 
 static SETTINGS: LazyLock<Settings> = LazyLock::new(|| {
-    let config = Config::default();
+    let usual = Config::default().protocol;
     let mounts = [
         ("iiif", "IIIF"),
         ("dz", "DeepZoom"),
@@ -316,14 +316,12 @@ static SETTINGS: LazyLock<Settings> = LazyLock::new(|| {
             .collect(),
         mapped: true,
         manifests: true,
-        base_url: config.base_url,
         trust_proxy: true,
         cors: true,
         iiif_version: 3,
-        iiif_extra: config.iiif_extra,
-        copyright: config.copyright,
         first_channel: None,
         iiif_extensions: true,
+        ..usual
     }
 });
 
@@ -456,5 +454,5 @@ pub fn watermark(data: &[u8]) {
 pub fn sidecar(data: &[u8]) {
     let text = String::from_utf8_lossy(data).into_owned();
     let config = Config::read(|name| (name == "IIIF_EXTRA_INFO").then(|| text.clone()));
-    let _ = serde_json::to_string(&config.iiif_extra);
+    let _ = serde_json::to_string(&config.protocol.iiif_extra);
 }

@@ -131,6 +131,9 @@ impl Depth {
     }
 }
 
+/// A sample behind the colours, and its number in ExtraSamples.
+type Extra = (usize, u64);
+
 /// What a directory says of its samples, before it is understood.
 struct Stated {
     compression: Compression,
@@ -205,7 +208,7 @@ impl Stated {
     }
 
     /// What the first samples mean, how many of them are stored, and the others with their ExtraSamples.
-    fn colours(&self, ifd: &Ifd, input: &Input) -> Result<(Colour, usize, Vec<(usize, u64)>)> {
+    fn colours(&self, ifd: &Ifd, input: &Input) -> Result<(Colour, usize, Vec<Extra>)> {
         let stored = self.stored;
         let colour = match (self.photometric, self.compression) {
             (32844, Compression::LogLuv(_)) => Colour::Grey,
@@ -223,7 +226,7 @@ impl Stated {
             colour.channels()
         };
         let extra = ifd.numbers(input, 338, stored as u64)?.unwrap_or_default();
-        let extra: Vec<(usize, u64)> = (colours..stored).zip(extra).collect();
+        let extra: Vec<Extra> = (colours..stored).zip(extra).collect();
         // three bands or more without a meaning are shown as iipsrv does: the first as red, green and blue
         let is_bands = self.photometric <= 1 && !self.is_complex() && stored >= 3;
         let (colour, colours) = if is_bands && extra.iter().take(2).all(|(_, kind)| *kind == 0) {
@@ -296,7 +299,7 @@ fn kind(format: u64, bits: u8, photometric: u64) -> Result<Kind> {
 }
 
 /// What alpha is, and which sample holds it.
-fn alpha(extra: &[(usize, u64)]) -> (Alpha, Option<usize>) {
+fn alpha(extra: &[Extra]) -> (Alpha, Option<usize>) {
     let found = extra.iter().find_map(|(sample, kind)| match kind {
         1 => Some((Alpha::Premultiplied, Some(*sample))),
         2 => Some((Alpha::Straight, Some(*sample))),
