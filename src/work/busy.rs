@@ -54,6 +54,7 @@ impl Busy {
 
     /// Another thread, to be started; `None` when enough are at work.
     pub fn another() -> Option<Busy> {
+        // gives its place back where it is one too many
         let busy = Busy { own: false };
         (BUSY.fetch_add(1, Ordering::Relaxed) < most()).then_some(busy)
     }
