@@ -174,7 +174,7 @@ fn compare(libtiff: &Libtiff, file: &str) -> Result<[[Duration; 2]; 2], String> 
         for &&(col, row) in &tiles {
             let tile = Tile { level: 0, col, row };
             black_box(
-                iipsrv::source::window::tile(&tiff, tile, &iipsrv::source::window::NoCache)
+                iipsrv::source::window::tile(&tiff, tile, &iipsrv::source::cache::NoCache)
                     .map_err(|error| error.to_string())?,
             );
         }

@@ -28,7 +28,7 @@ use crate::protocol::Members;
 use crate::source::jp2;
 use crate::source::kind::Options;
 use crate::source::made::Budget;
-use crate::store::stores;
+use crate::store::settings;
 use crate::store::stores::Stores;
 use crate::work::Policy;
 use crate::work::busy;
@@ -199,7 +199,7 @@ impl Table {
     /// What lies in stores; URLs are shown without secrets from then on.
     fn stores(&mut self, prefix: &str) -> Result<Arc<Stores>, String> {
         let directory = Some(self.text("DISK_CACHE")).filter(|directory| !directory.is_empty());
-        let settings = stores::Settings {
+        let settings = settings::Settings {
             ttl: Duration::from_secs(self.int("STORE_TTL")),
             timeout: Duration::from_secs_f64(self.float("STORE_TIMEOUT").clamp(0.1, 3600.0)),
             connections: self.int::<usize>("STORE_CONNECTIONS").max(1),
@@ -210,7 +210,7 @@ impl Table {
         self.warnings.extend(stores.as_ref().err().cloned());
         for (name, value, _) in &mut self.values {
             if matches!(*name, "FILESYSTEM_PREFIX" | "STORES") {
-                *value = stores::redacted(value);
+                *value = settings::redacted(value);
             }
         }
         stores

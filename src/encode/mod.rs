@@ -2,6 +2,7 @@
 
 mod avif;
 pub mod bands;
+mod coder;
 pub mod embed;
 pub mod format;
 pub mod gif;
@@ -11,10 +12,10 @@ pub mod png;
 pub mod tiff;
 
 use crate::codec::jpeg::Style;
-pub use crate::encode::format::Coder;
-pub use crate::encode::format::Compression;
-pub use crate::encode::format::Defaults;
-pub use crate::encode::format::Depth;
+pub use crate::encode::coder::Coder;
+pub use crate::encode::coder::Compression;
+pub use crate::encode::coder::Defaults;
+pub use crate::encode::coder::Depth;
 use crate::error::Result;
 use crate::geometry::Size;
 use crate::raster::Density;

@@ -346,11 +346,11 @@ mod tests {
     use crate::raster::Format;
     use crate::source::Source;
     use crate::source::Window;
+    use crate::source::cache::NoCache;
     use crate::source::tiff::Limits;
     use crate::source::tiff::Tiff;
     use crate::source::tiff::build::Temp;
     use crate::source::window;
-    use crate::source::window::NoCache;
 
     fn output(compression: Compression, quality: i16) -> Output {
         Output {

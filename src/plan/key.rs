@@ -4,7 +4,7 @@
 
 use crate::fingerprint;
 use crate::plan::Plan;
-use crate::source::window::Part;
+use crate::source::cache::Part;
 use crate::store::Version;
 use std::hash::Hash;
 use std::hash::Hasher;

@@ -11,10 +11,10 @@ use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::process::Stats;
 use crate::process::colour;
-use crate::process::colourmap::ColourMap;
-use crate::process::convolve::Kernel;
 use crate::process::flow::Ends;
 use crate::process::flow::Flow;
+use crate::process::step::Row;
+use crate::process::step::Step;
 use crate::process::tables::Tables;
 use crate::raster::Alpha;
 use crate::raster::Colour;
@@ -41,48 +41,6 @@ pub struct Chain {
     pub steps: Vec<Step>,
     /// The part of the window that is wanted; the rest is there for the neighbourhoods.
     pub cut: Option<Rect>,
-}
-
-/// A step over numbers.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Step {
-    /// Every row makes a channel out of all channels.
-    Mix(Vec<Row>),
-    /// v^g, g above 0.
-    Power(Num),
-    /// log(1 + 255v) / log(256).
-    Logarithm,
-    /// 1 − v.
-    Invert,
-    /// Red, green and blue for the first channel.
-    Paint(ColourMap),
-    /// What neighbours make.
-    Convolve(Kernel),
-    /// v · factor.
-    Scale(Num),
-}
-
-/// A row of a matrix.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Row {
-    /// By what the channels are multiplied, from the first; channels beyond the list count 0.
-    pub weights: Vec<Num>,
-    /// What is added.
-    pub constant: Num,
-}
-
-impl Row {
-    /// Weights alone. Zeros at the end say nothing.
-    pub fn of(weights: &[Num]) -> Row {
-        let used = weights
-            .iter()
-            .rposition(|weight| weight.value() != 0.0)
-            .map_or(0, |last| last + 1);
-        Row {
-            weights: weights.iter().take(used).copied().collect(),
-            constant: Num::default(),
-        }
-    }
 }
 
 impl Chain {

@@ -5,9 +5,9 @@
 
 use crate::geometry::Rect;
 use crate::geometry::Size;
-use crate::process::chain::Row;
-use crate::process::chain::Step;
-use crate::process::tables::Curve;
+use crate::process::curve::Curve;
+use crate::process::step::Row;
+use crate::process::step::Step;
 use crate::process::tone;
 use crate::raster::Layout;
 use crate::raster::Picture;
@@ -16,7 +16,7 @@ use std::mem;
 use std::ops::Range;
 
 /// Pixels of a block when no step looks at neighbours: six channels of them are in the nearest cache.
-pub const BLOCK: usize = 512;
+const BLOCK: usize = 512;
 
 /// Pixels of some rows when steps do, about: a channel of them and its neighbourhood are in the second-level cache.
 const AROUND: u32 = 1 << 13;
@@ -201,7 +201,7 @@ impl Flow<'_> {
                         *plane = kernel.apply(plane, size);
                     }
                 }
-                step => work.planes.iter_mut().for_each(|plane| single(step, plane)),
+                step => work.planes.iter_mut().for_each(|plane| step.apply(plane)),
             }
         }
     }
@@ -294,18 +294,6 @@ impl Part<'_> {
         for (out, pixel) in out.iter_mut().zip(part.as_chunks::<N>().0) {
             *out = pixel.get(self.channel).map_or(0.0, |v| value(*v));
         }
-    }
-}
-
-/// A step that looks at single numbers.
-#[expect(clippy::cast_possible_truncation, reason = "pixels are of single precision")]
-pub fn single(step: &Step, values: &mut [f32]) {
-    match step {
-        Step::Power(exponent) => tone::power(values, exponent.value() as f32),
-        Step::Logarithm => tone::logarithm(values),
-        Step::Invert => tone::invert(values),
-        Step::Scale(factor) => tone::scale(values, factor.value() as f32),
-        Step::Mix(_) | Step::Paint(_) | Step::Convolve(_) => {}
     }
 }
 

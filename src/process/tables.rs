@@ -1,79 +1,19 @@
-//! Lookup tables for steps over single samples: by the sample, or by the number where earlier steps mix channels.
+//! Lookup tables by sample, for chains without steps that mix channels.
 //!
-//! Tables are computed by the steps themselves, so the result is the same either way. The last ones are kept and
-//! shared.
+//! Tables are computed by the steps themselves, so the result is the same either way. Those of 16 bits are cached.
 
-use crate::process::chain::Step;
-use crate::process::flow::BLOCK;
 use crate::process::flow::Ends;
 use crate::process::flow::Flow;
 use crate::process::flow::layout;
-use crate::process::flow::single;
-use crate::process::tone;
+use crate::process::step::Step;
+use crate::process::table_cache::TableCache;
+use crate::process::table_cache::WORTH;
 use crate::raster::Picture;
 use crate::raster::Raster;
 use crate::raster::Samples;
-use std::cell::Cell;
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
-/// So many tables of a kind are kept, of 64 KiB each, or three times that for colour maps: at most 6 MiB.
-const KEPT: usize = 32;
-/// A table is worth making for so many samples, by its entries: the next tile finds it made.
-const WORTH: u64 = 4;
-
-/// What tables were made of.
-#[derive(Clone, Debug, PartialEq)]
-struct Key {
-    steps: Vec<Step>,
-    /// What becomes 0 and 1 of samples of 16 bits; `None` where numbers are looked up.
-    ends: Option<[u64; 2]>,
-}
-
-/// What was made last, the latest at the end.
-struct Known<T>(Mutex<VecDeque<(Key, T)>>);
-
-static BY_SAMPLE: Known<Planes> = Known(Mutex::new(VecDeque::new()));
-static BY_NUMBER: Known<Option<Arc<Cells>>> = Known(Mutex::new(VecDeque::new()));
-
-impl<T: Clone> Known<T> {
-    /// What is known; else it is made if that is `worth` it, and whoever comes at the same time does the same.
-    fn get(
-        &self,
-        steps: &[Step],
-        ends: Option<[u64; 2]>,
-        worth: bool,
-        make: impl FnOnce() -> T,
-    ) -> Option<T> {
-        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut known = lock();
-        let found = known
-            .iter()
-            .rposition(|(key, _)| key.ends == ends && key.steps == steps);
-        if let Some(entry) = found.and_then(|place| known.remove(place)) {
-            let made = entry.1.clone();
-            known.push_back(entry);
-            return Some(made);
-        }
-        drop(known);
-        if !worth {
-            return None;
-        }
-        let made = make();
-        let mut known = lock();
-        while known.len() >= KEPT {
-            known.pop_front();
-        }
-        let key = Key {
-            steps: steps.to_vec(),
-            ends,
-        };
-        known.push_back((key, made.clone()));
-        Some(made)
-    }
-}
+static BY_SAMPLE: TableCache<Planes> = TableCache::new();
 
 /// The bytes of every value that a sample can have, for each channel that steps make of one.
 type Planes = Vec<Arc<[u8]>>;
@@ -192,171 +132,6 @@ fn gather<T: Copy + Into<usize>, const N: usize, const C: usize>(
         .into_flattened()
 }
 
-/// A byte for every number, by a curve and what follows it.
-#[derive(Clone)]
-pub struct Curve {
-    cells: Arc<Cells>,
-    steps: usize,
-}
-
-/// Cells of a curve at most.
-const CELLS: usize = 1 << 14;
-
-/// Numbers by their leading bits: up to its edge a cell is one byte, from there on the next.
-struct Cells {
-    /// The bits of the first number of the first cell, which is what all below it are taken for.
-    first: u32,
-    /// The bits of the first number of the last cell, which is what all above it are taken for.
-    last: u32,
-    /// How many bits of a number are behind those that tell the cell.
-    shift: u32,
-    /// A byte and, in 24 bits, how far the edge is from the cell's end, of 2^24 for the whole cell.
-    cells: Box<[u32; CELLS]>,
-    /// 255 where greater numbers have smaller bytes: cells are as if it were otherwise.
-    flip: u8,
-}
-
-impl Curve {
-    /// The curve that steps end in and what follows it, for so many pixels; `None` when they do not, or when that is not
-    /// worth it.
-    pub fn of(steps: &[Step], pixels: usize) -> Option<Curve> {
-        let tail = steps
-            .iter()
-            .rposition(|step| matches!(step, Step::Mix(_) | Step::Paint(_) | Step::Convolve(_)))
-            .map_or(steps, |last| steps.get(last + 1..).unwrap_or_default());
-        // what is not above 0 is 0 to these
-        if !matches!(tail.first(), Some(Step::Power(_) | Step::Logarithm)) {
-            return None;
-        }
-        let worth = WORTH * pixels as u64 >= CELLS as u64;
-        let cells = BY_NUMBER.get(tail, None, worth, || Cells::of(tail).map(Arc::new))??;
-        Some(Curve {
-            cells,
-            steps: tail.len(),
-        })
-    }
-
-    /// How many steps it stands for.
-    pub fn steps(&self) -> usize {
-        self.steps
-    }
-
-    /// The bytes of numbers.
-    pub fn bytes(&self, values: &[f32], out: &mut [u8]) {
-        let Cells {
-            first,
-            last,
-            shift,
-            ref cells,
-            flip,
-        } = *self.cells;
-        let (low, high) = (f32::from_bits(first), f32::from_bits(last));
-        let (mut places, mut insides) = ([0; BLOCK], [0; BLOCK]);
-        // apart, so that all but the looking up is done to several numbers at a time
-        for (out, values) in out.chunks_mut(BLOCK).zip(values.chunks(BLOCK)) {
-            for ((v, place), inside) in values.iter().zip(&mut places).zip(&mut insides) {
-                // NaN is below all
-                let v = if *v > low { *v } else { low };
-                // numbers above 0 are in the order of their bits
-                let bits = if v < high { v } else { high }.to_bits().wrapping_sub(first);
-                *place = bits >> (shift & 31);
-                *inside = (bits << ((32 - shift) & 31)) >> 8;
-            }
-            for place in places.iter_mut().take(values.len()) {
-                // there are more cells than that; this way it need not be checked
-                *place = cells.get(*place as usize % CELLS).copied().unwrap_or(0);
-            }
-            for ((out, cell), inside) in out.iter_mut().zip(&places).zip(&insides) {
-                let [byte, ..] = cell.wrapping_add(*inside).to_be_bytes();
-                *out = byte ^ flip;
-            }
-        }
-    }
-}
-
-impl Cells {
-    /// Cells of one edge at most each; `None` where that takes too many. Bytes rise or fall with the numbers, as they do
-    /// by every step that looks at single ones.
-    fn of(steps: &[Step]) -> Option<Cells> {
-        /// Bits of a number behind its exponent.
-        const MANTISSA: u32 = 23;
-        let flip = Cell::new(0);
-        let bytes = |bits: &[u32]| -> Vec<u8> {
-            let mut values: Vec<f32> = bits.iter().copied().map(f32::from_bits).collect();
-            for step in steps {
-                single(step, &mut values);
-            }
-            let mut out = vec![0; values.len()];
-            tone::bytes(&values, &mut out);
-            out.iter_mut().for_each(|byte| *byte ^= flip.get());
-            out
-        };
-        // powers of two, up to the last number there is, and what all others are
-        let octaves: Vec<u32> = (1..=254).map(|exponent| exponent << MANTISSA).collect();
-        let whole = bytes(&[0, *octaves.last()?]);
-        if let [dark, bright] = whole[..]
-            && dark > bright
-        {
-            flip.set(u8::MAX);
-        }
-        let of = bytes(&octaves);
-        let (dark, bright) = (*bytes(&[0]).first()?, *of.last()?);
-        let low = of
-            .iter()
-            .position(|byte| *byte != dark)
-            .unwrap_or(of.len())
-            .checked_sub(1)?;
-        let high = of
-            .iter()
-            .rposition(|byte| *byte != bright)
-            .map_or(0, |last| last + 1)
-            .max(low);
-        let (first, last) = (*octaves.get(low)?, *octaves.get(high)?);
-        let made = |fine: u32| -> Option<Cells> {
-            let shift = MANTISSA - fine;
-            if (last - first) as usize >> shift >= CELLS {
-                return None;
-            }
-            let starts: Vec<u32> = (first..=last).step_by(1 << shift).collect();
-            let ends: Vec<u32> = starts.iter().map(|start| start + (1 << shift) - 1).collect();
-            let (below, above) = (bytes(&starts), bytes(&ends));
-            let steps = |(below, above): (&u8, &u8)| above.checked_sub(*below).is_some_and(|step| step <= 1);
-            if !below.iter().zip(&above).all(steps) {
-                return None;
-            }
-            // the last number that is as the first of its cell, and the one after it
-            let (mut under, mut over) = (starts.clone(), ends);
-            over.iter_mut().for_each(|over| *over += 1);
-            for _ in 0..=shift {
-                let middle: Vec<u32> = under.iter().zip(&over).map(|(a, b)| a + (b - a) / 2).collect();
-                let found = bytes(&middle);
-                let sides = under.iter_mut().zip(&mut over).zip(&below);
-                for ((middle, found), ((under, over), below)) in middle.iter().zip(found).zip(sides) {
-                    *(if found == *below { under } else { over }) = *middle;
-                }
-            }
-            let cell = |((start, edge), below): ((&u32, &u32), &u8)| {
-                (u32::from(*below) << 24) + (((1 << shift) - (edge - start)) << (24 - shift))
-            };
-            let mut cells = Box::new([0; CELLS]);
-            for (place, known) in cells
-                .iter_mut()
-                .zip(starts.iter().zip(&over).zip(&below).map(cell))
-            {
-                *place = known;
-            }
-            Some(Cells {
-                first,
-                last,
-                shift,
-                cells,
-                flip: flip.get(),
-            })
-        };
-        (5..=12).find_map(made)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -366,61 +141,6 @@ mod tests {
 
     fn num(value: f64) -> Num {
         Num::new(value).unwrap()
-    }
-
-    /// The bytes of numbers by the steps, and by their cells.
-    fn both(steps: &[Step], values: &[f32]) -> Option<(Vec<u8>, Vec<u8>)> {
-        let curve = Curve {
-            cells: Arc::new(Cells::of(steps)?),
-            steps: steps.len(),
-        };
-        let (mut wanted, mut found) = (vec![0; values.len()], vec![0; values.len()]);
-        curve.bytes(values, &mut found);
-        let mut values = values.to_vec();
-        steps.iter().for_each(|step| single(step, &mut values));
-        tone::bytes(&values, &mut wanted);
-        Some((wanted, found))
-    }
-
-    #[test]
-    fn cells_say_what_the_steps_say() {
-        let mut values: Vec<f32> = (0..200_000u32).map(|n| n as f32 / 131_070.0 - 0.25).collect();
-        values.extend((0..4_000u32).map(|n| 2f32.powf(n as f32 / 20.0 - 120.0)));
-        values.extend([
-            0.0,
-            -0.0,
-            -1e9,
-            1e9,
-            1e-30,
-            f32::NAN,
-            f32::INFINITY,
-            f32::MIN,
-            f32::MAX,
-        ]);
-        let powers = [0.3, 0.4545, 0.9, 1.0, 2.2, 5.0, 10.0].map(|g| Step::Power(num(g)));
-        for curve in powers.into_iter().chain([Step::Logarithm]) {
-            for rest in [
-                vec![],
-                vec![Step::Invert],
-                vec![Step::Invert, Step::Scale(num(1.2))],
-                vec![Step::Scale(num(0.1))],
-                vec![Step::Scale(num(0.0))],
-                vec![Step::Scale(num(-3.0)), Step::Invert],
-            ] {
-                let steps = [vec![curve.clone()], rest].concat();
-                let (wanted, found) = both(&steps, &values).unwrap_or_else(|| panic!("{steps:?}"));
-                assert!(wanted == found, "{steps:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_too_steep_has_no_cells() {
-        for steps in [[Step::Power(num(0.001))], [Step::Power(num(1000.0))]] {
-            assert!(Cells::of(&steps).is_none(), "{steps:?}");
-        }
-        let steep = [Step::Logarithm, Step::Scale(num(1e6))];
-        assert!(both(&steep, &[0.0, 1e-3]).is_none_or(|(wanted, found)| wanted == found));
     }
 
     #[test]
@@ -476,20 +196,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn the_last_tables_are_kept_and_the_others_go() {
-        let known: Known<usize> = Known(Mutex::new(VecDeque::new()));
-        let steps = |n: usize| vec![Step::Scale(num(n as f64))];
-        assert_eq!(known.get(&steps(0), None, false, || 0), None);
-        for n in 0..2 * KEPT {
-            assert_eq!(known.get(&steps(n), None, true, || n), Some(n));
-            // used all the time, it stays
-            assert_eq!(known.get(&steps(0), None, false, || 9), Some(0));
-        }
-        assert_eq!(known.0.lock().unwrap().len(), KEPT);
-        assert_eq!(known.get(&steps(1), None, false, || 9), None);
-        assert_eq!(known.get(&steps(0), Some([1, 2]), false, || 9), None);
     }
 }

@@ -9,7 +9,7 @@ use crate::service::Service;
 use crate::service::measure;
 use crate::source::Effort;
 use crate::source::Window;
-use crate::source::window;
+use crate::source::cache::Part;
 use crate::work::Cost;
 use crate::work::Lease;
 use crate::work::Scope;
@@ -49,7 +49,7 @@ impl Service {
             if !effort.shared {
                 break;
             }
-            let key = Key::decoded(opened.identity.clone(), window::Part::Level(window.level));
+            let key = Key::decoded(opened.identity.clone(), Part::Level(window.level));
             let (service, of) = (self.clone(), opened.clone());
             let prepare = move |scope: Scope| async move {
                 let cost = Cost::default().and(effort, of.source.header());
@@ -80,7 +80,7 @@ impl Service {
         let window = self.all(opened)?;
         let effort = self.prepared(opened, window, scope).await?;
         // no level has this number
-        let key = Key::decoded(opened.identity.clone(), window::Part::Level(usize::MAX));
+        let key = Key::decoded(opened.identity.clone(), Part::Level(usize::MAX));
         let (service, of) = (self.clone(), opened.clone());
         let make = move |scope: Scope| async move {
             let cost = Cost::default().and(effort, of.source.header());

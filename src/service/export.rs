@@ -191,10 +191,10 @@ mod tests {
     use crate::raster::Layout;
     use crate::raster::Picture;
     use crate::raster::Samples;
+    use crate::source::cache::NoCache;
     use crate::source::synthetic::Synthetic;
     use crate::source::tiff::Tiff;
     use crate::source::tiff::build::Temp;
-    use crate::source::window::NoCache;
     use std::sync::Arc;
 
     /// The pixels of a file.

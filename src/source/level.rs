@@ -4,10 +4,10 @@ use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::source::Tile;
 use crate::source::Window;
-use crate::source::oriented::Turn;
-use crate::source::window::Part;
-use crate::source::window::Renamed;
-use crate::source::window::TileCache;
+use crate::source::cache::Part;
+use crate::source::cache::Renamed;
+use crate::source::cache::TileCache;
+use crate::source::orientation::Orientation;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering;
@@ -85,14 +85,14 @@ pub enum Map {
     /// The other level is so many times larger.
     Enlarged(u32),
     /// The other level is turned.
-    Turned(Turn),
+    Turned(Orientation),
 }
 
 impl Map {
     /// The pixels of a level of this size that a rectangle stands for.
     pub fn of(self, rect: Rect, size: Size) -> Rect {
         match self {
-            Map::Turned(turn) => turn.stored(rect, size),
+            Map::Turned(orientation) => orientation.stored(rect, size),
             Map::Enlarged(factor) => {
                 let (x, y) = (rect.x.saturating_mul(factor), rect.y.saturating_mul(factor));
                 Rect::new(

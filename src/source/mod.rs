@@ -2,11 +2,13 @@
 //!
 //! A source gives stored samples, window by window. It neither scales nor caches.
 
+pub mod cache;
 pub mod jp2;
 pub mod jpeg;
 pub mod kind;
 pub mod level;
 pub mod made;
+pub mod orientation;
 pub mod oriented;
 pub mod png;
 pub mod reduce;
@@ -26,12 +28,12 @@ use crate::raster::Kind;
 use crate::raster::Meaning;
 use crate::raster::Metadata;
 use crate::raster::Raster;
+use crate::source::cache::TileCache;
 pub use crate::source::kind::open;
 pub use crate::source::level::Decoding;
 pub use crate::source::level::Effort;
 pub use crate::source::level::Grid;
 pub use crate::source::level::Level;
-use crate::source::window::TileCache;
 use crate::store::Version;
 
 /// Everything that is known of an image without reading a tile.

@@ -27,12 +27,12 @@ use crate::source::Set;
 use crate::source::Source;
 use crate::source::Take;
 use crate::source::Window;
+use crate::source::cache::TileCache;
 use crate::source::png::chunks::Chunks;
 use crate::source::tiff;
 use crate::source::whole::MAX_BYTES;
 use crate::source::whole::Whole;
 use crate::source::window;
-use crate::source::window::TileCache;
 use crate::store::Blob;
 use crate::store::Reader;
 use png::BitDepth;
@@ -202,9 +202,9 @@ mod tests {
     use super::*;
     use crate::error::Error;
     use crate::raster::Samples;
+    use crate::source::cache::NoCache;
     use crate::source::tiff::build::EXIF;
     use crate::source::tiff::build::Temp;
-    use crate::source::window::NoCache;
     use png::Encoder;
     use png::PixelDimensions;
 

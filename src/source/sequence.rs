@@ -8,7 +8,7 @@ use crate::source::Source;
 use crate::source::Take;
 use crate::source::Tile;
 use crate::source::Window;
-use crate::source::window::TileCache;
+use crate::source::cache::TileCache;
 
 /// The view of a sequence that is shown when none is asked for: horizontal and vertical angle.
 pub const FIRST: [u32; 2] = [0, 90];

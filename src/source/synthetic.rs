@@ -18,8 +18,8 @@ use crate::source::Source;
 use crate::source::Take;
 use crate::source::Tile;
 use crate::source::Window;
+use crate::source::cache::TileCache;
 use crate::source::window;
-use crate::source::window::TileCache;
 use crate::store::Version;
 
 /// The formula.

@@ -220,9 +220,9 @@ mod tests {
     use super::*;
     use crate::source::Source;
     use crate::source::Window;
+    use crate::source::cache::NoCache;
     use crate::source::tiff::build::EXIF;
     use crate::source::tiff::build::Temp;
-    use crate::source::window::NoCache;
     use image_webp::ColorType;
     use image_webp::WebPEncoder;
 

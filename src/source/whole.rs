@@ -11,8 +11,8 @@ use crate::source::Header;
 use crate::source::Source;
 use crate::source::Take;
 use crate::source::Window;
+use crate::source::cache::TileCache;
 use crate::source::window;
-use crate::source::window::TileCache;
 use crate::store::Blob;
 use std::sync::Arc;
 

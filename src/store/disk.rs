@@ -4,9 +4,9 @@
 //! half written is found by it and forgotten. The first error of the disk ends its use.
 
 use crate::metrics;
-use crate::store::remote::runtime;
-use crate::store::remote::wait;
-use crate::store::stores::Settings;
+use crate::store::runtime::runtime;
+use crate::store::runtime::wait;
+use crate::store::settings::Settings;
 use bytes::Bytes;
 use foyer::BlockEngineBuilder;
 use foyer::DeviceBuilder;

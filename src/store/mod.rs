@@ -11,14 +11,17 @@ mod disk;
 mod file;
 #[cfg(feature = "remote")]
 pub mod remote;
+#[cfg(feature = "remote")]
+mod runtime;
+pub mod settings;
 pub mod stores;
 
 use crate::error::Error;
 use crate::error::Result;
 use crate::room;
 use crate::room::Room;
-pub use disk::DiskCache;
-pub use file::File;
+pub use crate::store::disk::DiskCache;
+pub use crate::store::file::File;
 use std::fmt::Debug;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;

@@ -1,6 +1,6 @@
 //! Stands for the cache on disk in a server that was built without it.
 
-use crate::store::stores::Settings;
+use crate::store::settings::Settings;
 use bytes::Bytes;
 
 /// No cache.

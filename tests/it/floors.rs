@@ -1,5 +1,7 @@
-//! Imports point down; below the service nobody logs.
+//! Imports point down and run in no circles; below the service nobody logs.
 
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
@@ -106,6 +108,105 @@ fn imports_point_down() {
                 }
             }
         }
+    }
+}
+
+/// The segments of a path in the code, as `["codec", "jp2", "block"]`.
+type Segments = Vec<String>;
+
+fn segments(path: &str, separator: &str) -> Segments {
+    path.split(separator).map(str::to_string).collect()
+}
+
+/// Every path behind `crate::` in these lines.
+fn crate_paths(line: &str) -> impl Iterator<Item = Segments> {
+    line.match_indices("crate::").map(move |(at, marker)| {
+        let rest = &line[at + marker.len()..];
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
+        let path = &rest[..end.unwrap_or(rest.len())];
+        assert!(!path.ends_with("::"), "one line for each import: {line}");
+        segments(path, "::")
+    })
+}
+
+/// The modules with the lines of their code, without comments and tests.
+fn modules() -> BTreeMap<Segments, Vec<String>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = BTreeMap::new();
+    for (path, _, text) in sources() {
+        let path = path.strip_prefix(&root).unwrap().with_extension("");
+        let mut name = segments(path.to_str().unwrap(), "/");
+        name.pop_if(|last| last == "mod");
+        let own = text.split("\nmod tests {").next().unwrap();
+        let code = own.lines().filter(|line| !line.trim_start().starts_with("//"));
+        found.insert(name, code.map(str::to_string).collect());
+    }
+    found
+}
+
+/// How many of the segments name the module in which the rest stands.
+fn known(path: &[String], modules: &BTreeMap<Segments, Vec<String>>) -> usize {
+    let mut lengths = (1..=path.len()).rev();
+    lengths
+        .find(|len| modules.contains_key(&path[..*len]))
+        .unwrap_or(0)
+}
+
+/// Which neighbours each module of a folder imports, by folder; a module counts with all that lies below it. What a
+/// module exports again is where it is written.
+fn neighbours() -> BTreeMap<Segments, BTreeMap<String, BTreeSet<String>>> {
+    let modules = modules();
+    let mut exports = BTreeMap::new();
+    for (module, line) in modules
+        .iter()
+        .flat_map(|(name, code)| code.iter().map(move |line| (name, line)))
+    {
+        if line.starts_with("pub use ") {
+            let path = crate_paths(line)
+                .next()
+                .unwrap_or_else(|| panic!("not from crate:: {line}"));
+            let name = path.last().unwrap().clone();
+            exports.insert([&module[..], &[name]].concat(), path);
+        }
+    }
+    let mut folders: BTreeMap<Segments, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+    for (module, code) in &modules {
+        for mut path in code.iter().flat_map(|line| crate_paths(line)) {
+            while let Some(origin) = path
+                .get(..=known(&path, &modules))
+                .and_then(|name| exports.get(name))
+            {
+                path = origin.clone();
+            }
+            let target = &path[..known(&path, &modules)];
+            let shared = module.iter().zip(target).take_while(|(a, b)| a == b).count();
+            if let (Some(from), Some(to)) = (module.get(shared), target.get(shared)) {
+                let folder = folders.entry(module[..shared].to_vec()).or_default();
+                folder.entry(from.clone()).or_default().insert(to.clone());
+            }
+        }
+    }
+    folders
+}
+
+/// Modules below one another may know each other; neighbours import in one direction only.
+#[test]
+fn no_circles_of_imports() {
+    let folders = neighbours();
+    assert!(folders.len() > 10, "imports are found");
+    for (folder, mut imports) in folders {
+        // whoever imports nobody that is left is in no circle
+        loop {
+            let left: BTreeSet<String> = imports.keys().cloned().collect();
+            imports
+                .values_mut()
+                .for_each(|names| names.retain(|name| left.contains(name)));
+            imports.retain(|_, names| !names.is_empty());
+            if imports.len() == left.len() {
+                break;
+            }
+        }
+        assert!(imports.is_empty(), "{}: {imports:?}", folder.join("::"));
     }
 }
 

@@ -14,10 +14,10 @@ use iipsrv::room;
 use iipsrv::room::Room;
 use iipsrv::source::Source;
 use iipsrv::source::Tile;
+use iipsrv::source::cache::NoCache;
 use iipsrv::source::tiff::Limits;
 use iipsrv::source::tiff::Tiff;
 use iipsrv::source::window;
-use iipsrv::source::window::NoCache;
 
 use crate::pyramid;
 use crate::pyramid::Compression;

@@ -146,7 +146,7 @@ fn elevations_are_shown_by_their_own_range_and_exported_as_they_are() {
     let samples = |tiff: &Tiff| {
         let size = iipsrv::geometry::Rect::of(tiff.header().size());
         let window = iipsrv::source::Window::new(0, size);
-        let raster = iipsrv::source::window::raster(tiff, window, &iipsrv::source::window::NoCache);
+        let raster = iipsrv::source::window::raster(tiff, window, &iipsrv::source::cache::NoCache);
         raster.unwrap().samples
     };
     assert!(matches!(samples(&found), Samples::F32(_)));

@@ -3,8 +3,8 @@
 //! Threads insert whole blocks; rows are read through them without a copy.
 
 use crate::codec::jp2::grid::Area;
-use crate::codec::jp2::wavelet::Number;
-use crate::codec::jp2::wavelet::Plane;
+use crate::codec::jp2::plane::Number;
+use crate::codec::jp2::plane::Plane;
 use std::sync::OnceLock;
 
 /// The blocks that touch an area of a sub-band; what is not there is 0.

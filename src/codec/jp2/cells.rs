@@ -3,12 +3,12 @@
 //! Bytes are read when the first block that needs them is decoded; neighbouring ranges are read in one call.
 
 use crate::codec::jp2::Name;
-use crate::codec::jp2::block;
 use crate::codec::jp2::block::Block;
-use crate::codec::jp2::block::Scratch;
 use crate::codec::jp2::block::Segment;
 use crate::codec::jp2::block::style;
 use crate::codec::jp2::bytes::Bytes;
+use crate::codec::jp2::coder;
+use crate::codec::jp2::coder::Scratch;
 use crate::codec::jp2::grid::Area;
 use crate::codec::jp2::grid::Band;
 use crate::codec::jp2::grid::Cell;
@@ -21,7 +21,7 @@ use crate::codec::jp2::packed::is_frame;
 use crate::codec::jp2::packed::pack;
 use crate::codec::jp2::packed::unpack_rows;
 use crate::codec::jp2::packets::Index;
-use crate::codec::jp2::wavelet::Plane;
+use crate::codec::jp2::plane::Plane;
 use crate::error::Error;
 use crate::error::Result;
 use ::bytes::Bytes as Packed;
@@ -193,7 +193,7 @@ impl Work<'_> {
         };
         let mut scratch = SCRATCH.take().unwrap_or_default();
         let mut made = Plane::new(job.whole);
-        let decoded = block::decode(&block, &mut scratch, &mut made.data);
+        let decoded = coder::decode(&block, &mut scratch, &mut made.data);
         SCRATCH.set(Some(scratch));
         if job.roi > 0 {
             unshift(&mut made.data, job.roi);

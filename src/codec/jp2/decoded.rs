@@ -4,9 +4,9 @@
 
 use crate::codec::jp2::Planes;
 use crate::codec::jp2::grid::Area;
-use crate::codec::jp2::markers::Component;
-use crate::codec::jp2::wavelet::Number;
-use crate::codec::jp2::wavelet::Plane;
+use crate::codec::jp2::plane::Number;
+use crate::codec::jp2::plane::Plane;
+use crate::codec::jp2::siz::Component;
 use crate::error::Error;
 use crate::error::Result;
 use std::ops;

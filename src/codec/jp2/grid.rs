@@ -3,8 +3,8 @@
 //! Arithmetic only; all coordinates are absolute, those of the reference grid divided as the standard says.
 
 use crate::codec::jp2::block::Band as Kind;
-use crate::codec::jp2::markers::Siz;
 use crate::codec::jp2::markers::Style;
+use crate::codec::jp2::siz::Siz;
 use crate::error::Error;
 use crate::error::Result;
 

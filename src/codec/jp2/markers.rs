@@ -6,69 +6,33 @@ use crate::codec::jp2::block::style;
 use crate::codec::jp2::bytes::Bytes;
 use crate::codec::jp2::parts::Part;
 use crate::codec::jp2::parts::parts;
+use crate::codec::jp2::segments::CAP;
+use crate::codec::jp2::segments::COC;
+use crate::codec::jp2::segments::COD;
+use crate::codec::jp2::segments::DCO;
+use crate::codec::jp2::segments::EOC;
+use crate::codec::jp2::segments::Fields;
+use crate::codec::jp2::segments::NLT;
+use crate::codec::jp2::segments::PLT;
+use crate::codec::jp2::segments::POC;
+use crate::codec::jp2::segments::PPM;
+use crate::codec::jp2::segments::PPT;
+use crate::codec::jp2::segments::QCC;
+use crate::codec::jp2::segments::QCD;
+use crate::codec::jp2::segments::RGN;
+use crate::codec::jp2::segments::SIZ;
+use crate::codec::jp2::segments::SOC;
+use crate::codec::jp2::segments::SOD;
+use crate::codec::jp2::segments::SOT;
+use crate::codec::jp2::segments::corrupt;
+use crate::codec::jp2::segments::segment;
+use crate::codec::jp2::segments::short;
+use crate::codec::jp2::siz::Siz;
 use crate::error::Error;
 use crate::error::Result;
-use crate::geometry::Size;
 
-const CAP: u16 = 0xff50;
-pub const COD: u16 = 0xff52;
-pub const COC: u16 = 0xff53;
-const SIZ: u16 = 0xff51;
-const QCD: u16 = 0xff5c;
-const QCC: u16 = 0xff5d;
-const RGN: u16 = 0xff5e;
-const POC: u16 = 0xff5f;
-const PPM: u16 = 0xff60;
-const PPT: u16 = 0xff61;
-const PLT: u16 = 0xff58;
-const SOC: u16 = 0xff4f;
-const DCO: u16 = 0xff70;
-const NLT: u16 = 0xff76;
-pub const SOT: u16 = 0xff90;
-pub const SOD: u16 = 0xff93;
-pub const EOC: u16 = 0xffd9;
-
-/// Components that are looked at; more are unsupported.
-const MAX_COMPONENTS: u16 = 1024;
 /// Bytes of packed packet headers in one place.
 const MAX_PACKED: usize = 64 << 20;
-
-/// One component (T.800 A.5.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Component {
-    /// Bits, 1–38.
-    pub bits: u8,
-    /// Two's complement.
-    pub signed: bool,
-    /// Reference grid points per sample, across and down, not 0.
-    pub step: (u32, u32),
-}
-
-/// The image and its tiles on the reference grid.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Siz {
-    /// Right and bottom edge of the image.
-    pub end: (u32, u32),
-    /// Left and top edge.
-    pub start: (u32, u32),
-    /// Size of a tile.
-    pub tile: Size,
-    /// Corner of the first tile.
-    pub tile_start: (u32, u32),
-    /// Never empty.
-    pub components: Vec<Component>,
-}
-
-impl Siz {
-    /// Columns and rows of tiles.
-    pub fn grid(&self) -> (u32, u32) {
-        let count = |end: u32, start: u32, side: u32| (end - start).div_ceil(side);
-        (
-            count(self.end.0, self.tile_start.0, self.tile.w),
-            count(self.end.1, self.tile_start.1, self.tile.h),
-        )
-    }
-}
 
 /// How one component is coded (T.800 A.6.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,119 +122,6 @@ pub struct Head {
     pub parts: Vec<Part>,
     /// The lengths of the packets of each part, where it tells them.
     pub lengths: Vec<Vec<u32>>,
-}
-
-/// Bytes of a marker segment, taken one after the other.
-struct Fields<'a>(&'a [u8]);
-
-impl Fields<'_> {
-    fn u8(&mut self) -> Result<u8> {
-        let (first, rest) = self.0.split_first().ok_or_else(short)?;
-        self.0 = rest;
-        Ok(*first)
-    }
-
-    fn u16(&mut self) -> Result<u16> {
-        Ok(u16::from_be_bytes([self.u8()?, self.u8()?]))
-    }
-
-    fn u32(&mut self) -> Result<u32> {
-        Ok(u32::from(self.u16()?) << 16 | u32::from(self.u16()?))
-    }
-
-    /// A component's number: one byte when there are fewer than 257.
-    fn component(&mut self, count: usize) -> Result<u16> {
-        if count < 257 {
-            self.u8().map(u16::from)
-        } else {
-            self.u16()
-        }
-    }
-}
-
-fn short() -> Error {
-    Error::Corrupt("a marker segment ends early".into())
-}
-
-fn corrupt(what: impl Into<String>) -> Error {
-    Error::Corrupt(what.into())
-}
-
-/// Reads a marker, and its segment where it has one; gives the position behind it.
-fn segment(from: &dyn Bytes, at: u64, body: &mut Vec<u8>) -> Result<(u16, u64)> {
-    let mut head = [0; 4];
-    from.read(at, head.get_mut(..2).unwrap_or_default())?;
-    let marker = u16::from_be_bytes([head[0], head[1]]);
-    body.clear();
-    if matches!(marker, SOC | SOD | EOC | 0xff30..=0xff3f) {
-        return Ok((marker, at + 2));
-    }
-    if marker < 0xff00 {
-        return Err(corrupt(format!("no marker at {at}")));
-    }
-    from.read(at, &mut head)?;
-    let len = usize::from(u16::from_be_bytes([head[2], head[3]]));
-    let len = len.checked_sub(2).ok_or_else(short)?;
-    body.resize(len, 0);
-    from.read(at + 4, body)?;
-    Ok((marker, at + 4 + len as u64))
-}
-
-impl Siz {
-    fn parse(body: &[u8]) -> Result<Siz> {
-        let mut fields = Fields(body);
-        fields.u16()?;
-        let end = (fields.u32()?, fields.u32()?);
-        let start = (fields.u32()?, fields.u32()?);
-        let tile = Size::new(fields.u32()?, fields.u32()?);
-        let tile_start = (fields.u32()?, fields.u32()?);
-        let count = fields.u16()?;
-        if count == 0 || count > MAX_COMPONENTS {
-            return Err(Error::Unsupported(format!("{count} components are not served")));
-        }
-        let components = (0..count)
-            .map(|_| {
-                let depth = fields.u8()?;
-                let step = (u32::from(fields.u8()?), u32::from(fields.u8()?));
-                let bits = (depth & 0x7f) + 1;
-                if step.0 == 0 || step.1 == 0 || bits > 38 {
-                    return Err(corrupt(format!("a component of {bits} bits, step {step:?}")));
-                }
-                Ok(Component {
-                    bits,
-                    signed: depth & 0x80 != 0,
-                    step,
-                })
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let fits = |start: u32, end: u32, first: u32, side: u32| {
-            side > 0 && start < end && end <= i32::MAX as u32 && first <= start && {
-                u64::from(first) + u64::from(side) > u64::from(start)
-            }
-        };
-        if !fits(start.0, end.0, tile_start.0, tile.w) || !fits(start.1, end.1, tile_start.1, tile.h) {
-            return Err(corrupt("the image and its tiles do not meet"));
-        }
-        let siz = Siz {
-            end,
-            start,
-            tile,
-            tile_start,
-            components,
-        };
-        let (across, down) = siz.grid();
-        if u64::from(across) * u64::from(down) > 65_535 {
-            return Err(corrupt(format!("{across}x{down} tiles")));
-        }
-        let none = |c: &Component| {
-            start.0.div_ceil(c.step.0) >= end.0.div_ceil(c.step.0)
-                || start.1.div_ceil(c.step.1) >= end.1.div_ceil(c.step.1)
-        };
-        if siz.components.iter().any(none) {
-            return Err(corrupt("a component without samples"));
-        }
-        Ok(siz)
-    }
 }
 
 impl Coding {

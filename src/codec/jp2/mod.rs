@@ -5,8 +5,10 @@
 
 mod band;
 pub mod block;
+pub mod boxes;
 pub mod bytes;
 mod cells;
+pub mod coder;
 mod contexts;
 mod decoded;
 mod ebcot;
@@ -19,6 +21,9 @@ mod mq;
 mod packed;
 mod packets;
 mod parts;
+mod plane;
+mod segments;
+mod siz;
 mod wavelet;
 mod window;
 
@@ -39,7 +44,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 
 pub use crate::codec::jp2::decoded::Decoded;
-pub use crate::codec::jp2::markers::Component;
+pub use crate::codec::jp2::siz::Component;
 
 /// Bytes of packet indices that an open codestream keeps.
 const MAX_KEPT: usize = 64 << 20;

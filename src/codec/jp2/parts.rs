@@ -3,12 +3,12 @@
 //! Of their headers only the number of decomposition levels is read.
 
 use crate::codec::jp2::bytes::Bytes;
-use crate::codec::jp2::markers::COC;
-use crate::codec::jp2::markers::COD;
-use crate::codec::jp2::markers::EOC;
-use crate::codec::jp2::markers::SOD;
-use crate::codec::jp2::markers::SOT;
-use crate::codec::jp2::markers::Siz;
+use crate::codec::jp2::segments::COC;
+use crate::codec::jp2::segments::COD;
+use crate::codec::jp2::segments::EOC;
+use crate::codec::jp2::segments::SOD;
+use crate::codec::jp2::segments::SOT;
+use crate::codec::jp2::siz::Siz;
 use crate::error::Error;
 use crate::error::Result;
 
@@ -135,7 +135,7 @@ fn levels(from: &dyn Bytes, part: Part, components: usize) -> Result<Option<u8>>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::jp2::markers::Component;
+    use crate::codec::jp2::siz::Component;
     use crate::geometry::Size;
 
     const SIZ: &Siz = &Siz {

@@ -4,14 +4,17 @@
 //! tiles, and those of the codestream do not matter. Samples of up to 8 bits are given as 8 bits, wider ones as 16,
 //! both stretched to their full range; signed grey of 9 to 24 bits is given as it is.
 
-pub(crate) mod boxes;
-
-use crate::codec::jp2::Blocks;
+pub(crate) use crate::codec::jp2::Blocks;
 use crate::codec::jp2::Codestream;
 use crate::codec::jp2::Component;
 use crate::codec::jp2::Decoded;
 use crate::codec::jp2::Name;
 use crate::codec::jp2::Planes;
+use crate::codec::jp2::boxes::Boxes;
+use crate::codec::jp2::boxes::Defined;
+use crate::codec::jp2::boxes::Mapped;
+use crate::codec::jp2::boxes::Palette;
+use crate::codec::jp2::boxes::Space;
 use crate::codec::jp2::bytes;
 use crate::codec::jp2::bytes::Pieces;
 use crate::codec::jp2::rgb;
@@ -38,15 +41,10 @@ use crate::source::Set;
 use crate::source::Source;
 use crate::source::Take;
 use crate::source::Window;
-use crate::source::jp2::boxes::Boxes;
-use crate::source::jp2::boxes::Defined;
-use crate::source::jp2::boxes::Mapped;
-use crate::source::jp2::boxes::Palette;
-use crate::source::jp2::boxes::Space;
+use crate::source::cache::NoCache;
+use crate::source::cache::Part;
+use crate::source::cache::TileCache;
 use crate::source::tiff;
-use crate::source::window::NoCache;
-use crate::source::window::Part;
-use crate::source::window::TileCache;
 use crate::store::Blob;
 use crate::work::parallel::each;
 use ::bytes::Bytes;

@@ -34,13 +34,13 @@ use crate::source::Source;
 use crate::source::Take;
 use crate::source::Tile;
 use crate::source::Window;
+use crate::source::cache::TileCache;
 use crate::source::level::Parts;
 use crate::source::level::Progress;
 use crate::source::level::Shared;
 use crate::source::tiff;
 use crate::source::whole::Whole;
 use crate::source::window;
-use crate::source::window::TileCache;
 use crate::store::Blob;
 use std::sync::Arc;
 
@@ -253,6 +253,7 @@ fn decode(bytes: &[u8], header: &Header) -> Result<Raster> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::cache::NoCache;
     use crate::source::tiff::build::Temp;
 
     #[test]
@@ -276,7 +277,7 @@ mod tests {
         };
         // 2048 + 64 of 4095
         assert_eq!(
-            window::tile(&*source, tile, &window::NoCache).unwrap().samples,
+            window::tile(&*source, tile, &NoCache).unwrap().samples,
             Samples::U16(vec![33800; 64])
         );
     }

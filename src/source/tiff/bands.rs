@@ -18,9 +18,9 @@ use crate::raster::Samples;
 use crate::source::tiff::Limits;
 use crate::source::tiff::compression::Compression;
 use crate::source::tiff::each_plane;
+use crate::source::tiff::image::Image;
 use crate::source::tiff::input::Input;
 use crate::source::tiff::layout::Layout;
-use crate::source::tiff::pyramid::Image;
 use crate::source::tiff::unpack::absent;
 use crate::source::tiff::unpack::unpack;
 use std::cell::RefCell;
@@ -29,28 +29,8 @@ use std::io::BufReader;
 use std::io::ErrorKind;
 use std::io::Read;
 
-/// Bytes of a band, about.
-const BAND: u64 = 8 << 20;
-
-/// Rows of a band are a multiple of this, as long as they are not the last of a strip: chroma is shared by up to four.
-const ROWS: u32 = 16;
-
 /// Bytes that are read of a file at once.
 const STEP: usize = 64 << 10;
-
-/// Whether strips of such a layout can be decoded from top to bottom.
-pub fn can(layout: &Layout) -> bool {
-    layout.compression.is_streamed()
-}
-
-/// The size of a band of strips as wide as this.
-pub fn band(image: &Image, limits: &Limits) -> Size {
-    let some = Size::new(image.size.w, ROWS);
-    let bytes = image.layout.bytes(some).max(image.layout.memory(some)).max(1);
-    let times = (BAND.min(limits.tile_bytes) / bytes).max(1);
-    let rows = u32::try_from(times).unwrap_or(1).saturating_mul(ROWS);
-    Size::new(image.size.w, rows.min(image.tile.h))
-}
 
 /// Gives all rows of a picture in strips to `take`, band by band with their places, each strip decoded once.
 pub fn read(
@@ -59,7 +39,7 @@ pub fn read(
     limits: &Limits,
     take: &mut dyn FnMut(Raster, Rect) -> Result<()>,
 ) -> Result<()> {
-    let band = band(image, limits);
+    let band = image.band(limits);
     let planes = if image.layout.separate {
         image.layout.stored
     } else {
@@ -192,6 +172,7 @@ mod tests {
     use crate::codec::lzw as coder;
     use crate::source::Source;
     use crate::source::Window;
+    use crate::source::cache::NoCache;
     use crate::source::tiff::Tiff;
     use crate::source::tiff::build::Build;
     use crate::source::tiff::build::Entry;
@@ -199,7 +180,6 @@ mod tests {
     use crate::source::tiff::build::tags;
     use crate::source::tiff::build::with;
     use crate::source::tiff::input::Order;
-    use crate::source::window::NoCache;
     use crate::source::window::blank;
     use crate::source::window::put;
     use crate::source::window::raster;

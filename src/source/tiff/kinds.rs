@@ -16,6 +16,7 @@ use crate::source::Grid;
 use crate::source::Source;
 use crate::source::Tile;
 use crate::source::Window;
+use crate::source::cache::NoCache;
 use crate::source::tiff::Limits;
 use crate::source::tiff::Tiff;
 use crate::source::tiff::build::Build;
@@ -25,7 +26,6 @@ use crate::source::tiff::build::tags;
 use crate::source::tiff::build::with;
 use crate::source::tiff::input::Order;
 use crate::source::window;
-use crate::source::window::NoCache;
 
 fn open_page(bytes: &[u8], page: usize) -> Result<Tiff> {
     Tiff::open_page(Temp::new(bytes).open(), page, &Limits::default())

@@ -8,9 +8,10 @@ mod bands;
 mod block;
 #[cfg(test)]
 pub(crate) mod build;
-mod complex;
 mod compression;
+mod floats;
 mod ifd;
+mod image;
 mod input;
 #[cfg(test)]
 mod kinds;
@@ -49,20 +50,21 @@ use crate::source::Source;
 use crate::source::Take;
 use crate::source::Tile;
 use crate::source::Window;
+use crate::source::cache::NoCache;
+use crate::source::cache::TileCache;
 use crate::source::made::stored_bytes;
 use crate::source::tiff::block::jpeg_colour;
 use crate::source::tiff::compression::Compression;
 use crate::source::tiff::ifd::Ifd;
 use crate::source::tiff::ifd::Prologue;
+use crate::source::tiff::image::Image;
 use crate::source::tiff::input::Input;
 use crate::source::tiff::layout::Layout;
-use crate::source::tiff::pyramid::Image;
 use crate::source::tiff::pyramid::Pages;
 use crate::source::tiff::unpack::absent;
 use crate::source::tiff::unpack::settle;
 use crate::source::tiff::unpack::weave;
 use crate::source::window;
-use crate::source::window::TileCache;
 use crate::store::Blob;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -192,7 +194,7 @@ impl Tiff {
             let Ok(Raster {
                 samples: Samples::F32(values),
                 ..
-            }) = window::raster(self, Window::new(level, rect), &window::NoCache)
+            }) = window::raster(self, Window::new(level, rect), &NoCache)
             else {
                 continue;
             };
@@ -509,7 +511,7 @@ mod tests {
     }
 
     fn read(tiff: &Tiff, tile: Tile) -> Result<Raster> {
-        window::tile(tiff, tile, &window::NoCache)
+        window::tile(tiff, tile, &NoCache)
     }
 
     fn tile(level: usize, col: u32, row: u32) -> Tile {

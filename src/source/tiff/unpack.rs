@@ -6,8 +6,8 @@ use crate::error::Result;
 use crate::geometry::Size;
 use crate::raster::Kind;
 use crate::raster::Samples;
-use crate::source::tiff::complex;
 use crate::source::tiff::compression::Compression;
+use crate::source::tiff::floats;
 use crate::source::tiff::input::Order;
 use crate::source::tiff::input::all_finite;
 use crate::source::tiff::layout::Layout;
@@ -247,8 +247,8 @@ impl Rows<'_> {
             }
             (Kind::Float, 32, Order::Little) => Samples::F32(self.gather(rows, f32::from_le_bytes)),
             (Kind::Float, 32, Order::Big) => Samples::F32(self.gather(rows, f32::from_be_bytes)),
-            (Kind::Float, 16, _) => Samples::F32(self.bits(rows, |v| small(v as u32, 10, 5))),
-            (Kind::Float, 24, _) => Samples::F32(self.bits(rows, |v| small(v as u32, 16, 7))),
+            (Kind::Float, 16, _) => Samples::F32(self.bits(rows, |v| floats::small(v as u32, 10, 5))),
+            (Kind::Float, 24, _) => Samples::F32(self.bits(rows, |v| floats::small(v as u32, 16, 7))),
             (Kind::Float, ..) => Samples::F32(self.bits(rows, |v| f64::from_bits(v) as f32)),
         };
         match samples {
@@ -343,7 +343,7 @@ impl Rows<'_> {
     /// Of complex samples.
     fn magnitudes<'b>(&self, rows: impl Iterator<Item = &'b [u8]>) -> Vec<f32> {
         let bytes = usize::from(self.layout.bits / 8);
-        let magnitude = |sample: &[u8]| complex::magnitude(sample, self.layout.kind, self.order);
+        let magnitude = |sample: &[u8]| floats::magnitude(sample, self.layout.kind, self.order);
         let mut out = Vec::with_capacity(self.count);
         for row in rows {
             let line: Vec<f32> = row.chunks_exact(bytes.max(1)).map(magnitude).collect();
@@ -400,27 +400,6 @@ pub fn finite(layout: &Layout, values: &mut [f32]) {
             }
         }
     }
-}
-
-/// Floating point with so many bits of fraction and exponent and a sign, in the manner of IEEE 754; exact.
-pub fn small(value: u32, fraction: u32, exponent: u32) -> f32 {
-    let sign = value >> (fraction + exponent) & 1;
-    let power = value >> fraction & ((1 << exponent) - 1);
-    let part = value & ((1 << fraction) - 1);
-    let bias = (1 << (exponent - 1)) - 1;
-    if power == 0 {
-        // Below the smallest normal number: part * 2^(1 - bias - fraction).
-        let unit = f32::from_bits((128 - bias - fraction) << 23);
-        #[expect(clippy::cast_precision_loss, reason = "at most 16 bits")]
-        let magnitude = part as f32 * unit;
-        return if sign == 1 { -magnitude } else { magnitude };
-    }
-    let power = if power == (1 << exponent) - 1 {
-        255
-    } else {
-        power + 127 - bias
-    };
-    f32::from_bits(sign << 31 | power << 23 | part << (23 - fraction))
 }
 
 /// What is done with the colours, all channels interleaved as they are given.

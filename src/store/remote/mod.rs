@@ -9,8 +9,11 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::metrics;
 use crate::store::Blob;
-use crate::store::stores::Settings;
-use crate::store::stores::shown;
+pub use crate::store::remote::pages::Pages;
+use crate::store::runtime::runtime;
+use crate::store::runtime::wait;
+use crate::store::settings::Settings;
+use crate::store::settings::shown;
 use crate::work::Scope;
 use crate::work::scope::current;
 use bytes::Bytes;
@@ -27,13 +30,9 @@ use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::http::HttpBuilder;
 use object_store::path::Path;
-pub use pages::Pages;
 use std::error::Error as _;
-use std::future::Future;
 use std::sync::Arc;
-use std::sync::OnceLock;
 use std::time::Duration;
-use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
 /// Bytes of a master that are fetched when it is opened: most files have all directories or the whole header there.
@@ -306,42 +305,6 @@ fn client(url: &str, settings: &Settings) -> object_store::Result<Box<dyn Object
             });
         }
     })
-}
-
-/// Runs a future on the stores' runtime and waits for it, so long at most.
-pub(in crate::store) fn wait<T: Send + 'static>(
-    longest: Duration,
-    future: impl Future<Output = Result<T>> + Send + 'static,
-) -> Result<T> {
-    let (send, receive) = std::sync::mpsc::sync_channel(1);
-    runtime()?.spawn(async move {
-        let result = tokio::time::timeout(longest, future).await;
-        let late = || Err(broken(true, "the store takes too long"));
-        let _ = send.send(result.unwrap_or_else(|_| late()));
-    });
-    receive
-        .recv()
-        .unwrap_or_else(|_| Err(broken(false, "a request to a store was given up")))
-}
-
-fn broken(slow: bool, why: &str) -> Error {
-    let why = why.into();
-    Error::Store { slow, why }
-}
-
-/// The stores' own runtime.
-pub(in crate::store) fn runtime() -> Result<&'static Runtime> {
-    static RUNTIME: OnceLock<std::io::Result<Runtime>> = OnceLock::new();
-    let made = RUNTIME.get_or_init(|| {
-        // who came first is of the same kind
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("store")
-            .enable_all()
-            .build()
-    });
-    made.as_ref().map_err(|error| Error::Io(error.kind().into()))
 }
 
 fn is_passing(error: &object_store::Error) -> bool {

@@ -3,7 +3,7 @@
 use crate::fingerprint;
 use crate::store::DiskCache;
 use crate::store::Version;
-use crate::store::stores::Settings;
+use crate::store::settings::Settings;
 use bytes::Bytes;
 use quick_cache::DefaultHashBuilder;
 use quick_cache::OptionsBuilder;

@@ -1,9 +1,8 @@
-//! Complex samples (SampleFormat 5 and 6, tiff.h: COMPLEXINT and COMPLEXIEEEFP), as in radar data: they are shown
-//! by magnitude.
+//! Samples that no type of Rust holds: floating point of 16 and 24 bits, and complex numbers (SampleFormat 5 and 6,
+//! tiff.h: COMPLEXINT and COMPLEXIEEEFP), as in radar data, which are shown by magnitude.
 
 use crate::raster::Kind;
 use crate::source::tiff::input::Order;
-use crate::source::tiff::unpack::small;
 
 /// The magnitude of a number whose real and imaginary halves have 1, 2 or 4 bytes of integers with a sign, or 2, 4 or 8 of
 /// floating point.
@@ -27,6 +26,27 @@ pub fn magnitude(number: &[u8], kind: Kind, order: Order) -> f32 {
         }
     };
     part(real).hypot(part(imaginary)) as f32
+}
+
+/// Floating point with so many bits of fraction and exponent and a sign, in the manner of IEEE 754; exact.
+pub fn small(value: u32, fraction: u32, exponent: u32) -> f32 {
+    let sign = value >> (fraction + exponent) & 1;
+    let power = value >> fraction & ((1 << exponent) - 1);
+    let part = value & ((1 << fraction) - 1);
+    let bias = (1 << (exponent - 1)) - 1;
+    if power == 0 {
+        // Below the smallest normal number: part * 2^(1 - bias - fraction).
+        let unit = f32::from_bits((128 - bias - fraction) << 23);
+        #[expect(clippy::cast_precision_loss, reason = "at most 16 bits")]
+        let magnitude = part as f32 * unit;
+        return if sign == 1 { -magnitude } else { magnitude };
+    }
+    let power = if power == (1 << exponent) - 1 {
+        255
+    } else {
+        power + 127 - bias
+    };
+    f32::from_bits(sign << 31 | power << 23 | part << (23 - fraction))
 }
 
 #[cfg(test)]

@@ -1,0 +1,253 @@
+//! What encoders accept and cost, and the table of the compressions inside TIFF.
+
+use crate::codec::jpeg::Style;
+
+/// What an encoder accepts and what it costs.
+#[derive(Clone, Copy, Debug)]
+pub struct Coder {
+    /// Its quality when the settings do not say otherwise is taken from them by this.
+    pub default: fn(&Defaults) -> i16,
+    /// Least and greatest quality or level; 0 and 0 where there is none.
+    pub quality: (i16, i16),
+    /// Most bits of a sample.
+    pub depth: Depth,
+    /// Whether it holds alpha.
+    pub alpha: bool,
+    /// Longest side in pixels; `None` without limit.
+    pub longest_side: Option<u32>,
+    /// Most pixels; `None` without limit.
+    pub most_pixels: Option<u64>,
+    /// How much more work a pixel is than one of JPEG, in pixels of JPEG.
+    pub work: u64,
+    /// Bytes that it takes for a pixel where it takes the whole picture.
+    pub pixel_bytes: u64,
+}
+
+/// Which samples an encoder keeps as they are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// 8 bits only.
+    Eight,
+    /// Unsigned samples up to 16 bits of one to four channels.
+    Sixteen,
+    /// All that a raster holds.
+    Any,
+}
+
+/// What is used where a request says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Defaults {
+    /// JPEG quality, 1–100.
+    pub jpeg_quality: i16,
+    /// Chroma sampling of JPEG, and whether it is progressive.
+    pub jpeg_style: Style,
+    /// PNG deflate level, 0–9.
+    pub png_level: i16,
+    /// Whether PNG keeps 16 bits.
+    pub deep_png: bool,
+    /// WebP quality, 0–100, or −1 for lossless.
+    pub webp_quality: i16,
+    /// AVIF quality, 0–100, or −1 for lossless.
+    pub avif_quality: i16,
+    /// Compression of TIFF.
+    pub tiff_compression: Compression,
+    /// Level or quality of it; `None` is what the compression usually has.
+    pub tiff_quality: Option<i16>,
+}
+
+impl Default for Defaults {
+    /// The defaults of the table of settings.
+    fn default() -> Self {
+        Defaults {
+            jpeg_quality: 75,
+            jpeg_style: Style::default(),
+            png_level: 1,
+            deep_png: false,
+            webp_quality: 50,
+            avif_quality: 50,
+            tiff_compression: Compression::Deflate,
+            tiff_quality: None,
+        }
+    }
+}
+
+/// A lossless coder without a quality, limits or a buffer of its own.
+pub(in crate::encode) const PLAIN: Coder = Coder {
+    default: |_| 0,
+    quality: (0, 0),
+    depth: Depth::Any,
+    alpha: true,
+    longest_side: None,
+    most_pixels: None,
+    work: 0,
+    pixel_bytes: 0,
+};
+
+/// A usual compression.
+const COMPRESSED: Coder = Coder {
+    work: 2,
+    pixel_bytes: 2,
+    ..PLAIN
+};
+
+pub(in crate::encode) const JPEG_CODER: Coder = Coder {
+    default: |defaults| defaults.jpeg_quality,
+    quality: (1, 100),
+    depth: Depth::Eight,
+    alpha: false,
+    longest_side: Some(65_500),
+    work: 0,
+    pixel_bytes: 4,
+    ..PLAIN
+};
+
+pub(in crate::encode) const WEBP_CODER: Coder = Coder {
+    default: |defaults| defaults.webp_quality,
+    quality: (-1, 100),
+    depth: Depth::Eight,
+    longest_side: Some(16_383),
+    work: 8,
+    pixel_bytes: 8,
+    ..PLAIN
+};
+
+/// How the strips of a TIFF file are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// LZW with horizontal differences.
+    Lzw,
+    /// Deflate with horizontal differences.
+    Deflate,
+    /// JPEG.
+    Jpeg,
+    /// WebP.
+    Webp,
+    /// Zstandard with horizontal differences.
+    Zstd,
+}
+
+/// A row of the table of compressions.
+struct CompressionRow {
+    /// As QLT takes it.
+    name: &'static str,
+    /// The value of the tag (TIFF 6.0 p. 30, Technical Note 2, libtiff's register).
+    tag: u16,
+    /// Whether differences of neighbours are compressed.
+    predicted: bool,
+    coder: Coder,
+}
+
+impl Compression {
+    /// In the order of TIFF_COMPRESSION.
+    const ALL: [Compression; 6] = [
+        Compression::None,
+        Compression::Lzw,
+        Compression::Deflate,
+        Compression::Jpeg,
+        Compression::Webp,
+        Compression::Zstd,
+    ];
+
+    const fn row(self) -> &'static CompressionRow {
+        match self {
+            Compression::None => &CompressionRow {
+                name: "none",
+                tag: 1,
+                predicted: false,
+                coder: PLAIN,
+            },
+            Compression::Lzw => &CompressionRow {
+                name: "lzw",
+                tag: 5,
+                predicted: true,
+                coder: COMPRESSED,
+            },
+            Compression::Deflate => &CompressionRow {
+                name: "deflate",
+                tag: 8,
+                predicted: true,
+                coder: Coder {
+                    default: |_| 1,
+                    quality: (1, 9),
+                    ..COMPRESSED
+                },
+            },
+            Compression::Jpeg => &CompressionRow {
+                name: "jpeg",
+                tag: 7,
+                predicted: false,
+                coder: Coder {
+                    work: 2,
+                    pixel_bytes: 2,
+                    ..JPEG_CODER
+                },
+            },
+            Compression::Webp => &CompressionRow {
+                name: "webp",
+                tag: 50001,
+                predicted: false,
+                coder: WEBP_CODER,
+            },
+            Compression::Zstd => &CompressionRow {
+                name: "zstd",
+                tag: 50000,
+                predicted: true,
+                coder: Coder {
+                    default: |_| 1,
+                    quality: (1, 19),
+                    ..COMPRESSED
+                },
+            },
+        }
+    }
+
+    /// The one with this name, in any case.
+    pub fn named(name: &str) -> Option<Compression> {
+        let mut all = Compression::ALL.into_iter();
+        all.find(|known| known.row().name.eq_ignore_ascii_case(name))
+    }
+
+    /// The one with this number of TIFF_COMPRESSION.
+    pub fn numbered(number: usize) -> Option<Compression> {
+        Compression::ALL.get(number).copied()
+    }
+
+    /// What its encoder accepts and costs.
+    pub(in crate::encode) const fn coder(self) -> &'static Coder {
+        &self.row().coder
+    }
+
+    /// The value of the tag.
+    pub(in crate::encode) const fn tag(self) -> u16 {
+        self.row().tag
+    }
+
+    /// Whether differences of neighbours are compressed.
+    pub(in crate::encode) const fn is_predicted(self) -> bool {
+        self.row().predicted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_and_number_leads_to_its_compression() {
+        for compression in Compression::ALL {
+            assert_eq!(Compression::named(compression.row().name), Some(compression));
+        }
+        assert_eq!(Compression::numbered(5), Some(Compression::Zstd));
+        assert_eq!(Compression::numbered(6), None);
+    }
+
+    #[test]
+    fn defaults_are_within_the_range_of_their_coder() {
+        for coder in Compression::ALL.iter().map(|one| one.coder()) {
+            let (low, high) = coder.quality;
+            assert!((low..=high).contains(&(coder.default)(&Defaults::default())));
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Curves: steps over single numbers as a table of the numbers' leading bits, for chains that mix channels before.
+//!
+//! Tables are computed by the steps themselves, so the result is the same either way.
+
+use crate::process::step::Step;
+use crate::process::table_cache::TableCache;
+use crate::process::table_cache::WORTH;
+use crate::process::tone;
+use std::sync::Arc;
+
+/// Numbers that are looked up together.
+const RUN: usize = 512;
+
+/// Cells of a curve at most.
+const CELLS: usize = 1 << 14;
+
+/// Bits of a number after its exponent.
+const MANTISSA: u32 = 23;
+
+static CURVES: TableCache<Option<Arc<Cells>>> = TableCache::new();
+
+/// A byte for every number, by a curve and what follows it.
+#[derive(Clone)]
+pub struct Curve {
+    cells: Arc<Cells>,
+    steps: usize,
+}
+
+/// Numbers by their leading bits: up to its edge a cell is one byte, from there on the next.
+struct Cells {
+    /// The bits of the first number of the first cell, which is what all below it are taken for.
+    first: u32,
+    /// The bits of the first number of the last cell, which is what all above it are taken for.
+    last: u32,
+    /// How many bits of a number come after those that select the cell.
+    shift: u32,
+    /// A byte and, in 24 bits, how far the edge is from the cell's end, of 2^24 for the whole cell.
+    cells: Box<[u32; CELLS]>,
+    /// 255 where greater numbers have smaller bytes: cells hold the complement then.
+    flip: u8,
+}
+
+impl Curve {
+    /// The curve that steps end in and what follows it, for so many pixels; `None` when they do not, or when that is not
+    /// worth it.
+    pub fn of(steps: &[Step], pixels: usize) -> Option<Curve> {
+        let tail = steps
+            .iter()
+            .rposition(|step| matches!(step, Step::Mix(_) | Step::Paint(_) | Step::Convolve(_)))
+            .map_or(steps, |last| steps.get(last + 1..).unwrap_or_default());
+        // what is not above 0 is 0 to these
+        if !matches!(tail.first(), Some(Step::Power(_) | Step::Logarithm)) {
+            return None;
+        }
+        let worth = WORTH * pixels as u64 >= CELLS as u64;
+        let cells = CURVES.get(tail, None, worth, || Cells::of(tail).map(Arc::new))??;
+        Some(Curve {
+            cells,
+            steps: tail.len(),
+        })
+    }
+
+    /// How many steps it stands for.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// The bytes of numbers.
+    pub fn bytes(&self, values: &[f32], out: &mut [u8]) {
+        let Cells {
+            first,
+            last,
+            shift,
+            ref cells,
+            flip,
+        } = *self.cells;
+        let (low, high) = (f32::from_bits(first), f32::from_bits(last));
+        let (mut places, mut insides) = ([0; RUN], [0; RUN]);
+        // apart, so that all but the looking up is done to several numbers at a time
+        for (out, values) in out.chunks_mut(RUN).zip(values.chunks(RUN)) {
+            for ((v, place), inside) in values.iter().zip(&mut places).zip(&mut insides) {
+                // NaN is below all
+                let v = if *v > low { *v } else { low };
+                // numbers above 0 are in the order of their bits
+                let bits = if v < high { v } else { high }.to_bits().wrapping_sub(first);
+                *place = bits >> (shift & 31);
+                *inside = (bits << ((32 - shift) & 31)) >> 8;
+            }
+            for place in places.iter_mut().take(values.len()) {
+                // there are more cells than that; this way it need not be checked
+                *place = cells.get(*place as usize % CELLS).copied().unwrap_or(0);
+            }
+            for ((out, cell), inside) in out.iter_mut().zip(&places).zip(&insides) {
+                let [byte, ..] = cell.wrapping_add(*inside).to_be_bytes();
+                *out = byte ^ flip;
+            }
+        }
+    }
+}
+
+impl Cells {
+    /// Cells with at most one edge each; `None` where that takes too many.
+    fn of(steps: &[Step]) -> Option<Cells> {
+        let rising = Rising::of(steps);
+        let range = rising.range()?;
+        (5..=12).find_map(|fine| Cells::fine(&rising, range, fine))
+    }
+
+    /// Cells between these two numbers, 2^`fine` an octave; `None` where they are too many or have more than one edge.
+    fn fine(rising: &Rising, (first, last): (u32, u32), fine: u32) -> Option<Cells> {
+        let shift = MANTISSA - fine;
+        if (last - first) as usize >> shift >= CELLS {
+            return None;
+        }
+        let starts: Vec<u32> = (first..=last).step_by(1 << shift).collect();
+        let ends: Vec<u32> = starts.iter().map(|start| start + (1 << shift) - 1).collect();
+        let (below, above) = (rising.bytes(&starts), rising.bytes(&ends));
+        let steps = |(below, above): (&u8, &u8)| above.checked_sub(*below).is_some_and(|step| step <= 1);
+        if !below.iter().zip(&above).all(steps) {
+            return None;
+        }
+        let edges = rising.edges(&starts, &below, shift);
+        let cell = |((start, edge), below): ((&u32, &u32), &u8)| {
+            (u32::from(*below) << 24) + (((1 << shift) - (edge - start)) << (24 - shift))
+        };
+        let known = starts.iter().zip(&edges).zip(&below).map(cell);
+        let mut cells = Box::new([0; CELLS]);
+        for (place, known) in cells.iter_mut().zip(known) {
+            *place = known;
+        }
+        Some(Cells {
+            first,
+            last,
+            shift,
+            cells,
+            flip: rising.flip,
+        })
+    }
+}
+
+/// The bytes that steps make of numbers, which are given by their bits. Bytes rise or fall with the numbers, as they do
+/// by every step that looks at single ones; those that fall are complemented, so that they rise.
+struct Rising<'a> {
+    steps: &'a [Step],
+    flip: u8,
+}
+
+impl<'a> Rising<'a> {
+    fn of(steps: &'a [Step]) -> Rising<'a> {
+        let plain = Rising { steps, flip: 0 };
+        let falls = matches!(plain.bytes(&[0, 254 << MANTISSA])[..], [dark, bright] if dark > bright);
+        let flip = if falls { u8::MAX } else { 0 };
+        Rising { steps, flip }
+    }
+
+    fn bytes(&self, bits: &[u32]) -> Vec<u8> {
+        let mut values: Vec<f32> = bits.iter().copied().map(f32::from_bits).collect();
+        for step in self.steps {
+            step.apply(&mut values);
+        }
+        let mut out = vec![0; values.len()];
+        tone::bytes(&values, &mut out);
+        out.iter_mut().for_each(|byte| *byte ^= self.flip);
+        out
+    }
+
+    /// The powers of two below and above which all numbers have the same byte.
+    fn range(&self) -> Option<(u32, u32)> {
+        let octaves: Vec<u32> = (1..=254).map(|exponent| exponent << MANTISSA).collect();
+        let of = self.bytes(&octaves);
+        let (dark, bright) = (*self.bytes(&[0]).first()?, *of.last()?);
+        let low = of
+            .iter()
+            .position(|byte| *byte != dark)
+            .unwrap_or(of.len())
+            .checked_sub(1)?;
+        let high = of
+            .iter()
+            .rposition(|byte| *byte != bright)
+            .map_or(0, |last| last + 1)
+            .max(low);
+        Some((*octaves.get(low)?, *octaves.get(high)?))
+    }
+
+    /// For each cell of 2^`shift` numbers the first whose byte is not that of the cell's start, found by bisection.
+    fn edges(&self, starts: &[u32], below: &[u8], shift: u32) -> Vec<u32> {
+        let mut under = starts.to_vec();
+        let mut over: Vec<u32> = starts.iter().map(|start| start + (1 << shift)).collect();
+        for _ in 0..=shift {
+            let middle: Vec<u32> = under.iter().zip(&over).map(|(a, b)| a + (b - a) / 2).collect();
+            let found = self.bytes(&middle);
+            let sides = under.iter_mut().zip(&mut over).zip(below);
+            for ((middle, found), ((under, over), below)) in middle.iter().zip(found).zip(sides) {
+                *(if found == *below { under } else { over }) = *middle;
+            }
+        }
+        over
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::Num;
+
+    fn num(value: f64) -> Num {
+        Num::new(value).unwrap()
+    }
+
+    /// The bytes of numbers by the steps, and by their cells.
+    fn both(steps: &[Step], values: &[f32]) -> Option<(Vec<u8>, Vec<u8>)> {
+        let curve = Curve {
+            cells: Arc::new(Cells::of(steps)?),
+            steps: steps.len(),
+        };
+        let (mut wanted, mut found) = (vec![0; values.len()], vec![0; values.len()]);
+        curve.bytes(values, &mut found);
+        let mut values = values.to_vec();
+        steps.iter().for_each(|step| step.apply(&mut values));
+        tone::bytes(&values, &mut wanted);
+        Some((wanted, found))
+    }
+
+    #[test]
+    fn cells_say_what_the_steps_say() {
+        let mut values: Vec<f32> = (0..200_000u32).map(|n| n as f32 / 131_070.0 - 0.25).collect();
+        values.extend((0..4_000u32).map(|n| 2f32.powf(n as f32 / 20.0 - 120.0)));
+        values.extend([
+            0.0,
+            -0.0,
+            -1e9,
+            1e9,
+            1e-30,
+            f32::NAN,
+            f32::INFINITY,
+            f32::MIN,
+            f32::MAX,
+        ]);
+        let powers = [0.3, 0.4545, 0.9, 1.0, 2.2, 5.0, 10.0].map(|g| Step::Power(num(g)));
+        for curve in powers.into_iter().chain([Step::Logarithm]) {
+            for rest in [
+                vec![],
+                vec![Step::Invert],
+                vec![Step::Invert, Step::Scale(num(1.2))],
+                vec![Step::Scale(num(0.1))],
+                vec![Step::Scale(num(0.0))],
+                vec![Step::Scale(num(-3.0)), Step::Invert],
+            ] {
+                let steps = [vec![curve.clone()], rest].concat();
+                let (wanted, found) = both(&steps, &values).unwrap_or_else(|| panic!("{steps:?}"));
+                assert!(wanted == found, "{steps:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_too_steep_has_no_cells() {
+        for steps in [[Step::Power(num(0.001))], [Step::Power(num(1000.0))]] {
+            assert!(Cells::of(&steps).is_none(), "{steps:?}");
+        }
+        let steep = [Step::Logarithm, Step::Scale(num(1e6))];
+        assert!(both(&steep, &[0.0, 1e-3]).is_none_or(|(wanted, found)| wanted == found));
+    }
+}
