@@ -22,6 +22,7 @@ use clap::Command as Grammar;
 use clap::value_parser;
 use client::Load;
 use client::Outcome;
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -284,6 +285,80 @@ fn cases(side: u32) -> Vec<Case> {
     ]
 }
 
+/// A row of the table in the project's README: what it is called there, and the cases that it sums up.
+type Shown = (&'static str, &'static [&'static str]);
+
+/// The columns of that table.
+const README: [(&str, &[Shown]); 3] = [
+    (
+        "tiles",
+        &[
+            ("cached", &["hot tiles"]),
+            ("stored JPEG", &["cold, pass-through"]),
+            ("JPEG at another quality", &["cold, JPEG again"]),
+            ("Deflate", &["cold, Deflate"]),
+            (
+                "JPEG 2000, lossy, by screens",
+                &["JP2 screens, tiled, lossy", "JP2 screens, untiled, lossy"],
+            ),
+        ],
+    ),
+    (
+        "pictures",
+        &[
+            ("`full/800,`, JPEG pyramid", &["full/800,"]),
+            (
+                "`full/800,`, JPEG 2000",
+                &[
+                    "JP2, full/800, tiled, lossy",
+                    "JP2, full/800, tiled, lossless",
+                    "JP2, full/800, untiled, lossy",
+                    "JP2, full/800, untiled, lossless",
+                ],
+            ),
+            ("5000 pixels wide, JPEG pyramid", &["export 5000 px, JPEG"]),
+            ("info.json", &["info.json"]),
+        ],
+    ),
+    (
+        "processing of tiles",
+        &[
+            ("gamma", &["tone: 8 bit, GAM"]),
+            ("matrix and gamma, 16 bits", &["tone: 16 bit, CTW GAM"]),
+            ("colour map", &["tone: 8 bit grey, CMP"]),
+            ("equalisation", &["tone: 8 bit, CNT=eq"]),
+        ],
+    ),
+];
+
+/// Prints that table: shares of the CPU time of iipsrv 1.1, by the name of the case.
+fn print_readme(shares: &HashMap<&str, f64>) {
+    let share = |cases: &[&str]| {
+        let mut found: Vec<String> = cases
+            .iter()
+            .filter_map(|case| shares.get(case))
+            .map(|share| format!("{share:.2}"))
+            .collect();
+        found.sort();
+        found.dedup();
+        match found.as_slice() {
+            [] => "-".into(),
+            [one] => one.clone(),
+            [first, .., last] => format!("{first} to {last}"),
+        }
+    };
+    let heads: Vec<String> = README.iter().map(|(head, _)| format!("| {head} | ")).collect();
+    println!("\n{}|\n|{}", heads.concat(), "---|".repeat(2 * README.len()));
+    for row in 0..README.iter().map(|(_, rows)| rows.len()).max().unwrap_or(0) {
+        let cell = |rows: &[Shown]| match rows.get(row) {
+            Some((name, cases)) => format!("{name} | {}", share(cases)),
+            None => " | ".into(),
+        };
+        let cells: Vec<String> = README.iter().map(|(_, rows)| cell(rows)).collect();
+        println!("| {} |", cells.join(" | "));
+    }
+}
+
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
@@ -354,6 +429,7 @@ fn main() {
 
     println!("| case | connections | server | requests/s | ratio | CPU ms | ratio | 99 % ms | MB | bad |");
     println!("|---|---|---|---|---|---|---|---|---|---|");
+    let mut shares = HashMap::new();
     for case in cases(value("side") as u32) {
         if matches
             .get_one::<String>("only")
@@ -376,12 +452,13 @@ fn main() {
         };
         servers.iter().for_each(settle);
         if matches.get_flag("quick") {
-            compare(&case, &servers, 1, false, 3, Duration::from_millis(300));
+            let share = compare(&case, &servers, 1, false, 3, Duration::from_millis(300));
+            shares.extend(share.map(|share| (case.name, share)));
             continue;
         }
         for connections in matches.get_many::<u16>("connections").unwrap() {
             for keep in [false, true] {
-                compare(
+                let share = compare(
                     &case,
                     &servers,
                     usize::from(*connections),
@@ -389,10 +466,14 @@ fn main() {
                     value("rounds") as usize,
                     Duration::from_secs_f64(value("seconds")),
                 );
+                if let Some(share) = share {
+                    shares.entry(case.name).or_insert(share);
+                }
             }
         }
     }
     let _ = std::fs::remove_dir_all(folder);
+    print_readme(&shares);
 }
 
 fn measure(server: &Server, queries: &[String], connections: usize, keep: bool, time: Duration) -> Outcome {
@@ -407,8 +488,16 @@ fn measure(server: &Server, queries: &[String], connections: usize, keep: bool, 
     })
 }
 
-/// Interleaved rounds of one case, and a line for each server.
-fn compare(case: &Case, servers: &[Server], connections: usize, keep: bool, rounds: usize, time: Duration) {
+/// Interleaved rounds of one case, and a line for each server. Our share of the CPU time of the first peer, if it has
+/// answered.
+fn compare(
+    case: &Case,
+    servers: &[Server],
+    connections: usize,
+    keep: bool,
+    rounds: usize,
+    time: Duration,
+) -> Option<f64> {
     // kept connections beyond one for each process would wait for ever
     let fits = |s: &&Server| !keep || !s.one_at_a_time || connections <= s.children.len();
     let servers: Vec<_> = servers.iter().filter(fits).collect();
@@ -443,4 +532,6 @@ fn compare(case: &Case, servers: &[Server], connections: usize, keep: bool, roun
             outcomes.iter().map(|o| o.bad).sum::<usize>(),
         );
     }
+    let base = base.filter(|base| middle(base, Outcome::rate) > 0.0)?;
+    Some(middle(outcomes.first()?, Outcome::cpu_ms) / middle(base, Outcome::cpu_ms))
 }
