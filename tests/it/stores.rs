@@ -1,5 +1,6 @@
 //! Are masters in stores served as those on disk: the same pixels, few requests, nothing mixed, and honest errors?
 
+use crate::jp2::compress;
 use crate::process::Folder;
 use crate::process::free_port;
 use crate::process::signal;
@@ -426,6 +427,45 @@ fn directories_behind_each_level_take_few_requests_and_answers_say_how_many() {
         assert!(more <= 1, "{more} requests for {level},{x}");
     }
     assert_eq!(ask(&tile(0, 3)), 0, "it is in the cache");
+}
+
+#[test]
+#[ignore = "needs opj_compress"]
+fn tiles_of_jpeg_2000_take_few_requests() {
+    let folder = Folder::new();
+    let picture = folder.join("noise.pgm");
+    let mut noise = 1_u32;
+    let mut bytes = b"P5\n2048 2048\n255\n".to_vec();
+    bytes.extend((0..2048 * 2048).map(|_| {
+        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (noise >> 24) as u8
+    }));
+    std::fs::write(&picture, bytes).unwrap();
+    for (options, most) in [
+        // the place of every tile is told
+        ("-t 256,256 -TLM", [3, 1]),
+        // that of every packet
+        ("-p RPCL -c [256,256] -PLT", [6, 3]),
+        // every header is read once
+        ("-p RPCL -c [256,256]", [8, 0]),
+    ] {
+        let stream = folder.join("a.jp2");
+        compress(&picture, &stream, options);
+        let store = Store::start([("a.jp2".into(), std::fs::read(&stream).unwrap())]);
+        let service = store.service(&[("MAX_IMAGE_CACHE_SIZE", "0")]);
+        let tile = |x: u32, y: u32| {
+            store.requests();
+            let uri = format!("/iiif/a.jp2/{},{},256,256/256,/0/default.jpg", x * 256, y * 256);
+            assert_eq!(ask(&service, &uri).0, 200, "{options}");
+            store.ranges()
+        };
+        let first = tile(5, 5);
+        assert!((1..=most[0]).contains(&first.len()), "{options}: {first:?}");
+        for (x, y) in [(1, 1), (6, 2), (3, 7)] {
+            let more = tile(x, y);
+            assert!(more.len() <= most[1], "{options}: {x},{y}: {more:?}");
+        }
+    }
 }
 
 #[test]

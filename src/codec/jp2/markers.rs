@@ -5,7 +5,7 @@
 use crate::codec::jp2::block::style;
 use crate::codec::jp2::bytes::Bytes;
 use crate::codec::jp2::parts::Part;
-use crate::codec::jp2::parts::parts;
+use crate::codec::jp2::parts::Parts;
 use crate::codec::jp2::segments::CAP;
 use crate::codec::jp2::segments::COC;
 use crate::codec::jp2::segments::COD;
@@ -24,6 +24,7 @@ use crate::codec::jp2::segments::SIZ;
 use crate::codec::jp2::segments::SOC;
 use crate::codec::jp2::segments::SOD;
 use crate::codec::jp2::segments::SOT;
+use crate::codec::jp2::segments::TLM;
 use crate::codec::jp2::segments::corrupt;
 use crate::codec::jp2::segments::segment;
 use crate::codec::jp2::segments::short;
@@ -322,7 +323,7 @@ impl Main {
             roi: Vec::new(),
             changes: Vec::new(),
         };
-        let mut packed = Vec::new();
+        let (mut packed, mut told) = (Vec::new(), Vec::new());
         let mut packed_bytes = 0;
         loop {
             let (marker, next) = segment(from, at, &mut body)?;
@@ -346,6 +347,11 @@ impl Main {
                         packed.push((*number, rest.to_vec()));
                     }
                 }
+                (TLM, Some(_)) => {
+                    if let Some((number, rest)) = body.split_first() {
+                        told.push((*number, rest.to_vec()));
+                    }
+                }
                 (_, Some(siz)) => style.take(marker, &body, siz.components.len())?,
                 (_, None) => return Err(corrupt("no SIZ at the start")),
             }
@@ -355,7 +361,10 @@ impl Main {
         if style.coding.is_empty() || style.quantisation.is_empty() {
             return Err(corrupt("no COD or no QCD"));
         }
-        let parts = parts(from, at, &siz)?;
+        let parts = match Parts::told(told, at..from.len(), &siz) {
+            Some(parts) => parts,
+            None => Parts::follow(from, at, &siz)?,
+        };
         let levels = style.coding.iter().map(|coding| coding.levels);
         let levels = levels.chain(parts.levels).min().unwrap_or(0);
         Ok(Main {
@@ -368,7 +377,14 @@ impl Main {
         })
     }
 
-    /// The headers of a tile's parts.
+    /// The tile-parts of a tile, in order.
+    pub fn parts_of(&self, tile: u16) -> &[Part] {
+        let first = self.parts.partition_point(|part| part.tile < tile);
+        let end = self.parts.partition_point(|part| part.tile <= tile);
+        self.parts.get(first..end).unwrap_or_default()
+    }
+
+    /// The headers of a tile's parts. `Unsupported` when one names fewer decompositions than [`Main::levels`].
     pub fn tile(&self, from: &dyn Bytes, tile: u16) -> Result<Head> {
         let mut style = self.style.clone();
         for coding in &mut style.coding {
@@ -378,14 +394,13 @@ impl Main {
             quantisation.own = false;
         }
         let count = self.siz.components.len();
-        let first = self.parts.partition_point(|part| part.tile < tile);
-        let parts = self.parts.get(first..).unwrap_or_default();
         let mut body = Vec::new();
         let mut packed = Vec::new();
         let mut bodies = Vec::new();
         let mut lengths = Vec::new();
         let mut changed = false;
-        for part in parts.iter().take_while(|part| part.tile == tile) {
+        for part in self.parts_of(tile) {
+            part.check(from)?;
             let mut at = part.start;
             let (mut pieces, mut told) = (Vec::new(), Vec::new());
             loop {
@@ -422,6 +437,10 @@ impl Main {
             }
             bodies.push(Part { start: at, ..*part });
             lengths.push(numbers(&join(told)));
+        }
+        if style.coding.iter().any(|coding| coding.levels < self.levels) {
+            let what = "a tile of fewer decompositions than the main header names";
+            return Err(Error::Unsupported(what.into()));
         }
         Ok(Head {
             style,

@@ -53,6 +53,11 @@ impl Index {
     /// Reads the headers of every packet of a tile. What follows damage is left out. Of a long tile whose packets' lengths
     /// are told (PLT) none is read if it may be `partial`.
     pub fn read(from: &dyn Bytes, main: &Main, tile: u16, partial: bool) -> Result<Index> {
+        let whole = main.parts_of(tile).iter().map(|part| part.start..part.end);
+        let short = whole.clone().map(|part| part.end - part.start).sum::<u64>() <= AT_ONCE;
+        if short {
+            from.prefetch(&mut { whole })?;
+        }
         let Head {
             style,
             packed,
@@ -67,8 +72,7 @@ impl Index {
             unread: HashMap::new(),
         };
         let area = tile_area(&main.siz, tile);
-        let bytes: u64 = parts.iter().map(|part| part.end - part.start).sum();
-        if partial && packed.is_empty() && bytes > AT_ONCE && !main.truncated {
+        if partial && packed.is_empty() && !short && !main.truncated {
             index.unread = index.listed(area, &parts, &lengths).unwrap_or_default();
         }
         if !index.is_partial() {

@@ -1,6 +1,7 @@
-//! Finds the tile-parts of a codestream by following their lengths (ITU-T T.800 A.4.2).
+//! Finds the tile-parts of a codestream: by the lengths that its main header tells (TLM, ITU-T T.800 A.7.1), else by
+//! following the lengths of their own headers (A.4.2).
 //!
-//! Of their headers only the number of decomposition levels is read.
+//! Of these headers only the number of decomposition levels is read.
 
 use crate::codec::jp2::bytes::Bytes;
 use crate::codec::jp2::segments::COC;
@@ -11,7 +12,10 @@ use crate::codec::jp2::segments::SOT;
 use crate::codec::jp2::siz::Siz;
 use crate::error::Error;
 use crate::error::Result;
+use std::ops::Range;
 
+/// A marker SOT with its segment.
+const SOT_BYTES: u64 = 12;
 /// Tile-parts of one file.
 const MAX_PARTS: usize = 1 << 20;
 /// Segments of a tile-part's header that are looked at.
@@ -30,6 +34,19 @@ pub struct Part {
     pub end: u64,
 }
 
+impl Part {
+    /// Whether its header is where it is said to be.
+    pub fn check(&self, from: &dyn Bytes) -> Result<()> {
+        let mut sot = [0; 12];
+        from.read(self.start.saturating_sub(SOT_BYTES), &mut sot)?;
+        let [m1, m0, _, _, i1, i0, ..] = sot;
+        if (u16::from_be_bytes([m1, m0]), u16::from_be_bytes([i1, i0])) != (SOT, self.tile) {
+            return Err(Error::Corrupt("no tile-part where one is told".into()));
+        }
+        Ok(())
+    }
+}
+
 /// All of them.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Parts {
@@ -41,60 +58,104 @@ pub struct Parts {
     pub levels: Option<u8>,
 }
 
-/// Follows the tile-parts from the first SOT.
-pub fn parts(from: &dyn Bytes, mut at: u64, siz: &Siz) -> Result<Parts> {
-    let (across, down) = siz.grid();
-    let mut parts = Vec::new();
-    let mut truncated = true;
-    let mut fewest: Option<u8> = None;
-    while let Some(rest) = from.len().checked_sub(at).filter(|rest| *rest >= 2) {
-        // and the marker that follows it
-        let mut sot = [0; 14];
-        let room = usize::try_from(rest).unwrap_or(14).min(14);
-        from.read(at, sot.get_mut(..room).unwrap_or_default())?;
-        let [m1, m0, _, _, i1, i0, l3, l2, l1, l0, _, _, next @ ..] = sot;
-        match u16::from_be_bytes([m1, m0]) {
-            SOT if room >= 12 => {}
-            EOC => {
+impl Parts {
+    /// Those that the main header tells in numbered segments (Table A.32), the first of which starts at the start of `range`.
+    /// `None` unless they fill the range, but for the last marker. Their own headers are not read.
+    pub fn told(mut segments: Vec<(u8, Vec<u8>)>, range: Range<u64>, siz: &Siz) -> Option<Parts> {
+        segments.sort_by_key(|(number, _)| *number);
+        let (across, down) = siz.grid();
+        let mut all = Vec::new();
+        let mut at = range.start;
+        for (_, bytes) in segments {
+            let (sizes, entries) = bytes.split_first()?;
+            let index = usize::from(sizes >> 4 & 3);
+            let length = if sizes & 0x40 == 0 { 2 } else { 4 };
+            let number = |bytes: &[u8]| bytes.iter().fold(0, |sum, byte| sum << 8 | u32::from(*byte));
+            for entry in entries.chunks(index + length) {
+                let (tile, len) = entry.split_at_checked(index)?;
+                let count = u32::try_from(all.len()).ok()?;
+                // without an index every tile has one part, in order
+                let tile = if index == 0 { count } else { number(tile) };
+                let end = at + u64::from(number(len));
+                let fits = tile < across * down
+                    && len.len() == length
+                    && end >= at + SOT_BYTES + 2
+                    && all.len() < MAX_PARTS;
+                let start = at + SOT_BYTES;
+                let tile = u16::try_from(tile).ok().filter(|_| fits)?;
+                all.push(Part {
+                    tile,
+                    number: count,
+                    start,
+                    end,
+                });
+                at = end;
+            }
+        }
+        let filled = !all.is_empty() && (range.end == at || range.end == at + 2);
+        all.sort_by_key(|part| (part.tile, part.number));
+        filled.then_some(Parts {
+            all,
+            truncated: false,
+            levels: None,
+        })
+    }
+
+    /// Follows the tile-parts from the first SOT.
+    pub fn follow(from: &dyn Bytes, mut at: u64, siz: &Siz) -> Result<Parts> {
+        let (across, down) = siz.grid();
+        let mut parts = Vec::new();
+        let mut truncated = true;
+        let mut fewest: Option<u8> = None;
+        while let Some(rest) = from.len().checked_sub(at).filter(|rest| *rest >= 2) {
+            // and the marker that follows it
+            let mut sot = [0; 14];
+            let room = usize::try_from(rest).unwrap_or(14).min(14);
+            from.read(at, sot.get_mut(..room).unwrap_or_default())?;
+            let [m1, m0, _, _, i1, i0, l3, l2, l1, l0, _, _, next @ ..] = sot;
+            match u16::from_be_bytes([m1, m0]) {
+                SOT if room >= 12 => {}
+                EOC => {
+                    truncated = false;
+                    break;
+                }
+                // what follows is no tile-part: what came before it is served
+                _ => break,
+            }
+            let tile = u16::from_be_bytes([i1, i0]);
+            let len = u64::from(u32::from_be_bytes([l3, l2, l1, l0]));
+            let end = if len == 0 { from.len() } else { at + len };
+            if u32::from(tile) >= across * down || (len > 0 && len < 14) || parts.len() >= MAX_PARTS {
+                break;
+            }
+            let part = Part {
+                tile,
+                number: u32::try_from(parts.len()).unwrap_or(u32::MAX),
+                start: at + SOT_BYTES,
+                end: end.min(from.len()),
+            };
+            if u16::from_be_bytes(next) != SOD
+                && let Some(levels) = levels(from, part, siz.components.len())?
+            {
+                fewest = Some(fewest.map_or(levels, |fewest| fewest.min(levels)));
+            }
+            parts.push(part);
+            if len == 0 {
                 truncated = false;
                 break;
             }
-            // what follows is no tile-part: what came before it is served
-            _ => break,
+            at = end;
         }
-        let tile = u16::from_be_bytes([i1, i0]);
-        let len = u64::from(u32::from_be_bytes([l3, l2, l1, l0]));
-        let end = if len == 0 { from.len() } else { at + len };
-        if u32::from(tile) >= across * down || (len > 0 && len < 14) || parts.len() >= MAX_PARTS {
-            break;
+        if parts.is_empty() {
+            return Err(Error::Corrupt("no tile-part".into()));
         }
-        let part = Part {
-            tile,
-            number: u32::try_from(parts.len()).unwrap_or(u32::MAX),
-            start: at + 12,
-            end: end.min(from.len()),
-        };
-        if u16::from_be_bytes(next) != SOD
-            && let Some(levels) = levels(from, part, siz.components.len())?
-        {
-            fewest = Some(fewest.map_or(levels, |fewest| fewest.min(levels)));
-        }
-        parts.push(part);
-        if len == 0 {
-            truncated = false;
-            break;
-        }
-        at = end;
+        parts.sort_by_key(|part| (part.tile, part.number));
+        Ok(Parts {
+            all: parts,
+            truncated,
+            levels: fewest,
+        })
     }
-    if parts.is_empty() {
-        return Err(Error::Corrupt("no tile-part".into()));
-    }
-    parts.sort_by_key(|part| (part.tile, part.number));
-    Ok(Parts {
-        all: parts,
-        truncated,
-        levels: fewest,
-    })
 }
 
 /// The fewest wavelet decompositions that the header of a tile-part names (T.800 A.6.1, A.6.2).
@@ -172,7 +233,7 @@ mod tests {
         let found = |headers: [&[u8]; 2]| {
             let [first, second] = headers;
             let stream = [part(0, first), part(1, second), vec![0xff, 0xd9]].concat();
-            let found = parts(&stream, 0, &siz).unwrap();
+            let found = Parts::follow(&stream, 0, &siz).unwrap();
             assert_eq!((found.all.len(), found.truncated), (2, false));
             found.levels
         };
@@ -183,5 +244,46 @@ mod tests {
         assert_eq!(found([&[&cod[..], &coc].concat(), &plt]), Some(2));
         assert_eq!(found([&coc[..5], &[]]), None);
         assert_eq!(found([&[0xff, 0x58, 0, 0], &[]]), None);
+    }
+
+    #[test]
+    fn parts_are_where_the_main_header_tells() {
+        let stream = [part(0, &[]), part(1, &[]), part(0, &[]), vec![0xff, 0xd9]].concat();
+        let range = 0..stream.len() as u64;
+        let told = |segments: &[&[u8]]| {
+            let segments = segments.iter().map(|bytes| (bytes[0], bytes[1..].to_vec()));
+            Parts::told(segments.collect(), range.clone(), SIZ)
+        };
+        let followed = Parts::follow(&stream, 0, SIZ).unwrap();
+        assert_eq!(followed.all.len(), 3);
+        let ways: [&[&[u8]]; 3] = [
+            &[&[0, 0x10, 0, 0, 15, 1, 0, 15, 0, 0, 15]],
+            &[
+                &[1, 0x60, 0, 0, 0, 0, 0, 15],
+                &[0, 0x50, 0, 0, 0, 0, 15, 1, 0, 0, 0, 15],
+            ],
+            &[&[0, 0x20, 0, 0, 0, 15, 0, 1, 0, 15, 0, 0, 0, 15]],
+        ];
+        for way in ways {
+            assert_eq!(told(way).as_ref(), Some(&followed));
+        }
+        for part in &followed.all {
+            part.check(&stream).unwrap();
+            assert!(Part { tile: 5, ..*part }.check(&stream).is_err());
+            let start = part.start + 1;
+            assert!(Part { start, ..*part }.check(&stream).is_err());
+        }
+        let wrong: [&[&[u8]]; 7] = [
+            &[],
+            &[&[0]],
+            &[&[0, 0x10, 0, 0, 15, 1, 0, 15]],
+            &[&[0, 0x10, 0, 0, 15, 1, 0, 15, 0, 0, 16]],
+            &[&[0, 0x10, 0, 0, 15, 2, 0, 15, 0, 0, 15]],
+            &[&[0, 0x10, 0, 0, 15, 1, 0, 15, 0, 0]],
+            &[&[0, 0x00, 0, 13, 0, 15, 0, 17]],
+        ];
+        for wrong in wrong {
+            assert_eq!(told(wrong), None, "{wrong:?}");
+        }
     }
 }

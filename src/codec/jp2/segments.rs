@@ -14,6 +14,7 @@ pub const RGN: u16 = 0xff5e;
 pub const POC: u16 = 0xff5f;
 pub const PPM: u16 = 0xff60;
 pub const PPT: u16 = 0xff61;
+pub const TLM: u16 = 0xff55;
 pub const PLT: u16 = 0xff58;
 pub const SOC: u16 = 0xff4f;
 pub const DCO: u16 = 0xff70;
