@@ -9,18 +9,24 @@ use crate::metrics;
 use crate::metrics::Tier;
 use crate::raster::Raster;
 use crate::recent::Recent;
+use crate::work;
 use bytes::Bytes;
 use quick_cache::DefaultHashBuilder;
 use quick_cache::Lifecycle;
 use quick_cache::OptionsBuilder;
 use quick_cache::Weighter;
+use quick_cache::sync::GuardResult;
 use std::cell::Cell;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 /// Bytes that a key and its entry cost besides the value.
 const ENTRY_BYTES: u64 = 400;
+
+/// Between two looks whether a request that waits for another one's value is still wanted.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A value and its weight.
 #[derive(Clone, Debug)]
@@ -94,19 +100,27 @@ impl<K: Hash + Eq + Clone> Cache<K> {
         }
     }
 
-    /// The value, made by `make` if it is not here. Others who ask meanwhile wait for the one that makes it; when
-    /// that fails or panics nothing is kept and the next of them makes it.
+    /// The value, made by `make` if it is not here. Others who ask meanwhile wait for the one that makes it, as long as their
+    /// own requests are wanted; when that fails or panics nothing is kept and the next of them makes it.
     pub fn get_or_make(&self, key: &K, make: impl FnOnce() -> Result<Cached>) -> Result<Cached> {
         let Some(inner) = &self.inner else {
             return make();
         };
-        let mut found = "hit";
-        let made = inner.get_or_insert_with(key, || {
-            found = "miss";
-            make()
-        });
-        metrics::lookup(MEMORY, found);
-        made
+        loop {
+            match inner.get_value_or_guard(key, Some(LOOK)) {
+                GuardResult::Value(value) => {
+                    metrics::lookup(MEMORY, "hit");
+                    return Ok(value);
+                }
+                GuardResult::Guard(guard) => {
+                    metrics::lookup(MEMORY, "miss");
+                    let value = make()?;
+                    let _ = guard.insert(value.clone());
+                    return Ok(value);
+                }
+                GuardResult::Timeout => work::check()?,
+            }
+        }
     }
 
     /// Drops what has such a key; returns how much there was.
@@ -259,6 +273,32 @@ mod tests {
         }));
         assert!(panicked.is_err());
         assert!(cache.get_or_make(&1, || Ok(answer(1))).is_ok());
+    }
+
+    #[test]
+    fn a_waiter_ends_when_its_request_is_cancelled() {
+        let cache: Cache<u32> = Cache::new(1 << 20);
+        let scope = work::Scope::default();
+        let (begun, ended) = (Barrier::new(2), Barrier::new(2));
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                let make = || {
+                    begun.wait();
+                    ended.wait();
+                    Ok(answer(1))
+                };
+                cache.get_or_make(&1, make).unwrap();
+            });
+            begun.wait();
+            let waiter = threads.spawn(|| {
+                let _entered = work::scope::enter(scope.clone());
+                cache.get_or_make(&1, || unreachable!("another makes it"))
+            });
+            scope.cancel();
+            assert!(matches!(waiter.join().unwrap(), Err(Error::Cancelled)));
+            ended.wait();
+        });
+        assert!(cache.find(&1).is_some());
     }
 
     #[test]
