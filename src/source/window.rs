@@ -72,6 +72,21 @@ pub fn of_tiles(
     take: &mut Take,
     decode: impl Fn(Tile) -> Result<Raster>,
 ) -> Result<()> {
+    of_parts(levels, window, keep, take, decode, |_, _| Ok(None))
+}
+
+/// Of a tile of which a window shows no more than one in so many pixels, only those are read where that is possible.
+const SLIVER: u64 = 8;
+
+/// Like [`of_tiles`]. Of a tile `part` may give a rectangle of the level alone, if it can read that without the rest.
+pub fn of_parts(
+    levels: &[Level],
+    window: Window,
+    keep: &dyn TileCache,
+    take: &mut Take,
+    decode: impl Fn(Tile) -> Result<Raster>,
+    part: impl Fn(Tile, Rect) -> Result<Option<Raster>>,
+) -> Result<()> {
     let none = || Error::Outside("no such level".into());
     let grid = levels.get(window.level).ok_or_else(none)?.tile;
     let rect = window.rect;
@@ -86,7 +101,13 @@ pub fn of_tiles(
             };
             let cell = tile.rect(levels).ok_or_else(|| outside(tile))?;
             check()?;
-            let raster = keep.keep(Part::Tile(tile), &mut || decode(tile))?;
+            let is_sliver = |shown: &Rect| shown.size().area() <= cell.size().area() / SLIVER;
+            let sliver = cell.meet(rect).filter(is_sliver);
+            let read = sliver.map_or(Ok(None), |shown| part(tile, shown))?;
+            let (raster, cell) = match read.zip(sliver) {
+                Some((raster, shown)) => (Arc::new(raster), shown),
+                None => (keep.keep(Part::Tile(tile), &mut || decode(tile))?, cell),
+            };
             if cell == rect {
                 return take(Piece::Pixels(Arc::unwrap_or_clone(raster)), rect);
             }

@@ -51,6 +51,7 @@ use crate::source::Take;
 use crate::source::Tile;
 use crate::source::Window;
 use crate::source::cache::NoCache;
+use crate::source::cache::Part;
 use crate::source::cache::TileCache;
 use crate::source::made::stored_bytes;
 use crate::source::tiff::block::jpeg_colour;
@@ -63,6 +64,7 @@ use crate::source::tiff::layout::Layout;
 use crate::source::tiff::pyramid::Pages;
 use crate::source::tiff::unpack::absent;
 use crate::source::tiff::unpack::settle;
+use crate::source::tiff::unpack::unpack;
 use crate::source::tiff::unpack::weave;
 use crate::source::window;
 use crate::store::Blob;
@@ -84,6 +86,15 @@ pub struct Tiff {
 struct Scratch {
     coded: Vec<u8>,
     plain: Vec<u8>,
+}
+
+impl Scratch {
+    /// Leaves it to the next tile, unless it is large.
+    fn leave(self) {
+        if self.coded.capacity().max(self.plain.capacity()) <= MAX_KEPT {
+            SCRATCH.set(self);
+        }
+    }
 }
 
 /// Tiles of no more pixels are decoded in a few milliseconds, by most schemes.
@@ -285,7 +296,9 @@ impl Source for Tiff {
             return take(Piece::Pixels(self.with_mask(image, raster, rect)?), rect);
         }
         self.prefetch(image, rect)?;
-        window::of_tiles(&self.header.levels, window, keep, take, |tile| self.tile(tile))
+        let decode = |tile| self.tile(tile);
+        let sliver = |tile, part| self.sliver(tile, part, keep);
+        window::of_parts(&self.header.levels, window, keep, take, decode, sliver)
     }
 
     fn coded(&self, tile: Tile, format: Format) -> Result<Option<Vec<u8>>> {
@@ -309,6 +322,32 @@ impl Source for Tiff {
 }
 
 impl Tiff {
+    /// The samples of a part of a tile, given as a rectangle of the level, of which only its rows are read; `None` where
+    /// the file does not hold them as they are given, or `keep` holds the tile.
+    fn sliver(&self, tile: Tile, part: Rect, keep: &dyn TileCache) -> Result<Option<Raster>> {
+        let (image, rect) = self.find(tile)?;
+        let (layout, cell) = (&image.layout, image.cell(tile.row));
+        if !image.plain || image.mask.is_some() || keep.holds(Part::Tile(tile)) {
+            return Ok(None);
+        }
+        let place = image.place(&self.input, tile.col, tile.row, 0)?;
+        let Some((at, _)) = place.filter(|(_, len)| *len == layout.bytes(cell)) else {
+            return Ok(None);
+        };
+        image.check(cell, &self.limits)?;
+        let line = layout.line(cell.w);
+        let at = at.saturating_add(u64::from(part.y - rect.y) * line);
+        let left = usize::try_from(layout.line(part.x - rect.x)).unwrap_or(usize::MAX);
+        let mut scratch = SCRATCH.take();
+        let rows = self.input.read(at, u64::from(part.h) * line, &mut scratch.coded);
+        let samples = rows.and_then(|rows| {
+            let rows = rows.get_mut(left..).unwrap_or_default();
+            unpack(layout, rows, cell.w, part.size())
+        });
+        scratch.leave();
+        Ok(Some(channels(image, part.size(), samples?)))
+    }
+
     /// The raster of this part of a level with what its mask says as alpha.
     fn with_mask(&self, image: &Image, raster: Raster, rect: Rect) -> Result<Raster> {
         let Some(mask) = &image.mask else {
@@ -384,9 +423,7 @@ impl Tiff {
             let coded = self.input.read(at, len, coded);
             coded.and_then(|coded| block::decode(layout, coded, cell, size, plain))
         };
-        if scratch.coded.capacity().max(scratch.plain.capacity()) <= MAX_KEPT {
-            SCRATCH.set(scratch);
-        }
+        scratch.leave();
         samples
     }
 
@@ -597,6 +634,68 @@ mod tests {
             "three bytes are no tile"
         );
         assert_eq!(tiff.coded(tile(0, 0, 0), Format::Jpeg).unwrap(), None);
+    }
+
+    #[test]
+    fn a_window_over_slivers_of_plain_tiles_has_the_samples_of_the_tiles() {
+        let (side, picture) = (32, Rect::new(0, 0, 90, 80));
+        // byte order, bits, format of samples, predictor; whether parts can be read
+        for (order, bits, format, predictor, parts) in [
+            (Order::Little, 8, 1, 1, true),
+            (Order::Little, 16, 1, 1, true),
+            (Order::Big, 16, 1, 1, true),
+            (Order::Big, 32, 1, 1, true),
+            (Order::Big, 32, 3, 1, true),
+            (Order::Little, 8, 1, 2, true),
+            (Order::Little, 12, 1, 1, false),
+        ] {
+            let mut build = Build::new(order, false);
+            let bytes = side * side * bits / 8;
+            let tiles = (0..9u32).map(|n| {
+                let data: Vec<u8> = (0..bytes).map(|i| (i * 7 + n * 31 + i / 50) as u8).collect();
+                build.blob(&data)
+            });
+            let places: Vec<u64> = tiles.collect();
+            let ifd = with(
+                tags((90, 80), 1, 1, places),
+                &[
+                    (258, 3, vec![bits.into()]),
+                    (317, 3, vec![predictor]),
+                    (322, 3, vec![side.into()]),
+                    (323, 3, vec![side.into()]),
+                    (325, 4, vec![bytes.into(); 9]),
+                    (339, 3, vec![format]),
+                ],
+            );
+            let first = build.ifd(&ifd, 0);
+            let tiff = open(&build.finish(first)).unwrap();
+            let mut all: Option<Raster> = None;
+            for (col, row) in (0..3).flat_map(|row| (0..3).map(move |col| (col, row))) {
+                let raster = read(&tiff, tile(0, col, row)).unwrap();
+                let rect = tile(0, col, row).rect(&tiff.header().levels).unwrap();
+                let all = all.get_or_insert_with(|| window::blank(picture.size(), &raster).unwrap());
+                window::put(&raster, rect, all, picture).unwrap();
+            }
+            let all = all.unwrap();
+            for rect in [
+                Rect::new(31, 30, 35, 36),
+                Rect::new(63, 1, 27, 66),
+                Rect::new(29, 63, 61, 17),
+                Rect::new(40, 41, 9, 8),
+            ] {
+                let found = window::raster(&tiff, Window::new(0, rect), &NoCache).unwrap();
+                let mut wanted = window::blank(rect.size(), &all).unwrap();
+                window::put(&all, picture, &mut wanted, rect).unwrap();
+                assert_eq!(found, wanted, "{order:?} {bits} {format} {predictor} {rect:?}");
+                let corner = tile(0, rect.x / side, rect.y / side);
+                let part = Rect::new(rect.x, rect.y, 1, 1);
+                let part = tiff.sliver(corner, part, &NoCache).unwrap();
+                assert_eq!(part.is_some(), parts, "{order:?} {bits} {format} {predictor}");
+            }
+        }
+        let coded = open(&small()).unwrap();
+        let part = coded.sliver(tile(0, 0, 0), Rect::new(0, 0, 1, 1), &NoCache);
+        assert_eq!(part.unwrap(), None);
     }
 
     #[test]
