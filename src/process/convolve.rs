@@ -4,6 +4,7 @@
 
 use crate::geometry::Num;
 use crate::geometry::Size;
+use std::iter::repeat_n;
 
 /// What is made of a pixel's neighbourhood.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -87,36 +88,39 @@ impl Kernel {
         let (width, height) = (size.w as usize, size.h as usize);
         let radius = self.radius() as usize;
         let side = 2 * radius + 1;
-        let weights = self.weights();
         // every row once with its ends extended, so that neighbours are slices
         let wide = width + 2 * radius;
-        let mut padded = vec![0.0; wide * height];
-        for (row, padded) in plane.chunks_exact(width).zip(padded.chunks_exact_mut(wide)) {
+        let mut padded = Vec::with_capacity(wide * height);
+        for row in plane.chunks_exact(width) {
             let (Some(first), Some(last)) = (row.first(), row.last()) else {
                 continue;
             };
-            padded.fill(*last);
-            padded.iter_mut().take(radius).for_each(|v| *v = *first);
-            if let Some(middle) = padded.get_mut(radius..radius + width) {
-                middle.copy_from_slice(row);
-            }
+            padded.extend(repeat_n(*first, radius));
+            padded.extend_from_slice(row);
+            padded.extend(repeat_n(*last, radius));
         }
+        // rows down, columns across and weight of the neighbours that count
+        let of = |weights: Vec<f32>| {
+            let all = (0..)
+                .zip(weights)
+                .map(|(place, weight)| (place / side, place % side, weight));
+            all.filter(|(.., weight)| *weight != 0.0).collect()
+        };
+        let sums: Vec<Vec<(usize, usize, f32)>> = self.weights().into_iter().map(of).collect();
         let mut out = vec![0.0; width * height];
         let mut other = vec![0.0; width];
+        let mut rows = Vec::new();
         for (y, out) in out.chunks_exact_mut(width).enumerate() {
-            let rows = |down: usize| {
-                let row = (y + down).saturating_sub(radius).min(height - 1);
-                padded.get(row * wide..(row + 1) * wide).unwrap_or_default()
+            let mut sum = |neighbours: &[(usize, usize, f32)], out: &mut [f32]| {
+                rows.clear();
+                rows.extend(neighbours.iter().map(|(down, across, weight)| {
+                    let row = (y + down).saturating_sub(radius).min(height - 1);
+                    let row = padded.get(row * wide + across..(row + 1) * wide);
+                    (row.unwrap_or_default(), *weight)
+                }));
+                weigh(&rows, out);
             };
-            let sum = |weights: &[f32], out: &mut [f32]| {
-                let neighbours = weights.iter().enumerate().filter(|(_, weight)| **weight != 0.0);
-                let neighbours = neighbours.map(|(place, weight)| {
-                    let row = rows(place / side).get(place % side..).unwrap_or_default();
-                    (row, *weight)
-                });
-                weigh(&neighbours.collect::<Vec<_>>(), out);
-            };
-            match weights.as_slice() {
+            match sums.as_slice() {
                 [one] => sum(one, out),
                 [across, down] => {
                     sum(across, out);
@@ -137,9 +141,18 @@ impl Kernel {
 fn weigh(rows: &[(&[f32], f32)], out: &mut [f32]) {
     /// So many sums stay in registers.
     const BLOCK: usize = 32;
-    let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
-    let done = blocks.len() * BLOCK;
-    for (block, at) in blocks.iter_mut().zip((0..).step_by(BLOCK)) {
+    let Some(last) = out.len().checked_sub(BLOCK) else {
+        for (at, out) in out.iter_mut().enumerate() {
+            *out = 0.0;
+            for (row, weight) in rows {
+                *out += row.get(at).map_or(0.0, |v| weight * v);
+            }
+        }
+        return;
+    };
+    for at in (0..out.len()).step_by(BLOCK) {
+        // the last block may begin inside the one before
+        let at = at.min(last);
         let mut sums = [0.0; BLOCK];
         for (row, weight) in rows {
             if let Some(row) = row.get(at..).and_then(|row| row.first_chunk::<BLOCK>()) {
@@ -148,13 +161,9 @@ fn weigh(rows: &[(&[f32], f32)], out: &mut [f32]) {
                 }
             }
         }
-        *block = sums;
-    }
-    for (out, at) in rest.iter_mut().zip(done..) {
-        let values = rows
-            .iter()
-            .filter_map(|(row, weight)| Some(weight * row.get(at)?));
-        *out = values.fold(0.0, |sum, value| sum + value);
+        if let Some(out) = out.get_mut(at..).and_then(|out| out.first_chunk_mut()) {
+            *out = sums;
+        }
     }
 }
 

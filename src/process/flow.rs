@@ -227,8 +227,8 @@ impl Flow<'_> {
                     Samples::F32(v) => part.read(v, out, |v| step(f64::from(v))),
                 }
             }
-            Samples::U8(v) => part.read(v, out, |v| (f32::from(v) - low) * scale),
-            Samples::U16(v) => part.read(v, out, |v| (f32::from(v) - low) * scale),
+            Samples::U8(v) => part.scaled(v, out, low, scale),
+            Samples::U16(v) => part.scaled(v, out, low, scale),
             Samples::U32(v) => part.read(v, out, |v| ((f64::from(v) - ends.low) * ends.scale) as f32),
             Samples::F32(v) => part.read(v, out, |v| {
                 let number = (v - low) * scale;
@@ -266,11 +266,27 @@ struct Part<'a> {
 }
 
 impl Part<'_> {
-    fn read<T: Copy>(&self, samples: &[T], out: &mut [f32], value: impl Fn(T) -> f32) {
+    /// The samples of the pixels.
+    fn of<'s, T>(&self, samples: &'s [T]) -> &'s [T] {
         let Part { pixels, channels, .. } = *self;
-        let part = samples
-            .get(pixels.start * channels..pixels.end * channels)
-            .unwrap_or_default();
+        let part = samples.get(pixels.start * channels..pixels.end * channels);
+        part.unwrap_or_default()
+    }
+
+    /// Numbers from 0 at `low` on.
+    fn scaled<T: Copy + Into<f32>>(&self, samples: &[T], out: &mut [f32], low: f32, scale: f32) {
+        let (part, channel) = (self.of(samples), self.channel);
+        match self.channels {
+            1 => scaled::<T, 1>(part, channel, out, low, scale),
+            2 => scaled::<T, 2>(part, channel, out, low, scale),
+            3 => scaled::<T, 3>(part, channel, out, low, scale),
+            4 => scaled::<T, 4>(part, channel, out, low, scale),
+            _ => self.read(samples, out, |v| (v.into() - low) * scale),
+        }
+    }
+
+    fn read<T: Copy>(&self, samples: &[T], out: &mut [f32], value: impl Fn(T) -> f32) {
+        let (part, channels) = (self.of(samples), self.channels);
         match channels {
             1 => out.iter_mut().zip(part).for_each(|(out, v)| *out = value(*v)),
             2 => self.every::<2, T>(part, out, value),
@@ -294,6 +310,23 @@ impl Part<'_> {
         for (out, pixel) in out.iter_mut().zip(part.as_chunks::<N>().0) {
             *out = pixel.get(self.channel).map_or(0.0, |v| value(*v));
         }
+    }
+}
+
+/// Numbers of one channel of pixels of `N` samples, from 0 at `low` on. No closures: they would not be inlined.
+#[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
+fn scaled<T: Copy + Into<f32>, const N: usize>(
+    samples: &[T],
+    channel: usize,
+    out: &mut [f32],
+    low: f32,
+    scale: f32,
+) {
+    for (out, pixel) in out.iter_mut().zip(samples.as_chunks::<N>().0) {
+        *out = match pixel.get(channel) {
+            Some(v) => ((*v).into() - low) * scale,
+            None => 0.0,
+        };
     }
 }
 
@@ -359,19 +392,28 @@ fn interleave(planes: &[Vec<u8>], alpha: bool, pixels: usize, out: &mut Vec<u8>)
     let from = out.len();
     out.resize(from + grey.len() * channels, 0);
     let out = out.get_mut(from..).unwrap_or_default();
-    let colours = red.iter().zip(green).zip(blue);
     match (channels, alpha) {
         (1, _) => out.copy_from_slice(grey),
-        (_, None) => {
-            for (out, ((r, g), b)) in out.as_chunks_mut::<3>().0.iter_mut().zip(colours) {
-                *out = [*r, *g, *b];
-            }
-        }
-        (_, Some(alpha)) => {
-            for ((out, ((r, g), b)), a) in out.as_chunks_mut::<4>().0.iter_mut().zip(colours).zip(alpha) {
-                *out = [*r, *g, *b, *a];
-            }
-        }
+        (_, None) => rgb(red, green, blue, out),
+        (_, Some(alpha)) => rgba(red, green, blue, alpha, out),
     }
     channels
+}
+
+/// Pixels of three channels.
+#[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
+fn rgb(red: &[u8], green: &[u8], blue: &[u8], out: &mut [u8]) {
+    let colours = red.iter().zip(green).zip(blue);
+    for (out, ((r, g), b)) in out.as_chunks_mut().0.iter_mut().zip(colours) {
+        *out = [*r, *g, *b];
+    }
+}
+
+/// Pixels of four channels.
+#[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
+fn rgba(red: &[u8], green: &[u8], blue: &[u8], alpha: &[u8], out: &mut [u8]) {
+    let samples = red.iter().zip(green).zip(blue.iter().zip(alpha));
+    for (out, ((r, g), (b, a))) in out.as_chunks_mut().0.iter_mut().zip(samples) {
+        *out = [*r, *g, *b, *a];
+    }
 }
