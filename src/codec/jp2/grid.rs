@@ -3,6 +3,8 @@
 //! Arithmetic only; all coordinates are absolute, those of the reference grid divided as the standard says.
 
 use crate::codec::jp2::block::Band as Kind;
+use crate::codec::jp2::markers::Coding;
+use crate::codec::jp2::markers::Quantisation;
 use crate::codec::jp2::markers::Style;
 use crate::codec::jp2::siz::Siz;
 use crate::error::Error;
@@ -274,6 +276,7 @@ impl Cells {
     }
 }
 
+/// The resolutions of a component of a tile, from the smallest.
 fn resolutions(
     style: &Style,
     number: usize,
@@ -284,106 +287,147 @@ fn resolutions(
     let missing = || Error::Corrupt("a component without coding style".into());
     let coding = style.coding.get(number).ok_or_else(missing)?;
     let quantisation = style.quantisation.get(number).ok_or_else(missing)?;
-    let mut all = Vec::new();
-    for (level, &precinct) in (0..=coding.levels).zip(&coding.precincts) {
-        let down = coding.levels - level;
-        let samples = area.map(|x| halved(x, down), |y| halved(y, down));
-        let precincts = if samples.is_empty() {
-            Area::default()
-        } else {
-            Area {
-                x0: samples.x0 >> precinct.0,
-                y0: samples.y0 >> precinct.1,
-                x1: halved(samples.x1, precinct.0),
-                y1: halved(samples.y1, precinct.1),
-            }
-        };
-        cells.add((u64::from(precincts.w()) * u64::from(precincts.h())).saturating_mul(PRECINCT))?;
+    let described = Described {
+        coding,
+        quantisation,
+        bits,
+        area,
+    };
+    (0..=coding.levels)
+        .zip(&coding.precincts)
+        .map(|(level, &precinct)| described.resolution(level, precinct, cells))
+        .collect()
+}
+
+/// What the headers say of a component of a tile.
+struct Described<'a> {
+    coding: &'a Coding,
+    quantisation: &'a Quantisation,
+    /// Bits of a sample.
+    bits: u8,
+    /// Its samples in full size.
+    area: Area,
+}
+
+impl Described<'_> {
+    /// Resolution `level`, 0 being the smallest, with precincts whose sides have these logarithms (B.6).
+    fn resolution(&self, level: u8, precinct: (u8, u8), cells: &mut Cells) -> Result<Resolution> {
+        let levels = self.coding.levels;
+        let down = levels - level;
+        let area = self.area.map(|x| halved(x, down), |y| halved(y, down));
+        let precincts = grid(area, precinct);
+        cells.add(cells_of(precincts).saturating_mul(PRECINCT))?;
         let shift = u8::from(level > 0);
         let block = (
-            coding.block.0.min(precinct.0 - shift.min(precinct.0)),
-            coding.block.1.min(precinct.1 - shift.min(precinct.1)),
+            self.coding.block.0.min(precinct.0 - shift.min(precinct.0)),
+            self.coding.block.1.min(precinct.1 - shift.min(precinct.1)),
         );
-        let kinds: &[Kind] = if level == 0 {
-            &[Kind::Ll]
-        } else {
-            &[Kind::Hl, Kind::Lh, Kind::Hh]
+        // decompositions that led to the bands (B-15), and the place of the first among all bands
+        let (kinds, depth, first): (&[Kind], _, _) = match level {
+            0 => (&[Kind::Ll], levels, 0),
+            _ => (
+                &[Kind::Hl, Kind::Lh, Kind::Hh],
+                down + 1,
+                usize::from(level) * 3 - 2,
+            ),
         };
-        let mut bands = Vec::new();
-        for (which, &kind) in kinds.iter().enumerate() {
-            // decompositions that led to the band (B-15)
-            let depth = if level == 0 { coding.levels } else { down + 1 };
-            let half = |high: bool| {
-                move |value: u32| {
-                    let less = if high && depth > 0 { 1u64 << (depth - 1) } else { 0 };
-                    let up = (1u64 << depth) - 1;
-                    u32::try_from((u64::from(value) + up).saturating_sub(less) >> depth).unwrap_or(0)
-                }
-            };
-            let across = half(matches!(kind, Kind::Hl | Kind::Hh));
-            let upright = half(matches!(kind, Kind::Lh | Kind::Hh));
-            let samples = area.map(across, upright);
-            let grid = if samples.is_empty() {
-                Area::default()
-            } else {
-                Area {
-                    x0: samples.x0 >> block.0,
-                    y0: samples.y0 >> block.1,
-                    x1: halved(samples.x1, block.0),
-                    y1: halved(samples.y1, block.1),
-                }
-            };
-            let count = u64::from(grid.w()) * u64::from(grid.h());
-            cells.add(count)?;
-            let index = if level == 0 {
-                0
-            } else {
-                usize::from(level) * 3 - 2 + which
-            };
-            let (exponent, mantissa) = if quantisation.derived {
-                let (exponent, mantissa) = quantisation.steps.first().copied().unwrap_or_default();
-                ((exponent + depth).saturating_sub(coding.levels), mantissa)
-            } else {
-                let short = || Error::Corrupt("fewer quantisation steps than bands".into());
-                quantisation.steps.get(index).copied().ok_or_else(short)?
-            };
-            let gain = match kind {
-                Kind::Ll => 0,
-                Kind::Hl | Kind::Lh => 1,
-                Kind::Hh => 2,
-            };
-            let step = if coding.reversible {
-                1.0
-            } else {
-                // E-3
-                let range = i32::from(bits) + gain - i32::from(exponent);
-                2f32.powi(range) * (1.0 + f32::from(mantissa) / 2048.0)
-            };
-            bands.push(Band {
-                kind,
-                area: samples,
-                cells: grid,
-                planes: (quantisation.guard + exponent).saturating_sub(1),
-                step,
-                blocks: vec![
-                    Cell {
-                        chunks: (NONE, NONE),
-                        zero: 0,
-                        passes: 0,
-                        lblock: 3,
-                        throughput: None,
-                    };
-                    usize::try_from(count).unwrap_or(0)
-                ],
-            });
-        }
-        all.push(Resolution {
-            area: samples,
+        let bands = kinds.iter().zip(first..);
+        Ok(Resolution {
+            area,
             precinct,
             precincts,
             block,
-            bands,
-        });
+            bands: bands
+                .map(|(&kind, index)| self.band((kind, index), depth, block, cells))
+                .collect::<Result<_>>()?,
+        })
     }
-    Ok(all)
+
+    /// A band after `depth` decompositions, in blocks whose sides have these logarithms.
+    fn band(
+        &self,
+        (kind, index): (Kind, usize),
+        depth: u8,
+        block: (u8, u8),
+        cells: &mut Cells,
+    ) -> Result<Band> {
+        let area = subband(self.area, kind, depth);
+        let grid = grid(area, block);
+        let count = cells_of(grid);
+        cells.add(count)?;
+        let (exponent, mantissa) = self.exponent(index, depth)?;
+        Ok(Band {
+            kind,
+            area,
+            cells: grid,
+            planes: (self.quantisation.guard + exponent).saturating_sub(1),
+            step: self.step(kind, exponent, mantissa),
+            blocks: vec![
+                Cell {
+                    chunks: (NONE, NONE),
+                    zero: 0,
+                    passes: 0,
+                    lblock: 3,
+                    throughput: None,
+                };
+                usize::try_from(count).unwrap_or(0)
+            ],
+        })
+    }
+
+    /// Exponent and mantissa of the quantisation of a band (E-5).
+    fn exponent(&self, index: usize, depth: u8) -> Result<(u8, u16)> {
+        let steps = &self.quantisation.steps;
+        if self.quantisation.derived {
+            let (exponent, mantissa) = steps.first().copied().unwrap_or_default();
+            return Ok(((exponent + depth).saturating_sub(self.coding.levels), mantissa));
+        }
+        let short = || Error::Corrupt("fewer quantisation steps than bands".into());
+        steps.get(index).copied().ok_or_else(short)
+    }
+
+    /// What a quantised coefficient of 1 is worth (E-3).
+    fn step(&self, kind: Kind, exponent: u8, mantissa: u16) -> f32 {
+        if self.coding.reversible {
+            return 1.0;
+        }
+        let gain = match kind {
+            Kind::Ll => 0,
+            Kind::Hl | Kind::Lh => 1,
+            Kind::Hh => 2,
+        };
+        let range = i32::from(self.bits) + gain - i32::from(exponent);
+        2f32.powi(range) * (1.0 + f32::from(mantissa) / 2048.0)
+    }
+}
+
+/// The part of a band that belongs to these samples in full size (B-15).
+fn subband(area: Area, kind: Kind, depth: u8) -> Area {
+    let half = |high: bool| {
+        move |value: u32| {
+            let less = if high && depth > 0 { 1u64 << (depth - 1) } else { 0 };
+            let up = (1u64 << depth) - 1;
+            u32::try_from((u64::from(value) + up).saturating_sub(less) >> depth).unwrap_or(0)
+        }
+    };
+    let across = half(matches!(kind, Kind::Hl | Kind::Hh));
+    let upright = half(matches!(kind, Kind::Lh | Kind::Hh));
+    area.map(across, upright)
+}
+
+/// The cells that an area touches in a grid whose sides have these logarithms.
+fn grid(area: Area, sides: (u8, u8)) -> Area {
+    if area.is_empty() {
+        return Area::default();
+    }
+    Area {
+        x0: area.x0 >> sides.0,
+        y0: area.y0 >> sides.1,
+        x1: halved(area.x1, sides.0),
+        y1: halved(area.y1, sides.1),
+    }
+}
+
+fn cells_of(grid: Area) -> u64 {
+    u64::from(grid.w()) * u64::from(grid.h())
 }
