@@ -96,6 +96,31 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// Of samples of any depth, of which floating point may stand for `signed` integers of so many bits.
+    fn of_raster(raster: &Raster, meaning: &Meaning, signed: Option<u8>) -> Shape {
+        let (bits, format) = match (&raster.samples, signed) {
+            (Samples::U8(_), _) => (8, 1),
+            (Samples::U16(_), _) => (16, 1),
+            (Samples::U32(_), _) => (32, 1),
+            (Samples::F32(_), Some(..=8)) => (8, 2),
+            (Samples::F32(_), Some(..=16)) => (16, 2),
+            (Samples::F32(_), Some(_)) => (32, 2),
+            (Samples::F32(_), None) => (32, 3),
+        };
+        let range = |channel| meaning.ranges.get(channel).copied().unwrap_or((0.0, 1.0));
+        Shape {
+            colours: if meaning.colour.channels() == 1 { 1 } else { 3 },
+            channels: raster.channels.into(),
+            alpha: meaning.alpha != Alpha::None,
+            bits,
+            ranges: (0..raster.channels.into())
+                .filter(|_| format != 1)
+                .map(range)
+                .collect(),
+            format,
+        }
+    }
+
     /// Of a picture; WebP has no grey.
     pub fn of(layout: Layout, output: Output) -> Shape {
         let colours = if layout == Layout::Grey && output.compression != Compression::Webp {
@@ -117,6 +142,10 @@ impl Shape {
 
 /// Encodes samples of any depth, with all channels; not with JPEG or WebP. Of an image whose samples are `signed` integers
 /// of so many bits floating point is written as such, of 8, 16 or 32 bits.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "casts end at the least and the greatest integer"
+)]
 pub fn deep(
     raster: &Raster,
     meaning: &Meaning,
@@ -124,100 +153,115 @@ pub fn deep(
     output: Output,
     tags: &Tags,
 ) -> Result<Vec<u8>> {
+    let shape = Shape::of_raster(raster, meaning, signed);
     let channels = usize::from(raster.channels);
-    let colours = if meaning.colour.channels() == 1 { 1 } else { 3 };
-    let row = raster.size.w as usize * channels;
-    let expected = row as u64 * u64::from(raster.size.h);
-    let whole = expected > 0 && raster.samples.len() as u64 == expected && channels >= colours;
+    let expected = raster.size.area() * channels as u64;
+    let whole =
+        expected > 0 && raster.samples.len() as u64 == expected && channels >= usize::from(shape.colours);
     if !whole || output.coder().depth != Depth::Any {
         return Err(Error::Corrupt(format!("{channels} channels are not written so")));
     }
-    let (bits, float) = match raster.samples {
-        Samples::U8(_) => (8, false),
-        Samples::U16(_) => (16, false),
-        Samples::U32(_) => (32, false),
-        Samples::F32(_) => (
-            match signed {
-                Some(..=8) => 8,
-                Some(..=16) => 16,
-                _ => 32,
-            },
-            true,
-        ),
-    };
-    let signed = signed.is_some() && float;
-    let range = |channel| meaning.ranges.get(channel).copied().unwrap_or((0.0, 1.0));
-    let shape = Shape {
-        colours: u16::try_from(colours).unwrap_or(3),
-        channels: raster.channels.into(),
-        alpha: meaning.alpha != Alpha::None,
-        bits,
-        ranges: (0..channels).filter(|_| float).map(range).collect(),
-        format: match (float, signed) {
-            (false, _) => 1,
-            (true, true) => 2,
-            (true, false) => 3,
-        },
+    let strips = Strips {
+        width: raster.size.w,
+        channels,
+        predicted: output.compression.is_predicted(),
+        output,
     };
     let mut writer = Writer::new(raster.size, shape, output);
-    let strip = row * strip_rows(raster.size.w) as usize;
-    let less = output.compression.is_predicted() && (!float || signed);
-    // each sample less the one to its left, then its bytes
-    macro_rules! strips {
-        ($samples:expr, $less:expr) => {
-            for rows in $samples.chunks(strip) {
-                let mut bytes = Vec::with_capacity(rows.len() * usize::from(bits / 8));
-                for row in rows.chunks(row) {
-                    for (at, &sample) in row.iter().enumerate() {
-                        let left = at.checked_sub(channels).and_then(|at| row.get(at));
-                        let sample = match left.filter(|_| less) {
-                            Some(&left) => $less(sample, left),
-                            None => sample,
-                        };
-                        bytes.extend_from_slice(&sample.to_le_bytes());
-                    }
-                }
-                writer.push(&packed(bytes, output)?);
-            }
-        };
-    }
-    match &raster.samples {
-        Samples::U8(samples) => strips!(samples, u8::wrapping_sub),
-        Samples::U16(samples) => strips!(samples, u16::wrapping_sub),
-        Samples::U32(samples) => strips!(samples, u32::wrapping_sub),
-        Samples::F32(samples) if signed => {
-            #[expect(clippy::cast_possible_truncation, reason = "the nearest that the type has")]
-            let whole = |value: &f32| value.round() as i32;
-            macro_rules! narrow {
-                ($type:ty) => {{
-                    let fit = |value: i32| {
-                        <$type>::try_from(value).unwrap_or(if value < 0 {
-                            <$type>::MIN
-                        } else {
-                            <$type>::MAX
-                        })
-                    };
-                    let samples: Vec<$type> = samples.iter().map(|value| fit(whole(value))).collect();
-                    strips!(samples, <$type>::wrapping_sub);
-                }};
-            }
-            match bits {
-                8 => narrow!(i8),
-                16 => narrow!(i16),
-                _ => {
-                    let samples: Vec<i32> = samples.iter().map(whole).collect();
-                    strips!(samples, i32::wrapping_sub);
-                }
-            }
-        }
-        Samples::F32(samples) => strips!(samples, itself),
+    match (&raster.samples, signed) {
+        (Samples::U8(samples), _) => strips.write(samples, &mut writer)?,
+        (Samples::U16(samples), _) => strips.write(samples, &mut writer)?,
+        (Samples::U32(samples), _) => strips.write(samples, &mut writer)?,
+        (Samples::F32(samples), None) => strips.write(samples, &mut writer)?,
+        (Samples::F32(samples), Some(..=8)) => strips.write(&nearest(samples, |v| v as i8), &mut writer)?,
+        (Samples::F32(samples), Some(..=16)) => strips.write(&nearest(samples, |v| v as i16), &mut writer)?,
+        (Samples::F32(samples), Some(_)) => strips.write(&nearest(samples, |v| v as i32), &mut writer)?,
     }
     writer.finish(tags)
 }
 
-/// Floating point has no predictor here.
-fn itself(sample: f32, _: f32) -> f32 {
-    sample
+/// The integers nearest to samples, by a cast, which ends at the least and the greatest one.
+fn nearest<T>(samples: &[f32], cast: impl Fn(f32) -> T) -> Vec<T> {
+    samples.iter().map(|value| cast(value.round())).collect()
+}
+
+/// A sample as it is written.
+trait Sample: Copy {
+    /// Whether the predictor applies to it: floating point is written as it is.
+    const PREDICTED: bool;
+
+    /// The difference to the sample on its left, modulo its range.
+    fn minus(self, left: Self) -> Self;
+
+    /// Appends its bytes, the least significant first.
+    fn append(self, bytes: &mut Vec<u8>);
+}
+
+macro_rules! integers {
+    ($($type:ty),*) => {$(
+        impl Sample for $type {
+            const PREDICTED: bool = true;
+
+            fn minus(self, left: Self) -> Self {
+                self.wrapping_sub(left)
+            }
+
+            fn append(self, bytes: &mut Vec<u8>) {
+                bytes.extend_from_slice(&self.to_le_bytes());
+            }
+        }
+    )*};
+}
+
+integers!(u8, u16, u32, i8, i16, i32);
+
+impl Sample for f32 {
+    const PREDICTED: bool = false;
+
+    fn minus(self, _: Self) -> Self {
+        self
+    }
+
+    fn append(self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.to_le_bytes());
+    }
+}
+
+/// How samples of any depth become strips.
+struct Strips {
+    width: u32,
+    channels: usize,
+    /// Whether the compression has a predictor.
+    predicted: bool,
+    output: Output,
+}
+
+impl Strips {
+    /// Compresses all strips and adds them to the file.
+    fn write<T: Sample>(&self, samples: &[T], writer: &mut Writer) -> Result<()> {
+        let row = self.width as usize * self.channels;
+        for rows in samples.chunks(row * strip_rows(self.width) as usize) {
+            let mut bytes = Vec::with_capacity(size_of_val(rows));
+            for row in rows.chunks(row) {
+                self.append(row, &mut bytes);
+            }
+            writer.push(&packed(bytes, self.output)?);
+        }
+        Ok(())
+    }
+
+    /// Appends the bytes of a row: where there is a predictor, each sample less the one to its left.
+    fn append<T: Sample>(&self, row: &[T], bytes: &mut Vec<u8>) {
+        if !(self.predicted && T::PREDICTED) {
+            row.iter().for_each(|sample| sample.append(bytes));
+            return;
+        }
+        let (first, right) = row.split_at(self.channels.min(row.len()));
+        first.iter().for_each(|sample| sample.append(bytes));
+        for (sample, left) in right.iter().zip(row) {
+            sample.minus(*left).append(bytes);
+        }
+    }
 }
 
 /// Bytes of a strip as they lie in the file, by a compression without loss.
