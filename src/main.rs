@@ -11,6 +11,7 @@ use iipsrv::service::Service;
 use iipsrv::tools;
 use std::ffi::OsString;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -49,73 +50,82 @@ fn run() -> ExitCode {
         }
         return ExitCode::FAILURE;
     }
+    serve(&args, config).unwrap_or_else(|code| code)
+}
+
+/// Serves until a signal ends it. The exit status is an error where it could not begin.
+fn serve(args: &Args, config: Config) -> Result<ExitCode, ExitCode> {
     if let Err(error) = server::log::start(config.verbosity, &config.logfile, config.log_format) {
         eprintln!("iipsrv: no log is written: {error}");
     }
     log::info!(target: server::log::LIFE, "iipsrv {} starts", env!("CARGO_PKG_VERSION"));
-    if let Some(address) = &args.admin
-        && config.admin_token.is_empty()
-        && !server::admin::is_private(address)
-    {
-        eprintln!("iipsrv: --admin {address} can be reached by others: that takes ADMIN_TOKEN");
-        return ExitCode::from(2);
+    check_admin(args, &config)?;
+    log_settings(&config);
+    let stores = config.stores.clone().map_err(|why| refuse(&why))?;
+    for line in stores.check().map_err(|why| refuse(&why))? {
+        log::warn!(target: server::log::LIFE, "{line}");
     }
-    for (name, value, _) in config
-        .values
-        .iter()
-        .filter(|(_, _, origin)| *origin != Origin::Default)
-    {
+    let service = Service::new(config);
+    if let Some(why) = service.watermark_fault() {
+        return Err(refuse(&format!(
+            "the watermark cannot be read, and nothing is served without it: {why}"
+        )));
+    }
+    let listeners = listeners(args).map_err(|error| fail(&error))?;
+    if listeners.is_empty() {
+        eprintln!(
+            "iipsrv: no socket to serve: say --bind HOST:PORT, --bind /path.sock or --http HOST:PORT, or start \
+             it from spawn-fcgi, mod_fcgid, lighttpd or systemd with a listening socket"
+        );
+        return Err(ExitCode::from(2));
+    }
+    if args.demo {
+        announce_demo(args, service.config())?;
+    }
+    server::memory::keep_tiles();
+    let served = server::run(Arc::new(service), listeners);
+    stores.disk().close();
+    match served {
+        Ok(0) => Ok(ExitCode::SUCCESS),
+        Ok(_) => Ok(ExitCode::from(3)),
+        Err(error) => Err(fail(&error)),
+    }
+}
+
+/// The admin listener takes a token where others can reach it.
+fn check_admin(args: &Args, config: &Config) -> Result<(), ExitCode> {
+    match &args.admin {
+        Some(address) if config.admin_token.is_empty() && !server::admin::is_private(address) => {
+            eprintln!("iipsrv: --admin {address} can be reached by others: that takes ADMIN_TOKEN");
+            Err(ExitCode::from(2))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Logs the settings that are not the default, and what is wrong with them.
+fn log_settings(config: &Config) {
+    let values = config.values.iter();
+    for (name, value, _) in values.filter(|(_, _, origin)| *origin != Origin::Default) {
         let value = if *name == "ADMIN_TOKEN" { "…" } else { value };
         log::info!(target: server::log::LIFE, "{name}={value}");
     }
     for warning in &config.warnings {
         log::warn!(target: server::log::LIFE, "{warning}");
     }
-    let stores = match &config.stores {
-        Ok(stores) => stores.clone(),
-        Err(why) => return refuse(why),
-    };
-    match stores.check() {
-        Ok(silent) => silent
-            .iter()
-            .for_each(|line| log::warn!(target: server::log::LIFE, "{line}")),
-        Err(why) => return refuse(&why),
+}
+
+/// Prints where the demo is.
+fn announce_demo(args: &Args, config: &Config) -> Result<(), ExitCode> {
+    if !Path::new(&config.library.prefix).is_dir() {
+        eprintln!("iipsrv: --demo serves the folder fixtures/demo/ of the source tree: start it there");
+        return Err(ExitCode::from(2));
     }
-    let service = Service::new(config);
-    if let Some(why) = service.watermark_fault() {
-        return refuse(&format!(
-            "the watermark cannot be read, and nothing is served without it: {why}"
-        ));
-    }
-    let listeners = match listeners(&args) {
-        Ok(listeners) if !listeners.is_empty() => listeners,
-        Ok(_) => {
-            eprintln!(
-                "iipsrv: no socket to serve: say --bind HOST:PORT, --bind /path.sock or --http HOST:PORT, or start \
-                 it from spawn-fcgi, mod_fcgid, lighttpd or systemd with a listening socket"
-            );
-            return ExitCode::from(2);
-        }
-        Err(error) => return fail(&error),
-    };
-    if args.demo {
-        if !std::path::Path::new(&service.config().library.prefix).is_dir() {
-            eprintln!("iipsrv: --demo serves the folder fixtures/demo/ of the source tree: start it there");
-            return ExitCode::from(2);
-        }
-        println!(
-            "The pictures in fixtures/demo/ are at http://{}/",
-            args.http_address().unwrap_or_default()
-        );
-    }
-    server::memory::keep_tiles();
-    let served = server::run(Arc::new(service), listeners);
-    stores.disk().close();
-    match served {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(3),
-        Err(error) => fail(&error),
-    }
+    println!(
+        "The pictures in fixtures/demo/ are at http://{}/",
+        args.http_address().unwrap_or_default()
+    );
+    Ok(())
 }
 
 /// The sockets that the arguments name, or those that were passed on.
