@@ -35,81 +35,123 @@ const HAS_ANIMATION: u8 = 0x02;
 /// What some writers put before EXIF, as JPEG has it.
 const OF_JPEG: &[u8] = b"Exif\0\0";
 
-/// Opens a file. `TooLarge` beyond the limit of files that are decoded as wholes,
-/// `Corrupt` when it is damaged.
-pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Whole> {
-    let end = file.len();
-    let mut size = None;
-    let mut alpha = false;
-    let mut animated = false;
-    let mut metadata = Metadata::default();
-    let mut exif = None;
-    let mut at = 12;
-    for number in 0.. {
-        if at + 8 > end {
-            break;
+/// What the chunks of a file say.
+#[derive(Default)]
+struct Chunks {
+    /// Of the canvas, or of the only picture.
+    size: Option<Size>,
+    alpha: bool,
+    animated: bool,
+    metadata: Metadata,
+    /// Where EXIF lies, and its length.
+    exif: Option<(u64, u64)>,
+}
+
+/// The name of a chunk, its length, and the first bytes of what it holds.
+type Head = ([u8; 4], u64, [u8; 10]);
+
+impl Chunks {
+    /// Reads the heads of the chunks, and metadata as a whole.
+    fn read(file: &Arc<dyn Blob>, limits: &Limits) -> Result<Chunks> {
+        let end = file.len();
+        let mut chunks = Chunks::default();
+        let mut at = 12;
+        for number in 0.. {
+            if at + 8 > end {
+                break;
+            }
+            if number >= limits.boxes {
+                chunks.metadata.left_out.push(("chunks", BOXES));
+                break;
+            }
+            let (name, len, first) = head(file, at)?;
+            match &name {
+                b"ICCP" | b"XMP " | b"EXIF" => chunks.describe(file, at + 8, (name, len, first), limits),
+                _ => chunks.picture(name, first),
+            }
+            // chunks are padded to even lengths
+            at += 8 + len.next_multiple_of(2);
         }
-        if number >= limits.boxes {
-            metadata.left_out.push(("chunks", BOXES));
-            break;
-        }
-        let mut start = [0; 18];
-        let room = usize::try_from((end - at).min(18)).unwrap_or(18);
-        let part = start.get_mut(..room).unwrap_or_default();
-        file.read_at(at, part)?;
-        let [name @ .., l0, l1, l2, l3, a, b, c, d, e, f, g, h, i, j] = start;
-        let len = u64::from(u32::from_le_bytes([l0, l1, l2, l3]));
-        let whole = || -> Option<Arc<[u8]>> {
-            let fits = len <= limits.metadata && at + 8 + len <= end;
-            let bytes = fits.then(|| file.take(at + 8, len))?;
-            Some(bytes.ok()?.into())
-        };
-        let low = |bits: u32| (bits & 0x3fff) + 1;
+        Ok(chunks)
+    }
+
+    /// Size, alpha and animation, from the chunks that tell them (RFC 9649 §2.7).
+    fn picture(&mut self, name: [u8; 4], [a, b, c, d, e, f, g, h, i, j]: [u8; 10]) {
         match &name {
             b"VP8X" => {
-                animated = a & HAS_ANIMATION != 0;
+                self.animated = a & HAS_ANIMATION != 0;
                 // an animation's frames may leave parts of the canvas out
-                alpha = animated || a & HAS_ALPHA != 0;
+                self.alpha = self.animated || a & HAS_ALPHA != 0;
                 let side = |bytes| u32::from_le_bytes(bytes) + 1;
-                size = Some(Size::new(side([e, f, g, 0]), side([h, i, j, 0])));
+                self.size = Some(Size::new(side([e, f, g, 0]), side([h, i, j, 0])));
             }
             b"VP8L" => {
                 let bits = u32::from_le_bytes([b, c, d, e]);
-                alpha |= bits >> 28 & 1 != 0;
-                size = size.or(Some(Size::new(low(bits), low(bits >> 14))));
+                let side = |bits: u32| (bits & 0x3fff) + 1;
+                self.alpha |= bits >> 28 & 1 != 0;
+                self.size = self.size.or(Some(Size::new(side(bits), side(bits >> 14))));
             }
             b"VP8 " => {
                 let side = |low: u8, high: u8| u32::from(u16::from_le_bytes([low, high]) & 0x3fff);
-                size = size.or(Some(Size::new(side(g, h), side(i, j))));
-            }
-            b"ICCP" => metadata.icc = whole(),
-            b"XMP " => metadata.xmp = whole(),
-            b"EXIF" => {
-                let skip = if [a, b, c, d, e, f] == OF_JPEG {
-                    OF_JPEG.len() as u64
-                } else {
-                    0
-                };
-                exif = Some((at + 8 + skip, len.saturating_sub(skip)));
+                self.size = self.size.or(Some(Size::new(side(g, h), side(i, j))));
             }
             _ => {}
         }
-        let what = match &name {
-            b"ICCP" => Some("profile"),
-            b"XMP " => Some("XMP packet"),
-            _ => None,
-        };
-        let what = what.filter(|_| len > limits.metadata);
-        metadata.left_out.extend(what.map(|what| (what, METADATA)));
-        // chunks are padded to even lengths
-        at += 8 + len.next_multiple_of(2);
     }
-    let size = size.filter(|size| size.area() > 0);
+
+    /// Profile, XMP and EXIF, whose bytes begin at `at`.
+    fn describe(&mut self, file: &Arc<dyn Blob>, at: u64, (name, len, first): Head, limits: &Limits) {
+        if &name == b"EXIF" {
+            let skip = if first.starts_with(OF_JPEG) {
+                OF_JPEG.len() as u64
+            } else {
+                0
+            };
+            self.exif = Some((at + skip, len.saturating_sub(skip)));
+            return;
+        }
+        let fits = len <= limits.metadata && at + len <= file.len();
+        let whole = fits.then(|| file.take(at, len)).and_then(Result::ok);
+        let whole = whole.map(Arc::from);
+        let what = if &name == b"ICCP" {
+            self.metadata.icc = whole;
+            "profile"
+        } else {
+            self.metadata.xmp = whole;
+            "XMP packet"
+        };
+        if len > limits.metadata {
+            self.metadata.left_out.push((what, METADATA));
+        }
+    }
+}
+
+/// The beginning of a chunk; what the file does not have is 0.
+fn head(file: &Arc<dyn Blob>, at: u64) -> Result<Head> {
+    let mut start = [0; 18];
+    let len = usize::try_from((file.len() - at).min(18)).unwrap_or(18);
+    file.read_at(at, start.get_mut(..len).unwrap_or_default())?;
+    let [n0, n1, n2, n3, l0, l1, l2, l3, first @ ..] = start;
+    let len = u64::from(u32::from_le_bytes([l0, l1, l2, l3]));
+    Ok(([n0, n1, n2, n3], len, first))
+}
+
+/// Opens a file. `TooLarge` beyond the limit of files that are decoded as wholes,
+/// `Corrupt` when it is damaged.
+pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Whole> {
+    let chunks = Chunks::read(&file, limits)?;
+    let size = chunks.size.filter(|size| size.area() > 0);
     let size = size.ok_or_else(|| Error::Corrupt("WebP file without a picture".into()))?;
-    let meaning = Meaning::bytes(Colour::Rgb, if alpha { Alpha::Straight } else { Alpha::None });
-    let (exif, orientation) = exif
-        .and_then(|(at, len)| tiff::exif(file.clone(), at, len))
-        .unwrap_or((Metadata::default(), 1));
+    let alpha = if chunks.alpha {
+        Alpha::Straight
+    } else {
+        Alpha::None
+    };
+    let meaning = Meaning::bytes(Colour::Rgb, alpha);
+    let exif = chunks
+        .exif
+        .and_then(|(at, len)| tiff::exif(file.clone(), at, len));
+    let (exif, orientation) = exif.unwrap_or((Metadata::default(), 1));
     let mut level = Level::tiled(size, size);
     level.grid = Grid::Strips;
     let header = Header {
@@ -119,13 +161,13 @@ pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Whole> {
         kind: Kind::Unsigned,
         meaning,
         stored: None,
-        metadata: metadata.or(exif),
+        metadata: chunks.metadata.or(exif),
         version: file.version(),
         set: Set::default(),
         scalable: false,
         orientation,
     };
-    let decode = if animated { first_frame } else { decode };
+    let decode = if chunks.animated { first_frame } else { decode };
     Whole::new(file, header, decode, limits)
 }
 
