@@ -176,70 +176,9 @@ fn zoomify(service: &Service, id: &str) -> io::Result<(Description, Vec<Item>)> 
 /// Level 0 (Image API 3.0 §6): the tiles and sizes that info.json lists, by their canonical addresses.
 fn iiif(service: &Service, id: &str, url: &str) -> io::Result<(Description, Vec<Item>)> {
     let text = described(service, &format!("/iiif/{id}/info.json"))?;
-    let wrong = |what: &str| io::Error::other(format!("info.json: {what}"));
     let mut info: Value = serde_json::from_str(&text).map_err(|error| wrong(&error.to_string()))?;
-    let of = |value: &Value, key: &str| value.get(key).and_then(Value::as_u64).filter(|n| *n > 0);
-    let (Some(w), Some(h)) = (of(&info, "width"), of(&info, "height")) else {
-        return Err(wrong("no size"));
-    };
-    let sizes: Vec<(u64, u64)> = (info.get("sizes").and_then(Value::as_array).into_iter().flatten())
-        .filter_map(|size| Some((of(size, "width")?, of(size, "height")?)))
-        .collect();
-    let tiles = info
-        .get("tiles")
-        .and_then(|tiles| tiles.get(0))
-        .cloned()
-        .unwrap_or_default();
-    let Some(tw) = of(&tiles, "width") else {
-        return Err(wrong("no tiles"));
-    };
-    let th = of(&tiles, "height").unwrap_or(tw);
-    let factors = tiles
-        .get("scaleFactors")
-        .and_then(Value::as_array)
-        .cloned()
-        .unwrap_or_default();
-    let mut places = Vec::new();
-    for factor in factors
-        .iter()
-        .filter_map(Value::as_u64)
-        .filter(|factor| *factor > 0)
-    {
-        // the size of a stored level may have been rounded either way
-        let listed = sizes
-            .iter()
-            .find(|(lw, lh)| lw.abs_diff(w / factor) <= 1 && lh.abs_diff(h / factor) <= 1);
-        let (lw, lh) = *listed.unwrap_or(&(w.div_ceil(factor), h.div_ceil(factor)));
-        for (row, col) in (0..lh.div_ceil(th)).flat_map(|row| (0..lw.div_ceil(tw)).map(move |col| (row, col)))
-        {
-            let (x, y) = (col * tw * factor, row * th * factor);
-            if x >= w || y >= h {
-                continue;
-            }
-            let (rw, rh) = ((tw * factor).min(w - x), (th * factor).min(h - y));
-            let (sw, sh) = (tw.min(lw - col * tw), th.min(lh - row * th));
-            let region = if (rw, rh) == (w, h) {
-                "full".to_string()
-            } else {
-                format!("{x},{y},{rw},{rh}")
-            };
-            let size = if (sw, sh) == (rw, rh) && region == "full" {
-                "max".to_string()
-            } else {
-                format!("{sw},{sh}")
-            };
-            places.push(format!("{region}/{size}"));
-        }
-    }
-    places.extend(
-        sizes
-            .iter()
-            .filter(|size| **size != (w, h))
-            .map(|(w, h)| format!("full/{w},{h}")),
-    );
-    places.sort_unstable();
-    places.dedup();
-    let items = places
+    let items = Tiling::of(&info)?
+        .places()
         .into_iter()
         .map(|place| Item {
             name: format!("{place}/0/default.jpg"),
@@ -249,17 +188,101 @@ fn iiif(service: &Service, id: &str, url: &str) -> io::Result<(Description, Vec<
     if let Some(members) = info.as_object_mut() {
         members.insert("id".into(), json!(url));
         members.insert("profile".into(), json!("level0"));
-        for more in [
-            "extraFormats",
-            "extraQualities",
-            "extraFeatures",
-            "preferredFormats",
-            "maxWidth",
-            "maxHeight",
-            "maxArea",
-        ] {
+        for more in BEYOND_LEVEL_0 {
             members.remove(more);
         }
     }
     Ok((("info.json".into(), format!("{info:#}").into_bytes()), items))
+}
+
+/// What info.json says that static files cannot do.
+const BEYOND_LEVEL_0: [&str; 7] = [
+    "extraFormats",
+    "extraQualities",
+    "extraFeatures",
+    "preferredFormats",
+    "maxWidth",
+    "maxHeight",
+    "maxArea",
+];
+
+fn wrong(what: &str) -> io::Error {
+    io::Error::other(format!("info.json: {what}"))
+}
+
+/// A member of an object that is a number above 0.
+fn positive(value: &Value, key: &str) -> Option<u64> {
+    value.get(key).and_then(Value::as_u64).filter(|n| *n > 0)
+}
+
+/// The sizes and tiles that info.json lists. Sides are width and height.
+struct Tiling {
+    full: (u64, u64),
+    tile: (u64, u64),
+    sizes: Vec<(u64, u64)>,
+    /// How many times larger than a level the image is.
+    factors: Vec<u64>,
+}
+
+impl Tiling {
+    fn of(info: &Value) -> io::Result<Tiling> {
+        let pair = |value| Some((positive(value, "width")?, positive(value, "height")?));
+        let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
+        let tiles = info.get("tiles").and_then(|tiles| tiles.get(0));
+        let width = tiles.and_then(|tiles| positive(tiles, "width"));
+        let width = width.ok_or_else(|| wrong("no tiles"))?;
+        let height = tiles.and_then(|tiles| positive(tiles, "height"));
+        let factors = list(tiles.and_then(|tiles| tiles.get("scaleFactors")));
+        Ok(Tiling {
+            full: pair(info).ok_or_else(|| wrong("no size"))?,
+            tile: (width, height.unwrap_or(width)),
+            sizes: list(info.get("sizes")).iter().filter_map(pair).collect(),
+            factors: factors
+                .iter()
+                .filter_map(Value::as_u64)
+                .filter(|factor| *factor > 0)
+                .collect(),
+        })
+    }
+
+    /// `region/size` of all tiles and sizes, each once.
+    fn places(&self) -> Vec<String> {
+        let tiles = self.factors.iter().flat_map(|factor| self.tiles(*factor));
+        let sizes = self.sizes.iter().filter(|size| **size != self.full);
+        let sizes = sizes.map(|(w, h)| format!("full/{w},{h}"));
+        let mut places: Vec<String> = tiles.chain(sizes).collect();
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
+
+    /// The tiles of the level that is smaller by `factor`.
+    fn tiles(&self, factor: u64) -> Vec<String> {
+        let (w, h) = self.full;
+        // the size of a stored level may have been rounded either way
+        let near = |(lw, lh): &&(u64, u64)| lw.abs_diff(w / factor) <= 1 && lh.abs_diff(h / factor) <= 1;
+        let rounded = (w.div_ceil(factor), h.div_ceil(factor));
+        let level = self.sizes.iter().find(near).copied().unwrap_or(rounded);
+        let (cols, rows) = (level.0.div_ceil(self.tile.0), level.1.div_ceil(self.tile.1));
+        (0..rows)
+            .flat_map(|row| (0..cols).map(move |col| (col, row)))
+            .filter_map(|cell| self.tile(factor, level, cell))
+            .collect()
+    }
+
+    /// A tile of a level; `None` when it lies outside the image.
+    fn tile(&self, factor: u64, level: (u64, u64), (col, row): (u64, u64)) -> Option<String> {
+        let ((w, h), (tw, th)) = (self.full, self.tile);
+        let (x, y) = (col * tw * factor, row * th * factor);
+        if x >= w || y >= h {
+            return None;
+        }
+        let region = ((tw * factor).min(w - x), (th * factor).min(h - y));
+        let size = (tw.min(level.0 - col * tw), th.min(level.1 - row * th));
+        Some(match (region == self.full, size == region) {
+            (true, true) => "full/max".into(),
+            (true, false) => format!("full/{},{}", size.0, size.1),
+            (false, _) => format!("{x},{y},{},{}/{},{}", region.0, region.1, size.0, size.1),
+        })
+    }
 }
