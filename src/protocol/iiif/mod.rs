@@ -53,47 +53,73 @@ pub fn parse(path: &str, address: &Address) -> Result<Request> {
         return Ok(target);
     }
     let accept = Accept::parse(address.http.text("HTTP_ACCEPT").unwrap_or_default());
-    // a picture's version is not the Accept header's: an <img> cannot say it, and caches would have to keep one each
-    let only = address.mount.and_then(|mount| mount.iiif_version);
-    let version = only.unwrap_or(address.settings.iiif_version);
     if let Some(image) = path.strip_suffix(INFO) {
-        let naming = Naming {
-            version: only.or(accept.version()).unwrap_or(version),
-            id: address.id(image, 1),
-        };
-        return Ok(Request {
-            image: Some(image.into()),
-            ask: Ask::Info {
-                naming,
-                linked: accept.linked(),
-            },
-        });
+        return Ok(description(image, address, &accept));
     }
-    let whole = path
-        .strip_suffix("manifest.json")
-        .map(|rest| rest.strip_suffix('/'));
-    if address.settings.manifests
-        && let Some(image) = whole.and_then(|rest| rest.or((path == "manifest.json").then_some("")))
-    {
-        let asked = Asked {
+    match described_set(path) {
+        Some(image) if address.settings.manifests => Ok(manifest_of(image, address, &accept)),
+        _ => picture(path, address, &accept),
+    }
+}
+
+/// The version that the mount of an address fixes, if any.
+fn fixed_version(address: &Address) -> Option<u8> {
+    address.mount.and_then(|mount| mount.iiif_version)
+}
+
+/// The version of an address without a look at the Accept header.
+fn version(address: &Address) -> u8 {
+    fixed_version(address).unwrap_or(address.settings.iiif_version)
+}
+
+/// info.json of an image, in the version that the client prefers unless the mount fixes one.
+fn description(image: &str, address: &Address, accept: &Accept) -> Request {
+    let preferred = fixed_version(address).or(accept.version());
+    let naming = Naming {
+        version: preferred.unwrap_or(version(address)),
+        id: address.id(image, 1),
+    };
+    Request {
+        image: Some(image.into()),
+        ask: Ask::Info {
+            naming,
+            linked: accept.linked(),
+        },
+    }
+}
+
+/// The image or folder whose manifest is at this path.
+fn described_set(path: &str) -> Option<&str> {
+    let rest = path.strip_suffix("manifest.json")?;
+    rest.strip_suffix('/').or(rest.is_empty().then_some(""))
+}
+
+fn manifest_of(image: &str, address: &Address, accept: &Accept) -> Request {
+    let version = version(address);
+    Request {
+        image: Some(image.into()),
+        ask: Ask::Manifest(Asked {
             version: accept.presentation().unwrap_or(version).max(2),
             images: version,
             id: address.id(image, 1).trim_end_matches('/').into(),
-        };
-        return Ok(Request {
-            image: Some(image.into()),
-            ask: Ask::Manifest(asked),
-        });
+        }),
     }
+}
+
+/// An image request: `{identifier}/{region}/{size}/{rotation}/{quality}.{format}`.
+///
+/// Its version is not the Accept header's: an `<img>` cannot say it, and caches would have to keep one of each.
+fn picture(path: &str, address: &Address, accept: &Accept) -> Result<Request> {
     let mut parts = path.rsplitn(5, '/');
     let mut next = || parts.next().unwrap_or_default();
     let (file, rotation, size, region, image) = (next(), next(), next(), next(), next());
     if image.is_empty() {
         return bare(path, address);
     }
+    let version = version(address);
     let rules = Rules {
         version,
-        strict: only.is_some(),
+        strict: fixed_version(address).is_some(),
         more: address.settings.iiif_extensions,
     };
     let negotiated = version < 2 && !file.contains('.');
@@ -115,7 +141,7 @@ pub fn parse(path: &str, address: &Address) -> Result<Request> {
                 negotiated,
             },
         }),
-        // an identifier with slashes and nothing behind it has no region where a region would stand
+        // an identifier with slashes and nothing after it has no region where a region would stand
         Err(_) if !params::looks_like_region(region) && !params::looks_like_quality(file) => {
             bare(path, address)
         }
