@@ -48,25 +48,7 @@ impl View {
     /// `TooLarge` (more pixels than the limits allow).
     pub fn resolve(&self, header: &Header, limits: &Limits) -> Result<Plan> {
         let output = self.output(limits);
-        let (window, sizing, size) = match self.place(header, limits)? {
-            Place::Made(region, size) if self.adjust.placing.moves() => {
-                let (window, map) = self.adjust.placing.window(header, region, size)?;
-                let place = Op::Place {
-                    map,
-                    to: size,
-                    background: (!output.coder().alpha).then_some(limits.background),
-                };
-                (window, Some(place), size)
-            }
-            Place::Stored(tile) => stored(header, tile)?,
-            Place::Made(region, size) => match tiles::showing(header, region, size) {
-                Some(window) => {
-                    let fit = (size != window.rect.size()).then_some(Op::Fit(size));
-                    (window, fit, size)
-                }
-                None => made(header, region, size, limits)?,
-            },
-        };
+        let (window, sizing, size) = self.sizing(header, output, limits)?;
         let chain = self.adjust.samples.chain(header)?;
         let kept = self.adjust.placing.kept(header, window);
         let (window, chain) = surrounded(header, window, chain);
@@ -88,30 +70,7 @@ impl View {
             finish: limits.finish.clone(),
         };
         let answer = plan.size();
-        plan.output.full_metadata = self.is_whole_answer(header, window, answer);
-        let area = window.rect.size().area().max(size.area()).max(answer.area());
-        if area > limits.max_area() {
-            return Err(Error::TooLarge(format!(
-                "{area} pixels are too many for one answer"
-            )));
-        }
-        let coder = output.coder();
-        if let Some(side) = coder
-            .longest_side
-            .filter(|&side| answer.w > side || answer.h > side)
-        {
-            return Err(Error::TooLarge(format!(
-                "{} is at most {side} pixels wide and high",
-                self.format.suffix()
-            )));
-        }
-        if let Some(most) = coder.most_pixels.filter(|&most| answer.area() > most) {
-            return Err(Error::TooLarge(format!(
-                "{} pixels are too many for {}, which takes {most}",
-                answer.area(),
-                self.format.suffix()
-            )));
-        }
+        self.check(&plan, size, answer, limits)?;
         if let Some(watermark) = &limits.watermark {
             // what is shown, in whatever format and quality: else the same under two marks would give them away
             let seed = fingerprint::of(&(window, size, answer));
@@ -119,8 +78,54 @@ impl View {
             let cell = Size::new(cell.w.max(CELL), cell.h.max(CELL));
             plan.ops.extend(watermark.marks(answer, cell, seed).map(Op::Mark));
         }
+        plan.output.full_metadata = self.is_whole_answer(header, window, answer);
         plan.output.deep = self.keeps_depth(header, &plan, limits);
         Ok(plan)
+    }
+
+    /// The window that is read, the step that brings it to the size that was asked for, and that size.
+    fn sizing(&self, header: &Header, output: Output, limits: &Limits) -> Result<(Window, Option<Op>, Size)> {
+        let (region, size) = match self.place(header, limits)? {
+            Place::Stored(tile) => return stored(header, tile),
+            Place::Made(region, size) => (region, size),
+        };
+        if self.adjust.placing.moves() {
+            let (window, map) = self.adjust.placing.window(header, region, size)?;
+            let place = Op::Place {
+                map,
+                to: size,
+                background: (!output.coder().alpha).then_some(limits.background),
+            };
+            return Ok((window, Some(place), size));
+        }
+        match tiles::showing(header, region, size) {
+            Some(window) => {
+                let fit = (size != window.rect.size()).then_some(Op::Fit(size));
+                Ok((window, fit, size))
+            }
+            None => made(header, region, size, limits),
+        }
+    }
+
+    /// `Error::TooLarge` when one answer may not have so many pixels, or the format cannot hold them.
+    fn check(&self, plan: &Plan, size: Size, answer: Size, limits: &Limits) -> Result<()> {
+        let area = plan.window.rect.size().area().max(size.area()).max(answer.area());
+        let (coder, name) = (plan.output.coder(), self.format.suffix());
+        let too_long = coder
+            .longest_side
+            .filter(|side| answer.w > *side || answer.h > *side);
+        let too_many = coder.most_pixels.filter(|most| answer.area() > *most);
+        let why = if area > limits.max_area() {
+            format!("{area} pixels are too many for one answer")
+        } else if let Some(side) = too_long {
+            format!("{name} is at most {side} pixels wide and high")
+        } else if let Some(most) = too_many {
+            let pixels = answer.area();
+            format!("{pixels} pixels are too many for {name}, which takes {most}")
+        } else {
+            return Ok(());
+        };
+        Err(Error::TooLarge(why))
     }
 
     /// The pixels of level 0 that are shown, and the size at which they are, before turning.
