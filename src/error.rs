@@ -17,8 +17,10 @@ pub enum Error {
     Malformed(String),
     /// Understood, but not allowed: 403.
     Refused(String),
-    /// More than the configured limits allow: 413.
+    /// More than one answer, or the format, may hold: 413.
     TooLarge(String),
+    /// The file asks for more than a setting allows, which the text names: 413.
+    Limit(String),
     /// No such image: 404. Holds what was asked for, never where it was looked for.
     Missing(String),
     /// The image exists but not this tile or level of it: 404.
@@ -60,7 +62,7 @@ impl Error {
         match self {
             Error::Malformed(_) => 400,
             Error::Refused(_) => 403,
-            Error::TooLarge(_) | Error::TooBig(_) => 413,
+            Error::TooLarge(_) | Error::Limit(_) | Error::TooBig(_) => 413,
             Error::Missing(_) | Error::Outside(_) => 404,
             Error::Busy | Error::NoMemory(_) | Error::Changed | Error::Later(_) | Error::Cancelled => 503,
             Error::TimedOut => 504,
@@ -77,6 +79,7 @@ impl Error {
             Error::Malformed(text)
             | Error::Refused(text)
             | Error::TooLarge(text)
+            | Error::Limit(text)
             | Error::Missing(text)
             | Error::Outside(text)
             | Error::Unsupported(text) => text,
@@ -113,6 +116,7 @@ impl Clone for Error {
             Error::Malformed(text) => Error::Malformed(text.clone()),
             Error::Refused(text) => Error::Refused(text.clone()),
             Error::TooLarge(text) => Error::TooLarge(text.clone()),
+            Error::Limit(text) => Error::Limit(text.clone()),
             Error::Missing(text) => Error::Missing(text.clone()),
             Error::Outside(text) => Error::Outside(text.clone()),
             Error::TooBig(text) => Error::TooBig(text.clone()),

@@ -43,7 +43,7 @@ impl Default for Limits {
 }
 
 /// How the names of all of these settings begin.
-pub const PREFIX: &str = "LIMIT_";
+const PREFIX: &str = "LIMIT_";
 
 /// The setting of [`Limits::metadata`].
 pub const METADATA: &str = "LIMIT_METADATA";
@@ -70,12 +70,12 @@ impl Limits {
     }
 }
 
-/// `Error::TooLarge` when `claimed` is more than `most`; it names the limit, and what it is of.
+/// `Error::Limit` when `claimed` is more than `most`; it names the limit, and what it is of.
 pub fn check(what: &str, name: &str, claimed: u64, most: u64) -> Result<(), Error> {
     if claimed <= most {
         return Ok(());
     }
-    Err(Error::TooLarge(format!(
+    Err(Error::Limit(format!(
         "{what} {claimed} is more than the {most} of {PREFIX}{name}"
     )))
 }

@@ -8,7 +8,6 @@ use crate::http::Method;
 use crate::http::Reply;
 use crate::library::Beside;
 use crate::library::Opened;
-use crate::limits;
 use crate::plan::Plan;
 use crate::protocol;
 use crate::protocol::Ask;
@@ -207,9 +206,7 @@ impl Service {
     fn tell(&self, http: &Http, error: &Error) {
         let level = match error {
             Error::Corrupt(_) | Error::Io(_) | Error::Internal(_) => Level::Error,
-            Error::TooBig(_) | Error::NoMemory(_) | Error::TimedOut => Level::Warn,
-            // the file's fault, and a setting's
-            Error::TooLarge(text) if text.contains(limits::PREFIX) => Level::Warn,
+            Error::TooBig(_) | Error::NoMemory(_) | Error::TimedOut | Error::Limit(_) => Level::Warn,
             // a client can ask for as many of these as it likes
             Error::Unsupported(_) => Level::Info,
             _ => return,

@@ -99,7 +99,7 @@ fn read_all(tiff: &dyn Source) -> usize {
                 Err(error) => assert!(
                     matches!(
                         error,
-                        Error::Corrupt(_) | Error::Unsupported(_) | Error::TooLarge(_)
+                        Error::Corrupt(_) | Error::Unsupported(_) | Error::TooLarge(_) | Error::Limit(_)
                     ),
                     "{tile:?}: {error:?}"
                 ),

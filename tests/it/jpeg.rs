@@ -340,7 +340,9 @@ fn bad_files_of_the_corpus_are_shown_as_by_djpeg_or_refused() {
                 shown += 1;
             }
             Ok(None) => {}
-            Err(Error::Corrupt(_) | Error::Unsupported(_) | Error::TooLarge(_)) => refused += 1,
+            Err(Error::Corrupt(_) | Error::Unsupported(_) | Error::TooLarge(_) | Error::Limit(_)) => {
+                refused += 1
+            }
             Err(error) => panic!("{name}: {error:?}"),
         }
     }

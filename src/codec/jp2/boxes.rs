@@ -149,7 +149,7 @@ impl Boxes {
         }
         if boxes.codestream.is_empty() && boxes.left_out.contains(&("boxes", BOXES)) {
             let most = limits.boxes;
-            return Err(Error::TooLarge(format!(
+            return Err(Error::Limit(format!(
                 "no codestream in the {most} boxes of {BOXES}"
             )));
         }

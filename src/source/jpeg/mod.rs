@@ -74,8 +74,14 @@ pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Box<dyn Source>> {
     if !(jpeg::is_own(&frame) && matches!(frame.components, 1 | 3 | 4)) {
         jpeg::check(&frame)?;
     }
-    let scan = Scan::of(&head);
-    let (levels, index) = levels(frame.size, scan.is_some());
+    let indexed = Scan::of(&head).map(|scan| (scan, Arc::new(index(frame.size))));
+    let levels = match &indexed {
+        Some((_, index)) => halvings(frame.size, index),
+        None => vec![Level {
+            grid: Grid::Strips,
+            ..Level::tiled(frame.size, frame.size)
+        }],
+    };
     let colour = match frame.components {
         1 => Colour::Grey,
         3 => Colour::Rgb,
@@ -110,7 +116,7 @@ pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Box<dyn Source>> {
             part.len
         )));
     }
-    let Some(scan) = scan else {
+    let Some((scan, index)) = indexed else {
         jpeg::check_blocks(&frame, part.len)?;
         let whole = Whole::new(part.file, header, decode, limits)?;
         return Ok(Box::new(whole));
@@ -152,23 +158,19 @@ impl Source for Jpeg {
     }
 }
 
-/// Full size and, of a file with an index, its halvings, until a tile holds it; and what the index takes.
-fn levels(size: Size, is_indexed: bool) -> (Vec<Level>, Arc<Shared>) {
-    let index = Arc::new(Shared {
+/// What the index of a picture takes: the codes of all of it are read, half of the work of decoding.
+fn index(size: Size) -> Shared {
+    Shared {
         part: None,
-        // the codes of all of it are read, half of the work of decoding
         effort: Effort::shared(size.area() / 2),
         then: Parts::Tiles,
         otherwise: Parts::Tiles,
         progress: Progress::default(),
-    });
-    if !is_indexed {
-        let whole = Level {
-            grid: Grid::Strips,
-            ..Level::tiled(size, size)
-        };
-        return (vec![whole], index);
     }
+}
+
+/// Full size and its halvings, until a tile holds the picture.
+fn halvings(size: Size, index: &Arc<Shared>) -> Vec<Level> {
     let needed = |halvings: &u32| {
         let larger = size.halved_up(halvings.saturating_sub(1));
         *halvings == 0 || larger.w > TILE.w || larger.h > TILE.h
@@ -177,7 +179,7 @@ fn levels(size: Size, is_indexed: bool) -> (Vec<Level>, Arc<Shared>) {
         parts: Parts::Shared(index.clone()),
         ..Level::tiled(size.halved_up(halvings), TILE)
     };
-    ((0..=HALVINGS).take_while(needed).map(level).collect(), index)
+    (0..=HALVINGS).take_while(needed).map(level).collect()
 }
 
 /// The bytes of a file up to its first scan header, or all of them if there is none in reach.

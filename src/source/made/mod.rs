@@ -378,7 +378,7 @@ impl Made {
                     .attempt(window.level, || self.spool(window.level, read))?;
                 spool.read(window.rect).map(Piece::Pixels)
             }
-            Way::Refused(setting) => Err(Error::TooLarge(format!(
+            Way::Refused(setting) => Err(Error::Limit(format!(
                 "this level of the image is missing or in one piece and too large to be made (see {setting})"
             ))),
         }
@@ -613,7 +613,7 @@ mod tests {
         let rect = Rect::new(0, 0, 10, 10);
         for level in 0..made.header().levels.len() {
             let refused = window::raster(&*made, Window::new(level, rect), &NoCache);
-            assert!(matches!(refused, Err(Error::TooLarge(_))), "{level}");
+            assert!(matches!(refused, Err(Error::Limit(_))), "{level}");
         }
     }
 

@@ -80,13 +80,13 @@ enum Stream<'a> {
 }
 
 impl<'a> Stream<'a> {
-    /// At the beginning of the `len` coded bytes at `at`. `Error::TooLarge` for facsimile of more bytes than a tile may
+    /// At the beginning of the `len` coded bytes at `at`. `Error::Limit` for facsimile of more bytes than a tile may
     /// have.
     fn open(image: &Image, input: &'a Input, (at, len): (u64, u64), limits: &Limits) -> Result<Stream<'a>> {
         let (layout, width) = (&image.layout, image.size.w);
         if let Compression::Ccitt(coding) = layout.compression {
             if len > limits.tile_bytes {
-                return Err(Error::TooLarge(format!(
+                return Err(Error::Limit(format!(
                     "a strip is coded in {len} bytes, more than the {} of LIMIT_TILE_BYTES",
                     limits.tile_bytes
                 )));

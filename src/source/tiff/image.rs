@@ -58,7 +58,7 @@ pub struct Image {
 
 impl Image {
     /// From a directory of a file by this writer. `Error::Unsupported` for what is not served, `Error::Corrupt` for what contradicts itself,
-    /// `Error::TooLarge` for tiles beyond the limits.
+    /// `Error::Limit` for tiles beyond the limits.
     pub fn of(ifd: &Ifd, input: &Input, limits: &Limits, writer: Writer) -> Result<Image> {
         let size = size(ifd, input, 256, 257)?.ok_or_else(|| Error::Corrupt("no width or height".into()))?;
         let tile = self::size(ifd, input, 322, 323)?;
@@ -122,14 +122,14 @@ impl Image {
         Ok(image)
     }
 
-    /// `Error::TooLarge` when so many pixels take more bytes than a tile may.
+    /// `Error::Limit` when so many pixels take more bytes than a tile may.
     pub fn check(&self, size: Size, limits: &Limits) -> Result<()> {
         let part = size.w <= self.tile.w && size.h <= self.tile.h;
         if self.fits && part || self.layout.bytes(size).max(self.layout.memory(size)) <= limits.tile_bytes {
             return Ok(());
         }
         let name = if self.strips { "strips" } else { "tiles" };
-        Err(Error::TooLarge(format!(
+        Err(Error::Limit(format!(
             "{name} of {}x{} pixels take more than the {} bytes of LIMIT_TILE_BYTES",
             size.w, size.h, limits.tile_bytes
         )))

@@ -94,7 +94,7 @@ pub fn page(input: &Input, prologue: Prologue, wanted: usize, limits: &Limits) -
     let Some(found) = (wanted < count).then(|| all.swap_remove(wanted)) else {
         return Err(if more {
             let most = limits.ifds;
-            Error::TooLarge(format!(
+            Error::Limit(format!(
                 "page {wanted} lies behind the {most} directories of LIMIT_IFDS"
             ))
         } else {
@@ -416,7 +416,7 @@ mod tests {
         assert_eq!(found(1099, usual).unwrap(), 1100);
         assert!(matches!(found(1100, usual), Err(Error::Missing(_))));
         assert_eq!(found(4, 5).unwrap(), 5);
-        let Err(Error::TooLarge(said)) = found(5, 5) else {
+        let Err(Error::Limit(said)) = found(5, 5) else {
             panic!("a page behind the limit is not simply missing");
         };
         assert!(
