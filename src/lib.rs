@@ -11,8 +11,8 @@
 //! 5  plan                          view x header -> plan
 //! 4  source  process  encode  cache
 //! 3  http  codec                   a request and its reply; compression schemes
-//! 2  raster  store  looks          samples; where masters lie; looks at files that may hang
-//! 1  geometry  work  recent  room  metrics  fingerprint  limits  failures  rectangles; executor, leases; what was used last; counters
+//! 2  raster  store  file_calls     samples; where masters lie; file operations that may hang
+//! 1  geometry  work  recent  uninit  metrics  fingerprint  limits  failures  rectangles; executor, leases; what was used last; counters
 //! 0  error
 //! ```
 //!
@@ -28,7 +28,7 @@
 //! | header | everything that is known of an image without reading a tile |
 //! | level | one size of the pyramid; 0 is full size |
 //! | tile | a cell of a level's grid, by column and row |
-//! | derived level | a level that is missing in the master and is computed (module `source::made`) |
+//! | derived level | a level that is missing in the master and is computed (module `source::derived`) |
 //! | window | a rectangle of one level |
 //! | region | the part of the image that was asked for, before it meets a level |
 //! | view | what a request asks for, independent of its protocol ([`plan::View`]) |
@@ -54,12 +54,12 @@ pub mod config;
 pub mod encode;
 pub mod error;
 pub mod failures;
+pub mod file_calls;
 pub mod fingerprint;
 pub mod geometry;
 pub mod http;
 pub mod library;
 pub mod limits;
-pub mod looks;
 pub mod metrics;
 pub mod mosaic;
 pub mod plan;
@@ -67,10 +67,10 @@ pub mod process;
 pub mod protocol;
 pub mod raster;
 pub mod recent;
-pub mod room;
 pub mod server;
 pub mod service;
 pub mod source;
 pub mod store;
 pub mod tools;
+pub mod uninit;
 pub mod work;

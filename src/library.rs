@@ -7,9 +7,9 @@ mod beside;
 use crate::error::Error;
 use crate::error::Result;
 use crate::failures::Failures;
+use crate::file_calls;
 use crate::geometry::Rect;
 pub use crate::library::beside::Beside;
-use crate::looks;
 use crate::plan::Identity;
 use crate::plan::Reading;
 use crate::process::Stats;
@@ -175,7 +175,7 @@ impl Library {
         self.look(name, false)
     }
 
-    /// Looks up an open image; `far`: whether it may touch file systems that can hang.
+    /// FileCalls up an open image; `far`: whether it may touch file systems that can hang.
     fn look(&self, name: &str, far: bool) -> Result<Option<Arc<Opened>>> {
         let (id, _) = split_view(name);
         if let Some(fixed) = self.fixed.get(id) {
@@ -210,12 +210,12 @@ impl Library {
     pub fn is_far(&self, name: &str) -> bool {
         let far = |name: &str| {
             let path = self.path(split_view(name).0, &self.settings.suffix);
-            path.is_ok_and(|path| !looks::is_local(&path))
+            path.is_ok_and(|path| !file_calls::is_local(&path))
         };
         far(name) || decoded(name).is_some_and(|again| far(&again))
     }
 
-    /// Looks at the file of an identifier as opening it would, so that what hangs hangs here.
+    /// FileCalls at the file of an identifier as opening it would, so that what hangs hangs here.
     pub fn touch(&self, name: &str) -> Result<Option<Arc<Opened>>> {
         if let Some(known) = self.look(name, true)? {
             return Ok(Some(known));
@@ -298,7 +298,7 @@ impl Library {
         }
     }
 
-    /// Looks for the file of an identifier: itself, a page of it, or one of a sequence.
+    /// FileCalls for the file of an identifier: itself, a page of it, or one of a sequence.
     fn find(&self, name: &str, id: &str, view: Option<[u32; 2]>) -> Result<Opened> {
         if let Some(found) = self.at(name, id, view.map(|[page, _]| page))? {
             return Ok(found);
@@ -581,7 +581,7 @@ fn opened(id: &str, place: Place, source: Box<dyn Source>, reading: Reading) -> 
         source,
         is_local: match &place {
             Place::Nowhere => true,
-            Place::File(path) => looks::is_local(path),
+            Place::File(path) => file_calls::is_local(path),
             Place::Remote(_) => false,
         },
         beside: Mutex::default(),

@@ -181,7 +181,7 @@ pub fn took(stage: &'static str, time: Duration) {
 
 impl Metrics {
     fn new() -> Metrics {
-        let mut all = Book(Registry::with_prefix("iipsrv"));
+        let mut all = Registrar(Registry::with_prefix("iipsrv"));
         let build = vec![("version", env!("CARGO_PKG_VERSION"))];
         all.0.register("build", "The program", Info::new(build));
         Metrics {
@@ -300,9 +300,9 @@ impl Metrics {
 }
 
 /// A registry that hands back what is entered.
-struct Book(Registry);
+struct Registrar(Registry);
 
-impl Book {
+impl Registrar {
     fn add<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
         self.0.register(name, help, metric.clone());
         metric

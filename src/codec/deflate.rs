@@ -7,7 +7,7 @@ use crate::codec::pull::Pull;
 use crate::codec::pull::Step;
 use crate::error::Error;
 use crate::error::Result;
-use crate::room::Room;
+use crate::uninit::UninitBuf;
 use miniz_oxide::DataFormat;
 use miniz_oxide::MZError;
 use miniz_oxide::MZFlush;
@@ -32,7 +32,7 @@ thread_local! {
 ///
 /// A stream that holds more is cut; one that ends earlier gives what it has, and so does one that is cut
 /// off or lacks its checksum after the room is full. `Error::Corrupt` for anything else, a wrong checksum included.
-pub fn decode(data: &[u8], room: &mut Room) -> Result<()> {
+pub fn decode(data: &[u8], room: &mut UninitBuf) -> Result<()> {
     if whole(data, room) {
         return Ok(());
     }
@@ -41,7 +41,7 @@ pub fn decode(data: &[u8], room: &mut Room) -> Result<()> {
 
 /// A stream that is right from end to end and fits; `false`, and nothing is filled, otherwise.
 #[cfg(feature = "native")]
-fn whole(data: &[u8], room: &mut Room) -> bool {
+fn whole(data: &[u8], room: &mut UninitBuf) -> bool {
     use std::ptr::NonNull;
     struct Inflater(NonNull<libdeflate_sys::libdeflate_decompressor>);
     impl Drop for Inflater {
@@ -93,7 +93,7 @@ fn whole(data: &[u8], room: &mut Room) -> bool {
 }
 
 #[cfg(not(feature = "native"))]
-fn whole(_: &[u8], _: &mut Room) -> bool {
+fn whole(_: &[u8], _: &mut UninitBuf) -> bool {
     false
 }
 
@@ -153,11 +153,11 @@ pub fn deflate(data: &[u8], level: u8) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::room;
+    use crate::uninit;
     use miniz_oxide::deflate::compress_to_vec_zlib;
 
     fn decoded(data: &[u8], len: usize) -> Result<Vec<u8>> {
-        room::made(len, |room| decode(data, room))
+        uninit::made(len, |room| decode(data, room))
     }
 
     fn text() -> Vec<u8> {

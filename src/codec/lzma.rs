@@ -3,7 +3,7 @@
 use crate::codec::pull::fill;
 use crate::error::Error;
 use crate::error::Result;
-use crate::room::Room;
+use crate::uninit::UninitBuf;
 use lzma_rust2::XzReader;
 use std::io::Read;
 
@@ -11,7 +11,7 @@ use std::io::Read;
 ///
 /// A stream that holds more is cut; one that ends earlier gives what it has. `Error::Corrupt` for a damaged
 /// stream, a wrong checksum included (where the stream is not cut).
-pub fn decode(data: &[u8], room: &mut Room) -> Result<()> {
+pub fn decode(data: &[u8], room: &mut UninitBuf) -> Result<()> {
     let damaged = |_| Error::Corrupt("LZMA stream is damaged".into());
     room.by(|out| fill(&mut XzReader::new(data, false), out).map_err(damaged))
 }
@@ -24,10 +24,10 @@ pub fn reader(from: impl Read) -> impl Read {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::room;
+    use crate::uninit;
 
     fn decoded(data: &[u8], len: usize) -> Result<Vec<u8>> {
-        room::made(len, |room| decode(data, room))
+        uninit::made(len, |room| decode(data, room))
     }
 
     /// "LZMA in a tile " a hundred times over, by `xz`.

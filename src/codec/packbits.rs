@@ -2,7 +2,7 @@
 
 use crate::codec::pull::Pull;
 use crate::codec::pull::Step;
-use crate::room::Room;
+use crate::uninit::UninitBuf;
 use std::io::BufRead;
 use std::io::Read;
 
@@ -10,7 +10,7 @@ use std::io::Read;
 ///
 /// A stream that holds more is cut; one that ends earlier, within a run as well, gives what it has. There is no stream
 /// that is wrong.
-pub fn decode(data: &[u8], room: &mut Room) {
+pub fn decode(data: &[u8], room: &mut UninitBuf) {
     let rest = data.get(whole(data, room)..).unwrap_or_default();
     // a run that is not all there
     if let Some((&head, rest)) = rest.split_first()
@@ -21,7 +21,7 @@ pub fn decode(data: &[u8], room: &mut Room) {
 }
 
 /// Decodes the runs that are complete in `data`; returns how many bytes those have.
-pub fn whole(data: &[u8], room: &mut Room) -> usize {
+pub fn whole(data: &[u8], room: &mut UninitBuf) -> usize {
     let mut left = data;
     while let Some((&head, rest)) = left.split_first()
         && room.left() > 0
@@ -127,7 +127,7 @@ fn literal(left: usize) -> Run {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::room;
+    use crate::uninit;
     use std::io::BufReader;
 
     #[test]
@@ -156,11 +156,11 @@ mod tests {
     #[test]
     fn runs_and_literals_come_back_cut_or_short() {
         let decoded = |data: &[u8], len: usize| {
-            let fill = |room: &mut Room| {
+            let fill = |room: &mut UninitBuf| {
                 decode(data, room);
                 Ok::<(), std::collections::TryReserveError>(())
             };
-            room::made::<u8, _>(len, fill).unwrap()
+            uninit::made::<u8, _>(len, fill).unwrap()
         };
         for len in 0..24 {
             assert_eq!(decoded(&PACKED, len), &PLAIN[..len]);

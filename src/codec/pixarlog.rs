@@ -9,8 +9,8 @@ use crate::codec::deflate;
 use crate::error::Error;
 use crate::error::Result;
 use crate::raster::Kind;
-use crate::room;
-use crate::room::Room;
+use crate::uninit;
+use crate::uninit::UninitBuf;
 use std::sync::LazyLock;
 
 /// All bits of a code.
@@ -39,11 +39,11 @@ fn light(code: u16) -> f32 {
 ///
 /// A stream that ends earlier gives what it has; one that holds more is cut. `Error::Corrupt` when it is damaged,
 /// `Error::Unsupported` for other samples.
-pub fn decode(data: &[u8], shape: Shape, room: &mut Room) -> Result<()> {
+pub fn decode(data: &[u8], shape: Shape, room: &mut UninitBuf) -> Result<()> {
     let samples = usize::try_from(shape.size.area())
         .unwrap_or(usize::MAX)
         .saturating_mul(shape.channels);
-    let words: Vec<u8> = room::made(samples.saturating_mul(2), |words| deflate::decode(data, words))?;
+    let words: Vec<u8> = uninit::made(samples.saturating_mul(2), |words| deflate::decode(data, words))?;
     let words = words.as_chunks().0;
     match (shape.kind, shape.bits) {
         (Kind::Unsigned, 8) => put(words, shape, room, |light| [whole(light, 255)[3]]),
@@ -73,7 +73,12 @@ fn whole(light: f32, most: u32) -> [u8; 4] {
 }
 
 /// Sums the differences up, channel by channel, and puts what the codes mean.
-fn put<const N: usize>(words: &[[u8; 2]], shape: Shape, room: &mut Room, bytes: impl Fn(f32) -> [u8; N]) {
+fn put<const N: usize>(
+    words: &[[u8; 2]],
+    shape: Shape,
+    room: &mut UninitBuf,
+    bytes: impl Fn(f32) -> [u8; N],
+) {
     let channels = shape.channels.max(1);
     let line = (shape.size.w as usize).saturating_mul(channels).max(1);
     let mut codes = vec![0u16; channels];
@@ -120,7 +125,7 @@ mod tests {
 
     fn decoded(data: &[u8], shape: Shape) -> Result<Vec<u8>> {
         let samples = shape.size.area() as usize * shape.channels;
-        room::made(samples * usize::from(shape.bits / 8), |room| {
+        uninit::made(samples * usize::from(shape.bits / 8), |room| {
             decode(data, shape, room)
         })
     }

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::geometry::Size;
 use crate::raster::Raster;
 use crate::raster::Samples;
-use crate::room;
+use crate::uninit;
 use png::BitDepth;
 use png::Decoder;
 use png::DecodingError;
@@ -55,7 +55,7 @@ pub fn decode(bytes: &[u8], limit: Size, most: u64) -> Result<Raster> {
 /// The same of one whose rows are not in order.
 fn whole<R: BufRead + Seek>(mut reader: Reader<R>, most: u64) -> Result<Raster> {
     let len = reader.output_buffer_size().filter(|len| *len as u64 <= most);
-    let mut data = room::zeros(len.ok_or_else(too_large)?)?;
+    let mut data = uninit::zeros(len.ok_or_else(too_large)?)?;
     let done = reader.next_frame(&mut data).map_err(failure)?;
     let mut samples = empty(done.bit_depth, 0);
     append(&mut samples, &data);

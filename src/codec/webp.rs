@@ -8,14 +8,14 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
 use crate::raster::Layout;
-use crate::room::Room;
+use crate::uninit::UninitBuf;
 #[cfg(feature = "native")]
 use crate::work;
 
 /// Decodes a picture of exactly `size` into the room, which has place for its `size.w * size.h * channels` bytes.
 /// `channels` is 3 (an alpha plane is dropped) or 4 (opaque where there is none; colours not multiplied).
 /// `Error::Corrupt` when the stream is damaged or its size another.
-pub fn decode(data: &[u8], size: Size, channels: u8, room: &mut Room) -> Result<()> {
+pub fn decode(data: &[u8], size: Size, channels: u8, room: &mut UninitBuf) -> Result<()> {
     let len = usize::try_from(size.area().saturating_mul(u64::from(channels))).unwrap_or(usize::MAX);
     if !matches!(channels, 3 | 4) {
         return Err(Error::Unsupported(format!(
@@ -55,7 +55,7 @@ pub fn measure(data: &[u8]) -> Option<Size> {
 
 /// The picture has `len` bytes, for which there is room.
 #[cfg(feature = "native")]
-fn paint(data: &[u8], size: Size, channels: u8, len: usize, room: &mut Room) -> Result<()> {
+fn paint(data: &[u8], size: Size, channels: u8, len: usize, room: &mut UninitBuf) -> Result<()> {
     let into = if channels == 4 {
         libwebp_sys::WebPDecodeRGBAInto
     } else {
@@ -87,7 +87,7 @@ pub fn measure(data: &[u8]) -> Option<Size> {
 
 /// The picture has `len` bytes, for which there is room.
 #[cfg(not(feature = "native"))]
-fn paint(data: &[u8], _: Size, channels: u8, len: usize, room: &mut Room) -> Result<()> {
+fn paint(data: &[u8], _: Size, channels: u8, len: usize, room: &mut UninitBuf) -> Result<()> {
     room.by(|out| {
         let out = out.get_mut(..len).unwrap_or_default();
         paint_into(data, channels, out).map(|()| len)
@@ -239,11 +239,11 @@ fn lossy(pixels: &[u8], size: Size, alpha: bool, _: i16) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::room;
+    use crate::uninit;
 
     fn decoded(data: &[u8], size: Size, channels: u8) -> Result<Vec<u8>> {
         let len = size.area() as usize * usize::from(channels);
-        room::made(len, |room| decode(data, size, channels, room))
+        uninit::made(len, |room| decode(data, size, channels, room))
     }
 
     fn picture(size: Size, colour: image_webp::ColorType) -> (Vec<u8>, Vec<u8>) {

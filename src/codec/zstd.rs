@@ -6,7 +6,7 @@
 use crate::codec::pull::fill;
 use crate::error::Error;
 use crate::error::Result;
-use crate::room::Room;
+use crate::uninit::UninitBuf;
 use ruzstd::decoding::FrameDecoder;
 use ruzstd::decoding::StreamingDecoder;
 use std::cell::RefCell;
@@ -18,7 +18,7 @@ use std::io::Read;
 ///
 /// A frame that holds more is cut; one that ends earlier gives what it has. `Error::Corrupt` for anything
 /// else, a wrong checksum included (where the frame has one and is not cut).
-pub fn decode(data: &[u8], room: &mut Room) -> Result<()> {
+pub fn decode(data: &[u8], room: &mut UninitBuf) -> Result<()> {
     if whole(data, room) {
         return Ok(());
     }
@@ -27,7 +27,7 @@ pub fn decode(data: &[u8], room: &mut Room) -> Result<()> {
 
 /// A frame that is right from end to end and fits; `false`, and nothing is filled, otherwise.
 #[cfg(feature = "native")]
-fn whole(data: &[u8], room: &mut Room) -> bool {
+fn whole(data: &[u8], room: &mut UninitBuf) -> bool {
     use zstd::zstd_safe::WriteBuf;
     struct Rest {
         place: *mut u8,
@@ -68,7 +68,7 @@ fn whole(data: &[u8], room: &mut Room) -> bool {
 }
 
 #[cfg(not(feature = "native"))]
-fn whole(_: &[u8], _: &mut Room) -> bool {
+fn whole(_: &[u8], _: &mut UninitBuf) -> bool {
     false
 }
 
@@ -124,10 +124,10 @@ pub fn encode(data: &[u8], _level: u8) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::room;
+    use crate::uninit;
 
     fn decoded(data: &[u8], len: usize) -> Result<Vec<u8>> {
-        room::made(len, |room| decode(data, room))
+        uninit::made(len, |room| decode(data, room))
     }
 
     /// "Zstandard in a tile " a hundred times over, by the `zstd` tool at level 19.

@@ -148,11 +148,11 @@ impl Config {
     }
 
     /// The place for temporary files of made levels, if there is one that works.
-    pub fn room(&self) -> Option<SpoolDir> {
+    pub fn spool_dir(&self) -> Option<SpoolDir> {
         let wanted = !self.cache_dir.is_empty() && self.cache_dir_bytes > 0;
         wanted
             .then(|| self.cache_room())
-            .filter(|room| room.trial().is_ok())
+            .filter(|dir| dir.trial().is_ok())
     }
 
     /// The directory for temporary files, whether it works or not.

@@ -34,7 +34,7 @@ pub struct Reading {
 
 /// What is made of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Made {
+enum Content {
     /// An encoded answer.
     Answer(Plan),
     /// Decoded samples.
@@ -46,23 +46,27 @@ enum Made {
 pub struct Key {
     hash: u64,
     identity: Identity,
-    made: Made,
+    content: Content,
 }
 
 impl Key {
     /// The key of an encoded answer.
     pub fn answer(identity: Identity, plan: Plan) -> Key {
-        Key::new(identity, Made::Answer(plan))
+        Key::new(identity, Content::Answer(plan))
     }
 
     /// The key of decoded samples.
     pub fn decoded(identity: Identity, part: Part) -> Key {
-        Key::new(identity, Made::Decoded(part))
+        Key::new(identity, Content::Decoded(part))
     }
 
-    fn new(identity: Identity, made: Made) -> Key {
-        let hash = fingerprint::of(&(env!("CARGO_PKG_VERSION"), &identity, &made));
-        Key { hash, identity, made }
+    fn new(identity: Identity, content: Content) -> Key {
+        let hash = fingerprint::of(&(env!("CARGO_PKG_VERSION"), &identity, &content));
+        Key {
+            hash,
+            identity,
+            content,
+        }
     }
 
     /// The identifier of the image.
@@ -72,9 +76,9 @@ impl Key {
 
     /// The plan of an answer; `None` for samples.
     pub fn plan(&self) -> Option<&Plan> {
-        match &self.made {
-            Made::Answer(plan) => Some(plan),
-            Made::Decoded(_) => None,
+        match &self.content {
+            Content::Answer(plan) => Some(plan),
+            Content::Decoded(_) => None,
         }
     }
 
@@ -93,7 +97,7 @@ impl Key {
                 version,
                 place,
                 &self.identity,
-                &self.made,
+                &self.content,
             )))
         };
         half(0) << 64 | half(1)

@@ -87,7 +87,7 @@ impl View {
     fn sizing(&self, header: &Header, output: Output, limits: &Limits) -> Result<(Window, Option<Op>, Size)> {
         let (region, size) = match self.place(header, limits)? {
             Place::Stored(tile) => return stored(header, tile),
-            Place::Made(region, size) => (region, size),
+            Place::Region(region, size) => (region, size),
         };
         if self.adjust.placing.moves() {
             let (window, map) = self.adjust.placing.window(header, region, size)?;
@@ -131,7 +131,7 @@ impl View {
     /// The pixels of level 0 that are shown, and the size at which they are, before turning.
     pub fn shown(&self, header: &Header, limits: &Limits) -> Result<(Rect, Size)> {
         match self.place(header, limits)? {
-            Place::Made(region, size) => Ok((region, size)),
+            Place::Region(region, size) => Ok((region, size)),
             Place::Stored(_) => Err(Error::Malformed("a tile is no region".into())),
         }
     }
@@ -175,7 +175,7 @@ impl View {
         if rect != Rect::of(full) && !self.adjust.placing.moves() {
             size = tiles::expected(header, rect, fits).unwrap_or(size);
         }
-        Ok(Place::Made(rect, self.turnable(size, limits)?))
+        Ok(Place::Region(rect, self.turnable(size, limits)?))
     }
 
     /// The size whose turned box is within the limits: `max` is made smaller for that, other sizes are refused.

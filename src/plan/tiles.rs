@@ -50,7 +50,7 @@ pub enum Place {
     /// A stored tile.
     Stored(Tile),
     /// These pixels of level 0 at this size.
-    Made(Rect, Size),
+    Region(Rect, Size),
 }
 
 /// How often level 0 is halved to give this level; `None` when that is not how it was made (±1 pixel).
@@ -181,7 +181,7 @@ fn halved(header: &Header, halvings: u32, made: Size, col: u32, row: u32) -> Opt
     };
     let (x, w) = span(cell.x, cell.w, level.w, full.w)?;
     let (y, h) = span(cell.y, cell.h, level.h, full.h)?;
-    (w > 0 && h > 0).then_some(Place::Made(Rect::new(x, y, w, h), cell.size()))
+    (w > 0 && h > 0).then_some(Place::Region(Rect::new(x, y, w, h), cell.size()))
 }
 
 /// The pixels of a stored level that are these pixels of level 0 at this size, where that is the region halved and
@@ -314,7 +314,7 @@ mod tests {
         }
         .place(header)
         .unwrap();
-        assert_eq!(made, Place::Made(Rect::new(0, 0, 1000, 701), Size::new(8, 6)));
+        assert_eq!(made, Place::Region(Rect::new(0, 0, 1000, 701), Size::new(8, 6)));
         let full = |level| {
             TileName::DeepZoom {
                 level,

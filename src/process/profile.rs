@@ -141,9 +141,9 @@ fn srgb() -> Vec<u8> {
 
 /// From the colours of a profile to sRGB: relative colorimetric where the profile knows it, else perceptual or
 /// saturated, without compensation of black.
-pub struct Transform(Way);
+pub struct Transform(Conversion);
 
-enum Way {
+enum Conversion {
     /// sRGB of every value.
     Grey(Box<[u8]>),
     DeepGrey(Box<[u16]>),
@@ -190,11 +190,13 @@ impl Transform {
             options.into_iter().find_map(make)
         };
         let way = match (colour, deep) {
-            (Colour::Grey, false) => Way::Grey(curve(&(0..=255).collect::<Vec<u8>>(), &*eight()?)?),
-            (Colour::Grey, true) => Way::DeepGrey(curve(&(0..=65535).collect::<Vec<u16>>(), &*sixteen()?)?),
-            (Colour::Rgb, false) => Way::Rgb(eight()?),
-            (Colour::Rgb, true) => Way::DeepRgb(sixteen()?),
-            _ => Way::Cmyk(eight()?),
+            (Colour::Grey, false) => Conversion::Grey(curve(&(0..=255).collect::<Vec<u8>>(), &*eight()?)?),
+            (Colour::Grey, true) => {
+                Conversion::DeepGrey(curve(&(0..=65535).collect::<Vec<u16>>(), &*sixteen()?)?)
+            }
+            (Colour::Rgb, false) => Conversion::Rgb(eight()?),
+            (Colour::Rgb, true) => Conversion::DeepRgb(sixteen()?),
+            _ => Conversion::Cmyk(eight()?),
         };
         let transform = Transform(way);
         (!transform.changes_nothing()).then_some(transform)
@@ -211,18 +213,18 @@ impl Transform {
         let deep_near =
             |wanted: &[u16], found: &[u16]| wanted.iter().zip(found).all(|(a, b)| a.abs_diff(*b) <= 257);
         match &self.0 {
-            Way::Grey(table) => near(&(0..=255).collect::<Vec<u8>>(), table),
-            Way::DeepGrey(table) => deep_near(&(0..=65535).collect::<Vec<u16>>(), table),
-            Way::Rgb(executor) => {
+            Conversion::Grey(table) => near(&(0..=255).collect::<Vec<u8>>(), table),
+            Conversion::DeepGrey(table) => deep_near(&(0..=65535).collect::<Vec<u16>>(), table),
+            Conversion::Rgb(executor) => {
                 let mut out = vec![0; colours.len()];
                 executor.transform(&colours, &mut out).is_ok() && near(&colours, &out)
             }
-            Way::DeepRgb(executor) => {
+            Conversion::DeepRgb(executor) => {
                 let colours = deep(&colours);
                 let mut out = vec![0; colours.len()];
                 executor.transform(&colours, &mut out).is_ok() && deep_near(&colours, &out)
             }
-            Way::Cmyk(_) => false,
+            Conversion::Cmyk(_) => false,
         }
     }
 
@@ -247,31 +249,31 @@ impl Transform {
         let divided = meaning.alpha == Alpha::Premultiplied;
         let mut meaning = meaning.clone();
         let (samples, channels) = match (&self.0, samples) {
-            (Way::Grey(table), Samples::U8(mut data)) => {
+            (Conversion::Grey(table), Samples::U8(mut data)) => {
                 let look = |from: &[u8], to: &mut [u8]| look_up(table, from, to);
                 each::<u8, 1>(&mut data, n, divided, look)?;
                 (Samples::U8(data), channels)
             }
-            (Way::Rgb(executor), Samples::U8(mut data)) => {
+            (Conversion::Rgb(executor), Samples::U8(mut data)) => {
                 each::<u8, 3>(&mut data, n, divided, |from, to| {
                     executor.transform(from, to).map_err(failed)
                 })?;
                 (Samples::U8(data), channels)
             }
-            (Way::DeepGrey(table), samples) => {
+            (Conversion::DeepGrey(table), samples) => {
                 let mut data = sixteen(samples, n, &mut meaning).ok_or_else(wrong)?;
                 let look = |from: &[u16], to: &mut [u16]| look_up(table, from, to);
                 each::<u16, 1>(&mut data, n, divided, look)?;
                 (Samples::U16(data), channels)
             }
-            (Way::DeepRgb(executor), samples) => {
+            (Conversion::DeepRgb(executor), samples) => {
                 let mut data = sixteen(samples, n, &mut meaning).ok_or_else(wrong)?;
                 each::<u16, 3>(&mut data, n, divided, |from, to| {
                     executor.transform(from, to).map_err(failed)
                 })?;
                 (Samples::U16(data), channels)
             }
-            (Way::Cmyk(executor), samples) => {
+            (Conversion::Cmyk(executor), samples) => {
                 let data = eight(samples, n, &meaning.ranges);
                 let data = inks(&data, n, alpha == 1, &**executor)?;
                 meaning = Meaning::bytes(Colour::Rgb, meaning.alpha);

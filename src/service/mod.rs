@@ -21,6 +21,7 @@ use crate::cache::memcached::Memcached;
 use crate::config;
 use crate::config::Config;
 use crate::error::Error;
+use crate::file_calls::FileCalls;
 use crate::fingerprint;
 use crate::http::HeaderLine;
 use crate::http::Http;
@@ -29,7 +30,6 @@ use crate::http::Reply;
 use crate::library::Beside;
 use crate::library::Library;
 use crate::library::Opened;
-use crate::looks::Looks;
 use crate::mosaic::Mosaic;
 use crate::plan::Key;
 use crate::plan::Plan;
@@ -92,10 +92,10 @@ pub struct Inner {
     shared: Option<Memcached>,
     profiles: Profiles,
     /// Where temporary files lie.
-    room: Option<Arc<SpoolDir>>,
+    spool_dir: Option<Arc<SpoolDir>>,
     served: AtomicU64,
     executor: Executor,
-    looks: Looks,
+    file_calls: FileCalls,
     opens: Flights<String, Arc<Opened>>,
     answers: Flights<Key, Answer>,
     /// Whole levels, indexes and statistics: what many answers of one image need.
@@ -123,10 +123,10 @@ impl Service {
     /// A server with this configuration.
     pub fn new(config: Config) -> Self {
         let cache = Cache::new(config.cache_bytes);
-        let room = config.room().map(Arc::new);
+        let spool_dir = config.spool_dir().map(Arc::new);
         let mut library = config.library.clone();
         library.options.budget.level_bytes = cache.large_bytes();
-        library.options.budget.room = room.clone();
+        library.options.budget.spool_dir = spool_dir.clone();
         let disk = library.stores.disk().clone();
         let most_open = config::open_files().images;
         Service(Arc::new(Inner {
@@ -140,10 +140,10 @@ impl Service {
                 Err(error) => log::warn!("memcached {server} is not asked for now: {error}"),
             }),
             profiles: Profiles::new(config.answers.finish.srgb),
-            room,
+            spool_dir,
             served: AtomicU64::new(0),
             executor: Executor::new(config.work),
-            looks: Looks::default(),
+            file_calls: FileCalls::default(),
             opens: Flights::default(),
             answers: Flights::default(),
             preparations: Flights::default(),
@@ -257,7 +257,7 @@ impl Service {
         let open = move |scope: Scope| async move {
             if service.library.is_far(&name) {
                 let (toucher, own, start) = (service.clone(), name.clone(), Instant::now());
-                let touched = service.looks.run(move || toucher.library.touch(&own)).await;
+                let touched = service.file_calls.run(move || toucher.library.touch(&own)).await;
                 scope.add(Stage::Open, start.elapsed());
                 if let Some(known) = touched.ok_or(Error::TimedOut)?? {
                     return Ok(known);
@@ -282,8 +282,8 @@ impl Service {
         let read = self.limits.refresh(&self.config);
         self.cache.clear();
         self.library.clear();
-        if let Some(room) = &self.room {
-            room.mend();
+        if let Some(spool_dir) = &self.spool_dir {
+            spool_dir.mend();
         }
         read
     }
@@ -495,7 +495,7 @@ impl Service {
     async fn beside(&self, opened: &Arc<Opened>, scope: &Scope) -> crate::error::Result<Arc<Beside>> {
         let (service, of) = (self.clone(), opened.clone());
         if !opened.is_local {
-            let read = self.looks.run(move || service.read_beside(&of)).await;
+            let read = self.file_calls.run(move || service.read_beside(&of)).await;
             return read.ok_or(Error::TimedOut);
         }
         let job = move |_: &mut Lease| Ok(service.read_beside(&of));
@@ -549,7 +549,7 @@ impl Service {
         reply: Reply,
     ) -> Reply {
         self.served.fetch_add(1, Ordering::Relaxed);
-        if let Some(failure) = self.room.as_ref().and_then(|room| room.untold_failure()) {
+        if let Some(failure) = self.spool_dir.as_ref().and_then(|dir| dir.untold_failure()) {
             log::warn!("CACHE_DIR is not used until SIGHUP: {failure}");
         }
         if let Some(failure) = self.disk.untold_failure() {

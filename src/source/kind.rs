@@ -3,11 +3,11 @@
 use crate::error::Result;
 use crate::limits;
 use crate::source::Source;
+use crate::source::derived::Budget;
+use crate::source::derived::DerivedLevels;
 use crate::source::jp2;
 use crate::source::jp2::Jp2;
 use crate::source::jpeg;
-use crate::source::made::Budget;
-use crate::source::made::Made;
 use crate::source::oriented::Oriented;
 use crate::source::png;
 use crate::source::tiff::Tiff;
@@ -95,7 +95,7 @@ pub fn open(blob: Arc<dyn Blob>, page: Option<u32>, options: &Options) -> Result
     let Some(stored) = stored(blob, page, options)? else {
         return Ok(None);
     };
-    let made = Made::over(stored.source, &options.budget);
+    let made = DerivedLevels::over(stored.source, &options.budget);
     Ok(Some(if options.upright {
         Oriented::over(made)
     } else {

@@ -3,11 +3,11 @@
 //! A source gives stored samples, window by window. It neither scales nor caches.
 
 pub mod cache;
+pub mod derived;
 pub mod jp2;
 pub mod jpeg;
 pub mod kind;
 pub mod level;
-pub mod made;
 pub mod orientation;
 pub mod oriented;
 pub mod png;

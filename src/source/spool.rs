@@ -8,8 +8,8 @@ use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::raster::Raster;
 use crate::raster::Samples;
-use crate::room;
 use crate::source::window;
+use crate::uninit;
 use std::fs;
 use std::fs::File;
 use std::io;
@@ -82,7 +82,7 @@ impl SpoolDir {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was done there; when it failed the room is out of use.
+    /// What was done there; when it failed the directory is out of use.
     fn done<T>(&self, result: io::Result<T>) -> Result<T> {
         if let Err(error) = &result {
             self.failure().get_or_insert_with(|| Failure {
@@ -111,16 +111,16 @@ impl SpoolDir {
     }
 }
 
-/// Bytes of a room that are taken.
+/// Bytes of a spool directory that are taken.
 #[derive(Debug)]
 struct Share {
-    room: Arc<SpoolDir>,
+    spool_dir: Arc<SpoolDir>,
     bytes: u64,
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.room.used_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.spool_dir.used_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -135,22 +135,22 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// A level of this size with samples like `model`'s. `Error::TooLarge` when the room has no place for it.
-    pub fn new(room: &Arc<SpoolDir>, size: Size, model: &Raster) -> Result<Spool> {
+    /// A level of this size with samples like `model`'s. `Error::TooLarge` when the directory has no place for it.
+    pub fn new(spool_dir: &Arc<SpoolDir>, size: Size, model: &Raster) -> Result<Spool> {
         let model = window::blank(Size::new(1, 1), model)?;
         let bytes = size.area().saturating_mul(model.samples.bytes() as u64);
-        let before = room.used_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let before = spool_dir.used_bytes.fetch_add(bytes, Ordering::Relaxed);
         let share = Share {
-            room: room.clone(),
+            spool_dir: spool_dir.clone(),
             bytes,
         };
-        if before.saturating_add(bytes) > room.max_bytes {
+        if before.saturating_add(bytes) > spool_dir.max_bytes {
             return Err(Error::TooLarge(
                 "the directory for made levels (CACHE_DIR) is full".into(),
             ));
         }
         Ok(Spool {
-            file: room.done(room.file())?,
+            file: spool_dir.done(spool_dir.file())?,
             size,
             model,
             share,
@@ -168,7 +168,7 @@ impl Spool {
 
     /// Writes a part of the level, which lies inside it.
     pub fn write(&self, raster: &Raster, at: Rect) -> Result<()> {
-        self.share.room.done(self.put(raster, at))
+        self.share.spool_dir.done(self.put(raster, at))
     }
 
     fn put(&self, raster: &Raster, at: Rect) -> io::Result<()> {
@@ -193,7 +193,7 @@ impl Spool {
     /// A part of the level, which lies inside it.
     pub fn read(&self, rect: Rect) -> Result<Raster> {
         let line = usize::try_from(self.bytes(rect.w.into())).unwrap_or(0);
-        let mut bytes = room::zeros(line.saturating_mul(rect.h as usize))?;
+        let mut bytes = uninit::zeros(line.saturating_mul(rect.h as usize))?;
         for (y, row) in (rect.y..).zip(bytes.chunks_mut(line.max(1))) {
             self.file.read_exact_at(row, self.place(rect.x, y))?;
         }
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_in_every_depth() {
-        let room = Arc::new(SpoolDir::new(std::env::temp_dir(), 1000));
+        let spool_dir = Arc::new(SpoolDir::new(std::env::temp_dir(), 1000));
         let size = Size::new(3, 2);
         for samples in [
             Samples::U8(vec![1, 2, 3, 4, 5, 6]),
@@ -243,7 +243,7 @@ mod tests {
             Samples::F32(vec![1.5, -2.0, 3.0, 4.0, 5.0, 6.25]),
         ] {
             let all = raster(size, samples);
-            let spool = Spool::new(&room, size, &all).unwrap();
+            let spool = Spool::new(&spool_dir, size, &all).unwrap();
             spool.write(&all, Rect::of(size)).unwrap();
             assert_eq!(spool.read(Rect::of(size)).unwrap(), all);
         }
@@ -251,35 +251,38 @@ mod tests {
 
     #[test]
     fn parts_go_to_their_places_and_the_room_is_bounded() {
-        let room = Arc::new(SpoolDir::new(std::env::temp_dir(), 6));
+        let spool_dir = Arc::new(SpoolDir::new(std::env::temp_dir(), 6));
         let size = Size::new(3, 2);
         let part = raster(Size::new(2, 2), Samples::U8(vec![1, 2, 3, 4]));
-        let spool = Spool::new(&room, size, &part).unwrap();
+        let spool = Spool::new(&spool_dir, size, &part).unwrap();
         spool.write(&part, Rect::new(1, 0, 2, 2)).unwrap();
         let read = spool.read(Rect::new(0, 0, 3, 2)).unwrap();
         assert_eq!(read.samples, Samples::U8(vec![0, 1, 2, 0, 3, 4]));
-        assert!(matches!(Spool::new(&room, size, &part), Err(Error::TooLarge(_))));
+        assert!(matches!(
+            Spool::new(&spool_dir, size, &part),
+            Err(Error::TooLarge(_))
+        ));
         drop(spool);
-        assert!(Spool::new(&room, size, &part).is_ok());
-        assert!(room.trial().is_ok());
+        assert!(Spool::new(&spool_dir, size, &part).is_ok());
+        assert!(spool_dir.trial().is_ok());
         assert!(SpoolDir::new("/nowhere/at/all".into(), 6).trial().is_err());
     }
 
     #[test]
     fn a_room_in_which_nothing_can_be_written_is_out_of_use_and_says_so_once() {
-        let room = Arc::new(SpoolDir::new("/nowhere/at/all".into(), 1000));
+        let spool_dir = Arc::new(SpoolDir::new("/nowhere/at/all".into(), 1000));
         let model = raster(Size::new(1, 1), Samples::U8(vec![1]));
         for _ in 0..2 {
             assert!(matches!(
-                Spool::new(&room, Size::new(3, 2), &model),
+                Spool::new(&spool_dir, Size::new(3, 2), &model),
                 Err(Error::Io(_))
             ));
         }
-        assert!(room.is_broken());
-        let told = room.untold_failure().unwrap();
+        assert!(spool_dir.is_broken());
+        let told = spool_dir.untold_failure().unwrap();
         assert!(told.starts_with("/nowhere/at/all: No such file"), "{told}");
-        assert_eq!(room.untold_failure(), None);
-        room.mend();
-        assert!(!room.is_broken());
+        assert_eq!(spool_dir.untold_failure(), None);
+        spool_dir.mend();
+        assert!(!spool_dir.is_broken());
     }
 }

@@ -17,7 +17,6 @@ use crate::raster::Meaning;
 use crate::raster::Metadata;
 use crate::raster::Raster;
 use crate::raster::Samples;
-use crate::room;
 use crate::source::Grid;
 use crate::source::Header;
 use crate::source::Level;
@@ -26,6 +25,7 @@ use crate::source::tiff;
 use crate::source::whole::Whole;
 use crate::source::window;
 use crate::store::Blob;
+use crate::uninit;
 use std::sync::Arc;
 
 /// Flags of the chunk VP8X.
@@ -198,7 +198,7 @@ fn first_frame(bytes: &[u8], header: &Header) -> Result<Raster> {
     let frame = Raster {
         size: place.size(),
         channels: 4,
-        samples: Samples::U8(room::made(len, |room| {
+        samples: Samples::U8(uninit::made(len, |room| {
             webp::decode(&still, place.size(), 4, room)
         })?),
     };
@@ -248,7 +248,7 @@ fn decode(bytes: &[u8], header: &Header) -> Result<Raster> {
     let (size, channels) = (header.size(), header.channels);
     let len = usize::try_from(size.area()).unwrap_or(usize::MAX);
     let len = len.saturating_mul(channels.into());
-    let data = room::made(len, |room| webp::decode(bytes, size, channels, room))?;
+    let data = uninit::made(len, |room| webp::decode(bytes, size, channels, room))?;
     Ok(Raster {
         size,
         channels,

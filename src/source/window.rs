@@ -8,7 +8,6 @@ use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::raster::Raster;
 use crate::raster::Samples;
-use crate::room;
 use crate::source::Level;
 use crate::source::Piece;
 use crate::source::Source;
@@ -19,6 +18,7 @@ use crate::source::cache::Part;
 use crate::source::cache::Renamed;
 use crate::source::cache::TileCache;
 use crate::source::cache::not_tiles;
+use crate::uninit;
 use crate::work::check;
 use std::sync::Arc;
 
@@ -142,10 +142,10 @@ pub fn filled(pixel: &Raster, size: Size) -> Raster {
 pub fn blank(size: Size, model: &Raster) -> Result<Raster> {
     let count = usize::try_from(size.area()).unwrap_or(0) * usize::from(model.channels);
     let samples = match &model.samples {
-        Samples::U8(_) => Samples::U8(room::zeros(count)?),
-        Samples::U16(_) => Samples::U16(room::zeros(count)?),
-        Samples::U32(_) => Samples::U32(room::zeros(count)?),
-        Samples::F32(_) => Samples::F32(room::zeros(count)?),
+        Samples::U8(_) => Samples::U8(uninit::zeros(count)?),
+        Samples::U16(_) => Samples::U16(uninit::zeros(count)?),
+        Samples::U32(_) => Samples::U32(uninit::zeros(count)?),
+        Samples::F32(_) => Samples::F32(uninit::zeros(count)?),
     };
     Ok(Raster {
         size,

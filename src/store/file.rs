@@ -2,12 +2,12 @@
 
 use crate::error::Error;
 use crate::error::Result;
-use crate::room;
-use crate::room::Room;
 use crate::store::Blob;
 use crate::store::STEP;
 use crate::store::Version;
 use crate::store::beyond;
+use crate::uninit;
+use crate::uninit::UninitBuf;
 use rustix::io::Errno;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -36,7 +36,7 @@ impl File {
         Ok(File { file, version })
     }
 
-    fn append_straight(&self, at: u64, len: usize, room: &mut Room) -> Result<()> {
+    fn append_straight(&self, at: u64, len: usize, room: &mut UninitBuf) -> Result<()> {
         let before = room.filled();
         loop {
             let done = room.filled() - before;
@@ -65,8 +65,8 @@ impl Blob for File {
         if to.len() >= SMALL && is_near(at, to.as_ptr()) {
             let mut step = Vec::new();
             for (at, part) in (at..).step_by(STEP).zip(to.chunks_mut(STEP)) {
-                let read = |room: &mut Room| self.append_straight(at, part.len(), room);
-                let bytes = room::remade(&mut step, part.len(), read)?;
+                let read = |room: &mut UninitBuf| self.append_straight(at, part.len(), room);
+                let bytes = uninit::remade(&mut step, part.len(), read)?;
                 part.copy_from_slice(bytes);
             }
             return Ok(());
@@ -80,15 +80,15 @@ impl Blob for File {
             })
     }
 
-    fn append_at(&self, at: u64, len: usize, room: &mut Room) -> Result<()> {
+    fn append_at(&self, at: u64, len: usize, room: &mut UninitBuf) -> Result<()> {
         if len < SMALL || !is_near(at, room.place()) {
             return self.append_straight(at, len, room);
         }
         let mut step = Vec::new();
         for done in (0..len).step_by(STEP) {
             let size = STEP.min(len - done);
-            let read = |room: &mut Room| self.append_straight(at + done as u64, size, room);
-            room.put(room::remade(&mut step, size, read)?);
+            let read = |room: &mut UninitBuf| self.append_straight(at + done as u64, size, room);
+            room.put(uninit::remade(&mut step, size, read)?);
         }
         Ok(())
     }
@@ -134,7 +134,7 @@ mod tests {
         }
         assert_eq!(near, 3);
         for at in 0..70 {
-            let read: Vec<u8> = room::made(5000, |room| file.append_at(at, 5000, room)).unwrap();
+            let read: Vec<u8> = uninit::made(5000, |room| file.append_at(at, 5000, room)).unwrap();
             assert_eq!(read, &bytes[at as usize..][..5000]);
         }
     }
@@ -143,7 +143,7 @@ mod tests {
     fn an_end_that_comes_early_is_an_error() {
         let file = file("end", &[1; 100]);
         assert!(matches!(file.read_at(90, &mut [0; 11]), Err(Error::Corrupt(_))));
-        let appended = room::made::<u8, _>(11, |room| file.append_at(90, 11, room));
+        let appended = uninit::made::<u8, _>(11, |room| file.append_at(90, 11, room));
         assert!(matches!(appended, Err(Error::Corrupt(_))));
     }
 

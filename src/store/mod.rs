@@ -18,10 +18,10 @@ pub mod stores;
 
 use crate::error::Error;
 use crate::error::Result;
-use crate::room;
-use crate::room::Room;
 pub use crate::store::disk::DiskCache;
 pub use crate::store::file::File;
+use crate::uninit;
+use crate::uninit::UninitBuf;
 use std::fmt::Debug;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
@@ -90,7 +90,7 @@ pub trait Blob: Debug + Send + Sync {
 
     /// Appends `len` bytes from `at` on to an uninitialised buffer, which has room for them. `Error::Corrupt` when the
     /// master ends before.
-    fn append_at(&self, at: u64, len: usize, room: &mut Room) -> Result<()> {
+    fn append_at(&self, at: u64, len: usize, room: &mut UninitBuf) -> Result<()> {
         let mut step = Vec::new();
         for done in (0..len).step_by(STEP) {
             step.resize(STEP.min(len - done), 0);
@@ -144,7 +144,7 @@ impl dyn Blob {
         let fits = at.checked_add(len).is_some_and(|end| end <= self.len());
         let size = usize::try_from(len).ok().filter(|_| fits);
         let size = size.ok_or_else(|| beyond(at, len))?;
-        room::made(size, |room| self.append_at(at, size, room))
+        uninit::made(size, |room| self.append_at(at, size, room))
     }
 }
 

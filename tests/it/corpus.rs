@@ -32,8 +32,8 @@ use iipsrv::source::Source;
 use iipsrv::source::Window;
 use iipsrv::source::cache::BandCache;
 use iipsrv::source::cache::NoCache;
+use iipsrv::source::derived::Budget;
 use iipsrv::source::kind::Options;
-use iipsrv::source::made::Budget;
 use iipsrv::source::window::blank;
 use iipsrv::source::window::put;
 use iipsrv::source::window::raster;
@@ -282,7 +282,7 @@ fn every_file_of_the_corpus_is_served_as_another_reader_sees_it_or_refused_for_a
         options: Options {
             budget: Budget {
                 level_bytes: 5 << 20,
-                room: None,
+                spool_dir: None,
                 ..Budget::default()
             },
             ..Options::default()

@@ -19,8 +19,8 @@ use iipsrv::source::cache::NoCache;
 use iipsrv::source::cache::Packer;
 use iipsrv::source::cache::Part;
 use iipsrv::source::cache::TileCache;
-use iipsrv::source::made::Budget;
-use iipsrv::source::made::Made;
+use iipsrv::source::derived::Budget;
+use iipsrv::source::derived::DerivedLevels;
 use iipsrv::source::tiff::Limits;
 use iipsrv::source::tiff::Tiff;
 use iipsrv::source::window;
@@ -120,10 +120,10 @@ fn attempt(path: &Path) -> Result<usize, Error> {
     let found = tiff.map(|tiff| {
         let budget = Budget {
             level_bytes: 5 << 20,
-            room: None,
+            spool_dir: None,
             ..Budget::default()
         };
-        read_all(&*Made::over(Box::new(tiff), &budget))
+        read_all(&*DerivedLevels::over(Box::new(tiff), &budget))
     });
     let took = start.elapsed();
     assert!(

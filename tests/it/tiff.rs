@@ -10,14 +10,14 @@ use iipsrv::raster::Alpha;
 use iipsrv::raster::Colour;
 use iipsrv::raster::Format;
 use iipsrv::raster::Samples;
-use iipsrv::room;
-use iipsrv::room::Room;
 use iipsrv::source::Source;
 use iipsrv::source::Tile;
 use iipsrv::source::cache::NoCache;
 use iipsrv::source::tiff::Limits;
 use iipsrv::source::tiff::Tiff;
 use iipsrv::source::window;
+use iipsrv::uninit;
+use iipsrv::uninit::UninitBuf;
 
 use crate::pyramid;
 use crate::pyramid::Compression;
@@ -183,8 +183,8 @@ fn same_as_coded(tiff: &Tiff, tile: Tile, whole: bool, samples: &[u8]) {
                 other => panic!("{other:?}"),
             },
             _ => {
-                let fill = |room: &mut Room| webp::decode(&coded, size, header.channels, room);
-                room::made(samples.len(), fill).unwrap()
+                let fill = |room: &mut UninitBuf| webp::decode(&coded, size, header.channels, room);
+                uninit::made(samples.len(), fill).unwrap()
             }
         };
         assert!(decoded == samples, "{tile:?} {format:?}");

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
 use crate::raster::Layout;
-use crate::room;
+use crate::uninit;
 use std::cell::RefCell;
 use std::ffi::c_int;
 use std::ffi::c_uchar;
@@ -192,7 +192,7 @@ pub fn decode(
             )
         };
         let headers = read_headers(handle, stream)?;
-        room::made_off(row * size.h as usize, |room| {
+        uninit::made_off(row * size.h as usize, |room| {
             if headers.size == (width, height) {
                 let write = |place, len| if paint(place) == 0 { Ok(len) } else { Err(()) };
                 // SAFETY: there is room for all rows. Of a stream of this size, as the library itself has measured,

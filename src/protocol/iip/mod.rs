@@ -117,7 +117,7 @@ struct Commands {
 
 /// Commands that send an answer.
 #[derive(Clone, Copy)]
-enum Act {
+enum Action {
     Tile(Format),
     TileOfView,
     Tiles,
@@ -127,31 +127,31 @@ enum Act {
     Path(Protocol),
 }
 
-static ACTS: &[(&str, Act)] = &[
-    ("JTL", Act::Tile(Format::Jpeg)),
-    ("PTL", Act::Tile(Format::Png)),
-    ("WTL", Act::Tile(Format::Webp)),
-    ("ATL", Act::Tile(Format::Avif)),
-    ("TTL", Act::Tile(Format::Tiff)),
-    ("JTLS", Act::TileOfView),
-    ("TIL", Act::Tiles),
-    ("CVT", Act::Export),
-    ("PFL", Act::Profile),
-    ("SPECTRA", Act::Spectrum),
-    ("IIIF", Act::Path(Protocol::Iiif)),
-    ("DEEPZOOM", Act::Path(Protocol::DeepZoom)),
-    ("ZOOMIFY", Act::Path(Protocol::Zoomify)),
+static ACTIONS: &[(&str, Action)] = &[
+    ("JTL", Action::Tile(Format::Jpeg)),
+    ("PTL", Action::Tile(Format::Png)),
+    ("WTL", Action::Tile(Format::Webp)),
+    ("ATL", Action::Tile(Format::Avif)),
+    ("TTL", Action::Tile(Format::Tiff)),
+    ("JTLS", Action::TileOfView),
+    ("TIL", Action::Tiles),
+    ("CVT", Action::Export),
+    ("PFL", Action::Profile),
+    ("SPECTRA", Action::Spectrum),
+    ("IIIF", Action::Path(Protocol::Iiif)),
+    ("DEEPZOOM", Action::Path(Protocol::DeepZoom)),
+    ("ZOOMIFY", Action::Path(Protocol::Zoomify)),
 ];
 
 /// The names of all commands.
 pub fn commands() -> impl Iterator<Item = &'static str> {
-    let acts = ACTS.iter().map(|(name, _)| *name);
+    let acts = ACTIONS.iter().map(|(name, _)| *name);
     acts.chain(CHANGES.iter().map(|(name, _)| *name))
 }
 
 /// Those of `IIP-opt-comm`: optional in the protocol, and carried out.
 pub(in crate::protocol::iip) fn optional_commands() -> impl Iterator<Item = &'static str> {
-    let acts = ACTS.iter().filter(|(_, act)| !matches!(act, Act::Path(_)));
+    let acts = ACTIONS.iter().filter(|(_, act)| !matches!(act, Action::Path(_)));
     let changes = CHANGES.iter().map(|(name, _)| *name);
     // every server has the first two; the last is accepted and has no effect
     let changes = changes.filter(|name| !["FIF", "OBJ", "ICC"].contains(name));
@@ -185,8 +185,8 @@ pub fn parse(
     while let Some(part) = parts.next() {
         let (name, encoded) = split(part);
         let value = decode(encoded, true).map_err(malformed)?;
-        if let Some((_, act)) = row(ACTS, &name) {
-            if let Act::Path(protocol) = act {
+        if let Some((_, act)) = row(ACTIONS, &name) {
+            if let Action::Path(protocol) = act {
                 // clients put time stamps behind a path
                 let path = encoded.split(|&b| b == b'?').next().unwrap_or_default();
                 let address = Address {
@@ -393,10 +393,10 @@ impl Commands {
         }
     }
 
-    fn act(mut self, act: Act, value: &str, settings: &Settings) -> std::result::Result<Request, Failure> {
+    fn act(mut self, act: Action, value: &str, settings: &Settings) -> std::result::Result<Request, Failure> {
         let image = self.image.clone().ok_or_else(|| fault("1 3", "FIF"))?;
         let ask = self.ask(act, value).map_err(malformed)?;
-        if let (Act::TileOfView, &[x, _, _, y, ..]) =
+        if let (Action::TileOfView, &[x, _, _, y, ..]) =
             (act, numbers::list(value).collect::<Vec<_>>().as_slice())
         {
             self.view = Some([count(x).map_err(malformed)?, count(y).map_err(malformed)?]);
@@ -408,7 +408,7 @@ impl Commands {
         Ok(self.built(request, settings))
     }
 
-    fn ask(&self, act: Act, value: &str) -> Result<Ask> {
+    fn ask(&self, act: Action, value: &str) -> Result<Ask> {
         let tile = |level, index, format| {
             let view = View::tile(TileName::Iip { level, index }, format);
             Ask::Picture(View {
@@ -418,18 +418,18 @@ impl Commands {
             })
         };
         match act {
-            Act::Tile(format) => {
+            Action::Tile(format) => {
                 let (level, index) = cut(value, ',');
                 Ok(tile(count(level)?, count(index)?, format))
             }
-            Act::TileOfView => match numbers::list(value).collect::<Vec<_>>().as_slice() {
+            Action::TileOfView => match numbers::list(value).collect::<Vec<_>>().as_slice() {
                 &[_, level, index, _, ..] => Ok(tile(count(level)?, count(index)?, Format::Jpeg)),
                 other => Err(Error::Malformed(format!(
                     "JTLS takes four numbers, got {}",
                     other.len()
                 ))),
             },
-            Act::Tiles => {
+            Action::Tiles => {
                 let (level, range) = cut(value, ',');
                 let (first, last) = cut(range, '-');
                 let (level, first, last) = (count(level)?, count(first)?, count(last)?);
@@ -441,7 +441,7 @@ impl Commands {
                     adjust: Adjust::default(),
                 }))
             }
-            Act::Export => {
+            Action::Export => {
                 let format = Format::named(value).unwrap_or(Format::Jpeg);
                 let scale = match (self.width, self.height) {
                     (None, None) => Scale::Image,
@@ -458,8 +458,8 @@ impl Commands {
                     ..View::full(format)
                 }))
             }
-            Act::Profile => profile(value).map(Ask::Measure),
-            Act::Spectrum => {
+            Action::Profile => profile(value).map(Ask::Measure),
+            Action::Spectrum => {
                 let (level, rest) = cut(value, ',');
                 let (tile, pixel) = cut(rest, ',');
                 let (x, y) = cut(pixel, ',');
@@ -470,7 +470,7 @@ impl Commands {
                     y: count(y)?,
                 }))
             }
-            Act::Path(_) => Err(Error::Malformed("a path stands alone".into())),
+            Action::Path(_) => Err(Error::Malformed("a path stands alone".into())),
         }
     }
 

@@ -31,7 +31,6 @@ use crate::raster::Metadata;
 use crate::raster::Raster;
 use crate::raster::Samples;
 use crate::raster::widened;
-use crate::room;
 use crate::source::Decoding;
 use crate::source::Grid;
 use crate::source::Header;
@@ -46,6 +45,7 @@ use crate::source::cache::Part;
 use crate::source::cache::TileCache;
 use crate::source::tiff;
 use crate::store::Blob;
+use crate::uninit;
 use crate::work::parallel::each;
 use ::bytes::Bytes;
 use std::sync::Arc;
@@ -279,7 +279,7 @@ impl Jp2 {
         colour: impl Fn(&mut [T]) + Sync,
     ) -> Result<Vec<T>> {
         let row = size.w as usize * self.channels.len();
-        let mut out = room::zeros::<T>(row * size.h as usize)?;
+        let mut out = uninit::zeros::<T>(row * size.h as usize)?;
         let others = out.len() / WORTH;
         let bands = out.chunks_mut((row * BAND as usize).max(1));
         each(

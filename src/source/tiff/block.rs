@@ -30,8 +30,6 @@ use crate::geometry::Size;
 use crate::limits::Limits;
 use crate::raster::Raster;
 use crate::raster::Samples;
-use crate::room;
-use crate::room::Room;
 use crate::source::tiff::compression::Compression;
 use crate::source::tiff::compression::Luma;
 use crate::source::tiff::compression::Packing;
@@ -40,6 +38,8 @@ use crate::source::tiff::layout::Layout;
 use crate::source::tiff::unpack::settle;
 use crate::source::tiff::unpack::short;
 use crate::source::tiff::unpack::unpack;
+use crate::uninit;
+use crate::uninit::UninitBuf;
 use memchr::memmem;
 
 /// The upper left `size` of a block of `block` pixels, `layout.channels()` interleaved. `coded` and `plain` are used as
@@ -65,7 +65,7 @@ pub fn decode(
         }
         let plain = match layout.compression {
             Compression::None => coded,
-            _ => room::remade(plain, bytes, |room| fill(layout, coded, block, room))?,
+            _ => uninit::remade(plain, bytes, |room| fill(layout, coded, block, room))?,
         };
         return unpack(layout, plain, block.w, size);
     }
@@ -94,8 +94,8 @@ pub fn decode(
             let mut blob = Vec::new();
             let blob = match packing {
                 Packing::None => coded,
-                Packing::Deflate => room::remade(&mut blob, most, |room| deflate::decode(coded, room))?,
-                Packing::Zstd => room::remade(&mut blob, most, |room| zstd::decode(coded, room))?,
+                Packing::Deflate => uninit::remade(&mut blob, most, |room| deflate::decode(coded, room))?,
+                Packing::Zstd => uninit::remade(&mut blob, most, |room| zstd::decode(coded, room))?,
             };
             lerc::decode(blob, shape(layout, block), plain)?;
             plain
@@ -203,7 +203,7 @@ fn chroma(
 }
 
 /// The samples of a whole block whose bytes `fill` puts. `Error::Corrupt` when it puts less.
-fn filled(layout: &Layout, block: Size, fill: impl FnOnce(&mut Room) -> Result<()>) -> Result<Samples> {
+fn filled(layout: &Layout, block: Size, fill: impl FnOnce(&mut UninitBuf) -> Result<()>) -> Result<Samples> {
     let bytes = usize::try_from(layout.bytes(block)).unwrap_or(usize::MAX);
     let mut samples = layout.filled(block, fill)?;
     if samples.bytes() < bytes {
@@ -251,7 +251,7 @@ fn fills(compression: Compression) -> bool {
 }
 
 /// Decodes schemes that give bytes from the first to the last, where they shall be.
-fn fill(layout: &Layout, coded: &[u8], block: Size, room: &mut Room) -> Result<()> {
+fn fill(layout: &Layout, coded: &[u8], block: Size, room: &mut UninitBuf) -> Result<()> {
     match layout.compression {
         Compression::PackBits => packbits::decode(coded, room),
         Compression::Deflate => deflate::decode(coded, room)?,
@@ -260,7 +260,7 @@ fn fill(layout: &Layout, coded: &[u8], block: Size, room: &mut Room) -> Result<(
         // a channel alone is written as red, green and blue that are equal
         Compression::Webp if layout.stored == 1 => {
             let len = usize::try_from(block.area().saturating_mul(3)).unwrap_or(usize::MAX);
-            let pixels = room::made(len, |room| webp::decode(coded, block, 3, room))?;
+            let pixels = uninit::made(len, |room| webp::decode(coded, block, 3, room))?;
             let reds: Vec<u8> = pixels.iter().step_by(3).copied().collect();
             room.put(&reds);
         }

@@ -3,11 +3,11 @@
 //! Nothing is locked: any number of threads read at once.
 
 use crate::error::Result;
-use crate::room;
-use crate::room::Room;
 use crate::store::Blob;
 use crate::store::Version;
 use crate::store::beyond;
+use crate::uninit;
+use crate::uninit::UninitBuf;
 use std::sync::Arc;
 
 /// The order of the bytes in a number.
@@ -82,13 +82,13 @@ impl Input {
 
     /// The `len` bytes from `at` on, in `kept`, whose memory is used again. `Error::Corrupt` when the file ends before.
     pub fn read<'a>(&self, at: u64, len: u64, kept: &'a mut Vec<u8>) -> Result<&'a mut [u8]> {
-        room::remade(kept, self.check(at, len)?, |room| self.put(at, len, room))
+        uninit::remade(kept, self.check(at, len)?, |room| self.put(at, len, room))
     }
 
     /// The `len` bytes from `at` on, in memory of their own. `Error::Corrupt` when the file ends before; nothing is
     /// allocated then.
     pub fn take(&self, at: u64, len: u64) -> Result<Vec<u8>> {
-        room::made(self.check(at, len)?, |room| self.put(at, len, room))
+        uninit::made(self.check(at, len)?, |room| self.put(at, len, room))
     }
 
     /// Fills `part` with the bytes from `at` on. `Error::Corrupt` when the file ends before.
@@ -99,7 +99,7 @@ impl Input {
 
     /// Adds the `len` bytes from `at` on to what is in the room, as far as it goes. `Error::Corrupt` when the file ends
     /// before.
-    pub fn put(&self, at: u64, len: u64, room: &mut Room) -> Result<()> {
+    pub fn put(&self, at: u64, len: u64, room: &mut UninitBuf) -> Result<()> {
         let size = self.check(at, len)?.min(room.left());
         self.blob.append_at(self.start.saturating_add(at), size, room)
     }

@@ -10,8 +10,6 @@ use crate::raster::Colour;
 use crate::raster::Kind;
 use crate::raster::Meaning;
 use crate::raster::Samples;
-use crate::room;
-use crate::room::Room;
 use crate::source::tiff::compression::Compression;
 use crate::source::tiff::ifd::Ifd;
 use crate::source::tiff::input::Input;
@@ -19,6 +17,8 @@ use crate::source::tiff::input::Order;
 use crate::source::tiff::ojpeg::OldJpeg;
 use crate::source::tiff::writer::Writer;
 use crate::source::tiff::ycbcr::Ycbcr;
+use crate::uninit;
+use crate::uninit::UninitBuf;
 use std::sync::Arc;
 
 /// JPEGTables of more bytes are absurd: four tables of each kind take 3 KiB.
@@ -551,13 +551,13 @@ impl Layout {
     }
 
     /// What `fill` puts as the samples that are given of a block, in the order of this machine; fewer when it puts less.
-    pub fn filled(&self, size: Size, fill: impl FnOnce(&mut Room) -> Result<()>) -> Result<Samples> {
+    pub fn filled(&self, size: Size, fill: impl FnOnce(&mut UninitBuf) -> Result<()>) -> Result<Samples> {
         let len = usize::try_from(size.area()).unwrap_or(0) * self.channels();
         Ok(match self.depth() {
-            Depth::U8 => Samples::U8(room::made(len, fill)?),
-            Depth::U16 => Samples::U16(room::made(len, fill)?),
-            Depth::U32 => Samples::U32(room::made(len, fill)?),
-            Depth::F32 => Samples::F32(room::made(len, fill)?),
+            Depth::U8 => Samples::U8(uninit::made(len, fill)?),
+            Depth::U16 => Samples::U16(uninit::made(len, fill)?),
+            Depth::U32 => Samples::U32(uninit::made(len, fill)?),
+            Depth::F32 => Samples::F32(uninit::made(len, fill)?),
         })
     }
 

@@ -41,7 +41,6 @@ use crate::raster::Kind;
 use crate::raster::Metadata;
 use crate::raster::Raster;
 use crate::raster::Samples;
-use crate::room;
 use crate::source::Grid;
 use crate::source::Header;
 use crate::source::Piece;
@@ -53,7 +52,7 @@ use crate::source::Window;
 use crate::source::cache::NoCache;
 use crate::source::cache::Part;
 use crate::source::cache::TileCache;
-use crate::source::made::stored_bytes;
+use crate::source::derived::stored_bytes;
 use crate::source::tiff::block::jpeg_colour;
 use crate::source::tiff::compression::Compression;
 use crate::source::tiff::ifd::Ifd;
@@ -68,6 +67,7 @@ use crate::source::tiff::unpack::unpack;
 use crate::source::tiff::unpack::weave;
 use crate::source::window;
 use crate::store::Blob;
+use crate::uninit;
 use std::cell::Cell;
 use std::sync::Arc;
 
@@ -485,7 +485,7 @@ impl Tiff {
         let step = wanted.saturating_mul(whole);
         let count = u64::from(part.h) / whole.max(1);
         // inside the file, as was checked
-        room::made(bytes, |room| {
+        uninit::made(bytes, |room| {
             (0..count).try_for_each(|row| self.input.put(at + row * line, step, room))
         })
     }

@@ -4,7 +4,6 @@
 use crate::error::Error;
 use crate::error::Result;
 use crate::fingerprint;
-use crate::room::Room;
 use crate::store::Blob;
 use crate::store::State;
 use crate::store::Version;
@@ -16,6 +15,7 @@ use crate::store::remote::pages::Name;
 use crate::store::runtime::broken;
 use crate::store::runtime::runtime;
 use crate::store::runtime::wait;
+use crate::uninit::UninitBuf;
 use crate::work::Scope;
 use crate::work::scope::current;
 use bytes::Bytes;
@@ -350,7 +350,7 @@ impl Blob for Object {
         })
     }
 
-    fn append_at(&self, at: u64, len: usize, room: &mut Room) -> Result<()> {
+    fn append_at(&self, at: u64, len: usize, room: &mut UninitBuf) -> Result<()> {
         self.read(at, len as u64, |bytes| room.put(bytes))
     }
 

@@ -1,12 +1,12 @@
 //! Completes a pyramid: derives missing levels, and cuts strips into tiles.
 //!
 //! A cheap level is derived tile by tile, an expensive one once as a whole, which is then kept in memory or in a
-//! temporary file. `ways` decides which level is derived from which.
+//! temporary file. `origins` decides which level is derived from which.
 
-mod ways;
+mod origins;
 
-pub use crate::source::made::ways::Budget;
-pub use crate::source::made::ways::stored_bytes;
+pub use crate::source::derived::origins::Budget;
+pub use crate::source::derived::origins::stored_bytes;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -31,16 +31,16 @@ use crate::source::cache::Renamed;
 use crate::source::cache::TileCache;
 use crate::source::cache::as_stored;
 use crate::source::cache::not_tiles;
+use crate::source::derived::origins::Base;
+use crate::source::derived::origins::LevelOrigin;
+use crate::source::derived::origins::Shape;
+use crate::source::derived::origins::Worth;
+use crate::source::derived::origins::plan;
 use crate::source::level::Derived;
 use crate::source::level::Map;
 use crate::source::level::Parts;
 use crate::source::level::Progress;
 use crate::source::level::Shared;
-use crate::source::made::ways::Base;
-use crate::source::made::ways::Shape;
-use crate::source::made::ways::Way;
-use crate::source::made::ways::Worth;
-use crate::source::made::ways::plan;
 use crate::source::reduce::reduce;
 use crate::source::spool::Spool;
 use crate::source::spool::SpoolDir;
@@ -58,7 +58,7 @@ const COLUMNS: u32 = 8192;
 const ROWS: u32 = 256;
 
 /// Pieces that are in memory at the same time, but for one.
-const HANDS: usize = 3;
+const IN_FLIGHT: usize = 3;
 
 /// Pixels of a larger level that are read at once for a window of a smaller one, about.
 const BAND: u32 = 1 << 20;
@@ -67,20 +67,20 @@ const BAND: u32 = 1 << 20;
 type Put<'a> = dyn Fn(Raster, Rect) -> Result<()> + Sync + 'a;
 
 /// A source with all levels.
-pub struct Made {
+pub struct DerivedLevels {
     inner: Box<dyn Source>,
     header: Header,
-    ways: Vec<Way>,
+    origins: Vec<LevelOrigin>,
     /// Ways that use no temporary files.
-    roomless: Vec<Way>,
-    room: Option<Arc<SpoolDir>>,
+    unspooled: Vec<LevelOrigin>,
+    spool_dir: Option<Arc<SpoolDir>>,
     /// The temporary file of each level that has one, once it is written.
     spools: Vec<Mutex<Option<Arc<Spool>>>>,
     /// Levels that could not be made as wholes.
     failed: Failures<usize>,
 }
 
-impl Made {
+impl DerivedLevels {
     /// The source itself when it lacks nothing.
     pub fn over(inner: Box<dyn Source>, budget: &Budget) -> Box<dyn Source> {
         let header = inner.header();
@@ -96,69 +96,79 @@ impl Made {
         };
         let worth: Vec<Worth> = header.levels.iter().enumerate().map(worth).collect();
         let planned = plan(header, &worth, budget);
-        if planned.iter().all(|(_, way)| matches!(way, Way::Stored(_))) {
+        if planned
+            .iter()
+            .all(|(_, origin)| matches!(origin, LevelOrigin::Stored(_)))
+        {
             return inner;
         }
-        let roomless = Budget {
-            room: None,
+        let unspooled = Budget {
+            spool_dir: None,
             ..budget.clone()
         };
         // sizes do not depend on a budget
-        let roomless = plan(header, &worth, &roomless);
-        let roomless = roomless.into_iter().map(|(_, way)| way).collect();
-        Box::new(Made::by(inner, planned, roomless, budget.room.clone()))
+        let unspooled = plan(header, &worth, &unspooled);
+        let unspooled = unspooled.into_iter().map(|(_, origin)| origin).collect();
+        Box::new(DerivedLevels::by(
+            inner,
+            planned,
+            unspooled,
+            budget.spool_dir.clone(),
+        ))
     }
 
     /// A source whose levels are had so, with temporary files and without.
     fn by(
         inner: Box<dyn Source>,
-        planned: Vec<(Shape, Way)>,
-        roomless: Vec<Way>,
-        room: Option<Arc<SpoolDir>>,
-    ) -> Made {
+        planned: Vec<(Shape, LevelOrigin)>,
+        unspooled: Vec<LevelOrigin>,
+        spool_dir: Option<Arc<SpoolDir>>,
+    ) -> DerivedLevels {
         let mut levels: Vec<Level> = Vec::with_capacity(planned.len());
-        for ((shape, way), without) in planned.iter().zip(&roomless) {
-            let level = level(*shape, *way, *without, &inner.header().levels, &levels);
+        for ((shape, origin), without) in planned.iter().zip(&unspooled) {
+            let level = level(*shape, *origin, *without, &inner.header().levels, &levels);
             levels.push(level);
         }
         let header = Header {
             levels,
             ..inner.header().clone()
         };
-        Made {
+        DerivedLevels {
             inner,
             header,
             spools: planned.iter().map(|_| Mutex::default()).collect(),
-            ways: planned.into_iter().map(|(_, way)| way).collect(),
-            roomless,
-            room,
+            origins: planned.into_iter().map(|(_, origin)| origin).collect(),
+            unspooled,
+            spool_dir,
             failed: Failures::default(),
         }
     }
 
-    fn way(&self, level: usize) -> Result<Way> {
-        let way = self.ways.get(level).copied();
-        let way = way.ok_or_else(|| Error::Outside("no such level".into()))?;
-        if way.is_spooled()
-            && self.lacks_room()
+    fn origin(&self, level: usize) -> Result<LevelOrigin> {
+        let origin = self.origins.get(level).copied();
+        let origin = origin.ok_or_else(|| Error::Outside("no such level".into()))?;
+        if origin.is_spooled()
+            && self.lacks_space()
             && let Some(progress) = self.progress(level)
             && !progress.is_made()
         {
             progress.impossible();
-            return self.roomless(level);
+            return self.unspooled(level);
         }
-        Ok(way)
+        Ok(origin)
     }
 
     /// How a level is had without temporary files.
-    fn roomless(&self, level: usize) -> Result<Way> {
-        let way = self.roomless.get(level).copied();
-        way.ok_or_else(|| Error::Outside("no such level".into()))
+    fn unspooled(&self, level: usize) -> Result<LevelOrigin> {
+        let origin = self.unspooled.get(level).copied();
+        origin.ok_or_else(|| Error::Outside("no such level".into()))
     }
 
     /// Whether the directory for temporary files has turned out to be of no use.
-    fn lacks_room(&self) -> bool {
-        self.room.as_ref().is_some_and(|room| room.is_broken())
+    fn lacks_space(&self) -> bool {
+        self.spool_dir
+            .as_ref()
+            .is_some_and(|spool_dir| spool_dir.is_broken())
     }
 
     /// How far the making of a level is that is made as a whole.
@@ -211,10 +221,10 @@ impl Made {
 
     /// The temporary file of a level, which `go_through` gives in pieces; who comes while it is written waits.
     fn spool(&self, level: usize, go_through: impl FnOnce(&Put) -> Result<()>) -> Result<Arc<Spool>> {
-        let (place, room) = self
+        let (place, spool_dir) = self
             .spools
             .get(level)
-            .zip(self.room.as_ref())
+            .zip(self.spool_dir.as_ref())
             .ok_or(Error::Busy)?;
         let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(spool) = &*place {
@@ -227,7 +237,7 @@ impl Made {
                 match &*out {
                     Some(spool) => spool.clone(),
                     None => out
-                        .insert(Arc::new(Spool::new(room, self.size(level), &raster)?))
+                        .insert(Arc::new(Spool::new(spool_dir, self.size(level), &raster)?))
                         .clone(),
                 }
             };
@@ -265,7 +275,7 @@ impl Made {
         // one piece that all threads decode, or several
         let (columns, hands) = match decoding {
             Decoding::Parallel => (tile.w, 0),
-            _ => (COLUMNS, HANDS),
+            _ => (COLUMNS, IN_FLIGHT),
         };
         let step = |side: u32, least: u32| (side.max(least).div_ceil(factor) * factor).max(factor);
         // what a piece covers is a multiple of the factor, and of tiles where these are one, too
@@ -327,9 +337,9 @@ impl Made {
     }
 
     /// A part of a level that is had so.
-    fn window_by(&self, way: Way, window: Window, keep: &dyn TileCache) -> Result<Piece> {
-        match way {
-            Way::Stored(level) => {
+    fn window_by(&self, origin: LevelOrigin, window: Window, keep: &dyn TileCache) -> Result<Piece> {
+        match origin {
+            LevelOrigin::Stored(level) => {
                 // by the numbers of this header
                 let name = |part| match part {
                     Part::Tile(tile) => Some(Part::Tile(Tile {
@@ -341,14 +351,14 @@ impl Made {
                 let below = Renamed { keep, name: &name };
                 window::piece(&*self.inner, Window { level, ..window }, &below)
             }
-            Way::Cut(level) => {
+            LevelOrigin::Cut(level) => {
                 let below = Renamed {
                     keep,
                     name: &as_stored,
                 };
                 window::piece(&*self.inner, Window { level, ..window }, &below)
             }
-            Way::Reduced { from, factor } => {
+            LevelOrigin::Reduced { from, factor } => {
                 // tiles on the way would push out what is asked for again
                 let below = Renamed {
                     keep,
@@ -356,7 +366,7 @@ impl Made {
                 };
                 self.in_bands(from, factor, window, &below)
             }
-            Way::Whole {
+            LevelOrigin::Whole {
                 from,
                 factor,
                 spooled,
@@ -364,7 +374,7 @@ impl Made {
                 let whole = self.of_whole(window, keep, from, factor, spooled)?;
                 Ok(Piece::Pixels(whole))
             }),
-            Way::Ordered(level) => {
+            LevelOrigin::Ordered(level) => {
                 let read = |take: &Put| {
                     let whole = Window::new(level, Rect::of(self.size(window.level)));
                     self.inner.read(whole, &NoCache, &mut |piece, at| {
@@ -378,7 +388,7 @@ impl Made {
                     .attempt(window.level, || self.spool(window.level, read))?;
                 spool.read(window.rect).map(Piece::Pixels)
             }
-            Way::Refused(setting) => Err(Error::Limit(format!(
+            LevelOrigin::Refused(setting) => Err(Error::Limit(format!(
                 "this level of the image is missing or in one piece and too large to be made (see {setting})"
             ))),
         }
@@ -386,18 +396,20 @@ impl Made {
 
     /// A window, which lies inside its level.
     fn window(&self, window: Window, keep: &dyn TileCache) -> Result<Piece> {
-        let way = self.way(window.level)?;
-        match self.window_by(way, window, keep) {
+        let origin = self.origin(window.level)?;
+        match self.window_by(origin, window, keep) {
             // the disk is full, or what may be taken of it
-            Err(error) if way.is_spooled() && (self.lacks_room() || matches!(error, Error::TooLarge(_))) => {
-                self.window_by(self.roomless(window.level)?, window, keep)
+            Err(error)
+                if origin.is_spooled() && (self.lacks_space() || matches!(error, Error::TooLarge(_))) =>
+            {
+                self.window_by(self.unspooled(window.level)?, window, keep)
             }
             result => result,
         }
     }
 }
 
-impl Source for Made {
+impl Source for DerivedLevels {
     fn header(&self) -> &Header {
         &self.header
     }
@@ -407,8 +419,8 @@ impl Source for Made {
     }
 
     fn coded(&self, tile: Tile, format: Format) -> Result<Option<Vec<u8>>> {
-        match self.way(tile.level)? {
-            Way::Stored(level) => self.inner.coded(Tile { level, ..tile }, format),
+        match self.origin(tile.level)? {
+            LevelOrigin::Stored(level) => self.inner.coded(Tile { level, ..tile }, format),
             _ => Ok(None),
         }
     }
@@ -423,16 +435,16 @@ fn reduced(piece: Piece, factor: u32) -> Piece {
 }
 
 /// A level that is had so, or `without` temporary files so, from those of the `file` or larger ones that were `made`.
-fn level(shape: Shape, way: Way, without: Way, file: &[Level], made: &[Level]) -> Level {
+fn level(shape: Shape, origin: LevelOrigin, without: LevelOrigin, file: &[Level], made: &[Level]) -> Level {
     let Shape { size, tile } = shape;
-    let decoding = match way {
-        Way::Stored(index) => file.get(index).map(|level| level.decoding),
-        Way::Cut(from) => file.get(from).map(derived),
-        Way::Reduced { from, .. } => made.get(from).map(derived),
+    let decoding = match origin {
+        LevelOrigin::Stored(index) => file.get(index).map(|level| level.decoding),
+        LevelOrigin::Cut(from) => file.get(from).map(derived),
+        LevelOrigin::Reduced { from, .. } => made.get(from).map(derived),
         _ => None,
     };
-    let parts = match parts(size, made.len(), way, file, made) {
-        Parts::Shared(shared) if way.is_spooled() => Parts::Shared(Arc::new(Shared {
+    let parts = match parts(size, made.len(), origin, file, made) {
+        Parts::Shared(shared) if origin.is_spooled() => Parts::Shared(Arc::new(Shared {
             part: None,
             effort: shared.effort,
             then: Parts::Pixels,
@@ -457,7 +469,7 @@ fn derived(from: &Level) -> Decoding {
 }
 
 /// What has to be decoded for a window of a level of this size and number.
-fn parts(size: Size, number: usize, way: Way, file: &[Level], made: &[Level]) -> Parts {
+fn parts(size: Size, number: usize, origin: LevelOrigin, file: &[Level], made: &[Level]) -> Parts {
     let derived = |from: Option<&Level>, index, factor, name| match from {
         None => Parts::Pixels,
         Some(from) => Parts::Derived(Arc::new(Derived {
@@ -476,11 +488,11 @@ fn parts(size: Size, number: usize, way: Way, file: &[Level], made: &[Level]) ->
             progress: Progress::default(),
         }))
     };
-    match way {
-        Way::Stored(index) => file.get(index).map_or(Parts::Tiles, |level| level.parts.clone()),
-        Way::Cut(index) => derived(file.get(index), index, 1, as_stored),
-        Way::Reduced { from, factor } => derived(made.get(from), from, factor, not_tiles),
-        Way::Whole { from, .. } => {
+    match origin {
+        LevelOrigin::Stored(index) => file.get(index).map_or(Parts::Tiles, |level| level.parts.clone()),
+        LevelOrigin::Cut(index) => derived(file.get(index), index, 1, as_stored),
+        LevelOrigin::Reduced { from, factor } => derived(made.get(from), from, factor, not_tiles),
+        LevelOrigin::Whole { from, .. } => {
             let base = match from {
                 Base::File(index) => file.get(index),
                 Base::Header(index) => made.get(index),
@@ -489,8 +501,8 @@ fn parts(size: Size, number: usize, way: Way, file: &[Level], made: &[Level]) ->
                 shared(Effort::shared(base.size.area()).of_tiles(base.tile.area()))
             })
         }
-        Way::Ordered(_) => shared(Effort::shared(size.area())),
-        Way::Refused(_) => Parts::Pixels,
+        LevelOrigin::Ordered(_) => shared(Effort::shared(size.area())),
+        LevelOrigin::Refused(_) => Parts::Pixels,
     }
 }
 
@@ -499,7 +511,7 @@ mod tests {
     use super::*;
     use crate::raster::Samples;
     use crate::source::Grid;
-    use crate::source::made::ways::TILE;
+    use crate::source::derived::origins::TILE;
     use crate::source::synthetic::Synthetic;
     use crate::source::synthetic::sample;
     use std::sync::atomic::AtomicUsize;
@@ -531,7 +543,7 @@ mod tests {
         (Box::new(Counted(synthetic, reads.clone())), reads)
     }
 
-    fn room() -> Option<Arc<SpoolDir>> {
+    fn spool_dir() -> Option<Arc<SpoolDir>> {
         Some(Arc::new(SpoolDir::new(std::env::temp_dir(), 10 << 30)))
     }
 
@@ -597,10 +609,10 @@ mod tests {
             let (inner, reads) = strip();
             let budget = Budget {
                 level_bytes,
-                room: room(),
+                spool_dir: spool_dir(),
                 ..Budget::default()
             };
-            let made = Made::over(inner, &budget);
+            let made = DerivedLevels::over(inner, &budget);
             for (index, of) in made.header().levels.iter().enumerate() {
                 let wanted = expected(full, u32::try_from(index).unwrap());
                 assert_eq!(of.size, wanted.size);
@@ -609,7 +621,7 @@ mod tests {
             assert_eq!(reads.load(Ordering::Relaxed), 1, "decoded once");
         }
         let (inner, _) = strip();
-        let made = Made::over(inner, &Budget::default());
+        let made = DerivedLevels::over(inner, &Budget::default());
         let rect = Rect::new(0, 0, 10, 10);
         for level in 0..made.header().levels.len() {
             let refused = window::raster(&*made, Window::new(level, rect), &NoCache);
@@ -627,10 +639,10 @@ mod tests {
                 let (inner, _) = source(vec![of]);
                 let budget = Budget {
                     level_bytes,
-                    room: None,
+                    spool_dir: None,
                     ..Budget::default()
                 };
-                let made = Made::over(inner, &budget);
+                let made = DerivedLevels::over(inner, &budget);
                 assert!(made.header().levels.len() >= 4);
                 for (index, of) in made.header().levels.iter().enumerate() {
                     let wanted = expected(full, u32::try_from(index).unwrap());
@@ -648,7 +660,7 @@ mod tests {
     fn a_level_in_a_file_of_its_own_is_written_once() {
         let full = Size::new(1500, 1100);
         let (inner, reads) = source(vec![level(full.w, full.h, (1500, 37))]);
-        let spooled = |from, factor| Way::Whole {
+        let spooled = |from, factor| LevelOrigin::Whole {
             from,
             factor,
             spooled: true,
@@ -658,8 +670,8 @@ mod tests {
             (shape(full), spooled(Base::File(0), 1)),
             (shape(Size::new(750, 550)), spooled(Base::Header(0), 2)),
         ];
-        let roomless = vec![Way::Refused("CACHE_DIR"); 2];
-        let made = Made::by(inner, planned, roomless, room());
+        let unspooled = vec![LevelOrigin::Refused("CACHE_DIR"); 2];
+        let made = DerivedLevels::by(inner, planned, unspooled, spool_dir());
         std::thread::scope(|scope| {
             for index in [0, 1, 0, 1] {
                 let made = &made;

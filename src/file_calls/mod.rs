@@ -6,7 +6,7 @@
 
 mod mounts;
 
-pub use crate::looks::mounts::is_local;
+pub use crate::file_calls::mounts::is_local;
 use crate::metrics;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,13 +25,13 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// Threads, each of which a call that hangs may take away.
 const THREADS: usize = 32;
 
-/// Looks that may wait for a thread.
+/// FileCalls that may wait for a thread.
 const QUEUE: usize = 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
 
 /// The threads. Those that idle end with it, those that hang with their call or with the process.
-pub struct Looks(Arc<Shared>);
+pub struct FileCalls(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
@@ -50,16 +50,16 @@ struct State {
     closed: bool,
 }
 
-impl Default for Looks {
-    fn default() -> Looks {
-        Looks::new(PATIENCE)
+impl Default for FileCalls {
+    fn default() -> FileCalls {
+        FileCalls::new(PATIENCE)
     }
 }
 
-impl Looks {
+impl FileCalls {
     /// No thread is started yet.
-    pub fn new(patience: Duration) -> Looks {
-        Looks(Arc::new(Shared {
+    pub fn new(patience: Duration) -> FileCalls {
+        FileCalls(Arc::new(Shared {
             state: Mutex::default(),
             changed: Condvar::new(),
             patience,
@@ -124,7 +124,7 @@ impl Looks {
     }
 }
 
-impl Drop for Looks {
+impl Drop for FileCalls {
     fn drop(&mut self) {
         self.0.lock().closed = true;
         self.0.changed.notify_all();
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_look_that_hangs_ends_for_those_who_wait_and_delays_no_other() {
-        let looks = Looks::new(Duration::from_millis(200));
+        let looks = FileCalls::new(Duration::from_millis(200));
         let (hold, held) = mpsc::channel::<()>();
         let hanging = move || held.recv().is_err();
         std::thread::scope(|scope| {
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn when_all_threads_hang_nobody_waits_for_ever() {
-        let looks = Looks::new(Duration::from_millis(200));
+        let looks = FileCalls::new(Duration::from_millis(200));
         let gate = Arc::new((Mutex::new(false), Condvar::new()));
         std::thread::scope(|scope| {
             for _ in 0..THREADS {

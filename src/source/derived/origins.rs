@@ -19,7 +19,7 @@ pub const TILE: Size = Size::new(256, 256);
 const CHEAP: u64 = 16 << 20;
 
 /// Decoded bytes that one tile may take where nothing can be kept.
-const DEAR: u64 = 256 << 20;
+const EXPENSIVE: u64 = 256 << 20;
 
 /// Decoded bytes that a level may take that is made as a whole.
 const MOST: u64 = 16 << 30;
@@ -28,9 +28,9 @@ const MOST: u64 = 16 << 30;
 /// numbers that iipsrv gave them.
 const SMALL: u64 = 1 << 20;
 
-const EXPANDS: Way = Way::Refused("LIMIT_EXPANSION");
+const EXPANDS: LevelOrigin = LevelOrigin::Refused("LIMIT_EXPANSION");
 
-const NO_ROOM: Way = Way::Refused("CACHE_DIR");
+const NO_ROOM: LevelOrigin = LevelOrigin::Refused("CACHE_DIR");
 
 /// What made levels may take.
 #[derive(Clone, Debug, Default)]
@@ -38,14 +38,14 @@ pub struct Budget {
     /// Bytes of a level that is kept in memory.
     pub level_bytes: u64,
     /// Where larger ones go.
-    pub room: Option<Arc<SpoolDir>>,
+    pub spool_dir: Option<Arc<SpoolDir>>,
     /// What files may ask for.
     pub limits: Limits,
 }
 
 /// Where a level comes from; the numbers are those of levels of the header before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum LevelOrigin {
     /// From that level of the file, tile by tile.
     Stored(usize),
     /// From that level of the file, cut from its strips.
@@ -60,10 +60,13 @@ pub enum Way {
     Refused(&'static str),
 }
 
-impl Way {
+impl LevelOrigin {
     /// Whether it takes a temporary file.
     pub fn is_spooled(self) -> bool {
-        matches!(self, Way::Whole { spooled: true, .. } | Way::Ordered(_))
+        matches!(
+            self,
+            LevelOrigin::Whole { spooled: true, .. } | LevelOrigin::Ordered(_)
+        )
     }
 }
 
@@ -108,7 +111,7 @@ pub fn stored_bytes(header: &Header, level: usize) -> u64 {
 
 /// All levels, the largest first, and how each is had. `worth` is that of each level of the file; of those that are left
 /// out all may be decoded.
-pub fn plan(header: &Header, worth: &[Worth], budget: &Budget) -> Vec<(Shape, Way)> {
+pub fn plan(header: &Header, worth: &[Worth], budget: &Budget) -> Vec<(Shape, LevelOrigin)> {
     let base = match header.levels.first() {
         Some(level) if level.grid == Grid::Tiles => level.tile,
         _ => TILE,
@@ -163,7 +166,7 @@ struct Planning<'a> {
     file: &'a [Level],
     worth: &'a [Worth],
     budget: &'a Budget,
-    levels: Vec<(Shape, Way)>,
+    levels: Vec<(Shape, LevelOrigin)>,
 }
 
 impl Planning<'_> {
@@ -176,54 +179,55 @@ impl Planning<'_> {
     fn store(&mut self, index: usize, level: &Level) {
         let Level { size, tile, grid, .. } = *level;
         if grid == Grid::Tiles {
-            self.levels.push((Shape { size, tile }, Way::Stored(index)));
+            self.levels
+                .push((Shape { size, tile }, LevelOrigin::Stored(index)));
             return;
         }
         let bytes = self.bytes(size);
         if grid == Grid::Order {
-            let way = if self.worth(index) == Worth::Little {
+            let origin = if self.worth(index) == Worth::Little {
                 EXPANDS
             } else if self.worth(index) == Worth::Sparse {
-                Way::Cut(index)
+                LevelOrigin::Cut(index)
             } else if self.has_room(bytes) {
-                Way::Ordered(index)
-            } else if self.file_cost(index, TILE) <= DEAR {
-                Way::Cut(index)
+                LevelOrigin::Ordered(index)
+            } else if self.file_cost(index, TILE) <= EXPENSIVE {
+                LevelOrigin::Cut(index)
             } else {
                 NO_ROOM
             };
-            self.levels.push((Shape { size, tile: TILE }, way));
+            self.levels.push((Shape { size, tile: TILE }, origin));
             return;
         }
         let is_costly = grid == Grid::Strips && self.file_cost(index, TILE) > CHEAP;
-        let way = if is_costly && self.worth(index) == Worth::Little {
+        let origin = if is_costly && self.worth(index) == Worth::Little {
             EXPANDS
         } else if is_costly && self.worth(index) == Worth::Whole && self.has_room(bytes) {
-            Way::Whole {
+            LevelOrigin::Whole {
                 from: Base::File(index),
                 factor: 1,
                 spooled: true,
             }
         } else {
-            Way::Cut(index)
+            LevelOrigin::Cut(index)
         };
-        self.levels.push((Shape { size, tile: TILE }, way));
+        self.levels.push((Shape { size, tile: TILE }, origin));
     }
 
     /// Adds a level that the file does not have.
     fn make(&mut self, size: Size, tile: Size) {
-        let way = self.way(size, tile);
-        self.levels.push((Shape { size, tile }, way));
+        let origin = self.origin(size, tile);
+        self.levels.push((Shape { size, tile }, origin));
     }
 
-    fn way(&self, size: Size, tile: Size) -> Way {
+    fn origin(&self, size: Size, tile: Size) -> LevelOrigin {
         // the nearest level above that need not be made from another one for each tile
         let mut factor = 1u32;
         let mut from = self.levels.len();
-        for (index, (_, way)) in self.levels.iter().enumerate().rev() {
+        for (index, (_, origin)) in self.levels.iter().enumerate().rev() {
             factor *= 2;
             from = index;
-            if !matches!(way, Way::Reduced { .. } | Way::Refused(_)) || factor >= 128 {
+            if !matches!(origin, LevelOrigin::Reduced { .. } | LevelOrigin::Refused(_)) || factor >= 128 {
                 break;
             }
         }
@@ -234,7 +238,7 @@ impl Planning<'_> {
             .levels
             .first()
             .map_or(u64::MAX, |(level, _)| self.bytes(level.size));
-        let whole = |spooled| Way::Whole {
+        let whole = |spooled| LevelOrigin::Whole {
             from: Base::Header(from),
             factor,
             spooled,
@@ -247,11 +251,11 @@ impl Planning<'_> {
         match worth {
             // a decoder may take many times the bytes of its samples
             Worth::Little if cost > FLOOR / 8 => EXPANDS,
-            Worth::Little => Way::Reduced { from, factor },
+            Worth::Little => LevelOrigin::Reduced { from, factor },
             _ if in_memory && (factor >= 4 || cost > CHEAP) => whole(false),
-            _ if cost <= CHEAP => Way::Reduced { from, factor },
+            _ if cost <= CHEAP => LevelOrigin::Reduced { from, factor },
             Worth::Whole if self.has_room(bytes) && full <= MOST => whole(true),
-            _ if cost <= DEAR => Way::Reduced { from, factor },
+            _ if cost <= EXPENSIVE => LevelOrigin::Reduced { from, factor },
             Worth::Sparse => EXPANDS,
             Worth::Whole => NO_ROOM,
         }
@@ -262,15 +266,15 @@ impl Planning<'_> {
     }
 
     /// The level of the file that one of the header is made from in the end, or why it is not.
-    fn root(&self, mut level: usize) -> Result<usize, Way> {
+    fn root(&self, mut level: usize) -> Result<usize, LevelOrigin> {
         loop {
             level = match self.levels.get(level) {
                 Some((
                     _,
-                    Way::Stored(index)
-                    | Way::Cut(index)
-                    | Way::Ordered(index)
-                    | Way::Whole {
+                    LevelOrigin::Stored(index)
+                    | LevelOrigin::Cut(index)
+                    | LevelOrigin::Ordered(index)
+                    | LevelOrigin::Whole {
                         from: Base::File(index),
                         ..
                     },
@@ -278,13 +282,13 @@ impl Planning<'_> {
                 // always a larger one
                 Some((
                     _,
-                    Way::Reduced { from, .. }
-                    | Way::Whole {
+                    LevelOrigin::Reduced { from, .. }
+                    | LevelOrigin::Whole {
                         from: Base::Header(from),
                         ..
                     },
                 )) if *from < level => *from,
-                Some((_, refused @ Way::Refused(_))) => return Err(*refused),
+                Some((_, refused @ LevelOrigin::Refused(_))) => return Err(*refused),
                 Some(_) | None => return Err(NO_ROOM),
             };
         }
@@ -296,21 +300,23 @@ impl Planning<'_> {
 
     fn has_room(&self, bytes: u64) -> bool {
         self.budget
-            .room
+            .spool_dir
             .as_ref()
-            .is_some_and(|room| bytes <= room.max_bytes())
+            .is_some_and(|spool_dir| bytes <= spool_dir.max_bytes())
     }
 
     /// Bytes that are decoded for a window of this size of a level of the header.
     fn cost(&self, level: usize, window: Size) -> u64 {
         match self.levels.get(level) {
-            Some((_, Way::Stored(index) | Way::Cut(index))) => self.file_cost(*index, window),
-            Some((_, Way::Reduced { from, factor })) => {
+            Some((_, LevelOrigin::Stored(index) | LevelOrigin::Cut(index))) => self.file_cost(*index, window),
+            Some((_, LevelOrigin::Reduced { from, factor })) => {
                 let (w, h) = (window.w.saturating_mul(*factor), window.h.saturating_mul(*factor));
                 self.cost(*from, Size::new(w, h))
             }
-            Some((level, Way::Whole { .. } | Way::Ordered(_))) => self.bytes(cut(window, level.size)),
-            Some((_, Way::Refused(_))) | None => u64::MAX,
+            Some((level, LevelOrigin::Whole { .. } | LevelOrigin::Ordered(_))) => {
+                self.bytes(cut(window, level.size))
+            }
+            Some((_, LevelOrigin::Refused(_))) | None => u64::MAX,
         }
     }
 
@@ -346,17 +352,17 @@ mod tests {
         Level::tiled(Size::new(w, h), Size::new(tile.0, tile.1))
     }
 
-    fn room() -> Option<Arc<SpoolDir>> {
+    fn spool_dir() -> Option<Arc<SpoolDir>> {
         Some(Arc::new(SpoolDir::new(std::env::temp_dir(), 10 << 30)))
     }
 
     /// Levels, and how they are had, of a grey file of 8 bits.
-    fn planned(levels: &[Level], grid: Grid, budget: &Budget) -> Vec<(Size, Way)> {
+    fn planned(levels: &[Level], grid: Grid, budget: &Budget) -> Vec<(Size, LevelOrigin)> {
         let mut header = Synthetic::new(levels.to_vec(), 1, sample).header().clone();
         header.levels.iter_mut().for_each(|level| level.grid = grid);
         plan(&header, &[], budget)
             .into_iter()
-            .map(|(level, way)| (level.size, way))
+            .map(|(level, origin)| (level.size, origin))
             .collect()
     }
 
@@ -377,12 +383,14 @@ mod tests {
             ],
             vec![level(1001, 701, (256, 64)), level(500, 350, (64, 256))],
         ] {
-            let ways = planned(&levels, Grid::Tiles, &Budget::default());
+            let origins = planned(&levels, Grid::Tiles, &Budget::default());
             assert!(
-                ways.iter().all(|(_, way)| matches!(way, Way::Stored(_))),
-                "{ways:?}"
+                origins
+                    .iter()
+                    .all(|(_, origin)| matches!(origin, LevelOrigin::Stored(_))),
+                "{origins:?}"
             );
-            assert_eq!(ways.len(), levels.len());
+            assert_eq!(origins.len(), levels.len());
         }
     }
 
@@ -422,23 +430,23 @@ mod tests {
         for level_bytes in [0, 5 << 20] {
             let budget = Budget {
                 level_bytes,
-                room: room(),
+                spool_dir: spool_dir(),
                 ..Budget::default()
             };
-            let ways = planned(&high, Grid::Tiles, &budget);
+            let origins = planned(&high, Grid::Tiles, &budget);
             let reach = |level: usize| {
                 let (mut at, mut rows) = (level, 32u64);
-                while let (_, Way::Reduced { from, factor }) = ways[at] {
+                while let (_, LevelOrigin::Reduced { from, factor }) = origins[at] {
                     rows *= u64::from(factor);
                     at = from;
                 }
                 rows * 64
             };
-            assert_eq!(ways.last().unwrap().1, NO_ROOM);
-            for (index, (_, way)) in ways.iter().enumerate() {
+            assert_eq!(origins.last().unwrap().1, NO_ROOM);
+            for (index, (_, origin)) in origins.iter().enumerate() {
                 assert!(
-                    matches!(way, Way::Refused(_)) || reach(index) <= DEAR,
-                    "{index}: {ways:?}"
+                    matches!(origin, LevelOrigin::Refused(_)) || reach(index) <= EXPENSIVE,
+                    "{index}: {origins:?}"
                 );
             }
         }
@@ -450,80 +458,87 @@ mod tests {
         let wide = Synthetic::new(wide.to_vec(), 1, sample);
         let budget = Budget {
             level_bytes: 5 << 20,
-            room: room(),
+            spool_dir: spool_dir(),
             ..Budget::default()
         };
-        let ways = |grid, worth| -> Vec<Way> {
+        let origins = |grid, worth| -> Vec<LevelOrigin> {
             let mut header = wide.header().clone();
             header.levels[0].grid = grid;
             let planned = plan(&header, &[worth], &budget);
-            planned.into_iter().map(|(_, way)| way).collect()
+            planned.into_iter().map(|(_, origin)| origin).collect()
         };
         for grid in [Grid::Tiles, Grid::Rows] {
-            let little = ways(grid, Worth::Little);
-            assert!(!matches!(little[0], Way::Refused(_)), "{little:?}");
+            let little = origins(grid, Worth::Little);
+            assert!(!matches!(little[0], LevelOrigin::Refused(_)), "{little:?}");
             assert!(
                 little[1..]
                     .iter()
-                    .all(|way| matches!(way, Way::Reduced { .. }) || *way == EXPANDS)
+                    .all(|origin| matches!(origin, LevelOrigin::Reduced { .. }) || *origin == EXPANDS)
             );
             assert_eq!(little.last(), Some(&EXPANDS), "{little:?}");
         }
         for worth in [Worth::Little, Worth::Sparse] {
             // nothing is written to a disk
             for grid in [Grid::Order, Grid::Strips] {
-                assert!(ways(grid, worth).iter().all(|way| !way.is_spooled()));
+                assert!(origins(grid, worth).iter().all(|origin| !origin.is_spooled()));
             }
         }
-        assert!(ways(Grid::Order, Worth::Whole)[0].is_spooled());
+        assert!(origins(Grid::Order, Worth::Whole)[0].is_spooled());
         assert!(!matches!(
-            ways(Grid::Tiles, Worth::Sparse).last(),
-            Some(Way::Refused(_))
+            origins(Grid::Tiles, Worth::Sparse).last(),
+            Some(LevelOrigin::Refused(_))
         ));
     }
 
     #[test]
     fn what_is_dear_is_made_as_a_whole_where_there_is_place_for_it() {
         let giga = [level(32_768, 32_768, (256, 256))];
-        let whole = |spooled, factor, from| Way::Whole {
+        let whole = |spooled, factor, from| LevelOrigin::Whole {
             from: Base::Header(from),
             factor,
             spooled,
         };
         let small = Budget {
             level_bytes: 5 << 20,
-            room: None,
+            spool_dir: None,
             ..Budget::default()
         };
-        let ways: Vec<Way> = planned(&giga, Grid::Tiles, &small)
+        let origins: Vec<LevelOrigin> = planned(&giga, Grid::Tiles, &small)
             .into_iter()
-            .map(|(_, way)| way)
+            .map(|(_, origin)| origin)
             .collect();
-        let reduced = |factor| Way::Reduced { from: 0, factor };
-        assert_eq!(ways[..4], [Way::Stored(0), reduced(2), reduced(4), reduced(8)]);
-        assert_eq!(ways[4], whole(false, 16, 0), "{ways:?}");
+        let reduced = |factor| LevelOrigin::Reduced { from: 0, factor };
+        assert_eq!(
+            origins[..4],
+            [LevelOrigin::Stored(0), reduced(2), reduced(4), reduced(8)]
+        );
+        assert_eq!(origins[4], whole(false, 16, 0), "{origins:?}");
         // without memory and without a directory the smallest ones cannot be had
-        let ways = planned(&giga, Grid::Tiles, &Budget::default());
-        assert_eq!(ways.last().unwrap().1, NO_ROOM);
+        let origins = planned(&giga, Grid::Tiles, &Budget::default());
+        assert_eq!(origins.last().unwrap().1, NO_ROOM);
         let spooled = Budget {
             level_bytes: 0,
-            room: room(),
+            spool_dir: spool_dir(),
             ..Budget::default()
         };
-        let ways = planned(&giga, Grid::Tiles, &spooled);
-        assert_eq!(ways[4].1, whole(true, 16, 0));
-        assert!(ways.iter().all(|(_, way)| !matches!(way, Way::Refused(_))));
+        let origins = planned(&giga, Grid::Tiles, &spooled);
+        assert_eq!(origins[4].1, whole(true, 16, 0));
+        assert!(
+            origins
+                .iter()
+                .all(|(_, origin)| !matches!(origin, LevelOrigin::Refused(_)))
+        );
         // a strip of a gigabyte is decoded once
         let strip = [level(32_768, 32_768, (32_768, 32_768))];
         assert!(matches!(
             planned(&strip, Grid::Strips, &spooled)[0].1,
-            Way::Whole {
+            LevelOrigin::Whole {
                 factor: 1,
                 spooled: true,
                 ..
             }
         ));
         // rows that lie plainly in the file are read where they are
-        assert_eq!(planned(&strip, Grid::Rows, &spooled)[0].1, Way::Cut(0));
+        assert_eq!(planned(&strip, Grid::Rows, &spooled)[0].1, LevelOrigin::Cut(0));
     }
 }

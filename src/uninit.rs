@@ -1,6 +1,6 @@
 //! Uninitialised buffers: memory that is written before it is read, without being zeroed first.
 //!
-//! [`Room`] counts the bytes that were written, and only those can be read.
+//! [`UninitBuf`] counts the bytes that were written, and only those can be read.
 
 use bytemuck::AnyBitPattern;
 use std::collections::TryReserveError;
@@ -8,18 +8,18 @@ use std::hint::black_box;
 use std::mem::MaybeUninit;
 
 /// A place for so many bytes, of which the first are there.
-pub struct Room<'a> {
+pub struct UninitBuf<'a> {
     all: &'a mut [MaybeUninit<u8>],
     filled: usize,
 }
 
-/// At most this many bytes are put at once by [`Room::put_some`] and [`Room::repeat_some`].
+/// At most this many bytes are put at once by [`UninitBuf::put_some`] and [`UninitBuf::repeat_some`].
 pub const WIDE: usize = 128;
 
-impl<'a> Room<'a> {
+impl<'a> UninitBuf<'a> {
     /// All of a place.
-    pub fn new(all: &'a mut [MaybeUninit<u8>]) -> Room<'a> {
-        Room { all, filled: 0 }
+    pub fn new(all: &'a mut [MaybeUninit<u8>]) -> UninitBuf<'a> {
+        UninitBuf { all, filled: 0 }
     }
 
     /// How many bytes are there.
@@ -147,7 +147,7 @@ fn reserved<T>(count: usize) -> Result<Vec<T>, TryReserveError> {
 /// As many values as the bytes make that `fill` has put, `count` at most.
 pub fn made<T: AnyBitPattern, E: From<TryReserveError>>(
     count: usize,
-    fill: impl FnOnce(&mut Room) -> Result<(), E>,
+    fill: impl FnOnce(&mut UninitBuf) -> Result<(), E>,
 ) -> Result<Vec<T>, E> {
     let mut values = Vec::new();
     append(&mut values, count, fill)?;
@@ -160,7 +160,7 @@ pub fn made<T: AnyBitPattern, E: From<TryReserveError>>(
 /// libjpeg-turbo, 10-25% of the time of a tile in colour, and as much again for whoever reads it next).
 pub fn made_off<E: From<TryReserveError>>(
     count: usize,
-    fill: impl FnOnce(&mut Room) -> Result<(), E>,
+    fill: impl FnOnce(&mut UninitBuf) -> Result<(), E>,
 ) -> Result<Vec<u8>, E> {
     let is_off = |values: &Vec<u8>| !values.as_ptr().addr().is_multiple_of(32);
     let mut values = reserved(count)?;
@@ -179,7 +179,7 @@ pub fn made_off<E: From<TryReserveError>>(
 pub fn remade<E: From<TryReserveError>>(
     kept: &mut Vec<u8>,
     count: usize,
-    fill: impl FnOnce(&mut Room) -> Result<(), E>,
+    fill: impl FnOnce(&mut UninitBuf) -> Result<(), E>,
 ) -> Result<&mut [u8], E> {
     kept.clear();
     // more than is needed, so that it grows seldom
@@ -191,7 +191,7 @@ pub fn remade<E: From<TryReserveError>>(
 fn append<T: AnyBitPattern, E: From<TryReserveError>>(
     values: &mut Vec<T>,
     count: usize,
-    fill: impl FnOnce(&mut Room) -> Result<(), E>,
+    fill: impl FnOnce(&mut UninitBuf) -> Result<(), E>,
 ) -> Result<(), E> {
     values.try_reserve_exact(count)?;
     let spare = values.spare_capacity_mut();
@@ -200,10 +200,10 @@ fn append<T: AnyBitPattern, E: From<TryReserveError>>(
     // SAFETY: the same memory, borrowed as long; bytes that may hold nothing can be of any type.
     #[expect(unsafe_code, reason = "values are filled byte by byte")]
     let all = unsafe { std::slice::from_raw_parts_mut(spare.as_mut_ptr().cast::<MaybeUninit<u8>>(), bytes) };
-    let mut room = Room::new(all);
+    let mut room = UninitBuf::new(all);
     fill(&mut room)?;
     let made = room.filled / size_of::<T>().max(1);
-    // SAFETY: `Room` counts only bytes that were written, from the first on; any of them make a value of this type, and
+    // SAFETY: `UninitBuf` counts only bytes that were written, from the first on; any of them make a value of this type, and
     // there are no more than `count` of those, for which memory was reserved behind the values that were there.
     #[expect(unsafe_code, reason = "memory without zeros")]
     unsafe {
@@ -216,7 +216,7 @@ fn append<T: AnyBitPattern, E: From<TryReserveError>>(
 mod tests {
     use super::*;
 
-    fn bytes(len: usize, fill: impl FnOnce(&mut Room)) -> Vec<u8> {
+    fn bytes(len: usize, fill: impl FnOnce(&mut UninitBuf)) -> Vec<u8> {
         made(len, |room| {
             fill(room);
             Ok::<(), TryReserveError>(())
@@ -276,7 +276,7 @@ mod tests {
         .unwrap();
         assert_eq!(got, [0x0101, 0x0202]);
         for count in [0, 1, 196_608, 196_616, 196_624] {
-            let put = |room: &mut Room| {
+            let put = |room: &mut UninitBuf| {
                 room.repeat(3, count);
                 Ok::<(), TryReserveError>(())
             };
