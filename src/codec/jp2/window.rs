@@ -7,6 +7,7 @@ use crate::codec::jp2::Blocks;
 use crate::codec::jp2::Codestream;
 use crate::codec::jp2::Name;
 use crate::codec::jp2::band::Coefficients;
+use crate::codec::jp2::block::style;
 use crate::codec::jp2::cells::Coded;
 use crate::codec::jp2::cells::Job;
 use crate::codec::jp2::cells::Work;
@@ -39,8 +40,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::OnceLock;
 
-/// So many samples are worth another thread: some milliseconds.
+/// So many samples of the arithmetic coder are worth another thread: some milliseconds.
 const WORTH: usize = 64 << 10;
+
+/// As many times that of the high-throughput coder are.
+const THROUGHPUT: usize = 8;
+
+/// And of the transforms.
+const TRANSFORM: usize = 16;
 
 /// Rows that are transformed together: those of one component fit the cache of a core, and few are made twice.
 const ROWS: u32 = 256;
@@ -87,7 +94,9 @@ pub fn decode(
         (parts.iter().any(|part| !part.is_empty()) && stored.is_ok()).then_some((tile, parts))
     });
     let tiles: Vec<(u16, Vec<Area>)> = tiles.collect();
-    let samples = window.len() * siz.components.len();
+    let coding = stream.main.style.coding.iter();
+    let styles = coding.fold(0, |all, coding| all | coding.style);
+    let samples = window.len() * siz.components.len() / speed(styles);
     let tiles = share(tiles, samples, |(number, parts)| {
         let mut tile = Tile {
             number,
@@ -171,10 +180,10 @@ impl Tile<'_> {
             let components = components.iter().zip(&coefficients).enumerate();
             components.zip(parts)
         });
-        let sum = needs.iter().map(|need| need.len()).sum();
+        let sum: usize = needs.iter().map(|need| need.len()).sum();
         let shown = share(
             jobs.collect(),
-            sum,
+            sum / TRANSFORM,
             |((number, (component, coefficients)), part)| {
                 let need = self.need(component, *part)?;
                 let samples = if self.coding(number)?.reversible {
@@ -358,7 +367,11 @@ impl Tile<'_> {
             coded: &coded,
             strict: self.stream.strict,
         };
-        let samples = jobs.iter().map(|job| job.whole.len()).sum();
+        // of blocks at the edges most are held
+        let samples = jobs
+            .iter()
+            .map(|job| job.need.len() / speed(job.coding.style))
+            .sum();
         share(jobs, samples, |job| {
             let gone = || Error::Corrupt("no such band".into());
             let bands = all.get(usize::from(job.name.component));
@@ -383,7 +396,7 @@ impl Tile<'_> {
     }
 }
 
-/// What `job` makes of each of the items, in their order, on as many threads as so many samples are worth.
+/// What `job` makes of each of the items, in their order, on as many threads as so many samples are [worth](WORTH).
 fn share<I: Send, T: Send + Sync>(
     items: Vec<I>,
     samples: usize,
@@ -401,6 +414,11 @@ fn share<I: Send, T: Send + Sync>(
         .into_iter()
         .map(|made| made.into_inner().unwrap_or_else(lost));
     done.collect()
+}
+
+/// How fast blocks of this style are decoded, compared with those of the arithmetic coder.
+fn speed(style: u8) -> usize {
+    if style & style::HT == 0 { 1 } else { THROUGHPUT }
 }
 
 /// Samples on either side that a sample depends on.
