@@ -359,6 +359,32 @@ fn print_readme(shares: &HashMap<&str, f64>) {
     }
 }
 
+/// More than this times the share of before is slower.
+const SLOWER: f64 = 1.1;
+
+/// Prints the cases whose shares are above those of a table that was printed before; whether there are any.
+fn print_slower(table: &str, shares: &HashMap<&str, f64>) -> bool {
+    let mut before = HashMap::new();
+    for line in table.lines() {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        if let ["", case, _, "ours", _, _, _, share, ..] = cells[..]
+            && let Ok(share) = share.parse::<f64>()
+        {
+            before.entry(case).or_insert(share);
+        }
+    }
+    let mut slower = false;
+    for (case, share) in shares {
+        let Some(before) = before.get(case) else { continue };
+        // as a table shows it
+        if (share * 100.0).round() / 100.0 > before * SLOWER {
+            println!("slower: {case}: {share:.2} of 1.1, before {before:.2}");
+            slower = true;
+        }
+    }
+    slower
+}
+
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
@@ -394,6 +420,12 @@ fn main() {
                 .action(ArgAction::SetTrue)
                 .conflicts_with_all(["seconds", "rounds", "connections"])
                 .help("Three rounds of 0.3 s on one connection: some five minutes for everything"),
+        )
+        .arg(
+            Arg::new("against")
+                .long("against")
+                .value_name("TABLE")
+                .help("A file with what was printed before: names the cases that are 10 % slower, and fails if there are any"),
         )
         .arg(
             Arg::new("connections")
@@ -474,6 +506,12 @@ fn main() {
     }
     let _ = std::fs::remove_dir_all(folder);
     print_readme(&shares);
+    if let Some(table) = matches.get_one::<String>("against") {
+        let table = std::fs::read_to_string(table).expect("the table can be read");
+        if print_slower(&table, &shares) {
+            std::process::exit(1);
+        }
+    }
 }
 
 fn measure(server: &Server, queries: &[String], connections: usize, keep: bool, time: Duration) -> Outcome {
