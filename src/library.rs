@@ -659,6 +659,29 @@ mod tests {
     }
 
     #[test]
+    fn what_the_kernel_makes_up_is_no_image_and_is_not_waited_for() {
+        // links may lead anywhere, and there is no prefix to speak of
+        let library = Library::new(settings(Path::new(""), true), 10);
+        for id in [
+            "proc/self/environ",
+            "proc/self/mem",
+            "proc/self/maps",
+            "proc/self/fd/0",
+            "proc/self/root/etc/passwd",
+            "proc/kmsg",
+            "dev/zero",
+            "dev/stdin",
+            "dev/ptmx",
+            "sys/kernel/uevent_seqnum",
+        ] {
+            let error = library.open(id).err().unwrap();
+            // what claims more bytes than there are is as good as damaged
+            let is_none = matches!(error, Error::Missing(_) | Error::Corrupt(_));
+            assert!(is_none, "{id}: {error}");
+        }
+    }
+
+    #[test]
     fn an_image_without_a_file_is_always_known() {
         let mut library = Library::new(LibrarySettings::default(), 0);
         library.insert(

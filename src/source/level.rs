@@ -211,6 +211,9 @@ impl Parts {
 /// Bytes that a sample takes in a wavelet transform: a coefficient, a number, half as much of smaller resolutions.
 const TRANSFORM: u64 = 12;
 
+/// Rows of fewer pixels cost as much as rows of so many: each is a read, or an edge of code-blocks.
+pub const NARROW: u32 = 64;
+
 /// Tiles of a window that are looked for where they may be held.
 const LOOKS: u64 = 4;
 
@@ -257,7 +260,7 @@ impl Effort {
     pub const LITTLE: u64 = 1 << 18;
 
     /// Pixels of a level that are in memory at the same time while it is gone through as a whole, about.
-    const PIECES: u64 = 1 << 23;
+    pub const PIECES: u64 = 1 << 23;
 
     /// For one window only.
     pub fn of(pixels: u64) -> Effort {

@@ -189,8 +189,8 @@ pub trait Source: Send + Sync {
     /// What is known of the image.
     fn header(&self) -> &Header;
 
-    /// Gives the stored samples of a window to `take`, as one piece or, of a whole level that can only be had in
-    /// order ([`Grid::Order`]), in bands from top to bottom. What is decoded on the way and others may need is left
+    /// Gives the stored samples of a window to `take`, as one piece or in bands from top to bottom: a large one, or a
+    /// whole level that can only be had in order ([`Grid::Order`]). What is decoded on the way and others may need is left
     /// with `keep`. `Error::Outside` when there is no such level.
     fn read(&self, window: Window, keep: &dyn TileCache, take: &mut Take) -> Result<()>;
 

@@ -19,6 +19,8 @@ pub struct Decoded {
     pub(super) window: Area,
     /// Of each component.
     pub(super) ranges: Vec<Range>,
+    /// Whether it was decoded, of each component.
+    pub(super) wanted: Vec<bool>,
     pub(super) tiles: Vec<Part>,
 }
 
@@ -56,7 +58,8 @@ impl Samples {
 }
 
 impl Decoded {
-    /// The samples of `rows`, counted from the top of the window: for each component so many rows of its width.
+    /// The samples of `rows`, counted from the top of the window: for each component so many rows of its width, and nothing
+    /// of those that were not decoded.
     pub fn rows(&self, rows: ops::Range<u32>) -> Result<Planes> {
         let band = Area {
             y0: self.window.y0 + rows.start,
@@ -71,7 +74,8 @@ impl Decoded {
 /// The samples of the rows `band` of the window.
 #[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
 fn shown(decoded: &Decoded, band: Area) -> Result<Planes> {
-    let mut planes = vec![vec![0; band.len()]; decoded.ranges.len()];
+    let plane = |is_wanted: &bool| vec![0; if *is_wanted { band.len() } else { 0 }];
+    let mut planes: Planes = decoded.wanted.iter().map(plane).collect();
     for tile in &decoded.tiles {
         let parts = tile.components.iter().map(|shown| shown.area.meet(band));
         let parts: Vec<Area> = parts.collect();

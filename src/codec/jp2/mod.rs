@@ -56,6 +56,8 @@ pub struct Codestream {
     /// Packet indices, the last used ones at the back.
     indices: Mutex<VecDeque<(u16, Arc<Index>)>>,
     strict: bool,
+    /// Whether each component is decoded.
+    wanted: Vec<bool>,
 }
 
 /// Samples as coded, signed or not, of `Component::bits` bits: for each component `w * h` of them, row by row, subsampled
@@ -123,10 +125,20 @@ impl Codestream {
         }
         Ok(Codestream {
             from,
+            wanted: vec![true; main.siz.components.len()],
             main,
             indices: Mutex::default(),
             strict,
         })
+    }
+
+    /// Decodes no components but these from now on, and those that they are transformed with; the planes of the others are
+    /// empty.
+    pub fn only(&mut self, wanted: impl Fn(u16) -> bool) {
+        for (number, is_wanted) in (0..).zip(&mut self.wanted) {
+            // the first three may be transformed together (T.800 Annex G)
+            *is_wanted = wanted(number) || number < 3 && (0..3).any(&wanted);
+        }
     }
 
     /// The components.

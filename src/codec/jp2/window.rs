@@ -88,7 +88,7 @@ pub fn decode(
     let numbers = rows.flat_map(|row| columns.clone().map(move |column| row * across + column));
     let tiles = numbers.filter_map(|number| {
         let tile = u16::try_from(number).ok()?;
-        let parts = shown(siz, tile, reduction, window);
+        let parts = shown(siz, tile, reduction, window, &stream.wanted);
         let stored = stream.main.parts.binary_search_by_key(&tile, |part| part.tile);
         // a tile that is not there is 0 in every component
         (parts.iter().any(|part| !part.is_empty()) && stored.is_ok()).then_some((tile, parts))
@@ -96,7 +96,8 @@ pub fn decode(
     let tiles: Vec<(u16, Vec<Area>)> = tiles.collect();
     let coding = stream.main.style.coding.iter();
     let styles = coding.fold(0, |all, coding| all | coding.style);
-    let samples = window.len() * siz.components.len() / speed(styles);
+    let components = stream.wanted.iter().filter(|is_wanted| **is_wanted).count();
+    let samples = window.len() * components / speed(styles);
     let tiles = share(tiles, samples, |(number, parts)| {
         let mut tile = Tile {
             number,
@@ -116,15 +117,20 @@ pub fn decode(
     Ok(Decoded {
         window,
         ranges: siz.components.iter().map(Range::of).collect(),
+        wanted: stream.wanted.clone(),
         tiles,
     })
 }
 
 /// What of a window each component of a tile shows: a sample is seen from its place on the reference grid up to the next
-/// one (T.800 B.2), wherever the tile ends, and the image's first one before its place, too.
-fn shown(siz: &Siz, tile: u16, reduction: u8, window: Area) -> Vec<Area> {
+/// one (T.800 B.2), wherever the tile ends, and the image's first one before its place, too. Nothing of those that are not
+/// wanted.
+fn shown(siz: &Siz, tile: u16, reduction: u8, window: Area, wanted: &[bool]) -> Vec<Area> {
     let area = tile_area(siz, tile);
-    let of = |component: &Described| {
+    let of = |(component, is_wanted): (&Described, &bool)| {
+        if !is_wanted {
+            return Area::default();
+        }
         let (across, down) = component.step;
         let x = |x: u32| halved(x.div_ceil(across), reduction);
         let y = |y: u32| halved(y.div_ceil(down), reduction);
@@ -144,7 +150,7 @@ fn shown(siz: &Siz, tile: u16, reduction: u8, window: Area) -> Vec<Area> {
         }
         .meet(window)
     };
-    siz.components.iter().map(of).collect()
+    siz.components.iter().zip(wanted).map(of).collect()
 }
 
 /// One tile as a window sees it.

@@ -44,7 +44,7 @@ pub const ROWS: u32 = 16;
 const BLOCKS: u64 = 16 << 10;
 
 /// Visits of all scans of a picture to its blocks, some 10 ns each: for any stream, and for each of its bytes.
-const VISITS: (u64, u64) = (2 << 20, 200);
+const VISITS: (u64, u64) = (1 << 20, 200);
 
 /// What a visit costs where the coding is arithmetic.
 const ARITHMETIC: u64 = 10;

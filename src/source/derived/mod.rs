@@ -6,6 +6,7 @@
 mod origins;
 
 pub use crate::source::derived::origins::Budget;
+pub use crate::source::derived::origins::area_bytes;
 pub use crate::source::derived::origins::stored_bytes;
 
 use crate::error::Error;
@@ -35,6 +36,7 @@ use crate::source::derived::origins::Base;
 use crate::source::derived::origins::LevelOrigin;
 use crate::source::derived::origins::Shape;
 use crate::source::derived::origins::Worth;
+use crate::source::derived::origins::pixel_bytes;
 use crate::source::derived::origins::plan;
 use crate::source::level::Derived;
 use crate::source::level::Map;
@@ -51,16 +53,19 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-/// Columns of a level that are read at once when it is gone through as a whole.
+/// Columns of a level that are read at once when it is gone through as a whole, at most.
 const COLUMNS: u32 = 8192;
 
-/// Rows of a level in strips that are read at once at least.
+/// Rows of a level in strips that are read at once.
 const ROWS: u32 = 256;
+
+/// Bytes of a level that are read at once, unless one tile or strip has more.
+const BYTES: u64 = 8 << 20;
 
 /// Pieces that are in memory at the same time, but for one.
 const IN_FLIGHT: usize = 3;
 
-/// Pixels of a larger level that are read at once for a window of a smaller one, about.
+/// Pixels of a larger level that are read at once for a window of a smaller one, about; fewer of many channels.
 const BAND: u32 = 1 << 20;
 
 /// Takes a part of a level and its place.
@@ -186,6 +191,12 @@ impl DerivedLevels {
             .map_or(Size::new(1, 1), |level| level.size)
     }
 
+    /// Lines of so many pixels that are read at once.
+    fn fitting(&self, line: u32) -> u32 {
+        let bytes = u64::from(line).saturating_mul(pixel_bytes(&self.header));
+        u32::try_from(BYTES / bytes.max(1)).unwrap_or(u32::MAX)
+    }
+
     /// A part of a level that is made as a whole.
     fn of_whole(
         &self,
@@ -275,12 +286,15 @@ impl DerivedLevels {
         // one piece that all threads decode, or several
         let (columns, hands) = match decoding {
             Decoding::Parallel => (tile.w, 0),
-            _ => (COLUMNS, IN_FLIGHT),
+            _ => (COLUMNS.min(self.fitting(tile.h)), IN_FLIGHT),
         };
         let step = |side: u32, least: u32| (side.max(least).div_ceil(factor) * factor).max(factor);
         // what a piece covers is a multiple of the factor, and of tiles where these are one, too
         let piece = if tile.w >= size.w {
-            Size::new(size.w.div_ceil(factor).saturating_mul(factor), step(tile.h, ROWS))
+            Size::new(
+                size.w.div_ceil(factor).saturating_mul(factor),
+                step(tile.h, ROWS.min(self.fitting(size.w))),
+            )
         } else {
             Size::new(step(columns / tile.w.max(1) * tile.w, tile.w), step(tile.h, 1))
         };
@@ -309,7 +323,7 @@ impl DerivedLevels {
             Some(level) if level.decoding != Decoding::Parallel => level.tile.h,
             _ => 1,
         };
-        let least = (BAND / rect.w.max(1)).max(tile);
+        let least = (BAND / rect.w.max(1)).min(self.fitting(rect.w)).max(tile);
         let rows = least.div_ceil(factor).saturating_mul(factor).max(1);
         let part = |top: u32, high: u32| Window {
             level: from,

@@ -9,6 +9,7 @@ use crate::raster::Kind;
 use crate::source::Grid;
 use crate::source::Header;
 use crate::source::Level;
+use crate::source::level::NARROW;
 use crate::source::spool::SpoolDir;
 use std::sync::Arc;
 
@@ -101,11 +102,13 @@ pub enum Worth {
 
 /// Bytes of a level of the file in its stored depth, where pixels of fewer than 8 bits are worth a quarter of those of 8.
 pub fn stored_bytes(header: &Header, level: usize) -> u64 {
-    let area = header
-        .levels
-        .get(level)
-        .map_or(u64::MAX, |level| level.size.area());
-    let bytes = area.saturating_mul(pixel_bytes(header));
+    let size = header.levels.get(level).map(|level| level.size);
+    size.map_or(u64::MAX, |size| area_bytes(header, size))
+}
+
+/// The same of an area of this size.
+pub fn area_bytes(header: &Header, size: Size) -> u64 {
+    let bytes = size.area().saturating_mul(pixel_bytes(header));
     if header.bits < 8 { bytes / 4 } else { bytes }
 }
 
@@ -151,7 +154,8 @@ fn is_between(made: Size, stored: Size) -> bool {
     u64::from(made) * 3 > u64::from(stored) * 4 && made > stored + 1
 }
 
-fn pixel_bytes(header: &Header) -> u64 {
+/// Bytes of a pixel in what is read.
+pub fn pixel_bytes(header: &Header) -> u64 {
     let sample = match (header.kind, header.bits) {
         (Kind::Unsigned, 0..=8) => 1,
         (Kind::Unsigned, 9..=16) => 2,
@@ -326,7 +330,10 @@ impl Planning<'_> {
             return u64::MAX;
         };
         let reach = match of.grid {
-            Grid::Rows => window,
+            Grid::Rows => {
+                let reach = cut(window, of.size);
+                return self.bytes(Size::new(reach.w.max(NARROW), reach.h));
+            }
             // it may begin and end within a tile
             _ => Size::new(
                 window.w.saturating_add(of.tile.w),

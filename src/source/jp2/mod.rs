@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::geometry::Size;
+use crate::limits;
 use crate::limits::Limits;
 use crate::raster::Alpha;
 use crate::raster::Colour;
@@ -32,6 +33,7 @@ use crate::raster::Raster;
 use crate::raster::Samples;
 use crate::raster::widened;
 use crate::source::Decoding;
+use crate::source::Effort;
 use crate::source::Grid;
 use crate::source::Header;
 use crate::source::Level;
@@ -40,12 +42,15 @@ use crate::source::Set;
 use crate::source::Source;
 use crate::source::Take;
 use crate::source::Window;
+use crate::source::cache::BandCache;
 use crate::source::cache::NoCache;
 use crate::source::cache::Part;
 use crate::source::cache::TileCache;
+use crate::source::level::NARROW;
 use crate::source::tiff;
 use crate::store::Blob;
 use crate::uninit;
+use crate::work::check;
 use crate::work::parallel::each;
 use ::bytes::Bytes;
 use std::sync::Arc;
@@ -80,6 +85,8 @@ pub struct Jp2 {
     turn: Turn,
     /// Quality layers that are decoded at most.
     layers: u16,
+    /// Bytes that a narrow window may have.
+    most: u64,
 }
 
 impl Jp2 {
@@ -99,7 +106,7 @@ impl Jp2 {
             }
             pieces => Box::new(Pieces::new(part, pieces)),
         };
-        let stream = Codestream::open(from, options.strict)?;
+        let mut stream = Codestream::open(from, options.strict)?;
         let count = stream.components().len();
         let (colour, colours, mut turn) = colour(&boxes, stream.components());
         let mapping = if boxes.mapping.is_empty() {
@@ -113,6 +120,7 @@ impl Jp2 {
             boxes.mapping
         };
         let (channels, alpha) = choose(&mapping, &boxes.definitions, colours);
+        stream.only(|number| channels.iter().any(|channel| channel.component == number));
         let palette = boxes.palette;
         let bits = |channel: &Mapped| {
             let component = stream.components().get(usize::from(channel.component))?;
@@ -187,6 +195,7 @@ impl Jp2 {
             palette,
             turn,
             layers,
+            most: options.limits.in_bands(version.bytes()),
         };
         if signed {
             jp2.header.meaning.ranges = vec![jp2.extent()];
@@ -267,6 +276,18 @@ impl Jp2 {
             channels: self.header.channels,
             samples,
         })
+    }
+
+    /// The samples of a window in bands of so many rows.
+    fn bands(&self, window: Window, rows: u32, keep: &dyn TileCache, take: &mut Take) -> Result<()> {
+        let rect = window.rect;
+        for top in (0..rect.h).step_by(rows as usize) {
+            check()?;
+            let at = Rect::new(rect.x, rect.y + top, rect.w, rows.min(rect.h - top));
+            let band = self.rectangle(Window { rect: at, ..window }, keep)?;
+            take(Piece::Pixels(band), at)?;
+        }
+        Ok(())
     }
 
     /// The channels side by side, each value by `scale`, which gets its bits; `colour` turns the
@@ -355,9 +376,21 @@ impl Source for Jp2 {
         &self.header
     }
 
-    /// Decodes what it needs; code-blocks that its neighbours need, too, stay with `keep`.
+    /// Decodes what it needs, of a large window some rows at a time; code-blocks that its neighbours need, too, stay with
+    /// `keep`.
     fn read(&self, window: Window, keep: &dyn TileCache, take: &mut Take) -> Result<()> {
-        take(Piece::Pixels(self.rectangle(window, keep)?), window.rect)
+        if window.rect.w < NARROW {
+            let pixels = u64::from(NARROW) * u64::from(window.rect.h);
+            let bytes = pixels.saturating_mul(self.channels.len() as u64);
+            limits::check("decoded bytes of a narrow window:", "EXPANSION", bytes, self.most)?;
+        }
+        let rows = Effort::PIECES / u64::from(window.rect.w.max(1));
+        let rows = u32::try_from(rows).unwrap_or(u32::MAX).max(BAND);
+        if window.rect.h <= rows {
+            return take(Piece::Pixels(self.rectangle(window, keep)?), window.rect);
+        }
+        // code-blocks that two bands share are decoded once
+        self.bands(window, rows, &BandCache::over(keep), take)
     }
 }
 
@@ -500,4 +533,62 @@ fn choose(mapping: &[Mapped], definitions: &[Defined], colours: usize) -> (Vec<M
         None => Alpha::None,
     };
     (channels, alpha)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::window;
+    use std::path::Path;
+
+    fn seed(name: &str) -> Jp2 {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("fixtures/seeds")
+            .join(name);
+        Jp2::open(crate::store::open(&path).unwrap(), Options::default()).unwrap()
+    }
+
+    #[test]
+    fn a_window_in_bands_is_the_window() {
+        for name in ["reversible.jp2", "lossy.j2k", "quantised.j2k", "throughput.j2k"] {
+            let jp2 = seed(name);
+            for (level, of) in jp2.header.levels.iter().enumerate() {
+                let inset = |side: u32| side.min(3) - 1;
+                let (x, y) = (inset(of.size.w), inset(of.size.h));
+                let rect = Rect::new(x, y, of.size.w - x, of.size.h - y);
+                let window = Window::new(level, rect);
+                let whole = window::raster(&jp2, window, &NoCache).unwrap();
+                let mut bands = Vec::new();
+                let mut take = |piece: Piece, at: Rect| {
+                    bands.push(piece.raster(at.size()));
+                    Ok(())
+                };
+                jp2.bands(window, 5, &BandCache::over(&NoCache), &mut take)
+                    .unwrap();
+                assert_eq!(bands.len() as u32, rect.h.div_ceil(5), "{name}");
+                assert_eq!(
+                    window::stack(bands, rect.size()).unwrap(),
+                    whole,
+                    "{name} {level}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_is_shown_is_decoded() {
+        let mut jp2 = seed("reversible.jp2");
+        let Size { w, h } = jp2.header.size();
+        let rect = Rect::new(0, 0, w, h);
+        let read = |jp2: &Jp2| {
+            let stream = &jp2.stream;
+            stream.read(0, rect, stream.layers(), &Kept(&NoCache)).unwrap()
+        };
+        let all = read(&jp2);
+        // one of those that are transformed together takes the others
+        jp2.stream.only(|number| number == 1);
+        assert_eq!(read(&jp2), all);
+        jp2.stream.only(|_| false);
+        assert!(read(&jp2).iter().all(Vec::is_empty));
+    }
 }

@@ -52,6 +52,7 @@ use crate::source::Window;
 use crate::source::cache::NoCache;
 use crate::source::cache::Part;
 use crate::source::cache::TileCache;
+use crate::source::derived::area_bytes;
 use crate::source::derived::stored_bytes;
 use crate::source::tiff::block::jpeg_colour;
 use crate::source::tiff::compression::Compression;
@@ -250,6 +251,24 @@ impl Tiff {
         self.with_mask(image, channels(image, size, samples), rect)
     }
 
+    /// `Error::Limit` for a window that has more decoded bytes than the file may have in memory, of a level that claims more than
+    /// its bytes are worth.
+    fn check_worth(&self, level: usize, size: Size) -> Result<()> {
+        let len = self.header.version.bytes();
+        let most = self.limits.in_bands(len);
+        let present = self.header.levels.get(level).map_or(0, |of| of.present);
+        if present <= most || stored_bytes(&self.header, level) <= most {
+            return Ok(());
+        }
+        let bytes = area_bytes(&self.header, size);
+        limits::check(
+            "decoded bytes of a window:",
+            "EXPANSION",
+            bytes,
+            self.limits.in_memory(len),
+        )
+    }
+
     /// A pixel of a window of which the file holds nothing; `None` when it may hold something.
     fn vacant(&self, image: &Image, rect: Rect) -> Option<Raster> {
         if image.mask.is_some() || !image.is_vacant(&self.input, rect) {
@@ -291,6 +310,7 @@ impl Source for Tiff {
         if !is_small && let Some(pixel) = self.vacant(image, rect) {
             return take(Piece::Vacant(pixel), rect);
         }
+        self.check_worth(level, rect.size())?;
         if image.by_position() {
             let raster = self.rows(image, rect)?;
             return take(Piece::Pixels(self.with_mask(image, raster, rect)?), rect);
