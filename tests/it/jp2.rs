@@ -718,7 +718,7 @@ fn bad_files_of_the_corpus_do_no_harm() {
             );
         }
         assert!(
-            start.elapsed().as_secs() < 20,
+            start.elapsed().as_secs() < 120,
             "{name} took {:?}",
             start.elapsed()
         );

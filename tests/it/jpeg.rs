@@ -30,7 +30,7 @@ use crate::tiff::Temp;
 const LARGE: u64 = 64 << 20;
 
 /// For one bad file.
-const LONGEST: Duration = Duration::from_secs(20);
+const LONGEST: Duration = Duration::from_secs(120);
 
 fn open(path: &Path) -> Result<(Box<dyn Source>, Grid), Error> {
     let source = jpeg::open(iipsrv::store::open(path).unwrap(), &Limits::default())?;
