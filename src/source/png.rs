@@ -369,7 +369,7 @@ mod tests {
         // the sum of the header would be wrong
         let crc = crc(&large[12..29]);
         large[29..33].copy_from_slice(&crc.to_be_bytes());
-        assert!(matches!(whole(&large), Err(Error::TooLarge(_))));
+        assert!(matches!(whole(&large), Err(Error::Limit(_))));
     }
 
     /// PNG Annex D.

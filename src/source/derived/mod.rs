@@ -414,7 +414,8 @@ impl DerivedLevels {
         match self.window_by(origin, window, keep) {
             // the disk is full, or what may be taken of it
             Err(error)
-                if origin.is_spooled() && (self.lacks_space() || matches!(error, Error::TooLarge(_))) =>
+                if origin.is_spooled()
+                    && (self.lacks_space() || matches!(error, Error::TooLarge(_) | Error::Limit(_))) =>
             {
                 self.window_by(self.unspooled(window.level)?, window, keep)
             }
@@ -639,7 +640,10 @@ mod tests {
         let rect = Rect::new(0, 0, 10, 10);
         for level in 0..made.header().levels.len() {
             let refused = window::raster(&*made, Window::new(level, rect), &NoCache);
-            assert!(matches!(refused, Err(Error::Limit(_))), "{level}");
+            assert!(
+                matches!(refused, Err(Error::Limit(_) | Error::TooLarge(_))),
+                "{level}"
+            );
         }
     }
 

@@ -220,7 +220,7 @@ mod tests {
         let tiff = Tiff::open(temp.open(), &limits).unwrap();
         assert!(matches!(
             raster(&tiff, Window::new(0, Rect::new(0, 0, 1, 1)), &NoCache),
-            Err(Error::TooLarge(_))
+            Err(Error::Limit(_))
         ));
         let mut got: Option<Raster> = None;
         let mut next = 0;

@@ -529,7 +529,7 @@ mod tests {
         let huge = vec![u32::MAX.into()];
         assert!(matches!(
             open(&[(322, 4, huge.clone()), (323, 4, huge)]),
-            Err(Error::TooLarge(_))
+            Err(Error::Limit(_))
         ));
         assert!(matches!(open(&[(324, 4, vec![])]), Err(Error::Corrupt(_))));
         assert!(matches!(
