@@ -3,8 +3,8 @@
 use crate::codec::jpeg::bits::Bits;
 use crate::codec::jpeg::bits::Writer;
 use crate::codec::jpeg::bits::extend;
-use crate::codec::jpeg::huffman::Own;
 use crate::codec::jpeg::huffman::Table;
+use crate::codec::jpeg::huffman::WriteTables;
 use crate::codec::jpeg::stream;
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ impl Sink for Skip {
 
 /// A stream.
 pub struct Copy<'a> {
-    own: &'a Own,
+    own: &'a WriteTables,
     out: Writer,
     last: [i16; 4],
     /// Of full components nothing but the first coefficient is wanted.
@@ -56,7 +56,7 @@ pub struct Copy<'a> {
 
 impl<'a> Copy<'a> {
     /// Behind the head of a stream with these tables; `eighth` when it is to be decoded at an eighth of its size.
-    pub fn behind(head: Vec<u8>, own: &'a Own, eighth: bool) -> Copy<'a> {
+    pub fn behind(head: Vec<u8>, own: &'a WriteTables, eighth: bool) -> Copy<'a> {
         Copy {
             own,
             out: Writer::behind(head),

@@ -405,7 +405,7 @@ mod tests {
     use super::*;
     use crate::codec::jpeg;
     use crate::codec::jpeg::blocks::Copy;
-    use crate::codec::jpeg::huffman::Own;
+    use crate::codec::jpeg::huffman::WriteTables;
 
     const SIZE: Size = Size::new(19, 9);
 
@@ -490,7 +490,7 @@ mod tests {
 
     /// A head and scans.
     fn stream(size: Size, factors: &[u8], scans: &[Flat]) -> Vec<u8> {
-        let own = Own::new();
+        let own = WriteTables::new();
         let mut out = vec![0xff, 0xd8, 0xff, DQT, 0, 67, 0];
         out.extend([64; 64]);
         out.extend_from_slice(&own.segment);

@@ -177,7 +177,7 @@ const FREQUENT: [u8; 18] = [
 
 /// Tables to write with.
 #[derive(Clone, Debug)]
-pub struct Own {
+pub struct WriteTables {
     /// Codes of sizes 0–15.
     pub dc: [Code; 16],
     /// Codes of all 256 pairs of run and size.
@@ -186,13 +186,13 @@ pub struct Own {
     pub segment: Vec<u8>,
 }
 
-impl Own {
+impl WriteTables {
     /// Makes them.
-    pub fn new() -> Own {
+    pub fn new() -> WriteTables {
         let sizes: Vec<u8> = (0..16).collect();
         let others = (0..=u8::MAX).filter(|symbol| !FREQUENT.contains(symbol));
         let pairs: Vec<u8> = FREQUENT.into_iter().chain(others).collect();
-        let mut own = Own {
+        let mut own = WriteTables {
             dc: [Code::default(); 16],
             ac: Box::new([Code::default(); 256]),
             segment: Vec::new(),
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn our_tables_have_a_code_for_everything_and_are_read_back() {
-        let own = Own::new();
+        let own = WriteTables::new();
         let segment = own.segment.get(4..).unwrap();
         let (direct, _, dc, rest) = Table::parse(segment, 15).unwrap();
         assert!(direct);

@@ -16,8 +16,8 @@ use crate::codec::jpeg::blocks::Copy;
 use crate::codec::jpeg::blocks::Sink;
 use crate::codec::jpeg::blocks::Skip;
 use crate::codec::jpeg::huffman;
-use crate::codec::jpeg::huffman::Own;
 use crate::codec::jpeg::huffman::Tables;
+use crate::codec::jpeg::huffman::WriteTables;
 use crate::codec::jpeg::stream;
 use crate::codec::jpeg::stream::Frame;
 use crate::codec::jpeg::stream::Segments;
@@ -53,7 +53,7 @@ const ROW: usize = 4 << 10;
 /// The most blocks in an MCU (T.81 B.2.3).
 const MAX_BLOCKS: usize = 10;
 
-static OWN: LazyLock<Own> = LazyLock::new(Own::new);
+static OWN: LazyLock<WriteTables> = LazyLock::new(WriteTables::new);
 
 /// A frame with one scan.
 #[derive(Debug)]
@@ -114,6 +114,124 @@ impl Entry {
     }
 }
 
+/// What the segments up to the scan say.
+struct Described<'a> {
+    tables: Tables,
+    /// MCUs between restart markers; 0 without.
+    interval: u64,
+    /// Number, sampling factors and quantisation table of each component.
+    components: &'a [[u8; 3]],
+    /// Number and Huffman tables of each component of the scan.
+    selectors: Vec<[u8; 2]>,
+    /// The first byte of the scan.
+    start: u64,
+    /// The beginning of the stream that libraries decode: segments that stay as they are.
+    kept: Vec<u8>,
+}
+
+impl<'a> Described<'a> {
+    /// Reads the segments; `None` when they leave something out that has to be guessed.
+    fn read(head: &'a [u8], frame: &Frame) -> Option<Described<'a>> {
+        let count = usize::from(frame.components);
+        let mut all = Described {
+            tables: Tables::default(),
+            interval: 0,
+            components: &[],
+            selectors: Vec::new(),
+            start: 0,
+            kept: vec![0xff, stream::SOI],
+        };
+        if !frame.tables {
+            huffman::define(huffman::STANDARD.get(4..)?, &mut all.tables, CATEGORIES)?;
+        }
+        for segment in Segments::of(head).ok()? {
+            let segment = segment.ok()?;
+            match segment.marker {
+                stream::DHT => huffman::define(segment.payload, &mut all.tables, CATEGORIES)?,
+                stream::DRI => all.interval = u64::from(u16::from_be_bytes(*segment.payload.first_chunk()?)),
+                stream::DQT => all.kept.extend_from_slice(segment.whole),
+                0xc0 | 0xc1 => all.components = segment.payload.get(6..6 + 3 * count)?.as_chunks().0,
+                stream::SOS => {
+                    all.start = (head.len() - segment.rest.len()) as u64;
+                    let (number, rest) = segment.payload.split_first()?;
+                    if usize::from(*number) != count || rest.len() < 2 * count + 3 {
+                        return None;
+                    }
+                    all.selectors = rest.get(..2 * count)?.as_chunks::<2>().0.to_vec();
+                }
+                // a shorter one says nothing to libjpeg
+                _ if segment.is_jfif() && segment.payload.len() >= 14 => {
+                    all.kept.extend_from_slice(stream::JFIF);
+                }
+                _ => {
+                    if let Some(transform) = segment.adobe() {
+                        all.kept.extend_from_slice(stream::ADOBE);
+                        all.kept.push(transform);
+                    }
+                }
+            }
+        }
+        Some(all)
+    }
+
+    /// Blocks of a component in an MCU, across and down. Alone it is coded block by block (T.81 A.2.2).
+    fn sampling(&self, component: &[u8; 3]) -> Size {
+        if self.components.len() == 1 {
+            return Size::new(1, 1);
+        }
+        Size::new(u32::from(component[1] >> 4), u32::from(component[1] & 15))
+    }
+
+    /// The blocks of an MCU of so many blocks at most across and down.
+    fn blocks(&self, most: Size) -> Option<Vec<Block>> {
+        let mut blocks = Vec::new();
+        for [id, selector] in &self.selectors {
+            let component = self.components.iter().position(|[known, ..]| known == id)?;
+            let factors = self.sampling(self.components.get(component)?);
+            let table = |class: usize, number: u8| self.tables.get(class)?.get(usize::from(number))?.clone();
+            let (dc, ac) = (table(0, selector >> 4)?, table(1, selector & 15)?);
+            if !(1..=4).contains(&factors.w) || !(1..=4).contains(&factors.h) {
+                return None;
+            }
+            let block = Block {
+                component,
+                dc,
+                ac,
+                full: factors == most,
+            };
+            blocks.extend((0..factors.area()).map(|_| block.clone()));
+        }
+        let named = |n: usize| blocks.iter().any(|block| block.component == n);
+        let complete = (0..self.components.len()).all(named) && !self.components.is_empty();
+        (complete && blocks.len() <= MAX_BLOCKS).then_some(blocks)
+    }
+
+    /// The headers of the stream that libraries decode, before and after the size of the picture: with our tables, and
+    /// an empty third component besides two.
+    fn head(mut self) -> Option<(Vec<u8>, Vec<u8>)> {
+        let mut components = self.components.to_vec();
+        if let [first, second] = self.components {
+            let mut ids = 0..=u8::MAX;
+            let id = ids.find(|id| ![first[0], second[0]].contains(id))?;
+            components.push([id, first[1], first[2]]);
+            self.selectors.push([id, 0]);
+        }
+        let number = u8::try_from(components.len()).ok()?;
+        let mut after = vec![number];
+        for component in &components {
+            let Size { w, h } = self.sampling(component);
+            after.extend_from_slice(&[component[0], u8::try_from(w << 4 | h).ok()?, component[2]]);
+        }
+        after.extend_from_slice(&[0xff, stream::SOS, 0, 6 + 2 * number, number]);
+        after.extend(self.selectors.iter().flat_map(|[id, _]| [*id, 0]));
+        after.extend_from_slice(&[0, 63, 0]);
+        let mut before = self.kept;
+        before.extend_from_slice(&OWN.segment);
+        before.extend_from_slice(&[0xff, 0xc1, 0, 8 + 3 * number, 8]);
+        Some((before, after))
+    }
+}
+
 impl Scan {
     /// Of a stream whose first bytes, up to its first scan header, are `head`. `None` when it is coded in another way,
     /// or leaves something out that has to be guessed.
@@ -134,104 +252,25 @@ impl Scan {
     }
 
     fn framed(head: &[u8], frame: &Frame) -> Option<Scan> {
-        let count = usize::from(frame.components);
         if frame.process > 1 || frame.bits != 8 {
             return None;
         }
-        let mut tables = Tables::default();
-        if !frame.tables {
-            huffman::define(huffman::STANDARD.get(4..)?, &mut tables, CATEGORIES)?;
-        }
-        let mut interval = 0;
-        let mut components: &[[u8; 3]] = &[];
-        let mut before = vec![0xff, stream::SOI];
-        let mut start = 0;
-        let mut blocks = Vec::new();
-        let mut selectors = Vec::new();
-        for segment in Segments::of(head).ok()? {
-            let segment = segment.ok()?;
-            match segment.marker {
-                stream::DHT => huffman::define(segment.payload, &mut tables, CATEGORIES)?,
-                stream::DRI => interval = u64::from(u16::from_be_bytes(*segment.payload.first_chunk()?)),
-                stream::DQT => before.extend_from_slice(segment.whole),
-                0xc0 | 0xc1 => components = segment.payload.get(6..6 + 3 * count)?.as_chunks().0,
-                stream::SOS => {
-                    start = (head.len() - segment.rest.len()) as u64;
-                    let (number, rest) = segment.payload.split_first()?;
-                    if usize::from(*number) != count || rest.len() < 2 * count + 3 {
-                        return None;
-                    }
-                    selectors = rest.get(..2 * count)?.as_chunks::<2>().0.to_vec();
-                }
-                // a shorter one says nothing to libjpeg
-                _ if segment.is_jfif() && segment.payload.len() >= 14 => {
-                    before.extend_from_slice(stream::JFIF)
-                }
-                _ => {
-                    if let Some(transform) = segment.adobe() {
-                        before.extend_from_slice(stream::ADOBE);
-                        before.push(transform);
-                    }
-                }
-            }
-        }
-        let sampling = |component: &[u8; 3]| {
-            let factors = Size::new(u32::from(component[1] >> 4), u32::from(component[1] & 15));
-            // alone it is coded block by block (T.81 A.2.2)
-            if count == 1 { Size::new(1, 1) } else { factors }
-        };
-        let most = components
+        let described = Described::read(head, frame)?;
+        let factors = described
+            .components
             .iter()
-            .map(sampling)
-            .fold(Size::new(1, 1), |most, factors| {
-                Size::new(most.w.max(factors.w), most.h.max(factors.h))
-            });
-        for [id, selector] in &selectors {
-            let component = components.iter().position(|[known, ..]| known == id)?;
-            let factors = sampling(components.get(component)?);
-            let table = |class: usize, number: u8| tables.get(class)?.get(usize::from(number))?.clone();
-            let (dc, ac) = (table(0, selector >> 4)?, table(1, selector & 15)?);
-            let full = factors == most;
-            if !(1..=4).contains(&factors.w) || !(1..=4).contains(&factors.h) {
-                return None;
-            }
-            for _ in 0..factors.area() {
-                blocks.push(Block {
-                    component,
-                    dc: dc.clone(),
-                    ac: ac.clone(),
-                    full,
-                });
-            }
-        }
-        let named = |n: usize| blocks.iter().any(|block| block.component == n);
-        if !(0..count).all(named) || blocks.len() > MAX_BLOCKS {
-            return None;
-        }
-        let mut components = components.to_vec();
-        let spare = blocks.first().filter(|_| count == 2).map(|block| Block {
-            component: 2,
-            ..block.clone()
+            .map(|component| described.sampling(component));
+        let most = factors.fold(Size::new(1, 1), |most, factors| {
+            Size::new(most.w.max(factors.w), most.h.max(factors.h))
         });
-        if let ([first, second], true) = (&*components, spare.is_some()) {
-            let mut ids = 0..=u8::MAX;
-            let id = ids.find(|id| ![first[0], second[0]].contains(id))?;
-            let third = [id, first[1], first[2]];
-            components.push(third);
-            selectors.push([id, 0]);
-        }
-        let own = &*OWN;
-        let number = u8::try_from(components.len()).ok()?;
-        before.extend_from_slice(&own.segment);
-        before.extend_from_slice(&[0xff, 0xc1, 0, 8 + 3 * number, 8]);
-        let mut after = vec![number];
-        for component in &components {
-            let Size { w, h } = sampling(component);
-            after.extend_from_slice(&[component[0], u8::try_from(w << 4 | h).ok()?, component[2]]);
-        }
-        after.extend_from_slice(&[0xff, stream::SOS, 0, 6 + 2 * number, number]);
-        after.extend(selectors.iter().flat_map(|[id, _]| [*id, 0]));
-        after.extend_from_slice(&[0, 63, 0]);
+        let blocks = described.blocks(most)?;
+        let spare = blocks
+            .first()
+            .filter(|_| frame.components == 2)
+            .map(|block| Block {
+                component: 2,
+                ..block.clone()
+            });
         let mcu = Size::new(most.w * 8, most.h * 8);
         Some(Scan {
             size: frame.size,
@@ -239,9 +278,9 @@ impl Scan {
             grid: frame.size.grid(mcu),
             blocks,
             spare,
-            interval,
-            start,
-            head: (before, after),
+            interval: described.interval,
+            start: described.start,
+            head: described.head()?,
             index: Mutex::default(),
         })
     }

@@ -89,6 +89,54 @@ pub struct Jp2 {
     most: u64,
 }
 
+impl Options {
+    /// Quality layers that are decoded of those that a file has.
+    fn layers_of(&self, available: u16) -> u16 {
+        match self.layers {
+            0 => available.div_ceil(2),
+            n if n < 0 => available,
+            n => available.min(u16::try_from(n).unwrap_or(u16::MAX)),
+        }
+    }
+}
+
+/// Channels that are the components, one by one.
+fn direct(count: usize) -> Vec<Mapped> {
+    let component = |component| Mapped {
+        component,
+        column: None,
+    };
+    (0..u16::try_from(count).unwrap_or(u16::MAX))
+        .map(component)
+        .collect()
+}
+
+/// The bits of each channel.
+fn bits(stream: &Codestream, palette: Option<&Palette>, channels: &[Mapped]) -> Result<Vec<u8>> {
+    let bits = |channel: &Mapped| {
+        let component = stream.components().get(usize::from(channel.component))?;
+        match channel.column {
+            Some(column) => palette?.bits.get(usize::from(column)).copied(),
+            None => Some(component.bits),
+        }
+    };
+    let each = channels.iter().map(bits).collect::<Option<_>>();
+    each.ok_or_else(|| Error::Corrupt("a channel without a component".into()))
+}
+
+/// A level for each resolution that has pixels.
+fn levels(stream: &Codestream) -> Vec<Level> {
+    (0..=stream.reductions())
+        .map(|reduction| stream.size(reduction))
+        .take_while(|size| size.area() > 0)
+        .map(|size| Level {
+            grid: Grid::Rows,
+            decoding: Decoding::Parallel,
+            ..Level::tiled(size, PIECE)
+        })
+        .collect()
+}
+
 impl Jp2 {
     /// Opens a file. `Missing` when it is neither JP2 nor a codestream,
     /// `Unsupported` and `Corrupt` as the codec says.
@@ -109,28 +157,14 @@ impl Jp2 {
         let mut stream = Codestream::open(from, options.strict)?;
         let count = stream.components().len();
         let (colour, colours, mut turn) = colour(&boxes, stream.components());
-        let mapping = if boxes.mapping.is_empty() {
-            (0..u16::try_from(count).unwrap_or(u16::MAX))
-                .map(|component| Mapped {
-                    component,
-                    column: None,
-                })
-                .collect()
-        } else {
-            boxes.mapping
+        let mapping = match boxes.mapping.is_empty() {
+            true => direct(count),
+            false => boxes.mapping,
         };
         let (channels, alpha) = choose(&mapping, &boxes.definitions, colours);
         stream.only(|number| channels.iter().any(|channel| channel.component == number));
         let palette = boxes.palette;
-        let bits = |channel: &Mapped| {
-            let component = stream.components().get(usize::from(channel.component))?;
-            match channel.column {
-                Some(column) => palette.as_ref()?.bits.get(usize::from(column)).copied(),
-                None => Some(component.bits),
-            }
-        };
-        let each = channels.iter().map(bits).collect::<Option<Vec<u8>>>();
-        let each = each.ok_or_else(|| Error::Corrupt("a channel without a component".into()))?;
+        let each = bits(&stream, palette.as_ref(), &channels)?;
         let mut bits = each.iter().copied().max().unwrap_or(8);
         if colour == Colour::Lab && boxes.space == Some(Space::Lab) {
             turn = Turn::lab(boxes.lab, &each);
@@ -138,16 +172,7 @@ impl Jp2 {
             bits = bits.max(16);
         }
         let full = if bits > 8 { 65535.0 } else { 255.0 };
-        let available = stream.layers();
-        let layers = match options.layers {
-            0 => available.div_ceil(2),
-            n if n < 0 => available,
-            n => available.min(u16::try_from(n).unwrap_or(u16::MAX)),
-        };
-        let mut texts = Vec::new();
-        if let Some(xml) = boxes.xml {
-            texts.push(("xml", xml));
-        }
+        let layers = options.layers_of(stream.layers());
         let first = channels
             .first()
             .and_then(|channel| stream.components().get(usize::from(channel.component)));
@@ -156,15 +181,7 @@ impl Jp2 {
             && turn == Turn::Not
             && first.is_some_and(|component| component.signed && (9..=24).contains(&component.bits));
         let header = Header {
-            levels: (0..=stream.reductions())
-                .map(|reduction| stream.size(reduction))
-                .take_while(|size| size.area() > 0)
-                .map(|size| Level {
-                    grid: Grid::Rows,
-                    decoding: Decoding::Parallel,
-                    ..Level::tiled(size, PIECE)
-                })
-                .collect(),
+            levels: levels(&stream),
             channels: u8::try_from(channels.len()).unwrap_or(u8::MAX),
             bits,
             kind: if signed { Kind::Signed } else { Kind::Unsigned },
@@ -178,7 +195,7 @@ impl Jp2 {
                 icc: boxes.icc,
                 xmp: boxes.xmp,
                 density: boxes.density,
-                texts,
+                texts: boxes.xml.into_iter().map(|xml| ("xml", xml)).collect(),
                 left_out: boxes.left_out,
                 ..Metadata::default()
             }
