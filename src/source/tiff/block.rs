@@ -2,10 +2,8 @@
 //!
 //! `codec` has the compression schemes, `layout` and `unpack` say what the bytes mean.
 
-use crate::codec::Shape;
 use crate::codec::ccitt;
 use crate::codec::deflate;
-use crate::codec::jbig;
 use crate::codec::jp2;
 use crate::codec::jp2::Codestream;
 use crate::codec::jp2::Fresh;
@@ -13,14 +11,10 @@ use crate::codec::jp2::boxes::Boxes;
 use crate::codec::jpeg;
 use crate::codec::jxl;
 use crate::codec::lerc;
-use crate::codec::luv;
 use crate::codec::lzma;
 use crate::codec::lzw;
-use crate::codec::next;
 use crate::codec::packbits;
-use crate::codec::pixarlog;
 use crate::codec::png;
-use crate::codec::thunder;
 use crate::codec::webp;
 use crate::codec::zstd;
 use crate::error::Error;
@@ -33,8 +27,8 @@ use crate::raster::Samples;
 use crate::source::tiff::compression::Compression;
 use crate::source::tiff::compression::Luma;
 use crate::source::tiff::compression::Packing;
-use crate::source::tiff::input::Order;
 use crate::source::tiff::layout::Layout;
+use crate::source::tiff::rare;
 use crate::source::tiff::unpack::settle;
 use crate::source::tiff::unpack::short;
 use crate::source::tiff::unpack::unpack;
@@ -71,20 +65,9 @@ pub fn decode(
     }
     let plain = match layout.compression {
         Compression::Ccitt(coding) => ccitt::decode(coded, coding, block.w, block.h, plain)?,
-        Compression::Jbig => jbig::decode(coded, block.w, block.h, plain)?,
         Compression::Lzw => lzw::decode(coded, bytes, plain)?,
-        Compression::Next => {
-            let out = room(plain, bytes);
-            let got = next::decode(coded, block.w, out);
-            out.get_mut(..got).unwrap_or_default()
-        }
-        Compression::Thunder => {
-            let out = room(plain, bytes);
-            let got = thunder::decode(coded, block.w, out);
-            out.get_mut(..got).unwrap_or_default()
-        }
         Compression::Jxl => {
-            jxl::decode(coded, shape(layout, block), plain)?;
+            jxl::decode(coded, layout.shape(block), plain)?;
             packed(layout, block.w, plain);
             plain
         }
@@ -97,7 +80,7 @@ pub fn decode(
                 Packing::Deflate => uninit::remade(&mut blob, most, |room| deflate::decode(coded, room))?,
                 Packing::Zstd => uninit::remade(&mut blob, most, |room| zstd::decode(coded, room))?,
             };
-            lerc::decode(blob, shape(layout, block), plain)?;
+            lerc::decode(blob, layout.shape(block), plain)?;
             plain
         }
         Compression::Jpeg => {
@@ -127,9 +110,11 @@ pub fn decode(
             let raster = jpeg::decode_tile(None, &stream, jpeg_colour(layout), higher(block))?;
             return of_raster(raster, layout, size);
         }
-        Compression::LogLuv(coding) => {
-            return luv::decode(coded, coding, block.w, size, layout.stored).map(Samples::U8);
-        }
+        Compression::Jbig
+        | Compression::LogLuv(_)
+        | Compression::Next
+        | Compression::PixarLog
+        | Compression::Thunder => return rare::decode(layout, coded, block, size, plain),
         Compression::Jpeg2000(luma) => {
             let width = codestream(layout, coded, block, luma, plain)?;
             return unpack(layout, plain, width, size);
@@ -139,7 +124,6 @@ pub fn decode(
         | Compression::PackBits
         | Compression::Deflate
         | Compression::Lzma
-        | Compression::PixarLog
         | Compression::Webp
         | Compression::Zstd => coded,
     };
@@ -244,7 +228,6 @@ fn fills(compression: Compression) -> bool {
             | Compression::PackBits
             | Compression::Deflate
             | Compression::Lzma
-            | Compression::PixarLog
             | Compression::Webp
             | Compression::Zstd
     )
@@ -256,7 +239,6 @@ fn fill(layout: &Layout, coded: &[u8], block: Size, room: &mut UninitBuf) -> Res
         Compression::PackBits => packbits::decode(coded, room),
         Compression::Deflate => deflate::decode(coded, room)?,
         Compression::Lzma => lzma::decode(coded, room)?,
-        Compression::PixarLog => pixarlog::decode(coded, shape(layout, block), room)?,
         // a channel alone is written as red, green and blue that are equal
         Compression::Webp if layout.stored == 1 => {
             let len = usize::try_from(block.area().saturating_mul(3)).unwrap_or(usize::MAX);
@@ -272,25 +254,6 @@ fn fill(layout: &Layout, coded: &[u8], block: Size, room: &mut UninitBuf) -> Res
         _ => room.put(coded),
     }
     Ok(())
-}
-
-/// The first `len` bytes, which are made if need be.
-fn room(scratch: &mut Vec<u8>, len: usize) -> &mut [u8] {
-    if scratch.len() < len {
-        scratch.resize(len, 0);
-    }
-    scratch.get_mut(..len).unwrap_or_default()
-}
-
-/// What schemes must give that know samples.
-fn shape(layout: &Layout, block: Size) -> Shape {
-    Shape {
-        size: block,
-        channels: layout.stored,
-        bits: layout.bits,
-        kind: layout.kind,
-        big: layout.order == Order::Big,
-    }
 }
 
 /// The samples of a JPEG 2000 codestream, alone or in a file, as bytes of the layout's order, and the width of its rows.
@@ -334,7 +297,7 @@ fn codestream(layout: &Layout, coded: &[u8], block: Size, luma: Luma, plain: &mu
     let coarse = components.get(1).is_some_and(|chroma| chroma.step != (1, 1));
     let planes = stream.read(0, Rect::of(size), stream.layers(), &Fresh)?;
     let wide = usize::from(layout.bits.div_ceil(8));
-    let shape = shape(layout, size);
+    let shape = layout.shape(size);
     plain.clear();
     plain.resize(layout.stored * wide * planes.first().map_or(0, Vec::len), 0);
     for (place, plane) in planes.iter().enumerate() {
@@ -404,7 +367,7 @@ fn of_raster(raster: Raster, layout: &Layout, size: Size) -> Result<Samples> {
         samples @ Samples::U8(_) if found == size && layout.as_is() => Ok(samples),
         Samples::U8(mut samples) if layout.bits == 8 => unpack(layout, &mut samples, found.w, size),
         Samples::U16(samples) if (9..=16).contains(&layout.bits) => {
-            let shape = shape(layout, found);
+            let shape = layout.shape(found);
             let pair = |value: u16| shape.ordered(value.to_be_bytes());
             let mut plain = samples.into_iter().flat_map(pair).collect();
             packed(layout, found.w, &mut plain);
@@ -574,6 +537,7 @@ mod tests {
         assert_eq!(read(1), Samples::U8(vec![0; 32]));
     }
 
+    #[cfg(feature = "rare")]
     #[test]
     fn jbig_has_its_own_order_of_bits_and_samples_as_they_are() {
         let turned: Vec<u8> = JBIG.iter().map(|byte| byte.reverse_bits()).collect();

@@ -1,7 +1,6 @@
 //! Compression schemes by their TIFF numbers. Unsupported ones are named in the error.
 
 use crate::codec::ccitt::Coding;
-use crate::codec::luv;
 use crate::error::Error;
 use crate::error::Result;
 use crate::source::tiff::writer::Writer;
@@ -40,7 +39,7 @@ pub enum Compression {
     /// A LERC blob.
     Lerc(Packing),
     /// Logarithmic luminance and chromaticity, which become 8-bit grey or RGB.
-    LogLuv(luv::Coding),
+    LogLuv(LogCoding),
     /// A zlib stream of logarithmic codes, which become linear.
     PixarLog,
     /// A JPEG 2000 codestream, or file of it.
@@ -76,6 +75,15 @@ impl Luma {
     }
 }
 
+/// How LogLuv lays down the pixels of colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogCoding {
+    /// 32 bits a pixel, row by row in runs of their bytes.
+    Runs,
+    /// 24 bits a pixel.
+    Packed,
+}
+
 /// What a LERC blob is packed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
@@ -90,6 +98,16 @@ pub enum Packing {
 impl Compression {
     /// From the tag's value, T4Options and the second of LercParameters.
     pub fn of(code: u64, options: u64, packing: u64) -> Result<Compression> {
+        let found = Compression::numbered(code, options, packing)?;
+        if found.traits().rare && !cfg!(feature = "rare") {
+            return Err(Error::Unsupported(format!(
+                "compression {code} takes a build with the feature rare"
+            )));
+        }
+        Ok(found)
+    }
+
+    fn numbered(code: u64, options: u64, packing: u64) -> Result<Compression> {
         Ok(match code {
             1 => Compression::None,
             2 => Compression::Ccitt(Coding::Runs(1)),
@@ -109,8 +127,8 @@ impl Compression {
             33004 => Compression::Jpeg2000(Luma::OfThree),
             33005 | 34712 => Compression::Jpeg2000(Luma::Never),
             32909 => Compression::PixarLog,
-            34676 => Compression::LogLuv(luv::Coding::Runs),
-            34677 => Compression::LogLuv(luv::Coding::Packed),
+            34676 => Compression::LogLuv(LogCoding::Runs),
+            34677 => Compression::LogLuv(LogCoding::Packed),
             34925 => Compression::Lzma,
             34933 => Compression::Png,
             // and what libtiff had before they were given these
@@ -177,6 +195,7 @@ impl Compression {
             },
             Compression::Jbig => Traits {
                 own_order: true,
+                rare: true,
                 ..OTHER
             },
             Compression::Jpeg | Compression::OldJpeg | Compression::Png => Traits {
@@ -194,11 +213,10 @@ impl Compression {
                 slow: true,
                 ..OTHER
             },
-            Compression::Next
-            | Compression::Thunder
-            | Compression::Lerc(_)
-            | Compression::LogLuv(_)
-            | Compression::PixarLog => OTHER,
+            Compression::Lerc(_) => OTHER,
+            Compression::Next | Compression::Thunder | Compression::LogLuv(_) | Compression::PixarLog => {
+                Traits { rare: true, ..OTHER }
+            }
         }
     }
 
@@ -241,6 +259,8 @@ struct Traits {
     streamed: bool,
     plain: bool,
     slow: bool,
+    /// Only with the feature `rare`.
+    rare: bool,
 }
 
 const OTHER: Traits = Traits {
@@ -250,4 +270,5 @@ const OTHER: Traits = Traits {
     streamed: false,
     plain: false,
     slow: false,
+    rare: false,
 };

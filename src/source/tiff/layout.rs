@@ -2,6 +2,7 @@
 //!
 //! Unsupported layouts are rejected here by name, so that later code need not check again.
 
+use crate::codec::Shape;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
@@ -537,6 +538,17 @@ impl Layout {
     pub fn memory(&self, block: Size) -> u64 {
         let samples = block.area().saturating_mul(self.channels() as u64);
         samples.saturating_mul(self.depth().bytes())
+    }
+
+    /// What a scheme that knows samples must give of a block.
+    pub fn shape(&self, block: Size) -> Shape {
+        Shape {
+            size: block,
+            channels: self.stored,
+            bits: self.bits,
+            kind: self.kind,
+            big: self.order == Order::Big,
+        }
     }
 
     /// Room for the samples that are given of a block: 0 in every channel.

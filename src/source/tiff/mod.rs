@@ -20,6 +20,11 @@ mod mask;
 mod metadata;
 mod ojpeg;
 mod pyramid;
+#[cfg(feature = "rare")]
+mod rare;
+#[cfg(not(feature = "rare"))]
+#[path = "no_rare.rs"]
+mod rare;
 mod restarts;
 mod sums;
 mod unpack;
