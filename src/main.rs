@@ -56,7 +56,7 @@ fn run() -> ExitCode {
 /// Serves until a signal ends it. The exit status is an error where it could not begin.
 fn serve(args: &Args, config: Config) -> Result<ExitCode, ExitCode> {
     if let Err(error) = server::log::start(config.verbosity, &config.logfile, config.log_format) {
-        eprintln!("iipsrv: no log is written: {error}");
+        eprintln!("iipsrv: logging is off: {error}");
     }
     log::info!(target: server::log::LIFE, "iipsrv {} starts", env!("CARGO_PKG_VERSION"));
     check_admin(args, &config)?;
@@ -74,8 +74,8 @@ fn serve(args: &Args, config: Config) -> Result<ExitCode, ExitCode> {
     let listeners = listeners(args).map_err(|error| fail(&error))?;
     if listeners.is_empty() {
         eprintln!(
-            "iipsrv: no socket to serve: say --bind HOST:PORT, --bind /path.sock or --http HOST:PORT, or start \
-             it from spawn-fcgi, mod_fcgid, lighttpd or systemd with a listening socket"
+            "iipsrv: no socket to serve: use --bind HOST:PORT, --bind /path.sock or --http HOST:PORT, or start it \
+             from spawn-fcgi, mod_fcgid, lighttpd or systemd with a listening socket"
         );
         return Err(ExitCode::from(2));
     }
@@ -96,7 +96,7 @@ fn serve(args: &Args, config: Config) -> Result<ExitCode, ExitCode> {
 fn check_admin(args: &Args, config: &Config) -> Result<(), ExitCode> {
     match &args.admin {
         Some(address) if config.admin_token.is_empty() && !server::admin::is_private(address) => {
-            eprintln!("iipsrv: --admin {address} can be reached by others: that takes ADMIN_TOKEN");
+            eprintln!("iipsrv: --admin {address} is reachable from other hosts: set ADMIN_TOKEN");
             Err(ExitCode::from(2))
         }
         _ => Ok(()),
@@ -118,7 +118,9 @@ fn log_settings(config: &Config) {
 /// Prints where the demo is.
 fn announce_demo(args: &Args, config: &Config) -> Result<(), ExitCode> {
     if !Path::new(&config.library.prefix).is_dir() {
-        eprintln!("iipsrv: --demo serves the folder fixtures/demo/ of the source tree: start it there");
+        eprintln!(
+            "iipsrv: --demo serves fixtures/demo/ of the source tree: start it in the root of that tree"
+        );
         return Err(ExitCode::from(2));
     }
     println!(

@@ -18,10 +18,10 @@ const ENTRY_BYTES: u64 = 300;
 /// Values by their keys, the last used ones of them.
 pub struct Recent<K> {
     max_bytes: u64,
-    held: Mutex<Held<K>>,
+    held: Mutex<Entry<K>>,
 }
 
-struct Held<K> {
+struct Entry<K> {
     slots: HashMap<K, Slot>,
     /// Keys by when they were used.
     order: BTreeMap<u64, K>,
@@ -38,7 +38,7 @@ struct Slot {
     used: u64,
 }
 
-impl<K: Hash + Eq> Held<K> {
+impl<K: Hash + Eq> Entry<K> {
     /// Forgets those that were not used for longest.
     fn trim(&mut self, max_bytes: u64) {
         while self.bytes > max_bytes
@@ -55,7 +55,7 @@ impl<K: Hash + Eq + Clone> Recent<K> {
     pub fn new(max_bytes: u64) -> Self {
         Recent {
             max_bytes,
-            held: Mutex::new(Held {
+            held: Mutex::new(Entry {
                 slots: HashMap::new(),
                 order: BTreeMap::new(),
                 clock: 0,
@@ -64,7 +64,7 @@ impl<K: Hash + Eq + Clone> Recent<K> {
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, Held<K>> {
+    fn held(&self) -> MutexGuard<'_, Entry<K>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -94,7 +94,7 @@ impl<K: Hash + Eq + Clone> Recent<K> {
     /// The place of a value, which counts as used now.
     fn slot(&self, key: &K) -> Arc<Mutex<Option<Bytes>>> {
         let mut held = self.held();
-        let Held {
+        let Entry {
             slots,
             order,
             clock,

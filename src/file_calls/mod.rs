@@ -19,7 +19,7 @@ use std::time::Duration;
 use std::time::Instant;
 use tokio::sync::oneshot;
 
-/// How long a look may take.
+/// How long a call may take.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Threads, each of which a call that hangs may take away.
@@ -44,7 +44,7 @@ struct State {
     jobs: VecDeque<Job>,
     threads: usize,
     idle: usize,
-    /// What is to be done when the looks come to no end, in the order of their deadlines.
+    /// What is to be done when calls do not return in time, in the order of their deadlines.
     ends: VecDeque<(Instant, Job)>,
     has_clock: bool,
     closed: bool,
@@ -66,20 +66,20 @@ impl FileCalls {
         }))
     }
 
-    /// What `look` returns; `None` when it has not returned in time, or when too many others hang.
-    pub async fn run<T: Send + 'static>(&self, look: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        let answer = self.start(look)?;
+    /// What `call` returns; `None` when it has not returned in time, or when too many others hang.
+    pub async fn run<T: Send + 'static>(&self, call: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let answer = self.start(call)?;
         answer.await.ok().flatten()
     }
 
     /// Runs a call and blocks this thread until it ends or times out.
-    pub fn run_blocking<T: Send + 'static>(&self, look: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        self.start(look)?.blocking_recv().ok().flatten()
+    pub fn run_blocking<T: Send + 'static>(&self, call: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        self.start(call)?.blocking_recv().ok().flatten()
     }
 
     fn start<T: Send + 'static>(
         &self,
-        look: impl FnOnce() -> T + Send + 'static,
+        call: impl FnOnce() -> T + Send + 'static,
     ) -> Option<oneshot::Receiver<Option<T>>> {
         let (sender, receiver) = oneshot::channel();
         let sender = Arc::new(Mutex::new(Some(sender)));
@@ -90,7 +90,7 @@ impl FileCalls {
         let job = Box::new(move || {
             let pending = &metrics::get().looks_pending;
             pending.inc();
-            let found = look();
+            let found = call();
             pending.dec();
             // whoever waited may have gone
             let _ = take(&sender).map(|sender| sender.send(Some(found)));
@@ -139,11 +139,11 @@ impl Shared {
     /// Starts a thread; false when the system has none.
     fn spawn(self: &Arc<Self>, life: fn(&Shared)) -> bool {
         let shared = Arc::clone(self);
-        let thread = thread::Builder::new().name("looks".into());
+        let thread = thread::Builder::new().name("file-calls".into());
         thread.spawn(move || life(&shared)).is_ok()
     }
 
-    /// The life of a thread that looks.
+    /// Runs jobs until the pool is dropped.
     fn work(&self) {
         let mut state = self.lock();
         loop {
@@ -163,7 +163,7 @@ impl Shared {
         }
     }
 
-    /// The life of the thread that tells those who have waited for long enough.
+    /// Times out the calls whose deadline has passed.
     fn watch(&self) {
         let mut state = self.lock();
         loop {
@@ -195,14 +195,14 @@ mod tests {
     use std::sync::mpsc;
 
     #[test]
-    fn a_look_that_hangs_ends_for_those_who_wait_and_delays_no_other() {
-        let looks = FileCalls::new(Duration::from_millis(200));
+    fn a_call_that_hangs_times_out_and_delays_no_other() {
+        let calls = FileCalls::new(Duration::from_millis(200));
         let (hold, held) = mpsc::channel::<()>();
         let hanging = move || held.recv().is_err();
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| looks.run_blocking(hanging));
+            let waiting = scope.spawn(|| calls.run_blocking(hanging));
             for n in 0..100 {
-                assert_eq!(looks.run_blocking(move || n * 2), Some(n * 2));
+                assert_eq!(calls.run_blocking(move || n * 2), Some(n * 2));
             }
             assert_eq!(waiting.join().unwrap(), None);
         });
@@ -210,28 +210,28 @@ mod tests {
     }
 
     #[test]
-    fn when_all_threads_hang_nobody_waits_for_ever() {
-        let looks = FileCalls::new(Duration::from_millis(200));
+    fn when_all_threads_hang_calls_fail_at_once() {
+        let calls = FileCalls::new(Duration::from_millis(200));
         let gate = Arc::new((Mutex::new(false), Condvar::new()));
         std::thread::scope(|scope| {
             for _ in 0..THREADS {
                 let gate = gate.clone();
-                let looks = &looks;
+                let calls = &calls;
                 scope.spawn(move || {
                     let hang = move || drop(gate.1.wait_while(gate.0.lock().unwrap(), |open| !*open));
-                    assert_eq!(looks.run_blocking(hang), None);
+                    assert_eq!(calls.run_blocking(hang), None);
                 });
             }
             let end = Instant::now() + Duration::from_secs(20);
             while metrics::get().looks_pending.get() < THREADS as i64 && Instant::now() < end {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            assert_eq!(looks.run_blocking(|| 1), None, "there is no thread for it");
+            assert_eq!(calls.run_blocking(|| 1), None, "there is no thread for it");
         });
         *gate.0.lock().unwrap() = true;
         gate.1.notify_all();
         let end = Instant::now() + Duration::from_secs(20);
-        while looks.run_blocking(|| 1).is_none() && Instant::now() < end {}
-        assert_eq!(looks.run_blocking(|| 2), Some(2), "they are used again");
+        while calls.run_blocking(|| 1).is_none() && Instant::now() < end {}
+        assert_eq!(calls.run_blocking(|| 2), Some(2), "they are used again");
     }
 }

@@ -116,9 +116,9 @@ pub fn start(
         threads: Vec::new(),
         lasting: 0,
     };
-    let (seats, arrivals): (Vec<_>, Vec<_>) = (0..threads.max(1)).map(|_| Seat::new()).unzip();
-    let seats: Arc<[Seat]> = seats.into();
-    for (number, mut arrivals) in arrivals.into_iter().enumerate() {
+    let (io_threads, incoming): (Vec<_>, Vec<_>) = (0..threads.max(1)).map(|_| IoThread::new()).unzip();
+    let io_threads: Arc<[IoThread]> = io_threads.into();
+    for (number, mut incoming) in incoming.into_iter().enumerate() {
         let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
         // one thread watches a listener: a new connection wakes all that do
         let own = listeners.iter().filter(|_| number == 0);
@@ -127,7 +127,7 @@ pub fn start(
                 listener: Arc::clone(listener),
                 handler: Arc::clone(handler),
                 connections: Arc::clone(&running.connections),
-                seats: Arc::clone(&seats),
+                io_threads: Arc::clone(&io_threads),
                 phase: running.phase.subscribe(),
             })
             .collect();
@@ -146,8 +146,8 @@ pub fn start(
                     tokio::spawn(pass_time(connections, service));
                 }
                 tokio::spawn(async move {
-                    while let Some(arrival) = arrivals.recv().await {
-                        arrival.serve();
+                    while let Some(connection) = incoming.recv().await {
+                        connection.serve();
                     }
                 });
                 let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;
@@ -167,7 +167,7 @@ impl Running {
         let _ = self.phase.send(Phase::Draining);
         let refused = self.service.executor().drain();
         if refused > 0 {
-            log::info!("{refused} requests that waited are refused");
+            log::info!("{refused} queued requests are refused");
         }
         let wait = |done: &dyn Fn() -> bool| {
             while !done() && Instant::now() < end {
@@ -219,72 +219,76 @@ async fn pass_time(connections: Arc<Connections>, service: Service) {
 }
 
 /// A thread, as the one that accepts sees it.
-struct Seat {
+struct IoThread {
     /// Its connections.
     live: AtomicUsize,
-    arrivals: UnboundedSender<Box<Arrival>>,
+    connections: UnboundedSender<Box<NewConnection>>,
 }
 
-impl Seat {
-    fn new() -> (Seat, UnboundedReceiver<Box<Arrival>>) {
-        let (arrivals, arriving) = unbounded_channel();
+impl IoThread {
+    fn new() -> (IoThread, UnboundedReceiver<Box<NewConnection>>) {
+        let (connections, arriving) = unbounded_channel();
         let live = AtomicUsize::new(0);
-        (Seat { live, arrivals }, arriving)
+        (IoThread { live, connections }, arriving)
     }
 }
 
 /// A connection of one of the threads.
-struct Seated {
-    seats: Arc<[Seat]>,
+struct Assigned {
+    io_threads: Arc<[IoThread]>,
     at: usize,
 }
 
-impl Seated {
+impl Assigned {
     /// With the first thread, which is here, unless it has clearly more connections than another one: a connection that
     /// ends soon is done with before another thread has woken.
-    fn choose(seats: &Arc<[Seat]>) -> Seated {
-        let live = |seat: &Seat| seat.live.load(Ordering::Relaxed);
-        let least = seats.iter().enumerate().map(|(at, seat)| (live(seat), at)).min();
-        let here = seats.first().map_or(0, live);
+    fn choose(io_threads: &Arc<[IoThread]>) -> Assigned {
+        let live = |thread: &IoThread| thread.live.load(Ordering::Relaxed);
+        let least = io_threads
+            .iter()
+            .enumerate()
+            .map(|(at, thread)| (live(thread), at))
+            .min();
+        let here = io_threads.first().map_or(0, live);
         let (_, at) = least
             .filter(|(least, _)| here > least + MARGIN)
             .unwrap_or_default();
-        if let Some(seat) = seats.get(at) {
-            seat.live.fetch_add(1, Ordering::Relaxed);
+        if let Some(thread) = io_threads.get(at) {
+            thread.live.fetch_add(1, Ordering::Relaxed);
         }
-        Seated {
-            seats: Arc::clone(seats),
+        Assigned {
+            io_threads: Arc::clone(io_threads),
             at,
         }
     }
 }
 
-impl Drop for Seated {
+impl Drop for Assigned {
     fn drop(&mut self) {
-        if let Some(seat) = self.seats.get(self.at) {
-            seat.live.fetch_sub(1, Ordering::Relaxed);
+        if let Some(thread) = self.io_threads.get(self.at) {
+            thread.live.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
 /// A connection that was accepted.
-struct Arrival {
+struct NewConnection {
     socket: OwnedFd,
     peer: Option<SocketAddrAny>,
     presence: Presence,
-    seated: Seated,
+    assigned: Assigned,
     listener: Arc<Listener>,
     handler: Handler,
 }
 
-impl Arrival {
+impl NewConnection {
     /// Serves it on this thread, beside the others.
     fn serve(self) {
-        let Arrival {
+        let NewConnection {
             socket,
             peer,
             mut presence,
-            seated,
+            assigned,
             listener,
             handler,
         } = self;
@@ -293,7 +297,7 @@ impl Arrival {
             Speaks::FastCgi => {
                 let open = metrics::opened("fastcgi");
                 tokio::spawn(async move {
-                    let _open = (open, seated);
+                    let _open = (open, assigned);
                     fastcgi::serve(socket, presence, handler).await;
                 });
             }
@@ -308,7 +312,7 @@ impl Arrival {
                 let remote = peer.map_or_else(String::new, |peer| peer.to_string());
                 let open = metrics::opened(if listener.is_admin { "admin" } else { "http" });
                 tokio::spawn(async move {
-                    let _open = (open, seated);
+                    let _open = (open, assigned);
                     http::serve(socket, presence, local, remote, handler).await;
                 });
             }
@@ -321,7 +325,7 @@ struct Acceptor {
     listener: Arc<Listener>,
     handler: Handler,
     connections: Arc<Connections>,
-    seats: Arc<[Seat]>,
+    io_threads: Arc<[IoThread]>,
     phase: watch::Receiver<Phase>,
 }
 
@@ -399,20 +403,20 @@ impl Acceptor {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         match rustix::net::acceptfrom_with(listener, flags) {
             Ok((socket, peer)) => {
-                let arrival = Arrival {
+                let connection = NewConnection {
                     socket,
                     peer,
                     presence,
-                    seated: Seated::choose(&self.seats),
+                    assigned: Assigned::choose(&self.io_threads),
                     listener: Arc::clone(&self.listener),
                     handler: Arc::clone(&self.handler),
                 };
-                match arrival.seated.at {
-                    0 => arrival.serve(),
+                match connection.assigned.at {
+                    0 => connection.serve(),
                     at => {
-                        if let Some(seat) = self.seats.get(at) {
+                        if let Some(thread) = self.io_threads.get(at) {
                             // a thread that has ended takes none: the server stops
-                            let _ = seat.arrivals.send(Box::new(arrival));
+                            let _ = thread.connections.send(Box::new(connection));
                         }
                     }
                 }
@@ -432,7 +436,7 @@ impl Acceptor {
         if self.connections.starve() {
             metrics::get().connections_starved.inc();
             log::warn!(
-                "no descriptors are left for new connections: idle ones give way ({} are open)",
+                "no file descriptors are left for new connections: idle connections are closed ({} are open)",
                 self.connections.live()
             );
         }

@@ -65,11 +65,7 @@ pub fn run(file: &Path, pyramid: &Pyramid, folder: &Path, mut config: Config) ->
         eprintln!("iipsrv: {error}");
     }
     if !failed.is_empty() {
-        eprintln!(
-            "iipsrv: {} of {} files could not be made",
-            failed.len(),
-            written.len()
-        );
+        eprintln!("iipsrv: {} of {} files failed", failed.len(), written.len());
         return Ok(ExitCode::FAILURE);
     }
     // last: a viewer finds all tiles as soon as it finds this

@@ -43,13 +43,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Forgets a flight that has ended, and tells its work when nobody waits for it.
-struct Landing<K: Hash + Eq, T: Clone> {
+struct FlightGuard<K: Hash + Eq, T: Clone> {
     flying: Arc<Mutex<HashMap<K, Flight<T>>>>,
     key: K,
     scope: Scope,
 }
 
-impl<K: Hash + Eq, T: Clone> Drop for Landing<K, T> {
+impl<K: Hash + Eq, T: Clone> Drop for FlightGuard<K, T> {
     fn drop(&mut self) {
         self.scope.cancel();
         let mut flying = lock(&self.flying);
@@ -95,7 +95,7 @@ where
             return (made, flight.scope.clone());
         }
         let scope = Scope::default();
-        let landing = Landing {
+        let landing = FlightGuard {
             flying: Arc::clone(&self.flying),
             key: key.clone(),
             scope: scope.clone(),

@@ -278,7 +278,7 @@ fn when_there_are_no_descriptors_left_idle_connections_give_way_to_new_ones() {
     );
     drop(idle);
     assert_eq!(Client::tcp(address).ask(ASKED).body(), ANSWER);
-    assert_eq!(folder.log().matches("no descriptors are left").count(), 1);
+    assert_eq!(folder.log().matches("no file descriptors are left").count(), 1);
 }
 
 #[test]

@@ -110,7 +110,7 @@ impl Header {
 
 /// From some row of a stripe on the adaptive pixel lies elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Move {
+pub struct AdaptiveMove {
     /// The row, from 0.
     pub row: u32,
     /// The place.
@@ -123,7 +123,7 @@ pub struct Stripe<'a> {
     /// A zero follows each 0xff.
     pub coded: &'a [u8],
     /// By their rows.
-    pub moves: Vec<Move>,
+    pub moves: Vec<AdaptiveMove>,
     /// Behind it everything begins anew.
     pub resets: bool,
 }
@@ -159,7 +159,7 @@ impl<'a> Stripes<'a> {
                     let (row, rest) = number(rest)?;
                     let (&[left, up], rest) = rest.split_first_chunk().ok_or_else(short)?;
                     let to = place(left.cast_signed(), up)?;
-                    moves.push(Move { row, to });
+                    moves.push(AdaptiveMove { row, to });
                     rest
                 }
                 _ => {

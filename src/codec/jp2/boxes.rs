@@ -13,7 +13,7 @@ use crate::raster::Density;
 use std::sync::Arc;
 
 /// What may still be read of a file.
-struct Left {
+struct Remaining {
     /// Boxes.
     boxes: usize,
     /// Bytes of each.
@@ -139,7 +139,7 @@ impl Boxes {
         match start {
             [0xff, 0x4f, 0xff, 0x51, ..] => boxes.codestream = vec![(0, from.len())],
             [0, 0, 0, 12, b'j', b'P', b' ', b' ', 0x0d, 0x0a, 0x87, 0x0a] => {
-                let mut left = Left {
+                let mut left = Remaining {
                     boxes: limits.boxes,
                     bytes: limits.metadata,
                 };
@@ -162,7 +162,7 @@ impl Boxes {
         Ok(boxes)
     }
 
-    fn walk(&mut self, from: &dyn Bytes, mut at: u64, end: u64, left: &mut Left) {
+    fn walk(&mut self, from: &dyn Bytes, mut at: u64, end: u64, left: &mut Remaining) {
         let mut head = [0; 16];
         while at + 8 <= end && left.boxes > 0 {
             left.boxes -= 1;
@@ -223,7 +223,7 @@ impl Boxes {
     }
 
     /// A header of a codestream or layer: only those of the first are looked at.
-    fn walk_own(&mut self, which: usize, from: &dyn Bytes, (at, end): (u64, u64), left: &mut Left) {
+    fn walk_own(&mut self, which: usize, from: &dyn Bytes, (at, end): (u64, u64), left: &mut Remaining) {
         let mut own = Boxes::default();
         own.walk(from, at, end, left);
         self.left_out.append(&mut own.left_out);

@@ -36,7 +36,7 @@ impl Chunks {
         limits: &Limits,
     ) -> Chunks {
         let mut found = Chunks::default();
-        let mut left = Left {
+        let mut left = Remaining {
             bytes: limits.metadata,
             exceeded: false,
         };
@@ -52,7 +52,7 @@ impl Chunks {
                 break;
             }
             let len = u64::from(u32::from_be_bytes([l0, l1, l2, l3]));
-            let body = |left: &mut Left| -> Option<Vec<u8>> {
+            let body = |left: &mut Remaining| -> Option<Vec<u8>> {
                 left.exceeded = len > limits.metadata;
                 let mut bytes = vec![0; usize::try_from(len).ok().filter(|_| !left.exceeded)?];
                 read(at + 8, &mut bytes).then_some(bytes)
@@ -85,13 +85,13 @@ impl Chunks {
 }
 
 /// What metadata may still take.
-struct Left {
+struct Remaining {
     bytes: u64,
     /// Whether something would have taken more.
     exceeded: bool,
 }
 
-impl Left {
+impl Remaining {
     fn take(&mut self, len: usize) -> Option<()> {
         match self.bytes.checked_sub(len as u64) {
             Some(left) => self.bytes = left,
@@ -118,7 +118,7 @@ fn latin(bytes: &[u8]) -> String {
 }
 
 /// The profile in the body of a chunk (§11.3.2.3).
-fn profile(body: &[u8], left: &mut Left) -> Option<Vec<u8>> {
+fn profile(body: &[u8], left: &mut Remaining) -> Option<Vec<u8>> {
     match keyword(body)? {
         (_, [0, packed @ ..]) => inflated(packed, left),
         _ => None,
@@ -130,7 +130,7 @@ fn text(
     name: &[u8],
     body: &[u8],
     is_new: impl Fn(&str) -> bool,
-    left: &mut Left,
+    left: &mut Remaining,
 ) -> Option<(String, String)> {
     let (keyword, rest) = keyword(body).filter(|(keyword, _)| is_new(keyword))?;
     let text = match (name, rest) {
@@ -151,13 +151,13 @@ fn text(
     Some((keyword, text))
 }
 
-fn plain(bytes: &[u8], left: &mut Left) -> Option<Vec<u8>> {
+fn plain(bytes: &[u8], left: &mut Remaining) -> Option<Vec<u8>> {
     left.take(bytes.len())?;
     Some(bytes.into())
 }
 
 /// Inflates what does not take more than is left. What was inflated in vain counts, too.
-fn inflated(packed: &[u8], left: &mut Left) -> Option<Vec<u8>> {
+fn inflated(packed: &[u8], left: &mut Remaining) -> Option<Vec<u8>> {
     let most = usize::try_from(left.bytes).unwrap_or(usize::MAX);
     match inflate::decompress_to_vec_zlib_with_limit(packed, most) {
         Ok(bytes) => left.take(bytes.len()).map(|()| bytes),

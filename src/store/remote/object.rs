@@ -54,7 +54,7 @@ pub struct Object {
     etag: Option<String>,
     modified: chrono::DateTime<chrono::Utc>,
     version: Version,
-    coming: Mutex<Coming>,
+    coming: Mutex<InFlight>,
     arrived: Condvar,
     since: Instant,
     /// When it was seen last in this version, in ms from `since`.
@@ -82,14 +82,14 @@ fn version(meta: &ObjectMeta) -> Version {
 
 /// Which blocks are being fetched.
 #[derive(Debug, Default)]
-struct Coming {
+struct InFlight {
     blocks: HashSet<u64>,
     /// The block after those that were fetched last, and how often in a row it was the next one that was needed.
     next: u64,
     streak: u32,
 }
 
-impl Coming {
+impl InFlight {
     /// These blocks are fetched now, in ascending order, with those in small gaps, and more behind them when the object is
     /// read from front to back.
     fn extend(&mut self, free: &mut Vec<u64>, end: u64, ahead: u64, held: impl Fn(u64) -> bool) {
@@ -117,9 +117,9 @@ impl Coming {
 }
 
 /// Removes blocks from those that are coming, whatever becomes of them.
-struct Taken<'a>(&'a Object, Vec<u64>);
+struct InFlightGuard<'a>(&'a Object, Vec<u64>);
 
-impl Drop for Taken<'_> {
+impl Drop for InFlightGuard<'_> {
     fn drop(&mut self) {
         let mut coming = self.0.coming();
         self.1.iter().for_each(|number| {
@@ -153,7 +153,7 @@ impl Object {
         object
     }
 
-    fn coming(&self) -> MutexGuard<'_, Coming> {
+    fn coming(&self) -> MutexGuard<'_, InFlight> {
         self.coming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -217,7 +217,7 @@ impl Object {
                 self.store.pages.get(&self.block(number)).is_some()
             });
             drop(coming);
-            let taken = Taken(self, free);
+            let taken = InFlightGuard(self, free);
             found.append(&mut self.fetch(&taken.1)?);
         }
     }
