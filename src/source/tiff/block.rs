@@ -470,6 +470,7 @@ mod tests {
     ];
 
     /// 16x2 pixels, 1 where x * x + y has a remainder by 5 below 2, by JBIG-KIT.
+    #[cfg(feature = "rare")]
     #[rustfmt::skip]
     const JBIG: &[u8] = &[
         0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x10, 0x00, 0x00, 0x00, 0x02, 0x00, 0x00, 0x00, 0x02, 0x08, 0x00,
@@ -706,6 +707,7 @@ mod tests {
         assert_eq!(by(Writer::Other, 33003, 6, &java), plain);
     }
 
+    #[cfg(feature = "rare")]
     #[test]
     fn logarithmic_codes_come_out_in_the_depth_of_the_file() {
         // 1250 is white, 250 steps more are a factor of e

@@ -272,3 +272,18 @@ const OTHER: Traits = Traits {
     slow: false,
     rare: false,
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rare_schemes_are_known_with_the_feature_and_named_without() {
+        let built = cfg!(feature = "rare");
+        for code in [9, 32766, 32809, 32909, 34661, 34676, 34677] {
+            let refused = Compression::of(code, 0, 0).err().map(|error| error.to_string());
+            let named = format!("compression {code} takes a build with the feature rare");
+            assert_eq!(refused, (!built).then_some(named));
+        }
+    }
+}

@@ -748,6 +748,7 @@ mod tests {
         )
     }
 
+    #[cfg(feature = "rare")]
     #[test]
     fn what_is_not_served_is_named() {
         let cases: [(u64, u64, Entry, &str); 22] = [
