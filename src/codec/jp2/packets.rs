@@ -53,10 +53,10 @@ impl Index {
     /// Reads the headers of every packet of a tile. What follows damage is left out. Of a long tile whose packets' lengths
     /// are told (PLT) none is read if it may be `partial`.
     pub fn read(from: &dyn Bytes, main: &Main, tile: u16, partial: bool) -> Result<Index> {
-        let whole = main.parts_of(tile).iter().map(|part| part.start..part.end);
+        let mut whole = main.parts_of(tile).iter().map(|part| part.start..part.end);
         let short = whole.clone().map(|part| part.end - part.start).sum::<u64>() <= AT_ONCE;
         if short {
-            from.prefetch(&mut { whole })?;
+            from.prefetch(&mut whole)?;
         }
         let Head {
             style,
