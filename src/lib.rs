@@ -65,6 +65,8 @@ pub mod mosaic;
 pub mod plan;
 pub mod process;
 pub mod protocol;
+#[cfg(test)]
+mod random;
 pub mod raster;
 pub mod recent;
 pub mod server;

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 /// Top-level modules and their floors. Neighbours do not know each other.
 const FLOORS: &[(&str, u32)] = &[
     ("error", 0),
+    // for tests
+    ("random", 0),
     ("geometry", 1),
     ("metrics", 1),
     ("work", 1),

@@ -166,6 +166,7 @@ impl Qm<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
 
     /// The test sequence of ITU-T T.81 K.4.1, whose coder is the same: 256 bits in one context.
     #[test]
@@ -202,19 +203,12 @@ mod tests {
 
     #[test]
     fn goes_on_past_the_end_whatever_the_bytes() {
-        let mut seed = 1_u32;
+        let mut random = Random::new(1);
         for len in 0..200 {
-            let bytes: Vec<u8> = (0..len)
-                .map(|_| {
-                    seed ^= seed << 13;
-                    seed ^= seed >> 17;
-                    seed ^= seed << 5;
-                    if seed & 0x300 == 0 { 0xff } else { seed as u8 }
-                })
-                .collect();
+            let bytes = random.bytes(len, 4);
             let mut contexts = Contexts::new();
             let mut qm = Qm::new(&bytes);
-            for i in 0..len * 40 + 400 {
+            for i in 0..bytes.len() * 40 + 400 {
                 assert!(qm.bit(&mut contexts, i % 1500) <= 1);
             }
         }

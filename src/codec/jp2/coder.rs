@@ -118,24 +118,20 @@ mod tests {
     use super::*;
     use crate::codec::jp2::block::Band;
     use crate::codec::jp2::block::Segment;
+    use crate::codec::jp2::examples::bytes;
+    use crate::codec::jp2::examples::checksum;
+    use crate::codec::jp2::examples::picture;
+    use crate::random::Random;
 
     const W: u32 = 9;
     const H: u32 = 7;
 
-    /// The picture that the encoder (OpenJPEG 2.5.0) was given, without its level shift.
-    fn picture() -> Vec<i32> {
-        let at = |x: i32, y: i32| ((x * x * 7 + y * y * 13 + x * y * 5) / 3 + (x ^ y) * 9) % 256 - 128;
-        (0..7).flat_map(|y| (0..9).map(move |x| at(x, y))).collect()
-    }
-
-    /// Passes and bytes of each segment, as in `22:122b58`.
+    /// Passes and bytes of each segment, as in `22:122b58`, by OpenJPEG 2.5.0.
     fn segments(text: &str) -> Vec<(u8, Vec<u8>)> {
         text.split_whitespace()
             .map(|segment| {
-                let (passes, hex) = segment.split_once(':').unwrap_or_default();
-                let bytes =
-                    (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap_or(0));
-                (passes.parse().unwrap_or(0), bytes.collect())
+                let (passes, hex) = segment.split_once(':').unwrap();
+                (passes.parse().unwrap(), bytes(hex))
             })
             .collect()
     }
@@ -219,11 +215,6 @@ mod tests {
     /// The sub-bands of 18x14 samples of the same formula; sums of what undoes to the picture.
     #[test]
     fn contexts_follow_the_band() {
-        let sum = |out: &[i32]| {
-            out.iter().fold(0_u32, |sum, value| {
-                sum.wrapping_mul(31).wrapping_add_signed(*value)
-            })
-        };
         for (band, planes, expected, text) in [
             (
                 Band::Hl,
@@ -248,7 +239,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                sum(&decoded(band, 0, planes, &segments(text), 1000)),
+                checksum(&decoded(band, 0, planes, &segments(text), 1000)),
                 expected,
                 "{band:?}"
             );
@@ -318,44 +309,31 @@ mod tests {
     /// Random bytes in random blocks: no panic, and nothing beyond the bit-planes. The memory is used again and again.
     #[test]
     fn takes_any_bytes() {
-        let mut seed = 7_u32;
-        let mut random = |below: u32| {
-            seed ^= seed << 13;
-            seed ^= seed >> 17;
-            seed ^= seed << 5;
-            (seed >> 8) % below
-        };
+        let mut random = Random::new(7);
         let mut scratch = Scratch::new();
         let mut out = [0; SAMPLES];
         for _ in 0..1500 {
-            let widest = if random(4) == 0 { SIDE } else { 70 };
-            let w = 1 + random(widest);
-            let h = 1 + random((4096 / w).min(SIDE));
-            let style = if random(2) == 0 {
+            let widest = if random.below(4) == 0 { SIDE } else { 70 };
+            let w = 1 + random.below(widest);
+            let h = 1 + random.below((4096 / w).min(SIDE));
+            let style = if random.below(2) == 0 {
                 0
             } else {
-                random(0x80).to_le_bytes()[0]
+                random.below(0x80).to_le_bytes()[0]
             };
-            let planes = random(33).to_le_bytes()[0];
-            let band = [Band::Ll, Band::Hl, Band::Lh, Band::Hh][random(4) as usize];
-            let bytes: Vec<Vec<u8>> = (0..random(8))
-                .map(|_| {
-                    (0..random(900))
-                        .map(|_| {
-                            if random(9) == 0 {
-                                0xFF
-                            } else {
-                                random(256).to_le_bytes()[0]
-                            }
-                        })
-                        .collect()
-                })
-                .collect();
+            let planes = random.below(33).to_le_bytes()[0];
+            let band = [Band::Ll, Band::Hl, Band::Lh, Band::Hh][random.below(4) as usize];
+            let count = random.below(8);
+            let mut segment = |_| {
+                let len = random.below(900);
+                random.bytes(len, 9)
+            };
+            let bytes: Vec<Vec<u8>> = (0..count).map(&mut segment).collect();
             let pieces: Vec<Vec<&[u8]>> = bytes.iter().map(|bytes| bytes.chunks(300).collect()).collect();
             let segments: Vec<Segment> = pieces
                 .iter()
                 .map(|pieces| Segment {
-                    passes: random(40).to_le_bytes()[0],
+                    passes: random.below(40).to_le_bytes()[0],
                     pieces,
                 })
                 .collect();

@@ -383,14 +383,12 @@ fn magnitudes(w: usize, plane: u32, mut bits: Bits, out: &mut [i32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::jp2::examples::bytes;
+    use crate::codec::jp2::examples::checksum;
+    use crate::codec::jp2::examples::picture;
+    use crate::random::Random;
 
     const W: usize = 9;
-
-    fn bytes(hex: &str) -> Vec<u8> {
-        (0..hex.len() / 2)
-            .map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap_or(0))
-            .collect()
-    }
 
     fn decoded(plane: u32, causal: bool, data: &str, refinement: Option<(u32, &str)>) -> Vec<i32> {
         let mut out = vec![i32::MIN; W * 7];
@@ -408,13 +406,11 @@ mod tests {
         out
     }
 
-    /// A picture coded by OpenJPH 0.9.0 without wavelet; its formula is that of the tests of `block`.
+    /// A picture coded by OpenJPH 0.9.0 without wavelet.
     #[test]
     fn decodes_a_cleanup_pass() {
         let data = "ff72e9efe4e9f3698b389500d0c5b9737b9b7f2fdf482f78342f4ee1f04dc65b38a14508ac0761977a48e57eea001765\
             e2ece9b9a722fe0205fefbfb9bbd7281d53c23bb3881fe4caa000031b701";
-        let at = |x: i32, y: i32| ((x * x * 7 + y * y * 13 + x * y * 5) / 3 + (x ^ y) * 9) % 256 - 128;
-        let picture: Vec<i32> = (0..7).flat_map(|y| (0..9).map(move |x| at(x, y))).collect();
         for plane in [0, 5, 20] {
             let out = decoded(plane, false, data, None);
             let whole: Vec<i32> = out.iter().map(|value| (value / 2) >> plane).collect();
@@ -429,7 +425,7 @@ mod tests {
                     *value
                 }
             };
-            assert_eq!(whole, picture.iter().map(floor).collect::<Vec<i32>>());
+            assert_eq!(whole, picture().iter().map(floor).collect::<Vec<i32>>());
         }
         assert!(
             decoded(29, false, data, None).iter().all(|value| *value == 0),
@@ -440,11 +436,6 @@ mod tests {
     /// Clean-up passes by OpenJPH 0.9.0, followed by random bits; the outcome is that of OpenJPEG 2.5.0.
     #[test]
     fn decodes_refining_passes() {
-        let sum = |out: &[i32]| {
-            out.iter().fold(0_u32, |sum, value| {
-                sum.wrapping_mul(31).wrapping_add_signed(*value)
-            })
-        };
         #[rustfmt::skip]
         let expected = [
             -6, -3, 3, -3, 3, -6, -3, -3, -3, -6, 3, -3, -3, 3, -3, -3, -3, -3, -6, 3, 3, -3, 3, -3, -3, 0, 3, -3, 3,
@@ -462,7 +453,7 @@ mod tests {
         );
         let data = "fdff7fff7fff7fff7f012ff7dfdc7ffbcafd657ffeb07d64df2a56559501";
         assert_eq!(
-            sum(&decoded(
+            checksum(&decoded(
                 1,
                 false,
                 data,
@@ -472,7 +463,7 @@ mod tests {
         );
         let data = "140040010014002012fe60afdf7f737ffaf5facb7ffd7afd65e7f31b31b501";
         assert_eq!(
-            sum(&decoded(1, true, data, Some((2, "909f8f8fff7f68ee7f8f8f90ff54")))),
+            checksum(&decoded(1, true, data, Some((2, "909f8f8fff7f68ee7f8f8f90ff54")))),
             3_302_922_595
         );
         let out = decoded(1, true, "fefd702400", Some((2, "d87f8f7f90bbf655908fff0f8f87")));
@@ -488,41 +479,27 @@ mod tests {
 
     #[test]
     fn takes_any_bytes() {
-        let mut seed = 11_u32;
-        let mut random = |below: u32| {
-            seed ^= seed << 13;
-            seed ^= seed >> 17;
-            seed ^= seed << 5;
-            (seed >> 8) % below
-        };
+        let mut random = Random::new(11);
         let mut scratch = Scratch::new();
         for _ in 0..3000 {
-            let w = 1 + random(70) as usize;
-            let mut out = vec![0; w * (1 + random(58) as usize)];
-            let mut bytes = |most| -> Vec<u8> {
-                let len = random(most);
-                (0..len)
-                    .map(|_| {
-                        if random(6) == 0 {
-                            0xFF
-                        } else {
-                            random(256).to_le_bytes()[0]
-                        }
-                    })
-                    .collect()
+            let w = 1 + random.below(70) as usize;
+            let mut out = vec![0; w * (1 + random.below(58) as usize)];
+            let mut bytes = |most| {
+                let len = random.below(most);
+                random.bytes(len, 6)
             };
             let (mut data, refinement) = (bytes(3000), bytes(600));
             // A suffix that is mostly sensible.
             if let Some([.., nibble, last]) = data.get_mut(..) {
-                *last = random(40).to_le_bytes()[0];
-                *nibble = random(256).to_le_bytes()[0];
+                *last = random.below(40).to_le_bytes()[0];
+                *nibble = random.below(256).to_le_bytes()[0];
             }
-            let plane = random(32);
-            let refinement = (random(2) == 0).then(|| (random(4), &refinement[..]));
+            let plane = random.below(32);
+            let refinement = (random.below(2) == 0).then(|| (random.below(4), &refinement[..]));
             decode(
                 w,
                 plane,
-                random(2) == 0,
+                random.below(2) == 0,
                 &data,
                 refinement,
                 &mut scratch,

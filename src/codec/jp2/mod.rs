@@ -12,6 +12,8 @@ pub mod coder;
 mod contexts;
 mod decoded;
 mod ebcot;
+#[cfg(test)]
+mod examples;
 mod grid;
 mod ht;
 mod ht_bits;

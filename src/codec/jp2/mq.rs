@@ -237,6 +237,7 @@ fn has_ff(bytes: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
 
     /// The test sequence of ITU-T T.88 Annex H.2: 256 bits in one context.
     #[test]
@@ -261,21 +262,10 @@ mod tests {
 
     #[test]
     fn goes_on_past_the_end_whatever_the_bytes() {
-        let mut seed = 1_u32;
+        let mut random = Random::new(1);
         for len in 0..200 {
-            let bytes: Vec<u8> = (0..len)
-                .map(|_| {
-                    seed ^= seed << 13;
-                    seed ^= seed >> 17;
-                    seed ^= seed << 5;
-                    // Many 0xFF, and what comes after them in a stream and what does not.
-                    if seed & 0x300 == 0 {
-                        0xFF
-                    } else {
-                        seed.to_le_bytes()[0]
-                    }
-                })
-                .collect();
+            // many 0xFF, and what comes after them in a stream and what does not
+            let bytes = random.bytes(len, 4);
             let mut contexts = Contexts::new([0; 19]);
             let mut mq = Mq::new(&bytes);
             for i in 0..len * 40 + 400 {

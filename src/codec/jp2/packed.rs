@@ -179,16 +179,15 @@ fn unpack(packed: &[u8], from: usize, to: &mut [i32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
 
     #[test]
     fn what_is_packed_comes_back_from_anywhere() {
-        let mut seed = 5_u32;
+        let mut random = Random::new(5);
         for round in 0..2000_u32 {
             let values: Vec<i32> = (0..1 + round % 70)
                 .map(|_| {
-                    seed ^= seed << 13;
-                    seed ^= seed >> 17;
-                    seed ^= seed << 5;
+                    let seed = random.next() as u32;
                     let magnitude = (seed >> 1 >> (round % 31)) as i32 & !0 << (round % 7);
                     if seed.is_multiple_of(2) {
                         magnitude
