@@ -4,8 +4,7 @@
 
 use crate::error::Result;
 use bytes::Bytes;
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use lru::LruCache;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -16,17 +15,13 @@ use std::sync::PoisonError;
 const ENTRY_BYTES: u64 = 300;
 
 /// Values by their keys, the last used ones of them.
-pub struct Recent<K> {
+pub struct Recent<K: Hash + Eq> {
     max_bytes: u64,
-    held: Mutex<Entry<K>>,
+    held: Mutex<Held<K>>,
 }
 
-struct Entry<K> {
-    slots: HashMap<K, Slot>,
-    /// Keys by when they were used.
-    order: BTreeMap<u64, K>,
-    /// Uses so far.
-    clock: u64,
+struct Held<K: Hash + Eq> {
+    slots: LruCache<K, Slot>,
     /// Weight of all.
     bytes: u64,
 }
@@ -35,17 +30,15 @@ struct Slot {
     /// Whoever comes first makes it under this lock.
     value: Arc<Mutex<Option<Bytes>>>,
     bytes: u64,
-    used: u64,
 }
 
-impl<K: Hash + Eq> Entry<K> {
+impl<K: Hash + Eq> Held<K> {
     /// Forgets those that were not used for longest.
     fn trim(&mut self, max_bytes: u64) {
         while self.bytes > max_bytes
-            && let Some((_, key)) = self.order.pop_first()
+            && let Some((_, slot)) = self.slots.pop_lru()
         {
-            let bytes = self.slots.remove(&key).map_or(0, |slot| slot.bytes);
-            self.bytes = self.bytes.saturating_sub(bytes);
+            self.bytes = self.bytes.saturating_sub(slot.bytes);
         }
     }
 }
@@ -55,16 +48,14 @@ impl<K: Hash + Eq + Clone> Recent<K> {
     pub fn new(max_bytes: u64) -> Self {
         Recent {
             max_bytes,
-            held: Mutex::new(Entry {
-                slots: HashMap::new(),
-                order: BTreeMap::new(),
-                clock: 0,
+            held: Mutex::new(Held {
+                slots: LruCache::unbounded(),
                 bytes: 0,
             }),
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, Entry<K>> {
+    fn held(&self) -> MutexGuard<'_, Held<K>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -81,7 +72,7 @@ impl<K: Hash + Eq + Clone> Recent<K> {
         drop(place);
         let mut held = self.held();
         // it may be forgotten already
-        if let Some(slot) = held.slots.get_mut(key)
+        if let Some(slot) = held.slots.peek_mut(key)
             && Arc::ptr_eq(&slot.value, &value)
         {
             let before = std::mem::replace(&mut slot.bytes, bytes);
@@ -94,27 +85,16 @@ impl<K: Hash + Eq + Clone> Recent<K> {
     /// The place of a value, which counts as used now.
     fn slot(&self, key: &K) -> Arc<Mutex<Option<Bytes>>> {
         let mut held = self.held();
-        let Entry {
-            slots,
-            order,
-            clock,
-            bytes,
-        } = &mut *held;
-        *clock += 1;
-        order.insert(*clock, key.clone());
-        if let Some(slot) = slots.get_mut(key) {
-            order.remove(&slot.used);
-            slot.used = *clock;
+        if let Some(slot) = held.slots.get(key) {
             return Arc::clone(&slot.value);
         }
         let value = Arc::default();
-        *bytes += ENTRY_BYTES;
         let slot = Slot {
             value: Arc::clone(&value),
             bytes: ENTRY_BYTES,
-            used: *clock,
         };
-        slots.insert(key.clone(), slot);
+        held.slots.push(key.clone(), slot);
+        held.bytes += ENTRY_BYTES;
         held.trim(self.max_bytes);
         value
     }
@@ -123,7 +103,6 @@ impl<K: Hash + Eq + Clone> Recent<K> {
     pub fn clear(&self) {
         let mut held = self.held();
         held.slots.clear();
-        held.order.clear();
         held.bytes = 0;
     }
 

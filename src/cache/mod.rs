@@ -69,7 +69,7 @@ const MEMORY: &str = "memory";
 type Inner<K> = quick_cache::sync::Cache<K, Cached, Bytewise, DefaultHashBuilder, Counting>;
 
 /// A byte-weighted cache, shared by all threads.
-pub struct Cache<K> {
+pub struct Cache<K: Hash + Eq> {
     inner: Option<Inner<K>>,
     /// What is needed again soon or not at all; it takes half of the bytes once there is any.
     recent: OnceLock<Recent<K>>,
