@@ -10,6 +10,7 @@ use crate::service::measure;
 use crate::source::Effort;
 use crate::source::Window;
 use crate::source::cache::Part;
+use crate::source::derived::check_worth;
 use crate::work::Cost;
 use crate::work::Lease;
 use crate::work::Scope;
@@ -44,7 +45,7 @@ impl Service {
         window: Window,
         scope: &Scope,
     ) -> Result<Effort> {
-        let mut effort = self.mosaic.effort(opened, window, &self.cache);
+        let mut effort = self.effort(opened, window)?;
         for _ in 0..TRIES {
             if !effort.shared {
                 break;
@@ -59,8 +60,16 @@ impl Service {
                 Ok(())
             };
             self.preparations.get_or_make(&key, scope, prepare).await?;
-            effort = self.mosaic.effort(opened, window, &self.cache);
+            effort = self.effort(opened, window)?;
         }
+        Ok(effort)
+    }
+
+    /// What reading a window takes now. `Error::Limit` when the bytes of the file are not worth it.
+    fn effort(&self, opened: &Opened, window: Window) -> Result<Effort> {
+        let effort = self.mosaic.effort(opened, window, &self.cache);
+        let limits = &self.config().library.options.budget.limits;
+        check_worth(opened.source.header(), window.level, effort, limits)?;
         Ok(effort)
     }
 
@@ -96,7 +105,7 @@ impl Service {
     pub(in crate::service) fn measures(&self, opened: &Opened, measure: Measure) -> Result<Cost> {
         let header = opened.source.header();
         let window = measure::window(header, measure)?;
-        let effort = self.mosaic.effort(opened, window, &self.cache);
+        let effort = self.effort(opened, window)?;
         let images = header.set.horizontal.len().max(1) as u64;
         let one = Cost::default().and(effort, header);
         Ok(Cost {

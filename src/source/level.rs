@@ -178,7 +178,7 @@ impl Parts {
     fn effort(&self, level: &Level, window: Window, keep: &dyn TileCache) -> Effort {
         match self {
             Parts::Tiles => of_tiles(level, window, keep),
-            Parts::Pixels => Effort::of(window.rect.size().area()),
+            Parts::Pixels => Effort::of(in_rows(window.rect.size())),
             Parts::Derived(derived) => {
                 let Derived {
                     from,
@@ -212,7 +212,12 @@ impl Parts {
 const TRANSFORM: u64 = 12;
 
 /// Rows of fewer pixels cost as much as rows of so many: each is a read, or an edge of code-blocks.
-pub const NARROW: u32 = 64;
+const NARROW: u32 = 64;
+
+/// Pixels of an area that costs as much, in rows that are not [narrow](NARROW).
+pub fn in_rows(size: Size) -> u64 {
+    u64::from(size.w.max(NARROW)) * u64::from(size.h)
+}
 
 /// Tiles of a window that are looked for where they may be held.
 const LOOKS: u64 = 4;
@@ -226,7 +231,7 @@ fn of_tiles(level: &Level, window: Window, keep: &dyn TileCache) -> Effort {
         rect.y / grid.h..end(rect.bottom(), grid.h),
     );
     let tiles = cols.len() as u64 * rows.len() as u64;
-    let all = tiles.saturating_mul(grid.area()).min(level.size.area());
+    let all = tiles.saturating_mul(grid.area()).min(in_rows(level.size));
     if tiles > LOOKS || all <= Effort::LITTLE {
         return Effort::of(all);
     }

@@ -24,6 +24,9 @@ struct Row {
 const INFO: &str = "/iiif/x/info.json";
 const SMALL: &str = "/iiif/x/full/64,/0/default.jpg";
 
+/// Millions of rows of two columns, of a picture of 16 x 134,217,744.
+const NARROW: &str = "/iiif/x/5,67108872,8,67108872/!256,256/0/default.jpg";
+
 fn fixture(name: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
     std::fs::read(folder.join(name)).unwrap()
@@ -103,6 +106,14 @@ fn rows() -> Vec<Row> {
         ),
         row("LIMIT_EXPANSION", "1", solid(), INFO, 413, "decoded bytes"),
         row("", "", jpeg(2, 8, (1400, 1400), 300), SMALL, 413, "scans"),
+        row(
+            "",
+            "",
+            fixture("corrupt/slow-levels.jp2"),
+            NARROW,
+            413,
+            "decoded bytes for a window: ",
+        ),
     ]
 }
 

@@ -6,7 +6,8 @@
 mod origins;
 
 pub use crate::source::derived::origins::Budget;
-pub use crate::source::derived::origins::area_bytes;
+pub use crate::source::derived::origins::check_worth;
+pub use crate::source::derived::origins::decoded_bytes;
 pub use crate::source::derived::origins::stored_bytes;
 
 use crate::error::Error;
@@ -43,6 +44,7 @@ use crate::source::level::Map;
 use crate::source::level::Parts;
 use crate::source::level::Progress;
 use crate::source::level::Shared;
+use crate::source::level::in_rows;
 use crate::source::reduce::reduce;
 use crate::source::spool::Spool;
 use crate::source::spool::SpoolDir;
@@ -452,10 +454,10 @@ fn reduced(piece: Piece, factor: u32) -> Piece {
 /// A level that is had so, or `without` temporary files so, from those of the `file` or larger ones that were `made`.
 fn level(shape: Shape, origin: LevelOrigin, without: LevelOrigin, file: &[Level], made: &[Level]) -> Level {
     let Shape { size, tile } = shape;
+    let base = origin.base(file, made);
     let decoding = match origin {
-        LevelOrigin::Stored(index) => file.get(index).map(|level| level.decoding),
-        LevelOrigin::Cut(from) => file.get(from).map(derived),
-        LevelOrigin::Reduced { from, .. } => made.get(from).map(derived),
+        LevelOrigin::Stored(_) => base.map(|level| level.decoding),
+        LevelOrigin::Cut(_) | LevelOrigin::Reduced { .. } => base.map(derived),
         _ => None,
     };
     let parts = match parts(size, made.len(), origin, file, made) {
@@ -470,6 +472,7 @@ fn level(shape: Shape, origin: LevelOrigin, without: LevelOrigin, file: &[Level]
     };
     Level {
         decoding: decoding.unwrap_or(Decoding::Usual),
+        present: base.map_or(u64::MAX, |level| level.present),
         parts,
         ..Level::tiled(size, tile)
     }
@@ -503,19 +506,14 @@ fn parts(size: Size, number: usize, origin: LevelOrigin, file: &[Level], made: &
             progress: Progress::default(),
         }))
     };
+    let base = origin.base(file, made);
     match origin {
-        LevelOrigin::Stored(index) => file.get(index).map_or(Parts::Tiles, |level| level.parts.clone()),
-        LevelOrigin::Cut(index) => derived(file.get(index), index, 1, as_stored),
-        LevelOrigin::Reduced { from, factor } => derived(made.get(from), from, factor, not_tiles),
-        LevelOrigin::Whole { from, .. } => {
-            let base = match from {
-                Base::File(index) => file.get(index),
-                Base::Header(index) => made.get(index),
-            };
-            base.map_or(Parts::Pixels, |base| {
-                shared(Effort::shared(base.size.area()).of_tiles(base.tile.area()))
-            })
-        }
+        LevelOrigin::Stored(_) => base.map_or(Parts::Tiles, |level| level.parts.clone()),
+        LevelOrigin::Cut(index) => derived(base, index, 1, as_stored),
+        LevelOrigin::Reduced { from, factor } => derived(base, from, factor, not_tiles),
+        LevelOrigin::Whole { .. } => base.map_or(Parts::Pixels, |base| {
+            shared(Effort::shared(in_rows(base.size)).of_tiles(base.tile.area()))
+        }),
         LevelOrigin::Ordered(_) => shared(Effort::shared(size.area())),
         LevelOrigin::Refused(_) => Parts::Pixels,
     }

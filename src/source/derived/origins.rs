@@ -2,14 +2,17 @@
 //!
 //! Arithmetic over a header; reads nothing.
 
+use crate::error::Error;
 use crate::geometry::Size;
+use crate::limits;
 use crate::limits::FLOOR;
 use crate::limits::Limits;
 use crate::raster::Kind;
+use crate::source::Effort;
 use crate::source::Grid;
 use crate::source::Header;
 use crate::source::Level;
-use crate::source::level::NARROW;
+use crate::source::level::in_rows;
 use crate::source::spool::SpoolDir;
 use std::sync::Arc;
 
@@ -69,6 +72,25 @@ impl LevelOrigin {
             LevelOrigin::Whole { spooled: true, .. } | LevelOrigin::Ordered(_)
         )
     }
+
+    /// The level it comes from, among those of the `file` and the larger ones that were `made`.
+    pub fn base<'a>(self, file: &'a [Level], made: &'a [Level]) -> Option<&'a Level> {
+        match self {
+            LevelOrigin::Stored(index)
+            | LevelOrigin::Cut(index)
+            | LevelOrigin::Ordered(index)
+            | LevelOrigin::Whole {
+                from: Base::File(index),
+                ..
+            } => file.get(index),
+            LevelOrigin::Reduced { from: index, .. }
+            | LevelOrigin::Whole {
+                from: Base::Header(index),
+                ..
+            } => made.get(index),
+            LevelOrigin::Refused(_) => None,
+        }
+    }
 }
 
 /// Sizes of a level and of its tiles.
@@ -103,13 +125,25 @@ pub enum Worth {
 /// Bytes of a level of the file in its stored depth, where pixels of fewer than 8 bits are worth a quarter of those of 8.
 pub fn stored_bytes(header: &Header, level: usize) -> u64 {
     let size = header.levels.get(level).map(|level| level.size);
-    size.map_or(u64::MAX, |size| area_bytes(header, size))
+    size.map_or(u64::MAX, |size| decoded_bytes(header, in_rows(size)))
 }
 
-/// The same of an area of this size.
-pub fn area_bytes(header: &Header, size: Size) -> u64 {
-    let bytes = size.area().saturating_mul(pixel_bytes(header));
+/// The same of so many pixels.
+pub fn decoded_bytes(header: &Header, pixels: u64) -> u64 {
+    let bytes = pixels.saturating_mul(pixel_bytes(header));
     if header.bits < 8 { bytes / 4 } else { bytes }
+}
+
+/// `Error::Limit` when a window of a level takes more decoding than the bytes of the file are worth, and the file may hold as
+/// much.
+pub fn check_worth(header: &Header, level: usize, effort: Effort, limits: &Limits) -> Result<(), Error> {
+    let most = limits.in_bands(header.version.bytes());
+    let present = header.levels.get(level).map_or(0, |level| level.present);
+    if present <= most {
+        return Ok(());
+    }
+    let bytes = decoded_bytes(header, effort.pixels);
+    limits::check("decoded bytes for a window:", "EXPANSION", bytes, most)
 }
 
 /// All levels, the largest first, and how each is had. `worth` is that of each level of the file; of those that are left
@@ -330,10 +364,7 @@ impl Planning<'_> {
             return u64::MAX;
         };
         let reach = match of.grid {
-            Grid::Rows => {
-                let reach = cut(window, of.size);
-                return self.bytes(Size::new(reach.w.max(NARROW), reach.h));
-            }
+            Grid::Rows => return in_rows(cut(window, of.size)).saturating_mul(self.pixel_bytes),
             // it may begin and end within a tile
             _ => Size::new(
                 window.w.saturating_add(of.tile.w),

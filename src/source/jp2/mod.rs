@@ -22,7 +22,6 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::geometry::Size;
-use crate::limits;
 use crate::limits::Limits;
 use crate::raster::Alpha;
 use crate::raster::Colour;
@@ -46,7 +45,6 @@ use crate::source::cache::BandCache;
 use crate::source::cache::NoCache;
 use crate::source::cache::Part;
 use crate::source::cache::TileCache;
-use crate::source::level::NARROW;
 use crate::source::tiff;
 use crate::store::Blob;
 use crate::uninit;
@@ -85,8 +83,6 @@ pub struct Jp2 {
     turn: Turn,
     /// Quality layers that are decoded at most.
     layers: u16,
-    /// Bytes that a narrow window may have.
-    most: u64,
 }
 
 impl Options {
@@ -212,7 +208,6 @@ impl Jp2 {
             palette,
             turn,
             layers,
-            most: options.limits.in_bands(version.bytes()),
         };
         if signed {
             jp2.header.meaning.ranges = vec![jp2.extent()];
@@ -396,11 +391,6 @@ impl Source for Jp2 {
     /// Decodes what it needs, of a large window some rows at a time; code-blocks that its neighbours need, too, stay with
     /// `keep`.
     fn read(&self, window: Window, keep: &dyn TileCache, take: &mut Take) -> Result<()> {
-        if window.rect.w < NARROW {
-            let pixels = u64::from(NARROW) * u64::from(window.rect.h);
-            let bytes = pixels.saturating_mul(self.channels.len() as u64);
-            limits::check("decoded bytes of a narrow window:", "EXPANSION", bytes, self.most)?;
-        }
         let rows = Effort::PIECES / u64::from(window.rect.w.max(1));
         let rows = u32::try_from(rows).unwrap_or(u32::MAX).max(BAND);
         if window.rect.h <= rows {

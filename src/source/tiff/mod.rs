@@ -57,7 +57,7 @@ use crate::source::Window;
 use crate::source::cache::NoCache;
 use crate::source::cache::Part;
 use crate::source::cache::TileCache;
-use crate::source::derived::area_bytes;
+use crate::source::derived::decoded_bytes;
 use crate::source::derived::stored_bytes;
 use crate::source::tiff::block::jpeg_colour;
 use crate::source::tiff::compression::Compression;
@@ -265,7 +265,7 @@ impl Tiff {
         if present <= most || stored_bytes(&self.header, level) <= most {
             return Ok(());
         }
-        let bytes = area_bytes(&self.header, size);
+        let bytes = decoded_bytes(&self.header, size.area());
         limits::check(
             "decoded bytes of a window:",
             "EXPANSION",
