@@ -317,31 +317,35 @@ impl DerivedLevels {
         })
     }
 
-    /// A window of a level out of one that is so many times larger, some rows at a time.
+    /// A window of a level out of one that is so many times larger, some rows at a time, and of wide ones some columns.
     fn in_bands(&self, from: usize, factor: u32, window: Window, keep: &dyn TileCache) -> Result<Piece> {
         let size = window.rect.size();
         let rect = Map::Enlarged(factor).of(window.rect, self.size(from));
         let tile = match self.header.levels.get(from) {
-            Some(level) if level.decoding != Decoding::Parallel => level.tile.h,
-            _ => 1,
+            Some(level) if level.decoding != Decoding::Parallel => level.tile,
+            _ => Size::new(1, 1),
         };
-        let least = (BAND / rect.w.max(1)).min(self.fitting(rect.w)).max(tile);
-        let rows = least.div_ceil(factor).saturating_mul(factor).max(1);
-        let part = |top: u32, high: u32| Window {
+        let whole = |side: u32| side.div_ceil(factor).saturating_mul(factor).max(factor);
+        let rows = (BAND / rect.w.max(1)).min(self.fitting(rect.w)).max(tile.h);
+        let columns = self.fitting(rows.min(rect.h)).max(tile.w);
+        let piece = Size::new(whole(columns), whole(rows));
+        let part = |cell: Rect| Window {
             level: from,
-            rect: Rect::new(rect.x, rect.y + top, rect.w, high),
+            rect: Rect::new(rect.x + cell.x, rect.y + cell.y, cell.w, cell.h),
             ..window
         };
-        if rows >= rect.h {
-            return Ok(reduced(self.window(part(0, rect.h), keep)?, factor));
+        if piece.w >= rect.w && piece.h >= rect.h {
+            return Ok(reduced(self.window(part(Rect::of(rect.size())), keep)?, factor));
         }
         // strips that two bands share are decoded once
         let memo = BandCache::over(keep);
+        let grid = rect.size().grid(piece);
+        let cells = (0..grid.h).flat_map(|row| (0..grid.w).map(move |col| (col, row)));
         let mut out: Option<Raster> = None;
-        for top in (0..rect.h).step_by(rows as usize) {
-            let high = rows.min(rect.h - top);
-            let at = Rect::new(0, top / factor, size.w, high.div_ceil(factor));
-            let band = reduced(self.window(part(top, high), &memo)?, factor).raster(at.size());
+        for cell in cells.filter_map(|(col, row)| Rect::cell(rect.size(), piece, col, row)) {
+            let (w, h) = (cell.w.div_ceil(factor), cell.h.div_ceil(factor));
+            let at = Rect::new(cell.x / factor, cell.y / factor, w, h);
+            let band = reduced(self.window(part(cell), &memo)?, factor).raster(at.size());
             let out = match &mut out {
                 Some(out) => out,
                 none => none.insert(window::blank(size, &band)?),
