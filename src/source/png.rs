@@ -150,7 +150,8 @@ pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Box<dyn Source>> {
         let whole = Whole::new(file, header, decode, limits)?;
         return Ok(Box::new(whole));
     }
-    let most = limits.in_bands(file.len());
+    // Deflate gives no more, in bands either
+    let most = limits.in_memory(file.len());
     limits::check("decoded bytes:", "EXPANSION", decoded(&header), most)?;
     header
         .levels
