@@ -1,7 +1,4 @@
-//! The table of output formats.
-//!
-//! A new format is a variant of [`Format`], a row here and a file that encodes it. A format without a row does not
-//! compile.
+//! The table of output formats. A format without a row does not compile.
 
 use crate::codec::webp;
 use crate::encode::Output;
@@ -171,31 +168,28 @@ fn untagged(coded: Vec<u8>, _: &Tags) -> Result<Vec<u8>> {
     Ok(coded)
 }
 
-impl Format {
-    /// All of them, the best known first.
-    const ALL: [Format; 6] = [
-        Format::Jpeg,
-        Format::Png,
-        Format::Webp,
-        Format::Avif,
-        Format::Tiff,
-        Format::Gif,
-    ];
+/// The rows of the formats, and the formats in this order.
+macro_rules! rows {
+    ($($format:ident => $row:ident),*) => {
+        impl Format {
+            /// All of them, the best known first.
+            const ALL: &[Format] = &[$(Format::$format),*];
 
-    pub(in crate::encode) const fn row(self) -> &'static Row {
-        match self {
-            Format::Jpeg => &JPEG,
-            Format::Png => &PNG,
-            Format::Webp => &WEBP,
-            Format::Avif => &AVIF,
-            Format::Tiff => &TIFF,
-            Format::Gif => &GIF,
+            pub(in crate::encode) const fn row(self) -> &'static Row {
+                match self {
+                    $(Format::$format => &$row),*
+                }
+            }
         }
-    }
+    };
+}
 
+rows!(Jpeg => JPEG, Png => PNG, Webp => WEBP, Avif => AVIF, Tiff => TIFF, Gif => GIF);
+
+impl Format {
     /// Those that this build writes, the best known first.
     pub fn built() -> impl Iterator<Item = Format> {
-        Format::ALL.into_iter().filter(|format| format.is_built())
+        Format::ALL.iter().copied().filter(|format| format.is_built())
     }
 
     /// Whether this build writes it: AVIF takes libavif.
@@ -209,12 +203,18 @@ impl Format {
             let mut known = format.row().suffixes.iter();
             known.any(|known| known.eq_ignore_ascii_case(suffix))
         };
-        Format::ALL.into_iter().find(has)
+        Format::ALL.iter().copied().find(has)
     }
 
     /// The media type.
     pub const fn media_type(self) -> &'static str {
         self.row().media_type
+    }
+
+    /// What metrics and documents call it: its media type after `image/`.
+    pub fn name(self) -> &'static str {
+        let media_type = self.media_type();
+        media_type.strip_prefix("image/").unwrap_or(media_type)
     }
 
     /// The usual suffix, without the dot.
@@ -248,7 +248,7 @@ mod tests {
     fn every_suffix_leads_to_its_row() {
         for format in Format::ALL {
             for suffix in format.row().suffixes {
-                assert_eq!(Format::named(&suffix.to_uppercase()), Some(format));
+                assert_eq!(Format::named(&suffix.to_uppercase()), Some(*format));
             }
         }
         assert_eq!(Format::named("bmp"), None);

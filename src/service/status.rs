@@ -6,6 +6,7 @@ use crate::metrics;
 use crate::metrics::Lane;
 use crate::metrics::Request;
 use crate::metrics::Tier;
+use crate::raster::Format;
 use crate::service::Service;
 use serde_json::Map;
 use serde_json::Value;
@@ -15,14 +16,8 @@ use std::time::Duration;
 /// Settings whose values nobody needs to see.
 const SECRET: &[&str] = &["ADMIN_TOKEN"];
 
-/// What metrics call media types.
-const FORMATS: &[(&str, &str)] = &[
-    ("image/jpeg", "jpeg"),
-    ("image/png", "png"),
-    ("image/webp", "webp"),
-    ("image/avif", "avif"),
-    ("image/tiff", "tiff"),
-    ("image/gif", "gif"),
+/// What metrics call media types other than those of formats.
+const OTHERS: &[(&str, &str)] = &[
     ("application/json", "json"),
     ("application/ld+json", "json"),
     ("application/xml", "xml"),
@@ -54,10 +49,12 @@ impl Purge {
 pub fn count(protocol: &'static str, reply: &Reply, stages: &[(&'static str, Duration)], time: Duration) {
     let kind = reply.header("Content-Type").unwrap_or("none");
     let kind = kind.split(';').next().unwrap_or(kind).trim();
-    let format = FORMATS.iter().find(|(media_type, _)| *media_type == kind);
+    let formats = Format::built().map(|format| (format.media_type(), format.name()));
+    let mut names = formats.chain(OTHERS.iter().copied());
+    let name = names.find(|(media_type, _)| *media_type == kind);
     let request = Request {
         protocol,
-        format: format.map_or("none", |(_, format)| format),
+        format: name.map_or("none", |(_, name)| name),
         status: reply.status.into(),
     };
     let metrics = metrics::get();

@@ -7,6 +7,7 @@ use iipsrv::config::man;
 use iipsrv::config::vars::VARS;
 use iipsrv::http::Http;
 use iipsrv::protocol::iip;
+use iipsrv::raster::Format;
 use iipsrv::service::Service;
 use std::path::Path;
 
@@ -128,6 +129,24 @@ fn links_lead_to_files_that_exist() {
     }
 }
 
+/// Files of this project that a guide names between backticks, by their paths from the top or below src.
+#[test]
+fn guides_name_files_that_exist() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut checked = 0;
+    for name in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let text = read(name);
+        let quoted = text.split('`').skip(1).step_by(2);
+        for path in quoted.filter(|text| text.contains('/') && !text.contains([' ', '…', '*', '<', '$', ':']))
+        {
+            let exists = ["", "src"].iter().any(|from| top.join(from).join(path).exists());
+            assert!(exists, "{name}: {path}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 30, "{checked}");
+}
+
 #[test]
 fn the_readme_is_short_and_shows_the_file_for_nginx() {
     let readme = read("README.md");
@@ -207,15 +226,16 @@ fn examples_of_requests_are_answered() {
     }
 }
 
-/// Every command and object that is understood has its place in the page.
+/// Every command and object that is understood and every format that is written has its place in the page.
 #[test]
-fn the_page_of_requests_names_every_command_and_object() {
+fn the_page_of_requests_names_every_command_object_and_format() {
     let page = read("man/iipsrv-requests.7").replace("\\-", "-");
     let words: Vec<_> = page
         .split(|c: char| !(c.is_ascii_alphanumeric() || "-,.".contains(c)))
         .map(|word| word.trim_matches(['.', ',']).to_ascii_lowercase())
         .collect();
-    for name in iip::commands().chain(iip::objects()) {
+    let formats = Format::built().map(Format::name);
+    for name in iip::commands().chain(iip::objects()).chain(formats) {
         assert!(words.contains(&name.to_ascii_lowercase()), "{name}");
     }
 }
