@@ -45,6 +45,10 @@
 //! - `writers`: are files of certain programs shown as these meant them?
 //! - `soak`: does a server that is used and misused for a while stay right, and leave nothing behind?
 //! - `lowering`: do all names of a tile lead to one plan, and do tiles put together equal the region?
+//! - `greedy`: do clients that take too much time, memory or too many connections get no more than their share?
+//!
+//! The others help: `fcgi` speaks FastCGI, `process` starts programs, `sight` looks at pictures, `site` starts web servers as
+//! documents have them, `support` makes masters and services; `chart`, `font`, `list`, `pyramid` and `scenes` draw `fixtures/`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

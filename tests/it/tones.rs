@@ -134,7 +134,10 @@ fn mixed(x: u32, y: u32, channel: usize) -> f64 {
     f64::from((x * step + y * 7 + channel as u32 * 60) % 256) / 255.0
 }
 
-/// The files u8, u16 …, of these channels and 60×50 pixels, behind a service.
+/// So many pixels that curves and tables are used instead of the steps themselves (more than 4096).
+const SIDES: (u32, u32) = (80, 64);
+
+/// The files u8, u16 …, of these channels, behind a service.
 fn drawn(folder: &Folder, channels: usize, vars: &[(&str, &str)]) -> Service {
     for (name, depth) in DEPTHS {
         let file = tiff(&Drawn {
@@ -142,7 +145,7 @@ fn drawn(folder: &Folder, channels: usize, vars: &[(&str, &str)]) -> Service {
             channels,
             photometric: if channels < 3 { 1 } else { 2 },
             extra: 0,
-            levels: &[(60, 50)],
+            levels: &[SIDES],
             value: &mixed,
         });
         std::fs::write(folder.join(&format!("{name}.tif")), file).unwrap();
@@ -290,7 +293,7 @@ fn compare(service: &Service, query: &str, formula: &Formula) {
     assert_eq!(tile.samples, region.samples, "{query}");
     let channels = usize::from(tile.channels);
     for (place, found) in support::bytes(&tile).chunks_exact(channels).enumerate() {
-        let (x, y) = (place as u32 % 60, place as u32 / 60);
+        let (x, y) = (place as u32 % SIDES.0, place as u32 / SIDES.0);
         let v = [0, 1, 2, 3, 4, 5].map(|channel| mixed(x, y, channel));
         let wanted = formula(v);
         assert_eq!(wanted.len(), channels, "{query}");
@@ -333,7 +336,7 @@ fn alpha_stays_what_it_is() {
             channels: 4,
             photometric: 2,
             extra: 2,
-            levels: &[(60, 50)],
+            levels: &[SIDES],
             value: &mixed,
         });
         std::fs::write(folder.join(&format!("{name}.tif")), file).unwrap();
