@@ -46,6 +46,22 @@ pub enum Space {
     Lab,
 }
 
+impl Space {
+    /// By its number in a colour specification box; `None` for one that is not known.
+    fn numbered(number: u32) -> Option<Space> {
+        match number {
+            16 | 20 | 21 => Some(Space::Rgb),
+            // 0 is black and white, but OpenJPEG writes it where it knows no space
+            15 | 17 => Some(Space::Grey),
+            1 | 3 | 4 | 18 | 24 => Some(Space::Ycc),
+            11 => Some(Space::Cmy),
+            12 => Some(Space::Cmyk),
+            14 => Some(Space::Lab),
+            _ => None,
+        }
+    }
+}
+
 /// A palette (T.800 I.5.3.4), not empty.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Palette {
@@ -163,63 +179,47 @@ impl Boxes {
     }
 
     fn walk(&mut self, from: &dyn Bytes, mut at: u64, end: u64, left: &mut Remaining) {
-        let mut head = [0; 16];
         while at + 8 <= end && left.boxes > 0 {
             left.boxes -= 1;
-            if from.read(at, head.get_mut(..8).unwrap_or_default()).is_err() {
-                return;
-            }
-            let [l3, l2, l1, l0, kind @ .., _, _, _, _, _, _, _, _] = head;
-            let (body, len) = match u64::from(u32::from_be_bytes([l3, l2, l1, l0])) {
-                0 => (at + 8, end - at),
-                1 => {
-                    if from.read(at, &mut head).is_err() {
-                        return;
-                    }
-                    let [.., a, b, c, d, e, f, g, h] = head;
-                    (at + 16, u64::from_be_bytes([a, b, c, d, e, f, g, h]))
-                }
-                len => (at + 8, len),
-            };
-            // a header of 16 bytes may reach beyond the end
-            let Some(past) = at.checked_add(len).filter(|past| body <= end.min(*past)) else {
+            let Some((kind, body, past)) = header(from, at, end) else {
                 return;
             };
-            let stop = past.min(end);
-            match &kind {
-                b"jp2c" if self.codestream.is_empty() && stop > body => {
-                    self.codestream.push((body, stop - body));
-                }
-                b"uuid" | b"Exif" if self.exif.is_none() && is_exif(from, &kind, body) => {
-                    let skip = if kind == *b"uuid" { 16 } else { 4 };
-                    self.exif = exif(from, body + skip, stop);
-                }
-                b"jpch" => self.walk_own(0, from, (body, stop), left),
-                b"jplh" => self.walk_own(1, from, (body, stop), left),
-                b"jp2h" | b"cgrp" | b"res " | b"ftbl" => self.walk(from, body, stop, left),
-                b"flst" if self.codestream.is_empty() && stop - body <= left.bytes => {
-                    let mut bytes = vec![0; usize::try_from(stop - body).unwrap_or(0)];
-                    if from.read(body, &mut bytes).is_ok() {
-                        self.codestream = fragments(&bytes, from.len()).unwrap_or_default();
-                    }
-                }
-                b"xml " if stop - body + self.xml.as_ref().map_or(0, |all| all.len() as u64) > left.bytes => {
-                    self.left_out.push(("xml", METADATA));
-                }
-                _ if stop - body <= left.bytes => {
-                    let mut bytes = vec![0; usize::try_from(stop - body).unwrap_or(0)];
-                    if from.read(body, &mut bytes).is_ok() {
-                        let _ = self.take(&kind, &bytes);
-                    }
-                }
-                b"colr" => self.left_out.push(("profile", METADATA)),
-                b"uuid" => self.left_out.push(("uuid box", METADATA)),
-                _ => {}
-            }
+            self.visit(from, kind, (body, past.min(end)), left);
             at = past;
         }
         let cut = at + 8 <= end && self.left_out.last() != Some(&("boxes", BOXES));
         self.left_out.extend(cut.then_some(("boxes", BOXES)));
+    }
+
+    /// Takes in the box whose body is from `body` to `end`, or walks those in it.
+    fn visit(&mut self, from: &dyn Bytes, kind: [u8; 4], (body, end): (u64, u64), left: &mut Remaining) {
+        let len = end - body;
+        match &kind {
+            b"jp2c" if self.codestream.is_empty() && len > 0 => self.codestream.push((body, len)),
+            b"uuid" | b"Exif" if self.exif.is_none() && is_exif(from, &kind, body) => {
+                let skip = if kind == *b"uuid" { 16 } else { 4 };
+                self.exif = exif(from, body + skip, end);
+            }
+            b"jpch" => self.walk_own(0, from, (body, end), left),
+            b"jplh" => self.walk_own(1, from, (body, end), left),
+            b"jp2h" | b"cgrp" | b"res " | b"ftbl" => self.walk(from, body, end, left),
+            b"flst" if self.codestream.is_empty() && len <= left.bytes => {
+                if let Some(bytes) = read(from, body, len) {
+                    self.codestream = fragments(&bytes, from.len()).unwrap_or_default();
+                }
+            }
+            b"xml " if len + self.xml.as_ref().map_or(0, |all| all.len() as u64) > left.bytes => {
+                self.left_out.push(("xml", METADATA));
+            }
+            _ if len <= left.bytes => {
+                if let Some(bytes) = read(from, body, len) {
+                    let _ = self.take(&kind, &bytes);
+                }
+            }
+            b"colr" => self.left_out.push(("profile", METADATA)),
+            b"uuid" => self.left_out.push(("uuid box", METADATA)),
+            _ => {}
+        }
     }
 
     /// A header of a codestream or layer: only those of the first are looked at.
@@ -255,51 +255,8 @@ impl Boxes {
     fn take(&mut self, kind: &[u8; 4], bytes: &[u8]) -> Option<()> {
         let mut fields = Fields(bytes);
         match kind {
-            b"colr" => {
-                let method = fields.u8()?;
-                fields.u16()?;
-                match method {
-                    1 if self.space.is_none() => {
-                        self.space = match fields.u32()? {
-                            16 | 20 | 21 => Some(Space::Rgb),
-                            // 0 is black and white, but OpenJPEG writes it where it knows no space
-                            15 | 17 => Some(Space::Grey),
-                            1 | 3 | 4 | 18 | 24 => Some(Space::Ycc),
-                            11 => Some(Space::Cmy),
-                            12 => Some(Space::Cmyk),
-                            14 => Some(Space::Lab),
-                            _ => None,
-                        };
-                        if self.space == Some(Space::Lab) {
-                            let mut pair = || Some((fields.u32()?, fields.u32()?));
-                            self.lab = Some([pair()?, pair()?, pair()?]);
-                        }
-                    }
-                    2 | 3 if self.icc.is_none() => self.icc = Some(fields.0.into()),
-                    _ => {}
-                }
-            }
-            b"pclr" if self.palette.is_none() => {
-                let rows = fields.u16()?;
-                let columns = fields.u8()?;
-                let depths = (0..columns).map(|_| fields.u8()).collect::<Option<Vec<_>>>()?;
-                let bits: Vec<u8> = depths.iter().map(|depth| (depth & 0x7f) + 1).collect();
-                if bits.iter().any(|bits| *bits > 32) {
-                    return None;
-                }
-                let mut row = || {
-                    (depths.iter().zip(&bits))
-                        .map(|(depth, bits)| {
-                            let value = fields.number(usize::from(bits.div_ceil(8)))?;
-                            let lift = u64::from(depth >> 7) << (bits - 1);
-                            u32::try_from((value ^ lift) & ((1 << bits) - 1)).ok()
-                        })
-                        .collect::<Option<Vec<u32>>>()
-                };
-                // one that is cut off keeps its whole rows
-                let values: Vec<u32> = (0..rows).map_while(|_| row()).flatten().collect();
-                self.palette = (!values.is_empty()).then_some(Palette { bits, values });
-            }
+            b"colr" => self.colour(fields)?,
+            b"pclr" if self.palette.is_none() => self.palette = palette(fields),
             b"cmap" if self.mapping.is_empty() => {
                 while !fields.0.is_empty() {
                     let component = fields.u16()?;
@@ -327,19 +284,89 @@ impl Boxes {
                     self.xmp = Some(packet.into());
                 }
             }
-            b"xml " => {
-                let text = String::from_utf8_lossy(bytes);
-                let text = text.trim_end_matches('\0').trim();
-                let all = self.xml.get_or_insert_default();
-                if !all.is_empty() {
-                    all.push('\n');
-                }
-                all.push_str(text);
-            }
+            b"xml " => self.text(bytes),
             _ => {}
         }
         Some(())
     }
+
+    /// A colour specification box (T.800 I.5.3.3): the first colour space and the first profile count.
+    fn colour(&mut self, mut fields: Fields) -> Option<()> {
+        let method = fields.u8()?;
+        fields.u16()?;
+        match method {
+            1 if self.space.is_none() => {
+                self.space = Space::numbered(fields.u32()?);
+                if self.space == Some(Space::Lab) {
+                    let mut pair = || Some((fields.u32()?, fields.u32()?));
+                    self.lab = Some([pair()?, pair()?, pair()?]);
+                }
+            }
+            2 | 3 if self.icc.is_none() => self.icc = Some(fields.0.into()),
+            _ => {}
+        }
+        Some(())
+    }
+
+    /// An XML box: its text is appended to those before it.
+    fn text(&mut self, bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes);
+        let text = text.trim_end_matches('\0').trim();
+        let all = self.xml.get_or_insert_default();
+        if !all.is_empty() {
+            all.push('\n');
+        }
+        all.push_str(text);
+    }
+}
+
+/// A palette box (T.800 I.5.3.4): one that is cut off keeps its whole rows. `None` when it has none, or makes no sense.
+fn palette(mut fields: Fields) -> Option<Palette> {
+    let rows = fields.u16()?;
+    let columns = fields.u8()?;
+    let depths = (0..columns).map(|_| fields.u8()).collect::<Option<Vec<_>>>()?;
+    let bits: Vec<u8> = depths.iter().map(|depth| (depth & 0x7f) + 1).collect();
+    if bits.iter().any(|bits| *bits > 32) {
+        return None;
+    }
+    let mut row = || {
+        (depths.iter().zip(&bits))
+            .map(|(depth, bits)| {
+                let value = fields.number(usize::from(bits.div_ceil(8)))?;
+                let lift = u64::from(depth >> 7) << (bits - 1);
+                u32::try_from((value ^ lift) & ((1 << bits) - 1)).ok()
+            })
+            .collect::<Option<Vec<u32>>>()
+    };
+    let values: Vec<u32> = (0..rows).map_while(|_| row()).flatten().collect();
+    (!values.is_empty()).then_some(Palette { bits, values })
+}
+
+/// The header of the box at `at`: its kind, the start of its body, and where it ends. `None` when its body would begin
+/// after `end` or after the box itself.
+fn header(from: &dyn Bytes, at: u64, end: u64) -> Option<([u8; 4], u64, u64)> {
+    let mut head = [0; 16];
+    from.read(at, head.get_mut(..8)?).ok()?;
+    let [l3, l2, l1, l0, kind @ .., _, _, _, _, _, _, _, _] = head;
+    let (body, len) = match u64::from(u32::from_be_bytes([l3, l2, l1, l0])) {
+        0 => (at + 8, end - at),
+        1 => {
+            from.read(at, &mut head).ok()?;
+            let [.., a, b, c, d, e, f, g, h] = head;
+            (at + 16, u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+        }
+        len => (at + 8, len),
+    };
+    // a header of 16 bytes may reach beyond the end
+    let past = at.checked_add(len).filter(|past| body <= end.min(*past))?;
+    Some((kind, body, past))
+}
+
+/// The body of a box; `None` when it cannot be read.
+fn read(from: &dyn Bytes, at: u64, len: u64) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(len).ok()?];
+    from.read(at, &mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// Whether a box holds EXIF: by its kind (ISO/IEC 23008-12 A.2.1), or by its identifier.

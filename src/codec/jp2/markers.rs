@@ -121,7 +121,7 @@ pub struct Head {
     pub packed: Vec<u8>,
     /// Where packets lie in each part.
     pub parts: Vec<Part>,
-    /// The lengths of the packets of each part, where it tells them.
+    /// The lengths of the packets of each part, where it names them.
     pub lengths: Vec<Vec<u32>>,
 }
 
@@ -207,103 +207,198 @@ impl Quantisation {
 }
 
 impl Style {
+    /// Before anything is said about it.
+    fn unset() -> Style {
+        Style {
+            order: 0,
+            layers: 1,
+            mct: false,
+            coding: Vec::new(),
+            quantisation: Vec::new(),
+            roi: Vec::new(),
+            changes: Vec::new(),
+        }
+    }
+
+    /// What the header of a tile may replace: all of the main header, its segments for one component included.
+    fn of_a_tile(&self) -> Style {
+        let mut style = self.clone();
+        for coding in &mut style.coding {
+            coding.own = false;
+        }
+        for quantisation in &mut style.quantisation {
+            quantisation.own = false;
+        }
+        style
+    }
+
     /// Takes in a marker segment of a main or tile-part header, if it is about coding.
     fn take(&mut self, marker: u16, body: &[u8], count: usize) -> Result<()> {
         let mut fields = Fields(body);
         match marker {
-            COD => {
-                let flags = fields.u8()?;
-                self.order = fields.u8()?;
-                self.layers = fields.u16()?;
-                self.mct = match fields.u8()? {
-                    0 => false,
-                    1 => true,
-                    other => {
-                        return Err(Error::Unsupported(format!(
-                            "component transform {other} is not served"
-                        )));
-                    }
-                };
-                if self.layers == 0 || self.order > 4 {
-                    return Err(corrupt(format!("{} layers in order {}", self.layers, self.order)));
-                }
-                let coding = Coding::parse(&mut fields, flags & 1 != 0)?;
-                if self.coding.is_empty() {
-                    self.coding = vec![coding.clone(); count];
-                }
-                for known in self.coding.iter_mut().filter(|known| !known.own) {
-                    known.clone_from(&coding);
-                }
-            }
-            COC => {
-                let number = usize::from(fields.component(count)?);
-                let flags = fields.u8()?;
-                let coding = Coding::parse(&mut fields, flags & 1 != 0)?;
-                let known = self
-                    .coding
-                    .get_mut(number)
-                    .ok_or_else(|| corrupt("COC before COD"))?;
-                *known = Coding { own: true, ..coding };
-            }
-            QCD => {
-                let quantisation = Quantisation::parse(&mut fields)?;
-                if self.quantisation.is_empty() {
-                    self.quantisation = vec![quantisation.clone(); count];
-                }
-                for known in self.quantisation.iter_mut().filter(|known| !known.own) {
-                    known.clone_from(&quantisation);
-                }
-            }
-            QCC => {
-                let number = usize::from(fields.component(count)?);
-                let quantisation = Quantisation::parse(&mut fields)?;
-                let known = self.quantisation.get_mut(number);
-                *known.ok_or_else(|| corrupt("QCC before QCD"))? = Quantisation {
-                    own: true,
-                    ..quantisation
-                };
-            }
-            RGN => {
-                let number = usize::from(fields.component(count)?);
-                if fields.u8()? != 0 {
-                    return Err(Error::Unsupported("this region of interest is not served".into()));
-                }
-                let shift = fields.u8()?;
-                *self.roi.get_mut(number).ok_or_else(short)? = shift;
-            }
-            POC => {
-                while !fields.0.is_empty() {
-                    let start = (fields.u8()?, fields.component(count)?);
-                    let layers = fields.u16()?;
-                    let resolutions = fields.u8()?;
-                    let components = fields.component(count)?;
-                    let order = fields.u8()?;
-                    // 0 stands for 256 where a component takes one byte (Table A.32)
-                    let components = if components == 0 { u16::MAX } else { components };
-                    if order > 4 || self.changes.len() > 1024 {
-                        return Err(corrupt("a progression order change"));
-                    }
-                    self.changes.push(Progression {
-                        start,
-                        end: (layers, resolutions, components),
-                        order,
-                    });
-                }
-            }
+            COD => self.coding_default(&mut fields, count),
+            COC => self.coding_of_component(&mut fields, count),
+            QCD => self.quantisation_default(&mut fields, count),
+            QCC => self.quantisation_of_component(&mut fields, count),
+            RGN => self.region_of_interest(&mut fields, count),
+            POC => self.order_changes(&mut fields, count),
             // an offset and a curve (T.801 Annex A): without them the samples are others
-            DCO | NLT => {
-                return Err(Error::Unsupported(format!("marker {marker:#06x} is not served")));
+            DCO | NLT => Err(Error::Unsupported(format!("marker {marker:#06x} is not served"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// COD (T.800 A.6.1).
+    fn coding_default(&mut self, fields: &mut Fields, count: usize) -> Result<()> {
+        let flags = fields.u8()?;
+        self.order = fields.u8()?;
+        self.layers = fields.u16()?;
+        self.mct = match fields.u8()? {
+            0 => false,
+            1 => true,
+            other => {
+                return Err(Error::Unsupported(format!(
+                    "component transform {other} is not served"
+                )));
             }
-            _ => {}
+        };
+        if self.layers == 0 || self.order > 4 {
+            return Err(corrupt(format!("{} layers in order {}", self.layers, self.order)));
+        }
+        let coding = Coding::parse(fields, flags & 1 != 0)?;
+        if self.coding.is_empty() {
+            self.coding = vec![coding.clone(); count];
+        }
+        for known in self.coding.iter_mut().filter(|known| !known.own) {
+            known.clone_from(&coding);
+        }
+        Ok(())
+    }
+
+    /// COC (A.6.2).
+    fn coding_of_component(&mut self, fields: &mut Fields, count: usize) -> Result<()> {
+        let number = usize::from(fields.component(count)?);
+        let flags = fields.u8()?;
+        let coding = Coding::parse(fields, flags & 1 != 0)?;
+        let known = self.coding.get_mut(number);
+        *known.ok_or_else(|| corrupt("COC before COD"))? = Coding { own: true, ..coding };
+        Ok(())
+    }
+
+    /// QCD (A.6.4).
+    fn quantisation_default(&mut self, fields: &mut Fields, count: usize) -> Result<()> {
+        let quantisation = Quantisation::parse(fields)?;
+        if self.quantisation.is_empty() {
+            self.quantisation = vec![quantisation.clone(); count];
+        }
+        for known in self.quantisation.iter_mut().filter(|known| !known.own) {
+            known.clone_from(&quantisation);
+        }
+        Ok(())
+    }
+
+    /// QCC (A.6.5).
+    fn quantisation_of_component(&mut self, fields: &mut Fields, count: usize) -> Result<()> {
+        let number = usize::from(fields.component(count)?);
+        let quantisation = Quantisation::parse(fields)?;
+        let known = self.quantisation.get_mut(number);
+        *known.ok_or_else(|| corrupt("QCC before QCD"))? = Quantisation {
+            own: true,
+            ..quantisation
+        };
+        Ok(())
+    }
+
+    /// RGN (A.6.3).
+    fn region_of_interest(&mut self, fields: &mut Fields, count: usize) -> Result<()> {
+        let number = usize::from(fields.component(count)?);
+        if fields.u8()? != 0 {
+            return Err(Error::Unsupported("this region of interest is not served".into()));
+        }
+        let shift = fields.u8()?;
+        *self.roi.get_mut(number).ok_or_else(short)? = shift;
+        Ok(())
+    }
+
+    /// POC (A.6.6).
+    fn order_changes(&mut self, fields: &mut Fields, count: usize) -> Result<()> {
+        while !fields.0.is_empty() {
+            let start = (fields.u8()?, fields.component(count)?);
+            let layers = fields.u16()?;
+            let resolutions = fields.u8()?;
+            let components = fields.component(count)?;
+            let order = fields.u8()?;
+            // 0 means 256 where a component takes one byte (Table A.32)
+            let components = if components == 0 { u16::MAX } else { components };
+            if order > 4 || self.changes.len() > 1024 {
+                return Err(corrupt("a progression order change"));
+            }
+            self.changes.push(Progression {
+                start,
+                end: (layers, resolutions, components),
+                order,
+            });
         }
         Ok(())
     }
 }
 
-/// Segments that come in numbered pieces, put together in the order of their numbers.
-fn join(mut pieces: Vec<(u8, Vec<u8>)>) -> Vec<u8> {
-    pieces.sort_by_key(|(number, _)| *number);
-    pieces.into_iter().flat_map(|(_, bytes)| bytes).collect()
+/// The bodies of segments that come in numbered pieces.
+#[derive(Default)]
+struct Pieces(Vec<(u8, Vec<u8>)>);
+
+impl Pieces {
+    /// Takes in a segment, whose first byte is its number.
+    fn push(&mut self, body: &[u8]) {
+        if let Some((number, rest)) = body.split_first() {
+            self.0.push((*number, rest.to_vec()));
+        }
+    }
+
+    /// All of them in the order of their numbers.
+    fn join(mut self) -> Vec<u8> {
+        self.0.sort_by_key(|(number, _)| *number);
+        self.0.into_iter().flat_map(|(_, bytes)| bytes).collect()
+    }
+}
+
+/// The segments of a main header, as far as they are read.
+struct Segments {
+    siz: Option<Siz>,
+    style: Style,
+    /// PPM.
+    packed: Pieces,
+    packed_bytes: usize,
+    /// TLM.
+    lengths: Pieces,
+}
+
+impl Segments {
+    /// Takes in one marker segment.
+    fn take(&mut self, marker: u16, body: &[u8]) -> Result<()> {
+        match (marker, &self.siz) {
+            (SIZ, None) => {
+                let siz = Siz::parse(body)?;
+                self.style.roi = vec![0; siz.components.len()];
+                self.siz = Some(siz);
+            }
+            (SIZ | SOD | EOC | SOC, _) => {
+                return Err(corrupt(format!("marker {marker:#06x} in the main header")));
+            }
+            (CAP, _) => {}
+            (PPM, Some(_)) => {
+                self.packed_bytes += body.len();
+                if self.packed_bytes > MAX_PACKED {
+                    return Err(Error::TooLarge("packed packet headers".into()));
+                }
+                self.packed.push(body);
+            }
+            (TLM, Some(_)) => self.lengths.push(body),
+            (_, Some(siz)) => self.style.take(marker, body, siz.components.len())?,
+            (_, None) => return Err(corrupt("no SIZ at the start")),
+        }
+        Ok(())
+    }
 }
 
 impl Main {
@@ -313,55 +408,33 @@ impl Main {
         let (SOC, mut at) = segment(from, 0, &mut body)? else {
             return Err(Error::Missing("not a JPEG 2000 codestream".into()));
         };
-        let mut siz: Option<Siz> = None;
-        let mut style = Style {
-            order: 0,
-            layers: 1,
-            mct: false,
-            coding: Vec::new(),
-            quantisation: Vec::new(),
-            roi: Vec::new(),
-            changes: Vec::new(),
+        let mut segments = Segments {
+            siz: None,
+            style: Style::unset(),
+            packed: Pieces::default(),
+            packed_bytes: 0,
+            lengths: Pieces::default(),
         };
-        let (mut packed, mut told) = (Vec::new(), Vec::new());
-        let mut packed_bytes = 0;
         loop {
             let (marker, next) = segment(from, at, &mut body)?;
-            match (marker, &siz) {
-                (SOT, _) => break,
-                (SIZ, None) => {
-                    let parsed = Siz::parse(&body)?;
-                    style.roi = vec![0; parsed.components.len()];
-                    siz = Some(parsed);
-                }
-                (SIZ | SOD | EOC | SOC, _) => {
-                    return Err(corrupt(format!("marker {marker:#06x} in the main header")));
-                }
-                (CAP, _) => {}
-                (PPM, Some(_)) => {
-                    packed_bytes += body.len();
-                    if packed_bytes > MAX_PACKED {
-                        return Err(Error::TooLarge("packed packet headers".into()));
-                    }
-                    if let Some((number, rest)) = body.split_first() {
-                        packed.push((*number, rest.to_vec()));
-                    }
-                }
-                (TLM, Some(_)) => {
-                    if let Some((number, rest)) = body.split_first() {
-                        told.push((*number, rest.to_vec()));
-                    }
-                }
-                (_, Some(siz)) => style.take(marker, &body, siz.components.len())?,
-                (_, None) => return Err(corrupt("no SIZ at the start")),
+            if marker == SOT {
+                break;
             }
+            segments.take(marker, &body)?;
             at = next;
         }
+        let Segments {
+            siz,
+            style,
+            packed,
+            lengths,
+            ..
+        } = segments;
         let siz = siz.ok_or_else(|| corrupt("no SIZ"))?;
         if style.coding.is_empty() || style.quantisation.is_empty() {
             return Err(corrupt("no COD or no QCD"));
         }
-        let parts = match Parts::told(told, at..from.len(), &siz) {
+        let parts = match Parts::listed(lengths.0, at..from.len(), &siz) {
             Some(parts) => parts,
             None => Parts::follow(from, at, &siz)?,
         };
@@ -372,7 +445,7 @@ impl Main {
             style,
             levels,
             parts: parts.all,
-            packed: split_packed(&join(packed)),
+            packed: split_packed(&packed.join()),
             truncated: parts.truncated,
         })
     }
@@ -386,57 +459,20 @@ impl Main {
 
     /// The headers of a tile's parts. `Unsupported` when one names fewer decompositions than [`Main::levels`].
     pub fn tile(&self, from: &dyn Bytes, tile: u16) -> Result<Head> {
-        let mut style = self.style.clone();
-        for coding in &mut style.coding {
-            coding.own = false;
-        }
-        for quantisation in &mut style.quantisation {
-            quantisation.own = false;
-        }
-        let count = self.siz.components.len();
-        let mut body = Vec::new();
-        let mut packed = Vec::new();
-        let mut bodies = Vec::new();
-        let mut lengths = Vec::new();
+        let mut style = self.style.of_a_tile();
+        let (mut packed, mut parts, mut lengths) = (Vec::new(), Vec::new(), Vec::new());
         let mut changed = false;
         for part in self.parts_of(tile) {
-            part.check(from)?;
-            let mut at = part.start;
-            let (mut pieces, mut told) = (Vec::new(), Vec::new());
-            loop {
-                let (marker, next) = segment(from, at, &mut body)?;
-                at = next;
-                match marker {
-                    SOD => break,
-                    PPT | PLT => {
-                        let to = if marker == PPT { &mut pieces } else { &mut told };
-                        if let Some((number, rest)) = body.split_first() {
-                            to.push((*number, rest.to_vec()));
-                        }
-                    }
-                    SOC | SOT | SIZ | EOC | PPM => {
-                        return Err(corrupt(format!("marker {marker:#06x} in a tile-part header")));
-                    }
-                    POC if !changed => {
-                        changed = true;
-                        style.changes.clear();
-                        style.take(marker, &body, count)?;
-                    }
-                    _ => style.take(marker, &body, count)?,
-                }
-                if at >= part.end {
-                    return Err(corrupt("a tile-part header has no end"));
-                }
-            }
+            let head = self.part(from, *part, &mut style, &mut changed)?;
             if let Some(bytes) = usize::try_from(part.number).ok().and_then(|n| self.packed.get(n)) {
                 packed.extend_from_slice(bytes);
             }
-            packed.extend(join(pieces));
+            packed.extend(head.packed.join());
             if packed.len() > MAX_PACKED {
                 return Err(Error::TooLarge("packed packet headers".into()));
             }
-            bodies.push(Part { start: at, ..*part });
-            lengths.push(numbers(&join(told)));
+            parts.push(head.body);
+            lengths.push(numbers(&head.lengths.join()));
         }
         if style.coding.iter().any(|coding| coding.levels < self.levels) {
             let what = "a tile of fewer decompositions than the main header names";
@@ -445,7 +481,56 @@ impl Main {
         Ok(Head {
             style,
             packed,
-            parts: bodies,
+            parts,
+            lengths,
+        })
+    }
+}
+
+/// The header of one tile-part.
+struct PartHead {
+    /// Where its packets lie.
+    body: Part,
+    /// PPT.
+    packed: Pieces,
+    /// PLT.
+    lengths: Pieces,
+}
+
+impl Main {
+    /// Reads the header of a tile-part up to its packets. The first change of the order of packets in a tile replaces those
+    /// of the main header; `changed` says whether there was one.
+    fn part(&self, from: &dyn Bytes, part: Part, style: &mut Style, changed: &mut bool) -> Result<PartHead> {
+        part.check(from)?;
+        let (mut packed, mut lengths) = (Pieces::default(), Pieces::default());
+        let count = self.siz.components.len();
+        let mut body = Vec::new();
+        let mut at = part.start;
+        loop {
+            let (marker, next) = segment(from, at, &mut body)?;
+            at = next;
+            match marker {
+                SOD => break,
+                PPT => packed.push(&body),
+                PLT => lengths.push(&body),
+                SOC | SOT | SIZ | EOC | PPM => {
+                    return Err(corrupt(format!("marker {marker:#06x} in a tile-part header")));
+                }
+                _ => {
+                    if marker == POC && !*changed {
+                        *changed = true;
+                        style.changes.clear();
+                    }
+                    style.take(marker, &body, count)?;
+                }
+            }
+            if at >= part.end {
+                return Err(corrupt("a tile-part header has no end"));
+            }
+        }
+        Ok(PartHead {
+            body: Part { start: at, ..part },
+            packed,
             lengths,
         })
     }

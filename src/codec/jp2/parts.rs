@@ -1,4 +1,4 @@
-//! Finds the tile-parts of a codestream: by the lengths that its main header tells (TLM, ITU-T T.800 A.7.1), else by
+//! Finds the tile-parts of a codestream: by the lengths that its main header lists (TLM, ITU-T T.800 A.7.1), else by
 //! following the lengths of their own headers (A.4.2).
 //!
 //! Of these headers only the number of decomposition levels is read.
@@ -41,7 +41,9 @@ impl Part {
         from.read(self.start.saturating_sub(SOT_BYTES), &mut sot)?;
         let [m1, m0, _, _, i1, i0, ..] = sot;
         if (u16::from_be_bytes([m1, m0]), u16::from_be_bytes([i1, i0])) != (SOT, self.tile) {
-            return Err(Error::Corrupt("no tile-part where one is told".into()));
+            return Err(Error::Corrupt(
+                "no tile-part where the main header names one".into(),
+            ));
         }
         Ok(())
     }
@@ -59,9 +61,9 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Those that the main header tells in numbered segments (Table A.32), the first of which starts at the start of `range`.
+    /// Those that the main header lists in numbered segments (Table A.32), the first of which starts at the start of `range`.
     /// `None` unless they fill the range, but for the last marker. Their own headers are not read.
-    pub fn told(mut segments: Vec<(u8, Vec<u8>)>, range: Range<u64>, siz: &Siz) -> Option<Parts> {
+    pub fn listed(mut segments: Vec<(u8, Vec<u8>)>, range: Range<u64>, siz: &Siz) -> Option<Parts> {
         segments.sort_by_key(|(number, _)| *number);
         let (across, down) = siz.grid();
         let mut all = Vec::new();
@@ -110,11 +112,11 @@ impl Parts {
         while let Some(rest) = from.len().checked_sub(at).filter(|rest| *rest >= 2) {
             // and the marker that follows it
             let mut sot = [0; 14];
-            let room = usize::try_from(rest).unwrap_or(14).min(14);
-            from.read(at, sot.get_mut(..room).unwrap_or_default())?;
+            let present = usize::try_from(rest).unwrap_or(14).min(14);
+            from.read(at, sot.get_mut(..present).unwrap_or_default())?;
             let [m1, m0, _, _, i1, i0, l3, l2, l1, l0, _, _, next @ ..] = sot;
             match u16::from_be_bytes([m1, m0]) {
-                SOT if room >= 12 => {}
+                SOT if present >= 12 => {}
                 EOC => {
                     truncated = false;
                     break;
@@ -252,7 +254,7 @@ mod tests {
         let range = 0..stream.len() as u64;
         let told = |segments: &[&[u8]]| {
             let segments = segments.iter().map(|bytes| (bytes[0], bytes[1..].to_vec()));
-            Parts::told(segments.collect(), range.clone(), SIZ)
+            Parts::listed(segments.collect(), range.clone(), SIZ)
         };
         let followed = Parts::follow(&stream, 0, SIZ).unwrap();
         assert_eq!(followed.all.len(), 3);
