@@ -187,47 +187,57 @@ impl Ifd {
             return Err(beyond());
         }
         // Some writers leave out the last word of the last directory: it reads as 0.
-        let behind = if wide { 8 + 4 * tags } else { word };
-        let whole = (end + behind).min(left);
+        let tail = if wide { 8 + 4 * tags } else { word };
+        let whole = (end + tail).min(left);
         if whole > bytes.len() as u64 {
             bytes = input.take(at, whole)?;
         }
-        let part = |from: u64, len: u64| {
-            let from = usize::try_from(from).ok()?;
-            bytes.get(from..from.checked_add(usize::try_from(len).ok()?)?)
-        };
-        let number = |from: u64, len: u64| part(from, len).map_or(0, |part| order.number(part, part.len()));
-        let mut fields = Vec::with_capacity(usize::try_from(tags).unwrap_or(0));
-        for index in 0..tags {
-            let from = head + index * entry;
-            let code = number(from + 2, 2);
-            let Some(kind) = Kind::of(code) else {
-                continue;
-            };
-            let above = if wide { number(end + 8 + 4 * index, 4) } else { 0 };
-            let mut field = Field {
-                tag: u16::try_from(number(from, 2)).unwrap_or(0),
-                code: u16::try_from(code).unwrap_or(0),
-                kind,
-                count: number(from + 4, word),
-                at: at + from + 4 + word,
-                above: 0,
-            };
-            if field.len() > word {
-                field.at = number(from + 4 + word, word) | above << 32;
-            } else if field.count == 1 && kind == Kind::Unsigned(4) {
-                field.above = u32::try_from(above).unwrap_or(0);
-            }
-            fields.push(field);
-        }
-        let next = number(end, if wide { 8 } else { word });
-        Ok(Ifd {
+        let mut ifd = Ifd {
             order,
-            fields,
+            fields: Vec::new(),
             at,
             bytes,
-            next,
-        })
+            next: 0,
+        };
+        ifd.next = ifd.own_number(end, if wide { 8 } else { word });
+        let fields = (0..tags).filter_map(|index| {
+            let above = wide.then_some(end + 8 + 4 * index);
+            ifd.parse_field(head + index * entry, word, above)
+        });
+        ifd.fields = fields.collect();
+        Ok(ifd)
+    }
+
+    /// The entry at `from` of the directory, with counts and offsets of `word` bytes; `above` is where the upper halves of
+    /// its values are, in files that have such. `None` when it is of no known type.
+    fn parse_field(&self, from: u64, word: u64, above: Option<u64>) -> Option<Field> {
+        let code = self.own_number(from + 2, 2);
+        let kind = Kind::of(code)?;
+        let above = above.map_or(0, |at| self.own_number(at, 4));
+        let mut field = Field {
+            tag: u16::try_from(self.own_number(from, 2)).unwrap_or(0),
+            code: u16::try_from(code).unwrap_or(0),
+            kind,
+            count: self.own_number(from + 4, word),
+            at: self.at + from + 4 + word,
+            above: 0,
+        };
+        if field.len() > word {
+            field.at = self.own_number(from + 4 + word, word) | above << 32;
+        } else if field.count == 1 && kind == Kind::Unsigned(4) {
+            field.above = u32::try_from(above).unwrap_or(0);
+        }
+        Some(field)
+    }
+
+    /// A number in the bytes of the directory itself; 0 where they end before.
+    fn own_number(&self, from: u64, len: u64) -> u64 {
+        let part = || {
+            let from = usize::try_from(from).ok()?;
+            self.bytes
+                .get(from..from.checked_add(usize::try_from(len).ok()?)?)
+        };
+        part().map_or(0, |part| self.order.number(part, part.len()))
     }
 
     /// The order of the bytes in a number.
@@ -235,7 +245,7 @@ impl Ifd {
         self.order
     }
 
-    /// Bytes of the file: most values lie beside their directory and are there already.
+    /// Bytes of the file: most values are near their directory and were read with it.
     fn part(&self, input: &Input, at: u64, len: u64) -> Result<Cow<'_, [u8]>> {
         let near = || {
             let from = usize::try_from(at.checked_sub(self.at)?).ok()?;

@@ -57,7 +57,7 @@ struct Found {
     /// Marked as a smaller version of another picture.
     reduced: bool,
     /// Not what was scanned, but the label or the like.
-    beside: bool,
+    auxiliary: bool,
 }
 
 impl Found {
@@ -76,15 +76,19 @@ impl Found {
 /// Pages come in the order of the file. But where it begins with a smaller version of another picture, and in the files of
 /// slide scanners, the largest picture comes first.
 pub fn page(input: &Input, prologue: Prologue, wanted: usize, limits: &Limits) -> Result<Pages> {
-    let mut seen = HashSet::new();
-    let (mut all, more) = chain(input, prologue, limits, &mut seen)?;
+    let mut walk = Walk {
+        input,
+        prologue,
+        limits,
+        seen: HashSet::new(),
+    };
+    let (mut all, more) = walk.chain()?;
     let writer = all
         .first()
         .map_or(Writer::Other, |first| Writer::of(&first.ifd, input));
     let begins_reduced = all.first().is_some_and(|first| first.reduced);
     if begins_reduced {
-        let full = full_of(&all, input, prologue, limits, &mut seen, writer)?;
-        all.extend(full);
+        all.extend(walk.full_of(&all, writer)?);
     }
     if begins_reduced || writer.is_of_slides() {
         first_the_largest(&mut all);
@@ -95,7 +99,7 @@ pub fn page(input: &Input, prologue: Prologue, wanted: usize, limits: &Limits) -
         return Err(if more {
             let most = limits.ifds;
             Error::Limit(format!(
-                "page {wanted} lies behind the {most} directories of LIMIT_IFDS"
+                "page {wanted} is beyond the {most} directories of LIMIT_IFDS"
             ))
         } else {
             Error::Missing(format!("the file has no page {wanted}"))
@@ -106,16 +110,7 @@ pub fn page(input: &Input, prologue: Prologue, wanted: usize, limits: &Limits) -
     let starts = found.ifd.numbers(input, 330, MAX_SUBIFDS)?.unwrap_or_default();
     input.prefetch_at(starts.iter().copied(), DIRECTORY)?;
     for start in starts {
-        below(
-            input,
-            prologue,
-            start,
-            limits,
-            writer,
-            &mut seen,
-            &mut levels,
-            &mut masks,
-        )?;
+        walk.below(start, writer, &mut levels, &mut masks)?;
     }
     levels.sort_by_key(|image| std::cmp::Reverse(image.size.area()));
     Ok(Pages {
@@ -125,89 +120,185 @@ pub fn page(input: &Input, prologue: Prologue, wanted: usize, limits: &Limits) -
     })
 }
 
-/// The pictures of the main chain, with those levels and masks that follow each; and whether there are more directories
-/// than are read.
-fn chain(
-    input: &Input,
+/// A walk over the directories of a file.
+struct Walk<'a> {
+    input: &'a Input,
     prologue: Prologue,
-    limits: &Limits,
-    seen: &mut HashSet<u64>,
-) -> Result<(Vec<Found>, bool)> {
-    let mut all: Vec<Found> = Vec::new();
-    let mut first = None;
-    let mut at = prologue.first;
-    // a directory that lies behind its picture: those of all levels but the first two lie in the last sixteenth of the
-    // file, or nearly twice as much where small levels are compressed less
-    let end = (input.len() / 8).clamp(4 * DIRECTORY, MAX_END);
-    if at > end {
-        let end = (input.len().saturating_sub(end)..).step_by(usize::try_from(DIRECTORY).unwrap_or(1));
-        input.prefetch_at(
-            std::iter::once(at).chain(end.take_while(|at| *at < input.len())),
-            DIRECTORY,
-        )?;
+    limits: &'a Limits,
+    /// Where those begin that were read.
+    seen: HashSet<u64>,
+}
+
+impl Walk<'_> {
+    /// Whether a directory at `at` is to be read: there is one, it was not read before, and not too many were.
+    fn is_next(&mut self, at: u64) -> bool {
+        at != 0 && self.seen.len() < self.limits.ifds && self.seen.insert(at)
     }
-    let (mut number, mut held) = (0, 0);
-    let mut named: Vec<(usize, String)> = Vec::new();
-    while at != 0 && seen.len() < limits.ifds && seen.insert(at) {
-        input.prefetch_at([at], DIRECTORY)?;
-        let ifd = Ifd::read(input, prologue, at)?;
-        at = ifd.next;
-        if first.is_none() && Writer::of(&ifd, input) == Writer::Leica {
-            named = writer::leica(&ifd, input);
+
+    fn image(&self, ifd: &Ifd, writer: Writer) -> Result<Image> {
+        Image::of(ifd, self.input, self.limits, writer)
+    }
+
+    /// NewSubfileType.
+    fn flags(&self, ifd: &Ifd) -> u64 {
+        ifd.first(self.input, 254).ok().flatten().unwrap_or(0)
+    }
+
+    /// Announces the end of a file whose first directory follows its picture: those of all levels but the first two are in
+    /// the last sixteenth, or nearly twice as much where small levels are compressed less.
+    fn announce_end(&self) -> Result<()> {
+        let (first, len) = (self.prologue.first, self.input.len());
+        let end = (len / 8).clamp(4 * DIRECTORY, MAX_END);
+        if first <= end {
+            return Ok(());
         }
-        let writer = *first.get_or_insert_with(|| Writer::of(&ifd, input));
-        number += 1;
-        let writer = match Writer::of(&ifd, input) {
-            Writer::Other => writer,
-            own => own,
-        };
-        let image = Image::of(&ifd, input, limits, writer);
-        held += image.as_ref().map_or(0, |image| image.layout.held());
-        if held > MAX_HELD {
-            return Err(Error::TooLarge("tables and palettes of all directories".into()));
-        }
-        let flags = ifd.first(input, 254).ok().flatten().unwrap_or(0);
-        let beside = writer.beside(&ifd, input).map(String::from).or_else(|| {
-            let name = named.iter().find(|(of, _)| *of + 1 == number);
-            name.map(|(_, name)| name.clone())
-        });
-        let kind = match (all.last_mut(), image) {
-            (Some(last), Ok(image)) if beside.is_none() || beside == last.page.name => {
-                last.takes(image, flags, writer)
+        let end = (len.saturating_sub(end)..).step_by(usize::try_from(DIRECTORY).unwrap_or(1));
+        let end = end.take_while(|at| *at < len);
+        self.input
+            .prefetch_at(std::iter::once(first).chain(end), DIRECTORY)
+    }
+
+    /// The pictures of the main chain, with those levels and masks that follow each; and whether there are more directories
+    /// than are read.
+    fn chain(&mut self) -> Result<(Vec<Found>, bool)> {
+        self.announce_end()?;
+        let input = self.input;
+        let mut all: Vec<Found> = Vec::new();
+        let mut of_first = None;
+        let mut names: Vec<(usize, String)> = Vec::new();
+        let mut at = self.prologue.first;
+        let mut held = 0;
+        for number in 0.. {
+            if !self.is_next(at) {
+                break;
             }
-            (_, image) => Some(image),
+            input.prefetch_at([at], DIRECTORY)?;
+            let ifd = Ifd::read(input, self.prologue, at)?;
+            at = ifd.next;
+            let own = Writer::of(&ifd, input);
+            if of_first.is_none() && own == Writer::Leica {
+                names = writer::leica(&ifd, input);
+            }
+            let of_first = *of_first.get_or_insert(own);
+            let writer = if own == Writer::Other { of_first } else { own };
+            let image = self.image(&ifd, writer);
+            held += image.as_ref().map_or(0, |image| image.layout.held());
+            if held > MAX_HELD {
+                return Err(Error::TooLarge("tables and palettes of all directories".into()));
+            }
+            let auxiliary = writer.auxiliary(&ifd, input).map(String::from).or_else(|| {
+                let name = names.iter().find(|(of, _)| *of == number);
+                name.map(|(_, name)| name.clone())
+            });
+            self.add(&mut all, ifd, image, writer, auxiliary);
+        }
+        Ok((all, at != 0 && self.seen.len() >= self.limits.ifds))
+    }
+
+    /// Adds a directory of the main chain to the picture before it if it belongs to that, or else as a picture of its own;
+    /// `auxiliary` names one that is not what was scanned.
+    fn add(
+        &self,
+        all: &mut Vec<Found>,
+        ifd: Ifd,
+        image: Result<Image>,
+        writer: Writer,
+        auxiliary: Option<String>,
+    ) {
+        let flags = self.flags(&ifd);
+        let image = match (all.last_mut(), image) {
+            (Some(last), Ok(image)) if auxiliary.is_none() || auxiliary == last.page.name => {
+                let Some(image) = last.takes(image, flags, writer) else {
+                    return;
+                };
+                Ok(image)
+            }
+            (_, image) => image,
         };
-        let Some(image) = kind else { continue };
         let reduced = flags & REDUCED != 0;
         let begun = all.iter().any(|found| !found.reduced);
         // masks alone, and thumbnails of what came before, are nobody's pages
-        if !all.is_empty() && (flags & MASK != 0 || reduced && begun && beside.is_none()) {
-            continue;
+        if !all.is_empty() && (flags & MASK != 0 || reduced && begun && auxiliary.is_none()) {
+            return;
         }
-        let mut page = metadata::page(&ifd, input);
-        let is_beside = beside.is_some();
-        page.name = page.name.or(beside);
+        let mut page = metadata::page(&ifd, self.input);
+        let is_auxiliary = auxiliary.is_some();
+        page.name = page.name.or(auxiliary);
         all.push(Found {
             ifd,
             levels: image.map(|image| vec![image]),
             masks: Vec::new(),
             page,
             reduced,
-            beside: is_beside,
+            auxiliary: is_auxiliary,
         });
     }
-    Ok((all, at != 0 && seen.len() >= limits.ifds))
+
+    /// The largest picture in full size below the first directory, which shows it smaller.
+    fn full_of(&mut self, all: &[Found], writer: Writer) -> Result<Option<Found>> {
+        let Some(first) = all.first() else {
+            return Ok(None);
+        };
+        let mut best: Option<Found> = None;
+        let starts = first.ifd.numbers(self.input, 330, MAX_SUBIFDS)?;
+        for at in starts.unwrap_or_default() {
+            if !self.is_next(at) {
+                continue;
+            }
+            let ifd = Ifd::read(self.input, self.prologue, at)?;
+            let Ok(image) = self.image(&ifd, writer) else {
+                continue;
+            };
+            let larger = image.size.area() > best.as_ref().map_or(first.area(), Found::area);
+            if self.flags(&ifd) & (REDUCED | MASK) == 0 && larger {
+                best = Some(Found {
+                    page: metadata::page(&ifd, self.input),
+                    ifd,
+                    levels: Ok(vec![image]),
+                    masks: Vec::new(),
+                    reduced: false,
+                    auxiliary: false,
+                });
+            }
+        }
+        Ok(best)
+    }
+
+    /// Adds the levels, and the masks, of a chain of SubIFDs.
+    fn below(
+        &mut self,
+        start: u64,
+        writer: Writer,
+        levels: &mut Vec<Image>,
+        masks: &mut Vec<Image>,
+    ) -> Result<()> {
+        let mut at = start;
+        while self.is_next(at) {
+            self.input.prefetch_at([at], DIRECTORY)?;
+            let ifd = Ifd::read(self.input, self.prologue, at)?;
+            at = ifd.next;
+            let (Ok(image), Some(full)) = (self.image(&ifd, writer), levels.first()) else {
+                continue;
+            };
+            if self.flags(&ifd) & MASK != 0 {
+                masks.push(image);
+            } else if image.is_level_of(full) {
+                add(levels, image);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Found {
     /// Takes in the picture of a directory that follows, if it is a level, a mask or a thumbnail of this one; gives it back
     /// otherwise.
-    fn takes(&mut self, mut image: Image, flags: u64, writer: Writer) -> Option<Result<Image>> {
+    fn takes(&mut self, mut image: Image, flags: u64, writer: Writer) -> Option<Image> {
         let Ok(levels) = &mut self.levels else {
-            return Some(Ok(image));
+            return Some(image);
         };
         let (Some(full), Some(last)) = (levels.first(), levels.last().map(|level| level.size)) else {
-            return Some(Ok(image));
+            return Some(image);
         };
         if flags & MASK != 0 {
             self.masks.push(image);
@@ -225,50 +316,13 @@ impl Found {
         }
         // a thumbnail of a tiled picture is in strips, marked or not
         let thumbnail = image.strips && !full.strips && is_reduced(image.size, full.size);
-        (!thumbnail).then_some(Ok(image))
+        (!thumbnail).then_some(image)
     }
 }
 
-/// The largest picture in full size below the first directory, which shows it smaller.
-fn full_of(
-    all: &[Found],
-    input: &Input,
-    prologue: Prologue,
-    limits: &Limits,
-    seen: &mut HashSet<u64>,
-    writer: Writer,
-) -> Result<Option<Found>> {
-    let mut best: Option<Found> = None;
-    let Some(first) = all.first() else {
-        return Ok(None);
-    };
-    for at in first.ifd.numbers(input, 330, MAX_SUBIFDS)?.unwrap_or_default() {
-        if seen.len() >= limits.ifds || !seen.insert(at) {
-            continue;
-        }
-        let ifd = Ifd::read(input, prologue, at)?;
-        let flags = ifd.first(input, 254).ok().flatten().unwrap_or(0);
-        let Ok(image) = Image::of(&ifd, input, limits, writer) else {
-            continue;
-        };
-        let larger = image.size.area() > best.as_ref().map_or(first.area(), Found::area);
-        if flags & (REDUCED | MASK) == 0 && larger {
-            best = Some(Found {
-                page: metadata::page(&ifd, input),
-                ifd,
-                levels: Ok(vec![image]),
-                masks: Vec::new(),
-                reduced: false,
-                beside: false,
-            });
-        }
-    }
-    Ok(best)
-}
-
-/// Puts the largest picture in full size first; smaller versions that stood before it become its levels.
+/// Puts the largest picture in full size first; smaller versions before it become its levels.
 fn first_the_largest(all: &mut Vec<Found>) {
-    let rank = |found: &Found| (found.area() > 0, !found.beside && !found.reduced, found.area());
+    let rank = |found: &Found| (found.area() > 0, !found.auxiliary && !found.reduced, found.area());
     // of equal ones the first
     let best = (0..all.len()).rev().max_by_key(|index| all.get(*index).map(rank));
     let Some(best) = best else { return };
@@ -279,7 +333,7 @@ fn first_the_largest(all: &mut Vec<Found>) {
     }
     let others = std::mem::take(all);
     for found in others {
-        if !found.reduced || found.beside {
+        if !found.reduced || found.auxiliary {
             all.push(found);
         } else if let (Ok(mut levels), Ok(own)) = (found.levels, &mut main.levels) {
             levels.retain(|level| own.first().is_some_and(|full| level.is_level_of(full)));
@@ -309,36 +363,6 @@ fn masked(levels: Vec<Image>, masks: Vec<Image>) -> Vec<Image> {
         (level.mask.is_some() == is_masked).then_some(level)
     });
     std::iter::once(full).chain(rest).collect()
-}
-
-/// Adds the levels, and the masks, that lie in a chain of SubIFDs.
-#[expect(clippy::too_many_arguments, reason = "what a walk needs")]
-fn below(
-    input: &Input,
-    prologue: Prologue,
-    start: u64,
-    limits: &Limits,
-    writer: Writer,
-    seen: &mut HashSet<u64>,
-    levels: &mut Vec<Image>,
-    masks: &mut Vec<Image>,
-) -> Result<()> {
-    let mut at = start;
-    while at != 0 && seen.len() < limits.ifds && seen.insert(at) {
-        input.prefetch_at([at], DIRECTORY)?;
-        let ifd = Ifd::read(input, prologue, at)?;
-        at = ifd.next;
-        let mask = ifd.first(input, 254).ok().flatten().unwrap_or(0) & MASK != 0;
-        let (Ok(image), Some(full)) = (Image::of(&ifd, input, limits, writer), levels.first()) else {
-            continue;
-        };
-        if mask {
-            masks.push(image);
-        } else if image.is_level_of(full) {
-            add(levels, image);
-        }
-    }
-    Ok(())
 }
 
 /// Adds a level unless there is one of its size.
@@ -399,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_pages_are_found_and_one_behind_the_limit_says_so() {
+    fn a_thousand_pages_are_found_and_one_beyond_the_limit_says_so() {
         let mut build = Build::new(Order::Little, false);
         let grey = tags((100, 64), 1, 1, vec![16; 28]);
         let first = (0..1100).fold(0, |next, _| build.ifd(&grey, next));
@@ -417,10 +441,10 @@ mod tests {
         assert!(matches!(found(1100, usual), Err(Error::Missing(_))));
         assert_eq!(found(4, 5).unwrap(), 5);
         let Err(Error::Limit(said)) = found(5, 5) else {
-            panic!("a page behind the limit is not simply missing");
+            panic!("a page beyond the limit is not simply missing");
         };
         assert!(
-            said.contains("page 5 lies behind the 5 directories of LIMIT_IFDS"),
+            said.contains("page 5 is beyond the 5 directories of LIMIT_IFDS"),
             "{said}"
         );
     }
@@ -498,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_that_bites_its_tail_ends_there() {
+    fn a_chain_that_leads_back_ends_there() {
         let grey = || tags((16, 16), 1, 1, vec![16]);
         let mut build = Build::new(Order::Little, false);
         let first = build.ifd(&grey(), 16);
@@ -511,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_beyond_reason_are_errors() {
+    fn absurd_sizes_are_errors() {
         let open = |more: &[_]| {
             let mut build = Build::new(Order::Little, true);
             let first = build.ifd(&with(tags((16, 16), 1, 1, vec![16]), more), 0);

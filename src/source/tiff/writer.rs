@@ -81,7 +81,7 @@ impl Writer {
     }
 
     /// What a directory of a slide shows that is not what was scanned.
-    pub fn beside(self, ifd: &Ifd, input: &Input) -> Option<&'static str> {
+    pub fn auxiliary(self, ifd: &Ifd, input: &Input) -> Option<&'static str> {
         if self == Writer::Hamamatsu {
             let lens = ifd.floats(input, SOURCE_LENS, 1)?;
             return match lens.first()? {
