@@ -80,6 +80,28 @@ pub fn is_deep(frame: &Frame) -> bool {
 /// green and blue, or four as they are stored (but YCCK as CMYK). `Corrupt` when it ends too early, `Unsupported` when
 /// samples of one component lie between those of another.
 pub fn decode(stream: &[u8], frame: &Frame) -> Result<Raster> {
+    let (components, is_luma) = scans(stream, frame)?;
+    let count = components.len();
+    let most = most(components.iter().map(|component| component.factors));
+    let area = usize::try_from(frame.size.area()).unwrap_or(0);
+    let mut out = vec![0; area * count];
+    for (channel, component) in components.into_iter().enumerate() {
+        let plane = upsampled(&component.plane, component.factors, most, frame.size)?;
+        let places = out.iter_mut().skip(channel).step_by(count);
+        places.zip(plane).for_each(|(to, sample)| *to = sample);
+    }
+    if is_luma {
+        turn(&mut out, count);
+    }
+    Ok(Raster {
+        size: frame.size,
+        channels: frame.components,
+        samples: Samples::U16(out),
+    })
+}
+
+/// The components of a stream with the samples of all its scans, and whether they are luma and chroma.
+fn scans(stream: &[u8], frame: &Frame) -> Result<(Vec<Component>, bool)> {
     let mut tables = Tables::default();
     if !frame.tables {
         define(STANDARD.get(4..).unwrap_or_default(), &mut tables, CATEGORIES)
@@ -117,7 +139,7 @@ pub fn decode(stream: &[u8], frame: &Frame) -> Result<Raster> {
                 if missing.is_empty() {
                     break;
                 }
-                segments = Segments::behind(segment.rest);
+                segments = Segments::after(segment.rest);
             }
             _ => {}
         }
@@ -125,30 +147,14 @@ pub fn decode(stream: &[u8], frame: &Frame) -> Result<Raster> {
     if components.is_empty() || !missing.is_empty() {
         return Err(wrong("end"));
     }
-    let count = components.len();
-    let luma = match (count, adobe) {
+    let is_luma = match (components.len(), adobe) {
         (3, _) if jfif => true,
         (3, Some(transform)) => transform != 0,
         (3, None) => guess == Some(Colour::Ycbcr),
         (4, Some(2)) => true,
         _ => false,
     };
-    let most = most(components.iter().map(|component| component.factors));
-    let area = usize::try_from(frame.size.area()).unwrap_or(0);
-    let mut out = vec![0; area * count];
-    for (channel, component) in components.into_iter().enumerate() {
-        let plane = upsampled(&component.plane, component.factors, most, frame.size)?;
-        let places = out.iter_mut().skip(channel).step_by(count);
-        places.zip(plane).for_each(|(to, sample)| *to = sample);
-    }
-    if luma {
-        turn(&mut out, count);
-    }
-    Ok(Raster {
-        size: frame.size,
-        channels: frame.components,
-        samples: Samples::U16(out),
-    })
+    Ok((components, is_luma))
 }
 
 /// The components of a frame header.
@@ -375,7 +381,7 @@ impl Sink for Values<'_> {
     fn end(&mut self) {}
 }
 
-/// Luma and chroma, with black behind them or without, as colours (JFIF 1.02 p. 3), in the fixed point of libjpeg.
+/// Luma and chroma, followed by black or not, as colours (JFIF 1.02 p. 3), in the fixed point of libjpeg.
 fn turn(pixels: &mut [u16], channels: usize) {
     const HALF: i32 = 1 << 15;
     for pixel in pixels.chunks_exact_mut(channels) {

@@ -51,7 +51,6 @@ pub fn decode(stream: &[u8], frame: &Frame) -> Result<Raster> {
             size.w, size.h
         )));
     }
-    let wrong = |what: &str| Error::Corrupt(format!("lossless jpeg with a wrong {what}"));
     let other = |what: &str| Error::Unsupported(format!("lossless jpeg {what} is not supported"));
     let mut tables = Tables::default();
     let mut interval = 0;
@@ -70,21 +69,7 @@ pub fn decode(stream: &[u8], frame: &Frame) -> Result<Raster> {
                 }
             }
             (SOS, [count, rest @ ..]) if *count == channels && channels > 0 => {
-                let selectors = rest.as_chunks::<2>().0.get(..usize::from(channels));
-                let rest = rest.get(2 * usize::from(channels)..).unwrap_or_default();
-                let (Some(selectors), [predictor @ 1..=7, _, shift, ..]) = (selectors, rest) else {
-                    return Err(wrong("scan header"));
-                };
-                let [of_differences, _] = &tables;
-                let table =
-                    |[_, name]: &[u8; 2]| of_differences.get(usize::from(name >> 4)).cloned().flatten();
-                let scan = Scan {
-                    tables: (selectors.iter().map(table).collect::<Option<_>>())
-                        .ok_or_else(|| wrong("table"))?,
-                    predictor: *predictor,
-                    shift: u32::from(shift & 15),
-                    interval,
-                };
+                let scan = Scan::of(rest, channels, &tables, interval)?;
                 let middle = (1 << (bits - 1)) >> scan.shift;
                 let samples = scan.decode(segment.rest, size, middle)?;
                 let samples = if bits > 8 {
@@ -107,6 +92,24 @@ pub fn decode(stream: &[u8], frame: &Frame) -> Result<Raster> {
 }
 
 impl Scan {
+    /// Parses what follows the number of components in a scan header.
+    fn of(header: &[u8], channels: u8, tables: &Tables, interval: usize) -> Result<Scan> {
+        let selectors = header.as_chunks::<2>().0.get(..usize::from(channels));
+        let rest = header.get(2 * usize::from(channels)..).unwrap_or_default();
+        let (Some(selectors), [predictor @ 1..=7, _, shift, ..]) = (selectors, rest) else {
+            return Err(wrong("scan header"));
+        };
+        let [of_differences, _] = tables;
+        let table = |[_, name]: &[u8; 2]| of_differences.get(usize::from(name >> 4)).cloned().flatten();
+        let tables = selectors.iter().map(table).collect::<Option<_>>();
+        Ok(Scan {
+            tables: tables.ok_or_else(|| wrong("table"))?,
+            predictor: *predictor,
+            shift: u32::from(shift & 15),
+            interval,
+        })
+    }
+
     /// The samples row by row; the first one is predicted as `middle`.
     fn decode(&self, data: &[u8], size: Size, middle: i32) -> Result<Vec<u16>> {
         let mut source = Bits::new(&data, 0, 1 << 16);
@@ -186,6 +189,10 @@ fn difference(source: &mut Bits, table: &Table) -> i32 {
             value
         }
     }
+}
+
+fn wrong(what: &str) -> Error {
+    Error::Corrupt(format!("lossless jpeg with a wrong {what}"))
 }
 
 fn ends() -> Error {

@@ -136,7 +136,7 @@ impl<'a> Segments<'a> {
     }
 
     /// Those that follow the data of a scan.
-    pub fn behind(rest: &'a [u8]) -> Self {
+    pub fn after(rest: &'a [u8]) -> Self {
         Segments { rest }
     }
 
