@@ -42,25 +42,7 @@ impl Placing {
     /// Errors: `Malformed` when it shows nothing of the image, or everything in one point.
     pub fn window(&self, header: &Header, region: Rect, size: Size) -> Result<(Window, Affine)> {
         let full = header.size();
-        let height = f64::from(full.h);
-        let [a, b, c, d, e, f] = self
-            .map
-            .map_or([1.0, 0.0, 0.0, 0.0, 1.0, 0.0], |map| map.0.map(Num::value));
-        // from pixels of the answer to pixels of level 0
-        let (sx, sy) = (
-            f64::from(region.w) / f64::from(size.w),
-            f64::from(region.h) / f64::from(size.h),
-        );
-        let (left, top) = (f64::from(region.x), f64::from(region.y));
-        let map = [
-            a * sx,
-            b * sy,
-            a * left + b * top + c * height,
-            d * sx,
-            e * sy,
-            d * left + e * top + f * height,
-        ];
-        let [a, b, c, d, e, f] = map;
+        let map @ [a, b, c, d, e, f] = self.map_of(full, region, size);
         let step = (a * e - b * d).abs().sqrt();
         if !step.is_normal() || map.iter().any(|part| !part.is_finite()) {
             return Err(Error::Malformed("AFN shows the image in one point".into()));
@@ -74,24 +56,15 @@ impl Placing {
         let level = header.levels.get(index).map_or(full, |level| level.size);
         let (across, down) = (
             f64::from(level.w) / f64::from(full.w),
-            f64::from(level.h) / height,
+            f64::from(level.h) / f64::from(full.h),
         );
         let (w, h) = (f64::from(size.w), f64::from(size.h));
         let corners = [(0.0, 0.0), (w, 0.0), (0.0, h), (w, h)];
-        let span = |side: u32, at: &dyn Fn((f64, f64)) -> f64| {
-            let places = corners.map(at);
-            let low = places.into_iter().fold(f64::INFINITY, f64::min);
-            let high = places.into_iter().fold(f64::NEG_INFINITY, f64::max);
-            // two pixels more, for those that lie between
-            let (first, end) = (
-                pixels(low.floor() - 2.0).min(side),
-                pixels(high.ceil() + 2.0).min(side),
-            );
-            (end > first).then_some((first, end - first))
-        };
         let beyond = || Error::Malformed("nothing of the image is to be seen".into());
-        let (x, wide) = span(level.w, &|(x, y)| (a * x + b * y + c) * across).ok_or_else(beyond)?;
-        let (y, high) = span(level.h, &|(x, y)| (d * x + e * y + f) * down).ok_or_else(beyond)?;
+        let columns = corners.map(|(x, y)| (a * x + b * y + c) * across);
+        let rows = corners.map(|(x, y)| (d * x + e * y + f) * down);
+        let (x, wide) = covered(columns, level.w).ok_or_else(beyond)?;
+        let (y, high) = covered(rows, level.h).ok_or_else(beyond)?;
         let map = [
             a * across,
             b * across,
@@ -107,6 +80,27 @@ impl Placing {
             layers: None,
         };
         Ok((window, Affine(nums)))
+    }
+
+    /// The map from pixels of the answer, which shows `region` at a size, to pixels of level 0.
+    fn map_of(&self, full: Size, region: Rect, size: Size) -> [f64; 6] {
+        let height = f64::from(full.h);
+        let [a, b, c, d, e, f] = self
+            .map
+            .map_or([1.0, 0.0, 0.0, 0.0, 1.0, 0.0], |map| map.0.map(Num::value));
+        let (sx, sy) = (
+            f64::from(region.w) / f64::from(size.w),
+            f64::from(region.h) / f64::from(size.h),
+        );
+        let (left, top) = (f64::from(region.x), f64::from(region.y));
+        [
+            a * sx,
+            b * sy,
+            a * left + b * top + c * height,
+            d * sx,
+            e * sy,
+            d * left + e * top + f * height,
+        ]
     }
 
     /// The part of a window that is not hidden, in its pixels, with no width where all is; `None` when nothing is
@@ -133,6 +127,16 @@ impl Placing {
         };
         (kept != Rect::of(inner.size())).then_some(kept)
     }
+}
+
+/// The first pixel of a side and the number of pixels that these places cover, with two more at either end for the ones
+/// between; `None` when that is nothing.
+fn covered(places: [f64; 4], side: u32) -> Option<(u32, u32)> {
+    let low = places.into_iter().fold(f64::INFINITY, f64::min);
+    let high = places.into_iter().fold(f64::NEG_INFINITY, f64::max);
+    let first = pixels(low.floor() - 2.0).min(side);
+    let end = pixels(high.ceil() + 2.0).min(side);
+    (end > first).then_some((first, end - first))
 }
 
 #[expect(
