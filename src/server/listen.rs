@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 /// Which protocol a listener's peers speak.
 #[derive(Clone, Debug)]
-pub enum Speaks {
+pub enum Transport {
     /// FastCGI: web servers.
     FastCgi,
     /// HTTP: everyone.
@@ -39,7 +39,7 @@ pub struct Listener {
     /// Non-blocking.
     pub socket: OwnedFd,
     /// The protocol.
-    pub speaks: Speaks,
+    pub transport: Transport,
     /// Whether it is for those who run the server.
     pub is_admin: bool,
     /// The path that we made and have to remove, with its device and inode.
@@ -92,19 +92,19 @@ impl Listener {
     }
 
     fn new(socket: OwnedFd, http: bool, made: Option<(PathBuf, u64, u64)>) -> Listener {
-        let speaks = if http {
-            Speaks::Http(Arc::new(local(&socket).map_or_else(Local::default, |address| {
+        let transport = if http {
+            Transport::Http(Arc::new(local(&socket).map_or_else(Local::default, |address| {
                 Local {
                     name: address.ip().to_canonical().to_string(),
                     port: address.port().to_string(),
                 }
             })))
         } else {
-            Speaks::FastCgi
+            Transport::FastCgi
         };
         Listener {
             socket,
-            speaks,
+            transport,
             is_admin: false,
             made,
         }
@@ -118,10 +118,10 @@ impl Listener {
 
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let protocol = match self.speaks {
-            Speaks::FastCgi => "FastCGI",
-            Speaks::Http(_) if self.is_admin => "administration",
-            Speaks::Http(_) => "HTTP",
+        let protocol = match self.transport {
+            Transport::FastCgi => "FastCGI",
+            Transport::Http(_) if self.is_admin => "administration",
+            Transport::Http(_) => "HTTP",
         };
         match (self.address(), &self.made) {
             (Some(address), _) => write!(f, "{protocol} on {address}"),

@@ -10,7 +10,7 @@ use crate::server::connections::Presence;
 use crate::server::fastcgi;
 use crate::server::http;
 use crate::server::listen::Listener;
-use crate::server::listen::Speaks;
+use crate::server::listen::Transport;
 use crate::server::memory;
 use crate::server::pages;
 use crate::server::socket::Socket;
@@ -97,18 +97,15 @@ pub fn start(
     let of_one = service.config().connections_of_one;
     let connections = Connections::new(patience, config::open_files().connections, of_one);
     let (phase, _) = watch::channel(Phase::Serving);
-    let listeners: Vec<_> = listeners
-        .into_iter()
-        .map(|listener| {
-            let has_pages = matches!(listener.speaks, Speaks::Http(_));
-            let handler = if listener.is_admin {
-                admin::handler(&service)
-            } else {
-                handler(&service, has_pages)
-            };
-            (Arc::new(listener), handler)
-        })
-        .collect();
+    let handled = |listener: Listener| {
+        let handler = if listener.is_admin {
+            admin::handler(&service)
+        } else {
+            handler(&service, matches!(listener.transport, Transport::Http(_)))
+        };
+        (Arc::new(listener), handler)
+    };
+    let listeners: Vec<_> = listeners.into_iter().map(handled).collect();
     let mut running = Running {
         phase,
         connections,
@@ -118,8 +115,7 @@ pub fn start(
     };
     let (io_threads, incoming): (Vec<_>, Vec<_>) = (0..threads.max(1)).map(|_| IoThread::new()).unzip();
     let io_threads: Arc<[IoThread]> = io_threads.into();
-    for (number, mut incoming) in incoming.into_iter().enumerate() {
-        let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+    for (number, incoming) in incoming.into_iter().enumerate() {
         // one thread watches a listener: a new connection wakes all that do
         let own = listeners.iter().filter(|_| number == 0);
         let acceptors: Vec<_> = own
@@ -131,32 +127,43 @@ pub fn start(
                 phase: running.phase.subscribe(),
             })
             .collect();
-        running.lasting += acceptors
-            .iter()
-            .filter(|acceptor| acceptor.listener.is_admin)
-            .count();
-        let (connections, service) = (Arc::clone(&running.connections), running.service.clone());
-        let mut phase = running.phase.subscribe();
-        let body = move || {
-            runtime.block_on(async move {
-                for acceptor in acceptors {
-                    tokio::spawn(acceptor.run());
-                }
-                if number == 0 {
-                    tokio::spawn(pass_time(connections, service));
-                }
-                tokio::spawn(async move {
-                    while let Some(connection) = incoming.recv().await {
-                        connection.serve();
-                    }
-                });
-                let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;
-            });
-        };
-        let thread = std::thread::Builder::new().name("io".into());
-        running.threads.push(thread.spawn(body)?);
+        let lasting = acceptors.iter().filter(|acceptor| acceptor.listener.is_admin);
+        running.lasting += lasting.count();
+        let clock = (number == 0).then(|| (Arc::clone(&running.connections), running.service.clone()));
+        let phase = running.phase.subscribe();
+        running
+            .threads
+            .push(io_thread(incoming, acceptors, clock, phase)?);
     }
     Ok(running)
+}
+
+/// Starts a thread that accepts, serves the connections that come to it, and, if it has the `clock`, ends what has waited too
+/// long; until the server has stopped.
+fn io_thread(
+    mut incoming: UnboundedReceiver<Box<NewConnection>>,
+    acceptors: Vec<Acceptor>,
+    clock: Option<(Arc<Connections>, Service)>,
+    mut phase: watch::Receiver<Phase>,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+    let body = async move {
+        for acceptor in acceptors {
+            tokio::spawn(acceptor.run());
+        }
+        if let Some((connections, service)) = clock {
+            tokio::spawn(pass_time(connections, service));
+        }
+        tokio::spawn(async move {
+            while let Some(connection) = incoming.recv().await {
+                connection.serve();
+            }
+        });
+        let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;
+    };
+    std::thread::Builder::new()
+        .name("io".into())
+        .spawn(move || runtime.block_on(body))
 }
 
 impl Running {
@@ -293,15 +300,15 @@ impl NewConnection {
             handler,
         } = self;
         let socket = Socket::new(socket);
-        match &listener.speaks {
-            Speaks::FastCgi => {
+        match &listener.transport {
+            Transport::FastCgi => {
                 let open = metrics::opened("fastcgi");
                 tokio::spawn(async move {
                     let _open = (open, assigned);
                     fastcgi::serve(socket, presence, handler).await;
                 });
             }
-            Speaks::Http(local) => {
+            Transport::Http(local) => {
                 let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
                 let peer = peer.map(|peer| peer.ip().to_canonical());
                 if !listener.is_admin && peer.is_some_and(|peer| !presence.comes_from(peer)) {
