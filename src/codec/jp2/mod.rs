@@ -21,6 +21,7 @@ mod ht_codes;
 mod markers;
 mod mq;
 mod packed;
+mod packet_header;
 mod packets;
 mod parts;
 mod plane;

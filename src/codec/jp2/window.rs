@@ -68,32 +68,7 @@ pub fn decode(
         x1: left + rect.x + rect.w,
         y1: top + rect.y + rect.h,
     };
-    let (across, down) = siz.grid();
-    // a pixel shows the sample at it or before it, or the first one: it may lie in another tile
-    let most = (siz.components.iter()).fold((1, 1), |most: (u32, u32), component| {
-        (most.0.max(component.step.0), most.1.max(component.step.1))
-    });
-    let near = |(from, to): (u32, u32), by: u32, start: u32, side: u32, count: u32| {
-        // a tile overlaps what its first point times 2^reduction does; one more on either side is looked at
-        let index = |edge: u32| {
-            let point = (u64::from(edge) << reduction).saturating_sub(1 << reduction);
-            let index = point.saturating_sub(u64::from(start)) / u64::from(side);
-            u32::try_from(index).unwrap_or(u32::MAX)
-        };
-        index(from.saturating_sub(by))..index(to.saturating_add(by)).saturating_add(2).min(count)
-    };
-    let (corner, side) = (siz.tile_start, siz.tile);
-    let columns = near((window.x0, window.x1), most.0, corner.0, side.w, across);
-    let rows = near((window.y0, window.y1), most.1, corner.1, side.h, down);
-    let numbers = rows.flat_map(|row| columns.clone().map(move |column| row * across + column));
-    let tiles = numbers.filter_map(|number| {
-        let tile = u16::try_from(number).ok()?;
-        let parts = shown(siz, tile, reduction, window, &stream.wanted);
-        let stored = stream.main.parts.binary_search_by_key(&tile, |part| part.tile);
-        // a tile that is not there is 0 in every component
-        (parts.iter().any(|part| !part.is_empty()) && stored.is_ok()).then_some((tile, parts))
-    });
-    let tiles: Vec<(u16, Vec<Area>)> = tiles.collect();
+    let tiles = tiles(stream, reduction, window);
     let coding = stream.main.style.coding.iter();
     let styles = coding.fold(0, |all, coding| all | coding.style);
     let components = stream.wanted.iter().filter(|is_wanted| **is_wanted).count();
@@ -120,6 +95,37 @@ pub fn decode(
         wanted: stream.wanted.clone(),
         tiles,
     })
+}
+
+/// The tiles that a window shows something of, with what each of their components shows.
+fn tiles(stream: &Codestream, reduction: u8, window: Area) -> Vec<(u16, Vec<Area>)> {
+    let siz = &stream.main.siz;
+    let (across, down) = siz.grid();
+    // a pixel shows the sample at it or before it, or the first one: it may lie in another tile
+    let most = (siz.components.iter()).fold((1, 1), |most: (u32, u32), component| {
+        (most.0.max(component.step.0), most.1.max(component.step.1))
+    });
+    let near = |(from, to): (u32, u32), by: u32, start: u32, side: u32, count: u32| {
+        // a tile overlaps what its first point times 2^reduction does; one more on either side is looked at
+        let index = |edge: u32| {
+            let point = (u64::from(edge) << reduction).saturating_sub(1 << reduction);
+            let index = point.saturating_sub(u64::from(start)) / u64::from(side);
+            u32::try_from(index).unwrap_or(u32::MAX)
+        };
+        index(from.saturating_sub(by))..index(to.saturating_add(by)).saturating_add(2).min(count)
+    };
+    let (corner, side) = (siz.tile_start, siz.tile);
+    let columns = near((window.x0, window.x1), most.0, corner.0, side.w, across);
+    let rows = near((window.y0, window.y1), most.1, corner.1, side.h, down);
+    let numbers = rows.flat_map(|row| columns.clone().map(move |column| row * across + column));
+    let tiles = numbers.filter_map(|number| {
+        let tile = u16::try_from(number).ok()?;
+        let parts = shown(siz, tile, reduction, window, &stream.wanted);
+        let stored = stream.main.parts.binary_search_by_key(&tile, |part| part.tile);
+        // a tile that is not there is 0 in every component
+        (parts.iter().any(|part| !part.is_empty()) && stored.is_ok()).then_some((tile, parts))
+    });
+    tiles.collect()
 }
 
 /// What of a window each component of a tile shows: a sample is seen from its place on the reference grid up to the next
@@ -333,6 +339,31 @@ impl Tile<'_> {
     /// The coefficients of each component that are needed, by its bands, the smallest resolution first; on as many
     /// threads as have nothing else to do here.
     fn coefficients(&self, needs: &[Area]) -> Result<Vec<Vec<Coefficients>>> {
+        let (jobs, all) = self.jobs(needs)?;
+        let chunks = jobs.iter().flat_map(|job| job.chunks(&self.index));
+        let coded = Coded::new(&*self.stream.from, chunks.map(|c| (c.at, c.len)).collect())?;
+        let work = Work {
+            index: &self.index,
+            coded: &coded,
+            strict: self.stream.strict,
+        };
+        // of blocks at the edges most are held
+        let samples = jobs
+            .iter()
+            .map(|job| job.need.len() / speed(job.coding.style))
+            .sum();
+        share(jobs, samples, |job| {
+            let gone = || Error::Corrupt("no such band".into());
+            let bands = all.get(usize::from(job.name.component));
+            let band = bands.and_then(|bands| bands.get(usize::from(job.name.band)));
+            let band = band.ok_or_else(gone)?;
+            self.decode_block(&work, &job, band)
+        })?;
+        Ok(all)
+    }
+
+    /// The code-blocks that are needed, and the bands of each component for their coefficients.
+    fn jobs(&self, needs: &[Area]) -> Result<(Vec<Job<'_>>, Vec<Vec<Coefficients>>)> {
         let mut all: Vec<Vec<Coefficients>> = needs.iter().map(|_| Vec::new()).collect();
         let mut jobs = Vec::new();
         let components = self.index.components.iter().zip(needs).zip(&mut all);
@@ -366,39 +397,25 @@ impl Tile<'_> {
                 bands.push(Coefficients::new(area, resolution.block, band.step));
             })?;
         }
-        let chunks = jobs.iter().flat_map(|job| job.chunks(&self.index));
-        let coded = Coded::new(&*self.stream.from, chunks.map(|c| (c.at, c.len)).collect())?;
-        let work = Work {
-            index: &self.index,
-            coded: &coded,
-            strict: self.stream.strict,
-        };
-        // of blocks at the edges most are held
-        let samples = jobs
-            .iter()
-            .map(|job| job.need.len() / speed(job.coding.style))
-            .sum();
-        share(jobs, samples, |job| {
-            let gone = || Error::Corrupt("no such band".into());
-            let bands = all.get(usize::from(job.name.component));
-            let band = bands.and_then(|bands| bands.get(usize::from(job.name.band)));
-            let band = band.ok_or_else(gone)?;
-            if !(job.shared && self.blocks.holds()) {
-                work.decode(&job)?.into_iter().for_each(|block| band.put(block));
-                return Ok(());
-            }
-            self.blocks.block(job.name, &mut |held| {
-                let held = held.filter(|held| job.is_in(held));
-                let block = match &held {
-                    Some(held) => job.unpacked(held),
-                    None => work.decode(&job)?,
-                };
-                let hold = job.worth_holding(held.as_deref(), block.as_ref());
-                block.into_iter().for_each(|block| band.put(block));
-                Ok(hold)
-            })
-        })?;
-        Ok(all)
+        Ok((jobs, all))
+    }
+
+    /// Puts the coefficients of a block into its band: those that are held, or else decoded, which may be held then.
+    fn decode_block(&self, work: &Work, job: &Job, band: &Coefficients) -> Result<()> {
+        if !(job.shared && self.blocks.holds()) {
+            work.decode(job)?.into_iter().for_each(|block| band.put(block));
+            return Ok(());
+        }
+        self.blocks.block(job.name, &mut |held| {
+            let held = held.filter(|held| job.is_in(held));
+            let block = match &held {
+                Some(held) => job.unpacked(held),
+                None => work.decode(job)?,
+            };
+            let hold = job.worth_holding(held.as_deref(), block.as_ref());
+            block.into_iter().for_each(|block| band.put(block));
+            Ok(hold)
+        })
     }
 }
 
@@ -418,7 +435,7 @@ fn share<I: Send, T: Send + Sync>(
     let lost = || Err(Error::Corrupt("a part of a window was not decoded".into()));
     let done = done
         .into_iter()
-        .map(|made| made.into_inner().unwrap_or_else(lost));
+        .map(|done| done.into_inner().unwrap_or_else(lost));
     done.collect()
 }
 

@@ -1,6 +1,6 @@
 //! JPEG 2000 files: a codestream, and the boxes around it that say what its components mean.
 //!
-//! Levels are the resolutions of the wavelet transform; any window of them can be read, so that `made` cuts the
+//! Levels are the resolutions of the wavelet transform; any window of them can be read, so that `derived` cuts the
 //! tiles, and those of the codestream do not matter. Samples of up to 8 bits are given as 8 bits, wider ones as 16,
 //! both stretched to their full range; signed grey of 9 to 24 bits is given as it is.
 
@@ -107,6 +107,15 @@ fn direct(count: usize) -> Vec<Mapped> {
         .collect()
 }
 
+/// Whether the only channel is a component of signed samples that are given as they are.
+fn is_signed_grey(stream: &Codestream, channels: &[Mapped]) -> bool {
+    let [only] = channels else {
+        return false;
+    };
+    (stream.components().get(usize::from(only.component)))
+        .is_some_and(|component| component.signed && (9..=24).contains(&component.bits))
+}
+
 /// The bits of each channel.
 fn bits(stream: &Codestream, palette: Option<&Palette>, channels: &[Mapped]) -> Result<Vec<u8>> {
     let bits = |channel: &Mapped| {
@@ -133,33 +142,49 @@ fn levels(stream: &Codestream) -> Vec<Level> {
         .collect()
 }
 
+/// The bytes of the codestream, which is in these pieces of the file.
+fn codestream(mut file: bytes::Part, pieces: &[(u64, u64)]) -> Box<dyn bytes::Bytes> {
+    match pieces {
+        [only] => {
+            (file.start, file.len) = *only;
+            Box::new(file)
+        }
+        pieces => Box::new(Pieces::new(file, pieces)),
+    }
+}
+
+/// What the boxes say, and EXIF where they say nothing.
+fn metadata(boxes: Boxes, exif: Metadata) -> Metadata {
+    let own = Metadata {
+        icc: boxes.icc,
+        xmp: boxes.xmp,
+        density: boxes.density,
+        texts: boxes.xml.into_iter().map(|xml| ("xml", xml)).collect(),
+        left_out: boxes.left_out,
+        ..Metadata::default()
+    };
+    own.or(exif)
+}
+
 impl Jp2 {
     /// Opens a file. `Missing` when it is neither JP2 nor a codestream,
     /// `Unsupported` and `Corrupt` as the codec says.
     pub fn open(file: Arc<dyn Blob>, options: Options) -> Result<Jp2> {
         let version = file.version();
-        let mut part = bytes::Part::whole(file);
-        let boxes = Boxes::read(&part, &options.limits)?;
+        let part = bytes::Part::whole(file);
+        let mut boxes = Boxes::read(&part, &options.limits)?;
         let (exif, orientation) = (boxes.exif)
             .and_then(|(at, len)| tiff::exif(part.file.clone(), at, len))
             .unwrap_or((Metadata::default(), 1));
-        let from: Box<dyn bytes::Bytes> = match boxes.codestream.as_slice() {
-            [only] => {
-                (part.start, part.len) = *only;
-                Box::new(part)
-            }
-            pieces => Box::new(Pieces::new(part, pieces)),
-        };
-        let mut stream = Codestream::open(from, options.strict)?;
-        let count = stream.components().len();
+        let mut stream = Codestream::open(codestream(part, &boxes.codestream), options.strict)?;
         let (colour, colours, mut turn) = colour(&boxes, stream.components());
         let mapping = match boxes.mapping.is_empty() {
-            true => direct(count),
-            false => boxes.mapping,
+            true => direct(stream.components().len()),
+            false => std::mem::take(&mut boxes.mapping),
         };
         let (channels, alpha) = choose(&mapping, &boxes.definitions, colours);
         stream.only(|number| channels.iter().any(|channel| channel.component == number));
-        let palette = boxes.palette;
+        let palette = boxes.palette.take();
         let each = bits(&stream, palette.as_ref(), &channels)?;
         let mut bits = each.iter().copied().max().unwrap_or(8);
         if colour == Colour::Lab && boxes.space == Some(Space::Lab) {
@@ -167,47 +192,32 @@ impl Jp2 {
             // their steps are others than those of eight bits
             bits = bits.max(16);
         }
-        let full = if bits > 8 { 65535.0 } else { 255.0 };
-        let layers = options.layers_of(stream.layers());
-        let first = channels
-            .first()
-            .and_then(|channel| stream.components().get(usize::from(channel.component)));
-        let signed = channels.len() == 1
-            && palette.is_none()
-            && turn == Turn::Not
-            && first.is_some_and(|component| component.signed && (9..=24).contains(&component.bits));
+        let meaning = Meaning {
+            colour,
+            alpha,
+            ranges: vec![(0.0, if bits > 8 { 65535.0 } else { 255.0 }); channels.len()],
+        };
+        let signed = palette.is_none() && turn == Turn::Not && is_signed_grey(&stream, &channels);
         let header = Header {
             levels: levels(&stream),
             channels: u8::try_from(channels.len()).unwrap_or(u8::MAX),
             bits,
             kind: if signed { Kind::Signed } else { Kind::Unsigned },
-            meaning: Meaning {
-                colour,
-                alpha,
-                ranges: vec![(0.0, full); channels.len()],
-            },
+            meaning,
             stored: None,
-            metadata: Metadata {
-                icc: boxes.icc,
-                xmp: boxes.xmp,
-                density: boxes.density,
-                texts: boxes.xml.into_iter().map(|xml| ("xml", xml)).collect(),
-                left_out: boxes.left_out,
-                ..Metadata::default()
-            }
-            .or(exif),
+            metadata: metadata(boxes, exif),
             version,
             set: Set::default(),
             scalable: true,
             orientation,
         };
         let mut jp2 = Jp2 {
+            layers: options.layers_of(stream.layers()),
             stream,
             header,
             channels,
             palette,
             turn,
-            layers,
         };
         if signed {
             jp2.header.meaning.ranges = vec![jp2.extent()];
