@@ -96,19 +96,7 @@ impl Image {
             restarts,
             mask: None,
         };
-        limits::check(
-            "stored samples of a pixel:",
-            "SAMPLES",
-            image.layout.stored as u64,
-            limits.samples,
-        )?;
-        let planes = image.planes() as u64;
-        limits::check(
-            "tiles of a level:",
-            "TILES",
-            image.grid.area().saturating_mul(planes),
-            limits.tiles,
-        )?;
+        image.check_counts(limits)?;
         image.fits = image.check(tile, limits).is_ok();
         let one = image.grid.area() == 1;
         if image.counts.is_none() && image.layout.compression != Compression::None && !(strips && one) {
@@ -120,6 +108,14 @@ impl Image {
             image.check(tile, limits)?;
         }
         Ok(image)
+    }
+
+    /// `Error::Limit` when a pixel has too many samples, or the image too many tiles.
+    fn check_counts(&self, limits: &Limits) -> Result<()> {
+        let stored = self.layout.stored as u64;
+        limits::check("stored samples of a pixel:", "SAMPLES", stored, limits.samples)?;
+        let tiles = self.grid.area().saturating_mul(self.planes() as u64);
+        limits::check("tiles of a level:", "TILES", tiles, limits.tiles)
     }
 
     /// `Error::Limit` when so many pixels take more bytes than a tile may.

@@ -132,11 +132,11 @@ impl Depth {
     }
 }
 
-/// A sample behind the colours, and its number in ExtraSamples.
+/// A sample after the colours, and its number in ExtraSamples.
 type Extra = (usize, u64);
 
 /// What a directory says of its samples, before it is understood.
-struct Stated {
+struct SampleTags {
     compression: Compression,
     /// PhotometricInterpretation.
     photometric: u64,
@@ -149,8 +149,8 @@ struct Stated {
     kind: Kind,
 }
 
-impl Stated {
-    fn read(ifd: &Ifd, input: &Input, writer: Writer) -> Result<Stated> {
+impl SampleTags {
+    fn read(ifd: &Ifd, input: &Input, writer: Writer) -> Result<SampleTags> {
         let packing = ifd
             .numbers(input, 50674, 2)?
             .and_then(|numbers| numbers.get(1).copied());
@@ -179,7 +179,7 @@ impl Stated {
             other => other,
         };
         let format = same(ifd, input, 339, channels)?.unwrap_or(1);
-        Ok(Stated {
+        Ok(SampleTags {
             compression,
             photometric,
             stored,
@@ -194,11 +194,11 @@ impl Stated {
     }
 
     fn predictor(&self, ifd: &Ifd, input: &Input) -> Result<Predictor> {
-        let stated = match self.compression.predicts() {
+        let predictor = match self.compression.predicts() {
             true => first(ifd, input, 317, 1)?,
             false => 1,
         };
-        match (stated, self.bits) {
+        match (predictor, self.bits) {
             (1, _) => Ok(Predictor::None),
             (2, 8 | 16 | 32 | 64) => Ok(Predictor::Difference),
             (3, 16 | 24 | 32 | 64) if self.format == 3 => Ok(Predictor::Float),
@@ -271,6 +271,21 @@ impl Stated {
         };
         Ok((turn, jpeg_ycbcr))
     }
+
+    /// `Unsupported` for luma and chroma in a form that is not served.
+    fn check_ycbcr(&self, turn: &Turn, predictor: Predictor, separate: bool) -> Result<()> {
+        let Turn::Ycbcr(ycbcr) = turn else {
+            return Ok(());
+        };
+        let plain = predictor == Predictor::None && self.stored == 3;
+        if self.bits == 8 && (ycbcr.block == (1, 1) || plain || separate) {
+            return Ok(());
+        }
+        Err(Error::Unsupported(format!(
+            "YCbCr of {} bits in {} channels and blocks of {:?}, with a predictor, is not served",
+            self.bits, self.stored, ycbcr.block
+        )))
+    }
 }
 
 /// The first number of a tag.
@@ -312,23 +327,15 @@ fn alpha(extra: &[Extra]) -> (Alpha, Option<usize>) {
 impl Layout {
     /// From a directory of a file by this writer. `Error::Unsupported` names what is not served, `Error::Corrupt` what contradicts itself.
     pub fn of(ifd: &Ifd, input: &Input, writer: Writer) -> Result<Layout> {
-        let stated = Stated::read(ifd, input, writer)?;
-        let (compression, kind, bits, stored) = (stated.compression, stated.kind, stated.bits, stated.stored);
-        let predictor = stated.predictor(ifd, input)?;
-        let (colour, colours, extra) = stated.colours(ifd, input)?;
+        let tags = SampleTags::read(ifd, input, writer)?;
+        let (compression, kind, bits, stored) = (tags.compression, tags.kind, tags.bits, tags.stored);
+        let predictor = tags.predictor(ifd, input)?;
+        let (colour, colours, extra) = tags.colours(ifd, input)?;
         let separate = stored > 1 && first(ifd, input, 284, 1)? == 2;
-        let (turn, jpeg_ycbcr) = stated.turn(ifd, input, writer, separate)?;
-        if let Turn::Ycbcr(ycbcr) = &turn
-            && (bits != 8
-                || ycbcr.block != (1, 1) && (predictor != Predictor::None || stored != 3) && !separate)
-        {
-            return Err(Error::Unsupported(format!(
-                "YCbCr of {bits} bits in {stored} channels and blocks of {:?}, with a predictor, is not served",
-                ycbcr.block
-            )));
-        }
+        let (turn, jpeg_ycbcr) = tags.turn(ifd, input, writer, separate)?;
+        tags.check_ycbcr(&turn, predictor, separate)?;
         let (alpha, place) = alpha(&extra);
-        // a matrix may want the bands behind the colours; what converts the colours knows nothing of them
+        // a matrix may want the bands after the colours; what converts the colours knows nothing of them
         let whole = matches!(turn, Turn::Keep | Turn::Invert) && stored <= usize::from(u8::MAX);
         let others = (colours..stored).filter(|sample| whole && place != Some(*sample));
         let tables = match compression {
@@ -342,7 +349,7 @@ impl Layout {
             order: ifd.order(),
             kind,
             bits,
-            complex: stated.is_complex(),
+            complex: tags.is_complex(),
             predictor,
             stored,
             picks: (0..colours).chain(place).chain(others).collect(),
