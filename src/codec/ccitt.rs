@@ -228,7 +228,7 @@ fn next(
             if !bits.line() {
                 return false;
             }
-            // A tag behind the end-of-line code says which of the two (T.4 §4.2.2).
+            // A tag after the end-of-line code says which of the two (T.4 §4.2.2).
             if both && bits.take(1) == 0 {
                 differences(bits, width, above, changes)
             } else {
@@ -297,21 +297,11 @@ fn differences(bits: &mut Bits, width: u32, above: &[u32], changes: &mut Vec<u32
             }
             Mode::Pass => at = above[index + 1].max(at),
             Mode::Runs => {
-                let mut word = word << length;
-                for table in [colour, 1 - colour] {
-                    // mostly one code, and in the bits that are at hand
-                    let (used, pixels) = tables[table][(word >> (64 - LONGEST)) as usize];
-                    let length = if (1..64).contains(&pixels) {
-                        word <<= used;
-                        bits.skip(used.into());
-                        u32::from(pixels)
-                    } else {
-                        let Some(length) = run(bits, &tables[table]) else {
-                            return false;
-                        };
-                        word = bits.word();
-                        length
-                    };
+                let Some(lengths) = two_runs(bits, word << length, [&tables[colour], &tables[1 - colour]])
+                else {
+                    return false;
+                };
+                for length in lengths {
                     at = at.saturating_add(length).min(width);
                     changes.push(at);
                 }
@@ -321,6 +311,25 @@ fn differences(bits: &mut Bits, width: u32, above: &[u32], changes: &mut Vec<u32
         least = at + 1;
     }
     true
+}
+
+/// The lengths of two runs by these tables; `word` holds the bits that come.
+#[inline]
+fn two_runs(bits: &mut Bits, mut word: u64, tables: [&Runs; 2]) -> Option<[u32; 2]> {
+    let mut lengths = [0; 2];
+    for (length, table) in lengths.iter_mut().zip(tables) {
+        // mostly one code, and in the bits that are at hand
+        let (used, pixels) = table[(word >> (64 - LONGEST)) as usize];
+        if (1..64).contains(&pixels) {
+            word <<= used;
+            bits.skip(used.into());
+            *length = u32::from(pixels);
+        } else {
+            *length = run(bits, table)?;
+            word = bits.word();
+        }
+    }
+    Some(lengths)
 }
 
 /// The length of a run: any number of longer codes and one below 64.

@@ -6,7 +6,7 @@
 
 #![expect(
     clippy::indexing_slicing,
-    reason = "a code has 12 bits, the table 4096 places; the room for output is checked before each copy"
+    reason = "a code has 12 bits, the table 4096 places; there is enough space for output before each copy"
 )]
 
 use crate::codec::pull::Pull;
@@ -26,10 +26,10 @@ const CODES: usize = 4096;
 /// Bytes copied at once; most strings are shorter.
 const STEP: usize = 16;
 
-/// Behind the output: the longest string, rounded up to steps.
+/// After the output: the longest string, rounded up to steps.
 const SLACK: usize = CODES + STEP;
 
-/// Where the string of each code lies in the buffer: its start in the upper bits, its length in the lower 16; 0 for
+/// Where the string of each code is in the buffer: its start in the upper bits, its length in the lower 16; 0 for
 /// the two codes that have none. A string is one byte longer than the one before it, and that byte follows it in the
 /// output: so every string is there already, and the table needs no bytes of its own.
 type Strings = [u64; CODES];
@@ -45,9 +45,9 @@ thread_local! {
 /// A stream that holds more is cut at `len`; one that ends earlier, with or without its end code, gives what it has.
 /// `Error::Corrupt` for a code that cannot be there.
 pub fn decode<'a>(data: &[u8], len: usize, scratch: &'a mut Vec<u8>) -> Result<&'a mut [u8]> {
-    let room = CLEAR.saturating_add(len).saturating_add(SLACK);
-    if scratch.len() < room {
-        scratch.resize(room, 0);
+    let needed = CLEAR.saturating_add(len).saturating_add(SLACK);
+    if scratch.len() < needed {
+        scratch.resize(needed, 0);
     }
     let old = is_old(data);
     let got = STRINGS.with(|strings| {
@@ -97,33 +97,25 @@ fn fill<const OLD: bool>(data: &[u8], len: usize, strings: &mut Strings, out: &m
         *place = byte.to_le_bytes()[0];
     }
 
-    let bits = data.len() * 8;
+    let mut codes = Codes::<OLD>::new(data);
     let end = CLEAR + len;
     let mut at = CLEAR;
-    let mut bit = 0;
     'table: while at < end {
-        let mut width = 9;
+        codes.width = 9;
         let mut next = END + 1;
         // The first code after a clear stands for itself and adds nothing.
-        if bit + width > bits {
-            break;
-        }
-        let first = code::<OLD>(data, bit, width);
-        bit += width;
-        match first {
-            CLEAR => continue 'table,
-            END => break 'table,
-            0..CLEAR => out[at] = first.to_le_bytes()[0],
-            _ => return Err(wrong()),
+        match codes.next() {
+            Some(first @ 0..CLEAR) => out[at] = first.to_le_bytes()[0],
+            Some(CLEAR) => continue,
+            Some(END) | None => break,
+            Some(_) => return Err(wrong()),
         }
         let mut before = pack(at, 1);
         at += 1;
         while at < end {
-            if bit + width > bits {
+            let Some(code) = codes.next() else {
                 break 'table;
-            }
-            let code = code::<OLD>(data, bit, width);
-            bit += width;
+            };
             if code >= next {
                 // Only the string that this very code completes: the one before and its own first byte.
                 if code > next || next >= CODES {
@@ -137,11 +129,10 @@ fn fill<const OLD: bool>(data: &[u8], len: usize, strings: &mut Strings, out: &m
                 at += length + 1;
             } else {
                 let (start, length) = unpack(strings[code]);
-                if length == 0 {
-                    if code == END {
-                        break 'table;
-                    }
-                    continue 'table;
+                match code {
+                    _ if length > 0 => {}
+                    END => break 'table,
+                    _ => continue 'table,
                 }
                 copy(out, start, at, length);
                 if next < CODES {
@@ -151,12 +142,50 @@ fn fill<const OLD: bool>(data: &[u8], len: usize, strings: &mut Strings, out: &m
                 at += length;
             }
             next += 1;
-            if next == (1 << width) - usize::from(!OLD) && width < 12 {
-                width += 1;
-            }
+            codes.grow(next);
         }
     }
     Ok(at.min(end) - CLEAR)
+}
+
+/// The codes of a stream.
+struct Codes<'a, const OLD: bool> {
+    data: &'a [u8],
+    /// Where the next one begins, and how many there are.
+    bit: usize,
+    bits: usize,
+    /// Of the next one, in bits.
+    width: usize,
+}
+
+impl<'a, const OLD: bool> Codes<'a, OLD> {
+    fn new(data: &'a [u8]) -> Self {
+        Codes {
+            data,
+            bit: 0,
+            bits: data.len() * 8,
+            width: 9,
+        }
+    }
+
+    /// The next code; `None` when the bytes have ended.
+    #[inline(always)]
+    fn next(&mut self) -> Option<usize> {
+        if self.bit + self.width > self.bits {
+            return None;
+        }
+        let code = code::<OLD>(self.data, self.bit, self.width);
+        self.bit += self.width;
+        Some(code)
+    }
+
+    /// Makes codes wider where `next`, which the table has a place for next, needs it.
+    #[inline(always)]
+    fn grow(&mut self, next: usize) {
+        if next == (1 << self.width) - usize::from(!OLD) && self.width < 12 {
+            self.width += 1;
+        }
+    }
 }
 
 /// The `width` bits from `bit` on; the caller knows that they are there.

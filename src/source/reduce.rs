@@ -70,17 +70,7 @@ impl Shape {
                     1 => add::<1, T, S>(row, &mut sums, factor, open),
                     3 => add::<3, T, S>(row, &mut sums, factor, open),
                     4 => add::<4, T, S>(row, &mut sums, factor, open),
-                    _ => {
-                        for (square, sums) in
-                            row.chunks(factor * channels).zip(sums.chunks_exact_mut(channels))
-                        {
-                            for pixel in square.chunks_exact(channels) {
-                                for (sum, sample) in sums.iter_mut().zip(pixel) {
-                                    *sum += open(*sample);
-                                }
-                            }
-                        }
-                    }
+                    _ => add_any(row, &mut sums, channels, factor, open),
                 }
             }
             for (column, sums) in sums.chunks_exact(channels).enumerate() {
@@ -90,6 +80,24 @@ impl Shape {
             }
         }
         out
+    }
+}
+
+/// Adds a row of any number of channels to the sums of its squares.
+fn add_any<T: Copy, S: AddAssign>(
+    row: &[T],
+    sums: &mut [S],
+    channels: usize,
+    factor: usize,
+    open: fn(T) -> S,
+) {
+    let squares = row.chunks(factor * channels);
+    for (square, sums) in squares.zip(sums.chunks_exact_mut(channels)) {
+        for pixel in square.chunks_exact(channels) {
+            for (sum, sample) in sums.iter_mut().zip(pixel) {
+                *sum += open(*sample);
+            }
+        }
     }
 }
 
