@@ -17,12 +17,27 @@ use crate::source::Window;
 use crate::source::sequence::FIRST;
 use crate::source::sequence::split_view;
 use crate::source::sequence::with_view;
+use crate::work::Lease;
+use crate::work::Scope;
 use std::fmt::Write;
 use std::sync::Arc;
 
 impl Service {
-    /// The answer to PFL or SPECTRA.
-    pub(in crate::service) fn measure(&self, opened: &Arc<Opened>, measure: Measure) -> Result<Description> {
+    /// The answer to PFL or SPECTRA, computed by the executor.
+    pub(in crate::service) async fn measured(
+        &self,
+        opened: &Arc<Opened>,
+        measure: Measure,
+        scope: &Scope,
+    ) -> Result<Description> {
+        let cost = self.measures(opened, measure)?;
+        let (service, of) = (self.clone(), opened.clone());
+        let job = move |_: &mut Lease| service.measure(&of, measure);
+        let (answer, _) = self.executor.run(cost, scope, job).await?;
+        Ok(answer)
+    }
+
+    fn measure(&self, opened: &Arc<Opened>, measure: Measure) -> Result<Description> {
         let images = self.of_set(opened)?;
         let mut rasters = Vec::with_capacity(images.len());
         for (angle, image) in &images {

@@ -363,10 +363,7 @@ impl Service {
                 Ok((self.describe(http, &opened, &ask, &Beside::default()), "hit"))
             }
             Ask::Measure(measure) => {
-                let (service, of) = (self.clone(), opened.clone());
-                let cost = self.measures(&opened, measure).map_err(fail)?;
-                let job = move |_: &mut Lease| service.measure(&of, measure);
-                let (answer, _) = self.executor.run(cost, scope, job).await.map_err(fail)?;
+                let answer = self.measured(&opened, measure, scope).await.map_err(fail)?;
                 Ok((self.described(http, &opened, answer, Vec::new(), None), "made"))
             }
         }

@@ -166,36 +166,14 @@ fn tile_pixels(stored: &Stored, level: usize) -> u64 {
 
 fn judge(path: &Path, stored: &Stored) -> Report {
     let header = stored.source.header();
-    let (size, mut notes) = (header.size(), Vec::new());
     let worst = (0..header.levels.len())
         .map(|level| tile_pixels(stored, level))
         .max()
         .unwrap_or(0);
-    let smallest = header.levels.last().map_or(size, |level| level.size);
-    let first = header.levels.first().map_or(size, |level| level.tile);
-    let mut slow = false;
-    if worst > TILE_PIXELS {
-        slow = true;
-        notes.push(format!(
-            "a tile decodes {}: the file is not in tiles",
-            megapixels(worst)
-        ));
-    }
-    if smallest.w.max(smallest.h) > SMALLEST {
-        slow = true;
-        notes.push(format!(
-            "levels are missing: the smallest is {} × {}, and the first view reads all of it",
-            smallest.w, smallest.h
-        ));
-    }
-    let tiled = (header.levels.first()).is_some_and(|level| level.grid == Grid::Tiles);
-    if tiled && !(TILES.contains(&first.w) && TILES.contains(&first.h)) {
-        notes.push(format!(
-            "tiles of {} × {}: 256 to 512 serve better",
-            first.w, first.h
-        ));
-    }
+    let (slow, mut notes) = slowness(header, worst);
     notes.extend(meets(header));
+    let size = header.size();
+    let first = header.levels.first().map_or(size, |level| level.tile);
     let export = header.levels.iter().rev().find(|level| level.size.w >= EXPORT);
     let export = export.map_or(size, |level| level.size).area();
     let verdict = if slow { Verdict::Slow } else { Verdict::Good };
@@ -225,6 +203,35 @@ fn judge(path: &Path, stored: &Stored) -> Report {
         notes,
         mend,
     }
+}
+
+/// Whether a file whose tiles decode at most so many pixels is slow to serve, and notes on what makes it so.
+fn slowness(header: &Header, worst: u64) -> (bool, Vec<String>) {
+    let (mut slow, mut notes) = (false, Vec::new());
+    if worst > TILE_PIXELS {
+        slow = true;
+        notes.push(format!(
+            "a tile decodes {}: the file is not in tiles",
+            megapixels(worst)
+        ));
+    }
+    let Size { w, h } = header.levels.last().map_or(header.size(), |level| level.size);
+    if w.max(h) > SMALLEST {
+        slow = true;
+        notes.push(format!(
+            "levels are missing: the smallest is {w} × {h}, and the first view reads all of it"
+        ));
+    }
+    if let Some(first) = header.levels.first()
+        && first.grid == Grid::Tiles
+        && !(TILES.contains(&first.tile.w) && TILES.contains(&first.tile.h))
+    {
+        notes.push(format!(
+            "tiles of {} × {}: 256 to 512 serve better",
+            first.tile.w, first.tile.h
+        ));
+    }
+    (slow, notes)
 }
 
 /// A line on what it is, and one on what it costs.

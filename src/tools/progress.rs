@@ -21,25 +21,28 @@ pub fn each<T: Sync, R: Send>(
     bar.set_message(what);
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::with_capacity(items.len()));
+    let go_on = || {
+        while let (at, Some(item)) = take(items, &next) {
+            let result = work(item);
+            done.lock()
+                .unwrap_or_else(|dead| dead.into_inner())
+                .push((at, result));
+            bar.inc(1);
+        }
+    };
     std::thread::scope(|scope| {
         for _ in 0..threads.clamp(1, items.len().max(1)) {
-            scope.spawn(|| {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(item) = items.get(at) else {
-                        break;
-                    };
-                    let made = work(item);
-                    done.lock()
-                        .unwrap_or_else(|dead| dead.into_inner())
-                        .push((at, made));
-                    bar.inc(1);
-                }
-            });
+            scope.spawn(go_on);
         }
     });
     bar.finish_and_clear();
     let mut done = done.into_inner().unwrap_or_else(|dead| dead.into_inner());
     done.sort_unstable_by_key(|(at, _)| *at);
-    done.into_iter().map(|(_, made)| made).collect()
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// The next item with its place, while there is one.
+fn take<'a, T>(items: &'a [T], next: &AtomicUsize) -> (usize, Option<&'a T>) {
+    let at = next.fetch_add(1, Ordering::Relaxed);
+    (at, items.get(at))
 }

@@ -285,6 +285,37 @@ fn simple(value: &Value) -> Value {
     }
 }
 
+/// Adds what is known of a work in the words of version 2.
+fn about_2(work: &Members, put: &mut impl FnMut(&str, Value) -> Option<Value>) {
+    for (three, two) in [("label", "label"), ("summary", "description")] {
+        if let Some(value) = work.get(three) {
+            put(two, simple(value));
+        }
+    }
+    let pair = |row: &Value| {
+        let text = |key| row.get(key).map(simple).unwrap_or_default();
+        json!({ "label": text("label"), "value": text("value") })
+    };
+    if let Some(rows) = work.get("metadata").and_then(Value::as_array) {
+        put("metadata", rows.iter().map(pair).collect());
+    }
+    if let Some(statement) = work.get("requiredStatement") {
+        put(
+            "attribution",
+            pair(statement).get("value").cloned().unwrap_or_default(),
+        );
+    }
+    for (three, two) in [
+        ("rights", "license"),
+        ("viewingDirection", "viewingDirection"),
+        ("navDate", "navDate"),
+    ] {
+        if let Some(value) = work.get(three) {
+            put(two, value.clone());
+        }
+    }
+}
+
 fn manifest_2(asked: &Asked, work: &Members, canvases: &[Canvas]) -> Value {
     let of = |part: &str, n: usize| format!("{}/{part}/{n}", asked.id);
     let small = |id: &str, size: Size| {
@@ -313,33 +344,7 @@ fn manifest_2(asked: &Asked, work: &Members, canvases: &[Canvas]) -> Value {
     let mut put = |key: &str, value: Value| all.insert(key.into(), value);
     put("@id", json!(asked.own()));
     put("@type", json!("sc:Manifest"));
-    for (three, two) in [("label", "label"), ("summary", "description")] {
-        if let Some(value) = work.get(three) {
-            put(two, simple(value));
-        }
-    }
-    let pair = |row: &Value| {
-        let text = |key| row.get(key).map(simple).unwrap_or_default();
-        json!({ "label": text("label"), "value": text("value") })
-    };
-    if let Some(rows) = work.get("metadata").and_then(Value::as_array) {
-        put("metadata", rows.iter().map(pair).collect());
-    }
-    if let Some(statement) = work.get("requiredStatement") {
-        put(
-            "attribution",
-            pair(statement).get("value").cloned().unwrap_or_default(),
-        );
-    }
-    for (three, two) in [
-        ("rights", "license"),
-        ("viewingDirection", "viewingDirection"),
-        ("navDate", "navDate"),
-    ] {
-        if let Some(value) = work.get(three) {
-            put(two, value.clone());
-        }
-    }
+    about_2(work, &mut put);
     if let Some(first) = canvases.first() {
         let id = format!("{}{}", asked.id, first.tail);
         put("thumbnail", small(&id, first.size));

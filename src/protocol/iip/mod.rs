@@ -441,36 +441,27 @@ impl Commands {
                     adjust: Adjust::default(),
                 }))
             }
-            Action::Export => {
-                let format = Format::named(value).unwrap_or(Format::Jpeg);
-                let scale = match (self.width, self.height) {
-                    (None, None) => Scale::Image,
-                    (Some(w), None) => Scale::Width(w),
-                    (None, Some(h)) => Scale::Height(h),
-                    (Some(w), Some(h)) => Scale::Within(Size::new(w, h)),
-                };
-                let region = self.region.map_or(Region::Full, Region::Share);
-                Ok(Ask::Export(View {
-                    region,
-                    scale,
-                    quality: self.quality,
-                    compression: self.compression,
-                    ..View::full(format)
-                }))
-            }
+            Action::Export => Ok(Ask::Export(self.export(value))),
             Action::Profile => profile(value).map(Ask::Measure),
-            Action::Spectrum => {
-                let (level, rest) = cut(value, ',');
-                let (tile, pixel) = cut(rest, ',');
-                let (x, y) = cut(pixel, ',');
-                Ok(Ask::Measure(Measure::Spectrum {
-                    level: count(level)?,
-                    tile: count(tile)?,
-                    x: count(x)?,
-                    y: count(y)?,
-                }))
-            }
-            Action::Path(_) => Err(Error::Malformed("a path stands alone".into())),
+            Action::Spectrum => spectrum(value).map(Ask::Measure),
+            Action::Path(_) => Err(Error::Malformed("a path is not a command's value".into())),
+        }
+    }
+
+    /// The picture that CVT asks for in a format.
+    fn export(&self, format: &str) -> View {
+        let scale = match (self.width, self.height) {
+            (None, None) => Scale::Image,
+            (Some(w), None) => Scale::Width(w),
+            (None, Some(h)) => Scale::Height(h),
+            (Some(w), Some(h)) => Scale::Within(Size::new(w, h)),
+        };
+        View {
+            region: self.region.map_or(Region::Full, Region::Share),
+            scale,
+            quality: self.quality,
+            compression: self.compression,
+            ..View::full(Format::named(format).unwrap_or(Format::Jpeg))
         }
     }
 
@@ -511,6 +502,19 @@ fn profile(text: &str) -> Result<Measure> {
         level: count(level)?,
         from: point(from)?,
         to: point(to)?,
+    })
+}
+
+/// `LEVEL,TILE,X,Y`.
+fn spectrum(text: &str) -> Result<Measure> {
+    let (level, rest) = cut(text, ',');
+    let (tile, pixel) = cut(rest, ',');
+    let (x, y) = cut(pixel, ',');
+    Ok(Measure::Spectrum {
+        level: count(level)?,
+        tile: count(tile)?,
+        x: count(x)?,
+        y: count(y)?,
     })
 }
 

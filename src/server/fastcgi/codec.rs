@@ -94,7 +94,7 @@ enum Stage {
 }
 
 impl Wire {
-    /// A fresh connection; `max_connections` is what the peer is told on request.
+    /// A new connection; `max_connections` is what the peer gets on request.
     pub fn new(max_connections: usize) -> Self {
         Wire {
             open: Vec::new(),
@@ -105,63 +105,69 @@ impl Wire {
     }
 
     /// Reads from the start of `input` to the first event or as far as it goes; returns how many bytes are done with. The
-    /// rest comes again, with more behind it.
+    /// rest comes again, followed by more.
     pub fn parse(&mut self, input: &[u8], out: &mut Out) -> (usize, Option<Event>) {
         let mut rest = input;
         let used = |rest: &[u8]| input.len() - rest.len();
         loop {
-            let event = match self.record.take() {
-                Some(mut record) => {
-                    if rest.is_empty() && record.content + record.padding > 0 {
-                        self.record = Some(record);
-                        return (used(rest), None);
-                    }
-                    let (content, behind) = rest.split_at(record.content.min(rest.len()));
-                    let (padding, behind) = behind.split_at(record.padding.min(behind.len()));
-                    rest = behind;
-                    record.content -= content.len();
-                    record.padding -= padding.len();
-                    if record.content + record.padding > 0 {
-                        self.record = Some(record);
-                    }
-                    self.stream(record.kind, record.id, content, out);
-                    None
+            if let Some(record) = self.record.take() {
+                if rest.is_empty() && record.content + record.padding > 0 {
+                    self.record = Some(record);
+                    return (used(rest), None);
                 }
-                None => {
-                    let Some((&[version, kind, id1, id0, len1, len0, padding, _], behind)) =
-                        rest.split_first_chunk::<8>()
-                    else {
-                        return (used(rest), None);
-                    };
-                    let record = Record {
-                        kind,
-                        id: u16::from_be_bytes([id1, id0]),
-                        content: usize::from(u16::from_be_bytes([len1, len0])),
-                        padding: usize::from(padding),
-                    };
-                    if version != 1 {
-                        return (used(rest), Some(Event::Broken("not a FastCGI record")));
-                    }
-                    if whole(kind, record.id) {
-                        let Some(content) = behind.get(..record.content + record.padding) else {
-                            if record.content > MAX_WHOLE {
-                                return (used(rest), Some(Event::Broken("a record is too long")));
-                            }
-                            return (used(rest), None);
-                        };
-                        rest = behind.get(content.len()..).unwrap_or_default();
-                        let content = content.get(..record.content).unwrap_or_default();
-                        self.whole(record, content, out)
-                    } else {
-                        rest = behind;
-                        self.begin_stream(record, out)
-                    }
-                }
+                rest = self.go_on(record, rest, out);
+                continue;
+            }
+            let Some(begun) = self.begin_record(rest, out) else {
+                return (used(rest), None);
             };
+            let (event, after) = begun;
+            rest = after;
             if event.is_some() {
                 return (used(rest), event);
             }
         }
+    }
+
+    /// Takes in what has come of the content and padding of a record; returns what follows it.
+    fn go_on<'a>(&mut self, mut record: Record, input: &'a [u8], out: &mut Out) -> &'a [u8] {
+        let (content, rest) = input.split_at(record.content.min(input.len()));
+        let (padding, rest) = rest.split_at(record.padding.min(rest.len()));
+        record.content -= content.len();
+        record.padding -= padding.len();
+        if record.content + record.padding > 0 {
+            self.record = Some(record);
+        }
+        self.stream(record.kind, record.id, content, out);
+        rest
+    }
+
+    /// Takes in the header of a record, and all of one that is handled as a whole; returns what follows. `None` when more
+    /// has to come first.
+    fn begin_record<'a>(&mut self, input: &'a [u8], out: &mut Out) -> Option<(Option<Event>, &'a [u8])> {
+        let broken = |why| Some((Some(Event::Broken(why)), input));
+        let (&[version, kind, id1, id0, len1, len0, padding, _], rest) = input.split_first_chunk::<8>()?;
+        if version != 1 {
+            return broken("not a FastCGI record");
+        }
+        let record = Record {
+            kind,
+            id: u16::from_be_bytes([id1, id0]),
+            content: usize::from(u16::from_be_bytes([len1, len0])),
+            padding: usize::from(padding),
+        };
+        if !whole(kind, record.id) {
+            return Some((self.begin_stream(record, out), rest));
+        }
+        let Some((content, rest)) = rest.split_at_checked(record.content + record.padding) else {
+            return if record.content > MAX_WHOLE {
+                broken("a record is too long")
+            } else {
+                None
+            };
+        };
+        let content = content.get(..record.content).unwrap_or_default();
+        Some((self.whole(record, content, out), rest))
     }
 
     /// A record that is handled when all of it is there.

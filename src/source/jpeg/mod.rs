@@ -12,6 +12,7 @@ use crate::codec::jpeg::lines;
 use crate::codec::jpeg::scan::HALVINGS;
 use crate::codec::jpeg::scan::Scan;
 use crate::codec::jpeg::stream;
+use crate::codec::jpeg::stream::Frame;
 use crate::codec::jpeg::stream::Segments;
 use crate::error::Error;
 use crate::error::Result;
@@ -65,7 +66,8 @@ pub struct Jpeg {
     inverted: bool,
 }
 
-/// Opens a file, as one that is decoded as a whole if need be. `Unsupported` for processes that no decoder here knows, `TooLarge` when it must be decoded as a whole and is too large for that, `Corrupt` without a picture.
+/// Opens a file, as one that is decoded as a whole if need be. `Unsupported` for processes that no decoder here knows,
+/// `TooLarge` when it must be decoded as a whole and is too large for that, `Corrupt` without a picture.
 pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Box<dyn Source>> {
     let part = Part::whole(file);
     let head = head(&part)?;
@@ -82,32 +84,7 @@ pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Box<dyn Source>> {
             ..Level::tiled(frame.size, frame.size)
         }],
     };
-    let colour = match frame.components {
-        1 => Colour::Grey,
-        3 => Colour::Rgb,
-        _ => Colour::Cmyk,
-    };
-    let mut meaning = Meaning::bytes(colour, Alpha::None);
-    if frame.bits > 8 {
-        meaning.ranges.fill((0.0, 65535.0));
-    }
-    let exif = metadata::exif(&head);
-    let exif = exif.and_then(|(start, len)| tiff::exif(part.file.clone(), start, len));
-    let (exif, orientation) = exif.unwrap_or((Metadata::default(), 1));
-    let header = Header {
-        levels,
-        channels: frame.components,
-        bits: frame.bits,
-        kind: Kind::Unsigned,
-        meaning,
-        stored: None,
-        metadata: metadata::metadata(&head, exif).within(limits.metadata),
-        version: part.file.version(),
-        set: Set::default(),
-        scalable: false,
-        orientation,
-    };
-    let inverted = is_inverted(&head, &header);
+    let header = header(&part, &head, &frame, levels, limits);
     let most = part.len.saturating_mul(DENSEST).saturating_add(MISSING);
     if frame.size.area() > most {
         let Size { w, h } = frame.size;
@@ -121,14 +98,42 @@ pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Box<dyn Source>> {
         let whole = Whole::new(part.file, header, decode, limits)?;
         return Ok(Box::new(whole));
     };
-    let jpeg = Jpeg {
+    Ok(Box::new(Jpeg {
+        inverted: is_inverted(&head, &header),
         file: part,
         scan,
         header,
         index,
-        inverted,
+    }))
+}
+
+/// What is known of a file with these levels, from the bytes before its first scan.
+fn header(file: &Part, head: &[u8], frame: &Frame, levels: Vec<Level>, limits: &Limits) -> Header {
+    let colour = match frame.components {
+        1 => Colour::Grey,
+        3 => Colour::Rgb,
+        _ => Colour::Cmyk,
     };
-    Ok(Box::new(jpeg))
+    let mut meaning = Meaning::bytes(colour, Alpha::None);
+    if frame.bits > 8 {
+        meaning.ranges.fill((0.0, 65535.0));
+    }
+    let exif = metadata::exif(head);
+    let exif = exif.and_then(|(start, len)| tiff::exif(file.file.clone(), start, len));
+    let (exif, orientation) = exif.unwrap_or((Metadata::default(), 1));
+    Header {
+        levels,
+        channels: frame.components,
+        bits: frame.bits,
+        kind: Kind::Unsigned,
+        meaning,
+        stored: None,
+        metadata: metadata::metadata(head, exif).within(limits.metadata),
+        version: file.file.version(),
+        set: Set::default(),
+        scalable: false,
+        orientation,
+    }
 }
 
 impl Jpeg {
