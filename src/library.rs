@@ -2,14 +2,14 @@
 //!
 //! A file is opened once and kept; requests compare its times, length and inode with those of the open file.
 
-mod beside;
+mod sidecar;
 
 use crate::error::Error;
 use crate::error::Result;
 use crate::failures::Failures;
 use crate::file_calls;
 use crate::geometry::Rect;
-pub use crate::library::beside::Beside;
+pub use crate::library::sidecar::Sidecar;
 use crate::plan::Identity;
 use crate::plan::Reading;
 use crate::process::Stats;
@@ -68,8 +68,8 @@ pub struct Opened {
     since: Instant,
     /// Whether its file lies on a file system of this machine.
     pub is_local: bool,
-    /// What lies beside it, once somebody has asked.
-    beside: Mutex<Option<Arc<Beside>>>,
+    /// What the files beside it say, once somebody has asked.
+    sidecar: Mutex<Option<Arc<Sidecar>>>,
     /// How often it was asked for.
     uses: AtomicU64,
     /// Until when its file counts as unchanged, in nanoseconds from `since`.
@@ -584,7 +584,7 @@ fn opened(id: &str, place: Place, source: Box<dyn Source>, reading: Reading) -> 
             Place::File(path) => file_calls::is_local(path),
             Place::Remote(_) => false,
         },
-        beside: Mutex::default(),
+        sidecar: Mutex::default(),
         uses: AtomicU64::new(1),
         stats: OnceLock::new(),
         profile: OnceLock::new(),

@@ -64,11 +64,11 @@ impl<K: Hash + Eq + Clone> Recent<K> {
     pub fn update(&self, key: &K, make: impl FnOnce(Option<Bytes>) -> Result<Option<Bytes>>) -> Result<()> {
         let value = self.slot(key);
         let mut place = value.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(made) = make(place.clone())? else {
+        let Some(content) = make(place.clone())? else {
             return Ok(());
         };
-        let bytes = ENTRY_BYTES + made.len() as u64;
-        *place = Some(made);
+        let bytes = ENTRY_BYTES + content.len() as u64;
+        *place = Some(content);
         drop(place);
         let mut held = self.held();
         // it may be forgotten already

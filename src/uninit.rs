@@ -145,7 +145,7 @@ fn reserved<T>(count: usize) -> Result<Vec<T>, TryReserveError> {
 }
 
 /// As many values as the bytes make that `fill` has put, `count` at most.
-pub fn made<T: AnyBitPattern, E: From<TryReserveError>>(
+pub fn filled<T: AnyBitPattern, E: From<TryReserveError>>(
     count: usize,
     fill: impl FnOnce(&mut UninitBuf) -> Result<(), E>,
 ) -> Result<Vec<T>, E> {
@@ -154,11 +154,11 @@ pub fn made<T: AnyBitPattern, E: From<TryReserveError>>(
     Ok(values)
 }
 
-/// Like [`made`] for bytes, in memory that does not begin at a multiple of 32 bytes, where possible.
+/// Like [`filled`] for bytes, in memory that does not begin at a multiple of 32 bytes, where possible.
 ///
 /// Some libraries write round the caches of the processor when they can, which they find out by the address (measured:
 /// libjpeg-turbo, 10-25% of the time of a tile in colour, and as much again for whoever reads it next).
-pub fn made_off<E: From<TryReserveError>>(
+pub fn filled_unaligned<E: From<TryReserveError>>(
     count: usize,
     fill: impl FnOnce(&mut UninitBuf) -> Result<(), E>,
 ) -> Result<Vec<u8>, E> {
@@ -176,7 +176,7 @@ pub fn made_off<E: From<TryReserveError>>(
 }
 
 /// Fills a buffer that is reused.
-pub fn remade<E: From<TryReserveError>>(
+pub fn refilled<E: From<TryReserveError>>(
     kept: &mut Vec<u8>,
     count: usize,
     fill: impl FnOnce(&mut UninitBuf) -> Result<(), E>,
@@ -200,14 +200,14 @@ fn append<T: AnyBitPattern, E: From<TryReserveError>>(
     // SAFETY: the same memory, borrowed as long; bytes that may hold nothing can be of any type.
     #[expect(unsafe_code, reason = "values are filled byte by byte")]
     let all = unsafe { std::slice::from_raw_parts_mut(spare.as_mut_ptr().cast::<MaybeUninit<u8>>(), bytes) };
-    let mut room = UninitBuf::new(all);
-    fill(&mut room)?;
-    let made = room.filled / size_of::<T>().max(1);
+    let mut buf = UninitBuf::new(all);
+    fill(&mut buf)?;
+    let filled = buf.filled / size_of::<T>().max(1);
     // SAFETY: `UninitBuf` counts only bytes that were written, from the first on; any of them make a value of this type, and
-    // there are no more than `count` of those, for which memory was reserved behind the values that were there.
+    // there are no more than `count` of those, for which memory was reserved after the values that were there.
     #[expect(unsafe_code, reason = "memory without zeros")]
     unsafe {
-        values.set_len(values.len() + made);
+        values.set_len(values.len() + filled);
     }
     Ok(())
 }
@@ -217,8 +217,8 @@ mod tests {
     use super::*;
 
     fn bytes(len: usize, fill: impl FnOnce(&mut UninitBuf)) -> Vec<u8> {
-        made(len, |room| {
-            fill(room);
+        filled(len, |buf| {
+            fill(buf);
             Ok::<(), TryReserveError>(())
         })
         .unwrap()
@@ -226,24 +226,24 @@ mod tests {
 
     #[test]
     fn what_is_put_is_there_and_what_does_not_fit_is_cut() {
-        let got = bytes(5, |room| {
-            room.put(b"ab");
-            room.repeat(b'c', 2);
-            assert_eq!((room.filled(), room.left()), (4, 1));
-            room.put(b"de");
-            room.repeat(b'f', 3);
+        let got = bytes(5, |buf| {
+            buf.put(b"ab");
+            buf.repeat(b'c', 2);
+            assert_eq!((buf.filled(), buf.left()), (4, 1));
+            buf.put(b"de");
+            buf.repeat(b'f', 3);
         });
         assert_eq!(got, b"abccd");
-        assert_eq!(bytes(9, |room| room.put(b"ab")), b"ab");
+        assert_eq!(bytes(9, |buf| buf.put(b"ab")), b"ab");
     }
 
     #[test]
     fn only_so_many_of_many_bytes_are_there() {
         for len in [0, 1, 100, 128, 129, 300] {
-            let got = bytes(len, |room| {
-                room.put_some(&[1; WIDE], 3);
-                room.repeat_some(2, 4);
-                room.repeat_some(3, WIDE);
+            let got = bytes(len, |buf| {
+                buf.put_some(&[1; WIDE], 3);
+                buf.repeat_some(2, 4);
+                buf.repeat_some(3, WIDE);
             });
             let wanted = [&[1; 3][..], &[2; 4], &[3; WIDE]].concat();
             assert_eq!(got, wanted[..len.min(wanted.len())], "{len}");
@@ -252,39 +252,39 @@ mod tests {
 
     #[test]
     fn others_fill_it_from_the_start_or_not_at_all() {
-        let got = bytes(4, |room| {
-            room.put(&[7]);
+        let got = bytes(4, |buf| {
+            buf.put(&[7]);
             let write = |rest: &mut [u8]| {
                 assert_eq!(rest, [0; 3]);
                 rest[..2].fill(9);
                 Ok::<_, ()>(2)
             };
-            room.by(write).unwrap();
-            assert_eq!(room.by(|_| Err::<usize, _>("no")), Err("no"));
+            buf.by(write).unwrap();
+            assert_eq!(buf.by(|_| Err::<usize, _>("no")), Err("no"));
             // memory of somebody else
-            room.read(|_| Ok::<_, ()>(Box::leak(Box::new([1u8])))).unwrap();
+            buf.read(|_| Ok::<_, ()>(Box::leak(Box::new([1u8])))).unwrap();
         });
         assert_eq!(got, [7, 9, 9]);
     }
 
     #[test]
     fn values_are_whole() {
-        let got: Vec<u16> = made(3, |room| {
-            room.put(&[1, 1, 2, 2, 3]);
+        let got: Vec<u16> = filled(3, |buf| {
+            buf.put(&[1, 1, 2, 2, 3]);
             Ok::<(), TryReserveError>(())
         })
         .unwrap();
         assert_eq!(got, [0x0101, 0x0202]);
         for count in [0, 1, 196_608, 196_616, 196_624] {
-            let put = |room: &mut UninitBuf| {
-                room.repeat(3, count);
+            let put = |buf: &mut UninitBuf| {
+                buf.repeat(3, count);
                 Ok::<(), TryReserveError>(())
             };
-            assert_eq!(made_off(count, put).unwrap(), vec![3; count]);
+            assert_eq!(filled_unaligned(count, put).unwrap(), vec![3; count]);
         }
         let mut kept = vec![5; 100];
-        let got = remade(&mut kept, 2, |room| {
-            room.put(b"xyz");
+        let got = refilled(&mut kept, 2, |buf| {
+            buf.put(b"xyz");
             Ok::<(), TryReserveError>(())
         });
         assert_eq!(got.unwrap(), b"xy");

@@ -28,20 +28,20 @@ thread_local! {
     static PLAIN: RefCell<Box<DecompressorOxide>> = RefCell::default();
 }
 
-/// Inflates into what is left of the room.
+/// Inflates into what is left of the buffer.
 ///
 /// A stream that holds more is cut; one that ends earlier gives what it has, and so does one that is cut
-/// off or lacks its checksum after the room is full. `Error::Corrupt` for anything else, a wrong checksum included.
-pub fn decode(data: &[u8], room: &mut UninitBuf) -> Result<()> {
-    if whole(data, room) {
+/// off or lacks its checksum after the buffer is full. `Error::Corrupt` for anything else, a wrong checksum included.
+pub fn decode(data: &[u8], buf: &mut UninitBuf) -> Result<()> {
+    if whole(data, buf) {
         return Ok(());
     }
-    PLAIN.with(|plain| room.by(|out| partly(&mut plain.borrow_mut(), data, out)))
+    PLAIN.with(|plain| buf.by(|out| partly(&mut plain.borrow_mut(), data, out)))
 }
 
 /// A stream that is right from end to end and fits; `false`, and nothing is filled, otherwise.
 #[cfg(feature = "native")]
-fn whole(data: &[u8], room: &mut UninitBuf) -> bool {
+fn whole(data: &[u8], buf: &mut UninitBuf) -> bool {
     use std::ptr::NonNull;
     struct Inflater(NonNull<libdeflate_sys::libdeflate_decompressor>);
     impl Drop for Inflater {
@@ -86,7 +86,7 @@ fn whole(data: &[u8], room: &mut UninitBuf) -> bool {
         // SAFETY: the library writes from the start on and says how much; never more than there is room for.
         #[expect(unsafe_code, reason = "libdeflate")]
         unsafe {
-            room.raw(write)
+            buf.raw(write)
         }
     };
     WHOLE.with(|whole| whole.as_ref().map(inflate)) == Some(Ok(()))
@@ -157,7 +157,7 @@ mod tests {
     use miniz_oxide::deflate::compress_to_vec_zlib;
 
     fn decoded(data: &[u8], len: usize) -> Result<Vec<u8>> {
-        uninit::made(len, |room| decode(data, room))
+        uninit::filled(len, |buf| decode(data, buf))
     }
 
     fn text() -> Vec<u8> {

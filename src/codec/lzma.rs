@@ -7,13 +7,13 @@ use crate::uninit::UninitBuf;
 use lzma_rust2::XzReader;
 use std::io::Read;
 
-/// Decodes into what is left of the room.
+/// Decodes into what is left of the buffer.
 ///
 /// A stream that holds more is cut; one that ends earlier gives what it has. `Error::Corrupt` for a damaged
 /// stream, a wrong checksum included (where the stream is not cut).
-pub fn decode(data: &[u8], room: &mut UninitBuf) -> Result<()> {
+pub fn decode(data: &[u8], buf: &mut UninitBuf) -> Result<()> {
     let damaged = |_| Error::Corrupt("LZMA stream is damaged".into());
-    room.by(|out| fill(&mut XzReader::new(data, false), out).map_err(damaged))
+    buf.by(|out| fill(&mut XzReader::new(data, false), out).map_err(damaged))
 }
 
 /// Decodes as it is read, with the same result.
@@ -27,7 +27,7 @@ mod tests {
     use crate::uninit;
 
     fn decoded(data: &[u8], len: usize) -> Result<Vec<u8>> {
-        uninit::made(len, |room| decode(data, room))
+        uninit::filled(len, |buf| decode(data, buf))
     }
 
     /// "LZMA in a tile " a hundred times over, by `xz`.

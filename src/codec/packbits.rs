@@ -6,25 +6,25 @@ use crate::uninit::UninitBuf;
 use std::io::BufRead;
 use std::io::Read;
 
-/// Decodes into what is left of the room.
+/// Decodes into what is left of the buffer.
 ///
 /// A stream that holds more is cut; one that ends earlier, within a run as well, gives what it has. There is no stream
 /// that is wrong.
-pub fn decode(data: &[u8], room: &mut UninitBuf) {
-    let rest = data.get(whole(data, room)..).unwrap_or_default();
+pub fn decode(data: &[u8], buf: &mut UninitBuf) {
+    let rest = data.get(whole(data, buf)..).unwrap_or_default();
     // a run that is not all there
     if let Some((&head, rest)) = rest.split_first()
         && head.cast_signed() >= 0
     {
-        room.put(rest);
+        buf.put(rest);
     }
 }
 
 /// Decodes the runs that are complete in `data`; returns how many bytes those have.
-pub fn whole(data: &[u8], room: &mut UninitBuf) -> usize {
+pub fn whole(data: &[u8], buf: &mut UninitBuf) -> usize {
     let mut left = data;
     while let Some((&head, rest)) = left.split_first()
-        && room.left() > 0
+        && buf.left() > 0
     {
         let count = usize::from(head.cast_signed().unsigned_abs()) + 1;
         left = match head.cast_signed() {
@@ -32,8 +32,8 @@ pub fn whole(data: &[u8], room: &mut UninitBuf) -> usize {
             0.. => match rest.split_at_checked(count) {
                 Some((run, after)) => {
                     match rest.first_chunk() {
-                        Some(wide) => room.put_some(wide, count),
-                        None => room.put(run),
+                        Some(wide) => buf.put_some(wide, count),
+                        None => buf.put(run),
                     }
                     after
                 }
@@ -41,7 +41,7 @@ pub fn whole(data: &[u8], room: &mut UninitBuf) -> usize {
             },
             _ => match rest.split_first() {
                 Some((byte, after)) => {
-                    room.repeat_some(*byte, count);
+                    buf.repeat_some(*byte, count);
                     after
                 }
                 None => break,
@@ -156,11 +156,11 @@ mod tests {
     #[test]
     fn runs_and_literals_come_back_cut_or_short() {
         let decoded = |data: &[u8], len: usize| {
-            let fill = |room: &mut UninitBuf| {
-                decode(data, room);
+            let fill = |buf: &mut UninitBuf| {
+                decode(data, buf);
                 Ok::<(), std::collections::TryReserveError>(())
             };
-            uninit::made::<u8, _>(len, fill).unwrap()
+            uninit::filled::<u8, _>(len, fill).unwrap()
         };
         for len in 0..24 {
             assert_eq!(decoded(&PACKED, len), &PLAIN[..len]);

@@ -34,24 +34,24 @@ fn light(code: u16) -> f32 {
     light as f32
 }
 
-/// Decodes a block of this shape into what is left of the room: whole numbers of 8 and 16 bits, whose maximum is white
+/// Decodes a block of this shape into what is left of the buffer: whole numbers of 8 and 16 bits, whose maximum is white
 /// and all that is lighter, or floating point of 32 bits, where white is 1 and up to 24.24 is there.
 ///
 /// A stream that ends earlier gives what it has; one that holds more is cut. `Error::Corrupt` when it is damaged,
 /// `Error::Unsupported` for other samples.
-pub fn decode(data: &[u8], shape: Shape, room: &mut UninitBuf) -> Result<()> {
+pub fn decode(data: &[u8], shape: Shape, buf: &mut UninitBuf) -> Result<()> {
     let samples = usize::try_from(shape.size.area())
         .unwrap_or(usize::MAX)
         .saturating_mul(shape.channels);
-    let words: Vec<u8> = uninit::made(samples.saturating_mul(2), |words| deflate::decode(data, words))?;
+    let words: Vec<u8> = uninit::filled(samples.saturating_mul(2), |words| deflate::decode(data, words))?;
     let words = words.as_chunks().0;
     match (shape.kind, shape.bits) {
-        (Kind::Unsigned, 8) => put(words, shape, room, |light| [whole(light, 255)[3]]),
-        (Kind::Unsigned, 16) => put(words, shape, room, |light| {
+        (Kind::Unsigned, 8) => put(words, shape, buf, |light| [whole(light, 255)[3]]),
+        (Kind::Unsigned, 16) => put(words, shape, buf, |light| {
             let [.., high, low] = whole(light, 65535);
             shape.ordered([high, low])
         }),
-        (Kind::Float, 32) => put(words, shape, room, |light| shape.ordered(light.to_be_bytes())),
+        (Kind::Float, 32) => put(words, shape, buf, |light| shape.ordered(light.to_be_bytes())),
         (kind, bits) => {
             return Err(Error::Unsupported(format!(
                 "PixarLog of {kind:?} samples of {bits} bits is not served"
@@ -73,12 +73,7 @@ fn whole(light: f32, most: u32) -> [u8; 4] {
 }
 
 /// Sums the differences up, channel by channel, and puts what the codes mean.
-fn put<const N: usize>(
-    words: &[[u8; 2]],
-    shape: Shape,
-    room: &mut UninitBuf,
-    bytes: impl Fn(f32) -> [u8; N],
-) {
+fn put<const N: usize>(words: &[[u8; 2]], shape: Shape, buf: &mut UninitBuf, bytes: impl Fn(f32) -> [u8; N]) {
     let channels = shape.channels.max(1);
     let line = (shape.size.w as usize).saturating_mul(channels).max(1);
     let mut codes = vec![0u16; channels];
@@ -93,7 +88,7 @@ fn put<const N: usize>(
                 out.extend_from_slice(&bytes(light));
             }
         }
-        room.put(&out);
+        buf.put(&out);
     }
 }
 
@@ -125,8 +120,8 @@ mod tests {
 
     fn decoded(data: &[u8], shape: Shape) -> Result<Vec<u8>> {
         let samples = shape.size.area() as usize * shape.channels;
-        uninit::made(samples * usize::from(shape.bits / 8), |room| {
-            decode(data, shape, room)
+        uninit::filled(samples * usize::from(shape.bits / 8), |buf| {
+            decode(data, shape, buf)
         })
     }
 

@@ -12,10 +12,10 @@ use crate::uninit::UninitBuf;
 #[cfg(feature = "native")]
 use crate::work;
 
-/// Decodes a picture of exactly `size` into the room, which has place for its `size.w * size.h * channels` bytes.
+/// Decodes a picture of exactly `size` into the buffer, which has space for its `size.w * size.h * channels` bytes.
 /// `channels` is 3 (an alpha plane is dropped) or 4 (opaque where there is none; colours not multiplied).
 /// `Error::Corrupt` when the stream is damaged or its size another.
-pub fn decode(data: &[u8], size: Size, channels: u8, room: &mut UninitBuf) -> Result<()> {
+pub fn decode(data: &[u8], size: Size, channels: u8, buf: &mut UninitBuf) -> Result<()> {
     let len = usize::try_from(size.area().saturating_mul(u64::from(channels))).unwrap_or(usize::MAX);
     if !matches!(channels, 3 | 4) {
         return Err(Error::Unsupported(format!(
@@ -32,10 +32,10 @@ pub fn decode(data: &[u8], size: Size, channels: u8, room: &mut UninitBuf) -> Re
         }
         None => return Err(damaged()),
     }
-    if room.left() < len {
+    if buf.left() < len {
         return Err(damaged());
     }
-    paint(data, size, channels, len, room)
+    paint(data, size, channels, len, buf)
 }
 
 fn damaged() -> Error {
@@ -55,7 +55,7 @@ pub fn measure(data: &[u8]) -> Option<Size> {
 
 /// The picture has `len` bytes, for which there is room.
 #[cfg(feature = "native")]
-fn paint(data: &[u8], size: Size, channels: u8, len: usize, room: &mut UninitBuf) -> Result<()> {
+fn paint(data: &[u8], size: Size, channels: u8, len: usize, buf: &mut UninitBuf) -> Result<()> {
     let into = if channels == 4 {
         libwebp_sys::WebPDecodeRGBAInto
     } else {
@@ -73,7 +73,7 @@ fn paint(data: &[u8], size: Size, channels: u8, len: usize, room: &mut UninitBuf
     // content it has written all of them.
     #[expect(unsafe_code, reason = "libwebp")]
     unsafe {
-        room.raw(write)
+        buf.raw(write)
     }
 }
 
@@ -87,8 +87,8 @@ pub fn measure(data: &[u8]) -> Option<Size> {
 
 /// The picture has `len` bytes, for which there is room.
 #[cfg(not(feature = "native"))]
-fn paint(data: &[u8], _: Size, channels: u8, len: usize, room: &mut UninitBuf) -> Result<()> {
-    room.by(|out| {
+fn paint(data: &[u8], _: Size, channels: u8, len: usize, buf: &mut UninitBuf) -> Result<()> {
+    buf.by(|out| {
         let out = out.get_mut(..len).unwrap_or_default();
         paint_into(data, channels, out).map(|()| len)
     })
@@ -243,7 +243,7 @@ mod tests {
 
     fn decoded(data: &[u8], size: Size, channels: u8) -> Result<Vec<u8>> {
         let len = size.area() as usize * usize::from(channels);
-        uninit::made(len, |room| decode(data, size, channels, room))
+        uninit::filled(len, |buf| decode(data, size, channels, buf))
     }
 
     fn picture(size: Size, colour: image_webp::ColorType) -> (Vec<u8>, Vec<u8>) {

@@ -14,20 +14,20 @@ use std::io;
 use std::io::BufRead;
 use std::io::Read;
 
-/// Decodes into what is left of the room.
+/// Decodes into what is left of the buffer.
 ///
 /// A frame that holds more is cut; one that ends earlier gives what it has. `Error::Corrupt` for anything
 /// else, a wrong checksum included (where the frame has one and is not cut).
-pub fn decode(data: &[u8], room: &mut UninitBuf) -> Result<()> {
-    if whole(data, room) {
+pub fn decode(data: &[u8], buf: &mut UninitBuf) -> Result<()> {
+    if whole(data, buf) {
         return Ok(());
     }
-    room.by(|out| partly(data, out))
+    buf.by(|out| partly(data, out))
 }
 
 /// A frame that is right from end to end and fits; `false`, and nothing is filled, otherwise.
 #[cfg(feature = "native")]
-fn whole(data: &[u8], room: &mut UninitBuf) -> bool {
+fn whole(data: &[u8], buf: &mut UninitBuf) -> bool {
     use zstd::zstd_safe::WriteBuf;
     struct Rest {
         place: *mut u8,
@@ -62,7 +62,7 @@ fn whole(data: &[u8], room: &mut UninitBuf) -> bool {
         let write = |place, len| whole.decompress_to_buffer(data, &mut Rest { place, len });
         // SAFETY: the library writes from the start on and says how much; never more than there is room for.
         #[expect(unsafe_code, reason = "where libzstd writes")]
-        let done = unsafe { room.raw(write) };
+        let done = unsafe { buf.raw(write) };
         done.is_ok()
     })
 }
@@ -127,7 +127,7 @@ mod tests {
     use crate::uninit;
 
     fn decoded(data: &[u8], len: usize) -> Result<Vec<u8>> {
-        uninit::made(len, |room| decode(data, room))
+        uninit::filled(len, |buf| decode(data, buf))
     }
 
     /// "Zstandard in a tile " a hundred times over, by the `zstd` tool at level 19.

@@ -55,9 +55,9 @@ pub fn jpeg(coded: Vec<u8>, tags: &Tags) -> Result<Vec<u8>> {
             || segment.marker == APP1 && notes.iter().any(|(name, _)| segment.payload.starts_with(name))
     };
 
-    let room = icc.map_or(0, |icc| icc.len() + icc.len().div_ceil(PART) * 18);
-    let room = room + exif.len() + xmp.len() + 72;
-    let mut out = Vec::with_capacity(coded.len() + room + 18);
+    let extra = icc.map_or(0, |icc| icc.len() + icc.len().div_ceil(PART) * 18);
+    let extra = extra + exif.len() + xmp.len() + 72;
+    let mut out = Vec::with_capacity(coded.len() + extra + 18);
     out.extend_from_slice(&[0xff, SOI]);
     if let Some(density) = density {
         push_jfif(&mut out, density);

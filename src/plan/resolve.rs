@@ -103,7 +103,7 @@ impl View {
                 let fit = (size != window.rect.size()).then_some(Op::Fit(size));
                 Ok((window, fit, size))
             }
-            None => made(header, region, size, limits),
+            None => resampled(header, region, size, limits),
         }
     }
 
@@ -149,12 +149,12 @@ impl View {
             Region::Share(share) => share_of(full, share)
                 .ok_or_else(|| Error::Malformed("region is empty or outside the image".into()))?,
         };
-        if let (Scale::Within(room), Region::Full) = (self.scale, self.region)
+        if let (Scale::Within(bound), Region::Full) = (self.scale, self.region)
             && self.excess != Excess::Cut
             && self.enlarge == Enlarge::Refused
             && limits.upscaling
-            && room.w > full.w
-            && room.h > full.h
+            && bound.w > full.w
+            && bound.h > full.h
         {
             // The validator of the IIIF wants this refused, as the original does; regions are let through, because
             // clients ask tiles at the edges so. IIIF Image API 3.0 §4.2 would give the image's own size.
@@ -192,10 +192,10 @@ impl View {
             )));
         }
         // the box grows with the picture, but for the rounding of either
-        let room = confine(whole, limits);
+        let bound = confine(whole, limits);
         let smaller = Size::new(
-            side(size.w, room.w.min(whole.w), whole.w),
-            side(size.h, room.h.min(whole.h), whole.h),
+            side(size.w, bound.w.min(whole.w), whole.w),
+            side(size.h, bound.h.min(whole.h), whole.h),
         );
         let shave = |size: Size, by: u32| {
             Size::new(size.w.saturating_sub(by).max(1), size.h.saturating_sub(by).max(1))
@@ -298,7 +298,7 @@ fn surrounded(header: &Header, window: Window, chain: Option<Chain>) -> (Window,
 }
 
 /// Any region at any size: out of the smallest level that is at least as fine as the answer.
-fn made(header: &Header, region: Rect, size: Size, limits: &Limits) -> Result<Reading> {
+fn resampled(header: &Header, region: Rect, size: Size, limits: &Limits) -> Result<Reading> {
     let full = header.size();
     let fine = |level: &Level| {
         u64::from(level.size.w) * u64::from(region.w) >= u64::from(size.w) * u64::from(full.w)

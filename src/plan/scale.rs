@@ -40,15 +40,15 @@ impl Scale {
         limits: &Limits,
     ) -> Result<Size> {
         let larger = enlarge != Enlarge::Refused && limits.upscaling;
-        let within = |room: Size| {
-            let size = within(region, room);
+        let within = |bound: Size| {
+            let size = within(region, bound);
             let grown = size.w > region.w || size.h > region.h;
             confine(if grown && !larger { region } else { size }, limits)
         };
         let asked = match self {
             Scale::Max => return Ok(confine(region, limits)),
             Scale::Image => return Ok(within(full)),
-            Scale::Within(room) => return Ok(within(room)),
+            Scale::Within(bound) => return Ok(within(bound)),
             Scale::Width(w) => Size::new(w, side(region.h, w, region.w)),
             Scale::Height(h) => Size::new(side(region.w, h, region.h), h),
             Scale::Exact(size) => size,
@@ -119,9 +119,9 @@ fn bounds(limits: &Limits) -> String {
 /// `size` cut down in proportion until it is within the limits.
 pub fn confine(size: Size, limits: &Limits) -> Size {
     let most = |limit: Option<u32>| limit.unwrap_or(u32::MAX);
-    let room = Size::new(most(limits.max_width), most(limits.max_height));
-    let size = if size.w > room.w || size.h > room.h {
-        within(size, room)
+    let bound = Size::new(most(limits.max_width), most(limits.max_height));
+    let size = if size.w > bound.w || size.h > bound.h {
+        within(size, bound)
     } else {
         size
     };

@@ -121,8 +121,8 @@ impl TileName {
             TileName::DeepZoom { level, col, row } => {
                 // beyond full size is full size, as in iipsrv
                 let halvings = deepzoom_top(header.size()).saturating_sub(level);
-                let made = header.size().halved_up(halvings);
-                halved(header, halvings, made, col, row).ok_or_else(outside)
+                let size = header.size().halved_up(halvings);
+                halved(header, halvings, size, col, row).ok_or_else(outside)
             }
             TileName::Zoomify { level, col, row } => {
                 let sizes = zoomify_sizes(header);
@@ -130,20 +130,19 @@ impl TileName {
                     .ok()
                     .and_then(|level| sizes.len().checked_sub(level.checked_add(1)?))
                     .ok_or_else(outside)?;
-                let made = *sizes.get(halvings).ok_or_else(outside)?;
+                let size = *sizes.get(halvings).ok_or_else(outside)?;
                 let halvings = u32::try_from(halvings).map_err(|_| outside())?;
-                halved(header, halvings, made, col, row).ok_or_else(outside)
+                halved(header, halvings, size, col, row).ok_or_else(outside)
             }
         }
     }
 }
 
-/// The tile of level 0 halved `halvings` times: the stored one; else one of a level of size `made`, or of the stored
+/// The tile of level 0 halved `halvings` times: the stored one; else one of a level of `size`, or of the stored
 /// level's size where there is one, with a further column and row where that size rounded up has them.
-fn halved(header: &Header, halvings: u32, made: Size, col: u32, row: u32) -> Option<Place> {
+fn halved(header: &Header, halvings: u32, mut size: Size, col: u32, row: u32) -> Option<Place> {
     let grid = base_tile(header);
     let full = header.size();
-    let mut size = made;
     if let Some(index) = stored(header, halvings) {
         let level = header.levels.get(index)?;
         size = level.size;

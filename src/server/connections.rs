@@ -146,7 +146,7 @@ pub struct Connections {
     tick: AtomicU32,
     retired: AtomicBool,
     /// Told when a connection has ended while others wait to be accepted.
-    room: Notify,
+    freed: Notify,
     /// When there was no room last, in milliseconds since the start and one; 0 is never.
     starved: AtomicU64,
 }
@@ -165,7 +165,7 @@ impl Connections {
             start: Instant::now(),
             tick: AtomicU32::new(1),
             retired: AtomicBool::new(false),
-            room: Notify::new(),
+            freed: Notify::new(),
             starved: AtomicU64::new(0),
         })
     }
@@ -272,8 +272,8 @@ impl Connections {
     }
 
     /// Told when a connection has ended.
-    pub fn room(&self) -> &Notify {
-        &self.room
+    pub fn freed(&self) -> &Notify {
+        &self.freed
     }
 }
 
@@ -384,7 +384,7 @@ impl Drop for Presence {
         }
         self.all.all().remove(&self.number);
         self.all.live.fetch_sub(1, Ordering::AcqRel);
-        self.all.room.notify_waiters();
+        self.all.freed.notify_waiters();
     }
 }
 

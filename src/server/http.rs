@@ -238,9 +238,9 @@ impl hyper::rt::Read for Io {
         }
         BUFFER.with_borrow_mut(|buffer| {
             let most = buffer.len().min(to.remaining());
-            let (room, _) = buffer.split_at_mut(most);
-            let count = ready!(io.socket.poll_read(context, room))?;
-            to.put_slice(room.get(..count).unwrap_or_default());
+            let (free, _) = buffer.split_at_mut(most);
+            let count = ready!(io.socket.poll_read(context, free))?;
+            to.put_slice(free.get(..count).unwrap_or_default());
             if count > 0 && io.state.presence.wait() == Wait::Idle {
                 io.state.presence.waits(Wait::Head, true);
             }

@@ -42,14 +42,14 @@ pub struct Listener {
     pub transport: Transport,
     /// Whether it is for those who run the server.
     pub is_admin: bool,
-    /// The path that we made and have to remove, with its device and inode.
-    made: Option<(PathBuf, u64, u64)>,
+    /// The path that we created and have to remove, with its device and inode.
+    created: Option<(PathBuf, u64, u64)>,
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
         // another server may have put its socket there meanwhile
-        if let Some((path, device, inode)) = &self.made
+        if let Some((path, device, inode)) = &self.created
             && std::fs::symlink_metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == (*device, *inode))
         {
             let _ = std::fs::remove_file(path);
@@ -74,7 +74,7 @@ impl Listener {
         let mut listeners = open(address, backlog, true)?;
         for listener in &mut listeners {
             listener.is_admin = true;
-            if let Some((path, ..)) = &listener.made {
+            if let Some((path, ..)) = &listener.created {
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
             }
         }
@@ -91,7 +91,7 @@ impl Listener {
         Ok(Listener::new(socket, http, None))
     }
 
-    fn new(socket: OwnedFd, http: bool, made: Option<(PathBuf, u64, u64)>) -> Listener {
+    fn new(socket: OwnedFd, http: bool, created: Option<(PathBuf, u64, u64)>) -> Listener {
         let transport = if http {
             Transport::Http(Arc::new(local(&socket).map_or_else(Local::default, |address| {
                 Local {
@@ -106,7 +106,7 @@ impl Listener {
             socket,
             transport,
             is_admin: false,
-            made,
+            created,
         }
     }
 
@@ -123,7 +123,7 @@ impl fmt::Display for Listener {
             Transport::Http(_) if self.is_admin => "administration",
             Transport::Http(_) => "HTTP",
         };
-        match (self.address(), &self.made) {
+        match (self.address(), &self.created) {
             (Some(address), _) => write!(f, "{protocol} on {address}"),
             (None, Some((path, ..))) => write!(f, "{protocol} on {}", path.display()),
             (None, None) => write!(f, "{protocol} on a socket that was passed on"),
@@ -241,8 +241,8 @@ fn unix(path: &Path, backlog: u32, http: bool) -> io::Result<Listener> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
     listen(&socket, backlog)?;
     let meta = std::fs::symlink_metadata(path)?;
-    let made = Some((path.to_path_buf(), meta.dev(), meta.ino()));
-    Ok(Listener::new(socket, http, made))
+    let created = Some((path.to_path_buf(), meta.dev(), meta.ino()));
+    Ok(Listener::new(socket, http, created))
 }
 
 /// Whether the path is a socket that nobody listens on; an error says why it cannot be replaced.
@@ -297,7 +297,7 @@ mod tests {
             error.to_string().contains("another server is listening"),
             "{error}"
         );
-        // removed by who made it, but not when another socket has taken its place
+        // removed by who created it, but not when another socket has taken its place
         std::fs::remove_file(&path).unwrap();
         let second = Listener::fastcgi(text, 8).unwrap();
         drop(first);

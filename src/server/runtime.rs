@@ -439,7 +439,7 @@ impl Acceptor {
 
     /// Makes idle connections give way, and waits for room.
     async fn starve(&self) {
-        let room = self.connections.room().notified();
+        let freed = self.connections.freed().notified();
         if self.connections.starve() {
             metrics::get().connections_starved.inc();
             log::warn!(
@@ -450,6 +450,6 @@ impl Acceptor {
         let gone = self.connections.yield_idle(YIELDED);
         metrics::get().connections_yielded.inc_by(gone as u64);
         // whether in time or not: it is tried again
-        let _ = tokio::time::timeout(STARVED, room).await;
+        let _ = tokio::time::timeout(STARVED, freed).await;
     }
 }

@@ -27,7 +27,7 @@ impl Service {
         } else {
             match self.library.open(id) {
                 Ok(opened) => {
-                    let beside = self.read_beside(&opened);
+                    let sidecar = self.read_sidecar(&opened);
                     let (header, canvases) = (opened.source.header(), self.canvases(id, &opened)?);
                     let text = iiif::manifest(
                         asked,
@@ -35,9 +35,9 @@ impl Service {
                         header,
                         &canvases,
                         &self.config.protocol,
-                        &beside.members,
+                        &sidecar.members,
                     );
-                    return Ok(self.described(http, &opened, text, lines, beside.modified));
+                    return Ok(self.described(http, &opened, text, lines, sidecar.modified));
                 }
                 Err(missing @ Error::Missing(_)) => missing,
                 Err(error) => return Err(error),

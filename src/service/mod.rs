@@ -27,9 +27,9 @@ use crate::http::HeaderLine;
 use crate::http::Http;
 use crate::http::Method;
 use crate::http::Reply;
-use crate::library::Beside;
 use crate::library::Library;
 use crate::library::Opened;
+use crate::library::Sidecar;
 use crate::mosaic::Mosaic;
 use crate::plan::Key;
 use crate::plan::Plan;
@@ -168,7 +168,7 @@ impl Service {
     /// wants the timer of a tokio runtime.
     pub async fn serve(&self, http: Http, scope: Scope) -> Reply {
         let since = Instant::now();
-        let gone = status::Gone::default();
+        let cancelled = status::CancelCount::default();
         let spoken = OnceLock::new();
         let answered = AssertUnwindSafe(self.line(&http, &scope, &spoken))
             .catch_unwind()
@@ -192,7 +192,7 @@ impl Service {
                 )
             }
         };
-        gone.stays();
+        cancelled.answered();
         let protocol = spoken.get().map_or("none", |protocol| protocol.name());
         self.close(&http, &scope, protocol, since, how, reply)
     }
@@ -353,14 +353,14 @@ impl Service {
             }
             Ask::Objects(objects) => Ok((self.objects(http, &objects, Some(&opened))?, "hit")),
             Ask::Info { .. } => {
-                let (beside, how) = match self.library.beside(&opened) {
+                let (sidecar, how) = match self.library.sidecar(&opened) {
                     Some(known) => (known, "hit"),
-                    None => (self.beside(&opened, scope).await.map_err(fail)?, "made"),
+                    None => (self.sidecar(&opened, scope).await.map_err(fail)?, "made"),
                 };
-                Ok((self.describe(http, &opened, &ask, &beside), how))
+                Ok((self.describe(http, &opened, &ask, &sidecar), how))
             }
             Ask::Dzi | Ask::Properties | Ask::Redirect(_) | Ask::Manifest(_) | Ask::Nothing => {
-                Ok((self.describe(http, &opened, &ask, &Beside::default()), "hit"))
+                Ok((self.describe(http, &opened, &ask, &Sidecar::default()), "hit"))
             }
             Ask::Measure(measure) => {
                 let answer = self.measured(&opened, measure, scope).await.map_err(fail)?;
@@ -488,27 +488,27 @@ impl Service {
         lease.map(|lease| Some(Arc::new(lease))).ok_or(Error::Busy)
     }
 
-    /// What lies beside an image, read where that holds up nobody.
-    async fn beside(&self, opened: &Arc<Opened>, scope: &Scope) -> crate::error::Result<Arc<Beside>> {
+    /// What the files beside an image say, read where that holds up nobody.
+    async fn sidecar(&self, opened: &Arc<Opened>, scope: &Scope) -> crate::error::Result<Arc<Sidecar>> {
         let (service, of) = (self.clone(), opened.clone());
         if !opened.is_local {
-            let read = self.file_calls.run(move || service.read_beside(&of)).await;
+            let read = self.file_calls.run(move || service.read_sidecar(&of)).await;
             return read.ok_or(Error::TimedOut);
         }
-        let job = move |_: &mut Lease| Ok(service.read_beside(&of));
+        let job = move |_: &mut Lease| Ok(service.read_sidecar(&of));
         Ok(self.executor.run(cost::NOTES, scope, job).await?.0)
     }
 
-    /// What lies beside an image. What cannot be used is logged when it is read, and left out.
-    fn read_beside(&self, opened: &Opened) -> Arc<Beside> {
-        if let Some(known) = self.library.beside(opened) {
+    /// What the files beside an image say. What cannot be used is logged when it is read, and left out.
+    fn read_sidecar(&self, opened: &Opened) -> Arc<Sidecar> {
+        if let Some(known) = self.library.sidecar(opened) {
             return known;
         }
-        let beside = self.library.read_beside(opened);
-        for (path, why) in &beside.faults {
+        let sidecar = self.library.read_sidecar(opened);
+        for (path, why) in &sidecar.faults {
             log::warn!("{} is left out: {why}", path.display());
         }
-        beside
+        sidecar
     }
 
     fn objects(

@@ -14,7 +14,7 @@ const KEPT: usize = 32;
 pub struct Profiles {
     srgb: bool,
     /// `None` for a profile that changes nothing or says nothing.
-    made: Cache<u64, Option<Arc<Transform>>>,
+    transforms: Cache<u64, Option<Arc<Transform>>>,
 }
 
 impl Profiles {
@@ -22,7 +22,7 @@ impl Profiles {
     pub fn new(srgb: bool) -> Profiles {
         Profiles {
             srgb,
-            made: Cache::new(KEPT),
+            transforms: Cache::new(KEPT),
         }
     }
 
@@ -38,7 +38,7 @@ impl Profiles {
         let profile_key = opened.profile.get_or_init(|| fingerprint::of(&profile));
         let key = fingerprint::of(&(profile_key, colour.channels(), deep));
         let make = || Ok::<_, std::convert::Infallible>(Transform::new(profile, colour, deep).map(Arc::new));
-        match self.made.get_or_insert_with(&key, make) {
+        match self.transforms.get_or_insert_with(&key, make) {
             Ok(transform) => transform,
         }
     }

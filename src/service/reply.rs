@@ -6,8 +6,8 @@ use crate::http::HeaderLine;
 use crate::http::Http;
 use crate::http::Method;
 use crate::http::Reply;
-use crate::library::Beside;
 use crate::library::Opened;
+use crate::library::Sidecar;
 use crate::plan::Plan;
 use crate::protocol;
 use crate::protocol::Ask;
@@ -113,17 +113,17 @@ impl Service {
         self.stamp(with_all(reply, lines), &etag, &opened.last_modified)
     }
 
-    /// A description, with what lies beside the image.
+    /// A description, with what the files beside the image say.
     pub(in crate::service) fn describe(
         &self,
         http: &Http,
         opened: &Opened,
         ask: &Ask,
-        beside: &Beside,
+        sidecar: &Sidecar,
     ) -> Reply {
         let header = opened.source.header();
         let limits = self.limits.now();
-        let described = protocol::describe(ask, header, &limits, &self.config.protocol, &beside.members);
+        let described = protocol::describe(ask, header, &limits, &self.config.protocol, &sidecar.members);
         let Some(description) = described else {
             return self.front_page();
         };
@@ -132,7 +132,7 @@ impl Service {
             Ask::Info { .. } => vec![("Vary", format!("Accept, {}", self.named()).into())],
             _ => Vec::new(),
         };
-        self.described(http, opened, description, lines, beside.modified)
+        self.described(http, opened, description, lines, sidecar.modified)
     }
 
     /// A description with these header lines besides its own.
@@ -142,7 +142,7 @@ impl Service {
         opened: &Opened,
         description: Description,
         mut lines: Vec<HeaderLine>,
-        beside: Option<SystemTime>,
+        sidecar: Option<SystemTime>,
     ) -> Reply {
         let Description {
             media_type,
@@ -151,7 +151,7 @@ impl Service {
         } = description;
         lines.extend(links.map(|links| ("Link", links.into())));
         let own = httpdate::parse_http_date(&opened.last_modified).ok();
-        let modified = match beside.filter(|beside| Some(*beside) > own) {
+        let modified = match sidecar.filter(|sidecar| Some(*sidecar) > own) {
             Some(time) => httpdate::fmt_http_date(time),
             None => opened.last_modified.clone(),
         };

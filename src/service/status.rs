@@ -69,18 +69,18 @@ pub fn count(protocol: &'static str, reply: &Reply, stages: &[(&'static str, Dur
     }
 }
 
-/// Counts a request whose client goes away, unless it stays.
+/// Counts a request as cancelled when it is dropped before it was answered.
 #[derive(Debug, Default)]
-pub struct Gone(());
+pub struct CancelCount(());
 
-impl Gone {
-    /// The answer is there.
-    pub fn stays(self) {
+impl CancelCount {
+    /// The request was answered.
+    pub fn answered(self) {
         std::mem::forget(self);
     }
 }
 
-impl Drop for Gone {
+impl Drop for CancelCount {
     fn drop(&mut self) {
         metrics::get().cancelled.inc();
     }

@@ -95,11 +95,11 @@ pub fn open(blob: Arc<dyn Blob>, page: Option<u32>, options: &Options) -> Result
     let Some(stored) = stored(blob, page, options)? else {
         return Ok(None);
     };
-    let made = DerivedLevels::over(stored.source, &options.budget);
+    let derived = DerivedLevels::over(stored.source, &options.budget);
     Ok(Some(if options.upright {
-        Oriented::over(made)
+        Oriented::over(derived)
     } else {
-        made
+        derived
     }))
 }
 

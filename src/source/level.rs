@@ -125,13 +125,13 @@ pub struct Shared {
 #[derive(Debug, Default)]
 pub struct Progress(AtomicU8);
 
-const MADE: u8 = 1;
+const DONE: u8 = 1;
 const IMPOSSIBLE: u8 = 2;
 
 impl Progress {
     /// It is there, for as long as the image is open.
-    pub fn made(&self) {
-        self.0.store(MADE, Ordering::Release);
+    pub fn done(&self) {
+        self.0.store(DONE, Ordering::Release);
     }
 
     /// It can never be made, unless it is there already.
@@ -140,8 +140,8 @@ impl Progress {
     }
 
     /// Whether it is there.
-    pub fn is_made(&self) -> bool {
-        self.0.load(Ordering::Acquire) == MADE
+    pub fn is_done(&self) -> bool {
+        self.0.load(Ordering::Acquire) == DONE
     }
 
     fn is_impossible(&self) -> bool {
@@ -198,7 +198,7 @@ impl Parts {
                 let is_held = || shared.part.is_some_and(|part| keep.holds(part));
                 if shared.progress.is_impossible() {
                     shared.otherwise.effort(level, window, keep)
-                } else if shared.progress.is_made() || is_held() {
+                } else if shared.progress.is_done() || is_held() {
                     shared.then.effort(level, window, keep)
                 } else {
                     shared.effort

@@ -146,7 +146,7 @@ impl Spool {
         };
         if before.saturating_add(bytes) > spool_dir.max_bytes {
             return Err(Error::TooLarge(
-                "the directory for made levels (CACHE_DIR) is full".into(),
+                "the directory for derived levels (CACHE_DIR) is full".into(),
             ));
         }
         Ok(Spool {

@@ -198,8 +198,8 @@ fn first_frame(bytes: &[u8], header: &Header) -> Result<Raster> {
     let frame = Raster {
         size: place.size(),
         channels: 4,
-        samples: Samples::U8(uninit::made(len, |room| {
-            webp::decode(&still, place.size(), 4, room)
+        samples: Samples::U8(uninit::filled(len, |buf| {
+            webp::decode(&still, place.size(), 4, buf)
         })?),
     };
     if place.size() == canvas {
@@ -248,7 +248,7 @@ fn decode(bytes: &[u8], header: &Header) -> Result<Raster> {
     let (size, channels) = (header.size(), header.channels);
     let len = usize::try_from(size.area()).unwrap_or(usize::MAX);
     let len = len.saturating_mul(channels.into());
-    let data = uninit::made(len, |room| webp::decode(bytes, size, channels, room))?;
+    let data = uninit::filled(len, |buf| webp::decode(bytes, size, channels, buf))?;
     Ok(Raster {
         size,
         channels,

@@ -36,19 +36,19 @@ impl File {
         Ok(File { file, version })
     }
 
-    fn append_straight(&self, at: u64, len: usize, room: &mut UninitBuf) -> Result<()> {
-        let before = room.filled();
+    fn append_straight(&self, at: u64, len: usize, buf: &mut UninitBuf) -> Result<()> {
+        let before = buf.filled();
         loop {
-            let done = room.filled() - before;
+            let done = buf.filled() - before;
             if done == len {
                 return Ok(());
             }
-            let read = room.read(|rest| {
+            let read = buf.read(|rest| {
                 let rest = rest.get_mut(..len - done).unwrap_or_default();
                 rustix::io::pread(&self.file, rest, at + done as u64).map(|(got, _)| got)
             });
             match read {
-                Ok(()) if room.filled() - before == done => return Err(beyond(at, len as u64)),
+                Ok(()) if buf.filled() - before == done => return Err(beyond(at, len as u64)),
                 Ok(()) | Err(Errno::INTR) => {}
                 Err(error) => return Err(Error::Io(error.into())),
             }
@@ -65,8 +65,8 @@ impl Blob for File {
         if to.len() >= SMALL && is_near(at, to.as_ptr()) {
             let mut step = Vec::new();
             for (at, part) in (at..).step_by(STEP).zip(to.chunks_mut(STEP)) {
-                let read = |room: &mut UninitBuf| self.append_straight(at, part.len(), room);
-                let bytes = uninit::remade(&mut step, part.len(), read)?;
+                let read = |buf: &mut UninitBuf| self.append_straight(at, part.len(), buf);
+                let bytes = uninit::refilled(&mut step, part.len(), read)?;
                 part.copy_from_slice(bytes);
             }
             return Ok(());
@@ -80,15 +80,15 @@ impl Blob for File {
             })
     }
 
-    fn append_at(&self, at: u64, len: usize, room: &mut UninitBuf) -> Result<()> {
-        if len < SMALL || !is_near(at, room.place()) {
-            return self.append_straight(at, len, room);
+    fn append_at(&self, at: u64, len: usize, buf: &mut UninitBuf) -> Result<()> {
+        if len < SMALL || !is_near(at, buf.place()) {
+            return self.append_straight(at, len, buf);
         }
         let mut step = Vec::new();
         for done in (0..len).step_by(STEP) {
             let size = STEP.min(len - done);
-            let read = |room: &mut UninitBuf| self.append_straight(at + done as u64, size, room);
-            room.put(uninit::remade(&mut step, size, read)?);
+            let read = |buf: &mut UninitBuf| self.append_straight(at + done as u64, size, buf);
+            buf.put(uninit::refilled(&mut step, size, read)?);
         }
         Ok(())
     }
@@ -134,7 +134,7 @@ mod tests {
         }
         assert_eq!(near, 3);
         for at in 0..70 {
-            let read: Vec<u8> = uninit::made(5000, |room| file.append_at(at, 5000, room)).unwrap();
+            let read: Vec<u8> = uninit::filled(5000, |buf| file.append_at(at, 5000, buf)).unwrap();
             assert_eq!(read, &bytes[at as usize..][..5000]);
         }
     }
@@ -143,7 +143,7 @@ mod tests {
     fn an_end_that_comes_early_is_an_error() {
         let file = file("end", &[1; 100]);
         assert!(matches!(file.read_at(90, &mut [0; 11]), Err(Error::Corrupt(_))));
-        let appended = uninit::made::<u8, _>(11, |room| file.append_at(90, 11, room));
+        let appended = uninit::filled::<u8, _>(11, |buf| file.append_at(90, 11, buf));
         assert!(matches!(appended, Err(Error::Corrupt(_))));
     }
 

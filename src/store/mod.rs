@@ -90,12 +90,12 @@ pub trait Blob: Debug + Send + Sync {
 
     /// Appends `len` bytes from `at` on to an uninitialised buffer, which has room for them. `Error::Corrupt` when the
     /// master ends before.
-    fn append_at(&self, at: u64, len: usize, room: &mut UninitBuf) -> Result<()> {
+    fn append_at(&self, at: u64, len: usize, buf: &mut UninitBuf) -> Result<()> {
         let mut step = Vec::new();
         for done in (0..len).step_by(STEP) {
             step.resize(STEP.min(len - done), 0);
             self.read_at(at.saturating_add(done as u64), &mut step)?;
-            room.put(&step);
+            buf.put(&step);
         }
         Ok(())
     }
@@ -144,7 +144,7 @@ impl dyn Blob {
         let fits = at.checked_add(len).is_some_and(|end| end <= self.len());
         let size = usize::try_from(len).ok().filter(|_| fits);
         let size = size.ok_or_else(|| beyond(at, len))?;
-        uninit::made(size, |room| self.append_at(at, size, room))
+        uninit::filled(size, |buf| self.append_at(at, size, buf))
     }
 }
 

@@ -193,12 +193,12 @@ impl Executor {
     ) -> Running<(T, Lease)> {
         let (done, waiting) = oneshot::channel();
         let task = Box::new(move |lease: Result<Lease>| {
-            let made = lease.and_then(|mut lease| {
-                let made = catch_unwind(AssertUnwindSafe(|| work(&mut lease)));
-                let made = made.unwrap_or_else(|_| Err(Error::Internal("a request panicked".into())));
-                Ok((made?, lease))
+            let outcome = lease.and_then(|mut lease| {
+                let outcome = catch_unwind(AssertUnwindSafe(|| work(&mut lease)));
+                let outcome = outcome.unwrap_or_else(|_| Err(Error::Internal("a request panicked".into())));
+                Ok((outcome?, lease))
             });
-            let _ = done.send(made);
+            let _ = done.send(outcome);
         });
         self.0.submit(Job {
             scope: scope.clone(),
@@ -292,7 +292,7 @@ impl<T> Future for Running<T> {
         let ended = |_| Err(Error::Cancelled);
         Pin::new(&mut self.waiting)
             .poll(context)
-            .map(|made| made.unwrap_or_else(ended))
+            .map(|outcome| outcome.unwrap_or_else(ended))
     }
 }
 

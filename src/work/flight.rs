@@ -27,7 +27,7 @@ pub struct Flights<K, T: Clone> {
 
 struct Flight<T: Clone> {
     scope: Scope,
-    made: WeakShared<Maker<T>>,
+    shared: WeakShared<Maker<T>>,
 }
 
 impl<K, T: Clone> Default for Flights<K, T> {
@@ -68,7 +68,7 @@ where
     K: Hash + Eq + Clone + Send + 'static,
     T: Clone + Send + Sync + 'static,
 {
-    /// What `make` makes in a scope of its own, or what another request for the same is having made.
+    /// What `make` makes in a scope of its own, or what another request for the same is having shared.
     pub async fn get_or_make<F>(
         &self,
         key: &K,
@@ -78,8 +78,8 @@ where
     where
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        let (made, flight) = self.join(key, make);
-        let outcome = made.await;
+        let (shared, flight) = self.join(key, make);
+        let outcome = shared.await;
         scope.add_all(&flight);
         outcome.map_err(|error| Error::clone(&error))
     }
@@ -90,9 +90,9 @@ where
     {
         let mut flying = lock(&self.flying);
         if let Some(flight) = flying.get(key)
-            && let Some(made) = flight.made.upgrade()
+            && let Some(shared) = flight.shared.upgrade()
         {
-            return (made, flight.scope.clone());
+            return (shared, flight.scope.clone());
         }
         let scope = Scope::default();
         let landing = FlightGuard {
@@ -107,15 +107,15 @@ where
             outcome.map_err(Arc::new)
         }
         .boxed();
-        let made = maker.shared();
-        if let Some(weak) = made.downgrade() {
+        let shared = maker.shared();
+        if let Some(weak) = shared.downgrade() {
             let flight = Flight {
                 scope: scope.clone(),
-                made: weak,
+                shared: weak,
             };
             flying.insert(key.clone(), flight);
         }
-        (made, scope)
+        (shared, scope)
     }
 
     /// How many are being made.

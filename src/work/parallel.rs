@@ -67,20 +67,20 @@ pub fn map<T: Send, U: Send + Sync>(
     make: impl Fn(T) -> Result<U> + Sync,
 ) -> Result<Vec<U>> {
     let count = items.len();
-    let made: Vec<OnceLock<U>> = (0..count).map(|_| OnceLock::new()).collect();
+    let results: Vec<OnceLock<U>> = (0..count).map(|_| OnceLock::new()).collect();
     each(
         others.min(count.saturating_sub(1)),
         items.into_iter().zip(0..count),
         |(item, at)| {
             let value = make(item)?;
-            if let Some(place) = made.get(at) {
+            if let Some(place) = results.get(at) {
                 let _ = place.set(value);
             }
             Ok(())
         },
     )?;
-    let made: Option<Vec<U>> = made.into_iter().map(OnceLock::into_inner).collect();
-    made.ok_or_else(|| Error::Internal("a piece of work was not made".into()))
+    let results: Option<Vec<U>> = results.into_iter().map(OnceLock::into_inner).collect();
+    results.ok_or_else(|| Error::Internal("a piece of work was not made".into()))
 }
 
 #[cfg(test)]
@@ -109,8 +109,8 @@ mod tests {
 
     #[test]
     fn results_keep_the_order_of_the_items() {
-        let made = map(3, (0..1000).collect(), |n: u32| Ok(n * 2)).unwrap();
-        assert_eq!(made, (0..2000).step_by(2).collect::<Vec<_>>());
+        let results = map(3, (0..1000).collect(), |n: u32| Ok(n * 2)).unwrap();
+        assert_eq!(results, (0..2000).step_by(2).collect::<Vec<_>>());
         assert!(
             map(3, vec![1, 2, 3], |n| if n == 2 {
                 Err(Error::Busy)

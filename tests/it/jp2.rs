@@ -2,7 +2,7 @@
 //! and for those of other people.
 
 use iipsrv::codec::jp2::Codestream;
-use iipsrv::codec::jp2::Fresh;
+use iipsrv::codec::jp2::NoBlocks;
 use iipsrv::codec::jp2::bytes::Part;
 use iipsrv::error::Error;
 use iipsrv::geometry::Rect;
@@ -128,7 +128,7 @@ fn check(name: &str, stream: &Path, reduction: u8, folder: &Path) -> Option<i64>
     let size = ours.size(reduction);
     let whole = Rect::new(0, 0, size.w, size.h);
     let planes = ours
-        .read(reduction, whole, u16::MAX, &Fresh)
+        .read(reduction, whole, u16::MAX, &NoBlocks)
         .unwrap_or_else(|error| panic!("{name} -r {reduction}: {error}"));
     assert_eq!(planes.len(), expected.len(), "{name}");
     let mut worst = 0;
@@ -163,7 +163,7 @@ fn check(name: &str, stream: &Path, reduction: u8, folder: &Path) -> Option<i64>
             size.h.div_ceil(6),
         );
         let Some(rect) = rect.meet(whole) else { continue };
-        let window = ours.read(reduction, rect, u16::MAX, &Fresh).unwrap();
+        let window = ours.read(reduction, rect, u16::MAX, &NoBlocks).unwrap();
         for (plane, window) in planes.iter().zip(&window) {
             for (row, got) in window.chunks(rect.w as usize).enumerate() {
                 let start = (rect.y as usize + row) * size.w as usize + rect.x as usize;
@@ -172,7 +172,7 @@ fn check(name: &str, stream: &Path, reduction: u8, folder: &Path) -> Option<i64>
         }
     }
     // shown in bands, as a server does
-    let decoded = ours.decode(reduction, whole, u16::MAX, &Fresh).unwrap();
+    let decoded = ours.decode(reduction, whole, u16::MAX, &NoBlocks).unwrap();
     for top in (0..size.h).step_by(7) {
         let band = decoded.rows(top..(top + 7).min(size.h)).unwrap();
         for (plane, band) in planes.iter().zip(&band) {
@@ -316,7 +316,7 @@ fn where_lengths_of_packets_are_told_windows_read_those_that_they_need() {
             (0, Rect::new(0, 0, 900, 700)),
             (1, Rect::new(449, 0, 1, 350)),
         ] {
-            let pixels = |stream: &Codestream| stream.read(reduction, rect, u16::MAX, &Fresh).unwrap();
+            let pixels = |stream: &Codestream| stream.read(reduction, rect, u16::MAX, &NoBlocks).unwrap();
             let wanted = pixels(&plain);
             assert!(pixels(&lazy) == wanted, "{options} {reduction} {rect:?}");
             assert!(
@@ -365,7 +365,7 @@ fn subsampled_components_are_shown_from_their_samples_on_wherever_tiles_end() {
             let expected = reference(&stream, reduction, &folder.0).expect(options);
             let size = ours.size(reduction);
             let whole = Rect::new(0, 0, size.w, size.h);
-            let planes = ours.read(reduction, whole, u16::MAX, &Fresh).unwrap();
+            let planes = ours.read(reduction, whole, u16::MAX, &NoBlocks).unwrap();
             let parts = planes.iter().zip(&expected).zip(ours.components());
             for (number, ((plane, expected), component)) in parts.enumerate() {
                 let half = |value: u32| value.div_ceil(1 << reduction);
@@ -393,7 +393,7 @@ fn subsampled_components_are_shown_from_their_samples_on_wherever_tiles_end() {
                     if rect.meet(whole) != Some(rect) {
                         continue;
                     }
-                    let window = ours.read(reduction, rect, u16::MAX, &Fresh).unwrap();
+                    let window = ours.read(reduction, rect, u16::MAX, &NoBlocks).unwrap();
                     for (plane, window) in planes.iter().zip(&window) {
                         for (row, got) in window.chunks(w as usize).enumerate() {
                             let start = (rect.y as usize + row) * size.w as usize + rect.x as usize;
@@ -530,7 +530,7 @@ fn packet_headers_may_lie_apart() {
         let read = |stream: &[u8]| {
             let stream = Codestream::open(Box::new(stream.to_vec()), true).unwrap();
             stream
-                .read(0, Rect::new(0, 0, 130, 97), u16::MAX, &Fresh)
+                .read(0, Rect::new(0, 0, 130, 97), u16::MAX, &NoBlocks)
                 .unwrap()
         };
         for main in [true, false] {
@@ -629,7 +629,7 @@ fn read_all(bytes: &[u8]) {
     for reduction in 0..=stream.reductions().min(1) {
         let size = stream.size(reduction);
         let rect = Rect::new(0, 0, size.w.clamp(1, 200), size.h.clamp(1, 200));
-        let _ = stream.read(reduction, rect, u16::MAX, &Fresh);
+        let _ = stream.read(reduction, rect, u16::MAX, &NoBlocks);
     }
 }
 
@@ -757,7 +757,7 @@ fn files_of_the_corpus_are_decoded_as_by_openjpeg() {
             assert!(
                 open(&stream)
                     .unwrap()
-                    .read(0, Rect::new(0, 0, size.w, size.h), 1, &Fresh)
+                    .read(0, Rect::new(0, 0, size.w, size.h), 1, &NoBlocks)
                     .is_ok()
             );
             continue;
@@ -802,7 +802,7 @@ fn high_throughput_blocks_of_the_corpus_are_decoded_as_the_standard_shows() {
         let reduction = u8::from(name == "ht_08");
         let size = ours.size(reduction);
         let planes = ours
-            .read(reduction, Rect::new(0, 0, size.w, size.h), u16::MAX, &Fresh)
+            .read(reduction, Rect::new(0, 0, size.w, size.h), u16::MAX, &NoBlocks)
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(planes.len(), most.len(), "{name}");
         for (number, (plane, most)) in planes.iter().zip(most).enumerate() {
@@ -933,7 +933,7 @@ fn passes_of_a_high_throughput_block_may_lie_in_any_layers() {
     let decoded = |stream: Vec<u8>, layers| {
         let stream = Codestream::open(Box::new(stream), true).unwrap();
         stream
-            .read(0, Rect::new(0, 0, 9, 7), layers, &Fresh)
+            .read(0, Rect::new(0, 0, 9, 7), layers, &NoBlocks)
             .unwrap()
             .remove(0)
     };
@@ -1009,7 +1009,7 @@ fn passes_of_a_high_throughput_block_may_lie_in_any_layers() {
     // no clean-up pass is one byte long
     let wrong = one_block(0x40, 7, 7, &[(1, vec![(0, &c[..1])])]);
     let opened = Codestream::open(Box::new(wrong), true).unwrap();
-    let read = opened.read(0, Rect::new(0, 0, 9, 7), u16::MAX, &Fresh);
+    let read = opened.read(0, Rect::new(0, 0, 9, 7), u16::MAX, &NoBlocks);
     assert!(matches!(read, Err(Error::Corrupt(_))));
 }
 
@@ -1102,6 +1102,6 @@ fn hundreds_of_components_are_no_obstacle() {
     let stream = folder.0.join("many.j2k");
     compress(&raw, &stream, "-F 4,3,257,8,u -n 1");
     let opened = open(&stream).unwrap();
-    let planes = opened.read(0, Rect::new(0, 0, 4, 3), 1, &Fresh).unwrap();
+    let planes = opened.read(0, Rect::new(0, 0, 4, 3), 1, &NoBlocks).unwrap();
     assert_eq!(planes, vec![vec![9; 12]; 257]);
 }

@@ -184,7 +184,7 @@ fn same_as_coded(tiff: &Tiff, tile: Tile, whole: bool, samples: &[u8]) {
             },
             _ => {
                 let fill = |room: &mut UninitBuf| webp::decode(&coded, size, header.channels, room);
-                uninit::made(samples.len(), fill).unwrap()
+                uninit::filled(samples.len(), fill).unwrap()
             }
         };
         assert!(decoded == samples, "{tile:?} {format:?}");

@@ -130,11 +130,11 @@ impl Bytes for Pieces {
             let piece = behind.checked_sub(1).and_then(|piece| self.starts.get(piece));
             let (start, place) = piece.ok_or_else(short)?;
             let end = self.starts.get(behind).map_or(self.len, |next| next.0);
-            let room = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
-            if room == 0 {
+            let left = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
+            if left == 0 {
                 return Err(short());
             }
-            let (now, rest) = to.split_at_mut(room.min(to.len()));
+            let (now, rest) = to.split_at_mut(left.min(to.len()));
             self.from.read(place.saturating_add(at - start), now)?;
             at += now.len() as u64;
             to = rest;
@@ -182,8 +182,8 @@ impl<'a> Cursor<'a> {
         if let Some(byte) = inside {
             return Ok(*byte);
         }
-        let room = usize::try_from(self.end - at).unwrap_or(AHEAD).min(AHEAD);
-        self.buffer.resize(room, 0);
+        let left = usize::try_from(self.end - at).unwrap_or(AHEAD).min(AHEAD);
+        self.buffer.resize(left, 0);
         self.start = at;
         if let Err(error) = self.from.read(at, &mut self.buffer) {
             self.buffer.clear();

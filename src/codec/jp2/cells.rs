@@ -192,17 +192,17 @@ impl Work<'_> {
             segments: &segments,
         };
         let mut scratch = SCRATCH.take().unwrap_or_default();
-        let mut made = Plane::new(job.whole);
-        let decoded = coder::decode(&block, &mut scratch, &mut made.data);
+        let mut plane = Plane::new(job.whole);
+        let decoded = coder::decode(&block, &mut scratch, &mut plane.data);
         SCRATCH.set(Some(scratch));
         if job.roi > 0 {
-            unshift(&mut made.data, job.roi);
+            unshift(&mut plane.data, job.roi);
         }
         match decoded {
             Err(error @ Error::Unsupported(_)) => Err(error),
             Err(error) if self.strict => Err(error),
             Err(_) => Ok(None),
-            Ok(()) => Ok(Some(made)),
+            Ok(()) => Ok(Some(plane)),
         }
     }
 }

@@ -105,9 +105,9 @@ pub trait Blocks: Sync {
 }
 
 /// Holds none.
-pub struct Fresh;
+pub struct NoBlocks;
 
-impl Blocks for Fresh {
+impl Blocks for NoBlocks {
     fn holds(&self) -> bool {
         false
     }

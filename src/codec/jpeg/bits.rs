@@ -149,9 +149,9 @@ impl<'a> Bits<'a> {
         self.next -= kept;
         self.start += kept as u64;
         let at = self.start + self.buffer.len() as u64;
-        let room = usize::try_from(self.from.len().saturating_sub(at)).unwrap_or(usize::MAX);
+        let left = usize::try_from(self.from.len().saturating_sub(at)).unwrap_or(usize::MAX);
         let had = self.buffer.len();
-        self.buffer.resize(had + room.min(self.chunk), 0);
+        self.buffer.resize(had + left.min(self.chunk), 0);
         let read = self.from.read(at, self.buffer.get_mut(had..).unwrap_or_default());
         if let Err(error) = read {
             self.buffer.truncate(had);

@@ -225,7 +225,7 @@ mod tests {
     }
 
     /// A stream of 7 × 5 pixels and its samples; every category has a code of 5 bits.
-    fn made(bits: u8, channels: usize, predictor: u8, shift: u8, interval: usize) -> (Vec<u8>, Vec<u16>) {
+    fn drawn(bits: u8, channels: usize, predictor: u8, shift: u8, interval: usize) -> (Vec<u8>, Vec<u16>) {
         let most = if bits == 16 { u16::MAX } else { (1 << bits) - 1 };
         let (w, h) = (7, 5);
         let samples: Vec<u16> = (0..w * h * channels)
@@ -327,7 +327,7 @@ mod tests {
                 (8, 3, 0, 35),
                 (3, 1, 1, 7),
             ] {
-                let (stream, wanted) = made(bits, channels, predictor, shift, interval);
+                let (stream, wanted) = drawn(bits, channels, predictor, shift, interval);
                 let found = decode(&stream, Size::new(7, 5)).unwrap();
                 let found: Vec<u16> = match found.samples {
                     Samples::U8(samples) => samples.into_iter().map(u16::from).collect(),
@@ -346,7 +346,7 @@ mod tests {
     fn damage_is_an_error_or_another_picture() {
         let size = Size::new(7, 5);
         for (bits, channels) in [(16, 3), (8, 1)] {
-            let (stream, _) = made(bits, channels, 4, 0, 7);
+            let (stream, _) = drawn(bits, channels, 4, 0, 7);
             let whole = stream.len() - 2;
             for at in 0..whole {
                 assert!(
@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn what_is_not_read_is_named() {
-        let (plain, _) = made(8, 3, 1, 0, 0);
+        let (plain, _) = drawn(8, 3, 1, 0, 0);
         let mut coarse = plain.clone();
         coarse[13] = 0x21;
         let adobe = [b"\xff\xee\0\x0eAdobe".as_slice(), &[0, 100, 0, 0, 0, 0, 1]].concat();

@@ -192,19 +192,19 @@ pub fn decode(
             )
         };
         let headers = read_headers(handle, stream)?;
-        uninit::made_off(row * size.h as usize, |room| {
+        uninit::filled_unaligned(row * size.h as usize, |buf| {
             if headers.size == (width, height) {
                 let write = |place, len| if paint(place) == 0 { Ok(len) } else { Err(()) };
                 // SAFETY: there is room for all rows. Of a stream of this size, as the library itself has measured,
                 // they are all written when there is not even a warning.
-                if unsafe { room.raw(write) }.is_ok() {
+                if unsafe { buf.raw(write) }.is_ok() {
                     return Ok(());
                 }
                 if strict {
                     return Err(broken());
                 }
             }
-            room.by(|data| {
+            buf.by(|data| {
                 let status = paint(data.as_mut_ptr());
                 // SAFETY: the handle is live.
                 let whole = status == 0 || !strict && unsafe { tjGetErrorCode(handle) } == TJERR_WARNING;

@@ -193,8 +193,8 @@ impl Connection {
         }
         BUFFER.with_borrow_mut(|buffer| {
             let kept = self.stash.len().min(buffer.len());
-            let (_, room) = buffer.split_at_mut(kept);
-            match self.socket.poll_read(context, room) {
+            let (_, free) = buffer.split_at_mut(kept);
+            match self.socket.poll_read(context, free) {
                 Poll::Pending => Input::Nothing,
                 Poll::Ready(Err(_)) => Input::Broken,
                 Poll::Ready(Ok(0)) => {

@@ -157,7 +157,7 @@ impl DerivedLevels {
         if origin.is_spooled()
             && self.lacks_space()
             && let Some(progress) = self.progress(level)
-            && !progress.is_made()
+            && !progress.is_done()
         {
             progress.impossible();
             return self.unspooled(level);
@@ -259,7 +259,7 @@ impl DerivedLevels {
         let spool = out.into_inner().unwrap_or_else(PoisonError::into_inner);
         let spool = spool.ok_or_else(|| Error::Outside("an empty level".into()))?;
         if let Some(progress) = self.progress(level) {
-            progress.made();
+            progress.done();
         }
         Ok(place.insert(spool).clone())
     }
@@ -455,21 +455,21 @@ fn reduced(piece: Piece, factor: u32) -> Piece {
     }
 }
 
-/// A level that is had so, or `without` temporary files so, from those of the `file` or larger ones that were `made`.
-fn level(shape: Shape, origin: LevelOrigin, without: LevelOrigin, file: &[Level], made: &[Level]) -> Level {
+/// A level that is had so, or `without` temporary files so, from those of the `file` or the `larger` levels of the pyramid.
+fn level(shape: Shape, origin: LevelOrigin, without: LevelOrigin, file: &[Level], larger: &[Level]) -> Level {
     let Shape { size, tile } = shape;
-    let base = origin.base(file, made);
+    let base = origin.base(file, larger);
     let decoding = match origin {
         LevelOrigin::Stored(_) => base.map(|level| level.decoding),
         LevelOrigin::Cut(_) | LevelOrigin::Reduced { .. } => base.map(derived),
         _ => None,
     };
-    let parts = match parts(size, made.len(), origin, file, made) {
+    let parts = match parts(size, larger.len(), origin, file, larger) {
         Parts::Shared(shared) if origin.is_spooled() => Parts::Shared(Arc::new(Shared {
             part: None,
             effort: shared.effort,
             then: Parts::Pixels,
-            otherwise: parts(size, made.len(), without, file, made),
+            otherwise: parts(size, larger.len(), without, file, larger),
             progress: Progress::default(),
         })),
         parts => parts,
@@ -491,7 +491,7 @@ fn derived(from: &Level) -> Decoding {
 }
 
 /// What has to be decoded for a window of a level of this size and number.
-fn parts(size: Size, number: usize, origin: LevelOrigin, file: &[Level], made: &[Level]) -> Parts {
+fn parts(size: Size, number: usize, origin: LevelOrigin, file: &[Level], larger: &[Level]) -> Parts {
     let derived = |from: Option<&Level>, index, factor, name| match from {
         None => Parts::Pixels,
         Some(from) => Parts::Derived(Arc::new(Derived {
@@ -510,7 +510,7 @@ fn parts(size: Size, number: usize, origin: LevelOrigin, file: &[Level], made: &
             progress: Progress::default(),
         }))
     };
-    let base = origin.base(file, made);
+    let base = origin.base(file, larger);
     match origin {
         LevelOrigin::Stored(_) => base.map_or(Parts::Tiles, |level| level.parts.clone()),
         LevelOrigin::Cut(index) => derived(base, index, 1, as_stored),
@@ -629,19 +629,19 @@ mod tests {
                 spool_dir: spool_dir(),
                 ..Budget::default()
             };
-            let made = DerivedLevels::over(inner, &budget);
-            for (index, of) in made.header().levels.iter().enumerate() {
+            let derived = DerivedLevels::over(inner, &budget);
+            for (index, of) in derived.header().levels.iter().enumerate() {
                 let wanted = expected(full, u32::try_from(index).unwrap());
                 assert_eq!(of.size, wanted.size);
-                assert!(worst(&all(&*made, index), &wanted) <= 12, "{index}");
+                assert!(worst(&all(&*derived, index), &wanted) <= 12, "{index}");
             }
             assert_eq!(reads.load(Ordering::Relaxed), 1, "decoded once");
         }
         let (inner, _) = strip();
-        let made = DerivedLevels::over(inner, &Budget::default());
+        let derived = DerivedLevels::over(inner, &Budget::default());
         let rect = Rect::new(0, 0, 10, 10);
-        for level in 0..made.header().levels.len() {
-            let refused = window::raster(&*made, Window::new(level, rect), &NoCache);
+        for level in 0..derived.header().levels.len() {
+            let refused = window::raster(&*derived, Window::new(level, rect), &NoCache);
             assert!(
                 matches!(refused, Err(Error::Limit(_) | Error::TooLarge(_))),
                 "{level}"
@@ -650,7 +650,7 @@ mod tests {
     }
 
     #[test]
-    fn made_levels_hold_means_of_the_full_size_however_they_are_made() {
+    fn derived_levels_hold_means_of_the_full_size() {
         let full = Size::new(1500, 1100);
         for (tile, grid) in [((64, 64), Grid::Tiles), ((1500, 37), Grid::Strips)] {
             for level_bytes in [0, 1 << 20] {
@@ -662,14 +662,14 @@ mod tests {
                     spool_dir: None,
                     ..Budget::default()
                 };
-                let made = DerivedLevels::over(inner, &budget);
-                assert!(made.header().levels.len() >= 4);
-                for (index, of) in made.header().levels.iter().enumerate() {
+                let derived = DerivedLevels::over(inner, &budget);
+                assert!(derived.header().levels.len() >= 4);
+                for (index, of) in derived.header().levels.iter().enumerate() {
                     let wanted = expected(full, u32::try_from(index).unwrap());
                     assert_eq!(of.size, wanted.size);
                     // from the third on a level may come from one that is rounded already, edges weigh otherwise there
                     let bound = if level_bytes == 0 || index <= 2 { 0 } else { 12 };
-                    let worst = worst(&all(&*made, index), &wanted);
+                    let worst = worst(&all(&*derived, index), &wanted);
                     assert!(worst <= bound, "{index} {grid:?} {level_bytes}: off by {worst}");
                 }
             }
@@ -691,13 +691,13 @@ mod tests {
             (shape(Size::new(750, 550)), spooled(Base::Header(0), 2)),
         ];
         let unspooled = vec![LevelOrigin::Refused("CACHE_DIR"); 2];
-        let made = DerivedLevels::by(inner, planned, unspooled, spool_dir());
+        let derived = DerivedLevels::by(inner, planned, unspooled, spool_dir());
         std::thread::scope(|scope| {
             for index in [0, 1, 0, 1] {
-                let made = &made;
+                let derived = &derived;
                 scope.spawn(move || {
                     let wanted = expected(full, u32::try_from(index).unwrap());
-                    assert_eq!(worst(&all(made, index), &wanted), 0);
+                    assert_eq!(worst(&all(derived, index), &wanted), 0);
                 });
             }
         });

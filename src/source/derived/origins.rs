@@ -36,7 +36,7 @@ const EXPANDS: LevelOrigin = LevelOrigin::Refused("LIMIT_EXPANSION");
 
 const NO_ROOM: LevelOrigin = LevelOrigin::Refused("CACHE_DIR");
 
-/// What made levels may take.
+/// What derived levels may take.
 #[derive(Clone, Debug, Default)]
 pub struct Budget {
     /// Bytes of a level that is kept in memory.
@@ -183,9 +183,9 @@ pub fn plan(header: &Header, worth: &[Worth], budget: &Budget) -> Vec<(Shape, Le
 }
 
 /// Whether a level of this size is missing before one of that.
-fn is_between(made: Size, stored: Size) -> bool {
-    let (made, stored) = (made.w.max(made.h), stored.w.max(stored.h));
-    u64::from(made) * 3 > u64::from(stored) * 4 && made > stored + 1
+fn is_between(derived: Size, stored: Size) -> bool {
+    let (derived, stored) = (derived.w.max(derived.h), stored.w.max(stored.h));
+    u64::from(derived) * 3 > u64::from(stored) * 4 && derived > stored + 1
 }
 
 /// Bytes of a pixel in what is read.
@@ -491,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn what_claims_more_than_its_bytes_are_worth_is_made_as_far_as_any_file_may() {
+    fn an_absurd_claim_is_derived_as_far_as_any_file_may() {
         let wide = [level(60_000, 60_000, (1024, 1024))];
         let wide = Synthetic::new(wide.to_vec(), 1, sample);
         let budget = Budget {
@@ -529,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_dear_is_made_as_a_whole_where_there_is_place_for_it() {
+    fn an_expensive_level_is_derived_as_a_whole_where_there_is_space_for_it() {
         let giga = [level(32_768, 32_768, (256, 256))];
         let whole = |spooled, factor, from| LevelOrigin::Whole {
             from: Base::Header(from),

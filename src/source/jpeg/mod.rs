@@ -144,7 +144,7 @@ impl Jpeg {
             (rect.zip(u32::try_from(tile.level).ok())).ok_or_else(|| window::outside(tile))?;
         let mut raster = self.scan.read(&self.file, rect, halvings)?;
         if self.scan.is_indexed() {
-            self.index.progress.made();
+            self.index.progress.done();
         }
         if self.inverted {
             invert(&mut raster);

@@ -6,7 +6,7 @@ use crate::codec::ccitt;
 use crate::codec::deflate;
 use crate::codec::jp2;
 use crate::codec::jp2::Codestream;
-use crate::codec::jp2::Fresh;
+use crate::codec::jp2::NoBlocks;
 use crate::codec::jp2::boxes::Boxes;
 use crate::codec::jpeg;
 use crate::codec::jxl;
@@ -59,7 +59,7 @@ pub fn decode(
         }
         let plain = match layout.compression {
             Compression::None => coded,
-            _ => uninit::remade(plain, bytes, |room| fill(layout, coded, block, room))?,
+            _ => uninit::refilled(plain, bytes, |room| fill(layout, coded, block, room))?,
         };
         return unpack(layout, plain, block.w, size);
     }
@@ -77,8 +77,8 @@ pub fn decode(
             let mut blob = Vec::new();
             let blob = match packing {
                 Packing::None => coded,
-                Packing::Deflate => uninit::remade(&mut blob, most, |room| deflate::decode(coded, room))?,
-                Packing::Zstd => uninit::remade(&mut blob, most, |room| zstd::decode(coded, room))?,
+                Packing::Deflate => uninit::refilled(&mut blob, most, |room| deflate::decode(coded, room))?,
+                Packing::Zstd => uninit::refilled(&mut blob, most, |room| zstd::decode(coded, room))?,
             };
             lerc::decode(blob, layout.shape(block), plain)?;
             plain
@@ -242,7 +242,7 @@ fn fill(layout: &Layout, coded: &[u8], block: Size, room: &mut UninitBuf) -> Res
         // a channel alone is written as red, green and blue that are equal
         Compression::Webp if layout.stored == 1 => {
             let len = usize::try_from(block.area().saturating_mul(3)).unwrap_or(usize::MAX);
-            let pixels = uninit::made(len, |room| webp::decode(coded, block, 3, room))?;
+            let pixels = uninit::filled(len, |room| webp::decode(coded, block, 3, room))?;
             let reds: Vec<u8> = pixels.iter().step_by(3).copied().collect();
             room.put(&reds);
         }
@@ -295,7 +295,7 @@ fn codestream(layout: &Layout, coded: &[u8], block: Size, luma: Luma, plain: &mu
     }
     // only of luma and chroma the latter has fewer samples
     let coarse = components.get(1).is_some_and(|chroma| chroma.step != (1, 1));
-    let planes = stream.read(0, Rect::of(size), stream.layers(), &Fresh)?;
+    let planes = stream.read(0, Rect::of(size), stream.layers(), &NoBlocks)?;
     let wide = usize::from(layout.bits.div_ceil(8));
     let shape = layout.shape(size);
     plain.clear();

@@ -82,13 +82,13 @@ impl Input {
 
     /// The `len` bytes from `at` on, in `kept`, whose memory is used again. `Error::Corrupt` when the file ends before.
     pub fn read<'a>(&self, at: u64, len: u64, kept: &'a mut Vec<u8>) -> Result<&'a mut [u8]> {
-        uninit::remade(kept, self.check(at, len)?, |room| self.put(at, len, room))
+        uninit::refilled(kept, self.check(at, len)?, |buf| self.put(at, len, buf))
     }
 
     /// The `len` bytes from `at` on, in memory of their own. `Error::Corrupt` when the file ends before; nothing is
     /// allocated then.
     pub fn take(&self, at: u64, len: u64) -> Result<Vec<u8>> {
-        uninit::made(self.check(at, len)?, |room| self.put(at, len, room))
+        uninit::filled(self.check(at, len)?, |buf| self.put(at, len, buf))
     }
 
     /// Fills `part` with the bytes from `at` on. `Error::Corrupt` when the file ends before.
@@ -97,11 +97,11 @@ impl Input {
         self.blob.read_at(self.start.saturating_add(at), part)
     }
 
-    /// Adds the `len` bytes from `at` on to what is in the room, as far as it goes. `Error::Corrupt` when the file ends
+    /// Adds the `len` bytes from `at` on to what is in the buffer, as far as it goes. `Error::Corrupt` when the file ends
     /// before.
-    pub fn put(&self, at: u64, len: u64, room: &mut UninitBuf) -> Result<()> {
-        let size = self.check(at, len)?.min(room.left());
-        self.blob.append_at(self.start.saturating_add(at), size, room)
+    pub fn put(&self, at: u64, len: u64, buf: &mut UninitBuf) -> Result<()> {
+        let size = self.check(at, len)?.min(buf.left());
+        self.blob.append_at(self.start.saturating_add(at), size, buf)
     }
 
     /// Gives `take` the `len` bytes from `at` on piece by piece, each in `kept`, and whether it is the last. It says how

@@ -573,10 +573,10 @@ impl Layout {
     pub fn filled(&self, size: Size, fill: impl FnOnce(&mut UninitBuf) -> Result<()>) -> Result<Samples> {
         let len = usize::try_from(size.area()).unwrap_or(0) * self.channels();
         Ok(match self.depth() {
-            Depth::U8 => Samples::U8(uninit::made(len, fill)?),
-            Depth::U16 => Samples::U16(uninit::made(len, fill)?),
-            Depth::U32 => Samples::U32(uninit::made(len, fill)?),
-            Depth::F32 => Samples::F32(uninit::made(len, fill)?),
+            Depth::U8 => Samples::U8(uninit::filled(len, fill)?),
+            Depth::U16 => Samples::U16(uninit::filled(len, fill)?),
+            Depth::U32 => Samples::U32(uninit::filled(len, fill)?),
+            Depth::F32 => Samples::F32(uninit::filled(len, fill)?),
         })
     }
 

@@ -510,7 +510,7 @@ impl Tiff {
         let step = wanted.saturating_mul(whole);
         let count = u64::from(part.h) / whole.max(1);
         // inside the file, as was checked
-        uninit::made(bytes, |room| {
+        uninit::filled(bytes, |room| {
             (0..count).try_for_each(|row| self.input.put(at + row * line, step, room))
         })
     }

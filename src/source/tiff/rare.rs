@@ -37,7 +37,7 @@ pub fn decode(
         Compression::Next => by_rows(plain, bytes, |out| next::decode(coded, block.w, out)),
         Compression::PixarLog => {
             let shape = layout.shape(block);
-            uninit::remade(plain, bytes, |out| pixarlog::decode(coded, shape, out))?
+            uninit::refilled(plain, bytes, |out| pixarlog::decode(coded, shape, out))?
         }
         Compression::Thunder => by_rows(plain, bytes, |out| thunder::decode(coded, block.w, out)),
         other => return Err(Error::Internal(format!("{other:?} is no rare scheme"))),

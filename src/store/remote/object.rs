@@ -350,8 +350,8 @@ impl Blob for Object {
         })
     }
 
-    fn append_at(&self, at: u64, len: usize, room: &mut UninitBuf) -> Result<()> {
-        self.read(at, len as u64, |bytes| room.put(bytes))
+    fn append_at(&self, at: u64, len: usize, buf: &mut UninitBuf) -> Result<()> {
+        self.read(at, len as u64, |bytes| buf.put(bytes))
     }
 
     fn prefetch(&self, ranges: &mut dyn Iterator<Item = Range<u64>>) -> Result<()> {

@@ -30,7 +30,7 @@ const SETTLED: Duration = Duration::from_millis(20);
 
 /// What the files beside an image say.
 #[derive(Debug, Default)]
-pub struct Beside {
+pub struct Sidecar {
     /// The members of each, those that count first in front.
     pub members: Vec<Map<String, Value>>,
     /// When the last of them was written.
@@ -58,11 +58,11 @@ fn read(file: &Arc<dyn Blob>) -> Result<Map<String, Value>, String> {
 }
 
 impl Library {
-    /// What lies beside an image, as far as that is known without reading: none of the files has changed, or there are
+    /// What the files beside an image say, as far as that is known without reading: none of the files has changed, or there are
     /// none. Costs three calls of `stat` at most, and on network and user-space file systems none.
-    pub fn beside(&self, opened: &Opened) -> Option<Arc<Beside>> {
+    pub fn sidecar(&self, opened: &Opened) -> Option<Arc<Sidecar>> {
         let known = opened
-            .beside
+            .sidecar
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
@@ -78,7 +78,7 @@ impl Library {
         let Some(known) = known else {
             let places = places(opened);
             let none = places.iter().all(|path| file(path).is_none());
-            return none.then(|| self.keep_beside(opened, age, Beside::nothing(places)));
+            return none.then(|| self.keep_sidecar(opened, age, Sidecar::nothing(places)));
         };
         let same = |(path, version): &(PathBuf, Option<Version>)| {
             file(path).map(|found| Version::of(&found)) == *version
@@ -92,51 +92,51 @@ impl Library {
         Some(known)
     }
 
-    /// Reads what lies beside the image again if it has changed. What was written a moment ago is not kept.
-    pub fn read_beside(&self, opened: &Opened) -> Arc<Beside> {
-        if let Some(known) = self.beside(opened) {
+    /// Reads the files beside the image again if it has changed. What was written a moment ago is not kept.
+    pub fn read_sidecar(&self, opened: &Opened) -> Arc<Sidecar> {
+        if let Some(known) = self.sidecar(opened) {
             return known;
         }
         let age = opened.age();
         let (id, _) = split_view(&opened.identity.name);
-        let (mut beside, mut settled) = (Beside::default(), true);
+        let (mut sidecar, mut settled) = (Sidecar::default(), true);
         for path in places(opened) {
             let found = file(&path);
-            beside.seen.push((path.clone(), found.as_ref().map(Version::of)));
+            sidecar.seen.push((path.clone(), found.as_ref().map(Version::of)));
             let file = found.and_then(|found| Some((found, self.blob(&path, id).ok()?)));
             let Some((found, file)) = file else {
                 continue;
             };
             match read(&file) {
-                Ok(members) => beside.members.push(members),
-                Err(error) => beside.faults.push((path, error)),
+                Ok(members) => sidecar.members.push(members),
+                Err(error) => sidecar.faults.push((path, error)),
             }
             let written = found.modified().unwrap_or(UNIX_EPOCH);
             settled &= written.elapsed().is_ok_and(|age| age > SETTLED);
-            beside.modified = beside.modified.max(Some(written));
+            sidecar.modified = sidecar.modified.max(Some(written));
         }
         if !settled {
-            return Arc::new(beside);
+            return Arc::new(sidecar);
         }
-        self.keep_beside(opened, age, beside)
+        self.keep_sidecar(opened, age, sidecar)
     }
 
-    fn keep_beside(&self, opened: &Opened, age: u64, beside: Beside) -> Arc<Beside> {
-        beside
+    fn keep_sidecar(&self, opened: &Opened, age: u64, sidecar: Sidecar) -> Arc<Sidecar> {
+        sidecar
             .valid
             .store(age.saturating_add(opened.validity()), Ordering::Relaxed);
-        let beside = Arc::new(beside);
-        let mut place = opened.beside.lock().unwrap_or_else(PoisonError::into_inner);
-        *place = Some(beside.clone());
-        beside
+        let sidecar = Arc::new(sidecar);
+        let mut place = opened.sidecar.lock().unwrap_or_else(PoisonError::into_inner);
+        *place = Some(sidecar.clone());
+        sidecar
     }
 }
 
-impl Beside {
-    fn nothing(places: Vec<PathBuf>) -> Beside {
-        Beside {
+impl Sidecar {
+    fn nothing(places: Vec<PathBuf>) -> Sidecar {
+        Sidecar {
             seen: places.into_iter().map(|path| (path, None)).collect(),
-            ..Beside::default()
+            ..Sidecar::default()
         }
     }
 }
