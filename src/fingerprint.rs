@@ -4,7 +4,7 @@ use std::hash::Hash;
 use std::hash::Hasher;
 use twox_hash::XxHash64;
 
-/// 64 bits that tell this value from others: equal values have equal ones, in every process of this version, whatever
+/// 64 bits that distinguish this value from others: equal values have equal ones, in every process of this version, whatever
 /// compiler it was built by.
 pub fn of(value: &impl Hash) -> u64 {
     let mut hasher = Fixed(XxHash64::with_seed(0));

@@ -117,7 +117,7 @@ const VALID_FAR: u64 = 100_000_000;
 pub struct LibrarySettings {
     /// Put in front of every identifier by plain concatenation.
     pub prefix: String,
-    /// Put behind.
+    /// Appended to each identifier.
     pub suffix: String,
     /// What lies elsewhere.
     pub stores: Arc<Stores>,
@@ -125,9 +125,9 @@ pub struct LibrarySettings {
     pub follow_symlinks: bool,
     /// How files are read.
     pub options: Options,
-    /// What stands between a sequence's identifier and its angles in the names of its files; empty for no sequences.
+    /// What is between a sequence's identifier and its angles in the names of its files; empty for no sequences.
     pub pattern: String,
-    /// What stands between an identifier and the number of a page; empty for no numbers.
+    /// What is between an identifier and the number of a page; empty for no numbers.
     pub delimiter: String,
 }
 
@@ -555,7 +555,7 @@ fn missing(id: &str) -> Error {
     Error::Missing(format!("no image {}", shown(id)))
 }
 
-/// An identifier as it may stand in one line of an answer.
+/// An identifier as it may be put into one line of an answer.
 fn shown(id: &str) -> String {
     let text: String = id
         .chars()
@@ -659,7 +659,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_makes_up_is_no_image_and_is_not_waited_for() {
+    fn files_of_proc_and_sys_are_no_images_and_are_not_waited_for() {
         // links may lead anywhere, and there is no prefix to speak of
         let library = Library::new(settings(Path::new(""), true), 10);
         for id in [

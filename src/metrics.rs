@@ -319,7 +319,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_counted_is_told_with_its_labels() {
+    fn counters_are_written_with_their_labels() {
         let metrics = Metrics::new();
         let request = Request {
             protocol: "iiif",

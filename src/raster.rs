@@ -90,7 +90,7 @@ pub enum Colour {
     /// Red, green, blue.
     Rgb,
     /// CIE 1976 L*, a*, b*. In 8 and 16 bits L* fills the range (0–100), a* and b* are offset by 128: 128 and 32768
-    /// stand for 0, a unit is 1 and 256. In floating point all three are as they are.
+    /// mean 0, a unit is 1 and 256. In floating point all three are as they are.
     Lab,
     /// Cyan, magenta, yellow and black: the minimum is no ink.
     Cmyk,
@@ -107,7 +107,7 @@ impl Colour {
     }
 }
 
-/// What the channel behind the colours is.
+/// What the channel after the colours is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alpha {
     /// No alpha; extra channels, if any, are dropped on output.

@@ -116,7 +116,7 @@ impl<'a> UninitBuf<'a> {
     /// says how many it has written.
     ///
     /// # Safety
-    /// So many bytes must have been written, and none behind those that are left.
+    /// So many bytes must have been written, and none after those that are left.
     #[expect(unsafe_code, reason = "the promise is the caller's")]
     pub unsafe fn raw<E>(&mut self, write: impl FnOnce(*mut u8, usize) -> Result<usize, E>) -> Result<(), E> {
         let left = self.left();
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn others_fill_it_from_the_start_or_not_at_all() {
+    fn foreign_code_fills_it_from_the_start_or_not_at_all() {
         let got = bytes(4, |buf| {
             buf.put(&[7]);
             let write = |rest: &mut [u8]| {

@@ -4,7 +4,7 @@
 
 #![expect(
     clippy::indexing_slicing,
-    reason = "tables have a place for every number of so many bits; changes end behind the width"
+    reason = "tables have a place for every number of so many bits; changes end after the width"
 )]
 
 use crate::error::Error;
@@ -16,7 +16,7 @@ use std::sync::LazyLock;
 pub enum Coding {
     /// Rows of runs (T.4 §4.1) without marks between them, each beginning on a multiple of so many bytes.
     Runs(u8),
-    /// Rows behind end-of-line codes, of runs or (where this is true) also by differences to the row above (T.4 §4.2).
+    /// Rows after end-of-line codes, of runs or (where this is true) also by differences to the row above (T.4 §4.2).
     Group3(bool),
     /// Rows by differences to the row above (T.6).
     Group4,
@@ -139,7 +139,7 @@ const fn mode(bits: u32) -> (Mode, u32) {
 /// Decodes `rows` rows of `width` pixels, each beginning on a byte, into `scratch`, which grows as needed, and returns
 /// them.
 ///
-/// Rows behind the end of the stream are white. In a row with a code that is none the rest is white; decoding goes on at
+/// Rows after the end of the stream are white. In a row with a code that is none the rest is white; decoding goes on at
 /// the next end-of-line code, or, where there are none, ends. `Error::Corrupt` when there is not even one row.
 pub fn decode<'a>(
     data: &[u8],
@@ -369,7 +369,7 @@ fn paint(row: &mut [u8], width: u32, changes: &[u32]) {
     }
 }
 
-/// The bits of a stream; behind its end there are zeros.
+/// The bits of a stream; after its end there are zeros.
 struct Bits<'a> {
     data: &'a [u8],
     /// The next bit.
@@ -479,7 +479,7 @@ mod tests {
 
     #[test]
     fn rows_without_marks_begin_on_a_byte() {
-        // White 2, black 3, white 3: 0111 10 1000; black 8 behind white 0: 00110101 000101.
+        // White 2, black 3, white 3: 0111 10 1000; black 8 after white 0: 00110101 000101.
         let data = [0b0111_1010, 0b0000_0000, 0b0011_0101, 0b0001_0100];
         let mut scratch = Vec::new();
         let rows = decode(&data, Coding::Runs(1), 8, 2, &mut scratch).unwrap();
@@ -515,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_found_again_behind_damage() {
+    fn lines_are_found_again_after_damage() {
         let line = "000000000001";
         let good = "0111 10 1000";
         let text = [line, good, line, "0111 000000001", "0000", line, good, line, line].concat();

@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn rows_are_runs_spans_or_bytes_and_end_with_the_stream() {
-        // black 3, grey 2; a byte behind one of white; two bytes
+        // black 3, grey 2; a byte after one of white; two bytes
         let data = [0x03, 0x82, 0x40, 0, 1, 0, 1, 0x1b, 0x00, 0x12, 0x34, 0xc2];
         let mut out = [7; 10];
         assert_eq!(decode(&data, 5, &mut out), 6);

@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_resembles_a_setting_is_told_and_others_are_not() {
+    fn a_name_that_resembles_a_setting_is_reported_and_others_are_not() {
         assert_eq!(
             found(&[("JPEG_QUALTIY", "80")]),
             ["JPEG_QUALTIY is no setting: is JPEG_QUALITY meant?"]
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn directories_names_and_empty_values_are_told() {
+    fn directories_names_and_empty_values_are_reported() {
         let exists = std::env::temp_dir().display().to_string();
         let exists = exists.trim_end_matches('/');
         assert_eq!(found(&[("FILESYSTEM_PREFIX", &format!("{exists}/"))]), [""; 0]);
@@ -279,10 +279,10 @@ mod tests {
             ),
             ("BASE_URL", "", "BASE_URL is empty"),
         ] {
-            let told = found(&[(name, value)]);
+            let warnings = found(&[(name, value)]);
             assert!(
-                told.len() == 1 && told[0].contains(text),
-                "{name}={value}: {told:?}"
+                warnings.len() == 1 && warnings[0].contains(text),
+                "{name}={value}: {warnings:?}"
             );
         }
         let both = found(&[

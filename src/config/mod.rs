@@ -1,6 +1,6 @@
 //! The settings from the environment and the arguments of the command line.
 //!
-//! Reading never fails: a bad value is clamped or replaced by the default, and told in [`Config::warnings`].
+//! Reading never fails: a bad value is clamped or replaced by the default, and reported in [`Config::warnings`].
 
 pub mod args;
 pub mod check;
@@ -60,7 +60,7 @@ pub struct Config {
     pub logfile: String,
     /// What requests to the admin listener must bring; empty for nothing.
     pub admin_token: String,
-    /// Whether answers tell where their time went.
+    /// Whether answers say where their time went.
     pub server_timing: bool,
     /// What its lines look like.
     pub log_format: LogFormat,
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_value_is_clamped_or_replaced_and_told() {
+    fn a_bad_value_is_clamped_or_replaced_and_reported() {
         let config = with(&[
             ("JPEG_QUALITY", "200"),
             ("PNG_QUALITY", "x"),

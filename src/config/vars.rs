@@ -22,7 +22,7 @@ pub struct Var {
     pub name: &'static str,
     /// Another name of the same variable; `name` wins when both are set.
     pub alias: Option<&'static str>,
-    /// The text that stands for it when it is not set.
+    /// Its value when it is not set.
     pub default: &'static str,
     /// What it may be.
     pub kind: Kind,

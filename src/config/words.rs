@@ -6,7 +6,7 @@ use crate::protocol::Members;
 use crate::protocol::Mount;
 use std::net::Ipv6Addr;
 
-/// Reads `prefix=>PROTOCOL,…`; what cannot be read is left out and told.
+/// Reads `prefix=>PROTOCOL,…`; what cannot be read is left out and reported.
 pub fn uri_map(text: &str) -> (Vec<Mount>, Vec<String>) {
     let mut map = Vec::new();
     let mut wrong = Vec::new();
@@ -21,7 +21,7 @@ pub fn uri_map(text: &str) -> (Vec<Mount>, Vec<String>) {
             )),
         }
     }
-    // the longest prefix is asked first, so that `iiif/old` may stand beside `iiif`
+    // the longest prefix is asked first, so that there may be both `iiif/old` and `iiif`
     map.sort_by_key(|mount| std::cmp::Reverse(mount.prefix.len()));
     (map, wrong)
 }
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn servers_have_ports_and_what_is_none_is_told() {
+    fn servers_have_ports_and_others_are_reported() {
         let list = "localhost, cache.example:11212,10.0.0.1,::1,[::1]:7,/run/m.sock,";
         let (all, wrong) = servers(list);
         let wanted = [

@@ -87,7 +87,7 @@ fn is_profile(segment: &Segment) -> bool {
     segment.marker == APP2 && segment.payload.starts_with(ICC)
 }
 
-/// Whether a part of a profile stands before the scan.
+/// Whether a part of a profile is before the scan.
 fn holds_profile(coded: &[u8]) -> bool {
     Segments::of(coded).is_ok_and(|segments| {
         let mut segments = segments.map_while(std::result::Result::ok);
@@ -175,13 +175,13 @@ pub fn webp(coded: Vec<u8>, tags: &Tags) -> Result<Vec<u8>> {
     let exif = ifd::exif(tags)?;
     let xmp = tags.xmp.map(upright).unwrap_or_default();
     let icc = tags.icc.unwrap_or_default();
-    let told = [
+    let given = [
         (b"ICCP", icc, HAS_ICC),
         (b"EXIF", &exif, HAS_EXIF),
         (b"XMP ", &xmp, HAS_XMP),
     ]
     .map(|(name, block, flag)| (name, block, if block.is_empty() { 0 } else { flag }));
-    let new = told.iter().fold(0, |flags, (_, _, flag)| flags | flag);
+    let new = given.iter().fold(0, |flags, (_, _, flag)| flags | flag);
     if new == 0 {
         return Ok(coded);
     }
@@ -206,7 +206,7 @@ pub fn webp(coded: Vec<u8>, tags: &Tags) -> Result<Vec<u8>> {
     out.extend_from_slice(b"RIFF\0\0\0\0WEBP");
     push_chunk(&mut out, b"VP8X", &head)?;
     let push = |out: &mut Vec<u8>, before: bool| {
-        let mut due = told
+        let mut due = given
             .iter()
             .filter(|(name, _, flag)| *flag > 0 && (*name == b"ICCP") == before);
         due.try_for_each(|(name, block, _)| push_chunk(out, name, block))
@@ -215,7 +215,7 @@ pub fn webp(coded: Vec<u8>, tags: &Tags) -> Result<Vec<u8>> {
     let mut rest = rest;
     while !rest.is_empty() {
         let (chunk, after) = chunk(rest).ok_or_else(broken)?;
-        if !told
+        if !given
             .iter()
             .any(|(name, _, flag)| *flag > 0 && *name == chunk.name)
         {
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn other_segments_stay_and_an_untold_profile_goes() {
+    fn other_segments_stay_and_a_profile_that_is_not_given_goes() {
         let icc = Tags {
             icc: Some(b"old"),
             ..Tags::default()
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn exif_and_xmp_stand_once_before_the_profile_and_long_xmp_has_no_place() {
+    fn exif_and_xmp_come_once_before_the_profile_and_long_xmp_is_left_out() {
         let tags = Tags {
             icc: Some(b"icc"),
             xmp: Some(b"<x tiff:Orientation='3'/>"),

@@ -143,9 +143,9 @@ pub fn point(file: &mut [u8], at: u32) {
     }
 }
 
-/// What is told of a picture but profile and XMP: density, texts, rights; comment and details go into directories of
+/// What is written of a picture but profile and XMP: density, texts, rights; comment and details go into directories of
 /// their own, which are written.
-pub fn told(file: &mut Vec<u8>, tags: &Tags) -> Result<Vec<Field>> {
+pub fn metadata_fields(file: &mut Vec<u8>, tags: &Tags) -> Result<Vec<Field>> {
     let mut fields = Vec::new();
     if let Some(density) = tags.density {
         let inch = |v: Num| v.value() * 0.0254;
@@ -187,11 +187,11 @@ pub fn told(file: &mut Vec<u8>, tags: &Tags) -> Result<Vec<Field>> {
     Ok(fields)
 }
 
-/// A block of EXIF from its TIFF header on, of what is told but profile and XMP; empty when there is nothing but a
+/// A block of EXIF from its TIFF header on, of what is written but profile and XMP; empty when there is nothing but a
 /// density. It says no orientation and no size: the picture is as it is.
 pub fn exif(tags: &Tags) -> Result<Vec<u8>> {
     let mut file = HEADER.to_vec();
-    let fields = told(&mut file, tags)?;
+    let fields = metadata_fields(&mut file, tags)?;
     if fields.iter().all(|field| matches!(field.tag, 282 | 283 | 296)) {
         return Ok(Vec::new());
     }
@@ -208,7 +208,7 @@ mod tests {
     use crate::source::tiff::build::Temp;
 
     #[test]
-    fn a_block_says_what_is_told_and_nothing_for_a_density_alone() {
+    fn a_block_holds_what_is_given_and_is_empty_for_a_density_alone() {
         let num = |v| Num::new(v).unwrap();
         let density = Some(Density {
             x: num(11811.0236),

@@ -71,7 +71,7 @@ impl<'a> Tags<'a> {
     }
 }
 
-/// An XMP packet that does not turn the picture, which stands upright or as it was asked: tiff:Orientation is 1.
+/// An XMP packet that does not turn the picture, which is upright or as it was asked: tiff:Orientation is 1.
 fn upright(xmp: &[u8]) -> Vec<u8> {
     let mut packet = xmp.to_vec();
     for name in [

@@ -74,7 +74,7 @@ fn failed(_: EncodingError) -> Error {
     Error::Unsupported("png encoding failed".into())
 }
 
-/// What stands before the pixels.
+/// What comes before the pixels.
 fn info(size: Size, layout: Layout, tags: &Tags) -> Result<Info<'static>> {
     let mut info = Info::with_size(size.w, size.h);
     info.bit_depth = BitDepth::Eight;

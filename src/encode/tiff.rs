@@ -85,7 +85,7 @@ pub struct Shape {
     colours: u16,
     /// Samples a pixel.
     channels: u16,
-    /// Whether the sample behind the colours is straight alpha.
+    /// Whether the sample after the colours is straight alpha.
     alpha: bool,
     /// Of a sample.
     bits: u16,
@@ -96,7 +96,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Of samples of any depth, of which floating point may stand for `signed` integers of so many bits.
+    /// Of samples of any depth, of which floating point may represent `signed` integers of so many bits.
     fn of_raster(raster: &Raster, meaning: &Meaning, signed: Option<u8>) -> Shape {
         let (bits, format) = match (&raster.samples, signed) {
             (Samples::U8(_), _) => (8, 1),
@@ -322,7 +322,7 @@ impl Writer {
             (_, Compression::Jpeg) => 6,
             _ => 2,
         };
-        let mut fields = ifd::told(&mut self.file, tags)?;
+        let mut fields = ifd::metadata_fields(&mut self.file, tags)?;
         fields.extend([
             Field::long(256, self.size.w),
             Field::long(257, self.size.h),

@@ -102,7 +102,7 @@ fn mount(line: &[u8]) -> Option<Mount> {
     })
 }
 
-/// Blanks, tabs, line feeds and backslashes stand there as three octal digits.
+/// Blanks, tabs, line feeds and backslashes are written there as three octal digits.
 fn unescaped(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_tells_place_and_type() {
+    fn a_line_gives_place_and_type() {
         let parsed = |line: &str| mount(line.as_bytes()).map(|mount| (mount.at, mount.is_local));
         for (line, at, local) in [
             ("25 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw", "/", true),

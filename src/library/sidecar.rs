@@ -25,7 +25,7 @@ use std::time::UNIX_EPOCH;
 /// Longest of these files, in bytes.
 const MAX_BYTES: u64 = 65_536;
 
-/// How old a file has to be for its times to tell it from what is written next: they tick every 1 to 10 ms.
+/// How old a file has to be for its times to distinguish it from what is written next: they tick every 1 to 10 ms.
 const SETTLED: Duration = Duration::from_millis(20);
 
 /// What the files beside an image say.

@@ -83,12 +83,12 @@ impl Key {
     }
 
     /// The key in a cache that other processes share, which may have another `place`: the program, its version, and 128 bits
-    /// that tell it from others.
+    /// that distinguish it from others.
     pub fn name(&self, place: &impl Hash) -> String {
         format!("iipsrv-{}:{:032x}", env!("CARGO_PKG_VERSION"), self.digest(place))
     }
 
-    /// 128 bits that tell it from others in every process of this version, whose images may lie in another `place`.
+    /// 128 bits that distinguish it from others in every process of this version, whose images may lie in another `place`.
     pub fn digest(&self, place: &impl Hash) -> u128 {
         let half = |number: u8| {
             let version = env!("CARGO_PKG_VERSION");

@@ -206,7 +206,7 @@ impl View {
             .ok_or_else(|| Error::TooLarge(format!("turned by {angle} degrees it is beyond the limit")))
     }
 
-    /// Whether the answer is a picture by itself, which tells all that is known of it: no tile, whatever it is called.
+    /// Whether the answer is a picture by itself, which carries all that is known of it: no tile, whatever it is called.
     /// Regions of IIIF that are no larger than a tile are taken for one; those of IIP never are.
     fn is_whole_answer(&self, header: &Header, window: Window, answer: Size) -> bool {
         let tile = header.levels.get(window.level).map(|level| level.tile);

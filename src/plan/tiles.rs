@@ -69,7 +69,7 @@ pub fn deepzoom_top(full: Size) -> u32 {
 }
 
 /// Level sizes as Zoomify clients count them, full size first: halved and rounded down, whatever is stored, until one
-/// tile holds the last. (OpenLayers rounds up unless it is told otherwise: one level more for one size in 256.)
+/// tile holds the last. (OpenLayers rounds up unless it is configured otherwise: one level more for one size in 256.)
 pub fn zoomify_sizes(header: &Header) -> Vec<Size> {
     let full = header.size();
     let tile = base_tile(header);
@@ -84,7 +84,7 @@ pub fn zoomify_sizes(header: &Header) -> Vec<Size> {
     sizes
 }
 
-/// The tile size that descriptions tell to clients: that of level 0.
+/// The tile size that descriptions announce to clients: that of level 0.
 pub fn base_tile(header: &Header) -> Size {
     header
         .levels
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn tiles_beyond_the_stored_levels_are_made_and_those_beyond_the_image_are_not() {
+    fn tiles_beyond_the_stored_levels_are_derived_and_those_beyond_the_image_are_not() {
         let image = Synthetic::halving(Size::new(1000, 701), Size::new(256, 256), 3);
         let header = image.header();
         let made = TileName::DeepZoom {

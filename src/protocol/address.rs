@@ -12,7 +12,7 @@ use percent_encoding::percent_encode;
 use percent_encoding::utf8_percent_encode;
 use std::borrow::Cow;
 
-/// What may not stand in an address, whoever spelt it (RFC 3986 §2): the rest is left as the client wrote it.
+/// What may not be part of an address, however it was spelt (RFC 3986 §2): the rest is left as the client wrote it.
 const UNSAFE: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -107,7 +107,7 @@ fn origin_form(uri: &[u8]) -> &[u8] {
 
 impl Address<'_> {
     /// The address that names `image` (decoded), which `segments` segments of the path follow: X-IIIF-ID, or BASE_URL
-    /// and the identifier, or scheme, host and path as the client used them. Fit to stand in JSON and in a header
+    /// and the identifier, or scheme, host and path as the client used them. Fit for JSON and for a header
     /// line.
     pub fn id(&self, image: &str, segments: usize) -> String {
         let given = self.http.text("HTTP_X_IIIF_ID").filter(|id| !id.is_empty());
@@ -140,7 +140,7 @@ impl Address<'_> {
         utf8_percent_encode(words, if self.plus() { QUERY } else { PATH }).to_string()
     }
 
-    /// The identifier as the client spelt it, or in the usual spelling where that cannot be told.
+    /// The identifier as the client spelt it, or in the usual spelling where that is not known.
     fn name(&self, image: &str, segments: usize) -> String {
         let cut = without(&self.encoded, segments);
         match decode(cut, self.plus()) {
@@ -277,12 +277,12 @@ fn without(path: &[u8], segments: usize) -> &[u8] {
     })
 }
 
-/// An address in which nothing stands that may not.
+/// An address with all that may not be part of it escaped.
 fn safe(address: &str) -> String {
     utf8_percent_encode(address, UNSAFE).to_string()
 }
 
-/// A host name as it may stand in an address.
+/// A host name as it may be part of an address.
 fn clean(host: &str) -> String {
     host.chars()
         .filter(|c| c.is_ascii_alphanumeric() || ".-_~:[]%".contains(*c))

@@ -28,7 +28,7 @@ pub fn parse(path: &str) -> Result<Request> {
     tiles::parse(path, &FORM)
 }
 
-/// The .dzi file. Tile sizes that differ from level 0's are not told: DeepZoom knows one.
+/// The .dzi file. Tile sizes that differ from level 0's are not announced: DeepZoom knows one.
 pub fn describe(header: &Header) -> Description {
     let size = header.size();
     let tile = header.levels.first().map_or(256, |level| level.tile.w);

@@ -189,12 +189,12 @@ pub struct Failure {
     pub protocol: Protocol,
     /// What went wrong.
     pub error: Error,
-    /// IIP: class, kind and argument of the error body, where the error alone does not tell.
+    /// IIP: class, kind and argument of the error body, where the error alone does not say it.
     pub iip: Option<iip::Fault>,
 }
 
 impl Failure {
-    /// A failure that the error tells completely.
+    /// A failure that the error describes completely.
     pub fn new(protocol: Protocol, error: Error) -> Self {
         Failure {
             protocol,
@@ -274,7 +274,7 @@ fn whole(text: &str, what: &str) -> Result<u32> {
     }
 }
 
-/// Text from a request as it may stand in a message: one line, not long.
+/// Text from a request as it may be put into a message: one line, not long.
 pub fn short(text: &str) -> String {
     text.chars()
         .take(100)

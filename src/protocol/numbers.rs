@@ -56,7 +56,7 @@ pub fn decimal(text: &str) -> Option<Num> {
     Num::parse(text.get(..end)?)
 }
 
-/// What stands before and after the first `sign`; the whole text twice where there is none.
+/// What is before and after the first `sign`; the whole text twice where there is none.
 pub fn cut(text: &str, sign: char) -> (&str, &str) {
     text.split_once(sign).unwrap_or((text, text))
 }
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_not_cut_stands_for_both_parts() {
+    fn a_text_without_the_sign_is_both_parts() {
         assert_eq!(cut("2,1,5", ','), ("2", "1,5"));
         assert_eq!(cut("2;1", ','), ("2;1", "2;1"));
         assert_eq!(list(",1,,2,").collect::<Vec<_>>(), ["1", "2"]);

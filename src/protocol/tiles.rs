@@ -19,7 +19,7 @@ pub struct Form {
     pub description: &'static str,
     /// What that address asks for.
     pub ask: Ask,
-    /// What stands between the identifier and the tile.
+    /// What is between the identifier and the tile.
     pub between: &'static str,
     /// Level, column and row of what follows that, without its suffix.
     pub split: fn(&str) -> [&str; 3],

@@ -85,7 +85,7 @@ impl Wait {
     }
 }
 
-/// What a connection is told.
+/// What a connection shall do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// To go on.
@@ -301,7 +301,7 @@ impl Presence {
         true
     }
 
-    /// What it has been told. The task is woken when that changes.
+    /// What it shall do. The task is woken when that changes.
     pub fn order(&self, context: &Context<'_>) -> Order {
         self.known.waker.register(context.waker());
         let orders = self.known.orders.load(Ordering::Acquire);
@@ -425,7 +425,7 @@ mod tests {
         four[3].waits(Wait::Request, true);
         assert_eq!((all.yield_idle(1), all.busy()), (1, 1));
         assert_eq!(orders(), [Order::None, Order::None, Order::None, Order::Yield]);
-        // who was told already is not counted again
+        // one that is to end already is not counted again
         assert_eq!(all.yield_idle(9), 2);
         assert_eq!(orders(), [Order::None, Order::Yield, Order::Yield, Order::Yield]);
         drop(four);
@@ -433,14 +433,14 @@ mod tests {
     }
 
     #[test]
-    fn an_episode_without_room_is_told_of_once() {
+    fn an_episode_without_capacity_is_logged_once() {
         let all = Connections::new(Patience::default(), 1, 0);
-        let told: Vec<_> = (0..3).map(|_| all.starve()).collect();
-        assert_eq!(told, [true, false, false]);
+        let reported: Vec<_> = (0..3).map(|_| all.starve()).collect();
+        assert_eq!(reported, [true, false, false]);
     }
 
     #[test]
-    fn who_is_late_is_told_unless_something_has_happened_since() {
+    fn a_late_connection_is_warned_unless_something_has_happened_since() {
         let all = Connections::new(
             Patience {
                 head: 0,

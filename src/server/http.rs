@@ -138,7 +138,7 @@ pub async fn serve(socket: Socket, presence: Presence, local: Arc<Local>, remote
 }
 
 /// Runs a connection of either version until it ends or must; `retire` lets it end after the requests that it has.
-/// `answers_late`: who sends no head in time is told so.
+/// `answers_late`: who sends no head in time gets an answer that says so.
 async fn run<C: Future>(connection: C, retire: fn(Pin<&mut C>), state: &State, answers_late: bool) {
     let mut connection = pin!(connection);
     let mut retired = false;

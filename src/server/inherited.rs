@@ -56,7 +56,7 @@ fn passed(fd: RawFd) -> io::Result<Option<OwnedFd>> {
     Ok(Some(rustix::io::fcntl_dupfd_cloexec(fd, FIRST)?))
 }
 
-/// Tells systemd (sd_notify(3)), if it asked to be told.
+/// Notifies systemd (sd_notify(3)), if it asked for that.
 pub fn notify(state: &str) {
     let Ok(name) = std::env::var("NOTIFY_SOCKET") else {
         return;
@@ -67,11 +67,11 @@ pub fn notify(state: &str) {
     };
     let sent = address.and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address));
     if let Err(error) = sent {
-        log::warn!("systemd cannot be told {state}: {error}");
+        log::warn!("systemd cannot be notified of {state}: {error}");
     }
 }
 
-/// How often systemd wants to be told that we live: half of what it allows (sd_watchdog_enabled(3)).
+/// How often systemd wants to know that we are alive: half of what it allows (sd_watchdog_enabled(3)).
 pub fn watchdog() -> Option<Duration> {
     let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
     let other = number("WATCHDOG_PID").is_some_and(|pid| pid != u64::from(std::process::id()));

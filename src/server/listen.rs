@@ -155,11 +155,11 @@ impl<'a> Address<'a> {
 }
 
 fn open(text: &str, backlog: u32, http: bool) -> io::Result<Vec<Listener>> {
-    let told = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {text}: {error}"));
+    let failed = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {text}: {error}"));
     match Address::parse(text) {
         Some(Address::Path(path)) => unix(path, backlog, http)
             .map(|listener| vec![listener])
-            .map_err(told),
+            .map_err(failed),
         Some(Address::Any(port)) => {
             let six = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port));
             let four = SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, port));
@@ -169,24 +169,24 @@ fn open(text: &str, backlog: u32, http: bool) -> io::Result<Vec<Listener>> {
                 other => other,
             }
             .map(|listener| vec![listener])
-            .map_err(told)
+            .map_err(failed)
         }
         Some(Address::Host(host)) => {
             let mut listeners = Vec::new();
             let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-            for address in host.to_socket_addrs().map_err(told)? {
+            for address in host.to_socket_addrs().map_err(failed)? {
                 match tcp(address, backlog, http) {
                     Ok(listener) => listeners.push(listener),
                     // `localhost` is two addresses, of which a machine may have one
                     Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => last = error,
-                    Err(error) => return Err(told(error)),
+                    Err(error) => return Err(failed(error)),
                 }
                 if address.port() == 0 {
                     break;
                 }
             }
             if listeners.is_empty() {
-                return Err(told(last));
+                return Err(failed(last));
             }
             Ok(listeners)
         }
@@ -274,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_told_apart() {
+    fn kinds_of_addresses_are_distinguished() {
         assert_eq!(Address::parse(":9000"), Some(Address::Any(9000)));
         assert_eq!(Address::parse("*:9000"), Some(Address::Any(9000)));
         assert_eq!(Address::parse("localhost:1"), Some(Address::Host("localhost:1")));

@@ -37,7 +37,7 @@ pub type Handler = Arc<dyn Fn(Http) -> BoxFuture<'static, Reply> + Send + Sync>;
 enum Asked {
     Stop,
     Reload,
-    /// Nothing: the watchdog wants to be told that we live.
+    /// Nothing: the watchdog wants to know that we are alive.
     Sign,
 }
 

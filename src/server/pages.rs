@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn only_known_addresses_are_the_services() {
+    fn only_known_addresses_belong_to_the_service() {
         let config = Config::read(|name| (name == "URI_MAP").then(|| "iiif=>IIIF,dz/x=>DeepZoom".into()));
         let route = |uri: &str| route(&Http::get(uri), &config);
         assert_eq!(route("/?a"), Route::Viewer);

@@ -33,7 +33,7 @@ pub fn watch(fd: Arc<OwnedFd>) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
     Ok(watched?)
 }
 
-/// Has the kernel tell of a TCP connection when its first bytes are there (TCP_DEFER_ACCEPT, tcp(7)), or after some seconds:
+/// Makes the kernel announce a TCP connection when its first bytes are there (TCP_DEFER_ACCEPT, tcp(7)), or after some seconds:
 /// one wake-up instead of two, and who says nothing takes no descriptor. Does nothing for other sockets.
 pub fn defer(listener: impl AsFd) {
     let seconds: libc::c_int = 1;
@@ -108,7 +108,7 @@ impl Socket {
                     ready.clear_ready();
                 }
                 Ok(count) => {
-                    // a short read has emptied the socket, and epoll tells of what comes later
+                    // a short read has emptied the socket, and epoll announces what comes later
                     *drained = count < buffer.len();
                     if *drained && count > 0 {
                         ready.clear_ready();
@@ -131,7 +131,7 @@ impl Socket {
         context: &mut Context<'_>,
         mut write: impl FnMut(BorrowedFd<'_>) -> Result<usize, Errno>,
     ) -> Poll<io::Result<usize>> {
-        // there is mostly room, whether epoll has told so already or not
+        // there is mostly room, whether epoll has said so already or not
         match write(self.fd.as_fd()) {
             Err(Errno::AGAIN | Errno::INTR) => {}
             done => return Poll::Ready(done.map_err(io::Error::from)),

@@ -24,7 +24,7 @@ const MAX_ID: usize = 128;
 /// Longest text of a request in a line, in characters.
 const MAX_TEXT: usize = 500;
 
-/// What is told of a request.
+/// What is logged of a request.
 #[derive(Debug)]
 pub struct Access<'a> {
     /// The request.
@@ -189,7 +189,7 @@ fn text(http: &Http, name: &str) -> String {
     text.chars().map(plain).take(MAX_TEXT).collect()
 }
 
-/// Text that may stand between quotes.
+/// Text that may be put between quotes.
 fn quoted(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"")
 }
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_json_is_an_object_and_tells_everything() {
+    fn a_line_of_json_is_an_object_with_everything() {
         let line: Value = serde_json::from_str(&line(LogFormat::Json, true)).unwrap();
         for (name, wanted) in [
             ("client", Value::from("198.51.100.7")),

@@ -546,10 +546,10 @@ impl Service {
         reply: Reply,
     ) -> Reply {
         self.served.fetch_add(1, Ordering::Relaxed);
-        if let Some(failure) = self.spool_dir.as_ref().and_then(|dir| dir.untold_failure()) {
+        if let Some(failure) = self.spool_dir.as_ref().and_then(|dir| dir.unreported_failure()) {
             log::warn!("CACHE_DIR is not used until SIGHUP: {failure}");
         }
-        if let Some(failure) = self.disk.untold_failure() {
+        if let Some(failure) = self.disk.unreported_failure() {
             log::warn!("DISK_CACHE is not used until the next start: {failure}");
         }
         let id = access::request_id(http);

@@ -148,7 +148,7 @@ impl Service {
     }
 
     fn told_settings(&self) -> Map<String, Value> {
-        let told = |(name, value, origin): &(&'static str, String, Origin)| {
+        let setting = |(name, value, origin): &(&'static str, String, Origin)| {
             let secret = SECRET.contains(name) && !value.is_empty();
             let from = match origin {
                 Origin::Default => "default",
@@ -158,13 +158,13 @@ impl Service {
             let value = if secret { "…" } else { value.as_str() };
             (String::from(*name), json!({"value": value, "from": from}))
         };
-        self.config.values.iter().map(told).collect()
+        self.config.values.iter().map(setting).collect()
     }
 
     fn images(&self) -> Vec<Value> {
         let mut opened = self.library.opened();
         opened.sort_by_key(|opened| std::cmp::Reverse(opened.uses()));
-        let told = |opened: &std::sync::Arc<crate::library::Opened>| {
+        let image = |opened: &std::sync::Arc<crate::library::Opened>| {
             let header = opened.source.header();
             let size = header.size();
             json!({
@@ -176,7 +176,7 @@ impl Service {
                 "uses": opened.uses(),
             })
         };
-        opened.iter().map(told).collect()
+        opened.iter().map(image).collect()
     }
 }
 

@@ -137,7 +137,7 @@ mod tests {
     use crate::source::tiff;
 
     #[test]
-    fn names_tell_the_kind_in_any_case() {
+    fn suffixes_name_the_kind_in_any_case() {
         assert_eq!(Kind::named("a.b.TIF"), Some(Kind::Tiff));
         assert_eq!(Kind::named("x.jph"), Some(Kind::Jp2));
         for name in ["tif", "a.txt", "a.", ""] {

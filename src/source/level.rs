@@ -71,7 +71,7 @@ pub enum Parts {
 pub struct Derived {
     /// The other level.
     pub from: Level,
-    /// Its number in the header that it stands in.
+    /// Its number in the header.
     pub index: usize,
     /// Where its pixels lie.
     pub map: Map,
@@ -89,7 +89,7 @@ pub enum Map {
 }
 
 impl Map {
-    /// The pixels of a level of this size that a rectangle stands for.
+    /// The pixels of a level of this size that a rectangle covers.
     pub fn of(self, rect: Rect, size: Size) -> Rect {
         match self {
             Map::Turned(orientation) => orientation.stored(rect, size),

@@ -331,15 +331,15 @@ mod tests {
     }
 
     #[test]
-    fn exif_fills_gaps_before_and_behind_the_picture() {
+    fn exif_fills_gaps_before_and_after_the_picture() {
         let plain = file(ColorType::Grayscale, BitDepth::Eight, &[9; 15]);
         let name = [b"eXIf", EXIF].concat();
         let len = (EXIF.len() as u32).to_be_bytes();
         let chunk = [&len[..], &name, &crc(&name).to_be_bytes()].concat();
-        // behind IHDR, and before IEND
+        // after IHDR, and before IEND
         for at in [33, plain.len() - 12] {
-            let (before, behind) = plain.split_at(at);
-            let with = [before, &chunk, behind].concat();
+            let (before, after) = plain.split_at(at);
+            let with = [before, &chunk, after].concat();
             let whole = super::open(Temp::new(&with).open(), &Limits::default()).unwrap();
             let metadata = &whole.header().metadata;
             assert_eq!(

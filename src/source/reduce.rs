@@ -6,7 +6,7 @@ use crate::raster::Samples;
 use std::ops::AddAssign;
 
 /// A raster whose sides are divided by `factor` (1–256), rounded up: each sample is the mean of the `factor`² samples
-/// of its channel that it stands for, at the right and bottom edges of those that there are. Integers are rounded to
+/// of its channel that it covers, at the right and bottom edges of those that there are. Integers are rounded to
 /// the nearest, halves up.
 pub fn reduce(raster: &Raster, factor: u32) -> Raster {
     let factor = factor.clamp(1, 256);

@@ -1,4 +1,4 @@
-//! Sequences: many files under one identifier, told apart by a horizontal and a vertical angle in their names.
+//! Sequences: many files under one identifier, distinguished by a horizontal and a vertical angle in their names.
 
 use crate::error::Result;
 use crate::raster::Format;

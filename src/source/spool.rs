@@ -36,7 +36,7 @@ pub struct SpoolDir {
 #[derive(Debug)]
 struct Failure {
     text: String,
-    told: bool,
+    reported: bool,
 }
 
 impl SpoolDir {
@@ -66,10 +66,10 @@ impl SpoolDir {
     }
 
     /// What went wrong, for the first who asks after it has.
-    pub fn untold_failure(&self) -> Option<String> {
+    pub fn unreported_failure(&self) -> Option<String> {
         let mut failure = self.failure();
-        let failure = failure.as_mut().filter(|failure| !failure.told)?;
-        failure.told = true;
+        let failure = failure.as_mut().filter(|failure| !failure.reported)?;
+        failure.reported = true;
         Some(failure.text.clone())
     }
 
@@ -87,7 +87,7 @@ impl SpoolDir {
         if let Err(error) = &result {
             self.failure().get_or_insert_with(|| Failure {
                 text: format!("{}: {error}", self.directory.display()),
-                told: false,
+                reported: false,
             });
         }
         Ok(result?)
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_go_to_their_places_and_the_room_is_bounded() {
+    fn parts_go_to_their_places_and_the_size_is_bounded() {
         let spool_dir = Arc::new(SpoolDir::new(std::env::temp_dir(), 6));
         let size = Size::new(3, 2);
         let part = raster(Size::new(2, 2), Samples::U8(vec![1, 2, 3, 4]));
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_in_which_nothing_can_be_written_is_out_of_use_and_says_so_once() {
+    fn a_directory_that_cannot_be_written_is_not_used_and_logged_once() {
         let spool_dir = Arc::new(SpoolDir::new("/nowhere/at/all".into(), 1000));
         let model = raster(Size::new(1, 1), Samples::U8(vec![1]));
         for _ in 0..2 {
@@ -279,9 +279,9 @@ mod tests {
             ));
         }
         assert!(spool_dir.is_broken());
-        let told = spool_dir.untold_failure().unwrap();
-        assert!(told.starts_with("/nowhere/at/all: No such file"), "{told}");
-        assert_eq!(spool_dir.untold_failure(), None);
+        let reported = spool_dir.unreported_failure().unwrap();
+        assert!(reported.starts_with("/nowhere/at/all: No such file"), "{reported}");
+        assert_eq!(spool_dir.unreported_failure(), None);
         spool_dir.mend();
         assert!(!spool_dir.is_broken());
     }

@@ -75,7 +75,7 @@ impl Chunks {
         Ok(chunks)
     }
 
-    /// Size, alpha and animation, from the chunks that tell them (RFC 9649 §2.7).
+    /// Size, alpha and animation, from the chunks that name them (RFC 9649 §2.7).
     fn picture(&mut self, name: [u8; 4], [a, b, c, d, e, f, g, h, i, j]: [u8; 10]) {
         match &name {
             b"VP8X" => {

@@ -131,8 +131,8 @@ impl DiskCache {
     }
 
     /// Why it is no longer used, for the first who asks after it has failed.
-    pub fn untold_failure(&self) -> Option<String> {
-        self.0.as_ref()?.faults.untold().take()
+    pub fn unreported_failure(&self) -> Option<String> {
+        self.0.as_ref()?.faults.unreported().take()
     }
 }
 
@@ -253,7 +253,7 @@ impl Disk {
 #[derive(Debug, Default)]
 struct Faults {
     broken: AtomicBool,
-    untold: Mutex<Option<String>>,
+    unreported: Mutex<Option<String>>,
 }
 
 impl Faults {
@@ -261,14 +261,14 @@ impl Faults {
         self.broken.load(Relaxed)
     }
 
-    fn untold(&self) -> MutexGuard<'_, Option<String>> {
-        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unreported(&self) -> MutexGuard<'_, Option<String>> {
+        self.unreported.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note(&self, error: &dyn Display) {
         if !self.broken.swap(true, Relaxed) {
             let text = error.to_string();
-            *self.untold() = Some(text.lines().next().unwrap_or_default().into());
+            *self.unreported() = Some(text.lines().next().unwrap_or_default().into());
         }
     }
 }
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_fails_is_told_once() {
+    fn a_disk_that_fails_is_logged_once() {
         let full = fs::File::options().write(true).open("/dev/full").unwrap();
         let error = write(&full).unwrap_err();
         let faults = Faults::default();
@@ -406,9 +406,9 @@ mod tests {
         faults.note(&error);
         faults.note(&"and again");
         assert!(faults.is_broken());
-        let told = faults.untold().take().unwrap();
-        assert!(told.contains("No space left on device"), "{told}");
-        assert!(faults.untold().take().is_none());
+        let message = faults.unreported().take().unwrap();
+        assert!(message.contains("No space left on device"), "{message}");
+        assert!(faults.unreported().take().is_none());
     }
 
     #[test]
@@ -428,7 +428,7 @@ mod tests {
             disk.read(3 << 64).is_none(),
             "it would push out most of the others"
         );
-        assert!(disk.read(1).is_none() && disk.untold_failure().is_none());
+        assert!(disk.read(1).is_none() && disk.unreported_failure().is_none());
         drop(disk);
         let _ = fs::remove_dir_all(folder);
     }

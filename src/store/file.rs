@@ -98,7 +98,7 @@ impl Blob for File {
 /// of its page.
 ///
 /// The kernel copies by one instruction, which some processors (measured: AMD EPYC, Intel Xeon) then do a byte at a
-/// time: reading takes six times as long. It is no rare case: plain tiles mostly lie 8 bytes behind a page, large
+/// time: reading takes six times as long. It is no rare case: plain tiles mostly lie 8 bytes after the start of a page, large
 /// allocations 16.
 fn is_near(from: u64, to: *const u8) -> bool {
     let behind = (to.addr() as u64).wrapping_sub(from) % 4096;

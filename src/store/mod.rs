@@ -46,7 +46,7 @@ pub enum Version {
     Remote {
         /// A digest of its ETag.
         tag: [u64; 2],
-        /// Modification time in ns since 1970; 0 when the store does not tell.
+        /// Modification time in ns since 1970; 0 when the store does not say.
         mtime_ns: i128,
         /// Length in bytes.
         len: u64,

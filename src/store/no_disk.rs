@@ -45,7 +45,7 @@ impl DiskCache {
     pub fn close(&self) {}
 
     /// None.
-    pub fn untold_failure(&self) -> Option<String> {
+    pub fn unreported_failure(&self) -> Option<String> {
         None
     }
 }

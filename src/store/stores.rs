@@ -23,7 +23,7 @@ pub enum Root {
 }
 
 impl Root {
-    /// What stands before the paths of its files, where they are local.
+    /// What is put before the paths of its files, where they are local.
     pub fn folder(&self) -> Option<&str> {
         match self {
             Root::Folder(folder) => Some(folder),
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_told_without_secrets() {
+    fn unusable_stores_are_reported_without_secrets() {
         let why = |prefix, rows| Stores::new(prefix, rows, &settings()).unwrap_err();
         assert_eq!(why("", "x"), "STORES: x is not NAME=>URL");
         assert_eq!(why("", "=>/a"), "STORES: =>/a is not NAME=>URL");
@@ -190,9 +190,9 @@ mod tests {
             "s3:///a/",
             "https://host/a/?sig=secret",
         ] {
-            let told = why(url, "");
-            assert!(told.starts_with("FILESYSTEM_PREFIX: "), "{told}");
-            assert!(!told.contains("secret"), "{told}");
+            let message = why(url, "");
+            assert!(message.starts_with("FILESYSTEM_PREFIX: "), "{message}");
+            assert!(!message.contains("secret"), "{message}");
         }
         assert_eq!(shown("https://u:p@h/a/b?x=1#y"), "https://h/a/b");
     }

@@ -31,7 +31,7 @@ const TILE_PIXELS: u64 = 1 << 22;
 const SMALLEST: u32 = 2048;
 /// Sides of tiles that serve well.
 const TILES: std::ops::RangeInclusive<u32> = 128..=1024;
-/// The width of the export whose cost is told.
+/// The width of the export whose cost is reported.
 const EXPORT: u32 = 1000;
 /// Folders within folders that are looked into.
 const MAX_DEPTH: usize = 32;

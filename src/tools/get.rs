@@ -16,15 +16,15 @@ pub fn run(query: &str, headers: bool, config: Config) -> io::Result<ExitCode> {
         format!("/fcgi-bin/iipsrv.fcgi?{query}")
     };
     let reply = service.respond(Http::get(&uri));
-    let mut told = io::stderr().lock();
+    let mut stderr = io::stderr().lock();
     if headers {
-        writeln!(told, "{} {}", reply.status, reply.reason())?;
+        writeln!(stderr, "{} {}", reply.status, reply.reason())?;
         for (name, value) in &reply.headers {
-            writeln!(told, "{name}: {value}")?;
+            writeln!(stderr, "{name}: {value}")?;
         }
     }
     if reply.status >= 400 {
-        write!(told, "{}: {}", reply.status, String::from_utf8_lossy(&reply.body))?;
+        write!(stderr, "{}: {}", reply.status, String::from_utf8_lossy(&reply.body))?;
         return Ok(ExitCode::FAILURE);
     }
     io::stdout().lock().write_all(&reply.body)?;

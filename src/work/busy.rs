@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_counts_once() {
+    fn a_thread_is_counted_once() {
         let own = Busy::own();
         assert!(own.is_some() && Busy::own().is_none());
         drop(own);

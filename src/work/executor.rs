@@ -697,7 +697,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_wait_too_long_is_refused_and_what_nobody_wants_is_not_done() {
+    fn jobs_that_would_wait_too_long_are_refused_and_abandoned_ones_are_not_done() {
         let policy = Policy {
             queue: Duration::from_millis(20),
             ..POLICY

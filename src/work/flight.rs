@@ -42,7 +42,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Forgets a flight that has ended, and tells its work when nobody waits for it.
+/// Forgets a flight that has ended, and cancels its work when nobody waits for it.
 struct FlightGuard<K: Hash + Eq, T: Clone> {
     flying: Arc<Mutex<HashMap<K, Flight<T>>>>,
     key: K,
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_to_all_and_forgotten() {
+    fn a_failure_reaches_all_waiters_and_is_forgotten() {
         let flights = Flights::<u32, u32>::default();
         let scope = Scope::default();
         let fail = || {

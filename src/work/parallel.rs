@@ -91,7 +91,7 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     #[test]
-    fn everything_is_done_once_whoever_does_it() {
+    fn everything_is_done_once_by_whatever_thread() {
         for others in [0, 1, 100] {
             let (next, sum) = (AtomicUsize::new(0), AtomicUsize::new(0));
             run(others, || {

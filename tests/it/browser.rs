@@ -1,7 +1,7 @@
 //! The real browser: headless Chromium shows pictures through every protocol, pixel for pixel what the service draws.
 //!
 //! Two pages: the viewer that `--http` brings along, and the real OpenSeadragon behind the real nginx, with the lines that
-//! the viewer's own page tells people to write. `tests/browser/drive.mjs` moves the browser; what is right is said here.
+//! the viewer's own page advises. `tests/browser/drive.mjs` moves the browser; what is right is said here.
 
 use crate::process::Folder;
 use crate::process::Group;
@@ -218,7 +218,7 @@ fn the_viewer_draws_through_every_protocol() {
 
 #[test]
 #[ignore = "needs Chromium and Node.js"]
-fn the_viewer_lists_pictures_and_obeys_hands() {
+fn the_viewer_lists_pictures_and_follows_mouse_and_touch() {
     let (_server, log, root) = viewer();
     let mut job = Job::new(1200, 750);
     job.open(format!("{root}/"));
@@ -378,7 +378,7 @@ fn lines(root: &str) -> Saw {
     job.done()
 }
 
-/// Put behind the lines: waits for a picture, goes somewhere in it, and says where it is.
+/// Appended to the lines: waits for a picture, goes somewhere in it, and says where it is.
 const OPENSEADRAGON: &str = "
 const seadragon = OpenSeadragon.getViewer('osd'), item = () => seadragon.world.getItemAt(0), failed = [];
 for (const name of ['open-failed', 'add-item-failed', 'tile-load-failed'])
@@ -407,8 +407,8 @@ fn sights(picture: &Picture, stage: Size) -> [(&'static str, Sight); 2] {
 #[test]
 #[ignore = "needs Chromium, Node.js and nginx"]
 fn openseadragon_draws_through_every_protocol_behind_nginx() {
-    let (_viewer, _log, told) = viewer();
-    let lines = lines(&told);
+    let (_viewer, _log, advice) = viewer();
+    let lines = lines(&advice);
     let (site, root) = site("cp -r node_modules/openseadragon \"$www\"", "");
     let package = std::fs::read_to_string(site.path("www/openseadragon/package.json")).unwrap();
     let package: Value = serde_json::from_str(&package).unwrap();
@@ -424,7 +424,7 @@ fn openseadragon_draws_through_every_protocol_behind_nginx() {
                     &format!("https://cdn.jsdelivr.net/npm/openseadragon@{version}/"),
                     "/openseadragon/",
                 )
-                .put(&told, &root);
+                .put(&advice, &root);
             let head = "<!DOCTYPE html><meta charset=\"utf-8\"><link rel=\"icon\" href=\"data:,\"><style>body { margin: 0 }</style>";
             let page = format!("{head}\n{}\n<script>{OPENSEADRAGON}</script>\n", text.0);
             std::fs::write(site.path(&format!("www/{name}.html")), page).unwrap();

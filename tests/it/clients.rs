@@ -19,7 +19,7 @@ use serde_json::Value;
 use serde_json::json;
 use std::process::Command;
 
-/// What stands beside the pictures: the pages, and the bundles of the packages.
+/// What is served with the pictures: the pages, and the bundles of the packages.
 const PAGES: &str = r#"mkdir "$www/npm"
 cp pages/* "$www"
 cd node_modules

@@ -123,7 +123,7 @@ fn it_serves_the_socket_on_fd_0() {
 }
 
 #[test]
-fn it_serves_what_systemd_passes_and_tells_when_it_is_ready() {
+fn it_serves_the_sockets_of_systemd_and_notifies_it_when_ready() {
     let folder = Folder::new();
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = tcp.local_addr().unwrap();
@@ -138,12 +138,12 @@ fn it_serves_what_systemd_passes_and_tells_when_it_is_ready() {
             .env("NOTIFY_SOCKET", folder.join("notify"))
             .env("WATCHDOG_USEC", "200000"),
     );
-    let mut told = [0; 64];
+    let mut notice = [0; 64];
     let mut signs = 0;
     let mut tell = || {
         loop {
-            let length = notified.recv(&mut told).unwrap();
-            match String::from_utf8_lossy(&told[..length]).into_owned() {
+            let length = notified.recv(&mut notice).unwrap();
+            match String::from_utf8_lossy(&notice[..length]).into_owned() {
                 sign if sign == "WATCHDOG=1" => signs += 1,
                 other => return other,
             }

@@ -160,7 +160,7 @@ fn the_readme_is_short_and_shows_the_file_for_nginx() {
 }
 
 #[test]
-fn architecture_and_library_tell_the_same_floors() {
+fn architecture_and_library_list_the_same_floors() {
     let (guide, library) = (read("ARCHITECTURE.md"), read("src/lib.rs"));
     let floors: Vec<_> = library
         .lines()

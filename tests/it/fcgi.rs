@@ -72,7 +72,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The number behind `Status:`.
+    /// The number after `Status:`.
     pub fn status(&self) -> u16 {
         let head = String::from_utf8_lossy(&self.text);
         let number = head.strip_prefix("Status: ").and_then(|text| text.get(..3));

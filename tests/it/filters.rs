@@ -107,7 +107,7 @@ fn whole(size: Size) -> Crop {
 
 #[test]
 #[ignore = "needs vips"]
-fn every_filter_shrinks_a_picture_as_vips_does() {
+fn every_filter_shrinks_a_picture_like_vips() {
     let folder = Folder::new();
     let file = |name: &str| folder.join(name).into_os_string().into_string().unwrap();
     for (name, picture) in pictures() {
@@ -163,7 +163,7 @@ fn keep(name: &str, picture: &Picture) {
 
 #[test]
 #[ignore = "needs vips"]
-fn enlarging_is_as_vips_does_it_away_from_the_edges() {
+fn enlarging_equals_vips_away_from_the_edges() {
     let folder = Folder::new();
     let file = |name: &str| folder.join(name).into_os_string().into_string().unwrap();
     let (before, after) = (file("in.ppm"), file("out.png"));
@@ -194,7 +194,7 @@ fn enlarging_is_as_vips_does_it_away_from_the_edges() {
 
 #[test]
 #[ignore = "needs vips"]
-fn a_turned_picture_is_as_vips_turns_it() {
+fn a_rotated_picture_equals_that_of_vips() {
     let folder = Folder::new();
     let file = |name: &str| folder.join(name).into_os_string().into_string().unwrap();
     let (before, after) = (file("in.ppm"), file("out.png"));

@@ -120,7 +120,7 @@ fn segments(path: &str, separator: &str) -> Segments {
     path.split(separator).map(str::to_string).collect()
 }
 
-/// Every path behind `crate::` in these lines.
+/// Every path after `crate::` in these lines.
 fn crate_paths(line: &str) -> impl Iterator<Item = Segments> {
     line.match_indices("crate::").map(move |(at, marker)| {
         let rest = &line[at + marker.len()..];
@@ -146,7 +146,7 @@ fn modules() -> BTreeMap<Segments, Vec<String>> {
     found
 }
 
-/// How many of the segments name the module in which the rest stands.
+/// How many of the segments name the module in which the rest is.
 fn known(path: &[String], modules: &BTreeMap<Segments, Vec<String>>) -> usize {
     let mut lengths = (1..=path.len()).rev();
     lengths
@@ -213,7 +213,7 @@ fn no_circles_of_imports() {
 }
 
 #[test]
-fn nobody_logs_below_the_service() {
+fn nothing_logs_below_the_service() {
     for (path, module, text) in sources() {
         if module != "lib" && floor(&module) < floor("service") {
             // of another name that ends so it is the end only

@@ -1,7 +1,7 @@
 //! Forms of requests: numbers, separators, case, suffixes, empty values, repeated commands, order, in every protocol.
 //!
 //! `forms.tsv` says of each what iipsrv 1.1 and its upstream answer (`-` where nobody has asked it), what this server
-//! answers, and why where that is not what iipsrv shows. A picture is told by its kind, size and channels.
+//! answers, and why where that is not what iipsrv shows. A picture is described by its kind, size and channels.
 
 use crate::oracle::Original;
 use crate::process::Folder;
@@ -72,7 +72,7 @@ fn scalable() -> Synthetic {
 }
 
 /// Kind, size and channels of a picture; status and kind of anything else.
-fn told(status: u16, kind: &str, body: &[u8]) -> String {
+fn described(status: u16, kind: &str, body: &[u8]) -> String {
     let kind = kind.split(';').next().unwrap_or_default();
     let kind = kind.rsplit('/').next().unwrap_or_default();
     let picture = match kind {
@@ -91,7 +91,7 @@ fn told(status: u16, kind: &str, body: &[u8]) -> String {
 }
 
 fn here(reply: &Reply) -> String {
-    told(
+    described(
         reply.status,
         reply.header("Content-Type").unwrap_or_default(),
         &reply.body,
@@ -169,7 +169,7 @@ fn the_original_answers_as_the_table_says() {
             lines.find(|(n, _)| *n == name).map(|(_, value)| value)
         };
         let status = line("Status").map_or("200", |status| status.split(' ').next().unwrap_or(status));
-        let found = told(
+        let found = described(
             status.parse().unwrap(),
             line("Content-Type").unwrap_or("-"),
             &body,

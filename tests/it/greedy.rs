@@ -89,7 +89,7 @@ fn assert_calm(frames: &[u8]) {
 }
 
 #[test]
-fn who_resets_streams_as_fast_as_they_begin_is_sent_away() {
+fn a_client_that_resets_streams_as_fast_as_they_begin_is_disconnected() {
     let server = Server::new();
     // more than all buffers on the way hold
     let streams = (0..600_000u32).step_by(100).map(|first| {
@@ -129,7 +129,7 @@ fn a_head_that_goes_on_for_ever_is_not_collected() {
 }
 
 #[test]
-fn pings_without_end_whose_answers_nobody_reads_are_not_collected() {
+fn endless_pings_whose_answers_are_not_read_are_not_collected() {
     let patience = Patience {
         write: 1,
         ..Patience::default()

@@ -39,7 +39,7 @@ const BOUNDS: [Bound; 2] = [
     },
 ];
 
-/// CPU time of [`Server::reference`] where the bounds hold as they stand: optimised, on two cores of a server of 2023.
+/// CPU time of [`Server::reference`] where the bounds hold unscaled: optimised, on two cores of a server of 2023.
 const REFERENCE: Duration = Duration::from_millis(70);
 
 /// Code that is not optimised takes longer than the reference says here and there. A slow or busy machine must not decide:
@@ -56,7 +56,7 @@ struct Server {
     port: u16,
     /// Memory when it had nothing to do yet.
     idle: u64,
-    /// How many times as long everything takes as where the bounds hold as they stand.
+    /// How many times as long everything takes as where the bounds hold unscaled.
     slower: f64,
 }
 
@@ -221,7 +221,7 @@ fn assert_bounds(mut files: Vec<(String, Vec<u8>)>) {
     );
 }
 
-/// A TIFF file of these entries (tag, type, value), with so many bytes behind them.
+/// A TIFF file of these entries (tag, type, value), followed by so many bytes.
 pub fn tiff(entries: &[(u16, u16, u32)], rest: &[u8]) -> Vec<u8> {
     let mut file = b"II*\0\x08\0\0\0".to_vec();
     file.extend((entries.len() as u16).to_le_bytes());

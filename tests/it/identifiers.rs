@@ -241,7 +241,7 @@ fn a_proxy_is_believed_only_when_it_is_trusted() {
 }
 
 #[test]
-fn what_may_not_stand_in_an_address_or_a_header_line_is_spelt_out() {
+fn what_may_not_be_in_an_address_or_a_header_line_is_escaped() {
     let service = library(&[MAP]);
     // a client that does not encode what it should
     let raw = id(&service, Http::get("/iiif/ü 日本.tif/info.json"));

@@ -24,7 +24,7 @@ fn info(http: Http, vars: &[(&str, &str)]) -> Value {
 }
 
 #[test]
-fn info_3_tells_nothing_but_the_truth() {
+fn info_3_is_true() {
     let info = info(Http::get("/iiif/rgb/info.json"), &[MAP]);
     assert_eq!(info["@context"], "http://iiif.io/api/image/3/context.json");
     assert_eq!(info["id"], "http://localhost/iiif/rgb");
@@ -128,7 +128,7 @@ fn alpha_is_kept_where_the_format_can_and_laid_over_white_where_not() {
 }
 
 #[test]
-fn what_is_wrong_is_told_with_the_right_status() {
+fn errors_have_the_right_status() {
     let cases = [
         ("rgb/full/max/0/default.xyz", 400),
         ("rgb/full/abc/0/default.jpg", 400),
@@ -187,7 +187,7 @@ fn an_identifier_that_the_web_server_rewrote_leads_to_the_address_that_the_clien
 }
 
 #[test]
-fn a_time_stamp_behind_the_path_changes_nothing() {
+fn a_time_stamp_after_the_path_changes_nothing() {
     let service = service(&[MAP]);
     let body = |uri: &str| service.respond(Http::get(uri)).body;
     assert_eq!(

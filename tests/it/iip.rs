@@ -152,16 +152,16 @@ fn errors_have_a_code_a_length_and_a_status() {
     ];
     for (asked, status, body) in cases {
         let reply = query(asked);
-        let told = text(&reply);
-        let length: usize = told["Error/".len()..].split(':').next().unwrap().parse().unwrap();
+        let body = text(&reply);
+        let length: usize = body["Error/".len()..].split(':').next().unwrap().parse().unwrap();
         assert_eq!(
-            told.split_once(':').unwrap().1.trim_end_matches("\r\n").len(),
+            body.split_once(':').unwrap().1.trim_end_matches("\r\n").len(),
             length,
-            "{asked}: {told}"
+            "{asked}: {body}"
         );
         let (expected, _) = (body.split_once(':').unwrap().1, ());
         assert_eq!(
-            (reply.status, told.split_once(':').unwrap().1),
+            (reply.status, body.split_once(':').unwrap().1),
             (status, expected),
             "{asked}"
         );
@@ -170,7 +170,7 @@ fn errors_have_a_code_a_length_and_a_status() {
 }
 
 #[test]
-fn what_nobody_can_have_meant_is_an_error() {
+fn absurd_values_are_errors() {
     for asked in ["JTL=99999999999,0", "JTL=99,0", "JTL=2,99999", "TIL=99,0"] {
         assert_eq!(query(&format!("FIF=rgb&{asked}")).status, 404, "{asked}");
     }

@@ -1,4 +1,4 @@
-//! info.json: what it lists is answered, who may add to it, and in which words it tells rights.
+//! info.json: what it lists is answered, who may add to it, and in which words it states rights.
 
 use crate::process::Folder;
 use crate::support::service;
@@ -250,25 +250,25 @@ fn json_ld_is_for_those_who_ask_for_it() {
 }
 
 #[test]
-fn rights_are_told_in_the_words_of_the_version() {
-    let told = |version, copyright: &str| {
+fn rights_are_written_in_the_terms_of_the_version() {
+    let rights_of = |version, copyright: &str| {
         let info = info(version, &[("COPYRIGHT", copyright)]);
         ["rights", "license", "attribution"].map(|key| info[key].as_str().map(String::from))
     };
     let by = "https://creativecommons.org/licenses/by/4.0/";
     let registered = "http://creativecommons.org/licenses/by/4.0/".to_string();
-    assert_eq!(told(3, by), [Some(registered), None, None]);
+    assert_eq!(rights_of(3, by), [Some(registered), None, None]);
     let in_copyright = "http://rightsstatements.org/vocab/InC/1.0/";
-    assert_eq!(told(3, in_copyright)[0].as_deref(), Some(in_copyright));
-    assert_eq!(told(3, "https://example.org/ours"), [None, None, None]);
-    assert_eq!(told(2, by), [None, Some(by.into()), None]);
+    assert_eq!(rights_of(3, in_copyright)[0].as_deref(), Some(in_copyright));
+    assert_eq!(rights_of(3, "https://example.org/ours"), [None, None, None]);
+    assert_eq!(rights_of(2, by), [None, Some(by.into()), None]);
     let words = "© \"us\" \\ <them>";
-    assert_eq!(told(3, words), [None, None, None]);
-    assert_eq!(told(2, words), [None, None, Some(words.into())]);
+    assert_eq!(rights_of(3, words), [None, None, None]);
+    assert_eq!(rights_of(2, words), [None, None, Some(words.into())]);
 }
 
 #[test]
-fn what_lies_beside_an_image_is_added() {
+fn sidecar_files_are_added() {
     let folder = Folder::new();
     std::fs::create_dir_all(folder.join("images")).unwrap();
     let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/metadata.tif");

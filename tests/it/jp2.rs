@@ -212,7 +212,7 @@ pub fn compress(picture: &Path, stream: &Path, options: &str) {
 
 #[test]
 #[ignore = "needs opj_compress and opj_decompress"]
-fn every_way_to_write_a_codestream_is_read() {
+fn every_form_of_a_codestream_is_read() {
     let folder = Folder::new("jp2");
     let picture = picture(&folder.0, 301, 233);
     let stream = folder.0.join("made.j2k");
@@ -274,7 +274,7 @@ impl iipsrv::codec::jp2::bytes::Bytes for Watched {
 
 #[test]
 #[ignore = "needs opj_compress and opj_decompress"]
-fn where_lengths_of_packets_are_told_windows_read_those_that_they_need() {
+fn where_lengths_of_packets_are_listed_windows_read_those_that_they_need() {
     let folder = Folder::new("jp2-plt");
     let picture = folder.0.join("noise.ppm");
     let size = Size::new(900, 700);
@@ -301,11 +301,11 @@ fn where_lengths_of_packets_are_told_windows_read_those_that_they_need() {
         ("-c [256,256] -POC T1=0,0,1,3,3,LRCP/T1=0,0,1,6,3,RPCL", false),
     ] {
         let plain = Codestream::open(Box::new(compressed(options)), false).unwrap();
-        let told = compressed(&format!("{options} -PLT"));
+        let listed = compressed(&format!("{options} -PLT"));
         let read: Arc<Mutex<Vec<(u64, usize)>>> = Arc::default();
-        let lazy = Codestream::open(Box::new(Watched(told.clone(), read.clone())), false).unwrap();
+        let lazy = Codestream::open(Box::new(Watched(listed.clone(), read.clone())), false).unwrap();
         // lengths that are not those of all packets together
-        let mut wrong = told.clone();
+        let mut wrong = listed.clone();
         let mark = wrong.windows(2).position(|pair| pair == [0xff, 0x58]).unwrap();
         wrong[mark + 5] ^= 1;
         let wrong = Codestream::open(Box::new(wrong), false).unwrap();
@@ -325,9 +325,9 @@ fn where_lengths_of_packets_are_told_windows_read_those_that_they_need() {
             );
             let bytes: usize = read.lock().unwrap().iter().map(|(_, len)| len).sum();
             assert!(
-                !(few && first) || bytes * 3 < told.len(),
+                !(few && first) || bytes * 3 < listed.len(),
                 "{options}: {bytes} of {}",
-                told.len()
+                listed.len()
             );
             first = false;
         }
@@ -519,7 +519,7 @@ fn packed(stream: &[u8], main: bool) -> Vec<u8> {
 
 #[test]
 #[ignore = "needs opj_compress and opj_decompress"]
-fn packet_headers_may_lie_apart() {
+fn packet_headers_may_be_packed_elsewhere() {
     let folder = Folder::new("jp2-packed");
     let picture = picture(&folder.0, 130, 97);
     let path = folder.0.join("made.j2k");
@@ -918,7 +918,7 @@ fn hex(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn passes_of_a_high_throughput_block_may_lie_in_any_layers() {
+fn passes_of_a_high_throughput_block_may_be_in_any_layers() {
     // of one picture: a clean-up pass by OpenJPH, and 22 passes of part 1 by OpenJPEG
     let cleanup = hex(
         "ff72e9efe4e9f3698b389500d0c5b9737b9b7f2fdf482f78342f4ee1f04dc65b38a14508ac0761977a48e57eea001765\
@@ -1095,7 +1095,7 @@ fn elevations_in_jpeg_2000_are_shown_by_their_own_range_and_exported_as_they_are
 
 #[test]
 #[ignore = "needs opj_compress and opj_decompress"]
-fn hundreds_of_components_are_no_obstacle() {
+fn hundreds_of_components_are_read() {
     let folder = Folder::new("jp2-components");
     let raw = folder.0.join("many.raw");
     std::fs::write(&raw, [9; 257 * 12]).unwrap();

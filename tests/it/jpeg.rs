@@ -403,7 +403,7 @@ fn jpeg_ls_is_named_alone_and_in_tiff() {
     }
 }
 
-/// The same file with its height behind the first scan, where it is 0 in the frame header (T.81 B.2.5).
+/// The same file with its height after the first scan, where it is 0 in the frame header (T.81 B.2.5).
 fn with_height_behind(file: &[u8]) -> Vec<u8> {
     let mut at = 2;
     let mut bytes = file.to_vec();

@@ -1,4 +1,4 @@
-//! Does a log that hangs, is full or is missing stop nobody, and does it tell what it should?
+//! Does a log that hangs, is full or is missing stop nobody, and does it report what it should?
 
 use crate::process::BINARY;
 use crate::process::Folder;
@@ -18,7 +18,7 @@ fn lines(stream: impl Read) -> Vec<String> {
 }
 
 #[test]
-fn a_pipe_that_nobody_reads_stops_nobody_and_what_is_lost_is_counted() {
+fn a_log_pipe_that_is_not_read_stops_nothing_and_lost_lines_are_counted() {
     let folder = Folder::new();
     let mut server = Server::start(folder.command(BINARY).env("LOGFILE", "-"));
     // 2.7 MB of lines are more than a pipe, a queue and what was taken from the queue before hold
@@ -52,7 +52,7 @@ fn a_pipe_that_nobody_reads_stops_nobody_and_what_is_lost_is_counted() {
 }
 
 #[test]
-fn a_syslog_that_hangs_stops_nobody_and_one_that_is_missing_is_told() {
+fn a_syslog_that_hangs_stops_nothing_and_a_missing_one_is_reported() {
     let folder = Folder::new();
     let socket = folder.join("syslog");
     let listener = UnixDatagram::bind(&socket).unwrap();
@@ -85,8 +85,8 @@ fn a_syslog_that_hangs_stops_nobody_and_one_that_is_missing_is_told() {
     let stderr = server.child.stderr.take().unwrap();
     server.stop();
     let lines = lines(stderr);
-    let told = "iipsrv: the log goes to stderr: syslog: /dev/log: ";
-    assert!(lines[0].starts_with(told), "{}", lines[0]);
+    let expected = "iipsrv: the log goes to stderr: syslog: /dev/log: ";
+    assert!(lines[0].starts_with(expected), "{}", lines[0]);
     assert_eq!(lines.iter().filter(|line| line.starts_with("iipsrv:")).count(), 1);
     assert_eq!(lines.iter().filter(|line| line.contains("info.json")).count(), 3);
 }
@@ -135,7 +135,7 @@ fn a_log_without_a_place_goes_to_stderr_after_one_line_that_says_so() {
 }
 
 #[test]
-fn requests_are_told_as_their_analyser_wants_them_and_keep_their_identifier() {
+fn requests_are_logged_in_the_format_of_the_analyser_and_keep_their_identifier() {
     let ask = |format: &str| {
         let folder = Folder::new();
         let mut command = folder.command(BINARY);

@@ -103,7 +103,7 @@ proptest! {
     }
 
     #[test]
-    fn a_window_lies_inside_its_level_whatever_is_asked(w in 1u32..3000, h in 1u32..3000, x in 0u32..3000, y in 0u32..3000, rw in 1u32..4000, rh in 1u32..4000, ow in 1u32..2000, oh in 1u32..2000) {
+    fn every_window_is_inside_its_level(w in 1u32..3000, h in 1u32..3000, x in 0u32..3000, y in 0u32..3000, rw in 1u32..4000, rh in 1u32..4000, ow in 1u32..2000, oh in 1u32..2000) {
         let image = pyramid(Size::new(w, h), 256, false);
         let header = image.header();
         let view = region(Rect::new(x, y, rw, rh), Size::new(ow, oh));

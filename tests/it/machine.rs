@@ -1,4 +1,4 @@
-//! Does a machine that fails stop no more than it must, and are settings that do not fit it told?
+//! Does a machine that fails stop no more than it must, and are settings that do not fit it reported?
 
 use crate::process::BINARY;
 use crate::process::Folder;
@@ -10,7 +10,7 @@ use std::process::Command;
 
 #[test]
 #[ignore = "needs tiffcp"]
-fn a_full_directory_for_temporary_files_is_told_and_done_without() {
+fn a_full_directory_for_temporary_files_is_logged_and_done_without() {
     let folder = Folder::new();
     let converted = Command::new("tiffcp")
         .args(["-c", "lzw", "-s", "-r", "100000"])
@@ -49,13 +49,13 @@ fn a_full_directory_for_temporary_files_is_told_and_done_without() {
     }
     full.stop();
     let log = folder.log();
-    let told: Vec<_> = log.lines().filter(|line| line.contains(" warning ")).collect();
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains(" warning ")).collect();
     let text = format!("CACHE_DIR is not used until SIGHUP: {small}: No space left on device");
-    assert!(told.len() == 1 && told[0].contains(&text), "{log}");
+    assert!(warnings.len() == 1 && warnings[0].contains(&text), "{log}");
 }
 
 #[test]
-fn settings_that_do_not_fit_the_machine_are_told_and_strict_refuses_them() {
+fn settings_that_do_not_fit_the_machine_are_reported_and_strict_refuses_them() {
     let folder = Folder::new();
     let run = |arguments: &[&str]| {
         let mut command = folder.command(BINARY);
@@ -67,7 +67,7 @@ fn settings_that_do_not_fit_the_machine_are_told_and_strict_refuses_them() {
             .env("JPEG_QUALTIY", "80");
         command.output().unwrap()
     };
-    let told = [
+    let expected = [
         "FILESYSTEM_PREFIX=/nowhere",
         "CACHE_DIR=/nowhere",
         "nobody.invalid",
@@ -88,7 +88,7 @@ fn settings_that_do_not_fit_the_machine_are_told_and_strict_refuses_them() {
         (Some(1), 4),
         "{errors}"
     );
-    for part in told {
+    for part in expected {
         assert!(text.contains(part) && errors.contains(part), "{part}");
     }
     let fine = folder.command(BINARY).arg("--check-config").output().unwrap();
@@ -113,7 +113,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 "#;
 
 #[test]
-fn a_file_system_that_hangs_stops_nobody_but_those_who_ask_for_its_files() {
+fn a_file_system_that_hangs_stops_only_requests_for_its_files() {
     let folder = Folder::new();
     let hang = folder.join("hang");
     std::fs::create_dir(&hang).unwrap();
@@ -156,7 +156,7 @@ fn a_file_system_that_hangs_stops_nobody_but_those_who_ask_for_its_files() {
 }
 
 #[test]
-fn whoever_runs_the_server_sees_what_it_does_and_makes_it_forget() {
+fn an_administrator_sees_what_the_server_does_and_empties_its_caches() {
     let folder = Folder::new();
     let admin = free_port();
     let mut command = folder.command(BINARY);

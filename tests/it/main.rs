@@ -10,7 +10,7 @@
 //! - `fixtures`: are the files of `fixtures/` what the generator makes?
 //! - `wire`: FastCGI and HTTP over sockets in this process: cut records, aborts, slow, absent and broken peers
 //! - `daemon`: the real binary: every way to start it, signals, sockets, its log
-//! - `log`: does a log that hangs, is full or is missing stop nobody, and does it tell what it should?
+//! - `log`: does a log that hangs, is full or is missing stop nobody, and does it report what it should?
 //! - `machine`: does a machine that fails stop no more than it must?
 //! - `forms`: are requests read as iipsrv reads them, however they are written?
 //! - `upgrade`: what does a site notice that exchanges the program behind Debian's own configuration?

@@ -100,7 +100,7 @@ fn stored(memcached: &Memcached, count: u32) {
 
 #[test]
 #[ignore = "needs memcached"]
-fn what_one_server_made_another_one_finds() {
+fn what_one_server_stored_another_one_finds() {
     let memcached = Memcached::start(free_port());
     let list = format!("127.0.0.1:{}", memcached.port);
     let first = body(&server(&list, &[]), TILE);
@@ -211,7 +211,7 @@ fn lookups(found: &str) -> u32 {
 
 #[test]
 #[ignore = "needs memcached"]
-fn answers_last_as_long_as_they_shall_and_large_ones_are_not_stored() {
+fn answers_expire_as_configured_and_large_ones_are_not_stored() {
     let memcached = Memcached::start(free_port());
     let list = format!("127.0.0.1:{}", memcached.port);
     let short = server(&list, &[("MEMCACHED_TIMEOUT", "1")]);

@@ -1,6 +1,6 @@
 //! The original, iipsrv 1.1 from Debian, beside this server on the same requests over the same files.
 //!
-//! Where the two differ on purpose the difference stands in `ON_PURPOSE`, with its reason, and is held against both.
+//! Where the two differ on purpose the difference is in `ON_PURPOSE`, with its reason, and is checked against both.
 
 use crate::fcgi::Client;
 use crate::support;

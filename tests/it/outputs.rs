@@ -296,7 +296,7 @@ fn details() -> iipsrv::raster::Details {
 }
 
 /// A picture of 600×400 that says everything of itself, in a folder of its own.
-fn told(name: &str) -> std::path::PathBuf {
+fn annotated(name: &str) -> std::path::PathBuf {
     let folder = std::env::temp_dir().join(format!("iipsrv-{}-{name}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let num = |v| iipsrv::geometry::Num::new(v).unwrap();
@@ -332,7 +332,7 @@ fn told(name: &str) -> std::path::PathBuf {
         rights: None,
     };
     let file = iipsrv::encode::encode(&picture, output, &tags).unwrap();
-    std::fs::write(folder.join("told.tif"), file).unwrap();
+    std::fs::write(folder.join("annotated.tif"), file).unwrap();
     folder
 }
 
@@ -372,15 +372,15 @@ fn in_detail(found: &Value, format: &str) {
 
 #[test]
 #[ignore = "needs exiftool"]
-fn exports_tell_what_is_known_and_tiles_only_profile_and_resolution() {
-    let folder = told("told");
+fn exports_carry_all_metadata_and_tiles_only_profile_and_resolution() {
+    let folder = annotated("annotated");
     let prefix = format!("{}/", folder.display());
     let service = Service::new(crate::support::config(&[
         ("FILESYSTEM_PREFIX", prefix.as_str()),
         ("COPYRIGHT", "\u{a9} the house"),
     ]));
     for format in ["jpeg", "png", "webp", "avif", "tiff", "gif"] {
-        let query = format!("FIF=told.tif&WID=300&CVT={format}");
+        let query = format!("FIF=annotated.tif&WID=300&CVT={format}");
         if !built(&query) {
             continue;
         }
@@ -390,7 +390,7 @@ fn exports_tell_what_is_known_and_tiles_only_profile_and_resolution() {
             reply.header("Content-Disposition"),
             Some(format!("inline; filename=\"told_300x200.{suffix}\"").as_str())
         );
-        let found = exiftool(&reply, &format!("told.{suffix}"));
+        let found = exiftool(&reply, &format!("annotated.{suffix}"));
         assert_eq!(found["XMP:Source"], "shelf 7", "{format}: {found:#}");
         // the picture stands as it was asked: nothing may turn it once more
         assert_eq!(found["XMP:Orientation"], 1, "{format}");
@@ -413,18 +413,18 @@ fn exports_tell_what_is_known_and_tiles_only_profile_and_resolution() {
         in_detail(&found, format);
     }
     // and once more from a JPEG
-    let jpeg = ask(&service, "FIF=told.tif&WID=600&CVT=jpeg");
+    let jpeg = ask(&service, "FIF=annotated.tif&WID=600&CVT=jpeg");
     std::fs::write(folder.join("once.jpg"), &jpeg.body).unwrap();
     let again = exiftool(&ask(&service, "FIF=once.jpg&WID=300&CVT=png"), "again.png");
     in_detail(&again, "of a jpeg");
     assert_eq!(again["EXIF:UserComment"], "no flash");
     for (query, density) in [
         (
-            "IIIF=told.tif/0,0,256,256/256,256/0/default.jpg",
+            "IIIF=annotated.tif/0,0,256,256/256,256/0/default.jpg",
             "JFIF:XResolution",
         ),
         (
-            "IIIF=told.tif/0,0,256,256/256,256/0/default.png",
+            "IIIF=annotated.tif/0,0,256,256/256,256/0/default.png",
             "PNG:PixelsPerUnitX",
         ),
     ] {
@@ -436,7 +436,7 @@ fn exports_tell_what_is_known_and_tiles_only_profile_and_resolution() {
             "{query}"
         );
     }
-    let whole = exiftool(&ask(&service, "IIIF=told.tif/full/max/0/default.jpg"), "whole");
+    let whole = exiftool(&ask(&service, "IIIF=annotated.tif/full/max/0/default.jpg"), "whole");
     assert_eq!(whole["EXIF:Artist"], "Ada");
     std::fs::remove_dir_all(folder).unwrap();
 }

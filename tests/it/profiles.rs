@@ -251,7 +251,7 @@ fn what_is_embedded_is_the_profile_of_the_answer() {
 
 #[test]
 #[ignore = "needs vips and transicc"]
-fn a_broken_profile_reaches_nobody() {
+fn a_broken_profile_is_never_sent() {
     let folder = Folder::new();
     let mut spec = pyramid::Spec::new((64, 64), 3, pyramid::Compression::None);
     spec.tile = (64, 64);

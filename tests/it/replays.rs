@@ -208,7 +208,7 @@ fn iipmooviewer_over_iiif() {
     }
 }
 
-/// What stands between quotes behind this, as `/NAME="(…)/` takes it out.
+/// What is between quotes after this, as `/NAME="(…)/` takes it out.
 fn quoted<'a>(text: &'a str, name: &str) -> &'a str {
     let rest = text.split(&format!("{name}=\"")).nth(1).unwrap();
     rest.split('"').next().unwrap()
@@ -534,7 +534,7 @@ fn addresses_of_public_pages() {
         let given = reply.header("Content-Type").unwrap();
         assert!(given.starts_with(kind), "{uri}: {given}");
     }
-    // Universal Viewer puts the time behind
+    // Universal Viewer appends the time
     let info = |uri: &str| server.text(uri);
     assert_eq!(
         info("/iiif/3/tessera.tif/info.json?t=1716239022"),

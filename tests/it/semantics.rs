@@ -77,7 +77,7 @@ fn lines(reply: &Reply) -> Vec<HeaderLine> {
 }
 
 #[test]
-fn every_answer_out_of_an_image_can_be_known_again() {
+fn every_answer_from_an_image_has_a_validator() {
     let service = service(&VARS);
     for (uri, vary) in ANSWERS {
         let get = |lines: &[(&str, &str)]| ask(&service, "GET", uri, lines);
@@ -186,7 +186,7 @@ fn other_bytes_have_another_tag_and_equal_ones_the_same() {
 }
 
 #[test]
-fn conditions_are_for_those_who_get() {
+fn conditions_apply_to_get_only() {
     let service = service(&VARS);
     let mut http = Http::new()
         .with("REQUEST_METHOD", "POST")
@@ -200,7 +200,7 @@ fn conditions_are_for_those_who_get() {
 }
 
 #[test]
-fn whoever_asks_what_may_be_asked_is_told() {
+fn options_are_answered() {
     let service = service(&VARS);
     for uri in ANSWERS
         .iter()
@@ -247,7 +247,7 @@ fn whoever_asks_what_may_be_asked_is_told() {
 }
 
 #[test]
-fn without_cors_no_line_of_it_is_sent() {
+fn without_cors_its_header_lines_are_not_sent() {
     let service = service(&VARS[..1]);
     for uri in ANSWERS
         .iter()

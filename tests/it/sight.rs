@@ -41,7 +41,7 @@ pub const PICTURES: [Picture; 3] = [
 /// Of the page beyond the right and bottom edge of a picture, where a test looks at its corner.
 const MARGIN: f64 = 90.0;
 
-/// Where a picture stands on a stage: the pixel of the picture in the middle of the stage, and pixels of the stage per
+/// Where a picture is on a stage: the pixel of the picture in the middle of the stage, and pixels of the stage per
 /// pixel of the picture.
 #[derive(Clone, Copy, Debug)]
 pub struct Sight {

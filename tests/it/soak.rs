@@ -125,7 +125,7 @@ fn what_is_used_and_misused_stays_right_and_leaves_nothing_behind() {
 
 #[test]
 #[ignore = "needs memcached"]
-fn so_it_is_beside_a_memcached_that_is_stopped_and_killed() {
+fn the_same_holds_with_a_memcached_that_is_stopped_and_killed() {
     let seconds = std::env::var("SOAK").map_or(SHORT, |text| text.parse().unwrap());
     soak(seconds, Some(Memcached::start(free_port())));
 }

@@ -397,7 +397,7 @@ fn behind(side: u32) -> Vec<u8> {
 }
 
 #[test]
-fn directories_behind_each_level_take_few_requests_and_answers_say_how_many() {
+fn directories_after_each_level_take_few_requests_and_answers_say_how_many() {
     let file = behind(2048);
     let store = Store::start([("a.tif".into(), file)]);
     let service = store.service(&[("SERVER_TIMING", "1")]);
@@ -408,11 +408,11 @@ fn directories_behind_each_level_take_few_requests_and_answers_say_how_many() {
         let ranges = store.ranges();
         let bytes: usize = ranges.iter().map(ExactSizeIterator::len).sum();
         let timing = reply.header("Server-Timing").unwrap().to_string();
-        let told = format!("store;desc=\"{} requests, {bytes} bytes\", ", ranges.len());
+        let expected = format!("store;desc=\"{} requests, {bytes} bytes\", ", ranges.len());
         assert_eq!(timing.contains("store;"), !ranges.is_empty(), "{timing}");
         assert!(
-            ranges.is_empty() || timing.starts_with(&told),
-            "{timing}, not {told}"
+            ranges.is_empty() || timing.starts_with(&expected),
+            "{timing}, not {expected}"
         );
         ranges.len()
     };
@@ -442,7 +442,7 @@ fn tiles_of_jpeg_2000_take_few_requests() {
     }));
     std::fs::write(&picture, bytes).unwrap();
     for (options, most) in [
-        // the place of every tile is told
+        // the place of every tile is listed
         ("-t 256,256 -TLM", [3, 1]),
         // that of every packet
         ("-p RPCL -c [256,256] -PLT", [6, 3]),
@@ -519,7 +519,7 @@ fn large() -> Vec<u8> {
 const TILE: &str = "/iiif/a.tif/full/max/0/default.jpg";
 
 #[test]
-fn faults_that_pass_are_not_seen() {
+fn transient_faults_are_not_seen() {
     let want = ask(&fixtures(&[MAP]), "/iiif/tessera.tif/full/max/0/default.jpg");
     for fault in [Fault::Reset, Fault::Truncated, Fault::Busy] {
         let store = Store::start([("a.tif".into(), large())]);
@@ -543,13 +543,13 @@ fn a_store_that_is_down_is_a_502_and_one_that_is_slow_a_504_in_time() {
         store.fail(fault, usize::MAX);
         let (service, start) = (store.service(&vars), Instant::now());
         let (status, body) = ask(&service, TILE);
-        let told = String::from_utf8_lossy(&body);
+        let message = String::from_utf8_lossy(&body);
         // one that is busy may be so until its time is over
         assert!(
             status == wanted || (wanted == 502 && status == 504),
             "{fault:?}: {status}"
         );
-        assert!(!told.contains("127.0.0.1") && !told.contains("http"), "{told}");
+        assert!(!message.contains("127.0.0.1") && !message.contains("http"), "{message}");
         assert!(start.elapsed() < Duration::from_secs(15), "{fault:?}");
         store.fail(Fault::None, 0);
         assert_eq!(ask(&service, TILE).0, 200, "after {fault:?}");
@@ -805,21 +805,21 @@ fn a_store_that_cannot_work_stops_the_start_with_one_line() {
         let files = Folder::new();
         let (mut command, _) = daemon(&files, s3_port, prefix, key);
         let output = command.output().unwrap();
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{prefix}: {told}");
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{prefix}: {message}");
         assert!(
-            told.contains(why) && told.lines().count() == 1,
-            "{prefix}: {told}"
+            message.contains(why) && message.lines().count() == 1,
+            "{prefix}: {message}"
         );
         assert!(
-            !told.contains("secret") && !files.log().contains("secret"),
-            "{told}"
+            !message.contains("secret") && !files.log().contains("secret"),
+            "{message}"
         );
     }
 }
 
 #[test]
-fn a_store_that_is_down_at_the_start_is_told_and_its_images_come_when_it_is_up() {
+fn a_store_that_is_down_at_the_start_is_logged_and_its_images_come_when_it_is_up() {
     let (files, port, far) = (Folder::new(), free_port(), free_port());
     let mut command = files.command(env!("CARGO_BIN_EXE_iipsrv"));
     command
@@ -832,8 +832,8 @@ fn a_store_that_is_down_at_the_start_is_told_and_its_images_come_when_it_is_up()
     let _daemon = Server(command.spawn().unwrap(), files.join("none"));
     until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens");
     let log = files.log();
-    let told = format!("http://127.0.0.1:{far}/: cannot be reached now: ");
-    assert!(log.contains(&told) && !log.contains("secret"), "{log}");
+    let message = format!("http://127.0.0.1:{far}/: cannot be reached now: ");
+    assert!(log.contains(&message) && !log.contains("secret"), "{log}");
     let status = http(port, "GET", "/iiif/a.tif/info.json", &[("Host", "x")], "").status;
     assert!([502, 504].contains(&status), "{status}");
 }
@@ -862,7 +862,7 @@ fn bytes_fetched(store: &Store) -> usize {
 
 #[cfg(feature = "disk-cache")]
 #[test]
-fn after_a_restart_what_lies_on_the_disk_is_not_fetched_again() {
+fn after_a_restart_blocks_on_the_disk_are_not_fetched_again() {
     let files = Folder::new();
     let store = Store::start([("a.tif".into(), large())]);
     let want = ask(&fixtures(&[MAP]), "/iiif/tessera.tif/full/max/0/default.jpg").1;
@@ -924,7 +924,7 @@ fn local_with_disk(files: &Folder) -> (Server, u16, u16) {
 
 #[cfg(feature = "disk-cache")]
 #[test]
-fn answers_and_levels_that_were_made_are_there_after_a_restart() {
+fn answers_and_derived_levels_are_there_after_a_restart() {
     let files = Folder::new();
     // its file has one level, in one piece
     let whole = ask(&fixtures(&[MAP]), "/iiif/tessera.tif/full/max/0/default.png").1;
@@ -962,7 +962,7 @@ fn answers_and_levels_that_were_made_are_there_after_a_restart() {
 #[cfg(feature = "disk-cache")]
 #[test]
 #[ignore = "needs unshare and a tmpfs"]
-fn a_disk_that_is_full_is_told_once_and_all_is_served() {
+fn a_full_disk_is_logged_once_and_all_is_served() {
     let files = Folder::new();
     let store = Store::start([("a.tif".into(), behind(8192))]);
     let (port, cache) = (free_port(), files.join("cache"));
@@ -982,7 +982,7 @@ fn a_disk_that_is_full_is_told_once_and_all_is_served() {
         .args(["--http", &format!("127.0.0.1:{port}")]);
     let _daemon = Server(command.spawn().unwrap(), files.join("none"));
     until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens: unshare and tmpfs are there");
-    let told = || {
+    let count = || {
         files
             .log()
             .matches("DISK_CACHE is not used until the next start: ")
@@ -997,18 +997,18 @@ fn a_disk_that_is_full_is_told_once_and_all_is_served() {
         // past the cache of answers
         let other = format!("/iiif/a.tif/{},0,256,256/max/0/default.jpg", turn * 200);
         assert_eq!(http(port, "GET", &other, &[("Host", "x")], "").status, 200);
-        if told() > 0 && turn > 8 {
+        if count() > 0 && turn > 8 {
             break;
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    assert_eq!(told(), 1, "{}", files.log());
+    assert_eq!(count(), 1, "{}", files.log());
     assert!(files.log().contains("no storage space"), "{}", files.log());
 }
 
 #[cfg(feature = "disk-cache")]
 #[test]
-fn a_directory_of_somebody_else_stops_the_start() {
+fn a_foreign_directory_stops_the_start() {
     let files = Folder::new();
     std::fs::create_dir(files.join("cache")).unwrap();
     std::fs::write(files.join("cache").join("thesis.txt"), "mine").unwrap();
@@ -1018,8 +1018,8 @@ fn a_directory_of_somebody_else_stops_the_start() {
         .env("DISK_CACHE", files.join("cache"))
         .args(["--http", "127.0.0.1:0"]);
     let output = command.output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{told}");
-    assert!(told.contains("holds something else"), "{told}");
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("holds something else"), "{message}");
     assert!(files.join("cache").join("thesis.txt").exists());
 }

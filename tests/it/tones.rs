@@ -137,7 +137,7 @@ fn mixed(x: u32, y: u32, channel: usize) -> f64 {
 /// So many pixels that curves and tables are used instead of the steps themselves (more than 4096).
 const SIDES: (u32, u32) = (80, 64);
 
-/// The files u8, u16 …, of these channels, behind a service.
+/// The files u8, u16 …, of these channels, with a service.
 fn drawn(folder: &Folder, channels: usize, vars: &[(&str, &str)]) -> Service {
     for (name, depth) in DEPTHS {
         let file = tiff(&Drawn {
@@ -248,7 +248,7 @@ fn commands_are_formulas_at_every_depth() {
         for (command, formula) in rgb {
             compare(&service, &format!("FIF={name}.tif&{command}&PTL=0,0"), formula);
         }
-        // ranges are told in stored values
+        // ranges are in stored values
         let (low, high) = (depth.stored(0.2), depth.stored(0.8));
         let ranges: Vec<(String, Formula)> = vec![
             (format!("MINMAX=-:{low},{high}"), |v| {
@@ -308,7 +308,7 @@ fn compare(service: &Service, query: &str, formula: &Formula) {
 }
 
 #[test]
-fn a_matrix_reaches_the_bands_behind_the_colours() {
+fn a_matrix_reaches_the_bands_after_the_colours() {
     let folder = Folder::new();
     let service = drawn(&folder, 6, &[]);
     for (name, _) in DEPTHS {
@@ -322,13 +322,13 @@ fn a_matrix_reaches_the_bands_behind_the_colours() {
         for (command, formula) in bands {
             compare(&service, &format!("FIF={name}.tif&{command}&PTL=0,0"), formula);
         }
-        let told = text(&service.respond(Http::query(&format!("FIF={name}.tif&OBJ=Min-Max-sample-values"))));
-        assert_eq!(told.split_whitespace().count(), 13, "{told}");
+        let ranges = text(&service.respond(Http::query(&format!("FIF={name}.tif&OBJ=Min-Max-sample-values"))));
+        assert_eq!(ranges.split_whitespace().count(), 13, "{ranges}");
     }
 }
 
 #[test]
-fn alpha_stays_what_it_is() {
+fn alpha_does_not_change() {
     let folder = Folder::new();
     for (name, depth) in DEPTHS {
         let file = tiff(&Drawn {
@@ -489,11 +489,11 @@ fn bad_values_are_refused_and_the_next_request_is_served() {
         "CIN=x",
     ] {
         let reply = service.respond(Http::query(&format!("FIF=u8.tif&{bad}&JTL=0,0")));
-        let told = text(&reply);
-        assert_eq!(reply.status, 400, "{bad}: {told}");
+        let body = text(&reply);
+        assert_eq!(reply.status, 400, "{bad}: {body}");
         assert!(
-            told.starts_with("Error/") && told.trim_end().lines().count() == 1,
-            "{bad}: {told}"
+            body.starts_with("Error/") && body.trim_end().lines().count() == 1,
+            "{bad}: {body}"
         );
         assert_eq!(service.respond(Http::query("FIF=u8.tif&JTL=0,0")).status, 200);
     }
@@ -704,7 +704,7 @@ fn filters_sharpen_and_blur_by_their_sign() {
 }
 
 #[test]
-fn an_image_is_looked_at_as_flashpix_does() {
+fn an_image_is_viewed_as_in_flashpix() {
     let service = support::service(&[]);
     let plain = ask(&service, "FIF=rgb&CVT=png");
     let turned = ask(&service, "FIF=rgb&ROT=180&CVT=png");

@@ -1,7 +1,7 @@
 //! A site of Debian's iipimage-server, with the configuration that the package brings, in which the program is exchanged
 //! and nothing else: a thousand answers before and after, over four protocols and every command.
 //!
-//! Every difference is in `DIFFERENCES`, whose rows stand in iipsrv-migration(7).
+//! Every difference is in `DIFFERENCES`, whose rows are in iipsrv-migration(7).
 
 use crate::process::free_port;
 use crate::site::Site;
@@ -123,7 +123,7 @@ const IIIF: [&str; 19] = [
     "info.json?x=1",
 ];
 
-/// What is asked; `{}` stands for the folder of images.
+/// What is asked; `{}` is the folder of images.
 fn queries() -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     for image in IMAGES {
@@ -290,7 +290,7 @@ const DIFFERENCES: &[Difference] = &[
         let made = ["CVT=", "IIIF="].iter().any(|word| query.contains(word));
         made && theirs.picture.is_some() && theirs.size() == ours.size()
     }),
-    ("the picture behind alpha", |query, theirs, ours| {
+    ("the picture under alpha", |query, theirs, ours| {
         query.contains("rgba") && theirs.picture.is_some() && theirs.size() == ours.size()
     }),
     ("objects: IIP-opt-comm, DPI", |query, theirs, _| {
@@ -393,7 +393,7 @@ fn the_program_is_exchanged_and_everything_that_differs_has_a_reason() {
         unexplained.join("\n")
     );
     for ((words, _), count) in DIFFERENCES.iter().zip(&counts) {
-        assert!(page.contains(words), "the man page does not tell of: {words}");
+        assert!(page.contains(words), "the man page does not list: {words}");
         assert!(*count > 0, "nothing differs any more: {words}");
     }
 }

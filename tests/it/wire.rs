@@ -241,7 +241,7 @@ fn an_abort_is_answered_at_once_and_its_work_is_not_done() {
 }
 
 #[test]
-fn work_for_a_client_that_has_gone_is_not_done() {
+fn work_for_a_client_that_has_disconnected_is_not_done() {
     let (server, door) = slow_server();
     let mut client = server.client();
     client.send(&get(1, true, "FIF=slow&JTL=0,1"));
@@ -296,7 +296,7 @@ fn what_would_wait_too_long_is_refused_and_the_rest_is_served() {
 }
 
 #[test]
-fn the_same_for_many_is_made_once_and_holds_up_nobody() {
+fn equal_requests_are_computed_once_and_delay_no_other() {
     let (server, door) = slow_server();
     let mut clients: Vec<_> = (0..20).map(|_| server.client()).collect();
     for client in &mut clients {
@@ -317,7 +317,7 @@ fn the_same_for_many_is_made_once_and_holds_up_nobody() {
 }
 
 #[test]
-fn http_2_is_spoken_with_who_begins_so() {
+fn http_2_is_spoken_with_clients_that_begin_it() {
     let server = Server::new();
     let mut stream = TcpStream::connect(server.http).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -407,7 +407,7 @@ fn too_many_parameters_and_too_long_a_body_are_answered() {
 }
 
 #[test]
-fn a_thousand_idle_connections_leave_room_for_a_busy_one() {
+fn a_thousand_idle_connections_leave_capacity_for_a_busy_one() {
     let server = Server::new();
     let mut idle: Vec<_> = (0..1000).map(|_| server.client()).collect();
     for client in idle.iter_mut().step_by(2) {
@@ -449,7 +449,7 @@ fn a_peer_that_does_not_read_stops_only_itself() {
 }
 
 #[test]
-fn who_comes_after_a_quiet_time_is_not_late() {
+fn a_connection_after_a_quiet_time_is_not_late() {
     let patience = Patience {
         idle: 2,
         head: 2,
@@ -468,7 +468,7 @@ fn who_comes_after_a_quiet_time_is_not_late() {
 }
 
 #[test]
-fn who_takes_no_answer_is_left_after_a_while() {
+fn a_peer_that_takes_no_answer_is_disconnected_after_a_while() {
     let patience = Patience {
         write: 1,
         ..Patience::default()
@@ -553,7 +553,7 @@ fn http_has_head_post_and_its_own_pages() {
 }
 
 #[test]
-fn bad_http_is_told_so_and_the_connection_ends() {
+fn bad_http_gets_a_400_and_the_connection_ends() {
     let server = Server::new();
     for (input, status) in [
         ("\0\r\n\r\n".to_string(), 400),

@@ -57,7 +57,7 @@ impl Memcached {
     }
 
     /// The body that is stored as this key, if it is there and sound. A key is of 1 to 250 printable bytes without
-    /// blanks; the name of the program and its version stand in it and in the value.
+    /// blanks; the name of the program and its version are part of it and of the value.
     pub async fn get(&self, key: &str) -> Option<Bytes> {
         let found = match self.of(key) {
             Some(server) => server.get(key).await.ok().flatten(),
@@ -116,7 +116,7 @@ fn sound(key: &str, found: Option<Bytes>) -> Option<Bytes> {
     body.flatten()
 }
 
-/// What memcached shall be told so that a value lasts so many seconds.
+/// What memcached is to be sent so that a value lasts so many seconds.
 fn expiry(seconds: u32) -> u64 {
     let span = u64::from(seconds);
     if span <= SPAN {
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn who_answers_nonsense_or_nothing_is_asked_once_until_it_has_been_tried() {
+    fn a_server_that_answers_nonsense_or_nothing_is_asked_once_until_it_was_tried() {
         let endless = "x".repeat(5000).into_bytes();
         for (answer, name) in [
             (b"ERROR\r\n".to_vec(), "an error"),
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_failed_is_tried_by_nobody_but_its_keeper() {
+    fn only_the_keeper_tries_a_server_that_failed() {
         let mut broken = 1;
         let (address, asked) = server(Box::new(move |command| {
             if command == "version" {
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_nobody_knows_delays_nothing() {
+    fn an_unknown_host_name_delays_nothing() {
         let cache = one("nobody.invalid:11211".into());
         assert_eq!(cache.get_blocking(KEY), None);
         assert!(!is_up(&cache), "it is not asked before it has an address");
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn long_times_are_told_as_points_of_time() {
+    fn long_times_are_sent_as_points_in_time() {
         assert_eq!([0, 1, 86_400, 2_592_000].map(expiry), [0, 1, 86_400, 2_592_000]);
         assert!(expiry(2_592_001) > 1_700_000_000);
     }

@@ -82,8 +82,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     targets: Vec<Target>,
-    /// Somebody was told that it is lost.
-    told: bool,
+    /// It was logged that it is lost.
+    reported: bool,
     stopped: bool,
 }
 
@@ -241,7 +241,7 @@ impl Shared {
     fn down(&self, error: &io::Error) {
         if self.up.swap(false, Ordering::Relaxed) {
             let mut state = self.lock();
-            state.told = true;
+            state.reported = true;
             drop(state);
             (self.tell)(&self.address, Err(error));
             self.changed.notify_all();
@@ -286,20 +286,20 @@ impl Shared {
     /// What comes of a trial.
     fn settle(&self, trial: io::Result<Vec<Target>>) {
         let mut state = self.lock();
-        let told = state.told;
-        state.told = trial.is_err();
+        let reported = state.reported;
+        state.reported = trial.is_err();
         match trial {
             Ok(targets) => {
                 state.targets = targets;
                 self.up.store(true, Ordering::Relaxed);
                 drop(state);
-                if told {
+                if reported {
                     (self.tell)(&self.address, Ok(()));
                 }
             }
             Err(error) => {
                 drop(state);
-                if !told {
+                if !reported {
                     (self.tell)(&self.address, Err(&error));
                 }
             }

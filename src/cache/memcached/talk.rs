@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
 
-/// Larger values are neither stored nor taken: memcached keeps 1 MB with its key unless told otherwise.
+/// Larger values are neither stored nor taken: memcached keeps 1 MB with its key unless configured otherwise.
 pub const MAX_VALUE: usize = 1_000_000;
 
 /// Longer lines are no answers.

@@ -10,7 +10,7 @@ use memchr::memchr;
 /// Bytes of the header.
 const HEADER: usize = 20;
 
-/// Bytes of a table for deterministic prediction, where there is one behind the header.
+/// Bytes of a table for deterministic prediction, where one follows the header.
 const TABLE: usize = 1728;
 
 /// What every marker begins with.
@@ -90,7 +90,7 @@ impl Header {
         Ok((header, body.get(table..).unwrap_or_default()))
     }
 
-    /// How many rows there are, behind whichever stripe a marker says so.
+    /// How many rows there are, after whichever stripe a marker says so.
     pub fn lines(&self, body: &[u8]) -> Result<u32> {
         if !self.shrinks {
             return Ok(self.rows);

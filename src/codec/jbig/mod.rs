@@ -89,7 +89,7 @@ impl Layer {
         }
     }
 
-    /// Decodes the rows, each of `line` bytes, that come behind the first `start` bytes of `rows`, to its end.
+    /// Decodes the rows, each of `line` bytes, that follow the first `start` bytes of `rows`, to its end.
     fn stripe(&mut self, stripe: &Stripe, rows: &mut [u8], start: usize, line: usize) {
         let mut qm = Qm::new(stripe.coded);
         let mut moves = stripe.moves.iter().peekable();
@@ -137,7 +137,7 @@ impl Layer {
         let Adaptive { left, up } = self.adaptive;
         let (second, first, other) = (above.row(2), above.row(1), above.row(up));
         let byte = |row: &[u8], at: usize| u32::from(row.get(at).copied().unwrap_or(0));
-        // the rows above, to the byte behind this one; this row
+        // the rows above, to the byte after this one; this row
         let mut two_up = byte(second, 0);
         let mut one_up = byte(first, 0);
         let mut here = 0u128;
@@ -217,7 +217,7 @@ mod tests {
         0x3b, 0x62, 0xfa, 0xff, 0x02,
     ];
 
-    /// Three rows, typical prediction, stripes of 6 rows, each of which stands alone.
+    /// Three rows, typical prediction, stripes of 6 rows, each of which is coded by itself.
     #[rustfmt::skip]
     const RESET: &[u8] = &[
         0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x28, 0x00, 0x00, 0x00, 0x10, 0x00, 0x00, 0x00, 0x06, 0x08, 0x00,
@@ -280,7 +280,7 @@ mod tests {
         })
     }
 
-    /// Pixels that come again behind 9.
+    /// Pixels that come again after 9.
     fn periods(width: u32, height: u32) -> Vec<u8> {
         rows(width, height, |x, y| {
             let x = x % 9;
@@ -409,7 +409,7 @@ mod tests {
         ] {
             for end in 0..data.len() {
                 let got = decoded(&data[..end], width, rows);
-                // behind the rows of NEWLEN comes an end that nobody needs
+                // after the rows of NEWLEN comes an end that is not needed
                 assert!(
                     matches!(got, Err(Error::Corrupt(_))) || end + 2 >= data.len(),
                     "{end}"

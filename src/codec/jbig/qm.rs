@@ -1,6 +1,6 @@
 //! The arithmetic decoder of JBIG: bytes in, one binary decision for each context asked out (ITU-T T.82 §6.8).
 //!
-//! Nothing here can fail: behind its end a stream goes on with zeros, as the standard has it.
+//! Nothing here can fail: after its end a stream goes on with zeros, as the standard has it.
 
 #![expect(
     clippy::indexing_slicing,
@@ -8,7 +8,7 @@
     reason = "tables have a place for every byte; contexts are remainders by their number; bytes are taken from words"
 )]
 
-/// Where the 16 bits of the interval stand in the register of 64.
+/// Where the 16 bits of the interval are in the register of 64.
 const UNIT: u32 = 48;
 
 /// Contexts there are.

@@ -16,7 +16,7 @@ pub mod style {
     pub const SYMBOLS: u8 = 0x20;
     /// The block is coded by the high-throughput coder.
     pub const HT: u8 = 0x40;
-    /// Or each block by the coder that its first bytes tell.
+    /// Or each block by the coder that its first bytes name.
     pub const MIXED: u8 = 0x80;
     /// What concerns blocks of part 1.
     pub const PART1: u8 = 0x3f;

@@ -126,10 +126,10 @@ impl Bytes for Pieces {
 
     fn read(&self, mut at: u64, mut to: &mut [u8]) -> Result<()> {
         while !to.is_empty() {
-            let behind = self.starts.partition_point(|(start, _)| *start <= at);
-            let piece = behind.checked_sub(1).and_then(|piece| self.starts.get(piece));
+            let after = self.starts.partition_point(|(start, _)| *start <= at);
+            let piece = after.checked_sub(1).and_then(|piece| self.starts.get(piece));
             let (start, place) = piece.ok_or_else(short)?;
-            let end = self.starts.get(behind).map_or(self.len, |next| next.0);
+            let end = self.starts.get(after).map_or(self.len, |next| next.0);
             let left = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
             if left == 0 {
                 return Err(short());

@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_no_block_is() {
+    fn refuses_invalid_blocks() {
         let bytes: &[u8] = &[1, 2, 3];
         let segments = [Segment {
             passes: 12,

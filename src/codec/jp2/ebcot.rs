@@ -317,7 +317,7 @@ impl Grid<'_> {
         vertical | all << 4 | all >> 4 | column(at - 1).1 >> 60 | column(at + 1).1 << 60
     }
 
-    /// What happens when the sample at a place becomes significant: the neighbours are told, and its sign is decoded
+    /// What happens when the sample at a place becomes significant: the neighbours are updated, and its sign is decoded
     /// (D.3.2).
     #[inline(always)]
     fn appear<S: Source, const CAUSAL: bool>(

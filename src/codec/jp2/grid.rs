@@ -91,7 +91,7 @@ pub fn halved(value: u32, shift: u8) -> u32 {
     u32::try_from((u64::from(value) + up) >> shift.min(40)).unwrap_or(u32::MAX)
 }
 
-/// One code-block as the packet headers tell it.
+/// One code-block as the packet headers describe it.
 #[derive(Clone, Copy, Debug)]
 pub struct Cell {
     /// First and last of its chunks; `NONE` without any.
@@ -102,7 +102,7 @@ pub struct Cell {
     pub passes: u16,
     /// Bits of lengths (T.800 B.10.7.1).
     pub lblock: u8,
-    /// Whether it is of the high-throughput coder; `None` until its first bytes tell.
+    /// Whether it is of the high-throughput coder; `None` until its first bytes are read.
     pub throughput: Option<bool>,
 }
 

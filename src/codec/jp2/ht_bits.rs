@@ -152,7 +152,7 @@ pub(super) fn forward<'a>(data: &[u8], end: u8, plain: &'a mut Plain) -> Bits<'a
 }
 
 /// Unstuffs a stream that goes on from its last byte, with zeros after it: a byte that ends in seven 1
-/// bits has seven when the one behind it is more than 0x8F. `first` are bits that come before, and how many, and `last`
+/// bits has seven when the one after it is more than 0x8F. `first` are bits that come before, and how many, and `last`
 /// the byte they are from.
 pub(super) fn backward<'a>(data: &[u8], first: (u64, u32), last: u8, plain: &'a mut Plain) -> Bits<'a> {
     let mut writer = Writer {

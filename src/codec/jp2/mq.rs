@@ -11,7 +11,7 @@
 
 use std::hint::select_unpredictable;
 
-/// Where the 16 bits of the interval stand in a register of 64: below them wait the bits that were read ahead.
+/// Where the 16 bits of the interval are in a register of 64: below them wait the bits that were read ahead.
 const UNIT: u32 = 47;
 
 /// The interval is kept at this or above (0x8000 of the standard); in the upper half of the register.

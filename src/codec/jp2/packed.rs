@@ -10,14 +10,14 @@
 
 use ::bytes::Bytes;
 
-/// Bits of the head that say by how much values were shifted; above them stands the log2 of their width in half bytes.
+/// Bits of the head that say by how much values were shifted; above them is the log2 of their width in half bytes.
 const SHIFT: u8 = 31;
 
 /// The bit of the head that says that only the edges are there.
 const FRAME: u8 = 1 << 7;
 
 /// Values of less than 31 bits with their signs. With `whole` the lowest bit of their magnitudes is dropped. Nothing at
-/// all stands for zeros.
+/// all means zeros.
 pub fn pack(values: &[i32], whole: bool) -> Bytes {
     narrowed(values, whole).into()
 }

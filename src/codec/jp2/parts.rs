@@ -174,9 +174,9 @@ fn levels(from: &dyn Bytes, part: Part, components: usize) -> Result<Option<u8>>
         let end = at + 2 + u64::from(u16::from_be_bytes([l1, l0]));
         let place = match u16::from_be_bytes([m1, m0]) {
             SOD => break,
-            // behind the style, and the order, the layers and the transform of components
+            // after the style, and the order, the layers and the transform of components
             COD => Some(9),
-            // behind the component and the style
+            // after the component and the style
             COC => Some(if components < 257 { 6 } else { 7 }),
             _ => None,
         };
@@ -249,10 +249,10 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_where_the_main_header_tells() {
+    fn parts_are_where_the_main_header_says() {
         let stream = [part(0, &[]), part(1, &[]), part(0, &[]), vec![0xff, 0xd9]].concat();
         let range = 0..stream.len() as u64;
-        let told = |segments: &[&[u8]]| {
+        let listed_parts = |segments: &[&[u8]]| {
             let segments = segments.iter().map(|bytes| (bytes[0], bytes[1..].to_vec()));
             Parts::listed(segments.collect(), range.clone(), SIZ)
         };
@@ -267,7 +267,7 @@ mod tests {
             &[&[0, 0x20, 0, 0, 0, 15, 0, 1, 0, 15, 0, 0, 0, 15]],
         ];
         for way in ways {
-            assert_eq!(told(way).as_ref(), Some(&followed));
+            assert_eq!(listed_parts(way).as_ref(), Some(&followed));
         }
         for part in &followed.all {
             part.check(&stream).unwrap();
@@ -285,7 +285,7 @@ mod tests {
             &[&[0, 0x00, 0, 13, 0, 15, 0, 17]],
         ];
         for wrong in wrong {
-            assert_eq!(told(wrong), None, "{wrong:?}");
+            assert_eq!(listed_parts(wrong), None, "{wrong:?}");
         }
     }
 }

@@ -61,7 +61,7 @@ pub fn corrupt(what: impl Into<String>) -> Error {
     Error::Corrupt(what.into())
 }
 
-/// Reads a marker, and its segment where it has one; gives the position behind it.
+/// Reads a marker, and its segment where it has one; gives the position after it.
 pub fn segment(from: &dyn Bytes, at: u64, body: &mut Vec<u8>) -> Result<(u16, u64)> {
     let mut head = [0; 4];
     from.read(at, head.get_mut(..2).unwrap_or_default())?;

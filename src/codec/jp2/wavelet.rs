@@ -10,7 +10,7 @@ use crate::codec::jp2::plane::Number;
 use crate::codec::jp2::plane::Plane;
 
 /// Lifts samples of one parity by their neighbours, which are all of the other one; beyond the ends the signal is
-/// mirrored. `own` begins before `other` if `first`, else behind it.
+/// mirrored. `own` begins before `other` if `first`, else after it.
 #[inline(always)]
 fn lift<T: Copy>(own: &mut [T], other: &[T], first: bool, lift: impl Fn(T, T, T) -> T) {
     let (Some(&start), Some(&end)) = (other.first(), other.last()) else {
@@ -24,11 +24,11 @@ fn lift<T: Copy>(own: &mut [T], other: &[T], first: bool, lift: impl Fn(T, T, T)
         Some(_) => own,
         None => return,
     };
-    let behind = other.get(1..).unwrap_or_default();
-    for ((own, before), after) in own.iter_mut().zip(other).zip(behind) {
+    let following = other.get(1..).unwrap_or_default();
+    for ((own, before), after) in own.iter_mut().zip(other).zip(following) {
         *own = lift(*own, *before, *after);
     }
-    if let Some(own) = own.get_mut(behind.len()) {
+    if let Some(own) = own.get_mut(following.len()) {
         *own = lift(*own, end, end);
     }
 }

@@ -20,7 +20,7 @@ pub struct Bits<'a> {
     chunk: usize,
     /// The next bits, left-aligned.
     acc: u64,
-    /// How many of them are the file's; negative when zeros behind a marker were taken.
+    /// How many of them are the file's; negative when zeros after a marker were taken.
     left: i32,
     /// A marker, or the end of the file, is the next byte.
     stopped: bool,
@@ -118,15 +118,15 @@ impl<'a> Bits<'a> {
                 return;
             };
             if byte == 0xff {
-                let mut behind = 1;
-                while self.at(behind) == Some(0xff) {
-                    behind += 1;
+                let mut offset = 1;
+                while self.at(offset) == Some(0xff) {
+                    offset += 1;
                 }
-                if self.at(behind) != Some(0) {
+                if self.at(offset) != Some(0) {
                     self.stopped = true;
                     return;
                 }
-                self.next += behind;
+                self.next += offset;
             }
             self.next += 1;
             self.acc |= u64::from(byte) << (56 - self.left);
@@ -209,7 +209,7 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// Goes on behind the marker that was found.
+    /// Goes on after the marker that was found.
     pub fn pass(&mut self) {
         self.next += 2;
         self.stopped = false;
@@ -240,7 +240,7 @@ pub struct Writer {
 
 impl Writer {
     /// Behind these bytes.
-    pub fn behind(out: Vec<u8>) -> Writer {
+    pub fn after(out: Vec<u8>) -> Writer {
         Writer {
             out,
             ..Writer::default()
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_marker_there_are_zeros() {
+    fn after_a_marker_there_are_zeros() {
         for end in [&[0xff, 0xd9][..], &[0xff, 0xff, 0xd0, 7], &[]] {
             let data = [&[0xab, 0xff, 0xff, 0x00, 0x12][..], end].concat();
             let from = &data[..];
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn markers_are_found_behind_stuffed_and_stray_bytes() {
+    fn markers_are_found_after_stuffed_and_stray_bytes() {
         let data = [0xff, 0x00, 1, 0xff, 0x01, 2, 0xff, 0xff, 0xd3, 0x80, 0xff, 0xd9];
         let from = &data[..];
         let mut bits = Bits::new(&from, 0, 64);

@@ -56,10 +56,10 @@ pub struct Copy<'a> {
 
 impl<'a> Copy<'a> {
     /// Behind the head of a stream with these tables; `eighth` when it is to be decoded at an eighth of its size.
-    pub fn behind(head: Vec<u8>, own: &'a WriteTables, eighth: bool) -> Copy<'a> {
+    pub fn after(head: Vec<u8>, own: &'a WriteTables, eighth: bool) -> Copy<'a> {
         Copy {
             own,
-            out: Writer::behind(head),
+            out: Writer::after(head),
             last: [0; 4],
             eighth,
             flat: false,
@@ -144,7 +144,7 @@ pub fn read(bits: &mut Bits, of: &Block, last: &mut [i16; 4], sink: &mut impl Si
         bits.skip(len + size);
         if size > 0 {
             let value = u32::try_from((next << len) >> (64 - size)).unwrap_or(0);
-            // what would lie behind the last coefficient becomes the last one
+            // what would come after the last coefficient becomes the last one
             sink.ac(run.min(63 - k), size, value);
             k += run + 1;
         } else if run == 15 {

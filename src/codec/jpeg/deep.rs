@@ -546,7 +546,7 @@ mod tests {
                 if n > 0 {
                     out.extend([0xff, 0xd0 + (n as u8 - 1) % 8]);
                 }
-                let mut copy = Copy::behind(Vec::new(), &own, false);
+                let mut copy = Copy::after(Vec::new(), &own, false);
                 for mcu in part {
                     let blocks = members.iter().flat_map(|id| {
                         let factors = if members.len() == 1 {

@@ -71,7 +71,7 @@ fn codes(counts: &[u8; 16]) -> Option<Vec<Code>> {
 pub struct Table {
     /// For the next [`LOOK`] bits: length and symbol, or 0 where the code is longer.
     quick: Box<[u16; 1 << LOOK]>,
-    /// For each length the first code behind those of this length, left-aligned in 17 bits, and what to add to a code
+    /// For each length the first code after those of this length, left-aligned in 17 bits, and what to add to a code
     /// to have its symbol's place.
     long: [(u32, i32); 17],
     symbols: Vec<u8>,
@@ -235,8 +235,8 @@ mod tests {
             for (symbol, code) in (0..=255u8).zip(codes) {
                 assert!(code.len > 0);
                 let bits = u64::from(code.bits) << (64 - u32::from(code.len));
-                let behind = u64::MAX >> code.len;
-                for bits in [bits, bits | behind] {
+                let ones = u64::MAX >> code.len;
+                for bits in [bits, bits | ones] {
                     assert_eq!(table.look(bits), (code.len.into(), symbol));
                 }
             }

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 /// Bytes read at a time.
 const CHUNK: usize = 256 << 10;
 
-/// `head`, the bytes of a file up to its first scan or all of them, with the height in its frame header and not behind
+/// `head`, the bytes of a file up to its first scan or all of them, with the height in its frame header and not after
 /// the scan. The scan is gone through when the frame header leaves it open. `Corrupt` when no DNL segment follows it, or
 /// one that says 0.
 pub(crate) fn filled<'a>(head: &'a [u8], from: &dyn Bytes) -> Result<Cow<'a, [u8]>> {
@@ -75,21 +75,21 @@ mod tests {
     const SCAN: &[u8] = &[1, 0xff, 0, 2, 0xff, 0xd0, 3, 0xff, 0xff];
 
     #[test]
-    fn a_height_behind_the_scan_is_put_into_the_frame_header() {
+    fn a_height_after_the_scan_is_put_into_the_frame_header() {
         let mut wanted = HEAD.to_vec();
         wanted[13] = 9;
-        for behind in [&[0xff, 0xd9][..], &[]] {
-            let file = [HEAD, SCAN, &[0xdc, 0, 4, 0, 9], behind].concat();
+        for tail in [&[0xff, 0xd9][..], &[]] {
+            let file = [HEAD, SCAN, &[0xdc, 0, 4, 0, 9], tail].concat();
             assert_eq!(*filled(HEAD, &file).unwrap(), wanted);
             // fill bytes may precede a marker
-            let whole = [&wanted, &SCAN[..SCAN.len() - 1], behind].concat();
+            let whole = [&wanted, &SCAN[..SCAN.len() - 1], tail].concat();
             assert_eq!(*filled(&file, &file).unwrap(), whole);
         }
         assert!(matches!(filled(&wanted, &HEAD.to_vec()), Ok(Cow::Borrowed(_))));
     }
 
     #[test]
-    fn a_frame_whose_height_is_said_nowhere_is_corrupt() {
+    fn a_frame_without_a_height_is_corrupt() {
         for end in [
             &[][..],
             &[0xd9],

@@ -60,7 +60,7 @@ const LONGEST: u32 = 65500;
 /// them: [`merge`] says it for certain. A frame larger than `limit` in either direction is `Corrupt`, before memory is
 /// taken for it. Damage inside the entropy-coded data is tolerated as decoders usually do (the spot is grey or wrong)
 /// when the stream reaches its end marker. Without the end marker a stream must hold every pixel; a truncated one is
-/// `Corrupt` (the Rust build cannot tell, and refuses both). Other numbers of components and other processes than the
+/// `Corrupt` (the Rust build cannot distinguish them, and refuses both). Other numbers of components and other processes than the
 /// module's are `Unsupported`.
 pub fn decode(stream: &[u8], limit: Size) -> Result<Raster> {
     decode_reduced(stream, limit, 0)
@@ -484,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_behind_the_end_marker_are_ignored() {
+    fn bytes_after_the_end_marker_are_ignored() {
         let size = Size::new(32, 32);
         let mut stream = grey(size);
         let whole = decode(&stream, size).unwrap();
@@ -550,7 +550,7 @@ mod tests {
         let size = Size::new(50, 40);
         let stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 85, Style::default()).unwrap();
         let (tables, tile) = split(&stream);
-        let behind = |start: &[u8], more: &[u8]| [&start[..2], more, &start[2..]].concat();
+        let insert = |start: &[u8], more: &[u8]| [&start[..2], more, &start[2..]].concat();
         let frame = tile.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
         let mut named = tile.clone();
         for (at, name) in (frame + 10..).step_by(3).zip(*b"RGB") {
@@ -566,19 +566,19 @@ mod tests {
             let other = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 30, Style::default()).unwrap();
             split(&other).0
         };
-        let own = behind(&tile, &own[2..own.len() - 2]);
+        let own = insert(&tile, &own[2..own.len() - 2]);
         for (tables, tile, colour, follows) in [
             (&tables, &tile, Colour::Ycbcr, true),
             (&tables, &tile, Colour::Rgb, false),
             (&tables, &named, Colour::Rgb, true),
             (&tables, &named, Colour::Ycbcr, false),
-            (&tables, &behind(&tile, stream::JFIF), Colour::Ycbcr, true),
-            (&tables, &behind(&tile, stream::JFIF), Colour::Rgb, false),
-            (&tables, &behind(&tile, &grey), Colour::Rgb, true),
-            (&tables, &behind(&tile, &grey), Colour::Ycbcr, false),
-            (&tables, &behind(&tile, &interval), Colour::Ycbcr, true),
-            (&behind(&tables, &interval), &tile, Colour::Ycbcr, false),
-            (&behind(&tables, stream::JFIF), &tile, Colour::Ycbcr, false),
+            (&tables, &insert(&tile, stream::JFIF), Colour::Ycbcr, true),
+            (&tables, &insert(&tile, stream::JFIF), Colour::Rgb, false),
+            (&tables, &insert(&tile, &grey), Colour::Rgb, true),
+            (&tables, &insert(&tile, &grey), Colour::Ycbcr, false),
+            (&tables, &insert(&tile, &interval), Colour::Ycbcr, true),
+            (&insert(&tables, &interval), &tile, Colour::Ycbcr, false),
+            (&insert(&tables, stream::JFIF), &tile, Colour::Ycbcr, false),
             (&tables[..tables.len() - 2].to_vec(), &tile, Colour::Ycbcr, false),
             (&tables, &own, Colour::Ycbcr, true),
         ] {

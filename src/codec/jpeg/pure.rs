@@ -26,7 +26,7 @@ pub const TAKES_TABLES: bool = false;
 /// Whether [`decode`] knows arithmetic coding.
 pub const IS_ARITHMETIC: bool = false;
 
-/// Decodes a complete stream of this size to 1 (grey), 3 (red, green, blue) or 4 channels (as stored). With `strict` it fails: missing data cannot be told from the end.
+/// Decodes a complete stream of this size to 1 (grey), 3 (red, green, blue) or 4 channels (as stored). With `strict` it fails: missing data cannot be distinguished from the end.
 pub fn decode(
     _tables: Option<&[u8]>,
     stream: &[u8],

@@ -64,7 +64,7 @@ pub struct Scan {
     /// MCUs across and down.
     grid: Size,
     blocks: Vec<Block>,
-    /// What small streams have behind these in every MCU, empty.
+    /// What small streams have after these in every MCU, empty.
     spare: Option<Block>,
     /// MCUs between restart markers; 0 without any.
     interval: u64,
@@ -443,7 +443,7 @@ impl Scan {
         let side = |pixels: u32| u16::try_from(pixels).unwrap_or(u16::MAX).to_be_bytes();
         let (before, after) = &self.head;
         let out = [before, &side(size.h)[..], &side(size.w), after].concat();
-        let mut copy = Copy::behind(out, &OWN, halvings == 3);
+        let mut copy = Copy::after(out, &OWN, halvings == 3);
         let mut bits = Bits::new(from, self.start, ROW);
         for row in cells.y..cells.y + cells.h {
             let first = u64::from(row) * u64::from(self.grid.w) + u64::from(cells.x);
@@ -494,7 +494,7 @@ impl Index {
         self.entries.get(place).copied()
     }
 
-    /// The bytes from the entry before one MCU up to the entry behind another one, and a little more; `None` where that
+    /// The bytes from the entry before one MCU up to the entry after another one, and a little more; `None` where that
     /// is not known.
     fn bytes(&self, first: u64, end: u64) -> Option<usize> {
         let (from, to) = (self.entry(first)?, self.entry(end + self.step - 1)?);
@@ -723,7 +723,7 @@ mod tests {
     }
 
     #[test]
-    fn other_ways_of_coding_are_left_to_others() {
+    fn unsupported_codings_are_left_to_the_library() {
         let stream = encoded(&Kind::default());
         assert!(Scan::of(&stream).is_some());
         let at = stream.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();

@@ -195,8 +195,8 @@ pub(crate) fn quantisers(payload: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     std::iter::from_fn(move || {
         let (name, more) = rest.split_first()?;
         let bytes = if name >> 4 == 0 { 64 } else { 128 };
-        let (steps, behind) = more.split_at(bytes.min(more.len()));
-        rest = behind;
+        let (steps, after) = more.split_at(bytes.min(more.len()));
+        rest = after;
         Some((*name, steps))
     })
 }
@@ -332,7 +332,7 @@ pub(crate) fn can_follow(tables: &[u8], tile: &[u8], colour: Colour) -> bool {
 }
 
 /// Makes a complete interchange stream of an abbreviated one: `tables` (SOI, tables, EOI: the JPEGTables of a TIFF, TIFF
-/// Technical Note 2) go behind the application segments of `tile`, whose own tables come later and win.
+/// Technical Note 2) go after the application segments of `tile`, whose own tables come later and win.
 ///
 /// Decoders read the meaning of three components from markers and guess when there is none, so it is put there: an
 /// Adobe marker is added unless the stream has a right one, or a JFIF header for YCbCr; markers that say otherwise are
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn the_frame_is_found_behind_stray_and_fill_bytes() {
+    fn the_frame_is_found_after_stray_and_fill_bytes() {
         let frame = frame(&stream(&[JFIF, &[9, 0, 0xff, 0, 0xff, 0xff], &SOF[1..], SCAN])).unwrap();
         assert_eq!(
             (frame.size, frame.components, frame.bits),
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tables_go_behind_the_application_segments() {
+    fn the_tables_follow_the_application_segments() {
         let tables = stream(&[NOTE, TABLE, &[0xff, EOI]]);
         let merged = merge(
             Some(&tables),

@@ -11,7 +11,7 @@ const BITS: u32 = 5;
 
 /// The colours of a table and where each pixel goes.
 pub struct Palette {
-    /// At most 256, at most 255 with a transparent one behind them.
+    /// At most 256, at most 255 with a transparent one after them.
     pub colours: Vec<[u8; 3]>,
     /// The index of what is transparent.
     pub transparent: Option<u8>,

@@ -96,7 +96,7 @@ impl<'a> Accept<'a> {
     }
 }
 
-/// Splits at a sign that does not stand in quotes.
+/// Splits at a sign outside quotes.
 fn split(text: &str, sign: char) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     text.split(move |c| {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_version_is_that_of_the_dearest_profile() {
+    fn the_version_is_that_of_the_preferred_profile() {
         let two = format!("application/ld+json;profile=\"{CONTEXT_2}\"");
         let three = format!("application/ld+json;q=0.9;profile=\"{CONTEXT_3}\"");
         assert_eq!(Accept::parse(&two).version(), Some(2));

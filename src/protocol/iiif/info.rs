@@ -272,7 +272,7 @@ fn qualities(header: &Header, settings: &Settings) -> Vec<&'static str> {
 }
 
 fn bounds(limits: &Limits) -> impl Iterator<Item = (&'static str, u64)> {
-    // a height may be told only beside a width
+    // a height may be announced only with a width
     let (w, h) = (limits.max_width, limits.max_height);
     let all = [
         ("maxWidth", w.or(h.map(|_| u32::MAX)).map(u64::from)),

@@ -29,7 +29,7 @@ use crate::protocol::iiif::params::Rules;
 use crate::protocol::short;
 use crate::raster::Format;
 
-/// The context of version 1.1, by which an info.json of that version is told.
+/// The context of version 1.1, by which an info.json of that version is recognised.
 pub const CONTEXT_1: &str = "http://library.stanford.edu/iiif/image-api/1.1/context.json";
 /// The context of version 2.
 pub const CONTEXT_2: &str = "http://iiif.io/api/image/2/context.json";
@@ -141,7 +141,7 @@ fn picture(path: &str, address: &Address, accept: &Accept) -> Result<Request> {
                 negotiated,
             },
         }),
-        // an identifier with slashes and nothing after it has no region where a region would stand
+        // an identifier with slashes and nothing after it has no region where a region would be
         Err(_) if !params::looks_like_region(region) && !params::looks_like_quality(file) => {
             bare(path, address)
         }
@@ -152,7 +152,7 @@ fn picture(path: &str, address: &Address, accept: &Accept) -> Result<Request> {
 /// What follows an identifier that asks for its description.
 const INFO: &str = "/info.json";
 
-/// A picture or a description with a slash behind it is at the address without.
+/// A picture or a description with a slash at the end is at the address without.
 fn without_slash(path: &str, address: &Address) -> Option<Request> {
     let path = path.trim_end_matches('/');
     let address = Address {

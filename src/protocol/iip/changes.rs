@@ -84,14 +84,14 @@ pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
         commands.adjust.mirror = mirror;
         Ok(())
     }),
-    // IIP 1.0.5 §2.2.1.1: turned counterclockwise, then mirrored about an axis that lies (0) or stands (90)
+    // IIP 1.0.5 §2.2.1.1: turned counterclockwise, then mirrored about a horizontal (0) or vertical (90) axis
     ("RFM", |commands, value| {
         let (angle, axis) = match value.split_once(',') {
             Some((angle, axis)) => (angle, Some(axis)),
             None => (value, None),
         };
         let angle = right_angle(angle, "RFM")?.value();
-        // mirrored first, it turns the other way; a lying axis is a standing one and half a turn
+        // mirrored first, it turns the other way; a horizontal axis is a vertical one and half a turn
         let (mirror, degrees) = match axis {
             None => (false, 360.0 - angle),
             Some("90") => (true, angle),

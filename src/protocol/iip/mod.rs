@@ -187,7 +187,7 @@ pub fn parse(
         let value = decode(encoded, true).map_err(malformed)?;
         if let Some((_, act)) = row(ACTIONS, &name) {
             if let Action::Path(protocol) = act {
-                // clients put time stamps behind a path
+                // clients append time stamps to a path
                 let path = encoded.split(|&b| b == b'?').next().unwrap_or_default();
                 let address = Address {
                     http,
@@ -198,7 +198,7 @@ pub fn parse(
                 let request = decode(path, address.plus())
                     .and_then(|path| by_path(protocol, &path, &address))
                     .and_then(|request| {
-                        // pictures of IIIF are what was said before: what stands behind them is others' business
+                        // pictures of IIIF are what was said before: what follows is for others
                         let request = commands.before(request, settings);
                         parts.try_for_each(|part| commands.follow(part))?;
                         Ok(commands.built(request, settings))
@@ -281,7 +281,7 @@ fn fault(code: &'static str, argument: impl Into<String>) -> Failure {
 }
 
 impl Commands {
-    /// A command behind a path. Others put there what they like: time stamps, keys.
+    /// A command after a path. Clients put other things there: time stamps, keys.
     fn follow(&mut self, part: &[u8]) -> Result<()> {
         let (name, encoded) = split(part);
         match row(CHANGES, &name) {

@@ -197,7 +197,7 @@ impl Wire {
             return Some("a request number is zero or in use");
         }
         if self.retired {
-            // the peer was told, or said itself, that the connection ends
+            // the peer knows, or said itself, that the connection ends
             return None;
         }
         // bit 0 is FCGI_KEEP_CONN
@@ -572,10 +572,10 @@ mod tests {
             let mut rest = &text[..];
             let mut stream = Vec::new();
             let mut ends = 0;
-            while let Some((header, behind)) = rest.split_first_chunk::<8>() {
+            while let Some((header, after)) = rest.split_first_chunk::<8>() {
                 let len = usize::from(u16::from_be_bytes([header[4], header[5]]));
-                let (content, behind) = behind.split_at(len);
-                rest = behind;
+                let (content, after) = after.split_at(len);
+                rest = after;
                 match header[1] {
                     STDOUT => {
                         ends += u32::from(len == 0);
@@ -610,8 +610,8 @@ mod tests {
         let mut out = Out::default();
         let asked = b"\x0f\x00FCGI_MPXS_CONNS\x03\x00WHY\x0e\x00FCGI_MAX_CONNS";
         feed(&mut wire, &record(GET_VALUES, 0, asked, 5), 2, &mut out);
-        let told = b"\x0f\x01FCGI_MPXS_CONNS1\x0e\x02FCGI_MAX_CONNS10";
-        assert_eq!(out.text(), record(GET_VALUES_RESULT, 0, told, 0));
+        let expected = b"\x0f\x01FCGI_MPXS_CONNS1\x0e\x02FCGI_MAX_CONNS10";
+        assert_eq!(out.text(), record(GET_VALUES_RESULT, 0, expected, 0));
 
         let mut out = Out::default();
         feed(&mut wire, &record(77, 0, b"what", 1), 3, &mut out);

@@ -14,7 +14,7 @@ pub const QUIET: Duration = Duration::from_secs(1);
 /// File and line.
 pub type Place = (&'static str, u32);
 
-/// What was told of each kind.
+/// What was logged of each kind.
 #[derive(Debug, Default)]
 pub struct Kinds(Mutex<HashMap<Place, Kind>>);
 
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_is_told_at_once_and_the_last_with_their_number() {
+    fn the_first_is_logged_at_once_and_the_last_with_their_number() {
         let (kinds, start) = (Kinds::default(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
         let admit = |line, ms, text: &str| kinds.admit(("file.rs", line), at(ms), Level::Warn, text.into());

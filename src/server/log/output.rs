@@ -38,7 +38,7 @@ enum Target {
 pub struct Output {
     place: Place,
     target: Option<Target>,
-    /// Where what cannot go there goes, and what was told when it did.
+    /// Where what cannot go there goes, and what was logged when it did.
     stderr: Box<dyn Write + Send>,
     falls_back: bool,
 }
@@ -177,8 +177,8 @@ mod tests {
     #[test]
     fn a_file_is_appended_to_and_opened_again() {
         let path = std::env::temp_dir().join(format!("iipsrv-log-{}", std::process::id()));
-        let told = Told::default();
-        let mut output = Output::open(path.to_str().unwrap(), Box::new(told.clone()));
+        let stderr = Told::default();
+        let mut output = Output::open(path.to_str().unwrap(), Box::new(stderr.clone()));
         output.write(Level::Info, "one\ntwo\n").unwrap();
         let moved = path.with_extension("1");
         std::fs::rename(&path, &moved).unwrap();
@@ -187,7 +187,7 @@ mod tests {
         output.write(Level::Warn, "four\n").unwrap();
         assert_eq!(std::fs::read_to_string(&moved).unwrap(), "one\ntwo\nthree\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "four\n");
-        assert!(told.0.lock().unwrap().is_empty());
+        assert!(stderr.0.lock().unwrap().is_empty());
         std::fs::remove_file(path).unwrap();
         std::fs::remove_file(moved).unwrap();
     }
@@ -196,12 +196,12 @@ mod tests {
     fn what_cannot_be_opened_goes_to_stderr_until_it_can() {
         let folder = std::env::temp_dir().join(format!("iipsrv-nolog-{}", std::process::id()));
         let path = folder.join("log");
-        let told = Told::default();
-        let mut output = Output::open(path.to_str().unwrap(), Box::new(told.clone()));
+        let stderr = Told::default();
+        let mut output = Output::open(path.to_str().unwrap(), Box::new(stderr.clone()));
         output.write(Level::Info, "one\n").unwrap();
         output.reopen();
         output.write(Level::Info, "two\n").unwrap();
-        let text = String::from_utf8(told.0.lock().unwrap().clone()).unwrap();
+        let text = String::from_utf8(stderr.0.lock().unwrap().clone()).unwrap();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!((lines.len(), lines[1], lines[2]), (3, "one", "two"));
         assert!(

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_finds_no_room_is_counted_and_orders_always_find_some() {
+    fn lines_that_do_not_fit_are_counted_and_orders_always_fit() {
         let queue = Queue::default();
         let line = || Entry::Line(Level::Info, "x".repeat(MAX_BYTES / 4));
         for _ in 0..6 {

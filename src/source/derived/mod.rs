@@ -613,7 +613,7 @@ mod tests {
     }
 
     #[test]
-    fn a_strip_beyond_memory_is_gone_through_once_for_all_levels_or_refused() {
+    fn a_strip_beyond_memory_is_read_once_for_all_levels_or_refused() {
         let full = Size::new(1500, 1100);
         let strip = || {
             let reads = Arc::new(AtomicUsize::new(0));

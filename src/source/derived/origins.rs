@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_levels_stand_between_and_behind_the_stored_ones() {
+    fn missing_levels_are_derived_between_and_below_the_stored_ones() {
         let sizes = |levels: &[Level]| -> Vec<(u32, u32)> {
             planned(levels, Grid::Tiles, &Budget::default())
                 .iter()

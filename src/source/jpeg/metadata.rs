@@ -76,7 +76,7 @@ fn profile(segments: &[Segment]) -> Option<Vec<u8>> {
     (!profile.is_empty()).then_some(profile)
 }
 
-/// Pixels per metre of a JFIF header behind its name (JFIF 1.02 p. 5); `None` without a unit.
+/// Pixels per metre of a JFIF header after its name (JFIF 1.02 p. 5); `None` without a unit.
 fn density(header: &[u8]) -> Option<Density> {
     let [_, _, unit, x1, x0, y1, y0, ..] = *header else {
         return None;

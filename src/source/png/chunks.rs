@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// Bytes before the first chunk.
 const SIGNATURE: u64 = 8;
 
-/// The longest keyword (§11.3.3.1), and the zero behind it.
+/// The longest keyword (§11.3.3.1), and the zero after it.
 const KEYWORD: usize = 80;
 
 /// What the chunks say.
@@ -101,7 +101,7 @@ impl Remaining {
     }
 }
 
-/// What stands before the next zero, and behind it.
+/// What comes before the next zero, and what after it.
 fn cut(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = memchr::memchr(0, bytes)?;
     Some((bytes.get(..end)?, bytes.get(end + 1..)?))

@@ -20,7 +20,7 @@ const MAX_TAGS: u64 = 4096;
 /// Bytes of an array that are read and kept at once.
 const BLOCK: u64 = 4096;
 
-/// Blocks that are kept of one array (32 million eight-byte entries); what lies behind is read each time.
+/// Blocks that are kept of one array (32 million eight-byte entries); what follows is read each time.
 const MAX_BLOCKS: u64 = 65_536;
 
 /// How the numbers of this file are written, and where its first directory lies.
@@ -30,7 +30,7 @@ pub struct Prologue {
     pub order: Order,
     /// BigTIFF: offsets of eight bytes.
     pub big: bool,
-    /// Hamamatsu NDPI beyond 4 GB: behind the entries of a directory come an offset of eight bytes and the upper halves of
+    /// Hamamatsu NDPI beyond 4 GB: after the entries of a directory come an offset of eight bytes and the upper halves of
     /// all values.
     pub wide: bool,
     /// Offset of the first directory.
@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn slides_beyond_four_gigabytes_have_upper_halves_behind_their_directories() {
+    fn slides_beyond_four_gigabytes_have_upper_halves_after_their_directories() {
         let base = 5u64 << 30;
         let low = |value: u64| (value & 0xffff_ffff) as u32;
         let of = |first: u16| {

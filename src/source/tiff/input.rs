@@ -105,7 +105,7 @@ impl Input {
     }
 
     /// Gives `take` the `len` bytes from `at` on piece by piece, each in `kept`, and whether it is the last. It says how
-    /// many bytes it has used, the rest of which come again with more behind them; when it has used none, it is done.
+    /// many bytes it has used, the rest of which come again followed by more; when it has used none, it is done.
     /// What is used at once does not leave the caches of the processor. `Error::Corrupt` when the file ends before.
     pub fn pieces(
         &self,

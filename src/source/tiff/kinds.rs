@@ -190,7 +190,7 @@ fn pages_of_one_size_in_tiles_are_no_padded_levels() {
 }
 
 #[test]
-fn the_slide_is_the_image_and_what_is_beside_it_are_pages_by_name() {
+fn the_slide_is_the_image_and_its_label_and_macro_are_named_pages() {
     let reduced = |flags| (254, 4, vec![flags]);
     // Leica: the whole glass first, with levels of its own
     let mut build = Build::new(Order::Little, true);
@@ -420,7 +420,7 @@ fn a_jpeg_of_more_rows_than_its_strip_has_is_cut() {
 }
 
 #[test]
-fn planes_of_jpeg_that_are_called_ycbcr_are_rgb_where_nobody_says_how_they_share_samples() {
+fn planes_of_jpeg_called_ycbcr_are_rgb_where_no_tag_says_how_they_share_samples() {
     let size = Size::new(32, 16);
     let planes = |more: &[Entry]| {
         let mut build = Build::new(Order::Little, false);

@@ -84,7 +84,7 @@ pub struct Layout {
     pub separate: bool,
     /// The stored components of JPEG blocks are YCbCr.
     pub jpeg_ycbcr: bool,
-    /// JPEGTables, without which a JPEG stream stands alone.
+    /// JPEGTables, without which a JPEG stream is complete.
     pub tables: Option<Vec<u8>>,
     /// What JPEG blocks of the old style share.
     pub old_jpeg: Option<Box<OldJpeg>>,

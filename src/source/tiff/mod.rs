@@ -758,7 +758,7 @@ mod tests {
     }
 
     #[test]
-    fn where_tiles_lie_is_not_read_at_opening() {
+    fn tile_offsets_are_not_read_at_opening() {
         let mut build = Build::new(Order::Little, false);
         let million = with(
             tags((16_000, 16_000), 1, 1, vec![16; 1_000_000]),

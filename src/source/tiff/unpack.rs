@@ -578,7 +578,7 @@ mod tests {
     }
 
     #[test]
-    fn the_edge_is_cut_and_bytes_behind_it_need_not_be_there() {
+    fn the_edge_is_cut_and_bytes_after_it_may_be_missing() {
         let grey = layout(1, Colour::Grey);
         let mut plain: Vec<u8> = (0..12).collect();
         let got = bytes(unpack(&grey, &mut plain, 4, Size::new(2, 3)));
@@ -608,7 +608,7 @@ mod tests {
     }
 
     #[test]
-    fn white_at_zero_is_turned_round_but_alpha_is_not() {
+    fn white_at_zero_is_inverted_but_alpha_is_not() {
         let turned = |stored, alpha| Layout {
             turn: Turn::Invert,
             meaning: Meaning::bytes(Colour::Grey, alpha),
@@ -784,7 +784,7 @@ mod tests {
     }
 
     #[test]
-    fn planes_are_woven_and_then_turned() {
+    fn planes_are_interleaved_and_then_converted() {
         let layout = Layout {
             turn: Turn::Lab,
             separate: true,

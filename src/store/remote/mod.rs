@@ -139,8 +139,8 @@ impl Store {
             // what is not there or may not be listed is no fault of the store
             use object_store::Error as E;
             let answers = matches!(error, E::NotFound { .. } | E::PermissionDenied { .. });
-            let told = || format!("{}: cannot be reached now: {}", self.name, reason(&error));
-            return Ok((!answers).then(told));
+            let message = || format!("{}: cannot be reached now: {}", self.name, reason(&error));
+            return Ok((!answers).then(message));
         };
         Err(format!("{}: {why}", self.name))
     }
@@ -151,7 +151,7 @@ impl Store {
     }
 
     /// What goes wrong when a byte of an object that hardly exists is asked for; of a bucket, what goes wrong when it is
-    /// listed, for not every server tells a bucket that is missing from an object that is.
+    /// listed, for not every server distinguishes a missing bucket from a missing object.
     async fn probe(&self) -> Option<object_store::Error> {
         let path = Path::parse(format!("{}.iipsrv", self.prefix)).ok()?;
         // a range, for the answer to a HEAD does not say why

@@ -90,7 +90,7 @@ struct InFlight {
 }
 
 impl InFlight {
-    /// These blocks are fetched now, in ascending order, with those in small gaps, and more behind them when the object is
+    /// These blocks are fetched now, in ascending order, with those in small gaps, and more after them when the object is
     /// read from front to back.
     fn extend(&mut self, free: &mut Vec<u64>, end: u64, ahead: u64, held: impl Fn(u64) -> bool) {
         let (Some(first), Some(last)) = (free.first().copied(), free.last().copied()) else {

@@ -49,7 +49,7 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// As it is set up, with this disk behind.
+    /// As it is set up, with this disk cache.
     pub fn new(settings: &Settings, disk: DiskCache) -> Pages {
         let bytes = settings.cache_bytes.max(1 << 20);
         let items = usize::try_from(bytes / BLOCK).unwrap_or(usize::MAX).max(16);
@@ -101,7 +101,7 @@ impl Pages {
 }
 
 impl Name {
-    /// 128 bits that tell it from others.
+    /// 128 bits that distinguish it from others.
     fn digest(&self) -> u128 {
         let half = |number: u8| u128::from(fingerprint::of(&(number, self)));
         half(0) << 64 | half(1)
