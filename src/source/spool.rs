@@ -280,7 +280,10 @@ mod tests {
         }
         assert!(spool_dir.is_broken());
         let reported = spool_dir.unreported_failure().unwrap();
-        assert!(reported.starts_with("/nowhere/at/all: No such file"), "{reported}");
+        assert!(
+            reported.starts_with("/nowhere/at/all: No such file"),
+            "{reported}"
+        );
         assert_eq!(spool_dir.unreported_failure(), None);
         spool_dir.mend();
         assert!(!spool_dir.is_broken());

@@ -24,7 +24,12 @@ pub fn run(query: &str, headers: bool, config: Config) -> io::Result<ExitCode> {
         }
     }
     if reply.status >= 400 {
-        write!(stderr, "{}: {}", reply.status, String::from_utf8_lossy(&reply.body))?;
+        write!(
+            stderr,
+            "{}: {}",
+            reply.status,
+            String::from_utf8_lossy(&reply.body)
+        )?;
         return Ok(ExitCode::FAILURE);
     }
     io::stdout().lock().write_all(&reply.body)?;

@@ -152,16 +152,21 @@ fn errors_have_a_code_a_length_and_a_status() {
     ];
     for (asked, status, body) in cases {
         let reply = query(asked);
-        let body = text(&reply);
-        let length: usize = body["Error/".len()..].split(':').next().unwrap().parse().unwrap();
+        let answer = text(&reply);
+        let length: usize = answer["Error/".len()..]
+            .split(':')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
         assert_eq!(
-            body.split_once(':').unwrap().1.trim_end_matches("\r\n").len(),
+            answer.split_once(':').unwrap().1.trim_end_matches("\r\n").len(),
             length,
-            "{asked}: {body}"
+            "{asked}: {answer}"
         );
         let (expected, _) = (body.split_once(':').unwrap().1, ());
         assert_eq!(
-            (reply.status, body.split_once(':').unwrap().1),
+            (reply.status, answer.split_once(':').unwrap().1),
             (status, expected),
             "{asked}"
         );

@@ -436,7 +436,10 @@ fn exports_carry_all_metadata_and_tiles_only_profile_and_resolution() {
             "{query}"
         );
     }
-    let whole = exiftool(&ask(&service, "IIIF=annotated.tif/full/max/0/default.jpg"), "whole");
+    let whole = exiftool(
+        &ask(&service, "IIIF=annotated.tif/full/max/0/default.jpg"),
+        "whole",
+    );
     assert_eq!(whole["EXIF:Artist"], "Ada");
     std::fs::remove_dir_all(folder).unwrap();
 }

@@ -549,7 +549,10 @@ fn a_store_that_is_down_is_a_502_and_one_that_is_slow_a_504_in_time() {
             status == wanted || (wanted == 502 && status == 504),
             "{fault:?}: {status}"
         );
-        assert!(!message.contains("127.0.0.1") && !message.contains("http"), "{message}");
+        assert!(
+            !message.contains("127.0.0.1") && !message.contains("http"),
+            "{message}"
+        );
         assert!(start.elapsed() < Duration::from_secs(15), "{fault:?}");
         store.fail(Fault::None, 0);
         assert_eq!(ask(&service, TILE).0, 200, "after {fault:?}");

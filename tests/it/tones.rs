@@ -322,7 +322,8 @@ fn a_matrix_reaches_the_bands_after_the_colours() {
         for (command, formula) in bands {
             compare(&service, &format!("FIF={name}.tif&{command}&PTL=0,0"), formula);
         }
-        let ranges = text(&service.respond(Http::query(&format!("FIF={name}.tif&OBJ=Min-Max-sample-values"))));
+        let ranges =
+            text(&service.respond(Http::query(&format!("FIF={name}.tif&OBJ=Min-Max-sample-values"))));
         assert_eq!(ranges.split_whitespace().count(), 13, "{ranges}");
     }
 }

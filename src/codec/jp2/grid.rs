@@ -3,9 +3,9 @@
 //! Arithmetic only; all coordinates are absolute, those of the reference grid divided as the standard says.
 
 use crate::codec::jp2::block::Band as Kind;
-use crate::codec::jp2::markers::Coding;
-use crate::codec::jp2::markers::Quantisation;
-use crate::codec::jp2::markers::Style;
+use crate::codec::jp2::coding::Coding;
+use crate::codec::jp2::coding::Quantisation;
+use crate::codec::jp2::coding::Style;
 use crate::codec::jp2::siz::Siz;
 use crate::error::Error;
 use crate::error::Result;

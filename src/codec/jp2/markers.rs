@@ -1,25 +1,17 @@
-//! The marker segments of a JPEG 2000 codestream (ITU-T T.800 Annex A): sizes, coding styles, quantisation.
+//! The main header of a JPEG 2000 codestream and those of its tile-parts (ITU-T T.800 Annex A).
 //!
 //! The header of a tile is read when it is first needed. `parts` finds the tile-parts.
 
-use crate::codec::jp2::block::style;
 use crate::codec::jp2::bytes::Bytes;
+use crate::codec::jp2::coding::Style;
 use crate::codec::jp2::parts::Part;
 use crate::codec::jp2::parts::Parts;
 use crate::codec::jp2::segments::CAP;
-use crate::codec::jp2::segments::COC;
-use crate::codec::jp2::segments::COD;
-use crate::codec::jp2::segments::DCO;
 use crate::codec::jp2::segments::EOC;
-use crate::codec::jp2::segments::Fields;
-use crate::codec::jp2::segments::NLT;
 use crate::codec::jp2::segments::PLT;
 use crate::codec::jp2::segments::POC;
 use crate::codec::jp2::segments::PPM;
 use crate::codec::jp2::segments::PPT;
-use crate::codec::jp2::segments::QCC;
-use crate::codec::jp2::segments::QCD;
-use crate::codec::jp2::segments::RGN;
 use crate::codec::jp2::segments::SIZ;
 use crate::codec::jp2::segments::SOC;
 use crate::codec::jp2::segments::SOD;
@@ -27,73 +19,12 @@ use crate::codec::jp2::segments::SOT;
 use crate::codec::jp2::segments::TLM;
 use crate::codec::jp2::segments::corrupt;
 use crate::codec::jp2::segments::segment;
-use crate::codec::jp2::segments::short;
 use crate::codec::jp2::siz::Siz;
 use crate::error::Error;
 use crate::error::Result;
 
 /// Bytes of packed packet headers in one place.
 const MAX_PACKED: usize = 64 << 20;
-
-/// How one component is coded (T.800 A.6.1).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Coding {
-    /// Wavelet decompositions, 0–32.
-    pub levels: u8,
-    /// log2 of the code-block's width and height.
-    pub block: (u8, u8),
-    /// Bits of Table A.19.
-    pub style: u8,
-    /// 5/3 reversible; else 9/7.
-    pub reversible: bool,
-    /// log2 of precinct width and height at each resolution, from the smallest.
-    pub precincts: Vec<(u8, u8)>,
-    own: bool,
-}
-
-/// How one component is quantised (T.800 A.6.4).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Quantisation {
-    /// No quantisation: exponents only.
-    pub none: bool,
-    /// One step for all bands, the others follow (E-5).
-    pub derived: bool,
-    /// Guard bits.
-    pub guard: u8,
-    /// Exponent and mantissa, from the smallest band.
-    pub steps: Vec<(u8, u16)>,
-    own: bool,
-}
-
-/// One entry of a progression order change, or the order as a whole (T.800 A.6.6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progression {
-    /// First resolution and component.
-    pub start: (u8, u16),
-    /// Past the last layer, resolution and component.
-    pub end: (u16, u8, u16),
-    /// 0 LRCP, 1 RLCP, 2 RPCL, 3 PCRL, 4 CPRL.
-    pub order: u8,
-}
-
-/// Everything that a main or tile-part header says about coding.
-#[derive(Clone, Debug)]
-pub struct Style {
-    /// Order of packets.
-    pub order: u8,
-    /// Quality layers, not 0.
-    pub layers: u16,
-    /// Components 0–2 are transformed together.
-    pub mct: bool,
-    /// For each component.
-    pub coding: Vec<Coding>,
-    /// For each component.
-    pub quantisation: Vec<Quantisation>,
-    /// Region of interest: bits by which it was shifted up, for each component.
-    pub roi: Vec<u8>,
-    /// Changes of the order; empty without any.
-    pub changes: Vec<Progression>,
-}
 
 /// A codestream whose main header was read.
 #[derive(Debug)]
@@ -123,224 +54,6 @@ pub struct Head {
     pub parts: Vec<Part>,
     /// The lengths of the packets of each part, where it names them.
     pub lengths: Vec<Vec<u32>>,
-}
-
-impl Coding {
-    /// SPcod or SPcoc.
-    fn parse(fields: &mut Fields, own_precincts: bool) -> Result<Coding> {
-        let levels = fields.u8()?;
-        if levels > 32 {
-            return Err(Error::Unsupported(format!(
-                "{levels} wavelet levels are not served"
-            )));
-        }
-        let block = (fields.u8()? & 0xf, fields.u8()? & 0xf);
-        let block = (block.0 + 2, block.1 + 2);
-        if block.0 > 10 || block.1 > 10 || block.0 + block.1 > 12 {
-            return Err(corrupt(format!("code-blocks of 2^{}x2^{}", block.0, block.1)));
-        }
-        let style = fields.u8()?;
-        if style & style::MIXED != 0 && style & (style::BYPASS | style::TERMALL) != 0 {
-            return Err(Error::Unsupported(
-                "mixed code-blocks of several codeword segments are not served".into(),
-            ));
-        }
-        let reversible = match fields.u8()? {
-            0 => false,
-            1 => true,
-            other => {
-                return Err(Error::Unsupported(format!(
-                    "wavelet transform {other} is not served"
-                )));
-            }
-        };
-        let precincts = (0..=levels)
-            .map(|level| {
-                if !own_precincts {
-                    return Ok((15, 15));
-                }
-                let byte = fields.u8()?;
-                let sides = (byte & 0xf, byte >> 4);
-                if level > 0 && (sides.0 == 0 || sides.1 == 0) {
-                    return Err(corrupt("a precinct of less than a sample"));
-                }
-                Ok(sides)
-            })
-            .collect::<Result<_>>()?;
-        Ok(Coding {
-            levels,
-            block,
-            style,
-            reversible,
-            precincts,
-            own: false,
-        })
-    }
-}
-
-impl Quantisation {
-    /// What follows the component in QCC, or all of QCD.
-    fn parse(fields: &mut Fields) -> Result<Quantisation> {
-        let style = fields.u8()?;
-        let mut steps = Vec::new();
-        while !fields.0.is_empty() {
-            steps.push(match style & 0x1f {
-                0 => (fields.u8()? >> 3, 0),
-                1 | 2 => {
-                    let step = fields.u16()?;
-                    (u8::try_from(step >> 11).unwrap_or(0), step & 0x7ff)
-                }
-                other => return Err(Error::Unsupported(format!("quantisation {other} is not served"))),
-            });
-        }
-        if steps.is_empty() {
-            return Err(short());
-        }
-        Ok(Quantisation {
-            none: style & 0x1f == 0,
-            derived: style & 0x1f == 1,
-            guard: style >> 5,
-            steps,
-            own: false,
-        })
-    }
-}
-
-impl Style {
-    /// Before anything is said about it.
-    fn unset() -> Style {
-        Style {
-            order: 0,
-            layers: 1,
-            mct: false,
-            coding: Vec::new(),
-            quantisation: Vec::new(),
-            roi: Vec::new(),
-            changes: Vec::new(),
-        }
-    }
-
-    /// What the header of a tile may replace: all of the main header, its segments for one component included.
-    fn of_a_tile(&self) -> Style {
-        let mut style = self.clone();
-        for coding in &mut style.coding {
-            coding.own = false;
-        }
-        for quantisation in &mut style.quantisation {
-            quantisation.own = false;
-        }
-        style
-    }
-
-    /// Takes in a marker segment of a main or tile-part header, if it is about coding.
-    fn take(&mut self, marker: u16, body: &[u8], count: usize) -> Result<()> {
-        let mut fields = Fields(body);
-        match marker {
-            COD => self.coding_default(&mut fields, count),
-            COC => self.coding_of_component(&mut fields, count),
-            QCD => self.quantisation_default(&mut fields, count),
-            QCC => self.quantisation_of_component(&mut fields, count),
-            RGN => self.region_of_interest(&mut fields, count),
-            POC => self.order_changes(&mut fields, count),
-            // an offset and a curve (T.801 Annex A): without them the samples are others
-            DCO | NLT => Err(Error::Unsupported(format!("marker {marker:#06x} is not served"))),
-            _ => Ok(()),
-        }
-    }
-
-    /// COD (T.800 A.6.1).
-    fn coding_default(&mut self, fields: &mut Fields, count: usize) -> Result<()> {
-        let flags = fields.u8()?;
-        self.order = fields.u8()?;
-        self.layers = fields.u16()?;
-        self.mct = match fields.u8()? {
-            0 => false,
-            1 => true,
-            other => {
-                return Err(Error::Unsupported(format!(
-                    "component transform {other} is not served"
-                )));
-            }
-        };
-        if self.layers == 0 || self.order > 4 {
-            return Err(corrupt(format!("{} layers in order {}", self.layers, self.order)));
-        }
-        let coding = Coding::parse(fields, flags & 1 != 0)?;
-        if self.coding.is_empty() {
-            self.coding = vec![coding.clone(); count];
-        }
-        for known in self.coding.iter_mut().filter(|known| !known.own) {
-            known.clone_from(&coding);
-        }
-        Ok(())
-    }
-
-    /// COC (A.6.2).
-    fn coding_of_component(&mut self, fields: &mut Fields, count: usize) -> Result<()> {
-        let number = usize::from(fields.component(count)?);
-        let flags = fields.u8()?;
-        let coding = Coding::parse(fields, flags & 1 != 0)?;
-        let known = self.coding.get_mut(number);
-        *known.ok_or_else(|| corrupt("COC before COD"))? = Coding { own: true, ..coding };
-        Ok(())
-    }
-
-    /// QCD (A.6.4).
-    fn quantisation_default(&mut self, fields: &mut Fields, count: usize) -> Result<()> {
-        let quantisation = Quantisation::parse(fields)?;
-        if self.quantisation.is_empty() {
-            self.quantisation = vec![quantisation.clone(); count];
-        }
-        for known in self.quantisation.iter_mut().filter(|known| !known.own) {
-            known.clone_from(&quantisation);
-        }
-        Ok(())
-    }
-
-    /// QCC (A.6.5).
-    fn quantisation_of_component(&mut self, fields: &mut Fields, count: usize) -> Result<()> {
-        let number = usize::from(fields.component(count)?);
-        let quantisation = Quantisation::parse(fields)?;
-        let known = self.quantisation.get_mut(number);
-        *known.ok_or_else(|| corrupt("QCC before QCD"))? = Quantisation {
-            own: true,
-            ..quantisation
-        };
-        Ok(())
-    }
-
-    /// RGN (A.6.3).
-    fn region_of_interest(&mut self, fields: &mut Fields, count: usize) -> Result<()> {
-        let number = usize::from(fields.component(count)?);
-        if fields.u8()? != 0 {
-            return Err(Error::Unsupported("this region of interest is not served".into()));
-        }
-        let shift = fields.u8()?;
-        *self.roi.get_mut(number).ok_or_else(short)? = shift;
-        Ok(())
-    }
-
-    /// POC (A.6.6).
-    fn order_changes(&mut self, fields: &mut Fields, count: usize) -> Result<()> {
-        while !fields.0.is_empty() {
-            let start = (fields.u8()?, fields.component(count)?);
-            let layers = fields.u16()?;
-            let resolutions = fields.u8()?;
-            let components = fields.component(count)?;
-            let order = fields.u8()?;
-            // 0 means 256 where a component takes one byte (Table A.32)
-            let components = if components == 0 { u16::MAX } else { components };
-            if order > 4 || self.changes.len() > 1024 {
-                return Err(corrupt("a progression order change"));
-            }
-            self.changes.push(Progression {
-                start,
-                end: (layers, resolutions, components),
-                order,
-            });
-        }
-        Ok(())
-    }
 }
 
 /// The bodies of segments that come in numbered pieces.

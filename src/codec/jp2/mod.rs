@@ -9,6 +9,7 @@ pub mod boxes;
 pub mod bytes;
 mod cells;
 pub mod coder;
+mod coding;
 mod contexts;
 mod decoded;
 mod ebcot;

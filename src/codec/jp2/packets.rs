@@ -5,6 +5,8 @@
 
 use crate::codec::jp2::bytes::Bytes;
 use crate::codec::jp2::bytes::Cursor;
+use crate::codec::jp2::coding::Progression;
+use crate::codec::jp2::coding::Style;
 use crate::codec::jp2::grid::Area;
 use crate::codec::jp2::grid::Cell;
 use crate::codec::jp2::grid::Chunk;
@@ -15,8 +17,6 @@ use crate::codec::jp2::grid::components;
 use crate::codec::jp2::grid::tile_area;
 use crate::codec::jp2::markers::Head;
 use crate::codec::jp2::markers::Main;
-use crate::codec::jp2::markers::Progression;
-use crate::codec::jp2::markers::Style;
 use crate::codec::jp2::packet_header::Contribution;
 use crate::codec::jp2::packet_header::Trees;
 use crate::codec::jp2::packet_header::contributions;

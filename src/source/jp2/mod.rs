@@ -4,6 +4,8 @@
 //! tiles, and those of the codestream do not matter. Samples of up to 8 bits are given as 8 bits, wider ones as 16,
 //! both stretched to their full range; signed grey of 9 to 24 bits is given as it is.
 
+mod colour;
+
 pub(crate) use crate::codec::jp2::Blocks;
 use crate::codec::jp2::Codestream;
 use crate::codec::jp2::Component;
@@ -11,19 +13,16 @@ use crate::codec::jp2::Decoded;
 use crate::codec::jp2::Name;
 use crate::codec::jp2::Planes;
 use crate::codec::jp2::boxes::Boxes;
-use crate::codec::jp2::boxes::Defined;
 use crate::codec::jp2::boxes::Mapped;
 use crate::codec::jp2::boxes::Palette;
 use crate::codec::jp2::boxes::Space;
 use crate::codec::jp2::bytes;
 use crate::codec::jp2::bytes::Pieces;
-use crate::codec::jp2::rgb;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::limits::Limits;
-use crate::raster::Alpha;
 use crate::raster::Colour;
 use crate::raster::Kind;
 use crate::raster::Meaning;
@@ -45,6 +44,9 @@ use crate::source::cache::BandCache;
 use crate::source::cache::NoCache;
 use crate::source::cache::Part;
 use crate::source::cache::TileCache;
+use crate::source::jp2::colour::Turn;
+use crate::source::jp2::colour::choose;
+use crate::source::jp2::colour::colour;
 use crate::source::tiff;
 use crate::store::Blob;
 use crate::uninit;
@@ -422,134 +424,6 @@ impl Blocks for Kept<'_> {
     fn block(&self, name: Name, make: &mut dyn FnMut(Option<Bytes>) -> Result<Option<Bytes>>) -> Result<()> {
         self.0.pack(Part::Coded(name.packed()), make)
     }
-}
-
-/// What makes the colours of a raster out of those of the file.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Turn {
-    Not,
-    /// The first three channels are luma and chroma.
-    Ycc,
-    /// The first three channels are ink.
-    Inverted,
-    /// L*, a* and b* of 16 bits: what each is multiplied by, and what is added then.
-    Lab([(f32, f32); 3]),
-}
-
-impl Turn {
-    /// L*, a* and b* of so many bits, with their ranges and offsets or those that are usual (T.801 M.11.7.4.1).
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "24 bits are enough for samples of 16"
-    )]
-    fn lab(said: Option<[(u32, u32); 3]>, bits: &[u8]) -> Turn {
-        let bits = |channel: usize| bits.get(channel).copied().unwrap_or(8).min(32);
-        let half = |channel: usize, of: u8| 1_u32 << bits(channel).saturating_sub(of);
-        let usual = [(100, 0), (170, half(1, 1)), (200, half(2, 2) | half(2, 3))];
-        let mut channel = 0;
-        Turn::Lab(said.unwrap_or(usual).map(|(range, offset)| {
-            let most = ((1_u64 << bits(channel)) - 1) as f64;
-            let range = f64::from(range);
-            let least = -f64::from(offset) * range / most;
-            // what the raster has for 0, and for 1
-            let (zero, unit) = if channel == 0 {
-                (0.0, 655.35)
-            } else {
-                (32768.0, 256.0)
-            };
-            channel += 1;
-            ((range * unit / 65535.0) as f32, (least * unit + zero) as f32)
-        }))
-    }
-
-    /// On pixels of so many channels, whose values are 0 to `full`.
-    fn apply<T: Copy>(
-        self,
-        pixels: &mut [T],
-        channels: usize,
-        full: f32,
-        from: impl Fn(T) -> f32,
-        to: impl Fn(f32) -> T,
-    ) {
-        let each = pixels.chunks_exact_mut(channels.max(1));
-        match self {
-            Turn::Not => {}
-            Turn::Ycc => rgb(pixels, channels, full, from, to),
-            Turn::Inverted => {
-                for value in each.flat_map(|pixel| pixel.iter_mut().take(3)) {
-                    *value = to(full - from(*value));
-                }
-            }
-            Turn::Lab(ways) => {
-                for pixel in each {
-                    for (value, (factor, more)) in pixel.iter_mut().zip(ways) {
-                        *value = to((from(*value) * factor + more + 0.5).clamp(0.0, full));
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// The colour of the channels, how many of them it takes, and how the file has them. Without a word about it one or two
-/// components are grey and more are colour: luma and chroma if all but the first are subsampled.
-fn colour(boxes: &Boxes, components: &[Component]) -> (Colour, usize, Turn) {
-    let sampled = |own: &Component, step: (u32, u32)| own.step.0 * own.step.1 > step.0 * step.1;
-    let coarser = match components {
-        [luma, blue, red] => sampled(blue, luma.step) && sampled(red, luma.step),
-        _ => false,
-    };
-    let channels = if boxes.mapping.is_empty() {
-        components.len()
-    } else {
-        boxes.mapping.len()
-    };
-    // a profile names the space of its pixels (ICC.1:2022 §7.2.6)
-    let profile = boxes.icc.as_deref().and_then(|icc| match icc.get(16..20)? {
-        b"GRAY" => Some(Space::Grey),
-        b"RGB " => Some(Space::Rgb),
-        b"CMYK" => Some(Space::Cmyk),
-        b"Lab " => Some(Space::Lab),
-        b"YCbr" => Some(Space::Ycc),
-        _ => None,
-    });
-    match boxes.space.or(profile) {
-        Some(Space::Cmyk) if channels >= 4 => (Colour::Cmyk, 4, Turn::Not),
-        Some(Space::Lab) if channels >= 3 => (Colour::Lab, 3, Turn::Not),
-        Some(Space::Ycc) if channels >= 3 => (Colour::Rgb, 3, Turn::Ycc),
-        Some(Space::Cmy) if channels >= 3 => (Colour::Rgb, 3, Turn::Inverted),
-        Some(Space::Grey) => (Colour::Grey, 1, Turn::Not),
-        None if channels == 3 && coarser => (Colour::Rgb, 3, Turn::Ycc),
-        _ if channels >= 3 => (Colour::Rgb, 3, Turn::Not),
-        _ => (Colour::Grey, 1, Turn::Not),
-    }
-}
-
-/// The channels of the colours in their order, and that of the opacity of the whole image.
-fn choose(mapping: &[Mapped], definitions: &[Defined], colours: usize) -> (Vec<Mapped>, Alpha) {
-    let channel = |number: u16| mapping.get(usize::from(number)).copied();
-    let colour = |number: usize| {
-        let defined = (definitions.iter())
-            .find(|d| d.kind == 0 && usize::from(d.of) == number + 1)
-            .and_then(|d| channel(d.channel));
-        defined.or_else(|| mapping.get(number).copied())
-    };
-    let mut channels: Vec<Mapped> = (0..colours).filter_map(colour).collect();
-    // that of the only colour is that of the image
-    let whole = |of: u16| of == 0 || of == 1 && colours == 1;
-    let opacity = (definitions.iter()).find(|d| matches!(d.kind, 1 | 2) && whole(d.of));
-    let alpha = match opacity.and_then(|d| Some((d.kind, channel(d.channel)?))) {
-        Some((kind, channel)) => {
-            channels.push(channel);
-            if kind == 1 {
-                Alpha::Straight
-            } else {
-                Alpha::Premultiplied
-            }
-        }
-        None => Alpha::None,
-    };
-    (channels, alpha)
 }
 
 #[cfg(test)]

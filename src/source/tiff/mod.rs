@@ -26,6 +26,7 @@ mod rare;
 #[path = "no_rare.rs"]
 mod rare;
 mod restarts;
+mod sample_tags;
 mod sums;
 mod unpack;
 mod writer;

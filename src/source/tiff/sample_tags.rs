@@ -1,0 +1,326 @@
+//! What a TIFF directory says of its samples, before it is understood as a layout.
+//!
+//! What is not served is rejected here by name.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::raster::Colour;
+use crate::raster::Kind;
+use crate::source::tiff::compression::Compression;
+use crate::source::tiff::ifd::Ifd;
+use crate::source::tiff::input::Input;
+use crate::source::tiff::writer::Writer;
+use crate::source::tiff::ycbcr::Ycbcr;
+
+/// What is stored instead of the samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Predictor {
+    /// The samples.
+    None,
+    /// Differences to the pixel before (TIFF 6.0 §14).
+    Difference,
+    /// Differences of the bytes of floating point, sorted by their place (TIFF Technical Note 3).
+    Float,
+}
+
+/// What is done with stored colours to give samples.
+#[derive(Clone, Debug)]
+pub enum Turn {
+    /// Nothing.
+    Keep,
+    /// The minimum and the maximum change places.
+    Invert,
+    /// One channel is the index of a colour.
+    Palette(Box<[[u8; 3]]>),
+    /// Nothing: the samples are indices of colours, which the others of their pixel go with.
+    Index,
+    /// Luma and chroma, not inside JPEG.
+    Ycbcr(Box<Ycbcr>),
+    /// Of L*, a*, b* the latter are signed (TIFF 6.0 §23).
+    Lab,
+    /// L*, a*, b* of 16 bits as in ICC profiles of version 2: 0xff00 is 100.
+    IccLab,
+}
+
+/// A sample after the colours, and its number in ExtraSamples.
+pub(super) type Extra = (usize, u64);
+
+/// What a directory says of its samples, before it is understood.
+pub(super) struct SampleTags {
+    pub compression: Compression,
+    /// PhotometricInterpretation.
+    pub photometric: u64,
+    /// Samples a pixel.
+    pub stored: usize,
+    /// Of a sample.
+    pub bits: u8,
+    /// SampleFormat.
+    pub format: u64,
+    pub kind: Kind,
+}
+
+impl SampleTags {
+    pub fn read(ifd: &Ifd, input: &Input, writer: Writer) -> Result<SampleTags> {
+        let packing = ifd
+            .numbers(input, 50674, 2)?
+            .and_then(|numbers| numbers.get(1).copied());
+        let (code, options) = (first(ifd, input, 259, 1)?, first(ifd, input, 292, 0)?);
+        let compression = Compression::of(code, options, packing.unwrap_or(0))?;
+        // who says what colour it is but not of how many channels means no more than it needs
+        let needed = match first(ifd, input, 262, 1)? {
+            2 | 6 | 8 | 9 => 3,
+            5 => 4,
+            _ => 1,
+        };
+        let channels = first(ifd, input, 277, needed)?;
+        let stored = usize::try_from(channels).unwrap_or(0);
+        if !(1..=1024).contains(&stored) {
+            return Err(Error::Unsupported(format!("{channels} channels are not served")));
+        }
+        let bits = bits(ifd, input, channels)?;
+        let usual = match compression {
+            Compression::Ccitt(_) => 0,
+            _ if stored < 3 => 1,
+            _ => 2,
+        };
+        let photometric = first(ifd, input, 262, usual)?;
+        let compression = match compression {
+            Compression::Jpeg2000(luma) => Compression::Jpeg2000(luma.by(writer, photometric == 6)),
+            other => other,
+        };
+        let format = same(ifd, input, 339, channels)?.unwrap_or(1);
+        Ok(SampleTags {
+            compression,
+            photometric,
+            stored,
+            bits,
+            format,
+            kind: kind(format, bits, photometric)?,
+        })
+    }
+
+    pub fn is_complex(&self) -> bool {
+        matches!(self.format, 5 | 6)
+    }
+
+    pub fn predictor(&self, ifd: &Ifd, input: &Input) -> Result<Predictor> {
+        let predictor = match self.compression.predicts() {
+            true => first(ifd, input, 317, 1)?,
+            false => 1,
+        };
+        match (predictor, self.bits) {
+            (1, _) => Ok(Predictor::None),
+            (2, 8 | 16 | 32 | 64) => Ok(Predictor::Difference),
+            (3, 16 | 24 | 32 | 64) if self.format == 3 => Ok(Predictor::Float),
+            (other, bits) => Err(Error::Unsupported(format!(
+                "predictor {other} with samples of {bits} bits is not served"
+            ))),
+        }
+    }
+
+    /// What the first samples mean, how many of them are stored, and the others with their ExtraSamples.
+    pub fn colours(&self, ifd: &Ifd, input: &Input) -> Result<(Colour, usize, Vec<Extra>)> {
+        let stored = self.stored;
+        let colour = match (self.photometric, self.compression) {
+            (32844, Compression::LogLuv(_)) => Colour::Grey,
+            (32845, Compression::LogLuv(_)) => Colour::Rgb,
+            (other, Compression::LogLuv(_)) => {
+                return Err(Error::Unsupported(format!(
+                    "photometric interpretation {other} in LogLuv is not served"
+                )));
+            }
+            (photometric, _) => colour(photometric, self.bits, self.kind)?,
+        };
+        let colours = if self.photometric == 3 {
+            1
+        } else {
+            colour.channels()
+        };
+        let extra = ifd.numbers(input, 338, stored as u64)?.unwrap_or_default();
+        let extra: Vec<Extra> = (colours..stored).zip(extra).collect();
+        // three bands or more without a meaning are shown as iipsrv does: the first as red, green and blue
+        let is_bands = self.photometric <= 1 && !self.is_complex() && stored >= 3;
+        let (colour, colours) = if is_bands && extra.iter().take(2).all(|(_, kind)| *kind == 0) {
+            (Colour::Rgb, 3)
+        } else {
+            (colour, colours)
+        };
+        if stored < colours {
+            return Err(Error::Corrupt(format!(
+                "{stored} channels where colour needs {colours}"
+            )));
+        }
+        Ok((colour, colours, extra))
+    }
+
+    /// What is done with the colours, and whether the components of JPEG are YCbCr.
+    pub fn turn(&self, ifd: &Ifd, input: &Input, writer: Writer, separate: bool) -> Result<(Turn, bool)> {
+        let (compression, bits, kind) = (self.compression, self.bits, self.kind);
+        let jpeg = matches!(compression, Compression::Jpeg | Compression::OldJpeg);
+        // Planes of JPEG are of luma and chroma where their writer says how those share samples; Bio-Formats writes planes
+        // of red, green and blue under that name.
+        let rgb_planes = jpeg && separate && (writer == Writer::BioFormats || ifd.field(530).is_none());
+        let ranged_jpeg = compression == Compression::OldJpeg && Ycbcr::of(ifd, input)?.is_ranged();
+        let jpeg_ycbcr = self.photometric == 6 && jpeg && !separate && !ranged_jpeg;
+        let turn = match self.photometric {
+            0 => Turn::Invert,
+            3 => Turn::Palette(palette(ifd, input, bits)?),
+            5 => inks(ifd, input, bits)?,
+            6 if rgb_planes => Turn::Keep,
+            6 if compression == Compression::OldJpeg && !separate => match ranged_jpeg {
+                // the decoder gives every pixel its chroma
+                true => Turn::Ycbcr(Box::new(Ycbcr::of(ifd, input)?.whole())),
+                false => Turn::Keep,
+            },
+            6 if !jpeg_ycbcr && !compression.is_picture() || separate => {
+                Turn::Ycbcr(Box::new(Ycbcr::of(ifd, input)?))
+            }
+            8 if kind == Kind::Unsigned => Turn::Lab,
+            9 if bits == 16 && kind == Kind::Unsigned => Turn::IccLab,
+            _ => Turn::Keep,
+        };
+        Ok((turn, jpeg_ycbcr))
+    }
+
+    /// `Unsupported` for luma and chroma in a form that is not served.
+    pub fn check_ycbcr(&self, turn: &Turn, predictor: Predictor, separate: bool) -> Result<()> {
+        let Turn::Ycbcr(ycbcr) = turn else {
+            return Ok(());
+        };
+        let plain = predictor == Predictor::None && self.stored == 3;
+        if self.bits == 8 && (ycbcr.block == (1, 1) || plain || separate) {
+            return Ok(());
+        }
+        Err(Error::Unsupported(format!(
+            "YCbCr of {} bits in {} channels and blocks of {:?}, with a predictor, is not served",
+            self.bits, self.stored, ycbcr.block
+        )))
+    }
+}
+
+/// The first number of a tag.
+pub(super) fn first(ifd: &Ifd, input: &Input, tag: u16, default: u64) -> Result<u64> {
+    Ok(ifd.first(input, tag)?.unwrap_or(default))
+}
+
+/// What samples of this SampleFormat are.
+fn kind(format: u64, bits: u8, photometric: u64) -> Result<Kind> {
+    let grey = matches!(photometric, 0 | 1 | 4);
+    // L*a*b* says itself what is signed, and no ink or chroma is below nothing
+    let plain = grey || photometric == 2;
+    let unserved = |what: String| Err(Error::Unsupported(format!("{what} not served")));
+    match (format, bits) {
+        (2, ..=64) if plain => Ok(Kind::Signed),
+        (1 | 2 | 4, ..=64) => Ok(Kind::Unsigned),
+        (3, 16 | 24 | 32 | 64) => Ok(Kind::Float),
+        (5, 16 | 32 | 64) if grey => Ok(Kind::Signed),
+        (6, 32 | 64 | 128) if grey => Ok(Kind::Float),
+        (5 | 6, _) => unserved(format!(
+            "complex samples of {bits} bits in photometric {photometric} are"
+        )),
+        (3, _) => unserved(format!("floating point of {bits} bits is")),
+        (1..=4, _) => unserved(format!("samples of {bits} bits are")),
+        (other, _) => unserved(format!("sample format {other} is")),
+    }
+}
+
+/// What GDAL and tifffile take for samples that were never written: the text of GDAL_NODATA, where samples can have that
+/// value.
+pub(super) fn nodata(ifd: &Ifd, input: &Input, kind: Kind, bits: u8) -> Option<f64> {
+    let text = ifd.bytes(input, 42113, 64);
+    let text = text.as_deref().and_then(|bytes| str::from_utf8(bytes).ok());
+    let value = text.and_then(|text| text.trim_matches(['\0', ' ']).parse().ok());
+    let most = f64::from(bits).exp2();
+    let fits = |value: &f64| match kind {
+        Kind::Unsigned => value.fract() == 0.0 && (0.0..most).contains(value),
+        Kind::Signed => value.fract() == 0.0 && (-most / 2.0..most / 2.0).contains(value),
+        Kind::Float => true,
+    };
+    value.filter(fits)
+}
+
+/// The one value of a tag that has one for every channel.
+fn same(ifd: &Ifd, input: &Input, tag: u16, channels: u64) -> Result<Option<u64>> {
+    let values = ifd.numbers(input, tag, channels)?.unwrap_or_default();
+    match values.split_first() {
+        Some((first, others)) if others.iter().any(|other| other != first) => Err(Error::Unsupported(
+            format!("channels that differ in tag {tag} ({values:?}) are not served"),
+        )),
+        first => Ok(first.map(|(first, _)| *first)),
+    }
+}
+
+/// BitsPerSample, 1–128.
+fn bits(ifd: &Ifd, input: &Input, channels: u64) -> Result<u8> {
+    let bits = same(ifd, input, 258, channels)?.unwrap_or(1);
+    u8::try_from(bits)
+        .ok()
+        .filter(|bits| (1..=128).contains(bits))
+        .ok_or_else(|| Error::Unsupported(format!("samples of {bits} bits are not served")))
+}
+
+/// What PhotometricInterpretation makes of the samples.
+fn colour(photometric: u64, bits: u8, kind: Kind) -> Result<Colour> {
+    let lab = matches!((kind, bits), (Kind::Unsigned, 8 | 16) | (Kind::Float, _));
+    match photometric {
+        0 | 1 | 4 => Ok(Colour::Grey),
+        2 | 6 | 34892 => Ok(Colour::Rgb),
+        3 if kind == Kind::Unsigned && bits <= 16 => Ok(Colour::Rgb),
+        5 => Ok(Colour::Cmyk),
+        8 | 9 if lab => Ok(Colour::Lab),
+        other => {
+            let name = match other {
+                3 => "palette",
+                8..=10 => "CIELAB",
+                32803 => "colour filter array",
+                32844 | 32845 => "LogLuv",
+                _ => "unknown",
+            };
+            Err(Error::Unsupported(format!(
+                "photometric interpretation {other} ({name}) of {bits} bits is not served"
+            )))
+        }
+    }
+}
+
+/// ColorMap: all red, all green, all blue, of 16 bits each (TIFF 6.0 p. 37). Where every value is below 256 the writer
+/// meant 8 bits.
+fn palette(ifd: &Ifd, input: &Input, bits: u8) -> Result<Box<[[u8; 3]]>> {
+    let count = 1usize << bits.min(16);
+    let map = ifd.numbers(input, 320, 3 * count as u64)?.unwrap_or_default();
+    if map.len() < 3 * count {
+        return Err(Error::Corrupt(format!(
+            "a palette of {} values for {bits} bits",
+            map.len()
+        )));
+    }
+    let shift = if map.iter().all(|value| *value < 256) {
+        0
+    } else {
+        8
+    };
+    let value = |at: usize| map.get(at).map_or(0, |value| (value >> shift).to_le_bytes()[0]);
+    Ok((0..count)
+        .map(|index| [value(index), value(count + index), value(2 * count + index)])
+        .collect())
+}
+
+/// Names of the usual inks (TIFF 6.0 §16, InkNames), in lower case.
+const INKS: &[u8] = b"cyan\0magenta\0yellow\0black";
+
+/// Cyan, magenta, yellow, black, also in an ink set of others whose names nobody says; some writers say by DotRange that
+/// no ink is the maximum (TIFF 6.0 §16).
+fn inks(ifd: &Ifd, input: &Input, bits: u8) -> Result<Turn> {
+    let set = ifd.first(input, 332)?.unwrap_or(1);
+    let names = ifd.bytes(input, 333, 256);
+    let names = names.as_deref().unwrap_or_default();
+    let usual = names.is_empty() || names.to_ascii_lowercase().starts_with(INKS);
+    if set != 1 && !usual {
+        return Err(Error::Unsupported(
+            "inks that are not cyan, magenta, yellow and black are not served".into(),
+        ));
+    }
+    let dots = ifd.numbers(input, 336, 2)?.unwrap_or_default();
+    let turned = matches!(*dots, [none, full] if full == 0 && none >> bits.min(63) == 0 && none > 0);
+    Ok(if turned { Turn::Invert } else { Turn::Keep })
+}
