@@ -168,7 +168,6 @@ fn main() {
                 asked: true,
                 style: iipsrv::codec::jpeg::Style::default(),
                 full_metadata: false,
-                deep: false,
             };
             let tool: Vec<String> = row
                 .tool

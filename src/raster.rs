@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::geometry::Num;
 use crate::geometry::Size;
 use crate::limits::METADATA;
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -164,43 +165,85 @@ impl Raster {
     }
 }
 
-/// Some rows of rasters that lie one below the other.
-pub type Strips<'a> = [(&'a Raster, Range<u32>)];
+/// Makes samples of samples of any depth, which stays: `$make` of the numbers that are called `$numbers`.
+macro_rules! any_depth {
+    ($samples:expr, $numbers:ident => $make:expr) => {
+        match $samples {
+            Samples::U8($numbers) => Samples::U8($make),
+            Samples::U16($numbers) => Samples::U16($make),
+            Samples::U32($numbers) => Samples::U32($make),
+            Samples::F32($numbers) => Samples::F32($make),
+        }
+    };
+}
+pub(crate) use any_depth;
 
-/// The rows as one raster. `Corrupt` when they differ in width, depth or channels, or are missing.
-pub fn gather(strips: &Strips) -> Result<Raster> {
+/// Rows of a raster. Strips of one window lie one below the other.
+pub type Strip<'a> = (Cow<'a, Raster>, Range<u32>);
+
+/// All rows of a raster.
+pub fn strip(raster: Raster) -> Strip<'static> {
+    let rows = 0..raster.size.h;
+    (Cow::Owned(raster), rows)
+}
+
+/// The rows of strips whose samples are what `numbers` takes. `Corrupt` when they differ in width, depth or channels, or
+/// are missing.
+pub fn lines<'a, S>(
+    strips: &'a [Strip],
+    numbers: impl Fn(&'a Samples) -> Option<&'a [S]>,
+) -> Result<Vec<&'a [S]>> {
     let unlike = || Error::Corrupt("strips of one picture differ in size, depth or channels".into());
     let (model, _) = strips.first().ok_or_else(unlike)?;
-    let (width, channels) = (model.size.w, model.channels);
-    let row = width as usize * usize::from(channels);
-    let range = |rows: &Range<u32>| rows.start as usize * row..rows.end as usize * row;
-    let high = strips
-        .iter()
-        .map(|(_, rows)| rows.end.saturating_sub(rows.start))
-        .sum();
-    macro_rules! all {
-        ($depth:ident) => {{
-            let mut all = Vec::with_capacity(range(&(0..high)).len());
-            for (raster, rows) in strips {
-                match &raster.samples {
-                    Samples::$depth(from) if (raster.size.w, raster.channels) == (width, channels) => {
-                        all.extend_from_slice(from.get(range(rows)).ok_or_else(unlike)?);
-                    }
-                    _ => return Err(unlike()),
-                }
-            }
-            Samples::$depth(all)
-        }};
+    let row = model.size.w as usize * usize::from(model.channels);
+    let mut lines = Vec::new();
+    for (raster, rows) in strips {
+        let range = rows.start as usize * row..rows.end as usize * row;
+        let alike = (raster.size.w, raster.channels) == (model.size.w, model.channels)
+            && raster.samples.len() == row * raster.size.h as usize;
+        let numbers = numbers(&raster.samples).filter(|_| alike && !range.is_empty());
+        let numbers = numbers
+            .and_then(|numbers| numbers.get(range))
+            .ok_or_else(unlike)?;
+        lines.extend(numbers.chunks_exact(row));
     }
+    Ok(lines)
+}
+
+/// The rows of strips of this depth: [`lines`].
+macro_rules! lines_of {
+    ($depth:ident, $strips:expr) => {
+        lines($strips, |samples| match samples {
+            Samples::$depth(numbers) => Some(numbers.as_slice()),
+            _ => None,
+        })
+    };
+}
+pub(crate) use lines_of;
+
+/// Strips in one piece; `Corrupt` as [`lines`] has it, and when there is no sample.
+pub fn gather(mut strips: Vec<Strip>) -> Result<Raster> {
+    let missing = || Error::Corrupt("a picture without rows".into());
+    let (model, rows) = strips.first().ok_or_else(missing)?;
+    let count = model.size.area() * u64::from(model.channels);
+    let is_whole = *rows == (0..model.size.h) && count == model.samples.len() as u64;
+    if strips.len() == 1 && is_whole && count > 0 {
+        return strips
+            .pop()
+            .map(|(raster, _)| raster.into_owned())
+            .ok_or_else(missing);
+    }
+    let samples = match &model.samples {
+        Samples::U8(_) => Samples::U8(lines_of!(U8, &strips)?.concat()),
+        Samples::U16(_) => Samples::U16(lines_of!(U16, &strips)?.concat()),
+        Samples::U32(_) => Samples::U32(lines_of!(U32, &strips)?.concat()),
+        Samples::F32(_) => Samples::F32(lines_of!(F32, &strips)?.concat()),
+    };
+    let high = strips.iter().map(|(_, rows)| rows.end - rows.start).sum();
     Ok(Raster {
-        size: Size::new(width, high),
-        channels,
-        samples: match &model.samples {
-            Samples::U8(_) => all!(U8),
-            Samples::U16(_) => all!(U16),
-            Samples::U32(_) => all!(U32),
-            Samples::F32(_) => all!(F32),
-        },
+        size: Size::new(model.size.w, high),
+        channels: model.channels,
+        samples,
     })
 }
 

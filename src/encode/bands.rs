@@ -199,7 +199,6 @@ mod tests {
                         asked: false,
                         style: Style::default(),
                         full_metadata: true,
-                        deep: false,
                     };
                     let whole = encode(&picture, output, &tags).unwrap();
                     let file = banded(&picture, output, 32, &tags);
@@ -227,7 +226,6 @@ mod tests {
             asked: false,
             style: Style::default(),
             full_metadata: false,
-            deep: false,
         };
         assert_eq!(rows(Size::new(65_000, 65_000), output(Format::Jpeg)), Some(16));
         assert_eq!(rows(Size::new(1000, 1000), output(Format::Png)), Some(1040));

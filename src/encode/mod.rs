@@ -41,8 +41,6 @@ pub struct Output {
     pub asked: bool,
     /// Whether all that is known of the picture is embedded; else profile and resolution only.
     pub full_metadata: bool,
-    /// Whether samples of more than 8 bits are kept as they are.
-    pub deep: bool,
 }
 
 /// What is embedded in a file.

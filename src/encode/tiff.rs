@@ -404,7 +404,6 @@ mod tests {
             asked: false,
             style: Style::default(),
             full_metadata: true,
-            deep: false,
         }
     }
 

@@ -24,9 +24,9 @@ impl Plan {
         let coder = self.output.coder();
         let work = self.pixels().saturating_add(written.saturating_mul(coder.work));
         let banded = bands::rows(write, self.output).is_some()
-            && !self.output.deep
+            && !self.is_deep()
             && process::needs(&self.ops, read, 0..1).is_some();
-        let file = match self.output.deep {
+        let file = match self.is_deep() {
             true => written.saturating_mul(pixel),
             false => self.output.file_bytes(written),
         };
@@ -44,7 +44,7 @@ impl Plan {
             )
         } else {
             let pixels = read.area().max(written);
-            let samples = if self.output.deep { pixel } else { 4 };
+            let samples = if self.is_deep() { pixel } else { 4 };
             let picture = pixels.saturating_mul(samples);
             let coder = written.saturating_mul(coder.pixel_bytes);
             read.area()

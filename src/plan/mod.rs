@@ -234,7 +234,7 @@ pub struct Plan {
 impl Plan {
     /// The tile that is stored in the asked format, if no pixel has to be changed.
     pub fn as_stored(&self, header: &Header) -> Option<Tile> {
-        let untouched = self.ops.is_empty() && header.stored == Some(self.output.format);
+        let untouched = self.ops == [Op::Eight] && header.stored == Some(self.output.format);
         self.window.tile(&header.levels).filter(|_| untouched)
     }
 
@@ -247,6 +247,11 @@ impl Plan {
     /// Whether the first step works on samples as they are stored.
     pub fn chains(&self) -> bool {
         matches!(self.ops.first(), Some(Op::Chain(_)))
+    }
+
+    /// Whether samples keep their depth: none of the steps converts them to 8 bits.
+    pub fn is_deep(&self) -> bool {
+        !matches!(self.ops.first(), Some(Op::Chain(_) | Op::Eight))
     }
 
     /// Pixels read and pixels written.

@@ -22,11 +22,11 @@ use crate::plan::steps::quarters;
 use crate::plan::steps::steps;
 use crate::plan::tiles;
 use crate::plan::tiles::Place;
+use crate::process;
 use crate::process::Chain;
 use crate::process::Crop;
 use crate::process::Filter;
 use crate::process::Op;
-use crate::process::deep;
 use crate::process::rotate;
 use crate::raster::Alpha;
 use crate::raster::Format;
@@ -79,7 +79,9 @@ impl View {
             plan.ops.extend(watermark.marks(answer, cell, seed).map(Op::Mark));
         }
         plan.output.full_metadata = self.is_whole_answer(header, window, answer);
-        plan.output.deep = self.keeps_depth(header, &plan, limits);
+        if self.keeps_depth(header, &plan, limits) {
+            plan.ops.retain(|op| *op != Op::Eight);
+        }
         Ok(plan)
     }
 
@@ -232,7 +234,7 @@ impl View {
             }
             Depth::Eight => false,
         };
-        held && deep::keeps(&plan.ops, meaning, header.bits, header.kind, header.channels)
+        held && process::keeps_depth(&plan.ops, meaning, header.bits, header.kind, header.channels)
     }
 
     fn output(&self, limits: &Limits) -> Output {
@@ -252,7 +254,6 @@ impl View {
             compression,
             asked: self.quality.is_some() || (limits.recode && self.format == Format::Jpeg),
             full_metadata: false,
-            deep: false,
         };
         let coder = output.coder();
         let (low, high) = coder.quality;

@@ -27,16 +27,14 @@ pub fn steps(
     output: Output,
     limits: &Limits,
 ) -> Vec<Op> {
-    let mut ops = Vec::new();
-    // a chain divides before it does anything
-    if header.meaning.alpha == Alpha::Premultiplied && chain.is_none() {
-        ops.push(Op::Straighten);
-    }
     let grey = match chain.as_ref().and_then(Chain::colours) {
         Some(colours) => colours == 1,
         None => header.meaning.colour == Colour::Grey,
     };
-    ops.extend(chain.map(Op::Chain));
+    // a chain divides by alpha before it does anything
+    let straighten = header.meaning.alpha == Alpha::Premultiplied && chain.is_none();
+    let mut ops = vec![chain.map_or(Op::Eight, Op::Chain)];
+    ops.extend(straighten.then_some(Op::Straighten));
     let beyond = (!output.coder().alpha).then_some(limits.background);
     ops.extend(kept.map(|rect| Op::Keep {
         rect,

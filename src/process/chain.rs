@@ -13,16 +13,15 @@ use crate::process::Stats;
 use crate::process::colour;
 use crate::process::flow::Ends;
 use crate::process::flow::Flow;
+use crate::process::pixels::Pixels;
 use crate::process::step::Row;
 use crate::process::step::Step;
 use crate::process::tables::Tables;
 use crate::raster::Alpha;
 use crate::raster::Colour;
-use crate::raster::Layout;
 use crate::raster::Meaning;
 use crate::raster::Picture;
 use crate::raster::Raster;
-use crate::raster::Samples;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -181,11 +180,6 @@ impl Chain {
 
 /// L*a*b* or CMYK as sRGB of 8 bits.
 fn converted(raster: Raster, meaning: &Meaning) -> Result<(Raster, Meaning)> {
-    let picture = colour::picture(raster, meaning)?;
-    let raster = Raster {
-        size: picture.size,
-        channels: if picture.layout == Layout::Rgba { 4 } else { 3 },
-        samples: Samples::U8(picture.data),
-    };
+    let raster = Pixels::from(colour::picture(raster, meaning)?).raster()?;
     Ok((raster, Meaning::bytes(Colour::Rgb, meaning.alpha)))
 }

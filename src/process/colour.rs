@@ -7,7 +7,6 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
 use crate::process::lab;
-use crate::process::resize::Rows;
 use crate::raster::Alpha;
 use crate::raster::Colour;
 use crate::raster::Layout;
@@ -15,7 +14,6 @@ use crate::raster::Meaning;
 use crate::raster::Picture;
 use crate::raster::Raster;
 use crate::raster::Samples;
-use crate::raster::Strips;
 
 /// Luma of red, green and blue in 1/65536 (ITU-R BT.709-6 §3.2: 0.2126, 0.7152, 0.0722); they add up to 65536.
 const LUMA: [u32; 3] = [13933, 46871, 4732];
@@ -60,33 +58,14 @@ pub fn picture(raster: Raster, meaning: &Meaning) -> Result<Picture> {
     Ok(nearest(size, data, channels, colours, alpha))
 }
 
-/// Rows that a picture would have as they are, and its layout; `None` when [`picture`] changes samples.
-pub fn rows<'a>(strips: &Strips<'a>, meaning: &Meaning) -> Option<(Rows<'a, u8>, Layout)> {
-    let (model, _) = strips.first()?;
-    let (width, channels) = (model.size.w, usize::from(model.channels));
-    let layout = match (meaning.colour, meaning.alpha, channels) {
-        (Colour::Grey, Alpha::None, 1) => Layout::Grey,
-        (Colour::Rgb, Alpha::None, 3) => Layout::Rgb,
-        (Colour::Rgb, Alpha::Straight | Alpha::Premultiplied, 4) => Layout::Rgba,
-        _ => return None,
-    };
-    let mut lines = Vec::new();
-    for (raster, rows) in strips {
-        let row = width as usize * channels;
-        let samples = match &raster.samples {
-            Samples::U8(samples) if (raster.size.w, raster.channels) == (width, model.channels) => samples,
-            _ => return None,
-        };
-        let samples = samples.get(rows.start as usize * row..rows.end as usize * row)?;
-        lines.extend(samples.chunks_exact(row));
+/// The layout of a raster whose samples are those of a picture; `None` when [`picture`] changes them.
+pub fn layout(raster: &Raster, meaning: &Meaning) -> Option<Layout> {
+    match (&raster.samples, meaning.colour, meaning.alpha, raster.channels) {
+        (Samples::U8(_), Colour::Grey, Alpha::None, 1) => Some(Layout::Grey),
+        (Samples::U8(_), Colour::Rgb, Alpha::None, 3) => Some(Layout::Rgb),
+        (Samples::U8(_), Colour::Rgb, Alpha::Straight | Alpha::Premultiplied, 4) => Some(Layout::Rgba),
+        _ => None,
     }
-    let rows = Rows {
-        lines,
-        width,
-        channels,
-        alpha: layout == Layout::Rgba,
-    };
-    Some((rows, layout))
 }
 
 /// The light that cyan, magenta and yellow leave beside black, by `mix`, and the channels behind them, by `rest`.

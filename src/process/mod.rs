@@ -1,14 +1,14 @@
-//! Turns a stored [`Raster`] into an encodable [`Picture`] by the steps of the plan, in their order.
+//! Turns the samples of a window into those of an answer by the steps of the plan, in their order.
 
 pub mod chain;
 pub mod colour;
 pub mod colourmap;
 pub mod convolve;
 mod curve;
-pub mod deep;
 pub mod flow;
 pub mod kernel;
 pub mod lab;
+mod pixels;
 pub mod profile;
 pub mod resize;
 pub mod rotate;
@@ -24,15 +24,16 @@ use crate::error::Result;
 use crate::geometry::Num;
 use crate::geometry::Rect;
 use crate::geometry::Size;
+use crate::raster::Alpha;
+use crate::raster::Colour;
+use crate::raster::Kind;
 use crate::raster::Meaning;
-use crate::raster::Picture;
-use crate::raster::Raster;
-use crate::raster::Strips;
-use crate::raster::gather;
+use crate::raster::Strip;
 use std::ops::Range;
 use std::sync::Arc;
 
 pub use crate::process::chain::Chain;
+pub use crate::process::pixels::Pixels;
 pub use crate::process::resize::Crop;
 pub use crate::process::resize::Filter;
 pub use crate::process::rotate::Affine;
@@ -43,8 +44,10 @@ pub use crate::process::watermark::WatermarkSettings;
 /// One step over pixels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
-    /// Steps over the samples, before they become 8 bits: only as the first.
+    /// Steps over the samples, after which they are 8 bits: only as the first.
     Chain(Chain),
+    /// To 8 bits as the meaning of the channels says. Without this or a chain samples keep their depth.
+    Eight,
     /// Resample `crop` of the raster to `to`.
     Resize {
         /// The part that is wanted, to a fraction of a pixel.
@@ -134,6 +137,24 @@ pub struct Part {
     pub wanted: Range<u32>,
 }
 
+impl Part {
+    /// How many rows are wanted of an answer of so many.
+    pub fn high(&self, all: u32) -> u32 {
+        self.wanted.end.min(all).saturating_sub(self.wanted.start)
+    }
+
+    /// The chain for the rows that there are; the part becomes one of what it makes, for the `rest` of the steps.
+    fn chained(&mut self, chain: &Chain, rest: &[Op]) -> Result<Chain> {
+        let whole = chain.shown(self.whole);
+        let rows = needs(rest, whole, self.wanted.clone()).ok_or_else(|| {
+            Error::Internal("a part is asked of a step that needs the whole picture".into())
+        })?;
+        let chain = chain.of_rows(self.whole, self.first, rows.clone());
+        (self.whole, self.first) = (whole, rows.start);
+        Ok(chain)
+    }
+}
+
 /// The rows of a window of size `whole` that these rows of the answer are made of; `None` when one of the steps needs
 /// more than rows.
 pub fn needs(ops: &[Op], whole: Size, wanted: Range<u32>) -> Option<Range<u32>> {
@@ -149,8 +170,8 @@ pub fn needs(ops: &[Op], whole: Size, wanted: Range<u32>) -> Option<Range<u32>> 
                 let start = rows.start.min(whole.h.saturating_sub(1));
                 start..rows.end.min(whole.h).max(start + 1)
             }
-            Op::Grey | Op::Bitonal | Op::Equalise | Op::Flatten(_) | Op::Straighten | Op::Mark(_) => rows,
-            Op::Turn { quarters: 0, .. } => rows,
+            Op::Eight | Op::Grey | Op::Bitonal | Op::Equalise | Op::Flatten(_) => rows,
+            Op::Straighten | Op::Mark(_) | Op::Turn { quarters: 0, .. } => rows,
             Op::Chain(_) | Op::Turn { .. } | Op::Rotate { .. } | Op::Place { .. } | Op::Keep { .. } => {
                 return None;
             }
@@ -168,93 +189,71 @@ pub fn asks_stats(ops: &[Op]) -> bool {
     })
 }
 
-/// Runs the steps. `stats` is called only for a step that needs it.
+/// Whether these steps, the conversion to 8 bits left out, can be taken over samples of `bits` and `kind`, of so many
+/// channels: grey and RGB, straight alpha, unsigned of 9–32 bits, signed or floating point. Unsigned samples of more than
+/// 16 bits, and pixels of more than four channels, are not resampled.
+pub fn keeps_depth(ops: &[Op], meaning: &Meaning, bits: u8, kind: Kind, channels: u8) -> bool {
+    let resampled = channels <= 4 && (bits <= 16 || kind != Kind::Unsigned);
+    let any_depth = ops.iter().all(|op| match op {
+        Op::Eight | Op::Fit(_) | Op::Turn { .. } => true,
+        Op::Resize { .. } => resampled,
+        _ => false,
+    });
+    let colour = matches!(meaning.colour, Colour::Grey | Colour::Rgb);
+    let straight = meaning.alpha != Alpha::Premultiplied;
+    any_depth && colour && straight && (bits > 8 || kind == Kind::Signed)
+}
+
+/// Runs the steps over the rows that were read: all of a window, or those that [`needs`] says for a part of the answer.
+/// `stats` is called only for a step that needs it.
 ///
-/// What is first is always to 8 bits and to a [`Picture`]: by a chain, or as the meaning of the channels says.
-pub fn run(
-    raster: Raster,
+/// A step that exists for 8 bits only and comes before a conversion to them is `Error::Internal`.
+pub fn run<'a>(
+    strips: Vec<Strip<'a>>,
     meaning: &Meaning,
     ops: &[Op],
+    mut part: Option<Part>,
     stats: impl Fn() -> Result<Arc<Stats>>,
-) -> Result<Picture> {
-    match ops.split_first() {
-        Some((Op::Chain(chain), ops)) => over(chain.run(raster, meaning, &stats)?, ops, None, stats),
-        _ => over(colour::picture(raster, meaning)?, ops, None, stats),
-    }
-}
-
-/// Runs the steps for a part of the answer; the strips are the rows that [`needs`] says.
-pub fn run_part(
-    strips: &Strips,
-    meaning: &Meaning,
-    ops: &[Op],
-    part: &Part,
-    stats: impl Fn() -> Result<Arc<Stats>>,
-) -> Result<Picture> {
-    let as_they_lie = colour::rows(strips, meaning);
-    match (ops.split_first(), as_they_lie) {
-        (Some((Op::Chain(chain), ops)), _) => {
-            let whole = chain.shown(part.whole);
-            let rows = needs(ops, whole, part.wanted.clone());
-            let rows =
-                rows.ok_or_else(|| Error::Unsupported("a step that needs the whole picture".into()))?;
-            let first = rows.start;
-            let chain = chain.of_rows(part.whole, part.first, rows);
-            let part = Part {
-                whole,
-                first,
-                wanted: part.wanted.clone(),
-            };
-            over(
-                chain.run(gather(strips)?, meaning, &stats)?,
-                ops,
-                Some(&part),
-                stats,
-            )
-        }
-        (Some((Op::Resize { crop, to, filter }, ops)), Some((rows, layout))) => {
-            let picture = resize::resize_part(&rows, layout, part, *crop, *to, *filter)?;
-            over(picture, ops, Some(part), stats)
-        }
-        _ => over(colour::picture(gather(strips)?, meaning)?, ops, Some(part), stats),
-    }
-}
-
-/// Runs the steps over 8 bits.
-fn over(
-    mut picture: Picture,
-    ops: &[Op],
-    part: Option<&Part>,
-    stats: impl Fn() -> Result<Arc<Stats>>,
-) -> Result<Picture> {
-    for op in ops {
-        picture = match op {
-            Op::Chain(_) => return Err(Error::Unsupported("samples are 8 bits already".into())),
-            Op::Resize { crop, to, filter } => match part {
-                Some(part) => {
-                    resize::resize_part(&(&picture).into(), picture.layout, part, *crop, *to, *filter)?
-                }
-                None => resize::resize(&picture, *crop, *to, *filter)?,
-            },
-            Op::Fit(size) => {
-                let high = part.map_or(size.h, |part| part.wanted.end - part.wanted.start);
-                resize::fit(&picture, Size::new(size.w, high))
+) -> Result<Pixels<'a>> {
+    let mut pixels = Pixels::stored(strips, meaning);
+    let mut left = ops;
+    while let Some((op, rest)) = left.split_first() {
+        left = rest;
+        pixels = match op {
+            Op::Chain(chain) => {
+                let of_rows = part.as_mut().map(|part| part.chained(chain, rest)).transpose()?;
+                let chain = of_rows.as_ref().unwrap_or(chain);
+                chain.run(pixels.raster()?, meaning, &stats)?.into()
             }
-            Op::Turn { mirror, quarters } => turn::turn(picture, *mirror, *quarters),
+            Op::Eight => pixels.eight(meaning)?,
+            Op::Resize { crop, to, filter } => pixels.resize(part.as_ref(), (*crop, *to, *filter))?,
+            Op::Fit(size) => {
+                let high = part.as_ref().map_or(size.h, |part| part.high(size.h));
+                pixels.moved(|raster| resize::fit(&raster, Size::new(size.w, high)))?
+            }
+            Op::Turn { mirror, quarters } => pixels.moved(|raster| turn::turn(raster, *mirror, *quarters))?,
             Op::Rotate {
                 degrees,
                 to,
                 background,
-            } => rotate::rotate(&picture, *degrees, *to, *background)?,
-            Op::Place { map, to, background } => rotate::place(&picture, map, *to, *background)?,
-            Op::Keep { rect, background } => rotate::keep(picture, *rect, *background),
-            Op::Grey => colour::grey(picture),
-            Op::Bitonal => colour::bitonal(colour::grey(picture), colour::otsu(&stats()?.histogram)),
-            Op::Equalise => colour::equalise(picture, &stats()?.histogram),
-            Op::Flatten(background) => colour::flatten(picture, *background),
-            Op::Straighten => colour::straighten(picture),
-            Op::Mark(marks) => marks.lay(picture, part.map_or(0, |part| part.wanted.start)),
+            } => rotate::rotate(&pixels.picture()?, *degrees, *to, *background)?.into(),
+            Op::Place { map, to, background } => {
+                rotate::place(&pixels.picture()?, map, *to, *background)?.into()
+            }
+            Op::Keep { rect, background } => rotate::keep(pixels.picture()?, *rect, *background).into(),
+            Op::Grey => colour::grey(pixels.picture()?).into(),
+            Op::Bitonal => {
+                let threshold = colour::otsu(&stats()?.histogram);
+                colour::bitonal(colour::grey(pixels.picture()?), threshold).into()
+            }
+            Op::Equalise => colour::equalise(pixels.picture()?, &stats()?.histogram).into(),
+            Op::Flatten(background) => colour::flatten(pixels.picture()?, *background).into(),
+            Op::Straighten => colour::straighten(pixels.picture()?).into(),
+            Op::Mark(marks) => {
+                let first = part.as_ref().map_or(0, |part| part.wanted.start);
+                marks.lay(pixels.picture()?, first).into()
+            }
         };
     }
-    Ok(picture)
+    Ok(pixels)
 }

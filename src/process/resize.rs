@@ -13,8 +13,12 @@ use crate::geometry::Size;
 use crate::process::Part;
 use crate::process::kernel::Tap;
 use crate::process::kernel::taps;
-use crate::raster::Layout;
-use crate::raster::Picture;
+use crate::raster::Raster;
+use crate::raster::Samples;
+use crate::raster::Strip;
+use crate::raster::any_depth;
+use crate::raster::lines;
+use crate::raster::lines_of;
 use crate::work::parallel::each;
 use std::ops::Range;
 
@@ -123,99 +127,76 @@ impl Sample for f32 {
 }
 
 /// Rows of samples from the top, channels interleaved; they may lie in several buffers.
-#[derive(Clone, Debug)]
-pub struct Rows<'a, S> {
+struct Rows<'a, S> {
     /// `width * channels` samples each.
-    pub lines: Vec<&'a [S]>,
+    lines: Vec<&'a [S]>,
     /// Pixels of a row.
-    pub width: u32,
+    width: u32,
     /// 1–4 samples a pixel.
-    pub channels: usize,
+    channels: usize,
     /// Whether the last channel is straight alpha, by which the others are weighted.
-    pub alpha: bool,
+    alpha: bool,
 }
 
-impl<'a, S> Rows<'a, S> {
-    /// The rows of one buffer.
-    pub fn of(samples: &'a [S], width: u32, channels: usize, alpha: bool) -> Rows<'a, S> {
-        Rows {
-            lines: samples.chunks((width as usize * channels).max(1)).collect(),
-            width,
-            channels,
-            alpha,
-        }
+/// Resamples `crop` to `to`, or the rows of it that `part` wants: [`resample`]. With `alpha` the last channel is straight
+/// alpha. Unsigned samples of 32 bits are not resampled.
+pub fn resize(
+    strips: &[Strip],
+    alpha: bool,
+    part: Option<&Part>,
+    (crop, to, filter): (Crop, Size, Filter),
+) -> Result<Raster> {
+    let missing = || Error::Internal("no samples that can be resampled".into());
+    let (model, _) = strips.first().ok_or_else(missing)?;
+    let (width, channels) = (model.size.w, usize::from(model.channels));
+    let high = strips.iter().map(|(_, rows)| rows.end - rows.start).sum();
+    let all = Part {
+        whole: Size::new(width, high),
+        first: 0,
+        wanted: 0..to.h,
+    };
+    let part = part.unwrap_or(&all);
+    macro_rules! resized {
+        ($depth:ident) => {{
+            let rows = Rows {
+                lines: lines_of!($depth, strips)?,
+                width,
+                channels,
+                alpha,
+            };
+            Samples::$depth(resample(&rows, part, crop, to, filter)?)
+        }};
     }
-}
-
-impl<'a> From<&'a Picture> for Rows<'a, u8> {
-    fn from(picture: &'a Picture) -> Self {
-        let Picture { size, layout, data } = picture;
-        Rows::of(data, size.w, layout.channels(), *layout == Layout::Rgba)
-    }
-}
-
-/// Resamples `crop` of the picture to `to`: [`resample`].
-pub fn resize(picture: &Picture, crop: Crop, to: Size, filter: Filter) -> Result<Picture> {
-    Ok(Picture {
-        size: to,
-        layout: picture.layout,
-        data: resample(&picture.into(), crop, to, filter)?,
-    })
-}
-
-/// Resizes some rows of `to`; the input must hold the rows that [`rows`] says.
-pub fn resize_part(
-    rows: &Rows<u8>,
-    layout: Layout,
-    part: &Part,
-    crop: Crop,
-    to: Size,
-    filter: Filter,
-) -> Result<Picture> {
-    Ok(Picture {
-        size: Size::new(to.w, part.wanted.end.saturating_sub(part.wanted.start)),
-        layout,
-        data: resample_part(rows, part, crop, to, filter)?,
+    let samples = match &model.samples {
+        Samples::U8(_) => resized!(U8),
+        Samples::U16(_) => resized!(U16),
+        Samples::F32(_) => resized!(F32),
+        Samples::U32(_) => return Err(missing()),
+    };
+    Ok(Raster {
+        size: Size::new(to.w, part.high(to.h)),
+        channels: model.channels,
+        samples,
     })
 }
 
 /// The rows of a picture of `side` rows that these rows of `to` are made of; `None` when there are none.
 pub fn rows(crop: Crop, to: u32, side: u32, filter: Filter, wanted: Range<u32>) -> Option<Range<u32>> {
+    let wanted = wanted.start..wanted.end.min(to);
     let down = taps(pixels(crop.y), crop.height(), to, side, filter, wanted);
     let first = down.iter().map(|tap| tap.first).min()?;
     let past = down.iter().map(|tap| tap.first + tap.weights.len()).max()?;
     Some(u32::try_from(first).ok()?..u32::try_from(past).ok()?)
 }
 
-/// Resamples `crop` to `to`.
+/// Resamples `crop` to `to`, of which some rows are wanted: `rows` are those of the whole from `part.first` on.
 ///
 /// Output pixel i has its centre at `crop.x + (i + 1/2) * crop.w / to.w` of the input, whose pixels have theirs at
 /// 1/2, 3/2, …. Filters look at pixels outside the crop where there are some, so that parts resampled apart fit
 /// together; at the picture's own edges the weights that are left are scaled up. Colours are weighted by straight alpha
 /// (black where it is 0); NaN spreads as far as the kernel reaches. A crop that is empty or leaves the picture is
-/// `Corrupt`, as are other than 1–4 channels.
-pub fn resample<S: Sample>(rows: &Rows<S>, crop: Crop, to: Size, filter: Filter) -> Result<Vec<S>> {
-    let size = Size::new(rows.width, u32::try_from(rows.lines.len()).unwrap_or(u32::MAX));
-    let (right, bottom) = (i64::from(size.w) * ONE, i64::from(size.h) * ONE);
-    if (crop.x, crop.y, crop.w, crop.h) == (0, 0, right, bottom) && to == size {
-        return Ok(rows.lines.concat());
-    }
-    let all = Part {
-        whole: size,
-        first: 0,
-        wanted: 0..to.h,
-    };
-    resample_part(rows, &all, crop, to, filter)
-}
-
-/// Resamples some rows of `to`: `rows` are those of the whole from `part.first` on. `Corrupt` when one is missing.
-pub fn resample_part<S: Sample>(
-    rows: &Rows<S>,
-    part: &Part,
-    crop: Crop,
-    to: Size,
-    filter: Filter,
-) -> Result<Vec<S>> {
+/// `Corrupt`, as are a row that is missing and other than 1–4 channels.
+fn resample<S: Sample>(rows: &Rows<S>, part: &Part, crop: Crop, to: Size, filter: Filter) -> Result<Vec<S>> {
     let Rows {
         lines,
         width,
@@ -401,29 +382,37 @@ fn sum_down_by_alpha<S: Sample, const C: usize>(out: &mut [f32], rows: &[(&[S], 
     }
 }
 
-/// Cuts off, or repeats, the last columns and rows until the picture has this size.
-pub fn fit(picture: &Picture, size: Size) -> Picture {
-    let n = picture.layout.channels();
-    let (from, to) = (picture.size.w as usize * n, size.w as usize * n);
-    let mut data = Vec::with_capacity(to * size.h as usize);
-    for row in picture.data.chunks_exact(from.max(1)).take(size.h as usize) {
-        let (kept, _) = row.split_at(from.min(to));
-        data.extend_from_slice(kept);
-        let (_, last) = row.split_at(from.saturating_sub(n));
-        (from..to).step_by(n).for_each(|_| data.extend_from_slice(last));
-    }
-    let last = data.len().saturating_sub(to)..data.len();
-    (picture.size.h..size.h).for_each(|_| data.extend_from_within(last.clone()));
-    Picture {
+/// Cuts off, or repeats, the last columns and rows until the raster has this size.
+pub fn fit(raster: &Raster, size: Size) -> Raster {
+    let channels = usize::from(raster.channels);
+    Raster {
         size,
-        layout: picture.layout,
-        data,
+        channels: raster.channels,
+        samples: any_depth!(&raster.samples, samples => fitted(samples, raster.size, size, channels)),
     }
+}
+
+/// Samples of `n` channels cut, or repeated.
+fn fitted<S: Copy>(samples: &[S], old: Size, new: Size, n: usize) -> Vec<S> {
+    let (from, to) = (old.w as usize * n, new.w as usize * n);
+    let mut out = Vec::with_capacity(to * new.h as usize);
+    for row in samples.chunks_exact(from.max(1)).take(new.h as usize) {
+        let (kept, _) = row.split_at(from.min(to));
+        out.extend_from_slice(kept);
+        let (_, last) = row.split_at(from.saturating_sub(n));
+        (from..to).step_by(n).for_each(|_| out.extend_from_slice(last));
+    }
+    let last = out.len().saturating_sub(to)..out.len();
+    (old.h..new.h).for_each(|_| out.extend_from_within(last.clone()));
+    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::raster::Layout;
+    use crate::raster::Picture;
+    use crate::raster::strip;
     use proptest::prelude::*;
 
     const LAYOUTS: [Layout; 3] = [Layout::Grey, Layout::Rgb, Layout::Rgba];
@@ -435,6 +424,35 @@ mod tests {
     fn crop(x: f64, y: f64, w: f64, h: f64) -> Crop {
         let [x, y, w, h] = [x, y, w, h].map(|v| (v * 65536.0).round() as i64);
         Crop { x, y, w, h }
+    }
+
+    fn rastered(picture: &Picture) -> Raster {
+        Raster {
+            size: picture.size,
+            channels: picture.layout.channels() as u8,
+            samples: Samples::U8(picture.data.clone()),
+        }
+    }
+
+    fn pictured(raster: Raster, layout: Layout) -> Picture {
+        let Samples::U8(data) = raster.samples else {
+            panic!("8 bits")
+        };
+        Picture {
+            size: raster.size,
+            layout,
+            data,
+        }
+    }
+
+    fn resize(picture: &Picture, crop: Crop, to: Size, filter: Filter) -> Result<Picture> {
+        let (strips, alpha) = ([strip(rastered(picture))], picture.layout == Layout::Rgba);
+        let resized = super::resize(&strips, alpha, None, (crop, to, filter))?;
+        Ok(pictured(resized, picture.layout))
+    }
+
+    fn fit(picture: &Picture, size: Size) -> Picture {
+        pictured(super::fit(&rastered(picture), size), picture.layout)
     }
 
     /// A picture of one value by (x, y); alpha is opaque.
@@ -594,13 +612,27 @@ mod tests {
             ] {
                 let len = size.area() as usize * channels;
                 let bytes = &picture.data[..len];
-                let deep: Vec<u16> = bytes.iter().map(|&v| u16::from(v) * 257).collect();
-                let real: Vec<f32> = bytes.iter().map(|&v| f32::from(v) - 128.0).collect();
                 let of = crop(1.5, 2.0, 28.0, 13.0);
-                let small = Rows::of(bytes, size.w, channels, alpha);
-                let small = resample(&small, of, to, filter).unwrap();
-                let deep = Rows::of(&deep, size.w, channels, alpha);
-                let deep = resample(&deep, of, to, filter).unwrap();
+                let resized = |samples| {
+                    let channels = channels as u8;
+                    let strips = [strip(Raster {
+                        size,
+                        channels,
+                        samples,
+                    })];
+                    super::resize(&strips, alpha, None, (of, to, filter))
+                        .unwrap()
+                        .samples
+                };
+                let deep = bytes.iter().map(|&v| u16::from(v) * 257).collect();
+                let real = bytes.iter().map(|&v| f32::from(v) - 128.0).collect();
+                let (Samples::U8(small), Samples::U16(deep), Samples::F32(real)) = (
+                    resized(Samples::U8(bytes.to_vec())),
+                    resized(Samples::U16(deep)),
+                    resized(Samples::F32(real)),
+                ) else {
+                    panic!("the depth changed")
+                };
                 assert_eq!(small.len(), 77 * channels);
                 for (small, deep) in small.iter().zip(&deep) {
                     assert!(
@@ -608,25 +640,24 @@ mod tests {
                         "{filter:?}"
                     );
                 }
-                if !alpha {
-                    let real = Rows::of(&real, size.w, channels, alpha);
-                    let real = resample(&real, of, to, filter).unwrap();
-                    for (small, real) in small.iter().zip(&real) {
-                        let cut = (real + 128.0).clamp(0.0, 255.0);
-                        assert!((f32::from(*small) - cut).abs() < 0.51, "{filter:?}");
-                    }
+                for (small, real) in small.iter().zip(&real).filter(|_| !alpha) {
+                    let cut = (real + 128.0).clamp(0.0, 255.0);
+                    assert!((f32::from(*small) - cut).abs() < 0.51, "{filter:?}");
                 }
             }
         }
-        let five = Rows::of(
-            &picture.data[..size.area() as usize / 5 * 5],
-            size.area() as u32 / 5,
-            5,
-            false,
-        );
-        assert!(resample(&five, crop(0.0, 0.0, 5.0, 1.0), to, Filter::Area).is_err());
-        let ragged = Rows::of(&picture.data[..17], 4, 4, true);
-        assert!(resample(&ragged, crop(0.0, 0.0, 4.0, 2.0), to, Filter::Area).is_err());
+        for (size, channels, samples) in [
+            (size, 5, Samples::U8(vec![0; size.area() as usize * 5])),
+            (size, 4, Samples::U8(vec![0; 17])),
+            (size, 1, Samples::U32(vec![0; size.area() as usize])),
+        ] {
+            let strips = [strip(Raster {
+                size,
+                channels,
+                samples,
+            })];
+            assert!(super::resize(&strips, false, None, (whole(size), to, Filter::Area)).is_err());
+        }
     }
 
     #[test]

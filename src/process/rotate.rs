@@ -140,7 +140,7 @@ fn turned<const N: usize>(
         .and_then(|area| area.checked_mul(N))
         .ok_or_else(|| Error::TooLarge("the turned picture is too large".into()))?;
     let mut data = vec![0; length];
-    let from = Pixels::<N> {
+    let from = Surrounded::<N> {
         size: picture.size,
         pixels: picture.data.as_chunks::<N>().0,
         background,
@@ -171,13 +171,13 @@ fn turned<const N: usize>(
 }
 
 /// A picture that goes on as its background.
-struct Pixels<'a, const N: usize> {
+struct Surrounded<'a, const N: usize> {
     size: Size,
     pixels: &'a [[u8; N]],
     background: [u8; N],
 }
 
-impl<const N: usize> Pixels<'_, N> {
+impl<const N: usize> Surrounded<'_, N> {
     /// The pixel in this column and row, which may lie beyond the picture.
     fn pixel(&self, x: i64, y: i64) -> [u8; N] {
         let (w, h) = (i64::from(self.size.w), i64::from(self.size.h));
@@ -223,6 +223,7 @@ impl<const N: usize> Pixels<'_, N> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::Pixels;
     use crate::process::turn;
 
     fn degrees(value: f64) -> Num {
@@ -254,7 +255,12 @@ mod tests {
         for layout in [Layout::Grey, Layout::Rgb, Layout::Rgba] {
             let before = picture(7, 4, layout);
             for (angle, quarters) in [(90.0, 1), (180.0, 2), (270.0, 3)] {
-                let exact = turn::turn(before.clone(), false, quarters);
+                let turn = |raster| turn::turn(raster, false, quarters);
+                let exact = Pixels::from(before.clone())
+                    .moved(turn)
+                    .unwrap()
+                    .picture()
+                    .unwrap();
                 let turned = rotate(&before, degrees(angle), exact.size, Some([9; 3])).unwrap();
                 assert_eq!(turned, exact, "{angle}");
             }

@@ -6,68 +6,90 @@
 )]
 
 use crate::geometry::Size;
-use crate::raster::Layout;
-use crate::raster::Picture;
+use crate::raster::Raster;
+use crate::raster::Samples;
+use crate::raster::any_depth;
 
 /// Side of the square blocks in which a picture is turned on its side: their rows stay in the nearest cache.
 const BLOCK: usize = 32;
 
 /// Mirrors left to right, if asked, then turns clockwise by `quarters` (modulo 4) right angles. An odd number of
 /// quarters swaps width and height.
-pub fn turn(picture: Picture, mirror: bool, quarters: u8) -> Picture {
-    match picture.layout {
-        Layout::Grey => turn_pixels::<1>(picture, mirror, quarters),
-        Layout::Rgb => turn_pixels::<3>(picture, mirror, quarters),
-        Layout::Rgba => turn_pixels::<4>(picture, mirror, quarters),
+pub fn turn(raster: Raster, mirror: bool, quarters: u8) -> Raster {
+    let Raster {
+        size,
+        channels,
+        samples,
+    } = raster;
+    let n = usize::from(channels);
+    Raster {
+        size: if quarters % 2 == 1 { size.turned() } else { size },
+        channels,
+        // what is moved is of a known size
+        samples: any_depth!(samples, samples => match n {
+            1 => turned(samples, size, 1, mirror, quarters),
+            3 => turned(samples, size, 3, mirror, quarters),
+            4 => turned(samples, size, 4, mirror, quarters),
+            n => turned(samples, size, n, mirror, quarters),
+        }),
     }
 }
 
-/// Turns a picture whose pixels have `N` bytes.
-fn turn_pixels<const N: usize>(mut picture: Picture, mirror: bool, quarters: u8) -> Picture {
-    let (w, h) = (picture.size.w as usize, picture.size.h as usize);
-    let pixels = picture.data.as_chunks_mut::<N>().0;
+/// Turns samples of `n` channels.
+#[inline(always)]
+fn turned<S: Copy + Default>(
+    mut samples: Vec<S>,
+    size: Size,
+    n: usize,
+    mirror: bool,
+    quarters: u8,
+) -> Vec<S> {
+    let row = (size.w as usize * n).max(1);
     match (quarters % 4, mirror) {
         (0, false) => {}
-        (0, true) => pixels.chunks_exact_mut(w.max(1)).for_each(<[_]>::reverse),
-        (2, false) => pixels.reverse(),
+        (0, true) => samples.chunks_exact_mut(row).for_each(|row| reverse(row, n)),
+        (2, false) => reverse(&mut samples, n),
         (2, true) => {
             // Mirrored and turned by half is upside down.
-            let (top, bottom) = pixels.split_at_mut(h / 2 * w);
-            let bottom = bottom.rchunks_exact_mut(w.max(1));
-            for (a, b) in top.chunks_exact_mut(w.max(1)).zip(bottom) {
+            let (top, bottom) = samples.split_at_mut(size.h as usize / 2 * row);
+            for (a, b) in top.chunks_exact_mut(row).zip(bottom.rchunks_exact_mut(row)) {
                 a.swap_with_slice(b);
             }
         }
-        (1, mirror) => return on_its_side::<N>(&picture, true, mirror),
-        (_, mirror) => return on_its_side::<N>(&picture, false, !mirror),
+        (quarters, mirror) => {
+            let up = quarters == 1;
+            return on_its_side(&samples, size, n, up, mirror == up);
+        }
     }
-    picture
+    samples
+}
+
+/// Pixels of `n` samples in the opposite order.
+#[inline(always)]
+fn reverse<S>(samples: &mut [S], n: usize) {
+    samples.reverse();
+    samples.chunks_exact_mut(n.max(1)).for_each(<[S]>::reverse);
 }
 
 /// Rows become columns: output (x, y) is input (y, x), counted from the bottom with `up`, from the right with `left`.
-fn on_its_side<const N: usize>(picture: &Picture, up: bool, left: bool) -> Picture {
-    let size = Size::new(picture.size.h, picture.size.w);
-    let (w, h) = (size.w as usize, size.h as usize);
-    let from = picture.data.as_chunks::<N>().0;
-    let mut data = vec![0; picture.data.len()];
-    let to = data.as_chunks_mut::<N>().0;
+#[inline(always)]
+fn on_its_side<S: Copy + Default>(from: &[S], size: Size, n: usize, up: bool, left: bool) -> Vec<S> {
+    let (w, h) = (size.h as usize, size.w as usize);
+    let mut out = vec![S::default(); from.len()];
     for top in (0..h).step_by(BLOCK) {
         for start in (0..w).step_by(BLOCK) {
+            let end = w.min(start + BLOCK);
             for y in top..h.min(top + BLOCK) {
                 let column = if left { h - 1 - y } else { y };
-                let end = w.min(start + BLOCK);
-                for (x, pixel) in (start..end).zip(&mut to[y * w + start..y * w + end]) {
+                let to = &mut out[(y * w + start) * n..(y * w + end) * n];
+                for (x, to) in (start..end).zip(to.chunks_exact_mut(n)) {
                     let row = if up { w - 1 - x } else { x };
-                    *pixel = from[row * h + column];
+                    to.copy_from_slice(&from[(row * h + column) * n..][..n]);
                 }
             }
         }
     }
-    Picture {
-        size,
-        layout: picture.layout,
-        data,
-    }
+    out
 }
 
 #[cfg(test)]
@@ -76,43 +98,51 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn numbered(size: Size, layout: Layout) -> Picture {
-        let len = size.area() as usize * layout.channels();
-        Picture {
+    fn numbered(size: Size, channels: u8) -> Raster {
+        let len = size.area() as usize * usize::from(channels);
+        Raster {
             size,
-            layout,
-            data: (0..len).map(|i| (i * 7 + i / 251) as u8).collect(),
+            channels,
+            samples: Samples::U16((0..len).map(|i| i as u16).collect()),
         }
     }
 
-    fn pixel(picture: &Picture, x: u32, y: u32) -> &[u8] {
-        let n = picture.layout.channels();
-        let at = (y * picture.size.w + x) as usize * n;
-        &picture.data[at..at + n]
+    fn pixel(raster: &Raster, x: u32, y: u32) -> &[u16] {
+        let Samples::U16(samples) = &raster.samples else {
+            panic!("the depth changed")
+        };
+        let n = usize::from(raster.channels);
+        let at = (y * raster.size.w + x) as usize * n;
+        &samples[at..at + n]
     }
 
     #[test]
     fn a_quarter_takes_the_left_column_to_the_top_row_backwards() {
-        let picture = Picture {
+        let raster = Raster {
             size: Size::new(2, 3),
-            layout: Layout::Grey,
-            data: vec![1, 2, 3, 4, 5, 6],
+            channels: 1,
+            samples: Samples::U8(vec![1, 2, 3, 4, 5, 6]),
         };
-        assert_eq!(turn(picture.clone(), false, 1).data, [5, 3, 1, 6, 4, 2]);
-        assert_eq!(turn(picture.clone(), true, 1).data, [6, 4, 2, 5, 3, 1]);
-        assert_eq!(turn(picture.clone(), false, 3).data, [2, 4, 6, 1, 3, 5]);
-        assert_eq!(turn(picture, true, 2).data, [5, 6, 3, 4, 1, 2]);
+        for (mirror, quarters, wanted) in [
+            (false, 1, [5, 3, 1, 6, 4, 2]),
+            (true, 1, [6, 4, 2, 5, 3, 1]),
+            (false, 3, [2, 4, 6, 1, 3, 5]),
+            (true, 2, [5, 6, 3, 4, 1, 2]),
+        ] {
+            let turned = turn(raster.clone(), mirror, quarters);
+            assert_eq!(turned.samples, Samples::U8(wanted.to_vec()));
+        }
     }
 
     proptest! {
         #[test]
         fn every_pixel_lands_where_one_step_after_the_other_takes_it(
             w in 1u32..80, h in 1u32..80, mirror: bool, quarters in 0u8..8,
-            layout in prop::sample::select(vec![Layout::Grey, Layout::Rgb, Layout::Rgba]),
+            channels in 1u8..6,
         ) {
-            let before = numbered(Size::new(w, h), layout);
+            let before = numbered(Size::new(w, h), channels);
             let after = turn(before.clone(), mirror, quarters);
-            prop_assert_eq!(after.data.len(), before.data.len());
+            prop_assert_eq!(after.samples.len(), before.samples.len());
             for y in 0..h {
                 for x in 0..w {
                     // Where (x, y) goes, one step at a time.

@@ -14,6 +14,7 @@ use crate::process;
 use crate::process::Part;
 use crate::raster::Meaning;
 use crate::raster::Raster;
+use crate::raster::Strip;
 use crate::service::Service;
 use crate::source::Window;
 use crate::work::Stage;
@@ -30,8 +31,7 @@ impl Service {
     /// step that needs the whole picture.
     pub(in crate::service) fn export(&self, opened: &Opened, plan: &Plan) -> Result<Option<Vec<u8>>> {
         let (size, whole) = (plan.size(), plan.window.rect.size());
-        let Some(high) =
-            bands::rows(size, plan.output).filter(|_| plan.pixels() > LARGE && !plan.output.deep)
+        let Some(high) = bands::rows(size, plan.output).filter(|_| plan.pixels() > LARGE && !plan.is_deep())
         else {
             return Ok(None);
         };
@@ -78,8 +78,8 @@ impl Service {
             }
             let pieces = self.mosaic.each(group.iter().collect(), |(part, needed)| {
                 let strips = input.strips(needed);
-                let run = || process::run_part(&strips, &input.meaning, &plan.ops, part, stats);
-                let band = timed(Stage::Process, run)?;
+                let run = || process::run(strips, &input.meaning, &plan.ops, Some(part.clone()), stats);
+                let band = timed(Stage::Process, || run()?.picture())?;
                 timed(Stage::Encode, || bands::code(band, plan.output))
             })?;
             for piece in pieces {
@@ -136,13 +136,13 @@ impl<'a> Input<'a> {
     }
 
     /// These rows, which have been read.
-    fn strips(&self, needed: &Range<u32>) -> Vec<(&Raster, Range<u32>)> {
+    fn strips(&self, needed: &Range<u32>) -> Vec<Strip<'_>> {
         let strip = |(first, raster): &'_ (u32, Raster)| {
             let from = needed.start.max(*first) - first;
             let to = needed.end.min(first + raster.size.h).saturating_sub(*first);
             from..to
         };
-        let strips = self.held.iter().map(|held| (&held.1, strip(held)));
+        let strips = self.held.iter().map(|held| (Cow::Borrowed(&held.1), strip(held)));
         strips.filter(|(_, rows)| !rows.is_empty()).collect()
     }
 
@@ -191,6 +191,7 @@ mod tests {
     use crate::raster::Layout;
     use crate::raster::Picture;
     use crate::raster::Samples;
+    use crate::raster::strip;
     use crate::source::cache::NoCache;
     use crate::source::synthetic::Synthetic;
     use crate::source::tiff::Tiff;
@@ -281,7 +282,9 @@ mod tests {
                 banded += 1;
                 let raster = threads.mosaic.read(&opened, plan.window, &threads.cache).unwrap();
                 let meaning = &opened.source.header().meaning;
-                let picture = process::run(raster, meaning, &plan.ops, || threads.stats(&opened)).unwrap();
+                let stats = || threads.stats(&opened);
+                let run = process::run(vec![strip(raster)], meaning, &plan.ops, None, stats);
+                let picture = run.unwrap().picture().unwrap();
                 let tags = threads.tags(&opened, &plan, picture.layout);
                 let whole = encode::encode(&picture, plan.output, &tags).unwrap();
                 let size = plan.size();

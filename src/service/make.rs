@@ -10,6 +10,7 @@ use crate::plan::Finish;
 use crate::plan::Key;
 use crate::plan::Plan;
 use crate::process;
+use crate::process::Pixels;
 use crate::process::Stats;
 use crate::process::colour;
 use crate::process::profile::SRGB;
@@ -21,6 +22,7 @@ use crate::raster::Meaning;
 use crate::raster::Picture;
 use crate::raster::Raster;
 use crate::raster::Samples;
+use crate::raster::strip;
 use crate::service::Service;
 use crate::service::mixed;
 use crate::source::Window;
@@ -41,12 +43,7 @@ impl Service {
             && let Some(coded) = opened.source.coded(tile, format)?
             && let Some(coded) = encode::again(coded, plan.window.rect.size(), plan.output)?
         {
-            let layout = if header.meaning.colour == Colour::Grey {
-                Layout::Grey
-            } else {
-                Layout::Rgb
-            };
-            let tags = self.tags(opened, plan, layout);
+            let tags = self.tags(opened, plan, layout(header.meaning.colour));
             return encode::tag(coded, format, &tags).map(|coded| Some(coded.into()));
         }
         Ok(None)
@@ -103,26 +100,28 @@ impl Service {
         })?;
         check()?;
         let (raster, meaning) = self.coloured(opened, raster, plan.chains())?;
-        if plan.output.deep && !matches!(raster.samples, Samples::U8(_)) {
-            let layout = if meaning.colour == Colour::Grey {
-                Layout::Grey
-            } else {
-                Layout::Rgb
-            };
-            let raster = timed(Stage::Process, || process::deep::run(raster, &meaning, &plan.ops))?;
-            check()?;
-            let tags = self.tags(opened, plan, layout);
-            let header = opened.source.header();
-            let signed = (header.kind == Kind::Signed).then_some(header.bits);
-            let encode = || encode::deep(&raster, &meaning, signed, plan.output, &tags);
-            return timed(Stage::Encode, encode).map(Bytes::from);
-        }
-        let run = || process::run(raster, &meaning, &plan.ops, || self.stats(opened));
-        let picture = timed(Stage::Process, run)?;
+        let stats = || self.stats(opened);
+        let run = || process::run(vec![strip(raster)], &meaning, &plan.ops, None, stats);
+        let pixels = timed(Stage::Process, run)?;
         check()?;
-        let tags = self.tags(opened, plan, picture.layout);
-        let encode = || encode::encode(&picture, plan.output, &tags);
+        let encode = || self.encoded(opened, plan, pixels, &meaning);
         timed(Stage::Encode, encode).map(Bytes::from)
+    }
+
+    /// Encoded at the depth that they have.
+    fn encoded(&self, opened: &Opened, plan: &Plan, pixels: Pixels, meaning: &Meaning) -> Result<Vec<u8>> {
+        match pixels.layout() {
+            Some(layout) => {
+                let tags = self.tags(opened, plan, layout);
+                encode::encode(&pixels.picture()?, plan.output, &tags)
+            }
+            None => {
+                let tags = self.tags(opened, plan, layout(meaning.colour));
+                let header = opened.source.header();
+                let signed = (header.kind == Kind::Signed).then_some(header.bits);
+                encode::deep(&pixels.raster()?, meaning, signed, plan.output, &tags)
+            }
+        }
     }
 
     /// What is embedded in an answer of this layout.
@@ -200,6 +199,14 @@ impl Service {
             ));
         }
         Ok(Window::new(level, Rect::of(size)))
+    }
+}
+
+/// The layout of such colours without alpha.
+fn layout(colour: Colour) -> Layout {
+    match colour {
+        Colour::Grey => Layout::Grey,
+        _ => Layout::Rgb,
     }
 }
 

@@ -318,7 +318,6 @@ fn annotated(name: &str) -> std::path::PathBuf {
         asked: false,
         style: iipsrv::codec::jpeg::Style::default(),
         full_metadata: true,
-        deep: false,
     };
     let tags = iipsrv::encode::Tags {
         icc: Some(&profile()),
@@ -457,7 +456,6 @@ fn depth_is_kept_where_nothing_asks_for_eight_bits() {
         asked: false,
         style: iipsrv::codec::jpeg::Style::default(),
         full_metadata: true,
-        deep: true,
     };
     let numbers: Vec<u16> = (0..60_000u32 * 3).map(|i| (i * 7 % 65_521) as u16).collect();
     let floats: Vec<f32> = (0..60_000u32).map(|i| i as f32 / 1e4 - 2.0).collect();

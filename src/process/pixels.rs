@@ -1,0 +1,234 @@
+//! Pixels between two steps: samples of any depth, or of 8 bits in the layout of a picture.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::geometry::Size;
+use crate::process::Part;
+use crate::process::colour;
+use crate::process::resize;
+use crate::process::resize::Crop;
+use crate::process::resize::Filter;
+use crate::raster::Alpha;
+use crate::raster::Layout;
+use crate::raster::Meaning;
+use crate::raster::Picture;
+use crate::raster::Raster;
+use crate::raster::Samples;
+use crate::raster::Strip;
+use crate::raster::gather;
+use crate::raster::strip;
+
+/// Rows one below the other, in several buffers until a step joins them.
+pub struct Pixels<'a> {
+    strips: Vec<Strip<'a>>,
+    /// Whether the last channel is straight alpha, by which the others are weighted.
+    alpha: bool,
+    /// What the channels are, once they are of 8 bits.
+    layout: Option<Layout>,
+}
+
+impl<'a> Pixels<'a> {
+    /// Samples as they are stored. They are of 8 bits already where a conversion would not change them.
+    pub fn stored(strips: Vec<Strip<'a>>, meaning: &Meaning) -> Self {
+        let model = strips.first().map(|(raster, _)| raster);
+        let channels = meaning.colour.channels() + 1;
+        let last = model.is_some_and(|raster| usize::from(raster.channels) == channels);
+        Pixels {
+            alpha: meaning.alpha != Alpha::None && last,
+            layout: model.and_then(|raster| colour::layout(raster, meaning)),
+            strips,
+        }
+    }
+
+    /// What the channels are, if they are of 8 bits.
+    pub fn layout(&self) -> Option<Layout> {
+        self.layout
+    }
+
+    /// The samples, in one piece.
+    pub fn raster(self) -> Result<Raster> {
+        gather(self.strips)
+    }
+
+    /// The picture that they are; `Internal` when they were not converted to 8 bits.
+    pub fn picture(self) -> Result<Picture> {
+        let layout = self.layout;
+        match (layout, self.raster()?) {
+            (
+                Some(layout),
+                Raster {
+                    size,
+                    samples: Samples::U8(data),
+                    ..
+                },
+            ) => Ok(Picture { size, layout, data }),
+            _ => Err(Error::Internal(
+                "samples were not converted to 8 bits before a step that needs them so".into(),
+            )),
+        }
+    }
+
+    /// Converts to 8 bits.
+    pub(in crate::process) fn eight(self, meaning: &Meaning) -> Result<Self> {
+        match self.layout {
+            Some(_) => Ok(self),
+            None => Ok(colour::picture(self.raster()?, meaning)?.into()),
+        }
+    }
+
+    /// Resamples a crop to a size, at the depth that they have.
+    pub(in crate::process) fn resize(self, part: Option<&Part>, what: (Crop, Size, Filter)) -> Result<Self> {
+        let resized = resize::resize(&self.strips, self.alpha, part, what)?;
+        Ok(Pixels {
+            strips: vec![strip(resized)],
+            ..self
+        })
+    }
+
+    /// Moves whole pixels, which does not depend on their depth.
+    pub(in crate::process) fn moved(self, to: impl FnOnce(Raster) -> Raster) -> Result<Self> {
+        Ok(Pixels {
+            strips: vec![strip(to(gather(self.strips)?))],
+            ..self
+        })
+    }
+}
+
+impl From<Picture> for Pixels<'_> {
+    fn from(picture: Picture) -> Self {
+        let channels = match picture.layout {
+            Layout::Grey => 1,
+            Layout::Rgb => 3,
+            Layout::Rgba => 4,
+        };
+        let raster = Raster {
+            size: picture.size,
+            channels,
+            samples: Samples::U8(picture.data),
+        };
+        Pixels {
+            strips: vec![strip(raster)],
+            alpha: picture.layout == Layout::Rgba,
+            layout: Some(picture.layout),
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "test pictures are small")]
+mod tests {
+    use super::*;
+    use crate::process::Op;
+    use crate::process::keeps_depth;
+    use crate::process::run;
+    use crate::raster::Colour;
+    use crate::raster::Kind;
+
+    /// What the steps make of 7 by 5 pixels.
+    fn after(ops: &[Op], meaning: &Meaning, samples: Samples) -> Result<Pixels<'static>> {
+        let raster = Raster {
+            size: Size::new(7, 5),
+            channels: meaning.ranges.len() as u8,
+            samples,
+        };
+        run(vec![strip(raster)], meaning, ops, None, || {
+            Err(Error::Internal("no histogram".into()))
+        })
+    }
+
+    /// The same steps over 8 bits, and over the same numbers with more.
+    fn both(op: Op, colour: Colour, alpha: Alpha) {
+        let meaning = Meaning::bytes(colour, alpha);
+        let data: Vec<u8> = (0..35 * meaning.ranges.len())
+            .map(|i| (i * 29 % 251) as u8)
+            .collect();
+        let deep = Samples::U16(data.iter().map(|&v| u16::from(v) * 257).collect());
+        let real = Samples::F32(data.iter().map(|&v| f32::from(v)).collect());
+        let after = |samples| after(std::slice::from_ref(&op), &meaning, samples).unwrap();
+        let wanted = after(Samples::U8(data)).picture().unwrap();
+        let (deep, real) = (after(deep).raster().unwrap(), after(real).raster().unwrap());
+        assert_eq!((deep.size, real.size), (wanted.size, wanted.size));
+        let (Samples::U16(deep), Samples::F32(real)) = (deep.samples, real.samples) else {
+            panic!("{op:?} changed the depth")
+        };
+        for ((deep, real), wanted) in deep.iter().zip(real).zip(wanted.data) {
+            let apart = i32::from(*deep) - i32::from(wanted) * 257;
+            assert!(apart.abs() <= 129, "{op:?}");
+            assert!((real - f32::from(wanted)).abs() <= 0.51, "{op:?}");
+        }
+    }
+
+    #[test]
+    fn more_bits_go_where_eight_go() {
+        let resize = Op::Resize {
+            crop: Crop {
+                x: 0,
+                y: 0,
+                w: 7 << 16,
+                h: 5 << 16,
+            },
+            to: Size::new(4, 3),
+            filter: Filter::Bilinear,
+        };
+        for (colour, alpha) in [
+            (Colour::Grey, Alpha::None),
+            (Colour::Rgb, Alpha::None),
+            (Colour::Rgb, Alpha::Straight),
+        ] {
+            both(resize.clone(), colour, alpha);
+            for size in [Size::new(6, 5), Size::new(8, 6), Size::new(7, 4)] {
+                both(Op::Fit(size), colour, alpha);
+            }
+            for quarters in 0..4 {
+                for mirror in [false, true] {
+                    both(Op::Turn { mirror, quarters }, colour, alpha);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_looks_at_colours_needs_eight_bits() {
+        let grey = Meaning::bytes(Colour::Grey, Alpha::None);
+        let deep = || Samples::U16(vec![0x1234; 35]);
+        let early = after(&[Op::Flatten([0; 3]), Op::Eight], &grey, deep());
+        assert!(matches!(early, Err(Error::Internal(_))));
+        let never = after(&[], &grey, deep()).unwrap();
+        assert!(matches!(never.picture(), Err(Error::Internal(_))));
+        let converted = after(&[Op::Eight, Op::Flatten([0; 3])], &grey, deep()).unwrap();
+        assert_eq!(converted.picture().unwrap().data, [0x12; 35]);
+    }
+
+    #[test]
+    fn samples_that_are_not_as_many_as_they_say_are_corrupt() {
+        let grey = Meaning::bytes(Colour::Grey, Alpha::None);
+        let quarter = || Op::Turn {
+            mirror: false,
+            quarters: 1,
+        };
+        for ops in [vec![], vec![quarter()], vec![Op::Eight, quarter()]] {
+            for samples in [Samples::U8(vec![0; 34]), Samples::U16(vec![0; 36])] {
+                let raster = after(&ops, &grey, samples).and_then(Pixels::raster);
+                assert!(matches!(raster, Err(Error::Corrupt(_))), "{ops:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn depth_is_kept_by_what_only_moves_pixels() {
+        let grey = Meaning::bytes(Colour::Grey, Alpha::None);
+        assert!(keeps_depth(&[Op::Eight], &grey, 16, Kind::Unsigned, 1));
+        assert!(!keeps_depth(&[], &grey, 8, Kind::Unsigned, 1));
+        assert!(keeps_depth(&[], &grey, 8, Kind::Signed, 1));
+        assert!(!keeps_depth(&[Op::Bitonal], &grey, 16, Kind::Unsigned, 1));
+        assert!(keeps_depth(
+            &[Op::Fit(Size::new(1, 1))],
+            &grey,
+            32,
+            Kind::Unsigned,
+            9
+        ));
+        let cmyk = Meaning::bytes(Colour::Cmyk, Alpha::None);
+        assert!(!keeps_depth(&[], &cmyk, 16, Kind::Unsigned, 4));
+    }
+}
