@@ -69,7 +69,7 @@ impl Service {
     fn effort(&self, opened: &Opened, window: Window) -> Result<Effort> {
         let effort = self.mosaic.effort(opened, window, &self.cache);
         let limits = &self.config().library.options.budget.limits;
-        check_worth(opened.source.header(), window.level, effort, limits)?;
+        check_worth(opened.source.header(), window, effort, limits)?;
         Ok(effort)
     }
 

@@ -325,26 +325,30 @@ impl DerivedLevels {
             Some(level) if level.decoding != Decoding::Parallel => level.tile,
             _ => Size::new(1, 1),
         };
-        let whole = |side: u32| side.div_ceil(factor).saturating_mul(factor).max(factor);
+        // in whole tiles, where the factor allows it
+        let whole = |side: u32, tile: u32| {
+            (side / tile * tile)
+                .max(tile)
+                .div_ceil(factor)
+                .saturating_mul(factor)
+        };
         let rows = (BAND / rect.w.max(1)).min(self.fitting(rect.w)).max(tile.h);
-        let columns = self.fitting(rows.min(rect.h)).max(tile.w);
-        let piece = Size::new(whole(columns), whole(rows));
-        let part = |cell: Rect| Window {
+        let columns = self.fitting(rows.min(rect.h));
+        let piece = Size::new(whole(columns, tile.w), whole(rows, tile.h));
+        let part = |rect: Rect| Window {
             level: from,
-            rect: Rect::new(rect.x + cell.x, rect.y + cell.y, cell.w, cell.h),
+            rect,
             ..window
         };
         if piece.w >= rect.w && piece.h >= rect.h {
-            return Ok(reduced(self.window(part(Rect::of(rect.size())), keep)?, factor));
+            return Ok(reduced(self.window(part(rect), keep)?, factor));
         }
         // strips that two bands share are decoded once
         let memo = BandCache::over(keep);
-        let grid = rect.size().grid(piece);
-        let cells = (0..grid.h).flat_map(|row| (0..grid.w).map(move |col| (col, row)));
         let mut out: Option<Raster> = None;
-        for cell in cells.filter_map(|(col, row)| Rect::cell(rect.size(), piece, col, row)) {
-            let (w, h) = (cell.w.div_ceil(factor), cell.h.div_ceil(factor));
-            let at = Rect::new(cell.x / factor, cell.y / factor, w, h);
+        for cell in pieces(rect, piece) {
+            let (x, y) = ((cell.x - rect.x) / factor, (cell.y - rect.y) / factor);
+            let at = Rect::new(x, y, cell.w.div_ceil(factor), cell.h.div_ceil(factor));
             let band = reduced(self.window(part(cell), &memo)?, factor).raster(at.size());
             let out = match &mut out {
                 Some(out) => out,
@@ -445,6 +449,17 @@ impl Source for DerivedLevels {
             _ => Ok(None),
         }
     }
+}
+
+/// The parts of a rectangle that lie in the cells of a grid of this size, row by row.
+fn pieces(rect: Rect, size: Size) -> impl Iterator<Item = Rect> {
+    let cells = |from: u32, to: u64, side: u32| {
+        from / side..u32::try_from(to.div_ceil(u64::from(side))).unwrap_or(u32::MAX)
+    };
+    let columns = cells(rect.x, rect.right(), size.w);
+    cells(rect.y, rect.bottom(), size.h)
+        .flat_map(move |row| columns.clone().map(move |column| (column, row)))
+        .filter_map(move |(column, row)| Rect::new(column * size.w, row * size.h, size.w, size.h).meet(rect))
 }
 
 /// Each square of so many pixels a side as its mean.
@@ -673,6 +688,23 @@ mod tests {
                     assert!(worst <= bound, "{index} {grid:?} {level_bytes}: off by {worst}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_pieces_of_a_wide_level_fit_together_wherever_a_window_begins() {
+        let full = Size::new(6001, 501);
+        let (inner, _) = source(vec![level(full.w, full.h, (64, 501))]);
+        let made = DerivedLevels::over(inner, &Budget::default());
+        assert!(u64::from(full.w) * 3 * 501 > BYTES, "more than is read at once");
+        for index in [1, 2] {
+            let whole = expected(full, u32::try_from(index).unwrap());
+            assert_eq!(worst(&all(&*made, index), &whole), 0, "{index}");
+            let rect = Rect::new(7, 3, whole.size.w - 9, whole.size.h - 5);
+            let part = window::raster(&*made, Window::new(index, rect), &NoCache).unwrap();
+            let mut wanted = window::blank(rect.size(), &whole).unwrap();
+            window::put(&whole, Rect::of(whole.size), &mut wanted, rect).unwrap();
+            assert_eq!(worst(&part, &wanted), 0, "{index}");
         }
     }
 

@@ -12,6 +12,7 @@ use crate::source::Effort;
 use crate::source::Grid;
 use crate::source::Header;
 use crate::source::Level;
+use crate::source::Window;
 use crate::source::level::in_rows;
 use crate::source::spool::SpoolDir;
 use std::sync::Arc;
@@ -134,15 +135,17 @@ pub fn decoded_bytes(header: &Header, pixels: u64) -> u64 {
     if header.bits < 8 { bytes / 4 } else { bytes }
 }
 
-/// `Error::Limit` when a window of a level takes more decoding than the bytes of the file are worth, and the file may hold as
-/// much.
-pub fn check_worth(header: &Header, level: usize, effort: Effort, limits: &Limits) -> Result<(), Error> {
+/// `Error::Limit` when a window takes more decoding than the bytes of the file are worth. Of a level that holds little, only a
+/// row of tiles counts: that much of nothing is in memory.
+pub fn check_worth(header: &Header, window: Window, effort: Effort, limits: &Limits) -> Result<(), Error> {
     let most = limits.in_bands(header.version.bytes());
-    let present = header.levels.get(level).map_or(0, |level| level.present);
-    if present <= most {
-        return Ok(());
-    }
-    let bytes = decoded_bytes(header, effort.pixels);
+    let pixels = match header.levels.get(window.level) {
+        Some(level) if level.present <= most => {
+            u64::from(window.rect.w) * u64::from(window.rect.h.min(level.tile.h))
+        }
+        _ => effort.pixels,
+    };
+    let bytes = decoded_bytes(header, pixels);
     limits::check("decoded bytes for a window:", "EXPANSION", bytes, most)
 }
 
