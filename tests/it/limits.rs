@@ -106,6 +106,7 @@ fn rows() -> Vec<Row> {
         ),
         row("LIMIT_EXPANSION", "1", solid(), INFO, 413, "decoded bytes"),
         row("", "", jpeg(2, 8, (1400, 1400), 300), SMALL, 413, "scans"),
+        row("", "", jpeg(2, 8, (64, 64), 501), SMALL, 413, "501 scans"),
         row(
             "",
             "",

@@ -46,6 +46,9 @@ const BLOCKS: u64 = 16 << 10;
 /// Visits of all scans of a picture to its blocks, some 10 ns each: for any stream, and for each of its bytes.
 const VISITS: (u64, u64) = (1 << 20, 200);
 
+/// Scans of a picture that the libraries read.
+const SCANS: u64 = 500;
+
 /// What a visit costs where the coding is arithmetic.
 const ARITHMETIC: u64 = 10;
 
@@ -124,12 +127,17 @@ fn decode_after(tables: Option<&[u8]>, stream: &[u8], limit: Size, halvings: u32
     })
 }
 
-/// `TooLarge` when a picture, progressive or of more scans than components, goes through its coefficients more often than its
-/// bytes are worth: many scans of many blocks that say next to nothing.
+/// `TooLarge` when a picture, progressive or of more scans than components, has more scans than are read, or goes through its
+/// coefficients more often than its bytes are worth: many scans of many blocks that say next to nothing.
 fn check_scans(frame: &stream::Frame, stream: &[u8]) -> Result<()> {
     let scans = stream::scans(stream);
     if frame.process != 2 && scans <= frame.components.into() {
         return Ok(());
+    }
+    if scans > SCANS {
+        return Err(Error::TooLarge(format!(
+            "a jpeg of {scans} scans, where {SCANS} are read"
+        )));
     }
     // arithmetic decoding takes ten times as long even where nothing is coded
     let weight = if matches!(frame.process, 9 | 10) {

@@ -2,6 +2,7 @@
 //!
 //! The caller has read the frame and checked sizes.
 
+use crate::codec::jpeg::SCANS;
 use crate::codec::jpeg::Sampling;
 use crate::codec::jpeg::Style;
 use crate::error::Error;
@@ -16,9 +17,6 @@ use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
-
-/// As many scans as the C library allows.
-const SCANS: usize = 500;
 
 /// Whether [`decode`] takes tables.
 pub const TAKES_TABLES: bool = false;
@@ -47,7 +45,7 @@ pub fn decode(
         .set_max_width(size.w as usize)
         .set_max_height(size.h as usize)
         .set_strict_mode(false)
-        .jpeg_set_max_scans(SCANS)
+        .jpeg_set_max_scans(usize::try_from(SCANS).unwrap_or(usize::MAX))
         .jpeg_set_out_colorspace(colour);
     let mut data = vec![0; size.w as usize * size.h as usize * usize::from(channels)];
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(stream), options);
