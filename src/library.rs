@@ -60,15 +60,15 @@ pub struct Opened {
     pub last_modified: String,
     /// Its pyramid.
     pub source: Box<dyn Source>,
-    /// What is known of all of its pixels, once somebody has asked.
+    /// Statistics of all of its pixels, once a request needed them.
     pub stats: OnceLock<Arc<Stats>>,
-    /// The fingerprint of its profile, once somebody has asked.
+    /// The fingerprint of its profile, once a request needed it.
     pub profile: OnceLock<u64>,
     place: Place,
     since: Instant,
     /// Whether its file lies on a file system of this machine.
     pub is_local: bool,
-    /// What the files beside it say, once somebody has asked.
+    /// What the files beside it say, once a request needed it.
     sidecar: Mutex<Option<Arc<Sidecar>>>,
     /// How often it was asked for.
     uses: AtomicU64,
@@ -386,7 +386,7 @@ impl Library {
 
     /// What lies in a folder of images that may be asked for: names as identifiers spell them, whether each is a folder,
     /// sorted; and when that changed last. `id` is empty for FILESYSTEM_PREFIX itself. Hidden files are left out, and all
-    /// beyond `FOLDER_NAMES`. `Error::Missing` when there is no such folder, or no prefix: nobody asked for the whole
+    /// beyond `FOLDER_NAMES`. `Error::Missing` when there is no such folder, or no prefix: that would list the whole
     /// machine to be listed.
     pub fn folder(&self, id: &str) -> Result<(Vec<(String, bool)>, SystemTime)> {
         let id = id.trim_end_matches('/');
@@ -524,7 +524,7 @@ pub fn picture(path: &Path) -> Result<Picture> {
     })
 }
 
-/// Asked before it is opened: opening a pipe would wait for whoever writes to it.
+/// Asked before it is opened: opening a pipe would wait for its writer.
 fn is_file(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.is_file())
 }

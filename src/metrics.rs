@@ -49,7 +49,7 @@ pub struct Tier {
 pub struct Lookup {
     /// Which tier.
     pub tier: &'static str,
-    /// `hit`, `miss`, or `unsound`: something was there that nobody stored so.
+    /// `hit`, `miss`, or `unsound`: something was there that was not stored so.
     pub found: &'static str,
 }
 

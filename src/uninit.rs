@@ -46,7 +46,7 @@ impl<'a> UninitBuf<'a> {
     pub fn put(&mut self, bytes: &[u8]) {
         let rest = self.rest();
         let len = rest.len().min(bytes.len());
-        // SAFETY: both are at least so long, and nobody else can know the place.
+        // SAFETY: both are at least so long, and no other code has a pointer to it.
         #[expect(unsafe_code, reason = "no slice of bytes before they are there")]
         unsafe {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), rest.as_mut_ptr().cast(), len);
@@ -132,7 +132,7 @@ const MANY: usize = 4 << 20;
 /// So many zeros. An error, where the system refuses memory, rather than the end of the process.
 pub fn zeros<T: Clone + Default>(count: usize) -> Result<Vec<T>, TryReserveError> {
     if count.saturating_mul(size_of::<T>()) >= MANY {
-        // zeros that nobody has written yet take no memory, which only `vec!` knows how to ask for
+        // zeros that were never written take no memory, which only `vec!` knows how to ask for
         black_box(reserved::<T>(count)?);
     }
     Ok(vec![T::default(); count])
@@ -157,7 +157,7 @@ pub fn filled<T: AnyBitPattern, E: From<TryReserveError>>(
 /// Like [`filled`] for bytes, in memory that does not begin at a multiple of 32 bytes, where possible.
 ///
 /// Some libraries write round the caches of the processor when they can, which they find out by the address (measured:
-/// libjpeg-turbo, 10-25% of the time of a tile in colour, and as much again for whoever reads it next).
+/// libjpeg-turbo, 10-25% of the time of a tile in colour, and as much again for the code that reads it next).
 pub fn filled_unaligned<E: From<TryReserveError>>(
     count: usize,
     fill: impl FnOnce(&mut UninitBuf) -> Result<(), E>,
@@ -261,7 +261,7 @@ mod tests {
             };
             buf.by(write).unwrap();
             assert_eq!(buf.by(|_| Err::<usize, _>("no")), Err("no"));
-            // memory of somebody else
+            // other memory
             buf.read(|_| Ok::<_, ()>(Box::leak(Box::new([1u8])))).unwrap();
         });
         assert_eq!(got, [7, 9, 9]);

@@ -139,7 +139,7 @@ impl<K: Hash + Eq + Clone> Cache<K> {
         gone.get()
     }
 
-    /// What neighbours need soon and nobody later: the last used ones are held, apart from all others.
+    /// What neighbours need soon and is not needed later: the last used ones are held, apart from all others.
     /// [`Recent::update`] says how.
     pub fn recent(&self, key: &K, make: impl FnOnce(Option<Bytes>) -> Result<Option<Bytes>>) -> Result<()> {
         let Some(inner) = &self.inner else {

@@ -318,7 +318,7 @@ fn differences(bits: &mut Bits, width: u32, above: &[u32], changes: &mut Vec<u32
 fn two_runs(bits: &mut Bits, mut word: u64, tables: [&Runs; 2]) -> Option<[u32; 2]> {
     let mut lengths = [0; 2];
     for (length, table) in lengths.iter_mut().zip(tables) {
-        // mostly one code, and in the bits that are at hand
+        // mostly one code, and in the bits that were read
         let (used, pixels) = table[(word >> (64 - LONGEST)) as usize];
         if (1..64).contains(&pixels) {
             word <<= used;

@@ -16,7 +16,7 @@ pub struct Step {
     pub ended: bool,
 }
 
-/// Reads what `step` makes of the bytes of `from`. It is given those that are at hand, none at their end, and a place
+/// Reads what `step` makes of the bytes of `from`. It is given those that were read, none at their end, and a place
 /// for output that is not empty; when it does nothing the stream is at its end.
 pub struct Pull<R, S> {
     from: R,

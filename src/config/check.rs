@@ -164,7 +164,7 @@ fn variables(environment: &[(String, String)]) -> Vec<String> {
     all
 }
 
-/// The setting that somebody may have meant by this name.
+/// The setting that may have been meant by this name.
 fn meant(name: &str) -> Option<&'static str> {
     let names = VARS.iter().flat_map(|var| [Some(var.name), var.alias]).flatten();
     let near = names.map(|known| (distance(&name.to_uppercase(), known), known));
@@ -270,7 +270,7 @@ mod tests {
                 "/nowhere/at/all",
                 "MEMCACHED_SERVERS: /nowhere/at/all: ",
             ),
-            // nobody listens on port 1
+            // nothing listens on port 1
             ("MEMCACHED_SERVERS", "127.0.0.1:1", "leave it unset"),
             (
                 "MAX_METADATA_CACHE_SIZE",

@@ -30,7 +30,7 @@ const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 /// Puts the tags into a complete JPEG stream.
 ///
 /// A density makes or replaces the JFIF header, in whole pixels per inch, unless the stream is not what JFIF allows
-/// (RGB, four components): it has no place then. A profile that is there is taken out, for nobody has looked at it; one of more
+/// (RGB, four components): it has no place then. A profile that is there is taken out, for it was not checked; one of more
 /// than 255 parts (16 MB) has no place and is left out. EXIF and XMP replace what is there; XMP that is too long for a segment is left
 /// out. Other things that the tags do not say stay as they are.
 pub fn jpeg(coded: Vec<u8>, tags: &Tags) -> Result<Vec<u8>> {

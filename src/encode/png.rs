@@ -148,7 +148,7 @@ impl Stream {
     }
 }
 
-/// Bytes that the crate writes and somebody else takes.
+/// Bytes that the crate writes and another thread takes.
 #[derive(Clone, Default)]
 struct Shared(Rc<RefCell<Vec<u8>>>);
 

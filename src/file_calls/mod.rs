@@ -92,7 +92,7 @@ impl FileCalls {
             pending.inc();
             let found = call();
             pending.dec();
-            // whoever waited may have gone
+            // the caller may have given up
             let _ = take(&sender).map(|sender| sender.send(Some(found)));
         });
         let end = Box::new(move || {
@@ -112,7 +112,7 @@ impl FileCalls {
         state.threads += usize::from(thread);
         drop(state);
         if clock && !self.0.spawn(Shared::watch) {
-            // without it somebody might wait for ever
+            // without it a caller might wait for ever
             self.0.lock().has_clock = false;
             return None;
         }

@@ -160,7 +160,7 @@ mod tests {
         assert!(is_local(&folder.join("missing")));
         assert!(!is_local(&folder.join("far")), "it leads to proc");
         assert!(!is_local(Path::new("/proc/self/status")));
-        assert!(!is_local(&folder.join("../x")), "nobody knows what that is");
+        assert!(!is_local(&folder.join("../x")), "an unresolved path is not local");
         let at = |at: &str, is_local| Mount {
             at: at.into(),
             is_local,

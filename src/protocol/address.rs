@@ -264,7 +264,7 @@ pub fn bare(path: &[u8]) -> &[u8] {
     path.get(..end).unwrap_or_default()
 }
 
-/// A name as one segment of a path, whoever asks for it how.
+/// A name as one segment of a path, however it is asked for.
 pub fn segment(name: &str) -> String {
     utf8_percent_encode(name, SEGMENT).to_string()
 }

@@ -21,7 +21,7 @@ pub fn stop() {
     STOPPING.store(true, Ordering::Relaxed);
 }
 
-/// Whether this address may be listened on without a token: nobody but this machine can reach it.
+/// Whether this address may be listened on without a token: only this machine can reach it.
 pub fn is_private(address: &str) -> bool {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');

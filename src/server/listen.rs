@@ -81,7 +81,7 @@ impl Listener {
         Ok(listeners)
     }
 
-    /// A listening socket that somebody else opened.
+    /// A listening socket that another process opened.
     pub fn adopt(socket: OwnedFd, http: bool) -> io::Result<Listener> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         if local(&socket).is_some() {
@@ -245,7 +245,7 @@ fn unix(path: &Path, backlog: u32, http: bool) -> io::Result<Listener> {
     Ok(Listener::new(socket, http, created))
 }
 
-/// Whether the path is a socket that nobody listens on; an error says why it cannot be replaced.
+/// Whether the path is a socket that no process listens on; an error says why it cannot be replaced.
 fn is_left_over(path: &Path, address: &SocketAddrUnix) -> io::Result<bool> {
     if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(io::Error::new(

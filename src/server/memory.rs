@@ -21,7 +21,7 @@ const BAND: usize = 16 << 20;
 #[cfg(target_env = "gnu")]
 const KEPT: usize = 64 << 20;
 
-/// Gives back to the kernel what nobody uses: for a server that has nothing to do. Does nothing where the C library is not
+/// Gives unused memory back to the kernel: for a server that has nothing to do. Does nothing where the C library is not
 /// glibc.
 pub fn trim() {
     #[cfg(target_env = "gnu")]

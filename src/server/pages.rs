@@ -137,7 +137,7 @@ pub fn images(config: &Config) -> Reply {
 }
 
 /// Identifiers, kinds and lengths of the images whose path starts with `prefix`, which need not be a whole folder. Nothing when there
-/// is no prefix: nobody asked for the whole machine to be listed. Links to folders are not followed.
+/// is no prefix: the whole machine is not to be listed. Links to folders are not followed.
 fn list(prefix: &str, suffix: &str) -> (Vec<(String, Kind, u64)>, bool) {
     let Some((folder, start)) = prefix.rsplit_once('/') else {
         return (Vec::new(), false);

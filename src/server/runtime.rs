@@ -340,7 +340,7 @@ struct Acceptor {
 enum Accepted {
     /// There may be more.
     More,
-    /// There is nobody.
+    /// There is no connection.
     Nobody,
     /// There is no descriptor for another one.
     Starved,

@@ -91,7 +91,7 @@ impl Socket {
             }
         }
         if self.watched.is_none() && !self.waits {
-            // whoever looks for more before the answer is written is asked again: mostly nothing has to be waited for then
+            // a task that looks for more before the answer is written is woken again: mostly nothing has to be waited for then
             self.waits = true;
             context.waker().wake_by_ref();
             return Poll::Pending;

@@ -37,7 +37,7 @@ pub struct Access<'a> {
     pub trust_proxy: bool,
     /// From the first byte read to the answer.
     pub time: Duration,
-    /// How the answer was come by.
+    /// How the answer was obtained.
     pub how: &'a str,
     /// Where the time went.
     pub stages: &'a [(&'static str, Duration)],

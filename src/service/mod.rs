@@ -115,7 +115,7 @@ impl Deref for Service {
 struct Answer {
     bytes: Bytes,
     lease: Option<Arc<Lease>>,
-    /// How it was come by: hit, disk, memcached or made.
+    /// How it was obtained: hit, disk, memcached or made.
     how: &'static str,
 }
 
@@ -164,7 +164,7 @@ impl Service {
         block_on(self.serve(http, Scope::default()))
     }
 
-    /// Answers a request. Never fails; dropping the future cancels what nobody else waits for. A scope with a deadline
+    /// Answers a request. Never fails; dropping the future cancels what no other request waits for. A scope with a deadline
     /// wants the timer of a tokio runtime.
     pub async fn serve(&self, http: Http, scope: Scope) -> Reply {
         let since = Instant::now();
@@ -197,7 +197,7 @@ impl Service {
         self.close(&http, &scope, protocol, since, how, reply)
     }
 
-    /// A request from top to bottom; with the reply how it was come by, for the log.
+    /// A request from top to bottom; with the reply how it was obtained, for the log.
     async fn line(
         &self,
         http: &Http,
@@ -308,7 +308,7 @@ impl Service {
         self.cache.bytes()
     }
 
-    /// What is asked of an open image, and how it was come by.
+    /// What is asked of an open image, and how the answer was obtained.
     async fn ask(
         &self,
         http: &Http,
@@ -369,7 +369,7 @@ impl Service {
         }
     }
 
-    /// A picture, and how it was come by.
+    /// A picture, and how it was obtained.
     async fn draw(
         &self,
         http: &Http,
@@ -397,7 +397,7 @@ impl Service {
         Ok((reply, how))
     }
 
-    /// The encoded answer to a plan, and how it was come by: once for all who ask meanwhile.
+    /// The encoded answer to a plan, and how it was obtained: once for all requests that ask meanwhile.
     async fn answer(
         &self,
         opened: &Arc<Opened>,
@@ -488,7 +488,7 @@ impl Service {
         lease.map(|lease| Some(Arc::new(lease))).ok_or(Error::Busy)
     }
 
-    /// What the files beside an image say, read where that holds up nobody.
+    /// What the files beside an image say, read where that delays no request.
     async fn sidecar(&self, opened: &Arc<Opened>, scope: &Scope) -> crate::error::Result<Arc<Sidecar>> {
         let (service, of) = (self.clone(), opened.clone());
         if !opened.is_local {

@@ -13,7 +13,7 @@ use serde_json::Value;
 use serde_json::json;
 use std::time::Duration;
 
-/// Settings whose values nobody needs to see.
+/// Settings whose values are not shown.
 const SECRET: &[&str] = &["ADMIN_TOKEN"];
 
 /// What metrics call media types other than those of formats.

@@ -1,4 +1,4 @@
-//! One size of a pyramid: how its pixels are had, and what a window of it costs.
+//! One size of a pyramid: where its pixels come from, and what a window of it costs.
 
 use crate::geometry::Rect;
 use crate::geometry::Size;
@@ -23,7 +23,7 @@ pub struct Level {
     pub grid: Grid,
     /// How a tile is decoded.
     pub decoding: Decoding,
-    /// Decoded bytes of which the file holds anything; `u64::MAX` where nobody has counted them.
+    /// Decoded bytes of which the file holds anything; `u64::MAX` where they were not counted.
     pub present: u64,
     /// What has to be decoded for a window.
     pub parts: Parts,
@@ -162,7 +162,7 @@ impl Level {
         }
     }
 
-    /// What a window takes, where `keep` holds what was made before. Reads nothing and waits for nobody.
+    /// What a window takes, where `keep` holds what was made before. Reads nothing and never waits.
     pub fn effort(&self, window: Window, keep: &dyn TileCache) -> Effort {
         let effort = self.parts.effort(self, window, keep);
         match (self.decoding, &self.parts) {

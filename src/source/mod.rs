@@ -104,7 +104,7 @@ impl Header {
         self.levels.first().map_or(Size::new(1, 1), |level| level.size)
     }
 
-    /// What a window takes, where `keep` holds what was made before. Reads nothing and waits for nobody.
+    /// What a window takes, where `keep` holds what was made before. Reads nothing and never waits.
     pub fn effort(&self, window: Window, keep: &dyn TileCache) -> Effort {
         let level = self.levels.get(window.level);
         level.map_or(Effort::default(), |level| level.effort(window, keep))

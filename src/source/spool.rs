@@ -93,7 +93,7 @@ impl SpoolDir {
         Ok(result?)
     }
 
-    /// A file of no name, and nobody else's business.
+    /// A file without a name, which only this process can open.
     fn file(&self) -> io::Result<File> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);

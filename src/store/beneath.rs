@@ -1,4 +1,4 @@
-//! Opening local files that somebody names: regular files only, without waiting, and below a directory where that is asked for.
+//! Opening local files by name: regular files only, without waiting, and below a directory where that is asked for.
 
 use crate::error::Error;
 use crate::error::Result;

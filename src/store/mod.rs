@@ -35,7 +35,7 @@ pub enum Version {
     File {
         /// Modification time in ns since 1970.
         mtime_ns: i128,
-        /// Time of the last change of contents or inode, in ns since 1970: nobody can set it back.
+        /// Time of the last change of contents or inode, in ns since 1970: it cannot be set back.
         ctime_ns: i128,
         /// Length in bytes.
         len: u64,

@@ -42,7 +42,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Forgets a flight that has ended, and cancels its work when nobody waits for it.
+/// Forgets a flight that has ended, and cancels its work when no request waits for it.
 struct FlightGuard<K: Hash + Eq, T: Clone> {
     flying: Arc<Mutex<HashMap<K, Flight<T>>>>,
     key: K,

@@ -87,12 +87,12 @@ impl Scope {
         self.0.cancelled.store(true, Ordering::Relaxed);
     }
 
-    /// Whether nobody wants it any more.
+    /// Whether it was cancelled.
     pub fn cancelled(&self) -> bool {
         self.0.cancelled.load(Ordering::Relaxed)
     }
 
-    /// `Error::Cancelled` when nobody wants it any more, `Error::TimedOut` after its deadline.
+    /// `Error::Cancelled` when it was cancelled, `Error::TimedOut` after its deadline.
     pub fn check(&self) -> Result<()> {
         if self.cancelled() {
             return Err(Error::Cancelled);

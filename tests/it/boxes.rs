@@ -214,7 +214,7 @@ fn inks_are_the_absence_of_light() {
 fn a_space_that_is_not_named_is_that_of_the_count() {
     let shop = Shop::new("boxes-unknown");
     let all: Vec<Vec<u8>> = (0..3).map(component).collect();
-    // what OpenJPEG writes then, and a number that nobody defined
+    // what OpenJPEG writes then, and a number that is not defined
     for number in [0, 99] {
         let header = [space(number, &[])];
         let of = |count: usize| shop.samples("unknown", &header, &shop.stream(&all[..count]));

@@ -98,11 +98,11 @@ fn depth(samples: &Samples) -> &'static str {
 /// Gives a level band by band, from the top.
 fn bands(source: &dyn Source, level: usize, mut take: impl FnMut(Raster)) -> Result<(), Error> {
     let of = &source.header().levels[level];
-    let memo = BandCache::over(&NoCache);
+    let bands = BandCache::over(&NoCache);
     for y in (0..of.size.h).step_by(512) {
         let rect = Rect::new(0, y, of.size.w, 512.min(of.size.h - y));
         take(shown(
-            raster(source, Window::new(level, rect), &memo)?,
+            raster(source, Window::new(level, rect), &bands)?,
             source.header(),
         ));
     }

@@ -1,4 +1,4 @@
-//! Imports point down and run in no circles; below the service nobody logs.
+//! Imports point down and run in no circles; below the service nothing logs.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -197,7 +197,7 @@ fn no_circles_of_imports() {
     let folders = neighbours();
     assert!(folders.len() > 10, "imports are found");
     for (folder, mut imports) in folders {
-        // whoever imports nobody that is left is in no circle
+        // a module that imports none that is left is in no circle
         loop {
             let left: BTreeSet<String> = imports.keys().cloned().collect();
             imports

@@ -1,6 +1,6 @@
 //! Forms of requests: numbers, separators, case, suffixes, empty values, repeated commands, order, in every protocol.
 //!
-//! `forms.tsv` says of each what iipsrv 1.1 and its upstream answer (`-` where nobody has asked it), what this server
+//! `forms.tsv` says of each what iipsrv 1.1 and its upstream answer (`-` where it was not asked), what this server
 //! answers, and why where that is not what iipsrv shows. A picture is described by its kind, size and channels.
 
 use crate::oracle::Original;

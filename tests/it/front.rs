@@ -152,7 +152,7 @@ impl Front<'_> {
     }
 }
 
-/// Everything is answered as the service answers it, to several clients at once, and nobody complains.
+/// Everything is answered as the service answers it, to several clients at once, and no process complains.
 fn serves(site: Site, port: u16) {
     serves_as(site, port, &format!("127.0.0.1:{port}"), &SERVED);
 }

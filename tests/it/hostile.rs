@@ -1,4 +1,4 @@
-//! What anybody can send costs in proportion to its bytes: CPU time and memory of the real process, measured for each file.
+//! What any client can send costs in proportion to its bytes: CPU time and memory of the real process, measured for each file.
 //!
 //! The files are drawn here: headers that claim what is not there, small files that inflate, mutations of good files with a
 //! fixed seed; `fixtures/corrupt` holds what fuzzing found. With CORPUS set, `bad` and mutations of the good files are tried,
@@ -91,7 +91,7 @@ impl Server {
             idle: 0,
             slower: 1.0,
         };
-        // tables that are made at first use are nobody's cost
+        // tables that are made at first use do not count
         for name in ["tessera.tif", "viewer.webp"] {
             server.put(&std::fs::read(fixtures(name)).unwrap());
             for path in PATHS {

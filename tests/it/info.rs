@@ -285,7 +285,7 @@ fn sidecar_files_are_added() {
     let info = || read(&service, Http::get("/iiif/a.tif/info.json"));
     let before = info();
     assert_eq!(before["logo"], "x");
-    assert_ne!(before["width"], 1, "nobody else says what the pixels are");
+    assert_ne!(before["width"], 1, "only the server says what the pixels are");
     let physical = before["service"][0].clone();
     assert!(
         physical["id"].is_string() && physical["type"].is_string(),

@@ -1,4 +1,4 @@
-//! Does a log that hangs, is full or is missing stop nobody, and does it report what it should?
+//! Does a log that hangs, is full or is missing stop no request, and does it report what it should?
 
 use crate::process::BINARY;
 use crate::process::Folder;

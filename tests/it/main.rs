@@ -10,7 +10,7 @@
 //! - `fixtures`: are the files of `fixtures/` what the generator makes?
 //! - `wire`: FastCGI and HTTP over sockets in this process: cut records, aborts, slow, absent and broken peers
 //! - `daemon`: the real binary: every way to start it, signals, sockets, its log
-//! - `log`: does a log that hangs, is full or is missing stop nobody, and does it report what it should?
+//! - `log`: does a log that hangs, is full or is missing stop no request, and does it report what it should?
 //! - `machine`: does a machine that fails stop no more than it must?
 //! - `forms`: are requests read as iipsrv reads them, however they are written?
 //! - `upgrade`: what does a site notice that exchanges the program behind Debian's own configuration?
@@ -33,7 +33,7 @@
 //! - `jpeg`: is JPEG decoded as libjpeg does it, in windows, too?
 //! - `corpus`: is every TIFF of the corpus served as another reader sees it, or refused for a reason?
 //! - `corrupt`: does every malformed file end in an error within its limits?
-//! - `hostile`: does what anybody can send cost no more than its bytes are worth?
+//! - `hostile`: does what any client can send cost no more than its bytes are worth?
 //! - `limits`: is what lies beyond a limit refused or left out, and does the log name the setting?
 //! - `replays`: do viewers that cannot be installed read what they ask, letter by letter?
 //! - `seams`: is every tile of every client as large as it expects, and do they fit together?

@@ -151,7 +151,7 @@ pub fn until<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     }
 }
 
-/// A port of the loopback that nobody listens on, below those that the kernel gives to clients.
+/// A port of the loopback that nothing listens on, below those that the kernel gives to clients.
 pub fn free_port() -> u16 {
     static COUNT: AtomicU16 = AtomicU16::new(0);
     let start = std::process::id() as u16;
@@ -182,7 +182,7 @@ impl Group {
         }
     }
 
-    /// The group of a daemon that has left whoever started it.
+    /// The group of a daemon that has left its parent.
     pub fn adopt(leader: i32) -> Group {
         Group {
             leader: Pid::from_raw(leader).unwrap(),

@@ -361,7 +361,7 @@ fn tile(image: &Image, client: Client, level: &Seen, col: u32, row: u32) -> Repl
         "{client:?} {uri} of {:?}: {size:?} for {right:?}",
         image.full()
     );
-    // inside the grid a tile is whole, whoever asks
+    // inside the grid a tile is whole, by every protocol
     if (col + 1) * side < level.size.w && (row + 1) * side < level.size.h {
         assert_eq!(size, right, "{client:?} {uri}");
     }

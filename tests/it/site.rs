@@ -334,7 +334,7 @@ impl Site {
         self.front("apache2", &text, port);
     }
 
-    /// Stops everything; nobody has complained.
+    /// Stops everything; no process has complained.
     pub fn stop(mut self) {
         // the web server first: it may keep connections
         while let Some(group) = self.running.pop() {

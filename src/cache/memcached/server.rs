@@ -186,7 +186,7 @@ impl Shared {
                         continue;
                     }
                     let found = self.ask(&mut connection, |server, until| server.get(&key, until));
-                    // nobody may wait for it any more
+                    // it may be that nothing waits for it any more
                     let _ = answer.send(found.flatten());
                 }
                 Job::Set { key, body, expiry } => {

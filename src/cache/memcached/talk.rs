@@ -178,7 +178,7 @@ fn left(until: Instant) -> io::Result<Duration> {
     Ok(left)
 }
 
-/// Whether this is the end of somebody's patience.
+/// Whether this is a time-out.
 pub fn is_late(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
 }

@@ -27,7 +27,7 @@ const ABORT: u8 = 0x04;
 const NEWLEN: u8 = 0x05;
 /// The adaptive pixel moves.
 const ATMOVE: u8 = 0x06;
-/// Bytes for nobody here.
+/// Bytes that are not used here.
 const COMMENT: u8 = 0x07;
 
 /// What the header says.

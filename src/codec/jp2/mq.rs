@@ -159,7 +159,7 @@ impl<'a> Mq<'a> {
         self.fair(contexts, which)
     }
 
-    /// As `bit`, and faster where nobody can foresee whether the interval will be renewed: takes no branches by it.
+    /// As `bit`, and faster where it cannot be predicted whether the interval will be renewed: takes no branches by it.
     #[inline(always)]
     pub(super) fn fair(&mut self, contexts: &mut Contexts, which: u32) -> u32 {
         let slot = &mut contexts.0[which as usize % CONTEXTS];

@@ -595,7 +595,7 @@ mod tests {
             let merged = decode(&merge(Some(tables), tile, colour).unwrap(), size).unwrap();
             assert_eq!(found, merged, "{colour:?}");
         }
-        // tables stay with the decoder, but not for whoever lacks them
+        // tables stay with the decoder, but not for streams that lack them
         assert!(decode(&tile, size).is_err());
         assert!(decode_tile(Some(&[0xff, 0xd8, 0xff, 0xd9]), &tile, Colour::Ycbcr, size).is_err());
         assert!(decode_tile(Some(&tables), &tile[..tile.len() / 2], Colour::Ycbcr, size).is_err());

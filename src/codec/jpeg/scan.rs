@@ -772,7 +772,7 @@ mod tests {
                 let at = stream.len() - 1 - at.index(data);
                 stream[at] = value;
             }
-            // a marker that nobody knows ends the whole, not a window before it
+            // an unknown marker ends the whole, not a window before it
             if (0..=HALVINGS).all(|halvings| whole(&stream, halvings).is_ok()) {
                 prop_assert_eq!(same(&stream), Ok(()));
             }

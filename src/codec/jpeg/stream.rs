@@ -155,7 +155,7 @@ impl<'a> Segments<'a> {
                 [_, EOI, ..] | [_] | [] => return Ok(None),
                 [_, marker, high, low, ..] => {
                     let mut len = usize::from(u16::from_be_bytes([*high, *low]));
-                    // nobody minds in what is skipped
+                    // allowed in what is skipped
                     if matches!(*marker, APP0..=0xef | COM) {
                         len = len.max(2);
                     }

@@ -136,7 +136,7 @@ impl Drop for Handle {
 }
 
 /// A decompressor for one stream: one that is used again would decode a stream that lacks tables with those of the stream
-/// before, which may be somebody else's picture.
+/// before, which may be of another picture.
 fn with_decompressor<T>(work: impl FnOnce(*mut c_void) -> Result<T>) -> Result<T> {
     // SAFETY: takes no arguments; the result is checked.
     let own = Handle::of(unsafe { tjInitDecompress() })?;

@@ -21,7 +21,7 @@ use crate::source::Header;
 use serde_json::Value;
 use serde_json::json;
 
-/// What nobody else may say: what a client asks pictures by.
+/// Members that only the server sets: what a client asks pictures by.
 const OWN: [&str; 22] = [
     "@context",
     "id",

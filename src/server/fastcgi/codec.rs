@@ -215,7 +215,7 @@ impl Wire {
         None
     }
 
-    /// ABORT_REQUEST (§5.4): whoever works for it may stop, and the number is free again.
+    /// ABORT_REQUEST (§5.4): its work may stop, and the number is free again.
     fn abort(&mut self, id: u16, out: &mut Out) -> Option<Event> {
         let open = self.open.swap_remove(self.place(id)?);
         self.refuse(id, REQUEST_COMPLETE, out);

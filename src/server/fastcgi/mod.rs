@@ -1,4 +1,4 @@
-//! FastCGI connections: bytes to and from the codec, requests to whoever answers them.
+//! FastCGI connections: bytes to and from the codec, requests to the service.
 //!
 //! Requests of one connection are answered side by side. When the peer aborts one, or goes away, its future is dropped.
 

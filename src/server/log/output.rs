@@ -1,6 +1,6 @@
 //! Where lines go: a file, a descriptor that is already open, or syslog; stderr when that fails.
 //!
-//! Only the log's own thread writes, so that a pipe that nobody reads or a syslog that hangs blocks nobody else.
+//! Only the log's own thread writes, so that a pipe that is not read or a syslog that hangs blocks no request.
 
 use crate::server::syslog;
 use log::Level;
@@ -21,7 +21,7 @@ const SYSLOG: &str = "/dev/log";
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
     File(PathBuf),
-    /// It is open: whoever made it may be somebody whose files cannot be opened by name.
+    /// It is open: it may belong to a user whose files cannot be opened by name.
     Stdout,
     Stderr,
     Syslog,
@@ -122,7 +122,7 @@ impl Output {
     }
 }
 
-/// Whether somebody listens for syslog.
+/// Whether a syslog daemon listens.
 fn listening() -> Result<(), String> {
     let tried = UnixDatagram::unbound().and_then(|socket| socket.connect(SYSLOG));
     match tried {
@@ -138,7 +138,7 @@ fn duplicate(open: &impl AsFd) -> Result<Target, String> {
         .map_err(|error| error.to_string())
 }
 
-/// Writes everything, also to what somebody has made non-blocking.
+/// Writes everything, also to what is non-blocking.
 fn write_all(mut file: &File, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.write(bytes) {

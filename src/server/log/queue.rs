@@ -79,7 +79,7 @@ impl Queue {
         std::mem::take(&mut state.entries)
     }
 
-    /// Lines that were dropped since somebody asked.
+    /// Lines that were dropped since the last look.
     pub fn take_dropped(&self) -> u64 {
         std::mem::take(&mut self.lock().dropped)
     }

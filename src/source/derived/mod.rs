@@ -124,7 +124,7 @@ impl DerivedLevels {
         ))
     }
 
-    /// A source whose levels are had so, with temporary files and without.
+    /// A source with these origins of levels, with temporary files and without.
     fn by(
         inner: Box<dyn Source>,
         planned: Vec<(Shape, LevelOrigin)>,
@@ -165,7 +165,7 @@ impl DerivedLevels {
         Ok(origin)
     }
 
-    /// How a level is had without temporary files.
+    /// Where a level comes from without temporary files.
     fn unspooled(&self, level: usize) -> Result<LevelOrigin> {
         let origin = self.unspooled.get(level).copied();
         origin.ok_or_else(|| Error::Outside("no such level".into()))
@@ -273,9 +273,9 @@ impl DerivedLevels {
         take: impl Fn(Raster, Rect) -> Result<()> + Sync,
     ) -> Result<()> {
         // strips that two pieces share are decoded once
-        let memo = BandCache::over(keep);
+        let bands = BandCache::over(keep);
         let below = Renamed {
-            keep: &memo,
+            keep: &bands,
             name: &as_stored,
         };
         let (levels, level) = match from {
@@ -311,7 +311,7 @@ impl DerivedLevels {
             let at = Rect::new(rect.x / factor, rect.y / factor, w, h);
             let piece = match from {
                 Base::File(_) => window::piece(&*self.inner, window, &below)?,
-                Base::Header(_) => self.window(window, &memo)?,
+                Base::Header(_) => self.window(window, &bands)?,
             };
             take(reduced(piece, factor).raster(at.size()), at)
         })
@@ -344,12 +344,12 @@ impl DerivedLevels {
             return Ok(reduced(self.window(part(rect), keep)?, factor));
         }
         // strips that two bands share are decoded once
-        let memo = BandCache::over(keep);
+        let bands = BandCache::over(keep);
         let mut out: Option<Raster> = None;
         for cell in pieces(rect, piece) {
             let (x, y) = ((cell.x - rect.x) / factor, (cell.y - rect.y) / factor);
             let at = Rect::new(x, y, cell.w.div_ceil(factor), cell.h.div_ceil(factor));
-            let band = reduced(self.window(part(cell), &memo)?, factor).raster(at.size());
+            let band = reduced(self.window(part(cell), &bands)?, factor).raster(at.size());
             let out = match &mut out {
                 Some(out) => out,
                 none => none.insert(window::blank(size, &band)?),
@@ -360,7 +360,7 @@ impl DerivedLevels {
         Ok(Piece::Pixels(out))
     }
 
-    /// A part of a level that is had so.
+    /// A part of a level of this origin.
     fn window_by(&self, origin: LevelOrigin, window: Window, keep: &dyn TileCache) -> Result<Piece> {
         match origin {
             LevelOrigin::Stored(level) => {
@@ -470,7 +470,7 @@ fn reduced(piece: Piece, factor: u32) -> Piece {
     }
 }
 
-/// A level that is had so, or `without` temporary files so, from those of the `file` or the `larger` levels of the pyramid.
+/// A level of this `origin`, or of the origin `without` temporary files, from those of the `file` or the `larger` levels of the pyramid.
 fn level(shape: Shape, origin: LevelOrigin, without: LevelOrigin, file: &[Level], larger: &[Level]) -> Level {
     let Shape { size, tile } = shape;
     let base = origin.base(file, larger);

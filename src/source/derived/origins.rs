@@ -149,7 +149,7 @@ pub fn check_worth(header: &Header, window: Window, effort: Effort, limits: &Lim
     limits::check("decoded bytes for a window:", "EXPANSION", bytes, most)
 }
 
-/// All levels, the largest first, and how each is had. `worth` is that of each level of the file; of those that are left
+/// All levels, the largest first, and where each comes from. `worth` is that of each level of the file; of those that are left
 /// out all may be decoded.
 pub fn plan(header: &Header, worth: &[Worth], budget: &Budget) -> Vec<(Shape, LevelOrigin)> {
     let base = match header.levels.first() {
@@ -397,7 +397,7 @@ mod tests {
         Some(Arc::new(SpoolDir::new(std::env::temp_dir(), 10 << 30)))
     }
 
-    /// Levels, and how they are had, of a grey file of 8 bits.
+    /// Levels, and where they come from, of a grey file of 8 bits.
     fn planned(levels: &[Level], grid: Grid, budget: &Budget) -> Vec<(Size, LevelOrigin)> {
         let mut header = Synthetic::new(levels.to_vec(), 1, sample).header().clone();
         header.levels.iter_mut().for_each(|level| level.grid = grid);

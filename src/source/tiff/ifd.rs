@@ -425,7 +425,7 @@ impl Array {
         if let Some(bytes) = kept.get() {
             return number(bytes);
         }
-        // Two threads may read the same block; the second one's copy is dropped, and nobody waited.
+        // Two threads may read the same block; the second one's copy is dropped, and neither waited.
         let bytes = self.read(input, block)?;
         number(kept.get_or_init(|| bytes.into()))
     }

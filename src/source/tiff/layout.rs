@@ -55,7 +55,7 @@ pub struct Layout {
     pub turn: Turn,
     /// What is given.
     pub meaning: Meaning,
-    /// Channels lie in planes of their own, one block of one channel each ([`Layout::plane`]).
+    /// Channels are planar, one block of one channel each ([`Layout::plane`]).
     pub separate: bool,
     /// The stored components of JPEG blocks are YCbCr.
     pub jpeg_ycbcr: bool,
@@ -311,13 +311,13 @@ impl Layout {
             && self.picks.iter().copied().eq(0..self.stored)
     }
 
-    /// Bytes of a row of pixels, once no longer coded (not of subsampled YCbCr); of one plane when channels lie apart.
+    /// Bytes of a row of pixels, once no longer coded (not of subsampled YCbCr); of one plane when channels are planar.
     pub fn line(&self, width: u32) -> u64 {
         let stored = if self.separate { 1 } else { self.stored as u64 };
         (u64::from(width) * stored * u64::from(self.bits)).div_ceil(8)
     }
 
-    /// Bytes of a block once no longer coded; of one plane when channels lie apart.
+    /// Bytes of a block once no longer coded; of one plane when channels are planar.
     pub fn bytes(&self, block: Size) -> u64 {
         match &self.turn {
             Turn::Ycbcr(ycbcr) if !self.separate => ycbcr.bytes(block.w, block.h),
@@ -373,7 +373,7 @@ impl Layout {
         })
     }
 
-    /// The layout of the blocks that hold `picks[index]` alone, of channels that lie apart. Its samples are as stored;
+    /// The layout of the blocks that hold `picks[index]` alone, of planar channels. Its samples are as stored;
     /// [`weave`](crate::source::tiff::unpack::weave) makes of all planes what is given.
     pub fn plane(&self, index: usize) -> Layout {
         let range = self.meaning.ranges.get(index).copied();

@@ -217,7 +217,7 @@ impl Walk<'_> {
         };
         let reduced = flags & REDUCED != 0;
         let begun = all.iter().any(|found| !found.reduced);
-        // masks alone, and thumbnails of what came before, are nobody's pages
+        // masks alone, and thumbnails of what came before, are no pages
         if !all.is_empty() && (flags & MASK != 0 || reduced && begun && auxiliary.is_none()) {
             return;
         }

@@ -308,7 +308,7 @@ fn palette(ifd: &Ifd, input: &Input, bits: u8) -> Result<Box<[[u8; 3]]>> {
 /// Names of the usual inks (TIFF 6.0 §16, InkNames), in lower case.
 const INKS: &[u8] = b"cyan\0magenta\0yellow\0black";
 
-/// Cyan, magenta, yellow, black, also in an ink set of others whose names nobody says; some writers say by DotRange that
+/// Cyan, magenta, yellow, black, also in an ink set of others without names; some writers say by DotRange that
 /// no ink is the maximum (TIFF 6.0 §16).
 fn inks(ifd: &Ifd, input: &Input, bits: u8) -> Result<Turn> {
     let set = ifd.first(input, 332)?.unwrap_or(1);

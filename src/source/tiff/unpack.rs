@@ -97,7 +97,7 @@ fn undo(layout: &Layout, line: usize, plain: &mut [u8]) -> Order {
     }
 }
 
-/// What is given of blocks whose channels lie apart: the planes of `layout.picks`, in their order, each unpacked by its
+/// What is given of blocks whose channels are planar: the planes of `layout.picks`, in their order, each unpacked by its
 /// [`Layout::plane`]. `Error::Corrupt` when they differ in length or depth.
 pub fn weave(layout: &Layout, planes: Vec<Samples>) -> Result<Samples> {
     let unlike = || Error::Corrupt("planes of a picture differ".into());

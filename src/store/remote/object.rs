@@ -207,7 +207,7 @@ impl Object {
                 .filter(|number| !coming.blocks.contains(number))
                 .collect();
             if free.is_empty() {
-                // somebody else fetches them; should that fail, or they be forgotten at once, it is tried here
+                // another reader fetches them; should that fail, or they be forgotten at once, it is tried here
                 drop(self.arrived.wait(coming));
                 continue;
             }

@@ -43,7 +43,7 @@ impl Weighter<Name, Bytes> for Bytewise {
 #[derive(Debug)]
 pub struct Pages {
     memory: Cache<Name, Bytes, Bytewise>,
-    /// Blocks that one reader may announce: what was fetched must still be held when it is read, whoever else reads.
+    /// Blocks that one reader may announce: what was fetched must still be held when it is read, whatever else is read.
     pub ahead: usize,
     disk: DiskCache,
 }
