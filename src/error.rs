@@ -15,8 +15,6 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// The client's words cannot be understood: 400.
     Malformed(String),
-    /// Understood, but not allowed: 403.
-    Refused(String),
     /// More than one answer, or the format, may hold: 413.
     TooLarge(String),
     /// The file asks for more than a setting allows, which the text names: 413.
@@ -61,7 +59,6 @@ impl Error {
     pub fn status(&self) -> u16 {
         match self {
             Error::Malformed(_) => 400,
-            Error::Refused(_) => 403,
             Error::TooLarge(_) | Error::Limit(_) | Error::TooBig(_) => 413,
             Error::Missing(_) | Error::Outside(_) => 404,
             Error::Busy | Error::NoMemory(_) | Error::Changed | Error::Later(_) | Error::Cancelled => 503,
@@ -77,7 +74,6 @@ impl Error {
     pub fn public(&self) -> &str {
         match self {
             Error::Malformed(text)
-            | Error::Refused(text)
             | Error::TooLarge(text)
             | Error::Limit(text)
             | Error::Missing(text)
@@ -114,7 +110,6 @@ impl Clone for Error {
     fn clone(&self) -> Error {
         match self {
             Error::Malformed(text) => Error::Malformed(text.clone()),
-            Error::Refused(text) => Error::Refused(text.clone()),
             Error::TooLarge(text) => Error::TooLarge(text.clone()),
             Error::Limit(text) => Error::Limit(text.clone()),
             Error::Missing(text) => Error::Missing(text.clone()),

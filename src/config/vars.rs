@@ -482,13 +482,13 @@ pub static VARS: &[Var] = &[
         "LIMIT_IFDS",
         "65536",
         Kind::Int(1, MANY),
-        "directories of a TIFF file that are looked at for a page; a page further on is not found",
+        "directories of a TIFF file that are looked at for a page; a page further on is refused",
     ),
     var(
         "LIMIT_BOXES",
         "4096",
         Kind::Int(1, MANY),
-        "boxes of JPEG 2000 and chunks of PNG and WebP that are looked at; what follows is not found",
+        "boxes of JPEG 2000 and chunks of PNG and WebP that are looked at; what follows is left out",
     ),
     var(
         "LIMIT_METADATA",
