@@ -11,6 +11,8 @@ use crate::geometry::Rect;
 use crate::library::Opened;
 use crate::plan::Key;
 use crate::raster::Raster;
+use crate::raster::gather;
+use crate::raster::strip;
 use crate::source::Decoding;
 use crate::source::Effort;
 use crate::source::Tile;
@@ -21,7 +23,6 @@ use crate::source::cache::Packer;
 use crate::source::cache::Part;
 use crate::source::cache::TileCache;
 use crate::source::window;
-use crate::source::window::stack;
 use crate::store::DiskCache;
 use crate::work::parallel;
 use std::sync::Arc;
@@ -89,12 +90,23 @@ impl Mosaic {
         self.bands(opened, window, cache, false, finish)
     }
 
-    /// The samples of a window. The window lies inside its level.
-    pub fn read(&self, opened: &Opened, window: Window, cache: &Cache<Key>) -> Result<Raster> {
-        let size = window.rect.size();
-        let bytes = size.area() * u64::from(opened.source.header().channels);
+    /// The samples of a window in rasters that lie one below the other, as `finish` leaves them. The window lies inside its
+    /// level.
+    pub fn strips<T: Send + Sync>(
+        &self,
+        opened: &Opened,
+        window: Window,
+        cache: &Cache<Key>,
+        finish: impl Fn(Raster) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
+        let bytes = window.rect.size().area() * u64::from(opened.source.header().channels);
         let kept = bytes < cache.max_bytes() / 2;
-        stack(self.bands(opened, window, cache, kept, Ok)?, size)
+        self.bands(opened, window, cache, kept, finish)
+    }
+
+    /// The samples of a window in one piece.
+    pub fn read(&self, opened: &Opened, window: Window, cache: &Cache<Key>) -> Result<Raster> {
+        gather(self.strips(opened, window, cache, |raster| Ok(strip(raster)))?)
     }
 
     /// The samples of a window that is likely to be asked for again, as a slider does: a tile that is dear to decode is

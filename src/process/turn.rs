@@ -21,7 +21,7 @@ pub fn turn(raster: Raster, mirror: bool, quarters: u8) -> Raster {
         channels,
         samples,
     } = raster;
-    let n = usize::from(channels);
+    let n = usize::from(channels).max(1);
     Raster {
         size: if quarters % 2 == 1 { size.turned() } else { size },
         channels,
@@ -49,13 +49,8 @@ fn turned<S: Copy + Default>(
         (0, false) => {}
         (0, true) => samples.chunks_exact_mut(row).for_each(|row| reverse(row, n)),
         (2, false) => reverse(&mut samples, n),
-        (2, true) => {
-            // Mirrored and turned by half is upside down.
-            let (top, bottom) = samples.split_at_mut(size.h as usize / 2 * row);
-            for (a, b) in top.chunks_exact_mut(row).zip(bottom.rchunks_exact_mut(row)) {
-                a.swap_with_slice(b);
-            }
-        }
+        // mirrored and turned by half is upside down
+        (2, true) => reverse(&mut samples, row),
         (quarters, mirror) => {
             let up = quarters == 1;
             return on_its_side(&samples, size, n, up, mirror == up);
@@ -64,11 +59,13 @@ fn turned<S: Copy + Default>(
     samples
 }
 
-/// Pixels of `n` samples in the opposite order.
+/// Pieces of `n` samples in the opposite order.
 #[inline(always)]
 fn reverse<S>(samples: &mut [S], n: usize) {
-    samples.reverse();
-    samples.chunks_exact_mut(n.max(1)).for_each(<[S]>::reverse);
+    let (top, bottom) = samples.split_at_mut(samples.len() / n / 2 * n);
+    for (a, b) in top.chunks_exact_mut(n).zip(bottom.rchunks_exact_mut(n)) {
+        a.swap_with_slice(b);
+    }
 }
 
 /// Rows become columns: output (x, y) is input (y, x), counted from the bottom with `up`, from the right with `left`.

@@ -91,20 +91,23 @@ impl Service {
         if let Some(file) = self.export(opened, plan)? {
             return Ok(file.into());
         }
-        let raster = timed(Stage::Read, || {
-            if plan.recolours() {
-                self.mosaic.read_again(opened, plan.window, &self.cache)
-            } else {
-                self.mosaic.read(opened, plan.window, &self.cache)
-            }
+        let (mosaic, window) = (&self.mosaic, plan.window);
+        let finish = |raster| self.coloured(opened, raster, plan.chains());
+        let read = timed(Stage::Read, || match plan.recolours() {
+            true => Ok(vec![finish(mosaic.read_again(opened, window, &self.cache)?)?]),
+            false => mosaic.strips(opened, window, &self.cache, finish),
         })?;
         check()?;
-        let (raster, meaning) = self.coloured(opened, raster, plan.chains())?;
+        let (rasters, meanings): (Vec<_>, Vec<_>) = read.into_iter().unzip();
+        let meaning = meanings
+            .first()
+            .map_or(&opened.source.header().meaning, Cow::as_ref);
+        let strips = rasters.into_iter().map(strip).collect();
         let stats = || self.stats(opened);
-        let run = || process::run(vec![strip(raster)], &meaning, &plan.ops, None, stats);
+        let run = || process::run(strips, meaning, &plan.ops, None, stats);
         let pixels = timed(Stage::Process, run)?;
         check()?;
-        let encode = || self.encoded(opened, plan, pixels, &meaning);
+        let encode = || self.encoded(opened, plan, pixels, meaning);
         timed(Stage::Encode, encode).map(Bytes::from)
     }
 

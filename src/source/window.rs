@@ -8,6 +8,7 @@ use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::raster::Raster;
 use crate::raster::Samples;
+use crate::raster::any_depth;
 use crate::source::Level;
 use crate::source::Piece;
 use crate::source::Source;
@@ -125,32 +126,20 @@ pub fn of_parts(
 /// A raster all of whose pixels are like the first one of `pixel`.
 pub fn filled(pixel: &Raster, size: Size) -> Raster {
     let count = usize::try_from(size.area()).unwrap_or(0);
-    let samples = match &pixel.samples {
-        Samples::U8(of) => Samples::U8(of.repeat(count)),
-        Samples::U16(of) => Samples::U16(of.repeat(count)),
-        Samples::U32(of) => Samples::U32(of.repeat(count)),
-        Samples::F32(of) => Samples::F32(of.repeat(count)),
-    };
     Raster {
         size,
         channels: pixel.channels,
-        samples,
+        samples: any_depth!(&pixel.samples, of => of.repeat(count)),
     }
 }
 
 /// A raster of zeros like `model`.
 pub fn blank(size: Size, model: &Raster) -> Result<Raster> {
     let count = usize::try_from(size.area()).unwrap_or(0) * usize::from(model.channels);
-    let samples = match &model.samples {
-        Samples::U8(_) => Samples::U8(uninit::zeros(count)?),
-        Samples::U16(_) => Samples::U16(uninit::zeros(count)?),
-        Samples::U32(_) => Samples::U32(uninit::zeros(count)?),
-        Samples::F32(_) => Samples::F32(uninit::zeros(count)?),
-    };
     Ok(Raster {
         size,
         channels: model.channels,
-        samples,
+        samples: any_depth!(&model.samples, _model => uninit::zeros(count)?),
     })
 }
 
@@ -195,28 +184,4 @@ fn rows<T: Copy>(
             .copy_from_slice(from.get(source..source + length)?);
     }
     Some(())
-}
-
-/// Bands one below the other, `size` together.
-pub fn stack(bands: impl IntoIterator<Item = Raster>, size: Size) -> Result<Raster> {
-    let mut bands = bands.into_iter();
-    let mut all = bands.next().ok_or_else(unlike)?;
-    let count = usize::try_from(size.area()).unwrap_or(0) * usize::from(all.channels);
-    match &mut all.samples {
-        Samples::U8(all) => all.reserve_exact(count.saturating_sub(all.len())),
-        Samples::U16(all) => all.reserve_exact(count.saturating_sub(all.len())),
-        Samples::U32(all) => all.reserve_exact(count.saturating_sub(all.len())),
-        Samples::F32(all) => all.reserve_exact(count.saturating_sub(all.len())),
-    }
-    for band in bands {
-        match (&mut all.samples, band.samples) {
-            (Samples::U8(all), Samples::U8(band)) => all.extend_from_slice(&band),
-            (Samples::U16(all), Samples::U16(band)) => all.extend_from_slice(&band),
-            (Samples::U32(all), Samples::U32(band)) => all.extend_from_slice(&band),
-            (Samples::F32(all), Samples::F32(band)) => all.extend_from_slice(&band),
-            _ => return Err(unlike()),
-        }
-    }
-    all.size = size;
-    Ok(all)
 }

@@ -429,6 +429,8 @@ impl Blocks for Kept<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::raster::gather;
+    use crate::raster::strip;
     use crate::source::window;
     use std::path::Path;
 
@@ -451,17 +453,13 @@ mod tests {
                 let whole = window::raster(&jp2, window, &NoCache).unwrap();
                 let mut bands = Vec::new();
                 let mut take = |piece: Piece, at: Rect| {
-                    bands.push(piece.raster(at.size()));
+                    bands.push(strip(piece.raster(at.size())));
                     Ok(())
                 };
                 jp2.bands(window, 5, &BandCache::over(&NoCache), &mut take)
                     .unwrap();
                 assert_eq!(bands.len() as u32, rect.h.div_ceil(5), "{name}");
-                assert_eq!(
-                    window::stack(bands, rect.size()).unwrap(),
-                    whole,
-                    "{name} {level}"
-                );
+                assert_eq!(gather(bands).unwrap(), whole, "{name} {level}");
             }
         }
     }

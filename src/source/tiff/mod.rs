@@ -47,6 +47,8 @@ use crate::raster::Kind;
 use crate::raster::Metadata;
 use crate::raster::Raster;
 use crate::raster::Samples;
+use crate::raster::gather;
+use crate::raster::strip;
 use crate::source::Grid;
 use crate::source::Header;
 use crate::source::Piece;
@@ -481,9 +483,9 @@ impl Tiff {
                 let mut plain = self.columns(layout, at, line, part)?;
                 block::decode(layout, &mut plain, part.size(), part.size(), &mut Vec::new())
             })?;
-            bands.push(channels(image, part.size(), samples));
+            bands.push(strip(channels(image, part.size(), samples)));
         }
-        let wide = window::stack(bands, Size::new(rect.w + left, rect.h))?;
+        let wide = gather(bands)?;
         if left == 0 {
             return Ok(wide);
         }
