@@ -109,6 +109,9 @@ impl Scratch {
 /// Tiles of no more pixels are decoded in a few milliseconds, by most schemes.
 const QUICK: u64 = 1 << 18;
 
+/// Decoded bytes of a tile that is read before it is known whether the file holds anything of it.
+const SMALL: u64 = 1 << 20;
+
 /// A level of more pixels is looked at in parts, sixteen of this side, to know what its samples range over.
 const EXTENT_WHOLE: u64 = 1 << 20;
 const EXTENT_PART: u32 = 128;
@@ -314,7 +317,8 @@ impl Source for Tiff {
             });
         }
         // a tile of usual size is had as quickly
-        let is_small = rect.size().area() <= QUICK && window.tile(&self.header.levels).is_some();
+        let is_small = decoded_bytes(&self.header, rect.size().area()) <= SMALL
+            && window.tile(&self.header.levels).is_some();
         if !is_small && let Some(pixel) = self.vacant(image, rect) {
             return take(Piece::Vacant(pixel), rect);
         }
