@@ -14,7 +14,6 @@ use crate::process::colour;
 use crate::process::flow::Ends;
 use crate::process::flow::Flow;
 use crate::process::pixels::Pixels;
-use crate::process::step::Row;
 use crate::process::step::Step;
 use crate::process::tables::Tables;
 use crate::raster::Alpha;
@@ -45,11 +44,7 @@ pub struct Chain {
 impl Chain {
     /// How many pixels beyond its edges a window needs.
     pub fn margin(&self) -> u32 {
-        let radius = |step: &Step| match step {
-            Step::Convolve(kernel) => kernel.radius(),
-            _ => 0,
-        };
-        self.steps.iter().map(radius).sum()
+        self.steps.iter().map(Step::radius).sum()
     }
 
     /// The size of what it makes of a window of this one.
@@ -77,12 +72,7 @@ impl Chain {
 
     /// How many colours it makes, 1 or 3; `None` for those of the image.
     pub fn colours(&self) -> Option<usize> {
-        let made = |step: &Step| match step {
-            Step::Mix(rows) => Some(if rows.len() < 3 { 1 } else { 3 }),
-            Step::Paint(_) => Some(3),
-            _ => None,
-        };
-        self.steps.iter().rev().find_map(made)
+        self.steps.iter().rev().find_map(Step::colours)
     }
 
     /// Carries it out. A raster that has not the samples it says, or fewer channels than the meaning, is `Corrupt`.
@@ -162,18 +152,7 @@ impl Chain {
 
     /// The stored channels that something is made of.
     fn wanted(&self, channels: usize, colours: usize) -> Vec<usize> {
-        let first = self.steps.iter().find_map(|step| match step {
-            Step::Mix(rows) => {
-                let used = |channel: &usize| {
-                    let weight = |row: &Row| row.weights.get(*channel).is_some_and(|w| w.value() != 0.0);
-                    rows.iter().any(weight)
-                };
-                let used: Vec<usize> = (0..channels).filter(used).collect();
-                Some(if used.is_empty() { vec![0] } else { used })
-            }
-            Step::Paint(_) => Some(vec![0]),
-            _ => None,
-        });
+        let first = self.steps.iter().find_map(|step| step.reads(channels));
         first.unwrap_or_else(|| (0..colours).collect())
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Tables are computed by the steps themselves, so the result is the same either way.
 
+use crate::process::step::Reach;
 use crate::process::step::Step;
 use crate::process::table_cache::TableCache;
 use crate::process::table_cache::WORTH;
@@ -46,7 +47,7 @@ impl Curve {
     pub fn of(steps: &[Step], pixels: usize) -> Option<Curve> {
         let tail = steps
             .iter()
-            .rposition(|step| matches!(step, Step::Mix(_) | Step::Paint(_) | Step::Convolve(_)))
+            .rposition(|step| step.reach() != Reach::Number)
             .map_or(steps, |last| steps.get(last + 1..).unwrap_or_default());
         // what is not above 0 is 0 to these
         if !matches!(tail.first(), Some(Step::Power(_) | Step::Logarithm)) {

@@ -74,7 +74,7 @@ struct Work {
 }
 
 impl Work {
-    /// Planes of so many numbers to write to; those there were become the second result.
+    /// New planes of so many numbers to write to, and those that there were.
     fn turn(&mut self, count: usize, len: usize) -> (&mut [Vec<f32>], &[Vec<f32>]) {
         mem::swap(&mut self.planes, &mut self.spare);
         self.planes.resize_with(count, Vec::new);
@@ -201,7 +201,9 @@ impl Flow<'_> {
                         *plane = kernel.apply(plane, size);
                     }
                 }
-                step => work.planes.iter_mut().for_each(|plane| step.apply(plane)),
+                Step::Power(_) | Step::Logarithm | Step::Invert | Step::Scale(_) => {
+                    work.planes.iter_mut().for_each(|plane| step.apply(plane));
+                }
             }
         }
     }

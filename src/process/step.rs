@@ -24,6 +24,19 @@ pub enum Step {
     Scale(Num),
 }
 
+/// What a step makes numbers of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Each of itself.
+    Number,
+    /// Several channels of one.
+    Channel,
+    /// Of all channels of the pixel.
+    Pixel,
+    /// Of a channel of the pixels around it.
+    Neighbours,
+}
+
 /// A row of a matrix.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Row {
@@ -48,7 +61,53 @@ impl Row {
 }
 
 impl Step {
-    /// Applies a step that takes each number by itself; the others leave the numbers as they are.
+    /// What it makes numbers of.
+    pub fn reach(&self) -> Reach {
+        match self {
+            Step::Power(_) | Step::Logarithm | Step::Invert | Step::Scale(_) => Reach::Number,
+            Step::Paint(_) => Reach::Channel,
+            Step::Mix(_) => Reach::Pixel,
+            Step::Convolve(_) => Reach::Neighbours,
+        }
+    }
+
+    /// How many pixels beyond its edges a window needs.
+    pub fn radius(&self) -> u32 {
+        match self {
+            Step::Convolve(kernel) => kernel.radius(),
+            Step::Mix(_) | Step::Power(_) | Step::Logarithm => 0,
+            Step::Invert | Step::Paint(_) | Step::Scale(_) => 0,
+        }
+    }
+
+    /// How many colours it makes, 1 or 3; `None` when as many as there are.
+    pub fn colours(&self) -> Option<usize> {
+        match self {
+            Step::Mix(rows) => Some(if rows.len() < 3 { 1 } else { 3 }),
+            Step::Paint(_) => Some(3),
+            Step::Power(_) | Step::Logarithm | Step::Invert => None,
+            Step::Convolve(_) | Step::Scale(_) => None,
+        }
+    }
+
+    /// Which of so many channels it reads; `None` when each on its own.
+    pub fn reads(&self, channels: usize) -> Option<Vec<usize>> {
+        match self {
+            Step::Mix(rows) => {
+                let used = |channel: &usize| {
+                    let weight = |row: &Row| row.weights.get(*channel).is_some_and(|w| w.value() != 0.0);
+                    rows.iter().any(weight)
+                };
+                let used: Vec<usize> = (0..channels).filter(used).collect();
+                Some(if used.is_empty() { vec![0] } else { used })
+            }
+            Step::Paint(_) => Some(vec![0]),
+            Step::Power(_) | Step::Logarithm | Step::Invert => None,
+            Step::Convolve(_) | Step::Scale(_) => None,
+        }
+    }
+
+    /// Applies a step that [takes each number by itself](Reach::Number); the others leave the numbers as they are.
     #[expect(clippy::cast_possible_truncation, reason = "pixels are of single precision")]
     pub fn apply(&self, values: &mut [f32]) {
         match self {

@@ -5,6 +5,7 @@
 use crate::process::flow::Ends;
 use crate::process::flow::Flow;
 use crate::process::flow::layout;
+use crate::process::step::Reach;
 use crate::process::step::Step;
 use crate::process::table_cache::TableCache;
 use crate::process::table_cache::WORTH;
@@ -27,8 +28,8 @@ pub struct Tables {
 impl Tables {
     /// Tables for all outputs, where samples are few enough to be looked up and many enough to be worth it.
     pub fn of(flow: &Flow, samples: u64) -> Option<Tables> {
-        let mixes = |step: &Step| matches!(step, Step::Mix(_) | Step::Convolve(_));
-        if flow.divide || flow.steps.iter().any(mixes) {
+        let by_channel = |step: &Step| matches!(step.reach(), Reach::Number | Reach::Channel);
+        if flow.divide || !flow.steps.iter().all(by_channel) {
             return None;
         }
         let found = |steps: &[Step], ends: Ends| -> Option<Planes> {
