@@ -1,6 +1,6 @@
 //! An image server for gigapixel pyramids: IIP, IIIF, DeepZoom and Zoomify over FastCGI and HTTP.
 //!
-//! The house has floors, and a module imports only from floors below its own (`tests/it/floors.rs` checks it):
+//! Modules lie on floors, and one imports only from floors below its own (`tests/it/floors.rs` checks it):
 //!
 //! ```text
 //! 10 main                          args, bind, serve
@@ -18,7 +18,8 @@
 //!
 //! # Glossary
 //!
-//! Each of these words means one thing in this crate.
+//! Each of these words means one thing in this crate. Codecs use those of their standards besides: in `codec::jp2` a tile is one
+//! of the codestream, and a band a sub-band of the wavelet transform.
 //!
 //! | word | meaning |
 //! |---|---|

@@ -1,6 +1,7 @@
-//! Compression schemes, one file each: bytes in, bytes or samples out.
+//! Compression schemes, a file or a folder for each: bytes in, bytes or samples out.
 //!
-//! C libraries are behind the feature `native`, each with a replacement in Rust that has the same interface.
+//! C libraries are behind the feature `native`, each with a replacement in Rust that has the same interface; schemes that few
+//! files have are behind `rare`.
 
 #[cfg(avif)]
 pub mod avif;
@@ -23,6 +24,7 @@ pub mod packbits;
 pub mod pixarlog;
 pub mod png;
 pub mod pull;
+pub mod read_at;
 #[cfg(feature = "rare")]
 pub mod thunder;
 pub mod webp;

@@ -41,7 +41,7 @@ const LENT: usize = 8;
 /// Bytes from which on it is tried whether the system gives them: a few microseconds.
 const TRIED: u64 = 8 << 20;
 
-/// Nanoseconds that a unit of work takes before any was measured: rather too few, so that no request is refused by a guess.
+/// Nanoseconds that a unit of work takes before any was measured: an underestimate, so that no job is refused on it.
 const FIRST_RATE: f64 = 4.0;
 
 /// What a job takes.

@@ -3,7 +3,7 @@
 
 use iipsrv::codec::jp2::Codestream;
 use iipsrv::codec::jp2::NoBlocks;
-use iipsrv::codec::jp2::bytes::Part;
+use iipsrv::codec::read_at::FileRange;
 use iipsrv::error::Error;
 use iipsrv::geometry::Rect;
 use iipsrv::geometry::Size;
@@ -53,7 +53,7 @@ fn codestream(file: &Path, folder: &Path) -> PathBuf {
 
 fn open(path: &Path) -> iipsrv::error::Result<Codestream> {
     let file = iipsrv::store::open(path).unwrap();
-    Codestream::open(Box::new(Part::whole(file)), false)
+    Codestream::open(Box::new(FileRange::whole(file)), false)
 }
 
 /// One component as opj_decompress writes it.
@@ -261,14 +261,14 @@ fn every_form_of_a_codestream_is_read() {
 /// The bytes of a codestream, and which were read.
 struct Watched(Vec<u8>, Arc<Mutex<Vec<(u64, usize)>>>);
 
-impl iipsrv::codec::jp2::bytes::Bytes for Watched {
+impl iipsrv::codec::read_at::ReadAt for Watched {
     fn len(&self) -> u64 {
         self.0.len() as u64
     }
 
     fn read(&self, at: u64, to: &mut [u8]) -> Result<(), Error> {
         self.1.lock().unwrap().push((at, to.len()));
-        iipsrv::codec::jp2::bytes::Bytes::read(&self.0, at, to)
+        iipsrv::codec::read_at::ReadAt::read(&self.0, at, to)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Damaged or absurd boxes are ignored, as long as there is a codestream. A raw codestream has no boxes.
 
-use crate::codec::jp2::bytes::Bytes;
+use crate::codec::read_at::ReadAt;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Num;
@@ -147,7 +147,7 @@ impl Fields<'_> {
 
 impl Boxes {
     /// Walks the boxes, or finds that there are none. `Missing` when this is neither; `Corrupt` without a codestream.
-    pub fn read(from: &dyn Bytes, limits: &Limits) -> Result<Boxes> {
+    pub fn read(from: &dyn ReadAt, limits: &Limits) -> Result<Boxes> {
         let mut start = [0; 12];
         from.read(0, &mut start)
             .map_err(|_| Error::Missing("too short for an image".into()))?;
@@ -178,7 +178,7 @@ impl Boxes {
         Ok(boxes)
     }
 
-    fn walk(&mut self, from: &dyn Bytes, mut at: u64, end: u64, left: &mut Remaining) {
+    fn walk(&mut self, from: &dyn ReadAt, mut at: u64, end: u64, left: &mut Remaining) {
         while at + 8 <= end && left.boxes > 0 {
             left.boxes -= 1;
             let Some((kind, body, past)) = header(from, at, end) else {
@@ -192,7 +192,7 @@ impl Boxes {
     }
 
     /// Takes in the box whose body is from `body` to `end`, or walks those in it.
-    fn visit(&mut self, from: &dyn Bytes, kind: [u8; 4], (body, end): (u64, u64), left: &mut Remaining) {
+    fn visit(&mut self, from: &dyn ReadAt, kind: [u8; 4], (body, end): (u64, u64), left: &mut Remaining) {
         let len = end - body;
         match &kind {
             b"jp2c" if self.codestream.is_empty() && len > 0 => self.codestream.push((body, len)),
@@ -223,7 +223,7 @@ impl Boxes {
     }
 
     /// A header of a codestream or layer: only those of the first are looked at.
-    fn walk_own(&mut self, which: usize, from: &dyn Bytes, (at, end): (u64, u64), left: &mut Remaining) {
+    fn walk_own(&mut self, which: usize, from: &dyn ReadAt, (at, end): (u64, u64), left: &mut Remaining) {
         let mut own = Boxes::default();
         own.walk(from, at, end, left);
         self.left_out.append(&mut own.left_out);
@@ -344,7 +344,7 @@ fn palette(mut fields: Fields) -> Option<Palette> {
 
 /// The header of the box at `at`: its kind, the start of its body, and where it ends. `None` when its body would begin
 /// after `end` or after the box itself.
-fn header(from: &dyn Bytes, at: u64, end: u64) -> Option<([u8; 4], u64, u64)> {
+fn header(from: &dyn ReadAt, at: u64, end: u64) -> Option<([u8; 4], u64, u64)> {
     let mut head = [0; 16];
     from.read(at, head.get_mut(..8)?).ok()?;
     let [l3, l2, l1, l0, kind @ .., _, _, _, _, _, _, _, _] = head;
@@ -363,20 +363,20 @@ fn header(from: &dyn Bytes, at: u64, end: u64) -> Option<([u8; 4], u64, u64)> {
 }
 
 /// The body of a box; `None` when it cannot be read.
-fn read(from: &dyn Bytes, at: u64, len: u64) -> Option<Vec<u8>> {
+fn read(from: &dyn ReadAt, at: u64, len: u64) -> Option<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(len).ok()?];
     from.read(at, &mut bytes).ok()?;
     Some(bytes)
 }
 
 /// Whether a box holds EXIF: by its kind (ISO/IEC 23008-12 A.2.1), or by its identifier.
-fn is_exif(from: &dyn Bytes, kind: &[u8; 4], body: u64) -> bool {
+fn is_exif(from: &dyn ReadAt, kind: &[u8; 4], body: u64) -> bool {
     let mut id = [0; 16];
     kind == b"Exif" || from.read(body, &mut id).is_ok() && EXIF.contains(&id)
 }
 
 /// Where the TIFF header begins: some writers put that of JPEG before it.
-fn exif(from: &dyn Bytes, at: u64, end: u64) -> Option<(u64, u64)> {
+fn exif(from: &dyn ReadAt, at: u64, end: u64) -> Option<(u64, u64)> {
     let mut head = [0; 6];
     from.read(at, &mut head).ok()?;
     let at = if head == *b"Exif\0\0" { at + 6 } else { at };

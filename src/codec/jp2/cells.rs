@@ -6,7 +6,6 @@ use crate::codec::jp2::Name;
 use crate::codec::jp2::block::Block;
 use crate::codec::jp2::block::Segment;
 use crate::codec::jp2::block::style;
-use crate::codec::jp2::bytes::Bytes;
 use crate::codec::jp2::coder;
 use crate::codec::jp2::coder::Scratch;
 use crate::codec::jp2::coding::Coding;
@@ -22,9 +21,10 @@ use crate::codec::jp2::packed::pack;
 use crate::codec::jp2::packed::unpack_rows;
 use crate::codec::jp2::packets::Index;
 use crate::codec::jp2::plane::Plane;
+use crate::codec::read_at::ReadAt;
 use crate::error::Error;
 use crate::error::Result;
-use ::bytes::Bytes as Packed;
+use bytes::Bytes;
 use std::cell::Cell as Kept;
 use std::sync::OnceLock;
 
@@ -118,7 +118,7 @@ impl Job<'_> {
 
     /// What to hold of the block, packed, from now on: all of it until a window has shown it all, then its edges. `None`
     /// when that is held. `block` was decoded or, if `held` was enough, unpacked.
-    pub fn worth_holding(&self, held: Option<&[u8]>, block: Option<&Plane<i32>>) -> Option<Packed> {
+    pub fn worth_holding(&self, held: Option<&[u8]>, block: Option<&Plane<i32>>) -> Option<Bytes> {
         let shown = self.need == self.whole;
         if held.is_some_and(|held| !shown || held.is_empty() || is_frame(held)) {
             return None;
@@ -209,7 +209,7 @@ impl Work<'_> {
 
 /// Coded bytes, in memory once they were asked for.
 pub(super) struct Coded<'a> {
-    from: &'a dyn Bytes,
+    from: &'a dyn ReadAt,
     /// In order.
     runs: Vec<Run>,
 }
@@ -224,7 +224,7 @@ struct Run {
 
 impl<'a> Coded<'a> {
     /// Place and length of all chunks that may be asked for.
-    pub fn new(from: &'a dyn Bytes, mut chunks: Vec<(u64, u32)>) -> Result<Coded<'a>> {
+    pub fn new(from: &'a dyn ReadAt, mut chunks: Vec<(u64, u32)>) -> Result<Coded<'a>> {
         chunks.sort_unstable();
         let mut runs: Vec<Run> = Vec::new();
         for (at, len) in chunks {

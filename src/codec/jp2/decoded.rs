@@ -21,11 +21,11 @@ pub struct Decoded {
     pub(super) ranges: Vec<Range>,
     /// Whether it was decoded, of each component.
     pub(super) wanted: Vec<bool>,
-    pub(super) tiles: Vec<Part>,
+    pub(super) tiles: Vec<DecodedTile>,
 }
 
 /// What one tile of the codestream shows of a window.
-pub(super) struct Part {
+pub(super) struct DecodedTile {
     /// Whether the first three components are transformed together.
     pub mct: bool,
     pub components: Vec<Shown>,

@@ -33,8 +33,8 @@ use crate::codec::jp2::ht_codes::VALUES;
 /// More than this does not fit the output: bits of a magnitude in the clean-up pass and bit-planes below it.
 const BITS: u32 = 30;
 
-/// More than there are in a row, with one before it and one after it; no power of 2, at which arrays get into each other's
-/// way in the cache.
+/// At least the quads of a row (512), one before them and one after them. No power of 2: arrays of such a length would
+/// fall on the same lines of the cache.
 const QUADS: usize = 528;
 
 /// Samples with a border of one all around fit this; at most 6156 are used, by 1024x4.

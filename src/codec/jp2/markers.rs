@@ -2,10 +2,9 @@
 //!
 //! The header of a tile is read when it is first needed. `parts` finds the tile-parts.
 
-use crate::codec::jp2::bytes::Bytes;
 use crate::codec::jp2::coding::Style;
-use crate::codec::jp2::parts::Part;
 use crate::codec::jp2::parts::Parts;
+use crate::codec::jp2::parts::TilePart;
 use crate::codec::jp2::segments::CAP;
 use crate::codec::jp2::segments::EOC;
 use crate::codec::jp2::segments::PLT;
@@ -20,6 +19,7 @@ use crate::codec::jp2::segments::TLM;
 use crate::codec::jp2::segments::corrupt;
 use crate::codec::jp2::segments::segment;
 use crate::codec::jp2::siz::Siz;
+use crate::codec::read_at::ReadAt;
 use crate::error::Error;
 use crate::error::Result;
 
@@ -36,7 +36,7 @@ pub struct Main {
     /// Wavelet decompositions that every component of every tile has.
     pub levels: u8,
     /// Every tile-part, those of a tile in order.
-    pub parts: Vec<Part>,
+    pub parts: Vec<TilePart>,
     /// Packed packet headers, for each tile-part of the file; empty without PPM.
     pub packed: Vec<Vec<u8>>,
     /// Whether the file ends before its last tile-part does.
@@ -51,7 +51,7 @@ pub struct Head {
     /// Packed packet headers.
     pub packed: Vec<u8>,
     /// Where packets lie in each part.
-    pub parts: Vec<Part>,
+    pub parts: Vec<TilePart>,
     /// The lengths of the packets of each part, where it names them.
     pub lengths: Vec<Vec<u32>>,
 }
@@ -116,7 +116,7 @@ impl Segments {
 
 impl Main {
     /// Reads the main header and finds the tile-parts. `Missing` when this is no codestream.
-    pub fn read(from: &dyn Bytes) -> Result<Main> {
+    pub fn read(from: &dyn ReadAt) -> Result<Main> {
         let mut body = Vec::new();
         let (SOC, mut at) = segment(from, 0, &mut body)? else {
             return Err(Error::Missing("not a JPEG 2000 codestream".into()));
@@ -164,14 +164,14 @@ impl Main {
     }
 
     /// The tile-parts of a tile, in order.
-    pub fn parts_of(&self, tile: u16) -> &[Part] {
+    pub fn parts_of(&self, tile: u16) -> &[TilePart] {
         let first = self.parts.partition_point(|part| part.tile < tile);
         let end = self.parts.partition_point(|part| part.tile <= tile);
         self.parts.get(first..end).unwrap_or_default()
     }
 
     /// The headers of a tile's parts. `Unsupported` when one names fewer decompositions than [`Main::levels`].
-    pub fn tile(&self, from: &dyn Bytes, tile: u16) -> Result<Head> {
+    pub fn tile(&self, from: &dyn ReadAt, tile: u16) -> Result<Head> {
         let mut style = self.style.of_a_tile();
         let (mut packed, mut parts, mut lengths) = (Vec::new(), Vec::new(), Vec::new());
         let mut changed = false;
@@ -203,7 +203,7 @@ impl Main {
 /// The header of one tile-part.
 struct PartHead {
     /// Where its packets lie.
-    body: Part,
+    body: TilePart,
     /// PPT.
     packed: Pieces,
     /// PLT.
@@ -213,7 +213,13 @@ struct PartHead {
 impl Main {
     /// Reads the header of a tile-part up to its packets. The first change of the order of packets in a tile replaces those
     /// of the main header; `changed` says whether there was one.
-    fn part(&self, from: &dyn Bytes, part: Part, style: &mut Style, changed: &mut bool) -> Result<PartHead> {
+    fn part(
+        &self,
+        from: &dyn ReadAt,
+        part: TilePart,
+        style: &mut Style,
+        changed: &mut bool,
+    ) -> Result<PartHead> {
         part.check(from)?;
         let (mut packed, mut lengths) = (Pieces::default(), Pieces::default());
         let count = self.siz.components.len();
@@ -242,7 +248,7 @@ impl Main {
             }
         }
         Ok(PartHead {
-            body: Part { start: at, ..part },
+            body: TilePart { start: at, ..part },
             packed,
             lengths,
         })

@@ -6,7 +6,6 @@
 mod band;
 pub mod block;
 pub mod boxes;
-pub mod bytes;
 mod cells;
 pub mod coder;
 mod coding;
@@ -31,16 +30,16 @@ mod siz;
 mod wavelet;
 mod window;
 
-use crate::codec::jp2::bytes::Bytes;
 use crate::codec::jp2::grid::halved;
 use crate::codec::jp2::markers::Main;
 use crate::codec::jp2::packets::Index;
 use crate::codec::jp2::packets::Place;
+use crate::codec::read_at::ReadAt;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::geometry::Size;
-use ::bytes::Bytes as Held;
+use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -55,7 +54,7 @@ const MAX_KEPT: usize = 64 << 20;
 
 /// An open codestream.
 pub struct Codestream {
-    from: Box<dyn Bytes>,
+    from: Box<dyn ReadAt>,
     main: Main,
     /// Packet indices, the last used ones at the back.
     indices: Mutex<VecDeque<(u16, Arc<Index>)>>,
@@ -100,9 +99,9 @@ pub trait Blocks: Sync {
     /// Whether any are held.
     fn holds(&self) -> bool;
 
-    /// Calls `make` with what is held of the block, if anything is; it returns what to hold from now on, or `None` to leave
-    /// that as it is.
-    fn block(&self, name: Name, make: &mut dyn FnMut(Option<Held>) -> Result<Option<Held>>) -> Result<()>;
+    /// Calls `make` with the cached block, or with `None`; it returns what replaces it in the cache, or `None` to leave that
+    /// as it is.
+    fn block(&self, name: Name, make: &mut dyn FnMut(Option<Bytes>) -> Result<Option<Bytes>>) -> Result<()>;
 }
 
 /// Holds none.
@@ -113,7 +112,7 @@ impl Blocks for NoBlocks {
         false
     }
 
-    fn block(&self, _name: Name, make: &mut dyn FnMut(Option<Held>) -> Result<Option<Held>>) -> Result<()> {
+    fn block(&self, _name: Name, make: &mut dyn FnMut(Option<Bytes>) -> Result<Option<Bytes>>) -> Result<()> {
         make(None).map(drop)
     }
 }
@@ -122,7 +121,7 @@ impl Codestream {
     /// Reads the main header and finds the tile-parts. With `strict`, damage is an error (`Corrupt`); else what can be
     /// decoded is shown. `Missing` when the bytes are no codestream, `Unsupported` for what other parts of the standard
     /// define.
-    pub fn open(from: Box<dyn Bytes>, strict: bool) -> Result<Codestream> {
+    pub fn open(from: Box<dyn ReadAt>, strict: bool) -> Result<Codestream> {
         let main = Main::read(&*from)?;
         if strict && main.truncated {
             return Err(Error::Corrupt("the codestream is cut off".into()));
@@ -188,8 +187,8 @@ impl Codestream {
 
     /// Decodes a window of the image with so many halvings, from the first so many quality layers.
     ///
-    /// Code-blocks that neighbouring windows need, too, are left with `blocks`: whole, until a window has shown all of
-    /// one; then its edges. `Outside` beyond the image; `Corrupt` for what contradicts itself and, with strictness, for
+    /// Code-blocks that neighbouring windows need, too, are left with `blocks`. A block is cached whole until a window has
+    /// shown all of it; from then on only its edges are. `Outside` beyond the image; `Corrupt` for what contradicts itself and, with strictness, for
     /// what is damaged.
     pub fn decode(&self, reduction: u8, rect: Rect, layers: u16, blocks: &dyn Blocks) -> Result<Decoded> {
         let size = self.size(reduction);

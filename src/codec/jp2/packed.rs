@@ -8,7 +8,7 @@
     reason = "values fit the width that was chosen for them; bytes are read back with their sign"
 )]
 
-use ::bytes::Bytes;
+use bytes::Bytes;
 
 /// Bits of the head that say by how much values were shifted; above them is the log2 of their width in half bytes.
 const SHIFT: u8 = 31;

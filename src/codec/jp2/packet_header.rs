@@ -1,10 +1,10 @@
 //! The header of a packet: what it says of each code-block (ITU-T T.800 B.10; T.814 Annex B for the high-throughput coder).
 
 use crate::codec::jp2::block::style;
-use crate::codec::jp2::bytes::Cursor;
 use crate::codec::jp2::grid::Area;
 use crate::codec::jp2::grid::Cell;
 use crate::codec::jp2::grid::Resolution;
+use crate::codec::read_at::Cursor;
 use crate::error::Error;
 use crate::error::Result;
 

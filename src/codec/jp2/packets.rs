@@ -3,8 +3,6 @@
 //! Bodies are not read; the result is the location of the bytes of every code-block. Where the file lists the lengths of
 //! packets (PLT), the headers of a long tile are read by precinct, as windows need them.
 
-use crate::codec::jp2::bytes::Bytes;
-use crate::codec::jp2::bytes::Cursor;
 use crate::codec::jp2::coding::Progression;
 use crate::codec::jp2::coding::Style;
 use crate::codec::jp2::grid::Area;
@@ -20,7 +18,9 @@ use crate::codec::jp2::markers::Main;
 use crate::codec::jp2::packet_header::Contribution;
 use crate::codec::jp2::packet_header::Trees;
 use crate::codec::jp2::packet_header::contributions;
-use crate::codec::jp2::parts::Part;
+use crate::codec::jp2::parts::TilePart;
+use crate::codec::read_at::Cursor;
+use crate::codec::read_at::ReadAt;
 use crate::error::Error;
 use crate::error::Result;
 use std::collections::BTreeSet;
@@ -60,7 +60,7 @@ pub struct Index {
 impl Index {
     /// Reads the headers of every packet of a tile. What follows damage is left out. Of a long tile whose packets' lengths
     /// are listed (PLT) none is read if it may be `partial`.
-    pub fn read(from: &dyn Bytes, main: &Main, tile: u16, partial: bool) -> Result<Index> {
+    pub fn read(from: &dyn ReadAt, main: &Main, tile: u16, partial: bool) -> Result<Index> {
         let mut whole = main.parts_of(tile).iter().map(|part| part.start..part.end);
         let short = whole.clone().map(|part| part.end - part.start).sum::<u64>() <= AT_ONCE;
         if short {
@@ -101,7 +101,7 @@ impl Index {
     }
 
     /// Announces the packets of these precincts, as far as they were not read.
-    pub fn announce(&self, from: &dyn Bytes, places: &BTreeSet<Place>) -> Result<()> {
+    pub fn announce(&self, from: &dyn ReadAt, places: &BTreeSet<Place>) -> Result<()> {
         let packets = self.unread(places).filter_map(|place| self.unread.get(&place));
         let mut heads = packets
             .flatten()
@@ -110,7 +110,7 @@ impl Index {
     }
 
     /// Reads the headers of the packets of these precincts. What follows damage in a precinct is left out.
-    pub fn complete(&mut self, from: &dyn Bytes, places: &BTreeSet<Place>) -> Result<()> {
+    pub fn complete(&mut self, from: &dyn ReadAt, places: &BTreeSet<Place>) -> Result<()> {
         for place in places {
             let Some(packets) = self.unread.remove(place) else {
                 continue;
@@ -135,7 +135,7 @@ impl Index {
     fn listed(
         &self,
         area: Area,
-        parts: &[Part],
+        parts: &[TilePart],
         lengths: &[Vec<u32>],
     ) -> Option<HashMap<Place, Vec<Range<u64>>>> {
         let mut packets = Vec::new();
@@ -171,7 +171,7 @@ impl Index {
     }
 
     /// Reads all packets one after the other.
-    fn walk(&mut self, from: &dyn Bytes, area: Area, packed: &[u8], parts: Vec<Part>) -> Result<()> {
+    fn walk(&mut self, from: &dyn ReadAt, area: Area, packed: &[u8], parts: Vec<TilePart>) -> Result<()> {
         let precincts = self.components.iter().map(|component| {
             let counts = component.resolutions.iter().map(|of| of.precincts.len());
             counts
@@ -271,14 +271,14 @@ struct Precinct {
 }
 
 struct Walk<'a> {
-    from: &'a dyn Bytes,
+    from: &'a dyn ReadAt,
     index: &'a mut Index,
     /// By component and resolution.
     precincts: Vec<Vec<Vec<Precinct>>>,
     packed: Option<Cursor<'a>>,
     /// In the tile-part that is being read.
     body: Cursor<'a>,
-    parts: std::vec::IntoIter<Part>,
+    parts: std::vec::IntoIter<TilePart>,
 }
 
 /// Which packet, the layer aside: component, resolution, precinct.

@@ -3,13 +3,13 @@
 //!
 //! Of these headers only the number of decomposition levels is read.
 
-use crate::codec::jp2::bytes::Bytes;
 use crate::codec::jp2::segments::COC;
 use crate::codec::jp2::segments::COD;
 use crate::codec::jp2::segments::EOC;
 use crate::codec::jp2::segments::SOD;
 use crate::codec::jp2::segments::SOT;
 use crate::codec::jp2::siz::Siz;
+use crate::codec::read_at::ReadAt;
 use crate::error::Error;
 use crate::error::Result;
 use std::ops::Range;
@@ -23,7 +23,7 @@ const MAX_SEGMENTS: usize = 1024;
 
 /// One tile-part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct TilePart {
     /// Which tile.
     pub tile: u16,
     /// Its place among all tile-parts of the file.
@@ -34,9 +34,9 @@ pub struct Part {
     pub end: u64,
 }
 
-impl Part {
+impl TilePart {
     /// Whether its header is where it is said to be.
-    pub fn check(&self, from: &dyn Bytes) -> Result<()> {
+    pub fn check(&self, from: &dyn ReadAt) -> Result<()> {
         let mut sot = [0; 12];
         from.read(self.start.saturating_sub(SOT_BYTES), &mut sot)?;
         let [m1, m0, _, _, i1, i0, ..] = sot;
@@ -53,7 +53,7 @@ impl Part {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Parts {
     /// Those of a tile in order.
-    pub all: Vec<Part>,
+    pub all: Vec<TilePart>,
     /// The last one is cut off.
     pub truncated: bool,
     /// The fewest wavelet decompositions that the header of one names; `None` when all are as the main header says.
@@ -85,7 +85,7 @@ impl Parts {
                     && all.len() < MAX_PARTS;
                 let start = at + SOT_BYTES;
                 let tile = u16::try_from(tile).ok().filter(|_| fits)?;
-                all.push(Part {
+                all.push(TilePart {
                     tile,
                     number: count,
                     start,
@@ -104,7 +104,7 @@ impl Parts {
     }
 
     /// Follows the tile-parts from the first SOT.
-    pub fn follow(from: &dyn Bytes, mut at: u64, siz: &Siz) -> Result<Parts> {
+    pub fn follow(from: &dyn ReadAt, mut at: u64, siz: &Siz) -> Result<Parts> {
         let (across, down) = siz.grid();
         let mut parts = Vec::new();
         let mut truncated = true;
@@ -130,7 +130,7 @@ impl Parts {
             if u32::from(tile) >= across * down || (len > 0 && len < 14) || parts.len() >= MAX_PARTS {
                 break;
             }
-            let part = Part {
+            let part = TilePart {
                 tile,
                 number: u32::try_from(parts.len()).unwrap_or(u32::MAX),
                 start: at + SOT_BYTES,
@@ -161,7 +161,7 @@ impl Parts {
 }
 
 /// The fewest wavelet decompositions that the header of a tile-part names (T.800 A.6.1, A.6.2).
-fn levels(from: &dyn Bytes, part: Part, components: usize) -> Result<Option<u8>> {
+fn levels(from: &dyn ReadAt, part: TilePart, components: usize) -> Result<Option<u8>> {
     let mut at = part.start;
     let mut fewest: Option<u8> = None;
     for _ in 0..MAX_SEGMENTS {
@@ -271,9 +271,9 @@ mod tests {
         }
         for part in &followed.all {
             part.check(&stream).unwrap();
-            assert!(Part { tile: 5, ..*part }.check(&stream).is_err());
+            assert!(TilePart { tile: 5, ..*part }.check(&stream).is_err());
             let start = part.start + 1;
-            assert!(Part { start, ..*part }.check(&stream).is_err());
+            assert!(TilePart { start, ..*part }.check(&stream).is_err());
         }
         let wrong: [&[&[u8]]; 7] = [
             &[],

@@ -1,6 +1,6 @@
 //! Marker segments of a JPEG 2000 codestream (ITU-T T.800 A.1): their codes, and reading one at a time.
 
-use crate::codec::jp2::bytes::Bytes;
+use crate::codec::read_at::ReadAt;
 use crate::error::Error;
 use crate::error::Result;
 
@@ -62,7 +62,7 @@ pub fn corrupt(what: impl Into<String>) -> Error {
 }
 
 /// Reads a marker, and its segment where it has one; gives the position after it.
-pub fn segment(from: &dyn Bytes, at: u64, body: &mut Vec<u8>) -> Result<(u16, u64)> {
+pub fn segment(from: &dyn ReadAt, at: u64, body: &mut Vec<u8>) -> Result<(u16, u64)> {
     let mut head = [0; 4];
     from.read(at, head.get_mut(..2).unwrap_or_default())?;
     let marker = u16::from_be_bytes([head[0], head[1]]);

@@ -14,7 +14,7 @@ use crate::codec::jp2::cells::Work;
 use crate::codec::jp2::cells::each_cell;
 use crate::codec::jp2::coding::Coding;
 use crate::codec::jp2::decoded::Decoded;
-use crate::codec::jp2::decoded::Part;
+use crate::codec::jp2::decoded::DecodedTile;
 use crate::codec::jp2::decoded::Range;
 use crate::codec::jp2::decoded::Samples;
 use crate::codec::jp2::decoded::Shown;
@@ -40,14 +40,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::OnceLock;
 
-/// So many samples of the arithmetic coder are worth another thread: some milliseconds.
-const WORTH: usize = 64 << 10;
+/// Samples of the arithmetic coder that are worth another thread: they take some milliseconds.
+const SAMPLES_PER_THREAD: usize = 64 << 10;
 
-/// As many times that of the high-throughput coder are.
-const THROUGHPUT: usize = 8;
+/// Samples that the high-throughput coder decodes in the time of one of the arithmetic coder.
+const THROUGHPUT_SPEED: usize = 8;
 
-/// And of the transforms.
-const TRANSFORM: usize = 16;
+/// Samples that are transformed in that time.
+const TRANSFORM_SPEED: usize = 16;
 
 /// Rows that are transformed together: those of one component fit the cache of a core, and few are made twice.
 const ROWS: u32 = 256;
@@ -171,7 +171,7 @@ struct Tile<'a> {
 
 impl Tile<'_> {
     /// Decodes what each component shows of the window: its blocks, then bands of rows.
-    fn decode(&self, parts: &[Area]) -> Result<Vec<Part>> {
+    fn decode(&self, parts: &[Area]) -> Result<Vec<DecodedTile>> {
         let components = &self.index.components;
         let needs = (components.iter().zip(parts))
             .map(|(component, part)| self.need(component, *part))
@@ -195,7 +195,7 @@ impl Tile<'_> {
         let sum: usize = needs.iter().map(|need| need.len()).sum();
         let shown = share(
             jobs.collect(),
-            sum / TRANSFORM,
+            sum / TRANSFORM_SPEED,
             |((number, (component, coefficients)), part)| {
                 let need = self.need(component, *part)?;
                 let samples = if self.coding(number)?.reversible {
@@ -213,7 +213,7 @@ impl Tile<'_> {
         let mut shown = shown.into_iter();
         Ok(bands
             .iter()
-            .map(|parts| Part {
+            .map(|parts| DecodedTile {
                 mct: self.index.style.mct,
                 components: shown.by_ref().take(parts.len()).collect(),
             })
@@ -243,7 +243,7 @@ impl Tile<'_> {
             }
             let widths = self.widths(component, need, reach(self.coding(number)?))?;
             for (level, (resolution, wide)) in widths.into_iter().enumerate() {
-                for (band, area) in resolution.bands.iter().zip(parts(level, wide)) {
+                for (band, area) in resolution.bands.iter().zip(sub_band_areas(level, wide)) {
                     let touched = resolution.touched(band, area.meet(band.area));
                     all.extend(touched.map(|which| (number, level, which)));
                 }
@@ -282,7 +282,7 @@ impl Tile<'_> {
     ) -> Result<()> {
         let reach = reach(self.coding(number)?);
         for (level, (resolution, wide)) in self.widths(component, need, reach)?.into_iter().enumerate() {
-            for (band, area) in resolution.bands.iter().zip(parts(level, wide)) {
+            for (band, area) in resolution.bands.iter().zip(sub_band_areas(level, wide)) {
                 f(resolution, band, area.meet(band.area));
             }
         }
@@ -419,14 +419,14 @@ impl Tile<'_> {
     }
 }
 
-/// What `job` makes of each of the items, in their order, on as many threads as so many samples are [worth](WORTH).
+/// What `job` makes of each of the items, in their order, on as many threads as `samples` are worth.
 fn share<I: Send, T: Send + Sync>(
     items: Vec<I>,
     samples: usize,
     job: impl Fn(I) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
     let done: Vec<OnceLock<Result<T>>> = items.iter().map(|_| OnceLock::new()).collect();
-    let others = (samples / WORTH).min(items.len().saturating_sub(1));
+    let others = (samples / SAMPLES_PER_THREAD).min(items.len().saturating_sub(1));
     // the largest come last: the threads begin there
     each(others, items.into_iter().zip(&done).rev(), |(item, done)| {
         let _ = done.set(job(item));
@@ -441,7 +441,11 @@ fn share<I: Send, T: Send + Sync>(
 
 /// How fast blocks of this style are decoded, compared with those of the arithmetic coder.
 fn speed(style: u8) -> usize {
-    if style & style::HT == 0 { 1 } else { THROUGHPUT }
+    if style & style::HT == 0 {
+        1
+    } else {
+        THROUGHPUT_SPEED
+    }
 }
 
 /// Samples on either side that a sample depends on.
@@ -450,7 +454,7 @@ fn reach(coding: &Coding) -> u32 {
 }
 
 /// What the bands of a resolution must cover, in their order.
-fn parts(level: usize, wide: Area) -> impl Iterator<Item = Area> {
+fn sub_band_areas(level: usize, wide: Area) -> impl Iterator<Item = Area> {
     let [ll, hl, lh, hh] = if level == 0 { [wide; 4] } else { bands(wide) };
     let all = if level == 0 { [ll; 3] } else { [hl, lh, hh] };
     all.into_iter()

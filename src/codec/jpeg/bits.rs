@@ -2,7 +2,7 @@
 //!
 //! A marker ends the data; after it there are zeros, as in other decoders.
 
-use crate::codec::jp2::bytes::Bytes;
+use crate::codec::read_at::ReadAt;
 use crate::error::Error;
 
 /// Bytes before the next one that are kept, to find the place of a bit again.
@@ -10,7 +10,7 @@ const BEHIND: usize = 64;
 
 /// Bits of a file from some place on.
 pub struct Bits<'a> {
-    from: &'a dyn Bytes,
+    from: &'a dyn ReadAt,
     /// Bytes of the file from `start` on.
     buffer: Vec<u8>,
     start: u64,
@@ -38,7 +38,7 @@ pub enum Marker {
 
 impl<'a> Bits<'a> {
     /// From the byte at `at` on; reads `chunk` bytes at a time.
-    pub fn new(from: &'a dyn Bytes, at: u64, chunk: usize) -> Bits<'a> {
+    pub fn new(from: &'a dyn ReadAt, at: u64, chunk: usize) -> Bits<'a> {
         Bits {
             from,
             buffer: Vec::new(),

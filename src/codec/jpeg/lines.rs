@@ -2,11 +2,11 @@
 //!
 //! Finds it and writes it into the frame header; decodes nothing.
 
-use crate::codec::jp2::bytes::Bytes;
 use crate::codec::jpeg::bits::Bits;
 use crate::codec::jpeg::bits::Marker;
 use crate::codec::jpeg::stream::SOS;
 use crate::codec::jpeg::stream::Segments;
+use crate::codec::read_at::ReadAt;
 use crate::error::Error;
 use crate::error::Result;
 use std::borrow::Cow;
@@ -17,7 +17,7 @@ const CHUNK: usize = 256 << 10;
 /// `head`, the bytes of a file up to its first scan or all of them, with the height in its frame header and not after
 /// the scan. The scan is gone through when the frame header leaves it open. `Corrupt` when no DNL segment follows it, or
 /// one that says 0.
-pub(crate) fn filled<'a>(head: &'a [u8], from: &dyn Bytes) -> Result<Cow<'a, [u8]>> {
+pub(crate) fn filled<'a>(head: &'a [u8], from: &dyn ReadAt) -> Result<Cow<'a, [u8]>> {
     let Some((place, scan)) = open(head) else {
         return Ok(Cow::Borrowed(head));
     };

@@ -6,7 +6,6 @@
 //! window are then copied, coefficient by coefficient, into a small complete stream that the library decodes,
 //! scaled if need be. Damage is handled as libjpeg does.
 
-use crate::codec::jp2::bytes::Bytes;
 use crate::codec::jpeg;
 use crate::codec::jpeg::bits::Bits;
 use crate::codec::jpeg::bits::Marker;
@@ -21,6 +20,7 @@ use crate::codec::jpeg::huffman::WriteTables;
 use crate::codec::jpeg::stream;
 use crate::codec::jpeg::stream::Frame;
 use crate::codec::jpeg::stream::Segments;
+use crate::codec::read_at::ReadAt;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
@@ -64,7 +64,7 @@ pub struct Scan {
     /// MCUs across and down.
     grid: Size,
     blocks: Vec<Block>,
-    /// What small streams have after these in every MCU, empty.
+    /// A block that small streams have at the end of every MCU, all zeros.
     spare: Option<Block>,
     /// MCUs between restart markers; 0 without any.
     interval: u64,
@@ -293,7 +293,7 @@ impl Scan {
     /// The samples of a window of the picture after `halvings` (up to [`HALVINGS`]) halvings, out of the file that the
     /// scan is of. They are those that [`jpeg::decode`] gives for the whole. `Outside` beyond the picture; `Io` and
     /// `Corrupt` when the file cannot be read or is shorter than it was.
-    pub fn read(&self, from: &dyn Bytes, rect: Rect, halvings: u32) -> Result<Raster> {
+    pub fn read(&self, from: &dyn ReadAt, rect: Rect, halvings: u32) -> Result<Raster> {
         let outside = || Error::Outside("no such window in the picture".into());
         let inside = Rect::of(self.size(halvings)).meet(rect) == Some(rect);
         if halvings > HALVINGS || !inside {
@@ -335,7 +335,7 @@ impl Scan {
     }
 
     /// The index, made at first use; who comes meanwhile waits.
-    fn index(&self, from: &dyn Bytes) -> Result<Arc<Index>> {
+    fn index(&self, from: &dyn ReadAt) -> Result<Arc<Index>> {
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(index) = &*index {
             return Ok(index.clone());
@@ -344,7 +344,7 @@ impl Scan {
     }
 
     /// Goes through the scan.
-    fn walk(&self, from: &dyn Bytes) -> Result<Index> {
+    fn walk(&self, from: &dyn ReadAt) -> Result<Index> {
         let mut bits = Bits::new(from, self.start, CHUNK);
         let near = self.interval > 0 && self.interval <= u64::from(NEAR / self.mcu.w);
         if let Some(index) = near.then(|| self.by_markers(&mut bits)).flatten() {
@@ -434,7 +434,7 @@ impl Scan {
     /// A stream of this size of the MCUs in these cells of the grid.
     fn small(
         &self,
-        from: &dyn Bytes,
+        from: &dyn ReadAt,
         index: &Index,
         cells: Rect,
         size: Size,
@@ -488,7 +488,7 @@ impl Scan {
 }
 
 impl Index {
-    /// The last entry before MCU `n`; `None` when nothing can be read any more.
+    /// The last entry at or before MCU `n`; `None` when nothing can be read any more.
     fn entry(&self, n: u64) -> Option<Entry> {
         let place = usize::try_from(n / self.step).ok()?;
         self.entries.get(place).copied()

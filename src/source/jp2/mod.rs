@@ -16,8 +16,9 @@ use crate::codec::jp2::boxes::Boxes;
 use crate::codec::jp2::boxes::Mapped;
 use crate::codec::jp2::boxes::Palette;
 use crate::codec::jp2::boxes::Space;
-use crate::codec::jp2::bytes;
-use crate::codec::jp2::bytes::Pieces;
+use crate::codec::read_at::FileRange;
+use crate::codec::read_at::FileRanges;
+use crate::codec::read_at::ReadAt;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
@@ -52,7 +53,7 @@ use crate::store::Blob;
 use crate::uninit;
 use crate::work::check;
 use crate::work::parallel::each;
-use ::bytes::Bytes;
+use bytes::Bytes;
 use std::sync::Arc;
 
 /// What is worth going through at once: bands of it share few code-blocks.
@@ -145,13 +146,13 @@ fn levels(stream: &Codestream) -> Vec<Level> {
 }
 
 /// The bytes of the codestream, which is in these pieces of the file.
-fn codestream(mut file: bytes::Part, pieces: &[(u64, u64)]) -> Box<dyn bytes::Bytes> {
+fn codestream(mut file: FileRange, pieces: &[(u64, u64)]) -> Box<dyn ReadAt> {
     match pieces {
         [only] => {
             (file.start, file.len) = *only;
             Box::new(file)
         }
-        pieces => Box::new(Pieces::new(file, pieces)),
+        pieces => Box::new(FileRanges::new(file, pieces)),
     }
 }
 
@@ -173,7 +174,7 @@ impl Jp2 {
     /// `Unsupported` and `Corrupt` as the codec says.
     pub fn open(file: Arc<dyn Blob>, options: Options) -> Result<Jp2> {
         let version = file.version();
-        let part = bytes::Part::whole(file);
+        let part = FileRange::whole(file);
         let mut boxes = Boxes::read(&part, &options.limits)?;
         let (exif, orientation) = (boxes.exif)
             .and_then(|(at, len)| tiff::exif(part.file.clone(), at, len))

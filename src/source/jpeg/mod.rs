@@ -5,8 +5,6 @@
 
 mod metadata;
 
-use crate::codec::jp2::bytes::Bytes;
-use crate::codec::jp2::bytes::Part;
 use crate::codec::jpeg;
 use crate::codec::jpeg::lines;
 use crate::codec::jpeg::scan::HALVINGS;
@@ -14,6 +12,8 @@ use crate::codec::jpeg::scan::Scan;
 use crate::codec::jpeg::stream;
 use crate::codec::jpeg::stream::Frame;
 use crate::codec::jpeg::stream::Segments;
+use crate::codec::read_at::FileRange;
+use crate::codec::read_at::ReadAt;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
@@ -59,7 +59,7 @@ const MISSING: u64 = 4 << 20;
 
 /// A file with an index.
 pub struct Jpeg {
-    file: Part,
+    file: FileRange,
     scan: Scan,
     header: Header,
     index: Arc<Shared>,
@@ -69,7 +69,7 @@ pub struct Jpeg {
 /// Opens a file, as one that is decoded as a whole if need be. `Unsupported` for processes that no decoder here knows,
 /// `TooLarge` when it must be decoded as a whole and is too large for that, `Corrupt` without a picture.
 pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Box<dyn Source>> {
-    let part = Part::whole(file);
+    let part = FileRange::whole(file);
     let head = head(&part)?;
     let head = lines::filled(&head, &part)?;
     let frame = stream::frame(&head)?;
@@ -108,7 +108,7 @@ pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Box<dyn Source>> {
 }
 
 /// What is known of a file with these levels, from the bytes before its first scan.
-fn header(file: &Part, head: &[u8], frame: &Frame, levels: Vec<Level>, limits: &Limits) -> Header {
+fn header(file: &FileRange, head: &[u8], frame: &Frame, levels: Vec<Level>, limits: &Limits) -> Header {
     let colour = match frame.components {
         1 => Colour::Grey,
         3 => Colour::Rgb,
@@ -188,7 +188,7 @@ fn halvings(size: Size, index: &Arc<Shared>) -> Vec<Level> {
 }
 
 /// The bytes of a file up to its first scan header, or all of them if there is none in reach.
-fn head(from: &dyn Bytes) -> Result<Vec<u8>> {
+fn head(from: &dyn ReadAt) -> Result<Vec<u8>> {
     let mut len = HEAD.0;
     loop {
         let size = from.len().min(len);

@@ -1,4 +1,4 @@
-//! The bytes of a codestream, in a file or in memory.
+//! Coded bytes that are read by position: in memory, or in ranges of a file.
 //!
 //! Reads by position, so that one open file serves every thread.
 
@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes that can be read anywhere.
-pub trait Bytes: Send + Sync {
+pub trait ReadAt: Send + Sync {
     /// How many.
     fn len(&self) -> u64;
 
@@ -32,7 +32,7 @@ fn short() -> Error {
     Error::Corrupt("the codestream ends early".into())
 }
 
-impl Bytes for &[u8] {
+impl ReadAt for &[u8] {
     fn len(&self) -> u64 {
         <[u8]>::len(self) as u64
     }
@@ -45,19 +45,19 @@ impl Bytes for &[u8] {
     }
 }
 
-impl Bytes for Vec<u8> {
+impl ReadAt for Vec<u8> {
     fn len(&self) -> u64 {
-        Bytes::len(&self.as_slice())
+        ReadAt::len(&self.as_slice())
     }
 
     fn read(&self, at: u64, to: &mut [u8]) -> Result<()> {
-        Bytes::read(&self.as_slice(), at, to)
+        ReadAt::read(&self.as_slice(), at, to)
     }
 }
 
 /// A part of a file: from `start`, `len` bytes.
 #[derive(Debug)]
-pub struct Part {
+pub struct FileRange {
     /// The file.
     pub file: Arc<dyn Blob>,
     /// Its first byte.
@@ -66,15 +66,15 @@ pub struct Part {
     pub len: u64,
 }
 
-impl Part {
+impl FileRange {
     /// All of a file.
-    pub fn whole(file: Arc<dyn Blob>) -> Part {
+    pub fn whole(file: Arc<dyn Blob>) -> FileRange {
         let len = file.len();
-        Part { file, start: 0, len }
+        FileRange { file, start: 0, len }
     }
 }
 
-impl Bytes for Part {
+impl ReadAt for FileRange {
     fn len(&self) -> u64 {
         self.len
     }
@@ -94,24 +94,24 @@ impl Bytes for Part {
     }
 }
 
-/// Pieces of a file, one after the other.
-pub struct Pieces {
-    from: Part,
+/// FileRanges of a file, one after the other.
+pub struct FileRanges {
+    from: FileRange,
     /// Where each begins here and in the file.
     starts: Vec<(u64, u64)>,
     len: u64,
 }
 
-impl Pieces {
+impl FileRanges {
     /// Of a file; first byte and length of each.
-    pub fn new(from: Part, pieces: &[(u64, u64)]) -> Pieces {
+    pub fn new(from: FileRange, pieces: &[(u64, u64)]) -> FileRanges {
         let mut len = 0_u64;
         let starts = pieces.iter().map(|piece| {
             let start = (len, piece.0);
             len = len.saturating_add(piece.1);
             start
         });
-        Pieces {
+        FileRanges {
             from,
             starts: starts.collect(),
             len,
@@ -119,7 +119,7 @@ impl Pieces {
     }
 }
 
-impl Bytes for Pieces {
+impl ReadAt for FileRanges {
     fn len(&self) -> u64 {
         self.len
     }
@@ -148,7 +148,7 @@ const AHEAD: usize = 8 << 10;
 
 /// Reads on from a position, with a little buffer.
 pub struct Cursor<'a> {
-    from: &'a dyn Bytes,
+    from: &'a dyn ReadAt,
     buffer: Vec<u8>,
     start: u64,
     /// The next byte's position.
@@ -159,7 +159,7 @@ pub struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     /// From `at` up to `end`.
-    pub fn new(from: &'a dyn Bytes, at: u64, end: u64) -> Self {
+    pub fn new(from: &'a dyn ReadAt, at: u64, end: u64) -> Self {
         Cursor {
             from,
             buffer: Vec::new(),
