@@ -55,11 +55,11 @@ pub fn decode(
     if fills(layout.compression) {
         if layout.is_straight() && size == block {
             // it goes where it stays
-            return filled(layout, block, |room| fill(layout, coded, block, room));
+            return filled(layout, block, |buf| fill(layout, coded, block, buf));
         }
         let plain = match layout.compression {
             Compression::None => coded,
-            _ => uninit::refilled(plain, bytes, |room| fill(layout, coded, block, room))?,
+            _ => uninit::refilled(plain, bytes, |buf| fill(layout, coded, block, buf))?,
         };
         return unpack(layout, plain, block.w, size);
     }
@@ -77,8 +77,8 @@ pub fn decode(
             let mut blob = Vec::new();
             let blob = match packing {
                 Packing::None => coded,
-                Packing::Deflate => uninit::refilled(&mut blob, most, |room| deflate::decode(coded, room))?,
-                Packing::Zstd => uninit::refilled(&mut blob, most, |room| zstd::decode(coded, room))?,
+                Packing::Deflate => uninit::refilled(&mut blob, most, |buf| deflate::decode(coded, buf))?,
+                Packing::Zstd => uninit::refilled(&mut blob, most, |buf| zstd::decode(coded, buf))?,
             };
             lerc::decode(blob, layout.shape(block), plain)?;
             plain
@@ -203,19 +203,19 @@ pub fn in_pieces(layout: &Layout) -> bool {
 }
 
 /// Decodes a whole block from coded bytes that `read` gives piece by piece; the consumer of a piece says how
-/// many bytes of it are done with, and is told of the last.
+/// many bytes of it are done with, and learns which is the last.
 pub fn of_pieces(
     layout: &Layout,
     block: Size,
     read: impl FnOnce(&mut dyn FnMut(&[u8], bool) -> usize) -> Result<()>,
 ) -> Result<Samples> {
-    filled(layout, block, |room| {
+    filled(layout, block, |buf| {
         read(&mut |coded, last| {
             if last {
-                packbits::decode(coded, room);
+                packbits::decode(coded, buf);
                 return coded.len();
             }
-            packbits::whole(coded, room)
+            packbits::whole(coded, buf)
         })
     })
 }
@@ -234,24 +234,24 @@ fn fills(compression: Compression) -> bool {
 }
 
 /// Decodes schemes that give bytes from the first to the last, where they shall be.
-fn fill(layout: &Layout, coded: &[u8], block: Size, room: &mut UninitBuf) -> Result<()> {
+fn fill(layout: &Layout, coded: &[u8], block: Size, buf: &mut UninitBuf) -> Result<()> {
     match layout.compression {
-        Compression::PackBits => packbits::decode(coded, room),
-        Compression::Deflate => deflate::decode(coded, room)?,
-        Compression::Lzma => lzma::decode(coded, room)?,
+        Compression::PackBits => packbits::decode(coded, buf),
+        Compression::Deflate => deflate::decode(coded, buf)?,
+        Compression::Lzma => lzma::decode(coded, buf)?,
         // a channel alone is written as red, green and blue that are equal
         Compression::Webp if layout.stored == 1 => {
             let len = usize::try_from(block.area().saturating_mul(3)).unwrap_or(usize::MAX);
-            let pixels = uninit::filled(len, |room| webp::decode(coded, block, 3, room))?;
+            let pixels = uninit::filled(len, |buf| webp::decode(coded, block, 3, buf))?;
             let reds: Vec<u8> = pixels.iter().step_by(3).copied().collect();
-            room.put(&reds);
+            buf.put(&reds);
         }
         Compression::Webp => {
             let channels = u8::try_from(layout.stored).unwrap_or(u8::MAX);
-            webp::decode(coded, block, channels, room)?;
+            webp::decode(coded, block, channels, buf)?;
         }
-        Compression::Zstd => zstd::decode(coded, room)?,
-        _ => room.put(coded),
+        Compression::Zstd => zstd::decode(coded, buf)?,
+        _ => buf.put(coded),
     }
     Ok(())
 }

@@ -461,7 +461,7 @@ impl Tiff {
 
     /// The samples of a block that the file holds [as they are given](Image::plain).
     fn plain(&self, layout: &Layout, at: u64, cell: Size) -> Result<Samples> {
-        let mut samples = layout.filled(cell, |room| self.input.put(at, layout.bytes(cell), room))?;
+        let mut samples = layout.filled(cell, |buf| self.input.put(at, layout.bytes(cell), buf))?;
         settle(layout, cell.w, &mut samples);
         Ok(samples)
     }
@@ -517,8 +517,8 @@ impl Tiff {
         let step = wanted.saturating_mul(whole);
         let count = u64::from(part.h) / whole.max(1);
         // inside the file, as was checked
-        uninit::filled(bytes, |room| {
-            (0..count).try_for_each(|row| self.input.put(at + row * line, step, room))
+        uninit::filled(bytes, |buf| {
+            (0..count).try_for_each(|row| self.input.put(at + row * line, step, buf))
         })
     }
 }
