@@ -455,7 +455,7 @@ pub fn watermark(data: &[u8]) {
     };
     let header = tiff.header();
     let rect = Rect::of(header.size());
-    if header.size().area() > MOST {
+    if header.size().area() * u64::from(header.channels) > 4 * MOST {
         return;
     }
     let Ok(raster) = window::raster(&tiff, Window::new(0, rect), &NoCache) else {

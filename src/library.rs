@@ -508,7 +508,7 @@ pub fn picture(path: &Path) -> Result<Picture> {
     let tiff = Tiff::open(store::open(path)?, &tiff::Limits::default())?;
     let header = tiff.header();
     let rect = Rect::of(header.size());
-    if rect.size().area() > PICTURE_PIXELS {
+    if rect.size().area() * u64::from(header.channels.div_ceil(4)) > PICTURE_PIXELS {
         return Err(Error::TooLarge(format!(
             "{}x{} pixels are too many",
             rect.w, rect.h
