@@ -138,7 +138,7 @@ struct Rows<'a, S> {
     alpha: bool,
 }
 
-/// Resamples `crop` to `to`, or the rows of it that `part` wants: [`resample`]. With `alpha` the last channel is straight
+/// Resamples `crop` to `to`, or the rows of it that `part` wants, by `resample`. With `alpha` the last channel is straight
 /// alpha. Unsigned samples of 32 bits are not resampled.
 pub fn resize(
     strips: &[Strip],

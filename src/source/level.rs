@@ -214,7 +214,7 @@ const TRANSFORM: u64 = 12;
 /// Rows of fewer pixels cost as much as rows of so many: each is a read, or an edge of code-blocks.
 const NARROW: u32 = 64;
 
-/// Pixels of an area that costs as much, in rows that are not [narrow](NARROW).
+/// Pixels of an area that costs as much, in rows that are not narrower than `NARROW`.
 pub fn in_rows(size: Size) -> u64 {
     u64::from(size.w.max(NARROW)) * u64::from(size.h)
 }
