@@ -383,7 +383,7 @@ impl Metadata {
             .map(|(_, text)| text.as_str())
     }
 
-    /// The same without a profile, a packet or texts that take more than so many bytes together with those before them.
+    /// The same without a profile, a packet or texts that take more than `most` bytes together with those before them.
     pub fn within(mut self, most: u64) -> Metadata {
         let mut left = most;
         let mut fits = |len: usize| {

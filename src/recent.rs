@@ -44,7 +44,7 @@ impl<K: Hash + Eq> Held<K> {
 }
 
 impl<K: Hash + Eq + Clone> Recent<K> {
-    /// Of at most so many bytes, entries' own cost included.
+    /// Of at most `max_bytes` bytes, entries' own cost included.
     pub fn new(max_bytes: u64) -> Self {
         Recent {
             max_bytes,

@@ -7,7 +7,7 @@ use std::collections::TryReserveError;
 use std::hint::black_box;
 use std::mem::MaybeUninit;
 
-/// A place for so many bytes, of which the first are there.
+/// A buffer of bytes, of which the first are written.
 pub struct UninitBuf<'a> {
     all: &'a mut [MaybeUninit<u8>],
     filled: usize,
@@ -126,7 +126,7 @@ impl<'a> UninitBuf<'a> {
     }
 }
 
-/// From so many bytes on it is worth asking whether the system gives them; it takes some microseconds.
+/// Bytes from which on it is worth asking whether the system gives them; it takes some microseconds.
 const MANY: usize = 4 << 20;
 
 /// So many zeros. An error, where the system refuses memory, rather than the end of the process.

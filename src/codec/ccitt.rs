@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 /// Which of the codings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
-    /// Rows of runs (T.4 §4.1) without marks between them, each beginning on a multiple of so many bytes.
+    /// Rows of runs (T.4 §4.1) without marks between them, each beginning on a multiple of this many bytes.
     Runs(u8),
     /// Rows after end-of-line codes, of runs or (where this is true) also by differences to the row above (T.4 §4.2).
     Group3(bool),
@@ -419,7 +419,7 @@ impl Bits<'_> {
         (self.data.len() * 8).saturating_sub(self.at)
     }
 
-    /// To the next multiple of so many bytes.
+    /// To the next multiple of `bytes` bytes.
     fn align(&mut self, bytes: usize) {
         self.at = self.at.next_multiple_of(8 * bytes.max(1));
     }

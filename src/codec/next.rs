@@ -4,7 +4,7 @@
 
 /// The bytes of a row follow.
 const ROW: u8 = 0x00;
-/// A place in the row, a length, each in two bytes, and so many bytes for it follow; the rest is white.
+/// A place in the row, a length, each in two bytes, and that many bytes follow; the rest is white.
 const SPAN: u8 = 0x40;
 
 /// Decodes rows of `width` pixels into `out`, whole rows, and says how many bytes of it are filled.

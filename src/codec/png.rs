@@ -19,7 +19,7 @@ use std::io::Cursor;
 use std::io::ErrorKind;
 use std::io::Seek;
 
-/// Reads what comes before the samples, of which there may be so many bytes. `Corrupt` when it is damaged.
+/// Reads what comes before the samples, of which there may be `most` bytes. `Corrupt` when it is damaged.
 pub fn start<R: BufRead + Seek>(from: R, most: u64) -> Result<Reader<R>> {
     let bytes = usize::try_from(most).unwrap_or(usize::MAX);
     let mut decoder = Decoder::new_with_limits(from, Limits { bytes });
@@ -66,7 +66,7 @@ fn whole<R: BufRead + Seek>(mut reader: Reader<R>, most: u64) -> Result<Raster> 
     })
 }
 
-/// Decodes a picture that is not interlaced from top to bottom: gives bands of so many rows and the number of their first
+/// Decodes a picture that is not interlaced from top to bottom: gives bands of `rows` rows and the number of their first
 /// one to `take`.
 pub fn in_bands<R: BufRead + Seek>(
     reader: &mut Reader<R>,
@@ -103,7 +103,7 @@ pub fn in_bands<R: BufRead + Seek>(
     }
 }
 
-/// Room for so many samples.
+/// An empty buffer for `count` samples.
 fn empty(depth: BitDepth, count: usize) -> Samples {
     match depth {
         BitDepth::Sixteen => Samples::U16(Vec::with_capacity(count)),

@@ -33,7 +33,7 @@ fn whole(data: &[u8], buf: &mut UninitBuf) -> bool {
         place: *mut u8,
         len: usize,
     }
-    // SAFETY: the place is one of so many bytes, none of which is shown.
+    // SAFETY: the place has as many bytes as are reported, none of which is shown.
     #[expect(unsafe_code, reason = "where libzstd writes")]
     unsafe impl WriteBuf for Rest {
         fn as_slice(&self) -> &[u8] {

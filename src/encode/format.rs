@@ -233,7 +233,7 @@ impl Output {
         row.coder.as_ref().unwrap_or(self.compression.coder())
     }
 
-    /// Bytes of a file with so many pixels of 8 bits, at most or nearly so.
+    /// Bytes of a file with `pixels` pixels of 8 bits, at most or nearly so.
     pub fn file_bytes(&self, pixels: u64) -> u64 {
         pixels.saturating_mul(self.format.row().pair_bytes) / 2
     }

@@ -114,7 +114,7 @@ impl Treatment {
         }))
     }
 
-    /// Order as documented for iipsrv: light, matrix, curve, inversion, colour map, convolution, contrast.
+    /// In the order of iipsrv-requests(7): light, matrix, curve, inversion, colour map, filter, convolution, contrast.
     fn steps(&self, header: &Header) -> Result<Vec<Step>> {
         let mut steps = Vec::new();
         let mut channels = header.meaning.colour.channels();
@@ -268,7 +268,7 @@ fn twisted(twist: &[Num; 16], grey: bool) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// A number that is kept in a plan: so many digits that what is the same remains so.
+/// A number that is kept in a plan: rounded to nine decimal places, so that equal requests have equal plans.
 fn finite(value: f64) -> Result<Num> {
     Num::new((value * 1e9).round() / 1e9).ok_or_else(|| Error::Malformed("numbers are too large".into()))
 }

@@ -15,7 +15,7 @@ const LEAST: u64 = 1 << 20;
 const BAND: u64 = 12 << 20;
 
 impl Plan {
-    /// Its cost on so many threads, but for what [`Effort`] says of reading.
+    /// Its cost on `threads` threads, but for what [`Effort`] says of reading.
     pub fn cost(&self, header: &Header, threads: usize) -> Cost {
         let read = self.window.rect.size();
         let write = self.size();

@@ -109,7 +109,7 @@ impl View {
         }
     }
 
-    /// `Error::TooLarge` when one answer may not have so many pixels, or the format cannot hold them.
+    /// `Error::TooLarge` when the answer has more pixels than one may have, or than the format can hold.
     fn check(&self, plan: &Plan, size: Size, answer: Size, limits: &Limits) -> Result<()> {
         let area = plan.window.rect.size().area().max(size.area()).max(answer.area());
         let (coder, name) = (plan.output.coder(), self.format.suffix());

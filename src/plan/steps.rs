@@ -1,6 +1,6 @@
 //! The order of the steps over pixels: one list, in one function.
 //!
-//! Order as documented for iipsrv: what is done to the samples ([`Treatment::chain`](crate::plan::Treatment::chain)),
+//! In the order of iipsrv-requests(7): what is done to the samples ([`Treatment::chain`](crate::plan::Treatment::chain)),
 //! straighten alpha, hide, resize or place, drop what the format cannot hold, grey, binary, turn. The watermark comes last, once the
 //! size of the answer is known (`resolve`).
 

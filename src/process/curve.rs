@@ -42,7 +42,7 @@ struct Cells {
 }
 
 impl Curve {
-    /// The curve that steps end in and what follows it, for so many pixels; `None` when they do not, or when that is not
+    /// The curve that steps end in and what follows it, for `pixels` pixels; `None` when they do not, or when that is not
     /// worth it.
     pub fn of(steps: &[Step], pixels: usize) -> Option<Curve> {
         let tail = steps

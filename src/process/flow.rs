@@ -74,7 +74,7 @@ struct Work {
 }
 
 impl Work {
-    /// New planes of so many numbers to write to, and those that there were.
+    /// `count` new planes of `len` numbers to write to, and those that there were.
     fn turn(&mut self, count: usize, len: usize) -> (&mut [Vec<f32>], &[Vec<f32>]) {
         mem::swap(&mut self.planes, &mut self.spare);
         self.planes.resize_with(count, Vec::new);
@@ -155,7 +155,7 @@ impl Flow<'_> {
         planes
     }
 
-    /// The channels of these pixels after so many steps. Steps that look at neighbours need all pixels.
+    /// The channels of these pixels after the first `steps` steps. Steps that look at neighbours need all pixels.
     fn numbers(&self, pixels: &Range<usize>, size: Size, steps: usize, work: &mut Work) {
         let len = pixels.len();
         let (planes, _) = work.turn(self.wanted.len(), len);
@@ -347,7 +347,7 @@ fn mix(row: &Row, name: impl Fn(usize) -> usize, planes: &[Vec<f32>], out: &mut 
     }
 }
 
-/// The layout of so many channels.
+/// The layout of `channels` channels.
 pub const fn layout(channels: usize) -> Layout {
     match channels {
         1 => Layout::Grey,

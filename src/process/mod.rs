@@ -138,7 +138,7 @@ pub struct Part {
 }
 
 impl Part {
-    /// How many rows are wanted of an answer of so many.
+    /// How many rows are wanted of an answer of `all` rows.
     pub fn high(&self, all: u32) -> u32 {
         self.wanted.end.min(all).saturating_sub(self.wanted.start)
     }
@@ -189,7 +189,7 @@ pub fn asks_stats(ops: &[Op]) -> bool {
     })
 }
 
-/// Whether these steps, the conversion to 8 bits left out, can be taken over samples of `bits` and `kind`, of so many
+/// Whether these steps, the conversion to 8 bits left out, can be taken over samples of `bits` and `kind`, of `channels`
 /// channels: grey and RGB, straight alpha, unsigned of 9–32 bits, signed or floating point. Unsigned samples of more than
 /// 16 bits, and pixels of more than four channels, are not resampled.
 pub fn keeps_depth(ops: &[Op], meaning: &Meaning, bits: u8, kind: Kind, channels: u8) -> bool {

@@ -248,7 +248,7 @@ fn pixels(units: i64) -> f64 {
     units as f64 / ONE as f64
 }
 
-/// Weighs by both lists, on as many threads as so many samples are worth. Every line has `C` samples for each pixel.
+/// Weighs by both lists, on as many threads as the samples are worth. Every line has `C` samples for each pixel.
 ///
 /// `L` is the numbers a pixel in between: three are padded to four. With `ALPHA` the last channel weighs the others.
 fn separable<S: Sample, const C: usize, const L: usize, const ALPHA: bool>(

@@ -90,7 +90,7 @@ impl Step {
         }
     }
 
-    /// Which of so many channels it reads; `None` when each on its own.
+    /// Which of `channels` channels it reads; `None` when each on its own.
     pub fn reads(&self, channels: usize) -> Option<Vec<usize>> {
         match self {
             Step::Mix(rows) => {

@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 /// Tables of a kind that are held, of 64 KiB each, or three times that for colour maps: at most 6 MiB.
 const MOST: usize = 32;
 
-/// A table is worth making when its entries are at most so many times the samples: the next tile finds it made.
+/// A table is worth making when its entries are at most this many times the samples: the next tile finds it made.
 pub const WORTH: u64 = 4;
 
 /// What a table was made of.

@@ -152,7 +152,7 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// None yet, at most so many, and so many of one address (0: of them, too).
+    /// None yet; at most `most` of them, and `most_of_one` of one address (0: `most`).
     pub fn new(patience: Patience, most: usize, most_of_one: usize) -> Arc<Connections> {
         Arc::new(Connections {
             patience,

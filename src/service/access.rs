@@ -208,7 +208,7 @@ pub fn stamp(now: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
 }
 
-/// Year, month and day so many days after 1970-01-01, in the proleptic Gregorian calendar: years are counted from
+/// Year, month and day `days` days after 1970-01-01, in the proleptic Gregorian calendar: years are counted from
 /// March, so that the leap day is the last, in eras of 400 years or 146,097 days.
 fn date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468; // from 0000-03-01

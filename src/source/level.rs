@@ -82,7 +82,7 @@ pub struct Derived {
 /// Where the pixels of a window lie in another level.
 #[derive(Clone, Copy, Debug)]
 pub enum Map {
-    /// The other level is so many times larger.
+    /// The other level is this many times larger.
     Enlarged(u32),
     /// The other level is turned.
     Turned(Orientation),
@@ -211,7 +211,7 @@ impl Parts {
 /// Bytes that a sample takes in a wavelet transform: a coefficient, a number, half as much of smaller resolutions.
 const TRANSFORM: u64 = 12;
 
-/// Rows of fewer pixels cost as much as rows of so many: each is a read, or an edge of code-blocks.
+/// Rows of fewer pixels cost as much as rows of this many: each is a read, or an edge of code-blocks.
 const NARROW: u32 = 64;
 
 /// Pixels of an area that costs as much, in rows that are not narrower than `NARROW`.
@@ -286,14 +286,14 @@ impl Effort {
         }
     }
 
-    /// The same where a window of so many pixels goes through a transform: coefficients, and what is made of them, are in
+    /// The same where a window of `area` pixels goes through a transform: coefficients, and what is made of them, are in
     /// memory besides its samples, of large windows some rows at a time.
     fn transformed(self, area: u64) -> Effort {
         let held = self.held.max(area.min(Effort::PIECES) * TRANSFORM);
         Effort { held, ..self }
     }
 
-    /// The same where it is decoded in tiles or strips of so many pixels.
+    /// The same where it is decoded in tiles or strips of `area` pixels.
     pub fn of_tiles(self, area: u64) -> Effort {
         // and a copy
         let held = self.held.max(self.pixels.min(area).saturating_mul(2));

@@ -157,7 +157,7 @@ impl Spool {
         })
     }
 
-    /// Bytes of so many pixels.
+    /// Bytes of `pixels` pixels.
     fn bytes(&self, pixels: u64) -> u64 {
         pixels.saturating_mul(self.model.samples.bytes() as u64)
     }

@@ -76,7 +76,7 @@ pub fn of_tiles(
     of_parts(levels, window, keep, take, decode, |_, _| Ok(None))
 }
 
-/// Of a tile of which a window shows no more than one in so many pixels, only those are read where that is possible.
+/// Of a tile of which a window shows at most one pixel in this many, only those are read where that is possible.
 const SLIVER: u64 = 8;
 
 /// Like [`of_tiles`]. Of a tile `part` may give a rectangle of the level alone, if it can read that without the rest.

@@ -205,7 +205,7 @@ fn judge(path: &Path, stored: &Stored) -> Report {
     }
 }
 
-/// Whether a file whose tiles decode at most so many pixels is slow to serve, and notes on what makes it so.
+/// Whether a file whose tiles decode at most `worst` pixels is slow to serve, and notes on what makes it so.
 fn slowness(header: &Header, worst: u64) -> (bool, Vec<String>) {
     let (mut slow, mut notes) = (false, Vec::new());
     if worst > TILE_PIXELS {

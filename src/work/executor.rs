@@ -32,7 +32,7 @@ use tokio::sync::oneshot;
 /// Work up to this is small: that of four million pixels, some tens of milliseconds.
 pub const SMALL: u64 = 4 << 20;
 
-/// One pick in so many is a big job when one waits: small ones never starve it.
+/// One pick in this many is a big job when one waits: small ones never starve it.
 const TURN: u32 = 8;
 
 /// Small jobs that a big one lets pass between two bands.
@@ -131,7 +131,7 @@ impl std::fmt::Debug for Lease {
 }
 
 impl Lease {
-    /// Keeps no more than so many bytes.
+    /// Keeps no more than `bytes` bytes.
     pub fn shrink(&mut self, bytes: u64) {
         let less = self.bytes.saturating_sub(bytes);
         self.bytes -= less;

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::thread;
 
-/// Does `work` on this thread and, at the same time, on up to so many others, as long as threads are free. Every thread
+/// Does `work` on this thread and, at the same time, on up to `others` others, as long as threads are free. Every thread
 /// calls it once; it ends when all have.
 pub fn run(others: usize, work: impl Fn() + Sync) {
     let work = &work;
@@ -39,7 +39,7 @@ pub fn run(others: usize, work: impl Fn() + Sync) {
     });
 }
 
-/// Does `work` with each of the items, which are taken in their order, on this thread and up to so many others. After a
+/// Does `work` with each of the items, which are taken in their order, on this thread and up to `others` others. After a
 /// failure, or when the request is cancelled, no more are begun; the first failure is returned.
 pub fn each<T>(
     others: usize,

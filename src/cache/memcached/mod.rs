@@ -116,7 +116,7 @@ fn sound(key: &str, found: Option<Bytes>) -> Option<Bytes> {
     body.flatten()
 }
 
-/// What memcached is to be sent so that a value lasts so many seconds.
+/// What memcached is to be sent so that a value lasts `seconds` seconds.
 fn expiry(seconds: u32) -> u64 {
     let span = u64::from(seconds);
     if span <= SPAN {

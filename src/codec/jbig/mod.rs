@@ -175,7 +175,7 @@ struct Above<'a> {
 }
 
 impl Above<'_> {
-    /// The row so many rows above; white ones have no bytes, and so has the one that is decoded.
+    /// The row `up` rows above; white ones have no bytes, and so has the one that is decoded.
     fn row(&self, up: u8) -> &[u8] {
         let start = self.line.saturating_mul(up.into());
         let start = self.rows.len().checked_sub(start);
@@ -184,7 +184,7 @@ impl Above<'_> {
     }
 }
 
-/// The pixels that lie so many to the left of those of a byte; there are none outside a row.
+/// The pixels `left` places before those of a byte; there are none outside a row.
 fn eight(row: &[u8], at: usize, left: i8) -> u8 {
     let first = at.cast_signed() * 8 - isize::from(left);
     let byte = |at: isize| usize::try_from(at).ok().and_then(|at| row.get(at).copied());

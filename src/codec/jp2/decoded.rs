@@ -58,7 +58,7 @@ impl Samples {
 }
 
 impl Decoded {
-    /// The samples of `rows`, counted from the top of the window: for each component so many rows of its width, and nothing
+    /// The samples of `rows`, counted from the top of the window: for each component those rows of its width, and nothing
     /// of those that were not decoded.
     pub fn rows(&self, rows: ops::Range<u32>) -> Result<Planes> {
         let band = Area {

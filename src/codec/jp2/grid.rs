@@ -16,7 +16,7 @@ const MAX_CELLS: u64 = 4 << 20;
 /// The same in a short one: so many, and so many more for each byte.
 const CELLS: (u64, u64) = (128 << 10, 16);
 
-/// A precinct takes the memory of so many code-blocks.
+/// Code-blocks that take as much memory as a precinct.
 const PRECINCT: u64 = 4;
 
 /// From the upper left corner to past the lower right one.
@@ -68,7 +68,7 @@ impl Area {
         }
     }
 
-    /// Grown by so many on each side, but not out of `within`.
+    /// Grown by `by` on each side, but not out of `within`.
     pub fn grown(self, by: u32, within: Area) -> Area {
         Area {
             x0: self.x0.saturating_sub(by),

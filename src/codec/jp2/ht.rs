@@ -157,7 +157,7 @@ fn cleanup(w: usize, plane: u32, data: &[u8], scratch: &mut Scratch, out: &mut [
     }
 }
 
-/// Reads what is said of a row of so many quads: which samples are significant and how many bits they have.
+/// Reads what is said of a row of `count` quads: which samples are significant and how many bits they have.
 /// In `words` come the meanings of `ht_codes`, with the excess above them; on entry those of the row above.
 #[inline(always)]
 fn describe<const FIRST: bool>(
@@ -263,7 +263,7 @@ fn measure(words: &[u32], quads: &mut Quads) -> u32 {
     most
 }
 
-/// Fills `coded` for so many quads.
+/// Fills `coded` for `count` quads.
 #[inline(always)]
 fn collect(count: usize, quads: &mut Quads, magsgn: &mut Bits) {
     let stream = *magsgn;

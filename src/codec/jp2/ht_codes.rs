@@ -7,31 +7,46 @@
     reason = "computed when compiling: a wrong index does not build"
 )]
 
-/// The codes of significance by context, for the first row of quads and the others, by three bits of context above seven of
-/// the stream: the length of the code in the lowest six bits, then what the constants below say.
+/// The codes of significance for the first row of quads. The index is three bits of context above seven bits of the stream;
+/// an entry is, by its bits:
+///
+/// | bits | meaning |
+/// |---|---|
+/// | 0–5 | the length of the code |
+/// | 6 | whether an excess is coded ([`EXCESS`]) |
+/// | 7–10 | which of the four samples are significant ([`SIGNIFICANT`]) |
+/// | 11–14 | the highest bit of each sample ([`VALUES`]) |
+/// | 15–18 | whether that is known ([`KNOWN`]) |
+/// | 19–23 | what the quad contributes to the context of the next one ([`NEXT`]) |
 pub(super) static FIRST_ROW: [u32; 1024] = codes(&FIRST_CODES, true);
-/// Codes for the rows after the first.
+/// Those for the other rows.
 pub(super) static OTHER_ROWS: [u32; 1024] = codes(&OTHER_CODES, false);
 
 /// The bit that says that an excess is coded.
 pub(super) const EXCESS: u32 = 1 << 6;
-/// From this bit on: which of the four samples are significant.
+/// The first bit of which samples are significant.
 pub(super) const SIGNIFICANT: u32 = 7;
-/// From this bit on: the highest bit of each sample, where it is known.
+/// The first bit of the highest bits of the samples.
 pub(super) const VALUES: u32 = 11;
-/// From this bit on: whether it is.
+/// The first bit of which of those are known.
 pub(super) const KNOWN: u32 = 15;
-/// From this bit on: what the quad contributes to the context of the next one.
+/// The first bit of what the quad contributes to the context of the next one.
 pub(super) const NEXT: u32 = 19;
-/// Above this bit there is nothing.
+/// The first bit that is not used.
 pub(super) const BEYOND: u32 = 24;
 
 /// The kind of two quads in the first row that both have an excess, neither of them large.
 pub(super) const BOTH_SMALL: u32 = EXCESS << 2;
 
-/// The codes of the excesses of two quads, by six bits of the stream below which of them have one ([`EXCESS`] and the bit
-/// above it, or [`BOTH_SMALL`]): bits of the code altogether (bits 0 to 5), of its two prefixes (8 to 11), of either suffix
-/// (12 to 15, 16 to 19), and the values of either prefix (20 to 23, 24 to 27).
+/// The codes of the excesses of two quads. The index is which of them have one ([`EXCESS`] and the bit above it, or
+/// [`BOTH_SMALL`]) above six bits of the stream; an entry is, by its bits:
+///
+/// | bits | meaning |
+/// |---|---|
+/// | 0–5 | the length of the whole code |
+/// | 8–11 | the length of both prefixes |
+/// | 12–15, 16–19 | the length of either suffix |
+/// | 20–23, 24–27 | the value of either prefix |
 pub(super) static EXCESSES: [u32; 512] = excesses();
 
 const fn excesses() -> [u32; 512] {

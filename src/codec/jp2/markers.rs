@@ -268,7 +268,7 @@ fn numbers(bytes: &[u8]) -> Vec<u32> {
     all
 }
 
-/// PPM: for each tile-part a length of four bytes and so many bytes (T.800 A.7.4).
+/// PPM: for each tile-part a length in four bytes and that many bytes (T.800 A.7.4).
 fn split_packed(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     while let Some((len, rest)) = bytes.split_first_chunk::<4>() {

@@ -178,18 +178,18 @@ impl Codestream {
         self.main.siz.tile
     }
 
-    /// The size with so many halvings; the sides are rounded as the standard does (B-15).
+    /// The size after `reduction` halvings; the sides are rounded as the standard does (B-15).
     pub fn size(&self, reduction: u8) -> Size {
         let siz = &self.main.siz;
         let side = |start: u32, end: u32| halved(end, reduction).saturating_sub(halved(start, reduction));
         Size::new(side(siz.start.0, siz.end.0), side(siz.start.1, siz.end.1))
     }
 
-    /// Decodes a window of the image with so many halvings, from the first so many quality layers.
+    /// Decodes a window of the image halved `reduction` times, from the first `layers` quality layers.
     ///
     /// Code-blocks that neighbouring windows need, too, are left with `blocks`. A block is cached whole until a window has
-    /// shown all of it; from then on only its edges are. `Outside` beyond the image; `Corrupt` for what contradicts itself and, with strictness, for
-    /// what is damaged.
+    /// shown all of it; from then on only its edges are. `Outside` beyond the image; `Corrupt` for what contradicts itself
+    /// and, with strictness, for what is damaged.
     pub fn decode(&self, reduction: u8, rect: Rect, layers: u16, blocks: &dyn Blocks) -> Result<Decoded> {
         let size = self.size(reduction);
         let inside = Rect::new(0, 0, size.w, size.h).meet(rect) == Some(rect);

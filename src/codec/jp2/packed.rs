@@ -64,7 +64,7 @@ pub fn is_frame(packed: &[u8]) -> bool {
     packed.first().is_some_and(|head| head & FRAME != 0)
 }
 
-/// The edges of a block of `w * h` values: so many rows above and below and, between them, columns left and right.
+/// The edges of a block of `w * h` values: `edge` rows above and below and, between them, as many columns left and right.
 #[derive(Clone, Copy)]
 pub struct Frame {
     pub w: usize,

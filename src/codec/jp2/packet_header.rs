@@ -32,7 +32,7 @@ pub(super) struct Trees {
 }
 
 impl Trees {
-    /// For so many code-blocks across and down.
+    /// For a precinct of this many code-blocks across and down.
     pub fn new(across: u32, down: u32) -> Trees {
         Trees {
             inclusion: Tree::new(across, down),
@@ -207,7 +207,7 @@ fn sets(
     Ok(())
 }
 
-/// After so many passes: how many more the codeword segment holds, and whether it begins here (T.800 Table D.9).
+/// After `passes` passes: how many more the codeword segment holds, and whether it begins here (T.800 Table D.9).
 fn segment(passes: u16, coding: u8) -> (u16, bool) {
     if coding & style::TERMALL != 0 {
         return (1, true);

@@ -454,7 +454,7 @@ fn cells(resolution: &Resolution, precinct: usize) -> Vec<Area> {
     bands.map(|band| resolution.cells(band, column, row)).collect()
 }
 
-/// Skips a marker segment of so many bytes, if there is one.
+/// Skips a marker segment of `len` bytes, if there is one.
 fn skip(from: &mut Cursor, marker: [u8; 2], len: u64) -> Result<()> {
     if from.at + len <= from.end && from.peek(0)? == marker[0] && from.peek(1)? == marker[1] {
         from.at += len;

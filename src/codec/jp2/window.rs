@@ -52,7 +52,7 @@ const TRANSFORM_SPEED: usize = 16;
 /// Rows that are transformed together: those of one component fit the cache of a core, and few are made twice.
 const ROWS: u32 = 256;
 
-/// Decodes `rect`, which lies inside the image with so many halvings.
+/// Decodes `rect`, which lies inside the image halved `reduction` times.
 pub fn decode(
     stream: &Codestream,
     reduction: u8,

@@ -25,7 +25,7 @@ pub struct Block {
 pub trait Sink {
     /// The first one.
     fn dc(&mut self, of: &Block, value: i16);
-    /// So many zeros, then a value of so many bits.
+    /// `run` zeros, then a value of `size` bits.
     fn ac(&mut self, run: u32, size: u32, value: u32);
     /// The rest is zero.
     fn end(&mut self);

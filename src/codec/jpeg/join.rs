@@ -18,7 +18,7 @@ pub struct Join {
 }
 
 impl Join {
-    /// Of a picture of so many rows.
+    /// Joins the bands of a picture of `height` rows.
     pub fn new(height: u16) -> Join {
         Join { height, bands: 0 }
     }

@@ -157,7 +157,7 @@ fn check_scans(frame: &stream::Frame, stream: &[u8]) -> Result<()> {
     )))
 }
 
-/// `Corrupt` when a frame has so many blocks that a stream of `len` bytes cannot hold a bit for each, beyond a few.
+/// `Corrupt` when a frame has more blocks than a stream of `len` bytes can hold a bit for each of, beyond a few.
 pub(crate) fn check_blocks(frame: &stream::Frame, len: u64) -> Result<()> {
     if frame.blocks <= len.saturating_mul(8).saturating_add(BLOCKS) {
         return Ok(());

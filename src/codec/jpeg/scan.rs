@@ -87,10 +87,10 @@ struct Index {
 /// How to begin at an MCU.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    /// The byte's place in the file, times 16; 8 where nothing can be read before the next restart marker; and how many
-    /// bits of that byte are gone.
+    /// Where its first code begins, in one number: bits 0 to 2 are how many bits of the byte were read before, bit 3 says
+    /// that nothing can be read before the next restart marker, and from bit 4 on comes the byte's place in the file.
     at: u64,
-    /// The values before.
+    /// The DC values of the blocks before, by component.
     dc: [i16; 4],
 }
 
@@ -182,7 +182,7 @@ impl<'a> Described<'a> {
         Size::new(u32::from(component[1] >> 4), u32::from(component[1] & 15))
     }
 
-    /// The blocks of an MCU of so many blocks at most across and down.
+    /// The blocks of an MCU, which has at most `most` blocks across and down.
     fn blocks(&self, most: Size) -> Option<Vec<Block>> {
         let mut blocks = Vec::new();
         for [id, selector] in &self.selectors {
@@ -285,7 +285,7 @@ impl Scan {
         })
     }
 
-    /// The size of the picture after so many halvings: sides are rounded up.
+    /// The size of the picture after `halvings` halvings: sides are rounded up.
     pub fn size(&self, halvings: u32) -> Size {
         self.size.halved_up(halvings)
     }

@@ -421,7 +421,7 @@ fn side(pixels: u32) -> Result<c_int> {
     c_int::try_from(pixels).map_err(|_| broken())
 }
 
-/// The library's name of pixels of so many channels.
+/// The library's name of a pixel format of `channels` channels.
 fn pixel_format(channels: u8) -> c_int {
     match channels {
         1 => TJPF_GRAY,

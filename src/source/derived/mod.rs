@@ -193,7 +193,7 @@ impl DerivedLevels {
             .map_or(Size::new(1, 1), |level| level.size)
     }
 
-    /// Lines of so many pixels that are read at once.
+    /// How many lines of `line` pixels are read at once.
     fn fitting(&self, line: u32) -> u32 {
         let bytes = u64::from(line).saturating_mul(pixel_bytes(&self.header));
         u32::try_from(BYTES / bytes.max(1)).unwrap_or(u32::MAX)
@@ -317,7 +317,7 @@ impl DerivedLevels {
         })
     }
 
-    /// A window of a level out of one that is so many times larger, some rows at a time, and of wide ones some columns.
+    /// A window of a level out of one that is `factor` times larger, some rows at a time, and of wide ones some columns.
     fn in_bands(&self, from: usize, factor: u32, window: Window, keep: &dyn TileCache) -> Result<Piece> {
         let size = window.rect.size();
         let rect = Map::Enlarged(factor).of(window.rect, self.size(from));
@@ -462,7 +462,7 @@ fn pieces(rect: Rect, size: Size) -> impl Iterator<Item = Rect> {
         .filter_map(move |(column, row)| Rect::new(column * size.w, row * size.h, size.w, size.h).meet(rect))
 }
 
-/// Each square of so many pixels a side as its mean.
+/// Each square of `factor` pixels a side as its mean.
 fn reduced(piece: Piece, factor: u32) -> Piece {
     match piece {
         Piece::Pixels(raster) if factor > 1 => Piece::Pixels(reduce(&raster, factor)),

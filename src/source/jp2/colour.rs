@@ -22,7 +22,7 @@ pub(super) enum Turn {
 }
 
 impl Turn {
-    /// L*, a* and b* of so many bits, with their ranges and offsets or those that are usual (T.801 M.11.7.4.1).
+    /// L*, a* and b* of `bits` bits, with their ranges and offsets or those that are usual (T.801 M.11.7.4.1).
     #[expect(
         clippy::cast_possible_truncation,
         reason = "24 bits are enough for samples of 16"
@@ -47,7 +47,7 @@ impl Turn {
         }))
     }
 
-    /// On pixels of so many channels, whose values are 0 to `full`.
+    /// On pixels of `channels` channels, whose values are 0 to `full`.
     pub fn apply<T: Copy>(
         self,
         pixels: &mut [T],

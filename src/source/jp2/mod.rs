@@ -68,7 +68,7 @@ const WORTH: usize = 512 << 10;
 /// How files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Options {
-    /// Quality layers (`MAX_LAYERS`): 0 half of those present, rounded up; -1 all; else at most so many.
+    /// Quality layers (`MAX_LAYERS`): 0 half of those present, rounded up; -1 all; else at most this many.
     pub layers: i32,
     /// Damage is an error (`KAKADU_READMODE=1`); else what can be decoded is shown.
     pub strict: bool,
@@ -303,7 +303,7 @@ impl Jp2 {
         })
     }
 
-    /// The samples of a window in bands of so many rows.
+    /// The samples of a window in bands of `rows` rows.
     fn bands(&self, window: Window, rows: u32, keep: &dyn TileCache, take: &mut Take) -> Result<()> {
         let rect = window.rect;
         for top in (0..rect.h).step_by(rows as usize) {
@@ -316,7 +316,7 @@ impl Jp2 {
     }
 
     /// The channels side by side, each value by `scale`, which gets its bits; `colour` turns the
-    /// pixels of some rows; on as many threads as so many samples are worth.
+    /// pixels of some rows; on as many threads as the samples are worth.
     fn show<T: Copy + Default + Send>(
         &self,
         decoded: &Decoded,

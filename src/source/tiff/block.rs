@@ -147,7 +147,7 @@ fn restarted(head: &[u8], coded: &[u8]) -> Vec<u8> {
     [head, data, &[0xff, 0xd9]].concat()
 }
 
-/// A plane of chroma whose samples are `shared` by so many pixels across and down, or not, as libtiff has it: each for
+/// A plane of chroma whose samples are each `shared` by that many pixels across and down, or not, as libtiff has it: each for
 /// every pixel.
 fn chroma(
     layout: &Layout,

@@ -28,7 +28,7 @@ pub fn magnitude(number: &[u8], kind: Kind, order: Order) -> f32 {
     part(real).hypot(part(imaginary)) as f32
 }
 
-/// Floating point with so many bits of fraction and exponent and a sign, in the manner of IEEE 754; exact.
+/// Floating point with `fraction` and `exponent` bits and a sign, in the manner of IEEE 754; exact.
 pub fn small(value: u32, fraction: u32, exponent: u32) -> f32 {
     let sign = value >> (fraction + exponent) & 1;
     let power = value >> fraction & ((1 << exponent) - 1);

@@ -90,9 +90,9 @@ fn cut() -> Error {
 pub enum Kind {
     /// Bytes: BYTE, ASCII and UNDEFINED.
     Bytes,
-    /// Unsigned integers of so many bytes: SHORT, LONG, LONG8, IFD, IFD8 (a single BYTE reads as one, too).
+    /// Unsigned integers of this many bytes: SHORT, LONG, LONG8, IFD, IFD8 (a single BYTE reads as one, too).
     Unsigned(u8),
-    /// Signed integers of so many bytes.
+    /// Signed integers of this many bytes.
     Signed(u8),
     /// Two unsigned integers of four bytes.
     Rational,

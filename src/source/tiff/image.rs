@@ -118,7 +118,7 @@ impl Image {
         limits::check("tiles of a level:", "TILES", tiles, limits.tiles)
     }
 
-    /// `Error::Limit` when so many pixels take more bytes than a tile may.
+    /// `Error::Limit` when `size` takes more bytes than a tile may.
     pub fn check(&self, size: Size, limits: &Limits) -> Result<()> {
         let part = size.w <= self.tile.w && size.h <= self.tile.h;
         if self.fits && part || self.layout.bytes(size).max(self.layout.memory(size)) <= limits.tile_bytes {

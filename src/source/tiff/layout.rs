@@ -403,7 +403,7 @@ impl Layout {
 /// Bytes of GDAL_METADATA that are looked at.
 const MAX_STATISTICS: u64 = 1 << 16;
 
-/// STATISTICS_MINIMUM and STATISTICS_MAXIMUM of so many samples in GDAL_METADATA, both or neither for all of them.
+/// STATISTICS_MINIMUM and STATISTICS_MAXIMUM of `samples` samples in GDAL_METADATA, both or neither for all of them.
 fn statistics(ifd: &Ifd, input: &Input, samples: usize) -> (Vec<f64>, Vec<f64>) {
     let text = ifd.start(input, 42112, MAX_STATISTICS);
     let text = text

@@ -58,7 +58,7 @@ pub fn put(raster: Raster, mask: &Raster, layout: &Layout) -> Result<Raster> {
     })
 }
 
-/// Pixels with one channel more, after so many.
+/// Pixels with one channel more, after the `channels` that they have.
 fn woven<T: Copy>(
     samples: &[T],
     channels: usize,

@@ -39,7 +39,7 @@ pub struct OldJpeg {
 }
 
 impl OldJpeg {
-    /// From a directory of so many channels. `Error::Corrupt` when there are no tables or they do not lie in the file.
+    /// From a directory of an image of `channels` channels. `Error::Corrupt` when there are no tables or they do not lie in the file.
     pub fn of(ifd: &Ifd, input: &Input, channels: usize) -> Result<OldJpeg> {
         let process = ifd.first(input, 512)?.unwrap_or(1);
         if process != 1 {
