@@ -112,8 +112,8 @@ const QUICK: u64 = 1 << 18;
 /// Decoded bytes of a tile that is read before it is known whether the file holds anything of it.
 const SMALL: u64 = 1 << 20;
 
-/// A level of more pixels is looked at in parts, sixteen of this side, to know what its samples range over.
-const EXTENT_WHOLE: u64 = 1 << 20;
+/// A level of more decoded bytes is looked at in parts, sixteen of this side, to know what its samples range over.
+const EXTENT_WHOLE: u64 = 12 << 20;
 const EXTENT_PART: u32 = 128;
 
 /// Larger than this it is given back.
@@ -195,7 +195,11 @@ impl Tiff {
             return Vec::new();
         }
         let size = image.size;
-        let parts = if size.area() <= EXTENT_WHOLE { 1 } else { 4 };
+        let parts = if decoded_bytes(&self.header, size.area()) <= EXTENT_WHOLE {
+            1
+        } else {
+            4
+        };
         let side = |side: u32| {
             if parts == 1 {
                 side
