@@ -158,14 +158,15 @@ fn cleanup(w: usize, plane: u32, data: &[u8], scratch: &mut Scratch, out: &mut [
 }
 
 /// Reads what is said of a row of `count` quads: which samples are significant and how many bits they have.
-/// In `words` come the meanings of `ht_codes`, with the excess above them; on entry those of the row above.
+/// In `words` come the entries of `ht_codes`, with the excess above them; on entry those of the row above. `mel` and
+/// `stream` are the run-length coded events and the variable-length codes of the clean-up pass.
 #[inline(always)]
 fn describe<const FIRST: bool>(
     count: usize,
     words: &mut [u32; QUADS],
     contexts: &mut [u32; QUADS],
     mel: &mut Mel,
-    kept: &mut Reader,
+    stream: &mut Reader,
 ) {
     let table = if FIRST { &FIRST_ROW } else { &OTHER_ROWS };
     let (before, own, after) = (&words[..count], &words[1..=count], &words[2..count + 2]);
@@ -173,7 +174,8 @@ fn describe<const FIRST: bool>(
         let [before, own, after] = [before[i], own[i], after[i]].map(|word| word >> SIGNIFICANT);
         *context = ((before >> 3 | own >> 1) & 1 | (own >> 1 | after << 1) & 4) << 7;
     }
-    let mut vlc = *kept;
+    let mut vlc = *stream;
+    // the entry of the quad on the left
     let mut left = 0_u32;
     let mut word = |above: u32, vlc: &mut Reader, mel: &mut Mel| {
         let context = (above | left >> (NEXT - 7)) & 0x380;
@@ -199,7 +201,7 @@ fn describe<const FIRST: bool>(
         let excess = excesses::<FIRST>(coded, mel, &mut vlc);
         *words = [one | excess[0] << BEYOND, two | excess[1] << BEYOND];
     }
-    *kept = vlc;
+    *stream = vlc;
 }
 
 /// How far the magnitudes of two quads exceed what was to be expected: 0 where nothing is coded. `coded` says for which of

@@ -106,7 +106,8 @@ fn tiles(stream: &Codestream, reduction: u8, window: Area) -> Vec<(u16, Vec<Area
         (most.0.max(component.step.0), most.1.max(component.step.1))
     });
     let near = |(from, to): (u32, u32), by: u32, start: u32, side: u32, count: u32| {
-        // a tile overlaps what its first point times 2^reduction does; one more on either side is looked at
+        // the numbers of the tiles that samples from..to of the halved image may lie in, and one more: of tiles
+        // of 256 that are halved once, 120..130 touches 0 and 1, and 0..3 are looked at
         let index = |edge: u32| {
             let point = (u64::from(edge) << reduction).saturating_sub(1 << reduction);
             let index = point.saturating_sub(u64::from(start)) / u64::from(side);
