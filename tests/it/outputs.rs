@@ -387,7 +387,7 @@ fn exports_carry_all_metadata_and_tiles_only_profile_and_resolution() {
         let suffix = iipsrv::raster::Format::named(format).unwrap().suffix();
         assert_eq!(
             reply.header("Content-Disposition"),
-            Some(format!("inline; filename=\"told_300x200.{suffix}\"").as_str())
+            Some(format!("inline; filename=\"annotated_300x200.{suffix}\"").as_str())
         );
         let found = exiftool(&reply, &format!("annotated.{suffix}"));
         assert_eq!(found["XMP:Source"], "shelf 7", "{format}: {found:#}");
