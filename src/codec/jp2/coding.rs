@@ -217,12 +217,7 @@ impl Style {
             return Err(corrupt(format!("{} layers in order {}", self.layers, self.order)));
         }
         let coding = Coding::parse(fields, flags & 1 != 0)?;
-        if self.coding.is_empty() {
-            self.coding = vec![coding.clone(); count];
-        }
-        for known in self.coding.iter_mut().filter(|known| !known.own) {
-            known.clone_from(&coding);
-        }
+        set_default(&mut self.coding, &coding, count, |known| known.own);
         Ok(())
     }
 
@@ -239,12 +234,7 @@ impl Style {
     /// QCD (A.6.4).
     fn quantisation_default(&mut self, fields: &mut Fields, count: usize) -> Result<()> {
         let quantisation = Quantisation::parse(fields)?;
-        if self.quantisation.is_empty() {
-            self.quantisation = vec![quantisation.clone(); count];
-        }
-        for known in self.quantisation.iter_mut().filter(|known| !known.own) {
-            known.clone_from(&quantisation);
-        }
+        set_default(&mut self.quantisation, &quantisation, count, |known| known.own);
         Ok(())
     }
 
@@ -291,5 +281,15 @@ impl Style {
             });
         }
         Ok(())
+    }
+}
+
+/// Sets what all of `count` components have that have none of their own (COD, QCD).
+fn set_default<T: Clone>(all: &mut Vec<T>, value: &T, count: usize, is_own: impl Fn(&T) -> bool) {
+    if all.is_empty() {
+        *all = vec![value.clone(); count];
+    }
+    for known in all.iter_mut().filter(|known| !is_own(known)) {
+        known.clone_from(value);
     }
 }
