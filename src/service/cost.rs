@@ -102,7 +102,7 @@ impl Service {
     }
 
     /// The cost of a profile or a spectrum.
-    pub(in crate::service) fn measures(&self, opened: &Opened, measure: Measure) -> Result<Cost> {
+    pub(in crate::service) fn measure_cost(&self, opened: &Opened, measure: Measure) -> Result<Cost> {
         let header = opened.source.header();
         let window = measure::window(header, measure)?;
         let effort = self.effort(opened, window)?;

@@ -30,7 +30,7 @@ impl Service {
         measure: Measure,
         scope: &Scope,
     ) -> Result<Description> {
-        let cost = self.measures(opened, measure)?;
+        let cost = self.measure_cost(opened, measure)?;
         let (service, of) = (self.clone(), opened.clone());
         let job = move |_: &mut Lease| service.measure(&of, measure);
         let (answer, _) = self.executor.run(cost, scope, job).await?;
