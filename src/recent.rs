@@ -14,28 +14,45 @@ use std::sync::PoisonError;
 /// Bytes that a key and its entry cost besides the value.
 const ENTRY_BYTES: u64 = 300;
 
-/// Values by their keys, the last used ones of them.
-pub struct Recent<K: Hash + Eq> {
-    max_bytes: u64,
-    held: Mutex<Held<K>>,
+/// What can be held.
+pub trait Weigh: Clone {
+    /// Bytes in memory.
+    fn weight(&self) -> u64;
 }
 
-struct Held<K: Hash + Eq> {
-    slots: LruCache<K, Slot>,
+impl Weigh for Bytes {
+    fn weight(&self) -> u64 {
+        self.len() as u64
+    }
+}
+
+/// Values by their keys, the last used ones of them.
+pub struct Recent<K: Hash + Eq, V = Bytes> {
+    max_bytes: u64,
+    /// So many stay, whatever they weigh.
+    least: usize,
+    held: Mutex<Held<K, V>>,
+}
+
+struct Held<K: Hash + Eq, V> {
+    slots: LruCache<K, Slot<V>>,
     /// Weight of all.
     bytes: u64,
 }
 
-struct Slot {
-    /// Whoever comes first makes it under this lock.
-    value: Arc<Mutex<Option<Bytes>>>,
+/// Whoever comes first makes it under this lock.
+type Place<V> = Arc<Mutex<Option<V>>>;
+
+struct Slot<V> {
+    value: Place<V>,
     bytes: u64,
 }
 
-impl<K: Hash + Eq> Held<K> {
+impl<K: Hash + Eq, V> Held<K, V> {
     /// Forgets those that were not used for longest.
-    fn trim(&mut self, max_bytes: u64) {
+    fn trim(&mut self, max_bytes: u64, least: usize) {
         while self.bytes > max_bytes
+            && self.slots.len() > least
             && let Some((_, slot)) = self.slots.pop_lru()
         {
             self.bytes = self.bytes.saturating_sub(slot.bytes);
@@ -43,11 +60,17 @@ impl<K: Hash + Eq> Held<K> {
     }
 }
 
-impl<K: Hash + Eq + Clone> Recent<K> {
+impl<K: Hash + Eq + Clone, V: Weigh> Recent<K, V> {
     /// Of at most `max_bytes` bytes, entries' own cost included.
     pub fn new(max_bytes: u64) -> Self {
+        Recent::of_some(max_bytes, 0)
+    }
+
+    /// The same, but the `least` last used ones stay, whatever they weigh.
+    pub fn of_some(max_bytes: u64, least: usize) -> Self {
         Recent {
             max_bytes,
+            least,
             held: Mutex::new(Held {
                 slots: LruCache::unbounded(),
                 bytes: 0,
@@ -55,19 +78,19 @@ impl<K: Hash + Eq + Clone> Recent<K> {
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, Held<K>> {
+    fn held(&self) -> MutexGuard<'_, Held<K, V>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls `make` with the value that is held, if one is; it returns the one to hold from now on, or `None` to leave it
     /// as it is. Others who ask meanwhile wait. When it fails or panics all stays as it was.
-    pub fn update(&self, key: &K, make: impl FnOnce(Option<Bytes>) -> Result<Option<Bytes>>) -> Result<()> {
+    pub fn update(&self, key: &K, make: impl FnOnce(Option<V>) -> Result<Option<V>>) -> Result<()> {
         let value = self.slot(key);
         let mut place = value.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(content) = make(place.clone())? else {
             return Ok(());
         };
-        let bytes = ENTRY_BYTES + content.len() as u64;
+        let bytes = ENTRY_BYTES + content.weight();
         *place = Some(content);
         drop(place);
         let mut held = self.held();
@@ -77,25 +100,25 @@ impl<K: Hash + Eq + Clone> Recent<K> {
         {
             let before = std::mem::replace(&mut slot.bytes, bytes);
             held.bytes = held.bytes.saturating_sub(before) + bytes;
-            held.trim(self.max_bytes);
+            held.trim(self.max_bytes, self.least);
         }
         Ok(())
     }
 
     /// The place of a value, which counts as used now.
-    fn slot(&self, key: &K) -> Arc<Mutex<Option<Bytes>>> {
+    fn slot(&self, key: &K) -> Place<V> {
         let mut held = self.held();
         if let Some(slot) = held.slots.get(key) {
             return Arc::clone(&slot.value);
         }
-        let value = Arc::default();
+        let value = Place::default();
         let slot = Slot {
             value: Arc::clone(&value),
             bytes: ENTRY_BYTES,
         };
         held.slots.push(key.clone(), slot);
         held.bytes += ENTRY_BYTES;
-        held.trim(self.max_bytes);
+        held.trim(self.max_bytes, self.least);
         value
     }
 
@@ -146,6 +169,16 @@ mod tests {
             held(&recent, &i).expect("came last");
         }
         assert_eq!(held(&recent, &500), None, "500 was long ago");
+    }
+
+    #[test]
+    fn the_last_ones_stay_whatever_they_weigh_where_that_is_wanted() {
+        let recent = Recent::of_some(1000, 2);
+        for i in 0..4 {
+            recent.update(&i, |_| value(2000)).unwrap();
+        }
+        let stay = [0, 1, 2, 3].map(|i| recent.held().slots.peek(&i).is_some());
+        assert_eq!(stay, [false, false, true, true]);
     }
 
     #[test]

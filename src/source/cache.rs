@@ -1,14 +1,13 @@
 //! Caches of decoded parts: the [`TileCache`] trait, and the caches that a source uses by itself.
 
+use crate::error::Error;
 use crate::error::Result;
 use crate::raster::Raster;
 use crate::recent::Recent;
+use crate::recent::Weigh;
 use crate::source::Tile;
 use bytes::Bytes;
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
 /// Something decoded that another request may need again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -112,40 +111,33 @@ impl TileCache for Renamed<'_> {
 /// What the bands of one large window share: strips and packed parts for as long as it takes, and derived levels.
 pub struct BandCache<'a> {
     levels: &'a dyn TileCache,
-    strips: Mutex<VecDeque<(Part, Strip)>>,
+    strips: Recent<Part, Arc<Raster>>,
     packed: Recent<Part>,
 }
 
-/// Whoever comes first decodes it under this lock.
-type Strip = Arc<Mutex<Option<Arc<Raster>>>>;
+/// Bytes of strips: one for each of two neighbouring bands of 30 000 pixels on each of eight threads, about.
+const STRIPS: u64 = 128 << 20;
 
-/// Strips that are held: one for each of two neighbouring bands on each thread, about.
-const STRIPS: usize = 16;
+/// Strips that are held whatever their size: those that the last two bands shared with the next.
+const LAST: usize = 2;
 
 /// Bytes of packed parts: about those that a band of 30 000 pixels shares with the next.
 const PACKED: u64 = 48 << 20;
+
+impl Weigh for Arc<Raster> {
+    fn weight(&self) -> u64 {
+        self.samples.bytes() as u64
+    }
+}
 
 impl<'a> BandCache<'a> {
     /// Holds strips and packed parts; derived levels are left to `levels`.
     pub fn over(levels: &'a dyn TileCache) -> BandCache<'a> {
         BandCache {
             levels,
-            strips: Mutex::default(),
+            strips: Recent::of_some(STRIPS, LAST),
             packed: Recent::new(PACKED),
         }
-    }
-
-    fn strip(&self, part: Part) -> Strip {
-        let mut strips = self.strips.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, strip)) = strips.iter().find(|(known, _)| *known == part) {
-            return strip.clone();
-        }
-        if strips.len() == STRIPS {
-            strips.pop_front();
-        }
-        let strip = Strip::default();
-        strips.push_back((part, strip.clone()));
-        strip
     }
 }
 
@@ -156,12 +148,14 @@ impl TileCache for BandCache<'_> {
             Part::Level(_) => return self.levels.keep(part, make),
             Part::Tile(_) | Part::Unturned(_) | Part::Coded(_) => return make().map(Arc::new),
         }
-        let strip = self.strip(part);
-        let mut strip = strip.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*strip {
-            Some(raster) => Ok(raster.clone()),
-            None => Ok(strip.insert(make().map(Arc::new)?).clone()),
-        }
+        let mut strip = None;
+        self.strips.update(&part, |held| {
+            let made = held.is_none();
+            let raster = held.map_or_else(|| make().map(Arc::new), Ok)?;
+            strip = Some(raster.clone());
+            Ok(made.then_some(raster))
+        })?;
+        strip.ok_or_else(|| Error::Internal("a strip was not made".into()))
     }
 
     fn packs(&self) -> bool {
@@ -170,5 +164,43 @@ impl TileCache for BandCache<'_> {
 
     fn pack(&self, part: Part, make: &mut Packer) -> Result<()> {
         self.packed.update(&part, make)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::Size;
+    use crate::raster::Samples;
+    use crate::source::Tile;
+
+    #[test]
+    fn strips_are_held_by_their_bytes_and_the_last_two_whatever_they_have() {
+        let strip = |row| {
+            Part::Stored(Tile {
+                level: 0,
+                col: 0,
+                row,
+            })
+        };
+        // how many of ten strips of that many bytes need not be made again
+        let held = |bytes: u64| {
+            let bands = BandCache::over(&NoCache);
+            let make = || {
+                Ok(Raster {
+                    size: Size::new(1, 1),
+                    channels: 1,
+                    samples: Samples::U8(vec![0; usize::try_from(bytes).unwrap()]),
+                })
+            };
+            for row in 0..10 {
+                bands.keep(strip(row), &mut { make }).unwrap();
+            }
+            let is_held = |row: &u32| bands.keep(strip(*row), &mut || Err(Error::Busy)).is_ok();
+            (0..10).rev().take_while(is_held).count()
+        };
+        assert_eq!(held(1 << 10), 10);
+        assert_eq!(held(STRIPS / 4), 3);
+        assert_eq!(held(STRIPS + 1), 2);
     }
 }
