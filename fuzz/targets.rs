@@ -462,7 +462,7 @@ pub fn watermark(data: &[u8]) {
         return;
     };
     if let Ok(picture) = colour::picture(raster, &header.meaning) {
-        let mark = Arc::new(Watermark::new(&picture, 0.5, 1.0));
+        let mark = Arc::new(Watermark::new(picture.clone(), 0.5, 1.0));
         if let Some(marks) = mark.marks(Size::new(500, 300), Size::new(256, 256), 1) {
             let _ = marks.lay(picture, 0);
         }

@@ -21,6 +21,7 @@ use crate::source::Set;
 use crate::source::Source;
 use crate::source::Window;
 use crate::source::cache::NoCache;
+use crate::source::derived::check_worth;
 use crate::source::kind::Options;
 use crate::source::sequence::Member;
 use crate::source::sequence::Sequence;
@@ -505,7 +506,8 @@ pub fn picture(path: &Path) -> Result<Picture> {
     if !is_file(path) {
         return Err(Error::Missing("is not a file".into()));
     }
-    let tiff = Tiff::open(store::open(path)?, &tiff::Limits::default())?;
+    let limits = tiff::Limits::default();
+    let tiff = Tiff::open(store::open(path)?, &limits)?;
     let header = tiff.header();
     let rect = Rect::of(header.size());
     if rect.size().area() * u64::from(header.channels.div_ceil(4)) > PICTURE_PIXELS {
@@ -514,8 +516,10 @@ pub fn picture(path: &Path) -> Result<Picture> {
             rect.w, rect.h
         )));
     }
+    let window = Window::new(0, rect);
+    check_worth(header, window, header.effort(window, &NoCache), &limits)?;
     let meaning = header.meaning.clone();
-    let raster = window::raster(&tiff, Window::new(0, rect), &NoCache)?;
+    let raster = window::raster(&tiff, window, &NoCache)?;
     let picture = colour::picture(raster, &meaning)?;
     Ok(if meaning.alpha == Alpha::Premultiplied {
         colour::straighten(picture)

@@ -33,11 +33,10 @@ pub struct WatermarkSettings {
 
 /// A mark as the configuration has it. Two are equal when their pixels, opacity and share are.
 pub struct Watermark {
-    size: Size,
-    /// Red, green, blue and what they weigh, 0–1.
-    pixels: Vec<([f32; 3], f32)>,
-    /// Whether it is laid over a picture; else its light is added.
-    over: bool,
+    /// Laid over a picture where it has alpha; else its light is added.
+    picture: Picture,
+    /// What all of its pixels weigh, 0–1.
+    weight: f32,
     /// Of 2^32 places, how many get it.
     share: u64,
     identity: u64,
@@ -45,24 +44,25 @@ pub struct Watermark {
 
 impl Watermark {
     /// A mark out of a picture with straight alpha or none. `opacity` and `probability` are 0–1, cut to it.
-    pub fn new(picture: &Picture, opacity: f64, probability: f64) -> Watermark {
+    pub fn new(picture: Picture, opacity: f64, probability: f64) -> Watermark {
         let opacity = opacity.clamp(0.0, 1.0);
         let share = (probability.clamp(0.0, 1.0) * 4_294_967_296.0) as u64;
         let drawn = (picture.size, picture.layout, &picture.data);
         let identity = fingerprint::of(&(drawn, opacity.to_bits(), share));
-        let weight = opacity as f32;
-        let bytes = picture.data.chunks_exact(picture.layout.channels());
-        let pixels = bytes.map(|pixel| match *pixel {
-            [r, g, b, alpha] => ([r, g, b].map(f32::from), f32::from(alpha) / 255.0 * weight),
-            [r, g, b] => ([r, g, b].map(f32::from), weight),
-            _ => ([f32::from(pixel.first().copied().unwrap_or(0)); 3], weight),
-        });
         Watermark {
-            size: picture.size,
-            pixels: pixels.collect(),
-            over: picture.layout == Layout::Rgba,
+            picture,
+            weight: opacity as f32,
             share,
             identity,
+        }
+    }
+
+    /// Red, green and blue of one of its pixels, and what they weigh, 0–1.
+    fn weighed(&self, pixel: &[u8]) -> ([f32; 3], f32) {
+        match *pixel {
+            [r, g, b, alpha] => ([r, g, b].map(f32::from), f32::from(alpha) / 255.0 * self.weight),
+            [r, g, b] => ([r, g, b].map(f32::from), self.weight),
+            _ => ([f32::from(pixel.first().copied().unwrap_or(0)); 3], self.weight),
         }
     }
 
@@ -99,7 +99,7 @@ impl fmt::Debug for Watermark {
         write!(
             f,
             "Watermark({}x{}, {:016x})",
-            self.size.w, self.size.h, self.identity
+            self.picture.size.w, self.picture.size.h, self.identity
         )
     }
 }
@@ -127,12 +127,14 @@ impl Marks {
             let above = first.saturating_sub(place.y).min(place.h);
             let top = place.y.saturating_sub(first);
             let rows = picture.data.chunks_exact_mut(stride).skip(top as usize);
-            let marks = self.mark.pixels.chunks_exact(self.mark.size.w.max(1) as usize);
+            let mark = &self.mark.picture;
+            let wide = mark.layout.channels();
+            let marks = mark.data.chunks_exact((mark.size.w as usize * wide).max(1));
             let marks = marks.take(place.h as usize).skip(above as usize);
             for (row, mark) in rows.zip(marks) {
                 let pixels = row.chunks_exact_mut(channels).skip(place.x as usize);
-                for (pixel, mark) in pixels.zip(mark).take(place.w as usize) {
-                    self.mix(pixel, *mark);
+                for (pixel, mark) in pixels.zip(mark.chunks_exact(wide)).take(place.w as usize) {
+                    self.mix(pixel, self.mark.weighed(mark));
                 }
             }
         }
@@ -141,7 +143,7 @@ impl Marks {
 
     fn mix(&self, pixel: &mut [u8], (colour, weight): ([f32; 3], f32)) {
         let byte = |v: f32| (v + 0.5).clamp(0.0, 255.0) as u8;
-        let over = self.mark.over;
+        let over = self.mark.picture.layout == Layout::Rgba;
         let mixed = |below: u8, mark: f32| {
             let below = f32::from(below);
             byte(below * if over { 1.0 - weight } else { 1.0 } + mark * weight)
@@ -179,7 +181,7 @@ impl Marks {
         };
         let (columns, rows) = (count(size.w, self.cell.w), count(size.h, self.cell.h));
         let edge = |i: u32, count: u32, side: u32| (u64::from(i) * u64::from(side) / u64::from(count)) as u32;
-        let mark = self.mark.size;
+        let mark = self.mark.picture.size;
         (0..rows)
             .flat_map(move |row| (0..columns).map(move |column| (column, row)))
             .filter_map(move |(column, row)| {
@@ -225,7 +227,7 @@ mod tests {
     }
 
     fn marked(mark: &[u8], opacity: f64, below: &[u8]) -> Vec<u8> {
-        let mark = Arc::new(Watermark::new(&plain(Size::new(9, 9), mark), opacity, 1.0));
+        let mark = Arc::new(Watermark::new(plain(Size::new(9, 9), mark), opacity, 1.0));
         let size = Size::new(4, 4);
         let laid = mark
             .marks(size, Size::new(256, 256), 1)
@@ -263,7 +265,7 @@ mod tests {
 
     #[test]
     fn marks_differ_by_pixels_opacity_and_share() {
-        let mark = |v: u8, opacity, share| Watermark::new(&plain(Size::new(2, 2), &[v]), opacity, share);
+        let mark = |v: u8, opacity, share| Watermark::new(plain(Size::new(2, 2), &[v]), opacity, share);
         assert_eq!(mark(1, 1.0, 1.0), mark(1, 1.0, 1.0));
         assert_ne!(mark(1, 1.0, 1.0), mark(2, 1.0, 1.0));
         assert_ne!(mark(1, 1.0, 1.0), mark(1, 0.5, 1.0));
@@ -274,7 +276,7 @@ mod tests {
     fn the_probability_is_the_share_of_the_places() {
         let size = Size::new(256, 256);
         for probability in [0.0, 0.1, 0.5, 0.9, 1.0] {
-            let mark = Arc::new(Watermark::new(&plain(Size::new(8, 8), &[9]), 1.0, probability));
+            let mark = Arc::new(Watermark::new(plain(Size::new(8, 8), &[9]), 1.0, probability));
             let hit = (0..10_000)
                 .filter(|&seed| mark.marks(size, size, seed).is_some())
                 .count();
@@ -289,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_large_answer_has_a_mark_in_every_cell() {
-        let mark = Arc::new(Watermark::new(&plain(Size::new(8, 8), &[9]), 1.0, 1.0));
+        let mark = Arc::new(Watermark::new(plain(Size::new(8, 8), &[9]), 1.0, 1.0));
         let cell = Size::new(256, 256);
         let places = |w, h| mark.marks(Size::new(w, h), cell, 7).unwrap().places().count();
         assert_eq!(places(256, 256), 1);
@@ -304,7 +306,7 @@ mod tests {
         fn marks_lie_inside_and_in_full_where_there_is_room(
             w in 1u32..2000, h in 1u32..2000, mw in 1u32..700, mh in 1u32..700, seed: u64, tile in 1u32..600,
         ) {
-            let mark = Arc::new(Watermark::new(&plain(Size::new(mw, mh), &[9]), 1.0, 1.0));
+            let mark = Arc::new(Watermark::new(plain(Size::new(mw, mh), &[9]), 1.0, 1.0));
             let (size, cell) = (Size::new(w, h), Size::new(tile, tile));
             let marks = mark.marks(size, cell, seed).unwrap();
             let again = mark.marks(size, cell, seed).unwrap();
@@ -318,7 +320,7 @@ mod tests {
 
         #[test]
         fn places_are_spread_evenly(seed: u64) {
-            let mark = Arc::new(Watermark::new(&plain(Size::new(57, 57), &[9]), 1.0, 1.0));
+            let mark = Arc::new(Watermark::new(plain(Size::new(57, 57), &[9]), 1.0, 1.0));
             let size = Size::new(256, 256);
             let mut quarters = [0; 4];
             for i in 0..400 {

@@ -248,7 +248,7 @@ mod tests {
             layout: Layout::Grey,
             data: (0..=255).cycle().take(150 * 170).collect(),
         };
-        let mark = Arc::new(Watermark::new(&mark, 0.5, 0.7));
+        let mark = Arc::new(Watermark::new(mark, 0.5, 0.7));
         let mut banded = 0;
         for (name, format, interpolation, threads) in [
             ("rgb", Format::Jpeg, 1, &one),

@@ -58,6 +58,6 @@ fn read(settings: Option<&WatermarkSettings>) -> Result<Option<Arc<Watermark>>> 
         return Ok(None);
     };
     let picture = library::picture(&settings.path)?;
-    let watermark = Watermark::new(&picture, settings.opacity, settings.probability);
+    let watermark = Watermark::new(picture, settings.opacity, settings.probability);
     Ok(Some(Arc::new(watermark)))
 }
