@@ -8,6 +8,7 @@ use crate::cache::Cached;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
+use crate::geometry::Size;
 use crate::library::Opened;
 use crate::plan::Key;
 use crate::raster::Raster;
@@ -15,6 +16,7 @@ use crate::raster::gather;
 use crate::raster::strip;
 use crate::source::Decoding;
 use crate::source::Effort;
+use crate::source::Piece;
 use crate::source::Tile;
 use crate::source::Window;
 use crate::source::cache::BandCache;
@@ -29,6 +31,9 @@ use std::sync::Arc;
 
 /// Pixels of a window that is read at once where that takes all threads anyway: its coefficients are some tens of MB.
 const AT_ONCE: u64 = 1 << 20;
+
+/// Bytes of nothing that are in memory at a time.
+const VACANT: usize = 1 << 20;
 
 /// Puts windows together.
 pub struct Mosaic {
@@ -147,12 +152,12 @@ impl Mosaic {
         let cached = self.cached(opened, cache);
         let memo = BandCache::over(&cached);
         let keep: &dyn TileCache = if kept { &cached } else { &memo };
-        if let (Some(tile), None) = (window.tile(&header.levels), window.layers) {
-            let tile = window::tile(&**source, tile, if kept { &cached } else { &NoCache })?;
-            return Ok(vec![finish(tile)?]);
+        if window.tile(&header.levels).is_some() && window.layers.is_none() {
+            let tile = window::of_tile(&**source, window, if kept { &cached } else { &NoCache })?;
+            return finished(tile, rect.size(), &finish);
         }
         if level.decoding == Decoding::Parallel && rect.size().area() <= AT_ONCE {
-            return Ok(vec![finish(window::raster(&**source, window, keep)?)?]);
+            return finished(window::piece(&**source, window, keep)?, rect.size(), &finish);
         }
         let end = rect.bottom().div_ceil(u64::from(level.tile.h));
         let rows: Vec<u32> = (rect.y / level.tile.h..u32::try_from(end).unwrap_or(u32::MAX)).collect();
@@ -164,10 +169,25 @@ impl Mosaic {
                 rect: place,
                 ..window
             };
-            finish(window::raster(&**source, window, keep)?)
+            finished(window::piece(&**source, window, keep)?, place.size(), &finish)
         };
-        self.each(rows, band)
+        Ok(self.each(rows, band)?.into_iter().flatten().collect())
     }
+}
+
+/// A piece of this size as `finish` leaves it. Where the file holds nothing only some rows are in memory at a time.
+fn finished<T>(piece: Piece, size: Size, finish: impl Fn(Raster) -> Result<T>) -> Result<Vec<T>> {
+    let pixel = match piece {
+        Piece::Pixels(raster) => return Ok(vec![finish(raster)?]),
+        Piece::Vacant(pixel) => pixel,
+    };
+    let row = pixel.samples.bytes().saturating_mul(size.w as usize);
+    let rows = u32::try_from(VACANT / row.max(1))
+        .unwrap_or(size.h)
+        .clamp(1, size.h);
+    let tops = (0..size.h).step_by(rows as usize);
+    let band = |top| window::filled(&pixel, Size::new(size.w, rows.min(size.h - top)));
+    tops.map(|top| finish(band(top))).collect()
 }
 
 /// The cache, as far as one image is concerned.
@@ -223,7 +243,6 @@ impl TileCache for InCache<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::geometry::Size;
     use crate::library::Library;
     use crate::library::LibrarySettings;
     use crate::raster::Samples;
@@ -274,6 +293,27 @@ mod tests {
             mosaic.read_again(&opened, window, &cache).unwrap();
         }
         assert_eq!(cache.bytes(), before);
+    }
+
+    #[test]
+    fn where_a_file_holds_nothing_only_some_rows_are_in_memory() {
+        let pixel = || Raster {
+            size: Size::new(1, 1),
+            channels: 139,
+            samples: Samples::F32(vec![0.5; 139]),
+        };
+        let rows = |size: Size| {
+            let heights = finished(Piece::Vacant(pixel()), size, |raster| {
+                assert!(raster.samples.bytes() <= VACANT || raster.size.h == 1);
+                assert_eq!(raster.samples.bytes() as u64, raster.size.area() * 139 * 4);
+                assert_eq!(raster.size.w, size.w);
+                Ok(raster.size.h)
+            });
+            heights.unwrap()
+        };
+        assert_eq!(rows(Size::new(256, 8)), [7, 1]);
+        assert_eq!(rows(Size::new(16, 16)), [16]);
+        assert_eq!(rows(Size::new(1 << 12, 2)), [1, 1]);
     }
 
     #[test]

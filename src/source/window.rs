@@ -31,12 +31,17 @@ pub fn raster<S: Source + ?Sized>(source: &S, window: Window, keep: &dyn TileCac
 /// The samples of a tile of the header's grid. `Error::Outside` when there is no such tile.
 pub fn tile<S: Source + ?Sized>(source: &S, tile: Tile, keep: &dyn TileCache) -> Result<Raster> {
     let rect = tile.rect(&source.header().levels).ok_or_else(|| outside(tile))?;
+    of_tile(source, Window::new(tile.level, rect), keep).map(|piece| piece.raster(rect.size()))
+}
+
+/// A window that is a tile.
+pub fn of_tile<S: Source + ?Sized>(source: &S, window: Window, keep: &dyn TileCache) -> Result<Piece> {
     // what one tile leaves behind is of use to others only
     let below = Renamed {
         keep,
         name: &not_tiles,
     };
-    raster(source, Window::new(tile.level, rect), &below)
+    piece(source, window, &below)
 }
 
 /// There is no such tile.

@@ -137,6 +137,9 @@ pub fn decoded_bytes(header: &Header, pixels: u64) -> u64 {
 
 /// `Error::Limit` when a window takes more decoding than the bytes of the file are worth. Of a level that holds little, only a
 /// row of tiles counts: that much of nothing is in memory.
+///
+/// This is for whoever begins an answer: the work of all of its pieces. What one piece may have in memory at a time is up to
+/// the source that reads it.
 pub fn check_worth(header: &Header, window: Window, effort: Effort, limits: &Limits) -> Result<(), Error> {
     let most = limits.in_bands(header.version.bytes());
     let pixels = match header.levels.get(window.level) {

@@ -112,9 +112,11 @@ const QUICK: u64 = 1 << 18;
 /// Decoded bytes of a tile that is read before it is known whether the file holds anything of it.
 const SMALL: u64 = 1 << 20;
 
-/// A level of more decoded bytes is looked at in parts, sixteen of this side, to know what its samples range over.
+/// A level of more decoded bytes is looked at in parts, this many across and down, to know what its samples range over.
 const EXTENT_WHOLE: u64 = 12 << 20;
-const EXTENT_PART: u32 = 128;
+const EXTENT_PARTS: u32 = 4;
+/// The side of such a part.
+const EXTENT_SIDE: u32 = 128;
 
 /// Larger than this it is given back.
 const MAX_KEPT: usize = 4 << 20;
@@ -194,34 +196,23 @@ impl Tiff {
         if layout.kind != Kind::Signed || layout.complex || !layout.open {
             return Vec::new();
         }
-        let size = image.size;
-        let parts = if decoded_bytes(&self.header, size.area()) <= EXTENT_WHOLE {
-            1
-        } else {
-            4
-        };
-        let side = |side: u32| {
-            if parts == 1 {
-                side
-            } else {
-                (side / parts).clamp(1, EXTENT_PART)
-            }
-        };
         let channels = usize::from(self.header.channels).max(1);
         let colours = self.header.meaning.colour.channels();
         let alpha = (self.header.meaning.alpha != Alpha::None).then_some(colours);
         let mut ends = vec![(f64::INFINITY, f64::NEG_INFINITY); channels];
-        for (x, y) in (0..parts).flat_map(|y| (0..parts).map(move |x| (x, y))) {
-            let rect = Rect::new(
-                x * (size.w / parts),
-                y * (size.h / parts),
-                side(size.w),
-                side(size.h),
-            );
-            let Ok(Raster {
-                samples: Samples::F32(values),
-                ..
-            }) = window::raster(self, Window::new(level, rect), &NoCache)
+        // what may be decoded for it
+        let mut left = self.limits.in_bands(self.header.version.bytes());
+        for rect in self.extent_parts(image.size) {
+            let window = Window::new(level, rect);
+            let read = || {
+                let effort = self.header.effort(window, &NoCache);
+                left = left.checked_sub(decoded_bytes(&self.header, effort.pixels))?;
+                window::raster(self, window, &NoCache).ok()
+            };
+            let Some(Samples::F32(values)) = self
+                .vacant(image, rect)
+                .or_else(read)
+                .map(|raster| raster.samples)
             else {
                 continue;
             };
@@ -239,6 +230,17 @@ impl Tiff {
             (low <= high).then_some((low, if low < high { high } else { low + 1.0 }))
         };
         (0..channels).map(range).collect()
+    }
+
+    /// What is looked at of a level of this size for [`Tiff::extent`].
+    fn extent_parts(&self, size: Size) -> Vec<Rect> {
+        let is_small = decoded_bytes(&self.header, size.area()) <= EXTENT_WHOLE;
+        let parts = if is_small { 1 } else { EXTENT_PARTS };
+        let most = if is_small { u32::MAX } else { EXTENT_SIDE };
+        let (w, h) = (size.w / parts, size.h / parts);
+        let part = |(x, y)| Rect::new(x * w, y * h, w.clamp(1, most), h.clamp(1, most));
+        let places = (0..parts).flat_map(|y| (0..parts).map(move |x| (x, y)));
+        places.map(part).collect()
     }
 
     /// What the compression of level 0 is called.
@@ -267,8 +269,11 @@ impl Tiff {
     }
 
     /// `Error::Limit` for a window that has more decoded bytes than the file may have in memory, of a level that claims more than
-    /// its bytes are worth.
-    fn check_worth(&self, level: usize, size: Size) -> Result<()> {
+    /// its bytes are worth. [`derived::check_worth`] looks at the work of a whole answer before it begins; this at the memory
+    /// of each of its pieces, whoever reads it, and knows which tiles the file has.
+    ///
+    /// [`derived::check_worth`]: crate::source::derived::check_worth
+    fn check_memory(&self, level: usize, size: Size) -> Result<()> {
         let len = self.header.version.bytes();
         let most = self.limits.in_bands(len);
         let present = self.header.levels.get(level).map_or(0, |of| of.present);
@@ -326,7 +331,7 @@ impl Source for Tiff {
         if !is_small && let Some(pixel) = self.vacant(image, rect) {
             return take(Piece::Vacant(pixel), rect);
         }
-        self.check_worth(level, rect.size())?;
+        self.check_memory(level, rect.size())?;
         if image.by_position() {
             let raster = self.rows(image, rect)?;
             return take(Piece::Pixels(self.with_mask(image, raster, rect)?), rect);
