@@ -14,6 +14,7 @@ use crate::raster::Meaning;
 use crate::raster::Picture;
 use crate::raster::Raster;
 use crate::raster::Samples;
+use crate::raster::any_depth;
 
 /// Luma of red, green and blue in 1/65536 (ITU-R BT.709-6 §3.2: 0.2126, 0.7152, 0.0722); they add up to 65536.
 const LUMA: [u32; 3] = [13933, 46871, 4732];
@@ -56,6 +57,24 @@ pub fn picture(raster: Raster, meaning: &Meaning) -> Result<Picture> {
         (_, samples) => eight(samples, channels, &meaning.ranges),
     };
     Ok(nearest(size, data, channels, colours, alpha))
+}
+
+/// A raster without the channels that [`picture`] drops.
+pub fn shown(raster: Raster, meaning: &Meaning) -> Raster {
+    let channels = meaning.colour.channels() + usize::from(meaning.alpha != Alpha::None);
+    let (few, all) = match u8::try_from(channels) {
+        Ok(few) if few < raster.channels => (few, usize::from(raster.channels)),
+        _ => return raster,
+    };
+    let of = |pixel: usize| pixel * all..pixel * all + channels;
+    let pixels = raster.samples.len() / all;
+    Raster {
+        size: raster.size,
+        channels: few,
+        samples: any_depth!(&raster.samples, data => {
+            (0..pixels).filter_map(|pixel| data.get(of(pixel))).flatten().copied().collect()
+        }),
+    }
 }
 
 /// The layout of a raster whose samples are those of a picture; `None` when [`picture`] changes them.
@@ -342,8 +361,13 @@ mod tests {
     }
 
     fn picture_of(channels: u8, samples: Samples, colour: Colour, alpha: Alpha) -> (Layout, Vec<u8>) {
-        let picture = picture(raster(channels, samples), &Meaning::bytes(colour, alpha)).unwrap();
-        (picture.layout, picture.data)
+        let (raster, meaning) = (raster(channels, samples), Meaning::bytes(colour, alpha));
+        let whole = picture(raster.clone(), &meaning).unwrap();
+        let shown = shown(raster, &meaning);
+        let wanted = colour.channels() + usize::from(alpha != Alpha::None);
+        assert_eq!(usize::from(shown.channels), wanted);
+        assert_eq!(picture(shown, &meaning).unwrap(), whole);
+        (whole.layout, whole.data)
     }
 
     #[test]

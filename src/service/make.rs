@@ -92,7 +92,17 @@ impl Service {
             return Ok(file.into());
         }
         let (mosaic, window) = (&self.mosaic, plan.window);
-        let finish = |raster| self.coloured(opened, raster, plan.chains());
+        // channels that nothing looks at are not kept
+        let all = plan.chains() || plan.is_deep();
+        let finish = |raster| {
+            let (raster, meaning) = self.coloured(opened, raster, plan.chains())?;
+            let seen = if all {
+                raster
+            } else {
+                colour::shown(raster, &meaning)
+            };
+            Ok((seen, meaning))
+        };
         let read = timed(Stage::Read, || match plan.recolours() {
             true => Ok(vec![finish(mosaic.read_again(opened, window, &self.cache)?)?]),
             false => mosaic.strips(opened, window, &self.cache, finish),
