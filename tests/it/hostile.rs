@@ -6,12 +6,33 @@
 
 use crate::process::Folder;
 use crate::process::until;
+use crate::support;
+use futures_util::future::join_all;
+use iipsrv::http::Http;
+use iipsrv::source;
+use iipsrv::source::Header;
+use iipsrv::source::Source;
+use iipsrv::source::Take;
+use iipsrv::source::Window;
+use iipsrv::source::cache::TileCache;
+use iipsrv::source::kind::Options;
+use iipsrv::source::spool::SpoolDir;
+use iipsrv::store::Blob;
+use iipsrv::store::Version;
+use iipsrv::work::Scope;
+use iipsrv::work::scope::block_on;
+use std::future::Future;
+use std::future::poll_fn;
 use std::io::Read;
 use std::io::Write;
 use std::net::TcpStream;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
+use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::task::Poll;
 use std::time::Duration;
 
 /// What a file may cost, for each request.
@@ -575,4 +596,96 @@ fn a_server_that_was_asked_for_malformed_files_still_answers() {
     }
     server.put(&std::fs::read(fixtures("tessera.tif")).unwrap());
     assert_eq!(until(|| Some(server.ask(PATHS[1]).0)), Some(200));
+}
+
+/// A file in memory that counts how often its last byte is read, and holds up the first that does.
+#[derive(Debug, Default)]
+struct Strip {
+    bytes: Vec<u8>,
+    reads: Mutex<usize>,
+    is_open: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Blob for Strip {
+    fn version(&self) -> Version {
+        Version::File {
+            mtime_ns: 0,
+            ctime_ns: 0,
+            len: self.bytes.len() as u64,
+            inode: 1,
+        }
+    }
+
+    fn read_at(&self, at: u64, to: &mut [u8]) -> iipsrv::error::Result<()> {
+        let at = at as usize;
+        to.copy_from_slice(&self.bytes[at..at + to.len()]);
+        if at + to.len() == self.bytes.len() {
+            *self.reads.lock().unwrap() += 1;
+            self.changed.notify_all();
+            let closed = self.is_open.lock().unwrap();
+            drop(self.changed.wait_while(closed, |open| !*open).unwrap());
+        }
+        Ok(())
+    }
+}
+
+/// An image that was opened elsewhere.
+struct Opened(Box<dyn Source>);
+
+impl Source for Opened {
+    fn header(&self) -> &Header {
+        self.0.header()
+    }
+
+    fn read(&self, window: Window, keep: &dyn TileCache, take: &mut Take) -> iipsrv::error::Result<()> {
+        self.0.read(window, keep, take)
+    }
+}
+
+#[test]
+fn a_strip_that_can_only_be_gone_through_is_decoded_once_for_all_who_ask_meanwhile() {
+    let side = 2100u32;
+    let mut random = Random(5);
+    let samples: Vec<u8> = (0..side * side).map(|_| random.below(4) as u8 * 64).collect();
+    let packed = miniz_oxide::deflate::compress_to_vec_zlib(&samples, 1);
+    let entries = [
+        (256, 4, side),
+        (257, 4, side),
+        (258, 3, 8),
+        (259, 3, 8),
+        (262, 3, 1),
+        (273, 4, 8 + 2 + 9 * 12 + 4),
+        (277, 3, 1),
+        (278, 4, side),
+        (279, 4, packed.len() as u32),
+    ];
+    let strip = Arc::new(Strip {
+        bytes: tiff(&entries, &packed),
+        ..Strip::default()
+    });
+    let folder = Folder::new();
+    let mut options = Options::default();
+    options.budget.spool_dir = Some(Arc::new(SpoolDir::new(folder.join(""), 1 << 30)));
+    let opened = source::open(strip.clone(), None, &options).unwrap().unwrap();
+    assert_eq!(*strip.reads.lock().unwrap(), 0, "opening does not decode it");
+    let service = support::service(&[("OMP_NUM_THREADS", "4")]).with_image("strip", Opened(opened));
+    // three levels, and two tiles of one
+    let paths = [
+        "IIIF=strip/full/!200,200/0/default.jpg",
+        "IIIF=strip/0,0,256,256/max/0/default.jpg",
+        "IIIF=strip/1024,1024,256,256/max/0/default.jpg",
+        "IIIF=strip/full/1050,/0/default.jpg",
+    ];
+    let ask = |query: &str| service.serve(Http::query(query), Scope::default());
+    let mut all = std::pin::pin!(join_all(paths.map(ask)));
+    // all have asked before the first can end
+    let asked = poll_fn(|context| Poll::Ready(all.as_mut().poll(context).is_pending()));
+    assert!(block_on(asked), "they wait");
+    *strip.is_open.lock().unwrap() = true;
+    strip.changed.notify_all();
+    for (path, reply) in paths.iter().zip(block_on(all)) {
+        assert_eq!(reply.status, 200, "{path}: {}", support::text(&reply));
+    }
+    assert_eq!(*strip.reads.lock().unwrap(), 1);
 }
