@@ -116,10 +116,27 @@ impl Blob for Memory {
 /// The most pixels that are asked for at once.
 const MOST: u64 = 1 << 20;
 
+/// The longest that opening an image or a read of it took, in nanoseconds of CPU time: what one request waits for.
+pub static LONGEST: AtomicU64 = AtomicU64::new(0);
+
+/// CPU time of this process so far.
+pub fn cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// What a request does, whose time counts.
+fn one<T>(request: impl FnOnce() -> T) -> T {
+    let start = cpu();
+    let done = request();
+    LONGEST.fetch_max((cpu() - start).as_nanos() as u64, Ordering::Relaxed);
+    done
+}
+
 /// Opens an image as the server does and reads what viewers ask for: the corner tiles of each level, the smallest level, a
 /// window across tiles, and tiles as they are stored.
 fn image(blob: Arc<dyn Blob>) {
-    let Ok(Some(source)) = source::open(blob, None, &Options::default()) else {
+    let Ok(Some(source)) = one(|| source::open(blob, None, &Options::default())) else {
         return;
     };
     look(&*source);
@@ -139,7 +156,7 @@ fn look(source: &dyn Source) {
             if level.tile.area() > MOST && level.size.area() > MOST {
                 continue;
             }
-            if let Ok(raster) = window::tile(source, tile, &NoCache) {
+            if let Ok(raster) = one(|| window::tile(source, tile, &NoCache)) {
                 assert_eq!(Some(raster.size), tile.rect(levels).map(Rect::size));
                 assert_eq!(
                     raster.samples.len() as u64,
@@ -147,7 +164,7 @@ fn look(source: &dyn Source) {
                 );
             }
             for format in [Format::Jpeg, Format::Webp] {
-                let _ = source.coded(tile, format);
+                let _ = one(|| source.coded(tile, format));
             }
         }
         let (w, h) = (level.size.w.min(300), level.size.h.min(300));
@@ -158,7 +175,7 @@ fn look(source: &dyn Source) {
             h,
         );
         if let Some(rect) = Rect::of(level.size).meet(rect) {
-            let _ = window::raster(source, Window::new(number, rect), &NoCache);
+            let _ = one(|| window::raster(source, Window::new(number, rect), &NoCache));
         }
     }
 }
@@ -450,7 +467,7 @@ pub fn memcached(data: &[u8]) {
 
 /// A mark out of a file, laid over a picture.
 pub fn watermark(data: &[u8]) {
-    let Ok(tiff) = source::tiff::Tiff::open(Memory::open(data), &Default::default()) else {
+    let Ok(tiff) = one(|| source::tiff::Tiff::open(Memory::open(data), &Default::default())) else {
         return;
     };
     let header = tiff.header();
@@ -458,7 +475,7 @@ pub fn watermark(data: &[u8]) {
     if header.size().area() * u64::from(header.channels) > 4 * MOST {
         return;
     }
-    let Ok(raster) = window::raster(&tiff, Window::new(0, rect), &NoCache) else {
+    let Ok(raster) = one(|| window::raster(&tiff, Window::new(0, rect), &NoCache)) else {
         return;
     };
     if let Ok(picture) = colour::picture(raster, &header.meaning) {
