@@ -14,9 +14,9 @@
 )]
 
 use iipsrv::encode;
-use iipsrv::encode::Compression;
 use iipsrv::encode::Output;
 use iipsrv::encode::Tags;
+use iipsrv::encode::TiffCompression;
 use iipsrv::geometry::Size;
 use iipsrv::raster::Format;
 use iipsrv::raster::Layout;
@@ -164,9 +164,9 @@ fn main() {
             let output = Output {
                 format: row.format,
                 quality: row.quality,
-                compression: Compression::None,
+                compression: TiffCompression::None,
                 asked: true,
-                style: iipsrv::codec::jpeg::Style::default(),
+                style: iipsrv::codec::jpeg::JpegStyle::default(),
                 full_metadata: false,
             };
             let tool: Vec<String> = row

@@ -1,7 +1,7 @@
 //! What mutations begin with: files of `fixtures/` and of other folders, and words where no file will do.
 
 use crate::targets::CODECS;
-use iipsrv::source::kind::Kind;
+use iipsrv::source::file_format::FileFormat;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -195,8 +195,8 @@ pub fn seeds(name: &str, folders: &[PathBuf]) -> Vec<Vec<u8>> {
             .filter_map(|path| Some((std::fs::read(&path).ok()?, path)))
             .filter(|(file, _)| file.len() < 40 << 10)
     };
-    let of = |wanted: &'static [Kind]| {
-        let kind = |file: &[u8]| Kind::of(file.get(..12).unwrap_or(file));
+    let of = |wanted: &'static [FileFormat]| {
+        let kind = |file: &[u8]| FileFormat::of(file.get(..12).unwrap_or(file));
         files()
             .map(|(file, _)| file)
             .filter(move |file| kind(file).is_some_and(|kind| wanted.is_empty() || wanted.contains(&kind)))
@@ -213,10 +213,10 @@ pub fn seeds(name: &str, folders: &[PathBuf]) -> Vec<Vec<u8>> {
         "codec" => files().filter_map(|(file, path)| coded(&path, &file)).collect(),
         "merge" => files().flat_map(|(file, _)| jpegs(&file)).collect(),
         "memcached" => vec![iipsrv::cache::memcached::frame::wrap("key", b"body")],
-        "jp2" => of(&[Kind::Jp2]),
-        "jpeg" => of(&[Kind::Jpeg]),
-        "png" => of(&[Kind::Png]),
-        "webp" => of(&[Kind::Webp]),
-        _ => of(&[Kind::Tiff]),
+        "jp2" => of(&[FileFormat::Jp2]),
+        "jpeg" => of(&[FileFormat::Jpeg]),
+        "png" => of(&[FileFormat::Png]),
+        "webp" => of(&[FileFormat::Webp]),
+        _ => of(&[FileFormat::Tiff]),
     }
 }

@@ -10,13 +10,13 @@ use iipsrv::geometry::Rect;
 use iipsrv::geometry::Size;
 use iipsrv::http::Http;
 use iipsrv::http::Reply;
-use iipsrv::plan::Limits;
+use iipsrv::plan::PlanLimits;
 use iipsrv::process::Watermark;
 use iipsrv::process::colour;
 use iipsrv::protocol;
 use iipsrv::protocol::Ask;
 use iipsrv::protocol::Mount;
-use iipsrv::protocol::Settings;
+use iipsrv::protocol::ProtocolSettings;
 use iipsrv::raster::Format;
 use iipsrv::server::Handler;
 use iipsrv::server::connections::Connections;
@@ -30,8 +30,8 @@ use iipsrv::source::Source;
 use iipsrv::source::Tile;
 use iipsrv::source::Window;
 use iipsrv::source::cache::NoCache;
-use iipsrv::source::kind::Kind;
-use iipsrv::source::kind::Options;
+use iipsrv::source::file_format::FileFormat;
+use iipsrv::source::file_format::Options;
 use iipsrv::source::synthetic::Synthetic;
 use iipsrv::source::window;
 use iipsrv::store::Blob;
@@ -180,25 +180,25 @@ fn look(source: &dyn Source) {
     }
 }
 
-fn of_kind(kind: Kind, data: &[u8]) {
-    if Kind::of(data.get(..12).unwrap_or(data)) == Some(kind) {
+fn of_kind(kind: FileFormat, data: &[u8]) {
+    if FileFormat::of(data.get(..12).unwrap_or(data)) == Some(kind) {
         image(Memory::open(data));
     }
 }
 
 /// TIFF files.
 pub fn tiff(data: &[u8]) {
-    of_kind(Kind::Tiff, data);
+    of_kind(FileFormat::Tiff, data);
 }
 
 /// JPEG 2000 and HTJ2K, boxed or bare.
 pub fn jp2(data: &[u8]) {
-    of_kind(Kind::Jp2, data);
+    of_kind(FileFormat::Jp2, data);
 }
 
 /// JPEG files, with their index.
 pub fn jpeg_file(data: &[u8]) {
-    of_kind(Kind::Jpeg, data);
+    of_kind(FileFormat::Jpeg, data);
 }
 
 /// PNG masters, whose checksums are right: else nearly all inputs would end there.
@@ -217,12 +217,12 @@ pub fn png(data: &[u8]) {
         }
         at = end + 4;
     }
-    of_kind(Kind::Png, &file);
+    of_kind(FileFormat::Png, &file);
 }
 
 /// WebP masters.
 pub fn webp(data: &[u8]) {
-    of_kind(Kind::Webp, data);
+    of_kind(FileFormat::Webp, data);
 }
 
 /// Files that end early or are other ones after some reads.
@@ -318,10 +318,10 @@ pub fn merge(data: &[u8]) {
     let (tables, tile) = rest.split_at(at.min(rest.len()));
     let tables = (!tables.is_empty()).then_some(tables);
     let colours = [
-        jpeg::Colour::Grey,
-        jpeg::Colour::Rgb,
-        jpeg::Colour::Ycbcr,
-        jpeg::Colour::Four,
+        jpeg::StreamColour::Grey,
+        jpeg::StreamColour::Rgb,
+        jpeg::StreamColour::Ycbcr,
+        jpeg::StreamColour::Four,
     ];
     let colour = colours[usize::from(*colour) % colours.len()];
     let limit = Size::new(512, 512);
@@ -332,7 +332,7 @@ pub fn merge(data: &[u8]) {
     let _ = jpeg::decode_tile(tables, tile, colour, limit);
 }
 
-static SETTINGS: LazyLock<Settings> = LazyLock::new(|| {
+static SETTINGS: LazyLock<ProtocolSettings> = LazyLock::new(|| {
     let usual = Config::default().protocol;
     let mounts = [
         ("iiif", "IIIF"),
@@ -340,7 +340,7 @@ static SETTINGS: LazyLock<Settings> = LazyLock::new(|| {
         ("zoomify", "Zoomify"),
         ("iip", "IIP"),
     ];
-    Settings {
+    ProtocolSettings {
         uri_map: mounts
             .iter()
             .filter_map(|(prefix, name)| Mount::named(prefix, name))
@@ -365,7 +365,7 @@ fn ask(http: &Http) {
     };
     if let Ask::Picture(view) | Ask::Export(view) | Ask::Image { view, .. } = request.ask {
         let header = SOURCE.header();
-        if let Ok(plan) = view.resolve(header, &Limits::default()) {
+        if let Ok(plan) = view.resolve(header, &PlanLimits::default()) {
             assert!(plan.window.level < header.levels.len());
             let size = header.levels[plan.window.level].size;
             assert_eq!(Rect::of(size).meet(plan.window.rect), Some(plan.window.rect));

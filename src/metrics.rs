@@ -21,7 +21,7 @@ pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; chars
 
 /// What a request was.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Request {
+pub struct RequestLabels {
     /// Which protocol it spoke.
     pub protocol: &'static str,
     /// The format of the answer, such as `jpeg`; `none` for an answer without a body.
@@ -32,7 +32,7 @@ pub struct Request {
 
 /// Where the time of a request goes: `queue`, `open`, `read`, `process`, `encode`, `send`, or the `total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Stage {
+pub struct StageLabel {
     /// Its name.
     pub stage: &'static str,
 }
@@ -55,14 +55,14 @@ pub struct Lookup {
 
 /// Who waits for the executor: `small` or `big` jobs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Lane {
+pub struct LaneLabel {
     /// Its name.
     pub lane: &'static str,
 }
 
 /// Over what a connection speaks: `fastcgi`, `http` or `admin`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Wire {
+pub struct WireLabel {
     /// Its name.
     pub wire: &'static str,
 }
@@ -86,9 +86,9 @@ impl MetricConstructor<Histogram> for Seconds {
 pub struct Metrics {
     registry: Registry,
     /// Answers.
-    pub requests: Family<Request, Counter>,
+    pub requests: Family<RequestLabels, Counter>,
     /// Seconds of requests.
-    pub stages: Family<Stage, Histogram, Seconds>,
+    pub stages: Family<StageLabel, Histogram, Seconds>,
     /// Bytes of bodies.
     pub body_bytes: Counter,
     /// Looks into caches.
@@ -110,9 +110,9 @@ pub struct Metrics {
     /// Requests to object stores that failed, other than for a missing object.
     pub store_failures: Counter,
     /// Jobs that wait.
-    pub queued: Family<Lane, Gauge>,
+    pub queued: Family<LaneLabel, Gauge>,
     /// Jobs under way.
-    pub running: Family<Lane, Gauge>,
+    pub running: Family<LaneLabel, Gauge>,
     /// Requests that were answered with 503.
     pub refused: Counter,
     /// Requests that were abandoned by their clients.
@@ -122,7 +122,7 @@ pub struct Metrics {
     /// Bytes that can be leased.
     pub budget_bytes: Gauge,
     /// Open connections.
-    pub connections: Family<Wire, Gauge>,
+    pub connections: Family<WireLabel, Gauge>,
     /// Open connections on which nothing goes on, as of the last second.
     pub connections_idle: Gauge,
     /// How often descriptors for new connections ran out.
@@ -151,16 +151,16 @@ pub fn get() -> &'static Metrics {
 
 /// A connection that is open until this is dropped.
 #[derive(Debug)]
-pub struct Open(Wire);
+pub struct OpenConnection(WireLabel);
 
 /// Counts a connection in.
-pub fn opened(wire: &'static str) -> Open {
-    let wire = Wire { wire };
+pub fn opened(wire: &'static str) -> OpenConnection {
+    let wire = WireLabel { wire };
     get().connections.get_or_create(&wire).inc();
-    Open(wire)
+    OpenConnection(wire)
 }
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         get().connections.get_or_create(&self.0).dec();
     }
@@ -175,7 +175,7 @@ pub fn lookup(tier: &'static str, found: &'static str) {
 pub fn took(stage: &'static str, time: Duration) {
     get()
         .stages
-        .get_or_create(&Stage { stage })
+        .get_or_create(&StageLabel { stage })
         .observe(time.as_secs_f64());
 }
 
@@ -321,14 +321,14 @@ mod tests {
     #[test]
     fn counters_are_written_with_their_labels() {
         let metrics = Metrics::new();
-        let request = Request {
+        let request = RequestLabels {
             protocol: "iiif",
             format: "jpeg",
             status: 200,
         };
         metrics.requests.get_or_create(&request).inc_by(2);
         let stage = "encode";
-        metrics.stages.get_or_create(&Stage { stage }).observe(0.003);
+        metrics.stages.get_or_create(&StageLabel { stage }).observe(0.003);
         let text = metrics.text();
         let has = |line: &str| assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
         has("iipsrv_requests_total{protocol=\"iiif\",format=\"jpeg\",status=\"200\"} 2");

@@ -74,7 +74,7 @@ pub struct Raster {
 
 /// What the samples are in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum SampleFormat {
     /// Unsigned integers.
     Unsigned,
     /// Signed integers.

@@ -38,9 +38,9 @@ pub enum Cached {
 }
 
 #[derive(Clone)]
-struct Bytewise;
+struct AnswerWeighter;
 
-impl<K> Weighter<K, Cached> for Bytewise {
+impl<K> Weighter<K, Cached> for AnswerWeighter {
     fn weight(&self, _key: &K, value: &Cached) -> u64 {
         let bytes = match value {
             Cached::Answer(bytes) => bytes.len(),
@@ -66,11 +66,11 @@ impl<K, V> Lifecycle<K, V> for Counting {
 /// What metrics call this cache.
 const MEMORY: &str = "memory";
 
-type Inner<K> = quick_cache::sync::Cache<K, Cached, Bytewise, DefaultHashBuilder, Counting>;
+type CountedCache<K> = quick_cache::sync::Cache<K, Cached, AnswerWeighter, DefaultHashBuilder, Counting>;
 
 /// A byte-weighted cache, shared by all threads.
 pub struct Cache<K: Hash + Eq> {
-    inner: Option<Inner<K>>,
+    inner: Option<CountedCache<K>>,
     /// What is needed again soon or not at all; it takes half of the bytes once there is any.
     recent: OnceLock<Recent<K>>,
     max_bytes: u64,
@@ -174,7 +174,7 @@ impl<K: Hash + Eq + Clone> Cache<K> {
 
     /// Bytes in use, entries' own cost included.
     pub fn bytes(&self) -> u64 {
-        self.inner.as_ref().map_or(0, Inner::weight) + self.recent.get().map_or(0, Recent::bytes)
+        self.inner.as_ref().map_or(0, CountedCache::weight) + self.recent.get().map_or(0, Recent::bytes)
     }
 }
 
@@ -183,7 +183,7 @@ fn shards(max_bytes: u64) -> u64 {
     (max_bytes >> 23).clamp(1, 16)
 }
 
-fn build<K: Hash + Eq + Clone>(max_bytes: u64) -> Option<Inner<K>> {
+fn build<K: Hash + Eq + Clone>(max_bytes: u64) -> Option<CountedCache<K>> {
     let shards = usize::try_from(shards(max_bytes)).unwrap_or(1);
     let items = usize::try_from(max_bytes >> 14)
         .unwrap_or(1 << 20)
@@ -194,9 +194,9 @@ fn build<K: Hash + Eq + Clone>(max_bytes: u64) -> Option<Inner<K>> {
         .shards(shards)
         .build()
         .ok()?;
-    Some(Inner::with_options(
+    Some(CountedCache::with_options(
         options,
-        Bytewise,
+        AnswerWeighter,
         DefaultHashBuilder::default(),
         Counting,
     ))

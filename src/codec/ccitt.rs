@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 
 /// Which of the codings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Coding {
+pub enum CcittCoding {
     /// Rows of runs (T.4 §4.1) without marks between them, each beginning on a multiple of this many bytes.
     Runs(u8),
     /// Rows after end-of-line codes, of runs or (where this is true) also by differences to the row above (T.4 §4.2).
@@ -143,7 +143,7 @@ const fn mode(bits: u32) -> (Mode, u32) {
 /// the next end-of-line code, or, where there are none, ends. `Error::Corrupt` when there is not even one row.
 pub fn decode<'a>(
     data: &[u8],
-    coding: Coding,
+    coding: CcittCoding,
     width: u32,
     rows: u32,
     scratch: &'a mut Vec<u8>,
@@ -151,7 +151,7 @@ pub fn decode<'a>(
     let line = (width as usize).div_ceil(8);
     scratch.clear();
     scratch.resize(line * rows as usize, 0);
-    let mut decoder = Rows::new(data, coding, width);
+    let mut decoder = RowDecoder::new(data, coding, width);
     for row in scratch.chunks_exact_mut(line.max(1)) {
         decoder.row(row)?;
     }
@@ -159,9 +159,9 @@ pub fn decode<'a>(
 }
 
 /// The rows of a stream one after the other, as [`decode`] gives them.
-pub struct Rows<D> {
+pub struct RowDecoder<D> {
     data: D,
-    coding: Coding,
+    coding: CcittCoding,
     width: u32,
     /// The next bit; `None` where decoding has ended.
     at: Option<usize>,
@@ -170,10 +170,10 @@ pub struct Rows<D> {
     changes: Vec<u32>,
 }
 
-impl<D: AsRef<[u8]>> Rows<D> {
+impl<D: AsRef<[u8]>> RowDecoder<D> {
     /// At the beginning of a stream of rows of `width` pixels.
-    pub fn new(data: D, coding: Coding, width: u32) -> Self {
-        Rows {
+    pub fn new(data: D, coding: CcittCoding, width: u32) -> Self {
+        RowDecoder {
             data,
             coding,
             width,
@@ -187,7 +187,7 @@ impl<D: AsRef<[u8]>> Rows<D> {
     /// Puts the next row into `row`, which is 0. `Error::Corrupt` when there is not even a first one.
     pub fn row(&mut self, row: &mut [u8]) -> Result<()> {
         if let Some(at) = self.at {
-            let mut bits = Bits {
+            let mut bits = CodeBits {
                 data: self.data.as_ref(),
                 at,
             };
@@ -212,19 +212,19 @@ impl<D: AsRef<[u8]>> Rows<D> {
 
 /// Gives the next row's changes to `paint`, if there is one; whether another may follow.
 fn next(
-    bits: &mut Bits,
-    coding: Coding,
+    bits: &mut CodeBits,
+    coding: CcittCoding,
     width: u32,
     (above, changes): (&mut Vec<u32>, &mut Vec<u32>),
     paint: impl FnOnce(u32, &[u32]),
 ) -> bool {
     changes.clear();
     let whole = match coding {
-        Coding::Runs(bytes) => {
+        CcittCoding::Runs(bytes) => {
             bits.align(bytes.into());
             runs(bits, width, changes)
         }
-        Coding::Group3(both) => {
+        CcittCoding::Group3(both) => {
             if !bits.line() {
                 return false;
             }
@@ -235,12 +235,12 @@ fn next(
                 runs(bits, width, changes)
             }
         }
-        Coding::Group4 => differences(bits, width, above, changes),
+        CcittCoding::Group4 => differences(bits, width, above, changes),
     };
     if !whole && changes.len() % 2 == 1 {
         changes.pop();
     }
-    let marked = matches!(coding, Coding::Group3(_));
+    let marked = matches!(coding, CcittCoding::Group3(_));
     if !whole && changes.is_empty() && !marked {
         return false;
     }
@@ -254,7 +254,7 @@ fn next(
 }
 
 /// A row of runs; whether it was whole. `changes`: where the colour changes, white at first.
-fn runs(bits: &mut Bits, width: u32, changes: &mut Vec<u32>) -> bool {
+fn runs(bits: &mut CodeBits, width: u32, changes: &mut Vec<u32>) -> bool {
     let tables = &**RUNS;
     let mut at = 0;
     while at < width {
@@ -269,7 +269,7 @@ fn runs(bits: &mut Bits, width: u32, changes: &mut Vec<u32>) -> bool {
 
 /// A row by its differences to the one above; whether it was whole (T.4 §4.2.1.3). A run of nothing above counts as two
 /// changes in one place, as those who write such have it (and libtiff).
-fn differences(bits: &mut Bits, width: u32, above: &[u32], changes: &mut Vec<u32>) -> bool {
+fn differences(bits: &mut CodeBits, width: u32, above: &[u32], changes: &mut Vec<u32>) -> bool {
     let tables = &**RUNS;
     let mut at = 0;
     let mut index = 0;
@@ -315,7 +315,7 @@ fn differences(bits: &mut Bits, width: u32, above: &[u32], changes: &mut Vec<u32
 
 /// The lengths of two runs by these tables; `word` holds the bits that come.
 #[inline]
-fn two_runs(bits: &mut Bits, mut word: u64, tables: [&Runs; 2]) -> Option<[u32; 2]> {
+fn two_runs(bits: &mut CodeBits, mut word: u64, tables: [&Runs; 2]) -> Option<[u32; 2]> {
     let mut lengths = [0; 2];
     for (length, table) in lengths.iter_mut().zip(tables) {
         // mostly one code, and in the bits that were read
@@ -333,7 +333,7 @@ fn two_runs(bits: &mut Bits, mut word: u64, tables: [&Runs; 2]) -> Option<[u32; 
 }
 
 /// The length of a run: any number of longer codes and one below 64.
-fn run(bits: &mut Bits, table: &Runs) -> Option<u32> {
+fn run(bits: &mut CodeBits, table: &Runs) -> Option<u32> {
     let mut length = 0u32;
     loop {
         let (used, pixels) = table[bits.peek(LONGEST) as usize];
@@ -370,13 +370,13 @@ fn paint(row: &mut [u8], width: u32, changes: &[u32]) {
 }
 
 /// The bits of a stream; after its end there are zeros.
-struct Bits<'a> {
+struct CodeBits<'a> {
     data: &'a [u8],
     /// The next bit.
     at: usize,
 }
 
-impl Bits<'_> {
+impl CodeBits<'_> {
     /// The next `count` bits, at most 16.
     #[inline(always)]
     fn peek(&self, count: u32) -> u32 {
@@ -482,11 +482,11 @@ mod tests {
         // White 2, black 3, white 3: 0111 10 1000; black 8 after white 0: 00110101 000101.
         let data = [0b0111_1010, 0b0000_0000, 0b0011_0101, 0b0001_0100];
         let mut scratch = Vec::new();
-        let rows = decode(&data, Coding::Runs(1), 8, 2, &mut scratch).unwrap();
+        let rows = decode(&data, CcittCoding::Runs(1), 8, 2, &mut scratch).unwrap();
         assert_eq!(rows, [0b0011_1000, 0xff]);
         let words = [0b0111_1010, 0, 0b0011_0101, 0b0001_0100];
         assert_eq!(
-            decode(&words, Coding::Runs(2), 8, 2, &mut scratch).unwrap(),
+            decode(&words, CcittCoding::Runs(2), 8, 2, &mut scratch).unwrap(),
             [0b0011_1000, 0xff]
         );
     }
@@ -496,11 +496,11 @@ mod tests {
         // H white 2 black 3, V0 to the end; then VR1 VL1 V0; then P V0, which is white.
         let data: Vec<u8> = bits("001 0111 10 1  011 010 1  0001 1  000000000001000000000001");
         let mut scratch = Vec::new();
-        let rows = decode(&data, Coding::Group4, 8, 3, &mut scratch).unwrap();
+        let rows = decode(&data, CcittCoding::Group4, 8, 3, &mut scratch).unwrap();
         assert_eq!(rows, [0b0011_1000, 0b0001_0000, 0]);
         // The page ends early: the rest is white.
         assert_eq!(
-            decode(&data, Coding::Group4, 8, 5, &mut scratch).unwrap()[2..],
+            decode(&data, CcittCoding::Group4, 8, 5, &mut scratch).unwrap()[2..],
             [0, 0, 0]
         );
     }
@@ -510,7 +510,7 @@ mod tests {
         // runs of 0, 0, 5 and 3 and the rest; then past both changes at the start, runs of 2 and 4 and the rest
         let data = bits("001 00110101 0000110111 001 1100 10 1 0001 001 0111 011 1");
         let mut out = Vec::new();
-        let found = decode(&data, Coding::Group4, 16, 2, &mut out).unwrap();
+        let found = decode(&data, CcittCoding::Group4, 16, 2, &mut out).unwrap();
         assert_eq!(found, [0b0000_0111, 0, 0b0011_1100, 0]);
     }
 
@@ -519,13 +519,13 @@ mod tests {
         let line = "000000000001";
         let good = "0111 10 1000";
         let text = [line, good, line, "0111 000000001", "0000", line, good, line, line].concat();
-        let rows = decode(&bits(&text), Coding::Group3(false), 8, 5, &mut Vec::new())
+        let rows = decode(&bits(&text), CcittCoding::Group3(false), 8, 5, &mut Vec::new())
             .unwrap()
             .to_vec();
         // Behind the white run of 2 the damaged row is white.
         assert_eq!(rows, [0b0011_1000, 0, 0b0011_1000, 0, 0]);
         let both = [line, "1", good, line, "0", "011 010 1", line, "1", line, "1"].concat();
-        let rows = decode(&bits(&both), Coding::Group3(true), 8, 3, &mut Vec::new())
+        let rows = decode(&bits(&both), CcittCoding::Group3(true), 8, 3, &mut Vec::new())
             .unwrap()
             .to_vec();
         assert_eq!(rows, [0b0011_1000, 0b0001_0000, 0]);
@@ -535,10 +535,10 @@ mod tests {
     fn nothing_at_all_is_corrupt_and_no_damage_makes_it_panic() {
         let mut scratch = Vec::new();
         for coding in [
-            Coding::Runs(1),
-            Coding::Group3(false),
-            Coding::Group3(true),
-            Coding::Group4,
+            CcittCoding::Runs(1),
+            CcittCoding::Group3(false),
+            CcittCoding::Group3(true),
+            CcittCoding::Group4,
         ] {
             assert!(decode(&[], coding, 8, 1, &mut scratch).is_err());
             let mut seed = 1u32;

@@ -4,7 +4,7 @@
 //! decoder, which does everything in the build without C libraries.
 
 use crate::codec::pull::Pull;
-use crate::codec::pull::Step;
+use crate::codec::pull::Pulled;
 use crate::error::Error;
 use crate::error::Result;
 use crate::uninit::UninitBuf;
@@ -121,7 +121,7 @@ pub fn reader(from: impl BufRead) -> impl Read {
             Err(MZError::Buf) => false,
             Err(_) => return Err(Error::Corrupt("deflate stream is damaged".into())),
         };
-        Ok(Step {
+        Ok(Pulled {
             used: result.bytes_consumed,
             made: result.bytes_written,
             ended,

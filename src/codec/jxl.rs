@@ -2,11 +2,11 @@
 //!
 //! Colours are as stored: none is converted. Source: ISO/IEC 18181-1.
 
-use crate::codec::Shape;
+use crate::codec::BlockShape;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
-use crate::raster::Kind;
+use crate::raster::SampleFormat;
 use jxl_oxide::AllocTracker;
 use jxl_oxide::JxlImage;
 
@@ -23,7 +23,7 @@ const PLANES: u64 = 12;
     clippy::cast_sign_loss,
     reason = "floating point saturates, NaN is 0"
 )]
-pub fn decode(data: &[u8], shape: Shape, out: &mut Vec<u8>) -> Result<()> {
+pub fn decode(data: &[u8], shape: BlockShape, out: &mut Vec<u8>) -> Result<()> {
     let samples = shape.size.area().saturating_mul(shape.channels as u64);
     let most = samples.saturating_mul(4 * PLANES).saturating_add(32 << 20);
     let tracker = AllocTracker::with_limit(usize::try_from(most).unwrap_or(usize::MAX));
@@ -49,13 +49,13 @@ pub fn decode(data: &[u8], shape: Shape, out: &mut Vec<u8>) -> Result<()> {
     out.clear();
     out.reserve(values.len() * usize::from(shape.bits.div_ceil(8)));
     match (shape.kind, shape.bits) {
-        (Kind::Unsigned, 1..=8) => out.extend(values.iter().map(|v| (v * most + 0.5) as u8)),
-        (Kind::Unsigned, 9..=16) => out.extend(
+        (SampleFormat::Unsigned, 1..=8) => out.extend(values.iter().map(|v| (v * most + 0.5) as u8)),
+        (SampleFormat::Unsigned, 9..=16) => out.extend(
             values
                 .iter()
                 .flat_map(|v| shape.ordered(((v * most + 0.5) as u16).to_be_bytes())),
         ),
-        (Kind::Float, 32) => out.extend(values.iter().flat_map(|v| shape.ordered(v.to_be_bytes()))),
+        (SampleFormat::Float, 32) => out.extend(values.iter().flat_map(|v| shape.ordered(v.to_be_bytes()))),
         _ => {
             return Err(Error::Unsupported(format!(
                 "{:?} samples of {} bits in JPEG XL are not served",
@@ -96,15 +96,15 @@ mod tests {
         0x12, 0x10, 0x72, 0x0d, 0x92, 0x41, 0x02, 0x75, 0xae, 0x15, 0x7b, 0xa2, 0xab, 0x22, 0x55, 0x03,
     ];
 
-    const SHAPE: Shape = Shape {
+    const SHAPE: BlockShape = BlockShape {
         size: Size::new(5, 4),
         channels: 3,
         bits: 8,
-        kind: Kind::Unsigned,
+        kind: SampleFormat::Unsigned,
         big: false,
     };
 
-    fn read(data: &[u8], shape: Shape) -> Result<Vec<u8>> {
+    fn read(data: &[u8], shape: BlockShape) -> Result<Vec<u8>> {
         let mut out = vec![9; 3];
         decode(data, shape, &mut out).map(|()| out)
     }
@@ -120,7 +120,7 @@ mod tests {
             .map(|v| u8::try_from(v).unwrap())
             .collect();
         assert_eq!(read(BYTES, SHAPE).unwrap(), bytes);
-        let grey = Shape {
+        let grey = BlockShape {
             channels: 1,
             bits: 16,
             ..SHAPE
@@ -129,22 +129,22 @@ mod tests {
         let little: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         let big: Vec<u8> = values.iter().flat_map(|v| v.to_be_bytes()).collect();
         assert_eq!(read(WORDS, grey).unwrap(), little);
-        assert_eq!(read(WORDS, Shape { big: true, ..grey }).unwrap(), big);
+        assert_eq!(read(WORDS, BlockShape { big: true, ..grey }).unwrap(), big);
     }
 
     #[test]
     fn damage_and_other_shapes_are_errors() {
         for shape in [
-            Shape {
+            BlockShape {
                 size: Size::new(4, 5),
                 ..SHAPE
             },
-            Shape { channels: 4, ..SHAPE },
+            BlockShape { channels: 4, ..SHAPE },
         ] {
             assert!(matches!(read(BYTES, shape), Err(Error::Corrupt(_))), "{shape:?}");
         }
         assert!(matches!(
-            read(BYTES, Shape { bits: 32, ..SHAPE }),
+            read(BYTES, BlockShape { bits: 32, ..SHAPE }),
             Err(Error::Unsupported(_))
         ));
         for len in 0..BYTES.len() / 2 {

@@ -4,11 +4,11 @@
 //! the mask becomes the last channel (as libtiff writes alpha). Source: the LERC specification by Esri (`doc/` of
 //! its repository).
 
-use crate::codec::Shape;
+use crate::codec::BlockShape;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
-use crate::raster::Kind;
+use crate::raster::SampleFormat;
 use lerc::DataType;
 use lerc::Sample;
 use lerc::bitmask::BitMask;
@@ -16,7 +16,7 @@ use lerc::bitmask::BitMask;
 /// Decodes a blob of this shape into `out`: `w * h * channels` samples of `bits`, channels interleaved.
 ///
 /// `Error::Corrupt` when the blob is damaged or of another shape; its header is looked at before memory is taken.
-pub fn decode(data: &[u8], shape: Shape, out: &mut Vec<u8>) -> Result<()> {
+pub fn decode(data: &[u8], shape: BlockShape, out: &mut Vec<u8>) -> Result<()> {
     let info = lerc::decode_info(data).map_err(damaged)?;
     let found = Size::new(info.width, info.height);
     let depth = usize::try_from(info.depth).unwrap_or(usize::MAX);
@@ -28,7 +28,7 @@ pub fn decode(data: &[u8], shape: Shape, out: &mut Vec<u8>) -> Result<()> {
         )));
     }
     out.clear();
-    let float = shape.kind == Kind::Float;
+    let float = shape.kind == SampleFormat::Float;
     // bytes are all that is wanted of whole numbers: their sign is the caller's
     match (info.data_type, float, shape.bits) {
         (DataType::Byte, false, 8) => fill(data, shape, depth, 0u8, u8::MAX, out, u8::to_be_bytes),
@@ -53,7 +53,7 @@ fn damaged(error: lerc::LercError) -> Error {
 /// Samples as bytes: `none` where the mask says that there is none, `opaque` in a channel made of the mask.
 fn fill<T: Sample, const N: usize>(
     data: &[u8],
-    shape: Shape,
+    shape: BlockShape,
     depth: usize,
     none: T,
     opaque: T,
@@ -86,15 +86,15 @@ mod tests {
     use lerc::Precision;
     use lerc::SampleData;
 
-    const SHAPE: Shape = Shape {
+    const SHAPE: BlockShape = BlockShape {
         size: Size::new(5, 4),
         channels: 1,
         bits: 16,
-        kind: Kind::Signed,
+        kind: SampleFormat::Signed,
         big: false,
     };
 
-    fn read(data: &[u8], shape: Shape) -> Result<Vec<u8>> {
+    fn read(data: &[u8], shape: BlockShape) -> Result<Vec<u8>> {
         let mut out = vec![9; 3];
         decode(data, shape, &mut out).map(|()| out)
     }
@@ -107,7 +107,7 @@ mod tests {
         let little: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         let big: Vec<u8> = values.iter().flat_map(|v| v.to_be_bytes()).collect();
         assert_eq!(read(&blob, SHAPE).unwrap(), little);
-        assert_eq!(read(&blob, Shape { big: true, ..SHAPE }).unwrap(), big);
+        assert_eq!(read(&blob, BlockShape { big: true, ..SHAPE }).unwrap(), big);
     }
 
     #[test]
@@ -125,9 +125,9 @@ mod tests {
         };
         let floats = image(SampleData::F32(vec![1.5; 20]), DataType::Float, 1);
         let blob = lerc::encode(&floats, Precision::Lossless).unwrap();
-        let shape = Shape {
+        let shape = BlockShape {
             bits: 32,
-            kind: Kind::Float,
+            kind: SampleFormat::Float,
             ..SHAPE
         };
         let got = read(&blob, shape).unwrap();
@@ -137,9 +137,9 @@ mod tests {
 
         let bytes = image(SampleData::U8((0..60).collect()), DataType::Byte, 3);
         let blob = lerc::encode(&bytes, Precision::Lossless).unwrap();
-        let shape = Shape {
+        let shape = BlockShape {
             bits: 8,
-            kind: Kind::Unsigned,
+            kind: SampleFormat::Unsigned,
             channels: 4,
             ..SHAPE
         };
@@ -152,16 +152,16 @@ mod tests {
         let image = Image::from_pixels(5, 4, vec![7i16; 20]).unwrap();
         let blob = lerc::encode(&image, Precision::Lossless).unwrap();
         for shape in [
-            Shape {
+            BlockShape {
                 size: Size::new(4, 5),
                 ..SHAPE
             },
-            Shape { channels: 3, ..SHAPE },
-            Shape {
-                kind: Kind::Float,
+            BlockShape { channels: 3, ..SHAPE },
+            BlockShape {
+                kind: SampleFormat::Float,
                 ..SHAPE
             },
-            Shape { bits: 32, ..SHAPE },
+            BlockShape { bits: 32, ..SHAPE },
         ] {
             assert!(matches!(read(&blob, shape), Err(Error::Corrupt(_))), "{shape:?}");
         }

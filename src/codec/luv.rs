@@ -18,7 +18,7 @@ use std::sync::LazyLock;
 /// How the pixels of colours are laid down. Those of luminance alone are 16 bits in runs, whatever this says (as libtiff
 /// has it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Coding {
+pub enum LuvCoding {
     /// 32 bits, row by row in runs of their upper bytes, of the next, and so on (TIFF compression 34676).
     Runs,
     /// 24 bits, one after the other (TIFF compression 34677).
@@ -78,9 +78,9 @@ static GAMUT: LazyLock<Vec<(f64, f64)>> = LazyLock::new(|| {
 
 /// Decodes the upper left `size` of rows of `width` pixels: `channels` is 1 (luminance) or 3 (luminance and
 /// chromaticity). `Error::Corrupt` when the stream ends before.
-pub fn decode(data: &[u8], coding: Coding, width: u32, size: Size, channels: usize) -> Result<Vec<u8>> {
+pub fn decode(data: &[u8], coding: LuvCoding, width: u32, size: Size, channels: usize) -> Result<Vec<u8>> {
     match coding {
-        Coding::Packed if channels > 1 => packed(data, width, size),
+        LuvCoding::Packed if channels > 1 => packed(data, width, size),
         _ => runs(data, width, size, channels),
     }
 }
@@ -203,15 +203,15 @@ mod tests {
     fn runs_and_literals_of_both_planes_make_a_row() {
         // High bytes: three of 62, one of 63; low bytes: one by one.
         let data = [129, 62, 1, 63, 4, 0, 0, 0, 0];
-        let row = decode(&data, Coding::Runs, 4, Size::new(4, 1), 1).unwrap();
+        let row = decode(&data, LuvCoding::Runs, 4, Size::new(4, 1), 1).unwrap();
         // 256 times the square root of 1/4 and 1/2, and half a step.
         assert_eq!(row, [128, 128, 128, 181]);
         assert_eq!(
-            decode(&data, Coding::Runs, 4, Size::new(2, 1), 1).unwrap(),
+            decode(&data, LuvCoding::Runs, 4, Size::new(2, 1), 1).unwrap(),
             [128, 128]
         );
         for cut in 0..data.len() {
-            assert!(decode(&data[..cut], Coding::Runs, 4, Size::new(4, 1), 1).is_err());
+            assert!(decode(&data[..cut], LuvCoding::Runs, 4, Size::new(4, 1), 1).is_err());
         }
     }
 
@@ -265,13 +265,13 @@ mod tests {
     fn packed_rows_are_cut_and_short_ones_are_corrupt() {
         let pixel = |index: u8| [0xaf, 0xcb, index];
         let data: Vec<u8> = (0..6).flat_map(pixel).collect();
-        let of = |data: &[u8], size| decode(data, Coding::Packed, 3, size, 3);
-        let whole = of(&data, Size::new(3, 2)).unwrap();
+        let decoded = |data: &[u8], size| decode(data, LuvCoding::Packed, 3, size, 3);
+        let whole = decoded(&data, Size::new(3, 2)).unwrap();
         let cut = [&whole[..6], &whole[9..15]].concat();
-        assert_eq!(of(&data, Size::new(2, 2)).unwrap(), cut);
-        assert_eq!(of(&data[..15], Size::new(2, 2)).unwrap(), cut);
+        assert_eq!(decoded(&data, Size::new(2, 2)).unwrap(), cut);
+        assert_eq!(decoded(&data[..15], Size::new(2, 2)).unwrap(), cut);
         for end in 0..15 {
-            let found = of(&data[..end], Size::new(2, 2));
+            let found = decoded(&data[..end], Size::new(2, 2));
             assert!(matches!(found, Err(Error::Corrupt(_))), "{end}");
         }
     }
@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn luminance_alone_is_in_runs_whatever_the_coding() {
         let data = [129, 62, 1, 63, 4, 0, 0, 0, 0];
-        let of = |coding| decode(&data, coding, 4, Size::new(4, 1), 1).unwrap();
-        assert_eq!(of(Coding::Packed), of(Coding::Runs));
+        let decoded = |coding| decode(&data, coding, 4, Size::new(4, 1), 1).unwrap();
+        assert_eq!(decoded(LuvCoding::Packed), decoded(LuvCoding::Runs));
     }
 }

@@ -10,7 +10,7 @@
 )]
 
 use crate::codec::pull::Pull;
-use crate::codec::pull::Step;
+use crate::codec::pull::Pulled;
 use crate::error::Error;
 use crate::error::Result;
 use crate::work;
@@ -72,7 +72,7 @@ pub fn reader(mut from: impl BufRead) -> io::Result<impl Read> {
     Ok(Pull::new(from, move |coded, out| {
         let result = decoder.decode_bytes(coded, out);
         let status = result.status.map_err(|_| wrong())?;
-        Ok(Step {
+        Ok(Pulled {
             used: result.consumed_in,
             made: result.consumed_out,
             ended: matches!(status, weezl::LzwStatus::Done),

@@ -33,8 +33,8 @@ pub mod zstd;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
-use crate::raster::Kind;
 use crate::raster::Layout;
+use crate::raster::SampleFormat;
 
 /// What every encoder asks of its input: `size.w * size.h` pixels of 8-bit samples, and at least one.
 fn check_pixels(pixels: &[u8], size: Size, layout: Layout) -> Result<()> {
@@ -52,7 +52,7 @@ fn check_pixels(pixels: &[u8], size: Size, layout: Layout) -> Result<()> {
 
 /// What a block of a scheme that knows samples must hold.
 #[derive(Clone, Copy, Debug)]
-pub struct Shape {
+pub struct BlockShape {
     /// Width and height.
     pub size: Size,
     /// Samples a pixel.
@@ -60,12 +60,12 @@ pub struct Shape {
     /// Of each sample.
     pub bits: u8,
     /// Of each sample.
-    pub kind: Kind,
+    pub kind: SampleFormat,
     /// Whether bytes are wanted most significant first.
     pub big: bool,
 }
 
-impl Shape {
+impl BlockShape {
     /// A sample's bytes, most significant first, in the order that is wanted.
     pub fn ordered<const N: usize>(&self, mut bytes: [u8; N]) -> [u8; N] {
         if !self.big {

@@ -1,7 +1,7 @@
 //! PackBits: runs of bytes (TIFF 6.0 §9). Bytes in, bytes out.
 
 use crate::codec::pull::Pull;
-use crate::codec::pull::Step;
+use crate::codec::pull::Pulled;
 use crate::uninit::UninitBuf;
 use std::io::BufRead;
 use std::io::Read;
@@ -104,7 +104,7 @@ pub fn reader(from: impl BufRead) -> impl Read {
                 None => (0, 0),
             },
         };
-        Ok(Step {
+        Ok(Pulled {
             used,
             made,
             ended: false,

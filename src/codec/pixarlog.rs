@@ -4,11 +4,11 @@
 //! white and the last is 24 times as much; the two parts meet in value and in slope. A row holds differences to the pixel
 //! before, in words of 16 bits. The curve was found in what libtiff 4.5 makes of all codes, and equals that.
 
-use crate::codec::Shape;
+use crate::codec::BlockShape;
 use crate::codec::deflate;
 use crate::error::Error;
 use crate::error::Result;
-use crate::raster::Kind;
+use crate::raster::SampleFormat;
 use crate::uninit;
 use crate::uninit::UninitBuf;
 use std::sync::LazyLock;
@@ -39,19 +39,19 @@ fn light(code: u16) -> f32 {
 ///
 /// A stream that ends earlier gives what it has; one that holds more is cut. `Error::Corrupt` when it is damaged,
 /// `Error::Unsupported` for other samples.
-pub fn decode(data: &[u8], shape: Shape, buf: &mut UninitBuf) -> Result<()> {
+pub fn decode(data: &[u8], shape: BlockShape, buf: &mut UninitBuf) -> Result<()> {
     let samples = usize::try_from(shape.size.area())
         .unwrap_or(usize::MAX)
         .saturating_mul(shape.channels);
     let words: Vec<u8> = uninit::filled(samples.saturating_mul(2), |words| deflate::decode(data, words))?;
     let words = words.as_chunks().0;
     match (shape.kind, shape.bits) {
-        (Kind::Unsigned, 8) => put(words, shape, buf, |light| [whole(light, 255)[3]]),
-        (Kind::Unsigned, 16) => put(words, shape, buf, |light| {
+        (SampleFormat::Unsigned, 8) => put(words, shape, buf, |light| [whole(light, 255)[3]]),
+        (SampleFormat::Unsigned, 16) => put(words, shape, buf, |light| {
             let [.., high, low] = whole(light, 65535);
             shape.ordered([high, low])
         }),
-        (Kind::Float, 32) => put(words, shape, buf, |light| shape.ordered(light.to_be_bytes())),
+        (SampleFormat::Float, 32) => put(words, shape, buf, |light| shape.ordered(light.to_be_bytes())),
         (kind, bits) => {
             return Err(Error::Unsupported(format!(
                 "PixarLog of {kind:?} samples of {bits} bits is not served"
@@ -73,7 +73,12 @@ fn whole(light: f32, most: u32) -> [u8; 4] {
 }
 
 /// Sums the differences up, channel by channel, and puts what the codes mean.
-fn put<const N: usize>(words: &[[u8; 2]], shape: Shape, buf: &mut UninitBuf, bytes: impl Fn(f32) -> [u8; N]) {
+fn put<const N: usize>(
+    words: &[[u8; 2]],
+    shape: BlockShape,
+    buf: &mut UninitBuf,
+    bytes: impl Fn(f32) -> [u8; N],
+) {
     let channels = shape.channels.max(1);
     let line = (shape.size.w as usize).saturating_mul(channels).max(1);
     let mut codes = vec![0u16; channels];
@@ -108,17 +113,21 @@ mod tests {
         0x06, 0x65, 0x06, 0x00, 0x0f, 0x15, 0x08, 0xbe,
     ];
 
-    fn shape(size: (u32, u32), channels: usize, bits: u8) -> Shape {
-        Shape {
+    fn shape(size: (u32, u32), channels: usize, bits: u8) -> BlockShape {
+        BlockShape {
             size: Size::new(size.0, size.1),
             channels,
             bits,
-            kind: if bits == 32 { Kind::Float } else { Kind::Unsigned },
+            kind: if bits == 32 {
+                SampleFormat::Float
+            } else {
+                SampleFormat::Unsigned
+            },
             big: false,
         }
     }
 
-    fn decoded(data: &[u8], shape: Shape) -> Result<Vec<u8>> {
+    fn decoded(data: &[u8], shape: BlockShape) -> Result<Vec<u8>> {
         let samples = shape.size.area() as usize * shape.channels;
         uninit::filled(samples * usize::from(shape.bits / 8), |buf| {
             decode(data, shape, buf)
@@ -155,17 +164,17 @@ mod tests {
             (2047, 24.239_899, 65535, 255),
         ];
         let all = |big| coded(&[&[0][..], &[1; 2047]].concat(), big);
-        let of = |big, bits| {
+        let decoded = |big, bits| {
             let shape = shape((2048, 1), 1, bits);
-            decoded(&all(big), Shape { big, ..shape }).unwrap()
+            decoded(&all(big), BlockShape { big, ..shape }).unwrap()
         };
         for (code, light, deep, byte) in cases {
-            assert_eq!(of(false, 8)[code], byte);
-            assert_eq!(of(true, 8)[code], byte);
-            assert_eq!(of(false, 16).as_chunks().0[code], u16::to_le_bytes(deep));
-            assert_eq!(of(true, 16).as_chunks().0[code], u16::to_be_bytes(deep));
-            assert_eq!(of(false, 32).as_chunks().0[code], f32::to_le_bytes(light));
-            assert_eq!(of(true, 32).as_chunks().0[code], f32::to_be_bytes(light));
+            assert_eq!(decoded(false, 8)[code], byte);
+            assert_eq!(decoded(true, 8)[code], byte);
+            assert_eq!(decoded(false, 16).as_chunks().0[code], u16::to_le_bytes(deep));
+            assert_eq!(decoded(true, 16).as_chunks().0[code], u16::to_be_bytes(deep));
+            assert_eq!(decoded(false, 32).as_chunks().0[code], f32::to_le_bytes(light));
+            assert_eq!(decoded(true, 32).as_chunks().0[code], f32::to_be_bytes(light));
         }
     }
 

@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::io::Read;
 
 /// What a step has done.
-pub struct Step {
+pub struct Pulled {
     /// Coded bytes that are done with.
     pub used: usize,
     /// Bytes of the output that are filled.
@@ -24,7 +24,7 @@ pub struct Pull<R, S> {
     ended: bool,
 }
 
-impl<R: BufRead, S: FnMut(&[u8], &mut [u8]) -> Result<Step>> Pull<R, S> {
+impl<R: BufRead, S: FnMut(&[u8], &mut [u8]) -> Result<Pulled>> Pull<R, S> {
     /// At the beginning of a stream.
     pub fn new(from: R, step: S) -> Self {
         Pull {
@@ -35,7 +35,7 @@ impl<R: BufRead, S: FnMut(&[u8], &mut [u8]) -> Result<Step>> Pull<R, S> {
     }
 }
 
-impl<R: BufRead, S: FnMut(&[u8], &mut [u8]) -> Result<Step>> Read for Pull<R, S> {
+impl<R: BufRead, S: FnMut(&[u8], &mut [u8]) -> Result<Pulled>> Read for Pull<R, S> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while !self.ended && !out.is_empty() {
             let coded = self.from.fill_buf()?;

@@ -2,8 +2,8 @@
 
 use crate::config::tools;
 use crate::config::tools::Tool;
-use crate::config::vars::Kind;
 use crate::config::vars::VARS;
+use crate::config::vars::ValueType;
 use clap::Arg;
 use clap::ArgAction;
 use clap::Command;
@@ -134,15 +134,15 @@ fn settings_help() -> String {
 }
 
 /// The values a setting may have, in brackets; nothing for free text.
-pub fn range(kind: Kind) -> String {
+pub fn range(kind: ValueType) -> String {
     match kind {
-        Kind::Text => String::new(),
-        Kind::Int(low, high) if high == i64::from(i32::MAX) => format!("[{low}…]"),
-        Kind::Int(low, high) => format!("[{low}…{high}]"),
-        Kind::Float(low, high) if high >= 1e9 => format!("[{low}…]"),
-        Kind::Float(low, high) => format!("[{low}…{high}]"),
-        Kind::Switch => "[0, 1]".into(),
-        Kind::Word(words) => format!("[{}]", words.join(", ")),
+        ValueType::Text => String::new(),
+        ValueType::Int(low, high) if high == i64::from(i32::MAX) => format!("[{low}…]"),
+        ValueType::Int(low, high) => format!("[{low}…{high}]"),
+        ValueType::Float(low, high) if high >= 1e9 => format!("[{low}…]"),
+        ValueType::Float(low, high) => format!("[{low}…{high}]"),
+        ValueType::Switch => "[0, 1]".into(),
+        ValueType::Word(words) => format!("[{}]", words.join(", ")),
     }
 }
 

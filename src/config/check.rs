@@ -2,8 +2,8 @@
 
 use crate::config::Config;
 use crate::config::open_files;
-use crate::config::vars::Kind;
 use crate::config::vars::VARS;
+use crate::config::vars::ValueType;
 use crate::library;
 use crate::process::WatermarkSettings;
 use rustix::fs::Access;
@@ -146,7 +146,7 @@ fn variables(environment: &[(String, String)]) -> Vec<String> {
             .iter()
             .find(|var| var.name == name || var.alias == Some(name));
         match known {
-            Some(var) if value.trim().is_empty() && var.kind == Kind::Text && var.default.is_empty() => {
+            Some(var) if value.trim().is_empty() && var.kind == ValueType::Text && var.default.is_empty() => {
                 all.push(format!("{name} is empty, as if it were not set"));
             }
             Some(_) => {}

@@ -13,7 +13,7 @@ mod words;
 
 use crate::cache::memcached;
 pub use crate::config::args::Args;
-use crate::config::table::Table;
+use crate::config::table::SettingValues;
 pub use crate::config::tools::Pyramid;
 pub use crate::config::tools::Tool;
 use crate::config::vars::VARS;
@@ -77,9 +77,9 @@ pub struct Config {
     /// What lies elsewhere; or why that cannot be.
     pub stores: std::result::Result<Arc<Stores>, String>,
     /// What answers may be and how they are made; the service adds the watermark.
-    pub answers: plan::Limits,
+    pub answers: plan::PlanLimits,
     /// The servers that answers are shared by.
-    pub memcached: memcached::Settings,
+    pub memcached: memcached::MemcachedSettings,
     /// Access-Control-Allow-Origin; empty for none.
     pub cors: String,
     /// Access-Control-Allow-Headers; empty for none.
@@ -87,7 +87,7 @@ pub struct Config {
     /// What is laid over answers, if anything.
     pub watermark: Option<WatermarkSettings>,
     /// How requests are read and documents written.
-    pub protocol: protocol::Settings,
+    pub protocol: protocol::ProtocolSettings,
     /// Cache-Control.
     pub cache_control: String,
     /// Whether images are listed.
@@ -109,7 +109,7 @@ pub struct Config {
 impl Config {
     /// Reads the settings by this function, which is `std::env::var` but for tests.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Config {
-        let mut table = Table::default();
+        let mut table = SettingValues::default();
         for var in VARS {
             let given = lookup(var.name).or_else(|| lookup(var.alias?));
             table.take(var, given);

@@ -1,23 +1,23 @@
 //! Values on their way from the environment to the structs of the modules.
 //!
 //! Each function here builds the struct of one module. A bad value is clamped or replaced by the default, and reported
-//! in [`Table::warnings`].
+//! in [`SettingValues::warnings`].
 
 use crate::cache::memcached;
+use crate::codec::jpeg::JpegStyle;
 use crate::codec::jpeg::Sampling;
-use crate::codec::jpeg::Style;
 use crate::config::Config;
 use crate::config::LogFormat;
 use crate::config::Origin;
 use crate::config::memory;
-use crate::config::vars::Kind;
+use crate::config::vars::ValueType;
 use crate::config::vars::Var;
 use crate::config::words::colour;
 use crate::config::words::extra_info;
 use crate::config::words::servers;
 use crate::config::words::uri_map;
-use crate::encode::Compression;
 use crate::encode::Defaults;
+use crate::encode::TiffCompression;
 use crate::library::LibrarySettings;
 use crate::limits::Limits;
 use crate::plan;
@@ -26,8 +26,8 @@ use crate::process::WatermarkSettings;
 use crate::protocol;
 use crate::protocol::Members;
 use crate::source::derived::Budget;
+use crate::source::file_format::Options;
 use crate::source::jp2;
-use crate::source::kind::Options;
 use crate::store::settings;
 use crate::store::stores::Stores;
 use crate::work::Policy;
@@ -51,16 +51,16 @@ enum Compat {
 
 /// Values while they are being read.
 #[derive(Default)]
-pub struct Table {
+pub struct SettingValues {
     values: Vec<Value>,
     warnings: Vec<String>,
 }
 
-impl Table {
+impl SettingValues {
     /// Takes a row's value; `given` is what the environment says.
     pub fn take(&mut self, var: &'static Var, given: Option<String>) {
         // an empty variable is unset, but for a text, which may be empty
-        let given = given.filter(|given| var.kind == Kind::Text || !given.trim().is_empty());
+        let given = given.filter(|given| var.kind == ValueType::Text || !given.trim().is_empty());
         let Some(given) = given else {
             self.values.push((var.name, var.default.into(), Origin::Default));
             return;
@@ -70,7 +70,7 @@ impl Table {
                 .push(format!("{}={given} has no effect in this version", var.name));
         }
         let effective = var.kind.effective(&given, var.default);
-        let origin = if effective == given.trim() || var.kind == Kind::Text {
+        let origin = if effective == given.trim() || var.kind == ValueType::Text {
             Origin::Environment
         } else {
             Origin::Corrected
@@ -129,7 +129,7 @@ impl Table {
         }
     }
 
-    fn protocol(&mut self) -> protocol::Settings {
+    fn protocol(&mut self) -> protocol::ProtocolSettings {
         let (uri_map, wrong) = uri_map(&self.text("URI_MAP"));
         self.warnings.extend(wrong);
         let iiif_extra = extra_info(&self.text("IIIF_EXTRA_INFO")).unwrap_or_else(|wrong| {
@@ -137,7 +137,7 @@ impl Table {
             Members::new()
         });
         let compat = self.compat();
-        protocol::Settings {
+        protocol::ProtocolSettings {
             mapped: !self.text("URI_MAP").is_empty(),
             uri_map,
             base_url: self.text("BASE_URL"),
@@ -171,7 +171,7 @@ impl Table {
                     limits,
                     ..Budget::default()
                 },
-                jp2: jp2::Options {
+                jp2: jp2::Jp2Options {
                     layers: self.int("MAX_LAYERS"),
                     strict: self.int::<i64>("KAKADU_READMODE") == 1,
                     limits,
@@ -199,7 +199,7 @@ impl Table {
     /// What lies in stores; URLs are shown without secrets from then on.
     fn stores(&mut self, prefix: &str) -> Result<Arc<Stores>, String> {
         let directory = Some(self.text("DISK_CACHE")).filter(|directory| !directory.is_empty());
-        let settings = settings::Settings {
+        let settings = settings::StoreSettings {
             ttl: Duration::from_secs(self.int("STORE_TTL")),
             timeout: Duration::from_secs_f64(self.float("STORE_TIMEOUT").clamp(0.1, 3600.0)),
             connections: self.int::<usize>("STORE_CONNECTIONS").max(1),
@@ -216,7 +216,7 @@ impl Table {
         stores
     }
 
-    fn answers(&mut self) -> plan::Limits {
+    fn answers(&mut self) -> plan::PlanLimits {
         let background = self.text("BACKGROUND");
         let background = colour(&background).unwrap_or_else(|| {
             self.warnings.push(format!(
@@ -232,7 +232,7 @@ impl Table {
             Some(own @ 1..) => Some(side.map_or(own, |side| side.min(own))),
             _ => side,
         };
-        plan::Limits {
+        plan::PlanLimits {
             max_width: limit("MAX_WIDTH"),
             max_height: limit("MAX_HEIGHT"),
             max_pixels: self.whole("MAX_AREA").filter(|&pixels| pixels > 0),
@@ -255,10 +255,10 @@ impl Table {
     }
 
     fn defaults(&self) -> Defaults {
-        let compression = Compression::numbered(self.int("TIFF_COMPRESSION"));
+        let compression = TiffCompression::numbered(self.int("TIFF_COMPRESSION"));
         Defaults {
             jpeg_quality: self.int("JPEG_QUALITY"),
-            jpeg_style: Style {
+            jpeg_style: JpegStyle {
                 sampling: match self.text("JPEG_SAMPLING").as_str() {
                     "4:4:4" => Sampling::Full,
                     "4:2:2" => Sampling::Half,
@@ -270,15 +270,15 @@ impl Table {
             deep_png: self.text("PNG_DEPTH") == "16",
             webp_quality: self.int("WEBP_QUALITY"),
             avif_quality: self.int("AVIF_QUALITY"),
-            tiff_compression: compression.unwrap_or(Compression::Deflate),
+            tiff_compression: compression.unwrap_or(TiffCompression::Deflate),
             tiff_quality: self.is_given("TIFF_QUALITY").then(|| self.int("TIFF_QUALITY")),
         }
     }
 
-    fn memcached(&mut self) -> memcached::Settings {
+    fn memcached(&mut self) -> memcached::MemcachedSettings {
         let (servers, wrong) = servers(&self.text("MEMCACHED_SERVERS"));
         self.warnings.extend(wrong);
-        memcached::Settings {
+        memcached::MemcachedSettings {
             servers,
             seconds: self.int("MEMCACHED_TIMEOUT"),
         }
@@ -373,24 +373,24 @@ impl Table {
     }
 }
 
-impl Kind {
+impl ValueType {
     /// The text that is used for `given`: itself, the nearest in range, or the default when it cannot be read.
     pub(in crate::config) fn effective(self, given: &str, default: &str) -> String {
         let given = given.trim();
         match self {
-            Kind::Text => given.into(),
-            Kind::Switch => Kind::Int(0, 1).effective(given, default),
-            Kind::Int(low, high) => match given.parse::<i64>() {
+            ValueType::Text => given.into(),
+            ValueType::Switch => ValueType::Int(0, 1).effective(given, default),
+            ValueType::Int(low, high) => match given.parse::<i64>() {
                 Ok(value) if (low..=high).contains(&value) => given.into(),
                 Ok(value) => value.clamp(low, high).to_string(),
                 Err(_) => default.into(),
             },
-            Kind::Float(low, high) => match given.parse::<f64>() {
+            ValueType::Float(low, high) => match given.parse::<f64>() {
                 Ok(value) if (low..=high).contains(&value) => given.into(),
                 Ok(value) if value.is_finite() => value.clamp(low, high).to_string(),
                 _ => default.into(),
             },
-            Kind::Word(words) => words
+            ValueType::Word(words) => words
                 .iter()
                 .find(|w| w.eq_ignore_ascii_case(given))
                 .map_or(default, |w| w)
@@ -402,12 +402,12 @@ impl Kind {
     fn wrong(self, given: &str) -> String {
         let number = given.trim().parse::<f64>().is_ok_and(f64::is_finite);
         match self {
-            Kind::Text => "not readable".into(),
-            Kind::Switch => "neither 0 nor 1".into(),
-            Kind::Int(low, high) if number => format!("not a whole number from {low} to {high}"),
-            Kind::Float(low, high) if number => format!("not between {low} and {high}"),
-            Kind::Int(..) | Kind::Float(..) => "not a number".into(),
-            Kind::Word(words) => format!("none of {}", words.join(", ")),
+            ValueType::Text => "not readable".into(),
+            ValueType::Switch => "neither 0 nor 1".into(),
+            ValueType::Int(low, high) if number => format!("not a whole number from {low} to {high}"),
+            ValueType::Float(low, high) if number => format!("not between {low} and {high}"),
+            ValueType::Int(..) | ValueType::Float(..) => "not a number".into(),
+            ValueType::Word(words) => format!("none of {}", words.join(", ")),
         }
     }
 }
@@ -420,20 +420,20 @@ mod tests {
     /// `int` asserts that every number that a row allows is one of the type that it is read as.
     #[test]
     fn the_ends_of_every_range_can_be_read() {
-        let read = |end: fn(Kind) -> Option<String>| {
+        let read = |end: fn(ValueType) -> Option<String>| {
             Config::read(|name| {
                 let var = VARS.iter().find(|var| var.name == name);
                 var.and_then(|var| end(var.kind))
             })
         };
         let low = read(|kind| match kind {
-            Kind::Int(low, _) => Some(low.to_string()),
-            Kind::Float(low, _) => Some(low.to_string()),
+            ValueType::Int(low, _) => Some(low.to_string()),
+            ValueType::Float(low, _) => Some(low.to_string()),
             _ => None,
         });
         let high = read(|kind| match kind {
-            Kind::Int(_, high) => Some(high.to_string()),
-            Kind::Float(_, high) => Some(high.to_string()),
+            ValueType::Int(_, high) => Some(high.to_string()),
+            ValueType::Float(_, high) => Some(high.to_string()),
             _ => None,
         });
         assert_eq!((low.work.threads, high.work.threads), (busy::cores(), 1024));

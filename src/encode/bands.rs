@@ -32,12 +32,12 @@ pub fn rows(size: Size, output: Output) -> Option<u32> {
 }
 
 /// A band that is encoded as far as that goes without the others.
-pub struct Piece {
+pub struct EncodedBand {
     layout: Layout,
     parts: Vec<Vec<u8>>,
 }
 
-impl Piece {
+impl EncodedBand {
     /// The layout of its pixels.
     pub fn layout(&self) -> Layout {
         self.layout
@@ -45,8 +45,8 @@ impl Piece {
 }
 
 /// Encodes a band, in any order and on any thread.
-pub fn code(band: Picture, output: Output) -> Result<Piece> {
-    Ok(Piece {
+pub fn code(band: Picture, output: Output) -> Result<EncodedBand> {
+    Ok(EncodedBand {
         layout: band.layout,
         parts: match output.format.row().bands {
             Some(Bands::Jpeg) => vec![jpeg::encode(&band, output.quality, output.style)?],
@@ -59,31 +59,31 @@ pub fn code(band: Picture, output: Output) -> Result<Piece> {
 }
 
 /// A file that grows by bands.
-pub enum Writer {
+pub enum BandWriter {
     /// The streams of bands are put together.
     Jpeg(Join, Vec<u8>),
     /// Rows are compressed as they come.
-    Png(Box<png::Stream>),
+    Png(Box<png::PngWriter>),
     /// Strips follow each other.
-    Tiff(tiff::Writer),
+    Tiff(tiff::TiffWriter),
 }
 
-impl Writer {
+impl BandWriter {
     /// Begins a file of `size` in the layout of its first band.
-    pub fn begin(size: Size, first: &Piece, output: Output, tags: &Tags) -> Result<Writer> {
+    pub fn begin(size: Size, first: &EncodedBand, output: Output, tags: &Tags) -> Result<BandWriter> {
         match output.format.row().bands {
             Some(Bands::Jpeg) => {
                 let height = u16::try_from(size.h)
                     .map_err(|_| Error::TooLarge("jpeg is at most 65500 high".into()))?;
-                Ok(Writer::Jpeg(Join::new(height), Vec::new()))
+                Ok(BandWriter::Jpeg(Join::new(height), Vec::new()))
             }
             Some(Bands::Png) => {
-                let stream = png::Stream::begin(size, first.layout, output.quality, tags)?;
-                Ok(Writer::Png(Box::new(stream)))
+                let stream = png::PngWriter::begin(size, first.layout, output.quality, tags)?;
+                Ok(BandWriter::Png(Box::new(stream)))
             }
-            Some(Bands::Tiff) => Ok(Writer::Tiff(tiff::Writer::new(
+            Some(Bands::Tiff) => Ok(BandWriter::Tiff(tiff::TiffWriter::new(
                 size,
-                tiff::Shape::of(first.layout, output),
+                tiff::SampleShape::of(first.layout, output),
                 output,
             ))),
             None => Err(unbanded(output)),
@@ -91,12 +91,12 @@ impl Writer {
     }
 
     /// Adds the next band.
-    pub fn push(&mut self, piece: Piece) -> Result<()> {
+    pub fn push(&mut self, piece: EncodedBand) -> Result<()> {
         for part in piece.parts {
             match self {
-                Writer::Jpeg(join, file) => join.push(&part, file)?,
-                Writer::Png(stream) => stream.push(&part)?,
-                Writer::Tiff(writer) => writer.push(&part),
+                BandWriter::Jpeg(join, file) => join.push(&part, file)?,
+                BandWriter::Png(stream) => stream.push(&part)?,
+                BandWriter::Tiff(writer) => writer.push(&part),
             }
         }
         Ok(())
@@ -105,12 +105,12 @@ impl Writer {
     /// The whole file.
     pub fn finish(self, tags: &Tags) -> Result<Vec<u8>> {
         match self {
-            Writer::Jpeg(join, mut file) => {
+            BandWriter::Jpeg(join, mut file) => {
                 join.finish(&mut file);
                 embed::jpeg(file, tags)
             }
-            Writer::Png(stream) => stream.finish(),
-            Writer::Tiff(writer) => writer.finish(tags),
+            BandWriter::Png(stream) => stream.finish(),
+            BandWriter::Tiff(writer) => writer.finish(tags),
         }
     }
 }
@@ -124,8 +124,8 @@ fn unbanded(output: Output) -> Error {
 #[expect(clippy::cast_possible_truncation, reason = "test pictures are small")]
 mod tests {
     use super::*;
-    use crate::codec::jpeg::Style;
-    use crate::encode::Compression;
+    use crate::codec::jpeg::JpegStyle;
+    use crate::encode::TiffCompression;
     use crate::encode::encode;
     use crate::raster::Format;
 
@@ -152,7 +152,7 @@ mod tests {
         let mut writer = None;
         for piece in pieces {
             if writer.is_none() {
-                writer = Some(Writer::begin(picture.size, &piece, output, tags).unwrap());
+                writer = Some(BandWriter::begin(picture.size, &piece, output, tags).unwrap());
             }
             writer.as_mut().unwrap().push(piece).unwrap();
         }
@@ -195,9 +195,9 @@ mod tests {
                     let output = Output {
                         format,
                         quality,
-                        compression: Compression::None,
+                        compression: TiffCompression::None,
                         asked: false,
-                        style: Style::default(),
+                        style: JpegStyle::default(),
                         full_metadata: true,
                     };
                     let whole = encode(&picture, output, &tags).unwrap();
@@ -222,9 +222,9 @@ mod tests {
         let output = |format| Output {
             format,
             quality: 1,
-            compression: Compression::None,
+            compression: TiffCompression::None,
             asked: false,
-            style: Style::default(),
+            style: JpegStyle::default(),
             full_metadata: false,
         };
         assert_eq!(rows(Size::new(65_000, 65_000), output(Format::Jpeg)), Some(16));

@@ -1,6 +1,6 @@
 //! What encoders accept and cost, and the table of the compressions inside TIFF.
 
-use crate::codec::jpeg::Style;
+use crate::codec::jpeg::JpegStyle;
 
 /// What an encoder accepts and what it costs.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +40,7 @@ pub struct Defaults {
     /// JPEG quality, 1–100.
     pub jpeg_quality: i16,
     /// Chroma sampling of JPEG, and whether it is progressive.
-    pub jpeg_style: Style,
+    pub jpeg_style: JpegStyle,
     /// PNG deflate level, 0–9.
     pub png_level: i16,
     /// Whether PNG keeps 16 bits.
@@ -50,7 +50,7 @@ pub struct Defaults {
     /// AVIF quality, 0–100, or −1 for lossless.
     pub avif_quality: i16,
     /// Compression of TIFF.
-    pub tiff_compression: Compression,
+    pub tiff_compression: TiffCompression,
     /// Level or quality of it; `None` is what the compression usually has.
     pub tiff_quality: Option<i16>,
 }
@@ -60,12 +60,12 @@ impl Default for Defaults {
     fn default() -> Self {
         Defaults {
             jpeg_quality: 75,
-            jpeg_style: Style::default(),
+            jpeg_style: JpegStyle::default(),
             png_level: 1,
             deep_png: false,
             webp_quality: 50,
             avif_quality: 50,
-            tiff_compression: Compression::Deflate,
+            tiff_compression: TiffCompression::Deflate,
             tiff_quality: None,
         }
     }
@@ -113,7 +113,7 @@ pub(in crate::encode) const WEBP_CODER: Coder = Coder {
 
 /// How the strips of a TIFF file are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Compression {
+pub enum TiffCompression {
     /// Not at all.
     None,
     /// LZW with horizontal differences.
@@ -139,32 +139,32 @@ struct CompressionRow {
     coder: Coder,
 }
 
-impl Compression {
+impl TiffCompression {
     /// In the order of TIFF_COMPRESSION.
-    const ALL: [Compression; 6] = [
-        Compression::None,
-        Compression::Lzw,
-        Compression::Deflate,
-        Compression::Jpeg,
-        Compression::Webp,
-        Compression::Zstd,
+    const ALL: [TiffCompression; 6] = [
+        TiffCompression::None,
+        TiffCompression::Lzw,
+        TiffCompression::Deflate,
+        TiffCompression::Jpeg,
+        TiffCompression::Webp,
+        TiffCompression::Zstd,
     ];
 
     const fn row(self) -> &'static CompressionRow {
         match self {
-            Compression::None => &CompressionRow {
+            TiffCompression::None => &CompressionRow {
                 name: "none",
                 tag: 1,
                 predicted: false,
                 coder: PLAIN,
             },
-            Compression::Lzw => &CompressionRow {
+            TiffCompression::Lzw => &CompressionRow {
                 name: "lzw",
                 tag: 5,
                 predicted: true,
                 coder: COMPRESSED,
             },
-            Compression::Deflate => &CompressionRow {
+            TiffCompression::Deflate => &CompressionRow {
                 name: "deflate",
                 tag: 8,
                 predicted: true,
@@ -174,7 +174,7 @@ impl Compression {
                     ..COMPRESSED
                 },
             },
-            Compression::Jpeg => &CompressionRow {
+            TiffCompression::Jpeg => &CompressionRow {
                 name: "jpeg",
                 tag: 7,
                 predicted: false,
@@ -184,13 +184,13 @@ impl Compression {
                     ..JPEG_CODER
                 },
             },
-            Compression::Webp => &CompressionRow {
+            TiffCompression::Webp => &CompressionRow {
                 name: "webp",
                 tag: 50001,
                 predicted: false,
                 coder: WEBP_CODER,
             },
-            Compression::Zstd => &CompressionRow {
+            TiffCompression::Zstd => &CompressionRow {
                 name: "zstd",
                 tag: 50000,
                 predicted: true,
@@ -204,14 +204,14 @@ impl Compression {
     }
 
     /// The one with this name, in any case.
-    pub fn named(name: &str) -> Option<Compression> {
-        let mut all = Compression::ALL.into_iter();
+    pub fn named(name: &str) -> Option<TiffCompression> {
+        let mut all = TiffCompression::ALL.into_iter();
         all.find(|known| known.row().name.eq_ignore_ascii_case(name))
     }
 
     /// The one with this number of TIFF_COMPRESSION.
-    pub fn numbered(number: usize) -> Option<Compression> {
-        Compression::ALL.get(number).copied()
+    pub fn numbered(number: usize) -> Option<TiffCompression> {
+        TiffCompression::ALL.get(number).copied()
     }
 
     /// What its encoder accepts and costs.
@@ -236,16 +236,16 @@ mod tests {
 
     #[test]
     fn every_name_and_number_leads_to_its_compression() {
-        for compression in Compression::ALL {
-            assert_eq!(Compression::named(compression.row().name), Some(compression));
+        for compression in TiffCompression::ALL {
+            assert_eq!(TiffCompression::named(compression.row().name), Some(compression));
         }
-        assert_eq!(Compression::numbered(5), Some(Compression::Zstd));
-        assert_eq!(Compression::numbered(6), None);
+        assert_eq!(TiffCompression::numbered(5), Some(TiffCompression::Zstd));
+        assert_eq!(TiffCompression::numbered(6), None);
     }
 
     #[test]
     fn defaults_are_within_the_range_of_their_coder() {
-        for coder in Compression::ALL.iter().map(|one| one.coder()) {
+        for coder in TiffCompression::ALL.iter().map(|one| one.coder()) {
             let (low, high) = coder.quality;
             assert!((low..=high).contains(&(coder.default)(&Defaults::default())));
         }

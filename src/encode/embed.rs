@@ -5,10 +5,10 @@
 use crate::codec::jpeg::stream::APP0;
 use crate::codec::jpeg::stream::APP1;
 use crate::codec::jpeg::stream::APP2;
+use crate::codec::jpeg::stream::MarkerSegment;
+use crate::codec::jpeg::stream::MarkerSegments;
 use crate::codec::jpeg::stream::SOI;
 use crate::codec::jpeg::stream::SOS;
-use crate::codec::jpeg::stream::Segment;
-use crate::codec::jpeg::stream::Segments;
 use crate::encode::Tags;
 use crate::encode::ifd;
 use crate::encode::upright;
@@ -49,7 +49,7 @@ pub fn jpeg(coded: Vec<u8>, tags: &Tags) -> Result<Vec<u8>> {
         _ => None,
     };
     let icc = tags.icc.filter(|icc| icc.len() <= 255 * PART);
-    let dropped = |segment: &Segment| {
+    let dropped = |segment: &MarkerSegment| {
         density.is_some() && segment.is_jfif()
             || is_profile(segment)
             || segment.marker == APP1 && notes.iter().any(|(name, _)| segment.payload.starts_with(name))
@@ -63,7 +63,7 @@ pub fn jpeg(coded: Vec<u8>, tags: &Tags) -> Result<Vec<u8>> {
         push_jfif(&mut out, density);
     }
     let (mut icc, mut rest) = (icc, Some(&notes));
-    for segment in Segments::of(&coded)? {
+    for segment in MarkerSegments::of(&coded)? {
         let segment = segment?;
         if segment.marker != APP0 {
             for (name, block) in rest.take().into_iter().flatten() {
@@ -83,13 +83,13 @@ pub fn jpeg(coded: Vec<u8>, tags: &Tags) -> Result<Vec<u8>> {
 }
 
 /// Whether this is a part of a profile.
-fn is_profile(segment: &Segment) -> bool {
+fn is_profile(segment: &MarkerSegment) -> bool {
     segment.marker == APP2 && segment.payload.starts_with(ICC)
 }
 
 /// Whether a part of a profile is before the scan.
 fn holds_profile(coded: &[u8]) -> bool {
-    Segments::of(coded).is_ok_and(|segments| {
+    MarkerSegments::of(coded).is_ok_and(|segments| {
         let mut segments = segments.map_while(std::result::Result::ok);
         segments.any(|segment| is_profile(&segment))
     })
@@ -98,7 +98,7 @@ fn holds_profile(coded: &[u8]) -> bool {
 /// Whether the components are grey or YCbCr, as a decoder would read them: JFIF has only these.
 fn allows_jfif(coded: &[u8]) -> Result<bool> {
     let (mut jfif, mut adobe, mut components) = (false, None, &[][..]);
-    for segment in Segments::of(coded)? {
+    for segment in MarkerSegments::of(coded)? {
         let segment = segment?;
         jfif |= segment.is_jfif();
         adobe = adobe.or(segment.adobe());
@@ -232,18 +232,21 @@ pub fn webp(coded: Vec<u8>, tags: &Tags) -> Result<Vec<u8>> {
 }
 
 /// A chunk of a RIFF file.
-struct Chunk<'a> {
+struct RiffChunk<'a> {
     name: &'a [u8; 4],
     payload: &'a [u8],
 }
 
 /// The first chunk of `bytes` and what follows it and its padding (which the last chunk may lack).
-fn chunk(bytes: &[u8]) -> Option<(Chunk<'_>, &[u8])> {
+fn chunk(bytes: &[u8]) -> Option<(RiffChunk<'_>, &[u8])> {
     let (name, rest) = bytes.split_first_chunk::<4>()?;
     let (len, rest) = rest.split_first_chunk::<4>()?;
     let len = u32::from_le_bytes(*len) as usize;
     let (payload, rest) = rest.split_at_checked(len)?;
-    Some((Chunk { name, payload }, rest.get(len % 2..).unwrap_or_default()))
+    Some((
+        RiffChunk { name, payload },
+        rest.get(len % 2..).unwrap_or_default(),
+    ))
 }
 
 /// Writes a chunk, padded to an even length.
@@ -259,7 +262,7 @@ fn push_chunk(out: &mut Vec<u8>, name: &[u8; 4], payload: &[u8]) -> Result<()> {
 }
 
 /// The payload of VP8X for a file that has only this chunk of pixels: flags, three zeros, width − 1 and height − 1.
-fn extended_head(pixels: &Chunk) -> Option<[u8; 10]> {
+fn extended_head(pixels: &RiffChunk) -> Option<[u8; 10]> {
     let (flags, w, h) = match (pixels.name, pixels.payload) {
         // RFC 6386 §9.1: frame tag, start code, 14 bits of width and of height under 2 bits of scale.
         (b"VP8 ", [_, _, _, 0x9d, 0x01, 0x2a, w0, w1, h0, h1, ..]) => {
@@ -282,8 +285,8 @@ fn extended_head(pixels: &Chunk) -> Option<[u8; 10]> {
 #[expect(clippy::cast_possible_truncation, reason = "test pictures are small")]
 mod tests {
     use super::*;
-    use crate::codec::jpeg::Colour;
-    use crate::codec::jpeg::Style;
+    use crate::codec::jpeg::JpegStyle;
+    use crate::codec::jpeg::StreamColour;
     use crate::codec::jpeg::decode;
     use crate::codec::jpeg::encode;
     use crate::codec::jpeg::merge;
@@ -294,7 +297,7 @@ mod tests {
     const SIZE: Size = Size::new(20, 10);
 
     fn stream() -> Vec<u8> {
-        encode(&[90; 600], SIZE, Layout::Rgb, 75, Style::default()).unwrap()
+        encode(&[90; 600], SIZE, Layout::Rgb, 75, JpegStyle::default()).unwrap()
     }
 
     fn density(x: f64, y: f64) -> Option<Density> {
@@ -302,8 +305,8 @@ mod tests {
         Some(Density { x: num(x), y: num(y) })
     }
 
-    fn segments(stream: &[u8]) -> Vec<Segment<'_>> {
-        Segments::of(stream).unwrap().map(|s| s.unwrap()).collect()
+    fn segments(stream: &[u8]) -> Vec<MarkerSegment<'_>> {
+        MarkerSegments::of(stream).unwrap().map(|s| s.unwrap()).collect()
     }
 
     /// The profile as a reader puts it together.
@@ -332,7 +335,10 @@ mod tests {
             ..Tags::default()
         };
         let tagged = jpeg(stream(), &tags(11811.0, 2834.6)).unwrap();
-        let headers: Vec<_> = segments(&tagged).into_iter().filter(Segment::is_jfif).collect();
+        let headers: Vec<_> = segments(&tagged)
+            .into_iter()
+            .filter(MarkerSegment::is_jfif)
+            .collect();
         assert_eq!(headers.len(), 1);
         assert_eq!(
             headers[0].payload,
@@ -346,7 +352,7 @@ mod tests {
 
     #[test]
     fn rgb_gets_no_jfif_header() {
-        let rgb = merge(None, &stream(), Colour::Rgb).unwrap();
+        let rgb = merge(None, &stream(), StreamColour::Rgb).unwrap();
         let tags = Tags {
             density: density(3000.0, 3000.0),
             ..Tags::default()

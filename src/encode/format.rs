@@ -26,7 +26,7 @@ type Deep = fn(&Raster, &Meaning, Option<u8>, Output, &Tags) -> Result<Vec<u8>>;
 type Again = fn(&[u8], Size, Output) -> Result<Option<Vec<u8>>>;
 
 /// A row of the table.
-pub(in crate::encode) struct Row {
+pub(in crate::encode) struct FormatRow {
     /// Suffixes without the dot, in lower case; the first is the usual one.
     suffixes: &'static [&'static str],
     media_type: &'static str,
@@ -57,7 +57,7 @@ pub(in crate::encode) enum Bands {
     Tiff,
 }
 
-const JPEG: Row = Row {
+const JPEG: FormatRow = FormatRow {
     suffixes: &["jpg", "jpeg"],
     media_type: "image/jpeg",
     pair_bytes: 1,
@@ -69,7 +69,7 @@ const JPEG: Row = Row {
     tag: embed::jpeg,
 };
 
-const PNG: Row = Row {
+const PNG: FormatRow = FormatRow {
     suffixes: &["png"],
     media_type: "image/png",
     pair_bytes: 6,
@@ -88,7 +88,7 @@ const PNG: Row = Row {
     tag: untagged,
 };
 
-const WEBP: Row = Row {
+const WEBP: FormatRow = FormatRow {
     suffixes: &["webp"],
     media_type: "image/webp",
     pair_bytes: 1,
@@ -103,7 +103,7 @@ const WEBP: Row = Row {
     tag: embed::webp,
 };
 
-const AVIF: Row = Row {
+const AVIF: FormatRow = FormatRow {
     suffixes: &["avif"],
     media_type: "image/avif",
     pair_bytes: 1,
@@ -125,7 +125,7 @@ const AVIF: Row = Row {
     tag: untagged,
 };
 
-const TIFF: Row = Row {
+const TIFF: FormatRow = FormatRow {
     suffixes: &["tif", "tiff"],
     media_type: "image/tiff",
     pair_bytes: 8,
@@ -137,7 +137,7 @@ const TIFF: Row = Row {
     tag: untagged,
 };
 
-const GIF: Row = Row {
+const GIF: FormatRow = FormatRow {
     suffixes: &["gif"],
     media_type: "image/gif",
     pair_bytes: 6,
@@ -175,7 +175,7 @@ macro_rules! rows {
             /// All of them, the best known first.
             const ALL: &[Format] = &[$(Format::$format),*];
 
-            pub(in crate::encode) const fn row(self) -> &'static Row {
+            pub(in crate::encode) const fn row(self) -> &'static FormatRow {
                 match self {
                     $(Format::$format => &$row),*
                 }

@@ -4,7 +4,7 @@ mod palette;
 
 use crate::codec::lzw;
 use crate::encode::Tags;
-use crate::encode::gif::palette::Palette;
+use crate::encode::gif::palette::ColourTable;
 use crate::encode::upright;
 use crate::error::Error;
 use crate::error::Result;
@@ -30,7 +30,7 @@ pub fn encode(picture: &Picture, tags: &Tags) -> Result<Vec<u8>> {
     }
     let pixels = pixels(picture);
     work::lend()?;
-    let palette = Palette::of(&pixels);
+    let palette = ColourTable::of(&pixels);
     work::lend()?;
     let indices: Vec<u8> = pixels.iter().map(|&pixel| palette.index(pixel)).collect();
 

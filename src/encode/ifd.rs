@@ -26,7 +26,7 @@ const TEXTS: [(u16, &str); 8] = [
 const MAX_TEXT: usize = 6000;
 
 /// A field of a directory.
-pub struct Field {
+pub struct IfdField {
     tag: u16,
     /// 2 text, 3 short, 4 long, 5 rational, 7 bytes of any meaning, 12 double.
     kind: u16,
@@ -34,31 +34,31 @@ pub struct Field {
     value: Vec<u8>,
 }
 
-impl Field {
+impl IfdField {
     /// One 32-bit number.
-    pub fn long(tag: u16, value: u32) -> Field {
-        Field::bytes(tag, 4, 1, value.to_le_bytes().to_vec())
+    pub fn long(tag: u16, value: u32) -> IfdField {
+        IfdField::bytes(tag, 4, 1, value.to_le_bytes().to_vec())
     }
 
     /// 32-bit numbers; `TooLarge` when one is larger.
-    pub fn longs(tag: u16, values: &[u64]) -> Result<Field> {
+    pub fn longs(tag: u16, values: &[u64]) -> Result<IfdField> {
         let mut value = Vec::with_capacity(values.len() * 4);
         for &number in values {
             value.extend_from_slice(&offset(number)?.to_le_bytes());
         }
-        Ok(Field::bytes(tag, 4, values.len(), value))
+        Ok(IfdField::bytes(tag, 4, values.len(), value))
     }
 
     /// 16-bit numbers.
-    pub fn shorts(tag: u16, values: &[u16]) -> Field {
+    pub fn shorts(tag: u16, values: &[u16]) -> IfdField {
         let value = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        Field::bytes(tag, 3, values.len(), value)
+        IfdField::bytes(tag, 3, values.len(), value)
     }
 
     /// 64-bit numbers.
-    pub fn floats(tag: u16, values: &[f64]) -> Field {
+    pub fn floats(tag: u16, values: &[f64]) -> IfdField {
         let value = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        Field::bytes(tag, 12, values.len(), value)
+        IfdField::bytes(tag, 12, values.len(), value)
     }
 
     /// A positive number as a fraction with four decimals.
@@ -67,29 +67,29 @@ impl Field {
         clippy::cast_sign_loss,
         reason = "clamped before"
     )]
-    fn rational(tag: u16, value: f64) -> Field {
+    fn rational(tag: u16, value: f64) -> IfdField {
         let numerator = (value * 10_000.0).round().clamp(1.0, f64::from(u32::MAX)) as u32;
         let value = [numerator.to_le_bytes(), 10_000u32.to_le_bytes()].concat();
-        Field::bytes(tag, 5, 1, value)
+        IfdField::bytes(tag, 5, 1, value)
     }
 
     /// Bytes of any meaning.
-    pub fn raw(tag: u16, value: &[u8]) -> Field {
-        Field::bytes(tag, 7, value.len(), value.to_vec())
+    pub fn raw(tag: u16, value: &[u8]) -> IfdField {
+        IfdField::bytes(tag, 7, value.len(), value.to_vec())
     }
 
     /// A text, which ends with a NUL; UTF-8, as most readers take it.
-    fn text(tag: u16, text: &str) -> Field {
+    fn text(tag: u16, text: &str) -> IfdField {
         let value = [text.as_bytes(), b"\0"].concat();
-        Field::bytes(tag, 2, value.len(), value)
+        IfdField::bytes(tag, 2, value.len(), value)
     }
 
-    fn detail(of: &Detail) -> Field {
-        Field::bytes(of.tag, of.kind, of.count as usize, of.value.clone())
+    fn detail(of: &Detail) -> IfdField {
+        IfdField::bytes(of.tag, of.kind, of.count as usize, of.value.clone())
     }
 
-    fn bytes(tag: u16, kind: u16, count: usize, value: Vec<u8>) -> Field {
-        Field {
+    fn bytes(tag: u16, kind: u16, count: usize, value: Vec<u8>) -> IfdField {
+        IfdField {
             tag,
             kind,
             count,
@@ -104,7 +104,7 @@ fn offset(at: u64) -> Result<u32> {
 }
 
 /// Writes long values, then the directory, and says where it is.
-pub fn push(file: &mut Vec<u8>, mut fields: Vec<Field>) -> Result<u32> {
+pub fn push(file: &mut Vec<u8>, mut fields: Vec<IfdField>) -> Result<u32> {
     fields.sort_by_key(|field| field.tag);
     let mut entries = Vec::with_capacity(fields.len() * 12);
     for field in &fields {
@@ -145,23 +145,23 @@ pub fn point(file: &mut [u8], at: u32) {
 
 /// What is written of a picture but profile and XMP: density, texts, rights; comment and details go into directories of
 /// their own, which are written.
-pub fn metadata_fields(file: &mut Vec<u8>, tags: &Tags) -> Result<Vec<Field>> {
+pub fn metadata_fields(file: &mut Vec<u8>, tags: &Tags) -> Result<Vec<IfdField>> {
     let mut fields = Vec::new();
     if let Some(density) = tags.density {
         let inch = |v: Num| v.value() * 0.0254;
-        fields.push(Field::rational(282, inch(density.x)));
-        fields.push(Field::rational(283, inch(density.y)));
-        fields.push(Field::shorts(296, &[2]));
+        fields.push(IfdField::rational(282, inch(density.x)));
+        fields.push(IfdField::rational(283, inch(density.y)));
+        fields.push(IfdField::shorts(296, &[2]));
     }
     let short = |text: &&str| !text.is_empty() && text.len() <= MAX_TEXT && !text.contains('\0');
     for (tag, name) in TEXTS {
         if let Some(text) = tags.text(name).filter(short) {
-            fields.push(Field::text(tag, text));
+            fields.push(IfdField::text(tag, text));
         }
     }
-    let details = |of: fn(&Details) -> &[Detail]| {
-        let details = tags.details.map(of).unwrap_or_default();
-        details.iter().map(Field::detail).collect::<Vec<_>>()
+    let details = |select: fn(&Details) -> &[Detail]| {
+        let details = tags.details.map(select).unwrap_or_default();
+        details.iter().map(IfdField::detail).collect::<Vec<_>>()
     };
     let mut exif = details(|details| &details.taking);
     if let Some(comment) = tags.text("comment").filter(short) {
@@ -172,17 +172,17 @@ pub fn metadata_fields(file: &mut Vec<u8>, tags: &Tags) -> Result<Vec<Field>> {
             &[0; 8]
         };
         exif.retain(|field| field.tag != 37510);
-        exif.push(Field::raw(37510, &[code, comment.as_bytes()].concat()));
+        exif.push(IfdField::raw(37510, &[code, comment.as_bytes()].concat()));
     }
     if !exif.is_empty() {
         if exif.iter().all(|field| field.tag != 36864) {
-            exif.push(Field::raw(36864, b"0232"));
+            exif.push(IfdField::raw(36864, b"0232"));
         }
-        fields.push(Field::long(34665, push(file, exif)?));
+        fields.push(IfdField::long(34665, push(file, exif)?));
     }
     let gps = details(|details| &details.place);
     if !gps.is_empty() {
-        fields.push(Field::long(34853, push(file, gps)?));
+        fields.push(IfdField::long(34853, push(file, gps)?));
     }
     Ok(fields)
 }

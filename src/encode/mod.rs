@@ -11,11 +11,11 @@ pub mod jpeg;
 pub mod png;
 pub mod tiff;
 
-use crate::codec::jpeg::Style;
+use crate::codec::jpeg::JpegStyle;
 pub use crate::encode::coder::Coder;
-pub use crate::encode::coder::Compression;
 pub use crate::encode::coder::Defaults;
 pub use crate::encode::coder::Depth;
+pub use crate::encode::coder::TiffCompression;
 use crate::error::Result;
 use crate::geometry::Size;
 use crate::raster::Density;
@@ -34,9 +34,9 @@ pub struct Output {
     /// its compression (Deflate 1–9, Zstd 1–19, JPEG 1–100, WebP −1–100). 0 where there is none.
     pub quality: i16,
     /// What JPEG streams are like.
-    pub style: Style,
+    pub style: JpegStyle,
     /// How a TIFF file is compressed; `None` of the others.
-    pub compression: Compression,
+    pub compression: TiffCompression,
     /// Whether the client asked for the quality: then a stored tile may not be passed through as it is.
     pub asked: bool,
     /// Whether all that is known of the picture is embedded; else profile and resolution only.

@@ -115,22 +115,22 @@ fn encoder<W: Write>(
 }
 
 /// A file that grows by rows.
-pub struct Stream {
-    rows: StreamWriter<'static, Shared>,
-    file: Shared,
+pub struct PngWriter {
+    rows: StreamWriter<'static, SharedBuffer>,
+    file: SharedBuffer,
 }
 
 /// Bytes of a chunk of the file.
 const CHUNK: usize = 1 << 16;
 
-impl Stream {
+impl PngWriter {
     /// Begins a file; the same as [`encode`] of all rows at once, but for the size of its chunks.
-    pub fn begin(size: Size, layout: Layout, level: i16, tags: &Tags) -> Result<Stream> {
+    pub fn begin(size: Size, layout: Layout, level: i16, tags: &Tags) -> Result<PngWriter> {
         let info = info(size, layout, tags)?;
-        let file = Shared::default();
+        let file = SharedBuffer::default();
         let writer = encoder(file.clone(), info, level).and_then(Encoder::write_header);
         let rows = writer.and_then(|writer| writer.into_stream_writer_with_size(CHUNK));
-        Ok(Stream {
+        Ok(PngWriter {
             rows: rows.map_err(failed)?,
             file,
         })
@@ -150,9 +150,9 @@ impl Stream {
 
 /// Bytes that the crate writes and another thread takes.
 #[derive(Clone, Default)]
-struct Shared(Rc<RefCell<Vec<u8>>>);
+struct SharedBuffer(Rc<RefCell<Vec<u8>>>);
 
-impl Write for Shared {
+impl Write for SharedBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.borrow_mut().extend_from_slice(bytes);
         Ok(bytes.len())

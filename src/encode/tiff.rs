@@ -4,16 +4,16 @@
 
 use crate::codec::deflate;
 use crate::codec::jpeg;
-use crate::codec::jpeg::Style;
+use crate::codec::jpeg::JpegStyle;
 use crate::codec::lzw;
 use crate::codec::webp;
 use crate::codec::zstd;
-use crate::encode::Compression;
 use crate::encode::Depth;
 use crate::encode::Output;
 use crate::encode::Tags;
+use crate::encode::TiffCompression;
 use crate::encode::ifd;
-use crate::encode::ifd::Field;
+use crate::encode::ifd::IfdField;
 use crate::encode::upright;
 use crate::error::Error;
 use crate::error::Result;
@@ -36,7 +36,7 @@ pub fn strip_rows(w: u32) -> u32 {
 
 /// Encodes every layout with 8 bits; alpha is an unassociated extra sample, which JPEG cannot hold.
 pub fn encode(picture: &Picture, output: Output, tags: &Tags) -> Result<Vec<u8>> {
-    let mut writer = Writer::new(picture.size, Shape::of(picture.layout, output), output);
+    let mut writer = TiffWriter::new(picture.size, SampleShape::of(picture.layout, output), output);
     for strip in strips(picture, output)? {
         writer.push(&strip);
     }
@@ -71,16 +71,16 @@ fn strip(rows: &[u8], w: u32, layout: Layout, output: Output) -> Result<Vec<u8>>
     let size = Size::new(w, high);
     let level = u8::try_from(output.quality.clamp(1, 100)).unwrap_or(1);
     match output.compression {
-        Compression::None => Ok(rows.to_vec()),
-        Compression::Jpeg => jpeg::encode(rows, size, layout, level, Style::default()),
-        Compression::Webp => webp::encode(rows, size, layout, output.quality),
+        TiffCompression::None => Ok(rows.to_vec()),
+        TiffCompression::Jpeg => jpeg::encode(rows, size, layout, level, JpegStyle::default()),
+        TiffCompression::Webp => webp::encode(rows, size, layout, output.quality),
         _ => packed(differences(rows, row, channels), output),
     }
 }
 
 /// What the samples of a file are.
 #[derive(Clone, Debug)]
-pub struct Shape {
+pub struct SampleShape {
     /// 1 or 3.
     colours: u16,
     /// Samples a pixel.
@@ -95,9 +95,9 @@ pub struct Shape {
     format: u16,
 }
 
-impl Shape {
+impl SampleShape {
     /// Of samples of any depth, of which floating point may represent `signed` integers of so many bits.
-    fn of_raster(raster: &Raster, meaning: &Meaning, signed: Option<u8>) -> Shape {
+    fn of_raster(raster: &Raster, meaning: &Meaning, signed: Option<u8>) -> SampleShape {
         let (bits, format) = match (&raster.samples, signed) {
             (Samples::U8(_), _) => (8, 1),
             (Samples::U16(_), _) => (16, 1),
@@ -108,7 +108,7 @@ impl Shape {
             (Samples::F32(_), None) => (32, 3),
         };
         let range = |channel| meaning.ranges.get(channel).copied().unwrap_or((0.0, 1.0));
-        Shape {
+        SampleShape {
             colours: if meaning.colour.channels() == 1 { 1 } else { 3 },
             channels: raster.channels.into(),
             alpha: meaning.alpha != Alpha::None,
@@ -122,14 +122,14 @@ impl Shape {
     }
 
     /// Of a picture; WebP has no grey.
-    pub fn of(layout: Layout, output: Output) -> Shape {
-        let colours = if layout == Layout::Grey && output.compression != Compression::Webp {
+    pub fn of(layout: Layout, output: Output) -> SampleShape {
+        let colours = if layout == Layout::Grey && output.compression != TiffCompression::Webp {
             1
         } else {
             3
         };
         let alpha = layout == Layout::Rgba;
-        Shape {
+        SampleShape {
             colours,
             channels: colours + u16::from(alpha),
             alpha,
@@ -153,7 +153,7 @@ pub fn deep(
     output: Output,
     tags: &Tags,
 ) -> Result<Vec<u8>> {
-    let shape = Shape::of_raster(raster, meaning, signed);
+    let shape = SampleShape::of_raster(raster, meaning, signed);
     let channels = usize::from(raster.channels);
     let expected = raster.size.area() * channels as u64;
     let whole =
@@ -167,7 +167,7 @@ pub fn deep(
         predicted: output.compression.is_predicted(),
         output,
     };
-    let mut writer = Writer::new(raster.size, shape, output);
+    let mut writer = TiffWriter::new(raster.size, shape, output);
     match (&raster.samples, signed) {
         (Samples::U8(samples), _) => strips.write(samples, &mut writer)?,
         (Samples::U16(samples), _) => strips.write(samples, &mut writer)?,
@@ -186,7 +186,7 @@ fn nearest<T>(samples: &[f32], cast: impl Fn(f32) -> T) -> Vec<T> {
 }
 
 /// A sample as it is written.
-trait Sample: Copy {
+trait WriteSample: Copy {
     /// Whether the predictor applies to it: floating point is written as it is.
     const PREDICTED: bool;
 
@@ -199,7 +199,7 @@ trait Sample: Copy {
 
 macro_rules! integers {
     ($($type:ty),*) => {$(
-        impl Sample for $type {
+        impl WriteSample for $type {
             const PREDICTED: bool = true;
 
             fn minus(self, left: Self) -> Self {
@@ -215,7 +215,7 @@ macro_rules! integers {
 
 integers!(u8, u16, u32, i8, i16, i32);
 
-impl Sample for f32 {
+impl WriteSample for f32 {
     const PREDICTED: bool = false;
 
     fn minus(self, _: Self) -> Self {
@@ -238,7 +238,7 @@ struct Strips {
 
 impl Strips {
     /// Compresses all strips and adds them to the file.
-    fn write<T: Sample>(&self, samples: &[T], writer: &mut Writer) -> Result<()> {
+    fn write<T: WriteSample>(&self, samples: &[T], writer: &mut TiffWriter) -> Result<()> {
         let row = self.width as usize * self.channels;
         for rows in samples.chunks(row * strip_rows(self.width) as usize) {
             let mut bytes = Vec::with_capacity(size_of_val(rows));
@@ -251,7 +251,7 @@ impl Strips {
     }
 
     /// Appends the bytes of a row: where there is a predictor, each sample less the one to its left.
-    fn append<T: Sample>(&self, row: &[T], bytes: &mut Vec<u8>) {
+    fn append<T: WriteSample>(&self, row: &[T], bytes: &mut Vec<u8>) {
         if !(self.predicted && T::PREDICTED) {
             row.iter().for_each(|sample| sample.append(bytes));
             return;
@@ -268,27 +268,27 @@ impl Strips {
 fn packed(bytes: Vec<u8>, output: Output) -> Result<Vec<u8>> {
     let level = u8::try_from(output.quality.clamp(1, 100)).unwrap_or(1);
     match output.compression {
-        Compression::Lzw => lzw::encode(&bytes),
-        Compression::Deflate => deflate::deflate(&bytes, level),
-        Compression::Zstd => zstd::encode(&bytes, level),
+        TiffCompression::Lzw => lzw::encode(&bytes),
+        TiffCompression::Deflate => deflate::deflate(&bytes, level),
+        TiffCompression::Zstd => zstd::encode(&bytes, level),
         _ => Ok(bytes),
     }
 }
 
 /// A file that grows by strips.
-pub struct Writer {
+pub struct TiffWriter {
     size: Size,
-    shape: Shape,
-    compression: Compression,
+    shape: SampleShape,
+    compression: TiffCompression,
     file: Vec<u8>,
     offsets: Vec<u64>,
     counts: Vec<u64>,
 }
 
-impl Writer {
+impl TiffWriter {
     /// Begins a file.
-    pub fn new(size: Size, shape: Shape, output: Output) -> Writer {
-        Writer {
+    pub fn new(size: Size, shape: SampleShape, output: Output) -> TiffWriter {
+        TiffWriter {
             size,
             shape,
             compression: output.compression,
@@ -309,7 +309,7 @@ impl Writer {
 
     /// The whole file.
     pub fn finish(mut self, tags: &Tags) -> Result<Vec<u8>> {
-        let Shape {
+        let SampleShape {
             colours,
             channels,
             bits,
@@ -319,24 +319,24 @@ impl Writer {
         } = self.shape;
         let photometric = match (colours, self.compression) {
             (1, _) => 1,
-            (_, Compression::Jpeg) => 6,
+            (_, TiffCompression::Jpeg) => 6,
             _ => 2,
         };
         let mut fields = ifd::metadata_fields(&mut self.file, tags)?;
         fields.extend([
-            Field::long(256, self.size.w),
-            Field::long(257, self.size.h),
-            Field::shorts(258, &vec![bits; channels.into()]),
-            Field::shorts(259, &[self.compression.tag()]),
-            Field::shorts(262, &[photometric]),
-            Field::longs(273, &self.offsets)?,
-            Field::shorts(277, &[channels]),
-            Field::long(278, strip_rows(self.size.w)),
-            Field::longs(279, &self.counts)?,
-            Field::shorts(284, &[1]),
+            IfdField::long(256, self.size.w),
+            IfdField::long(257, self.size.h),
+            IfdField::shorts(258, &vec![bits; channels.into()]),
+            IfdField::shorts(259, &[self.compression.tag()]),
+            IfdField::shorts(262, &[photometric]),
+            IfdField::longs(273, &self.offsets)?,
+            IfdField::shorts(277, &[channels]),
+            IfdField::long(278, strip_rows(self.size.w)),
+            IfdField::longs(279, &self.counts)?,
+            IfdField::shorts(284, &[1]),
         ]);
         if self.compression.is_predicted() && format != 3 {
-            fields.push(Field::shorts(317, &[2]));
+            fields.push(IfdField::shorts(317, &[2]));
         }
         if channels > colours {
             // the first may be unassociated alpha, the others mean nothing
@@ -344,22 +344,22 @@ impl Writer {
             if let Some(first) = extra.first_mut().filter(|_| self.shape.alpha) {
                 *first = 2;
             }
-            fields.push(Field::shorts(338, &extra));
+            fields.push(IfdField::shorts(338, &extra));
         }
         if !ranges.is_empty() {
-            fields.push(Field::shorts(339, &vec![format; channels.into()]));
+            fields.push(IfdField::shorts(339, &vec![format; channels.into()]));
             let ends = |pick: fn(&(f64, f64)) -> f64| ranges.iter().map(pick).collect::<Vec<f64>>();
-            fields.push(Field::floats(340, &ends(|range| range.0)));
-            fields.push(Field::floats(341, &ends(|range| range.1)));
+            fields.push(IfdField::floats(340, &ends(|range| range.0)));
+            fields.push(IfdField::floats(341, &ends(|range| range.1)));
         }
         if photometric == 6 {
-            fields.push(Field::shorts(530, &[2, 2]));
+            fields.push(IfdField::shorts(530, &[2, 2]));
         }
         if let Some(icc) = tags.icc {
-            fields.push(Field::raw(34675, icc));
+            fields.push(IfdField::raw(34675, icc));
         }
         if let Some(xmp) = tags.xmp {
-            fields.push(Field::raw(700, &upright(xmp)));
+            fields.push(IfdField::raw(700, &upright(xmp)));
         }
         let at = ifd::push(&mut self.file, fields)?;
         ifd::point(&mut self.file, at);
@@ -396,13 +396,13 @@ mod tests {
     use crate::source::tiff::build::Temp;
     use crate::source::window;
 
-    fn output(compression: Compression, quality: i16) -> Output {
+    fn output(compression: TiffCompression, quality: i16) -> Output {
         Output {
             format: Format::Tiff,
             quality,
             compression,
             asked: false,
-            style: Style::default(),
+            style: JpegStyle::default(),
             full_metadata: true,
         }
     }
@@ -427,7 +427,7 @@ mod tests {
             for layout in [Layout::Grey, Layout::Rgb, Layout::Rgba] {
                 for compression in ["none", "lzw", "deflate", "webp", "zstd"] {
                     let picture = drawn(layout, size);
-                    let output = output(Compression::named(compression).unwrap(), -1);
+                    let output = output(TiffCompression::named(compression).unwrap(), -1);
                     let tiff = opened(&encode(&picture, output, &Tags::default()).unwrap());
                     assert_eq!(tiff.header().size(), size);
                     let window = Window::new(0, Rect::of(size));
@@ -470,7 +470,7 @@ mod tests {
                         channels: channels as u8,
                         samples: samples.clone(),
                     };
-                    let output = output(Compression::named(compression).unwrap(), 1);
+                    let output = output(TiffCompression::named(compression).unwrap(), 1);
                     let tiff = opened(&deep(&raster, &meaning, None, output, &Tags::default()).unwrap());
                     let window = Window::new(0, Rect::of(size));
                     assert!(
@@ -492,7 +492,7 @@ mod tests {
         let size = Size::new(700, 650);
         for layout in [Layout::Grey, Layout::Rgb] {
             let picture = drawn(layout, size);
-            let file = encode(&picture, output(Compression::Jpeg, 80), &Tags::default()).unwrap();
+            let file = encode(&picture, output(TiffCompression::Jpeg, 80), &Tags::default()).unwrap();
             let window = Window::new(0, Rect::of(size));
             let Samples::U8(found) = window::raster(&opened(&file), window, &NoCache).unwrap().samples else {
                 panic!("8 bits")
@@ -505,7 +505,7 @@ mod tests {
             assert!(sum / (found.len() as u64) < 12, "{layout:?} {sum}");
         }
         let rgba = drawn(Layout::Rgba, size);
-        assert!(encode(&rgba, output(Compression::Jpeg, 80), &Tags::default()).is_err());
+        assert!(encode(&rgba, output(TiffCompression::Jpeg, 80), &Tags::default()).is_err());
     }
 
     #[test]
@@ -522,7 +522,7 @@ mod tests {
             ..Tags::default()
         };
         let picture = drawn(Layout::Rgb, Size::new(20, 10));
-        let file = encode(&picture, output(Compression::Lzw, 0), &tags).unwrap();
+        let file = encode(&picture, output(TiffCompression::Lzw, 0), &tags).unwrap();
         let tiff = opened(&file);
         let metadata = &tiff.header().metadata;
         assert_eq!(metadata.icc.as_deref(), tags.icc);
@@ -538,6 +538,6 @@ mod tests {
     fn a_picture_of_another_size_than_it_says_is_an_error() {
         let mut picture = drawn(Layout::Grey, Size::new(5, 5));
         picture.data.pop();
-        assert!(encode(&picture, output(Compression::None, 0), &Tags::default()).is_err());
+        assert!(encode(&picture, output(TiffCompression::None, 0), &Tags::default()).is_err());
     }
 }

@@ -25,10 +25,10 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// Threads, each of which a call that hangs may take away.
 const THREADS: usize = 32;
 
-/// FileCalls that may wait for a thread.
+/// Calls that may wait for a thread.
 const QUEUE: usize = 1024;
 
-type Job = Box<dyn FnOnce() + Send>;
+type Call = Box<dyn FnOnce() + Send>;
 
 /// The threads. Those that idle end with it, those that hang with their call or with the process.
 pub struct FileCalls(Arc<Shared>);
@@ -41,11 +41,11 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<Call>,
     threads: usize,
     idle: usize,
     /// What is to be done when calls do not return in time, in the order of their deadlines.
-    ends: VecDeque<(Instant, Job)>,
+    ends: VecDeque<(Instant, Call)>,
     has_clock: bool,
     closed: bool,
 }

@@ -31,7 +31,7 @@ const VALID: Duration = Duration::from_secs(1);
 
 /// A mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Mount {
+struct FileSystem {
     at: PathBuf,
     is_local: bool,
 }
@@ -48,7 +48,7 @@ pub fn is_local(path: &Path) -> bool {
     table().is_some_and(|mounts| is_local_by(&mounts, &path))
 }
 
-fn is_local_by(mounts: &[Mount], path: &Path) -> bool {
+fn is_local_by(mounts: &[FileSystem], path: &Path) -> bool {
     // of two at the same place the later one is seen
     let over = mounts.iter().filter(|mount| path.starts_with(&mount.at));
     let Some(mount) = over.max_by_key(|mount| mount.at.as_os_str().len()) else {
@@ -76,14 +76,14 @@ fn leaves(mount: &Path, rest: &Path) -> bool {
 }
 
 /// The mounts that this process sees.
-fn table() -> Option<Arc<Vec<Mount>>> {
-    static LAST: Mutex<Option<(Instant, Arc<Vec<Mount>>)>> = Mutex::new(None);
+fn table() -> Option<Arc<Vec<FileSystem>>> {
+    static LAST: Mutex<Option<(Instant, Arc<Vec<FileSystem>>)>> = Mutex::new(None);
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
     match &*last {
         Some((since, mounts)) if since.elapsed() < VALID => Some(Arc::clone(mounts)),
         _ => {
             let text = fs::read("/proc/self/mountinfo").ok()?;
-            let mounts: Vec<Mount> = text.split(|&b| b == b'\n').filter_map(mount).collect();
+            let mounts: Vec<FileSystem> = text.split(|&b| b == b'\n').filter_map(mount).collect();
             let mounts = Arc::new(mounts);
             *last = Some((Instant::now(), Arc::clone(&mounts)));
             Some(mounts)
@@ -92,11 +92,11 @@ fn table() -> Option<Arc<Vec<Mount>>> {
 }
 
 /// A line of /proc/self/mountinfo (proc_pid_mountinfo(5)): the fifth field is the place, the first after ` - ` the type.
-fn mount(line: &[u8]) -> Option<Mount> {
+fn mount(line: &[u8]) -> Option<FileSystem> {
     let mut fields = line.split(|&b| b == b' ');
     let at = fields.nth(4)?;
     let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
-    Some(Mount {
+    Some(FileSystem {
         at: OsString::from_vec(unescaped(at)).into(),
         is_local: LOCAL.iter().any(|local| local.as_bytes() == kind),
     })
@@ -161,7 +161,7 @@ mod tests {
         assert!(!is_local(&folder.join("far")), "it leads to proc");
         assert!(!is_local(Path::new("/proc/self/status")));
         assert!(!is_local(&folder.join("../x")), "an unresolved path is not local");
-        let at = |at: &str, is_local| Mount {
+        let at = |at: &str, is_local| FileSystem {
             at: at.into(),
             is_local,
         };

@@ -4,8 +4,9 @@
 
 use crate::library::Library;
 use crate::library::Opened;
-use crate::library::Place;
-use crate::library::split_view;
+use crate::library::opened::Location;
+use crate::library::opened::Sidecar;
+use crate::source::sequence::split_view;
 use crate::store::Blob;
 use crate::store::Version;
 use serde_json::Map;
@@ -16,10 +17,8 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::PoisonError;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
 /// Longest of these files, in bytes.
@@ -27,21 +26,6 @@ const MAX_BYTES: u64 = 65_536;
 
 /// How old a file has to be for its times to distinguish it from what is written next: they tick every 1 to 10 ms.
 const SETTLED: Duration = Duration::from_millis(20);
-
-/// What the files beside an image say.
-#[derive(Debug, Default)]
-pub struct Sidecar {
-    /// The members of each, those that count first in front.
-    pub members: Vec<Map<String, Value>>,
-    /// When the last of them was written.
-    pub modified: Option<SystemTime>,
-    /// Which could not be used, and why.
-    pub faults: Vec<(PathBuf, String)>,
-    /// Where they are looked for, and what was there.
-    seen: Vec<(PathBuf, Option<Version>)>,
-    /// Until when that counts as unchanged, in nanoseconds since the image was opened.
-    valid: AtomicU64,
-}
 
 /// The file at this path, if there is one.
 fn file(path: &Path) -> Option<Metadata> {
@@ -143,7 +127,7 @@ impl Sidecar {
 
 /// Where they are looked for: `NAME.info.json`, NAME with its suffix or without, then `info.json` for the directory.
 fn places(opened: &Opened) -> Vec<PathBuf> {
-    let Place::File(image) = &opened.place else {
+    let Location::File(image) = &opened.place else {
         return Vec::new();
     };
     let mut whole = image.clone().into_os_string();

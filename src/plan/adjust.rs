@@ -11,7 +11,7 @@ use crate::plan::placing::Placing;
 use crate::process::Chain;
 use crate::process::colourmap::ColourMap;
 use crate::process::convolve::Kernel;
-use crate::process::step::Row;
+use crate::process::step::MatrixRow;
 use crate::process::step::Step;
 use crate::raster::Alpha;
 use crate::raster::Colour;
@@ -128,8 +128,8 @@ impl Treatment {
             steps.push(Step::Mix(vec![light(around.value(), above.value())?]));
             channels = 1;
         }
-        let mut rows: Vec<Row> = match &self.matrix {
-            Some(Matrix::Channels(rows)) => rows.iter().map(|weights| Row::of(weights)).collect(),
+        let mut rows: Vec<MatrixRow> = match &self.matrix {
+            Some(Matrix::Channels(rows)) => rows.iter().map(|weights| MatrixRow::of(weights)).collect(),
             Some(Matrix::Twist(twist)) => twisted(twist, channels == 1)?,
             None => Vec::new(),
         };
@@ -187,9 +187,9 @@ fn ranges(header: &Header) -> Vec<(Num, Num)> {
         .collect()
 }
 
-fn is_identity(rows: &[Row], channels: usize) -> bool {
-    let weight = |row: &Row, column| row.weights.get(column).map_or(0.0, |weight: &Num| weight.value());
-    let own = |(place, row): (usize, &Row)| {
+fn is_identity(rows: &[MatrixRow], channels: usize) -> bool {
+    let weight = |row: &MatrixRow, column| row.weights.get(column).map_or(0.0, |weight: &Num| weight.value());
+    let own = |(place, row): (usize, &MatrixRow)| {
         row.constant.value() == 0.0
             && (0..row.weights.len().max(place + 1))
                 .all(|column| weight(row, column) == f64::from(u8::from(column == place)))
@@ -199,7 +199,7 @@ fn is_identity(rows: &[Row], channels: usize) -> bool {
 
 /// What a light makes of normals whose components are 0 to 1 for −1 to 1, as iipsrv draws it: half of the product with
 /// the vector (−sin h, −cos h, sin v), which is made one long.
-fn light(around: f64, above: f64) -> Result<Row> {
+fn light(around: f64, above: f64) -> Result<MatrixRow> {
     let (x, y, z) = (
         -around.to_radians().sin(),
         -around.to_radians().cos(),
@@ -208,7 +208,7 @@ fn light(around: f64, above: f64) -> Result<Row> {
     let length = (x * x + y * y + z * z).sqrt();
     // n = 2v − 1, and half of it is v − ½
     let parts = [x / length, y / length, z / length];
-    Ok(Row {
+    Ok(MatrixRow {
         weights: parts.iter().map(|part| finite(*part)).collect::<Result<_>>()?,
         constant: finite(-parts.iter().sum::<f64>() / 2.0)?,
     })
@@ -218,7 +218,7 @@ fn light(around: f64, above: f64) -> Result<Row> {
 ///
 /// Luma, blue − luma and red − luma are scaled as FlashPix 1.0.1 §5.4 scales them. The fourth column is added; the fourth
 /// row would change opacity, and is left.
-fn twisted(twist: &[Num; 16], grey: bool) -> Result<Vec<Row>> {
+fn twisted(twist: &[Num; 16], grey: bool) -> Result<Vec<MatrixRow>> {
     const TO: [[f64; 3]; 3] = [
         [0.299, 0.587, 0.114],
         [-0.299, -0.587, 0.886],
@@ -256,12 +256,12 @@ fn twisted(twist: &[Num; 16], grey: bool) -> Result<Vec<Row>> {
             } else {
                 weights.to_vec()
             };
-            Ok(Row {
+            Ok(MatrixRow {
                 weights: weights.into_iter().map(finite).collect::<Result<_>>()?,
                 constant: finite(over(row, &|_, constant| constant))?,
             })
         })
-        .collect::<Result<Vec<Row>>>()?;
+        .collect::<Result<Vec<MatrixRow>>>()?;
     if rows.iter().skip(1).all(|row| Some(row) == rows.first()) {
         rows.truncate(1);
     }

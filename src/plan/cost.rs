@@ -3,7 +3,7 @@
 use crate::encode::bands;
 use crate::plan::Plan;
 use crate::process;
-use crate::raster::Kind;
+use crate::raster::SampleFormat;
 use crate::source::Effort;
 use crate::source::Header;
 use crate::work::Cost;
@@ -74,8 +74,8 @@ impl Cost {
 /// Bytes of a pixel as it is decoded.
 fn pixel_bytes(header: &Header) -> u64 {
     let sample = match (header.kind, header.bits) {
-        (Kind::Unsigned | Kind::Signed, 0..=8) => 1,
-        (Kind::Unsigned | Kind::Signed, 9..=16) => 2,
+        (SampleFormat::Unsigned | SampleFormat::Signed, 0..=8) => 1,
+        (SampleFormat::Unsigned | SampleFormat::Signed, 9..=16) => 2,
         _ => 4,
     };
     u64::from(header.channels) * sample
@@ -85,7 +85,7 @@ fn pixel_bytes(header: &Header) -> u64 {
 mod tests {
     use super::*;
     use crate::geometry::Size;
-    use crate::plan::Limits;
+    use crate::plan::PlanLimits;
     use crate::plan::View;
     use crate::raster::Format;
     use crate::source::Source;
@@ -94,7 +94,7 @@ mod tests {
     fn cost(format: Format) -> Cost {
         let source = Synthetic::halving(Size::new(5000, 5000), Size::new(256, 256), 3);
         let plan = View::full(format)
-            .resolve(source.header(), &Limits::default())
+            .resolve(source.header(), &PlanLimits::default())
             .unwrap();
         plan.cost(source.header(), 2)
     }

@@ -27,9 +27,9 @@ pub use crate::plan::tiles::deepzoom_top;
 pub use crate::plan::tiles::shift;
 pub use crate::plan::tiles::zoomify_sizes;
 
-use crate::encode::Compression;
 use crate::encode::Defaults;
 use crate::encode::Output;
+use crate::encode::TiffCompression;
 use crate::geometry::Num;
 use crate::geometry::Rect;
 use crate::geometry::Size;
@@ -117,7 +117,7 @@ pub struct View {
     /// Quality that was asked for, in the format's own scale.
     pub quality: Option<i16>,
     /// Compression that was asked for, of TIFF.
-    pub compression: Option<Compression>,
+    pub compression: Option<TiffCompression>,
 }
 
 impl View {
@@ -159,7 +159,7 @@ pub struct Finish {
 
 /// What the configuration allows.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct PlanLimits {
     /// Widest answer.
     pub max_width: Option<u32>,
     /// Highest answer.
@@ -182,7 +182,7 @@ pub struct Limits {
     pub finish: Arc<Finish>,
 }
 
-impl Limits {
+impl PlanLimits {
     /// Most pixels that one answer may read or write: eight times the largest answer (a level at most twice as large
     /// each way, and as much again), at least 2^24, so that stored tiles are answered whatever the limit, 2^30 at most.
     pub fn max_area(&self) -> u64 {
@@ -201,9 +201,9 @@ impl Limits {
     }
 }
 
-impl Default for Limits {
+impl Default for PlanLimits {
     fn default() -> Self {
-        Limits {
+        PlanLimits {
             max_width: Some(5000),
             max_height: Some(5000),
             max_pixels: None,

@@ -1,8 +1,8 @@
 //! Resolves a view against an image: which level is read, which part of it, and what is done to it.
 
-use crate::encode::Compression;
 use crate::encode::Depth;
 use crate::encode::Output;
+use crate::encode::TiffCompression;
 use crate::error::Error;
 use crate::error::Result;
 use crate::fingerprint;
@@ -11,8 +11,8 @@ use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::plan::Enlarge;
 use crate::plan::Excess;
-use crate::plan::Limits;
 use crate::plan::Plan;
+use crate::plan::PlanLimits;
 use crate::plan::Region;
 use crate::plan::Scale;
 use crate::plan::View;
@@ -30,7 +30,7 @@ use crate::process::Op;
 use crate::process::rotate;
 use crate::raster::Alpha;
 use crate::raster::Format;
-use crate::raster::Kind;
+use crate::raster::SampleFormat;
 use crate::source::Header;
 use crate::source::Level;
 use crate::source::Tile;
@@ -46,7 +46,7 @@ const CELL: u32 = 256;
 impl View {
     /// What will be done. Errors: `Outside` (no such tile), `Malformed` (empty region, size that may not be),
     /// `TooLarge` (more pixels than the limits allow).
-    pub fn resolve(&self, header: &Header, limits: &Limits) -> Result<Plan> {
+    pub fn resolve(&self, header: &Header, limits: &PlanLimits) -> Result<Plan> {
         let output = self.output(limits);
         let (window, sizing, size) = self.sizing(header, output, limits)?;
         let chain = self.adjust.samples.chain(header)?;
@@ -86,7 +86,12 @@ impl View {
     }
 
     /// The window that is read, the step that brings it to the size that was asked for, and that size.
-    fn sizing(&self, header: &Header, output: Output, limits: &Limits) -> Result<(Window, Option<Op>, Size)> {
+    fn sizing(
+        &self,
+        header: &Header,
+        output: Output,
+        limits: &PlanLimits,
+    ) -> Result<(Window, Option<Op>, Size)> {
         let (region, size) = match self.place(header, limits)? {
             Place::Stored(tile) => return stored(header, tile),
             Place::Region(region, size) => (region, size),
@@ -110,7 +115,7 @@ impl View {
     }
 
     /// `Error::TooLarge` when the answer has more pixels than one may have, or than the format can hold.
-    fn check(&self, plan: &Plan, size: Size, answer: Size, limits: &Limits) -> Result<()> {
+    fn check(&self, plan: &Plan, size: Size, answer: Size, limits: &PlanLimits) -> Result<()> {
         let area = plan.window.rect.size().area().max(size.area()).max(answer.area());
         let (coder, name) = (plan.output.coder(), self.format.suffix());
         let too_long = coder
@@ -131,14 +136,14 @@ impl View {
     }
 
     /// The pixels of level 0 that are shown, and the size at which they are, before turning.
-    pub fn shown(&self, header: &Header, limits: &Limits) -> Result<(Rect, Size)> {
+    pub fn shown(&self, header: &Header, limits: &PlanLimits) -> Result<(Rect, Size)> {
         match self.place(header, limits)? {
             Place::Region(region, size) => Ok((region, size)),
             Place::Stored(_) => Err(Error::Malformed("a tile is no region".into())),
         }
     }
 
-    fn place(&self, header: &Header, limits: &Limits) -> Result<Place> {
+    fn place(&self, header: &Header, limits: &PlanLimits) -> Result<Place> {
         let full = self.adjust.placing.full(header);
         let rect = match self.region {
             Region::Tile(name) => return name.place(header),
@@ -181,7 +186,7 @@ impl View {
     }
 
     /// The size whose turned box is within the limits: `max` is made smaller for that, other sizes are refused.
-    fn turnable(&self, size: Size, limits: &Limits) -> Result<Size> {
+    fn turnable(&self, size: Size, limits: &PlanLimits) -> Result<Size> {
         let whole = rotate::around(size, self.adjust.degrees);
         if quarters(self.adjust.degrees).is_some() || limits.allow(whole) {
             return Ok(size);
@@ -221,7 +226,7 @@ impl View {
     }
 
     /// Whether samples of more than 8 bits stay what they are: in TIFF without loss, and in PNG where that is wanted.
-    fn keeps_depth(&self, header: &Header, plan: &Plan, limits: &Limits) -> bool {
+    fn keeps_depth(&self, header: &Header, plan: &Plan, limits: &PlanLimits) -> bool {
         let meaning = &header.meaning;
         let held = match plan.output.coder().depth {
             Depth::Any => true,
@@ -229,7 +234,7 @@ impl View {
                 let known = meaning.colour.channels() + usize::from(meaning.alpha != Alpha::None);
                 limits.defaults.deep_png
                     && header.bits <= 16
-                    && header.kind == Kind::Unsigned
+                    && header.kind == SampleFormat::Unsigned
                     && known == usize::from(header.channels)
             }
             Depth::Eight => false,
@@ -237,11 +242,11 @@ impl View {
         held && process::keeps_depth(&plan.ops, meaning, header.bits, header.kind, header.channels)
     }
 
-    fn output(&self, limits: &Limits) -> Output {
+    fn output(&self, limits: &PlanLimits) -> Output {
         let defaults = &limits.defaults;
         let compression = match self.format {
             Format::Tiff => self.compression.unwrap_or(defaults.tiff_compression),
-            _ => Compression::None,
+            _ => TiffCompression::None,
         };
         let own = match self.format {
             Format::Tiff if compression == defaults.tiff_compression => defaults.tiff_quality,
@@ -266,10 +271,10 @@ impl View {
 }
 
 /// What is read, what brings it to size, and the size.
-type Reading = (Window, Option<Op>, Size);
+type ResizeInput = (Window, Option<Op>, Size);
 
 /// A stored tile.
-fn stored(header: &Header, tile: Tile) -> Result<Reading> {
+fn stored(header: &Header, tile: Tile) -> Result<ResizeInput> {
     let rect = tile
         .rect(&header.levels)
         .ok_or_else(|| Error::Outside("the image has no such tile".into()))?;
@@ -299,7 +304,7 @@ fn surrounded(header: &Header, window: Window, chain: Option<Chain>) -> (Window,
 }
 
 /// Any region at any size: out of the smallest level that is at least as fine as the answer.
-fn resampled(header: &Header, region: Rect, size: Size, limits: &Limits) -> Result<Reading> {
+fn resampled(header: &Header, region: Rect, size: Size, limits: &PlanLimits) -> Result<ResizeInput> {
     let full = header.size();
     let fine = |level: &Level| {
         u64::from(level.size.w) * u64::from(region.w) >= u64::from(size.w) * u64::from(full.w)

@@ -8,7 +8,7 @@ use crate::geometry::Num;
 use crate::geometry::Size;
 use crate::plan::Enlarge;
 use crate::plan::Excess;
-use crate::plan::Limits;
+use crate::plan::PlanLimits;
 
 /// The size that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,7 +37,7 @@ impl Scale {
         region: Size,
         full: Size,
         (enlarge, excess): (Enlarge, Excess),
-        limits: &Limits,
+        limits: &PlanLimits,
     ) -> Result<Size> {
         let larger = enlarge != Enlarge::Refused && limits.upscaling;
         let within = |bound: Size| {
@@ -89,7 +89,7 @@ impl Scale {
     }
 }
 
-fn too_large(asked: Size, region: Size, limits: &Limits) -> Error {
+fn too_large(asked: Size, region: Size, limits: &PlanLimits) -> Error {
     Error::Malformed(format!(
         "size {}x{} is larger than the region {}x{}{}",
         asked.w,
@@ -105,7 +105,7 @@ fn too_large(asked: Size, region: Size, limits: &Limits) -> Error {
 }
 
 /// The limits, for a message.
-fn bounds(limits: &Limits) -> String {
+fn bounds(limits: &PlanLimits) -> String {
     let of = |limit: Option<u64>, what| limit.map(|limit| format!("{what} {limit}"));
     let all = [
         of(limits.max_width.map(u64::from), "width"),
@@ -117,7 +117,7 @@ fn bounds(limits: &Limits) -> String {
 }
 
 /// `size` cut down in proportion until it is within the limits.
-pub fn confine(size: Size, limits: &Limits) -> Size {
+pub fn confine(size: Size, limits: &PlanLimits) -> Size {
     let most = |limit: Option<u32>| limit.unwrap_or(u32::MAX);
     let bound = Size::new(most(limits.max_width), most(limits.max_height));
     let size = if size.w > bound.w || size.h > bound.h {
@@ -196,7 +196,7 @@ mod tests {
         };
         let excess = if strict { Excess::Refused } else { Excess::Cut };
         scale
-            .apply(REGION, REGION, (enlarge, excess), &Limits::default())
+            .apply(REGION, REGION, (enlarge, excess), &PlanLimits::default())
             .ok()
             .map(|s| (s.w, s.h))
     }
@@ -244,11 +244,11 @@ mod tests {
 
     #[test]
     fn limits_bind_each_side_that_was_given_and_upscaling_goes_by_what_was_said() {
-        let limits = |upscaling| Limits {
+        let limits = |upscaling| PlanLimits {
             max_width: Some(100),
             max_height: Some(100),
             upscaling,
-            ..Limits::default()
+            ..PlanLimits::default()
         };
         let full = Size::new(300, 200);
         let size = |scale: Scale, region, enlarge, upscaling| {

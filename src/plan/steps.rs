@@ -9,7 +9,7 @@ use crate::geometry::Num;
 use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::plan::Adjust;
-use crate::plan::Limits;
+use crate::plan::PlanLimits;
 use crate::plan::Tone;
 use crate::process::Chain;
 use crate::process::Op;
@@ -25,7 +25,7 @@ pub fn steps(
     adjust: &Adjust,
     (chain, kept): (Option<Chain>, Option<Rect>),
     output: Output,
-    limits: &Limits,
+    limits: &PlanLimits,
 ) -> Vec<Op> {
     let grey = match chain.as_ref().and_then(Chain::colours) {
         Some(colours) => colours == 1,

@@ -372,35 +372,41 @@ mod tests {
 
     #[test]
     fn channels_become_the_layout_of_their_meaning() {
-        let of = |channels, data: &[u8], colour, alpha| {
+        let converted = |channels, data: &[u8], colour, alpha| {
             picture_of(channels, Samples::U8(data.to_vec()), colour, alpha)
         };
         let (none, straight) = (Alpha::None, Alpha::Straight);
-        assert_eq!(of(1, &[1, 2], Colour::Grey, none), (Layout::Grey, vec![1, 2]));
         assert_eq!(
-            of(2, &[1, 2, 3, 4], Colour::Grey, none),
+            converted(1, &[1, 2], Colour::Grey, none),
+            (Layout::Grey, vec![1, 2])
+        );
+        assert_eq!(
+            converted(2, &[1, 2, 3, 4], Colour::Grey, none),
             (Layout::Grey, vec![1, 3])
         );
         assert_eq!(
-            of(2, &[1, 2, 3, 4], Colour::Grey, straight),
+            converted(2, &[1, 2, 3, 4], Colour::Grey, straight),
             (Layout::Rgba, vec![1, 1, 1, 2, 3, 3, 3, 4])
         );
-        assert_eq!(of(3, &[1, 2, 3], Colour::Rgb, none), (Layout::Rgb, vec![1, 2, 3]));
         assert_eq!(
-            of(4, &[1, 2, 3, 4], Colour::Rgb, none),
+            converted(3, &[1, 2, 3], Colour::Rgb, none),
             (Layout::Rgb, vec![1, 2, 3])
         );
         assert_eq!(
-            of(4, &[1, 2, 3, 4], Colour::Rgb, straight),
+            converted(4, &[1, 2, 3, 4], Colour::Rgb, none),
+            (Layout::Rgb, vec![1, 2, 3])
+        );
+        assert_eq!(
+            converted(4, &[1, 2, 3, 4], Colour::Rgb, straight),
             (Layout::Rgba, vec![1, 2, 3, 4])
         );
         let six: Vec<u8> = (1..=12).collect();
         assert_eq!(
-            of(6, &six, Colour::Rgb, none),
+            converted(6, &six, Colour::Rgb, none),
             (Layout::Rgb, vec![1, 2, 3, 7, 8, 9])
         );
         assert_eq!(
-            of(6, &six, Colour::Rgb, straight),
+            converted(6, &six, Colour::Rgb, straight),
             (Layout::Rgba, vec![1, 2, 3, 4, 7, 8, 9, 10])
         );
     }
@@ -422,13 +428,13 @@ mod tests {
 
     #[test]
     fn inks_of_sixteen_bits_are_rounded_after_they_are_mixed() {
-        let of = |inks: Vec<u16>| picture_of(4, Samples::U16(inks), Colour::Cmyk, Alpha::None).1;
-        assert_eq!(of(vec![0, 0xff, 0x1ff, 0]), [255, 254, 253]);
-        assert_eq!(of(vec![0, 0xffff, 0x80ff, 0x80ff]), [127, 0, 63]);
+        let converted = |inks: Vec<u16>| picture_of(4, Samples::U16(inks), Colour::Cmyk, Alpha::None).1;
+        assert_eq!(converted(vec![0, 0xff, 0x1ff, 0]), [255, 254, 253]);
+        assert_eq!(converted(vec![0, 0xffff, 0x80ff, 0x80ff]), [127, 0, 63]);
         let bytes = [0, 51, 128, 255, 100, 7, 77, 200];
         let deep = bytes.map(|v| u16::from(v) * 257).to_vec();
         assert_eq!(
-            of(deep),
+            converted(deep),
             picture_of(4, Samples::U8(bytes.to_vec()), Colour::Cmyk, Alpha::None).1
         );
     }
@@ -442,7 +448,7 @@ mod tests {
 
     #[test]
     fn deeper_samples_are_scaled_from_their_range() {
-        let of = |samples, ranges: &[(f64, f64)]| {
+        let converted = |samples, ranges: &[(f64, f64)]| {
             let meaning = Meaning {
                 colour: Colour::Grey,
                 alpha: Alpha::None,
@@ -451,11 +457,11 @@ mod tests {
             picture(raster(1, samples), &meaning).unwrap().data
         };
         let float = Samples::F32(vec![-1.0, 0.0, 0.5, 1.0, 7.0, f32::NAN, f32::INFINITY, f32::MIN]);
-        assert_eq!(of(float, &[(0.0, 1.0)]), [0, 0, 128, 255, 255, 0, 255, 0]);
+        assert_eq!(converted(float, &[(0.0, 1.0)]), [0, 0, 128, 255, 255, 0, 255, 0]);
         let signed = Samples::F32(vec![-200.0, -100.0, 0.0, 100.0]);
-        assert_eq!(of(signed, &[(-100.0, 100.0)]), [0, 0, 128, 255]);
+        assert_eq!(converted(signed, &[(-100.0, 100.0)]), [0, 0, 128, 255]);
         let deep = Samples::U32(vec![0, 1 << 31, u32::MAX]);
-        assert_eq!(of(deep, &[(0.0, 4_294_967_295.0)]), [0, 128, 255]);
+        assert_eq!(converted(deep, &[(0.0, 4_294_967_295.0)]), [0, 128, 255]);
     }
 
     #[test]

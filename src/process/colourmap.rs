@@ -61,9 +61,9 @@ impl ColourMap {
 /// One colour of many values.
 #[expect(clippy::manual_clamp, reason = "of NaN, clamp makes NaN")]
 #[inline]
-fn curve(values: &[f32], out: &mut [f32], of: impl Fn(f32) -> f32) {
+fn curve(values: &[f32], out: &mut [f32], function: impl Fn(f32) -> f32) {
     for (out, v) in out.iter_mut().zip(values) {
-        *out = of(v.max(0.0).min(1.0)).max(0.0).min(1.0);
+        *out = function(v.max(0.0).min(1.0)).max(0.0).min(1.0);
     }
 }
 

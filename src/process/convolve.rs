@@ -71,14 +71,14 @@ impl Kernel {
             }
             Kernel::Sharpen(amount) => {
                 let amount = amount.value() as f32;
-                let of = |(place, blur): (usize, f32)| {
+                let weighted = |(place, blur): (usize, f32)| {
                     let own = if place == 12 { 1.0 + amount } else { 0.0 };
                     own - amount * blur
                 };
                 let blur = BINOMIAL
                     .iter()
                     .flat_map(|down| BINOMIAL.map(|across| down * across));
-                vec![blur.enumerate().map(of).collect()]
+                vec![blur.enumerate().map(weighted).collect()]
             }
         }
     }
@@ -100,13 +100,13 @@ impl Kernel {
             padded.extend(repeat_n(*last, radius));
         }
         // rows down, columns across and weight of the neighbours that count
-        let of = |weights: Vec<f32>| {
+        let nonzero = |weights: Vec<f32>| {
             let all = (0..)
                 .zip(weights)
                 .map(|(place, weight)| (place / side, place % side, weight));
             all.filter(|(.., weight)| *weight != 0.0).collect()
         };
-        let sums: Vec<Vec<(usize, usize, f32)>> = self.weights().into_iter().map(of).collect();
+        let sums: Vec<Vec<(usize, usize, f32)>> = self.weights().into_iter().map(nonzero).collect();
         let mut out = vec![0.0; width * height];
         let mut other = vec![0.0; width];
         let mut rows = Vec::new();
@@ -197,12 +197,12 @@ mod tests {
     #[test]
     fn a_flat_picture_stays_flat() {
         let plane = [0.5; 30];
-        let of = |name| Kernel::named(name).unwrap().apply(&plane, Size::new(6, 5));
+        let applied = |name| Kernel::named(name).unwrap().apply(&plane, Size::new(6, 5));
         for name in ["gaussian", "sharpen", "emboss"] {
-            assert_eq!(of(name), plane, "{name}");
+            assert_eq!(applied(name), plane, "{name}");
         }
         for name in ["sobel", "prewitt", "scharr", "laplace"] {
-            assert!(of(name).iter().all(|v| v.abs() < 1e-6), "{name}");
+            assert!(applied(name).iter().all(|v| v.abs() < 1e-6), "{name}");
         }
         for amount in [-0.75, 2.0] {
             let flat = Kernel::Sharpen(num(amount)).apply(&plane, Size::new(6, 5));

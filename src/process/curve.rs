@@ -18,17 +18,17 @@ const CELLS: usize = 1 << 14;
 /// Bits of a number after its exponent.
 const MANTISSA: u32 = 23;
 
-static CURVES: TableCache<Option<Arc<Cells>>> = TableCache::new();
+static CURVES: TableCache<Option<Arc<ByteCells>>> = TableCache::new();
 
 /// A byte for every number, by a curve and what follows it.
 #[derive(Clone)]
-pub struct Curve {
-    cells: Arc<Cells>,
+pub struct ByteCurve {
+    cells: Arc<ByteCells>,
     steps: usize,
 }
 
 /// Numbers by their leading bits: up to its edge a cell is one byte, from there on the next.
-struct Cells {
+struct ByteCells {
     /// The bits of the first number of the first cell, which is what all below it are taken for.
     first: u32,
     /// The bits of the first number of the last cell, which is what all above it are taken for.
@@ -41,10 +41,10 @@ struct Cells {
     flip: u8,
 }
 
-impl Curve {
+impl ByteCurve {
     /// The curve that steps end in and what follows it, for `pixels` pixels; `None` when they do not, or when that is not
     /// worth it.
-    pub fn of(steps: &[Step], pixels: usize) -> Option<Curve> {
+    pub fn of(steps: &[Step], pixels: usize) -> Option<ByteCurve> {
         let tail = steps
             .iter()
             .rposition(|step| step.reach() != Reach::Number)
@@ -54,8 +54,8 @@ impl Curve {
             return None;
         }
         let worth = WORTH * pixels as u64 >= CELLS as u64;
-        let cells = CURVES.get(tail, None, worth, || Cells::of(tail).map(Arc::new))??;
-        Some(Curve {
+        let cells = CURVES.get(tail, None, worth, || ByteCells::of(tail).map(Arc::new))??;
+        Some(ByteCurve {
             cells,
             steps: tail.len(),
         })
@@ -68,7 +68,7 @@ impl Curve {
 
     /// The bytes of numbers.
     pub fn bytes(&self, values: &[f32], out: &mut [u8]) {
-        let Cells {
+        let ByteCells {
             first,
             last,
             shift,
@@ -99,16 +99,16 @@ impl Curve {
     }
 }
 
-impl Cells {
+impl ByteCells {
     /// Cells with at most one edge each; `None` where that takes too many.
-    fn of(steps: &[Step]) -> Option<Cells> {
+    fn of(steps: &[Step]) -> Option<ByteCells> {
         let rising = Rising::of(steps);
         let range = rising.range()?;
-        (5..=12).find_map(|fine| Cells::fine(&rising, range, fine))
+        (5..=12).find_map(|fine| ByteCells::with_resolution(&rising, range, fine))
     }
 
     /// Cells between these two numbers, 2^`fine` an octave; `None` where they are too many or have more than one edge.
-    fn fine(rising: &Rising, (first, last): (u32, u32), fine: u32) -> Option<Cells> {
+    fn with_resolution(rising: &Rising, (first, last): (u32, u32), fine: u32) -> Option<ByteCells> {
         let shift = MANTISSA - fine;
         if (last - first) as usize >> shift >= CELLS {
             return None;
@@ -129,7 +129,7 @@ impl Cells {
         for (place, known) in cells.iter_mut().zip(known) {
             *place = known;
         }
-        Some(Cells {
+        Some(ByteCells {
             first,
             last,
             shift,
@@ -168,14 +168,14 @@ impl<'a> Rising<'a> {
     /// The powers of two below and above which all numbers have the same byte.
     fn range(&self) -> Option<(u32, u32)> {
         let octaves: Vec<u32> = (1..=254).map(|exponent| exponent << MANTISSA).collect();
-        let of = self.bytes(&octaves);
-        let (dark, bright) = (*self.bytes(&[0]).first()?, *of.last()?);
-        let low = of
+        let by_octave = self.bytes(&octaves);
+        let (dark, bright) = (*self.bytes(&[0]).first()?, *by_octave.last()?);
+        let low = by_octave
             .iter()
             .position(|byte| *byte != dark)
-            .unwrap_or(of.len())
+            .unwrap_or(by_octave.len())
             .checked_sub(1)?;
-        let high = of
+        let high = by_octave
             .iter()
             .rposition(|byte| *byte != bright)
             .map_or(0, |last| last + 1)
@@ -210,8 +210,8 @@ mod tests {
 
     /// The bytes of numbers by the steps, and by their cells.
     fn both(steps: &[Step], values: &[f32]) -> Option<(Vec<u8>, Vec<u8>)> {
-        let curve = Curve {
-            cells: Arc::new(Cells::of(steps)?),
+        let curve = ByteCurve {
+            cells: Arc::new(ByteCells::of(steps)?),
             steps: steps.len(),
         };
         let (mut wanted, mut found) = (vec![0; values.len()], vec![0; values.len()]);
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn what_is_too_steep_has_no_cells() {
         for steps in [[Step::Power(num(0.001))], [Step::Power(num(1000.0))]] {
-            assert!(Cells::of(&steps).is_none(), "{steps:?}");
+            assert!(ByteCells::of(&steps).is_none(), "{steps:?}");
         }
         let steep = [Step::Logarithm, Step::Scale(num(1e6))];
         assert!(both(&steep, &[0.0, 1e-3]).is_none_or(|(wanted, found)| wanted == found));

@@ -5,8 +5,8 @@
 
 use crate::geometry::Rect;
 use crate::geometry::Size;
-use crate::process::curve::Curve;
-use crate::process::step::Row;
+use crate::process::curve::ByteCurve;
+use crate::process::step::MatrixRow;
 use crate::process::step::Step;
 use crate::process::tone;
 use crate::raster::Layout;
@@ -64,7 +64,7 @@ pub struct Flow<'a> {
 
 /// Rows of numbers, one for each channel.
 #[derive(Default)]
-struct Work {
+struct ChannelRows {
     planes: Vec<Vec<f32>>,
     /// What the next step writes to.
     spare: Vec<Vec<f32>>,
@@ -73,7 +73,7 @@ struct Work {
     bytes: Vec<Vec<u8>>,
 }
 
-impl Work {
+impl ChannelRows {
     /// `count` new planes of `len` numbers to write to, and those that there were.
     fn turn(&mut self, count: usize, len: usize) -> (&mut [Vec<f32>], &[Vec<f32>]) {
         mem::swap(&mut self.planes, &mut self.spare);
@@ -87,9 +87,9 @@ impl Flow<'_> {
     /// The picture of samples that are `size` pixels, when no step looks at neighbours.
     pub fn picture(&self, size: Size) -> Picture {
         let pixels = self.samples.len() / self.channels.max(1);
-        let curve = Curve::of(self.steps, pixels);
-        let body = self.steps.len() - curve.as_ref().map_or(0, Curve::steps);
-        let mut work = Work::default();
+        let curve = ByteCurve::of(self.steps, pixels);
+        let body = self.steps.len() - curve.as_ref().map_or(0, ByteCurve::steps);
+        let mut work = ChannelRows::default();
         let mut data = Vec::new();
         let mut channels = 1;
         for first in (0..pixels).step_by(BLOCK) {
@@ -108,7 +108,7 @@ impl Flow<'_> {
     /// The part `cut` of the picture of samples that are `size` pixels, when steps look at neighbours up to `margin` away:
     /// some rows at a time, and those around them.
     pub fn around(&self, size: Size, cut: Rect, margin: u32) -> Picture {
-        let mut work = Work::default();
+        let mut work = ChannelRows::default();
         let width = size.w as usize;
         let mut data = Vec::new();
         let mut channels = 1;
@@ -141,7 +141,7 @@ impl Flow<'_> {
     /// All bytes of each channel that comes out, in the order of the samples.
     pub fn planes(&self) -> Vec<Vec<u8>> {
         let pixels = self.samples.len() / self.channels.max(1);
-        let mut work = Work::default();
+        let mut work = ChannelRows::default();
         let mut planes: Vec<Vec<u8>> = Vec::new();
         for first in (0..pixels).step_by(BLOCK) {
             let block = first..pixels.min(first + BLOCK);
@@ -156,7 +156,7 @@ impl Flow<'_> {
     }
 
     /// The channels of these pixels after the first `steps` steps. Steps that look at neighbours need all pixels.
-    fn numbers(&self, pixels: &Range<usize>, size: Size, steps: usize, work: &mut Work) {
+    fn numbers(&self, pixels: &Range<usize>, size: Size, steps: usize, work: &mut ChannelRows) {
         let len = pixels.len();
         let (planes, _) = work.turn(self.wanted.len(), len);
         for (plane, (channel, ends)) in planes.iter_mut().zip(&self.wanted) {
@@ -213,7 +213,7 @@ impl Flow<'_> {
     fn read(&self, pixels: &Range<usize>, channel: usize, ends: Ends, out: &mut [f32]) {
         /// Far outside of every range, and still a number when it is multiplied by 0.
         const FAR: f32 = 1e9;
-        let part = Part {
+        let part = ChannelRange {
             pixels,
             channels: self.channels,
             channel,
@@ -241,8 +241,8 @@ impl Flow<'_> {
     }
 
     /// What comes out of numbers: by a curve, which is the rest of the steps, or as they are.
-    fn bytes(&self, curve: Option<&Curve>, work: &mut Work) {
-        let Work {
+    fn bytes(&self, curve: Option<&ByteCurve>, work: &mut ChannelRows) {
+        let ChannelRows {
             planes, alpha, bytes, ..
         } = work;
         bytes.resize_with(planes.len() + usize::from(self.alpha.is_some()), Vec::new);
@@ -261,23 +261,23 @@ impl Flow<'_> {
 }
 
 /// One channel of some pixels.
-struct Part<'a> {
+struct ChannelRange<'a> {
     pixels: &'a Range<usize>,
     channels: usize,
     channel: usize,
 }
 
-impl Part<'_> {
+impl ChannelRange<'_> {
     /// The samples of the pixels.
-    fn of<'s, T>(&self, samples: &'s [T]) -> &'s [T] {
-        let Part { pixels, channels, .. } = *self;
+    fn pixels_of<'s, T>(&self, samples: &'s [T]) -> &'s [T] {
+        let ChannelRange { pixels, channels, .. } = *self;
         let part = samples.get(pixels.start * channels..pixels.end * channels);
         part.unwrap_or_default()
     }
 
     /// Numbers from 0 at `low` on.
     fn scaled<T: Copy + Into<f32>>(&self, samples: &[T], out: &mut [f32], low: f32, scale: f32) {
-        let (part, channel) = (self.of(samples), self.channel);
+        let (part, channel) = (self.pixels_of(samples), self.channel);
         match self.channels {
             1 => scaled::<T, 1>(part, channel, out, low, scale),
             2 => scaled::<T, 2>(part, channel, out, low, scale),
@@ -288,7 +288,7 @@ impl Part<'_> {
     }
 
     fn read<T: Copy>(&self, samples: &[T], out: &mut [f32], value: impl Fn(T) -> f32) {
-        let (part, channels) = (self.of(samples), self.channels);
+        let (part, channels) = (self.pixels_of(samples), self.channels);
         match channels {
             1 => out.iter_mut().zip(part).for_each(|(out, v)| *out = value(*v)),
             2 => self.every::<2, T>(part, out, value),
@@ -334,7 +334,7 @@ fn scaled<T: Copy + Into<f32>, const N: usize>(
 
 /// A row of a matrix times the channels, which go by the numbers that `name` gives to their places.
 #[expect(clippy::cast_possible_truncation, reason = "pixels are of single precision")]
-fn mix(row: &Row, name: impl Fn(usize) -> usize, planes: &[Vec<f32>], out: &mut [f32]) {
+fn mix(row: &MatrixRow, name: impl Fn(usize) -> usize, planes: &[Vec<f32>], out: &mut [f32]) {
     out.fill(row.constant.value() as f32);
     for (place, plane) in planes.iter().enumerate() {
         let weight = row.weights.get(name(place));

@@ -26,8 +26,8 @@ use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::raster::Alpha;
 use crate::raster::Colour;
-use crate::raster::Kind;
 use crate::raster::Meaning;
+use crate::raster::SampleFormat;
 use crate::raster::Strip;
 use std::ops::Range;
 use std::sync::Arc;
@@ -128,7 +128,7 @@ impl Stats {
 
 /// Some rows of a window, for some rows of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct RowBand {
     /// The size of the whole window.
     pub whole: Size,
     /// The first row of the window that there is.
@@ -137,7 +137,7 @@ pub struct Part {
     pub wanted: Range<u32>,
 }
 
-impl Part {
+impl RowBand {
     /// How many rows are wanted of an answer of `all` rows.
     pub fn high(&self, all: u32) -> u32 {
         self.wanted.end.min(all).saturating_sub(self.wanted.start)
@@ -192,8 +192,8 @@ pub fn asks_stats(ops: &[Op]) -> bool {
 /// Whether these steps, the conversion to 8 bits left out, can be taken over samples of `bits` and `kind`, of `channels`
 /// channels: grey and RGB, straight alpha, unsigned of 9–32 bits, signed or floating point. Unsigned samples of more than
 /// 16 bits, and pixels of more than four channels, are not resampled.
-pub fn keeps_depth(ops: &[Op], meaning: &Meaning, bits: u8, kind: Kind, channels: u8) -> bool {
-    let resampled = channels <= 4 && (bits <= 16 || kind != Kind::Unsigned);
+pub fn keeps_depth(ops: &[Op], meaning: &Meaning, bits: u8, kind: SampleFormat, channels: u8) -> bool {
+    let resampled = channels <= 4 && (bits <= 16 || kind != SampleFormat::Unsigned);
     let any_depth = ops.iter().all(|op| match op {
         Op::Eight | Op::Fit(_) | Op::Turn { .. } => true,
         Op::Resize { .. } => resampled,
@@ -201,7 +201,7 @@ pub fn keeps_depth(ops: &[Op], meaning: &Meaning, bits: u8, kind: Kind, channels
     });
     let colour = matches!(meaning.colour, Colour::Grey | Colour::Rgb);
     let straight = meaning.alpha != Alpha::Premultiplied;
-    any_depth && colour && straight && (bits > 8 || kind == Kind::Signed)
+    any_depth && colour && straight && (bits > 8 || kind == SampleFormat::Signed)
 }
 
 /// Runs the steps over the rows that were read: all of a window, or those that [`needs`] says for a part of the answer.
@@ -212,7 +212,7 @@ pub fn run<'a>(
     strips: Vec<Strip<'a>>,
     meaning: &Meaning,
     ops: &[Op],
-    mut part: Option<Part>,
+    mut part: Option<RowBand>,
     stats: impl Fn() -> Result<Arc<Stats>>,
 ) -> Result<Pixels<'a>> {
     let mut pixels = Pixels::stored(strips, meaning);

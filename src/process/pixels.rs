@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
-use crate::process::Part;
+use crate::process::RowBand;
 use crate::process::colour;
 use crate::process::resize;
 use crate::process::resize::Crop;
@@ -77,7 +77,11 @@ impl<'a> Pixels<'a> {
     }
 
     /// Resamples a crop to a size, at the depth that they have.
-    pub(in crate::process) fn resize(self, part: Option<&Part>, what: (Crop, Size, Filter)) -> Result<Self> {
+    pub(in crate::process) fn resize(
+        self,
+        part: Option<&RowBand>,
+        what: (Crop, Size, Filter),
+    ) -> Result<Self> {
         let resized = resize::resize(&self.strips, self.alpha, part, what)?;
         Ok(Pixels {
             strips: vec![strip(resized)],
@@ -122,7 +126,7 @@ mod tests {
     use crate::process::keeps_depth;
     use crate::process::run;
     use crate::raster::Colour;
-    use crate::raster::Kind;
+    use crate::raster::SampleFormat;
 
     /// What the steps make of 7 by 5 pixels.
     fn after(ops: &[Op], meaning: &Meaning, samples: Samples) -> Result<Pixels<'static>> {
@@ -217,18 +221,18 @@ mod tests {
     #[test]
     fn depth_is_kept_by_what_only_moves_pixels() {
         let grey = Meaning::bytes(Colour::Grey, Alpha::None);
-        assert!(keeps_depth(&[Op::Eight], &grey, 16, Kind::Unsigned, 1));
-        assert!(!keeps_depth(&[], &grey, 8, Kind::Unsigned, 1));
-        assert!(keeps_depth(&[], &grey, 8, Kind::Signed, 1));
-        assert!(!keeps_depth(&[Op::Bitonal], &grey, 16, Kind::Unsigned, 1));
+        assert!(keeps_depth(&[Op::Eight], &grey, 16, SampleFormat::Unsigned, 1));
+        assert!(!keeps_depth(&[], &grey, 8, SampleFormat::Unsigned, 1));
+        assert!(keeps_depth(&[], &grey, 8, SampleFormat::Signed, 1));
+        assert!(!keeps_depth(&[Op::Bitonal], &grey, 16, SampleFormat::Unsigned, 1));
         assert!(keeps_depth(
             &[Op::Fit(Size::new(1, 1))],
             &grey,
             32,
-            Kind::Unsigned,
+            SampleFormat::Unsigned,
             9
         ));
         let cmyk = Meaning::bytes(Colour::Cmyk, Alpha::None);
-        assert!(!keeps_depth(&[], &cmyk, 16, Kind::Unsigned, 4));
+        assert!(!keeps_depth(&[], &cmyk, 16, SampleFormat::Unsigned, 4));
     }
 }

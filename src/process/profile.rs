@@ -6,7 +6,7 @@
 use crate::error::Error;
 use crate::error::Result;
 use crate::process::colour::eight;
-use crate::process::resize::Sample;
+use crate::process::resize::Resample;
 use crate::raster::Alpha;
 use crate::raster::Colour;
 use crate::raster::Meaning;
@@ -298,7 +298,7 @@ fn failed(_: moxcms::CmsError) -> Error {
 }
 
 /// The first of three channels that every value of grey becomes.
-fn curve<T: Sample + Copy>(
+fn curve<T: Resample + Copy>(
     values: &[T],
     executor: &(dyn moxcms::TransformExecutor<T> + Send + Sync),
 ) -> Option<Box<[T]>> {
@@ -315,7 +315,7 @@ fn look_up<T: Copy + Into<usize>>(table: &[T], from: &[T], to: &mut [T]) -> Resu
 }
 
 /// Changes the first `N` of every `n` samples, all at once; divided by the one that follows if they are multiplied by it.
-fn each<S: Sample, const N: usize>(
+fn each<S: Resample, const N: usize>(
     data: &mut Vec<S>,
     n: usize,
     divided: bool,
@@ -376,15 +376,15 @@ fn inks(data: &[u8], n: usize, alpha: bool, executor: &Transform8BitExecutor) ->
 )]
 fn sixteen(samples: Samples, n: usize, meaning: &mut Meaning) -> Option<Vec<u16>> {
     let ranges = meaning.ranges.clone();
-    let of = |(i, value): (usize, f64)| {
+    let term = |(i, value): (usize, f64)| {
         let (low, high) = ranges.get(i % n).copied().unwrap_or((0.0, 65535.0));
         ((value - low) * 65535.0 / (high - low) + 0.5) as u16
     };
     let data: Vec<u16> = match samples {
         Samples::U8(_) => return None,
         Samples::U16(data) => return Some(data),
-        Samples::U32(data) => data.into_iter().map(f64::from).enumerate().map(of).collect(),
-        Samples::F32(data) => data.into_iter().map(f64::from).enumerate().map(of).collect(),
+        Samples::U32(data) => data.into_iter().map(f64::from).enumerate().map(term).collect(),
+        Samples::F32(data) => data.into_iter().map(f64::from).enumerate().map(term).collect(),
     };
     meaning
         .ranges
@@ -434,8 +434,8 @@ mod tests {
     }
 
     /// A curve of one power, in 1/256.
-    fn power(of: u16) -> Vec<u8> {
-        [&b"curv\0\0\0\0\0\0\0\x01"[..], &of.to_be_bytes(), &[0, 0]].concat()
+    fn power(exponent: u16) -> Vec<u8> {
+        [&b"curv\0\0\0\0\0\0\0\x01"[..], &exponent.to_be_bytes(), &[0, 0]].concat()
     }
 
     fn rgb(power_of: u16) -> Vec<u8> {

@@ -10,7 +10,7 @@
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
-use crate::process::Part;
+use crate::process::RowBand;
 use crate::process::kernel::Tap;
 use crate::process::kernel::taps;
 use crate::raster::Raster;
@@ -65,12 +65,12 @@ impl Crop {
 }
 
 /// A sample that can be weighted: an integer is rounded to the nearest and cut at the ends of its range.
-pub trait Sample: Copy + Default + Send + Sync {
+pub trait Resample: Copy + Default + Send + Sync {
     /// The largest value of an integer; 1 of floating point.
     const FULL: f32;
     /// The number to be weighted.
     fn number(self) -> f32;
-    /// A sum made ready for [`Sample::taken`].
+    /// A sum made ready for [`Resample::taken`].
     #[inline(always)]
     fn settled(sum: f32) -> f32 {
         sum.clamp(0.0, Self::FULL) + ROUNDING
@@ -79,7 +79,7 @@ pub trait Sample: Copy + Default + Send + Sync {
     fn taken(settled: f32) -> Self;
 }
 
-impl Sample for u8 {
+impl Resample for u8 {
     const FULL: f32 = 255.0;
 
     #[inline(always)]
@@ -93,7 +93,7 @@ impl Sample for u8 {
     }
 }
 
-impl Sample for u16 {
+impl Resample for u16 {
     const FULL: f32 = 65535.0;
 
     #[inline(always)]
@@ -107,7 +107,7 @@ impl Sample for u16 {
     }
 }
 
-impl Sample for f32 {
+impl Resample for f32 {
     const FULL: f32 = 1.0;
 
     #[inline(always)]
@@ -127,7 +127,7 @@ impl Sample for f32 {
 }
 
 /// Rows of samples from the top, channels interleaved; they may lie in several buffers.
-struct Rows<'a, S> {
+struct SampleRows<'a, S> {
     /// `width * channels` samples each.
     lines: Vec<&'a [S]>,
     /// Pixels of a row.
@@ -143,14 +143,14 @@ struct Rows<'a, S> {
 pub fn resize(
     strips: &[Strip],
     alpha: bool,
-    part: Option<&Part>,
+    part: Option<&RowBand>,
     (crop, to, filter): (Crop, Size, Filter),
 ) -> Result<Raster> {
     let missing = || Error::Internal("no samples that can be resampled".into());
     let (model, _) = strips.first().ok_or_else(missing)?;
     let (width, channels) = (model.size.w, usize::from(model.channels));
     let high = strips.iter().map(|(_, rows)| rows.end - rows.start).sum();
-    let all = Part {
+    let all = RowBand {
         whole: Size::new(width, high),
         first: 0,
         wanted: 0..to.h,
@@ -158,7 +158,7 @@ pub fn resize(
     let part = part.unwrap_or(&all);
     macro_rules! resized {
         ($depth:ident) => {{
-            let rows = Rows {
+            let rows = SampleRows {
                 lines: lines_of!($depth, strips)?,
                 width,
                 channels,
@@ -196,8 +196,14 @@ pub fn rows(crop: Crop, to: u32, side: u32, filter: Filter, wanted: Range<u32>) 
 /// together; at the picture's own edges the weights that are left are scaled up. Colours are weighted by straight alpha
 /// (black where it is 0); NaN spreads as far as the kernel reaches. A crop that is empty or leaves the picture is
 /// `Corrupt`, as are a row that is missing and other than 1–4 channels.
-fn resample<S: Sample>(rows: &Rows<S>, part: &Part, crop: Crop, to: Size, filter: Filter) -> Result<Vec<S>> {
-    let Rows {
+fn resample<S: Resample>(
+    rows: &SampleRows<S>,
+    part: &RowBand,
+    crop: Crop,
+    to: Size,
+    filter: Filter,
+) -> Result<Vec<S>> {
+    let SampleRows {
         lines,
         width,
         channels,
@@ -251,7 +257,7 @@ fn pixels(units: i64) -> f64 {
 /// Weighs by both lists, on as many threads as the samples are worth. Every line has `C` samples for each pixel.
 ///
 /// `L` is the numbers a pixel in between: three are padded to four. With `ALPHA` the last channel weighs the others.
-fn separable<S: Sample, const C: usize, const L: usize, const ALPHA: bool>(
+fn separable<S: Resample, const C: usize, const L: usize, const ALPHA: bool>(
     lines: &[&[S]],
     across: &[Tap],
     down: &[Tap],
@@ -271,7 +277,7 @@ fn separable<S: Sample, const C: usize, const L: usize, const ALPHA: bool>(
 /// Some rows at a time: first each down into a row of sums, then all of them across. A vector holds the same pixel of
 /// `LANES / L` rows.
 #[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
-fn band<S: Sample, const C: usize, const L: usize, const ALPHA: bool>(
+fn band<S: Resample, const C: usize, const L: usize, const ALPHA: bool>(
     lines: &[&[S]],
     across: &[Tap],
     down: &[Tap],
@@ -343,7 +349,7 @@ fn straighten(sums: &mut [f32]) {
 /// Without closures: those of [`band`] are compiled for its instructions, and are not inlined into iterators, which are
 /// not.
 #[inline(always)]
-fn sum_down<S: Sample>(out: &mut [f32], rows: &[(&[S], f32)]) {
+fn sum_down<S: Resample>(out: &mut [f32], rows: &[(&[S], f32)]) {
     const BLOCK: usize = 32;
     let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
     let done = blocks.len() * BLOCK;
@@ -368,7 +374,7 @@ fn sum_down<S: Sample>(out: &mut [f32], rows: &[(&[S], f32)]) {
 
 /// Sums rows by their weights, every pixel weighted by its alpha, the last channel.
 #[inline(always)]
-fn sum_down_by_alpha<S: Sample, const C: usize>(out: &mut [f32], rows: &[(&[S], f32)]) {
+fn sum_down_by_alpha<S: Resample, const C: usize>(out: &mut [f32], rows: &[(&[S], f32)]) {
     out.fill(0.0);
     for (row, weight) in rows {
         for (sums, pixel) in out.as_chunks_mut::<C>().0.iter_mut().zip(row.as_chunks::<C>().0) {

@@ -9,7 +9,7 @@ use crate::process::tone;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// Every row makes a channel out of all channels.
-    Mix(Vec<Row>),
+    Mix(Vec<MatrixRow>),
     /// v^g, g above 0.
     Power(Num),
     /// log(1 + 255v) / log(256).
@@ -39,21 +39,21 @@ pub enum Reach {
 
 /// A row of a matrix.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Row {
+pub struct MatrixRow {
     /// By what the channels are multiplied, from the first; channels beyond the list count 0.
     pub weights: Vec<Num>,
     /// What is added.
     pub constant: Num,
 }
 
-impl Row {
+impl MatrixRow {
     /// Weights alone. Zeros at the end say nothing.
-    pub fn of(weights: &[Num]) -> Row {
+    pub fn of(weights: &[Num]) -> MatrixRow {
         let used = weights
             .iter()
             .rposition(|weight| weight.value() != 0.0)
             .map_or(0, |last| last + 1);
-        Row {
+        MatrixRow {
             weights: weights.iter().take(used).copied().collect(),
             constant: Num::default(),
         }
@@ -95,7 +95,8 @@ impl Step {
         match self {
             Step::Mix(rows) => {
                 let used = |channel: &usize| {
-                    let weight = |row: &Row| row.weights.get(*channel).is_some_and(|w| w.value() != 0.0);
+                    let weight =
+                        |row: &MatrixRow| row.weights.get(*channel).is_some_and(|w| w.value() != 0.0);
                     rows.iter().any(weight)
                 };
                 let used: Vec<usize> = (0..channels).filter(used).collect();

@@ -13,14 +13,14 @@ pub const WORTH: u64 = 4;
 
 /// What a table was made of.
 #[derive(Clone, Debug, PartialEq)]
-struct Key {
+struct TableKey {
     steps: Vec<Step>,
     /// What becomes 0 and 1 of samples of 16 bits; `None` where numbers are looked up.
     ends: Option<[u64; 2]>,
 }
 
 /// The tables used last, the latest at the end.
-pub struct TableCache<T>(Mutex<VecDeque<(Key, T)>>);
+pub struct TableCache<T>(Mutex<VecDeque<(TableKey, T)>>);
 
 impl<T> TableCache<T> {
     /// Holds nothing yet.
@@ -58,7 +58,7 @@ impl<T: Clone> TableCache<T> {
         while known.len() >= MOST {
             known.pop_front();
         }
-        let key = Key {
+        let key = TableKey {
             steps: steps.to_vec(),
             ends,
         };

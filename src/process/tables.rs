@@ -14,15 +14,15 @@ use crate::raster::Raster;
 use crate::raster::Samples;
 use std::sync::Arc;
 
-static BY_SAMPLE: TableCache<Planes> = TableCache::new();
+static BY_SAMPLE: TableCache<ByteTables> = TableCache::new();
 
 /// The bytes of every value that a sample can have, for each channel that steps make of one.
-type Planes = Vec<Arc<[u8]>>;
+type ByteTables = Vec<Arc<[u8]>>;
 
 /// A byte for every value that a sample can have.
 pub struct Tables {
     /// The channel that is looked up, and where, for every channel of the answer; alpha is the last.
-    of: Vec<(usize, Arc<[u8]>)>,
+    channels: Vec<(usize, Arc<[u8]>)>,
 }
 
 impl Tables {
@@ -32,8 +32,8 @@ impl Tables {
         if flow.divide || !flow.steps.iter().all(by_channel) {
             return None;
         }
-        let found = |steps: &[Step], ends: Ends| -> Option<Planes> {
-            let made = |ramp: Samples| -> Planes {
+        let found = |steps: &[Step], ends: Ends| -> Option<ByteTables> {
+            let made = |ramp: Samples| -> ByteTables {
                 let flow = Flow {
                     steps,
                     samples: &ramp,
@@ -55,25 +55,25 @@ impl Tables {
                 Samples::U32(_) | Samples::F32(_) => None,
             }
         };
-        let mut of = Vec::new();
-        let mut last: Option<(Ends, Planes)> = None;
+        let mut channels = Vec::new();
+        let mut last: Option<(Ends, ByteTables)> = None;
         for (channel, ends) in &flow.wanted {
             let planes = match &last {
                 Some((same, planes)) if same == ends => planes.clone(),
                 _ => found(flow.steps, *ends)?,
             };
-            of.extend(planes.iter().map(|table| (*channel, table.clone())));
+            channels.extend(planes.iter().map(|table| (*channel, table.clone())));
             last = Some((*ends, planes));
         }
-        of.truncate(if of.len() < 3 { 1 } else { 3 });
+        channels.truncate(if channels.len() < 3 { 1 } else { 3 });
         if let Some((channel, ends)) = flow.alpha {
-            if let [grey] = &of[..] {
-                of = vec![grey.clone(); 3];
+            if let [grey] = &channels[..] {
+                channels = vec![grey.clone(); 3];
             }
             let table = found(&[], ends)?.into_iter().next()?;
-            of.push((channel, table));
+            channels.push((channel, table));
         }
-        Some(Tables { of })
+        Some(Tables { channels })
     }
 
     /// The picture of the samples that the tables are for.
@@ -86,29 +86,29 @@ impl Tables {
         };
         Picture {
             size: raster.size,
-            layout: layout(self.of.len()),
+            layout: layout(self.channels.len()),
             data,
         }
     }
 
     /// `N` is how many values a sample has.
     fn look_up<T: Copy + Into<usize>, const N: usize>(&self, samples: &[T], channels: usize) -> Vec<u8> {
-        let mut of = [(0, &[0; N]); 4];
-        for (of, (channel, table)) in of.iter_mut().zip(&self.of) {
+        let mut tables = [(0, &[0; N]); 4];
+        for (slot, (channel, table)) in tables.iter_mut().zip(&self.channels) {
             if let Ok(table) = (&**table).try_into() {
-                *of = (*channel, table);
+                *slot = (*channel, table);
             }
         }
-        let [first, second, third, alpha] = of;
+        let [first, second, third, alpha] = tables;
         // every sample alike
         let own = |(place, (channel, table)): (usize, &(usize, Arc<[u8]>))| {
             place == *channel && std::ptr::eq(&raw const **table, first.1)
         };
-        if self.of.len() == channels && self.of.iter().enumerate().all(own) {
+        if self.channels.len() == channels && self.channels.iter().enumerate().all(own) {
             let byte = |v: &T| first.1.get((*v).into()).copied().unwrap_or(0);
             return samples.iter().map(byte).collect();
         }
-        match self.of.len() {
+        match self.channels.len() {
             1 => gather(samples, channels, [first]),
             3 => gather(samples, channels, [first, second, third]),
             _ => gather(samples, channels, [first, second, third, alpha]),
@@ -120,7 +120,7 @@ impl Tables {
 fn gather<T: Copy + Into<usize>, const N: usize, const C: usize>(
     samples: &[T],
     channels: usize,
-    of: [(usize, &[u8; N]); C],
+    tables: [(usize, &[u8; N]); C],
 ) -> Vec<u8> {
     let pixels = samples.chunks_exact(channels);
     let byte = |pixel: &[T], (channel, table): (usize, &[u8; N])| {
@@ -128,7 +128,7 @@ fn gather<T: Copy + Into<usize>, const N: usize, const C: usize>(
         v.copied().unwrap_or(0)
     };
     pixels
-        .map(|pixel| of.map(|of| byte(pixel, of)))
+        .map(|pixel| tables.map(|table| byte(pixel, table)))
         .collect::<Vec<[u8; C]>>()
         .into_flattened()
 }

@@ -4,7 +4,7 @@
 
 use crate::http::Http;
 use crate::protocol::Mount;
-use crate::protocol::Settings;
+use crate::protocol::ProtocolSettings;
 use crate::protocol::decode;
 use percent_encoding::AsciiSet;
 use percent_encoding::CONTROLS;
@@ -40,7 +40,7 @@ pub struct Address<'a> {
     /// The request.
     pub http: &'a Http,
     /// The settings.
-    pub settings: &'a Settings,
+    pub settings: &'a ProtocolSettings,
     /// The row of `URI_MAP` that matched; `None` in a query string.
     pub mount: Option<&'a Mount>,
     /// What followed it, as the client spelt it.
@@ -49,7 +49,7 @@ pub struct Address<'a> {
 
 /// The row of `URI_MAP` that the request's path starts with, and what follows it, without the query: REQUEST_URI
 /// where there is one, else SCRIPT_NAME and PATH_INFO, which arrive decoded (RFC 3875 §4.1).
-pub fn mapped<'a>(http: &'a Http, settings: &'a Settings) -> Option<Address<'a>> {
+pub fn mapped<'a>(http: &'a Http, settings: &'a ProtocolSettings) -> Option<Address<'a>> {
     let below = |path: &[u8]| {
         let path = path.split(|&b| b == b'?').next()?.strip_prefix(b"/")?;
         settings.uri_map.iter().find_map(|mount| {
@@ -118,7 +118,7 @@ impl Address<'_> {
         if !self.settings.base_url.is_empty() {
             return format!("{}{name}", self.settings.base_url);
         }
-        let Origin { scheme, host, prefix } = self.origin();
+        let UrlOrigin { scheme, host, prefix } = self.origin();
         let path = match self.mount {
             Some(mount) if mount.prefix.is_empty() => format!("/{name}"),
             Some(mount) => format!("/{}/{name}", mount.prefix),
@@ -177,7 +177,7 @@ impl Address<'_> {
     }
 
     /// Scheme, host and what a proxy cut off in front of the path.
-    fn origin(&self) -> Origin {
+    fn origin(&self) -> UrlOrigin {
         let text = |name: &str| self.http.text(name).filter(|value| !value.is_empty());
         let proxy = if self.settings.trust_proxy {
             Proxy::read(self.http)
@@ -205,7 +205,7 @@ impl Address<'_> {
         }
         let prefix = proxy.prefix.unwrap_or_default();
         let prefix = prefix.trim_matches('/');
-        Origin {
+        UrlOrigin {
             scheme: if secure { "https" } else { "http" },
             host,
             prefix: if prefix.is_empty() {
@@ -218,7 +218,7 @@ impl Address<'_> {
 }
 
 /// The beginning of an address.
-struct Origin {
+struct UrlOrigin {
     scheme: &'static str,
     host: String,
     prefix: String,

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::http::Http;
 use crate::http::Method;
-use crate::plan::Limits;
+use crate::plan::PlanLimits;
 use crate::plan::View;
 use crate::source::Header;
 use percent_encoding::percent_decode;
@@ -98,7 +98,7 @@ pub type Members = serde_json::Map<String, serde_json::Value>;
 
 /// What the protocols need to know of the configuration.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ProtocolSettings {
     /// Prefixes of request paths and what is spoken below them, the longest first.
     pub uri_map: Vec<Mount>,
     /// Whether paths are mapped at all: one that no row has, and that asks for nothing in a query, leads nowhere then.
@@ -162,7 +162,7 @@ pub enum Ask {
         linked: bool,
     },
     /// IIIF: manifest.json of an image or a folder.
-    Manifest(iiif::Asked),
+    Manifest(iiif::ManifestRequest),
     /// DeepZoom: the .dzi file.
     Dzi,
     /// Zoomify: ImageProperties.xml.
@@ -205,7 +205,7 @@ impl Failure {
 }
 
 /// Reads a request: the path after a matching prefix of `URI_MAP`, else the query string, else a POST's body.
-pub fn parse(http: &Http, settings: &Settings) -> std::result::Result<(Protocol, Request), Failure> {
+pub fn parse(http: &Http, settings: &ProtocolSettings) -> std::result::Result<(Protocol, Request), Failure> {
     if let Some(address) = address::mapped(http, settings)
         && let Some(mount) = address.mount
     {
@@ -297,8 +297,8 @@ pub struct Description {
 pub fn describe(
     ask: &Ask,
     header: &Header,
-    limits: &Limits,
-    settings: &Settings,
+    limits: &PlanLimits,
+    settings: &ProtocolSettings,
     notes: &[Members],
 ) -> Option<Description> {
     match ask {

@@ -87,7 +87,7 @@ impl Wait {
 
 /// What a connection shall do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum Directive {
     /// To go on.
     None,
     /// To end once nothing is under way.
@@ -302,26 +302,26 @@ impl Presence {
     }
 
     /// What it shall do. The task is woken when that changes.
-    pub fn order(&self, context: &Context<'_>) -> Order {
+    pub fn order(&self, context: &Context<'_>) -> Directive {
         self.known.waker.register(context.waker());
         let orders = self.known.orders.load(Ordering::Acquire);
         if orders == 0 {
-            return Order::None;
+            return Directive::None;
         }
         let wait = self.wait();
         let now = self.all.now();
         let deadline = self.known.deadline.load(Ordering::Relaxed);
         if orders & LATE != 0 && deadline != 0 && deadline < now {
-            return Order::Late(wait);
+            return Directive::Late(wait);
         }
         if orders & YIELD != 0 && wait.is_idle() {
-            return Order::Yield;
+            return Directive::Yield;
         }
         self.known.orders.fetch_and(RETIRE, Ordering::AcqRel);
         if orders & RETIRE != 0 {
-            Order::Retire
+            Directive::Retire
         } else {
-            Order::None
+            Directive::None
         }
     }
 
@@ -424,10 +424,26 @@ mod tests {
         // that nothing happens does not make it younger
         four[3].waits(Wait::Request, true);
         assert_eq!((all.yield_idle(1), all.busy()), (1, 1));
-        assert_eq!(orders(), [Order::None, Order::None, Order::None, Order::Yield]);
+        assert_eq!(
+            orders(),
+            [
+                Directive::None,
+                Directive::None,
+                Directive::None,
+                Directive::Yield
+            ]
+        );
         // one that is to end already is not counted again
         assert_eq!(all.yield_idle(9), 2);
-        assert_eq!(orders(), [Order::None, Order::Yield, Order::Yield, Order::Yield]);
+        assert_eq!(
+            orders(),
+            [
+                Directive::None,
+                Directive::Yield,
+                Directive::Yield,
+                Directive::Yield
+            ]
+        );
         drop(four);
         assert_eq!(all.live(), 0);
     }
@@ -454,12 +470,12 @@ mod tests {
         presence.waits(Wait::Head, false);
         all.tick.store(2, Ordering::Relaxed);
         presence.known.order(LATE);
-        assert_eq!(presence.order(&context), Order::Late(Wait::Head));
+        assert_eq!(presence.order(&context), Directive::Late(Wait::Head));
         presence.waits(Wait::Answer, false);
-        assert_eq!(presence.order(&context), Order::None);
+        assert_eq!(presence.order(&context), Directive::None);
         all.retire();
-        assert_eq!(presence.order(&context), Order::Retire);
-        assert_eq!(all.enter().unwrap().order(&context), Order::Retire);
+        assert_eq!(presence.order(&context), Directive::Retire);
+        assert_eq!(all.enter().unwrap().order(&context), Directive::Retire);
     }
     #[test]
     fn an_address_has_so_many_connections_and_others_are_not_its_concern() {

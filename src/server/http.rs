@@ -7,7 +7,7 @@ use crate::http::Http;
 use crate::http::Reply;
 use crate::metrics;
 use crate::server::Handler;
-use crate::server::connections::Order;
+use crate::server::connections::Directive;
 use crate::server::connections::Presence;
 use crate::server::connections::Wait;
 use crate::server::socket::Socket;
@@ -144,15 +144,15 @@ async fn run<C: Future>(connection: C, retire: fn(Pin<&mut C>), state: &State, a
     let mut retired = false;
     poll_fn(|context| {
         match state.presence.order(context) {
-            Order::None => {}
-            Order::Retire if retired => {}
-            Order::Retire => {
+            Directive::None => {}
+            Directive::Retire if retired => {}
+            Directive::Retire => {
                 retired = true;
                 retire(connection.as_mut());
             }
             // read as a failure of the socket, after the answer was written
-            Order::Late(Wait::Head) if answers_late => state.late.store(true, Ordering::Relaxed),
-            Order::Late(_) | Order::Yield => return Poll::Ready(()),
+            Directive::Late(Wait::Head) if answers_late => state.late.store(true, Ordering::Relaxed),
+            Directive::Late(_) | Directive::Yield => return Poll::Ready(()),
         }
         connection.as_mut().poll(context).map(|_| ())
     })
@@ -203,7 +203,7 @@ impl Io {
     /// The first bytes; `None` when there are none.
     fn poll_first(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let order = self.state.presence.order(context);
-        if matches!(order, Order::Late(_) | Order::Yield) {
+        if matches!(order, Directive::Late(_) | Directive::Yield) {
             return Poll::Ready(None);
         }
         BUFFER.with_borrow_mut(|buffer| match self.socket.poll_read(context, buffer) {
@@ -212,7 +212,7 @@ impl Io {
                 Poll::Ready(buffer.get(..count).map(Bytes::copy_from_slice))
             }
             // what was sent before has been taken in
-            Poll::Pending if order == Order::None => Poll::Pending,
+            Poll::Pending if order == Directive::None => Poll::Pending,
             Poll::Ready(_) | Poll::Pending => Poll::Ready(None),
         })
     }
@@ -329,14 +329,14 @@ struct Shared {
 }
 
 impl Service<Request<Incoming>> for Front {
-    type Response = Response<Answer>;
+    type Response = Response<WholeBody>;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<Answer>, Infallible>>;
+    type Future = BoxFuture<'static, Result<Response<WholeBody>, Infallible>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let shared = Arc::clone(&self.0);
         shared.state.flying.fetch_add(1, Ordering::Relaxed);
-        let flight = Flight(Arc::clone(&shared.state));
+        let flight = InFlight(Arc::clone(&shared.state));
         shared.state.presence.waits(Wait::Answer, true);
         Box::pin(async move {
             let (parts, body) = request.into_parts();
@@ -351,9 +351,9 @@ impl Service<Request<Incoming>> for Front {
 }
 
 /// A request until its answer has been handed over.
-struct Flight(Arc<State>);
+struct InFlight(Arc<State>);
 
-impl Drop for Flight {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.flying.fetch_sub(1, Ordering::Relaxed);
         if self.0.presence.wait() == Wait::Answer {
@@ -471,8 +471,8 @@ fn host_name(host: &[u8]) -> Option<&[u8]> {
 }
 
 /// The answer as hyper wants it.
-fn response(reply: Reply, head: bool, flight: Flight) -> Response<Answer> {
-    let mut response = Response::new(Answer {
+fn response(reply: Reply, head: bool, flight: InFlight) -> Response<WholeBody> {
+    let mut response = Response::new(WholeBody {
         bytes: None,
         _flight: flight,
     });
@@ -496,12 +496,12 @@ fn response(reply: Reply, head: bool, flight: Flight) -> Response<Answer> {
 }
 
 /// A body in one piece.
-struct Answer {
+struct WholeBody {
     bytes: Option<Bytes>,
-    _flight: Flight,
+    _flight: InFlight,
 }
 
-impl hyper::body::Body for Answer {
+impl hyper::body::Body for WholeBody {
     type Data = Bytes;
     type Error = Infallible;
 

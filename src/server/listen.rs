@@ -133,34 +133,34 @@ impl fmt::Display for Listener {
 
 /// An address of the command line.
 #[derive(Debug, PartialEq, Eq)]
-enum Address<'a> {
+enum ListenAddress<'a> {
     Path(&'a Path),
     /// Every address of this machine, IPv6 and IPv4.
     Any(u16),
     Host(&'a str),
 }
 
-impl<'a> Address<'a> {
-    fn parse(text: &'a str) -> Option<Address<'a>> {
+impl<'a> ListenAddress<'a> {
+    fn parse(text: &'a str) -> Option<ListenAddress<'a>> {
         if text.contains('/') {
-            return Some(Address::Path(Path::new(text)));
+            return Some(ListenAddress::Path(Path::new(text)));
         }
         let (host, port) = text.rsplit_once(':')?;
         let port = port.parse().ok()?;
         if host.is_empty() || host == "*" {
-            return Some(Address::Any(port));
+            return Some(ListenAddress::Any(port));
         }
-        Some(Address::Host(text))
+        Some(ListenAddress::Host(text))
     }
 }
 
 fn open(text: &str, backlog: u32, http: bool) -> io::Result<Vec<Listener>> {
     let failed = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {text}: {error}"));
-    match Address::parse(text) {
-        Some(Address::Path(path)) => unix(path, backlog, http)
+    match ListenAddress::parse(text) {
+        Some(ListenAddress::Path(path)) => unix(path, backlog, http)
             .map(|listener| vec![listener])
             .map_err(failed),
-        Some(Address::Any(port)) => {
+        Some(ListenAddress::Any(port)) => {
             let six = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port));
             let four = SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, port));
             match tcp(six, backlog, http) {
@@ -171,7 +171,7 @@ fn open(text: &str, backlog: u32, http: bool) -> io::Result<Vec<Listener>> {
             .map(|listener| vec![listener])
             .map_err(failed)
         }
-        Some(Address::Host(host)) => {
+        Some(ListenAddress::Host(host)) => {
             let mut listeners = Vec::new();
             let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
             for address in host.to_socket_addrs().map_err(failed)? {
@@ -275,13 +275,22 @@ mod tests {
 
     #[test]
     fn kinds_of_addresses_are_distinguished() {
-        assert_eq!(Address::parse(":9000"), Some(Address::Any(9000)));
-        assert_eq!(Address::parse("*:9000"), Some(Address::Any(9000)));
-        assert_eq!(Address::parse("localhost:1"), Some(Address::Host("localhost:1")));
-        assert_eq!(Address::parse("[::1]:1"), Some(Address::Host("[::1]:1")));
-        assert_eq!(Address::parse("./a:1"), Some(Address::Path(Path::new("./a:1"))));
+        assert_eq!(ListenAddress::parse(":9000"), Some(ListenAddress::Any(9000)));
+        assert_eq!(ListenAddress::parse("*:9000"), Some(ListenAddress::Any(9000)));
+        assert_eq!(
+            ListenAddress::parse("localhost:1"),
+            Some(ListenAddress::Host("localhost:1"))
+        );
+        assert_eq!(
+            ListenAddress::parse("[::1]:1"),
+            Some(ListenAddress::Host("[::1]:1"))
+        );
+        assert_eq!(
+            ListenAddress::parse("./a:1"),
+            Some(ListenAddress::Path(Path::new("./a:1")))
+        );
         for text in ["9000", "host", "host:", "host:99999", ""] {
-            assert_eq!(Address::parse(text), None, "{text}");
+            assert_eq!(ListenAddress::parse(text), None, "{text}");
         }
     }
 

@@ -34,7 +34,7 @@ use tokio::signal::unix::signal;
 pub type Handler = Arc<dyn Fn(Http) -> BoxFuture<'static, Reply> + Send + Sync>;
 
 /// What a signal asks for.
-enum Asked {
+enum SignalAction {
     Stop,
     Reload,
     /// Nothing: the watchdog wants to know that we are alive.
@@ -66,17 +66,17 @@ pub fn run(service: Arc<Service>, listeners: Vec<Listener>) -> io::Result<usize>
         let [terminate, interrupt, user] = &mut stops;
         let asked = runtime.block_on(async {
             tokio::select! {
-                _ = terminate.recv() => Asked::Stop,
-                _ = interrupt.recv() => Asked::Stop,
-                _ = user.recv() => Asked::Stop,
-                _ = reloads.recv() => Asked::Reload,
-                () = pause(watchdog) => Asked::Sign,
+                _ = terminate.recv() => SignalAction::Stop,
+                _ = interrupt.recv() => SignalAction::Stop,
+                _ = user.recv() => SignalAction::Stop,
+                _ = reloads.recv() => SignalAction::Reload,
+                () = pause(watchdog) => SignalAction::Sign,
             }
         });
         match asked {
-            Asked::Stop => break,
-            Asked::Reload => reload(&service),
-            Asked::Sign => inherited::notify("WATCHDOG=1"),
+            SignalAction::Stop => break,
+            SignalAction::Reload => reload(&service),
+            SignalAction::Sign => inherited::notify("WATCHDOG=1"),
         }
     }
     inherited::notify("STOPPING=1");

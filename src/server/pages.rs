@@ -8,7 +8,7 @@ use crate::http::Method;
 use crate::http::Reply;
 use crate::server::http::SCRIPT;
 use crate::service::Service;
-use crate::source::kind::Kind;
+use crate::source::file_format::FileFormat;
 use crate::work::Cost;
 use crate::work::Lease;
 use crate::work::Scope;
@@ -138,7 +138,7 @@ pub fn images(config: &Config) -> Reply {
 
 /// Identifiers, kinds and lengths of the images whose path starts with `prefix`, which need not be a whole folder. Nothing when there
 /// is no prefix: the whole machine is not to be listed. Links to folders are not followed.
-fn list(prefix: &str, suffix: &str) -> (Vec<(String, Kind, u64)>, bool) {
+fn list(prefix: &str, suffix: &str) -> (Vec<(String, FileFormat, u64)>, bool) {
     let Some((folder, start)) = prefix.rsplit_once('/') else {
         return (Vec::new(), false);
     };
@@ -190,8 +190,8 @@ fn list(prefix: &str, suffix: &str) -> (Vec<(String, Kind, u64)>, bool) {
 }
 
 /// The kind of an image, by its name, and the length of its file in bytes.
-fn image(name: &str, path: &Path) -> Option<(Kind, u64)> {
-    let kind = Kind::named(name)?;
+fn image(name: &str, path: &Path) -> Option<(FileFormat, u64)> {
+    let kind = FileFormat::named(name)?;
     let found = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
     Some((kind, found.len()))
 }

@@ -60,7 +60,7 @@ enum Phase {
 }
 
 /// A running server.
-pub struct Running {
+pub struct RunningServer {
     phase: watch::Sender<Phase>,
     connections: Arc<Connections>,
     service: Service,
@@ -92,7 +92,7 @@ pub fn start(
     listeners: Vec<Listener>,
     threads: usize,
     patience: Patience,
-) -> io::Result<Running> {
+) -> io::Result<RunningServer> {
     let service = Service::clone(&service);
     let of_one = service.config().connections_of_one;
     let connections = Connections::new(patience, config::open_files().connections, of_one);
@@ -106,7 +106,7 @@ pub fn start(
         (Arc::new(listener), handler)
     };
     let listeners: Vec<_> = listeners.into_iter().map(handled).collect();
-    let mut running = Running {
+    let mut running = RunningServer {
         phase,
         connections,
         service,
@@ -166,7 +166,7 @@ fn io_thread(
         .spawn(move || runtime.block_on(body))
 }
 
-impl Running {
+impl RunningServer {
     /// Accepts nothing more, refuses what is queued, finishes what has begun for as long as `grace`, and ends the
     /// threads. Returns how many connections were cut: 0 when everything was finished.
     pub fn stop(self, grace: Duration) -> usize {

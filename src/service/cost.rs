@@ -51,11 +51,11 @@ impl Service {
                 break;
             }
             let key = Key::decoded(opened.identity.clone(), Part::Level(window.level));
-            let (service, of) = (self.clone(), opened.clone());
+            let (service, image) = (self.clone(), opened.clone());
             let prepare = move |scope: Scope| async move {
-                let cost = Cost::default().and(effort, of.source.header());
+                let cost = Cost::default().and(effort, image.source.header());
                 let reader = service.clone();
-                let job = move |_: &mut Lease| timed(Stage::Open, || reader.prepare(&of, window));
+                let job = move |_: &mut Lease| timed(Stage::Open, || reader.prepare(&image, window));
                 service.executor.run(cost, &scope, job).await?;
                 Ok(())
             };
@@ -90,11 +90,11 @@ impl Service {
         let effort = self.prepared(opened, window, scope).await?;
         // no level has this number
         let key = Key::decoded(opened.identity.clone(), Part::Level(usize::MAX));
-        let (service, of) = (self.clone(), opened.clone());
+        let (service, image) = (self.clone(), opened.clone());
         let make = move |scope: Scope| async move {
-            let cost = Cost::default().and(effort, of.source.header());
+            let cost = Cost::default().and(effort, image.source.header());
             let reader = service.clone();
-            let job = move |_: &mut Lease| reader.stats(&of);
+            let job = move |_: &mut Lease| reader.stats(&image);
             service.executor.run(cost, &scope, job).await?;
             Ok(())
         };

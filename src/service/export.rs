@@ -4,14 +4,14 @@
 //! its steps; besides them the file, as it grows. The pixels equal those of the answer made in one piece.
 
 use crate::encode::bands;
-use crate::encode::bands::Writer;
+use crate::encode::bands::BandWriter;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Rect;
 use crate::library::Opened;
 use crate::plan::Plan;
 use crate::process;
-use crate::process::Part;
+use crate::process::RowBand;
 use crate::raster::Meaning;
 use crate::raster::Raster;
 use crate::raster::Strip;
@@ -40,7 +40,7 @@ impl Service {
             let wanted = start..size.h.min(start.saturating_add(high));
             match process::needs(&plan.ops, whole, wanted.clone()) {
                 Some(needed) => parts.push((
-                    Part {
+                    RowBand {
                         whole,
                         first: needed.start,
                         wanted,
@@ -61,7 +61,7 @@ impl Service {
         };
 
         let mut begun = None;
-        let mut input = Input {
+        let mut input = WindowRows {
             service: self,
             opened,
             window: plan.window,
@@ -87,7 +87,7 @@ impl Service {
                     Some(begun) => begun,
                     none => {
                         let tags = self.tags(opened, plan, piece.layout());
-                        let writer = Writer::begin(size, &piece, plan.output, &tags)?;
+                        let writer = BandWriter::begin(size, &piece, plan.output, &tags)?;
                         none.insert((writer, tags))
                     }
                 };
@@ -102,13 +102,13 @@ impl Service {
 }
 
 /// The window's rows, from the top: each row of tiles is read once.
-struct Input<'a> {
+struct WindowRows<'a> {
     service: &'a Service,
     opened: &'a Opened,
     window: Window,
     /// Whether samples of 32 bits stay as they are: [`Service::coloured`].
     numbers: bool,
-    /// What the samples mean that were read.
+    /// The meaning of the samples after colour conversion; before the first read, that of the source.
     meaning: Cow<'a, Meaning>,
     /// First row and samples of what has been read and may still be needed, one below the other.
     held: Vec<(u32, Raster)>,
@@ -116,7 +116,7 @@ struct Input<'a> {
     end: u32,
 }
 
-impl<'a> Input<'a> {
+impl<'a> WindowRows<'a> {
     /// Reads up to the end of these rows of the window; no earlier ones may be asked afterwards.
     fn read(&mut self, needed: Range<u32>) -> Result<()> {
         self.held
@@ -178,9 +178,9 @@ mod tests {
     use crate::codec::jpeg;
     use crate::config::Config;
     use crate::encode;
-    use crate::encode::Compression;
+    use crate::encode::TiffCompression;
     use crate::geometry::Size;
-    use crate::plan::Limits;
+    use crate::plan::PlanLimits;
     use crate::plan::Region;
     use crate::plan::Scale;
     use crate::plan::Tone;
@@ -261,10 +261,10 @@ mod tests {
             ("rgba", Format::Tiff, 4, &one),
         ] {
             for (turn, scale) in scales.into_iter().enumerate() {
-                let limits = Limits {
+                let limits = PlanLimits {
                     interpolation,
                     watermark: (turn > 1).then(|| mark.clone()),
-                    ..Limits::default()
+                    ..PlanLimits::default()
                 };
                 let mut view = View {
                     region: Region::from(Rect::new(3, 5, 2990, 2090)),
@@ -302,25 +302,27 @@ mod tests {
         let source = Synthetic::halving(Size::new(3000, 2000), Size::new(256, 256), 3);
         let service = Service::new(Config::default()).with_image("rgb", source);
         let opened = service.library.open("rgb").unwrap();
-        let of = |view: View| {
-            let plan = view.resolve(opened.source.header(), &Limits::default()).unwrap();
+        let is_banded = |view: View| {
+            let plan = view
+                .resolve(opened.source.header(), &PlanLimits::default())
+                .unwrap();
             service.export(&opened, &plan).unwrap().is_some()
         };
         let full = || View::full(Format::Jpeg);
-        assert!(of(full()));
-        assert!(of(View {
-            compression: Some(Compression::Jpeg),
+        assert!(is_banded(full()));
+        assert!(is_banded(View {
+            compression: Some(TiffCompression::Jpeg),
             ..View::full(Format::Tiff)
         }));
-        assert!(!of(View::full(Format::Webp)));
-        assert!(!of(View {
+        assert!(!is_banded(View::full(Format::Webp)));
+        assert!(!is_banded(View {
             scale: Scale::Width(500),
             ..full()
         }));
         for degrees in ["90", "180", "33"] {
             let mut turned = full();
             turned.adjust.degrees = crate::geometry::Num::parse(degrees).unwrap();
-            assert!(!of(turned), "{degrees}");
+            assert!(!is_banded(turned), "{degrees}");
         }
     }
 }

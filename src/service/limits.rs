@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::error::Result;
 use crate::library;
-use crate::plan::Limits;
+use crate::plan::PlanLimits;
 use crate::process::Watermark;
 use crate::process::WatermarkSettings;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::sync::RwLock;
 
 /// What requests are held to.
 pub struct InForce {
-    limits: RwLock<Arc<Limits>>,
+    limits: RwLock<Arc<PlanLimits>>,
     /// Why the watermark could not be read at first.
     fault: Option<String>,
 }
@@ -25,7 +25,7 @@ impl InForce {
             Err(error) => (None, Some(error.to_string())),
         };
         InForce {
-            limits: RwLock::new(Arc::new(Limits {
+            limits: RwLock::new(Arc::new(PlanLimits {
                 watermark,
                 ..config.answers.clone()
             })),
@@ -39,7 +39,7 @@ impl InForce {
     }
 
     /// For one request.
-    pub fn now(&self) -> Arc<Limits> {
+    pub fn now(&self) -> Arc<PlanLimits> {
         Arc::clone(&self.limits.read().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -16,11 +16,11 @@ use crate::process::colour;
 use crate::process::profile::SRGB;
 use crate::process::profile::sound;
 use crate::raster::Colour;
-use crate::raster::Kind;
 use crate::raster::Layout;
 use crate::raster::Meaning;
 use crate::raster::Picture;
 use crate::raster::Raster;
+use crate::raster::SampleFormat;
 use crate::raster::Samples;
 use crate::raster::strip;
 use crate::service::Service;
@@ -83,7 +83,7 @@ impl Service {
     fn passes(&self, opened: &Opened, plan: &Plan) -> bool {
         plan.finish.passthrough
             && plan.as_stored(opened.source.header()).is_some()
-            && self.profiles.of(opened, false).is_none()
+            && self.profiles.transform(opened, false).is_none()
     }
 
     /// Read, processed and encoded.
@@ -131,7 +131,7 @@ impl Service {
             None => {
                 let tags = self.tags(opened, plan, layout(meaning.colour));
                 let header = opened.source.header();
-                let signed = (header.kind == Kind::Signed).then_some(header.bits);
+                let signed = (header.kind == SampleFormat::Signed).then_some(header.bits);
                 encode::deep(&pixels.raster()?, meaning, signed, plan.output, &tags)
             }
         }
@@ -172,10 +172,10 @@ impl Service {
     ) -> Result<(Raster, Cow<'a, Meaning>)> {
         let header = opened.source.header();
         let transform = match raster.samples {
-            Samples::U8(_) => self.profiles.of(opened, false),
-            Samples::U16(_) => self.profiles.of(opened, true),
+            Samples::U8(_) => self.profiles.transform(opened, false),
+            Samples::U16(_) => self.profiles.transform(opened, true),
             _ if numbers && header.meaning.colour != Colour::Cmyk => None,
-            _ => self.profiles.of(opened, true),
+            _ => self.profiles.transform(opened, true),
         };
         match transform {
             Some(transform) => {

@@ -9,9 +9,9 @@ use crate::http::Http;
 use crate::http::Reply;
 use crate::library::Opened;
 use crate::protocol::iiif;
-use crate::protocol::iiif::Asked;
 use crate::protocol::iiif::Canvas;
-use crate::protocol::iiif::Entry;
+use crate::protocol::iiif::FolderEntry;
+use crate::protocol::iiif::ManifestRequest;
 use crate::protocol::segment;
 use crate::service::Service;
 
@@ -20,7 +20,12 @@ const MAX_CANVASES: usize = 1_000;
 
 impl Service {
     /// The manifest of an image, or the Collection of a folder. Reads files; for a compute thread.
-    pub(in crate::service) fn manifest(&self, http: &Http, id: &str, asked: &Asked) -> Result<Reply> {
+    pub(in crate::service) fn manifest(
+        &self,
+        http: &Http,
+        id: &str,
+        asked: &ManifestRequest,
+    ) -> Result<Reply> {
         let lines: Vec<HeaderLine> = vec![("Vary", format!("Accept, {}", self.named()).into())];
         let missing = if id.is_empty() {
             Error::Missing("no folder".into())
@@ -49,7 +54,7 @@ impl Service {
         let (names, modified) = self.library.folder(id)?;
         let entries: Vec<_> = names
             .into_iter()
-            .map(|(name, folder)| Entry { name, folder })
+            .map(|(name, folder)| FolderEntry { name, folder })
             .collect();
         let name = Some(last(id.trim_end_matches('/'))).filter(|name| !name.is_empty());
         let text = iiif::collection(asked, name.unwrap_or("Images"), &entries);

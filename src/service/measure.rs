@@ -31,8 +31,8 @@ impl Service {
         scope: &Scope,
     ) -> Result<Description> {
         let cost = self.measure_cost(opened, measure)?;
-        let (service, of) = (self.clone(), opened.clone());
-        let job = move |_: &mut Lease| service.measure(&of, measure);
+        let (service, image) = (self.clone(), opened.clone());
+        let job = move |_: &mut Lease| service.measure(&image, measure);
         let (answer, _) = self.executor.run(cost, scope, job).await?;
         Ok(answer)
     }
@@ -74,7 +74,7 @@ pub fn window(header: &Header, measure: Measure) -> Result<Window> {
     let outside = || Error::Outside("the image has no such pixels".into());
     let (Measure::Profile { level, .. } | Measure::Spectrum { level, .. }) = measure;
     let level = header.from_smallest(level).ok_or_else(outside)?;
-    let of = header.levels.get(level).ok_or_else(outside)?;
+    let stored = header.levels.get(level).ok_or_else(outside)?;
     let rect = match measure {
         Measure::Profile { from, to, .. } => {
             let wide = from.0.abs_diff(to.0);
@@ -83,7 +83,7 @@ pub fn window(header: &Header, measure: Measure) -> Result<Window> {
             Rect::new(from.0.min(to.0), y, wide.max(1), high.max(1))
         }
         Measure::Spectrum { tile, x, y, .. } => {
-            let columns = of.size.grid(of.tile).w.max(1);
+            let columns = stored.size.grid(stored.tile).w.max(1);
             let tile = Tile {
                 level,
                 col: tile % columns,
@@ -96,7 +96,7 @@ pub fn window(header: &Header, measure: Measure) -> Result<Window> {
             Rect::new(cell.x + x, cell.y + y, 1, 1)
         }
     };
-    let inside = rect.right() <= u64::from(of.size.w) && rect.bottom() <= u64::from(of.size.h);
+    let inside = rect.right() <= u64::from(stored.size.w) && rect.bottom() <= u64::from(stored.size.h);
     if inside {
         Ok(Window::new(level, rect))
     } else {

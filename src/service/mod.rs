@@ -429,8 +429,8 @@ impl Service {
             };
             return Ok((answer, "made"));
         }
-        let (service, of, own) = (self.clone(), opened.clone(), key.clone());
-        let make = move |scope| async move { service.make(&of, &own, &scope).await };
+        let (service, image, own) = (self.clone(), opened.clone(), key.clone());
+        let make = move |scope| async move { service.make(&image, &own, &scope).await };
         let answer = self.answers.get_or_make(key, scope, make).await?;
         let how = answer.how;
         Ok((answer, how))
@@ -460,8 +460,8 @@ impl Service {
         let cost = plan
             .cost(opened.source.header(), self.config.work.threads)
             .and(effort, opened.source.header());
-        let (service, of, own) = (self.clone(), opened.clone(), key.clone());
-        let job = move |_: &mut Lease| service.made(&of, &own);
+        let (service, image, own) = (self.clone(), opened.clone(), key.clone());
+        let job = move |_: &mut Lease| service.made(&image, &own);
         let (bytes, mut lease) = self.executor.run(cost, scope, job).await?;
         if let Some((shared, name)) = &shared {
             shared.set(name, &bytes);
@@ -490,12 +490,12 @@ impl Service {
 
     /// What the files beside an image say, read where that delays no request.
     async fn sidecar(&self, opened: &Arc<Opened>, scope: &Scope) -> crate::error::Result<Arc<Sidecar>> {
-        let (service, of) = (self.clone(), opened.clone());
+        let (service, image) = (self.clone(), opened.clone());
         if !opened.is_local {
-            let read = self.file_calls.run(move || service.read_sidecar(&of)).await;
+            let read = self.file_calls.run(move || service.read_sidecar(&image)).await;
             return read.ok_or(Error::TimedOut);
         }
-        let job = move |_: &mut Lease| Ok(service.read_sidecar(&of));
+        let job = move |_: &mut Lease| Ok(service.read_sidecar(&image));
         Ok(self.executor.run(cost::NOTES, scope, job).await?.0)
     }
 

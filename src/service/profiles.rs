@@ -27,7 +27,7 @@ impl Profiles {
     }
 
     /// What brings samples of this image, of 8 bits or deeper, to sRGB; `None` where they are taken as they are.
-    pub fn of(&self, opened: &Opened, deep: bool) -> Option<Arc<Transform>> {
+    pub fn transform(&self, opened: &Opened, deep: bool) -> Option<Arc<Transform>> {
         let header = opened.source.header();
         let colour = header.meaning.colour;
         if !self.srgb && colour != Colour::Cmyk {

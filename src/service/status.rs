@@ -3,8 +3,8 @@
 use crate::config::Origin;
 use crate::http::Reply;
 use crate::metrics;
-use crate::metrics::Lane;
-use crate::metrics::Request;
+use crate::metrics::LaneLabel;
+use crate::metrics::RequestLabels;
 use crate::metrics::Tier;
 use crate::raster::Format;
 use crate::service::Service;
@@ -52,7 +52,7 @@ pub fn count(protocol: &'static str, reply: &Reply, stages: &[(&'static str, Dur
     let formats = Format::built().map(|format| (format.media_type(), format.name()));
     let mut names = formats.chain(OTHERS.iter().copied());
     let name = names.find(|(media_type, _)| *media_type == kind);
-    let request = Request {
+    let request = RequestLabels {
         protocol,
         format: name.map_or("none", |(_, name)| name),
         status: reply.status.into(),
@@ -109,7 +109,7 @@ impl Service {
             .set(number(self.config.cache_bytes));
         let load = self.executor.load();
         for (lane, [queued, running]) in [("small", load.small), ("big", load.big)] {
-            let lane = Lane { lane };
+            let lane = LaneLabel { lane };
             metrics.queued.get_or_create(&lane).set(number(queued as u64));
             metrics.running.get_or_create(&lane).set(number(running as u64));
         }

@@ -63,7 +63,7 @@ pub enum Parts {
     /// Parts of another level.
     Derived(Arc<Derived>),
     /// Something that serves other windows as well, made for the first.
-    Shared(Arc<Shared>),
+    Shared(Arc<LevelShared>),
 }
 
 /// A level whose windows are read from another one.
@@ -90,7 +90,7 @@ pub enum Map {
 
 impl Map {
     /// The pixels of a level of this size that a rectangle covers.
-    pub fn of(self, rect: Rect, size: Size) -> Rect {
+    pub fn map(self, rect: Rect, size: Size) -> Rect {
         match self {
             Map::Turned(orientation) => orientation.stored(rect, size),
             Map::Enlarged(factor) => {
@@ -108,7 +108,7 @@ impl Map {
 
 /// Something that is made once for all windows of a level: the whole level, or an index.
 #[derive(Debug)]
-pub struct Shared {
+pub struct LevelShared {
     /// What the cache calls it, if it is held there.
     pub part: Option<Part>,
     /// What making it takes.
@@ -186,7 +186,7 @@ impl Parts {
                     map,
                     name,
                 } = &**derived;
-                let rect = map.of(window.rect, from.size);
+                let rect = map.map(window.rect, from.size);
                 let window = Window {
                     level: *index,
                     rect,

@@ -4,9 +4,9 @@
 
 pub mod cache;
 pub mod derived;
+pub mod file_format;
 pub mod jp2;
 pub mod jpeg;
-pub mod kind;
 pub mod level;
 pub mod orientation;
 pub mod oriented;
@@ -24,12 +24,12 @@ use crate::error::Result;
 use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::raster::Format;
-use crate::raster::Kind;
 use crate::raster::Meaning;
 use crate::raster::Metadata;
 use crate::raster::Raster;
+use crate::raster::SampleFormat;
 use crate::source::cache::TileCache;
-pub use crate::source::kind::open;
+pub use crate::source::file_format::open;
 pub use crate::source::level::Decoding;
 pub use crate::source::level::Effort;
 pub use crate::source::level::Grid;
@@ -48,7 +48,7 @@ pub struct Header {
     /// Bits of a sample in the file (what `Bits-per-channel` says).
     pub bits: u8,
     /// What the samples are.
-    pub kind: Kind,
+    pub kind: SampleFormat,
     /// What the channels mean.
     pub meaning: Meaning,
     /// The format in which tiles lie in the file, where they could be sent as they are.

@@ -15,10 +15,10 @@ use crate::limits::Limits;
 use crate::raster::Alpha;
 use crate::raster::Colour;
 use crate::raster::Density;
-use crate::raster::Kind;
 use crate::raster::Meaning;
 use crate::raster::Metadata;
 use crate::raster::Raster;
+use crate::raster::SampleFormat;
 use crate::source::Grid;
 use crate::source::Header;
 use crate::source::Level;
@@ -28,13 +28,13 @@ use crate::source::Source;
 use crate::source::Take;
 use crate::source::Window;
 use crate::source::cache::TileCache;
-use crate::source::png::chunks::Chunks;
+use crate::source::png::chunks::PngChunks;
 use crate::source::tiff;
 use crate::source::whole::MAX_BYTES;
 use crate::source::whole::Whole;
 use crate::source::window;
 use crate::store::Blob;
-use crate::store::Reader;
+use crate::store::BlobReader;
 use png::BitDepth;
 use png::ColorType;
 use png::Info;
@@ -66,12 +66,12 @@ const BAND: u64 = 4 << 20;
 const STEP: usize = 64 << 10;
 
 /// A picture that is decoded from top to bottom.
-struct Rows {
+struct PngRows {
     file: Arc<dyn Blob>,
     header: Header,
 }
 
-impl Source for Rows {
+impl Source for PngRows {
     fn header(&self) -> &Header {
         &self.header
     }
@@ -101,8 +101,8 @@ fn decoded(header: &Header) -> u64 {
     header.size().area().saturating_mul(pixel)
 }
 
-fn start(file: &Arc<dyn Blob>) -> Result<png::Reader<BufReader<Reader>>> {
-    let reader = BufReader::with_capacity(STEP, Reader::new(file.clone()));
+fn start(file: &Arc<dyn Blob>) -> Result<png::Reader<BufReader<BlobReader>>> {
+    let reader = BufReader::with_capacity(STEP, BlobReader::new(file.clone()));
     codec::png::start(reader, MAX_BYTES)
 }
 
@@ -126,7 +126,7 @@ pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Box<dyn Source>> {
     let size = Size::new(info.width, info.height);
     let is_named = |keyword: &str| keyword == XMP || TEXTS.iter().any(|(known, _)| *known == keyword);
     let read = |at: u64, to: &mut [u8]| file.read_at(at, to).is_ok();
-    let chunks = Chunks::read(read, is_named, limits);
+    let chunks = PngChunks::read(read, is_named, limits);
     let (exif, orientation) = chunks
         .exif
         .and_then(|(at, len)| tiff::exif(file.clone(), at, len))
@@ -137,7 +137,7 @@ pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Box<dyn Source>> {
         levels: vec![level],
         channels: u8::try_from(meaning.ranges.len()).unwrap_or(u8::MAX),
         bits: if wide { 16 } else { 8 },
-        kind: Kind::Unsigned,
+        kind: SampleFormat::Unsigned,
         meaning,
         stored: None,
         metadata: metadata(info, chunks).or(exif),
@@ -157,14 +157,14 @@ pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Box<dyn Source>> {
         .levels
         .iter_mut()
         .for_each(|level| level.grid = Grid::Order);
-    Ok(Box::new(Rows { file, header }))
+    Ok(Box::new(PngRows { file, header }))
 }
 
 fn decode(bytes: &[u8], _: &Header) -> Result<Raster> {
     codec::png::decode(bytes, Size::new(u32::MAX, u32::MAX), MAX_BYTES)
 }
 
-fn metadata(info: &Info, chunks: Chunks) -> Metadata {
+fn metadata(info: &Info, chunks: PngChunks) -> Metadata {
     let mut found = Metadata {
         icc: chunks.icc,
         density: density(info),

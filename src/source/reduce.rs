@@ -11,7 +11,7 @@ use std::ops::AddAssign;
 pub fn reduce(raster: &Raster, factor: u32) -> Raster {
     let factor = factor.clamp(1, 256);
     let size = Size::new(raster.size.w.div_ceil(factor), raster.size.h.div_ceil(factor));
-    let shape = Shape {
+    let shape = ReduceShape {
         width: raster.size.w as usize,
         channels: usize::from(raster.channels),
         factor: factor as usize,
@@ -40,20 +40,20 @@ pub fn reduce(raster: &Raster, factor: u32) -> Raster {
 }
 
 /// What is reduced.
-struct Shape {
+struct ReduceShape {
     width: usize,
     channels: usize,
     factor: usize,
 }
 
-impl Shape {
+impl ReduceShape {
     /// `close` makes a mean of a sum and the number of samples in it.
     fn means<T, S>(&self, from: &[T], open: fn(T) -> S, close: impl Fn(S, u32) -> T) -> Vec<T>
     where
         T: Copy,
         S: Copy + Default + AddAssign,
     {
-        let &Shape {
+        let &ReduceShape {
             width,
             channels,
             factor,

@@ -30,11 +30,11 @@ pub struct SpoolDir {
     max_bytes: u64,
     used_bytes: AtomicU64,
     /// Why nothing is put there any more.
-    failure: Mutex<Option<Failure>>,
+    failure: Mutex<Option<SpoolFailure>>,
 }
 
 #[derive(Debug)]
-struct Failure {
+struct SpoolFailure {
     text: String,
     reported: bool,
 }
@@ -78,14 +78,14 @@ impl SpoolDir {
         *self.failure() = None;
     }
 
-    fn failure(&self) -> MutexGuard<'_, Option<Failure>> {
+    fn failure(&self) -> MutexGuard<'_, Option<SpoolFailure>> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was done there; when it failed the directory is out of use.
     fn done<T>(&self, result: io::Result<T>) -> Result<T> {
         if let Err(error) = &result {
-            self.failure().get_or_insert_with(|| Failure {
+            self.failure().get_or_insert_with(|| SpoolFailure {
                 text: format!("{}: {error}", self.directory.display()),
                 reported: false,
             });

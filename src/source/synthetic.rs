@@ -6,10 +6,10 @@ use crate::error::Result;
 use crate::geometry::Size;
 use crate::raster::Alpha;
 use crate::raster::Colour;
-use crate::raster::Kind;
 use crate::raster::Meaning;
 use crate::raster::Metadata;
 use crate::raster::Raster;
+use crate::raster::SampleFormat;
 use crate::raster::Samples;
 use crate::source::Header;
 use crate::source::Level;
@@ -46,7 +46,7 @@ impl Synthetic {
             levels,
             channels,
             bits: 8,
-            kind: Kind::Unsigned,
+            kind: SampleFormat::Unsigned,
             meaning: Meaning::bytes(
                 if channels < 3 { Colour::Grey } else { Colour::Rgb },
                 if channels == 4 {

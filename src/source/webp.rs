@@ -12,10 +12,10 @@ use crate::limits::Limits;
 use crate::limits::METADATA;
 use crate::raster::Alpha;
 use crate::raster::Colour;
-use crate::raster::Kind;
 use crate::raster::Meaning;
 use crate::raster::Metadata;
 use crate::raster::Raster;
+use crate::raster::SampleFormat;
 use crate::raster::Samples;
 use crate::source::Grid;
 use crate::source::Header;
@@ -37,7 +37,7 @@ const OF_JPEG: &[u8] = b"Exif\0\0";
 
 /// What the chunks of a file say.
 #[derive(Default)]
-struct Chunks {
+struct WebpChunks {
     /// Of the canvas, or of the only picture.
     size: Option<Size>,
     alpha: bool,
@@ -48,13 +48,13 @@ struct Chunks {
 }
 
 /// The name of a chunk, its length, and the first bytes of what it holds.
-type Head = ([u8; 4], u64, [u8; 10]);
+type ChunkHead = ([u8; 4], u64, [u8; 10]);
 
-impl Chunks {
+impl WebpChunks {
     /// Reads the heads of the chunks, and metadata as a whole.
-    fn read(file: &Arc<dyn Blob>, limits: &Limits) -> Result<Chunks> {
+    fn read(file: &Arc<dyn Blob>, limits: &Limits) -> Result<WebpChunks> {
         let end = file.len();
-        let mut chunks = Chunks::default();
+        let mut chunks = WebpChunks::default();
         let mut at = 12;
         for number in 0.. {
             if at + 8 > end {
@@ -100,7 +100,7 @@ impl Chunks {
     }
 
     /// Profile, XMP and EXIF, whose bytes begin at `at`.
-    fn describe(&mut self, file: &Arc<dyn Blob>, at: u64, (name, len, first): Head, limits: &Limits) {
+    fn describe(&mut self, file: &Arc<dyn Blob>, at: u64, (name, len, first): ChunkHead, limits: &Limits) {
         if &name == b"EXIF" {
             let skip = if first.starts_with(OF_JPEG) {
                 OF_JPEG.len() as u64
@@ -127,7 +127,7 @@ impl Chunks {
 }
 
 /// The beginning of a chunk; what the file does not have is 0.
-fn head(file: &Arc<dyn Blob>, at: u64) -> Result<Head> {
+fn head(file: &Arc<dyn Blob>, at: u64) -> Result<ChunkHead> {
     let mut start = [0; 18];
     let len = usize::try_from((file.len() - at).min(18)).unwrap_or(18);
     file.read_at(at, start.get_mut(..len).unwrap_or_default())?;
@@ -139,7 +139,7 @@ fn head(file: &Arc<dyn Blob>, at: u64) -> Result<Head> {
 /// Opens a file. `TooLarge` beyond the limit of files that are decoded as wholes,
 /// `Corrupt` when it is damaged.
 pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Whole> {
-    let chunks = Chunks::read(&file, limits)?;
+    let chunks = WebpChunks::read(&file, limits)?;
     let size = chunks.size.filter(|size| size.area() > 0);
     let size = size.ok_or_else(|| Error::Corrupt("WebP file without a picture".into()))?;
     let alpha = if chunks.alpha {
@@ -158,7 +158,7 @@ pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Whole> {
         levels: vec![level],
         channels: u8::try_from(meaning.ranges.len()).unwrap_or(u8::MAX),
         bits: 8,
-        kind: Kind::Unsigned,
+        kind: SampleFormat::Unsigned,
         meaning,
         stored: None,
         metadata: chunks.metadata.or(exif),
@@ -344,7 +344,7 @@ mod tests {
 
     #[test]
     fn an_animation_is_its_first_frame_on_its_canvas() {
-        let of = |frames: &[(u8, u8, &[u8])]| {
+        let animation = |frames: &[(u8, u8, &[u8])]| {
             let mut body = b"WEBP".to_vec();
             let mut push = |name: &[u8], content: &[u8]| {
                 body.extend(name);
@@ -364,7 +364,7 @@ mod tests {
         };
         let red = file(ColorType::Rgb8, &[200, 10, 20].repeat(15), false);
         let blue = file(ColorType::Rgb8, &[0, 10, 220].repeat(15), false);
-        let found = whole(&of(&[(2, 4, &red), (0, 0, &blue)])).unwrap();
+        let found = whole(&animation(&[(2, 4, &red), (0, 0, &blue)])).unwrap();
         assert_eq!(
             (found.header().size(), found.header().channels),
             (Size::new(9, 7), 4)
@@ -377,7 +377,7 @@ mod tests {
             assert_eq!(pixel, if inside { [200, 10, 20, 255] } else { [0; 4] }, "{at}");
         }
         for (wrong, frames) in [("beyond", &[(6, 4, &red[..])][..]), ("none", &[])] {
-            let found = whole(&of(frames)).unwrap();
+            let found = whole(&animation(frames)).unwrap();
             assert!(matches!(read(&found), Err(Error::Corrupt(_))), "{wrong}");
         }
     }

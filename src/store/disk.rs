@@ -6,7 +6,7 @@
 use crate::metrics;
 use crate::store::runtime::runtime;
 use crate::store::runtime::wait;
-use crate::store::settings::Settings;
+use crate::store::settings::StoreSettings;
 use bytes::Bytes;
 use foyer::BlockEngineBuilder;
 use foyer::DeviceBuilder;
@@ -72,7 +72,7 @@ fn counted(found: Option<Bytes>) -> Option<Bytes> {
 impl DiskCache {
     /// Opens or makes the cache in the directory of the settings, if they name one. An error in one line when the
     /// directory holds anything else, is used by another server or cannot be written.
-    pub fn open(settings: &Settings) -> Result<DiskCache, String> {
+    pub fn open(settings: &StoreSettings) -> Result<DiskCache, String> {
         let Some((directory, bytes)) = &settings.disk else {
             return Ok(DiskCache(None));
         };
@@ -338,7 +338,7 @@ mod tests {
     }
 
     fn open(folder: &Path) -> Result<DiskCache, String> {
-        DiskCache::open(&Settings {
+        DiskCache::open(&StoreSettings {
             ttl: PATIENCE,
             timeout: PATIENCE,
             connections: 1,

@@ -109,8 +109,8 @@ pub trait Blob: Debug + Send + Sync {
 
     /// What is known, without waiting, of whether the master is still of this version. A remote one is looked at in the
     /// background.
-    fn state(&self) -> State {
-        State::Current
+    fn state(&self) -> Freshness {
+        Freshness::Current
     }
 
     /// Looks whether the master is still of this version. Blocks.
@@ -121,7 +121,7 @@ pub trait Blob: Debug + Send + Sync {
 
 /// Whether a master is still of the version that was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum Freshness {
     /// It was so a short time ago.
     Current,
     /// It has not been looked at for too long.
@@ -165,19 +165,19 @@ pub fn beyond(at: u64, len: u64) -> Error {
 }
 
 /// A blob as `std::io` reads it.
-pub struct Reader {
+pub struct BlobReader {
     blob: Arc<dyn Blob>,
     at: u64,
 }
 
-impl Reader {
+impl BlobReader {
     /// From the start.
-    pub fn new(blob: Arc<dyn Blob>) -> Reader {
-        Reader { blob, at: 0 }
+    pub fn new(blob: Arc<dyn Blob>) -> BlobReader {
+        BlobReader { blob, at: 0 }
     }
 }
 
-impl std::io::Read for Reader {
+impl std::io::Read for BlobReader {
     fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
         let left = self.blob.len().saturating_sub(self.at);
         let len = to.len().min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -194,7 +194,7 @@ impl std::io::Read for Reader {
     }
 }
 
-impl std::io::Seek for Reader {
+impl std::io::Seek for BlobReader {
     fn seek(&mut self, to: std::io::SeekFrom) -> std::io::Result<u64> {
         let at = match to {
             std::io::SeekFrom::Start(at) => Some(at),
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(blob.take(3, 4).unwrap(), b"3456");
         assert!(matches!(blob.take(3, 8), Err(Error::Corrupt(_))));
         assert!(matches!(blob.take(3, u64::MAX), Err(Error::Corrupt(_))));
-        let mut reader = Reader::new(blob);
+        let mut reader = BlobReader::new(blob);
         let mut text = String::new();
         reader.seek(SeekFrom::End(-3)).unwrap();
         reader.read_to_string(&mut text).unwrap();

@@ -1,6 +1,6 @@
 //! Stands for the cache on disk in a server that was built without it.
 
-use crate::store::settings::Settings;
+use crate::store::settings::StoreSettings;
 use bytes::Bytes;
 
 /// No cache.
@@ -9,7 +9,7 @@ pub struct DiskCache {}
 
 impl DiskCache {
     /// An error when one is wanted.
-    pub fn open(settings: &Settings) -> Result<DiskCache, String> {
+    pub fn open(settings: &StoreSettings) -> Result<DiskCache, String> {
         match settings.disk {
             Some(_) => {
                 Err("DISK_CACHE: this server was built without it: build it with --features full".into())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// How stores are used.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct StoreSettings {
     /// For how long a master counts as unchanged after it was seen (`STORE_TTL`).
     pub ttl: Duration,
     /// The longest that a request may take (`STORE_TIMEOUT`).

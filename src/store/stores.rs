@@ -4,10 +4,10 @@ use crate::error::Result;
 use crate::store::Blob;
 use crate::store::DiskCache;
 #[cfg(feature = "remote")]
-use crate::store::remote::Pages;
+use crate::store::remote::PageCache;
 #[cfg(feature = "remote")]
 use crate::store::remote::Store;
-use crate::store::settings::Settings;
+use crate::store::settings::StoreSettings;
 use crate::store::settings::is_url;
 use crate::store::settings::shown;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ pub struct Stores {
 impl Stores {
     /// Of the prefix of all images, when it is a URL, and of `name=>url,…`. An error in one line when a row cannot be
     /// used; it shows no secrets.
-    pub fn new(prefix: &str, rows: &str, settings: &Settings) -> std::result::Result<Stores, String> {
+    pub fn new(prefix: &str, rows: &str, settings: &StoreSettings) -> std::result::Result<Stores, String> {
         let disk = DiskCache::open(settings)?;
         let open = Opener::new(settings, &disk);
         let mut stores = Stores {
@@ -114,14 +114,14 @@ impl Stores {
 
 #[cfg(feature = "remote")]
 struct Opener<'a> {
-    settings: &'a Settings,
-    pages: Arc<Pages>,
+    settings: &'a StoreSettings,
+    pages: Arc<PageCache>,
 }
 
 #[cfg(feature = "remote")]
 impl<'a> Opener<'a> {
-    fn new(settings: &'a Settings, disk: &DiskCache) -> Opener<'a> {
-        let pages = Arc::new(Pages::new(settings, disk.clone()));
+    fn new(settings: &'a StoreSettings, disk: &DiskCache) -> Opener<'a> {
+        let pages = Arc::new(PageCache::new(settings, disk.clone()));
         Opener { settings, pages }
     }
 
@@ -138,7 +138,7 @@ struct Opener;
 
 #[cfg(not(feature = "remote"))]
 impl Opener {
-    fn new(_: &Settings, _: &DiskCache) -> Opener {
+    fn new(_: &StoreSettings, _: &DiskCache) -> Opener {
         Opener
     }
 
@@ -158,8 +158,8 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn settings() -> Settings {
-        Settings {
+    fn settings() -> StoreSettings {
+        StoreSettings {
             ttl: Duration::from_secs(60),
             timeout: Duration::from_secs(1),
             connections: 1,

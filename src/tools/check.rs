@@ -5,13 +5,13 @@ use crate::error::Result;
 use crate::geometry::Size;
 use crate::raster::Alpha;
 use crate::raster::Colour;
-use crate::raster::Kind as Samples;
+use crate::raster::SampleFormat as Samples;
 use crate::source::Grid;
 use crate::source::Header;
-use crate::source::kind;
-use crate::source::kind::Kind;
-use crate::source::kind::Options;
-use crate::source::kind::Stored;
+use crate::source::file_format;
+use crate::source::file_format::FileFormat;
+use crate::source::file_format::Options;
+use crate::source::file_format::Stored;
 use crate::store;
 use crate::tools::progress;
 use serde_json::Value;
@@ -101,7 +101,7 @@ fn below(folder: &Path, files: &mut Vec<PathBuf>, depth: usize) -> io::Result<()
             if depth < MAX_DEPTH {
                 below(&path, files, depth + 1)?;
             }
-        } else if entry.file_name().to_str().and_then(Kind::named).is_some() && path.is_file() {
+        } else if entry.file_name().to_str().and_then(FileFormat::named).is_some() && path.is_file() {
             files.push(path);
         }
     }
@@ -141,7 +141,7 @@ fn report(path: &Path) -> Report {
 
 fn open(path: &Path) -> Result<Stored> {
     let file = store::File::new(fs::File::open(path)?)?;
-    let stored = kind::stored(Arc::new(file), None, &Options::default())?;
+    let stored = file_format::stored(Arc::new(file), None, &Options::default())?;
     stored.ok_or_else(|| Error::Missing("is not an image that is known here".into()))
 }
 
@@ -152,10 +152,10 @@ fn tile_pixels(stored: &Stored, level: usize) -> u64 {
     };
     match (stored.kind, found.grid) {
         // the file as a whole, or from the top
-        (Kind::Png | Kind::Webp, _) | (_, Grid::Order) => found.size.area(),
-        (Kind::Tiff, Grid::Tiles) => found.tile.area(),
-        (Kind::Jpeg, Grid::Strips) => found.size.area(),
-        (Kind::Tiff, Grid::Strips) => {
+        (FileFormat::Png | FileFormat::Webp, _) | (_, Grid::Order) => found.size.area(),
+        (FileFormat::Tiff, Grid::Tiles) => found.tile.area(),
+        (FileFormat::Jpeg, Grid::Strips) => found.size.area(),
+        (FileFormat::Tiff, Grid::Strips) => {
             // those strips that a tile of 256 rows touches
             let rows = found.tile.h.max(256).min(found.size.h);
             u64::from(found.tile.w.max(1)) * u64::from(rows)
@@ -239,7 +239,7 @@ fn facts(stored: &Stored, worst: u64, export: u64) -> String {
     let header = stored.source.header();
     let Size { w, h } = header.size();
     let mut text = format!("{:?}", stored.kind).to_uppercase();
-    if stored.kind == Kind::Tiff {
+    if stored.kind == FileFormat::Tiff {
         let _ = write!(text, ", {}", stored.scheme);
     }
     let samples = match header.kind {

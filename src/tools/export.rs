@@ -94,7 +94,7 @@ fn whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// The name of the file that describes a pyramid, and its text.
-type Description = (String, Vec<u8>);
+type Descriptor = (String, Vec<u8>);
 
 /// A description as the server answers it.
 fn described(service: &Service, uri: &str) -> io::Result<String> {
@@ -118,7 +118,7 @@ fn number(text: &str, name: &str) -> io::Result<u32> {
         .ok_or_else(|| io::Error::other(format!("the description lacks {name}")))
 }
 
-fn deepzoom(service: &Service, id: &str, stem: &str) -> io::Result<(Description, Vec<Item>)> {
+fn deepzoom(service: &Service, id: &str, stem: &str) -> io::Result<(Descriptor, Vec<Item>)> {
     let text = described(service, &format!("/deepzoom/{id}.dzi"))?;
     let [w, h, tile] = [
         number(&text, "Width")?,
@@ -140,7 +140,7 @@ fn deepzoom(service: &Service, id: &str, stem: &str) -> io::Result<(Description,
     Ok(((format!("{stem}.dzi"), text.into_bytes()), items))
 }
 
-fn zoomify(service: &Service, id: &str) -> io::Result<(Description, Vec<Item>)> {
+fn zoomify(service: &Service, id: &str) -> io::Result<(Descriptor, Vec<Item>)> {
     let text = described(service, &format!("/zoomify/{id}/ImageProperties.xml"))?;
     let [w, h, tile] = [
         number(&text, "WIDTH")?,
@@ -170,7 +170,7 @@ fn zoomify(service: &Service, id: &str) -> io::Result<(Description, Vec<Item>)> 
 }
 
 /// Level 0 (Image API 3.0 §6): the tiles and sizes that info.json lists, by their canonical addresses.
-fn iiif(service: &Service, id: &str, url: &str) -> io::Result<(Description, Vec<Item>)> {
+fn iiif(service: &Service, id: &str, url: &str) -> io::Result<(Descriptor, Vec<Item>)> {
     let text = described(service, &format!("/iiif/{id}/info.json"))?;
     let mut info: Value = serde_json::from_str(&text).map_err(|error| wrong(&error.to_string()))?;
     let items = Tiling::of(&info)?

@@ -144,8 +144,8 @@ impl Scope {
 
     /// The time of each stage. Threads that work at the same time add up.
     pub fn times(&self) -> impl Iterator<Item = (Stage, Duration)> {
-        let of = |sum: &AtomicU64| Duration::from_nanos(sum.load(Ordering::Relaxed));
-        Stage::ALL.into_iter().zip(self.0.stages.iter().map(of))
+        let duration = |sum: &AtomicU64| Duration::from_nanos(sum.load(Ordering::Relaxed));
+        Stage::ALL.into_iter().zip(self.0.stages.iter().map(duration))
     }
 }
 

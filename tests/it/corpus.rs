@@ -33,7 +33,7 @@ use iipsrv::source::Window;
 use iipsrv::source::cache::BandCache;
 use iipsrv::source::cache::NoCache;
 use iipsrv::source::derived::Budget;
-use iipsrv::source::kind::Options;
+use iipsrv::source::file_format::Options;
 use iipsrv::source::window::blank;
 use iipsrv::source::window::put;
 use iipsrv::source::window::raster;

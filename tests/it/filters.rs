@@ -167,9 +167,9 @@ fn keep(name: &str, picture: &Picture) {
         let output = iipsrv::encode::Output {
             format: iipsrv::raster::Format::Png,
             quality: 1,
-            compression: iipsrv::encode::Compression::None,
+            compression: iipsrv::encode::TiffCompression::None,
             asked: false,
-            style: iipsrv::codec::jpeg::Style::default(),
+            style: iipsrv::codec::jpeg::JpegStyle::default(),
             full_metadata: false,
         };
         let file = iipsrv::encode::encode(picture, output, &iipsrv::encode::Tags::default()).unwrap();

@@ -15,7 +15,7 @@ use iipsrv::source::Source;
 use iipsrv::source::Take;
 use iipsrv::source::Window;
 use iipsrv::source::cache::TileCache;
-use iipsrv::source::kind::Options;
+use iipsrv::source::file_format::Options;
 use iipsrv::source::spool::SpoolDir;
 use iipsrv::store::Blob;
 use iipsrv::store::Version;

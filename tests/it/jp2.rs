@@ -1089,7 +1089,10 @@ fn elevations_in_jpeg_2000_are_shown_by_their_own_range_and_exported_as_they_are
     let limits = iipsrv::source::tiff::Limits::default();
     let tiff = iipsrv::source::tiff::Tiff::open(opened, &limits).unwrap();
     let header = iipsrv::source::Source::header(&tiff);
-    assert_eq!((header.kind, header.bits), (iipsrv::raster::Kind::Signed, 16));
+    assert_eq!(
+        (header.kind, header.bits),
+        (iipsrv::raster::SampleFormat::Signed, 16)
+    );
     assert_eq!(header.meaning.ranges, [(-100.0, 319.0)]);
 }
 

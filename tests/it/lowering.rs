@@ -2,8 +2,8 @@
 
 use iipsrv::geometry::Rect;
 use iipsrv::geometry::Size;
-use iipsrv::plan::Limits;
 use iipsrv::plan::Plan;
+use iipsrv::plan::PlanLimits;
 use iipsrv::plan::Region;
 use iipsrv::plan::Scale;
 use iipsrv::plan::TileName;
@@ -34,7 +34,7 @@ fn pyramid(full: Size, tile: u32, up: bool) -> Synthetic {
 }
 
 fn resolve(view: View, header: &Header) -> Plan {
-    view.resolve(header, &Limits::default()).unwrap()
+    view.resolve(header, &PlanLimits::default()).unwrap()
 }
 
 fn region(rect: Rect, size: Size) -> View {
@@ -107,7 +107,7 @@ proptest! {
         let image = pyramid(Size::new(w, h), 256, false);
         let header = image.header();
         let view = region(Rect::new(x, y, rw, rh), Size::new(ow, oh));
-        match view.resolve(header, &Limits::default()) {
+        match view.resolve(header, &PlanLimits::default()) {
             Ok(plan) => {
                 let level = header.levels[plan.window.level].size;
                 prop_assert!(plan.window.rect.right() <= u64::from(level.w));

@@ -314,9 +314,9 @@ fn annotated(name: &str) -> std::path::PathBuf {
     let output = iipsrv::encode::Output {
         format: iipsrv::raster::Format::Tiff,
         quality: 1,
-        compression: iipsrv::encode::Compression::Deflate,
+        compression: iipsrv::encode::TiffCompression::Deflate,
         asked: false,
-        style: iipsrv::codec::jpeg::Style::default(),
+        style: iipsrv::codec::jpeg::JpegStyle::default(),
         full_metadata: true,
     };
     let tags = iipsrv::encode::Tags {
@@ -452,9 +452,9 @@ fn depth_is_kept_where_nothing_asks_for_eight_bits() {
     let output = iipsrv::encode::Output {
         format: iipsrv::raster::Format::Tiff,
         quality: 1,
-        compression: iipsrv::encode::Compression::Deflate,
+        compression: iipsrv::encode::TiffCompression::Deflate,
         asked: false,
-        style: iipsrv::codec::jpeg::Style::default(),
+        style: iipsrv::codec::jpeg::JpegStyle::default(),
         full_metadata: true,
     };
     let numbers: Vec<u16> = (0..60_000u32 * 3).map(|i| (i * 7 % 65_521) as u16).collect();

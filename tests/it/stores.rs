@@ -237,7 +237,7 @@ fn masters() -> impl Iterator<Item = String> {
     let entries = std::fs::read_dir(FIXTURES).unwrap();
     let mut names: Vec<String> = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| iipsrv::source::kind::Kind::named(name).is_some())
+        .filter(|name| iipsrv::source::file_format::FileFormat::named(name).is_some())
         .collect();
     names.sort();
     assert!(names.len() > 3, "{names:?}");

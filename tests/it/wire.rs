@@ -14,7 +14,7 @@ use iipsrv::geometry::Size;
 use iipsrv::server::connections::Patience;
 use iipsrv::server::listen::Listener;
 use iipsrv::server::runtime;
-use iipsrv::server::runtime::Running;
+use iipsrv::server::runtime::RunningServer;
 use iipsrv::service::Service;
 use iipsrv::source::Header;
 use iipsrv::source::Source;
@@ -37,7 +37,7 @@ const TILE: &str = "FIF=rgb&JTL=0,0";
 
 /// A server in this process.
 pub struct Server {
-    running: Option<Running>,
+    running: Option<RunningServer>,
     fastcgi: SocketAddr,
     pub http: SocketAddr,
 }

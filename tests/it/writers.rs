@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use iipsrv::http::Http;
-use iipsrv::raster::Kind;
 use iipsrv::raster::Raster;
+use iipsrv::raster::SampleFormat;
 use iipsrv::raster::Samples;
 use iipsrv::service::Service;
 use iipsrv::source::Source;
@@ -141,7 +141,7 @@ fn elevations_are_shown_by_their_own_range_and_exported_as_they_are() {
         |path: &std::path::Path| Tiff::open(iipsrv::store::open(path).unwrap(), &Limits::default()).unwrap();
     let (found, own) = (open(&file), open(&reports().join(name)));
     let header = found.header();
-    assert_eq!((header.kind, header.bits), (Kind::Signed, 16));
+    assert_eq!((header.kind, header.bits), (SampleFormat::Signed, 16));
     assert_eq!(header.meaning.ranges, own.header().meaning.ranges);
     let samples = |tiff: &Tiff| {
         let size = iipsrv::geometry::Rect::of(tiff.header().size());

@@ -26,7 +26,7 @@ pub type Tell = fn(&str, Result<(), &io::Error>);
 
 /// Which servers, and for how long.
 #[derive(Clone, Debug, Default)]
-pub struct Settings {
+pub struct MemcachedSettings {
     /// Host and port, or the path of the socket, of each.
     pub servers: Vec<String>,
     /// How long they keep an answer, in seconds; 0 is without limit.
@@ -41,7 +41,7 @@ pub struct Memcached {
 
 impl Memcached {
     /// `None` without servers.
-    pub fn new(settings: &Settings, tell: Tell) -> Option<Memcached> {
+    pub fn new(settings: &MemcachedSettings, tell: Tell) -> Option<Memcached> {
         let start = |address: &String| match Server::start(address, tell) {
             Ok(server) => Some(server),
             Err(error) => {
@@ -59,7 +59,7 @@ impl Memcached {
     /// The body that is stored as this key, if it is there and sound. A key is of 1 to 250 printable bytes without
     /// blanks; the name of the program and its version are part of it and of the value.
     pub async fn get(&self, key: &str) -> Option<Bytes> {
-        let found = match self.of(key) {
+        let found = match self.server_for(key) {
             Some(server) => server.get(key).await.ok().flatten(),
             None => None,
         };
@@ -68,14 +68,14 @@ impl Memcached {
 
     /// Fetches a value and blocks this thread.
     pub fn get_blocking(&self, key: &str) -> Option<Bytes> {
-        let server = self.of(key);
+        let server = self.server_for(key);
         let found = server.and_then(|server| server.get(key).blocking_recv().ok().flatten());
         sound(key, found)
     }
 
     /// Stores a body, some time soon, if there is room in the queue and on the server.
     pub fn set(&self, key: &str, body: &Bytes) {
-        let Some(server) = self.of(key).filter(|_| body.len() <= MAX_BODY) else {
+        let Some(server) = self.server_for(key).filter(|_| body.len() <= MAX_BODY) else {
             return;
         };
         if !server.set(key, body.clone(), expiry(self.seconds)) {
@@ -97,7 +97,7 @@ impl Memcached {
 
     /// The server of a key. The next one takes its keys while it is down (rendezvous hashing: no others move). Every
     /// process with the same list agrees, whatever compiled it.
-    fn of(&self, key: &str) -> Option<&Server> {
+    fn server_for(&self, key: &str) -> Option<&Server> {
         let seed = XxHash64::oneshot(0, key.as_bytes());
         let up = self.servers.iter().filter(|server| server.is_up());
         up.max_by_key(|server| XxHash64::oneshot(seed, server.address().as_bytes()))
@@ -142,8 +142,8 @@ mod tests {
     use std::time::Duration;
     use std::time::Instant;
 
-    fn lasting(servers: Vec<String>) -> Settings {
-        Settings { servers, seconds: 60 }
+    fn lasting(servers: Vec<String>) -> MemcachedSettings {
+        MemcachedSettings { servers, seconds: 60 }
     }
 
     const KEY: &str = "iipsrv:key";
@@ -372,14 +372,14 @@ mod tests {
         let servers: Vec<String> = (1..=4).map(|i| format!("127.0.0.1:{i}")).collect();
         let cache = Memcached::new(&lasting(servers.clone()), quiet).unwrap();
         let keys: Vec<String> = (0..400).map(|i| format!("iipsrv:{i}")).collect();
-        let of = |key: &str| cache.of(key).map(|server| server.address().to_string());
-        let before: Vec<_> = keys.iter().map(|key| of(key)).collect();
+        let address_of = |key: &str| cache.server_for(key).map(|server| server.address().to_string());
+        let before: Vec<_> = keys.iter().map(|key| address_of(key)).collect();
         for server in &servers {
             let share = before.iter().flatten().filter(|at| *at == server).count();
             assert!((60..140).contains(&share), "{server} has {share} of 400");
         }
         // these are the places in every build of every version
-        let last = |key| of(key).unwrap().pop().unwrap();
+        let last = |key| address_of(key).unwrap().pop().unwrap();
         let places: String = ["a", "b", "c", "d", "e", "f", "g", "h"]
             .map(last)
             .iter()
@@ -387,7 +387,7 @@ mod tests {
         assert_eq!(places, "11223234");
         cache.servers[0].mark(false);
         for (key, before) in keys.iter().zip(&before) {
-            let after = of(key);
+            let after = address_of(key);
             assert_ne!(after.as_ref(), Some(&servers[0]));
             assert!(after == *before || before.as_ref() == Some(&servers[0]));
         }

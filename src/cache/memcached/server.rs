@@ -6,8 +6,8 @@
 
 use crate::cache::memcached::Tell;
 use crate::cache::memcached::frame;
-use crate::cache::memcached::talk::Connection;
-use crate::cache::memcached::talk::Target;
+use crate::cache::memcached::talk::ServerAddress;
+use crate::cache::memcached::talk::ServerConnection;
 use crate::cache::memcached::talk::is_late;
 use bytes::Bytes;
 use std::io;
@@ -47,7 +47,7 @@ const QUEUE: usize = 256;
 const QUEUE_BYTES: usize = 16 << 20;
 
 /// A request.
-enum Job {
+enum Command {
     Get {
         key: String,
         answer: oneshot::Sender<Option<Bytes>>,
@@ -63,7 +63,7 @@ enum Job {
 /// The front of a server. When it is dropped the threads end.
 pub struct Server {
     shared: Arc<Shared>,
-    jobs: SyncSender<Job>,
+    jobs: SyncSender<Command>,
 }
 
 /// What the threads know.
@@ -81,7 +81,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    targets: Vec<Target>,
+    targets: Vec<ServerAddress>,
     /// It was logged that it is lost.
     reported: bool,
     stopped: bool,
@@ -90,7 +90,7 @@ struct State {
 impl Server {
     /// Starts the threads. An address that needs no name server counts as up until it fails.
     pub fn start(address: &str, tell: Tell) -> io::Result<Server> {
-        let targets: Vec<Target> = literal(address).into_iter().collect();
+        let targets: Vec<ServerAddress> = literal(address).into_iter().collect();
         let shared = Arc::new(Shared {
             address: address.into(),
             up: AtomicBool::new(!targets.is_empty()),
@@ -126,7 +126,7 @@ impl Server {
     /// Queues a look for this key. The receiver fails at once when the queue is full.
     pub fn get(&self, key: &str) -> oneshot::Receiver<Option<Bytes>> {
         let (answer, receiver) = oneshot::channel();
-        let job = Job::Get {
+        let job = Command::Get {
             key: key.into(),
             answer,
             until: Instant::now() + PATIENCE,
@@ -144,7 +144,7 @@ impl Server {
             return false;
         }
         let key = key.into();
-        let queued = self.jobs.try_send(Job::Set { key, body, expiry }).is_ok();
+        let queued = self.jobs.try_send(Command::Set { key, body, expiry }).is_ok();
         if !queued {
             waiting.fetch_sub(len, Ordering::Relaxed);
         }
@@ -175,13 +175,13 @@ impl Shared {
     }
 
     /// A worker's life.
-    fn work(&self, queue: &Mutex<Receiver<Job>>) {
+    fn work(&self, queue: &Mutex<Receiver<Command>>) {
         let mut connection = None;
         loop {
             let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(job) = job else { return };
             match job {
-                Job::Get { key, answer, until } => {
+                Command::Get { key, answer, until } => {
                     if answer.is_closed() || until <= Instant::now() {
                         continue;
                     }
@@ -189,7 +189,7 @@ impl Shared {
                     // it may be that nothing waits for it any more
                     let _ = answer.send(found.flatten());
                 }
-                Job::Set { key, body, expiry } => {
+                Command::Set { key, body, expiry } => {
                     let value = frame::wrap(&key, &body);
                     self.ask(&mut connection, |server, until| {
                         server.set(&key, expiry, &value, until)
@@ -203,8 +203,8 @@ impl Shared {
     /// What the server answers; `None` when it is down or fails, and then it is not asked until it was tried.
     fn ask<T>(
         &self,
-        kept: &mut Option<Connection>,
-        talk: impl Fn(&mut Connection, Instant) -> io::Result<T>,
+        kept: &mut Option<ServerConnection>,
+        talk: impl Fn(&mut ServerConnection, Instant) -> io::Result<T>,
     ) -> Option<T> {
         let old = kept.take();
         if !self.up.load(Ordering::Relaxed) {
@@ -223,7 +223,7 @@ impl Shared {
         });
         match answer {
             Ok((connection, answer)) => {
-                *kept = Some(connection).filter(Connection::is_at_rest);
+                *kept = Some(connection).filter(ServerConnection::is_at_rest);
                 Some(answer)
             }
             Err(error) => {
@@ -233,7 +233,7 @@ impl Shared {
         }
     }
 
-    fn connect(&self, until: Instant) -> io::Result<Connection> {
+    fn connect(&self, until: Instant) -> io::Result<ServerConnection> {
         connect(&self.lock().targets.clone(), until)
     }
 
@@ -273,10 +273,10 @@ impl Shared {
     }
 
     /// Resolves the name and talks to the server.
-    fn trial(&self) -> io::Result<Vec<Target>> {
+    fn trial(&self) -> io::Result<Vec<ServerAddress>> {
         let targets = match literal(&self.address) {
             Some(target) => vec![target],
-            None => self.address.to_socket_addrs()?.map(Target::Tcp).collect(),
+            None => self.address.to_socket_addrs()?.map(ServerAddress::Tcp).collect(),
         };
         let until = Instant::now() + TRIAL;
         connect(&targets, until)?.version(until)?;
@@ -284,7 +284,7 @@ impl Shared {
     }
 
     /// What comes of a trial.
-    fn settle(&self, trial: io::Result<Vec<Target>>) {
+    fn settle(&self, trial: io::Result<Vec<ServerAddress>>) {
         let mut state = self.lock();
         let reported = state.reported;
         state.reported = trial.is_err();
@@ -308,10 +308,10 @@ impl Shared {
 }
 
 /// The first of the targets that can be connected to.
-fn connect(targets: &[Target], until: Instant) -> io::Result<Connection> {
+fn connect(targets: &[ServerAddress], until: Instant) -> io::Result<ServerConnection> {
     let mut last = io::ErrorKind::NotFound.into();
     for target in targets {
-        match Connection::open(target, until) {
+        match ServerConnection::open(target, until) {
             Ok(connection) => return Ok(connection),
             Err(error) => last = error,
         }
@@ -320,11 +320,11 @@ fn connect(targets: &[Target], until: Instant) -> io::Result<Connection> {
 }
 
 /// An address that needs no name server: a path, or numbers.
-fn literal(address: &str) -> Option<Target> {
+fn literal(address: &str) -> Option<ServerAddress> {
     if address.starts_with('/') {
-        return Some(Target::Unix(address.into()));
+        return Some(ServerAddress::Unix(address.into()));
     }
-    address.parse().ok().map(Target::Tcp)
+    address.parse().ok().map(ServerAddress::Tcp)
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {

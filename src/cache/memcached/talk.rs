@@ -28,7 +28,7 @@ const END: &[u8] = b"\r\nEND\r\n";
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum ServerAddress {
     /// TCP.
     Tcp(SocketAddr),
     /// A Unix socket.
@@ -36,7 +36,7 @@ pub enum Target {
 }
 
 #[derive(Debug)]
-enum Socket {
+enum ServerSocket {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
@@ -44,24 +44,24 @@ enum Socket {
 /// A socket all of whose reads and writes end before `until`.
 #[derive(Debug)]
 struct Timed {
-    socket: Socket,
+    socket: ServerSocket,
     until: Instant,
 }
 
 /// A connection to a server.
 #[derive(Debug)]
-pub struct Connection(BufReader<Timed>);
+pub struct ServerConnection(BufReader<Timed>);
 
-impl Connection {
+impl ServerConnection {
     /// Connects, or fails at `until`.
-    pub fn open(target: &Target, until: Instant) -> io::Result<Connection> {
+    pub fn open(target: &ServerAddress, until: Instant) -> io::Result<ServerConnection> {
         let socket = match target {
-            Target::Tcp(address) => {
+            ServerAddress::Tcp(address) => {
                 let stream = TcpStream::connect_timeout(address, left(until)?)?;
                 stream.set_nodelay(true)?;
-                Socket::Tcp(stream)
+                ServerSocket::Tcp(stream)
             }
-            Target::Unix(path) => {
+            ServerAddress::Unix(path) => {
                 // connecting to a server whose backlog is full would block
                 let socket = rustix::net::socket_with(
                     AddressFamily::UNIX,
@@ -72,10 +72,10 @@ impl Connection {
                 rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
                 let stream = UnixStream::from(socket);
                 stream.set_nonblocking(false)?;
-                Socket::Unix(stream)
+                ServerSocket::Unix(stream)
             }
         };
-        Ok(Connection(BufReader::new(Timed { socket, until })))
+        Ok(ServerConnection(BufReader::new(Timed { socket, until })))
     }
 
     /// The stored value of a key.
@@ -149,8 +149,8 @@ impl Read for Timed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = Some(left(self.until)?);
         match &mut self.socket {
-            Socket::Tcp(stream) => stream.set_read_timeout(left).and_then(|()| stream.read(buffer)),
-            Socket::Unix(stream) => stream.set_read_timeout(left).and_then(|()| stream.read(buffer)),
+            ServerSocket::Tcp(stream) => stream.set_read_timeout(left).and_then(|()| stream.read(buffer)),
+            ServerSocket::Unix(stream) => stream.set_read_timeout(left).and_then(|()| stream.read(buffer)),
         }
     }
 }
@@ -159,8 +159,8 @@ impl Write for Timed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let left = Some(left(self.until)?);
         match &mut self.socket {
-            Socket::Tcp(stream) => stream.set_write_timeout(left).and_then(|()| stream.write(bytes)),
-            Socket::Unix(stream) => stream.set_write_timeout(left).and_then(|()| stream.write(bytes)),
+            ServerSocket::Tcp(stream) => stream.set_write_timeout(left).and_then(|()| stream.write(bytes)),
+            ServerSocket::Unix(stream) => stream.set_write_timeout(left).and_then(|()| stream.write(bytes)),
         }
     }
 

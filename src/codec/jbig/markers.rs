@@ -32,7 +32,7 @@ const COMMENT: u8 = 0x07;
 
 /// What the header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
+pub struct BieHeader {
     /// Pixels of a row.
     pub width: u32,
     /// Rows, if a marker does not say that there are fewer.
@@ -52,9 +52,9 @@ pub fn is_reversed(data: &[u8]) -> bool {
     data.get(2) == Some(&1u8.reverse_bits())
 }
 
-impl Header {
+impl BieHeader {
     /// From the beginning of a stream; also what follows.
-    pub fn parse(data: &[u8]) -> Result<(Header, &[u8])> {
+    pub fn parse(data: &[u8]) -> Result<(BieHeader, &[u8])> {
         let Some((head, body)) = data.split_first_chunk::<HEADER>() else {
             return Err(Error::Corrupt(format!(
                 "a JBIG header of {} bytes where {HEADER} are needed",
@@ -77,7 +77,7 @@ impl Header {
             )));
         }
         let is = |bit: u8| options >> bit & 1 == 1;
-        let header = Header {
+        let header = BieHeader {
             width,
             rows,
             stripe,

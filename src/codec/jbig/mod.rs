@@ -6,7 +6,7 @@
 mod markers;
 mod qm;
 
-use crate::codec::jbig::markers::Header;
+use crate::codec::jbig::markers::BieHeader;
 use crate::codec::jbig::markers::Stripe;
 use crate::codec::jbig::markers::Stripes;
 use crate::codec::jbig::qm::Contexts;
@@ -37,7 +37,7 @@ pub fn decode<'a>(data: &mut [u8], width: u32, rows: u32, scratch: &'a mut Vec<u
     if markers::is_reversed(data) {
         data.iter_mut().for_each(|byte| *byte = byte.reverse_bits());
     }
-    let (header, body) = Header::parse(data)?;
+    let (header, body) = BieHeader::parse(data)?;
     let lines = header.lines(body)?;
     if header.width != width || lines > rows {
         return Err(Error::Corrupt(format!(
@@ -77,7 +77,7 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(header: &Header) -> Layer {
+    fn new(header: &BieHeader) -> Layer {
         Layer {
             width: header.width as usize,
             two: header.two,
@@ -391,10 +391,10 @@ mod tests {
         );
         assert!(changed(0, 1).starts_with("corrupt file: a JBIG header"));
         assert!(changed(15, 0).starts_with("corrupt file: a JBIG header"));
-        let of = |segment| decoded(&with(THREE, segment), 40, 16).unwrap_err().to_string();
-        assert!(of(&[0xff, 0x04]).ends_with("given up by its writer"));
-        assert!(of(&[0xff, 0x01]).ends_with("marker 0x01 in a stripe of JBIG"));
-        assert!(of(&[0xff, 0x07, 0xff, 0xff, 0xff, 0xff]).ends_with("ends within a stripe"));
+        let message = |segment| decoded(&with(THREE, segment), 40, 16).unwrap_err().to_string();
+        assert!(message(&[0xff, 0x04]).ends_with("given up by its writer"));
+        assert!(message(&[0xff, 0x01]).ends_with("marker 0x01 in a stripe of JBIG"));
+        assert!(message(&[0xff, 0x07, 0xff, 0xff, 0xff, 0xff]).ends_with("ends within a stripe"));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub const PLANES: u8 = 30;
 
 /// Sub-band orientation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Band {
+pub enum BandOrientation {
     /// Low-pass both ways.
     Ll,
     /// High-pass across, low-pass down.
@@ -53,13 +53,13 @@ pub struct Segment<'a> {
 }
 
 /// A code-block as its packets describe it.
-pub struct Block<'a> {
+pub struct CodeBlock<'a> {
     /// Width in samples, 1 to `SIDE`.
     pub w: u32,
     /// Height in samples, 1 to `SIDE`; at most `SAMPLES` in all.
     pub h: u32,
     /// Which sub-band it is of.
-    pub band: Band,
+    pub band: BandOrientation,
     /// Bits of `style`.
     pub style: u8,
     /// Magnitude bit-planes coded: those of the sub-band less the missing ones.

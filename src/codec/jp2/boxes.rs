@@ -13,7 +13,7 @@ use crate::raster::Density;
 use std::sync::Arc;
 
 /// What may still be read of a file.
-struct Remaining {
+struct BoxBudget {
     /// Boxes.
     boxes: usize,
     /// Bytes of each.
@@ -82,7 +82,7 @@ pub struct Mapped {
 
 /// What a channel is (T.800 I.5.3.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Defined {
+pub struct ChannelDefinition {
     /// Which channel.
     pub channel: u16,
     /// 0 colour, 1 opacity, 2 premultiplied opacity.
@@ -107,7 +107,7 @@ pub struct Boxes {
     /// Channels made of components; empty without such a box.
     pub mapping: Vec<Mapped>,
     /// Meaning of channels; empty without such a box.
-    pub definitions: Vec<Defined>,
+    pub definitions: Vec<ChannelDefinition>,
     /// Pixels per metre: of the capture, or else for display.
     pub density: Option<Density>,
     /// XMP packet.
@@ -123,9 +123,9 @@ pub struct Boxes {
 }
 
 /// Big-endian numbers of a box.
-struct Fields<'a>(&'a [u8]);
+struct BoxFields<'a>(&'a [u8]);
 
-impl Fields<'_> {
+impl BoxFields<'_> {
     fn number(&mut self, bytes: usize) -> Option<u64> {
         let (now, rest) = self.0.split_at_checked(bytes)?;
         self.0 = rest;
@@ -155,7 +155,7 @@ impl Boxes {
         match start {
             [0xff, 0x4f, 0xff, 0x51, ..] => boxes.codestream = vec![(0, from.len())],
             [0, 0, 0, 12, b'j', b'P', b' ', b' ', 0x0d, 0x0a, 0x87, 0x0a] => {
-                let mut left = Remaining {
+                let mut left = BoxBudget {
                     boxes: limits.boxes,
                     bytes: limits.metadata,
                 };
@@ -178,7 +178,7 @@ impl Boxes {
         Ok(boxes)
     }
 
-    fn walk(&mut self, from: &dyn ReadAt, mut at: u64, end: u64, left: &mut Remaining) {
+    fn walk(&mut self, from: &dyn ReadAt, mut at: u64, end: u64, left: &mut BoxBudget) {
         while at + 8 <= end && left.boxes > 0 {
             left.boxes -= 1;
             let Some((kind, body, past)) = header(from, at, end) else {
@@ -192,7 +192,7 @@ impl Boxes {
     }
 
     /// Takes in the box whose body is from `body` to `end`, or walks those in it.
-    fn visit(&mut self, from: &dyn ReadAt, kind: [u8; 4], (body, end): (u64, u64), left: &mut Remaining) {
+    fn visit(&mut self, from: &dyn ReadAt, kind: [u8; 4], (body, end): (u64, u64), left: &mut BoxBudget) {
         let len = end - body;
         match &kind {
             b"jp2c" if self.codestream.is_empty() && len > 0 => self.codestream.push((body, len)),
@@ -223,7 +223,7 @@ impl Boxes {
     }
 
     /// A header of a codestream or layer: only those of the first are looked at.
-    fn walk_own(&mut self, which: usize, from: &dyn ReadAt, (at, end): (u64, u64), left: &mut Remaining) {
+    fn walk_own(&mut self, which: usize, from: &dyn ReadAt, (at, end): (u64, u64), left: &mut BoxBudget) {
         let mut own = Boxes::default();
         own.walk(from, at, end, left);
         self.left_out.append(&mut own.left_out);
@@ -253,7 +253,7 @@ impl Boxes {
 
     /// `None` when the box makes no sense.
     fn take(&mut self, kind: &[u8; 4], bytes: &[u8]) -> Option<()> {
-        let mut fields = Fields(bytes);
+        let mut fields = BoxFields(bytes);
         match kind {
             b"colr" => self.colour(fields)?,
             b"pclr" if self.palette.is_none() => self.palette = palette(fields),
@@ -269,7 +269,7 @@ impl Boxes {
             }
             b"cdef" if self.definitions.is_empty() => {
                 for _ in 0..fields.u16()? {
-                    self.definitions.push(Defined {
+                    self.definitions.push(ChannelDefinition {
                         channel: fields.u16()?,
                         kind: fields.u16()?,
                         of: fields.u16()?,
@@ -291,7 +291,7 @@ impl Boxes {
     }
 
     /// A colour specification box (T.800 I.5.3.3): the first colour space and the first profile count.
-    fn colour(&mut self, mut fields: Fields) -> Option<()> {
+    fn colour(&mut self, mut fields: BoxFields) -> Option<()> {
         let method = fields.u8()?;
         fields.u16()?;
         match method {
@@ -321,7 +321,7 @@ impl Boxes {
 }
 
 /// A palette box (T.800 I.5.3.4): one that is cut off keeps its whole rows. `None` when it has none, or makes no sense.
-fn palette(mut fields: Fields) -> Option<Palette> {
+fn palette(mut fields: BoxFields) -> Option<Palette> {
     let rows = fields.u16()?;
     let columns = fields.u8()?;
     let depths = (0..columns).map(|_| fields.u8()).collect::<Option<Vec<_>>>()?;
@@ -386,7 +386,7 @@ fn exif(from: &dyn ReadAt, at: u64, end: u64) -> Option<(u64, u64)> {
 /// Where the pieces of a codestream lie that is not in one box (T.801 M.11.5); `None` when one is in another file, or there
 /// are more bytes than the file has.
 fn fragments(bytes: &[u8], len: u64) -> Option<Vec<(u64, u64)>> {
-    let mut fields = Fields(bytes);
+    let mut fields = BoxFields(bytes);
     let mut all = Vec::new();
     let mut left = len;
     for _ in 0..fields.u16()? {
@@ -401,7 +401,7 @@ fn fragments(bytes: &[u8], len: u64) -> Option<Vec<(u64, u64)>> {
 }
 
 /// Numerator, denominator and power of ten, down and then across (T.800 I.5.3.7).
-fn density(fields: &mut Fields) -> Option<Density> {
+fn density(fields: &mut BoxFields) -> Option<Density> {
     let mut fraction = || {
         let (over, under) = (f64::from(fields.u16()?), f64::from(fields.u16()?));
         Some(over / under)

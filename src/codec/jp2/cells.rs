@@ -2,12 +2,12 @@
 //!
 //! Bytes are read when the first block that needs them is decoded; neighbouring ranges are read in one call.
 
-use crate::codec::jp2::Name;
-use crate::codec::jp2::block::Block;
+use crate::codec::jp2::BlockName;
+use crate::codec::jp2::block::CodeBlock;
 use crate::codec::jp2::block::Segment;
 use crate::codec::jp2::block::style;
 use crate::codec::jp2::coder;
-use crate::codec::jp2::coder::Scratch;
+use crate::codec::jp2::coder::BlockScratch;
 use crate::codec::jp2::coding::Coding;
 use crate::codec::jp2::grid::Area;
 use crate::codec::jp2::grid::Band;
@@ -15,11 +15,11 @@ use crate::codec::jp2::grid::Cell;
 use crate::codec::jp2::grid::Chunk;
 use crate::codec::jp2::grid::Resolution;
 use crate::codec::jp2::grid::halved;
-use crate::codec::jp2::packed::Frame;
+use crate::codec::jp2::packed::BlockEdges;
 use crate::codec::jp2::packed::is_frame;
 use crate::codec::jp2::packed::pack;
 use crate::codec::jp2::packed::unpack_rows;
-use crate::codec::jp2::packets::Index;
+use crate::codec::jp2::packets::PacketIndex;
 use crate::codec::jp2::plane::Plane;
 use crate::codec::read_at::ReadAt;
 use crate::error::Error;
@@ -32,7 +32,7 @@ use std::sync::OnceLock;
 const GAP: u64 = 4 << 10;
 
 thread_local! {
-    static SCRATCH: Kept<Option<Scratch>> = const { Kept::new(None) };
+    static SCRATCH: Kept<Option<BlockScratch>> = const { Kept::new(None) };
 }
 
 /// Calls `f` with the code-blocks of a band that touch an area: their numbers in the band, and what each covers.
@@ -69,8 +69,8 @@ pub(super) fn each_cell<'a>(
 }
 
 /// A code-block that a window needs.
-pub(super) struct Job<'a> {
-    pub name: Name,
+pub(super) struct BlockJob<'a> {
+    pub name: BlockName,
     /// Whether a neighbouring window is likely to need it, too.
     pub shared: bool,
     pub coding: &'a Coding,
@@ -86,9 +86,9 @@ pub(super) struct Job<'a> {
     pub edge: u32,
 }
 
-impl Job<'_> {
+impl BlockJob<'_> {
     /// The chunks of the block in the layers that are shown.
-    pub fn chunks<'i>(&self, index: &'i Index) -> impl Iterator<Item = &'i Chunk> + use<'i> {
+    pub fn chunks<'i>(&self, index: &'i PacketIndex) -> impl Iterator<Item = &'i Chunk> + use<'i> {
         let (mut at, layers) = (self.cell.chunks.0, self.name.layers);
         std::iter::from_fn(move || {
             let chunk = index.chunks.get(at as usize)?;
@@ -98,8 +98,8 @@ impl Job<'_> {
         .take_while(move |chunk| chunk.layer < layers)
     }
 
-    fn frame(&self) -> Frame {
-        Frame {
+    fn frame(&self) -> BlockEdges {
+        BlockEdges {
             w: self.whole.w() as usize,
             h: self.whole.h() as usize,
             edge: self.edge as usize,
@@ -146,16 +146,16 @@ impl Job<'_> {
 }
 
 /// What is needed to decode blocks of one tile.
-pub(super) struct Work<'a> {
-    pub index: &'a Index,
-    pub coded: &'a Coded<'a>,
+pub(super) struct TileWork<'a> {
+    pub index: &'a PacketIndex,
+    pub coded: &'a CodedBytes<'a>,
     /// Damage is an error.
     pub strict: bool,
 }
 
-impl Work<'_> {
+impl TileWork<'_> {
     /// The coefficients of a block with one fractional bit; `None` when all are 0.
-    pub fn decode(&self, job: &Job) -> Result<Option<Plane<i32>>> {
+    pub fn decode(&self, job: &BlockJob) -> Result<Option<Plane<i32>>> {
         let planes = (job.band.planes.saturating_add(job.roi)).checked_sub(job.cell.zero);
         let Some(planes) = planes.filter(|planes| *planes > 0) else {
             return Ok(None);
@@ -180,7 +180,7 @@ impl Work<'_> {
             });
             start = end;
         }
-        let block = Block {
+        let block = CodeBlock {
             w: job.whole.w(),
             h: job.whole.h(),
             band: job.band.kind,
@@ -208,30 +208,30 @@ impl Work<'_> {
 }
 
 /// Coded bytes, in memory once they were asked for.
-pub(super) struct Coded<'a> {
+pub(super) struct CodedBytes<'a> {
     from: &'a dyn ReadAt,
     /// In order.
-    runs: Vec<Run>,
+    runs: Vec<ByteRun>,
 }
 
 /// Bytes that are read together.
-struct Run {
+struct ByteRun {
     start: u64,
     end: u64,
     /// `None` if they could not be read.
     bytes: OnceLock<Option<Vec<u8>>>,
 }
 
-impl<'a> Coded<'a> {
+impl<'a> CodedBytes<'a> {
     /// Place and length of all chunks that may be asked for.
-    pub fn new(from: &'a dyn ReadAt, mut chunks: Vec<(u64, u32)>) -> Result<Coded<'a>> {
+    pub fn new(from: &'a dyn ReadAt, mut chunks: Vec<(u64, u32)>) -> Result<CodedBytes<'a>> {
         chunks.sort_unstable();
-        let mut runs: Vec<Run> = Vec::new();
+        let mut runs: Vec<ByteRun> = Vec::new();
         for (at, len) in chunks {
             let end = at + u64::from(len);
             match runs.last_mut() {
                 Some(run) if at <= run.end.saturating_add(GAP) => run.end = end.max(run.end),
-                _ => runs.push(Run {
+                _ => runs.push(ByteRun {
                     start: at,
                     end,
                     bytes: OnceLock::new(),
@@ -239,7 +239,7 @@ impl<'a> Coded<'a> {
             }
         }
         from.prefetch(&mut runs.iter().map(|run| run.start..run.end))?;
-        Ok(Coded { from, runs })
+        Ok(CodedBytes { from, runs })
     }
 
     fn get(&self, at: u64, len: u32) -> Result<&[u8]> {

@@ -3,7 +3,7 @@
 //!
 //! Dequantisation, placement and regions of interest are up to the caller.
 
-use crate::codec::jp2::block::Block;
+use crate::codec::jp2::block::CodeBlock;
 use crate::codec::jp2::block::PLANES;
 use crate::codec::jp2::block::SAMPLES;
 use crate::codec::jp2::block::SIDE;
@@ -14,26 +14,26 @@ use crate::error::Error;
 use crate::error::Result;
 
 /// Memory that a thread keeps from block to block.
-pub struct Scratch {
-    ebcot: Box<ebcot::Scratch>,
-    ht: Box<ht::Scratch>,
+pub struct BlockScratch {
+    ebcot: Box<ebcot::EbcotScratch>,
+    ht: Box<ht::HtScratch>,
     bytes: Vec<u8>,
 }
 
-impl Scratch {
+impl BlockScratch {
     /// Some 200 kB.
-    pub fn new() -> Scratch {
-        Scratch {
-            ebcot: Box::new(ebcot::Scratch::new()),
-            ht: Box::new(ht::Scratch::new()),
+    pub fn new() -> BlockScratch {
+        BlockScratch {
+            ebcot: Box::new(ebcot::EbcotScratch::new()),
+            ht: Box::new(ht::HtScratch::new()),
             bytes: Vec::new(),
         }
     }
 }
 
-impl Default for Scratch {
+impl Default for BlockScratch {
     fn default() -> Self {
-        Scratch::new()
+        BlockScratch::new()
     }
 }
 
@@ -43,7 +43,7 @@ impl Default for Scratch {
 /// Passes that are missing leave what is there; damage gives wrong values, never a failure. `Error::Unsupported` for
 /// more than 30 bit-planes, `Error::Corrupt` for a shape that no block has, for raw and coded passes in one segment,
 /// or when `out` is too short.
-pub fn decode(block: &Block, scratch: &mut Scratch, out: &mut [i32]) -> Result<()> {
+pub fn decode(block: &CodeBlock, scratch: &mut BlockScratch, out: &mut [i32]) -> Result<()> {
     let (w, h) = (block.w as usize, block.h as usize);
     if !(1..=SIDE).contains(&block.w) || !(1..=SIDE).contains(&block.h) || w * h > SAMPLES {
         return Err(Error::Corrupt(format!("jpeg 2000 code-block of {w}x{h}")));
@@ -73,8 +73,8 @@ pub fn decode(block: &Block, scratch: &mut Scratch, out: &mut [i32]) -> Result<(
 
 /// The passes of a high-throughput block: sets of a clean-up pass and a segment that refines it, each a bit-plane
 /// lower than the one before. The last set that has bytes says everything; passes before it are not needed.
-fn throughput(block: &Block, scratch: &mut Scratch, out: &mut [i32]) {
-    let Scratch {
+fn throughput(block: &CodeBlock, scratch: &mut BlockScratch, out: &mut [i32]) {
+    let BlockScratch {
         bytes, ht: memory, ..
     } = scratch;
     let mut passes = 0_u32;
@@ -116,7 +116,7 @@ fn throughput(block: &Block, scratch: &mut Scratch, out: &mut [i32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::jp2::block::Band;
+    use crate::codec::jp2::block::BandOrientation;
     use crate::codec::jp2::block::Segment;
     use crate::codec::jp2::examples::bytes;
     use crate::codec::jp2::examples::checksum;
@@ -137,7 +137,13 @@ mod tests {
     }
 
     /// Decodes with each segment cut into pieces of at most `piece` bytes.
-    fn decoded(band: Band, style: u8, planes: u8, segments: &[(u8, Vec<u8>)], piece: usize) -> Vec<i32> {
+    fn decoded(
+        band: BandOrientation,
+        style: u8,
+        planes: u8,
+        segments: &[(u8, Vec<u8>)],
+        piece: usize,
+    ) -> Vec<i32> {
         let pieces: Vec<Vec<&[u8]>> = segments
             .iter()
             .map(|(_, bytes)| bytes.chunks(piece).collect())
@@ -148,7 +154,7 @@ mod tests {
             .map(|(&(passes, _), pieces)| Segment { passes, pieces })
             .collect();
         let mut out = vec![i32::MIN; (W * H) as usize];
-        let block = Block {
+        let block = CodeBlock {
             w: W,
             h: H,
             band,
@@ -156,7 +162,7 @@ mod tests {
             planes,
             segments: &segments,
         };
-        assert!(decode(&block, &mut Scratch::new(), &mut out).is_ok());
+        assert!(decode(&block, &mut BlockScratch::new(), &mut out).is_ok());
         out
     }
 
@@ -201,7 +207,7 @@ mod tests {
             ),
         ] {
             for piece in [1, 5, 1000] {
-                let out = decoded(Band::Ll, style, 8, &segments(text), piece);
+                let out = decoded(BandOrientation::Ll, style, 8, &segments(text), piece);
                 let whole: Vec<i32> = out.iter().map(|value| value / 2).collect();
                 assert_eq!(whole, picture(), "style {style:#x} in pieces of {piece}");
                 assert!(
@@ -217,21 +223,21 @@ mod tests {
     fn contexts_follow_the_band() {
         for (band, planes, expected, text) in [
             (
-                Band::Hl,
+                BandOrientation::Hl,
                 8,
                 3_066_072_175,
                 "22:26b12e834515753a5f56ebae4a7c1761d87813a8185e0724a45347504759be158e7899e2f43ce4ee7b0b746b983e96bf\
                 ec95ecb1770caace4fe72ad0ff82c3f4cb65f2",
             ),
             (
-                Band::Lh,
+                BandOrientation::Lh,
                 8,
                 2_861_687_169,
                 "22:00c12974bb3cecb1506825425ca234462a478090c155f8f87ce4fe91dd4ec8841353f265de96ee657e2bdac9c47579da\
                 26fa10f015279aab33614ebc09093241a0a2fa5c",
             ),
             (
-                Band::Hh,
+                BandOrientation::Hh,
                 9,
                 3_909_404_589,
                 "25:3e632edb4191e540e9982eb20f3a909a20bf89413e9c02b57b139232d77b2b4f04a412abdd69f29040922d2346cdb347\
@@ -253,7 +259,7 @@ mod tests {
             let mut segments = segments(PLAIN);
             segments[0].0 = passes;
             let missing = 7 - (u32::from(passes) - 1) / 3;
-            for (value, exact) in decoded(Band::Ll, 0, 8, &segments, 1000)
+            for (value, exact) in decoded(BandOrientation::Ll, 0, 8, &segments, 1000)
                 .into_iter()
                 .zip(picture())
             {
@@ -272,15 +278,15 @@ mod tests {
             passes: 12,
             pieces: &[bytes],
         }];
-        let block = |w, h, style, planes| Block {
+        let block = |w, h, style, planes| CodeBlock {
             w,
             h,
-            band: Band::Ll,
+            band: BandOrientation::Ll,
             style,
             planes,
             segments: &segments,
         };
-        let mut scratch = Scratch::new();
+        let mut scratch = BlockScratch::new();
         let mut out = [0; SAMPLES];
         for (w, h) in [(0, 4), (4, 0), (1025, 1), (1, 1025), (64, 65)] {
             assert!(
@@ -310,7 +316,7 @@ mod tests {
     #[test]
     fn takes_any_bytes() {
         let mut random = Random::new(7);
-        let mut scratch = Scratch::new();
+        let mut scratch = BlockScratch::new();
         let mut out = [0; SAMPLES];
         for _ in 0..1500 {
             let widest = if random.below(4) == 0 { SIDE } else { 70 };
@@ -322,7 +328,12 @@ mod tests {
                 random.below(0x80).to_le_bytes()[0]
             };
             let planes = random.below(33).to_le_bytes()[0];
-            let band = [Band::Ll, Band::Hl, Band::Lh, Band::Hh][random.below(4) as usize];
+            let band = [
+                BandOrientation::Ll,
+                BandOrientation::Hl,
+                BandOrientation::Lh,
+                BandOrientation::Hh,
+            ][random.below(4) as usize];
             let count = random.below(8);
             let mut segment = |_| {
                 let len = random.below(900);
@@ -337,7 +348,7 @@ mod tests {
                     pieces,
                 })
                 .collect();
-            let block = Block {
+            let block = CodeBlock {
                 w,
                 h,
                 band,

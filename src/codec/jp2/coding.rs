@@ -5,12 +5,12 @@ use crate::codec::jp2::block::style;
 use crate::codec::jp2::segments::COC;
 use crate::codec::jp2::segments::COD;
 use crate::codec::jp2::segments::DCO;
-use crate::codec::jp2::segments::Fields;
 use crate::codec::jp2::segments::NLT;
 use crate::codec::jp2::segments::POC;
 use crate::codec::jp2::segments::QCC;
 use crate::codec::jp2::segments::QCD;
 use crate::codec::jp2::segments::RGN;
+use crate::codec::jp2::segments::SegmentFields;
 use crate::codec::jp2::segments::corrupt;
 use crate::codec::jp2::segments::short;
 use crate::error::Error;
@@ -59,7 +59,7 @@ pub struct Progression {
 
 /// Everything that a main or tile-part header says about coding.
 #[derive(Clone, Debug)]
-pub struct Style {
+pub struct CodingStyle {
     /// Order of packets.
     pub order: u8,
     /// Quality layers, not 0.
@@ -78,7 +78,7 @@ pub struct Style {
 
 impl Coding {
     /// SPcod or SPcoc.
-    fn parse(fields: &mut Fields, own_precincts: bool) -> Result<Coding> {
+    fn parse(fields: &mut SegmentFields, own_precincts: bool) -> Result<Coding> {
         let levels = fields.u8()?;
         if levels > 32 {
             return Err(Error::Unsupported(format!(
@@ -131,7 +131,7 @@ impl Coding {
 
 impl Quantisation {
     /// What follows the component in QCC, or all of QCD.
-    fn parse(fields: &mut Fields) -> Result<Quantisation> {
+    fn parse(fields: &mut SegmentFields) -> Result<Quantisation> {
         let style = fields.u8()?;
         let mut steps = Vec::new();
         while !fields.0.is_empty() {
@@ -157,10 +157,10 @@ impl Quantisation {
     }
 }
 
-impl Style {
+impl CodingStyle {
     /// Before anything is said about it.
-    pub(super) fn unset() -> Style {
-        Style {
+    pub(super) fn unset() -> CodingStyle {
+        CodingStyle {
             order: 0,
             layers: 1,
             mct: false,
@@ -172,7 +172,7 @@ impl Style {
     }
 
     /// What the header of a tile may replace: all of the main header, its segments for one component included.
-    pub(super) fn of_a_tile(&self) -> Style {
+    pub(super) fn of_a_tile(&self) -> CodingStyle {
         let mut style = self.clone();
         for coding in &mut style.coding {
             coding.own = false;
@@ -185,7 +185,7 @@ impl Style {
 
     /// Takes in a marker segment of a main or tile-part header, if it is about coding.
     pub(super) fn take(&mut self, marker: u16, body: &[u8], count: usize) -> Result<()> {
-        let mut fields = Fields(body);
+        let mut fields = SegmentFields(body);
         match marker {
             COD => self.coding_default(&mut fields, count),
             COC => self.coding_of_component(&mut fields, count),
@@ -200,7 +200,7 @@ impl Style {
     }
 
     /// COD (T.800 A.6.1).
-    fn coding_default(&mut self, fields: &mut Fields, count: usize) -> Result<()> {
+    fn coding_default(&mut self, fields: &mut SegmentFields, count: usize) -> Result<()> {
         let flags = fields.u8()?;
         self.order = fields.u8()?;
         self.layers = fields.u16()?;
@@ -222,7 +222,7 @@ impl Style {
     }
 
     /// COC (A.6.2).
-    fn coding_of_component(&mut self, fields: &mut Fields, count: usize) -> Result<()> {
+    fn coding_of_component(&mut self, fields: &mut SegmentFields, count: usize) -> Result<()> {
         let number = usize::from(fields.component(count)?);
         let flags = fields.u8()?;
         let coding = Coding::parse(fields, flags & 1 != 0)?;
@@ -232,14 +232,14 @@ impl Style {
     }
 
     /// QCD (A.6.4).
-    fn quantisation_default(&mut self, fields: &mut Fields, count: usize) -> Result<()> {
+    fn quantisation_default(&mut self, fields: &mut SegmentFields, count: usize) -> Result<()> {
         let quantisation = Quantisation::parse(fields)?;
         set_default(&mut self.quantisation, &quantisation, count, |known| known.own);
         Ok(())
     }
 
     /// QCC (A.6.5).
-    fn quantisation_of_component(&mut self, fields: &mut Fields, count: usize) -> Result<()> {
+    fn quantisation_of_component(&mut self, fields: &mut SegmentFields, count: usize) -> Result<()> {
         let number = usize::from(fields.component(count)?);
         let quantisation = Quantisation::parse(fields)?;
         let known = self.quantisation.get_mut(number);
@@ -251,7 +251,7 @@ impl Style {
     }
 
     /// RGN (A.6.3).
-    fn region_of_interest(&mut self, fields: &mut Fields, count: usize) -> Result<()> {
+    fn region_of_interest(&mut self, fields: &mut SegmentFields, count: usize) -> Result<()> {
         let number = usize::from(fields.component(count)?);
         if fields.u8()? != 0 {
             return Err(Error::Unsupported("this region of interest is not served".into()));
@@ -262,7 +262,7 @@ impl Style {
     }
 
     /// POC (A.6.6).
-    fn order_changes(&mut self, fields: &mut Fields, count: usize) -> Result<()> {
+    fn order_changes(&mut self, fields: &mut SegmentFields, count: usize) -> Result<()> {
         while !fields.0.is_empty() {
             let start = (fields.u8()?, fields.component(count)?);
             let layers = fields.u16()?;

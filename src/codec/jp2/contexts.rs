@@ -8,7 +8,7 @@
     reason = "computed when compiling: a wrong index does not build"
 )]
 
-use crate::codec::jp2::block::Band;
+use crate::codec::jp2::block::BandOrientation;
 use crate::codec::jp2::mq::Contexts;
 
 /// Refinement: first, with a significant neighbour, and further on.
@@ -29,33 +29,33 @@ pub(super) const FIRST: Contexts = {
 
 /// The zero coding contexts of a sub-band, by the neighbours of a sample that are significant: bits 0 to 3 are the
 /// corners, then come those below, on the right, on the left and above.
-pub(super) fn zero_table(band: Band) -> &'static [u8; 256] {
+pub(super) fn zero_table(band: BandOrientation) -> &'static [u8; 256] {
     static TABLES: [[u8; 256]; 3] = [
-        zero_contexts(Band::Ll),
-        zero_contexts(Band::Hl),
-        zero_contexts(Band::Hh),
+        zero_contexts(BandOrientation::Ll),
+        zero_contexts(BandOrientation::Hl),
+        zero_contexts(BandOrientation::Hh),
     ];
     match band {
-        Band::Ll | Band::Lh => &TABLES[0],
-        Band::Hl => &TABLES[1],
-        Band::Hh => &TABLES[2],
+        BandOrientation::Ll | BandOrientation::Lh => &TABLES[0],
+        BandOrientation::Hl => &TABLES[1],
+        BandOrientation::Hh => &TABLES[2],
     }
 }
 
 /// T.800 Table D.1, by the eight neighbours.
-const fn zero_contexts(band: Band) -> [u8; 256] {
+const fn zero_contexts(band: BandOrientation) -> [u8; 256] {
     let mut table = [0; 256];
     let mut at = 0;
     while at < 256 {
         let across = (at >> 5 & 1) + (at >> 6 & 1);
         let down = (at >> 4 & 1) + (at >> 7 & 1);
         let corners = (at & 1) + (at >> 1 & 1) + (at >> 2 & 1) + (at >> 3 & 1);
-        let (h, v) = if matches!(band, Band::Hl) {
+        let (h, v) = if matches!(band, BandOrientation::Hl) {
             (down, across)
         } else {
             (across, down)
         };
-        table[at] = if matches!(band, Band::Hh) {
+        table[at] = if matches!(band, BandOrientation::Hh) {
             match (corners, h + v) {
                 (0, 0) => 0,
                 (0, 1) => 1,

@@ -18,7 +18,7 @@ const EXACT: f32 = 8_388_608.0;
 pub struct Decoded {
     pub(super) window: Area,
     /// Of each component.
-    pub(super) ranges: Vec<Range>,
+    pub(super) ranges: Vec<ValueRange>,
     /// Whether it was decoded, of each component.
     pub(super) wanted: Vec<bool>,
     pub(super) tiles: Vec<DecodedTile>,
@@ -33,7 +33,7 @@ pub(super) struct DecodedTile {
 
 /// What one component of a tile shows.
 pub(super) struct Shown {
-    pub samples: Samples,
+    pub samples: ComponentSamples,
     /// How far the samples lie apart.
     pub step: (u32, u32),
     /// Of the window; perhaps nothing.
@@ -41,18 +41,18 @@ pub(super) struct Shown {
 }
 
 /// Samples of one component, of either transform.
-pub(super) enum Samples {
+pub(super) enum ComponentSamples {
     Whole(Plane<i32>),
     Real(Plane<f32>),
 }
 
-impl Samples {
+impl ComponentSamples {
     /// The rows that show an area.
-    fn rows(&self, area: Area, down: u32) -> Samples {
+    fn rows(&self, area: Area, down: u32) -> ComponentSamples {
         let (first, last) = (area.y0 / down, area.y1.saturating_sub(1) / down);
         match self {
-            Samples::Whole(plane) => Samples::Whole(plane.rows(first, last)),
-            Samples::Real(plane) => Samples::Real(plane.rows(first, last)),
+            ComponentSamples::Whole(plane) => ComponentSamples::Whole(plane.rows(first, last)),
+            ComponentSamples::Real(plane) => ComponentSamples::Real(plane.rows(first, last)),
         }
     }
 }
@@ -83,7 +83,7 @@ fn shown(decoded: &Decoded, band: Area) -> Result<Planes> {
             continue;
         }
         let shown = tile.components.iter().zip(&parts);
-        let mut samples: Vec<Samples> = shown
+        let mut samples: Vec<ComponentSamples> = shown
             .map(|(shown, part)| shown.samples.rows(*part, shown.step.1))
             .collect();
         if tile.mct {
@@ -94,11 +94,13 @@ fn shown(decoded: &Decoded, band: Area) -> Result<Planes> {
             samples.zip(decoded.ranges.iter().zip(&mut planes))
         {
             match samples {
-                Samples::Whole(from) => place(from, *step, part, band, plane, move |v| range.whole(v)),
-                Samples::Real(from) if range.half <= 1 << 15 => {
+                ComponentSamples::Whole(from) => {
+                    place(from, *step, part, band, plane, move |v| range.whole(v))
+                }
+                ComponentSamples::Real(from) if range.half <= 1 << 15 => {
                     place(from, *step, part, band, plane, move |v| range.small(v));
                 }
-                Samples::Real(from) => place(from, *step, part, band, plane, move |v| range.real(v)),
+                ComponentSamples::Real(from) => place(from, *step, part, band, plane, move |v| range.real(v)),
             }
         }
     }
@@ -107,18 +109,18 @@ fn shown(decoded: &Decoded, band: Area) -> Result<Planes> {
 
 /// The values of a component.
 #[derive(Clone, Copy)]
-pub(super) struct Range {
+pub(super) struct ValueRange {
     /// Half of their number; beyond 31 bits there are none.
     half: i32,
     /// What is added to a sample: half of the range if the values have no sign (T.800 G.1.2).
     shift: i32,
 }
 
-impl Range {
-    pub fn of(component: &Component) -> Range {
+impl ValueRange {
+    pub fn of(component: &Component) -> ValueRange {
         let half = 1 << (component.bits.clamp(1, 31) - 1);
         let shift = if component.signed { 0 } else { half };
-        Range { half, shift }
+        ValueRange { half, shift }
     }
 
     #[inline(always)]
@@ -153,21 +155,27 @@ impl Range {
 
 /// Takes the component transformation of the first three back (T.800 Annex G).
 #[inline(always)]
-fn untwist(samples: &mut [Samples]) -> Result<()> {
+fn untwist(samples: &mut [ComponentSamples]) -> Result<()> {
     let unlike = || Error::Corrupt("components that are transformed together differ".into());
     match samples {
-        [Samples::Whole(y), Samples::Whole(u), Samples::Whole(v), ..]
-            if y.area == u.area && u.area == v.area =>
-        {
+        [
+            ComponentSamples::Whole(y),
+            ComponentSamples::Whole(u),
+            ComponentSamples::Whole(v),
+            ..,
+        ] if y.area == u.area && u.area == v.area => {
             for ((y, u), v) in y.data.iter_mut().zip(&mut u.data).zip(&mut v.data) {
                 let green = y.wrapping_sub(u.wrapping_add(*v) >> 2);
                 (*y, *u, *v) = (v.wrapping_add(green), green, u.wrapping_add(green));
             }
             Ok(())
         }
-        [Samples::Real(y), Samples::Real(b), Samples::Real(r), ..]
-            if y.area == b.area && b.area == r.area =>
-        {
+        [
+            ComponentSamples::Real(y),
+            ComponentSamples::Real(b),
+            ComponentSamples::Real(r),
+            ..,
+        ] if y.area == b.area && b.area == r.area => {
             for ((y, b), r) in y.data.iter_mut().zip(&mut b.data).zip(&mut r.data) {
                 let (luma, blue, red) = (*y, *b, *r);
                 *y = luma + 1.402 * red;

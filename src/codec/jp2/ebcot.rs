@@ -5,7 +5,7 @@
     reason = "indices are remainders by the length of the table, or computed when compiling"
 )]
 
-use crate::codec::jp2::block::Block;
+use crate::codec::jp2::block::CodeBlock;
 use crate::codec::jp2::block::style;
 use crate::codec::jp2::contexts::FIRST;
 use crate::codec::jp2::contexts::REFINE;
@@ -19,18 +19,18 @@ use crate::error::Error;
 use crate::error::Result;
 
 /// Memory that is kept from block to block.
-pub(super) struct Scratch {
-    groups: [Group; GROUPS],
+pub(super) struct EbcotScratch {
+    groups: [ColumnGroup; GROUPS],
     near: [u8; PLACES],
     minus: [u8; PLACES],
     values: [u32; PLACES],
 }
 
-impl Scratch {
+impl EbcotScratch {
     /// 120 kB.
-    pub(super) fn new() -> Scratch {
-        Scratch {
-            groups: [Group::default(); GROUPS],
+    pub(super) fn new() -> EbcotScratch {
+        EbcotScratch {
+            groups: [ColumnGroup::default(); GROUPS],
             near: [0; PLACES],
             minus: [0; PLACES],
             values: [0; PLACES],
@@ -41,13 +41,13 @@ impl Scratch {
 /// Decodes a block of at most 4096 samples, 1024 by 1024, and 30 bit-planes into `out`, as `block::decode` describes.
 /// `bytes` is where the pieces of a segment are put together.
 pub(super) fn decode(
-    block: &Block,
-    scratch: &mut Scratch,
+    block: &CodeBlock,
+    scratch: &mut EbcotScratch,
     bytes: &mut Vec<u8>,
     out: &mut [i32],
 ) -> Result<()> {
     let (w, h) = (block.w as usize, block.h as usize);
-    let mut grid = Grid {
+    let mut grid = BlockState {
         w,
         h,
         across: w.div_ceil(16),
@@ -68,7 +68,7 @@ pub(super) fn decode(
 }
 
 /// Goes through the passes of all segments in order (T.800 D.3, D.4, D.6).
-fn passes<const CAUSAL: bool>(block: &Block, grid: &mut Grid, bytes: &mut Vec<u8>) -> Result<()> {
+fn passes<const CAUSAL: bool>(block: &CodeBlock, grid: &mut BlockState, bytes: &mut Vec<u8>) -> Result<()> {
     let mut contexts = FIRST;
     let mut plane = u32::from(block.planes) - 1;
     // 0 significance, 1 refinement, 2 clean-up; the first bit-plane has only the last.
@@ -128,7 +128,7 @@ fn passes<const CAUSAL: bool>(block: &Block, grid: &mut Grid, bytes: &mut Vec<u8
 }
 
 /// Where the decisions of a pass come from.
-trait Source: Copy {
+trait DecisionSource: Copy {
     /// Whether the bits are there as they are: then a sign is not predicted.
     const RAW: bool;
     fn bit(&mut self, contexts: &mut Contexts, which: u32) -> u32;
@@ -138,7 +138,7 @@ trait Source: Copy {
     }
 }
 
-impl Source for Mq<'_> {
+impl DecisionSource for Mq<'_> {
     const RAW: bool = false;
     #[inline(always)]
     fn bit(&mut self, contexts: &mut Contexts, which: u32) -> u32 {
@@ -171,7 +171,7 @@ impl<'a> Raw<'a> {
     }
 }
 
-impl Source for Raw<'_> {
+impl DecisionSource for Raw<'_> {
     const RAW: bool = true;
     #[inline(always)]
     fn bit(&mut self, _: &mut Contexts, _: u32) -> u32 {
@@ -187,7 +187,7 @@ impl Source for Raw<'_> {
 
 /// Sixteen columns of a stripe, four samples high. In each word bit 4j + k is sample k, from the top, of column j.
 #[derive(Clone, Copy, Default)]
-struct Group {
+struct ColumnGroup {
     significant: u64,
     /// By the significance pass of this bit-plane.
     seen: u64,
@@ -209,13 +209,13 @@ const ENDS: u64 = TOPS << 3;
 const PLACES: usize = 1 << 14;
 
 /// A block while it is decoded.
-struct Grid<'a> {
+struct BlockState<'a> {
     w: usize,
     h: usize,
     /// Groups of a stripe.
     across: usize,
     zero: &'static [u8; 256],
-    groups: &'a mut [Group; GROUPS],
+    groups: &'a mut [ColumnGroup; GROUPS],
     near: &'a mut [u8; PLACES],
     minus: &'a mut [u8; PLACES],
     values: &'a mut [u32; PLACES],
@@ -231,14 +231,14 @@ struct Visit {
     inside: u64,
 }
 
-impl Grid<'_> {
+impl BlockState<'_> {
     fn clear(&mut self) {
         let stripes = self.stripes();
         let clear = (stripes + 2) * (self.across + 1) + 1;
         self.groups
             .iter_mut()
             .take(clear)
-            .for_each(|group| *group = Group::default());
+            .for_each(|group| *group = ColumnGroup::default());
         let clear = (stripes + 2) * self.stride();
         self.near.iter_mut().take(clear).for_each(|near| *near = 0);
         self.minus.iter_mut().take(clear).for_each(|minus| *minus = 0);
@@ -320,7 +320,7 @@ impl Grid<'_> {
     /// What happens when the sample at a place becomes significant: the neighbours are updated, and its sign is decoded
     /// (D.3.2).
     #[inline(always)]
-    fn appear<S: Source, const CAUSAL: bool>(
+    fn appear<S: DecisionSource, const CAUSAL: bool>(
         &mut self,
         source: &mut S,
         contexts: &mut Contexts,
@@ -356,7 +356,7 @@ impl Grid<'_> {
 
     /// D.3.1: the samples that are not significant but have a neighbour that is.
     #[inline(never)]
-    fn significance<S: Source, const CAUSAL: bool>(
+    fn significance<S: DecisionSource, const CAUSAL: bool>(
         &mut self,
         kept: &mut S,
         contexts: &mut Contexts,
@@ -393,7 +393,7 @@ impl Grid<'_> {
 
     /// D.3.3: one bit more of those that were significant before this bit-plane.
     #[inline(never)]
-    fn refinement<S: Source, const CAUSAL: bool>(
+    fn refinement<S: DecisionSource, const CAUSAL: bool>(
         &mut self,
         kept: &mut S,
         contexts: &mut Contexts,

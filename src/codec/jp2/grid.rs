@@ -2,10 +2,10 @@
 //!
 //! Arithmetic only; all coordinates are absolute, those of the reference grid divided as the standard says.
 
-use crate::codec::jp2::block::Band as Kind;
+use crate::codec::jp2::block::BandOrientation as Kind;
 use crate::codec::jp2::coding::Coding;
+use crate::codec::jp2::coding::CodingStyle;
 use crate::codec::jp2::coding::Quantisation;
-use crate::codec::jp2::coding::Style;
 use crate::codec::jp2::siz::Siz;
 use crate::error::Error;
 use crate::error::Result;
@@ -213,7 +213,7 @@ impl Resolution {
 
 /// One component of a tile.
 #[derive(Clone, Debug)]
-pub struct Component {
+pub struct TileComponent {
     /// Reference grid points per sample.
     pub step: (u32, u32),
     /// From the smallest.
@@ -240,16 +240,16 @@ pub fn tile_area(siz: &Siz, tile: u16) -> Area {
 
 /// The components of a tile with everything in them. `TooLarge` when there are absurdly many code-blocks, for a codestream
 /// of `len` bytes.
-pub fn components(siz: &Siz, style: &Style, tile: u16, len: u64) -> Result<Vec<Component>> {
+pub fn components(siz: &Siz, style: &CodingStyle, tile: u16, len: u64) -> Result<Vec<TileComponent>> {
     let area = tile_area(siz, tile);
     let most = len.saturating_mul(CELLS.1).saturating_add(CELLS.0).min(MAX_CELLS);
-    let mut cells = Cells { count: 0, most };
+    let mut cells = BlockCount { count: 0, most };
     (siz.components.iter().enumerate())
         .map(|(number, component)| {
             let (across, down) = component.step;
             let area = area.map(|x| x.div_ceil(across), |y| y.div_ceil(down));
             let resolutions = resolutions(style, number, component.bits, area, &mut cells)?;
-            Ok(Component {
+            Ok(TileComponent {
                 step: component.step,
                 resolutions,
             })
@@ -258,12 +258,12 @@ pub fn components(siz: &Siz, style: &Style, tile: u16, len: u64) -> Result<Vec<C
 }
 
 /// Code-blocks that are counted before there is memory for them.
-struct Cells {
+struct BlockCount {
     count: u64,
     most: u64,
 }
 
-impl Cells {
+impl BlockCount {
     fn add(&mut self, count: u64) -> Result<()> {
         self.count = self.count.saturating_add(count);
         if self.count <= self.most {
@@ -278,16 +278,16 @@ impl Cells {
 
 /// The resolutions of a component of a tile, from the smallest.
 fn resolutions(
-    style: &Style,
+    style: &CodingStyle,
     number: usize,
     bits: u8,
     area: Area,
-    cells: &mut Cells,
+    cells: &mut BlockCount,
 ) -> Result<Vec<Resolution>> {
     let missing = || Error::Corrupt("a component without coding style".into());
     let coding = style.coding.get(number).ok_or_else(missing)?;
     let quantisation = style.quantisation.get(number).ok_or_else(missing)?;
-    let described = Described {
+    let described = ComponentParams {
         coding,
         quantisation,
         bits,
@@ -300,7 +300,7 @@ fn resolutions(
 }
 
 /// What the headers say of a component of a tile.
-struct Described<'a> {
+struct ComponentParams<'a> {
     coding: &'a Coding,
     quantisation: &'a Quantisation,
     /// Bits of a sample.
@@ -309,9 +309,9 @@ struct Described<'a> {
     area: Area,
 }
 
-impl Described<'_> {
+impl ComponentParams<'_> {
     /// Resolution `level`, 0 being the smallest, with precincts whose sides have these logarithms (B.6).
-    fn resolution(&self, level: u8, precinct: (u8, u8), cells: &mut Cells) -> Result<Resolution> {
+    fn resolution(&self, level: u8, precinct: (u8, u8), cells: &mut BlockCount) -> Result<Resolution> {
         let levels = self.coding.levels;
         let down = levels - level;
         let area = self.area.map(|x| halved(x, down), |y| halved(y, down));
@@ -349,7 +349,7 @@ impl Described<'_> {
         (kind, index): (Kind, usize),
         depth: u8,
         block: (u8, u8),
-        cells: &mut Cells,
+        cells: &mut BlockCount,
     ) -> Result<Band> {
         let area = subband(self.area, kind, depth);
         let grid = grid(area, block);

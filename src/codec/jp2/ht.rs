@@ -10,12 +10,12 @@
 )]
 
 use crate::codec::jp2::block::SIDE;
-use crate::codec::jp2::ht_bits::Bits;
+use crate::codec::jp2::ht_bits::BitCursor;
+use crate::codec::jp2::ht_bits::HtReader;
 use crate::codec::jp2::ht_bits::LOADED;
 use crate::codec::jp2::ht_bits::Mel;
 use crate::codec::jp2::ht_bits::PLAIN;
 use crate::codec::jp2::ht_bits::Plain;
-use crate::codec::jp2::ht_bits::Reader;
 use crate::codec::jp2::ht_bits::backward;
 use crate::codec::jp2::ht_bits::forward;
 use crate::codec::jp2::ht_bits::streams;
@@ -41,7 +41,7 @@ const QUADS: usize = 528;
 const CELLS: usize = 8192;
 
 /// Memory that is kept from block to block. It needs no clearing in between.
-pub(super) struct Scratch {
+pub(super) struct HtScratch {
     /// What is known of each quad of the row, from the second entry on; the first one and the one after them are 0.
     words: [u32; QUADS],
     quads: Quads,
@@ -52,10 +52,10 @@ pub(super) struct Scratch {
     cells: [u8; CELLS],
 }
 
-impl Scratch {
+impl HtScratch {
     /// About 90 kB.
-    pub(super) fn new() -> Scratch {
-        Scratch {
+    pub(super) fn new() -> HtScratch {
+        HtScratch {
             words: [0; QUADS],
             quads: Quads {
                 contexts: [0; QUADS],
@@ -98,13 +98,13 @@ pub(super) fn decode(
     causal: bool,
     data: &[u8],
     refinement: Option<(u32, &[u8])>,
-    scratch: &mut Scratch,
+    scratch: &mut HtScratch,
     out: &mut [i32],
 ) {
     let w = w.clamp(1, SIDE as usize);
     cleanup(w, plane.min(BITS), data, scratch, out);
     if let (Some((passes, data)), Some(plane)) = (refinement, plane.checked_sub(1)) {
-        let Scratch {
+        let HtScratch {
             ahead, back, cells, ..
         } = scratch;
         mark(w, cells, out);
@@ -117,8 +117,8 @@ pub(super) fn decode(
 
 /// The clean-up pass (7.3): all samples, two by two, with their magnitudes and signs.
 #[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
-fn cleanup(w: usize, plane: u32, data: &[u8], scratch: &mut Scratch, out: &mut [i32]) {
-    let Scratch {
+fn cleanup(w: usize, plane: u32, data: &[u8], scratch: &mut HtScratch, out: &mut [i32]) {
+    let HtScratch {
         words,
         quads,
         rows: [upper, lower],
@@ -130,7 +130,7 @@ fn cleanup(w: usize, plane: u32, data: &[u8], scratch: &mut Scratch, out: &mut [
         out.fill(0);
         return;
     };
-    let mut vlc = Reader::new(vlc);
+    let mut vlc = HtReader::new(vlc);
     let count = w.div_ceil(2);
     words[..count + 2].fill(0);
     quads
@@ -166,7 +166,7 @@ fn describe<const FIRST: bool>(
     words: &mut [u32; QUADS],
     contexts: &mut [u32; QUADS],
     mel: &mut Mel,
-    stream: &mut Reader,
+    stream: &mut HtReader,
 ) {
     let table = if FIRST { &FIRST_ROW } else { &OTHER_ROWS };
     let (before, own, after) = (&words[..count], &words[1..=count], &words[2..count + 2]);
@@ -177,7 +177,7 @@ fn describe<const FIRST: bool>(
     let mut vlc = *stream;
     // the entry of the quad on the left
     let mut left = 0_u32;
-    let mut word = |above: u32, vlc: &mut Reader, mel: &mut Mel| {
+    let mut word = |above: u32, vlc: &mut HtReader, mel: &mut Mel| {
         let context = (above | left >> (NEXT - 7)) & 0x380;
         left = 0;
         if context != 0 || mel.event() {
@@ -207,7 +207,7 @@ fn describe<const FIRST: bool>(
 /// How far the magnitudes of two quads exceed what was to be expected: 0 where nothing is coded. `coded` says for which of
 /// them something is, as in [`EXCESSES`].
 #[inline(always)]
-fn excesses<const FIRST: bool>(coded: u32, mel: &mut Mel, vlc: &mut Reader) -> [u32; 2] {
+fn excesses<const FIRST: bool>(coded: u32, mel: &mut Mel, vlc: &mut HtReader) -> [u32; 2] {
     let (mut kind, mut more) = (coded, 0);
     if FIRST && coded == 3 * EXCESS {
         if mel.event() {
@@ -267,7 +267,7 @@ fn measure(words: &[u32], quads: &mut Quads) -> u32 {
 
 /// Fills `coded` for `count` quads.
 #[inline(always)]
-fn collect(count: usize, quads: &mut Quads, magsgn: &mut Bits) {
+fn collect(count: usize, quads: &mut Quads, magsgn: &mut BitCursor) {
     let stream = *magsgn;
     let mut place = stream.place;
     for (coded, ends) in quads.coded.iter_mut().zip(&quads.ends).take(count) {
@@ -337,7 +337,7 @@ fn significance(
     w: usize,
     plane: u32,
     causal: bool,
-    mut bits: Bits,
+    mut bits: BitCursor,
     cells: &mut [u8; CELLS],
     out: &mut [i32],
 ) {
@@ -371,7 +371,7 @@ fn significance(
 }
 
 /// The refinement pass (7.5): one bit more of the samples of the clean-up pass, from the end of the segment on.
-fn magnitudes(w: usize, plane: u32, mut bits: Bits, out: &mut [i32]) {
+fn magnitudes(w: usize, plane: u32, mut bits: BitCursor, out: &mut [i32]) {
     for rows in out.chunks_mut(4 * w) {
         for x in 0..w {
             for sample in rows.iter_mut().skip(x).step_by(w).filter(|sample| **sample != 0) {
@@ -402,7 +402,7 @@ mod tests {
             causal,
             &bytes(data),
             refinement,
-            &mut Scratch::new(),
+            &mut HtScratch::new(),
             &mut out,
         );
         out
@@ -482,7 +482,7 @@ mod tests {
     #[test]
     fn takes_any_bytes() {
         let mut random = Random::new(11);
-        let mut scratch = Scratch::new();
+        let mut scratch = HtScratch::new();
         for _ in 0..3000 {
             let w = 1 + random.below(70) as usize;
             let mut out = vec![0; w * (1 + random.below(58) as usize)];

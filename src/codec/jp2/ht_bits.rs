@@ -12,7 +12,7 @@ pub(super) fn streams<'a>(
     data: &'a [u8],
     ahead: &'a mut Plain,
     back: &'a mut Plain,
-) -> Option<(Bits<'a>, Mel<'a>, Bits<'a>)> {
+) -> Option<(BitCursor<'a>, Mel<'a>, BitCursor<'a>)> {
     let (rest, [nibble, last]) = data.split_last_chunk::<2>()?;
     let suffix = usize::from(*last) << 4 | usize::from(nibble & 15);
     let start = data.len().checked_sub(suffix)?;
@@ -44,7 +44,7 @@ const STREAM: usize = 16384;
 
 /// A place in such a stream.
 #[derive(Clone, Copy)]
-pub(super) struct Bits<'a> {
+pub(super) struct BitCursor<'a> {
     bytes: &'a Plain,
     /// Bytes of the stream; the sixteen after it are alike and go on for ever.
     len: usize,
@@ -52,7 +52,7 @@ pub(super) struct Bits<'a> {
     pub(super) place: u32,
 }
 
-impl Bits<'_> {
+impl BitCursor<'_> {
     /// The next bit.
     pub(super) fn bit(&mut self) -> bool {
         self.place += 1;
@@ -77,8 +77,8 @@ pub(super) const LOADED: u32 = 57;
 
 /// Reads a stream in order.
 #[derive(Clone, Copy)]
-pub(super) struct Reader<'a> {
-    stream: Bits<'a>,
+pub(super) struct HtReader<'a> {
+    stream: BitCursor<'a>,
     /// The byte that is to be read next.
     next: usize,
     bits: u64,
@@ -86,10 +86,10 @@ pub(super) struct Reader<'a> {
     count: u32,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> HtReader<'a> {
     /// From its first bit.
-    pub(super) fn new(stream: Bits<'a>) -> Reader<'a> {
-        Reader {
+    pub(super) fn new(stream: BitCursor<'a>) -> HtReader<'a> {
+        HtReader {
             stream,
             next: 0,
             bits: 0,
@@ -127,8 +127,8 @@ impl<'a> Reader<'a> {
 
 /// Unstuffs a stream that goes on from its first byte, with bytes of `end` after it: the byte after 0xFF
 /// has seven bits.
-pub(super) fn forward<'a>(data: &[u8], end: u8, plain: &'a mut Plain) -> Bits<'a> {
-    let mut writer = Writer {
+pub(super) fn forward<'a>(data: &[u8], end: u8, plain: &'a mut Plain) -> BitCursor<'a> {
+    let mut writer = HtWriter {
         plain,
         len: 0,
         bits: 0,
@@ -154,8 +154,8 @@ pub(super) fn forward<'a>(data: &[u8], end: u8, plain: &'a mut Plain) -> Bits<'a
 /// Unstuffs a stream that goes on from its last byte, with zeros after it: a byte that ends in seven 1
 /// bits has seven when the one after it is more than 0x8F. `first` are bits that come before, and how many, and `last`
 /// the byte they are from.
-pub(super) fn backward<'a>(data: &[u8], first: (u64, u32), last: u8, plain: &'a mut Plain) -> Bits<'a> {
-    let mut writer = Writer {
+pub(super) fn backward<'a>(data: &[u8], first: (u64, u32), last: u8, plain: &'a mut Plain) -> BitCursor<'a> {
+    let mut writer = HtWriter {
         plain,
         len: 0,
         bits: first.0,
@@ -179,7 +179,7 @@ pub(super) fn backward<'a>(data: &[u8], first: (u64, u32), last: u8, plain: &'a 
 }
 
 /// Writes a stream. What does not fit is left out: no block asks for it.
-struct Writer<'a> {
+struct HtWriter<'a> {
     plain: &'a mut Plain,
     len: usize,
     /// Bits that do not make up a byte yet.
@@ -187,7 +187,7 @@ struct Writer<'a> {
     left: u32,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> HtWriter<'a> {
     #[inline(always)]
     fn put(&mut self, len: usize) {
         if let Some(eight) = self.plain.get_mut(self.len..self.len + 8) {
@@ -214,12 +214,12 @@ impl<'a> Writer<'a> {
     }
 
     /// Ends the stream, after which only `byte` comes.
-    fn end(mut self, byte: u8) -> Bits<'a> {
+    fn end(mut self, byte: u8) -> BitCursor<'a> {
         self.bits |= u64::from(byte) << self.left;
         self.put(1);
         self.len = self.len.min(STREAM);
         self.plain[self.len..][..16].fill(byte);
-        Bits {
+        BitCursor {
             bytes: self.plain,
             len: self.len,
             place: 0,

@@ -2,9 +2,9 @@
 //!
 //! The header of a tile is read when it is first needed. `parts` finds the tile-parts.
 
-use crate::codec::jp2::coding::Style;
-use crate::codec::jp2::parts::Parts;
+use crate::codec::jp2::coding::CodingStyle;
 use crate::codec::jp2::parts::TilePart;
+use crate::codec::jp2::parts::TileParts;
 use crate::codec::jp2::segments::CAP;
 use crate::codec::jp2::segments::EOC;
 use crate::codec::jp2::segments::PLT;
@@ -32,7 +32,7 @@ pub struct Main {
     /// Sizes.
     pub siz: Siz,
     /// Coding, until a tile says otherwise.
-    pub style: Style,
+    pub style: CodingStyle,
     /// Wavelet decompositions that every component of every tile has.
     pub levels: u8,
     /// Every tile-part, those of a tile in order.
@@ -45,9 +45,9 @@ pub struct Main {
 
 /// What the headers of a tile's parts say.
 #[derive(Debug)]
-pub struct Head {
+pub struct TileHeader {
     /// Coding of the tile.
-    pub style: Style,
+    pub style: CodingStyle,
     /// Packed packet headers.
     pub packed: Vec<u8>,
     /// Where packets lie in each part.
@@ -76,9 +76,9 @@ impl Pieces {
 }
 
 /// The segments of a main header, as far as they are read.
-struct Segments {
+struct MainHeader {
     siz: Option<Siz>,
-    style: Style,
+    style: CodingStyle,
     /// PPM.
     packed: Pieces,
     packed_bytes: usize,
@@ -86,7 +86,7 @@ struct Segments {
     lengths: Pieces,
 }
 
-impl Segments {
+impl MainHeader {
     /// Takes in one marker segment.
     fn take(&mut self, marker: u16, body: &[u8]) -> Result<()> {
         match (marker, &self.siz) {
@@ -121,9 +121,9 @@ impl Main {
         let (SOC, mut at) = segment(from, 0, &mut body)? else {
             return Err(Error::Missing("not a JPEG 2000 codestream".into()));
         };
-        let mut segments = Segments {
+        let mut segments = MainHeader {
             siz: None,
-            style: Style::unset(),
+            style: CodingStyle::unset(),
             packed: Pieces::default(),
             packed_bytes: 0,
             lengths: Pieces::default(),
@@ -136,7 +136,7 @@ impl Main {
             segments.take(marker, &body)?;
             at = next;
         }
-        let Segments {
+        let MainHeader {
             siz,
             style,
             packed,
@@ -147,9 +147,9 @@ impl Main {
         if style.coding.is_empty() || style.quantisation.is_empty() {
             return Err(corrupt("no COD or no QCD"));
         }
-        let parts = match Parts::listed(lengths.0, at..from.len(), &siz) {
+        let parts = match TileParts::listed(lengths.0, at..from.len(), &siz) {
             Some(parts) => parts,
-            None => Parts::follow(from, at, &siz)?,
+            None => TileParts::follow(from, at, &siz)?,
         };
         let levels = style.coding.iter().map(|coding| coding.levels);
         let levels = levels.chain(parts.levels).min().unwrap_or(0);
@@ -171,7 +171,7 @@ impl Main {
     }
 
     /// The headers of a tile's parts. `Unsupported` when one names fewer decompositions than [`Main::levels`].
-    pub fn tile(&self, from: &dyn ReadAt, tile: u16) -> Result<Head> {
+    pub fn tile(&self, from: &dyn ReadAt, tile: u16) -> Result<TileHeader> {
         let mut style = self.style.of_a_tile();
         let (mut packed, mut parts, mut lengths) = (Vec::new(), Vec::new(), Vec::new());
         let mut changed = false;
@@ -191,7 +191,7 @@ impl Main {
             let what = "a tile of fewer decompositions than the main header names";
             return Err(Error::Unsupported(what.into()));
         }
-        Ok(Head {
+        Ok(TileHeader {
             style,
             packed,
             parts,
@@ -217,7 +217,7 @@ impl Main {
         &self,
         from: &dyn ReadAt,
         part: TilePart,
-        style: &mut Style,
+        style: &mut CodingStyle,
         changed: &mut bool,
     ) -> Result<PartHead> {
         part.check(from)?;

@@ -32,8 +32,8 @@ mod window;
 
 use crate::codec::jp2::grid::halved;
 use crate::codec::jp2::markers::Main;
-use crate::codec::jp2::packets::Index;
-use crate::codec::jp2::packets::Place;
+use crate::codec::jp2::packets::PacketIndex;
+use crate::codec::jp2::packets::PrecinctPlace;
 use crate::codec::read_at::ReadAt;
 use crate::error::Error;
 use crate::error::Result;
@@ -57,7 +57,7 @@ pub struct Codestream {
     from: Box<dyn ReadAt>,
     main: Main,
     /// Packet indices, the last used ones at the back.
-    indices: Mutex<VecDeque<(u16, Arc<Index>)>>,
+    indices: Mutex<VecDeque<(u16, Arc<PacketIndex>)>>,
     strict: bool,
     /// Whether each component is decoded.
     wanted: Vec<bool>,
@@ -69,7 +69,7 @@ pub type Planes = Vec<Vec<i32>>;
 
 /// Which decoded code-block of a codestream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Name {
+pub struct BlockName {
     /// Tile of the codestream.
     pub tile: u16,
     /// Component.
@@ -82,7 +82,7 @@ pub struct Name {
     pub layers: u16,
 }
 
-impl Name {
+impl BlockName {
     /// The name in three numbers.
     pub fn packed(self) -> [u32; 3] {
         let pair = |high: u16, low: u16| u32::from(high) << 16 | u32::from(low);
@@ -101,7 +101,11 @@ pub trait Blocks: Sync {
 
     /// Calls `make` with the cached block, or with `None`; it returns what replaces it in the cache, or `None` to leave that
     /// as it is.
-    fn block(&self, name: Name, make: &mut dyn FnMut(Option<Bytes>) -> Result<Option<Bytes>>) -> Result<()>;
+    fn block(
+        &self,
+        name: BlockName,
+        make: &mut dyn FnMut(Option<Bytes>) -> Result<Option<Bytes>>,
+    ) -> Result<()>;
 }
 
 /// Holds none.
@@ -112,7 +116,11 @@ impl Blocks for NoBlocks {
         false
     }
 
-    fn block(&self, _name: Name, make: &mut dyn FnMut(Option<Bytes>) -> Result<Option<Bytes>>) -> Result<()> {
+    fn block(
+        &self,
+        _name: BlockName,
+        make: &mut dyn FnMut(Option<Bytes>) -> Result<Option<Bytes>>,
+    ) -> Result<()> {
         make(None).map(drop)
     }
 }
@@ -167,9 +175,9 @@ impl Codestream {
     /// Whether code-blocks may have more bit-planes than are decoded.
     pub fn is_deep(&self) -> bool {
         let style = &self.main.style;
-        (style.quantisation.iter().zip(&style.roi)).any(|(of, roi)| {
-            let most = of.steps.iter().map(|step| step.0).max().unwrap_or(0);
-            u32::from(of.guard) + u32::from(most) + u32::from(*roi) > u32::from(block::PLANES) + 1
+        (style.quantisation.iter().zip(&style.roi)).any(|(quantisation, roi)| {
+            let most = quantisation.steps.iter().map(|step| step.0).max().unwrap_or(0);
+            u32::from(quantisation.guard) + u32::from(most) + u32::from(*roi) > u32::from(block::PLANES) + 1
         })
     }
 
@@ -205,7 +213,7 @@ impl Codestream {
     }
 
     /// The packets of a tile, found at its first use.
-    fn index(&self, tile: u16) -> Result<Arc<Index>> {
+    fn index(&self, tile: u16) -> Result<Arc<PacketIndex>> {
         let lock = || self.indices.lock().unwrap_or_else(PoisonError::into_inner);
         let mut known = lock();
         if let Some(place) = known.iter().position(|(number, _)| *number == tile)
@@ -216,7 +224,7 @@ impl Codestream {
             return Ok(index);
         }
         drop(known);
-        let index = Arc::new(Index::read(&*self.from, &self.main, tile, !self.strict)?);
+        let index = Arc::new(PacketIndex::read(&*self.from, &self.main, tile, !self.strict)?);
         if self.strict && index.damaged {
             return Err(Error::Corrupt(format!("tile {tile} is damaged")));
         }
@@ -228,7 +236,12 @@ impl Codestream {
     }
 
     /// The index of a tile after the packets of these precincts were read.
-    fn completed(&self, tile: u16, index: Arc<Index>, places: &BTreeSet<Place>) -> Result<Arc<Index>> {
+    fn completed(
+        &self,
+        tile: u16,
+        index: Arc<PacketIndex>,
+        places: &BTreeSet<PrecinctPlace>,
+    ) -> Result<Arc<PacketIndex>> {
         if index.unread(places).next().is_none() {
             return Ok(index);
         }
@@ -239,7 +252,7 @@ impl Codestream {
         let place = known.iter().position(|(number, _)| *number == tile);
         let mut index = match place.and_then(|place| known.remove(place)) {
             Some((_, index)) => index,
-            None => Arc::new(Index::read(&*self.from, &self.main, tile, true)?),
+            None => Arc::new(PacketIndex::read(&*self.from, &self.main, tile, true)?),
         };
         Arc::make_mut(&mut index).complete(&*self.from, places)?;
         remember(&mut known, tile, &index);
@@ -248,7 +261,7 @@ impl Codestream {
 }
 
 /// Keeps an index, and forgets those that were used longest ago.
-fn remember(known: &mut VecDeque<(u16, Arc<Index>)>, tile: u16, index: &Arc<Index>) {
+fn remember(known: &mut VecDeque<(u16, Arc<PacketIndex>)>, tile: u16, index: &Arc<PacketIndex>) {
     known.push_back((tile, Arc::clone(index)));
     while known.len() > 1 && known.iter().map(|(_, index)| index.bytes()).sum::<usize>() > MAX_KEPT {
         known.pop_front();

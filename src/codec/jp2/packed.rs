@@ -66,16 +66,16 @@ pub fn is_frame(packed: &[u8]) -> bool {
 
 /// The edges of a block of `w * h` values: `edge` rows above and below and, between them, as many columns left and right.
 #[derive(Clone, Copy)]
-pub struct Frame {
+pub struct BlockEdges {
     pub w: usize,
     pub h: usize,
     pub edge: usize,
 }
 
-impl Frame {
+impl BlockEdges {
     /// Packs the edges of a block like [`pack`]; all of it if there is nothing between them.
     pub fn pack(self, values: &[i32], whole: bool) -> Bytes {
-        let Frame { w, h, edge } = self;
+        let BlockEdges { w, h, edge } = self;
         if w <= 2 * edge || h <= 2 * edge || values.len() != w * h {
             return pack(values, whole);
         }
@@ -106,7 +106,7 @@ impl Frame {
     }
 
     fn within(self, x: usize, y: usize) -> usize {
-        let Frame { w, h, edge } = self;
+        let BlockEdges { w, h, edge } = self;
         if y < edge {
             y * w + x
         } else if y + edge >= h {
@@ -127,9 +127,9 @@ fn rest<T>(all: &[T], from: usize) -> &[T] {
     all.get(from..).unwrap_or_default()
 }
 
-/// Fills rows of `width` with the values of a block from column `x` and row `y` on, as [`Frame::position`] finds them.
+/// Fills rows of `width` with the values of a block from column `x` and row `y` on, as [`BlockEdges::position`] finds them.
 #[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
-pub fn unpack_rows(packed: &[u8], frame: Frame, (x, y): (usize, usize), width: usize, to: &mut [i32]) {
+pub fn unpack_rows(packed: &[u8], frame: BlockEdges, (x, y): (usize, usize), width: usize, to: &mut [i32]) {
     for (y, row) in (y..).zip(to.chunks_exact_mut(width.max(1))) {
         unpack(packed, frame.position(packed, x, y), row);
     }
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn edges_come_back_alone() {
         let (w, h, edge) = (9, 8, 2);
-        let frame = Frame { w, h, edge };
+        let frame = BlockEdges { w, h, edge };
         let values: Vec<i32> = (0..72).map(|i| i * i).collect();
         let whole = pack(&values, false);
         let edges = frame.pack(&values, false);
@@ -233,7 +233,7 @@ mod tests {
         middle[40] = 5;
         assert!(is_frame(&frame.pack(&middle, false)));
         assert!(!is_frame(&frame.pack(&[], false)), "zeros");
-        assert!(!is_frame(&Frame { edge: 4, ..frame }.pack(&values, false)));
+        assert!(!is_frame(&BlockEdges { edge: 4, ..frame }.pack(&values, false)));
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub(super) fn contributions(
     style: u8,
 ) -> Result<Vec<Contribution>> {
     let mut all = Vec::new();
-    let mut bits = Bits::new(from);
+    let mut bits = HeaderBits::new(from);
     if bits.bit()? == 0 {
         bits.align()?;
         return Ok(all);
@@ -95,7 +95,7 @@ fn gone() -> Error {
 /// What a packet header says of one code-block (T.800 B.10.4 to B.10.7): `found` gets length, passes, and whether a
 /// codeword segment begins, for each.
 fn contribution(
-    bits: &mut Bits,
+    bits: &mut HeaderBits,
     cell: &mut Cell,
     Trees { inclusion, zero }: &mut Trees,
     leaf: (u32, u32),
@@ -155,7 +155,7 @@ fn contribution(
 /// The passes of a block none of whose bytes were seen yet (T.814 Annex B): sets of three without bytes are bit-planes
 /// that are left out, and the first bytes say which coder the block is of. Gives the passes that are left.
 fn first_cleanup(
-    bits: &mut Bits,
+    bits: &mut HeaderBits,
     cell: &mut Cell,
     passes: u16,
     coding: u8,
@@ -191,7 +191,7 @@ fn first_cleanup(
 /// The passes of a high-throughput block after its first clean-up pass: a segment for each clean-up pass, and one for
 /// the two passes that refine it, which may go on in another layer.
 fn sets(
-    bits: &mut Bits,
+    bits: &mut HeaderBits,
     cell: &mut Cell,
     mut passes: u16,
     found: &mut impl FnMut(u32, u8, bool),
@@ -232,15 +232,15 @@ fn log2(value: u16) -> u8 {
 }
 
 /// The bits of a packet header, with a zero stuffed after each 0xff (T.800 B.10.1).
-struct Bits<'a, 'b> {
+struct HeaderBits<'a, 'b> {
     from: &'a mut Cursor<'b>,
     byte: u8,
     left: u8,
 }
 
-impl<'a, 'b> Bits<'a, 'b> {
+impl<'a, 'b> HeaderBits<'a, 'b> {
     fn new(from: &'a mut Cursor<'b>) -> Self {
-        Bits {
+        HeaderBits {
             from,
             byte: 0,
             left: 0,
@@ -322,7 +322,7 @@ impl Tree {
     }
 
     /// Whether the leaf's value is below the bound, reading as many bits as that takes.
-    fn below(&mut self, leaf: (u32, u32), bound: u32, bits: &mut Bits) -> Result<bool> {
+    fn below(&mut self, leaf: (u32, u32), bound: u32, bits: &mut HeaderBits) -> Result<bool> {
         let mut low = 0;
         let mut known = false;
         for (depth, (across, start)) in self.levels.iter().enumerate().rev() {

@@ -3,18 +3,18 @@
 //! Bodies are not read; the result is the location of the bytes of every code-block. Where the file lists the lengths of
 //! packets (PLT), the headers of a long tile are read by precinct, as windows need them.
 
+use crate::codec::jp2::coding::CodingStyle;
 use crate::codec::jp2::coding::Progression;
-use crate::codec::jp2::coding::Style;
 use crate::codec::jp2::grid::Area;
 use crate::codec::jp2::grid::Cell;
 use crate::codec::jp2::grid::Chunk;
-use crate::codec::jp2::grid::Component;
 use crate::codec::jp2::grid::NONE;
 use crate::codec::jp2::grid::Resolution;
+use crate::codec::jp2::grid::TileComponent;
 use crate::codec::jp2::grid::components;
 use crate::codec::jp2::grid::tile_area;
-use crate::codec::jp2::markers::Head;
 use crate::codec::jp2::markers::Main;
+use crate::codec::jp2::markers::TileHeader;
 use crate::codec::jp2::packet_header::Contribution;
 use crate::codec::jp2::packet_header::Trees;
 use crate::codec::jp2::packet_header::contributions;
@@ -44,35 +44,35 @@ const HEADER: u64 = 64 << 10;
 
 /// A tile whose packets were found.
 #[derive(Clone, Debug)]
-pub struct Index {
+pub struct PacketIndex {
     /// Components with their code-blocks.
-    pub components: Vec<Component>,
+    pub components: Vec<TileComponent>,
     /// What code-blocks refer to.
     pub chunks: Vec<Chunk>,
     /// Coding of the tile.
-    pub style: Style,
+    pub style: CodingStyle,
     /// Whether packets were missing or could not be read.
     pub damaged: bool,
     /// Where the packets of precincts lie whose headers were not read yet, layer by layer (T.800 A.7.3).
-    unread: HashMap<Place, Vec<Range<u64>>>,
+    unread: HashMap<PrecinctPlace, Vec<Range<u64>>>,
 }
 
-impl Index {
+impl PacketIndex {
     /// Reads the headers of every packet of a tile. What follows damage is left out. Of a long tile whose packets' lengths
     /// are listed (PLT) none is read if it may be `partial`.
-    pub fn read(from: &dyn ReadAt, main: &Main, tile: u16, partial: bool) -> Result<Index> {
+    pub fn read(from: &dyn ReadAt, main: &Main, tile: u16, partial: bool) -> Result<PacketIndex> {
         let mut whole = main.parts_of(tile).iter().map(|part| part.start..part.end);
         let short = whole.clone().map(|part| part.end - part.start).sum::<u64>() <= AT_ONCE;
         if short {
             from.prefetch(&mut whole)?;
         }
-        let Head {
+        let TileHeader {
             style,
             packed,
             parts,
             lengths,
         } = main.tile(from, tile)?;
-        let mut index = Index {
+        let mut index = PacketIndex {
             components: components(&main.siz, &style, tile, from.len())?,
             chunks: Vec::new(),
             style,
@@ -95,13 +95,16 @@ impl Index {
     }
 
     /// Those of some precincts that were not read.
-    pub fn unread<'a>(&'a self, places: &'a BTreeSet<Place>) -> impl Iterator<Item = Place> + 'a {
+    pub fn unread<'a>(
+        &'a self,
+        places: &'a BTreeSet<PrecinctPlace>,
+    ) -> impl Iterator<Item = PrecinctPlace> + 'a {
         let places = places.iter().copied();
         places.filter(|place| self.unread.contains_key(place))
     }
 
     /// Announces the packets of these precincts, as far as they were not read.
-    pub fn announce(&self, from: &dyn ReadAt, places: &BTreeSet<Place>) -> Result<()> {
+    pub fn announce(&self, from: &dyn ReadAt, places: &BTreeSet<PrecinctPlace>) -> Result<()> {
         let packets = self.unread(places).filter_map(|place| self.unread.get(&place));
         let mut heads = packets
             .flatten()
@@ -110,7 +113,7 @@ impl Index {
     }
 
     /// Reads the headers of the packets of these precincts. What follows damage in a precinct is left out.
-    pub fn complete(&mut self, from: &dyn ReadAt, places: &BTreeSet<Place>) -> Result<()> {
+    pub fn complete(&mut self, from: &dyn ReadAt, places: &BTreeSet<PrecinctPlace>) -> Result<()> {
         for place in places {
             let Some(packets) = self.unread.remove(place) else {
                 continue;
@@ -137,7 +140,7 @@ impl Index {
         area: Area,
         parts: &[TilePart],
         lengths: &[Vec<u32>],
-    ) -> Option<HashMap<Place, Vec<Range<u64>>>> {
+    ) -> Option<HashMap<PrecinctPlace, Vec<Range<u64>>>> {
         let mut packets = Vec::new();
         for (part, lengths) in parts.iter().zip(lengths) {
             let mut at = part.start;
@@ -151,7 +154,7 @@ impl Index {
             }
         }
         let mut packets = packets.into_iter();
-        let mut found: HashMap<Place, Vec<Range<u64>>> = HashMap::new();
+        let mut found: HashMap<PrecinctPlace, Vec<Range<u64>>> = HashMap::new();
         for progression in self.progressions() {
             let all = self.places(progression, area);
             let layers = 0..progression.end.0.min(self.style.layers);
@@ -173,12 +176,15 @@ impl Index {
     /// Reads all packets one after the other.
     fn walk(&mut self, from: &dyn ReadAt, area: Area, packed: &[u8], parts: Vec<TilePart>) -> Result<()> {
         let precincts = self.components.iter().map(|component| {
-            let counts = component.resolutions.iter().map(|of| of.precincts.len());
+            let counts = component
+                .resolutions
+                .iter()
+                .map(|resolution| resolution.precincts.len());
             counts
                 .map(|count| (0..count).map(|_| Precinct::default()).collect())
                 .collect()
         });
-        let mut walk = Walk {
+        let mut walk = PacketWalk {
             from,
             precincts: precincts.collect(),
             packed: (!packed.is_empty()).then(|| Cursor::new(&packed, 0, packed.len() as u64)),
@@ -230,7 +236,7 @@ impl Index {
             .flat_map(|resolution| &resolution.bands)
             .map(|band| band.blocks.len())
             .sum();
-        let unread = self.unread.len() * (size_of::<Place>() + size_of::<Range<u64>>() * 2);
+        let unread = self.unread.len() * (size_of::<PrecinctPlace>() + size_of::<Range<u64>>() * 2);
         cells * size_of::<Cell>() + self.chunks.capacity() * size_of::<Chunk>() + unread
     }
 }
@@ -238,12 +244,12 @@ impl Index {
 /// Calls `visit` with each layer and place of a progression in its order, until it says that there are no more; whether it
 /// never did. The order of places is that of everything but the layer.
 fn in_order(
-    all: &[Place],
+    all: &[PrecinctPlace],
     order: u8,
     layers: Range<u16>,
-    visit: &mut dyn FnMut(u16, Place) -> Result<bool>,
+    visit: &mut dyn FnMut(u16, PrecinctPlace) -> Result<bool>,
 ) -> Result<bool> {
-    let groups: Vec<&[Place]> = match order {
+    let groups: Vec<&[PrecinctPlace]> = match order {
         0 => vec![all],
         // RLCP: all layers of a resolution before the next
         1 => all.chunk_by(|a, b| a.1 == b.1).collect(),
@@ -270,9 +276,9 @@ struct Precinct {
     trees: Vec<Trees>,
 }
 
-struct Walk<'a> {
+struct PacketWalk<'a> {
     from: &'a dyn ReadAt,
-    index: &'a mut Index,
+    index: &'a mut PacketIndex,
     /// By component and resolution.
     precincts: Vec<Vec<Vec<Precinct>>>,
     packed: Option<Cursor<'a>>,
@@ -282,15 +288,15 @@ struct Walk<'a> {
 }
 
 /// Which packet, the layer aside: component, resolution, precinct.
-pub type Place = (usize, usize, usize);
+pub type PrecinctPlace = (usize, usize, usize);
 
 fn gone() -> Error {
     Error::Corrupt("no such precinct".into())
 }
 
-impl Walk<'_> {
+impl PacketWalk<'_> {
     /// Reads one packet, unless it was read before; false when the file has no more.
-    fn packet(&mut self, layer: u16, place: Place) -> Result<bool> {
+    fn packet(&mut self, layer: u16, place: PrecinctPlace) -> Result<bool> {
         let (number, level, which) = place;
         let precinct = (self.precincts.get_mut(number))
             .and_then(|levels| levels.get_mut(level)?.get_mut(which))
@@ -316,9 +322,9 @@ impl Walk<'_> {
     }
 }
 
-impl Index {
+impl PacketIndex {
     /// The precincts of a progression in its order (T.800 B.12.1).
-    fn places(&self, progression: Progression, tile: Area) -> Vec<Place> {
+    fn places(&self, progression: Progression, tile: Area) -> Vec<PrecinctPlace> {
         let components = progression.start.1..progression.end.2;
         let resolutions = progression.start.0..progression.end.1;
         let mut all = Vec::new();
@@ -353,7 +359,7 @@ impl Index {
     fn packet<'a>(
         &mut self,
         layer: u16,
-        place: Place,
+        place: PrecinctPlace,
         precinct: &mut Precinct,
         body: &mut Cursor<'a>,
         mut packed: Option<&mut Cursor<'a>>,
@@ -381,7 +387,7 @@ impl Index {
     fn take(
         &mut self,
         layer: u16,
-        (number, level, _): Place,
+        (number, level, _): PrecinctPlace,
         contributions: Vec<Contribution>,
         body: &mut Cursor,
     ) -> Result<()> {

@@ -51,7 +51,7 @@ impl TilePart {
 
 /// All of them.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Parts {
+pub struct TileParts {
     /// Those of a tile in order.
     pub all: Vec<TilePart>,
     /// The last one is cut off.
@@ -60,10 +60,10 @@ pub struct Parts {
     pub levels: Option<u8>,
 }
 
-impl Parts {
+impl TileParts {
     /// Those that the main header lists in numbered segments (Table A.32), the first of which starts at the start of `range`.
     /// `None` unless they fill the range, but for the last marker. Their own headers are not read.
-    pub fn listed(mut segments: Vec<(u8, Vec<u8>)>, range: Range<u64>, siz: &Siz) -> Option<Parts> {
+    pub fn listed(mut segments: Vec<(u8, Vec<u8>)>, range: Range<u64>, siz: &Siz) -> Option<TileParts> {
         segments.sort_by_key(|(number, _)| *number);
         let (across, down) = siz.grid();
         let mut all = Vec::new();
@@ -96,7 +96,7 @@ impl Parts {
         }
         let filled = !all.is_empty() && (range.end == at || range.end == at + 2);
         all.sort_by_key(|part| (part.tile, part.number));
-        filled.then_some(Parts {
+        filled.then_some(TileParts {
             all,
             truncated: false,
             levels: None,
@@ -104,7 +104,7 @@ impl Parts {
     }
 
     /// Follows the tile-parts from the first SOT.
-    pub fn follow(from: &dyn ReadAt, mut at: u64, siz: &Siz) -> Result<Parts> {
+    pub fn follow(from: &dyn ReadAt, mut at: u64, siz: &Siz) -> Result<TileParts> {
         let (across, down) = siz.grid();
         let mut parts = Vec::new();
         let mut truncated = true;
@@ -152,7 +152,7 @@ impl Parts {
             return Err(Error::Corrupt("no tile-part".into()));
         }
         parts.sort_by_key(|part| (part.tile, part.number));
-        Ok(Parts {
+        Ok(TileParts {
             all: parts,
             truncated,
             levels: fewest,
@@ -235,7 +235,7 @@ mod tests {
         let found = |headers: [&[u8]; 2]| {
             let [first, second] = headers;
             let stream = [part(0, first), part(1, second), vec![0xff, 0xd9]].concat();
-            let found = Parts::follow(&stream, 0, &siz).unwrap();
+            let found = TileParts::follow(&stream, 0, &siz).unwrap();
             assert_eq!((found.all.len(), found.truncated), (2, false));
             found.levels
         };
@@ -254,9 +254,9 @@ mod tests {
         let range = 0..stream.len() as u64;
         let listed_parts = |segments: &[&[u8]]| {
             let segments = segments.iter().map(|bytes| (bytes[0], bytes[1..].to_vec()));
-            Parts::listed(segments.collect(), range.clone(), SIZ)
+            TileParts::listed(segments.collect(), range.clone(), SIZ)
         };
-        let followed = Parts::follow(&stream, 0, SIZ).unwrap();
+        let followed = TileParts::follow(&stream, 0, SIZ).unwrap();
         assert_eq!(followed.all.len(), 3);
         let ways: [&[&[u8]]; 3] = [
             &[&[0, 0x10, 0, 0, 15, 1, 0, 15, 0, 0, 15]],

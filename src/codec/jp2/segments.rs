@@ -24,9 +24,9 @@ pub const SOD: u16 = 0xff93;
 pub const EOC: u16 = 0xffd9;
 
 /// Bytes of a marker segment, taken one after the other.
-pub struct Fields<'a>(pub &'a [u8]);
+pub struct SegmentFields<'a>(pub &'a [u8]);
 
-impl Fields<'_> {
+impl SegmentFields<'_> {
     pub fn u8(&mut self) -> Result<u8> {
         let (first, rest) = self.0.split_first().ok_or_else(short)?;
         self.0 = rest;

@@ -1,6 +1,6 @@
 //! The SIZ segment (ITU-T T.800 A.5.1): the image, its tiles and its components on the reference grid.
 
-use crate::codec::jp2::segments::Fields;
+use crate::codec::jp2::segments::SegmentFields;
 use crate::codec::jp2::segments::corrupt;
 use crate::error::Error;
 use crate::error::Result;
@@ -38,7 +38,7 @@ pub struct Siz {
 impl Siz {
     /// Reads the body of the segment.
     pub fn parse(body: &[u8]) -> Result<Siz> {
-        let mut fields = Fields(body);
+        let mut fields = SegmentFields(body);
         fields.u16()?;
         let end = (fields.u32()?, fields.u32()?);
         let start = (fields.u32()?, fields.u32()?);

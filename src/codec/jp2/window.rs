@@ -3,32 +3,32 @@
 //! `cells` reads and decodes a block; blocks that a neighbouring window needs too are returned, so that the caller
 //! can keep them.
 
+use crate::codec::jp2::BlockName;
 use crate::codec::jp2::Blocks;
 use crate::codec::jp2::Codestream;
-use crate::codec::jp2::Name;
 use crate::codec::jp2::band::Coefficients;
 use crate::codec::jp2::block::style;
-use crate::codec::jp2::cells::Coded;
-use crate::codec::jp2::cells::Job;
-use crate::codec::jp2::cells::Work;
+use crate::codec::jp2::cells::BlockJob;
+use crate::codec::jp2::cells::CodedBytes;
+use crate::codec::jp2::cells::TileWork;
 use crate::codec::jp2::cells::each_cell;
 use crate::codec::jp2::coding::Coding;
+use crate::codec::jp2::decoded::ComponentSamples;
 use crate::codec::jp2::decoded::Decoded;
 use crate::codec::jp2::decoded::DecodedTile;
-use crate::codec::jp2::decoded::Range;
-use crate::codec::jp2::decoded::Samples;
 use crate::codec::jp2::decoded::Shown;
+use crate::codec::jp2::decoded::ValueRange;
 use crate::codec::jp2::grid::Area;
 use crate::codec::jp2::grid::Band;
-use crate::codec::jp2::grid::Component;
 use crate::codec::jp2::grid::Resolution;
+use crate::codec::jp2::grid::TileComponent;
 use crate::codec::jp2::grid::halved;
 use crate::codec::jp2::grid::tile_area;
-use crate::codec::jp2::packets::Index;
-use crate::codec::jp2::packets::Place;
+use crate::codec::jp2::packets::PacketIndex;
+use crate::codec::jp2::packets::PrecinctPlace;
 use crate::codec::jp2::plane::Number;
 use crate::codec::jp2::plane::Plane;
-use crate::codec::jp2::siz::Component as Described;
+use crate::codec::jp2::siz::Component;
 use crate::codec::jp2::siz::Siz;
 use crate::codec::jp2::wavelet::bands;
 use crate::codec::jp2::wavelet::combine;
@@ -74,7 +74,7 @@ pub fn decode(
     let components = stream.wanted.iter().filter(|is_wanted| **is_wanted).count();
     let samples = window.len() * components / speed(styles);
     let tiles = share(tiles, samples, |(number, parts)| {
-        let mut tile = Tile {
+        let mut tile = WindowTile {
             number,
             index: stream.index(number)?,
             stream,
@@ -91,7 +91,7 @@ pub fn decode(
     let tiles = tiles.into_iter().flatten().collect();
     Ok(Decoded {
         window,
-        ranges: siz.components.iter().map(Range::of).collect(),
+        ranges: siz.components.iter().map(ValueRange::of).collect(),
         wanted: stream.wanted.clone(),
         tiles,
     })
@@ -134,7 +134,7 @@ fn tiles(stream: &Codestream, reduction: u8, window: Area) -> Vec<(u16, Vec<Area
 /// wanted.
 fn shown(siz: &Siz, tile: u16, reduction: u8, window: Area, wanted: &[bool]) -> Vec<Area> {
     let area = tile_area(siz, tile);
-    let of = |(component, is_wanted): (&Described, &bool)| {
+    let shown = |(component, is_wanted): (&Component, &bool)| {
         if !is_wanted {
             return Area::default();
         }
@@ -157,20 +157,20 @@ fn shown(siz: &Siz, tile: u16, reduction: u8, window: Area, wanted: &[bool]) -> 
         }
         .meet(window)
     };
-    siz.components.iter().zip(wanted).map(of).collect()
+    siz.components.iter().zip(wanted).map(shown).collect()
 }
 
 /// One tile as a window sees it.
-struct Tile<'a> {
+struct WindowTile<'a> {
     number: u16,
-    index: Arc<Index>,
+    index: Arc<PacketIndex>,
     stream: &'a Codestream,
     reduction: u8,
     layers: u16,
     blocks: &'a dyn Blocks,
 }
 
-impl Tile<'_> {
+impl WindowTile<'_> {
     /// Decodes what each component shows of the window: its blocks, then bands of rows.
     fn decode(&self, parts: &[Area]) -> Result<Vec<DecodedTile>> {
         let components = &self.index.components;
@@ -200,9 +200,9 @@ impl Tile<'_> {
             |((number, (component, coefficients)), part)| {
                 let need = self.need(component, *part)?;
                 let samples = if self.coding(number)?.reversible {
-                    Samples::Whole(self.component(component, need, coefficients)?)
+                    ComponentSamples::Whole(self.component(component, need, coefficients)?)
                 } else {
-                    Samples::Real(self.component(component, need, coefficients)?)
+                    ComponentSamples::Real(self.component(component, need, coefficients)?)
                 };
                 Ok(Shown {
                     samples,
@@ -227,7 +227,7 @@ impl Tile<'_> {
     }
 
     /// The resolution that is shown, as its index.
-    fn top(&self, component: &Component) -> Result<usize> {
+    fn top(&self, component: &TileComponent) -> Result<usize> {
         let few = || Error::Unsupported("a tile has fewer resolutions than the image".into());
         (component.resolutions.len() - 1)
             .checked_sub(usize::from(self.reduction))
@@ -235,7 +235,7 @@ impl Tile<'_> {
     }
 
     /// The precincts that hold what each component shows of the window.
-    fn places(&self, parts_of: &[Area]) -> Result<BTreeSet<Place>> {
+    fn places(&self, parts_of: &[Area]) -> Result<BTreeSet<PrecinctPlace>> {
         let mut all = BTreeSet::new();
         for (number, (component, part)) in self.index.components.iter().zip(parts_of).enumerate() {
             let need = self.need(component, *part)?;
@@ -254,7 +254,7 @@ impl Tile<'_> {
     }
 
     /// The samples of a component that a part of the window shows; none if that is empty.
-    fn need(&self, component: &Component, part: Area) -> Result<Area> {
+    fn need(&self, component: &TileComponent, part: Area) -> Result<Area> {
         if part.is_empty() {
             return Ok(Area::default());
         }
@@ -277,7 +277,7 @@ impl Tile<'_> {
     fn visit<'a>(
         &self,
         number: usize,
-        component: &'a Component,
+        component: &'a TileComponent,
         need: Area,
         mut f: impl FnMut(&'a Resolution, &'a Band, Area),
     ) -> Result<()> {
@@ -293,7 +293,7 @@ impl Tile<'_> {
     /// For each resolution up to the shown one what is made of it, from the smallest.
     fn widths<'a>(
         &self,
-        component: &'a Component,
+        component: &'a TileComponent,
         need: Area,
         reach: u32,
     ) -> Result<Vec<(&'a Resolution, Area)>> {
@@ -317,7 +317,7 @@ impl Tile<'_> {
     /// One component, transformed back from its bands.
     fn component<T: Number>(
         &self,
-        component: &Component,
+        component: &TileComponent,
         need: Area,
         bands: &[Coefficients],
     ) -> Result<Plane<T>> {
@@ -342,8 +342,8 @@ impl Tile<'_> {
     fn coefficients(&self, needs: &[Area]) -> Result<Vec<Vec<Coefficients>>> {
         let (jobs, all) = self.jobs(needs)?;
         let chunks = jobs.iter().flat_map(|job| job.chunks(&self.index));
-        let coded = Coded::new(&*self.stream.from, chunks.map(|c| (c.at, c.len)).collect())?;
-        let work = Work {
+        let coded = CodedBytes::new(&*self.stream.from, chunks.map(|c| (c.at, c.len)).collect())?;
+        let work = TileWork {
             index: &self.index,
             coded: &coded,
             strict: self.stream.strict,
@@ -364,7 +364,7 @@ impl Tile<'_> {
     }
 
     /// The code-blocks that are needed, and the bands of each component for their coefficients.
-    fn jobs(&self, needs: &[Area]) -> Result<(Vec<Job<'_>>, Vec<Vec<Coefficients>>)> {
+    fn jobs(&self, needs: &[Area]) -> Result<(Vec<BlockJob<'_>>, Vec<Vec<Coefficients>>)> {
         let mut all: Vec<Vec<Coefficients>> = needs.iter().map(|_| Vec::new()).collect();
         let mut jobs = Vec::new();
         let components = self.index.components.iter().zip(needs).zip(&mut all);
@@ -377,8 +377,8 @@ impl Tile<'_> {
             self.visit(number, component, *need, |resolution, band, area| {
                 let own = band.inner(area, 2 * reach(coding));
                 each_cell(band, resolution, area, |place, cell, whole| {
-                    jobs.push(Job {
-                        name: Name {
+                    jobs.push(BlockJob {
+                        name: BlockName {
                             tile: self.number,
                             component: u16::try_from(number).unwrap_or(u16::MAX),
                             band: u16::try_from(bands.len()).unwrap_or(u16::MAX),
@@ -402,7 +402,7 @@ impl Tile<'_> {
     }
 
     /// Puts the coefficients of a block into its band: those that are held, or else decoded, which may be held then.
-    fn decode_block(&self, work: &Work, job: &Job, band: &Coefficients) -> Result<()> {
+    fn decode_block(&self, work: &TileWork, job: &BlockJob, band: &Coefficients) -> Result<()> {
         if !(job.shared && self.blocks.holds()) {
             work.decode(job)?.into_iter().for_each(|block| band.put(block));
             return Ok(());

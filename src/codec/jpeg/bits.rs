@@ -9,7 +9,7 @@ use crate::error::Error;
 const BEHIND: usize = 64;
 
 /// Bits of a file from some place on.
-pub struct Bits<'a> {
+pub struct BitReader<'a> {
     from: &'a dyn ReadAt,
     /// Bytes of the file from `start` on.
     buffer: Vec<u8>,
@@ -36,10 +36,10 @@ pub enum Marker {
     Other,
 }
 
-impl<'a> Bits<'a> {
+impl<'a> BitReader<'a> {
     /// From the byte at `at` on; reads `chunk` bytes at a time.
-    pub fn new(from: &'a dyn ReadAt, at: u64, chunk: usize) -> Bits<'a> {
-        Bits {
+    pub fn new(from: &'a dyn ReadAt, at: u64, chunk: usize) -> BitReader<'a> {
+        BitReader {
             from,
             buffer: Vec::new(),
             start: at,
@@ -231,19 +231,19 @@ pub fn extend(bits: u64, category: u32) -> i32 {
 
 /// Bits as they are written.
 #[derive(Debug, Default)]
-pub struct Writer {
+pub struct BitWriter {
     out: Vec<u8>,
     acc: u64,
     /// Bits in `acc`, below 32 between calls; right-aligned.
     held: u32,
 }
 
-impl Writer {
+impl BitWriter {
     /// Behind these bytes.
-    pub fn after(out: Vec<u8>) -> Writer {
-        Writer {
+    pub fn after(out: Vec<u8>) -> BitWriter {
+        BitWriter {
             out,
-            ..Writer::default()
+            ..BitWriter::default()
         }
     }
 
@@ -283,7 +283,7 @@ mod tests {
     use super::*;
 
     fn written(bits: &[(u32, u32)]) -> Vec<u8> {
-        let mut writer = Writer::default();
+        let mut writer = BitWriter::default();
         for (bits, len) in bits {
             writer.put(*bits, *len);
         }
@@ -302,7 +302,7 @@ mod tests {
         let data = [written(&parts), vec![0xff, 0xd9, 1, 2]].concat();
         let from = &data[..];
         for chunk in [64, 100, 1 << 16] {
-            let mut bits = Bits::new(&from, 0, chunk);
+            let mut bits = BitReader::new(&from, 0, chunk);
             let mut places = Vec::new();
             for (wanted, len) in &parts {
                 places.push(bits.place());
@@ -342,7 +342,7 @@ mod tests {
         for end in [&[0xff, 0xd9][..], &[0xff, 0xff, 0xd0, 7], &[]] {
             let data = [&[0xab, 0xff, 0xff, 0x00, 0x12][..], end].concat();
             let from = &data[..];
-            let mut bits = Bits::new(&from, 0, 64);
+            let mut bits = BitReader::new(&from, 0, 64);
             assert_eq!(bits.peek(), 0xab_ff12 << 40);
             bits.skip(24);
             assert!(!bits.is_dry());
@@ -356,7 +356,7 @@ mod tests {
     fn markers_are_found_after_stuffed_and_stray_bytes() {
         let data = [0xff, 0x00, 1, 0xff, 0x01, 2, 0xff, 0xff, 0xd3, 0x80, 0xff, 0xd9];
         let from = &data[..];
-        let mut bits = Bits::new(&from, 0, 64);
+        let mut bits = BitReader::new(&from, 0, 64);
         bits.peek();
         assert_eq!(bits.marker(), Marker::Restart(3));
         assert_eq!(bits.peek(), 0);

@@ -1,22 +1,22 @@
 //! Blocks of DCT coefficients (T.81 F.1.2, F.2.2), read and written without a transform.
 
-use crate::codec::jpeg::bits::Bits;
-use crate::codec::jpeg::bits::Writer;
+use crate::codec::jpeg::bits::BitReader;
+use crate::codec::jpeg::bits::BitWriter;
 use crate::codec::jpeg::bits::extend;
-use crate::codec::jpeg::huffman::Table;
+use crate::codec::jpeg::huffman::HuffmanTable;
 use crate::codec::jpeg::huffman::WriteTables;
 use crate::codec::jpeg::stream;
 use std::sync::Arc;
 
 /// A block of an MCU.
 #[derive(Clone, Debug)]
-pub struct Block {
+pub struct McuBlock {
     /// Which component of the frame, 0–3.
     pub component: usize,
     /// Table of its first coefficient.
-    pub dc: Arc<Table>,
+    pub dc: Arc<HuffmanTable>,
     /// Table of the others.
-    pub ac: Arc<Table>,
+    pub ac: Arc<HuffmanTable>,
     /// Of a component without subsampling: one value is all that is seen of it at an eighth.
     pub full: bool,
 }
@@ -24,7 +24,7 @@ pub struct Block {
 /// What becomes of the coefficients of a block.
 pub trait Sink {
     /// The first one.
-    fn dc(&mut self, of: &Block, value: i16);
+    fn dc(&mut self, of: &McuBlock, value: i16);
     /// `run` zeros, then a value of `size` bits.
     fn ac(&mut self, run: u32, size: u32, value: u32);
     /// The rest is zero.
@@ -36,7 +36,7 @@ pub struct Skip;
 
 impl Sink for Skip {
     #[inline]
-    fn dc(&mut self, _: &Block, _: i16) {}
+    fn dc(&mut self, _: &McuBlock, _: i16) {}
     #[inline]
     fn ac(&mut self, _: u32, _: u32, _: u32) {}
     #[inline]
@@ -46,7 +46,7 @@ impl Sink for Skip {
 /// A stream.
 pub struct Copy<'a> {
     own: &'a WriteTables,
-    out: Writer,
+    out: BitWriter,
     last: [i16; 4],
     /// Of full components nothing but the first coefficient is wanted.
     eighth: bool,
@@ -59,7 +59,7 @@ impl<'a> Copy<'a> {
     pub fn after(head: Vec<u8>, own: &'a WriteTables, eighth: bool) -> Copy<'a> {
         Copy {
             own,
-            out: Writer::after(head),
+            out: BitWriter::after(head),
             last: [0; 4],
             eighth,
             flat: false,
@@ -67,7 +67,7 @@ impl<'a> Copy<'a> {
     }
 
     /// A block of nothing: middle grey.
-    pub fn grey(&mut self, of: &Block) {
+    pub fn grey(&mut self, of: &McuBlock) {
         self.dc(of, 0);
         self.end();
     }
@@ -82,7 +82,7 @@ impl<'a> Copy<'a> {
 
 impl Sink for Copy<'_> {
     #[inline]
-    fn dc(&mut self, of: &Block, value: i16) {
+    fn dc(&mut self, of: &McuBlock, value: i16) {
         let Some(last) = self.last.get_mut(of.component) else {
             return;
         };
@@ -124,7 +124,7 @@ impl Sink for Copy<'_> {
 
 /// Reads a block (T.81 F.2.2); wrong codes mean what they mean to libjpeg.
 #[inline]
-pub fn read(bits: &mut Bits, of: &Block, last: &mut [i16; 4], sink: &mut impl Sink) {
+pub fn read(bits: &mut BitReader, of: &McuBlock, last: &mut [i16; 4], sink: &mut impl Sink) {
     let next = bits.peek();
     let (len, symbol) = of.dc.look(next);
     let size = u32::from(symbol);

@@ -3,26 +3,26 @@
 //! All components of a frame are in memory as samples, because each scan may hold only some of them. Chroma
 //! upsampling and the rounding of colours follow libjpeg.
 
-use crate::codec::jpeg::bits::Bits;
+use crate::codec::jpeg::bits::BitReader;
 use crate::codec::jpeg::bits::Marker;
 use crate::codec::jpeg::bits::extend;
 use crate::codec::jpeg::blocks;
-use crate::codec::jpeg::blocks::Block;
+use crate::codec::jpeg::blocks::McuBlock;
 use crate::codec::jpeg::blocks::Sink;
+use crate::codec::jpeg::huffman::HuffmanTables;
 use crate::codec::jpeg::huffman::STANDARD;
-use crate::codec::jpeg::huffman::Tables;
 use crate::codec::jpeg::huffman::define;
 use crate::codec::jpeg::scan::CATEGORIES;
 use crate::codec::jpeg::stream;
-use crate::codec::jpeg::stream::Colour;
 use crate::codec::jpeg::stream::DHT;
 use crate::codec::jpeg::stream::DQT;
 use crate::codec::jpeg::stream::DRI;
 use crate::codec::jpeg::stream::Frame;
+use crate::codec::jpeg::stream::MarkerSegment;
+use crate::codec::jpeg::stream::MarkerSegments;
 use crate::codec::jpeg::stream::SOS;
-use crate::codec::jpeg::stream::Segment;
-use crate::codec::jpeg::stream::Segments;
-use crate::codec::jpeg::upsample::Plane;
+use crate::codec::jpeg::stream::StreamColour;
+use crate::codec::jpeg::upsample::ComponentPlane;
 use crate::codec::jpeg::upsample::upsampled;
 use crate::error::Error;
 use crate::error::Result;
@@ -62,13 +62,13 @@ static BASIS: LazyLock<[[f32; SIDE]; SIDE]> = LazyLock::new(|| {
 });
 
 /// A component of the frame.
-struct Component {
+struct FrameComponent {
     id: u8,
     /// Blocks of an MCU, across and down.
     factors: Size,
     /// Number of its quantisation table.
     quantiser: u8,
-    plane: Plane,
+    plane: ComponentPlane,
 }
 
 /// Whether streams with this frame header are decoded here.
@@ -101,8 +101,8 @@ pub fn decode(stream: &[u8], frame: &Frame) -> Result<Raster> {
 }
 
 /// The components of a stream with the samples of all its scans, and whether they are luma and chroma.
-fn scans(stream: &[u8], frame: &Frame) -> Result<(Vec<Component>, bool)> {
-    let mut tables = Tables::default();
+fn scans(stream: &[u8], frame: &Frame) -> Result<(Vec<FrameComponent>, bool)> {
+    let mut tables = HuffmanTables::default();
     if !frame.tables {
         define(STANDARD.get(4..).unwrap_or_default(), &mut tables, CATEGORIES)
             .ok_or_else(|| wrong("table"))?;
@@ -112,7 +112,7 @@ fn scans(stream: &[u8], frame: &Frame) -> Result<(Vec<Component>, bool)> {
     let mut interval = 0;
     let (mut jfif, mut adobe, mut guess) = (false, None, None);
     let mut missing = Vec::new();
-    let mut segments = Segments::of(stream)?;
+    let mut segments = MarkerSegments::of(stream)?;
     while let Some(segment) = segments.next().transpose()? {
         jfif |= segment.is_jfif();
         adobe = segment.adobe().or(adobe);
@@ -125,11 +125,11 @@ fn scans(stream: &[u8], frame: &Frame) -> Result<(Vec<Component>, bool)> {
                     return Err(wrong("frame header"));
                 }
                 components = framed(&segment, frame)?;
-                guess = Colour::guessed(segment.components());
+                guess = StreamColour::guessed(segment.components());
                 missing = (0..components.len()).collect();
             }
             (SOS, payload) => {
-                let scan = Scan::of(payload, &components, &tables).ok_or_else(|| wrong("scan header"))?;
+                let scan = DeepScan::of(payload, &components, &tables).ok_or_else(|| wrong("scan header"))?;
                 let before = missing.len();
                 missing.retain(|n| scan.members.iter().all(|member| member.component != *n));
                 if before - missing.len() != scan.members.len() {
@@ -139,7 +139,7 @@ fn scans(stream: &[u8], frame: &Frame) -> Result<(Vec<Component>, bool)> {
                 if missing.is_empty() {
                     break;
                 }
-                segments = Segments::after(segment.rest);
+                segments = MarkerSegments::after(segment.rest);
             }
             _ => {}
         }
@@ -150,7 +150,7 @@ fn scans(stream: &[u8], frame: &Frame) -> Result<(Vec<Component>, bool)> {
     let is_luma = match (components.len(), adobe) {
         (3, _) if jfif => true,
         (3, Some(transform)) => transform != 0,
-        (3, None) => guess == Some(Colour::Ycbcr),
+        (3, None) => guess == Some(StreamColour::Ycbcr),
         (4, Some(2)) => true,
         _ => false,
     };
@@ -158,7 +158,7 @@ fn scans(stream: &[u8], frame: &Frame) -> Result<(Vec<Component>, bool)> {
 }
 
 /// The components of a frame header.
-fn framed(segment: &Segment, frame: &Frame) -> Result<Vec<Component>> {
+fn framed(segment: &MarkerSegment, frame: &Frame) -> Result<Vec<FrameComponent>> {
     let found = segment.components();
     if found.len() != usize::from(frame.components) {
         return Err(wrong("frame header"));
@@ -179,11 +179,11 @@ fn framed(segment: &Segment, frame: &Frame) -> Result<Vec<Component>> {
             side(frame.size.h, factors.h, most.h),
         );
         let [id, _, quantiser] = *found;
-        Component {
+        FrameComponent {
             id,
             factors,
             quantiser,
-            plane: Plane::new(size, Size::new(mcus.w * factors.w * 8, mcus.h * factors.h * 8)),
+            plane: ComponentPlane::new(size, Size::new(mcus.w * factors.w * 8, mcus.h * factors.h * 8)),
         }
     };
     Ok(found.iter().map(component).collect())
@@ -218,27 +218,27 @@ fn quantise(segment: &[u8], quantisers: &mut [[u16; 64]; 4]) -> Option<()> {
 }
 
 /// A scan header.
-struct Scan {
-    members: Vec<Block>,
+struct DeepScan {
+    members: Vec<McuBlock>,
 }
 
-impl Scan {
+impl DeepScan {
     /// `None` when it is wrong or names what was not defined.
-    fn of(payload: &[u8], components: &[Component], tables: &Tables) -> Option<Scan> {
+    fn of(payload: &[u8], components: &[FrameComponent], tables: &HuffmanTables) -> Option<DeepScan> {
         let (count, rest) = payload.split_first()?;
         let selectors = rest.as_chunks::<2>().0.get(..usize::from(*count))?;
         let member = |[id, names]: &[u8; 2]| {
             let table = |class: usize, number: u8| tables.get(class)?.get(usize::from(number))?.clone();
-            Some(Block {
+            Some(McuBlock {
                 component: components.iter().position(|component| component.id == *id)?,
                 dc: table(0, names >> 4)?,
                 ac: table(1, names & 15)?,
                 full: false,
             })
         };
-        let members: Option<Vec<Block>> = selectors.iter().map(member).collect();
+        let members: Option<Vec<McuBlock>> = selectors.iter().map(member).collect();
         let members = members.filter(|members| !members.is_empty())?;
-        Some(Scan { members })
+        Some(DeepScan { members })
     }
 
     /// Puts the samples of its components into their planes. `Corrupt` when the data end before.
@@ -248,10 +248,10 @@ impl Scan {
         interval: u16,
         quantisers: &[[u16; 64]; 4],
         frame: &Frame,
-        components: &mut [Component],
+        components: &mut [FrameComponent],
     ) -> Result<()> {
         let most = most(components.iter().map(|component| component.factors));
-        let mut bits = Bits::new(&data, 0, 1 << 16);
+        let mut bits = BitReader::new(&data, 0, 1 << 16);
         let mut last = [0; 4];
         let mut since = 0;
         // a component alone is coded block by block, and only those that are of the picture (T.81 A.2.2)
@@ -366,7 +366,7 @@ impl<'a> Values<'a> {
 }
 
 impl Sink for Values<'_> {
-    fn dc(&mut self, _: &Block, value: i16) {
+    fn dc(&mut self, _: &McuBlock, value: i16) {
         self.add(value.into());
     }
 
@@ -517,7 +517,7 @@ mod tests {
             out.extend([id, *factors, 0]);
         }
         let table = |class: usize| {
-            let mut tables = Tables::default();
+            let mut tables = HuffmanTables::default();
             define(&own.segment[4..], &mut tables, CATEGORIES).unwrap();
             tables[class][0].clone().unwrap()
         };
@@ -557,7 +557,7 @@ mod tests {
                         (0..factors >> 4).flat_map(move |_| (0..factors & 15).map(move |_| *id))
                     });
                     for (id, value) in blocks.zip(*mcu) {
-                        let block = Block {
+                        let block = McuBlock {
                             component: usize::from(id) - 1,
                             dc: table(0),
                             ac: table(1),

@@ -68,7 +68,7 @@ fn codes(counts: &[u8; 16]) -> Option<Vec<Code>> {
 
 /// A table to read with.
 #[derive(Clone, Debug)]
-pub struct Table {
+pub struct HuffmanTable {
     /// For the next [`LOOK`] bits: length and symbol, or 0 where the code is longer.
     quick: Box<[u16; 1 << LOOK]>,
     /// For each length the first code after those of this length, left-aligned in 17 bits, and what to add to a code
@@ -77,10 +77,10 @@ pub struct Table {
     symbols: Vec<u8>,
 }
 
-impl Table {
+impl HuffmanTable {
     /// Reads one table: its class and number (0–3), and the rest of the segment. `None` when it is wrong or has a
     /// difference of a category beyond `most`.
-    pub fn parse(segment: &[u8], most: u8) -> Option<(bool, u8, Table, &[u8])> {
+    pub fn parse(segment: &[u8], most: u8) -> Option<(bool, u8, HuffmanTable, &[u8])> {
         let (name, rest) = segment.split_first()?;
         let (counts, rest) = rest.split_first_chunk::<16>()?;
         let total = counts.iter().map(|count| usize::from(*count)).sum();
@@ -89,11 +89,11 @@ impl Table {
         let direct = class == 0;
         let valid = class < 2 && number < 4 && total <= 256 && !(direct && symbols.iter().any(|s| *s > most));
         valid.then_some(())?;
-        Some((direct, number, Table::new(counts, symbols)?, rest))
+        Some((direct, number, HuffmanTable::new(counts, symbols)?, rest))
     }
 
     /// From the numbers of codes of each length and the symbols in the order of their codes.
-    fn new(counts: &[u8; 16], symbols: &[u8]) -> Option<Table> {
+    fn new(counts: &[u8; 16], symbols: &[u8]) -> Option<HuffmanTable> {
         let codes = codes(counts)?;
         let mut quick = Box::new([0u16; 1 << LOOK]);
         for (code, symbol) in codes.iter().zip(symbols) {
@@ -113,7 +113,7 @@ impl Table {
             place += i32::from(*count);
             next <<= 1;
         }
-        Some(Table {
+        Some(HuffmanTable {
             quick,
             long,
             symbols: symbols.into(),
@@ -150,12 +150,12 @@ impl Table {
 }
 
 /// The tables of a file by class, DC and AC, and number.
-pub type Tables = [[Option<Arc<Table>>; 4]; 2];
+pub type HuffmanTables = [[Option<Arc<HuffmanTable>>; 4]; 2];
 
 /// Takes the tables of a DHT segment, whose differences have categories up to `most`; `None` when they are wrong.
-pub fn define(mut segment: &[u8], tables: &mut Tables, most: u8) -> Option<()> {
+pub fn define(mut segment: &[u8], tables: &mut HuffmanTables, most: u8) -> Option<()> {
     while !segment.is_empty() {
-        let (direct, number, table, more) = Table::parse(segment, most)?;
+        let (direct, number, table, more) = HuffmanTable::parse(segment, most)?;
         let class = tables.get_mut(usize::from(!direct))?;
         *class.get_mut(usize::from(number))? = Some(Arc::new(table));
         segment = more;
@@ -227,9 +227,9 @@ mod tests {
     fn our_tables_have_a_code_for_everything_and_are_read_back() {
         let own = WriteTables::new();
         let segment = own.segment.get(4..).unwrap();
-        let (direct, _, dc, rest) = Table::parse(segment, 15).unwrap();
+        let (direct, _, dc, rest) = HuffmanTable::parse(segment, 15).unwrap();
         assert!(direct);
-        let (direct, _, ac, rest) = Table::parse(rest, 15).unwrap();
+        let (direct, _, ac, rest) = HuffmanTable::parse(rest, 15).unwrap();
         assert!(!direct && rest.is_empty());
         for (table, codes) in [(dc, &own.dc[..]), (ac, &own.ac[..])] {
             for (symbol, code) in (0..=255u8).zip(codes) {
@@ -250,7 +250,7 @@ mod tests {
         let mut rest = STANDARD.get(4..).unwrap();
         let mut names = Vec::new();
         while !rest.is_empty() {
-            let (direct, number, table, more) = Table::parse(rest, 15).unwrap();
+            let (direct, number, table, more) = HuffmanTable::parse(rest, 15).unwrap();
             names.push((direct, number, table.symbols.len()));
             rest = more;
         }
@@ -265,7 +265,7 @@ mod tests {
     fn tables_that_contradict_themselves_are_refused() {
         let table = |name: u8, counts: [u8; 16], symbols: &[u8]| {
             let segment = [&[name][..], &counts, symbols].concat();
-            Table::parse(&segment, 15).is_some()
+            HuffmanTable::parse(&segment, 15).is_some()
         };
         let mut counts = [0; 16];
         counts[1] = 2;
@@ -276,6 +276,6 @@ mod tests {
         assert!(!table(0x14, counts, &[3, 4]) && !table(0x21, counts, &[3, 4]));
         counts[0] = 3;
         assert!(!table(0x11, counts, &[1, 2, 3, 4, 5]));
-        assert!(Table::parse(&[0, 1], 15).is_none());
+        assert!(HuffmanTable::parse(&[0, 1], 15).is_none());
     }
 }

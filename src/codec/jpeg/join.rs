@@ -5,8 +5,8 @@
 
 use crate::codec::jpeg::stream::DRI;
 use crate::codec::jpeg::stream::EOI;
+use crate::codec::jpeg::stream::MarkerSegments;
 use crate::codec::jpeg::stream::SOS;
-use crate::codec::jpeg::stream::Segments;
 use crate::error::Error;
 use crate::error::Result;
 
@@ -37,7 +37,7 @@ impl Join {
         }
         self.bands += 1;
         let mut interval = 0;
-        for segment in Segments::of(stream)? {
+        for segment in MarkerSegments::of(stream)? {
             let segment = segment?;
             let mut whole = segment.whole.to_vec();
             if segment.marker == 0xc0 {
@@ -91,8 +91,8 @@ fn blocks(frame: &[u8]) -> Option<u16> {
 #[expect(clippy::cast_possible_truncation, reason = "test pictures are small")]
 mod tests {
     use super::*;
+    use crate::codec::jpeg::JpegStyle;
     use crate::codec::jpeg::Sampling;
-    use crate::codec::jpeg::Style;
     use crate::codec::jpeg::decode;
     use crate::codec::jpeg::encode;
     use crate::geometry::Size;
@@ -103,7 +103,7 @@ mod tests {
         let samplings = [Sampling::Quarter, Sampling::Half, Sampling::Full];
         let kinds = samplings.map(|sampling| (Layout::Rgb, sampling));
         for (layout, sampling) in kinds.into_iter().chain([(Layout::Grey, Sampling::Quarter)]) {
-            let style = Style {
+            let style = JpegStyle {
                 sampling,
                 progressive: false,
             };
@@ -132,7 +132,14 @@ mod tests {
 
     #[test]
     fn what_is_no_whole_stream_is_an_error() {
-        let stream = encode(&[0; 300], Size::new(10, 10), Layout::Rgb, 80, Style::default()).unwrap();
+        let stream = encode(
+            &[0; 300],
+            Size::new(10, 10),
+            Layout::Rgb,
+            80,
+            JpegStyle::default(),
+        )
+        .unwrap();
         for bad in [&stream[..stream.len() - 2], &stream[..50], b""] {
             assert!(Join::new(10).push(bad, &mut Vec::new()).is_err());
         }

@@ -2,10 +2,10 @@
 //!
 //! Finds it and writes it into the frame header; decodes nothing.
 
-use crate::codec::jpeg::bits::Bits;
+use crate::codec::jpeg::bits::BitReader;
 use crate::codec::jpeg::bits::Marker;
+use crate::codec::jpeg::stream::MarkerSegments;
 use crate::codec::jpeg::stream::SOS;
-use crate::codec::jpeg::stream::Segments;
 use crate::codec::read_at::ReadAt;
 use crate::error::Error;
 use crate::error::Result;
@@ -21,7 +21,7 @@ pub(crate) fn filled<'a>(head: &'a [u8], from: &dyn ReadAt) -> Result<Cow<'a, [u
     let Some((place, scan)) = open(head) else {
         return Ok(Cow::Borrowed(head));
     };
-    let mut bits = Bits::new(from, scan, CHUNK);
+    let mut bits = BitReader::new(from, scan, CHUNK);
     while let Marker::Restart(_) = bits.marker() {
         bits.pass();
     }
@@ -49,7 +49,7 @@ pub(crate) fn filled<'a>(head: &'a [u8], from: &dyn ReadAt) -> Result<Cow<'a, [u
 /// Where in these bytes the height is left open, and where the first scan begins.
 fn open(head: &[u8]) -> Option<(usize, u64)> {
     let mut place = None;
-    for segment in Segments::of(head).ok()?.filter_map(Result::ok) {
+    for segment in MarkerSegments::of(head).ok()?.filter_map(Result::ok) {
         let start = head.len() - segment.rest.len();
         match segment.marker {
             // no tables

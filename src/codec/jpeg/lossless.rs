@@ -2,17 +2,17 @@
 //!
 //! One scan of all components, none of them subsampled; colours are not converted.
 
-use crate::codec::jpeg::bits::Bits;
+use crate::codec::jpeg::bits::BitReader;
 use crate::codec::jpeg::bits::Marker;
 use crate::codec::jpeg::bits::extend;
-use crate::codec::jpeg::huffman::Table;
-use crate::codec::jpeg::huffman::Tables;
+use crate::codec::jpeg::huffman::HuffmanTable;
+use crate::codec::jpeg::huffman::HuffmanTables;
 use crate::codec::jpeg::huffman::define;
 use crate::codec::jpeg::stream::DHT;
 use crate::codec::jpeg::stream::DRI;
 use crate::codec::jpeg::stream::Frame;
+use crate::codec::jpeg::stream::MarkerSegments;
 use crate::codec::jpeg::stream::SOS;
-use crate::codec::jpeg::stream::Segments;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
@@ -26,8 +26,8 @@ const SOF3: u8 = 0xc3;
 const MOST: u8 = 16;
 
 /// What a scan header says.
-struct Scan {
-    tables: Vec<Arc<Table>>,
+struct LosslessScan {
+    tables: Vec<Arc<HuffmanTable>>,
     /// T.81 Table H.1.
     predictor: u8,
     /// Bits that were cut off.
@@ -52,9 +52,9 @@ pub fn decode(stream: &[u8], frame: &Frame) -> Result<Raster> {
         )));
     }
     let other = |what: &str| Error::Unsupported(format!("lossless jpeg {what} is not supported"));
-    let mut tables = Tables::default();
+    let mut tables = HuffmanTables::default();
     let mut interval = 0;
-    for segment in Segments::of(stream)? {
+    for segment in MarkerSegments::of(stream)? {
         let segment = segment?;
         if channels == 3 && (segment.is_jfif() || segment.adobe() == Some(1)) {
             return Err(other("of luma and chroma"));
@@ -69,7 +69,7 @@ pub fn decode(stream: &[u8], frame: &Frame) -> Result<Raster> {
                 }
             }
             (SOS, [count, rest @ ..]) if *count == channels && channels > 0 => {
-                let scan = Scan::of(rest, channels, &tables, interval)?;
+                let scan = LosslessScan::of(rest, channels, &tables, interval)?;
                 let middle = (1 << (bits - 1)) >> scan.shift;
                 let samples = scan.decode(segment.rest, size, middle)?;
                 let samples = if bits > 8 {
@@ -91,9 +91,9 @@ pub fn decode(stream: &[u8], frame: &Frame) -> Result<Raster> {
     Err(wrong("end"))
 }
 
-impl Scan {
+impl LosslessScan {
     /// Parses what follows the number of components in a scan header.
-    fn of(header: &[u8], channels: u8, tables: &Tables, interval: usize) -> Result<Scan> {
+    fn of(header: &[u8], channels: u8, tables: &HuffmanTables, interval: usize) -> Result<LosslessScan> {
         let selectors = header.as_chunks::<2>().0.get(..usize::from(channels));
         let rest = header.get(2 * usize::from(channels)..).unwrap_or_default();
         let (Some(selectors), [predictor @ 1..=7, _, shift, ..]) = (selectors, rest) else {
@@ -102,7 +102,7 @@ impl Scan {
         let [of_differences, _] = tables;
         let table = |[_, name]: &[u8; 2]| of_differences.get(usize::from(name >> 4)).cloned().flatten();
         let tables = selectors.iter().map(table).collect::<Option<_>>();
-        Ok(Scan {
+        Ok(LosslessScan {
             tables: tables.ok_or_else(|| wrong("table"))?,
             predictor: *predictor,
             shift: u32::from(shift & 15),
@@ -112,7 +112,7 @@ impl Scan {
 
     /// The samples row by row; the first one is predicted as `middle`.
     fn decode(&self, data: &[u8], size: Size, middle: i32) -> Result<Vec<u16>> {
-        let mut source = Bits::new(&data, 0, 1 << 16);
+        let mut source = BitReader::new(&data, 0, 1 << 16);
         let channels = self.tables.len();
         let width = size.w as usize * channels;
         let mut all = vec![0u16; width * size.h as usize];
@@ -177,7 +177,7 @@ impl Scan {
 }
 
 /// The next difference (T.81 F.1.2.1, H.1.2.2).
-fn difference(source: &mut Bits, table: &Table) -> i32 {
+fn difference(source: &mut BitReader, table: &HuffmanTable) -> i32 {
     let (len, category) = table.look(source.peek());
     source.skip(len);
     match u32::from(category) {

@@ -34,7 +34,7 @@ use crate::raster::Raster;
 use crate::raster::Samples;
 use std::borrow::Cow;
 
-pub use crate::codec::jpeg::stream::Colour;
+pub use crate::codec::jpeg::stream::StreamColour;
 pub use crate::codec::jpeg::stream::merge;
 
 /// Rows in the units of which every picture can be cut into bands: whole blocks of 4:2:0.
@@ -70,7 +70,7 @@ pub fn decode(stream: &[u8], limit: Size) -> Result<Raster> {
 }
 
 /// What [`merge`] and [`decode`] give. Where the library can be given tables and tile one after the other nothing is merged.
-pub fn decode_tile(tables: Option<&[u8]>, tile: &[u8], colour: Colour, limit: Size) -> Result<Raster> {
+pub fn decode_tile(tables: Option<&[u8]>, tile: &[u8], colour: StreamColour, limit: Size) -> Result<Raster> {
     match tables {
         Some(tables) if library::TAKES_TABLES && stream::can_follow(tables, tile, colour) => {
             decode_after(Some(tables), tile, limit, 0)
@@ -236,7 +236,7 @@ pub enum Sampling {
 
 /// What streams are like besides their quality.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Style {
+pub struct JpegStyle {
     /// Of colours.
     pub sampling: Sampling,
     /// Coarse first, in several scans.
@@ -247,7 +247,7 @@ pub struct Style {
 ///
 /// `Rgb` becomes YCbCr with chroma halved both ways (4:2:0); `Rgba` is `Unsupported`. `quality` is 1–100 in the scale
 /// of the Independent JPEG Group (outside it is clamped). A side over 65500 is `TooLarge`.
-pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: Style) -> Result<Vec<u8>> {
+pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: JpegStyle) -> Result<Vec<u8>> {
     if layout == Layout::Rgba {
         return Err(Error::Unsupported("jpeg has no alpha".into()));
     }
@@ -283,15 +283,15 @@ pub fn again(stream: &[u8], size: Size, quality: u8) -> Result<Option<Vec<u8>>> 
 mod tests {
     use super::*;
     use crate::codec::jpeg::stream::EOI;
+    use crate::codec::jpeg::stream::MarkerSegments;
     use crate::codec::jpeg::stream::SOS;
-    use crate::codec::jpeg::stream::Segments;
     use proptest::prelude::*;
 
     const ANY: Size = Size::new(65535, 65535);
 
     fn grey(size: Size) -> Vec<u8> {
         let pixels = slope(size, Layout::Grey);
-        encode(&pixels, size, Layout::Grey, 90, Style::default()).unwrap()
+        encode(&pixels, size, Layout::Grey, 90, JpegStyle::default()).unwrap()
     }
 
     /// Smooth in every channel, so that chroma subsampling costs little.
@@ -324,7 +324,7 @@ mod tests {
     fn split(stream: &[u8]) -> (Vec<u8>, Vec<u8>) {
         let mut tables = vec![0xff, 0xd8];
         let mut tile = vec![0xff, 0xd8];
-        for segment in Segments::of(stream).unwrap() {
+        for segment in MarkerSegments::of(stream).unwrap() {
             let segment = segment.unwrap();
             match segment.marker {
                 0xc4 | 0xdb => tables.extend_from_slice(segment.whole),
@@ -349,7 +349,7 @@ mod tests {
         ] {
             for layout in [Layout::Grey, Layout::Rgb] {
                 let pixels = slope(size, layout);
-                let stream = encode(&pixels, size, layout, 95, Style::default()).unwrap();
+                let stream = encode(&pixels, size, layout, 95, JpegStyle::default()).unwrap();
                 let raster = decode(&stream, size).unwrap();
                 assert_eq!(
                     (raster.size, usize::from(raster.channels)),
@@ -374,7 +374,7 @@ mod tests {
         for (w, h) in [(64, 64), (63, 33), (1, 1), (700, 2), (2000, 1500)] {
             let size = Size::new(w, h);
             for layout in [Layout::Grey, Layout::Rgb] {
-                let stream = encode(&slope(size, layout), size, layout, 95, Style::default()).unwrap();
+                let stream = encode(&slope(size, layout), size, layout, 95, JpegStyle::default()).unwrap();
                 let same = again(&stream, size, 95).unwrap().unwrap();
                 let pixels = |stream: &[u8]| bytes(&decode(stream, size).unwrap()).to_vec();
                 let worst = worst(&pixels(&stream), &pixels(&same));
@@ -384,12 +384,19 @@ mod tests {
             }
         }
         let size = Size::new(32, 32);
-        let stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 75, Style::default()).unwrap();
+        let stream = encode(
+            &slope(size, Layout::Rgb),
+            size,
+            Layout::Rgb,
+            75,
+            JpegStyle::default(),
+        )
+        .unwrap();
         assert!(matches!(
             again(&stream, Size::new(31, 32), 50),
             Err(Error::Corrupt(_))
         ));
-        let rgb = merge(None, &stream, Colour::Rgb).unwrap();
+        let rgb = merge(None, &stream, StreamColour::Rgb).unwrap();
         assert_eq!(again(&rgb, size, 50).unwrap(), None);
         assert_eq!(again(&stream[..stream.len() - 2], size, 50).unwrap(), None);
     }
@@ -399,7 +406,7 @@ mod tests {
         let size = Size::new(64, 64);
         let pixels = slope(size, Layout::Rgb);
         let len = |quality| {
-            encode(&pixels, size, Layout::Rgb, quality, Style::default())
+            encode(&pixels, size, Layout::Rgb, quality, JpegStyle::default())
                 .unwrap()
                 .len()
         };
@@ -417,12 +424,12 @@ mod tests {
             (Sampling::Full, 0x11),
         ] {
             for (progressive, marker) in [(false, 0xc0), (true, 0xc2)] {
-                let style = Style {
+                let style = JpegStyle {
                     sampling,
                     progressive,
                 };
                 let stream = encode(&pixels, size, Layout::Rgb, 95, style).unwrap();
-                let frame = Segments::of(&stream)
+                let frame = MarkerSegments::of(&stream)
                     .unwrap()
                     .map(|s| s.unwrap())
                     .find(|s| s.marker == marker);
@@ -444,7 +451,7 @@ mod tests {
     #[test]
     fn what_jpeg_cannot_hold_is_refused() {
         let refused = |pixels: &[u8], size, layout| {
-            encode(pixels, size, layout, 75, Style::default())
+            encode(pixels, size, layout, 75, JpegStyle::default())
                 .unwrap_err()
                 .status()
         };
@@ -457,7 +464,14 @@ mod tests {
     #[test]
     fn a_frame_over_the_limit_is_corrupt() {
         let size = Size::new(40, 30);
-        let stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 75, Style::default()).unwrap();
+        let stream = encode(
+            &slope(size, Layout::Rgb),
+            size,
+            Layout::Rgb,
+            75,
+            JpegStyle::default(),
+        )
+        .unwrap();
         assert!(decode(&stream, size).is_ok());
         for limit in [Size::new(39, 30), Size::new(40, 29)] {
             assert!(matches!(decode(&stream, limit), Err(Error::Corrupt(_))));
@@ -467,7 +481,14 @@ mod tests {
     #[test]
     fn a_truncated_stream_is_corrupt_and_a_missing_end_marker_is_not() {
         let size = Size::new(128, 128);
-        let stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 90, Style::default()).unwrap();
+        let stream = encode(
+            &slope(size, Layout::Rgb),
+            size,
+            Layout::Rgb,
+            90,
+            JpegStyle::default(),
+        )
+        .unwrap();
         #[cfg(feature = "native")]
         assert_eq!(
             decode(&stream[..stream.len() - 2], size).unwrap(),
@@ -541,8 +562,11 @@ mod tests {
     #[test]
     fn tables_apart_come_together_again() {
         let size = Size::new(50, 40);
-        for (layout, colour) in [(Layout::Grey, Colour::Grey), (Layout::Rgb, Colour::Ycbcr)] {
-            let stream = encode(&slope(size, layout), size, layout, 85, Style::default()).unwrap();
+        for (layout, colour) in [
+            (Layout::Grey, StreamColour::Grey),
+            (Layout::Rgb, StreamColour::Ycbcr),
+        ] {
+            let stream = encode(&slope(size, layout), size, layout, 85, JpegStyle::default()).unwrap();
             let (tables, tile) = split(&stream);
             assert!(
                 decode(&tile, size).is_err(),
@@ -556,7 +580,14 @@ mod tests {
     #[test]
     fn tables_and_tile_show_what_they_show_as_one() {
         let size = Size::new(50, 40);
-        let stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 85, Style::default()).unwrap();
+        let stream = encode(
+            &slope(size, Layout::Rgb),
+            size,
+            Layout::Rgb,
+            85,
+            JpegStyle::default(),
+        )
+        .unwrap();
         let (tables, tile) = split(&stream);
         let insert = |start: &[u8], more: &[u8]| [&start[..2], more, &start[2..]].concat();
         let frame = tile.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
@@ -571,24 +602,36 @@ mod tests {
         let grey = [stream::ADOBE, &[0]].concat();
         let interval = [0xff, stream::DRI, 0, 4, 0, 2];
         let own = {
-            let other = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 30, Style::default()).unwrap();
+            let other = encode(
+                &slope(size, Layout::Rgb),
+                size,
+                Layout::Rgb,
+                30,
+                JpegStyle::default(),
+            )
+            .unwrap();
             split(&other).0
         };
         let own = insert(&tile, &own[2..own.len() - 2]);
         for (tables, tile, colour, follows) in [
-            (&tables, &tile, Colour::Ycbcr, true),
-            (&tables, &tile, Colour::Rgb, false),
-            (&tables, &named, Colour::Rgb, true),
-            (&tables, &named, Colour::Ycbcr, false),
-            (&tables, &insert(&tile, stream::JFIF), Colour::Ycbcr, true),
-            (&tables, &insert(&tile, stream::JFIF), Colour::Rgb, false),
-            (&tables, &insert(&tile, &grey), Colour::Rgb, true),
-            (&tables, &insert(&tile, &grey), Colour::Ycbcr, false),
-            (&tables, &insert(&tile, &interval), Colour::Ycbcr, true),
-            (&insert(&tables, &interval), &tile, Colour::Ycbcr, false),
-            (&insert(&tables, stream::JFIF), &tile, Colour::Ycbcr, false),
-            (&tables[..tables.len() - 2].to_vec(), &tile, Colour::Ycbcr, false),
-            (&tables, &own, Colour::Ycbcr, true),
+            (&tables, &tile, StreamColour::Ycbcr, true),
+            (&tables, &tile, StreamColour::Rgb, false),
+            (&tables, &named, StreamColour::Rgb, true),
+            (&tables, &named, StreamColour::Ycbcr, false),
+            (&tables, &insert(&tile, stream::JFIF), StreamColour::Ycbcr, true),
+            (&tables, &insert(&tile, stream::JFIF), StreamColour::Rgb, false),
+            (&tables, &insert(&tile, &grey), StreamColour::Rgb, true),
+            (&tables, &insert(&tile, &grey), StreamColour::Ycbcr, false),
+            (&tables, &insert(&tile, &interval), StreamColour::Ycbcr, true),
+            (&insert(&tables, &interval), &tile, StreamColour::Ycbcr, false),
+            (&insert(&tables, stream::JFIF), &tile, StreamColour::Ycbcr, false),
+            (
+                &tables[..tables.len() - 2].to_vec(),
+                &tile,
+                StreamColour::Ycbcr,
+                false,
+            ),
+            (&tables, &own, StreamColour::Ycbcr, true),
         ] {
             assert_eq!(stream::can_follow(tables, tile, colour), follows, "{colour:?}");
             let found = decode_tile(Some(tables), tile, colour, size).unwrap();
@@ -597,17 +640,24 @@ mod tests {
         }
         // tables stay with the decoder, but not for streams that lack them
         assert!(decode(&tile, size).is_err());
-        assert!(decode_tile(Some(&[0xff, 0xd8, 0xff, 0xd9]), &tile, Colour::Ycbcr, size).is_err());
-        assert!(decode_tile(Some(&tables), &tile[..tile.len() / 2], Colour::Ycbcr, size).is_err());
+        assert!(decode_tile(Some(&[0xff, 0xd8, 0xff, 0xd9]), &tile, StreamColour::Ycbcr, size).is_err());
+        assert!(decode_tile(Some(&tables), &tile[..tile.len() / 2], StreamColour::Ycbcr, size).is_err());
     }
 
     #[test]
     fn without_huffman_tables_those_of_the_standard_are_meant() {
         let size = Size::new(50, 40);
         // the encoder writes with the standard tables
-        let stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 85, Style::default()).unwrap();
+        let stream = encode(
+            &slope(size, Layout::Rgb),
+            size,
+            Layout::Rgb,
+            85,
+            JpegStyle::default(),
+        )
+        .unwrap();
         let mut bare = vec![0xff, 0xd8];
-        for segment in Segments::of(&stream).unwrap() {
+        for segment in MarkerSegments::of(&stream).unwrap() {
             let segment = segment.unwrap();
             if segment.marker != stream::DHT {
                 bare.extend_from_slice(segment.whole);
@@ -637,18 +687,18 @@ mod tests {
     fn the_same_stream_read_as_rgb_gives_its_luma_and_chroma() {
         let size = Size::new(32, 32);
         let pixels = [200, 100, 50].repeat(32 * 32);
-        let stream = encode(&pixels, size, Layout::Rgb, 98, Style::default()).unwrap();
+        let stream = encode(&pixels, size, Layout::Rgb, 98, JpegStyle::default()).unwrap();
         let (tables, tile) = split(&stream);
         // JFIF 1.02 p. 3: Y = 0.299 R + 0.587 G + 0.114 B; Cb = 0.5642 (B - Y) + 128; Cr = 0.7132 (R - Y) + 128.
         let stored = [124, 86, 182].repeat(32 * 32);
         for stream in [
-            merge(Some(&tables), &tile, Colour::Rgb),
-            merge(None, &stream, Colour::Rgb),
+            merge(Some(&tables), &tile, StreamColour::Rgb),
+            merge(None, &stream, StreamColour::Rgb),
         ] {
             let raster = decode(&stream.unwrap(), ANY).unwrap();
             assert!(worst(bytes(&raster), &stored) <= 3);
         }
-        let raster = decode(&merge(Some(&tables), &tile, Colour::Ycbcr).unwrap(), ANY).unwrap();
+        let raster = decode(&merge(Some(&tables), &tile, StreamColour::Ycbcr).unwrap(), ANY).unwrap();
         assert!(worst(bytes(&raster), &pixels) <= 5);
     }
 
@@ -659,7 +709,7 @@ mod tests {
             cut in any::<prop::sample::Index>(),
         ) {
             let size = Size::new(48, 48);
-            let mut stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 75, Style::default()).unwrap();
+            let mut stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 75, JpegStyle::default()).unwrap();
             for (at, value) in damage {
                 let at = at.index(stream.len());
                 stream[at] = value;
@@ -668,7 +718,7 @@ mod tests {
             if let Ok(raster) = decode(&stream, size) {
                 prop_assert_eq!(bytes(&raster).len() as u64, raster.size.area() * u64::from(raster.channels));
             }
-            for colour in [Colour::Grey, Colour::Rgb, Colour::Ycbcr] {
+            for colour in [StreamColour::Grey, StreamColour::Rgb, StreamColour::Ycbcr] {
                 let _ = merge(Some(&stream), &stream, colour);
             }
         }
@@ -690,7 +740,7 @@ mod tests {
             0x00, 0x00, 0x00, 0x00, 0x00, 0xff, 0xda, 0x00, 0x0a, 0x02, 0x00, 0x00, 0x01, 0x00, 0x00, 0x3f,
             0x00, 0xc9, 0xf6, 0xfe, 0x14, 0x02, 0x17, 0xf0, 0x43, 0x28, 0x04, 0xff, 0xd9,
         ];
-        let stream = merge(None, TWO, Colour::Rgb).unwrap();
+        let stream = merge(None, TWO, StreamColour::Rgb).unwrap();
         let raster = decode(&stream, Size::new(16, 16)).unwrap();
         assert_eq!((raster.size, raster.channels), (Size::new(16, 16), 2));
         let Samples::U8(samples) = raster.samples else {

@@ -2,9 +2,9 @@
 //!
 //! The caller has read the frame and checked sizes.
 
+use crate::codec::jpeg::JpegStyle;
 use crate::codec::jpeg::SCANS;
 use crate::codec::jpeg::Sampling;
-use crate::codec::jpeg::Style;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
@@ -81,7 +81,7 @@ fn cmyk(samples: &mut [u8]) {
 }
 
 /// Encodes `pixels`, which the caller has checked to be `size` pixels of `layout` (not `Rgba`).
-pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: Style) -> Result<Vec<u8>> {
+pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: JpegStyle) -> Result<Vec<u8>> {
     let failed = || Error::Unsupported("jpeg encoding failed".into());
     let width = u16::try_from(size.w).map_err(|_| failed())?;
     let height = u16::try_from(size.h).map_err(|_| failed())?;

@@ -7,19 +7,19 @@
 //! scaled if need be. Damage is handled as libjpeg does.
 
 use crate::codec::jpeg;
-use crate::codec::jpeg::bits::Bits;
+use crate::codec::jpeg::bits::BitReader;
 use crate::codec::jpeg::bits::Marker;
 use crate::codec::jpeg::blocks;
-use crate::codec::jpeg::blocks::Block;
 use crate::codec::jpeg::blocks::Copy;
+use crate::codec::jpeg::blocks::McuBlock;
 use crate::codec::jpeg::blocks::Sink;
 use crate::codec::jpeg::blocks::Skip;
 use crate::codec::jpeg::huffman;
-use crate::codec::jpeg::huffman::Tables;
+use crate::codec::jpeg::huffman::HuffmanTables;
 use crate::codec::jpeg::huffman::WriteTables;
 use crate::codec::jpeg::stream;
 use crate::codec::jpeg::stream::Frame;
-use crate::codec::jpeg::stream::Segments;
+use crate::codec::jpeg::stream::MarkerSegments;
 use crate::codec::read_at::ReadAt;
 use crate::error::Error;
 use crate::error::Result;
@@ -63,30 +63,30 @@ pub struct Scan {
     mcu: Size,
     /// MCUs across and down.
     grid: Size,
-    blocks: Vec<Block>,
+    blocks: Vec<McuBlock>,
     /// A block that small streams have at the end of every MCU, all zeros.
-    spare: Option<Block>,
+    spare: Option<McuBlock>,
     /// MCUs between restart markers; 0 without any.
     interval: u64,
     /// Where the entropy-coded data begin.
     start: u64,
     /// The head of small streams: up to the size in the frame header, and what follows it.
     head: (Vec<u8>, Vec<u8>),
-    index: Mutex<Option<Arc<Index>>>,
+    index: Mutex<Option<Arc<McuIndex>>>,
 }
 
 /// Where MCUs lie.
 #[derive(Debug)]
-struct Index {
+struct McuIndex {
     /// MCUs between two entries.
     step: u64,
     /// Entries are missing from the place on where the file ends or nothing can be read any more.
-    entries: Vec<Entry>,
+    entries: Vec<EntryPoint>,
 }
 
 /// How to begin at an MCU.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct EntryPoint {
     /// Where its first code begins, in one number: bits 0 to 2 are how many bits of the byte were read before, bit 3 says
     /// that nothing can be read before the next restart marker, and from bit 4 on comes the byte's place in the file.
     at: u64,
@@ -94,11 +94,11 @@ struct Entry {
     dc: [i16; 4],
 }
 
-impl Entry {
-    fn new(bits: &Bits, dry: bool, dc: [i16; 4]) -> Entry {
+impl EntryPoint {
+    fn new(bits: &BitReader, dry: bool, dc: [i16; 4]) -> EntryPoint {
         let (byte, gone) = bits.place();
         let at = byte << 4 | u64::from(dry) << 3 | u64::from(gone);
-        Entry { at, dc }
+        EntryPoint { at, dc }
     }
 
     fn byte(self) -> u64 {
@@ -115,8 +115,8 @@ impl Entry {
 }
 
 /// What the segments up to the scan say.
-struct Described<'a> {
-    tables: Tables,
+struct Preamble<'a> {
+    tables: HuffmanTables,
     /// MCUs between restart markers; 0 without.
     interval: u64,
     /// Number, sampling factors and quantisation table of each component.
@@ -129,12 +129,12 @@ struct Described<'a> {
     kept: Vec<u8>,
 }
 
-impl<'a> Described<'a> {
+impl<'a> Preamble<'a> {
     /// Reads the segments; `None` when they leave something out that has to be guessed.
-    fn read(head: &'a [u8], frame: &Frame) -> Option<Described<'a>> {
+    fn read(head: &'a [u8], frame: &Frame) -> Option<Preamble<'a>> {
         let count = usize::from(frame.components);
-        let mut all = Described {
-            tables: Tables::default(),
+        let mut all = Preamble {
+            tables: HuffmanTables::default(),
             interval: 0,
             components: &[],
             selectors: Vec::new(),
@@ -144,7 +144,7 @@ impl<'a> Described<'a> {
         if !frame.tables {
             huffman::define(huffman::STANDARD.get(4..)?, &mut all.tables, CATEGORIES)?;
         }
-        for segment in Segments::of(head).ok()? {
+        for segment in MarkerSegments::of(head).ok()? {
             let segment = segment.ok()?;
             match segment.marker {
                 stream::DHT => huffman::define(segment.payload, &mut all.tables, CATEGORIES)?,
@@ -183,7 +183,7 @@ impl<'a> Described<'a> {
     }
 
     /// The blocks of an MCU, which has at most `most` blocks across and down.
-    fn blocks(&self, most: Size) -> Option<Vec<Block>> {
+    fn blocks(&self, most: Size) -> Option<Vec<McuBlock>> {
         let mut blocks = Vec::new();
         for [id, selector] in &self.selectors {
             let component = self.components.iter().position(|[known, ..]| known == id)?;
@@ -193,7 +193,7 @@ impl<'a> Described<'a> {
             if !(1..=4).contains(&factors.w) || !(1..=4).contains(&factors.h) {
                 return None;
             }
-            let block = Block {
+            let block = McuBlock {
                 component,
                 dc,
                 ac,
@@ -255,7 +255,7 @@ impl Scan {
         if frame.process > 1 || frame.bits != 8 {
             return None;
         }
-        let described = Described::read(head, frame)?;
+        let described = Preamble::read(head, frame)?;
         let factors = described
             .components
             .iter()
@@ -267,7 +267,7 @@ impl Scan {
         let spare = blocks
             .first()
             .filter(|_| frame.components == 2)
-            .map(|block| Block {
+            .map(|block| McuBlock {
                 component: 2,
                 ..block.clone()
             });
@@ -335,7 +335,7 @@ impl Scan {
     }
 
     /// The index, made at first use; who comes meanwhile waits.
-    fn index(&self, from: &dyn ReadAt) -> Result<Arc<Index>> {
+    fn index(&self, from: &dyn ReadAt) -> Result<Arc<McuIndex>> {
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(index) = &*index {
             return Ok(index.clone());
@@ -344,8 +344,8 @@ impl Scan {
     }
 
     /// Goes through the scan.
-    fn walk(&self, from: &dyn ReadAt) -> Result<Index> {
-        let mut bits = Bits::new(from, self.start, CHUNK);
+    fn walk(&self, from: &dyn ReadAt) -> Result<McuIndex> {
+        let mut bits = BitReader::new(from, self.start, CHUNK);
         let near = self.interval > 0 && self.interval <= u64::from(NEAR / self.mcu.w);
         if let Some(index) = near.then(|| self.by_markers(&mut bits)).flatten() {
             return Ok(index);
@@ -356,23 +356,23 @@ impl Scan {
     }
 
     /// The index out of restart markers; `None` when one is not where it must be.
-    fn by_markers(&self, bits: &mut Bits) -> Option<Index> {
+    fn by_markers(&self, bits: &mut BitReader) -> Option<McuIndex> {
         let step = self.interval;
-        let mut entries = vec![Entry::new(bits, false, [0; 4])];
+        let mut entries = vec![EntryPoint::new(bits, false, [0; 4])];
         for n in 1..self.grid.area().div_ceil(step) {
             let wanted = Marker::Restart(u8::try_from((n - 1) & 7).ok()?);
             if bits.marker() != wanted {
                 return None;
             }
             bits.pass();
-            entries.push(Entry::new(bits, false, [0; 4]));
+            entries.push(EntryPoint::new(bits, false, [0; 4]));
         }
         entries.shrink_to_fit();
-        Some(Index { step, entries })
+        Some(McuIndex { step, entries })
     }
 
     /// The index out of codes.
-    fn by_codes(&self, bits: &mut Bits) -> Index {
+    fn by_codes(&self, bits: &mut BitReader) -> McuIndex {
         let step = u64::from(STEP / self.mcu.w);
         let mut entries = Vec::new();
         let (mut last, mut dry) = ([0; 4], false);
@@ -381,7 +381,7 @@ impl Scan {
                 break;
             }
             if n.is_multiple_of(step) {
-                entries.push(Entry::new(bits, dry, last));
+                entries.push(EntryPoint::new(bits, dry, last));
             }
             if !dry {
                 self.mcu(bits, &mut last, &mut Skip);
@@ -389,13 +389,13 @@ impl Scan {
             }
         }
         entries.shrink_to_fit();
-        Index { step, entries }
+        McuIndex { step, entries }
     }
 
     /// What is to be done before MCU `n` is read: a restart marker is passed where one must be. False when nothing can
     /// follow any more.
     #[inline]
-    fn between(&self, bits: &mut Bits, n: u64, last: &mut [i16; 4], dry: &mut bool) -> bool {
+    fn between(&self, bits: &mut BitReader, n: u64, last: &mut [i16; 4], dry: &mut bool) -> bool {
         if self.interval == 0 {
             return !*dry;
         }
@@ -425,7 +425,7 @@ impl Scan {
 
     /// Reads an MCU.
     #[inline]
-    fn mcu(&self, bits: &mut Bits, last: &mut [i16; 4], sink: &mut impl Sink) {
+    fn mcu(&self, bits: &mut BitReader, last: &mut [i16; 4], sink: &mut impl Sink) {
         for of in &self.blocks {
             blocks::read(bits, of, last, sink);
         }
@@ -435,7 +435,7 @@ impl Scan {
     fn small(
         &self,
         from: &dyn ReadAt,
-        index: &Index,
+        index: &McuIndex,
         cells: Rect,
         size: Size,
         halvings: u32,
@@ -444,7 +444,7 @@ impl Scan {
         let (before, after) = &self.head;
         let out = [before, &side(size.h)[..], &side(size.w), after].concat();
         let mut copy = Copy::after(out, &OWN, halvings == 3);
-        let mut bits = Bits::new(from, self.start, ROW);
+        let mut bits = BitReader::new(from, self.start, ROW);
         for row in cells.y..cells.y + cells.h {
             let first = u64::from(row) * u64::from(self.grid.w) + u64::from(cells.x);
             let end = first + u64::from(cells.w);
@@ -472,10 +472,13 @@ impl Scan {
                         dry = bits.is_dry();
                     }
                 } else if dry {
-                    self.blocks.iter().chain(&self.spare).for_each(|of| copy.grey(of));
+                    self.blocks
+                        .iter()
+                        .chain(&self.spare)
+                        .for_each(|block| copy.grey(block));
                 } else {
                     self.mcu(&mut bits, &mut last, &mut copy);
-                    self.spare.iter().for_each(|of| copy.grey(of));
+                    self.spare.iter().for_each(|block| copy.grey(block));
                     dry = bits.is_dry();
                 }
             }
@@ -487,9 +490,9 @@ impl Scan {
     }
 }
 
-impl Index {
+impl McuIndex {
     /// The last entry at or before MCU `n`; `None` when nothing can be read any more.
-    fn entry(&self, n: u64) -> Option<Entry> {
+    fn entry(&self, n: u64) -> Option<EntryPoint> {
         let place = usize::try_from(n / self.step).ok()?;
         self.entries.get(place).copied()
     }
@@ -554,7 +557,7 @@ mod tests {
         (0..size.w * size.h * channels).map(value).collect()
     }
 
-    struct Kind {
+    struct Spec {
         size: (u32, u32),
         colours: ColorType,
         sampling: SamplingFactor,
@@ -563,9 +566,9 @@ mod tests {
         quality: u8,
     }
 
-    impl Default for Kind {
-        fn default() -> Kind {
-            Kind {
+    impl Default for Spec {
+        fn default() -> Spec {
+            Spec {
                 size: (301, 157),
                 colours: ColorType::Rgb,
                 sampling: SamplingFactor::F_2_2,
@@ -576,7 +579,7 @@ mod tests {
         }
     }
 
-    fn encoded(kind: &Kind) -> Vec<u8> {
+    fn encoded(kind: &Spec) -> Vec<u8> {
         let size = Size::new(kind.size.0, kind.size.1);
         let channels = match kind.colours {
             ColorType::Luma => 1,
@@ -668,13 +671,13 @@ mod tests {
                     (3, false, 80),
                     (200, one_scan, 80),
                 ] {
-                    let kind = Kind {
+                    let kind = Spec {
                         colours,
                         sampling,
                         interval,
                         optimised,
                         quality,
-                        ..Kind::default()
+                        ..Spec::default()
                     };
                     let name = format!("{sampling:?} {colours:?} {interval} {optimised}");
                     same(&encoded(&kind)).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -692,11 +695,11 @@ mod tests {
                     SamplingFactor::F_2_1,
                     SamplingFactor::F_2_2,
                 ] {
-                    let kind = Kind {
+                    let kind = Spec {
                         size: (w, h),
                         sampling,
                         interval: (w % 3) as u16,
-                        ..Kind::default()
+                        ..Spec::default()
                     };
                     same(&encoded(&kind)).unwrap_or_else(|error| panic!("{w}x{h} {sampling:?}: {error}"));
                 }
@@ -709,9 +712,9 @@ mod tests {
     #[cfg(feature = "native")]
     fn a_stream_cut_short_is_grey_from_there_on() {
         for interval in [0, 4, 100] {
-            let stream = encoded(&Kind {
+            let stream = encoded(&Spec {
                 interval,
-                ..Kind::default()
+                ..Spec::default()
             });
             for share in [10, 35, 50, 90, 99] {
                 let cut = &stream[..stream.len() * share / 100];
@@ -724,7 +727,7 @@ mod tests {
 
     #[test]
     fn unsupported_codings_are_left_to_the_library() {
-        let stream = encoded(&Kind::default());
+        let stream = encoded(&Spec::default());
         assert!(Scan::of(&stream).is_some());
         let at = stream.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
         for (offset, value) in [(1, 0xc2), (1, 0xc3), (1, 0xc9), (4, 12), (11, 0x51), (11, 0x44)] {
@@ -741,7 +744,7 @@ mod tests {
 
     #[test]
     fn windows_beyond_the_picture_are_outside() {
-        let stream = encoded(&Kind::default());
+        let stream = encoded(&Spec::default());
         let scan = Scan::of(&stream).unwrap();
         let from = &stream[..];
         for (rect, halvings) in [
@@ -766,7 +769,7 @@ mod tests {
             interval in prop::sample::select(vec![0u16, 40]),
             sampling in prop::sample::select(vec![SamplingFactor::F_1_1, SamplingFactor::F_2_2]),
         ) {
-            let mut stream = encoded(&Kind { size: (150, 120), interval, sampling, ..Kind::default() });
+            let mut stream = encoded(&Spec { size: (150, 120), interval, sampling, ..Spec::default() });
             let data = stream.len() - Scan::of(&stream).unwrap().start as usize;
             for (at, value) in damage {
                 let at = stream.len() - 1 - at.index(data);
@@ -784,7 +787,7 @@ mod tests {
             interval in prop::sample::select(vec![0u16, 2]),
             cut in any::<prop::sample::Index>(),
         ) {
-            let mut stream = encoded(&Kind { size: (50, 40), interval, ..Kind::default() });
+            let mut stream = encoded(&Spec { size: (50, 40), interval, ..Spec::default() });
             let head = Scan::of(&stream).unwrap().start as usize;
             for (at, value) in damage {
                 stream[at.index(head)] = value;

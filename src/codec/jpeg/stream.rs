@@ -28,7 +28,7 @@ pub(crate) const ADOBE: &[u8] = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0";
 
 /// What the components of a stream mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Colour {
+pub enum StreamColour {
     /// One component.
     Grey,
     /// Red, green, blue, stored as they are.
@@ -39,29 +39,29 @@ pub enum Colour {
     Four,
 }
 
-impl Colour {
+impl StreamColour {
     /// What Adobe's marker says of it.
     fn transform(self) -> Option<u8> {
         match self {
-            Colour::Grey | Colour::Four => None,
-            Colour::Rgb => Some(0),
-            Colour::Ycbcr => Some(1),
+            StreamColour::Grey | StreamColour::Four => None,
+            StreamColour::Rgb => Some(0),
+            StreamColour::Ycbcr => Some(1),
         }
     }
 
     /// Whether a marker says something else.
-    fn is_denied_by(self, segment: &Segment) -> bool {
+    fn is_denied_by(self, segment: &MarkerSegment) -> bool {
         segment.adobe().is_some_and(|said| Some(said) != self.transform())
-            || self == Colour::Rgb && segment.is_jfif()
+            || self == StreamColour::Rgb && segment.is_jfif()
     }
 
     /// What the library takes components for when no marker says it; `None` for other numbers of them.
-    pub(crate) fn guessed(components: &[[u8; 3]]) -> Option<Colour> {
+    pub(crate) fn guessed(components: &[[u8; 3]]) -> Option<StreamColour> {
         match components {
-            [_] => Some(Colour::Grey),
-            [[b'R', ..], [b'G', ..], [b'B', ..]] => Some(Colour::Rgb),
-            [_, _, _] => Some(Colour::Ycbcr),
-            [_, _, _, _] => Some(Colour::Four),
+            [_] => Some(StreamColour::Grey),
+            [[b'R', ..], [b'G', ..], [b'B', ..]] => Some(StreamColour::Rgb),
+            [_, _, _] => Some(StreamColour::Ycbcr),
+            [_, _, _, _] => Some(StreamColour::Four),
             _ => None,
         }
     }
@@ -90,7 +90,7 @@ pub(crate) struct Frame {
 
 /// A marker with its parameters.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Segment<'a> {
+pub(crate) struct MarkerSegment<'a> {
     /// Second byte of the marker.
     pub marker: u8,
     /// Marker, length and payload.
@@ -101,7 +101,7 @@ pub(crate) struct Segment<'a> {
     pub rest: &'a [u8],
 }
 
-impl Segment<'_> {
+impl MarkerSegment<'_> {
     /// Name, sampling factors and quantisation table of each component, in a frame header.
     pub fn components(&self) -> &[[u8; 3]] {
         self.payload.get(6..).unwrap_or_default().as_chunks::<3>().0
@@ -122,26 +122,26 @@ impl Segment<'_> {
 
 /// Walks the segments up to the first scan header, which is the last one given; ends early at EOI and at the end of
 /// the bytes.
-pub(crate) struct Segments<'a> {
+pub(crate) struct MarkerSegments<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Segments<'a> {
+impl<'a> MarkerSegments<'a> {
     /// `Corrupt` without SOI at the start.
     pub fn of(stream: &'a [u8]) -> Result<Self> {
         match stream {
-            [0xff, SOI, rest @ ..] => Ok(Segments { rest }),
+            [0xff, SOI, rest @ ..] => Ok(MarkerSegments { rest }),
             _ => Err(Error::Corrupt("jpeg stream has no start marker".into())),
         }
     }
 
     /// Those that follow the data of a scan.
     pub fn after(rest: &'a [u8]) -> Self {
-        Segments { rest }
+        MarkerSegments { rest }
     }
 
     /// The next segment and what is left to walk.
-    fn step(mut at: &'a [u8]) -> Result<Option<Segment<'a>>> {
+    fn step(mut at: &'a [u8]) -> Result<Option<MarkerSegment<'a>>> {
         loop {
             let Some(skip) = memchr::memchr(0xff, at) else {
                 return Ok(None);
@@ -162,7 +162,7 @@ impl<'a> Segments<'a> {
                     let short = || Error::Corrupt(format!("jpeg segment {marker:#04x} with length {len}"));
                     let (whole, rest) = at.split_at_checked(len + 2).ok_or_else(short)?;
                     let payload = whole.get(4..).ok_or_else(short)?;
-                    return Ok(Some(Segment {
+                    return Ok(Some(MarkerSegment {
                         marker: *marker,
                         whole,
                         payload,
@@ -175,11 +175,11 @@ impl<'a> Segments<'a> {
     }
 }
 
-impl<'a> Iterator for Segments<'a> {
-    type Item = Result<Segment<'a>>;
+impl<'a> Iterator for MarkerSegments<'a> {
+    type Item = Result<MarkerSegment<'a>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let step = Segments::step(self.rest);
+        let step = MarkerSegments::step(self.rest);
         self.rest = match step {
             Ok(Some(segment)) if segment.marker != SOS => segment.rest,
             _ => &[],
@@ -203,15 +203,15 @@ pub(crate) fn quantisers(payload: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
 
 /// The tables that a stream has defined.
 #[derive(Clone, Copy, Default)]
-struct Defined {
+struct DefinedTables {
     /// Any Huffman table.
     huffman: bool,
     /// A bit for the number of each quantisation table.
     quantised: u32,
 }
 
-impl Defined {
-    fn note(&mut self, segment: &Segment) {
+impl DefinedTables {
+    fn note(&mut self, segment: &MarkerSegment) {
         match segment.marker {
             DHT => self.huffman = true,
             DQT => quantisers(segment.payload).for_each(|(name, _)| self.quantised |= 1 << (name & 15)),
@@ -228,14 +228,14 @@ pub(crate) fn frame(stream: &[u8]) -> Result<Frame> {
 
 /// Reads the frame of an abbreviated stream that is decoded after `tables`.
 pub(crate) fn frame_after(tables: Option<&[u8]>, stream: &[u8]) -> Result<Frame> {
-    let mut defined = Defined::default();
+    let mut defined = DefinedTables::default();
     if let Some(tables) = tables {
-        for segment in Segments::of(tables)? {
+        for segment in MarkerSegments::of(tables)? {
             defined.note(&segment?);
         }
     }
     let (mut frame, mut wanted) = (None, 0u32);
-    for segment in Segments::of(stream)? {
+    for segment in MarkerSegments::of(stream)? {
         let segment = segment?;
         defined.note(&segment);
         match segment.marker {
@@ -293,11 +293,11 @@ fn blocks(size: Size, components: &[[u8; 3]]) -> u64 {
         .iter()
         .map(factors)
         .fold((1, 1), |most: (u64, u64), (w, h)| (most.0.max(w), most.1.max(h)));
-    let of = |component| {
+    let factors_of = |component| {
         let (w, h) = factors(component);
         (u64::from(size.w) * w).div_ceil(8 * most.0) * (u64::from(size.h) * h).div_ceil(8 * most.1)
     };
-    components.iter().map(of).sum()
+    components.iter().map(factors_of).sum()
 }
 
 /// How many scan headers there are, at most: the bytes of one may lie in another segment, too.
@@ -306,14 +306,15 @@ pub(crate) fn scans(stream: &[u8]) -> u64 {
 }
 
 /// Whether a decoder that is given `tables` and then `tile` shows what it shows of the two [merged](merge).
-pub(crate) fn can_follow(tables: &[u8], tile: &[u8], colour: Colour) -> bool {
-    let only = |segment: Result<Segment>| segment.is_ok_and(|segment| matches!(segment.marker, DQT | DHT));
+pub(crate) fn can_follow(tables: &[u8], tile: &[u8], colour: StreamColour) -> bool {
+    let only =
+        |segment: Result<MarkerSegment>| segment.is_ok_and(|segment| matches!(segment.marker, DQT | DHT));
     let whole = tables.ends_with(&[0xff, EOI]);
-    if !whole || !Segments::of(tables).is_ok_and(|mut segments| segments.all(only)) {
+    if !whole || !MarkerSegments::of(tables).is_ok_and(|mut segments| segments.all(only)) {
         return false;
     }
     let (mut said, mut guess) = (false, None);
-    for segment in Segments::of(tile).into_iter().flatten() {
+    for segment in MarkerSegments::of(tile).into_iter().flatten() {
         let Ok(segment) = segment else { return false };
         if colour.is_denied_by(&segment) {
             return false;
@@ -321,7 +322,7 @@ pub(crate) fn can_follow(tables: &[u8], tile: &[u8], colour: Colour) -> bool {
         said |= segment.adobe().is_some() || segment.is_jfif();
         match segment.marker {
             0xc0..=0xc2 if segment.payload.first() == Some(&8) => {
-                guess = Colour::guessed(segment.components())
+                guess = StreamColour::guessed(segment.components())
             }
             // other processes are not the library's
             DQT | DHT | DRI | COM | SOS | APP0..=0xef => {}
@@ -337,10 +338,10 @@ pub(crate) fn can_follow(tables: &[u8], tile: &[u8], colour: Colour) -> bool {
 /// Decoders read the meaning of three components from markers and guess when there is none, so it is put there: an
 /// Adobe marker is added unless the stream has a right one, or a JFIF header for YCbCr; markers that say otherwise are
 /// left out. Nothing but the headers is looked at. `Corrupt` when a segment runs over the end or there is no scan.
-pub fn merge(tables: Option<&[u8]>, tile: &[u8], colour: Colour) -> Result<Vec<u8>> {
+pub fn merge(tables: Option<&[u8]>, tile: &[u8], colour: StreamColour) -> Result<Vec<u8>> {
     let transform = colour.transform();
     let mut said = transform.is_none();
-    for segment in Segments::of(tile)? {
+    for segment in MarkerSegments::of(tile)? {
         let segment = segment?;
         said |= !colour.is_denied_by(&segment) && (segment.adobe().is_some() || segment.is_jfif());
     }
@@ -348,7 +349,7 @@ pub fn merge(tables: Option<&[u8]>, tile: &[u8], colour: Colour) -> Result<Vec<u
     let mut out = Vec::with_capacity(tables.map_or(0, <[u8]>::len) + tile.len() + 16);
     out.extend_from_slice(&[0xff, SOI]);
     let mut shared = false;
-    for segment in Segments::of(tile)? {
+    for segment in MarkerSegments::of(tile)? {
         let segment = segment?;
         if !shared && !matches!(segment.marker, APP0..=0xef | COM) {
             if let (false, Some(transform)) = (said, transform) {
@@ -372,7 +373,7 @@ pub fn merge(tables: Option<&[u8]>, tile: &[u8], colour: Colour) -> Result<Vec<u
 /// Copies the tables.
 fn share(tables: Option<&[u8]>, out: &mut Vec<u8>) -> Result<()> {
     if let Some(tables) = tables {
-        for segment in Segments::of(tables)? {
+        for segment in MarkerSegments::of(tables)? {
             let segment = segment?;
             if matches!(segment.marker, DQT | DHT | DAC | DRI) {
                 out.extend_from_slice(segment.whole);
@@ -437,26 +438,26 @@ mod tests {
         let merged = merge(
             Some(&tables),
             &stream(&[JFIF, NOTE, SOF, NOTE, SCAN]),
-            Colour::Ycbcr,
+            StreamColour::Ycbcr,
         );
         assert_eq!(merged.unwrap(), stream(&[JFIF, NOTE, TABLE, SOF, NOTE, SCAN]));
         let open = stream(&[TABLE]);
-        let merged = merge(Some(&open), &stream(&[SOF, SCAN]), Colour::Grey);
+        let merged = merge(Some(&open), &stream(&[SOF, SCAN]), StreamColour::Grey);
         assert_eq!(merged.unwrap(), stream(&[TABLE, SOF, SCAN]));
     }
 
     #[test]
     fn three_components_are_named_once_and_rightly() {
         type Parts<'a> = &'a [&'a [u8]];
-        let cases: [(Parts, Colour, Parts); 8] = [
-            (&[], Colour::Rgb, &[RGB]),
-            (&[], Colour::Ycbcr, &[YCC]),
-            (&[RGB], Colour::Rgb, &[RGB]),
-            (&[YCC], Colour::Rgb, &[RGB]),
-            (&[JFIF], Colour::Rgb, &[RGB]),
-            (&[JFIF], Colour::Ycbcr, &[JFIF]),
-            (&[JFIF, RGB], Colour::Ycbcr, &[JFIF]),
-            (&[RGB], Colour::Ycbcr, &[YCC]),
+        let cases: [(Parts, StreamColour, Parts); 8] = [
+            (&[], StreamColour::Rgb, &[RGB]),
+            (&[], StreamColour::Ycbcr, &[YCC]),
+            (&[RGB], StreamColour::Rgb, &[RGB]),
+            (&[YCC], StreamColour::Rgb, &[RGB]),
+            (&[JFIF], StreamColour::Rgb, &[RGB]),
+            (&[JFIF], StreamColour::Ycbcr, &[JFIF]),
+            (&[JFIF, RGB], StreamColour::Ycbcr, &[JFIF]),
+            (&[RGB], StreamColour::Ycbcr, &[YCC]),
         ];
         for (has, colour, wanted) in cases {
             let merged = merge(None, &stream(&[has, &[SOF, SCAN]].concat()), colour).unwrap();
@@ -478,7 +479,7 @@ mod tests {
             &[0xff, SOI, 0xff, DQT, 0, 9, 1],
         ] {
             assert!(matches!(
-                merge(Some(tables), &tile, Colour::Grey),
+                merge(Some(tables), &tile, StreamColour::Grey),
                 Err(Error::Corrupt(_))
             ));
         }

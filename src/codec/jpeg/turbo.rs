@@ -5,8 +5,8 @@
 #![expect(unsafe_code, reason = "calls of TurboJPEG")]
 
 use crate::codec::check_pixels;
+use crate::codec::jpeg::JpegStyle;
 use crate::codec::jpeg::Sampling;
-use crate::codec::jpeg::Style;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
@@ -104,7 +104,7 @@ const KEPT_BYTES: usize = 1 << 20;
 thread_local! {
     static COMPRESSOR: RefCell<Option<Handle>> = const { RefCell::new(None) };
     static OUTPUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    static PLANES: RefCell<Planes> = RefCell::default();
+    static PLANES: RefCell<YuvPlanes> = RefCell::default();
 }
 
 /// A compressor or a decompressor.
@@ -249,7 +249,7 @@ fn read_headers(handle: *mut c_void, stream: &[u8]) -> Result<Headers> {
 }
 
 /// Encodes `size` pixels of `layout`, which is not `Rgba`. `Corrupt` where they are more or fewer.
-pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: Style) -> Result<Vec<u8>> {
+pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: JpegStyle) -> Result<Vec<u8>> {
     check_pixels(pixels, size, layout)?;
     if layout == Layout::Rgba {
         return Err(Error::Unsupported("jpeg without alpha".into()));
@@ -307,7 +307,7 @@ pub fn again(stream: &[u8], size: Size, quality: u8) -> Result<Option<Vec<u8>>> 
             let pointers = planes.data.each_mut().map(Vec::as_mut_ptr);
             // SAFETY: the handle is a live decompressor used by this thread only; `stream` is readable for `stream_len`
             // bytes; each plane has the rows and columns that this subsampling of a frame of this size has
-            // (`Planes::shape`), its stride is its width, and the frame was found to have this size. Grey has one plane.
+            // (`YuvPlanes::shape`), its stride is its width, and the frame was found to have this size. Grey has one plane.
             let status = unsafe {
                 tjDecompressToYUVPlanes(
                     handle,
@@ -351,12 +351,12 @@ pub fn again(stream: &[u8], size: Size, quality: u8) -> Result<Option<Vec<u8>>> 
 
 /// Luma and chroma of a frame, kept by each thread.
 #[derive(Default)]
-struct Planes {
+struct YuvPlanes {
     data: [Vec<u8>; 3],
     strides: [c_int; 3],
 }
 
-impl Planes {
+impl YuvPlanes {
     /// The shape of a frame in 4:2:0, or of its luma alone: the library's planes are as wide and high as the frame
     /// rounded up to whole pairs, and half of that (turbojpeg.h, "YUV Image Format Notes").
     fn shape(&mut self, size: Size, chroma: bool) {

@@ -6,7 +6,7 @@ use crate::geometry::Size;
 
 /// Samples of a component.
 #[derive(Clone, Debug)]
-pub struct Plane {
+pub struct ComponentPlane {
     /// Those that are of the picture.
     pub size: Size,
     /// Samples from one row to the next.
@@ -15,10 +15,10 @@ pub struct Plane {
     samples: Vec<u16>,
 }
 
-impl Plane {
+impl ComponentPlane {
     /// One of zeros, of which `size` is of the picture.
-    pub fn new(size: Size, all: Size) -> Plane {
-        Plane {
+    pub fn new(size: Size, all: Size) -> ComponentPlane {
+        ComponentPlane {
             size,
             stride: all.w as usize,
             samples: vec![0; all.w as usize * all.h as usize],
@@ -47,7 +47,7 @@ impl Plane {
 /// A plane with `factors` among others of `most` as `size` samples. Where a side is doubled those between are
 /// interpolated by a triangle, as long as there are more than two of them; else they are repeated. `Unsupported` when
 /// sides are not multiples.
-pub fn upsampled(plane: &Plane, factors: Size, most: Size, size: Size) -> Result<Vec<u16>> {
+pub fn upsampled(plane: &ComponentPlane, factors: Size, most: Size, size: Size) -> Result<Vec<u16>> {
     if !most.w.is_multiple_of(factors.w.max(1)) || !most.h.is_multiple_of(factors.h.max(1)) {
         let what = "jpeg with samples between those of another component is not supported";
         return Err(Error::Unsupported(what.into()));

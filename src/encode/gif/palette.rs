@@ -10,7 +10,7 @@ use std::collections::hash_map::Entry;
 const BITS: u32 = 5;
 
 /// The colours of a table and where each pixel goes.
-pub struct Palette {
+pub struct ColourTable {
     /// At most 256, at most 255 with a transparent one after them.
     pub colours: Vec<[u8; 3]>,
     /// The index of what is transparent.
@@ -25,13 +25,13 @@ enum Places {
     Near(Vec<u8>),
 }
 
-impl Palette {
+impl ColourTable {
     /// Of pixels, of which `None` is transparent.
-    pub fn of(pixels: &[Option<[u8; 3]>]) -> Palette {
+    pub fn of(pixels: &[Option<[u8; 3]>]) -> ColourTable {
         let clear = pixels.contains(&None);
         let most = if clear { 255 } else { 256 };
         let (colours, places) = exact(pixels, most).unwrap_or_else(|| near(pixels, most));
-        Palette {
+        ColourTable {
             transparent: clear.then(|| u8::try_from(colours.len()).unwrap_or(255)),
             colours,
             places,
@@ -108,7 +108,7 @@ fn near(pixels: &[Option<[u8; 3]>], most: usize) -> (Vec<[u8; 3]>, Places) {
         }
     }
     cells.retain(|count| count.pixels > 0);
-    let mut boxes = vec![Group::of(cells)];
+    let mut boxes = vec![ColourBox::of(cells)];
     while boxes.len() < most {
         let worst = boxes
             .iter()
@@ -129,11 +129,14 @@ fn near(pixels: &[Option<[u8; 3]>], most: usize) -> (Vec<[u8; 3]>, Places) {
             }
         }
     }
-    (boxes.iter().map(Group::colour).collect(), Places::Near(places))
+    (
+        boxes.iter().map(ColourBox::colour).collect(),
+        Places::Near(places),
+    )
 }
 
 /// Cells that share a colour.
-struct Group {
+struct ColourBox {
     counts: Vec<Count>,
     mean: [f64; 3],
     /// Sum of the squares of the distances from the mean along the axis on which it is largest.
@@ -141,12 +144,12 @@ struct Group {
     axis: usize,
 }
 
-impl Group {
+impl ColourBox {
     #[expect(
         clippy::cast_precision_loss,
         reason = "counts of pixels, and a mean is wanted"
     )]
-    fn of(counts: Vec<Count>) -> Group {
+    fn of(counts: Vec<Count>) -> ColourBox {
         let mut total = Count::default();
         for count in &counts {
             total.pixels += count.pixels;
@@ -165,7 +168,7 @@ impl Group {
             .zip(spreads)
             .max_by(|(_, a), (_, b)| a.total_cmp(b))
             .unwrap_or_default();
-        Group {
+        ColourBox {
             counts,
             mean,
             spread,
@@ -174,7 +177,7 @@ impl Group {
     }
 
     /// Two groups, neither empty where there are two cells.
-    fn cut(self) -> (Group, Group) {
+    fn cut(self) -> (ColourBox, ColourBox) {
         let along = |values: [f64; 3]| values.get(self.axis).copied().unwrap_or(0.0);
         let at = along(self.mean);
         let (mut low, mut high): (Vec<_>, Vec<_>) = self
@@ -185,7 +188,7 @@ impl Group {
         if high.is_empty() {
             high.extend(low.pop());
         }
-        (Group::of(low), Group::of(high))
+        (ColourBox::of(low), ColourBox::of(high))
     }
 
     #[expect(
@@ -205,18 +208,18 @@ mod tests {
     #[test]
     fn few_colours_are_kept_and_many_become_256() {
         let few: Vec<_> = (0..=255u8).map(|v| Some([v, 0, 255 - v])).collect();
-        let palette = Palette::of(&few);
+        let palette = ColourTable::of(&few);
         assert_eq!((palette.colours.len(), palette.transparent), (256, None));
         for &pixel in &few {
             let place = usize::from(palette.index(pixel));
             assert_eq!(Some(palette.colours[place]), pixel);
         }
         let clear: Vec<_> = few.into_iter().chain([None]).collect();
-        let palette = Palette::of(&clear);
+        let palette = ColourTable::of(&clear);
         // 32 cells along one axis
         assert!(palette.colours.len() <= 255 && palette.colours.len() >= 32);
         assert_eq!(usize::from(palette.index(None)), palette.colours.len());
-        assert_eq!(Palette::of(&[None]).colours.len(), 0);
+        assert_eq!(ColourTable::of(&[None]).colours.len(), 0);
     }
 
     #[test]
@@ -224,7 +227,7 @@ mod tests {
         let all: Vec<_> = (0..4096u16)
             .map(|i| Some([i % 16, i / 16 % 16, i / 256].map(|v| u8::try_from(v * 16).unwrap())))
             .collect();
-        let palette = Palette::of(&all);
+        let palette = ColourTable::of(&all);
         assert_eq!(palette.colours.len(), 256);
         let mut used: Vec<u8> = all.iter().map(|&pixel| palette.index(pixel)).collect();
         used.sort_unstable();

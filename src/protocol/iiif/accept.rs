@@ -6,11 +6,11 @@ use crate::protocol::iiif::CONTEXT_3;
 
 /// The media ranges that a client takes.
 pub struct Accept<'a> {
-    ranges: Vec<Range<'a>>,
+    ranges: Vec<MediaRange<'a>>,
 }
 
 /// One media range.
-struct Range<'a> {
+struct MediaRange<'a> {
     name: &'a str,
     profile: &'a str,
     /// 0–1; 0 is refused.
@@ -24,7 +24,7 @@ impl<'a> Accept<'a> {
             .map(|range| {
                 let mut parts = split(range, ';').map(str::trim);
                 let name = parts.next().unwrap_or_default();
-                let mut range = Range {
+                let mut range = MediaRange {
                     name,
                     profile: "",
                     q: 1.0,
@@ -62,7 +62,7 @@ impl<'a> Accept<'a> {
             (CONTEXT_1, 1),
             ("http://iiif.io/api/image/1/context.json", 1),
         ];
-        let named = |range: &Range| {
+        let named = |range: &MediaRange| {
             let mut profiles = range.profile.split_whitespace();
             profiles.find_map(|profile| {
                 let found = contexts.iter().find(|(context, _)| *context == profile);

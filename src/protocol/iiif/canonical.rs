@@ -6,7 +6,7 @@ use crate::geometry::Size;
 use crate::plan::Adjust;
 use crate::plan::Enlarge;
 use crate::plan::Excess;
-use crate::plan::Limits;
+use crate::plan::PlanLimits;
 use crate::plan::Scale;
 use crate::plan::Tone;
 use crate::plan::View;
@@ -24,7 +24,7 @@ pub const fn profile(version: u8) -> &'static str {
 }
 
 /// What the Link header says of a picture. Version 1.1 knows no canonical address.
-pub fn links(view: &View, naming: &Naming, header: &Header, limits: &Limits) -> Result<String> {
+pub fn links(view: &View, naming: &Naming, header: &Header, limits: &PlanLimits) -> Result<String> {
     let profile = format!("<{}>;rel=\"profile\"", profile(naming.version));
     if naming.version < 2 {
         return Ok(profile);
@@ -50,7 +50,7 @@ fn region(region: Rect, full: Size) -> String {
 }
 
 /// Of a region of size `region` that is shown at `size`.
-fn size(region: Size, size: Size, version: u8, limits: &Limits) -> String {
+fn size(region: Size, size: Size, version: u8, limits: &PlanLimits) -> String {
     let Size { w, h } = size;
     let by = |scale: Scale| {
         let kind = (Enlarge::Allowed, Excess::Cut);

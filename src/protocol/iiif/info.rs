@@ -4,11 +4,11 @@
 //! What others add can say more of an image, but nothing else of its pixels.
 
 use crate::geometry::Size;
-use crate::plan::Limits;
+use crate::plan::PlanLimits;
 use crate::plan::shift;
 use crate::protocol::Description;
 use crate::protocol::Members;
-use crate::protocol::Settings;
+use crate::protocol::ProtocolSettings;
 use crate::protocol::iiif::CONTEXT_1;
 use crate::protocol::iiif::CONTEXT_2;
 use crate::protocol::iiif::CONTEXT_3;
@@ -53,8 +53,8 @@ pub fn info(
     naming: &Naming,
     linked: bool,
     header: &Header,
-    limits: &Limits,
-    settings: &Settings,
+    limits: &PlanLimits,
+    settings: &ProtocolSettings,
     notes: &[Members],
 ) -> Description {
     let mut info = match naming.version {
@@ -95,7 +95,7 @@ fn add(info: &mut Members, members: &Members) {
     }
 }
 
-fn info_3(naming: &Naming, header: &Header, limits: &Limits, settings: &Settings) -> Members {
+fn info_3(naming: &Naming, header: &Header, limits: &PlanLimits, settings: &ProtocolSettings) -> Members {
     let mut info = Members::new();
     let mut put = |key: &str, value: Value| info.insert(key.into(), value);
     put("@context", json!(CONTEXT_3));
@@ -139,7 +139,7 @@ fn info_3(naming: &Naming, header: &Header, limits: &Limits, settings: &Settings
     info
 }
 
-fn info_2(naming: &Naming, header: &Header, limits: &Limits, settings: &Settings) -> Members {
+fn info_2(naming: &Naming, header: &Header, limits: &PlanLimits, settings: &ProtocolSettings) -> Members {
     let mut info = Members::new();
     let mut put = |key: &str, value: Value| info.insert(key.into(), value);
     put("@context", json!(CONTEXT_2));
@@ -200,7 +200,7 @@ fn info_2(naming: &Naming, header: &Header, limits: &Limits, settings: &Settings
     info
 }
 
-fn info_1(naming: &Naming, header: &Header, limits: &Limits, settings: &Settings) -> Members {
+fn info_1(naming: &Naming, header: &Header, limits: &PlanLimits, settings: &ProtocolSettings) -> Members {
     let mut info = Members::new();
     let mut put = |key: &str, value: Value| info.insert(key.into(), value);
     put("@context", json!(CONTEXT_1));
@@ -229,7 +229,10 @@ fn info_1(naming: &Naming, header: &Header, limits: &Limits, settings: &Settings
 }
 
 /// What the image or the configuration says of its rights.
-pub(in crate::protocol::iiif) fn rights<'a>(settings: &'a Settings, header: &'a Header) -> Option<&'a str> {
+pub(in crate::protocol::iiif) fn rights<'a>(
+    settings: &'a ProtocolSettings,
+    header: &'a Header,
+) -> Option<&'a str> {
     let own = header.metadata.text("rights").map(str::trim);
     [own, Some(settings.copyright.trim())]
         .into_iter()
@@ -260,7 +263,7 @@ fn preferred(header: &Header) -> Format {
 }
 
 /// Besides `default`.
-fn qualities(header: &Header, settings: &Settings) -> Vec<&'static str> {
+fn qualities(header: &Header, settings: &ProtocolSettings) -> Vec<&'static str> {
     let mut qualities = match header.meaning.colour {
         Colour::Rgb | Colour::Lab | Colour::Cmyk => vec!["color", "gray", "bitonal"],
         Colour::Grey => vec!["gray", "bitonal"],
@@ -271,7 +274,7 @@ fn qualities(header: &Header, settings: &Settings) -> Vec<&'static str> {
     qualities
 }
 
-fn bounds(limits: &Limits) -> impl Iterator<Item = (&'static str, u64)> {
+fn bounds(limits: &PlanLimits) -> impl Iterator<Item = (&'static str, u64)> {
     // a height may be announced only with a width
     let (w, h) = (limits.max_width, limits.max_height);
     let all = [
@@ -283,7 +286,7 @@ fn bounds(limits: &Limits) -> impl Iterator<Item = (&'static str, u64)> {
 }
 
 /// Smallest first; levels that may be asked for whole.
-fn sizes(header: &Header, limits: &Limits) -> Value {
+fn sizes(header: &Header, limits: &PlanLimits) -> Value {
     let levels = header.levels.iter().rev().map(|level| level.size);
     levels
         .filter(|size| limits.allow(*size))
@@ -292,7 +295,7 @@ fn sizes(header: &Header, limits: &Limits) -> Value {
 }
 
 /// One entry per tile size, as the standard demands.
-fn tiles(header: &Header, limits: &Limits) -> Value {
+fn tiles(header: &Header, limits: &PlanLimits) -> Value {
     grids(header, limits)
         .into_iter()
         .map(|(tile, factors)| json!({"width": tile.w, "height": tile.h, "scaleFactors": factors}))
@@ -301,7 +304,7 @@ fn tiles(header: &Header, limits: &Limits) -> Value {
 
 /// Tile sizes, that of level 0 first, with the factors of the levels that have them. Tiles that are beyond the limits
 /// are cut in halves until they are within.
-fn grids(header: &Header, limits: &Limits) -> Vec<(Size, Vec<u64>)> {
+fn grids(header: &Header, limits: &PlanLimits) -> Vec<(Size, Vec<u64>)> {
     let mut grids: Vec<(Size, Vec<u64>)> = Vec::new();
     for level in &header.levels {
         let Some(halvings) = shift(header.size(), level.size) else {

@@ -6,7 +6,7 @@
 use crate::geometry::Size;
 use crate::protocol::Description;
 use crate::protocol::Members;
-use crate::protocol::Settings;
+use crate::protocol::ProtocolSettings;
 use crate::protocol::address::segment;
 use crate::protocol::iiif::info::licence;
 use crate::protocol::iiif::info::rights;
@@ -52,7 +52,7 @@ const NOTED: [&str; 12] = [
 
 /// A request for a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct ManifestRequest {
     /// Of the Presentation API, 2 or 3.
     pub version: u8,
     /// The version of the Image API that its images speak, 1 to 3.
@@ -61,7 +61,7 @@ pub struct Asked {
     pub id: String,
 }
 
-impl Asked {
+impl ManifestRequest {
     /// The address of the document itself.
     fn own(&self) -> String {
         format!("{}/manifest.json", self.id)
@@ -81,7 +81,7 @@ pub struct Canvas {
 
 /// An entry of a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct FolderEntry {
     /// As it is written in identifiers.
     pub name: String,
     /// Whether it is a folder itself.
@@ -91,11 +91,11 @@ pub struct Entry {
 /// The manifest of pictures that are one work. `name` is its name where the file has no title; `notes` are what lies
 /// beside it, the first having the last word.
 pub fn manifest(
-    asked: &Asked,
+    asked: &ManifestRequest,
     name: &str,
     header: &Header,
     canvases: &[Canvas],
-    settings: &Settings,
+    settings: &ProtocolSettings,
     notes: &[Members],
 ) -> Description {
     let mut work = about(name, header, settings);
@@ -114,9 +114,9 @@ pub fn manifest(
 }
 
 /// The Collection of a folder.
-pub fn collection(asked: &Asked, name: &str, entries: &[Entry]) -> Description {
-    let address = |entry: &Entry| format!("{}/{}/manifest.json", asked.id, segment(&entry.name));
-    let items = |entry: &Entry| match (asked.version, entry.folder) {
+pub fn collection(asked: &ManifestRequest, name: &str, entries: &[FolderEntry]) -> Description {
+    let address = |entry: &FolderEntry| format!("{}/{}/manifest.json", asked.id, segment(&entry.name));
+    let items = |entry: &FolderEntry| match (asked.version, entry.folder) {
         (2, folder) => json!({
             "@id": address(entry), "@type": if folder { "sc:Collection" } else { "sc:Manifest" }, "label": entry.name,
         }),
@@ -133,7 +133,7 @@ pub fn collection(asked: &Asked, name: &str, entries: &[Entry]) -> Description {
 }
 
 /// The document with its context in front.
-fn described(asked: &Asked, members: Value) -> Description {
+fn described(asked: &ManifestRequest, members: Value) -> Description {
     let [two, three] = CONTEXTS;
     let context = if asked.version == 2 { two } else { three };
     let mut all = Members::new();
@@ -177,7 +177,7 @@ fn row(row: &Value) -> Value {
 }
 
 /// What the file says of its work, in the words of version 3.
-fn about(name: &str, header: &Header, settings: &Settings) -> Members {
+fn about(name: &str, header: &Header, settings: &ProtocolSettings) -> Members {
     let said = |name: &str| {
         header
             .metadata
@@ -211,7 +211,7 @@ fn about(name: &str, header: &Header, settings: &Settings) -> Members {
 }
 
 /// The image service of a picture, as the Presentation API refers to it.
-fn service(asked: &Asked, id: &str) -> Value {
+fn service(asked: &ManifestRequest, id: &str) -> Value {
     let level = format!("http://iiif.io/api/image/{}/level2.json", asked.images);
     match (asked.version, asked.images) {
         (2, 3) => json!({ "@context": "http://iiif.io/api/image/3/context.json", "@id": id, "id": id,
@@ -239,7 +239,7 @@ fn thumbnail(id: &str, size: Size) -> (String, Size) {
     (format!("{id}/full/{},{}/0/default.jpg", small.w, small.h), small)
 }
 
-fn manifest_3(asked: &Asked, work: Members, canvases: &[Canvas]) -> Value {
+fn manifest_3(asked: &ManifestRequest, work: Members, canvases: &[Canvas]) -> Value {
     let of = |part: &str, n: usize| format!("{}/{part}/{n}", asked.id);
     let small = |id: &str, size: Size| {
         let (address, Size { w, h }) = thumbnail(id, size);
@@ -316,7 +316,7 @@ fn about_2(work: &Members, put: &mut impl FnMut(&str, Value) -> Option<Value>) {
     }
 }
 
-fn manifest_2(asked: &Asked, work: &Members, canvases: &[Canvas]) -> Value {
+fn manifest_2(asked: &ManifestRequest, work: &Members, canvases: &[Canvas]) -> Value {
     let of = |part: &str, n: usize| format!("{}/{part}/{n}", asked.id);
     let small = |id: &str, size: Size| {
         let (address, Size { w, h }) = thumbnail(id, size);

@@ -10,9 +10,9 @@ mod params;
 
 pub use crate::protocol::iiif::canonical::links;
 pub use crate::protocol::iiif::info::info;
-pub use crate::protocol::iiif::manifest::Asked;
 pub use crate::protocol::iiif::manifest::Canvas;
-pub use crate::protocol::iiif::manifest::Entry;
+pub use crate::protocol::iiif::manifest::FolderEntry;
+pub use crate::protocol::iiif::manifest::ManifestRequest;
 pub use crate::protocol::iiif::manifest::collection;
 pub use crate::protocol::iiif::manifest::manifest;
 pub use crate::protocol::iiif::params::EXTENSIONS;
@@ -98,7 +98,7 @@ fn manifest_of(image: &str, address: &Address, accept: &Accept) -> Request {
     let version = version(address);
     Request {
         image: Some(image.into()),
-        ask: Ask::Manifest(Asked {
+        ask: Ask::Manifest(ManifestRequest {
             version: accept.presentation().unwrap_or(version).max(2),
             images: version,
             id: address.id(image, 1).trim_end_matches('/').into(),

@@ -3,7 +3,7 @@
 //! Values are read as iipsrv reads them: the leading number counts, unknown words are ignored. Values that iipsrv
 //! makes nonsense of are errors: negative sizes, a gamma of 0, a contrast that is no number, a matrix without one.
 
-use crate::encode::Compression;
+use crate::encode::TiffCompression;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Num;
@@ -14,12 +14,38 @@ use crate::plan::quarters;
 use crate::process::Affine;
 use crate::process::colourmap::ColourMap;
 use crate::process::convolve::Kernel;
-use crate::protocol::iip::Commands;
+use crate::protocol::decode;
 use crate::protocol::iip::Object;
+use crate::protocol::iip::commands::Commands;
+use crate::protocol::iip::commands::lookup;
+use crate::protocol::iip::commands::split;
 use crate::protocol::numbers;
 use crate::protocol::short;
 use crate::protocol::whole;
 use crate::source::sequence::FIRST;
+
+impl Commands {
+    /// A command after a path. Clients put other things there: time stamps, keys.
+    pub(in crate::protocol::iip) fn follow(&mut self, part: &[u8]) -> Result<()> {
+        let (name, encoded) = split(part);
+        match lookup(CHANGES, &name) {
+            Some((_, change)) if !encoded.is_empty() => change(self, &decode(encoded, true)?),
+            _ => Ok(()),
+        }
+    }
+
+    pub(in crate::protocol::iip) fn change(&mut self, name: &str, value: &str) -> Result<()> {
+        match lookup(CHANGES, name) {
+            // `NAME=` says nothing
+            Some(_) if value.is_empty() => Ok(()),
+            Some((_, change)) => change(self, value),
+            None => {
+                self.unknown = Some(name.into());
+                Ok(())
+            }
+        }
+    }
+}
 
 /// What a command's value changes in the request.
 pub(in crate::protocol::iip) type Change = fn(&mut Commands, &str) -> Result<()>;
@@ -302,11 +328,11 @@ fn kernel(text: &str) -> Option<Kernel> {
 }
 
 /// `q`, `comp:q` or `comp`; beyond the format's scale it is clamped later. What is neither says nothing.
-fn quality(text: &str) -> (Option<Compression>, Option<i16>) {
+fn quality(text: &str) -> (Option<TiffCompression>, Option<i16>) {
     let (name, number) = match text.split_once(':') {
         Some((name, number)) => (name, number),
         None => (text, text),
     };
     let number = numbers::int(number).map(|value| i16::try_from(value.clamp(-1, 1000)).unwrap_or(0));
-    (Compression::named(name), number)
+    (TiffCompression::named(name), number)
 }

@@ -1,11 +1,11 @@
 //! OBJ: metadata in lines, by the names of iipsrv 1.1 and of its successors.
 
-use crate::protocol::Settings;
+use crate::protocol::ProtocolSettings;
 use crate::protocol::iip;
 use crate::protocol::iip::Fault;
 use crate::raster::Colour;
-use crate::raster::Kind;
 use crate::raster::Metadata;
+use crate::raster::SampleFormat;
 use crate::source::Header;
 use crate::source::Page;
 use crate::source::sequence::FIRST;
@@ -144,7 +144,11 @@ pub struct Objects {
 
 /// Answers the objects in order; a single text of the newer vocabulary is answered bare. `Err` when the image has
 /// none of what was asked for.
-pub fn answer(objects: &[Object], header: Option<&Header>, settings: &Settings) -> Result<Objects, Fault> {
+pub fn answer(
+    objects: &[Object],
+    header: Option<&Header>,
+    settings: &ProtocolSettings,
+) -> Result<Objects, Fault> {
     if let (&[object], Some(header)) = (objects, header)
         && let Some(bare) = bare(object, header, settings)
     {
@@ -168,7 +172,7 @@ pub fn answer(objects: &[Object], header: Option<&Header>, settings: &Settings) 
 }
 
 /// Objects that are documents of their own when they are asked for alone.
-fn bare(object: Object, header: &Header, settings: &Settings) -> Option<Result<Objects, Fault>> {
+fn bare(object: Object, header: &Header, settings: &ProtocolSettings) -> Option<Result<Objects, Fault>> {
     let nothing = |name: &str| {
         Err(Fault {
             code: "2 1",
@@ -210,12 +214,12 @@ fn bare(object: Object, header: &Header, settings: &Settings) -> Option<Result<O
 }
 
 /// A text of the image; rights may come from the configuration.
-fn value<'a>(name: &str, metadata: &'a Metadata, settings: &'a Settings) -> Option<&'a str> {
+fn value<'a>(name: &str, metadata: &'a Metadata, settings: &'a ProtocolSettings) -> Option<&'a str> {
     let configured = (name == "rights").then_some(settings.copyright.as_str());
     metadata.text(name).or(configured).filter(|text| !text.is_empty())
 }
 
-fn metadata(metadata: &Metadata, settings: &Settings) -> String {
+fn metadata(metadata: &Metadata, settings: &ProtocolSettings) -> String {
     let mut map = serde_json::Map::new();
     for (name, text) in &metadata.texts {
         map.insert((*name).into(), text.as_str().into());
@@ -248,7 +252,12 @@ fn angles(angles: &[u32], usual: u32) -> String {
     angles.join(" ")
 }
 
-fn line(out: &mut String, object: Object, header: Option<&Header>, settings: &Settings) -> std::fmt::Result {
+fn line(
+    out: &mut String,
+    object: Object,
+    header: Option<&Header>,
+    settings: &ProtocolSettings,
+) -> std::fmt::Result {
     match (object, header) {
         (Object::Protocol, _) => out.write_str("IIP:1.0\r\n"),
         (Object::Server, _) => out.write_str("IIP-server:3.65\r\n"),
@@ -265,7 +274,12 @@ fn line(out: &mut String, object: Object, header: Option<&Header>, settings: &Se
     }
 }
 
-fn image_line(out: &mut String, object: Object, header: &Header, settings: &Settings) -> std::fmt::Result {
+fn image_line(
+    out: &mut String,
+    object: Object,
+    header: &Header,
+    settings: &ProtocolSettings,
+) -> std::fmt::Result {
     let full = header.size();
     match object {
         Object::Basic => [
@@ -308,8 +322,8 @@ fn image_line(out: &mut String, object: Object, header: &Header, settings: &Sett
             // of the samples as the file has them, which are given scaled up to 8 and to 16 bits
             let most = f64::from((1u32 << header.bits.min(16)) - 1);
             let unit = match (header.kind, header.bits) {
-                (Kind::Unsigned, 0..=7) => most / 255.0,
-                (Kind::Unsigned, 9..=15) => most / 65535.0,
+                (SampleFormat::Unsigned, 0..=7) => most / 255.0,
+                (SampleFormat::Unsigned, 9..=15) => most / 65535.0,
                 _ => 1.0,
             };
             let pairs: Vec<String> = header

@@ -59,7 +59,7 @@ pub enum Event {
 /// One connection's records and requests.
 #[derive(Debug)]
 pub struct Wire {
-    open: Vec<Open>,
+    open: Vec<OpenRequest>,
     record: Option<Record>,
     /// The peer does not keep the connection, or we stop.
     retired: bool,
@@ -78,13 +78,13 @@ struct Record {
 
 /// A request between BEGIN_REQUEST and END_REQUEST.
 #[derive(Debug)]
-struct Open {
+struct OpenRequest {
     id: u16,
-    stage: Stage,
+    stage: RequestStage,
 }
 
 #[derive(Debug)]
-enum Stage {
+enum RequestStage {
     /// Name-value pairs, as far as they have come.
     Params(Vec<u8>),
     /// The body is coming.
@@ -207,9 +207,9 @@ impl Wire {
         } else if self.open.len() >= MAX_OPEN {
             self.refuse(id, OVERLOADED, out);
         } else {
-            self.open.push(Open {
+            self.open.push(OpenRequest {
                 id,
-                stage: Stage::Params(Vec::new()),
+                stage: RequestStage::Params(Vec::new()),
             });
         }
         None
@@ -219,7 +219,7 @@ impl Wire {
     fn abort(&mut self, id: u16, out: &mut Out) -> Option<Event> {
         let open = self.open.swap_remove(self.place(id)?);
         self.refuse(id, REQUEST_COMPLETE, out);
-        matches!(open.stage, Stage::Running).then_some(Event::Abort(id))
+        matches!(open.stage, RequestStage::Running).then_some(Event::Abort(id))
     }
 
     /// END_REQUEST without an answer.
@@ -246,16 +246,19 @@ impl Wire {
         }
         let at = self.place(record.id)?;
         let stage = &mut self.open.get_mut(at)?.stage;
-        match (record.kind, std::mem::replace(stage, Stage::Params(Vec::new()))) {
-            (PARAMS, Stage::Params(text)) => {
+        match (
+            record.kind,
+            std::mem::replace(stage, RequestStage::Params(Vec::new())),
+        ) {
+            (PARAMS, RequestStage::Params(text)) => {
                 match pairs(&text) {
-                    Some(http) => *stage = Stage::Stdin(http),
+                    Some(http) => *stage = RequestStage::Stdin(http),
                     None => self.early(record.id, 400, "the parameters are malformed\n", out),
                 }
                 None
             }
-            (STDIN, Stage::Stdin(http)) => {
-                *stage = Stage::Running;
+            (STDIN, RequestStage::Stdin(http)) => {
+                *stage = RequestStage::Running;
                 Some(Event::Request(record.id, http))
             }
             (_, other) => {
@@ -267,8 +270,8 @@ impl Wire {
 
     /// A piece of a stream.
     fn stream(&mut self, kind: u8, id: u16, content: &[u8], out: &mut Out) {
-        let coming = |open: &Open| match &open.stage {
-            Stage::Stdin(http) => http.body.len(),
+        let coming = |open: &OpenRequest| match &open.stage {
+            RequestStage::Stdin(http) => http.body.len(),
             _ => 0,
         };
         let bodies: usize = self.open.iter().map(coming).sum();
@@ -277,14 +280,14 @@ impl Wire {
             return;
         };
         match (kind, &mut open.stage) {
-            (PARAMS, Stage::Params(text)) => {
+            (PARAMS, RequestStage::Params(text)) => {
                 if text.len() + content.len() > MAX_PARAMS {
                     self.early(id, 431, "the parameters are too long\n", out);
                 } else {
                     text.extend_from_slice(content);
                 }
             }
-            (STDIN, Stage::Stdin(http)) => {
+            (STDIN, RequestStage::Stdin(http)) => {
                 if http.body.len() + content.len() > MAX_BODY || bodies + content.len() > MAX_BODIES {
                     self.early(id, 413, "the body is too long\n", out);
                 } else {
@@ -356,7 +359,7 @@ impl Wire {
 
     /// Nothing more may be read before something is answered.
     pub fn held(&self) -> bool {
-        let running = |open: &&Open| matches!(open.stage, Stage::Running);
+        let running = |open: &&OpenRequest| matches!(open.stage, RequestStage::Running);
         self.open.len() >= MAX_RUNNING && self.open.iter().filter(running).count() >= MAX_RUNNING
     }
 
@@ -367,7 +370,7 @@ impl Wire {
 
     /// A record or a request has begun and is not whole.
     pub fn begun(&self) -> bool {
-        let running = |open: &Open| matches!(open.stage, Stage::Running);
+        let running = |open: &OpenRequest| matches!(open.stage, RequestStage::Running);
         self.record.is_some() || self.open.iter().any(|open| !running(open))
     }
 
@@ -668,8 +671,8 @@ mod tests {
             }
             feed(&mut wire, &body, 4096, &mut out);
         }
-        let held = |open: &Open| match &open.stage {
-            Stage::Stdin(http) => http.body.len(),
+        let held = |open: &OpenRequest| match &open.stage {
+            RequestStage::Stdin(http) => http.body.len(),
             _ => 0,
         };
         let held: usize = wire.open.iter().map(held).sum();

@@ -8,7 +8,7 @@ use crate::http::Http;
 use crate::http::Reply;
 use crate::metrics;
 use crate::server::Handler;
-use crate::server::connections::Order;
+use crate::server::connections::Directive;
 use crate::server::connections::Presence;
 use crate::server::connections::Wait;
 use crate::server::fastcgi::codec::Event;
@@ -81,7 +81,7 @@ struct Connection {
 }
 
 /// How a round of reading ended.
-enum Input {
+enum ReadOutcome {
     /// There may be more.
     More,
     /// There is nothing now, or nothing may be read now.
@@ -94,9 +94,9 @@ impl Connection {
     /// Moves the connection on as far as it goes; ready when it has come to its end.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match self.presence.order(context) {
-            Order::None => {}
-            Order::Retire => self.retiring = true,
-            Order::Late(_) | Order::Yield => return Poll::Ready(()),
+            Directive::None => {}
+            Directive::Retire => self.retiring = true,
+            Directive::Late(_) | Directive::Yield => return Poll::Ready(()),
         }
         let mut happened = false;
         for _ in 0..ROUNDS {
@@ -109,8 +109,8 @@ impl Connection {
                 return Poll::Ready(());
             }
             match self.poll_in(context) {
-                Input::More => happened = true,
-                Input::Nothing => {
+                ReadOutcome::More => happened = true,
+                ReadOutcome::Nothing => {
                     if self.retiring {
                         // what was sent before has been taken in
                         self.wire.retire();
@@ -121,7 +121,7 @@ impl Connection {
                     self.settle(happened);
                     return Poll::Pending;
                 }
-                Input::Broken => {
+                ReadOutcome::Broken => {
                     let _ = self.poll_out(context);
                     return Poll::Ready(());
                 }
@@ -181,10 +181,10 @@ impl Connection {
     }
 
     /// Reads once, and understands what was read.
-    fn poll_in(&mut self, context: &mut Context<'_>) -> Input {
+    fn poll_in(&mut self, context: &mut Context<'_>) -> ReadOutcome {
         let shut = self.out.last.is_some() && !self.lingering;
         if shut || self.ended || self.wire.held() || self.out.bytes() > MAX_WAITING {
-            return Input::Nothing;
+            return ReadOutcome::Nothing;
         }
         if self.stalled {
             self.stalled = false;
@@ -195,17 +195,17 @@ impl Connection {
             let kept = self.stash.len().min(buffer.len());
             let (_, free) = buffer.split_at_mut(kept);
             match self.socket.poll_read(context, free) {
-                Poll::Pending => Input::Nothing,
-                Poll::Ready(Err(_)) => Input::Broken,
+                Poll::Pending => ReadOutcome::Nothing,
+                Poll::Ready(Err(_)) => ReadOutcome::Broken,
                 Poll::Ready(Ok(0)) => {
                     self.end();
                     if self.out.is_empty() {
-                        Input::Broken
+                        ReadOutcome::Broken
                     } else {
-                        Input::More
+                        ReadOutcome::More
                     }
                 }
-                Poll::Ready(Ok(_)) if self.lingering => Input::More,
+                Poll::Ready(Ok(_)) if self.lingering => ReadOutcome::More,
                 Poll::Ready(Ok(count)) => {
                     let stash = std::mem::take(&mut self.stash);
                     if let (Some(place), Some(stash)) = (buffer.get_mut(..kept), stash.get(..kept)) {
@@ -227,7 +227,7 @@ impl Connection {
     }
 
     /// Gives bytes to the wire, begins what it asks for, and keeps what it leaves.
-    fn understand(&mut self, bytes: &[u8]) -> Input {
+    fn understand(&mut self, bytes: &[u8]) -> ReadOutcome {
         let (used, event) = self.wire.parse(bytes, &mut self.out);
         self.stash
             .extend_from_slice(bytes.get(used..).unwrap_or_default());
@@ -246,10 +246,10 @@ impl Connection {
             }
             Some(Event::Broken(why)) => {
                 log::debug!("a connection is closed: {why}");
-                return Input::Broken;
+                return ReadOutcome::Broken;
             }
         }
-        Input::More
+        ReadOutcome::More
     }
 
     fn begin(&mut self, id: u16, http: Http) {

@@ -5,16 +5,16 @@
 //! writes: logging never blocks, and lines that do not fit the queue are counted, reported and lost. Several
 //! processes may share a file: one write holds whole lines.
 
-mod kinds;
 mod line;
 mod output;
 mod queue;
+mod throttle;
 
 use crate::config::LogFormat;
-use crate::server::log::kinds::Kinds;
-use crate::server::log::output::Output;
-use crate::server::log::queue::Entry;
+use crate::server::log::output::LogOutput;
+use crate::server::log::queue::LogEntry;
 use crate::server::log::queue::Queue;
+use crate::server::log::throttle::Throttle;
 use crate::service::access;
 use log::Level;
 use log::LevelFilter;
@@ -34,13 +34,13 @@ pub const LIFE: &str = "life";
 /// For which a process that ends waits for its log.
 const LAST: Duration = Duration::from_secs(1);
 
-static SINK: OnceLock<Sink> = OnceLock::new();
+static SINK: OnceLock<LogSink> = OnceLock::new();
 
-struct Sink {
+struct LogSink {
     level: LevelFilter,
     format: LogFormat,
     queue: Queue,
-    kinds: Kinds,
+    kinds: Throttle,
 }
 
 /// Takes the crate `log`'s lines from now on. When the log cannot be opened a line on stderr says so, and the lines go
@@ -53,16 +53,16 @@ pub fn start(verbosity: u8, logfile: &str, format: LogFormat) -> io::Result<()> 
         3 => LevelFilter::Debug,
         _ => LevelFilter::Trace,
     };
-    let sink = SINK.get_or_init(|| Sink {
+    let sink = SINK.get_or_init(|| LogSink {
         level,
         format,
         queue: Queue::default(),
-        kinds: Kinds::default(),
+        kinds: Throttle::default(),
     });
     if log::set_logger(sink).is_ok() {
         log::set_max_level(level.max(LevelFilter::Info));
         let logfile = logfile.to_string();
-        let write = move || sink.write(Output::open(&logfile, Box::new(io::stderr())));
+        let write = move || sink.write(LogOutput::open(&logfile, Box::new(io::stderr())));
         thread::Builder::new().name("log".into()).spawn(write)?;
     }
     Ok(())
@@ -71,19 +71,19 @@ pub fn start(verbosity: u8, logfile: &str, format: LogFormat) -> io::Result<()> 
 /// Opens the file again, for logrotate.
 pub fn reopen() {
     if let Some(sink) = SINK.get() {
-        sink.queue.push(Entry::Reopen);
+        sink.queue.push(LogEntry::Reopen);
     }
 }
 
-impl Sink {
+impl LogSink {
     /// The life of the log's own thread.
-    fn write(&self, mut output: Output) {
+    fn write(&self, mut output: LogOutput) {
         loop {
             let mut lines = Vec::new();
-            for entry in self.queue.take(kinds::QUIET) {
+            for entry in self.queue.take(throttle::QUIET) {
                 match entry {
-                    Entry::Line(level, text) => lines.push((level, text)),
-                    Entry::Reopen => {
+                    LogEntry::Line(level, text) => lines.push((level, text)),
+                    LogEntry::Reopen => {
                         self.send(&mut output, std::mem::take(&mut lines));
                         output.reopen();
                     }
@@ -95,7 +95,7 @@ impl Sink {
     }
 
     /// Writes lines, as many at a time as may be.
-    fn send(&self, output: &mut Output, lines: Vec<(Level, String)>) {
+    fn send(&self, output: &mut LogOutput, lines: Vec<(Level, String)>) {
         let mut lines = lines.into_iter().peekable();
         while let Some((level, mut batch)) = lines.next() {
             let mut count = 1;
@@ -129,7 +129,7 @@ impl Sink {
     }
 }
 
-impl Log for Sink {
+impl Log for LogSink {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.level() <= self.level || metadata.target() == LIFE
     }
@@ -153,14 +153,14 @@ impl Log for Sink {
         } else {
             line::line(self.format, SystemTime::now(), level, &text)
         };
-        self.queue.push(Entry::Line(level, line));
+        self.queue.push(LogEntry::Line(level, line));
     }
 
     /// For the end of the process: waits a second at most.
     fn flush(&self) {
         let end = Instant::now() + LAST;
         for (level, line) in self.due() {
-            self.queue.push(Entry::Line(level, line));
+            self.queue.push(LogEntry::Line(level, line));
         }
         self.queue.flush(end.saturating_duration_since(Instant::now()));
     }

@@ -19,7 +19,7 @@ const SYSLOG: &str = "/dev/log";
 
 /// What LOGFILE says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
+enum Destination {
     File(PathBuf),
     /// It is open: it may belong to a user whose files cannot be opened by name.
     Stdout,
@@ -29,30 +29,30 @@ enum Place {
 
 /// What is written to.
 #[derive(Debug)]
-enum Target {
+enum OpenTarget {
     File(File),
     Syslog,
 }
 
 /// The log as it is open.
-pub struct Output {
-    place: Place,
-    target: Option<Target>,
+pub struct LogOutput {
+    place: Destination,
+    target: Option<OpenTarget>,
     /// Where what cannot go there goes, and what was logged when it did.
     stderr: Box<dyn Write + Send>,
     falls_back: bool,
 }
 
-impl Output {
+impl LogOutput {
     /// Opens what LOGFILE says. When that fails a line on `stderr` says so, and the lines go there.
-    pub fn open(logfile: &str, stderr: Box<dyn Write + Send>) -> Output {
+    pub fn open(logfile: &str, stderr: Box<dyn Write + Send>) -> LogOutput {
         let place = match logfile {
-            "syslog" => Place::Syslog,
-            "-" | "/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2" => Place::Stderr,
-            "/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1" => Place::Stdout,
-            path => Place::File(path.into()),
+            "syslog" => Destination::Syslog,
+            "-" | "/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2" => Destination::Stderr,
+            "/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1" => Destination::Stdout,
+            path => Destination::File(path.into()),
         };
-        let mut output = Output {
+        let mut output = LogOutput {
             place,
             target: None,
             stderr,
@@ -65,17 +65,17 @@ impl Output {
     /// Opens it again.
     pub fn reopen(&mut self) {
         let target = match &self.place {
-            Place::File(path) => OpenOptions::new()
+            Destination::File(path) => OpenOptions::new()
                 .append(true)
                 .create(true)
                 .open(path)
-                .map(Target::File)
+                .map(OpenTarget::File)
                 .map_err(|error| format!("{}: {error}", path.display())),
-            Place::Stdout => duplicate(&io::stdout()),
-            Place::Stderr => duplicate(&io::stderr()),
-            Place::Syslog => {
+            Destination::Stdout => duplicate(&io::stdout()),
+            Destination::Stderr => duplicate(&io::stderr()),
+            Destination::Syslog => {
                 syslog::open();
-                listening().map(|()| Target::Syslog)
+                listening().map(|()| OpenTarget::Syslog)
             }
         };
         match target {
@@ -89,7 +89,7 @@ impl Output {
 
     /// Writes lines of this level, each of which ends in a line feed, in one go.
     pub fn write(&mut self, level: Level, lines: &str) -> io::Result<()> {
-        if matches!(self.target, Some(Target::Syslog)) || self.place == Place::Syslog {
+        if matches!(self.target, Some(OpenTarget::Syslog)) || self.place == Destination::Syslog {
             match listening() {
                 Ok(()) => {
                     self.falls_back = false;
@@ -100,7 +100,7 @@ impl Output {
             }
         }
         match &self.target {
-            Some(Target::File(file)) => write_all(file, lines.as_bytes()),
+            Some(OpenTarget::File(file)) => write_all(file, lines.as_bytes()),
             _ => self.stderr.write_all(lines.as_bytes()),
         }
     }
@@ -109,7 +109,7 @@ impl Output {
     pub fn batch(&self) -> usize {
         match self.place {
             // a level and a message each
-            Place::Syslog => 0,
+            Destination::Syslog => 0,
             _ => 4096,
         }
     }
@@ -132,9 +132,9 @@ fn listening() -> Result<(), String> {
     }
 }
 
-fn duplicate(open: &impl AsFd) -> Result<Target, String> {
+fn duplicate(open: &impl AsFd) -> Result<OpenTarget, String> {
     let own = open.as_fd().try_clone_to_owned();
-    own.map(|own| Target::File(own.into()))
+    own.map(|own| OpenTarget::File(own.into()))
         .map_err(|error| error.to_string())
 }
 
@@ -178,7 +178,7 @@ mod tests {
     fn a_file_is_appended_to_and_opened_again() {
         let path = std::env::temp_dir().join(format!("iipsrv-log-{}", std::process::id()));
         let stderr = Told::default();
-        let mut output = Output::open(path.to_str().unwrap(), Box::new(stderr.clone()));
+        let mut output = LogOutput::open(path.to_str().unwrap(), Box::new(stderr.clone()));
         output.write(Level::Info, "one\ntwo\n").unwrap();
         let moved = path.with_extension("1");
         std::fs::rename(&path, &moved).unwrap();
@@ -197,7 +197,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("iipsrv-nolog-{}", std::process::id()));
         let path = folder.join("log");
         let stderr = Told::default();
-        let mut output = Output::open(path.to_str().unwrap(), Box::new(stderr.clone()));
+        let mut output = LogOutput::open(path.to_str().unwrap(), Box::new(stderr.clone()));
         output.write(Level::Info, "one\n").unwrap();
         output.reopen();
         output.write(Level::Info, "two\n").unwrap();

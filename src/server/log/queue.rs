@@ -13,7 +13,7 @@ const MAX_BYTES: usize = 1 << 20;
 
 /// What the thread has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum LogEntry {
     /// Write a line, which ends in a line feed.
     Line(Level, String),
     /// Open the log again.
@@ -30,7 +30,7 @@ pub struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    entries: Vec<Entry>,
+    entries: Vec<LogEntry>,
     bytes: usize,
     dropped: u64,
     /// The thread is at work on what it took.
@@ -39,9 +39,9 @@ struct State {
 
 impl Queue {
     /// Adds an entry. A line for which there is no room is counted and dropped.
-    pub fn push(&self, entry: Entry) {
+    pub fn push(&self, entry: LogEntry) {
         let mut state = self.lock();
-        if let Entry::Line(_, text) = &entry {
+        if let LogEntry::Line(_, text) = &entry {
             if state.bytes + text.len() > MAX_BYTES {
                 drop(state);
                 return self.drop_lines(1);
@@ -64,7 +64,7 @@ impl Queue {
     }
 
     /// Everything that waits, after at most so long; what was taken before counts as done.
-    pub fn take(&self, patience: Duration) -> Vec<Entry> {
+    pub fn take(&self, patience: Duration) -> Vec<LogEntry> {
         let mut state = self.lock();
         state.busy = false;
         if state.entries.is_empty() {
@@ -103,14 +103,14 @@ mod tests {
     #[test]
     fn lines_that_do_not_fit_are_counted_and_orders_always_fit() {
         let queue = Queue::default();
-        let line = || Entry::Line(Level::Info, "x".repeat(MAX_BYTES / 4));
+        let line = || LogEntry::Line(Level::Info, "x".repeat(MAX_BYTES / 4));
         for _ in 0..6 {
             queue.push(line());
         }
-        queue.push(Entry::Reopen);
+        queue.push(LogEntry::Reopen);
         assert_eq!((queue.take_dropped(), queue.take_dropped()), (2, 0));
         let taken = queue.take(Duration::ZERO);
-        assert_eq!((taken.len(), taken.last()), (5, Some(&Entry::Reopen)));
+        assert_eq!((taken.len(), taken.last()), (5, Some(&LogEntry::Reopen)));
         queue.push(line());
         assert_eq!(queue.take(Duration::ZERO).len(), 1);
     }

@@ -35,15 +35,15 @@ use crate::source::cache::as_stored;
 use crate::source::cache::not_tiles;
 use crate::source::derived::origins::Base;
 use crate::source::derived::origins::LevelOrigin;
-use crate::source::derived::origins::Shape;
+use crate::source::derived::origins::LevelShape;
 use crate::source::derived::origins::Worth;
 use crate::source::derived::origins::pixel_bytes;
 use crate::source::derived::origins::plan;
 use crate::source::level::Derived;
+use crate::source::level::LevelShared;
 use crate::source::level::Map;
 use crate::source::level::Parts;
 use crate::source::level::Progress;
-use crate::source::level::Shared;
 use crate::source::level::in_rows;
 use crate::source::reduce::reduce;
 use crate::source::spool::Spool;
@@ -127,7 +127,7 @@ impl DerivedLevels {
     /// A source with these origins of levels, with temporary files and without.
     fn by(
         inner: Box<dyn Source>,
-        planned: Vec<(Shape, LevelOrigin)>,
+        planned: Vec<(LevelShape, LevelOrigin)>,
         unspooled: Vec<LevelOrigin>,
         spool_dir: Option<Arc<SpoolDir>>,
     ) -> DerivedLevels {
@@ -320,7 +320,7 @@ impl DerivedLevels {
     /// A window of a level out of one that is `factor` times larger, some rows at a time, and of wide ones some columns.
     fn in_bands(&self, from: usize, factor: u32, window: Window, keep: &dyn TileCache) -> Result<Piece> {
         let size = window.rect.size();
-        let rect = Map::Enlarged(factor).of(window.rect, self.size(from));
+        let rect = Map::Enlarged(factor).map(window.rect, self.size(from));
         let tile = match self.header.levels.get(from) {
             Some(level) if level.decoding != Decoding::Parallel => level.tile,
             _ => Size::new(1, 1),
@@ -471,8 +471,14 @@ fn reduced(piece: Piece, factor: u32) -> Piece {
 }
 
 /// A level of this `origin`, or of the origin `without` temporary files, from those of the `file` or the `larger` levels of the pyramid.
-fn level(shape: Shape, origin: LevelOrigin, without: LevelOrigin, file: &[Level], larger: &[Level]) -> Level {
-    let Shape { size, tile } = shape;
+fn level(
+    shape: LevelShape,
+    origin: LevelOrigin,
+    without: LevelOrigin,
+    file: &[Level],
+    larger: &[Level],
+) -> Level {
+    let LevelShape { size, tile } = shape;
     let base = origin.base(file, larger);
     let decoding = match origin {
         LevelOrigin::Stored(_) => base.map(|level| level.decoding),
@@ -480,7 +486,7 @@ fn level(shape: Shape, origin: LevelOrigin, without: LevelOrigin, file: &[Level]
         _ => None,
     };
     let parts = match parts(size, larger.len(), origin, file, larger) {
-        Parts::Shared(shared) if origin.is_spooled() => Parts::Shared(Arc::new(Shared {
+        Parts::Shared(shared) if origin.is_spooled() => Parts::Shared(Arc::new(LevelShared {
             part: None,
             effort: shared.effort,
             then: Parts::Pixels,
@@ -517,7 +523,7 @@ fn parts(size: Size, number: usize, origin: LevelOrigin, file: &[Level], larger:
         })),
     };
     let shared = |effort| {
-        Parts::Shared(Arc::new(Shared {
+        Parts::Shared(Arc::new(LevelShared {
             part: Some(Part::Level(number)),
             effort,
             then: Parts::Pixels,
@@ -717,7 +723,7 @@ mod tests {
             factor,
             spooled: true,
         };
-        let shape = |size| Shape { size, tile: TILE };
+        let shape = |size| LevelShape { size, tile: TILE };
         let planned = vec![
             (shape(full), spooled(Base::File(0), 1)),
             (shape(Size::new(750, 550)), spooled(Base::Header(0), 2)),

@@ -7,7 +7,7 @@ use crate::geometry::Size;
 use crate::limits;
 use crate::limits::FLOOR;
 use crate::limits::Limits;
-use crate::raster::Kind;
+use crate::raster::SampleFormat;
 use crate::source::Effort;
 use crate::source::Grid;
 use crate::source::Header;
@@ -96,7 +96,7 @@ impl LevelOrigin {
 
 /// Sizes of a level and of its tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
+pub struct LevelShape {
     /// Of the level.
     pub size: Size,
     /// Of a tile.
@@ -154,7 +154,7 @@ pub fn check_worth(header: &Header, window: Window, effort: Effort, limits: &Lim
 
 /// All levels, the largest first, and where each comes from. `worth` is that of each level of the file; of those that are left
 /// out all may be decoded.
-pub fn plan(header: &Header, worth: &[Worth], budget: &Budget) -> Vec<(Shape, LevelOrigin)> {
+pub fn plan(header: &Header, worth: &[Worth], budget: &Budget) -> Vec<(LevelShape, LevelOrigin)> {
     let base = match header.levels.first() {
         Some(level) if level.grid == Grid::Tiles => level.tile,
         _ => TILE,
@@ -197,8 +197,8 @@ fn is_between(derived: Size, stored: Size) -> bool {
 /// Bytes of a pixel in what is read.
 pub fn pixel_bytes(header: &Header) -> u64 {
     let sample = match (header.kind, header.bits) {
-        (Kind::Unsigned, 0..=8) => 1,
-        (Kind::Unsigned, 9..=16) => 2,
+        (SampleFormat::Unsigned, 0..=8) => 1,
+        (SampleFormat::Unsigned, 9..=16) => 2,
         _ => 4,
     };
     u64::from(header.channels) * sample
@@ -210,7 +210,7 @@ struct Planning<'a> {
     file: &'a [Level],
     worth: &'a [Worth],
     budget: &'a Budget,
-    levels: Vec<(Shape, LevelOrigin)>,
+    levels: Vec<(LevelShape, LevelOrigin)>,
 }
 
 impl Planning<'_> {
@@ -224,7 +224,7 @@ impl Planning<'_> {
         let Level { size, tile, grid, .. } = *level;
         if grid == Grid::Tiles {
             self.levels
-                .push((Shape { size, tile }, LevelOrigin::Stored(index)));
+                .push((LevelShape { size, tile }, LevelOrigin::Stored(index)));
             return;
         }
         let bytes = self.bytes(size);
@@ -240,7 +240,7 @@ impl Planning<'_> {
             } else {
                 NO_ROOM
             };
-            self.levels.push((Shape { size, tile: TILE }, origin));
+            self.levels.push((LevelShape { size, tile: TILE }, origin));
             return;
         }
         let is_costly = grid == Grid::Strips && self.file_cost(index, TILE) > CHEAP;
@@ -255,13 +255,13 @@ impl Planning<'_> {
         } else {
             LevelOrigin::Cut(index)
         };
-        self.levels.push((Shape { size, tile: TILE }, origin));
+        self.levels.push((LevelShape { size, tile: TILE }, origin));
     }
 
     /// Adds a level that the file does not have.
     fn make(&mut self, size: Size, tile: Size) {
         let origin = self.origin(size, tile);
-        self.levels.push((Shape { size, tile }, origin));
+        self.levels.push((LevelShape { size, tile }, origin));
     }
 
     fn origin(&self, size: Size, tile: Size) -> LevelOrigin {
@@ -366,18 +366,18 @@ impl Planning<'_> {
 
     /// Bytes that are decoded for a window of this size of a level of the file.
     fn file_cost(&self, level: usize, window: Size) -> u64 {
-        let Some(of) = self.file.get(level) else {
+        let Some(stored) = self.file.get(level) else {
             return u64::MAX;
         };
-        let reach = match of.grid {
-            Grid::Rows => return in_rows(cut(window, of.size)).saturating_mul(self.pixel_bytes),
+        let reach = match stored.grid {
+            Grid::Rows => return in_rows(cut(window, stored.size)).saturating_mul(self.pixel_bytes),
             // it may begin and end within a tile
             _ => Size::new(
-                window.w.saturating_add(of.tile.w),
-                window.h.saturating_add(of.tile.h),
+                window.w.saturating_add(stored.tile.w),
+                window.h.saturating_add(stored.tile.h),
             ),
         };
-        self.bytes(cut(reach, of.size))
+        self.bytes(cut(reach, stored.size))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::codec::jp2::Component;
 use crate::codec::jp2::boxes::Boxes;
-use crate::codec::jp2::boxes::Defined;
+use crate::codec::jp2::boxes::ChannelDefinition;
 use crate::codec::jp2::boxes::Mapped;
 use crate::codec::jp2::boxes::Space;
 use crate::codec::jp2::rgb;
@@ -11,7 +11,7 @@ use crate::raster::Colour;
 
 /// What makes the colours of a raster out of those of the file.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Turn {
+pub(super) enum ColourConversion {
     Not,
     /// The first three channels are luma and chroma.
     Ycc,
@@ -21,18 +21,18 @@ pub(super) enum Turn {
     Lab([(f32, f32); 3]),
 }
 
-impl Turn {
+impl ColourConversion {
     /// L*, a* and b* of `bits` bits, with their ranges and offsets or those that are usual (T.801 M.11.7.4.1).
     #[expect(
         clippy::cast_possible_truncation,
         reason = "24 bits are enough for samples of 16"
     )]
-    pub fn lab(said: Option<[(u32, u32); 3]>, bits: &[u8]) -> Turn {
+    pub fn lab(said: Option<[(u32, u32); 3]>, bits: &[u8]) -> ColourConversion {
         let bits = |channel: usize| bits.get(channel).copied().unwrap_or(8).min(32);
-        let half = |channel: usize, of: u8| 1_u32 << bits(channel).saturating_sub(of);
+        let half = |channel: usize, less: u8| 1_u32 << bits(channel).saturating_sub(less);
         let usual = [(100, 0), (170, half(1, 1)), (200, half(2, 2) | half(2, 3))];
         let mut channel = 0;
-        Turn::Lab(said.unwrap_or(usual).map(|(range, offset)| {
+        ColourConversion::Lab(said.unwrap_or(usual).map(|(range, offset)| {
             let most = ((1_u64 << bits(channel)) - 1) as f64;
             let range = f64::from(range);
             let least = -f64::from(offset) * range / most;
@@ -58,14 +58,14 @@ impl Turn {
     ) {
         let each = pixels.chunks_exact_mut(channels.max(1));
         match self {
-            Turn::Not => {}
-            Turn::Ycc => rgb(pixels, channels, full, from, to),
-            Turn::Inverted => {
+            ColourConversion::Not => {}
+            ColourConversion::Ycc => rgb(pixels, channels, full, from, to),
+            ColourConversion::Inverted => {
                 for value in each.flat_map(|pixel| pixel.iter_mut().take(3)) {
                     *value = to(full - from(*value));
                 }
             }
-            Turn::Lab(scales) => {
+            ColourConversion::Lab(scales) => {
                 for pixel in each {
                     for (value, (factor, more)) in pixel.iter_mut().zip(scales) {
                         *value = to((from(*value) * factor + more + 0.5).clamp(0.0, full));
@@ -78,7 +78,7 @@ impl Turn {
 
 /// The colour of the channels, how many of them it takes, and how the file has them. Without a word about it one or two
 /// components are grey and more are colour: luma and chroma if all but the first are subsampled.
-pub(super) fn colour(boxes: &Boxes, components: &[Component]) -> (Colour, usize, Turn) {
+pub(super) fn colour(boxes: &Boxes, components: &[Component]) -> (Colour, usize, ColourConversion) {
     let sampled = |own: &Component, step: (u32, u32)| own.step.0 * own.step.1 > step.0 * step.1;
     let coarser = match components {
         [luma, blue, red] => sampled(blue, luma.step) && sampled(red, luma.step),
@@ -99,19 +99,23 @@ pub(super) fn colour(boxes: &Boxes, components: &[Component]) -> (Colour, usize,
         _ => None,
     });
     match boxes.space.or(profile) {
-        Some(Space::Cmyk) if channels >= 4 => (Colour::Cmyk, 4, Turn::Not),
-        Some(Space::Lab) if channels >= 3 => (Colour::Lab, 3, Turn::Not),
-        Some(Space::Ycc) if channels >= 3 => (Colour::Rgb, 3, Turn::Ycc),
-        Some(Space::Cmy) if channels >= 3 => (Colour::Rgb, 3, Turn::Inverted),
-        Some(Space::Grey) => (Colour::Grey, 1, Turn::Not),
-        None if channels == 3 && coarser => (Colour::Rgb, 3, Turn::Ycc),
-        _ if channels >= 3 => (Colour::Rgb, 3, Turn::Not),
-        _ => (Colour::Grey, 1, Turn::Not),
+        Some(Space::Cmyk) if channels >= 4 => (Colour::Cmyk, 4, ColourConversion::Not),
+        Some(Space::Lab) if channels >= 3 => (Colour::Lab, 3, ColourConversion::Not),
+        Some(Space::Ycc) if channels >= 3 => (Colour::Rgb, 3, ColourConversion::Ycc),
+        Some(Space::Cmy) if channels >= 3 => (Colour::Rgb, 3, ColourConversion::Inverted),
+        Some(Space::Grey) => (Colour::Grey, 1, ColourConversion::Not),
+        None if channels == 3 && coarser => (Colour::Rgb, 3, ColourConversion::Ycc),
+        _ if channels >= 3 => (Colour::Rgb, 3, ColourConversion::Not),
+        _ => (Colour::Grey, 1, ColourConversion::Not),
     }
 }
 
 /// The channels of the colours in their order, and that of the opacity of the whole image.
-pub(super) fn choose(mapping: &[Mapped], definitions: &[Defined], colours: usize) -> (Vec<Mapped>, Alpha) {
+pub(super) fn choose(
+    mapping: &[Mapped],
+    definitions: &[ChannelDefinition],
+    colours: usize,
+) -> (Vec<Mapped>, Alpha) {
     let channel = |number: u16| mapping.get(usize::from(number)).copied();
     let colour = |number: usize| {
         let defined = (definitions.iter())
@@ -121,7 +125,7 @@ pub(super) fn choose(mapping: &[Mapped], definitions: &[Defined], colours: usize
     };
     let mut channels: Vec<Mapped> = (0..colours).filter_map(colour).collect();
     // that of the only colour is that of the image
-    let whole = |of: u16| of == 0 || of == 1 && colours == 1;
+    let whole = |association: u16| association == 0 || association == 1 && colours == 1;
     let opacity = (definitions.iter()).find(|d| matches!(d.kind, 1 | 2) && whole(d.of));
     let alpha = match opacity.and_then(|d| Some((d.kind, channel(d.channel)?))) {
         Some((kind, channel)) => {

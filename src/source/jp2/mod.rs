@@ -6,11 +6,11 @@
 
 mod colour;
 
+use crate::codec::jp2::BlockName;
 pub(crate) use crate::codec::jp2::Blocks;
 use crate::codec::jp2::Codestream;
 use crate::codec::jp2::Component;
 use crate::codec::jp2::Decoded;
-use crate::codec::jp2::Name;
 use crate::codec::jp2::Planes;
 use crate::codec::jp2::boxes::Boxes;
 use crate::codec::jp2::boxes::Mapped;
@@ -25,10 +25,10 @@ use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::limits::Limits;
 use crate::raster::Colour;
-use crate::raster::Kind;
 use crate::raster::Meaning;
 use crate::raster::Metadata;
 use crate::raster::Raster;
+use crate::raster::SampleFormat;
 use crate::raster::Samples;
 use crate::raster::widened;
 use crate::source::Decoding;
@@ -45,7 +45,7 @@ use crate::source::cache::BandCache;
 use crate::source::cache::NoCache;
 use crate::source::cache::Part;
 use crate::source::cache::TileCache;
-use crate::source::jp2::colour::Turn;
+use crate::source::jp2::colour::ColourConversion;
 use crate::source::jp2::colour::choose;
 use crate::source::jp2::colour::colour;
 use crate::source::tiff;
@@ -67,7 +67,7 @@ const WORTH: usize = 512 << 10;
 
 /// How files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Options {
+pub struct Jp2Options {
     /// Quality layers (`MAX_LAYERS`): 0 half of those present, rounded up; -1 all; else at most this many.
     pub layers: i32,
     /// Damage is an error (`KAKADU_READMODE=1`); else what can be decoded is shown.
@@ -83,12 +83,12 @@ pub struct Jp2 {
     /// The channels that are given, in their order.
     channels: Vec<Mapped>,
     palette: Option<Palette>,
-    turn: Turn,
+    turn: ColourConversion,
     /// Quality layers that are decoded at most.
     layers: u16,
 }
 
-impl Options {
+impl Jp2Options {
     /// Quality layers that are decoded of those that a file has.
     fn layers_of(&self, available: u16) -> u16 {
         match self.layers {
@@ -172,7 +172,7 @@ fn metadata(boxes: Boxes, exif: Metadata) -> Metadata {
 impl Jp2 {
     /// Opens a file. `Missing` when it is neither JP2 nor a codestream,
     /// `Unsupported` and `Corrupt` as the codec says.
-    pub fn open(file: Arc<dyn Blob>, options: Options) -> Result<Jp2> {
+    pub fn open(file: Arc<dyn Blob>, options: Jp2Options) -> Result<Jp2> {
         let version = file.version();
         let part = FileRange::whole(file);
         let mut boxes = Boxes::read(&part, &options.limits)?;
@@ -191,7 +191,7 @@ impl Jp2 {
         let each = bits(&stream, palette.as_ref(), &channels)?;
         let mut bits = each.iter().copied().max().unwrap_or(8);
         if colour == Colour::Lab && boxes.space == Some(Space::Lab) {
-            turn = Turn::lab(boxes.lab, &each);
+            turn = ColourConversion::lab(boxes.lab, &each);
             // their steps are others than those of eight bits
             bits = bits.max(16);
         }
@@ -200,12 +200,16 @@ impl Jp2 {
             alpha,
             ranges: vec![(0.0, if bits > 8 { 65535.0 } else { 255.0 }); channels.len()],
         };
-        let signed = palette.is_none() && turn == Turn::Not && is_signed_grey(&stream, &channels);
+        let signed = palette.is_none() && turn == ColourConversion::Not && is_signed_grey(&stream, &channels);
         let header = Header {
             levels: levels(&stream),
             channels: u8::try_from(channels.len()).unwrap_or(u8::MAX),
             bits,
-            kind: if signed { Kind::Signed } else { Kind::Unsigned },
+            kind: if signed {
+                SampleFormat::Signed
+            } else {
+                SampleFormat::Unsigned
+            },
             meaning,
             stored: None,
             metadata: metadata(boxes, exif),
@@ -274,7 +278,7 @@ impl Jp2 {
             clippy::cast_sign_loss,
             reason = "inside the range"
         )]
-        let samples = if self.header.kind == Kind::Signed {
+        let samples = if self.header.kind == SampleFormat::Signed {
             #[expect(clippy::cast_precision_loss, reason = "at most 24 bits")]
             let scale = |value: u32, bits: u8| value as f32 - f32::from(bits - 1).exp2();
             Samples::F32(self.show(&decoded, size, scale, |_| ())?)
@@ -422,7 +426,11 @@ impl Blocks for Kept<'_> {
         self.0.packs()
     }
 
-    fn block(&self, name: Name, make: &mut dyn FnMut(Option<Bytes>) -> Result<Option<Bytes>>) -> Result<()> {
+    fn block(
+        &self,
+        name: BlockName,
+        make: &mut dyn FnMut(Option<Bytes>) -> Result<Option<Bytes>>,
+    ) -> Result<()> {
         self.0.pack(Part::Coded(name.packed()), make)
     }
 }
@@ -439,7 +447,7 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("fixtures/seeds")
             .join(name);
-        Jp2::open(crate::store::open(&path).unwrap(), Options::default()).unwrap()
+        Jp2::open(crate::store::open(&path).unwrap(), Jp2Options::default()).unwrap()
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! None of it is needed to read a pixel: what is damaged or incomplete is ignored.
 
 use crate::codec::jpeg::stream;
-use crate::codec::jpeg::stream::Segment;
-use crate::codec::jpeg::stream::Segments;
+use crate::codec::jpeg::stream::MarkerSegment;
+use crate::codec::jpeg::stream::MarkerSegments;
 use crate::geometry::Num;
 use crate::raster::Density;
 use crate::raster::Metadata;
@@ -21,7 +21,7 @@ const EXIF: &[u8] = b"Exif\0\0";
 
 /// Where the EXIF block lies in the bytes before the first scan, and how long it is.
 pub fn exif(head: &[u8]) -> Option<(u64, u64)> {
-    let mut segments = Segments::of(head).ok()?.filter_map(Result::ok);
+    let mut segments = MarkerSegments::of(head).ok()?.filter_map(Result::ok);
     segments.find_map(|segment| {
         let block = segment
             .payload
@@ -35,7 +35,7 @@ pub fn exif(head: &[u8]) -> Option<(u64, u64)> {
 /// Profile, XMP packet, density and comment out of the bytes before the first scan; what they leave open is taken
 /// `from` what EXIF says.
 pub fn metadata(head: &[u8], from: Metadata) -> Metadata {
-    let segments: Vec<Segment> = match Segments::of(head) {
+    let segments: Vec<MarkerSegment> = match MarkerSegments::of(head) {
         Ok(segments) => segments.filter_map(Result::ok).collect(),
         Err(_) => Vec::new(),
     };
@@ -57,7 +57,7 @@ pub fn metadata(head: &[u8], from: Metadata) -> Metadata {
 }
 
 /// The parts of the profile in their order; `None` when one is missing or there twice.
-fn profile(segments: &[Segment]) -> Option<Vec<u8>> {
+fn profile(segments: &[MarkerSegment]) -> Option<Vec<u8>> {
     let parts = segments.iter().filter(|segment| segment.marker == stream::APP2);
     let mut parts: Vec<&[u8]> = parts
         .filter_map(|segment| segment.payload.strip_prefix(ICC))

@@ -11,7 +11,7 @@ use crate::codec::jpeg::scan::HALVINGS;
 use crate::codec::jpeg::scan::Scan;
 use crate::codec::jpeg::stream;
 use crate::codec::jpeg::stream::Frame;
-use crate::codec::jpeg::stream::Segments;
+use crate::codec::jpeg::stream::MarkerSegments;
 use crate::codec::read_at::FileRange;
 use crate::codec::read_at::ReadAt;
 use crate::error::Error;
@@ -20,10 +20,10 @@ use crate::geometry::Size;
 use crate::limits::Limits;
 use crate::raster::Alpha;
 use crate::raster::Colour;
-use crate::raster::Kind;
 use crate::raster::Meaning;
 use crate::raster::Metadata;
 use crate::raster::Raster;
+use crate::raster::SampleFormat;
 use crate::raster::Samples;
 use crate::raster::widened;
 use crate::source::Effort;
@@ -36,9 +36,9 @@ use crate::source::Take;
 use crate::source::Tile;
 use crate::source::Window;
 use crate::source::cache::TileCache;
+use crate::source::level::LevelShared;
 use crate::source::level::Parts;
 use crate::source::level::Progress;
-use crate::source::level::Shared;
 use crate::source::tiff;
 use crate::source::whole::Whole;
 use crate::source::window;
@@ -62,7 +62,7 @@ pub struct Jpeg {
     file: FileRange,
     scan: Scan,
     header: Header,
-    index: Arc<Shared>,
+    index: Arc<LevelShared>,
     inverted: bool,
 }
 
@@ -125,7 +125,7 @@ fn header(file: &FileRange, head: &[u8], frame: &Frame, levels: Vec<Level>, limi
         levels,
         channels: frame.components,
         bits: frame.bits,
-        kind: Kind::Unsigned,
+        kind: SampleFormat::Unsigned,
         meaning,
         stored: None,
         metadata: metadata::metadata(head, exif).within(limits.metadata),
@@ -164,8 +164,8 @@ impl Source for Jpeg {
 }
 
 /// What the index of a picture takes: the codes of all of it are read, half of the work of decoding.
-fn index(size: Size) -> Shared {
-    Shared {
+fn index(size: Size) -> LevelShared {
+    LevelShared {
         part: None,
         effort: Effort::shared(size.area() / 2),
         then: Parts::Tiles,
@@ -175,7 +175,7 @@ fn index(size: Size) -> Shared {
 }
 
 /// Full size and its halvings, until a tile holds the picture.
-fn halvings(size: Size, index: &Arc<Shared>) -> Vec<Level> {
+fn halvings(size: Size, index: &Arc<LevelShared>) -> Vec<Level> {
     let needed = |halvings: &u32| {
         let larger = size.halved_up(halvings.saturating_sub(1));
         *halvings == 0 || larger.w > TILE.w || larger.h > TILE.h
@@ -194,7 +194,7 @@ fn head(from: &dyn ReadAt) -> Result<Vec<u8>> {
         let size = from.len().min(len);
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
         from.read(0, &mut bytes)?;
-        let scan = Segments::of(&bytes)?
+        let scan = MarkerSegments::of(&bytes)?
             .filter_map(Result::ok)
             .find(|segment| segment.marker == stream::SOS)
             .map(|segment| segment.rest.len());
@@ -211,8 +211,8 @@ fn head(from: &dyn ReadAt) -> Result<Vec<u8>> {
 
 /// Adobe's programs store ink as its absence: they are known by their marker.
 fn is_inverted(head: &[u8], header: &Header) -> bool {
-    let adobe = |segment: &Result<stream::Segment>| matches!(segment, Ok(s) if s.adobe().is_some());
-    header.channels == 4 && Segments::of(head).is_ok_and(|mut segments| segments.any(|s| adobe(&s)))
+    let adobe = |segment: &Result<stream::MarkerSegment>| matches!(segment, Ok(s) if s.adobe().is_some());
+    header.channels == 4 && MarkerSegments::of(head).is_ok_and(|mut segments| segments.any(|s| adobe(&s)))
 }
 
 fn invert(raster: &mut Raster) {

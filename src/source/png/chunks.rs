@@ -16,7 +16,7 @@ const KEYWORD: usize = 80;
 
 /// What the chunks say.
 #[derive(Debug, Default, PartialEq)]
-pub struct Chunks {
+pub struct PngChunks {
     /// ICC profile.
     pub icc: Option<Arc<[u8]>>,
     /// Where the EXIF block lies in the file, and how long it is.
@@ -27,16 +27,16 @@ pub struct Chunks {
     pub left_out: Vec<(&'static str, &'static str)>,
 }
 
-impl Chunks {
+impl PngChunks {
     /// Walks the chunks of a file; `read` fills a place with the bytes from a position on, or says that there are none.
     /// Of texts those with `wanted` keywords are read.
     pub fn read(
         read: impl Fn(u64, &mut [u8]) -> bool,
         wanted: impl Fn(&str) -> bool,
         limits: &Limits,
-    ) -> Chunks {
-        let mut found = Chunks::default();
-        let mut left = Remaining {
+    ) -> PngChunks {
+        let mut found = PngChunks::default();
+        let mut left = MetadataBudget {
             bytes: limits.metadata,
             exceeded: false,
         };
@@ -52,7 +52,7 @@ impl Chunks {
                 break;
             }
             let len = u64::from(u32::from_be_bytes([l0, l1, l2, l3]));
-            let body = |left: &mut Remaining| -> Option<Vec<u8>> {
+            let body = |left: &mut MetadataBudget| -> Option<Vec<u8>> {
                 left.exceeded = len > limits.metadata;
                 let mut bytes = vec![0; usize::try_from(len).ok().filter(|_| !left.exceeded)?];
                 read(at + 8, &mut bytes).then_some(bytes)
@@ -85,13 +85,13 @@ impl Chunks {
 }
 
 /// What metadata may still take.
-struct Remaining {
+struct MetadataBudget {
     bytes: u64,
     /// Whether something would have taken more.
     exceeded: bool,
 }
 
-impl Remaining {
+impl MetadataBudget {
     fn take(&mut self, len: usize) -> Option<()> {
         match self.bytes.checked_sub(len as u64) {
             Some(left) => self.bytes = left,
@@ -118,7 +118,7 @@ fn latin(bytes: &[u8]) -> String {
 }
 
 /// The profile in the body of a chunk (§11.3.2.3).
-fn profile(body: &[u8], left: &mut Remaining) -> Option<Vec<u8>> {
+fn profile(body: &[u8], left: &mut MetadataBudget) -> Option<Vec<u8>> {
     match keyword(body)? {
         (_, [0, packed @ ..]) => inflated(packed, left),
         _ => None,
@@ -130,7 +130,7 @@ fn text(
     name: &[u8],
     body: &[u8],
     is_new: impl Fn(&str) -> bool,
-    left: &mut Remaining,
+    left: &mut MetadataBudget,
 ) -> Option<(String, String)> {
     let (keyword, rest) = keyword(body).filter(|(keyword, _)| is_new(keyword))?;
     let text = match (name, rest) {
@@ -151,13 +151,13 @@ fn text(
     Some((keyword, text))
 }
 
-fn plain(bytes: &[u8], left: &mut Remaining) -> Option<Vec<u8>> {
+fn plain(bytes: &[u8], left: &mut MetadataBudget) -> Option<Vec<u8>> {
     left.take(bytes.len())?;
     Some(bytes.into())
 }
 
 /// Inflates what does not take more than is left. What was inflated in vain counts, too.
-fn inflated(packed: &[u8], left: &mut Remaining) -> Option<Vec<u8>> {
+fn inflated(packed: &[u8], left: &mut MetadataBudget) -> Option<Vec<u8>> {
     let most = usize::try_from(left.bytes).unwrap_or(usize::MAX);
     match inflate::decompress_to_vec_zlib_with_limit(packed, most) {
         Ok(bytes) => left.take(bytes.len()).map(|()| bytes),
@@ -180,20 +180,20 @@ mod tests {
         [&(body.len() as u32).to_be_bytes(), name, &body, &[0; 4]].concat()
     }
 
-    fn of(chunks: &[Vec<u8>], limits: &Limits) -> Chunks {
+    fn read_all(chunks: &[Vec<u8>], limits: &Limits) -> PngChunks {
         let file = [&[0; 8], &*chunks.concat(), &*chunk(b"IEND", &[])].concat();
         let read = |at: u64, to: &mut [u8]| {
             let at = usize::try_from(at).unwrap();
             let from = file.get(at..at + to.len());
             from.map(|from| to.copy_from_slice(from)).is_some()
         };
-        Chunks::read(read, |keyword| keyword != "Other", limits)
+        PngChunks::read(read, |keyword| keyword != "Other", limits)
     }
 
     #[test]
     fn profile_texts_and_exif_are_found() {
         let packed = compress_to_vec_zlib("gr\u{fc}n".as_bytes(), 6);
-        let found = of(
+        let found = read_all(
             &[
                 chunk(b"iCCP", &[b"name\0\0", &compress_to_vec_zlib(b"icc", 6)]),
                 chunk(b"tEXt", &[b"Title\0", &[0xe9]]),
@@ -221,7 +221,7 @@ mod tests {
             ..Limits::default()
         };
         let packed = |len| compress_to_vec_zlib(&vec![b'a'; len], 6);
-        let found = of(
+        let found = read_all(
             &[
                 chunk(b"iCCP", &[b"name\0\0", &packed(6000)]),
                 chunk(b"zTXt", &[b"Title\0\0", &packed(5000)]),
@@ -233,6 +233,6 @@ mod tests {
         assert!(found.texts.is_empty(), "{:?}", found.texts);
         assert_eq!(found.left_out, [("text", METADATA), ("text", METADATA)]);
         let text = chunk(b"tEXt", &[b"Author\0me"]);
-        assert_eq!(of(&[text.clone(), text], &limits).texts.len(), 1);
+        assert_eq!(read_all(&[text.clone(), text], &limits).texts.len(), 1);
     }
 }

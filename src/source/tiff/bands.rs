@@ -20,7 +20,7 @@ use crate::source::tiff::compression::Compression;
 use crate::source::tiff::each_plane;
 use crate::source::tiff::image::Image;
 use crate::source::tiff::input::Input;
-use crate::source::tiff::layout::Layout;
+use crate::source::tiff::layout::BlockLayout;
 use crate::source::tiff::unpack::absent;
 use crate::source::tiff::unpack::unpack;
 use std::cell::RefCell;
@@ -51,10 +51,10 @@ pub fn read(
         let top = strip.saturating_mul(image.tile.h);
         let streams = (0..planes).map(|plane| {
             let place = image.place(input, 0, strip, plane)?;
-            let open = |(at, len)| Stream::open(image, input, (at, len), limits).map(RefCell::new);
+            let open = |(at, len)| StripDecoder::open(image, input, (at, len), limits).map(RefCell::new);
             place.map(open).transpose()
         });
-        let streams: Vec<Option<RefCell<Stream>>> = streams.collect::<Result<_>>()?;
+        let streams: Vec<Option<RefCell<StripDecoder>>> = streams.collect::<Result<_>>()?;
         let plain = RefCell::default();
         for y in (0..cell.h).step_by(band.h.max(1) as usize) {
             let size = Size::new(cell.w, band.h.min(cell.h - y));
@@ -74,15 +74,20 @@ pub fn read(
 }
 
 /// A strip, or a plane of it, that is being decoded.
-enum Stream<'a> {
+enum StripDecoder<'a> {
     Bytes(Box<dyn Read + 'a>),
-    Fax(ccitt::Rows<Vec<u8>>),
+    Fax(ccitt::RowDecoder<Vec<u8>>),
 }
 
-impl<'a> Stream<'a> {
+impl<'a> StripDecoder<'a> {
     /// At the beginning of the `len` coded bytes at `at`. `Error::Limit` for facsimile of more bytes than a tile may
     /// have.
-    fn open(image: &Image, input: &'a Input, (at, len): (u64, u64), limits: &Limits) -> Result<Stream<'a>> {
+    fn open(
+        image: &Image,
+        input: &'a Input,
+        (at, len): (u64, u64),
+        limits: &Limits,
+    ) -> Result<StripDecoder<'a>> {
         let (layout, width) = (&image.layout, image.size.w);
         if let Compression::Ccitt(coding) = layout.compression {
             if len > limits.tile_bytes {
@@ -95,16 +100,16 @@ impl<'a> Stream<'a> {
             if layout.reversed {
                 coded.iter_mut().for_each(|byte| *byte = byte.reverse_bits());
             }
-            return Ok(Stream::Fax(ccitt::Rows::new(coded, coding, width)));
+            return Ok(StripDecoder::Fax(ccitt::RowDecoder::new(coded, coding, width)));
         }
-        let coded = Coded {
+        let coded = CodedStrip {
             input,
             at,
             left: len,
             reversed: layout.reversed,
         };
         let coded = BufReader::with_capacity(STEP, coded);
-        Ok(Stream::Bytes(match layout.compression {
+        Ok(StripDecoder::Bytes(match layout.compression {
             Compression::PackBits => Box::new(packbits::reader(coded)),
             Compression::Lzw => Box::new(lzw::reader(coded).map_err(failed)?),
             Compression::Deflate => Box::new(deflate::reader(coded)),
@@ -115,13 +120,13 @@ impl<'a> Stream<'a> {
     }
 
     /// The samples of the next rows. `Error::Corrupt` when there are fewer.
-    fn rows(&mut self, layout: &Layout, size: Size, plain: &mut Vec<u8>) -> Result<Samples> {
+    fn rows(&mut self, layout: &BlockLayout, size: Size, plain: &mut Vec<u8>) -> Result<Samples> {
         plain.clear();
         plain.resize(usize::try_from(layout.bytes(size)).unwrap_or(0), 0);
         let mut got = plain.len();
         match self {
-            Stream::Bytes(stream) => got = fill(stream, plain).map_err(failed)?,
-            Stream::Fax(stream) => {
+            StripDecoder::Bytes(stream) => got = fill(stream, plain).map_err(failed)?,
+            StripDecoder::Fax(stream) => {
                 let line = usize::try_from(layout.line(size.w)).unwrap_or(0);
                 for row in plain.chunks_exact_mut(line.max(1)) {
                     stream.row(row)?;
@@ -141,14 +146,14 @@ fn failed(error: io::Error) -> Error {
 }
 
 /// Coded bytes of a strip.
-struct Coded<'a> {
+struct CodedStrip<'a> {
     input: &'a Input,
     at: u64,
     left: u64,
     reversed: bool,
 }
 
-impl Read for Coded<'_> {
+impl Read for CodedStrip<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(out.len());
         let part = out.get_mut(..len).unwrap_or_default();
@@ -175,11 +180,11 @@ mod tests {
     use crate::source::cache::NoCache;
     use crate::source::tiff::Tiff;
     use crate::source::tiff::build::Build;
-    use crate::source::tiff::build::Entry;
+    use crate::source::tiff::build::FieldEntry;
     use crate::source::tiff::build::Temp;
     use crate::source::tiff::build::tags;
     use crate::source::tiff::build::with;
-    use crate::source::tiff::input::Order;
+    use crate::source::tiff::input::ByteOrder;
     use crate::source::window::blank;
     use crate::source::window::put;
     use crate::source::window::raster;
@@ -187,8 +192,8 @@ mod tests {
     const SIZE: (u64, u64) = (300, 250);
 
     /// A file in strips of 200 rows, coded by `code`, of so many bytes a row.
-    fn file(line: usize, planes: usize, code: impl Fn(&[u8]) -> Vec<u8>, more: &[Entry]) -> Vec<u8> {
-        let mut build = Build::new(Order::Little, false);
+    fn file(line: usize, planes: usize, code: impl Fn(&[u8]) -> Vec<u8>, more: &[FieldEntry]) -> Vec<u8> {
+        let mut build = Build::new(ByteOrder::Little, false);
         let (mut offsets, mut counts) = (Vec::new(), Vec::new());
         for plane in 0..planes {
             let all: Vec<u8> = (0..line * 250)

@@ -27,7 +27,7 @@ use crate::raster::Samples;
 use crate::source::tiff::compression::Compression;
 use crate::source::tiff::compression::Luma;
 use crate::source::tiff::compression::Packing;
-use crate::source::tiff::layout::Layout;
+use crate::source::tiff::layout::BlockLayout;
 use crate::source::tiff::rare;
 use crate::source::tiff::unpack::settle;
 use crate::source::tiff::unpack::short;
@@ -39,7 +39,7 @@ use memchr::memmem;
 /// The upper left `size` of a block of `block` pixels, `layout.channels()` interleaved. `coded` and `plain` are used as
 /// places to work in; `plain` grows as needed. `Error::Corrupt` when the block holds less.
 pub fn decode(
-    layout: &Layout,
+    layout: &BlockLayout,
     coded: &mut [u8],
     block: Size,
     size: Size,
@@ -150,14 +150,14 @@ fn restarted(head: &[u8], coded: &[u8]) -> Vec<u8> {
 /// A plane of chroma whose samples are each `shared` by that many pixels across and down, or not, as libtiff has it: each for
 /// every pixel.
 fn chroma(
-    layout: &Layout,
+    layout: &BlockLayout,
     shared: (usize, usize),
     coded: &mut [u8],
     block: Size,
     size: Size,
     plain: &mut Vec<u8>,
 ) -> Result<Samples> {
-    let own = Layout {
+    let own = BlockLayout {
         shared: None,
         ..layout.clone()
     };
@@ -187,7 +187,11 @@ fn chroma(
 }
 
 /// The samples of a whole block whose bytes `fill` puts. `Error::Corrupt` when it puts less.
-fn filled(layout: &Layout, block: Size, fill: impl FnOnce(&mut UninitBuf) -> Result<()>) -> Result<Samples> {
+fn filled(
+    layout: &BlockLayout,
+    block: Size,
+    fill: impl FnOnce(&mut UninitBuf) -> Result<()>,
+) -> Result<Samples> {
     let bytes = usize::try_from(layout.bytes(block)).unwrap_or(usize::MAX);
     let mut samples = layout.filled(block, fill)?;
     if samples.bytes() < bytes {
@@ -198,14 +202,14 @@ fn filled(layout: &Layout, block: Size, fill: impl FnOnce(&mut UninitBuf) -> Res
 }
 
 /// Whether blocks can be decoded by [`of_pieces`]: it takes about as long to read them as to decode them.
-pub fn in_pieces(layout: &Layout) -> bool {
+pub fn in_pieces(layout: &BlockLayout) -> bool {
     layout.compression == Compression::PackBits && layout.is_straight() && !layout.reversed
 }
 
 /// Decodes a whole block from coded bytes that `read` gives piece by piece; the consumer of a piece says how
 /// many bytes of it are done with, and learns which is the last.
 pub fn of_pieces(
-    layout: &Layout,
+    layout: &BlockLayout,
     block: Size,
     read: impl FnOnce(&mut dyn FnMut(&[u8], bool) -> usize) -> Result<()>,
 ) -> Result<Samples> {
@@ -234,7 +238,7 @@ fn fills(compression: Compression) -> bool {
 }
 
 /// Decodes schemes that give bytes from the first to the last, where they shall be.
-fn fill(layout: &Layout, coded: &[u8], block: Size, buf: &mut UninitBuf) -> Result<()> {
+fn fill(layout: &BlockLayout, coded: &[u8], block: Size, buf: &mut UninitBuf) -> Result<()> {
     match layout.compression {
         Compression::PackBits => packbits::decode(coded, buf),
         Compression::Deflate => deflate::decode(coded, buf)?,
@@ -262,7 +266,13 @@ fn fill(layout: &Layout, coded: &[u8], block: Size, buf: &mut UninitBuf) -> Resu
     clippy::cast_sign_loss,
     reason = "the bits of the layout are what is wanted"
 )]
-fn codestream(layout: &Layout, coded: &[u8], block: Size, luma: Luma, plain: &mut Vec<u8>) -> Result<u32> {
+fn codestream(
+    layout: &BlockLayout,
+    coded: &[u8],
+    block: Size,
+    luma: Luma,
+    plain: &mut Vec<u8>,
+) -> Result<u32> {
     let boxes = Boxes::read(&coded, &Limits::default()).map_err(|error| match error {
         Error::Missing(what) => Error::Corrupt(what),
         error => error,
@@ -328,7 +338,7 @@ fn codestream(layout: &Layout, coded: &[u8], block: Size, luma: Luma, plain: &mu
     clippy::cast_possible_truncation,
     reason = "the lowest byte is what is wanted"
 )]
-fn packed(layout: &Layout, width: u32, plain: &mut Vec<u8>) {
+fn packed(layout: &BlockLayout, width: u32, plain: &mut Vec<u8>) {
     let bits = u32::from(layout.bits);
     if bits.is_multiple_of(8) {
         return;
@@ -355,7 +365,7 @@ fn packed(layout: &Layout, width: u32, plain: &mut Vec<u8>) {
 }
 
 /// What a scheme that knows pixels has decoded: cut to `size`, channels picked, colours turned.
-fn of_raster(raster: Raster, layout: &Layout, size: Size) -> Result<Samples> {
+fn of_raster(raster: Raster, layout: &BlockLayout, size: Size) -> Result<Samples> {
     let found = raster.size;
     if usize::from(raster.channels) != layout.stored || found.w < size.w || found.h < size.h {
         return Err(Error::Corrupt(format!(
@@ -381,26 +391,26 @@ fn of_raster(raster: Raster, layout: &Layout, size: Size) -> Result<Samples> {
 }
 
 /// What the components of a JPEG stream mean to its decoder.
-pub fn jpeg_colour(layout: &Layout) -> jpeg::Colour {
+pub fn jpeg_colour(layout: &BlockLayout) -> jpeg::StreamColour {
     match layout.stored {
-        1 => jpeg::Colour::Grey,
-        4 => jpeg::Colour::Four,
-        _ if layout.jpeg_ycbcr => jpeg::Colour::Ycbcr,
-        _ => jpeg::Colour::Rgb,
+        1 => jpeg::StreamColour::Grey,
+        4 => jpeg::StreamColour::Four,
+        _ if layout.jpeg_ycbcr => jpeg::StreamColour::Ycbcr,
+        _ => jpeg::StreamColour::Rgb,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::tiff::build::Entry;
+    use crate::source::tiff::build::FieldEntry;
     use crate::source::tiff::build::Temp;
     use crate::source::tiff::build::single;
     use crate::source::tiff::build::tags;
     use crate::source::tiff::build::with;
     use crate::source::tiff::ifd::Ifd;
     use crate::source::tiff::ifd::Prologue;
-    use crate::source::tiff::writer::Writer;
+    use crate::source::tiff::writer::Software;
 
     const BLOCK: Size = Size::new(16, 2);
 
@@ -477,15 +487,15 @@ mod tests {
         0x03, 0x1c, 0xec, 0x8b, 0x0e, 0x80, 0xff, 0x02,
     ];
 
-    fn read(coded: &[u8], size: Size, more: &[Entry]) -> Result<Samples> {
-        read_by(Writer::Other, coded, size, more)
+    fn read(coded: &[u8], size: Size, more: &[FieldEntry]) -> Result<Samples> {
+        read_by(Software::Other, coded, size, more)
     }
 
-    fn read_by(writer: Writer, coded: &[u8], size: Size, more: &[Entry]) -> Result<Samples> {
+    fn read_by(writer: Software, coded: &[u8], size: Size, more: &[FieldEntry]) -> Result<Samples> {
         let file = Temp::new(&single(&[], |at| with(tags((16, 2), 1, 1, vec![at]), more)));
         let input = file.input();
         let prologue = Prologue::read(&input)?;
-        let layout = Layout::of(&Ifd::read(&input, prologue, prologue.first)?, &input, writer)?;
+        let layout = BlockLayout::of(&Ifd::read(&input, prologue, prologue.first)?, &input, writer)?;
         decode(&layout, &mut coded.to_vec(), BLOCK, size, &mut Vec::new())
     }
 
@@ -579,7 +589,7 @@ mod tests {
             .map(|i| (i % 16 * 273).saturating_sub(i / 16 * 5))
             .collect();
         let wide = |v: &u16| v << 4 | v >> 8;
-        let of = |coded, more: &[Entry]| read(coded, BLOCK, more).unwrap();
+        let of = |coded, more: &[FieldEntry]| read(coded, BLOCK, more).unwrap();
         let bits = (258, 3, vec![12]);
         for (scheme, coded) in [(33004, TWELVE), (34712, TWELVE), (50002, DEEP)] {
             let found = of(coded, &[(259, 3, vec![scheme]), bits.clone()]);
@@ -691,9 +701,9 @@ mod tests {
             (34712, 6, turned, plain, turned),
         ] {
             for (writer, wanted) in [
-                (Writer::Aperio, by_aperio),
-                (Writer::BioFormats, by_bioformats),
-                (Writer::Other, by_others),
+                (Software::Aperio, by_aperio),
+                (Software::BioFormats, by_bioformats),
+                (Software::Other, by_others),
             ] {
                 let found = by(writer, scheme, photometric, THREE);
                 assert_eq!(found, wanted, "{scheme} {photometric} {writer:?}");
@@ -701,10 +711,10 @@ mod tests {
         }
         let at = memmem::find(THREE, b"OpenJPEG").unwrap();
         let java = [&THREE[..at], b"JJ2000!!", &THREE[at + 8..]].concat();
-        assert_eq!(by(Writer::Tifffile, 33004, 2, THREE), plain);
-        assert_eq!(by(Writer::Tifffile, 33004, 6, THREE), turned);
-        assert_eq!(by(Writer::Other, 33004, 2, &java), plain);
-        assert_eq!(by(Writer::Other, 33003, 6, &java), plain);
+        assert_eq!(by(Software::Tifffile, 33004, 2, THREE), plain);
+        assert_eq!(by(Software::Tifffile, 33004, 6, THREE), turned);
+        assert_eq!(by(Software::Other, 33004, 2, &java), plain);
+        assert_eq!(by(Software::Other, 33003, 6, &java), plain);
     }
 
     #[cfg(feature = "rare")]

@@ -1,7 +1,7 @@
 //! Files of any tags, right or wrong, for the tests beside it.
 
+use crate::source::tiff::input::ByteOrder;
 use crate::source::tiff::input::Input;
-use crate::source::tiff::input::Order;
 use crate::store;
 use crate::store::Blob;
 use std::path::Path;
@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 
 /// Tag, type code and values; of a rational the numerator in the upper 32 bits.
-pub type Entry = (u16, u16, Vec<u64>);
+pub type FieldEntry = (u16, u16, Vec<u64>);
 
 /// A file that is removed with it.
 pub struct Temp(PathBuf);
@@ -46,13 +46,13 @@ impl Drop for Temp {
 
 /// A file in the making.
 pub struct Build {
-    order: Order,
+    order: ByteOrder,
     big: bool,
     pub out: Vec<u8>,
 }
 
 impl Build {
-    pub fn new(order: Order, big: bool) -> Build {
+    pub fn new(order: ByteOrder, big: bool) -> Build {
         Build {
             order,
             big,
@@ -62,8 +62,8 @@ impl Build {
 
     fn put(&self, out: &mut Vec<u8>, value: u64, width: usize) {
         match self.order {
-            Order::Little => out.extend(&value.to_le_bytes()[..width]),
-            Order::Big => out.extend(&value.to_be_bytes()[8 - width..]),
+            ByteOrder::Little => out.extend(&value.to_le_bytes()[..width]),
+            ByteOrder::Big => out.extend(&value.to_be_bytes()[8 - width..]),
         }
     }
 
@@ -75,7 +75,7 @@ impl Build {
     }
 
     /// Adds a directory; where it lies.
-    pub fn ifd(&mut self, tags: &[Entry], next: u64) -> u64 {
+    pub fn ifd(&mut self, tags: &[FieldEntry], next: u64) -> u64 {
         let word = if self.big { 8 } else { 4 };
         let mut ifd = Vec::new();
         self.put(&mut ifd, tags.len() as u64, if self.big { 8 } else { 2 });
@@ -110,7 +110,7 @@ impl Build {
 
     /// The bytes of a file whose first directory lies here.
     pub fn finish(mut self, first: u64) -> Vec<u8> {
-        let mut head = if self.order == Order::Little {
+        let mut head = if self.order == ByteOrder::Little {
             b"II".to_vec()
         } else {
             b"MM".to_vec()
@@ -127,7 +127,7 @@ impl Build {
 }
 
 /// Tags of a picture of 8-bit samples, uncompressed, whose tiles (16 by 16) lie at these offsets.
-pub fn tags(size: (u64, u64), channels: u64, photometric: u64, offsets: Vec<u64>) -> Vec<Entry> {
+pub fn tags(size: (u64, u64), channels: u64, photometric: u64, offsets: Vec<u64>) -> Vec<FieldEntry> {
     let counts = vec![256 * channels; offsets.len()];
     vec![
         (256, 3, vec![size.0]),
@@ -144,15 +144,15 @@ pub fn tags(size: (u64, u64), channels: u64, photometric: u64, offsets: Vec<u64>
 }
 
 /// The tags with some of them replaced or added.
-pub fn with(mut tags: Vec<Entry>, more: &[Entry]) -> Vec<Entry> {
+pub fn with(mut tags: Vec<FieldEntry>, more: &[FieldEntry]) -> Vec<FieldEntry> {
     tags.retain(|(tag, ..)| more.iter().all(|(other, ..)| other != tag));
     tags.extend(more.iter().cloned());
     tags
 }
 
 /// A little-endian file of one directory and one tile of these bytes.
-pub fn single(tile: &[u8], tags: impl FnOnce(u64) -> Vec<Entry>) -> Vec<u8> {
-    let mut build = Build::new(Order::Little, false);
+pub fn single(tile: &[u8], tags: impl FnOnce(u64) -> Vec<FieldEntry>) -> Vec<u8> {
+    let mut build = Build::new(ByteOrder::Little, false);
     let at = build.blob(tile);
     let first = build.ifd(&tags(at), 0);
     build.finish(first)

@@ -1,9 +1,9 @@
 //! Compression schemes by their TIFF numbers. Unsupported ones are named in the error.
 
-use crate::codec::ccitt::Coding;
+use crate::codec::ccitt::CcittCoding;
 use crate::error::Error;
 use crate::error::Result;
-use crate::source::tiff::writer::Writer;
+use crate::source::tiff::writer::Software;
 
 /// How the bytes of a block are coded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum Compression {
     /// ThunderScan's coding of grey in 4 bits.
     Thunder,
     /// Facsimile coding (TIFF 6.0 §10–11).
-    Ccitt(Coding),
+    Ccitt(CcittCoding),
     /// A JBIG stream.
     Jbig,
     /// LZW.
@@ -63,13 +63,13 @@ pub enum Luma {
 
 impl Luma {
     /// What it is of a picture by this writer, which PhotometricInterpretation calls YCbCr or not.
-    pub fn by(self, writer: Writer, ycbcr: bool) -> Luma {
+    pub fn by(self, writer: Software, ycbcr: bool) -> Luma {
         match (self, writer) {
-            (_, Writer::BioFormats) => Luma::Never,
-            (Luma::Aperio, Writer::Aperio) => Luma::Always,
+            (_, Software::BioFormats) => Luma::Never,
+            (Luma::Aperio, Software::Aperio) => Luma::Always,
             (Luma::Aperio | Luma::Never, _) if ycbcr => Luma::OfThree,
             (Luma::Aperio, _) => Luma::Never,
-            (Luma::OfThree, Writer::Tifffile) if !ycbcr => Luma::Never,
+            (Luma::OfThree, Software::Tifffile) if !ycbcr => Luma::Never,
             (luma, _) => luma,
         }
     }
@@ -110,10 +110,10 @@ impl Compression {
     fn numbered(code: u64, options: u64, packing: u64) -> Result<Compression> {
         Ok(match code {
             1 => Compression::None,
-            2 => Compression::Ccitt(Coding::Runs(1)),
-            3 => Compression::Ccitt(Coding::Group3(options & 1 == 1)),
-            4 => Compression::Ccitt(Coding::Group4),
-            32771 => Compression::Ccitt(Coding::Runs(2)),
+            2 => Compression::Ccitt(CcittCoding::Runs(1)),
+            3 => Compression::Ccitt(CcittCoding::Group3(options & 1 == 1)),
+            4 => Compression::Ccitt(CcittCoding::Group4),
+            32771 => Compression::Ccitt(CcittCoding::Runs(2)),
             5 => Compression::Lzw,
             6 => Compression::OldJpeg,
             7 | 33007 => Compression::Jpeg,

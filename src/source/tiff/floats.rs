@@ -1,8 +1,8 @@
 //! Samples that no type of Rust holds: floating point of 16 and 24 bits, and complex numbers (SampleFormat 5 and 6,
 //! tiff.h: COMPLEXINT and COMPLEXIEEEFP), as in radar data, which are shown by magnitude.
 
-use crate::raster::Kind;
-use crate::source::tiff::input::Order;
+use crate::raster::SampleFormat;
+use crate::source::tiff::input::ByteOrder;
 
 /// The magnitude of a number whose real and imaginary halves have 1, 2 or 4 bytes of integers with a sign, or 2, 4 or 8 of
 /// floating point.
@@ -11,14 +11,14 @@ use crate::source::tiff::input::Order;
     clippy::cast_precision_loss,
     reason = "single precision is what there is"
 )]
-pub fn magnitude(number: &[u8], kind: Kind, order: Order) -> f32 {
+pub fn magnitude(number: &[u8], kind: SampleFormat, order: ByteOrder) -> f32 {
     let (real, imaginary) = number.split_at(number.len() / 2);
     let part = |bytes: &[u8]| {
         let value = order.number(bytes, 8);
         match (kind, bytes.len()) {
-            (Kind::Float, 2) => f64::from(small(value as u32, 10, 5)),
-            (Kind::Float, 4) => f64::from(f32::from_bits(value as u32)),
-            (Kind::Float, _) => f64::from_bits(value),
+            (SampleFormat::Float, 2) => f64::from(small(value as u32, 10, 5)),
+            (SampleFormat::Float, 4) => f64::from(f32::from_bits(value as u32)),
+            (SampleFormat::Float, _) => f64::from_bits(value),
             (_, len) => {
                 let spare = 64 - 8 * len.clamp(1, 8);
                 ((value << spare).cast_signed() >> spare) as f64
@@ -56,9 +56,9 @@ mod tests {
     #[test]
     fn both_halves_count_in_every_type_and_order() {
         let order = |mut bytes: Vec<u8>, len: usize| {
-            let little = magnitude(&bytes, Kind::Signed, Order::Little);
+            let little = magnitude(&bytes, SampleFormat::Signed, ByteOrder::Little);
             bytes.chunks_mut(len).for_each(<[u8]>::reverse);
-            (little, magnitude(&bytes, Kind::Signed, Order::Big))
+            (little, magnitude(&bytes, SampleFormat::Signed, ByteOrder::Big))
         };
         assert_eq!(order(vec![3, 252], 1), (5.0, 5.0));
         assert_eq!(
@@ -70,7 +70,7 @@ mod tests {
             order([least, least].concat(), 4),
             (3_037_000_500.0, 3_037_000_500.0)
         );
-        let float = |bytes: &[u8]| magnitude(bytes, Kind::Float, Order::Little);
+        let float = |bytes: &[u8]| magnitude(bytes, SampleFormat::Float, ByteOrder::Little);
         assert_eq!(float(&[0, 0x42, 0, 0xc4]), 5.0);
         assert_eq!(float(&[3f32.to_le_bytes(), (-4f32).to_le_bytes()].concat()), 5.0);
         assert_eq!(

@@ -6,8 +6,8 @@
 use crate::error::Error;
 use crate::error::Result;
 use crate::raster::Detail;
+use crate::source::tiff::input::ByteOrder;
 use crate::source::tiff::input::Input;
-use crate::source::tiff::input::Order;
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
@@ -27,7 +27,7 @@ const MAX_BLOCKS: u64 = 65_536;
 #[derive(Clone, Copy, Debug)]
 pub struct Prologue {
     /// Order of bytes.
-    pub order: Order,
+    pub order: ByteOrder,
     /// BigTIFF: offsets of eight bytes.
     pub big: bool,
     /// Hamamatsu NDPI beyond 4 GB: after the entries of a directory come an offset of eight bytes and the upper halves of
@@ -46,8 +46,8 @@ impl Prologue {
         let foreign = || Error::Missing("not a TIFF image".into());
         let head = input.take(0, input.len().min(16))?;
         let order = match head.get(..2) {
-            Some(b"II") => Order::Little,
-            Some(b"MM") => Order::Big,
+            Some(b"II") => ByteOrder::Little,
+            Some(b"MM") => ByteOrder::Big,
             _ => return Err(foreign()),
         };
         let number = |at: usize, width: usize| head.get(at..at + width).map(|part| order.number(part, width));
@@ -87,7 +87,7 @@ fn cut() -> Error {
 
 /// The types of values (TIFF 6.0 p. 15, BigTIFF).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FieldType {
     /// Bytes: BYTE, ASCII and UNDEFINED.
     Bytes,
     /// Unsigned integers of this many bytes: SHORT, LONG, LONG8, IFD, IFD8 (a single BYTE reads as one, too).
@@ -102,21 +102,21 @@ pub enum Kind {
     Float(u8),
 }
 
-impl Kind {
-    fn of(code: u64) -> Option<Kind> {
+impl FieldType {
+    fn of(code: u64) -> Option<FieldType> {
         Some(match code {
-            1 | 2 | 7 => Kind::Bytes,
-            3 => Kind::Unsigned(2),
-            4 | 13 => Kind::Unsigned(4),
-            5 => Kind::Rational,
-            6 => Kind::Signed(1),
-            8 => Kind::Signed(2),
-            9 => Kind::Signed(4),
-            10 => Kind::SignedRational,
-            11 => Kind::Float(4),
-            12 => Kind::Float(8),
-            16 | 18 => Kind::Unsigned(8),
-            17 => Kind::Signed(8),
+            1 | 2 | 7 => FieldType::Bytes,
+            3 => FieldType::Unsigned(2),
+            4 | 13 => FieldType::Unsigned(4),
+            5 => FieldType::Rational,
+            6 => FieldType::Signed(1),
+            8 => FieldType::Signed(2),
+            9 => FieldType::Signed(4),
+            10 => FieldType::SignedRational,
+            11 => FieldType::Float(4),
+            12 => FieldType::Float(8),
+            16 | 18 => FieldType::Unsigned(8),
+            17 => FieldType::Signed(8),
             _ => return None,
         })
     }
@@ -124,9 +124,9 @@ impl Kind {
     /// Bytes a value.
     fn width(self) -> u8 {
         match self {
-            Kind::Bytes => 1,
-            Kind::Unsigned(width) | Kind::Signed(width) | Kind::Float(width) => width,
-            Kind::Rational | Kind::SignedRational => 8,
+            FieldType::Bytes => 1,
+            FieldType::Unsigned(width) | FieldType::Signed(width) | FieldType::Float(width) => width,
+            FieldType::Rational | FieldType::SignedRational => 8,
         }
     }
 }
@@ -137,7 +137,7 @@ pub struct Field {
     tag: u16,
     /// Of its kind, as the file has it.
     code: u16,
-    kind: Kind,
+    kind: FieldType,
     count: u64,
     at: u64,
     /// Of a single value.
@@ -154,7 +154,7 @@ impl Field {
 /// A directory, with the bytes that were read on the way.
 #[derive(Debug)]
 pub struct Ifd {
-    order: Order,
+    order: ByteOrder,
     fields: Vec<Field>,
     at: u64,
     bytes: Vec<u8>,
@@ -212,7 +212,7 @@ impl Ifd {
     /// its values are, in files that have such. `None` when it is of no known type.
     fn parse_field(&self, from: u64, word: u64, above: Option<u64>) -> Option<Field> {
         let code = self.own_number(from + 2, 2);
-        let kind = Kind::of(code)?;
+        let kind = FieldType::of(code)?;
         let above = above.map_or(0, |at| self.own_number(at, 4));
         let mut field = Field {
             tag: u16::try_from(self.own_number(from, 2)).unwrap_or(0),
@@ -224,7 +224,7 @@ impl Ifd {
         };
         if field.len() > word {
             field.at = self.own_number(from + 4 + word, word) | above << 32;
-        } else if field.count == 1 && kind == Kind::Unsigned(4) {
+        } else if field.count == 1 && kind == FieldType::Unsigned(4) {
             field.above = u32::try_from(above).unwrap_or(0);
         }
         Some(field)
@@ -241,7 +241,7 @@ impl Ifd {
     }
 
     /// The order of the bytes in a number.
-    pub fn order(&self) -> Order {
+    pub fn order(&self) -> ByteOrder {
         self.order
     }
 
@@ -278,8 +278,8 @@ impl Ifd {
             return Ok(None);
         };
         let width = match field.kind {
-            Kind::Unsigned(width) => width,
-            Kind::Bytes => 1,
+            FieldType::Unsigned(width) => width,
+            FieldType::Bytes => 1,
             _ => return Err(Error::Corrupt(format!("tag {tag} is not of an unsigned type"))),
         };
         let bytes = self.part(input, field.at, field.count.min(most) * u64::from(width))?;
@@ -307,7 +307,7 @@ impl Ifd {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a float was asked for")]
-    fn float(&self, kind: Kind, bytes: &[u8]) -> f64 {
+    fn float(&self, kind: FieldType, bytes: &[u8]) -> f64 {
         let number = |bytes: &[u8]| self.order.number(bytes, bytes.len());
         let signed = |bytes: &[u8]| {
             let spare = 64 - 8 * bytes.len().clamp(1, 8);
@@ -315,12 +315,12 @@ impl Ifd {
         };
         let halves = bytes.split_at_checked(4).unwrap_or_default();
         match kind {
-            Kind::Bytes | Kind::Unsigned(_) => number(bytes) as f64,
-            Kind::Signed(_) => signed(bytes) as f64,
-            Kind::Rational => number(halves.0) as f64 / number(halves.1) as f64,
-            Kind::SignedRational => signed(halves.0) as f64 / signed(halves.1) as f64,
-            Kind::Float(4) => f64::from(f32::from_bits(u32::try_from(number(bytes)).unwrap_or(0))),
-            Kind::Float(_) => f64::from_bits(number(bytes)),
+            FieldType::Bytes | FieldType::Unsigned(_) => number(bytes) as f64,
+            FieldType::Signed(_) => signed(bytes) as f64,
+            FieldType::Rational => number(halves.0) as f64 / number(halves.1) as f64,
+            FieldType::SignedRational => signed(halves.0) as f64 / signed(halves.1) as f64,
+            FieldType::Float(4) => f64::from(f32::from_bits(u32::try_from(number(bytes)).unwrap_or(0))),
+            FieldType::Float(_) => f64::from_bits(number(bytes)),
         }
     }
 
@@ -347,10 +347,10 @@ impl Ifd {
         let details = fields.filter_map(|field| {
             let mut value = self.bytes(input, field.tag, left as u64)?.into_owned();
             let number = match field.kind {
-                Kind::Rational | Kind::SignedRational => 4,
+                FieldType::Rational | FieldType::SignedRational => 4,
                 kind => kind.width(),
             };
-            if self.order == Order::Big {
+            if self.order == ByteOrder::Big {
                 value.chunks_mut(number.into()).for_each(<[u8]>::reverse);
             }
             left -= value.len();
@@ -369,7 +369,7 @@ impl Ifd {
         let Some(field) = self.field(tag) else {
             return Ok(None);
         };
-        let Kind::Unsigned(width) = field.kind else {
+        let FieldType::Unsigned(width) = field.kind else {
             return Err(Error::Corrupt(format!("tag {tag} is not of an unsigned type")));
         };
         Ok(Some(Array {
@@ -386,16 +386,16 @@ impl Ifd {
 /// A long array of unsigned integers, of which only the blocks that were asked for are in memory.
 #[derive(Debug)]
 pub struct Array {
-    order: Order,
+    order: ByteOrder,
     at: u64,
     count: u64,
     width: u8,
     above: u32,
-    blocks: OnceLock<Box<[Block]>>,
+    blocks: OnceLock<Box<[ArrayBlock]>>,
 }
 
 /// A part of an array, once it is read.
-type Block = OnceLock<Box<[u8]>>;
+type ArrayBlock = OnceLock<Box<[u8]>>;
 
 impl Array {
     /// Entries.
@@ -440,7 +440,7 @@ impl Array {
         Some(self.place(input, block))
     }
 
-    fn blocks(&self, input: &Input) -> &[Block] {
+    fn blocks(&self, input: &Input) -> &[ArrayBlock] {
         self.blocks.get_or_init(|| {
             let bytes = self.count.saturating_mul(u64::from(self.width));
             let bytes = bytes.min(input.len().saturating_sub(self.at));
@@ -471,10 +471,10 @@ impl Array {
 mod tests {
     use super::*;
     use crate::source::tiff::build::Build;
-    use crate::source::tiff::build::Entry;
+    use crate::source::tiff::build::FieldEntry;
     use crate::source::tiff::build::Temp;
 
-    fn ifd(order: Order, big: bool, tags: &[Entry]) -> (Input, Ifd) {
+    fn ifd(order: ByteOrder, big: bool, tags: &[FieldEntry]) -> (Input, Ifd) {
         let mut build = Build::new(order, big);
         let first = build.ifd(tags, 99);
         let file = Temp::new(&build.finish(first));
@@ -530,10 +530,10 @@ mod tests {
     #[test]
     fn values_of_every_type_are_read_in_both_orders_and_both_sizes() {
         for (order, big) in [
-            (Order::Little, false),
-            (Order::Big, false),
-            (Order::Little, true),
-            (Order::Big, true),
+            (ByteOrder::Little, false),
+            (ByteOrder::Big, false),
+            (ByteOrder::Little, true),
+            (ByteOrder::Big, true),
         ] {
             let (input, ifd) = ifd(
                 order,
@@ -602,7 +602,7 @@ mod tests {
 
     #[test]
     fn the_last_word_of_the_last_directory_may_be_missing() {
-        let mut build = Build::new(Order::Little, false);
+        let mut build = Build::new(ByteOrder::Little, false);
         let first = build.ifd(&[(256, 3, vec![5])], 0);
         let mut bytes = build.finish(first);
         bytes.truncate(bytes.len() - 4);
@@ -613,7 +613,7 @@ mod tests {
 
     #[test]
     fn values_beyond_the_end_are_errors_or_absent() {
-        let mut build = Build::new(Order::Little, false);
+        let mut build = Build::new(ByteOrder::Little, false);
         let first = build.ifd(
             &[(256, 4, vec![1, 2, 3]), (270, 2, vec![65; 9]), (282, 5, vec![1])],
             0,
@@ -633,7 +633,7 @@ mod tests {
     #[test]
     fn of_a_million_entries_only_the_blocks_asked_for_are_in_memory() {
         let (input, ifd) = ifd(
-            Order::Big,
+            ByteOrder::Big,
             true,
             &[(324, 16, (0..1_000_000).map(|i| i * 3).collect())],
         );
@@ -656,9 +656,9 @@ mod tests {
 
     #[test]
     fn an_array_that_claims_more_than_the_file_takes_no_memory_for_it() {
-        let (input, _) = ifd(Order::Little, false, &[(256, 3, vec![1])]);
+        let (input, _) = ifd(ByteOrder::Little, false, &[(256, 3, vec![1])]);
         let array = Array {
-            order: Order::Little,
+            order: ByteOrder::Little,
             at: 16,
             count: u64::MAX,
             above: 0,

@@ -17,10 +17,10 @@ use crate::source::tiff::compression::Compression;
 use crate::source::tiff::ifd::Array;
 use crate::source::tiff::ifd::Ifd;
 use crate::source::tiff::input::Input;
-use crate::source::tiff::layout::Layout;
-use crate::source::tiff::layout::Turn;
+use crate::source::tiff::layout::BlockLayout;
+use crate::source::tiff::layout::ColourTransform;
 use crate::source::tiff::restarts::Restarts;
-use crate::source::tiff::writer::Writer;
+use crate::source::tiff::writer::Software;
 
 /// Larger tiles are cut into smaller ones.
 const MAX_SHOWN: u32 = 4096;
@@ -41,7 +41,7 @@ pub struct Image {
     /// Whether tiles are strips, of which the last ends with the picture.
     pub strips: bool,
     /// What a tile holds.
-    pub layout: Layout,
+    pub layout: BlockLayout,
     /// Whether the file holds samples just as they are given, but for the order of their bytes.
     pub plain: bool,
     /// Tiles in a row and rows of tiles.
@@ -59,7 +59,7 @@ pub struct Image {
 impl Image {
     /// From a directory of a file by this writer. `Error::Unsupported` for what is not served, `Error::Corrupt` for what contradicts itself,
     /// `Error::Limit` for tiles beyond the limits.
-    pub fn of(ifd: &Ifd, input: &Input, limits: &Limits, writer: Writer) -> Result<Image> {
+    pub fn of(ifd: &Ifd, input: &Input, limits: &Limits, writer: Software) -> Result<Image> {
         let size = size(ifd, input, 256, 257)?.ok_or_else(|| Error::Corrupt("no width or height".into()))?;
         let tile = self::size(ifd, input, 322, 323)?;
         let strips = tile.is_none();
@@ -67,9 +67,9 @@ impl Image {
             Some(tile) => tile,
             None => strip(ifd, input, size)?,
         };
-        let mut layout = Layout::of(ifd, input, writer)?;
+        let mut layout = BlockLayout::of(ifd, input, writer)?;
         let restarts = match (writer, layout.compression) {
-            (Writer::Hamamatsu, Compression::Jpeg) if strips => Restarts::of(ifd, input, size)?,
+            (Software::Hamamatsu, Compression::Jpeg) if strips => Restarts::of(ifd, input, size)?,
             _ => None,
         };
         let (strips, tile) = match &restarts {
@@ -221,7 +221,7 @@ impl Image {
 
     /// Whether any rectangle of it can be read without reading the rest.
     pub fn by_position(&self) -> bool {
-        let ycbcr = matches!(self.layout.turn, Turn::Ycbcr(_));
+        let ycbcr = matches!(self.layout.turn, ColourTransform::Ycbcr(_));
         self.strips && self.layout.compression == Compression::None && !ycbcr
     }
 

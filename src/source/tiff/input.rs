@@ -12,20 +12,20 @@ use std::sync::Arc;
 
 /// The order of the bytes in a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum ByteOrder {
     /// `II`: the least significant first.
     Little,
     /// `MM`: the most significant first.
     Big,
 }
 
-impl Order {
+impl ByteOrder {
     /// Of this machine's numbers.
-    pub const fn of_machine() -> Order {
+    pub const fn of_machine() -> ByteOrder {
         if cfg!(target_endian = "big") {
-            Order::Big
+            ByteOrder::Big
         } else {
-            Order::Little
+            ByteOrder::Little
         }
     }
 
@@ -34,8 +34,8 @@ impl Order {
         let step = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
         let bytes = bytes.get(..width.min(8)).unwrap_or(bytes);
         match self {
-            Order::Little => bytes.iter().rev().fold(0, step),
-            Order::Big => bytes.iter().fold(0, step),
+            ByteOrder::Little => bytes.iter().rev().fold(0, step),
+            ByteOrder::Big => bytes.iter().fold(0, step),
         }
     }
 }
@@ -165,10 +165,10 @@ mod tests {
 
     #[test]
     fn numbers_have_an_order_and_missing_bytes_are_zero() {
-        assert_eq!(Order::Little.number(&[1, 2, 3, 4], 4), 0x0403_0201);
-        assert_eq!(Order::Big.number(&[1, 2, 3, 4], 2), 0x0102);
-        assert_eq!(Order::Big.number(&[0xff; 8], 8), u64::MAX);
-        assert_eq!(Order::Little.number(&[], 4), 0);
+        assert_eq!(ByteOrder::Little.number(&[1, 2, 3, 4], 4), 0x0403_0201);
+        assert_eq!(ByteOrder::Big.number(&[1, 2, 3, 4], 2), 0x0102);
+        assert_eq!(ByteOrder::Big.number(&[0xff; 8], 8), u64::MAX);
+        assert_eq!(ByteOrder::Little.number(&[], 4), 0);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Tests of files as certain writers make them: each is shown as its writer meant it.
 
 use crate::codec::jpeg;
-use crate::codec::jpeg::Style;
+use crate::codec::jpeg::JpegStyle;
 use crate::codec::jpeg::join::Join;
 use crate::error::Error;
 use crate::error::Result;
@@ -9,8 +9,8 @@ use crate::geometry::Rect;
 use crate::geometry::Size;
 use crate::raster::Alpha;
 use crate::raster::Colour;
-use crate::raster::Kind;
 use crate::raster::Layout;
+use crate::raster::SampleFormat;
 use crate::raster::Samples;
 use crate::source::Grid;
 use crate::source::Source;
@@ -20,11 +20,11 @@ use crate::source::cache::NoCache;
 use crate::source::tiff::Limits;
 use crate::source::tiff::Tiff;
 use crate::source::tiff::build::Build;
-use crate::source::tiff::build::Entry;
+use crate::source::tiff::build::FieldEntry;
 use crate::source::tiff::build::Temp;
 use crate::source::tiff::build::tags;
 use crate::source::tiff::build::with;
-use crate::source::tiff::input::Order;
+use crate::source::tiff::input::ByteOrder;
 use crate::source::window;
 
 fn open_page(bytes: &[u8], page: usize) -> Result<Tiff> {
@@ -59,12 +59,12 @@ fn bytes(tiff: &Tiff, level: usize) -> Vec<u8> {
     }
 }
 
-fn text(tag: u16, text: &str) -> Entry {
+fn text(tag: u16, text: &str) -> FieldEntry {
     (tag, 2, text.bytes().chain([0]).map(u64::from).collect())
 }
 
 /// So many tiles of grey of this value, and their tags.
-fn grey(build: &mut Build, size: (u64, u64), value: u8) -> Vec<Entry> {
+fn grey(build: &mut Build, size: (u64, u64), value: u8) -> Vec<FieldEntry> {
     let at = build.blob(&[value; 256]);
     let count = size.0.div_ceil(16) * size.1.div_ceil(16);
     tags(size, 1, 1, vec![at; count as usize])
@@ -78,7 +78,7 @@ fn strip(
     photometric: u64,
     channels: u64,
     data: &[u8],
-) -> Vec<Entry> {
+) -> Vec<FieldEntry> {
     let at = build.blob(data);
     vec![
         (256, 3, vec![size.0]),
@@ -94,7 +94,7 @@ fn strip(
 }
 
 /// A file of directories, one after the other.
-fn file(mut build: Build, directories: &[Vec<Entry>]) -> Vec<u8> {
+fn file(mut build: Build, directories: &[Vec<FieldEntry>]) -> Vec<u8> {
     let first = directories
         .iter()
         .rev()
@@ -104,7 +104,7 @@ fn file(mut build: Build, directories: &[Vec<Entry>]) -> Vec<u8> {
 
 #[test]
 fn a_mask_is_alpha_at_every_level_that_has_one() {
-    let mut build = Build::new(Order::Little, false);
+    let mut build = Build::new(ByteOrder::Little, false);
     let full = grey(&mut build, (40, 20), 200);
     let half = with(grey(&mut build, (20, 10), 100), &[(254, 4, vec![1])]);
     let quarter = with(grey(&mut build, (10, 5), 50), &[(254, 4, vec![1])]);
@@ -141,7 +141,7 @@ fn a_mask_is_alpha_at_every_level_that_has_one() {
 
 #[test]
 fn levels_that_are_padded_to_whole_tiles_are_cut_and_what_was_not_scanned_is_white() {
-    let mut build = Build::new(Order::Little, false);
+    let mut build = Build::new(ByteOrder::Little, false);
     let by = [
         text(305, "Philips DP v1.0"),
         text(270, "<DataObject ObjectType=\"DPUfsImport\"/>"),
@@ -171,7 +171,7 @@ fn levels_that_are_padded_to_whole_tiles_are_cut_and_what_was_not_scanned_is_whi
     assert!(white);
     // GDAL says which value it is, and others mean 0
     for (more, wanted) in [(vec![text(42113, "13")], 13), (vec![], 0)] {
-        let mut build = Build::new(Order::Little, false);
+        let mut build = Build::new(ByteOrder::Little, false);
         let mut tags = with(grey(&mut build, (16, 16), 7), &more);
         tags.iter_mut()
             .filter(|(tag, ..)| *tag == 324)
@@ -183,7 +183,7 @@ fn levels_that_are_padded_to_whole_tiles_are_cut_and_what_was_not_scanned_is_whi
 
 #[test]
 fn pages_of_one_size_in_tiles_are_no_padded_levels() {
-    let mut build = Build::new(Order::Little, false);
+    let mut build = Build::new(ByteOrder::Little, false);
     let pages = [1, 2, 3].map(|value| grey(&mut build, (16, 16), value));
     let tiff = open(&file(build, &pages)).unwrap();
     assert_eq!((sizes(&tiff).len(), tiff.header().set.stack.len()), (1, 3));
@@ -193,7 +193,7 @@ fn pages_of_one_size_in_tiles_are_no_padded_levels() {
 fn the_slide_is_the_image_and_its_label_and_macro_are_named_pages() {
     let reduced = |flags| (254, 4, vec![flags]);
     // Leica: the whole glass first, with levels of its own
-    let mut build = Build::new(Order::Little, true);
+    let mut build = Build::new(ByteOrder::Little, true);
     let scn = "<scn xmlns=\"http://www.leica-microsystems.com/scn/2010/10/01\"><collection sizeX=\"900\" sizeY=\"300\">\
         <image name=\"a\"><pixels><dimension sizeX=\"48\" ifd=\"0\" r=\"0\"/><dimension r=\"1\" ifd=\"1\"/></pixels>\
         <view sizeX=\"900\" sizeY=\"300\" offsetX=\"0\"/></image>\
@@ -212,7 +212,7 @@ fn the_slide_is_the_image_and_its_label_and_macro_are_named_pages() {
     assert_eq!(names(&tiff), [None, Some("macro")]);
     assert_eq!(sizes(&open_page(&scn, 1).unwrap()), [(48, 16), (24, 8)]);
     // Aperio: a thumbnail in strips after the slide, label and macro at the end, marked as reduced
-    let mut build = Build::new(Order::Little, false);
+    let mut build = Build::new(ByteOrder::Little, false);
     let says = |second: &str| text(270, &format!("Aperio Image Library v12.0.15\r\n{second}"));
     let thumbnail = strip(&mut build, (40, 32), 1, 1, 1, &[9; 40 * 32]);
     let label = strip(&mut build, (20, 30), 1, 1, 1, &[8; 600]);
@@ -236,7 +236,7 @@ fn the_slide_is_the_image_and_its_label_and_macro_are_named_pages() {
     assert_eq!(names(&tiff), [None, Some("label"), Some("macro")]);
     assert!(bytes(&open_page(&svs, 1).unwrap(), 0).iter().all(|v| *v == 8));
     // Ventana: the label comes first, and sizes are whole tiles
-    let mut build = Build::new(Order::Little, true);
+    let mut build = Build::new(ByteOrder::Little, true);
     let label = strip(&mut build, (300, 400), 1, 1, 1, &[8; 120_000]);
     let xmp = (
         700,
@@ -264,7 +264,7 @@ fn the_slide_is_the_image_and_its_label_and_macro_are_named_pages() {
     assert_eq!(sizes(&tiff), [(160, 112), (80, 56)]);
     assert_eq!(names(&tiff), [None, Some("label")]);
     // Trestle: levels one after the other
-    let mut build = Build::new(Order::Little, false);
+    let mut build = Build::new(ByteOrder::Little, false);
     let chain = [
         with(
             grey(&mut build, (160, 112), 3),
@@ -284,7 +284,7 @@ fn the_slide_is_the_image_and_its_label_and_macro_are_named_pages() {
 #[test]
 fn a_file_that_begins_with_a_smaller_version_shows_the_full_one() {
     let reduced = [(254, 4, vec![1])];
-    let mut build = Build::new(Order::Little, false);
+    let mut build = Build::new(ByteOrder::Little, false);
     let chain = [
         with(grey(&mut build, (20, 10), 1), &reduced),
         with(grey(&mut build, (40, 20), 2), &reduced),
@@ -298,7 +298,7 @@ fn a_file_that_begins_with_a_smaller_version_shows_the_full_one() {
     assert_eq!(sizes(&open_page(&bytes_of, 1).unwrap()), [(30, 30)]);
     assert!(matches!(open_page(&bytes_of, 2), Err(Error::Missing(_))));
     // the full one may lie below the small one
-    let mut build = Build::new(Order::Little, false);
+    let mut build = Build::new(ByteOrder::Little, false);
     let full = grey(&mut build, (80, 40), 3);
     let full = build.ifd(&full, 0);
     let small = with(
@@ -307,14 +307,19 @@ fn a_file_that_begins_with_a_smaller_version_shows_the_full_one() {
     );
     assert_eq!(sizes(&open(&file(build, &[small])).unwrap())[0], (80, 40));
     // without any full one the largest is shown
-    let mut build = Build::new(Order::Little, false);
+    let mut build = Build::new(ByteOrder::Little, false);
     let chain = [(20, 10, 1), (80, 40, 2)].map(|(w, h, v)| with(grey(&mut build, (w, h), v), &reduced));
     assert_eq!(sizes(&open(&file(build, &chain)).unwrap())[0], (80, 40));
 }
 
 /// 16x16 signed samples of 16 bits, so many a pixel.
-fn signed(channels: u64, photometric: u64, value: impl Fn(usize) -> i16, more: &[Entry]) -> Result<Tiff> {
-    let mut build = Build::new(Order::Little, false);
+fn signed(
+    channels: u64,
+    photometric: u64,
+    value: impl Fn(usize) -> i16,
+    more: &[FieldEntry],
+) -> Result<Tiff> {
+    let mut build = Build::new(ByteOrder::Little, false);
     let data: Vec<u8> = (0..256 * channels as usize)
         .flat_map(|at| value(at).to_le_bytes())
         .collect();
@@ -337,7 +342,7 @@ fn signed_samples_range_over_what_the_file_says_or_has_in_grey_and_in_colour() {
     for (channels, photometric, highest) in [(1, 1, 155.0), (3, 2, 667.0)] {
         let tiff = signed(channels, photometric, value, &[]).unwrap();
         let header = tiff.header();
-        assert_eq!((header.kind, header.bits), (Kind::Signed, 16));
+        assert_eq!((header.kind, header.bits), (SampleFormat::Signed, 16));
         assert_eq!(header.meaning.ranges, vec![(-100.0, highest); channels as usize]);
         match whole(&tiff, 0).unwrap() {
             Samples::F32(values) => assert_eq!(values[..3], [-100.0, -99.0, -98.0]),
@@ -347,7 +352,7 @@ fn signed_samples_range_over_what_the_file_says_or_has_in_grey_and_in_colour() {
     // a channel without a meaning is not of the colours' range
     let two = signed(2, 1, |at| if at % 2 == 0 { 5 + (at as i16) / 2 } else { -3 }, &[]).unwrap();
     assert_eq!(two.header().meaning.ranges, [(5.0, 260.0), (-3.0, -2.0)]);
-    let range = |more: &[Entry]| signed(1, 1, value, more).unwrap().header().meaning.ranges[0];
+    let range = |more: &[FieldEntry]| signed(1, 1, value, more).unwrap().header().meaning.ranges[0];
     // what no sample means does not count
     assert_eq!(range(&[text(42113, "-100")]), (-99.0, 155.0));
     let item =
@@ -382,7 +387,7 @@ fn picture(size: Size, channels: usize) -> Vec<u8> {
 
 fn coded(size: Size, channels: usize) -> Vec<u8> {
     let layout = if channels == 1 { Layout::Grey } else { Layout::Rgb };
-    jpeg::encode(&picture(size, channels), size, layout, 95, Style::default()).unwrap()
+    jpeg::encode(&picture(size, channels), size, layout, 95, JpegStyle::default()).unwrap()
 }
 
 /// The mean difference.
@@ -398,7 +403,7 @@ fn off(found: &[u8], wanted: &[u8]) -> f64 {
 
 #[test]
 fn a_jpeg_of_more_rows_than_its_strip_has_is_cut() {
-    let mut build = Build::new(Order::Little, false);
+    let mut build = Build::new(ByteOrder::Little, false);
     let (first, last) = (coded(Size::new(32, 16), 1), coded(Size::new(32, 16), 1));
     let places = [build.blob(&first), build.blob(&last)];
     let tags = with(
@@ -413,7 +418,7 @@ fn a_jpeg_of_more_rows_than_its_strip_has_is_cut() {
     let band = picture(Size::new(32, 16), 1);
     assert!(off(&bytes(&tiff, 0), &[&band[..], &band[..128]].concat()) < 2.0);
     // but not of more than a strip could ever have
-    let mut build = Build::new(Order::Little, false);
+    let mut build = Build::new(ByteOrder::Little, false);
     let tall = strip(&mut build, (32, 16), 7, 1, 1, &coded(Size::new(32, 4000), 1));
     let tiff = open(&file(build, &[tall])).unwrap();
     assert!(matches!(whole(&tiff, 0), Err(Error::Corrupt(_))));
@@ -422,10 +427,10 @@ fn a_jpeg_of_more_rows_than_its_strip_has_is_cut() {
 #[test]
 fn planes_of_jpeg_called_ycbcr_are_rgb_where_no_tag_says_how_they_share_samples() {
     let size = Size::new(32, 16);
-    let planes = |more: &[Entry]| {
-        let mut build = Build::new(Order::Little, false);
+    let planes = |more: &[FieldEntry]| {
+        let mut build = Build::new(ByteOrder::Little, false);
         let data: Vec<Vec<u8>> = [60, 120, 180]
-            .map(|value| jpeg::encode(&[value; 512], size, Layout::Grey, 95, Style::default()).unwrap())
+            .map(|value| jpeg::encode(&[value; 512], size, Layout::Grey, 95, JpegStyle::default()).unwrap())
             .to_vec();
         let at = data.iter().map(|data| build.blob(data)).collect();
         let counts = data.iter().map(|data| data.len() as u64).collect();
@@ -447,7 +452,7 @@ fn planes_of_jpeg_called_ycbcr_are_rgb_where_no_tag_says_how_they_share_samples(
 #[test]
 fn planes_of_chroma_may_have_a_sample_for_each_pixel_or_share_them() {
     let ask = |chroma: usize, scheme: u64| {
-        let mut build = Build::new(Order::Little, false);
+        let mut build = Build::new(ByteOrder::Little, false);
         let plane = |value: u8, len: usize| match scheme {
             8 => miniz_oxide::deflate::compress_to_vec_zlib(&vec![value; len], 6),
             _ => vec![value; len],
@@ -477,8 +482,8 @@ fn planes_of_chroma_may_have_a_sample_for_each_pixel_or_share_them() {
 fn an_old_jpeg_is_read_from_its_stream_wherever_its_strip_is_said_to_be() {
     let size = Size::new(32, 16);
     let stream = coded(size, 3);
-    let of = |more: &[Entry]| {
-        let mut build = Build::new(Order::Little, false);
+    let tiff_with = |more: &[FieldEntry]| {
+        let mut build = Build::new(ByteOrder::Little, false);
         let at = build.blob(&stream);
         let tags = strip(&mut build, (32, 16), 6, 6, 3, &[]);
         // into the middle of the stream, and too short
@@ -491,10 +496,14 @@ fn an_old_jpeg_is_read_from_its_stream_wherever_its_strip_is_said_to_be() {
         bytes(&open(&file(build, &[with(with(tags, &lost), more)])).unwrap(), 0)
     };
     let wanted = picture(size, 3);
-    assert!(off(&of(&[]), &wanted) < 4.0, "{}", off(&of(&[]), &wanted));
+    assert!(
+        off(&tiff_with(&[]), &wanted) < 4.0,
+        "{}",
+        off(&tiff_with(&[]), &wanted)
+    );
     // codes of video: 16 is black, 235 white
     let ends = [16, 235, 128, 240, 128, 240].map(|end| end << 32 | 1).to_vec();
-    let found = of(&[(532, 5, ends)]);
+    let found = tiff_with(&[(532, 5, ends)]);
     let grey = |v: u8| ((f64::from(v) - 16.0) * 255.0 / 219.0).clamp(0.0, 255.0);
     let luma = |pixel: &[u8]| {
         0.299 * f64::from(pixel[0]) + 0.587 * f64::from(pixel[1]) + 0.114 * f64::from(pixel[2])
@@ -510,7 +519,14 @@ fn levels_of_a_slide_in_one_stream_are_read_by_their_restart_intervals() {
     let mut join = Join::new(48);
     let mut stream = Vec::new();
     for from in [0, 16, 32] {
-        let band = jpeg::encode(&rows(from), Size::new(64, 16), Layout::Rgb, 95, Style::default()).unwrap();
+        let band = jpeg::encode(
+            &rows(from),
+            Size::new(64, 16),
+            Layout::Rgb,
+            95,
+            JpegStyle::default(),
+        )
+        .unwrap();
         join.push(&band, &mut stream).unwrap();
     }
     join.finish(&mut stream);
@@ -524,8 +540,8 @@ fn levels_of_a_slide_in_one_stream_are_read_by_their_restart_intervals() {
     let frame = stream.windows(2).position(|two| two == [0xff, 0xc0]).unwrap();
     stream[frame + 5..frame + 9].fill(0);
     let lens = |lens: f32| (65421, 11, vec![u64::from(lens.to_bits())]);
-    let of = |starts: &[u64]| {
-        let mut build = Build::new(Order::Little, false);
+    let tiff_with = |starts: &[u64]| {
+        let mut build = Build::new(ByteOrder::Little, false);
         let own = [(65420, 4, vec![1]), (65426, 4, starts.to_vec()), lens(20.0)];
         let glass = strip(&mut build, (30, 20), 1, 1, 1, &[9; 600]);
         let slide = strip(&mut build, (64, 48), 7, 6, 3, &stream);
@@ -537,7 +553,7 @@ fn levels_of_a_slide_in_one_stream_are_read_by_their_restart_intervals() {
         ];
         open(&file(build, &chain))
     };
-    let tiff = of(&starts).unwrap();
+    let tiff = tiff_with(&starts).unwrap();
     assert_eq!(sizes(&tiff), [(64, 48), (32, 24)]);
     assert_eq!(names(&tiff), [None, Some("macro")]);
     assert_eq!(tiff.header().levels[0].grid, Grid::Strips);
@@ -550,6 +566,6 @@ fn levels_of_a_slide_in_one_stream_are_read_by_their_restart_intervals() {
     let part = window::raster(&tiff, part, &NoCache).unwrap();
     assert_eq!(part.size, Size::new(30, 20));
     // an index that goes back is damage
-    let back = of(&[starts[0], starts[2], starts[1]]).unwrap();
+    let back = tiff_with(&[starts[0], starts[2], starts[1]]).unwrap();
     assert!(matches!(whole(&back, 0), Err(Error::Corrupt(_))));
 }

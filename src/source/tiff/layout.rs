@@ -2,27 +2,27 @@
 //!
 //! Unsupported layouts are rejected here by name, so that later code need not check again.
 
-use crate::codec::Shape;
+use crate::codec::BlockShape;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
 use crate::raster::Alpha;
 use crate::raster::Colour;
-use crate::raster::Kind;
 use crate::raster::Meaning;
+use crate::raster::SampleFormat;
 use crate::raster::Samples;
 use crate::source::tiff::compression::Compression;
 use crate::source::tiff::ifd::Ifd;
+use crate::source::tiff::input::ByteOrder;
 use crate::source::tiff::input::Input;
-use crate::source::tiff::input::Order;
 use crate::source::tiff::ojpeg::OldJpeg;
+pub use crate::source::tiff::sample_tags::ColourTransform;
 use crate::source::tiff::sample_tags::Extra;
 pub use crate::source::tiff::sample_tags::Predictor;
 use crate::source::tiff::sample_tags::SampleTags;
-pub use crate::source::tiff::sample_tags::Turn;
 use crate::source::tiff::sample_tags::first;
 use crate::source::tiff::sample_tags::nodata;
-use crate::source::tiff::writer::Writer;
+use crate::source::tiff::writer::Software;
 use crate::uninit;
 use crate::uninit::UninitBuf;
 use std::sync::Arc;
@@ -32,15 +32,15 @@ const MAX_TABLES: u64 = 1 << 20;
 
 /// From the bytes of a block to samples.
 #[derive(Clone, Debug)]
-pub struct Layout {
+pub struct BlockLayout {
     /// How the bytes are coded.
     pub compression: Compression,
     /// The bits of every byte are in reverse, before anything else is done.
     pub reversed: bool,
     /// Order of the bytes of a sample.
-    pub order: Order,
+    pub order: ByteOrder,
     /// What the samples are.
-    pub kind: Kind,
+    pub kind: SampleFormat,
     /// Bits of a sample, 1–64, of a complex one up to 128.
     pub bits: u8,
     /// Samples are complex numbers, two of the kind in each; what is given is their magnitude.
@@ -52,10 +52,10 @@ pub struct Layout {
     /// Which of them are given, in this order: the colours, alpha if there is one, and those without a meaning.
     pub picks: Vec<usize>,
     /// What is done with the colours.
-    pub turn: Turn,
+    pub turn: ColourTransform,
     /// What is given.
     pub meaning: Meaning,
-    /// Channels are planar, one block of one channel each ([`Layout::plane`]).
+    /// Channels are planar, one block of one channel each ([`BlockLayout::plane`]).
     pub separate: bool,
     /// The stored components of JPEG blocks are YCbCr.
     pub jpeg_ycbcr: bool,
@@ -77,7 +77,7 @@ pub struct Layout {
 
 /// The type of the samples that are given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
+pub enum SampleType {
     /// 1–8 bits, scaled to 8.
     U8,
     /// 9–16 bits, scaled to 16.
@@ -88,21 +88,21 @@ pub enum Depth {
     F32,
 }
 
-impl Depth {
-    fn of(kind: Kind, bits: u8) -> Depth {
+impl SampleType {
+    fn of(kind: SampleFormat, bits: u8) -> SampleType {
         match (kind, bits) {
-            (Kind::Unsigned, 0..=8) => Depth::U8,
-            (Kind::Unsigned, 9..=16) => Depth::U16,
-            (Kind::Unsigned, 17..=32) => Depth::U32,
-            _ => Depth::F32,
+            (SampleFormat::Unsigned, 0..=8) => SampleType::U8,
+            (SampleFormat::Unsigned, 9..=16) => SampleType::U16,
+            (SampleFormat::Unsigned, 17..=32) => SampleType::U32,
+            _ => SampleType::F32,
         }
     }
 
     fn bytes(self) -> u64 {
         match self {
-            Depth::U8 => 1,
-            Depth::U16 => 2,
-            Depth::U32 | Depth::F32 => 4,
+            SampleType::U8 => 1,
+            SampleType::U16 => 2,
+            SampleType::U32 | SampleType::F32 => 4,
         }
     }
 }
@@ -117,9 +117,9 @@ fn alpha(extra: &[Extra]) -> (Alpha, Option<usize>) {
     found.unwrap_or((Alpha::None, None))
 }
 
-impl Layout {
+impl BlockLayout {
     /// From a directory of a file by this writer. `Error::Unsupported` names what is not served, `Error::Corrupt` what contradicts itself.
-    pub fn of(ifd: &Ifd, input: &Input, writer: Writer) -> Result<Layout> {
+    pub fn of(ifd: &Ifd, input: &Input, writer: Software) -> Result<BlockLayout> {
         let tags = SampleTags::read(ifd, input, writer)?;
         let (compression, kind, bits, stored) = (tags.compression, tags.kind, tags.bits, tags.stored);
         let predictor = tags.predictor(ifd, input)?;
@@ -129,14 +129,15 @@ impl Layout {
         tags.check_ycbcr(&turn, predictor, separate)?;
         let (alpha, place) = alpha(&extra);
         // a matrix may want the bands after the colours; what converts the colours knows nothing of them
-        let whole = matches!(turn, Turn::Keep | Turn::Invert) && stored <= usize::from(u8::MAX);
+        let whole =
+            matches!(turn, ColourTransform::Keep | ColourTransform::Invert) && stored <= usize::from(u8::MAX);
         let others = (colours..stored).filter(|sample| whole && place != Some(*sample));
         let tables = match compression {
             Compression::Jpeg => ifd.bytes(input, 347, MAX_TABLES).map(Vec::from),
             _ => None,
         };
         let nodata = nodata(ifd, input, kind, bits);
-        let mut layout = Layout {
+        let mut layout = BlockLayout {
             compression,
             reversed: !compression.has_own_order() && first(ifd, input, 266, 1)? == 2,
             order: ifd.order(),
@@ -158,7 +159,7 @@ impl Layout {
             old_jpeg: None,
             shared: None,
             head: None,
-            absent: nodata.unwrap_or(if writer.is_of_slides() && kind == Kind::Unsigned {
+            absent: nodata.unwrap_or(if writer.is_of_slides() && kind == SampleFormat::Unsigned {
                 f64::from(bits).exp2() - 1.0
             } else {
                 0.0
@@ -181,31 +182,38 @@ impl Layout {
             of if self.complex => of.is_plain(),
             // more than 8 bits are lossless ones
             Compression::Jpeg => {
-                self.kind == Kind::Unsigned && (8..=16).contains(&self.bits) && (1..=4).contains(&stored)
+                self.kind == SampleFormat::Unsigned
+                    && (8..=16).contains(&self.bits)
+                    && (1..=4).contains(&stored)
             }
             Compression::OldJpeg => self.bits == 8 && matches!(stored, 1 | 3) && !self.separate,
             Compression::Jpeg2000(_) => self.bits <= 16,
             Compression::Webp => self.bits == 8 && matches!(stored, 1 | 3 | 4),
             Compression::Png => {
-                self.kind == Kind::Unsigned && matches!(self.bits, 8 | 16) && (1..=4).contains(&stored)
+                self.kind == SampleFormat::Unsigned
+                    && matches!(self.bits, 8 | 16)
+                    && (1..=4).contains(&stored)
             }
             Compression::Ccitt(_) | Compression::Jbig => (stored, self.bits) == (1, 1),
             Compression::Next => (stored, self.bits) == (1, 2),
             Compression::Thunder => (stored, self.bits) == (1, 4),
             Compression::Jxl => matches!(
                 (self.kind, self.bits),
-                (Kind::Unsigned, ..=16) | (Kind::Float, 32)
+                (SampleFormat::Unsigned, ..=16) | (SampleFormat::Float, 32)
             ),
-            Compression::Lerc(_) => matches!((self.kind, self.bits), (_, 8 | 16 | 32) | (Kind::Float, 64)),
+            Compression::Lerc(_) => matches!(
+                (self.kind, self.bits),
+                (_, 8 | 16 | 32) | (SampleFormat::Float, 64)
+            ),
             Compression::PixarLog => {
                 let whole = match &self.turn {
-                    Turn::Ycbcr(ycbcr) => ycbcr.block == (1, 1),
+                    ColourTransform::Ycbcr(ycbcr) => ycbcr.block == (1, 1),
                     _ => true,
                 };
                 whole
                     && matches!(
                         (self.kind, self.bits),
-                        (Kind::Unsigned, 8 | 16) | (Kind::Float, 32)
+                        (SampleFormat::Unsigned, 8 | 16) | (SampleFormat::Float, 32)
                     )
             }
             Compression::LogLuv(_) => !self.separate && stored == self.meaning.colour.channels(),
@@ -231,22 +239,22 @@ impl Layout {
     fn ranges(&self, ifd: &Ifd, input: &Input) -> (Vec<(f64, f64)>, bool) {
         let most = f64::from(self.bits).exp2();
         let whole = match (self.kind, self.depth()) {
-            (_, Depth::U8) => (0.0, 255.0),
-            (_, Depth::U16) => (0.0, 65535.0),
-            (Kind::Unsigned, _) => (0.0, most - 1.0),
-            (Kind::Signed, _) if self.complex => (0.0, most.sqrt() / std::f64::consts::SQRT_2),
-            (Kind::Signed, _) => (-most / 2.0, most / 2.0 - 1.0),
-            (Kind::Float, _) => (0.0, 1.0),
+            (_, SampleType::U8) => (0.0, 255.0),
+            (_, SampleType::U16) => (0.0, 65535.0),
+            (SampleFormat::Unsigned, _) => (0.0, most - 1.0),
+            (SampleFormat::Signed, _) if self.complex => (0.0, most.sqrt() / std::f64::consts::SQRT_2),
+            (SampleFormat::Signed, _) => (-most / 2.0, most / 2.0 - 1.0),
+            (SampleFormat::Float, _) => (0.0, 1.0),
         };
         let channels = self.meaning.colour.channels();
-        if self.meaning.colour == Colour::Lab && self.depth() == Depth::F32 {
+        if self.meaning.colour == Colour::Lab && self.depth() == SampleType::F32 {
             let others = self.picks.len().saturating_sub(3);
             let all = [(0.0, 100.0), (-128.0, 127.0), (-128.0, 127.0)].into_iter();
             return (all.chain(std::iter::repeat_n(whole, others)).collect(), false);
         }
         let of = |tag| ifd.floats(input, tag, self.stored as u64).unwrap_or_default();
         let (mut low, mut high) = (of(340), of(341));
-        if low.is_empty() && high.is_empty() && self.depth() == Depth::F32 {
+        if low.is_empty() && high.is_empty() && self.depth() == SampleType::F32 {
             (low, high) = statistics(ifd, input, self.stored);
         }
         let open = low.is_empty() && high.is_empty();
@@ -255,7 +263,7 @@ impl Layout {
             let at = |values: &[f64]| {
                 let value = values.get(index).or(values.last())?;
                 let scale = match self.depth() {
-                    Depth::U8 | Depth::U16 => whole.1 / (most - 1.0),
+                    SampleType::U8 | SampleType::U16 => whole.1 / (most - 1.0),
                     _ => 1.0,
                 };
                 Some(value * scale)
@@ -274,7 +282,7 @@ impl Layout {
     /// How many of the picked samples are colours (of a palette one, which gives three channels).
     pub fn colour_picks(&self) -> usize {
         match self.turn {
-            Turn::Palette(_) => 1,
+            ColourTransform::Palette(_) => 1,
             _ => self.meaning.colour.channels(),
         }
     }
@@ -285,11 +293,11 @@ impl Layout {
     }
 
     /// The type of the samples that are given.
-    pub fn depth(&self) -> Depth {
+    pub fn depth(&self) -> SampleType {
         match self.turn {
-            Turn::Palette(_) => Depth::U8,
-            _ if matches!(self.compression, Compression::LogLuv(_)) => Depth::U8,
-            _ => Depth::of(self.kind, self.bits),
+            ColourTransform::Palette(_) => SampleType::U8,
+            _ if matches!(self.compression, Compression::LogLuv(_)) => SampleType::U8,
+            _ => SampleType::of(self.kind, self.bits),
         }
     }
 
@@ -302,11 +310,11 @@ impl Layout {
     pub fn is_straight(&self) -> bool {
         let whole = matches!(
             (self.kind, self.bits),
-            (Kind::Unsigned, 8 | 16 | 32) | (Kind::Float, 32)
+            (SampleFormat::Unsigned, 8 | 16 | 32) | (SampleFormat::Float, 32)
         );
         whole
             && !self.complex
-            && matches!(self.turn, Turn::Keep)
+            && matches!(self.turn, ColourTransform::Keep)
             && !self.separate
             && self.picks.iter().copied().eq(0..self.stored)
     }
@@ -320,7 +328,7 @@ impl Layout {
     /// Bytes of a block once no longer coded; of one plane when channels are planar.
     pub fn bytes(&self, block: Size) -> u64 {
         match &self.turn {
-            Turn::Ycbcr(ycbcr) if !self.separate => ycbcr.bytes(block.w, block.h),
+            ColourTransform::Ycbcr(ycbcr) if !self.separate => ycbcr.bytes(block.w, block.h),
             _ => self.line(block.w).saturating_mul(u64::from(block.h)),
         }
     }
@@ -328,7 +336,7 @@ impl Layout {
     /// Bytes of what it has of its own.
     pub fn held(&self) -> usize {
         let palette = match &self.turn {
-            Turn::Palette(colours) => colours.len() * 3,
+            ColourTransform::Palette(colours) => colours.len() * 3,
             _ => 0,
         };
         palette + self.tables.as_ref().map_or(0, Vec::len)
@@ -341,13 +349,13 @@ impl Layout {
     }
 
     /// What a scheme that knows samples must give of a block.
-    pub fn shape(&self, block: Size) -> Shape {
-        Shape {
+    pub fn shape(&self, block: Size) -> BlockShape {
+        BlockShape {
             size: block,
             channels: self.stored,
             bits: self.bits,
             kind: self.kind,
-            big: self.order == Order::Big,
+            big: self.order == ByteOrder::Big,
         }
     }
 
@@ -355,10 +363,10 @@ impl Layout {
     pub fn blank(&self, size: Size) -> Samples {
         let len = usize::try_from(size.area()).unwrap_or(0) * self.channels();
         match self.depth() {
-            Depth::U8 => Samples::U8(vec![0; len]),
-            Depth::U16 => Samples::U16(vec![0; len]),
-            Depth::U32 => Samples::U32(vec![0; len]),
-            Depth::F32 => Samples::F32(vec![0.0; len]),
+            SampleType::U8 => Samples::U8(vec![0; len]),
+            SampleType::U16 => Samples::U16(vec![0; len]),
+            SampleType::U32 => Samples::U32(vec![0; len]),
+            SampleType::F32 => Samples::F32(vec![0.0; len]),
         }
     }
 
@@ -366,23 +374,23 @@ impl Layout {
     pub fn filled(&self, size: Size, fill: impl FnOnce(&mut UninitBuf) -> Result<()>) -> Result<Samples> {
         let len = usize::try_from(size.area()).unwrap_or(0) * self.channels();
         Ok(match self.depth() {
-            Depth::U8 => Samples::U8(uninit::filled(len, fill)?),
-            Depth::U16 => Samples::U16(uninit::filled(len, fill)?),
-            Depth::U32 => Samples::U32(uninit::filled(len, fill)?),
-            Depth::F32 => Samples::F32(uninit::filled(len, fill)?),
+            SampleType::U8 => Samples::U8(uninit::filled(len, fill)?),
+            SampleType::U16 => Samples::U16(uninit::filled(len, fill)?),
+            SampleType::U32 => Samples::U32(uninit::filled(len, fill)?),
+            SampleType::F32 => Samples::F32(uninit::filled(len, fill)?),
         })
     }
 
     /// The layout of the blocks that hold `picks[index]` alone, of planar channels. Its samples are as stored;
     /// [`weave`](crate::source::tiff::unpack::weave) makes of all planes what is given.
-    pub fn plane(&self, index: usize) -> Layout {
+    pub fn plane(&self, index: usize) -> BlockLayout {
         let range = self.meaning.ranges.get(index).copied();
-        Layout {
+        BlockLayout {
             stored: 1,
             picks: vec![0],
             turn: match self.turn {
-                Turn::Palette(_) => Turn::Index,
-                _ => Turn::Keep,
+                ColourTransform::Palette(_) => ColourTransform::Index,
+                _ => ColourTransform::Keep,
             },
             meaning: Meaning {
                 colour: Colour::Grey,
@@ -392,7 +400,7 @@ impl Layout {
             separate: false,
             jpeg_ycbcr: false,
             shared: match &self.turn {
-                Turn::Ycbcr(ycbcr) if index > 0 && ycbcr.block != (1, 1) => Some(ycbcr.block),
+                ColourTransform::Ycbcr(ycbcr) if index > 0 && ycbcr.block != (1, 1) => Some(ycbcr.block),
                 _ => None,
             },
             ..self.clone()
@@ -427,30 +435,30 @@ fn statistics(ifd: &Ifd, input: &Input, samples: usize) -> (Vec<f64>, Vec<f64>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::tiff::build::Entry;
+    use crate::source::tiff::build::FieldEntry;
     use crate::source::tiff::build::Temp;
     use crate::source::tiff::build::single;
     use crate::source::tiff::build::tags;
     use crate::source::tiff::build::with;
     use crate::source::tiff::ifd::Prologue;
 
-    fn layout(channels: u64, photometric: u64, more: &[Entry]) -> Result<Layout> {
+    fn layout(channels: u64, photometric: u64, more: &[FieldEntry]) -> Result<BlockLayout> {
         let file = Temp::new(&single(&[], |at| {
             with(tags((16, 16), channels, photometric, vec![at]), more)
         }));
         let input = file.input();
         let prologue = Prologue::read(&input)?;
-        Layout::of(
+        BlockLayout::of(
             &Ifd::read(&input, prologue, prologue.first)?,
             &input,
-            Writer::Other,
+            Software::Other,
         )
     }
 
     #[cfg(feature = "rare")]
     #[test]
     fn what_is_not_served_is_named() {
-        let cases: [(u64, u64, Entry, &str); 22] = [
+        let cases: [(u64, u64, FieldEntry, &str); 22] = [
             (
                 3,
                 2,
@@ -560,7 +568,7 @@ mod tests {
                 .map_or(String::new(), |e| e.to_string());
             assert_eq!(found, text);
         }
-        let log = |more: &[Entry]| {
+        let log = |more: &[FieldEntry]| {
             layout(1, 1, &[&[(259, 3, vec![32909])], more].concat()).map(|layout| layout.bits)
         };
         for (bits, format, served) in [
@@ -644,10 +652,10 @@ mod tests {
             let file = Temp::new(&single(&[], |_| all));
             let input = file.input();
             let prologue = Prologue::read(&input).unwrap();
-            let layout = Layout::of(
+            let layout = BlockLayout::of(
                 &Ifd::read(&input, prologue, prologue.first).unwrap(),
                 &input,
-                Writer::Other,
+                Software::Other,
             )
             .unwrap();
             assert_eq!(layout.stored as u64, channels, "{photometric}");
@@ -662,32 +670,35 @@ mod tests {
 
     #[test]
     fn every_kind_of_sample_has_a_depth_and_a_range() {
-        let of = |bits: u64, format: u64, more: &[Entry]| {
+        let of = |bits: u64, format: u64, more: &[FieldEntry]| {
             let more = [&[(258, 3, vec![bits]), (339, 3, vec![format])], more].concat();
             let layout = layout(1, 1, &more).unwrap();
             (layout.depth(), layout.meaning.ranges[0])
         };
-        assert_eq!(of(1, 1, &[]), (Depth::U8, (0.0, 255.0)));
-        assert_eq!(of(8, 4, &[]), (Depth::U8, (0.0, 255.0)));
-        assert_eq!(of(9, 1, &[]), (Depth::U16, (0.0, 65535.0)));
-        assert_eq!(of(24, 1, &[]), (Depth::U32, (0.0, 16_777_215.0)));
-        assert_eq!(of(32, 1, &[]), (Depth::U32, (0.0, 4_294_967_295.0)));
-        assert_eq!(of(64, 1, &[]), (Depth::F32, (0.0, 18_446_744_073_709_551_615.0)));
-        assert_eq!(of(8, 2, &[]), (Depth::F32, (-128.0, 127.0)));
-        assert_eq!(of(16, 2, &[]), (Depth::F32, (-32768.0, 32767.0)));
-        assert_eq!(of(64, 3, &[]), (Depth::F32, (0.0, 1.0)));
+        assert_eq!(of(1, 1, &[]), (SampleType::U8, (0.0, 255.0)));
+        assert_eq!(of(8, 4, &[]), (SampleType::U8, (0.0, 255.0)));
+        assert_eq!(of(9, 1, &[]), (SampleType::U16, (0.0, 65535.0)));
+        assert_eq!(of(24, 1, &[]), (SampleType::U32, (0.0, 16_777_215.0)));
+        assert_eq!(of(32, 1, &[]), (SampleType::U32, (0.0, 4_294_967_295.0)));
+        assert_eq!(
+            of(64, 1, &[]),
+            (SampleType::F32, (0.0, 18_446_744_073_709_551_615.0))
+        );
+        assert_eq!(of(8, 2, &[]), (SampleType::F32, (-128.0, 127.0)));
+        assert_eq!(of(16, 2, &[]), (SampleType::F32, (-32768.0, 32767.0)));
+        assert_eq!(of(64, 3, &[]), (SampleType::F32, (0.0, 1.0)));
         let low_high =
             |low: f64, high: f64| [(340, 12, vec![low.to_bits()]), (341, 12, vec![high.to_bits()])];
-        assert_eq!(of(32, 3, &low_high(-5.0, 7.5)), (Depth::F32, (-5.0, 7.5)));
-        assert_eq!(of(4, 1, &low_high(1.0, 10.0)), (Depth::U8, (17.0, 170.0)));
-        assert_eq!(of(32, 3, &low_high(7.0, 7.0)), (Depth::F32, (0.0, 1.0)));
-        assert_eq!(of(32, 3, &low_high(f64::NAN, 7.0)), (Depth::F32, (0.0, 1.0)));
+        assert_eq!(of(32, 3, &low_high(-5.0, 7.5)), (SampleType::F32, (-5.0, 7.5)));
+        assert_eq!(of(4, 1, &low_high(1.0, 10.0)), (SampleType::U8, (17.0, 170.0)));
+        assert_eq!(of(32, 3, &low_high(7.0, 7.0)), (SampleType::F32, (0.0, 1.0)));
+        assert_eq!(of(32, 3, &low_high(f64::NAN, 7.0)), (SampleType::F32, (0.0, 1.0)));
     }
 
     #[test]
     fn palettes_of_eight_bits_are_taken_as_such() {
         let of = |map: Vec<u64>| match layout(1, 3, &[(258, 3, vec![1]), (320, 3, map)]).unwrap().turn {
-            Turn::Palette(table) => table.to_vec(),
+            ColourTransform::Palette(table) => table.to_vec(),
             other => panic!("{other:?}"),
         };
         assert_eq!(of(vec![1, 2, 3, 4, 5, 255]), [[1, 3, 5], [2, 4, 255]]);

@@ -4,21 +4,21 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::raster::Raster;
 use crate::raster::Samples;
-use crate::source::tiff::layout::Depth;
-use crate::source::tiff::layout::Layout;
+use crate::source::tiff::layout::BlockLayout;
+use crate::source::tiff::layout::SampleType;
 
 /// The value of full opacity beside samples of a layout.
-pub fn most(layout: &Layout) -> f64 {
+pub fn most(layout: &BlockLayout) -> f64 {
     match layout.depth() {
-        Depth::U8 => 255.0,
-        Depth::U16 => 65535.0,
-        Depth::U32 => f64::from(u32::MAX),
-        Depth::F32 => 1.0,
+        SampleType::U8 => 255.0,
+        SampleType::U16 => 65535.0,
+        SampleType::U32 => f64::from(u32::MAX),
+        SampleType::F32 => 1.0,
     }
 }
 
 /// The raster with the mask as alpha after its colours. `Error::Corrupt` when they differ in size.
-pub fn put(raster: Raster, mask: &Raster, layout: &Layout) -> Result<Raster> {
+pub fn put(raster: Raster, mask: &Raster, layout: &BlockLayout) -> Result<Raster> {
     let colours = layout.meaning.colour.channels();
     let alpha: Vec<u8> = match &mask.samples {
         Samples::U8(values) => values.clone(),

@@ -136,12 +136,12 @@ fn density(ifd: &Ifd, input: &Input) -> Option<Density> {
 mod tests {
     use super::*;
     use crate::source::tiff::build::Build;
-    use crate::source::tiff::build::Entry;
+    use crate::source::tiff::build::FieldEntry;
     use crate::source::tiff::build::Temp;
-    use crate::source::tiff::input::Order;
+    use crate::source::tiff::input::ByteOrder;
 
-    fn ifd(tags: &[Entry]) -> (Input, Ifd) {
-        let mut build = Build::new(Order::Big, false);
+    fn ifd(tags: &[FieldEntry]) -> (Input, Ifd) {
+        let mut build = Build::new(ByteOrder::Big, false);
         let first = build.ifd(&[&[(256, 3, vec![1])], tags].concat(), 0);
         let input = Temp::new(&build.finish(first)).input();
         let prologue = Prologue::read(&input).unwrap();
@@ -149,7 +149,7 @@ mod tests {
         (input, ifd)
     }
 
-    fn found(tags: &[Entry]) -> Metadata {
+    fn found(tags: &[FieldEntry]) -> Metadata {
         let (input, ifd) = ifd(tags);
         let prologue = Prologue::read(&input).unwrap();
         metadata(&ifd, &input, prologue, 100)
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn what_exif_says_fills_gaps_and_a_page_is_named() {
-        let mut build = Build::new(Order::Big, false);
+        let mut build = Build::new(ByteOrder::Big, false);
         let gps = build.ifd(&[(1, 2, ascii(b"N\0"))], 0);
         let exif = [
             (33434, 5, vec![1 << 32 | 125]),

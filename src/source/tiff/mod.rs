@@ -43,9 +43,9 @@ pub use crate::limits::Limits;
 use crate::raster::Alpha;
 use crate::raster::Colour;
 use crate::raster::Format;
-use crate::raster::Kind;
 use crate::raster::Metadata;
 use crate::raster::Raster;
+use crate::raster::SampleFormat;
 use crate::raster::Samples;
 use crate::raster::gather;
 use crate::raster::strip;
@@ -68,7 +68,7 @@ use crate::source::tiff::ifd::Ifd;
 use crate::source::tiff::ifd::Prologue;
 use crate::source::tiff::image::Image;
 use crate::source::tiff::input::Input;
-use crate::source::tiff::layout::Layout;
+use crate::source::tiff::layout::BlockLayout;
 use crate::source::tiff::pyramid::Pages;
 use crate::source::tiff::unpack::absent;
 use crate::source::tiff::unpack::settle;
@@ -92,12 +92,12 @@ pub struct Tiff {
 
 /// Memory that a thread keeps from tile to tile.
 #[derive(Default)]
-struct Scratch {
+struct TileScratch {
     coded: Vec<u8>,
     plain: Vec<u8>,
 }
 
-impl Scratch {
+impl TileScratch {
     /// Leaves it to the next tile, unless it is large.
     fn leave(self) {
         if self.coded.capacity().max(self.plain.capacity()) <= MAX_KEPT {
@@ -122,7 +122,7 @@ const EXTENT_SIDE: u32 = 128;
 const MAX_KEPT: usize = 4 << 20;
 
 thread_local! {
-    static SCRATCH: Cell<Scratch> = Cell::default();
+    static SCRATCH: Cell<TileScratch> = Cell::default();
 }
 
 impl Tiff {
@@ -153,7 +153,11 @@ impl Tiff {
             levels: images.iter().map(|image| image.level(limits)).collect(),
             channels: u8::try_from(channels).unwrap_or(u8::MAX),
             bits: if layout.complex { 32 } else { layout.bits },
-            kind: if layout.complex { Kind::Float } else { layout.kind },
+            kind: if layout.complex {
+                SampleFormat::Float
+            } else {
+                layout.kind
+            },
             meaning,
             stored: if mask { None } else { stored(layout) },
             metadata: metadata::metadata(&first, &input, prologue, limits.metadata),
@@ -193,7 +197,7 @@ impl Tiff {
             return Vec::new();
         };
         let layout = &image.layout;
-        if layout.kind != Kind::Signed || layout.complex || !layout.open {
+        if layout.kind != SampleFormat::Signed || layout.complex || !layout.open {
             return Vec::new();
         }
         let channels = usize::from(self.header.channels).max(1);
@@ -276,7 +280,7 @@ impl Tiff {
     fn check_memory(&self, level: usize, size: Size) -> Result<()> {
         let len = self.header.version.bytes();
         let most = self.limits.in_bands(len);
-        let present = self.header.levels.get(level).map_or(0, |of| of.present);
+        let present = self.header.levels.get(level).map_or(0, |level| level.present);
         if present <= most || stored_bytes(&self.header, level) <= most {
             return Ok(());
         }
@@ -444,7 +448,14 @@ impl Tiff {
     }
 
     /// The upper left `size` of one block: a tile, or a plane of it.
-    fn block(&self, image: &Image, layout: &Layout, plane: usize, tile: Tile, size: Size) -> Result<Samples> {
+    fn block(
+        &self,
+        image: &Image,
+        layout: &BlockLayout,
+        plane: usize,
+        tile: Tile,
+        size: Size,
+    ) -> Result<Samples> {
         let cell = image.cell(tile.row);
         let Some((at, len)) = image.place(&self.input, tile.col, tile.row, plane)? else {
             return Ok(absent(layout, size));
@@ -457,7 +468,7 @@ impl Tiff {
         let most = self.limits.in_memory(len).saturating_mul(share);
         limits::check("decoded bytes of a tile:", "EXPANSION", layout.memory(cell), most)?;
         let mut scratch = SCRATCH.take();
-        let Scratch { coded, plain } = &mut scratch;
+        let TileScratch { coded, plain } = &mut scratch;
         let samples = if size == cell && block::in_pieces(layout) {
             block::of_pieces(layout, cell, |take| self.input.pieces(at, len, coded, take))
         } else {
@@ -469,7 +480,7 @@ impl Tiff {
     }
 
     /// The samples of a block that the file holds [as they are given](Image::plain).
-    fn plain(&self, layout: &Layout, at: u64, cell: Size) -> Result<Samples> {
+    fn plain(&self, layout: &BlockLayout, at: u64, cell: Size) -> Result<Samples> {
         let mut samples = layout.filled(cell, |buf| self.input.put(at, layout.bytes(cell), buf))?;
         settle(layout, cell.w, &mut samples);
         Ok(samples)
@@ -509,7 +520,7 @@ impl Tiff {
     }
 
     /// The bytes of `part` in rows of `line` bytes, the first of which begins at `at`.
-    fn columns(&self, layout: &Layout, at: u64, line: u64, part: Rect) -> Result<Vec<u8>> {
+    fn columns(&self, layout: &BlockLayout, at: u64, line: u64, part: Rect) -> Result<Vec<u8>> {
         let at = at.saturating_add(layout.line(part.x));
         let wanted = layout.line(part.w);
         let whole = if wanted == line { u64::from(part.h) } else { 1 };
@@ -543,7 +554,10 @@ fn channels(image: &Image, size: Size, samples: Samples) -> Raster {
 
 /// The samples of a block out of its planes, which `read` gives by layout and number; there is but one where channels
 /// lie together.
-fn each_plane(layout: &Layout, read: impl Fn(&Layout, usize) -> Result<Samples>) -> Result<Samples> {
+fn each_plane(
+    layout: &BlockLayout,
+    read: impl Fn(&BlockLayout, usize) -> Result<Samples>,
+) -> Result<Samples> {
     if !layout.separate {
         return read(layout, 0);
     }
@@ -555,7 +569,7 @@ fn each_plane(layout: &Layout, read: impl Fn(&Layout, usize) -> Result<Samples>)
 }
 
 /// The format that a tile's coded bytes have, when they show what its samples do.
-fn stored(layout: &Layout) -> Option<Format> {
+fn stored(layout: &BlockLayout) -> Option<Format> {
     let colours = match layout.meaning.colour {
         Colour::Grey => 1,
         Colour::Rgb => 3,
@@ -577,12 +591,12 @@ mod tests {
     use super::*;
     use crate::geometry::Size;
     use crate::source::tiff::build::Build;
-    use crate::source::tiff::build::Entry;
+    use crate::source::tiff::build::FieldEntry;
     use crate::source::tiff::build::Temp;
     use crate::source::tiff::build::single;
     use crate::source::tiff::build::tags;
     use crate::source::tiff::build::with;
-    use crate::source::tiff::input::Order;
+    use crate::source::tiff::input::ByteOrder;
 
     fn open(bytes: &[u8]) -> Result<Tiff> {
         Tiff::open(Temp::new(bytes).open(), &Limits::default())
@@ -598,7 +612,7 @@ mod tests {
 
     /// Three levels in one file, deflated with a predictor, LZW without, and plain; with metadata.
     fn small() -> Vec<u8> {
-        let mut build = Build::new(Order::Little, false);
+        let mut build = Build::new(ByteOrder::Little, false);
         let samples: Vec<u8> = (0..256).map(|i| ((i * i) >> 5) as u8).collect();
         let deflated = miniz_oxide::deflate::compress_to_vec_zlib(&samples, 6);
         let d = build.blob(&deflated);
@@ -682,13 +696,13 @@ mod tests {
         let (side, picture) = (32, Rect::new(0, 0, 90, 80));
         // byte order, bits, format of samples, predictor; whether parts can be read
         for (order, bits, format, predictor, parts) in [
-            (Order::Little, 8, 1, 1, true),
-            (Order::Little, 16, 1, 1, true),
-            (Order::Big, 16, 1, 1, true),
-            (Order::Big, 32, 1, 1, true),
-            (Order::Big, 32, 3, 1, true),
-            (Order::Little, 8, 1, 2, true),
-            (Order::Little, 12, 1, 1, false),
+            (ByteOrder::Little, 8, 1, 1, true),
+            (ByteOrder::Little, 16, 1, 1, true),
+            (ByteOrder::Big, 16, 1, 1, true),
+            (ByteOrder::Big, 32, 1, 1, true),
+            (ByteOrder::Big, 32, 3, 1, true),
+            (ByteOrder::Little, 8, 1, 2, true),
+            (ByteOrder::Little, 12, 1, 1, false),
         ] {
             let mut build = Build::new(order, false);
             let bytes = side * side * bits / 8;
@@ -775,7 +789,7 @@ mod tests {
 
     #[test]
     fn tile_offsets_are_not_read_at_opening() {
-        let mut build = Build::new(Order::Little, false);
+        let mut build = Build::new(ByteOrder::Little, false);
         let million = with(
             tags((16_000, 16_000), 1, 1, vec![16; 1_000_000]),
             &[(325, 3, vec![256; 1_000_000])],
@@ -844,7 +858,7 @@ mod tests {
 
     #[test]
     fn what_was_never_written_is_what_the_file_says_or_zero_like_any_other_sample() {
-        let read = |channels: u64, photometric: u64, more: &[Entry]| {
+        let read = |channels: u64, photometric: u64, more: &[FieldEntry]| {
             let bytes = single(&[], |_| {
                 with(tags((16, 16), channels, photometric, vec![0]), more)
             });
@@ -911,7 +925,7 @@ mod tests {
             (1, vec![vec![0x39; 256]]),
             (2, vec![vec![0x33; 128], vec![0x99; 128]]),
         ] {
-            let mut build = Build::new(Order::Little, false);
+            let mut build = Build::new(ByteOrder::Little, false);
             let at: Vec<u64> = blocks.iter().map(|block| build.blob(block)).collect();
             let counts = blocks.iter().map(|block| block.len() as u64).collect();
             let more = [

@@ -4,10 +4,10 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
 use crate::raster::Samples;
-use crate::source::tiff::layout::Layout;
+use crate::source::tiff::layout::BlockLayout;
 
 /// `Error::Unsupported`.
-pub fn decode(layout: &Layout, _: &mut [u8], _: Size, _: Size, _: &mut Vec<u8>) -> Result<Samples> {
+pub fn decode(layout: &BlockLayout, _: &mut [u8], _: Size, _: Size, _: &mut Vec<u8>) -> Result<Samples> {
     Err(Error::Unsupported(format!(
         "{:?} is not built in",
         layout.compression

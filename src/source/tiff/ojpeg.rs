@@ -4,9 +4,9 @@
 //! block restarts, as writers have it; a block that is a stream of its own is used as it is.
 
 use crate::codec::jpeg::stream::EOI;
+use crate::codec::jpeg::stream::MarkerSegments;
 use crate::codec::jpeg::stream::SOI;
 use crate::codec::jpeg::stream::SOS;
-use crate::codec::jpeg::stream::Segments;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
@@ -80,7 +80,11 @@ impl OldJpeg {
 
     /// Takes what an interchange stream has before its first scan; what is damaged is left.
     fn take(&mut self, stream: &[u8]) {
-        for segment in Segments::of(stream).into_iter().flatten().map_while(Result::ok) {
+        for segment in MarkerSegments::of(stream)
+            .into_iter()
+            .flatten()
+            .map_while(Result::ok)
+        {
             match segment.marker {
                 DQT | DHT | DRI => self.tables.extend_from_slice(segment.whole),
                 0xc0..=0xc2 => {
@@ -140,9 +144,12 @@ fn whole(ifd: &Ifd, input: &Input, at: u64, head: &[u8]) -> Result<Option<(u64, 
     if strips != 1 || !input.holds(at, len) {
         return Ok(None);
     }
-    let frame = (Segments::of(head).into_iter().flatten().map_while(Result::ok))
-        .find(|segment| matches!(segment.marker, 0xc0..=0xc2))
-        .and_then(|segment| segment.payload.get(1..5).map(<[u8]>::to_vec));
+    let frame = (MarkerSegments::of(head)
+        .into_iter()
+        .flatten()
+        .map_while(Result::ok))
+    .find(|segment| matches!(segment.marker, 0xc0..=0xc2))
+    .and_then(|segment| segment.payload.get(1..5).map(<[u8]>::to_vec));
     let side = |side: u64| u16::try_from(side).ok().map(u16::to_be_bytes);
     let fits = side(h).zip(side(w)).map(|(h, w)| [h, w].concat()) == frame && frame.is_some();
     let tail = len.min(TAIL);
@@ -209,7 +216,7 @@ mod tests {
     use crate::codec::jpeg;
     use crate::raster::Layout;
     use crate::raster::Samples;
-    use crate::source::tiff::build::Entry;
+    use crate::source::tiff::build::FieldEntry;
     use crate::source::tiff::build::Temp;
     use crate::source::tiff::build::single;
     use crate::source::tiff::ifd::Prologue;
@@ -222,9 +229,9 @@ mod tests {
 
     /// The stream of a grey picture: where its tables lie in it, where its scan header begins and ends.
     fn grey() -> (Vec<u8>, [Vec<u64>; 3], usize, usize) {
-        let stream = jpeg::encode(&slope(), SIZE, Layout::Grey, 90, jpeg::Style::default()).unwrap();
+        let stream = jpeg::encode(&slope(), SIZE, Layout::Grey, 90, jpeg::JpegStyle::default()).unwrap();
         let (mut places, mut scan) = ([vec![], vec![], vec![]], (0, 0));
-        for segment in Segments::of(&stream).unwrap() {
+        for segment in MarkerSegments::of(&stream).unwrap() {
             let segment = segment.unwrap();
             let end = stream.len() - segment.rest.len();
             let start = end - segment.payload.len();
@@ -240,7 +247,7 @@ mod tests {
         (stream, places, scan.0, scan.1)
     }
 
-    fn old(stream: &[u8], tags: impl Fn(u64) -> Vec<Entry>) -> Result<OldJpeg> {
+    fn old(stream: &[u8], tags: impl Fn(u64) -> Vec<FieldEntry>) -> Result<OldJpeg> {
         let file = Temp::new(&single(stream, |at| {
             [vec![(256, 3, vec![16])], tags(at)].concat()
         }));
@@ -250,7 +257,7 @@ mod tests {
     }
 
     fn samples(stream: &[u8]) -> Samples {
-        let merged = jpeg::merge(None, stream, jpeg::Colour::Grey).unwrap();
+        let merged = jpeg::merge(None, stream, jpeg::StreamColour::Grey).unwrap();
         jpeg::decode(&merged, SIZE).unwrap().samples
     }
 

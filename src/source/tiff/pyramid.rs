@@ -16,7 +16,7 @@ use crate::source::tiff::image::is_reduced;
 use crate::source::tiff::input::Input;
 use crate::source::tiff::metadata;
 use crate::source::tiff::writer;
-use crate::source::tiff::writer::Writer;
+use crate::source::tiff::writer::Software;
 use std::collections::HashSet;
 
 /// The bit of NewSubfileType that says: a smaller version of another picture.
@@ -76,7 +76,7 @@ impl Found {
 /// Pages come in the order of the file. But where it begins with a smaller version of another picture, and in the files of
 /// slide scanners, the largest picture comes first.
 pub fn page(input: &Input, prologue: Prologue, wanted: usize, limits: &Limits) -> Result<Pages> {
-    let mut walk = Walk {
+    let mut walk = IfdWalk {
         input,
         prologue,
         limits,
@@ -85,7 +85,7 @@ pub fn page(input: &Input, prologue: Prologue, wanted: usize, limits: &Limits) -
     let (mut all, more) = walk.chain()?;
     let writer = all
         .first()
-        .map_or(Writer::Other, |first| Writer::of(&first.ifd, input));
+        .map_or(Software::Other, |first| Software::of(&first.ifd, input));
     let begins_reduced = all.first().is_some_and(|first| first.reduced);
     if begins_reduced {
         all.extend(walk.full_of(&all, writer)?);
@@ -121,7 +121,7 @@ pub fn page(input: &Input, prologue: Prologue, wanted: usize, limits: &Limits) -
 }
 
 /// A walk over the directories of a file.
-struct Walk<'a> {
+struct IfdWalk<'a> {
     input: &'a Input,
     prologue: Prologue,
     limits: &'a Limits,
@@ -129,13 +129,13 @@ struct Walk<'a> {
     seen: HashSet<u64>,
 }
 
-impl Walk<'_> {
+impl IfdWalk<'_> {
     /// Whether a directory at `at` is to be read: there is one, it was not read before, and not too many were.
     fn is_next(&mut self, at: u64) -> bool {
         at != 0 && self.seen.len() < self.limits.ifds && self.seen.insert(at)
     }
 
-    fn image(&self, ifd: &Ifd, writer: Writer) -> Result<Image> {
+    fn image(&self, ifd: &Ifd, writer: Software) -> Result<Image> {
         Image::of(ifd, self.input, self.limits, writer)
     }
 
@@ -175,12 +175,12 @@ impl Walk<'_> {
             input.prefetch_at([at], DIRECTORY)?;
             let ifd = Ifd::read(input, self.prologue, at)?;
             at = ifd.next;
-            let own = Writer::of(&ifd, input);
-            if of_first.is_none() && own == Writer::Leica {
+            let own = Software::of(&ifd, input);
+            if of_first.is_none() && own == Software::Leica {
                 names = writer::leica(&ifd, input);
             }
             let of_first = *of_first.get_or_insert(own);
-            let writer = if own == Writer::Other { of_first } else { own };
+            let writer = if own == Software::Other { of_first } else { own };
             let image = self.image(&ifd, writer);
             held += image.as_ref().map_or(0, |image| image.layout.held());
             if held > MAX_HELD {
@@ -202,7 +202,7 @@ impl Walk<'_> {
         all: &mut Vec<Found>,
         ifd: Ifd,
         image: Result<Image>,
-        writer: Writer,
+        writer: Software,
         auxiliary: Option<String>,
     ) {
         let flags = self.flags(&ifd);
@@ -235,7 +235,7 @@ impl Walk<'_> {
     }
 
     /// The largest picture in full size below the first directory, which shows it smaller.
-    fn full_of(&mut self, all: &[Found], writer: Writer) -> Result<Option<Found>> {
+    fn full_of(&mut self, all: &[Found], writer: Software) -> Result<Option<Found>> {
         let Some(first) = all.first() else {
             return Ok(None);
         };
@@ -268,7 +268,7 @@ impl Walk<'_> {
     fn below(
         &mut self,
         start: u64,
-        writer: Writer,
+        writer: Software,
         levels: &mut Vec<Image>,
         masks: &mut Vec<Image>,
     ) -> Result<()> {
@@ -293,7 +293,7 @@ impl Walk<'_> {
 impl Found {
     /// Takes in the picture of a directory that follows, if it is a level, a mask or a thumbnail of this one; gives it back
     /// otherwise.
-    fn takes(&mut self, mut image: Image, flags: u64, writer: Writer) -> Option<Image> {
+    fn takes(&mut self, mut image: Image, flags: u64, writer: Software) -> Option<Image> {
         let Ok(levels) = &mut self.levels else {
             return Some(image);
         };
@@ -376,11 +376,11 @@ fn add(levels: &mut Vec<Image>, image: Image) {
 mod tests {
     use super::*;
     use crate::source::tiff::build::Build;
-    use crate::source::tiff::build::Entry;
+    use crate::source::tiff::build::FieldEntry;
     use crate::source::tiff::build::Temp;
     use crate::source::tiff::build::tags;
     use crate::source::tiff::build::with;
-    use crate::source::tiff::input::Order;
+    use crate::source::tiff::input::ByteOrder;
 
     fn open(bytes: &[u8]) -> Result<Vec<(u32, u32)>> {
         let input = Temp::new(bytes).input();
@@ -396,7 +396,7 @@ mod tests {
     #[test]
     fn levels_come_from_the_chain_and_from_subifds_sorted_by_size() {
         for big in [false, true] {
-            let mut build = Build::new(Order::Big, big);
+            let mut build = Build::new(ByteOrder::Big, big);
             let tile = build.blob(&[0; 256]);
             let places = |n: usize| vec![tile; n];
             let last = build.ifd(&tags((25, 16), 1, 1, places(2)), 0);
@@ -411,7 +411,7 @@ mod tests {
     }
 
     /// The same picture in strips of 16 rows.
-    fn strips(tags: Vec<Entry>) -> Vec<Entry> {
+    fn strips(tags: Vec<FieldEntry>) -> Vec<FieldEntry> {
         let places = tags.iter().find(|(tag, ..)| *tag == 324).unwrap().2.clone();
         let counts = tags.iter().find(|(tag, ..)| *tag == 325).unwrap().2.clone();
         let none = |tag| (tag, 3, vec![]);
@@ -424,7 +424,7 @@ mod tests {
 
     #[test]
     fn a_thousand_pages_are_found_and_one_beyond_the_limit_says_so() {
-        let mut build = Build::new(Order::Little, false);
+        let mut build = Build::new(ByteOrder::Little, false);
         let grey = tags((100, 64), 1, 1, vec![16; 28]);
         let first = (0..1100).fold(0, |next, _| build.ifd(&grey, next));
         let input = Temp::new(&build.finish(first)).input();
@@ -451,7 +451,7 @@ mod tests {
 
     #[test]
     fn other_pages_masks_and_thumbnails_are_no_levels() {
-        let mut build = Build::new(Order::Little, false);
+        let mut build = Build::new(ByteOrder::Little, false);
         let grey = |size| tags(size, 1, 1, vec![16; 28]);
         let odd = [
             strips(grey((25, 16))),
@@ -488,7 +488,7 @@ mod tests {
 
     #[test]
     fn pages_have_levels_of_their_own_and_names() {
-        let mut build = Build::new(Order::Little, false);
+        let mut build = Build::new(ByteOrder::Little, false);
         let grey = |size| tags(size, 1, 1, vec![16; 28]);
         let name = |name: &[u8]| (285, 2, name.iter().map(|b| u64::from(*b)).collect::<Vec<_>>());
         let small = build.ifd(&grey((50, 32)), 0);
@@ -524,11 +524,11 @@ mod tests {
     #[test]
     fn a_chain_that_leads_back_ends_there() {
         let grey = || tags((16, 16), 1, 1, vec![16]);
-        let mut build = Build::new(Order::Little, false);
+        let mut build = Build::new(ByteOrder::Little, false);
         let first = build.ifd(&grey(), 16);
         assert_eq!(first, 16);
         assert_eq!(open(&build.finish(first)).unwrap(), [(16, 16)]);
-        let mut build = Build::new(Order::Little, false);
+        let mut build = Build::new(ByteOrder::Little, false);
         let second = build.ifd(&grey(), 16);
         let first = build.ifd(&with(grey(), &[(330, 4, vec![second])]), 0);
         assert_eq!(open(&build.finish(first)).unwrap(), [(16, 16)]);
@@ -537,7 +537,7 @@ mod tests {
     #[test]
     fn absurd_sizes_are_errors() {
         let open = |more: &[_]| {
-            let mut build = Build::new(Order::Little, true);
+            let mut build = Build::new(ByteOrder::Little, true);
             let first = build.ifd(&with(tags((16, 16), 1, 1, vec![16]), more), 0);
             open(&build.finish(first))
         };

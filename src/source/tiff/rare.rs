@@ -11,14 +11,14 @@ use crate::geometry::Size;
 use crate::raster::Samples;
 use crate::source::tiff::compression::Compression;
 use crate::source::tiff::compression::LogCoding;
-use crate::source::tiff::layout::Layout;
+use crate::source::tiff::layout::BlockLayout;
 use crate::source::tiff::unpack::unpack;
 use crate::uninit;
 
 /// The upper left `size` of a block of `block` pixels; `plain` is used as a place to work in. `Error::Corrupt` when the
 /// block holds less.
 pub fn decode(
-    layout: &Layout,
+    layout: &BlockLayout,
     coded: &mut [u8],
     block: Size,
     size: Size,
@@ -29,8 +29,8 @@ pub fn decode(
         Compression::Jbig => jbig::decode(coded, block.w, block.h, plain)?,
         Compression::LogLuv(coding) => {
             let coding = match coding {
-                LogCoding::Runs => luv::Coding::Runs,
-                LogCoding::Packed => luv::Coding::Packed,
+                LogCoding::Runs => luv::LuvCoding::Runs,
+                LogCoding::Packed => luv::LuvCoding::Packed,
             };
             return luv::decode(coded, coding, block.w, size, layout.stored).map(Samples::U8);
         }

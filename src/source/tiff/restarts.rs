@@ -4,9 +4,9 @@
 //! The size in the frame header is ignored: it is missing above 65,535 pixels.
 
 use crate::codec::jpeg::stream::DRI;
+use crate::codec::jpeg::stream::MarkerSegments;
 use crate::codec::jpeg::stream::SOI;
 use crate::codec::jpeg::stream::SOS;
-use crate::codec::jpeg::stream::Segments;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
@@ -91,7 +91,7 @@ impl Restarts {
 fn head(stream: &[u8], size: Size) -> Option<(Size, Vec<u8>)> {
     let mut out = vec![0xff, SOI];
     let (mut unit, mut frame, mut interval) = (None, None, 0);
-    for segment in Segments::of(stream).ok()? {
+    for segment in MarkerSegments::of(stream).ok()? {
         let segment = segment.ok()?;
         match segment.marker {
             DRI => interval = u32::from(u16::from_be_bytes(*segment.payload.first_chunk()?)),

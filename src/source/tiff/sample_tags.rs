@@ -5,11 +5,11 @@
 use crate::error::Error;
 use crate::error::Result;
 use crate::raster::Colour;
-use crate::raster::Kind;
+use crate::raster::SampleFormat;
 use crate::source::tiff::compression::Compression;
 use crate::source::tiff::ifd::Ifd;
 use crate::source::tiff::input::Input;
-use crate::source::tiff::writer::Writer;
+use crate::source::tiff::writer::Software;
 use crate::source::tiff::ycbcr::Ycbcr;
 
 /// What is stored instead of the samples.
@@ -25,7 +25,7 @@ pub enum Predictor {
 
 /// What is done with stored colours to give samples.
 #[derive(Clone, Debug)]
-pub enum Turn {
+pub enum ColourTransform {
     /// Nothing.
     Keep,
     /// The minimum and the maximum change places.
@@ -56,11 +56,11 @@ pub(super) struct SampleTags {
     pub bits: u8,
     /// SampleFormat.
     pub format: u64,
-    pub kind: Kind,
+    pub kind: SampleFormat,
 }
 
 impl SampleTags {
-    pub fn read(ifd: &Ifd, input: &Input, writer: Writer) -> Result<SampleTags> {
+    pub fn read(ifd: &Ifd, input: &Input, writer: Software) -> Result<SampleTags> {
         let packing = ifd
             .numbers(input, 50674, 2)?
             .and_then(|numbers| numbers.get(1).copied());
@@ -154,37 +154,43 @@ impl SampleTags {
     }
 
     /// What is done with the colours, and whether the components of JPEG are YCbCr.
-    pub fn turn(&self, ifd: &Ifd, input: &Input, writer: Writer, separate: bool) -> Result<(Turn, bool)> {
+    pub fn turn(
+        &self,
+        ifd: &Ifd,
+        input: &Input,
+        writer: Software,
+        separate: bool,
+    ) -> Result<(ColourTransform, bool)> {
         let (compression, bits, kind) = (self.compression, self.bits, self.kind);
         let jpeg = matches!(compression, Compression::Jpeg | Compression::OldJpeg);
         // Planes of JPEG are of luma and chroma where their writer says how those share samples; Bio-Formats writes planes
         // of red, green and blue under that name.
-        let rgb_planes = jpeg && separate && (writer == Writer::BioFormats || ifd.field(530).is_none());
+        let rgb_planes = jpeg && separate && (writer == Software::BioFormats || ifd.field(530).is_none());
         let ranged_jpeg = compression == Compression::OldJpeg && Ycbcr::of(ifd, input)?.is_ranged();
         let jpeg_ycbcr = self.photometric == 6 && jpeg && !separate && !ranged_jpeg;
         let turn = match self.photometric {
-            0 => Turn::Invert,
-            3 => Turn::Palette(palette(ifd, input, bits)?),
+            0 => ColourTransform::Invert,
+            3 => ColourTransform::Palette(palette(ifd, input, bits)?),
             5 => inks(ifd, input, bits)?,
-            6 if rgb_planes => Turn::Keep,
+            6 if rgb_planes => ColourTransform::Keep,
             6 if compression == Compression::OldJpeg && !separate => match ranged_jpeg {
                 // the decoder gives every pixel its chroma
-                true => Turn::Ycbcr(Box::new(Ycbcr::of(ifd, input)?.whole())),
-                false => Turn::Keep,
+                true => ColourTransform::Ycbcr(Box::new(Ycbcr::of(ifd, input)?.whole())),
+                false => ColourTransform::Keep,
             },
             6 if !jpeg_ycbcr && !compression.is_picture() || separate => {
-                Turn::Ycbcr(Box::new(Ycbcr::of(ifd, input)?))
+                ColourTransform::Ycbcr(Box::new(Ycbcr::of(ifd, input)?))
             }
-            8 if kind == Kind::Unsigned => Turn::Lab,
-            9 if bits == 16 && kind == Kind::Unsigned => Turn::IccLab,
-            _ => Turn::Keep,
+            8 if kind == SampleFormat::Unsigned => ColourTransform::Lab,
+            9 if bits == 16 && kind == SampleFormat::Unsigned => ColourTransform::IccLab,
+            _ => ColourTransform::Keep,
         };
         Ok((turn, jpeg_ycbcr))
     }
 
     /// `Unsupported` for luma and chroma in a form that is not served.
-    pub fn check_ycbcr(&self, turn: &Turn, predictor: Predictor, separate: bool) -> Result<()> {
-        let Turn::Ycbcr(ycbcr) = turn else {
+    pub fn check_ycbcr(&self, turn: &ColourTransform, predictor: Predictor, separate: bool) -> Result<()> {
+        let ColourTransform::Ycbcr(ycbcr) = turn else {
             return Ok(());
         };
         let plain = predictor == Predictor::None && self.stored == 3;
@@ -204,17 +210,17 @@ pub(super) fn first(ifd: &Ifd, input: &Input, tag: u16, default: u64) -> Result<
 }
 
 /// What samples of this SampleFormat are.
-fn kind(format: u64, bits: u8, photometric: u64) -> Result<Kind> {
+fn kind(format: u64, bits: u8, photometric: u64) -> Result<SampleFormat> {
     let grey = matches!(photometric, 0 | 1 | 4);
     // L*a*b* says itself what is signed, and no ink or chroma is below nothing
     let plain = grey || photometric == 2;
     let unserved = |what: String| Err(Error::Unsupported(format!("{what} not served")));
     match (format, bits) {
-        (2, ..=64) if plain => Ok(Kind::Signed),
-        (1 | 2 | 4, ..=64) => Ok(Kind::Unsigned),
-        (3, 16 | 24 | 32 | 64) => Ok(Kind::Float),
-        (5, 16 | 32 | 64) if grey => Ok(Kind::Signed),
-        (6, 32 | 64 | 128) if grey => Ok(Kind::Float),
+        (2, ..=64) if plain => Ok(SampleFormat::Signed),
+        (1 | 2 | 4, ..=64) => Ok(SampleFormat::Unsigned),
+        (3, 16 | 24 | 32 | 64) => Ok(SampleFormat::Float),
+        (5, 16 | 32 | 64) if grey => Ok(SampleFormat::Signed),
+        (6, 32 | 64 | 128) if grey => Ok(SampleFormat::Float),
         (5 | 6, _) => unserved(format!(
             "complex samples of {bits} bits in photometric {photometric} are"
         )),
@@ -226,15 +232,15 @@ fn kind(format: u64, bits: u8, photometric: u64) -> Result<Kind> {
 
 /// What GDAL and tifffile take for samples that were never written: the text of GDAL_NODATA, where samples can have that
 /// value.
-pub(super) fn nodata(ifd: &Ifd, input: &Input, kind: Kind, bits: u8) -> Option<f64> {
+pub(super) fn nodata(ifd: &Ifd, input: &Input, kind: SampleFormat, bits: u8) -> Option<f64> {
     let text = ifd.bytes(input, 42113, 64);
     let text = text.as_deref().and_then(|bytes| str::from_utf8(bytes).ok());
     let value = text.and_then(|text| text.trim_matches(['\0', ' ']).parse().ok());
     let most = f64::from(bits).exp2();
     let fits = |value: &f64| match kind {
-        Kind::Unsigned => value.fract() == 0.0 && (0.0..most).contains(value),
-        Kind::Signed => value.fract() == 0.0 && (-most / 2.0..most / 2.0).contains(value),
-        Kind::Float => true,
+        SampleFormat::Unsigned => value.fract() == 0.0 && (0.0..most).contains(value),
+        SampleFormat::Signed => value.fract() == 0.0 && (-most / 2.0..most / 2.0).contains(value),
+        SampleFormat::Float => true,
     };
     value.filter(fits)
 }
@@ -260,12 +266,15 @@ fn bits(ifd: &Ifd, input: &Input, channels: u64) -> Result<u8> {
 }
 
 /// What PhotometricInterpretation makes of the samples.
-fn colour(photometric: u64, bits: u8, kind: Kind) -> Result<Colour> {
-    let lab = matches!((kind, bits), (Kind::Unsigned, 8 | 16) | (Kind::Float, _));
+fn colour(photometric: u64, bits: u8, kind: SampleFormat) -> Result<Colour> {
+    let lab = matches!(
+        (kind, bits),
+        (SampleFormat::Unsigned, 8 | 16) | (SampleFormat::Float, _)
+    );
     match photometric {
         0 | 1 | 4 => Ok(Colour::Grey),
         2 | 6 | 34892 => Ok(Colour::Rgb),
-        3 if kind == Kind::Unsigned && bits <= 16 => Ok(Colour::Rgb),
+        3 if kind == SampleFormat::Unsigned && bits <= 16 => Ok(Colour::Rgb),
         5 => Ok(Colour::Cmyk),
         8 | 9 if lab => Ok(Colour::Lab),
         other => {
@@ -310,7 +319,7 @@ const INKS: &[u8] = b"cyan\0magenta\0yellow\0black";
 
 /// Cyan, magenta, yellow, black, also in an ink set of others without names; some writers say by DotRange that
 /// no ink is the maximum (TIFF 6.0 §16).
-fn inks(ifd: &Ifd, input: &Input, bits: u8) -> Result<Turn> {
+fn inks(ifd: &Ifd, input: &Input, bits: u8) -> Result<ColourTransform> {
     let set = ifd.first(input, 332)?.unwrap_or(1);
     let names = ifd.bytes(input, 333, 256);
     let names = names.as_deref().unwrap_or_default();
@@ -322,5 +331,9 @@ fn inks(ifd: &Ifd, input: &Input, bits: u8) -> Result<Turn> {
     }
     let dots = ifd.numbers(input, 336, 2)?.unwrap_or_default();
     let turned = matches!(*dots, [none, full] if full == 0 && none >> bits.min(63) == 0 && none > 0);
-    Ok(if turned { Turn::Invert } else { Turn::Keep })
+    Ok(if turned {
+        ColourTransform::Invert
+    } else {
+        ColourTransform::Keep
+    })
 }

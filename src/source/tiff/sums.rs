@@ -5,12 +5,12 @@
     reason = "arrays are as long as the type says; places in a row are below its length"
 )]
 
-use crate::source::tiff::input::Order;
+use crate::source::tiff::input::ByteOrder;
 
 /// Adds to each sample of `bytes` bytes (1, 2, 4 or 8) the same one of the pixel before, modulo its range. `spare` is a
 /// place to work in.
-pub fn sum(row: &mut [u8], channels: usize, bytes: usize, order: Order, spare: &mut Vec<u8>) {
-    let big = order == Order::Big;
+pub fn sum(row: &mut [u8], channels: usize, bytes: usize, order: ByteOrder, spare: &mut Vec<u8>) {
+    let big = order == ByteOrder::Big;
     match (bytes, channels) {
         (1, 1) => pixels::<1, 16>(row, spare),
         (1, 2) => pixels::<2, 32>(row, spare),
@@ -26,7 +26,7 @@ pub fn sum(row: &mut [u8], channels: usize, bytes: usize, order: Order, spare: &
 /// Floating point of `bytes` bytes: sums all bytes of the row, then puts those of one sample together, the most
 /// significant first. `spare` is a place to work in.
 pub fn floats(row: &mut [u8], channels: usize, bytes: usize, spare: &mut Vec<u8>) {
-    sum(row, channels, 1, Order::Little, spare);
+    sum(row, channels, 1, ByteOrder::Little, spare);
     spare.clear();
     spare.extend_from_slice(row);
     let count = (row.len() / bytes.max(1)).max(1);
@@ -145,7 +145,7 @@ mod tests {
                 for i in channels..sums.len() {
                     sums[i] = sums[i].wrapping_add(sums[i - channels]);
                 }
-                sum(&mut row, channels, 1, Order::Big, &mut vec![9; 7]);
+                sum(&mut row, channels, 1, ByteOrder::Big, &mut vec![9; 7]);
                 assert_eq!(row, sums, "{channels} channels, {width} pixels");
             }
         }
@@ -155,17 +155,17 @@ mod tests {
     fn wider_samples_are_summed_in_both_orders() {
         // 16 bits: 255 + 2 carries into the next byte; 65535 + 2 wraps.
         let mut little = vec![0xff, 0, 0xff, 0xff, 2, 0, 2, 0];
-        sum(&mut little, 2, 2, Order::Little, &mut Vec::new());
+        sum(&mut little, 2, 2, ByteOrder::Little, &mut Vec::new());
         assert_eq!(little, [0xff, 0, 0xff, 0xff, 1, 1, 1, 0]);
         let mut big = vec![0, 0xff, 0xff, 0xff, 0, 2, 0, 2];
-        sum(&mut big, 2, 2, Order::Big, &mut Vec::new());
+        sum(&mut big, 2, 2, ByteOrder::Big, &mut Vec::new());
         assert_eq!(big, [0, 0xff, 0xff, 0xff, 1, 1, 0, 1]);
         for bytes in [4, 8] {
-            let value = |v: u64, order: Order| match order {
-                Order::Little => v.to_le_bytes()[..bytes].to_vec(),
-                Order::Big => v.to_be_bytes()[8 - bytes..].to_vec(),
+            let value = |v: u64, order: ByteOrder| match order {
+                ByteOrder::Little => v.to_le_bytes()[..bytes].to_vec(),
+                ByteOrder::Big => v.to_be_bytes()[8 - bytes..].to_vec(),
             };
-            for order in [Order::Little, Order::Big] {
+            for order in [ByteOrder::Little, ByteOrder::Big] {
                 let mut row = [value(0x00ff_ffff, order), value(1, order), value(5, order)].concat();
                 sum(&mut row, 1, bytes, order, &mut Vec::new());
                 let sums = [0x00ff_ffff, 0x0100_0000, 0x0100_0005].map(|v| value(v, order));

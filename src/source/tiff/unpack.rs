@@ -4,15 +4,15 @@
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
-use crate::raster::Kind;
+use crate::raster::SampleFormat;
 use crate::raster::Samples;
 use crate::source::tiff::compression::Compression;
 use crate::source::tiff::floats;
-use crate::source::tiff::input::Order;
+use crate::source::tiff::input::ByteOrder;
 use crate::source::tiff::input::all_finite;
-use crate::source::tiff::layout::Layout;
+use crate::source::tiff::layout::BlockLayout;
+use crate::source::tiff::layout::ColourTransform;
 use crate::source::tiff::layout::Predictor;
-use crate::source::tiff::layout::Turn;
 use crate::source::tiff::sums;
 
 /// The upper left `size` of a block that is `width` pixels wide, row by row, `layout.channels()` interleaved.
@@ -20,19 +20,21 @@ use crate::source::tiff::sums;
 /// `plain` is the block as stored and is used as a place to work in. It may end after the last wanted pixel;
 /// `Error::Corrupt` when it ends before. Fewer than 8 and fewer than 16 bits are scaled so that all ones are 255 and
 /// 65535; NaN is the channel's minimum, and what is beyond single precision its minimum or maximum.
-pub fn unpack(layout: &Layout, plain: &mut [u8], width: u32, size: Size) -> Result<Samples> {
+pub fn unpack(layout: &BlockLayout, plain: &mut [u8], width: u32, size: Size) -> Result<Samples> {
     let line = usize::try_from(layout.line(width)).unwrap_or(usize::MAX);
     let row = usize::try_from(layout.line(size.w)).unwrap_or(usize::MAX);
     let rows = size.h as usize;
     let wanted = match (&layout.turn, layout.predictor) {
-        (Turn::Ycbcr(ycbcr), _) => usize::try_from(ycbcr.bytes(width, size.h)).unwrap_or(usize::MAX),
+        (ColourTransform::Ycbcr(ycbcr), _) => {
+            usize::try_from(ycbcr.bytes(width, size.h)).unwrap_or(usize::MAX)
+        }
         (_, Predictor::Float) => line.saturating_mul(rows),
         _ => line.saturating_mul(rows.saturating_sub(1)).saturating_add(row),
     };
     let got = plain.len();
     let plain = plain.get_mut(..wanted).ok_or_else(|| short(got, wanted))?;
     let order = undo(layout, line, plain);
-    if let Turn::Ycbcr(ycbcr) = &layout.turn
+    if let ColourTransform::Ycbcr(ycbcr) = &layout.turn
         && layout.picks.len() == 3
         && layout.stored == 3
     {
@@ -41,7 +43,7 @@ pub fn unpack(layout: &Layout, plain: &mut [u8], width: u32, size: Size) -> Resu
     let stored = plain
         .chunks(line.max(1))
         .map(|whole| whole.get(..row).unwrap_or(whole));
-    let samples = Rows {
+    let samples = StoredRows {
         layout,
         order,
         pixels: size.w as usize,
@@ -56,11 +58,11 @@ pub fn short(got: usize, wanted: usize) -> Error {
     Error::Corrupt(format!("a block has {got} bytes where {wanted} are needed"))
 }
 
-/// Unpacks a whole block of a [straight](Layout::is_straight) layout in place.
-pub fn settle(layout: &Layout, width: u32, samples: &mut Samples) {
+/// Unpacks a whole block of a [straight](BlockLayout::is_straight) layout in place.
+pub fn settle(layout: &BlockLayout, width: u32, samples: &mut Samples) {
     let line = usize::try_from(layout.line(width)).unwrap_or(usize::MAX);
     let order = undo(layout, line, samples.bytes_mut());
-    let foreign = order != Order::of_machine();
+    let foreign = order != ByteOrder::of_machine();
     match samples {
         Samples::U8(_) => {}
         Samples::U16(v) if foreign => v.iter_mut().for_each(|v| *v = v.swap_bytes()),
@@ -77,7 +79,7 @@ pub fn settle(layout: &Layout, width: u32, samples: &mut Samples) {
 }
 
 /// Undoes the predictor in rows of `line` bytes; the order of bytes in what is there then.
-fn undo(layout: &Layout, line: usize, plain: &mut [u8]) -> Order {
+fn undo(layout: &BlockLayout, line: usize, plain: &mut [u8]) -> ByteOrder {
     let bytes = usize::from(layout.bits / 8);
     let mut spare = Vec::new();
     match layout.predictor {
@@ -92,14 +94,14 @@ fn undo(layout: &Layout, line: usize, plain: &mut [u8]) -> Order {
             for row in plain.chunks_mut(line.max(1)) {
                 sums::floats(row, layout.stored, bytes, &mut spare);
             }
-            Order::Big
+            ByteOrder::Big
         }
     }
 }
 
 /// What is given of blocks whose channels are planar: the planes of `layout.picks`, in their order, each unpacked by its
-/// [`Layout::plane`]. `Error::Corrupt` when they differ in length or depth.
-pub fn weave(layout: &Layout, planes: Vec<Samples>) -> Result<Samples> {
+/// [`BlockLayout::plane`]. `Error::Corrupt` when they differ in length or depth.
+pub fn weave(layout: &BlockLayout, planes: Vec<Samples>) -> Result<Samples> {
     let unlike = || Error::Corrupt("planes of a picture differ".into());
     let channels = planes.len();
     let mut planes = planes.into_iter();
@@ -138,25 +140,27 @@ fn put<T: Copy>(all: &mut [T], plane: &[T], channels: usize, index: usize) -> Op
     (all.len() == plane.len() * channels).then_some(())
 }
 
-/// The samples of a block that was never written, `Layout::absent` in every channel; of luma and chroma black.
+/// The samples of a block that was never written, `BlockLayout::absent` in every channel; of luma and chroma black.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "samples can have the value, and single precision is what there is"
 )]
-pub fn absent(layout: &Layout, size: Size) -> Samples {
-    if matches!(layout.compression, Compression::LogLuv(_)) || matches!(layout.turn, Turn::Ycbcr(_)) {
+pub fn absent(layout: &BlockLayout, size: Size) -> Samples {
+    if matches!(layout.compression, Compression::LogLuv(_))
+        || matches!(layout.turn, ColourTransform::Ycbcr(_))
+    {
         return layout.blank(size);
     }
     let len = usize::try_from(size.area()).unwrap_or(0) * layout.picks.len();
     let (bits, whole) = (layout.bits, layout.absent as u64);
-    let indices = matches!(layout.turn, Turn::Palette(_) | Turn::Index);
+    let indices = matches!(layout.turn, ColourTransform::Palette(_) | ColourTransform::Index);
     let samples = match (layout.kind, bits) {
-        (Kind::Unsigned, ..=8) if indices => Samples::U8(vec![whole as u8; len]),
-        (Kind::Unsigned, ..=16) if indices => Samples::U16(vec![whole as u16; len]),
-        (Kind::Unsigned, ..=8) => Samples::U8(vec![narrow(whole, bits); len]),
-        (Kind::Unsigned, ..=16) => Samples::U16(vec![wide(whole, bits); len]),
-        (Kind::Unsigned, ..=32) => Samples::U32(vec![whole as u32; len]),
+        (SampleFormat::Unsigned, ..=8) if indices => Samples::U8(vec![whole as u8; len]),
+        (SampleFormat::Unsigned, ..=16) if indices => Samples::U16(vec![whole as u16; len]),
+        (SampleFormat::Unsigned, ..=8) => Samples::U8(vec![narrow(whole, bits); len]),
+        (SampleFormat::Unsigned, ..=16) => Samples::U16(vec![wide(whole, bits); len]),
+        (SampleFormat::Unsigned, ..=32) => Samples::U32(vec![whole as u32; len]),
         _ => {
             let mut values = vec![layout.absent as f32; len];
             finite(layout, &mut values);
@@ -202,54 +206,67 @@ const fn spread_table<const N: usize>(scale: u8) -> [[u8; N]; 256] {
 }
 
 /// Rows of stored samples, cut to the wanted pixels.
-struct Rows<'a> {
-    layout: &'a Layout,
-    order: Order,
+struct StoredRows<'a> {
+    layout: &'a BlockLayout,
+    order: ByteOrder,
     /// In a row.
     pixels: usize,
     /// Samples that are given in all.
     count: usize,
 }
 
-impl Rows<'_> {
+impl StoredRows<'_> {
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         reason = "single precision is what there is"
     )]
     fn read<'b>(&self, rows: impl Iterator<Item = &'b [u8]>) -> Samples {
-        let indices = matches!(self.layout.turn, Turn::Palette(_) | Turn::Index);
+        let indices = matches!(
+            self.layout.turn,
+            ColourTransform::Palette(_) | ColourTransform::Index
+        );
         let bits = self.layout.bits;
         let samples = match (self.layout.kind, bits, self.order) {
             _ if self.layout.complex => Samples::F32(self.magnitudes(rows)),
-            (Kind::Unsigned, 8, _) => Samples::U8(self.bytes(rows)),
-            (Kind::Unsigned, 1, _) if indices => Samples::U8(self.spread::<8, 1>(rows)),
-            (Kind::Unsigned, 2, _) if indices => Samples::U8(self.spread::<4, 1>(rows)),
-            (Kind::Unsigned, 4, _) if indices => Samples::U8(self.spread::<2, 1>(rows)),
-            (Kind::Unsigned, 1, _) => Samples::U8(self.spread::<8, 255>(rows)),
-            (Kind::Unsigned, 2, _) => Samples::U8(self.spread::<4, 85>(rows)),
-            (Kind::Unsigned, 4, _) => Samples::U8(self.spread::<2, 17>(rows)),
-            (Kind::Unsigned, 3..=7, _) => {
+            (SampleFormat::Unsigned, 8, _) => Samples::U8(self.bytes(rows)),
+            (SampleFormat::Unsigned, 1, _) if indices => Samples::U8(self.spread::<8, 1>(rows)),
+            (SampleFormat::Unsigned, 2, _) if indices => Samples::U8(self.spread::<4, 1>(rows)),
+            (SampleFormat::Unsigned, 4, _) if indices => Samples::U8(self.spread::<2, 1>(rows)),
+            (SampleFormat::Unsigned, 1, _) => Samples::U8(self.spread::<8, 255>(rows)),
+            (SampleFormat::Unsigned, 2, _) => Samples::U8(self.spread::<4, 85>(rows)),
+            (SampleFormat::Unsigned, 4, _) => Samples::U8(self.spread::<2, 17>(rows)),
+            (SampleFormat::Unsigned, 3..=7, _) => {
                 Samples::U8(self.bits(rows, |v| if indices { v as u8 } else { narrow(v, bits) }))
             }
-            (Kind::Unsigned, 16, Order::Little) => Samples::U16(self.gather(rows, u16::from_le_bytes)),
-            (Kind::Unsigned, 16, Order::Big) => Samples::U16(self.gather(rows, u16::from_be_bytes)),
-            (Kind::Unsigned, 9..=15, _) => {
+            (SampleFormat::Unsigned, 16, ByteOrder::Little) => {
+                Samples::U16(self.gather(rows, u16::from_le_bytes))
+            }
+            (SampleFormat::Unsigned, 16, ByteOrder::Big) => {
+                Samples::U16(self.gather(rows, u16::from_be_bytes))
+            }
+            (SampleFormat::Unsigned, 9..=15, _) => {
                 Samples::U16(self.bits(rows, |v| if indices { v as u16 } else { wide(v, bits) }))
             }
-            (Kind::Unsigned, 32, Order::Little) => Samples::U32(self.gather(rows, u32::from_le_bytes)),
-            (Kind::Unsigned, 32, Order::Big) => Samples::U32(self.gather(rows, u32::from_be_bytes)),
-            (Kind::Unsigned, 17..=31, _) => Samples::U32(self.bits(rows, |v| v as u32)),
-            (Kind::Unsigned, ..) => Samples::F32(self.bits(rows, |v| v as f32)),
-            (Kind::Signed, ..) => {
+            (SampleFormat::Unsigned, 32, ByteOrder::Little) => {
+                Samples::U32(self.gather(rows, u32::from_le_bytes))
+            }
+            (SampleFormat::Unsigned, 32, ByteOrder::Big) => {
+                Samples::U32(self.gather(rows, u32::from_be_bytes))
+            }
+            (SampleFormat::Unsigned, 17..=31, _) => Samples::U32(self.bits(rows, |v| v as u32)),
+            (SampleFormat::Unsigned, ..) => Samples::F32(self.bits(rows, |v| v as f32)),
+            (SampleFormat::Signed, ..) => {
                 let spare = 64 - u32::from(bits.clamp(1, 64));
                 Samples::F32(self.bits(rows, |v| ((v << spare).cast_signed() >> spare) as f32))
             }
-            (Kind::Float, 32, Order::Little) => Samples::F32(self.gather(rows, f32::from_le_bytes)),
-            (Kind::Float, 32, Order::Big) => Samples::F32(self.gather(rows, f32::from_be_bytes)),
-            (Kind::Float, 16, _) => Samples::F32(self.bits(rows, |v| floats::small(v as u32, 10, 5))),
-            (Kind::Float, 24, _) => Samples::F32(self.bits(rows, |v| floats::small(v as u32, 16, 7))),
-            (Kind::Float, ..) => Samples::F32(self.bits(rows, |v| f64::from_bits(v) as f32)),
+            (SampleFormat::Float, 32, ByteOrder::Little) => {
+                Samples::F32(self.gather(rows, f32::from_le_bytes))
+            }
+            (SampleFormat::Float, 32, ByteOrder::Big) => Samples::F32(self.gather(rows, f32::from_be_bytes)),
+            (SampleFormat::Float, 16, _) => Samples::F32(self.bits(rows, |v| floats::small(v as u32, 10, 5))),
+            (SampleFormat::Float, 24, _) => Samples::F32(self.bits(rows, |v| floats::small(v as u32, 16, 7))),
+            (SampleFormat::Float, ..) => Samples::F32(self.bits(rows, |v| f64::from_bits(v) as f32)),
         };
         match samples {
             Samples::F32(mut values) => {
@@ -386,7 +403,7 @@ impl Rows<'_> {
     clippy::cast_possible_truncation,
     reason = "the range of single precision is cut to"
 )]
-pub fn finite(layout: &Layout, values: &mut [f32]) {
+pub fn finite(layout: &BlockLayout, values: &mut [f32]) {
     if all_finite(values) {
         return;
     }
@@ -403,25 +420,25 @@ pub fn finite(layout: &Layout, values: &mut [f32]) {
 }
 
 /// What is done with the colours, all channels interleaved as they are given.
-fn turn(layout: &Layout, samples: Samples) -> Samples {
+fn turn(layout: &BlockLayout, samples: Samples) -> Samples {
     let colours = layout.colour_picks();
     let channels = layout.picks.len().max(1);
     match (&layout.turn, samples) {
-        (Turn::Keep | Turn::Index, samples) => samples,
-        (Turn::Invert, Samples::U8(mut v)) => {
+        (ColourTransform::Keep | ColourTransform::Index, samples) => samples,
+        (ColourTransform::Invert, Samples::U8(mut v)) => {
             each(&mut v, channels, colours, |v| *v = !*v);
             Samples::U8(v)
         }
-        (Turn::Invert, Samples::U16(mut v)) => {
+        (ColourTransform::Invert, Samples::U16(mut v)) => {
             each(&mut v, channels, colours, |v| *v = !*v);
             Samples::U16(v)
         }
-        (Turn::Invert, Samples::U32(mut v)) => {
+        (ColourTransform::Invert, Samples::U32(mut v)) => {
             let most = u32::MAX >> (32 - u32::from(layout.bits.clamp(1, 32)));
             each(&mut v, channels, colours, |v| *v = most.saturating_sub(*v));
             Samples::U32(v)
         }
-        (Turn::Invert, Samples::F32(mut v)) => {
+        (ColourTransform::Invert, Samples::F32(mut v)) => {
             let (low, high) = layout.meaning.ranges.first().copied().unwrap_or((0.0, 1.0));
             #[expect(
                 clippy::cast_possible_truncation,
@@ -432,9 +449,11 @@ fn turn(layout: &Layout, samples: Samples) -> Samples {
             });
             Samples::F32(v)
         }
-        (Turn::Palette(table), Samples::U8(v)) => paint(layout, table, v.into_iter().map(u16::from)),
-        (Turn::Palette(table), Samples::U16(v)) => paint(layout, table, v.into_iter()),
-        (Turn::Ycbcr(ycbcr), Samples::U8(mut v)) => {
+        (ColourTransform::Palette(table), Samples::U8(v)) => {
+            paint(layout, table, v.into_iter().map(u16::from))
+        }
+        (ColourTransform::Palette(table), Samples::U16(v)) => paint(layout, table, v.into_iter()),
+        (ColourTransform::Ycbcr(ycbcr), Samples::U8(mut v)) => {
             for pixel in v.chunks_exact_mut(channels) {
                 if let Some(pixel) = pixel.first_chunk_mut::<3>() {
                     *pixel = ycbcr.pixel(*pixel);
@@ -442,15 +461,15 @@ fn turn(layout: &Layout, samples: Samples) -> Samples {
             }
             Samples::U8(v)
         }
-        (Turn::Lab, Samples::U8(mut v)) => {
+        (ColourTransform::Lab, Samples::U8(mut v)) => {
             signed(&mut v, channels, |v| *v ^= 0x80);
             Samples::U8(v)
         }
-        (Turn::Lab, Samples::U16(mut v)) => {
+        (ColourTransform::Lab, Samples::U16(mut v)) => {
             signed(&mut v, channels, |v| *v ^= 0x8000);
             Samples::U16(v)
         }
-        (Turn::IccLab, Samples::U16(mut v)) => {
+        (ColourTransform::IccLab, Samples::U16(mut v)) => {
             // 0xff00 becomes 0xffff; what is beyond it, too.
             let light =
                 |v: &mut u16| *v = u16::try_from((u32::from(*v) * 257 + 128) >> 8).unwrap_or(u16::MAX);
@@ -479,7 +498,7 @@ fn signed<T>(samples: &mut [T], channels: usize, change: impl Fn(&mut T)) {
 }
 
 /// Indices to colours; alpha, which has as many bits as an index, is scaled to 8.
-fn paint(layout: &Layout, table: &[[u8; 3]], indices: impl ExactSizeIterator<Item = u16>) -> Samples {
+fn paint(layout: &BlockLayout, table: &[[u8; 3]], indices: impl ExactSizeIterator<Item = u16>) -> Samples {
     let colour = |index: u16| table.get(usize::from(index)).copied().unwrap_or_default();
     if layout.picks.len() == 1 {
         return Samples::U8(indices.map(colour).collect::<Vec<_>>().into_flattened());
@@ -507,19 +526,19 @@ mod tests {
     use crate::raster::Meaning;
 
     /// Unsigned bytes, all of which are given.
-    fn layout(stored: usize, colour: Colour) -> Layout {
+    fn layout(stored: usize, colour: Colour) -> BlockLayout {
         let meaning = Meaning::bytes(colour, Alpha::None);
-        Layout {
+        BlockLayout {
             compression: Compression::None,
             reversed: false,
-            order: Order::Little,
-            kind: Kind::Unsigned,
+            order: ByteOrder::Little,
+            kind: SampleFormat::Unsigned,
             bits: 8,
             complex: false,
             predictor: Predictor::None,
             stored,
             picks: (0..stored).collect(),
-            turn: Turn::Keep,
+            turn: ColourTransform::Keep,
             meaning,
             separate: false,
             jpeg_ycbcr: false,
@@ -533,8 +552,8 @@ mod tests {
         }
     }
 
-    fn grey(kind: Kind, bits: u8, order: Order) -> Layout {
-        Layout {
+    fn grey(kind: SampleFormat, bits: u8, order: ByteOrder) -> BlockLayout {
+        BlockLayout {
             kind,
             bits,
             order,
@@ -549,7 +568,7 @@ mod tests {
         }
     }
 
-    fn floats(layout: &Layout, plain: &[u8], width: u32) -> Vec<f32> {
+    fn floats(layout: &BlockLayout, plain: &[u8], width: u32) -> Vec<f32> {
         match unpack(layout, &mut plain.to_vec(), width, Size::new(width, 1)).unwrap() {
             Samples::F32(v) => v,
             other => panic!("{other:?}"),
@@ -559,7 +578,7 @@ mod tests {
     #[test]
     fn differences_are_summed_along_each_row_and_channel() {
         for channels in 1..=6 {
-            let layout = Layout {
+            let layout = BlockLayout {
                 predictor: Predictor::Difference,
                 ..layout(channels, Colour::Grey)
             };
@@ -594,7 +613,7 @@ mod tests {
     #[test]
     fn extra_channels_are_dropped_and_alpha_is_found() {
         let of = |stored, picks: &[usize], pixels: u32| {
-            let layout = Layout {
+            let layout = BlockLayout {
                 picks: picks.to_vec(),
                 ..layout(stored, Colour::Rgb)
             };
@@ -609,8 +628,8 @@ mod tests {
 
     #[test]
     fn white_at_zero_is_inverted_but_alpha_is_not() {
-        let turned = |stored, alpha| Layout {
-            turn: Turn::Invert,
+        let turned = |stored, alpha| BlockLayout {
+            turn: ColourTransform::Invert,
             meaning: Meaning::bytes(Colour::Grey, alpha),
             ..layout(stored, Colour::Grey)
         };
@@ -629,7 +648,7 @@ mod tests {
     #[test]
     fn few_bits_fill_the_byte_and_rows_begin_on_a_byte() {
         let of = |bits, plain: &[u8], width| {
-            let layout = grey(Kind::Unsigned, bits, Order::Big);
+            let layout = grey(SampleFormat::Unsigned, bits, ByteOrder::Big);
             bytes(unpack(&layout, &mut plain.to_vec(), width, Size::new(width, 2)))
         };
         assert_eq!(of(1, &[0b1010_0000, 0b0111_1111], 3), [255, 0, 255, 0, 255, 255]);
@@ -645,24 +664,24 @@ mod tests {
     #[test]
     fn nine_to_sixteen_bits_fill_two_bytes_and_keep_their_upper_eight() {
         let of = |bits, order, plain: &[u8], width| {
-            let layout = grey(Kind::Unsigned, bits, order);
+            let layout = grey(SampleFormat::Unsigned, bits, order);
             match unpack(&layout, &mut plain.to_vec(), width, Size::new(width, 1)).unwrap() {
                 Samples::U16(v) => v,
                 other => panic!("{other:?}"),
             }
         };
-        for order in [Order::Little, Order::Big] {
+        for order in [ByteOrder::Little, ByteOrder::Big] {
             assert_eq!(of(12, order, &[0xab, 0xcf, 0xff], 2), [0xabca, 0xffff]);
             assert_eq!(of(10, order, &[0xff, 0xc0], 1), [0xffff]);
         }
-        assert_eq!(of(16, Order::Little, &[0x34, 0x12], 1), [0x1234]);
-        assert_eq!(of(16, Order::Big, &[0x34, 0x12], 1), [0x3412]);
+        assert_eq!(of(16, ByteOrder::Little, &[0x34, 0x12], 1), [0x1234]);
+        assert_eq!(of(16, ByteOrder::Big, &[0x34, 0x12], 1), [0x3412]);
     }
 
     #[test]
     fn integers_of_any_width_and_sign_are_read_in_the_order_of_the_file() {
         let of = |bits, order, plain: &[u8]| match unpack(
-            &grey(Kind::Unsigned, bits, order),
+            &grey(SampleFormat::Unsigned, bits, order),
             &mut plain.to_vec(),
             1,
             Size::new(1, 1),
@@ -670,52 +689,70 @@ mod tests {
             Ok(Samples::U32(v)) => v[0],
             other => panic!("{other:?}"),
         };
-        assert_eq!(of(32, Order::Little, &[1, 2, 3, 4]), 0x0403_0201);
-        assert_eq!(of(32, Order::Big, &[1, 2, 3, 4]), 0x0102_0304);
-        assert_eq!(of(24, Order::Little, &[1, 2, 3]), 0x0003_0201);
-        assert_eq!(of(24, Order::Big, &[1, 2, 3]), 0x0001_0203);
-        assert_eq!(of(20, Order::Big, &[0xab, 0xcd, 0xe0]), 0x000a_bcde);
-        let long = grey(Kind::Unsigned, 64, Order::Big);
+        assert_eq!(of(32, ByteOrder::Little, &[1, 2, 3, 4]), 0x0403_0201);
+        assert_eq!(of(32, ByteOrder::Big, &[1, 2, 3, 4]), 0x0102_0304);
+        assert_eq!(of(24, ByteOrder::Little, &[1, 2, 3]), 0x0003_0201);
+        assert_eq!(of(24, ByteOrder::Big, &[1, 2, 3]), 0x0001_0203);
+        assert_eq!(of(20, ByteOrder::Big, &[0xab, 0xcd, 0xe0]), 0x000a_bcde);
+        let long = grey(SampleFormat::Unsigned, 64, ByteOrder::Big);
         assert_eq!(floats(&long, &[0, 0, 0, 1, 0, 0, 0, 0], 1), [4_294_967_296.0]);
         assert_eq!(
-            floats(&grey(Kind::Unsigned, 33, Order::Little), &[0x80, 0, 0, 0, 0], 1),
+            floats(
+                &grey(SampleFormat::Unsigned, 33, ByteOrder::Little),
+                &[0x80, 0, 0, 0, 0],
+                1
+            ),
             [4_294_967_296.0]
         );
         assert_eq!(
-            floats(&grey(Kind::Signed, 8, Order::Big), &[0x80, 0xff, 5], 3),
+            floats(
+                &grey(SampleFormat::Signed, 8, ByteOrder::Big),
+                &[0x80, 0xff, 5],
+                3
+            ),
             [-128.0, -1.0, 5.0]
         );
         assert_eq!(
-            floats(&grey(Kind::Signed, 16, Order::Little), &[0, 0x80, 1, 0], 2),
+            floats(
+                &grey(SampleFormat::Signed, 16, ByteOrder::Little),
+                &[0, 0x80, 1, 0],
+                2
+            ),
             [-32768.0, 1.0]
         );
-        assert_eq!(floats(&grey(Kind::Signed, 32, Order::Big), &[0xff; 4], 1), [-1.0]);
-        assert_eq!(floats(&grey(Kind::Signed, 64, Order::Big), &[0xff; 8], 1), [-1.0]);
+        assert_eq!(
+            floats(&grey(SampleFormat::Signed, 32, ByteOrder::Big), &[0xff; 4], 1),
+            [-1.0]
+        );
+        assert_eq!(
+            floats(&grey(SampleFormat::Signed, 64, ByteOrder::Big), &[0xff; 8], 1),
+            [-1.0]
+        );
     }
 
     #[test]
     fn floating_point_of_any_width_is_read() {
-        let half = grey(Kind::Float, 16, Order::Big);
+        let half = grey(SampleFormat::Float, 16, ByteOrder::Big);
         // 1, -2, 65504, the smallest number, 1/3.
         assert_eq!(
             floats(&half, &[0x3c, 0, 0xc0, 0, 0x7b, 0xff, 0, 1, 0x35, 0x55], 5),
             [1.0, -2.0, 65504.0, 5.960_464_5e-8, 0.333_251_95]
         );
-        let three = grey(Kind::Float, 24, Order::Little);
+        let three = grey(SampleFormat::Float, 24, ByteOrder::Little);
         // 1.5 and the smallest number 2^-78.
         assert_eq!(
             floats(&three, &[0x00, 0x80, 0x3f, 1, 0, 0], 2),
             [1.5, 3.308_722_5e-24]
         );
-        let double = grey(Kind::Float, 64, Order::Little);
+        let double = grey(SampleFormat::Float, 64, ByteOrder::Little);
         assert_eq!(floats(&double, &(-0.1f64).to_le_bytes(), 1), [-0.1]);
     }
 
     #[test]
     fn complex_samples_are_their_magnitude() {
-        let layout = Layout {
+        let layout = BlockLayout {
             complex: true,
-            ..grey(Kind::Signed, 32, Order::Big)
+            ..grey(SampleFormat::Signed, 32, ByteOrder::Big)
         };
         let plain = [[3i16, -4], [-30, 40], [0, 7], [1, 1]].map(|pair| pair.map(i16::to_be_bytes));
         let found = unpack(
@@ -729,12 +766,12 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_the_end_of_the_range() {
-        let layout = Layout {
+        let layout = BlockLayout {
             meaning: Meaning {
                 ranges: vec![(-1.0, 2.0)],
                 ..Meaning::bytes(Colour::Grey, Alpha::None)
             },
-            ..grey(Kind::Float, 64, Order::Big)
+            ..grey(SampleFormat::Float, 64, ByteOrder::Big)
         };
         let values = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300, 0.5];
         let plain: Vec<u8> = values.iter().flat_map(|v| v.to_be_bytes()).collect();
@@ -744,14 +781,14 @@ mod tests {
     #[test]
     fn indices_become_colours() {
         let table: Box<[[u8; 3]]> = (0..16).map(|i| [i, i + 100, i + 200]).collect();
-        let layout = Layout {
+        let layout = BlockLayout {
             bits: 4,
-            turn: Turn::Palette(table.clone()),
+            turn: ColourTransform::Palette(table.clone()),
             ..layout(1, Colour::Rgb)
         };
         let got = bytes(unpack(&layout, &mut [0x3f], 2, Size::new(2, 1)));
         assert_eq!(got, [3, 103, 203, 15, 115, 215]);
-        let alpha = Layout {
+        let alpha = BlockLayout {
             stored: 2,
             picks: vec![0, 1],
             meaning: Meaning::bytes(Colour::Rgb, Alpha::Straight),
@@ -765,18 +802,18 @@ mod tests {
 
     #[test]
     fn signs_of_a_and_b_become_an_offset() {
-        let lab = Layout {
-            turn: Turn::Lab,
+        let lab = BlockLayout {
+            turn: ColourTransform::Lab,
             ..layout(3, Colour::Lab)
         };
         assert_eq!(
             bytes(unpack(&lab, &mut [200, 0x80, 5], 1, Size::new(1, 1))),
             [200, 0, 133]
         );
-        let icc = Layout {
+        let icc = BlockLayout {
             bits: 16,
-            order: Order::Big,
-            turn: Turn::IccLab,
+            order: ByteOrder::Big,
+            turn: ColourTransform::IccLab,
             ..layout(3, Colour::Lab)
         };
         let got = unpack(&icc, &mut [0xff, 0, 0x80, 0, 0x7f, 0], 1, Size::new(1, 1));
@@ -785,8 +822,8 @@ mod tests {
 
     #[test]
     fn planes_are_interleaved_and_then_converted() {
-        let layout = Layout {
-            turn: Turn::Lab,
+        let layout = BlockLayout {
+            turn: ColourTransform::Lab,
             separate: true,
             ..layout(3, Colour::Lab)
         };

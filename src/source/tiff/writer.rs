@@ -15,7 +15,7 @@ const SOURCE_LENS: u16 = 65421;
 
 /// Programs whose files need to be known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Writer {
+pub enum Software {
     /// Any other.
     #[default]
     Other,
@@ -37,9 +37,9 @@ pub enum Writer {
     Ventana,
 }
 
-impl Writer {
+impl Software {
     /// From a directory: the first, or any that says so itself.
-    pub fn of(ifd: &Ifd, input: &Input) -> Writer {
+    pub fn of(ifd: &Ifd, input: &Input) -> Software {
         let has = |tag, word: &[u8]| {
             ifd.start(input, tag, START)
                 .is_some_and(|text| find(&text, word).is_some())
@@ -52,37 +52,37 @@ impl Writer {
         const SOFTWARE: u16 = 305;
         const XMP: u16 = 700;
         if begins(DESCRIPTION, b"Aperio") || begins(SOFTWARE, b"Aperio") {
-            Writer::Aperio
+            Software::Aperio
         } else if has(SOFTWARE, b"Bio-Formats") {
-            Writer::BioFormats
+            Software::BioFormats
         } else if ifd.field(65420).is_some() && ifd.field(SOURCE_LENS).is_some() {
-            Writer::Hamamatsu
+            Software::Hamamatsu
         } else if has(DESCRIPTION, b"www.leica-microsystems.com/scn") {
-            Writer::Leica
+            Software::Leica
         } else if begins(SOFTWARE, b"Philips") || has(DESCRIPTION, b"DPUfsImport") {
-            Writer::Philips
+            Software::Philips
         } else if begins(SOFTWARE, b"tifffile") {
-            Writer::Tifffile
+            Software::Tifffile
         } else if begins(SOFTWARE, b"MedScan") {
-            Writer::Trestle
+            Software::Trestle
         } else if begins(SOFTWARE, b"Ventana")
             || begins(SOFTWARE, b"ScanOutputManager")
             || has(XMP, b"<iScan")
         {
-            Writer::Ventana
+            Software::Ventana
         } else {
-            Writer::Other
+            Software::Other
         }
     }
 
     /// Whether it scans slides: their files hold pictures of the glass besides, and what was not scanned is white.
     pub fn is_of_slides(self) -> bool {
-        !matches!(self, Writer::Other | Writer::BioFormats | Writer::Tifffile)
+        !matches!(self, Software::Other | Software::BioFormats | Software::Tifffile)
     }
 
     /// What a directory of a slide shows that is not what was scanned.
     pub fn auxiliary(self, ifd: &Ifd, input: &Input) -> Option<&'static str> {
-        if self == Writer::Hamamatsu {
+        if self == Software::Hamamatsu {
             let lens = ifd.floats(input, SOURCE_LENS, 1)?;
             return match lens.first()? {
                 lens if *lens == -1.0 => Some("macro"),
@@ -97,7 +97,7 @@ impl Writer {
         // Aperio's first line names the program
         let line = text
             .split(|byte| *byte == b'\n')
-            .nth(usize::from(self == Writer::Aperio))?;
+            .nth(usize::from(self == Software::Aperio))?;
         ["label", "macro", "thumbnail", "probability"]
             .into_iter()
             .find(|name| line.trim_ascii_start().starts_with(name.as_bytes()))

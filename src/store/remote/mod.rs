@@ -9,16 +9,16 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::metrics;
 use crate::store::Blob;
-pub use crate::store::remote::pages::Pages;
+pub use crate::store::remote::pages::PageCache;
 use crate::store::runtime::runtime;
 use crate::store::runtime::wait;
-use crate::store::settings::Settings;
+use crate::store::settings::StoreSettings;
 use crate::store::settings::shown;
 use crate::work::Scope;
 use crate::work::scope::current;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use object::Object;
+use object::RemoteObject;
 use object_store::ClientOptions;
 use object_store::GetOptions;
 use object_store::GetRange;
@@ -72,9 +72,9 @@ pub struct Store {
     client: Box<dyn ObjectStore>,
     /// Stands before the names of objects.
     prefix: String,
-    settings: Settings,
+    settings: StoreSettings,
     permits: Semaphore,
-    pages: Arc<Pages>,
+    pages: Arc<PageCache>,
 }
 
 impl std::fmt::Debug for Store {
@@ -85,7 +85,7 @@ impl std::fmt::Debug for Store {
 }
 
 /// What a range came with.
-struct Answer {
+struct RangeReply {
     meta: ObjectMeta,
     bytes: Bytes,
 }
@@ -93,7 +93,11 @@ struct Answer {
 impl Store {
     /// Of a URL (`s3:`, `gs:`, `az:`, `http:`, `https:`); credentials and endpoints come from the environment. An error
     /// in one line, without secrets, when the URL cannot be used or credentials are missing.
-    pub fn new(url: &str, settings: &Settings, pages: Arc<Pages>) -> std::result::Result<Store, String> {
+    pub fn new(
+        url: &str,
+        settings: &StoreSettings,
+        pages: Arc<PageCache>,
+    ) -> std::result::Result<Store, String> {
         let name = shown(url);
         let wrong = |why: String| format!("{name}: {why}");
         let (_, rest) = url.split_once("://").ok_or_else(|| wrong("not a URL".into()))?;
@@ -176,11 +180,11 @@ impl Store {
             }
             other => other?,
         };
-        Ok(Object::new(self.clone(), path, answer))
+        Ok(RemoteObject::new(self.clone(), path, answer))
     }
 
     /// One range of an object, or its beginning. Compute threads only.
-    fn get(self: &Arc<Store>, path: &Path, options: GetOptions) -> Result<Answer> {
+    fn get(self: &Arc<Store>, path: &Path, options: GetOptions) -> Result<RangeReply> {
         let (store, path, scope) = (self.clone(), path.clone(), current());
         wait(self.settings.timeout, async move {
             store.fetch(&path, options, scope.as_ref()).await
@@ -188,7 +192,7 @@ impl Store {
     }
 
     /// Sends a request, again where that may help, and counts it for the scope that wants it.
-    async fn fetch(&self, path: &Path, options: GetOptions, scope: Option<&Scope>) -> Result<Answer> {
+    async fn fetch(&self, path: &Path, options: GetOptions, scope: Option<&Scope>) -> Result<RangeReply> {
         let _permit = self.permits.acquire().await;
         let count = |requests, bytes| {
             metrics::get().store_requests.inc_by(requests);
@@ -217,7 +221,7 @@ impl Store {
         }
     }
 
-    async fn once(&self, path: &Path, options: GetOptions) -> object_store::Result<Answer> {
+    async fn once(&self, path: &Path, options: GetOptions) -> object_store::Result<RangeReply> {
         let wanted = match &options.range {
             Some(GetRange::Bounded(range)) if !options.head => Some(range.clone()),
             _ => None,
@@ -227,7 +231,7 @@ impl Store {
         let meta = result.meta.clone();
         if head {
             let bytes = Bytes::new();
-            return Ok(Answer { meta, bytes });
+            return Ok(RangeReply { meta, bytes });
         }
         let bytes = result.bytes().await?;
         let expected = wanted.map_or(meta.size, |range| {
@@ -239,7 +243,7 @@ impl Store {
                 source: "the body ends early".into(),
             });
         }
-        Ok(Answer { meta, bytes })
+        Ok(RangeReply { meta, bytes })
     }
 
     /// An error of the store for a client and the log, without its URL.
@@ -255,7 +259,7 @@ impl Store {
     }
 }
 
-fn client(url: &str, settings: &Settings) -> object_store::Result<Box<dyn ObjectStore>> {
+fn client(url: &str, settings: &StoreSettings) -> object_store::Result<Box<dyn ObjectStore>> {
     let options = ClientOptions::new()
         .with_allow_http(true)
         .with_timeout(settings.timeout)

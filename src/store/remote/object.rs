@@ -5,13 +5,13 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::fingerprint;
 use crate::store::Blob;
-use crate::store::State;
+use crate::store::Freshness;
 use crate::store::Version;
 use crate::store::beyond;
-use crate::store::remote::Answer;
+use crate::store::remote::RangeReply;
 use crate::store::remote::Store;
 use crate::store::remote::pages::BLOCK;
-use crate::store::remote::pages::Name;
+use crate::store::remote::pages::PageKey;
 use crate::store::runtime::broken;
 use crate::store::runtime::runtime;
 use crate::store::runtime::wait;
@@ -47,7 +47,7 @@ const GAP: u64 = 2;
 
 /// An open object.
 #[derive(Debug)]
-pub struct Object {
+pub struct RemoteObject {
     store: Arc<Store>,
     path: Path,
     name: Arc<str>,
@@ -61,7 +61,7 @@ pub struct Object {
     seen: AtomicU64,
     changed: AtomicBool,
     checking: AtomicBool,
-    me: Weak<Object>,
+    me: Weak<RemoteObject>,
 }
 
 /// 64 bits of the tag that the store gives to a version, or of what else it says.
@@ -117,7 +117,7 @@ impl InFlight {
 }
 
 /// Removes blocks from those that are coming, whatever becomes of them.
-struct InFlightGuard<'a>(&'a Object, Vec<u64>);
+struct InFlightGuard<'a>(&'a RemoteObject, Vec<u64>);
 
 impl Drop for InFlightGuard<'_> {
     fn drop(&mut self) {
@@ -130,11 +130,11 @@ impl Drop for InFlightGuard<'_> {
     }
 }
 
-impl Object {
+impl RemoteObject {
     /// With the answer to the request for its beginning.
-    pub(super) fn new(store: Arc<Store>, path: Path, answer: Answer) -> Arc<Object> {
-        let Answer { meta, bytes } = answer;
-        let object = Arc::new_cyclic(|me| Object {
+    pub(super) fn new(store: Arc<Store>, path: Path, answer: RangeReply) -> Arc<RemoteObject> {
+        let RangeReply { meta, bytes } = answer;
+        let object = Arc::new_cyclic(|me| RemoteObject {
             name: format!("{}|{path}", store.name).into(),
             store,
             path,
@@ -157,8 +157,8 @@ impl Object {
         self.coming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn block(&self, number: u64) -> Name {
-        Name {
+    fn block(&self, number: u64) -> PageKey {
+        PageKey {
             object: self.name.clone(),
             version: self.version,
             number,
@@ -321,7 +321,7 @@ impl Object {
         if range.is_empty() {
             return Ok(());
         }
-        let numbers: Vec<u64> = Object::numbers(&range).collect();
+        let numbers: Vec<u64> = RemoteObject::numbers(&range).collect();
         // not more at once than is needed to keep the connections busy
         for numbers in numbers.chunks(self.store.pages.ahead) {
             for (number, block) in self.blocks(numbers)? {
@@ -335,7 +335,7 @@ impl Object {
     }
 }
 
-impl Blob for Object {
+impl Blob for RemoteObject {
     fn version(&self) -> Version {
         self.version
     }
@@ -358,7 +358,7 @@ impl Blob for Object {
         let end = self.version.bytes();
         let inside = ranges.filter(|range| range.start < range.end && range.end <= end);
         let mut numbers: Vec<u64> = inside
-            .flat_map(|range| Object::numbers(&range))
+            .flat_map(|range| RemoteObject::numbers(&range))
             .take(self.store.pages.ahead)
             .collect();
         numbers.sort_unstable();
@@ -366,14 +366,14 @@ impl Blob for Object {
         self.blocks(&numbers).map(|_| ())
     }
 
-    fn state(&self) -> State {
+    fn state(&self) -> Freshness {
         if self.changed.load(Relaxed) {
-            return State::Changed;
+            return Freshness::Changed;
         }
         let ttl = self.store.settings.ttl.as_millis();
         let age = (self.since.elapsed().as_millis()).saturating_sub(u128::from(self.seen.load(Relaxed)));
         if age >= ttl {
-            return State::Unknown;
+            return Freshness::Unknown;
         }
         if age * 2 >= ttl
             && !self.checking.swap(true, Relaxed)
@@ -384,7 +384,7 @@ impl Blob for Object {
                 me.checking.store(false, Relaxed);
             });
         }
-        State::Current
+        Freshness::Current
     }
 
     fn verify(&self) -> Result<bool> {

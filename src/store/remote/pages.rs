@@ -3,7 +3,7 @@
 use crate::fingerprint;
 use crate::store::DiskCache;
 use crate::store::Version;
-use crate::store::settings::Settings;
+use crate::store::settings::StoreSettings;
 use bytes::Bytes;
 use quick_cache::DefaultHashBuilder;
 use quick_cache::OptionsBuilder;
@@ -21,7 +21,7 @@ const MOST_AHEAD: usize = 256;
 
 /// Which block: object, version and number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Name {
+pub struct PageKey {
     /// Store and path of the object.
     pub object: Arc<str>,
     /// In which version.
@@ -31,26 +31,26 @@ pub struct Name {
 }
 
 #[derive(Clone, Debug)]
-struct Bytewise;
+struct PageWeighter;
 
-impl Weighter<Name, Bytes> for Bytewise {
-    fn weight(&self, _: &Name, block: &Bytes) -> u64 {
+impl Weighter<PageKey, Bytes> for PageWeighter {
+    fn weight(&self, _: &PageKey, block: &Bytes) -> u64 {
         block.len() as u64 + 200
     }
 }
 
 /// The blocks of all masters.
 #[derive(Debug)]
-pub struct Pages {
-    memory: Cache<Name, Bytes, Bytewise>,
+pub struct PageCache {
+    memory: Cache<PageKey, Bytes, PageWeighter>,
     /// Blocks that one reader may announce: what was fetched must still be held when it is read, whatever else is read.
     pub ahead: usize,
     disk: DiskCache,
 }
 
-impl Pages {
+impl PageCache {
     /// As it is set up, with this disk cache.
-    pub fn new(settings: &Settings, disk: DiskCache) -> Pages {
+    pub fn new(settings: &StoreSettings, disk: DiskCache) -> PageCache {
         let bytes = settings.cache_bytes.max(1 << 20);
         let items = usize::try_from(bytes / BLOCK).unwrap_or(usize::MAX).max(16);
         // most of it is for new blocks, however often others are read
@@ -63,13 +63,13 @@ impl Pages {
         let memory = match options {
             Ok(options) => Cache::with_options(
                 options,
-                Bytewise,
+                PageWeighter,
                 DefaultHashBuilder::default(),
                 DefaultLifecycle::default(),
             ),
-            Err(_) => Cache::with_weighter(items, bytes, Bytewise),
+            Err(_) => Cache::with_weighter(items, bytes, PageWeighter),
         };
-        Pages {
+        PageCache {
             memory,
             ahead: (items / 8).clamp(1, MOST_AHEAD),
             disk,
@@ -77,12 +77,12 @@ impl Pages {
     }
 
     /// The block, if it is held.
-    pub fn get(&self, name: &Name) -> Option<Bytes> {
+    pub fn get(&self, name: &PageKey) -> Option<Bytes> {
         self.memory.get(name)
     }
 
     /// The block, if it lies on the disk; it is held in memory then.
-    pub async fn on_disk(&self, name: &Name) -> Option<Bytes> {
+    pub async fn on_disk(&self, name: &PageKey) -> Option<Bytes> {
         if !self.disk.is_on() {
             return None;
         }
@@ -92,7 +92,7 @@ impl Pages {
     }
 
     /// Holds a block.
-    pub fn put(&self, name: Name, block: Bytes) {
+    pub fn put(&self, name: PageKey, block: Bytes) {
         if self.disk.is_on() {
             self.disk.put(name.digest(), block.clone());
         }
@@ -100,7 +100,7 @@ impl Pages {
     }
 }
 
-impl Name {
+impl PageKey {
     /// 128 bits that distinguish it from others.
     fn digest(&self) -> u128 {
         let half = |number: u8| u128::from(fingerprint::of(&(number, self)));

@@ -21,14 +21,14 @@ pub struct Options {
     /// What derived levels may take.
     pub budget: Budget,
     /// How JPEG 2000 is read.
-    pub jp2: jp2::Options,
+    pub jp2: jp2::Jp2Options,
     /// Whether pictures are turned as their files say.
     pub upright: bool,
 }
 
 /// A kind of file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileFormat {
     /// TIFF and BigTIFF.
     Tiff,
     /// JPEG.
@@ -42,13 +42,16 @@ pub enum Kind {
 }
 
 /// Each kind with the suffixes of its files.
-pub const KINDS: [(Kind, &[&str]); 5] = [
-    (Kind::Tiff, &["tif", "tiff", "ptif", "ptiff", "btf", "tf8", "svs"]),
-    (Kind::Jpeg, &["jpg", "jpeg"]),
-    (Kind::Png, &["png"]),
-    (Kind::Webp, &["webp"]),
+pub const KINDS: [(FileFormat, &[&str]); 5] = [
     (
-        Kind::Jp2,
+        FileFormat::Tiff,
+        &["tif", "tiff", "ptif", "ptiff", "btf", "tf8", "svs"],
+    ),
+    (FileFormat::Jpeg, &["jpg", "jpeg"]),
+    (FileFormat::Png, &["png"]),
+    (FileFormat::Webp, &["webp"]),
+    (
+        FileFormat::Jp2,
         &["jp2", "jpx", "jpf", "jph", "j2k", "j2c", "jpc", "jhc"],
     ),
 ];
@@ -56,21 +59,21 @@ pub const KINDS: [(Kind, &[&str]); 5] = [
 /// First bytes of a file that are enough to know its kind.
 const START: usize = 12;
 
-impl Kind {
+impl FileFormat {
     /// Of a file that begins so; `None` when it holds no picture that is known here.
-    pub fn of(start: &[u8]) -> Option<Kind> {
+    pub fn of(start: &[u8]) -> Option<FileFormat> {
         match start {
-            [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Some(Kind::Tiff),
-            [0xFF, 0xD8, ..] => Some(Kind::Jpeg),
-            [0x89, b'P', b'N', b'G', ..] => Some(Kind::Png),
-            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P'] => Some(Kind::Webp),
-            [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => Some(Kind::Jp2),
+            [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Some(FileFormat::Tiff),
+            [0xFF, 0xD8, ..] => Some(FileFormat::Jpeg),
+            [0x89, b'P', b'N', b'G', ..] => Some(FileFormat::Png),
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P'] => Some(FileFormat::Webp),
+            [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => Some(FileFormat::Jp2),
             _ => None,
         }
     }
 
     /// Of a file of this name, by its suffix in any case.
-    pub fn named(name: &str) -> Option<Kind> {
+    pub fn named(name: &str) -> Option<FileFormat> {
         let (_, suffix) = name.rsplit_once('.')?;
         let has = |suffixes: &[&str]| suffixes.iter().any(|known| known.eq_ignore_ascii_case(suffix));
         KINDS
@@ -83,7 +86,7 @@ impl Kind {
 /// A master as it lies in its file, without levels that it lacks.
 pub struct Stored {
     /// The kind of file.
-    pub kind: Kind,
+    pub kind: FileFormat,
     /// Its pyramid.
     pub source: Box<dyn Source>,
     /// What its compression is called.
@@ -109,22 +112,22 @@ pub fn stored(blob: Arc<dyn Blob>, page: Option<u32>, options: &Options) -> Resu
     let len = usize::try_from(blob.len()).unwrap_or(START).min(START);
     let start = start.get_mut(..len).unwrap_or_default();
     blob.read_at(0, start)?;
-    let Some(kind) = Kind::of(start) else {
+    let Some(kind) = FileFormat::of(start) else {
         return Ok(None);
     };
     let mut scheme = format!("{kind:?}");
     let limits = &options.budget.limits;
     let source: Box<dyn Source> = match kind {
-        Kind::Tiff => {
+        FileFormat::Tiff => {
             let page = usize::try_from(page.unwrap_or(0)).unwrap_or(usize::MAX);
             let tiff = Tiff::open_page(blob, page, limits)?;
             scheme = tiff.scheme();
             Box::new(tiff)
         }
-        Kind::Jpeg => jpeg::open(blob, limits)?,
-        Kind::Png => png::open(blob, limits)?,
-        Kind::Webp => Box::new(webp::open(blob, limits)?),
-        Kind::Jp2 => Box::new(Jp2::open(blob, options.jp2)?),
+        FileFormat::Jpeg => jpeg::open(blob, limits)?,
+        FileFormat::Png => png::open(blob, limits)?,
+        FileFormat::Webp => Box::new(webp::open(blob, limits)?),
+        FileFormat::Jp2 => Box::new(Jp2::open(blob, options.jp2)?),
     };
     limits::check("pixels:", "PIXELS", source.header().size().area(), limits.pixels)?;
     Ok(Some(Stored { kind, source, scheme }))
@@ -138,10 +141,10 @@ mod tests {
 
     #[test]
     fn suffixes_name_the_kind_in_any_case() {
-        assert_eq!(Kind::named("a.b.TIF"), Some(Kind::Tiff));
-        assert_eq!(Kind::named("x.jph"), Some(Kind::Jp2));
+        assert_eq!(FileFormat::named("a.b.TIF"), Some(FileFormat::Tiff));
+        assert_eq!(FileFormat::named("x.jph"), Some(FileFormat::Jp2));
         for name in ["tif", "a.txt", "a.", ""] {
-            assert_eq!(Kind::named(name), None, "{name}");
+            assert_eq!(FileFormat::named(name), None, "{name}");
         }
     }
 

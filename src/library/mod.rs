@@ -2,116 +2,46 @@
 //!
 //! A file is opened once and kept; requests compare its times, length and inode with those of the open file.
 
+mod listing;
+mod opened;
+mod paths;
+mod picture;
 mod sidecar;
 
 use crate::error::Error;
 use crate::error::Result;
 use crate::failures::Failures;
 use crate::file_calls;
-use crate::geometry::Rect;
-pub use crate::library::sidecar::Sidecar;
-use crate::plan::Identity;
+use crate::library::opened::Location;
+pub use crate::library::opened::Opened;
+pub use crate::library::opened::Sidecar;
+use crate::library::paths::checked;
+use crate::library::paths::decoded;
+use crate::library::paths::is_file;
+use crate::library::paths::missing;
+use crate::library::paths::printable;
+pub use crate::library::picture::picture;
 use crate::plan::Reading;
-use crate::process::Stats;
-use crate::process::colour;
-use crate::raster::Alpha;
-use crate::raster::Picture;
 use crate::source;
 use crate::source::Set;
 use crate::source::Source;
-use crate::source::Window;
-use crate::source::cache::NoCache;
-use crate::source::derived::check_worth;
-use crate::source::kind::Options;
+use crate::source::file_format::Options;
 use crate::source::sequence::Member;
 use crate::source::sequence::Sequence;
 use crate::source::sequence::split_view;
-use crate::source::tiff;
-use crate::source::tiff::Tiff;
-use crate::source::window;
 use crate::store;
 use crate::store::Blob;
-use crate::store::State;
+use crate::store::Freshness;
 use crate::store::Version;
 use crate::store::stores::Stores;
-use percent_encoding::percent_decode_str;
 use quick_cache::sync::Cache;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::OnceLock;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
-
-/// An open image.
-pub struct Opened {
-    /// Which image, in which version.
-    pub identity: Identity,
-    /// The `Last-Modified` of everything made from it.
-    pub last_modified: String,
-    /// Its pyramid.
-    pub source: Box<dyn Source>,
-    /// Statistics of all of its pixels, once a request needed them.
-    pub stats: OnceLock<Arc<Stats>>,
-    /// The fingerprint of its profile, once a request needed it.
-    pub profile: OnceLock<u64>,
-    place: Place,
-    since: Instant,
-    /// Whether its file lies on a file system of this machine.
-    pub is_local: bool,
-    /// What the files beside it say, once a request needed it.
-    sidecar: Mutex<Option<Arc<Sidecar>>>,
-    /// How often it was asked for.
-    uses: AtomicU64,
-    /// Until when its file counts as unchanged, in nanoseconds from `since`.
-    valid: AtomicU64,
-}
-
-impl Opened {
-    /// How often it was asked for.
-    pub fn uses(&self) -> u64 {
-        self.uses.load(Ordering::Relaxed)
-    }
-
-    /// Nanoseconds since it was opened.
-    fn age(&self) -> u64 {
-        u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    /// For how many nanoseconds a look at its files counts.
-    fn validity(&self) -> u64 {
-        if self.is_local { VALID } else { VALID_FAR }
-    }
-}
-
-/// Where an image was found.
-enum Place {
-    /// Made by the server.
-    Nowhere,
-    /// A local file.
-    File(PathBuf),
-    /// An object in a store.
-    Remote(Arc<dyn Blob>),
-}
-
-/// For how long a look at a file counts, in nanoseconds. The clock that files are stamped with ticks every 1 to 10 ms.
-const VALID: u64 = 100_000;
-
-/// Names of a folder that are looked at, and pictures of a set.
-const FOLDER_NAMES: usize = 10_000;
-
-/// How long a look at a network or user-space file system is valid, in nanoseconds.
-const VALID_FAR: u64 = 100_000_000;
 
 /// Where images lie.
 #[derive(Clone, Debug, Default)]
@@ -165,7 +95,7 @@ impl Library {
 
     /// Puts an image without a file under an identifier.
     pub fn insert(&mut self, id: &str, source: impl Source + 'static) {
-        let opened = opened(id, Place::Nowhere, Box::new(source), self.settings.reading());
+        let opened = Opened::new(id, Location::Nowhere, Box::new(source), self.settings.reading());
         self.fixed.insert(id.into(), Arc::new(opened));
     }
 
@@ -176,7 +106,7 @@ impl Library {
         self.look(name, false)
     }
 
-    /// FileCalls up an open image; `far`: whether it may touch file systems that can hang.
+    /// Looks up an open image. File systems that can hang are touched only if `far`.
     fn look(&self, name: &str, far: bool) -> Result<Option<Arc<Opened>>> {
         let (id, _) = split_view(name);
         if let Some(fixed) = self.fixed.get(id) {
@@ -186,9 +116,9 @@ impl Library {
             return Ok(None);
         };
         let path = match &opened.place {
-            Place::Nowhere => return Ok(Some(opened)),
-            Place::Remote(blob) => return Ok((blob.state() == State::Current).then_some(opened)),
-            Place::File(path) => path,
+            Location::Nowhere => return Ok(Some(opened)),
+            Location::Remote(blob) => return Ok((blob.state() == Freshness::Current).then_some(opened)),
+            Location::File(path) => path,
         };
         let age = opened.age();
         if age >= opened.valid.load(Ordering::Relaxed) {
@@ -216,7 +146,7 @@ impl Library {
         far(name) || decoded(name).is_some_and(|again| far(&again))
     }
 
-    /// FileCalls at the file of an identifier as opening it would, so that what hangs hangs here.
+    /// Accesses the file of an identifier as opening it would, so that a file system that hangs does so here.
     pub fn touch(&self, name: &str) -> Result<Option<Arc<Opened>>> {
         if let Some(known) = self.look(name, true)? {
             return Ok(Some(known));
@@ -270,8 +200,8 @@ impl Library {
             return Ok(known);
         }
         if let Some(opened) = self.open.as_ref().and_then(|open| open.get(name))
-            && let Place::Remote(blob) = &opened.place
-            && blob.state() == State::Unknown
+            && let Location::Remote(blob) = &opened.place
+            && blob.state() == Freshness::Unknown
             && blob.verify()?
         {
             return Ok(opened);
@@ -293,13 +223,13 @@ impl Library {
         if let Some(open) = self
             .open
             .as_ref()
-            .filter(|_| !matches!(opened.place, Place::Nowhere))
+            .filter(|_| !matches!(opened.place, Location::Nowhere))
         {
             open.insert(name.into(), opened.clone());
         }
     }
 
-    /// FileCalls for the file of an identifier: itself, a page of it, or one of a sequence.
+    /// Searches the file of an identifier: the file itself, a page of it, or a member of a sequence.
     fn find(&self, name: &str, id: &str, view: Option<[u32; 2]>) -> Result<Opened> {
         if let Some(found) = self.at(name, id, view.map(|[page, _]| page))? {
             return Ok(found);
@@ -324,20 +254,25 @@ impl Library {
         let path = folder.join(file);
         let source = self.source(self.blob(&path, id)?, id, None)?;
         let source = Member::over(source, sequence.set());
-        Ok(opened(name, Place::File(path), source, self.settings.reading()))
+        Ok(Opened::new(
+            name,
+            Location::File(path),
+            source,
+            self.settings.reading(),
+        ))
     }
 
     /// The image of this identifier, if there is a file or an object of this name.
     fn at(&self, name: &str, id: &str, page: Option<u32>) -> Result<Option<Opened>> {
         if let Some((root, rest)) = self.settings.stores.find(id)
-            && let Some(blob) = root.open(&format!("{}{}", spelt(rest)?, self.settings.suffix))
+            && let Some(blob) = root.open(&format!("{}{}", checked(rest)?, self.settings.suffix))
         {
             return match blob {
                 Ok(blob) => {
                     let source = self.source(blob.clone(), id, page)?;
-                    Ok(Some(opened(
+                    Ok(Some(Opened::new(
                         name,
-                        Place::Remote(blob),
+                        Location::Remote(blob),
                         source,
                         self.settings.reading(),
                     )))
@@ -351,9 +286,9 @@ impl Library {
             return Ok(None);
         }
         let source = self.source(self.blob(&path, id)?, id, page)?;
-        Ok(Some(opened(
+        Ok(Some(Opened::new(
             name,
-            Place::File(path),
+            Location::File(path),
             source,
             self.settings.reading(),
         )))
@@ -369,7 +304,7 @@ impl Library {
 
     /// Opens the file of an identifier, unless a link on its path leads where none may.
     fn blob(&self, path: &Path, id: &str) -> Result<Arc<dyn Blob>> {
-        let opened = match self.walls(id)? {
+        let opened = match self.confinement(id)? {
             Some(directory) => store::open_beneath(directory, path),
             None => store::open(path),
         };
@@ -382,71 +317,7 @@ impl Library {
         let source = self
             .failed
             .attempt(key, || source::open(blob, page, &self.settings.options))?;
-        source.ok_or_else(|| Error::Missing(format!("{} is not an image", shown(id))))
-    }
-
-    /// What lies in a folder of images that may be asked for: names as identifiers spell them, whether each is a folder,
-    /// sorted; and when that changed last. `id` is empty for FILESYSTEM_PREFIX itself. Hidden files are left out, and all
-    /// beyond `FOLDER_NAMES`. `Error::Missing` when there is no such folder, or no prefix: that would list the whole
-    /// machine to be listed.
-    pub fn folder(&self, id: &str) -> Result<(Vec<(String, bool)>, SystemTime)> {
-        let id = id.trim_end_matches('/');
-        if !self.settings.prefix.ends_with('/') {
-            return Err(missing(id));
-        }
-        let path = if id.is_empty() {
-            PathBuf::from(&self.settings.prefix)
-        } else {
-            self.path(id, "")?
-        };
-        let path = self.allowed(&path, id)?;
-        let found = fs::metadata(path).map_err(|_| missing(id))?;
-        let entries = fs::read_dir(path).map_err(|_| missing(id))?;
-        let named = |entry: fs::DirEntry| {
-            let name = entry.file_name().into_string().ok()?;
-            if name.starts_with('.') {
-                return None;
-            }
-            if entry.path().is_dir() {
-                return Some((name, true));
-            }
-            crate::source::kind::Kind::named(&name)?;
-            let name = name.strip_suffix(&self.settings.suffix)?;
-            (!name.is_empty()).then(|| (name.to_string(), false))
-        };
-        let mut names: Vec<_> = entries.flatten().take(FOLDER_NAMES).filter_map(named).collect();
-        names.sort_unstable();
-        Ok((names, found.modified().unwrap_or(UNIX_EPOCH)))
-    }
-
-    /// The identifiers of the pictures that are shown under one: the pages of a file where `IIIF_DELIMITER` gives them
-    /// names, the files of a sequence, or the image alone. Not more than `FOLDER_NAMES`.
-    pub fn members(&self, opened: &Opened) -> Vec<String> {
-        let (id, _) = split_view(&opened.identity.name);
-        let set = &opened.source.header().set;
-        let delimiter = &self.settings.delimiter;
-        if !set.stack.is_empty() && !delimiter.is_empty() && self.page(id).is_none() {
-            let pages = 0..set.stack.len().min(FOLDER_NAMES);
-            return pages.map(|page| format!("{id}{delimiter}{page}")).collect();
-        }
-        let (folder, stem) = match id.rsplit_once('/') {
-            Some((folder, stem)) => (format!("{folder}/"), stem),
-            None => (String::new(), id),
-        };
-        if !set.horizontal.is_empty()
-            && !self.settings.pattern.is_empty()
-            && let Ok((names, _)) = self.folder(&folder)
-        {
-            let start = format!("{stem}{}", self.settings.pattern);
-            let files = names
-                .iter()
-                .filter(|(name, folder)| !folder && name.starts_with(&start));
-            let files: Vec<_> = files.map(|(name, _)| format!("{folder}{name}")).collect();
-            if !files.is_empty() {
-                return files;
-            }
-        }
-        vec![id.to_string()]
+        source.ok_or_else(|| Error::Missing(format!("{} is not an image", printable(id))))
     }
 
     /// Forgets every open image, and what could not be opened.
@@ -455,146 +326,6 @@ impl Library {
         if let Some(open) = &self.open {
             open.clear();
         }
-    }
-
-    /// Where the file of an identifier lies: under the prefix.
-    fn path(&self, id: &str, suffix: &str) -> Result<PathBuf> {
-        spelt(id)?;
-        let (prefix, rest) = match self.settings.stores.find(id) {
-            Some((root, rest)) => (root.folder().ok_or_else(|| missing(id))?, spelt(rest)?),
-            None => (self.settings.prefix.as_str(), id),
-        };
-        Ok(PathBuf::from(format!("{prefix}{rest}{suffix}")))
-    }
-
-    /// The directory that the file of an identifier must lie in; `None` where links may lead anywhere.
-    fn walls(&self, id: &str) -> Result<Option<&Path>> {
-        let prefix = match self.settings.stores.find(id) {
-            Some((root, _)) => root.folder().ok_or_else(|| missing(id))?,
-            None => self.settings.prefix.as_str(),
-        };
-        let free = self.settings.follow_symlinks || prefix.is_empty();
-        Ok((!free).then(|| directory(prefix)))
-    }
-
-    /// The path, unless a link on it leads where none may.
-    fn allowed<'a>(&self, path: &'a Path, id: &str) -> Result<&'a Path> {
-        let Some(root) = self.walls(id)? else {
-            return Ok(path);
-        };
-        let real = fs::canonicalize(path).map_err(|_| missing(id))?;
-        let root = fs::canonicalize(root).map_err(|_| missing(id))?;
-        if real.starts_with(root) {
-            Ok(path)
-        } else {
-            Err(missing(id))
-        }
-    }
-}
-
-/// A name without its percent signs, if that is another and text.
-fn decoded(name: &str) -> Option<String> {
-    let again = percent_decode_str(name).decode_utf8().ok()?;
-    (again != name).then(|| again.into_owned())
-}
-
-/// Most pixels of a [`picture`].
-const PICTURE_PIXELS: u64 = 1 << 24;
-
-/// The first picture of a TIFF file, whole, in 8 bits, with straight alpha if any.
-pub fn picture(path: &Path) -> Result<Picture> {
-    if !is_file(path) {
-        return Err(Error::Missing("is not a file".into()));
-    }
-    let limits = tiff::Limits::default();
-    let tiff = Tiff::open(store::open(path)?, &limits)?;
-    let header = tiff.header();
-    let rect = Rect::of(header.size());
-    if rect.size().area() * u64::from(header.channels.div_ceil(4)) > PICTURE_PIXELS {
-        return Err(Error::TooLarge(format!(
-            "{}x{} pixels are too many",
-            rect.w, rect.h
-        )));
-    }
-    let window = Window::new(0, rect);
-    check_worth(header, window, header.effort(window, &NoCache), &limits)?;
-    let meaning = header.meaning.clone();
-    let raster = window::raster(&tiff, window, &NoCache)?;
-    let picture = colour::picture(raster, &meaning)?;
-    Ok(if meaning.alpha == Alpha::Premultiplied {
-        colour::straighten(picture)
-    } else {
-        picture
-    })
-}
-
-/// Asked before it is opened: opening a pipe would wait for its writer.
-fn is_file(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|found| found.is_file())
-}
-
-/// The directory that a prefix names: all of it up to the last slash.
-fn directory(prefix: &str) -> &Path {
-    let bytes = prefix.as_bytes();
-    let end = bytes
-        .iter()
-        .rposition(|&b| b == b'/')
-        .map_or(0, |slash| slash + 1);
-    match bytes.get(..end) {
-        Some(b"") | None => Path::new("."),
-        Some(directory) => Path::new(OsStr::from_bytes(directory)),
-    }
-}
-
-/// The identifier, unless it is empty or would lead elsewhere.
-fn spelt(id: &str) -> Result<&str> {
-    let climbs = id.split('/').any(|part| part == "..");
-    if id.is_empty() || climbs || id.contains('\0') {
-        return Err(missing(id));
-    }
-    Ok(id)
-}
-
-fn missing(id: &str) -> Error {
-    Error::Missing(format!("no image {}", shown(id)))
-}
-
-/// An identifier as it may be put into one line of an answer.
-fn shown(id: &str) -> String {
-    let text: String = id
-        .chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .take(200)
-        .collect();
-    format!("\"{text}\"")
-}
-
-fn opened(id: &str, place: Place, source: Box<dyn Source>, reading: Reading) -> Opened {
-    let version = source.header().version;
-    let seconds = u64::try_from(version.mtime_ns() / 1_000_000_000).unwrap_or(0);
-    // httpdate knows years up to 9999 only
-    let time = UNIX_EPOCH + Duration::from_secs(seconds.min(253_402_300_799));
-    let identity = Identity {
-        name: id.into(),
-        version,
-        reading,
-    };
-    Opened {
-        identity,
-        last_modified: httpdate::fmt_http_date(time),
-        source,
-        is_local: match &place {
-            Place::Nowhere => true,
-            Place::File(path) => file_calls::is_local(path),
-            Place::Remote(_) => false,
-        },
-        sidecar: Mutex::default(),
-        uses: AtomicU64::new(1),
-        stats: OnceLock::new(),
-        profile: OnceLock::new(),
-        place,
-        since: Instant::now(),
-        valid: AtomicU64::new(0),
     }
 }
 

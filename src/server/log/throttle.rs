@@ -12,14 +12,14 @@ use std::time::Instant;
 pub const QUIET: Duration = Duration::from_secs(1);
 
 /// File and line.
-pub type Place = (&'static str, u32);
+pub type CallSite = (&'static str, u32);
 
 /// What was logged of each kind.
 #[derive(Debug, Default)]
-pub struct Kinds(Mutex<HashMap<Place, Kind>>);
+pub struct Throttle(Mutex<HashMap<CallSite, Throttled>>);
 
 #[derive(Debug)]
-struct Kind {
+struct Throttled {
     /// When the last line was written.
     last: Instant,
     /// Lines that were held back since, and the last of them.
@@ -28,12 +28,12 @@ struct Kind {
     text: String,
 }
 
-impl Kinds {
+impl Throttle {
     /// The text, unless it has to be held back.
-    pub fn admit(&self, place: Place, now: Instant, level: Level, text: String) -> Option<String> {
+    pub fn admit(&self, place: CallSite, now: Instant, level: Level, text: String) -> Option<String> {
         let mut kinds = self.lock();
         let Some(kind) = kinds.get_mut(&place) else {
-            let kind = Kind {
+            let kind = Throttled {
                 last: now,
                 held: 0,
                 level,
@@ -71,7 +71,7 @@ impl Kinds {
         due
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Place, Kind>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<CallSite, Throttled>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn the_first_is_logged_at_once_and_the_last_with_their_number() {
-        let (kinds, start) = (Kinds::default(), Instant::now());
+        let (kinds, start) = (Throttle::default(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
         let admit = |line, ms, text: &str| kinds.admit(("file.rs", line), at(ms), Level::Warn, text.into());
         assert_eq!(admit(1, 0, "a").as_deref(), Some("a"));

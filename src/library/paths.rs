@@ -1,0 +1,94 @@
+//! Maps identifiers to paths below the prefix.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::library::Library;
+use percent_encoding::percent_decode_str;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// A name without its percent signs, if that is another and text.
+pub(in crate::library) fn decoded(name: &str) -> Option<String> {
+    let again = percent_decode_str(name).decode_utf8().ok()?;
+    (again != name).then(|| again.into_owned())
+}
+
+/// Asked before it is opened: opening a pipe would wait for its writer.
+pub(in crate::library) fn is_file(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.is_file())
+}
+
+/// The directory that a prefix names: all of it up to the last slash.
+fn directory(prefix: &str) -> &Path {
+    let bytes = prefix.as_bytes();
+    let end = bytes
+        .iter()
+        .rposition(|&b| b == b'/')
+        .map_or(0, |slash| slash + 1);
+    match bytes.get(..end) {
+        Some(b"") | None => Path::new("."),
+        Some(directory) => Path::new(OsStr::from_bytes(directory)),
+    }
+}
+
+/// The identifier, unless it is empty or would lead elsewhere.
+pub(in crate::library) fn checked(id: &str) -> Result<&str> {
+    let climbs = id.split('/').any(|part| part == "..");
+    if id.is_empty() || climbs || id.contains('\0') {
+        return Err(missing(id));
+    }
+    Ok(id)
+}
+
+pub(in crate::library) fn missing(id: &str) -> Error {
+    Error::Missing(format!("no image {}", printable(id)))
+}
+
+/// An identifier as it may be put into one line of an answer.
+pub(in crate::library) fn printable(id: &str) -> String {
+    let text: String = id
+        .chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .take(200)
+        .collect();
+    format!("\"{text}\"")
+}
+
+impl Library {
+    /// Where the file of an identifier lies: under the prefix.
+    pub(in crate::library) fn path(&self, id: &str, suffix: &str) -> Result<PathBuf> {
+        checked(id)?;
+        let (prefix, rest) = match self.settings.stores.find(id) {
+            Some((root, rest)) => (root.folder().ok_or_else(|| missing(id))?, checked(rest)?),
+            None => (self.settings.prefix.as_str(), id),
+        };
+        Ok(PathBuf::from(format!("{prefix}{rest}{suffix}")))
+    }
+
+    /// The directory that the file of an identifier must lie in; `None` where links may lead anywhere.
+    pub(in crate::library) fn confinement(&self, id: &str) -> Result<Option<&Path>> {
+        let prefix = match self.settings.stores.find(id) {
+            Some((root, _)) => root.folder().ok_or_else(|| missing(id))?,
+            None => self.settings.prefix.as_str(),
+        };
+        let free = self.settings.follow_symlinks || prefix.is_empty();
+        Ok((!free).then(|| directory(prefix)))
+    }
+
+    /// The path, unless a link on it leads where none may.
+    pub(in crate::library) fn allowed<'a>(&self, path: &'a Path, id: &str) -> Result<&'a Path> {
+        let Some(root) = self.confinement(id)? else {
+            return Ok(path);
+        };
+        let real = fs::canonicalize(path).map_err(|_| missing(id))?;
+        let root = fs::canonicalize(root).map_err(|_| missing(id))?;
+        if real.starts_with(root) {
+            Ok(path)
+        } else {
+            Err(missing(id))
+        }
+    }
+}
