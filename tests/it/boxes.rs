@@ -1,6 +1,6 @@
-//! JP2 and JPX files: do the boxes around a codestream say what its components mean?
+//! JP2 and JPX files: the boxes around a codestream decide what its components mean.
 //!
-//! Codestreams are written by opj_compress without loss, boxes by hand.
+//! opj_compress writes the codestreams, losslessly; the tests write the boxes.
 
 use iipsrv::http::Http;
 use iipsrv::http::Reply;
@@ -12,7 +12,7 @@ use crate::support::bytes;
 use crate::support::config;
 use crate::support::pixels;
 
-/// The sides of every picture.
+/// Width and height of every picture, in pixels.
 const W: usize = 24;
 const H: usize = 10;
 
@@ -22,33 +22,33 @@ fn boxed(kind: &[u8; 4], parts: &[&[u8]]) -> Vec<u8> {
     [&len.to_be_bytes()[..], kind, &body].concat()
 }
 
-/// Big-endian numbers of two bytes.
+/// The numbers as big-endian 16-bit values.
 fn words(numbers: &[u16]) -> Vec<u8> {
     numbers.iter().flat_map(|n| n.to_be_bytes()).collect()
 }
 
-/// Big-endian numbers of four bytes.
+/// The numbers as big-endian 32-bit values.
 fn longs(numbers: &[u32]) -> Vec<u8> {
     numbers.iter().flat_map(|n| n.to_be_bytes()).collect()
 }
 
-/// An enumerated colour space, and what it takes.
+/// A `colr` box with an enumerated colour space and its parameters.
 fn space(number: u32, more: &[u32]) -> Vec<u8> {
     boxed(b"colr", &[&[1, 0, 0], &longs(&[number]), &longs(more)])
 }
 
-/// Channel, kind, colour.
+/// A `cdef` box; each row is channel, type, association.
 fn definitions(all: &[[u16; 3]]) -> Vec<u8> {
     boxed(b"cdef", &[&words(&[all.len() as u16]), &words(&all.concat())])
 }
 
-/// Every channel a column of the palette, through component 0.
+/// A `cmap` box that maps component 0 through each column of the palette.
 fn columns(count: u8) -> Vec<u8> {
     let all: Vec<u8> = (0..count).flat_map(|column| [0, 0, 1, column]).collect();
     boxed(b"cmap", &[&all])
 }
 
-/// Signature and type.
+/// The signature and file type boxes.
 fn start() -> Vec<u8> {
     [
         boxed(b"jP  ", &[b"\r\n\x87\n"]),
@@ -57,7 +57,7 @@ fn start() -> Vec<u8> {
     .concat()
 }
 
-/// What is served of files.
+/// A service over a folder in which the tests write files.
 struct Shop {
     folder: Folder,
     service: Service,
@@ -71,7 +71,7 @@ impl Shop {
         Shop { folder, service }
     }
 
-    /// A codestream of these components, row by row.
+    /// A codestream of these components, each in row-major order.
     fn stream(&self, components: &[Vec<u8>]) -> Vec<u8> {
         let (raw, stream) = (self.folder.0.join("made.raw"), self.folder.0.join("made.j2k"));
         std::fs::write(&raw, components.concat()).unwrap();
@@ -87,7 +87,7 @@ impl Shop {
             .respond(Http::query(&format!("IIIF={name}/full/max/0/default.png")))
     }
 
-    /// The samples of the answer, as the file has its header and a codestream.
+    /// The samples of the answer for a file of this header and codestream.
     fn samples(&self, name: &str, header: &[Vec<u8>], stream: &[u8]) -> Vec<u8> {
         let header: Vec<&[u8]> = header.iter().map(Vec::as_slice).collect();
         let file = [start(), boxed(b"jp2h", &header), boxed(b"jp2c", &[stream])].concat();
@@ -95,14 +95,14 @@ impl Shop {
     }
 }
 
-/// Some smooth component.
+/// A smooth test component; `number` selects the slope.
 fn component(number: usize) -> Vec<u8> {
     let value = |at: usize| (at % W * (4 + number) + at / W * (7 - number) + 20 * number) as u8;
     (0..W * H).map(value).collect()
 }
 
-/// Components side by side.
-fn together(components: &[&Vec<u8>]) -> Vec<u8> {
+/// The components, interleaved by pixel.
+fn interleaved(components: &[&Vec<u8>]) -> Vec<u8> {
     (0..W * H)
         .flat_map(|at| components.iter().map(move |samples| samples[at]))
         .collect()
@@ -110,7 +110,7 @@ fn together(components: &[&Vec<u8>]) -> Vec<u8> {
 
 #[test]
 #[ignore = "needs opj_compress"]
-fn channels_are_what_they_are_defined_as() {
+fn channels_are_ordered_by_the_channel_definition_box() {
     let shop = Shop::new("boxes-channels");
     let all: Vec<Vec<u8>> = (0..4).map(component).collect();
     let [a, b, c, d] = &all[..] else { unreachable!() };
@@ -124,7 +124,7 @@ fn channels_are_what_they_are_defined_as() {
             vec![c, b, a],
         ),
         (
-            "opacity first",
+            "alpha first",
             &four,
             vec![[0, 1, 0], [1, 0, 1], [2, 0, 2], [3, 0, 3]],
             vec![b, c, d, a],
@@ -137,13 +137,13 @@ fn channels_are_what_they_are_defined_as() {
         ),
         ("grey", &two, vec![], vec![a]),
         (
-            "opacity of all",
+            "alpha of the whole image",
             &two,
             vec![[0, 0, 1], [1, 1, 0]],
             vec![a, a, a, b],
         ),
         (
-            "opacity of the only colour",
+            "alpha of the only colour",
             &two,
             vec![[0, 0, 1], [1, 1, 1]],
             vec![a, a, a, b],
@@ -154,13 +154,17 @@ fn channels_are_what_they_are_defined_as() {
         if !defined.is_empty() {
             header.push(definitions(&defined));
         }
-        assert_eq!(shop.samples(name, &header, stream), together(&expected), "{name}");
+        assert_eq!(
+            shop.samples(name, &header, stream),
+            interleaved(&expected),
+            "{name}"
+        );
     }
 }
 
 #[test]
 #[ignore = "needs opj_compress"]
-fn palettes_of_every_depth_are_looked_up() {
+fn palettes_of_every_depth_are_applied() {
     let shop = Shop::new("boxes-palette");
     let index = component(1);
     let stream = shop.stream(std::slice::from_ref(&index));
@@ -170,7 +174,7 @@ fn palettes_of_every_depth_are_looked_up() {
         boxed(b"pclr", &[&words(&[entries]), &[3, depth, depth, depth], values])
     };
     let signed: Vec<u8> = all.iter().map(|value| value ^ 0x80).collect();
-    // 20 bits in three bytes
+    // 20 bits, stored in three bytes
     let wide: Vec<u8> = all.iter().flat_map(|value| [value >> 4, value << 4, 0]).collect();
     let expected: Vec<u8> = index.iter().flat_map(|entry| colour(*entry)).collect();
     let cut: Vec<u8> = index.iter().flat_map(|entry| colour(*entry.min(&99))).collect();
@@ -191,18 +195,18 @@ fn palettes_of_every_depth_are_looked_up() {
         assert_eq!(
             shop.reply(name, &file).status,
             500,
-            "{name}: indices are no colours"
+            "{name}: indices are served as colours"
         );
     }
 }
 
 #[test]
 #[ignore = "needs opj_compress"]
-fn inks_are_the_absence_of_light() {
+fn cmy_components_are_inverted() {
     let shop = Shop::new("boxes-ink");
     let all: Vec<Vec<u8>> = (0..3).map(component).collect();
     let inverted = |samples: Vec<u8>| samples.iter().map(|sample| !sample).collect::<Vec<u8>>();
-    let expected = together(&all.iter().collect::<Vec<_>>());
+    let expected = interleaved(&all.iter().collect::<Vec<_>>());
     assert_eq!(
         shop.samples("cmy", &[space(11, &[])], &shop.stream(&all)),
         inverted(expected)
@@ -211,21 +215,21 @@ fn inks_are_the_absence_of_light() {
 
 #[test]
 #[ignore = "needs opj_compress"]
-fn a_space_that_is_not_named_is_that_of_the_count() {
+fn an_unnamed_colour_space_follows_from_the_number_of_components() {
     let shop = Shop::new("boxes-unknown");
     let all: Vec<Vec<u8>> = (0..3).map(component).collect();
-    // what OpenJPEG writes then, and a number that is not defined
+    // 0 is what OpenJPEG writes for an unknown space; the other number is undefined
     for number in [0, 99] {
         let header = [space(number, &[])];
-        let of = |count: usize| shop.samples("unknown", &header, &shop.stream(&all[..count]));
-        assert_eq!(of(1), all[0], "{number}");
-        assert_eq!(of(2), all[0], "{number}");
-        assert_eq!(of(3), together(&[&all[0], &all[1], &all[2]]), "{number}");
+        let served = |count: usize| shop.samples("unknown", &header, &shop.stream(&all[..count]));
+        assert_eq!(served(1), all[0], "{number}");
+        assert_eq!(served(2), all[0], "{number}");
+        assert_eq!(served(3), interleaved(&[&all[0], &all[1], &all[2]]), "{number}");
     }
 }
 
-/// The formulas of CIE 15 and IEC 61966-2-1, with the matrix of D50.
-fn of_lab([l, a, b]: [f64; 3]) -> [f64; 3] {
+/// L*a*b* to sRGB by CIE 15 and IEC 61966-2-1, with the D50 matrix.
+fn lab_to_srgb([l, a, b]: [f64; 3]) -> [f64; 3] {
     let root = |t: f64| {
         if t > 6.0 / 29.0 {
             t.powi(3)
@@ -258,7 +262,7 @@ fn of_lab([l, a, b]: [f64; 3]) -> [f64; 3] {
 
 #[test]
 #[ignore = "needs opj_compress"]
-fn lab_has_ranges_and_offsets() {
+fn lab_ranges_and_offsets_are_applied() {
     let shop = Shop::new("boxes-lab");
     let all: Vec<Vec<u8>> = (0..3).map(component).collect();
     let stream = shop.stream(&all);
@@ -282,11 +286,11 @@ fn lab_has_ranges_and_offsets() {
                 let (range, offset) = ways[i];
                 (f64::from(all[i][at]) - offset) * range / 255.0
             });
-            for (got, want) in pixel.iter().zip(of_lab(lab)) {
+            for (got, want) in pixel.iter().zip(lab_to_srgb(lab)) {
                 assert!(
                     (f64::from(*got) - want).abs() < 1.6,
                     "{name} at {at}: {pixel:?}, {lab:?} is {:?}",
-                    of_lab(lab)
+                    lab_to_srgb(lab)
                 );
             }
         }
@@ -295,7 +299,7 @@ fn lab_has_ranges_and_offsets() {
 
 #[test]
 #[ignore = "needs opj_compress"]
-fn the_first_of_several_pictures_is_served() {
+fn the_first_of_several_codestreams_is_served() {
     let shop = Shop::new("boxes-jpx");
     let all: Vec<Vec<u8>> = (0..3).map(component).collect();
     let [a, b, c] = &all[..] else { unreachable!() };
@@ -312,21 +316,21 @@ fn the_first_of_several_pictures_is_served() {
         layer(&backwards),
     ]
     .concat();
-    let of = |name, parts: &[&[u8]]| {
+    let served = |name, parts: &[&[u8]]| {
         let file = [&start(), &parts.concat()[..]].concat();
         bytes(&pixels(&shop.reply(name, &file))).to_vec()
     };
     assert_eq!(
-        of("headers of others", &[&headers, &streams]),
-        together(&[a, b, c])
+        served("headers of others", &[&headers, &streams]),
+        interleaved(&[a, b, c])
     );
     let usual = definitions(&[[0, 0, 1], [1, 0, 2], [2, 0, 3]]);
     let general = boxed(b"jp2h", &[&space(16, &[]), &usual]);
     assert_eq!(
-        of("its own header", &[&general, &layer(&backwards), &streams]),
-        together(&[c, b, a])
+        served("its own header", &[&general, &layer(&backwards), &streams]),
+        interleaved(&[c, b, a])
     );
-    // a long box, and one that goes on to the end
+    // a box with a 64-bit length, and one that extends to the end of the file
     let long = [
         &[0, 0, 0, 1][..],
         b"jp2h",
@@ -335,8 +339,8 @@ fn the_first_of_several_pictures_is_served() {
     ]
     .concat();
     let open = [&[0, 0, 0, 0][..], b"jp2c", &three].concat();
-    assert_eq!(of("lengths", &[&long, &open]), together(&[a, b, c]));
-    // in fragments, the last of which come first
+    assert_eq!(served("lengths", &[&long, &open]), interleaved(&[a, b, c]));
+    // in fragments, stored in reverse order
     let (head, tail) = three.split_at(three.len() / 3);
     let first = u64::try_from(start().len() + 8).unwrap();
     let second = first + tail.len() as u64;
@@ -344,12 +348,12 @@ fn the_first_of_several_pictures_is_served() {
     let list = [words(&[2]), piece(second, head.len()), piece(first, tail.len())].concat();
     let data = boxed(b"mdat", &[tail, head]);
     let table = boxed(b"ftbl", &[&boxed(b"flst", &[&list])]);
-    assert_eq!(of("fragments", &[&data, &table]), together(&[a, b, c]));
+    assert_eq!(served("fragments", &[&data, &table]), interleaved(&[a, b, c]));
 }
 
 #[test]
 #[ignore = "needs opj_compress"]
-fn subsampled_components_are_chroma_where_nothing_is_said() {
+fn subsampled_components_are_chroma_unless_the_boxes_say_otherwise() {
     let shop = Shop::new("boxes-subsampled");
     let luma = component(0);
     let quarter = |value: u8| vec![value; W * H / 4];

@@ -1,7 +1,7 @@
-//! The real browser: headless Chromium shows pictures through every protocol, pixel for pixel what the service draws.
+//! Headless Chromium shows pictures over every protocol; its pixels are compared with those of the service.
 //!
-//! Two pages: the viewer that `--http` brings along, and the real OpenSeadragon behind the real nginx, with the lines that
-//! the viewer's own page advises. `tests/browser/drive.mjs` moves the browser; what is right is said here.
+//! Two pages: the built-in viewer of `--http`, and OpenSeadragon behind nginx, with the code that the viewer's page
+//! suggests. `tests/browser/drive.mjs` drives the browser; the assertions are here.
 
 use crate::process::Folder;
 use crate::process::Group;
@@ -26,12 +26,12 @@ use std::process::Command;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_iipsrv");
 const PROTOCOLS: [&str; 4] = ["iip", "iiif", "deepzoom", "zoomify"];
-/// How long one browser may take for all that it is asked, in seconds: without a graphics card, beside all other tests.
+/// Time limit of one browser run in seconds, without a graphics card and beside all other tests.
 const PATIENCE: u32 = 400;
 
 // ---- The browser.
 
-/// What a browser is to do, in order, and where its pictures go.
+/// The steps of a browser run, in order, and the folder of its screenshots.
 pub struct Job {
     folder: Folder,
     settings: Value,
@@ -39,7 +39,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// In a window of this size, in pixels.
+    /// A run in a window of this size, in pixels.
     pub fn new(w: u32, h: u32) -> Job {
         let settings = json!({ "width": w, "height": h });
         Job {
@@ -49,7 +49,7 @@ impl Job {
         }
     }
 
-    /// Does this next: a verb of `drive.mjs` and its words.
+    /// Appends a step: a command of `drive.mjs` and its arguments.
     pub fn then(&mut self, step: &[&str]) {
         self.steps
             .push(step.iter().map(|word| word.to_string()).collect());
@@ -60,29 +60,29 @@ impl Job {
         self.then(&["open", &url.to_string()]);
     }
 
-    /// Runs this script in the page, to its end.
+    /// Runs this script in the page and awaits its end.
     pub fn run(&mut self, script: impl Display) {
         self.then(&["run", &script.to_string()]);
     }
 
-    /// Waits until this is true in the page.
+    /// Waits until this expression is true in the page.
     pub fn until(&mut self, condition: impl Display) {
         self.then(&["until", &condition.to_string()]);
     }
 
-    /// Takes down what this script finds.
+    /// Records the value of this script.
     pub fn read(&mut self, name: &str, script: &str) {
         self.then(&["read", name, script]);
     }
 
-    /// Takes down what this script finds and what is seen of these elements.
+    /// Records the value of this script and a screenshot of these elements.
     pub fn look(&mut self, name: &str, script: &str, selector: &str) {
         self.read(name, script);
         let file = self.folder.join(&format!("{name}.png"));
         self.then(&["shot", selector, file.to_str().unwrap()]);
     }
 
-    /// Does it all, or the test fails.
+    /// Runs all steps; the test fails if one of them does.
     pub fn done(mut self) -> Saw {
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
         assert!(
@@ -100,7 +100,7 @@ impl Job {
         let ended = Command::new("timeout")
             .args(["--kill-after=5", &PATIENCE.to_string(), "node", "drive.mjs"])
             .current_dir(tests)
-            // where Chromium puts its profile
+            // Chromium puts its profile there
             .env("TMPDIR", self.folder.join(""))
             .env("HOME", self.folder.join(""))
             .stdin(std::fs::File::open(self.folder.join("job")).unwrap())
@@ -125,23 +125,23 @@ impl Job {
     }
 }
 
-/// What a browser saw.
+/// The record of a browser run.
 pub struct Saw {
     folder: Folder,
-    /// What was taken down, by name.
+    /// Recorded values by name.
     pub values: Value,
-    /// Failed requests, and what the page said to its console.
+    /// Failed requests and messages on the console.
     pub complaints: Value,
 }
 
 impl Saw {
-    /// Every request was answered well, and the page said nothing.
+    /// Asserts that no request failed and that the console is empty.
     pub fn clean(self) -> Saw {
         assert_eq!(self.complaints, json!([[], []]));
         self
     }
 
-    /// What the window showed.
+    /// A screenshot of the window.
     pub fn shot(&self, name: &str) -> Raster {
         let png = std::fs::read(self.folder.join(&format!("{name}.png"))).unwrap();
         if let Ok(folder) = std::env::var("SAVE") {
@@ -154,7 +154,7 @@ impl Saw {
 
 // ---- The viewer.
 
-/// `iipsrv --http` over the pictures of `fixtures/`, its log, and where it is found.
+/// `iipsrv --http` over the pictures of `fixtures/`, the folder of its log, and its URL.
 fn viewer() -> (Group, Folder, String) {
     let folder = Folder::new();
     let address = format!("127.0.0.1:{}", free_port());
@@ -167,7 +167,7 @@ fn viewer() -> (Group, Folder, String) {
 #[ignore = "needs Chromium and Node.js"]
 fn the_viewer_draws_through_every_protocol() {
     let (_server, log, root) = viewer();
-    // what the header leaves of the window; what lies on the picture is hidden
+    // the window below the header; overlays on the picture are hidden
     let stage = Size::new(1000, 640);
     let fixed = "header { height: 60px } #tools, #overview, #counts { visibility: hidden }";
     let mut job = Job::new(1000, 700);
@@ -191,7 +191,7 @@ fn the_viewer_draws_through_every_protocol() {
                 let name = format!("{}-{protocol}-{sight}", picture.id);
                 let (all, state) = (at.sides(picture, stage), &saw.values[&name]);
                 shows(&saw.shot(&name), picture, all, 0).unwrap_or_else(|wrong| panic!("{name}: {wrong}"));
-                // the smallest level that is as large as what is drawn, or nearly so, and those of its tiles that are seen
+                // the smallest level that is about as large as the drawing, and its visible tiles
                 let level = (0..picture.levels - 1)
                     .rev()
                     .find(|k| f64::from(1 << k) * at.z * 0.9 <= 1.0);
@@ -237,7 +237,7 @@ fn the_viewer_lists_pictures_and_follows_mouse_and_touch() {
             "image && whole() && $('gallery').hidden && location.hash === '#id=tessera.tif&protocol=iip'",
         ),
         (&["press", "+"], "here.z === fit() * 1.6"),
-        // two notches, about what is under the mouse
+        // two notches, centred on the pointer
         (
             &["wheel", "200", "300", "-480"],
             "near(here.z, before.z * 2) && near(before.x - 400 / before.z, here.x - 400 / here.z)",
@@ -266,7 +266,7 @@ fn the_viewer_lists_pictures_and_follows_mouse_and_touch() {
             &["press", "0"],
             "whole() && location.hash === '#id=tessera.tif&protocol=zoomify'",
         ),
-        // what showed everything still does when there is less room
+        // a view of the whole picture still shows all of it in a smaller window
         (
             &["click", "#use"],
             "whole() && here.z < before.z && $('panel').offsetWidth > 300",
@@ -278,7 +278,7 @@ fn the_viewer_lists_pictures_and_follows_mouse_and_touch() {
         job.then(step);
         job.until(format!("viewer.idle && {then}"));
         if step == ["click", "#use"] {
-            // the README's picture
+            // the picture of the README
             job.look("page", "0", "body");
         }
     }
@@ -292,7 +292,7 @@ fn the_viewer_lists_pictures_and_follows_mouse_and_touch() {
         .map(|name| name.as_str().unwrap())
         .collect();
     assert!(shown.is_sorted());
-    // the picture of the README lies there, too, and the folder of others
+    // the folder holds the picture of the README and a folder, too
     shown.retain(|name| !["viewer.webp", "demo", "demo/"].contains(name));
     shown.sort_by_key(|name| listed.iter().position(|listed| listed == name));
     assert_eq!(shown, listed);
@@ -320,7 +320,7 @@ fn the_viewer_fits_on_a_telephone() {
 
 #[test]
 #[ignore = "needs Chromium and Node.js"]
-fn the_viewer_says_what_cannot_be_opened() {
+fn the_viewer_reports_an_image_that_cannot_be_opened() {
     let (_server, _log, root) = viewer();
     let mut job = Job::new(1000, 700);
     job.open(format!("{root}/#id=tessera.tif"));
@@ -341,8 +341,7 @@ fn the_viewer_says_what_cannot_be_opened() {
 
 // ---- OpenSeadragon.
 
-/// The site that the README makes, with nginx and the pictures; what this script puts into `www`, below the source tree, is
-/// served beside them. And where it is.
+/// The site of the README behind nginx, with the pictures and the files that the script `pages` puts into `www`; and its URL.
 pub fn site(pages: &str, more: &'static str) -> (Site, String) {
     let (mut site, back, port) = (Site::new(), free_port(), free_port());
     site.more = more;
@@ -364,7 +363,7 @@ pub fn site(pages: &str, more: &'static str) -> (Site, String) {
     (site, format!("http://127.0.0.1:{port}"))
 }
 
-/// The lines that the viewer shows for OpenSeadragon, for each picture through each protocol.
+/// The code that the viewer suggests for OpenSeadragon, for each picture and protocol.
 fn lines(root: &str) -> Saw {
     let mut job = Job::new(1000, 700);
     for picture in &PICTURES {
@@ -378,12 +377,12 @@ fn lines(root: &str) -> Saw {
     job.done()
 }
 
-/// Appended to the lines: waits for a picture, goes somewhere in it, and says where it is.
+/// Appended to that code: functions that wait for a picture, move in it and report the position.
 const OPENSEADRAGON: &str = "
 const seadragon = OpenSeadragon.getViewer('osd'), item = () => seadragon.world.getItemAt(0), failed = [];
 for (const name of ['open-failed', 'add-item-failed', 'tile-load-failed'])
   seadragon.addHandler(name, event => failed.push(`${name} ${event.message}`));
-// a frame for every tile takes long without a graphics card
+// without a graphics card a frame for every tile is slow
 seadragon.addHandler('open', () => item().maxTilesPerFrame = 50);
 const drawn = () => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
 async function goTo(x, y, z) {
@@ -398,7 +397,7 @@ function sides() {
 }
 ";
 
-/// The whole picture, as OpenSeadragon opens it, and the corner of the deepest level.
+/// The whole picture, as OpenSeadragon opens it, and the corner of the largest level.
 fn sights(picture: &Picture, stage: Size) -> [(&'static str, Sight); 2] {
     let [_, _, corner, _] = Sight::all(picture, stage);
     [("whole", Sight::whole(picture, stage, 1.0)), corner]
@@ -413,7 +412,7 @@ fn openseadragon_draws_through_every_protocol_behind_nginx() {
     let package = std::fs::read_to_string(site.path("www/openseadragon/package.json")).unwrap();
     let package: Value = serde_json::from_str(&package).unwrap();
     let version = package["version"].as_str().unwrap();
-    // as high as the lines say
+    // the height of the suggested code
     let stage = Size::new(1000, 600);
     let mut job = Job::new(stage.w, stage.h);
     for picture in &PICTURES {
@@ -429,7 +428,7 @@ fn openseadragon_draws_through_every_protocol_behind_nginx() {
             let page = format!("{head}\n{}\n<script>{OPENSEADRAGON}</script>\n", text.0);
             std::fs::write(site.path(&format!("www/{name}.html")), page).unwrap();
             job.open(format!("{root}/{name}.html"));
-            // its buttons
+            // the buttons of OpenSeadragon
             job.then(&["style", ".openseadragon-canvas ~ * { opacity: 0 }"]);
             for (sight, Sight { x, y, z }) in sights(picture, stage) {
                 if sight != "whole" {

@@ -1,10 +1,8 @@
-//! The viewers that people use, out of their npm packages, behind nginx: every tile that they ask is there, and what they
-//! show is the picture.
+//! Popular viewers, from their npm packages, behind nginx: every tile that they request exists, and they show the picture.
 //!
-//! Each has a page in `tests/browser/pages` that opens a picture through one protocol, or by the manifest that the server
-//! writes. Where it opens it is checked; what it shows, at the size of a smaller level and at the right bottom corner of the
-//! deepest, is compared in `sight`. At sizes between those of levels clients draw without a filter, each in its way: that
-//! is not looked at.
+//! Each has a page in `tests/browser/pages` that opens a picture over one protocol, or by the server's manifest. The
+//! position after opening is checked; `sight` compares the pixels at the size of a smaller level and at the bottom right
+//! corner of the largest. Between the sizes of levels each client scales in its own way: those are not compared.
 
 use crate::browser::Job;
 use crate::browser::site;
@@ -19,7 +17,7 @@ use serde_json::Value;
 use serde_json::json;
 use std::process::Command;
 
-/// What is served with the pictures: the pages, and the bundles of the packages.
+/// Files that are served with the pictures: the pages and the bundles of the packages.
 const PAGES: &str = r#"mkdir "$www/npm"
 cp pages/* "$www"
 cd node_modules
@@ -30,23 +28,24 @@ image='data:image/gif;base64,R0lGODlhAQABAIAAAP/wAAACH5BAEAAAAALAAAAAABAAEAAAICR
 mkdir -p "$(dirname "$www/images/$image")"
 cp openseadragon/build/openseadragon/images/home_rest.png "$www/images/$image""#;
 
-/// Every version of IIIF has a path of its own.
+/// A path for each version of IIIF.
 const MORE: &str =
     "export URI_MAP='iiif/1=>IIIF1,iiif/2=>IIIF2,iiif/3=>IIIF3,deepzoom=>DeepZoom,zoomify=>Zoomify'\n";
 
-/// Four numbers, as sides.
+/// The numbers of a JSON array.
 fn numbers(value: &Value) -> Vec<f64> {
     let list = value.as_array().unwrap();
     list.iter().map(|n| n.as_f64().unwrap()).collect()
 }
 
-/// The client shows these pictures through these protocols. `own` are parts of what it complains about whatever the server.
+/// Asserts that the client shows these pictures over these protocols. `own` lists parts of console messages that do not
+/// depend on the server.
 fn draws(client: &str, sources: &[&str], pictures: &[Picture], own: &[&str]) {
     let (site, root) = site(PAGES, MORE);
     draws_from((site, &root), client, sources, pictures, own);
 }
 
-/// The same from a site that is there.
+/// [`draws`] from this site.
 fn draws_from(
     (site, root): (Site, &str),
     client: &str,
@@ -99,7 +98,7 @@ fn draws_from(
             (Size::new(stage[0] as u32, stage[1] as u32), sides)
         };
         let (stage, sides) = read("opened");
-        // it takes this many rows from a picture that has opened, to say its rights below it
+        // after opening, the client takes these rows of pixels from the picture to show its rights
         let bar = if client == "universalviewer" { 30.0 } else { 0.0 };
         assert!(
             opened(&sides, stage, bar),
@@ -115,7 +114,7 @@ fn draws_from(
                     .sides(picture, stage)
                     .map(|n| n as f64),
             };
-            // Leaflet counts whole pixels
+            // Leaflet rounds to whole pixels
             let near = sides.iter().zip(right).all(|(a, b)| (a - b).abs() < 0.501);
             assert!(near, "{}: {sides:?}, not {right:?}", name(sight));
             let all: Sides = right.map(|n| n.round() as i64);
@@ -126,14 +125,14 @@ fn draws_from(
     site.stop();
 }
 
-/// Where a picture is looked at, and the function of `client.js` that goes there.
+/// Names of views, and the function of `client.js` that moves to each.
 const SIGHTS: [(&str, &str); 2] = [("whole", "goToWhole()"), ("corner", "goToCorner()")];
 
-/// Size of the stage, sides of the picture on it.
+/// A script for the size of the stage and the sides of the picture on it.
 const SIDES: &str = "[stage(), sides()]";
 
-/// Whether all of the picture is on the stage, in the middle, and large: some keep a margin, or to sizes by two. `bar`: rows
-/// of the stage that may have gone since.
+/// Whether the whole picture is on the stage, centred, and large: some clients keep a margin or scale by powers of two.
+/// `bar`: rows of pixels that the stage may have lost since.
 fn opened(sides: &[f64], stage: Size, bar: f64) -> bool {
     let (w, h) = (f64::from(stage.w), f64::from(stage.h));
     let share = ((sides[2] - sides[0]) / w).max((sides[3] - sides[1]) / (h + bar));
@@ -141,7 +140,7 @@ fn opened(sides: &[f64], stage: Size, bar: f64) -> bool {
     middle && (0.4..1.001).contains(&share)
 }
 
-/// All of the picture at the size of a level, as `goToWhole` puts it.
+/// Sides of the whole picture at the size of a level, as `goToWhole` places it.
 fn whole(picture: &Picture, stage: Size) -> [f64; 4] {
     let fits =
         |halvings: &u32| picture.size.w <= stage.w << halvings && picture.size.h <= stage.h << halvings;
@@ -152,10 +151,10 @@ fn whole(picture: &Picture, stage: Size) -> [f64; 4] {
     [left, top, left + w, top + h]
 }
 
-/// For those that are built on OpenSeadragon, whose tiles are asked in the same way, and take long to start.
+/// For clients that are built on OpenSeadragon: they request the same tiles and are slow to start.
 const FEW: &[Picture] = PICTURES.split_at(2).0;
 
-/// What Mirador complains about whatever the server.
+/// Console messages of Mirador that do not depend on the server.
 const MIRADOR: [&str; 2] = [
     "element.ref was removed in React 19",
     "The result function returned its own inputs",
@@ -169,8 +168,7 @@ fn openseadragon() {
     draws("openseadragon", &ALL, &PICTURES, &[]);
 }
 
-/// A site with the files that `iipsrv export --iiif` writes of these pictures, each with a manifest of its one picture, at
-/// `/static/ID`.
+/// A site with the output of `iipsrv export --iiif` for these pictures at `/static/ID`, each with a manifest of one canvas.
 fn exported(pictures: &[Picture]) -> (Site, String) {
     let (site, root) = site(PAGES, MORE);
     for Picture { id, size, .. } in pictures {
@@ -213,7 +211,7 @@ fn exported(pictures: &[Picture]) -> (Site, String) {
     (site, root)
 }
 
-/// Files of a level 0 service, without the server: every tile that these ask is among them.
+/// The files of a level 0 service, without the server: they include every tile that these clients request.
 #[test]
 #[ignore = "needs Chromium, Node.js and nginx"]
 fn openseadragon_opens_exported_files() {
@@ -301,7 +299,7 @@ fn the_readme_names_the_versions_that_are_tested() {
             readme.contains(&format!("\n| {client} | {version} |")),
             "{client} {version}"
         );
-        // and so do the lines that the viewer shows
+        // and so does the code that the viewer suggests
         let viewer = include_str!("../../src/server/viewer.html");
         assert!(
             viewer.contains(&format!("'{client} {version}'"))

@@ -1,11 +1,11 @@
-//! Every TIFF of the corpus: served, with the pixels that another reader sees, or refused, with the reason.
+//! Every TIFF of the corpus is served with the pixels that another reader finds, or refused with the expected reason.
 //!
-//! `corpus.tsv` has a row for each file: `served`, size, channels and depth, hash of the samples at full size, size of
-//! the smallest level and hash of its samples, and how they compare with tifffile's (`tests/corpus.py`): `exact`,
-//! `within N` where the compression loses something or the other reader is coarser, `unread` where that reader gives up,
-//! `otherwise` for those of `OTHERWISE`. Or `refused`, with the status and the reason. BLESS=1 rewrites the table, ONLY=part
-//! tries the files whose names have that part and prints their rows. Needs CORPUS, a folder with a folder `tiff`, and the
-//! Python that `tests/run` prepares.
+//! `corpus.tsv` has a row for each file. A served file has `served`, size, channels and depth, hash of the samples at full
+//! size, size of the smallest level and hash of its samples, and the comparison with tifffile (`tests/corpus.py`): `exact`,
+//! `within N` where the compression is lossy or the other reader is coarser, `unread` where the other reader fails,
+//! `otherwise` for the files of `OTHERWISE`. A refused file has `refused`, status and reason. BLESS=1 rewrites the table;
+//! ONLY=part tries the files whose names contain that part and prints their rows. Needs CORPUS, a folder with a folder
+//! `tiff`, and the Python environment that `tests/run` prepares.
 
 use std::fmt::Write as _;
 use std::io::BufRead;
@@ -38,7 +38,7 @@ use iipsrv::source::window::blank;
 use iipsrv::source::window::put;
 use iipsrv::source::window::raster;
 
-/// Files whose pixels the other reader shows otherwise, and why this server is right.
+/// Files for which the other reader gives different pixels, and why this server is right.
 const OTHERWISE: &[(&str, &str)] = &[
     (
         "gdal-gtiff__sparse_nodata_one.tif",
@@ -54,11 +54,10 @@ const OTHERWISE: &[(&str, &str)] = &[
     ),
 ];
 
-/// What the mean of a file may differ by, of 255, where the other reader does not smooth the colour differences that
-/// pixels share.
+/// Largest difference of the means, of 255, where the other reader does not interpolate subsampled chroma.
 const COARSE: f64 = 1.5;
 
-/// What a lossy file may differ by, of 255: decoders round and smooth colour differences each in their way.
+/// Largest difference of a lossy file, of 255: decoders round and interpolate chroma differently.
 const LOSSY: f64 = 12.0;
 
 fn python() -> PathBuf {
@@ -76,7 +75,7 @@ fn hash(hash: u64, bytes: &[u8]) -> u64 {
 
 const EMPTY: u64 = 0xcbf2_9ce4_8422_2325;
 
-/// The samples, little endian.
+/// The samples as little-endian bytes.
 fn bytes(raster: Raster) -> Vec<u8> {
     match raster.samples {
         Samples::U8(samples) => samples,
@@ -95,12 +94,12 @@ fn depth(samples: &Samples) -> &'static str {
     }
 }
 
-/// Gives a level band by band, from the top.
+/// Passes a level to `take` band by band, from the top.
 fn bands(source: &dyn Source, level: usize, mut take: impl FnMut(Raster)) -> Result<(), Error> {
-    let of = &source.header().levels[level];
+    let size = source.header().levels[level].size;
     let bands = BandCache::over(&NoCache);
-    for y in (0..of.size.h).step_by(512) {
-        let rect = Rect::new(0, y, of.size.w, 512.min(of.size.h - y));
+    for y in (0..size.h).step_by(512) {
+        let rect = Rect::new(0, y, size.w, 512.min(size.h - y));
         take(shown(
             raster(source, Window::new(level, rect), &bands)?,
             source.header(),
@@ -109,7 +108,7 @@ fn bands(source: &dyn Source, level: usize, mut take: impl FnMut(Raster)) -> Res
     Ok(())
 }
 
-/// The channels that make the picture: colours and alpha, without the further bands of a file.
+/// The colour channels and alpha, without additional bands of the file.
 fn shown(raster: Raster, header: &Header) -> Raster {
     fn cut<T: Copy>(samples: Vec<T>, all: u8, kept: u8) -> Vec<T> {
         let pixels = samples.chunks_exact(all.into());
@@ -129,7 +128,7 @@ fn shown(raster: Raster, header: &Header) -> Raster {
     }
 }
 
-/// The other reader's view of a file.
+/// A file as the other reader decodes it.
 struct Other {
     process: Child,
     head: String,
@@ -137,7 +136,7 @@ struct Other {
 }
 
 impl Other {
-    /// `None` when it gives up.
+    /// `None` if the other reader fails.
     fn read(path: &Path) -> Option<Other> {
         let mut process = Command::new(python())
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus.py"))
@@ -166,7 +165,7 @@ impl Drop for Other {
     }
 }
 
-/// Largest difference of two rows of samples, in parts of 255 of the type's range; floating point must be equal.
+/// Largest difference of two rows of samples, scaled to 255; floating point must be equal.
 fn difference(a: &[u8], b: &[u8], depth: &str) -> f64 {
     if a == b {
         return 0.0;
@@ -187,7 +186,7 @@ fn difference(a: &[u8], b: &[u8], depth: &str) -> f64 {
         _ => {
             let number = |bytes: &[u8; 4]| f32::from_le_bytes(*bytes);
             let pairs = a.as_chunks::<4>().0.iter().zip(b.as_chunks::<4>().0.iter());
-            // NaN and infinity are this server's business
+            // this server replaces NaN and infinity
             let unlike = |(a, b): &(&[u8; 4], &[u8; 4])| number(b).is_finite() && number(a) != number(b);
             if pairs.filter(unlike).count() == 0 {
                 0.0
@@ -198,11 +197,11 @@ fn difference(a: &[u8], b: &[u8], depth: &str) -> f64 {
     }
 }
 
-/// Whether a part of the full size, read alone, is that part of the whole.
+/// Whether a window of the full size, read alone, equals that part of the whole level.
 fn same_in_part(source: &dyn Source) -> Result<bool, Error> {
     let Size { w, h } = source.header().levels[0].size;
     let read = |rect| raster(source, Window::new(0, rect), &NoCache);
-    // at an odd place
+    // at odd coordinates
     let rect = Rect::new(w / 3, h / 3, w.div_ceil(3).min(300), h.div_ceil(3).min(300));
     let around = Rect::new(0, rect.y, w, rect.h);
     let (part, whole) = (read(rect)?, read(around)?);
@@ -211,7 +210,7 @@ fn same_in_part(source: &dyn Source) -> Result<bool, Error> {
     Ok(bytes(part) == bytes(wanted))
 }
 
-/// The row of a file, without its name.
+/// The columns of a file's row after its name.
 fn row(library: &Library, name: &str, path: &Path) -> String {
     match served(library, name, path) {
         Ok(row) => row,
@@ -225,7 +224,7 @@ fn served(library: &Library, name: &str, path: &Path) -> Result<String, Error> {
     let levels = &source.header().levels;
     assert!(
         same_in_part(source)?,
-        "{name}: a part is not what the whole has there"
+        "{name}: a window differs from the whole level"
     );
     let mut other = Other::read(path);
     let (full, mut shape, mut worst) = (levels[0].size, String::new(), 0f64);

@@ -1,6 +1,6 @@
-//! Malformed files end in an error, or are read as far as they go, within limits of time and memory.
+//! Malformed files give an error or are read up to the damage, within limits of time and memory.
 //!
-//! The files are made here; with CORPUS set to a folder that has a folder `bad`, all those in it are tried, too.
+//! The tests write the files; if CORPUS has a folder `bad`, its files are tried, too.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -31,16 +31,16 @@ use crate::pyramid::JpegColour;
 use crate::pyramid::Spec;
 use crate::tiff::Temp;
 
-/// For one file, however many tiles it claims to have.
+/// Time limit for one file, whatever number of tiles it claims.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// Of the whole test process, other tests included.
+/// Memory limit of the whole test process, other tests included.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// Tiles of each level that are tried, from the first; and the last one.
+/// The first tiles of each level that are tried; the last tile is tried, too.
 const TILES: u64 = 500;
 
-/// Keeps levels that were made as wholes, as the server does.
+/// Caches derived levels, as the server does.
 #[derive(Default)]
 struct Levels(Mutex<HashMap<Part, Arc<Raster>>>);
 
@@ -69,13 +69,13 @@ impl TileCache for Levels {
     }
 }
 
-/// How many tiles could be read. A panic fails the test, which is the point.
+/// The number of tiles that could be read. A panic fails the test.
 fn read_all(tiff: &dyn Source) -> usize {
     let header = tiff.header();
     let levels = Levels::default();
     assert!(!header.levels.is_empty());
     let mut good = 0;
-    // to make the levels of more pixels than that takes its time, which is no harm
+    // deriving levels of larger images is slow, which is not a fault
     let most = if header.size().area() > 1 << 30 {
         1
     } else {
@@ -112,7 +112,7 @@ fn read_all(tiff: &dyn Source) -> usize {
     good
 }
 
-/// The error with which the file is refused, or how many tiles could be read.
+/// The number of tiles that could be read, or the error of opening.
 fn attempt(path: &Path) -> Result<usize, Error> {
     let start = Instant::now();
     let tiff = Tiff::open(iipsrv::store::open(path).unwrap(), &Limits::default());
@@ -140,7 +140,7 @@ fn attempt(path: &Path) -> Result<usize, Error> {
     found
 }
 
-/// Most memory that the process had at once.
+/// Peak memory of the process in bytes.
 fn most_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status
@@ -177,10 +177,10 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
-fn damaged_bytes_do_no_harm() {
+fn damaged_bytes_cause_no_panic() {
     for (name, whole) in files() {
         let step = whole.len() / 400 + 1;
-        // The directories, at the end of the file, byte by byte; the tiles here and there.
+        // every byte of the directories at the end of the file, some of the tiles
         let tail = whole.len().saturating_sub(700);
         for at in (0..tail).step_by(step).chain(tail..whole.len()) {
             for flip in [0x01, 0xff] {
@@ -196,7 +196,7 @@ fn damaged_bytes_do_no_harm() {
 }
 
 #[test]
-fn files_cut_short_are_corrupt() {
+fn truncated_files_are_corrupt() {
     for (name, whole) in files() {
         let step = whole.len() / 300 + 1;
         for len in (0..whole.len() - 8).step_by(step) {
@@ -215,7 +215,7 @@ fn files_cut_short_are_corrupt() {
 }
 
 #[test]
-fn files_cut_while_they_are_read_are_corrupt_from_there_on() {
+fn files_truncated_after_opening_are_corrupt_from_there_on() {
     for compression in [Compression::None, Compression::Deflate] {
         let mut spec = Spec::new((1024, 1024), 3, compression);
         spec.tile = (256, 256);
@@ -231,12 +231,12 @@ fn files_cut_while_they_are_read_are_corrupt_from_there_on() {
             col: index % 4,
             row: index / 4,
         };
-        let wanted: Vec<Raster> = (0..16)
+        let expected: Vec<Raster> = (0..16)
             .map(|index| window::tile(&tiff, tile(index), &NoCache).unwrap())
             .collect();
         let right = |index: u32| match window::tile(&tiff, tile(index), &NoCache) {
             Ok(raster) => {
-                assert!(raster == wanted[index as usize], "{compression:?} {index}");
+                assert!(raster == expected[index as usize], "{compression:?} {index}");
                 true
             }
             Err(Error::Corrupt(_)) => false,
@@ -256,7 +256,7 @@ fn files_cut_while_they_are_read_are_corrupt_from_there_on() {
 }
 
 #[test]
-fn files_with_holes_for_tiles_read_what_is_left() {
+fn files_with_missing_tiles_serve_the_other_tiles() {
     for (name, whole) in files() {
         let mut holes = whole.clone();
         let half = holes.len() / 2;
@@ -270,7 +270,7 @@ fn files_with_holes_for_tiles_read_what_is_left() {
 
 #[test]
 #[ignore = "needs CORPUS"]
-fn the_bad_files_of_the_corpus_end_within_limits() {
+fn bad_files_of_the_corpus_stay_within_limits() {
     let folder = corpus().join("bad");
     let mut tiffs = 0;
     let mut all = 0;

@@ -1,4 +1,4 @@
-//! The real binary: starts in every way it is started, answers, reloads, stops; its log holds nothing unexpected.
+//! The real binary: every way to start it, answers, reloading, stopping, and a log without unexpected lines.
 
 use crate::fcgi::Client;
 use crate::fcgi::get;
@@ -23,7 +23,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_iipsrv");
 const ASKED: &str = "OBJ=IIP,1.0";
 const ANSWER: &[u8] = b"IIP:1.0\r\n";
 
-/// A process that does not outlive its test.
+/// A child process, killed when dropped.
 struct Daemon(Child);
 
 impl Drop for Daemon {
@@ -42,7 +42,7 @@ impl Daemon {
         signal(&self.0, name);
     }
 
-    /// The exit code, once it has ended by itself.
+    /// Waits until the process exits; its exit code.
     fn ended(&mut self) -> Option<i32> {
         until(|| self.0.try_wait().unwrap()).expect("it ends").code()
     }
@@ -76,7 +76,7 @@ fn it_binds_a_port_and_sigterm_stops_it() {
 }
 
 #[test]
-fn each_signal_to_stop_stops_it_and_the_socket_goes_with_it() {
+fn every_stop_signal_stops_it_and_removes_the_socket() {
     for signal in ["INT", "USR1"] {
         let folder = Folder::new();
         let path = folder.join("socket");
@@ -91,7 +91,7 @@ fn each_signal_to_stop_stops_it_and_the_socket_goes_with_it() {
 }
 
 #[test]
-fn a_kept_connection_does_not_hold_up_the_end() {
+fn an_open_connection_does_not_delay_stopping() {
     let folder = Folder::new();
     let mut daemon = Daemon::start(folder.command(BINARY).args(["--bind", "127.0.0.1:0"]));
     let mut kept = Client::tcp(address(&folder));
@@ -118,7 +118,7 @@ fn it_serves_the_socket_on_fd_0() {
     serves(Client::unix(&path));
     daemon.signal("TERM");
     assert_eq!(daemon.ended(), Some(0));
-    assert!(path.exists(), "what others made is theirs to remove");
+    assert!(path.exists(), "a socket that was passed in is not removed");
     folder.log_is_clean();
 }
 
@@ -160,12 +160,12 @@ fn it_serves_the_sockets_of_systemd_and_notifies_it_when_ready() {
     daemon.signal("TERM");
     assert_eq!(tell(), "STOPPING=1");
     assert_eq!(daemon.ended(), Some(0));
-    assert!(signs >= 2, "it says that it lives: {signs}");
+    assert!(signs >= 2, "watchdog notifications: {signs}");
     folder.log_is_clean();
 }
 
 #[test]
-fn what_does_not_end_in_time_is_cut_and_the_exit_status_says_so() {
+fn requests_that_outlast_the_grace_period_are_cut_off_and_the_exit_status_says_so() {
     let folder = Folder::new();
     let mut daemon = Daemon::start(
         folder
@@ -177,7 +177,7 @@ fn what_does_not_end_in_time_is_cut_and_the_exit_status_says_so() {
     let mut half = Client::tcp(address);
     let request = get(1, true, ASKED);
     half.send(&request[..request.len() - 4]);
-    // accepted after the other
+    // accepted after the other connection
     serves(Client::tcp(address));
     daemon.signal("TERM");
     assert_eq!(daemon.ended(), Some(3));
@@ -189,7 +189,7 @@ fn what_does_not_end_in_time_is_cut_and_the_exit_status_says_so() {
 }
 
 #[test]
-fn a_socket_of_a_dead_server_is_replaced_and_of_a_living_one_is_not() {
+fn the_socket_of_a_dead_server_is_replaced_and_that_of_a_running_one_is_not() {
     let folder = Folder::new();
     let path = folder.join("socket");
     let start = || Daemon::start(folder.command(BINARY).arg("--bind").arg(&path));
@@ -199,7 +199,7 @@ fn a_socket_of_a_dead_server_is_replaced_and_of_a_living_one_is_not() {
     assert_eq!(second.ended(), Some(1));
     folder.wait_for("another server is listening");
     serves(Client::unix(&path));
-    drop(first); // killed: the socket stays behind
+    drop(first); // killed: the socket file remains
     assert!(path.exists());
     std::fs::remove_file(folder.join("log")).unwrap();
     let _third = start();
@@ -208,7 +208,7 @@ fn a_socket_of_a_dead_server_is_replaced_and_of_a_living_one_is_not() {
 }
 
 #[test]
-fn sighup_opens_the_log_again_and_serving_goes_on() {
+fn sighup_reopens_the_log_without_interrupting_service() {
     let folder = Folder::new();
     let daemon = Daemon::start(folder.command(BINARY).args(["--bind", "127.0.0.1:0"]));
     let address = address(&folder);
@@ -222,7 +222,7 @@ fn sighup_opens_the_log_again_and_serving_goes_on() {
 }
 
 #[test]
-fn without_a_socket_it_says_how_to_be_started() {
+fn without_a_socket_it_prints_how_to_start_it() {
     let folder = Folder::new();
     let output = folder.command(BINARY).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
@@ -232,7 +232,7 @@ fn without_a_socket_it_says_how_to_be_started() {
 }
 
 #[test]
-fn it_may_be_called_iipsrv_fcgi() {
+fn it_runs_under_the_name_iipsrv_fcgi() {
     let folder = Folder::new();
     let name = folder.join("iipsrv.fcgi");
     std::os::unix::fs::symlink(BINARY, &name).unwrap();
@@ -247,12 +247,12 @@ fn it_may_be_called_iipsrv_fcgi() {
 }
 
 #[test]
-fn when_there_are_no_descriptors_left_idle_connections_give_way_to_new_ones() {
+fn without_free_descriptors_idle_connections_are_closed_for_new_ones() {
     let folder = Folder::new();
     let script = format!("ulimit -n 64; exec {BINARY} --bind 127.0.0.1:0");
     let daemon = Daemon::start(folder.command("/bin/sh").args(["-c", &script]));
     let address = address(&folder);
-    // those that have had an answer, and those that say nothing at all
+    // connections that have had an answer, and some that have sent nothing
     let idle: Vec<_> = (0..200)
         .map(|at| {
             let mut client = Client::tcp(address);
@@ -263,7 +263,7 @@ fn when_there_are_no_descriptors_left_idle_connections_give_way_to_new_ones() {
         })
         .collect();
     assert_eq!(Client::tcp(address).ask(ASKED).body(), ANSWER);
-    // it neither spins nor dies while some wait
+    // the server neither spins nor exits while connections wait
     let cpu = || {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.0.id())).unwrap();
         let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
@@ -273,7 +273,7 @@ fn when_there_are_no_descriptors_left_idle_connections_give_way_to_new_ones() {
     std::thread::sleep(Duration::from_millis(1200));
     assert!(
         cpu() - before < 20,
-        "in hundredths of a second: {}",
+        "CPU time in hundredths of a second: {}",
         cpu() - before
     );
     drop(idle);
@@ -283,7 +283,7 @@ fn when_there_are_no_descriptors_left_idle_connections_give_way_to_new_ones() {
 
 #[test]
 #[ignore = "needs vips"]
-fn a_large_export_takes_the_memory_that_the_readme_says() {
+fn a_large_export_stays_within_the_documented_memory() {
     let folder = Folder::new();
     let (w, h, tile, threads) = (4000, 30_000, 256, 2);
     let made = Command::new("vips")
@@ -330,7 +330,7 @@ fn a_large_export_takes_the_memory_that_the_readme_says() {
             .find_map(|line| line.strip_prefix("VmHWM:"))
             .unwrap();
         let peak: usize = peak.trim().trim_end_matches(" kB").parse().unwrap();
-        // and what the process takes before it does anything, and its cache
+        // plus the memory of the idle process and its cache
         let most = threads * (4 * tile * w * 3 + 10_000_000) + 2 * answer.len() + 30_000_000;
         eprintln!(
             "{format}: {} MB of {} allowed, {} the picture",

@@ -1,4 +1,4 @@
-//! DeepZoom: the description, tiles of every level, and coordinates that do not exist.
+//! DeepZoom: the descriptor, tiles of every level, and coordinates that do not exist.
 
 use crate::support::bytes;
 use crate::support::pixels;
@@ -7,7 +7,7 @@ use crate::support::size;
 use crate::support::text;
 
 #[test]
-fn the_description_is_what_clients_parse() {
+fn the_descriptor_has_the_form_that_clients_parse() {
     let reply = query("DeepZoom=rgb.dzi");
     assert_eq!(reply.header("Content-Type"), Some("application/xml"));
     assert!(text(&reply).contains(
@@ -37,7 +37,7 @@ fn every_level_has_its_tiles_down_to_one_pixel() {
 }
 
 #[test]
-fn what_does_not_exist_is_missing_and_what_cannot_be_read_is_wrong() {
+fn missing_tiles_are_404_and_malformed_addresses_400() {
     for (path, status) in [
         ("rgb_files/10/9_9.jpg", 404),
         ("rgb_files/10/4_0.jpg", 404),
@@ -55,7 +55,7 @@ fn what_does_not_exist_is_missing_and_what_cannot_be_read_is_wrong() {
 }
 
 #[test]
-fn the_suffix_says_the_format() {
+fn the_suffix_selects_the_format() {
     for (suffix, kind) in [
         ("jpg", "image/jpeg"),
         ("JPG", "image/jpeg"),
@@ -74,7 +74,7 @@ fn the_suffix_says_the_format() {
 
 #[test]
 fn levels_below_the_smallest_stored_show_the_whole_picture() {
-    // the smallest stored is 250x175, level 8; its mean and that of every smaller level are the same
+    // the smallest stored level is 250x175, level 8; smaller levels have the same mean
     let mean = |level: u32| {
         let raster = pixels(&query(&format!("DeepZoom=rgb_files/{level}/0_0.png")));
         let sum: u64 = bytes(&raster).iter().map(|&v| u64::from(v)).sum();

@@ -1,4 +1,4 @@
-//! What is written down matches the tables: man pages, `--help`, the README and the changelog.
+//! The documentation matches the tables: man pages, `--help`, README and changelog.
 
 use crate::site::Text;
 use crate::support;
@@ -16,7 +16,7 @@ fn read(name: &str) -> String {
 }
 
 #[test]
-fn the_man_page_is_the_one_that_the_tables_give() {
+fn the_man_page_is_generated_from_the_tables() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("man/iipsrv.8");
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(&path, man::page()).unwrap();
@@ -28,7 +28,7 @@ fn the_man_page_is_the_one_that_the_tables_give() {
 }
 
 #[test]
-fn the_shells_complete_what_the_tables_give() {
+fn shell_completions_are_generated_from_the_tables() {
     use clap_complete::Shell;
     for (shell, name) in [
         (Shell::Bash, "iipsrv.bash"),
@@ -49,7 +49,7 @@ fn the_shells_complete_what_the_tables_give() {
 }
 
 #[test]
-fn help_and_man_page_name_every_setting_and_every_argument() {
+fn help_and_man_page_name_every_setting_and_argument() {
     let help = args::command().render_long_help().to_string();
     let page = man::page();
     for var in VARS {
@@ -80,14 +80,14 @@ fn help_and_man_page_name_every_setting_and_every_argument() {
     }
 }
 
-/// The pages that are written by hand.
+/// The hand-written man pages.
 const PAGES: [&str; 3] = [
     "man/iipsrv-requests.7",
     "man/iipsrv-images.7",
     "man/iipsrv-migration.7",
 ];
 
-/// What people read first.
+/// The guides for readers of the source.
 const GUIDES: [&str; 3] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"];
 
 #[test]
@@ -99,7 +99,7 @@ fn readme_and_man_pages_name_only_settings_that_exist() {
             .filter(|w| w.len() > 5 && w.contains('_'))
         {
             let known = VARS.iter().any(|var| var.name == word || var.alias == Some(word));
-            // of nginx, of Rust, and parts of file names
+            // names of nginx and Rust, and parts of file names
             let foreign = ["HTTP_HOST", "RUST_", "CARGO_", "GDAL_NODATA"]
                 .iter()
                 .any(|start| word.starts_with(start));
@@ -129,7 +129,7 @@ fn links_lead_to_files_that_exist() {
     }
 }
 
-/// Files of this project that a guide names between backticks, by their paths from the top or below src.
+/// A guide names files between backticks, relative to the project or to src.
 #[test]
 fn guides_name_files_that_exist() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -150,7 +150,10 @@ fn guides_name_files_that_exist() {
 #[test]
 fn the_readme_is_short_and_shows_the_file_for_nginx() {
     let readme = read("README.md");
-    assert!(readme.lines().count() <= 200, "reference belongs into man pages");
+    assert!(
+        readme.lines().count() <= 200,
+        "reference material belongs in the man pages"
+    );
     let file = read("debian/nginx/iipsrv.conf");
     let block = file
         .split_once("\n\n")
@@ -174,14 +177,14 @@ fn architecture_and_library_list_the_same_floors() {
 }
 
 #[test]
-fn man_pages_are_of_this_version() {
+fn man_pages_name_this_version() {
     let version = env!("CARGO_PKG_VERSION");
     for name in PAGES {
         assert!(read(name).contains(&format!("\"iipsrv {version}\"")), "{name}");
     }
 }
 
-/// The checkers of both readers of man pages find nothing.
+/// Neither groff nor mandoc warns.
 #[test]
 #[ignore = "needs mandoc and groff"]
 fn man_pages_are_clean() {
@@ -202,7 +205,7 @@ fn man_pages_are_clean() {
     }
 }
 
-/// Every address among the examples is answered by the demonstration.
+/// The demonstration server answers every address among the examples.
 #[test]
 fn examples_of_requests_are_answered() {
     let args = args::Args {
@@ -226,7 +229,7 @@ fn examples_of_requests_are_answered() {
     }
 }
 
-/// Every command and object that is understood and every format that is written has its place in the page.
+/// The page names every supported command, object and output format.
 #[test]
 fn the_page_of_requests_names_every_command_object_and_format() {
     let page = read("man/iipsrv-requests.7").replace("\\-", "-");
@@ -241,6 +244,6 @@ fn the_page_of_requests_names_every_command_object_and_format() {
 }
 
 #[test]
-fn the_changelog_knows_the_version() {
+fn the_changelog_has_an_entry_for_this_version() {
     assert!(read("CHANGELOG.md").contains(&format!("## {}", env!("CARGO_PKG_VERSION"))));
 }

@@ -1,4 +1,4 @@
-//! A FastCGI client in plain words: records out, records in.
+//! A FastCGI client that sends and receives single records.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -27,12 +27,12 @@ pub fn record(kind: u8, id: u16, content: &[u8], padding: u8) -> Vec<u8> {
     record
 }
 
-/// BEGIN_REQUEST of a responder.
+/// A BEGIN_REQUEST record for the responder role.
 pub fn begin(id: u16, keep: bool) -> Vec<u8> {
     record(BEGIN, id, &[0, 1, u8::from(keep), 0, 0, 0, 0, 0], 0)
 }
 
-/// Name-value pairs.
+/// The pairs in the name-value encoding of FastCGI.
 pub fn pairs(pairs: &[(&str, &str)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let length = |bytes: &mut Vec<u8>, len: usize| match u8::try_from(len) {
@@ -48,7 +48,7 @@ pub fn pairs(pairs: &[(&str, &str)]) -> Vec<u8> {
     bytes
 }
 
-/// A GET with this query string.
+/// The records of a GET with this query string.
 pub fn get(id: u16, keep: bool, query: &str) -> Vec<u8> {
     let params = pairs(&[("REQUEST_METHOD", "GET"), ("QUERY_STRING", query)]);
     [
@@ -60,12 +60,12 @@ pub fn get(id: u16, keep: bool, query: &str) -> Vec<u8> {
     .concat()
 }
 
-/// What came for one request.
+/// The records received for one request.
 #[derive(Debug, Default)]
 pub struct Answer {
-    /// STDOUT.
+    /// The content of STDOUT.
     pub text: Vec<u8>,
-    /// Empty STDOUT records.
+    /// The number of empty STDOUT records.
     pub ends: u32,
     /// The protocol status of END_REQUEST.
     pub ended: Option<u8>,
@@ -82,7 +82,7 @@ impl Answer {
             .unwrap()
     }
 
-    /// What follows the head, whose Content-Length must be right.
+    /// The body; asserts that Content-Length matches.
     pub fn body(&self) -> &[u8] {
         let head = self.text.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
         let lines = std::str::from_utf8(&self.text[..head]).unwrap();
@@ -95,7 +95,7 @@ impl Answer {
     }
 }
 
-/// A connection.
+/// A FastCGI connection.
 pub struct Client<S> {
     pub stream: S,
     answers: HashMap<u16, Answer>,
@@ -129,7 +129,7 @@ impl<S: Read + Write> Client<S> {
         self.stream.write_all(bytes).unwrap();
     }
 
-    /// The next record: kind, id, content.
+    /// Reads the next record: kind, id, content.
     pub fn record(&mut self) -> (u8, u16, Vec<u8>) {
         let mut header = [0; 8];
         self.stream.read_exact(&mut header).unwrap();
@@ -143,7 +143,7 @@ impl<S: Read + Write> Client<S> {
         (kind, u16::from_be_bytes([id1, id0]), content)
     }
 
-    /// Reads until the request has ended; what comes for others is kept.
+    /// Reads until the request has ended; records of other requests are kept for later calls.
     pub fn answer(&mut self, id: u16) -> Answer {
         loop {
             if self.answers.get(&id).is_some_and(|a| a.ended.is_some()) {
@@ -151,7 +151,7 @@ impl<S: Read + Write> Client<S> {
             }
             let (kind, id, content) = self.record();
             let answer = self.answers.entry(id).or_default();
-            assert_eq!(answer.ended, None, "nothing follows the end");
+            assert_eq!(answer.ended, None, "no record follows END_REQUEST");
             match kind {
                 STDOUT if content.is_empty() => answer.ends += 1,
                 STDOUT => {
@@ -164,13 +164,13 @@ impl<S: Read + Write> Client<S> {
         }
     }
 
-    /// Asks and reads.
+    /// Sends a GET with this query string and reads the answer.
     pub fn ask(&mut self, query: &str) -> Answer {
         self.send(&get(1, true, query));
         self.answer(1)
     }
 
-    /// Whether the peer has closed, or closes within the read timeout, with nothing more to say.
+    /// Whether the peer closes within the read timeout without sending more.
     pub fn closed(&mut self) -> bool {
         !matches!(self.stream.read(&mut [0; 64]), Ok(1..))
     }

@@ -1,6 +1,6 @@
-//! Filters and turning beside vips: how alike are the same picture, resampled by both?
+//! Resizing filters and rotation compared with vips.
 //!
-//! The picture is the chart of `fixtures/`, and with CORPUS a photograph.
+//! The pictures are the chart of `fixtures/` and, with CORPUS, a photograph.
 
 use crate::process::Folder;
 use crate::site::needed;
@@ -24,11 +24,11 @@ use iipsrv::raster::strip;
 use std::path::Path;
 use std::process::Command;
 
-/// What is cut out of a picture, and what that is shrunk to: by 2.7.
+/// Sizes of the crop and of its reduction by 2.7.
 const FROM: Size = Size::new(1080, 810);
 const TO: Size = Size::new(400, 300);
 
-/// A part of the chart, and of a photograph.
+/// Crops of the chart and of a photograph.
 fn pictures() -> Vec<(&'static str, Picture)> {
     let chart =
         support::fixtures(&[]).respond(Http::query("IIIF=tessera.tif/900,700,1080,810/max/0/default.png"));
@@ -74,7 +74,7 @@ fn vips(words: &[&str]) {
     );
 }
 
-/// Writes a picture for vips.
+/// Writes a picture as PPM.
 fn write(picture: &Picture, path: &Path) {
     let kind = match picture.layout {
         Layout::Grey => "P5",
@@ -92,7 +92,7 @@ fn read(path: &Path) -> (Size, Vec<u8>) {
     (raster.size, support::bytes(&raster).to_vec())
 }
 
-/// Peak signal to noise in dB.
+/// Peak signal-to-noise ratio in dB.
 fn psnr(a: &[u8], b: &[u8]) -> f64 {
     assert_eq!(a.len(), b.len());
     let squares: f64 = a
@@ -103,7 +103,7 @@ fn psnr(a: &[u8], b: &[u8]) -> f64 {
     10.0 * (255.0 * 255.0 * a.len() as f64 / squares.max(1e-9)).log10()
 }
 
-/// All of an RGB picture resized.
+/// Resizes a whole RGB picture.
 fn resize(picture: &Picture, to: Size, filter: Filter) -> Picture {
     let crop = Crop {
         x: 0,
@@ -124,7 +124,7 @@ fn resize(picture: &Picture, to: Size, filter: Filter) -> Picture {
 
 #[test]
 #[ignore = "needs vips"]
-fn every_filter_shrinks_a_picture_like_vips() {
+fn every_filter_reduces_a_picture_like_vips() {
     let folder = Folder::new();
     let file = |name: &str| folder.join(name).into_os_string().into_string().unwrap();
     for (name, picture) in pictures() {
@@ -139,7 +139,7 @@ fn every_filter_shrinks_a_picture_like_vips() {
             (Filter::Lanczos, "lanczos3"),
         ] {
             if filter == Filter::Area {
-                // the exact mean of 2.7 by 2.7 pixels is that of 27 by 27 of a picture ten times as large
+                // the exact mean of 2.7 by 2.7 pixels equals that of 27 by 27 pixels of a picture ten times as large
                 vips(&["zoom", &before, &wide, "10", "10"]);
                 vips(&["shrink", &wide, &after, "27", "27"]);
             } else {
@@ -150,9 +150,9 @@ fn every_filter_shrinks_a_picture_like_vips() {
             let ours = resize(&picture, TO, filter);
             let like = psnr(&ours.data, &theirs);
             println!("{name} {filter:?}: {like:.1} dB");
-            keep(&format!("filters-{name}-{filter:?}"), &ours);
+            save(&format!("filters-{name}-{filter:?}"), &ours);
             assert!(like >= 40.0, "{name} {filter:?}: {like:.1} dB");
-            // the filters differ from each other by more than ours from theirs
+            // two filters differ by more than the two implementations of one filter
             if filter != Filter::Bilinear {
                 let other = resize(&picture, TO, Filter::Bilinear);
                 assert!(psnr(&other.data, &theirs) < like, "{name} {filter:?}");
@@ -161,8 +161,8 @@ fn every_filter_shrinks_a_picture_like_vips() {
     }
 }
 
-/// Leaves a picture where SAVE says, to be looked at.
-fn keep(name: &str, picture: &Picture) {
+/// Saves a picture in the folder SAVE, if set, for inspection.
+fn save(name: &str, picture: &Picture) {
     if let Some(folder) = std::env::var_os("SAVE") {
         let output = iipsrv::encode::Output {
             format: iipsrv::raster::Format::Png,
@@ -179,7 +179,7 @@ fn keep(name: &str, picture: &Picture) {
 
 #[test]
 #[ignore = "needs vips"]
-fn enlarging_equals_vips_away_from_the_edges() {
+fn enlarging_equals_vips_except_near_the_edges() {
     let folder = Folder::new();
     let file = |name: &str| folder.join(name).into_os_string().into_string().unwrap();
     let (before, after) = (file("in.ppm"), file("out.png"));
@@ -190,7 +190,7 @@ fn enlarging_equals_vips_away_from_the_edges() {
         for (filter, name_of_vips) in [(Filter::Bilinear, "bilinear"), (Filter::Bicubic, "bicubic")] {
             let area = format!("--oarea=0 0 {} {}", size.w, size.h);
             let interpolate = format!("--interpolate={name_of_vips}");
-            // pixels are counted from 0: the middle of the first is half a pixel from the edge
+            // vips puts coordinate 0 at the centre of the first pixel, half a pixel from the edge
             let moved = ["--idx=0.5", "--idy=0.5", "--odx=-0.5", "--ody=-0.5"];
             let words = ["affine", &before, &after, "2 0 0 2", &area, &interpolate];
             vips(&[&words[..], &moved].concat());
@@ -210,7 +210,7 @@ fn enlarging_equals_vips_away_from_the_edges() {
 
 #[test]
 #[ignore = "needs vips"]
-fn a_rotated_picture_equals_that_of_vips() {
+fn rotation_equals_vips() {
     let folder = Folder::new();
     let file = |name: &str| folder.join(name).into_os_string().into_string().unwrap();
     let (before, after) = (file("in.ppm"), file("out.png"));
@@ -222,15 +222,15 @@ fn a_rotated_picture_equals_that_of_vips() {
             let degrees = Num::new(angle).unwrap();
             let to = rotate::around(picture.size, degrees);
             let ours = rotate::rotate(&picture, degrees, to, Some(background)).unwrap();
-            keep(&format!("turned-{name}-{angle}"), &ours);
-            // clockwise about the middles, which are those of pixels counted from 0
+            save(&format!("turned-{name}-{angle}"), &ours);
+            // clockwise about the centre; coordinate 0 is the centre of the first pixel
             let (sin, cos) = angle.to_radians().sin_cos();
             let middle = |side: u32| f64::from(side) / 2.0 - 0.5;
             vips(&[
                 "affine",
                 &before,
                 &after,
-                // a first number below 0 would be taken for an option
+                // vips would take a leading negative number for an option
                 &format!(" {cos} {} {sin} {cos}", -sin),
                 &format!("--oarea=0 0 {} {}", to.w, to.h),
                 &format!("--idx={}", -middle(TO.w)),

@@ -1,4 +1,4 @@
-//! The files of `fixtures/` are those that the generator makes, and small.
+//! The files of `fixtures/` equal the output of the generator, and are small.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -11,14 +11,14 @@ fn folder() -> PathBuf {
 }
 
 #[test]
-fn the_small_ones_are_what_the_generator_makes() {
+fn small_fixtures_equal_the_output_of_the_generator() {
     for fixture in list::all() {
         let (w, h) = fixture.spec.sizes[0];
         if w * h > 200_000 {
-            continue; // seconds each; the same code draws them
+            continue; // slow, and drawn by the same code
         }
         if !cfg!(feature = "native") && fixture.name == "zstd.tif" {
-            continue; // the encoder of the pure build writes other bytes for the same pixels
+            continue; // the encoder of the Rust-only build writes different bytes for the same pixels
         }
         let made = list::write(&fixture.spec, std::io::Cursor::new(vec![]), |_| {})
             .unwrap()
@@ -52,7 +52,7 @@ fn the_list_and_the_folder_agree() {
 }
 
 #[test]
-fn together_they_are_under_3_mb_and_have_four_levels_each() {
+fn fixtures_total_under_3_mb_and_have_four_levels_each() {
     let total: u64 = list::all()
         .iter()
         .map(|f| folder().join(f.name).metadata().unwrap().len())
@@ -64,7 +64,7 @@ fn together_they_are_under_3_mb_and_have_four_levels_each() {
 }
 
 #[test]
-fn the_pictures_of_the_demonstration_are_what_the_generator_makes() {
+fn demonstration_pictures_equal_the_output_of_the_generator() {
     let readme = std::fs::read_to_string(folder().join("README.md")).unwrap();
     let demo = folder().join("demo");
     let scenes = scenes::all();

@@ -1,4 +1,4 @@
-//! Imports point down and run in no circles; below the service nothing logs.
+//! Imports point down and have no cycles; modules below the service do not log.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -6,10 +6,10 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// Top-level modules and their floors. Neighbours do not know each other.
+/// Top-level modules and their floors. Modules on one floor do not import each other.
 const FLOORS: &[(&str, u32)] = &[
     ("error", 0),
-    // for tests
+    // test support
     ("random", 0),
     ("geometry", 1),
     ("metrics", 1),
@@ -58,12 +58,12 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Every file of src with its top-level module.
+/// Every file of src: its path, its top-level module and its text.
 fn sources() -> Vec<(PathBuf, String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
     files(&root, &mut found);
-    assert!(found.len() > 20, "the source tree is there");
+    assert!(found.len() > 20, "the source tree was found");
     let module = |path: &Path| {
         let first = path.strip_prefix(&root).unwrap().components().next().unwrap();
         first
@@ -131,7 +131,7 @@ fn crate_paths(line: &str) -> impl Iterator<Item = Segments> {
     })
 }
 
-/// The modules with the lines of their code, without comments and tests.
+/// The modules with their lines of code, without comments and tests.
 fn modules() -> BTreeMap<Segments, Vec<String>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = BTreeMap::new();
@@ -146,7 +146,7 @@ fn modules() -> BTreeMap<Segments, Vec<String>> {
     found
 }
 
-/// How many of the segments name the module in which the rest is.
+/// The number of leading segments that name a module.
 fn known(path: &[String], modules: &BTreeMap<Segments, Vec<String>>) -> usize {
     let mut lengths = (1..=path.len()).rev();
     lengths
@@ -154,8 +154,8 @@ fn known(path: &[String], modules: &BTreeMap<Segments, Vec<String>>) -> usize {
         .unwrap_or(0)
 }
 
-/// Which neighbours each module of a folder imports, by folder; a module counts with all that lies below it. What a
-/// module exports again is where it is written.
+/// By folder: the sibling modules that each module, with its submodules, imports. A re-exported name belongs to the module
+/// that defines it.
 fn neighbours() -> BTreeMap<Segments, BTreeMap<String, BTreeSet<String>>> {
     let modules = modules();
     let mut exports = BTreeMap::new();
@@ -191,13 +191,13 @@ fn neighbours() -> BTreeMap<Segments, BTreeMap<String, BTreeSet<String>>> {
     folders
 }
 
-/// Modules below one another may know each other; neighbours import in one direction only.
+/// A module and its submodules may import each other; siblings import in one direction only.
 #[test]
-fn no_circles_of_imports() {
+fn imports_have_no_cycles() {
     let folders = neighbours();
     assert!(folders.len() > 10, "imports are found");
     for (folder, mut imports) in folders {
-        // a module that imports none that is left is in no circle
+        // a module that imports none of the remaining ones is in no cycle
         loop {
             let left: BTreeSet<String> = imports.keys().cloned().collect();
             imports
@@ -216,7 +216,7 @@ fn no_circles_of_imports() {
 fn nothing_logs_below_the_service() {
     for (path, module, text) in sources() {
         if module != "lib" && floor(&module) < floor("service") {
-            // of another name that ends so it is the end only
+            // skip longer names that end like this one
             let before = |at: usize| text[..at].chars().next_back().unwrap_or(' ');
             let is_log = |at: usize| !before(at).is_alphanumeric() && before(at) != '_';
             let logs = text.match_indices("log::").any(|(at, _)| is_log(at));
@@ -226,7 +226,7 @@ fn nothing_logs_below_the_service() {
 }
 
 #[test]
-fn unsafe_is_only_where_c_is() {
+fn unsafe_code_is_only_in_the_listed_files() {
     let allowed = [
         "codec/avif.rs",
         "codec/jpeg/turbo.rs",
@@ -250,9 +250,9 @@ fn unsafe_is_only_where_c_is() {
     }
 }
 
-/// `tests/run` leaves them out by these names where there is no such folder.
+/// `tests/run` skips them by these names if CORPUS is not set.
 #[test]
-fn tests_over_foreign_files_are_named_so() {
+fn tests_that_need_corpus_have_it_in_their_path() {
     let mut found = Vec::new();
     files(
         &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it"),
@@ -261,7 +261,7 @@ fn tests_over_foreign_files_are_named_so() {
     let mut tests = 0;
     for path in found {
         let text = fs::read_to_string(&path).unwrap();
-        // in two words, or this line would be one of them
+        // concatenated, so that this line does not match itself
         for part in text.split(concat!("#[ignore = \"needs ", "CORPUS")).skip(1) {
             let name = part.split("fn ").nth(1).and_then(|rest| rest.split('(').next());
             let name = name.unwrap_or_default();

@@ -1,7 +1,7 @@
-//! Forms of requests: numbers, separators, case, suffixes, empty values, repeated commands, order, in every protocol.
+//! The syntax of requests in every protocol: numbers, separators, case, suffixes, empty values, repeated commands, order.
 //!
-//! `forms.tsv` says of each what iipsrv 1.1 and its upstream answer (`-` where it was not asked), what this server
-//! answers, and why where that is not what iipsrv shows. A picture is described by its kind, size and channels.
+//! A row of `forms.tsv` has a request, the answers of iipsrv 1.1 and of its upstream (`-` if not tried), the answer of this
+//! server, and a reason if that shows a different picture. A picture is described by media type, size and channels.
 
 use crate::oracle::Original;
 use crate::process::Folder;
@@ -16,7 +16,7 @@ use iipsrv::source::Level;
 use iipsrv::source::synthetic;
 use iipsrv::source::synthetic::Synthetic;
 
-/// A line of the table.
+/// A row of the table.
 struct Row {
     query: &'static str,
     /// iipsrv 1.1.
@@ -43,7 +43,7 @@ fn table() -> Vec<Row> {
 
 const PLAIN: [(u32, u32); 3] = [(300, 200), (150, 100), (75, 50)];
 
-/// A folder with what the table names, a pyramid of three levels in tiles of 128, and how paths in it start.
+/// A folder with the files of the table, pyramids of three levels in tiles of 128 x 128, and the prefix of paths in it.
 fn images() -> (Folder, String) {
     let folder = Folder::new();
     let spec = Spec {
@@ -60,7 +60,7 @@ fn images() -> (Folder, String) {
     (folder, prefix)
 }
 
-/// A JPEG 2000 file of seven resolutions.
+/// An image with the levels of a JPEG 2000 file of seven resolutions.
 fn scalable() -> Synthetic {
     let level = |s: u32| {
         let size = Size::new(4096 >> s, 3000u32.div_ceil(1 << s));
@@ -71,7 +71,7 @@ fn scalable() -> Synthetic {
     image
 }
 
-/// Kind, size and channels of a picture; status and kind of anything else.
+/// Media type, size and channels of a picture; status and media type of any other answer.
 fn described(status: u16, kind: &str, body: &[u8]) -> String {
     let kind = kind.split(';').next().unwrap_or_default();
     let kind = kind.rsplit('/').next().unwrap_or_default();
@@ -98,36 +98,36 @@ fn here(reply: &Reply) -> String {
     )
 }
 
-/// The size in an answer that is a picture.
+/// The size in the description of a picture.
 fn size(answer: &str) -> Option<&str> {
     answer.strip_prefix("200 ")?.split(' ').nth(1)
 }
 
 #[test]
-fn every_form_is_answered_as_the_table_says() {
+fn every_request_of_the_table_has_its_answer() {
     let (_folder, prefix) = images();
     let vars = [("FILESYSTEM_PREFIX", prefix.as_str())];
     let service = support::service(&vars).with_image("c7.jp2", scalable());
     let mut wrong = Vec::new();
     for row in table() {
-        // formats that are read by other tests only
-        let wanted = match row.here.split(' ').nth(1) {
+        // formats that only other tests decode
+        let expected = match row.here.split(' ').nth(1) {
             Some("webp" | "avif") => row.here.split(' ').take(2).collect::<Vec<_>>().join(" "),
             _ => row.here.to_string(),
         };
         let reply = service.respond(Http::query(row.query));
         let found = here(&reply);
-        // what was not built in is no fault of the form
+        // the build may lack the format
         let built = cfg!(feature = "native") || !row.query.ends_with("avif");
-        if found != wanted && built {
-            wrong.push(format!("{}: {found}, not {wanted}", row.query));
+        if found != expected && built {
+            wrong.push(format!("{}: {found}, not {expected}", row.query));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
-fn what_iipsrv_shows_is_shown_or_there_is_a_reason() {
+fn pictures_of_iipsrv_have_the_same_size_here_or_a_reason() {
     let table = table();
     assert!(table.len() >= 350, "{} forms", table.len());
     let mut differing = 0;
@@ -144,7 +144,7 @@ fn what_iipsrv_shows_is_shown_or_there_is_a_reason() {
         assert_eq!(same, row.why.is_empty(), "{}: {} here", row.query, row.here);
         differing += usize::from(!same);
     }
-    // a table of exceptions is none
+    // differences stay the exception
     assert!(
         differing * 15 < table.len(),
         "{differing} of {} differ",
@@ -154,11 +154,11 @@ fn what_iipsrv_shows_is_shown_or_there_is_a_reason() {
 
 #[test]
 #[ignore = "needs iipsrv 1.1"]
-fn the_original_answers_as_the_table_says() {
+fn the_original_gives_the_answers_of_the_table() {
     let (_folder, prefix) = images();
     let original = Original::over(&prefix);
     let mut wrong = Vec::new();
-    // what ends it, and JPEG 2000, which is the oracle's matter
+    // requests that crash the original, and JPEG 2000, which `oracle` covers
     let rows = table()
         .into_iter()
         .filter(|row| row.original != "dies" && !row.query.contains("jp2"));

@@ -1,4 +1,5 @@
-//! The real web servers, each with its configuration of `debian/`, in front of the real binary: what comes out is what `Service::respond` gives, tiles byte by byte.
+//! Real web servers, configured by the files of `debian/`, in front of the real binary deliver the answers of
+//! `Service::respond`, byte for byte.
 
 use crate::fcgi;
 use crate::process::Group;
@@ -15,7 +16,7 @@ use iipsrv::service::Service;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 
-/// Answered with 200: a description and a tile of each protocol, and names that have to be spelt with care.
+/// Requests with status 200: a description and a tile of each protocol, and identifiers that need escaping.
 const SERVED: [&str; 27] = [
     "/fcgi-bin/iipsrv.fcgi?FIF=tessera.tif&obj=IIP,1.0&obj=Max-size&obj=Tile-size&obj=Resolution-number",
     "/fcgi-bin/iipsrv.fcgi?FIF=tessera.tif&JTL=4,5",
@@ -46,7 +47,7 @@ const SERVED: [&str; 27] = [
     "/fcgi-bin/iipsrv.fcgi?IIIF=a%20b/q'u%22o%2Bt%25e%20%26%3D;%23%3F%C3%A9~%5Bx%5D.tif/info.json",
 ];
 
-/// Answered otherwise.
+/// Requests with another status.
 const REFUSED: [(&str, u16); 5] = [
     ("/iiif/tessera.tif", 303),
     ("/iiif/nothing%2Fhere.tif/info.json", 404),
@@ -55,7 +56,7 @@ const REFUSED: [(&str, u16); 5] = [
     ("/iiif/tessera.tif/full/0,/0/default.jpg", 400),
 ];
 
-/// A web server, and who knows what it has to say.
+/// A web server, and the service that gives the expected answers.
 struct Front<'a> {
     service: &'a Service,
     port: u16,
@@ -109,7 +110,7 @@ impl Front<'_> {
         assert_eq!(posted.body, b"Max-size:3072 2304\r\n");
     }
 
-    /// The answer, which is the service's own.
+    /// The answer; asserts that it equals the service's.
     fn same(&self, method: &str, uri: &str, lines: &[(&str, &str)], body: &str) -> HttpAnswer {
         let lines = [&[("Host", self.host)], lines].concat();
         let mut asked = Http::new()
@@ -133,9 +134,9 @@ impl Front<'_> {
         );
         assert!(answer.body == right.body, "{method} {uri}: another body");
         for (name, value) in &right.headers {
-            // a web server may put its own name, and a request has a number of its own
+            // web servers send their own name, and every request has its own ID
             if !["Server", "X-Request-ID"].contains(name) {
-                // Apache writes lists without blanks
+                // Apache omits spaces in lists
                 let plain = |value: &str| value.replace(", ", ",");
                 assert_eq!(
                     answer.header(name).map(plain),
@@ -144,7 +145,7 @@ impl Front<'_> {
                 );
             }
         }
-        // mod_proxy_fcgi sends in chunks
+        // mod_proxy_fcgi uses chunked encoding
         if let Some(length) = answer.header("Content-Length") {
             assert_eq!(length.parse().ok(), right.length, "{method} {uri}");
         }
@@ -152,12 +153,12 @@ impl Front<'_> {
     }
 }
 
-/// Everything is answered as the service answers it, to several clients at once, and no process complains.
+/// Asserts that several concurrent clients get the service's answers, and that no process logs an error.
 fn serves(site: Site, port: u16) {
     serves_as(site, port, &format!("127.0.0.1:{port}"), &SERVED);
 }
 
-/// The same with this Host, of these.
+/// [`serves`] for this Host and these requests.
 fn serves_as(site: Site, port: u16, host: &str, served: &[&str]) {
     let front = Front {
         service: &site.service,
@@ -178,7 +179,7 @@ fn nginx_serves_over_tcp() {
     let (mut site, back, port) = (Site::new(), free_port(), free_port());
     site.bind(&format!("127.0.0.1:{back}"));
     site.nginx(Text::nginx(&format!("127.0.0.1:{back}"), None), "", port);
-    // port 80 is not spelt
+    // addresses omit port 80
     serves_as(site, port, "images.example", &SERVED);
 }
 
@@ -218,7 +219,7 @@ fn lighttpd_serves_over_a_unix_socket() {
     serves(site, port);
 }
 
-/// The configuration by which lighttpd starts the program.
+/// The configuration with which lighttpd starts the program.
 fn started_by_lighttpd(site: &Site) -> Text {
     site.own(Text::file("debian/lighttpd/91-iipsrv-spawn.conf"))
         .put("/run/lighttpd/iipsrv.sock", site.path("iipsrv.sock"))
@@ -234,10 +235,10 @@ fn lighttpd_starts_it_and_serves() {
     serves(site, port);
 }
 
-/// Nobody's URI_MAP: the web server makes a query of the path, as configurations for the original do.
+/// Without URI_MAP the web server rewrites paths to queries, as configurations for the original do.
 #[test]
 #[ignore = "needs lighttpd"]
-fn rewriting_in_the_web_server_gives_the_same() {
+fn rewriting_in_the_web_server_gives_the_same_answers() {
     let (mut site, port) = (Site::new(), free_port());
     let text = started_by_lighttpd(&site)
         .put("URI_MAP", "NO_MAP")
@@ -253,7 +254,7 @@ fn rewriting_in_the_web_server_gives_the_same() {
              \"^/zoomify/([^?]+)\" => \"/fcgi-bin/iipsrv.fcgi?Zoomify=$1\"\n)",
         );
     site.lighttpd(text, port);
-    // lighttpd rewrites what it has tidied up, and in a query an ampersand ends the value
+    // lighttpd normalises before it rewrites, and in a query an ampersand ends the value
     let served: Vec<_> = SERVED
         .into_iter()
         .filter(|uri| !uri.contains("//") && (uri.contains('?') || !uri.contains('&')))
@@ -296,7 +297,7 @@ fn apache_mod_fcgid_starts_it_and_serves() {
     serves(site, port);
 }
 
-/// Runs one of the man page's commands, and takes the process that it leaves behind.
+/// Runs a command of the man page and adopts the daemon that it starts.
 fn spawn(site: &mut Site, command: Text) {
     let command = command
         .put("spawn-fcgi -u", format!("{} -u", needed("spawn-fcgi")))
@@ -332,7 +333,7 @@ fn spawn_fcgi_starts_it_on_a_unix_socket_for_nginx() {
 }
 
 #[test]
-fn it_serves_by_itself() {
+fn it_serves_without_a_web_server() {
     let (mut site, port) = (Site::new(), free_port());
     site.by_itself(port);
     serves(site, port);
@@ -340,7 +341,7 @@ fn it_serves_by_itself() {
 
 #[test]
 #[ignore = "needs vips"]
-fn a_pyramid_made_as_the_man_page_says_is_served() {
+fn pyramids_made_with_the_commands_of_the_man_page_are_served() {
     let site = Site::new();
     let ask = |name: &str| {
         site.service
@@ -361,9 +362,9 @@ fn a_pyramid_made_as_the_man_page_says_is_served() {
     assert!(error < 3 * support::bytes(&made).len() as u64, "{error}");
 }
 
-/// What systemd makes of the two units and their settings, without systemd.
+/// Starts the service as the two systemd units describe, without systemd.
 #[test]
-fn the_units_for_systemd_start_it() {
+fn the_systemd_units_start_it() {
     let mut site = Site::new();
     let socket = Text::file("debian/iipsrv.socket");
     socket.lines(&format!("ListenStream={SOCKET}"));
@@ -400,7 +401,7 @@ fn the_units_for_systemd_start_it() {
 }
 
 #[test]
-fn what_is_needed_here_is_installed_by_tests_run() {
+fn tests_run_installs_every_package_that_is_needed() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/run");
     let script = std::fs::read_to_string(path).unwrap();
     let words: Vec<_> = script

@@ -1,8 +1,8 @@
-//! Requests over the pictures of `fixtures/`, and the decoded pixels that they give.
+//! Requests over the pictures of `fixtures/` and the decoded pixels of their answers.
 //!
-//! `golden.tsv` holds request, size, channels and a hash of the pixels. BLESS=1 rewrites it; SAVE=directory keeps what
-//! was drawn, to look at. Lossy answers are decoded by the same library in the same version on every machine of one
-//! release of the system, not beyond: their rows hold the mean of each channel instead of a hash.
+//! `golden.tsv` holds request, size, channels and a hash of the pixels. BLESS=1 rewrites it; SAVE=directory saves the
+//! pictures for inspection. Lossy answers depend on the version of the system's libraries: their rows hold the mean of
+//! each channel instead of a hash.
 
 use crate::support;
 use iipsrv::http::Http;
@@ -10,7 +10,7 @@ use iipsrv::raster::Raster;
 use std::fmt::Write;
 use std::path::Path;
 
-/// Each is one row. PNG answers are compared exactly, JPEG answers by their means.
+/// One row each. PNG answers are compared exactly, JPEG answers by their means.
 const REQUESTS: &[&str] = &[
     "FIF=tessera.tif&JTL=0,0",
     "FIF=tessera.tif&JTL=4,53",
@@ -60,7 +60,7 @@ fn means(raster: &Raster) -> Vec<f64> {
 }
 
 #[test]
-fn every_request_draws_what_it_drew_before() {
+fn every_request_has_its_golden_pixels() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let service = support::fixtures(&[]);
     let table = root.join("tests/it/golden.tsv");
@@ -119,7 +119,7 @@ fn every_request_draws_what_it_drew_before() {
 }
 
 #[test]
-fn tiles_put_together_are_the_region_asked_at_once() {
+fn stitched_tiles_equal_the_whole_region() {
     let service = support::fixtures(&[]);
     let whole = support::pixels(&service.respond(Http::query("IIIF=deflate.tif/full/max/0/default.png")));
     let (w, h) = (whole.size.w as usize, whole.size.h as usize);
@@ -142,8 +142,8 @@ fn tiles_put_together_are_the_region_asked_at_once() {
 }
 
 #[test]
-fn parts_of_a_reduced_picture_fit_together_without_a_seam() {
-    // a picture reduced by 2.7 as a whole, and in four parts that a client would put side by side
+fn parts_of_a_reduced_picture_join_without_seams() {
+    // a picture reduced by 2.7 as a whole, and in four parts that a client would place side by side
     let service = support::fixtures(&[]);
     let whole = support::pixels(&service.respond(Http::query(
         "IIIF=tessera.tif/0,0,2160,1080/800,400/0/default.png",

@@ -1,4 +1,4 @@
-//! Peers that ask for more than their share: what each may hold is bounded, and others are served meanwhile.
+//! Clients that take more than their share: the resources of each are bounded, and other clients are served meanwhile.
 
 use crate::support;
 use crate::wire::Server;
@@ -9,9 +9,9 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// How HTTP/2 begins, with an empty SETTINGS frame (RFC 9113 §3.4, §6.5).
+/// The HTTP/2 connection preface and an empty SETTINGS frame (RFC 9113 §3.4, §6.5).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-/// Types of frames, and flags (§6).
+/// Frame types and flags (§6).
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const PING: u8 = 6;
@@ -38,13 +38,13 @@ fn connect(server: &Server) -> TcpStream {
     stream
 }
 
-/// Sends this until the server hangs up, or to its end; what it has sent meanwhile, and how many bytes went.
+/// Sends the pieces until the server closes the connection; the server's frames, and the number of bytes sent.
 fn flood(server: &Server, pieces: impl Iterator<Item = Vec<u8>>) -> (Vec<u8>, usize) {
     let mut stream = connect(server);
     let mut reader = stream.try_clone().unwrap();
     let reading = std::thread::spawn(move || {
         let mut seen = Vec::new();
-        // a reset ends it, too
+        // a reset ends the loop, too
         let _ = reader.read_to_end(&mut seen);
         seen
     });
@@ -66,7 +66,7 @@ fn flood(server: &Server, pieces: impl Iterator<Item = Vec<u8>>) -> (Vec<u8>, us
     (reading.join().unwrap(), sent)
 }
 
-/// The error of the GOAWAY frame among these (RFC 9113 §6.8).
+/// The error code of the GOAWAY frame among these, if any (RFC 9113 §6.8).
 fn error(mut frames: &[u8]) -> Option<u32> {
     while let Some(([a, b, c, kind, ..], rest)) = frames.split_first_chunk::<9>() {
         let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
@@ -82,16 +82,16 @@ fn error(mut frames: &[u8]) -> Option<u32> {
 /// ENHANCE_YOUR_CALM (§7).
 const CALM: u32 = 11;
 
-/// If there is a GOAWAY frame among these, that is its error.
+/// Asserts that a GOAWAY frame, if there is one, has the code ENHANCE_YOUR_CALM.
 fn assert_calm(frames: &[u8]) {
     let error = error(frames);
     assert!(error.is_none_or(|error| error == CALM), "{error:?}");
 }
 
 #[test]
-fn a_client_that_resets_streams_as_fast_as_they_begin_is_disconnected() {
+fn a_client_that_resets_streams_rapidly_is_disconnected() {
     let server = Server::new();
-    // more than all buffers on the way hold
+    // more than all buffers between client and server hold
     let streams = (0..600_000u32).step_by(100).map(|first| {
         let stream = |number: u32| {
             let id = number * 2 + 1;
@@ -101,16 +101,16 @@ fn a_client_that_resets_streams_as_fast_as_they_begin_is_disconnected() {
         (first..first + 100).flat_map(stream).collect()
     });
     let (seen, sent) = flood(&server, streams);
-    // the socket may take more than the server reads
+    // the socket may accept more than the server reads
     assert_calm(&seen);
     assert!(sent < 8 << 20, "{sent}");
 }
 
 #[test]
-fn a_head_that_goes_on_for_ever_is_not_collected() {
+fn an_endless_head_is_not_buffered() {
     let server = Server::new();
     let first = frame(HEADERS, END_STREAM, 1, HEAD);
-    // literals without indexing, each with a name and a value of 100 bytes (RFC 7541 §6.2.2)
+    // literals without indexing, names and values of 100 bytes each (RFC 7541 §6.2.2)
     let line = [&[0, 100][..], &[b'n'; 100], &[100], &[b'v'; 100]].concat();
     let next = move || frame(CONTINUATION, 0, 1, &line.repeat(70));
     let (seen, _) = flood(
@@ -118,7 +118,7 @@ fn a_head_that_goes_on_for_ever_is_not_collected() {
         std::iter::once(first).chain(std::iter::repeat_with(next).take(20_000)),
     );
     assert_calm(&seen);
-    // and of frames with nothing in them
+    // and empty frames
     let first = frame(HEADERS, END_STREAM, 1, HEAD);
     let empty = || frame(CONTINUATION, 0, 1, b"").repeat(100);
     let (seen, _) = flood(
@@ -129,7 +129,7 @@ fn a_head_that_goes_on_for_ever_is_not_collected() {
 }
 
 #[test]
-fn endless_pings_whose_answers_are_not_read_are_not_collected() {
+fn unread_answers_to_endless_pings_are_not_buffered() {
     let patience = Patience {
         write: 1,
         ..Patience::default()
@@ -138,9 +138,9 @@ fn endless_pings_whose_answers_are_not_read_are_not_collected() {
     let mut stream = connect(&server);
     stream.write_all(PREFACE).unwrap();
     let pings = frame(PING, 0, 0, &[0; 8]).repeat(1000);
-    // in the end the server hangs up, and writing fails
+    // when the server closes the connection, writing fails
     let failed = (0..20_000).find_map(|_| stream.write_all(&pings).err());
-    let failed = failed.expect("the server hangs up");
+    let failed = failed.expect("the server closes the connection");
     assert!(
         !matches!(failed.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
         "{failed}"
@@ -149,7 +149,7 @@ fn endless_pings_whose_answers_are_not_read_are_not_collected() {
 }
 
 #[test]
-fn a_head_of_http_1_that_comes_by_the_byte_is_late_and_a_long_one_too_long() {
+fn a_slow_http_1_head_times_out_and_a_long_one_is_too_large() {
     let patience = Patience {
         head: 1,
         ..Patience::default()
@@ -176,7 +176,7 @@ fn a_head_of_http_1_that_comes_by_the_byte_is_late_and_a_long_one_too_long() {
 }
 
 #[test]
-fn an_address_has_as_many_connections_as_it_may() {
+fn connections_of_one_address_are_limited() {
     let service = support::service(&[("MAX_CONNECTIONS_PER_ADDRESS", "3")]);
     let server = Server::start(service, 2, Patience::default());
     let ask = |stream: &mut TcpStream| -> String {
@@ -192,7 +192,7 @@ fn an_address_has_as_many_connections_as_it_may() {
         assert_eq!(ask(stream), "HTTP/1.1 200");
     }
     assert_eq!(ask(&mut connect(&server)), "");
-    // web servers are not counted
+    // FastCGI connections do not count
     server.lives();
     drop(three.pop());
     let again = crate::process::until(|| Some(ask(&mut connect(&server))).filter(|text| !text.is_empty()));

@@ -1,8 +1,8 @@
-//! What any client can send costs in proportion to its bytes: CPU time and memory of the real process, measured for each file.
+//! Requests for malformed files cost CPU time and memory in proportion to the size of the file, measured in the real process.
 //!
-//! The files are drawn here: headers that claim what is not there, small files that inflate, mutations of good files with a
-//! fixed seed; `fixtures/corrupt` holds what fuzzing found. With CORPUS set, `bad` and mutations of the good files are tried,
-//! too. Any answer will do, as long as there is one.
+//! The tests write the files: headers that claim absent data, small files that inflate, mutations of valid files with a
+//! fixed seed; `fixtures/corrupt` holds findings of the fuzzer. With CORPUS, its `bad` files and mutations of its valid files
+//! are tried, too. Any answer is accepted, but there has to be one.
 
 use crate::process::Folder;
 use crate::process::until;
@@ -35,16 +35,16 @@ use std::sync::Mutex;
 use std::task::Poll;
 use std::time::Duration;
 
-/// What a file may cost, for each request.
+/// Limits for each request to a file.
 struct Bound {
-    /// Files shorter than this.
+    /// Applies to files of fewer bytes.
     below: u64,
     cpu: Duration,
-    /// Bytes that the process may grow.
+    /// Growth of the process in bytes.
     memory: u64,
 }
 
-/// The longest files that are tried at all.
+/// Longer files are skipped, in bytes.
 const LONGEST: u64 = 1 << 20;
 
 const BOUNDS: [Bound; 2] = [
@@ -60,24 +60,23 @@ const BOUNDS: [Bound; 2] = [
     },
 ];
 
-/// CPU time of [`Server::reference`] where the bounds hold unscaled: optimised, on two cores of a server of 2023.
+/// CPU time of [`Server::reference`] on the machine of the bounds: optimised, two cores of a server of 2023.
 const REFERENCE: Duration = Duration::from_millis(70);
 
-/// Code that is not optimised takes longer than the reference says here and there. A slow or busy machine must not decide:
-/// there only what is several times beyond the bounds is found.
+/// Factor on the bounds in debug builds, some of whose code is slower than the reference predicts.
 const MARGIN: f64 = if cfg!(debug_assertions) { 4.0 } else { 1.0 };
 
-/// How often a request is measured that takes too long.
+/// Number of measurements of a request that exceeds the bounds.
 const TRIES: usize = 3;
 
-/// A server of one worker that remembers no image and no answer.
+/// A server with one worker and without caches.
 struct Server {
     child: Child,
     folder: Folder,
     port: u16,
-    /// Memory when it had nothing to do yet.
+    /// Memory of the idle process, in bytes.
     idle: u64,
-    /// How many times as long everything takes as where the bounds hold unscaled.
+    /// CPU time relative to the machine of the bounds.
     slower: f64,
 }
 
@@ -112,7 +111,7 @@ impl Server {
             idle: 0,
             slower: 1.0,
         };
-        // tables that are made at first use do not count
+        // tables that are built at first use do not count
         for name in ["tessera.tif", "viewer.webp"] {
             server.put(&std::fs::read(fixtures(name)).unwrap());
             for path in PATHS {
@@ -124,7 +123,7 @@ impl Server {
         server
     }
 
-    /// CPU time of honest work: another size of a picture each time.
+    /// CPU time of ordinary work: a picture in a new size each time.
     fn reference(&mut self) -> Duration {
         self.put(&std::fs::read(fixtures("lzw.tif")).unwrap());
         let before = self.cpu();
@@ -136,12 +135,12 @@ impl Server {
     }
 
     fn put(&self, bytes: &[u8]) {
-        // a file of another inode each time
+        // a new inode each time
         std::fs::write(self.folder.join("next"), bytes).unwrap();
         std::fs::rename(self.folder.join("next"), self.folder.join("x")).unwrap();
     }
 
-    /// The body of an answer, and its status.
+    /// Status and body of an answer.
     fn ask(&mut self, path: &str) -> (u16, Vec<u8>) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(300))).unwrap();
@@ -152,7 +151,7 @@ impl Server {
         .unwrap();
         let mut answer = Vec::new();
         if stream.read_to_end(&mut answer).is_err() {
-            // it took too long
+            // timed out
             return (0, Vec::new());
         }
         let status = answer
@@ -177,19 +176,19 @@ impl Server {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
-    /// CPU time of all threads so far.
+    /// CPU time of all threads since the start.
     fn cpu(&self) -> Duration {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-        let of = |task: std::io::Result<std::fs::DirEntry>| -> Option<u64> {
+        let nanoseconds = |task: std::io::Result<std::fs::DirEntry>| -> Option<u64> {
             let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
             text.split(' ').next()?.parse().ok()
         };
-        Duration::from_nanos(tasks.filter_map(of).sum())
+        Duration::from_nanos(tasks.filter_map(nanoseconds).sum())
     }
 
-    /// CPU time, growth and status of one request.
+    /// CPU time, growth in bytes and status of one request.
     fn measure(&mut self, path: &str) -> (Duration, u64, u16) {
-        // the highest mark begins anew
+        // resets the high-water mark
         std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
         let before = self.cpu();
         let (status, _) = self.ask(path);
@@ -198,7 +197,7 @@ impl Server {
     }
 }
 
-/// A description, a thumbnail, the first tile and the histogram.
+/// info.json, a thumbnail, the first tile and the histogram.
 const PATHS: [&str; 4] = [
     "/iiif/x/info.json",
     "/iiif/x/full/!200,200/0/default.jpg",
@@ -206,7 +205,8 @@ const PATHS: [&str; 4] = [
     "/fcgi-bin/iipsrv.fcgi?FIF=x&WID=200&COL=binary&CVT=jpeg",
 ];
 
-/// Asserts the bounds over files, the shortest first: what a long one leaves with the allocator is not a short one's.
+/// Asserts the bounds over files, the shortest first: memory that the allocator retains after a long file is not charged to
+/// a short one.
 fn assert_bounds(mut files: Vec<(String, Vec<u8>)>) {
     files.sort_by_key(|(_, bytes)| bytes.len());
     let mut server = Server::start();
@@ -242,7 +242,7 @@ fn assert_bounds(mut files: Vec<(String, Vec<u8>)>) {
     );
 }
 
-/// A TIFF file of these entries (tag, type, value), followed by so many bytes.
+/// A TIFF file with one directory of these entries (tag, type, value), followed by `rest`.
 pub fn tiff(entries: &[(u16, u16, u32)], rest: &[u8]) -> Vec<u8> {
     let mut file = b"II*\0\x08\0\0\0".to_vec();
     file.extend((entries.len() as u16).to_le_bytes());
@@ -257,7 +257,7 @@ pub fn tiff(entries: &[(u16, u16, u32)], rest: &[u8]) -> Vec<u8> {
     file
 }
 
-/// One strip or tile of this size that holds next to nothing, in this compression.
+/// A TIFF file whose only strip or tile claims this size and holds hardly any data.
 fn claims(compression: u32, bits: u32, photometric: u32, (w, h): (u32, u32), tiled: bool) -> Vec<u8> {
     let at = 8 + 2 + 11 * 12 + 4;
     let (offset, count) = if tiled { (324, 325) } else { (273, 279) };
@@ -280,7 +280,7 @@ fn claims(compression: u32, bits: u32, photometric: u32, (w, h): (u32, u32), til
     tiff(&entries, &[0x55; 60])
 }
 
-/// A JPEG header of this process and size with one component and hardly any data.
+/// A JPEG file with one component of this process and size, and hardly any data.
 pub fn jpeg(process: u8, bits: u8, (w, h): (u16, u16), scans: usize) -> Vec<u8> {
     let mut file = vec![0xff, 0xd8, 0xff, 0xdb, 0, 67, 0];
     file.extend([1; 64]);
@@ -301,7 +301,7 @@ pub fn jpeg(process: u8, bits: u8, (w, h): (u16, u16), scans: usize) -> Vec<u8> 
     file
 }
 
-/// A bare codestream of this size in tiles of that, with so many decompositions and no packets.
+/// A codestream of this size, tile size and number of decompositions, without packets.
 fn codestream((w, h): (u32, u32), tile: (u32, u32), levels: u8, components: u16) -> Vec<u8> {
     let mut file = vec![0xff, 0x4f, 0xff, 0x51];
     file.extend((38 + 3 * components).to_be_bytes());
@@ -325,7 +325,7 @@ fn codestream((w, h): (u32, u32), tile: (u32, u32), levels: u8, components: u16)
     file
 }
 
-/// A PNG file of this size, colour type and depth, all zeros, with more chunks before the picture.
+/// A PNG file of zeros with this size, colour type and depth; `more` are chunks before the picture.
 pub fn png(
     (w, h): (u32, u32),
     colour: png::ColorType,
@@ -352,7 +352,7 @@ pub fn png(
     out
 }
 
-/// So many zeros, deflated.
+/// `len` zeros, deflated.
 fn bomb(len: usize) -> Vec<u8> {
     miniz_oxide::deflate::compress_to_vec_zlib(&vec![b' '; len], 9)
 }
@@ -402,7 +402,7 @@ fn drawn() -> Vec<(String, Vec<u8>)> {
             }
         }
     }
-    // nothing was ever written: one strip, and places of strips that are zeros
+    // a file without data: one absent strip, and strip offsets that are zeros
     files.push((
         "tiff that is all absent".into(),
         tiff(
@@ -473,7 +473,7 @@ fn drawn() -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// Pseudo-random numbers (xorshift), the same each time.
+/// Pseudo-random numbers (xorshift), reproducible.
 struct Random(u64);
 
 impl Random {
@@ -485,7 +485,7 @@ impl Random {
     }
 }
 
-/// A file with some bytes, mostly of its first or last ones, changed, or its end cut off.
+/// A copy with some bytes changed, mostly near the start or the end, or truncated.
 fn mutated(file: &[u8], random: &mut Random) -> Vec<u8> {
     let mut file = file.to_vec();
     if random.below(6) == 0 {
@@ -510,7 +510,7 @@ fn mutated(file: &[u8], random: &mut Random) -> Vec<u8> {
     file
 }
 
-/// All files below a folder, in the order of their names.
+/// All files below a folder, sorted by name.
 fn below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten() {
@@ -554,12 +554,12 @@ fn fixtures(folder: &str) -> PathBuf {
 }
 
 #[test]
-fn headers_that_claim_what_is_not_there_cost_next_to_nothing() {
+fn headers_that_claim_absent_data_stay_within_bounds() {
     assert_bounds(drawn());
 }
 
 #[test]
-fn what_fuzzing_found_stays_mended() {
+fn findings_of_the_fuzzer_stay_within_bounds() {
     let files = read(below(&fixtures("corrupt")), LONGEST);
     assert!(!files.is_empty());
     assert_bounds(files);
@@ -575,7 +575,7 @@ fn mutations_of_the_fixtures_stay_within_bounds() {
 
 #[test]
 #[ignore = "needs CORPUS, a folder of files that other people made; tests/run runs it"]
-fn the_bad_files_of_the_corpus_and_mutations_of_the_good_ones_stay_within_bounds() {
+fn bad_files_of_the_corpus_and_mutations_of_valid_ones_stay_within_bounds() {
     let corpus = PathBuf::from(std::env::var_os("CORPUS").expect("CORPUS is set"));
     let mut files = read(below(&corpus.join("bad")), LONGEST);
     assert!(files.len() > 100, "{} bad files", files.len());
@@ -588,7 +588,7 @@ fn the_bad_files_of_the_corpus_and_mutations_of_the_good_ones_stay_within_bounds
 }
 
 #[test]
-fn a_server_that_was_asked_for_malformed_files_still_answers() {
+fn a_server_still_answers_after_requests_for_malformed_files() {
     let mut server = Server::start();
     for (_, bytes) in mutations(&read(below(&fixtures("")), 20 << 10), 3, 7) {
         server.put(&bytes);

@@ -1,5 +1,5 @@
-//! Identifiers in every spelling, and the address by which a client knows an image: behind proxies, in a query, with the
-//! variables that a web server gives.
+//! Every encoding of an identifier, and the public address of an image: behind proxies, in a query, from the variables of a
+//! web server.
 
 use crate::support::config;
 use crate::support::service;
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 const MAP: (&str, &str) = ("URI_MAP", "iiif=>IIIF,deepzoom=>DeepZoom,zoomify=>Zoomify");
 
-/// Names that have to be spelt with care, and one way to spell them in a path.
+/// Identifiers that need escaping, and their canonical encoding in a path.
 const NAMES: [(&str, &str); 11] = [
     ("a/b.tif", "a/b.tif"),
     ("a/b.tif", "a%2Fb.tif"),
@@ -44,7 +44,7 @@ fn id(service: &Service, http: Http) -> String {
 }
 
 #[test]
-fn every_spelling_in_a_path_leads_to_the_image_and_is_its_id() {
+fn every_encoding_in_a_path_finds_the_image_and_gives_one_id() {
     let service = library(&[MAP]);
     for (name, spelt) in NAMES {
         let found = id(&service, Http::get(&format!("/iiif/{spelt}/info.json")));
@@ -69,10 +69,10 @@ fn every_spelling_in_a_path_leads_to_the_image_and_is_its_id() {
 }
 
 #[test]
-fn every_spelling_in_a_query_leads_to_the_image() {
+fn every_encoding_in_a_query_finds_the_image() {
     let service = library(&[]);
     for (name, spelt) in NAMES {
-        // in a query a plus is a blank, and an ampersand ends the value
+        // in a query a plus is a space, and an ampersand ends the value
         let spelt = spelt.replace('+', "%2B").replace('&', "%26");
         for query in [
             format!("FIF={spelt}&JTL=0,0"),
@@ -85,7 +85,7 @@ fn every_spelling_in_a_query_leads_to_the_image() {
         }
         let found = id(&service, Http::get(&format!("/x.fcgi?IIIF={spelt}/info.json")));
         assert_eq!(found, format!("http://localhost/x.fcgi?IIIF={spelt}"));
-        // the whole of it encoded, slashes before the parameters too
+        // the whole value encoded, including the slashes before the parameters
         let whole = format!("{spelt}/info.json").replace('/', "%2F");
         let found = id(&service, Http::get(&format!("/x.fcgi?IIIF={whole}")));
         let again = found.strip_prefix("http://localhost").unwrap();
@@ -100,7 +100,7 @@ fn every_spelling_in_a_query_leads_to_the_image() {
 }
 
 #[test]
-fn a_slash_may_arrive_encoded_twice() {
+fn a_slash_may_be_encoded_twice() {
     let service = library(&[MAP]);
     for uri in ["/iiif/a%252Fb.tif", "/iiif/a%252fb.tif"] {
         assert_eq!(
@@ -117,11 +117,11 @@ fn a_slash_may_arrive_encoded_twice() {
 }
 
 #[test]
-fn a_path_that_the_web_server_made_a_query_of_is_still_a_path() {
+fn a_path_that_the_web_server_rewrote_to_a_query_keeps_its_address() {
     let service = library(&[]);
     let rewritten =
         |query: &str, uri: &str| Http::query(query).with("REQUEST_URI", uri).with("HTTP_HOST", "h");
-    // nginx and Apache decode what they capture, lighttpd does not
+    // nginx and Apache decode captured groups, lighttpd does not
     for query in ["IIIF=a%20b+c.tif/info.json", "IIIF=a b%2Bc.tif/info.json"] {
         let http = rewritten(query, "/pictures/a%20b+c.tif/info.json");
         assert_eq!(id(&service, http), "http://h/pictures/a%20b+c.tif", "{query}");
@@ -134,7 +134,7 @@ fn a_path_that_the_web_server_made_a_query_of_is_still_a_path() {
 }
 
 #[test]
-fn without_a_request_uri_the_script_and_the_path_info_say_what_was_asked() {
+fn without_request_uri_the_address_is_script_name_and_path_info() {
     let service = library(&[MAP]);
     let http = |script: &str, info: &str| {
         Http::new()
@@ -157,7 +157,7 @@ fn without_a_request_uri_the_script_and_the_path_info_say_what_was_asked() {
             "{script} {info}"
         );
     }
-    // such a path arrives decoded: a percent sign is one
+    // PATH_INFO is decoded: a percent sign is literal
     assert_eq!(
         id(&service, http("/iiif", "/100%.tif/info.json")),
         "http://h:8080/iiif/100%25.tif"
@@ -166,12 +166,12 @@ fn without_a_request_uri_the_script_and_the_path_info_say_what_was_asked() {
     assert_eq!(
         service.respond(query).status,
         200,
-        "the first of two variables counts, and nothing was asked"
+        "the first of two variables counts, and the request is empty"
     );
 }
 
 #[test]
-fn a_proxy_is_believed_only_when_it_is_trusted() {
+fn forwarded_headers_count_only_from_a_trusted_proxy() {
     let lines = [
         ("HTTP_X_FORWARDED_PROTO", "https, http"),
         ("HTTP_X_FORWARDED_HOST", "images.example, inner"),
@@ -206,7 +206,7 @@ fn a_proxy_is_believed_only_when_it_is_trusted() {
             "{forwarded}"
         );
     }
-    // the usual port is not spelt, and another is not added to one that is there
+    // the default port is omitted, and a port in the host is not replaced
     let https = ("HTTP_X_FORWARDED_PROTO", "https");
     for (host, port, right) in [
         ("h", "443", "https://h/iiif/rgb"),
@@ -221,14 +221,14 @@ fn a_proxy_is_believed_only_when_it_is_trusted() {
         ];
         assert_eq!(id(&trusting, with(&lines)), right);
     }
-    // what is given for the purpose goes before all that
+    // X-IIIF-ID and BASE_URL take precedence
     let given = [&lines[..], &[("HTTP_X_IIIF_ID", "https://x.org/foo/info.json")]].concat();
     assert_eq!(id(&trusting, with(&given)), "https://x.org/foo");
     let based = service(&[MAP, ("TRUST_PROXY", "1"), ("BASE_URL", "https://base.example/")]);
     assert_eq!(id(&based, with(&lines)), "https://base.example/rgb");
     let target = trusting.respond(Http::get("/iiif/a%2Fb").with("HTTP_FORWARDED", "proto=https;host=h"));
     assert_eq!(target.header("Location"), Some("https://h/iiif/a%2Fb/info.json"));
-    // a cache in front of the proxy has to know
+    // the answer varies by these headers
     let info = trusting.respond(with(&lines));
     for (reply, start) in [
         (&target, "X-IIIF-ID, Forwarded, "),
@@ -241,9 +241,9 @@ fn a_proxy_is_believed_only_when_it_is_trusted() {
 }
 
 #[test]
-fn what_may_not_be_in_an_address_or_a_header_line_is_escaped() {
+fn characters_that_are_invalid_in_addresses_and_headers_are_escaped() {
     let service = library(&[MAP]);
-    // a client that does not encode what it should
+    // a client that does not encode
     let raw = id(&service, Http::get("/iiif/ü 日本.tif/info.json"));
     assert_eq!(raw, "http://localhost/iiif/%C3%BC%20%E6%97%A5%E6%9C%AC.tif");
     let reply = service.respond(Http::get("/iiif/'q\"<>&=;.tif/full/max/0/default.jpg"));
@@ -261,7 +261,7 @@ fn what_may_not_be_in_an_address_or_a_header_line_is_escaped() {
 }
 
 #[test]
-fn a_name_without_end_is_missing_and_its_answer_is_short() {
+fn an_overlong_name_is_a_404_with_a_short_body() {
     let service = library(&[MAP]);
     for length in [300, 5000, 100_000] {
         let long = "x".repeat(length);

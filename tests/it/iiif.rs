@@ -24,7 +24,7 @@ fn info(http: Http, vars: &[(&str, &str)]) -> Value {
 }
 
 #[test]
-fn info_3_is_true() {
+fn info_json_3_describes_the_image() {
     let info = info(Http::get("/iiif/rgb/info.json"), &[MAP]);
     assert_eq!(info["@context"], "http://iiif.io/api/image/3/context.json");
     assert_eq!(info["id"], "http://localhost/iiif/rgb");
@@ -41,7 +41,7 @@ fn info_3_is_true() {
 }
 
 #[test]
-fn the_version_is_that_of_the_accept_header_or_of_the_configuration() {
+fn the_version_follows_the_accept_header_or_the_configuration() {
     let two = Http::get("/iiif/rgb/info.json").with(
         "HTTP_ACCEPT",
         "application/ld+json;profile=\"http://iiif.io/api/image/2/context.json\"",
@@ -81,7 +81,7 @@ fn the_id_is_the_address_that_the_client_used() {
 fn sizes_are_exact() {
     let cases = [
         ("rgb/full/max/0/default.jpg", (1000, 701)),
-        // the image has this size; it may be asked at up to 5000 by name
+        // larger than the image; named sizes may be up to 5000
         ("rgb/full/^max/0/default.jpg", (1000, 701)),
         ("rgb/full/300,/0/default.jpg", (300, 210)),
         ("rgb/full/,100/0/default.png", (143, 100)),
@@ -105,11 +105,11 @@ fn sizes_are_exact() {
 }
 
 #[test]
-fn turning_is_after_mirroring_and_grey_is_grey() {
+fn rotation_follows_mirroring_and_gray_has_one_channel() {
     let plain = pixels(&ask("rgb/0,0,40,20/max/0/default.png"));
     let turned = pixels(&ask("rgb/0,0,40,20/max/!90/default.png"));
     assert_eq!((turned.size.w, turned.size.h), (20, 40));
-    // mirrored, then clockwise: the top right of the plain picture comes to the top right of the turned one
+    // mirrored, then rotated clockwise: the top right corner stays at the top right
     let at = |raster: &iipsrv::raster::Raster, x: usize, y: usize| {
         bytes(raster)[(y * raster.size.w as usize + x) * 3..][..3].to_vec()
     };
@@ -122,7 +122,7 @@ fn turning_is_after_mirroring_and_grey_is_grey() {
 }
 
 #[test]
-fn alpha_is_kept_where_the_format_can_and_laid_over_white_where_not() {
+fn alpha_is_kept_if_the_format_has_it_and_composited_over_white_otherwise() {
     assert_eq!(pixels(&ask("rgba/full/max/0/default.png")).channels, 4);
     assert_eq!(pixels(&ask("rgba/full/max/0/default.jpg")).channels, 3);
 }
@@ -157,7 +157,7 @@ fn errors_have_the_right_status() {
 }
 
 #[test]
-fn the_bare_identifier_leads_to_its_description() {
+fn the_bare_identifier_redirects_to_info_json() {
     for (asked, target) in [
         ("/iiif/rgb", "http://localhost/iiif/rgb/info.json"),
         ("/iiif/a/b%20c.tif", "http://localhost/iiif/a/b%20c.tif/info.json"),
@@ -173,7 +173,7 @@ fn the_bare_identifier_leads_to_its_description() {
 }
 
 #[test]
-fn an_identifier_that_the_web_server_rewrote_leads_to_the_address_that_the_client_knows() {
+fn a_rewritten_identifier_redirects_to_the_address_that_the_client_used() {
     let http = Http::query("IIIF=rgb")
         .with("REQUEST_URI", "/pictures/rgb")
         .with("HTTP_HOST", "h");
@@ -187,7 +187,7 @@ fn an_identifier_that_the_web_server_rewrote_leads_to_the_address_that_the_clien
 }
 
 #[test]
-fn a_time_stamp_after_the_path_changes_nothing() {
+fn a_query_after_the_path_is_ignored() {
     let service = service(&[MAP]);
     let body = |uri: &str| service.respond(Http::get(uri)).body;
     assert_eq!(
@@ -200,17 +200,17 @@ fn a_time_stamp_after_the_path_changes_nothing() {
 fn link(reply: &Reply, relation: &str) -> String {
     let links = reply.header("Link").expect("a Link header");
     let relation = format!("rel=\"{relation}\"");
-    let of = links
+    let found = links
         .split(", <")
         .find(|link| link.contains(&relation))
         .expect(links);
-    let target = of.split('>').next().unwrap();
+    let target = found.split('>').next().unwrap();
     target.trim_start_matches('<').into()
 }
 
 #[test]
-fn a_picture_says_its_canonical_address_and_what_is_spoken() {
-    // asked, canonical in version 3, in version 2
+fn a_picture_links_to_its_canonical_address_and_profile() {
+    // request, canonical form in version 3, in version 2
     let cases = [
         (
             "full/max/0/default.jpg",
@@ -261,7 +261,7 @@ fn a_picture_says_its_canonical_address_and_what_is_spoken() {
                 link(&reply, "profile"),
                 format!("http://iiif.io/api/image/{version}/level2.json")
             );
-            // the address leads to the same bytes, and to itself
+            // the canonical address gives the same bytes and is its own canonical form
             let again = ask(canonical);
             assert_eq!((again.status, &again.body), (200, &reply.body), "{canonical}");
             assert_eq!(again.header("ETag"), reply.header("ETag"));
@@ -275,7 +275,7 @@ fn a_picture_says_its_canonical_address_and_what_is_spoken() {
 }
 
 #[test]
-fn any_angle_is_turned_into_the_box_around_it() {
+fn a_rotated_picture_fills_its_bounding_box() {
     for (path, expected) in [
         ("rgb/0,0,100,100/max/45/default.jpg", (141, 141)),
         ("rgb/0,0,100,50/max/!30.5/default.jpg", (112, 94)),
@@ -289,7 +289,7 @@ fn any_angle_is_turned_into_the_box_around_it() {
         let raster = pixels(&reply);
         bytes(&raster)[..usize::from(raster.channels)].to_vec()
     };
-    // transparent where the format can, whatever the image has
+    // the corners are transparent if the format has alpha, even if the image has none
     for path in [
         "rgb/0,0,64,64/max/45/default",
         "grey/0,0,64,64/max/45/default",
@@ -315,7 +315,7 @@ fn any_angle_is_turned_into_the_box_around_it() {
 }
 
 #[test]
-fn a_mirrored_turn_to_the_right_is_the_mirror_of_a_turn_to_the_left() {
+fn mirroring_then_rotating_clockwise_is_rotating_anticlockwise_then_mirroring() {
     let right = pixels(&ask("rgb/100,100,80,60/max/!20/default.png"));
     let left = pixels(&ask("rgb/100,100,80,60/max/340/default.png"));
     assert_eq!(right.size, left.size);
@@ -343,7 +343,7 @@ fn a_mirrored_turn_to_the_right_is_the_mirror_of_a_turn_to_the_left() {
 }
 
 #[test]
-fn limits_are_kept_after_turning_too() {
+fn limits_hold_after_rotation_too() {
     let service = service(&[
         MAP,
         ("MAX_WIDTH", "800"),
@@ -372,7 +372,7 @@ fn limits_are_kept_after_turning_too() {
         ("full/,401/0/default.jpg", (534, 374)),
         ("0,0,900,10/900,10/0/default.jpg", (800, 10)),
     ] {
-        // under plain IIIF it is limited, as in iipsrv
+        // without a version the size is limited silently, as in iipsrv
         assert_eq!(size(&ask(path)), limited, "{path}");
         let reply = strict.respond(Http::get(&format!("/iiif/rgb/{path}")));
         assert_eq!(reply.status, 400, "{path}");
@@ -382,7 +382,7 @@ fn limits_are_kept_after_turning_too() {
             text(&reply)
         );
     }
-    // `max` shrinks until the box around it is within the limits; a size that was named does not
+    // `max` shrinks until its bounding box is within the limits; an explicit size does not
     let (w, h) = size(&ask("full/max/45/default.jpg"));
     assert!(
         w <= 800 && h <= 400 && (140_000..=200_000).contains(&(w * h)),
@@ -392,7 +392,7 @@ fn limits_are_kept_after_turning_too() {
 }
 
 #[test]
-fn nothing_is_enlarged_where_that_is_not_allowed() {
+fn nothing_is_enlarged_unless_allowed() {
     let service = service(&[MAP, ("ALLOW_UPSCALING", "0")]);
     let ask = |path: &str| service.respond(Http::get(&format!("/iiif/rgb/{path}")));
     assert_eq!(ask("full/^2000,/0/default.jpg").status, 400);
@@ -403,7 +403,7 @@ fn nothing_is_enlarged_where_that_is_not_allowed() {
             "{path}"
         );
     }
-    // a tile's box at the edge is no enlargement
+    // the bounding box of a tile at the edge is no enlargement
     assert_eq!(
         size(&self::ask("rgb/768,512,256,256/!256,256/0/default.jpg")),
         (232, 189)
@@ -411,7 +411,7 @@ fn nothing_is_enlarged_where_that_is_not_allowed() {
 }
 
 #[test]
-fn sizes_are_read_by_the_rules_of_the_version() {
+fn sizes_follow_the_rules_of_the_version() {
     let service = service(&[("URI_MAP", "iiif/1=>IIIF1,iiif/2=>iiif2,iiif/3=>IIIF3")]);
     for (path, status) in [
         ("1/rgb/full/full/0/native.jpg", 200),
@@ -431,7 +431,7 @@ fn sizes_are_read_by_the_rules_of_the_version() {
     let reply = service.respond(Http::get("/iiif/1/rgb/full/100,/0/native.jpg"));
     assert!(link(&reply, "profile").ends_with("image-api/1.1/compliance.html#level2"));
     assert!(!reply.header("Link").unwrap().contains("canonical"));
-    // version 1.1 without a suffix: the Accept header says the format
+    // version 1.1 without a suffix: the Accept header selects the format
     let bare = Http::get("/iiif/1/rgb/full/100,/0/native");
     for (accept, kind) in [
         ("*/*", "image/jpeg"),
@@ -446,7 +446,7 @@ fn sizes_are_read_by_the_rules_of_the_version() {
 }
 
 #[test]
-fn plain_iiif_takes_the_words_of_all_versions_and_a_version_by_name_its_own() {
+fn unversioned_iiif_accepts_the_syntax_of_all_versions_and_a_named_version_only_its_own() {
     let service = service(&[("URI_MAP", "iiif=>IIIF,iiif3=>IIIF3,iiif2=>IIIF2")]);
     let status = |path: &str| service.respond(Http::get(path)).status;
     for (words, plain, two, three) in [
@@ -473,7 +473,7 @@ fn plain_iiif_takes_the_words_of_all_versions_and_a_version_by_name_its_own() {
 }
 
 #[test]
-fn a_version_says_whether_sizes_beyond_the_image_are_shown() {
+fn the_version_decides_whether_sizes_beyond_the_image_are_served() {
     for vars in [("COMPAT", "1.1"), ("IIIF_VERSION", "2")] {
         let ask = |more: (&str, &str), path: &str| {
             support::service(&[MAP, vars, more]).respond(Http::get(&format!("/iiif/rgb/{path}")))
@@ -490,7 +490,7 @@ fn a_version_says_whether_sizes_beyond_the_image_are_shown() {
 }
 
 #[test]
-fn a_slash_too_many_leads_to_the_address_without_it_for_good() {
+fn an_extra_slash_redirects_permanently_to_the_address_without_it() {
     let service = service(&[MAP]);
     for (asked, target) in [
         ("/iiif/rgb/info.json/", "http://localhost/iiif/rgb/info.json"),
@@ -523,7 +523,7 @@ fn a_slash_too_many_leads_to_the_address_without_it_for_good() {
 }
 
 #[test]
-fn tiles_that_are_declared_are_answered_whatever_the_limits() {
+fn declared_tiles_are_served_whatever_the_limits() {
     for limit in [
         ("MAX_CVT", "100"),
         ("MAX_AREA", "5000"),
@@ -556,7 +556,7 @@ fn tiles_that_are_declared_are_answered_whatever_the_limits() {
             }
         }
         assert!(asked >= 3, "{limit:?}");
-        // what is stored is sent, whatever its size
+        // a stored tile is sent whatever its size
         assert_eq!(service.respond(Http::query("FIF=rgb&JTL=2,0")).status, 200);
     }
 }

@@ -1,4 +1,4 @@
-//! IIP: what every command answers, and what is said when it cannot.
+//! IIP: the answer of every command, and its errors.
 
 use crate::process::Folder;
 use crate::support;
@@ -11,7 +11,7 @@ use iipsrv::http::Http;
 use iipsrv::source::synthetic::sample;
 
 #[test]
-fn the_lines_that_viewers_ask_for_are_exact() {
+fn objects_that_viewers_request_are_exact() {
     let reply = query(
         "FIF=rgb&obj=IIP,1.0&obj=Max-size&obj=Tile-size&obj=Resolution-number&obj=Resolutions&obj=Bits-per-channel\
          &obj=Min-Max-sample-values&obj=Colorspace,*,*&obj=Horizontal-views&obj=Vertical-views",
@@ -36,7 +36,7 @@ fn a_grey_image_has_one_plane_and_basic_info_is_four_lines() {
 }
 
 #[test]
-fn a_tile_has_the_pixels_of_its_place() {
+fn a_tile_has_the_pixels_of_its_position() {
     let service = service(&[]);
     let raster = pixels(&service.respond(Http::query("FIF=rgb&PTL=2,11")));
     assert_eq!((raster.size.w, raster.size.h), (232, 189));
@@ -45,7 +45,7 @@ fn a_tile_has_the_pixels_of_its_place() {
 }
 
 #[test]
-fn every_old_spelling_of_a_tile_is_the_same_answer() {
+fn every_tile_command_gives_the_same_answer() {
     let service = service(&[]);
     let body = |query: &str| service.respond(Http::query(query)).body;
     let tile = body("FIF=rgb&JTL=2,5");
@@ -69,7 +69,7 @@ fn every_old_spelling_of_a_tile_is_the_same_answer() {
 }
 
 #[test]
-fn regions_are_exported_at_the_asked_size() {
+fn regions_are_exported_at_the_requested_size() {
     assert_eq!(size(&query("FIF=rgb&WID=300&CVT=jpeg")), (300, 210));
     assert_eq!(size(&query("FIF=rgb&HEI=300&CVT=JPG")), (428, 300));
     assert_eq!(size(&query("FIF=rgb&WID=300&HEI=100&CVT=png")), (143, 100));
@@ -95,7 +95,7 @@ fn regions_are_exported_at_the_asked_size() {
 }
 
 #[test]
-fn til_labels_every_tile_columns_outside() {
+fn til_labels_every_tile_in_column_order() {
     let service = service(&[]);
     let til = service.respond(Http::query("FIF=rgb&TIL=2,0-5")).body;
     let mut expected = Vec::new();
@@ -198,7 +198,7 @@ fn absurd_values_are_errors() {
 }
 
 #[test]
-fn the_server_answers_for_itself_without_an_image() {
+fn server_objects_need_no_image() {
     assert_eq!(
         text(&query("OBJ=IIP,1.0&OBJ=IIP-server")),
         "IIP:1.0\r\nIIP-server:3.65\r\n"
@@ -211,7 +211,7 @@ fn the_server_answers_for_itself_without_an_image() {
 }
 
 #[test]
-fn texts_are_answered_in_both_vocabularies() {
+fn metadata_is_answered_in_both_vocabularies() {
     use iipsrv::geometry::Size;
     use iipsrv::source::synthetic::Synthetic;
     let mut image = Synthetic::halving(Size::new(10, 10), Size::new(64, 64), 3);
@@ -233,7 +233,7 @@ fn texts_are_answered_in_both_vocabularies() {
 }
 
 #[test]
-fn what_has_not_changed_is_not_sent_again() {
+fn unchanged_answers_are_not_sent_again() {
     let service = service(&[]);
     let tile = || Http::query("FIF=rgb&JTL=2,5");
     let first = service.respond(tile());
@@ -255,7 +255,7 @@ fn what_has_not_changed_is_not_sent_again() {
 }
 
 #[test]
-fn methods_are_answered_as_they_should() {
+fn every_http_method_has_its_status() {
     let service = service(&[("CORS", "*")]);
     let ask = |method: &str| {
         service.respond(
@@ -280,8 +280,8 @@ fn methods_are_answered_as_they_should() {
 }
 
 #[test]
-fn rot_and_col_do_what_iiif_does() {
-    // tile 5 of the full size, 1000 pixels wide, is the second of the second row
+fn rot_and_col_equal_iiif_rotation_and_quality() {
+    // at full size, 1000 pixels wide, tile 5 is the second of the second row
     for (iip, iiif) in [
         ("ROT=90&PTL=2,5", "90/default"),
         ("ROT=!270&PTL=2,5", "!270/default"),
@@ -294,7 +294,7 @@ fn rot_and_col_do_what_iiif_does() {
     }
     let said = text(&query("FIF=rgb&ROT=90&OBJ=Max-size"));
     assert_eq!(said, "Max-size:701 1000\r\n");
-    // what is no right angle and no colour changes nothing, as in iipsrv
+    // other angles and unknown colours change nothing, as in iipsrv
     for nothing in ["ROT=45", "ROT=x", "COL=red"] {
         let tile = query(&format!("FIF=rgb&{nothing}&JTL=2,5"));
         assert!(tile.body == query("FIF=rgb&JTL=2,5").body, "{nothing}");
@@ -304,7 +304,7 @@ fn rot_and_col_do_what_iiif_does() {
 }
 
 #[test]
-fn a_quality_that_is_set_holds_for_stored_tiles_where_1_1_is_followed() {
+fn in_compatibility_with_1_1_a_set_quality_applies_to_stored_tiles() {
     let tile = |vars: &[(&str, &str)]| {
         let reply = support::fixtures(vars).respond(Http::query("FIF=jpeg-whole.tif&JTL=1,0"));
         assert_eq!(reply.status, 200);
@@ -317,7 +317,7 @@ fn a_quality_that_is_set_holds_for_stored_tiles_where_1_1_is_followed() {
 }
 
 #[test]
-fn an_identifier_may_be_encoded_twice_whatever_it_holds() {
+fn any_identifier_may_be_encoded_twice() {
     let folder = Folder::new();
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/none.tif");
     for name in ["a+b.tif", "c d.tif", "e%20f.tif"] {
@@ -328,13 +328,13 @@ fn an_identifier_may_be_encoded_twice_whatever_it_holds() {
     for (spelt, status) in [
         ("a%252Bb.tif", 200),
         ("c%2520d.tif", 200),
-        // the file of that very name
+        // a file of that literal name
         ("e%2520f.tif", 200),
-        // once more, not twice, whatever is open
+        // decoded once more, not twice, whatever is open
         ("c%252520d.tif", 404),
         ("%252e%252e%252fc%2520d.tif", 404),
     ] {
-        // once to open it, once out of what is open
+        // once to open the image, once from the open image
         for _ in 0..2 {
             let reply = service.respond(Http::get(&format!("/iiif/{spelt}/full/max/0/default.jpg")));
             assert_eq!(reply.status, status, "{spelt}");

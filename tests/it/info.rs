@@ -1,4 +1,4 @@
-//! info.json: what it lists is answered, who may add to it, and in which words it states rights.
+//! info.json: the features that it lists work, sidecar files extend it, and rights have the form of the version.
 
 use crate::process::Folder;
 use crate::support::service;
@@ -18,7 +18,7 @@ fn read(service: &Service, http: Http) -> Value {
     serde_json::from_slice(&reply.body).unwrap()
 }
 
-/// With these variables, in this version.
+/// info.json of this version, with these variables.
 fn info(version: u8, vars: &[(&str, &str)]) -> Value {
     let service = service(&[&[MAP], vars].concat());
     read(&service, Http::get(&format!("/iiif/{version}/rgb/info.json")))
@@ -30,7 +30,7 @@ fn words(value: &Value) -> Vec<String> {
 }
 
 #[test]
-fn what_is_listed_is_answered() {
+fn listed_sizes_and_tiles_are_served() {
     let service = service(&[MAP]);
     for (image, version) in ["rgb", "grey", "rgba"]
         .iter()
@@ -70,7 +70,7 @@ fn what_is_listed_is_answered() {
             let reply = ask(&format!("full/{full}/0/{quality}.{format}"));
             assert_eq!(reply.status, 200, "{image} {version} {quality}.{format}");
         }
-        // the last tile of every factor, sized as the implementation notes of the standard compute it
+        // the last tile of every factor, with the size of the standard's implementation notes
         let (w, h) = (info["width"].as_u64().unwrap(), info["height"].as_u64().unwrap());
         for factor in factors.as_array().unwrap().iter().map(|f| f.as_u64().unwrap()) {
             let reach = side.as_u64().unwrap() * factor;
@@ -95,7 +95,7 @@ fn what_is_listed_is_answered() {
 }
 
 #[test]
-fn every_feature_that_is_listed_is_there() {
+fn every_listed_feature_works() {
     let service = service(&[MAP, ("CORS", "*")]);
     for version in [2, 3] {
         let ask = |rest: &str| service.respond(Http::get(&format!("/iiif/{version}/rgb/{rest}")));
@@ -122,7 +122,7 @@ fn every_feature_that_is_listed_is_there() {
         };
         assert!(listed.len() >= 5, "{info}");
         for feature in listed {
-            let there = match feature.as_str() {
+            let works = match feature.as_str() {
                 "canonicalLinkHeader" => link("canonical"),
                 "profileLinkHeader" => link("profile"),
                 "mirroring" => shown("0,0,40,20", full, "!0") != shown("0,0,40,20", full, "0"),
@@ -148,9 +148,9 @@ fn every_feature_that_is_listed_is_there() {
                         .unwrap()
                         .starts_with("application/ld+json")
                 }
-                _ => panic!("{feature}: what is that?"),
+                _ => panic!("{feature}: no test"),
             };
-            assert!(there, "{version} {feature}");
+            assert!(works, "{version} {feature}");
         }
         if version == 3 {
             let preferred = words(&info["preferredFormats"]);
@@ -210,7 +210,7 @@ fn every_version_has_its_own_form() {
 }
 
 #[test]
-fn the_prefix_says_the_version_before_the_accept_header_does() {
+fn the_prefix_takes_precedence_over_the_accept_header() {
     let service = service(&[MAP]);
     let three = "application/ld+json;profile=\"http://iiif.io/api/image/3/context.json\"";
     for (path, context) in [
@@ -225,7 +225,7 @@ fn the_prefix_says_the_version_before_the_accept_header_does() {
 }
 
 #[test]
-fn json_ld_is_for_those_who_ask_for_it() {
+fn json_ld_is_sent_on_request() {
     let service = service(&[MAP]);
     let ask = |accept: &str| service.respond(Http::get("/iiif/rgb/info.json").with("HTTP_ACCEPT", accept));
     let (plain, linked) = (ask("*/*"), ask("application/ld+json"));
@@ -274,7 +274,7 @@ fn sidecar_files_are_added() {
     let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/metadata.tif");
     std::fs::copy(fixture, folder.join("images/a.tif")).unwrap();
     let write = |name: &str, text: &str| {
-        // a look counts for 0.1 ms
+        // one check of the file is valid for 0.1 ms
         std::thread::sleep(std::time::Duration::from_millis(1));
         std::fs::write(folder.join("images").join(name), text).unwrap();
     };
@@ -285,7 +285,7 @@ fn sidecar_files_are_added() {
     let info = || read(&service, Http::get("/iiif/a.tif/info.json"));
     let before = info();
     assert_eq!(before["logo"], "x");
-    assert_ne!(before["width"], 1, "only the server says what the pixels are");
+    assert_ne!(before["width"], 1, "extra information cannot override the size");
     let physical = before["service"][0].clone();
     assert!(
         physical["id"].is_string() && physical["type"].is_string(),
@@ -324,7 +324,7 @@ fn sidecar_files_are_added() {
         (&json!("i"), &physical)
     );
     assert_eq!(after["service"][1]["id"], "s");
-    // younger than the image, and the answer says so
+    // the sidecar file is newer than the image: Last-Modified is its time
     let time = |text: &str| httpdate::parse_http_date(text).unwrap();
     let written = std::fs::metadata(folder.join("images/a.tif.info.json"))
         .unwrap()
@@ -332,7 +332,7 @@ fn sidecar_files_are_added() {
         .unwrap();
     let said = time(ask().header("Last-Modified").unwrap());
     assert!(written.duration_since(said).unwrap().as_secs() < 1);
-    // what is broken, or too long, is left out
+    // malformed and overlong files are ignored
     let long = format!("{{\"a\": \"{}\"}}", "x".repeat(70_000));
     for broken in ["{", "[1]", "null", "", long.as_str()] {
         write("a.tif.info.json", broken);

@@ -1,5 +1,5 @@
-//! JPEG 2000: what OpenJPEG's tools decode is what the codec gives, for files that they write in every way they can,
-//! and for those of other people.
+//! JPEG 2000 is decoded as OpenJPEG's tools decode it: files that they write with all their options, and files of other
+//! writers.
 
 use iipsrv::codec::jp2::Codestream;
 use iipsrv::codec::jp2::NoBlocks;
@@ -22,7 +22,7 @@ use crate::support::corpus;
 use crate::support::pixels;
 use crate::support::text;
 
-/// A folder that goes with its owner.
+/// A folder, removed when dropped.
 pub struct Folder(pub PathBuf);
 
 impl Folder {
@@ -39,7 +39,7 @@ impl Drop for Folder {
     }
 }
 
-/// The codestream of a file alone: opj_decompress then gives components as they are coded.
+/// Extracts the codestream of a file, for which opj_decompress gives components as they are coded.
 fn codestream(file: &Path, folder: &Path) -> PathBuf {
     let bytes = std::fs::read(file).unwrap();
     let start = bytes
@@ -56,7 +56,7 @@ fn open(path: &Path) -> iipsrv::error::Result<Codestream> {
     Codestream::open(Box::new(FileRange::whole(file)), false)
 }
 
-/// One component as opj_decompress writes it.
+/// A component in PGX, as opj_decompress writes it.
 struct Component {
     size: Size,
     samples: Vec<i64>,
@@ -96,7 +96,7 @@ fn pgx(path: &Path) -> Component {
     }
 }
 
-/// What opj_decompress makes of a codestream; `None` when it refuses it.
+/// The components that opj_decompress decodes; `None` if it refuses the codestream.
 fn reference(stream: &Path, reduction: u8, folder: &Path) -> Option<Vec<Component>> {
     for old in std::fs::read_dir(folder).unwrap().flatten() {
         if old.path().extension().is_some_and(|e| e == "pgx") {
@@ -110,7 +110,7 @@ fn reference(stream: &Path, reduction: u8, folder: &Path) -> Option<Vec<Componen
         .arg("-o")
         .arg(&out)
         .output()
-        .expect("opj_decompress is there (tests/run installs libopenjp2-tools)");
+        .expect("opj_decompress is installed (tests/run installs libopenjp2-tools)");
     let mut all = Vec::new();
     while let Ok(true) = folder.join(format!("out_{}.pgx", all.len())).try_exists() {
         all.push(pgx(&folder.join(format!("out_{}.pgx", all.len()))));
@@ -121,7 +121,7 @@ fn reference(stream: &Path, reduction: u8, folder: &Path) -> Option<Vec<Componen
     (done.status.success() && !all.is_empty()).then_some(all)
 }
 
-/// The whole image at one reduction against the reference, and some windows against the whole. The worst difference.
+/// Compares the whole image at one reduction with the reference, and windows with the whole; the largest difference.
 fn check(name: &str, stream: &Path, reduction: u8, folder: &Path) -> Option<i64> {
     let expected = reference(stream, reduction, folder)?;
     let ours = open(stream).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -133,7 +133,7 @@ fn check(name: &str, stream: &Path, reduction: u8, folder: &Path) -> Option<i64>
     assert_eq!(planes.len(), expected.len(), "{name}");
     let mut worst = 0;
     for (number, (plane, expected)) in planes.iter().zip(&expected).enumerate() {
-        // subsampled components are compared where they have samples of their own
+        // subsampled components are compared at their sample positions
         let step = ours.components()[number].step;
         if expected.size != size && step == (1, 1) {
             panic!("{name}: {:?} {size:?}", expected.size);
@@ -171,7 +171,7 @@ fn check(name: &str, stream: &Path, reduction: u8, folder: &Path) -> Option<i64>
             }
         }
     }
-    // shown in bands, as a server does
+    // read in bands, as the server does
     let decoded = ours.decode(reduction, whole, u16::MAX, &NoBlocks).unwrap();
     for top in (0..size.h).step_by(7) {
         let band = decoded.rows(top..(top + 7).min(size.h)).unwrap();
@@ -183,7 +183,7 @@ fn check(name: &str, stream: &Path, reduction: u8, folder: &Path) -> Option<i64>
     Some(worst)
 }
 
-/// A PPM of the chart.
+/// Writes the chart as PPM.
 fn picture(folder: &Path, w: u32, h: u32) -> PathBuf {
     let path = folder.join("picture.ppm");
     let mut bytes = format!("P6\n{w} {h}\n255\n").into_bytes();
@@ -202,7 +202,7 @@ pub fn compress(picture: &Path, stream: &Path, options: &str) {
         .arg(stream)
         .args(options.split_whitespace())
         .output()
-        .expect("opj_compress is there (tests/run installs libopenjp2-tools)");
+        .expect("opj_compress is installed (tests/run installs libopenjp2-tools)");
     assert!(
         done.status.success(),
         "{options}: {}",
@@ -212,7 +212,7 @@ pub fn compress(picture: &Path, stream: &Path, options: &str) {
 
 #[test]
 #[ignore = "needs opj_compress and opj_decompress"]
-fn every_form_of_a_codestream_is_read() {
+fn codestreams_of_every_structure_are_read() {
     let folder = Folder::new("jp2");
     let picture = picture(&folder.0, 301, 233);
     let stream = folder.0.join("made.j2k");
@@ -258,7 +258,7 @@ fn every_form_of_a_codestream_is_read() {
     }
 }
 
-/// The bytes of a codestream, and which were read.
+/// The bytes of a codestream, and the reads (offset, length).
 struct Watched(Vec<u8>, Arc<Mutex<Vec<(u64, usize)>>>);
 
 impl iipsrv::codec::read_at::ReadAt for Watched {
@@ -274,7 +274,7 @@ impl iipsrv::codec::read_at::ReadAt for Watched {
 
 #[test]
 #[ignore = "needs opj_compress and opj_decompress"]
-fn where_lengths_of_packets_are_listed_windows_read_those_that_they_need() {
+fn with_packet_lengths_a_window_reads_only_its_packets() {
     let folder = Folder::new("jp2-plt");
     let picture = folder.0.join("noise.ppm");
     let size = Size::new(900, 700);
@@ -304,7 +304,7 @@ fn where_lengths_of_packets_are_listed_windows_read_those_that_they_need() {
         let listed = compressed(&format!("{options} -PLT"));
         let read: Arc<Mutex<Vec<(u64, usize)>>> = Arc::default();
         let lazy = Codestream::open(Box::new(Watched(listed.clone(), read.clone())), false).unwrap();
-        // lengths that are not those of all packets together
+        // lengths whose sum is wrong
         let mut wrong = listed.clone();
         let mark = wrong.windows(2).position(|pair| pair == [0xff, 0x58]).unwrap();
         wrong[mark + 5] ^= 1;
@@ -317,10 +317,10 @@ fn where_lengths_of_packets_are_listed_windows_read_those_that_they_need() {
             (1, Rect::new(449, 0, 1, 350)),
         ] {
             let pixels = |stream: &Codestream| stream.read(reduction, rect, u16::MAX, &NoBlocks).unwrap();
-            let wanted = pixels(&plain);
-            assert!(pixels(&lazy) == wanted, "{options} {reduction} {rect:?}");
+            let expected = pixels(&plain);
+            assert!(pixels(&lazy) == expected, "{options} {reduction} {rect:?}");
             assert!(
-                pixels(&wrong) == wanted,
+                pixels(&wrong) == expected,
                 "{options} {reduction} {rect:?}: wrong lengths"
             );
             let bytes: usize = read.lock().unwrap().iter().map(|(_, len)| len).sum();
@@ -335,11 +335,11 @@ fn where_lengths_of_packets_are_listed_windows_read_those_that_they_need() {
     }
 }
 
-/// Four components of a raw picture, each with its own step, as opj_compress writes them.
+/// A codestream by opj_compress of four components with different subsampling.
 fn subsampled(folder: &Path, size: Size, options: &str) -> PathBuf {
     let (raw, stream) = (folder.join("in.raw"), folder.join("steps.j2k"));
     let noise = |n: u32| (n.wrapping_mul(2_654_435_761) >> 24) as u8;
-    // more than it takes
+    // more samples than the subsampled components need
     let samples: Vec<u8> = (0..size.w * size.h * 4).map(noise).collect();
     std::fs::write(&raw, samples).unwrap();
     let format = format!("-F {},{},4,8,u@1x1:2x2:2x1:3x2", size.w, size.h);
@@ -349,9 +349,9 @@ fn subsampled(folder: &Path, size: Size, options: &str) -> PathBuf {
 
 #[test]
 #[ignore = "needs opj_compress and opj_decompress"]
-fn subsampled_components_are_shown_from_their_samples_on_wherever_tiles_end() {
+fn subsampled_components_repeat_their_samples_across_tile_borders() {
     let folder = Folder::new("jp2-steps");
-    // where the image begins on the reference grid; no tile is one odd column or row, which OpenJPEG does not give back
+    // x, y: image offset on the reference grid. No tile is a single odd column or row, which OpenJPEG does not reproduce
     for (options, x, y) in [
         ("-n 3", 0, 0),
         ("-n 3 -t 33,25", 0, 0),
@@ -369,7 +369,7 @@ fn subsampled_components_are_shown_from_their_samples_on_wherever_tiles_end() {
             let parts = planes.iter().zip(&expected).zip(ours.components());
             for (number, ((plane, expected), component)) in parts.enumerate() {
                 let half = |value: u32| value.div_ceil(1 << reduction);
-                // the sample at a pixel or before it, or the first one
+                // the last sample at or before the pixel, or the first one
                 let from = |at: u32, start: u32, step: u32| {
                     let first = half(start.div_ceil(step));
                     ((half(start) + at) / step).saturating_sub(first)
@@ -377,16 +377,16 @@ fn subsampled_components_are_shown_from_their_samples_on_wherever_tiles_end() {
                 for (place, got) in (0..).zip(plane) {
                     let column = from(place % size.w, x, component.step.0);
                     let row = from(place / size.w, y, component.step.1);
-                    let wanted = expected.samples[(row * expected.size.w + column) as usize];
+                    let sample = expected.samples[(row * expected.size.w + column) as usize];
                     assert_eq!(
                         i64::from(*got),
-                        wanted,
+                        sample,
                         "{options} -r {reduction}: component {number}, {} of {size:?}",
                         place
                     );
                 }
             }
-            // each pixel alone, and columns beside each other
+            // single pixels, pairs of columns, and rows
             for (w, h, every) in [(1, 1, 3), (2, size.h, 1), (size.w, 1, 1)] {
                 for place in (0..size.w * size.h).step_by(every) {
                     let rect = Rect::new(place % size.w, place / size.w, w, h);
@@ -406,7 +406,7 @@ fn subsampled_components_are_shown_from_their_samples_on_wherever_tiles_end() {
     }
 }
 
-/// The tile-parts of a codestream, and where the first one begins.
+/// The offset of the first tile-part of a codestream, and its tile-parts.
 fn tile_parts(stream: &[u8]) -> (usize, Vec<&[u8]>) {
     let first = stream.windows(4).position(|w| w == [0xff, 0x90, 0, 10]).unwrap();
     let (mut at, mut parts) = (first, Vec::new());
@@ -424,11 +424,11 @@ fn a_tile_may_have_fewer_resolutions_than_the_image() {
     let folder = Folder::new("jp2-fewer");
     let picture = picture(&folder.0, 200, 150);
     let path = folder.0.join("made.j2k");
-    let of = |levels: &str| {
+    let compressed = |levels: &str| {
         compress(&picture, &path, &format!("-t 64,64 -n {levels}"));
         std::fs::read(&path).unwrap()
     };
-    let (many, few) = (of("5"), of("2"));
+    let (many, few) = (compressed("5"), compressed("2"));
     let (first, parts) = tile_parts(&many);
     let (_, others) = tile_parts(&few);
     let cod = few.windows(2).position(|two| two == [0xff, 0x52]).unwrap();
@@ -458,8 +458,8 @@ fn a_tile_may_have_fewer_resolutions_than_the_image() {
     }
 }
 
-/// Packet headers, which lie between the markers SOP and EPH, taken out into segments PPM of the main header or PPT of the
-/// tile-part's (T.800 A.7.4, A.7.5). Of one tile-part.
+/// Moves the packet headers of a codestream with one tile-part from between SOP and EPH into PPM segments of the main header
+/// or PPT segments of the tile-part header (T.800 A.7.4, A.7.5).
 fn packed(stream: &[u8], main: bool) -> Vec<u8> {
     let find = |what: &[u8], from: usize| {
         let found = stream[from..].windows(what.len()).position(|found| found == what);
@@ -495,7 +495,7 @@ fn packed(stream: &[u8], main: bool) -> Vec<u8> {
         })
         .collect();
     let mut head = stream[..sot].to_vec();
-    // neither SOP nor EPH
+    // clears the SOP and EPH flags
     head[find(&[0xff, 0x52], 0).unwrap() + 4] &= 1;
     let (of_main, of_part) = if main {
         (segments, Vec::new())
@@ -519,11 +519,11 @@ fn packed(stream: &[u8], main: bool) -> Vec<u8> {
 
 #[test]
 #[ignore = "needs opj_compress and opj_decompress"]
-fn packet_headers_may_be_packed_elsewhere() {
+fn packed_packet_headers_are_read() {
     let folder = Folder::new("jp2-packed");
     let picture = picture(&folder.0, 130, 97);
     let path = folder.0.join("made.j2k");
-    // the last layers of the second one are empty
+    // the last layers of the second codestream are empty
     for options in ["-n 3 -SOP -EPH", "-n 4 -r 9,8.9,8.8 -p RLCP -SOP -EPH -M 4"] {
         compress(&picture, &path, options);
         let stream = std::fs::read(&path).unwrap();
@@ -541,7 +541,7 @@ fn packet_headers_may_be_packed_elsewhere() {
 
 #[test]
 #[ignore = "needs opj_compress and opj_decompress"]
-fn what_changes_samples_in_unknown_ways_is_refused() {
+fn unknown_transforms_and_markers_are_refused() {
     let folder = Folder::new("jp2-refused");
     let picture = picture(&folder.0, 30, 20);
     let path = folder.0.join("made.j2k");
@@ -552,17 +552,17 @@ fn what_changes_samples_in_unknown_ways_is_refused() {
         other => panic!("{:?}", other.err()),
     };
     let cod = stream.windows(2).position(|two| two == [0xff, 0x52]).unwrap();
-    let mut of_another_kind = stream.clone();
-    of_another_kind[cod + 8] = 2;
-    assert_eq!(refused(of_another_kind), "component transform 2 is not served");
-    let mut bent = stream.clone();
-    bent.splice(cod..cod, [0xff, 0x76, 0, 6, 0, 0, 0, 3]);
-    assert_eq!(refused(bent), "marker 0xff76 is not served");
+    let mut unknown_transform = stream.clone();
+    unknown_transform[cod + 8] = 2;
+    assert_eq!(refused(unknown_transform), "component transform 2 is not served");
+    let mut unknown_marker = stream.clone();
+    unknown_marker.splice(cod..cod, [0xff, 0x76, 0, 6, 0, 0, 0, 3]);
+    assert_eq!(refused(unknown_marker), "marker 0xff76 is not served");
 }
 
 #[test]
 #[ignore = "needs opj_compress and opj_decompress"]
-fn a_file_is_served_to_the_last_pixel() {
+fn a_file_is_served_completely() {
     let folder = Folder::new("jp2-served");
     let (w, h) = (1300, 900);
     let picture = picture(&folder.0, w, h);
@@ -588,7 +588,7 @@ fn a_file_is_served_to_the_last_pixel() {
             text.contains("Max-size:1300 900\r\nTile-size:256 256\r\n"),
             "{text}"
         );
-        // down to one tile, however few the file has
+        // levels go down to one tile, whatever the file has
         assert!(text.contains("650 450,1300 900\r\n"), "{text}");
         assert!(
             text.contains("Resolutions:163 113,") || text.contains("Resolutions:41 29,"),
@@ -598,7 +598,7 @@ fn a_file_is_served_to_the_last_pixel() {
             panic!("8 bits")
         };
         assert!(full == whole, "{options}: the whole is what was written");
-        // every tile of the full size, twice: the second time code-blocks of them may be there
+        // every tile of the full size, twice: the second time the cache may have their code-blocks
         for (column, row) in
             (0..2).flat_map(|_| (0..4).flat_map(|row| (0..6).map(move |column| (column, row))))
         {
@@ -621,7 +621,7 @@ fn a_file_is_served_to_the_last_pixel() {
     }
 }
 
-/// Reads everything that a stream holds, whatever comes of it. A panic fails the test, which is the point.
+/// Reads every resolution of a codestream and ignores errors. A panic fails the test.
 fn read_all(bytes: &[u8]) {
     let Ok(stream) = Codestream::open(Box::new(bytes.to_vec()), bytes.len().is_multiple_of(8)) else {
         return;
@@ -635,14 +635,14 @@ fn read_all(bytes: &[u8]) {
 
 #[test]
 #[ignore = "needs opj_compress and opj_decompress"]
-fn a_request_may_be_content_with_few_quality_layers() {
+fn requests_and_settings_limit_quality_layers() {
     let folder = Folder::new("jp2-layers");
     let picture = picture(&folder.0, 400, 300);
     compress(&picture, &folder.0.join("made.jp2"), "-I -n 3 -r 80,20,5");
     let prefix = format!("{}/", folder.0.display());
     let drawn = |most: &str, query: &str| {
         let service = Service::new(config(&[("FILESYSTEM_PREFIX", &prefix), ("MAX_LAYERS", most)]));
-        // whatever was drawn before
+        // the result does not depend on earlier requests
         service.respond(Http::query("FIF=made.jp2&PTL=1,0"));
         pixels(&service.respond(Http::query(&format!("FIF=made.jp2&{query}")))).samples
     };
@@ -654,7 +654,7 @@ fn a_request_may_be_content_with_few_quality_layers() {
         assert!(drawn("-1", &format!("LYR=2&{ask}")) == two, "{ask}");
         assert!(
             drawn("2", &format!("LYR=3&{ask}")) == two,
-            "no more than MAX_LAYERS"
+            "MAX_LAYERS limits LYR"
         );
         assert!(drawn("2", &format!("LYR=0&{ask}")) == two, "{ask}");
     }
@@ -662,7 +662,7 @@ fn a_request_may_be_content_with_few_quality_layers() {
 
 #[test]
 #[ignore = "needs opj_compress and opj_decompress"]
-fn damage_does_no_harm() {
+fn damaged_codestreams_cause_no_panic() {
     let folder = Folder::new("jp2-damage");
     let picture = picture(&folder.0, 61, 47);
     let stream = folder.0.join("made.j2k");
@@ -678,7 +678,7 @@ fn damage_does_no_harm() {
         for len in (0..whole.len()).step_by(whole.len() / 97 + 1) {
             read_all(&whole[..len]);
         }
-        // every byte of the headers, some of the rest
+        // every byte of the headers, some bytes of the rest
         let headers = 200.min(whole.len());
         let rest = (headers..whole.len()).step_by(whole.len() / 97 + 1);
         for at in (0..headers).chain(rest) {
@@ -693,7 +693,7 @@ fn damage_does_no_harm() {
 
 #[test]
 #[ignore = "needs CORPUS"]
-fn bad_files_of_the_corpus_do_no_harm() {
+fn bad_files_of_the_corpus_cause_no_panic() {
     let bad = corpus().join("bad");
     let service = Service::new(config(&[("FILESYSTEM_PREFIX", &format!("{}/", bad.display()))]));
     let mut tried = 0;
@@ -726,7 +726,7 @@ fn bad_files_of_the_corpus_do_no_harm() {
     assert!(tried > 0);
 }
 
-/// Files that are not served, and why.
+/// Files that are refused, and the reason.
 const REFUSED: [(&str, &str); 1] = [(
     "ojph__simple_dec_irv53_bhvhb_low_latency.jph",
     "wavelet transform 2 is not served",
@@ -751,7 +751,7 @@ fn files_of_the_corpus_are_decoded_as_by_openjpeg() {
             assert_eq!(error.to_string(), *reason, "{name}");
             continue;
         }
-        // opj_decompress takes subsampled components without boxes for sYCC and turns them to RGB
+        // opj_decompress takes subsampled components without boxes for sYCC and converts them to RGB
         if name == "ojph__simple_dec_irv97_64x64_tiles_yuv.jph" {
             let size = open(&stream).unwrap().size(0);
             assert!(
@@ -762,7 +762,7 @@ fn files_of_the_corpus_are_decoded_as_by_openjpeg() {
             );
             continue;
         }
-        // half a gigapixel of one colour: its smallest resolutions will do
+        // half a gigapixel of one colour: only small resolutions are compared
         let reduction = if name.contains("32769") { 5 } else { 0 };
         let worst = check(&name, &stream, reduction, &folder.0)
             .unwrap_or_else(|| panic!("{name}: opj_decompress refuses it"));
@@ -771,9 +771,9 @@ fn files_of_the_corpus_are_decoded_as_by_openjpeg() {
     }
 }
 
-/// Conformance streams of T.814 whose code-blocks lie in several layers or are of mixed coders; for each component by how
-/// much a decoder of class 1 may differ from the reference, at most and as mean of squares (ISO/IEC 15444-4, as the tests
-/// of OpenHTJ2K have it). Blocks of few bits hold less than the references show.
+/// Conformance streams of T.814 whose code-blocks have several layers or mixed coders. For each component: the largest
+/// difference and mean squared error of a class 1 decoder (ISO/IEC 15444-4, values of OpenHTJ2K's tests). Streams with few
+/// bits per block have less precision than the references.
 const THROUGHPUT: [(&str, &[(i64, f64)]); 9] = [
     ("ht_02", &[(1, 0.001)]),
     ("ht_04", &[(7, 0.876), (6, 0.726), (8, 1.17)]),
@@ -794,11 +794,11 @@ const THROUGHPUT: [(&str, &[(i64, f64)]); 9] = [
 
 #[test]
 #[ignore = "needs CORPUS"]
-fn high_throughput_blocks_of_the_corpus_are_decoded_as_the_standard_shows() {
+fn high_throughput_blocks_of_the_corpus_are_decoded_within_the_tolerance_of_the_standard() {
     let folder = corpus().join("reports/ht");
     for (name, most) in THROUGHPUT {
         let ours = open(&folder.join(format!("htj2k-conf__ds0_{name}_b11.j2k"))).unwrap();
-        // that reference is of half the size
+        // this reference has half the size
         let reduction = u8::from(name == "ht_08");
         let size = ours.size(reduction);
         let planes = ours
@@ -818,13 +818,13 @@ fn high_throughput_blocks_of_the_corpus_are_decoded_as_the_standard_shows() {
             let mean = off.iter().map(|off| (off * off) as f64).sum::<f64>() / off.len() as f64;
             assert!(
                 *worst <= most.0 && mean <= most.1,
-                "{name}: component {number} is off by {worst}, {mean} in the mean of squares"
+                "{name}: component {number}: largest difference {worst}, mean squared error {mean}"
             );
         }
     }
 }
 
-/// Bits of a packet header: a zero is stuffed after 0xff (T.800 B.10.1).
+/// A bit writer for packet headers that stuffs a zero bit after 0xff (T.800 B.10.1).
 #[derive(Default)]
 struct Header(Vec<u8>, u8);
 
@@ -858,10 +858,10 @@ impl Header {
     }
 }
 
-/// What a layer has of the only block: passes, and the codeword segments with the bits of their lengths beside `lblock`.
+/// A layer's part of the only block: passes, and codeword segments with the number of length bits beyond `lblock`.
 type Layer<'a> = (u32, Vec<(u32, &'a [u8])>);
 
-/// A picture of 9x7 signed samples in one code-block without wavelet, whose 8 bit-planes begin with `zero` empty ones.
+/// A picture of 9x7 signed samples in one code-block without wavelet, with 8 bit-planes of which the first `zero` are empty.
 fn one_block(style: u8, zero: u32, lblock: u32, layers: &[Layer]) -> Vec<u8> {
     let mut stream = vec![0xff, 0x4f, 0xff, 0x51, 0, 41, 0x40, 0];
     for number in [9u32, 7, 0, 0, 9, 7, 0, 0] {
@@ -918,8 +918,8 @@ fn hex(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn passes_of_a_high_throughput_block_may_be_in_any_layers() {
-    // of one picture: a clean-up pass by OpenJPH, and 22 passes of part 1 by OpenJPEG
+fn passes_of_a_high_throughput_block_may_be_spread_over_layers() {
+    // the same picture as a clean-up pass by OpenJPH, and as 22 passes of part 1 by OpenJPEG
     let cleanup = hex(
         "ff72e9efe4e9f3698b389500d0c5b9737b9b7f2fdf482f78342f4ee1f04dc65b38a14508ac0761977a48e57eea001765\
          e2ece9b9a722fe0205fefbfb9bbd7281d53c23bb3881fe4caa000031b701",
@@ -938,13 +938,13 @@ fn passes_of_a_high_throughput_block_may_be_in_any_layers() {
             .remove(0)
     };
     let (c, p) = (&cleanup[..], &part1[..]);
-    // a pass of other values, with what would refine it
+    // a clean-up pass of other values, with its refinement passes
     let (other, refined) = (hex("3f9005111600"), hex("ff7f90ff7fc5ff7faa27ff7fff03"));
     let (o, r) = (&other[..], &refined[..]);
     let none: &[u8] = &[];
     for (style, zero, lblock, layers) in [
         (0x40, 7, 7, vec![(1, vec![(0, c)])]),
-        // six passes without bytes in front: two bit-planes
+        // six empty passes first: two bit-planes
         (0x40, 5, 7, vec![(7, vec![(2, c)])]),
         (
             0x40,
@@ -958,7 +958,7 @@ fn passes_of_a_high_throughput_block_may_be_in_any_layers() {
             7,
             vec![(0, vec![]), (1, vec![(0, none)]), (6, vec![(2, c)])],
         ),
-        // a set of passes in front, and its parts in layers of their own
+        // an HT set first, whole and spread over layers
         (0x40, 6, 7, vec![(3, vec![(0, o), (1, r)]), (1, vec![(0, c)])]),
         (
             0x40,
@@ -970,14 +970,14 @@ fn passes_of_a_high_throughput_block_may_be_in_any_layers() {
                 (2, vec![(0, &r[5..]), (0, c)]),
             ],
         ),
-        // a set without bytes after
+        // an empty HT set last
         (
             0x40,
             7,
             7,
             vec![(1, vec![(0, c)]), (3, vec![(1, none), (0, none)])],
         ),
-        // mixed: a length whose first bit is 0, or not
+        // mixed coders: the first bit of the length is 0 or 1
         (0xc0, 7, 8, vec![(1, vec![(0, c)])]),
         (0xc0, 5, 8, vec![(3, vec![(1, none)]), (4, vec![(2, c)])]),
         (0xc0, 0, 3, vec![(22, vec![(4, p)])]),
@@ -996,7 +996,7 @@ fn passes_of_a_high_throughput_block_may_be_in_any_layers() {
         let stream = one_block(style, zero, lblock, &layers);
         assert_eq!(decoded(stream, u16::MAX), picture, "{name}");
     }
-    // the two refining passes share a segment, in one layer or in two
+    // the two refinement passes share a segment, in one layer or in two
     let sets = |layers: &[Layer]| one_block(0x40, 5, 7, layers);
     let whole = decoded(sets(&[(1, vec![(0, o)]), (2, vec![(1, r)])]), u16::MAX);
     let split = sets(&[
@@ -1006,7 +1006,7 @@ fn passes_of_a_high_throughput_block_may_be_in_any_layers() {
     ]);
     assert_eq!(decoded(split.clone(), u16::MAX), whole);
     assert_ne!(decoded(split, 1), whole);
-    // no clean-up pass is one byte long
+    // a clean-up pass cannot be one byte long
     let wrong = one_block(0x40, 7, 7, &[(1, vec![(0, &c[..1])])]);
     let opened = Codestream::open(Box::new(wrong), true).unwrap();
     let read = opened.read(0, Rect::new(0, 0, 9, 7), u16::MAX, &NoBlocks);
@@ -1015,12 +1015,12 @@ fn passes_of_a_high_throughput_block_may_be_in_any_layers() {
 
 #[test]
 #[ignore = "needs opj_compress and opj_decompress"]
-fn the_orientation_in_an_exif_box_is_honoured_where_it_is_asked_for() {
+fn the_orientation_of_an_exif_box_is_applied_if_enabled() {
     let folder = Folder::new("jp2-exif");
     let (chart, plain) = (picture(&folder.0, 300, 200), folder.0.join("plain.jp2"));
     compress(&chart, &plain, "");
     let bytes = std::fs::read(&plain).unwrap();
-    // a directory with Orientation 6 and nothing else
+    // a directory with Orientation 6 alone
     let tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
     let adobe = hex("0537cdab9d0c4431a72afa561f2a113e");
     let part = |kind: &[u8], body: &[&[u8]]| {
@@ -1033,7 +1033,7 @@ fn the_orientation_in_an_exif_box_is_honoured_where_it_is_asked_for() {
         ("adobe", part(b"uuid", &[&adobe, tiff])),
         ("heif", part(b"Exif", &[&[0; 4], tiff])),
     ] {
-        // signature and file type come first
+        // after the signature and file type boxes
         let start = 12 + u32::from_be_bytes(*bytes[12..].first_chunk().unwrap()) as usize;
         let before = [&bytes[..start], &exif, &bytes[start..]].concat();
         std::fs::write(folder.0.join(format!("{name}-before.jp2")), before).unwrap();
@@ -1063,7 +1063,7 @@ fn the_orientation_in_an_exif_box_is_honoured_where_it_is_asked_for() {
 
 #[test]
 #[ignore = "needs opj_compress and opj_decompress"]
-fn elevations_in_jpeg_2000_are_shown_by_their_own_range_and_exported_as_they_are() {
+fn elevations_in_jpeg_2000_are_shown_by_their_own_range_and_exported_unchanged() {
     let folder = Folder::new("jp2-signed");
     let raw = folder.0.join("dem.rawl");
     let value = |at: i16| at % 40 * 10 - 100 + at / 40;

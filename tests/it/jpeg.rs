@@ -1,5 +1,5 @@
-//! JPEG files: what libjpeg-turbo's djpeg decodes is what the source gives, whole and in windows, for files that cjpeg
-//! writes in every way it can, and for those of other people. And PNG and WebP files.
+//! JPEG files are decoded as libjpeg-turbo's djpeg decodes them, whole and in windows: files that cjpeg writes with all its
+//! options, and files of other writers. PNG and WebP files, too.
 
 use iipsrv::error::Error;
 use iipsrv::geometry::Rect;
@@ -26,10 +26,10 @@ use crate::support::service;
 use crate::support::text;
 use crate::tiff::Temp;
 
-/// Pictures of more pixels are compared at an eighth only.
+/// Levels of more pixels are not compared.
 const LARGE: u64 = 64 << 20;
 
-/// For one bad file.
+/// Time limit for one bad file.
 const LONGEST: Duration = Duration::from_secs(120);
 
 fn open(path: &Path) -> Result<(Box<dyn Source>, Grid), Error> {
@@ -42,7 +42,7 @@ fn window(source: &dyn Source, level: usize, rect: Rect) -> Result<Raster, Error
     raster(source, Window::new(level, rect), &NoCache)
 }
 
-/// A level as grey or RGB; `None` where that cannot be read. CMYK is shown as djpeg does it.
+/// The samples of a level as grey or RGB; CMYK is converted as djpeg does.
 fn level(source: &dyn Source, level: usize) -> Result<Vec<u8>, Error> {
     let raster = window(source, level, Rect::of(source.header().levels[level].size))?;
     let Samples::U8(samples) = raster.samples else {
@@ -56,7 +56,7 @@ fn level(source: &dyn Source, level: usize) -> Result<Vec<u8>, Error> {
     Ok(samples.as_chunks().0.iter().flat_map(pixel).collect())
 }
 
-/// A picture that djpeg or cjpeg knows.
+/// A PNM picture.
 struct Pnm {
     size: Size,
     samples: Vec<u8>,
@@ -78,17 +78,17 @@ fn pnm(bytes: &[u8]) -> Option<Pnm> {
     })
 }
 
-/// What djpeg makes of a file after so many halvings; `None` when it refuses it.
+/// The picture that djpeg decodes, halved `halvings` times; `None` if it refuses the file.
 fn reference(path: &Path, halvings: usize) -> Option<Pnm> {
     let done = Command::new("djpeg")
         .args(["-pnm", "-scale", &format!("1/{}", 1 << halvings)])
         .arg(path)
         .output()
-        .expect("djpeg is there (tests/run installs libjpeg-turbo-progs)");
+        .expect("djpeg is installed (tests/run installs libjpeg-turbo-progs)");
     pnm(&done.stdout)
 }
 
-/// A part of a level out of the whole.
+/// Cuts a rectangle out of a level.
 fn cut(whole: &[u8], size: Size, rect: Rect) -> Vec<u8> {
     let channels = whole.len() / size.area() as usize;
     let line = size.w as usize * channels;
@@ -98,8 +98,8 @@ fn cut(whole: &[u8], size: Size, rect: Rect) -> Vec<u8> {
         .collect()
 }
 
-/// Compares all levels, and windows of each; the most by which a sample differs. `None` when both refuse the file, or djpeg
-/// does not know what it is.
+/// Compares all levels, and windows of each; the largest difference of a sample. `None` if both refuse the file or djpeg
+/// does not support it.
 fn compare(path: &Path) -> Option<u8> {
     let name = path.display();
     if OTHERS.iter().any(|(name, ..)| path.ends_with(name)) {
@@ -122,8 +122,8 @@ fn compare(path: &Path) -> Option<u8> {
     let mut worst = 0;
     let header = source.header();
     assert!(grid == Grid::Tiles || header.levels.len() == 1);
-    for (index, of) in header.levels.iter().enumerate() {
-        if of.size.area() > LARGE {
+    for (index, stored) in header.levels.iter().enumerate() {
+        if stored.size.area() > LARGE {
             continue;
         }
         let wanted = reference(path, index);
@@ -135,14 +135,14 @@ fn compare(path: &Path) -> Option<u8> {
             }
         };
         let wanted = wanted.unwrap_or_else(|| panic!("{name}: djpeg refuses it"));
-        assert_eq!(of.size, wanted.size, "{name}");
+        assert_eq!(stored.size, wanted.size, "{name}");
         assert_eq!(found.len(), wanted.samples.len(), "{name}");
         let differences = found.iter().zip(&wanted.samples).map(|(a, b)| a.abs_diff(*b));
         worst = differences.max().unwrap_or(0).max(worst);
         if grid != Grid::Tiles || header.channels == 4 {
             continue;
         }
-        let Size { w, h } = of.size;
+        let Size { w, h } = stored.size;
         for (x, y, a, b) in [
             (0, 0, 300, 10),
             (w / 3, h / 2, 50, 90),
@@ -153,7 +153,7 @@ fn compare(path: &Path) -> Option<u8> {
             let part = window(&*source, index, rect).unwrap();
             assert_eq!(
                 part.samples,
-                Samples::U8(cut(&found, of.size, rect)),
+                Samples::U8(cut(&found, stored.size, rect)),
                 "{name} {index} {rect:?}"
             );
         }
@@ -165,7 +165,7 @@ fn compare(path: &Path) -> Option<u8> {
 #[ignore = "needs cjpeg and djpeg"]
 fn files_of_cjpeg_are_decoded_as_by_djpeg() {
     let size = Size::new(700, 531);
-    // waves of every length, and a little noise
+    // waves of increasing frequency, and a little noise
     let value = |n: u32| {
         let (x, y, c) = (n / 3 % size.w, n / 3 / size.w, n % 3);
         let noise = n.wrapping_mul(2_654_435_761) >> 27;
@@ -207,7 +207,7 @@ fn files_of_cjpeg_are_decoded_as_by_djpeg() {
             .args(&way)
             .arg(picture.path())
             .output()
-            .expect("cjpeg is there (tests/run installs libjpeg-turbo-progs)");
+            .expect("cjpeg is installed (tests/run installs libjpeg-turbo-progs)");
         assert!(
             done.status.success(),
             "{way:?}: {}",
@@ -221,7 +221,7 @@ fn files_of_cjpeg_are_decoded_as_by_djpeg() {
     }
 }
 
-/// The library of the Rust build transforms otherwise.
+/// Largest allowed difference; the library of the Rust-only build has a different inverse transform.
 fn bound() -> u8 {
     if cfg!(feature = "native") { 0 } else { 24 }
 }
@@ -241,7 +241,7 @@ fn files_of_the_corpus_are_decoded_as_by_djpeg() {
     for path in &files {
         let Some(worst) = compare(path) else { continue };
         let cmyk = open(path).unwrap().0.header().channels == 4;
-        // djpeg has its own way from CMYK to RGB
+        // djpeg converts CMYK to RGB differently
         let bound = if cmyk { 2.max(bound()) } else { bound() };
         assert!(worst <= bound, "{}: off by {worst}", path.display());
         equal += 1;
@@ -254,8 +254,8 @@ fn files_of_the_corpus_are_decoded_as_by_djpeg() {
     );
 }
 
-/// Lossless files, and those of 12 bits: their bits, and the sum of all samples as they are stored, each times its place
-/// modulo 251 and 1, as libjpeg-turbo 3.1 gives them; by how much a sample may be off.
+/// Lossless and 12-bit files: bits per sample, checksum of the stored samples (the sum of each times its index modulo 251
+/// plus 1) by libjpeg-turbo 3.1, and the tolerance of a sample.
 #[rustfmt::skip]
 const OTHERS: [(&str, u8, u64, u64); 23] = [
     ("bad/ljt-seed/ljt-seed__random12_100x91_lossless_psv5_pt2.jpg", 12, 7_011_034_988, 0),
@@ -285,7 +285,7 @@ const OTHERS: [(&str, u8, u64, u64); 23] = [
 
 #[test]
 #[ignore = "needs CORPUS"]
-fn files_of_the_corpus_that_djpeg_does_not_know_are_decoded_as_by_its_successor() {
+fn lossless_and_12_bit_files_of_the_corpus_are_decoded_as_by_libjpeg_turbo_3() {
     for (name, bits, wanted, off) in OTHERS {
         let (source, _) = open(&crate::support::corpus().join(name)).unwrap();
         let header = source.header();
@@ -302,7 +302,7 @@ fn files_of_the_corpus_that_djpeg_does_not_know_are_decoded_as_by_its_successor(
             .zip(stored)
             .map(|(at, sample)| (at % 251 + 1) * sample)
             .sum();
-        // not all of them are off, nor in one direction
+        // differences are rare and cancel out
         let bound = off * 10 * wide.len() as u64;
         assert!(sum.abs_diff(wanted) <= bound, "{name}: {sum}, not {wanted}");
     }
@@ -310,7 +310,7 @@ fn files_of_the_corpus_that_djpeg_does_not_know_are_decoded_as_by_its_successor(
 
 #[test]
 #[ignore = "needs CORPUS"]
-fn bad_files_of_the_corpus_are_shown_as_by_djpeg_or_refused() {
+fn bad_files_of_the_corpus_are_decoded_as_by_djpeg_or_refused() {
     let files = corpus("bad");
     let (mut shown, mut refused) = (0, 0);
     for path in files.iter().filter(|path| path.is_file()) {
@@ -332,7 +332,7 @@ fn bad_files_of_the_corpus_are_shown_as_by_djpeg_or_refused() {
         assert!(took < LONGEST, "{name} took {took:?}");
         match found {
             Ok(Some((size, samples))) => {
-                // where it gives up, more is shown here
+                // this decoder shows more where djpeg gives up
                 let Some(wanted) = reference(path, 0) else {
                     continue;
                 };
@@ -350,7 +350,7 @@ fn bad_files_of_the_corpus_are_shown_as_by_djpeg_or_refused() {
     assert!(shown > 50, "{shown} are shown, {refused} refused");
 }
 
-/// A grey picture of 600 × 400 pixels by cjpeg, and an EXIF block that says that it lies on its side.
+/// A grey picture of 600 × 400 pixels by cjpeg with an EXIF block of Orientation 6.
 fn turned(more: &[&str]) -> Vec<u8> {
     let pixels: Vec<u8> = (0..600 * 400)
         .map(|n| (n % 600 / 4 + n / 600 / 8) as u8)
@@ -369,7 +369,7 @@ fn turned(more: &[&str]) -> Vec<u8> {
 }
 
 #[test]
-fn jpeg_ls_is_named_alone_and_in_tiff() {
+fn jpeg_ls_is_named_in_the_error_alone_and_in_tiff() {
     let stream = [
         &b"\xff\xd8\xff\xf7\0\x0b\x08\0\x10\0\x10\x01\x01\x11\0"[..],
         b"\xff\xda\0\x08\x01\x01\0\0\0\0\0\0\xff\xd9",
@@ -403,8 +403,8 @@ fn jpeg_ls_is_named_alone_and_in_tiff() {
     }
 }
 
-/// The same file with its height after the first scan, where it is 0 in the frame header (T.81 B.2.5).
-fn with_height_behind(file: &[u8]) -> Vec<u8> {
+/// Moves the height of a file from the frame header, which then holds 0, to a DNL marker after the first scan (T.81 B.2.5).
+fn with_height_after_the_first_scan(file: &[u8]) -> Vec<u8> {
     let mut at = 2;
     let mut bytes = file.to_vec();
     let mut height = [0; 2];
@@ -432,7 +432,7 @@ fn a_height_that_follows_the_first_scan_is_read() {
         let plain = turned(more);
         let file = Temp::new("plain.jpg", &plain);
         let (wanted, _) = open(file.path()).unwrap();
-        let late = with_height_behind(&plain);
+        let late = with_height_after_the_first_scan(&plain);
         let file = Temp::new("late.jpg", &late);
         let (found, _) = open(file.path()).unwrap();
         let sizes = |source: &dyn Source| -> Vec<(Size, Size)> {
@@ -457,7 +457,7 @@ fn a_height_that_follows_the_first_scan_is_read() {
 
 #[test]
 #[ignore = "needs cjpeg and djpeg"]
-fn files_are_served_by_what_their_first_bytes_say() {
+fn the_first_bytes_of_a_file_decide_its_format() {
     let mut webp = Vec::new();
     let pixels: Vec<u8> = (0..600 * 400 * 3).map(|n| (n % 251) as u8).collect();
     image_webp::WebPEncoder::new(&mut webp)
@@ -500,7 +500,7 @@ fn files_are_served_by_what_their_first_bytes_say() {
                 "{name}"
             );
             if jpeg {
-                // the file's left edge is above, and its lower edge on the left
+                // the left edge of the file is at the top, its lower edge on the left
                 let found = bytes_of(&full)[(500 * 400 + 100) as usize];
                 assert!(found.abs_diff(grey(500, 299)) < 12, "{name}: {found}");
             }

@@ -1,5 +1,5 @@
-//! Strips, planes, missing levels, pages, sequences and orientation: the same picture, however libtiff's own tools lay
-//! it out, is served with the same pixels.
+//! Strips, planes, missing levels, pages, sequences and orientation: a picture has the same pixels in every layout that
+//! libtiff's tools write.
 
 use crate::support;
 use iipsrv::geometry::Size;
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// A folder of images that is removed with it.
+/// A folder of images, removed when dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -20,7 +20,7 @@ impl Folder {
         Folder(path)
     }
 
-    /// Copies a fixture, as `tiffcp` with these options writes it.
+    /// Copies a fixture with `tiffcp` and these options.
     fn lay_out(&self, fixture: &str, name: &str, options: &[&str]) {
         self.tool("tiffcp", &[options, &[&fixture_path(fixture), name]].concat());
     }
@@ -64,12 +64,12 @@ fn whole(service: &Service, id: &str) -> Raster {
 
 #[test]
 #[ignore = "needs tiffcp"]
-fn strips_and_planes_show_the_picture_that_tiles_show() {
+fn strips_and_planes_give_the_same_pixels_as_tiles() {
     let folder = Folder::new("strips");
     let plain = support::fixtures(&[]);
     for fixture in ["deflate.tif", "grey.tif", "rgba.tif"] {
         let first = format!("{fixture},0");
-        let wanted = whole(&plain, fixture);
+        let expected = whole(&plain, fixture);
         for compression in ["none", "lzw", "zip", "packbits", "zstd"] {
             for planes in ["contig", "separate"] {
                 for (n, shape) in [
@@ -84,11 +84,11 @@ fn strips_and_planes_show_the_picture_that_tiles_show() {
                     let name = format!("{compression}-{planes}-{n}-{fixture}");
                     let options = [&["-c", compression, "-p", planes][..], shape].concat();
                     folder.lay_out(&first, &name, &options);
-                    // with room for strips, and without
+                    // with and without a cache for strips
                     for megabytes in ["10", "0"] {
                         let service = folder.service(&[("MAX_IMAGE_CACHE_SIZE", megabytes)]);
                         let found = whole(&service, &name);
-                        assert!(found == wanted, "{name}");
+                        assert!(found == expected, "{name}");
                         let tile = format!("IIIF={name}/50,60,70,80/max/0/default.png");
                         let tile = support::pixels(&service.respond(Http::query(&tile)));
                         let same = format!("IIIF={fixture}/50,60,70,80/max/0/default.png");
@@ -105,7 +105,7 @@ fn strips_and_planes_show_the_picture_that_tiles_show() {
 
 #[test]
 #[ignore = "needs tiffcp"]
-fn a_file_without_levels_is_a_whole_pyramid_to_every_protocol() {
+fn a_file_without_levels_is_a_pyramid_in_every_protocol() {
     let folder = Folder::new("levels");
     folder.lay_out("tessera.tif,0", "strips.tif", &["-c", "lzw", "-s", "-r", "16"]);
     let service = folder.service(&[]);
@@ -127,12 +127,12 @@ fn a_file_without_levels_is_a_whole_pyramid_to_every_protocol() {
         &service,
         "FIF=strips.tif&OBJ=Tile-size&OBJ=Resolution-number&OBJ=Resolutions",
     );
-    let wanted = format!(
+    let expected = format!(
         "Tile-size:256 256\r\nResolution-number:{}\r\nResolutions:{}\r\n",
         sizes.len(),
         sizes.join(",")
     );
-    assert_eq!(answer, wanted);
+    assert_eq!(answer, expected);
     let smallest = support::size(&service.respond(Http::query("FIF=strips.tif&PTL=0,0")));
     assert_eq!(smallest, (level.w, level.h));
     let info = ask(&service, "IIIF=strips.tif/info.json");
@@ -144,7 +144,7 @@ fn a_file_without_levels_is_a_whole_pyramid_to_every_protocol() {
 
 #[test]
 #[ignore = "needs tiffcp"]
-fn pages_are_a_stack_and_have_numbers() {
+fn pages_form_a_stack_and_are_numbered() {
     let folder = Folder::new("pages");
     let [grey, colour] = ["grey.tif", "deflate.tif"].map(|name| format!("{},0", fixture_path(name)));
     folder.tool("tiffcp", &["-c", "lzw", &grey, &colour, "book.tif"]);
@@ -161,7 +161,7 @@ fn pages_are_a_stack_and_have_numbers() {
     assert_eq!(missing.status, 404, "{}", support::text(&missing));
     let second = support::pixels(&service.respond(Http::query("FIF=book.tif&SDS=1&CVT=png")));
     assert!(second == whole(&plain, "deflate.tif"));
-    // without the setting a number is part of a name
+    // without the setting a page number is part of the name
     let missing = folder
         .service(&[])
         .respond(Http::query("IIIF=book.tif;1/full/max/0/default.png"));
@@ -226,10 +226,10 @@ fn a_sequence_has_views_profiles_and_spectra() {
 
 #[test]
 #[ignore = "needs tiffcp"]
-fn orientation_turns_the_picture_for_every_protocol_where_it_is_asked_for() {
+fn orientation_is_applied_in_every_protocol_if_enabled() {
     let folder = Folder::new("orientation");
     let plain = support::fixtures(&[]);
-    // the same as rotation in IIIF
+    // equals IIIF rotation
     let turns = [
         (1, "0"),
         (2, "!0"),
@@ -256,12 +256,12 @@ fn orientation_turns_the_picture_for_every_protocol_where_it_is_asked_for() {
         let channels = usize::from(turned.channels);
         let line = turned.size.w as usize * channels;
         let rows = support::bytes(&turned).chunks(line).skip(30).take(40);
-        let wanted: Vec<u8> = rows
+        let expected: Vec<u8> = rows
             .flat_map(|row| &row[20 * channels..70 * channels])
             .copied()
             .collect();
-        assert!(support::bytes(&part) == wanted, "{orientation}");
-        // by default it is shown as it lies
+        assert!(support::bytes(&part) == expected, "{orientation}");
+        // disabled by default
         assert!(
             whole(&folder.service(&[]), &name) == whole(&plain, "deflate.tif"),
             "{orientation}"
@@ -271,7 +271,7 @@ fn orientation_turns_the_picture_for_every_protocol_where_it_is_asked_for() {
 
 #[test]
 #[ignore = "needs tiffcp"]
-fn what_does_not_fit_in_memory_goes_to_the_directory_for_it() {
+fn derived_levels_beyond_the_memory_limit_go_to_the_spool_directory() {
     let folder = Folder::new("room");
     folder.lay_out("tessera.tif,0", "one.tif", &["-c", "lzw", "-s", "-r", "100000"]);
     let room = folder.0.join("room");
@@ -285,13 +285,13 @@ fn what_does_not_fit_in_memory_goes_to_the_directory_for_it() {
         ("MAX_IMAGE_CACHE_SIZE", "0"),
         ("CACHE_DIR", room.to_str().unwrap()),
     ]);
-    // the one is made of means of means
+    // in memory, levels are derived from levels, which rounds more than once
     let pairs = support::bytes(&kept).iter().zip(support::bytes(&spooled));
     let worst = pairs.map(|(a, b)| a.abs_diff(*b)).max();
     assert!(kept.size == spooled.size && worst <= Some(3), "{worst:?}");
     assert_eq!(
         std::fs::read_dir(&room).unwrap().count(),
         0,
-        "files there have no names"
+        "spool files have no names"
     );
 }

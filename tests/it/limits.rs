@@ -1,4 +1,4 @@
-//! Every limit of what files may ask for: what is beyond it is refused or left out, and the log names the setting.
+//! Every limit on files: data beyond it is refused or left out, and the log names the setting.
 
 use crate::hostile::jpeg;
 use crate::hostile::png;
@@ -9,22 +9,22 @@ use crate::process::Server;
 use iipsrv::config::vars::VARS;
 use std::path::Path;
 
-/// A file, a request that a limit decides, and what becomes of it.
+/// A file, a request that a limit decides, and its outcome.
 struct Row {
-    /// The setting; empty where the limit is not one.
+    /// The setting; empty if the limit is fixed.
     setting: &'static str,
     value: &'static str,
     file: Vec<u8>,
     request: &'static str,
     status: u16,
-    /// What the log says, or where the limit is no setting the answer.
+    /// Part of the log or, if the limit is fixed, of the answer.
     says: &'static str,
 }
 
 const INFO: &str = "/iiif/x/info.json";
 const SMALL: &str = "/iiif/x/full/64,/0/default.jpg";
 
-/// Millions of rows of two columns, of a picture of 16 x 134,217,744.
+/// A window of 8 x 67,108,872 pixels of a picture of 16 x 134,217,744 pixels.
 const NARROW: &str = "/iiif/x/5,67108872,8,67108872/!256,256/0/default.jpg";
 
 fn fixture(name: &str) -> Vec<u8> {
@@ -119,7 +119,7 @@ fn rows() -> Vec<Row> {
 }
 
 #[test]
-fn what_is_beyond_a_limit_is_refused_or_left_out_and_the_log_names_the_setting() {
+fn beyond_a_limit_data_is_refused_or_left_out_and_the_log_names_the_setting() {
     let rows = rows();
     for var in VARS.iter().filter(|var| var.name.starts_with("LIMIT_")) {
         assert!(

@@ -1,4 +1,4 @@
-//! Does a log that hangs, is full or is missing stop no request, and does it report what it should?
+//! A log that hangs, is full or is missing delays no request; the log reports every request.
 
 use crate::process::BINARY;
 use crate::process::Folder;
@@ -12,16 +12,16 @@ use std::os::unix::net::UnixDatagram;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
-/// The lines that a stopped server has sent.
+/// All lines of the stream.
 fn lines(stream: impl Read) -> Vec<String> {
     BufReader::new(stream).lines().map(Result::unwrap).collect()
 }
 
 #[test]
-fn a_log_pipe_that_is_not_read_stops_nothing_and_lost_lines_are_counted() {
+fn an_unread_log_pipe_delays_no_request_and_lost_lines_are_counted() {
     let folder = Folder::new();
     let mut server = Server::start(folder.command(BINARY).env("LOGFILE", "-"));
-    // 2.7 MB of lines are more than a pipe, a queue and what was taken from the queue before hold
+    // 2.7 MB of lines exceed the pipe, the queue and the writer's buffer
     let asking: Vec<_> = (0..8)
         .map(|_| {
             let port = server.port;
@@ -34,7 +34,7 @@ fn a_log_pipe_that_is_not_read_stops_nothing_and_lost_lines_are_counted() {
         })
         .collect();
     asking.into_iter().for_each(|thread| thread.join().unwrap());
-    // now it is read
+    // now the pipe is read
     let stderr = server.child.stderr.take().unwrap();
     let reading = std::thread::spawn(move || lines(stderr));
     server.ask_often(1);
@@ -52,7 +52,7 @@ fn a_log_pipe_that_is_not_read_stops_nothing_and_lost_lines_are_counted() {
 }
 
 #[test]
-fn a_syslog_that_hangs_stops_nothing_and_a_missing_one_is_reported() {
+fn a_hanging_syslog_delays_no_request_and_a_missing_one_is_reported() {
     let folder = Folder::new();
     let socket = folder.join("syslog");
     let listener = UnixDatagram::bind(&socket).unwrap();
@@ -92,9 +92,9 @@ fn a_syslog_that_hangs_stops_nothing_and_a_missing_one_is_reported() {
 }
 
 #[test]
-fn open_descriptors_are_written_to_whatever_they_are() {
+fn standard_error_may_be_any_kind_of_descriptor() {
     for logfile in ["-", "/dev/stderr", "/dev/stdout"] {
-        // under systemd both are sockets, which cannot be opened by name
+        // under systemd both are sockets, which cannot be opened by path
         let (own, theirs) = UnixStream::pair().unwrap();
         let folder = Folder::new();
         let mut command = folder.command(BINARY);
@@ -106,7 +106,7 @@ fn open_descriptors_are_written_to_whatever_they_are() {
             command.stderr(theirs);
         }
         let server = Server::start(&mut command);
-        // the test's own copy
+        // close the test's copy
         drop(command);
         server.ask_often(1);
         server.stop();
@@ -117,7 +117,7 @@ fn open_descriptors_are_written_to_whatever_they_are() {
 }
 
 #[test]
-fn a_log_without_a_place_goes_to_stderr_after_one_line_that_says_so() {
+fn a_log_file_that_cannot_be_opened_is_replaced_by_stderr_after_a_warning() {
     let folder = Folder::new();
     let mut server = Server::start(folder.command(BINARY).env("LOGFILE", "/nowhere/at/all"));
     server.ask_often(2);
@@ -135,7 +135,7 @@ fn a_log_without_a_place_goes_to_stderr_after_one_line_that_says_so() {
 }
 
 #[test]
-fn requests_are_logged_in_the_format_of_the_analyser_and_keep_their_identifier() {
+fn requests_are_logged_in_combined_format_and_json_and_keep_their_request_id() {
     let ask = |format: &str| {
         let folder = Folder::new();
         let mut command = folder.command(BINARY);

@@ -1,4 +1,4 @@
-//! One tile, four names, one plan; tiles of any client put together equal the region asked at once.
+//! The four names of a stored tile resolve to one plan, and tiles have the sizes that clients expect.
 
 use iipsrv::geometry::Rect;
 use iipsrv::geometry::Size;
@@ -18,7 +18,7 @@ use iipsrv::source::synthetic::Synthetic;
 use iipsrv::source::synthetic::sample;
 use proptest::prelude::*;
 
-/// A pyramid whose levels are rounded up or down, until one tile holds the last.
+/// A pyramid whose levels are rounded up or down, down to one tile.
 fn pyramid(full: Size, tile: u32, up: bool) -> Synthetic {
     let tile = Size::new(tile, tile);
     let mut levels = vec![Level::tiled(full, tile)];
@@ -56,7 +56,7 @@ proptest! {
         for (index, level) in header.levels.iter().enumerate() {
             let s = index as u32;
             let grid = level.size.grid(level.tile);
-            // the corners of the grid and one cell inside
+            // three corners of the grid and an inner cell
             for (col, row) in [(0, 0), (grid.w - 1, grid.h - 1), (grid.w / 2, grid.h / 2), (0, grid.h - 1)] {
                 let iip = TileName::Iip { level: count - 1 - s, index: row * grid.w + col };
                 let plan = resolve(View::tile(iip, Format::Jpeg), header);
@@ -64,7 +64,7 @@ proptest! {
                 prop_assert!(plan.window.tile(&header.levels).is_some());
                 let deep = TileName::DeepZoom { level: deepzoom_top(header.size()) - s, col, row };
                 prop_assert_eq!(&resolve(View::tile(deep, Format::Jpeg), header), &plan);
-                // levels rounded up may be one more than a Zoomify client counts
+                // levels that round up may be one more than a Zoomify client counts
                 if let Some(level) = (zoomify_sizes(header).len() as u32).checked_sub(1 + s) {
                     let zoomify = TileName::Zoomify { level, col, row };
                     prop_assert_eq!(&resolve(View::tile(zoomify, Format::Jpeg), header), &plan);
@@ -73,7 +73,7 @@ proptest! {
                 let ((x, wide), (y, high)) = (span(col, w), span(row, h));
                 let cell = plan.window.rect.size();
                 let by_region = resolve(region(Rect::new(x, y, wide, high), cell), header);
-                // a strip of a pixel or two looks the same in two levels: a client can mean either
+                // a strip of one or two pixels is the same in two levels: the request is ambiguous
                 if cell.w > 2 || cell.h > 2 {
                     prop_assert_eq!(&by_region, &plan);
                 }

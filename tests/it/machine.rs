@@ -1,4 +1,4 @@
-//! Does a machine that fails stop no more than it must, and are settings that do not fit it reported?
+//! Failures of the machine stop only the affected requests; settings that do not fit the machine are reported.
 
 use crate::process::BINARY;
 use crate::process::Folder;
@@ -10,7 +10,7 @@ use std::process::Command;
 
 #[test]
 #[ignore = "needs tiffcp"]
-fn a_full_directory_for_temporary_files_is_logged_and_done_without() {
+fn a_full_spool_directory_is_logged_and_not_used() {
     let folder = Folder::new();
     let converted = Command::new("tiffcp")
         .args(["-c", "lzw", "-s", "-r", "100000"])
@@ -100,7 +100,7 @@ fn settings_that_do_not_fit_the_machine_are_reported_and_strict_refuses_them() {
     );
 }
 
-/// A file system in user space that answers nothing, mounted at the first argument; then runs the rest.
+/// Mounts a FUSE file system that never answers at the first argument, then runs the other arguments.
 const HANG: &str = r#"
 import ctypes, os, sys
 fuse = os.open("/dev/fuse", os.O_RDWR)
@@ -113,7 +113,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 "#;
 
 #[test]
-fn a_file_system_that_hangs_stops_only_requests_for_its_files() {
+fn a_hanging_file_system_stops_only_requests_for_its_files() {
     let folder = Folder::new();
     let hang = folder.join("hang");
     std::fs::create_dir(&hang).unwrap();
@@ -121,7 +121,7 @@ fn a_file_system_that_hangs_stops_only_requests_for_its_files() {
     for name in ["tessera.tif", "deflate.tif", "webp.tif"] {
         std::fs::copy(format!("{fixtures}{name}"), folder.join(name)).unwrap();
     }
-    // a link into it looks like any other file
+    // a symbolic link into it looks like any other file
     std::os::unix::fs::symlink("hang/other.tif", folder.join("link.tif")).unwrap();
     let mut command = folder.command("unshare");
     command
@@ -156,7 +156,7 @@ fn a_file_system_that_hangs_stops_only_requests_for_its_files() {
 }
 
 #[test]
-fn an_administrator_sees_what_the_server_does_and_empties_its_caches() {
+fn the_admin_pages_show_the_state_and_clear_the_caches() {
     let folder = Folder::new();
     let admin = free_port();
     let mut command = folder.command(BINARY);
@@ -233,7 +233,7 @@ fn an_administrator_sees_what_the_server_does_and_empties_its_caches() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("ADMIN_TOKEN"));
 }
 
-/// Pixels of a picture in colour that was never written, in tiles of 256.
+/// An RGB TIFF of this size in tiles of 256 x 256, all of them absent.
 fn unwritten(w: u32, h: u32) -> Vec<u8> {
     let tiles = w.div_ceil(256) * h.div_ceil(256);
     let places = 8 + 2 + 11 * 12 + 4;
@@ -262,7 +262,7 @@ fn unwritten(w: u32, h: u32) -> Vec<u8> {
     file
 }
 
-/// The status of an answer, all of which is read and thrown away.
+/// The status of an answer; reads and discards its body.
 fn status(port: u16, path: &str) -> u16 {
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
@@ -273,11 +273,11 @@ fn status(port: u16, path: &str) -> u16 {
 }
 
 #[test]
-fn answers_for_which_the_system_gives_no_memory_are_refused_and_the_others_are_not() {
+fn answers_whose_allocation_fails_are_refused_and_the_others_are_served() {
     let folder = Folder::new();
     std::fs::write(folder.join("x"), unwritten(9000, 8000)).unwrap();
     let mut command = folder.command("sh");
-    // more is leased than there is address space
+    // the memory budget exceeds the address space
     command
         .args(["-c", "ulimit -v 1200000 && exec \"$0\" \"$@\"", BINARY])
         .env("PATH", "/usr/bin:/bin")

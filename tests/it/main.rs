@@ -1,54 +1,53 @@
-//! Integration tests, one binary. `cargo test` needs cargo and a C compiler alone: tests that need a program, or CORPUS (a
-//! folder of files that other people made), are ignored with that reason, and `tests/run` runs them. A module answers one
-//! question:
+//! Integration tests in one binary. `cargo test` needs only cargo and a C compiler: tests that need another program or CORPUS
+//! (a folder of files of other writers) are ignored with that reason; `tests/run` runs them. Each module answers one question:
 //!
-//! - `floors`: do imports point down, and who may log?
-//! - `iip`, `iiif`, `deepzoom`, `zoomify`: request in, reply out, on an image whose samples are a formula
-//! - `info`: is what info.json lists answered, and who may add to it?
-//! - `identifiers`: does every spelling lead to the image, and does the client get the address that it used?
-//! - `semantics`: validators, conditions, HEAD, OPTIONS, CORS and errors over every protocol
-//! - `fixtures`: are the files of `fixtures/` what the generator makes?
-//! - `wire`: FastCGI and HTTP over sockets in this process: cut records, aborts, slow, absent and broken peers
-//! - `daemon`: the real binary: every way to start it, signals, sockets, its log
-//! - `log`: does a log that hangs, is full or is missing stop no request, and does it report what it should?
-//! - `machine`: does a machine that fails stop no more than it must?
-//! - `forms`: are requests read as iipsrv reads them, however they are written?
-//! - `upgrade`: what does a site notice that exchanges the program behind Debian's own configuration?
-//! - `front`: do the real web servers, configured as the package does it, deliver what the service answers?
-//! - `browser`: does a real browser show the right pixels, in the viewer and in OpenSeadragon behind nginx?
-//! - `clients`: do the viewers that people use show the right pixels, out of their packages, behind nginx?
-//! - `validator`: does the validator of the IIIF find nothing, behind nginx and over HTTP?
-//! - `tools`: do check, export, prewarm and get do what they say?
-//! - `manifests`: do manifests of images, pages, sequences and folders name what is there?
-//! - `golden`: do requests over `fixtures/` draw what they drew, and do tiles fit together?
-//! - `docs`: do man pages, `--help` and README match the tables, and do their examples work?
-//! - `oracle`: does the original, iipsrv 1.1, say and draw the same?
-//! - `filters`: do filters and turning draw what vips draws?
-//! - `layouts`: strips, planes, missing levels, pages, sequences, orientation: the same pixels?
-//! - `tiff`: is what was written, in every layout and compression, what is read?
-//! - `outputs`: is every format of answers what other libraries read as the right pixels?
-//! - `tones`: do the commands over samples follow their formulas at every depth, without seams?
-//! - `jp2`: is JPEG 2000 decoded as OpenJPEG does it?
-//! - `boxes`: do the boxes around a JPEG 2000 codestream say what its components mean?
-//! - `jpeg`: is JPEG decoded as libjpeg does it, in windows, too?
-//! - `corpus`: is every TIFF of the corpus served as another reader sees it, or refused for a reason?
-//! - `corrupt`: does every malformed file end in an error within its limits?
-//! - `hostile`: does what any client can send cost no more than its bytes are worth?
-//! - `limits`: is what lies beyond a limit refused or left out, and does the log name the setting?
-//! - `replays`: do viewers that cannot be installed read what they ask, letter by letter?
-//! - `seams`: is every tile of every client as large as it expects, and do they fit together?
-//! - `profiles`: are colours those that another CMM makes of the profile, and is what is embedded right?
+//! - `floors`: do imports point down, and do only the allowed modules log?
+//! - `iip`, `iiif`, `deepzoom`, `zoomify`: are requests over a synthetic image answered correctly?
+//! - `info`: does everything that info.json lists work, and do sidecar files extend it?
+//! - `identifiers`: does every encoding find the image, and is its address the one that the client used?
+//! - `semantics`: are validators, conditions, HEAD, OPTIONS, CORS and errors right in every protocol?
+//! - `fixtures`: do the files of `fixtures/` equal the output of the generator?
+//! - `wire`: do FastCGI and HTTP over sockets cope with split records, aborts, slow, silent and broken peers?
+//! - `daemon`: does the real binary start in every way, and handle signals and sockets?
+//! - `log`: do requests continue when the log hangs, is full or is missing, and is every request logged?
+//! - `machine`: do failures of the machine stop only the affected requests?
+//! - `forms`: is the syntax of requests parsed as iipsrv parses it?
+//! - `upgrade`: is every difference documented when the program replaces Debian's iipsrv?
+//! - `front`: do real web servers, configured by the package, deliver the service's answers?
+//! - `browser`: does Chromium show the right pixels in the viewer and in OpenSeadragon behind nginx?
+//! - `clients`: do popular viewers from their npm packages show the right pixels behind nginx?
+//! - `validator`: does the IIIF validator pass behind nginx and over HTTP?
+//! - `tools`: do check, export, prewarm and get work as documented?
+//! - `manifests`: do manifests of images, pages, sequences and folders list existing resources?
+//! - `golden`: do requests over `fixtures/` have their golden pixels, and do tiles fit together?
+//! - `docs`: do man pages, `--help` and README match the tables, and do the examples work?
+//! - `oracle`: does the original, iipsrv 1.1, give the same answers?
+//! - `filters`: do resizing filters and rotation equal vips?
+//! - `layouts`: do strips, planes, missing levels, pages, sequences and orientation give the same pixels?
+//! - `tiff`: do TIFF files read back in every layout and compression?
+//! - `outputs`: do other libraries decode the right pixels from every output format?
+//! - `tones`: do commands on samples follow their formulas at every depth, without seams?
+//! - `jp2`: is JPEG 2000 decoded as by OpenJPEG?
+//! - `boxes`: do the boxes around a JPEG 2000 codestream decide what its components mean?
+//! - `jpeg`: is JPEG decoded as by libjpeg, in windows, too?
+//! - `corpus`: is every TIFF of the corpus served as another reader decodes it, or refused for a reason?
+//! - `corrupt`: do malformed files give an error within limits of time and memory?
+//! - `hostile`: do requests for malformed files cost CPU time and memory in proportion to the file?
+//! - `limits`: is data beyond a limit refused or left out, and does the log name the setting?
+//! - `replays`: are the verbatim requests of viewers without a package answered in the form that they parse?
+//! - `seams`: do tiles have the size that each client expects, and do they fit together?
+//! - `profiles`: does colour conversion equal Little CMS, and is the embedded profile right?
 //! - `memcached`: do servers that share a memcached share answers?
-//! - `scale`: do several servers behind nginx work as the example configuration has them (feature `remote`)?
-//! - `stores`: are masters in stores served as those on disk, in few requests (feature `remote`)?
-//! - `watermark`: does every answer get the mark that it should, and no other?
-//! - `writers`: are files of certain programs shown as these meant them?
-//! - `soak`: does a server that is used and misused for a while stay right, and leave nothing behind?
-//! - `lowering`: do all names of a tile lead to one plan, and do tiles put together equal the region?
-//! - `greedy`: do clients that take too much time, memory or too many connections get no more than their share?
+//! - `scale`: does the example configuration of several servers behind nginx work (feature `remote`)?
+//! - `stores`: are masters in remote stores served like those on disk, in few requests (feature `remote`)?
+//! - `watermark`: does every answer have exactly the marks that it should?
+//! - `writers`: are files of particular programs shown as those programs intended?
+//! - `soak`: does a server under load and misuse stay right, without leaks?
+//! - `lowering`: do all names of a tile resolve to one plan?
+//! - `greedy`: are clients limited that take too much time or memory, or too many connections?
 //!
-//! The others help: `fcgi` speaks FastCGI, `process` starts programs, `sight` looks at pictures, `site` starts web servers as
-//! documents have them, `support` makes masters and services; `chart`, `font`, `list`, `pyramid` and `scenes` draw `fixtures/`.
+//! Support modules: `fcgi` is a FastCGI client, `process` starts programs, `sight` compares screenshots, `site` starts web
+//! servers as documented, `support` makes services; `chart`, `font`, `list`, `pyramid` and `scenes` draw `fixtures/`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -112,7 +111,7 @@ mod wire;
 mod writers;
 mod zoomify;
 
-// The generator of fixtures, drawing included.
+// The generator of fixtures.
 #[path = "../../fixtures/chart.rs"]
 mod chart;
 #[path = "../../fixtures/font.rs"]

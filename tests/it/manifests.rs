@@ -67,7 +67,7 @@ fn an_image_has_a_manifest_of_one_canvas_in_both_versions() {
         body["service"],
         json!([{"id": "http://localhost/iiif/m.tif", "type": "ImageService3", "profile": "level2"}])
     );
-    // every picture that is named is there
+    // every picture in the manifest is served
     for address in [&body["id"], &three["thumbnail"][0]["id"]] {
         let path = address
             .as_str()
@@ -130,7 +130,7 @@ fn a_sequence_has_a_canvas_for_each_of_its_files() {
 }
 
 #[test]
-fn a_folder_is_a_collection_unless_lists_are_off() {
+fn a_folder_is_a_collection_unless_listing_is_disabled() {
     let folder = Folder::new();
     std::fs::create_dir_all(folder.join("maps/old")).unwrap();
     std::fs::copy(fixture("none.tif"), folder.join("maps/a #1.tif")).unwrap();

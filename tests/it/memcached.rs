@@ -1,4 +1,4 @@
-//! Do servers that share a memcached share answers, and what happens when it is gone?
+//! Servers that share a memcached share answers; a memcached that fails does not affect requests.
 
 use crate::process::Folder;
 use crate::process::free_port;
@@ -13,7 +13,7 @@ use std::process::Child;
 use std::process::Command;
 use std::time::Duration;
 
-/// A memcached of our own.
+/// A memcached process of the test.
 pub struct Memcached {
     pub child: Child,
     pub port: u16,
@@ -25,18 +25,18 @@ impl Memcached {
             .args(["-l", "127.0.0.1", "-m", "16", "-u", "nobody", "-p"])
             .arg(port.to_string())
             .spawn()
-            .expect("memcached is there (tests/run installs it)");
-        until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens");
+            .expect("memcached is installed (tests/run installs it)");
+        until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("memcached listens");
         Memcached { child, port }
     }
 
-    /// Kills it, however it is.
+    /// Kills the process, in any state.
     pub fn stop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// What it answers, up to this end.
+    /// Its answer to a command, up to `end`.
     fn ask(&self, command: &str, end: &str) -> String {
         String::from_utf8(self.send(command.as_bytes(), end.as_bytes())).unwrap()
     }
@@ -88,7 +88,7 @@ fn body(service: &Service, query: &str) -> Vec<u8> {
 
 const TILE: &str = "FIF=tessera.tif&QLT=71&GAM=1.2&JTL=3,1";
 
-/// Answers are stored after they were sent.
+/// Waits until memcached holds `count` answers: they are stored after they have been sent.
 fn stored(memcached: &Memcached, count: u32) {
     let all = until(|| (memcached.count("curr_items") == count).then_some(()));
     assert!(
@@ -100,7 +100,7 @@ fn stored(memcached: &Memcached, count: u32) {
 
 #[test]
 #[ignore = "needs memcached"]
-fn what_one_server_stored_another_one_finds() {
+fn a_server_finds_the_answers_that_another_one_stored() {
     let memcached = Memcached::start(free_port());
     let list = format!("127.0.0.1:{}", memcached.port);
     let first = body(&server(&list, &[]), TILE);
@@ -108,14 +108,14 @@ fn what_one_server_stored_another_one_finds() {
     assert_eq!(memcached.count("get_hits"), 0);
     assert_eq!(body(&server(&list, &[]), TILE), first);
     assert_eq!(memcached.count("get_hits"), 1);
-    assert_eq!(memcached.count("cmd_set"), 1, "it was not made again");
+    assert_eq!(memcached.count("cmd_set"), 1, "the answer was not computed again");
     assert_eq!(
         body(&fixtures(&[]), TILE),
         first,
-        "and it is what is made without"
+        "the answer equals that of a server without memcached"
     );
 
-    // what draws otherwise has a name of its own, and so has another tile
+    // settings that change the pixels change the key, and so does another tile
     let marked = body(
         &server(&list, &[("COPYRIGHT", "somebody"), ("MAX_ICC", "0")]),
         TILE,
@@ -132,7 +132,7 @@ fn what_one_server_stored_another_one_finds() {
 
 #[test]
 #[ignore = "needs memcached"]
-fn of_forty_values_that_were_overwritten_none_is_sent() {
+fn overwritten_values_are_never_sent() {
     let memcached = Memcached::start(free_port());
     let list = format!("127.0.0.1:{}", memcached.port);
     let tile = |quality: usize| format!("FIF=tessera.tif&QLT={quality}&GAM=1.2&JTL=3,1");
@@ -144,31 +144,27 @@ fn of_forty_values_that_were_overwritten_none_is_sent() {
     let start = value.windows(2).position(|pair| pair == b"\r\n").unwrap() + 2;
     let value = &value[start..value.len() - b"\r\nEND\r\n".len()];
     for (turn, key) in keys.iter().enumerate() {
-        let lie = match turn % 4 {
+        let forged = match turn % 4 {
             0 => b"garbage".to_vec(),
             1 => value[..value.len() - turn].to_vec(),
             2 => right[turn].clone(),
-            // the whole of it is right only under its own key
+            // a complete value is valid only under its own key
             _ => value.to_vec(),
         };
-        let head = format!("set {key} 0 0 {}\r\n", lie.len());
-        let command = [head.as_bytes(), &lie, b"\r\n"].concat();
+        let head = format!("set {key} 0 0 {}\r\n", forged.len());
+        let command = [head.as_bytes(), &forged, b"\r\n"].concat();
         assert_eq!(memcached.send(&command, b"\r\n"), b"STORED\r\n");
     }
     let other = server(&list, &[]);
     let hits = memcached.count("get_hits");
     let wrong = (1..=40).filter(|&quality| body(&other, &tile(quality)) != right[quality - 1]);
     assert_eq!(wrong.count(), 0);
-    assert_eq!(
-        memcached.count("get_hits") - hits,
-        40,
-        "each of them was looked at"
-    );
+    assert_eq!(memcached.count("get_hits") - hits, 40, "every value was fetched");
 }
 
 #[test]
 #[ignore = "needs memcached"]
-fn a_unix_socket_will_do_and_several_servers_share_the_keys() {
+fn keys_are_spread_over_several_servers_on_tcp_and_unix_sockets() {
     let folder = Folder::new();
     let path = folder.join("memcached.sock");
     std::fs::set_permissions(
@@ -181,27 +177,30 @@ fn a_unix_socket_will_do_and_several_servers_share_the_keys() {
         .arg(&path)
         .spawn()
         .unwrap();
-    until(|| std::os::unix::net::UnixStream::connect(&path).ok()).expect("it listens");
+    until(|| std::os::unix::net::UnixStream::connect(&path).ok()).expect("memcached listens");
     let memcached = Memcached::start(free_port());
     let list = format!("127.0.0.1:{},{}", memcached.port, path.display());
     let tile = |quality: u32| format!("FIF=tessera.tif&QLT={quality}&GAM=1.2&JTL=3,1");
     let own = server(&list, &[]);
     let first: Vec<_> = (1..=30).map(|quality| body(&own, &tile(quality))).collect();
-    let there = until(|| {
+    let found = until(|| {
         let other = server(&list, &[]);
         let before = lookups("hit");
         let again: Vec<_> = (1..=30).map(|quality| body(&other, &tile(quality))).collect();
         assert_eq!(again, first);
         (lookups("hit") - before == 30).then_some(())
     });
-    assert!(there.is_some(), "all are found");
-    let here = memcached.count("curr_items");
-    assert!((5..=25).contains(&here), "{here} of 30 are here");
+    assert!(found.is_some(), "all answers are found");
+    let first_server = memcached.count("curr_items");
+    assert!(
+        (5..=25).contains(&first_server),
+        "{first_server} of 30 on the first server"
+    );
     child.kill().unwrap();
     child.wait().unwrap();
 }
 
-/// Looks into memcached by this process with this outcome.
+/// The number of lookups by this process with this outcome.
 fn lookups(found: &str) -> u32 {
     let name = format!("iipsrv_cache_lookups_total{{tier=\"memcached\",found=\"{found}\"}} ");
     let text = iipsrv::metrics::get().text();
@@ -226,9 +225,9 @@ fn answers_expire_as_configured_and_large_ones_are_not_stored() {
     let plain = server(&list, &[("TIFF_COMPRESSION", "0")]);
     let large = body(&plain, "FIF=tessera.tif&WID=800&CVT=tiff");
     assert!(large.len() > 1_000_000, "{} bytes", large.len());
-    // nor is a stored tile, which costs less than to ask for it
+    // nor is a stored tile, which is cheaper to read than to fetch
     body(&plain, "FIF=tessera.tif&JTL=3,1");
-    // what is stored after them shows that they are not
+    // once this later answer is stored, the earlier ones would have been
     body(&plain, TILE);
     body(&plain, "FIF=tessera.tif&QLT=72&GAM=1.2&JTL=3,1");
     let third = until(|| (memcached.count("cmd_set") == 3).then_some(()));
@@ -237,7 +236,7 @@ fn answers_expire_as_configured_and_large_ones_are_not_stored() {
 
 #[test]
 #[ignore = "needs memcached"]
-fn a_memcached_that_goes_away_is_asked_once_and_used_again_when_it_is_back() {
+fn a_dead_memcached_is_tried_once_and_used_again_after_its_restart() {
     let port = free_port();
     let memcached = Memcached::start(port);
     let own = server(&format!("127.0.0.1:{port}"), &[]);
@@ -253,11 +252,11 @@ fn a_memcached_that_goes_away_is_asked_once_and_used_again_when_it_is_back() {
         assert_eq!(body(&own, TILE), first);
         (memcached.count("cmd_set") > 0).then_some(())
     });
-    assert!(used.is_some(), "it is not used again");
+    assert!(used.is_some(), "memcached is not used again");
 }
 
 #[test]
-fn a_server_that_is_silent_is_connected_to_by_one_request() {
+fn only_one_request_tries_to_connect_to_a_silent_server() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let own = server(&silent.local_addr().unwrap().to_string(), &[]);
     let alone = fixtures(&[]);

@@ -1,6 +1,6 @@
-//! The original, iipsrv 1.1 from Debian, beside this server on the same requests over the same files.
+//! Compares this server with the original, iipsrv 1.1 from Debian, on the same requests over the same files.
 //!
-//! Where the two differ on purpose the difference is in `ON_PURPOSE`, with its reason, and is checked against both.
+//! `ON_PURPOSE` lists intended differences with their reasons; they are checked against both.
 
 use crate::fcgi::Client;
 use crate::support;
@@ -17,7 +17,7 @@ use std::time::Instant;
 
 const ORIGINAL: &str = "/usr/lib/iipimage-server/iipsrv.fcgi";
 
-/// The original.
+/// The original as a running process.
 pub struct Original {
     process: Child,
     address: SocketAddr,
@@ -28,7 +28,7 @@ impl Original {
         Original::over(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/"))
     }
 
-    /// Over the files that start so.
+    /// Starts it with this FILESYSTEM_PREFIX.
     pub fn over(prefix: &str) -> Original {
         assert!(
             std::path::Path::new(ORIGINAL).exists(),
@@ -51,7 +51,7 @@ impl Original {
         Original { process, address }
     }
 
-    /// Head and body of the answer.
+    /// Head and body of the answer to a query.
     pub fn ask(&self, query: &str) -> (String, Vec<u8>) {
         let answer = Client::tcp(self.address).ask(query);
         let split = answer.text.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
@@ -75,7 +75,7 @@ impl Drop for Original {
     }
 }
 
-/// Files that the original can open too.
+/// Files that the original can open.
 const FILES: &[&str] = &[
     "tessera.tif",
     "jpeg-rgb.tif",
@@ -108,31 +108,31 @@ const OBJECTS: &[&str] = &[
     "Nonexistent",
 ];
 
-/// Request, what the original says, what this server says, why.
+/// Request, answer of the original, answer of this server, reason.
 const ON_PURPOSE: &[(&str, &str, &str, &str)] = &[
     (
         "FIF=deflate.tif&OBJ=IIP-opt-comm",
         "\r\nIIP-opt-comm:CVT CNT QLT JTL JTLS WID HEI RGN MINMAX SHD CMP INV CTW\r\n",
         "IIP-opt-comm:JTL PTL WTL ATL TTL JTLS TIL CVT PFL SPECTRA WID HEI RGN QLT SDS ROT RFM COL CNT GAM MINMAX CTW SHD CMP INV CNV FTR ROI AFN RAR CIN LYR\r\n",
-        "the list names what is carried out",
+        "the list names the supported commands",
     ),
     (
         "JTL=2,5",
         "Error/4:1 3 \r\n",
         "Error/7:1 3 FIF\r\n",
-        "the error names the command that is missing",
+        "the error names the missing command",
     ),
     (
         "OBJ=Max-size",
         "Error/12:1 3 max-size\r\n",
         "Error/7:1 3 FIF\r\n",
-        "the error names the command that is missing",
+        "the error names the missing command",
     ),
 ];
 
 #[test]
 #[ignore = "needs iipsrv 1.1"]
-fn objects_are_answered_line_by_line_as_the_original_does() {
+fn objects_equal_those_of_the_original_line_by_line() {
     let original = Original::start();
     let service = support::fixtures(&[]);
     for file in FILES {
@@ -140,7 +140,7 @@ fn objects_are_answered_line_by_line_as_the_original_does() {
             let query = format!("FIF={file}&OBJ={object}");
             let (_, theirs) = original.ask(&query);
             let theirs = String::from_utf8_lossy(&theirs).into_owned();
-            // the original puts an empty line before everything but `IIP:1.0`
+            // the original sends an empty line before all objects except `IIP:1.0`
             let theirs = theirs.strip_prefix("\r\n").unwrap_or(&theirs);
             let ours = support::text(&service.respond(Http::query(&query)));
             assert_eq!(ours, theirs, "{query}");
@@ -160,7 +160,7 @@ fn objects_are_answered_line_by_line_as_the_original_does() {
     }
 }
 
-/// Largest and mean difference of two pictures, over the part that both have: sizes may differ by a pixel.
+/// Largest and mean difference of two pictures over their common part: sizes may differ by a pixel.
 fn difference(a: &Raster, b: &Raster) -> (u8, f64) {
     assert!(
         a.size.w.abs_diff(b.size.w) <= 1 && a.size.h.abs_diff(b.size.h) <= 1,
@@ -189,7 +189,7 @@ fn difference(a: &Raster, b: &Raster) -> (u8, f64) {
 fn tiles_have_the_pixels_of_the_original() {
     let original = Original::start();
     let service = support::fixtures(&[]);
-    // alpha is laid over white here and dropped there
+    // this server composites alpha over white, the original drops it
     for file in FILES.iter().filter(|file| **file != "rgba.tif") {
         let text = support::text(&service.respond(Http::query(&format!("FIF={file}&OBJ=Resolutions"))));
         let sizes: Vec<(u32, u32)> = text
@@ -208,17 +208,17 @@ fn tiles_have_the_pixels_of_the_original() {
                 let ours = support::pixels(&service.respond(Http::query(&query)));
                 let theirs = original.picture(&query);
                 let (worst, mean) = difference(&ours, &theirs);
-                // stored JPEG tiles come through once encoded here, twice there
+                // this server sends stored JPEG tiles unchanged, the original encodes them again
                 let (most, average) = match *file {
                     "tessera.tif" | "grey.tif" | "jpeg-rgb.tif" | "jpeg-whole.tif" | "metadata.tif" => {
                         (160, 10.0)
                     }
-                    // the same library with the same settings
+                    // both use the same library with the same settings
                     _ => (2, 0.1),
                 };
                 assert!(
                     worst <= most && mean <= average,
-                    "{query}: {worst} at most, {mean} on average"
+                    "{query}: largest difference {worst}, mean {mean}"
                 );
             }
         }
@@ -240,14 +240,14 @@ fn regions_have_the_pixels_of_the_original_at_the_sizes_of_levels() {
             original.picture(&query),
         );
         assert_eq!(ours.size.w.to_string(), width);
-        // at its smallest levels the original's fractions lose a pixel of width
+        // at the smallest levels the original's fractions lose a pixel of width
         if theirs.size != ours.size {
             continue;
         }
         let (worst, mean) = difference(&ours, &theirs);
         assert!(
             worst <= 2 && mean <= 0.1,
-            "{query}: {worst} at most, {mean} on average"
+            "{query}: largest difference {worst}, mean {mean}"
         );
         compared += 1;
     }
@@ -256,8 +256,8 @@ fn regions_have_the_pixels_of_the_original_at_the_sizes_of_levels() {
 
 #[test]
 #[ignore = "needs iipsrv 1.1"]
-fn a_region_between_levels_is_the_same_picture() {
-    // the original takes single pixels where this server averages, so that fine detail differs: the mean does not
+fn a_region_between_levels_has_the_mean_of_the_original() {
+    // the original picks single pixels, this server averages: fine detail differs, the mean does not
     let original = Original::start();
     let service = support::fixtures(&[]);
     for query in [
@@ -271,13 +271,13 @@ fn a_region_between_levels_is_the_same_picture() {
     }
 }
 
-/// Squares of 16 pixels, each of one colour: random, but the same every time.
+/// Squares of 16 x 16 pixels of one colour each, pseudo-random and reproducible.
 fn square(x: u32, y: u32, channel: usize) -> f64 {
     let seed = (y / 16 * 32 + x / 16) * 3 + channel as u32 + 1;
     f64::from(seed.wrapping_mul(2_654_435_761) >> 24) / 255.0
 }
 
-/// The colours of a tile of such squares.
+/// The colours at the centres of such squares.
 fn middles(raster: &Raster) -> Vec<u8> {
     let channels = usize::from(raster.channels);
     let wide = raster.size.w as usize * channels;
@@ -287,7 +287,7 @@ fn middles(raster: &Raster) -> Vec<u8> {
         .collect()
 }
 
-/// Commands that are drawn by the same arithmetic; the original cuts where this server rounds.
+/// Commands with the same arithmetic in both; the original truncates, this server rounds.
 const TONES: &[&str] = &[
     "CNT=1.5",
     "CNT=0.3",
@@ -313,31 +313,35 @@ const TONES: &[&str] = &[
     "SHD=0,-20",
 ];
 
-/// Commands that the original draws otherwise, in which depth, and why.
+/// Image, commands that the original draws differently, reason.
 const TONES_ON_PURPOSE: &[(&str, &str, &str)] = &[
-    ("rgb8", "GAM=log", "the original takes it for the power 0: white"),
+    (
+        "rgb8",
+        "GAM=log",
+        "the original takes it for an exponent of 0: white",
+    ),
     (
         "rgb8",
         "MINMAX=1:50,200",
-        "the original forgets the range where nothing else is done to 8 bits",
+        "the original ignores the range of 8-bit images without further processing",
     ),
     (
         "rgb8",
         "CTW=[0.3,0.3,0.4]",
-        "one row is one channel: grey, where the original makes red",
+        "one row gives one channel: grey; the original gives red",
     ),
-    ("rgb8", "CNV=[sobel]", "the original knows no convolution"),
-    ("rgb8", "COL=grey&INV=1", "the original knows no COL"),
+    ("rgb8", "CNV=[sobel]", "the original has no convolution"),
+    ("rgb8", "COL=grey&INV=1", "the original has no COL"),
     (
         "rgbf",
         "CNT=st",
-        "the original forgets the range before it stretches",
+        "the original ignores the range before it stretches",
     ),
 ];
 
 #[test]
 #[ignore = "needs iipsrv 1.1"]
-fn tones_are_those_of_the_original() {
+fn tone_commands_equal_the_original() {
     use crate::tones::Depth;
     use crate::tones::Drawn;
     let folder = crate::process::Folder::new();
@@ -376,7 +380,7 @@ fn tones_are_those_of_the_original() {
         .iter()
         .flat_map(|name| TONES.iter().map(move |words| (*name, *words)));
     for (name, words) in all.chain(ranges) {
-        // the histogram of floating point is not made of the range
+        // the original's histogram of floating point ignores the range
         if (name, words) == ("rgbf", "CNT=eq") {
             continue;
         }
@@ -389,12 +393,12 @@ fn tones_are_those_of_the_original() {
             .collect();
         let worst = pairs.iter().max().unwrap();
         let mean = pairs.iter().map(|v| f64::from(*v)).sum::<f64>() / pairs.len() as f64;
-        // a value more or less of the few that the histogram has is several levels
-        let most = if words == "CNT=eq" { 6 } else { 3 };
-        // half a level for rounding and cutting each, and each is coded as JPEG on the way
+        // the histogram has few distinct values: a difference of one is several levels
+        let limit = if words == "CNT=eq" { 6 } else { 3 };
+        // rounding and truncation differ by half a level each, and both answers are JPEG
         assert!(
-            *worst <= most && mean <= 1.5,
-            "{name} {words}: {worst} at most, {mean} on average"
+            *worst <= limit && mean <= 1.5,
+            "{name} {words}: largest difference {worst}, mean {mean}"
         );
     }
     for (name, words, reason) in TONES_ON_PURPOSE {

@@ -1,6 +1,6 @@
-//! Every format of answers as other people's libraries read it: the right pixels, and what is embedded.
+//! Answers of every format, as other libraries read them: pixels and embedded metadata.
 //!
-//! `tests/decode.py` reads.
+//! `tests/decode.py` decodes them.
 
 use crate::support::pixels;
 use crate::support::service;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
 
-/// A file in another reader.
+/// A file as another reader decodes it.
 struct Read {
     w: usize,
     h: usize,
@@ -57,8 +57,8 @@ fn ask(service: &Service, query: &str) -> Reply {
     service.respond(Http::query(query))
 }
 
-/// Samples of 8 bits: those of the answer as PNG, which other tests know to be right.
-fn wanted(service: &Service, query: &str) -> (usize, Vec<u8>) {
+/// Channels and 8-bit samples of the answer as PNG, which other tests verify.
+fn reference(service: &Service, query: &str) -> (usize, Vec<u8>) {
     let raster = pixels(&ask(service, query));
     match raster.samples {
         Samples::U8(samples) => (usize::from(raster.channels), samples),
@@ -66,7 +66,7 @@ fn wanted(service: &Service, query: &str) -> (usize, Vec<u8>) {
     }
 }
 
-/// Brings grey to colour and leaves alpha out, or adds it, until there are so many channels.
+/// Converts samples from `from` to `to` channels: replicates grey, adds opaque alpha or drops alpha.
 fn spread(samples: &[u8], from: usize, to: usize) -> Vec<u8> {
     let pixel = |p: &[u8]| -> Vec<u8> {
         match (from, to) {
@@ -81,7 +81,7 @@ fn spread(samples: &[u8], from: usize, to: usize) -> Vec<u8> {
     samples.chunks(from).flat_map(pixel).collect()
 }
 
-/// The Rust build has no AVIF.
+/// Whether the build has the format: the Rust-only build lacks AVIF.
 fn built(query: &str) -> bool {
     cfg!(avif) || !(query.contains("avif") || query.contains("ATL"))
 }
@@ -94,10 +94,10 @@ fn mean(a: &[u8], b: &[u8]) -> f64 {
 
 #[test]
 #[ignore = "needs Python with tifffile and imagecodecs"]
-fn every_compression_of_tiff_comes_back_in_another_reader() {
+fn another_reader_decodes_every_tiff_compression() {
     let service = service(&[]);
     for image in ["rgb", "grey", "rgba"] {
-        let (channels, pixels) = wanted(&service, &format!("FIF={image}&WID=333&CVT=png"));
+        let (channels, pixels) = reference(&service, &format!("FIF={image}&WID=333&CVT=png"));
         for (quality, number, bound) in [
             ("none:1", 1, 0.0),
             ("lzw:1", 5, 0.0),
@@ -105,7 +105,7 @@ fn every_compression_of_tiff_comes_back_in_another_reader() {
             ("deflate:9", 8, 0.0),
             ("zstd:3", 50000, 0.0),
             ("webp:-1", 50001, 0.0),
-            // the picture changes with every pixel, which 4:2:0 cannot show
+            // the picture changes with every pixel, which 4:2:0 cannot represent
             ("webp:90", 50001, 40.0),
             ("jpeg:95", 7, 40.0),
         ] {
@@ -130,9 +130,9 @@ fn every_compression_of_tiff_comes_back_in_another_reader() {
 
 #[test]
 #[ignore = "needs Python with tifffile and imagecodecs"]
-fn tiles_come_in_every_format_under_every_name() {
+fn every_protocol_serves_tiles_in_every_format() {
     let service = service(&[]);
-    let (_, pixels) = wanted(&service, "FIF=rgb&PTL=2,1");
+    let (_, pixels) = reference(&service, "FIF=rgb&PTL=2,1");
     for (ask_for, bound) in [
         ("FIF=rgb&TTL=2,1", 0.0),
         ("FIF=rgb&QLT=-1&WTL=2,1", 0.0),
@@ -164,9 +164,9 @@ fn tiles_come_in_every_format_under_every_name() {
 
 #[test]
 #[ignore = "needs Python with tifffile and imagecodecs"]
-fn alpha_is_kept_where_the_format_has_it() {
+fn alpha_is_kept_if_the_format_has_it() {
     let service = service(&[]);
-    let (channels, pixels) = wanted(&service, "FIF=rgba&CVT=png");
+    let (channels, pixels) = reference(&service, "FIF=rgba&CVT=png");
     assert_eq!(channels, 4);
     for (query, bound) in [
         ("FIF=rgba&CVT=tiff", 0.0),
@@ -183,7 +183,7 @@ fn alpha_is_kept_where_the_format_has_it() {
         let alpha = |samples: &[u8]| samples.iter().skip(3).step_by(4).copied().collect::<Vec<u8>>();
         // WebP and AVIF keep alpha exactly at every quality
         assert_eq!(alpha(&found.samples), alpha(&pixels), "{query}");
-        // what cannot be seen may be anything
+        // colours of transparent pixels may differ
         let shown = |samples: &[u8]| -> Vec<u8> {
             let each = samples.chunks(4).zip(pixels.chunks(4));
             each.filter(|(_, of)| of[3] > 0)
@@ -198,7 +198,7 @@ fn alpha_is_kept_where_the_format_has_it() {
 
 #[test]
 #[ignore = "needs Python with tifffile and imagecodecs"]
-fn the_settings_choose_and_the_client_may_choose_otherwise() {
+fn clients_may_override_the_settings_for_quality_and_compression() {
     let compression = |vars: &[(&str, &str)], query: &str| {
         let found = read(&ask(&service(vars), query), "chosen");
         found.tags["259"].as_u64()
@@ -212,7 +212,7 @@ fn the_settings_choose_and_the_client_may_choose_otherwise() {
         compression(&[("TIFF_COMPRESSION", "0")], "FIF=grey&TTL=0,0"),
         Some(1)
     );
-    // what is no quality leaves the one of the settings, as in iipsrv
+    // an invalid quality is ignored, as in iipsrv
     for (words, scheme) in [("QLT=x", 8), ("QLT=gzip:1", 8), ("QLT=lzw:x", 5), ("QLT=", 8)] {
         assert_eq!(
             compression(&[], &format!("FIF=grey&{words}&CVT=tiff")),
@@ -233,7 +233,7 @@ fn the_settings_choose_and_the_client_may_choose_otherwise() {
 }
 
 #[test]
-fn equal_questions_give_equal_bytes() {
+fn equal_requests_give_equal_bytes() {
     for format in ["tiff", "webp", "avif", "gif", "png", "jpeg"] {
         let query = format!("FIF=rgba&WID=200&CVT={format}");
         let [one, other] = [service(&[]), service(&[])].map(|service| ask(&service, &query));
@@ -243,7 +243,7 @@ fn equal_questions_give_equal_bytes() {
 }
 
 #[test]
-fn what_a_format_cannot_hold_is_refused() {
+fn pictures_beyond_the_limits_of_a_format_are_refused() {
     let service = service(&[("MAX_CVT", "-1")]);
     for (query, side) in [
         ("FIF=grey&WID=16500&RGN=0,0,1,0.004&CVT=webp", 16383),
@@ -258,7 +258,7 @@ fn what_a_format_cannot_hold_is_refused() {
     }
 }
 
-/// A profile of colour.
+/// An RGB profile.
 fn profile() -> Vec<u8> {
     iipsrv::process::profile::SRGB.to_vec()
 }
@@ -268,7 +268,7 @@ const XMP: &str = "<?xpacket begin=\"\u{feff}\" id=\"W5M0MpCehiHzreSzNTczkc9d\"?
     xmlns:tiff=\"http://ns.adobe.com/tiff/1.0/\" xmlns:dc=\"http://purl.org/dc/elements/1.1/\" tiff:Orientation=\"6\" \
     dc:source=\"shelf 7\"/></rdf:RDF></x:xmpmeta><?xpacket end=\"w\"?>";
 
-/// What cameras write: time, speed and lens, and where; and what is true of their own file only.
+/// EXIF tags of a camera: time, exposure, lens and position; and tags that describe only the master file.
 fn details() -> iipsrv::raster::Details {
     let entry = |tag, kind, count, value: &[u8]| iipsrv::raster::Detail {
         tag,
@@ -295,7 +295,7 @@ fn details() -> iipsrv::raster::Details {
     }
 }
 
-/// A picture of 600×400 that says everything of itself, in a folder of its own.
+/// A picture of 600×400 pixels with all supported metadata, in its own folder.
 fn annotated(name: &str) -> std::path::PathBuf {
     let folder = std::env::temp_dir().join(format!("iipsrv-{}-{name}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
@@ -335,7 +335,7 @@ fn annotated(name: &str) -> std::path::PathBuf {
     folder
 }
 
-/// What exiftool finds in a file.
+/// The tags that exiftool finds in an answer.
 fn exiftool(reply: &Reply, name: &str) -> Value {
     assert_eq!(reply.status, 200, "{name}: {}", text(reply));
     let file = std::env::temp_dir().join(format!("iipsrv-{}-{name}", std::process::id()));
@@ -348,7 +348,7 @@ fn exiftool(reply: &Reply, name: &str) -> Value {
     std::fs::remove_file(&file).unwrap();
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     let warning = found[0]["ExifTool:Warning"].as_str().unwrap_or_default();
-    // our profile holds nothing
+    // the test profile has no tags
     assert!(
         warning.is_empty() || warning.contains("ICC_Profile table"),
         "{found:#}"
@@ -357,16 +357,19 @@ fn exiftool(reply: &Reply, name: &str) -> Value {
     found[0].clone()
 }
 
-/// How and where it was taken, but not what is true of the master only.
-fn in_detail(found: &Value, format: &str) {
+/// Asserts that tags of exposure and position are copied, and that tags of the master file are not.
+fn assert_camera_tags(found: &Value, format: &str) {
     assert_eq!(found["EXIF:ExposureTime"], 0.008, "{format}: {found:#}");
     assert_eq!(found["EXIF:ISO"], 200, "{format}");
     assert_eq!(found["EXIF:DateTimeOriginal"], "1999:12:31 23:59:59", "{format}");
     assert_eq!(found["EXIF:LensModel"], "Lens", "{format}");
     assert_eq!(found["EXIF:GPSLatitudeRef"], "N", "{format}");
     assert_eq!(found["EXIF:GPSLatitude"], 48.21, "{format}");
-    let of_one_file = found["EXIF:ExifImageWidth"].is_null();
-    assert!(of_one_file && !found.to_string().contains("secrets"), "{format}");
+    let no_master_width = found["EXIF:ExifImageWidth"].is_null();
+    assert!(
+        no_master_width && !found.to_string().contains("secrets"),
+        "{format}"
+    );
 }
 
 #[test]
@@ -391,14 +394,14 @@ fn exports_carry_all_metadata_and_tiles_only_profile_and_resolution() {
         );
         let found = exiftool(&reply, &format!("annotated.{suffix}"));
         assert_eq!(found["XMP:Source"], "shelf 7", "{format}: {found:#}");
-        // the picture stands as it was asked: nothing may turn it once more
+        // the answer has its final orientation: viewers must not rotate it again
         assert_eq!(found["XMP:Orientation"], 1, "{format}");
         assert!(
             found["EXIF:Orientation"].is_null() || found["EXIF:Orientation"] == 1,
             "{format}"
         );
         if format == "gif" {
-            // the group depends on the version of exiftool
+            // the group name depends on the version of exiftool
             let comment = ["File:Comment", "GIF:Comment"].map(|name| found[name].as_str());
             assert!(comment.contains(&Some("\u{a9} the house")), "{found:#}");
             continue;
@@ -409,13 +412,13 @@ fn exports_carry_all_metadata_and_tiles_only_profile_and_resolution() {
         assert_eq!(found["EXIF:ImageDescription"], "A hill.", "{format}");
         assert_eq!(found["EXIF:UserComment"], "no flash", "{format}");
         assert_eq!(found["EXIF:XResolution"], 150, "{format}");
-        in_detail(&found, format);
+        assert_camera_tags(&found, format);
     }
-    // and once more from a JPEG
+    // again, from a JPEG master
     let jpeg = ask(&service, "FIF=annotated.tif&WID=600&CVT=jpeg");
     std::fs::write(folder.join("once.jpg"), &jpeg.body).unwrap();
     let again = exiftool(&ask(&service, "FIF=once.jpg&WID=300&CVT=png"), "again.png");
-    in_detail(&again, "of a jpeg");
+    assert_camera_tags(&again, "of a jpeg");
     assert_eq!(again["EXIF:UserComment"], "no flash");
     for (query, density) in [
         (
@@ -445,7 +448,7 @@ fn exports_carry_all_metadata_and_tiles_only_profile_and_resolution() {
 
 #[test]
 #[ignore = "needs Python with tifffile and imagecodecs"]
-fn depth_is_kept_where_nothing_asks_for_eight_bits() {
+fn depth_is_kept_unless_8_bits_are_requested() {
     let folder = std::env::temp_dir().join(format!("iipsrv-{}-deep", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let size = iipsrv::geometry::Size::new(300, 200);
@@ -526,7 +529,7 @@ fn depth_is_kept_where_nothing_asks_for_eight_bits() {
 }
 
 #[test]
-fn jpeg_is_of_the_style_that_the_configuration_says() {
+fn the_configuration_sets_progressive_and_subsampled_jpeg() {
     for (sampling, progressive, marker, luma) in [
         ("4:4:4", "0", 0xc0, 0x11),
         ("4:2:2", "1", 0xc2, 0x21),
@@ -536,7 +539,7 @@ fn jpeg_is_of_the_style_that_the_configuration_says() {
         for query in ["FIF=rgb&JTL=2,5", "FIF=rgb&CVT=jpeg"] {
             let reply = ask(&service, query);
             let frame = reply.body.windows(2).position(|pair| pair == [0xff, marker]);
-            // the factors of luma in a frame header (T.81 §B.2.2)
+            // the sampling factors of luma in the frame header (T.81 §B.2.2)
             assert_eq!(reply.body[frame.unwrap() + 11], luma, "{query} {sampling}");
         }
     }

@@ -1,4 +1,4 @@
-//! Processes that tests start: a folder of their own, patience, and no leftovers.
+//! Child processes of tests: each has its own folder, is waited for, and ends with its test.
 
 use crate::support::HttpAnswer;
 use crate::support::http;
@@ -15,10 +15,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
-/// The server.
+/// The server binary.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_iipsrv");
 
-/// A server over HTTP that does not outlive its test.
+/// A server over HTTP, killed when dropped.
 pub struct Server {
     pub child: Child,
     pub port: u16,
@@ -32,7 +32,7 @@ impl Server {
             .spawn()
             .unwrap();
         let server = Server { child, port };
-        until(|| std::net::TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens");
+        until(|| std::net::TcpStream::connect(("127.0.0.1", port)).ok()).expect("the server listens");
         server
     }
 
@@ -46,7 +46,7 @@ impl Server {
         )
     }
 
-    /// Requests whose lines are as long as lines can be; all are answered.
+    /// Sends `count` requests with log lines of maximum length and asserts that all are answered.
     pub fn ask_often(&self, count: usize) {
         let long = format!("/iiif/tessera.tif/info.json?{}", "x".repeat(480));
         for turn in 0..count {
@@ -68,7 +68,7 @@ impl Drop for Server {
     }
 }
 
-/// A folder for one test, removed in the end.
+/// A temporary folder, removed when dropped.
 pub struct Folder(PathBuf);
 
 impl Folder {
@@ -88,7 +88,7 @@ impl Folder {
         self.0.join(name)
     }
 
-    /// A command with an environment of its own and its log in this folder.
+    /// A command with a clean environment and its log in this folder.
     pub fn command(&self, binary: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(binary);
         command
@@ -108,13 +108,13 @@ impl Folder {
         std::fs::read_to_string(self.join("log")).unwrap_or_default()
     }
 
-    /// Waits for a line of the log that holds this.
+    /// Waits for a line of the log that contains `text`.
     pub fn wait_for(&self, text: &str) -> String {
         let found = until(|| self.log().lines().find(|l| l.contains(text)).map(String::from));
         found.unwrap_or_else(|| panic!("no {text:?} in the log:\n{}", self.log()))
     }
 
-    /// Every line of the log has a date and is no warning or error.
+    /// Asserts that every line of the log has a date and none is a warning or error.
     pub fn log_is_clean(&self) {
         let log = self.log();
         assert!(!log.is_empty());
@@ -137,7 +137,7 @@ pub fn signal(child: &Child, name: &str) {
     assert!(sent.unwrap().success(), "{name}");
 }
 
-/// Asks again and again, for 20 seconds.
+/// Polls for up to 20 seconds until `ask` returns a value.
 pub fn until<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + Duration::from_secs(20);
     loop {
@@ -151,7 +151,7 @@ pub fn until<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     }
 }
 
-/// A port of the loopback that nothing listens on, below those that the kernel gives to clients.
+/// A free loopback port below the kernel's range of ephemeral ports.
 pub fn free_port() -> u16 {
     static COUNT: AtomicU16 = AtomicU16::new(0);
     let start = std::process::id() as u16;
@@ -166,10 +166,10 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// A process and all that it starts: a process group, of which nothing outlives its test.
+/// A process group, killed when dropped.
 pub struct Group {
     leader: Pid,
-    /// The leader, unless something else started it.
+    /// The leader, unless another process started it.
     child: Option<Child>,
 }
 
@@ -190,14 +190,14 @@ impl Group {
         }
     }
 
-    /// Whether any of them runs.
+    /// Whether a process of the group runs.
     pub fn runs(&mut self) -> bool {
         if let Some(child) = &mut self.child {
             child.try_wait().unwrap();
         }
         let group = self.leader.as_raw_pid().to_string();
         std::fs::read_dir("/proc").unwrap().any(|entry| {
-            // whatever is no process or ends meanwhile
+            // not a process, or ended meanwhile
             let stat = std::fs::read_to_string(entry.unwrap().path().join("stat")).unwrap_or_default();
             let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
             let (state, _parent, its) = (fields.next(), fields.next(), fields.next());
@@ -205,10 +205,10 @@ impl Group {
         })
     }
 
-    /// SIGTERM to the leader, upon which all of them must end.
+    /// Sends SIGTERM to the leader and asserts that the whole group ends.
     pub fn stop(mut self) {
         rustix::process::kill_process(self.leader, Signal::TERM).unwrap();
-        until(|| (!self.runs()).then_some(())).expect("all end with their leader");
+        until(|| (!self.runs()).then_some(())).expect("the group ends with its leader");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Colours beside Little CMS, by way of vips, and what is embedded in answers.
+//! Colour conversion compared with Little CMS (through vips), and profiles embedded in answers.
 
 use crate::list;
 use crate::process::Folder;
@@ -24,7 +24,7 @@ fn path(folder: &Folder, name: &str) -> String {
     folder.join(name).into_os_string().into_string().unwrap()
 }
 
-/// A service over a folder.
+/// A service over the files with this prefix.
 fn over(prefix: &str, vars: &[(&str, &str)]) -> Service {
     Service::new(support::config(
         &[vars, &[("FILESYSTEM_PREFIX", prefix)]].concat(),
@@ -35,7 +35,7 @@ fn whole(service: &Service, id: &str) -> Raster {
     support::pixels(&service.respond(Http::query(&format!("IIIF={id}/full/max/0/default.png"))))
 }
 
-/// The mean and the greatest difference of colours, and the one that only one in a thousand exceeds.
+/// Mean, 99.9th percentile and largest of the differences of colours.
 fn compare(ours: &Raster, theirs: &Raster) -> (f64, u8, u8) {
     assert_eq!(ours.size, theirs.size);
     let colours = |raster: &Raster| -> Vec<[u8; 3]> {
@@ -61,7 +61,7 @@ fn compare(ours: &Raster, theirs: &Raster) -> (f64, u8, u8) {
     )
 }
 
-/// What Little CMS makes of a file with its own profile.
+/// A file, converted by Little CMS from its own profile to sRGB.
 fn by_lcms(folder: &Folder, file: &str) -> Raster {
     let out = path(folder, "theirs.png");
     run(
@@ -79,7 +79,7 @@ fn by_lcms(folder: &Folder, file: &str) -> Raster {
     support::png(&std::fs::read(out).unwrap())
 }
 
-/// A part of the chart, as a file.
+/// Writes a part of the chart as a file; its path.
 fn chart(folder: &Folder) -> String {
     let chart =
         support::fixtures(&[]).respond(Http::query("IIIF=tessera.tif/900,700,600,400/max/0/default.png"));
@@ -90,7 +90,7 @@ fn chart(folder: &Folder) -> String {
 
 #[test]
 #[ignore = "needs vips and transicc"]
-fn colours_are_those_that_little_cms_makes() {
+fn colours_equal_little_cms() {
     let folder = Folder::new();
     let chart = chart(&folder);
     let convert = |name: &str, words: &[&str]| {
@@ -134,21 +134,21 @@ fn colours_are_those_that_little_cms_makes() {
         let ours = whole(&service, name);
         let (mean, most, max) = compare(&ours, &by_lcms(&folder, &path(&folder, name)));
         println!("{name}: mean {mean:.2}, all but a thousandth {most}, at most {max}");
-        // what is in 16 bits loses its low byte, which is half a level in the mean
+        // 16-bit samples lose their low byte, half a level on average
         let bound = if name.contains("16") { 0.9 } else { 0.6 };
         assert!(mean <= bound && most <= 3, "{name}: {mean:.2} {most} {max}");
         let before = whole(&plain, name);
         let (changed, ..) = compare(&ours, &before);
-        // CMYK is converted always: no profile of it can be sent along
+        // CMYK is always converted: its profile cannot be embedded
         assert_eq!(changed == 0.0, name == "cmyk.tif", "{name}: {changed}");
     }
-    // converted there and back, and without a profile it would be far away
+    // the round trip is close; without a profile the difference would be large
     let back = support::png(&std::fs::read(&chart).unwrap());
     let (mean, ..) = compare(&whole(&service, "p3.tif"), &back);
     assert!(mean <= 1.0, "{mean}");
 }
 
-/// Grey of gamma 1.8.
+/// A grey profile of gamma 1.8.
 fn grey_profile() -> Vec<u8> {
     let mut icc = list::icc()[..128].to_vec();
     icc[16..20].copy_from_slice(b"GRAY");
@@ -163,7 +163,7 @@ fn grey_profile() -> Vec<u8> {
 
 #[test]
 #[ignore = "needs CORPUS"]
-fn pictures_of_the_corpus_are_as_little_cms_shows_them() {
+fn pictures_of_the_corpus_are_converted_as_by_little_cms() {
     let corpus = support::corpus();
     let prefix = format!("{}/", corpus.display());
     let folder = Folder::new();
@@ -194,7 +194,7 @@ fn embedded(folder: &Folder, body: &[u8]) -> Vec<u8> {
     if !output.status.success() {
         return Vec::new();
     }
-    // in base 64, as vips writes it
+    // base64, as vips writes it
     unbase(&output.stdout)
 }
 
@@ -216,7 +216,7 @@ const TILE: &str = "FIF=metadata.tif&JTL=3,0";
 
 #[test]
 #[ignore = "needs vips and transicc"]
-fn what_is_embedded_is_the_profile_of_the_answer() {
+fn the_embedded_profile_is_that_of_the_answer() {
     let folder = Folder::new();
     let ask = |vars: &[(&str, &str)], query: &str| {
         let reply = support::fixtures(vars).respond(Http::query(query));
@@ -233,14 +233,14 @@ fn what_is_embedded_is_the_profile_of_the_answer() {
         assert_eq!(ask(&[srgb, ("MAX_ICC", "479")], query).0, b"", "{query}");
         assert_eq!(ask(&[("MAX_ICC", "100")], query).0, b"", "{query}");
     }
-    // grey is no RGB any more
+    // an RGB profile does not fit a grey answer
     assert_eq!(ask(&[], "IIIF=metadata.tif/0,0,300,200/max/0/gray.jpg").0, b"");
     assert_eq!(ask(&[srgb], "IIIF=grey.tif/full/max/0/default.png").0, b"");
-    // the tags of two modes differ, and so do the pixels
+    // the two modes differ in ETag and pixels
     let (own, converted) = (ask(&[], TILE).1, ask(&[srgb], TILE).1);
     assert_ne!(own.header("ETag"), converted.header("ETag"));
     assert_ne!(support::pixels(&own), support::pixels(&converted));
-    // what is sRGB anyway is passed as it is stored
+    // the pixels of a tile without a profile do not change, and the answer gains the sRGB profile
     let (own, converted) = (
         ask(&[], "FIF=tessera.tif&JTL=4,20").1,
         ask(&[srgb], "FIF=tessera.tif&JTL=4,20").1,
@@ -279,23 +279,23 @@ fn a_broken_profile_is_never_sent() {
         spec.tags = vec![(34675, pyramid::Value::Undefined(profile))];
         let file = pyramid::pyramid(&spec, &pixels).unwrap();
         std::fs::write(folder.join(&format!("{name}.tif")), file).unwrap();
-        for (mode, wanted) in [("embed", &b""[..]), ("srgb", &SRGB)] {
+        for (mode, expected) in [("embed", &b""[..]), ("srgb", &SRGB)] {
             let service = over(&path(&folder, ""), &[("ICC_MODE", mode), ("MAX_ICC", "-1")]);
             let query = format!("IIIF={name}.tif/full/max/0/default.png");
             let reply = service.respond(Http::query(&query));
             assert_eq!(support::bytes(&support::pixels(&reply)), pixels, "{name} {mode}");
-            assert_eq!(embedded(&folder, &reply.body), wanted, "{name} {mode}");
+            assert_eq!(embedded(&folder, &reply.body), expected, "{name} {mode}");
         }
     }
 }
 
 #[test]
 #[ignore = "needs vips and transicc"]
-fn the_profile_of_srgb_is_one_for_little_cms() {
+fn the_built_in_srgb_profile_equals_that_of_little_cms() {
     let folder = Folder::new();
     let file = path(&folder, "own.icc");
     std::fs::write(&file, &*SRGB).unwrap();
-    // from ours to that of Little CMS: what goes in comes out
+    // conversion from ours to that of Little CMS changes nothing
     let mut child = Command::new(needed("transicc"))
         .args(["-n", &format!("-i{file}"), "-o*sRGB", "-t1"])
         .stdin(std::process::Stdio::piped())
@@ -318,7 +318,7 @@ fn the_profile_of_srgb_is_one_for_little_cms() {
         .filter_map(|word| word.parse().ok())
         .collect();
     assert_eq!(found.len(), values.len() * 3, "{text}");
-    for (found, wanted) in found.iter().zip(values.as_flattened()) {
-        assert!((found - f64::from(*wanted)).abs() < 0.6, "{text}");
+    for (found, expected) in found.iter().zip(values.as_flattened()) {
+        assert!((found - f64::from(*expected)).abs() < 0.6, "{text}");
     }
 }

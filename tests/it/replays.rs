@@ -1,8 +1,7 @@
-//! Viewers that are in no package, replayed: the requests that they send, letter by letter, and the answers read as their
-//! own code reads them. IIPMooViewer 2 and 3, VisiOmatic 2, dezoomify-rs, JAI's IIP client; and addresses seen in the wild.
+//! Replays of viewers without a package: their requests, verbatim, and their parsing of the answers. IIPMooViewer 2 and 3,
+//! VisiOmatic 2, dezoomify-rs, JAI's IIP client; and addresses from public pages.
 //!
-//! Where a tile lies and what it shows is the business of `seams`; here every tile of every level has to be there, with
-//! the size that the client makes room for.
+//! Every tile of every level must have the size that the client expects; `seams` checks positions and pixels.
 
 use crate::sight::PICTURES;
 use crate::sight::Picture;
@@ -22,7 +21,7 @@ const MAP: (&str, &str) = (
 );
 const IIP: &str = "/fcgi-bin/iipsrv.fcgi?FIF=";
 
-/// A server over `fixtures/`, to which every request of a client is answered with 200.
+/// A service over `fixtures/` that must answer every request with 200.
 struct Server(Service);
 
 impl Server {
@@ -40,8 +39,8 @@ impl Server {
         text(&self.ask(uri))
     }
 
-    /// Every tile of these levels, by the address of level, column, row and index. Sides may be off by as much as `off`
-    /// says for the room that the client makes.
+    /// Asserts the size of every tile of these levels. `address` takes level, column, row and index; `off` gives the tolerance
+    /// in pixels for an expected size.
     fn tiles(
         &self,
         levels: &[(usize, Size)],
@@ -49,32 +48,35 @@ impl Server {
         off: fn(Size) -> u32,
         address: impl Fn(usize, u32, u32, u32) -> String,
     ) {
-        for &(level, of) in levels {
-            let grid = of.grid(tile);
+        for &(level, full) in levels {
+            let grid = full.grid(tile);
             for (col, row) in (0..grid.h).flat_map(|row| (0..grid.w).map(move |col| (col, row))) {
                 let uri = address(level, col, row, row * grid.w + col);
                 let (w, h) = size(&self.ask(&uri));
-                let room = Size::new(tile.w.min(of.w - col * tile.w), tile.h.min(of.h - row * tile.h));
-                let near = w.abs_diff(room.w) <= off(room) && h.abs_diff(room.h) <= off(room);
-                assert!(near, "{uri}: {w}x{h} for {room:?}");
+                let expected = Size::new(
+                    tile.w.min(full.w - col * tile.w),
+                    tile.h.min(full.h - row * tile.h),
+                );
+                let near = w.abs_diff(expected.w) <= off(expected) && h.abs_diff(expected.h) <= off(expected);
+                assert!(near, "{uri}: {w}x{h} for {expected:?}");
             }
         }
     }
 }
 
-/// Where the client knows the size of a level.
+/// For clients that know the sizes of levels.
 fn exactly(_: Size) -> u32 {
     0
 }
 
-/// Where it guesses that.
+/// For clients that compute the sizes of levels.
 fn nearly(_: Size) -> u32 {
     1
 }
 
-/// Where it asks for a box: a pixel less on the short side is several on the long one.
-fn boxed(room: Size) -> u32 {
-    room.w.max(room.h).div_ceil(room.w.min(room.h)) + 1
+/// For clients that request a bounding box: one pixel on the short side is several on the long side.
+fn boxed(expected: Size) -> u32 {
+    expected.w.max(expected.h).div_ceil(expected.w.min(expected.h)) + 1
 }
 
 /// JavaScript's `parseInt`.
@@ -84,7 +86,7 @@ fn parse_int(text: &str) -> Option<u32> {
     text[..end].parse().ok()
 }
 
-/// `text.split(label)[1].split(sign)`, the first two as numbers. None where that throws or is no number.
+/// The first two numbers of `text.split(label)[1].split(sign)`; None where that throws or gives NaN.
 fn pair(text: &str, label: &str, sign: char) -> Option<Size> {
     let mut parts = text.split(label).nth(1)?.split(sign);
     Some(Size::new(parse_int(parts.next()?)?, parse_int(parts.next()?)?))
@@ -121,7 +123,7 @@ fn iipmooviewer_over_iip() {
         assert_eq!(side, Size::new(*tile, *tile), "{said}");
         let number = parse_int(said.split("Resolution-number:").nth(1).unwrap()).unwrap();
         assert_eq!(number, *levels, "{said}");
-        // a list of another length is thrown away
+        // the client discards a list of another length
         let list: Vec<_> = said
             .split("Resolutions:")
             .nth(1)
@@ -138,7 +140,7 @@ fn iipmooviewer_over_iip() {
             })
             .collect();
         assert_eq!(levels.last().unwrap().1, *full);
-        // pixels a metre
+        // pixels per metre
         let dpi: Vec<&str> = said.split("DPI:").nth(1).unwrap().split(' ').collect();
         assert!(dpi[0].parse::<f64>().is_ok(), "{said}");
         for command in ["JTL", "PTL"] {
@@ -146,7 +148,7 @@ fn iipmooviewer_over_iip() {
                 format!("{IIP}{id}&{command}={r},{t}")
             });
         }
-        // views, of which there is one
+        // the number of views: one
         server.tiles(&levels[..1], side, exactly, |r, _, _, t| {
             format!("{IIP}{id}&CNT=1.0&SDS=0,90&ROT=0&JTL={r},{t}")
         });
@@ -158,8 +160,8 @@ fn iipmooviewer_over_iip() {
     }
 }
 
-/// IIPMooViewer's `Protocols.IIIF`: sizes from the list if there is one for every level but perhaps the first, regions
-/// that pass the edge, in the box of what is left.
+/// IIPMooViewer's `Protocols.IIIF`: sizes from the list if it has all levels, or all but the first; regions extend beyond the
+/// edge, scaled into the box of the visible part.
 #[test]
 fn iipmooviewer_over_iiif() {
     let server = Server::new();
@@ -191,8 +193,8 @@ fn iipmooviewer_over_iiif() {
             let halvings = *levels as usize - 1 - level;
             let reach = *tile << halvings;
             let (x, y) = (col * reach, row * reach);
-            let of = seen[level].1;
-            let (w, h) = ((of.w - col * tile).min(*tile), (of.h - row * tile).min(*tile));
+            let full = seen[level].1;
+            let (w, h) = ((full.w - col * tile).min(*tile), (full.h - row * tile).min(*tile));
             let max = if version == 3 { "max" } else { "full" };
             let size = if halvings == 0 {
                 max.into()
@@ -208,13 +210,13 @@ fn iipmooviewer_over_iiif() {
     }
 }
 
-/// What is between quotes after this, as `/NAME="(…)/` takes it out.
+/// The quoted text after `name`, as `/NAME="(…)/` extracts it.
 fn quoted<'a>(text: &'a str, name: &str) -> &'a str {
     let rest = text.split(&format!("{name}=\"")).nth(1).unwrap();
     rest.split('"').next().unwrap()
 }
 
-/// IIPMooViewer's `Protocols.DeepZoom`: the description by regular expressions, levels but the first.
+/// IIPMooViewer's `Protocols.DeepZoom`: parses the descriptor by regular expressions, skips the first level.
 #[test]
 fn iipmooviewer_over_deepzoom() {
     let server = Server::new();
@@ -230,7 +232,7 @@ fn iipmooviewer_over_deepzoom() {
             assert_eq!((side, format), (*tile, "jpg"), "{said}");
             let levels = f64::from(full.w.max(full.h)).log2().ceil() as u32;
             let all = halved_down(*full, levels);
-            // one level is always one tile, whose number a thumbnail has
+            // one level is always a single tile, which serves as the thumbnail
             server.tiles(&all, Size::new(side, side), nearly, |r, x, y, _| {
                 format!("{start}{id}_files/{}/{x}_{y}.{format}", r + 1)
             });
@@ -240,7 +242,7 @@ fn iipmooviewer_over_deepzoom() {
     }
 }
 
-/// IIPMooViewer's `Protocols.Zoomify`: the description by the position of its quotes, and one group for all tiles.
+/// IIPMooViewer's `Protocols.Zoomify`: parses the descriptor by the position of its quotes, uses one group for all tiles.
 #[test]
 fn iipmooviewer_over_zoomify() {
     let server = Server::new();
@@ -268,7 +270,7 @@ fn iipmooviewer_over_zoomify() {
     }
 }
 
-/// VisiOmatic 2 reads these with regular expressions: the label, blanks, a number, blanks, another.
+/// VisiOmatic 2 parses values by regular expressions: the label, spaces, then numbers separated by spaces.
 fn visiomatic(text: &str, label: &str) -> Vec<f64> {
     let line = text.split(label).nth(1).unwrap().lines().next().unwrap();
     line.split_whitespace()
@@ -300,7 +302,7 @@ fn visiomatic_2() {
             "{said}"
         );
         assert_eq!(visiomatic(&said, "Bits-per-channel:")[0], 8.0, "{said}");
-        // /Min-Max-sample-values:\s*(.*)/, split at /\s+/: half as many channels
+        // /Min-Max-sample-values:\s*(.*)/, split at /\s+/: two values per channel
         let line = said
             .split("Min-Max-sample-values:")
             .nth(1)
@@ -314,7 +316,10 @@ fn visiomatic_2() {
             .filter(|part| !part.is_empty())
             .collect();
         assert_eq!(parts.len(), 6, "{said}");
-        assert!(!line.ends_with(' '), "half a channel more: {line:?}");
+        assert!(
+            !line.ends_with(' '),
+            "a trailing space counts as half a channel: {line:?}"
+        );
         let all = halved_down(*full, *levels);
         server.tiles(&all, Size::new(*tile, *tile), nearly, |z, _, _, i| {
             format!("{IIP}{id}&QLT=90&JTL={z},{i}")
@@ -330,7 +335,7 @@ fn visiomatic_2() {
     }
 }
 
-/// A tile as PNG, drawn with these commands before it.
+/// A tile as PNG, with these commands before it.
 fn drawn(server: &Server, commands: &str) -> Vec<u8> {
     let reply = server.ask(&format!("{IIP}tessera.tif{commands}&PTL=2,4"));
     let raster = pixels(&reply);
@@ -342,13 +347,13 @@ fn drawn(server: &Server, commands: &str) -> Vec<u8> {
     bytes(&raster).to_vec()
 }
 
-/// What VisiOmatic 2 puts before a tile, in its order, and what each has to do to a sample: channel, sample, the pixel.
+/// The commands that VisiOmatic 2 sends before a tile, in its order, and the effect of each on a sample.
 #[test]
 fn visiomatic_2_mixes() {
     type Change = fn(usize, f64, &[u8]) -> f64;
     let same: Change = |_, v, _| v;
     let rows: [(&str, Change); 12] = [
-        // CTW is always there, rows without brackets
+        // CTW is always sent, rows without brackets
         ("&CTW=1,0,0;0,1,0;0,0,1", same),
         (
             "&CTW=1.000,0.000,0.000;0.000,1.000,0.000;0.000,0.000,1.000&QLT=90",
@@ -359,7 +364,7 @@ fn visiomatic_2_mixes() {
         ("&INV&CTW=1,0,0;0,1,0;0,0,1", |_, v, _| 255.0 - v),
         ("&CTW=0,0,1;0,1,0;1,0,0", |c, _, pixel| f64::from(pixel[2 - c])),
         ("&CTW=0.5,0,0;0,0.5,0;0,0,0.5", |_, v, _| v / 2.0),
-        // channels count from 1
+        // channels are numbered from 1
         (
             "&MINMAX=1:0,255&MINMAX=2:0,255&MINMAX=3:0,255&CTW=1,0,0;0,1,0;0,0,1",
             same,
@@ -389,7 +394,7 @@ fn visiomatic_2_mixes() {
             let off = (f64::from(value) - right).abs();
             assert!(off <= 1.01, "{commands}: {value} for {right}, out of {pixel:?}");
         }
-        // as it asks it
+        // the request of the client
         assert_eq!(
             size(&server.ask(&format!("{IIP}tessera.tif{commands}&JTL=2,4"))),
             (256, 256)
@@ -401,7 +406,7 @@ fn visiomatic_2_mixes() {
     }
 }
 
-/// What IIPMooViewer and OpenSeadragon 6 put before a tile, all at once, in their order; and every format of tile.
+/// The commands that IIPMooViewer and OpenSeadragon 6 send before a tile, all together, in their order; in every tile format.
 #[test]
 fn commands_before_a_tile() {
     let server = Server::new();
@@ -418,7 +423,7 @@ fn commands_before_a_tile() {
             ("WTL", "image/webp"),
             ("ATL", "image/avif"),
         ] {
-            // AVIF is there where the system's library is
+            // AVIF needs the system's library
             let uri = format!("{IIP}tessera.tif{commands}&{tile}=2,4");
             let reply = server.0.respond(Http::get(&uri));
             let there = reply.status == 200 && reply.header("Content-Type") == Some(kind);
@@ -431,7 +436,7 @@ fn commands_before_a_tile() {
     }
 }
 
-/// dezoomify-rs: lines of `key:value`, levels halved and rounded down.
+/// dezoomify-rs: parses lines of `key:value`; levels are halved and rounded down.
 #[test]
 fn dezoomify() {
     let server = Server::new();
@@ -459,7 +464,7 @@ fn dezoomify() {
     }
 }
 
-/// JAI's IIPCRIF, which knows the specification alone: by POST too, labels that end at `/` or `:`.
+/// JAI's IIPCRIF, which follows the specification: POST requests, labels that end at `/` or `:`.
 #[test]
 fn jai() {
     let server = Server::new();
@@ -478,7 +483,7 @@ fn jai() {
     assert!(labels[0].eq_ignore_ascii_case("IIP"), "{said}");
     assert_eq!(labels[1..3], ["Max-size", "Resolution-number"], "{said}");
     assert!(labels[3].starts_with("Colorspace,"), "{said}");
-    // "Tile,", where, "/", length, ":", type and subtype of four bytes each, a JPEG, line end
+    // "Tile,", position, "/", length, ":", type and subtype of four bytes each, a JPEG, end of line
     let mut rest = &server.ask(&format!("{IIP}tessera.tif&til=1,0-3,0")).body[..];
     let mut tiles = Vec::new();
     while !rest.is_empty() {
@@ -496,7 +501,7 @@ fn jai() {
     assert_eq!(tiles, ["Tile,1,0,0", "Tile,1,1,0", "Tile,1,2,0", "Tile,1,3,0"]);
 }
 
-/// Addresses found on public pages, and parameters of other servers that pages send along.
+/// Addresses from public pages, some with parameters of other servers.
 #[test]
 fn addresses_of_public_pages() {
     let server = Server::new();

@@ -1,5 +1,5 @@
-//! Does the configuration in debian/examples/scale-out work as it is: two servers behind nginx, one memcached, one object
-//! store? Only addresses are replaced by those of this test.
+//! The configuration in debian/examples/scale-out works unchanged except for addresses: two servers behind nginx, one
+//! memcached, one object store.
 
 use crate::memcached::Memcached;
 use crate::process::Folder;
@@ -12,7 +12,7 @@ use std::path::Path;
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/debian/examples/scale-out");
 
-/// A file of the example, with other addresses.
+/// A file of the example with its addresses replaced.
 fn example(name: &str, addresses: &[(&str, String)]) -> String {
     let mut text = std::fs::read_to_string(Path::new(EXAMPLE).join(name)).unwrap();
     for (from, to) in addresses {
@@ -22,7 +22,7 @@ fn example(name: &str, addresses: &[(&str, String)]) -> String {
     text
 }
 
-/// One of the servers.
+/// Starts an image server; its port.
 fn image_server(files: &Folder, s3: u16, memcached: u16) -> (Server, u16) {
     let settings = example(
         "iipsrv",
@@ -66,7 +66,7 @@ fn get(port: u16, uri: &str) -> HttpAnswer {
 
 #[test]
 #[ignore = "needs nginx, memcached and s3s-fs"]
-fn two_servers_behind_nginx_share_a_store_and_answers_and_each_image_has_its_server() {
+fn two_servers_behind_nginx_share_a_store_and_answers_and_each_image_has_one_server() {
     let (s3, s3_port) = s3();
     let bucket = s3.1.join("images/masters");
     std::fs::create_dir_all(&bucket).unwrap();
@@ -112,7 +112,7 @@ fn two_servers_behind_nginx_share_a_store_and_answers_and_each_image_has_its_ser
             .unwrap()
             .contains("http://images.example")
     );
-    // requests for an image go to one server, and both have some
+    // requests for an image go to one server; both servers have images
     let asked = |log: &str, name: &str| {
         let marks = ["/", "="]
             .map(|before| ["/", ".dzi", "_files", "&"].map(|after| format!("{before}{name}{after}")));
@@ -130,12 +130,12 @@ fn two_servers_behind_nginx_share_a_store_and_answers_and_each_image_has_its_ser
         one.iter().sum::<usize>() > 0 && two.iter().sum::<usize>() > 0,
         "{one:?} {two:?}"
     );
-    // what one has made the other finds
+    // a server finds the answers of the other one
     let region = &forms(&names[0])[1];
     assert_eq!(get(port_1, region).body, get(port_2, region).body);
     let logs = [files.log(), others.log()].concat();
     assert!(logs.contains(" memcached "), "{logs}");
-    // one server is enough
+    // one server serves all if the other one is down
     drop(first);
     for name in &names {
         assert_eq!(get(port, &forms(name)[0]).status, 200, "{name}");

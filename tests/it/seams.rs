@@ -1,9 +1,9 @@
-//! No seams: every tile that any client's formula asks is answered at the size that the formula implies, and the tiles
-//! put together are the region asked at once.
+//! No seams: every tile that a client requests has the size of the client's formula, and the stitched tiles equal the whole
+//! region.
 //!
-//! Each client is its formula, written out again here: level sizes, grid, address. Where a client sees the size of a
-//! level for itself (IIIF, and IIP by `Resolutions`) its tiles are exact; where it goes by names alone (DeepZoom,
-//! Zoomify, IIP by halving) a level is as it is stored, which may be a pixel more or less at the right and bottom.
+//! Each client is implemented as its formulas: level sizes, grid, address. Tiles are exact for clients that know the sizes of
+//! levels (IIIF, and IIP by `Resolutions`). Clients that compute them (DeepZoom, Zoomify, IIP by halving) get levels as
+//! stored, which may differ by a pixel at the right and bottom.
 
 use crate::process::Folder;
 use crate::site::needed;
@@ -60,7 +60,7 @@ impl Smooth {
         })
     }
 
-    /// The value at a place, 0–1 across and down.
+    /// The value at a relative position, 0–1 across and down.
     fn value(u: f64, v: f64) -> u8 {
         (128.0 + 60.0 * (TAU * 0.4 * u).sin() + 60.0 * (TAU * 0.4 * v).cos()) as u8
     }
@@ -76,14 +76,14 @@ impl Source for Smooth {
     }
 }
 
-/// How a pyramid is made.
+/// The sizes of a pyramid's levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// Halved and rounded down, as TIFF writers do.
     Down,
     /// Halved and rounded up, as JPEG 2000 does.
     Up,
-    /// Rounded down, and without the smaller ones.
+    /// Rounded down, without the smaller levels.
     Few,
     /// Level 0 alone.
     One,
@@ -117,11 +117,11 @@ const VARS: [(&str, &str); 3] = [
     ("OMP_NUM_THREADS", "1"),
 ];
 
-/// An image, and who serves it.
+/// An image and its service.
 struct Image {
     service: Service,
     levels: Vec<Level>,
-    /// Tiles that have been looked at.
+    /// The number of tiles checked.
     checked: Cell<u64>,
 }
 
@@ -136,7 +136,7 @@ impl Image {
         }
     }
 
-    /// A file, whose levels are what IIP says of them.
+    /// A file; its levels are read by IIP.
     fn of_file(path: &Path) -> Image {
         let name = path.file_name().unwrap().to_str().unwrap();
         let service = Service::new(config(&[
@@ -152,7 +152,7 @@ impl Image {
                 &format!(".{}", path.extension().unwrap().display()),
             ),
         ]));
-        assert!(name.starts_with("i."), "what the formulas call it");
+        assert!(name.starts_with("i."), "the formulas use this name");
         let mut image = Image {
             service,
             levels: Vec::new(),
@@ -196,24 +196,24 @@ impl Image {
     }
 }
 
-/// Who asks.
+/// A client, named by protocol and formula.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Client {
     /// IIPMooViewer and OpenSeadragon over IIP: level sizes by `Resolutions`.
     IipByList,
     /// VisiOmatic 2 and dezoomify-rs: level sizes halved and rounded down.
     IipByHalving,
-    /// OpenSeadragon, OpenLayers, Leaflet-IIIF and the standard's own notes, version 3.
+    /// OpenSeadragon, OpenLayers, Leaflet-IIIF and the implementation notes of IIIF 3.
     Iiif3,
-    /// The same in version 2: the width alone.
+    /// The same in version 2, which sends the width alone.
     Iiif2,
-    /// IIPMooViewer over IIIF: regions that pass the edge, in a box.
+    /// IIPMooViewer over IIIF: regions beyond the edge, scaled into a box.
     IiifBoxed,
-    /// OpenSeadragon.
+    /// OpenSeadragon over DeepZoom.
     DeepZoom,
-    /// OpenSeadragon and IIPMooViewer: rounded down.
+    /// OpenSeadragon and IIPMooViewer over Zoomify: levels round down.
     Zoomify,
-    /// OpenLayers: rounded up.
+    /// OpenLayers over Zoomify: levels round up.
     ZoomifyUp,
 }
 
@@ -228,18 +228,18 @@ const CLIENTS: [Client; 8] = [
     Client::ZoomifyUp,
 ];
 
-/// A level as a client sees it.
+/// A level as a client computes it.
 struct Seen {
-    /// The client's number for it.
+    /// The client's number of the level.
     number: u32,
-    /// How often level 0 is halved.
+    /// The number of halvings from level 0.
     halvings: u32,
     size: Size,
 }
 
 impl Client {
-    /// The levels that the client asks for. None where no client of its kind can be right: one that halves another way
-    /// than the file counts columns, or levels, that are not there.
+    /// The levels that the client requests. Empty if its formula does not fit the file: it would count columns or levels that
+    /// do not exist.
     fn levels(self, image: &Image) -> Vec<Seen> {
         let (full, tile) = (image.full(), Size::new(image.tile(), image.tile()));
         let stored = image.levels.len() as u32;
@@ -267,7 +267,7 @@ impl Client {
                 .filter(|&s| down(s).grid(tile) == image.levels[s as usize].size.grid(tile))
                 .map(|s| seen(stored - 1 - s, s, down(s)))
                 .collect(),
-            // `scaleFactors` are those of the stored levels
+            // `scaleFactors` lists the stored levels
             Client::Iiif3 | Client::Iiif2 | Client::IiifBoxed => {
                 (0..stored).map(|s| seen(s, s, full.halved_up(s))).collect()
             }
@@ -297,7 +297,7 @@ impl Client {
         }
     }
 
-    /// The address of a tile, and by how much it may be smaller or larger across and down.
+    /// The address of a tile, and the tolerance of its width and height in pixels.
     fn address(self, image: &Image, level: &Seen, col: u32, row: u32) -> (String, u32, u32) {
         let (full, tile, number) = (image.full(), image.tile(), level.number);
         let columns = level.size.w.div_ceil(tile);
@@ -320,7 +320,7 @@ impl Client {
             Client::IiifBoxed if s == 0 => {
                 (format!("/iiif/i/{x},{y},{reach},{reach}/max/0/default.png"), 0, 0)
             }
-            // as large as fits into the box, in the proportions of what is left of the region
+            // the largest size within the box that has the proportions of the visible part of the region
             Client::IiifBoxed => (
                 format!("/iiif/i/{x},{y},{reach},{reach}/!{tw},{th}/0/default.png"),
                 share(tw, th),
@@ -334,13 +334,13 @@ impl Client {
     }
 }
 
-/// Width and height out of a PNG's first chunk.
+/// Width and height from a PNG's IHDR.
 fn size_of(reply: &Reply) -> Size {
     let number = |at: usize| u32::from_be_bytes(reply.body[at..at + 4].try_into().unwrap());
     Size::new(number(16), number(20))
 }
 
-/// Asks one tile; it has the size that the formula implies.
+/// Requests a tile and asserts that it has the size of the formula.
 fn tile(image: &Image, client: Client, level: &Seen, col: u32, row: u32) -> Reply {
     let side = image.tile();
     let right = Size::new(
@@ -352,23 +352,23 @@ fn tile(image: &Image, client: Client, level: &Seen, col: u32, row: u32) -> Repl
     image.checked.set(image.checked.get() + 1);
     let size = size_of(&reply);
     let near = size.w.abs_diff(right.w) <= across && size.h.abs_diff(right.h) <= down;
-    // a strip of a pixel is as wide at two levels, and the width alone does not say which is meant; a level of one tile
-    // has the proportions of the image
-    let one = level.size.w <= side && level.size.h <= side;
-    let strip = client == Client::Iiif2 && size.w == right.w && (right.w == 1 || one);
+    // a strip of one pixel has the same width at two levels, so the width alone is ambiguous; a level of one tile has the
+    // proportions of the image
+    let single = level.size.w <= side && level.size.h <= side;
+    let strip = client == Client::Iiif2 && size.w == right.w && (right.w == 1 || single);
     assert!(
         near || strip,
         "{client:?} {uri} of {:?}: {size:?} for {right:?}",
         image.full()
     );
-    // inside the grid a tile is whole, by every protocol
+    // tiles not at the right or bottom edge are exact in every protocol
     if (col + 1) * side < level.size.w && (row + 1) * side < level.size.h {
         assert_eq!(size, right, "{client:?} {uri}");
     }
     reply
 }
 
-/// Every tile of every level; put together they are what `full/w,h` gives for the width and height of all of them.
+/// Requests every tile of every level and compares the stitched tiles with `full/w,h` of their total width and height.
 fn whole(image: &Image, client: Client) {
     for level in client.levels(image) {
         let Size { w, h } = level.size.grid(Size::new(image.tile(), image.tile()));
@@ -376,14 +376,14 @@ fn whole(image: &Image, client: Client) {
         let tiles: Vec<_> = cells
             .map(|(col, row)| (col, row, pixels(&tile(image, client, &level, col, row))))
             .collect();
-        // a box has the proportions of what is left of the region, not those of the level
+        // a box has the proportions of the visible part of the region, not those of the level
         if client != Client::IiifBoxed {
-            together(image, client, &level, &tiles);
+            assert_stitched(image, client, &level, &tiles);
         }
     }
 }
 
-fn together(image: &Image, client: Client, level: &Seen, tiles: &[(u32, u32, Raster)]) {
+fn assert_stitched(image: &Image, client: Client, level: &Seen, tiles: &[(u32, u32, Raster)]) {
     let sum = |side: fn(&(u32, u32, Raster)) -> Option<u32>| tiles.iter().filter_map(side).sum::<u32>();
     let w = sum(|(_, row, tile)| (*row == 0).then_some(tile.size.w));
     let h = sum(|(col, _, tile)| (*col == 0).then_some(tile.size.h));
@@ -396,7 +396,7 @@ fn together(image: &Image, client: Client, level: &Seen, tiles: &[(u32, u32, Ras
             covered += tile.size.area();
             continue;
         }
-        // so is a pixel, and who asks for one gets that of level 0
+        // a single pixel is ambiguous, too: the answer is that of level 0
         let pixel = tile.size.w.max(tile.size.h) <= 2;
         for (index, value) in bytes(tile).iter().enumerate() {
             let x = col * image.tile() + index as u32 % tile.size.w;
@@ -414,7 +414,7 @@ fn together(image: &Image, client: Client, level: &Seen, tiles: &[(u32, u32, Ras
         about()
     );
     let stored = image.levels.iter().any(|stored| stored.size == Size::new(w, h));
-    // of a pixel of the client's that no stored tile has, level 0 is shown
+    // a client's pixel beyond the stored level comes from level 0
     let grid = |size: Size| size.grid(Size::new(image.tile(), image.tile()));
     let fits = (image.levels.get(level.halvings as usize))
         .is_some_and(|stored| grid(stored.size) == grid(level.size));
@@ -422,12 +422,12 @@ fn together(image: &Image, client: Client, level: &Seen, tiles: &[(u32, u32, Ras
         assert_eq!(different, 0, "{}: not equal", about());
     }
     let psnr = 10.0 * (255.0f64.powi(2) * covered as f64 / error.max(1e-9)).log10();
-    // a picture of a few pixels is all edge
+    // a picture of a few pixels consists of edges
     let small = w.min(h) < 16;
     assert!(small || psnr > 40.0, "{}: {psnr:.1} dB", about());
 }
 
-/// The tiles at the corners of every level, and one in the middle.
+/// Checks tiles at the corners, edges and centre of every level.
 fn corners(image: &Image, client: Client) {
     for level in client.levels(image) {
         let grid = level.size.grid(Size::new(image.tile(), image.tile()));
@@ -439,8 +439,8 @@ fn corners(image: &Image, client: Client) {
     }
 }
 
-/// The measured line.
-fn tell(tiles: u64, pyramids: u32) {
+/// Prints the number of tiles checked.
+fn report(tiles: u64, pyramids: u32) {
     let clients = CLIENTS.len();
     eprintln!("{tiles} tiles checked: {clients} clients' formulas on {pyramids} pyramids");
 }
@@ -449,7 +449,7 @@ fn tiles() -> impl Strategy<Value = u32> {
     prop::sample::select(vec![64u32, 128, 256, 512, 1024])
 }
 
-/// Checks that many pyramids with sides in this range, by every client; says how many tiles that were.
+/// Runs `check` on `cases` random pyramids with sides in this range for every client; reports the number of tiles.
 fn many(cases: u32, sides: RangeInclusive<u32>, kinds: &'static [Kind], check: fn(&Image, Client)) {
     let checked = Cell::new(0);
     let pyramids = (sides.clone(), sides, tiles(), prop::sample::select(kinds));
@@ -464,21 +464,21 @@ fn many(cases: u32, sides: RangeInclusive<u32>, kinds: &'static [Kind], check: f
         Ok(())
     });
     done.unwrap();
-    tell(checked.get(), cases);
+    report(checked.get(), cases);
 }
 
 #[test]
-fn tiles_of_small_images_fit_together() {
+fn tiles_of_small_images_fit_assert_stitched() {
     many(40, 1..=700, &[Kind::Down, Kind::Up, Kind::Few, Kind::One], whole);
 }
 
 #[test]
-fn tiles_of_large_images_have_the_size_that_is_expected() {
+fn tiles_of_large_images_have_the_expected_size() {
     many(16, 4000..=40_000, &[Kind::Down, Kind::Up], corners);
 }
 
 #[test]
-fn odd_images_fit_together_too() {
+fn tiles_of_odd_images_fit_together() {
     let (mut checked, mut pyramids) = (0, 0);
     for (w, h) in [
         (1, 1),
@@ -515,14 +515,13 @@ fn odd_images_fit_together_too() {
             pyramids += 1;
         }
     }
-    tell(checked, pyramids);
+    report(checked, pyramids);
 }
 
-/// Real codestreams: levels round up, or, where the picture does not begin at the origin of the reference grid, each side of a
-/// level either way.
+/// Levels of codestreams round up or, with an image offset on the reference grid, up or down on each side.
 #[test]
 #[ignore = "needs vips and opj_compress"]
-fn tiles_of_jpeg_2000_fit_together() {
+fn tiles_of_jpeg_2000_fit_assert_stitched() {
     let (mut checked, mut pyramids) = (0, 0);
     for (w, h, options) in [
         (701, 433, "-n 6"),
@@ -540,7 +539,7 @@ fn tiles_of_jpeg_2000_fit_together() {
             .args(["-i".as_ref(), from.as_os_str(), "-o".as_ref(), to.as_os_str()])
             .args(options.split(' '))
             .output()
-            .expect("opj_compress is there (tests/run installs libopenjp2-tools)");
+            .expect("opj_compress is installed (tests/run installs libopenjp2-tools)");
         assert!(
             to.exists(),
             "{options}: {}",
@@ -552,13 +551,13 @@ fn tiles_of_jpeg_2000_fit_together() {
         checked += image.checked.get();
         pyramids += 1;
     }
-    tell(checked, pyramids);
+    report(checked, pyramids);
 }
 
-/// The files that vips writes are the tiles that are served: the same names, the same sizes, the same picture.
+/// Served tiles match the files of `vips dzsave`: names, sizes and pixels.
 #[test]
 #[ignore = "needs vips and opj_compress"]
-fn what_vips_makes_of_the_picture_is_what_is_served() {
+fn served_tiles_equal_those_of_vips_dzsave() {
     for (w, h, side) in [(701, 433, 256), (513, 90, 64), (1, 300, 128)] {
         let image = Image::new(Size::new(w, h), side, Kind::Up);
         let folder = Folder::new();
@@ -618,7 +617,7 @@ fn what_vips_makes_of_the_picture_is_what_is_served() {
                     .map(|(a, b)| u64::from(a.abs_diff(*b)).pow(2))
                     .sum();
                 let mean = error as f64 / bytes(&ours).len() as f64;
-                // below a few pixels a level is hardly that picture any more
+                // levels of a few pixels differ too much to compare
                 let small = ours.size.w.min(ours.size.h) < 16;
                 assert!(small || mean < 6.5, "{name} of {w}x{h}: {mean:.1}");
                 names.push(name);
@@ -632,6 +631,6 @@ fn what_vips_makes_of_the_picture_is_what_is_served() {
             counted.extend(cells.map(|(col, row)| format!("{}/{col}_{row}.png", level.number)));
         }
         counted.sort();
-        assert_eq!(names, counted, "every tile, and no other");
+        assert_eq!(names, counted, "exactly the tiles of the grid");
     }
 }

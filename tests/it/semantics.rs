@@ -1,5 +1,4 @@
-//! HTTP over every protocol (RFC 9110): what lets a client or a cache know an answer again, what a HEAD, a condition or a
-//! script of another site gets, and errors that help.
+//! HTTP semantics of every protocol (RFC 9110): validators, conditional requests, HEAD, OPTIONS, CORS and errors.
 
 use crate::support;
 use crate::support::service;
@@ -18,7 +17,7 @@ const VARS: [(&str, &str); 3] = [
     ("CACHE_CONTROL", "max-age=60"),
 ];
 
-/// What is answered with 200 out of an image, and what it varies by.
+/// Requests to an image with status 200, and the Vary header.
 const ANSWERS: [(&str, Option<&str>); 14] = [
     ("/iiif/rgb/info.json", Some("Accept, X-IIIF-ID")),
     ("/iiif/2/rgb/info.json", Some("Accept, X-IIIF-ID")),
@@ -49,7 +48,7 @@ fn ask(service: &Service, method: &str, uri: &str, lines: &[(&str, &str)]) -> Re
     service.respond(http)
 }
 
-/// Lines that every answer has.
+/// Asserts the header lines that every answer has.
 fn is_open(reply: &Reply, about: &str) {
     assert_eq!(reply.header("Access-Control-Allow-Origin"), Some("*"), "{about}");
     assert!(
@@ -70,7 +69,7 @@ fn is_open(reply: &Reply, about: &str) {
     }
 }
 
-/// The header lines, without the number that every request has of its own.
+/// The header lines without the request ID.
 fn lines(reply: &Reply) -> Vec<HeaderLine> {
     let lines = reply.headers.iter().filter(|line| line.0 != "X-Request-ID");
     lines.cloned().collect()
@@ -81,7 +80,7 @@ fn every_answer_from_an_image_has_a_validator() {
     let service = service(&VARS);
     for (uri, vary) in ANSWERS {
         let get = |lines: &[(&str, &str)]| ask(&service, "GET", uri, lines);
-        // made, then out of the cache
+        // computed, then from the cache
         let (made, reply) = (get(&[]), get(&[]));
         assert_eq!(reply.status, 200, "{uri}: {}", text(&reply));
         assert_eq!((&made.body, lines(&made)), (&reply.body, lines(&reply)), "{uri}");
@@ -149,7 +148,7 @@ fn every_answer_from_an_image_has_a_validator() {
 }
 
 #[test]
-fn other_bytes_have_another_tag_and_equal_ones_the_same() {
+fn equal_bytes_have_the_same_etag_and_different_ones_do_not() {
     let (one, two) = (service(&VARS), service(&VARS));
     let tag =
         |service: &Service, uri: &str| ask(service, "GET", uri, &[]).header("ETag").unwrap().to_string();
@@ -160,22 +159,22 @@ fn other_bytes_have_another_tag_and_equal_ones_the_same() {
     for ((uri, _), (known, _)) in ANSWERS.iter().zip(&tags) {
         assert_eq!(tag(&two, uri), *known, "{uri} in another process");
     }
-    // one plan under two names has one tag
+    // two requests with one plan have one ETag
     assert_eq!(tags[2].0, tags[13].0);
     tags.sort();
     for pair in tags.windows(2) {
-        // two plans may draw the same bytes, but bytes of one tag are equal
+        // answers with the same ETag have equal bytes
         assert!(pair[0].0 != pair[1].0 || pair[0].1 == pair[1].1, "{}", pair[0].0);
     }
     tags.dedup();
     assert_eq!(tags.len(), ANSWERS.len() - 1);
-    // settings that change the bytes change the tag
+    // settings that change the bytes change the ETag
     let tile = ANSWERS[6].0;
     for setting in [
         ("JPEG_QUALITY", "30"),
         ("MAX_ICC", "0"),
         ("CODEC_PASSTHROUGH", "0"),
-        // of turned pictures and of JPEG 2000
+        // settings of rotated pictures and of JPEG 2000
         ("ORIENTATION", "1"),
         ("MAX_LAYERS", "1"),
         ("KAKADU_READMODE", "1"),
@@ -227,7 +226,7 @@ fn options_are_answered() {
                 .unwrap()
                 .contains("X-Requested-With")
         );
-        // a script that shows restricted pictures sends it
+        // scripts that show restricted pictures send this header
         assert!(
             reply
                 .header("Access-Control-Allow-Headers")
@@ -247,7 +246,7 @@ fn options_are_answered() {
 }
 
 #[test]
-fn without_cors_its_header_lines_are_not_sent() {
+fn without_cors_no_cors_headers_are_sent() {
     let service = service(&VARS[..1]);
     for uri in ANSWERS
         .iter()
@@ -264,7 +263,7 @@ fn without_cors_its_header_lines_are_not_sent() {
 }
 
 #[test]
-fn a_redirect_is_open_absolute_and_kept() {
+fn a_redirect_is_absolute_cacheable_and_allows_cors() {
     let service = service(&VARS);
     for uri in ["/iiif/rgb", "/iiif/a%2Fb", "/iiif/a/b/c/d/e.tif", "/iiif/2/rgb/"] {
         let reply = ask(&service, "GET", uri, &[]);
@@ -277,7 +276,7 @@ fn a_redirect_is_open_absolute_and_kept() {
 }
 
 #[test]
-fn an_error_is_open_brief_and_helps() {
+fn an_error_is_short_specific_and_allows_cors() {
     let service = service(&VARS);
     for (uri, status, says) in [
         ("/iiif/nope/info.json", 404, "no image \"nope\""),
@@ -360,7 +359,7 @@ fn an_error_is_open_brief_and_helps() {
 }
 
 #[test]
-fn header_lines_that_scripts_may_send_are_a_setting() {
+fn a_setting_lists_the_headers_that_scripts_may_send() {
     for (list, header) in [("X-Token, Range", Some("X-Token, Range")), ("", None)] {
         let service = service(&[VARS[1], ("CORS_HEADERS", list)]);
         let reply = ask(&service, "OPTIONS", "/x.fcgi", &[]);
@@ -369,7 +368,7 @@ fn header_lines_that_scripts_may_send_are_a_setting() {
 }
 
 #[test]
-fn a_path_that_nothing_is_mapped_to_is_missing() {
+fn an_unmapped_path_is_a_404() {
     let service = service(&[("URI_MAP", "iiif=>IIIF,x=>IIPX")]);
     for path in [
         "/iiif",
@@ -386,11 +385,11 @@ fn a_path_that_nothing_is_mapped_to_is_missing() {
             text(&reply)
         );
     }
-    // the server itself, and a question in a query whatever the path
+    // the root page, and queries at any path
     for path in ["/fcgi-bin/iipsrv.fcgi", "/", "/nowhere?FIF=rgb&OBJ=Max-size"] {
         assert_eq!(ask(&service, "GET", path, &[]).status, 200, "{path}");
     }
-    // without a map there is only the server
+    // without a map only the root page exists
     let service = support::service(&[]);
     assert_eq!(ask(&service, "GET", "/images", &[]).status, 200);
 }

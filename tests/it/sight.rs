@@ -1,6 +1,6 @@
-//! What a picture in a browser's window has to look like: where it is, and every pixel of it, as the service draws it.
+//! The expected position and pixels of a picture in a browser window.
 //!
-//! Knows no browser. Whoever shows the picture says which sight it is.
+//! Independent of the browser: the caller supplies the screenshot and the view.
 
 use crate::support;
 use iipsrv::geometry::Size;
@@ -12,12 +12,12 @@ use iipsrv::raster::Samples;
 pub struct Picture {
     pub id: &'static str,
     pub size: Size,
-    /// The side of its tiles.
+    /// The side of its tiles in pixels.
     pub tile: u32,
     pub levels: u32,
 }
 
-/// The common case, sides that round down at every level, and sides that round up.
+/// A common size, sides that round down at every level, and sides that round up.
 pub const PICTURES: [Picture; 3] = [
     Picture {
         id: "tessera.tif",
@@ -38,11 +38,10 @@ pub const PICTURES: [Picture; 3] = [
         levels: 4,
     },
 ];
-/// Of the page beyond the right and bottom edge of a picture, where a test looks at its corner.
+/// Pixels of the page beyond the right and bottom edge in the view of a picture's corner.
 const MARGIN: f64 = 90.0;
 
-/// Where a picture is on a stage: the pixel of the picture in the middle of the stage, and pixels of the stage per
-/// pixel of the picture.
+/// A view of a picture: the pixel of the picture at the centre of the stage (x, y), and stage pixels per picture pixel (z).
 #[derive(Clone, Copy, Debug)]
 pub struct Sight {
     pub x: f64,
@@ -50,11 +49,11 @@ pub struct Sight {
     pub z: f64,
 }
 
-/// Sides on the stage, in pixels: left, top, right, bottom.
+/// Sides of a picture on the stage in pixels: left, top, right, bottom.
 pub type Sides = [i64; 4];
 
 impl Sight {
-    /// The whole picture in this share of the stage.
+    /// The whole picture in the given share of the stage.
     pub fn whole(picture: &Picture, stage: Size, share: f64) -> Sight {
         let (w, h) = (f64::from(picture.size.w), f64::from(picture.size.h));
         let z = (f64::from(stage.w) / w).min(f64::from(stage.h) / h) * share;
@@ -65,7 +64,7 @@ impl Sight {
         }
     }
 
-    /// Pixel on pixel, this pixel of the picture at the left top corner of the stage.
+    /// Scale 1, with this pixel of the picture at the top left corner of the stage.
     fn deep(stage: Size, left: f64, top: f64) -> Sight {
         Sight {
             x: left + f64::from(stage.w) / 2.0,
@@ -74,10 +73,10 @@ impl Sight {
         }
     }
 
-    /// The sights of a picture that a test looks at, and their names. A viewer opens it at the first.
+    /// Names and views that tests compare. A viewer opens the picture with the first.
     pub fn all(picture: &Picture, stage: Size) -> [(&'static str, Sight); 4] {
         let Size { w, h } = picture.size;
-        // the middle of the stage stays on the picture
+        // the centre of the stage stays on the picture
         let corner =
             |side: u32, stage: u32| (f64::from(side) + MARGIN - f64::from(stage)).max(-f64::from(stage / 2));
         let inside = |side: u32, stage: u32| ((f64::from(side) - f64::from(stage)) / 3.0).round();
@@ -95,7 +94,7 @@ impl Sight {
         ]
     }
 
-    /// Where all of the picture is, beyond the stage too; sides meet pixels as `Math.round` has it.
+    /// Sides of the whole picture, also beyond the stage, rounded to pixels like `Math.round`.
     pub fn sides(self, picture: &Picture, stage: Size) -> Sides {
         let side = |at: f64, middle: f64, stage: u32| {
             ((at - middle) * self.z + f64::from(stage) / 2.0 + 0.5).floor() as i64
@@ -111,7 +110,7 @@ impl Sight {
     }
 }
 
-/// What of these sides is on the stage.
+/// Clips the sides to the stage.
 pub fn seen([left, top, right, bottom]: Sides, stage: Size) -> Sides {
     [
         left.max(0),
@@ -121,17 +120,16 @@ pub fn seen([left, top, right, bottom]: Sides, stage: Size) -> Sides {
     ]
 }
 
-/// How much alike what is seen and what is meant have to be, in dB: altogether, and the worst of all rows and columns, for a
-/// seam between tiles is one.
+/// Minimum PSNR in dB: of the whole picture, and of the worst row or column, which detects seams between tiles.
 struct Least(f64, f64);
 
-/// Pixel on pixel. Exact as long as tiles are sent as they are stored and have no colour profile.
+/// At scale 1. Exact only for tiles that are sent as stored and have no colour profile.
 const DEEP: Least = Least(36.0, 20.0);
-/// Scaled. A browser has other filters than the server: compared at half the size, where only the place of things counts.
+/// Scaled. Browser and server use different filters: compared at half the size, which mainly detects displacement.
 const SCALED: Least = Least(31.0, 17.0);
 
-/// The shot shows the picture between these sides as the service draws it, and the plain page around it. `soft` pixels on
-/// either side of an edge are not looked at.
+/// Checks that the screenshot shows the service's picture between these sides and the plain page around it. `soft` pixels on
+/// either side of an edge are ignored.
 pub fn shows(shot: &Raster, picture: &Picture, all: Sides, soft: i64) -> Result<(), String> {
     let (w, h) = (all[2] - all[0], all[3] - all[1]);
     let [left, top, right, bottom] = seen(all, shot.size);
@@ -173,7 +171,7 @@ pub fn shows(shot: &Raster, picture: &Picture, all: Sides, soft: i64) -> Result<
     }
 }
 
-/// The samples of a row between two columns.
+/// The samples of row `y` between two columns.
 fn bytes(raster: &Raster, left: i64, right: i64, y: i64) -> &[u8] {
     let at = |x: i64| (y * i64::from(raster.size.w) + x) as usize * 3;
     &support::bytes(raster)[at(left)..at(right)]
@@ -188,7 +186,7 @@ fn crop(raster: &Raster, [left, top, right, bottom]: Sides) -> Raster {
     }
 }
 
-/// The means of four pixels each.
+/// Halves a raster: means of 2 x 2 pixels.
 fn halved(raster: &Raster) -> Raster {
     let size = Size::new(raster.size.w / 2, raster.size.h / 2);
     let mean = |x: i64, y: i64, channel: usize| {
@@ -210,7 +208,7 @@ fn halved(raster: &Raster) -> Raster {
     }
 }
 
-/// Peak signal to noise ratio in dB; infinite when nothing differs.
+/// Peak signal-to-noise ratio in dB; infinite for equal rasters.
 fn psnr(a: &Raster, b: &Raster) -> f64 {
     assert_eq!((a.size, a.channels), (b.size, b.channels));
     let (a, b) = (support::bytes(a), support::bytes(b));
@@ -218,7 +216,7 @@ fn psnr(a: &Raster, b: &Raster) -> f64 {
     10.0 * (255.0 * 255.0 * a.len() as f64 / errors.sum::<f64>()).log10()
 }
 
-/// The PSNR of the row or column that is least alike.
+/// The smallest PSNR of all rows and columns.
 fn worst_line(a: &Raster, b: &Raster) -> f64 {
     let (w, h) = (i64::from(a.size.w), i64::from(a.size.h));
     let lines = (0..h)

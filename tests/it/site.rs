@@ -1,7 +1,7 @@
-//! A freshly installed machine in a folder, put up with the files of `debian/` and the commands of README and man pages.
+//! A fresh installation in a folder, set up with the files of `debian/` and the commands of README and man pages.
 //!
-//! Only addresses and paths of those texts are changed, and each change must find its words. What a web server needs
-//! besides (a pid file, a log, a user) is written around them, as Debian has it.
+//! Only addresses and paths in those texts are replaced, and each replacement must match. Other requirements of a web server
+//! (a pid file, a log, a user) are added as Debian configures them.
 
 use crate::process::Folder;
 use crate::process::Group;
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::Command;
 use std::process::Stdio;
 
-/// What is needed, and the Debian package that has it.
+/// Programs that the tests need, and their Debian packages.
 pub const NEEDED: [(&str, &str); 8] = [
     ("/usr/sbin/nginx", "nginx-light"),
     ("/usr/sbin/lighttpd", "lighttpd"),
@@ -27,15 +27,15 @@ pub const NEEDED: [(&str, &str); 8] = [
     ("/usr/bin/transicc", "liblcms2-utils"),
 ];
 
-/// A file name with all that has a meaning in addresses.
+/// A file name with every character that has a meaning in addresses.
 const ODD: &str = "q'u\"o+t%e &=;#?é~[x].tif";
 
-/// Where the units and the configurations of the web servers have the server's socket.
+/// The server's socket in the units and the configurations of the web servers.
 pub const SOCKET: &str = "/run/iipsrv/iipsrv.sock";
 
 const URI_MAP: &str = "iiif=>IIIF,deepzoom=>DeepZoom,zoomify=>Zoomify";
 
-/// The path of something in `NEEDED`.
+/// The path of a program in `NEEDED`.
 pub fn needed(name: &str) -> &'static str {
     let (path, package) = NEEDED.iter().find(|(path, _)| path.ends_with(name)).unwrap();
     assert!(
@@ -45,7 +45,7 @@ pub fn needed(name: &str) -> &'static str {
     path
 }
 
-/// A text that is published: of the README, a man page or a configuration.
+/// A published text: part of the README, of a man page or a configuration.
 pub struct Text(pub String);
 
 impl Text {
@@ -55,7 +55,7 @@ impl Text {
         Text(std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}")))
     }
 
-    /// The lines of examples in a man page, as a reader sees them.
+    /// The example lines of a man page, as rendered.
     pub fn examples(page: &str) -> Text {
         let mut inside = false;
         let mut text = String::new();
@@ -78,7 +78,7 @@ impl Text {
         Text(text)
     }
 
-    /// The package's snippet for nginx, for an image server at `back`; clients use this port when it is not the usual one.
+    /// The package's nginx snippet for an image server at `back`; `port` is the public port if it is not the default.
     pub fn nginx(back: &str, port: Option<u16>) -> Text {
         let snippet = Text::file("debian/nginx/iipsrv.conf").put(&format!("unix:{SOCKET}"), back);
         match port {
@@ -90,7 +90,7 @@ impl Text {
         }
     }
 
-    /// The n-th block of the README in this language below this heading.
+    /// The n-th code block of this language below this heading of the README.
     pub fn of(heading: &str, language: &str, n: usize) -> Text {
         let (mut above, mut inside) = (String::new(), None);
         let mut found = Vec::new();
@@ -108,13 +108,13 @@ impl Text {
         Text(found.into_iter().nth(n).expect(heading).1)
     }
 
-    /// The same with other words in place of these, which must be there.
+    /// Replaces `words`, which must occur, by `others`.
     pub fn put(self, words: &str, others: impl Display) -> Text {
         assert!(self.0.contains(words), "no {words:?} in\n{}", self.0);
         Text(self.0.replace(words, &others.to_string()))
     }
 
-    /// The lines that start so.
+    /// The lines that start with `start`.
     pub fn lines(&self, start: &str) -> Text {
         let lines = self.0.lines().filter(|line| line.starts_with(start));
         let text: String = lines.map(|line| format!("{line}\n")).collect();
@@ -123,20 +123,20 @@ impl Text {
     }
 }
 
-/// A freshly installed machine in a folder: the program as the README installs it, pictures, and what runs.
+/// A fresh installation in a folder: the program as the README installs it, pictures, and running processes.
 pub struct Site {
     pub running: Vec<Group>,
     pub folder: Folder,
-    /// Says what is right.
+    /// Gives the expected answers.
     pub service: Service,
-    /// What is set besides the README's settings: lines of a shell.
+    /// Settings in addition to the README's: lines of shell script.
     pub more: &'static str,
 }
 
 impl Site {
     pub fn new() -> Site {
         let folder = Folder::new();
-        // web servers work as another user than who starts them
+        // web servers switch to another user, who needs access
         std::fs::set_permissions(folder.join(""), PermissionsExt::from_mode(0o777)).unwrap();
         std::fs::create_dir_all(folder.join("www")).unwrap();
         std::fs::create_dir_all(folder.join("images/a b")).unwrap();
@@ -174,7 +174,7 @@ impl Site {
         self.path("local/bin/iipsrv")
     }
 
-    /// These commands, in the source tree, with nothing in the environment.
+    /// A shell command in the source tree with an empty environment.
     pub fn sh(&self, script: &str) -> Command {
         let mut command = Command::new("/bin/sh");
         command
@@ -185,7 +185,7 @@ impl Site {
         command
     }
 
-    /// The README's settings, for a shell.
+    /// The README's settings as shell script.
     pub fn settings(&self) -> String {
         let text = Text::of("By hand", "sh", 0).lines("export ");
         self.own(text)
@@ -194,7 +194,7 @@ impl Site {
             + self.more
     }
 
-    /// The README's text with the pictures of this folder.
+    /// A text of the README with this installation's folder of pictures.
     pub fn own(&self, text: Text) -> Text {
         text.put("/srv/images/", format!("{}/", self.path("images")))
     }
@@ -209,7 +209,7 @@ impl Site {
         self.folder.wait_for("listening for FastCGI on");
     }
 
-    /// Starts iipsrv as its own web server.
+    /// Starts iipsrv with `--http`, without a web server.
     pub fn by_itself(&mut self, port: u16) {
         let command = Text::examples("man/iipsrv.8")
             .lines("iipsrv --http ")
@@ -228,7 +228,7 @@ impl Site {
         self.running.push(Group::start(&mut command));
     }
 
-    /// Starts a web server with this configuration; it listens on this port in the end.
+    /// Starts a web server with this configuration and waits until it listens on the port.
     fn front(&mut self, name: &str, configuration: &str, port: u16) {
         let file = self.path(&format!("{name}.conf"));
         std::fs::write(&file, configuration).unwrap();
@@ -247,7 +247,7 @@ impl Site {
         assert!(listens.is_some(), "{name} does not listen");
     }
 
-    /// Starts nginx with the package's snippet in a server block, and these lines beside it.
+    /// Starts nginx with the package's snippet and the lines `more` in a server block.
     pub fn nginx(&mut self, snippet: Text, more: &str, port: u16) {
         let server = format!("server {{\nlisten 127.0.0.1:{port};\n{more}\n{}}}", snippet.0);
         let own = Path::new("/etc/nginx/fastcgi_params");
@@ -275,8 +275,7 @@ impl Site {
         self.front("lighttpd", &text, port);
     }
 
-    /// Starts Apache with a configuration, the module that its comment says and a virtual host with the line that its
-    /// comment says.
+    /// Starts Apache with a configuration of `debian/`, the module and the virtual host line that its comments name.
     pub fn apache(&mut self, text: Text, port: u16) {
         let module = text
             .0
@@ -310,8 +309,8 @@ impl Site {
         self.front("apache2", &text, port);
     }
 
-    /// Starts Apache with the configuration that Debian's iipimage-server brings: the program is `bin/iipsrv.fcgi` in this
-    /// folder, and logs into `iipsrv.own`.
+    /// Starts Apache with the configuration of Debian's iipimage-server: the program is `bin/iipsrv.fcgi` in this folder, and
+    /// logs to `iipsrv.own`.
     pub fn debian(&mut self, port: u16) {
         let path = "/etc/apache2/mods-available/iipsrv.conf";
         let text = std::fs::read_to_string(path).expect("apt-get install iipimage-server");
@@ -334,9 +333,9 @@ impl Site {
         self.front("apache2", &text, port);
     }
 
-    /// Stops everything; no process has complained.
+    /// Stops all processes and asserts that none has logged an error.
     pub fn stop(mut self) {
-        // the web server first: it may keep connections
+        // the web server first: it may keep connections open
         while let Some(group) = self.running.pop() {
             group.stop();
         }
@@ -349,7 +348,7 @@ impl Site {
         }
     }
 
-    /// What the web servers have said, by file.
+    /// The logs of the web servers, by file.
     fn said(&self) -> Vec<(String, String)> {
         let files = std::fs::read_dir(self.folder.join(""))
             .unwrap()
@@ -371,7 +370,7 @@ impl Drop for Site {
     }
 }
 
-/// Apache's directives that load a module and those that it depends on, as a2enmod enables them.
+/// Appends Apache's directives for a module and its dependencies, as a2enmod enables them.
 fn load(module: &str, text: &mut String) {
     let path = format!("/etc/apache2/mods-available/{module}.load");
     let file = std::fs::read_to_string(&path).expect(&path);

@@ -1,6 +1,6 @@
-//! A server that is used and misused for a while: every answer is right or an honest refusal, and nothing is left behind.
+//! A server under mixed load and misuse: every answer is right or a proper refusal, and no resources leak.
 //!
-//! A quarter of a minute; beside a memcached `SOAK=seconds` for more.
+//! Runs for 15 seconds; the variant with memcached takes `SOAK=seconds`.
 
 use crate::memcached::Memcached;
 use crate::process::Folder;
@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
-/// What is asked: every protocol, formats that are made in bands and in one piece, and what is not there.
+/// Requests: every protocol, formats that are encoded in bands and whole, and missing images.
 const ASKED: [&str; 18] = [
     "/iiif/a.tif/info.json",
     "/iiif/a.tif/0,0,256,256/256,/0/default.jpg",
@@ -41,13 +41,13 @@ const ASKED: [&str; 18] = [
     "/iiif/nothing.tif/info.json",
 ];
 
-/// Megabytes of answers and tiles that the server keeps.
+/// Size of the server's cache in MB.
 const CACHE: u64 = 20;
 
-/// Seconds.
+/// Duration of the default run in seconds.
 const SHORT: u64 = 15;
 
-/// Clients that ask for large exports and do not read them.
+/// The number of clients that request large exports and do not read them.
 const GREEDY: usize = 200;
 
 fn start(folder: &Folder, memcached: Option<&Memcached>) -> Server {
@@ -68,7 +68,7 @@ fn descriptors(server: &Server) -> u64 {
     std::fs::read_dir(path).unwrap().count() as u64
 }
 
-/// A number of /proc/PID/status.
+/// A number from /proc/PID/status.
 fn status(server: &Server, name: &str) -> u64 {
     let path = format!("/proc/{}/status", server.child.id());
     let text = std::fs::read_to_string(path).unwrap();
@@ -77,19 +77,19 @@ fn status(server: &Server, name: &str) -> u64 {
     number.unwrap().parse().unwrap()
 }
 
-/// Waits until a number is small again.
+/// Waits until `now` is at most `most`, and fails if it stays above.
 fn comes_back(what: &str, most: u64, now: impl Fn() -> u64) {
     let back = until(|| (now() <= most).then_some(()));
-    assert!(back.is_some(), "{} {what}, at most {most} are expected", now());
+    assert!(back.is_some(), "{} {what}, expected at most {most}", now());
 }
 
-/// Puts another copy of the picture, with the same pixels, in the place of the one that is served.
+/// Replaces the served file by a copy with the same pixels.
 fn replace(folder: &Folder, from: &Path) {
     std::fs::copy(from, folder.join("images/new")).unwrap();
     std::fs::rename(folder.join("images/new"), folder.join("images/a.tif")).unwrap();
 }
 
-/// Peers that ask for much and take little of it, or say half of a request.
+/// Sends a large request whose answer is not read, an incomplete request, or garbage.
 fn misuse(port: u16, turn: usize) -> Option<TcpStream> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     let request = match turn % 5 {
@@ -119,13 +119,13 @@ fn disturb(memcached: &mut Memcached, turn: usize) {
 }
 
 #[test]
-fn what_is_used_and_misused_stays_right_and_leaves_nothing_behind() {
+fn under_load_and_misuse_answers_stay_right_and_nothing_leaks() {
     soak(SHORT, None);
 }
 
 #[test]
 #[ignore = "needs memcached"]
-fn the_same_holds_with_a_memcached_that_is_stopped_and_killed() {
+fn the_same_holds_while_memcached_is_stopped_and_killed() {
     let seconds = std::env::var("SOAK").map_or(SHORT, |text| text.parse().unwrap());
     soak(seconds, Some(Memcached::start(free_port())));
 }
@@ -193,7 +193,7 @@ fn soak(seconds: u64, mut memcached: Option<Memcached>) {
     assert!(wrong.is_empty(), "{wrong:?}");
     let (asked, refused) = (asked.into_inner(), refused.into_inner());
     assert!(refused < asked / 2 && asked > 20, "{refused} of {asked} refused");
-    // the image that is open, and what the runtimes have taken since
+    // the open image, and descriptors of the runtimes
     comes_back("descriptors", before.0 + 4, || descriptors(&server));
     comes_back("threads", before.1 + 4, || status(&server, "Threads"));
     signal(&server.child, "HUP");

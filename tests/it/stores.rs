@@ -1,4 +1,4 @@
-//! Are masters in stores served as those on disk: the same pixels, few requests, nothing mixed, and honest errors?
+//! Masters in remote stores are served like those on disk: the same pixels, few requests, no mixed versions, proper errors.
 
 use crate::jp2::compress;
 use crate::process::Folder;
@@ -29,40 +29,40 @@ use std::sync::Mutex;
 use std::time::Duration;
 use std::time::Instant;
 
-/// Where the addresses of these tests are.
+/// The URI map of these tests.
 const MAP: (&str, &str) = ("URI_MAP", "iiif=>IIIF");
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures");
 
-/// What a store does wrong.
+/// A fault of a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 enum Fault {
     #[default]
     None,
-    /// Hangs up before it answers.
+    /// Closes the connection before it answers.
     Reset,
-    /// Says how long the body is, and sends half of it.
+    /// Announces the length of the body and sends half of it.
     Truncated,
-    /// Gives the bytes of another version with its tag, whatever the conditions.
+    /// Ignores conditions: sends the bytes and ETag of another version.
     OtherVersion,
-    /// 503.
+    /// Answers 503.
     Busy,
-    /// Sends a byte every 50 ms.
+    /// Sends one byte every 50 ms.
     Drip,
-    /// Answers nothing.
+    /// Never answers.
     Silent,
 }
 
 #[derive(Default)]
 struct Held {
     objects: HashMap<String, (String, Vec<u8>)>,
-    /// What is wrong with the next answers, and with how many of them.
+    /// The fault of the next answers, and their number.
     fault: (Fault, usize),
     /// Method, path and range of every request.
     asked: Vec<(String, String, Option<Range<usize>>)>,
 }
 
-/// A plain HTTP store of this process: ETag, ranges, If-Match, and faults.
+/// An HTTP store in this process with ETag, ranges, If-Match and faults.
 struct Store {
     port: u16,
     held: Arc<Mutex<Held>>,
@@ -115,13 +115,13 @@ impl Store {
         self.held.lock().unwrap().fault = (fault, times);
     }
 
-    /// The ranges that were asked for since the last call.
+    /// The ranges requested since the last call.
     fn ranges(&self) -> Vec<Range<usize>> {
         let asked = std::mem::take(&mut self.held.lock().unwrap().asked);
         asked.into_iter().filter_map(|(_, _, range)| range).collect()
     }
 
-    /// The requests since the last call.
+    /// The number of requests since the last call.
     fn requests(&self) -> usize {
         std::mem::take(&mut self.held.lock().unwrap().asked).len()
     }
@@ -249,7 +249,7 @@ fn ask(service: &Service, uri: &str) -> (u16, Vec<u8>) {
     (reply.status, reply.body.to_vec())
 }
 
-/// Requests over a picture that read all of its levels.
+/// Requests that read all levels of a picture.
 fn views(name: &str) -> [String; 5] {
     [
         "info.json",
@@ -274,7 +274,7 @@ fn same_as_on_disk(service: &Service, name: &str) {
 }
 
 #[test]
-fn every_picture_is_the_same_through_a_store() {
+fn every_picture_is_the_same_from_a_store() {
     let store = Store::of_fixtures();
     let service = store.service(&[]);
     for name in masters() {
@@ -283,7 +283,7 @@ fn every_picture_is_the_same_through_a_store() {
 }
 
 #[test]
-fn a_first_tile_takes_few_requests_and_every_other_one_at_most() {
+fn the_first_tile_takes_few_requests_and_later_ones_at_most_one() {
     let store = Store::of_fixtures();
     let service = store.service(&[]);
     let tile = |col: u32, row: u32| {
@@ -305,7 +305,7 @@ fn a_first_tile_takes_few_requests_and_every_other_one_at_most() {
 
 #[test]
 #[ignore = "needs CORPUS"]
-fn every_file_of_the_corpus_is_the_same_through_a_store() {
+fn every_file_of_the_corpus_is_the_same_from_a_store() {
     let corpus = corpus();
     let store = Store::start([]);
     let far = store.service(&[]);
@@ -332,7 +332,7 @@ fn every_file_of_the_corpus_is_the_same_through_a_store() {
             let view = |view: &str| format!("/iiif/{folder}%2F{name}/{view}");
             let info = ask(&near, &view("info.json")).0;
             assert_eq!(ask(&far, &view("info.json")).0, info, "{id}");
-            // what a store holds has no name that could be shown, and its errors are others'
+            // names and errors of a store differ from those of files
             for uri in [
                 view("full/^!700,700/0/default.png"),
                 view("pct:40,40,20,20/200,/0/default.jpg"),
@@ -348,7 +348,7 @@ fn every_file_of_the_corpus_is_the_same_through_a_store() {
     assert!(tried > 100, "{tried} files");
 }
 
-/// A TIFF pyramid in tiles of 256 x 256 grey pixels, each level followed by its directory, as libtiff writes them.
+/// A TIFF pyramid in tiles of 256 x 256 grey pixels; the directory of each level follows its data, as libtiff writes it.
 fn behind(side: u32) -> Vec<u8> {
     let mut file = b"II*\0\0\0\0\0".to_vec();
     let mut link = 4;
@@ -397,7 +397,7 @@ fn behind(side: u32) -> Vec<u8> {
 }
 
 #[test]
-fn directories_after_each_level_take_few_requests_and_answers_say_how_many() {
+fn directories_after_each_level_take_few_requests_and_answers_report_the_number() {
     let file = behind(2048);
     let store = Store::start([("a.tif".into(), file)]);
     let service = store.service(&[("SERVER_TIMING", "1")]);
@@ -426,7 +426,7 @@ fn directories_after_each_level_take_few_requests_and_answers_say_how_many() {
         let more = ask(&tile(level, x));
         assert!(more <= 1, "{more} requests for {level},{x}");
     }
-    assert_eq!(ask(&tile(0, 3)), 0, "it is in the cache");
+    assert_eq!(ask(&tile(0, 3)), 0, "the tile is in the cache");
 }
 
 #[test]
@@ -442,11 +442,11 @@ fn tiles_of_jpeg_2000_take_few_requests() {
     }));
     std::fs::write(&picture, bytes).unwrap();
     for (options, most) in [
-        // the place of every tile is listed
+        // with the length of every tile-part
         ("-t 256,256 -TLM", [3, 1]),
-        // that of every packet
+        // with the length of every packet
         ("-p RPCL -c [256,256] -PLT", [6, 3]),
-        // every header is read once
+        // without lengths, each header is read once
         ("-p RPCL -c [256,256]", [8, 0]),
     ] {
         let stream = folder.join("a.jp2");
@@ -469,7 +469,7 @@ fn tiles_of_jpeg_2000_take_few_requests() {
 }
 
 #[test]
-fn an_export_reads_no_byte_twice() {
+fn an_export_fetches_no_byte_twice() {
     for name in masters() {
         let store = Store::of_fixtures();
         let service = store.service(&[]);
@@ -492,7 +492,7 @@ fn an_export_reads_no_byte_twice() {
 }
 
 #[test]
-fn what_others_read_often_does_not_push_out_what_was_announced() {
+fn frequently_read_blocks_do_not_evict_announced_ones() {
     let files = ["a.tif", "b.tif"].map(|name| (name.to_string(), behind(4096)));
     let store = Store::start(files);
     let service = store.service(&[("STORE_CACHE_SIZE", "8"), ("MAX_IMAGE_CACHE_SIZE", "0")]);
@@ -511,7 +511,7 @@ fn what_others_read_often_does_not_push_out_what_was_announced() {
     assert!(ranges.len() < 100, "{} requests", ranges.len());
 }
 
-/// A JPEG of which most is read after it was opened.
+/// A JPEG that is mostly read after opening.
 fn large() -> Vec<u8> {
     std::fs::read(Path::new(FIXTURES).join("tessera.tif")).unwrap()
 }
@@ -519,7 +519,7 @@ fn large() -> Vec<u8> {
 const TILE: &str = "/iiif/a.tif/full/max/0/default.jpg";
 
 #[test]
-fn transient_faults_are_not_seen() {
+fn transient_faults_are_retried() {
     let want = ask(&fixtures(&[MAP]), "/iiif/tessera.tif/full/max/0/default.jpg");
     for fault in [Fault::Reset, Fault::Truncated, Fault::Busy] {
         let store = Store::start([("a.tif".into(), large())]);
@@ -530,7 +530,7 @@ fn transient_faults_are_not_seen() {
 }
 
 #[test]
-fn a_store_that_is_down_is_a_502_and_one_that_is_slow_a_504_in_time() {
+fn a_store_that_is_down_gives_a_502_and_a_slow_one_a_504_in_time() {
     let store = Store::start([("a.tif".into(), large())]);
     let vars = [("STORE_TIMEOUT", "1")];
     for (fault, wanted) in [
@@ -544,7 +544,7 @@ fn a_store_that_is_down_is_a_502_and_one_that_is_slow_a_504_in_time() {
         let (service, start) = (store.service(&vars), Instant::now());
         let (status, body) = ask(&service, TILE);
         let message = String::from_utf8_lossy(&body);
-        // one that is busy may be so until its time is over
+        // a busy store is retried until the time limit
         assert!(
             status == wanted || (wanted == 502 && status == 504),
             "{fault:?}: {status}"
@@ -570,24 +570,24 @@ fn versions_are_never_mixed() {
     let info = "/iiif/a.tif/info.json";
     assert_eq!(ask(&service, info).0, 200);
     store.requests();
-    // another picture under the same name, of the same layout
+    // another picture of the same name and layout
     let other = std::fs::read(Path::new(FIXTURES).join("tessera.tif")).unwrap();
     store.put("a.tif", "\"2\"", &other);
     let (status, _) = ask(&service, TILE);
     assert!([200, 503].contains(&status), "{status}");
-    assert_eq!(ask(&service, TILE).0, 200, "it was opened anew");
-    // a server that does not know conditions
+    assert_eq!(ask(&service, TILE).0, 200, "the image was opened again");
+    // a store without conditional requests
     store.fail(Fault::OtherVersion, usize::MAX);
     let service = store.service(&[]);
     store.fail(Fault::None, 0);
     assert_eq!(ask(&service, info).0, 200);
     store.fail(Fault::OtherVersion, usize::MAX);
     let (status, _) = ask(&service, TILE);
-    assert!(status != 200, "bytes of two versions");
+    assert!(status != 200, "an answer with bytes of two versions");
 }
 
 #[test]
-fn a_change_is_seen_after_the_time_to_live() {
+fn a_change_is_noticed_after_the_time_to_live() {
     let store = Store::start([("a.tif".into(), large())]);
     let service = store.service(&[("STORE_TTL", "1")]);
     let etag = || {
@@ -602,11 +602,15 @@ fn a_change_is_seen_after_the_time_to_live() {
     assert_ne!(etag(), before, "the first answer after that time");
     store.held.lock().unwrap().objects.clear();
     std::thread::sleep(Duration::from_millis(1100));
-    assert_eq!(ask(&service, "/iiif/a.tif/info.json").0, 404, "it has gone");
+    assert_eq!(
+        ask(&service, "/iiif/a.tif/info.json").0,
+        404,
+        "the object was deleted"
+    );
 }
 
 #[test]
-fn what_is_no_image_or_not_there_is_a_404() {
+fn missing_objects_and_objects_that_are_no_images_are_404() {
     let store = Store::start([
         ("text.tif".into(), b"no image at all".to_vec()),
         ("empty.tif".into(), Vec::new()),
@@ -619,7 +623,7 @@ fn what_is_no_image_or_not_there_is_a_404() {
 }
 
 #[test]
-fn names_lead_to_stores_and_all_others_to_files() {
+fn prefixes_select_stores_and_all_other_names_are_files() {
     let store = Store::of_fixtures();
     let stores = format!("far=>http://127.0.0.1:{}/m, near=>{FIXTURES}", store.port);
     let service = fixtures(&[("STORES", stores.as_str()), MAP]);
@@ -632,11 +636,11 @@ fn names_lead_to_stores_and_all_others_to_files() {
     assert!(view("far%2Ftessera.tif") == want);
     assert!(store.requests() > 0);
     store.fail(Fault::Busy, usize::MAX);
-    assert_eq!(view("tessera.tif").0, 200, "others are left alone");
+    assert_eq!(view("tessera.tif").0, 200, "names without a prefix are files");
 }
 
 #[test]
-fn neighbours_are_fetched_together_and_the_same_only_once() {
+fn adjacent_blocks_are_fetched_together_and_each_block_only_once() {
     let store = Store::start([("a.tif".into(), large())]);
     let service = store.service(&[]);
     std::thread::scope(|scope| {
@@ -645,7 +649,7 @@ fn neighbours_are_fetched_together_and_the_same_only_once() {
         }
     });
     let mut ranges = store.ranges();
-    // eight may open it at once, each with a request for its head
+    // up to eight requests may open the image at once, each with a HEAD request
     ranges.retain(|range| range.start > 0);
     ranges.sort_by_key(|range| range.start);
     for pair in ranges.windows(2) {
@@ -653,18 +657,18 @@ fn neighbours_are_fetched_together_and_the_same_only_once() {
     }
 }
 
-/// A child process that ends with the test.
+/// A child process and its folder; killed and removed when dropped.
 pub struct Server(pub Child, pub PathBuf);
 
 impl Server {
-    /// One that listens on this port now; the folder goes with it.
+    /// Waits until the process listens on the port.
     pub fn listening(child: Child, folder: PathBuf, port: u16) -> Server {
         let server = Server(child, folder);
-        until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens");
+        until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("the server listens");
         server
     }
 
-    /// nginx with this inside its `http` block, which listens on the port; its files are in the folder.
+    /// nginx with `own` in its `http` block, listening on the port; its files are in the folder.
     pub fn nginx(folder: PathBuf, own: &str, port: u16) -> Server {
         let conf = format!(
             "daemon off; master_process off; pid {0}/pid; error_log {0}/error.log;\nevents {{}}\nhttp {{ access_log off; \
@@ -678,7 +682,7 @@ impl Server {
             .args(["-e".as_ref(), folder.join("error.log").as_os_str()])
             .stderr(Stdio::null())
             .spawn()
-            .expect("nginx is there (tests/run installs it)");
+            .expect("nginx is installed (tests/run installs it)");
         Server::listening(child, folder, port)
     }
 }
@@ -699,7 +703,7 @@ fn folder(name: &str) -> PathBuf {
 
 #[test]
 #[ignore = "needs nginx"]
-fn nginx_is_a_store() {
+fn nginx_serves_as_a_store() {
     let (folder, port) = (folder("nginx"), free_port());
     for name in masters() {
         std::os::unix::fs::symlink(Path::new(FIXTURES).join(&name), folder.join("bucket").join(&name))
@@ -742,11 +746,11 @@ pub fn s3() -> (Server, u16) {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .expect("s3s-fs is there (tests/run installs it)");
+        .expect("s3s-fs is installed (tests/run installs it)");
     (Server::listening(child, folder, port), port)
 }
 
-/// The daemon over HTTP with masters in this place of the S3 server.
+/// The daemon over HTTP with masters at this prefix of the S3 server.
 fn daemon(folder: &Folder, s3: u16, prefix: &str, key: &str) -> (Command, u16) {
     let port = free_port();
     let mut command = folder.command(env!("CARGO_BIN_EXE_iipsrv"));
@@ -767,12 +771,12 @@ fn daemon(folder: &Folder, s3: u16, prefix: &str, key: &str) -> (Command, u16) {
 
 #[test]
 #[ignore = "needs s3s-fs"]
-fn a_bucket_of_s3_is_served_and_no_secret_reaches_the_log() {
+fn an_s3_bucket_is_served_and_no_secret_is_logged() {
     let (_s3, s3_port) = s3();
     let files = Folder::new();
     let (mut command, port) = daemon(&files, s3_port, "s3://bucket/masters/", "known");
     let _daemon = Server(command.spawn().unwrap(), files.join("none"));
-    until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens");
+    until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("the server listens");
     let local = fixtures(&[MAP]);
     for name in masters() {
         let view = format!("/iiif/{name}/full/200,/0/default.jpg");
@@ -792,7 +796,7 @@ fn a_bucket_of_s3_is_served_and_no_secret_reaches_the_log() {
 
 #[test]
 #[ignore = "needs s3s-fs"]
-fn a_store_that_cannot_work_stops_the_start_with_one_line() {
+fn an_unusable_store_prevents_the_start_with_one_line() {
     let (_s3, s3_port) = s3();
     for (prefix, key, why) in [
         ("s3://bucket/masters/", "unknown", "the credentials are refused"),
@@ -822,7 +826,7 @@ fn a_store_that_cannot_work_stops_the_start_with_one_line() {
 }
 
 #[test]
-fn a_store_that_is_down_at_the_start_is_logged_and_its_images_come_when_it_is_up() {
+fn a_store_that_is_down_at_the_start_is_logged_and_served_once_it_is_up() {
     let (files, port, far) = (Folder::new(), free_port(), free_port());
     let mut command = files.command(env!("CARGO_BIN_EXE_iipsrv"));
     command
@@ -833,7 +837,7 @@ fn a_store_that_is_down_at_the_start_is_logged_and_its_images_come_when_it_is_up
         .env("STORE_TIMEOUT", "2")
         .args(["--http", &format!("127.0.0.1:{port}")]);
     let _daemon = Server(command.spawn().unwrap(), files.join("none"));
-    until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens");
+    until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("the server listens");
     let message = format!("http://127.0.0.1:{far}/: cannot be reached now: ");
     files.wait_for(&message);
     assert!(!files.log().contains("secret"), "{}", files.log());
@@ -841,7 +845,7 @@ fn a_store_that_is_down_at_the_start_is_logged_and_its_images_come_when_it_is_up
     assert!([502, 504].contains(&status), "{status}");
 }
 
-/// The daemon over masters in this store, with a cache on disk.
+/// The daemon over masters in this store, with a disk cache.
 #[cfg(feature = "disk-cache")]
 fn with_disk(files: &Folder, store: &Store) -> (Server, u16) {
     let port = free_port();
@@ -854,7 +858,7 @@ fn with_disk(files: &Folder, store: &Store) -> (Server, u16) {
         .arg("--http")
         .arg(format!("127.0.0.1:{port}"));
     let server = Server(command.spawn().unwrap(), files.join("none"));
-    until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens");
+    until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("the server listens");
     (server, port)
 }
 
@@ -865,7 +869,7 @@ fn bytes_fetched(store: &Store) -> usize {
 
 #[cfg(feature = "disk-cache")]
 #[test]
-fn after_a_restart_blocks_on_the_disk_are_not_fetched_again() {
+fn blocks_in_the_disk_cache_are_not_fetched_again_after_a_restart() {
     let files = Folder::new();
     let store = Store::start([("a.tif".into(), large())]);
     let want = ask(&fixtures(&[MAP]), "/iiif/tessera.tif/full/max/0/default.jpg").1;
@@ -877,7 +881,7 @@ fn after_a_restart_blocks_on_the_disk_are_not_fetched_again() {
     let (_daemon, port) = with_disk(&files, &store);
     assert!(http(port, "GET", TILE, &[("Host", "x")], "").body == want);
     let warm = bytes_fetched(&store);
-    // the head, and a byte by which the version is known
+    // the first block, and one byte to check the version
     assert!(
         warm <= (256 << 10) + 1 && warm * 3 < cold,
         "{warm} bytes, {cold} before"
@@ -886,7 +890,7 @@ fn after_a_restart_blocks_on_the_disk_are_not_fetched_again() {
 
 #[cfg(feature = "disk-cache")]
 #[test]
-fn a_server_that_is_killed_at_any_moment_leaves_a_cache_that_is_right_or_empty() {
+fn a_killed_server_leaves_a_disk_cache_that_is_valid_or_empty() {
     let files = Folder::new();
     let store = Store::start([("a.tif".into(), large())]);
     let want = ask(&fixtures(&[MAP]), "/iiif/tessera.tif/full/max/0/default.jpg").1;
@@ -900,7 +904,7 @@ fn a_server_that_is_killed_at_any_moment_leaves_a_cache_that_is_right_or_empty()
         daemon.0.kill().unwrap();
         daemon.0.wait().unwrap();
     }
-    // a new version is not answered out of the cache of the old one
+    // a new version is not served from the cache of the old one
     let other = std::fs::read(Path::new(FIXTURES).join("rgba.tif")).unwrap();
     let other_want = ask(&fixtures(&[MAP]), "/iiif/rgba.tif/full/max/0/default.jpg").1;
     store.put("a.tif", "\"2\"", &other);
@@ -908,7 +912,7 @@ fn a_server_that_is_killed_at_any_moment_leaves_a_cache_that_is_right_or_empty()
     assert!(http(port, "GET", TILE, &[("Host", "x")], "").body == other_want);
 }
 
-/// The daemon over a folder, with a cache on disk and metrics.
+/// The daemon over a folder, with a disk cache and metrics.
 #[cfg(feature = "disk-cache")]
 fn local_with_disk(files: &Folder) -> (Server, u16, u16) {
     let (port, admin) = (free_port(), free_port());
@@ -921,15 +925,15 @@ fn local_with_disk(files: &Folder) -> (Server, u16, u16) {
         .args(["--http", &format!("127.0.0.1:{port}")])
         .args(["--admin", &format!("127.0.0.1:{admin}")]);
     let server = Server(command.spawn().unwrap(), files.join("none"));
-    until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens");
+    until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("the server listens");
     (server, port, admin)
 }
 
 #[cfg(feature = "disk-cache")]
 #[test]
-fn answers_and_derived_levels_are_there_after_a_restart() {
+fn answers_and_derived_levels_survive_a_restart() {
     let files = Folder::new();
-    // its file has one level, in one piece
+    // a PNG has a single level
     let whole = ask(&fixtures(&[MAP]), "/iiif/tessera.tif/full/max/0/default.png").1;
     std::fs::create_dir(files.join("images")).unwrap();
     std::fs::write(files.join("images/a.png"), whole).unwrap();
@@ -965,13 +969,13 @@ fn answers_and_derived_levels_are_there_after_a_restart() {
 #[cfg(feature = "disk-cache")]
 #[test]
 #[ignore = "needs unshare and a tmpfs"]
-fn a_full_disk_is_logged_once_and_all_is_served() {
+fn a_full_disk_is_logged_once_and_requests_are_served() {
     let files = Folder::new();
     let store = Store::start([("a.tif".into(), behind(8192))]);
     let (port, cache) = (free_port(), files.join("cache"));
     std::fs::create_dir(&cache).unwrap();
     let mut command = files.command("unshare");
-    // a file system of its own, smaller than the cache may be
+    // a file system smaller than the limit of the cache
     command
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("FILESYSTEM_PREFIX", format!("http://127.0.0.1:{}/m/", store.port))
@@ -997,7 +1001,7 @@ fn a_full_disk_is_logged_once_and_all_is_served() {
         let (status, want) = ask(&local, &view(turn));
         let answer = http(port, "GET", &view(turn), &[("Host", "x")], "");
         assert!((answer.status, &answer.body) == (status, &want), "{turn}");
-        // past the cache of answers
+        // bypasses the cache of answers
         let other = format!("/iiif/a.tif/{},0,256,256/max/0/default.jpg", turn * 200);
         assert_eq!(http(port, "GET", &other, &[("Host", "x")], "").status, 200);
         if count() > 0 && turn > 8 {
@@ -1011,7 +1015,7 @@ fn a_full_disk_is_logged_once_and_all_is_served() {
 
 #[cfg(feature = "disk-cache")]
 #[test]
-fn a_foreign_directory_stops_the_start() {
+fn a_directory_with_other_files_prevents_the_start() {
     let files = Folder::new();
     std::fs::create_dir(files.join("cache")).unwrap();
     std::fs::write(files.join("cache").join("thesis.txt"), "mine").unwrap();

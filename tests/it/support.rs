@@ -1,4 +1,4 @@
-//! What the tests share: a service over synthetic images, and pixels out of replies.
+//! Shared by the tests: a service over synthetic images, an HTTP client, and pixels of replies.
 
 use iipsrv::config::Config;
 use iipsrv::geometry::Size;
@@ -13,7 +13,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// A configuration from these variables and nothing else.
+/// A configuration from these variables alone.
 pub fn config(vars: &[(&str, &str)]) -> Config {
     Config::read(|name| {
         vars.iter()
@@ -31,7 +31,7 @@ pub fn service(vars: &[(&str, &str)]) -> Service {
         .with_image("rgba", Synthetic::halving(Size::new(500, 300), tile, 4))
 }
 
-/// A service over the pictures of `fixtures/`, with these variables besides.
+/// A service over the pictures of `fixtures/` with these variables.
 pub fn fixtures(vars: &[(&str, &str)]) -> Service {
     let prefix = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/");
     Service::new(config(&[vars, &[("FILESYSTEM_PREFIX", prefix)]].concat()))
@@ -84,7 +84,7 @@ pub fn png(data: &[u8]) -> Raster {
     }
 }
 
-/// An answer over HTTP.
+/// An answer received over HTTP.
 pub struct HttpAnswer {
     pub status: u16,
     head: String,
@@ -101,7 +101,7 @@ impl HttpAnswer {
     }
 }
 
-/// Asks a server on this port of the loopback, over a connection of its own.
+/// Sends a request to this loopback port over a new connection.
 pub fn http(port: u16, method: &str, uri: &str, lines: &[(&str, &str)], body: &str) -> HttpAnswer {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -139,7 +139,7 @@ pub fn http(port: u16, method: &str, uri: &str, lines: &[(&str, &str)], body: &s
     answer
 }
 
-/// The body that came in these chunks (RFC 9112 §7.1).
+/// Joins the chunks of a chunked body (RFC 9112 §7.1).
 fn joined(mut chunks: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     loop {
@@ -157,8 +157,8 @@ fn joined(mut chunks: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The folder of files that other people made. Tests that ask for it are ignored unless they are asked for, with the reason
-/// that they need CORPUS, and have `corpus` in their path, or are in `writers`.
+/// CORPUS, a folder of files of other writers. Tests that use it are `#[ignore]`d with the reason CORPUS, and have `corpus`
+/// in their path or are in `writers`.
 pub fn corpus() -> std::path::PathBuf {
     let folder = std::env::var_os("CORPUS").expect("CORPUS is a folder of files that other people made");
     folder.into()

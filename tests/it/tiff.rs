@@ -1,4 +1,4 @@
-//! What the writer of `fixtures/` writes, in every layout and compression, is what the source reads.
+//! TIFF files of the fixture writer read back in every layout and compression.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::pyramid::Rounding;
 use crate::pyramid::Spec;
 use crate::pyramid::halvings;
 
-/// A file of this name that is removed with it.
+/// A temporary file, removed when dropped.
 pub struct Temp(PathBuf);
 
 impl Temp {
@@ -52,7 +52,7 @@ impl Drop for Temp {
     }
 }
 
-/// A slope with some texture in it, other in every level and channel.
+/// A gradient with texture that differs by level and channel.
 fn sample(x: u32, y: u32, level: usize, channel: u16) -> u8 {
     let slope = x / 3 + y / 2 + level as u32 * 20 + u32::from(channel) * 50;
     ((slope % 400 + (x * y) % 5) / 2) as u8 + 40
@@ -152,15 +152,15 @@ fn every_layout_and_compression_reads_back() {
                 let (line, part) = (size.w as usize * channels, rect.w as usize * channels);
                 let start = rect.y as usize * line + rect.x as usize * channels;
                 let rows = pixels[start..].chunks(line).take(rect.h as usize);
-                let wanted: Vec<u8> = rows.flat_map(|row| &row[..part]).copied().collect();
+                let expected: Vec<u8> = rows.flat_map(|row| &row[..part]).copied().collect();
                 let worst = got
                     .iter()
-                    .zip(&wanted)
+                    .zip(&expected)
                     .map(|(a, b)| a.abs_diff(*b))
                     .max()
                     .unwrap();
                 assert!(
-                    got.len() == wanted.len() && worst <= bound,
+                    got.len() == expected.len() && worst <= bound,
                     "{name} {tile:?}: off by {worst}"
                 );
                 same_as_coded(&tiff, tile, rect.size() == header.levels[level].tile, &got);
@@ -169,7 +169,7 @@ fn every_layout_and_compression_reads_back() {
     }
 }
 
-/// What is sent as it is shows what would be decoded.
+/// Asserts that a tile that is passed through unchanged decodes to the same samples.
 fn same_as_coded(tiff: &Tiff, tile: Tile, whole: bool, samples: &[u8]) {
     let header = tiff.header();
     for format in [Format::Jpeg, Format::Webp, Format::Png] {
@@ -215,6 +215,6 @@ fn several_threads_read_one_open_file() {
         let threads: Vec<_> = (0..4).map(|_| read()).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    let wanted: u64 = levels[0].iter().map(|s| u64::from(*s)).sum();
-    assert_eq!(sums, [wanted; 4]);
+    let expected: u64 = levels[0].iter().map(|s| u64::from(*s)).sum();
+    assert_eq!(sums, [expected; 4]);
 }

@@ -1,4 +1,4 @@
-//! What the commands make of samples of every depth, by formulas; seams, words, and images that are out of the ordinary.
+//! Commands that process samples, compared with formulas at every depth; seams between tiles, syntax, and unusual images.
 
 use crate::process::Folder;
 use crate::support;
@@ -8,18 +8,18 @@ use iipsrv::http::Http;
 use iipsrv::raster::Raster;
 use iipsrv::service::Service;
 
-/// How samples are stored.
+/// Stored sample types.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Depth {
     U8,
     U16,
     U32,
-    /// With the ends of the range that the file names.
+    /// With the sample range in the file (minimum, maximum).
     F32(f32, f32),
 }
 
 impl Depth {
-    /// From 0–1 to what is stored.
+    /// Scales 0–1 to a stored value.
     pub fn stored(self, share: f64) -> f64 {
         match self {
             Depth::U8 => (share * 255.0).round(),
@@ -40,19 +40,19 @@ impl Depth {
     }
 }
 
-/// A picture by a formula: its value from 0 to 1 in each channel of each pixel.
+/// A picture by a formula that gives 0–1 for each pixel and channel.
 pub struct Drawn<'a> {
     pub depth: Depth,
     pub channels: usize,
     /// 1 grey, 2 RGB, 8 L*a*b*.
     pub photometric: u16,
-    /// ExtraSamples of the last channel: 0 of no meaning, 2 alpha.
+    /// ExtraSamples of the last channel: 0 unspecified, 2 alpha.
     pub extra: u16,
     pub levels: &'a [(u32, u32)],
     pub value: &'a dyn Fn(u32, u32, usize) -> f64,
 }
 
-/// TIFF of tiles of 256 pixels, uncompressed, one directory a level. Levels show every second, fourth … pixel.
+/// An uncompressed TIFF in tiles of 256 x 256, one directory per level. Levels are subsampled: every second, fourth … pixel.
 pub fn tiff(drawn: &Drawn) -> Vec<u8> {
     let mut out = b"II*\0\0\0\0\0".to_vec();
     let mut link = 4;
@@ -128,16 +128,16 @@ const DEPTHS: [(&str, Depth); 4] = [
     ("f32", Depth::F32(-100.0, 200.0)),
 ];
 
-/// Every value of 8 bits in every channel, in another order in each.
+/// All 8-bit values in every channel, in a different order in each.
 fn mixed(x: u32, y: u32, channel: usize) -> f64 {
     let step = [37, 101, 11, 53, 7, 201][channel];
     f64::from((x * step + y * 7 + channel as u32 * 60) % 256) / 255.0
 }
 
-/// So many pixels that curves and tables are used instead of the steps themselves (more than 4096).
+/// Enough pixels (more than 4096) for curves and tables to replace the single steps.
 const SIDES: (u32, u32) = (80, 64);
 
-/// The files u8, u16 …, of these channels, with a service.
+/// Writes the files u8, u16 … with this number of channels; a service over them.
 fn drawn(folder: &Folder, channels: usize, vars: &[(&str, &str)]) -> Service {
     for (name, depth) in DEPTHS {
         let file = tiff(&Drawn {
@@ -164,7 +164,7 @@ fn ask(service: &Service, query: &str) -> Raster {
     pixels(&service.respond(Http::query(query)))
 }
 
-/// What a pixel becomes, from 0–1 to 0–1.
+/// The effect on a pixel, from 0–1 to 0–1.
 type Formula = fn([f64; 6]) -> Vec<f64>;
 
 fn hot(v: f64) -> Vec<f64> {
@@ -183,7 +183,7 @@ fn shade(v: [f64; 6], around: f64, above: f64) -> Vec<f64> {
 }
 
 #[test]
-fn commands_are_formulas_at_every_depth() {
+fn commands_follow_their_formulas_at_every_depth() {
     let rgb: &[(&str, Formula)] = &[
         ("GAM=2", |v| v[..3].iter().map(|v| v * v).collect()),
         ("GAM=0.4545", |v| v[..3].iter().map(|v| v.powf(0.4545)).collect()),
@@ -207,7 +207,7 @@ fn commands_are_formulas_at_every_depth() {
         ("CTW=[0,1;1,0]", |v| vec![v[1]]),
         ("CTW=[0,1]", |v| vec![v[1]]),
         ("CTW=[1;0;1;1;1]", |v| vec![v[0], 0.0, v[0]]),
-        // beyond 1 nothing is lost before the end
+        // intermediate values may exceed 1
         ("CTW=[2,0,0;0,2,0;0,0,2]&CNT=0.5", |v| v[..3].to_vec()),
         ("CTW=[2,0,0;0,2,0;0,0,2]&GAM=0.5&CNT=0.5", |v| {
             v[..3].iter().map(|v| 0.5 * (2.0 * v).sqrt()).collect()
@@ -233,7 +233,7 @@ fn commands_are_formulas_at_every_depth() {
             let light = shade(v, 0.0, 90.0)[0];
             vec![light, 0.5 * light, 0.25 * light]
         }),
-        // IIP 1.0.5: a third of the chroma; brighter by the fourth column
+        // IIP 1.0.5: a third of the chroma; the fourth column adds brightness
         ("CTW=1,0,0,0,0,0.5,0,0,0,0,0.5,0,0,0,0,1", |v| {
             let luma = 0.299 * v[0] + 0.587 * v[1] + 0.114 * v[2];
             v[..3].iter().map(|v| 0.5 * (luma + v)).collect()
@@ -248,7 +248,7 @@ fn commands_are_formulas_at_every_depth() {
         for (command, formula) in rgb {
             compare(&service, &format!("FIF={name}.tif&{command}&PTL=0,0"), formula);
         }
-        // ranges are in stored values
+        // ranges are in units of stored values
         let (low, high) = (depth.stored(0.2), depth.stored(0.8));
         let ranges: Vec<(String, Formula)> = vec![
             (format!("MINMAX=-:{low},{high}"), |v| {
@@ -275,7 +275,7 @@ fn commands_are_formulas_at_every_depth() {
             (format!("MINMAX=77:{low},{high}&INV"), |v| {
                 v[..3].iter().map(|v| 1.0 - v).collect()
             }),
-            // the last word counts
+            // the last command wins
             (format!("MINMAX=-:1,2&MINMAX=-:{low},{high}"), |v| {
                 v[..3].iter().map(|v| (v - 0.2) / 0.6).collect()
             }),
@@ -286,7 +286,7 @@ fn commands_are_formulas_at_every_depth() {
     }
 }
 
-/// At most one level from the formula, through tiles and regions alike.
+/// Asserts that tiles and regions differ from the formula by at most one level.
 fn compare(service: &Service, query: &str, formula: &Formula) {
     let tile = ask(service, query);
     let region = ask(service, &query.replace("PTL=0,0", "CVT=png"));
@@ -295,20 +295,20 @@ fn compare(service: &Service, query: &str, formula: &Formula) {
     for (place, found) in support::bytes(&tile).chunks_exact(channels).enumerate() {
         let (x, y) = (place as u32 % SIDES.0, place as u32 / SIDES.0);
         let v = [0, 1, 2, 3, 4, 5].map(|channel| mixed(x, y, channel));
-        let wanted = formula(v);
-        assert_eq!(wanted.len(), channels, "{query}");
-        for (found, wanted) in found.iter().zip(wanted) {
-            let wanted = wanted.clamp(0.0, 1.0) * 255.0;
+        let expected = formula(v);
+        assert_eq!(expected.len(), channels, "{query}");
+        for (found, expected) in found.iter().zip(expected) {
+            let expected = expected.clamp(0.0, 1.0) * 255.0;
             assert!(
-                (f64::from(*found) - wanted).abs() <= 1.0,
-                "{query} at {x},{y}: {found}, not {wanted}"
+                (f64::from(*found) - expected).abs() <= 1.0,
+                "{query} at {x},{y}: {found}, not {expected}"
             );
         }
     }
 }
 
 #[test]
-fn a_matrix_reaches_the_bands_after_the_colours() {
+fn a_matrix_uses_the_bands_after_the_colours() {
     let folder = Folder::new();
     let service = drawn(&folder, 6, &[]);
     for (name, _) in DEPTHS {
@@ -359,7 +359,7 @@ fn alpha_does_not_change() {
 }
 
 #[test]
-fn tiles_that_are_convolved_meet_without_seams() {
+fn convolved_tiles_join_without_seams() {
     let folder = Folder::new();
     let wavy = |x: u32, y: u32, channel: usize| {
         let (x, y) = (f64::from(x), f64::from(y));
@@ -414,7 +414,7 @@ fn tiles_that_are_convolved_meet_without_seams() {
             }
         }
     }
-    // inside, every weight counts: the mean of 25 pixels
+    // away from the edges: the mean of 25 pixels
     let blurred = ask(&service, &format!("FIF=c.tif&CNV={ones}&CVT=png"));
     let at = |x: u32, y: u32| support::bytes(&blurred)[((y * 600 + x) * 3) as usize];
     let mean = |x: u32, y: u32| {
@@ -427,7 +427,7 @@ fn tiles_that_are_convolved_meet_without_seams() {
 }
 
 #[test]
-fn what_changes_nothing_is_the_same_answer() {
+fn commands_without_effect_give_the_same_answer() {
     let folder = Folder::new();
     let service = drawn(&folder, 3, &[]);
     let etag = |query: &str| {
@@ -498,7 +498,7 @@ fn bad_values_are_refused_and_the_next_request_is_served() {
         );
         assert_eq!(service.respond(Http::query("FIF=u8.tif&JTL=0,0")).status, 200);
     }
-    // iipsrv shows a picture for these, so they are answered with one, too
+    // iipsrv shows a picture for these, and so does this server
     for lenient in [
         "CNT=",
         "MINMAX=1",
@@ -543,7 +543,7 @@ fn bad_values_are_refused_and_the_next_request_is_served() {
 }
 
 #[test]
-fn commands_reach_deepzoom_and_zoomify() {
+fn commands_apply_to_deepzoom_and_zoomify() {
     let map = ("URI_MAP", "dz=>DeepZoom,zm=>Zoomify");
     let service = support::service(&[map]);
     let tile = service.respond(Http::query("FIF=rgb&GAM=2&CTW=[0,0,1;0,1,0;1,0,0]&JTL=2,5"));
@@ -589,7 +589,7 @@ fn commands_reach_deepzoom_and_zoomify() {
 }
 
 #[test]
-fn channels_are_counted_as_the_version_counts_them() {
+fn channel_numbers_follow_the_iip_version() {
     let folder = Folder::new();
     let of = |compat| drawn(&folder, 3, &[("COMPAT", compat)]);
     let second = |compat, channel: u32| {
@@ -614,7 +614,7 @@ fn channels_are_counted_as_the_version_counts_them() {
 }
 
 #[test]
-fn histograms_are_stretched_and_made_even() {
+fn histograms_are_stretched_and_equalised() {
     let folder = Folder::new();
     let put = |name: &str, depth, value: &dyn Fn(u32, u32, usize) -> f64| {
         let file = tiff(&Drawn {
@@ -627,7 +627,7 @@ fn histograms_are_stretched_and_made_even() {
         });
         std::fs::write(folder.join(&format!("{name}.tif")), file).unwrap();
     };
-    // columns from 50 to 109; a tenth of them and the rest
+    // values from 50 to 109: a tenth of them and the rest
     let slope = |x: u32, _, _| f64::from(50 + x) / 255.0;
     let steps = |x: u32, _, _| if x < 6 { 10.0 / 255.0 } else { 20.0 / 255.0 };
     for (name, depth) in DEPTHS {
@@ -651,7 +651,7 @@ fn histograms_are_stretched_and_made_even() {
             [26, 26, 26, 26, 26, 26, 255, 255],
             "{name}"
         );
-        // nothing to stretch, nothing to even out
+        // nothing to stretch or to equalise
         for command in ["CNT=stretch", "CNT=eq"] {
             let flat = ask(&service, &format!("FIF=flat-{name}.tif&{command}&PTL=0,0"));
             assert!(
@@ -682,7 +682,7 @@ fn histograms_are_stretched_and_made_even() {
 }
 
 #[test]
-fn filters_sharpen_and_blur_by_their_sign() {
+fn the_sign_of_a_filter_decides_between_sharpening_and_blurring() {
     let folder = Folder::new();
     let edge = |x: u32, _, _| if x < 30 { 0.3 } else { 0.6 };
     let file = tiff(&Drawn {
@@ -705,11 +705,11 @@ fn filters_sharpen_and_blur_by_their_sign() {
 }
 
 #[test]
-fn an_image_is_viewed_as_in_flashpix() {
+fn flashpix_viewing_parameters_are_applied() {
     let service = support::service(&[]);
     let plain = ask(&service, "FIF=rgb&CVT=png");
     let turned = ask(&service, "FIF=rgb&ROT=180&CVT=png");
-    // lengths are in heights: the image is 1000/701 wide
+    // lengths are in units of the height: the image is 1000/701 wide
     let wide = 1000.0 / 701.0;
     let round = format!("AFN=-1,0,0,{wide},0,-1,0,1,0,0,1,0,0,0,0,1");
     let placed = ask(&service, &format!("FIF=rgb&{round}&CVT=png"));
@@ -726,7 +726,7 @@ fn an_image_is_viewed_as_in_flashpix() {
         ask(&service, &format!("FIF=rgb&{round}&WID=100&CVT=jpeg")).size.w,
         100
     );
-    // a window of twice the height, of which the image fills the left
+    // a window twice as wide as high; the image fills its left part
     let room = ask(&service, "FIF=rgb&RAR=2&CVT=png");
     assert_eq!((room.size.w, room.size.h, room.channels), (1402, 701, 4));
     for (y, line) in support::bytes(&room)
@@ -749,7 +749,7 @@ fn an_image_is_viewed_as_in_flashpix() {
     }
     let jpeg = ask(&service, "FIF=rgb&RAR=2&CVT=jpeg");
     assert!(support::bytes(&jpeg)[1100 * 3..1400 * 3].iter().all(|v| *v > 250));
-    // all but a rectangle is hidden, in regions and in tiles
+    // everything outside a rectangle is hidden, in regions and in tiles
     let shown = ask(&service, "FIF=rgb&ROI=0.1,0.2,0.5,0.4&CVT=png");
     let (columns, rows) = (70..421, 140..421);
     for (place, pixel) in support::bytes(&shown).as_chunks::<4>().0.iter().enumerate() {
@@ -793,7 +793,7 @@ fn an_image_is_viewed_as_in_flashpix() {
 }
 
 #[test]
-fn extensions_of_iiif_are_qualities() {
+fn iiif_extensions_are_accepted_as_qualities() {
     let folder = Folder::new();
     let map = ("URI_MAP", "iiif=>IIIF");
     let plain = drawn(&folder, 3, &[map]);
@@ -807,8 +807,8 @@ fn extensions_of_iiif_are_qualities() {
         let uri = format!("/iiif/u16.tif/full/max/0/{quality}.png");
         assert_eq!(plain.respond(Http::get(&uri)).status, 400, "{quality}");
         let reply = extended.respond(Http::get(&uri));
-        let wanted = ask(&extended, &format!("FIF=u16.tif&{command}&CVT=png"));
-        assert_eq!(pixels(&reply).samples, wanted.samples, "{quality}");
+        let expected = ask(&extended, &format!("FIF=u16.tif&{command}&CVT=png"));
+        assert_eq!(pixels(&reply).samples, expected.samples, "{quality}");
         let link = reply.header("Link").unwrap();
         assert!(
             link.contains(&format!("/full/max/0/{quality}.png>;rel=\"canonical\"")),

@@ -1,4 +1,4 @@
-//! The subcommands: check, export, prewarm and get, run as a user runs them.
+//! The subcommands check, export, prewarm and get, run as processes.
 
 use crate::process::Folder;
 use crate::process::Group;
@@ -34,7 +34,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// The server with the settings that the tools have.
+/// A service with the settings that the subcommands get.
 fn service() -> Service {
     let prefix = format!("{}/", fixtures().display());
     let map = "iiif=>IIIF,deepzoom=>DeepZoom,zoomify=>Zoomify";
@@ -65,7 +65,7 @@ fn get_writes_what_the_server_answers() {
 }
 
 #[test]
-fn check_tells_good_files_from_others() {
+fn check_distinguishes_good_files_from_others() {
     let folder = Folder::new();
     let put = |name: &str, from: &str| {
         std::fs::copy(fixtures().join(from), folder.join(name)).unwrap();
@@ -102,7 +102,7 @@ fn check_tells_good_files_from_others() {
 
 #[test]
 #[ignore = "needs vips"]
-fn what_check_says_mends_a_file() {
+fn the_command_that_check_suggests_repairs_a_file() {
     let folder = Folder::new();
     let path = |name: &str| folder.join(name).to_str().unwrap().to_string();
     let slow = path("it's slow.png");
@@ -125,7 +125,7 @@ fn what_check_says_mends_a_file() {
     assert_eq!(got.status.code(), Some(0), "{}", text(&got.stdout));
 }
 
-/// All files below a folder, by their paths in it.
+/// All files below a folder: relative path and content.
 fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
@@ -145,7 +145,7 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn exports_are_the_answers_byte_for_byte() {
+fn exported_files_equal_the_servers_answers() {
     let service = service();
     let image = fixtures().join("metadata.tif");
     let image = image.to_str().unwrap();
@@ -184,7 +184,7 @@ fn exports_are_the_answers_byte_for_byte() {
             assert_eq!(right.status, 200, "{uri}");
             assert!(*bytes == right.body, "{uri}");
         }
-        // what is there already is not made again
+        // existing files are not written again
         std::fs::remove_file(out.join(&written[0].0)).unwrap();
         std::fs::write(out.join(&written[1].0), "kept").unwrap();
         let said = run();
@@ -198,7 +198,7 @@ fn exports_are_the_answers_byte_for_byte() {
 }
 
 #[test]
-fn a_level_0_service_lists_its_tiles_and_sizes_and_nothing_else() {
+fn an_exported_level_0_service_lists_exactly_its_tiles_and_sizes() {
     let folder = Folder::new();
     let image = fixtures().join("metadata.tif");
     let out = folder.join("out");
@@ -226,7 +226,7 @@ fn a_level_0_service_lists_its_tiles_and_sizes_and_nothing_else() {
 }
 
 #[test]
-fn prewarm_needs_a_cache_that_stays() {
+fn prewarm_needs_a_persistent_cache() {
     let got = iipsrv(&["prewarm", "tessera.tif"]);
     assert_eq!(got.status.code(), Some(2));
     assert!(text(&got.stderr).contains("MEMCACHED_SERVERS"));
@@ -301,7 +301,7 @@ fn prewarm_fills_memcached_from_lists_and_folders() {
         (Some(1), "2 answers, 1 errors\n".into())
     );
     assert_eq!(items(), 1);
-    // 121 × 91 in tiles of 16 and its two smaller levels: 8 × 6, 4 × 3, 2 × 2 and 1
+    // 121 × 91 in tiles of 16: 8 × 6, 4 × 3 and 2 × 2 tiles, and 1
     assert_eq!(
         run(&["maps", "--levels", "3"]),
         (Some(0), "17 answers, 0 errors\n".into())

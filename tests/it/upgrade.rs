@@ -1,7 +1,7 @@
-//! A site of Debian's iipimage-server, with the configuration that the package brings, in which the program is exchanged
-//! and nothing else: a thousand answers before and after, over four protocols and every command.
+//! A site with the configuration of Debian's iipimage-server, in which only the program is replaced: a thousand answers
+//! before and after, over four protocols and every command.
 //!
-//! Every difference is in `DIFFERENCES`, whose rows are in iipsrv-migration(7).
+//! `DIFFERENCES` lists every difference; iipsrv-migration(7) documents its rows.
 
 use crate::process::free_port;
 use crate::site::Site;
@@ -48,7 +48,7 @@ const OBJECTS: [&str; 22] = [
     "Nonexistent",
 ];
 
-/// Commands that change pixels or say nothing.
+/// Commands that change pixels or have no effect.
 const CHANGES: [&str; 26] = [
     "CNT=1.5",
     "CNT=0.5",
@@ -123,7 +123,7 @@ const IIIF: [&str; 19] = [
     "info.json?x=1",
 ];
 
-/// What is asked; `{}` is the folder of images.
+/// The queries; `{}` stands for the folder of images.
 fn queries() -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     for image in IMAGES {
@@ -205,11 +205,11 @@ impl Answer {
         self.picture.as_ref().map(|raster| (raster.size.w, raster.size.h))
     }
 
-    /// Whether both are the same for a client: pictures of one size whose samples are near each other; one text; errors.
+    /// Whether both are equivalent for a client: pictures of one size with similar samples, equal texts, or errors.
     fn is(&self, other: &Answer) -> bool {
         match (&self.picture, &other.picture) {
             (Some(one), Some(two)) => {
-                one.size == two.size && one.channels == two.channels && apart(one, two) < NEAR
+                one.size == two.size && one.channels == two.channels && mean_difference(one, two) < NEAR
             }
             (None, None) if self.status >= 400 => self.status == other.status,
             (None, None) => self.status == other.status && self.text == other.text,
@@ -218,11 +218,11 @@ impl Answer {
     }
 }
 
-/// Mean difference of samples that another encoder may make.
+/// Mean difference of samples that a different encoder may cause.
 const NEAR: f64 = 7.0;
 
-/// Mean difference of the samples of two pictures of one size.
-fn apart(one: &Raster, two: &Raster) -> f64 {
+/// Mean difference of the samples of two pictures of equal size.
+fn mean_difference(one: &Raster, two: &Raster) -> f64 {
     let (one, two) = (support::bytes(one), support::bytes(two));
     let sum: u64 = one.iter().zip(two).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
     sum as f64 / one.len() as f64
@@ -234,7 +234,7 @@ fn sides_differ_by_one(theirs: &Answer, ours: &Answer) -> bool {
     pair.is_some_and(|(a, b)| a != b && near(a.0, b.0) && near(a.1, b.1))
 }
 
-/// A kind of difference: words of the man page, and whether a request with these answers is of it.
+/// A kind of difference: its text in the man page, and a predicate over a query and its two answers.
 type Difference = (&'static str, fn(&str, &Answer, &Answer) -> bool);
 
 const DIFFERENCES: &[Difference] = &[
@@ -315,14 +315,14 @@ const DIFFERENCES: &[Difference] = &[
     }),
 ];
 
-/// Puts this program into the package's place.
+/// Installs a program at the package's path.
 fn install(site: &Site, program: &str) {
     let place = site.path("bin/iipsrv.fcgi");
     let _ = std::fs::remove_file(&place);
     std::fs::copy(program, place).unwrap();
 }
 
-/// The answers of the site as it is now.
+/// The current answers of the site.
 fn answers(site: &mut Site, queries: &[String]) -> Vec<Answer> {
     let port = free_port();
     site.debian(port);
@@ -344,7 +344,7 @@ fn answers(site: &mut Site, queries: &[String]) -> Vec<Answer> {
 
 #[test]
 #[ignore = "needs iipsrv 1.1 and Apache"]
-fn the_program_is_exchanged_and_everything_that_differs_has_a_reason() {
+fn after_replacing_the_program_every_difference_is_documented() {
     assert!(Path::new(ORIGINAL).exists(), "apt-get install iipimage-server");
     let mut site = Site::new();
     std::fs::create_dir_all(site.path("bin")).unwrap();

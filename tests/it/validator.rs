@@ -1,7 +1,7 @@
-//! The IIIF's own validator over the real binary, behind nginx and by itself, for 1.1, 2.0 and 3.0: it knows no 2.1.
+//! The IIIF validator over the real binary, behind nginx and over HTTP, for versions 1.1, 2.0 and 3.0; it does not support 2.1.
 //!
-//! `tests/validator/drive.py` runs it. The validation picture is drawn here, in the colours that the validator expects;
-//! with CORPUS the original's pixels are used, and its JPEG 2000 file as it is.
+//! `tests/validator/drive.py` runs it. The test draws the validation picture in the colours that the validator expects; with
+//! CORPUS it uses the published pixels and JPEG 2000 file.
 
 use crate::process::Folder;
 use crate::process::free_port;
@@ -18,7 +18,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// What fails and why, by version: everything else passes.
+/// Tests that fail, by version, and the reason; all others must pass.
 const FAILS: [(&str, &str); 3] = [
     ("format_jp2", "no JPEG 2000 is written"),
     ("format_pdf", "no PDF is written"),
@@ -28,7 +28,7 @@ const FAILS: [(&str, &str); 3] = [
     ),
 ];
 
-/// The picture in a file, by the name of the file.
+/// File name, and how the picture is written to it.
 type Row = (&'static str, fn(&[u8]) -> Vec<u8>);
 
 const ROWS: [Row; 6] = [
@@ -38,7 +38,7 @@ const ROWS: [Row; 6] = [
     ("8-bit-deflate.tif", |pixels| {
         tiff(pixels, Compression::Deflate, Layout::SubIfds)
     }),
-    // The validator allows 5 of 255 in the commonest colour of a square: what a JPEG of usual quality keeps in a plain one.
+    // The validator allows 5 of 255 in the most frequent colour of a square; JPEG of usual quality meets this for plain squares.
     ("8-bit-jpeg.tif", |pixels| {
         let jpeg = Compression::Jpeg {
             quality: 90,
@@ -52,7 +52,7 @@ const ROWS: [Row; 6] = [
             bits: 16,
             ..Spec::new((1000, 1000), 3, Compression::Deflate)
         };
-        // squares of one colour: a pixel of every square is its mean
+        // squares of one colour: every pixel equals the mean of its square
         let level = |&(w, h): &(u32, u32)| {
             let step = 1000 / w as usize;
             let rows = (0..h as usize).map(|y| y * step * 1000);
@@ -81,14 +81,14 @@ const ROWS: [Row; 6] = [
     }),
 ];
 
-/// The validation picture in the corpus, without its suffix.
+/// The published validation picture in the corpus, without its suffix.
 const PUBLISHED: &str = "photos/iiifval__67352ccc-d1b0-11e1-89ae-279075081939";
 
 fn corpus() -> Option<PathBuf> {
     std::env::var_os("CORPUS").map(PathBuf::from)
 }
 
-/// The file of this kind that another program, by this command line, makes of the picture.
+/// The picture as a file with this suffix, converted by an external command.
 fn converted(pixels: &[u8], suffix: &str, command: fn(&str, &str) -> String) -> Vec<u8> {
     let folder = Folder::new();
     let [from, to] = ["from.ppm".into(), format!("to.{suffix}")].map(|name| folder.join(&name));
@@ -111,7 +111,7 @@ fn tiff(pixels: &[u8], compression: Compression, layout: Layout) -> Vec<u8> {
     pyramid::pyramid(&spec, pixels).unwrap()
 }
 
-/// The validator, with these words.
+/// Runs the validator with these arguments; its output.
 fn drive(words: &[&str]) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/validator");
     let python = folder.join("venv/bin/python");
@@ -130,7 +130,7 @@ fn drive(words: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Ten by ten squares of a hundred pixels, RGB.
+/// RGB samples of ten by ten squares of 100 x 100 pixels.
 fn picture() -> Vec<u8> {
     if let Some(corpus) = corpus() {
         let png = support::png(&std::fs::read(corpus.join(format!("{PUBLISHED}.png"))).unwrap());
@@ -145,7 +145,7 @@ fn picture() -> Vec<u8> {
     (0..1_000_000).flat_map(|i| colour(i % 1000, i / 1000)).collect()
 }
 
-/// A site with the picture in every file.
+/// A site with the picture in every file format.
 fn site() -> Site {
     let mut site = Site::new();
     let pixels = picture();
@@ -156,7 +156,7 @@ fn site() -> Site {
     site
 }
 
-/// Everything passes but what is listed, which fails.
+/// Asserts that exactly the tests of `FAILS` fail.
 fn passes(port: u16) {
     for (name, _) in ROWS {
         for (version, prefix) in [("1.1", "iiif/1"), ("2.0", "iiif/2"), ("3.0", "iiif/3")] {
@@ -205,7 +205,7 @@ fn the_validator_passes_over_http() {
 }
 
 #[test]
-fn what_is_needed_here_is_installed_by_tests_run() {
+fn tests_run_installs_every_package_that_is_needed() {
     let script = include_str!("../run");
     for words in [
         "python3-venv",

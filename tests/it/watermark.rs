@@ -1,4 +1,4 @@
-//! The watermark: where it lies, what it does to pixels, and that nothing passes without it.
+//! The watermark: its position, its effect on pixels, and that no answer lacks it.
 
 use crate::process::Folder;
 use crate::site::needed;
@@ -10,7 +10,7 @@ use iipsrv::service::Service;
 use std::path::Path;
 use std::process::Command;
 
-/// A TIFF of one colour that vips writes: strips of 8 or 16 bits, alpha unassociated.
+/// Writes a TIFF of one colour with vips: strips of 8 or 16 bits, unassociated alpha; its path.
 fn mark(folder: &Folder, name: &str, (w, h): (u32, u32), pixel: &[u8], bits: u8) -> String {
     let path = |name: &str| folder.join(name).into_os_string().into_string().unwrap();
     let (raw, file) = (path("raw"), path(name));
@@ -72,10 +72,10 @@ fn ask(service: &Service, query: &str) -> Raster {
     support::pixels(&reply)
 }
 
-/// Pixels before and after.
+/// Pairs of pixels, before and after.
 type Changes = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Where two pictures differ, and how: before and after, of every pixel in it.
+/// The rectangle in which two pictures differ, and its pixels before and after.
 fn change(before: &Raster, after: &Raster) -> (Option<Rect>, Changes) {
     assert_eq!((before.size, before.channels), (after.size, after.channels));
     let n = usize::from(before.channels);
@@ -104,7 +104,7 @@ const TILE: &str = "IIIF=rgb/0,0,256,256/256,256/0/default.png";
 
 #[test]
 #[ignore = "needs vips"]
-fn every_kind_of_mark_does_to_pixels_what_it_says() {
+fn every_kind_of_mark_changes_pixels_by_its_formula() {
     let folder = Folder::new();
     let plain = ask(&support::service(&[]), TILE);
     let added = |light: [f64; 3]| move |v: f64, c: usize| (v + light[c]).min(255.0);
@@ -198,7 +198,7 @@ fn grey_and_transparent_pictures_are_marked_too() {
     let (place, changes) = change(&ask(&plain, rgba), &ask(&marked, rgba));
     assert_eq!(place.map(|place| (place.w, place.h)), Some((60, 33)));
     assert!(changes.iter().all(|(_, after)| *after == [200, 40, 10, 255]));
-    // JPEG has it as well, and in the same place
+    // JPEG has the mark at the same position
     let tile = "IIIF=rgb/0,0,256,256/256,256/0/default.jpg";
     let (before, after) = (ask(&plain, tile), ask(&marked, tile));
     let place = change(&ask(&plain, TILE), &ask(&marked, TILE)).0.unwrap();
@@ -217,13 +217,13 @@ fn grey_and_transparent_pictures_are_marked_too() {
 
 #[test]
 #[ignore = "needs vips"]
-fn a_mark_larger_than_the_tile_is_cut() {
+fn a_mark_larger_than_the_tile_is_cropped() {
     let folder = Folder::new();
     let file = mark(&folder, "m.tif", (400, 300), &[1, 2, 3, 255], 8);
     let service = support::service(&[("WATERMARK", &file)]);
     let all = ask(&service, TILE);
     assert!(support::bytes(&all).chunks(3).all(|pixel| pixel == [1, 2, 3]));
-    // turning comes before: the answer is what is marked
+    // the mark is applied after rotation
     let turned = ask(&service, "IIIF=rgb/0,0,256,100/max/30/default.png");
     assert!(
         support::bytes(&turned)
@@ -234,7 +234,7 @@ fn a_mark_larger_than_the_tile_is_cut() {
 
 #[test]
 #[ignore = "needs vips"]
-fn a_large_answer_is_marked_all_over() {
+fn a_large_answer_is_marked_in_every_tile() {
     let folder = Folder::new();
     let file = mark(&folder, "m.tif", (60, 33), &[255, 0, 255, 255], 8);
     let service = support::service(&[("WATERMARK", &file)]);
@@ -248,7 +248,7 @@ fn a_large_answer_is_marked_all_over() {
 
 #[test]
 #[ignore = "needs vips"]
-fn no_tile_passes_unmarked_and_equal_requests_get_equal_bytes() {
+fn no_tile_is_unmarked_and_equal_requests_get_equal_bytes() {
     let folder = Folder::new();
     let file = mark(&folder, "m.tif", (60, 33), &[255, 255, 255, 255], 8);
     let tile =
@@ -281,7 +281,7 @@ fn no_tile_passes_unmarked_and_equal_requests_get_equal_bytes() {
             sometimes.header("ETag") == unmarked.header("ETag")
         );
     }
-    // 32.4 are expected; four standard deviations are 19
+    // the expected number is 32.4; four standard deviations are 19
     assert!((14..=51).contains(&hits), "{hits} of 108");
     let zoomify = always.respond(Http::query("Zoomify=tessera.tif/TileGroup0/4-0-0.jpg"));
     assert_eq!(
@@ -292,7 +292,7 @@ fn no_tile_passes_unmarked_and_equal_requests_get_equal_bytes() {
 }
 
 #[test]
-fn a_mark_that_cannot_be_read_stops_the_server() {
+fn an_unreadable_mark_prevents_the_start() {
     let folder = Folder::new();
     let broken = folder.join("broken.tif");
     std::fs::write(&broken, b"II*\0\xff\xff\xff\xff").unwrap();
@@ -324,7 +324,7 @@ fn a_mark_that_cannot_be_read_stops_the_server() {
 
 #[test]
 #[ignore = "needs vips"]
-fn a_mark_that_changed_is_read_again_when_caches_are_emptied() {
+fn a_changed_mark_is_read_again_when_caches_are_cleared() {
     let folder = Folder::new();
     let path = mark(&folder, "mark.tif", (64, 64), &[90, 0, 0], 8);
     let service = support::service(&[("WATERMARK", &path)]);

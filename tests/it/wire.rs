@@ -1,4 +1,4 @@
-//! The wires over real sockets: what broken, slow, absent and impatient peers do costs only themselves.
+//! FastCGI and HTTP over real sockets: broken, slow, silent and impatient peers affect only their own connections.
 
 use crate::fcgi;
 use crate::fcgi::Answer;
@@ -67,7 +67,7 @@ impl Server {
         Client::tcp(self.fastcgi)
     }
 
-    /// Sends this over HTTP and reads until the server closes.
+    /// Sends `input` and reads until the server closes the connection.
     pub fn http(&self, input: &str) -> String {
         let mut stream = TcpStream::connect(self.http).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -77,7 +77,7 @@ impl Server {
         String::from_utf8_lossy(&text).into_owned()
     }
 
-    /// It still answers.
+    /// Asserts that the server still answers.
     pub fn lives(&self) {
         good(&self.client().ask(TILE));
     }
@@ -93,7 +93,7 @@ impl Drop for Server {
     }
 }
 
-/// An image that is not decoded before a door is opened, and notes which tiles were.
+/// An image whose tiles decode only after a door is opened; it records the decoded tiles.
 struct Slow {
     image: Synthetic,
     door: Arc<Door>,
@@ -112,7 +112,7 @@ impl Door {
         self.opened.notify_all();
     }
 
-    /// Waits until so many tiles have been asked for.
+    /// Waits until `count` tiles have been requested.
     fn wait_for(&self, count: usize) {
         let end = Instant::now() + Duration::from_secs(20);
         while self.read.lock().unwrap().len() < count {
@@ -140,11 +140,11 @@ fn slow_server() -> (Server, Arc<Door>) {
     slow_server_with(&[])
 }
 
-/// The same with these variables.
+/// [`slow_server`] with these variables.
 fn slow_server_with(vars: &[(&str, &str)]) -> (Server, Arc<Door>) {
     let door = Arc::new(Door::default());
     let image = Synthetic::halving(Size::new(512, 64), Size::new(64, 64), 3);
-    // one level only: eight tiles in a row
+    // one level of eight tiles in a row
     let levels = image.header().levels.iter().take(1).cloned().collect();
     let slow = Slow {
         image: Synthetic::new(levels, 3, iipsrv::source::synthetic::sample),
@@ -161,7 +161,7 @@ fn good(answer: &Answer) {
 }
 
 #[test]
-fn a_request_may_come_byte_by_byte_with_padding() {
+fn a_request_may_arrive_byte_by_byte_with_padding() {
     let server = Server::new();
     let mut client = server.client();
     let params = fcgi::pairs(&[("REQUEST_METHOD", "GET"), ("QUERY_STRING", TILE)]);
@@ -181,7 +181,7 @@ fn a_request_may_come_byte_by_byte_with_padding() {
 }
 
 #[test]
-fn many_requests_follow_on_a_kept_connection_and_one_on_another() {
+fn a_kept_connection_serves_many_requests_and_any_other_one() {
     let server = Server::new();
     let mut client = server.client();
     for _ in 0..50 {
@@ -193,10 +193,10 @@ fn many_requests_follow_on_a_kept_connection_and_one_on_another() {
 }
 
 #[test]
-fn requests_with_different_numbers_do_not_wait_for_each_other() {
+fn multiplexed_requests_do_not_wait_for_each_other() {
     let (server, door) = slow_server();
     let mut client = server.client();
-    // two requests record by record, one of them made slowly
+    // two interleaved requests, one of them slow
     let pieces = |id, query| {
         let params = fcgi::pairs(&[("QUERY_STRING", query)]);
         [
@@ -220,7 +220,7 @@ fn requests_with_different_numbers_do_not_wait_for_each_other() {
 }
 
 #[test]
-fn an_abort_is_answered_at_once_and_its_work_is_not_done() {
+fn an_abort_is_answered_at_once_and_cancels_the_work() {
     let (server, door) = slow_server();
     let mut client = server.client();
     client.send(&get(1, true, "FIF=slow&JTL=0,1"));
@@ -232,7 +232,7 @@ fn an_abort_is_answered_at_once_and_its_work_is_not_done() {
         let ended = client.answer(id);
         assert_eq!((ended.text.len(), ended.ended), (0, Some(0)));
     }
-    // the number may be used again while the old work still runs
+    // the request ID may be reused while the old work still runs
     client.send(&get(1, true, "FIF=slow&JTL=0,4"));
     door.open();
     good(&client.answer(3));
@@ -241,7 +241,7 @@ fn an_abort_is_answered_at_once_and_its_work_is_not_done() {
 }
 
 #[test]
-fn work_for_a_client_that_has_disconnected_is_not_done() {
+fn disconnecting_cancels_the_work() {
     let (server, door) = slow_server();
     let mut client = server.client();
     client.send(&get(1, true, "FIF=slow&JTL=0,1"));
@@ -262,7 +262,7 @@ fn work_for_a_client_that_has_disconnected_is_not_done() {
 }
 
 #[test]
-fn what_would_wait_too_long_is_refused_and_the_rest_is_served() {
+fn requests_that_would_wait_too_long_are_refused_and_the_rest_is_served() {
     let (server, door) = slow_server_with(&[("QUEUE_LIMIT", "0.004")]);
     let mut clients: Vec<_> = (0..8).map(|_| server.client()).collect();
     clients[0].send(&get(32, true, "FIF=slow&JTL=0,1"));
@@ -291,12 +291,12 @@ fn what_would_wait_too_long_is_refused_and_the_rest_is_served() {
     }
     good(&clients[0].answer(32));
     assert_eq!(statuses[0] + statuses[1], 8 * 31);
-    // 16,384 pixels at 4 ns each, until some were measured
+    // 16,384 pixels at the initial estimate of 4 ns each
     assert!(statuses[0] >= 25 && statuses[1] > 100, "{statuses:?}");
 }
 
 #[test]
-fn equal_requests_are_computed_once_and_delay_no_other() {
+fn equal_requests_are_computed_once_and_do_not_delay_others() {
     let (server, door) = slow_server();
     let mut clients: Vec<_> = (0..20).map(|_| server.client()).collect();
     for client in &mut clients {
@@ -317,7 +317,7 @@ fn equal_requests_are_computed_once_and_delay_no_other() {
 }
 
 #[test]
-fn http_2_is_spoken_with_clients_that_begin_it() {
+fn http_2_with_prior_knowledge_is_supported() {
     let server = Server::new();
     let mut stream = TcpStream::connect(server.http).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -340,7 +340,7 @@ fn http_2_is_spoken_with_clients_that_begin_it() {
 }
 
 #[test]
-fn values_types_and_roles_are_answered_between_requests() {
+fn get_values_unknown_types_and_other_roles_are_answered() {
     let server = Server::new();
     let mut client = server.client();
     let asked = fcgi::pairs(&[("FCGI_MPXS_CONNS", ""), ("NO_SUCH", ""), ("FCGI_MAX_REQS", "")]);
@@ -359,7 +359,7 @@ fn values_types_and_roles_are_answered_between_requests() {
 }
 
 #[test]
-fn garbage_costs_its_own_connection_only() {
+fn garbage_ends_only_its_own_connection() {
     let server = Server::new();
     let mut other = server.client();
     good(&other.ask(TILE));
@@ -374,13 +374,13 @@ fn garbage_costs_its_own_connection_only() {
         let _ = client.stream.write_all(&garbage);
         assert!(client.closed());
     }
-    // half a record, and away
+    // disconnects after half a record
     server.client().send(&record(PARAMS, 1, &[0; 1000], 0)[..100]);
     good(&other.ask(TILE));
 }
 
 #[test]
-fn too_many_parameters_and_too_long_a_body_are_answered() {
+fn too_many_parameters_and_an_oversized_body_are_answered() {
     let server = Server::new();
     let mut client = server.client();
     let junk = vec![b'x'; 60_000];
@@ -396,7 +396,7 @@ fn too_many_parameters_and_too_long_a_body_are_answered() {
     client.send(&record(STDIN, 2, b"", 0));
     assert_eq!(client.answer(2).status(), 413);
     good(&client.ask(TILE));
-    // the same on a connection that is not kept: the answer arrives although the peer is still sending
+    // on a connection that is not kept the answer arrives although the peer is still sending
     let mut client = server.client();
     client.send(&[begin(3, false), record(PARAMS, 3, b"", 0)].concat());
     for _ in 0..40 {
@@ -425,11 +425,11 @@ fn a_thousand_idle_connections_leave_capacity_for_a_busy_one() {
 }
 
 #[test]
-fn a_peer_that_does_not_read_stops_only_itself() {
+fn a_peer_that_does_not_read_blocks_only_itself() {
     let server = Server::new();
     let mut slow = server.client();
     let big = "FIF=rgb&CVT=png";
-    // many answers, far more than sockets and queue hold: the writer has to be another thread
+    // far more answers than sockets and queue hold: the client writes on another thread
     let mut writer = slow.stream.try_clone().unwrap();
     let writing = std::thread::spawn(move || {
         for id in 1..=200u16 {
@@ -449,7 +449,7 @@ fn a_peer_that_does_not_read_stops_only_itself() {
 }
 
 #[test]
-fn a_connection_after_a_quiet_time_is_not_late() {
+fn a_connection_after_an_idle_period_is_accepted_at_once() {
     let patience = Patience {
         idle: 2,
         head: 2,
@@ -468,7 +468,7 @@ fn a_connection_after_a_quiet_time_is_not_late() {
 }
 
 #[test]
-fn a_peer_that_takes_no_answer_is_disconnected_after_a_while() {
+fn a_peer_that_does_not_read_its_answers_is_disconnected() {
     let patience = Patience {
         write: 1,
         ..Patience::default()
@@ -477,7 +477,7 @@ fn a_peer_that_takes_no_answer_is_disconnected_after_a_while() {
     let mut client = server.client();
     let mut writer = client.stream.try_clone().unwrap();
     writer.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
-    // in the end the server hangs up, and writing fails
+    // when the server closes the connection, writing fails
     let failed = (0..60_000u16).any(|n| {
         writer
             .write_all(&get(n % 32 + 1, true, "FIF=rgb&CVT=png"))
@@ -490,7 +490,7 @@ fn a_peer_that_takes_no_answer_is_disconnected_after_a_while() {
 }
 
 #[test]
-fn stopping_finishes_what_has_begun() {
+fn stopping_finishes_requests_in_progress() {
     let (mut server, door) = slow_server();
     let mut client = server.client();
     client.send(&get(1, true, "FIF=slow&JTL=0,1"));
@@ -527,7 +527,7 @@ fn http_is_answered_in_order_on_a_kept_connection() {
 }
 
 #[test]
-fn http_has_head_post_and_its_own_pages() {
+fn http_supports_head_post_and_built_in_pages() {
     let server = Server::new();
     let close = "Host: a\r\nConnection: close\r\n";
     let ask = |line: &str| server.http(&format!("{line} HTTP/1.1\r\n{close}\r\n"));
@@ -553,7 +553,7 @@ fn http_has_head_post_and_its_own_pages() {
 }
 
 #[test]
-fn bad_http_gets_a_400_and_the_connection_ends() {
+fn malformed_http_gets_a_400_and_the_connection_is_closed() {
     let server = Server::new();
     for (input, status) in [
         ("\0\r\n\r\n".to_string(), 400),
@@ -582,7 +582,7 @@ fn bad_http_gets_a_400_and_the_connection_ends() {
 }
 
 #[test]
-fn http_connections_do_not_wait_for_ever() {
+fn idle_http_connections_time_out() {
     let patience = Patience {
         idle: 1,
         head: 1,
@@ -593,7 +593,7 @@ fn http_connections_do_not_wait_for_ever() {
     assert!(idle.starts_with("HTTP/1.1 200 OK"), "{idle}");
     let half = server.http("GET / HTTP/1.1\r\nHos");
     assert!(half.starts_with("HTTP/1.1 408 "), "{half}");
-    // a head that trickles in is no excuse
+    // a slow head does not extend the time-out
     let mut stream = TcpStream::connect(server.http).unwrap();
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(10) && stream.write_all(b"G").is_ok() {

@@ -1,5 +1,5 @@
-//! Files of certain writers, out of the corpus: each is shown as its writer meant it, which another reader says where
-//! there is one. (Files of the same kinds are drawn beside the reader of TIFF.)
+//! Files of particular writers, from the corpus, are shown as their writer intended, compared with another reader if there is
+//! one. (The unit tests of the TIFF reader draw files of the same kinds.)
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -43,20 +43,20 @@ fn mean(a: &[u8], b: &[u8]) -> f64 {
 
 #[test]
 #[ignore = "needs CORPUS"]
-fn the_colours_of_jpeg_2000_are_those_of_its_writer() {
-    let wanted = whole(&[], "plain.tif");
+fn jpeg_2000_in_tiff_has_the_colours_of_its_writer() {
+    let expected = whole(&[], "plain.tif");
     for name in [
         "bioformats-jpeg2000-lossless.ome.tif",
         "bioformats-jpeg2000-lossy-ok.ome.tif",
     ] {
-        let off = mean(bytes(&whole(&[], name)), bytes(&wanted));
+        let off = mean(bytes(&whole(&[], name)), bytes(&expected));
         assert!(off < 3.0, "{name}: {off}");
     }
 }
 
 #[test]
 #[ignore = "needs CORPUS"]
-fn a_masked_picture_is_transparent_and_in_jpeg_of_the_background() {
+fn a_masked_picture_is_transparent_and_has_the_background_colour_in_jpeg() {
     let full = whole(&[], "cog-mask.tif");
     assert_eq!((full.size.w, full.channels), (300, 4));
     for (at, pixel) in bytes(&full).chunks(4).enumerate() {
@@ -75,7 +75,7 @@ fn a_masked_picture_is_transparent_and_in_jpeg_of_the_background() {
 
 #[test]
 #[ignore = "needs CORPUS"]
-fn the_largest_picture_is_the_image_where_a_thumbnail_comes_first() {
+fn the_largest_picture_is_the_image_if_a_thumbnail_comes_first() {
     let found = whole(&[], "thumbnail-first.tif");
     assert!(mean(bytes(&found), bytes(&whole(&[], "plain.tif"))) < 3.0);
     assert_eq!(
@@ -112,20 +112,20 @@ fn old_style_jpeg_has_the_pixels_of_libtiff() {
             "FILESYSTEM_PREFIX",
             &format!("{}/", temp.0.display()),
         )]));
-        let wanted = pixels(&service.respond(Http::query("IIIF=rgba.tif/full/max/0/default.png")));
-        let wanted: Vec<u8> = bytes(&wanted)
-            .chunks(wanted.channels.into())
+        let expected = pixels(&service.respond(Http::query("IIIF=rgba.tif/full/max/0/default.png")));
+        let expected: Vec<u8> = bytes(&expected)
+            .chunks(expected.channels.into())
             .flat_map(|p| p[..3].to_vec())
             .collect();
-        // libtiff does not smooth the colours that pixels share
-        let off = mean(bytes(&whole(&[], name)), &wanted);
+        // libtiff does not interpolate subsampled chroma
+        let off = mean(bytes(&whole(&[], name)), &expected);
         assert!(off < 2.0, "{name}: {off}");
     }
 }
 
 #[test]
 #[ignore = "needs CORPUS"]
-fn elevations_are_shown_by_their_own_range_and_exported_as_they_are() {
+fn elevations_are_shown_by_their_own_range_and_exported_unchanged() {
     let name = "gdal-cog__n43.tif";
     let range = text(&ask(&[], &format!("FIF={name}&OBJ=Min-Max-sample-values")));
     assert_eq!(range, "Min-Max-sample-values: 75  460\r\n");

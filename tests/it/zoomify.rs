@@ -1,11 +1,11 @@
-//! Zoomify: the description that clients parse by position, tiles whatever their group.
+//! Zoomify: the descriptor, which clients parse by position, and tiles in any group.
 
 use crate::support::query;
 use crate::support::size;
 use crate::support::text;
 
 #[test]
-fn the_description_counts_the_tiles_of_all_levels() {
+fn the_descriptor_counts_the_tiles_of_all_levels() {
     let reply = query("zoomify=rgb/ImageProperties.xml");
     assert_eq!(reply.header("Content-Type"), Some("application/xml"));
     assert_eq!(
@@ -18,7 +18,7 @@ fn the_description_counts_the_tiles_of_all_levels() {
 }
 
 #[test]
-fn the_group_is_not_looked_at() {
+fn the_tile_group_is_ignored() {
     for group in ["TileGroup0", "TileGroup7"] {
         assert_eq!(
             size(&query(&format!("Zoomify=rgb/{group}/2-3-2.jpg"))),
@@ -32,7 +32,7 @@ fn the_group_is_not_looked_at() {
 }
 
 #[test]
-fn what_does_not_exist_is_missing_and_what_cannot_be_read_is_wrong() {
+fn missing_tiles_are_404_and_malformed_addresses_400() {
     for (path, status) in [
         ("rgb/TileGroup0/2-9-9.jpg", 404),
         ("rgb/TileGroup0/9-0-0.jpg", 404),
@@ -51,7 +51,7 @@ fn what_does_not_exist_is_missing_and_what_cannot_be_read_is_wrong() {
 }
 
 #[test]
-fn every_tile_that_is_counted_is_there_in_every_format() {
+fn every_counted_tile_is_served_in_every_format() {
     let body = text(&query("Zoomify=rgb/ImageProperties.xml"));
     let counted: u32 = body.split('"').nth(5).unwrap().parse().unwrap();
     let mut found = 0;
@@ -59,7 +59,7 @@ fn every_tile_that_is_counted_is_there_in_every_format() {
         let (w, h) = (1000u32 >> (2 - level), 701u32 >> (2 - level));
         for (col, row) in (0..w.div_ceil(256)).flat_map(|col| (0..h.div_ceil(256)).map(move |row| (col, row)))
         {
-            // the group as Zoomify's own clients count it
+            // the group as Zoomify's own clients compute it
             let group = found / 256;
             let tile = (256.min(w - col * 256), 256.min(h - row * 256));
             for suffix in ["jpg", "png", "PNG"] {
