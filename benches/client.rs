@@ -1,9 +1,8 @@
-//! A FastCGI load generator: connections that ask one query after the other, and what a server's processes used
-//! meanwhile.
+//! A FastCGI load generator that measures latencies and the CPU time and memory of a server's processes.
 //!
-//! Speaks FastCGI itself, so that no web server hides the cost. As web servers do, a thread for each core looks after
-//! its share of the connections with one epoll. It costs about 10 µs of CPU a request, so on two cores the server's
-//! own CPU per request tells more than requests per second.
+//! It connects directly, so that no web server hides the cost. One thread per core drives its share of the connections with
+//! epoll, as web servers do. The generator itself takes about 10 µs of CPU per request, so on two cores the server's CPU time
+//! per request is more meaningful than requests per second.
 
 use rustix::event::epoll;
 use std::io;
@@ -17,34 +16,34 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
-/// What to ask, and how.
+/// The load to generate.
 pub struct Load<'a> {
     /// `HOST:PORT` or a path.
     pub address: &'a str,
-    /// Connections at a time.
+    /// Concurrent connections.
     pub connections: usize,
-    /// Ask on kept connections; else one connection for each request.
+    /// Keep connections open; otherwise one connection for each request.
     pub keep: bool,
-    /// Query strings, asked in order, all connections together.
+    /// Query strings, sent in order over all connections.
     pub queries: &'a [String],
-    /// How long.
+    /// Duration of the run.
     pub time: Duration,
-    /// How many were asked before: an answer that is kept shall not be asked again soon.
+    /// Index of the first query: a run continues where the last one ended, so that cached answers are not requested again soon.
     pub next: &'a AtomicUsize,
-    /// The server's processes, for CPU time.
+    /// The server's processes, whose CPU time is measured.
     pub pids: &'a [u32],
 }
 
-/// What came of it.
+/// The result of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// Answers with status 200.
     pub good: usize,
-    /// Other answers and broken connections.
+    /// Answers with another status, and broken connections.
     pub bad: usize,
     /// Bytes of the answers' STDOUT.
     pub bytes: u64,
-    /// Seconds.
+    /// Duration in seconds.
     pub seconds: f64,
     /// CPU seconds of the server's processes.
     pub cpu: f64,
@@ -53,17 +52,17 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Good answers a second.
+    /// Good answers per second.
     pub fn rate(&self) -> f64 {
         self.good as f64 / self.seconds
     }
 
-    /// The server's CPU milliseconds for an answer.
+    /// The server's CPU time per answer, in ms.
     pub fn cpu_ms(&self) -> f64 {
         self.cpu * 1000.0 / (self.good + self.bad).max(1) as f64
     }
 
-    /// The latency below which this share of the answers came, in ms.
+    /// The latency quantile `share` in ms.
     pub fn latency(&self, share: f64) -> f32 {
         let last = self.latencies.len().saturating_sub(1);
         let at = (share * last as f64).round() as usize;
@@ -71,7 +70,7 @@ impl Outcome {
     }
 }
 
-/// A socket that does not block, once it is connected.
+/// A connected, non-blocking socket.
 struct Stream(OwnedFd);
 
 impl Stream {
@@ -88,7 +87,7 @@ impl Stream {
     }
 }
 
-/// Asks until the time is over, and waits for the last answers.
+/// Sends requests until the time is over, then waits for the last answers.
 pub fn run(load: &Load) -> Outcome {
     let requests: Vec<_> = load.queries.iter().map(|q| request(q, load.keep)).collect();
     let over = AtomicBool::new(false);
@@ -126,7 +125,7 @@ pub fn run(load: &Load) -> Outcome {
     sum
 }
 
-/// A connection, and what has come of the answer that it waits for.
+/// A connection and the part of its pending answer that has arrived.
 struct Talk {
     stream: Option<Stream>,
     asked: Option<Instant>,
@@ -137,13 +136,13 @@ struct Talk {
     bytes: u64,
 }
 
-/// An answer that takes longer is a bad one.
+/// Answers that take longer count as bad.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// One thread's connections. Each asks at least once.
+/// Runs one thread's connections; each sends at least one request.
 fn some_connections(count: usize, load: &Load, requests: &[Vec<u8>], over: &AtomicBool) -> Outcome {
     let mut outcome = Outcome::default();
-    let watched = epoll::create(epoll::CreateFlags::CLOEXEC).expect("epoll is there");
+    let watched = epoll::create(epoll::CreateFlags::CLOEXEC).expect("epoll is available");
     let mut talks: Vec<Talk> = (0..count).map(|_| Talk::new()).collect();
     let ask = |talk: &mut Talk, number: usize| {
         let request = &requests[load.next.fetch_add(1, Ordering::Relaxed) % requests.len()];
@@ -167,7 +166,7 @@ fn some_connections(count: usize, load: &Load, requests: &[Vec<u8>], over: &Atom
                     *talk = Talk::new();
                     outcome.bad += 1;
                 }
-                // a server that is down is asked again a hundred times a second, not a million
+                // limits reconnecting to a server that is down to 100 times per second
                 if !talk.waits() && !over.load(Ordering::Relaxed) && ask(talk, number).is_err() {
                     outcome.bad += 1;
                 }
@@ -218,7 +217,7 @@ impl Talk {
         self.asked.is_some()
     }
 
-    /// Sends a request, on a new connection where there is none.
+    /// Sends a request, on a new connection if none is open.
     fn ask(&mut self, address: &str, request: &[u8], number: usize, watched: &OwnedFd) -> io::Result<()> {
         let stream = match self.stream.take() {
             Some(stream) => stream,
@@ -239,7 +238,7 @@ impl Talk {
         Ok(())
     }
 
-    /// Reads what has come; true when the answer is complete.
+    /// Reads the available data; true when the answer is complete.
     fn hear(&mut self) -> io::Result<bool> {
         let stream = self.stream.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         let count = match rustix::io::read(&stream.0, &mut self.buffer[self.filled..]) {
@@ -326,7 +325,7 @@ pub fn request(query: &str, keep: bool) -> Vec<u8> {
     bytes
 }
 
-/// CPU seconds of these processes, threads that have ended included.
+/// CPU seconds of these processes, including ended threads.
 pub fn cpu_seconds(pids: &[u32]) -> f64 {
     let process = |pid: &u32| {
         let (mut clock, mut time) = (
@@ -336,7 +335,7 @@ pub fn cpu_seconds(pids: &[u32]) -> f64 {
                 tv_nsec: 0,
             },
         );
-        // SAFETY: both places live as long as the calls.
+        // SAFETY: both pointers are valid for the calls.
         let known = unsafe {
             libc::clock_getcpuclockid(*pid as libc::pid_t, &mut clock) == 0
                 && libc::clock_gettime(clock, &mut time) == 0
@@ -346,7 +345,7 @@ pub fn cpu_seconds(pids: &[u32]) -> f64 {
     pids.iter().filter_map(process).sum()
 }
 
-/// Resident memory of these processes in MB: now, and at its highest.
+/// Resident memory of these processes in MB: current and peak.
 pub fn memory(pids: &[u32]) -> (f64, f64) {
     let line = |pid: &u32, name: &str| -> f64 {
         let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

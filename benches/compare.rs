@@ -1,8 +1,8 @@
-//! `cargo bench --bench compare`: this server beside the one it replaces, on the same files and requests.
+//! `cargo bench --bench compare`: compares this server with iipsrv 1.1 on the same files and requests.
 //!
-//! Every server gets its FastCGI socket on fd 0, as spawn-fcgi does it. Rounds are interleaved, so that what else
-//! goes on on the machine hits all alike; what is printed is the median of the rounds and its ratio to the first
-//! peer. `--help` says what can be chosen. Pictures come from `benches/pictures`.
+//! Every server gets its FastCGI socket on fd 0, as from spawn-fcgi. Rounds are interleaved, so that other load on the machine
+//! affects all servers alike; the output is the median of the rounds and its ratio to the first peer. `--help` lists the
+//! options. `benches/pictures` makes the pictures.
 #![allow(
     missing_docs,
     unsafe_code,
@@ -40,9 +40,9 @@ struct Server {
     name: String,
     socket: PathBuf,
     children: Vec<Child>,
-    /// Queries that it was asked.
+    /// The number of queries sent so far.
     asked: AtomicUsize,
-    /// One process answers one connection at a time, and a kept one is its only one.
+    /// Each process serves a single connection at a time.
     one_at_a_time: bool,
 }
 
@@ -50,7 +50,7 @@ impl Server {
     fn start(name: &str, binary: &Path, processes: usize, folder: &Path, vars: &[(&str, &str)]) -> Server {
         let socket = folder.join(format!("{}.sock", name.replace('/', "_")));
         let _ = std::fs::remove_file(&socket);
-        let listener = UnixListener::bind(&socket).expect("the socket can be made");
+        let listener = UnixListener::bind(&socket).expect("the socket can be created");
         let children = (0..processes)
             .map(|_| {
                 let listener = OwnedFd::from(listener.try_clone().unwrap());
@@ -58,7 +58,7 @@ impl Server {
                     .env_clear()
                     .env("VERBOSITY", "0")
                     .env("LOGFILE", "/dev/null")
-                    // unset, it looks for one on localhost
+                    // the original connects to localhost if this is unset
                     .env("MEMCACHED_SERVERS", "")
                     .envs(vars.iter().copied())
                     .stdin(listener)
@@ -91,15 +91,15 @@ impl Drop for Server {
     }
 }
 
-/// What is asked.
+/// A case of the benchmark.
 struct Case {
     name: &'static str,
     queries: Vec<String>,
     /// Settings of the servers.
     vars: Vec<(&'static str, &'static str)>,
-    /// Ask everything once before, so that it is cached.
+    /// Send every query once before, so that the answers are cached.
     warm: bool,
-    /// Ask only this server.
+    /// Measure only this server.
     alone: bool,
 }
 
@@ -110,7 +110,7 @@ fn tiles(file: &str, side: u32, count: u32, more: &str) -> Vec<String> {
     let level = 32 - (columns - 1).leading_zeros();
     let all = columns * (columns * 3 / 4).max(1);
     (0..count.min(all))
-        // 7919 is prime: every tile comes once, and neighbours do not follow each other
+        // 7919 is prime: every tile occurs once, and neighbours are not consecutive
         .map(|n| {
             format!(
                 "FIF={file}{more}&JTL={level},{}",
@@ -120,8 +120,8 @@ fn tiles(file: &str, side: u32, count: u32, more: &str) -> Vec<String> {
         .collect()
 }
 
-/// The same tiles as people look at them: screens of seven by five, one beside the other. Each round of all asks for
-/// another quality, so that no answer is asked twice.
+/// The same tiles in the order of a viewer: adjacent screens of seven by five tiles. Each pass has a different quality, so
+/// that no answer repeats.
 fn screens(file: &str, side: u32, level: u32) -> Vec<String> {
     let columns = side.div_ceil(256);
     let rows = columns * 3 / 4;
@@ -148,7 +148,7 @@ fn cases(side: u32) -> Vec<Case> {
     let seen = |name, file: &str, side, level| {
         case(name, screens(file, side, level), &[("MAX_LAYERS", "-1")], false)
     };
-    // files that 1.1 does not read
+    // files that 1.1 cannot read
     let alone = |name, file: &str, level| Case {
         alone: true,
         ..case(name, screens(file, side, level), &[], false)
@@ -285,7 +285,7 @@ fn cases(side: u32) -> Vec<Case> {
     ]
 }
 
-/// A row of the table in the project's README: what it is called there, and the cases that it sums up.
+/// A row of the table in the project's README: its label and the cases that it summarises.
 type Shown = (&'static str, &'static [&'static str]);
 
 /// The columns of that table.
@@ -331,7 +331,7 @@ const README: [(&str, &[Shown]); 3] = [
     ),
 ];
 
-/// Prints that table: shares of the CPU time of iipsrv 1.1, by the name of the case.
+/// Prints that table. `shares` maps the name of a case to its share of the CPU time of iipsrv 1.1.
 fn print_readme(shares: &HashMap<&str, f64>) {
     let share = |cases: &[&str]| {
         let mut found: Vec<String> = cases
@@ -359,10 +359,10 @@ fn print_readme(shares: &HashMap<&str, f64>) {
     }
 }
 
-/// More than this times the share of before is slower.
+/// A share above the previous one times this factor counts as slower.
 const SLOWER: f64 = 1.1;
 
-/// Prints the cases whose shares are above those of a table that was printed before; whether there are any.
+/// Prints the cases that are slower than in an earlier table; returns whether there are any.
 fn print_slower(table: &str, shares: &HashMap<&str, f64>) -> bool {
     let mut before = HashMap::new();
     for line in table.lines() {
@@ -376,7 +376,7 @@ fn print_slower(table: &str, shares: &HashMap<&str, f64>) -> bool {
     let mut slower = false;
     for (case, share) in shares {
         let Some(before) = before.get(case) else { continue };
-        // as a table shows it
+        // the precision of a table
         if (share * 100.0).round() / 100.0 > before * SLOWER {
             println!("slower: {case}: {share:.2} of 1.1, before {before:.2}");
             slower = true;
@@ -443,8 +443,7 @@ fn main() {
         .get_matches();
     let value = |name| *matches.get_one::<f64>(name).unwrap();
     let pictures = matches.get_one::<String>("pictures").unwrap();
-    let pictures =
-        std::fs::canonicalize(pictures).expect("the pictures are there; benches/pictures makes them");
+    let pictures = std::fs::canonicalize(pictures).expect("pictures exist (benches/pictures makes them)");
     let pictures = format!("{}/", pictures.display());
     let folder = std::env::temp_dir().join(format!("iipsrv-compare-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
@@ -507,7 +506,7 @@ fn main() {
     let _ = std::fs::remove_dir_all(folder);
     print_readme(&shares);
     if let Some(table) = matches.get_one::<String>("against") {
-        let table = std::fs::read_to_string(table).expect("the table can be read");
+        let table = std::fs::read_to_string(table).expect("the table is readable");
         if print_slower(&table, &shares) {
             std::process::exit(1);
         }
@@ -526,8 +525,8 @@ fn measure(server: &Server, queries: &[String], connections: usize, keep: bool, 
     })
 }
 
-/// Interleaved rounds of one case, and a line for each server. Our share of the CPU time of the first peer, if it has
-/// answered.
+/// Runs interleaved rounds of one case and prints a line for each server; our share of the CPU time of the first peer, if that
+/// has answered.
 fn compare(
     case: &Case,
     servers: &[Server],
@@ -536,7 +535,7 @@ fn compare(
     rounds: usize,
     time: Duration,
 ) -> Option<f64> {
-    // kept connections beyond one for each process would wait for ever
+    // more than one kept connection per process would never be served
     let fits = |s: &&Server| !keep || !s.one_at_a_time || connections <= s.children.len();
     let servers: Vec<_> = servers.iter().filter(fits).collect();
     let mut outcomes: Vec<Vec<Outcome>> = servers.iter().map(|_| Vec::new()).collect();
@@ -555,7 +554,7 @@ fn compare(
         let cpu = middle(outcomes, Outcome::cpu_ms);
         let tail = middle(outcomes, |o| f64::from(o.latency(0.99)));
         let ratio = |own: f64, of: fn(&Outcome) -> f64| {
-            // it may not read the file at all
+            // the peer may not be able to read the file
             base.filter(|base| middle(base, Outcome::rate) > 0.0)
                 .map_or(String::from("-"), |base| format!("{:.2}", own / middle(base, of)))
         };

@@ -1,12 +1,11 @@
-//! `cargo bench --bench decode -- FILES`: the tiles of files, decoded by this crate and by libtiff in the same run.
+//! `cargo bench --bench decode -- FILES`: decodes the tiles of TIFF files by this crate and by libtiff in the same run.
 //!
-//! Rounds are interleaved; what is printed is the median time of a tile and its ratio to libtiff's. libtiff is loaded
-//! from the system (Debian: libtiff6) when the bench starts; without it there is nothing to compare, and it says so.
+//! Rounds are interleaved; the output is the median time per tile and its ratio to libtiff's. libtiff is loaded from the system
+//! (Debian: libtiff6) at run time; without it the bench fails.
 //!
-//! There are two ratios, to libtiff as it comes, which maps the file, and to libtiff that reads it (its mode `rm`). Each tile
-//! is memory of its own, as a server hands it on. libtiff decodes what is in the map; here nothing is decoded that somebody
-//! else may change meanwhile. What is measured is not the first reading of a tile, when nothing is mapped yet.
-//! `benches/tiles PHOTO` makes files of every compression.
+//! There are two ratios: to libtiff by default, which maps the file, and to libtiff with positioned reads (its mode `rm`).
+//! Each tile is decoded into a new allocation, as in a server. This crate always copies the coded bytes first, because a
+//! mapped file may change during decoding. Files are in the page cache. `benches/tiles PHOTO` makes files of every compression.
 #![allow(
     missing_docs,
     unsafe_code,
@@ -32,18 +31,18 @@ use std::path::Path;
 use std::time::Duration;
 use std::time::Instant;
 
-/// So many rounds at least, and as many as take so long.
+/// Minimum number of rounds, and minimum duration.
 const ROUNDS: usize = 15;
 const LEAST: Duration = Duration::from_secs(1);
 
-/// Tiles of a file that are read in a round.
+/// Tiles of a file per round.
 const TILES: usize = 48;
 
 /// tiff.h: TIFFTAG_JPEGCOLORMODE, JPEGCOLORMODE_RGB.
 const JPEG_COLOUR_MODE: u32 = 65538;
 const JPEG_RGB: c_int = 1;
 
-/// The few functions of tiffio.h that are used.
+/// The functions of tiffio.h that the bench uses.
 struct Libtiff {
     open: unsafe extern "C" fn(*const c_char, *const c_char) -> *mut c_void,
     close: unsafe extern "C" fn(*mut c_void),
@@ -63,7 +62,7 @@ impl Libtiff {
             .map(|name| unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW) })
             .find(|library| !library.is_null())?;
         let find = |name: &CStr| {
-            // SAFETY: the library is loaded and stays so.
+            // SAFETY: the library is loaded and never unloaded.
             let symbol = unsafe { libc::dlsym(library, name.as_ptr()) };
             (!symbol.is_null()).then_some(symbol)
         };
@@ -83,7 +82,7 @@ impl Libtiff {
 }
 
 fn main() {
-    // as the server does
+    // the same as the server
     iipsrv::server::memory::keep_tiles();
     let files: Vec<String> = std::env::args()
         .skip(1)
@@ -94,7 +93,7 @@ fn main() {
         std::process::exit(1);
     };
     if files.is_empty() {
-        eprintln!("decode: name TIFF files; benches/tiles PHOTO makes some in target/tiles");
+        eprintln!("decode: expected TIFF files; benches/tiles PHOTO makes some in target/tiles");
         std::process::exit(1);
     }
     // SAFETY: NULL is "no handler".
@@ -126,27 +125,27 @@ fn main() {
     }
 }
 
-/// Processor time of this thread.
+/// CPU time of this thread.
 fn now() -> Duration {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: the place is that of a local variable.
+    // SAFETY: the pointer is to a local variable.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// The median times of a tile here and in libtiff, that maps the file, and that reads it.
+/// Median times per tile: [this crate, libtiff] with libtiff mapping the file, and with libtiff reading it.
 ///
-/// The two take turns, with equal parts of the time: who decodes the same tiles more often has them in the tables of the
-/// processor that foresee branches (measured: a tile in JPEG costs a third more after 30 rounds of another decoder).
+/// The two alternate with equal shares of the time: branch prediction favours a decoder that repeats the same tiles (measured:
+/// a JPEG tile costs a third more after 30 rounds of another decoder).
 fn compare(libtiff: &Libtiff, file: &str) -> Result<[[Duration; 2]; 2], String> {
     let opened = iipsrv::store::open(file.as_ref()).map_err(|error| error.to_string())?;
     let tiff = Tiff::open(opened, &Limits::default()).map_err(|error| error.to_string())?;
     let level = &tiff.header().levels[0];
     let grid = level.size.grid(level.tile);
-    // Whole tiles only: libtiff decodes the rest of an edge tile, too.
+    // whole tiles only: libtiff decodes the padding of edge tiles, too
     let whole = (level.size.w / level.tile.w, level.size.h / level.tile.h);
     let all: Vec<(u32, u32)> = (0..whole.1)
         .flat_map(|row| (0..whole.0).map(move |col| (col, row)))
@@ -159,7 +158,7 @@ fn compare(libtiff: &Libtiff, file: &str) -> Result<[[Duration; 2]; 2], String> 
     // SAFETY: both are C strings.
     let handles = [c"r", c"rm"].map(|mode| unsafe { (libtiff.open)(path.as_ptr(), mode.as_ptr()) });
     if handles.iter().any(|handle| handle.is_null()) {
-        return Err("libtiff does not open it".into());
+        return Err("libtiff cannot open it".into());
     }
     let mut size = 0;
     for handle in handles {
@@ -183,14 +182,13 @@ fn compare(libtiff: &Libtiff, file: &str) -> Result<[[Duration; 2]; 2], String> 
     let there = |handle: *mut c_void| {
         for &&(col, row) in &tiles {
             let mut tile = Vec::<u8>::with_capacity(size as usize + 32);
-            // libjpeg-turbo writes round the caches to multiples of 32, which takes longer; nobody has to meet that by
-            // chance
+            // libjpeg-turbo uses slower non-temporal stores for 32-byte aligned output; avoids that random effect
             let odd = (48 - tile.as_ptr().addr() % 32) % 32;
             let place = tile.spare_capacity_mut()[odd..].as_mut_ptr().cast();
-            // SAFETY: the handle is live and the place as long as is said.
+            // SAFETY: the handle is live and the buffer has the given length.
             let got = unsafe { (libtiff.read)(handle, row * grid.w + col, place, size) };
             if got < 0 {
-                return Err("libtiff does not read it".to_string());
+                return Err("libtiff cannot read it".to_string());
             }
             black_box(&mut tile);
         }
@@ -205,7 +203,7 @@ fn compare(libtiff: &Libtiff, file: &str) -> Result<[[Duration; 2]; 2], String> 
     let begun = Instant::now();
     while times[0][0].len() < ROUNDS || begun.elapsed() < LEAST {
         for (handle, [ours, theirs]) in handles.iter().zip(&mut times) {
-            // who comes first changes
+            // alternates the order
             if ours.len() % 2 == 0 {
                 timed(ours, &here)?;
                 timed(theirs, &|| there(*handle))?;

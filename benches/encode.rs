@@ -1,8 +1,7 @@
-//! `cargo bench --bench encode -- PHOTOS`: pictures encoded by this crate and by the C libraries' own tools in the same run.
+//! `cargo bench --bench encode -- PHOTOS`: encodes pictures by this crate and by the tools of the C libraries in the same run.
 //!
-//! Rounds are interleaved; what is printed is the median CPU time of a picture and its ratio to the tool's, which reads a
-//! PPM file on the way (a few per cent of its time). Tools: cjpeg, cwebp, vips (libpng), of Debian's
-//! libjpeg-turbo-progs, webp and libvips-tools.
+//! Rounds are interleaved; the output is the median CPU time per picture and its ratio to the tool's, which includes reading a
+//! PPM file (a few per cent). Tools: cjpeg, cwebp, vips (libpng), of Debian's libjpeg-turbo-progs, webp and libvips-tools.
 #![allow(
     missing_docs,
     unsafe_code,
@@ -28,13 +27,13 @@ use std::process::Stdio;
 
 const ROUNDS: usize = 5;
 
-/// An encoding here, and the tool's; IN and OUT stand for files.
+/// An encoder and the equivalent command; IN and OUT stand for file names.
 struct Row {
     name: &'static str,
     format: Format,
     quality: i16,
     tool: &'static [&'static str],
-    /// The ratio that is wanted, at most.
+    /// The highest acceptable ratio.
     most: f64,
 }
 
@@ -88,9 +87,9 @@ const ROWS: [Row; 5] = [
     },
 ];
 
-/// CPU seconds of this process, or of its children that have ended.
+/// CPU seconds of this process or of its ended children.
 fn cpu(who: libc::c_int) -> f64 {
-    // SAFETY: zeros are a valid value of the structure, which is live.
+    // SAFETY: zeros are a valid value of the structure, and the pointer to it is valid.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
         libc::getrusage(who, &raw mut usage);
@@ -115,7 +114,7 @@ fn run(command: &[String]) {
     assert!(status.success(), "{command:?}");
 }
 
-/// The picture of a binary PPM file.
+/// Reads a binary PPM file.
 fn read(path: &Path) -> Picture {
     let file = std::fs::read(path).unwrap();
     let mut at = 0;
@@ -147,7 +146,7 @@ fn main() {
         .filter(|arg| !arg.starts_with("--"))
         .collect();
     if photos.is_empty() {
-        eprintln!("encode: name photographs");
+        eprintln!("encode: expected photographs");
         std::process::exit(1);
     }
     let folder = std::env::temp_dir().join(format!("iipsrv-encode-{}", std::process::id()));

@@ -1,4 +1,4 @@
-//! `cargo bench --bench load -- --connect ADDRESS --query 'FIF=a.tif&JTL=0,0'`: load on a FastCGI server that runs.
+//! `cargo bench --bench load -- --connect ADDRESS --query 'FIF=a.tif&JTL=0,0'`: generates load on a running FastCGI server.
 #![allow(
     missing_docs,
     unsafe_code,
@@ -79,7 +79,7 @@ fn main() {
         queries.extend(lines.lines().map(String::from));
     }
     if queries.is_empty() {
-        eprintln!("load: say --query or --queries");
+        eprintln!("load: expected --query or --queries");
         std::process::exit(2);
     }
     let pids: Vec<u32> = matches.get_many("pid").unwrap_or_default().copied().collect();

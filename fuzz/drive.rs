@@ -1,13 +1,13 @@
-//! Runs the fuzz targets on any toolchain, without coverage: every seed and every file that was found before, then mutations.
+//! Runs the fuzz targets on any toolchain, without coverage: all seeds and earlier findings, then mutations of them.
 //!
 //! ```text
 //! cargo run --release --example fuzz -- TARGET|all COUNT [SEED] [FOLDER…]
 //! cargo run --release --example fuzz -- seeds OUT [FOLDER…]
 //! ```
 //!
-//! The second writes what mutations begin with, for cargo-fuzz: a folder for each target.
-//! Seeds are the files of `fixtures/` and of the folders. A panic, or more CPU time or memory than the input is worth, is a
-//! finding: the input is written to `target/fuzz/`, and the process fails in the end.
+//! The second form writes the seeds for cargo-fuzz, a folder for each target.
+//! Seeds are the files of `fixtures/` and of the folders. A panic, or CPU time or memory beyond the bound for the size of the
+//! input, is a finding: the input is written to `target/fuzz/`, and the process exits with an error.
 
 #![allow(
     clippy::unwrap_used,
@@ -34,25 +34,25 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// The system's allocator, counted.
+/// The system's allocator with counters.
 struct Counted;
 
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
 #[expect(unsafe_code, reason = "an allocator")]
-// SAFETY: everything is passed on to the system's allocator as it came.
+// SAFETY: all calls are forwarded unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counted {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let now = NOW.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
         PEAK.fetch_max(now, Ordering::Relaxed);
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
         NOW.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.dealloc(place, layout) }
     }
 }
@@ -68,7 +68,7 @@ fn most_time(len: usize) -> Duration {
     (Duration::from_millis(100) + Duration::from_micros(2) * len as u32) * SLOWER
 }
 
-/// Memory that an input may take at once, in bytes.
+/// The bound of peak memory for an input of `len` bytes, in bytes.
 fn most_memory(len: usize) -> usize {
     (64 << 20) + len * 1200
 }
@@ -87,7 +87,7 @@ impl Random {
         (self.next() % end.max(1) as u64) as usize
     }
 
-    /// Some bytes of the input changed, inserted, left out, doubled, or taken from another one.
+    /// Changes, inserts, removes or repeats bytes of the input, or copies bytes of another one.
     fn mutate(&mut self, input: &mut Vec<u8>, other: &[u8]) {
         for _ in 0..=self.below(5) {
             let len = input.len();
@@ -124,7 +124,7 @@ impl Random {
     }
 }
 
-/// Runs one input; what was wrong with it.
+/// Runs one input; a description of the failure, if any.
 fn attempt(run: fn(&[u8]), input: &[u8]) -> Option<String> {
     let (before, start) = (NOW.load(Ordering::Relaxed), cpu());
     LONGEST.store(0, Ordering::Relaxed);
@@ -147,7 +147,7 @@ fn attempt(run: fn(&[u8]), input: &[u8]) -> Option<String> {
     }
 }
 
-/// Every seed, then mutations of them up to so many inputs; how many were wrong.
+/// Runs all seeds, then mutations, `count` inputs in total; the number of failures.
 fn drive((name, run): targets::Target, seeds: &[Vec<u8>], count: u64, seed: u64, out: &Path) -> u32 {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut found = 0;

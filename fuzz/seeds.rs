@@ -1,4 +1,4 @@
-//! What mutations begin with: files of `fixtures/` and of other folders, and words where no file will do.
+//! Seeds of the fuzz targets: files of `fixtures/` and of other folders, and texts for targets without files.
 
 use crate::targets::CODECS;
 use iipsrv::source::file_format::FileFormat;
@@ -20,7 +20,7 @@ fn below(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Words that protocols are made of.
+/// Requests and fragments of the protocols.
 const WORDS: [&str; 12] = [
     "FIF=a.tif&WID=100&HEI=50&RGN=0,0,0.5,0.5&QLT=75&CVT=jpeg",
     "FIF=a.tif&OBJ=IIP,1.0&OBJ=Max-size&OBJ=Tile-size&OBJ=Min-Max-sample-values&OBJ=Horizontal-views",
@@ -36,7 +36,7 @@ const WORDS: [&str; 12] = [
     "\"attribution\": [\"a\", {\"b\": null}], \"rights\": 1e400",
 ];
 
-/// What clients send over HTTP, of both versions (RFC 9113 §3.4, RFC 7541 §6).
+/// Requests in HTTP/1.1 and HTTP/2 (RFC 9113 §3.4, RFC 7541 §6).
 const REQUESTS: [&[u8]; 6] = [
     b"GET /iiif/a.tif/full/max/0/default.jpg HTTP/1.1\r\nHost: a\r\nAccept: */*\r\n\r\n",
     b"GET /fcgi-bin/iipsrv.fcgi?FIF=a&JTL=0,0 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
@@ -46,7 +46,7 @@ const REQUESTS: [&[u8]; 6] = [
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\xff\xff\0\0\x06\x01\x04\0\0\0\x01\x82\x86\x84\x41\x01a\0\0\x04\0\x01\0\0\0\x01body\0\0\x04\x03\0\0\0\0\x01\0\0\0\x08",
 ];
 
-/// Conversations in FastCGI records (FastCGI §8), each cut in another way.
+/// Sequences of FastCGI records (FastCGI §8), each split differently.
 fn records() -> Vec<Vec<u8>> {
     let record = |kind: u8, id: u8, content: &[u8], padding: u8| {
         let head = [1, kind, 0, id, 0, content.len() as u8, padding, 0];
@@ -113,7 +113,7 @@ impl Strip<'_> {
             let bytes = value(tag)?;
             let wide = bytes.first_chunk().map(|four| u32::from_le_bytes(*four));
             let narrow = bytes.first_chunk().map(|two| u32::from(u16::from_le_bytes(*two)));
-            // several are shorts
+            // several values are SHORT
             if bytes.len() == 4 { wide } else { narrow }
         };
         let first = |tag| Some(u32::from_le_bytes(*value(tag)?.first_chunk()?) as usize);
@@ -133,7 +133,7 @@ impl Strip<'_> {
     }
 }
 
-/// A file as input of the target `codec`, if its scheme is one of those.
+/// An input of the target `codec` from a file, if the target has its scheme.
 fn coded(path: &Path, file: &[u8]) -> Option<Vec<u8>> {
     let schemes: [(&str, u16); 7] = [
         ("jpg", 7),
@@ -149,7 +149,7 @@ fn coded(path: &Path, file: &[u8]) -> Option<Vec<u8>> {
         Some((_, compression)) => Strip {
             compression: *compression,
             bits: if suffix == "jbg" { 1 } else { 8 },
-            // those of fixtures/seeds
+            // the sizes of fixtures/seeds
             sides: (46, 32),
             predictor: 1,
             tables: &[],
@@ -173,7 +173,7 @@ fn coded(path: &Path, file: &[u8]) -> Option<Vec<u8>> {
     (strip.bytes.len() < 20 << 10).then(|| [&head, strip.bytes].concat())
 }
 
-/// A file as inputs of the target `merge`: its tables, and its JPEG stream.
+/// Inputs of the target `merge` from a file: its tables and its JPEG stream.
 fn jpegs(file: &[u8]) -> Vec<Vec<u8>> {
     let (tables, stream) = match Strip::of(file) {
         Some(strip) if strip.compression == 7 => (strip.tables, strip.bytes),
@@ -186,7 +186,7 @@ fn jpegs(file: &[u8]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// The seeds of a target: short files, words where no file will do.
+/// The seeds of a target.
 pub fn seeds(name: &str, folders: &[PathBuf]) -> Vec<Vec<u8>> {
     let words = || WORDS.iter().map(|word| word.as_bytes().to_vec());
     let paths = || folders.iter().flat_map(|folder| below(folder));

@@ -1,6 +1,6 @@
-//! What is fuzzed, one function each: bytes in, nothing out, and no panic.
+//! The fuzz targets: functions that take bytes and must not panic.
 //!
-//! The bounds of time and memory are those of whoever calls them: `drive.rs` or libFuzzer.
+//! The caller, `drive.rs` or libFuzzer, bounds time and memory.
 
 use iipsrv::codec::jpeg;
 use iipsrv::config::Config;
@@ -46,10 +46,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// A function that is fuzzed, and its name.
+/// The name of a target and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// All of them.
+/// All targets.
 pub const TARGETS: &[Target] = &[
     ("fastcgi", fastcgi),
     ("http", http),
@@ -72,7 +72,7 @@ pub const TARGETS: &[Target] = &[
 #[derive(Debug)]
 struct Memory {
     bytes: Vec<u8>,
-    /// Reads that go well; all after them fail, or are of another file.
+    /// The number of reads that succeed; later ones fail or return another file's bytes.
     good: u64,
     reads: AtomicU64,
 }
@@ -113,7 +113,7 @@ impl Blob for Memory {
     }
 }
 
-/// The most pixels that are asked for at once.
+/// The largest window in pixels.
 const MOST: u64 = 1 << 20;
 
 /// The longest that opening an image or a read of it took, in nanoseconds of CPU time: what one request waits for.
@@ -133,8 +133,8 @@ fn one<T>(request: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Opens an image as the server does and reads what viewers ask for: the corner tiles of each level, the smallest level, a
-/// window across tiles, and tiles as they are stored.
+/// Opens an image as the server does and reads the corner tiles of each level, the smallest level, a window across tiles, and
+/// stored tiles.
 fn image(blob: Arc<dyn Blob>) {
     let Ok(Some(source)) = one(|| source::open(blob, None, &Options::default())) else {
         return;
@@ -196,12 +196,12 @@ pub fn jp2(data: &[u8]) {
     of_kind(FileFormat::Jp2, data);
 }
 
-/// JPEG files, with their index.
+/// JPEG files and their index.
 pub fn jpeg_file(data: &[u8]) {
     of_kind(FileFormat::Jpeg, data);
 }
 
-/// PNG masters, whose checksums are right: else nearly all inputs would end there.
+/// PNG masters with corrected checksums; wrong ones would end nearly all inputs.
 pub fn png(data: &[u8]) {
     let mut file = data.to_vec();
     let mut at = 8;
@@ -225,7 +225,7 @@ pub fn webp(data: &[u8]) {
     of_kind(FileFormat::Webp, data);
 }
 
-/// Files that end early or are other ones after some reads.
+/// Files that are truncated or replaced after some reads.
 pub fn changing(data: &[u8]) {
     if let Some((good, bytes)) = data.split_first() {
         image(Arc::new(Memory {
@@ -236,7 +236,7 @@ pub fn changing(data: &[u8]) {
     }
 }
 
-/// Compressions of TIFF with the bits and the meaning of samples that go with them.
+/// TIFF compressions with matching bits per sample and photometric interpretation.
 pub const CODECS: [(u16, u16, u16, u16); 28] = [
     (1, 8, 1, 1),
     (2, 1, 0, 1),
@@ -268,7 +268,7 @@ pub const CODECS: [(u16, u16, u16, u16); 28] = [
     (50_002, 8, 2, 3),
 ];
 
-/// Every codec alone: the first byte chooses it, the next two the size, the rest is one strip.
+/// A single codec: the first byte selects it, the next two give the size, the rest is one strip.
 pub fn codec(data: &[u8]) {
     let [choice, w, h, variant, strip @ ..] = data else {
         return;
@@ -309,7 +309,7 @@ pub fn codec(data: &[u8]) {
     image(Memory::open(&file));
 }
 
-/// Pass-through of JPEG tiles: tables, whose length the first two bytes say, and tile made one, recoded, decoded.
+/// Pass-through of JPEG tiles: merges tables (length in the first two bytes) and tile, transcodes and decodes the result.
 pub fn merge(data: &[u8]) {
     let Some(([high, low, colour], rest)) = data.split_first_chunk() else {
         return;
@@ -373,7 +373,7 @@ fn ask(http: &Http) {
     }
 }
 
-/// FastCGI records, cut after as many bytes each time as the first byte says.
+/// FastCGI records, split into pieces of the length in the first byte.
 pub fn fastcgi(data: &[u8]) {
     let Some((step, data)) = data.split_first() else {
         return;
@@ -393,12 +393,12 @@ pub fn fastcgi(data: &[u8]) {
                 Some(Event::Broken(_)) => return,
             }
         }
-        // a record that is understood as a whole, its header and its padding
+        // a whole record with header and padding
         assert!(stash.len() <= 8 + (8 << 10) + 255 + part.len());
     }
 }
 
-/// Bytes that a client sends over HTTP before it closes.
+/// Bytes that an HTTP client sends before it closes the connection.
 pub fn http(data: &[u8]) {
     static RUNTIME: LazyLock<Option<Runtime>> = LazyLock::new(|| {
         let mut builder = tokio::runtime::Builder::new_current_thread();
@@ -406,7 +406,7 @@ pub fn http(data: &[u8]) {
     });
     static CONNECTIONS: LazyLock<Arc<Connections>> =
         LazyLock::new(|| Connections::new(Patience::default(), 10, 0));
-    // all answers have to fit into the socket: nobody reads them
+    // all answers have to fit into the socket buffer: they are not read
     let data = data.get(..8 << 10).unwrap_or(data);
     let (Ok((mut client, server)), Some(runtime)) = (UnixStream::pair(), &*RUNTIME) else {
         return;
@@ -452,7 +452,7 @@ pub fn path(data: &[u8]) {
     ask(&Http::get(&format!("{prefix}{}", String::from_utf8_lossy(rest))));
 }
 
-/// Values that come back from memcached: as they are, and what follows the head in one whose sums are right.
+/// Values from memcached: unchanged, and as the body of a value with valid checksums.
 pub fn memcached(data: &[u8]) {
     use iipsrv::cache::memcached::frame;
     let value = bytes::Bytes::copy_from_slice(data);
@@ -465,7 +465,7 @@ pub fn memcached(data: &[u8]) {
     assert_eq!(frame::unwrap("other", &value), None);
 }
 
-/// A mark out of a file, laid over a picture.
+/// A watermark file, composited over a picture.
 pub fn watermark(data: &[u8]) {
     let Ok(tiff) = one(|| source::tiff::Tiff::open(Memory::open(data), &Default::default())) else {
         return;
@@ -486,7 +486,7 @@ pub fn watermark(data: &[u8]) {
     }
 }
 
-/// Members that are added to info.json.
+/// Sidecar files that extend info.json.
 pub fn sidecar(data: &[u8]) {
     let text = String::from_utf8_lossy(data).into_owned();
     let config = Config::read(|name| (name == "IIIF_EXTRA_INFO").then(|| text.clone()));
