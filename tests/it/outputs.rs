@@ -5,6 +5,7 @@
 use crate::support::pixels;
 use crate::support::service;
 use crate::support::text;
+use crate::support::tiff;
 use iipsrv::http::Http;
 use iipsrv::http::Reply;
 use iipsrv::raster::Samples;
@@ -90,6 +91,18 @@ fn mean(a: &[u8], b: &[u8]) -> f64 {
     assert_eq!(a.len(), b.len());
     let sum: u64 = a.iter().zip(b).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
     sum as f64 / a.len() as f64
+}
+
+#[test]
+fn the_crate_tiff_reads_what_is_written_without_loss() {
+    let service = service(&[]);
+    for image in ["rgb", "grey", "rgba"] {
+        let (_, pixels) = reference(&service, &format!("FIF={image}&WID=333&CVT=png"));
+        for quality in ["none:1", "lzw:1", "deflate:9"] {
+            let reply = ask(&service, &format!("FIF={image}&WID=333&QLT={quality}&CVT=tiff"));
+            assert!(tiff(&reply.body) == pixels, "{image} {quality}");
+        }
+    }
 }
 
 #[test]

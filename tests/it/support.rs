@@ -71,6 +71,15 @@ pub fn bytes(raster: &Raster) -> &[u8] {
     }
 }
 
+/// The 8-bit samples of the first picture in a TIFF file, as the crate `tiff` reads them.
+pub fn tiff(data: &[u8]) -> Vec<u8> {
+    let mut decoder = tiff::decoder::Decoder::new(std::io::Cursor::new(data)).unwrap();
+    match decoder.read_image().unwrap() {
+        tiff::decoder::DecodingResult::U8(samples) => samples,
+        _ => panic!("8 bits expected"),
+    }
+}
+
 /// The picture in a PNG file of 8 bits.
 pub fn png(data: &[u8]) -> Raster {
     let mut reader = png::Decoder::new(std::io::Cursor::new(data)).read_info().unwrap();

@@ -169,6 +169,21 @@ fn every_layout_and_compression_reads_back() {
     }
 }
 
+#[test]
+fn the_crate_tiff_reads_the_same_pixels() {
+    for (name, spec, _) in specs() {
+        if !matches!(
+            spec.compression,
+            Compression::None | Compression::Lzw | Compression::Deflate
+        ) {
+            continue;
+        }
+        let levels = picture(&spec);
+        let file = pyramid::levels(&spec, &levels).unwrap();
+        assert!(crate::support::tiff(&file) == levels[0], "{name}");
+    }
+}
+
 /// Asserts that a tile that is passed through unchanged decodes to the same samples.
 fn same_as_coded(tiff: &Tiff, tile: Tile, whole: bool, samples: &[u8]) {
     let header = tiff.header();
