@@ -10,47 +10,47 @@ use std::io;
 /// The crate's result.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A failure, with a message in lower case that names the thing and the value.
+/// A failure. Its message is in lower case and names the thing and the value.
 #[derive(Debug)]
 pub enum Error {
-    /// The client's words cannot be understood: 400.
+    /// The request is malformed: 400.
     Malformed(String),
-    /// More than one answer, or the format, may hold: 413.
+    /// Larger than an answer, or its format, may be: 413.
     TooLarge(String),
-    /// The file asks for more than a setting allows, which the text names: 413.
+    /// The file exceeds a limit; the text names its setting: 413.
     Limit(String),
-    /// No such image: 404. Holds what was asked for, never where it was looked for.
+    /// No such image: 404. Holds the identifier, never a path.
     Missing(String),
-    /// The image exists but not this tile or level of it: 404.
+    /// The image has no such tile or level: 404.
     Outside(String),
-    /// What it would take is more memory than the server may use: 413. The text is for the log.
+    /// Needs more memory than the server may use: 413. The text is for the log.
     TooBig(String),
     /// Too much work is queued: 503 with `Retry-After`.
     Busy,
-    /// The system gives no more memory: 503. The text is for the log.
+    /// An allocation failed: 503. The text is for the log.
     NoMemory(String),
-    /// Too busy (503), with the seconds after which another try is worthwhile.
+    /// Too busy: 503, with the seconds for `Retry-After`.
     Later(u32),
-    /// It took longer than a request may: 504.
+    /// The request exceeded its deadline: 504.
     TimedOut,
-    /// Nobody waits for the answer any more; it is not sent.
+    /// All clients that waited for the answer have disconnected; none is sent.
     Cancelled,
-    /// The store of the image does not answer as it should: 502, or 504 where it is too slow.
+    /// The object store failed: 502, or 504 after a time-out.
     Store {
-        /// Whether it did not answer in time.
+        /// Whether it timed out.
         slow: bool,
-        /// What happened, for the log.
+        /// The cause, for the log.
         why: String,
     },
-    /// The image changed while it was read: 503, and worth another try.
+    /// The image changed while it was read: 503; a retry can succeed.
     Changed,
-    /// Right, but not built: 501. Names the scheme.
+    /// Valid but not implemented: 501. Names the scheme.
     Unsupported(String),
-    /// The file contradicts itself or its format: 500.
+    /// The file is inconsistent or violates its format: 500.
     Corrupt(String),
-    /// The operating system failed: 500.
+    /// A system call failed: 500.
     Io(io::Error),
-    /// A mistake of the program's own: 500.
+    /// A bug in this program: 500.
     Internal(String),
 }
 
@@ -70,7 +70,7 @@ impl Error {
         }
     }
 
-    /// One line for the client: nothing of the machine, nothing of a library.
+    /// One line for the client, without paths or messages of libraries.
     pub fn public(&self) -> &str {
         match self {
             Error::Malformed(text)
@@ -106,7 +106,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl Clone for Error {
-    /// For several who wait for the same; of an error of the operating system its kind and its text.
+    /// Several requests may wait for one result. An I/O error keeps its kind and its text.
     fn clone(&self) -> Error {
         match self {
             Error::Malformed(text) => Error::Malformed(text.clone()),
@@ -140,7 +140,7 @@ impl From<TryReserveError> for Error {
 }
 
 impl From<io::Error> for Error {
-    /// A missing or unreadable file is a missing image; all else is the machine's.
+    /// A missing or unreadable file is a missing image; other errors are failures of the machine.
     fn from(error: io::Error) -> Self {
         Error::Io(error)
     }

@@ -1,6 +1,6 @@
-//! What failed a moment ago: it is not tried again before a minute has gone.
+//! Remembers recent failures, so that work that fails is not repeated within a minute.
 //!
-//! Only what is the file's fault is remembered; what the machine or the moment did is tried anew.
+//! Only failures that are the file's fault are remembered; others may be temporary.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -11,13 +11,13 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
-/// For how long.
+/// How long a failure is remembered.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
-/// The most failures at once; then the oldest are forgotten.
+/// Most failures remembered; the oldest are dropped first.
 const MOST: usize = 1000;
 
-/// Failures by what failed, in the version in which it failed.
+/// Failures by key and version.
 #[derive(Debug)]
 pub struct Failures<K>(Mutex<HashMap<K, (Instant, Error)>>);
 
@@ -28,7 +28,7 @@ impl<K> Default for Failures<K> {
 }
 
 impl<K: Hash + Eq> Failures<K> {
-    /// The error with which it failed, if that was less than a minute ago.
+    /// The error of the last attempt, if it was less than a minute ago.
     pub fn recall(&self, key: &K) -> Option<Error> {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (since, error) = failures.get(key)?;
@@ -39,7 +39,7 @@ impl<K: Hash + Eq> Failures<K> {
         None
     }
 
-    /// Remembers a failure, if it is one that comes again.
+    /// Remembers a failure that would recur.
     pub fn remember(&self, key: K, error: &Error) {
         let Some(error) = again(error) else {
             return;
@@ -54,7 +54,7 @@ impl<K: Hash + Eq> Failures<K> {
         failures.insert(key, (Instant::now(), error));
     }
 
-    /// Does something that has not failed a moment ago.
+    /// Runs an operation unless it failed within the last minute.
     pub fn attempt<T>(&self, key: K, make: impl FnOnce() -> Result<T>) -> Result<T> {
         if let Some(error) = self.recall(&key) {
             return Err(error);
@@ -62,13 +62,13 @@ impl<K: Hash + Eq> Failures<K> {
         make().inspect_err(|error| self.remember(key, error))
     }
 
-    /// Forgets all.
+    /// Forgets all failures.
     pub fn clear(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
-/// The same error once more, if it is the file's.
+/// A copy of the error, if it is the file's fault.
 fn again(error: &Error) -> Option<Error> {
     match error {
         Error::Corrupt(text) => Some(Error::Corrupt(text.clone())),

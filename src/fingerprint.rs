@@ -1,18 +1,18 @@
-//! Fingerprints of values: what keys, entity tags and versions are made of.
+//! Fingerprints of values, for cache keys, entity tags and versions.
 
 use std::hash::Hash;
 use std::hash::Hasher;
 use twox_hash::XxHash64;
 
-/// 64 bits that distinguish this value from others: equal values have equal ones, in every process of this version, whatever
-/// compiler it was built by.
+/// A 64-bit hash. Equal values have equal fingerprints in every process of this version, whatever the compiler and the
+/// machine.
 pub fn of(value: &impl Hash) -> u64 {
     let mut hasher = Fixed(XxHash64::with_seed(0));
     value.hash(&mut hasher);
     hasher.finish()
 }
 
-/// XXH64 over numbers in one order of bytes and one width, whatever the machine's.
+/// XXH64 over numbers of fixed byte order and width.
 struct Fixed(XxHash64);
 
 impl Hasher for Fixed {

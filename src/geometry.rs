@@ -24,7 +24,7 @@ impl Size {
         u64::from(self.w) * u64::from(self.h)
     }
 
-    /// The same size lying on its side.
+    /// Width and height exchanged.
     pub fn turned(self) -> Self {
         Size { w: self.h, h: self.w }
     }
@@ -69,7 +69,7 @@ impl Rect {
         Rect { x, y, w, h }
     }
 
-    /// The whole of a size.
+    /// The rectangle that covers a size.
     pub const fn of(size: Size) -> Self {
         Rect {
             x: 0,
@@ -109,7 +109,7 @@ impl Rect {
         })
     }
 
-    /// The part shared with `other`; `None` when they do not touch.
+    /// The intersection with `other`; `None` when it is empty.
     pub fn meet(self, other: Rect) -> Option<Rect> {
         let x = self.x.max(other.x);
         let y = self.y.max(other.y);

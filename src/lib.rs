@@ -1,6 +1,6 @@
 //! An image server for gigapixel pyramids: IIP, IIIF, DeepZoom and Zoomify over FastCGI and HTTP.
 //!
-//! Modules lie on floors, and one imports only from floors below its own (`tests/it/floors.rs` checks it):
+//! Modules are arranged in floors; each imports only from floors below its own (checked by `tests/it/floors.rs`):
 //!
 //! ```text
 //! 10 main                          args, bind, serve
@@ -11,27 +11,27 @@
 //! 5  plan                          view x header -> plan
 //! 4  source  process  encode  cache
 //! 3  http  codec                   a request and its reply; compression schemes
-//! 2  raster  store  file_calls     samples; where masters lie; file operations that may hang
+//! 2  raster  store  file_calls     samples; access to masters; file operations that may hang
 //! 1  geometry  work  recent  uninit  metrics  fingerprint  limits  failures  rectangles; executor, leases; what was used last; counters
 //! 0  error
 //! ```
 //!
 //! # Glossary
 //!
-//! Each of these words means one thing in this crate. Codecs use those of their standards besides: in `codec::jp2` a tile is one
-//! of the codestream, and a band a sub-band of the wavelet transform.
+//! Each of these words means one thing in this crate. Codecs also use the terms of their standards: in `codec::jp2` a tile is a
+//! tile of the codestream, and a band is a sub-band of the wavelet transform.
 //!
 //! | word | meaning |
 //! |---|---|
 //! | master | a file or object that holds an image |
 //! | blob | the bytes of a master in one version ([`store::Blob`]) |
 //! | source | an opened image that gives stored samples ([`source::Source`]) |
-//! | header | everything that is known of an image without reading a tile |
+//! | header | what is known about an image without reading a tile |
 //! | level | one size of the pyramid; 0 is full size |
 //! | tile | a cell of a level's grid, by column and row |
 //! | derived level | a level that is missing in the master and is computed (module `source::derived`) |
 //! | window | a rectangle of one level |
-//! | region | the part of the image that was asked for, before it meets a level |
+//! | region | the requested part of the image, before a level is chosen |
 //! | view | what a request asks for, independent of its protocol ([`plan::View`]) |
 //! | plan | what will be done: level, window, steps, output ([`plan::Plan`]) |
 //! | cost | the work and memory of a plan, known before it runs |
@@ -40,7 +40,7 @@
 //! | chain | the steps over samples before they become 8 bits ([`process::Chain`]) |
 //! | coded | as the file stores it, compressed |
 //! | output | a format with its settings ([`encode::Output`]) |
-//! | band | some rows of a large answer, made at a time; of a file, one of its channels |
+//! | band | rows of a large answer that are computed together; of a file, one of its channels |
 //! | scope | the context of a request: deadline, cancellation, timings ([`work::Scope`]) |
 //! | lane | the queue of small or of big jobs ([`work::Executor`]) |
 //! | lease | memory reserved for a job until its answer is sent ([`work::Lease`]) |

@@ -1,33 +1,33 @@
-//! What a file may ask for, whatever it claims: one table, checked before the work is done.
+//! Limits on what a file may claim, checked before any work is done.
 //!
-//! A limit that is hit names itself in the error, so that the log says which setting would have let the file pass.
+//! An error names the limit that was exceeded, so that the log says which setting would accept the file.
 
 use crate::error::Error;
 
-/// What a file may ask for. Every field is a setting of the same name in capitals, with `LIMIT_` before it.
+/// Limits for a file. Every field is a setting: its name in capitals with the prefix `LIMIT_`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Pixels of level 0.
     pub pixels: u64,
-    /// Samples stored for a pixel.
+    /// Samples per pixel.
     pub samples: u64,
     /// Tiles or strips of a level, planes included.
     pub tiles: u64,
-    /// Directories of a TIFF file that are looked at for a page; a page further on is an error.
+    /// Directories of a TIFF file that are read to find a page; a page beyond them is an error.
     pub ifds: usize,
-    /// Boxes of JPEG 2000 and chunks of PNG and WebP that are looked at; what follows is not found.
+    /// Boxes of JPEG 2000 and chunks of PNG and WebP that are read; later ones are ignored.
     pub boxes: usize,
-    /// Bytes of a profile, an XMP packet or a text, decompressed; longer ones are left out.
+    /// Decompressed bytes of a profile, an XMP packet or a text; longer ones are dropped.
     pub metadata: u64,
-    /// Bytes of a decoded tile or strip.
+    /// Decoded bytes of a tile or strip.
     pub tile_bytes: u64,
-    /// Decoded bytes for a byte of the file, beyond a floor of 4 MB, or of 16 MB where it is done band by band, of a picture
-    /// that is decoded as a whole for one answer.
+    /// Decoded bytes per byte of the file, of a picture that is decoded as a whole for one answer. 4 MB are always allowed,
+    /// 16 MB where it is decoded in bands.
     pub expansion: u64,
 }
 
 impl Default for Limits {
-    /// The defaults of the settings.
+    /// The default settings.
     fn default() -> Self {
         Limits {
             pixels: 1 << 42,
@@ -42,7 +42,7 @@ impl Default for Limits {
     }
 }
 
-/// How the names of all of these settings begin.
+/// The prefix of the settings' names.
 const PREFIX: &str = "LIMIT_";
 
 /// The setting of [`Limits::metadata`].
@@ -51,26 +51,26 @@ pub const METADATA: &str = "LIMIT_METADATA";
 /// The setting of [`Limits::boxes`].
 pub const BOXES: &str = "LIMIT_BOXES";
 
-/// Decoded bytes that any file may have, however short it is.
+/// Decoded bytes that every file may have, however short it is.
 pub const FLOOR: u64 = 4 << 20;
 
-/// Decoded bytes for a byte of the file where the decoder needs the whole picture in memory: Deflate reaches 1032, LZW and
+/// Decoded bytes per byte of the file where the decoder needs the whole picture in memory. Deflate reaches 1032, LZW and
 /// Huffman-coded JPEG less. A larger `expansion` does not raise it.
 const IN_MEMORY: u64 = 1100;
 
 impl Limits {
-    /// Decoded bytes that a picture coded in `len` bytes may have if it is decoded band by band.
+    /// Most decoded bytes of a picture coded in `len` bytes that is decoded in bands.
     pub fn in_bands(&self, len: u64) -> u64 {
         (4 * FLOOR).saturating_add(len.saturating_mul(self.expansion))
     }
 
-    /// Decoded bytes that a picture or tile coded in `len` bytes may have if it is decoded in memory.
+    /// Most decoded bytes of a picture or tile coded in `len` bytes that is decoded in memory.
     pub fn in_memory(&self, len: u64) -> u64 {
         FLOOR.saturating_add(len.saturating_mul(self.expansion.min(IN_MEMORY)))
     }
 }
 
-/// `Error::Limit` when `claimed` is more than `most`; it names the limit, and what it is of.
+/// `Error::Limit` when `claimed` exceeds `most`; the error names the limit and the quantity.
 pub fn check(what: &str, name: &str, claimed: u64, most: u64) -> Result<(), Error> {
     if claimed <= most {
         return Ok(());

@@ -21,7 +21,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let code = run();
-    // the log has a thread of its own
+    // the log is written by a thread of its own
     log::logger().flush();
     code
 }
@@ -53,7 +53,7 @@ fn run() -> ExitCode {
     serve(&args, config).unwrap_or_else(|code| code)
 }
 
-/// Serves until a signal ends it. The exit status is an error where it could not begin.
+/// Serves until a signal ends it. `Err` holds the exit status when it could not start.
 fn serve(args: &Args, config: Config) -> Result<ExitCode, ExitCode> {
     if let Err(error) = server::log::start(config.verbosity, &config.logfile, config.log_format) {
         eprintln!("iipsrv: logging is off: {error}");
@@ -92,7 +92,7 @@ fn serve(args: &Args, config: Config) -> Result<ExitCode, ExitCode> {
     }
 }
 
-/// The admin listener takes a token where others can reach it.
+/// The admin listener requires a token unless only this machine can reach it.
 fn check_admin(args: &Args, config: &Config) -> Result<(), ExitCode> {
     match &args.admin {
         Some(address) if config.admin_token.is_empty() && !server::admin::is_private(address) => {
@@ -103,7 +103,7 @@ fn check_admin(args: &Args, config: &Config) -> Result<(), ExitCode> {
     }
 }
 
-/// Logs the settings that are not the default, and what is wrong with them.
+/// Logs the settings that differ from their defaults, and warnings about them.
 fn log_settings(config: &Config) {
     let values = config.values.iter();
     for (name, value, _) in values.filter(|(_, _, origin)| *origin != Origin::Default) {
@@ -115,7 +115,7 @@ fn log_settings(config: &Config) {
     }
 }
 
-/// Prints where the demo is.
+/// Prints the address of the demo.
 fn announce_demo(args: &Args, config: &Config) -> Result<(), ExitCode> {
     if !Path::new(&config.library.prefix).is_dir() {
         eprintln!(
@@ -130,7 +130,7 @@ fn announce_demo(args: &Args, config: &Config) -> Result<(), ExitCode> {
     Ok(())
 }
 
-/// The sockets that the arguments name, or those that were passed on.
+/// The sockets named by the arguments, or those inherited.
 fn listeners(args: &Args) -> io::Result<Vec<Listener>> {
     let mut listeners = match &args.bind {
         Some(address) => Listener::fastcgi(address, args.backlog)?,
@@ -145,7 +145,7 @@ fn listeners(args: &Args) -> io::Result<Vec<Listener>> {
     Ok(listeners)
 }
 
-/// Says in one line why nothing can be served.
+/// Prints in one line why the server cannot start.
 fn refuse(why: &str) -> ExitCode {
     log::error!("{why}");
     eprintln!("iipsrv: {why}");

@@ -19,10 +19,10 @@ use std::time::Duration;
 /// The media type of [`Metrics::text`].
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What a request was.
+/// The labels of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
-    /// Which protocol it spoke.
+    /// Protocol.
     pub protocol: &'static str,
     /// The format of the answer, such as `jpeg`; `none` for an answer without a body.
     pub format: &'static str,
@@ -30,37 +30,37 @@ pub struct RequestLabels {
     pub status: u32,
 }
 
-/// Where the time of a request goes: `queue`, `open`, `read`, `process`, `encode`, `send`, or the `total`.
+/// The stage of a request: `queue`, `open`, `read`, `process`, `encode`, `send`, or `total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StageLabel {
     /// Its name.
     pub stage: &'static str,
 }
 
-/// Where answers and tiles are kept: `memory`, `disk` or `memcached`.
+/// A cache tier: `memory`, `disk` or `memcached`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Tier {
     /// Its name.
     pub tier: &'static str,
 }
 
-/// A look into a tier.
+/// The labels of a cache lookup.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Lookup {
-    /// Which tier.
+    /// Tier.
     pub tier: &'static str,
-    /// `hit`, `miss`, or `unsound`: something was there that was not stored so.
+    /// `hit`, `miss`, or `unsound`: the stored value failed its checksum.
     pub found: &'static str,
 }
 
-/// Who waits for the executor: `small` or `big` jobs.
+/// The lane of the executor: `small` or `big` jobs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct LaneLabel {
     /// Its name.
     pub lane: &'static str,
 }
 
-/// Over what a connection speaks: `fastcgi`, `http` or `admin`.
+/// The transport of a connection: `fastcgi`, `http` or `admin`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct WireLabel {
     /// Its name.
@@ -73,7 +73,7 @@ pub struct Seconds;
 
 impl MetricConstructor<Histogram> for Seconds {
     fn new_metric(&self) -> Histogram {
-        // from a stored tile out of memory to the largest export
+        // from a cached tile to the largest export
         Histogram::new([
             0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
             10.0, 30.0,
@@ -81,27 +81,27 @@ impl MetricConstructor<Histogram> for Seconds {
     }
 }
 
-/// Everything that is counted.
+/// All metrics.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// Answers.
+    /// Answers sent.
     pub requests: Family<RequestLabels, Counter>,
-    /// Seconds of requests.
+    /// Duration of requests, seconds.
     pub stages: Family<StageLabel, Histogram, Seconds>,
     /// Bytes of bodies.
     pub body_bytes: Counter,
-    /// Looks into caches.
+    /// Cache lookups.
     pub lookups: Family<Lookup, Counter>,
-    /// Bytes that are kept.
+    /// Bytes in caches.
     pub cached_bytes: Family<Tier, Gauge>,
-    /// Bytes that may be kept.
+    /// Capacity of caches, bytes.
     pub cache_limit_bytes: Family<Tier, Gauge>,
-    /// What was thrown out to make room.
+    /// Entries evicted from caches.
     pub evictions: Family<Tier, Counter>,
-    /// Values that memcached did not get because too many waited.
+    /// Values not stored in memcached because its queue was full.
     pub memcached_dropped: Counter,
-    /// Servers of memcached that answer.
+    /// Memcached servers that respond.
     pub memcached_up: Gauge,
     /// Requests to object stores.
     pub store_requests: Counter,
@@ -109,35 +109,35 @@ pub struct Metrics {
     pub store_bytes: Counter,
     /// Requests to object stores that failed, other than for a missing object.
     pub store_failures: Counter,
-    /// Jobs that wait.
+    /// Jobs queued.
     pub queued: Family<LaneLabel, Gauge>,
-    /// Jobs under way.
+    /// Jobs running.
     pub running: Family<LaneLabel, Gauge>,
-    /// Requests that were answered with 503.
+    /// Requests answered with 503.
     pub refused: Counter,
-    /// Requests that were abandoned by their clients.
+    /// Requests abandoned by their clients.
     pub cancelled: Counter,
-    /// Bytes that are leased.
+    /// Memory leased, bytes.
     pub leased_bytes: Gauge,
-    /// Bytes that can be leased.
+    /// Memory that can be leased, bytes.
     pub budget_bytes: Gauge,
     /// Open connections.
     pub connections: Family<WireLabel, Gauge>,
-    /// Open connections on which nothing goes on, as of the last second.
+    /// Open connections that are idle, sampled once a second.
     pub connections_idle: Gauge,
-    /// How often descriptors for new connections ran out.
+    /// Times that file descriptors for new connections ran out.
     pub connections_starved: Counter,
-    /// Idle connections that gave way to new ones.
+    /// Idle connections closed to accept new ones.
     pub connections_yielded: Counter,
-    /// Connections of an address that had as many as it may.
+    /// Connections refused because their address had too many.
     pub connections_refused: Counter,
     /// Open images.
     pub open_images: Gauge,
-    /// Descriptors that the process may have.
+    /// The limit of file descriptors.
     pub descriptor_limit: Gauge,
-    /// Looks at files of network and user-space file systems under way.
+    /// Calls into network and user-space file systems in progress.
     pub looks_pending: Gauge,
-    /// Looks at files that came to no end in time.
+    /// Calls into file systems that timed out.
     pub looks_timed_out: Counter,
     /// Log lines that could not be written.
     pub log_dropped: Counter,
@@ -149,11 +149,11 @@ pub fn get() -> &'static Metrics {
     &ALL
 }
 
-/// A connection that is open until this is dropped.
+/// Counts a connection as open until dropped.
 #[derive(Debug)]
 pub struct OpenConnection(WireLabel);
 
-/// Counts a connection in.
+/// Counts a connection as open.
 pub fn opened(wire: &'static str) -> OpenConnection {
     let wire = WireLabel { wire };
     get().connections.get_or_create(&wire).inc();
@@ -166,12 +166,12 @@ impl Drop for OpenConnection {
     }
 }
 
-/// Counts a look into a cache.
+/// Counts a cache lookup.
 pub fn lookup(tier: &'static str, found: &'static str) {
     get().lookups.get_or_create(&Lookup { tier, found }).inc();
 }
 
-/// Adds to the time that this stage takes.
+/// Records the time that a stage took.
 pub fn took(stage: &'static str, time: Duration) {
     get()
         .stages
@@ -290,16 +290,16 @@ impl Metrics {
         }
     }
 
-    /// All of them as text.
+    /// All metrics in the OpenMetrics text format.
     pub fn text(&self) -> String {
         let mut all = String::new();
-        // a String takes everything
+        // writing to a String cannot fail
         let _ = text::encode(&mut all, &self.registry);
         all
     }
 }
 
-/// A registry that hands back what is entered.
+/// A registry whose methods return the registered metric.
 struct Registrar(Registry);
 
 impl Registrar {

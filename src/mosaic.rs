@@ -1,7 +1,6 @@
-//! From a window to a raster: reads the stored tiles it touches, once each, and assembles them.
+//! Assembles a window from the stored tiles that it touches; each is decoded once.
 //!
-//! Tiles that a region shares with its neighbours are cached; a window that is one tile, or larger than half of the
-//! cache, bypasses it.
+//! Tiles that adjacent regions share are cached. A window that is one tile, or larger than half of the cache, bypasses it.
 
 use crate::cache::Cache;
 use crate::cache::Cached;
@@ -29,20 +28,21 @@ use crate::store::DiskCache;
 use crate::work::parallel;
 use std::sync::Arc;
 
-/// Pixels of a window that is read at once where that takes all threads anyway: its coefficients are some tens of MB.
+/// Most pixels of a window that is read as a whole where the decoder uses all threads itself; its coefficients take some
+/// tens of MB.
 const AT_ONCE: u64 = 1 << 20;
 
-/// Bytes of nothing that are in memory at a time.
+/// Most bytes of blank rows that are in memory at a time.
 const VACANT: usize = 1 << 20;
 
-/// Puts windows together.
+/// Reads windows.
 pub struct Mosaic {
     threads: usize,
     disk: DiskCache,
 }
 
 impl Mosaic {
-    /// A mosaic whose large windows use up to this many threads, as far as they are free.
+    /// Large windows use up to `threads` threads, if they are free.
     pub fn new(threads: usize) -> Self {
         Mosaic {
             threads: threads.max(1),
@@ -50,12 +50,12 @@ impl Mosaic {
         }
     }
 
-    /// The same, which keeps levels that were made on this disk.
+    /// Stores derived levels on this disk.
     pub fn keeping(self, disk: DiskCache) -> Self {
         Mosaic { disk, ..self }
     }
 
-    /// The cache, as far as one image is concerned.
+    /// The cache restricted to one image.
     fn cached<'a>(&'a self, opened: &'a Opened, cache: &'a Cache<Key>) -> InCache<'a> {
         InCache {
             opened,
@@ -64,27 +64,26 @@ impl Mosaic {
         }
     }
 
-    /// How many threads it uses.
+    /// Number of threads.
     pub fn threads(&self) -> usize {
         self.threads
     }
 
-    /// Makes all of them in parallel; results are in the order of `of`.
+    /// Maps `items` in parallel; results keep their order.
     pub fn each<T: Send, U: Send + Sync>(
         &self,
-        of: Vec<T>,
+        items: Vec<T>,
         make: impl Fn(T) -> Result<U> + Sync,
     ) -> Result<Vec<U>> {
-        parallel::map(self.threads - 1, of, make)
+        parallel::map(self.threads - 1, items, make)
     }
 
-    /// What reading a window takes now.
+    /// The cost of reading a window now.
     pub fn effort(&self, opened: &Opened, window: Window, cache: &Cache<Key>) -> Effort {
         opened.source.header().effort(window, &self.cached(opened, cache))
     }
 
-    /// The samples of a window that is read once, past the cache: rasters that lie one below the other, as `finish` leaves
-    /// them.
+    /// Reads a window without the cache: rasters from top to bottom, each passed through `finish`.
     pub fn read_past<T: Send + Sync>(
         &self,
         opened: &Opened,
@@ -95,8 +94,7 @@ impl Mosaic {
         self.bands(opened, window, cache, false, finish)
     }
 
-    /// The samples of a window in rasters that lie one below the other, as `finish` leaves them. The window lies inside its
-    /// level.
+    /// Reads a window, which must be inside its level: rasters from top to bottom, each passed through `finish`.
     pub fn strips<T: Send + Sync>(
         &self,
         opened: &Opened,
@@ -109,13 +107,13 @@ impl Mosaic {
         self.bands(opened, window, cache, kept, finish)
     }
 
-    /// The samples of a window in one piece.
+    /// Reads a window as one raster.
     pub fn read(&self, opened: &Opened, window: Window, cache: &Cache<Key>) -> Result<Raster> {
         gather(self.strips(opened, window, cache, |raster| Ok(strip(raster)))?)
     }
 
-    /// The samples of a window that is likely to be asked for again, as a slider does: a tile that is dear to decode is
-    /// kept.
+    /// Reads a window that is likely to be requested again with other settings, as by a slider: tiles that are expensive to
+    /// decode are cached.
     pub fn read_again(&self, opened: &Opened, window: Window, cache: &Cache<Key>) -> Result<Raster> {
         let levels = &opened.source.header().levels;
         let is_parallel = |tile: &Tile| {
@@ -133,7 +131,7 @@ impl Mosaic {
         }
     }
 
-    /// The samples of a window in bands from top to bottom, one for each row of tiles, made side by side.
+    /// Reads a window in bands from top to bottom, one per row of tiles, in parallel.
     fn bands<T: Send + Sync>(
         &self,
         opened: &Opened,
@@ -175,7 +173,7 @@ impl Mosaic {
     }
 }
 
-/// A piece of this size as `finish` leaves it. Where the file holds nothing only some rows are in memory at a time.
+/// A raster of this size, passed through `finish`. Where the file has no data only some rows are in memory at a time.
 fn finished<T>(piece: Piece, size: Size, finish: impl Fn(Raster) -> Result<T>) -> Result<Vec<T>> {
     let pixel = match piece {
         Piece::Pixels(raster) => return Ok(vec![finish(raster)?]),
@@ -190,7 +188,7 @@ fn finished<T>(piece: Piece, size: Size, finish: impl Fn(Raster) -> Result<T>) -
     tops.map(|top| finish(band(top))).collect()
 }
 
-/// The cache, as far as one image is concerned.
+/// The cache restricted to one image.
 struct InCache<'a> {
     opened: &'a Opened,
     cache: &'a Cache<Key>,
@@ -198,7 +196,7 @@ struct InCache<'a> {
 }
 
 impl InCache<'_> {
-    /// A level that the file lacks, out of the cache on disk if it is there.
+    /// A derived level, from the cache on disk if it is there.
     fn lasting(&self, key: &Key, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Raster> {
         let name = key.digest(&());
         let found = self.disk.read(name);

@@ -1,6 +1,6 @@
-//! Pseudo-random numbers for tests, the same each time (xorshift; Marsaglia, 2003).
+//! Reproducible pseudo-random numbers for tests (xorshift; Marsaglia, 2003).
 
-/// A generator that never gives the same state twice in a test.
+/// A generator with a period of 2^64 − 1.
 pub struct Random(u64);
 
 impl Random {
@@ -9,7 +9,7 @@ impl Random {
         Random(seed << 1 | 1)
     }
 
-    /// 64 bits.
+    /// The next 64 bits.
     pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -22,7 +22,7 @@ impl Random {
         (self.next() >> 32) as u32 % end.max(1)
     }
 
-    /// `len` bytes, of which one in `share` is 0xFF, where JPEG and JPEG 2000 put markers.
+    /// `len` bytes. One in `share` is 0xFF, which begins markers in JPEG and JPEG 2000.
     pub fn bytes(&mut self, len: u32, share: u32) -> Vec<u8> {
         let mut byte = |_| match self.below(share) {
             0 => 0xFF,

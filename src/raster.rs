@@ -20,12 +20,12 @@ pub enum Samples {
     U16(Vec<u16>),
     /// 0–2^32−1.
     U32(Vec<u32>),
-    /// Any finite value; the nominal range is the image's business.
+    /// Any finite value; [`Meaning::ranges`] has the nominal range.
     F32(Vec<f32>),
 }
 
 impl Samples {
-    /// How many samples.
+    /// Number of samples.
     pub fn len(&self) -> usize {
         match self {
             Samples::U8(v) => v.len(),
@@ -35,7 +35,7 @@ impl Samples {
         }
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -50,7 +50,7 @@ impl Samples {
         }
     }
 
-    /// The memory itself, numbers in the machine's order of bytes.
+    /// The samples as bytes, in native byte order.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         match self {
             Samples::U8(v) => v,
@@ -66,13 +66,13 @@ impl Samples {
 pub struct Raster {
     /// Width and height.
     pub size: Size,
-    /// Samples a pixel.
+    /// Samples per pixel.
     pub channels: u8,
     /// The samples.
     pub samples: Samples,
 }
 
-/// What the samples are in the file.
+/// The sample format in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SampleFormat {
     /// Unsigned integers.
@@ -83,22 +83,22 @@ pub enum SampleFormat {
     Float,
 }
 
-/// What the first channels of a raster mean.
+/// The colour space of the first channels of a raster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Colour {
     /// One channel, black is the minimum.
     Grey,
     /// Red, green, blue.
     Rgb,
-    /// CIE 1976 L*, a*, b*. In 8 and 16 bits L* fills the range (0–100), a* and b* are offset by 128: 128 and 32768
-    /// mean 0, a unit is 1 and 256. In floating point all three are as they are.
+    /// CIE 1976 L*a*b*. In 8 and 16 bits L* (0–100) fills the range, and a* and b* are stored in units of 1 and 1/256 with an
+    /// offset of 128 and 32768. In floating point all three are stored as they are.
     Lab,
-    /// Cyan, magenta, yellow and black: the minimum is no ink.
+    /// Cyan, magenta, yellow, black; the minimum is no ink.
     Cmyk,
 }
 
 impl Colour {
-    /// Samples a pixel.
+    /// Samples per pixel.
     pub const fn channels(self) -> usize {
         match self {
             Colour::Grey => 1,
@@ -108,30 +108,30 @@ impl Colour {
     }
 }
 
-/// What the channel after the colours is.
+/// The meaning of the channel after the colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alpha {
     /// No alpha; extra channels, if any, are dropped on output.
     None,
-    /// Colours are not multiplied by it.
+    /// Unassociated: colours are not multiplied by it.
     Straight,
-    /// Colours are multiplied by it already.
+    /// Associated: colours are multiplied by it.
     Premultiplied,
 }
 
-/// What the channels of a raster mean: the colours first, then alpha if there is any; what follows has no meaning.
+/// The meaning of a raster's channels: colours, then alpha if there is any, then channels without one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Meaning {
-    /// The first channels.
+    /// The colour space of the first channels.
     pub colour: Colour,
-    /// The next.
+    /// The channel after them.
     pub alpha: Alpha,
-    /// Nominal minimum and maximum of every channel, finite, the minimum below the maximum.
+    /// Nominal minimum and maximum of every channel: finite, minimum < maximum.
     pub ranges: Vec<(f64, f64)>,
 }
 
 impl Raster {
-    /// Head and samples as they are in memory: for programs on this machine.
+    /// Serialises header and samples in native byte order, for caches on this machine.
     pub fn to_bytes(&self) -> Vec<u8> {
         let (kind, samples): (u8, &[u8]) = match &self.samples {
             Samples::U8(samples) => (1, samples),
@@ -143,7 +143,7 @@ impl Raster {
         [&sides, &[self.channels, kind][..], samples].concat()
     }
 
-    /// The reverse; `None` when the bytes are not of a raster.
+    /// The inverse of [`Raster::to_bytes`]; `None` when the bytes are not a raster.
     pub fn from_bytes(bytes: &[u8]) -> Option<Raster> {
         let (w, bytes) = bytes.split_first_chunk()?;
         let (h, bytes) = bytes.split_first_chunk()?;
@@ -165,7 +165,7 @@ impl Raster {
     }
 }
 
-/// Makes samples of samples of any depth, which stays: `$make` of the numbers that are called `$numbers`.
+/// Maps samples of any depth to samples of the same depth: `$make` is an expression over the slice `$numbers`.
 macro_rules! any_depth {
     ($samples:expr, $numbers:ident => $make:expr) => {
         match $samples {
@@ -178,7 +178,7 @@ macro_rules! any_depth {
 }
 pub(crate) use any_depth;
 
-/// Rows of a raster. Strips of one window lie one below the other.
+/// Rows of a raster, or of strips stacked from top to bottom.
 pub type Strip<'a> = (Cow<'a, Raster>, Range<u32>);
 
 /// All rows of a raster.
@@ -187,8 +187,8 @@ pub fn strip(raster: Raster) -> Strip<'static> {
     (Cow::Owned(raster), rows)
 }
 
-/// The rows of strips whose samples are what `numbers` takes. `Corrupt` when they differ in width, depth or channels, or
-/// are missing.
+/// The rows of strips; `numbers` selects the depth. `Corrupt` when the strips differ in width, depth or channels, or when
+/// there are none.
 pub fn lines<'a, S>(
     strips: &'a [Strip],
     numbers: impl Fn(&'a Samples) -> Option<&'a [S]>,
@@ -210,7 +210,7 @@ pub fn lines<'a, S>(
     Ok(lines)
 }
 
-/// The rows of strips of this depth: [`lines`].
+/// The rows of strips of this depth; see [`lines`].
 macro_rules! lines_of {
     ($depth:ident, $strips:expr) => {
         lines($strips, |samples| match samples {
@@ -221,7 +221,7 @@ macro_rules! lines_of {
 }
 pub(crate) use lines_of;
 
-/// Strips in one piece; `Corrupt` as [`lines`] has it, and when there is no sample.
+/// Joins strips into one raster. `Corrupt` as in [`lines`], and when there are no samples.
 pub fn gather(mut strips: Vec<Strip>) -> Result<Raster> {
     let missing = || Error::Corrupt("a picture without rows".into());
     let (model, rows) = strips.first().ok_or_else(missing)?;
@@ -247,13 +247,13 @@ pub fn gather(mut strips: Vec<Strip>) -> Result<Raster> {
     })
 }
 
-/// Numbers of `N` bytes; a rest that is too short is left out.
+/// Numbers of `N` bytes; an incomplete last one is dropped.
 fn numbers<const N: usize, T>(bytes: &[u8], number: impl Fn([u8; N]) -> T) -> Vec<T> {
     bytes.as_chunks().0.iter().map(|bytes| number(*bytes)).collect()
 }
 
 impl Meaning {
-    /// Of 8-bit samples that use their whole range.
+    /// The meaning of 8-bit samples that use their whole range.
     pub fn bytes(colour: Colour, alpha: Alpha) -> Meaning {
         let channels = colour.channels() + usize::from(alpha != Alpha::None);
         Meaning {
@@ -264,8 +264,8 @@ impl Meaning {
     }
 }
 
-/// A value of `from` bits in `to` bits, 8 or 16: the full range becomes the full range, rounded to the nearest; what
-/// is wider loses its lowest bits.
+/// Scales a value of `from` bits to `to` bits, 8 or 16. The full range maps to the full range, rounded to nearest; wider
+/// values lose their lowest bits.
 pub fn widened(value: u32, from: u8, to: u8) -> u16 {
     let full = |bits: u8| (1u64 << bits) - 1;
     let wide = match from {
@@ -276,7 +276,7 @@ pub fn widened(value: u32, from: u8, to: u8) -> u16 {
     u16::try_from(wide).unwrap_or(u16::MAX)
 }
 
-/// What the channels of a [`Picture`] mean.
+/// The channels of a [`Picture`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Layout {
     /// One channel.
@@ -288,7 +288,7 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// Bytes a pixel.
+    /// Bytes per pixel.
     pub const fn channels(self) -> usize {
         match self {
             Layout::Grey => 1,
@@ -298,18 +298,18 @@ impl Layout {
     }
 }
 
-/// What every encoder takes: 8 bits a sample, `size.w * size.h * layout.channels()` bytes.
+/// The input of every encoder: 8 bits per sample, `size.w * size.h * layout.channels()` bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
     /// Width and height.
     pub size: Size,
-    /// Meaning of the channels.
+    /// The channels.
     pub layout: Layout,
     /// Row by row, channels interleaved.
     pub data: Vec<u8>,
 }
 
-/// A file format of answers, or of a stored tile.
+/// The file format of an answer or of a stored tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// JPEG (ISO/IEC 10918-1).
@@ -326,16 +326,16 @@ pub enum Format {
     Gif,
 }
 
-/// Pixels per metre, across and down.
+/// Pixels per metre.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Density {
-    /// Across, > 0.
+    /// Horizontal, > 0.
     pub x: Num,
-    /// Down, > 0.
+    /// Vertical, > 0.
     pub y: Num,
 }
 
-/// What a file says about its picture; all of it may be absent.
+/// The metadata of a file; all of it is optional.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metadata {
     /// ICC profile as stored.
@@ -344,33 +344,33 @@ pub struct Metadata {
     pub xmp: Option<Arc<[u8]>>,
     /// Resolution of level 0.
     pub density: Option<Density>,
-    /// Named texts in the order of the file, such as (`description`, …): the names are those of the IIP objects.
+    /// Named texts in file order, such as (`description`, …); names are those of the IIP objects.
     pub texts: Vec<(&'static str, String)>,
-    /// What EXIF says beyond that.
+    /// Other EXIF entries.
     pub details: Details,
-    /// What is in the file and not here, and the setting that it is beyond.
+    /// Metadata of the file that exceeded a limit, and the setting's name.
     pub left_out: Vec<(&'static str, &'static str)>,
 }
 
-/// Entries of the directories of EXIF but for what is true of one file only: sizes, places in it, how it is coded.
+/// Entries of the EXIF directories, without those that describe one file only: sizes, offsets, compression.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Details {
-    /// How and when the picture was taken (EXIF 2.32 §4.6.5).
+    /// The Exif IFD: how and when the picture was taken (EXIF 2.32 §4.6.5).
     pub taking: Vec<Detail>,
-    /// Where (§4.6.6).
+    /// The GPS IFD: where (§4.6.6).
     pub place: Vec<Detail>,
 }
 
-/// An entry of a directory.
+/// An entry of an EXIF directory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Detail {
-    /// Its number.
+    /// Tag.
     pub tag: u16,
-    /// The type of its values, as in TIFF.
+    /// Type of the values, as in TIFF.
     pub kind: u16,
-    /// How many there are.
+    /// Number of values.
     pub count: u32,
-    /// The values, the least significant byte first.
+    /// The values, little-endian.
     pub value: Vec<u8>,
 }
 
@@ -383,7 +383,7 @@ impl Metadata {
             .map(|(_, text)| text.as_str())
     }
 
-    /// The same without a profile, a packet or texts that take more than `most` bytes together with those before them.
+    /// Drops the profile, the packet or texts that do not fit into `most` bytes together with those before them.
     pub fn within(mut self, most: u64) -> Metadata {
         let mut left = most;
         let mut fits = |len: usize| {
@@ -406,7 +406,7 @@ impl Metadata {
         self
     }
 
-    /// With what `other` knows besides.
+    /// Adds the fields of `other` that are missing here.
     pub fn or(mut self, other: Metadata) -> Metadata {
         for (name, text) in other.texts {
             if self.text(name).is_none() {
@@ -426,7 +426,7 @@ impl Metadata {
     }
 }
 
-/// A text as files store it: up to the first NUL, without blanks at the ends; UTF-8, or else Latin-1.
+/// Decodes a text as stored in files: up to the first NUL, trimmed; UTF-8, or else Latin-1.
 pub fn text(bytes: &[u8]) -> String {
     let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
     match std::str::from_utf8(bytes) {

@@ -1,6 +1,6 @@
 //! A small map of the most recently used values within a limit of bytes.
 //!
-//! Concurrent requests for a value that is being made wait for it.
+//! Concurrent requests for a value that is being computed wait for it.
 
 use crate::error::Result;
 use bytes::Bytes;
@@ -11,12 +11,12 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
-/// Bytes that a key and its entry cost besides the value.
+/// Bytes of a key and its entry, without the value.
 const ENTRY_BYTES: u64 = 300;
 
-/// What can be held.
+/// A value that has a size.
 pub trait Weigh: Clone {
-    /// Bytes in memory.
+    /// Its size in bytes.
     fn weight(&self) -> u64;
 }
 
@@ -26,21 +26,21 @@ impl Weigh for Bytes {
     }
 }
 
-/// Values by their keys, the last used ones of them.
+/// The most recently used values, by key.
 pub struct Recent<K: Hash + Eq, V = Bytes> {
     max_bytes: u64,
-    /// So many stay, whatever they weigh.
+    /// Most recently used values that are kept whatever their size.
     least: usize,
     held: Mutex<Held<K, V>>,
 }
 
 struct Held<K: Hash + Eq, V> {
     slots: LruCache<K, Slot<V>>,
-    /// Weight of all.
+    /// Bytes of all values and entries.
     bytes: u64,
 }
 
-/// Whoever comes first makes it under this lock.
+/// The first request computes the value under this lock.
 type Place<V> = Arc<Mutex<Option<V>>>;
 
 struct Slot<V> {
@@ -49,7 +49,7 @@ struct Slot<V> {
 }
 
 impl<K: Hash + Eq, V> Held<K, V> {
-    /// Forgets those that were not used for longest.
+    /// Drops the least recently used values.
     fn trim(&mut self, max_bytes: u64, least: usize) {
         while self.bytes > max_bytes
             && self.slots.len() > least
@@ -61,12 +61,12 @@ impl<K: Hash + Eq, V> Held<K, V> {
 }
 
 impl<K: Hash + Eq + Clone, V: Weigh> Recent<K, V> {
-    /// Of at most `max_bytes` bytes, entries' own cost included.
+    /// Holds at most `max_bytes` bytes, entries included.
     pub fn new(max_bytes: u64) -> Self {
         Recent::of_some(max_bytes, 0)
     }
 
-    /// The same, but the `least` last used ones stay, whatever they weigh.
+    /// As [`Recent::new`], but always keeps the `least` most recently used values whatever their size.
     pub fn of_some(max_bytes: u64, least: usize) -> Self {
         Recent {
             max_bytes,
@@ -82,8 +82,8 @@ impl<K: Hash + Eq + Clone, V: Weigh> Recent<K, V> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Calls `make` with the value that is held, if one is; it returns the one to hold from now on, or `None` to leave it
-    /// as it is. Others who ask meanwhile wait. When it fails or panics all stays as it was.
+    /// Calls `make` with the present value, if any; it returns the new value, or `None` to leave it unchanged. Concurrent
+    /// calls for the same key wait. If `make` fails or panics nothing changes.
     pub fn update(&self, key: &K, make: impl FnOnce(Option<V>) -> Result<Option<V>>) -> Result<()> {
         let value = self.slot(key);
         let mut place = value.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,7 +94,7 @@ impl<K: Hash + Eq + Clone, V: Weigh> Recent<K, V> {
         *place = Some(content);
         drop(place);
         let mut held = self.held();
-        // it may be forgotten already
+        // it may have been dropped already
         if let Some(slot) = held.slots.peek_mut(key)
             && Arc::ptr_eq(&slot.value, &value)
         {
@@ -105,7 +105,7 @@ impl<K: Hash + Eq + Clone, V: Weigh> Recent<K, V> {
         Ok(())
     }
 
-    /// The place of a value, which counts as used now.
+    /// The slot of a value, which now counts as used.
     fn slot(&self, key: &K) -> Place<V> {
         let mut held = self.held();
         if let Some(slot) = held.slots.get(key) {
@@ -122,7 +122,7 @@ impl<K: Hash + Eq + Clone, V: Weigh> Recent<K, V> {
         value
     }
 
-    /// Forgets everything.
+    /// Drops all values.
     pub fn clear(&self) {
         let mut held = self.held();
         held.slots.clear();
