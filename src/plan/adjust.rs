@@ -1,6 +1,6 @@
-//! Changes to pixels as they were requested, and the chain that applies them to the samples of an image.
+//! Requested changes to pixels, and the chain of steps that applies them to the samples of an image.
 //!
-//! Equivalent requests give the same chain: a factor of 1, the image's own range or an identity matrix disappear,
+//! Equivalent requests give the same chain: a factor of 1, the image's own range and an identity matrix are dropped,
 //! so that the plan equals that of the unchanged image.
 
 use crate::error::Error;
@@ -21,69 +21,70 @@ use crate::source::Header;
 /// Changes to the pixels, independent of region and size.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Adjust {
-    /// Mirror left to right before turning.
+    /// Mirrored left to right before rotation.
     pub mirror: bool,
-    /// Clockwise turn in degrees, 0 ≤ d < 360. Other than by right angles the answer grows to the box around it.
+    /// Clockwise rotation in degrees, 0 ≤ d < 360. Unless it is a multiple of 90, the answer grows to the bounding
+    /// box.
     pub degrees: Num,
-    /// Colours.
+    /// Colour conversion of the answer.
     pub tone: Tone,
-    /// What is done to the samples.
+    /// Changes to the samples.
     pub samples: Treatment,
-    /// Spread the values by the image's histogram.
+    /// Whether the image's histogram is equalised.
     pub equalise: bool,
-    /// How the image is looked at. Tiles know only what is hidden.
+    /// Window, map and visible rectangle (FlashPix). Tiles only apply the visible rectangle.
     pub placing: Placing,
-    /// Quality layers, of images that are stored in such.
+    /// Maximum number of quality layers, for images that have layers.
     pub layers: Option<u16>,
 }
 
-/// What is done to samples before they become 8 bits. The order in which it is asked does not count.
+/// Changes to samples before they become 8 bits. The order in which they are requested does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Treatment {
-    /// Channels, from 0, and what becomes 0 and 1 of them; `None` is every channel. The last word on a channel counts.
+    /// Channel (from 0; `None` for all), and the values that map to 0 and 1. The last entry for a channel applies.
     pub ranges: Vec<(Option<usize>, Num, Num)>,
-    /// What becomes 0 and 1 is the first and the last filled value of the image's histogram instead.
+    /// Whether the first and last filled values of the image's histogram map to 0 and 1 instead.
     pub stretch: bool,
-    /// Light on a map of normals: degrees clockwise from above, degrees over the horizon.
+    /// Light on a normal map: azimuth in degrees clockwise from the top, elevation in degrees above the horizon.
     pub light: Option<[Num; 2]>,
     /// A matrix over the channels.
     pub matrix: Option<Matrix>,
-    /// A curve.
+    /// A tone curve.
     pub curve: Option<Curve>,
-    /// Whether dark becomes bright.
+    /// Whether values are inverted.
     pub invert: bool,
-    /// Colours for grey.
+    /// A colour map for grey.
     pub map: Option<ColourMap>,
-    /// Sharper above 0, blurred below (IIP 1.0.5 §2.2.1.1: a step of 1 is to be seen).
+    /// Sharpens above 0, blurs below (IIP 1.0.5 §2.2.1.1: a step of 1 must be visible).
     pub filter: Num,
     /// A convolution.
     pub kernel: Option<Kernel>,
-    /// By what everything is multiplied in the end.
+    /// Factor on all values, applied last.
     pub contrast: Option<Num>,
 }
 
-/// A curve over all values.
+/// A tone curve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Curve {
-    /// v^g, g above 0.
+    /// v^g with g > 0.
     Power(Num),
     /// log(1 + 255v) / log(256).
     Logarithm,
 }
 
-/// A matrix.
+/// A linear map of the channels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Matrix {
-    /// Rows are channels of the answer, columns those of the image.
+    /// Rows are channels of the answer, columns are channels of the image.
     Channels(Vec<Vec<Num>>),
-    /// Over luma, two differences of colour, and 1 (IIP 1.0.5 §2.2.1.1, FlashPix 1.0.1 §7.2: PhotoYCC).
+    /// 4 × 4 over PhotoYCC: luma, two colour differences and 1 (IIP 1.0.5 §2.2.1.1, FlashPix 1.0.1 §7.2).
     Twist([Num; 16]),
 }
 
 impl Treatment {
-    /// The steps over the samples of this image; `None` when nothing has to be done.
+    /// The steps over the samples of this image; `None` when there are none.
     ///
-    /// Errors: `Malformed` when light is asked for and the image has fewer than three channels.
+    /// Errors: `Malformed` for light on an image of fewer than three channels.
     pub fn chain(&self, header: &Header) -> Result<Option<Chain>> {
         if *self == Treatment::default() {
             return Ok(None);
@@ -97,7 +98,7 @@ impl Treatment {
                 None => ranges.iter_mut().for_each(end),
             }
         }
-        // alpha is no channel of these
+        // ranges do not apply to alpha
         if header.meaning.alpha != Alpha::None
             && let place = header.meaning.colour.channels()
             && let (Some(range), Some(own)) = (ranges.get_mut(place), own.get(place))
@@ -114,7 +115,8 @@ impl Treatment {
         }))
     }
 
-    /// In the order of iipsrv-requests(7): light, matrix, curve, inversion, colour map, filter, convolution, contrast.
+    /// The steps in the order of iipsrv-requests(7): light, matrix, curve, inversion, colour map, filter,
+    /// convolution, contrast.
     fn steps(&self, header: &Header) -> Result<Vec<Step>> {
         let mut steps = Vec::new();
         let mut channels = header.meaning.colour.channels();
@@ -133,7 +135,7 @@ impl Treatment {
             Some(Matrix::Twist(twist)) => twisted(twist, channels == 1)?,
             None => Vec::new(),
         };
-        // what no format holds
+        // output formats hold one or three channels
         rows.truncate(if rows.len() < 3 { 1 } else { 3 });
         if !rows.is_empty() && !is_identity(&rows, channels) {
             steps.push(Step::Mix(rows));
@@ -159,7 +161,7 @@ impl Treatment {
     }
 }
 
-/// Channels that the steps see.
+/// Number of channels that the steps see.
 fn seen(header: &Header) -> usize {
     match header.meaning.colour {
         Colour::Lab | Colour::Cmyk => 3,
@@ -169,7 +171,7 @@ fn seen(header: &Header) -> usize {
     }
 }
 
-/// What becomes 0 and 1 of every channel unless it is said otherwise.
+/// The values that map to 0 and 1 of every channel by default.
 fn ranges(header: &Header) -> Vec<(Num, Num)> {
     let bytes;
     let meaning = match header.meaning.colour {
@@ -197,8 +199,8 @@ fn is_identity(rows: &[MatrixRow], channels: usize) -> bool {
     rows.len() == channels && rows.iter().enumerate().all(own)
 }
 
-/// What a light makes of normals whose components are 0 to 1 for −1 to 1, as iipsrv draws it: half of the product with
-/// the vector (−sin h, −cos h, sin v), which is made one long.
+/// Shading of normals whose components −1 to 1 are stored as 0 to 1, as iipsrv computes it: half of the dot product
+/// with the unit vector in the direction (−sin h, −cos h, sin v).
 fn light(around: f64, above: f64) -> Result<MatrixRow> {
     let (x, y, z) = (
         -around.to_radians().sin(),
@@ -214,10 +216,10 @@ fn light(around: f64, above: f64) -> Result<MatrixRow> {
     })
 }
 
-/// A twist of PhotoYCC as rows over red, green and blue (of grey: over the one channel).
+/// A PhotoYCC matrix as rows over red, green and blue, or over the one channel of grey.
 ///
-/// Luma, blue − luma and red − luma are scaled as FlashPix 1.0.1 §5.4 scales them. The fourth column is added; the fourth
-/// row would change opacity, and is left.
+/// Luma, blue − luma and red − luma are scaled as in FlashPix 1.0.1 §5.4. The fourth column is an offset; the fourth
+/// row would change opacity, and is ignored.
 fn twisted(twist: &[Num; 16], grey: bool) -> Result<Vec<MatrixRow>> {
     const TO: [[f64; 3]; 3] = [
         [0.299, 0.587, 0.114],
@@ -268,12 +270,12 @@ fn twisted(twist: &[Num; 16], grey: bool) -> Result<Vec<MatrixRow>> {
     Ok(rows)
 }
 
-/// A number that is kept in a plan: rounded to nine decimal places, so that equal requests have equal plans.
+/// A finite number for a plan, rounded to nine decimal places so that equal requests have equal plans.
 fn finite(value: f64) -> Result<Num> {
     Num::new((value * 1e9).round() / 1e9).ok_or_else(|| Error::Malformed("numbers are too large".into()))
 }
 
-/// Half of what a blur takes away for each step above 0; below it a third, a half, three fifths … of the blur.
+/// Adds half of the difference from a blur per step above 0; below 0 removes 1/3, 1/2, 3/5 … of it.
 fn sharpening(filter: Num) -> Option<Kernel> {
     let steps = filter.value();
     let amount = if steps < 0.0 {

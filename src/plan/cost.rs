@@ -1,4 +1,4 @@
-//! The cost of a plan, work and memory, before anything is read.
+//! The cost of a plan, work and memory, before any tile is read.
 
 use crate::encode::bands;
 use crate::plan::Plan;
@@ -8,14 +8,14 @@ use crate::source::Effort;
 use crate::source::Header;
 use crate::work::Cost;
 
-/// Bytes that every job takes: tables, buffers, small pieces of a file.
+/// Bytes that every job takes: tables, buffers, small reads.
 const LEAST: u64 = 1 << 20;
 
-/// Bytes that a band takes on each thread besides its input, before, between and after its steps.
+/// Bytes that a band takes per thread in addition to its input: buffers before, between and after its steps.
 const BAND: u64 = 12 << 20;
 
 impl Plan {
-    /// Its cost on `threads` threads, but for what [`Effort`] says of reading.
+    /// The cost on `threads` threads, without decoding, whose cost is an [`Effort`].
     pub fn cost(&self, header: &Header, threads: usize) -> Cost {
         let read = self.window.rect.size();
         let write = self.size();
@@ -60,7 +60,7 @@ impl Plan {
 }
 
 impl Cost {
-    /// Adds the effort of decoding.
+    /// Adds the cost of decoding.
     pub fn and(self, effort: Effort, header: &Header) -> Cost {
         Cost {
             work: self.work.saturating_add(effort.pixels),
@@ -71,7 +71,7 @@ impl Cost {
     }
 }
 
-/// Bytes of a pixel as it is decoded.
+/// Bytes per decoded pixel.
 fn pixel_bytes(header: &Header) -> u64 {
     let sample = match (header.kind, header.bits) {
         (SampleFormat::Unsigned | SampleFormat::Signed, 0..=8) => 1,
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_in_bands_takes_less_than_its_picture_and_what_is_not_more() {
+    fn answers_in_bands_take_less_memory_than_the_picture_and_others_more() {
         let picture = 5000 * 5000 * 3;
         assert!(cost(Format::Jpeg).bytes < picture);
         assert!(cost(Format::Webp).bytes > 2 * picture);
@@ -108,19 +108,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_decoded_first_counts() {
+    fn decoding_is_counted() {
         let source = Synthetic::halving(Size::new(100, 100), Size::new(256, 256), 3);
-        let of = |effort| Cost::default().and(effort, source.header());
+        let with = |effort| Cost::default().and(effort, source.header());
         assert_eq!(
-            of(Effort::of(1000)),
+            with(Effort::of(1000)),
             Cost {
                 work: 1000,
                 bytes: 3000
             }
         );
-        assert_eq!(of(Effort::shared(1 << 30)).bytes, 3 << 23);
-        // a picture that is one tile is decoded at once
+        assert_eq!(with(Effort::shared(1 << 30)).bytes, 3 << 23);
+        // a picture of one tile is decoded as a whole
         let whole = Effort::shared(1 << 26).of_tiles(1 << 26);
-        assert_eq!(of(whole).bytes, (2 * 3) << 26);
+        assert_eq!(with(whole).bytes, (2 * 3) << 26);
     }
 }

@@ -1,6 +1,6 @@
 //! Cache keys: the image, its version, and the plan or the tile.
 //!
-//! Nothing is ever invalidated: a changed file has another version and so other keys.
+//! Entries are never invalidated: a changed file has another version and therefore other keys.
 
 use crate::fingerprint;
 use crate::plan::Plan;
@@ -10,29 +10,29 @@ use std::hash::Hash;
 use std::hash::Hasher;
 use std::sync::Arc;
 
-/// An image in one version.
+/// A version of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// The identifier that the library opened.
     pub name: Arc<str>,
-    /// Which state of the file.
+    /// Version of the file.
     pub version: Version,
-    /// How it is read.
+    /// Settings of the reader.
     pub reading: Reading,
 }
 
-/// How files are read, where that changes what they show.
+/// Settings of the readers that change the pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Reading {
     /// JPEG 2000 quality layers: 0 half of those present, -1 all, n at most n.
     pub layers: i32,
-    /// Whether damaged JPEG 2000 is refused.
+    /// Whether damaged JPEG 2000 files are refused.
     pub strict: bool,
-    /// Whether pictures are turned as their files say.
+    /// Whether pictures are turned by their Orientation tag.
     pub upright: bool,
 }
 
-/// What is made of an image.
+/// The cached object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Content {
     /// An encoded answer.
@@ -41,7 +41,7 @@ enum Content {
     Decoded(Part),
 }
 
-/// The key of everything that is cached. It is hashed once, when it is made.
+/// A cache key. The hash is computed once, at construction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     hash: u64,
@@ -82,13 +82,13 @@ impl Key {
         }
     }
 
-    /// The key in a cache that other processes share, which may have another `place`: the program, its version, and 128 bits
-    /// that distinguish it from others.
+    /// The key in a cache shared with other processes, whose files may be at another `place`: the program, its
+    /// version, and a 128-bit digest.
     pub fn name(&self, place: &impl Hash) -> String {
         format!("iipsrv-{}:{:032x}", env!("CARGO_PKG_VERSION"), self.digest(place))
     }
 
-    /// 128 bits that distinguish it from others in every process of this version, whose images may lie in another `place`.
+    /// A 128-bit digest, equal in every process of this version with the same `place`.
     pub fn digest(&self, place: &impl Hash) -> u128 {
         let half = |number: u8| {
             let version = env!("CARGO_PKG_VERSION");
@@ -103,7 +103,7 @@ impl Key {
         half(0) << 64 | half(1)
     }
 
-    /// Equal keys have equal fingerprints, in every process of this version.
+    /// A fingerprint, equal for equal keys in every process of this version.
     pub fn fingerprint(&self) -> u64 {
         self.hash
     }

@@ -1,7 +1,7 @@
-//! From words to a plan: a [`View`] is what was asked, a [`Plan`] is what will be done.
+//! Turns a request into a plan: a [`View`] is what was asked, a [`Plan`] is what will be done.
 //!
-//! Pure integer arithmetic over a view and an image's header: every rounding rule of the server is in this folder.
-//! Nothing below a plan knows which protocol asked.
+//! Arithmetic over a view and an image's header. This module defines every rounding rule of the server; the layers
+//! below a plan do not know the protocol.
 
 mod adjust;
 mod cost;
@@ -43,18 +43,18 @@ use crate::source::Tile;
 use crate::source::Window;
 use std::sync::Arc;
 
-/// The part of the image that was asked for.
+/// The requested part of the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Region {
     /// All of it.
     Full,
-    /// The largest square in the middle.
+    /// The largest centred square.
     Square,
-    /// Pixels of level 0, left and top of which may be negative; what lies outside is cut off.
+    /// Left, top and size in pixels of level 0. Left and top may be negative; the region is clipped to the image.
     Pixels(i32, i32, Size),
     /// Left, top, width, height as fractions of the image's sides; each is rounded to whole pixels.
     Share([Num; 4]),
-    /// A tile by name; the scale is the tile's own.
+    /// A named tile, at its own scale.
     Tile(TileName),
 }
 
@@ -68,29 +68,29 @@ impl From<Rect> for Region {
 /// Whether an answer may be larger than the region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Enlarge {
-    /// No: IIIF 3.0 without `^`.
+    /// Not allowed: IIIF 3.0 without `^`.
     Refused,
-    /// It was asked for: `^`.
+    /// Requested explicitly: IIIF 3.0 with `^`.
     Asked,
-    /// It goes without saying: IIIF 2.1, IIP.
+    /// Allowed without a request: IIIF 2.1, IIP.
     Allowed,
 }
 
-/// What becomes of a size that may not be.
+/// Treatment of sizes beyond the limits or larger than the region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Excess {
-    /// It is made smaller, by whatever rule: IIP.
+    /// Always reduced: IIP.
     Cut,
-    /// It is made smaller where it is beyond the limits: IIIF, as iipsrv does.
+    /// Reduced if beyond the limits: IIIF, as in iipsrv.
     Limited,
-    /// It is an error: IIIF by the letter.
+    /// An error: IIIF, strictly.
     Refused,
 }
 
-/// What becomes of the colours.
+/// Colour conversion of the answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Tone {
-    /// As they are.
+    /// Unchanged.
     #[default]
     Native,
     /// Grey.
@@ -99,29 +99,29 @@ pub enum Tone {
     Bitonal,
 }
 
-/// What was asked, by whichever protocol.
+/// A request, independent of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct View {
-    /// The part of the image.
+    /// The requested part of the image.
     pub region: Region,
-    /// How large the answer is, before turning.
+    /// Size of the answer before rotation.
     pub scale: Scale,
-    /// Whether an answer larger than the region was wanted.
+    /// Whether the answer may be larger than the region.
     pub enlarge: Enlarge,
-    /// What becomes of a size that may not be.
+    /// Treatment of sizes that are not allowed.
     pub excess: Excess,
     /// Changes to the pixels.
     pub adjust: Adjust,
     /// The answer's format.
     pub format: Format,
-    /// Quality that was asked for, in the format's own scale.
+    /// Requested quality, on the format's own scale.
     pub quality: Option<i16>,
-    /// Compression that was asked for, of TIFF.
+    /// Requested compression, for TIFF.
     pub compression: Option<TiffCompression>,
 }
 
 impl View {
-    /// The whole image in its own size.
+    /// The whole image at full size.
     pub fn full(format: Format) -> View {
         View {
             region: Region::Full,
@@ -144,47 +144,48 @@ impl View {
     }
 }
 
-/// What is done with every picture of a server, asked or not.
+/// Treatment of every answer, from the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Finish {
-    /// Whether colours are converted to sRGB by the image's profile.
+    /// Whether colours are converted from the image's profile to sRGB.
     pub srgb: bool,
-    /// Largest ICC profile embedded, bytes; `None` is any size.
+    /// Maximum size of an embedded ICC profile in bytes; `None` for no limit.
     pub max_icc: Option<usize>,
-    /// Whether stored tiles are sent untouched.
+    /// Whether stored tiles are sent unchanged.
     pub passthrough: bool,
-    /// Rights of images that carry none.
+    /// Rights statement for images without one.
     pub rights: String,
 }
 
-/// What the configuration allows.
+/// Limits and defaults from the configuration.
 #[derive(Clone, Debug)]
 pub struct PlanLimits {
-    /// Widest answer.
+    /// Maximum width of an answer in pixels; `None` for no limit.
     pub max_width: Option<u32>,
-    /// Highest answer.
+    /// Maximum height of an answer in pixels; `None` for no limit.
     pub max_height: Option<u32>,
-    /// Most pixels of an answer.
+    /// Maximum number of pixels of an answer; `None` for no limit.
     pub max_pixels: Option<u64>,
     /// Whether answers may be larger than the source.
     pub upscaling: bool,
-    /// [`Filter::numbered`](crate::process::Filter::numbered).
+    /// Number of the filter: [`Filter::numbered`](crate::process::Filter::numbered).
     pub interpolation: u8,
-    /// Formats when a request says nothing of them.
+    /// Format settings for requests that give none.
     pub defaults: Defaults,
-    /// Whether the JPEG quality of `defaults` holds for stored tiles, too.
+    /// Whether the JPEG quality of `defaults` also applies to stored tiles.
     pub recode: bool,
-    /// What shows through transparent pixels in formats without alpha.
+    /// Background behind transparent pixels in formats without alpha.
     pub background: [u8; 3],
-    /// What is laid over answers.
+    /// Watermark on answers.
     pub watermark: Option<Arc<Watermark>>,
-    /// What is done with all of them.
+    /// Treatment of every answer.
     pub finish: Arc<Finish>,
 }
 
 impl PlanLimits {
-    /// Most pixels that one answer may read or write: eight times the largest answer (a level at most twice as large
-    /// each way, and as much again), at least 2^24, so that stored tiles are answered whatever the limit, 2^30 at most.
+    /// Maximum pixels that one answer may read or write: eight times the largest answer (a level at most twice as
+    /// large in each direction, and as much again), at least 2^24, so that stored tiles are served whatever the
+    /// limit, and at most 2^30.
     pub fn max_area(&self) -> u64 {
         let most = match (self.max_width, self.max_height) {
             (Some(w), Some(h)) => u64::from(w.max(h)).pow(2).saturating_mul(8),
@@ -193,7 +194,7 @@ impl PlanLimits {
         most.clamp(1 << 24, 1 << 30)
     }
 
-    /// Whether an answer may be as large as this.
+    /// Whether an answer of this size is within the limits.
     pub fn allow(&self, size: Size) -> bool {
         self.max_width.is_none_or(|max| size.w <= max)
             && self.max_height.is_none_or(|max| size.h <= max)
@@ -218,38 +219,38 @@ impl Default for PlanLimits {
     }
 }
 
-/// What will be done: plain data. Equal plans of one image version give equal bytes.
+/// The work for an answer, as plain data. Equal plans of one image version give equal bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Plan {
-    /// What is read.
+    /// The window that is read.
     pub window: Window,
-    /// What is done to it, in order.
+    /// The steps, in order.
     pub ops: Vec<Op>,
-    /// What is made of it.
+    /// The output format and its settings.
     pub output: Output,
-    /// What is done with every picture.
+    /// Treatment of every answer.
     pub finish: Arc<Finish>,
 }
 
 impl Plan {
-    /// The tile that is stored in the asked format, if no pixel has to be changed.
+    /// The tile to send as stored, if it has the requested format and no pixel changes.
     pub fn as_stored(&self, header: &Header) -> Option<Tile> {
         let untouched = self.ops == [Op::Eight] && header.stored == Some(self.output.format);
         self.window.tile(&header.levels).filter(|_| untouched)
     }
 
-    /// Whether the colours are other than those of the file, so that its profile says nothing of them.
+    /// Whether the colours differ from those of the file, so that its profile no longer applies.
     pub fn recolours(&self) -> bool {
         let recolours = |op: &Op| matches!(op, Op::Chain(_) | Op::Equalise);
         self.ops.iter().any(recolours)
     }
 
-    /// Whether the first step works on samples as they are stored.
+    /// Whether the first step works on stored samples.
     pub fn chains(&self) -> bool {
         matches!(self.ops.first(), Some(Op::Chain(_)))
     }
 
-    /// Whether samples keep their depth: none of the steps converts them to 8 bits.
+    /// Whether samples keep their depth: no step converts them to 8 bits.
     pub fn is_deep(&self) -> bool {
         !matches!(self.ops.first(), Some(Op::Chain(_) | Op::Eight))
     }
@@ -275,7 +276,7 @@ impl Plan {
             })
     }
 
-    /// Pixels per metre of the answer: that of level 0 times the scale. Sides swap with odd quarter turns.
+    /// Pixels per metre of the answer: those of level 0 times the scale. Odd quarter turns swap the axes.
     pub fn density(&self, header: &Header) -> Option<Density> {
         let density = header.metadata.density?;
         let full = header.size();

@@ -1,7 +1,7 @@
-//! Viewing an image as FlashPix does (IIP 1.0.5 §2.2.1.1, FlashPix 1.0.1 §7.2): through a window of another shape, by an
-//! affine map, with all but a rectangle hidden.
+//! FlashPix views of an image (IIP 1.0.5 §2.2.1.1, FlashPix 1.0.1 §7.2): a window of another aspect ratio, an affine
+//! map, and a rectangle outside which the image is hidden.
 //!
-//! Lengths are in heights of the image: it reaches from 0 to its width over its height, and from 0 to 1.
+//! Coordinates are in units of the image's height: x is 0 to width / height, y is 0 to 1.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -12,24 +12,24 @@ use crate::process::Affine;
 use crate::source::Header;
 use crate::source::Window;
 
-/// How an image is looked at.
+/// A FlashPix view.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Placing {
-    /// All but this rectangle of the image is hidden: left, top, width, height.
+    /// The visible rectangle of the image: left, top, width, height.
     pub shown: Option<[Num; 4]>,
-    /// From a place in the answer to one in the image.
+    /// Maps a position in the answer to one in the image.
     pub map: Option<Affine>,
-    /// Width over height of the answer, above 0.
+    /// Aspect ratio of the answer, width / height > 0.
     pub shape: Option<Num>,
 }
 
 impl Placing {
-    /// Whether the answer is more than a part of the image at a size.
+    /// Whether the answer is more than a scaled region of the image.
     pub fn moves(&self) -> bool {
         self.map.is_some() || self.shape.is_some()
     }
 
-    /// The answer in full, in pixels of level 0.
+    /// Size of the whole answer in pixels of level 0.
     pub fn full(&self, header: &Header) -> Size {
         let full = header.size();
         match self.shape {
@@ -38,8 +38,8 @@ impl Placing {
         }
     }
 
-    /// What is read for `region` of that answer at a size, and the map from its pixels to those of the window.
-    /// Errors: `Malformed` when it shows nothing of the image, or everything in one point.
+    /// The window to read for `region` of the whole answer at `size`, and the map from the answer's pixels to the
+    /// window's. Errors: `Malformed` when it shows nothing of the image, or maps everything to one point.
     pub fn window(&self, header: &Header, region: Rect, size: Size) -> Result<(Window, Affine)> {
         let full = header.size();
         let map @ [a, b, c, d, e, f] = self.map_of(full, region, size);
@@ -60,7 +60,7 @@ impl Placing {
         );
         let (w, h) = (f64::from(size.w), f64::from(size.h));
         let corners = [(0.0, 0.0), (w, 0.0), (0.0, h), (w, h)];
-        let beyond = || Error::Malformed("nothing of the image is to be seen".into());
+        let beyond = || Error::Malformed("the view shows no part of the image".into());
         let columns = corners.map(|(x, y)| (a * x + b * y + c) * across);
         let rows = corners.map(|(x, y)| (d * x + e * y + f) * down);
         let (x, wide) = covered(columns, level.w).ok_or_else(beyond)?;
@@ -82,7 +82,7 @@ impl Placing {
         Ok((window, Affine(nums)))
     }
 
-    /// The map from pixels of the answer, which shows `region` at a size, to pixels of level 0.
+    /// The map from pixels of the answer, which shows `region` at `size`, to pixels of level 0.
     fn map_of(&self, full: Size, region: Rect, size: Size) -> [f64; 6] {
         let height = f64::from(full.h);
         let [a, b, c, d, e, f] = self
@@ -103,8 +103,8 @@ impl Placing {
         ]
     }
 
-    /// The part of a window that is not hidden, in its pixels, with no width where all is; `None` when nothing is
-    /// hidden. Edges are rounded to the nearest pixel.
+    /// The visible part of a window, in the window's pixels, empty when all of it is hidden; `None` when all of it is
+    /// visible. Edges are rounded to the nearest pixel.
     pub fn kept(&self, header: &Header, window: Window) -> Option<Rect> {
         let [x, y, w, h] = self.shown?.map(Num::value);
         let full = header.size();
@@ -129,8 +129,8 @@ impl Placing {
     }
 }
 
-/// The first pixel of a side and the number of pixels that these places cover, with two more at either end for the ones
-/// between; `None` when that is nothing.
+/// The first pixel and the number of pixels that these positions cover along a side, with two more at either end for
+/// interpolation; `None` when they are outside.
 fn covered(places: [f64; 4], side: u32) -> Option<(u32, u32)> {
     let low = places.into_iter().fold(f64::INFINITY, f64::min);
     let high = places.into_iter().fold(f64::NEG_INFINITY, f64::max);

@@ -1,4 +1,4 @@
-//! Resolves a view against an image: which level is read, which part of it, and what is done to it.
+//! Resolves a view against an image: the level and window to read, and the steps.
 
 use crate::encode::Depth;
 use crate::encode::Output;
@@ -39,12 +39,12 @@ use crate::source::Window;
 /// One pixel in the units of [`Crop`].
 const ONE: i64 = 1 << 16;
 
-/// A large answer gets a watermark for every tile that it could be put together of, or this many pixels each way if
-/// tiles are smaller.
+/// A large answer gets one watermark per tile that it could be assembled from, or per square of this side in pixels
+/// if tiles are smaller.
 const CELL: u32 = 256;
 
 impl View {
-    /// What will be done. Errors: `Outside` (no such tile), `Malformed` (empty region, size that may not be),
+    /// Makes a plan. Errors: `Outside` (no such tile), `Malformed` (empty region, size that is not allowed),
     /// `TooLarge` (more pixels than the limits allow).
     pub fn resolve(&self, header: &Header, limits: &PlanLimits) -> Result<Plan> {
         let output = self.output(limits);
@@ -72,7 +72,8 @@ impl View {
         let answer = plan.size();
         self.check(&plan, size, answer, limits)?;
         if let Some(watermark) = &limits.watermark {
-            // what is shown, in whatever format and quality: else the same under two marks would give them away
+            // The seed ignores format and quality: two answers of the same pixels with different marks could be
+            // compared to find them.
             let seed = fingerprint::of(&(window, size, answer));
             let cell = tiles::base_tile(header);
             let cell = Size::new(cell.w.max(CELL), cell.h.max(CELL));
@@ -85,7 +86,7 @@ impl View {
         Ok(plan)
     }
 
-    /// The window that is read, the step that brings it to the size that was asked for, and that size.
+    /// The window to read, the step that resizes it to the requested size, and that size.
     fn sizing(
         &self,
         header: &Header,
@@ -114,7 +115,7 @@ impl View {
         }
     }
 
-    /// `Error::TooLarge` when the answer has more pixels than one may have, or than the format can hold.
+    /// `Error::TooLarge` when the answer has more pixels than the limits or its format allow.
     fn check(&self, plan: &Plan, size: Size, answer: Size, limits: &PlanLimits) -> Result<()> {
         let area = plan.window.rect.size().area().max(size.area()).max(answer.area());
         let (coder, name) = (plan.output.coder(), self.format.suffix());
@@ -135,7 +136,7 @@ impl View {
         Err(Error::TooLarge(why))
     }
 
-    /// The pixels of level 0 that are shown, and the size at which they are, before turning.
+    /// The region in pixels of level 0, and its size in the answer before rotation.
     pub fn shown(&self, header: &Header, limits: &PlanLimits) -> Result<(Rect, Size)> {
         match self.place(header, limits)? {
             Place::Region(region, size) => Ok((region, size)),
@@ -163,8 +164,8 @@ impl View {
             && bound.w > full.w
             && bound.h > full.h
         {
-            // The validator of the IIIF wants this refused, as the original does; regions are let through, because
-            // clients ask tiles at the edges so. IIIF Image API 3.0 §4.2 would give the image's own size.
+            // The IIIF validator requires this error, and iipsrv gives it; regions are allowed, because clients
+            // request tiles at the edges this way. IIIF Image API 3.0 §4.2 would return the image's own size.
             return Err(Error::Malformed(format!(
                 "the image is {}x{}: a larger size has to be asked with ^",
                 full.w, full.h
@@ -173,7 +174,7 @@ impl View {
         let mut size = self
             .scale
             .apply(rect.size(), full, (self.enlarge, self.excess), limits)?;
-        // a tile of which one side is named: at the edge its proportions are those of its level, not its own
+        // a tile requested by one side: at the edges its proportions are those of the level
         let fits = |other: Size| match self.scale {
             Scale::Width(w) => other.w == w && limits.allow(other),
             Scale::Height(h) => other.h == h && limits.allow(other),
@@ -185,7 +186,7 @@ impl View {
         Ok(Place::Region(rect, self.turnable(size, limits)?))
     }
 
-    /// The size whose turned box is within the limits: `max` is made smaller for that, other sizes are refused.
+    /// The size whose rotated bounding box is within the limits: `max` is reduced, other sizes are refused.
     fn turnable(&self, size: Size, limits: &PlanLimits) -> Result<Size> {
         let whole = rotate::around(size, self.adjust.degrees);
         if quarters(self.adjust.degrees).is_some() || limits.allow(whole) {
@@ -198,7 +199,7 @@ impl View {
                 whole.w, whole.h
             )));
         }
-        // the box grows with the picture, but for the rounding of either
+        // the box grows with the picture, apart from rounding
         let bound = confine(whole, limits);
         let smaller = Size::new(
             side(size.w, bound.w.min(whole.w), whole.w),
@@ -213,8 +214,8 @@ impl View {
             .ok_or_else(|| Error::TooLarge(format!("turned by {angle} degrees it is beyond the limit")))
     }
 
-    /// Whether the answer is a picture by itself, which carries all that is known of it: no tile, whatever it is called.
-    /// Regions of IIIF that are no larger than a tile are taken for one; those of IIP never are.
+    /// Whether the answer is a picture of its own rather than a tile, and so carries all metadata. IIIF regions up to
+    /// the size of a tile count as tiles, IIP regions never do.
     fn is_whole_answer(&self, header: &Header, window: Window, answer: Size) -> bool {
         let tile = header.levels.get(window.level).map(|level| level.tile);
         let fits = tile.is_some_and(|tile| answer.w <= tile.w && answer.h <= tile.h);
@@ -225,7 +226,7 @@ impl View {
         }
     }
 
-    /// Whether samples of more than 8 bits stay what they are: in TIFF without loss, and in PNG where that is wanted.
+    /// Whether samples of more than 8 bits keep their depth: in lossless TIFF, and in PNG if configured.
     fn keeps_depth(&self, header: &Header, plan: &Plan, limits: &PlanLimits) -> bool {
         let meaning = &header.meaning;
         let held = match plan.output.coder().depth {
@@ -270,10 +271,10 @@ impl View {
     }
 }
 
-/// What is read, what brings it to size, and the size.
+/// The window to read, the resizing step, and the size of the answer.
 type ResizeInput = (Window, Option<Op>, Size);
 
-/// A stored tile.
+/// Reads a stored tile.
 fn stored(header: &Header, tile: Tile) -> Result<ResizeInput> {
     let rect = tile
         .rect(&header.levels)
@@ -282,8 +283,8 @@ fn stored(header: &Header, tile: Tile) -> Result<ResizeInput> {
     Ok((window, None, rect.size()))
 }
 
-/// The window with the pixels around it that a chain needs, as far as the level has them, and what is to be cut off
-/// again: so tiles meet without seams.
+/// Extends the window by the margin that the chain needs, within the level, and lets the chain cut it off again, so
+/// that tiles join without seams.
 fn surrounded(header: &Header, window: Window, chain: Option<Chain>) -> (Window, Option<Chain>) {
     let margin = chain.as_ref().map_or(0, Chain::margin);
     let (Some(mut chain), Some(level)) = (chain.clone(), header.levels.get(window.level)) else {
@@ -303,7 +304,7 @@ fn surrounded(header: &Header, window: Window, chain: Option<Chain>) -> (Window,
     (Window { rect, ..window }, Some(chain))
 }
 
-/// Any region at any size: out of the smallest level that is at least as fine as the answer.
+/// Any region at any size, from the smallest level that is at least as fine as the answer.
 fn resampled(header: &Header, region: Rect, size: Size, limits: &PlanLimits) -> Result<ResizeInput> {
     let full = header.size();
     let fine = |level: &Level| {
@@ -342,14 +343,14 @@ fn resampled(header: &Header, region: Rect, size: Size, limits: &PlanLimits) -> 
     ))
 }
 
-/// One direction of a region in pixels of a level, in 1/65536.
+/// One axis of a region in pixels of a level, in units of 1/65536 pixel.
 struct Span {
     start: i64,
     length: i64,
 }
 
 impl Span {
-    /// `start` and `length` of level 0, whose side is `full`, seen in a level whose side is `side`.
+    /// `start` and `length` in level 0, whose side is `full`, converted to a level whose side is `side`.
     fn new(start: u32, length: u32, full: u32, side: u32) -> Span {
         let scaled = |v: u64| {
             let fixed =
@@ -364,14 +365,14 @@ impl Span {
         }
     }
 
-    /// Whole pixels, and as many as asked: nothing has to be resampled.
+    /// Start and length, if they are whole pixels and the length is `size`: nothing needs resampling.
     fn whole(&self, size: u32) -> Option<(u32, u32)> {
         let whole = self.start % ONE == 0 && self.length == i64::from(size) * ONE;
         whole.then_some((u32::try_from(self.start / ONE).ok()?, size))
     }
 
-    /// First pixel and number of pixels to read, with what the filter needs beyond the edges, and the span's start
-    /// within them.
+    /// First pixel and number of pixels to read, including those that the filter needs beyond the edges, and the
+    /// start of the span relative to the first.
     fn window(&self, size: u32, side: u32, filter: Filter) -> (u32, u32, i64) {
         let reduction = self.length / (i64::from(size.max(1)) * ONE) + 1;
         let margin = reduction * filter.support() + 1;
@@ -391,7 +392,7 @@ fn square(full: Size) -> Rect {
     Rect::new((full.w - side) / 2, (full.h - side) / 2, side, side)
 }
 
-/// The part of a rectangle that lies in the image; `None` when that is nothing.
+/// The part of a rectangle inside the image; `None` when empty.
 fn cut(full: Size, (x, y): (i32, i32), size: Size) -> Option<Rect> {
     let span = |start: i32, length: u32, side: u32| {
         let (start, side) = (i64::from(start), i64::from(side));
@@ -405,8 +406,8 @@ fn cut(full: Size, (x, y): (i32, i32), size: Size) -> Option<Rect> {
     Some(Rect::new(left, top, wide, high))
 }
 
-/// Fractions of the sides to pixels: place and length each rounded to the nearest, as iipsrv does, at least one pixel;
-/// cut to the image.
+/// Converts fractions of the sides to pixels: position and length are each rounded to the nearest, as in iipsrv, to
+/// at least one pixel, then clipped to the image.
 fn share_of(full: Size, share: [Num; 4]) -> Option<Rect> {
     let [x, y, w, h] = share.map(Num::value);
     if w <= 0.0 || h <= 0.0 || x >= 1.0 || y >= 1.0 || x + w <= 0.0 || y + h <= 0.0 {

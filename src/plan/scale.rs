@@ -1,6 +1,6 @@
-//! The size of an answer, from the size of the region and the request.
+//! The size of an answer, from the region's size and the request.
 //!
-//! Rounding: the side that was not given is rounded to the nearest pixel, never below 1.
+//! Rounding: a side that is not given is rounded to the nearest pixel, and is at least 1.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -10,28 +10,28 @@ use crate::plan::Enlarge;
 use crate::plan::Excess;
 use crate::plan::PlanLimits;
 
-/// The size that was asked for.
+/// The requested size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scale {
-    /// As large as the region, or as large as the limits allow if that is less.
+    /// The size of the region, or as large as the limits allow.
     Max,
-    /// As large as the image, in the region's proportions: [`Scale::Within`] its size.
+    /// The size of the image in the region's proportions: [`Scale::Within`] its size.
     Image,
-    /// This width, height in proportion.
+    /// This width, with height in proportion.
     Width(u32),
-    /// This height, width in proportion.
+    /// This height, with width in proportion.
     Height(u32),
-    /// Exactly this, whatever the proportions.
+    /// Exactly this size, regardless of proportions.
     Exact(Size),
-    /// As large as fits into this, in proportion, and into the limits.
+    /// The largest size in proportion that fits into this box and the limits.
     Within(Size),
-    /// This fraction of the region, 1 being its own size.
+    /// This fraction of the region's sides; 1 is its own size.
     Share(Num),
 }
 
 impl Scale {
-    /// The size of the answer for a region of `region` pixels (not empty) of an image of size `full`. Errors: `Malformed`
-    /// for a size that is empty, or may not be and is not to be made smaller.
+    /// The size of the answer for a region of `region` pixels (not empty) in an image of size `full`. Errors:
+    /// `Malformed` for a size that is empty, or that is not allowed and must not be reduced.
     pub fn apply(
         self,
         region: Size,
@@ -58,7 +58,7 @@ impl Scale {
             return Err(Error::Malformed(format!("size {}x{} is empty", asked.w, asked.h)));
         }
         if !larger && (asked.w > region.w || asked.h > region.h) {
-            // where nothing is enlarged, what did not ask for it has its own size
+            // without upscaling, sizes that only imply it fall back to the region's own
             return if enlarge == Enlarge::Allowed && excess != Excess::Refused {
                 Ok(confine(region, limits))
             } else {
@@ -75,7 +75,7 @@ impl Scale {
                 asked.h,
                 bounds(limits)
             ))),
-            // proportions were given: each side is limited by itself
+            // both sides were given: each is limited on its own
             (Excess::Limited, Scale::Exact(_)) => {
                 let most = |limit: Option<u32>| limit.unwrap_or(u32::MAX);
                 let size = Size::new(
@@ -104,19 +104,19 @@ fn too_large(asked: Size, region: Size, limits: &PlanLimits) -> Error {
     ))
 }
 
-/// The limits, for a message.
+/// The limits, for an error message.
 fn bounds(limits: &PlanLimits) -> String {
-    let of = |limit: Option<u64>, what| limit.map(|limit| format!("{what} {limit}"));
+    let named = |limit: Option<u64>, what| limit.map(|limit| format!("{what} {limit}"));
     let all = [
-        of(limits.max_width.map(u64::from), "width"),
-        of(limits.max_height.map(u64::from), "height"),
-        of(limits.max_pixels, "area"),
+        named(limits.max_width.map(u64::from), "width"),
+        named(limits.max_height.map(u64::from), "height"),
+        named(limits.max_pixels, "area"),
     ];
     let all: Vec<String> = all.into_iter().flatten().collect();
     all.join(", ")
 }
 
-/// `size` cut down in proportion until it is within the limits.
+/// Reduces `size` in proportion until it is within the limits.
 pub fn confine(size: Size, limits: &PlanLimits) -> Size {
     let most = |limit: Option<u32>| limit.unwrap_or(u32::MAX);
     let bound = Size::new(most(limits.max_width), most(limits.max_height));
@@ -145,7 +145,7 @@ fn of_area(size: Size, max: u64) -> Size {
     )]
     let cut = |length: u32| ((f64::from(length) * share) as u32).max(1);
     let (w, h) = (cut(size.w), cut(size.h));
-    // a side that may not be less than a pixel takes room from the other
+    // a side that is raised to one pixel reduces the other
     let left = |other: u32| u32::try_from(max / u64::from(other)).unwrap_or(u32::MAX).max(1);
     Size::new(w.min(left(h)), h.min(left(w)))
 }
@@ -160,7 +160,7 @@ fn within(size: Size, within: Size) -> Size {
     }
 }
 
-/// `length` * `to` / `from`, rounded to the nearest, 1 at least unless `to` is 0. `from` is not 0.
+/// `length` * `to` / `from`, rounded to the nearest, at least 1 unless `to` is 0. `from` is not 0.
 pub fn side(length: u32, to: u32, from: u32) -> u32 {
     let product = u64::from(length) * u64::from(to);
     let from = u64::from(from.max(1));
@@ -169,7 +169,7 @@ pub fn side(length: u32, to: u32, from: u32) -> u32 {
         .max(to.min(1))
 }
 
-/// `share` of `length`, rounded to the nearest, 1 at least for a positive share.
+/// `share` of `length`, rounded to the nearest, at least 1 for a positive share.
 fn part(length: u32, share: Num) -> u32 {
     #[expect(
         clippy::cast_possible_truncation,
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_side_not_given_is_rounded_to_the_nearest_pixel() {
+    fn the_missing_side_is_rounded_to_the_nearest_pixel() {
         assert_eq!(size(Scale::Width(300), false, true), Some((300, 210)));
         assert_eq!(size(Scale::Height(100), false, true), Some((143, 100)));
         assert_eq!(size(Scale::Width(1), false, true), Some((1, 1)));
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_box_is_filled_in_one_direction_and_not_passed_in_the_other() {
+    fn the_answer_fills_the_box_in_one_direction_and_fits_in_the_other() {
         assert_eq!(
             size(Scale::Within(Size::new(300, 300)), false, true),
             Some((300, 210))
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_be_is_refused_or_cut_down() {
+    fn sizes_that_are_not_allowed_are_refused_or_reduced() {
         assert_eq!(size(Scale::Width(1001), false, true), None);
         assert_eq!(size(Scale::Width(1001), true, true), Some((1001, 702)));
         assert_eq!(size(Scale::Width(6000), true, true), None);
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_bind_each_side_that_was_given_and_upscaling_goes_by_what_was_said() {
+    fn limits_apply_to_given_sides_and_upscaling_to_the_request() {
         let limits = |upscaling| PlanLimits {
             max_width: Some(100),
             max_height: Some(100),

@@ -1,8 +1,8 @@
-//! The order of the steps over pixels: one list, in one function.
+//! The order of all steps over pixels, in one function.
 //!
-//! In the order of iipsrv-requests(7): what is done to the samples ([`Treatment::chain`](crate::plan::Treatment::chain)),
-//! straighten alpha, hide, resize or place, drop what the format cannot hold, grey, binary, turn. The watermark comes last, once the
-//! size of the answer is known (`resolve`).
+//! The order is that of iipsrv-requests(7): changes to samples ([`Treatment::chain`](crate::plan::Treatment::chain)),
+//! unpremultiply alpha, hide, resize or place, drop channels that the format cannot hold, grey, binary, rotate.
+//! `resolve` appends the watermark when the size of the answer is known.
 
 use crate::encode::Output;
 use crate::geometry::Num;
@@ -18,7 +18,7 @@ use crate::raster::Alpha;
 use crate::raster::Colour;
 use crate::source::Header;
 
-/// The steps for an answer of such an `output`; `sizing` is what brings the window to the asked `size`.
+/// The steps for an answer in the format `output`; `sizing` resizes the window to `size`.
 pub fn steps(
     header: &Header,
     (sizing, size): (Option<Op>, Size),
@@ -31,7 +31,7 @@ pub fn steps(
         Some(colours) => colours == 1,
         None => header.meaning.colour == Colour::Grey,
     };
-    // a chain divides by alpha before it does anything
+    // a chain divides by alpha as its first step
     let straighten = header.meaning.alpha == Alpha::Premultiplied && chain.is_none();
     let mut ops = vec![chain.map_or(Op::Eight, Op::Chain)];
     ops.extend(straighten.then_some(Op::Straighten));
@@ -69,7 +69,7 @@ pub fn steps(
     ops
 }
 
-/// Clockwise right angles, 0–3; `None` for other angles.
+/// Number of clockwise quarter turns, 0–3; `None` for other angles.
 pub fn quarters(degrees: Num) -> Option<u8> {
     [0.0, 90.0, 180.0, 270.0]
         .iter()

@@ -1,8 +1,8 @@
-//! Maps the tile names of all protocols to one stored tile or region.
+//! Maps the tile names of all protocols to a stored tile or a region.
 //!
-//! The factor of a level is a power of two, but levels are stored rounded up or down, and clients round as they
-//! like: a name that exists in the stored grid is that stored tile; one that exists only in the client's grid (a
-//! column one pixel wide, a level smaller than the smallest stored) is a region of the image at the size the client
+//! The factor of a level is a power of two, but levels are rounded up or down, and clients round differently. A name
+//! that exists in the stored grid gives that stored tile; one that exists only in the client's grid (a column one
+//! pixel wide, a level smaller than the smallest stored) gives a region of the image at the size that the client
 //! expects.
 
 use crate::error::Error;
@@ -14,46 +14,46 @@ use crate::source::Level;
 use crate::source::Tile;
 use crate::source::Window;
 
-/// A tile as a protocol calls it.
+/// The name of a tile in a protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TileName {
-    /// `level` 0 is the smallest counted ([`Header::counted`]); tiles count row by row from the top left.
+    /// `level` 0 is the smallest counted ([`Header::counted`]); tiles are numbered in row-major order.
     Iip {
-        /// From the smallest.
+        /// Level, 0 is the smallest.
         level: u32,
-        /// Row by row.
+        /// Number in row-major order.
         index: u32,
     },
-    /// `level` ceil(log2(max(W, H))) is full size.
+    /// Level ceil(log2(max(W, H))) is full size.
     DeepZoom {
-        /// From one pixel.
+        /// Level, 0 is one pixel.
         level: u32,
-        /// From the left.
+        /// Column from the left.
         col: u32,
-        /// From the top.
+        /// Row from the top.
         row: u32,
     },
-    /// `level` 0 is the largest that fits in one tile.
+    /// Level 0 is the largest that fits in one tile.
     Zoomify {
-        /// From one tile.
+        /// Level, 0 fits in one tile.
         level: u32,
-        /// From the left.
+        /// Column from the left.
         col: u32,
-        /// From the top.
+        /// Row from the top.
         row: u32,
     },
 }
 
-/// Where a name leads.
+/// The pixels that a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// A stored tile.
     Stored(Tile),
-    /// These pixels of level 0 at this size.
+    /// A region in pixels of level 0, and its size in the answer.
     Region(Rect, Size),
 }
 
-/// How often level 0 is halved to give this level; `None` when that is not how it was made (±1 pixel).
+/// Number of halvings from level 0 to this level; `None` when it is not level 0 halved (±1 pixel).
 pub fn shift(full: Size, level: Size) -> Option<u32> {
     let (long, short) = (full.w.max(full.h), level.w.max(level.h).max(1));
     let near = (f64::from(long) / f64::from(short)).log2().round();
@@ -68,8 +68,8 @@ pub fn deepzoom_top(full: Size) -> u32 {
     full.w.max(full.h).max(1).next_power_of_two().trailing_zeros()
 }
 
-/// Level sizes as Zoomify clients count them, full size first: halved and rounded down, whatever is stored, until one
-/// tile holds the last. (OpenLayers rounds up unless it is configured otherwise: one level more for one size in 256.)
+/// Level sizes as Zoomify clients count them, full size first: halved and rounded down, regardless of the stored
+/// levels, until one tile holds the last. (OpenLayers rounds up by default: one level more for one size in 256.)
 pub fn zoomify_sizes(header: &Header) -> Vec<Size> {
     let full = header.size();
     let tile = base_tile(header);
@@ -84,7 +84,7 @@ pub fn zoomify_sizes(header: &Header) -> Vec<Size> {
     sizes
 }
 
-/// The tile size that descriptions announce to clients: that of level 0.
+/// The tile size announced to clients: that of level 0.
 pub fn base_tile(header: &Header) -> Size {
     header
         .levels
@@ -92,7 +92,7 @@ pub fn base_tile(header: &Header) -> Size {
         .map_or(Size::new(256, 256), |level| level.tile)
 }
 
-/// The stored level that is level 0 halved `shift` times.
+/// The stored level that is level 0 halved `wanted` times.
 fn stored(header: &Header, wanted: u32) -> Option<usize> {
     header
         .levels
@@ -101,7 +101,7 @@ fn stored(header: &Header, wanted: u32) -> Option<usize> {
 }
 
 impl TileName {
-    /// Where the name leads in this image; `Error::Outside` when it has no such tile.
+    /// Finds the tile in this image; `Error::Outside` when it has no such tile.
     pub fn place(self, header: &Header) -> Result<Place> {
         let outside = || Error::Outside(format!("the image has no {self}"));
         match self {
@@ -119,7 +119,7 @@ impl TileName {
                     .ok_or_else(outside)
             }
             TileName::DeepZoom { level, col, row } => {
-                // beyond full size is full size, as in iipsrv
+                // levels beyond full size are full size, as in iipsrv
                 let halvings = deepzoom_top(header.size()).saturating_sub(level);
                 let size = header.size().halved_up(halvings);
                 halved(header, halvings, size, col, row).ok_or_else(outside)
@@ -138,8 +138,8 @@ impl TileName {
     }
 }
 
-/// The tile of level 0 halved `halvings` times: the stored one; else one of a level of `size`, or of the stored
-/// level's size where there is one, with a further column and row where that size rounded up has them.
+/// The tile of level 0 halved `halvings` times: the stored tile if there is one, otherwise a cell of a level of
+/// `size`, or of the stored level's size, which has one more column or row if the size rounded up has it.
 fn halved(header: &Header, halvings: u32, mut size: Size, col: u32, row: u32) -> Option<Place> {
     let grid = base_tile(header);
     let full = header.size();
@@ -170,7 +170,7 @@ fn halved(header: &Header, halvings: u32, mut size: Size, col: u32, row: u32) ->
         },
     };
     let cell = Rect::cell(level, grid, col, row)?;
-    // the last tile reaches to the edge, whatever the rounding
+    // the last tile extends to the edge, whatever the rounding
     let span = |start: u32, length: u32, side: u32, end: u32| {
         let first = u32::try_from(u64::from(start) << halvings).ok()?;
         let left = end.checked_sub(first)?;
@@ -183,8 +183,8 @@ fn halved(header: &Header, halvings: u32, mut size: Size, col: u32, row: u32) ->
     (w > 0 && h > 0).then_some(Place::Region(Rect::new(x, y, w, h), cell.size()))
 }
 
-/// The pixels of a stored level that are these pixels of level 0 at this size, where that is the region halved and
-/// rounded up or down. At the right and bottom edges the level may have a pixel more or less, by its own rounding.
+/// The window of a stored level that shows `region` of level 0 at `size`, if that is the region halved and rounded up
+/// or down. At the right and bottom edges the level may differ by one pixel because of its own rounding.
 pub fn showing(header: &Header, region: Rect, size: Size) -> Option<Window> {
     let full = header.size();
     header.levels.iter().enumerate().find_map(|(index, level)| {
@@ -195,7 +195,7 @@ pub fn showing(header: &Header, region: Rect, size: Size) -> Option<Window> {
     })
 }
 
-/// One direction: start and length within a level of length `side`, for a start and a length within `full`.
+/// One axis of [`showing`]: start and length in a level of length `side`, for a start and a length in `full`.
 fn halved_span(s: u32, (start, length): (u32, u32), full: u32, side: u32, wanted: u32) -> Option<(u32, u32)> {
     let step = 1u64 << s;
     let (start, length) = (u64::from(start), u64::from(length));
@@ -211,15 +211,15 @@ fn halved_span(s: u32, (start, length): (u32, u32), full: u32, side: u32, wanted
     (length % step == 0 && wanted <= left).then_some((first, wanted))
 }
 
-/// The size at which a client that asks for these pixels of level 0 expects a stored tile, rounded up, if that is a
-/// size that `fits`: for those who name one side of it only.
+/// The size, rounded up, at which a client expects a stored tile of this region of level 0, if it `fits`: for
+/// requests that give only one side.
 pub fn expected(header: &Header, region: Rect, fits: impl Fn(Size) -> bool) -> Option<Size> {
     cells(header, region)
         .map(|(_, halvings)| region.size().halved_up(halvings))
         .find(|size| fits(*size))
 }
 
-/// The stored tiles that show exactly these pixels of level 0, and how often level 0 is halved for each.
+/// The stored tiles that show exactly this region of level 0, each with the number of halvings of its level.
 fn cells(header: &Header, region: Rect) -> impl Iterator<Item = (Tile, u32)> {
     let full = header.size();
     let tile = move |(index, level): (usize, &Level)| {
@@ -259,7 +259,7 @@ mod tests {
     use crate::source::synthetic::Synthetic;
 
     #[test]
-    fn a_level_rounded_up_or_down_is_a_halving_and_others_are_not() {
+    fn levels_rounded_up_or_down_are_halvings() {
         let full = Size::new(1001, 701);
         assert_eq!(shift(full, Size::new(500, 350)), Some(1));
         assert_eq!(shift(full, Size::new(501, 351)), Some(1));
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn every_protocol_names_the_same_tile() {
+    fn names_of_all_protocols_find_the_same_tile() {
         let image = Synthetic::halving(Size::new(1000, 701), Size::new(256, 256), 3);
         let header = image.header();
         let tile = Place::Stored(Tile {
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn tiles_beyond_the_stored_levels_are_derived_and_those_beyond_the_image_are_not() {
+    fn tiles_beyond_stored_levels_are_derived_and_beyond_the_image_refused() {
         let image = Synthetic::halving(Size::new(1000, 701), Size::new(256, 256), 3);
         let header = image.header();
         let made = TileName::DeepZoom {

@@ -1,6 +1,6 @@
 //! Pyramids: the [`Source`] trait and the header of an image.
 //!
-//! A source gives stored samples, window by window. It neither scales nor caches.
+//! A source returns stored samples by window. It neither scales nor caches.
 
 pub mod cache;
 pub mod derived;
@@ -36,34 +36,34 @@ pub use crate::source::level::Grid;
 pub use crate::source::level::Level;
 use crate::store::Version;
 
-/// Everything that is known of an image without reading a tile.
+/// Properties of an image that are known without reading a tile.
 #[derive(Clone, Debug)]
 pub struct Header {
     /// `levels[0]` is full size, the last is the smallest; never empty.
     pub levels: Vec<Level>,
-    /// Whether levels come with the compression (JPEG 2000) rather than as pictures of their own.
+    /// Whether the levels are resolutions of one codestream (JPEG 2000) instead of separate pictures.
     pub scalable: bool,
-    /// Samples a pixel in what `read` returns.
+    /// Samples per pixel returned by `read`.
     pub channels: u8,
-    /// Bits of a sample in the file (what `Bits-per-channel` says).
+    /// Bits per sample in the file; reported as `Bits-per-channel`.
     pub bits: u8,
-    /// What the samples are.
+    /// Type of the samples.
     pub kind: SampleFormat,
-    /// What the channels mean.
+    /// Colour space and alpha of the channels.
     pub meaning: Meaning,
-    /// The format in which tiles lie in the file, where they could be sent as they are.
+    /// Format of the stored tiles, if they can be sent unchanged.
     pub stored: Option<Format>,
-    /// What the file says about its picture.
+    /// Metadata of the file.
     pub metadata: Metadata,
-    /// Which state of the file this is.
+    /// Version of the file.
     pub version: Version,
-    /// What it is one of.
+    /// The set of pictures that it belongs to.
     pub set: Set,
-    /// How it is stored: the value of the Orientation tag (TIFF 6.0 p. 36), 1 by default.
+    /// Value of the Orientation tag (TIFF 6.0 p. 36), 1 by default.
     pub orientation: u64,
 }
 
-/// The pictures that are shown under one identifier: SDS chooses one of them.
+/// The pictures under one identifier; SDS selects one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Set {
     /// Horizontal angles (or wavelengths) of a sequence, ascending; empty for a single picture.
@@ -77,15 +77,15 @@ pub struct Set {
 /// A page of a file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Page {
-    /// What the file calls it.
+    /// Its name in the file.
     pub name: Option<String>,
-    /// By what its values are multiplied to be comparable with those of the others.
+    /// Factor that makes its values comparable with those of the other pages.
     pub scale: Option<f64>,
 }
 
 impl Header {
-    /// The levels that IIP counts: all, but of scalable compression only those down to the first that fits into one tile,
-    /// where iipsrv's pyramid ends.
+    /// The levels that IIP counts: all or, with scalable compression, those down to the first that fits into one
+    /// tile, where iipsrv's pyramid ends.
     pub fn counted(&self) -> &[Level] {
         let last = |level: &Level| level.size.w <= level.tile.w && level.size.h <= level.tile.h;
         let end = self.levels.iter().position(last).filter(|_| self.scalable);
@@ -93,7 +93,7 @@ impl Header {
             .unwrap_or(&self.levels)
     }
 
-    /// The index of the level that IIP counts so, from the smallest.
+    /// The index of an IIP level, which counts from the smallest.
     pub fn from_smallest(&self, level: u32) -> Option<usize> {
         let above = usize::try_from(level).ok()?.checked_add(1)?;
         self.counted().len().checked_sub(above)
@@ -104,7 +104,7 @@ impl Header {
         self.levels.first().map_or(Size::new(1, 1), |level| level.size)
     }
 
-    /// What a window takes, where `keep` holds what was made before. Reads nothing and never waits.
+    /// The effort of decoding a window; parts cached in `keep` are not counted. Reads nothing and never waits.
     pub fn effort(&self, window: Window, keep: &dyn TileCache) -> Effort {
         let level = self.levels.get(window.level);
         level.map_or(Effort::default(), |level| level.effort(window, keep))
@@ -137,12 +137,12 @@ pub struct Window {
     pub level: usize,
     /// Not empty and inside the level.
     pub rect: Rect,
-    /// Quality layers that are wanted at most, of a source that has such; others know nothing of them.
+    /// Maximum number of quality layers; `None` for the default. Ignored by sources without layers.
     pub layers: Option<u16>,
 }
 
 impl Window {
-    /// In the quality that is usual.
+    /// A window in the default quality.
     pub fn new(level: usize, rect: Rect) -> Window {
         Window {
             level,
@@ -163,16 +163,16 @@ impl Window {
     }
 }
 
-/// What a source gives of a window.
+/// The content of a window or of a part of it.
 pub enum Piece {
     /// The samples.
     Pixels(Raster),
-    /// The file holds nothing here: all pixels are like this one.
+    /// The file holds no data here: every pixel equals the one of this raster.
     Vacant(Raster),
 }
 
 impl Piece {
-    /// All samples of a piece of this size.
+    /// The samples of a piece of this size.
     pub fn raster(self, size: Size) -> Raster {
         match self {
             Piece::Pixels(raster) => raster,
@@ -181,21 +181,21 @@ impl Piece {
     }
 }
 
-/// Takes a piece of a window and its place in the level.
+/// Receives a piece of a window and its rectangle in the level.
 pub type Take<'a> = dyn FnMut(Piece, Rect) -> Result<()> + 'a;
 
-/// Holds a pyramid.
+/// An image pyramid.
 pub trait Source: Send + Sync {
-    /// What is known of the image.
+    /// Properties of the image.
     fn header(&self) -> &Header;
 
-    /// Gives the stored samples of a window to `take`, as one piece or in bands from top to bottom: a large one, or a
-    /// whole level that can only be had in order ([`Grid::Order`]). What is decoded on the way and others may need is left
-    /// with `keep`. `Error::Outside` when there is no such level.
+    /// Passes the stored samples of a window to `take`: as one piece, or in bands from top to bottom if the window is
+    /// large or is a whole level that can only be decoded in order ([`Grid::Order`]). Decoded parts that other
+    /// requests may need are stored in `keep`. `Error::Outside` when there is no such level.
     fn read(&self, window: Window, keep: &dyn TileCache, take: &mut Take) -> Result<()>;
 
-    /// The tile as a complete file of `format`, exactly as stored (tables merged in), if the source can; edge tiles
-    /// that are stored larger than the level's edge cannot.
+    /// The tile as a complete file of `format`, as stored (with tables merged in); `None` if the source has no such
+    /// tile. Edge tiles that are stored larger than the level's edge give `None`.
     fn coded(&self, tile: Tile, format: Format) -> Result<Option<Vec<u8>>> {
         let _ = (tile, format);
         Ok(None)

@@ -5,17 +5,17 @@ use crate::geometry::Size;
 use crate::raster::Raster;
 use crate::raster::Samples;
 
-/// From upright coordinates to stored ones: x and y change places first, then each may run backwards.
+/// Maps upright coordinates to stored ones: x and y are swapped first, then each may be reversed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Orientation {
-    /// Whether x and y change places.
+    /// Whether x and y are swapped.
     pub swap: bool,
     back_x: bool,
     back_y: bool,
 }
 
 impl Orientation {
-    /// For a value of the tag; `None` for 1, which is upright, and for what has no meaning.
+    /// From the tag's value; `None` for 1, which is upright, and for undefined values.
     pub fn of(orientation: u64) -> Option<Orientation> {
         let (swap, back_x, back_y) = match orientation {
             2 => (false, true, false),
@@ -30,12 +30,12 @@ impl Orientation {
         Some(Orientation { swap, back_x, back_y })
     }
 
-    /// The size of an upright level that is stored in this one.
+    /// The upright size of a level that is stored with this size.
     pub fn size(self, size: Size) -> Size {
         if self.swap { size.turned() } else { size }
     }
 
-    /// Where an upright rectangle lies in a stored level of this size.
+    /// Maps an upright rectangle to a stored level of this size.
     pub fn stored(self, rect: Rect, size: Size) -> Rect {
         let Rect { x, y, w, h } = rect;
         let (x, y, w, h) = if self.swap { (y, x, h, w) } else { (x, y, w, h) };
@@ -54,7 +54,7 @@ impl Orientation {
         )
     }
 
-    /// A stored raster, upright.
+    /// Turns a stored raster upright.
     pub fn raster(self, raster: &Raster) -> Raster {
         let size = raster.size;
         let channels = usize::from(raster.channels);

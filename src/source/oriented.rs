@@ -1,4 +1,4 @@
-//! A source whose picture is stored turned or mirrored, shown upright: tiles are read where they lie and turned.
+//! Shows a turned or mirrored picture upright: reads stored tiles and turns them.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -20,7 +20,7 @@ use crate::source::orientation::Orientation;
 use crate::source::window;
 use std::sync::Arc;
 
-/// A source, upright.
+/// An upright view of a source.
 pub struct Oriented {
     inner: Box<dyn Source>,
     header: Header,
@@ -28,7 +28,7 @@ pub struct Oriented {
 }
 
 impl Oriented {
-    /// The source itself when its orientation asks for nothing.
+    /// Wraps a source, unless it is upright already.
     pub fn over(inner: Box<dyn Source>) -> Box<dyn Source> {
         let Some(orientation) = Orientation::of(inner.header().orientation) else {
             return inner;
@@ -57,7 +57,7 @@ impl Oriented {
             let Density { x, y } = *density;
             *density = Density { x: y, y: x };
         }
-        // stored tiles lie on their sides
+        // stored tiles are not upright
         header.stored = None;
         Box::new(Oriented {
             inner,
@@ -105,8 +105,8 @@ mod tests {
     use crate::source::synthetic::Synthetic;
     use crate::source::synthetic::sample;
 
-    /// Where the upright pixel (x, y) is stored, as the standard says: which side of the picture the first row is, and
-    /// which the first column.
+    /// Where the upright pixel (x, y) is stored, by the standard's definition: the side of the picture that is row 0,
+    /// and the side that is column 0.
     fn stored(orientation: u64, x: u32, y: u32, w: u32, h: u32) -> (u32, u32) {
         match orientation {
             2 => (w - 1 - x, y),
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn all_eight_orientations_show_every_pixel_where_it_belongs() {
+    fn all_eight_orientations_map_every_pixel_to_its_upright_place() {
         let (w, h) = (150, 110);
         for orientation in 0..=9 {
             let mut inner = Synthetic::halving(Size::new(w, h), Size::new(64, 32), 3);

@@ -1,7 +1,7 @@
-//! PNG files (PNG third edition): 8 or 16 bits, grey or colour, with or without alpha. Large ones are decoded from top to
-//! bottom, small and interlaced ones as wholes.
+//! PNG files (PNG third edition): 8 or 16 bits, grey or colour, with or without alpha. Large files are decoded from
+//! top to bottom, small and interlaced ones as a whole.
 //!
-//! Palettes and fewer bits are widened to 8. The first picture of an animation is shown.
+//! Palettes and samples of fewer bits are expanded to 8 bits. Of an animation the default image is shown.
 
 mod chunks;
 
@@ -42,7 +42,7 @@ use png::Unit;
 use std::io::BufReader;
 use std::sync::Arc;
 
-/// Keywords (PNG §11.3.3.1) and their names as IIP objects.
+/// Keywords (PNG §11.3.3.1) and the names of their IIP objects.
 const TEXTS: [(&str, &str); 7] = [
     ("Title", "title"),
     ("Description", "description"),
@@ -56,13 +56,13 @@ const TEXTS: [(&str, &str); 7] = [
 /// The keyword of an XMP packet (XMP part 3 §1.1.5).
 const XMP: &str = "XML:com.adobe.xmp";
 
-/// Decoded bytes of a picture that is decoded as a whole each time.
+/// Maximum decoded bytes of a picture that is decoded as a whole for each request.
 const SMALL: u64 = 16 << 20;
 
-/// Decoded bytes of a band of a larger one.
+/// Decoded bytes per band of a larger picture.
 const BAND: u64 = 4 << 20;
 
-/// Bytes that are read of a file at once.
+/// Bytes read from the file at once.
 const STEP: usize = 64 << 10;
 
 /// A picture that is decoded from top to bottom.
@@ -76,7 +76,8 @@ impl Source for PngRows {
         &self.header
     }
 
-    /// All of it in bands; a part is cut from the whole, where there is no place for temporary files.
+    /// Decodes the level in bands. A part of it, which is requested only without space for temporary files, is cut
+    /// from the whole.
     fn read(&self, window: Window, keep: &dyn TileCache, take: &mut Take) -> Result<()> {
         let size = self.header.size();
         if window != Window::new(0, Rect::of(size)) {
@@ -95,7 +96,7 @@ impl Source for PngRows {
     }
 }
 
-/// Bytes of all samples.
+/// Decoded size in bytes.
 fn decoded(header: &Header) -> u64 {
     let pixel = u64::from(header.channels) * u64::from(header.bits.div_ceil(8));
     header.size().area().saturating_mul(pixel)
@@ -106,8 +107,7 @@ fn start(file: &Arc<dyn Blob>) -> Result<png::Reader<BufReader<BlobReader>>> {
     codec::png::start(reader, MAX_BYTES)
 }
 
-/// Opens a file. `TooLarge` beyond the limits, `Corrupt` when it is
-/// damaged.
+/// Opens a file. Errors: `TooLarge` beyond the limits, `Corrupt` for a damaged file.
 pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Box<dyn Source>> {
     let reader = start(&file)?;
     let info = reader.info();
@@ -150,7 +150,7 @@ pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Box<dyn Source>> {
         let whole = Whole::new(file, header, decode, limits)?;
         return Ok(Box::new(whole));
     }
-    // Deflate gives no more, in bands either
+    // deflate cannot expand further, in bands either
     let most = limits.in_memory(file.len());
     limits::check("decoded bytes:", "EXPANSION", decoded(&header), most)?;
     header
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_are_those_of_the_file() {
+    fn samples_match_the_file() {
         for (colour, channels, alpha) in [
             (ColorType::Grayscale, 1, Alpha::None),
             (ColorType::GrayscaleAlpha, 2, Alpha::Straight),
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_packet_and_density_are_found() {
+    fn texts_xmp_and_density_are_read() {
         let found = whole(&file(ColorType::Grayscale, BitDepth::Eight, &[9; 15])).unwrap();
         let metadata = &found.header().metadata;
         assert_eq!(metadata.text("creator"), Some("Zo\u{eb}"));
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn exif_fills_gaps_before_and_after_the_picture() {
+    fn exif_before_and_after_the_picture_is_read() {
         let plain = file(ColorType::Grayscale, BitDepth::Eight, &[9; 15]);
         let name = [b"eXIf", EXIF].concat();
         let len = (EXIF.len() as u32).to_be_bytes();
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_an_error() {
+    fn damaged_files_are_errors() {
         let bytes = file(ColorType::Rgb, BitDepth::Eight, &[9; 45]);
         for at in 0..bytes.len() {
             let mut wrong = bytes.clone();
@@ -367,13 +367,13 @@ mod tests {
         }
         let mut large = bytes.clone();
         large[16..24].copy_from_slice(&[0, 0, 200, 0, 0, 0, 200, 0]);
-        // the sum of the header would be wrong
+        // the checksum of the changed header
         let crc = crc(&large[12..29]);
         large[29..33].copy_from_slice(&crc.to_be_bytes());
         assert!(matches!(whole(&large), Err(Error::Limit(_))));
     }
 
-    /// PNG Annex D.
+    /// CRC-32 (PNG Annex D).
     fn crc(bytes: &[u8]) -> u32 {
         let step = |crc: u32, _| crc >> 1 ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 };
         !bytes

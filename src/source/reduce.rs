@@ -1,13 +1,13 @@
-//! Smaller levels: the mean of each square of samples, at any depth.
+//! Reduces levels: the mean of each square of samples, at any depth.
 
 use crate::geometry::Size;
 use crate::raster::Raster;
 use crate::raster::Samples;
 use std::ops::AddAssign;
 
-/// A raster whose sides are divided by `factor` (1–256), rounded up: each sample is the mean of the `factor`² samples
-/// of its channel that it covers, at the right and bottom edges of those that there are. Integers are rounded to
-/// the nearest, halves up.
+/// Divides the sides of a raster by `factor` (1–256), rounding up: each sample is the mean of `factor`² samples of
+/// its channel, or of those inside the raster at the right and bottom edges. Integers are rounded to the nearest,
+/// halves up.
 pub fn reduce(raster: &Raster, factor: u32) -> Raster {
     let factor = factor.clamp(1, 256);
     let size = Size::new(raster.size.w.div_ceil(factor), raster.size.h.div_ceil(factor));
@@ -39,7 +39,7 @@ pub fn reduce(raster: &Raster, factor: u32) -> Raster {
     }
 }
 
-/// What is reduced.
+/// Dimensions of a reduction.
 struct ReduceShape {
     width: usize,
     channels: usize,
@@ -47,7 +47,7 @@ struct ReduceShape {
 }
 
 impl ReduceShape {
-    /// `close` makes a mean of a sum and the number of samples in it.
+    /// `close` turns a sum and its number of samples into a mean.
     fn means<T, S>(&self, from: &[T], open: fn(T) -> S, close: impl Fn(S, u32) -> T) -> Vec<T>
     where
         T: Copy,
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_is_the_mean_of_its_square_and_edges_of_what_is_there() {
+    fn samples_are_means_of_squares_clipped_to_the_raster() {
         let small = reduced(3, 3, 1, Samples::U8(vec![0, 1, 7, 2, 4, 8, 10, 11, 255]), 2);
         assert_eq!(small.size, Size::new(2, 2));
         assert_eq!(small.samples, Samples::U8(vec![2, 8, 11, 255]));
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn halving_thrice_and_dividing_by_eight_agree_within_rounding() {
+    fn three_halvings_equal_a_division_by_eight_within_rounding() {
         let samples: Vec<u8> = (0..100 * 60 * 3u32).map(|i| (i * i % 251) as u8).collect();
         let full = Raster {
             size: Size::new(100, 60),
@@ -156,7 +156,7 @@ mod tests {
         let (Samples::U8(a), Samples::U8(b)) = (&steps.samples, &once.samples) else {
             panic!("8 bit")
         };
-        // squares that the edge cuts weigh their parts otherwise
+        // squares clipped by the edge are weighted differently
         let inner = |i: usize| i % 39 < 36 && i < 39 * 7;
         let worst = (0..a.len())
             .filter(|&i| inner(i))

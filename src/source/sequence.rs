@@ -10,15 +10,15 @@ use crate::source::Tile;
 use crate::source::Window;
 use crate::source::cache::TileCache;
 
-/// The view of a sequence that is shown when none is asked for: horizontal and vertical angle.
+/// The default view of a sequence: horizontal and vertical angle.
 pub const FIRST: [u32; 2] = [0, 90];
 
-/// An identifier together with the view of it that is asked for (SDS). No identifier holds a NUL.
+/// Joins an identifier and the requested view (SDS). Identifiers never contain NUL.
 pub fn with_view(id: &str, [horizontal, vertical]: [u32; 2]) -> String {
     format!("{id}\0{horizontal},{vertical}")
 }
 
-/// The identifier, and the view of it that is asked for.
+/// Splits a name into the identifier and the requested view.
 pub fn split_view(name: &str) -> (&str, Option<[u32; 2]>) {
     let Some((id, view)) = name.split_once('\0') else {
         return (name, None);
@@ -27,7 +27,7 @@ pub fn split_view(name: &str) -> (&str, Option<[u32; 2]>) {
         let angle = |digits: &str| digits.parse().ok();
         Some([angle(horizontal)?, angle(vertical)?])
     });
-    // what is no view makes no identifier either
+    // an invalid view leaves the name whole, which no identifier matches
     if angles.is_some() {
         (id, angles)
     } else {
@@ -35,7 +35,7 @@ pub fn split_view(name: &str) -> (&str, Option<[u32; 2]>) {
     }
 }
 
-/// The angles in a file's name `BASE` `PATTERN` `HHH_VVV.EXT`, both of three digits or more; `None` for another file.
+/// The angles in a file name `BASE` `PATTERN` `HHH_VVV.EXT`, each of three digits or more; `None` for other names.
 pub fn angles(name: &str, start: &str) -> Option<[u32; 2]> {
     let (stem, _) = name.strip_prefix(start)?.split_once('.')?;
     let (horizontal, vertical) = stem.split_once('_')?;
@@ -53,7 +53,7 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// Those of these names that begin with `start`; `None` when there are none.
+    /// The files among `names` that begin with `start`; `None` if there are none.
     pub fn of(names: impl Iterator<Item = String>, start: &str) -> Option<Sequence> {
         let mut views: Vec<_> = names
             .filter_map(|name| Some((angles(&name, start)?, name)))
@@ -62,7 +62,7 @@ impl Sequence {
         (!views.is_empty()).then_some(Sequence { views })
     }
 
-    /// The file that shows this view; without one the usual view, or else the first.
+    /// The file of this view; if missing, that of the default view, or else the first.
     pub fn file(&self, view: Option<[u32; 2]>) -> Option<&str> {
         let find = |wanted| self.views.iter().find(|(view, _)| *view == wanted);
         let found = match view {
@@ -72,7 +72,7 @@ impl Sequence {
         found.map(|(_, name)| name.as_str())
     }
 
-    /// The angles: horizontal ones of the usual vertical one, and the other way round, or else all.
+    /// The horizontal angles at the default vertical one, and vice versa; all angles where there are none.
     pub fn set(&self) -> Set {
         let each = |this: fn(&[u32; 2]) -> u32, other: fn(&[u32; 2]) -> u32| {
             let usual = |view: &[u32; 2]| other(view) == other(&FIRST);
@@ -91,14 +91,14 @@ impl Sequence {
     }
 }
 
-/// A picture that knows of the others.
+/// A picture of a set.
 pub struct Member {
     inner: Box<dyn Source>,
     header: Header,
 }
 
 impl Member {
-    /// The source as one of a set.
+    /// Wraps a source as a member of `set`.
     pub fn over(inner: Box<dyn Source>, set: Set) -> Box<dyn Source> {
         let header = Header {
             set,
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_holds_an_identifier_and_a_view() {
+    fn names_split_into_identifier_and_view() {
         assert_eq!(
             split_view(&with_view("a/b.tif", [10, 90])),
             ("a/b.tif", Some([10, 90]))
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_view_is_found_and_all_angles_are_listed() {
+    fn views_are_found_and_angles_listed() {
         let names = ["a_020_090.tif", "a_000_045.tif", "a_000_090.tif", "b_000_090.tif"];
         let sequence = Sequence::of(names.iter().map(|name| name.to_string()), "a_").unwrap();
         assert_eq!(sequence.file(None), Some("a_000_090.tif"));

@@ -1,6 +1,6 @@
 //! Levels that do not fit in memory: samples in a temporary file, read by position.
 //!
-//! The file has no name once it is made and so vanishes with the process, however that ends.
+//! The file is unlinked as soon as it is created, so that the space is freed when the process ends.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -23,13 +23,13 @@ use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
-/// A directory for temporary files, and how much may lie there.
+/// A directory for temporary files, and the bound on their total size.
 #[derive(Debug)]
 pub struct SpoolDir {
     directory: PathBuf,
     max_bytes: u64,
     used_bytes: AtomicU64,
-    /// Why nothing is put there any more.
+    /// Why the directory is out of use, if it is.
     failure: Mutex<Option<SpoolFailure>>,
 }
 
@@ -40,7 +40,7 @@ struct SpoolFailure {
 }
 
 impl SpoolDir {
-    /// At most `max_bytes` bytes in this directory.
+    /// Uses at most `max_bytes` bytes of this directory.
     pub fn new(directory: PathBuf, max_bytes: u64) -> SpoolDir {
         SpoolDir {
             directory,
@@ -55,17 +55,17 @@ impl SpoolDir {
         self.max_bytes
     }
 
-    /// Makes a file there, which vanishes at once.
+    /// Checks that a file can be created in the directory.
     pub fn trial(&self) -> Result<()> {
         Ok(self.file().map(drop)?)
     }
 
-    /// Whether it is out of use since a file could not be made or written.
+    /// Whether the directory is out of use because a file could not be created or written.
     pub fn is_broken(&self) -> bool {
         self.failure().is_some()
     }
 
-    /// What went wrong, for the first who asks after it has.
+    /// The failure, unless an earlier call has returned it.
     pub fn unreported_failure(&self) -> Option<String> {
         let mut failure = self.failure();
         let failure = failure.as_mut().filter(|failure| !failure.reported)?;
@@ -73,7 +73,7 @@ impl SpoolDir {
         Some(failure.text.clone())
     }
 
-    /// Puts it into use again.
+    /// Puts the directory back into use.
     pub fn mend(&self) {
         *self.failure() = None;
     }
@@ -82,7 +82,7 @@ impl SpoolDir {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was done there; when it failed the directory is out of use.
+    /// Puts the directory out of use if `result` is an error.
     fn done<T>(&self, result: io::Result<T>) -> Result<T> {
         if let Err(error) = &result {
             self.failure().get_or_insert_with(|| SpoolFailure {
@@ -93,7 +93,7 @@ impl SpoolDir {
         Ok(result?)
     }
 
-    /// A file without a name, which only this process can open.
+    /// Creates a file and unlinks it.
     fn file(&self) -> io::Result<File> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -111,7 +111,7 @@ impl SpoolDir {
     }
 }
 
-/// Bytes of a spool directory that are taken.
+/// Reserved bytes of a spool directory.
 #[derive(Debug)]
 struct Share {
     spool_dir: Arc<SpoolDir>,
@@ -124,18 +124,19 @@ impl Drop for Share {
     }
 }
 
-/// A level in a file.
+/// A level in a temporary file.
 #[derive(Debug)]
 pub struct Spool {
     file: File,
     size: Size,
-    /// One pixel of it.
+    /// One pixel, which defines depth and channels.
     model: Raster,
     share: Share,
 }
 
 impl Spool {
-    /// A level of this size with samples like `model`'s. `Error::TooLarge` when the directory has no place for it.
+    /// Creates a level of this size with the depth and channels of `model`. `Error::TooLarge` when the directory
+    /// lacks the space.
     pub fn new(spool_dir: &Arc<SpoolDir>, size: Size, model: &Raster) -> Result<Spool> {
         let model = window::blank(Size::new(1, 1), model)?;
         let bytes = size.area().saturating_mul(model.samples.bytes() as u64);
@@ -157,7 +158,7 @@ impl Spool {
         })
     }
 
-    /// Bytes of `pixels` pixels.
+    /// Size of `pixels` pixels in bytes.
     fn bytes(&self, pixels: u64) -> u64 {
         pixels.saturating_mul(self.model.samples.bytes() as u64)
     }
@@ -166,7 +167,7 @@ impl Spool {
         self.bytes(u64::from(y) * u64::from(self.size.w) + u64::from(x))
     }
 
-    /// Writes a part of the level, which lies inside it.
+    /// Writes a part, which must be inside the level.
     pub fn write(&self, raster: &Raster, at: Rect) -> Result<()> {
         self.share.spool_dir.done(self.put(raster, at))
     }
@@ -190,7 +191,7 @@ impl Spool {
         Ok(())
     }
 
-    /// A part of the level, which lies inside it.
+    /// Reads a part, which must be inside the level.
     pub fn read(&self, rect: Rect) -> Result<Raster> {
         let line = usize::try_from(self.bytes(rect.w.into())).unwrap_or(0);
         let mut bytes = uninit::zeros(line.saturating_mul(rect.h as usize))?;
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_in_every_depth() {
+    fn samples_of_every_depth_round_trip() {
         let spool_dir = Arc::new(SpoolDir::new(std::env::temp_dir(), 1000));
         let size = Size::new(3, 2);
         for samples in [
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_go_to_their_places_and_the_size_is_bounded() {
+    fn parts_keep_their_places_and_the_size_is_bounded() {
         let spool_dir = Arc::new(SpoolDir::new(std::env::temp_dir(), 6));
         let size = Size::new(3, 2);
         let part = raster(Size::new(2, 2), Samples::U8(vec![1, 2, 3, 4]));
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_cannot_be_written_is_not_used_and_logged_once() {
+    fn an_unwritable_directory_is_not_used_and_reported_once() {
         let spool_dir = Arc::new(SpoolDir::new("/nowhere/at/all".into(), 1000));
         let model = raster(Size::new(1, 1), Samples::U8(vec![1]));
         for _ in 0..2 {

@@ -1,4 +1,4 @@
-//! An image whose samples are a formula of (x, y, level), for tests of everything above a source.
+//! A pyramid whose samples are a formula of (x, y, level), for tests of the layers above a source.
 //!
 //! Channel c of pixel (x, y) of level l is `(x * 3 + y * 5 + l * 17 + c * 40) mod 256`: see [`sample`].
 
@@ -22,7 +22,7 @@ use crate::source::cache::TileCache;
 use crate::source::window;
 use crate::store::Version;
 
-/// The formula.
+/// The value of a sample.
 pub type Formula = fn(x: u32, y: u32, level: usize, channel: u8) -> u8;
 
 /// The default formula.
@@ -60,7 +60,7 @@ impl Synthetic {
             version: Version::File {
                 mtime_ns: 1_000_000_000_000_000_000,
                 ctime_ns: 1_000_000_000_000_000_000,
-                // its pixels are in no file: no limit of expansion
+                // large enough for every limit on expansion
                 len: 1 << 40,
                 inode: 1,
             },
@@ -71,7 +71,7 @@ impl Synthetic {
         Synthetic { header, formula }
     }
 
-    /// Levels halved and rounded down until one tile holds the last.
+    /// A pyramid whose levels are halved and rounded down until the last fits in one tile.
     pub fn halving(size: Size, tile: Size, channels: u8) -> Self {
         let mut levels = vec![Level::tiled(size, tile)];
         let mut at = size;
@@ -82,7 +82,7 @@ impl Synthetic {
         Synthetic::new(levels, channels, sample)
     }
 
-    /// To change what the header says (metadata, version) before use.
+    /// The header, to change metadata or version before use.
     pub fn header_mut(&mut self) -> &mut Header {
         &mut self.header
     }

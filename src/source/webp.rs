@@ -1,6 +1,6 @@
-//! WebP files (WebP container specification, RFC 9649), decoded whole: colour with or without alpha.
+//! WebP files (RFC 9649), decoded whole: colour with or without alpha.
 //!
-//! The first frame of an animation is shown, on a transparent canvas where it does not cover it.
+//! Of an animation the first frame is shown; the canvas outside it is transparent.
 
 use crate::codec::webp;
 use crate::error::Error;
@@ -32,26 +32,26 @@ use std::sync::Arc;
 const HAS_ALPHA: u8 = 0x10;
 const HAS_ANIMATION: u8 = 0x02;
 
-/// What some writers put before EXIF, as JPEG has it.
+/// The prefix of EXIF in JPEG, which some writers keep.
 const OF_JPEG: &[u8] = b"Exif\0\0";
 
-/// What the chunks of a file say.
+/// Contents of a file's chunks.
 #[derive(Default)]
 struct WebpChunks {
-    /// Of the canvas, or of the only picture.
+    /// Size of the canvas, or of the only picture.
     size: Option<Size>,
     alpha: bool,
     animated: bool,
     metadata: Metadata,
-    /// Where EXIF lies, and its length.
+    /// Offset and length of EXIF.
     exif: Option<(u64, u64)>,
 }
 
-/// The name of a chunk, its length, and the first bytes of what it holds.
+/// A chunk's name, its length, and the first bytes of its content.
 type ChunkHead = ([u8; 4], u64, [u8; 10]);
 
 impl WebpChunks {
-    /// Reads the heads of the chunks, and metadata as a whole.
+    /// Reads the headers of all chunks, and the metadata.
     fn read(file: &Arc<dyn Blob>, limits: &Limits) -> Result<WebpChunks> {
         let end = file.len();
         let mut chunks = WebpChunks::default();
@@ -75,12 +75,12 @@ impl WebpChunks {
         Ok(chunks)
     }
 
-    /// Size, alpha and animation, from the chunks that name them (RFC 9649 §2.7).
+    /// Sets size, alpha and animation from the chunks that define them (RFC 9649 §2.7).
     fn picture(&mut self, name: [u8; 4], [a, b, c, d, e, f, g, h, i, j]: [u8; 10]) {
         match &name {
             b"VP8X" => {
                 self.animated = a & HAS_ANIMATION != 0;
-                // an animation's frames may leave parts of the canvas out
+                // frames need not cover the canvas
                 self.alpha = self.animated || a & HAS_ALPHA != 0;
                 let side = |bytes| u32::from_le_bytes(bytes) + 1;
                 self.size = Some(Size::new(side([e, f, g, 0]), side([h, i, j, 0])));
@@ -99,7 +99,7 @@ impl WebpChunks {
         }
     }
 
-    /// Profile, XMP and EXIF, whose bytes begin at `at`.
+    /// Sets profile, XMP and EXIF from a chunk whose content begins at `at`.
     fn describe(&mut self, file: &Arc<dyn Blob>, at: u64, (name, len, first): ChunkHead, limits: &Limits) {
         if &name == b"EXIF" {
             let skip = if first.starts_with(OF_JPEG) {
@@ -126,7 +126,7 @@ impl WebpChunks {
     }
 }
 
-/// The beginning of a chunk; what the file does not have is 0.
+/// The start of a chunk; bytes beyond the end of the file are 0.
 fn head(file: &Arc<dyn Blob>, at: u64) -> Result<ChunkHead> {
     let mut start = [0; 18];
     let len = usize::try_from((file.len() - at).min(18)).unwrap_or(18);
@@ -136,8 +136,7 @@ fn head(file: &Arc<dyn Blob>, at: u64) -> Result<ChunkHead> {
     Ok(([n0, n1, n2, n3], len, first))
 }
 
-/// Opens a file. `TooLarge` beyond the limit of files that are decoded as wholes,
-/// `Corrupt` when it is damaged.
+/// Opens a file. Errors: `TooLarge` beyond the limits for files that are decoded whole, `Corrupt` for a damaged file.
 pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Whole> {
     let chunks = WebpChunks::read(&file, limits)?;
     let size = chunks.size.filter(|size| size.area() > 0);
@@ -184,7 +183,7 @@ fn first_frame(bytes: &[u8], header: &Header) -> Result<Raster> {
             .and_then(|three| <[u8; 3]>::try_from(three).ok());
         three.map_or(0, |[a, b, c]| u32::from_le_bytes([a, b, c, 0]))
     };
-    // places are even, sides are less one (RFC 9649 2.7.1.2)
+    // offsets are stored halved, sizes minus one (RFC 9649 §2.7.1.2)
     let (x, y) = (number(0).saturating_mul(2), number(3).saturating_mul(2));
     let place = Rect::new(x, y, number(6) + 1, number(9) + 1);
     let canvas = header.size();
@@ -222,7 +221,7 @@ fn chunks(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
     })
 }
 
-/// A file of one picture out of the chunks of a frame.
+/// A file of one picture, made from the chunks of a frame.
 fn still(size: Size, parts: &[u8]) -> Vec<u8> {
     let kept: Vec<_> = chunks(parts)
         .filter(|(name, _)| matches!(*name, b"ALPH" | b"VP8 " | b"VP8L"))
@@ -273,7 +272,7 @@ mod tests {
         window::raster(source, window, &NoCache).map(|raster| raster.samples)
     }
 
-    /// A file of 5 × 3 pixels, with a profile.
+    /// A file of 5 × 3 pixels, with or without a profile.
     fn file(colour: ColorType, data: &[u8], profile: bool) -> Vec<u8> {
         let mut out = Vec::new();
         let mut encoder = WebPEncoder::new(&mut out);
@@ -290,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_and_chunks_are_those_of_the_file() {
+    fn samples_and_metadata_match_the_file() {
         for profile in [false, true] {
             for (colour, channels, alpha) in [
                 (ColorType::Rgb8, 3, Alpha::None),
@@ -312,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn exif_is_read_whether_or_not_it_begins_as_in_jpeg() {
+    fn exif_is_read_with_and_without_the_prefix_of_jpeg() {
         for block in [EXIF.to_vec(), [OF_JPEG, EXIF].concat()] {
             let mut out = Vec::new();
             let mut encoder = WebPEncoder::new(&mut out);
@@ -327,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_an_error() {
+    fn damaged_files_are_errors() {
         let bytes = file(ColorType::Rgba8, &[77; 60], true);
         for at in 0..bytes.len() {
             let mut wrong = bytes.clone();
@@ -343,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn an_animation_is_its_first_frame_on_its_canvas() {
+    fn the_first_frame_of_an_animation_is_shown_on_its_canvas() {
         let animation = |frames: &[(u8, u8, &[u8])]| {
             let mut body = b"WEBP".to_vec();
             let mut push = |name: &[u8], content: &[u8]| {
@@ -357,7 +356,7 @@ mod tests {
             push(b"ANIM", &[0; 6]);
             for (x, y, still) in frames {
                 let head = [*x / 2, 0, 0, *y / 2, 0, 0, 4, 0, 0, 2, 0, 0, 100, 0, 0, 0];
-                // of the still everything but what makes it a file
+                // the still without its RIFF header
                 push(b"ANMF", &[&head[..], &still[12..]].concat());
             }
             [b"RIFF", &(body.len() as u32).to_le_bytes()[..], &body].concat()

@@ -1,4 +1,4 @@
-//! Files that must be decoded whole: one level that is one tile. A function of the format decodes the bytes.
+//! Formats that are decoded whole: one level of one tile, decoded by a function of the format.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -16,10 +16,10 @@ use crate::source::window;
 use crate::store::Blob;
 use std::sync::Arc;
 
-/// The most bytes of a file, and of its samples.
+/// Maximum bytes of a file, and of its samples.
 pub const MAX_BYTES: u64 = 512 << 20;
 
-/// Samples out of the bytes of a file whose header was read before.
+/// Decodes the bytes of a file; its header was read before.
 pub type Decode = fn(&[u8], &Header) -> Result<Raster>;
 
 /// An open file.
@@ -31,8 +31,8 @@ pub struct Whole {
 }
 
 impl Whole {
-    /// A file with one level of one tile. `TooLarge` when file or samples are beyond [`MAX_BYTES`], or the samples are more
-    /// than a file of this length can be worth.
+    /// Creates a source with one level of one tile. `TooLarge` when file or samples exceed [`MAX_BYTES`], or when the
+    /// samples exceed the limits for a file of this length.
     pub fn new(file: Arc<dyn Blob>, header: Header, decode: Decode, limits: &Limits) -> Result<Whole> {
         let pixel = u64::from(header.channels) * u64::from(header.bits.div_ceil(8));
         let Size { w, h } = header.size();

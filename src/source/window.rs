@@ -1,6 +1,6 @@
-//! Reads windows from tiles: any rectangle of a level, assembled from the cells it touches.
+//! Assembles any rectangle of a level from the tiles that it touches.
 //!
-//! Tiles that neighbours share are offered to a [`TileCache`], which may keep them for the next window.
+//! Tiles that neighbouring windows share are offered to a [`TileCache`].
 
 use crate::error::Error;
 use crate::error::Result;
@@ -23,20 +23,20 @@ use crate::uninit;
 use crate::work::check;
 use std::sync::Arc;
 
-/// The samples of a window.
+/// Reads the samples of a window.
 pub fn raster<S: Source + ?Sized>(source: &S, window: Window, keep: &dyn TileCache) -> Result<Raster> {
     piece(source, window, keep).map(|piece| piece.raster(window.rect.size()))
 }
 
-/// The samples of a tile of the header's grid. `Error::Outside` when there is no such tile.
+/// Reads a tile of the header's grid. `Error::Outside` when there is no such tile.
 pub fn tile<S: Source + ?Sized>(source: &S, tile: Tile, keep: &dyn TileCache) -> Result<Raster> {
     let rect = tile.rect(&source.header().levels).ok_or_else(|| outside(tile))?;
     of_tile(source, Window::new(tile.level, rect), keep).map(|piece| piece.raster(rect.size()))
 }
 
-/// A window that is a tile.
+/// Reads a window that is a tile.
 pub fn of_tile<S: Source + ?Sized>(source: &S, window: Window, keep: &dyn TileCache) -> Result<Piece> {
-    // what one tile leaves behind is of use to others only
+    // caching of tiles is up to the caller
     let below = Renamed {
         keep,
         name: &not_tiles,
@@ -44,13 +44,13 @@ pub fn of_tile<S: Source + ?Sized>(source: &S, window: Window, keep: &dyn TileCa
     piece(source, window, &below)
 }
 
-/// There is no such tile.
+/// The error for a missing tile.
 pub fn outside(tile: Tile) -> Error {
     let Tile { level, col, row } = tile;
     Error::Outside(format!("no tile {col},{row} in level {level}"))
 }
 
-/// A window in one piece.
+/// Reads a window as one piece.
 pub fn piece<S: Source + ?Sized>(source: &S, window: Window, keep: &dyn TileCache) -> Result<Piece> {
     let mut out = None;
     source.read(window, keep, &mut |piece, at| {
@@ -70,7 +70,7 @@ pub fn piece<S: Source + ?Sized>(source: &S, window: Window, keep: &dyn TileCach
     out.ok_or_else(|| Error::Outside("an empty window".into()))
 }
 
-/// Gives a window, which lies inside its level, out of tiles that `decode` gives.
+/// Passes a window, which must be inside its level, to `take`, assembled from the tiles that `decode` returns.
 pub fn of_tiles(
     levels: &[Level],
     window: Window,
@@ -81,10 +81,10 @@ pub fn of_tiles(
     of_parts(levels, window, keep, take, decode, |_, _| Ok(None))
 }
 
-/// Of a tile of which a window shows at most one pixel in this many, only those are read where that is possible.
+/// If a window shows at most this fraction (1/n) of a tile's pixels, only those are read where possible.
 const SLIVER: u64 = 8;
 
-/// Like [`of_tiles`]. Of a tile `part` may give a rectangle of the level alone, if it can read that without the rest.
+/// Like [`of_tiles`], but `part` may return a rectangle of a tile, in pixels of the level, if it can read it alone.
 pub fn of_parts(
     levels: &[Level],
     window: Window,
@@ -128,17 +128,17 @@ pub fn of_parts(
     take(Piece::Pixels(all), rect)
 }
 
-/// A raster all of whose pixels are like the first one of `pixel`.
+/// A raster that repeats the first pixel of `pixel`.
 pub fn filled(pixel: &Raster, size: Size) -> Raster {
     let count = usize::try_from(size.area()).unwrap_or(0);
     Raster {
         size,
         channels: pixel.channels,
-        samples: any_depth!(&pixel.samples, of => of.repeat(count)),
+        samples: any_depth!(&pixel.samples, pixel => pixel.repeat(count)),
     }
 }
 
-/// A raster of zeros like `model`.
+/// A raster of zeros with the depth and channels of `model`.
 pub fn blank(size: Size, model: &Raster) -> Result<Raster> {
     let count = usize::try_from(size.area()).unwrap_or(0) * usize::from(model.channels);
     Ok(Raster {
@@ -152,7 +152,7 @@ fn unlike() -> Error {
     Error::Corrupt("tiles of one level differ in depth or channels".into())
 }
 
-/// Copies the part of `from`, which lies at `cell`, that falls into `to`, which lies at `place`.
+/// Copies the part of `from`, which covers `cell`, that overlaps `to`, which covers `place`.
 pub fn put(from: &Raster, cell: Rect, to: &mut Raster, place: Rect) -> Result<()> {
     let Some(shared) = cell.meet(place) else {
         return Ok(());

@@ -1,6 +1,6 @@
 //! Metadata from the application segments of a JPEG file.
 //!
-//! None of it is needed to read a pixel: what is damaged or incomplete is ignored.
+//! No pixel depends on it: damaged or incomplete segments are ignored.
 
 use crate::codec::jpeg::stream;
 use crate::codec::jpeg::stream::MarkerSegment;
@@ -10,16 +10,16 @@ use crate::raster::Density;
 use crate::raster::Metadata;
 use crate::raster::text;
 
-/// How an APP2 segment with a part of a profile begins (ICC.1:2022 B.4).
+/// Prefix of an APP2 segment with a part of a profile (ICC.1:2022 B.4).
 const ICC: &[u8] = b"ICC_PROFILE\0";
 
-/// How an APP1 segment with an XMP packet begins (XMP part 3 §1.1.3).
+/// Prefix of an APP1 segment with an XMP packet (XMP part 3 §1.1.3).
 const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 
-/// How an APP1 segment with an EXIF block begins (EXIF 2.32 §4.7.2).
+/// Prefix of an APP1 segment with an EXIF block (EXIF 2.32 §4.7.2).
 const EXIF: &[u8] = b"Exif\0\0";
 
-/// Where the EXIF block lies in the bytes before the first scan, and how long it is.
+/// Offset and length of the EXIF block in the bytes before the first scan.
 pub fn exif(head: &[u8]) -> Option<(u64, u64)> {
     let mut segments = MarkerSegments::of(head).ok()?.filter_map(Result::ok);
     segments.find_map(|segment| {
@@ -32,8 +32,8 @@ pub fn exif(head: &[u8]) -> Option<(u64, u64)> {
     })
 }
 
-/// Profile, XMP packet, density and comment out of the bytes before the first scan; what they leave open is taken
-/// `from` what EXIF says.
+/// Profile, XMP packet, density and comment from the bytes before the first scan; missing fields are taken from
+/// `from`, the fields of EXIF.
 pub fn metadata(head: &[u8], from: Metadata) -> Metadata {
     let segments: Vec<MarkerSegment> = match MarkerSegments::of(head) {
         Ok(segments) => segments.filter_map(Result::ok).collect(),
@@ -56,7 +56,7 @@ pub fn metadata(head: &[u8], from: Metadata) -> Metadata {
     own.or(from)
 }
 
-/// The parts of the profile in their order; `None` when one is missing or there twice.
+/// The parts of the profile, concatenated in order; `None` when one is missing or repeated.
 fn profile(segments: &[MarkerSegment]) -> Option<Vec<u8>> {
     let parts = segments.iter().filter(|segment| segment.marker == stream::APP2);
     let mut parts: Vec<&[u8]> = parts
@@ -76,7 +76,7 @@ fn profile(segments: &[MarkerSegment]) -> Option<Vec<u8>> {
     (!profile.is_empty()).then_some(profile)
 }
 
-/// Pixels per metre of a JFIF header after its name (JFIF 1.02 p. 5); `None` without a unit.
+/// Pixels per metre in a JFIF header, which begins after its name (JFIF 1.02 p. 5); `None` without a unit.
 fn density(header: &[u8]) -> Option<Density> {
     let [_, _, unit, x1, x0, y1, y0, ..] = *header else {
         return None;
@@ -104,7 +104,7 @@ mod tests {
         [&[0xff, marker][..], &len, &payload].concat()
     }
 
-    fn of(segments: &[Vec<u8>]) -> Metadata {
+    fn metadata_of(segments: &[Vec<u8>]) -> Metadata {
         metadata(
             &[&[0xff, stream::SOI][..], &segments.concat()].concat(),
             Metadata::default(),
@@ -112,9 +112,9 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_of_a_profile_come_together_in_their_order() {
+    fn profile_parts_are_joined_in_order() {
         let part = |number, count, data: &[u8]| segment(stream::APP2, &[ICC, &[number, count], data]);
-        let icc = |parts: &[Vec<u8>]| of(parts).icc.map(|icc| icc.to_vec());
+        let icc = |parts: &[Vec<u8>]| metadata_of(parts).icc.map(|icc| icc.to_vec());
         assert_eq!(
             icc(&[
                 part(2, 2, b"cd"),
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_exif_says_fills_gaps() {
+    fn exif_fills_missing_fields() {
         let head = [
             vec![0xff, stream::SOI],
             segment(stream::APP1, &[XMP, b"<x/>"]),
@@ -155,8 +155,8 @@ mod tests {
     }
 
     #[test]
-    fn packet_comment_and_density_are_found() {
-        let found = of(&[
+    fn xmp_comment_and_density_are_read() {
+        let found = metadata_of(&[
             segment(stream::APP0, &[b"JFIF\0", &[1, 2, 1, 1, 44, 0, 100, 0, 0]]),
             segment(stream::APP1, &[b"Exif\0\0"]),
             segment(stream::APP1, &[XMP, b"<x/>"]),
@@ -171,7 +171,10 @@ mod tests {
         );
         for unit in [0, 3] {
             let header = [1, 2, unit, 0, 1, 0, 1, 0, 0];
-            assert_eq!(of(&[segment(stream::APP0, &[b"JFIF\0", &header])]).density, None);
+            assert_eq!(
+                metadata_of(&[segment(stream::APP0, &[b"JFIF\0", &header])]).density,
+                None
+            );
         }
     }
 }

@@ -1,7 +1,6 @@
-//! JPEG files: windows through an index where the coding allows it, otherwise decoded whole.
+//! JPEG files: windows are read through an index where the coding allows it; other files are decoded whole.
 //!
-//! Levels are those that the library scales to while it decodes; smaller ones are derived elsewhere. Samples have 8
-//! or 16 bits.
+//! Levels are the scales at which the library decodes; `derived` adds smaller ones. Samples have 8 or 16 bits.
 
 mod metadata;
 
@@ -45,16 +44,16 @@ use crate::source::window;
 use crate::store::Blob;
 use std::sync::Arc;
 
-/// The tiles that are shown.
+/// Size of the tiles that the header announces.
 const TILE: Size = Size::new(256, 256);
 
-/// Bytes of a file that are searched for its first scan at once, at first and at most.
+/// Bytes of a file searched for its first scan header: at first, and at most.
 const HEAD: (u64, u64) = (64 << 10, 64 << 20);
 
-/// Pixels that a byte can hold at most: a block takes a bit.
+/// Maximum pixels per byte: a block takes at least one bit.
 const DENSEST: u64 = 64 * 8;
 
-/// Pixels that may be missing from any file: one that was cut short is shown as far as it goes.
+/// Pixels that any file may lack: truncated files are shown up to where they end.
 const MISSING: u64 = 4 << 20;
 
 /// A file with an index.
@@ -66,8 +65,8 @@ pub struct Jpeg {
     inverted: bool,
 }
 
-/// Opens a file, as one that is decoded as a whole if need be. `Unsupported` for processes that no decoder here knows,
-/// `TooLarge` when it must be decoded as a whole and is too large for that, `Corrupt` without a picture.
+/// Opens a file with an index, or as one that is decoded whole. Errors: `Unsupported` for processes that no decoder
+/// knows, `TooLarge` when the file must be decoded whole and is too large for that, `Corrupt` without a picture.
 pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Box<dyn Source>> {
     let part = FileRange::whole(file);
     let head = head(&part)?;
@@ -107,7 +106,7 @@ pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Box<dyn Source>> {
     }))
 }
 
-/// What is known of a file with these levels, from the bytes before its first scan.
+/// The header of a file with these levels, from the bytes before its first scan.
 fn header(file: &FileRange, head: &[u8], frame: &Frame, levels: Vec<Level>, limits: &Limits) -> Header {
     let colour = match frame.components {
         1 => Colour::Grey,
@@ -137,7 +136,7 @@ fn header(file: &FileRange, head: &[u8], frame: &Frame, levels: Vec<Level>, limi
 }
 
 impl Jpeg {
-    /// The samples of a tile.
+    /// Decodes a tile.
     fn tile(&self, tile: Tile) -> Result<Raster> {
         let rect = tile.rect(&self.header.levels);
         let (rect, halvings) =
@@ -163,7 +162,7 @@ impl Source for Jpeg {
     }
 }
 
-/// What the index of a picture takes: the codes of all of it are read, half of the work of decoding.
+/// The effort of building an index: all codes of the picture are read, half of the work of decoding.
 fn index(size: Size) -> LevelShared {
     LevelShared {
         part: None,
@@ -174,7 +173,7 @@ fn index(size: Size) -> LevelShared {
     }
 }
 
-/// Full size and its halvings, until a tile holds the picture.
+/// Full size and its halvings, until the picture fits into a tile.
 fn halvings(size: Size, index: &Arc<LevelShared>) -> Vec<Level> {
     let needed = |halvings: &u32| {
         let larger = size.halved_up(halvings.saturating_sub(1));
@@ -187,7 +186,7 @@ fn halvings(size: Size, index: &Arc<LevelShared>) -> Vec<Level> {
     (0..=HALVINGS).take_while(needed).map(level).collect()
 }
 
-/// The bytes of a file up to its first scan header, or all of them if there is none in reach.
+/// The bytes of a file up to its first scan header, or those that were searched if none was found.
 fn head(from: &dyn ReadAt) -> Result<Vec<u8>> {
     let mut len = HEAD.0;
     loop {
@@ -209,7 +208,7 @@ fn head(from: &dyn ReadAt) -> Result<Vec<u8>> {
     }
 }
 
-/// Adobe's programs store ink as its absence: they are known by their marker.
+/// Whether ink is stored inverted, as Adobe's programs do; an Adobe marker identifies them.
 fn is_inverted(head: &[u8], header: &Header) -> bool {
     let adobe = |segment: &Result<stream::MarkerSegment>| matches!(segment, Ok(s) if s.adobe().is_some());
     header.channels == 4 && MarkerSegments::of(head).is_ok_and(|mut segments| segments.any(|s| adobe(&s)))
@@ -223,7 +222,7 @@ fn invert(raster: &mut Raster) {
         .for_each(|byte| *byte = !*byte);
 }
 
-/// Samples of other bits than 8 and 16 in as many.
+/// Widens samples of fewer bits to 8 or 16 bits.
 fn widen(raster: &mut Raster, bits: u8) {
     match &mut raster.samples {
         Samples::U8(samples) if bits < 8 => {
@@ -239,7 +238,7 @@ fn widen(raster: &mut Raster, bits: u8) {
     }
 }
 
-/// A whole file. What is missing is shown as decoders show it.
+/// Decodes a whole file. Missing data are filled in by the decoder.
 fn decode(bytes: &[u8], header: &Header) -> Result<Raster> {
     let bytes = &*lines::filled(bytes, &bytes)?;
     let ended;
@@ -264,8 +263,8 @@ mod tests {
     use crate::source::tiff::build::Temp;
 
     #[test]
-    fn twelve_bits_become_sixteen() {
-        // a flat block of 8 steps of 64, by the tables of the standard: 101 1000, 1010
+    fn twelve_bits_are_widened_to_sixteen() {
+        // one flat block, 8 steps of 64, coded with the tables of the standard: 101 1000, 1010
         let table = [64; 64];
         let stream = [
             &[0xff, 0xd8, 0xff, 0xdb, 0, 67, 0][..],
@@ -282,7 +281,7 @@ mod tests {
             col: 0,
             row: 0,
         };
-        // 2048 + 64 of 4095
+        // 2048 + 64 of 4095, scaled to 65535
         assert_eq!(
             window::tile(&*source, tile, &NoCache).unwrap().samples,
             Samples::U16(vec![33800; 64])

@@ -1,6 +1,6 @@
-//! The chunks of a PNG file around its picture: profile, texts, and where EXIF lies (PNG third edition §11.3).
+//! Metadata chunks of a PNG file: profile, texts, and the position of EXIF (PNG third edition §11.3).
 //!
-//! What they inflate to is limited together, whatever they say. What is damaged or beyond the limit is left out.
+//! One limit bounds the total of their inflated bytes. Chunks that are damaged or exceed the limit are left out.
 
 use crate::limits::BOXES;
 use crate::limits::Limits;
@@ -11,25 +11,25 @@ use std::sync::Arc;
 /// Bytes before the first chunk.
 const SIGNATURE: u64 = 8;
 
-/// The longest keyword (§11.3.3.1), and the zero after it.
+/// Maximum length of a keyword (§11.3.3.1) with the zero after it.
 const KEYWORD: usize = 80;
 
-/// What the chunks say.
+/// Metadata found in the chunks.
 #[derive(Debug, Default, PartialEq)]
 pub struct PngChunks {
     /// ICC profile.
     pub icc: Option<Arc<[u8]>>,
-    /// Where the EXIF block lies in the file, and how long it is.
+    /// Offset and length of the EXIF block in the file.
     pub exif: Option<(u64, u64)>,
-    /// Keywords and texts, in the order of the file; the first of each keyword.
+    /// Keywords and texts in file order; the first of each keyword.
     pub texts: Vec<(String, String)>,
-    /// What is left out because it is beyond a limit, and which.
+    /// Kinds of metadata left out, and the limit that each exceeds.
     pub left_out: Vec<(&'static str, &'static str)>,
 }
 
 impl PngChunks {
-    /// Walks the chunks of a file; `read` fills a place with the bytes from a position on, or says that there are none.
-    /// Of texts those with `wanted` keywords are read.
+    /// Walks the chunks of a file. `read` fills a buffer from a position on and returns whether there were enough
+    /// bytes. Only texts with `wanted` keywords are read.
     pub fn read(
         read: impl Fn(u64, &mut [u8]) -> bool,
         wanted: impl Fn(&str) -> bool,
@@ -77,17 +77,17 @@ impl PngChunks {
                 let what = if name == *b"iCCP" { "profile" } else { "text" };
                 found.left_out.push((what, METADATA));
             }
-            // and a checksum
+            // header, content and checksum
             at += 8 + len + 4;
         }
         found
     }
 }
 
-/// What metadata may still take.
+/// Bytes that metadata may still take.
 struct MetadataBudget {
     bytes: u64,
-    /// Whether something would have taken more.
+    /// Whether an item exceeded the budget.
     exceeded: bool,
 }
 
@@ -101,13 +101,13 @@ impl MetadataBudget {
     }
 }
 
-/// What comes before the next zero, and what after it.
+/// Splits at the first zero.
 fn cut(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = memchr::memchr(0, bytes)?;
     Some((bytes.get(..end)?, bytes.get(end + 1..)?))
 }
 
-/// A keyword, and what follows it.
+/// A keyword, and the bytes after it.
 fn keyword(body: &[u8]) -> Option<(String, &[u8])> {
     let (keyword, rest) = cut(body).filter(|(keyword, _)| (1..KEYWORD).contains(&keyword.len()))?;
     Some((latin(keyword), rest))
@@ -117,7 +117,7 @@ fn latin(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 
-/// The profile in the body of a chunk (§11.3.2.3).
+/// Inflates the profile in the body of a chunk (§11.3.2.3).
 fn profile(body: &[u8], left: &mut MetadataBudget) -> Option<Vec<u8>> {
     match keyword(body)? {
         (_, [0, packed @ ..]) => inflated(packed, left),
@@ -125,7 +125,7 @@ fn profile(body: &[u8], left: &mut MetadataBudget) -> Option<Vec<u8>> {
     }
 }
 
-/// Keyword and text in the body of a chunk of this name (§11.3.3.2 to 4), if the keyword `is_new`.
+/// Keyword and text in the body of the chunk `name` (§11.3.3.2 to 4), if the keyword `is_new`.
 fn text(
     name: &[u8],
     body: &[u8],
@@ -156,7 +156,7 @@ fn plain(bytes: &[u8], left: &mut MetadataBudget) -> Option<Vec<u8>> {
     Some(bytes.into())
 }
 
-/// Inflates what does not take more than is left. What was inflated in vain counts, too.
+/// Inflates within the budget. Failed attempts count towards it.
 fn inflated(packed: &[u8], left: &mut MetadataBudget) -> Option<Vec<u8>> {
     let most = usize::try_from(left.bytes).unwrap_or(usize::MAX);
     match inflate::decompress_to_vec_zlib_with_limit(packed, most) {
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn profile_texts_and_exif_are_found() {
+    fn profile_texts_and_exif_are_read() {
         let packed = compress_to_vec_zlib("gr\u{fc}n".as_bytes(), 6);
         let found = read_all(
             &[
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_inflates_beyond_the_limit_is_left_out_and_counts() {
+    fn chunks_that_inflate_beyond_the_limit_are_left_out_and_counted() {
         let limits = Limits {
             metadata: 10_000,
             ..Limits::default()

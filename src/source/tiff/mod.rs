@@ -1,8 +1,8 @@
 //! TIFF and BigTIFF pyramids (TIFF 6.0, its technical notes, BigTIFF).
 //!
-//! A file is opened once and shared: reading takes `&self`, and no thread waits for another. A tile costs one
-//! positioned read; of the arrays of tile offsets only the parts in use are in memory. `codec` has the compression
-//! schemes, `ifd` the directories, `layout` the meaning of samples.
+//! A file is opened once and shared: reading takes `&self`, and threads never wait for each other. A tile costs one
+//! positioned read; only the parts of the arrays of tile offsets that are in use are kept in memory. `codec` has the
+//! compression schemes, `ifd` the directories, `layout` the meaning of samples.
 
 mod bands;
 mod block;
@@ -86,11 +86,11 @@ pub struct Tiff {
     input: Input,
     limits: Limits,
     header: Header,
-    /// One for each level of the header.
+    /// One image for each level of the header.
     images: Vec<Image>,
 }
 
-/// Memory that a thread keeps from tile to tile.
+/// Buffers that a thread reuses from tile to tile.
 #[derive(Default)]
 struct TileScratch {
     coded: Vec<u8>,
@@ -98,7 +98,7 @@ struct TileScratch {
 }
 
 impl TileScratch {
-    /// Leaves it to the next tile, unless it is large.
+    /// Keeps the buffers for the next tile, unless they are large.
     fn leave(self) {
         if self.coded.capacity().max(self.plain.capacity()) <= MAX_KEPT {
             SCRATCH.set(self);
@@ -106,19 +106,19 @@ impl TileScratch {
     }
 }
 
-/// Tiles of no more pixels are decoded in a few milliseconds, by most schemes.
+/// Maximum pixels of a tile that most schemes decode in a few milliseconds.
 const QUICK: u64 = 1 << 18;
 
-/// Decoded bytes of a tile that is read before it is known whether the file holds anything of it.
+/// Decoded bytes of a window up to which it is not checked for being vacant before it is read.
 const SMALL: u64 = 1 << 20;
 
-/// A level of more decoded bytes is looked at in parts, this many across and down, to know what its samples range over.
+/// Decoded bytes of a level above which its range of values is estimated from parts, this many across and down.
 const EXTENT_WHOLE: u64 = 12 << 20;
 const EXTENT_PARTS: u32 = 4;
-/// The side of such a part.
+/// Side of such a part in pixels.
 const EXTENT_SIDE: u32 = 128;
 
-/// Larger than this it is given back.
+/// Buffers of more bytes are freed after use.
 const MAX_KEPT: usize = 4 << 20;
 
 thread_local! {
@@ -126,13 +126,13 @@ thread_local! {
 }
 
 impl Tiff {
-    /// Reads the directories of an open file. `Error::Missing` when it is not a TIFF, `Error::Unsupported` when it is
-    /// not served, `Error::TooLarge` beyond the limits, `Error::Corrupt` otherwise.
+    /// Reads the directories of an open file. Errors: `Missing` when it is not a TIFF, `Unsupported` when it cannot
+    /// be served, `TooLarge` beyond the limits, `Corrupt` otherwise.
     pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Tiff> {
         Tiff::open_page(file, 0, limits)
     }
 
-    /// Opens one of several pictures in a file, counted from 0. `Error::Missing` when there is none.
+    /// Opens one of several pictures in a file, counted from 0. `Error::Missing` when there is no such page.
     pub fn open_page(file: Arc<dyn Blob>, page: usize, limits: &Limits) -> Result<Tiff> {
         let input = Input::new(file);
         let prologue = Prologue::read(&input)?;
@@ -190,8 +190,8 @@ impl Tiff {
         Ok(tiff)
     }
 
-    /// What signed samples range over in the smallest level, or in some parts of it, if the file does not say: one range
-    /// for all colours, and one for each channel behind them. None of others, and of what cannot be read.
+    /// The ranges of signed samples in the smallest level, or in parts of it, if the file gives none: one range for
+    /// all colours, and one for each extra channel. `None` for other samples, and where they cannot be read.
     fn extent(&self) -> Vec<Option<(f64, f64)>> {
         let Some((level, image)) = self.images.iter().enumerate().next_back() else {
             return Vec::new();
@@ -204,7 +204,7 @@ impl Tiff {
         let colours = self.header.meaning.colour.channels();
         let alpha = (self.header.meaning.alpha != Alpha::None).then_some(colours);
         let mut ends = vec![(f64::INFINITY, f64::NEG_INFINITY); channels];
-        // what may be decoded for it
+        // bytes that may be decoded for this
         let mut left = self.limits.in_bands(self.header.version.bytes());
         for rect in self.extent_parts(image.size) {
             let window = Window::new(level, rect);
@@ -236,7 +236,7 @@ impl Tiff {
         (0..channels).map(range).collect()
     }
 
-    /// What is looked at of a level of this size for [`Tiff::extent`].
+    /// The parts of a level of this size that [`Tiff::extent`] reads.
     fn extent_parts(&self, size: Size) -> Vec<Rect> {
         let is_small = decoded_bytes(&self.header, size.area()) <= EXTENT_WHOLE;
         let parts = if is_small { 1 } else { EXTENT_PARTS };
@@ -247,7 +247,7 @@ impl Tiff {
         places.map(part).collect()
     }
 
-    /// What the compression of level 0 is called.
+    /// The name of the compression of level 0.
     pub fn scheme(&self) -> String {
         let compression = self.images.first().map(|image| image.layout.compression);
         let name = compression.map(|compression| format!("{compression:?}"));
@@ -261,7 +261,7 @@ impl Tiff {
         found.ok_or_else(|| window::outside(tile))
     }
 
-    /// A tile. One that was never written has the value of GDAL_NODATA in every sample, 0 where there is none.
+    /// Decodes a tile. Tiles that were never written have the value of GDAL_NODATA in every sample, or 0.
     fn tile(&self, tile: Tile) -> Result<Raster> {
         let (image, rect) = self.find(tile)?;
         let size = rect.size();
@@ -272,9 +272,9 @@ impl Tiff {
         self.with_mask(image, channels(image, size, samples), rect)
     }
 
-    /// `Error::Limit` for a window that has more decoded bytes than the file may have in memory, of a level that claims more than
-    /// its bytes are worth. [`derived::check_worth`] looks at the work of a whole answer before it begins; this at the memory
-    /// of each of its pieces, whoever reads it, and knows which tiles the file has.
+    /// `Error::Limit` when a window has more decoded bytes than the file may have in memory, in a level that claims
+    /// more than its bytes justify. [`derived::check_worth`] bounds the work of a whole answer before it starts; this
+    /// bounds the memory of each piece, and knows which tiles the file has.
     ///
     /// [`derived::check_worth`]: crate::source::derived::check_worth
     fn check_memory(&self, level: usize, size: Size) -> Result<()> {
@@ -293,7 +293,7 @@ impl Tiff {
         )
     }
 
-    /// A pixel of a window of which the file holds nothing; `None` when it may hold something.
+    /// The pixel that fills a window for which the file holds no data; `None` when it may hold some.
     fn vacant(&self, image: &Image, rect: Rect) -> Option<Raster> {
         if image.mask.is_some() || !image.is_vacant(&self.input, rect) {
             return None;
@@ -304,8 +304,8 @@ impl Tiff {
     }
 }
 
-/// What the first directory of the EXIF block of `len` bytes at `start` in a file says, and its Orientation (1 when it
-/// has none). `None` when it is damaged.
+/// Reads the first directory of the EXIF block of `len` bytes at `start` in a file: its metadata and Orientation (1
+/// by default). `None` when it is damaged.
 pub fn exif(file: Arc<dyn Blob>, start: u64, len: u64) -> Option<(Metadata, u64)> {
     let input = Input::new(file).part(start, len)?;
     let prologue = Prologue::read(&input).ok()?;
@@ -319,23 +319,23 @@ impl Source for Tiff {
         &self.header
     }
 
-    /// Strips that are not coded are read by position: a window costs what it shows, whatever the strips' height.
+    /// Uncompressed strips are read by position: the cost depends on the window, not on the height of the strips.
     fn read(&self, window: Window, keep: &dyn TileCache, take: &mut Take) -> Result<()> {
-        let (level, rect) = (window.level, window.rect);
+        let (index, rect) = (window.level, window.rect);
         let none = || Error::Outside("no such level".into());
-        let (image, of) = (self.images.get(level).zip(self.header.levels.get(level))).ok_or_else(none)?;
-        if of.grid == Grid::Order && rect == Rect::of(image.size) {
+        let (image, level) = (self.images.get(index).zip(self.header.levels.get(index))).ok_or_else(none)?;
+        if level.grid == Grid::Order && rect == Rect::of(image.size) {
             return bands::read(image, &self.input, &self.limits, &mut |raster, at| {
                 take(Piece::Pixels(self.with_mask(image, raster, at)?), at)
             });
         }
-        // a tile of usual size is had as quickly
+        // a small tile is read as fast as it is checked
         let is_small = decoded_bytes(&self.header, rect.size().area()) <= SMALL
             && window.tile(&self.header.levels).is_some();
         if !is_small && let Some(pixel) = self.vacant(image, rect) {
             return take(Piece::Vacant(pixel), rect);
         }
-        self.check_memory(level, rect.size())?;
+        self.check_memory(index, rect.size())?;
         if image.by_position() {
             let raster = self.rows(image, rect)?;
             return take(Piece::Pixels(self.with_mask(image, raster, rect)?), rect);
@@ -367,8 +367,8 @@ impl Source for Tiff {
 }
 
 impl Tiff {
-    /// The samples of a part of a tile, given as a rectangle of the level, of which only its rows are read; `None` where
-    /// the file does not hold them as they are given, or `keep` holds the tile.
+    /// Reads a part of a tile, given as a rectangle of the level, without the tile's other rows; `None` where the
+    /// samples are not stored as they are returned, or `keep` holds the tile.
     fn sliver(&self, tile: Tile, part: Rect, keep: &dyn TileCache) -> Result<Option<Raster>> {
         let (image, rect) = self.find(tile)?;
         let (layout, cell) = (&image.layout, image.cell(tile.row));
@@ -393,7 +393,7 @@ impl Tiff {
         Ok(Some(channels(image, part.size(), samples?)))
     }
 
-    /// The raster of this part of a level with what its mask says as alpha.
+    /// Adds the mask, if any, as alpha to the raster of a rectangle of a level.
     fn with_mask(&self, image: &Image, raster: Raster, rect: Rect) -> Result<Raster> {
         let Some(mask) = &image.mask else {
             return Ok(raster);
@@ -402,7 +402,7 @@ impl Tiff {
         mask::put(raster, &alpha, &image.layout)
     }
 
-    /// A part of a picture, whatever its tiles are.
+    /// Reads a rectangle of a picture, in strips or in tiles.
     fn part(&self, image: &Image, rect: Rect) -> Result<Raster> {
         if image.by_position() {
             return self.rows(image, rect);
@@ -426,7 +426,7 @@ impl Tiff {
         Ok(out)
     }
 
-    /// Announces the tiles of a window, if they are several.
+    /// Announces the tiles of a window to the blob, if there are several.
     fn prefetch(&self, image: &Image, rect: Rect) -> Result<()> {
         let end = |edge: u64, side: u32| u32::try_from(edge.div_ceil(u64::from(side))).unwrap_or(u32::MAX);
         let cols = rect.x / image.tile.w..end(rect.right(), image.tile.w);
@@ -447,7 +447,7 @@ impl Tiff {
         }))
     }
 
-    /// The upper left `size` of one block: a tile, or a plane of it.
+    /// Decodes the upper left `size` of one block: a tile, or a plane of it.
     fn block(
         &self,
         image: &Image,
@@ -463,7 +463,7 @@ impl Tiff {
         if image.plain && size == cell && len == layout.bytes(cell) {
             return self.plain(layout, at, cell);
         }
-        // facsimile is worth a quarter of its samples
+        // a facsimile counts a quarter of its samples
         let share = if layout.bits < 8 { 4 } else { 1 };
         let most = self.limits.in_memory(len).saturating_mul(share);
         limits::check("decoded bytes of a tile:", "EXPANSION", layout.memory(cell), most)?;
@@ -479,19 +479,19 @@ impl Tiff {
         samples
     }
 
-    /// The samples of a block that the file holds [as they are given](Image::plain).
+    /// Reads the samples of a block that is [stored as it is returned](Image::plain).
     fn plain(&self, layout: &BlockLayout, at: u64, cell: Size) -> Result<Samples> {
         let mut samples = layout.filled(cell, |buf| self.input.put(at, layout.bytes(cell), buf))?;
         settle(layout, cell.w, &mut samples);
         Ok(samples)
     }
 
-    /// A rectangle of a picture in strips that are not coded.
+    /// Reads a rectangle of a picture in uncompressed strips.
     fn rows(&self, image: &Image, rect: Rect) -> Result<Raster> {
         let outside = || Error::Outside("no such rows".into());
         let (first, high) = (rect.y / image.tile.h, u64::from(image.tile.h));
         let end = u32::try_from(rect.bottom().div_ceil(high)).map_err(|_| outside())?;
-        // where pixels are not whole bytes eight of them are
+        // pixels of less than a byte are read in groups of eight
         let left = rect.x % 8;
         let mut bands = Vec::new();
         for row in first..end {
@@ -519,7 +519,7 @@ impl Tiff {
         Ok(out)
     }
 
-    /// The bytes of `part` in rows of `line` bytes, the first of which begins at `at`.
+    /// Reads the bytes of `part` from rows of `line` bytes, the first of which begins at `at`.
     fn columns(&self, layout: &BlockLayout, at: u64, line: u64, part: Rect) -> Result<Vec<u8>> {
         let at = at.saturating_add(layout.line(part.x));
         let wanted = layout.line(part.w);
@@ -536,14 +536,14 @@ impl Tiff {
         }
         let step = wanted.saturating_mul(whole);
         let count = u64::from(part.h) / whole.max(1);
-        // inside the file, as was checked
+        // inside the file, as checked above
         uninit::filled(bytes, |buf| {
             (0..count).try_for_each(|row| self.input.put(at + row * line, step, buf))
         })
     }
 }
 
-/// Samples of a picture, without a mask.
+/// The raster of a picture without its mask.
 fn channels(image: &Image, size: Size, samples: Samples) -> Raster {
     Raster {
         size,
@@ -552,8 +552,7 @@ fn channels(image: &Image, size: Size, samples: Samples) -> Raster {
     }
 }
 
-/// The samples of a block out of its planes, which `read` gives by layout and number; there is but one where channels
-/// lie together.
+/// Joins the planes of a block, which `read` returns by layout and number; contiguous samples are a single plane.
 fn each_plane(
     layout: &BlockLayout,
     read: impl Fn(&BlockLayout, usize) -> Result<Samples>,
@@ -568,7 +567,7 @@ fn each_plane(
     weave(layout, planes?)
 }
 
-/// The format that a tile's coded bytes have, when they show what its samples do.
+/// The format of a tile's coded bytes, if they show the same as its samples.
 fn stored(layout: &BlockLayout) -> Option<Format> {
     let colours = match layout.meaning.colour {
         Colour::Grey => 1,
@@ -610,7 +609,7 @@ mod tests {
         Tile { level, col, row }
     }
 
-    /// Three levels in one file, deflated with a predictor, LZW without, and plain; with metadata.
+    /// A file of three levels: deflated with a predictor, LZW without one, and uncompressed; with metadata.
     fn small() -> Vec<u8> {
         let mut build = Build::new(ByteOrder::Little, false);
         let samples: Vec<u8> = (0..256).map(|i| ((i * i) >> 5) as u8).collect();
@@ -642,13 +641,13 @@ mod tests {
     }
 
     fn read_all(tiff: &Tiff) {
-        for (level, of) in tiff.header().levels.iter().enumerate() {
-            let (size, cell) = (of.size, of.tile);
+        for (index, level) in tiff.header().levels.iter().enumerate() {
+            let (size, cell) = (level.size, level.tile);
             let grid = size.grid(cell);
             for (col, row) in
                 (0..grid.h.min(50)).flat_map(|row| (0..grid.w.min(50)).map(move |col| (col, row)))
             {
-                let tile = tile(level, col, row);
+                let tile = tile(index, col, row);
                 if let Ok(raster) = read(tiff, tile) {
                     let expected = tile.rect(&tiff.header().levels).unwrap().size();
                     assert_eq!(raster.size, expected);
@@ -662,7 +661,7 @@ mod tests {
     }
 
     #[test]
-    fn tiles_are_read_cut_and_empty_where_never_written() {
+    fn tiles_are_read_clipped_and_blank_where_never_written() {
         let tiff = open(&small()).unwrap();
         let sizes: Vec<_> = tiff
             .header()
@@ -686,15 +685,15 @@ mod tests {
         assert!(matches!(read(&tiff, tile(3, 0, 0)), Err(Error::Outside(_))));
         assert!(
             matches!(read(&tiff, tile(1, 0, 0)), Err(Error::Corrupt(_))),
-            "three bytes are no tile"
+            "a tile of three bytes is accepted"
         );
         assert_eq!(tiff.coded(tile(0, 0, 0), Format::Jpeg).unwrap(), None);
     }
 
     #[test]
-    fn a_window_over_slivers_of_plain_tiles_has_the_samples_of_the_tiles() {
+    fn windows_over_slivers_of_uncompressed_tiles_match_the_tiles() {
         let (side, picture) = (32, Rect::new(0, 0, 90, 80));
-        // byte order, bits, format of samples, predictor; whether parts can be read
+        // byte order, bits, sample format, predictor; whether parts can be read
         for (order, bits, format, predictor, parts) in [
             (ByteOrder::Little, 8, 1, 1, true),
             (ByteOrder::Little, 16, 1, 1, true),
@@ -754,7 +753,7 @@ mod tests {
     }
 
     #[test]
-    fn cut_anywhere_a_file_is_an_error_or_reads_without_harm() {
+    fn truncated_files_are_errors_or_read_without_panic() {
         let whole = small();
         let mut opened = 0;
         for len in 0..whole.len() {
@@ -769,12 +768,12 @@ mod tests {
                 ),
             }
         }
-        // Its directories lie at its end; only the very last word may be missing.
+        // The directories are at the end of the file; only the very last word may be missing.
         assert!(opened <= 4, "{opened}");
     }
 
     #[test]
-    fn one_flipped_byte_anywhere_does_no_harm() {
+    fn files_with_one_changed_byte_never_panic() {
         let whole = small();
         for at in 0..whole.len() {
             for flip in [0x01, 0x80, 0xff] {
@@ -802,7 +801,7 @@ mod tests {
             read(&tiff, tile(0, 999, 999)).unwrap().samples,
             Samples::U8(vec![7; 256])
         );
-        // The same directory in a file that ends before the arrays opens as well, and says so at the first tile.
+        // The same directory in a file that ends before the arrays opens, too; the first tile is an error.
         let mut short = bytes[..272].to_vec();
         let directory = bytes[usize::try_from(first).unwrap()..].to_vec();
         short[4..8].copy_from_slice(&272u32.to_le_bytes());
@@ -812,7 +811,7 @@ mod tests {
     }
 
     #[test]
-    fn uncompressed_tiles_need_no_counts_and_may_end_with_the_picture() {
+    fn uncompressed_tiles_need_no_counts_and_may_end_at_the_edge_of_the_picture() {
         let file = single(&[5; 256], |at| {
             with(tags((16, 2), 1, 1, vec![at]), &[(325, 4, vec![])])
         });
@@ -830,7 +829,7 @@ mod tests {
     }
 
     #[test]
-    fn absurd_places_are_corrupt() {
+    fn offsets_and_counts_beyond_the_file_are_corrupt() {
         let read = |offset: u64, count: u64, compression: u64| {
             let more = [
                 (324, 16, vec![offset]),
@@ -857,7 +856,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_written_is_what_the_file_says_or_zero_like_any_other_sample() {
+    fn missing_tiles_have_the_nodata_value_or_zero() {
         let read = |channels: u64, photometric: u64, more: &[FieldEntry]| {
             let bytes = single(&[], |_| {
                 with(tags((16, 16), channels, photometric, vec![0]), more)
@@ -889,11 +888,11 @@ mod tests {
             ),
             [7.0; 3]
         );
-        // a* and b* of nothing are in the middle
+        // zero is the middle of a* and b*
         assert_eq!(read(3, 8, &[]), [0.0, 128.0, 128.0]);
         let map = (0..768).map(|i| (i % 256 + i / 256) << 8).collect();
         assert_eq!(read(1, 3, &[(320, 3, map), nodata("4")]), [4.0, 5.0, 6.0]);
-        // values that no sample has
+        // values outside the range of the samples
         for text in ["-1", "256", "1.5", "none", "nan", ""] {
             assert_eq!(read(1, 1, &[nodata(text)]), [0.0], "{text}");
         }
@@ -918,9 +917,9 @@ mod tests {
     }
 
     #[test]
-    fn indices_with_alpha_are_indices_in_planes_too() {
+    fn indices_with_alpha_stay_indices_in_planes() {
         let map: Vec<u64> = (0..48).map(|i| (i * 5) << 8).collect();
-        // index 3 and opacity 9 of 4 bits
+        // index 3 and alpha 9 of 4 bits
         for (planar, blocks) in [
             (1, vec![vec![0x39; 256]]),
             (2, vec![vec![0x33; 128], vec![0x99; 128]]),

@@ -1,19 +1,19 @@
-//! Identifies the writer of a file, where the same tags mean different things by different writers; and which
-//! directories of a slide show its label or the whole glass.
+//! Identifies the program that wrote a file, because programs use some tags differently, and the directories of a
+//! slide that show its label or the whole glass.
 //!
-//! Reads only the beginning of texts: a description may hold megabytes.
+//! Only the beginning of a text is read: a description may have megabytes.
 
 use crate::source::tiff::ifd::Ifd;
 use crate::source::tiff::input::Input;
 use memchr::memmem::find;
 
-/// Bytes of a text that are looked at.
+/// Bytes read of a text.
 const START: u64 = 4096;
 
-/// Hamamatsu's SourceLens: what the picture was taken with, -1 for the whole glass, -2 for a map of what was scanned.
+/// Hamamatsu's SourceLens: magnification of the picture, -1 for the whole glass, -2 for a map of the scanned area.
 const SOURCE_LENS: u16 = 65421;
 
-/// Programs whose files need to be known.
+/// Programs whose files are read differently.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Software {
     /// Any other.
@@ -38,7 +38,7 @@ pub enum Software {
 }
 
 impl Software {
-    /// From a directory: the first, or any that says so itself.
+    /// From a directory: the first of the file, or any that names its program.
     pub fn of(ifd: &Ifd, input: &Input) -> Software {
         let has = |tag, word: &[u8]| {
             ifd.start(input, tag, START)
@@ -75,12 +75,12 @@ impl Software {
         }
     }
 
-    /// Whether it scans slides: their files hold pictures of the glass besides, and what was not scanned is white.
+    /// Whether it scans slides: the files also hold pictures of the glass, and areas that were not scanned are white.
     pub fn is_of_slides(self) -> bool {
         !matches!(self, Software::Other | Software::BioFormats | Software::Tifffile)
     }
 
-    /// What a directory of a slide shows that is not what was scanned.
+    /// The name of what a directory of a slide shows, other than the scan.
     pub fn auxiliary(self, ifd: &Ifd, input: &Input) -> Option<&'static str> {
         if self == Software::Hamamatsu {
             let lens = ifd.floats(input, SOURCE_LENS, 1)?;
@@ -94,7 +94,7 @@ impl Software {
             return None;
         }
         let text = ifd.start(input, 270, START)?.to_ascii_lowercase();
-        // Aperio's first line names the program
+        // the first line of Aperio's description names the program
         let line = text
             .split(|byte| *byte == b'\n')
             .nth(usize::from(self == Software::Aperio))?;
@@ -104,11 +104,11 @@ impl Software {
     }
 }
 
-/// Bytes of the description of a Leica collection that are looked at.
+/// Bytes read of the description of a Leica collection.
 const MAX_COLLECTION: u64 = 1 << 20;
 
-/// The directories of a Leica collection that show the whole glass, or its label, by their number in the chain: those of
-/// pictures as large as the collection (as OpenSlide has it), and the supplemental ones.
+/// The directories of a Leica collection that show the whole glass or its label, by number in the chain: pictures as
+/// large as the collection (as in OpenSlide), and supplemental ones.
 pub fn leica(ifd: &Ifd, input: &Input) -> Vec<(usize, String)> {
     let text = ifd.start(input, 270, MAX_COLLECTION).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
