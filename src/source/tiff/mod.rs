@@ -109,7 +109,7 @@ impl TileScratch {
 /// Maximum pixels of a tile that most schemes decode in a few milliseconds.
 const QUICK: u64 = 1 << 18;
 
-/// Decoded bytes of a window up to which it is not checked for being vacant before it is read.
+/// Maximum decoded bytes of a tile that is read without checking whether the file holds any of it.
 const SMALL: u64 = 1 << 20;
 
 /// Decoded bytes of a level above which its range of values is estimated from parts, this many across and down.

@@ -1,6 +1,6 @@
-//! YCbCr outside JPEG: blocks of pixels that share their chroma, and the conversion to RGB (TIFF 6.0 §21).
+//! YCbCr outside JPEG: blocks of pixels that share a chroma sample, and the conversion to RGB (TIFF 6.0 §21).
 //!
-//! Chroma is repeated over its block, whatever YCbCrPositioning says.
+//! Chroma is repeated over its block, regardless of YCbCrPositioning.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -14,22 +14,22 @@ use crate::geometry::Size;
 use crate::source::tiff::ifd::Ifd;
 use crate::source::tiff::input::Input;
 
-/// Binary places of the tables' fractions.
+/// Fractional bits of the tables.
 const PLACES: u32 = 16;
 
-/// Of red, green and blue in luma (CCIR 601-1).
+/// Weights of red, green and blue in luma (CCIR 601-1).
 const WEIGHTS: [f64; 3] = [0.299, 0.587, 0.114];
 
-/// Codes of black and white in Y, Cb and Cr that use all there are.
+/// Full range: the codes of black and white in Y, and of no and full chroma in Cb and Cr.
 const FULL: [(f64, f64); 3] = [(0.0, 255.0), (128.0, 255.0), (128.0, 255.0)];
 
-/// How luma and chroma lie and what they mean.
+/// Chroma subsampling and the tables of the conversion to RGB.
 #[derive(Clone, Debug)]
 pub struct Ycbcr {
     /// Width and height of the block that shares a chroma sample: 1, 2 or 4 each.
     pub block: (usize, usize),
     luma: [i32; 256],
-    /// What Cr adds to red and to green, what Cb adds to green and to blue.
+    /// Contributions of Cr to red and green, and of Cb to green and blue.
     cr: [(i32, i32); 256],
     cb: [(i32, i32); 256],
 }
@@ -63,8 +63,8 @@ impl Ycbcr {
         Ok(Ycbcr::new((w, h), weights, ends))
     }
 
-    /// `weights` of red, green and blue in luma, none zero; `ends`: the codes of black and white (no and full chroma)
-    /// in Y, Cb and Cr, not equal. Full range is 255 for luma, 127 for chroma (TIFF 6.0 p. 93).
+    /// `weights` of red, green and blue in luma, none zero; `ends` are the codes of black and white (no and full
+    /// chroma) in Y, Cb and Cr, and must differ. Full range is 255 for luma, 127 for chroma (TIFF 6.0 p. 93).
     fn new(block: (usize, usize), weights: [f64; 3], ends: [(f64, f64); 3]) -> Ycbcr {
         let [red, green, blue] = weights;
         let fixed = |value: f64| (value * f64::from(1 << PLACES)).round().clamp(-1e9, 1e9) as i32;
@@ -94,7 +94,7 @@ impl Ycbcr {
         }
     }
 
-    /// Whether its codes are of another range, or its weights are others, than a JPEG decoder takes for granted.
+    /// Whether range or weights differ from those that JPEG decoders assume.
     pub fn is_ranged(&self) -> bool {
         let usual = Ycbcr::new(self.block, WEIGHTS, FULL);
         (self.luma, self.cr, self.cb) != (usual.luma, usual.cr, usual.cb)
@@ -114,7 +114,8 @@ impl Ycbcr {
         u64::from(width).div_ceil(w) * u64::from(rows).div_ceil(h) * (w * h + 2)
     }
 
-    /// The upper left `size` of a tile of this width as interleaved RGB; `plain` holds `bytes(width, size.h)` at least.
+    /// The upper left `size` of a tile of this width as interleaved RGB; `plain` has at least `bytes(width, size.h)`
+    /// bytes.
     pub fn rgb(&self, plain: &[u8], width: u32, size: Size) -> Vec<u8> {
         let (bw, bh) = self.block;
         let (w, h) = (size.w as usize, size.h as usize);
@@ -137,7 +138,7 @@ impl Ycbcr {
         out
     }
 
-    /// Luma and chroma of one pixel to RGB.
+    /// Converts a pixel to RGB.
     #[inline(always)]
     pub fn pixel(&self, [luma, cb, cr]: [u8; 3]) -> [u8; 3] {
         let luma = self.luma[usize::from(luma)];
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_range_of_video_is_stretched() {
+    fn video_range_is_expanded_to_full_range() {
         let ycbcr = Ycbcr::new((1, 1), WEIGHTS, [(16.0, 235.0), (128.0, 240.0), (128.0, 240.0)]);
         assert_eq!(ycbcr.pixel([16, 128, 128]), [0; 3]);
         assert_eq!(ycbcr.pixel([235, 128, 128]), [255; 3]);
@@ -172,10 +173,10 @@ mod tests {
     }
 
     #[test]
-    fn a_block_shares_its_chroma_and_the_edge_is_cut() {
+    fn blocks_share_chroma_and_are_clipped_at_the_edge() {
         let ycbcr = Ycbcr::new((2, 2), WEIGHTS, FULL);
         assert_eq!(ycbcr.bytes(5, 3), 3 * 2 * 6);
-        // Luma counts up in the order of storage; the second block is of another colour.
+        // Luma counts up in storage order; the second block has another colour.
         let mut plain: Vec<u8> = Vec::new();
         for unit in 0..6u8 {
             plain.extend([unit * 4 + 50, unit * 4 + 51, unit * 4 + 52, unit * 4 + 53]);
