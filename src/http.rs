@@ -1,17 +1,17 @@
-//! A request and its reply, independent of the wire: CGI/1.1 variables (RFC 3875) and a body in; status, headers
-//! and a body out.
+//! A request and its reply, independent of the wire: a request is CGI/1.1 variables (RFC 3875) and a body; a reply is
+//! a status, headers and a body.
 //!
-//! FastCGI delivers the variables as they are; the HTTP listener makes the same ones.
+//! FastCGI delivers the variables directly; the HTTP listener builds the same ones.
 
 use crate::work::Lease;
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// The methods that are answered.
+/// The methods that the server answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// GET, also when the web server gives no method.
+    /// GET, also when the web server passes no method.
     Get,
     /// HEAD.
     Head,
@@ -26,9 +26,9 @@ pub enum Method {
 /// A request: CGI variables as bytes, and the body.
 #[derive(Clone, Debug, Default)]
 pub struct Http {
-    /// Names and values one after the other.
+    /// Names and values, concatenated.
     text: Vec<u8>,
-    /// Ends of name and value in `text`; a pair starts where the one before ends.
+    /// End offsets of name and value in `text`; each pair starts where the previous one ends.
     ends: Vec<(u32, u32)>,
     /// The request's body.
     pub body: Vec<u8>,
@@ -70,14 +70,14 @@ impl Http {
         self.ends.push((middle, end(self.text.len())));
     }
 
-    /// The value of the variable with this name; the first one if it was given twice.
+    /// The value of the variable with this name; the first one if it occurs twice.
     pub fn var(&self, name: &str) -> Option<&[u8]> {
         self.vars()
             .find(|(n, _)| *n == name.as_bytes())
             .map(|(_, value)| value)
     }
 
-    /// A variable as text; `None` also when it is not UTF-8.
+    /// A variable as text; `None` if it is not UTF-8.
     pub fn text(&self, name: &str) -> Option<&str> {
         std::str::from_utf8(self.var(name)?).ok()
     }
@@ -108,16 +108,16 @@ impl Http {
 /// One header line.
 pub type HeaderLine = (&'static str, Cow<'static, str>);
 
-/// An answer. `Content-Length` is the body's length unless a HEAD took the body away: then it is `length`.
+/// A reply. `Content-Length` is the body's length, except for HEAD, where the body is removed and `length` applies.
 #[derive(Clone, Debug)]
 pub struct Reply {
     /// HTTP status code.
     pub status: u16,
-    /// Header lines without `Content-Length`, values free of CR and LF.
+    /// Header lines without `Content-Length`; values contain no CR or LF.
     pub headers: Vec<HeaderLine>,
     /// The body; empty for HEAD, 204 and 304.
     pub body: Bytes,
-    /// What `Content-Length` says; `None` where there must be none (204, 304).
+    /// The value of `Content-Length`; `None` for statuses that have none (204, 304).
     pub length: Option<u64>,
     /// The memory of a large body, until it is sent.
     pub lease: Option<Arc<Lease>>,
@@ -148,7 +148,7 @@ impl Reply {
         }
     }
 
-    /// Adds a header line. CR and LF in the value become blanks.
+    /// Adds a header line. CR and LF in the value are replaced by spaces.
     pub fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         let mut value = value.into();
         if value.bytes().any(|b| b == b'\r' || b == b'\n') {
@@ -158,7 +158,7 @@ impl Reply {
         self
     }
 
-    /// The value of a header line (name in any case).
+    /// The value of a header line; the name is case-insensitive.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -166,7 +166,7 @@ impl Reply {
             .map(|(_, value)| value.as_ref())
     }
 
-    /// The body, which gives its lease back when it is dropped.
+    /// The body, which releases its lease when it is dropped.
     pub fn into_body(self) -> Bytes {
         match self.lease {
             Some(lease) => Bytes::from_owner(Leased {

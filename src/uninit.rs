@@ -1,33 +1,33 @@
-//! Uninitialised buffers: memory that is written before it is read, without being zeroed first.
+//! Uninitialised buffers: memory that is written before it is read, without zeroing it first.
 //!
-//! [`UninitBuf`] counts the bytes that were written, and only those can be read.
+//! [`UninitBuf`] counts the bytes written, and only those can be read.
 
 use bytemuck::AnyBitPattern;
 use std::collections::TryReserveError;
 use std::hint::black_box;
 use std::mem::MaybeUninit;
 
-/// A buffer of bytes, of which the first are written.
+/// A buffer of bytes with an initialised prefix.
 pub struct UninitBuf<'a> {
     all: &'a mut [MaybeUninit<u8>],
     filled: usize,
 }
 
-/// At most this many bytes are put at once by [`UninitBuf::put_some`] and [`UninitBuf::repeat_some`].
+/// The most bytes that [`UninitBuf::put_some`] and [`UninitBuf::repeat_some`] add at once.
 pub const WIDE: usize = 128;
 
 impl<'a> UninitBuf<'a> {
-    /// All of a place.
+    /// A buffer over all of this memory, with nothing written.
     pub fn new(all: &'a mut [MaybeUninit<u8>]) -> UninitBuf<'a> {
         UninitBuf { all, filled: 0 }
     }
 
-    /// How many bytes are there.
+    /// The number of bytes written.
     pub fn filled(&self) -> usize {
         self.filled
     }
 
-    /// How many more fit.
+    /// The number of bytes that still fit.
     pub fn left(&self) -> usize {
         self.all.len() - self.filled
     }
@@ -36,17 +36,17 @@ impl<'a> UninitBuf<'a> {
         self.all.get_mut(self.filled..).unwrap_or_default()
     }
 
-    /// Where the next byte goes.
+    /// The address of the next byte.
     pub fn place(&mut self) -> *mut u8 {
         self.rest().as_mut_ptr().cast()
     }
 
-    /// Adds as many of the bytes as fit.
+    /// Appends as many of the bytes as fit.
     #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
         let rest = self.rest();
         let len = rest.len().min(bytes.len());
-        // SAFETY: both are at least so long, and no other code has a pointer to it.
+        // SAFETY: both are at least `count` long, and no other code has a pointer to the buffer.
         #[expect(unsafe_code, reason = "no slice of bytes before they are there")]
         unsafe {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), rest.as_mut_ptr().cast(), len);
@@ -54,7 +54,7 @@ impl<'a> UninitBuf<'a> {
         self.filled += len;
     }
 
-    /// Adds a byte so often, or as often as it fits.
+    /// Appends a byte `count` times, or as often as it fits.
     #[inline]
     pub fn repeat(&mut self, byte: u8, count: usize) {
         let rest = self.rest();
@@ -64,8 +64,8 @@ impl<'a> UninitBuf<'a> {
         self.filled += len;
     }
 
-    /// Adds the first `count` of these bytes, all of which are written where there is room: what is not meant is
-    /// overwritten by what comes next. Copies of one length need no loop.
+    /// Appends the first `count` of these bytes. All of them are written if there is space; the next append
+    /// overwrites the rest. A copy of fixed length needs no loop.
     #[inline(always)]
     pub fn put_some(&mut self, bytes: &[u8; WIDE], count: usize) {
         match self.rest().first_chunk_mut::<WIDE>() {
@@ -79,17 +79,17 @@ impl<'a> UninitBuf<'a> {
         }
     }
 
-    /// Adds a byte `count` times, at most [`WIDE`], in the same way.
+    /// Appends a byte `count` times, at most [`WIDE`], in the same way.
     #[inline(always)]
     pub fn repeat_some(&mut self, byte: u8, count: usize) {
         self.put_some(&[byte; WIDE], count);
     }
 
-    /// What is left, as zeros, for `write` to fill from the start; it says how many bytes it has filled.
+    /// Zeroes the unwritten part and lets `write` fill it from the start; `write` returns the number of bytes filled.
     pub fn by<E>(&mut self, write: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<(), E> {
         let rest = self.rest();
         rest.fill(MaybeUninit::new(0));
-        // SAFETY: the same memory, borrowed as long, every byte of which was just written.
+        // SAFETY: the same memory for the same lifetime; every byte of it was just written.
         #[expect(unsafe_code, reason = "for those who want a slice of bytes")]
         let zeros = unsafe { std::slice::from_raw_parts_mut(rest.as_mut_ptr().cast::<u8>(), rest.len()) };
         let len = zeros.len();
@@ -97,8 +97,8 @@ impl<'a> UninitBuf<'a> {
         Ok(())
     }
 
-    /// What is left for `read` to fill from the start; it gives back what it has filled. Anything else than the
-    /// beginning of what it was given counts as nothing.
+    /// Lets `read` fill the unwritten part from the start; it returns the part that it filled. Anything but a prefix
+    /// of the given buffer counts as nothing.
     pub fn read<E>(
         &mut self,
         read: impl for<'b> FnOnce(&'b mut [MaybeUninit<u8>]) -> Result<&'b mut [u8], E>,
@@ -112,11 +112,11 @@ impl<'a> UninitBuf<'a> {
         Ok(())
     }
 
-    /// What is left for `write` to fill from the start, for C: it is given the place and the bytes that are left, and
-    /// says how many it has written.
+    /// Lets C code fill the unwritten part from the start: `write` gets its address and length, and returns the
+    /// number of bytes written.
     ///
     /// # Safety
-    /// So many bytes must have been written, and none after those that are left.
+    /// `write` must initialise as many bytes as it returns, and write none beyond the given length.
     #[expect(unsafe_code, reason = "the promise is the caller's")]
     pub unsafe fn raw<E>(&mut self, write: impl FnOnce(*mut u8, usize) -> Result<usize, E>) -> Result<(), E> {
         let left = self.left();
@@ -126,13 +126,13 @@ impl<'a> UninitBuf<'a> {
     }
 }
 
-/// Bytes from which on it is worth asking whether the system gives them; it takes some microseconds.
+/// Bytes from which on the system is asked first whether it provides the memory; that takes some microseconds.
 const MANY: usize = 4 << 20;
 
-/// So many zeros. An error, where the system refuses memory, rather than the end of the process.
+/// `count` zeros. An error, rather than an abort, if the system refuses the memory.
 pub fn zeros<T: Clone + Default>(count: usize) -> Result<Vec<T>, TryReserveError> {
     if count.saturating_mul(size_of::<T>()) >= MANY {
-        // zeros that were never written take no memory, which only `vec!` knows how to ask for
+        // zero pages that are never written take no memory, and only `vec!` can ask for them
         black_box(reserved::<T>(count)?);
     }
     Ok(vec![T::default(); count])
@@ -144,7 +144,7 @@ fn reserved<T>(count: usize) -> Result<Vec<T>, TryReserveError> {
     Ok(values)
 }
 
-/// As many values as the bytes make that `fill` has put, `count` at most.
+/// The whole values that `fill` wrote, at most `count`.
 pub fn filled<T: AnyBitPattern, E: From<TryReserveError>>(
     count: usize,
     fill: impl FnOnce(&mut UninitBuf) -> Result<(), E>,
@@ -154,10 +154,10 @@ pub fn filled<T: AnyBitPattern, E: From<TryReserveError>>(
     Ok(values)
 }
 
-/// Like [`filled`] for bytes, in memory that does not begin at a multiple of 32 bytes, where possible.
+/// Like [`filled`] for bytes, in memory that does not start at a multiple of 32 bytes, if possible.
 ///
-/// Some libraries write round the caches of the processor when they can, which they find out by the address (measured:
-/// libjpeg-turbo, 10-25% of the time of a tile in colour, and as much again for the code that reads it next).
+/// Some libraries bypass the processor's caches for aligned addresses (measured: libjpeg-turbo, 10-25% of the time of
+/// a colour tile, and as much again for the code that reads it next).
 pub fn filled_unaligned<E: From<TryReserveError>>(
     count: usize,
     fill: impl FnOnce(&mut UninitBuf) -> Result<(), E>,
@@ -165,8 +165,8 @@ pub fn filled_unaligned<E: From<TryReserveError>>(
     let is_off = |values: &Vec<u8>| !values.as_ptr().addr().is_multiple_of(32);
     let mut values = reserved(count)?;
     if !is_off(&values) {
-        // Neighbours on the heap of glibc are as far apart as what is asked for and 8 bytes take in units of 16: with one
-        // of these two the next is off.
+        // The distance of neighbours on the heap of glibc is the requested size plus 8 bytes, rounded up to a
+        // multiple of 16: after one of these two sizes, the next block is unaligned.
         let next = reserved(count.saturating_add(16))?;
         let last = reserved(count)?;
         values = [next, last].into_iter().find(is_off).unwrap_or(values);
@@ -182,7 +182,7 @@ pub fn refilled<E: From<TryReserveError>>(
     fill: impl FnOnce(&mut UninitBuf) -> Result<(), E>,
 ) -> Result<&mut [u8], E> {
     kept.clear();
-    // more than is needed, so that it grows seldom
+    // reserves more than needed, so that it rarely grows
     kept.try_reserve(count)?;
     append(kept, count, fill)?;
     Ok(kept)
@@ -197,14 +197,14 @@ fn append<T: AnyBitPattern, E: From<TryReserveError>>(
     let spare = values.spare_capacity_mut();
     let spare = spare.get_mut(..count).unwrap_or_default();
     let bytes = size_of_val(spare);
-    // SAFETY: the same memory, borrowed as long; bytes that may hold nothing can be of any type.
+    // SAFETY: the same memory for the same lifetime; uninitialised bytes can be of any type.
     #[expect(unsafe_code, reason = "values are filled byte by byte")]
     let all = unsafe { std::slice::from_raw_parts_mut(spare.as_mut_ptr().cast::<MaybeUninit<u8>>(), bytes) };
     let mut buf = UninitBuf::new(all);
     fill(&mut buf)?;
     let filled = buf.filled / size_of::<T>().max(1);
-    // SAFETY: `UninitBuf` counts only bytes that were written, from the first on; any of them make a value of this type, and
-    // there are no more than `count` of those, for which memory was reserved after the values that were there.
+    // SAFETY: `UninitBuf` counts only bytes written, from the first on; any bit pattern is a valid value of this
+    // type, and there are at most `count` values, for which memory was reserved after the existing ones.
     #[expect(unsafe_code, reason = "memory without zeros")]
     unsafe {
         values.set_len(values.len() + filled);
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_is_there_and_what_does_not_fit_is_cut() {
+    fn appended_bytes_are_there_and_excess_is_cut() {
         let got = bytes(5, |buf| {
             buf.put(b"ab");
             buf.repeat(b'c', 2);
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_of_many_bytes_are_there() {
+    fn only_the_first_of_many_bytes_are_there() {
         for len in [0, 1, 100, 128, 129, 300] {
             let got = bytes(len, |buf| {
                 buf.put_some(&[1; WIDE], 3);

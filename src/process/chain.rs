@@ -1,8 +1,8 @@
-//! Steps over samples before they become 8 bits: from a stored [`Raster`] to a [`Picture`] in one pass.
+//! Steps over samples before they become 8 bits: converts a stored [`Raster`] to a [`Picture`] in one pass.
 //!
-//! Samples become numbers, 0 and 1 being the ends of a channel's range. Intermediate values may exceed 0 to 1; they
-//! are clamped once, at the end. The order of the steps is the plan's; `flow` runs them over blocks of pixels,
-//! `tables` replaces them by lookups where possible.
+//! Samples become numbers, where 0 and 1 are the ends of a channel's range. Intermediate values may exceed 0 to 1;
+//! they are clamped once, at the end. The plan defines the order of the steps; `flow` runs them over blocks of
+//! pixels, and `tables` replaces them by lookups where possible.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -24,20 +24,20 @@ use crate::raster::Raster;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What is done to samples, in this order: ranges, steps, cut.
+/// The operations on samples, in this order: ranges, steps, cut.
 ///
-/// L*a*b* and CMYK are sRGB of 8 bits before anything is done to them. Alpha is no channel of these steps: it is kept
-/// aside, and colours that are multiplied by it are divided first. NaN is the end of the range that becomes 0.
+/// L*a*b* and CMYK are converted to 8-bit sRGB first. Alpha does not take part in the steps: it is set aside, and
+/// premultiplied colours are divided by it first. NaN becomes the end of the range that maps to 0.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Chain {
-    /// What becomes 0 and what becomes 1, of every channel; the first may be above the second. Where both are the same,
-    /// what is below them becomes 0 and the rest 1.
+    /// The values that map to 0 and to 1, for each channel; the first may be greater than the second. If both are
+    /// equal, smaller values become 0 and all others 1.
     pub ranges: Vec<(Num, Num)>,
-    /// Take of each range only what lies between the first and the last filled value of the image's histogram.
+    /// Narrows each range to the part between the first and the last non-empty bin of the image's histogram.
     pub stretch: bool,
     /// The steps.
     pub steps: Vec<Step>,
-    /// The part of the window that is wanted; the rest is there for the neighbourhoods.
+    /// The part of the window that is output; the rest is input for neighbourhoods.
     pub cut: Option<Rect>,
 }
 
@@ -47,19 +47,19 @@ impl Chain {
         self.steps.iter().map(Step::radius).sum()
     }
 
-    /// The size of what it makes of a window of this one.
+    /// The output size for a window of size `whole`.
     pub fn shown(&self, whole: Size) -> Size {
         self.cut.map_or(whole, |cut| cut.size())
     }
 
-    /// The rows of a window of size `whole` that these rows of what it makes are made of.
+    /// The rows of a window of size `whole` that these rows of the output depend on.
     pub fn needs(&self, whole: Size, rows: Range<u32>) -> Range<u32> {
         let (top, margin) = (self.cut.map_or(0, |cut| cut.y), self.margin());
         let end = top.saturating_add(rows.end).saturating_add(margin);
         (top + rows.start).saturating_sub(margin)..end.min(whole.h)
     }
 
-    /// The chain for some rows of the result; its input begins at row `first` of the window.
+    /// The chain for some rows of the output; its input begins at row `first` of the window.
     pub fn of_rows(&self, whole: Size, first: u32, rows: Range<u32>) -> Chain {
         let shown = self.cut.unwrap_or(Rect::of(whole));
         let y = (shown.y + rows.start).saturating_sub(first);
@@ -70,12 +70,13 @@ impl Chain {
         }
     }
 
-    /// How many colours it makes, 1 or 3; `None` for those of the image.
+    /// The number of output colours, 1 or 3; `None` if it is that of the image.
     pub fn colours(&self) -> Option<usize> {
         self.steps.iter().rev().find_map(Step::colours)
     }
 
-    /// Carries it out. A raster that has not the samples it says, or fewer channels than the meaning, is `Corrupt`.
+    /// Runs the chain. `Corrupt` if the raster does not contain the samples it declares, or has fewer channels than
+    /// `meaning`.
     pub fn run(
         &self,
         raster: Raster,
@@ -150,14 +151,14 @@ impl Chain {
         })
     }
 
-    /// The stored channels that something is made of.
+    /// The stored channels that the output depends on.
     fn wanted(&self, channels: usize, colours: usize) -> Vec<usize> {
         let first = self.steps.iter().find_map(|step| step.reads(channels));
         first.unwrap_or_else(|| (0..colours).collect())
     }
 }
 
-/// L*a*b* or CMYK as sRGB of 8 bits.
+/// Converts L*a*b* or CMYK to 8-bit sRGB.
 fn converted(raster: Raster, meaning: &Meaning) -> Result<(Raster, Meaning)> {
     let raster = Pixels::from(colour::picture(raster, meaning)?).raster()?;
     Ok((raster, Meaning::bytes(Colour::Rgb, meaning.alpha)))

@@ -1,7 +1,7 @@
-//! Converts stored samples to 8-bit pictures by the meaning of their channels; grey, bitonal, and alpha over a
-//! background.
+//! Converts stored samples to 8-bit pictures by the meaning of their channels; converts to grey and bitonal, and
+//! blends alpha over a background.
 //!
-//! ICC profiles are not applied here: colours are taken as sRGB-like, and nothing is linearised.
+//! ICC profiles are not applied here: colours are treated as sRGB, and nothing is linearised.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -19,12 +19,13 @@ use crate::raster::any_depth;
 /// Luma of red, green and blue in 1/65536 (ITU-R BT.709-6 §3.2: 0.2126, 0.7152, 0.0722); they add up to 65536.
 const LUMA: [u32; 3] = [13933, 46871, 4732];
 
-/// To 8 bits, and to grey, colour, or colour and alpha as `meaning` says; grey with alpha becomes colour with alpha, and
-/// channels without a meaning are dropped.
+/// Converts to 8 bits, and to grey, RGB or RGBA according to `meaning`. Grey with alpha becomes RGBA; channels
+/// without a meaning are dropped.
 ///
-/// 16 bits keep their high byte, but those of inks are mixed whole. 32 bits and floating point are scaled from their range
-/// to 0–255, rounded to the nearest; what is outside is cut, NaN is 0. L*a*b* becomes sRGB ([`lab`]), cyan, magenta, yellow and black become
-/// (1 − ink)(1 − black). A raster that has not the samples it says, or fewer channels than the meaning, is `Corrupt`.
+/// 16-bit samples keep their high byte, but inks are mixed at full depth. 32-bit and floating-point samples are
+/// scaled from their range to 0–255 and rounded to the nearest; values outside are clamped, and NaN becomes 0. L*a*b*
+/// becomes sRGB ([`lab`]); cyan, magenta, yellow and black become (1 − ink)(1 − black). `Corrupt` if the raster does
+/// not contain the samples it declares, or has fewer channels than `meaning`.
 pub fn picture(raster: Raster, meaning: &Meaning) -> Result<Picture> {
     let size = raster.size;
     let channels = usize::from(raster.channels);
@@ -77,7 +78,7 @@ pub fn shown(raster: Raster, meaning: &Meaning) -> Raster {
     }
 }
 
-/// The layout of a raster whose samples are those of a picture; `None` when [`picture`] changes them.
+/// The layout of a raster whose samples are already those of a picture; `None` if [`picture`] changes them.
 pub fn layout(raster: &Raster, meaning: &Meaning) -> Option<Layout> {
     match (&raster.samples, meaning.colour, meaning.alpha, raster.channels) {
         (Samples::U8(_), Colour::Grey, Alpha::None, 1) => Some(Layout::Grey),
@@ -87,7 +88,7 @@ pub fn layout(raster: &Raster, meaning: &Meaning) -> Option<Layout> {
     }
 }
 
-/// The light that cyan, magenta and yellow leave beside black, by `mix`, and the channels behind them, by `rest`.
+/// Converts cyan, magenta, yellow and black to light by `mix`, and the channels after them by `rest`.
 fn light<T: Copy>(
     data: &[T],
     channels: usize,
@@ -105,14 +106,14 @@ fn light<T: Copy>(
     out
 }
 
-/// The light that an ink of 16 bits leaves beside black, in 8 bits, rounded to the nearest.
+/// Mixes a 16-bit ink with black; the result has 8 bits, rounded to the nearest.
 fn deep_light(ink: u16, black: u16) -> u8 {
     let light = u64::from(!ink) * u64::from(!black);
     let full = 65535 * 65535;
     u8::try_from((light * 255 + full / 2) / full).unwrap_or(u8::MAX)
 }
 
-/// The layout of `colours` (1 or 3) and alpha, of 8-bit pixels that begin with them.
+/// The layout for `colours` (1 or 3) and alpha, for 8-bit pixels that begin with them.
 fn nearest(size: Size, data: Vec<u8>, channels: usize, colours: usize, alpha: bool) -> Picture {
     let first = |data: &[u8]| -> Vec<u8> { data.iter().step_by(channels).copied().collect() };
     let (layout, data) = match (colours, alpha) {
@@ -143,7 +144,7 @@ fn nearest(size: Size, data: Vec<u8>, channels: usize, colours: usize, alpha: bo
     Picture { size, layout, data }
 }
 
-/// Samples of any depth to 8 bits.
+/// Converts samples of any depth to 8 bits.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -164,7 +165,7 @@ pub fn eight(samples: Samples, channels: usize, ranges: &[(f64, f64)]) -> Vec<u8
     }
 }
 
-/// A byte for each sample, by the scale of its channel.
+/// One byte per sample, by the scale of its channel.
 fn scaled<T: Copy>(data: &[T], scales: &[(f64, f64)], byte: impl Fn(T, (f64, f64)) -> u8) -> Vec<u8> {
     match scales {
         [scale, rest @ ..] if rest.iter().all(|other| other == scale) => {
@@ -209,7 +210,7 @@ pub fn luma(rgb: [u8; 3]) -> u8 {
     ((wr * r + wg * g + wb * b + (1 << 15)) >> 16) as u8
 }
 
-/// Values over `threshold` become 255, the others 0; alpha stays.
+/// Values above `threshold` become 255, all others 0; alpha is unchanged.
 pub fn bitonal(mut picture: Picture, threshold: u8) -> Picture {
     let step = |v: u8| if v > threshold { 255 } else { 0 };
     match picture.layout {
@@ -224,8 +225,8 @@ pub fn bitonal(mut picture: Picture, threshold: u8) -> Picture {
     picture
 }
 
-/// Every value becomes the share of the histogram's pixels that are not above it, of 255, rounded to the nearest; alpha
-/// stays, and so do all when fewer than two values are filled.
+/// Equalises the histogram: each value becomes the fraction of the histogram's pixels at or below it, scaled to 255
+/// and rounded to the nearest. Alpha is unchanged, and so is the whole picture if fewer than two bins are filled.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
@@ -255,9 +256,9 @@ pub fn equalise(mut picture: Picture, histogram: &[u64; 256]) -> Picture {
     picture
 }
 
-/// The threshold that separates a histogram best: it maximises the variance between the classes `v <= threshold` and
-/// `v > threshold` (N. Otsu, IEEE Trans. SMC 9(1), 1979, eq. 18). Of equal ones the lowest; 127 when fewer than two
-/// values are filled, which leaves bright bright and dark dark.
+/// Otsu's threshold: it maximises the variance between the classes `v <= threshold` and `v > threshold` (N. Otsu,
+/// IEEE Trans. SMC 9(1), 1979, eq. 18). Ties give the lowest threshold; fewer than two filled bins give 127, which
+/// keeps bright pictures bright and dark ones dark.
 #[expect(
     clippy::cast_precision_loss,
     reason = "counts of pixels, and a ratio is wanted"
@@ -285,7 +286,8 @@ pub fn otsu(histogram: &[u64; 256]) -> u8 {
     threshold
 }
 
-/// Lays straight alpha over `background` and drops it, rounded to the nearest. Pictures without alpha stay as they are.
+/// Blends straight alpha over `background` and drops it, rounded to the nearest. Pictures without alpha are returned
+/// unchanged.
 pub fn flatten(picture: Picture, background: [u8; 3]) -> Picture {
     if picture.layout != Layout::Rgba {
         return picture;
@@ -301,7 +303,7 @@ pub fn flatten(picture: Picture, background: [u8; 3]) -> Picture {
     }
 }
 
-/// Multiplies colours by alpha, rounded to the nearest: straight becomes premultiplied.
+/// Premultiplies colours by alpha, rounded to the nearest.
 pub fn multiply(mut picture: Picture) -> Picture {
     if picture.layout == Layout::Rgba {
         for [r, g, b, alpha] in picture.data.as_chunks_mut::<4>().0 {
@@ -313,7 +315,7 @@ pub fn multiply(mut picture: Picture) -> Picture {
     picture
 }
 
-/// Divides colours by alpha, rounded to the nearest: premultiplied becomes straight. Black where alpha is 0.
+/// Divides premultiplied colours by alpha, rounded to the nearest. Black where alpha is 0.
 pub fn straighten(mut picture: Picture) -> Picture {
     if picture.layout == Layout::Rgba {
         for [r, g, b, alpha] in picture.data.as_chunks_mut::<4>().0 {
@@ -465,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn a_raster_that_lies_about_its_size_or_channels_is_corrupt() {
+    fn a_raster_with_a_wrong_size_or_channel_count_is_corrupt() {
         let grey = Meaning::bytes(Colour::Grey, Alpha::None);
         let mut short = raster(3, Samples::U8(vec![0; 9]));
         short.size.h = 2;
@@ -496,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn otsu_separates_two_heaps_and_takes_the_lowest_of_equals() {
+    fn otsu_separates_two_clusters_and_takes_the_lowest_of_ties() {
         let mut histogram = [0; 256];
         (histogram[10], histogram[200]) = (70, 30);
         assert_eq!(otsu(&histogram), 10);

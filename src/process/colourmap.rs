@@ -1,4 +1,4 @@
-//! Colour maps: one value from 0 to 1 to red, green and blue. The maps are those of iipsrv, by what it draws.
+//! Colour maps from a value of 0–1 to red, green and blue, measured on iipsrv's output.
 
 /// A colour map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,7 +18,7 @@ pub enum ColourMap {
 }
 
 impl ColourMap {
-    /// The map with this name, in any case.
+    /// The map with this name, case-insensitive.
     pub fn named(name: &str) -> Option<ColourMap> {
         let all = [
             ("hot", ColourMap::Hot),
@@ -33,7 +33,7 @@ impl ColourMap {
             .map(|(_, map)| *map)
     }
 
-    /// Red, green and blue of many values, each 0–1. Values outside 0–1 have the colour of the nearer end, NaN that of 0.
+    /// Maps each value, 0–1, to red, green and blue. Values outside 0–1 are clamped; NaN counts as 0.
     pub fn paint(self, values: &[f32], [red, green, blue]: [&mut [f32]; 3]) {
         match self {
             ColourMap::Hot => {
@@ -58,7 +58,7 @@ impl ColourMap {
     }
 }
 
-/// One colour of many values.
+/// One output channel for many values.
 #[expect(clippy::manual_clamp, reason = "of NaN, clamp makes NaN")]
 #[inline]
 fn curve(values: &[f32], out: &mut [f32], function: impl Fn(f32) -> f32) {
@@ -67,7 +67,7 @@ fn curve(values: &[f32], out: &mut [f32], function: impl Fn(f32) -> f32) {
     }
 }
 
-/// One colour, without the others.
+/// Fills one channel and clears the others.
 fn only(values: &[f32], colour: &mut [f32], others: [&mut [f32]; 2]) {
     curve(values, colour, |v| v);
     others.into_iter().for_each(|other| other.fill(0.0));

@@ -1,30 +1,30 @@
-//! Convolution with kernels of 3×3 and 5×5 over one channel.
+//! Convolution of one channel with kernels of 3×3 and 5×5.
 //!
-//! Edges are replicated. The plan decides whether an edge is the image's or only that of a window.
+//! Edges are replicated. The plan decides whether an edge is that of the image or only that of a window.
 
 use crate::geometry::Num;
 use crate::geometry::Size;
 use std::iter::repeat_n;
 
-/// What is made of a pixel's neighbourhood.
+/// A function of a pixel's neighbourhood.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Kernel {
-    /// The sum of the neighbours by their weights (9 or 25, row by row from the top left), divided by the sum of the
-    /// weights when that is positive. The weights are not mirrored.
+    /// The weighted sum of the neighbours (9 or 25 weights, row by row from the top left), divided by the sum of the
+    /// weights if that is positive. The weights are not mirrored.
     Weights(Vec<Num>),
-    /// How steep it is: √(x² + y²) of the differences across and down. Neighbouring differences are smoothed by these
-    /// weights: of the pixel's own row or column, and of those beside.
+    /// The gradient magnitude √(x² + y²) of the horizontal and vertical differences. Neighbouring differences are
+    /// smoothed by these weights: that of the pixel's own row or column, and that of the adjacent ones.
     Slope(Num, Num),
-    /// `Weights` of the pixel itself, and `amount` times what a binomial blur of 5×5 takes from it: sharper above 0,
-    /// blurred from 0 to −1.
+    /// Unsharp mask: the pixel plus `amount` times its difference from a 5×5 binomial blur. Sharpens above 0, blurs
+    /// from 0 to −1.
     Sharpen(Num),
 }
 
-/// Weights of a binomial blur in one direction.
+/// One-dimensional binomial blur.
 const BINOMIAL: [f32; 5] = [1.0 / 16.0, 4.0 / 16.0, 6.0 / 16.0, 4.0 / 16.0, 1.0 / 16.0];
 
 impl Kernel {
-    /// The kernel with this name, in any case: sobel, prewitt and scharr are slopes of equal strength.
+    /// The kernel with this name, case-insensitive. Sobel, Prewitt and Scharr are gradients, scaled alike.
     pub fn named(name: &str) -> Option<Kernel> {
         let slope = |own, beside| Some(Kernel::Slope(Num::new(own)?, Num::new(beside)?));
         let weights: [f64; 9] = match name.to_ascii_lowercase().as_str() {
@@ -44,7 +44,7 @@ impl Kernel {
             .map(Kernel::Weights)
     }
 
-    /// How far the neighbourhood reaches, in pixels.
+    /// The radius of the neighbourhood, in pixels.
     pub fn radius(&self) -> u32 {
         match self {
             Kernel::Weights(weights) if weights.len() <= 9 => 1,
@@ -53,7 +53,7 @@ impl Kernel {
         }
     }
 
-    /// The weights of the rows from the top, one list for each direction that is asked.
+    /// The kernel's weights by row, one list for each direction.
     #[expect(clippy::cast_possible_truncation, reason = "pixels are of single precision")]
     fn weights(&self) -> Vec<Vec<f32>> {
         match self {
@@ -83,12 +83,12 @@ impl Kernel {
         }
     }
 
-    /// One channel of `size` pixels, row by row.
+    /// Applies the kernel to one channel of `size` pixels, in rows.
     pub fn apply(&self, plane: &[f32], size: Size) -> Vec<f32> {
         let (width, height) = (size.w as usize, size.h as usize);
         let radius = self.radius() as usize;
         let side = 2 * radius + 1;
-        // every row once with its ends extended, so that neighbours are slices
+        // each row is extended at both ends, so that neighbours are slices
         let wide = width + 2 * radius;
         let mut padded = Vec::with_capacity(wide * height);
         for row in plane.chunks_exact(width) {
@@ -99,7 +99,7 @@ impl Kernel {
             padded.extend_from_slice(row);
             padded.extend(repeat_n(*last, radius));
         }
-        // rows down, columns across and weight of the neighbours that count
+        // row offset, column offset and weight of the non-zero entries
         let nonzero = |weights: Vec<f32>| {
             let all = (0..)
                 .zip(weights)
@@ -136,10 +136,10 @@ impl Kernel {
     }
 }
 
-/// The sum of rows by their weights, in their order; they are as long as it or longer.
+/// Adds rows by their weights, in order; each is at least as long as `out`.
 #[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
 fn weigh(rows: &[(&[f32], f32)], out: &mut [f32]) {
-    /// So many sums stay in registers.
+    /// This many sums fit in registers.
     const BLOCK: usize = 32;
     let Some(last) = out.len().checked_sub(BLOCK) else {
         for (at, out) in out.iter_mut().enumerate() {
@@ -151,7 +151,7 @@ fn weigh(rows: &[(&[f32], f32)], out: &mut [f32]) {
         return;
     };
     for at in (0..out.len()).step_by(BLOCK) {
-        // the last block may begin inside the one before
+        // the last block may overlap the one before
         let at = at.min(last);
         let mut sums = [0.0; BLOCK];
         for (row, weight) in rows {
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_are_added_by_their_weights_and_edges_are_extended() {
+    fn neighbours_are_weighted_and_edges_replicated() {
         let plane = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
         let mut weights = [0.0; 9];
         weights[0] = 1.0; // above and to the left
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn slopes_are_equally_strong_in_every_direction() {
+    fn gradients_have_equal_strength_in_every_direction() {
         let across: Vec<f32> = (0..9u8).map(|n| f32::from(n % 3)).collect();
         let down: Vec<f32> = (0..9u8).map(|n| f32::from(n / 3)).collect();
         for name in ["sobel", "prewitt", "scharr"] {

@@ -1,6 +1,6 @@
-//! Curves: steps over single numbers as a table of the numbers' leading bits, for chains that mix channels before.
+//! Lookup tables by the leading bits of a number, for the steps that follow a mix of channels.
 //!
-//! Tables are computed by the steps themselves, so the result is the same either way.
+//! The steps themselves compute the tables, so the result is the same either way.
 
 use crate::process::step::Reach;
 use crate::process::step::Step;
@@ -9,47 +9,48 @@ use crate::process::table_cache::WORTH;
 use crate::process::tone;
 use std::sync::Arc;
 
-/// Numbers that are looked up together.
+/// Numbers that are looked up in one batch.
 const RUN: usize = 512;
 
-/// Cells of a curve at most.
+/// Most cells of a table.
 const CELLS: usize = 1 << 14;
 
-/// Bits of a number after its exponent.
+/// Mantissa bits of an `f32`.
 const MANTISSA: u32 = 23;
 
 static CURVES: TableCache<Option<Arc<ByteCells>>> = TableCache::new();
 
-/// A byte for every number, by a curve and what follows it.
+/// Maps numbers to bytes: a curve and the steps after it, as a table.
 #[derive(Clone)]
 pub struct ByteCurve {
     cells: Arc<ByteCells>,
     steps: usize,
 }
 
-/// Numbers by their leading bits: up to its edge a cell is one byte, from there on the next.
+/// Cells by the leading bits of a number. Within a cell, numbers below its edge map to one byte and the others to the
+/// next.
 struct ByteCells {
-    /// The bits of the first number of the first cell, which is what all below it are taken for.
+    /// The bits of the first number of the first cell; smaller numbers count as this one.
     first: u32,
-    /// The bits of the first number of the last cell, which is what all above it are taken for.
+    /// The bits of the first number of the last cell; greater numbers count as this one.
     last: u32,
-    /// How many bits of a number come after those that select the cell.
+    /// The number of bits below those that select the cell.
     shift: u32,
-    /// A byte and, in 24 bits, how far the edge is from the cell's end, of 2^24 for the whole cell.
+    /// A byte and, in 24 bits, the distance of the edge from the cell's end, in units of 2^-24 of the cell.
     cells: Box<[u32; CELLS]>,
-    /// 255 where greater numbers have smaller bytes: cells hold the complement then.
+    /// 255 if the bytes fall as the numbers rise: the cells then hold the complement.
     flip: u8,
 }
 
 impl ByteCurve {
-    /// The curve that steps end in and what follows it, for `pixels` pixels; `None` when they do not, or when that is not
-    /// worth it.
+    /// The table for the trailing steps that work on single numbers, for `pixels` pixels; `None` if there are none,
+    /// or if the table would cost more than it saves.
     pub fn of(steps: &[Step], pixels: usize) -> Option<ByteCurve> {
         let tail = steps
             .iter()
             .rposition(|step| step.reach() != Reach::Number)
             .map_or(steps, |last| steps.get(last + 1..).unwrap_or_default());
-        // what is not above 0 is 0 to these
+        // these steps map everything that is not above 0 to 0
         if !matches!(tail.first(), Some(Step::Power(_) | Step::Logarithm)) {
             return None;
         }
@@ -61,12 +62,12 @@ impl ByteCurve {
         })
     }
 
-    /// How many steps it stands for.
+    /// The number of steps that the table replaces.
     pub fn steps(&self) -> usize {
         self.steps
     }
 
-    /// The bytes of numbers.
+    /// Maps numbers to bytes.
     pub fn bytes(&self, values: &[f32], out: &mut [u8]) {
         let ByteCells {
             first,
@@ -77,18 +78,18 @@ impl ByteCurve {
         } = *self.cells;
         let (low, high) = (f32::from_bits(first), f32::from_bits(last));
         let (mut places, mut insides) = ([0; RUN], [0; RUN]);
-        // apart, so that all but the looking up is done to several numbers at a time
+        // separate loops, so that all but the lookup is vectorised
         for (out, values) in out.chunks_mut(RUN).zip(values.chunks(RUN)) {
             for ((v, place), inside) in values.iter().zip(&mut places).zip(&mut insides) {
-                // NaN is below all
+                // NaN becomes `low`
                 let v = if *v > low { *v } else { low };
-                // numbers above 0 are in the order of their bits
+                // positive numbers are ordered like their bits
                 let bits = if v < high { v } else { high }.to_bits().wrapping_sub(first);
                 *place = bits >> (shift & 31);
                 *inside = (bits << ((32 - shift) & 31)) >> 8;
             }
             for place in places.iter_mut().take(values.len()) {
-                // there are more cells than that; this way it need not be checked
+                // never out of range; the modulus removes the bounds check
                 *place = cells.get(*place as usize % CELLS).copied().unwrap_or(0);
             }
             for ((out, cell), inside) in out.iter_mut().zip(&places).zip(&insides) {
@@ -100,14 +101,15 @@ impl ByteCurve {
 }
 
 impl ByteCells {
-    /// Cells with at most one edge each; `None` where that takes too many.
+    /// Cells with at most one edge each; `None` if that takes too many.
     fn of(steps: &[Step]) -> Option<ByteCells> {
         let rising = Rising::of(steps);
         let range = rising.range()?;
         (5..=12).find_map(|fine| ByteCells::with_resolution(&rising, range, fine))
     }
 
-    /// Cells between these two numbers, 2^`fine` an octave; `None` where they are too many or have more than one edge.
+    /// Cells between these two numbers, 2^`fine` per octave; `None` if there are too many, or one has more than one
+    /// edge.
     fn with_resolution(rising: &Rising, (first, last): (u32, u32), fine: u32) -> Option<ByteCells> {
         let shift = MANTISSA - fine;
         if (last - first) as usize >> shift >= CELLS {
@@ -139,8 +141,8 @@ impl ByteCells {
     }
 }
 
-/// The bytes that steps make of numbers, which are given by their bits. Bytes rise or fall with the numbers, as they do
-/// by every step that looks at single ones; those that fall are complemented, so that they rise.
+/// Evaluates the steps at numbers given by their bits. Steps over single numbers are monotonic; if the bytes fall,
+/// they are complemented, so that they rise.
 struct Rising<'a> {
     steps: &'a [Step],
     flip: u8,
@@ -165,7 +167,7 @@ impl<'a> Rising<'a> {
         out
     }
 
-    /// The powers of two below and above which all numbers have the same byte.
+    /// The powers of two below and above which the byte is constant.
     fn range(&self) -> Option<(u32, u32)> {
         let octaves: Vec<u32> = (1..=254).map(|exponent| exponent << MANTISSA).collect();
         let by_octave = self.bytes(&octaves);
@@ -183,7 +185,8 @@ impl<'a> Rising<'a> {
         Some((*octaves.get(low)?, *octaves.get(high)?))
     }
 
-    /// For each cell of 2^`shift` numbers the first whose byte is not that of the cell's start, found by bisection.
+    /// For each cell of 2^`shift` numbers, the first number whose byte differs from that of the cell's start; found
+    /// by bisection.
     fn edges(&self, starts: &[u32], below: &[u8], shift: u32) -> Vec<u32> {
         let mut under = starts.to_vec();
         let mut over: Vec<u32> = starts.iter().map(|start| start + (1 << shift)).collect();
@@ -208,7 +211,7 @@ mod tests {
         Num::new(value).unwrap()
     }
 
-    /// The bytes of numbers by the steps, and by their cells.
+    /// The bytes of numbers, computed by the steps and by the cells.
     fn both(steps: &[Step], values: &[f32]) -> Option<(Vec<u8>, Vec<u8>)> {
         let curve = ByteCurve {
             cells: Arc::new(ByteCells::of(steps)?),
@@ -223,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_say_what_the_steps_say() {
+    fn cells_give_the_same_bytes_as_the_steps() {
         let mut values: Vec<f32> = (0..200_000u32).map(|n| n as f32 / 131_070.0 - 0.25).collect();
         values.extend((0..4_000u32).map(|n| 2f32.powf(n as f32 / 20.0 - 120.0)));
         values.extend([
@@ -255,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_steep_has_no_cells() {
+    fn steep_curves_have_no_cells() {
         for steps in [[Step::Power(num(0.001))], [Step::Power(num(1000.0))]] {
             assert!(ByteCells::of(&steps).is_none(), "{steps:?}");
         }

@@ -1,7 +1,7 @@
 //! Runs the steps of a chain over blocks of pixels: stored samples to numbers, through the steps, to bytes.
 //!
-//! Blocks fit the first-level cache, and their rows are reused from block to block; loops are plain, so that the
-//! compiler vectorises them.
+//! A block fits the L1 cache, and its rows are reused from block to block; loops are simple, so that the compiler
+//! vectorises them.
 
 use crate::geometry::Rect;
 use crate::geometry::Size;
@@ -15,23 +15,24 @@ use crate::raster::Samples;
 use std::mem;
 use std::ops::Range;
 
-/// Pixels of a block when no step looks at neighbours: six channels of them are in the nearest cache.
+/// Pixels in a block if no step uses neighbours: six channels of them fit the L1 cache.
 const BLOCK: usize = 512;
 
-/// Pixels of some rows when steps do, about: a channel of them and its neighbourhood are in the second-level cache.
+/// Approximate pixels in a band of rows if a step uses neighbours: one channel of them and its neighbourhood fit the
+/// L2 cache.
 const AROUND: u32 = 1 << 13;
 
-/// How a sample becomes a number.
+/// The linear map from a sample to a number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ends {
     low: f64,
     scale: f64,
-    /// Both ends are the same.
+    /// Whether both ends are equal.
     empty: bool,
 }
 
 impl Ends {
-    /// From 0 at `low` to 1 at `high`.
+    /// Maps `low` to 0 and `high` to 1.
     pub fn of(low: f64, high: f64) -> Ends {
         Ends {
             low,
@@ -40,41 +41,41 @@ impl Ends {
         }
     }
 
-    /// What tells them from others, bit by bit.
+    /// The bit pattern, for comparison.
     pub fn bits(self) -> [u64; 2] {
         [self.low.to_bits(), self.scale.to_bits()]
     }
 }
 
-/// What steps work on.
+/// The input of the steps.
 pub struct Flow<'a> {
     /// The steps.
     pub steps: &'a [Step],
     /// Stored samples, channels interleaved.
     pub samples: &'a Samples,
-    /// Samples a pixel.
+    /// Samples per pixel.
     pub channels: usize,
     /// The channels that are read, and their ranges.
     pub wanted: Vec<(usize, Ends)>,
-    /// The channel that is alpha, and its range.
+    /// The alpha channel, and its range.
     pub alpha: Option<(usize, Ends)>,
-    /// Whether colours are multiplied by alpha.
+    /// Whether colours are premultiplied and must be divided by alpha.
     pub divide: bool,
 }
 
-/// Rows of numbers, one for each channel.
+/// Rows of numbers, one per channel, with their buffers.
 #[derive(Default)]
 struct ChannelRows {
     planes: Vec<Vec<f32>>,
-    /// What the next step writes to.
+    /// The output buffers of the next step.
     spare: Vec<Vec<f32>>,
     alpha: Vec<f32>,
-    /// What comes out, alpha at the end.
+    /// The output bytes, alpha last.
     bytes: Vec<Vec<u8>>,
 }
 
 impl ChannelRows {
-    /// `count` new planes of `len` numbers to write to, and those that there were.
+    /// Swaps the planes with `count` empty ones of `len` numbers; returns the new and the previous planes.
     fn turn(&mut self, count: usize, len: usize) -> (&mut [Vec<f32>], &[Vec<f32>]) {
         mem::swap(&mut self.planes, &mut self.spare);
         self.planes.resize_with(count, Vec::new);
@@ -84,7 +85,7 @@ impl ChannelRows {
 }
 
 impl Flow<'_> {
-    /// The picture of samples that are `size` pixels, when no step looks at neighbours.
+    /// Runs the steps over samples of `size` pixels; no step may use neighbours.
     pub fn picture(&self, size: Size) -> Picture {
         let pixels = self.samples.len() / self.channels.max(1);
         let curve = ByteCurve::of(self.steps, pixels);
@@ -105,8 +106,8 @@ impl Flow<'_> {
         }
     }
 
-    /// The part `cut` of the picture of samples that are `size` pixels, when steps look at neighbours up to `margin` away:
-    /// some rows at a time, and those around them.
+    /// Runs the steps over samples of `size` pixels and returns the part `cut`, if steps use neighbours up to
+    /// `margin` pixels away. Works on bands of rows, each with the rows around it.
     pub fn around(&self, size: Size, cut: Rect, margin: u32) -> Picture {
         let mut work = ChannelRows::default();
         let width = size.w as usize;
@@ -138,7 +139,7 @@ impl Flow<'_> {
         }
     }
 
-    /// All bytes of each channel that comes out, in the order of the samples.
+    /// All output bytes of each channel, in the order of the samples.
     pub fn planes(&self) -> Vec<Vec<u8>> {
         let pixels = self.samples.len() / self.channels.max(1);
         let mut work = ChannelRows::default();
@@ -155,7 +156,7 @@ impl Flow<'_> {
         planes
     }
 
-    /// The channels of these pixels after the first `steps` steps. Steps that look at neighbours need all pixels.
+    /// The channels of these pixels after the first `steps` steps. Steps that use neighbours need all pixels.
     fn numbers(&self, pixels: &Range<usize>, size: Size, steps: usize, work: &mut ChannelRows) {
         let len = pixels.len();
         let (planes, _) = work.turn(self.wanted.len(), len);
@@ -173,7 +174,7 @@ impl Flow<'_> {
                 }
             }
         }
-        // by what number a step calls the channels: as they are stored up to the first matrix
+        // how a step numbers the channels: as stored, up to the first matrix
         let mut stored = true;
         for step in self.steps.iter().take(steps) {
             match step {
@@ -208,10 +209,10 @@ impl Flow<'_> {
         }
     }
 
-    /// One channel of these pixels as numbers.
+    /// Reads one channel of these pixels as numbers.
     #[expect(clippy::cast_possible_truncation, reason = "pixels are of single precision")]
     fn read(&self, pixels: &Range<usize>, channel: usize, ends: Ends, out: &mut [f32]) {
-        /// Far outside of every range, and still a number when it is multiplied by 0.
+        /// Far outside every range, yet finite, so that multiplying it by 0 gives 0.
         const FAR: f32 = 1e9;
         let part = ChannelRange {
             pixels,
@@ -240,7 +241,7 @@ impl Flow<'_> {
         }
     }
 
-    /// What comes out of numbers: by a curve, which is the rest of the steps, or as they are.
+    /// Converts numbers to bytes, by a curve that replaces the remaining steps, or directly.
     fn bytes(&self, curve: Option<&ByteCurve>, work: &mut ChannelRows) {
         let ChannelRows {
             planes, alpha, bytes, ..
@@ -260,7 +261,7 @@ impl Flow<'_> {
     }
 }
 
-/// One channel of some pixels.
+/// One channel of a range of pixels.
 struct ChannelRange<'a> {
     pixels: &'a Range<usize>,
     channels: usize,
@@ -268,14 +269,14 @@ struct ChannelRange<'a> {
 }
 
 impl ChannelRange<'_> {
-    /// The samples of the pixels.
+    /// The samples of these pixels.
     fn pixels_of<'s, T>(&self, samples: &'s [T]) -> &'s [T] {
         let ChannelRange { pixels, channels, .. } = *self;
         let part = samples.get(pixels.start * channels..pixels.end * channels);
         part.unwrap_or_default()
     }
 
-    /// Numbers from 0 at `low` on.
+    /// Reads the channel as numbers scaled from `low`.
     fn scaled<T: Copy + Into<f32>>(&self, samples: &[T], out: &mut [f32], low: f32, scale: f32) {
         let (part, channel) = (self.pixels_of(samples), self.channel);
         match self.channels {
@@ -315,7 +316,8 @@ impl ChannelRange<'_> {
     }
 }
 
-/// Numbers of one channel of pixels of `N` samples, from 0 at `low` on. No closures: they would not be inlined.
+/// Reads one channel of `N`-sample pixels as numbers scaled from `low`. Closures are avoided, as they would not be
+/// inlined.
 #[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
 fn scaled<T: Copy + Into<f32>, const N: usize>(
     samples: &[T],
@@ -332,7 +334,7 @@ fn scaled<T: Copy + Into<f32>, const N: usize>(
     }
 }
 
-/// A row of a matrix times the channels, which go by the numbers that `name` gives to their places.
+/// One row of a matrix times the channels; `name` maps a column of the matrix to a channel.
 #[expect(clippy::cast_possible_truncation, reason = "pixels are of single precision")]
 fn mix(row: &MatrixRow, name: impl Fn(usize) -> usize, planes: &[Vec<f32>], out: &mut [f32]) {
     out.fill(row.constant.value() as f32);
@@ -347,7 +349,7 @@ fn mix(row: &MatrixRow, name: impl Fn(usize) -> usize, planes: &[Vec<f32>], out:
     }
 }
 
-/// The layout of `channels` channels.
+/// The layout for `channels` channels.
 pub const fn layout(channels: usize) -> Layout {
     match channels {
         1 => Layout::Grey,
@@ -356,7 +358,7 @@ pub const fn layout(channels: usize) -> Layout {
     }
 }
 
-/// The part of a channel of `size` pixels that lies in `cut`.
+/// Cuts a channel of `size` pixels to `cut`.
 fn crop(plane: &mut Vec<u8>, size: Size, cut: Rect) {
     if cut == Rect::of(size) {
         return;
@@ -371,8 +373,8 @@ fn crop(plane: &mut Vec<u8>, size: Size, cut: Rect) {
     *plane = cut;
 }
 
-/// Adds pixels of one or the first three planes, and of the last one as alpha, to `out`, of which there will be `pixels`;
-/// with alpha, grey becomes colour. How many channels they have.
+/// Appends pixels of one or the first three planes, with the last plane as alpha if `alpha`, to `out`, which will
+/// hold `pixels` pixels; grey with alpha becomes RGBA. Returns the number of channels.
 fn interleave(planes: &[Vec<u8>], alpha: bool, pixels: usize, out: &mut Vec<u8>) -> usize {
     let (alpha, colours) = match planes.split_last() {
         Some((last, colours)) if alpha => (Some(last), colours),
@@ -402,7 +404,7 @@ fn interleave(planes: &[Vec<u8>], alpha: bool, pixels: usize, out: &mut Vec<u8>)
     channels
 }
 
-/// Pixels of three channels.
+/// Interleaves three channels.
 #[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
 fn rgb(red: &[u8], green: &[u8], blue: &[u8], out: &mut [u8]) {
     let colours = red.iter().zip(green).zip(blue);
@@ -411,7 +413,7 @@ fn rgb(red: &[u8], green: &[u8], blue: &[u8], out: &mut [u8]) {
     }
 }
 
-/// Pixels of four channels.
+/// Interleaves four channels.
 #[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
 fn rgba(red: &[u8], green: &[u8], blue: &[u8], alpha: &[u8], out: &mut [u8]) {
     let samples = red.iter().zip(green).zip(blue.iter().zip(alpha));

@@ -1,4 +1,4 @@
-//! The kernels of resampling: their support and weights.
+//! Resampling kernels: their support and weights.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -9,23 +9,23 @@
 use std::f64::consts::PI;
 use std::ops::Range;
 
-/// A kernel.
+/// A resampling kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Filter {
-    /// The nearest pixel.
+    /// Nearest neighbour.
     Nearest,
-    /// Linear between pixels; a triangle as wide as the reduction when shrinking.
+    /// Linear interpolation; when shrinking, a triangle as wide as the reduction.
     Bilinear,
-    /// The mean of what an output pixel covers.
+    /// Box filter: the mean of the area that an output pixel covers.
     Area,
-    /// The cubic through the pixels of Catmull and Rom (R. Keys, IEEE Trans. ASSP 29(6), 1981, with a = −1/2).
+    /// Catmull-Rom cubic (R. Keys, IEEE Trans. ASSP 29(6), 1981, with a = −1/2).
     Bicubic,
-    /// The sinc windowed by a sinc, three lobes (C. Duchon, J. Appl. Meteorology 18, 1979).
+    /// Lanczos with three lobes (C. Duchon, J. Appl. Meteorology 18, 1979).
     Lanczos,
 }
 
 impl Filter {
-    /// The one that `INTERPOLATION` means by a number; bilinear for other numbers.
+    /// The kernel for a value of `INTERPOLATION`; bilinear for unknown values.
     pub fn numbered(number: u8) -> Filter {
         let all = [
             Filter::Nearest,
@@ -37,7 +37,7 @@ impl Filter {
         all.get(usize::from(number)).copied().unwrap_or(Filter::Bilinear)
     }
 
-    /// How far the kernel reaches to each side, in pixels when nothing is shrunk; as often as much as it is shrunk.
+    /// The radius of the kernel in input pixels at scale 1; it grows by the reduction factor.
     pub const fn support(self) -> i64 {
         match self {
             Filter::Nearest | Filter::Bilinear | Filter::Area => 1,
@@ -46,8 +46,8 @@ impl Filter {
         }
     }
 
-    /// What a pixel weighs whose centre is `away` pixels from that of an output pixel, which covers `step` pixels; not
-    /// scaled to any sum.
+    /// The unnormalised weight of a pixel whose centre is `away` input pixels from the centre of an output pixel that
+    /// covers `step` input pixels.
     fn weight(self, away: f64, step: f64) -> f64 {
         // kernels are as wide as the reduction, never narrower than one pixel
         let x = (away / step.max(1.0)).abs();
@@ -67,16 +67,16 @@ impl Filter {
     }
 }
 
-/// The input pixels that make one output pixel: the first of them and their weights, which sum to 1.
+/// The input pixels of one output pixel: the index of the first, and the weights, which sum to 1.
 pub struct Tap {
-    /// The first pixel.
+    /// Index of the first pixel.
     pub first: usize,
-    /// At least one.
+    /// Not empty.
     pub weights: Vec<f32>,
 }
 
-/// The taps of those of `to` output pixels that are `wanted`, over `length` input pixels from `start` on, of a side of
-/// `side` pixels. At the ends of the side the weights that are left are scaled up.
+/// The taps of the `wanted` ones of `to` output pixels, over `length` input pixels from `start`, on a side of `side`
+/// pixels. At the ends of the side, the remaining weights are normalised.
 pub fn taps(start: f64, length: f64, to: u32, side: u32, filter: Filter, wanted: Range<u32>) -> Vec<Tap> {
     let step = length / f64::from(to);
     #[expect(clippy::cast_precision_loss, reason = "at most 3")]
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn pixels_in_their_own_places_are_kept() {
+    fn at_scale_one_pixels_are_unchanged() {
         for filter in ALL {
             for (i, tap) in taps(0.0, 9.0, 9, 9, filter, 0..9).iter().enumerate() {
                 for (at, weight) in (tap.first..).zip(&tap.weights) {
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn area_weighs_what_is_covered() {
-        // 5 pixels to 2: the third belongs to both by half
+        // 5 pixels to 2: the third contributes half to each
         let taps = taps(0.0, 5.0, 2, 5, Filter::Area, 0..2);
         let weights = |i: usize| -> Vec<(usize, f32)> {
             let all = (taps[i].first..).zip(taps[i].weights.iter().copied());

@@ -1,7 +1,7 @@
 //! L*a*b* to sRGB, by the formulas of CIE 15:2004 §8.2.1 and IEC 61966-2-1.
 //!
-//! The white of L*a*b* is D50, as in ICC profiles, and is adapted to the D65 of sRGB by the Bradford transform, so that
-//! L* 100 is white. Colours outside sRGB are cut channel by channel.
+//! The white point of L*a*b* is D50, as in ICC profiles, and is adapted to the D65 of sRGB by the Bradford transform,
+//! so that L* 100 is white. Colours outside sRGB are clamped per channel.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -19,11 +19,12 @@ const TO_RGB: [[f32; 3]; 3] = [
     [0.069_368, -0.228_958, 1.159_59],
 ];
 
-/// Steps of the root of linear light in the table below: fine where it is dark, and in the nearest cache.
+/// Entries of the table below, by the square root of linear light: fine in the dark, and small enough for the L1
+/// cache.
 const STEPS: u16 = 16383;
-/// Added to a number from 0 to 2^23, it leaves the nearest whole number in the lowest bits.
+/// Adding this to a number from 0 to 2^23 leaves the nearest integer in the lowest bits.
 const ROUND: f32 = 8_388_608.0;
-/// Pixels that are worked on together.
+/// Pixels in a block.
 const BLOCK: usize = 128;
 
 /// Linear light to sRGB (IEC 61966-2-1 §5.2), rounded to the nearest.
@@ -40,8 +41,9 @@ static GAMMA: LazyLock<Box<[u8]>> = LazyLock::new(|| {
     (0..=STEPS).map(code).collect()
 });
 
-/// Pixels of `channels` samples, the first three of which are L*, a*, b* as in [`Colour::Lab`](crate::raster::Colour), to
-/// 8-bit red, green and blue, with `alpha` the fourth scaled to 8 bits behind them.
+/// Converts pixels of `channels` samples, the first three of which are L*, a*, b* as in
+/// [`Colour::Lab`](crate::raster::Colour), to 8-bit red, green and blue; with `alpha`, the fourth follows, scaled to
+/// 8 bits.
 pub fn rgb(samples: &Samples, channels: usize, alpha: bool) -> Vec<u8> {
     match samples {
         Samples::U8(v) => convert(
@@ -90,7 +92,7 @@ fn convert<T: Copy>(
                 [*l, *a, *b] = lab(*colours);
             }
         }
-        // all of a block alike, without branches
+        // no branches within a block
         let colours = red.iter_mut().zip(&mut green).zip(&mut blue);
         for (((l, a), b), ((r, g), bl)) in first.iter().zip(&second).zip(&third).zip(colours) {
             [*r, *g, *bl] = linear([*l, *a, *b]).map(step);
@@ -108,14 +110,14 @@ fn convert<T: Copy>(
     out
 }
 
-/// Where light is found in the table; NaN is dark.
+/// The index of linear light in the table; NaN is 0.
 #[expect(clippy::manual_clamp, reason = "of NaN, clamp makes NaN")]
 #[inline]
 fn step(light: f32) -> u32 {
     (light.max(0.0).min(1.0).sqrt() * f32::from(STEPS) + ROUND).to_bits() & u32::from(u16::MAX)
 }
 
-/// Linear red, green and blue, 0–1 inside sRGB.
+/// Linear red, green and blue; 0–1 within sRGB.
 #[inline]
 fn linear([l, a, b]: [f32; 3]) -> [f32; 3] {
     const KNEE: f32 = 6.0 / 29.0;
@@ -151,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn eight_and_sixteen_bits_mean_the_same() {
+    fn eight_and_sixteen_bits_are_equivalent() {
         let bytes = rgb(&Samples::U8(vec![128, 188, 158, 7, 255, 128, 128, 9]), 4, true);
         assert_eq!(bytes, [213, 61, 73, 7, 255, 255, 255, 9]);
         let deep = rgb(&Samples::U16(vec![32896, 188 << 8, 158 << 8, 0x0700]), 4, true);

@@ -1,4 +1,4 @@
-//! Turns the samples of a window into those of an answer by the steps of the plan, in their order.
+//! Executes the pixel steps of a plan: from the samples of a window to those of the answer.
 
 pub mod chain;
 pub mod colour;
@@ -44,75 +44,77 @@ pub use crate::process::watermark::WatermarkSettings;
 /// One step over pixels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
-    /// Steps over the samples, after which they are 8 bits: only as the first.
+    /// Steps over samples, which end in 8 bits; only as the first operation.
     Chain(Chain),
-    /// To 8 bits as the meaning of the channels says. Without this or a chain samples keep their depth.
+    /// Converts to 8 bits by the meaning of the channels. Without this or a chain, samples keep their depth.
     Eight,
-    /// Resample `crop` of the raster to `to`.
+    /// Resamples `crop` of the raster to `to`.
     Resize {
-        /// The part that is wanted, to a fraction of a pixel.
+        /// The source rectangle, in fractions of a pixel.
         crop: Crop,
         /// Output size.
         to: Size,
         /// Kernel.
         filter: Filter,
     },
-    /// Cut off, or repeat, the last column and row until the size is this: for levels that a client rounds otherwise.
+    /// Crops or replicates the last column and row to this size, for clients that round the size of a level
+    /// differently.
     Fit(Size),
-    /// Mirror left to right first, then turn clockwise by quarters (0–3).
+    /// Mirrors left to right first, then rotates clockwise by quarter turns (0–3).
     Turn {
-        /// Mirror before turning.
+        /// Mirror before rotating.
         mirror: bool,
         /// Clockwise quarter turns, 0–3.
         quarters: u8,
     },
-    /// Turn clockwise about the middle into the box around it.
+    /// Rotates clockwise about the centre into the bounding box.
     Rotate {
         /// Degrees.
         degrees: Num,
-        /// The size of the box: [`rotate::around`].
+        /// The size of the bounding box: [`rotate::around`].
         to: Size,
-        /// The colour of the corners; transparent without one.
+        /// The colour of the corners; transparent if `None`.
         background: Option<[u8; 3]>,
     },
-    /// Show it as an affine map says.
+    /// Applies an affine map.
     Place {
-        /// From the answer to the picture.
+        /// From output to input coordinates.
         map: Affine,
-        /// The size of the answer.
+        /// The output size.
         to: Size,
-        /// The colour of what lies beyond the picture; transparent without one.
+        /// The colour outside the picture; transparent if `None`.
         background: Option<[u8; 3]>,
     },
-    /// Hide all but this rectangle.
+    /// Hides everything outside a rectangle.
     Keep {
-        /// What is kept; may be empty.
+        /// The visible rectangle; may be empty.
         rect: Rect,
-        /// The colour of what is hidden; transparent without one.
+        /// The colour of hidden pixels; transparent if `None`.
         background: Option<[u8; 3]>,
     },
-    /// Colour to grey, alpha kept.
+    /// Converts colour to grey; alpha is unchanged.
     Grey,
-    /// Grey to black and white at Otsu's threshold of the image's histogram.
+    /// Converts grey to black and white at Otsu's threshold of the image's histogram.
     Bitonal,
-    /// Spread the values so that the image's histogram becomes even.
+    /// Equalises by the image's histogram.
     Equalise,
-    /// Lay alpha over this colour and drop it.
+    /// Blends alpha over this colour and drops it.
     Flatten([u8; 3]),
-    /// Divide colours by alpha: premultiplied becomes straight.
+    /// Divides premultiplied colours by alpha.
     Straighten,
-    /// Lay the watermark over it.
+    /// Applies the watermark.
     Mark(Marks),
 }
 
-/// What some steps must know of the whole image: the histogram of its smallest level, averaged over channels.
+/// Statistics of the whole image for steps that need them: the histogram of its smallest level, averaged over
+/// channels.
 pub struct Stats {
     /// Counts of the values 0–255.
     pub histogram: [u64; 256],
 }
 
 impl Stats {
-    /// The first and the last filled value as fractions of the range; all of the range when fewer than two are filled.
+    /// The first and the last non-empty bin as fractions of the range; the whole range if fewer than two are filled.
     pub fn filled(&self) -> (f64, f64) {
         let filled = |count: &u64| *count > 0;
         let first = self.histogram.iter().position(filled).unwrap_or(0);
@@ -126,24 +128,24 @@ impl Stats {
     }
 }
 
-/// Some rows of a window, for some rows of an answer.
+/// A band of output rows, with the input rows that it is computed from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowBand {
     /// The size of the whole window.
     pub whole: Size,
-    /// The first row of the window that there is.
+    /// The first row of the window in the input.
     pub first: u32,
-    /// The rows of the answer that are wanted.
+    /// The output rows.
     pub wanted: Range<u32>,
 }
 
 impl RowBand {
-    /// How many rows are wanted of an answer of `all` rows.
+    /// How many rows of the band exist in an output of `all` rows.
     pub fn high(&self, all: u32) -> u32 {
         self.wanted.end.min(all).saturating_sub(self.wanted.start)
     }
 
-    /// The chain for the rows that there are; the part becomes one of what it makes, for the `rest` of the steps.
+    /// The chain for the input rows; the band becomes one of the chain's output, for the `rest` of the steps.
     fn chained(&mut self, chain: &Chain, rest: &[Op]) -> Result<Chain> {
         let whole = chain.shown(self.whole);
         let rows = needs(rest, whole, self.wanted.clone()).ok_or_else(|| {
@@ -155,8 +157,7 @@ impl RowBand {
     }
 }
 
-/// The rows of a window of size `whole` that these rows of the answer are made of; `None` when one of the steps needs
-/// more than rows.
+/// The rows of a window of size `whole` that these output rows depend on; `None` if a step needs the whole picture.
 pub fn needs(ops: &[Op], whole: Size, wanted: Range<u32>) -> Option<Range<u32>> {
     if let Some((Op::Chain(chain), ops)) = ops.split_first() {
         let rows = needs(ops, chain.shown(whole), wanted)?;
@@ -180,7 +181,7 @@ pub fn needs(ops: &[Op], whole: Size, wanted: Range<u32>) -> Option<Range<u32>> 
     Some(rows)
 }
 
-/// Whether one of the steps asks for [`Stats`].
+/// Whether a step needs [`Stats`].
 pub fn asks_stats(ops: &[Op]) -> bool {
     ops.iter().any(|op| match op {
         Op::Bitonal | Op::Equalise => true,
@@ -189,9 +190,9 @@ pub fn asks_stats(ops: &[Op]) -> bool {
     })
 }
 
-/// Whether these steps, the conversion to 8 bits left out, can be taken over samples of `bits` and `kind`, of `channels`
-/// channels: grey and RGB, straight alpha, unsigned of 9–32 bits, signed or floating point. Unsigned samples of more than
-/// 16 bits, and pixels of more than four channels, are not resampled.
+/// Whether these steps, apart from the conversion to 8 bits, support samples of `bits` and `kind` in `channels`
+/// channels: grey and RGB, straight alpha, unsigned of 9–32 bits, signed or floating point. Unsigned samples of more
+/// than 16 bits, and pixels of more than four channels, cannot be resampled.
 pub fn keeps_depth(ops: &[Op], meaning: &Meaning, bits: u8, kind: SampleFormat, channels: u8) -> bool {
     let resampled = channels <= 4 && (bits <= 16 || kind != SampleFormat::Unsigned);
     let any_depth = ops.iter().all(|op| match op {
@@ -204,10 +205,10 @@ pub fn keeps_depth(ops: &[Op], meaning: &Meaning, bits: u8, kind: SampleFormat, 
     any_depth && colour && straight && (bits > 8 || kind == SampleFormat::Signed)
 }
 
-/// Runs the steps over the rows that were read: all of a window, or those that [`needs`] says for a part of the answer.
-/// `stats` is called only for a step that needs it.
+/// Runs the steps over the input rows: a whole window, or the rows that [`needs`] returns for a band. `stats` is
+/// called only if a step needs it.
 ///
-/// A step that exists for 8 bits only and comes before a conversion to them is `Error::Internal`.
+/// `Error::Internal` if a step that supports 8 bits only precedes the conversion to 8 bits.
 pub fn run<'a>(
     strips: Vec<Strip<'a>>,
     meaning: &Meaning,

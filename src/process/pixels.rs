@@ -1,4 +1,4 @@
-//! Pixels between two steps: samples of any depth, or of 8 bits in the layout of a picture.
+//! Pixels between two steps: samples of any depth, or 8-bit samples in the layout of a picture.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -18,17 +18,17 @@ use crate::raster::Strip;
 use crate::raster::gather;
 use crate::raster::strip;
 
-/// Rows one below the other, in several buffers until a step joins them.
+/// Rows in order; they may be in several buffers until a step joins them.
 pub struct Pixels<'a> {
     strips: Vec<Strip<'a>>,
     /// Whether the last channel is straight alpha, by which the others are weighted.
     alpha: bool,
-    /// What the channels are, once they are of 8 bits.
+    /// The layout, once the samples have 8 bits.
     layout: Option<Layout>,
 }
 
 impl<'a> Pixels<'a> {
-    /// Samples as they are stored. They are of 8 bits already where a conversion would not change them.
+    /// Samples as stored. They count as converted if the conversion to 8 bits would not change them.
     pub fn stored(strips: Vec<Strip<'a>>, meaning: &Meaning) -> Self {
         let model = strips.first().map(|(raster, _)| raster);
         let channels = meaning.colour.channels() + 1;
@@ -40,17 +40,17 @@ impl<'a> Pixels<'a> {
         }
     }
 
-    /// What the channels are, if they are of 8 bits.
+    /// The layout, if the samples have 8 bits.
     pub fn layout(&self) -> Option<Layout> {
         self.layout
     }
 
-    /// The samples, in one piece.
+    /// The samples in one buffer.
     pub fn raster(self) -> Result<Raster> {
         gather(self.strips)
     }
 
-    /// The picture that they are; `Internal` when they were not converted to 8 bits.
+    /// The picture; `Internal` if the samples were not converted to 8 bits.
     pub fn picture(self) -> Result<Picture> {
         let layout = self.layout;
         match (layout, self.raster()?) {
@@ -76,7 +76,7 @@ impl<'a> Pixels<'a> {
         }
     }
 
-    /// Resamples a crop to a size, at the depth that they have.
+    /// Resamples a crop to a size, at the current depth.
     pub(in crate::process) fn resize(
         self,
         part: Option<&RowBand>,
@@ -89,7 +89,7 @@ impl<'a> Pixels<'a> {
         })
     }
 
-    /// Moves whole pixels, which does not depend on their depth.
+    /// Applies a function that moves whole pixels, at any depth.
     pub(in crate::process) fn moved(self, to: impl FnOnce(Raster) -> Raster) -> Result<Self> {
         Ok(Pixels {
             strips: vec![strip(to(gather(self.strips)?))],
@@ -128,7 +128,7 @@ mod tests {
     use crate::raster::Colour;
     use crate::raster::SampleFormat;
 
-    /// What the steps make of 7 by 5 pixels.
+    /// The result of the steps on 7 by 5 pixels.
     fn after(ops: &[Op], meaning: &Meaning, samples: Samples) -> Result<Pixels<'static>> {
         let raster = Raster {
             size: Size::new(7, 5),
@@ -140,7 +140,7 @@ mod tests {
         })
     }
 
-    /// The same steps over 8 bits, and over the same numbers with more.
+    /// Compares the same steps on 8-bit and on deeper samples of the same values.
     fn both(op: Op, colour: Colour, alpha: Alpha) {
         let meaning = Meaning::bytes(colour, alpha);
         let data: Vec<u8> = (0..35 * meaning.ranges.len())
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn more_bits_go_where_eight_go() {
+    fn deeper_pixels_move_like_eight_bit_ones() {
         let resize = Op::Resize {
             crop: Crop {
                 x: 0,
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_at_colours_needs_eight_bits() {
+    fn steps_over_colours_need_eight_bits() {
         let grey = Meaning::bytes(Colour::Grey, Alpha::None);
         let deep = || Samples::U16(vec![0x1234; 35]);
         let early = after(&[Op::Flatten([0; 3]), Op::Eight], &grey, deep());
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_that_are_not_as_many_as_they_say_are_corrupt() {
+    fn a_wrong_sample_count_is_corrupt() {
         let grey = Meaning::bytes(Colour::Grey, Alpha::None);
         let quarter = || Op::Turn {
             mirror: false,
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_kept_by_what_only_moves_pixels() {
+    fn steps_that_only_move_pixels_keep_the_depth() {
         let grey = Meaning::bytes(Colour::Grey, Alpha::None);
         assert!(keeps_depth(&[Op::Eight], &grey, 16, SampleFormat::Unsigned, 1));
         assert!(!keeps_depth(&[], &grey, 8, SampleFormat::Unsigned, 1));

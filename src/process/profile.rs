@@ -21,20 +21,20 @@ use moxcms::TransformOptions;
 use std::sync::Arc;
 use std::sync::LazyLock;
 
-/// Bytes of a profile's header, and of a row in its table of tags.
+/// Bytes of a profile's header, and of an entry of its tag table.
 const HEADER: usize = 128;
 const ROW: usize = 12;
 
-/// Most tags that a profile may have; those of the standard are fewer than a hundred.
+/// Most tags of a profile; the standard defines fewer than a hundred.
 const TAGS: usize = 1000;
 
-/// Longest profile that is looked into, in bytes: what a JPEG file can hold.
+/// Longest profile that is read, in bytes: the most that a JPEG file can hold.
 const LONGEST: usize = 1 << 24;
 
-/// The profile without what may follow it, if it is sound and its colours are of this kind.
+/// The profile without trailing bytes, if it is valid and describes this kind of colour.
 ///
-/// Sound is: as long as it says, the signature, a class whose device side is pixels, a connection space that is one,
-/// a table of tags that lies in the profile, and tags that do.
+/// Checked are the length, the signature, that the class has pixels on its device side, the connection space, and
+/// that the tag table and the tags are inside the profile.
 pub fn sound(profile: &[u8], colour: Colour) -> Option<&[u8]> {
     let number = |at: usize| -> Option<usize> {
         let bytes: &[u8; 4] = profile.get(at..)?.first_chunk()?;
@@ -76,7 +76,7 @@ pub static SRGB: LazyLock<Vec<u8>> = LazyLock::new(srgb);
     reason = "a profile of a few hundred bytes, numbers below 32768"
 )]
 fn srgb() -> Vec<u8> {
-    /// Signed numbers with 16 bits of fraction.
+    /// s15Fixed16 numbers.
     fn numbers(numbers: &[f64]) -> Vec<u8> {
         let fixed = numbers.iter().map(|v| (v * 65536.0).round() as i32);
         fixed.flat_map(i32::to_be_bytes).collect()
@@ -94,10 +94,10 @@ fn srgb() -> Vec<u8> {
         tag
     }
     let white = [0.9642, 1.0, 0.8249];
-    // light is ((v + 0.055) / 1.055)^2.4, or v / 12.92 below 0.04045: a curve of the third kind
+    // light is ((v + 0.055) / 1.055)^2.4, or v / 12.92 below 0.04045: a parametric curve of type 3
     let mut curve = b"para\0\0\0\0\0\x03\0\0".to_vec();
     curve.extend_from_slice(&numbers(&[2.4, 1.0 / 1.055, 0.055 / 1.055, 1.0 / 12.92, 0.04045]));
-    // what the primaries are after the white of D65 has become D50, by the matrix of Bradford
+    // the primaries, adapted from D65 to D50 by the Bradford matrix
     let tags: [(&[&[u8; 4]], Vec<u8>); 8] = [
         (&[b"desc"], text("sRGB")),
         (&[b"cprt"], text("CC0")),
@@ -130,7 +130,7 @@ fn srgb() -> Vec<u8> {
     let length = (HEADER + table.len() + data.len()) as u32;
     let mut header = length.to_be_bytes().to_vec();
     header.extend_from_slice(b"\0\0\0\0\x04\x20\0\0mntrRGB XYZ ");
-    // a date that there is: the first of January 2000
+    // a fixed, valid date: 1 January 2000
     header.extend_from_slice(&[7, 208, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0]);
     header.extend_from_slice(b"acsp");
     header.resize(68, 0);
@@ -139,12 +139,12 @@ fn srgb() -> Vec<u8> {
     [header, table, data].concat()
 }
 
-/// From the colours of a profile to sRGB: relative colorimetric where the profile knows it, else perceptual or
-/// saturated, without compensation of black.
+/// Converts the colours of a profile to sRGB: relative colorimetric if the profile has that intent, else perceptual
+/// or saturation; without black point compensation.
 pub struct Transform(Conversion);
 
 enum Conversion {
-    /// sRGB of every value.
+    /// The sRGB value for each grey value.
     Grey(Box<[u8]>),
     DeepGrey(Box<[u16]>),
     Rgb(Arc<Transform8BitExecutor>),
@@ -153,8 +153,8 @@ enum Conversion {
 }
 
 impl Transform {
-    /// For samples of 8 bits, or deeper ones, in the colours of a profile; `None` where they stay as they are: the
-    /// profile is not sound, the library cannot read it, or it is that of sRGB (within 1 of 255).
+    /// The transform for 8-bit or, with `deep`, deeper samples in the colours of a profile; `None` if no conversion
+    /// is needed or possible: the profile is invalid, the library cannot use it, or it is sRGB (within 1 of 255).
     pub fn new(profile: &[u8], colour: Colour, deep: bool) -> Option<Transform> {
         let profile = ColorProfile::new_from_slice(sound(profile, colour)?).ok()?;
         let srgb = ColorProfile::new_srgb();
@@ -202,7 +202,7 @@ impl Transform {
         (!transform.changes_nothing()).then_some(transform)
     }
 
-    /// Whether values that are spread over all come out within 1/255 of what they were.
+    /// Whether sample values across the whole range change by at most 1/255.
     fn changes_nothing(&self) -> bool {
         let steps = || (0..=255u8).step_by(17);
         let colours: Vec<u8> = steps()
@@ -228,12 +228,12 @@ impl Transform {
         }
     }
 
-    /// The raster in sRGB, and what it means then.
+    /// Converts the raster to sRGB; returns it with its new meaning.
     ///
-    /// Grey and RGB keep their channels and, in 8 and 16 bits, their depth; CMYK becomes RGB of 8 bits and alpha if
-    /// there is any, 16 bits by their high byte. 32 bits and floating point become 16 bits of their range for a deep
-    /// transform. Colours that are multiplied by alpha are divided for it. A raster that has not the samples it says,
-    /// or that the transform is not for, is `Corrupt`.
+    /// Grey and RGB keep their channels and, for 8 and 16 bits, their depth. CMYK becomes 8-bit RGB, with alpha if
+    /// present; of 16 bits the high byte is used. 32-bit and floating-point samples become 16 bits of their range for
+    /// a deep transform. Premultiplied colours are divided by alpha for the conversion. `Corrupt` if the raster does
+    /// not contain the samples it declares, or does not match the transform.
     pub fn apply(&self, raster: Raster, meaning: &Meaning) -> Result<(Raster, Meaning)> {
         let Raster {
             size,
@@ -292,12 +292,12 @@ impl Transform {
     }
 }
 
-/// What the profile's library refuses has nothing to do with the request.
+/// A rejection by the profile library is not the fault of the request.
 fn failed(_: moxcms::CmsError) -> Error {
     Error::Corrupt("the profile cannot be applied".into())
 }
 
-/// The first of three channels that every value of grey becomes.
+/// The first of the three output channels for each grey value.
 fn curve<T: Resample + Copy>(
     values: &[T],
     executor: &(dyn moxcms::TransformExecutor<T> + Send + Sync),
@@ -314,7 +314,8 @@ fn look_up<T: Copy + Into<usize>>(table: &[T], from: &[T], to: &mut [T]) -> Resu
     Ok(())
 }
 
-/// Changes the first `N` of every `n` samples, all at once; divided by the one that follows if they are multiplied by it.
+/// Converts the first `N` of every `n` samples in one call; premultiplied colours are divided by the sample that
+/// follows them.
 fn each<S: Resample, const N: usize>(
     data: &mut Vec<S>,
     n: usize,
@@ -327,7 +328,7 @@ fn each<S: Resample, const N: usize>(
         *data = out;
         return Ok(());
     }
-    // a share of the alpha that is opaque
+    // alpha as a fraction of opaque
     let share = |pixel: &[S]| pixel.get(N).map_or(1.0, |alpha| alpha.number() / S::FULL);
     let scaled = |v: S, by: f32| S::taken(S::settled(v.number() * by));
     let mut colours = Vec::with_capacity(data.len() / n * N);
@@ -348,7 +349,7 @@ fn each<S: Resample, const N: usize>(
     Ok(())
 }
 
-/// Inks to red, green and blue, with the fifth channel behind them if that is alpha.
+/// Converts inks to red, green and blue; the fifth channel follows if it is alpha.
 fn inks(data: &[u8], n: usize, alpha: bool, executor: &Transform8BitExecutor) -> Result<Vec<u8>> {
     let mut packed = Vec::new();
     let colours = if n == 4 {
@@ -368,7 +369,7 @@ fn inks(data: &[u8], n: usize, alpha: bool, executor: &Transform8BitExecutor) ->
     Ok(pixels.flat_map(|(&[r, g, b], &alpha)| [r, g, b, alpha]).collect())
 }
 
-/// Samples of any depth as 16 bits, 32 of them by their range, which is that of 16 bits then. `None` of 8 bits.
+/// Converts samples of any depth to 16 bits, 32-bit ones by their range. `None` for 8 bits.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -398,7 +399,7 @@ mod tests {
     use super::*;
     use crate::geometry::Size;
 
-    /// A profile of these tags.
+    /// A profile with these tags.
     fn profile(
         class: &[u8; 4],
         space: &[u8; 4],
@@ -433,7 +434,7 @@ mod tests {
         SRGB[number(4)..][..number(8)].to_vec()
     }
 
-    /// A curve of one power, in 1/256.
+    /// A gamma curve; the exponent is in 1/256.
     fn power(exponent: u16) -> Vec<u8> {
         [&b"curv\0\0\0\0\0\0\0\x01"[..], &exponent.to_be_bytes(), &[0, 0]].concat()
     }
@@ -462,7 +463,7 @@ mod tests {
         )
     }
 
-    /// Two steps of every ink, and what they give: L* falls by a quarter of its range with every ink.
+    /// A table of two steps per ink: each ink lowers L* by a quarter of its range.
     fn cmyk() -> Vec<u8> {
         let mut table = b"mft1\0\0\0\0\x04\x03\x02\0".to_vec();
         table.extend_from_slice(&[0; 36]);
@@ -504,7 +505,7 @@ mod tests {
         transform.apply(raster(channels, samples), &meaning).unwrap()
     }
 
-    /// sRGB of a linear value, 0–255.
+    /// The sRGB value of linear light, 0–255.
     fn gamma(light: f64) -> f64 {
         255.0
             * if light <= 0.0031308 {
@@ -515,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn the_profile_of_srgb_is_small_sound_and_changes_nothing() {
+    fn the_srgb_profile_is_small_valid_and_an_identity() {
         assert_eq!(SRGB.len(), 480);
         assert_eq!(sound(&SRGB, Colour::Rgb), Some(&SRGB[..]));
         assert!(sound(&SRGB, Colour::Grey).is_none());
@@ -526,7 +527,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_sound_is_no_profile() {
+    fn invalid_profiles_are_ignored() {
         let good = rgb(0x01cd);
         let mut padded = good.clone();
         padded.extend_from_slice(&[0; 9]);
@@ -599,7 +600,7 @@ mod tests {
     }
 
     #[test]
-    fn grey_stays_grey_and_other_channels_stay() {
+    fn grey_stays_grey_and_extra_channels_are_unchanged() {
         let light = |v: u8| gamma((f64::from(v) / 255.0).powf(461.0 / 256.0));
         let data = Samples::U8(vec![100, 7, 8, 200, 9, 10]);
         let (raster, meaning) = applied(&grey(461), Colour::Grey, Alpha::Straight, 3, data);
@@ -643,7 +644,7 @@ mod tests {
     }
 
     #[test]
-    fn inks_become_what_their_profile_says() {
+    fn inks_are_converted_by_their_profile() {
         let inks = vec![0, 0, 0, 0, 77, 255, 0, 0, 0, 78, 255, 255, 255, 255, 79];
         let (raster, meaning) = applied(&cmyk(), Colour::Cmyk, Alpha::Straight, 5, Samples::U8(inks));
         assert_eq!(
@@ -679,7 +680,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_profiles_are_refused_or_used_but_nothing_panics() {
+    fn damaged_profiles_never_panic() {
         let kinds = [
             (rgb(461), Colour::Rgb, 3),
             (SRGB.to_vec(), Colour::Rgb, 3),
@@ -698,7 +699,7 @@ mod tests {
             let (good, colour, channels) = &kinds[round % kinds.len()];
             let mut bad = good.clone();
             for _ in 0..1 + random() % 5 {
-                // most of it where profiles say how long things are
+                // mostly where the profile stores lengths
                 let reach = if random() % 3 == 0 {
                     bad.len()
                 } else {

@@ -1,6 +1,6 @@
-//! Resampling with a separable kernel, and the one-pixel corrections for levels that are rounded differently.
+//! Resampling with a separable kernel, and one-pixel corrections for levels that are rounded differently.
 //!
-//! The plan says which part becomes which size.
+//! The plan decides which part becomes which size.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -24,22 +24,22 @@ use std::ops::Range;
 
 pub use crate::process::kernel::Filter;
 
-/// Units of a [`Crop`] in a pixel.
+/// Units of a [`Crop`] per pixel.
 const ONE: i64 = 1 << 16;
 
-/// 2^23: a sum of weighted bytes added to it is rounded to the nearest whole number, which stands in the low bits.
+/// 2^23: adding this to a weighted sum of bytes rounds it to the nearest integer, in the low bits.
 const ROUNDING: f32 = 8_388_608.0;
 
-/// Rows that a thread takes at a time.
+/// Rows that a thread processes at a time.
 const BAND: usize = 32;
 
-/// Numbers that are weighed at once: a multiple of the numbers of any pixel.
+/// Numbers per vector: a multiple of the channels of any pixel.
 const LANES: usize = 8;
 
-/// So many samples are worth another thread: a millisecond or two.
+/// Samples that justify another thread: one or two milliseconds of work.
 const WORTH: usize = 512 << 10;
 
-/// A rectangle in 1/65536 of a pixel.
+/// A rectangle in units of 1/65536 pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Crop {
     /// Left.
@@ -64,18 +64,18 @@ impl Crop {
     }
 }
 
-/// A sample that can be weighted: an integer is rounded to the nearest and cut at the ends of its range.
+/// A sample that can be weighted. Integers are rounded to the nearest and clamped to their range.
 pub trait Resample: Copy + Default + Send + Sync {
-    /// The largest value of an integer; 1 of floating point.
+    /// The largest value of an integer; 1 for floating point.
     const FULL: f32;
-    /// The number to be weighted.
+    /// The sample as a number.
     fn number(self) -> f32;
-    /// A sum made ready for [`Resample::taken`].
+    /// Prepares a sum for [`Resample::taken`].
     #[inline(always)]
     fn settled(sum: f32) -> f32 {
         sum.clamp(0.0, Self::FULL) + ROUNDING
     }
-    /// The sample of a settled sum.
+    /// The sample for a prepared sum.
     fn taken(settled: f32) -> Self;
 }
 
@@ -126,20 +126,20 @@ impl Resample for f32 {
     }
 }
 
-/// Rows of samples from the top, channels interleaved; they may lie in several buffers.
+/// Rows of samples from the top, channels interleaved; they may be in several buffers.
 struct SampleRows<'a, S> {
     /// `width * channels` samples each.
     lines: Vec<&'a [S]>,
-    /// Pixels of a row.
+    /// Pixels per row.
     width: u32,
-    /// 1–4 samples a pixel.
+    /// Samples per pixel, 1–4.
     channels: usize,
     /// Whether the last channel is straight alpha, by which the others are weighted.
     alpha: bool,
 }
 
-/// Resamples `crop` to `to`, or the rows of it that `part` wants, by `resample`. With `alpha` the last channel is straight
-/// alpha. Unsigned samples of 32 bits are not resampled.
+/// Resamples `crop` to `to`, or only the rows that `part` asks for. With `alpha`, the last channel is straight alpha.
+/// Unsigned samples of 32 bits are not supported.
 pub fn resize(
     strips: &[Strip],
     alpha: bool,
@@ -180,7 +180,7 @@ pub fn resize(
     })
 }
 
-/// The rows of a picture of `side` rows that these rows of `to` are made of; `None` when there are none.
+/// The input rows, of `side`, that these rows of `to` depend on; `None` if there are none.
 pub fn rows(crop: Crop, to: u32, side: u32, filter: Filter, wanted: Range<u32>) -> Option<Range<u32>> {
     let wanted = wanted.start..wanted.end.min(to);
     let down = taps(pixels(crop.y), crop.height(), to, side, filter, wanted);
@@ -189,13 +189,13 @@ pub fn rows(crop: Crop, to: u32, side: u32, filter: Filter, wanted: Range<u32>) 
     Some(u32::try_from(first).ok()?..u32::try_from(past).ok()?)
 }
 
-/// Resamples `crop` to `to`, of which some rows are wanted: `rows` are those of the whole from `part.first` on.
+/// Resamples `crop` to the wanted rows of `to`; `rows` are the input rows from `part.first` on.
 ///
-/// Output pixel i has its centre at `crop.x + (i + 1/2) * crop.w / to.w` of the input, whose pixels have theirs at
-/// 1/2, 3/2, …. Filters look at pixels outside the crop where there are some, so that parts resampled apart fit
-/// together; at the picture's own edges the weights that are left are scaled up. Colours are weighted by straight alpha
-/// (black where it is 0); NaN spreads as far as the kernel reaches. A crop that is empty or leaves the picture is
-/// `Corrupt`, as are a row that is missing and other than 1–4 channels.
+/// The centre of output pixel i is at `crop.x + (i + 1/2) * crop.w / to.w` of the input, where pixel centres are at
+/// 1/2, 3/2, …. Filters read pixels outside the crop where they exist, so that separately resampled parts fit
+/// together; at the picture's own edges the remaining weights are normalised. Colours are weighted by straight alpha
+/// (black where it is 0); NaN spreads over the radius of the kernel. `Corrupt` if the crop is empty or leaves the
+/// picture, a row is missing, or the number of channels is not 1–4.
 fn resample<S: Resample>(
     rows: &SampleRows<S>,
     part: &RowBand,
@@ -248,15 +248,16 @@ fn resample<S: Resample>(
     }
 }
 
-/// 1/65536 to pixels, exactly: sides are below 2^32.
+/// 1/65536 units to pixels. Exact, since sides are below 2^32.
 #[expect(clippy::cast_precision_loss, reason = "48 bits fit the 53 of a double")]
 fn pixels(units: i64) -> f64 {
     units as f64 / ONE as f64
 }
 
-/// Weighs by both lists, on as many threads as the samples are worth. Every line has `C` samples for each pixel.
+/// Applies both lists of taps, on as many threads as the samples justify. Every line has `C` samples per pixel.
 ///
-/// `L` is the numbers a pixel in between: three are padded to four. With `ALPHA` the last channel weighs the others.
+/// `L` is the intermediate numbers per pixel: three are padded to four. With `ALPHA`, the last channel weights the
+/// others.
 fn separable<S: Resample, const C: usize, const L: usize, const ALPHA: bool>(
     lines: &[&[S]],
     across: &[Tap],
@@ -274,7 +275,7 @@ fn separable<S: Resample, const C: usize, const L: usize, const ALPHA: bool>(
     Ok(out.into_flattened())
 }
 
-/// Some rows at a time: first each down into a row of sums, then all of them across. A vector holds the same pixel of
+/// Resamples a band of rows: first vertically into rows of sums, then horizontally. A vector holds the same pixel of
 /// `LANES / L` rows.
 #[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
 fn band<S: Resample, const C: usize, const L: usize, const ALPHA: bool>(
@@ -283,7 +284,7 @@ fn band<S: Resample, const C: usize, const L: usize, const ALPHA: bool>(
     down: &[Tap],
     out: &mut [[S; C]],
 ) {
-    // only the columns that some output pixel looks at
+    // only the columns that some output pixel depends on
     let start = across.iter().map(|tap| tap.first).min().unwrap_or(0);
     let past = across.iter().map(|tap| tap.first + tap.weights.len());
     let end = past.max().unwrap_or(0);
@@ -336,7 +337,7 @@ fn band<S: Resample, const C: usize, const L: usize, const ALPHA: bool>(
     }
 }
 
-/// Sums that were weighted by the last of them, straight again; nothing where that is not positive.
+/// Divides alpha-weighted sums by the sum of alpha; 0 if that is not positive.
 #[inline(always)]
 fn straighten(sums: &mut [f32]) {
     if let Some((whole, colours)) = sums.split_last_mut() {
@@ -345,9 +346,9 @@ fn straighten(sums: &mut [f32]) {
     }
 }
 
-/// Sums rows by their weights into `out`, one block of columns after the other so that the sums stay in registers.
-/// Without closures: those of [`band`] are compiled for its instructions, and are not inlined into iterators, which are
-/// not.
+/// Adds weighted rows into `out`, one block of columns after the other, so that the sums stay in registers. No
+/// closures: those of [`band`] are compiled for its instruction set and would not be inlined into iterators, which
+/// are not.
 #[inline(always)]
 fn sum_down<S: Resample>(out: &mut [f32], rows: &[(&[S], f32)]) {
     const BLOCK: usize = 32;
@@ -372,7 +373,7 @@ fn sum_down<S: Resample>(out: &mut [f32], rows: &[(&[S], f32)]) {
     }
 }
 
-/// Sums rows by their weights, every pixel weighted by its alpha, the last channel.
+/// Adds weighted rows; every pixel is weighted by its alpha, the last channel.
 #[inline(always)]
 fn sum_down_by_alpha<S: Resample, const C: usize>(out: &mut [f32], rows: &[(&[S], f32)]) {
     out.fill(0.0);
@@ -388,7 +389,7 @@ fn sum_down_by_alpha<S: Resample, const C: usize>(out: &mut [f32], rows: &[(&[S]
     }
 }
 
-/// Cuts off, or repeats, the last columns and rows until the raster has this size.
+/// Crops or replicates the last columns and rows to this size.
 pub fn fit(raster: &Raster, size: Size) -> Raster {
     let channels = usize::from(raster.channels);
     Raster {
@@ -398,7 +399,7 @@ pub fn fit(raster: &Raster, size: Size) -> Raster {
     }
 }
 
-/// Samples of `n` channels cut, or repeated.
+/// Crops or replicates samples of `n` channels.
 fn fitted<S: Copy>(samples: &[S], old: Size, new: Size, n: usize) -> Vec<S> {
     let (from, to) = (old.w as usize * n, new.w as usize * n);
     let mut out = Vec::with_capacity(to * new.h as usize);
@@ -461,7 +462,7 @@ mod tests {
         pictured(super::fit(&rastered(picture), size), picture.layout)
     }
 
-    /// A picture of one value by (x, y); alpha is opaque.
+    /// A picture with the value `value(x, y)`; alpha is opaque.
     fn drawn(size: Size, layout: Layout, value: impl Fn(u32, u32) -> u8) -> Picture {
         let mut data = Vec::new();
         for y in 0..size.h {
@@ -480,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_do_does_nothing() {
+    fn an_identity_resize_is_a_copy() {
         let picture = drawn(Size::new(5, 4), Layout::Rgb, |x, y| (x * 50 + y) as u8);
         assert_eq!(
             resize(&picture, whole(picture.size), picture.size, Filter::Bilinear).unwrap(),
@@ -489,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_pixels_at_their_own_size_are_copied() {
+    fn whole_pixels_at_scale_one_are_copied() {
         let picture = drawn(Size::new(9, 9), Layout::Rgb, |x, y| (x * 20 + y) as u8);
         let part = resize(
             &picture,
@@ -528,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn halving_weighs_a_triangle() {
+    fn halving_uses_a_triangle() {
         // A single bright column at 8: weights 3/8 for the output pixel over it, 1/8 for its left neighbour.
         let picture = drawn(
             Size::new(16, 1),
@@ -547,7 +548,7 @@ mod tests {
     }
 
     #[test]
-    fn nearest_makes_no_new_values() {
+    fn nearest_creates_no_new_values() {
         let picture = drawn(Size::new(4, 1), Layout::Rgba, |x, _| (x * 80) as u8);
         let half = resize(&picture, whole(picture.size), Size::new(8, 1), Filter::Nearest).unwrap();
         assert_eq!(
@@ -557,7 +558,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_transparent_gives_no_colour() {
+    fn transparent_pixels_contribute_no_colour() {
         let picture = Picture {
             size: Size::new(2, 1),
             layout: Layout::Rgba,
@@ -575,7 +576,7 @@ mod tests {
 
     #[test]
     fn a_faint_pixel_keeps_its_colour() {
-        // colours are multiplied by alpha in between without being rounded
+        // intermediate premultiplied colours are not rounded
         let picture = Picture {
             size: Size::new(4, 1),
             layout: Layout::Rgba,
@@ -588,7 +589,7 @@ mod tests {
     }
 
     #[test]
-    fn what_overshoots_is_cut() {
+    fn overshoot_is_clamped() {
         let edge = drawn(
             Size::new(20, 1),
             Layout::Grey,
@@ -667,7 +668,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_resampled_apart_fit_together() {
+    fn separately_resampled_parts_fit_together() {
         let picture = drawn(Size::new(64, 8), Layout::Rgb, |x, y| (x * x / 16 + y * 9) as u8);
         for filter in (0..5).map(Filter::numbered) {
             let all = resize(&picture, whole(picture.size), Size::new(32, 4), filter).unwrap();
@@ -680,7 +681,7 @@ mod tests {
     }
 
     #[test]
-    fn fitting_cuts_and_repeats_at_the_right_and_at_the_bottom() {
+    fn fitting_crops_and_replicates_at_the_right_and_at_the_bottom() {
         let picture = drawn(Size::new(3, 2), Layout::Grey, |x, y| (x + 10 * y) as u8);
         assert_eq!(fit(&picture, Size::new(2, 1)).data, [0, 1]);
         assert_eq!(
@@ -733,7 +734,7 @@ mod tests {
                 let v = (x.wrapping_mul(0x9e37_79b1) ^ y.wrapping_mul(0x85eb_ca6b) ^ seed).wrapping_mul(0xc2b2_ae35);
                 ((v ^ (v >> 15)).wrapping_mul(0x27d4_eb2f) >> 24) as u8
             };
-            // The border is constant, for the weights at the edges are not those of the inside.
+            // The border is constant, since the weights at the edges differ from those inside.
             let inside = |v: u32, len: u32| v >= 2 * factor && v < len - 2 * factor;
             let picture = drawn(size, Layout::Grey, |x, y| {
                 if inside(x, size.w) && inside(y, size.h) { noise(x, y) } else { 128 }

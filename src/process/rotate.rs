@@ -19,10 +19,10 @@ use crate::raster::Picture;
 use crate::work::busy;
 use crate::work::parallel::each;
 
-/// Rows of the answer that one thread makes at once.
+/// Output rows per job of a thread.
 const ROWS: usize = 32;
 
-/// How many more threads a picture of this size is worth.
+/// How many additional threads a picture of this size justifies.
 fn others(size: Size) -> usize {
     let bands = size.h as usize / ROWS;
     if size.area() < 1 << 18 {
@@ -32,7 +32,7 @@ fn others(size: Size) -> usize {
     }
 }
 
-/// Width and height of the box around a picture of this size that is turned: rounded to the nearest pixel.
+/// Width and height of the bounding box of a rotated picture, rounded to the nearest pixel.
 pub fn around(size: Size, degrees: Num) -> Size {
     let (sin, cos) = degrees.value().to_radians().sin_cos();
     let (w, h) = (f64::from(size.w), f64::from(size.h));
@@ -43,12 +43,11 @@ pub fn around(size: Size, degrees: Num) -> Size {
     )
 }
 
-/// From a place in an answer to a place in the picture, both in pixels from the top left corner:
-/// `x' = ax + by + c`, `y' = dx + ey + f`.
+/// Maps output to input coordinates, both in pixels from the top left corner: `x' = ax + by + c`, `y' = dx + ey + f`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Affine(pub [Num; 6]);
 
-/// Turns clockwise about the middle into a picture of size `to`; corners as [`place`] makes them.
+/// Rotates clockwise about the centre into a picture of size `to`; corners as in [`place`].
 pub fn rotate(picture: &Picture, degrees: Num, to: Size, background: Option<[u8; 3]>) -> Result<Picture> {
     let (sin, cos) = degrees.value().to_radians().sin_cos();
     let middle = |size: Size| (f64::from(size.w) / 2.0, f64::from(size.h) / 2.0);
@@ -64,14 +63,14 @@ pub fn rotate(picture: &Picture, degrees: Num, to: Size, background: Option<[u8;
     placed(picture, map, to, background)
 }
 
-/// Shows a picture as the map says, in an answer of size `to`.
+/// Applies the map; the output has size `to`.
 pub fn place(picture: &Picture, map: &Affine, to: Size, background: Option<[u8; 3]>) -> Result<Picture> {
     placed(picture, map.0.map(Num::value), to, background)
 }
 
-/// A pixel of the answer is the mean of the four around the place that it shows, by their distance; what lies beyond
-/// the picture is `background`, which edges fade into. Without one it is transparent, and the answer has alpha: the
-/// colours are weighed by it, so that no edge darkens. With alpha already there `background` is not looked at.
+/// Each output pixel is the bilinear interpolation of the four input pixels around its position; outside the picture
+/// is `background`, into which edges fade. Without a background it is transparent, and the output has alpha: colours
+/// are weighted by it, so that edges do not darken. If the picture has alpha, `background` is ignored.
 fn placed(picture: &Picture, map: [f64; 6], to: Size, background: Option<[u8; 3]>) -> Result<Picture> {
     match (picture.layout, background) {
         (Layout::Grey, Some(background)) => turned::<1>(picture, map, to, [luma(background)]),
@@ -81,14 +80,14 @@ fn placed(picture: &Picture, map: [f64; 6], to: Size, background: Option<[u8; 3]
     }
 }
 
-/// A colour in grey.
+/// Luma of a colour.
 fn luma([r, g, b]: [u8; 3]) -> u8 {
     let luma = (u32::from(r) * 299 + u32::from(g) * 587 + u32::from(b) * 114 + 500) / 1000;
     luma.min(255) as u8
 }
 
-/// Hides all pixels but those of `rect`, which may be empty: they become `background`, or transparent without one and
-/// where there is alpha.
+/// Hides all pixels outside `rect`, which may be empty: they become `background`, or transparent without one or if
+/// the picture has alpha.
 pub fn keep(picture: Picture, rect: Rect, background: Option<[u8; 3]>) -> Picture {
     let mut picture = match (picture.layout, background) {
         (Layout::Grey | Layout::Rgb, None) => opaque(&picture),
@@ -128,7 +127,7 @@ fn opaque(picture: &Picture) -> Picture {
     }
 }
 
-/// Four channels are colours and alpha; less are colours.
+/// Four channels are RGBA; fewer are colours.
 fn turned<const N: usize>(
     picture: &Picture,
     map: [f64; 6],
@@ -153,7 +152,7 @@ fn turned<const N: usize>(
             let down = (band * ROWS + row) as f64 + 0.5;
             for (column, pixel) in line.as_chunks_mut::<N>().0.iter_mut().enumerate() {
                 let right = column as f64 + 0.5;
-                // where this pixel was before it was turned
+                // input position of this pixel
                 *pixel = from.at(a * right + b * down + c - 0.5, d * right + e * down + f - 0.5);
             }
         }
@@ -170,7 +169,7 @@ fn turned<const N: usize>(
     })
 }
 
-/// A picture that goes on as its background.
+/// A picture extended by its background.
 struct Surrounded<'a, const N: usize> {
     size: Size,
     pixels: &'a [[u8; N]],
@@ -178,7 +177,7 @@ struct Surrounded<'a, const N: usize> {
 }
 
 impl<const N: usize> Surrounded<'_, N> {
-    /// The pixel in this column and row, which may lie beyond the picture.
+    /// The pixel at this column and row, which may be outside the picture.
     fn pixel(&self, x: i64, y: i64) -> [u8; N] {
         let (w, h) = (i64::from(self.size.w), i64::from(self.size.h));
         if (0..w).contains(&x) && (0..h).contains(&y) {
@@ -188,7 +187,7 @@ impl<const N: usize> Surrounded<'_, N> {
         }
     }
 
-    /// The mean around a place, where (0, 0) is the middle of the first pixel; rounded to the nearest.
+    /// Interpolates at a position, where (0, 0) is the centre of the first pixel; rounded to the nearest.
     fn at(&self, x: f64, y: f64) -> [u8; N] {
         let (left, top) = (x.floor(), y.floor());
         let (fx, fy) = (x - left, y - top);
@@ -243,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn the_box_holds_the_whole_picture() {
+    fn the_bounding_box_holds_the_whole_picture() {
         assert_eq!(around(Size::new(100, 50), degrees(0.0)), Size::new(100, 50));
         assert_eq!(around(Size::new(100, 50), degrees(90.0)), Size::new(50, 100));
         assert_eq!(around(Size::new(100, 100), degrees(45.0)), Size::new(141, 141));
@@ -251,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_right_angle_is_the_exact_turn() {
+    fn a_right_angle_equals_the_exact_turn() {
         for layout in [Layout::Grey, Layout::Rgb, Layout::Rgba] {
             let before = picture(7, 4, layout);
             for (angle, quarters) in [(90.0, 1), (180.0, 2), (270.0, 3)] {
@@ -306,7 +305,7 @@ mod tests {
     fn clockwise_is_clockwise() {
         let mut before = picture(21, 21, Layout::Grey);
         before.data.fill(0);
-        // a mark above the middle goes to the right of it, and down
+        // a mark above the centre moves to the right of it, and down
         for row in 2..5 {
             before.data[row * 21 + 9..row * 21 + 12].fill(255);
         }

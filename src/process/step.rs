@@ -1,4 +1,4 @@
-//! The steps of a chain: what each does to numbers, of which 0 and 1 are the ends of a channel's range.
+//! The steps of a chain and their effect on numbers; 0 and 1 are the ends of a channel's range.
 
 use crate::geometry::Num;
 use crate::process::colourmap::ColourMap;
@@ -8,7 +8,7 @@ use crate::process::tone;
 /// A step over numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// Every row makes a channel out of all channels.
+    /// Each row computes one channel from all channels.
     Mix(Vec<MatrixRow>),
     /// v^g, g above 0.
     Power(Num),
@@ -16,38 +16,38 @@ pub enum Step {
     Logarithm,
     /// 1 − v.
     Invert,
-    /// Red, green and blue for the first channel.
+    /// Maps the first channel to red, green and blue.
     Paint(ColourMap),
-    /// What neighbours make.
+    /// Convolves each channel.
     Convolve(Kernel),
     /// v · factor.
     Scale(Num),
 }
 
-/// What a step makes numbers of.
+/// What an output number of a step depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Each of itself.
+    /// On the same number.
     Number,
-    /// Several channels of one.
+    /// On one number, which gives several channels.
     Channel,
-    /// Of all channels of the pixel.
+    /// On all channels of the pixel.
     Pixel,
-    /// Of a channel of the pixels around it.
+    /// On the same channel of surrounding pixels.
     Neighbours,
 }
 
 /// A row of a matrix.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MatrixRow {
-    /// By what the channels are multiplied, from the first; channels beyond the list count 0.
+    /// Factors of the channels, from the first; channels beyond the list count 0.
     pub weights: Vec<Num>,
-    /// What is added.
+    /// Added constant.
     pub constant: Num,
 }
 
 impl MatrixRow {
-    /// Weights alone. Zeros at the end say nothing.
+    /// A row without a constant. Trailing zeros are dropped.
     pub fn of(weights: &[Num]) -> MatrixRow {
         let used = weights
             .iter()
@@ -61,7 +61,7 @@ impl MatrixRow {
 }
 
 impl Step {
-    /// What it makes numbers of.
+    /// What its output numbers depend on.
     pub fn reach(&self) -> Reach {
         match self {
             Step::Power(_) | Step::Logarithm | Step::Invert | Step::Scale(_) => Reach::Number,
@@ -80,7 +80,7 @@ impl Step {
         }
     }
 
-    /// How many colours it makes, 1 or 3; `None` when as many as there are.
+    /// The number of output colours, 1 or 3; `None` if unchanged.
     pub fn colours(&self) -> Option<usize> {
         match self {
             Step::Mix(rows) => Some(if rows.len() < 3 { 1 } else { 3 }),
@@ -90,7 +90,7 @@ impl Step {
         }
     }
 
-    /// Which of `channels` channels it reads; `None` when each on its own.
+    /// Which of `channels` channels it reads; `None` if it processes each separately.
     pub fn reads(&self, channels: usize) -> Option<Vec<usize>> {
         match self {
             Step::Mix(rows) => {
@@ -108,7 +108,7 @@ impl Step {
         }
     }
 
-    /// Applies a step that [takes each number by itself](Reach::Number); the others leave the numbers as they are.
+    /// Applies a step that [works on single numbers](Reach::Number); other steps leave the numbers unchanged.
     #[expect(clippy::cast_possible_truncation, reason = "pixels are of single precision")]
     pub fn apply(&self, values: &mut [f32]) {
         match self {

@@ -1,37 +1,37 @@
-//! A cache of lookup tables, by the steps that they stand for.
+//! A cache of lookup tables, keyed by the steps that they replace.
 
 use crate::process::step::Step;
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-/// Tables of a kind that are held, of 64 KiB each, or three times that for colour maps: at most 6 MiB.
+/// Most tables of a type, of 64 KiB each, or 192 KiB for colour maps: at most 6 MiB.
 const MOST: usize = 32;
 
-/// A table is worth making when its entries are at most this many times the samples: the next tile finds it made.
+/// A table is built if its entries are at most this many times the samples: following tiles reuse it.
 pub const WORTH: u64 = 4;
 
-/// What a table was made of.
+/// The inputs of a table.
 #[derive(Clone, Debug, PartialEq)]
 struct TableKey {
     steps: Vec<Step>,
-    /// What becomes 0 and 1 of samples of 16 bits; `None` where numbers are looked up.
+    /// The range of 16-bit samples; `None` for tables by number.
     ends: Option<[u64; 2]>,
 }
 
-/// The tables used last, the latest at the end.
+/// Recently used tables, the latest last.
 pub struct TableCache<T>(Mutex<VecDeque<(TableKey, T)>>);
 
 impl<T> TableCache<T> {
-    /// Holds nothing yet.
+    /// An empty cache.
     pub const fn new() -> TableCache<T> {
         TableCache(Mutex::new(VecDeque::new()))
     }
 }
 
 impl<T: Clone> TableCache<T> {
-    /// The table of these steps. One that is not held is made if that is `worth` it; threads that ask at the same time
-    /// each make one.
+    /// The table for these steps. A missing table is built if `worth`; threads that ask at the same time each build
+    /// one.
     pub fn get(
         &self,
         steps: &[Step],
@@ -73,13 +73,13 @@ mod tests {
     use crate::geometry::Num;
 
     #[test]
-    fn the_last_tables_are_kept_and_the_others_go() {
+    fn the_least_recently_used_tables_are_evicted() {
         let known: TableCache<usize> = TableCache::new();
         let steps = |n: usize| vec![Step::Scale(Num::new(n as f64).unwrap())];
         assert_eq!(known.get(&steps(0), None, false, || 0), None);
         for n in 0..2 * MOST {
             assert_eq!(known.get(&steps(n), None, true, || n), Some(n));
-            // used all the time, it stays
+            // in constant use, so never evicted
             assert_eq!(known.get(&steps(0), None, false, || 9), Some(0));
         }
         assert_eq!(known.0.lock().unwrap().len(), MOST);

@@ -1,6 +1,6 @@
-//! Lookup tables by sample, for chains without steps that mix channels.
+//! Lookup tables by sample value, for chains without steps that mix channels.
 //!
-//! Tables are computed by the steps themselves, so the result is the same either way. Those of 16 bits are cached.
+//! The steps themselves compute the tables, so the result is the same either way. Tables for 16 bits are cached.
 
 use crate::process::flow::Ends;
 use crate::process::flow::Flow;
@@ -16,17 +16,18 @@ use std::sync::Arc;
 
 static BY_SAMPLE: TableCache<ByteTables> = TableCache::new();
 
-/// The bytes of every value that a sample can have, for each channel that steps make of one.
+/// For each output channel of the steps, the byte of every sample value.
 type ByteTables = Vec<Arc<[u8]>>;
 
-/// A byte for every value that a sample can have.
+/// A byte for every sample value.
 pub struct Tables {
-    /// The channel that is looked up, and where, for every channel of the answer; alpha is the last.
+    /// For each output channel, the input channel and its table; alpha is the last.
     channels: Vec<(usize, Arc<[u8]>)>,
 }
 
 impl Tables {
-    /// Tables for all outputs, where samples are few enough to be looked up and many enough to be worth it.
+    /// Tables for all outputs, if the sample type is small enough for tables and the samples are many enough to
+    /// justify them.
     pub fn of(flow: &Flow, samples: u64) -> Option<Tables> {
         let by_channel = |step: &Step| matches!(step.reach(), Reach::Number | Reach::Channel);
         if flow.divide || !flow.steps.iter().all(by_channel) {
@@ -76,7 +77,7 @@ impl Tables {
         Some(Tables { channels })
     }
 
-    /// The picture of the samples that the tables are for.
+    /// Applies the tables to the samples that they were built for.
     pub fn picture(&self, raster: &Raster) -> Picture {
         let channels = usize::from(raster.channels);
         let data = match &raster.samples {
@@ -91,7 +92,7 @@ impl Tables {
         }
     }
 
-    /// `N` is how many values a sample has.
+    /// `N` is the number of values of a sample.
     fn look_up<T: Copy + Into<usize>, const N: usize>(&self, samples: &[T], channels: usize) -> Vec<u8> {
         let mut tables = [(0, &[0; N]); 4];
         for (slot, (channel, table)) in tables.iter_mut().zip(&self.channels) {
@@ -100,7 +101,7 @@ impl Tables {
             }
         }
         let [first, second, third, alpha] = tables;
-        // every sample alike
+        // the same table for every sample
         let own = |(place, (channel, table)): (usize, &(usize, Arc<[u8]>))| {
             place == *channel && std::ptr::eq(&raw const **table, first.1)
         };
@@ -116,7 +117,7 @@ impl Tables {
     }
 }
 
-/// Pixels of bytes out of pixels of `channels` samples, each from the channel and the table that it says.
+/// Builds byte pixels from pixels of `channels` samples; each output byte comes from the given channel and table.
 fn gather<T: Copy + Into<usize>, const N: usize, const C: usize>(
     samples: &[T],
     channels: usize,
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_say_what_the_steps_say() {
+    fn tables_give_the_same_bytes_as_the_steps() {
         let all: Vec<u16> = (0..=u16::MAX).flat_map(|v| [v, !v, v / 2, v ^ 0x5555]).collect();
         let size = Size::new(256, 256);
         let bytes: Vec<u8> = all.iter().map(|v| v.to_be_bytes()[0]).collect();

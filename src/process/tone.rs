@@ -1,13 +1,13 @@
-//! Curves of single samples: powers, logarithms, and the conversion to a byte.
+//! Functions of single samples: powers, logarithms, and the conversion to a byte.
 //!
-//! Branch-free, so that the compiler vectorises it.
+//! Branch-free, so that the compiler vectorises them.
 
-/// Added to a number below 2^22 it leaves the nearest whole number in the lowest bits.
+/// Adding this to a number below 2^22 leaves the nearest integer in the lowest bits.
 const ROUND: f32 = 12_582_912.0;
 /// The same for numbers from 0 to 2^23.
 const ROUND_BYTE: f32 = 8_388_608.0;
 
-/// `v^exponent`; 0 where v is not above 0. `exponent` is above 0. Relative error below 2^-16 for exponents up to 10.
+/// `v^exponent`, for exponents above 0; 0 if v is not above 0. Relative error below 2^-16 for exponents up to 10.
 #[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
 pub fn power(values: &mut [f32], exponent: f32) {
     for v in values {
@@ -16,7 +16,7 @@ pub fn power(values: &mut [f32], exponent: f32) {
     }
 }
 
-/// log(1 + 255v) / log(256): 0 and 1 stay, what is between grows; 0 where v is not above 0.
+/// log(1 + 255v) / log(256): brightens values between 0 and 1, which are fixed points; 0 if v is not above 0.
 #[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
 pub fn logarithm(values: &mut [f32]) {
     for v in values {
@@ -38,7 +38,7 @@ pub fn scale(values: &mut [f32], factor: f32) {
     }
 }
 
-/// 0–1 to 0–255, rounded to the nearest; what is outside is cut, NaN is 0.
+/// 0–1 to 0–255, rounded to the nearest; values outside are clamped, NaN becomes 0.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the lowest byte is what is wanted"
@@ -57,24 +57,24 @@ pub fn bytes(values: &[f32], out: &mut [u8]) {
     }
 }
 
-/// Logarithm to base 2 of a positive number that is not subnormal; absolute error below 2^-20.
+/// Logarithm to base 2 of a positive, normal number; absolute error below 2^-20.
 #[expect(clippy::cast_precision_loss, reason = "an exponent has eight bits")]
 #[inline(always)]
 fn log2(x: f32) -> f32 {
-    /// The bits of √½, which is where a mantissa begins here.
+    /// The bits of √½, where the mantissa's interval begins.
     const LEAST: u32 = 0x3f35_04f3;
     const TWO_OVER_LN_2: f32 = 2.0 * std::f32::consts::LOG2_E;
     let shifted = x.to_bits().wrapping_sub(LEAST).cast_signed();
     let exponent = shifted >> 23;
     let mantissa = f32::from_bits((shifted & 0x007f_ffff).cast_unsigned().wrapping_add(LEAST));
-    // artanh's series: the mantissa is within √½ and √2, so t is within 0.172
+    // artanh series: the mantissa is between √½ and √2, so |t| is at most 0.172
     let t = (mantissa - 1.0) / (mantissa + 1.0);
     let square = t * t;
     let series = 1.0 + square * (1.0 / 3.0 + square * (1.0 / 5.0 + square * (1.0 / 7.0)));
     exponent as f32 + TWO_OVER_LN_2 * t * series
 }
 
-/// 2^x; below 2^-126 it is about 0, beyond 2^127 about that. Relative error below 2^-18.
+/// 2^x; clamped to about 0 below 2^-126 and to about 2^127 above. Relative error below 2^-18.
 #[inline(always)]
 fn exp2(x: f32) -> f32 {
     const LN_2: f32 = std::f32::consts::LN_2;
@@ -83,7 +83,7 @@ fn exp2(x: f32) -> f32 {
     let part = (x - (rounded - ROUND)) * LN_2;
     let series =
         1.0 + part * (1.0 + part * (0.5 + part * (1.0 / 6.0 + part * (1.0 / 24.0 + part * (1.0 / 120.0)))));
-    // the whole part goes into the exponent
+    // the integer part goes into the exponent
     let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits()) << 23;
     f32::from_bits(series.to_bits().wrapping_add(exponent))
 }
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_power_is_black() {
+    fn powers_of_non_positive_values_are_black() {
         let mut row = [0.0, -1.0, f32::NAN, f32::NEG_INFINITY];
         power(&mut row, 0.01);
         assert_eq!(row, [0.0; 4]);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_rounded_and_cut() {
+    fn bytes_are_rounded_and_clamped() {
         let cases = [
             (0.0, 0),
             (1.0, 255),

@@ -1,4 +1,4 @@
-//! Mirroring and quarter turns: exact, every pixel moves once.
+//! Exact mirroring and quarter turns: every pixel moves once.
 
 #![expect(
     clippy::indexing_slicing,
@@ -10,7 +10,7 @@ use crate::raster::Raster;
 use crate::raster::Samples;
 use crate::raster::any_depth;
 
-/// Side of the square blocks in which a picture is turned on its side: their rows stay in the nearest cache.
+/// Side of the square blocks in which a picture is transposed: their rows fit the L1 cache.
 const BLOCK: usize = 32;
 
 /// Mirrors left to right, if asked, then turns clockwise by `quarters` (modulo 4) right angles. An odd number of
@@ -25,7 +25,7 @@ pub fn turn(raster: Raster, mirror: bool, quarters: u8) -> Raster {
     Raster {
         size: if quarters % 2 == 1 { size.turned() } else { size },
         channels,
-        // what is moved is of a known size
+        // fixed-size pixels are moved faster
         samples: any_depth!(samples, samples => match n {
             1 => turned(samples, size, 1, mirror, quarters),
             3 => turned(samples, size, 3, mirror, quarters),
@@ -35,7 +35,7 @@ pub fn turn(raster: Raster, mirror: bool, quarters: u8) -> Raster {
     }
 }
 
-/// Turns samples of `n` channels.
+/// Rotates samples of `n` channels.
 #[inline(always)]
 fn turned<S: Copy + Default>(
     mut samples: Vec<S>,
@@ -49,7 +49,7 @@ fn turned<S: Copy + Default>(
         (0, false) => {}
         (0, true) => samples.chunks_exact_mut(row).for_each(|row| reverse(row, n)),
         (2, false) => reverse(&mut samples, n),
-        // mirrored and turned by half is upside down
+        // mirroring and a half turn flip top to bottom
         (2, true) => reverse(&mut samples, row),
         (quarters, mirror) => {
             let up = quarters == 1;
@@ -59,7 +59,7 @@ fn turned<S: Copy + Default>(
     samples
 }
 
-/// Pieces of `n` samples in the opposite order.
+/// Reverses the order of groups of `n` samples.
 #[inline(always)]
 fn reverse<S>(samples: &mut [S], n: usize) {
     let (top, bottom) = samples.split_at_mut(samples.len() / n / 2 * n);
@@ -68,7 +68,7 @@ fn reverse<S>(samples: &mut [S], n: usize) {
     }
 }
 
-/// Rows become columns: output (x, y) is input (y, x), counted from the bottom with `up`, from the right with `left`.
+/// Transposes: output (x, y) is input (y, x), counted from the bottom with `up`, from the right with `left`.
 #[inline(always)]
 fn on_its_side<S: Copy + Default>(from: &[S], size: Size, n: usize, up: bool, left: bool) -> Vec<S> {
     let (w, h) = (size.h as usize, size.w as usize);
@@ -142,7 +142,7 @@ mod tests {
             prop_assert_eq!(after.samples.len(), before.samples.len());
             for y in 0..h {
                 for x in 0..w {
-                    // Where (x, y) goes, one step at a time.
+                    // The destination of (x, y), one step at a time.
                     let (mut at, mut size) = ((if mirror { w - 1 - x } else { x }, y), Size::new(w, h));
                     for _ in 0..quarters {
                         at = (size.h - 1 - at.1, at.0);

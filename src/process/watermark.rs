@@ -1,6 +1,6 @@
-//! Watermarks: a picture laid over answers, small and repeated or large and cropped.
+//! Watermarks: a picture blended over answers, repeated if small and cropped if large.
 //!
-//! Its position is a function of the plan: equal plans have equal marks.
+//! Positions are a function of the plan: equal plans have equal watermarks.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -20,30 +20,30 @@ use std::hash::Hasher;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Where a mark is found and how it is laid.
+/// The watermark's file, and how it is applied.
 #[derive(Clone, Debug)]
 pub struct WatermarkSettings {
     /// A TIFF file.
     pub path: PathBuf,
     /// 0–1.
     pub opacity: f64,
-    /// Share of the places that get it, 0–1.
+    /// Fraction of the cells that get a mark, 0–1.
     pub probability: f64,
 }
 
-/// A mark as the configuration has it. Two are equal when their pixels, opacity and share are.
+/// A configured watermark. Two are equal if their pixels, opacity and probability are.
 pub struct Watermark {
     /// Laid over a picture where it has alpha; else its light is added.
     picture: Picture,
     /// What all of its pixels weigh, 0–1.
     weight: f32,
-    /// Of 2^32 places, how many get it.
+    /// How many of 2^32 cells get a mark.
     share: u64,
     identity: u64,
 }
 
 impl Watermark {
-    /// A mark out of a picture with straight alpha or none. `opacity` and `probability` are 0–1, cut to it.
+    /// A mark from a picture with straight alpha or none. `opacity` and `probability` are clamped to 0–1.
     pub fn new(picture: Picture, opacity: f64, probability: f64) -> Watermark {
         let opacity = opacity.clamp(0.0, 1.0);
         let share = (probability.clamp(0.0, 1.0) * 4_294_967_296.0) as u64;
@@ -66,8 +66,8 @@ impl Watermark {
         }
     }
 
-    /// The marks of an answer of this size, if it gets any: one in every cell. `cell` is what a tile is at most;
-    /// `seed` is what everything that is random comes from.
+    /// The marks of an answer of this size, if any: at most one per cell. `cell` is the largest tile size; `seed`
+    /// determines all random choices.
     pub fn marks(self: &Arc<Self>, size: Size, cell: Size, seed: u64) -> Option<Marks> {
         let marks = Marks {
             mark: self.clone(),
@@ -104,22 +104,22 @@ impl fmt::Debug for Watermark {
     }
 }
 
-/// Marks in the cells of an answer.
+/// The positions of marks in an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Marks {
     mark: Arc<Watermark>,
-    /// Of the answer.
+    /// The size of the answer.
     size: Size,
     cell: Size,
     seed: u64,
 }
 
 impl Marks {
-    /// Lays the marks over the rows of the answer from `first` on.
+    /// Applies the marks to the rows of the answer from `first` on.
     ///
-    /// A mark with alpha hides what is below by its alpha times the opacity; the light of one without is added, times the
-    /// opacity, and cut, so that black leaves a picture as it is (as iipsrv does it). Grey pictures get its luma. Alpha
-    /// of the picture grows under a mark with alpha and stays under one without. Values are rounded to the nearest.
+    /// A mark with alpha is blended by its alpha times the opacity; a mark without alpha is added, times the opacity,
+    /// and clamped, so that black leaves a picture unchanged (as in iipsrv). Grey pictures get its luma. A mark with
+    /// alpha increases the picture's alpha; one without leaves it. Values are rounded to the nearest.
     pub fn lay(&self, mut picture: Picture, first: u32) -> Picture {
         let channels = picture.layout.channels();
         let stride = picture.size.w as usize * channels;
@@ -171,8 +171,9 @@ impl Marks {
         }
     }
 
-    /// Where the marks lie, cut to the answer. The answer is divided evenly into cells of about a
-    /// tile; a cell gets a mark or not, at a random place inside; one that is larger begins at its corner.
+    /// The rectangles of the marks, clipped to the answer. The answer is divided evenly into cells of about a tile;
+    /// each cell gets at most one mark, at a random position inside; a mark larger than the cell starts at the cell's
+    /// corner.
     fn places(&self) -> impl Iterator<Item = Rect> {
         let size = self.size;
         let count = |side: u32, cell: u32| {
@@ -189,7 +190,7 @@ impl Marks {
                 let [chance, across, down] = [0, 1, 2].map(|i| scramble(drawn.wrapping_add(i)) >> 32);
                 let (left, top) = (edge(column, columns, size.w), edge(row, rows, size.h));
                 let (right, bottom) = (edge(column + 1, columns, size.w), edge(row + 1, rows, size.h));
-                // one of the places from 0 to what is left over
+                // a random position from 0 to the remaining space
                 let place = |room: u32, mark: u32, random: u64| {
                     (((u64::from(room.saturating_sub(mark)) + 1) * random) >> 32) as u32
                 };
@@ -201,7 +202,7 @@ impl Marks {
     }
 }
 
-/// Spreads every bit over all of them (S. Vigna's SplitMix64).
+/// Mixes all bits (S. Vigna's SplitMix64).
 fn scramble(v: u64) -> u64 {
     let v = v.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let v = (v ^ v >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn the_probability_is_the_share_of_the_places() {
+    fn the_probability_is_the_fraction_of_marked_cells() {
         let size = Size::new(256, 256);
         for probability in [0.0, 0.1, 0.5, 0.9, 1.0] {
             let mark = Arc::new(Watermark::new(plain(Size::new(8, 8), &[9]), 1.0, probability));

@@ -13,15 +13,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
-/// Whether the server stops: it is not ready any more.
+/// Set when the server stops: it is not ready any more.
 static STOPPING: AtomicBool = AtomicBool::new(false);
 
-/// From now on `/health/ready` says no.
+/// Makes `/health/ready` report that the server is stopping.
 pub fn stop() {
     STOPPING.store(true, Ordering::Relaxed);
 }
 
-/// Whether this address may be listened on without a token: only this machine can reach it.
+/// Whether this address may be used without a token: it cannot be reached from other machines.
 pub fn is_private(address: &str) -> bool {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -29,7 +29,7 @@ pub fn is_private(address: &str) -> bool {
     address.starts_with('/') || host == "localhost" || loopback
 }
 
-/// Answers the requests of the listener.
+/// The handler of the admin listener.
 pub fn handler(service: &Service) -> Handler {
     let service = service.clone();
     Arc::new(move |http| {
@@ -41,7 +41,7 @@ pub fn handler(service: &Service) -> Handler {
     })
 }
 
-/// The answer to a request over this listener.
+/// Answers a request of this listener.
 fn answer(service: &Service, http: &Http) -> Reply {
     if !is_allowed(http, service.config()) {
         let reply = plain(401, "a token is needed\n");
@@ -83,7 +83,7 @@ fn plain(status: u16, text: &'static str) -> Reply {
     Reply::new(status, text).with("Content-Type", "text/plain; charset=utf-8")
 }
 
-/// Whether there is no token, or the request has it (RFC 6750 §2.1).
+/// Whether no token is configured, or the request carries it (RFC 6750 §2.1).
 fn is_allowed(http: &Http, config: &Config) -> bool {
     if config.admin_token.is_empty() {
         return true;
@@ -91,7 +91,7 @@ fn is_allowed(http: &Http, config: &Config) -> bool {
     let given = http.var("HTTP_AUTHORIZATION").unwrap_or_default();
     let given = given.strip_prefix(b"Bearer ").unwrap_or_default();
     let wanted = config.admin_token.as_bytes();
-    // takes as long for whatever is given
+    // compares in constant time
     let differs = given.iter().zip(wanted).fold(0, |sum, (a, b)| sum | (a ^ b));
     given.len() == wanted.len() && differs == 0
 }
@@ -109,7 +109,7 @@ fn purge(query: &str) -> Option<Purge> {
         .into_owned();
     match name {
         "id" if !value.is_empty() => Some(Purge::Id(value)),
-        // an empty one is everything
+        // an empty prefix covers everything
         "prefix" => Some(Purge::Prefix(value)),
         _ => None,
     }
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_the_machine_alone_can_reach_is_private() {
+    fn only_loopback_and_unix_addresses_are_private() {
         for address in [
             "127.0.0.1:9",
             "127.8.0.1:9",
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_ready_until_it_stops_and_whoever_lacks_the_token_learns_nothing() {
+    fn a_server_is_ready_until_it_stops_and_clients_without_the_token_learn_nothing() {
         let with = |token: &'static str| {
             Service::new(Config::read(|name| (name == "ADMIN_TOKEN").then(|| token.into())))
         };
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_purge_names_an_image_or_a_start() {
+    fn a_purge_names_an_image_or_a_prefix() {
         assert_eq!(purge("id=a%2Fb+c.tif"), Some(Purge::Id("a/b c.tif".into())));
         assert_eq!(purge("prefix=a/"), Some(Purge::Prefix("a/".into())));
         assert_eq!(purge("prefix="), Some(Purge::Prefix(String::new())));

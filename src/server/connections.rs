@@ -1,7 +1,7 @@
-//! All connections: their deadlines, which are idle, and which must be closed.
+//! Tracks all connections: their deadlines, which are idle, and which must be closed.
 //!
-//! Time advances in seconds, by [`Connections::pass_time`]; a connection only records its deadline, so waiting
-//! costs no timer.
+//! Time advances in seconds, by [`Connections::pass_time`]; a connection only records its deadline, so waiting costs
+//! no timer.
 
 use futures_util::task::AtomicWaker;
 use std::collections::HashMap;
@@ -21,20 +21,20 @@ use std::task::Context;
 use std::time::Instant;
 use tokio::sync::Notify;
 
-/// How long a connection may keep us waiting, in seconds.
+/// Time limits of a connection, in seconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// For an HTTP connection's next request.
+    /// Until the next request of an HTTP connection.
     pub idle: u32,
-    /// For the head of an HTTP request.
+    /// Until the head of an HTTP request is complete.
     pub head: u32,
-    /// For the body of an HTTP request.
+    /// Until the body of an HTTP request is complete.
     pub body: u32,
-    /// For the next byte of FastCGI records that have begun.
+    /// Until the next byte of an incomplete FastCGI record.
     pub records: u32,
-    /// For the peer to take a byte of its answer.
+    /// Until the peer reads some of its answer.
     pub write: u32,
-    /// For the peer to close after an answer that came before its request's end.
+    /// Until the peer closes, after an answer that was sent before the end of its request.
     pub linger: u32,
 }
 
@@ -51,59 +51,59 @@ impl Default for Patience {
     }
 }
 
-/// What a connection waits for, which says how long it may.
+/// What a connection waits for, which determines its time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Wait {
-    /// For us.
+    /// The server.
     Answer,
-    /// For the next FastCGI request, for as long as the web server likes.
+    /// The next FastCGI request; no time limit.
     Request,
-    /// For the next HTTP request.
+    /// The next HTTP request.
     Idle,
-    /// For the rest of an HTTP request's head.
+    /// The rest of an HTTP request's head.
     Head,
-    /// For the rest of an HTTP request's body.
+    /// The rest of an HTTP request's body.
     Body,
-    /// For the rest of FastCGI records; every byte starts the time again.
+    /// The rest of FastCGI records; every byte restarts the time.
     Records,
-    /// For the peer to take its answer; every byte starts the time again.
+    /// The peer reading its answer; every byte restarts the time.
     Writing,
-    /// For the peer to close.
+    /// The peer closing.
     Lingering,
 }
 
 impl Wait {
-    /// Whether nothing goes on.
+    /// Whether the connection is idle.
     fn is_idle(self) -> bool {
         matches!(self, Wait::Request | Wait::Idle)
     }
 
-    /// Whether the time counts from where it began, not from the last byte.
+    /// Whether the time counts from the start, not from the last byte.
     fn counts(self) -> bool {
         matches!(self, Wait::Head | Wait::Body | Wait::Lingering)
     }
 }
 
-/// What a connection shall do.
+/// An instruction to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Directive {
-    /// To go on.
+    /// Continue.
     None,
-    /// To end once nothing is under way.
+    /// End once nothing is in progress.
     Retire,
-    /// To end: it has waited too long for this.
+    /// End: this took too long.
     Late(Wait),
-    /// To end: another one needs its descriptor.
+    /// End: another connection needs the descriptor.
     Yield,
 }
 
-/// A connection, as far as others need to know it.
+/// A connection's entry in [`Connections`].
 pub struct Presence {
     all: Arc<Connections>,
     number: u64,
     known: Arc<Known>,
-    /// Where the peer is, if its connections are counted.
+    /// The peer's address, if connections are counted by address.
     address: Option<IpAddr>,
 }
 
@@ -111,11 +111,12 @@ pub struct Presence {
 struct Known {
     /// A [`Wait`].
     wait: AtomicU8,
-    /// When it is late, in ticks; 0 is never.
+    /// The deadline in ticks; 0 for none.
     deadline: AtomicU32,
-    /// From when on it may give way, in milliseconds since the start and one; 0 while it is busy.
+    /// Since when it may be closed in favour of another, in milliseconds since the start plus one; 0 while it is
+    /// busy.
     idle: AtomicU64,
-    /// Bits of orders.
+    /// Pending directives, as bits.
     orders: AtomicU8,
     waker: AtomicWaker,
 }
@@ -124,35 +125,36 @@ const RETIRE: u8 = 1;
 const LATE: u8 = 2;
 const YIELD: u8 = 4;
 
-/// Milliseconds that a peer has for the first byte before it gives way to another one: it has mostly sent it already.
+/// Milliseconds that a new connection has for its first byte before it may be closed in favour of another; the byte
+/// has usually been sent already.
 const FIRST_BYTE: u64 = 50;
 
 /// Milliseconds without a refused connection after which descriptors count as sufficient again.
 const EPISODE: u64 = 10_000;
 
-/// Every connection.
+/// All connections.
 pub struct Connections {
     patience: Patience,
-    /// Above this many none is accepted.
+    /// No more than this many are accepted.
     most: usize,
-    /// Of one address; 0 for as many as there may be.
+    /// Most connections from one address; 0 for no such limit.
     most_of_one: usize,
     addresses: Mutex<HashMap<IpAddr, usize>>,
     all: Mutex<HashMap<u64, Arc<Known>>>,
     live: AtomicUsize,
     next: AtomicU64,
     start: Instant,
-    /// Seconds since the start, and one: 0 is no time.
+    /// Seconds since the start, plus one; 0 means no time.
     tick: AtomicU32,
     retired: AtomicBool,
-    /// Told when a connection has ended while others wait to be accepted.
+    /// Notified when a connection has ended while others wait to be accepted.
     freed: Notify,
-    /// When there was no room last, in milliseconds since the start and one; 0 is never.
+    /// When descriptors were last exhausted, in milliseconds since the start plus one; 0 for never.
     starved: AtomicU64,
 }
 
 impl Connections {
-    /// None yet; at most `most` of them, and `most_of_one` of one address (0: `most`).
+    /// No connections; at most `most` in total, and `most_of_one` from one address (0: `most`).
     pub fn new(patience: Patience, most: usize, most_of_one: usize) -> Arc<Connections> {
         Arc::new(Connections {
             patience,
@@ -174,23 +176,23 @@ impl Connections {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many there are.
+    /// The number of connections.
     pub fn live(&self) -> usize {
         self.live.load(Ordering::Acquire)
     }
 
-    /// How many there may be.
+    /// The limit of connections.
     pub fn most(&self) -> usize {
         self.most
     }
 
-    /// How many have a request under way, or an answer.
+    /// The number of connections with a request or an answer in progress.
     pub fn busy(&self) -> usize {
         let busy = |known: &&Arc<Known>| known.idle.load(Ordering::Relaxed) == 0;
         self.all().values().filter(busy).count()
     }
 
-    /// A new one, idle; `None` when there are too many.
+    /// Registers a new, idle connection; `None` if there are too many.
     pub fn enter(self: &Arc<Self>) -> Option<Presence> {
         if self.live.fetch_add(1, Ordering::AcqRel) >= self.most {
             self.live.fetch_sub(1, Ordering::AcqRel);
@@ -221,12 +223,12 @@ impl Connections {
         self.tick.load(Ordering::Relaxed)
     }
 
-    /// Since the start, and one: 0 is no time.
+    /// Milliseconds since the start, plus one; 0 means no time.
     fn milliseconds(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX >> 1) + 1
     }
 
-    /// Seconds since the start: ends what has waited too long. To be called once a second.
+    /// Advances the time by a second, and ends connections past their deadline. To be called once a second.
     pub fn pass_time(&self) {
         let now = u32::try_from(self.start.elapsed().as_secs() + 1).unwrap_or(u32::MAX);
         self.tick.store(now, Ordering::Relaxed);
@@ -239,7 +241,7 @@ impl Connections {
         }
     }
 
-    /// Lets every connection end once nothing is under way, and those that come.
+    /// Makes all connections, new ones included, end once nothing is in progress.
     pub fn retire(&self) {
         self.retired.store(true, Ordering::Release);
         for known in self.all().values() {
@@ -247,7 +249,7 @@ impl Connections {
         }
     }
 
-    /// Ends the connections that have been idle longest, those aside that have just come; how many.
+    /// Ends the connections that have been idle longest, except new ones; returns how many.
     pub fn yield_idle(&self, count: usize) -> usize {
         let now = self.milliseconds();
         let all = self.all();
@@ -264,14 +266,14 @@ impl Connections {
         idle.len().min(count)
     }
 
-    /// Notes that there is no room for another one. True when there had been for a while.
+    /// Records that descriptors are exhausted. True if they were sufficient for a while before.
     pub fn starve(&self) -> bool {
         let now = self.milliseconds();
         let before = self.starved.swap(now, Ordering::AcqRel);
         before == 0 || now.saturating_sub(before) > EPISODE
     }
 
-    /// Told when a connection has ended.
+    /// Notified when a connection has ended.
     pub fn freed(&self) -> &Notify {
         &self.freed
     }
@@ -285,7 +287,7 @@ impl Known {
 }
 
 impl Presence {
-    /// Counts it among the connections of its peer's address. False when that has as many as it may.
+    /// Counts the connection among those of its peer's address. False if that has reached its limit.
     pub fn comes_from(&mut self, peer: IpAddr) -> bool {
         if self.all.most_of_one == 0 {
             return true;
@@ -301,7 +303,7 @@ impl Presence {
         true
     }
 
-    /// What it shall do. The task is woken when that changes.
+    /// The current directive. The task is woken when it changes.
     pub fn order(&self, context: &Context<'_>) -> Directive {
         self.known.waker.register(context.waker());
         let orders = self.known.orders.load(Ordering::Acquire);
@@ -325,7 +327,7 @@ impl Presence {
         }
     }
 
-    /// What it waits for now.
+    /// What it currently waits for.
     pub fn wait(&self) -> Wait {
         match self.known.wait.load(Ordering::Relaxed) {
             1 => Wait::Request,
@@ -339,7 +341,7 @@ impl Presence {
         }
     }
 
-    /// Notes what it waits for from now on. `again`: something has happened since, such as a new request.
+    /// Records what it waits for. `again`: something has happened since, such as a new request.
     pub fn waits(&self, wait: Wait, again: bool) {
         let before = self.known.wait.swap(wait as u8, Ordering::Relaxed);
         if before == wait as u8 && wait.counts() && !again {
@@ -364,7 +366,7 @@ impl Presence {
         }
     }
 
-    /// What FCGI_MAX_CONNS says.
+    /// The value of FCGI_MAX_CONNS.
     pub fn most(&self) -> usize {
         self.all.most
     }
@@ -388,7 +390,7 @@ impl Drop for Presence {
     }
 }
 
-/// What counts as one address: the network of 64 bits that an IPv6 subscriber has (RFC 6177).
+/// The unit that is counted as one address: for IPv6, the /64 network of a subscriber (RFC 6177).
 fn one(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -405,13 +407,13 @@ mod tests {
     use std::task::Waker;
 
     #[test]
-    fn idle_connections_give_way_the_oldest_first_and_busy_ones_do_not() {
+    fn the_longest_idle_connections_are_closed_first_and_busy_ones_never() {
         let all = Connections::new(Patience::default(), 4, 0);
         let four: Vec<_> = (0..4).map(|_| all.enter().unwrap()).collect();
         assert!(all.enter().is_none());
         let context = Context::from_waker(Waker::noop());
         let orders = || -> Vec<_> { four.iter().map(|one| one.order(&context)).collect() };
-        // none has had time to speak
+        // none has had time to send a byte
         assert_eq!(all.yield_idle(9), 0);
         for presence in &four {
             presence.waits(Wait::Answer, true);
@@ -421,7 +423,7 @@ mod tests {
             presence.known.idle.store(4 - at as u64, Ordering::Relaxed);
         }
         std::thread::sleep(std::time::Duration::from_millis(5));
-        // that nothing happens does not make it younger
+        // reporting the same state does not reset the idle time
         four[3].waits(Wait::Request, true);
         assert_eq!((all.yield_idle(1), all.busy()), (1, 1));
         assert_eq!(
@@ -433,7 +435,7 @@ mod tests {
                 Directive::Yield
             ]
         );
-        // one that is to end already is not counted again
+        // a connection that is already ending is not counted again
         assert_eq!(all.yield_idle(9), 2);
         assert_eq!(
             orders(),
@@ -456,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_connection_is_warned_unless_something_has_happened_since() {
+    fn a_late_connection_is_ended_unless_something_has_happened_since() {
         let all = Connections::new(
             Patience {
                 head: 0,
@@ -478,7 +480,7 @@ mod tests {
         assert_eq!(all.enter().unwrap().order(&context), Directive::Retire);
     }
     #[test]
-    fn an_address_has_so_many_connections_and_others_are_not_its_concern() {
+    fn connections_are_limited_per_address() {
         let all = Connections::new(Patience::default(), 20, 2);
         let from = |address: &str| {
             let mut presence = all.enter().unwrap();

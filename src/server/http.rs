@@ -1,7 +1,9 @@
-//! HTTP connections: hyper speaks HTTP/1.1 and, with a peer that begins so, HTTP/2; here its requests become CGI variables.
+//! HTTP connections: hyper implements HTTP/1.1 and HTTP/2 with prior knowledge; requests are converted to CGI
+//! variables.
 //!
-//! Limits: 16 KiB of head (431), 1 MiB of body (413). Of HTTP/2: 32 streams, whose bodies wait in 1 MiB together; who resets
-//! more than 20 before they are looked at, or sends more CONTINUATION frames than its head takes, loses its connection.
+//! Limits: 16 KiB of head (431), 1 MiB of body (413). For HTTP/2: 32 streams, whose bodies share 1 MiB of buffer; a
+//! peer that resets more than 20 unprocessed streams, or sends more CONTINUATION frames than a head may take, loses
+//! its connection.
 
 use crate::http::Http;
 use crate::http::Reply;
@@ -50,26 +52,26 @@ use std::task::Poll;
 use std::task::ready;
 use std::time::Instant;
 
-/// Bytes of request line and header lines.
+/// Most bytes of request line and header lines.
 const MAX_HEAD: u32 = 16 << 10;
-/// Bytes of body.
+/// Most bytes of body.
 const MAX_BODY: usize = 1 << 20;
-/// A thread's buffer for reading.
+/// Size of a thread's read buffer.
 const SCRATCH: usize = 64 << 10;
-/// Requests of one HTTP/2 connection at the same time.
+/// Most concurrent requests of an HTTP/2 connection.
 const MAX_STREAMS: u32 = 32;
-/// Streams of one that the peer has reset before they are looked at (CVE-2023-44487).
+/// Most streams that a peer may reset before they are processed (CVE-2023-44487).
 const MAX_RESETS: usize = 20;
-/// Streams of one that are reset for what the peer did wrong.
+/// Most streams that are reset for errors of the peer.
 const MAX_ERRORS: usize = 100;
-/// Bytes that the peer may send on one stream, and on all of a connection, before they are taken.
+/// Flow-control windows, in bytes: of a stream, and of a connection.
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
-/// Bytes of answers that wait for the socket, for each stream.
+/// Bytes of output buffered for each stream.
 const MAX_SENDING: usize = 64 << 10;
-/// How HTTP/2 begins where both sides know that it is spoken (RFC 9113 §3.4).
+/// The connection preface of HTTP/2 (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Where IIP is spoken, as web servers in front of iipsrv have it.
+/// The path of IIP, as web servers in front of iipsrv map it.
 pub const SCRIPT: &str = "/fcgi-bin/iipsrv.fcgi";
 
 const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Type: text/plain\r\n\
@@ -89,7 +91,7 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
 }
 
-/// Serves a connection to its end. `remote` is the peer's address, empty on a Unix socket.
+/// Serves a connection until it ends. `remote` is the peer's address, empty on a Unix socket.
 pub async fn serve(socket: Socket, presence: Presence, local: Arc<Local>, remote: String, handler: Handler) {
     let state = Arc::new(State {
         presence,
@@ -137,8 +139,8 @@ pub async fn serve(socket: Socket, presence: Presence, local: Arc<Local>, remote
     }
 }
 
-/// Runs a connection of either version until it ends or must; `retire` lets it end after the requests that it has.
-/// `answers_late`: who sends no head in time gets an answer that says so.
+/// Runs a connection of either version until it ends or must end; `retire` makes it end after its current requests.
+/// `answers_late`: a peer whose head is late gets an answer that says so.
 async fn run<C: Future>(connection: C, retire: fn(Pin<&mut C>), state: &State, answers_late: bool) {
     let mut connection = pin!(connection);
     let mut retired = false;
@@ -150,7 +152,7 @@ async fn run<C: Future>(connection: C, retire: fn(Pin<&mut C>), state: &State, a
                 retired = true;
                 retire(connection.as_mut());
             }
-            // read as a failure of the socket, after the answer was written
+            // hyper takes this for a failure of the socket, after the answer was written
             Directive::Late(Wait::Head) if answers_late => state.late.store(true, Ordering::Relaxed),
             Directive::Late(_) | Directive::Yield => return Poll::Ready(()),
         }
@@ -159,19 +161,19 @@ async fn run<C: Future>(connection: C, retire: fn(Pin<&mut C>), state: &State, a
     .await;
 }
 
-/// Where a connection is.
+/// The state of a connection.
 struct State {
     presence: Presence,
-    /// Requests that are being answered.
+    /// Number of requests in progress.
     flying: AtomicUsize,
-    /// An answer came before the end of its request.
+    /// An answer was sent before the end of its request.
     early: AtomicBool,
-    /// A head has not come in time.
+    /// A head was not received in time.
     late: AtomicBool,
 }
 
 impl State {
-    /// What is waited for when nothing is read or written.
+    /// Records what the connection waits for when it neither reads nor writes.
     fn rest(&self) {
         let flying = self.flying.load(Ordering::Relaxed) > 0;
         let wait = if flying { Wait::Answer } else { Wait::Idle };
@@ -179,7 +181,7 @@ impl State {
     }
 }
 
-/// Runs what HTTP/2 has to do for its streams.
+/// Spawns hyper's tasks for HTTP/2 streams.
 #[derive(Clone)]
 struct Tasks;
 
@@ -189,18 +191,18 @@ impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Tasks 
     }
 }
 
-/// The socket as hyper wants it.
+/// The socket as hyper's I/O.
 struct Io {
     socket: Socket,
     state: Arc<State>,
-    /// What was read to see which version is spoken.
+    /// Bytes that were read to detect the version.
     first: Bytes,
-    /// Since when something is sent.
+    /// Since when output is pending.
     sending: Option<Instant>,
 }
 
 impl Io {
-    /// The first bytes; `None` when there are none.
+    /// The first bytes; `None` at the end of input.
     fn poll_first(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let order = self.state.presence.order(context);
         if matches!(order, Directive::Late(_) | Directive::Yield) {
@@ -211,7 +213,7 @@ impl Io {
                 self.state.presence.waits(Wait::Head, true);
                 Poll::Ready(buffer.get(..count).map(Bytes::copy_from_slice))
             }
-            // what was sent before has been taken in
+            // everything sent before has been received
             Poll::Pending if order == Directive::None => Poll::Pending,
             Poll::Ready(_) | Poll::Pending => Poll::Ready(None),
         })
@@ -296,12 +298,12 @@ impl hyper::rt::Write for Io {
         Poll::Ready(Ok(()))
     }
 
-    /// Closing over unread bytes makes the kernel throw the answer away (RFC 9112 §9.6), so that what still comes of a
+    /// Closing a socket with unread input makes the kernel discard the answer (RFC 9112 §9.6), so the rest of a
     /// request that was answered early is read first.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.state.presence.wait() != Wait::Lingering {
             if self.socket.drained() && !self.state.early.load(Ordering::Relaxed) {
-                // closed at once, which shuts it
+                // is closed at once, which shuts it down
                 return Poll::Ready(Ok(()));
             }
             self.socket.shut()?;
@@ -350,7 +352,7 @@ impl Service<Request<Incoming>> for Front {
     }
 }
 
-/// A request until its answer has been handed over.
+/// A request in progress, until its answer has been handed over.
 struct InFlight(Arc<State>);
 
 impl Drop for InFlight {
@@ -367,7 +369,7 @@ fn refusal(status: u16, text: &'static str) -> Reply {
 }
 
 impl Shared {
-    /// The request as variables and a body, or why it is none.
+    /// Converts the request to variables and a body, or to the reply that rejects it.
     async fn read(&self, parts: Parts, body: Incoming) -> Result<Http, Reply> {
         let too_long = || {
             self.state.early.store(true, Ordering::Relaxed);
@@ -434,11 +436,11 @@ impl Shared {
     }
 }
 
-/// The header lines as variables; several of one name are one with commas.
+/// Converts header lines to variables; lines of the same name are joined with commas.
 fn push_lines(http: &mut Http, lines: &HeaderMap) {
     let mut text = Vec::new();
     for name in lines.keys() {
-        // a blank and an underscore would be the same variable, and a peer could hide one behind the other
+        // a hyphen and an underscore would map to the same variable, so a peer could hide one behind the other
         if name.as_str().contains('_') {
             continue;
         }
@@ -461,7 +463,7 @@ fn push_lines(http: &mut Http, lines: &HeaderMap) {
     }
 }
 
-/// The host without its port; `None` when there is none.
+/// The host without its port; `None` if it is empty.
 fn host_name(host: &[u8]) -> Option<&[u8]> {
     let end = match host.first()? {
         b'[' => memchr::memchr(b']', host)? + 1,
@@ -470,7 +472,7 @@ fn host_name(host: &[u8]) -> Option<&[u8]> {
     host.get(..end).filter(|name| !name.is_empty())
 }
 
-/// The answer as hyper wants it.
+/// Converts the answer to hyper's response.
 fn response(reply: Reply, head: bool, flight: InFlight) -> Response<WholeBody> {
     let mut response = Response::new(WholeBody {
         bytes: None,

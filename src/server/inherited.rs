@@ -1,4 +1,4 @@
-//! What the parent process passed on: listening sockets, and systemd's notification socket.
+//! Resources inherited from the parent process: listening sockets, and systemd's notification socket.
 
 #![expect(unsafe_code, reason = "a descriptor that was passed on")]
 
@@ -14,11 +14,11 @@ use std::os::unix::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
-/// The first descriptor that systemd passes on (SD_LISTEN_FDS_START).
+/// The first descriptor that systemd passes (SD_LISTEN_FDS_START).
 const FIRST: RawFd = 3;
 
-/// The sockets that were opened for us: systemd's (sd_listen_fds(3); one whose name has `http` in it speaks HTTP),
-/// else fd 0 if it listens (FCGI_LISTENSOCK_FILENO), as spawn-fcgi, mod_fcgid and lighttpd have it.
+/// The inherited listening sockets: those of systemd (sd_listen_fds(3); a name that contains `http` selects HTTP),
+/// else fd 0 if it listens (FCGI_LISTENSOCK_FILENO), as with spawn-fcgi, mod_fcgid and lighttpd.
 pub fn listeners() -> io::Result<Vec<Listener>> {
     let number = |name| std::env::var(name).ok()?.parse::<i64>().ok();
     let mut listeners = Vec::new();
@@ -47,8 +47,8 @@ fn listens(fd: BorrowedFd<'_>) -> bool {
 
 /// A copy of this descriptor, if it listens.
 fn passed(fd: RawFd) -> io::Result<Option<OwnedFd>> {
-    // SAFETY: the descriptor is borrowed for the calls below only; systemd promises that it is open, nobody in this
-    // process closes it, and if it is not open these calls fail with EBADF.
+    // SAFETY: the descriptor is borrowed only for the calls below; systemd guarantees that it is open, no code in
+    // this process closes it, and if it is not open these calls fail with EBADF.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     if !listens(fd) {
         return Ok(None);
@@ -56,7 +56,7 @@ fn passed(fd: RawFd) -> io::Result<Option<OwnedFd>> {
     Ok(Some(rustix::io::fcntl_dupfd_cloexec(fd, FIRST)?))
 }
 
-/// Notifies systemd (sd_notify(3)), if it asked for that.
+/// Notifies systemd (sd_notify(3)), if requested.
 pub fn notify(state: &str) {
     let Ok(name) = std::env::var("NOTIFY_SOCKET") else {
         return;
@@ -71,7 +71,7 @@ pub fn notify(state: &str) {
     }
 }
 
-/// How often systemd wants to know that we are alive: half of what it allows (sd_watchdog_enabled(3)).
+/// The interval of watchdog notifications: half of what systemd allows (sd_watchdog_enabled(3)).
 pub fn watchdog() -> Option<Duration> {
     let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
     let other = number("WATCHDOG_PID").is_some_and(|pid| pid != u64::from(std::process::id()));
@@ -79,7 +79,7 @@ pub fn watchdog() -> Option<Duration> {
     Some(Duration::from_micros(allowed / 2))
 }
 
-/// Microseconds of CLOCK_MONOTONIC, as RELOADING wants them.
+/// CLOCK_MONOTONIC in microseconds, for RELOADING.
 pub fn monotonic() -> i64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     now.tv_sec

@@ -1,7 +1,7 @@
-//! Opens listening sockets from the addresses of the command line.
+//! Opens the listening sockets for the addresses of the command line.
 //!
-//! A Unix socket is open to every user (mode 0666), because the web server runs as another one: put it into a
-//! folder that only the web server may enter where that matters.
+//! A Unix socket is open to every user (mode 0666), because the web server runs as a different one. To restrict
+//! access, put it into a directory that only the web server may enter.
 
 use crate::server::http::Local;
 use rustix::fd::AsFd;
@@ -24,31 +24,31 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Which protocol a listener's peers speak.
+/// The protocol of a listener.
 #[derive(Clone, Debug)]
 pub enum Transport {
-    /// FastCGI: web servers.
+    /// FastCGI, for web servers.
     FastCgi,
-    /// HTTP: everyone.
+    /// HTTP, for any client.
     Http(Arc<Local>),
 }
 
 /// A listening socket.
 #[derive(Debug)]
 pub struct Listener {
-    /// Non-blocking.
+    /// The non-blocking socket.
     pub socket: OwnedFd,
     /// The protocol.
     pub transport: Transport,
-    /// Whether it is for those who run the server.
+    /// Whether it is the admin listener.
     pub is_admin: bool,
-    /// The path that we created and have to remove, with its device and inode.
+    /// The path that this process created and must remove, with its device and inode.
     created: Option<(PathBuf, u64, u64)>,
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // another server may have put its socket there meanwhile
+        // another server may have replaced the socket meanwhile
         if let Some((path, device, inode)) = &self.created
             && std::fs::symlink_metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == (*device, *inode))
         {
@@ -58,18 +58,18 @@ impl Drop for Listener {
 }
 
 impl Listener {
-    /// Listens for FastCGI on `HOST:PORT`, `:PORT`, `[v6]:PORT` or a path; a host name with several addresses gives
-    /// several sockets. The error's text is for the terminal.
+    /// Opens FastCGI listeners on `HOST:PORT`, `:PORT`, `[v6]:PORT` or a path; a host name with several addresses
+    /// gives several sockets. The error text is for the terminal.
     pub fn fastcgi(address: &str, backlog: u32) -> io::Result<Vec<Listener>> {
         open(address, backlog, false)
     }
 
-    /// Listens for HTTP; the same addresses.
+    /// Opens HTTP listeners; addresses as for [`fastcgi`].
     pub fn http(address: &str, backlog: u32) -> io::Result<Vec<Listener>> {
         open(address, backlog, true)
     }
 
-    /// Listens for those who run the server; the same addresses. A Unix socket is its owner's alone.
+    /// Opens admin listeners; addresses as for [`fastcgi`]. A Unix socket is accessible to its owner only.
     pub fn admin(address: &str, backlog: u32) -> io::Result<Vec<Listener>> {
         let mut listeners = open(address, backlog, true)?;
         for listener in &mut listeners {
@@ -81,11 +81,11 @@ impl Listener {
         Ok(listeners)
     }
 
-    /// A listening socket that another process opened.
+    /// Wraps a listening socket that another process opened.
     pub fn adopt(socket: OwnedFd, http: bool) -> io::Result<Listener> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         if local(&socket).is_some() {
-            // connections inherit it
+            // accepted connections inherit this
             let _ = sockopt::set_tcp_nodelay(&socket, true);
         }
         Ok(Listener::new(socket, http, None))
@@ -110,7 +110,7 @@ impl Listener {
         }
     }
 
-    /// The TCP address that it listens on.
+    /// The TCP address, if any.
     pub fn address(&self) -> Option<SocketAddr> {
         local(&self.socket)
     }
@@ -131,11 +131,11 @@ impl fmt::Display for Listener {
     }
 }
 
-/// An address of the command line.
+/// A parsed address of the command line.
 #[derive(Debug, PartialEq, Eq)]
 enum ListenAddress<'a> {
     Path(&'a Path),
-    /// Every address of this machine, IPv6 and IPv4.
+    /// All addresses of this machine, IPv6 and IPv4.
     Any(u16),
     Host(&'a str),
 }
@@ -164,7 +164,7 @@ fn open(text: &str, backlog: u32, http: bool) -> io::Result<Vec<Listener>> {
             let six = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port));
             let four = SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, port));
             match tcp(six, backlog, http) {
-                // a machine without IPv6
+                // no IPv6 on this machine
                 Err(error) if error.kind() != io::ErrorKind::AddrInUse => tcp(four, backlog, http),
                 other => other,
             }
@@ -177,7 +177,7 @@ fn open(text: &str, backlog: u32, http: bool) -> io::Result<Vec<Listener>> {
             for address in host.to_socket_addrs().map_err(failed)? {
                 match tcp(address, backlog, http) {
                     Ok(listener) => listeners.push(listener),
-                    // `localhost` is two addresses, of which a machine may have one
+                    // `localhost` has two addresses, of which a machine may lack one
                     Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => last = error,
                     Err(error) => return Err(failed(error)),
                 }
@@ -202,7 +202,7 @@ fn socket(family: AddressFamily) -> io::Result<OwnedFd> {
     Ok(rustix::net::socket_with(family, SocketType::STREAM, flags, None)?)
 }
 
-/// The kernel's limit is its own (net.core.somaxconn).
+/// The kernel applies its own limit as well (net.core.somaxconn).
 fn listen(socket: &OwnedFd, backlog: u32) -> io::Result<()> {
     Ok(rustix::net::listen(
         socket,
@@ -218,7 +218,7 @@ fn tcp(address: SocketAddr, backlog: u32, http: bool) -> io::Result<Listener> {
     };
     let socket = socket(family)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
-    // connections inherit it
+    // accepted connections inherit this
     sockopt::set_tcp_nodelay(&socket, true)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, !address.ip().is_unspecified())?;
@@ -253,7 +253,7 @@ fn is_left_over(path: &Path, address: &SocketAddrUnix) -> io::Result<bool> {
             "there is a file that is no socket",
         ));
     }
-    // without blocking: a living server with a full backlog says EAGAIN
+    // non-blocking: a listening server with a full backlog gives EAGAIN
     match rustix::net::connect(socket(AddressFamily::UNIX)?, address) {
         Err(Errno::CONNREFUSED) => Ok(true),
         Ok(()) | Err(Errno::AGAIN) => Err(io::Error::new(
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_left_behind_is_replaced_and_a_living_one_is_not() {
+    fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
         let path = std::env::temp_dir().join(format!("iipsrv-listen-{}.sock", std::process::id()));
         let text = path.to_str().unwrap();
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
@@ -306,7 +306,7 @@ mod tests {
             error.to_string().contains("another server is listening"),
             "{error}"
         );
-        // removed by who created it, but not when another socket has taken its place
+        // its creator removes it, but not if another socket has replaced it
         std::fs::remove_file(&path).unwrap();
         let second = Listener::fastcgi(text, 8).unwrap();
         drop(first);
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn no_host_listens_on_every_address() {
+    fn an_empty_host_listens_on_every_address() {
         let listeners = Listener::http(":0", 8).unwrap();
         let port = listeners[0].address().unwrap().port();
         std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();

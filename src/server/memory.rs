@@ -8,32 +8,32 @@
 #[cfg(target_env = "gnu")]
 use crate::work::busy::cores;
 
-/// What a tile takes, bytes: so much freed memory a thread's part of the heap keeps at least.
+/// The size of a tile in bytes: each thread's arena keeps at least this much freed memory.
 #[cfg(target_env = "gnu")]
 const TILE: usize = 4 << 20;
 
-/// Two rows of the tiles of a wide image, bytes: the bands of an export are about as large. Larger pieces go back at once.
+/// Two rows of the tiles of a wide image, in bytes: about a band of an export. Larger blocks are returned to the
+/// kernel at once.
 #[cfg(target_env = "gnu")]
 const BAND: usize = 16 << 20;
 
-/// Freed memory that the parts of the heap keep together, if that is more, bytes: with few cores a large window of a
-/// JPEG 2000 file finds its memory there, too.
+/// Freed memory that all arenas keep together, in bytes, if that is more: with few cores, a large window of a JPEG
+/// 2000 file fits as well.
 #[cfg(target_env = "gnu")]
 const KEPT: usize = 64 << 20;
 
-/// Gives unused memory back to the kernel: for a server that has nothing to do. Does nothing where the C library is not
-/// glibc.
+/// Returns unused memory to the kernel, for an idle server. Does nothing if the C library is not glibc.
 pub fn trim() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: gives free pages back; no pointer is passed, and other threads may allocate meanwhile.
+    // SAFETY: returns free pages; no pointer is passed, and other threads may allocate meanwhile.
     #[expect(unsafe_code, reason = "malloc_trim of the C library")]
     unsafe {
         libc::malloc_trim(0);
     }
 }
 
-/// Keeps freed memory for the next request: 64 MB shared out to the cores, but 4 MB for each thread at least; no more heaps
-/// than cores, and two at least. Does nothing where the C library is not glibc.
+/// Keeps freed memory for the next request: 64 MB divided by the cores, but at least 4 MB per thread; limits the
+/// arenas to the number of cores, at least two. Does nothing if the C library is not glibc.
 pub fn keep_tiles() {
     #[cfg(target_env = "gnu")]
     {

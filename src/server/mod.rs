@@ -1,6 +1,6 @@
-//! Sockets, threads and signals: FastCGI and HTTP in front of the service.
+//! Runs the server: sockets, threads and signals; FastCGI and HTTP in front of the service.
 //!
-//! [`run`] is the whole life of a server whose sockets are open.
+//! [`run`] is the main loop of a server whose sockets are open.
 
 pub mod admin;
 pub mod connections;
@@ -30,19 +30,19 @@ use std::time::Duration;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
-/// Answers requests; what an adapter over [`runtime`] is given.
+/// Answers requests; the adapters over [`runtime`] call it.
 pub type Handler = Arc<dyn Fn(Http) -> BoxFuture<'static, Reply> + Send + Sync>;
 
-/// What a signal asks for.
+/// The action that a signal requests.
 enum SignalAction {
     Stop,
     Reload,
-    /// Nothing: the watchdog wants to know that we are alive.
+    /// A watchdog notification is due.
     Sign,
 }
 
-/// Serves until a signal says stop: SIGTERM, SIGINT and SIGUSR1 finish what has begun; SIGHUP empties the caches, reads
-/// the watermark again and opens the log file again. Returns how many connections were cut at the end.
+/// Serves until a signal ends it: SIGTERM, SIGINT and SIGUSR1 finish the requests in progress; SIGHUP empties the
+/// caches and reloads the watermark and the log file. Returns how many connections were cut at the end.
 pub fn run(service: Arc<Service>, listeners: Vec<Listener>) -> io::Result<usize> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -91,7 +91,7 @@ pub fn run(service: Arc<Service>, listeners: Vec<Listener>) -> io::Result<usize>
     Ok(cut)
 }
 
-/// For so long, or for ever.
+/// Waits for this time, or forever.
 async fn pause(time: Option<Duration>) {
     match time {
         Some(time) => tokio::time::sleep(time).await,
@@ -99,7 +99,7 @@ async fn pause(time: Option<Duration>) {
     }
 }
 
-/// What SIGHUP asks for. Requests go on meanwhile.
+/// Reloads on SIGHUP. Requests continue meanwhile.
 fn reload(service: &Service) {
     inherited::notify(&format!("RELOADING=1\nMONOTONIC_USEC={}", inherited::monotonic()));
     let cleared = service.clear();
@@ -111,7 +111,7 @@ fn reload(service: &Service) {
     inherited::notify("READY=1");
 }
 
-/// As many open files as the system allows: connections and images share them.
+/// Raises the limit of open files to the system's maximum: connections and images share them.
 pub fn raise_file_limit() {
     let mut limit = rustix::process::getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

@@ -1,4 +1,4 @@
-//! Pending output to one peer: shared byte strings, never copied, written in vectored writes.
+//! Pending output to a peer: shared byte strings, never copied, written with vectored writes.
 
 use bytes::Buf;
 use bytes::Bytes;
@@ -7,16 +7,16 @@ use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-/// Pieces of one write.
+/// Most slices in one write.
 const SLICES: usize = 32;
 
 /// How a connection ends once everything is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Last {
-    /// At once: the peer's words have all been read.
+    /// At once: all input has been read.
     Close,
-    /// After the peer has had time to read: words of it are still on the way, and closing over unread bytes makes
-    /// the kernel throw the answer away (RFC 9112 §9.6).
+    /// After the peer has had time to read: its input is still arriving, and closing with unread input makes the
+    /// kernel discard the answer (RFC 9112 §9.6).
     Linger,
 }
 
@@ -30,7 +30,7 @@ pub struct Out {
 }
 
 impl Out {
-    /// Adds a piece.
+    /// Appends a byte string.
     pub fn push(&mut self, piece: impl Into<Bytes>) {
         let piece = piece.into();
         if !piece.is_empty() {
@@ -39,17 +39,17 @@ impl Out {
         }
     }
 
-    /// Bytes that wait.
+    /// The number of pending bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Nothing waits.
+    /// Whether nothing is pending.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// One write of what waits first; how much the socket took.
+    /// Writes once, from the front of the queue; returns how many bytes the socket accepted.
     pub fn write(&self, socket: impl AsFd) -> Result<usize, Errno> {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let mut count = 0;
@@ -66,7 +66,7 @@ impl Out {
         }
     }
 
-    /// So many bytes are written.
+    /// Removes written bytes from the front.
     pub fn advance(&mut self, mut written: usize) {
         self.bytes = self.bytes.saturating_sub(written);
         while let Some(piece) = self.queue.front_mut() {
@@ -82,7 +82,7 @@ impl Out {
 
 #[cfg(test)]
 impl Out {
-    /// Everything that waits, as one string.
+    /// All pending bytes.
     pub fn text(&self) -> Vec<u8> {
         self.queue.iter().flatten().copied().collect()
     }
@@ -95,7 +95,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn what_the_socket_does_not_take_stays_in_order() {
+    fn bytes_that_the_socket_does_not_accept_stay_in_order() {
         let (near, mut far) = UnixStream::pair().unwrap();
         near.set_nonblocking(true).unwrap();
         let mut out = Out::default();

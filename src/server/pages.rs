@@ -1,6 +1,7 @@
 //! The pages of the HTTP listener: the viewer and the list of images.
 //!
-//! Walks the folder of images without opening them. Everything else under the known prefixes goes to the service.
+//! The list comes from walking the directory tree without opening images. All other requests under the known prefixes
+//! go to the service.
 
 use crate::config::Config;
 use crate::http::Http;
@@ -17,23 +18,23 @@ use std::path::PathBuf;
 
 const VIEWER: &str = include_str!("viewer.html");
 
-/// Where Debian's package puts the program.
+/// The path of the program in Debian's package.
 const DEBIAN: &str = "/iipsrv/iipsrv.fcgi";
-/// Folders below the first one that are looked into.
+/// Most levels of directories below the first.
 const MAX_DEPTH: usize = 6;
-/// Images listed.
+/// Most images in the list.
 const MAX_IMAGES: usize = 1_000;
-/// Names looked at, images or not.
+/// Most names that are examined, images or not.
 const MAX_NAMES: usize = 100_000;
 
-/// Who answers a request.
+/// The handler of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     /// The service.
     Service,
     /// The viewer's page.
     Viewer,
-    /// The list of images, which takes a walk through the file system.
+    /// The list of images, which walks the directory tree.
     Images,
     /// 405.
     Method,
@@ -41,7 +42,7 @@ pub enum Route {
     Nowhere,
 }
 
-/// Who answers this request.
+/// The handler of this request.
 pub fn route(http: &Http, config: &Config) -> Route {
     let uri = http.text("REQUEST_URI").unwrap_or_default();
     let path = uri.split_once('?').map_or(uri, |(path, _)| path);
@@ -60,7 +61,7 @@ pub fn route(http: &Http, config: &Config) -> Route {
     };
     match http.method() {
         Method::Get | Method::Head => own,
-        // answered with what may be asked, as everywhere
+        // answered with the allowed methods, as everywhere
         Method::Options => Route::Service,
         Method::Post | Method::Other => Route::Method,
     }
@@ -93,7 +94,7 @@ pub async fn serve(service: &Service, http: Http, scope: Scope) -> Reply {
     reply
 }
 
-/// Walking through folders.
+/// The cost of walking directories.
 const LIST: Cost = Cost {
     work: 1 << 20,
     bytes: 1 << 20,
@@ -118,8 +119,8 @@ fn page(status: u16, body: impl Into<bytes::Bytes>, kind: &'static str) -> Reply
         .with("Server", concat!("iipsrv/", env!("CARGO_PKG_VERSION")))
 }
 
-/// `{"images":[{"id":"a/b.tif","kind":"TIFF","bytes":5},…],"truncated":false}`: what can be asked for under
-/// FILESYSTEM_PREFIX, sorted; 404 where lists are turned off.
+/// `{"images":[{"id":"a/b.tif","kind":"TIFF","bytes":5},…],"truncated":false}`: the images under FILESYSTEM_PREFIX,
+/// sorted; 404 if lists are turned off.
 pub fn images(config: &Config) -> Reply {
     if !config.directory {
         return page(404, "there is no list of images\n", "text/plain");
@@ -136,8 +137,8 @@ pub fn images(config: &Config) -> Reply {
     page(200, json.to_string(), "application/json").with("Cache-Control", "no-cache")
 }
 
-/// Identifiers, kinds and lengths of the images whose path starts with `prefix`, which need not be a whole folder. Nothing when there
-/// is no prefix: the whole machine is not to be listed. Links to folders are not followed.
+/// Identifiers, formats and lengths of the images whose path starts with `prefix`, which need not end at a directory.
+/// Nothing without a prefix: the whole machine must not be listed. Links to directories are not followed.
 fn list(prefix: &str, suffix: &str) -> (Vec<(String, FileFormat, u64)>, bool) {
     let Some((folder, start)) = prefix.rsplit_once('/') else {
         return (Vec::new(), false);
@@ -145,7 +146,7 @@ fn list(prefix: &str, suffix: &str) -> (Vec<(String, FileFormat, u64)>, bool) {
     let mut found = Vec::new();
     let mut truncated = false;
     let mut names = 0;
-    // folders still to be read: their path and how identifiers in them start
+    // directories still to be read: their path, and the prefix of identifiers in them
     let first = PathBuf::from(if folder.is_empty() { "/" } else { folder });
     let mut folders = vec![(first, String::new(), 0)];
     while let Some((folder, id, depth)) = folders.pop() {
@@ -162,7 +163,7 @@ fn list(prefix: &str, suffix: &str) -> (Vec<(String, FileFormat, u64)>, bool) {
             let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else {
                 continue;
             };
-            // in the first folder the prefix may have said how a name starts
+            // in the first directory, the prefix may include the start of a name
             let Some(rest) = (if depth == 0 {
                 name.strip_prefix(start)
             } else {
@@ -189,7 +190,7 @@ fn list(prefix: &str, suffix: &str) -> (Vec<(String, FileFormat, u64)>, bool) {
     (found, truncated)
 }
 
-/// The kind of an image, by its name, and the length of its file in bytes.
+/// The format of an image, by its name, and the length of its file in bytes.
 fn image(name: &str, path: &Path) -> Option<(FileFormat, u64)> {
     let kind = FileFormat::named(name)?;
     let found = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn only_known_addresses_belong_to_the_service() {
+    fn only_known_paths_go_to_the_service() {
         let config = Config::read(|name| (name == "URI_MAP").then(|| "iiif=>IIIF,dz/x=>DeepZoom".into()));
         let route = |uri: &str| route(&Http::get(uri), &config);
         assert_eq!(route("/?a"), Route::Viewer);

@@ -1,4 +1,5 @@
-//! The I/O threads: one runtime each. The first accepts, and hands over what makes it busier than the others.
+//! The I/O threads, each with its own runtime. The first one accepts connections, and passes some to the others to
+//! balance the load.
 
 use crate::config;
 use crate::metrics;
@@ -37,20 +38,20 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-/// New connections that are accepted in one go before others have their turn.
+/// Connections accepted in one go before other tasks get their turn.
 const BUDGET: usize = 64;
-/// So many connections more than another thread the one that accepts keeps.
+/// How many more connections than another thread the accepting thread keeps.
 const MARGIN: usize = 4;
-/// Idle connections that give way in one go when there are no descriptors.
+/// Idle connections that are closed at once when descriptors are exhausted.
 const YIELDED: usize = 8;
-/// How soon it is tried again after that, if none has ended before.
+/// Pause before accepting again after that, unless a connection ends earlier.
 const STARVED: Duration = Duration::from_millis(50);
-/// Seconds without a job after which memory is given back to the kernel.
+/// Seconds without a job after which memory is returned to the kernel.
 const QUIET: u32 = 5;
-/// How often time passes.
+/// Interval of [`Connections::pass_time`].
 const TICK: Duration = Duration::from_secs(1);
 
-/// How far a server has come.
+/// The phase of a server's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
     Serving,
@@ -65,11 +66,11 @@ pub struct RunningServer {
     connections: Arc<Connections>,
     service: Service,
     threads: Vec<JoinHandle<()>>,
-    /// Acceptors that go on while the server stops.
+    /// Number of acceptors that continue while the server stops.
     lasting: usize,
 }
 
-/// Who answers the requests of a listener: the service, and over HTTP the pages of our own.
+/// The handler of a listener: the service, and over HTTP the built-in pages.
 fn handler(service: &Service, has_pages: bool) -> Handler {
     let service = service.clone();
     Arc::new(move |http| {
@@ -86,7 +87,7 @@ fn handler(service: &Service, has_pages: bool) -> Handler {
     })
 }
 
-/// Starts as many threads for sockets; what has to be computed is done by the service's own.
+/// Starts this many I/O threads; the service has its own threads for computation.
 pub fn start(
     service: Arc<Service>,
     listeners: Vec<Listener>,
@@ -138,8 +139,8 @@ pub fn start(
     Ok(running)
 }
 
-/// Starts a thread that accepts, serves the connections that come to it, and, if it has the `clock`, ends what has waited too
-/// long; until the server has stopped.
+/// Starts an I/O thread, which serves its connections until the server has stopped, accepts if it has listeners, and
+/// applies the time limits if it has the `clock`.
 fn io_thread(
     mut incoming: UnboundedReceiver<Box<NewConnection>>,
     acceptors: Vec<Acceptor>,
@@ -167,8 +168,8 @@ fn io_thread(
 }
 
 impl RunningServer {
-    /// Accepts nothing more, refuses what is queued, finishes what has begun for as long as `grace`, and ends the
-    /// threads. Returns how many connections were cut: 0 when everything was finished.
+    /// Stops accepting, refuses queued requests, lets requests in progress finish for at most `grace`, and ends the
+    /// threads. Returns how many connections were cut: 0 if everything was finished.
     pub fn stop(self, grace: Duration) -> usize {
         let end = Instant::now() + grace;
         let _ = self.phase.send(Phase::Draining);
@@ -193,13 +194,13 @@ impl RunningServer {
         cut
     }
 
-    /// The connections of the server.
+    /// The connections of this server.
     pub fn connections(&self) -> &Connections {
         &self.connections
     }
 }
 
-/// Ends what has waited too long, and gives memory back when nothing has been done for a while.
+/// Ends connections past their deadline, and returns memory to the kernel after a while without jobs.
 async fn pass_time(connections: Arc<Connections>, service: Service) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -225,9 +226,9 @@ async fn pass_time(connections: Arc<Connections>, service: Service) {
     }
 }
 
-/// A thread, as the one that accepts sees it.
+/// A thread, as seen by the accepting one.
 struct IoThread {
-    /// Its connections.
+    /// Number of its connections.
     live: AtomicUsize,
     connections: UnboundedSender<Box<NewConnection>>,
 }
@@ -240,15 +241,15 @@ impl IoThread {
     }
 }
 
-/// A connection of one of the threads.
+/// A connection that is assigned to a thread.
 struct Assigned {
     io_threads: Arc<[IoThread]>,
     at: usize,
 }
 
 impl Assigned {
-    /// With the first thread, which is here, unless it has clearly more connections than another one: a connection that
-    /// ends soon is done with before another thread has woken.
+    /// Chooses the first thread, which is the current one, unless it has clearly more connections than another: a
+    /// short connection ends before another thread has woken.
     fn choose(io_threads: &Arc<[IoThread]>) -> Assigned {
         let live = |thread: &IoThread| thread.live.load(Ordering::Relaxed);
         let least = io_threads
@@ -278,7 +279,7 @@ impl Drop for Assigned {
     }
 }
 
-/// A connection that was accepted.
+/// An accepted connection.
 struct NewConnection {
     socket: OwnedFd,
     peer: Option<SocketAddrAny>,
@@ -289,7 +290,7 @@ struct NewConnection {
 }
 
 impl NewConnection {
-    /// Serves it on this thread, beside the others.
+    /// Serves it on the current thread.
     fn serve(self) {
         let NewConnection {
             socket,
@@ -336,15 +337,15 @@ struct Acceptor {
     phase: watch::Receiver<Phase>,
 }
 
-/// What came of accepting.
+/// The result of accepting.
 enum Accepted {
     /// There may be more.
     More,
-    /// There is no connection.
+    /// No connection is pending.
     Nobody,
-    /// There is no descriptor for another one.
+    /// Descriptors are exhausted.
     Starved,
-    /// The listener is of no use any more.
+    /// The listener is unusable.
     Closed,
 }
 
@@ -362,7 +363,7 @@ impl Acceptor {
             }
         };
         let mut phase = self.phase.clone();
-        // who asks whether the server is ready hears that it stops
+        // the admin listener reports that the server is stopping
         let last = if self.listener.is_admin {
             Phase::Draining
         } else {
@@ -372,7 +373,7 @@ impl Acceptor {
             let ready = tokio::select! {
                 ready = watched.readable() => ready,
                 _ = phase.wait_for(|phase| *phase > last) => {
-                    // what was sent before now
+                    // connections that were made before
                     while matches!(self.accept(watched.get_ref()), Accepted::More) {}
                     return;
                 }
@@ -402,7 +403,7 @@ impl Acceptor {
         }
     }
 
-    /// Accepts one connection and has it served.
+    /// Accepts a connection and has it served.
     fn accept(&mut self, listener: &OwnedFd) -> Accepted {
         let Some(presence) = self.connections.enter() else {
             return Accepted::Starved;
@@ -422,7 +423,7 @@ impl Acceptor {
                     0 => connection.serve(),
                     at => {
                         if let Some(thread) = self.io_threads.get(at) {
-                            // a thread that has ended takes none: the server stops
+                            // a thread that has ended accepts none: the server is stopping
                             let _ = thread.connections.send(Box::new(connection));
                         }
                     }
@@ -437,7 +438,7 @@ impl Acceptor {
         }
     }
 
-    /// Makes idle connections give way, and waits for room.
+    /// Closes idle connections, and waits for a free descriptor.
     async fn starve(&self) {
         let freed = self.connections.freed().notified();
         if self.connections.starve() {
@@ -449,7 +450,7 @@ impl Acceptor {
         }
         let gone = self.connections.yield_idle(YIELDED);
         metrics::get().connections_yielded.inc_by(gone as u64);
-        // whether in time or not: it is tried again
+        // retried in either case
         let _ = tokio::time::timeout(STARVED, freed).await;
     }
 }

@@ -1,7 +1,7 @@
 //! A connected socket that registers with the runtime only when it has to wait.
 //!
-//! Most peers have written their request when they connect, and most answers fit the socket's buffer: a connection
-//! with one request that is answered at once is never watched by epoll.
+//! Most peers have sent their request when they connect, and most answers fit the socket's buffer: a connection with
+//! one request that is answered at once is never registered with epoll.
 
 use rustix::fd::AsFd;
 use rustix::fd::AsRawFd;
@@ -15,29 +15,30 @@ use std::task::Poll;
 use std::task::ready;
 use tokio::io::unix::AsyncFd;
 
-/// The socket, non-blocking.
+/// A non-blocking socket.
 #[derive(Debug)]
 pub struct Socket {
     fd: Arc<OwnedFd>,
     watched: Option<AsyncFd<Arc<OwnedFd>>>,
     drained: bool,
-    /// Whether more was asked for than had come.
+    /// Whether the last read found less than requested.
     waits: bool,
 }
 
-/// Has the runtime of this thread watch a descriptor.
+/// Registers a descriptor with the runtime of this thread.
 pub fn watch(fd: Arc<OwnedFd>) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
-    // SAFETY: the descriptor is owned, so that it is open and the same one for as long as this holds it.
+    // SAFETY: the descriptor is owned, so it stays open and refers to the same file as long as this value exists.
     #[expect(unsafe_code, reason = "the runtime takes anything that has a descriptor")]
     let watched = unsafe { AsyncFd::register(fd) };
     Ok(watched?)
 }
 
-/// Makes the kernel announce a TCP connection when its first bytes are there (TCP_DEFER_ACCEPT, tcp(7)), or after some seconds:
-/// one wake-up instead of two, and who says nothing takes no descriptor. Does nothing for other sockets.
+/// Makes the kernel announce a TCP connection when its first bytes have arrived (TCP_DEFER_ACCEPT, tcp(7)), or after
+/// some seconds: one wake-up instead of two, and a silent peer takes no descriptor. Does nothing for other sockets.
 pub fn defer(listener: impl AsFd) {
     let seconds: libc::c_int = 1;
-    // SAFETY: the descriptor is open for as long as it is borrowed; the kernel reads an int of this size from this address.
+    // SAFETY: the descriptor is open as long as it is borrowed; the kernel reads an int of this size from this
+    // address.
     #[expect(unsafe_code, reason = "rustix does not know this option")]
     unsafe {
         libc::setsockopt(
@@ -60,7 +61,7 @@ fn read(fd: impl AsFd, buffer: &mut [u8]) -> Result<usize, Errno> {
 }
 
 impl Socket {
-    /// Takes a non-blocking socket. To be used inside one runtime.
+    /// Wraps a non-blocking socket. Must be used within one runtime.
     pub fn new(fd: OwnedFd) -> Socket {
         Socket {
             fd: Arc::new(fd),
@@ -78,7 +79,7 @@ impl Socket {
         Ok(self.watched.insert(watched))
     }
 
-    /// Reads what is there, 0 at the peer's end.
+    /// Reads the available bytes; 0 at the peer's end.
     pub fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         if self.watched.is_none() && !self.drained {
             match read(&self.fd, buffer) {
@@ -91,7 +92,8 @@ impl Socket {
             }
         }
         if self.watched.is_none() && !self.waits {
-            // a task that looks for more before the answer is written is woken again: mostly nothing has to be waited for then
+            // a task that looks for more before the answer is written is woken again: usually no registration is
+            // needed then
             self.waits = true;
             context.waker().wake_by_ref();
             return Poll::Pending;
@@ -108,7 +110,7 @@ impl Socket {
                     ready.clear_ready();
                 }
                 Ok(count) => {
-                    // a short read has emptied the socket, and epoll announces what comes later
+                    // a short read has emptied the socket, and epoll announces later input
                     *drained = count < buffer.len();
                     if *drained && count > 0 {
                         ready.clear_ready();
@@ -120,18 +122,18 @@ impl Socket {
         }
     }
 
-    /// Whether all was read that had come when it was read last.
+    /// Whether the last read emptied the socket.
     pub fn drained(&self) -> bool {
         self.drained
     }
 
-    /// Does `write`, again whenever there may be room.
+    /// Calls `write`, and again whenever the socket may accept more.
     pub fn poll_write(
         &mut self,
         context: &mut Context<'_>,
         mut write: impl FnMut(BorrowedFd<'_>) -> Result<usize, Errno>,
     ) -> Poll<io::Result<usize>> {
-        // there is mostly room, whether epoll has said so already or not
+        // the socket usually accepts more, whether epoll has reported it or not
         match write(self.fd.as_fd()) {
             Err(Errno::AGAIN | Errno::INTR) => {}
             done => return Poll::Ready(done.map_err(io::Error::from)),
@@ -147,7 +149,7 @@ impl Socket {
         }
     }
 
-    /// Tells the peer that nothing more will come.
+    /// Shuts down the sending side.
     pub fn shut(&self) -> io::Result<()> {
         Ok(rustix::net::shutdown(&self.fd, rustix::net::Shutdown::Write)?)
     }

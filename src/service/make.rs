@@ -1,4 +1,4 @@
-//! From a plan to the bytes of an answer: the stored tile unchanged, or read, process, encode.
+//! Makes the bytes of an answer from a plan: the stored tile unchanged, or read, process, encode.
 
 use crate::encode;
 use crate::encode::Tags;
@@ -34,7 +34,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 impl Service {
-    /// The answer as it is stored in the file, where no pixel of it has to be changed.
+    /// The stored, encoded tile, if it can be sent unchanged.
     pub(in crate::service) fn as_stored(&self, opened: &Opened, plan: &Plan) -> Result<Option<Bytes>> {
         let header = opened.source.header();
         let format = plan.output.format;
@@ -49,7 +49,7 @@ impl Service {
         Ok(None)
     }
 
-    /// The bytes of an answer: a stored tile, or its own work.
+    /// The bytes of an answer: a stored tile, or a newly encoded picture.
     pub(in crate::service) fn made(&self, opened: &Opened, key: &Key) -> Result<Bytes> {
         let plan = key.plan().ok_or_else(mixed)?;
         if let Some(stored) = self.as_stored(opened, plan)? {
@@ -58,41 +58,41 @@ impl Service {
         self.drawn(opened, plan)
     }
 
-    /// The name of an answer in the cache that servers share; `None` without one, and for what is read quicker than asked
-    /// for.
+    /// The key of an answer in the cache that servers share; `None` without such a cache, or if reading is faster
+    /// than asking it.
     pub(in crate::service) fn shared_name(&self, opened: &Opened, key: &Key) -> Option<String> {
         let passes = key.plan().is_some_and(|plan| self.passes(opened, plan));
         self.shared.as_ref().filter(|_| !passes)?;
-        // where the files are is not part of an identity
+        // the location of the files is not part of an identity
         let config = self.config();
         Some(key.name(&(&config.library.prefix, &config.library.suffix)))
     }
 
-    /// Whether an answer is worth a place on the disk: not what is read there quicker as it is.
+    /// Whether an answer is worth storing on disk: not if the master provides it faster.
     pub(in crate::service) fn is_lasting(&self, opened: &Opened, plan: &Plan) -> bool {
         self.disk.is_on() && !self.passes(opened, plan)
     }
 
-    /// The name of an answer in the cache on disk.
+    /// The key of an answer in the disk cache.
     pub(in crate::service) fn lasting_name(&self, key: &Key) -> u128 {
         let config = self.config();
         key.digest(&(&config.library.prefix, &config.library.suffix))
     }
 
-    /// Whether an answer is a stored tile that may be sent as it is, as far as is known without reading it.
+    /// Whether the answer is a stored tile that may be sent unchanged, as far as known without reading it.
     fn passes(&self, opened: &Opened, plan: &Plan) -> bool {
         plan.finish.passthrough
             && plan.as_stored(opened.source.header()).is_some()
             && self.profiles.transform(opened, false).is_none()
     }
 
-    /// Read, processed and encoded.
+    /// Reads, processes and encodes.
     fn drawn(&self, opened: &Opened, plan: &Plan) -> Result<Bytes> {
         if let Some(file) = self.export(opened, plan)? {
             return Ok(file.into());
         }
         let (mosaic, window) = (&self.mosaic, plan.window);
-        // channels that nothing looks at are not kept
+        // drops the channels that no step uses
         let all = plan.chains() || plan.is_deep();
         let finish = |raster| {
             let (raster, meaning) = self.coloured(opened, raster, plan.chains())?;
@@ -121,7 +121,7 @@ impl Service {
         timed(Stage::Encode, encode).map(Bytes::from)
     }
 
-    /// Encoded at the depth that they have.
+    /// Encodes at the current depth.
     fn encoded(&self, opened: &Opened, plan: &Plan, pixels: Pixels, meaning: &Meaning) -> Result<Vec<u8>> {
         match pixels.layout() {
             Some(layout) => {
@@ -137,7 +137,7 @@ impl Service {
         }
     }
 
-    /// What is embedded in an answer of this layout.
+    /// The metadata to embed in an answer of this layout.
     pub(in crate::service) fn tags<'a>(
         &'a self,
         opened: &'a Opened,
@@ -162,8 +162,8 @@ impl Service {
         }
     }
 
-    /// Samples of an image and what they mean, in sRGB where they have to be. As `numbers` those of 32 bits and floating
-    /// point stay as they are, for what is asked of them is in their own terms.
+    /// Converts samples of an image to sRGB where needed; returns them with their meaning. With `numbers`, samples of
+    /// 32 bits and floating point are unchanged, since requests about them refer to stored values.
     pub(in crate::service) fn coloured<'a>(
         &self,
         opened: &'a Opened,
@@ -186,7 +186,7 @@ impl Service {
         }
     }
 
-    /// The histogram of the smallest level, averaged over channels. It is made once for an open image.
+    /// The histogram of the smallest level, averaged over channels. Computed once per open image.
     pub(in crate::service) fn stats(&self, opened: &Opened) -> Result<Arc<Stats>> {
         if let Some(known) = opened.stats.get() {
             return Ok(known.clone());
@@ -195,13 +195,13 @@ impl Service {
         let raster = self.mosaic.read(opened, window, &self.cache)?;
         let (raster, meaning) = self.coloured(opened, raster, true)?;
         let histogram = histogram(&colour::picture(raster, &meaning)?);
-        // two that come at once find the same
+        // concurrent requests compute the same value
         Ok(opened.stats.get_or_init(|| Arc::new(Stats { histogram })).clone())
     }
 }
 
 impl Service {
-    /// All of the smallest level.
+    /// The whole smallest level.
     pub(in crate::service) fn all(&self, opened: &Opened) -> Result<Window> {
         let header = opened.source.header();
         let level = header.levels.len().saturating_sub(1);
@@ -215,7 +215,7 @@ impl Service {
     }
 }
 
-/// The layout of such colours without alpha.
+/// The layout for these colours without alpha.
 fn layout(colour: Colour) -> Layout {
     match colour {
         Colour::Grey => Layout::Grey,
@@ -223,8 +223,8 @@ fn layout(colour: Colour) -> Layout {
     }
 }
 
-/// The profile of an answer, if it is small enough: that of the image, if it is sound and made for such pixels, or
-/// that of sRGB where everything is in it (grey without a profile is taken for that everywhere).
+/// The profile to embed, if it is small enough: that of the image, if it is valid and fits such pixels, or sRGB where
+/// everything is converted to it (for grey, no profile means sRGB anyway).
 fn profile<'a>(opened: &'a Opened, layout: Layout, finish: &Finish) -> Option<&'a [u8]> {
     let profile = match (finish.srgb, layout) {
         (true, Layout::Grey) => return None,
@@ -236,7 +236,7 @@ fn profile<'a>(opened: &'a Opened, layout: Layout, finish: &Finish) -> Option<&'
     small.then_some(profile)
 }
 
-/// Counts of the mean of the colour channels (alpha aside), rounded to the nearest.
+/// Histogram of the mean of the colour channels (without alpha), rounded to the nearest.
 fn histogram(picture: &Picture) -> [u64; 256] {
     let channels = picture.layout.channels();
     let colours = channels.min(3);

@@ -1,9 +1,9 @@
-//! FastCGI 1.0, the application's side of the responder role: records in, requests out, and back.
+//! Decodes and encodes FastCGI 1.0 for the responder role, without I/O.
 //!
-//! Several requests on one connection, records cut anywhere, padding, aborts and management records. Limits: 64 KiB
-//! of parameters a request (more is answered 431), 1 MiB of body (413), 4 MiB of bodies under way on one connection
-//! (413), 64 requests open on one (FCGI_OVERLOADED), 8 KiB in one management record. A peer that breaks the framing loses
-//! its connection. Section numbers are those of the FastCGI Specification of 1996.
+//! Supports several requests on one connection, records split anywhere, padding, aborts and management records.
+//! Limits: 64 KiB of parameters per request (431), 1 MiB of body (413), 4 MiB of incomplete bodies per connection
+//! (413), 64 open requests per connection (FCGI_OVERLOADED), 8 KiB in a management record. A connection whose peer
+//! breaks the framing is closed. Section numbers refer to the FastCGI Specification of 1996.
 
 use crate::http::Http;
 use crate::http::Reply;
@@ -23,47 +23,47 @@ const GET_VALUES: u8 = 9;
 const GET_VALUES_RESULT: u8 = 10;
 const UNKNOWN_TYPE: u8 = 11;
 
-/// The responder's number among the roles.
+/// The number of the responder role.
 const RESPONDER: u16 = 1;
 
 const REQUEST_COMPLETE: u8 = 0;
 const OVERLOADED: u8 = 2;
 const UNKNOWN_ROLE: u8 = 3;
 
-/// Longest content of a record.
+/// Longest content of a record, in bytes.
 const CONTENT: usize = 65_535;
-/// Bytes of parameters in one request.
+/// Most bytes of parameters in a request.
 const MAX_PARAMS: usize = 64 << 10;
-/// Bytes of body in one request.
+/// Most bytes of body in a request.
 const MAX_BODY: usize = 1 << 20;
-/// Bytes of bodies that are coming on one connection.
+/// Most bytes of incomplete bodies on a connection.
 const MAX_BODIES: usize = 4 << 20;
-/// Bytes of a record that is only understood whole.
+/// Most bytes of a record that is handled as a whole.
 const MAX_WHOLE: usize = 8 << 10;
-/// Requests open on one connection.
+/// Most open requests on a connection.
 const MAX_OPEN: usize = 64;
-/// Requests being worked on for one connection; more are left in the socket.
+/// Most requests of a connection that are answered at once; more are left in the socket.
 const MAX_RUNNING: usize = 32;
 
-/// What a piece of input amounted to.
+/// The result of parsing some input.
 #[derive(Debug)]
 pub enum Event {
-    /// A whole request; [`Wire::answer`] wants the number back.
+    /// A complete request; its number is passed to [`Wire::answer`].
     Request(u16, Http),
-    /// A request that was handed out is not wanted any more; it has been answered.
+    /// A request was aborted by the peer; it has been answered.
     Abort(u16),
-    /// The peer does not speak the protocol: nothing more can be read from it.
+    /// The peer violates the protocol: nothing more can be read from it.
     Broken(&'static str),
 }
 
-/// One connection's records and requests.
+/// The records and requests of a connection.
 #[derive(Debug)]
 pub struct Wire {
     open: Vec<OpenRequest>,
     record: Option<Record>,
-    /// The peer does not keep the connection, or we stop.
+    /// The connection ends after its current requests.
     retired: bool,
-    /// What FCGI_MAX_CONNS says.
+    /// The value of FCGI_MAX_CONNS.
     max_connections: usize,
 }
 
@@ -85,16 +85,16 @@ struct OpenRequest {
 
 #[derive(Debug)]
 enum RequestStage {
-    /// Name-value pairs, as far as they have come.
+    /// Name-value pairs, as far as received.
     Params(Vec<u8>),
-    /// The body is coming.
+    /// The body is being received.
     Stdin(Http),
-    /// Handed out, and not yet answered.
+    /// Passed on, and not answered yet.
     Running,
 }
 
 impl Wire {
-    /// A new connection; `max_connections` is what the peer gets on request.
+    /// A new connection; `max_connections` is reported to the peer on request.
     pub fn new(max_connections: usize) -> Self {
         Wire {
             open: Vec::new(),
@@ -104,8 +104,8 @@ impl Wire {
         }
     }
 
-    /// Reads from the start of `input` to the first event or as far as it goes; returns how many bytes are done with. The
-    /// rest comes again, followed by more.
+    /// Parses `input` from the start up to the first event, or as far as it goes; returns how many bytes were
+    /// consumed. The caller passes the rest again, followed by more.
     pub fn parse(&mut self, input: &[u8], out: &mut Out) -> (usize, Option<Event>) {
         let mut rest = input;
         let used = |rest: &[u8]| input.len() - rest.len();
@@ -129,7 +129,7 @@ impl Wire {
         }
     }
 
-    /// Takes in what has come of the content and padding of a record; returns what follows it.
+    /// Consumes the available content and padding of a record; returns the rest.
     fn go_on<'a>(&mut self, mut record: Record, input: &'a [u8], out: &mut Out) -> &'a [u8] {
         let (content, rest) = input.split_at(record.content.min(input.len()));
         let (padding, rest) = rest.split_at(record.padding.min(rest.len()));
@@ -142,8 +142,8 @@ impl Wire {
         rest
     }
 
-    /// Takes in the header of a record, and all of one that is handled as a whole; returns what follows. `None` when more
-    /// has to come first.
+    /// Consumes the header of a record, or a whole record if it is handled as a whole; returns the rest. `None` if
+    /// more input is needed.
     fn begin_record<'a>(&mut self, input: &'a [u8], out: &mut Out) -> Option<(Option<Event>, &'a [u8])> {
         let broken = |why| Some((Some(Event::Broken(why)), input));
         let (&[version, kind, id1, id0, len1, len0, padding, _], rest) = input.split_first_chunk::<8>()?;
@@ -170,7 +170,7 @@ impl Wire {
         Some((self.whole(record, content, out), rest))
     }
 
-    /// A record that is handled when all of it is there.
+    /// Handles a complete record.
     fn whole(&mut self, record: Record, content: &[u8], out: &mut Out) -> Option<Event> {
         match record.kind {
             BEGIN_REQUEST => {
@@ -197,7 +197,7 @@ impl Wire {
             return Some("a request number is zero or in use");
         }
         if self.retired {
-            // the peer knows, or said itself, that the connection ends
+            // the peer knows, or has announced, that the connection ends
             return None;
         }
         // bit 0 is FCGI_KEEP_CONN
@@ -215,7 +215,7 @@ impl Wire {
         None
     }
 
-    /// ABORT_REQUEST (§5.4): its work may stop, and the number is free again.
+    /// ABORT_REQUEST (§5.4): cancels the request and frees its number.
     fn abort(&mut self, id: u16, out: &mut Out) -> Option<Event> {
         let open = self.open.swap_remove(self.place(id)?);
         self.refuse(id, REQUEST_COMPLETE, out);
@@ -230,7 +230,8 @@ impl Wire {
         self.end(Last::Linger, out);
     }
 
-    /// The header of a record whose content is handled as it comes. An empty one ends its stream.
+    /// Handles the header of a stream record, whose content is handled as it arrives. An empty record ends its
+    /// stream.
     fn begin_stream(&mut self, record: Record, out: &mut Out) -> Option<Event> {
         if record.id == 0 && ![END_REQUEST, STDOUT, GET_VALUES_RESULT, UNKNOWN_TYPE].contains(&record.kind) {
             let mut answer = BytesMut::with_capacity(16);
@@ -268,7 +269,7 @@ impl Wire {
         }
     }
 
-    /// A piece of a stream.
+    /// Handles some content of a stream.
     fn stream(&mut self, kind: u8, id: u16, content: &[u8], out: &mut Out) {
         let coming = |open: &OpenRequest| match &open.stage {
             RequestStage::Stdin(http) => http.body.len(),
@@ -276,7 +277,7 @@ impl Wire {
         };
         let bodies: usize = self.open.iter().map(coming).sum();
         let Some(open) = self.open.iter_mut().find(|open| open.id == id) else {
-            // also the rest of a request that was answered early (§3.3)
+            // this includes the rest of a request that was answered early (§3.3)
             return;
         };
         match (kind, &mut open.stage) {
@@ -298,14 +299,14 @@ impl Wire {
         }
     }
 
-    /// Answers before the request is whole; what still comes of it is ignored.
+    /// Answers before the request is complete; the rest of it is ignored.
     fn early(&mut self, id: u16, status: u16, text: &'static str, out: &mut Out) {
         let reply = Reply::new(status, text).with("Content-Type", "text/plain");
         self.reply(id, reply, out);
         self.end(Last::Linger, out);
     }
 
-    /// Queues header and body as STDOUT, its end and END_REQUEST.
+    /// Queues header and body as STDOUT records, the end of the stream and END_REQUEST.
     pub fn answer(&mut self, id: u16, reply: Reply, out: &mut Out) {
         self.reply(id, reply, out);
         self.end(Last::Close, out);
@@ -347,28 +348,28 @@ impl Wire {
         }
     }
 
-    /// The peer is gone: nothing is open any more.
+    /// Drops all requests: the peer is gone.
     pub fn withdraw(&mut self) {
         self.open.clear();
     }
 
-    /// No further request after those that have begun to arrive.
+    /// Accepts no request beyond those that have begun to arrive.
     pub fn retire(&mut self) {
         self.retired = true;
     }
 
-    /// Nothing more may be read before something is answered.
+    /// Whether nothing more may be read before a request is answered.
     pub fn held(&self) -> bool {
         let running = |open: &&OpenRequest| matches!(open.stage, RequestStage::Running);
         self.open.len() >= MAX_RUNNING && self.open.iter().filter(running).count() >= MAX_RUNNING
     }
 
-    /// No request has begun or is being answered.
+    /// Whether no request is open.
     pub fn idle(&self) -> bool {
         self.open.is_empty() && self.record.is_none()
     }
 
-    /// A record or a request has begun and is not whole.
+    /// Whether a record or a request is incomplete.
     pub fn begun(&self) -> bool {
         let running = |open: &OpenRequest| matches!(open.stage, RequestStage::Running);
         self.record.is_some() || self.open.iter().any(|open| !running(open))
@@ -378,7 +379,7 @@ impl Wire {
         self.open.iter().position(|open| open.id == id)
     }
 
-    /// GET_VALUES_RESULT (§4.1): the names we know of those that were asked for.
+    /// GET_VALUES_RESULT (§4.1): the values of the known names among those requested.
     fn values(&self, asked: &Http) -> BytesMut {
         let mut content = BytesMut::new();
         for (name, _) in asked.vars() {
@@ -389,7 +390,7 @@ impl Wire {
                 _ => continue,
             };
             let value = value.to_string();
-            // both are far shorter than 128 bytes, and so is each of their lengths one byte
+            // both are shorter than 128 bytes, so each length takes one byte
             content.put_slice(&[length(name.len())[1], length(value.len())[1]]);
             content.put_slice(name);
             content.put_slice(value.as_bytes());
@@ -402,12 +403,12 @@ impl Wire {
     }
 }
 
-/// Whether a record is handled only when all of it is there.
+/// Whether records of this type are handled as a whole.
 fn whole(kind: u8, id: u16) -> bool {
     matches!(kind, BEGIN_REQUEST | ABORT_REQUEST) || (kind == GET_VALUES && id == 0)
 }
 
-/// Name-value pairs (§3.4): lengths in one byte below 128, else in four with the top bit set.
+/// Name-value pairs (§3.4): lengths below 128 take one byte, others four with the top bit set.
 fn pairs(mut text: &[u8]) -> Option<Http> {
     fn number(text: &mut &[u8]) -> Option<usize> {
         let (&first, rest) = text.split_first()?;
@@ -431,7 +432,7 @@ fn pairs(mut text: &[u8]) -> Option<Http> {
     Some(http)
 }
 
-/// A length of at most [`CONTENT`] as the header writes it.
+/// A length of at most [`CONTENT`], encoded as in the record header.
 fn length(len: usize) -> [u8; 2] {
     u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes()
 }
@@ -531,7 +532,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_the_same_however_its_records_are_cut() {
+    fn a_request_is_the_same_however_its_records_are_split() {
         let input = request(7);
         for step in [1, 2, 3, 5, 7, 11, 64, input.len()] {
             let mut wire = Wire::new(1);
@@ -548,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_stdout_its_end_and_the_requests_end() {
+    fn an_answer_is_stdout_its_end_and_end_request() {
         let mut wire = Wire::new(1);
         let mut out = Out::default();
         feed(&mut wire, &request(258), 4096, &mut out);
@@ -565,7 +566,7 @@ mod tests {
     }
 
     #[test]
-    fn long_bodies_and_long_heads_are_cut_into_full_records() {
+    fn long_bodies_and_long_heads_are_split_into_full_records() {
         for (head, body) in [(0, 200_000), (70_000, 5), (0, CONTENT), (0, 0)] {
             let mut wire = Wire::new(1);
             let mut out = Out::default();
@@ -596,7 +597,7 @@ mod tests {
     }
 
     #[test]
-    fn an_abort_ends_the_request_and_withdraws_its_work() {
+    fn an_abort_ends_the_request_and_cancels_its_work() {
         let mut wire = Wire::new(1);
         let mut out = Out::default();
         feed(&mut wire, &request(3), 4096, &mut out);
@@ -630,7 +631,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_is_not_kept_ends_with_its_last_answer() {
+    fn a_connection_without_keep_conn_ends_with_its_last_answer() {
         let mut wire = Wire::new(1);
         let mut out = Out::default();
         let mut input = request(1);
@@ -642,7 +643,7 @@ mod tests {
     }
 
     #[test]
-    fn too_much_is_answered_and_only_that_request_ends() {
+    fn a_request_over_a_limit_is_answered_and_only_that_request_ends() {
         let big = vec![b'x'; 60_000];
         let mut wire = Wire::new(1);
         let mut out = Out::default();
@@ -660,7 +661,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_that_never_end_take_no_more_together_than_a_few() {
+    fn incomplete_bodies_are_limited_per_connection() {
         let big = vec![b'x'; 60_000];
         let mut wire = Wire::new(1);
         let mut out = Out::default();
@@ -684,7 +685,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_framing_is_noticed() {
+    fn broken_framing_is_detected() {
         let broken: [&[u8]; 5] = [
             b"GET / HTTP/1.1\r\n",
             &record(BEGIN_REQUEST, 0, &[0, 1, 1, 0, 0, 0, 0, 0], 0),

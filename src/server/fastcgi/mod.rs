@@ -1,6 +1,7 @@
-//! FastCGI connections: bytes to and from the codec, requests to the service.
+//! FastCGI connections: passes bytes between socket and codec, and requests to the service.
 //!
-//! Requests of one connection are answered side by side. When the peer aborts one, or goes away, its future is dropped.
+//! Requests of one connection are answered concurrently. When the peer aborts a request or disconnects, its future is
+//! dropped.
 
 pub mod codec;
 
@@ -24,13 +25,13 @@ use std::task::Context;
 use std::task::Poll;
 use std::time::Instant;
 
-/// A thread's buffer for reading. What no request is made of yet is kept by the connection.
+/// Size of a thread's read buffer. Bytes of incomplete requests are kept by the connection.
 const SCRATCH: usize = 128 << 10;
-/// Bytes that may wait for the peer before no more is read from it.
+/// Pending output in bytes from which on no more is read from a peer.
 const MAX_WAITING: usize = 1 << 20;
-/// Rounds in one go before other connections have their turn.
+/// Rounds of reading and writing before other connections get their turn.
 const ROUNDS: usize = 32;
-/// A kept buffer larger than this is given back.
+/// A connection's buffer larger than this is freed when empty.
 const SPARE: usize = 4 << 10;
 
 thread_local! {
@@ -38,7 +39,7 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
 }
 
-/// Serves a connection to its end.
+/// Serves a connection until it ends.
 pub async fn serve(socket: Socket, presence: Presence, handler: Handler) {
     let mut connection = Connection {
         wire: Wire::new(presence.most()),
@@ -64,34 +65,34 @@ struct Connection {
     handler: Handler,
     wire: Wire,
     out: Out,
-    /// Bytes that were read and not understood yet.
+    /// Bytes received and not parsed yet.
     stash: Vec<u8>,
-    /// The stash may hold a whole request.
+    /// The stash may hold a complete request.
     stalled: bool,
-    /// The peer has written its last, and waits for nothing: no FastCGI peer shuts down only half of a connection, and a
-    /// lost one looks the same.
+    /// The peer has shut down its side and expects nothing: no FastCGI peer shuts down only half of a connection, and
+    /// a lost one looks the same.
     ended: bool,
-    /// Our side is shut; what comes is thrown away.
+    /// Our side is shut down; further input is discarded.
     lingering: bool,
-    /// No request is taken beyond those that were sent already.
+    /// No request is accepted beyond those already sent.
     retiring: bool,
-    /// Since when there is something to send.
+    /// Since when output is pending.
     sending: Option<Instant>,
     running: Vec<(u16, BoxFuture<'static, Reply>)>,
 }
 
-/// How a round of reading ended.
+/// The result of a round of reading.
 enum ReadOutcome {
-    /// There may be more.
+    /// There may be more input.
     More,
-    /// There is nothing now, or nothing may be read now.
+    /// There is no input, or reading must wait.
     Nothing,
-    /// The connection is of no more use.
+    /// The connection is unusable.
     Broken,
 }
 
 impl Connection {
-    /// Moves the connection on as far as it goes; ready when it has come to its end.
+    /// Advances the connection as far as possible; ready when it has ended.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match self.presence.order(context) {
             Directive::None => {}
@@ -112,7 +113,7 @@ impl Connection {
                 ReadOutcome::More => happened = true,
                 ReadOutcome::Nothing => {
                     if self.retiring {
-                        // what was sent before has been taken in
+                        // everything sent before has been received
                         self.wire.retire();
                         if self.is_idle() {
                             return Poll::Ready(());
@@ -145,7 +146,7 @@ impl Connection {
         }
     }
 
-    /// Writes what waits; true when nothing does, an error when the connection has come to its end.
+    /// Writes pending output; true when none is left, an error when the connection has ended.
     fn poll_out(&mut self, context: &mut Context<'_>) -> Result<bool, ()> {
         if !self.out.is_empty() && self.sending.is_none() {
             self.sending = Some(Instant::now());
@@ -180,7 +181,7 @@ impl Connection {
         self.wire.idle() && self.stash.is_empty() && self.out.is_empty() && self.running.is_empty()
     }
 
-    /// Reads once, and understands what was read.
+    /// Reads once, and parses what was read.
     fn poll_in(&mut self, context: &mut Context<'_>) -> ReadOutcome {
         let shut = self.out.last.is_some() && !self.lingering;
         if shut || self.ended || self.wire.held() || self.out.bytes() > MAX_WAITING {
@@ -217,7 +218,7 @@ impl Connection {
         })
     }
 
-    /// After the peer's end: nothing is read or made for it any more.
+    /// Handles the peer's end: nothing more is read or computed for it.
     fn end(&mut self) {
         self.ended = true;
         self.stalled = false;
@@ -226,7 +227,7 @@ impl Connection {
         self.wire.withdraw();
     }
 
-    /// Gives bytes to the wire, begins what it asks for, and keeps what it leaves.
+    /// Parses bytes, starts the requests in them, and stashes the rest.
     fn understand(&mut self, bytes: &[u8]) -> ReadOutcome {
         let (used, event) = self.wire.parse(bytes, &mut self.out);
         self.stash
@@ -256,7 +257,7 @@ impl Connection {
         self.running.push((id, (self.handler)(http)));
     }
 
-    /// Notes what is waited for.
+    /// Records what the connection waits for.
     fn settle(&mut self, happened: bool) {
         let wait = if !self.out.is_empty() {
             Wait::Writing
@@ -269,7 +270,7 @@ impl Connection {
         } else {
             Wait::Answer
         };
-        // bytes that were written have noted it already
+        // writing has recorded this already
         if wait != Wait::Writing || self.presence.wait() != Wait::Writing {
             self.presence.waits(wait, happened);
         }

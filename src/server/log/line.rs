@@ -1,12 +1,12 @@
-//! The format of a line of the log.
+//! Formats a line of the log.
 
 use crate::config::LogFormat;
 use crate::service::access::stamp;
 use log::Level;
 use std::time::SystemTime;
 
-/// A line about anything but a request: `2026-01-31T12:00:00.123Z warning text`, UTC, or the same as JSON; one line
-/// whatever the text holds.
+/// A line that is not about a request: `2026-01-31T12:00:00.123Z warning text` in UTC, or the same as JSON. Always a
+/// single line.
 pub fn line(format: LogFormat, now: SystemTime, level: Level, text: &str) -> String {
     let time = stamp(now);
     let level = match level {

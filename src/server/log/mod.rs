@@ -1,9 +1,9 @@
-//! The log: the file LOGFILE, an open descriptor or syslog, filtered by VERBOSITY.
+//! The log: writes to the file LOGFILE, an open descriptor or syslog, filtered by VERBOSITY.
 //!
-//! VERBOSITY 0 writes nothing; 1 errors, warnings, and the lines about start and stop (those with the target
-//! [`LIFE`]); 2 also `info`, which is one line per request; 3 also `debug`; 4 and more `trace`. A separate thread
-//! writes: logging never blocks, and lines that do not fit the queue are counted, reported and lost. Several
-//! processes may share a file: one write holds whole lines.
+//! VERBOSITY 0 writes nothing; 1 errors, warnings, and lines about start and stop (target [`LIFE`]); 2 also `info`,
+//! which is one line per request; 3 also `debug`; 4 and more `trace`. A separate thread writes: logging never blocks,
+//! and lines that do not fit the queue are dropped, counted and reported. Several processes may share a file: each
+//! write consists of whole lines.
 
 mod line;
 mod output;
@@ -28,10 +28,11 @@ use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
 
-/// The target of lines about the server's life: written from VERBOSITY 1 though they are `info`, and each of them.
+/// The target of lines about the server's life: written from VERBOSITY 1 on although their level is `info`, and never
+/// throttled.
 pub const LIFE: &str = "life";
 
-/// For which a process that ends waits for its log.
+/// How long a process that ends waits for its log.
 const LAST: Duration = Duration::from_secs(1);
 
 static SINK: OnceLock<LogSink> = OnceLock::new();
@@ -43,7 +44,7 @@ struct LogSink {
     kinds: Throttle,
 }
 
-/// Takes the crate `log`'s lines from now on. When the log cannot be opened a line on stderr says so, and the lines go
+/// Installs the logger of the crate `log`. If the log cannot be opened, a line on stderr says so, and the lines go
 /// there.
 pub fn start(verbosity: u8, logfile: &str, format: LogFormat) -> io::Result<()> {
     let level = match verbosity {
@@ -76,7 +77,7 @@ pub fn reopen() {
 }
 
 impl LogSink {
-    /// The life of the log's own thread.
+    /// The main loop of the log thread.
     fn write(&self, mut output: LogOutput) {
         loop {
             let mut lines = Vec::new();
@@ -94,7 +95,7 @@ impl LogSink {
         }
     }
 
-    /// Writes lines, as many at a time as may be.
+    /// Writes lines in the largest possible batches.
     fn send(&self, output: &mut LogOutput, lines: Vec<(Level, String)>) {
         let mut lines = lines.into_iter().peekable();
         while let Some((level, mut batch)) = lines.next() {
@@ -104,7 +105,7 @@ impl LogSink {
                 batch.push_str(&next);
                 count += 1;
             }
-            // a full disk must not stop the pictures
+            // a full disk must not stop the server
             if output.write(level, &batch).is_err() {
                 self.queue.drop_lines(count);
                 continue;
@@ -120,7 +121,7 @@ impl LogSink {
         }
     }
 
-    /// Warnings that were held back.
+    /// Throttled lines that are due.
     fn due(&self) -> Vec<(Level, String)> {
         let line = |(level, text): (Level, String)| {
             (level, line::line(self.format, SystemTime::now(), level, &text))
@@ -156,7 +157,7 @@ impl Log for LogSink {
         self.queue.push(LogEntry::Line(level, line));
     }
 
-    /// For the end of the process: waits a second at most.
+    /// Flushes at the end of the process; waits a second at most.
     fn flush(&self) {
         let end = Instant::now() + LAST;
         for (level, line) in self.due() {

@@ -1,6 +1,6 @@
-//! Where lines go: a file, a descriptor that is already open, or syslog; stderr when that fails.
+//! The destination of lines: a file, a descriptor that is already open, or syslog; stderr if that fails.
 //!
-//! Only the log's own thread writes, so that a pipe that is not read or a syslog that hangs blocks no request.
+//! Only the log thread writes, so that a pipe that is not read or a syslog that hangs blocks no request.
 
 use crate::server::syslog;
 use log::Level;
@@ -14,37 +14,37 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
-/// Where the local syslog listens.
+/// The socket of the local syslog.
 const SYSLOG: &str = "/dev/log";
 
-/// What LOGFILE says.
+/// The parsed value of LOGFILE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Destination {
     File(PathBuf),
-    /// It is open: it may belong to a user whose files cannot be opened by name.
+    /// Already open: it may belong to a user whose files cannot be opened by name.
     Stdout,
     Stderr,
     Syslog,
 }
 
-/// What is written to.
+/// An open destination.
 #[derive(Debug)]
 enum OpenTarget {
     File(File),
     Syslog,
 }
 
-/// The log as it is open.
+/// The open log.
 pub struct LogOutput {
     place: Destination,
     target: Option<OpenTarget>,
-    /// Where what cannot go there goes, and what was logged when it did.
+    /// The fallback for lines that could not be written, and when it was last reported.
     stderr: Box<dyn Write + Send>,
     falls_back: bool,
 }
 
 impl LogOutput {
-    /// Opens what LOGFILE says. When that fails a line on `stderr` says so, and the lines go there.
+    /// Opens the destination that LOGFILE names. If that fails, a line on `stderr` says so, and the lines go there.
     pub fn open(logfile: &str, stderr: Box<dyn Write + Send>) -> LogOutput {
         let place = match logfile {
             "syslog" => Destination::Syslog,
@@ -62,7 +62,7 @@ impl LogOutput {
         output
     }
 
-    /// Opens it again.
+    /// Reopens the destination.
     pub fn reopen(&mut self) {
         let target = match &self.place {
             Destination::File(path) => OpenOptions::new()
@@ -87,7 +87,7 @@ impl LogOutput {
         }
     }
 
-    /// Writes lines of this level, each of which ends in a line feed, in one go.
+    /// Writes lines of this level, each with its line feed, at once.
     pub fn write(&mut self, level: Level, lines: &str) -> io::Result<()> {
         if matches!(self.target, Some(OpenTarget::Syslog)) || self.place == Destination::Syslog {
             match listening() {
@@ -105,10 +105,10 @@ impl LogOutput {
         }
     }
 
-    /// How many bytes of lines may be written in one go: as many as a pipe takes from one of several writers.
+    /// The largest batch in bytes: what a pipe accepts atomically from one of several writers.
     pub fn batch(&self) -> usize {
         match self.place {
-            // a level and a message each
+            // one message per line, each with its level
             Destination::Syslog => 0,
             _ => 4096,
         }
@@ -126,7 +126,7 @@ impl LogOutput {
 fn listening() -> Result<(), String> {
     let tried = UnixDatagram::unbound().and_then(|socket| socket.connect(SYSLOG));
     match tried {
-        // it is a stream: the C library knows how
+        // it is a stream socket, which the C library supports
         Err(error) if error.raw_os_error() == Some(libc::EPROTOTYPE) => Ok(()),
         tried => tried.map_err(|error| format!("syslog: {SYSLOG}: {error}")),
     }
@@ -138,7 +138,7 @@ fn duplicate(open: &impl AsFd) -> Result<OpenTarget, String> {
         .map_err(|error| error.to_string())
 }
 
-/// Writes everything, also to what is non-blocking.
+/// Writes everything, also to non-blocking descriptors.
 fn write_all(mut file: &File, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.write(bytes) {
@@ -160,7 +160,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::Mutex;
 
-    /// What went to stderr.
+    /// Captures stderr.
     #[derive(Clone, Default)]
     struct Told(Arc<Mutex<Vec<u8>>>);
 
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_opened_goes_to_stderr_until_it_can() {
+    fn lines_go_to_stderr_until_the_log_can_be_opened() {
         let folder = std::env::temp_dir().join(format!("iipsrv-nolog-{}", std::process::id()));
         let path = folder.join("log");
         let stderr = Told::default();

@@ -1,4 +1,4 @@
-//! The bounded queue between callers and the log's own thread.
+//! The bounded queue between callers and the log thread.
 
 use crate::metrics;
 use log::Level;
@@ -8,15 +8,15 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-/// Bytes of lines that may wait.
+/// Most bytes of queued lines.
 const MAX_BYTES: usize = 1 << 20;
 
-/// What the thread has to do.
+/// A task of the log thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogEntry {
-    /// Write a line, which ends in a line feed.
+    /// Write a line, which ends with a line feed.
     Line(Level, String),
-    /// Open the log again.
+    /// Reopen the log.
     Reopen,
 }
 
@@ -33,12 +33,12 @@ struct State {
     entries: Vec<LogEntry>,
     bytes: usize,
     dropped: u64,
-    /// The thread is at work on what it took.
+    /// The thread is processing the entries that it took.
     busy: bool,
 }
 
 impl Queue {
-    /// Adds an entry. A line for which there is no room is counted and dropped.
+    /// Adds an entry. A line that does not fit is counted and dropped.
     pub fn push(&self, entry: LogEntry) {
         let mut state = self.lock();
         if let LogEntry::Line(_, text) = &entry {
@@ -49,7 +49,7 @@ impl Queue {
             state.bytes += text.len();
         }
         state.entries.push(entry);
-        // the thread looks again after its work
+        // a busy thread checks the queue again by itself
         let sleeps = !state.busy;
         drop(state);
         if sleeps {
@@ -63,7 +63,7 @@ impl Queue {
         metrics::get().log_dropped.inc_by(count);
     }
 
-    /// Everything that waits, after at most so long; what was taken before counts as done.
+    /// Takes all entries, after waiting at most `patience`; entries taken before count as processed.
     pub fn take(&self, patience: Duration) -> Vec<LogEntry> {
         let mut state = self.lock();
         state.busy = false;
@@ -79,12 +79,12 @@ impl Queue {
         std::mem::take(&mut state.entries)
     }
 
-    /// Lines that were dropped since the last look.
+    /// The number of lines dropped since the last call.
     pub fn take_dropped(&self) -> u64 {
         std::mem::take(&mut self.lock().dropped)
     }
 
-    /// Waits until all is written, but for so long only.
+    /// Waits until everything is written, but at most `patience`.
     pub fn flush(&self, patience: Duration) {
         let state = self.lock();
         let waiting = |state: &mut State| state.busy || !state.entries.is_empty();
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_that_do_not_fit_are_counted_and_orders_always_fit() {
+    fn lines_that_do_not_fit_are_counted_and_other_entries_always_fit() {
         let queue = Queue::default();
         let line = || LogEntry::Line(Level::Info, "x".repeat(MAX_BYTES / 4));
         for _ in 0..6 {

@@ -1,4 +1,4 @@
-//! Rate limit for errors and warnings: one line per place in the program and second, and the number of the others.
+//! Rate limit for errors and warnings: one line per call site and second, and the number of suppressed lines.
 
 use log::Level;
 use std::collections::HashMap;
@@ -8,13 +8,13 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
-/// For which a kind is quiet after a line.
+/// The interval in which a call site logs one line.
 pub const QUIET: Duration = Duration::from_secs(1);
 
 /// File and line.
 pub type CallSite = (&'static str, u32);
 
-/// What was logged of each kind.
+/// The recent lines of each call site.
 #[derive(Debug, Default)]
 pub struct Throttle(Mutex<HashMap<CallSite, Throttled>>);
 
@@ -22,14 +22,14 @@ pub struct Throttle(Mutex<HashMap<CallSite, Throttled>>);
 struct Throttled {
     /// When the last line was written.
     last: Instant,
-    /// Lines that were held back since, and the last of them.
+    /// The number of lines suppressed since then, and the last of them.
     held: u64,
     level: Level,
     text: String,
 }
 
 impl Throttle {
-    /// The text, unless it has to be held back.
+    /// The text, unless it is suppressed.
     pub fn admit(&self, place: CallSite, now: Instant, level: Level, text: String) -> Option<String> {
         let mut kinds = self.lock();
         let Some(kind) = kinds.get_mut(&place) else {
@@ -51,7 +51,7 @@ impl Throttle {
         None
     }
 
-    /// The last of each kind that was held back for long enough, with how many there were.
+    /// The last suppressed line of each call site whose interval is over, with the number of lines.
     pub fn due(&self, now: Instant) -> Vec<(Level, String)> {
         let mut due = Vec::new();
         for kind in self.lock().values_mut() {
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_is_logged_at_once_and_the_last_with_their_number() {
+    fn the_first_line_is_logged_at_once_and_the_last_with_their_number() {
         let (kinds, start) = (Throttle::default(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
         let admit = |line, ms, text: &str| kinds.admit(("file.rs", line), at(ms), Level::Warn, text.into());
