@@ -64,12 +64,12 @@ impl Listener {
         open(address, backlog, false)
     }
 
-    /// Opens HTTP listeners; addresses as for [`fastcgi`].
+    /// Opens HTTP listeners; addresses as for [`Listener::fastcgi`].
     pub fn http(address: &str, backlog: u32) -> io::Result<Vec<Listener>> {
         open(address, backlog, true)
     }
 
-    /// Opens admin listeners; addresses as for [`fastcgi`]. A Unix socket is accessible to its owner only.
+    /// Opens admin listeners; addresses as for [`Listener::fastcgi`]. A Unix socket is accessible to its owner only.
     pub fn admin(address: &str, backlog: u32) -> io::Result<Vec<Listener>> {
         let mut listeners = open(address, backlog, true)?;
         for listener in &mut listeners {
