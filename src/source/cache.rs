@@ -9,44 +9,44 @@ use crate::source::Tile;
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// Something decoded that another request may need again.
+/// A decoded part of an image that another request may need again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
     /// A tile of the header's grid.
     Tile(Tile),
-    /// A tile of the picture as it is stored, before its orientation was applied.
+    /// A tile of the stored picture, before its orientation is applied.
     Unturned(Tile),
-    /// A strip, or a tile too large to be shown as one: a cell of the grid that the file has.
+    /// A strip, or a tile too large for clients: a cell of the file's own grid.
     Stored(Tile),
-    /// A whole level that the file does not have.
+    /// A whole level that is missing in the file.
     Level(usize),
-    /// What a codec decodes on the way, under a name of its own.
+    /// An intermediate result of a codec, under its own key.
     Coded([u32; 3]),
 }
 
-/// Where parts are held. Those who ask for one that is being made wait for it.
+/// A cache of parts. Requests for a part that is being made wait for it.
 pub trait TileCache: Sync {
-    /// The part, made by `make` if it is not held.
+    /// The part; `make` creates it if it is not cached.
     fn keep(&self, part: Part, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Arc<Raster>>;
 
-    /// Whether packed parts are held.
+    /// Whether packed parts are cached.
     fn packs(&self) -> bool;
 
-    /// Holds packed bytes that only the next window needs; `make` gets what is held, if anything, and returns what to hold
-    /// from now on, or `None` to leave that as it is.
+    /// Caches packed bytes that only the next window needs; `make` gets the cached bytes, if any, and returns their
+    /// replacement, or `None` to leave them.
     fn pack(&self, part: Part, make: &mut Packer) -> Result<()>;
 
-    /// Whether the part is held now.
+    /// Whether the part is cached.
     fn holds(&self, part: Part) -> bool {
         let _ = part;
         false
     }
 }
 
-/// Makes something packed of what is held.
+/// Creates packed bytes from those that are cached.
 pub type Packer<'a> = dyn FnMut(Option<Bytes>) -> Result<Option<Bytes>> + 'a;
 
-/// Holds nothing.
+/// Caches nothing.
 pub struct NoCache;
 
 impl TileCache for NoCache {
@@ -63,15 +63,15 @@ impl TileCache for NoCache {
     }
 }
 
-/// A [`TileCache`] as a source below another one sees it, where the same tile has another name.
+/// A [`TileCache`] for an inner source, in which parts have other keys.
 pub struct Renamed<'a> {
-    /// Where parts are held.
+    /// The underlying cache.
     pub keep: &'a dyn TileCache,
-    /// The name above; `None` for what shall not be held.
+    /// Maps a part to its key in the underlying cache; `None` if it must not be cached.
     pub name: &'a (dyn Fn(Part) -> Option<Part> + Sync),
 }
 
-/// Names of a level in strips below one in tiles.
+/// Keys of a level in strips below one in tiles.
 pub fn as_stored(part: Part) -> Option<Part> {
     Some(match part {
         Part::Tile(tile) => Part::Stored(tile),
@@ -79,7 +79,7 @@ pub fn as_stored(part: Part) -> Option<Part> {
     })
 }
 
-/// Holds no tiles.
+/// Excludes tiles.
 pub fn not_tiles(part: Part) -> Option<Part> {
     (!matches!(part, Part::Tile(_))).then_some(part)
 }
@@ -108,20 +108,21 @@ impl TileCache for Renamed<'_> {
     }
 }
 
-/// What the bands of one large window share: strips and packed parts for as long as it takes, and derived levels.
+/// Caches what the bands of one large window share: strips and packed parts for the duration of the window, and
+/// derived levels.
 pub struct BandCache<'a> {
     levels: &'a dyn TileCache,
     strips: Recent<Part, Arc<Raster>>,
     packed: Recent<Part>,
 }
 
-/// Bytes of strips: one for each of two neighbouring bands of 30 000 pixels on each of eight threads, about.
+/// Bytes of cached strips: about one for each of two neighbouring bands of 30 000 pixels on each of eight threads.
 const STRIPS: u64 = 128 << 20;
 
-/// Strips that are held whatever their size: those that the last two bands shared with the next.
+/// Strips that are cached whatever their size: those that the last two bands shared with the next.
 const LAST: usize = 2;
 
-/// Bytes of packed parts: about those that a band of 30 000 pixels shares with the next.
+/// Bytes of cached packed parts: about those that a band of 30 000 pixels shares with the next.
 const PACKED: u64 = 48 << 20;
 
 impl Weigh for Arc<Raster> {
@@ -131,7 +132,7 @@ impl Weigh for Arc<Raster> {
 }
 
 impl<'a> BandCache<'a> {
-    /// Holds strips and packed parts; derived levels are left to `levels`.
+    /// Caches strips and packed parts itself, and derived levels in `levels`.
     pub fn over(levels: &'a dyn TileCache) -> BandCache<'a> {
         BandCache {
             levels,

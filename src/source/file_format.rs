@@ -1,4 +1,4 @@
-//! The kinds of file: recognised by their first bytes or their suffix, and opened.
+//! Recognises file formats by their first bytes or their suffix, and opens files.
 
 use crate::error::Result;
 use crate::limits;
@@ -18,15 +18,15 @@ use std::sync::Arc;
 /// How masters are read.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// What derived levels may take.
+    /// The limits of derived levels.
     pub budget: Budget,
-    /// How JPEG 2000 is read.
+    /// Options of JPEG 2000.
     pub jp2: jp2::Jp2Options,
-    /// Whether pictures are turned as their files say.
+    /// Whether the orientation in the file is applied.
     pub upright: bool,
 }
 
-/// A kind of file.
+/// A file format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileFormat {
     /// TIFF and BigTIFF.
@@ -41,7 +41,7 @@ pub enum FileFormat {
     Jp2,
 }
 
-/// Each kind with the suffixes of its files.
+/// Each format with its suffixes.
 pub const KINDS: [(FileFormat, &[&str]); 5] = [
     (
         FileFormat::Tiff,
@@ -56,11 +56,11 @@ pub const KINDS: [(FileFormat, &[&str]); 5] = [
     ),
 ];
 
-/// First bytes of a file that are enough to know its kind.
+/// The number of bytes that identify the format.
 const START: usize = 12;
 
 impl FileFormat {
-    /// Of a file that begins so; `None` when it holds no picture that is known here.
+    /// The format of a file with these first bytes; `None` if unknown.
     pub fn of(start: &[u8]) -> Option<FileFormat> {
         match start {
             [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Some(FileFormat::Tiff),
@@ -72,7 +72,7 @@ impl FileFormat {
         }
     }
 
-    /// Of a file of this name, by its suffix in any case.
+    /// The format for a file name, by its suffix, case-insensitive.
     pub fn named(name: &str) -> Option<FileFormat> {
         let (_, suffix) = name.rsplit_once('.')?;
         let has = |suffixes: &[&str]| suffixes.iter().any(|known| known.eq_ignore_ascii_case(suffix));
@@ -83,17 +83,18 @@ impl FileFormat {
     }
 }
 
-/// A master as it lies in its file, without levels that it lacks.
+/// A master as stored, without derived levels.
 pub struct Stored {
-    /// The kind of file.
+    /// The file format.
     pub kind: FileFormat,
     /// Its pyramid.
     pub source: Box<dyn Source>,
-    /// What its compression is called.
+    /// The name of its compression.
     pub scheme: String,
 }
 
-/// Opens a master by what its first bytes say; `None` when it is no image. `page` is a picture of a TIFF file, from 0.
+/// Opens a master by its first bytes; `None` if it is not an image. `page` is the index of a picture in a TIFF file,
+/// from 0.
 pub fn open(blob: Arc<dyn Blob>, page: Option<u32>, options: &Options) -> Result<Option<Box<dyn Source>>> {
     let Some(stored) = stored(blob, page, options)? else {
         return Ok(None);

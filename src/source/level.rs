@@ -1,4 +1,4 @@
-//! One size of a pyramid: where its pixels come from, and what a window of it costs.
+//! A level of a pyramid: the origin of its pixels, and the cost of a window.
 
 use crate::geometry::Rect;
 use crate::geometry::Size;
@@ -12,57 +12,57 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering;
 
-/// One size of the pyramid.
+/// A level of the pyramid.
 #[derive(Clone, Debug)]
 pub struct Level {
     /// Width and height in pixels, never zero.
     pub size: Size,
-    /// Tile size, never zero; tiles at the right and bottom edges are cut to the level.
+    /// Tile size, never zero; tiles at the right and bottom edges are clipped to the level.
     pub tile: Size,
-    /// How it lies in the file.
+    /// Its organisation in the file.
     pub grid: Grid,
-    /// How a tile is decoded.
+    /// The decoding cost of a tile.
     pub decoding: Decoding,
-    /// Decoded bytes of which the file holds anything; `u64::MAX` where they were not counted.
+    /// Decoded bytes of the parts present in the file; `u64::MAX` if they were not counted.
     pub present: u64,
-    /// What has to be decoded for a window.
+    /// The parts to decode for a window.
     pub parts: Parts,
 }
 
-/// How a level lies in the file.
+/// The organisation of a level in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grid {
-    /// Tiles that can be shown as they are.
+    /// Tiles that can be served directly.
     Tiles,
-    /// Strips that must be decoded as wholes.
+    /// Strips that must be decoded as a whole.
     Strips,
     /// Rows that can be read in parts.
     Rows,
-    /// Strips that are too large for memory and can be decoded from top to bottom: the whole level is given in bands.
+    /// Strips that are too large for memory and can be decoded from top to bottom: the whole level is read in bands.
     Order,
 }
 
-/// How a tile is decoded.
+/// The decoding cost of a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decoding {
-    /// Never in more than a few milliseconds.
+    /// At most a few milliseconds.
     Quick,
     /// On one thread.
     Usual,
-    /// By all threads that have nothing else to do: bands side by side would only be in each other's way.
+    /// On all idle threads: concurrent bands would only compete.
     Parallel,
 }
 
-/// What has to be decoded for a window.
+/// The parts to decode for a window.
 #[derive(Clone, Debug)]
 pub enum Parts {
-    /// Cells of the grid of tiles, each as a whole.
+    /// Whole tiles.
     Tiles,
-    /// What the window shows.
+    /// The pixels of the window.
     Pixels,
     /// Parts of another level.
     Derived(Arc<Derived>),
-    /// Something that serves other windows as well, made for the first.
+    /// Something shared by all windows, made for the first.
     Shared(Arc<LevelShared>),
 }
 
@@ -73,18 +73,18 @@ pub struct Derived {
     pub from: Level,
     /// Its number in the header.
     pub index: usize,
-    /// Where its pixels lie.
+    /// The position of its pixels there.
     pub map: Map,
-    /// What its parts are called in the cache.
+    /// The cache keys of its parts.
     pub name: fn(Part) -> Option<Part>,
 }
 
-/// Where the pixels of a window lie in another level.
+/// Maps a window to another level.
 #[derive(Clone, Copy, Debug)]
 pub enum Map {
     /// The other level is this many times larger.
     Enlarged(u32),
-    /// The other level is turned.
+    /// The other level is rotated.
     Turned(Orientation),
 }
 
@@ -109,19 +109,19 @@ impl Map {
 /// Something that is made once for all windows of a level: the whole level, or an index.
 #[derive(Debug)]
 pub struct LevelShared {
-    /// What the cache calls it, if it is held there.
+    /// Its cache key, if it is cached.
     pub part: Option<Part>,
-    /// What making it takes.
+    /// The effort of making it.
     pub effort: Effort,
-    /// What a window takes afterwards.
+    /// The parts for a window afterwards.
     pub then: Parts,
-    /// What a window takes where it cannot be made.
+    /// The parts for a window if it cannot be made.
     pub otherwise: Parts,
-    /// How far it is.
+    /// Its progress.
     pub progress: Progress,
 }
 
-/// How far something shared is.
+/// The progress of something shared.
 #[derive(Debug, Default)]
 pub struct Progress(AtomicU8);
 
@@ -129,17 +129,17 @@ const DONE: u8 = 1;
 const IMPOSSIBLE: u8 = 2;
 
 impl Progress {
-    /// It is there, for as long as the image is open.
+    /// Marks it as available for as long as the image is open.
     pub fn done(&self) {
         self.0.store(DONE, Ordering::Release);
     }
 
-    /// It can never be made, unless it is there already.
+    /// Marks it as impossible, unless it is available already.
     pub fn impossible(&self) {
         let _ = (self.0).compare_exchange(0, IMPOSSIBLE, Ordering::AcqRel, Ordering::Relaxed);
     }
 
-    /// Whether it is there.
+    /// Whether it is available.
     pub fn is_done(&self) -> bool {
         self.0.load(Ordering::Acquire) == DONE
     }
@@ -150,7 +150,7 @@ impl Progress {
 }
 
 impl Level {
-    /// A level in tiles, each of which is decoded on its own.
+    /// A level in tiles, each of which is decoded separately.
     pub fn tiled(size: Size, tile: Size) -> Level {
         Level {
             size,
@@ -162,7 +162,7 @@ impl Level {
         }
     }
 
-    /// What a window takes, where `keep` holds what was made before. Reads nothing and never waits.
+    /// The effort of a window, if `keep` has cached what was made before. Never reads or waits.
     pub fn effort(&self, window: Window, keep: &dyn TileCache) -> Effort {
         let effort = self.parts.effort(self, window, keep);
         match (self.decoding, &self.parts) {
@@ -208,21 +208,21 @@ impl Parts {
     }
 }
 
-/// Bytes that a sample takes in a wavelet transform: a coefficient, a number, half as much of smaller resolutions.
+/// Bytes per sample in a wavelet transform: a coefficient, a number, and half as much for smaller resolutions.
 const TRANSFORM: u64 = 12;
 
 /// Rows of fewer pixels cost as much as rows of this many: each is a read, or an edge of code-blocks.
 const NARROW: u32 = 64;
 
-/// Pixels of an area that costs as much, in rows that are not narrower than `NARROW`.
+/// Pixels of an area with the same cost, in rows of at least `NARROW`.
 pub fn in_rows(size: Size) -> u64 {
     u64::from(size.w.max(NARROW)) * u64::from(size.h)
 }
 
-/// Tiles of a window that are looked for where they may be held.
+/// Tiles of a window that are looked up in the cache.
 const LOOKS: u64 = 4;
 
-/// The pixels of the tiles that a window touches, but for few that are held.
+/// The pixels of the tiles that a window touches, minus those of the first few if cached.
 fn of_tiles(level: &Level, window: Window, keep: &dyn TileCache) -> Effort {
     let (rect, grid) = (window.rect, level.tile);
     let end = |edge: u64, side: u32| u32::try_from(edge.div_ceil(u64::from(side))).unwrap_or(u32::MAX);
@@ -248,23 +248,23 @@ fn of_tiles(level: &Level, window: Window, keep: &dyn TileCache) -> Effort {
     Effort::of(pixels.sum())
 }
 
-/// What has to be decoded for a window.
+/// The effort of decoding a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Effort {
-    /// In pixels, about.
+    /// Approximate pixels to decode.
     pub pixels: u64,
-    /// Pixels that are in memory at the same time meanwhile, at most.
+    /// The most pixels in memory at the same time.
     pub held: u64,
-    /// Whether most of it is for something that is kept and serves other windows of the level as well: the whole level, or
-    /// an index. Who comes meanwhile would wait for it.
+    /// Whether most of it is for something shared by all windows of the level: the whole level, or an index.
+    /// Concurrent requests would wait for it.
     pub shared: bool,
 }
 
 impl Effort {
-    /// Not worth a look at what is held already.
+    /// Efforts below this are not checked against the cache.
     pub const LITTLE: u64 = 1 << 18;
 
-    /// Pixels of a level that are in memory at the same time while it is gone through as a whole, about.
+    /// Approximate pixels in memory at the same time while a whole level is processed.
     pub const PIECES: u64 = 1 << 23;
 
     /// For one window only.
@@ -280,7 +280,7 @@ impl Effort {
     pub fn shared(pixels: u64) -> Effort {
         Effort {
             pixels,
-            // what is kept for others is gone through in pieces
+            // shared results are computed in pieces
             held: pixels.min(Effort::PIECES),
             shared: true,
         }

@@ -1,4 +1,4 @@
-//! The coefficients of a sub-band that a window needs, assembled from its code-blocks.
+//! Holds the coefficients of a sub-band that a window needs, assembled from its code-blocks.
 //!
 //! Threads insert whole blocks; rows are read through them without a copy.
 
@@ -7,22 +7,22 @@ use crate::codec::jp2::plane::Number;
 use crate::codec::jp2::plane::Plane;
 use std::sync::OnceLock;
 
-/// The blocks that touch an area of a sub-band; what is not there is 0.
+/// The blocks that touch an area of a sub-band; missing ones count as 0.
 pub(super) struct Coefficients {
     pub(super) area: Area,
-    /// What a quantised coefficient of 1 is worth.
+    /// The quantisation step.
     step: f32,
     /// log2 of the sides of a block.
     sides: (u8, u8),
     /// Column and row of the first block.
     first: (u32, u32),
-    /// Blocks in a row.
+    /// Blocks per row.
     across: u32,
     blocks: Vec<OnceLock<Plane<i32>>>,
 }
 
 impl Coefficients {
-    /// None yet.
+    /// No blocks yet.
     pub fn new(area: Area, sides: (u8, u8), step: f32) -> Coefficients {
         let (first, mut across, mut down) = ((area.x0 >> sides.0, area.y0 >> sides.1), 0, 0);
         if !area.is_empty() {
@@ -41,14 +41,14 @@ impl Coefficients {
         }
     }
 
-    /// Puts a block in: values with one fractional bit.
+    /// Inserts a block: values with one fractional bit.
     pub fn put(&self, block: Plane<i32>) {
         if let Some(place) = self.block(block.area.x0, block.area.y0) {
             let _ = place.set(block);
         }
     }
 
-    /// Where the block lies to which a coefficient belongs.
+    /// The index of the block that contains a coefficient.
     fn block(&self, x: u32, y: u32) -> Option<&OnceLock<Plane<i32>>> {
         let column = (x >> self.sides.0).checked_sub(self.first.0)?;
         let row = (y >> self.sides.1).checked_sub(self.first.1)?;
@@ -56,7 +56,7 @@ impl Coefficients {
         self.blocks.get(place)
     }
 
-    /// Numbers of the transform from the coefficients of row `y` from column `x` on, as many as there is room for.
+    /// Converts the coefficients of row `y` from column `x` on to the transform's numbers, as many as `out` holds.
     #[inline(always)]
     pub fn row<T: Number>(&self, y: u32, x: u32, to: &mut [T]) {
         let (mut x, mut to) = (x, to);
@@ -74,7 +74,7 @@ impl Coefficients {
         }
     }
 
-    /// Those of an area inside as numbers of the transform.
+    /// The coefficients of an inner area as numbers of the transform.
     pub fn plane<T: Number>(&self, area: Area) -> Plane<T> {
         let mut plane = Plane::new(area);
         let rows = plane.data.chunks_exact_mut((area.w() as usize).max(1));

@@ -1,4 +1,5 @@
-//! The boxes of a JP2 or JPX file (ITU-T T.800 Annex I): where the codestream lies and what its components mean.
+//! The boxes of a JP2 or JPX file (ITU-T T.800 Annex I): the location of the codestream and the meaning of its
+//! components.
 //!
 //! Damaged or absurd boxes are ignored, as long as there is a codestream. A raw codestream has no boxes.
 
@@ -12,31 +13,31 @@ use crate::limits::METADATA;
 use crate::raster::Density;
 use std::sync::Arc;
 
-/// What may still be read of a file.
+/// The remaining limits for reading a file.
 struct BoxBudget {
-    /// Boxes.
+    /// Number of boxes.
     boxes: usize,
-    /// Bytes of each.
+    /// Bytes per box.
     bytes: u64,
 }
 
-/// XMP (ISO 16684-3 §5.1.3).
+/// UUID of XMP (ISO 16684-3 §5.1.3).
 const XMP: [u8; 16] = *b"\xbe\x7a\xcf\xcb\x97\xa9\x42\xe8\x9c\x71\x99\x94\x91\xe3\xaf\xac";
 
-/// EXIF: as ExifTool, OpenJPEG and GDAL write it, and as Adobe does.
+/// UUIDs of EXIF: that of ExifTool, OpenJPEG and GDAL, and that of Adobe.
 const EXIF: [[u8; 16]; 2] = [
     *b"JpgTiffExif->JP2",
     *b"\x05\x37\xcd\xab\x9d\x0c\x44\x31\xa7\x2a\xfa\x56\x1f\x2a\x11\x3e",
 ];
 
-/// How colours are meant (T.800 Table I.10, T.801 Table M.25).
+/// A colour space (T.800 Table I.10, T.801 Table M.25).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Space {
     /// Grey.
     Grey,
     /// sRGB or e-sRGB.
     Rgb,
-    /// Cyan, magenta, yellow: 0 is none of it.
+    /// Cyan, magenta, yellow; 0 is no ink.
     Cmy,
     /// sYCC, e-sYCC and the other YCbCr.
     Ycc,
@@ -47,11 +48,11 @@ pub enum Space {
 }
 
 impl Space {
-    /// By its number in a colour specification box; `None` for one that is not known.
+    /// The space for a number in a colour specification box; `None` if unknown.
     fn numbered(number: u32) -> Option<Space> {
         match number {
             16 | 20 | 21 => Some(Space::Rgb),
-            // 0 is black and white, but OpenJPEG writes it where it knows no space
+            // 0 is bi-level, but OpenJPEG writes it for an unknown space
             15 | 17 => Some(Space::Grey),
             1 | 3 | 4 | 18 | 24 => Some(Space::Ycc),
             11 => Some(Space::Cmy),
@@ -67,11 +68,11 @@ impl Space {
 pub struct Palette {
     /// Bits of each column, 1–32.
     pub bits: Vec<u8>,
-    /// Row by row; signed ones are lifted, so that the least is 0.
+    /// Row by row; signed values are offset, so that the minimum is 0.
     pub values: Vec<u32>,
 }
 
-/// Where a channel comes from (T.800 I.5.3.5).
+/// The source of a channel (T.800 I.5.3.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapped {
     /// Component of the codestream.
@@ -80,45 +81,45 @@ pub struct Mapped {
     pub column: Option<u8>,
 }
 
-/// What a channel is (T.800 I.5.3.6).
+/// The definition of a channel (T.800 I.5.3.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChannelDefinition {
-    /// Which channel.
+    /// The channel.
     pub channel: u16,
     /// 0 colour, 1 opacity, 2 premultiplied opacity.
     pub kind: u16,
-    /// Which colour, from 1; 0 for the whole image.
+    /// The colour that it applies to, from 1; 0 for the whole image.
     pub of: u16,
 }
 
-/// Everything that the boxes say.
+/// The content of all boxes.
 #[derive(Clone, Debug, Default)]
 pub struct Boxes {
-    /// First byte and length of each piece of the first codestream, one after the other.
+    /// Offset and length of each piece of the first codestream, in order.
     pub codestream: Vec<(u64, u64)>,
-    /// Colour space, as far as it is named.
+    /// The colour space, if it is enumerated.
     pub space: Option<Space>,
-    /// Range and offset of L*, a* and b* in a space that is named (T.801 M.11.7.4.1).
+    /// Range and offset of L*, a* and b* in an enumerated space (T.801 M.11.7.4.1).
     pub lab: Option<[(u32, u32); 3]>,
     /// ICC profile.
     pub icc: Option<Arc<[u8]>>,
     /// Palette.
     pub palette: Option<Palette>,
-    /// Channels made of components; empty without such a box.
+    /// The sources of channels; empty without such a box.
     pub mapping: Vec<Mapped>,
-    /// Meaning of channels; empty without such a box.
+    /// The definitions of channels; empty without such a box.
     pub definitions: Vec<ChannelDefinition>,
-    /// Pixels per metre: of the capture, or else for display.
+    /// Pixels per metre: the capture resolution, or else the display resolution.
     pub density: Option<Density>,
     /// XMP packet.
     pub xmp: Option<Arc<[u8]>>,
-    /// First byte and length of the EXIF block, which begins like a TIFF file.
+    /// Offset and length of the EXIF block, which begins like a TIFF file.
     pub exif: Option<(u64, u64)>,
     /// Texts of XML boxes, joined.
     pub xml: Option<String>,
-    /// What is left out because it is beyond a limit, and which.
+    /// The kinds of data that were left out, and the limit that each exceeds.
     pub left_out: Vec<(&'static str, &'static str)>,
-    /// Headers of the first codestream and of the first layer.
+    /// The header boxes of the first codestream and of the first layer.
     own: [Option<Box<Boxes>>; 2],
 }
 
@@ -146,7 +147,8 @@ impl BoxFields<'_> {
 }
 
 impl Boxes {
-    /// Walks the boxes, or finds that there are none. `Missing` when this is neither; `Corrupt` without a codestream.
+    /// Reads the boxes, or detects a raw codestream. `Missing` if the file is neither; `Corrupt` without a
+    /// codestream.
     pub fn read(from: &dyn ReadAt, limits: &Limits) -> Result<Boxes> {
         let mut start = [0; 12];
         from.read(0, &mut start)
@@ -191,7 +193,7 @@ impl Boxes {
         self.left_out.extend(cut.then_some(("boxes", BOXES)));
     }
 
-    /// Takes in the box whose body is from `body` to `end`, or walks those in it.
+    /// Reads the box whose body is `body` to `end`, or walks the boxes in it.
     fn visit(&mut self, from: &dyn ReadAt, kind: [u8; 4], (body, end): (u64, u64), left: &mut BoxBudget) {
         let len = end - body;
         match &kind {
@@ -222,7 +224,7 @@ impl Boxes {
         }
     }
 
-    /// A header of a codestream or layer: only those of the first are looked at.
+    /// Reads a header of a codestream or layer; only those of the first count.
     fn walk_own(&mut self, which: usize, from: &dyn ReadAt, (at, end): (u64, u64), left: &mut BoxBudget) {
         let mut own = Boxes::default();
         own.walk(from, at, end, left);
@@ -232,7 +234,7 @@ impl Boxes {
         }
     }
 
-    /// What a header of its own says goes before what is said for all (T.801 M.5.1).
+    /// Applies the boxes of a specific header, which override those for all (T.801 M.5.1).
     fn put(&mut self, own: Boxes) {
         if own.space.is_some() || own.icc.is_some() {
             (self.space, self.lab, self.icc) = (own.space, own.lab, own.icc);
@@ -251,7 +253,7 @@ impl Boxes {
         }
     }
 
-    /// `None` when the box makes no sense.
+    /// Parses a box. `None` if it is invalid.
     fn take(&mut self, kind: &[u8; 4], bytes: &[u8]) -> Option<()> {
         let mut fields = BoxFields(bytes);
         match kind {
@@ -290,7 +292,7 @@ impl Boxes {
         Some(())
     }
 
-    /// A colour specification box (T.800 I.5.3.3): the first colour space and the first profile count.
+    /// A colour specification box (T.800 I.5.3.3): the first colour space and the first profile apply.
     fn colour(&mut self, mut fields: BoxFields) -> Option<()> {
         let method = fields.u8()?;
         fields.u16()?;
@@ -308,7 +310,7 @@ impl Boxes {
         Some(())
     }
 
-    /// An XML box: its text is appended to those before it.
+    /// Appends the text of an XML box.
     fn text(&mut self, bytes: &[u8]) {
         let text = String::from_utf8_lossy(bytes);
         let text = text.trim_end_matches('\0').trim();
@@ -320,7 +322,8 @@ impl Boxes {
     }
 }
 
-/// A palette box (T.800 I.5.3.4): one that is cut off keeps its whole rows. `None` when it has none, or makes no sense.
+/// A palette box (T.800 I.5.3.4); a truncated one keeps its complete rows. `None` if there are none, or it is
+/// invalid.
 fn palette(mut fields: BoxFields) -> Option<Palette> {
     let rows = fields.u16()?;
     let columns = fields.u8()?;
@@ -342,8 +345,8 @@ fn palette(mut fields: BoxFields) -> Option<Palette> {
     (!values.is_empty()).then_some(Palette { bits, values })
 }
 
-/// The header of the box at `at`: its kind, the start of its body, and where it ends. `None` when its body would begin
-/// after `end` or after the box itself.
+/// The header of the box at `at`: its type, and the start and end of its body. `None` if the body would begin after
+/// `end` or after the box itself.
 fn header(from: &dyn ReadAt, at: u64, end: u64) -> Option<([u8; 4], u64, u64)> {
     let mut head = [0; 16];
     from.read(at, head.get_mut(..8)?).ok()?;
@@ -369,13 +372,13 @@ fn read(from: &dyn ReadAt, at: u64, len: u64) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Whether a box holds EXIF: by its kind (ISO/IEC 23008-12 A.2.1), or by its identifier.
+/// Whether a box contains EXIF: by its type (ISO/IEC 23008-12 A.2.1), or by its UUID.
 fn is_exif(from: &dyn ReadAt, kind: &[u8; 4], body: u64) -> bool {
     let mut id = [0; 16];
     kind == b"Exif" || from.read(body, &mut id).is_ok() && EXIF.contains(&id)
 }
 
-/// Where the TIFF header begins: some writers put that of JPEG before it.
+/// The offset of the TIFF header: some writers put the JPEG prefix before it.
 fn exif(from: &dyn ReadAt, at: u64, end: u64) -> Option<(u64, u64)> {
     let mut head = [0; 6];
     from.read(at, &mut head).ok()?;
@@ -383,8 +386,8 @@ fn exif(from: &dyn ReadAt, at: u64, end: u64) -> Option<(u64, u64)> {
     Some((at, end.checked_sub(at)?))
 }
 
-/// Where the pieces of a codestream lie that is not in one box (T.801 M.11.5); `None` when one is in another file, or there
-/// are more bytes than the file has.
+/// The pieces of a fragmented codestream (T.801 M.11.5); `None` if one is in another file, or they have more bytes
+/// than the file.
 fn fragments(bytes: &[u8], len: u64) -> Option<Vec<(u64, u64)>> {
     let mut fields = BoxFields(bytes);
     let mut all = Vec::new();
@@ -400,7 +403,7 @@ fn fragments(bytes: &[u8], len: u64) -> Option<Vec<(u64, u64)>> {
     Some(all)
 }
 
-/// Numerator, denominator and power of ten, down and then across (T.800 I.5.3.7).
+/// Numerator, denominator and power of ten, vertical and then horizontal (T.800 I.5.3.7).
 fn density(fields: &mut BoxFields) -> Option<Density> {
     let mut fraction = || {
         let (over, under) = (f64::from(fields.u16()?), f64::from(fields.u16()?));

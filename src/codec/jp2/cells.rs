@@ -1,4 +1,4 @@
-//! The code-blocks of a window: reading their bytes, and keeping their coefficients packed.
+//! The code-blocks of a window: reads their bytes, and caches their coefficients in packed form.
 //!
 //! Bytes are read when the first block that needs them is decoded; neighbouring ranges are read in one call.
 
@@ -28,14 +28,14 @@ use bytes::Bytes;
 use std::cell::Cell as Kept;
 use std::sync::OnceLock;
 
-/// Bytes between two chunks that are read along rather than skipped.
+/// Most bytes between two chunks that are read together.
 const GAP: u64 = 4 << 10;
 
 thread_local! {
     static SCRATCH: Kept<Option<BlockScratch>> = const { Kept::new(None) };
 }
 
-/// Calls `f` with the code-blocks of a band that touch an area: their numbers in the band, and what each covers.
+/// Calls `f` with the code-blocks of a band that touch an area: their numbers in the band, and their areas.
 pub(super) fn each_cell<'a>(
     band: &'a Band,
     resolution: &Resolution,
@@ -71,23 +71,24 @@ pub(super) fn each_cell<'a>(
 /// A code-block that a window needs.
 pub(super) struct BlockJob<'a> {
     pub name: BlockName,
-    /// Whether a neighbouring window is likely to need it, too.
+    /// Whether a neighbouring window is likely to need it as well.
     pub shared: bool,
     pub coding: &'a Coding,
     pub band: &'a Band,
     /// Shift of the region of interest.
     pub roi: u8,
     pub cell: &'a Cell,
-    /// What it covers.
+    /// The area of the block.
     pub whole: Area,
-    /// What the window needs of it.
+    /// The part that the window needs.
     pub need: Area,
-    /// So many rows and columns at its edges are all that neighbouring windows need of a block that one window shows.
+    /// The rows and columns at the edges of a block that neighbouring windows need, once a window has shown the
+    /// block.
     pub edge: u32,
 }
 
 impl BlockJob<'_> {
-    /// The chunks of the block in the layers that are shown.
+    /// The chunks of the block in the decoded layers.
     pub fn chunks<'i>(&self, index: &'i PacketIndex) -> impl Iterator<Item = &'i Chunk> + use<'i> {
         let (mut at, layers) = (self.cell.chunks.0, self.name.layers);
         std::iter::from_fn(move || {
@@ -106,7 +107,7 @@ impl BlockJob<'_> {
         }
     }
 
-    /// Whether what is held is enough.
+    /// Whether the cached data suffices.
     pub fn is_in(&self, held: &[u8]) -> bool {
         let (need, whole, edge) = (self.need, self.whole, self.edge);
         let at_edge = need.x1 <= whole.x0 + edge
@@ -116,8 +117,8 @@ impl BlockJob<'_> {
         at_edge || !is_frame(held)
     }
 
-    /// What to hold of the block, packed, from now on: all of it until a window has shown it all, then its edges. `None`
-    /// when that is held. `block` was decoded or, if `held` was enough, unpacked.
+    /// The packed data to cache from now on: the whole block until a window has shown all of it, then its edges.
+    /// `None` if that is cached already. `block` was decoded, or unpacked if `held` sufficed.
     pub fn worth_holding(&self, held: Option<&[u8]>, block: Option<&Plane<i32>>) -> Option<Bytes> {
         let shown = self.need == self.whole;
         if held.is_some_and(|held| !shown || held.is_empty() || is_frame(held)) {
@@ -132,7 +133,7 @@ impl BlockJob<'_> {
         })
     }
 
-    /// What the window needs of packed coefficients; `None` when all are 0.
+    /// The part that the window needs from packed coefficients; `None` if all are 0.
     pub fn unpacked(&self, packed: &[u8]) -> Option<Plane<i32>> {
         let (need, whole) = (self.need, self.whole);
         if packed.is_empty() {
@@ -145,16 +146,16 @@ impl BlockJob<'_> {
     }
 }
 
-/// What is needed to decode blocks of one tile.
+/// The inputs for decoding blocks of one tile.
 pub(super) struct TileWork<'a> {
     pub index: &'a PacketIndex,
     pub coded: &'a CodedBytes<'a>,
-    /// Damage is an error.
+    /// Whether damage is an error.
     pub strict: bool,
 }
 
 impl TileWork<'_> {
-    /// The coefficients of a block with one fractional bit; `None` when all are 0.
+    /// The coefficients of a block with one fractional bit; `None` if all are 0.
     pub fn decode(&self, job: &BlockJob) -> Result<Option<Plane<i32>>> {
         let planes = (job.band.planes.saturating_add(job.roi)).checked_sub(job.cell.zero);
         let Some(planes) = planes.filter(|planes| *planes > 0) else {
@@ -207,10 +208,10 @@ impl TileWork<'_> {
     }
 }
 
-/// Coded bytes, in memory once they were asked for.
+/// Coded bytes, read on demand.
 pub(super) struct CodedBytes<'a> {
     from: &'a dyn ReadAt,
-    /// In order.
+    /// Sorted by position.
     runs: Vec<ByteRun>,
 }
 
@@ -223,7 +224,7 @@ struct ByteRun {
 }
 
 impl<'a> CodedBytes<'a> {
-    /// Place and length of all chunks that may be asked for.
+    /// Prepares to read the chunks with these positions and lengths.
     pub fn new(from: &'a dyn ReadAt, mut chunks: Vec<(u64, u32)>) -> Result<CodedBytes<'a>> {
         chunks.sort_unstable();
         let mut runs: Vec<ByteRun> = Vec::new();
@@ -252,7 +253,7 @@ impl<'a> CodedBytes<'a> {
             self.from.read(run.start, &mut bytes).map(|()| bytes)
         };
         let Some(bytes) = run.bytes.get_or_init(|| read().ok()) else {
-            // once more, to know why
+            // fails again, with its cause
             read()?;
             return Err(gone());
         };
@@ -263,8 +264,8 @@ impl<'a> CodedBytes<'a> {
     }
 }
 
-/// Takes the shift of a region of interest back (T.800 H.1): what is above the shift belongs to it. The lowest bit is
-/// the half.
+/// Undoes the shift of a region of interest (T.800 H.1): values above the shift belong to it. The lowest bit is
+/// fractional.
 fn unshift(values: &mut [i32], shift: u8) {
     for value in values {
         let magnitude = value.unsigned_abs();

@@ -1,7 +1,7 @@
-//! Decodes one code-block of JPEG 2000 with the coder that its style names: the bytes of its coding passes in, its
+//! Decodes one code-block of JPEG 2000 with the coder that its style selects: the bytes of its coding passes in, its
 //! quantised coefficients out.
 //!
-//! Dequantisation, placement and regions of interest are up to the caller.
+//! Dequantisation, placement and regions of interest are left to the caller.
 
 use crate::codec::jp2::block::CodeBlock;
 use crate::codec::jp2::block::PLANES;
@@ -13,7 +13,7 @@ use crate::codec::jp2::ht;
 use crate::error::Error;
 use crate::error::Result;
 
-/// Memory that a thread keeps from block to block.
+/// Memory that a thread reuses from block to block.
 pub struct BlockScratch {
     ebcot: Box<ebcot::EbcotScratch>,
     ht: Box<ht::HtScratch>,
@@ -21,7 +21,7 @@ pub struct BlockScratch {
 }
 
 impl BlockScratch {
-    /// Some 200 kB.
+    /// About 200 kB.
     pub fn new() -> BlockScratch {
         BlockScratch {
             ebcot: Box::new(ebcot::EbcotScratch::new()),
@@ -37,12 +37,12 @@ impl Default for BlockScratch {
     }
 }
 
-/// Decodes `block` into `out`, row by row without gaps, `w` times `h` values: signed, with one fractional bit. A
-/// sample that is not 0 holds the bits decoded for it and half of the last bit-plane that was.
+/// Decodes `block` into `out`: `w` times `h` values in contiguous rows, signed, with one fractional bit. A non-zero
+/// sample has its decoded bits, plus half of the last decoded bit-plane.
 ///
-/// Passes that are missing leave what is there; damage gives wrong values, never a failure. `Error::Unsupported` for
-/// more than 30 bit-planes, `Error::Corrupt` for a shape that no block has, for raw and coded passes in one segment,
-/// or when `out` is too short.
+/// Missing passes give lower precision; damage gives wrong values, never a failure. `Error::Unsupported` for more
+/// than 30 bit-planes; `Error::Corrupt` for an invalid shape, for raw and coded passes in one segment, or if `out` is
+/// too short.
 pub fn decode(block: &CodeBlock, scratch: &mut BlockScratch, out: &mut [i32]) -> Result<()> {
     let (w, h) = (block.w as usize, block.h as usize);
     if !(1..=SIDE).contains(&block.w) || !(1..=SIDE).contains(&block.h) || w * h > SAMPLES {
@@ -72,7 +72,7 @@ pub fn decode(block: &CodeBlock, scratch: &mut BlockScratch, out: &mut [i32]) ->
 }
 
 /// The passes of a high-throughput block: sets of a clean-up pass and a segment that refines it, each a bit-plane
-/// lower than the one before. The last set that has bytes says everything; passes before it are not needed.
+/// lower than the one before. Only the last set with bytes is needed.
 fn throughput(block: &CodeBlock, scratch: &mut BlockScratch, out: &mut [i32]) {
     let BlockScratch {
         bytes, ht: memory, ..
@@ -126,7 +126,7 @@ mod tests {
     const W: u32 = 9;
     const H: u32 = 7;
 
-    /// Passes and bytes of each segment, as in `22:122b58`, by OpenJPEG 2.5.0.
+    /// Passes and bytes of each segment, such as `22:122b58`, by OpenJPEG 2.5.0.
     fn segments(text: &str) -> Vec<(u8, Vec<u8>)> {
         text.split_whitespace()
             .map(|segment| {
@@ -252,7 +252,7 @@ mod tests {
         }
     }
 
-    /// Whatever the number of passes, a sample is off by no more than the bit-planes that are missing.
+    /// Whatever the number of passes, a sample is off by no more than the missing bit-planes.
     #[test]
     fn fewer_passes_give_a_coarser_picture() {
         for passes in 1..=22_u8 {

@@ -1,5 +1,5 @@
-//! How a codestream is coded: the marker segments of coding styles, quantisation, regions of interest and changes of the
-//! order (ITU-T T.800 Annex A.6).
+//! The coding parameters of a codestream: the marker segments of coding styles, quantisation, regions of interest and
+//! progression order changes (ITU-T T.800 Annex A.6).
 
 use crate::codec::jp2::block::style;
 use crate::codec::jp2::segments::COC;
@@ -37,7 +37,7 @@ pub struct Coding {
 pub struct Quantisation {
     /// No quantisation: exponents only.
     pub none: bool,
-    /// One step for all bands, the others follow (E-5).
+    /// One step for all bands, from which the others are derived (E-5).
     pub derived: bool,
     /// Guard bits.
     pub guard: u8,
@@ -46,33 +46,33 @@ pub struct Quantisation {
     own: bool,
 }
 
-/// One entry of a progression order change, or the order as a whole (T.800 A.6.6).
+/// A progression order change, or the default progression (T.800 A.6.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progression {
     /// First resolution and component.
     pub start: (u8, u16),
-    /// Past the last layer, resolution and component.
+    /// End of layers, resolutions and components, exclusive.
     pub end: (u16, u8, u16),
     /// 0 LRCP, 1 RLCP, 2 RPCL, 3 PCRL, 4 CPRL.
     pub order: u8,
 }
 
-/// Everything that a main or tile-part header says about coding.
+/// The coding parameters of a main or tile-part header.
 #[derive(Clone, Debug)]
 pub struct CodingStyle {
-    /// Order of packets.
+    /// Progression order.
     pub order: u8,
     /// Quality layers, not 0.
     pub layers: u16,
-    /// Components 0–2 are transformed together.
+    /// Whether components 0–2 are transformed together.
     pub mct: bool,
     /// For each component.
     pub coding: Vec<Coding>,
     /// For each component.
     pub quantisation: Vec<Quantisation>,
-    /// Region of interest: bits by which it was shifted up, for each component.
+    /// Region of interest: the up-shift in bits, for each component.
     pub roi: Vec<u8>,
-    /// Changes of the order; empty without any.
+    /// Progression order changes; may be empty.
     pub changes: Vec<Progression>,
 }
 
@@ -130,7 +130,7 @@ impl Coding {
 }
 
 impl Quantisation {
-    /// What follows the component in QCC, or all of QCD.
+    /// The body of QCC after the component, or of QCD.
     fn parse(fields: &mut SegmentFields) -> Result<Quantisation> {
         let style = fields.u8()?;
         let mut steps = Vec::new();
@@ -158,7 +158,7 @@ impl Quantisation {
 }
 
 impl CodingStyle {
-    /// Before anything is said about it.
+    /// The state before the first marker segment.
     pub(super) fn unset() -> CodingStyle {
         CodingStyle {
             order: 0,
@@ -171,7 +171,8 @@ impl CodingStyle {
         }
     }
 
-    /// What the header of a tile may replace: all of the main header, its segments for one component included.
+    /// The part that the header of a tile may override: everything, including segments of the main header for one
+    /// component.
     pub(super) fn of_a_tile(&self) -> CodingStyle {
         let mut style = self.clone();
         for coding in &mut style.coding {
@@ -183,7 +184,7 @@ impl CodingStyle {
         style
     }
 
-    /// Takes in a marker segment of a main or tile-part header, if it is about coding.
+    /// Parses a marker segment of a main or tile-part header, if it concerns coding.
     pub(super) fn take(&mut self, marker: u16, body: &[u8], count: usize) -> Result<()> {
         let mut fields = SegmentFields(body);
         match marker {
@@ -193,7 +194,7 @@ impl CodingStyle {
             QCC => self.quantisation_of_component(&mut fields, count),
             RGN => self.region_of_interest(&mut fields, count),
             POC => self.order_changes(&mut fields, count),
-            // an offset and a curve (T.801 Annex A): without them the samples are others
+            // an offset and a curve (T.801 Annex A), without which samples would be wrong
             DCO | NLT => Err(Error::Unsupported(format!("marker {marker:#06x} is not served"))),
             _ => Ok(()),
         }
@@ -269,7 +270,7 @@ impl CodingStyle {
             let resolutions = fields.u8()?;
             let components = fields.component(count)?;
             let order = fields.u8()?;
-            // 0 means 256 where a component takes one byte (Table A.32)
+            // 0 means 256 if a component takes one byte (Table A.32)
             let components = if components == 0 { u16::MAX } else { components };
             if order > 4 || self.changes.len() > 1024 {
                 return Err(corrupt("a progression order change"));
@@ -284,7 +285,7 @@ impl CodingStyle {
     }
 }
 
-/// Sets what all of `count` components have that have none of their own (COD, QCD).
+/// Sets the value of all of `count` components without one of their own (COD, QCD).
 fn set_default<T: Clone>(all: &mut Vec<T>, value: &T, count: usize, is_own: impl Fn(&T) -> bool) {
     if all.is_empty() {
         *all = vec![value.clone(); count];

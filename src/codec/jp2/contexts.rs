@@ -1,5 +1,5 @@
 //! Context tables: the context of a decision by the neighbours of its sample (T.800 Annex D.3). 0 to 8 are for zero
-//! coding, 9 to 13 for signs, 14 to 16 for refinement, then two more.
+//! coding, 9 to 13 for signs, 14 to 16 for refinement, followed by two more.
 //!
 //! Computed from the rules at compile time.
 
@@ -11,14 +11,14 @@
 use crate::codec::jp2::block::BandOrientation;
 use crate::codec::jp2::mq::Contexts;
 
-/// Refinement: first, with a significant neighbour, and further on.
+/// Refinement: first, with a significant neighbour, and later.
 pub(super) const REFINE: u32 = 14;
-/// Whether anything is in a column.
+/// Run-length: whether a column has a significant sample.
 pub(super) const RUN: u32 = 17;
-/// Even odds.
+/// The uniform context.
 pub(super) const UNIFORM: u32 = 18;
 
-/// The first states (T.800 Table D.7).
+/// The initial states (T.800 Table D.7).
 pub(super) const FIRST: Contexts = {
     let mut rows = [0; 19];
     rows[0] = 4;
@@ -27,8 +27,8 @@ pub(super) const FIRST: Contexts = {
     Contexts::new(rows)
 };
 
-/// The zero coding contexts of a sub-band, by the neighbours of a sample that are significant: bits 0 to 3 are the
-/// corners, then come those below, on the right, on the left and above.
+/// The zero coding contexts of a sub-band, by the significant neighbours of a sample: bits 0 to 3 are the corners,
+/// followed by below, right, left and above.
 pub(super) fn zero_table(band: BandOrientation) -> &'static [u8; 256] {
     static TABLES: [[u8; 256]; 3] = [
         zero_contexts(BandOrientation::Ll),
@@ -85,8 +85,8 @@ const fn zero_contexts(band: BandOrientation) -> [u8; 256] {
     table
 }
 
-/// T.800 Tables D.2 and D.3: the context of a sign, and in bit 7 whether the decision is to be turned over. By which of
-/// the neighbours below, on the right, on the left and above are significant, and from bit 4 on which are negative.
+/// T.800 Tables D.2 and D.3: the context of a sign, and in bit 7 whether to invert the decision. Indexed by which of
+/// the neighbours below, right, left and above are significant and, from bit 4 on, which are negative.
 pub(super) static SIGNS: [u8; 256] = signs();
 
 const fn signs() -> [u8; 256] {

@@ -1,6 +1,6 @@
-//! A window after the wavelet transform: its samples, some rows at a time.
+//! A window after the wavelet transform: converts it to samples, some rows at a time.
 //!
-//! Reverses the component transforms: colour, level shift and clamping (T.800 Annex G).
+//! Undoes the component transforms: colour, level shift and clamping (T.800 Annex G).
 
 use crate::codec::jp2::Planes;
 use crate::codec::jp2::grid::Area;
@@ -11,32 +11,32 @@ use crate::error::Error;
 use crate::error::Result;
 use std::ops;
 
-/// From here to the double a float holds the whole numbers, and no others.
+/// From this number to its double, a float holds exactly the integers.
 const EXACT: f32 = 8_388_608.0;
 
 /// A window after the wavelet transform.
 pub struct Decoded {
     pub(super) window: Area,
-    /// Of each component.
+    /// For each component.
     pub(super) ranges: Vec<ValueRange>,
-    /// Whether it was decoded, of each component.
+    /// Whether each component was decoded.
     pub(super) wanted: Vec<bool>,
     pub(super) tiles: Vec<DecodedTile>,
 }
 
-/// What one tile of the codestream shows of a window.
+/// The part of a window from one tile of the codestream.
 pub(super) struct DecodedTile {
     /// Whether the first three components are transformed together.
     pub mct: bool,
     pub components: Vec<Shown>,
 }
 
-/// What one component of a tile shows.
+/// The part of a window from one component of a tile.
 pub(super) struct Shown {
     pub samples: ComponentSamples,
-    /// How far the samples lie apart.
+    /// The subsampling step.
     pub step: (u32, u32),
-    /// Of the window; perhaps nothing.
+    /// The area in the window; may be empty.
     pub area: Area,
 }
 
@@ -47,7 +47,7 @@ pub(super) enum ComponentSamples {
 }
 
 impl ComponentSamples {
-    /// The rows that show an area.
+    /// The rows that cover an area.
     fn rows(&self, area: Area, down: u32) -> ComponentSamples {
         let (first, last) = (area.y0 / down, area.y1.saturating_sub(1) / down);
         match self {
@@ -58,8 +58,8 @@ impl ComponentSamples {
 }
 
 impl Decoded {
-    /// The samples of `rows`, counted from the top of the window: for each component those rows of its width, and nothing
-    /// of those that were not decoded.
+    /// The samples of `rows`, counted from the top of the window: those rows of each component, and nothing of
+    /// components that were not decoded.
     pub fn rows(&self, rows: ops::Range<u32>) -> Result<Planes> {
         let band = Area {
             y0: self.window.y0 + rows.start,
@@ -107,12 +107,12 @@ fn shown(decoded: &Decoded, band: Area) -> Result<Planes> {
     Ok(planes)
 }
 
-/// The values of a component.
+/// The value range of a component.
 #[derive(Clone, Copy)]
 pub(super) struct ValueRange {
-    /// Half of their number; beyond 31 bits there are none.
+    /// Half of the number of values; beyond 31 bits there is no clamping.
     half: i32,
-    /// What is added to a sample: half of the range if the values have no sign (T.800 G.1.2).
+    /// The level shift: half of the range for unsigned values (T.800 G.1.2).
     shift: i32,
 }
 
@@ -148,12 +148,12 @@ impl ValueRange {
         let (up, most) = (self.half as f32, (2 * self.half - 1) as f32);
         let positive = if value + up > 0.0 { value + up } else { 0.0 };
         let fit = if positive < most { positive } else { most };
-        // the last place of such a number is 1: it is rounded to the nearest
+        // the last bit of such a number is worth 1, so it is rounded to the nearest
         ((fit + EXACT).to_bits() - EXACT.to_bits()) as i32 - self.half + self.shift
     }
 }
 
-/// Takes the component transformation of the first three back (T.800 Annex G).
+/// Undoes the component transform of the first three (T.800 Annex G).
 #[inline(always)]
 fn untwist(samples: &mut [ComponentSamples]) -> Result<()> {
     let unlike = || Error::Corrupt("components that are transformed together differ".into());
@@ -188,7 +188,7 @@ fn untwist(samples: &mut [ComponentSamples]) -> Result<()> {
     }
 }
 
-/// Copies a part of the window out of a component, repeating the samples of a subsampled one.
+/// Copies a part of the window from a component, replicating subsampled samples.
 #[inline(always)]
 fn place<T: Number>(
     from: &Plane<T>,

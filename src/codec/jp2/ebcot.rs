@@ -18,7 +18,7 @@ use crate::codec::jp2::mq::Mq;
 use crate::error::Error;
 use crate::error::Result;
 
-/// Memory that is kept from block to block.
+/// Memory that is reused from block to block.
 pub(super) struct EbcotScratch {
     groups: [ColumnGroup; GROUPS],
     near: [u8; PLACES],
@@ -27,7 +27,7 @@ pub(super) struct EbcotScratch {
 }
 
 impl EbcotScratch {
-    /// 120 kB.
+    /// About 120 kB.
     pub(super) fn new() -> EbcotScratch {
         EbcotScratch {
             groups: [ColumnGroup::default(); GROUPS],
@@ -38,8 +38,8 @@ impl EbcotScratch {
     }
 }
 
-/// Decodes a block of at most 4096 samples, 1024 by 1024, and 30 bit-planes into `out`, as `block::decode` describes.
-/// `bytes` is where the pieces of a segment are put together.
+/// Decodes a block of at most 4096 samples, 1024 by 1024, and 30 bit-planes into `out`, as specified by
+/// `block::decode`. `bytes` is a scratch buffer for joining the pieces of a segment.
 pub(super) fn decode(
     block: &CodeBlock,
     scratch: &mut EbcotScratch,
@@ -67,7 +67,7 @@ pub(super) fn decode(
     Ok(())
 }
 
-/// Goes through the passes of all segments in order (T.800 D.3, D.4, D.6).
+/// Decodes the passes of all segments in order (T.800 D.3, D.4, D.6).
 fn passes<const CAUSAL: bool>(block: &CodeBlock, grid: &mut BlockState, bytes: &mut Vec<u8>) -> Result<()> {
     let mut contexts = FIRST;
     let mut plane = u32::from(block.planes) - 1;
@@ -103,7 +103,7 @@ fn passes<const CAUSAL: bool>(block: &CodeBlock, grid: &mut BlockState, bytes: &
                 (1, true) => grid.refinement::<_, CAUSAL>(&mut bits, &mut contexts, plane),
                 _ => {
                     grid.cleanup::<CAUSAL>(&mut coded, &mut contexts, plane);
-                    // The four bits 1010 (D.5); once they are wrong, so is all that follows.
+                    // The four bits 1010 (D.5); if they are wrong, so is everything that follows.
                     if block.style & style::SYMBOLS != 0
                         && (0..4).fold(0, |bits, _| bits << 1 | coded.bit(&mut contexts, UNIFORM)) != 0b1010
                     {
@@ -127,9 +127,9 @@ fn passes<const CAUSAL: bool>(block: &CodeBlock, grid: &mut BlockState, bytes: &
     Ok(())
 }
 
-/// Where the decisions of a pass come from.
+/// A source of decisions for a pass.
 trait DecisionSource: Copy {
-    /// Whether the bits are there as they are: then a sign is not predicted.
+    /// Whether bits are raw: signs are then not predicted.
     const RAW: bool;
     fn bit(&mut self, contexts: &mut Contexts, which: u32) -> u32;
     #[inline(always)]
@@ -150,8 +150,8 @@ impl DecisionSource for Mq<'_> {
     }
 }
 
-/// The bits of a segment without arithmetic coding, the highest of each byte first; the byte after 0xFF has seven
-/// (T.800 D.6). Past the end come 1 bits.
+/// The bits of a raw segment, most significant first; the byte after 0xFF has seven (T.800 D.6). Past the end are 1
+/// bits.
 #[derive(Clone, Copy)]
 struct Raw<'a> {
     data: &'a [u8],
@@ -189,30 +189,30 @@ impl DecisionSource for Raw<'_> {
 #[derive(Clone, Copy, Default)]
 struct ColumnGroup {
     significant: u64,
-    /// By the significance pass of this bit-plane.
+    /// Visited by the significance pass of this bit-plane.
     seen: u64,
-    /// At least once.
+    /// Refined at least once.
     refined: u64,
 }
 
-/// Groups with a border: a stripe has one more than it needs, and there is one stripe more above and below. At most 517
-/// are used, by 4x1024.
+/// Groups with a border: one additional group per stripe, and one stripe above and below. At most 517 are used, by
+/// 4x1024.
 const GROUPS: usize = 1024;
 
 /// The first sample of each column.
 const TOPS: u64 = 0x1111_1111_1111_1111;
-/// The last one.
+/// The last sample of each column.
 const ENDS: u64 = TOPS << 3;
 
-/// A place for each sample, in the order of the scan and four for every column whether the block reaches so far or not;
-/// with a border as the groups have it. At most 12312 are used, by 1024x4.
+/// Sample slots, in scan order, four for every column whether the block reaches that far or not; with a border like
+/// the groups. At most 12312 are used, by 1024x4.
 const PLACES: usize = 1 << 14;
 
-/// A block while it is decoded.
+/// The state of a block during decoding.
 struct BlockState<'a> {
     w: usize,
     h: usize,
-    /// Groups of a stripe.
+    /// Groups per stripe.
     across: usize,
     zero: &'static [u8; 256],
     groups: &'a mut [ColumnGroup; GROUPS],
@@ -221,13 +221,13 @@ struct BlockState<'a> {
     values: &'a mut [u32; PLACES],
 }
 
-/// A group as a pass comes to it.
+/// A group as visited by a pass.
 struct Visit {
-    /// In `groups`.
+    /// Index in `groups`.
     number: usize,
-    /// The place of its first sample.
+    /// The slot of its first sample.
     first: usize,
-    /// The samples there are.
+    /// The samples inside the block.
     inside: u64,
 }
 
@@ -245,7 +245,7 @@ impl BlockState<'_> {
         self.values.iter_mut().take(clear).for_each(|value| *value = 0);
     }
 
-    /// Signed and in rows.
+    /// Writes signed values in rows.
     fn write(&self, out: &mut [i32]) {
         let signed = |coded: u32| {
             let sign = (coded as i32) >> 31;
@@ -257,7 +257,7 @@ impl BlockState<'_> {
             let (upper, lower) = rows.split_at_mut(rows.len().min(self.w * 2));
             let (a, b) = upper.split_at_mut(self.w.min(upper.len()));
             let (c, d) = lower.split_at_mut(self.w.min(lower.len()));
-            // all rows of a whole stripe in one loop, which becomes vector instructions
+            // all rows of a full stripe in one loop, which is vectorised
             if d.len() == self.w {
                 let rows = a.iter_mut().zip(b).zip(c.iter_mut().zip(d));
                 for (((a, b), (c, d)), column) in rows.zip(columns) {
@@ -278,7 +278,7 @@ impl BlockState<'_> {
         self.h.div_ceil(4)
     }
 
-    /// From a place to the same one in the next stripe.
+    /// The distance of a slot from the same one in the next stripe.
     fn stride(&self) -> usize {
         (self.w + 2) * 4
     }
@@ -317,8 +317,7 @@ impl BlockState<'_> {
         vertical | all << 4 | all >> 4 | column(at - 1).1 >> 60 | column(at + 1).1 << 60
     }
 
-    /// What happens when the sample at a place becomes significant: the neighbours are updated, and its sign is decoded
-    /// (D.3.2).
+    /// Makes the sample at a slot significant: updates its neighbours and decodes its sign (D.3.2).
     #[inline(always)]
     fn appear<S: DecisionSource, const CAUSAL: bool>(
         &mut self,
@@ -354,7 +353,7 @@ impl BlockState<'_> {
         self.values[at % PLACES] = 3 << plane | negative << 31;
     }
 
-    /// D.3.1: the samples that are not significant but have a neighbour that is.
+    /// D.3.1: samples that are not significant but have a significant neighbour.
     #[inline(never)]
     fn significance<S: DecisionSource, const CAUSAL: bool>(
         &mut self,
@@ -391,7 +390,7 @@ impl BlockState<'_> {
         *kept = source;
     }
 
-    /// D.3.3: one bit more of those that were significant before this bit-plane.
+    /// D.3.3: one more bit of samples that were significant before this bit-plane.
     #[inline(never)]
     fn refinement<S: DecisionSource, const CAUSAL: bool>(
         &mut self,
@@ -425,8 +424,8 @@ impl BlockState<'_> {
         *kept = source;
     }
 
-    /// D.3.4: all samples that no pass of this bit-plane has seen, whole columns of them at once where none is near
-    /// anything significant. Ends the bit-plane.
+    /// D.3.4: all samples not visited by another pass of this bit-plane; whole columns at once if nothing nearby is
+    /// significant. Ends the bit-plane.
     #[inline(never)]
     fn cleanup<const CAUSAL: bool>(&mut self, kept: &mut Mq, contexts: &mut Contexts, plane: u32) {
         let mut source = *kept;
@@ -471,5 +470,5 @@ impl BlockState<'_> {
     }
 }
 
-/// The neighbours of sample k of a column that come after it in the scan, of those in the same stripe.
+/// The neighbours of sample k of a column that follow it in the scan, within the same stripe.
 const LATER: [u64; 4] = [0b11_0010, 0b11_1010, 0b11_1010, 0b01_1000];

@@ -1,12 +1,12 @@
-//! What the tests of both block coders decode, and how they compare it.
+//! Test data for both block coders, and a checksum to compare results.
 
-/// The samples of 9 by 7 that the encoders were given, without their level shift.
+/// The 9 by 7 samples that were encoded, without level shift.
 pub(super) fn picture() -> Vec<i32> {
     let at = |x: i32, y: i32| ((x * x * 7 + y * y * 13 + x * y * 5) / 3 + (x ^ y) * 9) % 256 - 128;
     (0..7).flat_map(|y| (0..9).map(move |x| at(x, y))).collect()
 }
 
-/// The bytes of their hexadecimal digits.
+/// Decodes hexadecimal digits.
 pub(super) fn bytes(hex: &str) -> Vec<u8> {
     let byte = |i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap();
     (0..hex.len() / 2).map(byte).collect()

@@ -1,6 +1,6 @@
-//! Where samples, sub-bands, precincts and code-blocks of a tile lie (ITU-T T.800 Annex B).
+//! The geometry of a tile: its samples, sub-bands, precincts and code-blocks (ITU-T T.800 Annex B).
 //!
-//! Arithmetic only; all coordinates are absolute, those of the reference grid divided as the standard says.
+//! Pure arithmetic; all coordinates are absolute: those of the reference grid, divided as the standard specifies.
 
 use crate::codec::jp2::block::BandOrientation as Kind;
 use crate::codec::jp2::coding::Coding;
@@ -10,25 +10,25 @@ use crate::codec::jp2::siz::Siz;
 use crate::error::Error;
 use crate::error::Result;
 
-/// Code-blocks and precincts of one tile, in a codestream of any length: more are refused.
+/// Most code-blocks and precincts of a tile, for a codestream of any length.
 const MAX_CELLS: u64 = 4 << 20;
 
-/// The same in a short one: so many, and so many more for each byte.
+/// The same for short codestreams: a constant, and an amount per byte.
 const CELLS: (u64, u64) = (128 << 10, 16);
 
 /// Code-blocks that take as much memory as a precinct.
 const PRECINCT: u64 = 4;
 
-/// From the upper left corner to past the lower right one.
+/// A rectangle from its upper left corner to its lower right one, exclusive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Area {
     /// Left.
     pub x0: u32,
     /// Top.
     pub y0: u32,
-    /// Past the right.
+    /// Right, exclusive.
     pub x1: u32,
-    /// Past the bottom.
+    /// Bottom, exclusive.
     pub y1: u32,
 }
 
@@ -43,12 +43,12 @@ impl Area {
         self.y1.saturating_sub(self.y0)
     }
 
-    /// Whether it holds nothing.
+    /// Whether it is empty.
     pub fn is_empty(self) -> bool {
         self.w() == 0 || self.h() == 0
     }
 
-    /// What both cover; perhaps nothing.
+    /// The intersection; may be empty.
     pub fn meet(self, other: Area) -> Area {
         Area {
             x0: self.x0.max(other.x0),
@@ -58,7 +58,7 @@ impl Area {
         }
     }
 
-    /// Each edge by a function: of x first, then of y.
+    /// Maps the edges: x by the first function, y by the second.
     pub fn map(self, x: impl Fn(u32) -> u32, y: impl Fn(u32) -> u32) -> Area {
         Area {
             x0: x(self.x0),
@@ -68,7 +68,7 @@ impl Area {
         }
     }
 
-    /// Grown by `by` on each side, but not out of `within`.
+    /// Grown by `by` on each side, clipped to `within`.
     pub fn grown(self, by: u32, within: Area) -> Area {
         Area {
             x0: self.x0.saturating_sub(by),
@@ -79,7 +79,7 @@ impl Area {
         .meet(within)
     }
 
-    /// Samples.
+    /// Number of samples.
     pub fn len(self) -> usize {
         self.w() as usize * self.h() as usize
     }
@@ -91,10 +91,10 @@ pub fn halved(value: u32, shift: u8) -> u32 {
     u32::try_from((u64::from(value) + up) >> shift.min(40)).unwrap_or(u32::MAX)
 }
 
-/// One code-block as the packet headers describe it.
+/// A code-block as described by packet headers.
 #[derive(Clone, Copy, Debug)]
 pub struct Cell {
-    /// First and last of its chunks; `NONE` without any.
+    /// First and last of its chunks; `NONE` if it has none.
     pub chunks: (u32, u32),
     /// Bit-planes that are all zero.
     pub zero: u8,
@@ -102,21 +102,21 @@ pub struct Cell {
     pub passes: u16,
     /// Bits of lengths (T.800 B.10.7.1).
     pub lblock: u8,
-    /// Whether it is of the high-throughput coder; `None` until its first bytes are read.
+    /// Whether it uses the high-throughput coder; `None` until its first bytes are read.
     pub throughput: Option<bool>,
 }
 
 /// No chunk.
 pub const NONE: u32 = u32::MAX;
 
-/// Bytes of one code-block in one layer.
+/// The bytes of a code-block in one layer.
 #[derive(Clone, Copy, Debug)]
 pub struct Chunk {
-    /// Where they lie in the codestream.
+    /// Offset in the codestream.
     pub at: u64,
-    /// How many.
+    /// Number of bytes.
     pub len: u32,
-    /// The chunk that follows for the same block.
+    /// The next chunk of the same block.
     pub next: u32,
     /// Quality layer.
     pub layer: u16,
@@ -133,18 +133,18 @@ pub struct Band {
     pub kind: Kind,
     /// Its samples.
     pub area: Area,
-    /// Code-blocks: first column and row in the grid that starts at 0, columns and rows of them.
+    /// Code-blocks: first column and row in the grid from 0, and the end.
     pub cells: Area,
     /// Magnitude bit-planes, without region of interest.
     pub planes: u8,
     /// Quantisation step; 1 when reversible.
     pub step: f32,
-    /// Row by row.
+    /// In rows.
     pub blocks: Vec<Cell>,
 }
 
 impl Band {
-    /// What is at least so far inside an area of the band, except where the band ends.
+    /// The part of an area of the band that is at least `by` from its edges, except at the edges of the band.
     pub fn inner(&self, area: Area, by: u32) -> Area {
         let start = |at: u32, end: u32| if at <= end { end } else { at.saturating_add(by) };
         let end = |at: u32, end: u32| if at >= end { end } else { at.saturating_sub(by) };
@@ -162,18 +162,18 @@ impl Band {
 pub struct Resolution {
     /// Its samples.
     pub area: Area,
-    /// log2 of the precincts' sides here.
+    /// log2 of the precincts' sides at this resolution.
     pub precinct: (u8, u8),
-    /// Precincts: first column and row in the grid that starts at 0, and past the last.
+    /// Precincts: first column and row in the grid from 0, and the end.
     pub precincts: Area,
     /// log2 of the code-blocks' sides.
     pub block: (u8, u8),
-    /// One for the smallest resolution, else HL, LH, HH.
+    /// LL for the smallest resolution, else HL, LH, HH.
     pub bands: Vec<Band>,
 }
 
 impl Resolution {
-    /// The precincts that hold an area of a band, by their numbers.
+    /// The numbers of the precincts that contain an area of a band.
     pub fn touched(&self, band: &Band, area: Area) -> impl Iterator<Item = usize> + use<> {
         let shift = u8::from(band.kind != Kind::Ll);
         let sides = (
@@ -192,10 +192,10 @@ impl Resolution {
         })
     }
 
-    /// The code-blocks of a band that lie in a precinct, as columns and rows of the band's grid of cells.
+    /// The code-blocks of a band in a precinct, as columns and rows of the band's grid of cells.
     pub fn cells(&self, band: &Band, column: u32, row: u32) -> Area {
         let shift = u8::from(band.kind != Kind::Ll);
-        // a precinct's side in code-blocks
+        // a precinct's sides in code-blocks
         let sides = (
             u32::from(self.precinct.0 - shift - self.block.0),
             u32::from(self.precinct.1 - shift - self.block.1),
@@ -238,8 +238,8 @@ pub fn tile_area(siz: &Siz, tile: u16) -> Area {
     }
 }
 
-/// The components of a tile with everything in them. `TooLarge` when there are absurdly many code-blocks, for a codestream
-/// of `len` bytes.
+/// The components of a tile with all resolutions, bands and code-blocks. `TooLarge` if there are too many code-blocks
+/// for a codestream of `len` bytes.
 pub fn components(siz: &Siz, style: &CodingStyle, tile: u16, len: u64) -> Result<Vec<TileComponent>> {
     let area = tile_area(siz, tile);
     let most = len.saturating_mul(CELLS.1).saturating_add(CELLS.0).min(MAX_CELLS);
@@ -257,7 +257,7 @@ pub fn components(siz: &Siz, style: &CodingStyle, tile: u16, len: u64) -> Result
         .collect()
 }
 
-/// Code-blocks that are counted before there is memory for them.
+/// Counts code-blocks before memory is allocated for them.
 struct BlockCount {
     count: u64,
     most: u64,
@@ -299,18 +299,18 @@ fn resolutions(
         .collect()
 }
 
-/// What the headers say of a component of a tile.
+/// The parameters of a component of a tile.
 struct ComponentParams<'a> {
     coding: &'a Coding,
     quantisation: &'a Quantisation,
-    /// Bits of a sample.
+    /// Bits per sample.
     bits: u8,
-    /// Its samples in full size.
+    /// Its area at full size.
     area: Area,
 }
 
 impl ComponentParams<'_> {
-    /// Resolution `level`, 0 being the smallest, with precincts whose sides have these logarithms (B.6).
+    /// Resolution `level`, 0 being the smallest, for precincts whose sides have these logarithms (B.6).
     fn resolution(&self, level: u8, precinct: (u8, u8), cells: &mut BlockCount) -> Result<Resolution> {
         let levels = self.coding.levels;
         let down = levels - level;
@@ -322,7 +322,7 @@ impl ComponentParams<'_> {
             self.coding.block.0.min(precinct.0 - shift.min(precinct.0)),
             self.coding.block.1.min(precinct.1 - shift.min(precinct.1)),
         );
-        // decompositions that led to the bands (B-15), and the place of the first among all bands
+        // the bands, the number of decompositions that led to them (B-15), and the index of the first among all bands
         let (kinds, depth, first): (&[Kind], _, _) = match level {
             0 => (&[Kind::Ll], levels, 0),
             _ => (
@@ -343,7 +343,7 @@ impl ComponentParams<'_> {
         })
     }
 
-    /// A band after `depth` decompositions, in blocks whose sides have these logarithms.
+    /// A band after `depth` decompositions, for blocks whose sides have these logarithms.
     fn band(
         &self,
         (kind, index): (Kind, usize),
@@ -375,7 +375,7 @@ impl ComponentParams<'_> {
         })
     }
 
-    /// Exponent and mantissa of the quantisation of a band (E-5).
+    /// Exponent and mantissa of the quantisation step of a band (E-5).
     fn exponent(&self, index: usize, depth: u8) -> Result<(u8, u16)> {
         let steps = &self.quantisation.steps;
         if self.quantisation.derived {
@@ -386,7 +386,7 @@ impl ComponentParams<'_> {
         steps.get(index).copied().ok_or_else(short)
     }
 
-    /// What a quantised coefficient of 1 is worth (E-3).
+    /// The quantisation step (E-3).
     fn step(&self, kind: Kind, exponent: u8, mantissa: u16) -> f32 {
         if self.coding.reversible {
             return 1.0;
@@ -401,7 +401,7 @@ impl ComponentParams<'_> {
     }
 }
 
-/// The part of a band that belongs to these samples in full size (B-15).
+/// The area of a band for these samples at full size (B-15).
 fn subband(area: Area, kind: Kind, depth: u8) -> Area {
     let half = |high: bool| {
         move |value: u32| {
@@ -415,7 +415,7 @@ fn subband(area: Area, kind: Kind, depth: u8) -> Area {
     area.map(across, upright)
 }
 
-/// The cells that an area touches in a grid whose sides have these logarithms.
+/// The cells of a grid that an area touches; the cells' sides have these logarithms.
 fn grid(area: Area, sides: (u8, u8)) -> Area {
     if area.is_empty() {
         return Area::default();

@@ -30,22 +30,22 @@ use crate::codec::jp2::ht_codes::OTHER_ROWS;
 use crate::codec::jp2::ht_codes::SIGNIFICANT;
 use crate::codec::jp2::ht_codes::VALUES;
 
-/// More than this does not fit the output: bits of a magnitude in the clean-up pass and bit-planes below it.
+/// Most magnitude bits in the clean-up pass, including bit-planes below it: more do not fit the output.
 const BITS: u32 = 30;
 
-/// At least the quads of a row (512), one before them and one after them. No power of 2: arrays of such a length would
-/// fall on the same lines of the cache.
+/// At least the quads of a row (512), one before and one after. Not a power of 2: such arrays would compete for the
+/// same cache lines.
 const QUADS: usize = 528;
 
-/// Samples with a border of one all around fit this; at most 6156 are used, by 1024x4.
+/// Samples with a border of one fit this; at most 6156 are used, by 1024x4.
 const CELLS: usize = 8192;
 
-/// Memory that is kept from block to block. It needs no clearing in between.
+/// Memory that is reused from block to block, without clearing.
 pub(super) struct HtScratch {
-    /// What is known of each quad of the row, from the second entry on; the first one and the one after them are 0.
+    /// The table entry of each quad of the row, from index 1 on; the first and the one after the last are 0.
     words: [u32; QUADS],
     quads: Quads,
-    /// The upper row of samples of the quads, and the lower one.
+    /// The upper and the lower row of samples of the quads.
     rows: [[[i32; 2]; QUADS]; 2],
     ahead: Plain,
     back: Plain,
@@ -72,24 +72,24 @@ impl HtScratch {
     }
 }
 
-/// What is computed for a row of quads, in loops that become vector instructions.
+/// Intermediate values of a row of quads, computed in loops that are vectorised.
 struct Quads {
-    /// What the row above contributes to the contexts.
+    /// The contributions of the row above to the contexts.
     contexts: [u32; QUADS],
-    /// Of the row above the magnitudes of the lower samples, left and right, from the second entry on; the first one and
-    /// the one after them are 0.
+    /// The magnitudes of the lower samples of the row above, left and right, from index 1 on; the first and the one
+    /// after the last are 0.
     below: [[u32; QUADS]; 2],
-    /// Bits of a significant sample, its sign included.
+    /// Bits of a significant sample, including its sign.
     bits: [u32; QUADS],
-    /// Where the bits of each of the four samples end, counted from those of the first, in a byte each.
+    /// The end of the bits of each of the four samples, relative to the first, in one byte each.
     ends: [u32; QUADS],
-    /// For each of the four samples the stream from its first bit on.
+    /// For each of the four samples, the stream from its first bit on.
     coded: [[u32; 4]; QUADS],
 }
 
-/// Decodes a block of rows of `w` samples into `out`, as `block::decode` describes. `plane` is the bit-plane of the
-/// clean-up pass. `refinement` is how many passes follow, 1 the significance pass or 2 the refinement pass too, and
-/// the segment that they share. In a `causal` block the significance pass does not look into the stripe below.
+/// Decodes a block with rows of `w` samples into `out`, as specified by `block::decode`. `plane` is the bit-plane of
+/// the clean-up pass. `refinement` is the number of passes after it (1: the significance pass, 2: also the refinement
+/// pass) and the segment that they share. In a `causal` block, the significance pass ignores the stripe below.
 ///
 /// Damage gives wrong values or zeros, never a failure.
 pub(super) fn decode(
@@ -115,7 +115,7 @@ pub(super) fn decode(
     }
 }
 
-/// The clean-up pass (7.3): all samples, two by two, with their magnitudes and signs.
+/// The clean-up pass (7.3): decodes all samples, two by two, with their magnitudes and signs.
 #[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
 fn cleanup(w: usize, plane: u32, data: &[u8], scratch: &mut HtScratch, out: &mut [i32]) {
     let HtScratch {
@@ -157,9 +157,9 @@ fn cleanup(w: usize, plane: u32, data: &[u8], scratch: &mut HtScratch, out: &mut
     }
 }
 
-/// Reads what is said of a row of `count` quads: which samples are significant and how many bits they have.
-/// In `words` come the entries of `ht_codes`, with the excess above them; on entry those of the row above. `mel` and
-/// `stream` are the run-length coded events and the variable-length codes of the clean-up pass.
+/// Decodes the significance and the number of bits of a row of `count` quads. `words` holds the entries of
+/// `ht_codes`, with the excess above them; on entry, those of the row above. `mel` and `stream` are the run-length
+/// coded events and the variable-length codes of the clean-up pass.
 #[inline(always)]
 fn describe<const FIRST: bool>(
     count: usize,
@@ -204,8 +204,8 @@ fn describe<const FIRST: bool>(
     *stream = vlc;
 }
 
-/// How far the magnitudes of two quads exceed what was to be expected: 0 where nothing is coded. `coded` says for which of
-/// them something is, as in [`EXCESSES`].
+/// Decodes by how much the magnitudes of two quads exceed the prediction; 0 if nothing is coded. `coded` selects the
+/// quads with an excess, as in [`EXCESSES`].
 #[inline(always)]
 fn excesses<const FIRST: bool>(coded: u32, mel: &mut Mel, vlc: &mut HtReader) -> [u32; 2] {
     let (mut kind, mut more) = (coded, 0);
@@ -238,10 +238,10 @@ fn excesses<const FIRST: bool>(coded: u32, mel: &mut Mel, vlc: &mut HtReader) ->
     excess
 }
 
-/// Computes `bits` and `ends` from what was said of a row of quads and the row above. Returns the most bits of a quad.
+/// Computes `bits` and `ends` from the entries of a row of quads and the row above. Returns the most bits of a quad.
 #[inline(always)]
 fn measure(words: &[u32], quads: &mut Quads) -> u32 {
-    /// Bits 0 to 3 of a number times this: one in each byte.
+    /// Multiplying bits 0 to 3 by this moves each to its own byte.
     const SPREAD: u32 = 0x0020_4081;
     const BYTES: u32 = 0x0101_0101;
     let count = words.len();
@@ -254,7 +254,7 @@ fn measure(words: &[u32], quads: &mut Quads) -> u32 {
         let word = words[i];
         let near = before[i] | above[i] | own[i] | after[i];
         let significant = word >> SIGNIFICANT & 15;
-        // what the row above lets expect, unless the quad has but one significant sample
+        // the prediction from the row above, unless the quad has only one significant sample
         let single = significant & significant.wrapping_sub(1) == 0;
         bits[i] = (word >> BEYOND) + if single { 1 } else { (near | 2).ilog2() };
         most = most.max(bits[i]);
@@ -300,7 +300,7 @@ fn fill(
     let (upper, lower) = (&mut upper[..count], &mut lower[..count]);
     for i in 0..count {
         let (word, bits) = (words[i], bits[i]);
-        // a sign in bit 0 and a magnitude less 1 above it
+        // a sign in bit 0, and the magnitude minus 1 above it
         let value = |k: usize| {
             let bit = |from: u32| word >> from >> k & 1;
             let on = bit(SIGNIFICANT);
@@ -320,7 +320,7 @@ fn fill(
     }
 }
 
-/// Notes which samples are significant after the clean-up pass.
+/// Marks the samples that are significant after the clean-up pass.
 fn mark(w: usize, cells: &mut [u8; CELLS], out: &[i32]) {
     let stride = w + 2;
     cells.fill(0);
@@ -331,8 +331,8 @@ fn mark(w: usize, cells: &mut [u8; CELLS], out: &[i32]) {
     }
 }
 
-/// The significance pass (7.4): samples that are not significant but have a neighbour that is; four columns of a
-/// stripe at a time, and then their signs.
+/// The significance pass (7.4): samples that are not significant but have a significant neighbour; four columns of a
+/// stripe at a time, followed by their signs.
 fn significance(
     w: usize,
     plane: u32,
@@ -370,7 +370,7 @@ fn significance(
     }
 }
 
-/// The refinement pass (7.5): one bit more of the samples of the clean-up pass, from the end of the segment on.
+/// The refinement pass (7.5): one more bit of the samples of the clean-up pass, read from the end of the segment.
 fn magnitudes(w: usize, plane: u32, mut bits: BitCursor, out: &mut [i32]) {
     for rows in out.chunks_mut(4 * w) {
         for x in 0..w {
@@ -435,7 +435,7 @@ mod tests {
         );
     }
 
-    /// Clean-up passes by OpenJPH 0.9.0, followed by random bits; the outcome is that of OpenJPEG 2.5.0.
+    /// Clean-up passes by OpenJPH 0.9.0, followed by random bits; expected values by OpenJPEG 2.5.0.
     #[test]
     fn decodes_refining_passes() {
         #[rustfmt::skip]
@@ -491,7 +491,7 @@ mod tests {
                 random.bytes(len, 6)
             };
             let (mut data, refinement) = (bytes(3000), bytes(600));
-            // A suffix that is mostly sensible.
+            // A mostly valid suffix.
             if let Some([.., nibble, last]) = data.get_mut(..) {
                 *last = random.below(40).to_le_bytes()[0];
                 *nibble = random.below(256).to_le_bytes()[0];

@@ -1,4 +1,4 @@
-//! The bit streams in the segments of a high-throughput code-block (T.814 clause 7.1).
+//! Reads the bit streams in the segments of a high-throughput code-block (T.814 clause 7.1).
 
 #![expect(
     clippy::indexing_slicing,
@@ -6,8 +6,8 @@
     reason = "indices are remainders by the length of the table or checked beside; casts take the lower bits on purpose"
 )]
 
-/// The three streams of a clean-up segment, two of them by way of `ahead` and `back`. `None` when its end says nothing
-/// sensible.
+/// The three streams of a clean-up segment, two of them unstuffed into `ahead` and `back`. `None` if the segment's
+/// suffix is invalid.
 pub(super) fn streams<'a>(
     data: &'a [u8],
     ahead: &'a mut Plain,
@@ -34,21 +34,21 @@ pub(super) fn streams<'a>(
     Some((forward(magsgn, 0xFF, ahead), mel, vlc))
 }
 
-/// A stream without its stuffing, the lowest bit of each byte first. A block takes less than 30 bits for each sample.
+/// A stream without bit stuffing, least significant bit first. A block takes less than 30 bits per sample.
 pub(super) type Plain = [u8; PLAIN];
 
 pub(super) const PLAIN: usize = STREAM + 16;
 
-/// Where a place in a stream may lie, in bytes.
+/// Limit of positions in a stream, in bytes.
 const STREAM: usize = 16384;
 
-/// A place in such a stream.
+/// A position in such a stream.
 #[derive(Clone, Copy)]
 pub(super) struct BitCursor<'a> {
     bytes: &'a Plain,
-    /// Bytes of the stream; the sixteen after it are alike and go on for ever.
+    /// Bytes of the stream; the sixteen after it are equal and repeat forever.
     len: usize,
-    /// In bits.
+    /// Position in bits.
     pub(super) place: u32,
 }
 
@@ -65,7 +65,7 @@ impl BitCursor<'_> {
         self.eight(place as usize / 8) >> (place % 8)
     }
 
-    /// Eight bytes, the first one lowest.
+    /// Eight bytes, the first one least significant.
     #[inline(always)]
     fn eight(&self, at: usize) -> u64 {
         let eight = self.bytes[at.min(self.len) % STREAM..].first_chunk::<8>();
@@ -75,19 +75,19 @@ impl BitCursor<'_> {
 
 pub(super) const LOADED: u32 = 57;
 
-/// Reads a stream in order.
+/// Reads a stream sequentially.
 #[derive(Clone, Copy)]
 pub(super) struct HtReader<'a> {
     stream: BitCursor<'a>,
-    /// The byte that is to be read next.
+    /// The next byte to read.
     next: usize,
     bits: u64,
-    /// How many there are; those above them are right, too, or 0.
+    /// Number of valid bits; those above are also correct, or 0.
     count: u32,
 }
 
 impl<'a> HtReader<'a> {
-    /// From its first bit.
+    /// Starts at the first bit.
     pub(super) fn new(stream: BitCursor<'a>) -> HtReader<'a> {
         HtReader {
             stream,
@@ -97,7 +97,7 @@ impl<'a> HtReader<'a> {
         }
     }
 
-    /// Makes sure that there are 56 bits.
+    /// Ensures that at least 56 bits are available.
     #[inline(always)]
     pub(super) fn refill(&mut self) {
         self.bits |= self.stream.eight(self.next) << self.count;
@@ -125,8 +125,7 @@ impl<'a> HtReader<'a> {
     }
 }
 
-/// Unstuffs a stream that goes on from its first byte, with bytes of `end` after it: the byte after 0xFF
-/// has seven bits.
+/// Unstuffs a stream from its first byte on, padded with `end`: the byte after 0xFF has seven bits.
 pub(super) fn forward<'a>(data: &[u8], end: u8, plain: &'a mut Plain) -> BitCursor<'a> {
     let mut writer = HtWriter {
         plain,
@@ -151,9 +150,9 @@ pub(super) fn forward<'a>(data: &[u8], end: u8, plain: &'a mut Plain) -> BitCurs
     writer.end(end)
 }
 
-/// Unstuffs a stream that goes on from its last byte, with zeros after it: a byte that ends in seven 1
-/// bits has seven when the one after it is more than 0x8F. `first` are bits that come before, and how many, and `last`
-/// the byte they are from.
+/// Unstuffs a stream from its last byte backwards, padded with zeros: a byte that ends in seven 1 bits has seven bits
+/// if the next one is greater than 0x8F. `first` is bits that precede the stream, and their number; `last` is the
+/// byte that they come from.
 pub(super) fn backward<'a>(data: &[u8], first: (u64, u32), last: u8, plain: &'a mut Plain) -> BitCursor<'a> {
     let mut writer = HtWriter {
         plain,
@@ -178,11 +177,11 @@ pub(super) fn backward<'a>(data: &[u8], first: (u64, u32), last: u8, plain: &'a 
     writer.end(0)
 }
 
-/// Writes a stream. What does not fit is left out: no block asks for it.
+/// Writes a stream. Bytes that do not fit are dropped: no block needs them.
 struct HtWriter<'a> {
     plain: &'a mut Plain,
     len: usize,
-    /// Bits that do not make up a byte yet.
+    /// Bits of an incomplete byte.
     bits: u64,
     left: u32,
 }
@@ -213,7 +212,7 @@ impl<'a> HtWriter<'a> {
         }
     }
 
-    /// Ends the stream, after which only `byte` comes.
+    /// Ends the stream, padded with `byte`.
     fn end(mut self, byte: u8) -> BitCursor<'a> {
         self.bits |= u64::from(byte) << self.left;
         self.put(1);
@@ -227,10 +226,10 @@ impl<'a> HtWriter<'a> {
     }
 }
 
-/// The adaptive run-length decoder: rare events among many others.
+/// The adaptive run-length decoder for rare events.
 pub(super) struct Mel<'a> {
     data: &'a [u8],
-    /// The byte after those of `data`; after it come 1 bits.
+    /// The byte after `data`; 1 bits follow.
     last: u8,
     next: usize,
     byte: u8,
@@ -241,7 +240,7 @@ pub(super) struct Mel<'a> {
 }
 
 impl Mel<'_> {
-    /// Whether the event has come to pass.
+    /// Whether the event occurs.
     #[inline(always)]
     pub(super) fn event(&mut self) -> bool {
         if self.run == 0 && !self.one {
@@ -256,7 +255,7 @@ impl Mel<'_> {
     }
 
     fn refill(&mut self) {
-        /// How long runs are, as a power of 2, by the state (T.814 clause 7.3).
+        /// log2 of the run lengths by state (T.814 clause 7.3).
         const EXPONENTS: [u8; 13] = [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 4, 5];
         let exponent = EXPONENTS[usize::from(self.state) % 13];
         if self.bit() == 1 {
@@ -269,7 +268,7 @@ impl Mel<'_> {
         }
     }
 
-    /// The highest bit of each byte first; the byte after 0xFF has seven.
+    /// Most significant bit first; the byte after 0xFF has seven.
     fn bit(&mut self) -> u32 {
         if self.left == 0 {
             self.left = if self.byte == 0xFF { 7 } else { 8 };

@@ -1,5 +1,5 @@
-//! The variable-length codes of a clean-up pass: those of significance (T.814 Annex C), which for a context and the next
-//! bits of the stream say something of four samples, and those of excesses (7.3.6).
+//! The variable-length codes of a clean-up pass: significance codes (T.814 Annex C), which map a context and the next
+//! bits of the stream to properties of four samples, and codes of excesses (7.3.6).
 
 #![expect(
     clippy::indexing_slicing,
@@ -19,23 +19,23 @@
 /// | 15–18 | whether that is known ([`KNOWN`]) |
 /// | 19–23 | what the quad contributes to the context of the next one ([`NEXT`]) |
 pub(super) static FIRST_ROW: [u32; 1024] = codes(&FIRST_CODES, true);
-/// Those for the other rows.
+/// The codes for the other rows.
 pub(super) static OTHER_ROWS: [u32; 1024] = codes(&OTHER_CODES, false);
 
-/// The bit that says that an excess is coded.
+/// The bit that marks a coded excess.
 pub(super) const EXCESS: u32 = 1 << 6;
-/// The first bit of which samples are significant.
+/// The first bit of the significance of the samples.
 pub(super) const SIGNIFICANT: u32 = 7;
 /// The first bit of the highest bits of the samples.
 pub(super) const VALUES: u32 = 11;
-/// The first bit of which of those are known.
+/// The first bit of the flags of known highest bits.
 pub(super) const KNOWN: u32 = 15;
-/// The first bit of what the quad contributes to the context of the next one.
+/// The first bit of the contribution to the context of the next quad.
 pub(super) const NEXT: u32 = 19;
-/// The first bit that is not used.
+/// The first unused bit.
 pub(super) const BEYOND: u32 = 24;
 
-/// The kind of two quads in the first row that both have an excess, neither of them large.
+/// The index for two quads in the first row that both have an excess, neither of them large.
 pub(super) const BOTH_SMALL: u32 = EXCESS << 2;
 
 /// The codes of the excesses of two quads. The index is which of them have one ([`EXCESS`] and the bit above it, or
@@ -50,8 +50,7 @@ pub(super) const BOTH_SMALL: u32 = EXCESS << 2;
 pub(super) static EXCESSES: [u32; 512] = excesses();
 
 const fn excesses() -> [u32; 512] {
-    /// By three bits: the value of the prefix, in bits 4 and 5 how many of the bits it has, from bit 8 on how many the
-    /// suffix.
+    /// By three bits: the value of the prefix, in bits 4 and 5 its length, from bit 8 on the length of the suffix.
     const PREFIXES: [u32; 8] = [0x535, 0x011, 0x022, 0x011, 0x133, 0x011, 0x022, 0x011];
     let mut table = [0; 512];
     let mut i = 0;
@@ -169,7 +168,7 @@ const FIRST_CODES: [u32; 444] = [
     0x3fff316, 0x3ffe204, 0x3ffd208,
 ];
 
-/// T.814 Annex C, the table for the other rows, packed alike.
+/// T.814 Annex C, the table for the other rows, in the same format.
 #[rustfmt::skip]
 const OTHER_CODES: [u32; 358] = [
     0x0080180, 0x00c4727, 0x0100186, 0x0148b17, 0x018028d, 0x01c033b, 0x0200182, 0x0251307, 0x0280295,
@@ -218,7 +217,7 @@ const OTHER_CODES: [u32; 358] = [
 mod tests {
     use super::*;
 
-    /// Every context has a code for whatever bits come, and no bits have two.
+    /// Every context has exactly one code for any bits.
     #[test]
     fn codes_are_complete() {
         for (rows, table) in [(&FIRST_CODES[..], &FIRST_ROW), (&OTHER_CODES[..], &OTHER_ROWS)] {

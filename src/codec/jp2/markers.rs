@@ -1,4 +1,4 @@
-//! The main header of a JPEG 2000 codestream and those of its tile-parts (ITU-T T.800 Annex A).
+//! Parses the main header of a JPEG 2000 codestream and those of its tile-parts (ITU-T T.800 Annex A).
 //!
 //! The header of a tile is read when it is first needed. `parts` finds the tile-parts.
 
@@ -23,59 +23,59 @@ use crate::codec::read_at::ReadAt;
 use crate::error::Error;
 use crate::error::Result;
 
-/// Bytes of packed packet headers in one place.
+/// Most bytes of packed packet headers in one header.
 const MAX_PACKED: usize = 64 << 20;
 
 /// A codestream whose main header was read.
 #[derive(Debug)]
 pub struct Main {
-    /// Sizes.
+    /// Image and tile sizes.
     pub siz: Siz,
-    /// Coding, until a tile says otherwise.
+    /// Coding parameters, which a tile may override.
     pub style: CodingStyle,
-    /// Wavelet decompositions that every component of every tile has.
+    /// Wavelet decompositions of every component of every tile.
     pub levels: u8,
-    /// Every tile-part, those of a tile in order.
+    /// All tile-parts; those of a tile are in order.
     pub parts: Vec<TilePart>,
-    /// Packed packet headers, for each tile-part of the file; empty without PPM.
+    /// Packed packet headers for each tile-part of the file; empty without PPM.
     pub packed: Vec<Vec<u8>>,
-    /// Whether the file ends before its last tile-part does.
+    /// Whether the file ends before its last tile-part.
     pub truncated: bool,
 }
 
-/// What the headers of a tile's parts say.
+/// The headers of a tile's parts.
 #[derive(Debug)]
 pub struct TileHeader {
-    /// Coding of the tile.
+    /// Coding parameters of the tile.
     pub style: CodingStyle,
     /// Packed packet headers.
     pub packed: Vec<u8>,
-    /// Where packets lie in each part.
+    /// The packets of each part.
     pub parts: Vec<TilePart>,
-    /// The lengths of the packets of each part, where it names them.
+    /// The packet lengths of each part, if listed.
     pub lengths: Vec<Vec<u32>>,
 }
 
-/// The bodies of segments that come in numbered pieces.
+/// The bodies of segments that are numbered pieces.
 #[derive(Default)]
 struct Pieces(Vec<(u8, Vec<u8>)>);
 
 impl Pieces {
-    /// Takes in a segment, whose first byte is its number.
+    /// Adds a segment, whose first byte is its number.
     fn push(&mut self, body: &[u8]) {
         if let Some((number, rest)) = body.split_first() {
             self.0.push((*number, rest.to_vec()));
         }
     }
 
-    /// All of them in the order of their numbers.
+    /// All pieces, joined in the order of their numbers.
     fn join(mut self) -> Vec<u8> {
         self.0.sort_by_key(|(number, _)| *number);
         self.0.into_iter().flat_map(|(_, bytes)| bytes).collect()
     }
 }
 
-/// The segments of a main header, as far as they are read.
+/// The segments of a main header read so far.
 struct MainHeader {
     siz: Option<Siz>,
     style: CodingStyle,
@@ -87,7 +87,7 @@ struct MainHeader {
 }
 
 impl MainHeader {
-    /// Takes in one marker segment.
+    /// Adds a marker segment.
     fn take(&mut self, marker: u16, body: &[u8]) -> Result<()> {
         match (marker, &self.siz) {
             (SIZ, None) => {
@@ -115,7 +115,7 @@ impl MainHeader {
 }
 
 impl Main {
-    /// Reads the main header and finds the tile-parts. `Missing` when this is no codestream.
+    /// Reads the main header and finds the tile-parts. `Missing` if this is not a codestream.
     pub fn read(from: &dyn ReadAt) -> Result<Main> {
         let mut body = Vec::new();
         let (SOC, mut at) = segment(from, 0, &mut body)? else {
@@ -170,7 +170,7 @@ impl Main {
         self.parts.get(first..end).unwrap_or_default()
     }
 
-    /// The headers of a tile's parts. `Unsupported` when one names fewer decompositions than [`Main::levels`].
+    /// The headers of a tile's parts. `Unsupported` if one has fewer decompositions than [`Main::levels`].
     pub fn tile(&self, from: &dyn ReadAt, tile: u16) -> Result<TileHeader> {
         let mut style = self.style.of_a_tile();
         let (mut packed, mut parts, mut lengths) = (Vec::new(), Vec::new(), Vec::new());
@@ -202,7 +202,7 @@ impl Main {
 
 /// The header of one tile-part.
 struct PartHead {
-    /// Where its packets lie.
+    /// The location of its packets.
     body: TilePart,
     /// PPT.
     packed: Pieces,
@@ -211,8 +211,8 @@ struct PartHead {
 }
 
 impl Main {
-    /// Reads the header of a tile-part up to its packets. The first change of the order of packets in a tile replaces those
-    /// of the main header; `changed` says whether there was one.
+    /// Reads the header of a tile-part up to its packets. The first progression order change in a tile replaces those
+    /// of the main header; `changed` is whether there was one.
     fn part(
         &self,
         from: &dyn ReadAt,
@@ -255,7 +255,7 @@ impl Main {
     }
 }
 
-/// PLT: numbers of seven bits a byte, the first bit of which says that more follow (T.800 Table A.36).
+/// PLT: numbers of seven bits per byte, whose top bit marks that more follow (T.800 Table A.36).
 fn numbers(bytes: &[u8]) -> Vec<u32> {
     let mut all = Vec::new();
     let mut number = 0u32;

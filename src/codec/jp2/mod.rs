@@ -49,14 +49,14 @@ use std::sync::PoisonError;
 pub use crate::codec::jp2::decoded::Decoded;
 pub use crate::codec::jp2::siz::Component;
 
-/// Bytes of packet indices that an open codestream keeps.
+/// Bytes of packet indices that an open codestream caches.
 const MAX_KEPT: usize = 64 << 20;
 
 /// An open codestream.
 pub struct Codestream {
     from: Box<dyn ReadAt>,
     main: Main,
-    /// Packet indices, the last used ones at the back.
+    /// Packet indices, the most recently used last.
     indices: Mutex<VecDeque<(u16, Arc<PacketIndex>)>>,
     strict: bool,
     /// Whether each component is decoded.
@@ -67,14 +67,14 @@ pub struct Codestream {
 /// ones repeated.
 pub type Planes = Vec<Vec<i32>>;
 
-/// Which decoded code-block of a codestream.
+/// The key of a decoded code-block in a codestream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BlockName {
     /// Tile of the codestream.
     pub tile: u16,
     /// Component.
     pub component: u16,
-    /// Sub-band of the component, from the smallest resolution on.
+    /// Sub-band of the component, counted from the smallest resolution.
     pub band: u16,
     /// Number in the sub-band, row by row.
     pub place: u32,
@@ -83,7 +83,7 @@ pub struct BlockName {
 }
 
 impl BlockName {
-    /// The name in three numbers.
+    /// The key as three numbers.
     pub fn packed(self) -> [u32; 3] {
         let pair = |high: u16, low: u16| u32::from(high) << 16 | u32::from(low);
         [
@@ -94,13 +94,12 @@ impl BlockName {
     }
 }
 
-/// Where decoded code-blocks are held, packed.
+/// A cache of packed, decoded code-blocks.
 pub trait Blocks: Sync {
-    /// Whether any are held.
+    /// Whether it caches any.
     fn holds(&self) -> bool;
 
-    /// Calls `make` with the cached block, or with `None`; it returns what replaces it in the cache, or `None` to leave that
-    /// as it is.
+    /// Calls `make` with the cached block, or with `None`; the result replaces it in the cache, unless it is `None`.
     fn block(
         &self,
         name: BlockName,
@@ -108,7 +107,7 @@ pub trait Blocks: Sync {
     ) -> Result<()>;
 }
 
-/// Holds none.
+/// Caches nothing.
 pub struct NoBlocks;
 
 impl Blocks for NoBlocks {
@@ -126,9 +125,9 @@ impl Blocks for NoBlocks {
 }
 
 impl Codestream {
-    /// Reads the main header and finds the tile-parts. With `strict`, damage is an error (`Corrupt`); else what can be
-    /// decoded is shown. `Missing` when the bytes are no codestream, `Unsupported` for what other parts of the standard
-    /// define.
+    /// Reads the main header and finds the tile-parts. With `strict`, damage is an error (`Corrupt`); otherwise
+    /// whatever can be decoded is shown. `Missing` if the bytes are not a codestream, `Unsupported` for features of
+    /// other parts of the standard.
     pub fn open(from: Box<dyn ReadAt>, strict: bool) -> Result<Codestream> {
         let main = Main::read(&*from)?;
         if strict && main.truncated {
@@ -143,7 +142,7 @@ impl Codestream {
         })
     }
 
-    /// Decodes no components but these from now on, and those that they are transformed with; the planes of the others are
+    /// Restricts decoding to these components, and those that they are transformed with; the planes of the others are
     /// empty.
     pub fn only(&mut self, wanted: impl Fn(u16) -> bool) {
         for (number, is_wanted) in (0..).zip(&mut self.wanted) {
@@ -157,7 +156,7 @@ impl Codestream {
         &self.main.siz.components
     }
 
-    /// How often the size can be halved by leaving out resolutions: as often as every tile can.
+    /// How often the size can be halved by omitting resolutions: the minimum over all tiles.
     pub fn reductions(&self) -> u8 {
         self.main.levels
     }
@@ -167,7 +166,7 @@ impl Codestream {
         self.main.style.layers
     }
 
-    /// Whether decoding everything gives what was coded.
+    /// Whether full decoding is lossless.
     pub fn is_reversible(&self) -> bool {
         self.main.style.coding.iter().all(|coding| coding.reversible)
     }
@@ -195,9 +194,9 @@ impl Codestream {
 
     /// Decodes a window of the image halved `reduction` times, from the first `layers` quality layers.
     ///
-    /// Code-blocks that neighbouring windows need, too, are left with `blocks`. A block is cached whole until a window has
-    /// shown all of it; from then on only its edges are. `Outside` beyond the image; `Corrupt` for what contradicts itself
-    /// and, with strictness, for what is damaged.
+    /// Code-blocks that neighbouring windows need as well are cached in `blocks`: whole until a window has shown all
+    /// of a block, then only its edges. `Outside` beyond the image; `Corrupt` for contradictions and, if strict, for
+    /// damage.
     pub fn decode(&self, reduction: u8, rect: Rect, layers: u16, blocks: &dyn Blocks) -> Result<Decoded> {
         let size = self.size(reduction);
         let inside = Rect::new(0, 0, size.w, size.h).meet(rect) == Some(rect);
@@ -212,7 +211,7 @@ impl Codestream {
         self.decode(reduction, rect, layers, blocks)?.rows(0..rect.h)
     }
 
-    /// The packets of a tile, found at its first use.
+    /// The packet index of a tile, read at its first use.
     fn index(&self, tile: u16) -> Result<Arc<PacketIndex>> {
         let lock = || self.indices.lock().unwrap_or_else(PoisonError::into_inner);
         let mut known = lock();
@@ -235,7 +234,7 @@ impl Codestream {
         Ok(index)
     }
 
-    /// The index of a tile after the packets of these precincts were read.
+    /// The index of a tile, completed by the packets of these precincts.
     fn completed(
         &self,
         tile: u16,
@@ -247,7 +246,7 @@ impl Codestream {
         }
         index.announce(&*self.from, places)?;
         drop(index);
-        // what others have read meanwhile is in there
+        // the known index includes what others have read meanwhile
         let mut known = self.indices.lock().unwrap_or_else(PoisonError::into_inner);
         let place = known.iter().position(|(number, _)| *number == tile);
         let mut index = match place.and_then(|place| known.remove(place)) {
@@ -260,7 +259,7 @@ impl Codestream {
     }
 }
 
-/// Keeps an index, and forgets those that were used longest ago.
+/// Caches an index, and evicts the least recently used ones.
 fn remember(known: &mut VecDeque<(u16, Arc<PacketIndex>)>, tile: u16, index: &Arc<PacketIndex>) {
     known.push_back((tile, Arc::clone(index)));
     while known.len() > 1 && known.iter().map(|(_, index)| index.bytes()).sum::<usize>() > MAX_KEPT {
@@ -268,8 +267,8 @@ fn remember(known: &mut VecDeque<(u16, Arc<PacketIndex>)>, tile: u16, index: &Ar
     }
 }
 
-/// Luma and chroma to red, green and blue (T.800 G.3), in place: the first three of `channels` interleaved ones, whose values
-/// are 0 to `full`.
+/// Converts luma and chroma to red, green and blue (T.800 G.3) in place: the first three of `channels` interleaved
+/// channels, with values from 0 to `full`.
 pub fn rgb<T: Copy>(
     samples: &mut [T],
     channels: usize,

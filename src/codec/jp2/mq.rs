@@ -11,17 +11,17 @@
 
 use std::hint::select_unpredictable;
 
-/// Where the 16 bits of the interval are in a register of 64: below them wait the bits that were read ahead.
+/// The position of the 16-bit interval in a 64-bit register; the bits below were read ahead.
 const UNIT: u32 = 47;
 
-/// The interval is kept at this or above (0x8000 of the standard); in the upper half of the register.
+/// The lower bound of the interval (0x8000 in the standard), in the upper half of the register.
 const HALF: i32 = 0x8000 << (UNIT - 32);
 
-/// How many contexts there are room for; JPEG 2000 has 19.
+/// Number of contexts; JPEG 2000 has 19.
 const CONTEXTS: usize = 32;
 
-/// The estimates, and the states after a more and a less probable symbol, and whether the latter turns the sense of
-/// the bit over: T.800 Table C.2.
+/// The estimates, the states after a more and a less probable symbol, and whether the latter inverts the sense: T.800
+/// Table C.2.
 const TABLE_C2: [(u16, u8, u8, bool); 47] = [
     (0x5601, 1, 1, true),
     (0x3401, 2, 6, false),
@@ -72,9 +72,9 @@ const TABLE_C2: [(u16, u8, u8, bool); 47] = [
     (0x5601, 46, 46, false),
 ];
 
-/// Each state, and what follows it after the more probable symbol and after the less probable one, by the number of the
-/// state: eight times its row in Table C.2, and five more if the more probable symbol is 1. Bits 0 to 8 of a state are
-/// its number, bits 16 to 19 by how much to shift after the less probable symbol, and from `UNIT` on comes the estimate.
+/// Each state with its successors after the more and the less probable symbol, by the number of the state: eight
+/// times its row in Table C.2, plus five if the more probable symbol is 1. Bits 0 to 8 of a state are its number,
+/// bits 16 to 19 the shift after the less probable symbol, and the estimate starts at `UNIT`.
 static AFTER: [u64; 512] = {
     let mut after = [0; 512];
     let mut i = 0;
@@ -92,7 +92,7 @@ static AFTER: [u64; 512] = {
     after
 };
 
-/// A state as it lies in a slot.
+/// A packed state.
 const fn state(row: u8, symbol: usize) -> u64 {
     let estimate = TABLE_C2[row as usize].0;
     (8 * row as usize + 5 * symbol) as u64
@@ -100,11 +100,11 @@ const fn state(row: u8, symbol: usize) -> u64 {
         | (estimate as u64) << UNIT
 }
 
-/// What has been learnt about each context. The whole state lies in the slot, so that a decision needs one look-up.
+/// The adaptive states of all contexts, each with all its properties, so that a decision needs one lookup.
 pub(super) struct Contexts([u64; CONTEXTS]);
 
 impl Contexts {
-    /// All contexts at the rows of Table C.2 given, with 0 the more probable symbol; those not given at row 0.
+    /// Contexts at these rows of Table C.2, with 0 as the more probable symbol; unlisted ones at row 0.
     pub(super) const fn new(rows: [u8; 19]) -> Contexts {
         let mut states = [state(0, 0); CONTEXTS];
         let mut i = 0;
@@ -116,17 +116,17 @@ impl Contexts {
     }
 }
 
-/// A decoder at some place in its segment. Small and `Copy`: a pass takes it into registers and puts it back.
+/// A decoder within its segment. Small and `Copy`: a pass loads it into registers and stores it back.
 #[derive(Clone, Copy)]
 pub(super) struct Mq<'a> {
     data: &'a [u8],
     /// The next byte to take.
     next: usize,
-    /// The interval (A of the standard) less `HALF`: below 0 it is to be renewed.
+    /// The interval (A in the standard) minus `HALF`: renormalised when negative.
     a: i32,
-    /// The code (C).
+    /// The code register (C).
     c: i64,
-    /// Bits in `c` below the unit; negative while bits are owed.
+    /// Bits in `c` below the unit; negative if bits are missing.
     ahead: i32,
 }
 
@@ -143,8 +143,8 @@ impl<'a> Mq<'a> {
         }
     }
 
-    /// Decides one bit (DECODE, C.3.2) in the context `which`, of which the lower 5 bits count. Fast where the more
-    /// probable symbol is much more so.
+    /// Decodes one bit (DECODE, C.3.2) in the context `which`, of which the lower 5 bits count. Fast if the more
+    /// probable symbol is much more likely.
     #[inline(always)]
     pub(super) fn bit(&mut self, contexts: &mut Contexts, which: u32) -> u32 {
         let slot = &mut contexts.0[which as usize % CONTEXTS];
@@ -159,16 +159,16 @@ impl<'a> Mq<'a> {
         self.fair(contexts, which)
     }
 
-    /// As `bit`, and faster where it cannot be predicted whether the interval will be renewed: takes no branches by it.
+    /// Like `bit`, but faster if renormalisation is unpredictable: it has no branch for it.
     #[inline(always)]
     pub(super) fn fair(&mut self, contexts: &mut Contexts, which: u32) -> u32 {
         let slot = &mut contexts.0[which as usize % CONTEXTS];
         let state = *slot;
         let estimate = (state >> 32) as i32;
         let a = self.a.wrapping_sub(estimate);
-        // Wrapping: a code that no encoder wrote may hold more than its interval, and ever more of it.
+        // Wrapping: a code that no encoder wrote may exceed its interval, by more and more.
         let c = self.c.wrapping_sub((state >> 32 << 32) as i64);
-        // Choices between the lower part of the interval, where the code is below 0 now, and the upper one.
+        // Selects the lower part of the interval, where the code is now negative, or the upper one.
         let lower = c < 0;
         let less = (c as u64 >> 63) as u32 ^ u32::from(a < estimate - HALF);
         let kind = less + ((c as u64 >> 32) as u32 >> 31 | a as u32 >> 31);
@@ -184,10 +184,10 @@ impl<'a> Mq<'a> {
         (state as u32 ^ less) & 1
     }
 
-    /// Takes six bytes into the code, which owes bits; mostly they are just bits.
+    /// Loads six bytes into the code, which lacks bits; usually none of them needs special treatment.
     #[inline(always)]
     fn refill(&mut self) {
-        // with the byte before, which may change what the first one means
+        // with the previous byte, which may change the meaning of the first one
         let from = self.next.checked_sub(1).and_then(|from| self.data.get(from..));
         match from.and_then(|bytes| bytes.first_chunk().copied().map(u64::from_be_bytes)) {
             Some(eight) if !has_ff(eight) => {
@@ -203,8 +203,8 @@ impl<'a> Mq<'a> {
     }
 }
 
-/// Takes bytes from `next` on into the code until it is nearly full (BYTEIN, C.3.4). `ahead` is -15 to -1 before, 40 to
-/// 47 after. Returns the code, the new `ahead` and the new place.
+/// Loads bytes from `next` on into the code until it is nearly full (BYTEIN, C.3.4). `ahead` is -15 to -1 before, 40
+/// to 47 after. Returns the code, the new `ahead` and the new position.
 #[cold]
 #[inline(never)]
 fn fill(data: &[u8], next: usize, c: i64, ahead: i32) -> (i64, i32, usize) {
@@ -212,7 +212,7 @@ fn fill(data: &[u8], next: usize, c: i64, ahead: i32) -> (i64, i32, usize) {
     let ahead = ahead.clamp(-15, -1);
     let (mut c, mut ahead, mut next) = (c, ahead, next);
     while ahead < 40 {
-        // Of the byte after 0xFF the first bit is a carry; above 0x8F the pair is a marker, and the segment is over.
+        // After 0xFF, the top bit of a byte is a carry; above 0x8F, the pair is a marker, which ends the segment.
         let (byte, bits, step) = match data.get(next) {
             Some(&byte) if !after_ff(next) => (byte, 8, 1),
             Some(&byte) if byte <= 0x8F => (byte, 7, 1),
@@ -229,7 +229,7 @@ fn fill(data: &[u8], next: usize, c: i64, ahead: i32) -> (i64, i32, usize) {
 #[inline(always)]
 fn has_ff(bytes: u64) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    // of the complement, a byte that is 0 borrows from its upper bit
+    // in the complement, a zero byte borrows from its top bit
     let other = !bytes;
     other.wrapping_sub(ONES) & !other & (ONES << 7) != 0
 }
@@ -264,7 +264,7 @@ mod tests {
     fn goes_on_past_the_end_whatever_the_bytes() {
         let mut random = Random::new(1);
         for len in 0..200 {
-            // many 0xFF, and what comes after them in a stream and what does not
+            // many 0xFF bytes, with valid and invalid successors
             let bytes = random.bytes(len, 4);
             let mut contexts = Contexts::new([0; 19]);
             let mut mq = Mq::new(&bytes);

@@ -1,5 +1,5 @@
-//! Coefficients of a code-block, packed: a header, then all of them as narrow as they fit, row by row; or only
-//! those at the edges.
+//! Packs the coefficients of a code-block: a header, followed by all of them at the smallest sufficient width, row by
+//! row; or only those at the edges.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -10,14 +10,14 @@
 
 use bytes::Bytes;
 
-/// Bits of the head that say by how much values were shifted; above them is the log2 of their width in half bytes.
+/// Mask of the header for the shift of values; above it is log2 of their width in half bytes.
 const SHIFT: u8 = 31;
 
-/// The bit of the head that says that only the edges are there.
+/// The header bit for edges only.
 const FRAME: u8 = 1 << 7;
 
-/// Values of less than 31 bits with their signs. With `whole` the lowest bit of their magnitudes is dropped. Nothing at
-/// all means zeros.
+/// Packs signed values of less than 31 bits. With `whole`, the lowest bit of their magnitudes is dropped. All zeros
+/// are packed as nothing.
 pub fn pack(values: &[i32], whole: bool) -> Bytes {
     narrowed(values, whole).into()
 }
@@ -73,7 +73,7 @@ pub struct BlockEdges {
 }
 
 impl BlockEdges {
-    /// Packs the edges of a block like [`pack`]; all of it if there is nothing between them.
+    /// Packs the edges of a block like [`pack`]; the whole block if the edges cover it.
     pub fn pack(self, values: &[i32], whole: bool) -> Bytes {
         let BlockEdges { w, h, edge } = self;
         if w <= 2 * edge || h <= 2 * edge || values.len() != w * h {
@@ -96,7 +96,7 @@ impl BlockEdges {
         frame.into()
     }
 
-    /// Where the value in column `x` of row `y` lies; if only the edges are packed, it is one of them.
+    /// The index of the value in column `x` of row `y`; if only edges are packed, it must be one of them.
     pub fn position(self, packed: &[u8], x: usize, y: usize) -> usize {
         if is_frame(packed) {
             self.within(x, y)
@@ -122,7 +122,7 @@ impl BlockEdges {
     }
 }
 
-/// What a slice holds from number `from` on.
+/// The part of a slice from index `from` on.
 fn rest<T>(all: &[T], from: usize) -> &[T] {
     all.get(from..).unwrap_or_default()
 }
@@ -135,7 +135,7 @@ pub fn unpack_rows(packed: &[u8], frame: BlockEdges, (x, y): (usize, usize), wid
     }
 }
 
-/// Fills `to` with the values from number `from` on; what is not there stays as it is.
+/// Fills `to` with the values from index `from` on; the rest is unchanged.
 #[inline(always)]
 fn unpack(packed: &[u8], from: usize, to: &mut [i32]) {
     let Some((&head, bytes)) = packed.split_first() else {
@@ -228,7 +228,7 @@ mod tests {
                 }
             }
         }
-        // nothing at the edges is not nothing at all
+        // zero edges are not zero blocks
         let mut middle = vec![0; 72];
         middle[40] = 5;
         assert!(is_frame(&frame.pack(&middle, false)));

@@ -1,4 +1,5 @@
-//! The header of a packet: what it says of each code-block (ITU-T T.800 B.10; T.814 Annex B for the high-throughput coder).
+//! Parses the header of a packet, which describes its contribution to each code-block (ITU-T T.800 B.10; T.814 Annex
+//! B for the high-throughput coder).
 
 use crate::codec::jp2::block::style;
 use crate::codec::jp2::grid::Area;
@@ -8,17 +9,17 @@ use crate::codec::read_at::Cursor;
 use crate::error::Error;
 use crate::error::Result;
 
-/// What a packet adds to one code-block.
+/// The contribution of a packet to one code-block.
 pub(super) struct Contribution {
-    /// Its band, by its place in the resolution.
+    /// Index of the band in the resolution.
     pub band: usize,
-    /// The code-block, by its place in the band.
+    /// Index of the code-block in the band.
     pub block: usize,
     /// In bytes.
     pub len: u32,
     /// Coding passes.
     pub passes: u8,
-    /// Whether a codeword segment begins with it.
+    /// Whether it starts a codeword segment.
     pub opens: bool,
 }
 
@@ -32,7 +33,7 @@ pub(super) struct Trees {
 }
 
 impl Trees {
-    /// For a precinct of this many code-blocks across and down.
+    /// For a precinct with this many code-blocks across and down.
     pub fn new(across: u32, down: u32) -> Trees {
         Trees {
             inclusion: Tree::new(across, down),
@@ -92,8 +93,8 @@ fn gone() -> Error {
     Error::Corrupt("no such code-block".into())
 }
 
-/// What a packet header says of one code-block (T.800 B.10.4 to B.10.7): `found` gets length, passes, and whether a
-/// codeword segment begins, for each.
+/// Parses the part of a packet header for one code-block (T.800 B.10.4 to B.10.7): appends length, passes, and
+/// whether a codeword segment starts, to `found`.
 fn contribution(
     bits: &mut HeaderBits,
     cell: &mut Cell,
@@ -152,8 +153,8 @@ fn contribution(
     Ok(())
 }
 
-/// The passes of a block none of whose bytes were seen yet (T.814 Annex B): sets of three without bytes are bit-planes
-/// that are left out, and the first bytes say which coder the block is of. Gives the passes that are left.
+/// The passes of a block without bytes so far (T.814 Annex B): sets of three without bytes are omitted bit-planes,
+/// and the first bytes determine the block's coder. Returns the remaining passes.
 fn first_cleanup(
     bits: &mut HeaderBits,
     cell: &mut Cell,
@@ -166,7 +167,7 @@ fn first_cleanup(
     let head = passes.saturating_sub((cell.passes + passes - 1) % 3);
     let width = cell.lblock + log2(if head > 0 { head } else { passes });
     let mut len = bits.number(width)?;
-    // where coders are mixed, the first bit of a clean-up pass's length is 0
+    // if coders are mixed, the first bit of a clean-up pass's length is 0
     let marked = !mixed || cell.lblock > 3 && width <= 32 && len >> (width - 1) == 0;
     if head > 0 && len > 1 && marked {
         cell.throughput = Some(true);
@@ -174,7 +175,7 @@ fn first_cleanup(
         found(len, u8::try_from(head).unwrap_or(u8::MAX), true);
         return Ok(passes - head);
     }
-    // else the length is that of a block of part 1, all of whose passes share a segment
+    // otherwise the length is that of a block of part 1, all of whose passes share a segment
     let more = (cell.lblock + log2(passes)).saturating_sub(width);
     len = len << more | bits.number(more)?;
     if len > 0 {
@@ -189,7 +190,7 @@ fn first_cleanup(
 }
 
 /// The passes of a high-throughput block after its first clean-up pass: a segment for each clean-up pass, and one for
-/// the two passes that refine it, which may go on in another layer.
+/// the two passes that refine it, which may continue in another layer.
 fn sets(
     bits: &mut HeaderBits,
     cell: &mut Cell,
@@ -207,7 +208,7 @@ fn sets(
     Ok(())
 }
 
-/// After `passes` passes: how many more the codeword segment holds, and whether it begins here (T.800 Table D.9).
+/// After `passes` passes: how many more the codeword segment contains, and whether it starts here (T.800 Table D.9).
 fn segment(passes: u16, coding: u8) -> (u16, bool) {
     if coding & style::TERMALL != 0 {
         return (1, true);
@@ -226,7 +227,7 @@ fn segment(passes: u16, coding: u8) -> (u16, bool) {
     }
 }
 
-/// Of the logarithm to base 2 the whole part; 0 for 0.
+/// The integer part of the logarithm to base 2; 0 for 0.
 fn log2(value: u16) -> u8 {
     u8::try_from(value.max(1).ilog2()).unwrap_or(0)
 }
@@ -276,7 +277,7 @@ impl<'a, 'b> HeaderBits<'a, 'b> {
         u16::try_from(passes).map_err(|_| Error::Corrupt("coding passes".into()))
     }
 
-    /// Goes to the next byte; one that is stuffed after 0xff belongs to the header.
+    /// Moves to the next byte; a stuffed one after 0xff belongs to the header.
     fn align(&mut self) -> Result<()> {
         self.left = 0;
         if self.byte == 0xff {
@@ -289,16 +290,16 @@ impl<'a, 'b> HeaderBits<'a, 'b> {
 /// A tag tree (T.800 B.10.2).
 #[derive(Debug)]
 struct Tree {
-    /// From the leaves to the root: columns, and where the level begins.
+    /// From the leaves to the root: columns, and the index of the level's first node.
     levels: Vec<(u32, usize)>,
     nodes: Vec<Node>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Node {
-    /// The value is at least this.
+    /// A lower bound of the value.
     low: u32,
-    /// It is this.
+    /// Whether the bound is the value.
     known: bool,
 }
 
@@ -321,7 +322,7 @@ impl Tree {
         }
     }
 
-    /// Whether the leaf's value is below the bound, reading as many bits as that takes.
+    /// Whether the leaf's value is below the bound; reads as many bits as that takes.
     fn below(&mut self, leaf: (u32, u32), bound: u32, bits: &mut HeaderBits) -> Result<bool> {
         let mut low = 0;
         let mut known = false;

@@ -1,6 +1,6 @@
-//! The packets of a tile and their order (ITU-T T.800 Annex B.9 and B.12).
+//! Finds the packets of a tile and their order (ITU-T T.800 Annex B.9 and B.12).
 //!
-//! Bodies are not read; the result is the location of the bytes of every code-block. Where the file lists the lengths of
+//! Bodies are not read; the result is the location of the bytes of every code-block. If the file lists the lengths of
 //! packets (PLT), the headers of a long tile are read by precinct, as windows need them.
 
 use crate::codec::jp2::coding::CodingStyle;
@@ -33,33 +33,33 @@ const SOP: [u8; 2] = [0xff, 0x91];
 /// The marker after the header of a packet (T.800 A.8.2).
 const EPH: [u8; 2] = [0xff, 0x92];
 
-/// Chunks of one tile.
+/// Most chunks of one tile.
 const MAX_CHUNKS: usize = 16 << 20;
 
-/// Bytes of a tile that are worth going through at once, wherever its packets are said to lie.
+/// Bytes of a tile that are read at once even if the file lists the lengths of packets.
 const AT_ONCE: u64 = 256 << 10;
 
 /// Bytes of a packet that are announced: its header, and all of a small one.
 const HEADER: u64 = 64 << 10;
 
-/// A tile whose packets were found.
+/// The packet index of a tile.
 #[derive(Clone, Debug)]
 pub struct PacketIndex {
     /// Components with their code-blocks.
     pub components: Vec<TileComponent>,
-    /// What code-blocks refer to.
+    /// The chunks that code-blocks refer to.
     pub chunks: Vec<Chunk>,
-    /// Coding of the tile.
+    /// Coding parameters of the tile.
     pub style: CodingStyle,
-    /// Whether packets were missing or could not be read.
+    /// Whether packets were missing or unreadable.
     pub damaged: bool,
-    /// Where the packets of precincts lie whose headers were not read yet, layer by layer (T.800 A.7.3).
+    /// The packets of precincts whose headers were not read yet, by layer (T.800 A.7.3).
     unread: HashMap<PrecinctPlace, Vec<Range<u64>>>,
 }
 
 impl PacketIndex {
-    /// Reads the headers of every packet of a tile. What follows damage is left out. Of a long tile whose packets' lengths
-    /// are listed (PLT) none is read if it may be `partial`.
+    /// Reads the headers of every packet of a tile. Packets after damage are left out. If `partial`, and the packet
+    /// lengths of a long tile are listed (PLT), none is read yet.
     pub fn read(from: &dyn ReadAt, main: &Main, tile: u16, partial: bool) -> Result<PacketIndex> {
         let mut whole = main.parts_of(tile).iter().map(|part| part.start..part.end);
         let short = whole.clone().map(|part| part.end - part.start).sum::<u64>() <= AT_ONCE;
@@ -89,12 +89,12 @@ impl PacketIndex {
         Ok(index)
     }
 
-    /// Whether there are precincts whose packets were not read.
+    /// Whether packets of some precincts were not read.
     pub fn is_partial(&self) -> bool {
         !self.unread.is_empty()
     }
 
-    /// Those of some precincts that were not read.
+    /// The packets of these precincts that were not read.
     pub fn unread<'a>(
         &'a self,
         places: &'a BTreeSet<PrecinctPlace>,
@@ -103,7 +103,7 @@ impl PacketIndex {
         places.filter(|place| self.unread.contains_key(place))
     }
 
-    /// Announces the packets of these precincts, as far as they were not read.
+    /// Announces the unread packets of these precincts.
     pub fn announce(&self, from: &dyn ReadAt, places: &BTreeSet<PrecinctPlace>) -> Result<()> {
         let packets = self.unread(places).filter_map(|place| self.unread.get(&place));
         let mut heads = packets
@@ -112,7 +112,7 @@ impl PacketIndex {
         from.prefetch(&mut heads)
     }
 
-    /// Reads the headers of the packets of these precincts. What follows damage in a precinct is left out.
+    /// Reads the headers of the packets of these precincts. Packets after damage in a precinct are left out.
     pub fn complete(&mut self, from: &dyn ReadAt, places: &BTreeSet<PrecinctPlace>) -> Result<()> {
         for place in places {
             let Some(packets) = self.unread.remove(place) else {
@@ -173,7 +173,7 @@ impl PacketIndex {
         packets.next().is_none().then_some(found)
     }
 
-    /// Reads all packets one after the other.
+    /// Reads all packets sequentially.
     fn walk(&mut self, from: &dyn ReadAt, area: Area, packed: &[u8], parts: Vec<TilePart>) -> Result<()> {
         let precincts = self.components.iter().map(|component| {
             let counts = component
@@ -211,7 +211,7 @@ impl PacketIndex {
         Ok(())
     }
 
-    /// The changes of the order, or the order of all.
+    /// The progression order changes, or the default progression.
     fn progressions(&self) -> Vec<Progression> {
         let whole = Progression {
             start: (0, 0),
@@ -226,7 +226,7 @@ impl PacketIndex {
         }
     }
 
-    /// Memory that it takes, about.
+    /// Approximate memory in bytes.
     pub fn bytes(&self) -> usize {
         let resolutions = self
             .components
@@ -241,8 +241,8 @@ impl PacketIndex {
     }
 }
 
-/// Calls `visit` with each layer and place of a progression in its order, until it says that there are no more; whether it
-/// never did. The order of places is that of everything but the layer.
+/// Calls `visit` with each layer and place of a progression, in its order, until it returns that there are no more;
+/// returns whether it never did. `places` are in order apart from the layer.
 fn in_order(
     all: &[PrecinctPlace],
     order: u8,
@@ -267,10 +267,10 @@ fn in_order(
     Ok(true)
 }
 
-/// What is remembered of a precinct from layer to layer.
+/// The state of a precinct between layers.
 #[derive(Default)]
 struct Precinct {
-    /// Layers that were read.
+    /// Number of layers read.
     layers: u16,
     /// For each band.
     trees: Vec<Trees>,
@@ -282,12 +282,12 @@ struct PacketWalk<'a> {
     /// By component and resolution.
     precincts: Vec<Vec<Vec<Precinct>>>,
     packed: Option<Cursor<'a>>,
-    /// In the tile-part that is being read.
+    /// The position in the current tile-part.
     body: Cursor<'a>,
     parts: std::vec::IntoIter<TilePart>,
 }
 
-/// Which packet, the layer aside: component, resolution, precinct.
+/// A packet without its layer: component, resolution, precinct.
 pub type PrecinctPlace = (usize, usize, usize);
 
 fn gone() -> Error {
@@ -295,7 +295,7 @@ fn gone() -> Error {
 }
 
 impl PacketWalk<'_> {
-    /// Reads one packet, unless it was read before; false when the file has no more.
+    /// Reads one packet, unless it was read before; false if the file has no more.
     fn packet(&mut self, layer: u16, place: PrecinctPlace) -> Result<bool> {
         let (number, level, which) = place;
         let precinct = (self.precincts.get_mut(number))
@@ -307,7 +307,7 @@ impl PacketWalk<'_> {
         precinct.layers = layer + 1;
         while self.body.at >= self.body.end {
             let Some(part) = self.parts.next() else {
-                // headers that lie elsewhere may go on without bodies
+                // headers stored elsewhere may continue without bodies
                 if self.packed.as_ref().is_some_and(|header| header.at < header.end) {
                     break;
                 }
@@ -350,7 +350,7 @@ impl PacketIndex {
                 }));
             }
         }
-        // stable: precincts of one place stay in their order
+        // stable: precincts with the same key keep their order
         all.sort_by_key(|(key, _)| *key);
         all.into_iter().map(|(_, place)| place).collect()
     }
@@ -383,7 +383,7 @@ impl PacketIndex {
         self.take(layer, place, contributions, body)
     }
 
-    /// Appends to each code-block what the body of a packet brings.
+    /// Appends the contributions of a packet's body to the code-blocks.
     fn take(
         &mut self,
         layer: u16,
@@ -397,7 +397,7 @@ impl PacketIndex {
             let at = body.at;
             let band = resolution.bands.get_mut(of.band).ok_or_else(gone)?;
             let cell = band.blocks.get_mut(of.block).ok_or_else(gone)?;
-            // a body that is cut off is no use, and nothing can follow it
+            // a truncated body is useless, and nothing can follow it
             if at + u64::from(of.len) > body.end {
                 self.damaged = true;
                 body.at = body.end;
@@ -427,8 +427,8 @@ impl PacketIndex {
     }
 }
 
-/// The corners of the precincts of a resolution on the reference grid, row by row; one that begins before the tile counts
-/// from its edge. `step` is that of the component.
+/// The corners of the precincts of a resolution on the reference grid, row by row; one that begins before the tile
+/// counts from the tile's edge. `step` is that of the component.
 fn corners(
     resolution: &Resolution,
     halvings: usize,

@@ -1,7 +1,7 @@
-//! Finds the tile-parts of a codestream: by the lengths that its main header lists (TLM, ITU-T T.800 A.7.1), else by
-//! following the lengths of their own headers (A.4.2).
+//! Finds the tile-parts of a codestream: by the lengths listed in its main header (TLM, ITU-T T.800 A.7.1), else by
+//! following the lengths in their own headers (A.4.2).
 //!
-//! Of these headers only the number of decomposition levels is read.
+//! Of these headers, only the number of decomposition levels is read.
 
 use crate::codec::jp2::segments::COC;
 use crate::codec::jp2::segments::COD;
@@ -14,28 +14,28 @@ use crate::error::Error;
 use crate::error::Result;
 use std::ops::Range;
 
-/// A marker SOT with its segment.
+/// Bytes of a SOT marker segment.
 const SOT_BYTES: u64 = 12;
-/// Tile-parts of one file.
+/// Most tile-parts of a file.
 const MAX_PARTS: usize = 1 << 20;
-/// Segments of a tile-part's header that are looked at.
+/// Most segments of a tile-part's header.
 const MAX_SEGMENTS: usize = 1024;
 
 /// One tile-part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TilePart {
-    /// Which tile.
+    /// The tile.
     pub tile: u16,
-    /// Its place among all tile-parts of the file.
+    /// Its index among all tile-parts of the file.
     pub number: u32,
-    /// First byte of its header, after SOT.
+    /// Start of its header, after SOT.
     pub start: u64,
-    /// Past its last byte.
+    /// End, exclusive.
     pub end: u64,
 }
 
 impl TilePart {
-    /// Whether its header is where it is said to be.
+    /// Whether its header is at the expected position.
     pub fn check(&self, from: &dyn ReadAt) -> Result<()> {
         let mut sot = [0; 12];
         from.read(self.start.saturating_sub(SOT_BYTES), &mut sot)?;
@@ -49,20 +49,20 @@ impl TilePart {
     }
 }
 
-/// All of them.
+/// All tile-parts.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TileParts {
-    /// Those of a tile in order.
+    /// Those of a tile are in order.
     pub all: Vec<TilePart>,
-    /// The last one is cut off.
+    /// Whether the last one is truncated.
     pub truncated: bool,
-    /// The fewest wavelet decompositions that the header of one names; `None` when all are as the main header says.
+    /// The fewest wavelet decompositions in a tile-part header; `None` if none overrides the main header.
     pub levels: Option<u8>,
 }
 
 impl TileParts {
-    /// Those that the main header lists in numbered segments (Table A.32), the first of which starts at the start of `range`.
-    /// `None` unless they fill the range, but for the last marker. Their own headers are not read.
+    /// The tile-parts listed in numbered segments of the main header (Table A.32); the first starts at the start of
+    /// `range`. `None` unless they fill the range, except for the last marker. Their own headers are not read.
     pub fn listed(mut segments: Vec<(u8, Vec<u8>)>, range: Range<u64>, siz: &Siz) -> Option<TileParts> {
         segments.sort_by_key(|(number, _)| *number);
         let (across, down) = siz.grid();
@@ -76,7 +76,7 @@ impl TileParts {
             for entry in entries.chunks(index + length) {
                 let (tile, len) = entry.split_at_checked(index)?;
                 let count = u32::try_from(all.len()).ok()?;
-                // without an index every tile has one part, in order
+                // without an index, every tile has one part, in order
                 let tile = if index == 0 { count } else { number(tile) };
                 let end = at + u64::from(number(len));
                 let fits = tile < across * down
@@ -110,7 +110,7 @@ impl TileParts {
         let mut truncated = true;
         let mut fewest: Option<u8> = None;
         while let Some(rest) = from.len().checked_sub(at).filter(|rest| *rest >= 2) {
-            // and the marker that follows it
+            // and the marker after it
             let mut sot = [0; 14];
             let present = usize::try_from(rest).unwrap_or(14).min(14);
             from.read(at, sot.get_mut(..present).unwrap_or_default())?;
@@ -121,7 +121,7 @@ impl TileParts {
                     truncated = false;
                     break;
                 }
-                // what follows is no tile-part: what came before it is served
+                // not a tile-part: the parts before it are used
                 _ => break,
             }
             let tile = u16::from_be_bytes([i1, i0]);
@@ -160,7 +160,7 @@ impl TileParts {
     }
 }
 
-/// The fewest wavelet decompositions that the header of a tile-part names (T.800 A.6.1, A.6.2).
+/// The fewest wavelet decompositions in the header of a tile-part (T.800 A.6.1, A.6.2).
 fn levels(from: &dyn ReadAt, part: TilePart, components: usize) -> Result<Option<u8>> {
     let mut at = part.start;
     let mut fewest: Option<u8> = None;
@@ -174,13 +174,13 @@ fn levels(from: &dyn ReadAt, part: TilePart, components: usize) -> Result<Option
         let end = at + 2 + u64::from(u16::from_be_bytes([l1, l0]));
         let place = match u16::from_be_bytes([m1, m0]) {
             SOD => break,
-            // after the style, and the order, the layers and the transform of components
+            // after style, order, layers and component transform
             COD => Some(9),
             // after the component and the style
             COC => Some(if components < 257 { 6 } else { 7 }),
             _ => None,
         };
-        // a segment holds its length at least
+        // a segment has at least its length field
         if end < at + 4 || end > part.end {
             break;
         }

@@ -1,43 +1,43 @@
-//! Samples of a transform in an area of a band or a resolution.
+//! Samples of a transform in an area of a band or a resolution, and the trait of both transforms.
 
 use crate::codec::jp2::grid::Area;
 
-/// A sample of one of the transforms.
+/// A sample type of one of the transforms.
 pub trait Number: Copy + Default + Send {
-    /// Samples on either side that a sample depends on.
+    /// The radius of the filter: samples on either side that a sample depends on.
     const REACH: u32;
 
-    /// One line of samples in place, those at even places in `low`, the others in `high`; `odd`: its first place is odd
-    /// (F.3.6, F.3.8).
+    /// Transforms one line in place: samples at even positions are in `low`, the others in `high`; `odd`: the first
+    /// position is odd (F.3.6, F.3.8).
     fn line(low: &mut [Self], high: &mut [Self], odd: bool);
 
-    /// Steps over columns: by turns they change the low rows and the high ones by their neighbours.
+    /// Number of lifting steps over columns, which alternately change the low and the high rows by their neighbours.
     const STEPS: usize;
 
-    /// What comes before the first step, for each row.
+    /// Scales a row before the first step.
     fn scale(row: &mut [Self], low: bool);
 
-    /// A step of the row between two others.
+    /// One lifting step of a row between two others.
     fn lift(step: usize, own: &mut [Self], before: &[Self], after: &[Self]);
 
-    /// All there is for a single row, a high one if `odd`.
+    /// Transforms a single row, which is a high one if `odd`.
     fn alone(row: &mut [Self], odd: bool);
 
-    /// From a coefficient with one fractional bit, and the quantisation step.
+    /// Converts a coefficient with one fractional bit, by the quantisation step.
     fn coefficient(value: i32, step: f32) -> Self;
 }
 
 /// Samples of an area, row by row.
 #[derive(Debug, Default)]
 pub struct Plane<T> {
-    /// What they cover.
+    /// The area covered.
     pub area: Area,
-    /// `area.len()` of them.
+    /// `area.len()` samples.
     pub data: Vec<T>,
 }
 
 impl<T: Copy + Default> Plane<T> {
-    /// Zeros.
+    /// All zero.
     pub fn new(area: Area) -> Self {
         Plane {
             area,
@@ -45,7 +45,7 @@ impl<T: Copy + Default> Plane<T> {
         }
     }
 
-    /// A part of it, from a row to another one and including it; where it has none of them, the row next to them.
+    /// The rows from `first` to `last`, inclusive, clamped to existing ones.
     pub fn rows(&self, first: u32, last: u32) -> Self {
         let inside = |y: u32| y.min(self.area.y1.saturating_sub(1)).max(self.area.y0);
         let area = Area {
@@ -65,7 +65,7 @@ impl<T: Copy + Default> Plane<T> {
         }
     }
 
-    /// A row, from a column on; both by their absolute numbers.
+    /// A row, from a column on; both in absolute coordinates.
     pub fn row(&self, y: u32, x: u32) -> &[T] {
         let width = self.area.w() as usize;
         let start = y.saturating_sub(self.area.y0) as usize * width;

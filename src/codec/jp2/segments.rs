@@ -23,7 +23,7 @@ pub const SOT: u16 = 0xff90;
 pub const SOD: u16 = 0xff93;
 pub const EOC: u16 = 0xffd9;
 
-/// Bytes of a marker segment, taken one after the other.
+/// Reads the bytes of a marker segment sequentially.
 pub struct SegmentFields<'a>(pub &'a [u8]);
 
 impl SegmentFields<'_> {
@@ -41,7 +41,7 @@ impl SegmentFields<'_> {
         Ok(u32::from(self.u16()?) << 16 | u32::from(self.u16()?))
     }
 
-    /// A component's number: one byte when there are fewer than 257.
+    /// A component's number: one byte if there are fewer than 257.
     pub fn component(&mut self, count: usize) -> Result<u16> {
         if count < 257 {
             self.u8().map(u16::from)
@@ -51,17 +51,17 @@ impl SegmentFields<'_> {
     }
 }
 
-/// A segment that ends too early.
+/// The error for a truncated segment.
 pub fn short() -> Error {
     Error::Corrupt("a marker segment ends early".into())
 }
 
-/// A segment that contradicts itself.
+/// The error for an invalid segment.
 pub fn corrupt(what: impl Into<String>) -> Error {
     Error::Corrupt(what.into())
 }
 
-/// Reads a marker, and its segment where it has one; gives the position after it.
+/// Reads a marker, and its segment if it has one; returns the position after it.
 pub fn segment(from: &dyn ReadAt, at: u64, body: &mut Vec<u8>) -> Result<(u16, u64)> {
     let mut head = [0; 4];
     from.read(at, head.get_mut(..2).unwrap_or_default())?;

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
 
-/// Components that are looked at; more are unsupported.
+/// Most components; more are unsupported.
 const MAX_COMPONENTS: u16 = 1024;
 
 /// One component (T.800 A.5.1).
@@ -14,7 +14,7 @@ const MAX_COMPONENTS: u16 = 1024;
 pub struct Component {
     /// Bits, 1–38.
     pub bits: u8,
-    /// Two's complement.
+    /// Whether values are signed.
     pub signed: bool,
     /// Reference grid points per sample, across and down, not 0.
     pub step: (u32, u32),

@@ -1,7 +1,8 @@
 //! The inverse wavelet transforms over a window (ITU-T T.800 Annex F): 5/3 in integers, 9/7 in floating point.
 //!
-//! One step makes a resolution out of the smaller one and its three bands. A window that ends inside the image must be
-//! wider by [`Number::REACH`] samples than what is used of it: at its edges the signal is extended as at the image's.
+//! One step computes a resolution from the smaller one and its three bands. A window that ends inside the image must
+//! be wider by [`Number::REACH`] samples than the part that is used: at its edges, the signal is extended as at the
+//! image's.
 
 use crate::codec::jp2::band::Coefficients;
 use crate::codec::jp2::grid::Area;
@@ -9,8 +10,8 @@ use crate::codec::jp2::grid::halved;
 use crate::codec::jp2::plane::Number;
 use crate::codec::jp2::plane::Plane;
 
-/// Lifts samples of one parity by their neighbours, which are all of the other one; beyond the ends the signal is
-/// mirrored. `own` begins before `other` if `first`, else after it.
+/// Lifts samples of one parity by their neighbours of the other one; beyond the ends, the signal is mirrored. `own`
+/// begins before `other` if `first`, else after it.
 #[inline(always)]
 fn lift<T: Copy>(own: &mut [T], other: &[T], first: bool, lift: impl Fn(T, T, T) -> T) {
     let (Some(&start), Some(&end)) = (other.first(), other.last()) else {
@@ -33,9 +34,9 @@ fn lift<T: Copy>(own: &mut [T], other: &[T], first: bool, lift: impl Fn(T, T, T)
     }
 }
 
-/// What can be done to columns once row `newest` is there, of `data` in rows of `width`, the first a high one if `odd`:
-/// each step one row behind the one before. Rows are still in the cache then. Beyond the ends the signal is mirrored; the
-/// last rows are done when `newest` has gone [`Number::STEPS`] beyond them.
+/// Applies the column steps that are possible once row `newest` of `data` is there; rows have `width` samples, and
+/// the first is a high one if `odd`. Each step is one row behind the one before, so rows are still in the cache.
+/// Beyond the ends the signal is mirrored; the last rows are finished when `newest` is [`Number::STEPS`] beyond them.
 #[inline(always)]
 fn settle<T: Number>(data: &mut [T], width: usize, newest: usize, odd: bool) {
     for step in 0..T::STEPS {
@@ -165,7 +166,8 @@ impl Number for f32 {
     }
 }
 
-/// What each band must cover so that `area` of the next resolution can be made: low and high across and down.
+/// The area that each band must cover to compute `area` of the next resolution: low and high, horizontally and
+/// vertically.
 pub fn bands(area: Area) -> [Area; 4] {
     let low = |v: u32| halved(v, 1);
     let high = |v: u32| v / 2;
@@ -177,8 +179,8 @@ pub fn bands(area: Area) -> [Area; 4] {
     ]
 }
 
-/// One resolution from the smaller one and its three bands (HL, LH, HH), which cover what [`bands`] says of `area`, or
-/// more.
+/// Computes a resolution from the smaller one and its three bands (HL, LH, HH), which cover at least the result of
+/// [`bands`] for `area`.
 #[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
 pub fn combine<T: Number>(area: Area, ll: &Plane<T>, [hl, lh, hh]: [&Coefficients; 3]) -> Plane<T> {
     let width = area.w() as usize;
@@ -191,7 +193,7 @@ pub fn combine<T: Number>(area: Area, ll: &Plane<T>, [hl, lh, hh]: [&Coefficient
     let mut lows = vec![T::default(); (halved(area.x1, 1) - halved(area.x0, 1)) as usize];
     let mut highs = vec![T::default(); (area.x1 / 2 - area.x0 / 2) as usize];
     for (newest, y) in (area.y0..area.y1).enumerate() {
-        // the odd rows come from the high bands, whose rows are numbered y / 2 as well
+        // odd rows come from the high bands, whose rows are numbered y / 2 as well
         let low = y % 2 == 0;
         if low {
             let from = ll.row(y / 2, halved(area.x0, 1));
@@ -253,7 +255,7 @@ mod tests {
         out
     }
 
-    /// A line with its samples side by side.
+    /// A line with interleaved samples.
     fn inverse<T: Number>(line: &mut [T], odd: bool) {
         let (low, high) = (usize::from(odd), usize::from(!odd));
         let mut lows: Vec<T> = line.iter().skip(low).step_by(2).copied().collect();
@@ -285,7 +287,7 @@ mod tests {
     fn a_constant_survives_the_irreversible_transform() {
         for len in 2..40 {
             for odd in [false, true] {
-                // low samples carry the constant, high ones are zero: K is the low filter's gain at zero
+                // low samples are constant, high ones zero: K is the low-pass filter's gain at zero
                 let mut line: Vec<f32> = (0..len)
                     .map(|i| {
                         if (i + usize::from(odd)) % 2 == 0 {

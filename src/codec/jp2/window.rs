@@ -1,7 +1,7 @@
-//! Decodes a window of a codestream: chooses the code-blocks, and turns coefficients into samples.
+//! Decodes a window of a codestream: selects the code-blocks, and transforms coefficients into samples.
 //!
 //! `cells` reads and decodes a block; blocks that a neighbouring window needs too are returned, so that the caller
-//! can keep them.
+//! can cache them.
 
 use crate::codec::jp2::BlockName;
 use crate::codec::jp2::Blocks;
@@ -40,7 +40,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::OnceLock;
 
-/// Samples of the arithmetic coder that are worth another thread: they take some milliseconds.
+/// Samples of the arithmetic coder that justify another thread: some milliseconds of work.
 const SAMPLES_PER_THREAD: usize = 64 << 10;
 
 /// Samples that the high-throughput coder decodes in the time of one of the arithmetic coder.
@@ -49,10 +49,10 @@ const THROUGHPUT_SPEED: usize = 8;
 /// Samples that are transformed in that time.
 const TRANSFORM_SPEED: usize = 16;
 
-/// Rows that are transformed together: those of one component fit the cache of a core, and few are made twice.
+/// Rows that are transformed together: those of one component fit a core's cache, and few are computed twice.
 const ROWS: u32 = 256;
 
-/// Decodes `rect`, which lies inside the image halved `reduction` times.
+/// Decodes `rect`, which is inside the image halved `reduction` times.
 pub fn decode(
     stream: &Codestream,
     reduction: u8,
@@ -97,17 +97,17 @@ pub fn decode(
     })
 }
 
-/// The tiles that a window shows something of, with what each of their components shows.
+/// The tiles that the window touches, with the area of each of their components.
 fn tiles(stream: &Codestream, reduction: u8, window: Area) -> Vec<(u16, Vec<Area>)> {
     let siz = &stream.main.siz;
     let (across, down) = siz.grid();
-    // a pixel shows the sample at it or before it, or the first one: it may lie in another tile
+    // a pixel shows the sample at or before it, or the first one, which may be in another tile
     let most = (siz.components.iter()).fold((1, 1), |most: (u32, u32), component| {
         (most.0.max(component.step.0), most.1.max(component.step.1))
     });
     let near = |(from, to): (u32, u32), by: u32, start: u32, side: u32, count: u32| {
-        // the numbers of the tiles that samples from..to of the halved image may lie in, and one more: of tiles
-        // of 256 that are halved once, 120..130 touches 0 and 1, and 0..3 are looked at
+        // the tiles that may contain samples from..to of the halved image, and one more: with tiles of 256 halved
+        // once, 120..130 touches 0 and 1, and 0..3 are examined
         let index = |edge: u32| {
             let point = (u64::from(edge) << reduction).saturating_sub(1 << reduction);
             let index = point.saturating_sub(u64::from(start)) / u64::from(side);
@@ -123,15 +123,15 @@ fn tiles(stream: &Codestream, reduction: u8, window: Area) -> Vec<(u16, Vec<Area
         let tile = u16::try_from(number).ok()?;
         let parts = shown(siz, tile, reduction, window, &stream.wanted);
         let stored = stream.main.parts.binary_search_by_key(&tile, |part| part.tile);
-        // a tile that is not there is 0 in every component
+        // a tile that is missing is 0 in every component
         (parts.iter().any(|part| !part.is_empty()) && stored.is_ok()).then_some((tile, parts))
     });
     tiles.collect()
 }
 
-/// What of a window each component of a tile shows: a sample is seen from its place on the reference grid up to the next
-/// one (T.800 B.2), wherever the tile ends, and the image's first one before its place, too. Nothing of those that are not
-/// wanted.
+/// The area of the window that each component of a tile covers: a sample extends from its position on the reference
+/// grid to the next one (T.800 B.2), even beyond the tile, and the image's first one also before its position. Empty
+/// for components that are not wanted.
 fn shown(siz: &Siz, tile: u16, reduction: u8, window: Area, wanted: &[bool]) -> Vec<Area> {
     let area = tile_area(siz, tile);
     let shown = |(component, is_wanted): (&Component, &bool)| {
@@ -160,7 +160,7 @@ fn shown(siz: &Siz, tile: u16, reduction: u8, window: Area, wanted: &[bool]) -> 
     siz.components.iter().zip(wanted).map(shown).collect()
 }
 
-/// One tile as a window sees it.
+/// A tile with the parameters of a window.
 struct WindowTile<'a> {
     number: u16,
     index: Arc<PacketIndex>,
@@ -171,7 +171,7 @@ struct WindowTile<'a> {
 }
 
 impl WindowTile<'_> {
-    /// Decodes what each component shows of the window: its blocks, then bands of rows.
+    /// Decodes the components' parts of the window: first the blocks, then bands of rows.
     fn decode(&self, parts: &[Area]) -> Result<Vec<DecodedTile>> {
         let components = &self.index.components;
         let needs = (components.iter().zip(parts))
@@ -226,7 +226,7 @@ impl WindowTile<'_> {
         coding.ok_or_else(|| Error::Corrupt("a component without coding style".into()))
     }
 
-    /// The resolution that is shown, as its index.
+    /// The index of the resolution that is shown.
     fn top(&self, component: &TileComponent) -> Result<usize> {
         let few = || Error::Unsupported("a tile has fewer resolutions than the image".into());
         (component.resolutions.len() - 1)
@@ -234,7 +234,7 @@ impl WindowTile<'_> {
             .ok_or_else(few)
     }
 
-    /// The precincts that hold what each component shows of the window.
+    /// The precincts that contain the components' parts of the window.
     fn places(&self, parts_of: &[Area]) -> Result<BTreeSet<PrecinctPlace>> {
         let mut all = BTreeSet::new();
         for (number, (component, part)) in self.index.components.iter().zip(parts_of).enumerate() {
@@ -253,7 +253,7 @@ impl WindowTile<'_> {
         Ok(all)
     }
 
-    /// The samples of a component that a part of the window shows; none if that is empty.
+    /// The samples of a component for a part of the window; none if that is empty.
     fn need(&self, component: &TileComponent, part: Area) -> Result<Area> {
         if part.is_empty() {
             return Ok(Area::default());
@@ -261,7 +261,7 @@ impl WindowTile<'_> {
         let top = self.top(component)?;
         let whole = component.resolutions.get(top).map(|r| r.area).unwrap_or_default();
         let (across, down) = component.step;
-        // before the first sample there is none
+        // there is none before the first sample
         let (x0, y0) = ((part.x0 / across).max(whole.x0), (part.y0 / down).max(whole.y0));
         let area = Area {
             x0,
@@ -272,8 +272,8 @@ impl WindowTile<'_> {
         Ok(area.meet(whole))
     }
 
-    /// Calls `f` with each band that `need` takes, its resolution's block sides, and what of it is needed; the smallest
-    /// resolution first.
+    /// Calls `f` with each band that `need` depends on, its resolution's block sides, and the area needed; the
+    /// smallest resolution first.
     fn visit<'a>(
         &self,
         number: usize,
@@ -290,7 +290,7 @@ impl WindowTile<'_> {
         Ok(())
     }
 
-    /// For each resolution up to the shown one what is made of it, from the smallest.
+    /// For each resolution up to the shown one, from the smallest, the area needed.
     fn widths<'a>(
         &self,
         component: &'a TileComponent,
@@ -314,7 +314,7 @@ impl WindowTile<'_> {
         Ok(all)
     }
 
-    /// One component, transformed back from its bands.
+    /// One component, transformed from its bands.
     fn component<T: Number>(
         &self,
         component: &TileComponent,
@@ -337,8 +337,7 @@ impl WindowTile<'_> {
         Ok(shown)
     }
 
-    /// The coefficients of each component that are needed, by its bands, the smallest resolution first; on as many
-    /// threads as have nothing else to do here.
+    /// The required coefficients of each component, by bands, the smallest resolution first; uses idle threads.
     fn coefficients(&self, needs: &[Area]) -> Result<Vec<Vec<Coefficients>>> {
         let (jobs, all) = self.jobs(needs)?;
         let chunks = jobs.iter().flat_map(|job| job.chunks(&self.index));
@@ -348,7 +347,7 @@ impl WindowTile<'_> {
             coded: &coded,
             strict: self.stream.strict,
         };
-        // of blocks at the edges most are held
+        // most blocks at the edges are cached
         let samples = jobs
             .iter()
             .map(|job| job.need.len() / speed(job.coding.style))
@@ -363,7 +362,7 @@ impl WindowTile<'_> {
         Ok(all)
     }
 
-    /// The code-blocks that are needed, and the bands of each component for their coefficients.
+    /// The required code-blocks, and the bands of each component for their coefficients.
     fn jobs(&self, needs: &[Area]) -> Result<(Vec<BlockJob<'_>>, Vec<Vec<Coefficients>>)> {
         let mut all: Vec<Vec<Coefficients>> = needs.iter().map(|_| Vec::new()).collect();
         let mut jobs = Vec::new();
@@ -401,7 +400,7 @@ impl WindowTile<'_> {
         Ok((jobs, all))
     }
 
-    /// Puts the coefficients of a block into its band: those that are held, or else decoded, which may be held then.
+    /// Adds the coefficients of a block to its band: cached or decoded ones; the latter may be cached then.
     fn decode_block(&self, work: &TileWork, job: &BlockJob, band: &Coefficients) -> Result<()> {
         if !(job.shared && self.blocks.holds()) {
             work.decode(job)?.into_iter().for_each(|block| band.put(block));
@@ -420,7 +419,7 @@ impl WindowTile<'_> {
     }
 }
 
-/// What `job` makes of each of the items, in their order, on as many threads as `samples` are worth.
+/// Applies `job` to all items and returns the results in order, on as many threads as `samples` justify.
 fn share<I: Send, T: Send + Sync>(
     items: Vec<I>,
     samples: usize,
@@ -428,7 +427,7 @@ fn share<I: Send, T: Send + Sync>(
 ) -> Result<Vec<T>> {
     let done: Vec<OnceLock<Result<T>>> = items.iter().map(|_| OnceLock::new()).collect();
     let others = (samples / SAMPLES_PER_THREAD).min(items.len().saturating_sub(1));
-    // the largest come last: the threads begin there
+    // the largest come last, and the threads start there
     each(others, items.into_iter().zip(&done).rev(), |(item, done)| {
         let _ = done.set(job(item));
         Ok(())
@@ -440,7 +439,7 @@ fn share<I: Send, T: Send + Sync>(
     done.collect()
 }
 
-/// How fast blocks of this style are decoded, compared with those of the arithmetic coder.
+/// Relative decoding speed of blocks of this style; 1 for the arithmetic coder.
 fn speed(style: u8) -> usize {
     if style & style::HT == 0 {
         1
@@ -449,12 +448,12 @@ fn speed(style: u8) -> usize {
     }
 }
 
-/// Samples on either side that a sample depends on.
+/// The filter radius in samples.
 fn reach(coding: &Coding) -> u32 {
     if coding.reversible { i32::REACH } else { f32::REACH }
 }
 
-/// What the bands of a resolution must cover, in their order.
+/// The areas that the bands of a resolution must cover, in order.
 fn sub_band_areas(level: usize, wide: Area) -> impl Iterator<Item = Area> {
     let [ll, hl, lh, hh] = if level == 0 { [wide; 4] } else { bands(wide) };
     let all = if level == 0 { [ll; 3] } else { [hl, lh, hh] };

@@ -1,7 +1,7 @@
 //! Completes a pyramid: derives missing levels, and cuts strips into tiles.
 //!
-//! A cheap level is derived tile by tile, an expensive one once as a whole, which is then kept in memory or in a
-//! temporary file. `origins` decides which level is derived from which.
+//! A cheap level is derived tile by tile; an expensive one once as a whole, and then kept in memory or in a temporary
+//! file. `origins` decides which level is derived from which.
 
 mod origins;
 
@@ -55,7 +55,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-/// Columns of a level that are read at once when it is gone through as a whole, at most.
+/// Most columns of a level that are read at once when a whole level is processed.
 const COLUMNS: u32 = 8192;
 
 /// Rows of a level in strips that are read at once.
@@ -67,10 +67,11 @@ const BYTES: u64 = 8 << 20;
 /// Pieces that are in memory at the same time, but for one.
 const IN_FLIGHT: usize = 3;
 
-/// Pixels of a larger level that are read at once for a window of a smaller one, about; fewer of many channels.
+/// Approximate pixels of a larger level that are read at once for a window of a smaller one; fewer with many
+/// channels.
 const BAND: u32 = 1 << 20;
 
-/// Takes a part of a level and its place.
+/// Receives a part of a level and its position.
 type Put<'a> = dyn Fn(Raster, Rect) -> Result<()> + Sync + 'a;
 
 /// A source with all levels.
@@ -78,17 +79,17 @@ pub struct DerivedLevels {
     inner: Box<dyn Source>,
     header: Header,
     origins: Vec<LevelOrigin>,
-    /// Ways that use no temporary files.
+    /// The origins if temporary files cannot be used.
     unspooled: Vec<LevelOrigin>,
     spool_dir: Option<Arc<SpoolDir>>,
-    /// The temporary file of each level that has one, once it is written.
+    /// The temporary file of each level, once it is written.
     spools: Vec<Mutex<Option<Arc<Spool>>>>,
-    /// Levels that could not be made as wholes.
+    /// Levels that could not be made as a whole.
     failed: Failures<usize>,
 }
 
 impl DerivedLevels {
-    /// The source itself when it lacks nothing.
+    /// Wraps a source; returns the source itself if no level is missing.
     pub fn over(inner: Box<dyn Source>, budget: &Budget) -> Box<dyn Source> {
         let header = inner.header();
         let most = budget.limits.in_bands(header.version.bytes());
@@ -113,7 +114,7 @@ impl DerivedLevels {
             spool_dir: None,
             ..budget.clone()
         };
-        // sizes do not depend on a budget
+        // sizes do not depend on the budget
         let unspooled = plan(header, &worth, &unspooled);
         let unspooled = unspooled.into_iter().map(|(_, origin)| origin).collect();
         Box::new(DerivedLevels::by(
@@ -124,7 +125,7 @@ impl DerivedLevels {
         ))
     }
 
-    /// A source with these origins of levels, with temporary files and without.
+    /// Wraps a source with these origins, with and without temporary files.
     fn by(
         inner: Box<dyn Source>,
         planned: Vec<(LevelShape, LevelOrigin)>,
@@ -165,20 +166,20 @@ impl DerivedLevels {
         Ok(origin)
     }
 
-    /// Where a level comes from without temporary files.
+    /// The origin of a level if temporary files cannot be used.
     fn unspooled(&self, level: usize) -> Result<LevelOrigin> {
         let origin = self.unspooled.get(level).copied();
         origin.ok_or_else(|| Error::Outside("no such level".into()))
     }
 
-    /// Whether the directory for temporary files has turned out to be of no use.
+    /// Whether the directory for temporary files has proved unusable.
     fn lacks_space(&self) -> bool {
         self.spool_dir
             .as_ref()
             .is_some_and(|spool_dir| spool_dir.is_broken())
     }
 
-    /// How far the making of a level is that is made as a whole.
+    /// The progress of a level that is made as a whole.
     fn progress(&self, level: usize) -> Option<&Progress> {
         match &self.header.levels.get(level)?.parts {
             Parts::Shared(shared) => Some(&shared.progress),
@@ -232,7 +233,7 @@ impl DerivedLevels {
         spool.read(window.rect)
     }
 
-    /// The temporary file of a level, which `go_through` gives in pieces; who comes while it is written waits.
+    /// The temporary file of a level, written from the pieces of `go_through`; concurrent requests wait for it.
     fn spool(&self, level: usize, go_through: impl FnOnce(&Put) -> Result<()>) -> Result<Arc<Spool>> {
         let (place, spool_dir) = self
             .spools
@@ -264,7 +265,8 @@ impl DerivedLevels {
         Ok(place.insert(spool).clone())
     }
 
-    /// Reads a level once, in pieces and on several threads, and gives each piece, reduced, with its place to `take`.
+    /// Reads a level once, in pieces and on several threads, and passes each reduced piece with its position to
+    /// `take`.
     fn go_through(
         &self,
         from: Base,
@@ -272,7 +274,7 @@ impl DerivedLevels {
         keep: &dyn TileCache,
         take: impl Fn(Raster, Rect) -> Result<()> + Sync,
     ) -> Result<()> {
-        // strips that two pieces share are decoded once
+        // strips shared by two pieces are decoded once
         let bands = BandCache::over(keep);
         let below = Renamed {
             keep: &bands,
@@ -285,13 +287,13 @@ impl DerivedLevels {
         let Level {
             size, tile, decoding, ..
         } = *levels.get(level).ok_or(Error::Busy)?;
-        // one piece that all threads decode, or several
+        // one piece that all threads decode, or several pieces
         let (columns, hands) = match decoding {
             Decoding::Parallel => (tile.w, 0),
             _ => (COLUMNS.min(self.fitting(tile.h)), IN_FLIGHT),
         };
         let step = |side: u32, least: u32| (side.max(least).div_ceil(factor) * factor).max(factor);
-        // what a piece covers is a multiple of the factor, and of tiles where these are one, too
+        // a piece is a multiple of the factor, and of tiles unless these are one piece
         let piece = if tile.w >= size.w {
             Size::new(
                 size.w.div_ceil(factor).saturating_mul(factor),
@@ -317,7 +319,7 @@ impl DerivedLevels {
         })
     }
 
-    /// A window of a level out of one that is `factor` times larger, some rows at a time, and of wide ones some columns.
+    /// A window of a level derived from one that is `factor` times larger, in bands of rows and, if wide, of columns.
     fn in_bands(&self, from: usize, factor: u32, window: Window, keep: &dyn TileCache) -> Result<Piece> {
         let size = window.rect.size();
         let rect = Map::Enlarged(factor).map(window.rect, self.size(from));
@@ -325,7 +327,7 @@ impl DerivedLevels {
             Some(level) if level.decoding != Decoding::Parallel => level.tile,
             _ => Size::new(1, 1),
         };
-        // in whole tiles, where the factor allows it
+        // in whole tiles, if the factor allows it
         let whole = |side: u32, tile: u32| {
             (side / tile * tile)
                 .max(tile)
@@ -343,7 +345,7 @@ impl DerivedLevels {
         if piece.w >= rect.w && piece.h >= rect.h {
             return Ok(reduced(self.window(part(rect), keep)?, factor));
         }
-        // strips that two bands share are decoded once
+        // strips shared by two bands are decoded once
         let bands = BandCache::over(keep);
         let mut out: Option<Raster> = None;
         for cell in pieces(rect, piece) {
@@ -360,11 +362,11 @@ impl DerivedLevels {
         Ok(Piece::Pixels(out))
     }
 
-    /// A part of a level of this origin.
+    /// A window of a level with this origin.
     fn window_by(&self, origin: LevelOrigin, window: Window, keep: &dyn TileCache) -> Result<Piece> {
         match origin {
             LevelOrigin::Stored(level) => {
-                // by the numbers of this header
+                // keys by the levels of this header
                 let name = |part| match part {
                     Part::Tile(tile) => Some(Part::Tile(Tile {
                         level: window.level,
@@ -383,7 +385,7 @@ impl DerivedLevels {
                 window::piece(&*self.inner, Window { level, ..window }, &below)
             }
             LevelOrigin::Reduced { from, factor } => {
-                // tiles on the way would push out what is asked for again
+                // intermediate tiles would evict useful ones
                 let below = Renamed {
                     keep,
                     name: &not_tiles,
@@ -402,7 +404,7 @@ impl DerivedLevels {
                 let read = |take: &Put| {
                     let whole = Window::new(level, Rect::of(self.size(window.level)));
                     self.inner.read(whole, &NoCache, &mut |piece, at| {
-                        // who asked for it may have gone
+                        // the request may have been cancelled
                         work::check()?;
                         take(piece.raster(at.size()), at)
                     })
@@ -418,11 +420,11 @@ impl DerivedLevels {
         }
     }
 
-    /// A window, which lies inside its level.
+    /// Reads a window, which is inside its level.
     fn window(&self, window: Window, keep: &dyn TileCache) -> Result<Piece> {
         let origin = self.origin(window.level)?;
         match self.window_by(origin, window, keep) {
-            // the disk is full, or what may be taken of it
+            // the disk is full, or its limit is reached
             Err(error)
                 if origin.is_spooled()
                     && (self.lacks_space() || matches!(error, Error::TooLarge(_) | Error::Limit(_))) =>
@@ -451,7 +453,7 @@ impl Source for DerivedLevels {
     }
 }
 
-/// The parts of a rectangle that lie in the cells of a grid of this size, row by row.
+/// The parts of a rectangle in the cells of a grid of this size, in rows.
 fn pieces(rect: Rect, size: Size) -> impl Iterator<Item = Rect> {
     let cells = |from: u32, to: u64, side: u32| {
         from / side..u32::try_from(to.div_ceil(u64::from(side))).unwrap_or(u32::MAX)
@@ -462,7 +464,7 @@ fn pieces(rect: Rect, size: Size) -> impl Iterator<Item = Rect> {
         .filter_map(move |(column, row)| Rect::new(column * size.w, row * size.h, size.w, size.h).meet(rect))
 }
 
-/// Each square of `factor` pixels a side as its mean.
+/// The mean of each square with sides of `factor` pixels.
 fn reduced(piece: Piece, factor: u32) -> Piece {
     match piece {
         Piece::Pixels(raster) if factor > 1 => Piece::Pixels(reduce(&raster, factor)),
@@ -470,7 +472,8 @@ fn reduced(piece: Piece, factor: u32) -> Piece {
     }
 }
 
-/// A level of this `origin`, or of the origin `without` temporary files, from those of the `file` or the `larger` levels of the pyramid.
+/// The level for this `origin`, or for the origin `without` temporary files, from the levels of the `file` or the
+/// `larger` levels of the pyramid.
 fn level(
     shape: LevelShape,
     origin: LevelOrigin,
@@ -503,7 +506,7 @@ fn level(
     }
 }
 
-/// How a tile is decoded whose pixels are those of such a level.
+/// The decoding cost of a tile derived from such a level.
 fn derived(from: &Level) -> Decoding {
     match from.decoding {
         Decoding::Quick => Decoding::Usual,
@@ -511,7 +514,7 @@ fn derived(from: &Level) -> Decoding {
     }
 }
 
-/// What has to be decoded for a window of a level of this size and number.
+/// The parts to decode for a window of a level of this size and number.
 fn parts(size: Size, number: usize, origin: LevelOrigin, file: &[Level], larger: &[Level]) -> Parts {
     let derived = |from: Option<&Level>, index, factor, name| match from {
         None => Parts::Pixels,
@@ -555,7 +558,7 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
     use std::sync::atomic::Ordering;
 
-    /// One level, whose tiles are counted as they are read.
+    /// A level that counts the tiles read.
     struct Counted(Synthetic, Arc<AtomicUsize>);
 
     impl Source for Counted {
@@ -585,7 +588,7 @@ mod tests {
         Some(Arc::new(SpoolDir::new(std::env::temp_dir(), 10 << 30)))
     }
 
-    /// Every sample of a level as the mean of those of level 0.
+    /// Each sample of a level as the mean of those of level 0.
     fn expected(full: Size, level: u32) -> Raster {
         let samples = (0..full.h)
             .flat_map(|y| (0..full.w).map(move |x| (x, y)))
@@ -611,7 +614,7 @@ mod tests {
         window::raster(source, Window::new(level, rect), &NoCache).unwrap()
     }
 
-    /// One strip that can only be gone through from top to bottom, which is counted.
+    /// A strip that can only be read from top to bottom, with a counter.
     struct Strip(Synthetic, Arc<AtomicUsize>);
 
     impl Source for Strip {
@@ -688,7 +691,8 @@ mod tests {
                 for (index, of) in derived.header().levels.iter().enumerate() {
                     let wanted = expected(full, u32::try_from(index).unwrap());
                     assert_eq!(of.size, wanted.size);
-                    // from the third on a level may come from one that is rounded already, edges weigh otherwise there
+                    // from the third on, a level may be derived from a rounded one, and edges are weighted
+                    // differently there
                     let bound = if level_bytes == 0 || index <= 2 { 0 } else { 12 };
                     let worst = worst(&all(&*derived, index), &wanted);
                     assert!(worst <= bound, "{index} {grid:?} {level_bytes}: off by {worst}");

@@ -1,6 +1,6 @@
-//! Plans derived levels: which a pyramid has, where each comes from, what it costs, and where it is kept.
+//! Plans derived levels: which levels a pyramid has, the origin of each, its cost, and where it is stored.
 //!
-//! Arithmetic over a header; reads nothing.
+//! Arithmetic over a header, without I/O.
 
 use crate::error::Error;
 use crate::geometry::Size;
@@ -17,56 +17,56 @@ use crate::source::level::in_rows;
 use crate::source::spool::SpoolDir;
 use std::sync::Arc;
 
-/// The tiles of levels that have none of their own.
+/// The tile size of levels without one of their own.
 pub const TILE: Size = Size::new(256, 256);
 
-/// A level that takes no more decoded bytes for one tile is made tile by tile.
+/// A level that takes at most this many decoded bytes per tile is derived tile by tile.
 const CHEAP: u64 = 16 << 20;
 
-/// Decoded bytes that one tile may take where nothing can be kept.
+/// Most decoded bytes per tile if nothing can be kept.
 const EXPENSIVE: u64 = 256 << 20;
 
-/// Decoded bytes that a level may take that is made as a whole.
+/// Most decoded bytes of a level that is made as a whole.
 const MOST: u64 = 16 << 30;
 
-/// A pyramid in tiles whose last level has no more pixels is complete, even if it takes several of them: levels have the
-/// numbers that iipsrv gave them.
+/// A tiled pyramid whose last level has at most this many pixels is complete, even if that level has several tiles:
+/// levels have the same numbers as in iipsrv.
 const SMALL: u64 = 1 << 20;
 
 const EXPANDS: LevelOrigin = LevelOrigin::Refused("LIMIT_EXPANSION");
 
 const NO_ROOM: LevelOrigin = LevelOrigin::Refused("CACHE_DIR");
 
-/// What derived levels may take.
+/// The limits of derived levels.
 #[derive(Clone, Debug, Default)]
 pub struct Budget {
-    /// Bytes of a level that is kept in memory.
+    /// Most bytes of a level that is kept in memory.
     pub level_bytes: u64,
-    /// Where larger ones go.
+    /// The directory for larger ones.
     pub spool_dir: Option<Arc<SpoolDir>>,
-    /// What files may ask for.
+    /// The limits of files.
     pub limits: Limits,
 }
 
-/// Where a level comes from; the numbers are those of levels of the header before.
+/// The origin of a level; the numbers are those of levels of the inner header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LevelOrigin {
-    /// From that level of the file, tile by tile.
+    /// A level of the file, tile by tile.
     Stored(usize),
-    /// From that level of the file, cut from its strips.
+    /// A level of the file, cut from its strips.
     Cut(usize),
-    /// From a larger level, tile by tile.
+    /// A larger level, reduced tile by tile.
     Reduced { from: usize, factor: u32 },
-    /// From a larger level or, with factor 1, from the strips of its own, as a whole.
+    /// A larger level or, with factor 1, the strips of its own, as a whole.
     Whole { from: Base, factor: u32, spooled: bool },
-    /// From that level of the file, which is decoded from top to bottom into a temporary file.
+    /// A level of the file, decoded from top to bottom into a temporary file.
     Ordered(usize),
-    /// It would cost more than this setting allows.
+    /// Refused: it would exceed the limit of this name.
     Refused(&'static str),
 }
 
 impl LevelOrigin {
-    /// Whether it takes a temporary file.
+    /// Whether it needs a temporary file.
     pub fn is_spooled(self) -> bool {
         matches!(
             self,
@@ -94,7 +94,7 @@ impl LevelOrigin {
     }
 }
 
-/// Sizes of a level and of its tiles.
+/// The sizes of a level and of its tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LevelShape {
     /// Of the level.
@@ -103,7 +103,7 @@ pub struct LevelShape {
     pub tile: Size,
 }
 
-/// What a whole level is made from.
+/// The base of a level that is made as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Base {
     /// A level of the file.
@@ -117,28 +117,28 @@ pub enum Base {
 pub enum Worth {
     /// All of it.
     Whole,
-    /// All that the file holds of it, which is little; the rest must not even be written down.
+    /// All parts present in the file, which are few; the level must not even be written to disk as a whole.
     Sparse,
-    /// No more than any file may take: it claims more than its bytes are worth.
+    /// No more than the fixed limit for any file: it claims more pixels than its bytes justify.
     Little,
 }
 
-/// Bytes of a level of the file in its stored depth, where pixels of fewer than 8 bits are worth a quarter of those of 8.
+/// Bytes of a level at its stored depth; pixels of fewer than 8 bits count a quarter of those of 8.
 pub fn stored_bytes(header: &Header, level: usize) -> u64 {
     let size = header.levels.get(level).map(|level| level.size);
     size.map_or(u64::MAX, |size| decoded_bytes(header, in_rows(size)))
 }
 
-/// The same of so many pixels.
+/// The same for this many pixels.
 pub fn decoded_bytes(header: &Header, pixels: u64) -> u64 {
     let bytes = pixels.saturating_mul(pixel_bytes(header));
     if header.bits < 8 { bytes / 4 } else { bytes }
 }
 
-/// `Error::Limit` when a window takes more decoding than the bytes of the file are worth. Of a level that holds little, only a
-/// row of tiles counts: that much of nothing is in memory.
+/// `Error::Limit` if a window takes more decoding than the size of the file justifies. For a sparse level, only a row
+/// of tiles counts: that much empty area is in memory.
 ///
-/// This is for whoever begins an answer: the work of all of its pieces. What one piece may have in memory at a time is up to
+/// To be called when an answer begins, for the work of all of its pieces. The memory of a single piece is limited by
 /// the source that reads it.
 pub fn check_worth(header: &Header, window: Window, effort: Effort, limits: &Limits) -> Result<(), Error> {
     let most = limits.in_bands(header.version.bytes());
@@ -152,8 +152,8 @@ pub fn check_worth(header: &Header, window: Window, effort: Effort, limits: &Lim
     limits::check("decoded bytes for a window:", "EXPANSION", bytes, most)
 }
 
-/// All levels, the largest first, and where each comes from. `worth` is that of each level of the file; of those that are left
-/// out all may be decoded.
+/// All levels, the largest first, and their origins. `worth` applies to each level of the file; levels without a
+/// value may be decoded fully.
 pub fn plan(header: &Header, worth: &[Worth], budget: &Budget) -> Vec<(LevelShape, LevelOrigin)> {
     let base = match header.levels.first() {
         Some(level) if level.grid == Grid::Tiles => level.tile,
@@ -188,13 +188,13 @@ pub fn plan(header: &Header, worth: &[Worth], budget: &Budget) -> Vec<(LevelShap
     plan.levels
 }
 
-/// Whether a level of this size is missing before one of that.
+/// Whether a level of size `derived` is missing before one of size `stored`.
 fn is_between(derived: Size, stored: Size) -> bool {
     let (derived, stored) = (derived.w.max(derived.h), stored.w.max(stored.h));
     u64::from(derived) * 3 > u64::from(stored) * 4 && derived > stored + 1
 }
 
-/// Bytes of a pixel in what is read.
+/// Bytes per pixel of decoded data.
 pub fn pixel_bytes(header: &Header) -> u64 {
     let sample = match (header.kind, header.bits) {
         (SampleFormat::Unsigned, 0..=8) => 1,
@@ -204,7 +204,7 @@ pub fn pixel_bytes(header: &Header) -> u64 {
     u64::from(header.channels) * sample
 }
 
-/// A list of levels in the making.
+/// The list of levels under construction.
 struct Planning<'a> {
     pixel_bytes: u64,
     file: &'a [Level],
@@ -258,14 +258,14 @@ impl Planning<'_> {
         self.levels.push((LevelShape { size, tile: TILE }, origin));
     }
 
-    /// Adds a level that the file does not have.
+    /// Adds a level that is missing in the file.
     fn make(&mut self, size: Size, tile: Size) {
         let origin = self.origin(size, tile);
         self.levels.push((LevelShape { size, tile }, origin));
     }
 
     fn origin(&self, size: Size, tile: Size) -> LevelOrigin {
-        // the nearest level above that need not be made from another one for each tile
+        // the nearest larger level that need not be derived itself for each tile
         let mut factor = 1u32;
         let mut from = self.levels.len();
         for (index, (_, origin)) in self.levels.iter().enumerate().rev() {
@@ -309,7 +309,7 @@ impl Planning<'_> {
         self.worth.get(index).copied().unwrap_or(Worth::Whole)
     }
 
-    /// The level of the file that one of the header is made from in the end, or why it is not.
+    /// The level of the file from which one of the header is ultimately derived, or why it is not available.
     fn root(&self, mut level: usize) -> Result<usize, LevelOrigin> {
         loop {
             level = match self.levels.get(level) {
@@ -349,7 +349,7 @@ impl Planning<'_> {
             .is_some_and(|spool_dir| bytes <= spool_dir.max_bytes())
     }
 
-    /// Bytes that are decoded for a window of this size of a level of the header.
+    /// Decoded bytes for a window of this size in a level of the header.
     fn cost(&self, level: usize, window: Size) -> u64 {
         match self.levels.get(level) {
             Some((_, LevelOrigin::Stored(index) | LevelOrigin::Cut(index))) => self.file_cost(*index, window),
@@ -364,7 +364,7 @@ impl Planning<'_> {
         }
     }
 
-    /// Bytes that are decoded for a window of this size of a level of the file.
+    /// Decoded bytes for a window of this size in a level of the file.
     fn file_cost(&self, level: usize, window: Size) -> u64 {
         let Some(stored) = self.file.get(level) else {
             return u64::MAX;
@@ -419,7 +419,7 @@ mod tests {
                 level(250, 175, (256, 256)),
             ],
             vec![level(200, 100, (256, 256))],
-            // it ends early, but small enough
+            // it ends early, but is small enough
             vec![
                 level(4000, 2000, (256, 256)),
                 level(2000, 1000, (256, 256)),
@@ -469,7 +469,7 @@ mod tests {
 
     #[test]
     fn levels_from_reduced_ones_cost_what_those_cost() {
-        // sparse and absurdly high: a few bytes of a file can say so
+        // sparse and absurdly high: a few bytes of a file can declare that
         let high = [level(64, 1_744_830_528, (32, 32))];
         for level_bytes in [0, 5 << 20] {
             let budget = Budget {
@@ -522,7 +522,7 @@ mod tests {
             assert_eq!(little.last(), Some(&EXPANDS), "{little:?}");
         }
         for worth in [Worth::Little, Worth::Sparse] {
-            // nothing is written to a disk
+            // without writing to disk
             for grid in [Grid::Order, Grid::Strips] {
                 assert!(origins(grid, worth).iter().all(|origin| !origin.is_spooled()));
             }
@@ -557,7 +557,7 @@ mod tests {
             [LevelOrigin::Stored(0), reduced(2), reduced(4), reduced(8)]
         );
         assert_eq!(origins[4], whole(false, 16, 0), "{origins:?}");
-        // without memory and without a directory the smallest ones cannot be had
+        // without memory and a directory, the smallest levels are not available
         let origins = planned(&giga, Grid::Tiles, &Budget::default());
         assert_eq!(origins.last().unwrap().1, NO_ROOM);
         let spooled = Budget {
@@ -582,7 +582,7 @@ mod tests {
                 ..
             }
         ));
-        // rows that lie plainly in the file are read where they are
+        // uncompressed rows are read directly
         assert_eq!(planned(&strip, Grid::Rows, &spooled)[0].1, LevelOrigin::Cut(0));
     }
 }

@@ -1,4 +1,4 @@
-//! Which channels of a JPEG 2000 file are its colours, and what makes those of a raster out of them.
+//! Determines the colour channels of a JPEG 2000 file, and converts them to those of a raster.
 
 use crate::codec::jp2::Component;
 use crate::codec::jp2::boxes::Boxes;
@@ -9,7 +9,7 @@ use crate::codec::jp2::rgb;
 use crate::raster::Alpha;
 use crate::raster::Colour;
 
-/// What makes the colours of a raster out of those of the file.
+/// The conversion from the colours of the file to those of a raster.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum ColourConversion {
     Not,
@@ -17,12 +17,12 @@ pub(super) enum ColourConversion {
     Ycc,
     /// The first three channels are ink.
     Inverted,
-    /// L*, a* and b* of 16 bits: what each is multiplied by, and what is added then.
+    /// 16-bit L*, a* and b*: factor and offset of each.
     Lab([(f32, f32); 3]),
 }
 
 impl ColourConversion {
-    /// L*, a* and b* of `bits` bits, with their ranges and offsets or those that are usual (T.801 M.11.7.4.1).
+    /// For L*, a* and b* of `bits` bits, with their ranges and offsets or the default ones (T.801 M.11.7.4.1).
     #[expect(
         clippy::cast_possible_truncation,
         reason = "24 bits are enough for samples of 16"
@@ -36,7 +36,7 @@ impl ColourConversion {
             let most = ((1_u64 << bits(channel)) - 1) as f64;
             let range = f64::from(range);
             let least = -f64::from(offset) * range / most;
-            // what the raster has for 0, and for 1
+            // the raster's values for 0 and for 1
             let (zero, unit) = if channel == 0 {
                 (0.0, 655.35)
             } else {
@@ -47,7 +47,7 @@ impl ColourConversion {
         }))
     }
 
-    /// On pixels of `channels` channels, whose values are 0 to `full`.
+    /// Converts pixels of `channels` channels with values from 0 to `full`.
     pub fn apply<T: Copy>(
         self,
         pixels: &mut [T],
@@ -76,8 +76,8 @@ impl ColourConversion {
     }
 }
 
-/// The colour of the channels, how many of them it takes, and how the file has them. Without a word about it one or two
-/// components are grey and more are colour: luma and chroma if all but the first are subsampled.
+/// The colour of the channels, their number, and the conversion. If the file is silent, one or two components are
+/// grey, and more are colour: luma and chroma if all but the first are subsampled.
 pub(super) fn colour(boxes: &Boxes, components: &[Component]) -> (Colour, usize, ColourConversion) {
     let sampled = |own: &Component, step: (u32, u32)| own.step.0 * own.step.1 > step.0 * step.1;
     let coarser = match components {
@@ -89,7 +89,7 @@ pub(super) fn colour(boxes: &Boxes, components: &[Component]) -> (Colour, usize,
     } else {
         boxes.mapping.len()
     };
-    // a profile names the space of its pixels (ICC.1:2022 §7.2.6)
+    // a profile states the colour space of its pixels (ICC.1:2022 §7.2.6)
     let profile = boxes.icc.as_deref().and_then(|icc| match icc.get(16..20)? {
         b"GRAY" => Some(Space::Grey),
         b"RGB " => Some(Space::Rgb),
@@ -110,7 +110,7 @@ pub(super) fn colour(boxes: &Boxes, components: &[Component]) -> (Colour, usize,
     }
 }
 
-/// The channels of the colours in their order, and that of the opacity of the whole image.
+/// The colour channels in order, and the opacity channel of the whole image.
 pub(super) fn choose(
     mapping: &[Mapped],
     definitions: &[ChannelDefinition],
@@ -124,7 +124,7 @@ pub(super) fn choose(
         defined.or_else(|| mapping.get(number).copied())
     };
     let mut channels: Vec<Mapped> = (0..colours).filter_map(colour).collect();
-    // that of the only colour is that of the image
+    // an opacity of the only colour applies to the image
     let whole = |association: u16| association == 0 || association == 1 && colours == 1;
     let opacity = (definitions.iter()).find(|d| matches!(d.kind, 1 | 2) && whole(d.of));
     let alpha = match opacity.and_then(|d| Some((d.kind, channel(d.channel)?))) {

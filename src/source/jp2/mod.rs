@@ -1,8 +1,8 @@
-//! JPEG 2000 files: a codestream, and the boxes around it that say what its components mean.
+//! JPEG 2000 files: a codestream, and the boxes around it that define the meaning of its components.
 //!
-//! Levels are the resolutions of the wavelet transform; any window of them can be read, so that `derived` cuts the
-//! tiles, and those of the codestream do not matter. Samples of up to 8 bits are given as 8 bits, wider ones as 16,
-//! both stretched to their full range; signed grey of 9 to 24 bits is given as it is.
+//! Levels are the resolutions of the wavelet transform; any window of them can be read, so `derived` cuts the tiles,
+//! and those of the codestream do not matter. Samples of up to 8 bits become 8 bits, wider ones 16, both scaled to
+//! the full range; signed grey of 9 to 24 bits is unscaled.
 
 mod colour;
 
@@ -56,23 +56,24 @@ use crate::work::parallel::each;
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// What is worth going through at once: bands of it share few code-blocks.
+/// A piece large enough that bands of pieces share few code-blocks.
 const PIECE: Size = Size::new(1024, 1024);
 
-/// Rows that are shown in one go: they stay in the cache of a core.
+/// Rows that are converted together: they fit a core's cache.
 const BAND: u32 = 16;
 
-/// So many samples are worth another thread.
+/// Samples that justify another thread.
 const WORTH: usize = 512 << 10;
 
-/// How files are read.
+/// The options of JPEG 2000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Jp2Options {
-    /// Quality layers (`MAX_LAYERS`): 0 half of those present, rounded up; -1 all; else at most this many.
+    /// Quality layers (`MAX_LAYERS`): 0 for half of those present, rounded up; -1 for all; otherwise at most this
+    /// many.
     pub layers: i32,
-    /// Damage is an error (`KAKADU_READMODE=1`); else what can be decoded is shown.
+    /// Whether damage is an error (`KAKADU_READMODE=1`); otherwise whatever can be decoded is shown.
     pub strict: bool,
-    /// What files may ask for.
+    /// The limits of files.
     pub limits: Limits,
 }
 
@@ -80,16 +81,16 @@ pub struct Jp2Options {
 pub struct Jp2 {
     stream: Codestream,
     header: Header,
-    /// The channels that are given, in their order.
+    /// The output channels, in order.
     channels: Vec<Mapped>,
     palette: Option<Palette>,
     turn: ColourConversion,
-    /// Quality layers that are decoded at most.
+    /// The most quality layers that are decoded.
     layers: u16,
 }
 
 impl Jp2Options {
-    /// Quality layers that are decoded of those that a file has.
+    /// The number of quality layers to decode.
     fn layers_of(&self, available: u16) -> u16 {
         match self.layers {
             0 => available.div_ceil(2),
@@ -99,7 +100,7 @@ impl Jp2Options {
     }
 }
 
-/// Channels that are the components, one by one.
+/// Channels that map to the components one by one.
 fn direct(count: usize) -> Vec<Mapped> {
     let component = |component| Mapped {
         component,
@@ -110,7 +111,7 @@ fn direct(count: usize) -> Vec<Mapped> {
         .collect()
 }
 
-/// Whether the only channel is a component of signed samples that are given as they are.
+/// Whether the only channel is a component of signed samples, which are output unscaled.
 fn is_signed_grey(stream: &Codestream, channels: &[Mapped]) -> bool {
     let [only] = channels else {
         return false;
@@ -132,7 +133,7 @@ fn bits(stream: &Codestream, palette: Option<&Palette>, channels: &[Mapped]) -> 
     each.ok_or_else(|| Error::Corrupt("a channel without a component".into()))
 }
 
-/// A level for each resolution that has pixels.
+/// A level for each resolution with pixels.
 fn levels(stream: &Codestream) -> Vec<Level> {
     (0..=stream.reductions())
         .map(|reduction| stream.size(reduction))
@@ -145,7 +146,7 @@ fn levels(stream: &Codestream) -> Vec<Level> {
         .collect()
 }
 
-/// The bytes of the codestream, which is in these pieces of the file.
+/// The bytes of the codestream, which consists of these pieces of the file.
 fn codestream(mut file: FileRange, pieces: &[(u64, u64)]) -> Box<dyn ReadAt> {
     match pieces {
         [only] => {
@@ -156,7 +157,7 @@ fn codestream(mut file: FileRange, pieces: &[(u64, u64)]) -> Box<dyn ReadAt> {
     }
 }
 
-/// What the boxes say, and EXIF where they say nothing.
+/// The metadata of the boxes, completed by EXIF.
 fn metadata(boxes: Boxes, exif: Metadata) -> Metadata {
     let own = Metadata {
         icc: boxes.icc,
@@ -170,8 +171,7 @@ fn metadata(boxes: Boxes, exif: Metadata) -> Metadata {
 }
 
 impl Jp2 {
-    /// Opens a file. `Missing` when it is neither JP2 nor a codestream,
-    /// `Unsupported` and `Corrupt` as the codec says.
+    /// Opens a file. `Missing` if it is neither JP2 nor a codestream; `Unsupported` and `Corrupt` as for the codec.
     pub fn open(file: Arc<dyn Blob>, options: Jp2Options) -> Result<Jp2> {
         let version = file.version();
         let part = FileRange::whole(file);
@@ -192,7 +192,7 @@ impl Jp2 {
         let mut bits = each.iter().copied().max().unwrap_or(8);
         if colour == Colour::Lab && boxes.space == Some(Space::Lab) {
             turn = ColourConversion::lab(boxes.lab, &each);
-            // their steps are others than those of eight bits
+            // their steps differ from those of eight bits
             bits = bits.max(16);
         }
         let meaning = Meaning {
@@ -235,7 +235,7 @@ impl Jp2 {
         Ok(jp2)
     }
 
-    /// What signed samples range over in the smallest level; all that they can be, where that cannot be read.
+    /// The range of signed samples in the smallest level; their full range if that cannot be read.
     fn extent(&self) -> (f64, f64) {
         let last = self.header.levels.len().saturating_sub(1);
         let size = self.header.levels.get(last).map_or(PIECE, |level| level.size);
@@ -256,7 +256,7 @@ impl Jp2 {
         if low < high { (low, high) } else { all }
     }
 
-    /// Decodes a little, so that an image none of whose tiles can be had is not described as if it could.
+    /// Decodes a small part, so that an image without decodable tiles is not described as available.
     fn probe(&self) -> Result<()> {
         let last = self.header.levels.len().saturating_sub(1);
         let size = self.header.levels.get(last).map_or(PIECE, |level| level.size);
@@ -319,8 +319,8 @@ impl Jp2 {
         Ok(())
     }
 
-    /// The channels side by side, each value by `scale`, which gets its bits; `colour` turns the
-    /// pixels of some rows; on as many threads as the samples are worth.
+    /// Interleaves the channels, each scaled by `scale`, which gets its bits; `colour` converts the pixels of some
+    /// rows; on as many threads as the samples justify.
     fn show<T: Copy + Default + Send>(
         &self,
         decoded: &Decoded,
@@ -345,7 +345,7 @@ impl Jp2 {
         Ok(out)
     }
 
-    /// Puts the channels of some rows side by side.
+    /// Interleaves the channels of some rows.
     fn interleave<T: Copy>(&self, planes: &Planes, out: &mut [T], scale: impl Fn(u32, u8) -> T) {
         let count = self.channels.len().max(1);
         let plane = |channel: &Mapped| {
@@ -387,7 +387,7 @@ impl Jp2 {
                             )
                         })
                         .collect();
-                    // an index beyond the palette is its last entry
+                    // an index beyond the palette selects its last entry
                     let last = rows.len().saturating_sub(1);
                     for (to, from) in to.zip(plane) {
                         if let Some(value) = rows.get((unsigned(*from) as usize).min(last)) {
@@ -405,20 +405,20 @@ impl Source for Jp2 {
         &self.header
     }
 
-    /// Decodes what it needs, of a large window some rows at a time; code-blocks that its neighbours need, too, stay with
-    /// `keep`.
+    /// Decodes only the required code-blocks, for a large window some rows at a time; code-blocks that neighbouring
+    /// windows need are cached in `keep`.
     fn read(&self, window: Window, keep: &dyn TileCache, take: &mut Take) -> Result<()> {
         let rows = Effort::PIECES / u64::from(window.rect.w.max(1));
         let rows = u32::try_from(rows).unwrap_or(u32::MAX).max(BAND);
         if window.rect.h <= rows {
             return take(Piece::Pixels(self.rectangle(window, keep)?), window.rect);
         }
-        // code-blocks that two bands share are decoded once
+        // code-blocks shared by two bands are decoded once
         self.bands(window, rows, &BandCache::over(keep), take)
     }
 }
 
-/// Holds code-blocks as parts of the image.
+/// Caches code-blocks as parts of the image.
 struct Kept<'a>(&'a dyn TileCache);
 
 impl Blocks for Kept<'_> {

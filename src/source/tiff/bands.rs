@@ -1,6 +1,6 @@
-//! Strips that are too large for memory: decoded from top to bottom, some rows at a time.
+//! Decodes strips that are too large for memory from top to bottom, some rows at a time.
 //!
-//! For schemes that can be decoded incrementally.
+//! Supports the schemes that can be decoded incrementally.
 
 use crate::codec::ccitt;
 use crate::codec::deflate;
@@ -29,10 +29,10 @@ use std::io::BufReader;
 use std::io::ErrorKind;
 use std::io::Read;
 
-/// Bytes that are read of a file at once.
+/// Bytes that are read from a file at once.
 const STEP: usize = 64 << 10;
 
-/// Gives all rows of a picture in strips to `take`, band by band with their places, each strip decoded once.
+/// Passes all rows of a picture in strips to `take`, band by band with their positions; each strip is decoded once.
 pub fn read(
     image: &Image,
     input: &Input,
@@ -73,15 +73,15 @@ pub fn read(
     Ok(())
 }
 
-/// A strip, or a plane of it, that is being decoded.
+/// A decoder of a strip, or of one plane of it.
 enum StripDecoder<'a> {
     Bytes(Box<dyn Read + 'a>),
     Fax(ccitt::RowDecoder<Vec<u8>>),
 }
 
 impl<'a> StripDecoder<'a> {
-    /// At the beginning of the `len` coded bytes at `at`. `Error::Limit` for facsimile of more bytes than a tile may
-    /// have.
+    /// Starts at the `len` coded bytes at `at`. `Error::Limit` for facsimile with more bytes than the limit of a
+    /// tile.
     fn open(
         image: &Image,
         input: &'a Input,
@@ -119,7 +119,7 @@ impl<'a> StripDecoder<'a> {
         }))
     }
 
-    /// The samples of the next rows. `Error::Corrupt` when there are fewer.
+    /// The samples of the next rows. `Error::Corrupt` if there are fewer.
     fn rows(&mut self, layout: &BlockLayout, size: Size, plain: &mut Vec<u8>) -> Result<Samples> {
         plain.clear();
         plain.resize(usize::try_from(layout.bytes(size)).unwrap_or(0), 0);
@@ -137,7 +137,7 @@ impl<'a> StripDecoder<'a> {
     }
 }
 
-/// The system's fault, or else the file's.
+/// Maps an I/O error to a failure of the system or to damage of the file.
 fn failed(error: io::Error) -> Error {
     match error.raw_os_error() {
         Some(_) => Error::Io(error),
@@ -145,7 +145,7 @@ fn failed(error: io::Error) -> Error {
     }
 }
 
-/// Coded bytes of a strip.
+/// The coded bytes of a strip.
 struct CodedStrip<'a> {
     input: &'a Input,
     at: u64,
@@ -191,7 +191,7 @@ mod tests {
 
     const SIZE: (u64, u64) = (300, 250);
 
-    /// A file in strips of 200 rows, coded by `code`, of so many bytes a row.
+    /// A file in strips of 200 rows, coded by `code`, with `line` bytes per row.
     fn file(line: usize, planes: usize, code: impl Fn(&[u8]) -> Vec<u8>, more: &[FieldEntry]) -> Vec<u8> {
         let mut build = Build::new(ByteOrder::Little, false);
         let (mut offsets, mut counts) = (Vec::new(), Vec::new());
@@ -212,7 +212,7 @@ mod tests {
         build.finish(first)
     }
 
-    /// The picture as it is read in memory, and from top to bottom within a bound that no strip fits in.
+    /// Reads the picture in memory, and from top to bottom within a limit that no strip fits.
     fn both(bytes: &[u8]) -> (Raster, Result<Raster>) {
         let temp = Temp::new(bytes);
         let whole = Tiff::open(temp.open(), &Limits::default()).unwrap();
@@ -240,7 +240,7 @@ mod tests {
         (wanted, read.map(|()| got.unwrap()))
     }
 
-    /// Literal runs, and a run of one byte.
+    /// PackBits: literal runs, and a run of one byte.
     fn packed(bytes: &[u8]) -> Vec<u8> {
         let runs = bytes.chunks(100).flat_map(|run| match run {
             [first, rest @ ..] if rest.iter().all(|byte| byte == first) => {
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_from_top_to_bottom_is_what_is_read_at_once() {
+    fn reading_from_top_to_bottom_equals_reading_at_once() {
         type Code = fn(&[u8]) -> Vec<u8>;
         let lzw: Code = |bytes| coder::encode(bytes).unwrap();
         let zstd: Code = |bytes| zstd::encode(bytes, 3).unwrap();
@@ -269,7 +269,7 @@ mod tests {
                 let (wanted, got) = both(&file(1800, 1, code, &more));
                 assert!(got.unwrap() == wanted, "{compression} {predictor}");
             }
-            // channels apart, bits in reverse
+            // planar channels, reversed bits
             let apart = [
                 scheme,
                 (258, 3, vec![8; 3]),
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn subsampled_chroma_and_facsimile_come_row_by_row() {
+    fn subsampled_chroma_and_facsimile_are_read_row_by_row() {
         // blocks of 2 by 2: 6 bytes for 4 pixels, so 450 for a row
         let ycbcr = [
             (258, 3, vec![8; 3]),
@@ -296,7 +296,7 @@ mod tests {
         ];
         let (wanted, got) = both(&file(450, 1, |bytes| bytes.to_vec(), &ycbcr));
         assert!(got.unwrap() == wanted);
-        // V0 a row: all white
+        // V0 per row: all white
         let fax = [(258, 3, vec![1]), (259, 3, vec![4])];
         let code = |strip: &[u8]| vec![0xff; strip.len() / 38 / 8];
         let (wanted, got) = both(&file(38, 1, code, &fax));
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_early_is_damaged() {
+    fn a_truncated_strip_is_corrupt() {
         let more = [(259, 3, vec![8])];
         let mut bytes = file(300, 1, deflated, &more);
         let (_, got) = both(&bytes);

@@ -1,6 +1,6 @@
 //! Decodes a block (a tile, a strip, or one plane of them): coded bytes in, samples out.
 //!
-//! `codec` has the compression schemes, `layout` and `unpack` say what the bytes mean.
+//! `codec` implements the compression schemes; `layout` and `unpack` interpret the decoded bytes.
 
 use crate::codec::ccitt;
 use crate::codec::deflate;
@@ -36,8 +36,8 @@ use crate::uninit;
 use crate::uninit::UninitBuf;
 use memchr::memmem;
 
-/// The upper left `size` of a block of `block` pixels, `layout.channels()` interleaved. `coded` and `plain` are used as
-/// places to work in; `plain` grows as needed. `Error::Corrupt` when the block holds less.
+/// The upper left `size` of a block of `block` pixels, `layout.channels()` interleaved. `coded` and `plain` are
+/// scratch buffers; `plain` grows as needed. `Error::Corrupt` if the block holds less.
 pub fn decode(
     layout: &BlockLayout,
     coded: &mut [u8],
@@ -54,7 +54,7 @@ pub fn decode(
     }
     if fills(layout.compression) {
         if layout.is_straight() && size == block {
-            // it goes where it stays
+            // decodes directly into the result
             return filled(layout, block, |buf| fill(layout, coded, block, buf));
         }
         let plain = match layout.compression {
@@ -72,7 +72,7 @@ pub fn decode(
             plain
         }
         Compression::Lerc(packing) => {
-            // a blob is larger than its samples by no more than what masks and ranges take
+            // masks and ranges make a blob at most this much larger than its samples
             let most = bytes.saturating_mul(2).saturating_add(1 << 10);
             let mut blob = Vec::new();
             let blob = match packing {
@@ -97,7 +97,7 @@ pub fn decode(
             return of_raster(raster, layout, size);
         }
         Compression::Png => {
-            // more than its samples are the alpha and the bits that it may have of its own
+            // alpha, and a depth of its own, make it at most this much larger than its samples
             let most = layout.bytes(block).saturating_mul(4).max(1 << 16);
             return of_raster(png::decode(coded, block, most)?, layout, size);
         }
@@ -119,7 +119,7 @@ pub fn decode(
             let width = codestream(layout, coded, block, luma, plain)?;
             return unpack(layout, plain, width, size);
         }
-        // what fills a given place was seen to above
+        // decoded above, directly into the result
         Compression::None
         | Compression::PackBits
         | Compression::Deflate
@@ -130,15 +130,15 @@ pub fn decode(
     unpack(layout, plain, block.w, size)
 }
 
-/// What a JPEG stream of a block may have: some writers put more rows in it than belong to it.
+/// The most rows of a block's JPEG stream: some writers add rows to the end.
 fn higher(block: Size) -> Size {
     Size::new(block.w, block.h.saturating_mul(2).saturating_add(MORE_ROWS))
 }
 
-/// Rows that the streams of small blocks may have besides.
+/// Additional rows that the streams of small blocks may have.
 const MORE_ROWS: u32 = 256;
 
-/// A stream of one restart interval, which its marker may end, behind the header of all.
+/// Joins the common header and one restart interval, which may end with its marker.
 fn restarted(head: &[u8], coded: &[u8]) -> Vec<u8> {
     let data = match coded {
         [data @ .., 0xff, 0xd0..=0xd9] => data,
@@ -147,8 +147,8 @@ fn restarted(head: &[u8], coded: &[u8]) -> Vec<u8> {
     [head, data, &[0xff, 0xd9]].concat()
 }
 
-/// A plane of chroma whose samples are each `shared` by that many pixels across and down, or not, as libtiff has it: each for
-/// every pixel.
+/// Upsamples a plane of chroma in which one sample is `shared` by that many pixels across and down; without `shared`,
+/// there is one for each pixel, as in libtiff.
 fn chroma(
     layout: &BlockLayout,
     shared: (usize, usize),
@@ -186,7 +186,7 @@ fn chroma(
     Ok(Samples::U8(out))
 }
 
-/// The samples of a whole block whose bytes `fill` puts. `Error::Corrupt` when it puts less.
+/// The samples of a whole block whose bytes `fill` writes. `Error::Corrupt` if it writes too few.
 fn filled(
     layout: &BlockLayout,
     block: Size,
@@ -201,13 +201,13 @@ fn filled(
     Ok(samples)
 }
 
-/// Whether blocks can be decoded by [`of_pieces`]: it takes about as long to read them as to decode them.
+/// Whether [`of_pieces`] supports the block, and reading takes about as long as decoding, so that it pays.
 pub fn in_pieces(layout: &BlockLayout) -> bool {
     layout.compression == Compression::PackBits && layout.is_straight() && !layout.reversed
 }
 
-/// Decodes a whole block from coded bytes that `read` gives piece by piece; the consumer of a piece says how
-/// many bytes of it are done with, and learns which is the last.
+/// Decodes a whole block from coded bytes that `read` provides in pieces; the consumer of a piece returns how many
+/// bytes it has used, and is told which piece is the last.
 pub fn of_pieces(
     layout: &BlockLayout,
     block: Size,
@@ -224,7 +224,7 @@ pub fn of_pieces(
     })
 }
 
-/// Whether [`fill`] knows the scheme.
+/// Whether [`fill`] supports the scheme.
 fn fills(compression: Compression) -> bool {
     matches!(
         compression,
@@ -237,13 +237,13 @@ fn fills(compression: Compression) -> bool {
     )
 }
 
-/// Decodes schemes that give bytes from the first to the last, where they shall be.
+/// Decodes schemes that produce bytes in order, directly into the result.
 fn fill(layout: &BlockLayout, coded: &[u8], block: Size, buf: &mut UninitBuf) -> Result<()> {
     match layout.compression {
         Compression::PackBits => packbits::decode(coded, buf),
         Compression::Deflate => deflate::decode(coded, buf)?,
         Compression::Lzma => lzma::decode(coded, buf)?,
-        // a channel alone is written as red, green and blue that are equal
+        // a single channel is stored as equal red, green and blue
         Compression::Webp if layout.stored == 1 => {
             let len = usize::try_from(block.area().saturating_mul(3)).unwrap_or(usize::MAX);
             let pixels = uninit::filled(len, |buf| webp::decode(coded, block, 3, buf))?;
@@ -260,7 +260,7 @@ fn fill(layout: &BlockLayout, coded: &[u8], block: Size, buf: &mut UninitBuf) ->
     Ok(())
 }
 
-/// The samples of a JPEG 2000 codestream, alone or in a file, as bytes of the layout's order, and the width of its rows.
+/// The samples of a JPEG 2000 codestream or file, as bytes in the layout's order, and the width of its rows.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -285,7 +285,7 @@ fn codestream(
     let stream = Codestream::open(Box::new(pieces.concat()), false)?;
     let size = stream.size(0);
     let components = stream.components();
-    // the sign is the layout's business, and so are bits that are not used
+    // the layout handles sign and unused bits
     if size.w > block.w
         || size.h > block.h
         || components.len() != layout.stored
@@ -303,7 +303,7 @@ fn codestream(
             layout.bits
         )));
     }
-    // only of luma and chroma the latter has fewer samples
+    // only for luma and chroma may the latter have fewer samples
     let coarse = components.get(1).is_some_and(|chroma| chroma.step != (1, 1));
     let planes = stream.read(0, Rect::of(size), stream.layers(), &NoBlocks)?;
     let wide = usize::from(layout.bits.div_ceil(8));
@@ -332,8 +332,8 @@ fn codestream(
     Ok(size.w)
 }
 
-/// Samples in whole bytes, or in pairs of the layout's order, packed as TIFF has them: the first in the upper bits, every
-/// row of `width` pixels from a byte of its own on.
+/// Packs samples as TIFF does: in whole bytes or in pairs in the layout's order, most significant bits first; each
+/// row of `width` pixels starts on a byte boundary.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the lowest byte is what is wanted"
@@ -364,7 +364,7 @@ fn packed(layout: &BlockLayout, width: u32, plain: &mut Vec<u8>) {
     *plain = out;
 }
 
-/// What a scheme that knows pixels has decoded: cut to `size`, channels picked, colours turned.
+/// Converts the raster of a scheme that decodes pixels: crops to `size`, picks channels, converts colours.
 fn of_raster(raster: Raster, layout: &BlockLayout, size: Size) -> Result<Samples> {
     let found = raster.size;
     if usize::from(raster.channels) != layout.stored || found.w < size.w || found.h < size.h {
@@ -390,7 +390,7 @@ fn of_raster(raster: Raster, layout: &BlockLayout, size: Size) -> Result<Samples
     }
 }
 
-/// What the components of a JPEG stream mean to its decoder.
+/// The colour space that the JPEG decoder is given for the components of a stream.
 pub fn jpeg_colour(layout: &BlockLayout) -> jpeg::StreamColour {
     match layout.stored {
         1 => jpeg::StreamColour::Grey,
@@ -430,7 +430,7 @@ mod tests {
         0xc7, 0xc4, 0x45, 0x23, 0x15, 0x54, 0xff, 0xd9,
     ];
 
-    /// The same of 4000 (x - 8) - 7 y, 16 bits with a sign.
+    /// The same for 4000 (x - 8) - 7 y, 16 bits, signed.
     #[rustfmt::skip]
     const SIGNED: &[u8] = &[
         0xff, 0x4f, 0xff, 0x51, 0x00, 0x29, 0x00, 0x00, 0x00, 0x00, 0x00, 0x10, 0x00, 0x00, 0x00, 0x02,
@@ -462,7 +462,7 @@ mod tests {
         0xca, 0x68, 0x8f, 0xc1, 0xf2, 0x08, 0x08, 0x91, 0x17, 0xba, 0x5b, 0x80, 0x06, 0x11, 0xff, 0xd9,
     ];
 
-    /// The first once more, lossless, by libjxl.
+    /// The first picture again, lossless, by libjxl.
     #[rustfmt::skip]
     const DEEP: &[u8] = &[
         0xff, 0x0a, 0x08, 0x00, 0x1e, 0xc0, 0xa0, 0x68, 0x11, 0x08, 0x04, 0x01, 0x00, 0xb4, 0x00, 0x4b,
@@ -479,7 +479,7 @@ mod tests {
         0x81, 0x88, 0xe8, 0x7f, 0x00, 0x00,
     ];
 
-    /// 16x2 pixels, 1 where x * x + y has a remainder by 5 below 2, by JBIG-KIT.
+    /// 16x2 pixels, 1 where (x * x + y) mod 5 is below 2, by JBIG-KIT.
     #[cfg(feature = "rare")]
     #[rustfmt::skip]
     const JBIG: &[u8] = &[
@@ -500,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_are_read_whole_cut_or_not_at_all() {
+    fn runs_are_read_whole_cropped_or_not_at_all() {
         let packed = [0xe5, 7, 3, 1, 2, 3, 4];
         let scheme = [(259, 3, vec![32773])];
         let wanted = [&[7; 28][..], &[1, 2, 3, 4]].concat();
@@ -516,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn bits_in_reverse_are_turned_before_they_are_decoded() {
+    fn reversed_bits_are_restored_before_decoding() {
         let runs = [0xe1, 0x80].map(u8::reverse_bits);
         let more = [(259, 3, vec![32773]), (266, 3, vec![2])];
         assert_eq!(read(&runs, BLOCK, &more).unwrap(), Samples::U8(vec![0x80; 32]));
@@ -527,7 +527,7 @@ mod tests {
     }
 
     #[test]
-    fn deep_samples_come_through_scheme_and_predictor() {
+    fn deep_samples_pass_through_scheme_and_predictor() {
         let differences: Vec<u8> = [100u16, 1, 0xffff].iter().flat_map(|v| v.to_le_bytes()).collect();
         let row = [differences, vec![0; 26]].concat();
         let coded = miniz_oxide::deflate::compress_to_vec_zlib(&[&row[..], &row].concat(), 6);
@@ -537,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn white_of_facsimile_is_white_unless_the_file_says_otherwise() {
+    fn white_facsimile_is_white_unless_the_file_says_otherwise() {
         // Two rows of 16 white pixels: V0 V0.
         let g4 = [(258, 3, vec![1]), (259, 3, vec![4])];
         let read = |photometric: u64| {
@@ -550,7 +550,7 @@ mod tests {
 
     #[cfg(feature = "rare")]
     #[test]
-    fn jbig_has_its_own_order_of_bits_and_samples_as_they_are() {
+    fn jbig_ignores_fill_order_and_photometric_polarity() {
         let turned: Vec<u8> = JBIG.iter().map(|byte| byte.reverse_bits()).collect();
         for (photometric, one) in [(0, 0), (1, 255)] {
             let pixels = (0..32).map(|i| {
@@ -595,7 +595,7 @@ mod tests {
             let found = of(coded, &[(259, 3, vec![scheme]), bits.clone()]);
             assert_eq!(found, Samples::U16(twelve.iter().map(wide).collect()), "{scheme}");
         }
-        // more bits are there than the codestream uses
+        // more bits per sample than the codestream uses
         let found = of(TWELVE, &[(259, 3, vec![34712]), (258, 3, vec![16])]);
         assert_eq!(found, Samples::U16(twelve));
         let signed = [(259, 3, vec![34712]), (258, 3, vec![16]), (339, 3, vec![2])];
@@ -651,13 +651,13 @@ mod tests {
         );
         let grey = [scheme.clone(), (258, 3, vec![16])];
         assert_eq!(read(&wide, BLOCK, &grey).unwrap(), Samples::U16(vec![0x0102; 32]));
-        // of another kind, or cut
+        // a different format, or truncated
         let status = |coded: &[u8], more| read(coded, BLOCK, more).unwrap_err().status();
         assert_eq!((status(&wide, &[scheme]), status(&found[..60], &rgb)), (500, 500));
     }
 
     #[test]
-    fn webp_has_its_bits_in_reverse_where_libtiff_has_turned_them() {
+    fn webp_has_reversed_bits_where_libtiff_has_reversed_them() {
         let turned: Vec<u8> = WEBP.iter().map(|byte| byte.reverse_bits()).collect();
         let more = [
             (258, 3, vec![8; 3]),
@@ -670,13 +670,13 @@ mod tests {
             let wanted = [10, 200, 90].repeat(32);
             assert_eq!(read(coded, BLOCK, &more).unwrap(), Samples::U8(wanted));
         }
-        // one channel, of which the writer made three
+        // one channel, which the writer stored as three
         let one = [(259, 3, vec![50001]), (262, 3, vec![1])];
         assert_eq!(read(WEBP, BLOCK, &one).unwrap(), Samples::U8(vec![10; 32]));
     }
 
     #[test]
-    fn three_components_are_luma_and_chroma_where_their_writer_means_that() {
+    fn three_components_are_luma_and_chroma_if_the_writer_means_that() {
         let by = |writer, scheme: u64, photometric: u64, coded: &[u8]| {
             let more = [
                 (258, 3, vec![8; 3]),

@@ -1,4 +1,4 @@
-//! Files of any tags, right or wrong, for the tests beside it.
+//! Builds TIFF files with arbitrary tags, valid or not, for tests.
 
 use crate::source::tiff::input::ByteOrder;
 use crate::source::tiff::input::Input;
@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 
-/// Tag, type code and values; of a rational the numerator in the upper 32 bits.
+/// Tag, type code and values; of a rational, the numerator is in the upper 32 bits.
 pub type FieldEntry = (u16, u16, Vec<u64>);
 
-/// A file that is removed with it.
+/// A temporary file that is removed when this is dropped.
 pub struct Temp(PathBuf);
 
 impl Temp {
@@ -44,7 +44,7 @@ impl Drop for Temp {
     }
 }
 
-/// A file in the making.
+/// A file under construction.
 pub struct Build {
     order: ByteOrder,
     big: bool,
@@ -67,14 +67,14 @@ impl Build {
         }
     }
 
-    /// Adds bytes; where they lie.
+    /// Appends bytes; returns their offset.
     pub fn blob(&mut self, bytes: &[u8]) -> u64 {
         let at = self.out.len() as u64;
         self.out.extend(bytes);
         at
     }
 
-    /// Adds a directory; where it lies.
+    /// Appends a directory; returns its offset.
     pub fn ifd(&mut self, tags: &[FieldEntry], next: u64) -> u64 {
         let word = if self.big { 8 } else { 4 };
         let mut ifd = Vec::new();
@@ -108,7 +108,7 @@ impl Build {
         self.blob(&ifd)
     }
 
-    /// The bytes of a file whose first directory lies here.
+    /// The bytes of a file whose first directory is at this offset.
     pub fn finish(mut self, first: u64) -> Vec<u8> {
         let mut head = if self.order == ByteOrder::Little {
             b"II".to_vec()
@@ -126,7 +126,7 @@ impl Build {
     }
 }
 
-/// Tags of a picture of 8-bit samples, uncompressed, whose tiles (16 by 16) lie at these offsets.
+/// Tags of a picture of 8-bit samples, uncompressed, whose tiles (16 by 16) are at these offsets.
 pub fn tags(size: (u64, u64), channels: u64, photometric: u64, offsets: Vec<u64>) -> Vec<FieldEntry> {
     let counts = vec![256 * channels; offsets.len()];
     vec![
@@ -150,7 +150,7 @@ pub fn with(mut tags: Vec<FieldEntry>, more: &[FieldEntry]) -> Vec<FieldEntry> {
     tags
 }
 
-/// A little-endian file of one directory and one tile of these bytes.
+/// A little-endian file with one directory and one tile with these bytes.
 pub fn single(tile: &[u8], tags: impl FnOnce(u64) -> Vec<FieldEntry>) -> Vec<u8> {
     let mut build = Build::new(ByteOrder::Little, false);
     let at = build.blob(tile);
@@ -158,7 +158,7 @@ pub fn single(tile: &[u8], tags: impl FnOnce(u64) -> Vec<FieldEntry>) -> Vec<u8>
     build.finish(first)
 }
 
-/// A block of EXIF: the maker is `Abc`, the orientation 6.
+/// A block of EXIF: the make is `Abc`, the orientation 6.
 pub const EXIF: &[u8] = &[
     b'I', b'I', 42, 0, 8, 0, 0, 0, 2, 0, //
     15, 1, 2, 0, 4, 0, 0, 0, b'A', b'b', b'c', 0, //

@@ -1,20 +1,20 @@
-//! Compression schemes by their TIFF numbers. Unsupported ones are named in the error.
+//! Compression schemes by their TIFF numbers; errors name the unsupported ones.
 
 use crate::codec::ccitt::CcittCoding;
 use crate::error::Error;
 use crate::error::Result;
 use crate::source::tiff::writer::Software;
 
-/// How the bytes of a block are coded.
+/// The compression scheme of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
-    /// As they are.
+    /// Uncompressed.
     None,
     /// Runs of bytes (TIFF 6.0 §9).
     PackBits,
-    /// NeXT's coding of grey in 2 bits.
+    /// NeXT's 2-bit grey scheme.
     Next,
-    /// ThunderScan's coding of grey in 4 bits.
+    /// ThunderScan's 4-bit grey scheme.
     Thunder,
     /// Facsimile coding (TIFF 6.0 §10–11).
     Ccitt(CcittCoding),
@@ -30,7 +30,7 @@ pub enum Compression {
     Zstd,
     /// A JPEG stream, abbreviated or not.
     Jpeg,
-    /// The scan of a JPEG stream, whose tables lie elsewhere.
+    /// The scan of a JPEG stream, whose tables are stored elsewhere.
     OldJpeg,
     /// A WebP picture.
     Webp,
@@ -38,31 +38,31 @@ pub enum Compression {
     Jxl,
     /// A LERC blob.
     Lerc(Packing),
-    /// Logarithmic luminance and chromaticity, which become 8-bit grey or RGB.
+    /// Logarithmic luminance and chromaticity; decodes to 8-bit grey or RGB.
     LogLuv(LogCoding),
-    /// A zlib stream of logarithmic codes, which become linear.
+    /// A zlib stream of logarithmic codes; decodes to linear values.
     PixarLog,
-    /// A JPEG 2000 codestream, or file of it.
+    /// A JPEG 2000 codestream or file.
     Jpeg2000(Luma),
     /// A PNG stream.
     Png,
 }
 
-/// Whether a JPEG 2000 codestream is of luma and chroma.
+/// Whether the components of a JPEG 2000 codestream are luma and chroma.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Luma {
-    /// It is not, or the scheme leaves it to PhotometricInterpretation.
+    /// No, or the scheme leaves it to PhotometricInterpretation.
     Never,
-    /// Aperio says so by scheme 33003; others, who write it for any lossless codestream, do not.
+    /// Scheme 33003: yes for Aperio, no for others, who use it for any lossless codestream.
     Aperio,
-    /// libvips writes scheme 33004 so, Bio-Formats (whose coder is JJ2000) and tifffile do not.
+    /// Scheme 33004: yes for libvips, no for Bio-Formats (whose encoder is JJ2000) and tifffile.
     OfThree,
-    /// It is.
+    /// Yes.
     Always,
 }
 
 impl Luma {
-    /// What it is of a picture by this writer, which PhotometricInterpretation calls YCbCr or not.
+    /// Whether they are, for a picture by this writer, which PhotometricInterpretation calls YCbCr or not.
     pub fn by(self, writer: Software, ycbcr: bool) -> Luma {
         match (self, writer) {
             (_, Software::BioFormats) => Luma::Never,
@@ -75,16 +75,16 @@ impl Luma {
     }
 }
 
-/// How LogLuv lays down the pixels of colours.
+/// The LogLuv encoding of coloured pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogCoding {
-    /// 32 bits a pixel, row by row in runs of their bytes.
+    /// 32 bits per pixel, each row in byte-wise runs.
     Runs,
-    /// 24 bits a pixel.
+    /// 24 bits per pixel.
     Packed,
 }
 
-/// What a LERC blob is packed in.
+/// The additional compression of a LERC blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
     /// Nothing.
@@ -96,7 +96,7 @@ pub enum Packing {
 }
 
 impl Compression {
-    /// From the tag's value, T4Options and the second of LercParameters.
+    /// The scheme for the tag's value, with T4Options and the second value of LercParameters.
     pub fn of(code: u64, options: u64, packing: u64) -> Result<Compression> {
         let found = Compression::numbered(code, options, packing)?;
         if found.traits().rare && !cfg!(feature = "rare") {
@@ -118,7 +118,7 @@ impl Compression {
             6 => Compression::OldJpeg,
             7 | 33007 => Compression::Jpeg,
             8 | 32946 | 50013 => Compression::Deflate,
-            // libtiff's, and that of facsimile (RFC 3949 §5), where T.85 says which options of it there are
+            // the number of libtiff, and that of facsimile (RFC 3949 §5), where T.85 lists the options
             9 | 34661 => Compression::Jbig,
             32766 => Compression::Next,
             32773 => Compression::PackBits,
@@ -131,7 +131,7 @@ impl Compression {
             34677 => Compression::LogLuv(LogCoding::Packed),
             34925 => Compression::Lzma,
             34933 => Compression::Png,
-            // and what libtiff had before they were given these
+            // and the numbers that libtiff used before these were assigned
             34926 | 50000 => Compression::Zstd,
             34927 | 50001 => Compression::Webp,
             50002 | 52546 => Compression::Jxl,
@@ -168,7 +168,7 @@ impl Compression {
         })
     }
 
-    /// What else is known of it, in one place: a scheme that is left out does not compile.
+    /// All other properties of a scheme in one place: a scheme that is missing does not compile.
     const fn traits(self) -> Traits {
         match self {
             Compression::None | Compression::PackBits => Traits {
@@ -220,17 +220,17 @@ impl Compression {
         }
     }
 
-    /// Whether a predictor is looked at (as libtiff does): the general schemes that know nothing of samples.
+    /// Whether the predictor applies (as in libtiff): to the general-purpose schemes, which do not interpret samples.
     pub fn predicts(self) -> bool {
         self.traits().predicted
     }
 
-    /// Whether the bits of the coded bytes have an order of their own, whatever FillOrder says (as libtiff has it).
+    /// Whether the coded bytes have a fixed bit order, regardless of FillOrder (as in libtiff).
     pub fn has_own_order(self) -> bool {
         self.traits().own_order
     }
 
-    /// Whether the coded bytes are a file format of its own, which knows colours.
+    /// Whether the coded bytes are an image format, which has colours of its own.
     pub fn is_picture(self) -> bool {
         self.traits().picture
     }
@@ -240,7 +240,7 @@ impl Compression {
         self.traits().streamed
     }
 
-    /// Whether any bytes can be coded, whatever samples they are of.
+    /// Whether the scheme compresses bytes of any kind.
     pub fn is_plain(self) -> bool {
         self.traits().plain
     }
@@ -251,7 +251,7 @@ impl Compression {
     }
 }
 
-/// What the reader asks of a scheme.
+/// The properties of a scheme that the reader needs.
 struct Traits {
     predicted: bool,
     own_order: bool,
@@ -259,7 +259,7 @@ struct Traits {
     streamed: bool,
     plain: bool,
     slow: bool,
-    /// Only with the feature `rare`.
+    /// Requires the feature `rare`.
     rare: bool,
 }
 
@@ -278,7 +278,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rare_schemes_are_known_with_the_feature_and_named_without() {
+    fn rare_schemes_need_the_feature_and_errors_name_them() {
         let built = cfg!(feature = "rare");
         for code in [9, 32766, 32809, 32909, 34661, 34676, 34677] {
             let refused = Compression::of(code, 0, 0).err().map(|error| error.to_string());

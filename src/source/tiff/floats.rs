@@ -1,11 +1,11 @@
-//! Samples that no type of Rust holds: floating point of 16 and 24 bits, and complex numbers (SampleFormat 5 and 6,
-//! tiff.h: COMPLEXINT and COMPLEXIEEEFP), as in radar data, which are shown by magnitude.
+//! Converts samples for which Rust has no type: floating point of 16 and 24 bits, and complex numbers (SampleFormat 5
+//! and 6, tiff.h: COMPLEXINT and COMPLEXIEEEFP), as in radar data, which become their magnitude.
 
 use crate::raster::SampleFormat;
 use crate::source::tiff::input::ByteOrder;
 
-/// The magnitude of a number whose real and imaginary halves have 1, 2 or 4 bytes of integers with a sign, or 2, 4 or 8 of
-/// floating point.
+/// The magnitude of a complex number whose real and imaginary parts are signed integers of 1, 2 or 4 bytes, or
+/// floating point of 2, 4 or 8 bytes.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
@@ -28,14 +28,14 @@ pub fn magnitude(number: &[u8], kind: SampleFormat, order: ByteOrder) -> f32 {
     part(real).hypot(part(imaginary)) as f32
 }
 
-/// Floating point with `fraction` and `exponent` bits and a sign, in the manner of IEEE 754; exact.
+/// Converts floating point with `fraction` and `exponent` bits and a sign, in the style of IEEE 754; exact.
 pub fn small(value: u32, fraction: u32, exponent: u32) -> f32 {
     let sign = value >> (fraction + exponent) & 1;
     let power = value >> fraction & ((1 << exponent) - 1);
     let part = value & ((1 << fraction) - 1);
     let bias = (1 << (exponent - 1)) - 1;
     if power == 0 {
-        // Below the smallest normal number: part * 2^(1 - bias - fraction).
+        // Below the smallest normal number: fraction * 2^(1 - bias - fraction bits).
         let unit = f32::from_bits((128 - bias - fraction) << 23);
         #[expect(clippy::cast_precision_loss, reason = "at most 16 bits")]
         let magnitude = part as f32 * unit;
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_halves_count_in_every_type_and_order() {
+    fn both_parts_count_in_every_type_and_byte_order() {
         let order = |mut bytes: Vec<u8>, len: usize| {
             let little = magnitude(&bytes, SampleFormat::Signed, ByteOrder::Little);
             bytes.chunks_mut(len).for_each(<[u8]>::reverse);

@@ -1,7 +1,8 @@
-//! Image file directories: from the first bytes of a file to tags and their values (TIFF 6.0 §2, BigTIFF).
+//! Image file directories: parses the header and directories of a file into tags and their values (TIFF 6.0 §2,
+//! BigTIFF).
 //!
-//! A directory is read in one call; values that lie elsewhere are read on demand, and long arrays entry by entry.
-//! Every count and offset is untrusted: nothing is allocated or read by it unchecked.
+//! A directory is read in one call; values outside it are read on demand, and long arrays block by block. Counts and
+//! offsets are untrusted: nothing is allocated or read by them unchecked.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -11,37 +12,37 @@ use crate::source::tiff::input::Input;
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-/// One read covers a directory of up to 340 (BigTIFF: 204) tags.
+/// One read covers a directory of up to 340 tags (BigTIFF: 204).
 const FIRST_READ: u64 = 4096;
 
-/// More tags than any writer makes.
+/// More tags than any writer produces.
 const MAX_TAGS: u64 = 4096;
 
-/// Bytes of an array that are read and kept at once.
+/// Bytes of an array that are read and cached at once.
 const BLOCK: u64 = 4096;
 
-/// Blocks that are kept of one array (32 million eight-byte entries); what follows is read each time.
+/// Most cached blocks of an array (32 million eight-byte entries); entries beyond are read each time.
 const MAX_BLOCKS: u64 = 65_536;
 
-/// How the numbers of this file are written, and where its first directory lies.
+/// The number format of a file, and the offset of its first directory.
 #[derive(Clone, Copy, Debug)]
 pub struct Prologue {
-    /// Order of bytes.
+    /// The byte order.
     pub order: ByteOrder,
-    /// BigTIFF: offsets of eight bytes.
+    /// BigTIFF: offsets have eight bytes.
     pub big: bool,
-    /// Hamamatsu NDPI beyond 4 GB: after the entries of a directory come an offset of eight bytes and the upper halves of
-    /// all values.
+    /// Hamamatsu NDPI beyond 4 GB: the entries of a directory are followed by an eight-byte offset and the upper
+    /// halves of all values.
     pub wide: bool,
     /// Offset of the first directory.
     pub first: u64,
 }
 
-/// A tag that all directories of NDPI have.
+/// A tag that is in every directory of NDPI.
 const NDPI: u16 = 65420;
 
 impl Prologue {
-    /// Reads the first bytes. `Error::Missing` when this is not a TIFF.
+    /// Reads the header. `Error::Missing` if the file is not a TIFF.
     pub fn read(input: &Input) -> Result<Prologue> {
         let foreign = || Error::Missing("not a TIFF image".into());
         let head = input.take(0, input.len().min(16))?;
@@ -90,7 +91,7 @@ fn cut() -> Error {
 pub enum FieldType {
     /// Bytes: BYTE, ASCII and UNDEFINED.
     Bytes,
-    /// Unsigned integers of this many bytes: SHORT, LONG, LONG8, IFD, IFD8 (a single BYTE reads as one, too).
+    /// Unsigned integers of this many bytes: SHORT, LONG, LONG8, IFD, IFD8 (a single BYTE also reads as one).
     Unsigned(u8),
     /// Signed integers of this many bytes.
     Signed(u8),
@@ -121,7 +122,7 @@ impl FieldType {
         })
     }
 
-    /// Bytes a value.
+    /// Bytes per value.
     fn width(self) -> u8 {
         match self {
             FieldType::Bytes => 1,
@@ -131,16 +132,16 @@ impl FieldType {
     }
 }
 
-/// One tag: where its values lie. (Those that lie in the directory itself have a place in the file as well.)
+/// A tag and the location of its values. (Values stored in the directory itself have an offset as well.)
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
     tag: u16,
-    /// Of its kind, as the file has it.
+    /// The type's code, as stored.
     code: u16,
     kind: FieldType,
     count: u64,
     at: u64,
-    /// Of a single value.
+    /// The upper half of a single value.
     above: u32,
 }
 
@@ -151,19 +152,19 @@ impl Field {
     }
 }
 
-/// A directory, with the bytes that were read on the way.
+/// A directory, with the bytes that were read together with it.
 #[derive(Debug)]
 pub struct Ifd {
     order: ByteOrder,
     fields: Vec<Field>,
     at: u64,
     bytes: Vec<u8>,
-    /// Offset of the next directory of the chain; 0 at its end.
+    /// Offset of the next directory in the chain; 0 at its end.
     pub next: u64,
 }
 
 impl Ifd {
-    /// Reads the directory at `at`. `Error::Corrupt` when it does not lie in the file or has an absurd number of tags.
+    /// Reads the directory at `at`. `Error::Corrupt` if it is outside the file or has an absurd number of tags.
     pub fn read(input: &Input, prologue: Prologue, at: u64) -> Result<Ifd> {
         let Prologue { order, big, wide, .. } = prologue;
         let (head, entry, word) = if big { (8, 20, 8) } else { (2, 12, 4) };
@@ -186,7 +187,7 @@ impl Ifd {
         if end > left {
             return Err(beyond());
         }
-        // Some writers leave out the last word of the last directory: it reads as 0.
+        // Some writers omit the last word of the last directory: it counts as 0.
         let tail = if wide { 8 + 4 * tags } else { word };
         let whole = (end + tail).min(left);
         if whole > bytes.len() as u64 {
@@ -208,8 +209,8 @@ impl Ifd {
         Ok(ifd)
     }
 
-    /// The entry at `from` of the directory, with counts and offsets of `word` bytes; `above` is where the upper halves of
-    /// its values are, in files that have such. `None` when it is of no known type.
+    /// The entry at offset `from` of the directory, with counts and offsets of `word` bytes; `above` is the position
+    /// of the upper halves of its values, in files that have them. `None` if its type is unknown.
     fn parse_field(&self, from: u64, word: u64, above: Option<u64>) -> Option<Field> {
         let code = self.own_number(from + 2, 2);
         let kind = FieldType::of(code)?;
@@ -230,7 +231,7 @@ impl Ifd {
         Some(field)
     }
 
-    /// A number in the bytes of the directory itself; 0 where they end before.
+    /// A number in the bytes of the directory itself; 0 beyond their end.
     fn own_number(&self, from: u64, len: u64) -> u64 {
         let part = || {
             let from = usize::try_from(from).ok()?;
@@ -240,7 +241,7 @@ impl Ifd {
         part().map_or(0, |part| self.order.number(part, part.len()))
     }
 
-    /// The order of the bytes in a number.
+    /// The byte order of the file.
     pub fn order(&self) -> ByteOrder {
         self.order
     }
@@ -258,21 +259,22 @@ impl Ifd {
         }
     }
 
-    /// The tag's place; `None` when the directory has no such tag, or one without values.
+    /// The tag's field; `None` if the directory has no such tag, or one without values.
     pub fn field(&self, tag: u16) -> Option<&Field> {
         self.fields
             .iter()
             .find(|field| field.tag == tag && field.count > 0)
     }
 
-    /// The first value as an unsigned integer. `Error::Corrupt` when it is of another type or not in the file.
+    /// The first value as an unsigned integer. `Error::Corrupt` if it has another type or is outside the file.
     pub fn first(&self, input: &Input, tag: u16) -> Result<Option<u64>> {
         Ok(self
             .numbers(input, tag, 1)?
             .and_then(|numbers| numbers.first().copied()))
     }
 
-    /// The first `most` values as unsigned integers. `Error::Corrupt` when they are of another type or not in the file.
+    /// The first `most` values as unsigned integers. `Error::Corrupt` if they have another type or are outside the
+    /// file.
     pub fn numbers(&self, input: &Input, tag: u16, most: u64) -> Result<Option<Vec<u64>>> {
         let Some(&field) = self.field(tag) else {
             return Ok(None);
@@ -292,8 +294,8 @@ impl Ifd {
         ))
     }
 
-    /// The first `most` values as floating point, whatever their type. `None` when there is no such tag or its values
-    /// are not in the file; a zero denominator gives infinity or NaN.
+    /// The first `most` values as floating point, whatever their type. `None` if there is no such tag or its values
+    /// are outside the file; a zero denominator gives infinity or NaN.
     pub fn floats(&self, input: &Input, tag: u16, most: u64) -> Option<Vec<f64>> {
         let field = self.field(tag)?;
         let width = u64::from(field.kind.width());
@@ -324,20 +326,20 @@ impl Ifd {
         }
     }
 
-    /// The values as bytes. `None` when there is no such tag, its values are more than `most` bytes, or they are not
-    /// in the file.
+    /// The values as bytes. `None` if there is no such tag, its values take more than `most` bytes, or they are
+    /// outside the file.
     pub fn bytes(&self, input: &Input, tag: u16, most: u64) -> Option<Cow<'_, [u8]>> {
         let field = self.field(tag).filter(|field| field.len() <= most)?;
         self.part(input, field.at, field.len()).ok()
     }
 
-    /// The values as bytes, the first `most` of them; `None` when there is no such tag or they are not in the file.
+    /// The first `most` values as bytes; `None` if there is no such tag or they are outside the file.
     pub fn start(&self, input: &Input, tag: u16, most: u64) -> Option<Cow<'_, [u8]>> {
         let field = self.field(tag)?;
         self.part(input, field.at, field.len().min(most)).ok()
     }
 
-    /// All entries that `wanted` takes, of at most `most` bytes each and all together, in the order of the directory.
+    /// All entries that `wanted` accepts, of at most `most` bytes each and in total, in the order of the directory.
     pub fn details(&self, input: &Input, most: usize, wanted: impl Fn(u16) -> bool) -> Vec<Detail> {
         let mut left = most;
         let fields = self
@@ -364,7 +366,7 @@ impl Ifd {
         details.collect()
     }
 
-    /// The values as an array that is read when needed. `Error::Corrupt` when they are no unsigned integers.
+    /// The values as an array that is read on demand. `Error::Corrupt` if they are not unsigned integers.
     pub fn array(&self, tag: u16) -> Result<Option<Array>> {
         let Some(field) = self.field(tag) else {
             return Ok(None);
@@ -383,7 +385,7 @@ impl Ifd {
     }
 }
 
-/// A long array of unsigned integers, of which only the blocks that were asked for are in memory.
+/// A long array of unsigned integers, of which only requested blocks are in memory.
 #[derive(Debug)]
 pub struct Array {
     order: ByteOrder,
@@ -394,16 +396,16 @@ pub struct Array {
     blocks: OnceLock<Box<[ArrayBlock]>>,
 }
 
-/// A part of an array, once it is read.
+/// A block of an array, once it is read.
 type ArrayBlock = OnceLock<Box<[u8]>>;
 
 impl Array {
-    /// Entries.
+    /// The number of entries.
     pub fn len(&self) -> u64 {
         self.count
     }
 
-    /// One entry. `Error::Corrupt` when the array does not have it or the file ends before it.
+    /// One entry. `Error::Corrupt` if the array does not have it or the file ends before it.
     pub fn entry(&self, input: &Input, index: u64) -> Result<u64> {
         let outside = || Error::Corrupt(format!("entry {index} of an array of {}", self.count));
         let width = usize::from(self.width);
@@ -425,12 +427,12 @@ impl Array {
         if let Some(bytes) = kept.get() {
             return number(bytes);
         }
-        // Two threads may read the same block; the second one's copy is dropped, and neither waited.
+        // Two threads may read the same block; the second copy is dropped, and neither thread waits.
         let bytes = self.read(input, block)?;
         number(kept.get_or_init(|| bytes.into()))
     }
 
-    /// Where the bytes lie that have to be read for this entry, if it has not been asked for before: first and length.
+    /// The bytes that must be read for this entry, if it was not requested before: offset and length.
     pub fn unread(&self, input: &Input, index: u64) -> Option<(u64, u64)> {
         let block = index.checked_mul(u64::from(self.width))? / BLOCK;
         let kept = self.blocks(input).get(usize::try_from(block).ok()?);
@@ -449,7 +451,7 @@ impl Array {
         })
     }
 
-    /// Where a block lies, or as much of it as the array and the file have: first byte and length.
+    /// The bytes of a block, clipped to the array and the file: offset and length.
     fn place(&self, input: &Input, block: u64) -> (u64, u64) {
         let from = block.saturating_mul(BLOCK);
         let bytes = self.count.saturating_mul(u64::from(self.width));
@@ -485,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn slides_beyond_four_gigabytes_have_upper_halves_after_their_directories() {
+    fn ndpi_beyond_four_gigabytes_has_upper_halves_after_its_directories() {
         let base = 5u64 << 30;
         let low = |value: u64| (value & 0xffff_ffff) as u32;
         let of = |first: u16| {
@@ -522,7 +524,7 @@ mod tests {
             base + 7
         );
         assert_eq!(ifd.numbers(&input, 258, 9).unwrap(), Some(vec![8, 9, 10]));
-        // others' directories begin where four bytes say
+        // in other files, four bytes give the offset of the directory
         let (prologue, _) = of(256);
         assert_eq!((prologue.wide, prologue.first), (false, u64::from(low(base))));
     }
@@ -569,7 +571,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_tiff_is_missing_and_half_a_tiff_is_corrupt() {
+    fn a_file_of_another_format_is_missing_and_half_a_tiff_is_corrupt() {
         let read = |bytes: &[u8]| Prologue::read(&Temp::new(bytes).input());
         assert!(matches!(read(b""), Err(Error::Missing(_))));
         assert!(matches!(read(b"II"), Err(Error::Missing(_))));
@@ -631,7 +633,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_million_entries_only_the_blocks_asked_for_are_in_memory() {
+    fn only_requested_blocks_of_a_million_entries_are_in_memory() {
         let (input, ifd) = ifd(
             ByteOrder::Big,
             true,

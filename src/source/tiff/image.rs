@@ -1,4 +1,4 @@
-//! One picture of a file: what its directory says of its tiles or strips, and where their bytes lie.
+//! One picture of a file: the geometry of its tiles or strips, from its directory, and the location of their bytes.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -22,43 +22,43 @@ use crate::source::tiff::layout::ColourTransform;
 use crate::source::tiff::restarts::Restarts;
 use crate::source::tiff::writer::Software;
 
-/// Larger tiles are cut into smaller ones.
+/// Larger tiles are presented as several smaller ones.
 const MAX_SHOWN: u32 = 4096;
 
-/// Bytes of a band, about.
+/// Approximate bytes of a band.
 const BAND_BYTES: u64 = 8 << 20;
 
-/// Rows of a band are a multiple of this, as long as they are not the last of a strip: chroma is shared by up to four.
+/// The rows of a band are a multiple of this, except at the end of a strip: up to four rows share chroma.
 const BAND_ROWS: u32 = 16;
 
-/// One picture of the file, in tiles or in strips: a strip is a tile as wide as the picture.
+/// One picture of the file, in tiles or in strips: a strip is treated as a tile as wide as the picture.
 #[derive(Debug)]
 pub struct Image {
     /// Width and height, not zero.
     pub size: Size,
-    /// Of a tile, not zero.
+    /// The size of a tile, not zero.
     pub tile: Size,
-    /// Whether tiles are strips, of which the last ends with the picture.
+    /// Whether tiles are strips, the last of which ends with the picture.
     pub strips: bool,
-    /// What a tile holds.
+    /// The layout of a tile.
     pub layout: BlockLayout,
-    /// Whether the file holds samples just as they are given, but for the order of their bytes.
+    /// Whether the samples are stored exactly as they are output, except for byte order.
     pub plain: bool,
-    /// Tiles in a row and rows of tiles.
+    /// Columns and rows of tiles.
     grid: Size,
     /// Whether a tile is within the limits.
     fits: bool,
     offsets: Array,
     counts: Option<Array>,
-    /// Where its tiles lie instead, when they are intervals of a JPEG stream.
+    /// The index of its tiles, if they are restart intervals of a JPEG stream.
     restarts: Option<Restarts>,
-    /// Which of its pixels there are, of the same size.
+    /// The transparency mask, of the same size.
     pub mask: Option<Box<Image>>,
 }
 
 impl Image {
-    /// From a directory of a file by this writer. `Error::Unsupported` for what is not served, `Error::Corrupt` for what contradicts itself,
-    /// `Error::Limit` for tiles beyond the limits.
+    /// Reads a directory of a file by this writer. `Error::Unsupported` if the picture is not supported,
+    /// `Error::Corrupt` if tags are contradictory, `Error::Limit` if tiles exceed the limits.
     pub fn of(ifd: &Ifd, input: &Input, limits: &Limits, writer: Software) -> Result<Image> {
         let size = size(ifd, input, 256, 257)?.ok_or_else(|| Error::Corrupt("no width or height".into()))?;
         let tile = self::size(ifd, input, 322, 323)?;
@@ -79,7 +79,7 @@ impl Image {
             }
             None => (strips, tile),
         };
-        // Some writers put the tiles' places where those of strips belong.
+        // Some writers store the offsets of tiles in the tags of strips.
         let array = |tag, other| Ok::<_, Error>(ifd.array(tag)?.or(ifd.array(other)?));
         let offsets = array(324, 273)?.ok_or_else(|| Error::Corrupt("no tile offsets".into()))?;
         let counts = array(325, 279)?;
@@ -110,7 +110,7 @@ impl Image {
         Ok(image)
     }
 
-    /// `Error::Limit` when a pixel has too many samples, or the image too many tiles.
+    /// `Error::Limit` if a pixel has too many samples, or the image too many tiles.
     fn check_counts(&self, limits: &Limits) -> Result<()> {
         let stored = self.layout.stored as u64;
         limits::check("stored samples of a pixel:", "SAMPLES", stored, limits.samples)?;
@@ -118,7 +118,7 @@ impl Image {
         limits::check("tiles of a level:", "TILES", tiles, limits.tiles)
     }
 
-    /// `Error::Limit` when `size` takes more bytes than a tile may.
+    /// `Error::Limit` if `size` takes more bytes than a tile may.
     pub fn check(&self, size: Size, limits: &Limits) -> Result<()> {
         let part = size.w <= self.tile.w && size.h <= self.tile.h;
         if self.fits && part || self.layout.bytes(size).max(self.layout.memory(size)) <= limits.tile_bytes {
@@ -131,8 +131,8 @@ impl Image {
         )))
     }
 
-    /// Whether it is in one strip that is worth a band or more, or in several too large for memory, which can be decoded
-    /// from top to bottom.
+    /// Whether it consists of one strip large enough for bands, or of several that are too large for memory, and can
+    /// be decoded from top to bottom.
     pub fn in_order(&self, limits: &Limits) -> bool {
         let long = self.grid.area() == 1 && self.layout.memory(self.tile) > FLOOR;
         self.strips
@@ -141,7 +141,7 @@ impl Image {
             && (long || self.check(self.tile, limits).is_err())
     }
 
-    /// The size of a band of strips that are decoded from top to bottom.
+    /// The size of a band, if strips are decoded from top to bottom.
     pub fn band(&self, limits: &Limits) -> Size {
         let some = Size::new(self.size.w, BAND_ROWS);
         let bytes = self.layout.bytes(some).max(self.layout.memory(some)).max(1);
@@ -150,13 +150,13 @@ impl Image {
         Size::new(self.size.w, rows.min(self.tile.h))
     }
 
-    /// What a header says of it.
+    /// Its entry in the header of the source.
     pub fn level(&self, limits: &Limits) -> Level {
         let grid = match self.strips {
             true if self.by_position() => Grid::Rows,
             true if self.in_order(limits) => Grid::Order,
             true => Grid::Strips,
-            // no client likes tiles of that size
+            // tiles too large for clients
             false if self.tile.w.max(self.tile.h) > MAX_SHOWN || self.layout.head.is_some() => Grid::Strips,
             false => Grid::Tiles,
         };
@@ -173,7 +173,7 @@ impl Image {
         }
     }
 
-    /// Planes that lie apart.
+    /// The number of separately stored planes.
     fn planes(&self) -> usize {
         if self.layout.separate {
             self.layout.stored
@@ -182,7 +182,7 @@ impl Image {
         }
     }
 
-    /// Decoded bytes of the tiles that the file holds; `u64::MAX` when their places cannot be read.
+    /// Decoded bytes of the tiles present in the file; `u64::MAX` if their offsets cannot be read.
     pub fn present(&self, input: &Input) -> u64 {
         let mut bytes = 0u64;
         for row in 0..self.grid.h {
@@ -198,7 +198,7 @@ impl Image {
         bytes
     }
 
-    /// Whether the file holds none of the tiles that a rectangle touches.
+    /// Whether the file contains none of the tiles that a rectangle touches.
     pub fn is_vacant(&self, input: &Input, rect: Rect) -> bool {
         let end = |edge: u64, side: u32| u32::try_from(edge.div_ceil(side.into())).unwrap_or(u32::MAX);
         let rows = rect.y / self.tile.h..end(rect.bottom(), self.tile.h);
@@ -207,7 +207,7 @@ impl Image {
         cells.all(|(col, row)| self.is_absent(input, col, row) == Some(true))
     }
 
-    /// Whether no plane of a tile was ever written; `None` when that cannot be read.
+    /// Whether no plane of a tile was ever written; `None` if that cannot be read.
     fn is_absent(&self, input: &Input, col: u32, row: u32) -> Option<bool> {
         for plane in 0..self.planes() {
             match self.place(input, col, row, plane) {
@@ -219,13 +219,13 @@ impl Image {
         Some(true)
     }
 
-    /// Whether any rectangle of it can be read without reading the rest.
+    /// Whether any rectangle can be read without reading the rest.
     pub fn by_position(&self) -> bool {
         let ycbcr = matches!(self.layout.turn, ColourTransform::Ycbcr(_));
         self.strips && self.layout.compression == Compression::None && !ycbcr
     }
 
-    /// Width and height of a tile as the file has it, beyond the picture's edge or not.
+    /// Width and height of a stored tile, including any part beyond the picture's edge.
     pub fn cell(&self, row: u32) -> Size {
         if !self.strips {
             return self.tile;
@@ -234,8 +234,8 @@ impl Image {
         Size::new(self.tile.w, self.tile.h.min(self.size.h.saturating_sub(above)))
     }
 
-    /// Where the coded bytes of a plane of the tile (0 unless they lie apart) lie: offset and length; `None` for a tile that was never written.
-    /// `Error::Corrupt` when there are none for it in the file, or absurdly many.
+    /// The coded bytes of a plane of the tile (plane 0 unless planar): offset and length; `None` for a tile that was
+    /// never written. `Error::Corrupt` if they are outside the file, or absurdly many.
     pub fn place(&self, input: &Input, col: u32, row: u32, plane: usize) -> Result<Option<(u64, u64)>> {
         let before = (plane as u64).saturating_mul(self.grid.area());
         let index = before.saturating_add(u64::from(row) * u64::from(self.grid.w) + u64::from(col));
@@ -257,7 +257,7 @@ impl Image {
             None if plain => bytes,
             None => rest,
         };
-        // some writers do not say how long their only strip is
+        // some writers omit the length of an only strip
         let len = if len == 0 && alone { rest } else { len };
         if at == 0 || len == 0 {
             return Ok(None);
@@ -265,7 +265,7 @@ impl Image {
         if plain {
             return Ok(Some((at, len.min(bytes))));
         }
-        // No scheme needs twice the bytes; a small tile may carry a profile or the like.
+        // No scheme needs twice the bytes; a small tile may contain a profile or the like.
         let most = bytes.saturating_mul(2).saturating_add(1 << 20);
         if alone {
             return Ok(Some((at, len.min(most).min(rest.max(1)))));
@@ -278,8 +278,8 @@ impl Image {
         Ok(Some((at, len)))
     }
 
-    /// Whether this is a smaller one of `full`: of the same shape, give or take a pixel for each rounding, with the
-    /// same channels.
+    /// Whether this is a smaller version of `full`: the same shape, within a pixel for each rounding, and the same
+    /// channels.
     pub fn is_level_of(&self, full: &Image) -> bool {
         self.layout.meaning.colour == full.layout.meaning.colour
             && self.layout.meaning.alpha == full.layout.meaning.alpha
@@ -289,8 +289,8 @@ impl Image {
             && is_reduced(self.size, full.size)
     }
 
-    /// The size of a level of `full` that was padded to whole tiles, as Philips' and Ventana's are: halved so often, and
-    /// smaller than the levels before.
+    /// The size of a level of `full` that was padded to whole tiles, as by Philips and Ventana: `full` halved
+    /// repeatedly, and smaller than the levels before.
     pub fn padded_level_of(&self, full: &Image, last: Size) -> Option<Size> {
         let alike = !self.strips && !full.strips && self.tile == full.tile && self.size != full.size;
         if !alike || self.layout.meaning != full.layout.meaning || self.layout.depth() != full.layout.depth()
@@ -314,7 +314,7 @@ impl Image {
             .find(|size| size.area() < last.area() && padded(*size) == wanted)
     }
 
-    /// Whether a mask may become its alpha.
+    /// Whether a mask may become its alpha channel.
     pub fn takes_mask(&self) -> bool {
         matches!(self.layout.meaning.colour, Colour::Grey | Colour::Rgb)
             && self.layout.meaning.alpha == Alpha::None
@@ -322,15 +322,15 @@ impl Image {
     }
 }
 
-/// Whether `small` is `full` divided by some factor of 3/2 or more, each side rounded up or down (perhaps several times
-/// over): pages of a book differ by less.
+/// Whether `small` is `full` divided by some factor of at least 3/2, each side rounded up or down (perhaps
+/// repeatedly): pages of a document differ by less.
 pub fn is_reduced(small: Size, full: Size) -> bool {
     let (long, short) = (u64::from(full.w.max(full.h)), u64::from(small.w.max(small.h)));
     if small.w > full.w || small.h > full.h || short * 3 > long * 2 {
         return false;
     }
     let near = |a: u32, whole: u32, b: u32, other: u32| {
-        // b should be other * a / whole; a itself is off by less than a pixel, and so is b.
+        // b should be other * a / whole; a is off by less than a pixel, and so is b.
         let (a, whole, b, other) = (u64::from(a), u64::from(whole), u64::from(b), u64::from(other));
         let low = (other * (a - 1) / whole).saturating_sub(1);
         let high = (other * (a + 1)).div_ceil(whole) + 1;
@@ -343,14 +343,14 @@ pub fn is_reduced(small: Size, full: Size) -> bool {
     }
 }
 
-/// The size of a strip: as wide as the picture and RowsPerStrip high, all of it by default (TIFF 6.0 p. 39).
+/// The size of a strip: as wide as the picture, and RowsPerStrip high, by default the whole picture (TIFF 6.0 p. 39).
 fn strip(ifd: &Ifd, input: &Input, size: Size) -> Result<Size> {
     let rows = ifd.first(input, 278)?.filter(|rows| *rows > 0);
     let rows = rows.and_then(|rows| u32::try_from(rows).ok()).unwrap_or(size.h);
     Ok(Size::new(size.w, rows.min(size.h)))
 }
 
-/// Two sides from two tags; `None` when one is not there.
+/// A size from two tags; `None` if one is missing.
 fn size(ifd: &Ifd, input: &Input, w: u16, h: u16) -> Result<Option<Size>> {
     let (Some(w), Some(h)) = (ifd.first(input, w)?, ifd.first(input, h)?) else {
         return Ok(None);
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_is_of_the_same_shape_within_a_pixel_of_rounding() {
+    fn a_level_has_the_same_shape_within_a_pixel_of_rounding() {
         for small in [
             (5000, 3750),
             (2500, 1875),
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn rounding_over_and_over_is_still_a_level() {
+    fn repeated_rounding_still_gives_a_level() {
         let mut state = 12345u32;
         for _ in 0..300 {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

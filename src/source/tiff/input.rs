@@ -1,6 +1,6 @@
 //! The open file: positioned reads and byte order.
 //!
-//! Nothing is locked: any number of threads read at once.
+//! No locks: any number of threads read concurrently.
 
 use crate::error::Result;
 use crate::store::Blob;
@@ -10,17 +10,17 @@ use crate::uninit;
 use crate::uninit::UninitBuf;
 use std::sync::Arc;
 
-/// The order of the bytes in a number.
+/// The byte order of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByteOrder {
-    /// `II`: the least significant first.
+    /// `II`: least significant byte first.
     Little,
-    /// `MM`: the most significant first.
+    /// `MM`: most significant byte first.
     Big,
 }
 
 impl ByteOrder {
-    /// Of this machine's numbers.
+    /// The byte order of this machine.
     pub const fn of_machine() -> ByteOrder {
         if cfg!(target_endian = "big") {
             ByteOrder::Big
@@ -29,7 +29,7 @@ impl ByteOrder {
         }
     }
 
-    /// The unsigned number in the first `width` bytes of `bytes`, 0–8 of them; missing ones are 0.
+    /// The unsigned number in the first `width` (0–8) bytes of `bytes`; missing bytes are 0.
     pub fn number(self, bytes: &[u8], width: usize) -> u64 {
         let step = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
         let bytes = bytes.get(..width.min(8)).unwrap_or(bytes);
@@ -40,73 +40,72 @@ impl ByteOrder {
     }
 }
 
-/// Bytes that are decoded at once where not all of them are needed.
+/// Bytes that are read and decoded at a time if not all may be needed.
 const STEP: u64 = 128 << 10;
 
 /// A master, or a part of one.
 #[derive(Debug)]
 pub struct Input {
     blob: Arc<dyn Blob>,
-    /// Where the part begins, and how many bytes it has.
+    /// Offset and length of the part.
     start: u64,
     len: u64,
 }
 
 impl Input {
-    /// All of a master.
+    /// The whole master.
     pub fn new(blob: Arc<dyn Blob>) -> Input {
         let len = blob.len();
         Input { blob, start: 0, len }
     }
 
-    /// The `len` bytes from `start` on as an input of their own; `None` when the file does not hold them.
+    /// The `len` bytes from `start` as a separate input; `None` if they are outside the file.
     pub fn part(self, start: u64, len: u64) -> Option<Input> {
         let part = self.holds(start, len).then_some(self)?;
         Some(Input { start, len, ..part })
     }
 
-    /// Which state of the file was opened.
+    /// The version of the file that was opened.
     pub fn version(&self) -> Version {
         self.blob.version()
     }
 
-    /// Length in bytes when it was opened.
+    /// Length in bytes at opening.
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// Whether `len` bytes lie in the file from `at` on.
+    /// Whether the `len` bytes at `at` are inside the file.
     pub fn holds(&self, at: u64, len: u64) -> bool {
         at.checked_add(len).is_some_and(|end| end <= self.len())
     }
 
-    /// The `len` bytes from `at` on, in `kept`, whose memory is used again. `Error::Corrupt` when the file ends before.
+    /// Reads the `len` bytes at `at` into `kept`, whose memory is reused. `Error::Corrupt` if the file ends before.
     pub fn read<'a>(&self, at: u64, len: u64, kept: &'a mut Vec<u8>) -> Result<&'a mut [u8]> {
         uninit::refilled(kept, self.check(at, len)?, |buf| self.put(at, len, buf))
     }
 
-    /// The `len` bytes from `at` on, in memory of their own. `Error::Corrupt` when the file ends before; nothing is
-    /// allocated then.
+    /// Reads the `len` bytes at `at` into new memory. `Error::Corrupt` if the file ends before; nothing is allocated
+    /// then.
     pub fn take(&self, at: u64, len: u64) -> Result<Vec<u8>> {
         uninit::filled(self.check(at, len)?, |buf| self.put(at, len, buf))
     }
 
-    /// Fills `part` with the bytes from `at` on. `Error::Corrupt` when the file ends before.
+    /// Fills `part` with the bytes at `at`. `Error::Corrupt` if the file ends before.
     pub fn fill(&self, at: u64, part: &mut [u8]) -> Result<()> {
         self.check(at, part.len() as u64)?;
         self.blob.read_at(self.start.saturating_add(at), part)
     }
 
-    /// Adds the `len` bytes from `at` on to what is in the buffer, as far as it goes. `Error::Corrupt` when the file ends
-    /// before.
+    /// Appends the `len` bytes at `at` to the buffer, as far as they fit. `Error::Corrupt` if the file ends before.
     pub fn put(&self, at: u64, len: u64, buf: &mut UninitBuf) -> Result<()> {
         let size = self.check(at, len)?.min(buf.left());
         self.blob.append_at(self.start.saturating_add(at), size, buf)
     }
 
-    /// Gives `take` the `len` bytes from `at` on piece by piece, each in `kept`, and whether it is the last. It says how
-    /// many bytes it has used, the rest of which come again followed by more; when it has used none, it is done.
-    /// What is used at once does not leave the caches of the processor. `Error::Corrupt` when the file ends before.
+    /// Passes the `len` bytes at `at` to `take` in pieces, each in `kept`, with a flag for the last. `take` returns
+    /// how many bytes it has used; the rest is passed again followed by more; 0 ends the loop. Data used at once
+    /// stays in the processor's caches. `Error::Corrupt` if the file ends before.
     pub fn pieces(
         &self,
         at: u64,
@@ -129,7 +128,7 @@ impl Input {
         Ok(())
     }
 
-    /// Announces blocks, first byte and length of each, that will be read soon.
+    /// Announces blocks, by offset and length, that will be read soon.
     pub fn prefetch(&self, blocks: &mut dyn Iterator<Item = (u64, u64)>) -> Result<()> {
         let range = |(at, len): (u64, u64)| {
             let start = self.start.saturating_add(at);
@@ -138,7 +137,7 @@ impl Input {
         self.blob.prefetch(&mut blocks.map(range))
     }
 
-    /// The same of what lies in the file of blocks of this length.
+    /// Announces the blocks of this length that are inside the file.
     pub fn prefetch_at(&self, starts: impl IntoIterator<Item = u64>, len: u64) -> Result<()> {
         let block = |at: u64| (at, len.min(self.len.saturating_sub(at)));
         self.prefetch(&mut starts.into_iter().map(block))
@@ -150,9 +149,9 @@ impl Input {
     }
 }
 
-/// Whether no number is infinite or none.
+/// Whether all numbers are finite.
 pub fn all_finite(values: &[f32]) -> bool {
-    // without a branch: many at once
+    // branch-free, so vectorised
     values.iter().fold(true, |all, value| all & value.is_finite())
 }
 
@@ -164,7 +163,7 @@ mod tests {
     use std::fs::File;
 
     #[test]
-    fn numbers_have_an_order_and_missing_bytes_are_zero() {
+    fn numbers_follow_the_byte_order_and_missing_bytes_are_zero() {
         assert_eq!(ByteOrder::Little.number(&[1, 2, 3, 4], 4), 0x0403_0201);
         assert_eq!(ByteOrder::Big.number(&[1, 2, 3, 4], 2), 0x0102);
         assert_eq!(ByteOrder::Big.number(&[0xff; 8], 8), u64::MAX);

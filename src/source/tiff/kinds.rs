@@ -1,4 +1,4 @@
-//! Tests of files as certain writers make them: each is shown as its writer meant it.
+//! Tests of files as particular writers produce them: each is shown as its writer intended.
 
 use crate::codec::jpeg;
 use crate::codec::jpeg::JpegStyle;
@@ -63,14 +63,14 @@ fn text(tag: u16, text: &str) -> FieldEntry {
     (tag, 2, text.bytes().chain([0]).map(u64::from).collect())
 }
 
-/// So many tiles of grey of this value, and their tags.
+/// Grey tiles of this value, and their tags.
 fn grey(build: &mut Build, size: (u64, u64), value: u8) -> Vec<FieldEntry> {
     let at = build.blob(&[value; 256]);
     let count = size.0.div_ceil(16) * size.1.div_ceil(16);
     tags(size, 1, 1, vec![at; count as usize])
 }
 
-/// A picture in one strip of these bytes.
+/// A picture in one strip with these bytes.
 fn strip(
     build: &mut Build,
     size: (u64, u64),
@@ -93,7 +93,7 @@ fn strip(
     ]
 }
 
-/// A file of directories, one after the other.
+/// A file with these directories, in order.
 fn file(mut build: Build, directories: &[Vec<FieldEntry>]) -> Vec<u8> {
     let first = directories
         .iter()
@@ -103,12 +103,12 @@ fn file(mut build: Build, directories: &[Vec<FieldEntry>]) -> Vec<u8> {
 }
 
 #[test]
-fn a_mask_is_alpha_at_every_level_that_has_one() {
+fn a_mask_becomes_alpha_at_every_level_that_has_one() {
     let mut build = Build::new(ByteOrder::Little, false);
     let full = grey(&mut build, (40, 20), 200);
     let half = with(grey(&mut build, (20, 10), 100), &[(254, 4, vec![1])]);
     let quarter = with(grey(&mut build, (10, 5), 50), &[(254, 4, vec![1])]);
-    // bits: the left half of the picture is there, in one strip; the smaller mask is in bytes
+    // bits: the left half of the picture is opaque, in one strip; the smaller mask is in bytes
     let row = [0xff, 0xff, 0xf0, 0, 0];
     let mask = strip(&mut build, (40, 20), 1, 4, 1, &row.repeat(20));
     let mask = with(mask, &[(254, 4, vec![4]), (258, 3, vec![1])]);
@@ -140,7 +140,7 @@ fn a_mask_is_alpha_at_every_level_that_has_one() {
 }
 
 #[test]
-fn levels_that_are_padded_to_whole_tiles_are_cut_and_what_was_not_scanned_is_white() {
+fn padded_levels_are_cropped_and_areas_that_were_not_scanned_are_white() {
     let mut build = Build::new(ByteOrder::Little, false);
     let by = [
         text(305, "Philips DP v1.0"),
@@ -169,7 +169,7 @@ fn levels_that_are_padded_to_whole_tiles_are_cut_and_what_was_not_scanned_is_whi
         .flat_map(|row| &row[16..])
         .all(|v| *v == 255);
     assert!(white);
-    // GDAL says which value it is, and others mean 0
+    // GDAL states the value, others mean 0
     for (more, wanted) in [(vec![text(42113, "13")], 13), (vec![], 0)] {
         let mut build = Build::new(ByteOrder::Little, false);
         let mut tags = with(grey(&mut build, (16, 16), 7), &more);
@@ -182,7 +182,7 @@ fn levels_that_are_padded_to_whole_tiles_are_cut_and_what_was_not_scanned_is_whi
 }
 
 #[test]
-fn pages_of_one_size_in_tiles_are_no_padded_levels() {
+fn tiled_pages_of_one_size_are_not_padded_levels() {
     let mut build = Build::new(ByteOrder::Little, false);
     let pages = [1, 2, 3].map(|value| grey(&mut build, (16, 16), value));
     let tiff = open(&file(build, &pages)).unwrap();
@@ -192,7 +192,7 @@ fn pages_of_one_size_in_tiles_are_no_padded_levels() {
 #[test]
 fn the_slide_is_the_image_and_its_label_and_macro_are_named_pages() {
     let reduced = |flags| (254, 4, vec![flags]);
-    // Leica: the whole glass first, with levels of its own
+    // Leica: the whole slide first, with its own levels
     let mut build = Build::new(ByteOrder::Little, true);
     let scn = "<scn xmlns=\"http://www.leica-microsystems.com/scn/2010/10/01\"><collection sizeX=\"900\" sizeY=\"300\">\
         <image name=\"a\"><pixels><dimension sizeX=\"48\" ifd=\"0\" r=\"0\"/><dimension r=\"1\" ifd=\"1\"/></pixels>\
@@ -263,7 +263,7 @@ fn the_slide_is_the_image_and_its_label_and_macro_are_named_pages() {
     let tiff = open(&file(build, &chain)).unwrap();
     assert_eq!(sizes(&tiff), [(160, 112), (80, 56)]);
     assert_eq!(names(&tiff), [None, Some("label")]);
-    // Trestle: levels one after the other
+    // Trestle: levels in order
     let mut build = Build::new(ByteOrder::Little, false);
     let chain = [
         with(
@@ -297,7 +297,7 @@ fn a_file_that_begins_with_a_smaller_version_shows_the_full_one() {
     assert!(bytes(&tiff, 2).iter().all(|v| *v == 1));
     assert_eq!(sizes(&open_page(&bytes_of, 1).unwrap()), [(30, 30)]);
     assert!(matches!(open_page(&bytes_of, 2), Err(Error::Missing(_))));
-    // the full one may lie below the small one
+    // the full one may be below the small one
     let mut build = Build::new(ByteOrder::Little, false);
     let full = grey(&mut build, (80, 40), 3);
     let full = build.ifd(&full, 0);
@@ -306,13 +306,13 @@ fn a_file_that_begins_with_a_smaller_version_shows_the_full_one() {
         &[reduced[0].clone(), (330, 4, vec![full])],
     );
     assert_eq!(sizes(&open(&file(build, &[small])).unwrap())[0], (80, 40));
-    // without any full one the largest is shown
+    // without any full one, the largest is shown
     let mut build = Build::new(ByteOrder::Little, false);
     let chain = [(20, 10, 1), (80, 40, 2)].map(|(w, h, v)| with(grey(&mut build, (w, h), v), &reduced));
     assert_eq!(sizes(&open(&file(build, &chain)).unwrap())[0], (80, 40));
 }
 
-/// 16x16 signed samples of 16 bits, so many a pixel.
+/// 16x16 signed 16-bit samples of this many channels.
 fn signed(
     channels: u64,
     photometric: u64,
@@ -337,7 +337,7 @@ fn signed(
 }
 
 #[test]
-fn signed_samples_range_over_what_the_file_says_or_has_in_grey_and_in_colour() {
+fn signed_samples_have_the_range_of_the_file_or_of_its_samples() {
     let value = |at: usize| at as i16 - 100;
     for (channels, photometric, highest) in [(1, 1, 155.0), (3, 2, 667.0)] {
         let tiff = signed(channels, photometric, value, &[]).unwrap();
@@ -349,11 +349,11 @@ fn signed_samples_range_over_what_the_file_says_or_has_in_grey_and_in_colour() {
             other => panic!("{other:?}"),
         }
     }
-    // a channel without a meaning is not of the colours' range
+    // a channel without a meaning does not share the colours' range
     let two = signed(2, 1, |at| if at % 2 == 0 { 5 + (at as i16) / 2 } else { -3 }, &[]).unwrap();
     assert_eq!(two.header().meaning.ranges, [(5.0, 260.0), (-3.0, -2.0)]);
     let range = |more: &[FieldEntry]| signed(1, 1, value, more).unwrap().header().meaning.ranges[0];
-    // what no sample means does not count
+    // nodata does not count
     assert_eq!(range(&[text(42113, "-100")]), (-99.0, 155.0));
     let item =
         |name: &str, value: &str| format!("<Item name=\"{name}\" sample=\"0\" role=\"\">{value}</Item>");
@@ -402,7 +402,7 @@ fn off(found: &[u8], wanted: &[u8]) -> f64 {
 }
 
 #[test]
-fn a_jpeg_of_more_rows_than_its_strip_has_is_cut() {
+fn a_jpeg_with_more_rows_than_its_strip_is_cropped() {
     let mut build = Build::new(ByteOrder::Little, false);
     let (first, last) = (coded(Size::new(32, 16), 1), coded(Size::new(32, 16), 1));
     let places = [build.blob(&first), build.blob(&last)];
@@ -417,7 +417,7 @@ fn a_jpeg_of_more_rows_than_its_strip_has_is_cut() {
     let tiff = open(&file(build, &[tags])).unwrap();
     let band = picture(Size::new(32, 16), 1);
     assert!(off(&bytes(&tiff, 0), &[&band[..], &band[..128]].concat()) < 2.0);
-    // but not of more than a strip could ever have
+    // but not with more than a strip could ever have
     let mut build = Build::new(ByteOrder::Little, false);
     let tall = strip(&mut build, (32, 16), 7, 1, 1, &coded(Size::new(32, 4000), 1));
     let tiff = open(&file(build, &[tall])).unwrap();
@@ -425,7 +425,7 @@ fn a_jpeg_of_more_rows_than_its_strip_has_is_cut() {
 }
 
 #[test]
-fn planes_of_jpeg_called_ycbcr_are_rgb_where_no_tag_says_how_they_share_samples() {
+fn planar_jpeg_called_ycbcr_is_rgb_unless_subsampling_is_given() {
     let size = Size::new(32, 16);
     let planes = |more: &[FieldEntry]| {
         let mut build = Build::new(ByteOrder::Little, false);
@@ -450,7 +450,7 @@ fn planes_of_jpeg_called_ycbcr_are_rgb_where_no_tag_says_how_they_share_samples(
 }
 
 #[test]
-fn planes_of_chroma_may_have_a_sample_for_each_pixel_or_share_them() {
+fn planes_of_chroma_may_be_subsampled() {
     let ask = |chroma: usize, scheme: u64| {
         let mut build = Build::new(ByteOrder::Little, false);
         let plane = |value: u8, len: usize| match scheme {
@@ -479,14 +479,14 @@ fn planes_of_chroma_may_have_a_sample_for_each_pixel_or_share_them() {
 }
 
 #[test]
-fn an_old_jpeg_is_read_from_its_stream_wherever_its_strip_is_said_to_be() {
+fn an_old_jpeg_is_read_from_its_stream_whatever_its_strip_offset() {
     let size = Size::new(32, 16);
     let stream = coded(size, 3);
     let tiff_with = |more: &[FieldEntry]| {
         let mut build = Build::new(ByteOrder::Little, false);
         let at = build.blob(&stream);
         let tags = strip(&mut build, (32, 16), 6, 6, 3, &[]);
-        // into the middle of the stream, and too short
+        // in the middle of the stream, and too short
         let lost = [
             (273, 4, vec![at + 200]),
             (279, 4, vec![100]),
@@ -501,7 +501,7 @@ fn an_old_jpeg_is_read_from_its_stream_wherever_its_strip_is_said_to_be() {
         "{}",
         off(&tiff_with(&[]), &wanted)
     );
-    // codes of video: 16 is black, 235 white
+    // video range: 16 is black, 235 white
     let ends = [16, 235, 128, 240, 128, 240].map(|end| end << 32 | 1).to_vec();
     let found = tiff_with(&[(532, 5, ends)]);
     let grey = |v: u8| ((f64::from(v) - 16.0) * 255.0 / 219.0).clamp(0.0, 255.0);
@@ -513,7 +513,7 @@ fn an_old_jpeg_is_read_from_its_stream_wherever_its_strip_is_said_to_be() {
 }
 
 #[test]
-fn levels_of_a_slide_in_one_stream_are_read_by_their_restart_intervals() {
+fn slide_levels_in_one_stream_are_read_by_restart_intervals() {
     let size = Size::new(64, 48);
     let rows = |from: usize| picture(size, 3)[from * 64 * 3..(from + 16) * 64 * 3].to_vec();
     let mut join = Join::new(48);
@@ -565,7 +565,7 @@ fn levels_of_a_slide_in_one_stream_are_read_by_their_restart_intervals() {
     let part = Window::new(0, Rect::new(10, 20, 30, 20));
     let part = window::raster(&tiff, part, &NoCache).unwrap();
     assert_eq!(part.size, Size::new(30, 20));
-    // an index that goes back is damage
+    // an index that goes back is corrupt
     let back = tiff_with(&[starts[0], starts[2], starts[1]]).unwrap();
     assert!(matches!(whole(&back, 0), Err(Error::Corrupt(_))));
 }

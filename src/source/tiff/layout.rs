@@ -27,33 +27,34 @@ use crate::uninit;
 use crate::uninit::UninitBuf;
 use std::sync::Arc;
 
-/// JPEGTables of more bytes are absurd: four tables of each kind take 3 KiB.
+/// Limit of JPEGTables: four tables of each kind take 3 KiB.
 const MAX_TABLES: u64 = 1 << 20;
 
-/// From the bytes of a block to samples.
+/// How the bytes of a block map to samples.
 #[derive(Clone, Debug)]
 pub struct BlockLayout {
-    /// How the bytes are coded.
+    /// The compression scheme.
     pub compression: Compression,
-    /// The bits of every byte are in reverse, before anything else is done.
+    /// The bits of every byte are reversed, before decompression.
     pub reversed: bool,
-    /// Order of the bytes of a sample.
+    /// Byte order of a sample.
     pub order: ByteOrder,
-    /// What the samples are.
+    /// The sample format.
     pub kind: SampleFormat,
-    /// Bits of a sample, 1–64, of a complex one up to 128.
+    /// Bits per sample, 1–64; up to 128 for complex samples.
     pub bits: u8,
-    /// Samples are complex numbers, two of the kind in each; what is given is their magnitude.
+    /// Samples are complex: two numbers of this format, of which the magnitude is output.
     pub complex: bool,
-    /// What is stored of them.
+    /// The predictor.
     pub predictor: Predictor,
-    /// Samples a pixel as stored.
+    /// Stored samples per pixel.
     pub stored: usize,
-    /// Which of them are given, in this order: the colours, alpha if there is one, and those without a meaning.
+    /// The stored samples that are output, in this order: the colours, alpha if there is one, and those without a
+    /// meaning.
     pub picks: Vec<usize>,
-    /// What is done with the colours.
+    /// The colour transform.
     pub turn: ColourTransform,
-    /// What is given.
+    /// The meaning of the output channels.
     pub meaning: Meaning,
     /// Channels are planar, one block of one channel each ([`BlockLayout::plane`]).
     pub separate: bool,
@@ -61,28 +62,28 @@ pub struct BlockLayout {
     pub jpeg_ycbcr: bool,
     /// JPEGTables, without which a JPEG stream is complete.
     pub tables: Option<Vec<u8>>,
-    /// What JPEG blocks of the old style share.
+    /// What old-style JPEG blocks share.
     pub old_jpeg: Option<Box<OldJpeg>>,
-    /// Of a plane of chroma: how many pixels across and down may share a sample.
+    /// For a plane of chroma: how many pixels across and down may share a sample.
     pub shared: Option<(usize, usize)>,
     /// The header of the JPEG stream whose restart intervals are the blocks.
     pub head: Option<Arc<[u8]>>,
-    /// The stored value of every sample in a block that was never written, one that samples can have.
+    /// The stored value of every sample in a block that was never written, clamped to the sample format.
     pub absent: f64,
-    /// What GDAL_NODATA says that no sample means, if samples can have that value.
+    /// The value of GDAL_NODATA, if samples can have it.
     pub nodata: Option<f64>,
-    /// Whether the file leaves open what the samples range over.
+    /// Whether the file does not state the range of its samples.
     pub open: bool,
 }
 
-/// The type of the samples that are given.
+/// The type of the output samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SampleType {
     /// 1–8 bits, scaled to 8.
     U8,
     /// 9–16 bits, scaled to 16.
     U16,
-    /// 17–32 bits, as they are.
+    /// 17–32 bits, unscaled.
     U32,
     /// Everything else.
     F32,
@@ -107,7 +108,7 @@ impl SampleType {
     }
 }
 
-/// What alpha is, and which sample holds it.
+/// The kind of alpha, and the sample that holds it.
 fn alpha(extra: &[Extra]) -> (Alpha, Option<usize>) {
     let found = extra.iter().find_map(|(sample, kind)| match kind {
         1 => Some((Alpha::Premultiplied, Some(*sample))),
@@ -118,7 +119,8 @@ fn alpha(extra: &[Extra]) -> (Alpha, Option<usize>) {
 }
 
 impl BlockLayout {
-    /// From a directory of a file by this writer. `Error::Unsupported` names what is not served, `Error::Corrupt` what contradicts itself.
+    /// Reads a directory of a file by this writer. `Error::Unsupported` names unsupported properties,
+    /// `Error::Corrupt` contradictions.
     pub fn of(ifd: &Ifd, input: &Input, writer: Software) -> Result<BlockLayout> {
         let tags = SampleTags::read(ifd, input, writer)?;
         let (compression, kind, bits, stored) = (tags.compression, tags.kind, tags.bits, tags.stored);
@@ -128,7 +130,7 @@ impl BlockLayout {
         let (turn, jpeg_ycbcr) = tags.turn(ifd, input, writer, separate)?;
         tags.check_ycbcr(&turn, predictor, separate)?;
         let (alpha, place) = alpha(&extra);
-        // a matrix may want the bands after the colours; what converts the colours knows nothing of them
+        // a matrix may use the bands after the colours; the colour conversion does not know them
         let whole =
             matches!(turn, ColourTransform::Keep | ColourTransform::Invert) && stored <= usize::from(u8::MAX);
         let others = (colours..stored).filter(|sample| whole && place != Some(*sample));
@@ -175,12 +177,12 @@ impl BlockLayout {
         Ok(layout)
     }
 
-    /// Whether the scheme holds such samples.
+    /// Checks that the scheme supports such samples.
     fn fits(&self) -> Result<()> {
         let stored = if self.separate { 1 } else { self.stored };
         let holds = match self.compression {
             of if self.complex => of.is_plain(),
-            // more than 8 bits are lossless ones
+            // more than 8 bits means lossless
             Compression::Jpeg => {
                 self.kind == SampleFormat::Unsigned
                     && (8..=16).contains(&self.bits)
@@ -233,9 +235,9 @@ impl BlockLayout {
         )))
     }
 
-    /// Nominal minimum and maximum of the channels that are given: SMinSampleValue and SMaxSampleValue, or of signed samples
-    /// and floating point the statistics of GDAL; else all that integers can be, and 0–1 of floating point. And whether
-    /// the file says nothing.
+    /// Nominal minimum and maximum of the output channels: SMinSampleValue and SMaxSampleValue, or for signed samples
+    /// and floating point GDAL's statistics; by default the full range of integers, and 0–1 for floating point. Also
+    /// returns whether the file is silent.
     fn ranges(&self, ifd: &Ifd, input: &Input) -> (Vec<(f64, f64)>, bool) {
         let most = f64::from(self.bits).exp2();
         let whole = match (self.kind, self.depth()) {
@@ -259,7 +261,7 @@ impl BlockLayout {
         }
         let open = low.is_empty() && high.is_empty();
         let channel = |index: usize| {
-            // What is in the file is of the samples as stored.
+            // The values in the file refer to stored samples.
             let at = |values: &[f64]| {
                 let value = values.get(index).or(values.last())?;
                 let scale = match self.depth() {
@@ -279,7 +281,7 @@ impl BlockLayout {
         )
     }
 
-    /// How many of the picked samples are colours (of a palette one, which gives three channels).
+    /// How many of the picked samples are colours (one for a palette, which gives three channels).
     pub fn colour_picks(&self) -> usize {
         match self.turn {
             ColourTransform::Palette(_) => 1,
@@ -287,12 +289,12 @@ impl BlockLayout {
         }
     }
 
-    /// Samples a pixel that are given: the colours, alpha if there is one, and those without a meaning.
+    /// Output channels per pixel: the colours, alpha if there is one, and those without a meaning.
     pub fn channels(&self) -> usize {
         self.meaning.colour.channels() + self.picks.len() - self.colour_picks()
     }
 
-    /// The type of the samples that are given.
+    /// The type of the output samples.
     pub fn depth(&self) -> SampleType {
         match self.turn {
             ColourTransform::Palette(_) => SampleType::U8,
@@ -301,12 +303,12 @@ impl BlockLayout {
         }
     }
 
-    /// Whether stored samples, once no longer coded, are what is given.
+    /// Whether decompressed samples are output unchanged.
     pub fn as_is(&self) -> bool {
         self.predictor == Predictor::None && self.bits == 8 && !self.reversed && self.is_straight()
     }
 
-    /// Whether samples are stored as they are used, except for predictors, byte order and bit order.
+    /// Whether decompressed samples are output unchanged, except for predictor, byte order and bit order.
     pub fn is_straight(&self) -> bool {
         let whole = matches!(
             (self.kind, self.bits),
@@ -319,13 +321,13 @@ impl BlockLayout {
             && self.picks.iter().copied().eq(0..self.stored)
     }
 
-    /// Bytes of a row of pixels, once no longer coded (not of subsampled YCbCr); of one plane when channels are planar.
+    /// Bytes of a decompressed row of pixels (not for subsampled YCbCr); of one plane if planar.
     pub fn line(&self, width: u32) -> u64 {
         let stored = if self.separate { 1 } else { self.stored as u64 };
         (u64::from(width) * stored * u64::from(self.bits)).div_ceil(8)
     }
 
-    /// Bytes of a block once no longer coded; of one plane when channels are planar.
+    /// Bytes of a decompressed block; of one plane if planar.
     pub fn bytes(&self, block: Size) -> u64 {
         match &self.turn {
             ColourTransform::Ycbcr(ycbcr) if !self.separate => ycbcr.bytes(block.w, block.h),
@@ -333,7 +335,7 @@ impl BlockLayout {
         }
     }
 
-    /// Bytes of what it has of its own.
+    /// Bytes of the tables that it owns.
     pub fn held(&self) -> usize {
         let palette = match &self.turn {
             ColourTransform::Palette(colours) => colours.len() * 3,
@@ -342,13 +344,13 @@ impl BlockLayout {
         palette + self.tables.as_ref().map_or(0, Vec::len)
     }
 
-    /// Bytes of the samples that are given of a block.
+    /// Bytes of the output samples of a block.
     pub fn memory(&self, block: Size) -> u64 {
         let samples = block.area().saturating_mul(self.channels() as u64);
         samples.saturating_mul(self.depth().bytes())
     }
 
-    /// What a scheme that knows samples must give of a block.
+    /// The shape that a scheme with samples must decode to.
     pub fn shape(&self, block: Size) -> BlockShape {
         BlockShape {
             size: block,
@@ -359,7 +361,7 @@ impl BlockLayout {
         }
     }
 
-    /// Room for the samples that are given of a block: 0 in every channel.
+    /// Zeroed memory for the output samples of a block.
     pub fn blank(&self, size: Size) -> Samples {
         let len = usize::try_from(size.area()).unwrap_or(0) * self.channels();
         match self.depth() {
@@ -370,7 +372,7 @@ impl BlockLayout {
         }
     }
 
-    /// What `fill` puts as the samples that are given of a block, in the order of this machine; fewer when it puts less.
+    /// The output samples of a block as written by `fill`, in the order of this machine; fewer if it writes less.
     pub fn filled(&self, size: Size, fill: impl FnOnce(&mut UninitBuf) -> Result<()>) -> Result<Samples> {
         let len = usize::try_from(size.area()).unwrap_or(0) * self.channels();
         Ok(match self.depth() {
@@ -381,8 +383,8 @@ impl BlockLayout {
         })
     }
 
-    /// The layout of the blocks that hold `picks[index]` alone, of planar channels. Its samples are as stored;
-    /// [`weave`](crate::source::tiff::unpack::weave) makes of all planes what is given.
+    /// The layout of the blocks that hold `picks[index]` alone, for planar channels. Its samples are as stored;
+    /// [`weave`](crate::source::tiff::unpack::weave) combines all planes.
     pub fn plane(&self, index: usize) -> BlockLayout {
         let range = self.meaning.ranges.get(index).copied();
         BlockLayout {
@@ -408,10 +410,11 @@ impl BlockLayout {
     }
 }
 
-/// Bytes of GDAL_METADATA that are looked at.
+/// Most bytes of GDAL_METADATA that are searched.
 const MAX_STATISTICS: u64 = 1 << 16;
 
-/// STATISTICS_MINIMUM and STATISTICS_MAXIMUM of `samples` samples in GDAL_METADATA, both or neither for all of them.
+/// STATISTICS_MINIMUM and STATISTICS_MAXIMUM of `samples` samples in GDAL_METADATA; only if both are present for all
+/// of them.
 fn statistics(ifd: &Ifd, input: &Input, samples: usize) -> (Vec<f64>, Vec<f64>) {
     let text = ifd.start(input, 42112, MAX_STATISTICS);
     let text = text
@@ -457,7 +460,7 @@ mod tests {
 
     #[cfg(feature = "rare")]
     #[test]
-    fn what_is_not_served_is_named() {
+    fn errors_name_unsupported_properties() {
         let cases: [(u64, u64, FieldEntry, &str); 22] = [
             (
                 3,
@@ -627,7 +630,7 @@ mod tests {
     }
 
     #[test]
-    fn inks_of_another_set_are_the_usual_ones_by_name_or_without_any() {
+    fn unusual_ink_sets_are_cmyk_by_name_or_without_names() {
         let set = (332, 3, vec![2]);
         let named = |names: &[u8]| (333, 2, names.iter().map(|byte| u64::from(*byte)).collect());
         assert_eq!(
@@ -645,7 +648,7 @@ mod tests {
     }
 
     #[test]
-    fn a_colour_of_an_unknown_number_of_channels_has_those_that_it_needs() {
+    fn a_colour_without_samples_per_pixel_has_the_channels_that_it_needs() {
         for (photometric, channels) in [(1, 1), (2, 3), (5, 4), (6, 3), (8, 3)] {
             let mut all = tags((16, 16), channels, photometric, vec![8]);
             all.retain(|(tag, ..)| *tag != 277);
@@ -669,7 +672,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_sample_has_a_depth_and_a_range() {
+    fn every_sample_format_has_a_type_and_a_range() {
         let of = |bits: u64, format: u64, more: &[FieldEntry]| {
             let more = [&[(258, 3, vec![bits]), (339, 3, vec![format])], more].concat();
             let layout = layout(1, 1, &more).unwrap();
@@ -696,7 +699,7 @@ mod tests {
     }
 
     #[test]
-    fn palettes_of_eight_bits_are_taken_as_such() {
+    fn palettes_with_eight_bit_values_are_recognised() {
         let of = |map: Vec<u64>| match layout(1, 3, &[(258, 3, vec![1]), (320, 3, map)]).unwrap().turn {
             ColourTransform::Palette(table) => table.to_vec(),
             other => panic!("{other:?}"),

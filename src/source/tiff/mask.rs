@@ -1,4 +1,4 @@
-//! Transparency masks: another picture of the file says which pixels there are (TIFF 6.0 p. 36).
+//! Transparency masks: another picture of the file gives the opacity of pixels (TIFF 6.0 p. 36).
 
 use crate::error::Error;
 use crate::error::Result;
@@ -7,7 +7,7 @@ use crate::raster::Samples;
 use crate::source::tiff::layout::BlockLayout;
 use crate::source::tiff::layout::SampleType;
 
-/// The value of full opacity beside samples of a layout.
+/// The alpha value of full opacity for samples of a layout.
 pub fn most(layout: &BlockLayout) -> f64 {
     match layout.depth() {
         SampleType::U8 => 255.0,
@@ -17,7 +17,7 @@ pub fn most(layout: &BlockLayout) -> f64 {
     }
 }
 
-/// The raster with the mask as alpha after its colours. `Error::Corrupt` when they differ in size.
+/// Adds the mask as alpha after the colours. `Error::Corrupt` if the sizes differ.
 pub fn put(raster: Raster, mask: &Raster, layout: &BlockLayout) -> Result<Raster> {
     let colours = layout.meaning.colour.channels();
     let alpha: Vec<u8> = match &mask.samples {
@@ -58,7 +58,7 @@ pub fn put(raster: Raster, mask: &Raster, layout: &BlockLayout) -> Result<Raster
     })
 }
 
-/// Pixels with one channel more, after the `channels` that they have.
+/// Inserts a channel after the first `channels` ones.
 fn woven<T: Copy>(
     samples: &[T],
     channels: usize,

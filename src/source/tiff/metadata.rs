@@ -1,6 +1,6 @@
-//! Metadata of the first directory: profile, density, texts.
+//! Metadata of the first directory: profile, resolution, texts.
 //!
-//! None of it is needed to read a tile: whatever is damaged, absurd or longer than the limit is ignored.
+//! No tile depends on it: whatever is damaged, absurd or longer than the limit is ignored.
 
 use crate::geometry::Num;
 use crate::limits::METADATA;
@@ -13,10 +13,10 @@ use crate::source::tiff::ifd::Ifd;
 use crate::source::tiff::ifd::Prologue;
 use crate::source::tiff::input::Input;
 
-/// Longest name of a page, bytes.
+/// Longest name of a page, in bytes.
 const MAX_NAME: u64 = 1024;
 
-/// Tags of ASCII values, and their names as IIP objects; of two with one name the first goes.
+/// Tags of ASCII values, and their names as IIP objects; if two share a name, the first counts.
 const TEXTS: [(u16, &str); 9] = [
     (269, "title"),
     (285, "title"),
@@ -32,16 +32,16 @@ const TEXTS: [(u16, &str); 9] = [
 /// Text tags of the EXIF directory (EXIF 2.32 §4.6.5) and their names.
 const EXIF_TEXTS: [(u16, &str); 2] = [(36867, "date"), (36868, "date")];
 
-/// Bytes of all values of a directory of EXIF: with the texts it must fit a segment of JPEG.
+/// Most bytes of the values of an EXIF directory: with the texts, it must fit a JPEG segment.
 const MAX_DETAILS: usize = 3000;
 
-/// Entries of the EXIF directory that are true of the file only: other directories, how it is coded, its colours, and
-/// whatever counts its pixels. MakerNote has places in the file that only its maker knows.
+/// Entries of the EXIF directory that apply to the file only: other directories, the compression, the colour space,
+/// and whatever counts its pixels. MakerNote contains offsets that only its maker knows.
 const OF_ONE_FILE: [u16; 15] = [
     34665, 34853, 37121, 37122, 37396, 37500, 40960, 40961, 40962, 40963, 40965, 41486, 41487, 41488, 41492,
 ];
 
-/// Profile, XMP packet, density and texts; each of at most `max_bytes`.
+/// Profile, XMP packet, resolution and texts; each of at most `max_bytes`.
 pub fn metadata(ifd: &Ifd, input: &Input, prologue: Prologue, max_bytes: u64) -> Metadata {
     let whole = |tag| {
         ifd.bytes(input, tag, max_bytes)
@@ -95,14 +95,14 @@ pub fn metadata(ifd: &Ifd, input: &Input, prologue: Prologue, max_bytes: u64) ->
     }
 }
 
-/// UserComment, where it says that it is ASCII or nothing at all (EXIF 2.32 §4.6.5).
+/// UserComment, if it is marked as ASCII or not marked at all (EXIF 2.32 §4.6.5).
 fn comment(exif: &Ifd, input: &Input, max_bytes: u64) -> Option<String> {
     let bytes = exif.bytes(input, 37510, max_bytes)?;
     let (code, text) = bytes.split_at_checked(8)?;
     matches!(code, b"ASCII\0\0\0" | [0, 0, 0, 0, 0, 0, 0, 0]).then(|| crate::raster::text(text))
 }
 
-/// What the file calls a page: PageName, else DocumentName; and its StoNits (TIFF 6.0 p. 55, SGI's tag 37439).
+/// The name of a page: PageName, else DocumentName; and its StoNits (TIFF 6.0 p. 55, SGI's tag 37439).
 pub fn page(ifd: &Ifd, input: &Input) -> Page {
     let name = |tag| Some(text(&ifd.bytes(input, tag, MAX_NAME)?)).filter(|name| !name.is_empty());
     let scale = ifd
@@ -114,7 +114,7 @@ pub fn page(ifd: &Ifd, input: &Input) -> Page {
     }
 }
 
-/// Pixels per metre from XResolution, YResolution and ResolutionUnit (inch when it is not there); `None` without unit.
+/// Pixels per metre from XResolution, YResolution and ResolutionUnit (inch by default); `None` without a unit.
 fn density(ifd: &Ifd, input: &Input) -> Option<Density> {
     let units_per_metre = match ifd.first(input, 296).ok()?.unwrap_or(2) {
         2 => 1.0 / 0.0254,
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_named_as_the_objects_of_iip() {
+    fn texts_have_the_names_of_iip_objects() {
         let found = found(&[
             (270, 2, ascii(b" A hill. \0")),
             (315, 2, ascii("Zo\u{eb}\0".as_bytes())),
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_exif_says_fills_gaps_and_a_page_is_named() {
+    fn exif_fills_gaps_and_a_page_has_a_name() {
         let mut build = Build::new(ByteOrder::Big, false);
         let gps = build.ifd(&[(1, 2, ascii(b"N\0"))], 0);
         let exif = [
@@ -185,7 +185,7 @@ mod tests {
             (37499, 7, vec![1; 3000 - 8 - 20 - 16]),
             (37500, 7, vec![1; 10]),
             (37510, 7, ascii(b"ASCII\0\0\0no flash")),
-            // one too many
+            // one entry too many
             (42033, 2, ascii(b"serial\0")),
         ];
         let exif = build.ifd(&exif, 0);

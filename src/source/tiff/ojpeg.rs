@@ -1,7 +1,7 @@
-//! Old-style JPEG (TIFF 6.0 §22): assembles whole streams from tables, the frame and the data of a block.
+//! Old-style JPEG (TIFF 6.0 §22): assembles whole streams from the tables, the frame and the data of a block.
 //!
-//! The tables are those of the interchange stream, if the file has one, otherwise those that tags point at. Every
-//! block restarts, as writers have it; a block that is a stream of its own is used as it is.
+//! The tables come from the interchange stream, if the file has one, otherwise from tags. Every block starts anew, as
+//! writers do it; a block that is a complete stream is used unchanged.
 
 use crate::codec::jpeg::stream::EOI;
 use crate::codec::jpeg::stream::MarkerSegments;
@@ -18,13 +18,13 @@ const DHT: u8 = 0xc4;
 const DQT: u8 = 0xdb;
 const DRI: u8 = 0xdd;
 
-/// An interchange stream ends in its last bytes.
+/// The EOI marker of an interchange stream must be within its last bytes.
 const TAIL: u64 = 64;
 
-/// More bytes before the first scan are absurd.
+/// Most bytes before the first scan.
 const MAX_HEAD: u64 = 1 << 16;
 
-/// What the blocks of a picture share.
+/// The part of the stream that all blocks share.
 #[derive(Clone, Debug)]
 pub struct OldJpeg {
     /// DQT, DHT and DRI segments.
@@ -33,13 +33,14 @@ pub struct OldJpeg {
     components: Vec<u8>,
     /// A scan header.
     scan: Vec<u8>,
-    /// Place and length of the interchange stream, where it is the whole picture: wherever tags say that its only block
-    /// begins.
+    /// Offset and length of the interchange stream, if it is the whole picture: whatever offset the tags give for its
+    /// only block.
     pub whole: Option<(u64, u64)>,
 }
 
 impl OldJpeg {
-    /// From a directory of an image of `channels` channels. `Error::Corrupt` when there are no tables or they do not lie in the file.
+    /// Reads a directory of an image of `channels` channels. `Error::Corrupt` if there are no tables or they are
+    /// outside the file.
     pub fn of(ifd: &Ifd, input: &Input, channels: usize) -> Result<OldJpeg> {
         let process = ifd.first(input, 512)?.unwrap_or(1);
         if process != 1 {
@@ -78,7 +79,7 @@ impl OldJpeg {
         Ok(old)
     }
 
-    /// Takes what an interchange stream has before its first scan; what is damaged is left.
+    /// Takes the tables of an interchange stream before its first scan; damaged ones are ignored.
     fn take(&mut self, stream: &[u8]) {
         for segment in MarkerSegments::of(stream)
             .into_iter()
@@ -102,7 +103,7 @@ impl OldJpeg {
         }
     }
 
-    /// A stream for a block of `size` that is coded in `data`.
+    /// A stream for a block of `size` with the entropy-coded `data`.
     pub fn stream(&self, data: &[u8], size: Size) -> Vec<u8> {
         if data.starts_with(&[0xff, SOI]) {
             return data.to_vec();
@@ -120,7 +121,7 @@ impl OldJpeg {
         out.extend(side(size.h));
         out.extend(side(size.w));
         out.extend_from_slice(&self.components);
-        // The first block, or each of them, may bring its scan header along.
+        // The first block, or every block, may include its scan header.
         if !data.starts_with(&[0xff, SOS]) {
             out.extend_from_slice(&self.scan);
         }
@@ -130,8 +131,8 @@ impl OldJpeg {
     }
 }
 
-/// The interchange stream at `at` when it holds all of a picture that is one strip: its frame has the picture's size, and
-/// it has an end. Some writers then point with StripOffsets into the middle of it.
+/// The interchange stream at `at`, if it holds the whole picture of a single strip: its frame has the picture's size,
+/// and it has an EOI marker. Some writers then set StripOffsets to the middle of it.
 fn whole(ifd: &Ifd, input: &Input, at: u64, head: &[u8]) -> Result<Option<(u64, u64)>> {
     let (Some(len), Some(w), Some(h)) = (
         ifd.first(input, 514)?,
@@ -157,7 +158,7 @@ fn whole(ifd: &Ifd, input: &Input, at: u64, head: &[u8]) -> Result<Option<(u64, 
     Ok((fits && ended).then_some((at, len)))
 }
 
-/// What a frame header says of the components, from YCbCrSubSampling (default 2, 2).
+/// The components of a frame header, from YCbCrSubSampling (default 2, 2).
 fn components(ifd: &Ifd, input: &Input, channels: usize) -> Result<Vec<u8>> {
     let block = ifd.numbers(input, 530, 2)?.unwrap_or_else(|| vec![2, 2]);
     let first = match *block {
@@ -172,7 +173,7 @@ fn components(ifd: &Ifd, input: &Input, channels: usize) -> Result<Vec<u8>> {
     Ok([count].into_iter().chain((0..count).flat_map(one)).collect())
 }
 
-/// A scan header whose components use the tables that `table` names.
+/// A scan header whose components use the tables given by `table`.
 fn scan(channels: usize, table: impl Fn(u8) -> u8) -> Vec<u8> {
     let count = u8::try_from(channels).unwrap_or(u8::MAX);
     let mut out = vec![0xff, SOS, 0, 6 + 2 * count, count];
@@ -183,7 +184,7 @@ fn scan(channels: usize, table: impl Fn(u8) -> u8) -> Vec<u8> {
     out
 }
 
-/// DQT and DHT segments of the tables that JPEGQTables, JPEGDCTables and JPEGACTables point at, one for each component.
+/// DQT and DHT segments for the tables of JPEGQTables, JPEGDCTables and JPEGACTables, one for each component.
 fn tables(ifd: &Ifd, input: &Input, channels: usize) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     let mut segment = |marker: u8, name: u8, table: &[u8]| {
@@ -227,7 +228,7 @@ mod tests {
         (0..256u32).map(|i| (i % 16 * 8 + i / 16 * 6) as u8).collect()
     }
 
-    /// The stream of a grey picture: where its tables lie in it, where its scan header begins and ends.
+    /// The stream of a grey picture: the offsets of its tables, and the start and end of its scan header.
     fn grey() -> (Vec<u8>, [Vec<u64>; 3], usize, usize) {
         let stream = jpeg::encode(&slope(), SIZE, Layout::Grey, 90, jpeg::JpegStyle::default()).unwrap();
         let (mut places, mut scan) = ([vec![], vec![], vec![]], (0, 0));
@@ -282,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_said() {
+    fn errors_name_what_is_missing() {
         assert!(matches!(old(&[], |_| vec![]), Err(Error::Corrupt(_))));
         assert!(matches!(
             old(&[], |_| vec![(519, 4, vec![1 << 30])]),

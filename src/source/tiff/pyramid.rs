@@ -1,7 +1,7 @@
-//! Which directories are pages, and which are levels of them.
+//! Determines which directories are pages, and which are levels of them.
 //!
-//! Thumbnails are skipped; a mask belongs to the picture of its size before it; a chain that leads out of the file
-//! is an error, one that leads back ends there.
+//! Thumbnails are skipped; a mask belongs to the preceding picture of its size; a chain that leaves the file is an
+//! error, one that loops ends there.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -19,25 +19,25 @@ use crate::source::tiff::writer;
 use crate::source::tiff::writer::Software;
 use std::collections::HashSet;
 
-/// The bit of NewSubfileType that says: a smaller version of another picture.
+/// NewSubfileType bit: a reduced-resolution version of another picture.
 const REDUCED: u64 = 1;
 
-/// The bit of NewSubfileType that says: a transparency mask.
+/// NewSubfileType bit: a transparency mask.
 const MASK: u64 = 4;
 
-/// Bytes of tables and palettes of all directories.
+/// Most bytes of the tables and palettes of all directories.
 const MAX_HELD: usize = 64 << 20;
 
-/// Bytes that are announced from the start of a directory on: values, and places of tiles, follow it in many files.
+/// Bytes announced from the start of a directory: in many files, values and tile offsets follow it.
 const DIRECTORY: u64 = 64 << 10;
 
-/// Bytes at the end of the file that are announced at most.
+/// Most bytes announced at the end of the file.
 const MAX_END: u64 = 4 << 20;
 
-/// More SubIFDs than this are not looked at.
+/// Most SubIFDs that are read.
 const MAX_SUBIFDS: u64 = 256;
 
-/// A page of a file.
+/// A page of a file, with the list of all pages.
 pub struct Pages {
     /// Its directory.
     pub first: Ifd,
@@ -47,16 +47,16 @@ pub struct Pages {
     pub pages: Vec<Page>,
 }
 
-/// A directory of the main chain that may be shown as a picture, with what belongs to it.
+/// A directory of the main chain that may be shown as a picture, with its levels and masks.
 struct Found {
     ifd: Ifd,
-    /// Its levels, full size first; an error when that is not served.
+    /// Its levels, full size first; an error if it is not supported.
     levels: Result<Vec<Image>>,
     masks: Vec<Image>,
     page: Page,
-    /// Marked as a smaller version of another picture.
+    /// Marked as a reduced-resolution version.
     reduced: bool,
-    /// Not what was scanned, but the label or the like.
+    /// Not the scanned object, but the label or the like.
     auxiliary: bool,
 }
 
@@ -65,16 +65,16 @@ impl Found {
         self.levels.as_ref().ok().and_then(|levels| levels.first())
     }
 
-    /// Pixels of a picture that is served.
+    /// Pixels of the picture; 0 if it is not supported.
     fn area(&self) -> u64 {
         self.full().map_or(0, |full| full.size.area())
     }
 }
 
-/// Finds a page and its smaller levels. `Error::Missing` when the file has no such page.
+/// Finds a page and its smaller levels. `Error::Missing` if the file has no such page.
 ///
-/// Pages come in the order of the file. But where it begins with a smaller version of another picture, and in the files of
-/// slide scanners, the largest picture comes first.
+/// Pages are in file order. If the file starts with a smaller version of another picture, and in the files of slide
+/// scanners, the largest picture comes first.
 pub fn page(input: &Input, prologue: Prologue, wanted: usize, limits: &Limits) -> Result<Pages> {
     let mut walk = IfdWalk {
         input,
@@ -125,12 +125,12 @@ struct IfdWalk<'a> {
     input: &'a Input,
     prologue: Prologue,
     limits: &'a Limits,
-    /// Where those begin that were read.
+    /// Offsets of the directories that were read.
     seen: HashSet<u64>,
 }
 
 impl IfdWalk<'_> {
-    /// Whether a directory at `at` is to be read: there is one, it was not read before, and not too many were.
+    /// Whether to read a directory at `at`: the chain continues, does not loop, and is not too long.
     fn is_next(&mut self, at: u64) -> bool {
         at != 0 && self.seen.len() < self.limits.ifds && self.seen.insert(at)
     }
@@ -144,8 +144,8 @@ impl IfdWalk<'_> {
         ifd.first(self.input, 254).ok().flatten().unwrap_or(0)
     }
 
-    /// Announces the end of a file whose first directory follows its picture: those of all levels but the first two are in
-    /// the last sixteenth, or nearly twice as much where small levels are compressed less.
+    /// Announces the end of a file whose first directory follows its picture: the directories of all levels but the
+    /// first two are in the last sixteenth, or nearly twice as much if small levels compress worse.
     fn announce_end(&self) -> Result<()> {
         let (first, len) = (self.prologue.first, self.input.len());
         let end = (len / 8).clamp(4 * DIRECTORY, MAX_END);
@@ -158,8 +158,8 @@ impl IfdWalk<'_> {
             .prefetch_at(std::iter::once(first).chain(end), DIRECTORY)
     }
 
-    /// The pictures of the main chain, with those levels and masks that follow each; and whether there are more directories
-    /// than are read.
+    /// The pictures of the main chain, each with its levels and masks; and whether there are more directories than
+    /// are read.
     fn chain(&mut self) -> Result<(Vec<Found>, bool)> {
         self.announce_end()?;
         let input = self.input;
@@ -195,8 +195,8 @@ impl IfdWalk<'_> {
         Ok((all, at != 0 && self.seen.len() >= self.limits.ifds))
     }
 
-    /// Adds a directory of the main chain to the picture before it if it belongs to that, or else as a picture of its own;
-    /// `auxiliary` names one that is not what was scanned.
+    /// Adds a directory of the main chain to the preceding picture if it belongs to it, otherwise as a new picture;
+    /// `auxiliary` marks one that is not the scanned object.
     fn add(
         &self,
         all: &mut Vec<Found>,
@@ -217,7 +217,7 @@ impl IfdWalk<'_> {
         };
         let reduced = flags & REDUCED != 0;
         let begun = all.iter().any(|found| !found.reduced);
-        // masks alone, and thumbnails of what came before, are no pages
+        // masks alone, and thumbnails of the preceding picture, are not pages
         if !all.is_empty() && (flags & MASK != 0 || reduced && begun && auxiliary.is_none()) {
             return;
         }
@@ -234,7 +234,7 @@ impl IfdWalk<'_> {
         });
     }
 
-    /// The largest picture in full size below the first directory, which shows it smaller.
+    /// The largest full-size picture below the first directory, which shows it smaller.
     fn full_of(&mut self, all: &[Found], writer: Software) -> Result<Option<Found>> {
         let Some(first) = all.first() else {
             return Ok(None);
@@ -264,7 +264,7 @@ impl IfdWalk<'_> {
         Ok(best)
     }
 
-    /// Adds the levels, and the masks, of a chain of SubIFDs.
+    /// Adds the levels and masks of a chain of SubIFDs.
     fn below(
         &mut self,
         start: u64,
@@ -291,7 +291,7 @@ impl IfdWalk<'_> {
 }
 
 impl Found {
-    /// Takes in the picture of a directory that follows, if it is a level, a mask or a thumbnail of this one; gives it back
+    /// Adds the picture of a following directory, if it is a level, a mask or a thumbnail of this one; returns it
     /// otherwise.
     fn takes(&mut self, mut image: Image, flags: u64, writer: Software) -> Option<Image> {
         let Ok(levels) = &mut self.levels else {
@@ -320,10 +320,10 @@ impl Found {
     }
 }
 
-/// Puts the largest picture in full size first; smaller versions before it become its levels.
+/// Moves the largest full-size picture to the front; smaller versions before it become its levels.
 fn first_the_largest(all: &mut Vec<Found>) {
     let rank = |found: &Found| (found.area() > 0, !found.auxiliary && !found.reduced, found.area());
-    // of equal ones the first
+    // of equal ones, the first
     let best = (0..all.len()).rev().max_by_key(|index| all.get(*index).map(rank));
     let Some(best) = best else { return };
     let mut main = all.remove(best);
@@ -343,7 +343,7 @@ fn first_the_largest(all: &mut Vec<Found>) {
     all.insert(0, main);
 }
 
-/// The levels with their masks, if the first has one: others then are left out where they have none.
+/// The levels with their masks, if the first has one: levels without a mask are then dropped.
 fn masked(levels: Vec<Image>, masks: Vec<Image>) -> Vec<Image> {
     let mut masks: Vec<Image> = (masks.into_iter())
         .filter(|mask| mask.layout.channels() == 1 && mask.layout.meaning.colour == Colour::Grey)
@@ -365,7 +365,7 @@ fn masked(levels: Vec<Image>, masks: Vec<Image>) -> Vec<Image> {
     std::iter::once(full).chain(rest).collect()
 }
 
-/// Adds a level unless there is one of its size.
+/// Adds a level unless one of its size exists.
 fn add(levels: &mut Vec<Image>, image: Image) {
     if levels.iter().all(|other| other.size != image.size) {
         levels.push(image);
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_pages_are_found_and_one_beyond_the_limit_says_so() {
+    fn a_thousand_pages_are_found_and_one_beyond_the_limit_is_reported() {
         let mut build = Build::new(ByteOrder::Little, false);
         let grey = tags((100, 64), 1, 1, vec![16; 28]);
         let first = (0..1100).fold(0, |next, _| build.ifd(&grey, next));
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn other_pages_masks_and_thumbnails_are_no_levels() {
+    fn other_pages_masks_and_thumbnails_are_not_levels() {
         let mut build = Build::new(ByteOrder::Little, false);
         let grey = |size| tags(size, 1, 1, vec![16; 28]);
         let odd = [
@@ -479,7 +479,7 @@ mod tests {
                 .collect();
             Ok::<_, Error>((found.pages.len(), sizes))
         };
-        // the colour one, the two broken ones, and the last two, with what follows them
+        // the colour page, the two broken ones, and the last two, with their levels
         assert_eq!(sizes(1).unwrap(), (6, vec![(50, 32)]));
         assert!(matches!(sizes(2), Err(Error::Unsupported(_))));
         assert_eq!(sizes(5).unwrap(), (6, vec![(200, 128)]));
@@ -522,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_that_leads_back_ends_there() {
+    fn a_looping_chain_ends_there() {
         let grey = || tags((16, 16), 1, 1, vec![16]);
         let mut build = Build::new(ByteOrder::Little, false);
         let first = build.ifd(&grey(), 16);

@@ -1,4 +1,4 @@
-//! Schemes that few files have (feature `rare`): JBIG, LogLuv, NeXT, PixarLog and ThunderScan.
+//! Decodes rarely used schemes (feature `rare`): JBIG, LogLuv, NeXT, PixarLog and ThunderScan.
 
 use crate::codec::jbig;
 use crate::codec::luv;
@@ -15,8 +15,8 @@ use crate::source::tiff::layout::BlockLayout;
 use crate::source::tiff::unpack::unpack;
 use crate::uninit;
 
-/// The upper left `size` of a block of `block` pixels; `plain` is used as a place to work in. `Error::Corrupt` when the
-/// block holds less.
+/// The upper left `size` of a block of `block` pixels; `plain` is a scratch buffer. `Error::Corrupt` if the block
+/// holds less.
 pub fn decode(
     layout: &BlockLayout,
     coded: &mut [u8],
@@ -45,7 +45,7 @@ pub fn decode(
     unpack(layout, plain, block.w, size)
 }
 
-/// The bytes that `decode` has written of `len`.
+/// The first `len` bytes that `decode` writes.
 fn by_rows(plain: &mut Vec<u8>, len: usize, decode: impl FnOnce(&mut [u8]) -> usize) -> &mut [u8] {
     if plain.len() < len {
         plain.resize(len, 0);

@@ -1,5 +1,5 @@
-//! The restart intervals of one large JPEG stream as tiles: Hamamatsu's NDPI has a level in one strip and an index
-//! of the positions of its intervals (tags as tifffile describes them).
+//! Reads the restart intervals of one large JPEG stream as tiles: Hamamatsu's NDPI stores a level in one strip, with
+//! an index of the offsets of its intervals (tags as described by tifffile).
 //!
 //! The size in the frame header is ignored: it is missing above 65,535 pixels.
 
@@ -15,21 +15,21 @@ use crate::source::tiff::ifd::Ifd;
 use crate::source::tiff::input::Input;
 use std::sync::Arc;
 
-/// Where intervals begin, from the beginning of the strip on; the upper halves of these in files beyond 4 GB.
+/// Offsets of the intervals from the start of the strip; and their upper halves in files beyond 4 GB.
 const STARTS: u16 = 65426;
 const STARTS_ABOVE: u16 = 65432;
 
-/// More bytes before the first interval are absurd.
+/// Most bytes before the first interval.
 const MAX_HEAD: u64 = 1 << 16;
 
 /// The intervals of a strip.
 #[derive(Debug)]
 pub struct Restarts {
-    /// What an interval covers.
+    /// The size of an interval.
     pub tile: Size,
-    /// What comes before the data of one, with its sides in the frame header.
+    /// The header to put before an interval, with the interval's size in its frame header.
     pub head: Arc<[u8]>,
-    /// Place and end of the strip.
+    /// Start and end of the strip.
     start: u64,
     end: u64,
     starts: Array,
@@ -37,7 +37,7 @@ pub struct Restarts {
 }
 
 impl Restarts {
-    /// Of a picture of this size in one strip; `None` when it has no index, or one that does not fit it.
+    /// For a picture of this size in one strip; `None` if it has no index, or one that does not fit.
     pub fn of(ifd: &Ifd, input: &Input, size: Size) -> Result<Option<Restarts>> {
         let (Some(starts), Some(start), Some(len)) =
             (ifd.array(STARTS)?, ifd.first(input, 273)?, ifd.first(input, 279)?)
@@ -62,7 +62,7 @@ impl Restarts {
         }))
     }
 
-    /// Where the data of an interval lies: offset and length. `Error::Corrupt` when the index does not ascend.
+    /// The bytes of an interval: offset and length. `Error::Corrupt` if the index does not ascend.
     pub fn place(&self, input: &Input, index: u64) -> Result<(u64, u64)> {
         let start = |index| {
             let above = match &self.above {
@@ -87,7 +87,7 @@ impl Restarts {
     }
 }
 
-/// The size of the intervals of a stream that begins so, and what a stream of one of them begins with.
+/// The size of the intervals of a stream with this header, and the header of a stream of one interval.
 fn head(stream: &[u8], size: Size) -> Option<(Size, Vec<u8>)> {
     let mut out = vec![0xff, SOI];
     let (mut unit, mut frame, mut interval) = (None, None, 0);
@@ -111,7 +111,7 @@ fn head(stream: &[u8], size: Size) -> Option<(Size, Vec<u8>)> {
     }
     let unit = unit.filter(|unit| unit.area() > 0)?;
     let across = size.w.div_ceil(unit.w);
-    // an interval is a part of a row of units, or some whole rows
+    // an interval is a part of a row of MCUs, or some whole rows
     let (columns, rows) = match interval {
         0 => return None,
         part if part <= across && across.is_multiple_of(part) => (part, 1),

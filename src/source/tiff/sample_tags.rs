@@ -1,6 +1,6 @@
-//! What a TIFF directory says of its samples, before it is understood as a layout.
+//! The properties of samples in the tags of a TIFF directory, before they are interpreted as a layout.
 //!
-//! What is not served is rejected here by name.
+//! Unsupported values are rejected here by name.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -12,47 +12,47 @@ use crate::source::tiff::input::Input;
 use crate::source::tiff::writer::Software;
 use crate::source::tiff::ycbcr::Ycbcr;
 
-/// What is stored instead of the samples.
+/// The TIFF predictor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Predictor {
-    /// The samples.
+    /// Samples are stored directly.
     None,
-    /// Differences to the pixel before (TIFF 6.0 §14).
+    /// Differences from the previous pixel (TIFF 6.0 §14).
     Difference,
-    /// Differences of the bytes of floating point, sorted by their place (TIFF Technical Note 3).
+    /// Byte differences of floating point, with the bytes of a row sorted by significance (TIFF Technical Note 3).
     Float,
 }
 
-/// What is done with stored colours to give samples.
+/// The conversion of stored colours to samples.
 #[derive(Clone, Debug)]
 pub enum ColourTransform {
-    /// Nothing.
+    /// None.
     Keep,
-    /// The minimum and the maximum change places.
+    /// Swaps minimum and maximum.
     Invert,
-    /// One channel is the index of a colour.
+    /// One channel is an index into a palette.
     Palette(Box<[[u8; 3]]>),
-    /// Nothing: the samples are indices of colours, which the others of their pixel go with.
+    /// None: the samples are palette indices, which are stored with other channels.
     Index,
-    /// Luma and chroma, not inside JPEG.
+    /// Luma and chroma, outside JPEG.
     Ycbcr(Box<Ycbcr>),
-    /// Of L*, a*, b* the latter are signed (TIFF 6.0 §23).
+    /// L*, a*, b*, the latter two signed (TIFF 6.0 §23).
     Lab,
-    /// L*, a*, b* of 16 bits as in ICC profiles of version 2: 0xff00 is 100.
+    /// 16-bit L*, a*, b* as in ICC profiles of version 2: 0xff00 is 100.
     IccLab,
 }
 
-/// A sample after the colours, and its number in ExtraSamples.
+/// The index of a sample after the colours, and its number in ExtraSamples.
 pub(super) type Extra = (usize, u64);
 
-/// What a directory says of its samples, before it is understood.
+/// The sample tags of a directory.
 pub(super) struct SampleTags {
     pub compression: Compression,
     /// PhotometricInterpretation.
     pub photometric: u64,
-    /// Samples a pixel.
+    /// Samples per pixel.
     pub stored: usize,
-    /// Of a sample.
+    /// Bits per sample.
     pub bits: u8,
     /// SampleFormat.
     pub format: u64,
@@ -66,7 +66,7 @@ impl SampleTags {
             .and_then(|numbers| numbers.get(1).copied());
         let (code, options) = (first(ifd, input, 259, 1)?, first(ifd, input, 292, 0)?);
         let compression = Compression::of(code, options, packing.unwrap_or(0))?;
-        // who says what colour it is but not of how many channels means no more than it needs
+        // a file that gives the colour but not the number of channels has exactly those that it needs
         let needed = match first(ifd, input, 262, 1)? {
             2 | 6 | 8 | 9 => 3,
             5 => 4,
@@ -118,7 +118,7 @@ impl SampleTags {
         }
     }
 
-    /// What the first samples mean, how many of them are stored, and the others with their ExtraSamples.
+    /// The meaning of the first samples, their number, and the other samples with their ExtraSamples.
     pub fn colours(&self, ifd: &Ifd, input: &Input) -> Result<(Colour, usize, Vec<Extra>)> {
         let stored = self.stored;
         let colour = match (self.photometric, self.compression) {
@@ -138,7 +138,7 @@ impl SampleTags {
         };
         let extra = ifd.numbers(input, 338, stored as u64)?.unwrap_or_default();
         let extra: Vec<Extra> = (colours..stored).zip(extra).collect();
-        // three bands or more without a meaning are shown as iipsrv does: the first as red, green and blue
+        // three or more bands without a meaning are shown as in iipsrv: the first three as red, green and blue
         let is_bands = self.photometric <= 1 && !self.is_complex() && stored >= 3;
         let (colour, colours) = if is_bands && extra.iter().take(2).all(|(_, kind)| *kind == 0) {
             (Colour::Rgb, 3)
@@ -153,7 +153,7 @@ impl SampleTags {
         Ok((colour, colours, extra))
     }
 
-    /// What is done with the colours, and whether the components of JPEG are YCbCr.
+    /// The colour transform, and whether the components of JPEG are YCbCr.
     pub fn turn(
         &self,
         ifd: &Ifd,
@@ -163,8 +163,8 @@ impl SampleTags {
     ) -> Result<(ColourTransform, bool)> {
         let (compression, bits, kind) = (self.compression, self.bits, self.kind);
         let jpeg = matches!(compression, Compression::Jpeg | Compression::OldJpeg);
-        // Planes of JPEG are of luma and chroma where their writer says how those share samples; Bio-Formats writes planes
-        // of red, green and blue under that name.
+        // Planar JPEG is luma and chroma if the writer gives the subsampling; Bio-Formats writes planes of red, green
+        // and blue under that name.
         let rgb_planes = jpeg && separate && (writer == Software::BioFormats || ifd.field(530).is_none());
         let ranged_jpeg = compression == Compression::OldJpeg && Ycbcr::of(ifd, input)?.is_ranged();
         let jpeg_ycbcr = self.photometric == 6 && jpeg && !separate && !ranged_jpeg;
@@ -174,7 +174,7 @@ impl SampleTags {
             5 => inks(ifd, input, bits)?,
             6 if rgb_planes => ColourTransform::Keep,
             6 if compression == Compression::OldJpeg && !separate => match ranged_jpeg {
-                // the decoder gives every pixel its chroma
+                // the decoder upsamples chroma
                 true => ColourTransform::Ycbcr(Box::new(Ycbcr::of(ifd, input)?.whole())),
                 false => ColourTransform::Keep,
             },
@@ -188,7 +188,7 @@ impl SampleTags {
         Ok((turn, jpeg_ycbcr))
     }
 
-    /// `Unsupported` for luma and chroma in a form that is not served.
+    /// `Unsupported` for unsupported forms of luma and chroma.
     pub fn check_ycbcr(&self, turn: &ColourTransform, predictor: Predictor, separate: bool) -> Result<()> {
         let ColourTransform::Ycbcr(ycbcr) = turn else {
             return Ok(());
@@ -204,15 +204,15 @@ impl SampleTags {
     }
 }
 
-/// The first number of a tag.
+/// The first value of a tag.
 pub(super) fn first(ifd: &Ifd, input: &Input, tag: u16, default: u64) -> Result<u64> {
     Ok(ifd.first(input, tag)?.unwrap_or(default))
 }
 
-/// What samples of this SampleFormat are.
+/// The sample format for a value of SampleFormat.
 fn kind(format: u64, bits: u8, photometric: u64) -> Result<SampleFormat> {
     let grey = matches!(photometric, 0 | 1 | 4);
-    // L*a*b* says itself what is signed, and no ink or chroma is below nothing
+    // L*a*b* defines itself what is signed, and inks and chroma are never negative
     let plain = grey || photometric == 2;
     let unserved = |what: String| Err(Error::Unsupported(format!("{what} not served")));
     match (format, bits) {
@@ -230,8 +230,8 @@ fn kind(format: u64, bits: u8, photometric: u64) -> Result<SampleFormat> {
     }
 }
 
-/// What GDAL and tifffile take for samples that were never written: the text of GDAL_NODATA, where samples can have that
-/// value.
+/// The value that GDAL and tifffile assign to samples that were never written: the text of GDAL_NODATA, if samples
+/// can have it.
 pub(super) fn nodata(ifd: &Ifd, input: &Input, kind: SampleFormat, bits: u8) -> Option<f64> {
     let text = ifd.bytes(input, 42113, 64);
     let text = text.as_deref().and_then(|bytes| str::from_utf8(bytes).ok());
@@ -245,7 +245,7 @@ pub(super) fn nodata(ifd: &Ifd, input: &Input, kind: SampleFormat, bits: u8) -> 
     value.filter(fits)
 }
 
-/// The one value of a tag that has one for every channel.
+/// The value of a tag that has the same one for every channel.
 fn same(ifd: &Ifd, input: &Input, tag: u16, channels: u64) -> Result<Option<u64>> {
     let values = ifd.numbers(input, tag, channels)?.unwrap_or_default();
     match values.split_first() {
@@ -265,7 +265,7 @@ fn bits(ifd: &Ifd, input: &Input, channels: u64) -> Result<u8> {
         .ok_or_else(|| Error::Unsupported(format!("samples of {bits} bits are not served")))
 }
 
-/// What PhotometricInterpretation makes of the samples.
+/// The colour for a value of PhotometricInterpretation.
 fn colour(photometric: u64, bits: u8, kind: SampleFormat) -> Result<Colour> {
     let lab = matches!(
         (kind, bits),
@@ -292,7 +292,7 @@ fn colour(photometric: u64, bits: u8, kind: SampleFormat) -> Result<Colour> {
     }
 }
 
-/// ColorMap: all red, all green, all blue, of 16 bits each (TIFF 6.0 p. 37). Where every value is below 256 the writer
+/// ColorMap: all red, all green, all blue, of 16 bits each (TIFF 6.0 p. 37). If every value is below 256, the writer
 /// meant 8 bits.
 fn palette(ifd: &Ifd, input: &Input, bits: u8) -> Result<Box<[[u8; 3]]>> {
     let count = 1usize << bits.min(16);
@@ -314,10 +314,10 @@ fn palette(ifd: &Ifd, input: &Input, bits: u8) -> Result<Box<[[u8; 3]]>> {
         .collect())
 }
 
-/// Names of the usual inks (TIFF 6.0 §16, InkNames), in lower case.
+/// Names of the standard inks (TIFF 6.0 §16, InkNames), in lower case.
 const INKS: &[u8] = b"cyan\0magenta\0yellow\0black";
 
-/// Cyan, magenta, yellow, black, also in an ink set of others without names; some writers say by DotRange that
+/// Cyan, magenta, yellow and black, also in an unnamed ink set of another kind; with some writers, DotRange says that
 /// no ink is the maximum (TIFF 6.0 §16).
 fn inks(ifd: &Ifd, input: &Input, bits: u8) -> Result<ColourTransform> {
     let set = ifd.first(input, 332)?.unwrap_or(1);

@@ -1,4 +1,4 @@
-//! Undoes predictors in place: sums up differences along a row (TIFF 6.0 §14, TIFF Technical Note 3).
+//! Undoes predictors in place by summing differences along a row (TIFF 6.0 §14, TIFF Technical Note 3).
 
 #![expect(
     clippy::indexing_slicing,
@@ -7,8 +7,8 @@
 
 use crate::source::tiff::input::ByteOrder;
 
-/// Adds to each sample of `bytes` bytes (1, 2, 4 or 8) the same one of the pixel before, modulo its range. `spare` is a
-/// place to work in.
+/// Adds to each sample of `bytes` bytes (1, 2, 4 or 8) the same sample of the previous pixel, modulo its range.
+/// `spare` is a scratch buffer.
 pub fn sum(row: &mut [u8], channels: usize, bytes: usize, order: ByteOrder, spare: &mut Vec<u8>) {
     let big = order == ByteOrder::Big;
     match (bytes, channels) {
@@ -23,8 +23,8 @@ pub fn sum(row: &mut [u8], channels: usize, bytes: usize, order: ByteOrder, spar
     }
 }
 
-/// Floating point of `bytes` bytes: sums all bytes of the row, then puts those of one sample together, the most
-/// significant first. `spare` is a place to work in.
+/// For floating point of `bytes` bytes: sums all bytes of the row, then joins the bytes of each sample, most
+/// significant first. `spare` is a scratch buffer.
 pub fn floats(row: &mut [u8], channels: usize, bytes: usize, spare: &mut Vec<u8>) {
     sum(row, channels, 1, ByteOrder::Little, spare);
     spare.clear();
@@ -37,7 +37,7 @@ pub fn floats(row: &mut [u8], channels: usize, bytes: usize, spare: &mut Vec<u8>
     }
 }
 
-/// Samples of `B` bytes in the order of the file.
+/// Samples of `B` bytes in file order.
 fn words<const B: usize>(row: &mut [u8], channels: usize, big: bool) {
     let words = row.as_chunks_mut::<B>().0;
     match (channels, big) {
@@ -48,7 +48,7 @@ fn words<const B: usize>(row: &mut [u8], channels: usize, big: bool) {
         (4, false) => few::<B, 4, false>(words),
         (4, true) => few::<B, 4, true>(words),
         _ => {
-            // Channel by channel, so that the sum stays in a register.
+            // One channel at a time, so that the sum stays in a register.
             for channel in 0..channels.min(words.len()) {
                 let mut before = 0;
                 for word in words[channel..].iter_mut().step_by(channels) {
@@ -84,8 +84,9 @@ fn step<const B: usize>(word: &mut [u8; B], before: &mut u64, big: bool) {
     word.copy_from_slice(&whole[..B]);
 }
 
-/// Bytes of `N` channels; `B` is those of 16 pixels. The sum of the four pixels up to each, then of four such sums the
-/// sum of 16 pixels, to which the result of 16 pixels before is added: every step is the same for many bytes at once.
+/// Sums bytes of `N` channels; `B` is the bytes of 16 pixels. Computes the sum of the four pixels up to each, then
+/// from four such sums that of 16 pixels, to which the preceding 16 results are added: every step works on many bytes
+/// at once.
 fn pixels<const N: usize, const B: usize>(row: &mut [u8], spare: &mut Vec<u8>) {
     let pad = 12 * N;
     let len = pad + row.len();
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_summed_along_the_row_and_channel_at_any_length() {
+    fn bytes_are_summed_by_row_and_channel_at_any_length() {
         for channels in 1..=6 {
             for width in [0, 1, 2, 3, 4, 5, 7, 15, 16, 17, 31, 64, 100] {
                 let mut row = noise(width * channels);
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn wider_samples_are_summed_in_both_orders() {
+    fn wider_samples_are_summed_in_both_byte_orders() {
         // 16 bits: 255 + 2 carries into the next byte; 65535 + 2 wraps.
         let mut little = vec![0xff, 0, 0xff, 0xff, 2, 0, 2, 0];
         sum(&mut little, 2, 2, ByteOrder::Little, &mut Vec::new());
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn floating_point_comes_together_again() {
+    fn floating_point_is_restored() {
         let values = [1.5f32, -2.25, 1000.0, 0.1, 3e-9, f32::MAX];
         for channels in [1, 2, 3] {
             let bytes: Vec<[u8; 4]> = values.iter().map(|v| v.to_be_bytes()).collect();

@@ -1,4 +1,4 @@
-//! From the decoded bytes of a block to samples: undoes predictors, expands bits, picks channels, cuts the edge,
+//! Converts the decompressed bytes of a block to samples: undoes predictors, expands bits, picks channels, crops,
 //! converts colours.
 
 use crate::error::Error;
@@ -15,11 +15,12 @@ use crate::source::tiff::layout::ColourTransform;
 use crate::source::tiff::layout::Predictor;
 use crate::source::tiff::sums;
 
-/// The upper left `size` of a block that is `width` pixels wide, row by row, `layout.channels()` interleaved.
+/// The upper left `size` of a block `width` pixels wide, row by row, `layout.channels()` interleaved.
 ///
-/// `plain` is the block as stored and is used as a place to work in. It may end after the last wanted pixel;
-/// `Error::Corrupt` when it ends before. Fewer than 8 and fewer than 16 bits are scaled so that all ones are 255 and
-/// 65535; NaN is the channel's minimum, and what is beyond single precision its minimum or maximum.
+/// `plain` is the block as stored and is used as a scratch buffer. It may end after the last wanted pixel;
+/// `Error::Corrupt` if it ends before. Samples of fewer than 8 and fewer than 16 bits are scaled so that all ones
+/// become 255 and 65535; NaN becomes the channel's minimum, and values beyond single precision its minimum or
+/// maximum.
 pub fn unpack(layout: &BlockLayout, plain: &mut [u8], width: u32, size: Size) -> Result<Samples> {
     let line = usize::try_from(layout.line(width)).unwrap_or(usize::MAX);
     let row = usize::try_from(layout.line(size.w)).unwrap_or(usize::MAX);
@@ -53,7 +54,7 @@ pub fn unpack(layout: &BlockLayout, plain: &mut [u8], width: u32, size: Size) ->
     Ok(turn(layout, samples))
 }
 
-/// A block that ends too early.
+/// The error for a truncated block.
 pub fn short(got: usize, wanted: usize) -> Error {
     Error::Corrupt(format!("a block has {got} bytes where {wanted} are needed"))
 }
@@ -78,7 +79,7 @@ pub fn settle(layout: &BlockLayout, width: u32, samples: &mut Samples) {
     }
 }
 
-/// Undoes the predictor in rows of `line` bytes; the order of bytes in what is there then.
+/// Undoes the predictor in rows of `line` bytes; returns the resulting byte order.
 fn undo(layout: &BlockLayout, line: usize, plain: &mut [u8]) -> ByteOrder {
     let bytes = usize::from(layout.bits / 8);
     let mut spare = Vec::new();
@@ -99,8 +100,8 @@ fn undo(layout: &BlockLayout, line: usize, plain: &mut [u8]) -> ByteOrder {
     }
 }
 
-/// What is given of blocks whose channels are planar: the planes of `layout.picks`, in their order, each unpacked by its
-/// [`BlockLayout::plane`]. `Error::Corrupt` when they differ in length or depth.
+/// Combines planar channels: the planes of `layout.picks`, in order, each unpacked by its [`BlockLayout::plane`].
+/// `Error::Corrupt` if they differ in length or depth.
 pub fn weave(layout: &BlockLayout, planes: Vec<Samples>) -> Result<Samples> {
     let unlike = || Error::Corrupt("planes of a picture differ".into());
     let channels = planes.len();
@@ -127,7 +128,7 @@ pub fn weave(layout: &BlockLayout, planes: Vec<Samples>) -> Result<Samples> {
     Ok(turn(layout, all))
 }
 
-/// Room for all channels, with the first in it.
+/// Memory for all channels, with the first one filled in.
 fn stretch<T: Copy>(first: &[T], channels: usize) -> Vec<T> {
     let each = |value: &T| std::iter::repeat_n(*value, channels);
     first.iter().flat_map(each).collect()
@@ -140,7 +141,7 @@ fn put<T: Copy>(all: &mut [T], plane: &[T], channels: usize, index: usize) -> Op
     (all.len() == plane.len() * channels).then_some(())
 }
 
-/// The samples of a block that was never written, `BlockLayout::absent` in every channel; of luma and chroma black.
+/// The samples of a block that was never written: `BlockLayout::absent` in every channel; black for luma and chroma.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -170,20 +171,21 @@ pub fn absent(layout: &BlockLayout, size: Size) -> Samples {
     turn(layout, samples)
 }
 
-/// 1–8 bits to 8: all ones are 255.
+/// Scales 1–8 bits to 8: all ones become 255.
 #[expect(clippy::cast_possible_truncation, reason = "a share of 255")]
 fn narrow(value: u64, bits: u8) -> u8 {
     let most = (1u64 << bits) - 1;
     ((value * 255 + most / 2) / most) as u8
 }
 
-/// 9–16 bits to 16: the upper bits once more below, so that the high byte is that of the file and all ones stay all ones.
+/// Scales 9–16 bits to 16 by repeating the upper bits below: the high byte is that of the file, and all ones stay all
+/// ones.
 #[expect(clippy::cast_possible_truncation, reason = "so many bits")]
 fn wide(value: u64, bits: u8) -> u16 {
     (value << (16 - bits) | value >> (2 * bits - 16)) as u16
 }
 
-/// What the samples of a byte are, `N` of them, times `scale`.
+/// A table of the `N` samples of each byte value, times `scale`.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::indexing_slicing,
@@ -205,13 +207,13 @@ const fn spread_table<const N: usize>(scale: u8) -> [[u8; N]; 256] {
     table
 }
 
-/// Rows of stored samples, cut to the wanted pixels.
+/// Rows of stored samples, cropped to the wanted pixels.
 struct StoredRows<'a> {
     layout: &'a BlockLayout,
     order: ByteOrder,
-    /// In a row.
+    /// Pixels per row.
     pixels: usize,
-    /// Samples that are given in all.
+    /// Number of output samples.
     count: usize,
 }
 
@@ -277,7 +279,7 @@ impl StoredRows<'_> {
         }
     }
 
-    /// Whether every stored channel is given, in the order of storage.
+    /// Whether every stored channel is output, in the order of storage.
     fn all(&self) -> bool {
         self.layout.picks.iter().copied().eq(0..self.layout.stored)
     }
@@ -303,7 +305,7 @@ impl StoredRows<'_> {
         out
     }
 
-    /// Samples of 1, 2 or 4 bits, `N` of them in a byte, the first in the upper bits; times `SCALE`.
+    /// Samples of 1, 2 or 4 bits, `N` per byte, most significant bits first; times `SCALE`.
     fn spread<'b, const N: usize, const SCALE: u8>(&self, rows: impl Iterator<Item = &'b [u8]>) -> Vec<u8> {
         let table = const { &spread_table::<N>(SCALE) };
         let spread = |byte: &u8| table.get(usize::from(*byte)).copied().unwrap_or([0; N]);
@@ -328,7 +330,7 @@ impl StoredRows<'_> {
         out
     }
 
-    /// Samples of any number of bits, the most significant first; those of whole bytes in the order of the file.
+    /// Samples of any number of bits, most significant first; those of whole bytes are in file order.
     fn bits<'b, T: Copy + Default>(
         &self,
         rows: impl Iterator<Item = &'b [u8]>,
@@ -357,7 +359,7 @@ impl StoredRows<'_> {
         out
     }
 
-    /// Of complex samples.
+    /// The magnitudes of complex samples.
     fn magnitudes<'b>(&self, rows: impl Iterator<Item = &'b [u8]>) -> Vec<f32> {
         let bytes = usize::from(self.layout.bits / 8);
         let magnitude = |sample: &[u8]| floats::magnitude(sample, self.layout.kind, self.order);
@@ -369,7 +371,7 @@ impl StoredRows<'_> {
         out
     }
 
-    /// Adds the channels that are given of a row to `out`.
+    /// Appends the output channels of a row to `out`.
     #[inline(always)]
     fn pick<S: Copy, T: Copy + Default>(&self, row: &[S], value: impl Fn(S) -> T + Copy, out: &mut Vec<T>) {
         let stored = self.layout.stored;
@@ -419,7 +421,7 @@ pub fn finite(layout: &BlockLayout, values: &mut [f32]) {
     }
 }
 
-/// What is done with the colours, all channels interleaved as they are given.
+/// Applies the colour transform to interleaved output channels.
 fn turn(layout: &BlockLayout, samples: Samples) -> Samples {
     let colours = layout.colour_picks();
     let channels = layout.picks.len().max(1);
@@ -470,7 +472,7 @@ fn turn(layout: &BlockLayout, samples: Samples) -> Samples {
             Samples::U16(v)
         }
         (ColourTransform::IccLab, Samples::U16(mut v)) => {
-            // 0xff00 becomes 0xffff; what is beyond it, too.
+            // 0xff00 and above become 0xffff
             let light =
                 |v: &mut u16| *v = u16::try_from((u32::from(*v) * 257 + 128) >> 8).unwrap_or(u16::MAX);
             v.iter_mut().step_by(channels).for_each(light);
@@ -480,7 +482,7 @@ fn turn(layout: &BlockLayout, samples: Samples) -> Samples {
     }
 }
 
-/// The colours of every pixel, alpha aside.
+/// The colours of every pixel, without alpha.
 fn each<T>(samples: &mut [T], channels: usize, colours: usize, change: impl Fn(&mut T)) {
     if channels == colours {
         return samples.iter_mut().for_each(change);
@@ -497,7 +499,7 @@ fn signed<T>(samples: &mut [T], channels: usize, change: impl Fn(&mut T)) {
     }
 }
 
-/// Indices to colours; alpha, which has as many bits as an index, is scaled to 8.
+/// Maps indices to colours; alpha, which has as many bits as an index, is scaled to 8.
 fn paint(layout: &BlockLayout, table: &[[u8; 3]], indices: impl ExactSizeIterator<Item = u16>) -> Samples {
     let colour = |index: u16| table.get(usize::from(index)).copied().unwrap_or_default();
     if layout.picks.len() == 1 {
@@ -525,7 +527,7 @@ mod tests {
     use crate::raster::Colour;
     use crate::raster::Meaning;
 
-    /// Unsigned bytes, all of which are given.
+    /// Unsigned bytes, all of which are output.
     fn layout(stored: usize, colour: Colour) -> BlockLayout {
         let meaning = Meaning::bytes(colour, Alpha::None);
         BlockLayout {
@@ -576,7 +578,7 @@ mod tests {
     }
 
     #[test]
-    fn differences_are_summed_along_each_row_and_channel() {
+    fn differences_are_summed_by_row_and_channel() {
         for channels in 1..=6 {
             let layout = BlockLayout {
                 predictor: Predictor::Difference,
@@ -597,7 +599,7 @@ mod tests {
     }
 
     #[test]
-    fn the_edge_is_cut_and_bytes_after_it_may_be_missing() {
+    fn the_edge_is_cropped_and_bytes_after_it_may_be_missing() {
         let grey = layout(1, Colour::Grey);
         let mut plain: Vec<u8> = (0..12).collect();
         let got = bytes(unpack(&grey, &mut plain, 4, Size::new(2, 3)));
@@ -627,7 +629,7 @@ mod tests {
     }
 
     #[test]
-    fn white_at_zero_is_inverted_but_alpha_is_not() {
+    fn white_is_zero_is_inverted_but_alpha_is_not() {
         let turned = |stored, alpha| BlockLayout {
             turn: ColourTransform::Invert,
             meaning: Meaning::bytes(Colour::Grey, alpha),
