@@ -36,7 +36,7 @@ unsafe extern "C" {
     fn iipsrv_avif_free(file: *mut u8);
 }
 
-/// What goes into the file besides pixels; each may be empty.
+/// Metadata to embed; each part may be empty.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Extras<'a> {
     /// ICC profile.
@@ -47,8 +47,8 @@ pub struct Extras<'a> {
     pub xmp: &'a [u8],
 }
 
-/// Encodes `size.w * size.h` pixels of any layout: colours as YCbCr 4:2:0, alpha without loss. `quality` is 0–100
-/// (outside it is clamped), below 0 without loss. The same bytes for the same input, with one version of the library.
+/// Encodes `size.w * size.h` pixels of any layout: colours as YCbCr 4:2:0, alpha lossless. `quality` is 0–100
+/// (clamped), below 0 for lossless. Deterministic for one version of the library.
 pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: i16, extras: Extras) -> Result<Vec<u8>> {
     check_pixels(pixels, size, layout)?;
     // the library counts rows in 32 bits
@@ -57,8 +57,8 @@ pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: i16, extras: E
     }
     let (mut file, mut len) = (std::ptr::null_mut(), 0);
     let channels = u32::try_from(layout.channels()).unwrap_or(3);
-    // SAFETY: every pointer goes with the length of its live slice, which is only read, and an empty one is not;
-    // `pixels` holds `h` rows of `w` pixels of `channels` bytes; the results go to live places.
+    // SAFETY: every pointer is passed with the length of its live slice, which is only read, and not at all if empty;
+    // `pixels` holds `h` rows of `w` pixels of `channels` bytes; the results are written to live variables.
     let done = unsafe {
         iipsrv_avif_encode(
             pixels.as_ptr(),
@@ -80,9 +80,9 @@ pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: i16, extras: E
     if done != 1 || file.is_null() {
         return Err(Error::Unsupported("avif encoding failed".into()));
     }
-    // SAFETY: the call gave `len` bytes that nobody else knows.
+    // SAFETY: the call returned `len` bytes, to which there is no other reference.
     let out = unsafe { std::slice::from_raw_parts(file, len) }.to_vec();
-    // SAFETY: the pointer came from the call above and is not used afterwards.
+    // SAFETY: the pointer was returned by the call above and is not used afterwards.
     unsafe { iipsrv_avif_free(file) };
     Ok(out)
 }

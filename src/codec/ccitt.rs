@@ -1,6 +1,6 @@
-//! CCITT facsimile coding (ITU-T T.4 and T.6) in TIFF: bytes in, rows of bits out, black is 1.
+//! CCITT facsimile coding (ITU-T T.4 and T.6) in TIFF: decodes bytes to rows of bits, where black is 1.
 //!
-//! The most significant bit of a byte comes first. The uncompressed mode is taken as damage.
+//! The most significant bit of a byte comes first. The uncompressed mode is treated as damage.
 
 #![expect(
     clippy::indexing_slicing,
@@ -11,14 +11,14 @@ use crate::error::Error;
 use crate::error::Result;
 use std::sync::LazyLock;
 
-/// Which of the codings.
+/// The coding scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CcittCoding {
-    /// Rows of runs (T.4 §4.1) without marks between them, each beginning on a multiple of this many bytes.
+    /// Rows of runs (T.4 §4.1) without end-of-line codes, each starting at a multiple of this many bytes.
     Runs(u8),
-    /// Rows after end-of-line codes, of runs or (where this is true) also by differences to the row above (T.4 §4.2).
+    /// Rows after end-of-line codes, one-dimensional or (if true) also two-dimensional (T.4 §4.2).
     Group3(bool),
-    /// Rows by differences to the row above (T.6).
+    /// Two-dimensional rows (T.6).
     Group4,
 }
 
@@ -76,7 +76,7 @@ const MORE: [&str; 13] = [
 /// Bits of the longest run code.
 const LONGEST: u32 = 13;
 
-/// What the next bits mean: their length in bits, 0 for no code, and the pixels.
+/// Lookup by the next bits: length of the code in bits, 0 if invalid, and the pixels.
 type Runs = [(u8, u16); 1 << LONGEST];
 
 static RUNS: LazyLock<Box<[Runs; 2]>> = LazyLock::new(|| {
@@ -97,16 +97,16 @@ static RUNS: LazyLock<Box<[Runs; 2]>> = LazyLock::new(|| {
     tables
 });
 
-/// How the next change lies to the row above (T.4 table 4).
+/// The position of the next change relative to the row above (T.4 table 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// Both changes above are passed.
+    /// Pass mode: skips both changes above.
     Pass,
-    /// Two runs follow.
+    /// Horizontal mode: two runs follow.
     Runs,
-    /// So far to the right of the change above.
+    /// Vertical mode: this far to the right of the change above.
     Near(i8),
-    /// No such mode.
+    /// An invalid code.
     Wrong,
 }
 
@@ -136,11 +136,12 @@ const fn mode(bits: u32) -> (Mode, u32) {
     }
 }
 
-/// Decodes `rows` rows of `width` pixels, each beginning on a byte, into `scratch`, which grows as needed, and returns
-/// them.
+/// Decodes `rows` rows of `width` pixels, each starting on a byte boundary, into `scratch`, which grows as needed,
+/// and returns them.
 ///
-/// Rows after the end of the stream are white. In a row with a code that is none the rest is white; decoding goes on at
-/// the next end-of-line code, or, where there are none, ends. `Error::Corrupt` when there is not even one row.
+/// Rows after the end of the stream are white. After an invalid code, the rest of the row is white; decoding
+/// continues at the next end-of-line code, or ends if the scheme has none. `Error::Corrupt` if there is not a single
+/// row.
 pub fn decode<'a>(
     data: &[u8],
     coding: CcittCoding,
@@ -158,12 +159,12 @@ pub fn decode<'a>(
     Ok(scratch)
 }
 
-/// The rows of a stream one after the other, as [`decode`] gives them.
+/// Decodes the rows of a stream one by one, with the same result as [`decode`].
 pub struct RowDecoder<D> {
     data: D,
     coding: CcittCoding,
     width: u32,
-    /// The next bit; `None` where decoding has ended.
+    /// Position of the next bit; `None` once decoding has ended.
     at: Option<usize>,
     any: bool,
     above: Vec<u32>,
@@ -171,7 +172,7 @@ pub struct RowDecoder<D> {
 }
 
 impl<D: AsRef<[u8]>> RowDecoder<D> {
-    /// At the beginning of a stream of rows of `width` pixels.
+    /// A decoder at the start of a stream of rows of `width` pixels.
     pub fn new(data: D, coding: CcittCoding, width: u32) -> Self {
         RowDecoder {
             data,
@@ -184,7 +185,7 @@ impl<D: AsRef<[u8]>> RowDecoder<D> {
         }
     }
 
-    /// Puts the next row into `row`, which is 0. `Error::Corrupt` when there is not even a first one.
+    /// Decodes the next row into `row`, which must be 0. `Error::Corrupt` if there is not a single row.
     pub fn row(&mut self, row: &mut [u8]) -> Result<()> {
         if let Some(at) = self.at {
             let mut bits = CodeBits {
@@ -210,7 +211,7 @@ impl<D: AsRef<[u8]>> RowDecoder<D> {
     }
 }
 
-/// Gives the next row's changes to `paint`, if there is one; whether another may follow.
+/// Passes the next row's changes to `paint`, if there is one; returns whether another may follow.
 fn next(
     bits: &mut CodeBits,
     coding: CcittCoding,
@@ -228,7 +229,7 @@ fn next(
             if !bits.line() {
                 return false;
             }
-            // A tag after the end-of-line code says which of the two (T.4 §4.2.2).
+            // A tag after the end-of-line code selects one of the two codings (T.4 §4.2.2).
             if both && bits.take(1) == 0 {
                 differences(bits, width, above, changes)
             } else {
@@ -253,7 +254,8 @@ fn next(
     true
 }
 
-/// A row of runs; whether it was whole. `changes`: where the colour changes, white at first.
+/// Decodes a one-dimensional row; returns whether it is complete. `changes`: positions where the colour changes,
+/// starting with white.
 fn runs(bits: &mut CodeBits, width: u32, changes: &mut Vec<u32>) -> bool {
     let tables = &**RUNS;
     let mut at = 0;
@@ -267,16 +269,16 @@ fn runs(bits: &mut CodeBits, width: u32, changes: &mut Vec<u32>) -> bool {
     true
 }
 
-/// A row by its differences to the one above; whether it was whole (T.4 §4.2.1.3). A run of nothing above counts as two
-/// changes in one place, as those who write such have it (and libtiff).
+/// Decodes a two-dimensional row; returns whether it is complete (T.4 §4.2.1.3). An empty run above counts as two
+/// changes at one position, as in the encoders that write such runs (and libtiff).
 fn differences(bits: &mut CodeBits, width: u32, above: &[u32], changes: &mut Vec<u32>) -> bool {
     let tables = &**RUNS;
     let mut at = 0;
     let mut index = 0;
-    // what b1 is not left of: `at` at the start of the row, else what follows it
+    // lower bound of b1: `at` at the start of the row, afterwards just past it
     let mut least = 0;
     while at < width {
-        // b1: the first change above that is right of `at` to the other colour; the last ones above are at the width.
+        // b1: the first change above, right of `at`, to the opposite colour; the last ones above are at the width.
         let colour = changes.len() % 2;
         index = index.max(1) - 1;
         index += usize::from(index % 2 != colour);
@@ -313,12 +315,12 @@ fn differences(bits: &mut CodeBits, width: u32, above: &[u32], changes: &mut Vec
     true
 }
 
-/// The lengths of two runs by these tables; `word` holds the bits that come.
+/// The lengths of two runs by these tables; `word` holds the next bits.
 #[inline]
 fn two_runs(bits: &mut CodeBits, mut word: u64, tables: [&Runs; 2]) -> Option<[u32; 2]> {
     let mut lengths = [0; 2];
     for (length, table) in lengths.iter_mut().zip(tables) {
-        // mostly one code, and in the bits that were read
+        // usually a single code, within the bits already read
         let (used, pixels) = table[(word >> (64 - LONGEST)) as usize];
         if (1..64).contains(&pixels) {
             word <<= used;
@@ -332,7 +334,7 @@ fn two_runs(bits: &mut CodeBits, mut word: u64, tables: [&Runs; 2]) -> Option<[u
     Some(lengths)
 }
 
-/// The length of a run: any number of longer codes and one below 64.
+/// The length of a run: any number of make-up codes and a terminating one below 64.
 fn run(bits: &mut CodeBits, table: &Runs) -> Option<u32> {
     let mut length = 0u32;
     loop {
@@ -369,10 +371,10 @@ fn paint(row: &mut [u8], width: u32, changes: &[u32]) {
     }
 }
 
-/// The bits of a stream; after its end there are zeros.
+/// A bit reader; after the end of the stream, all bits are zero.
 struct CodeBits<'a> {
     data: &'a [u8],
-    /// The next bit.
+    /// Position of the next bit.
     at: usize,
 }
 
@@ -390,7 +392,7 @@ impl CodeBits<'_> {
         (word << (self.at % 8)) >> (32 - count)
     }
 
-    /// The next bits, at least 57, in the upper ones.
+    /// At least 57 of the next bits, left-aligned.
     #[inline(always)]
     fn word(&self) -> u64 {
         let byte = self.at / 8;
@@ -414,18 +416,18 @@ impl CodeBits<'_> {
         bits
     }
 
-    /// Bits that are left.
+    /// Remaining bits.
     fn left(&self) -> usize {
         (self.data.len() * 8).saturating_sub(self.at)
     }
 
-    /// To the next multiple of `bytes` bytes.
+    /// Skips to the next multiple of `bytes` bytes.
     fn align(&mut self, bytes: usize) {
         self.at = self.at.next_multiple_of(8 * bytes.max(1));
     }
 
-    /// Past an end-of-line code and the zeros before it, if there is one; whether a row follows. Two such codes in
-    /// succession end a page (T.4 §4.1.4).
+    /// Skips an end-of-line code and the zeros before it, if present; returns whether a row follows. Two such codes
+    /// in succession end a page (T.4 §4.1.4).
     fn line(&mut self) -> bool {
         let start = self.at;
         if self.peek(11) == 0 {
@@ -435,11 +437,11 @@ impl CodeBits<'_> {
             self.skip(1);
         }
         let marked = self.at > start;
-        // In the coding of both kinds a tag lies between two codes.
+        // In the two-dimensional scheme, a tag is between two codes.
         self.left() > 0 && !(marked && (self.peek(12) == 1 || self.peek(13) == 0b1_0000_0000_0001))
     }
 
-    /// To the next end-of-line code, that the next row begins with.
+    /// Skips to the next end-of-line code, with which the next row starts.
     fn find_line(&mut self) -> bool {
         while self.left() > 12 && self.peek(12) != 1 {
             self.skip(1);
@@ -472,7 +474,7 @@ mod tests {
                 }
             }
             assert_eq!(codes, 64 + 27 + 13);
-            // What is left is for the end-of-line code and what begins as it does.
+            // The remaining codes are the end-of-line code and its prefixes.
             assert!(space < 1 << LONGEST);
         }
     }
@@ -522,7 +524,7 @@ mod tests {
         let rows = decode(&bits(&text), CcittCoding::Group3(false), 8, 5, &mut Vec::new())
             .unwrap()
             .to_vec();
-        // Behind the white run of 2 the damaged row is white.
+        // After the white run of 2, the damaged row is white.
         assert_eq!(rows, [0b0011_1000, 0, 0b0011_1000, 0, 0]);
         let both = [line, "1", good, line, "0", "011 010 1", line, "1", line, "1"].concat();
         let rows = decode(&bits(&both), CcittCoding::Group3(true), 8, 3, &mut Vec::new())

@@ -1,7 +1,7 @@
 //! Zlib streams (RFC 1950): bytes in, bytes out.
 //!
-//! libdeflate where it is linked; it accepts only whole, exact streams, so what it declines is decided by the Rust
-//! decoder, which does everything in the build without C libraries.
+//! Uses libdeflate if linked. It accepts only complete, exact streams; those that it rejects are decoded in Rust, as
+//! are all streams in the build without C libraries.
 
 use crate::codec::pull::Pull;
 use crate::codec::pull::Pulled;
@@ -28,10 +28,10 @@ thread_local! {
     static PLAIN: RefCell<Box<DecompressorOxide>> = RefCell::default();
 }
 
-/// Inflates into what is left of the buffer.
+/// Inflates into the free part of the buffer.
 ///
-/// A stream that holds more is cut; one that ends earlier gives what it has, and so does one that is cut
-/// off or lacks its checksum after the buffer is full. `Error::Corrupt` for anything else, a wrong checksum included.
+/// A longer stream is cut; a shorter one gives what it has, as does one that is truncated or lacks its checksum after
+/// the buffer is full. `Error::Corrupt` for any other damage, including a wrong checksum.
 pub fn decode(data: &[u8], buf: &mut UninitBuf) -> Result<()> {
     if whole(data, buf) {
         return Ok(());
@@ -39,14 +39,14 @@ pub fn decode(data: &[u8], buf: &mut UninitBuf) -> Result<()> {
     PLAIN.with(|plain| buf.by(|out| partly(&mut plain.borrow_mut(), data, out)))
 }
 
-/// A stream that is right from end to end and fits; `false`, and nothing is filled, otherwise.
+/// Decodes a valid stream that fits exactly; otherwise returns `false` and fills nothing.
 #[cfg(feature = "native")]
 fn whole(data: &[u8], buf: &mut UninitBuf) -> bool {
     use std::ptr::NonNull;
     struct Inflater(NonNull<libdeflate_sys::libdeflate_decompressor>);
     impl Drop for Inflater {
         fn drop(&mut self) {
-            // SAFETY: the pointer came from the library, is owned by this value alone and is not used afterwards.
+            // SAFETY: the pointer came from the library, is owned by this value only and is not used afterwards.
             #[expect(unsafe_code, reason = "libdeflate")]
             unsafe {
                 libdeflate_sys::libdeflate_free_decompressor(self.0.as_ptr());
@@ -55,7 +55,7 @@ fn whole(data: &[u8], buf: &mut UninitBuf) -> bool {
     }
     thread_local! {
         static WHOLE: Option<Inflater> = {
-            // SAFETY: takes nothing; NULL means that there is no memory.
+            // SAFETY: takes no arguments; NULL means out of memory.
             #[expect(unsafe_code, reason = "libdeflate")]
             let new = unsafe { libdeflate_sys::libdeflate_alloc_decompressor() };
             NonNull::new(new).map(Inflater)
@@ -64,8 +64,8 @@ fn whole(data: &[u8], buf: &mut UninitBuf) -> bool {
     let inflate = |inflater: &Inflater| {
         let write = |out: *mut u8, len| {
             let mut got = 0;
-            // SAFETY: the inflater is live and this thread's; the pointers go with the lengths of what is read and
-            // written.
+            // SAFETY: the inflater is live and owned by this thread; the pointers are passed with the lengths of the
+            // input and the output.
             #[expect(unsafe_code, reason = "libdeflate")]
             let result = unsafe {
                 libdeflate_sys::libdeflate_zlib_decompress(
@@ -83,7 +83,7 @@ fn whole(data: &[u8], buf: &mut UninitBuf) -> bool {
                 Err(())
             }
         };
-        // SAFETY: the library writes from the start on and says how much; never more than there is room for.
+        // SAFETY: the library writes from the start and returns the length, which is at most the given space.
         #[expect(unsafe_code, reason = "libdeflate")]
         unsafe {
             buf.raw(write)
@@ -97,7 +97,7 @@ fn whole(_: &[u8], _: &mut UninitBuf) -> bool {
     false
 }
 
-/// As much of the stream as there is room for.
+/// Decodes as much of the stream as fits.
 fn partly(plain: &mut DecompressorOxide, data: &[u8], out: &mut [u8]) -> Result<usize> {
     let flags =
         TINFL_FLAG_PARSE_ZLIB_HEADER | TINFL_FLAG_COMPUTE_ADLER32 | TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
@@ -110,14 +110,14 @@ fn partly(plain: &mut DecompressorOxide, data: &[u8], out: &mut [u8]) -> Result<
     }
 }
 
-/// Inflates as it is read, with the same result.
+/// Inflates on demand, with the same result.
 pub fn reader(from: impl BufRead) -> impl Read {
     let mut state = InflateState::new_boxed(DataFormat::Zlib);
     Pull::new(from, move |coded, out| {
         let result = inflate::stream::inflate(&mut state, coded, out, MZFlush::None);
         let ended = match result.status {
             Ok(status) => status == MZStatus::StreamEnd,
-            // there is no more input
+            // end of input
             Err(MZError::Buf) => false,
             Err(_) => return Err(Error::Corrupt("deflate stream is damaged".into())),
         };

@@ -1,6 +1,6 @@
-//! JPEG XL in TIFF: a codestream (or a file) in, the bytes of its samples out.
+//! JPEG XL in TIFF: decodes a codestream (or a file) to the bytes of its samples.
 //!
-//! Colours are as stored: none is converted. Source: ISO/IEC 18181-1.
+//! Colours are not converted. Source: ISO/IEC 18181-1.
 
 use crate::codec::BlockShape;
 use crate::error::Error;
@@ -10,13 +10,13 @@ use crate::raster::SampleFormat;
 use jxl_oxide::AllocTracker;
 use jxl_oxide::JxlImage;
 
-/// The decoder's planes hold 4 bytes a sample, and several of them live at once.
+/// The decoder's planes take 4 bytes per sample, and several of them are in memory at once.
 const PLANES: u64 = 12;
 
-/// Decodes the first frame into `out`: `w * h * channels` samples of `bits`, channels interleaved, in a byte each
-/// or, of more than 8 bits, in two. Samples of other depths are scaled to the whole range.
+/// Decodes the first frame into `out`: `w * h * channels` samples of `bits`, channels interleaved, in one byte each
+/// or, for more than 8 bits, in two. Samples of other depths are scaled to the full range.
 ///
-/// `Error::Corrupt` when the stream is damaged or of another shape; memory is bounded by the shape that is asked for.
+/// `Error::Corrupt` if the stream is damaged or has another shape; memory is bounded by the given shape.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,

@@ -1,7 +1,7 @@
-//! LERC (limited error raster compression) in TIFF: a blob in, the bytes of its samples out.
+//! LERC (limited error raster compression) in TIFF: decodes a blob to the bytes of its samples.
 //!
-//! Masked samples are NaN in floating point and 0 otherwise; where the blob has one channel less than requested,
-//! the mask becomes the last channel (as libtiff writes alpha). Source: the LERC specification by Esri (`doc/` of
+//! Masked samples are NaN in floating point and 0 otherwise; if the blob has one channel less than requested, the
+//! mask becomes the last channel (libtiff writes alpha this way). Source: the LERC specification by Esri (`doc/` of
 //! its repository).
 
 use crate::codec::BlockShape;
@@ -15,7 +15,7 @@ use lerc::bitmask::BitMask;
 
 /// Decodes a blob of this shape into `out`: `w * h * channels` samples of `bits`, channels interleaved.
 ///
-/// `Error::Corrupt` when the blob is damaged or of another shape; its header is looked at before memory is taken.
+/// `Error::Corrupt` if the blob is damaged or has another shape; its header is checked before memory is allocated.
 pub fn decode(data: &[u8], shape: BlockShape, out: &mut Vec<u8>) -> Result<()> {
     let info = lerc::decode_info(data).map_err(damaged)?;
     let found = Size::new(info.width, info.height);
@@ -29,7 +29,7 @@ pub fn decode(data: &[u8], shape: BlockShape, out: &mut Vec<u8>) -> Result<()> {
     }
     out.clear();
     let float = shape.kind == SampleFormat::Float;
-    // bytes are all that is wanted of whole numbers: their sign is the caller's
+    // integers are output as bytes; the caller knows their sign
     match (info.data_type, float, shape.bits) {
         (DataType::Byte, false, 8) => fill(data, shape, depth, 0u8, u8::MAX, out, u8::to_be_bytes),
         (DataType::Char, false, 8) => fill(data, shape, depth, 0i8, i8::MAX, out, i8::to_be_bytes),
@@ -50,7 +50,7 @@ fn damaged(error: lerc::LercError) -> Error {
     Error::Corrupt(format!("a LERC blob is damaged: {error}"))
 }
 
-/// Samples as bytes: `none` where the mask says that there is none, `opaque` in a channel made of the mask.
+/// Samples as bytes: `none` where masked out, `opaque` in a channel made from the mask.
 fn fill<T: Sample, const N: usize>(
     data: &[u8],
     shape: BlockShape,

@@ -1,8 +1,8 @@
-//! SGI LogLuv: runs of bytes or packed pixels in, 8-bit grey or RGB out (G. Ward Larson, "Overcoming gamut and dynamic
-//! range limitations in digital images", 1998; the encodings of TIFF tags 32844 and 32845).
+//! SGI LogLuv: decodes runs of bytes or packed pixels to 8-bit grey or RGB (G. Ward Larson, "Overcoming gamut and
+//! dynamic range limitations in digital images", 1998; the encodings of TIFF tags 32844 and 32845).
 //!
-//! The luminance is logarithmic and has no white; as libtiff has it, 1 is white, the curve of display is a square root,
-//! and the primaries are those of ITU-R BT.709 around a neutral white.
+//! The luminance is logarithmic and has no white point; as in libtiff, 1 is white, the display curve is a square
+//! root, and the primaries are those of ITU-R BT.709 around a neutral white.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -15,13 +15,13 @@ use crate::error::Result;
 use crate::geometry::Size;
 use std::sync::LazyLock;
 
-/// How the pixels of colours are laid down. Those of luminance alone are 16 bits in runs, whatever this says (as libtiff
-/// has it).
+/// The encoding of colour pixels. Luminance alone is always 16 bits in runs (as in libtiff).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LuvCoding {
-    /// 32 bits, row by row in runs of their upper bytes, of the next, and so on (TIFF compression 34676).
+    /// 32 bits per pixel; each row is stored as runs of the most significant bytes, then of the next ones, and so on
+    /// (TIFF compression 34676).
     Runs,
-    /// 24 bits, one after the other (TIFF compression 34677).
+    /// 24 bits per pixel, packed (TIFF compression 34677).
     Packed,
 }
 
@@ -32,9 +32,9 @@ const TO_RGB: [[f64; 3]; 3] = [
     [0.061, -0.224, 1.163],
 ];
 
-/// The 24-bit encoding's rows of equal v', from `LOWEST` on one `STEP` above the other: how many there are alike, the
-/// least u' in millionths, and how many colours of one `STEP` they have. Found in what libtiff 4.5 makes of all 2^14
-/// indices at one luminance.
+/// Rows of equal v' in the 24-bit encoding, from `LOWEST` on in steps of `STEP`: the number of equal rows, the lowest
+/// u' in millionths, and the number of colours, `STEP` apart. Derived from libtiff 4.5's output for all 2^14 indices
+/// at one luminance.
 #[rustfmt::skip]
 const ROWS: &[(usize, u32, u8)] = &[
     (1, 247663, 4), (1, 243779, 6), (1, 241684, 7), (1, 237874, 9), (1, 235906, 10), (1, 232153, 12),
@@ -54,16 +54,16 @@ const ROWS: &[(usize, u32, u8)] = &[
     (1, 4141, 62), (1, 5963, 55), (1, 8839, 47), (1, 10490, 40), (1, 16994, 31), (1, 23659, 21),
 ];
 
-/// Steps of u' and v' of the 24-bit encoding, whose codes mean the middle of theirs.
+/// Steps of u' and v' in the 24-bit encoding; a code is the middle of its step.
 const STEP: f64 = 0.0035;
 
-/// The least v' of the 24-bit encoding.
+/// The lowest v' of the 24-bit encoding.
 const LOWEST: f64 = 0.01694;
 
-/// u' and v' of equal energy, which is what indices of no colour mean.
+/// u' and v' of equal energy, for indices without a colour.
 const NEUTRAL: (f64, f64) = (4.0 / 19.0, 9.0 / 19.0);
 
-/// u' and v' of every index of the 24-bit encoding that has a colour.
+/// u' and v' of every index of the 24-bit encoding with a colour.
 static GAMUT: LazyLock<Vec<(f64, f64)>> = LazyLock::new(|| {
     let alike = |&(times, first, count): &(usize, u32, u8)| std::iter::repeat_n((first, count), times);
     let middles = |from: f64| (0u32..).map(move |step| from + STEP * (f64::from(step) + 0.5));
@@ -77,7 +77,7 @@ static GAMUT: LazyLock<Vec<(f64, f64)>> = LazyLock::new(|| {
 });
 
 /// Decodes the upper left `size` of rows of `width` pixels: `channels` is 1 (luminance) or 3 (luminance and
-/// chromaticity). `Error::Corrupt` when the stream ends before.
+/// chromaticity). `Error::Corrupt` if the stream ends early.
 pub fn decode(data: &[u8], coding: LuvCoding, width: u32, size: Size, channels: usize) -> Result<Vec<u8>> {
     match coding {
         LuvCoding::Packed if channels > 1 => packed(data, width, size),
@@ -124,7 +124,7 @@ fn runs(data: &[u8], width: u32, size: Size, channels: usize) -> Result<Vec<u8>>
     Ok(out)
 }
 
-/// Puts one more byte below what each pixel of the row has.
+/// Appends one less significant byte to each pixel of the row.
 fn plane(rest: &mut &[u8], row: &mut [u32]) -> Result<()> {
     let mut pixels = row.iter_mut();
     while !pixels.as_slice().is_empty() {
@@ -147,7 +147,7 @@ fn plane(rest: &mut &[u8], row: &mut [u32]) -> Result<()> {
     Ok(())
 }
 
-/// 15 bits of the logarithm to base 2^(1/256), offset by 64, below a sign.
+/// 15 bits of the logarithm to base 2^(1/256), offset by 64, and a sign in the top bit.
 fn luminance(code: u32) -> f64 {
     let exponent = f64::from(code & 0x7fff);
     let value = if exponent == 0.0 {
@@ -158,13 +158,13 @@ fn luminance(code: u32) -> f64 {
     if code & 0x8000 == 0 { value } else { -value }
 }
 
-/// Luminance in the upper half, then CIE 1976 u' and v' in units of 1/410.
+/// Luminance in the upper half, followed by CIE 1976 u' and v' in units of 1/410.
 fn colour(code: u32) -> [u8; 3] {
     let [_, _, u, v] = code.to_be_bytes().map(|byte| (f64::from(byte) + 0.5) / 410.0);
     rgb(luminance(code >> 16), (u, v))
 }
 
-/// Ten bits of the logarithm to base 2^(1/64), offset by 12, above an index of u' and v'.
+/// Ten bits of the logarithm to base 2^(1/64), offset by 12, followed by an index of u' and v'.
 fn small(code: u32) -> [u8; 3] {
     let y = match code >> 14 {
         0 => 0.0,
@@ -174,7 +174,7 @@ fn small(code: u32) -> [u8; 3] {
     rgb(y, GAMUT.get(index).copied().unwrap_or(NEUTRAL))
 }
 
-/// What is shown of a luminance and CIE 1976 u' and v'.
+/// Converts a luminance and CIE 1976 u' and v' for display.
 fn rgb(y: f64, (u, v): (f64, f64)) -> [u8; 3] {
     let sum = 6.0 * u - 16.0 * v + 12.0;
     let (cx, cy) = (9.0 * u / sum, 4.0 * v / sum);

@@ -1,4 +1,4 @@
-//! LZMA in TIFF: an xz stream in, bytes out.
+//! LZMA in TIFF: decodes an xz stream.
 
 use crate::codec::pull::fill;
 use crate::error::Error;
@@ -7,16 +7,16 @@ use crate::uninit::UninitBuf;
 use lzma_rust2::XzReader;
 use std::io::Read;
 
-/// Decodes into what is left of the buffer.
+/// Decodes into the free part of the buffer.
 ///
-/// A stream that holds more is cut; one that ends earlier gives what it has. `Error::Corrupt` for a damaged
-/// stream, a wrong checksum included (where the stream is not cut).
+/// A longer stream is cut; a shorter one gives what it has. `Error::Corrupt` for a damaged stream, including a wrong
+/// checksum (unless the stream is cut).
 pub fn decode(data: &[u8], buf: &mut UninitBuf) -> Result<()> {
     let damaged = |_| Error::Corrupt("LZMA stream is damaged".into());
     buf.by(|out| fill(&mut XzReader::new(data, false), out).map_err(damaged))
 }
 
-/// Decodes as it is read, with the same result.
+/// Decodes on demand, with the same result.
 pub fn reader(from: impl Read) -> impl Read {
     XzReader::new(from, false)
 }
@@ -30,7 +30,7 @@ mod tests {
         uninit::filled(len, |buf| decode(data, buf))
     }
 
-    /// "LZMA in a tile " a hundred times over, by `xz`.
+    /// "LZMA in a tile " repeated a hundred times, by `xz`.
     #[rustfmt::skip]
     const STREAM: &[u8] = &[
         0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00, 0x00, 0x01, 0x69, 0x22, 0xde, 0x36, 0x02, 0x00, 0x21, 0x01,

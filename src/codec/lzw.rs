@@ -1,8 +1,8 @@
-//! LZW in TIFF: bytes in, bytes out.
+//! LZW in TIFF and GIF: bytes in, bytes out.
 //!
-//! Codes of 9 to 12 bits, the most significant first, 256 clears the table, 257 ends, and the width grows one code
-//! early (TIFF 6.0 §13). In the years before TIFF 5 the least significant bit came first, and the width grew when
-//! it had to: a stream says by its first code, which is always 256, which of the two it is.
+//! Codes have 9 to 12 bits, most significant first; 256 clears the table, 257 ends, and the width grows one code
+//! early (TIFF 6.0 §13). Before TIFF 5, the least significant bit came first, and the width grew only when necessary:
+//! the first code of a stream, which is always 256, distinguishes the two.
 
 #![expect(
     clippy::indexing_slicing,
@@ -26,12 +26,12 @@ const CODES: usize = 4096;
 /// Bytes copied at once; most strings are shorter.
 const STEP: usize = 16;
 
-/// After the output: the longest string, rounded up to steps.
+/// Space after the output: the longest string, rounded up to steps.
 const SLACK: usize = CODES + STEP;
 
-/// Where the string of each code is in the buffer: its start in the upper bits, its length in the lower 16; 0 for
-/// the two codes that have none. A string is one byte longer than the one before it, and that byte follows it in the
-/// output: so every string is there already, and the table needs no bytes of its own.
+/// The location of the string of each code in the buffer: its start in the upper bits, its length in the lower 16; 0
+/// for the two special codes. A string is the previous string and the byte that follows it in the output, so all
+/// strings are already there, and the table needs no bytes of its own.
 type Strings = [u64; CODES];
 
 thread_local! {
@@ -42,8 +42,8 @@ thread_local! {
 
 /// Decodes at most `len` bytes into `scratch`, which grows as needed, and returns them.
 ///
-/// A stream that holds more is cut at `len`; one that ends earlier, with or without its end code, gives what it has.
-/// `Error::Corrupt` for a code that cannot be there.
+/// A longer stream is cut at `len`; a shorter one, with or without its end code, gives what it has. `Error::Corrupt`
+/// for an invalid code.
 pub fn decode<'a>(data: &[u8], len: usize, scratch: &'a mut Vec<u8>) -> Result<&'a mut [u8]> {
     let needed = CLEAR.saturating_add(len).saturating_add(SLACK);
     if scratch.len() < needed {
@@ -61,7 +61,7 @@ pub fn decode<'a>(data: &[u8], len: usize, scratch: &'a mut Vec<u8>) -> Result<&
     Ok(&mut scratch[CLEAR..CLEAR + got])
 }
 
-/// Decodes as it is read, with the same result for what is not damaged.
+/// Decodes on demand, with the same result for undamaged streams.
 pub fn reader(mut from: impl BufRead) -> io::Result<impl Read> {
     let old = is_old(from.fill_buf()?);
     let mut decoder = if old {
@@ -84,14 +84,14 @@ fn wrong() -> Error {
     Error::Corrupt("LZW stream is damaged".into())
 }
 
-/// Whether the stream is of the years before TIFF 5. The first nine bits are 256: 1 and eight zeros of the byte that
-/// comes first, or eight zeros and 1.
+/// Whether the stream dates from before TIFF 5. The first nine bits are 256: a 1 followed by eight zeros, or in the
+/// old bit order a zero byte followed by 1.
 fn is_old(data: &[u8]) -> bool {
     data.first() == Some(&0) && data.get(1).is_some_and(|second| second & 1 == 1)
 }
 
-/// `out` begins with the 256 one-byte strings and ends with `SLACK`; `len` bytes of output go between. How many were
-/// made.
+/// Decodes up to `len` bytes; `out` begins with the 256 one-byte strings and ends with `SLACK`. Returns the number of
+/// bytes.
 fn fill<const OLD: bool>(data: &[u8], len: usize, strings: &mut Strings, out: &mut [u8]) -> Result<usize> {
     for (byte, place) in out.iter_mut().take(CLEAR).enumerate() {
         *place = byte.to_le_bytes()[0];
@@ -103,7 +103,7 @@ fn fill<const OLD: bool>(data: &[u8], len: usize, strings: &mut Strings, out: &m
     'table: while at < end {
         codes.width = 9;
         let mut next = END + 1;
-        // The first code after a clear stands for itself and adds nothing.
+        // The first code after a clear adds no string.
         match codes.next() {
             Some(first @ 0..CLEAR) => out[at] = first.to_le_bytes()[0],
             Some(CLEAR) => continue,
@@ -117,7 +117,7 @@ fn fill<const OLD: bool>(data: &[u8], len: usize, strings: &mut Strings, out: &m
                 break 'table;
             };
             if code >= next {
-                // Only the string that this very code completes: the one before and its own first byte.
+                // Valid only for the string that this code completes: the previous string and its own first byte.
                 if code > next || next >= CODES {
                     return Err(wrong());
                 }
@@ -148,13 +148,13 @@ fn fill<const OLD: bool>(data: &[u8], len: usize, strings: &mut Strings, out: &m
     Ok(at.min(end) - CLEAR)
 }
 
-/// The codes of a stream.
+/// A reader of codes.
 struct Codes<'a, const OLD: bool> {
     data: &'a [u8],
-    /// Where the next one begins, and how many there are.
+    /// Position of the next code, and the number of bits.
     bit: usize,
     bits: usize,
-    /// Of the next one, in bits.
+    /// Bits of the next code.
     width: usize,
 }
 
@@ -168,7 +168,7 @@ impl<'a, const OLD: bool> Codes<'a, OLD> {
         }
     }
 
-    /// The next code; `None` when the bytes have ended.
+    /// The next code; `None` at the end of the bytes.
     #[inline(always)]
     fn next(&mut self) -> Option<usize> {
         if self.bit + self.width > self.bits {
@@ -179,7 +179,7 @@ impl<'a, const OLD: bool> Codes<'a, OLD> {
         Some(code)
     }
 
-    /// Makes codes wider where `next`, which the table has a place for next, needs it.
+    /// Widens codes if `next`, the next index of the table, requires it.
     #[inline(always)]
     fn grow(&mut self, next: usize) {
         if next == (1 << self.width) - usize::from(!OLD) && self.width < 12 {
@@ -188,7 +188,7 @@ impl<'a, const OLD: bool> Codes<'a, OLD> {
     }
 }
 
-/// The `width` bits from `bit` on; the caller knows that they are there.
+/// The `width` bits from `bit` on, which must exist.
 #[inline(always)]
 fn code<const OLD: bool>(data: &[u8], bit: usize, width: usize) -> usize {
     let byte = bit / 8;
@@ -217,7 +217,7 @@ fn unpack(string: u64) -> (usize, usize) {
     ((string >> 16) as usize, (string & 0xffff) as usize)
 }
 
-/// Copies `length` bytes and up to `STEP - 1` more, which later strings write over.
+/// Copies `length` bytes and up to `STEP - 1` more, which later strings overwrite.
 #[inline(always)]
 fn copy(out: &mut [u8], start: usize, at: usize, length: usize) {
     out.copy_within(start..start + STEP, at);
@@ -228,18 +228,18 @@ fn copy(out: &mut [u8], start: usize, at: usize, length: usize) {
     }
 }
 
-/// Encodes everything as TIFF has it, the most significant bit first.
+/// Encodes in the bit order of TIFF, most significant first.
 pub fn encode(data: &[u8]) -> Result<Vec<u8>> {
     weezl::encode::Encoder::with_tiff_size_switch(weezl::BitOrder::Msb, 8)
         .encode(data)
         .map_err(|_| Error::Unsupported("lzw encoding failed".into()))
 }
 
-/// Bytes that are written before the next look whether the request is still wanted: some milliseconds.
+/// Bytes that are encoded between checks for cancellation: some milliseconds.
 const PIECE: usize = 1 << 16;
 
-/// Encodes numbers below `1 << bits` (2–8 bits) as GIF has them, the least significant bit first (GIF89a appendix F). Ends
-/// early when the request is cancelled.
+/// Encodes numbers below `1 << bits` (2–8 bits) in the bit order of GIF, least significant first (GIF89a appendix F).
+/// Ends early if the request is cancelled.
 pub fn encode_gif(mut data: &[u8], bits: u8) -> Result<Vec<u8>> {
     let failed = || Error::Unsupported("lzw encoding failed".into());
     let mut encoder = weezl::encode::Encoder::new(weezl::BitOrder::Lsb, bits.clamp(2, 8));
@@ -263,7 +263,7 @@ mod tests {
     use super::*;
     use std::collections::HashMap;
 
-    /// A plain encoder (TIFF 6.0 p. 60) that clears its table at `full` codes, or never when that is too many.
+    /// A simple encoder (TIFF 6.0 p. 60) that clears its table at `full` codes, or never if that is too many.
     fn encode(data: &[u8], full: usize) -> Vec<u8> {
         let mut bits: Vec<bool> = Vec::new();
         let mut put = |code: usize, width: usize| bits.extend((0..width).rev().map(|b| code >> b & 1 == 1));
@@ -376,7 +376,7 @@ mod tests {
         for values in [1, 3, 256] {
             for len in [1, 300, 20_000] {
                 let data = noise(len, values);
-                // GIF has the codes in the same order.
+                // GIF has the same codes.
                 let coded = encode_gif(&data, 8).unwrap();
                 assert!(
                     decode(&coded, len, &mut scratch).unwrap() == data,
@@ -389,9 +389,9 @@ mod tests {
     #[test]
     fn codes_that_cannot_be_there_are_errors() {
         let mut scratch = Vec::new();
-        // Clear, then 258, which nothing has made.
+        // Clear, followed by 258, which is undefined.
         assert!(decode(&[0x80, 0x40, 0x80], 10, &mut scratch).is_err());
-        // Clear, 'a', then 259 where 258 is the next.
+        // Clear, 'a', then 259 where 258 is the next code.
         assert!(decode(&[0x80, 0x0c, 0x30, 0x30], 10, &mut scratch).is_err());
     }
 

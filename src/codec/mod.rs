@@ -1,7 +1,7 @@
-//! Compression schemes, a file or a folder for each: bytes in, bytes or samples out.
+//! Compression schemes, one file or folder each: decode bytes to bytes or samples, and encode.
 //!
-//! C libraries are behind the feature `native`, each with a replacement in Rust that has the same interface; schemes that few
-//! files have are behind `rare`.
+//! C libraries require the feature `native`; each has a Rust replacement with the same interface. Rarely used schemes
+//! require `rare`.
 
 #[cfg(avif)]
 pub mod avif;
@@ -36,7 +36,7 @@ use crate::geometry::Size;
 use crate::raster::Layout;
 use crate::raster::SampleFormat;
 
-/// What every encoder asks of its input: `size.w * size.h` pixels of 8-bit samples, and at least one.
+/// Checks the input of an encoder: `size.w * size.h` pixels of 8-bit samples, and at least one.
 fn check_pixels(pixels: &[u8], size: Size, layout: Layout) -> Result<()> {
     let expected = size.area() * layout.channels() as u64;
     if expected == 0 || pixels.len() as u64 != expected {
@@ -50,23 +50,23 @@ fn check_pixels(pixels: &[u8], size: Size, layout: Layout) -> Result<()> {
     Ok(())
 }
 
-/// What a block of a scheme that knows samples must hold.
+/// The expected shape of a block, for schemes that decode samples.
 #[derive(Clone, Copy, Debug)]
 pub struct BlockShape {
     /// Width and height.
     pub size: Size,
-    /// Samples a pixel.
+    /// Samples per pixel.
     pub channels: usize,
-    /// Of each sample.
+    /// Bits per sample.
     pub bits: u8,
-    /// Of each sample.
+    /// Sample format.
     pub kind: SampleFormat,
-    /// Whether bytes are wanted most significant first.
+    /// Whether output bytes are most significant first.
     pub big: bool,
 }
 
 impl BlockShape {
-    /// A sample's bytes, most significant first, in the order that is wanted.
+    /// Converts the big-endian bytes of a sample to the output order.
     pub fn ordered<const N: usize>(&self, mut bytes: [u8; N]) -> [u8; N] {
         if !self.big {
             bytes.reverse();

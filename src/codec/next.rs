@@ -1,15 +1,15 @@
-//! NeXT's coding of grey in 2 bits: bytes in, rows of 2-bit pixels out, the first in the upper bits.
+//! NeXT's coding of 2-bit grey: decodes bytes to rows of 2-bit pixels, most significant bits first.
 //!
-//! Each row begins with a byte that says how it is coded.
+//! The first byte of each row selects its coding.
 
-/// The bytes of a row follow.
+/// The row follows as bytes.
 const ROW: u8 = 0x00;
-/// A place in the row, a length, each in two bytes, and that many bytes follow; the rest is white.
+/// An offset and a length, two bytes each, and that many bytes follow; the rest is white.
 const SPAN: u8 = 0x40;
 
-/// Decodes rows of `width` pixels into `out`, whole rows, and says how many bytes of it are filled.
+/// Decodes rows of `width` pixels into `out`, which holds whole rows; returns the number of bytes filled.
 ///
-/// A stream that ends earlier gives the rows that it has; one that holds more is cut.
+/// A shorter stream gives the rows that it has; a longer one is cut.
 pub fn decode(mut data: &[u8], width: u32, out: &mut [u8]) -> usize {
     let line = (width as usize).div_ceil(4).max(1);
     let mut done = 0;
@@ -24,7 +24,7 @@ pub fn decode(mut data: &[u8], width: u32, out: &mut [u8]) -> usize {
     done
 }
 
-/// Puts a row that begins `data` into `row`, which is white; what follows it.
+/// Decodes a row at the start of `data` into `row`, which is white; returns the rest.
 fn next<'a>(data: &'a [u8], width: u32, row: &mut [u8]) -> Option<&'a [u8]> {
     let (head, mut rest) = data.split_first()?;
     match *head {
@@ -41,7 +41,7 @@ fn next<'a>(data: &'a [u8], width: u32, row: &mut [u8]) -> Option<&'a [u8]> {
             Some(rest)
         }
         mut run => {
-            // runs: the shade in the upper two bits, how many pixels in the others
+            // runs: the shade in the upper two bits, the number of pixels in the others
             let mut at = 0;
             loop {
                 let end = (at + u32::from(run & 0x3f)).min(width);

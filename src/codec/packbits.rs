@@ -1,4 +1,4 @@
-//! PackBits: runs of bytes (TIFF 6.0 §9). Bytes in, bytes out.
+//! PackBits: decodes runs of bytes (TIFF 6.0 §9).
 
 use crate::codec::pull::Pull;
 use crate::codec::pull::Pulled;
@@ -6,13 +6,12 @@ use crate::uninit::UninitBuf;
 use std::io::BufRead;
 use std::io::Read;
 
-/// Decodes into what is left of the buffer.
+/// Decodes into the free part of the buffer.
 ///
-/// A stream that holds more is cut; one that ends earlier, within a run as well, gives what it has. There is no stream
-/// that is wrong.
+/// A longer stream is cut; a shorter one, even if truncated within a run, gives what it has. No stream is invalid.
 pub fn decode(data: &[u8], buf: &mut UninitBuf) {
     let rest = data.get(whole(data, buf)..).unwrap_or_default();
-    // a run that is not all there
+    // a truncated run
     if let Some((&head, rest)) = rest.split_first()
         && head.cast_signed() >= 0
     {
@@ -20,7 +19,7 @@ pub fn decode(data: &[u8], buf: &mut UninitBuf) {
     }
 }
 
-/// Decodes the runs that are complete in `data`; returns how many bytes those have.
+/// Decodes the complete runs in `data`; returns the number of bytes consumed.
 pub fn whole(data: &[u8], buf: &mut UninitBuf) -> usize {
     let mut left = data;
     while let Some((&head, rest)) = left.split_first()
@@ -51,19 +50,19 @@ pub fn whole(data: &[u8], buf: &mut UninitBuf) -> usize {
     data.len() - left.len()
 }
 
-/// What is left of a run.
+/// The rest of a run.
 enum Run {
-    /// Nothing: a head follows.
+    /// None: a header byte follows.
     None,
-    /// So many bytes as they are.
+    /// This many literal bytes.
     Literal(usize),
-    /// The byte that is repeated so often.
+    /// The byte to repeat follows.
     Byte(usize),
-    /// So often this byte.
+    /// This byte, this many times.
     Repeat(usize, u8),
 }
 
-/// Decodes as it is read, with the same result.
+/// Decodes on demand, with the same result.
 pub fn reader(from: impl BufRead) -> impl Read {
     let mut run = Run::None;
     Pull::new(from, move |coded, out| {

@@ -1,6 +1,6 @@
-//! PNG streams (PNG third edition) to samples: 8 or 16 bits, palettes and fewer bits widened to 8.
+//! Decodes PNG streams (PNG third edition) to samples: 8 or 16 bits; palettes and smaller depths are expanded to 8.
 //!
-//! The first picture of an animation is what is decoded.
+//! Of an animation, the first picture is decoded.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -19,7 +19,7 @@ use std::io::Cursor;
 use std::io::ErrorKind;
 use std::io::Seek;
 
-/// Reads what comes before the samples, of which there may be `most` bytes. `Corrupt` when it is damaged.
+/// Reads the chunks before the samples, which may take `most` bytes. `Corrupt` if damaged.
 pub fn start<R: BufRead + Seek>(from: R, most: u64) -> Result<Reader<R>> {
     let bytes = usize::try_from(most).unwrap_or(usize::MAX);
     let mut decoder = Decoder::new_with_limits(from, Limits { bytes });
@@ -30,8 +30,8 @@ pub fn start<R: BufRead + Seek>(from: R, most: u64) -> Result<Reader<R>> {
     decoder.read_info().map_err(failure)
 }
 
-/// Decodes a stream to grey or colour, with or without alpha. `Corrupt` when it is damaged or larger than `limit` in
-/// either direction, `TooLarge` when its samples take more than `most` bytes.
+/// Decodes a stream to grey or colour, with or without alpha. `Corrupt` if it is damaged or larger than `limit` in
+/// either direction, `TooLarge` if its samples take more than `most` bytes.
 pub fn decode(bytes: &[u8], limit: Size, most: u64) -> Result<Raster> {
     let mut reader = start(Cursor::new(bytes), most)?;
     let size = Size::new(reader.info().width, reader.info().height);
@@ -52,7 +52,7 @@ pub fn decode(bytes: &[u8], limit: Size, most: u64) -> Result<Raster> {
     all.ok_or_else(|| Error::Corrupt("PNG picture without rows".into()))
 }
 
-/// The same of one whose rows are not in order.
+/// Decodes a picture whose rows are not in order.
 fn whole<R: BufRead + Seek>(mut reader: Reader<R>, most: u64) -> Result<Raster> {
     let len = reader.output_buffer_size().filter(|len| *len as u64 <= most);
     let mut data = uninit::zeros(len.ok_or_else(too_large)?)?;
@@ -66,8 +66,8 @@ fn whole<R: BufRead + Seek>(mut reader: Reader<R>, most: u64) -> Result<Raster> 
     })
 }
 
-/// Decodes a picture that is not interlaced from top to bottom: gives bands of `rows` rows and the number of their first
-/// one to `take`.
+/// Decodes a non-interlaced picture from top to bottom: passes bands of `rows` rows with the index of their first row
+/// to `take`.
 pub fn in_bands<R: BufRead + Seek>(
     reader: &mut Reader<R>,
     rows: u32,

@@ -1,4 +1,4 @@
-//! Streams that are decoded piece by piece, for data that does not fit into memory.
+//! Adapts incremental decoders to `Read`, for data that does not fit into memory.
 
 use crate::error::Result;
 use std::io;
@@ -6,18 +6,18 @@ use std::io::BufRead;
 use std::io::ErrorKind;
 use std::io::Read;
 
-/// What a step has done.
+/// The result of a step.
 pub struct Pulled {
-    /// Coded bytes that are done with.
+    /// Coded bytes consumed.
     pub used: usize,
-    /// Bytes of the output that are filled.
+    /// Output bytes written.
     pub made: usize,
-    /// Whether nothing follows.
+    /// Whether the stream has ended.
     pub ended: bool,
 }
 
-/// Reads what `step` makes of the bytes of `from`. It is given those that were read, none at their end, and a place
-/// for output that is not empty; when it does nothing the stream is at its end.
+/// Reads the output of `step` for the bytes of `from`. `step` gets the available input (empty at its end) and a
+/// non-empty output buffer; if it makes no progress, the stream has ended.
 pub struct Pull<R, S> {
     from: R,
     step: S,
@@ -25,7 +25,7 @@ pub struct Pull<R, S> {
 }
 
 impl<R: BufRead, S: FnMut(&[u8], &mut [u8]) -> Result<Pulled>> Pull<R, S> {
-    /// At the beginning of a stream.
+    /// A stream at its start.
     pub fn new(from: R, step: S) -> Self {
         Pull {
             from,
@@ -50,7 +50,7 @@ impl<R: BufRead, S: FnMut(&[u8], &mut [u8]) -> Result<Pulled>> Read for Pull<R, 
     }
 }
 
-/// Reads until `out` is full or the stream ends; how many bytes there were.
+/// Reads until `out` is full or the stream ends; returns the number of bytes.
 pub fn fill(stream: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
     let mut got = 0;
     while let Some(rest) = out.get_mut(got..).filter(|rest| !rest.is_empty()) {

@@ -1,6 +1,6 @@
 //! Coded bytes that are read by position: in memory, or in ranges of a file.
 //!
-//! Reads by position, so that one open file serves every thread.
+//! Reads are positioned, so that one open file serves all threads.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -8,21 +8,21 @@ use crate::store::Blob;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Bytes that can be read anywhere.
+/// Bytes with random access.
 pub trait ReadAt: Send + Sync {
-    /// How many.
+    /// Length in bytes.
     fn len(&self) -> u64;
 
-    /// Fills `to` from the position `at`. `Corrupt` when the bytes end before.
+    /// Fills `to` from position `at`. `Corrupt` if the bytes end before.
     fn read(&self, at: u64, to: &mut [u8]) -> Result<()>;
 
-    /// Announces ranges that will be read soon: those who fetch them do so at once.
+    /// Announces ranges that will be read soon; remote files are fetched in advance.
     fn prefetch(&self, ranges: &mut dyn Iterator<Item = Range<u64>>) -> Result<()> {
         let _ = ranges;
         Ok(())
     }
 
-    /// Whether there are none.
+    /// Whether there are no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -55,19 +55,19 @@ impl ReadAt for Vec<u8> {
     }
 }
 
-/// A part of a file: from `start`, `len` bytes.
+/// A part of a file: `len` bytes from `start`.
 #[derive(Debug)]
 pub struct FileRange {
     /// The file.
     pub file: Arc<dyn Blob>,
-    /// Its first byte.
+    /// Offset of its first byte.
     pub start: u64,
-    /// How many.
+    /// Length in bytes.
     pub len: u64,
 }
 
 impl FileRange {
-    /// All of a file.
+    /// A whole file.
     pub fn whole(file: Arc<dyn Blob>) -> FileRange {
         let len = file.len();
         FileRange { file, start: 0, len }
@@ -94,16 +94,16 @@ impl ReadAt for FileRange {
     }
 }
 
-/// FileRanges of a file, one after the other.
+/// Several ranges of a file, concatenated.
 pub struct FileRanges {
     from: FileRange,
-    /// Where each begins here and in the file.
+    /// The start of each range here and in the file.
     starts: Vec<(u64, u64)>,
     len: u64,
 }
 
 impl FileRanges {
-    /// Of a file; first byte and length of each.
+    /// The ranges with these offsets and lengths.
     pub fn new(from: FileRange, pieces: &[(u64, u64)]) -> FileRanges {
         let mut len = 0_u64;
         let starts = pieces.iter().map(|piece| {
@@ -143,22 +143,22 @@ impl ReadAt for FileRanges {
     }
 }
 
-/// Bytes read ahead at one time.
+/// Bytes of read-ahead.
 const AHEAD: usize = 8 << 10;
 
-/// Reads on from a position, with a little buffer.
+/// Reads sequentially from a position, with a small buffer.
 pub struct Cursor<'a> {
     from: &'a dyn ReadAt,
     buffer: Vec<u8>,
     start: u64,
-    /// The next byte's position.
+    /// Position of the next byte.
     pub at: u64,
-    /// Nothing is read from here on.
+    /// The end of reading.
     pub end: u64,
 }
 
 impl<'a> Cursor<'a> {
-    /// From `at` up to `end`.
+    /// Reads from `at` up to `end`.
     pub fn new(from: &'a dyn ReadAt, at: u64, end: u64) -> Self {
         Cursor {
             from,
@@ -169,7 +169,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The next byte without going on; `Corrupt` at the end.
+    /// The byte at this distance, without consuming it; `Corrupt` at the end.
     pub fn peek(&mut self, ahead: u64) -> Result<u8> {
         let at = self.at.saturating_add(ahead);
         if at >= self.end {

@@ -1,10 +1,10 @@
-//! ThunderScan's coding of grey in 4 bits: bytes in, rows of 4-bit pixels out, the first in the upper bits.
+//! ThunderScan's coding of 4-bit grey: decodes bytes to rows of 4-bit pixels, most significant bits first.
 //!
-//! Each byte is of one of four kinds, by its upper two bits: a run, three or two differences, a pixel.
+//! The upper two bits of each byte select its type: a run, three or two differences, or a pixel.
 
-/// What two bits add to the pixel before; one of them is no pixel at all.
+/// Differences for two bits; one code is no pixel at all.
 const TWO: [Option<u8>; 4] = [Some(0), Some(1), None, Some(15)];
-/// What three bits add.
+/// Differences for three bits.
 const THREE: [Option<u8>; 8] = [
     Some(0),
     Some(1),
@@ -16,9 +16,9 @@ const THREE: [Option<u8>; 8] = [
     Some(15),
 ];
 
-/// Decodes rows of `width` pixels into `out`, whole rows, and says how many bytes of it are filled.
+/// Decodes rows of `width` pixels into `out`, which holds whole rows; returns the number of bytes filled.
 ///
-/// A stream that ends earlier gives the rows that it has; one that holds more is cut.
+/// A shorter stream gives the rows that it has; a longer one is cut.
 pub fn decode(data: &[u8], width: u32, out: &mut [u8]) -> usize {
     let width = width as usize;
     let line = width.div_ceil(2).max(1);
@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(decode(&data, 7, &mut out[..4]), 4);
         assert_eq!(out[..4], [0x99, 0x9a, 0x9c, 0x90]);
         assert_eq!(decode(&data, 7, &mut out), 4);
-        // black where a row begins with a run
+        // black if a row begins with a run
         assert_eq!(decode(&[0x03, 0xff], 3, &mut out), 2);
         assert_eq!(out[..2], [0, 0]);
     }

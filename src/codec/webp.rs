@@ -1,7 +1,7 @@
-//! WebP pictures: a stream in, interleaved 8-bit RGB or RGBA out, and back.
+//! WebP pictures: decodes a stream to interleaved 8-bit RGB or RGBA, and encodes.
 //!
-//! libwebp where it is linked, otherwise Rust, which writes lossless only. Source: the WebP container specification
-//! and RFC 9649.
+//! Uses libwebp if linked, otherwise Rust, which encodes lossless only. Source: the WebP container specification and
+//! RFC 9649.
 
 use crate::codec::check_pixels;
 use crate::error::Error;
@@ -13,8 +13,8 @@ use crate::uninit::UninitBuf;
 use crate::work;
 
 /// Decodes a picture of exactly `size` into the buffer, which has space for its `size.w * size.h * channels` bytes.
-/// `channels` is 3 (an alpha plane is dropped) or 4 (opaque where there is none; colours not multiplied).
-/// `Error::Corrupt` when the stream is damaged or its size another.
+/// `channels` is 3 (alpha is dropped) or 4 (opaque without alpha; straight alpha). `Error::Corrupt` if the stream is
+/// damaged or has another size.
 pub fn decode(data: &[u8], size: Size, channels: u8, buf: &mut UninitBuf) -> Result<()> {
     let len = usize::try_from(size.area().saturating_mul(u64::from(channels))).unwrap_or(usize::MAX);
     if !matches!(channels, 3 | 4) {
@@ -42,18 +42,18 @@ fn damaged() -> Error {
     Error::Corrupt("WebP stream is damaged".into())
 }
 
-/// Width and height as the stream's header says; `None` when it is no WebP stream.
+/// Width and height in the stream's header; `None` if it is not a WebP stream.
 #[cfg(feature = "native")]
 pub fn measure(data: &[u8]) -> Option<Size> {
     let (mut w, mut h) = (0, 0);
-    // SAFETY: the pointer and length are of one live slice, which is only read; both results are live integers.
+    // SAFETY: the pointer and length are those of one live slice, which is only read; both results are live integers.
     #[expect(unsafe_code, reason = "libwebp")]
     let good = unsafe { libwebp_sys::WebPGetInfo(data.as_ptr(), data.len(), &raw mut w, &raw mut h) };
     let size = Size::new(u32::try_from(w).ok()?, u32::try_from(h).ok()?);
     (good != 0).then_some(size)
 }
 
-/// The picture has `len` bytes, for which there is room.
+/// Decodes a picture of `len` bytes, for which there is space.
 #[cfg(feature = "native")]
 fn paint(data: &[u8], size: Size, channels: u8, len: usize, buf: &mut UninitBuf) -> Result<()> {
     let into = if channels == 4 {
@@ -63,21 +63,21 @@ fn paint(data: &[u8], size: Size, channels: u8, len: usize, buf: &mut UninitBuf)
     };
     let stride = i32::try_from(size.w.saturating_mul(u32::from(channels))).map_err(|_| damaged())?;
     let write = |out, _| {
-        // SAFETY: both pointers go with the lengths of live places; the library checks that rows of `stride` bytes fit
-        // into the second before it writes, and writes nowhere else.
+        // SAFETY: both pointers are passed with the lengths of live memory; the library checks that rows of `stride`
+        // bytes fit into the second before it writes, and writes nowhere else.
         #[expect(unsafe_code, reason = "libwebp")]
         let done = unsafe { into(data.as_ptr(), data.len(), out, len, stride) };
         if done.is_null() { Err(damaged()) } else { Ok(len) }
     };
-    // SAFETY: a picture of this size, as was measured, has `len` bytes in rows without padding, and when the library is
-    // content it has written all of them.
+    // SAFETY: a picture of the measured size has `len` bytes in rows without padding, and on success the library has
+    // written all of them.
     #[expect(unsafe_code, reason = "libwebp")]
     unsafe {
         buf.raw(write)
     }
 }
 
-/// Width and height as the stream's header says; `None` when it is no WebP stream.
+/// Width and height in the stream's header; `None` if it is not a WebP stream.
 #[cfg(not(feature = "native"))]
 pub fn measure(data: &[u8]) -> Option<Size> {
     let picture = image_webp::WebPDecoder::new(std::io::Cursor::new(data)).ok()?;
@@ -85,7 +85,7 @@ pub fn measure(data: &[u8]) -> Option<Size> {
     Some(Size::new(w, h))
 }
 
-/// The picture has `len` bytes, for which there is room.
+/// Decodes a picture of `len` bytes, for which there is space.
 #[cfg(not(feature = "native"))]
 fn paint(data: &[u8], _: Size, channels: u8, len: usize, buf: &mut UninitBuf) -> Result<()> {
     buf.by(|out| {
@@ -94,7 +94,7 @@ fn paint(data: &[u8], _: Size, channels: u8, len: usize, buf: &mut UninitBuf) ->
     })
 }
 
-/// `out` is exactly as long as the picture.
+/// `out` has exactly the length of the picture.
 #[cfg(not(feature = "native"))]
 fn paint_into(data: &[u8], channels: u8, out: &mut [u8]) -> Result<()> {
     let mut picture = image_webp::WebPDecoder::new(std::io::Cursor::new(data)).map_err(|_| damaged())?;
@@ -123,8 +123,8 @@ fn paint_into(data: &[u8], channels: u8, out: &mut [u8]) -> Result<()> {
 const LONGEST: u32 = 16_383;
 
 /// Encodes `size.w * size.h` pixels of any layout; grey is written as colour, alpha is kept. `quality` is 0–100 in
-/// libwebp's scale (outside it is clamped), below 0 without loss; the Rust build knows no loss. A side over 16383 is
-/// `TooLarge`. The same bytes for the same input, in one build.
+/// libwebp's scale (clamped), below 0 for lossless; the Rust build is always lossless. `TooLarge` for a side over
+/// 16383. Deterministic within one build.
 pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: i16) -> Result<Vec<u8>> {
     if size.w > LONGEST || size.h > LONGEST {
         return Err(Error::TooLarge(format!(
@@ -146,7 +146,7 @@ pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: i16) -> Result
     }
 }
 
-/// Whether pictures can be written with loss.
+/// Whether lossy encoding is available.
 const LOSSY: bool = cfg!(feature = "native");
 
 /// The Rust encoder: a quarter of libwebp's time.

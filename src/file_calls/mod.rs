@@ -1,8 +1,7 @@
-//! File operations that may hang, on a bounded set of threads with a time-out.
+//! Runs file operations that may hang on a bounded set of threads, with a time-out.
 //!
-//! A call into a network or user-space file system may take for ever and cannot be cancelled, so it runs on a
-//! thread of its own; the caller gets an error after [`PATIENCE`]. Local file systems ([`is_local`]) need none of
-//! this.
+//! A call into a network or user-space file system may block forever and cannot be cancelled, so it runs on a
+//! separate thread; the caller gets an error after [`PATIENCE`]. Local file systems ([`is_local`]) do not need this.
 
 mod mounts;
 
@@ -19,18 +18,19 @@ use std::time::Duration;
 use std::time::Instant;
 use tokio::sync::oneshot;
 
-/// How long a call may take.
+/// Time-out of a call.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Threads, each of which a call that hangs may take away.
+/// Most threads; a call that hangs occupies one.
 const THREADS: usize = 32;
 
-/// Calls that may wait for a thread.
+/// Most queued calls.
 const QUEUE: usize = 1024;
 
 type Call = Box<dyn FnOnce() + Send>;
 
-/// The threads. Those that idle end with it, those that hang with their call or with the process.
+/// The thread pool. When it is dropped, idle threads end; those with a call that hangs end with the call or the
+/// process.
 pub struct FileCalls(Arc<Shared>);
 
 struct Shared {
@@ -44,7 +44,7 @@ struct State {
     jobs: VecDeque<Call>,
     threads: usize,
     idle: usize,
-    /// What is to be done when calls do not return in time, in the order of their deadlines.
+    /// The callbacks for calls that do not return in time, by deadline.
     ends: VecDeque<(Instant, Call)>,
     has_clock: bool,
     closed: bool,
@@ -57,7 +57,7 @@ impl Default for FileCalls {
 }
 
 impl FileCalls {
-    /// No thread is started yet.
+    /// A pool without threads; they are started on demand.
     pub fn new(patience: Duration) -> FileCalls {
         FileCalls(Arc::new(Shared {
             state: Mutex::default(),
@@ -66,13 +66,13 @@ impl FileCalls {
         }))
     }
 
-    /// What `call` returns; `None` when it has not returned in time, or when too many others hang.
+    /// The result of `call`; `None` if it does not return in time, or if too many others hang.
     pub async fn run<T: Send + 'static>(&self, call: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let answer = self.start(call)?;
         answer.await.ok().flatten()
     }
 
-    /// Runs a call and blocks this thread until it ends or times out.
+    /// Runs a call and blocks this thread until it returns or times out.
     pub fn run_blocking<T: Send + 'static>(&self, call: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         self.start(call)?.blocking_recv().ok().flatten()
     }
@@ -112,7 +112,7 @@ impl FileCalls {
         state.threads += usize::from(thread);
         drop(state);
         if clock && !self.0.spawn(Shared::watch) {
-            // without it a caller might wait for ever
+            // without a clock thread, a caller might wait forever
             self.0.lock().has_clock = false;
             return None;
         }
@@ -136,14 +136,14 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts a thread; false when the system has none.
+    /// Starts a thread; false if the system refuses.
     fn spawn(self: &Arc<Self>, life: fn(&Shared)) -> bool {
         let shared = Arc::clone(self);
         let thread = thread::Builder::new().name("file-calls".into());
         thread.spawn(move || life(&shared)).is_ok()
     }
 
-    /// Runs jobs until the pool is dropped.
+    /// Runs calls until the pool is dropped.
     fn work(&self) {
         let mut state = self.lock();
         loop {

@@ -1,4 +1,4 @@
-//! Which file systems are local.
+//! Determines which file systems are local.
 //!
 //! Reads the table of mounts rather than asking the file system: statfs(2) hangs where stat(2) does.
 
@@ -19,25 +19,25 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
-/// Types of file systems that answer by themselves (proc(5), filesystems(5)).
+/// Types of file systems without a server (proc(5), filesystems(5)).
 const LOCAL: &[&str] = &[
     "bcachefs", "btrfs", "devtmpfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "hfsplus", "iso9660",
     "jfs", "nilfs2", "ntfs3", "overlay", "ramfs", "reiserfs", "rootfs", "squashfs", "tmpfs", "udf", "vfat",
     "xfs", "zfs",
 ];
 
-/// For how long the table counts.
+/// How long the table is cached.
 const VALID: Duration = Duration::from_secs(1);
 
-/// A mount.
+/// A mounted file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct FileSystem {
     at: PathBuf,
     is_local: bool,
 }
 
-/// Whether everything on the way to this file lies on file systems of this machine, so that a look at it does not hang.
-/// Never hangs itself.
+/// Whether the whole path to this file is on local file systems, so that accessing it does not hang. Never hangs
+/// itself.
 pub fn is_local(path: &Path) -> bool {
     let Ok(path) = std::path::absolute(path) else {
         return false;
@@ -49,7 +49,7 @@ pub fn is_local(path: &Path) -> bool {
 }
 
 fn is_local_by(mounts: &[FileSystem], path: &Path) -> bool {
-    // of two at the same place the later one is seen
+    // the later of two mounts at the same place is visible
     let over = mounts.iter().filter(|mount| path.starts_with(&mount.at));
     let Some(mount) = over.max_by_key(|mount| mount.at.as_os_str().len()) else {
         return false;
@@ -57,11 +57,11 @@ fn is_local_by(mounts: &[FileSystem], path: &Path) -> bool {
     let Ok(rest) = path.strip_prefix(&mount.at) else {
         return false;
     };
-    // links lead elsewhere: the kernel follows them as long as they stay on this file system
+    // the kernel follows links as long as they stay on this file system
     mount.is_local && !leaves(&mount.at, rest)
 }
 
-/// Whether a link on the way crosses to another file system. Stops in front of it.
+/// Whether a link on the path crosses to another file system. Stops before it.
 fn leaves(mount: &Path, rest: &Path) -> bool {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let Ok(root) = rustix::fs::openat(CWD, mount, flags | OFlags::DIRECTORY, Mode::empty()) else {
@@ -75,7 +75,7 @@ fn leaves(mount: &Path, rest: &Path) -> bool {
     matches!(opened, Err(Errno::XDEV))
 }
 
-/// The mounts that this process sees.
+/// The mounts of this process.
 fn table() -> Option<Arc<Vec<FileSystem>>> {
     static LAST: Mutex<Option<(Instant, Arc<Vec<FileSystem>>)>> = Mutex::new(None);
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,7 +91,8 @@ fn table() -> Option<Arc<Vec<FileSystem>>> {
     }
 }
 
-/// A line of /proc/self/mountinfo (proc_pid_mountinfo(5)): the fifth field is the place, the first after ` - ` the type.
+/// A line of /proc/self/mountinfo (proc_pid_mountinfo(5)): the fifth field is the mount point, the first after ` - `
+/// the type.
 fn mount(line: &[u8]) -> Option<FileSystem> {
     let mut fields = line.split(|&b| b == b' ');
     let at = fields.nth(4)?;
@@ -102,7 +103,7 @@ fn mount(line: &[u8]) -> Option<FileSystem> {
     })
 }
 
-/// Blanks, tabs, line feeds and backslashes are written there as three octal digits.
+/// Spaces, tabs, line feeds and backslashes are escaped as three octal digits.
 fn unescaped(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;

@@ -18,33 +18,33 @@ use std::time::UNIX_EPOCH;
 /// The target of these lines.
 pub const TARGET: &str = "access";
 
-/// Longest identifier that is taken over.
+/// Longest accepted identifier.
 const MAX_ID: usize = 128;
 
 /// Longest text of a request in a line, in characters.
 const MAX_TEXT: usize = 500;
 
-/// What is logged of a request.
+/// The logged properties of a request.
 #[derive(Debug)]
 pub struct Access<'a> {
     /// The request.
     pub http: &'a Http,
-    /// Its answer, before a HEAD takes its body away.
+    /// The reply, before the body is removed for HEAD.
     pub reply: &'a Reply,
     /// See [`request_id`].
     pub id: &'a str,
-    /// Whether X-Forwarded-For is believed.
+    /// Whether X-Forwarded-For is trusted.
     pub trust_proxy: bool,
-    /// From the first byte read to the answer.
+    /// From the first byte read to the reply.
     pub time: Duration,
     /// How the answer was obtained.
     pub how: &'a str,
-    /// Where the time went.
+    /// The time of each stage.
     pub stages: &'a [(&'static str, Duration)],
 }
 
-/// The identifier that a proxy gave the request in `X-Request-ID` or, where there is none of printable ASCII without
-/// blanks and quotes, 16 hexadecimal digits that no other request has.
+/// The identifier that a proxy gave the request in `X-Request-ID` or, if that is not printable ASCII without spaces
+/// and quotes, 16 hexadecimal digits that are unique.
 pub fn request_id(http: &Http) -> String {
     static FIRST: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(()));
     static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -61,7 +61,7 @@ pub fn request_id(http: &Http) -> String {
     }
 }
 
-/// Who asked: REMOTE_ADDR or, behind a proxy that is trusted, the address that this proxy saw, which it puts last.
+/// The client's address: REMOTE_ADDR or, behind a trusted proxy, the address that this proxy saw, which it puts last.
 fn client(http: &Http, trust_proxy: bool) -> String {
     let forwarded = trust_proxy.then(|| text(http, "HTTP_X_FORWARDED_FOR"));
     let last = forwarded.and_then(|list| list.rsplit(',').next().map(|last| last.trim().to_string()));
@@ -70,7 +70,7 @@ fn client(http: &Http, trust_proxy: bool) -> String {
 }
 
 impl Access<'_> {
-    /// The line, without a line feed.
+    /// Formats the line, without a line feed.
     pub fn line(&self, format: LogFormat) -> String {
         match format {
             LogFormat::Iip => self.iip(),
@@ -154,8 +154,8 @@ impl Access<'_> {
     }
 }
 
-/// The value of `Server-Timing` (W3C Server Timing): milliseconds of each stage that took any, and of all; requests to
-/// stores, if there were any, and the bytes that they brought.
+/// The value of `Server-Timing` (W3C Server Timing): milliseconds of each stage that took time, and in total;
+/// requests to stores, if any, and the bytes received.
 pub fn server_timing(
     stages: &[(&'static str, Duration)],
     [requests, bytes]: [u64; 2],
@@ -172,7 +172,7 @@ pub fn server_timing(
     text
 }
 
-/// What was asked for, on one line.
+/// The requested address, on one line.
 fn asked(http: &Http) -> String {
     let uri = text(http, "REQUEST_URI");
     if uri.is_empty() {
@@ -189,7 +189,7 @@ fn text(http: &Http, name: &str) -> String {
     text.chars().map(plain).take(MAX_TEXT).collect()
 }
 
-/// Text that may be put between quotes.
+/// Escapes text for use between quotes.
 fn quoted(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"")
 }
@@ -208,8 +208,8 @@ pub fn stamp(now: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
 }
 
-/// Year, month and day `days` days after 1970-01-01, in the proleptic Gregorian calendar: years are counted from
-/// March, so that the leap day is the last, in eras of 400 years or 146,097 days.
+/// Year, month and day `days` days after 1970-01-01, in the proleptic Gregorian calendar. Years are counted from
+/// March, so that the leap day is the last; eras have 400 years or 146,097 days.
 fn date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468; // from 0000-03-01
     let (era, of_era) = (days / 146_097, days % 146_097);

@@ -18,27 +18,27 @@ use crate::work::Stage;
 use crate::work::timed;
 use std::sync::Arc;
 
-/// Opening a file: reading its headers.
+/// The cost of opening a file: reading its headers.
 pub const OPEN: Cost = Cost {
     work: 1 << 16,
     bytes: 1 << 20,
 };
 
-/// Reading the files beside an image.
+/// The cost of reading the sidecar files of an image.
 pub const NOTES: Cost = Cost {
     work: 1 << 13,
     bytes: 1 << 18,
 };
 
-/// Bytes of an answer that leases nothing while it is sent.
+/// Bytes up to which an answer takes no lease while it is sent.
 pub const LIGHT: usize = 256 << 10;
 
 /// How often a preparation is tried before the answer is made without it.
 const TRIES: usize = 3;
 
 impl Service {
-    /// What a window takes, after what it shares with all windows of its level was made: a level that the file lacks, or
-    /// an index into it.
+    /// The remaining cost of a window, once everything shared by the windows of its level is ready: a derived level,
+    /// or an index.
     pub(in crate::service) async fn prepared(
         &self,
         opened: &Arc<Opened>,
@@ -65,7 +65,7 @@ impl Service {
         Ok(effort)
     }
 
-    /// What reading a window takes now. `Error::Limit` when the bytes of the file are not worth it.
+    /// The current effort of reading a window. `Error::Limit` if the size of the file does not justify it.
     fn effort(&self, opened: &Opened, window: Window) -> Result<Effort> {
         let effort = self.mosaic.effort(opened, window, &self.cache);
         let limits = &self.config().library.options.budget.limits;
@@ -73,7 +73,7 @@ impl Service {
         Ok(effort)
     }
 
-    /// Reads the last pixel of a window: what is shared is made on the way.
+    /// Reads the last pixel of a window, which makes everything shared.
     fn prepare(&self, opened: &Opened, window: Window) -> Result<()> {
         let Rect { x, y, w, h } = window.rect;
         let last = Window {
@@ -84,11 +84,11 @@ impl Service {
         Ok(())
     }
 
-    /// Makes the statistics of an image, once for all who ask meanwhile.
+    /// Computes the statistics of an image, once for all concurrent requests.
     pub(in crate::service) async fn measure_all(&self, opened: &Arc<Opened>, scope: &Scope) -> Result<()> {
         let window = self.all(opened)?;
         let effort = self.prepared(opened, window, scope).await?;
-        // no level has this number
+        // not the number of any level
         let key = Key::decoded(opened.identity.clone(), Part::Level(usize::MAX));
         let (service, image) = (self.clone(), opened.clone());
         let make = move |scope: Scope| async move {

@@ -1,7 +1,7 @@
-//! Large answers in bands of rows: read, processed and encoded a few at a time.
+//! Makes large answers in bands of rows: reads, processes and encodes a few at a time.
 //!
-//! Memory: for every thread two rows of the window's tiles, and a band of about a million pixels before and after
-//! its steps; besides them the file, as it grows. The pixels equal those of the answer made in one piece.
+//! Memory per thread: two rows of the window's tiles, and a band of about a million pixels before and after its
+//! steps; in addition the growing file. The pixels equal those of an answer made as a whole.
 
 use crate::encode::bands;
 use crate::encode::bands::BandWriter;
@@ -23,12 +23,12 @@ use crate::work::timed;
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Pixels read and written from which on an answer is made in bands.
+/// Pixels read and written above which an answer is made in bands.
 const LARGE: u64 = 1 << 22;
 
 impl Service {
-    /// The bytes of a large answer; `None` when it is small, or has to be made in one piece: for its format, or for a
-    /// step that needs the whole picture.
+    /// The bytes of a large answer; `None` if it is small, or must be made as a whole because of its format or a step
+    /// that needs the whole picture.
     pub(in crate::service) fn export(&self, opened: &Opened, plan: &Plan) -> Result<Option<Vec<u8>>> {
         let (size, whole) = (plan.size(), plan.window.rect.size());
         let Some(high) = bands::rows(size, plan.output).filter(|_| plan.pixels() > LARGE && !plan.is_deep())
@@ -71,7 +71,7 @@ impl Service {
             end: 0,
         };
         for group in parts.chunks(self.mosaic.threads()) {
-            // between bands nothing is held that others wait for
+            // no lock is held between bands
             lend()?;
             if let (Some((_, first)), Some((_, last))) = (group.first(), group.last()) {
                 timed(Stage::Read, || input.read(first.start..last.end))?;
@@ -101,23 +101,23 @@ impl Service {
     }
 }
 
-/// The window's rows, from the top: each row of tiles is read once.
+/// Reads the window's rows from the top: each row of tiles is read once.
 struct WindowRows<'a> {
     service: &'a Service,
     opened: &'a Opened,
     window: Window,
-    /// Whether samples of 32 bits stay as they are: [`Service::coloured`].
+    /// Whether samples of 32 bits are unchanged: see [`Service::coloured`].
     numbers: bool,
     /// The meaning of the samples after colour conversion; before the first read, that of the source.
     meaning: Cow<'a, Meaning>,
-    /// First row and samples of what has been read and may still be needed, one below the other.
+    /// The rows that were read and may still be needed, each raster with its first row, in order.
     held: Vec<(u32, Raster)>,
-    /// The row behind the last that has been read.
+    /// The end of the rows that were read.
     end: u32,
 }
 
 impl<'a> WindowRows<'a> {
-    /// Reads up to the end of these rows of the window; no earlier ones may be asked afterwards.
+    /// Reads up to the end of these rows of the window; earlier rows must not be requested afterwards.
     fn read(&mut self, needed: Range<u32>) -> Result<()> {
         self.held
             .retain(|(first, raster)| first + raster.size.h > needed.start);
@@ -135,7 +135,7 @@ impl<'a> WindowRows<'a> {
         Ok(())
     }
 
-    /// These rows, which have been read.
+    /// These rows, which must have been read.
     fn strips(&self, needed: &Range<u32>) -> Vec<Strip<'_>> {
         let strip = |(first, raster): &'_ (u32, Raster)| {
             let from = needed.start.max(*first) - first;
@@ -146,7 +146,7 @@ impl<'a> WindowRows<'a> {
         strips.filter(|(_, rows)| !rows.is_empty()).collect()
     }
 
-    /// As many rows of tiles as there are threads, from the first row on that has not been read.
+    /// The next unread rows: as many rows of tiles as there are threads.
     fn chunk(&self) -> Result<Vec<(Raster, Cow<'a, Meaning>)>> {
         let header = self.opened.source.header();
         let tile = header
@@ -198,7 +198,7 @@ mod tests {
     use crate::source::tiff::build::Temp;
     use std::sync::Arc;
 
-    /// The pixels of a file.
+    /// Decodes the pixels of a file.
     fn pixels(file: &[u8], format: Format, size: Size) -> Vec<u8> {
         let samples = match format {
             Format::Jpeg => jpeg::decode(file, size).unwrap().samples,

@@ -1,4 +1,4 @@
-//! The limits in force: those of the configuration, with the watermark as its file was when it was last read.
+//! The limits in force: those of the configuration, with the watermark as last read from its file.
 
 use crate::config::Config;
 use crate::error::Result;
@@ -10,15 +10,15 @@ use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::RwLock;
 
-/// What requests are held to.
+/// The limits that apply to requests.
 pub struct InForce {
     limits: RwLock<Arc<PlanLimits>>,
-    /// Why the watermark could not be read at first.
+    /// Why the watermark could not be read initially.
     fault: Option<String>,
 }
 
 impl InForce {
-    /// Those that the configuration says; reads the watermark.
+    /// The limits of the configuration; reads the watermark.
     pub fn new(config: &Config) -> InForce {
         let (watermark, fault) = match read(config.watermark.as_ref()) {
             Ok(watermark) => (watermark, None),
@@ -33,17 +33,17 @@ impl InForce {
         }
     }
 
-    /// Why the watermark could not be read when this began.
+    /// Why the watermark could not be read initially.
     pub fn fault(&self) -> Option<&str> {
         self.fault.as_deref()
     }
 
-    /// For one request.
+    /// The limits for a request.
     pub fn now(&self) -> Arc<PlanLimits> {
         Arc::clone(&self.limits.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads the watermark again; the one before stays when that fails.
+    /// Reads the watermark again; the previous one stays if that fails.
     pub fn refresh(&self, config: &Config) -> Result<()> {
         let watermark = read(config.watermark.as_ref())?;
         let mut limits = self.limits.write().unwrap_or_else(PoisonError::into_inner);
@@ -52,7 +52,7 @@ impl InForce {
     }
 }
 
-/// The watermark as its file is here and now, if there is to be one.
+/// Reads the watermark, if one is configured.
 fn read(settings: Option<&WatermarkSettings>) -> Result<Option<Arc<Watermark>>> {
     let Some(settings) = settings else {
         return Ok(None);

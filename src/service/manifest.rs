@@ -15,11 +15,11 @@ use crate::protocol::iiif::ManifestRequest;
 use crate::protocol::segment;
 use crate::service::Service;
 
-/// Pictures of one manifest: each is opened for its size.
+/// Most pictures of a manifest: each is opened for its size.
 const MAX_CANVASES: usize = 1_000;
 
 impl Service {
-    /// The manifest of an image, or the Collection of a folder. Reads files; for a compute thread.
+    /// The manifest of an image, or the Collection of a folder. Reads files, so it must run on a compute thread.
     pub(in crate::service) fn manifest(
         &self,
         http: &Http,
@@ -70,7 +70,7 @@ impl Service {
         Ok(self.stamp(reply, &etag, &modified))
     }
 
-    /// Whether a memcached answers, and whether all that it was given has been stored or given up.
+    /// Whether a memcached server answers, and whether everything queued for it was stored or dropped.
     pub fn memcached(&self) -> (bool, bool) {
         let shared = self.shared.as_ref();
         (
@@ -79,12 +79,13 @@ impl Service {
         )
     }
 
-    /// What lies in a folder of images: see [`crate::library::Library::folder`].
+    /// The content of a folder of images: see [`crate::library::Library::folder`].
     pub fn folder(&self, id: &str) -> Result<(Vec<(String, bool)>, std::time::SystemTime)> {
         self.library.folder(id)
     }
 
-    /// How many tiles each level of an image has, the largest first. Opens it; for a compute thread.
+    /// The number of tiles of each level of an image, the largest first. Opens the image, so it must run on a compute
+    /// thread.
     pub fn grids(&self, id: &str) -> Result<Vec<u64>> {
         let opened = self.library.open(id)?;
         let levels = opened.source.header().levels.iter();
@@ -97,7 +98,7 @@ impl Service {
             .collect())
     }
 
-    /// A canvas for each picture that is shown under an identifier. One that cannot be opened is left out, and logged.
+    /// A canvas for each picture of an identifier. Pictures that cannot be opened are left out and logged.
     fn canvases(&self, id: &str, opened: &Opened) -> Result<Vec<Canvas>> {
         let members = self.library.members(opened);
         let pages = &opened.source.header().set.stack;

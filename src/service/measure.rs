@@ -1,6 +1,6 @@
-//! Samples as numbers: profiles (PFL) and spectra (SPECTRA), of one image or of every image of a sequence.
+//! Returns samples as numbers: profiles (PFL) and spectra (SPECTRA), of one image or of every image of a sequence.
 //!
-//! The forms are those of iipsrv, whose keys were bare numbers; here they are JSON.
+//! The structure is that of iipsrv, whose keys were bare numbers; here it is valid JSON.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -54,7 +54,7 @@ impl Service {
         })
     }
 
-    /// The image, or all of the sequence that it is of, by their horizontal angles.
+    /// The image, or all images of its sequence, by their horizontal angles.
     fn of_set(&self, opened: &Arc<Opened>) -> Result<Vec<(u32, Arc<Opened>)>> {
         let (id, view) = split_view(&opened.identity.name);
         let [_, vertical] = view.unwrap_or(FIRST);
@@ -69,7 +69,7 @@ impl Service {
     }
 }
 
-/// The pixels that are asked for.
+/// The requested pixels.
 pub fn window(header: &Header, measure: Measure) -> Result<Window> {
     let outside = || Error::Outside("the image has no such pixels".into());
     let (Measure::Profile { level, .. } | Measure::Spectrum { level, .. }) = measure;
@@ -135,7 +135,7 @@ fn profile(rasters: &[(u32, &Header, Raster)]) -> Description {
     }
 }
 
-/// The first channel of each image, its nominal minimum as 0 and maximum as 1.
+/// The first channel of each image, scaled from its nominal range to 0–1.
 fn spectrum(rasters: &[(u32, &Header, Raster)]) -> Description {
     let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<spectra>\n");
     for (angle, header, raster) in rasters {

@@ -65,40 +65,40 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-/// A picture that was asked for.
+/// A requested picture.
 struct Drawing {
     opened: Arc<Opened>,
-    /// Of an answer: it holds the plan.
+    /// The key of an answer, which contains the plan.
     key: Key,
     etag: String,
-    /// Further header lines.
+    /// Additional header lines.
     lines: Vec<HeaderLine>,
 }
 
-/// The server; its clones are the same one.
+/// The server; clones share their state.
 #[derive(Clone)]
 pub struct Service(Arc<Inner>);
 
-/// What the clones share.
+/// The state shared by clones.
 pub struct Inner {
     config: Config,
     limits: InForce,
     library: Library,
     mosaic: Mosaic,
     cache: Cache<Key>,
-    /// What survives a restart.
+    /// Persistent cache.
     disk: DiskCache,
-    /// What other servers make, too.
+    /// Cache shared with other servers.
     shared: Option<Memcached>,
     profiles: Profiles,
-    /// Where temporary files lie.
+    /// Directory for temporary files.
     spool_dir: Option<Arc<SpoolDir>>,
     served: AtomicU64,
     executor: Executor,
     file_calls: FileCalls,
     opens: Flights<String, Arc<Opened>>,
     answers: Flights<Key, Answer>,
-    /// Whole levels, indexes and statistics: what many answers of one image need.
+    /// Whole levels, indexes and statistics, which many answers of an image need.
     preparations: Flights<Key, ()>,
 }
 
@@ -110,7 +110,7 @@ impl Deref for Service {
     }
 }
 
-/// The bytes of an answer, and the memory that they lease until they are sent.
+/// The bytes of an answer, and the lease on their memory until they are sent.
 #[derive(Clone)]
 struct Answer {
     bytes: Bytes,
@@ -151,7 +151,7 @@ impl Service {
         }))
     }
 
-    /// Adds an image that has no file. To be called before the service is shared.
+    /// Adds an image without a file. Must be called before the service is shared.
     pub fn with_image(mut self, id: &str, source: impl Source + 'static) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             inner.library.insert(id, source);
@@ -159,13 +159,13 @@ impl Service {
         self
     }
 
-    /// Answers a request, and waits for it on this thread: for callers without a runtime.
+    /// Answers a request and blocks this thread until then, for callers without a runtime.
     pub fn respond(&self, http: Http) -> Reply {
         block_on(self.serve(http, Scope::default()))
     }
 
-    /// Answers a request. Never fails; dropping the future cancels what no other request waits for. A scope with a deadline
-    /// wants the timer of a tokio runtime.
+    /// Answers a request. Never fails; dropping the future cancels the work that no other request waits for. A scope
+    /// with a deadline requires the timer of a tokio runtime.
     pub async fn serve(&self, http: Http, scope: Scope) -> Reply {
         let since = Instant::now();
         let cancelled = status::CancelCount::default();
@@ -197,7 +197,7 @@ impl Service {
         self.close(&http, &scope, protocol, since, how, reply)
     }
 
-    /// A request from top to bottom; with the reply how it was obtained, for the log.
+    /// Handles a request from top to bottom; returns the reply and how it was obtained, for the log.
     async fn line(
         &self,
         http: &Http,
@@ -251,7 +251,7 @@ impl Service {
         }
     }
 
-    /// Opens an image, once for all who ask meanwhile.
+    /// Opens an image, once for all concurrent requests.
     async fn open(&self, id: String, scope: &Scope) -> crate::error::Result<Arc<Opened>> {
         let (service, name) = (self.clone(), id.clone());
         let open = move |scope: Scope| async move {
@@ -272,12 +272,13 @@ impl Service {
         self.opens.get_or_make(&id, scope, open).await
     }
 
-    /// The threads and the memory of this server.
+    /// The executor of this server.
     pub fn executor(&self) -> &Executor {
         &self.executor
     }
 
-    /// Empties every cache and reads the watermark again (SIGHUP). An error when that cannot be read: the one before stays.
+    /// Empties every cache and reads the watermark again (SIGHUP). An error if the watermark cannot be read: the
+    /// previous one stays.
     pub fn clear(&self) -> crate::error::Result<()> {
         let read = self.limits.refresh(&self.config);
         self.cache.clear();
@@ -288,7 +289,7 @@ impl Service {
         read
     }
 
-    /// Why the watermark cannot be read: nothing must be served then, for it would be unmarked.
+    /// Why the watermark cannot be read: nothing may be served then, since it would be unmarked.
     pub fn watermark_fault(&self) -> Option<&str> {
         self.limits.fault()
     }
@@ -303,12 +304,12 @@ impl Service {
         &self.config
     }
 
-    /// Bytes that the cache holds now; never more than the configuration allows.
+    /// Bytes in the memory cache; never more than the configuration allows.
     pub fn cached_bytes(&self) -> u64 {
         self.cache.bytes()
     }
 
-    /// What is asked of an open image, and how the answer was obtained.
+    /// Answers a request for an open image; returns how the answer was obtained.
     async fn ask(
         &self,
         http: &Http,
@@ -397,7 +398,7 @@ impl Service {
         Ok((reply, how))
     }
 
-    /// The encoded answer to a plan, and how it was obtained: once for all requests that ask meanwhile.
+    /// The encoded answer to a plan, and how it was obtained; made once for all concurrent requests.
     async fn answer(
         &self,
         opened: &Arc<Opened>,
@@ -436,7 +437,7 @@ impl Service {
         Ok((answer, how))
     }
 
-    /// Has an answer made: what it needs first, then its pixels, by the threads that compute.
+    /// Makes an answer on the compute threads: first its preparations, then its pixels.
     async fn make(&self, opened: &Arc<Opened>, key: &Key, scope: &Scope) -> crate::error::Result<Answer> {
         let plan = key.plan().ok_or_else(mixed)?;
         let lasting = self.is_lasting(opened, plan).then(|| self.lasting_name(key));
@@ -479,7 +480,7 @@ impl Service {
         })
     }
 
-    /// The lease of an answer that was cached, until it is sent: the cache may have forgotten it by then.
+    /// The lease of a cached answer until it is sent: the cache may have evicted it by then.
     fn unsent(&self, bytes: &Bytes) -> crate::error::Result<Option<Arc<Lease>>> {
         if bytes.len() <= cost::LIGHT {
             return Ok(None);
@@ -488,7 +489,7 @@ impl Service {
         lease.map(|lease| Some(Arc::new(lease))).ok_or(Error::Busy)
     }
 
-    /// What the files beside an image say, read where that delays no request.
+    /// The sidecar of an image, read where that delays no other request.
     async fn sidecar(&self, opened: &Arc<Opened>, scope: &Scope) -> crate::error::Result<Arc<Sidecar>> {
         let (service, image) = (self.clone(), opened.clone());
         if !opened.is_local {
@@ -499,7 +500,7 @@ impl Service {
         Ok(self.executor.run(cost::NOTES, scope, job).await?.0)
     }
 
-    /// What the files beside an image say. What cannot be used is logged when it is read, and left out.
+    /// The sidecar of an image. Files that cannot be used are logged when they are read, and ignored.
     fn read_sidecar(&self, opened: &Opened) -> Arc<Sidecar> {
         if let Some(known) = self.library.sidecar(opened) {
             return known;
@@ -535,7 +536,7 @@ impl Service {
         Ok(self.stamp(reply, &etag, &opened.last_modified))
     }
 
-    /// The end of every request: counted, logged, named, and bodiless for HEAD.
+    /// Finishes every request: counts and logs it, adds its identifier, and removes the body for HEAD.
     fn close(
         &self,
         http: &Http,
@@ -582,12 +583,12 @@ impl Service {
     }
 }
 
-/// An answer's key and a tile's never meet.
+/// The error for a tile under an answer's key or the reverse, which cannot happen.
 fn mixed() -> Error {
     Error::Corrupt("an answer's key holds a raster".into())
 }
 
-/// Logs what of a file's metadata is beyond the limits.
+/// Logs which metadata of a file exceeds the limits.
 fn log_left_out(opened: &Opened) {
     let mut all = opened.source.header().metadata.left_out.clone();
     all.sort_unstable();

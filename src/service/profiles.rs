@@ -1,4 +1,4 @@
-//! The transforms to sRGB in use, one for all images with the same profile.
+//! A cache of transforms to sRGB, shared by images with the same profile.
 
 use crate::fingerprint;
 use crate::library::Opened;
@@ -7,18 +7,18 @@ use crate::raster::Colour;
 use quick_cache::sync::Cache;
 use std::sync::Arc;
 
-/// Transforms that are kept: one of CMYK holds up to some megabytes.
+/// Most cached transforms: one for CMYK takes up to some megabytes.
 const KEPT: usize = 32;
 
-/// Transforms by the profiles that they were made of.
+/// Transforms by profile.
 pub struct Profiles {
     srgb: bool,
-    /// `None` for a profile that changes nothing or says nothing.
+    /// `None` for a profile that is an identity or unusable.
     transforms: Cache<u64, Option<Arc<Transform>>>,
 }
 
 impl Profiles {
-    /// For everything that has a profile, or for CMYK only, whose profile no answer can hold.
+    /// For all images with a profile, or only for CMYK, whose profile no answer can contain.
     pub fn new(srgb: bool) -> Profiles {
         Profiles {
             srgb,
@@ -26,7 +26,7 @@ impl Profiles {
         }
     }
 
-    /// What brings samples of this image, of 8 bits or deeper, to sRGB; `None` where they are taken as they are.
+    /// The transform from samples of this image, of 8 bits or deeper, to sRGB; `None` if they are used unchanged.
     pub fn transform(&self, opened: &Opened, deep: bool) -> Option<Arc<Transform>> {
         let header = opened.source.header();
         let colour = header.meaning.colour;
@@ -34,7 +34,7 @@ impl Profiles {
             return None;
         }
         let profile = header.metadata.icc.as_deref()?;
-        // it may have megabytes
+        // the profile may have megabytes
         let profile_key = opened.profile.get_or_init(|| fingerprint::of(&profile));
         let key = fingerprint::of(&(profile_key, colour.channels(), deep));
         let make = || Ok::<_, std::convert::Infallible>(Transform::new(profile, colour, deep).map(Arc::new));

@@ -1,4 +1,4 @@
-//! Replies and the header lines that go with them.
+//! Builds replies and their header lines.
 
 use crate::error::Error;
 use crate::fingerprint;
@@ -25,15 +25,15 @@ use std::time::SystemTime;
 /// The media type of IIP answers.
 pub const NETFPX: &str = "application/vnd.netfpx";
 const SERVER: &str = concat!("iipsrv/", env!("CARGO_PKG_VERSION"));
-/// What an address in an answer varies by: the id that a proxy gives,
+/// The request header with a proxied identifier, by which addresses in an answer vary,
 const NAMED: &str = "X-IIIF-ID";
-/// and, where proxies are believed, what they say of the address that the client used.
+/// and, if proxies are trusted, those with the address that the client used.
 const FORWARDED: &str =
     "X-IIIF-ID, Forwarded, X-Forwarded-Proto, X-Forwarded-Host, X-Forwarded-Port, X-Forwarded-Prefix";
 const METHODS: &str = "GET, HEAD, POST, OPTIONS";
 
 impl Service {
-    /// The lines that every reply has: server and CORS.
+    /// The lines of every reply: server and CORS.
     pub(in crate::service) fn common(&self, reply: Reply) -> Reply {
         let reply = reply.with("Server", SERVER);
         let cors = &self.config().cors;
@@ -58,12 +58,12 @@ impl Service {
         reply.with("Cache-Control", self.config().cache_control.clone())
     }
 
-    /// A strong ETag (RFC 9110 §8.8.3): it is that of equal bytes in every process of the same version.
+    /// A strong ETag (RFC 9110 §8.8.3): equal bytes have equal tags in every process of the same version.
     pub(in crate::service) fn etag(&self, fingerprint: u64) -> String {
         format!("\"{fingerprint:016x}\"")
     }
 
-    /// A reply that was made from an image, with what lets a client know it again.
+    /// Adds the validators of a reply that was made from an image.
     pub(in crate::service) fn stamp(&self, reply: Reply, etag: &str, modified: &str) -> Reply {
         let reply = reply
             .with("Last-Modified", modified.to_string())
@@ -71,8 +71,8 @@ impl Service {
         self.common(self.kept(reply))
     }
 
-    /// 304 to a GET or HEAD of what the client has already. `If-None-Match` decides alone where it is given (RFC 9110
-    /// §13.2.2). `lines` are those of the answer: a 304 says what it varies by.
+    /// 304 for a GET or HEAD if the client's copy is current. `If-None-Match` takes precedence (RFC 9110 §13.2.2).
+    /// `lines` are those of the answer: a 304 includes Vary.
     pub(in crate::service) fn unchanged(
         &self,
         http: &Http,
@@ -113,7 +113,7 @@ impl Service {
         self.stamp(with_all(reply, lines), &etag, &opened.last_modified)
     }
 
-    /// A description, with what the files beside the image say.
+    /// A description, including the members of the sidecar files.
     pub(in crate::service) fn describe(
         &self,
         http: &Http,
@@ -128,14 +128,14 @@ impl Service {
             return self.front_page();
         };
         let lines = match ask {
-            // version and media type, and its id
+            // version and media type, and the identifier
             Ask::Info { .. } => vec![("Vary", format!("Accept, {}", self.named()).into())],
             _ => Vec::new(),
         };
         self.described(http, opened, description, lines, sidecar.modified)
     }
 
-    /// A description with these header lines besides its own.
+    /// A description with these additional header lines.
     pub(in crate::service) fn described(
         &self,
         http: &Http,
@@ -170,7 +170,7 @@ impl Service {
         self.common(self.kept(reply.with("Vary", self.named())))
     }
 
-    /// The header lines by which a proxy may change an address.
+    /// The request headers by which a proxy may change an address.
     pub(in crate::service) fn named(&self) -> &'static str {
         if self.config.protocol.trust_proxy {
             FORWARDED
@@ -179,18 +179,18 @@ impl Service {
         }
     }
 
-    /// 204 with what may be asked.
+    /// 204 with the allowed methods.
     pub(in crate::service) fn options(&self) -> Reply {
         self.common(Reply::empty(204).with("Allow", METHODS))
     }
 
-    /// 405 with what may be asked.
+    /// 405 with the allowed methods.
     pub(in crate::service) fn not_allowed(&self) -> Reply {
         let reply = Reply::new(405, "method not allowed\n").with("Content-Type", "text/plain; charset=utf-8");
         self.common(reply.with("Allow", METHODS))
     }
 
-    /// The answer to nothing: the page that names the server.
+    /// The answer to an empty request: a page that names the server.
     pub(in crate::service) fn front_page(&self) -> Reply {
         let page = concat!(
             "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>iipsrv ",
@@ -202,12 +202,12 @@ impl Service {
         self.common(Reply::new(200, page).with("Content-Type", "text/html; charset=utf-8"))
     }
 
-    /// Tells the log what went wrong, and with which image.
+    /// Logs an error with the image that it concerns.
     fn tell(&self, http: &Http, error: &Error) {
         let level = match error {
             Error::Corrupt(_) | Error::Io(_) | Error::Internal(_) => Level::Error,
             Error::TooBig(_) | Error::NoMemory(_) | Error::TimedOut | Error::Limit(_) => Level::Warn,
-            // a client can ask for as many of these as it likes
+            // a client can cause any number of these
             Error::Unsupported(_) => Level::Info,
             _ => return,
         };
@@ -218,7 +218,7 @@ impl Service {
         }
     }
 
-    /// What went wrong, in the way of the protocol that was spoken: one line, nothing of the machine.
+    /// The reply for an error, in the format of the protocol: one line, without internals of the server.
     pub(in crate::service) fn fail(&self, http: &Http, failure: &Failure) -> Reply {
         let Failure { protocol, error, iip } = failure;
         self.tell(http, error);
@@ -257,17 +257,17 @@ fn with_all(reply: Reply, lines: impl IntoIterator<Item = HeaderLine>) -> Reply 
         .fold(reply, |reply, (name, value)| reply.with(name, value))
 }
 
-/// Whether the list of entity tags has this one, by weak comparison (RFC 9110 §13.1.2). Tags may hold commas.
+/// Whether the list of entity tags contains this one, by weak comparison (RFC 9110 §13.1.2). Tags may contain commas.
 fn names(tags: &str, etag: &str) -> bool {
     if tags.trim() == "*" {
         return true;
     }
-    // every second piece between quotes is a tag
+    // every second part between quotes is a tag
     let mut pieces = tags.split('"').skip(1).step_by(2);
     pieces.any(|tag| tag == etag.trim_matches('"'))
 }
 
-/// The name under which a browser may offer to save an export: shown for a GET, saved for a POST.
+/// The file name for an export: displayed for a GET, saved for a POST.
 pub fn export(http: &Http, opened: &Opened, plan: &Plan) -> HeaderLine {
     let kind = if http.method() == Method::Post {
         "attachment"
@@ -281,7 +281,7 @@ pub fn export(http: &Http, opened: &Opened, plan: &Plan) -> HeaderLine {
     )
 }
 
-/// `NAME_WxH.FORMAT`: the last part of the identifier without its suffix, and the size of the answer.
+/// `NAME_WxH.FORMAT`: the last part of the identifier without suffix, and the size of the answer.
 fn file_name(id: &str, plan: &Plan) -> String {
     let last = id.rsplit('/').next().unwrap_or(id);
     let stem = last.rsplit_once('.').map_or(last, |(stem, _)| stem);

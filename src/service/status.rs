@@ -1,4 +1,4 @@
-//! The status of the server, and purging its caches.
+//! Reports the status of the server, and purges its caches.
 
 use crate::config::Origin;
 use crate::http::Reply;
@@ -13,10 +13,10 @@ use serde_json::Value;
 use serde_json::json;
 use std::time::Duration;
 
-/// Settings whose values are not shown.
+/// Settings whose values are hidden.
 const SECRET: &[&str] = &["ADMIN_TOKEN"];
 
-/// What metrics call media types other than those of formats.
+/// Labels for media types other than those of formats.
 const OTHERS: &[(&str, &str)] = &[
     ("application/json", "json"),
     ("application/ld+json", "json"),
@@ -27,12 +27,12 @@ const OTHERS: &[(&str, &str)] = &[
     ("text/plain", "text"),
 ];
 
-/// Which images are purged.
+/// The images to purge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Purge {
-    /// The one with this identifier.
+    /// The image with this identifier.
     Id(String),
-    /// Those whose identifiers start so.
+    /// Images whose identifiers start with this prefix.
     Prefix(String),
 }
 
@@ -45,7 +45,7 @@ impl Purge {
     }
 }
 
-/// Counts an answer, its bytes and where its time went.
+/// Counts an answer, its bytes and its stage times.
 pub fn count(protocol: &'static str, reply: &Reply, stages: &[(&'static str, Duration)], time: Duration) {
     let kind = reply.header("Content-Type").unwrap_or("none");
     let kind = kind.split(';').next().unwrap_or(kind).trim();
@@ -69,12 +69,12 @@ pub fn count(protocol: &'static str, reply: &Reply, stages: &[(&'static str, Dur
     }
 }
 
-/// Counts a request as cancelled when it is dropped before it was answered.
+/// Counts a request as cancelled if it is dropped before it was answered.
 #[derive(Debug, Default)]
 pub struct CancelCount(());
 
 impl CancelCount {
-    /// The request was answered.
+    /// Marks the request as answered.
     pub fn answered(self) {
         std::mem::forget(self);
     }
@@ -87,14 +87,14 @@ impl Drop for CancelCount {
 }
 
 impl Service {
-    /// Drops answers, tiles and open files of these images. What memcached holds stays there: it is found by the version
-    /// of the file. Returns how many entries there were.
+    /// Drops answers, tiles and open files of these images. Entries in memcached remain, as their keys include the
+    /// version of the file. Returns the number of entries dropped.
     pub fn purge(&self, what: &Purge) -> usize {
         let opened = self.library.purge(|id| what.covers(id));
         opened + self.cache.purge(|key| what.covers(key.image()))
     }
 
-    /// Sets the gauges of what lies in the service.
+    /// Updates the gauges of the service's state.
     pub fn set_gauges(&self) {
         let metrics = metrics::get();
         let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
@@ -126,7 +126,7 @@ impl Service {
         metrics.descriptor_limit.set(number(limit.unwrap_or(u64::MAX)));
     }
 
-    /// Settings, versions, and what is open.
+    /// Settings, versions, and the open images.
     pub fn status(&self) -> Value {
         let load = self.executor.load();
         let servers = self.shared.iter().flat_map(|shared| shared.servers());
@@ -180,7 +180,7 @@ impl Service {
     }
 }
 
-/// The libraries that encode and decode, with the versions that they were built against.
+/// The codec libraries, with the versions that they were built against.
 fn codecs() -> Map<String, Value> {
     let own = ("jpeg2000", concat!("iipsrv ", env!("CARGO_PKG_VERSION")));
     let system = [

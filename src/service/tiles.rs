@@ -23,7 +23,7 @@ pub(in crate::service) struct Tiles {
 }
 
 impl Service {
-    /// The tiles of a range: columns outside, rows inside.
+    /// The tiles of a range, in column-major order.
     pub(in crate::service) fn tiles(&self, opened: &Opened, range: &TileRange) -> Result<Tiles> {
         let header = opened.source.header();
         let outside = || Error::Outside(format!("the image has no tiles {}-{}", range.first, range.last));
@@ -67,7 +67,7 @@ impl Service {
         })
     }
 
-    /// Each tile with its label.
+    /// Concatenates the tiles with their labels.
     pub(in crate::service) async fn labelled(
         &self,
         opened: &Arc<Opened>,

@@ -1,6 +1,6 @@
 //! The header of a JBIG stream and the marker segments between its stripes (ITU-T T.82).
 //!
-//! What a stripe's bytes mean is the business of the one who asks.
+//! The caller decodes the coded bytes of stripes.
 
 use crate::codec::jbig::Adaptive;
 use crate::error::Error;
@@ -10,50 +10,50 @@ use memchr::memchr;
 /// Bytes of the header.
 const HEADER: usize = 20;
 
-/// Bytes of a table for deterministic prediction, where one follows the header.
+/// Bytes of a table for deterministic prediction, which may follow the header.
 const TABLE: usize = 1728;
 
-/// What every marker begins with.
+/// The first byte of every marker.
 const ESC: u8 = 0xff;
-/// Follows where the byte is no marker.
+/// The second byte if it is not a marker.
 const STUFF: u8 = 0x00;
 /// Ends a stripe.
 const SDNORM: u8 = 0x02;
-/// Ends a stripe, and all that was learnt.
+/// Ends a stripe and resets the decoder.
 const SDRST: u8 = 0x03;
-/// Ends everything too early.
+/// Aborts the stream.
 const ABORT: u8 = 0x04;
-/// There are fewer rows.
+/// Reduces the number of rows.
 const NEWLEN: u8 = 0x05;
-/// The adaptive pixel moves.
+/// Moves the adaptive pixel.
 const ATMOVE: u8 = 0x06;
-/// Bytes that are not used here.
+/// A comment, which is ignored.
 const COMMENT: u8 = 0x07;
 
-/// What the header says.
+/// The header of a bi-level image entity (BIE).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BieHeader {
-    /// Pixels of a row.
+    /// Pixels per row.
     pub width: u32,
-    /// Rows, if a marker does not say that there are fewer.
+    /// Number of rows, which a marker may reduce.
     rows: u32,
-    /// Rows of a stripe, not 0.
+    /// Rows per stripe, not 0.
     pub stripe: u32,
-    /// The template is of two rows, not of three (LRLTWO).
+    /// The template has two rows instead of three (LRLTWO).
     pub two: bool,
-    /// A marker may say that there are fewer rows (VLENGTH).
+    /// A marker may reduce the number of rows (VLENGTH).
     shrinks: bool,
-    /// Rows may be said to be as the one above (TPBON).
+    /// Typical prediction: a row may be marked as equal to the one above (TPBON).
     pub typical: bool,
 }
 
-/// Whether a stream of one plane has the bits of every byte in reverse.
+/// Whether a stream of one plane has reversed bits in every byte.
 pub fn is_reversed(data: &[u8]) -> bool {
     data.get(2) == Some(&1u8.reverse_bits())
 }
 
 impl BieHeader {
-    /// From the beginning of a stream; also what follows.
+    /// Parses the start of a stream; returns the header and the rest.
     pub fn parse(data: &[u8]) -> Result<(BieHeader, &[u8])> {
         let Some((head, body)) = data.split_first_chunk::<HEADER>() else {
             return Err(Error::Corrupt(format!(
@@ -90,7 +90,7 @@ impl BieHeader {
         Ok((header, body.get(table..).unwrap_or_default()))
     }
 
-    /// How many rows there are, after whichever stripe a marker says so.
+    /// The number of rows; a marker that reduces it may follow any stripe.
     pub fn lines(&self, body: &[u8]) -> Result<u32> {
         if !self.shrinks {
             return Ok(self.rows);
@@ -108,35 +108,35 @@ impl BieHeader {
     }
 }
 
-/// From some row of a stripe on the adaptive pixel lies elsewhere.
+/// Moves the adaptive pixel from a row of a stripe on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AdaptiveMove {
     /// The row, from 0.
     pub row: u32,
-    /// The place.
+    /// The new position.
     pub to: Adaptive,
 }
 
-/// The rows of a stripe, coded.
+/// The coded rows of a stripe.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stripe<'a> {
-    /// A zero follows each 0xff.
+    /// Coded bytes; a zero follows each 0xff.
     pub coded: &'a [u8],
-    /// By their rows.
+    /// Moves, by row.
     pub moves: Vec<AdaptiveMove>,
-    /// Behind it everything begins anew.
+    /// Whether the decoder is reset afterwards.
     pub resets: bool,
 }
 
-/// The stripes of a stream one after the other.
+/// Iterates over the stripes of a stream.
 pub struct Stripes<'a> {
     rest: &'a [u8],
-    /// What a marker has said of the number of rows.
+    /// The number of rows given by a marker.
     rows: Option<u32>,
 }
 
 impl<'a> Stripes<'a> {
-    /// From what follows the header.
+    /// Starts after the header.
     pub fn new(body: &'a [u8]) -> Stripes<'a> {
         Stripes {
             rest: body,
@@ -144,7 +144,7 @@ impl<'a> Stripes<'a> {
         }
     }
 
-    /// The next one. `Error::Corrupt` where there is no end of it.
+    /// The next stripe. `Error::Corrupt` if it does not end.
     pub fn next(&mut self) -> Result<Stripe<'a>> {
         let mut moves = Vec::new();
         while let [ESC, marker @ (ABORT | NEWLEN | ATMOVE | COMMENT), rest @ ..] = self.rest {
@@ -194,13 +194,14 @@ impl<'a> Stripes<'a> {
     }
 }
 
-/// The next four bytes, and what follows.
+/// The next four bytes as a number, and the rest.
 fn number(data: &[u8]) -> Result<(u32, &[u8])> {
     let (bytes, rest) = data.split_first_chunk().ok_or_else(short)?;
     Ok((u32::from_be_bytes(*bytes), rest))
 }
 
-/// Where the adaptive pixel is moved to: it must have been decoded before the others. 0, 0 is the nominal place.
+/// The new position of the adaptive pixel, which must have been decoded before the current one. 0, 0 is the nominal
+/// position.
 fn place(left: i8, up: u8) -> Result<Adaptive> {
     match (left, up) {
         (0, 0) => Ok(Adaptive::NOMINAL),

@@ -1,7 +1,7 @@
-//! JBIG (ITU-T T.82) in TIFF: bytes in, rows of bits out, foreground is 1.
+//! JBIG (ITU-T T.82) in TIFF: decodes bytes to rows of bits, where foreground is 1.
 //!
-//! One plane in one resolution layer; no writer of TIFF makes others. The most significant bit of a byte comes
-//! first. The stream itself may have reversed bits: libtiff writes it so for FillOrder 1, and not for 2.
+//! Supports one plane in one resolution layer; no TIFF writer produces others. The most significant bit of a byte
+//! comes first. The stream itself may have reversed bits: libtiff writes it so for FillOrder 1, and not for 2.
 
 mod markers;
 mod qm;
@@ -14,24 +14,24 @@ use crate::codec::jbig::qm::Qm;
 use crate::error::Error;
 use crate::error::Result;
 
-/// Where the adaptive pixel of the template lies, seen from the one that is decoded.
+/// The position of the template's adaptive pixel, relative to the current pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Adaptive {
-    /// So many pixels to the left.
+    /// Columns to the left.
     left: i8,
-    /// So many rows above.
+    /// Rows above.
     up: u8,
 }
 
 impl Adaptive {
-    /// Where it lies until it is moved.
+    /// The initial position.
     const NOMINAL: Adaptive = Adaptive { left: -2, up: 1 };
 }
 
-/// Decodes a stream of `width` pixels a row into `scratch`, and returns the rows that it has, `rows` at most, each
-/// beginning on a byte.
+/// Decodes a stream of `width` pixels per row into `scratch`, and returns its rows, at most `rows`, each starting on
+/// a byte boundary.
 ///
-/// `Error::Corrupt` when it is of another width, higher, or ends early, `Error::Unsupported` when it has more than one
+/// `Error::Corrupt` if it has another width, more rows, or ends early; `Error::Unsupported` if it has more than one
 /// plane or resolution layer.
 pub fn decode<'a>(data: &mut [u8], width: u32, rows: u32, scratch: &'a mut Vec<u8>) -> Result<&'a mut [u8]> {
     if markers::is_reversed(data) {
@@ -61,18 +61,18 @@ pub fn decode<'a>(data: &mut [u8], width: u32, rows: u32, scratch: &'a mut Vec<u
     Ok(scratch)
 }
 
-/// What one stripe leaves to the next.
+/// The decoder state that carries over to the next stripe.
 struct Layer {
     width: usize,
-    /// The template is of two rows, not of three.
+    /// The template has two rows instead of three.
     two: bool,
-    /// Rows may be said to be as the one above.
+    /// Typical prediction is enabled.
     typical: bool,
-    /// The row above was.
+    /// The row above was typical.
     same: bool,
     adaptive: Adaptive,
     contexts: Contexts,
-    /// The first byte of the row that all above are white for.
+    /// Offset of the first row; all rows above it are white.
     top: usize,
 }
 
@@ -89,7 +89,7 @@ impl Layer {
         }
     }
 
-    /// Decodes the rows, each of `line` bytes, that follow the first `start` bytes of `rows`, to its end.
+    /// Decodes the rows, of `line` bytes each, after the first `start` bytes of `rows`, up to its end.
     fn stripe(&mut self, stripe: &Stripe, rows: &mut [u8], start: usize, line: usize) {
         let mut qm = Qm::new(stripe.coded);
         let mut moves = stripe.moves.iter().peekable();
@@ -105,7 +105,7 @@ impl Layer {
             let row = rest.get_mut(..line).unwrap_or_default();
             if self.typical {
                 let context = if self.two { 0x195 } else { 0x0e5 };
-                // that it changes is said with a 0
+                // a decision of 1 toggles the flag
                 self.same ^= qm.bit(&mut self.contexts, context) == 0;
             }
             if self.same {
@@ -127,8 +127,8 @@ impl Layer {
         }
     }
 
-    /// Decodes a row, pixel by pixel. Of three rows the template has 3 pixels of the first, 4 of the second and 2 of the
-    /// last, of two rows 5 and 4; the adaptive one comes to these.
+    /// Decodes a row, pixel by pixel. A template of three rows has 3 pixels of the first, 4 of the second and 2 of
+    /// the last; one of two rows has 5 and 4; the adaptive pixel is added.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the row's pixels are the lowest bits of what was decoded"
@@ -137,7 +137,7 @@ impl Layer {
         let Adaptive { left, up } = self.adaptive;
         let (second, first, other) = (above.row(2), above.row(1), above.row(up));
         let byte = |row: &[u8], at: usize| u32::from(row.get(at).copied().unwrap_or(0));
-        // the rows above, to the byte after this one; this row
+        // the rows above, up to the byte after this one; the current row
         let mut two_up = byte(second, 0);
         let mut one_up = byte(first, 0);
         let mut here = 0u128;
@@ -167,15 +167,15 @@ impl Layer {
     }
 }
 
-/// The rows above, the last one last.
+/// The rows above, the nearest last.
 struct Above<'a> {
     rows: &'a [u8],
-    /// Bytes of a row.
+    /// Bytes per row.
     line: usize,
 }
 
 impl Above<'_> {
-    /// The row `up` rows above; white ones have no bytes, and so has the one that is decoded.
+    /// The row `up` rows above; white rows, and the current one, have no bytes.
     fn row(&self, up: u8) -> &[u8] {
         let start = self.line.saturating_mul(up.into());
         let start = self.rows.len().checked_sub(start);
@@ -184,7 +184,7 @@ impl Above<'_> {
     }
 }
 
-/// The pixels `left` places before those of a byte; there are none outside a row.
+/// The pixels `left` positions before those of a byte; there are none outside a row.
 fn eight(row: &[u8], at: usize, left: i8) -> u8 {
     let first = at.cast_signed() * 8 - isize::from(left);
     let byte = |at: isize| usize::try_from(at).ok().and_then(|at| row.get(at).copied());
@@ -198,7 +198,7 @@ fn eight(row: &[u8], at: usize, left: i8) -> u8 {
 mod tests {
     use super::*;
 
-    /// What JBIG-KIT's pbmtojbg makes of [`rings`]: three rows, one stripe, a byte 0xff.
+    /// [`rings`] coded by JBIG-KIT's pbmtojbg: three rows, one stripe, a byte 0xff.
     #[rustfmt::skip]
     const THREE: &[u8] = &[
         0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x28, 0x00, 0x00, 0x00, 0x10, 0x00, 0x00, 0x00, 0x10, 0x08, 0x00,
@@ -217,7 +217,7 @@ mod tests {
         0x3b, 0x62, 0xfa, 0xff, 0x02,
     ];
 
-    /// Three rows, typical prediction, stripes of 6 rows, each of which is coded by itself.
+    /// Three rows, typical prediction, stripes of 6 rows, with a reset after each.
     #[rustfmt::skip]
     const RESET: &[u8] = &[
         0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x28, 0x00, 0x00, 0x00, 0x10, 0x00, 0x00, 0x00, 0x06, 0x08, 0x00,
@@ -237,7 +237,7 @@ mod tests {
         0x69, 0x94, 0xd8, 0xff, 0x02, 0xff, 0x05, 0x00, 0x00, 0x00, 0x10, 0xff, 0x02,
     ];
 
-    /// Three rows of [`periods`], 400x12: the adaptive pixel moves to 9 to the left in row 8.
+    /// Three rows of [`periods`], 400x12: the adaptive pixel moves to 9 columns to the left in row 8.
     #[rustfmt::skip]
     const MOVED: &[u8] = &[
         0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x01, 0x90, 0x00, 0x00, 0x00, 0x0c, 0x00, 0x00, 0x00, 0x0c, 0x7f, 0x00,
@@ -251,7 +251,7 @@ mod tests {
         0x49, 0x2b, 0x3f, 0x04, 0x9c, 0x57, 0x46, 0xc0, 0xff, 0x02,
     ];
 
-    /// Two rows, 600x12, stripes of 6 rows: it moves between the two.
+    /// Two rows, 600x12, stripes of 6 rows: the adaptive pixel moves between the two.
     #[rustfmt::skip]
     const MOVED_TWO: &[u8] = &[
         0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x02, 0x58, 0x00, 0x00, 0x00, 0x0c, 0x00, 0x00, 0x00, 0x06, 0x7f, 0x00,
@@ -272,7 +272,7 @@ mod tests {
         0x00, 0x00, 0x58, 0x8b, 0x95, 0x4e, 0x41, 0xa0, 0x4a, 0x96, 0x5a, 0xa6, 0xff, 0x02,
     ];
 
-    /// 40x16 pixels of rings, of which rows 4-8 are the same.
+    /// 40x16 pixels of rings; rows 4-8 are equal.
     fn rings() -> Vec<u8> {
         rows(40, 16, |x, y| {
             let y = if (4..9).contains(&y) { 4 } else { y };
@@ -280,7 +280,7 @@ mod tests {
         })
     }
 
-    /// Pixels that come again after 9.
+    /// Pixels that repeat after 9 columns.
     fn periods(width: u32, height: u32) -> Vec<u8> {
         rows(width, height, |x, y| {
             let x = x % 9;
@@ -288,7 +288,7 @@ mod tests {
         })
     }
 
-    /// 90x40 pixels: each row is the one above, one to the right, and white at both ends.
+    /// 90x40 pixels: each row is the one above, shifted by one to the right, and white at both ends.
     fn band() -> Vec<u8> {
         rows(90, 40, |x, y| {
             (y + 45)
@@ -312,7 +312,7 @@ mod tests {
         decode(&mut data.to_vec(), width, rows, &mut vec![1; 5]).map(|rows| rows.to_vec())
     }
 
-    /// Puts a segment between header and stripe.
+    /// Inserts a segment between header and stripe.
     fn with(data: &[u8], segment: &[u8]) -> Vec<u8> {
         [&data[..20], segment, &data[20..]].concat()
     }
@@ -344,7 +344,7 @@ mod tests {
             let segment = [0xff, 0x06, 0, 0, 0, 8, left.cast_unsigned(), up];
             decoded(&with(BAND, &segment), 90, 40)
         };
-        // all of these are as the nominal one
+        // all of these equal the nominal position
         for (left, up) in [(0, 0), (-2, 1), (-1, 2), (0, 3), (1, 4), (2, 5)] {
             assert_eq!(moved(left, up).unwrap(), band(), "{left} {up}");
         }
@@ -409,7 +409,7 @@ mod tests {
         ] {
             for end in 0..data.len() {
                 let got = decoded(&data[..end], width, rows);
-                // after the rows of NEWLEN comes an end that is not needed
+                // after the rows of NEWLEN follows an end marker that is not needed
                 assert!(
                     matches!(got, Err(Error::Corrupt(_))) || end + 2 >= data.len(),
                     "{end}"
@@ -434,7 +434,7 @@ mod tests {
         let mut data = THREE.to_vec();
         data[8..12].fill(0xff);
         assert!(matches!(decoded(&data, 40, 16), Err(Error::Corrupt(_))));
-        // 1000 rows of 9 pixels, each a stripe of no bytes
+        // 1000 rows of 9 pixels, each a stripe without bytes
         let head = [0, 0, 1, 0, 0, 0, 0, 9, 0, 0, 3, 232, 0, 0, 0, 1, 0, 0, 0, 0];
         let data = [&head[..], &[0xff, 0x02].repeat(1000)].concat();
         assert_eq!(decoded(&data, 9, 1000).unwrap().len(), 2000);

@@ -1,6 +1,6 @@
-//! The arithmetic decoder of JBIG: bytes in, one binary decision for each context asked out (ITU-T T.82 §6.8).
+//! The arithmetic decoder of JBIG: bytes in, one binary decision per context out (ITU-T T.82 §6.8).
 //!
-//! Nothing here can fail: after its end a stream goes on with zeros, as the standard has it.
+//! It cannot fail: after its end, a stream continues with zeros, as the standard requires.
 
 #![expect(
     clippy::indexing_slicing,
@@ -8,14 +8,14 @@
     reason = "tables have a place for every byte; contexts are remainders by their number; bytes are taken from words"
 )]
 
-/// Where the 16 bits of the interval are in the register of 64.
+/// The position of the 16-bit interval in the 64-bit register.
 const UNIT: u32 = 48;
 
-/// Contexts there are.
+/// Number of contexts.
 pub const CONTEXTS: usize = 1 << 10;
 
-/// The size of the interval of the less probable symbol, the states after such a symbol and after a more probable one,
-/// and whether the former turns the sense of the bit over: T.82 table 24.
+/// The size of the interval of the less probable symbol, the states after such a symbol and after a more probable
+/// one, and whether the former inverts the sense: T.82 table 24.
 #[rustfmt::skip]
 const TABLE_24: [(u16, u8, u8, bool); 113] = [
     (0x5a1d, 1, 1, true), (0x2586, 14, 2, false), (0x1114, 16, 3, false), (0x080b, 18, 4, false),
@@ -49,8 +49,8 @@ const TABLE_24: [(u16, u8, u8, bool); 113] = [
     (0x59eb, 112, 111, true),
 ];
 
-/// By a state, which is twice its row in table 24 and 1 more if the more probable symbol is 1: the size of the less
-/// probable interval, the states after a less and a more probable symbol.
+/// Indexed by state, which is twice its row in table 24, plus 1 if the more probable symbol is 1: the size of the
+/// less probable interval, and the states after a less and a more probable symbol.
 static STATES: [(u16, u8, u8); 256] = {
     let mut states = [(0, 0, 0); 256];
     let mut at = 0;
@@ -63,29 +63,29 @@ static STATES: [(u16, u8, u8); 256] = {
     states
 };
 
-/// What has been learnt about each context.
+/// The adaptive state of each context.
 pub struct Contexts([u8; CONTEXTS]);
 
 impl Contexts {
-    /// Nothing yet: row 0, the more probable symbol 0.
+    /// The initial state: row 0, more probable symbol 0.
     pub fn new() -> Contexts {
         Contexts([0; CONTEXTS])
     }
 }
 
-/// A decoder at some place in its stream.
+/// A decoder within its stream.
 pub struct Qm<'a> {
     data: &'a [u8],
     /// Size of the interval, 0x8000–0x10000 between decisions.
     size: u32,
-    /// Where in the interval the stream points: 16 bits, and below them those that wait.
+    /// The code register: 16 bits, followed by bits that were read ahead.
     code: u64,
-    /// How many bits wait.
+    /// Number of bits that were read ahead.
     ready: u32,
 }
 
 impl Qm<'_> {
-    /// At the beginning of a stream without markers, in which a zero follows each 0xff (INITDEC).
+    /// Starts a stream without markers, in which a zero follows each 0xff (INITDEC).
     pub fn new(data: &[u8]) -> Qm<'_> {
         let mut qm = Qm {
             data,
@@ -109,7 +109,7 @@ impl Qm<'_> {
         byte
     }
 
-    /// The next decision, 0 or 1, in a context, whose remainder by their number counts (DECODE).
+    /// Decodes the next decision, 0 or 1, in a context (modulo the number of contexts) (DECODE).
     #[inline(always)]
     pub fn bit(&mut self, contexts: &mut Contexts, context: usize) -> u8 {
         let state = &mut contexts.0[context % CONTEXTS];
@@ -122,7 +122,7 @@ impl Qm<'_> {
             if self.size >= 0x8000 {
                 return symbol;
             }
-            // of the two intervals the larger one is of the more probable symbol
+            // the larger of the two intervals is that of the more probable symbol
             let turned = self.size < less;
             *state = if turned { after_less } else { after_more };
             self.shift();
@@ -140,7 +140,7 @@ impl Qm<'_> {
     /// Doubles the interval until it is large enough (RENORMD).
     #[inline(always)]
     fn shift(&mut self) {
-        // never 0: no interval is
+        // never 0, since no interval is
         let by = self.size.leading_zeros().saturating_sub(16);
         self.size <<= by;
         self.code <<= by;
@@ -151,7 +151,7 @@ impl Qm<'_> {
         }
     }
 
-    /// Puts more bytes below those bits that wait when `used` of them are gone.
+    /// Loads more bytes below the available bits when `used` of them are consumed.
     #[inline(never)]
     fn refill(&mut self, used: u32) {
         self.ready -= used;

@@ -1,43 +1,43 @@
-//! Entropy-coded bytes as bits (T.81 F.2.2.5): read from any position of a file, and written.
+//! Reads entropy-coded bytes as bits (T.81 F.2.2.5) from any position of a file, and writes them.
 //!
-//! A marker ends the data; after it there are zeros, as in other decoders.
+//! A marker ends the data; zeros follow, as in other decoders.
 
 use crate::codec::read_at::ReadAt;
 use crate::error::Error;
 
-/// Bytes before the next one that are kept, to find the place of a bit again.
+/// Bytes before the next one that are kept, to compute the position of a bit.
 const BEHIND: usize = 64;
 
-/// Bits of a file from some place on.
+/// The bits of a file from a position on.
 pub struct BitReader<'a> {
     from: &'a dyn ReadAt,
-    /// Bytes of the file from `start` on.
+    /// Bytes of the file, starting at `start`.
     buffer: Vec<u8>,
     start: u64,
-    /// The next byte in the buffer.
+    /// Index of the next byte in the buffer.
     next: usize,
-    /// So much is read at a time.
+    /// Bytes per read.
     chunk: usize,
     /// The next bits, left-aligned.
     acc: u64,
-    /// How many of them are the file's; negative when zeros after a marker were taken.
+    /// How many of them are from the file; negative if zeros after a marker were consumed.
     left: i32,
-    /// A marker, or the end of the file, is the next byte.
+    /// The next byte is a marker or the end of the file.
     stopped: bool,
     failed: Option<Error>,
 }
 
-/// A marker that ends data.
+/// A marker that ends entropy-coded data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Marker {
     /// RST0–RST7.
     Restart(u8),
-    /// Any other, or the end of the file.
+    /// Any other marker, or the end of the file.
     Other,
 }
 
 impl<'a> BitReader<'a> {
-    /// From the byte at `at` on; reads `chunk` bytes at a time.
+    /// Starts at the byte `at`; reads `chunk` bytes at a time.
     pub fn new(from: &'a dyn ReadAt, at: u64, chunk: usize) -> BitReader<'a> {
         BitReader {
             from,
@@ -52,7 +52,7 @@ impl<'a> BitReader<'a> {
         }
     }
 
-    /// Goes to another place, in the buffer if it is there.
+    /// Moves to another position, within the buffer if possible.
     pub fn seek(&mut self, at: u64, chunk: usize) {
         self.chunk = chunk.max(BEHIND);
         (self.acc, self.left, self.stopped) = (0, 0, false);
@@ -68,17 +68,17 @@ impl<'a> BitReader<'a> {
         }
     }
 
-    /// What kept the file from being read.
+    /// The error that reading the file caused, if any.
     pub fn failure(&mut self) -> Option<Error> {
         self.failed.take()
     }
 
-    /// Whether more bits were taken than there are before the marker.
+    /// Whether more bits were consumed than there are before the marker.
     pub fn is_dry(&self) -> bool {
         self.left < 0
     }
 
-    /// The next bits, left-aligned, at least 32 of them.
+    /// At least 32 of the next bits, left-aligned.
     #[inline]
     pub fn peek(&mut self) -> u64 {
         if self.left < 32 {
@@ -87,7 +87,7 @@ impl<'a> BitReader<'a> {
         self.acc
     }
 
-    /// Goes on by up to 32 bits that were seen.
+    /// Consumes up to 32 bits.
     #[inline]
     pub fn skip(&mut self, bits: u32) {
         self.acc = self.acc.checked_shl(bits).unwrap_or(0);
@@ -134,7 +134,7 @@ impl<'a> BitReader<'a> {
         }
     }
 
-    /// The byte so far ahead.
+    /// The byte at this distance.
     fn at(&mut self, ahead: usize) -> Option<u8> {
         if self.next + ahead >= self.buffer.len() {
             self.more();
@@ -142,7 +142,7 @@ impl<'a> BitReader<'a> {
         self.buffer.get(self.next + ahead).copied()
     }
 
-    /// Reads on.
+    /// Reads more bytes.
     fn more(&mut self) {
         let kept = self.next.saturating_sub(BEHIND);
         self.buffer.drain(..kept);
@@ -159,7 +159,8 @@ impl<'a> BitReader<'a> {
         }
     }
 
-    /// Where the next bit is: the byte's place in the file and 0–7 bits of it that are gone; the marker when dry.
+    /// The position of the next bit: offset of the byte in the file, and 0–7 bits of it that are consumed; the
+    /// position of the marker once dry.
     pub fn place(&self) -> (u64, u8) {
         let mut left = u32::try_from(self.left).unwrap_or(0);
         let mut next = self.next;
@@ -180,7 +181,7 @@ impl<'a> BitReader<'a> {
         (self.start + next as u64, 0)
     }
 
-    /// The next marker, whatever lies before it; the place is then at the marker.
+    /// Finds the next marker, whatever precedes it; the position is then at the marker.
     pub fn marker(&mut self) -> Marker {
         (self.acc, self.left) = (0, 0);
         self.stopped = true;
@@ -203,21 +204,21 @@ impl<'a> BitReader<'a> {
                 Some(0) => self.next += 2,
                 Some(marker @ 0xd0..=0xd7) => return Marker::Restart(marker & 7),
                 Some(0xc0..) => return Marker::Other,
-                // no marker that could be here
+                // not a marker that is valid here
                 Some(_) => self.next += 2,
             }
         }
     }
 
-    /// Goes on after the marker that was found.
+    /// Skips the marker that was found.
     pub fn pass(&mut self) {
         self.next += 2;
         self.stopped = false;
     }
 }
 
-/// The first 1–16 of these bits as a difference of that category: of those that begin with 0 all ones become −1 (T.81
-/// F.2.2.1).
+/// Interprets the first 1–16 of these bits as a difference of that category: those that begin with 0 are negative,
+/// all zeros being the lowest (T.81 F.2.2.1).
 #[inline]
 pub fn extend(bits: u64, category: u32) -> i32 {
     let value = i32::try_from(bits >> (64 - category)).unwrap_or(0);
@@ -229,7 +230,7 @@ pub fn extend(bits: u64, category: u32) -> i32 {
     }
 }
 
-/// Bits as they are written.
+/// A bit writer.
 #[derive(Debug, Default)]
 pub struct BitWriter {
     out: Vec<u8>,
@@ -239,7 +240,7 @@ pub struct BitWriter {
 }
 
 impl BitWriter {
-    /// Behind these bytes.
+    /// Appends to these bytes.
     pub fn after(out: Vec<u8>) -> BitWriter {
         BitWriter {
             out,
@@ -247,7 +248,7 @@ impl BitWriter {
         }
     }
 
-    /// Appends the lowest `len` bits, up to 31 of them; those above are 0.
+    /// Appends the lowest `len` bits, at most 31; the bits above must be 0.
     #[inline]
     pub fn put(&mut self, bits: u32, len: u32) {
         self.acc = self.acc << len | u64::from(bits);

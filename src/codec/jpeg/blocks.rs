@@ -11,27 +11,27 @@ use std::sync::Arc;
 /// A block of an MCU.
 #[derive(Clone, Debug)]
 pub struct McuBlock {
-    /// Which component of the frame, 0–3.
+    /// Component of the frame, 0–3.
     pub component: usize,
-    /// Table of its first coefficient.
+    /// Table of the DC coefficient.
     pub dc: Arc<HuffmanTable>,
-    /// Table of the others.
+    /// Table of the AC coefficients.
     pub ac: Arc<HuffmanTable>,
-    /// Of a component without subsampling: one value is all that is seen of it at an eighth.
+    /// Whether its component is not subsampled: at a scale of 1/8, only its DC coefficient is visible.
     pub full: bool,
 }
 
-/// What becomes of the coefficients of a block.
+/// Receives the coefficients of a block.
 pub trait Sink {
-    /// The first one.
+    /// The DC coefficient.
     fn dc(&mut self, of: &McuBlock, value: i16);
     /// `run` zeros, then a value of `size` bits.
     fn ac(&mut self, run: u32, size: u32, value: u32);
-    /// The rest is zero.
+    /// All remaining coefficients are zero.
     fn end(&mut self);
 }
 
-/// Nothing.
+/// Discards coefficients.
 pub struct Skip;
 
 impl Sink for Skip {
@@ -43,19 +43,19 @@ impl Sink for Skip {
     fn end(&mut self) {}
 }
 
-/// A stream.
+/// Writes coefficients to a stream.
 pub struct Copy<'a> {
     own: &'a WriteTables,
     out: BitWriter,
     last: [i16; 4],
-    /// Of full components nothing but the first coefficient is wanted.
+    /// Only the DC coefficient of full components is written.
     eighth: bool,
-    /// This block is one of those.
+    /// The current block is one of those.
     flat: bool,
 }
 
 impl<'a> Copy<'a> {
-    /// Behind the head of a stream with these tables; `eighth` when it is to be decoded at an eighth of its size.
+    /// Appends to the head of a stream with these tables; `eighth` if it will be decoded at a scale of 1/8.
     pub fn after(head: Vec<u8>, own: &'a WriteTables, eighth: bool) -> Copy<'a> {
         Copy {
             own,
@@ -66,13 +66,13 @@ impl<'a> Copy<'a> {
         }
     }
 
-    /// A block of nothing: middle grey.
+    /// Writes an empty block: middle grey.
     pub fn grey(&mut self, of: &McuBlock) {
         self.dc(of, 0);
         self.end();
     }
 
-    /// The stream.
+    /// Finishes the stream.
     pub fn finish(self) -> Vec<u8> {
         let mut out = self.out.finish();
         out.extend_from_slice(&[0xff, stream::EOI]);
@@ -86,12 +86,12 @@ impl Sink for Copy<'_> {
         let Some(last) = self.last.get_mut(of.component) else {
             return;
         };
-        // values wrap at 16 bits in decoders, so that a difference of 15 bits and a sign is always enough, but for one
+        // decoders wrap values at 16 bits, so a difference of 15 bits and a sign always suffices, with one exception
         let difference = value.wrapping_sub(*last).max(-i16::MAX);
         *last = value;
         let size = 16 - difference.unsigned_abs().leading_zeros();
         let code = self.own.dc.get(size as usize).copied().unwrap_or_default();
-        // negative ones as value − 1 (T.81 F.1.2.1)
+        // negative values as value − 1 (T.81 F.1.2.1)
         let bits = difference.wrapping_add(difference >> 15).cast_unsigned();
         let bits = u32::from(bits) & ((1 << size) - 1);
         self.out
@@ -122,7 +122,7 @@ impl Sink for Copy<'_> {
     }
 }
 
-/// Reads a block (T.81 F.2.2); wrong codes mean what they mean to libjpeg.
+/// Reads a block (T.81 F.2.2); invalid codes are interpreted as by libjpeg.
 #[inline]
 pub fn read(bits: &mut BitReader, of: &McuBlock, last: &mut [i16; 4], sink: &mut impl Sink) {
     let next = bits.peek();
@@ -144,7 +144,7 @@ pub fn read(bits: &mut BitReader, of: &McuBlock, last: &mut [i16; 4], sink: &mut
         bits.skip(len + size);
         if size > 0 {
             let value = u32::try_from((next << len) >> (64 - size)).unwrap_or(0);
-            // what would come after the last coefficient becomes the last one
+            // coefficients beyond the last one overwrite it
             sink.ac(run.min(63 - k), size, value);
             k += run + 1;
         } else if run == 15 {

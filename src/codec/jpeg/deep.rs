@@ -1,6 +1,6 @@
-//! Sequential DCT JPEG of 12 bits (T.81 Annex F with `P` = 12), which the libraries do not read.
+//! Decodes sequential DCT JPEG of 12 bits (T.81 Annex F with `P` = 12), which the libraries do not support.
 //!
-//! All components of a frame are in memory as samples, because each scan may hold only some of them. Chroma
+//! All components of a frame are in memory as samples, because each scan may contain only some of them. Chroma
 //! upsampling and the rounding of colours follow libjpeg.
 
 use crate::codec::jpeg::bits::BitReader;
@@ -31,14 +31,14 @@ use crate::raster::Raster;
 use crate::raster::Samples;
 use std::sync::LazyLock;
 
-/// Samples of a block's side.
+/// Samples per side of a block.
 const SIDE: usize = 8;
 
-/// The largest sample, and the one in the middle.
+/// The largest sample, and the middle one.
 const MOST: i32 = 4095;
 const MIDDLE: i32 = 2048;
 
-/// Places of coefficients as they come (T.81 Figure A.6).
+/// Positions of coefficients in coding order (T.81 Figure A.6).
 #[rustfmt::skip]
 const ZIGZAG: [u8; 64] = [
      0,  1,  8, 16,  9,  2,  3, 10, 17, 24, 32, 25, 18, 11,  4,  5,
@@ -47,7 +47,8 @@ const ZIGZAG: [u8; 64] = [
     58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
 ];
 
-/// Basis functions of the inverse transform by frequency and place: C(u) / 2 · cos((2 x + 1) u π / 16) (T.81 A.3.3).
+/// Basis functions of the inverse transform by frequency and position: C(u) / 2 · cos((2 x + 1) u π / 16) (T.81
+/// A.3.3).
 static BASIS: LazyLock<[[f32; SIDE]; SIDE]> = LazyLock::new(|| {
     std::array::from_fn(|u| {
         let scale = if u == 0 { 0.125f64.sqrt() } else { 0.5 };
@@ -64,7 +65,7 @@ static BASIS: LazyLock<[[f32; SIDE]; SIDE]> = LazyLock::new(|| {
 /// A component of the frame.
 struct FrameComponent {
     id: u8,
-    /// Blocks of an MCU, across and down.
+    /// Blocks per MCU, horizontally and vertically.
     factors: Size,
     /// Number of its quantisation table.
     quantiser: u8,
@@ -76,9 +77,9 @@ pub fn is_deep(frame: &Frame) -> bool {
     frame.bits == 12 && frame.process < 2 && (1..=4).contains(&frame.components)
 }
 
-/// Decodes a complete stream with this frame header to samples of 0–4095: one or two channels as they are stored, red,
-/// green and blue, or four as they are stored (but YCCK as CMYK). `Corrupt` when it ends too early, `Unsupported` when
-/// samples of one component lie between those of another.
+/// Decodes a complete stream with this frame header to samples of 0–4095: one or two channels as stored; red, green
+/// and blue; or four as stored (but YCCK as CMYK). `Corrupt` if it ends early, `Unsupported` if the sampling factors
+/// of components are not multiples.
 pub fn decode(stream: &[u8], frame: &Frame) -> Result<Raster> {
     let (components, is_luma) = scans(stream, frame)?;
     let count = components.len();
@@ -189,13 +190,13 @@ fn framed(segment: &MarkerSegment, frame: &Frame) -> Result<Vec<FrameComponent>>
     Ok(found.iter().map(component).collect())
 }
 
-/// The largest factors of components.
+/// The largest sampling factors of components.
 fn most(factors: impl Iterator<Item = Size>) -> Size {
     let larger = |most: Size, of: Size| Size::new(most.w.max(of.w), most.h.max(of.h));
     factors.fold(Size::new(1, 1), larger)
 }
 
-/// Takes the tables of a DQT segment; `None` when one is cut or has no such number.
+/// Reads the tables of a DQT segment; `None` if one is truncated or has an invalid number.
 fn quantise(segment: &[u8], quantisers: &mut [[u16; 64]; 4]) -> Option<()> {
     for (name, steps) in stream::quantisers(segment) {
         let table = quantisers.get_mut(usize::from(name & 15))?;
@@ -223,7 +224,7 @@ struct DeepScan {
 }
 
 impl DeepScan {
-    /// `None` when it is wrong or names what was not defined.
+    /// `None` if it is invalid or names something undefined.
     fn of(payload: &[u8], components: &[FrameComponent], tables: &HuffmanTables) -> Option<DeepScan> {
         let (count, rest) = payload.split_first()?;
         let selectors = rest.as_chunks::<2>().0.get(..usize::from(*count))?;
@@ -241,7 +242,7 @@ impl DeepScan {
         Some(DeepScan { members })
     }
 
-    /// Puts the samples of its components into their planes. `Corrupt` when the data end before.
+    /// Decodes the samples of its components into their planes. `Corrupt` if the data end early.
     fn decode(
         &self,
         data: &[u8],
@@ -254,7 +255,7 @@ impl DeepScan {
         let mut bits = BitReader::new(&data, 0, 1 << 16);
         let mut last = [0; 4];
         let mut since = 0;
-        // a component alone is coded block by block, and only those that are of the picture (T.81 A.2.2)
+        // a scan of one component is coded block by block, only for blocks of the picture (T.81 A.2.2)
         let alone = match self.members.as_slice() {
             [member] => components.get(member.component),
             _ => None,
@@ -303,10 +304,10 @@ impl DeepScan {
     }
 }
 
-/// The coefficients of a block, no longer quantised.
+/// The dequantised coefficients of a block.
 struct Values<'a> {
     steps: &'a [u16; 64],
-    /// How many came, in their order.
+    /// Number of coefficients so far.
     count: usize,
     /// By vertical and horizontal frequency.
     values: [[f32; SIDE]; SIDE],
@@ -321,7 +322,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// The next one.
+    /// Adds the next coefficient.
     fn add(&mut self, value: i32) {
         let place = ZIGZAG.get(self.count).copied().unwrap_or(63);
         let step = self.steps.get(self.count).copied().unwrap_or(0);
@@ -334,10 +335,10 @@ impl<'a> Values<'a> {
         self.count += 1;
     }
 
-    /// The samples (T.81 A.3.3, A.3.1).
+    /// The inverse DCT (T.81 A.3.3, A.3.1).
     fn samples(&self) -> [[u16; SIDE]; SIDE] {
         let basis = &*BASIS;
-        // each is the sum of the basis functions along a row, and then of the rows along a column
+        // sums basis functions along rows, then along columns
         let mut rows = [[0f32; SIDE]; SIDE];
         for (row, values) in rows.iter_mut().zip(&self.values) {
             for (value, function) in values.iter().zip(basis) {
@@ -381,7 +382,7 @@ impl Sink for Values<'_> {
     fn end(&mut self) {}
 }
 
-/// Luma and chroma, followed by black or not, as colours (JFIF 1.02 p. 3), in the fixed point of libjpeg.
+/// Converts luma and chroma, with or without black, to colours (JFIF 1.02 p. 3), in libjpeg's fixed-point arithmetic.
 fn turn(pixels: &mut [u16], channels: usize) {
     const HALF: i32 = 1 << 15;
     for pixel in pixels.chunks_exact_mut(channels) {
@@ -490,8 +491,8 @@ mod tests {
         }
     }
 
-    /// A scan of flat blocks: its interval, the components that it has, and for every MCU the values of its blocks, in
-    /// steps of 8 from the middle.
+    /// A scan of flat blocks: its interval, its components, and for every MCU the values of its blocks, in steps of 8
+    /// from the middle.
     type Flat<'a> = (u8, &'a [u8], &'a [&'a [i16]]);
 
     /// A head and scans.
@@ -584,7 +585,7 @@ mod tests {
             let at = |x: usize, y: usize| found[y * 16 + x];
             assert_eq!([at(0, 0), at(8, 7), at(7, 8), at(8, 8)], [2040, 2064, 2024, 4095]);
         }
-        // the second is half as wide and high, and alone has no more blocks than the picture needs
+        // the second component is half as wide and high, and in a scan of its own has only the blocks of the picture
         let scans: [Flat; 2] = [(1, &[2], &[&[5]]), (0, &[1], &[&[1], &[2], &[3], &[4]])];
         let two = stream(size, &[0x22, 0x11], &scans);
         let found = samples(&two).unwrap();
@@ -595,7 +596,7 @@ mod tests {
         );
         let both: [Flat; 1] = [(0, &[1, 2], &[&[1, 2, 3, 4, 5]])];
         assert_eq!(samples(&stream(size, &[0x22, 0x11], &both)).unwrap(), found);
-        // one of them is missing, or comes twice
+        // one component is missing, or occurs twice
         assert!(samples(&stream(size, &[0x22, 0x11], &scans[..1])).is_err());
         assert!(samples(&stream(size, &[0x22, 0x11], &[scans[1], scans[1]])).is_err());
         let between = stream(size, &[0x31, 0x21], &[(0, &[1, 2], &[&[1; 5][..]; 2])]);

@@ -1,12 +1,12 @@
-//! Huffman tables (T.81 Annex C, F): those of a file for reading, and one of our own that has a code for every
+//! Huffman tables (T.81 Annex C, F): tables of a file for reading, and a fixed one for writing, with a code for every
 //! symbol.
 
 use std::sync::Arc;
 
-/// Bits that are looked up at once.
+/// Bits per lookup.
 const LOOK: u32 = 10;
 
-/// The tables of T.81 Annex K.3 as a DHT segment: those of streams that have none, as frames of Motion JPEG.
+/// The tables of T.81 Annex K.3 as a DHT segment, for streams without tables, such as frames of Motion JPEG.
 #[rustfmt::skip]
 pub const STANDARD: [u8; 420] = [
     0xff, 0xc4, 0x01, 0xa2,
@@ -41,12 +41,12 @@ pub const STANDARD: [u8; 420] = [
 pub struct Code {
     /// The code, right-aligned.
     pub bits: u16,
-    /// 1–16; 0 where there is none.
+    /// 1–16; 0 for no code.
     pub len: u8,
 }
 
-/// Codes in the order of their symbols in the table, from the numbers of codes of each length (T.81 Annex C). `None`
-/// when there are more than their lengths allow.
+/// Codes in the order of their symbols, from the number of codes of each length (T.81 Annex C). `None` if there are
+/// more than their lengths allow.
 fn codes(counts: &[u8; 16]) -> Option<Vec<Code>> {
     let mut codes = Vec::new();
     let mut next = 0u32;
@@ -66,20 +66,20 @@ fn codes(counts: &[u8; 16]) -> Option<Vec<Code>> {
     Some(codes)
 }
 
-/// A table to read with.
+/// A table for decoding.
 #[derive(Clone, Debug)]
 pub struct HuffmanTable {
-    /// For the next [`LOOK`] bits: length and symbol, or 0 where the code is longer.
+    /// By the next [`LOOK`] bits: length and symbol, or 0 if the code is longer.
     quick: Box<[u16; 1 << LOOK]>,
-    /// For each length the first code after those of this length, left-aligned in 17 bits, and what to add to a code
-    /// to have its symbol's place.
+    /// For each length, the end of its codes, left-aligned in 17 bits, and the offset from a code to the index of its
+    /// symbol.
     long: [(u32, i32); 17],
     symbols: Vec<u8>,
 }
 
 impl HuffmanTable {
-    /// Reads one table: its class and number (0–3), and the rest of the segment. `None` when it is wrong or has a
-    /// difference of a category beyond `most`.
+    /// Reads one table: its class and number (0–3), and the rest of the segment. `None` if it is invalid or has a
+    /// difference category above `most`.
     pub fn parse(segment: &[u8], most: u8) -> Option<(bool, u8, HuffmanTable, &[u8])> {
         let (name, rest) = segment.split_first()?;
         let (counts, rest) = rest.split_first_chunk::<16>()?;
@@ -92,7 +92,7 @@ impl HuffmanTable {
         Some((direct, number, HuffmanTable::new(counts, symbols)?, rest))
     }
 
-    /// From the numbers of codes of each length and the symbols in the order of their codes.
+    /// Builds a table from the number of codes of each length and the symbols in the order of their codes.
     fn new(counts: &[u8; 16], symbols: &[u8]) -> Option<HuffmanTable> {
         let codes = codes(counts)?;
         let mut quick = Box::new([0u16; 1 << LOOK]);
@@ -120,8 +120,8 @@ impl HuffmanTable {
         })
     }
 
-    /// The length of the code at the front of `bits` (left-aligned) and its symbol. What is no code counts as 17 bits
-    /// that mean 0, as decoders do.
+    /// The length of the code at the start of `bits` (left-aligned), and its symbol. An invalid code counts as 17
+    /// bits with symbol 0, as in other decoders.
     #[inline]
     pub fn look(&self, bits: u64) -> (u32, u8) {
         let index = usize::try_from(bits >> (64 - LOOK)).unwrap_or(0);
@@ -152,7 +152,7 @@ impl HuffmanTable {
 /// The tables of a file by class, DC and AC, and number.
 pub type HuffmanTables = [[Option<Arc<HuffmanTable>>; 4]; 2];
 
-/// Takes the tables of a DHT segment, whose differences have categories up to `most`; `None` when they are wrong.
+/// Reads the tables of a DHT segment, whose difference categories are at most `most`; `None` if they are invalid.
 pub fn define(mut segment: &[u8], tables: &mut HuffmanTables, most: u8) -> Option<()> {
     while !segment.is_empty() {
         let (direct, number, table, more) = HuffmanTable::parse(segment, most)?;
@@ -163,19 +163,19 @@ pub fn define(mut segment: &[u8], tables: &mut HuffmanTables, most: u8) -> Optio
     Some(())
 }
 
-/// The table that small streams are written with: 16 sizes of DC differences, all of 4 or 5 bits.
+/// The table for writing small streams: 16 sizes of DC differences, all with 4 or 5 bits.
 pub const DC_COUNTS: [u8; 16] = [0, 0, 0, 15, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// Code lengths for AC: frequent symbols as short as in T.81 Table K.5, all others with 14 bits.
 pub const AC_COUNTS: [u8; 16] = [0, 2, 1, 3, 3, 2, 4, 3, 0, 0, 0, 0, 0, 238, 0, 0];
 
-/// Those symbols: EOB, and runs and sizes in the order of Table K.5.
+/// The frequent symbols: EOB, and runs and sizes in the order of Table K.5.
 const FREQUENT: [u8; 18] = [
     0x01, 0x02, 0x03, 0x00, 0x04, 0x11, 0x05, 0x12, 0x21, 0x31, 0x41, 0x06, 0x13, 0x51, 0x61, 0x07, 0x22,
     0x71,
 ];
 
-/// Tables to write with.
+/// Tables for encoding.
 #[derive(Clone, Debug)]
 pub struct WriteTables {
     /// Codes of sizes 0–15.
@@ -187,7 +187,7 @@ pub struct WriteTables {
 }
 
 impl WriteTables {
-    /// Makes them.
+    /// Builds the tables.
     pub fn new() -> WriteTables {
         let sizes: Vec<u8> = (0..16).collect();
         let others = (0..=u8::MAX).filter(|symbol| !FREQUENT.contains(symbol));
@@ -240,7 +240,7 @@ mod tests {
                     assert_eq!(table.look(bits), (code.len.into(), symbol));
                 }
             }
-            // all ones is kept free (T.81 Annex C)
+            // the code of all ones is reserved (T.81 Annex C)
             assert_eq!(table.look(u64::MAX), (17, 0));
         }
     }

@@ -1,7 +1,7 @@
-//! Joins JPEG streams of bands into one without touching their pixels.
+//! Joins the JPEG streams of bands into one without decoding them.
 //!
-//! All bands must be encoded with the same settings: each begins with its predictions at zero, as a restart
-//! interval does (T.81 §E.1.4).
+//! All bands must be encoded with the same settings: each starts with its predictions at zero, as a restart interval
+//! does (T.81 §E.1.4).
 
 use crate::codec::jpeg::stream::DRI;
 use crate::codec::jpeg::stream::EOI;
@@ -10,28 +10,29 @@ use crate::codec::jpeg::stream::SOS;
 use crate::error::Error;
 use crate::error::Result;
 
-/// A stream that grows by bands.
+/// A stream that is built from bands.
 pub struct Join {
-    /// Of the whole picture.
+    /// Height of the whole picture.
     height: u16,
     bands: u32,
 }
 
 impl Join {
-    /// Joins the bands of a picture of `height` rows.
+    /// Joins the bands of a picture with `height` rows.
     pub fn new(height: u16) -> Join {
         Join { height, bands: 0 }
     }
 
-    /// Adds a complete baseline stream of one scan to `out`, its head only the first time. All bands have the same width
-    /// and tables; all but the last have a height that is a whole number of blocks, and at most 65535 of these.
+    /// Appends a complete baseline stream with one scan to `out`, with its head only the first time. All bands have
+    /// the same width and tables; all but the last have a height that is a whole number of blocks, and at most 65535
+    /// of these.
     pub fn push(&mut self, stream: &[u8], out: &mut Vec<u8>) -> Result<()> {
         let broken = || Error::Unsupported("jpeg bands do not fit together".into());
         let first = self.bands == 0;
         if first {
             out.extend_from_slice(stream.get(..2).unwrap_or_default());
         } else {
-            // RST0 to RST7, over and over
+            // RST0 to RST7, cyclically
             let number = u8::try_from((self.bands - 1) % 8).unwrap_or(0);
             out.extend_from_slice(&[0xff, 0xd0 | number]);
         }
@@ -67,8 +68,8 @@ impl Join {
     }
 }
 
-/// The units of a frame header that the entropy coder counts: single blocks of one component, or groups of blocks of
-/// all (T.81 §A.2). `None` for more than an interval may have.
+/// The number of units of a frame that the restart interval counts: blocks of one component, or MCUs of several (T.81
+/// §A.2). `None` if there are more than an interval may have.
 fn blocks(frame: &[u8]) -> Option<u16> {
     let [_, h1, h0, w1, w0, _, components @ ..] = frame else {
         return None;

@@ -1,6 +1,7 @@
-//! A height that the frame header leaves open and that a DNL segment gives after the first scan (T.81 B.2.5).
+//! Supports a height that is undefined in the frame header and given by a DNL segment after the first scan (T.81
+//! B.2.5).
 //!
-//! Finds it and writes it into the frame header; decodes nothing.
+//! Finds the height and writes it into the frame header, without decoding.
 
 use crate::codec::jpeg::bits::BitReader;
 use crate::codec::jpeg::bits::Marker;
@@ -14,9 +15,9 @@ use std::borrow::Cow;
 /// Bytes read at a time.
 const CHUNK: usize = 256 << 10;
 
-/// `head`, the bytes of a file up to its first scan or all of them, with the height in its frame header and not after
-/// the scan. The scan is gone through when the frame header leaves it open. `Corrupt` when no DNL segment follows it, or
-/// one that says 0.
+/// `head` (the bytes of a file up to its first scan, or all of them) with the height in its frame header and not
+/// after the scan. Reads through the scan if the frame header has no height. `Corrupt` if no DNL segment follows, or
+/// its value is 0.
 pub(crate) fn filled<'a>(head: &'a [u8], from: &dyn ReadAt) -> Result<Cow<'a, [u8]>> {
     let Some((place, scan)) = open(head) else {
         return Ok(Cow::Borrowed(head));
@@ -46,13 +47,13 @@ pub(crate) fn filled<'a>(head: &'a [u8], from: &dyn ReadAt) -> Result<Cow<'a, [u
     }
 }
 
-/// Where in these bytes the height is left open, and where the first scan begins.
+/// The position of the undefined height in these bytes, and the start of the first scan.
 fn open(head: &[u8]) -> Option<(usize, u64)> {
     let mut place = None;
     for segment in MarkerSegments::of(head).ok()?.filter_map(Result::ok) {
         let start = head.len() - segment.rest.len();
         match segment.marker {
-            // no tables
+            // not a frame header
             0xc4 | 0xc8 | 0xcc => {}
             0xc0..=0xcf if matches!(segment.payload, [_, 0, 0, ..]) => {
                 place = place.or(Some(start - segment.payload.len() + 1));

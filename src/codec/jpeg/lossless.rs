@@ -1,6 +1,6 @@
-//! Lossless JPEG (T.81 Annex H): 2 to 16 bits, each sample predicted from its neighbours.
+//! Decodes lossless JPEG (T.81 Annex H): 2 to 16 bits, each sample predicted from its neighbours.
 //!
-//! One scan of all components, none of them subsampled; colours are not converted.
+//! Supports one scan of all components without subsampling; colours are not converted.
 
 use crate::codec::jpeg::bits::BitReader;
 use crate::codec::jpeg::bits::Marker;
@@ -25,19 +25,19 @@ const SOF3: u8 = 0xc3;
 /// The largest category of a difference (T.81 Table H.2).
 const MOST: u8 = 16;
 
-/// What a scan header says.
+/// A scan header.
 struct LosslessScan {
     tables: Vec<Arc<HuffmanTable>>,
     /// T.81 Table H.1.
     predictor: u8,
-    /// Bits that were cut off.
+    /// Point transform: bits that were cut off.
     shift: u32,
-    /// Pixels between restart markers; 0 without.
+    /// Pixels between restart markers; 0 for none.
     interval: usize,
 }
 
-/// Decodes a complete stream of this process with this frame header: up to 8 bits in bytes, more in 16, as they are
-/// stored. `Corrupt` when it ends too early, `Unsupported` for several scans, subsampled components, and luma and chroma.
+/// Decodes a complete stream of this process with this frame header: up to 8 bits to bytes, more to 16 bits, as
+/// stored. `Corrupt` if it ends early; `Unsupported` for several scans, subsampled components, and luma and chroma.
 pub fn decode(stream: &[u8], frame: &Frame) -> Result<Raster> {
     let Frame {
         size,
@@ -92,7 +92,7 @@ pub fn decode(stream: &[u8], frame: &Frame) -> Result<Raster> {
 }
 
 impl LosslessScan {
-    /// Parses what follows the number of components in a scan header.
+    /// Parses the part of a scan header after the number of components.
     fn of(header: &[u8], channels: u8, tables: &HuffmanTables, interval: usize) -> Result<LosslessScan> {
         let selectors = header.as_chunks::<2>().0.get(..usize::from(channels));
         let rest = header.get(2 * usize::from(channels)..).unwrap_or_default();
@@ -110,7 +110,7 @@ impl LosslessScan {
         })
     }
 
-    /// The samples row by row; the first one is predicted as `middle`.
+    /// The samples in rows; the first one is predicted as `middle`.
     fn decode(&self, data: &[u8], size: Size, middle: i32) -> Result<Vec<u16>> {
         let mut source = BitReader::new(&data, 0, 1 << 16);
         let channels = self.tables.len();
@@ -162,7 +162,7 @@ impl LosslessScan {
         Ok(all)
     }
 
-    /// By the samples on the left, above, and left above.
+    /// The prediction from the samples to the left, above, and above left.
     fn predict(&self, a: i32, b: i32, c: i32) -> i32 {
         match self.predictor {
             1 => a,

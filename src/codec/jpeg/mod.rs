@@ -1,9 +1,9 @@
-//! JPEG (ISO/IEC 10918-1, ITU-T T.81): complete streams to samples and back, and abbreviated streams made complete.
+//! JPEG (ISO/IEC 10918-1, ITU-T T.81): decodes and encodes complete streams, and completes abbreviated ones.
 //!
-//! Baseline, extended sequential and progressive with 8 bits, sequential with 12 (Huffman coding), and lossless;
-//! progressive with 12 bits and hierarchical coding are unsupported. The work is done by the system's TurboJPEG (feature
-//! `native`), which alone knows arithmetic coding, or by Rust crates with the same interface; what a stream is, and whether it is whole, is
-//! decided here, so that both builds agree.
+//! Supports baseline, extended sequential and progressive with 8 bits, sequential with 12 (Huffman coding), and
+//! lossless; progressive with 12 bits and hierarchical coding are unsupported. Decoding is done by the system's
+//! TurboJPEG (feature `native`), which alone supports arithmetic coding, or by Rust crates behind the same interface;
+//! headers and completeness are checked here, so that both builds agree.
 
 mod bits;
 mod blocks;
@@ -37,39 +37,40 @@ use std::borrow::Cow;
 pub use crate::codec::jpeg::stream::StreamColour;
 pub use crate::codec::jpeg::stream::merge;
 
-/// Rows in the units of which every picture can be cut into bands: whole blocks of 4:2:0.
+/// Bands have a multiple of this many rows: whole MCUs of 4:2:0.
 pub const ROWS: u32 = 16;
 
-/// Blocks of a picture that may be missing from any stream.
+/// Blocks that may be missing from any stream.
 const BLOCKS: u64 = 16 << 10;
 
-/// Visits of all scans of a picture to its blocks, some 10 ns each: for any stream, and for each of its bytes.
+/// Limit of block visits by all scans of a picture, some 10 ns each: a constant, and an amount per byte of the
+/// stream.
 const VISITS: (u64, u64) = (1 << 20, 200);
 
-/// Scans of a picture that the libraries read.
+/// Most scans of a picture.
 const SCANS: u64 = 500;
 
-/// What a visit costs where the coding is arithmetic.
+/// The relative cost of a visit with arithmetic coding.
 const ARITHMETIC: u64 = 10;
 
-/// The longest side that the libraries write.
+/// The longest side that the libraries support for writing.
 const LONGEST: u32 = 65500;
 
-/// Decodes a complete stream to 8-bit samples: one channel for grey, three (red, green, blue) for colour, two and four as
-/// they are stored (but YCCK as CMYK). Those of 12 bits in the same colours, and lossless ones as they are stored, in 16
-/// bits if they have more than 8, of which the lowest are used.
+/// Decodes a complete stream to 8-bit samples: one channel for grey, three (red, green, blue) for colour, two and
+/// four as stored (but YCCK as CMYK). 12-bit streams give the same channels, and lossless ones the stored channels,
+/// in 16 bits if they have more than 8, of which the lowest are used.
 ///
-/// Whether three components are YCbCr or RGB is read from the stream's JFIF and Adobe markers and guessed without
-/// them: [`merge`] says it for certain. A frame larger than `limit` in either direction is `Corrupt`, before memory is
-/// taken for it. Damage inside the entropy-coded data is tolerated as decoders usually do (the spot is grey or wrong)
-/// when the stream reaches its end marker. Without the end marker a stream must hold every pixel; a truncated one is
-/// `Corrupt` (the Rust build cannot distinguish them, and refuses both). Other numbers of components and other processes than the
-/// module's are `Unsupported`.
+/// Whether three components are YCbCr or RGB is determined by the stream's JFIF and Adobe markers, and guessed
+/// without them: [`merge`] makes it explicit. A frame larger than `limit` in either direction is `Corrupt`, before
+/// memory is allocated. Damage inside the entropy-coded data is tolerated as usual (the area is grey or wrong) if the
+/// stream has its end marker. Without the end marker, a stream must contain every pixel; a truncated one is `Corrupt`
+/// (the Rust build cannot distinguish the two, and rejects both). Other numbers of components and unsupported
+/// processes are `Unsupported`.
 pub fn decode(stream: &[u8], limit: Size) -> Result<Raster> {
     decode_reduced(stream, limit, 0)
 }
 
-/// What [`merge`] and [`decode`] give. Where the library can be given tables and tile one after the other nothing is merged.
+/// [`decode`] of the [merged](merge) streams. If the library accepts separate tables, nothing is merged.
 pub fn decode_tile(tables: Option<&[u8]>, tile: &[u8], colour: StreamColour, limit: Size) -> Result<Raster> {
     match tables {
         Some(tables) if library::TAKES_TABLES && stream::can_follow(tables, tile, colour) => {
@@ -80,7 +81,7 @@ pub fn decode_tile(tables: Option<&[u8]>, tile: &[u8], colour: StreamColour, lim
 }
 
 /// Decodes a stream at a scale of 1/2 to the power of `halvings` (up to [`scan::HALVINGS`]), in the inverse DCT;
-/// sides are rounded up. One side must have 9 pixels or more.
+/// sides are rounded up. One side must have at least 9 pixels.
 pub(crate) fn decode_reduced(stream: &[u8], limit: Size, halvings: u32) -> Result<Raster> {
     decode_after(None, stream, limit, halvings)
 }
@@ -114,7 +115,7 @@ fn decode_after(tables: Option<&[u8]>, stream: &[u8], limit: Size, halvings: u32
     if !ended {
         stream.to_mut().extend_from_slice(&[0xff, stream::EOI]);
     }
-    // else the library takes those of the last stream that had any
+    // otherwise the library would reuse those of an earlier stream
     if !frame.tables && frame.process < 2 {
         stream.to_mut().splice(2..2, huffman::STANDARD);
     }
@@ -127,8 +128,8 @@ fn decode_after(tables: Option<&[u8]>, stream: &[u8], limit: Size, halvings: u32
     })
 }
 
-/// `TooLarge` when a picture, progressive or of more scans than components, has more scans than are read, or goes through its
-/// coefficients more often than its bytes are worth: many scans of many blocks that say next to nothing.
+/// `TooLarge` if a picture that is progressive, or has more scans than components, has too many scans or visits its
+/// coefficients more often than its bytes justify: many nearly empty scans of many blocks.
 fn check_scans(frame: &stream::Frame, stream: &[u8]) -> Result<()> {
     let scans = stream::scans(stream);
     if frame.process != 2 && scans <= frame.components.into() {
@@ -139,7 +140,7 @@ fn check_scans(frame: &stream::Frame, stream: &[u8]) -> Result<()> {
             "a jpeg of {scans} scans, where {SCANS} are read"
         )));
     }
-    // arithmetic decoding takes ten times as long even where nothing is coded
+    // arithmetic decoding takes ten times as long even for empty blocks
     let weight = if matches!(frame.process, 9 | 10) {
         ARITHMETIC
     } else {
@@ -157,7 +158,7 @@ fn check_scans(frame: &stream::Frame, stream: &[u8]) -> Result<()> {
     )))
 }
 
-/// `Corrupt` when a frame has more blocks than a stream of `len` bytes can hold a bit for each of, beyond a few.
+/// `Corrupt` if a frame has more blocks than a stream of `len` bytes has bits, apart from a constant.
 pub(crate) fn check_blocks(frame: &stream::Frame, len: u64) -> Result<()> {
     if frame.blocks <= len.saturating_mul(8).saturating_add(BLOCKS) {
         return Ok(());
@@ -188,18 +189,18 @@ fn two(stream: &[u8], frame: &stream::Frame, halvings: u32) -> Result<Raster> {
     })
 }
 
-/// Whether browsers show such a stream: Huffman coding of 8 bits, sequential or progressive.
+/// Whether browsers support such a stream: Huffman coding of 8 bits, sequential or progressive.
 pub fn is_common(stream: &[u8]) -> bool {
     stream::frame(stream).is_ok_and(|frame| frame.bits == 8 && frame.process <= 2)
 }
 
-/// Whether such a frame is decoded without the library, to samples as they are stored.
+/// Whether such a frame is decoded without the library, to samples as stored.
 pub(crate) fn is_own(frame: &stream::Frame) -> bool {
     frame.process == 3 || deep::is_deep(frame) && frame.quantised
 }
 
-/// Whether such a frame is decoded by the library: `Unsupported` says what it is otherwise; `Corrupt` when it lacks a
-/// table, for which the library would take that of another stream.
+/// Checks that the library supports such a frame: `Unsupported` names the reason; `Corrupt` if a table is missing,
+/// for which the library would use that of another stream.
 pub(crate) fn check(frame: &stream::Frame) -> Result<()> {
     let process = match frame.process {
         0..=2 => None,
@@ -222,7 +223,7 @@ pub(crate) fn check(frame: &stream::Frame) -> Result<()> {
     Err(Error::Unsupported(format!("{what} is not supported")))
 }
 
-/// How many pixels share a value of chroma.
+/// Chroma subsampling.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Sampling {
     /// Two by two: 4:2:0.
@@ -234,19 +235,19 @@ pub enum Sampling {
     Full,
 }
 
-/// What streams are like besides their quality.
+/// Encoder settings besides the quality.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct JpegStyle {
-    /// Of colours.
+    /// Chroma subsampling.
     pub sampling: Sampling,
-    /// Coarse first, in several scans.
+    /// Progressive coding.
     pub progressive: bool,
 }
 
 /// Encodes `size.w * size.h` pixels, rows from the top, as a baseline JFIF stream with the standard Huffman tables.
 ///
-/// `Rgb` becomes YCbCr with chroma halved both ways (4:2:0); `Rgba` is `Unsupported`. `quality` is 1–100 in the scale
-/// of the Independent JPEG Group (outside it is clamped). A side over 65500 is `TooLarge`.
+/// `Rgb` is converted to YCbCr 4:2:0; `Rgba` is `Unsupported`. `quality` is 1–100 in the scale of the Independent
+/// JPEG Group (clamped). `TooLarge` for a side over 65500.
 pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: JpegStyle) -> Result<Vec<u8>> {
     if layout == Layout::Rgba {
         return Err(Error::Unsupported("jpeg has no alpha".into()));
@@ -261,9 +262,9 @@ pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: Jpe
     library::encode(pixels, size, layout, quality.clamp(1, 100), style)
 }
 
-/// Encodes a complete stream of this size at another quality where luma and chroma can be kept as they are: chroma is
-/// not halved again, and neither colours nor edges are rounded on the way. `None` where it has to go through its pixels:
-/// for RGB and other samplings than 4:2:0, truncated streams, and in the Rust build. `Corrupt` for another size.
+/// Re-encodes a complete stream of this size at another quality, keeping luma and chroma: chroma is not subsampled
+/// again, and no colours are rounded. `None` if it has to be decoded to pixels: for RGB and subsampling other than
+/// 4:2:0, truncated streams, and in the Rust build. `Corrupt` for another size.
 pub fn again(stream: &[u8], size: Size, quality: u8) -> Result<Option<Vec<u8>>> {
     let frame = stream::frame(stream)?;
     if frame.size != size {
@@ -294,7 +295,7 @@ mod tests {
         encode(&pixels, size, Layout::Grey, 90, JpegStyle::default()).unwrap()
     }
 
-    /// Smooth in every channel, so that chroma subsampling costs little.
+    /// Smooth in every channel, so that chroma subsampling causes little error.
     fn slope(size: Size, layout: Layout) -> Vec<u8> {
         let pixel = |i: u32| {
             let (x, y) = (i % size.w, i / size.w);
@@ -320,7 +321,7 @@ mod tests {
         a.iter().zip(b).map(|(a, b)| a.abs_diff(*b)).max().unwrap()
     }
 
-    /// The abbreviated form: tables apart.
+    /// The abbreviated form: separate tables.
     fn split(stream: &[u8]) -> (Vec<u8>, Vec<u8>) {
         let mut tables = vec![0xff, 0xd8];
         let mut tile = vec![0xff, 0xd8];
@@ -537,7 +538,7 @@ mod tests {
         }
     }
 
-    /// What `cjpeg -arithmetic -quality 90` makes of 8x8 samples of 20 times the column and 9 times the row.
+    /// 8x8 samples of 20 times the column and 9 times the row, by `cjpeg -arithmetic -quality 90`.
     #[cfg(feature = "native")]
     const ARITHMETIC: &[u8] = b"\xff\xd8\xff\xdb\0\x43\0\
         \x03\x02\x02\x03\x02\x02\x03\x03\x03\x03\x04\x03\x03\x04\x05\x08\x05\x05\x04\x04\x05\x0a\x07\x07\x06\x08\x0c\x0a\x0c\x0c\x0b\
@@ -638,7 +639,7 @@ mod tests {
             let merged = decode(&merge(Some(tables), tile, colour).unwrap(), size).unwrap();
             assert_eq!(found, merged, "{colour:?}");
         }
-        // tables stay with the decoder, but not for streams that lack them
+        // the decoder keeps tables, but not for streams that lack them
         assert!(decode(&tile, size).is_err());
         assert!(decode_tile(Some(&[0xff, 0xd8, 0xff, 0xd9]), &tile, StreamColour::Ycbcr, size).is_err());
         assert!(decode_tile(Some(&tables), &tile[..tile.len() / 2], StreamColour::Ycbcr, size).is_err());
@@ -647,7 +648,7 @@ mod tests {
     #[test]
     fn without_huffman_tables_those_of_the_standard_are_meant() {
         let size = Size::new(50, 40);
-        // the encoder writes with the standard tables
+        // the encoder uses the standard tables
         let stream = encode(
             &slope(size, Layout::Rgb),
             size,
@@ -667,7 +668,7 @@ mod tests {
             }
         }
         let wanted = decode(&stream, size).unwrap();
-        // a stream with other tables has been decoded by this thread just before
+        // this thread has just decoded a stream with other tables
         let scan = scan::Scan::of(&stream).unwrap();
         let from = &stream[..];
         assert_eq!(

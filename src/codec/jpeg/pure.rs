@@ -1,6 +1,6 @@
-//! JPEG by crates in Rust (zune-jpeg, jpeg-encoder), for the build without C libraries.
+//! JPEG by Rust crates (zune-jpeg, jpeg-encoder), for the build without C libraries.
 //!
-//! The caller has read the frame and checked sizes.
+//! The caller has parsed the frame and checked sizes.
 
 use crate::codec::jpeg::JpegStyle;
 use crate::codec::jpeg::SCANS;
@@ -18,13 +18,14 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-/// Whether [`decode`] takes tables.
+/// Whether [`decode`] accepts separate tables.
 pub const TAKES_TABLES: bool = false;
 
-/// Whether [`decode`] knows arithmetic coding.
+/// Whether [`decode`] supports arithmetic coding.
 pub const IS_ARITHMETIC: bool = false;
 
-/// Decodes a complete stream of this size to 1 (grey), 3 (red, green, blue) or 4 channels (as stored). With `strict` it fails: missing data cannot be distinguished from the end.
+/// Decodes a complete stream of this size to 1 (grey), 3 (red, green, blue) or 4 channels (as stored). With `strict`
+/// it fails, since missing data cannot be distinguished from the end.
 pub fn decode(
     _tables: Option<&[u8]>,
     stream: &[u8],
@@ -64,7 +65,8 @@ pub fn decode(
     Ok(data)
 }
 
-/// YCCK to CMYK, in place: cyan, magenta and yellow are what red, green and blue lack (T.872 §6.1, JFIF 1.02 p. 4).
+/// Converts YCCK to CMYK in place: cyan, magenta and yellow are the complements of red, green and blue (T.872 §6.1,
+/// JFIF 1.02 p. 4).
 fn cmyk(samples: &mut [u8]) {
     #[expect(
         clippy::cast_possible_truncation,
@@ -104,7 +106,7 @@ pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: Jpe
     Ok(stream)
 }
 
-/// The crates give no planes: a stream is always encoded anew from its pixels.
+/// Always `None`: the crates do not expose planes, so a stream is re-encoded from its pixels.
 pub fn again(_stream: &[u8], _size: Size, _quality: u8) -> Result<Option<Vec<u8>>> {
     Ok(None)
 }

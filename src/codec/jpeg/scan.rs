@@ -1,10 +1,10 @@
-//! Windows of a JPEG file at a cost proportional to the window: an index into its one scan, and small streams made
-//! from it.
+//! Reads windows of a JPEG file at a cost proportional to the window, by an index into its only scan and small
+//! streams built from it.
 //!
-//! For baseline and extended sequential Huffman coding with all components in one scan. The first window scans the
-//! file once, without transforms, and records the position and the DC predictors of every few MCUs; the MCUs of a
-//! window are then copied, coefficient by coefficient, into a small complete stream that the library decodes,
-//! scaled if need be. Damage is handled as libjpeg does.
+//! Supports baseline and extended sequential Huffman coding with all components in one scan. The first window reads
+//! through the scan once, without transforms, and records the position and the DC predictors of every few MCUs; the
+//! MCUs of a window are then copied, coefficient by coefficient, into a small complete stream that the library
+//! decodes, scaled if required. Damage is handled as in libjpeg.
 
 use crate::codec::jpeg;
 use crate::codec::jpeg::bits::BitReader;
@@ -32,25 +32,25 @@ use std::sync::LazyLock;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-/// How often the library can halve while it decodes.
+/// How often the library can halve the size while it decodes.
 pub const HALVINGS: u32 = if cfg!(feature = "native") { 3 } else { 0 };
 
-/// Of a difference of DC, most (T.81 Table F.1, for 12 bits as well).
+/// Largest category of DC differences (T.81 Table F.1, for 12 bits as well).
 pub const CATEGORIES: u8 = 15;
 
-/// Pixels of a row between two entries of the index, about.
+/// Approximate pixels between two entries of the index.
 const STEP: u32 = 256;
 
-/// Restart markers that are no more pixels of a row apart are the index; else codes are read for it.
+/// Restart markers at most this many pixels apart serve as the index; otherwise the codes are read.
 const NEAR: u32 = 1024;
 
-/// Bytes read at a time when the scan is gone through.
+/// Bytes per read when the whole scan is read.
 const CHUNK: usize = 256 << 10;
 
-/// Bytes read at a time for a row of a window where the index does not say how many it takes.
+/// Bytes per read for a row of a window, if the index does not give its length.
 const ROW: usize = 4 << 10;
 
-/// The most blocks in an MCU (T.81 B.2.3).
+/// Most blocks of an MCU (T.81 B.2.3).
 const MAX_BLOCKS: usize = 10;
 
 static OWN: LazyLock<WriteTables> = LazyLock::new(WriteTables::new);
@@ -61,36 +61,36 @@ pub struct Scan {
     size: Size,
     /// Width and height of an MCU in pixels.
     mcu: Size,
-    /// MCUs across and down.
+    /// Columns and rows of MCUs.
     grid: Size,
     blocks: Vec<McuBlock>,
-    /// A block that small streams have at the end of every MCU, all zeros.
+    /// A block that is added to every MCU of small streams, all zeros.
     spare: Option<McuBlock>,
-    /// MCUs between restart markers; 0 without any.
+    /// MCUs between restart markers; 0 for none.
     interval: u64,
-    /// Where the entropy-coded data begin.
+    /// The start of the entropy-coded data.
     start: u64,
-    /// The head of small streams: up to the size in the frame header, and what follows it.
+    /// The head of small streams: up to the size in the frame header, and the part after it.
     head: (Vec<u8>, Vec<u8>),
     index: Mutex<Option<Arc<McuIndex>>>,
 }
 
-/// Where MCUs lie.
+/// The positions of MCUs.
 #[derive(Debug)]
 struct McuIndex {
     /// MCUs between two entries.
     step: u64,
-    /// Entries are missing from the place on where the file ends or nothing can be read any more.
+    /// Entries end where the file ends or nothing more can be decoded.
     entries: Vec<EntryPoint>,
 }
 
-/// How to begin at an MCU.
+/// The decoder state at the start of an MCU.
 #[derive(Clone, Copy, Debug)]
 struct EntryPoint {
-    /// Where its first code begins, in one number: bits 0 to 2 are how many bits of the byte were read before, bit 3 says
-    /// that nothing can be read before the next restart marker, and from bit 4 on comes the byte's place in the file.
+    /// The position of its first code: bits 0 to 2 are the bits of the byte already consumed, bit 3 marks that
+    /// nothing can be decoded before the next restart marker, and from bit 4 on is the byte's offset in the file.
     at: u64,
-    /// The DC values of the blocks before, by component.
+    /// The DC predictors by component.
     dc: [i16; 4],
 }
 
@@ -114,23 +114,23 @@ impl EntryPoint {
     }
 }
 
-/// What the segments up to the scan say.
+/// The segments before the scan.
 struct Preamble<'a> {
     tables: HuffmanTables,
-    /// MCUs between restart markers; 0 without.
+    /// MCUs between restart markers; 0 for none.
     interval: u64,
     /// Number, sampling factors and quantisation table of each component.
     components: &'a [[u8; 3]],
     /// Number and Huffman tables of each component of the scan.
     selectors: Vec<[u8; 2]>,
-    /// The first byte of the scan.
+    /// The start of the scan.
     start: u64,
-    /// The beginning of the stream that libraries decode: segments that stay as they are.
+    /// The start of the stream for the library: segments that are copied.
     kept: Vec<u8>,
 }
 
 impl<'a> Preamble<'a> {
-    /// Reads the segments; `None` when they leave something out that has to be guessed.
+    /// Reads the segments; `None` if something is missing that would have to be guessed.
     fn read(head: &'a [u8], frame: &Frame) -> Option<Preamble<'a>> {
         let count = usize::from(frame.components);
         let mut all = Preamble {
@@ -159,7 +159,7 @@ impl<'a> Preamble<'a> {
                     }
                     all.selectors = rest.get(..2 * count)?.as_chunks::<2>().0.to_vec();
                 }
-                // a shorter one says nothing to libjpeg
+                // libjpeg ignores a shorter one
                 _ if segment.is_jfif() && segment.payload.len() >= 14 => {
                     all.kept.extend_from_slice(stream::JFIF);
                 }
@@ -174,7 +174,8 @@ impl<'a> Preamble<'a> {
         Some(all)
     }
 
-    /// Blocks of a component in an MCU, across and down. Alone it is coded block by block (T.81 A.2.2).
+    /// Blocks of a component per MCU, horizontally and vertically. A single component is coded block by block (T.81
+    /// A.2.2).
     fn sampling(&self, component: &[u8; 3]) -> Size {
         if self.components.len() == 1 {
             return Size::new(1, 1);
@@ -182,7 +183,7 @@ impl<'a> Preamble<'a> {
         Size::new(u32::from(component[1] >> 4), u32::from(component[1] & 15))
     }
 
-    /// The blocks of an MCU, which has at most `most` blocks across and down.
+    /// The blocks of an MCU, which has at most `most` blocks horizontally and vertically.
     fn blocks(&self, most: Size) -> Option<Vec<McuBlock>> {
         let mut blocks = Vec::new();
         for [id, selector] in &self.selectors {
@@ -206,8 +207,8 @@ impl<'a> Preamble<'a> {
         (complete && blocks.len() <= MAX_BLOCKS).then_some(blocks)
     }
 
-    /// The headers of the stream that libraries decode, before and after the size of the picture: with our tables, and
-    /// an empty third component besides two.
+    /// The headers of the stream for the library, before and after the size of the picture: with our tables, and an
+    /// empty third component after two.
     fn head(mut self) -> Option<(Vec<u8>, Vec<u8>)> {
         let mut components = self.components.to_vec();
         if let [first, second] = self.components {
@@ -233,8 +234,8 @@ impl<'a> Preamble<'a> {
 }
 
 impl Scan {
-    /// Of a stream whose first bytes, up to its first scan header, are `head`. `None` when it is coded in another way,
-    /// or leaves something out that has to be guessed.
+    /// Reads the head of a stream, up to its first scan header. `None` if it uses another coding, or something is
+    /// missing that would have to be guessed.
     pub fn of(head: &[u8]) -> Option<Scan> {
         let frame = stream::frame(head).ok()?;
         jpeg::check(&frame).is_ok().then(|| Scan::framed(head, &frame))?
@@ -290,9 +291,9 @@ impl Scan {
         self.size.halved_up(halvings)
     }
 
-    /// The samples of a window of the picture after `halvings` (up to [`HALVINGS`]) halvings, out of the file that the
-    /// scan is of. They are those that [`jpeg::decode`] gives for the whole. `Outside` beyond the picture; `Io` and
-    /// `Corrupt` when the file cannot be read or is shorter than it was.
+    /// The samples of a window of the picture after `halvings` (at most [`HALVINGS`]) halvings, from the file of this
+    /// scan. They equal those of [`jpeg::decode`] for the whole picture. `Outside` beyond the picture; `Io` and
+    /// `Corrupt` if the file cannot be read or has become shorter.
     pub fn read(&self, from: &dyn ReadAt, rect: Rect, halvings: u32) -> Result<Raster> {
         let outside = || Error::Outside("no such window in the picture".into());
         let inside = Rect::of(self.size(halvings)).meet(rect) == Some(rect);
@@ -300,7 +301,7 @@ impl Scan {
             return Err(outside());
         }
         let index = self.index(from)?;
-        // chroma is interpolated from its neighbours: one MCU around
+        // one MCU around, since chroma is interpolated from its neighbours
         let range = |start: u32, end: u64, side: u32, count: u32| {
             let first = (u64::from(start) << halvings) / u64::from(side);
             let last = (end << halvings).div_ceil(u64::from(side)).saturating_add(1);
@@ -321,7 +322,7 @@ impl Scan {
         let size = Size::new(w.min(self.size.w) - x, h.min(self.size.h) - y);
         let small = self.small(from, &index, cells, size, halvings)?;
         let raster = jpeg::decode_reduced(&small, size, halvings)?;
-        // MCUs are of eights: their halvings are whole
+        // MCU sides are multiples of eight, so halvings are exact
         cut(
             raster,
             Rect::new(rect.x - (x >> halvings), rect.y - (y >> halvings), rect.w, rect.h),
@@ -329,12 +330,12 @@ impl Scan {
         .ok_or_else(outside)
     }
 
-    /// Whether windows can be read without going through all of the scan first.
+    /// Whether windows can be read without reading the whole scan first.
     pub fn is_indexed(&self) -> bool {
         self.index.try_lock().is_ok_and(|index| index.is_some())
     }
 
-    /// The index, made at first use; who comes meanwhile waits.
+    /// The index, built at first use; concurrent requests wait.
     fn index(&self, from: &dyn ReadAt) -> Result<Arc<McuIndex>> {
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(index) = &*index {
@@ -343,7 +344,7 @@ impl Scan {
         Ok(index.insert(Arc::new(self.walk(from)?)).clone())
     }
 
-    /// Goes through the scan.
+    /// Reads through the scan.
     fn walk(&self, from: &dyn ReadAt) -> Result<McuIndex> {
         let mut bits = BitReader::new(from, self.start, CHUNK);
         let near = self.interval > 0 && self.interval <= u64::from(NEAR / self.mcu.w);
@@ -355,7 +356,7 @@ impl Scan {
         bits.failure().map_or(Ok(index), Err)
     }
 
-    /// The index out of restart markers; `None` when one is not where it must be.
+    /// The index from restart markers; `None` if one is not at its expected position.
     fn by_markers(&self, bits: &mut BitReader) -> Option<McuIndex> {
         let step = self.interval;
         let mut entries = vec![EntryPoint::new(bits, false, [0; 4])];
@@ -371,7 +372,7 @@ impl Scan {
         Some(McuIndex { step, entries })
     }
 
-    /// The index out of codes.
+    /// The index from codes.
     fn by_codes(&self, bits: &mut BitReader) -> McuIndex {
         let step = u64::from(STEP / self.mcu.w);
         let mut entries = Vec::new();
@@ -392,8 +393,7 @@ impl Scan {
         McuIndex { step, entries }
     }
 
-    /// What is to be done before MCU `n` is read: a restart marker is passed where one must be. False when nothing can
-    /// follow any more.
+    /// Prepares for MCU `n`: skips a restart marker if one is due. False if nothing more can be decoded.
     #[inline]
     fn between(&self, bits: &mut BitReader, n: u64, last: &mut [i16; 4], dry: &mut bool) -> bool {
         if self.interval == 0 {
@@ -407,9 +407,9 @@ impl Scan {
                     Marker::Other if *dry => return false,
                     Marker::Other => break,
                     Marker::Restart(found) => match found.wrapping_sub(wanted) & 7 {
-                        // of an interval to come: this one is lost
+                        // of a later interval: this one is lost
                         1 | 2 => break,
-                        // of one before
+                        // of an earlier one
                         6 | 7 => bits.pass(),
                         _ => {
                             bits.pass();
@@ -431,7 +431,7 @@ impl Scan {
         }
     }
 
-    /// A stream of this size of the MCUs in these cells of the grid.
+    /// A stream of this size with the MCUs in these cells of the grid.
     fn small(
         &self,
         from: &dyn ReadAt,
@@ -491,21 +491,20 @@ impl Scan {
 }
 
 impl McuIndex {
-    /// The last entry at or before MCU `n`; `None` when nothing can be read any more.
+    /// The last entry at or before MCU `n`; `None` if nothing more can be decoded.
     fn entry(&self, n: u64) -> Option<EntryPoint> {
         let place = usize::try_from(n / self.step).ok()?;
         self.entries.get(place).copied()
     }
 
-    /// The bytes from the entry before one MCU up to the entry after another one, and a little more; `None` where that
-    /// is not known.
+    /// The byte range from the entry before one MCU to the entry after another, and a little more; `None` if unknown.
     fn bytes(&self, first: u64, end: u64) -> Option<usize> {
         let (from, to) = (self.entry(first)?, self.entry(end + self.step - 1)?);
         usize::try_from(to.byte().checked_sub(from.byte())? + 16).ok()
     }
 }
 
-/// A part of 8-bit samples; `None` where it reaches over the edge.
+/// A part of 8-bit samples; `None` if it exceeds the raster.
 fn cut(raster: Raster, rect: Rect) -> Option<Raster> {
     let Samples::U8(samples) = &raster.samples else {
         return None;
@@ -545,7 +544,7 @@ mod tests {
 
     const ANY: Size = Size::new(65535, 65535);
 
-    /// Something in every frequency, other in every channel.
+    /// Content in every frequency, different in every channel.
     fn pixels(size: Size, channels: u32) -> Vec<u8> {
         let mut seed = 1u32;
         let value = |n: u32| {
@@ -604,13 +603,13 @@ mod tests {
         stream
     }
 
-    /// What the library makes of a whole stream, damaged or not.
+    /// The library's result for a whole stream, damaged or not.
     fn whole(stream: &[u8], halvings: u32) -> Result<Raster> {
         let ended = [stream, &[0xff, stream::EOI]].concat();
         jpeg::decode_reduced(&ended, ANY, halvings)
     }
 
-    /// Windows of all kinds, and the picture as a whole.
+    /// Windows of various positions and sizes, and the whole picture.
     fn windows(size: Size) -> Vec<Rect> {
         let at = |share: u32, side: u32| (side * share / 100).min(side - 1);
         let mut all = vec![Rect::of(size)];
@@ -629,7 +628,7 @@ mod tests {
         all
     }
 
-    /// Whether every window is as it is in the whole.
+    /// Whether every window equals that part of the whole picture.
     fn same(stream: &[u8]) -> std::result::Result<(), String> {
         let scan = Scan::of(stream).ok_or("cannot be indexed")?;
         for halvings in 0..=HALVINGS {
@@ -650,7 +649,7 @@ mod tests {
 
     #[test]
     fn every_window_is_as_in_the_whole() {
-        // with tables made for the picture this encoder writes colours in several scans
+        // with optimised tables, this encoder writes colours in several scans
         use SamplingFactor::*;
         for sampling in [F_1_1, F_2_1, F_1_2, F_2_2] {
             for colours in [
@@ -659,7 +658,7 @@ mod tests {
                 ColorType::Cmyk,
                 ColorType::CmykAsYcck,
             ] {
-                // the library of the Rust build repeats chroma of four components otherwise at another width
+                // the library of the Rust build upsamples chroma of four components differently for other widths
                 let four = !matches!(colours, ColorType::Luma | ColorType::Rgb);
                 if cfg!(not(feature = "native")) && four && !matches!(sampling, F_1_1) {
                     continue;
@@ -707,7 +706,7 @@ mod tests {
         }
     }
 
-    // the library of the Rust build fills in something else
+    // the library of the Rust build fills in different values
     #[test]
     #[cfg(feature = "native")]
     fn a_stream_cut_short_is_grey_from_there_on() {
@@ -761,7 +760,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(200))]
 
-        /// Damage is shown as the library shows it, whatever it is.
+        /// Damage looks exactly as if the library had decoded the whole.
         #[test]
         #[cfg(feature = "native")]
         fn damage_is_shown_as_in_the_whole(
@@ -775,7 +774,7 @@ mod tests {
                 let at = stream.len() - 1 - at.index(data);
                 stream[at] = value;
             }
-            // an unknown marker ends the whole, not a window before it
+            // an unknown marker ends the whole picture, but not a window before it
             if (0..=HALVINGS).all(|halvings| whole(&stream, halvings).is_ok()) {
                 prop_assert_eq!(same(&stream), Ok(()));
             }

@@ -1,6 +1,6 @@
-//! The marker segments of a JPEG stream (T.81 Annex B): finding the frame, and completing abbreviated streams.
+//! Parses the marker segments of a JPEG stream (T.81 Annex B): finds the frame, and completes abbreviated streams.
 //!
-//! Every length is checked; stray bytes between segments are skipped, as decoders do.
+//! Every length is checked; stray bytes between segments are skipped, as in other decoders.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -23,24 +23,24 @@ pub(crate) const COM: u8 = 0xfe;
 
 /// A JFIF header without a density.
 pub(crate) const JFIF: &[u8] = b"\xff\xe0\0\x10JFIF\0\x01\x02\0\0\x01\0\x01\0\0";
-/// Adobe's marker up to the colour transform, its last byte.
+/// Adobe's marker up to the colour transform, which is its last byte.
 pub(crate) const ADOBE: &[u8] = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0";
 
-/// What the components of a stream mean.
+/// The meaning of the components of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamColour {
     /// One component.
     Grey,
-    /// Red, green, blue, stored as they are.
+    /// Red, green, blue, without a colour transform.
     Rgb,
     /// Luma and two chroma (JFIF 1.02).
     Ycbcr,
-    /// Four components, given as they are stored.
+    /// Four components, output as stored.
     Four,
 }
 
 impl StreamColour {
-    /// What Adobe's marker says of it.
+    /// The colour transform of Adobe's marker.
     fn transform(self) -> Option<u8> {
         match self {
             StreamColour::Grey | StreamColour::Four => None,
@@ -49,13 +49,13 @@ impl StreamColour {
         }
     }
 
-    /// Whether a marker says something else.
+    /// Whether a marker contradicts it.
     fn is_denied_by(self, segment: &MarkerSegment) -> bool {
         segment.adobe().is_some_and(|said| Some(said) != self.transform())
             || self == StreamColour::Rgb && segment.is_jfif()
     }
 
-    /// What the library takes components for when no marker says it; `None` for other numbers of them.
+    /// What the library assumes without markers; `None` for other numbers of components.
     pub(crate) fn guessed(components: &[[u8; 3]]) -> Option<StreamColour> {
         match components {
             [_] => Some(StreamColour::Grey),
@@ -70,21 +70,21 @@ impl StreamColour {
 /// The frame header (SOFn) and whether the stream reaches its end marker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
-    /// n of SOFn: 0 baseline, 1 extended, 2 progressive.
+    /// n in SOFn: 0 baseline, 1 extended, 2 progressive.
     pub process: u8,
-    /// Bits a sample.
+    /// Bits per sample.
     pub bits: u8,
     /// Width and height, neither zero.
     pub size: Size,
     /// Components.
     pub components: u8,
-    /// Blocks of 8 x 8 samples of all components, about.
+    /// Approximate number of 8 x 8 blocks of all components.
     pub blocks: u64,
     /// Whether there is an end marker after the first scan header.
     pub ended: bool,
-    /// Whether Huffman tables come before it.
+    /// Whether Huffman tables precede the scan.
     pub tables: bool,
-    /// Whether the quantisation tables of all components do.
+    /// Whether the quantisation tables of all components precede the scan.
     pub quantised: bool,
 }
 
@@ -95,24 +95,24 @@ pub(crate) struct MarkerSegment<'a> {
     pub marker: u8,
     /// Marker, length and payload.
     pub whole: &'a [u8],
-    /// What follows the length.
+    /// The part after the length.
     pub payload: &'a [u8],
-    /// Everything that follows the segment.
+    /// The bytes after the segment.
     pub rest: &'a [u8],
 }
 
 impl MarkerSegment<'_> {
-    /// Name, sampling factors and quantisation table of each component, in a frame header.
+    /// Identifier, sampling factors and quantisation table of each component, in a frame header.
     pub fn components(&self) -> &[[u8; 3]] {
         self.payload.get(6..).unwrap_or_default().as_chunks::<3>().0
     }
 
-    /// A JFIF header (JFIF 1.02 p. 5).
+    /// Whether it is a JFIF header (JFIF 1.02 p. 5).
     pub fn is_jfif(&self) -> bool {
         self.marker == APP0 && self.payload.starts_with(b"JFIF\0")
     }
 
-    /// The colour transform that Adobe's marker names: 0 none, 1 YCbCr, 2 YCCK (T.872 §6.5.3).
+    /// The colour transform of Adobe's marker: 0 none, 1 YCbCr, 2 YCCK (T.872 §6.5.3).
     pub fn adobe(&self) -> Option<u8> {
         (self.marker == APP14 && self.payload.starts_with(b"Adobe"))
             .then(|| self.payload.get(11).copied())
@@ -120,8 +120,8 @@ impl MarkerSegment<'_> {
     }
 }
 
-/// Walks the segments up to the first scan header, which is the last one given; ends early at EOI and at the end of
-/// the bytes.
+/// Iterates over the segments up to and including the first scan header; ends early at EOI and at the end of the
+/// bytes.
 pub(crate) struct MarkerSegments<'a> {
     rest: &'a [u8],
 }
@@ -135,12 +135,12 @@ impl<'a> MarkerSegments<'a> {
         }
     }
 
-    /// Those that follow the data of a scan.
+    /// The segments after the data of a scan.
     pub fn after(rest: &'a [u8]) -> Self {
         MarkerSegments { rest }
     }
 
-    /// The next segment and what is left to walk.
+    /// The next segment and the rest.
     fn step(mut at: &'a [u8]) -> Result<Option<MarkerSegment<'a>>> {
         loop {
             let Some(skip) = memchr::memchr(0xff, at) else {
@@ -148,14 +148,14 @@ impl<'a> MarkerSegments<'a> {
             };
             at = at.get(skip..).unwrap_or_default();
             match at {
-                // Stuffed or restart: part of stray data, or markers without parameters (TEM, RSTn, SOI).
+                // Stuffing or restart: part of stray data, or markers without parameters (TEM, RSTn, SOI).
                 [_, 0x00 | 0x01 | 0xd0..=SOI, after @ ..] => at = after,
                 // Fill bytes may precede a marker (T.81 B.1.1.2).
                 [_, 0xff, ..] => at = at.get(1..).unwrap_or_default(),
                 [_, EOI, ..] | [_] | [] => return Ok(None),
                 [_, marker, high, low, ..] => {
                     let mut len = usize::from(u16::from_be_bytes([*high, *low]));
-                    // allowed in what is skipped
+                    // valid within skipped data
                     if matches!(*marker, APP0..=0xef | COM) {
                         len = len.max(2);
                     }
@@ -188,8 +188,8 @@ impl<'a> Iterator for MarkerSegments<'a> {
     }
 }
 
-/// The name of each table of a DQT segment, its precision above its number, and its steps (T.81 B.2.4.1): 64 bytes, of
-/// another precision than 0 128, fewer of one that is cut.
+/// The identifier of each table of a DQT segment (precision above number) and its steps (T.81 B.2.4.1): 64 bytes, or
+/// 128 for a precision other than 0; fewer if truncated.
 pub(crate) fn quantisers(payload: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     let mut rest = payload;
     std::iter::from_fn(move || {
@@ -201,12 +201,12 @@ pub(crate) fn quantisers(payload: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     })
 }
 
-/// The tables that a stream has defined.
+/// The tables defined by a stream.
 #[derive(Clone, Copy, Default)]
 struct DefinedTables {
     /// Any Huffman table.
     huffman: bool,
-    /// A bit for the number of each quantisation table.
+    /// One bit for the number of each quantisation table.
     quantised: u32,
 }
 
@@ -220,8 +220,8 @@ impl DefinedTables {
     }
 }
 
-/// Reads the frame header. `Corrupt` when there is none before the first scan, or it has no width; `Unsupported` when it
-/// leaves the height open ([`crate::codec::jpeg::lines`]).
+/// Reads the frame header. `Corrupt` if there is none before the first scan, or its width is 0; `Unsupported` if the
+/// height is undefined ([`crate::codec::jpeg::lines`]).
 pub(crate) fn frame(stream: &[u8]) -> Result<Frame> {
     frame_after(None, stream)
 }
@@ -300,12 +300,12 @@ fn blocks(size: Size, components: &[[u8; 3]]) -> u64 {
     components.iter().map(factors_of).sum()
 }
 
-/// How many scan headers there are, at most: the bytes of one may lie in another segment, too.
+/// Upper bound of the number of scan headers: their bytes may also occur inside other segments.
 pub(crate) fn scans(stream: &[u8]) -> u64 {
     memchr::memmem::find_iter(stream, &[0xff, SOS]).count() as u64
 }
 
-/// Whether a decoder that is given `tables` and then `tile` shows what it shows of the two [merged](merge).
+/// Whether decoding `tables` followed by `tile` gives the same result as decoding the [merged](merge) stream.
 pub(crate) fn can_follow(tables: &[u8], tile: &[u8], colour: StreamColour) -> bool {
     let only =
         |segment: Result<MarkerSegment>| segment.is_ok_and(|segment| matches!(segment.marker, DQT | DHT));
@@ -324,7 +324,7 @@ pub(crate) fn can_follow(tables: &[u8], tile: &[u8], colour: StreamColour) -> bo
             0xc0..=0xc2 if segment.payload.first() == Some(&8) => {
                 guess = StreamColour::guessed(segment.components())
             }
-            // other processes are not the library's
+            // the library does not support other processes
             DQT | DHT | DRI | COM | SOS | APP0..=0xef => {}
             _ => return false,
         }
@@ -332,12 +332,13 @@ pub(crate) fn can_follow(tables: &[u8], tile: &[u8], colour: StreamColour) -> bo
     guess.is_some_and(|guess| said || guess == colour)
 }
 
-/// Makes a complete interchange stream of an abbreviated one: `tables` (SOI, tables, EOI: the JPEGTables of a TIFF, TIFF
-/// Technical Note 2) go after the application segments of `tile`, whose own tables come later and win.
+/// Makes a complete interchange stream from an abbreviated one: `tables` (SOI, tables, EOI: the JPEGTables of a TIFF,
+/// TIFF Technical Note 2) are inserted after the application segments of `tile`, whose own tables follow and override
+/// them.
 ///
-/// Decoders read the meaning of three components from markers and guess when there is none, so it is put there: an
-/// Adobe marker is added unless the stream has a right one, or a JFIF header for YCbCr; markers that say otherwise are
-/// left out. Nothing but the headers is looked at. `Corrupt` when a segment runs over the end or there is no scan.
+/// Decoders determine the meaning of three components from markers, and guess without them, so it is made explicit:
+/// an Adobe marker is added unless the stream has a correct one, or a JFIF header for YCbCr; contradicting markers
+/// are removed. Only headers are examined. `Corrupt` if a segment exceeds the stream or there is no scan.
 pub fn merge(tables: Option<&[u8]>, tile: &[u8], colour: StreamColour) -> Result<Vec<u8>> {
     let transform = colour.transform();
     let mut said = transform.is_none();

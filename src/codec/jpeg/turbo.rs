@@ -1,6 +1,6 @@
-//! The TurboJPEG C API of libjpeg-turbo 2.1 and 3, as far as it is used here: the crate's only JPEG `unsafe`.
+//! Bindings to the TurboJPEG C API of libjpeg-turbo 2.1 and 3: the crate's only JPEG `unsafe`.
 //!
-//! Sizes are checked here, whatever the caller has checked. A handle and an output buffer are kept by each thread.
+//! Sizes are checked here, whatever the caller has checked. Each thread keeps a handle and an output buffer.
 
 #![expect(unsafe_code, reason = "calls of TurboJPEG")]
 
@@ -111,14 +111,14 @@ thread_local! {
 struct Handle(NonNull<c_void>);
 
 impl Handle {
-    /// From what `tjInit…` returned; NULL means that there is no memory.
+    /// Wraps the result of `tjInit…`; NULL means out of memory.
     fn of(pointer: *mut c_void) -> Result<Handle> {
         NonNull::new(pointer)
             .map(Handle)
             .ok_or_else(|| Error::Io(std::io::ErrorKind::OutOfMemory.into()))
     }
 
-    /// The handle that a thread keeps, made at first use.
+    /// The handle of a thread, created at first use.
     fn kept(kept: &mut Option<Handle>, make: impl FnOnce() -> *mut c_void) -> Result<*mut c_void> {
         let handle = match kept {
             Some(handle) => handle,
@@ -130,30 +130,30 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // SAFETY: the handle came from tjInit…, is owned by this value alone and is not used afterwards.
+        // SAFETY: the handle came from tjInit…, is owned by this value only and is not used afterwards.
         unsafe { tjDestroy(self.0.as_ptr()) };
     }
 }
 
-/// A decompressor for one stream: one that is used again would decode a stream that lacks tables with those of the stream
-/// before, which may be of another picture.
+/// Creates a decompressor for one stream: a reused one would decode a stream without tables with those of the
+/// previous stream, which may belong to another picture.
 fn with_decompressor<T>(work: impl FnOnce(*mut c_void) -> Result<T>) -> Result<T> {
     // SAFETY: takes no arguments; the result is checked.
     let own = Handle::of(unsafe { tjInitDecompress() })?;
     work(own.0.as_ptr())
 }
 
-/// Whether [`decode`] takes tables.
+/// Whether [`decode`] accepts separate tables.
 pub const TAKES_TABLES: bool = true;
 
-/// Whether [`decode`] knows arithmetic coding.
+/// Whether [`decode`] supports arithmetic coding.
 pub const IS_ARITHMETIC: bool = true;
 
-/// Decodes a stream of this size to 1 (grey), 3 (red, green, blue) or 4 channels (as stored, unless an Adobe marker says
-/// YCCK); with `strict` a warning is an error too. `tables` are those that are not in the stream: SOI, tables, EOI.
+/// Decodes a stream of this size to 1 (grey), 3 (red, green, blue) or 4 channels (as stored, unless an Adobe marker
+/// says YCCK); with `strict`, a warning is an error too. `tables` are those not in the stream: SOI, tables, EOI.
 ///
-/// A stream of another size than the caller says fails or leaves zeros; it is never written past. No size without pixels:
-/// the library takes 0 for the stream's own.
+/// A stream of another size fails or leaves zeros; it is never written out of bounds. `size` must not be empty: for
+/// the library, 0 means the stream's own size.
 pub fn decode(
     tables: Option<&[u8]>,
     stream: &[u8],
@@ -176,8 +176,8 @@ pub fn decode(
             return Err(broken());
         }
         // SAFETY: the handle is a live decompressor used by this thread only; `stream` is readable for `stream_len`
-        // bytes; the place has `height` rows of `pitch` bytes, and no more than `width` x `height` pixels
-        // of `channels` bytes are written, scaled down if the stream is larger.
+        // bytes; `place` has `height` rows of `pitch` bytes, and at most `width` x `height` pixels of `channels`
+        // bytes are written, scaled down if the stream is larger.
         let paint = |place: *mut u8| unsafe {
             tjDecompress2(
                 handle,
@@ -195,8 +195,8 @@ pub fn decode(
         uninit::filled_unaligned(row * size.h as usize, |buf| {
             if headers.size == (width, height) {
                 let write = |place, len| if paint(place) == 0 { Ok(len) } else { Err(()) };
-                // SAFETY: there is room for all rows. Of a stream of this size, as the library itself has measured,
-                // they are all written when there is not even a warning.
+                // SAFETY: the buffer has space for all rows. For a stream of this size, as measured by the library
+                // itself, all of them are written unless there is a warning.
                 if unsafe { buf.raw(write) }.is_ok() {
                     return Ok(());
                 }
@@ -214,21 +214,22 @@ pub fn decode(
     })
 }
 
-/// What the library reads in the headers of a stream.
+/// The headers of a stream, as read by the library.
 struct Headers {
-    /// Whether it has read all of them.
+    /// Whether all of them were read.
     whole: bool,
-    /// Width and height, also where it knows no name for the subsampling; 0 of tables alone.
+    /// Width and height, also for unnamed subsamplings; 0 for tables alone.
     size: (c_int, c_int),
     subsampling: c_int,
     colourspace: c_int,
 }
 
-/// Reads headers; tables in them stay with the handle, which is a live decompressor used by this thread only.
+/// Reads headers; their tables stay with the handle, which is a live decompressor used by this thread only.
 fn read_headers(handle: *mut c_void, stream: &[u8]) -> Result<Headers> {
     let stream_len = c_ulong::try_from(stream.len()).map_err(|_| broken())?;
     let (mut size, mut subsampling, mut colourspace) = ((0, 0), -1, -1);
-    // SAFETY: the handle is live; `stream` is readable for `stream_len` bytes; the numbers live here.
+    // SAFETY: the handle is live; `stream` is readable for `stream_len` bytes; the results are written to local
+    // variables.
     let status = unsafe {
         tjDecompressHeader3(
             handle,
@@ -248,7 +249,7 @@ fn read_headers(handle: *mut c_void, stream: &[u8]) -> Result<Headers> {
     })
 }
 
-/// Encodes `size` pixels of `layout`, which is not `Rgba`. `Corrupt` where they are more or fewer.
+/// Encodes `size` pixels of `layout`, which is not `Rgba`. `Corrupt` if the number of pixels differs.
 pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: JpegStyle) -> Result<Vec<u8>> {
     check_pixels(pixels, size, layout)?;
     if layout == Layout::Rgba {
@@ -263,8 +264,8 @@ pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: Jpe
     };
     let flags = TJFLAG_NOREALLOC | if style.progressive { TJFLAG_PROGRESSIVE } else { 0 };
     let stream = compress((width, height, subsampling), |handle, stream, len| {
-        // SAFETY: as `compress` says of its arguments; `pixels` holds `height` rows of `width` pixels without padding
-        // (pitch 0).
+        // SAFETY: the arguments are as specified by `compress`; `pixels` holds `height` rows of `width` pixels
+        // without padding (pitch 0).
         unsafe {
             tjCompress2(
                 handle,
@@ -282,14 +283,14 @@ pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: Jpe
         }
     });
     if style.progressive {
-        // the library would keep the tables that it made for this picture, and lack codes for the next
+        // the library would reuse this picture's optimised tables, which lack codes for the next
         COMPRESSOR.take();
     }
     stream
 }
 
-/// Encodes a whole stream of this size at another quality, without a turn through its colours: the decoded luma and
-/// the chroma, halved already, are encoded as they are. `None` for a stream that is neither grey nor YCbCr in 4:2:0.
+/// Re-encodes a complete stream of this size at another quality without colour conversion: the decoded luma and
+/// subsampled chroma are encoded directly. `None` for a stream that is neither grey nor YCbCr 4:2:0.
 pub fn again(stream: &[u8], size: Size, quality: u8) -> Result<Option<Vec<u8>>> {
     let (width, height) = (side(size.w)?, side(size.h)?);
     let stream_len = c_ulong::try_from(stream.len()).map_err(|_| broken())?;
@@ -305,9 +306,10 @@ pub fn again(stream: &[u8], size: Size, quality: u8) -> Result<Option<Vec<u8>>> 
                 _ => return Ok(None),
             }
             let pointers = planes.data.each_mut().map(Vec::as_mut_ptr);
-            // SAFETY: the handle is a live decompressor used by this thread only; `stream` is readable for `stream_len`
-            // bytes; each plane has the rows and columns that this subsampling of a frame of this size has
-            // (`YuvPlanes::shape`), its stride is its width, and the frame was found to have this size. Grey has one plane.
+            // SAFETY: the handle is a live decompressor used by this thread only; `stream` is readable for
+            // `stream_len` bytes; each plane has the rows and columns of this subsampling for a frame of this size
+            // (`YuvPlanes::shape`), its stride is its width, and the frame was found to have this size. Grey has one
+            // plane.
             let status = unsafe {
                 tjDecompressToYUVPlanes(
                     handle,
@@ -329,7 +331,8 @@ pub fn again(stream: &[u8], size: Size, quality: u8) -> Result<Option<Vec<u8>>> 
         };
         let pointers = planes.data.each_ref().map(Vec::as_ptr);
         compress((width, height, subsampling), |handle, stream, len| {
-            // SAFETY: as `compress` says of its arguments; the planes have the shape that they were decoded in.
+            // SAFETY: the arguments are as specified by `compress`; the planes have the shape that they were decoded
+            // in.
             unsafe {
                 tjCompressFromYUVPlanes(
                     handle,
@@ -349,7 +352,7 @@ pub fn again(stream: &[u8], size: Size, quality: u8) -> Result<Option<Vec<u8>>> 
     })
 }
 
-/// Luma and chroma of a frame, kept by each thread.
+/// Luma and chroma of a frame, reused by each thread.
 #[derive(Default)]
 struct YuvPlanes {
     data: [Vec<u8>; 3],
@@ -357,8 +360,8 @@ struct YuvPlanes {
 }
 
 impl YuvPlanes {
-    /// The shape of a frame in 4:2:0, or of its luma alone: the library's planes are as wide and high as the frame
-    /// rounded up to whole pairs, and half of that (turbojpeg.h, "YUV Image Format Notes").
+    /// Sets the shape of a frame in 4:2:0, or of its luma alone: the library's planes are as wide and high as the
+    /// frame rounded up to whole pairs, and half of that (turbojpeg.h, "YUV Image Format Notes").
     fn shape(&mut self, size: Size, chroma: bool) {
         let even = if chroma {
             Size::new(size.w.next_multiple_of(2), size.h.next_multiple_of(2))
@@ -379,13 +382,14 @@ impl YuvPlanes {
     }
 }
 
-/// Encodes a picture of this width, height and subsampling by `call`, which gets a live compressor used by this thread
-/// only, and a buffer with its length that is enough for any such stream: NOREALLOC keeps the library from moving it.
+/// Encodes a picture of this width, height and subsampling by `call`, which gets a live compressor used by this
+/// thread only, and a buffer that is large enough for any such stream: NOREALLOC keeps the library from reallocating
+/// it.
 fn compress(
     (width, height, subsampling): (c_int, c_int, c_int),
     call: impl FnOnce(*mut c_void, *mut *mut c_uchar, *mut c_ulong) -> c_int,
 ) -> Result<Vec<u8>> {
-    // SAFETY: plain arithmetic on numbers; all ones means that they are too large.
+    // SAFETY: pure arithmetic; a result of all ones means that the numbers are too large.
     let mut len = unsafe { tjBufSize(width, height, subsampling) };
     let worst = usize::try_from(len)
         .ok()
@@ -403,7 +407,7 @@ fn compress(
             if status != 0 || len > output.capacity() {
                 return Err(Error::Unsupported("jpeg encoding failed".into()));
             }
-            // SAFETY: the library has written `len` bytes at the start of the buffer, and they fit its capacity.
+            // SAFETY: the library has written `len` bytes at the start of the buffer, which is within its capacity.
             unsafe { output.set_len(len) };
             Ok(())
         })?;
@@ -416,12 +420,12 @@ fn compress(
     })
 }
 
-/// A side as C takes it.
+/// A side as a C integer.
 fn side(pixels: u32) -> Result<c_int> {
     c_int::try_from(pixels).map_err(|_| broken())
 }
 
-/// The library's name of a pixel format of `channels` channels.
+/// The library's pixel format for `channels` channels.
 fn pixel_format(channels: u8) -> c_int {
     match channels {
         1 => TJPF_GRAY,
@@ -430,7 +434,7 @@ fn pixel_format(channels: u8) -> c_int {
     }
 }
 
-/// The one thing that is said of a stream that does not decode.
+/// The error for a stream that cannot be decoded.
 fn broken() -> Error {
     Error::Corrupt("jpeg stream does not decode".into())
 }

@@ -4,19 +4,19 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
 
-/// Samples of a component.
+/// The samples of a component.
 #[derive(Clone, Debug)]
 pub struct ComponentPlane {
-    /// Those that are of the picture.
+    /// The size of its part of the picture.
     pub size: Size,
-    /// Samples from one row to the next.
+    /// Distance between rows in samples.
     stride: usize,
-    /// Row by row, with those that fill whole MCUs.
+    /// In rows, including the padding of MCUs.
     samples: Vec<u16>,
 }
 
 impl ComponentPlane {
-    /// One of zeros, of which `size` is of the picture.
+    /// A plane of zeros, of which `size` is part of the picture.
     pub fn new(size: Size, all: Size) -> ComponentPlane {
         ComponentPlane {
             size,
@@ -25,7 +25,7 @@ impl ComponentPlane {
         }
     }
 
-    /// Puts the block in this column and row of blocks, if there is one.
+    /// Stores the block at this column and row of blocks, if inside.
     pub fn put(&mut self, col: usize, row: usize, block: &[[u16; 8]; 8]) {
         let rows = self.samples.chunks_exact_mut(self.stride.max(1)).skip(row * 8);
         for (to, from) in rows.zip(block) {
@@ -35,7 +35,7 @@ impl ComponentPlane {
         }
     }
 
-    /// The part of a row that is of the picture; the nearest for those above and below.
+    /// The part of a row inside the picture; rows above and below are replicated.
     fn row(&self, row: i64) -> &[u16] {
         let row = row.clamp(0, i64::from(self.size.h) - 1);
         let start = usize::try_from(row).unwrap_or(0) * self.stride;
@@ -44,9 +44,8 @@ impl ComponentPlane {
     }
 }
 
-/// A plane with `factors` among others of `most` as `size` samples. Where a side is doubled those between are
-/// interpolated by a triangle, as long as there are more than two of them; else they are repeated. `Unsupported` when
-/// sides are not multiples.
+/// Upsamples a plane with `factors` among others of `most` to `size` samples. Doubled sides with more than two
+/// samples are interpolated by a triangle, others replicated. `Unsupported` if sides are not multiples.
 pub fn upsampled(plane: &ComponentPlane, factors: Size, most: Size, size: Size) -> Result<Vec<u16>> {
     if !most.w.is_multiple_of(factors.w.max(1)) || !most.h.is_multiple_of(factors.h.max(1)) {
         let what = "jpeg with samples between those of another component is not supported";
@@ -82,8 +81,8 @@ pub fn upsampled(plane: &ComponentPlane, factors: Size, most: Size, size: Size) 
     Ok(out)
 }
 
-/// Twice as many: each is three parts of one and one of its neighbour on that side, all of itself at the ends; `bias`
-/// is added to the left and the right one before the lowest bits are cut off, `cut` of them.
+/// Doubles a row: each output is three parts of a sample and one of its neighbour on that side, at the ends the
+/// sample itself; `bias` is added to the left and the right output before the lowest `cut` bits are dropped.
 fn doubled(row: impl Iterator<Item = u32> + Clone, bias: [u32; 2], cut: u32, out: &mut Vec<u16>) {
     let mut next = row.clone().skip(1);
     let mut before = None;
