@@ -1,10 +1,10 @@
-"""The first page of a TIFF as another reader sees it, for tests/it/corpus.rs.
+"""Decodes the first page of a TIFF with another reader, for tests/it/corpus.rs.
 
-Prints `WIDTH HEIGHT CHANNELS TYPE lossless|lossy|coarse`, then the samples, row by row, channels interleaved, little endian,
-brought to the form in which this server's sources give them: 1-8 and 9-16 unsigned bits scaled to 8 and 16, 17-32 as
-they are, all else single precision; black is the minimum; palettes looked up; colours first, then alpha if there is
-any. What tifffile cannot read libtiff's tiff2rgba may. Nothing is taken from the server: tifffile and imagecodecs
-decode, numpy does the rest.
+Prints `WIDTH HEIGHT CHANNELS TYPE lossless|lossy|coarse`, then the samples in row-major order, channels interleaved, little
+endian, converted like the server's sources: unsigned samples of 1-8 and 9-16 bits are scaled to 8 and 16 bits, 17-32 bits
+stay unchanged, all others become single precision; black is the minimum; palettes are applied; colours come first, then
+alpha, if any. Files that tifffile cannot read are decoded by libtiff's tiff2rgba. No code of the server is used: tifffile
+and imagecodecs decode, numpy converts.
 """
 
 import subprocess
@@ -22,7 +22,7 @@ def read(path):
     compression = int(page.compression)
     lossy = compression in (6, 7, 33003, 33005, 34712, 34887, 50001, 50002, 52546)
     data = page.asarray()
-    # length and width are the last two axes, or the last but one two when channels are interleaved
+    # length and width are the last two axes, or come before the last axis if channels are interleaved
     shape = (page.imagelength, page.imagewidth)
     channels = page.samplesperpixel
     if page.planarconfig == 2 and channels > 1:
@@ -34,7 +34,7 @@ def read(path):
     bits = page.bitspersample
     bits = bits if isinstance(bits, int) else bits[0]
     if photometric == 5 and data.dtype.kind == "i":
-        # there is no less than no ink: writers say signed and mean bytes
+        # ink is never negative: writers declare the samples signed but store unsigned bytes
         data = data.view(data.dtype.str.replace("i", "u"))
     integer = data.dtype.kind == "u" and page.sampleformat in (1, 2, 4)
     extra = tuple(int(kind) for kind in page.extrasamples)
@@ -42,7 +42,7 @@ def read(path):
     if photometric == 3:
         colours = 1
     elif photometric in (0, 1) and channels >= 3 and not any(extra[:2]):
-        # bands without a meaning: the first are red, green and blue
+        # unspecified bands: the first are red, green and blue
         colours = 3
     elif photometric in (0, 1, 4):
         colours = 1
@@ -87,7 +87,7 @@ def read(path):
 
 
 def read_rgba(path):
-    """Through libtiff's own way to RGBA, which does not smooth colour differences."""
+    """Decodes with libtiff's conversion to RGBA, which does not interpolate subsampled chroma."""
     with tempfile.TemporaryDirectory() as folder:
         made = folder + "/rgba.tif"
         subprocess.run(["tiff2rgba", "-c", "none", "-n", path, made], check=True, capture_output=True)
@@ -97,12 +97,12 @@ def read_rgba(path):
 
 
 def with_mask(path, data):
-    """With the transparency mask of the same size, if the file has one, as alpha."""
+    """Adds the transparency mask of the same size, if the file has one, as alpha."""
     with tifffile.TiffFile(path) as file:
         try:
             masks = [page.aspage() if not isinstance(page, tifffile.TiffPage) else page for page in file.pages[1:]]
         except Exception:
-            # a chain of directories that comes back to its beginning has no further pages
+            # a cyclic chain of directories has no further pages
             return data
     masks = [page for page in masks if page.subfiletype & 4 and page.shape[:2] == data.shape[:2]]
     if not masks or data.shape[2] not in (1, 3) or data.dtype.kind != "u":

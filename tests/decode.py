@@ -1,7 +1,7 @@
-"""A picture file of any format as other libraries see it, for tests/it/outputs.rs.
+"""Decodes a picture file of any output format with other libraries, for tests/it/outputs.rs.
 
-Prints `WIDTH HEIGHT CHANNELS TYPE`, a line of JSON with the tags of a TIFF by number (large ones by their length), then the
-samples, row by row, channels interleaved, little endian. Nothing is taken from the server: tifffile and imagecodecs
+Prints `WIDTH HEIGHT CHANNELS TYPE`, a line of JSON with the tags of a TIFF by number (byte strings by their length), then the
+samples in row-major order, channels interleaved, little endian. No code of the server is used: tifffile and imagecodecs
 (libtiff's codecs, libpng, libwebp, giflib, libavif) decode.
 """
 

@@ -1,22 +1,22 @@
-// Drives Debian's Chromium through the steps of a job and reports what it saw; knows nothing of images or protocols.
+// Drives Debian's Chromium through the steps of a job and reports values, failures and screenshots.
 //
-// Standard input is the job, one JSON object:
+// Standard input: the job as a JSON object
 //   width, height   of the window, in CSS pixels, which are device pixels here
-//   timeout         milliseconds for everything
-//   steps           a list of [verb, ...words], all of them strings; see `verbs`
-// Standard output is what it saw, one JSON object:
-//   values          what `read` found, by name
-//   failed          requests without an answer, and answers of 400 and more
+//   timeout         milliseconds for the whole job
+//   steps           a list of [verb, ...arguments], all strings; see `verbs`
+// Standard output: the result as a JSON object
+//   values          the values of `read` by name
+//   failed          requests without an answer, and answers with status 400 or higher
 //   console         errors and warnings of the page
 import { readFileSync } from 'node:fs';
 import { chromium } from 'playwright-core';
 
 const job = JSON.parse(readFileSync(0, 'utf8'));
 const saw = { values: {}, failed: [], console: [] };
-// WebGL, which OpenSeadragon draws with, without a graphics card
+// software WebGL for OpenSeadragon
 const webgl = ['--use-angle=swiftshader', '--enable-unsafe-swiftshader'];
 const quiet = ['--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
-// nobody waits for longer, whatever hangs: Chromium ends when this process does
+// a hard limit: Chromium ends with this process
 let at = -1;
 setTimeout(() => give(`not done within ${job.timeout} ms`), job.timeout).unref();
 function give(up) {
@@ -37,7 +37,7 @@ page.on('console', message => {
 });
 
 const verbs = {
-  // a page from nothing, even where only the part behind # differs
+  // via about:blank, so that the page reloads even if only the fragment differs
   async open(url) {
     await page.goto('about:blank');
     await page.goto(url);
@@ -58,13 +58,13 @@ const verbs = {
   },
   run: script => page.evaluate(script),
   until: script => page.waitForFunction(script),
-  // and until the page has seen to it
+  // waits until the page has applied the style
   style: async content => {
     await page.addStyleTag({ content });
     await page.evaluate(() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done))));
   },
   read: async (name, script) => { saw.values[name] = await page.evaluate(script); },
-  // what the window shows of one element, as PNG
+  // a screenshot of one element as PNG
   shot: async (selector, path) => {
     const { x, y, width, height } = await page.locator(selector).boundingBox();
     await page.screenshot({ path, clip: { x, y, width, height } });

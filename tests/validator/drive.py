@@ -1,10 +1,10 @@
-"""Runs the tests of the IIIF's validator and prints one JSON object a line: test, level, passed, why not.
+"""Runs the tests of the IIIF validator and prints one JSON object per line: test, level, passed, reason of the failure.
 
-    drive.py colours                               the colours of the validation image's squares, by column
+    drive.py colours                               the colours of the squares of the validation image, by column
     drive.py run SERVER PREFIX IDENTIFIER VERSION  all tests of that version
 
-Nothing of the package is changed. Its tests for JP2, PDF and WebP call urllib.urlopen, which Python 3 does not have: the
-name is lent to them, so that they fail for what they find and not for a missing name.
+The package is not modified. Its tests for JP2, PDF and WebP call urllib.urlopen, which Python 3 lacks: this script defines it,
+so that these tests do not fail for a missing name.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ import sys
 import urllib
 import urllib.request
 
-# the package greets on standard output
+# the package prints to standard output
 with contextlib.redirect_stdout(sys.stderr):
     from iiif_validator.validator import ImageAPI, TestSuite, ValidationInfo
 
@@ -24,7 +24,7 @@ urllib.urlopen = urllib.request.urlopen
 def run(server, prefix, identifier, version):
     suite = TestSuite(ValidationInfo())
     for name, about in sorted(suite.list_tests(version).items()):
-        # the same squares, sizes and wrong words every time
+        # reproducible squares, sizes and invalid parameters
         random.seed(name + version)
         result = ImageAPI(identifier, server, prefix, "http", "", version, debug=False)
         why = None
