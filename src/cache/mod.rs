@@ -1,6 +1,6 @@
 //! The memory cache: encoded answers, decoded tiles and parts of tiles under one limit.
 //!
-//! Lookup, single flight and weight are one call, so that no caller can check and then act.
+//! One call does lookup, single flight and insertion, so that callers cannot race between them.
 
 pub mod memcached;
 
@@ -22,10 +22,10 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// Bytes that a key and its entry cost besides the value.
+/// Overhead of an entry and its key in bytes.
 const ENTRY_BYTES: u64 = 400;
 
-/// Between two looks whether a request that waits for another one's value is still wanted.
+/// Interval at which a waiting request checks whether it was cancelled.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// A value and its weight.
@@ -50,7 +50,7 @@ impl<K> Weighter<K, Cached> for AnswerWeighter {
     }
 }
 
-/// Counts what is thrown out.
+/// Counts evictions.
 #[derive(Clone)]
 struct Counting;
 
@@ -63,7 +63,7 @@ impl<K, V> Lifecycle<K, V> for Counting {
     }
 }
 
-/// What metrics call this cache.
+/// The name of this cache in metrics.
 const MEMORY: &str = "memory";
 
 type CountedCache<K> = quick_cache::sync::Cache<K, Cached, AnswerWeighter, DefaultHashBuilder, Counting>;
@@ -71,13 +71,13 @@ type CountedCache<K> = quick_cache::sync::Cache<K, Cached, AnswerWeighter, Defau
 /// A byte-weighted cache, shared by all threads.
 pub struct Cache<K: Hash + Eq> {
     inner: Option<CountedCache<K>>,
-    /// What is needed again soon or not at all; it takes half of the bytes once there is any.
+    /// Values that are needed again soon or never; it takes half of the capacity once it is used.
     recent: OnceLock<Recent<K>>,
     max_bytes: u64,
 }
 
 impl<K: Hash + Eq + Clone> Cache<K> {
-    /// A cache of at most `max_bytes` bytes, entries' own cost included; 0 keeps nothing.
+    /// A cache of at most `max_bytes` bytes, overhead included; 0 disables it.
     pub fn new(max_bytes: u64) -> Self {
         Cache {
             inner: (max_bytes > 0).then(|| build(max_bytes)).flatten(),
@@ -86,22 +86,22 @@ impl<K: Hash + Eq + Clone> Cache<K> {
         }
     }
 
-    /// The value, if it is here now. Does not wait for one that is being made.
+    /// The cached value. Does not wait for one that is being computed.
     pub fn find(&self, key: &K) -> Option<Cached> {
         let found = self.inner.as_ref()?.get(key)?;
         metrics::lookup(MEMORY, "hit");
         Some(found)
     }
 
-    /// Keeps a value that was made.
+    /// Inserts a value.
     pub fn insert(&self, key: K, value: Cached) {
         if let Some(inner) = &self.inner {
             inner.insert(key, value);
         }
     }
 
-    /// The value, made by `make` if it is not here. Others who ask meanwhile wait for the one that makes it, as long as their
-    /// own requests are wanted; when that fails or panics nothing is kept and the next of them makes it.
+    /// The value, computed by `make` if it is not cached. Concurrent callers wait for the computation unless their own requests
+    /// are cancelled; if it fails or panics, nothing is cached and the next caller computes the value.
     pub fn get_or_make(&self, key: &K, make: impl FnOnce() -> Result<Cached>) -> Result<Cached> {
         let Some(inner) = &self.inner else {
             return make();
@@ -123,9 +123,9 @@ impl<K: Hash + Eq + Clone> Cache<K> {
         }
     }
 
-    /// Drops what has such a key; returns how much there was.
+    /// Removes entries whose keys match; returns their number.
     pub fn purge(&self, covers: impl Fn(&K) -> bool) -> usize {
-        // short-lived, and without a look at its keys
+        // short-lived entries, removed whatever their keys
         if let Some(recent) = self.recent.get() {
             recent.clear();
         }
@@ -139,8 +139,8 @@ impl<K: Hash + Eq + Clone> Cache<K> {
         gone.get()
     }
 
-    /// What neighbours need soon and is not needed later: the last used ones are held, apart from all others.
-    /// [`Recent::update`] says how.
+    /// Updates a short-lived value that adjacent tiles share. The most recently used ones are kept separately from all others, see
+    /// [`Recent::update`].
     pub fn recent(&self, key: &K, make: impl FnOnce(Option<Bytes>) -> Result<Option<Bytes>>) -> Result<()> {
         let Some(inner) = &self.inner else {
             return make(None).map(drop);
@@ -162,23 +162,23 @@ impl<K: Hash + Eq + Clone> Cache<K> {
         }
     }
 
-    /// The bound in bytes.
+    /// The capacity in bytes.
     pub fn max_bytes(&self) -> u64 {
         self.max_bytes
     }
 
-    /// Bytes that one value may have without pushing out most of its neighbours, be half of the cache for other things.
+    /// The largest value, in bytes, that does not evict most of its shard, if half of the cache is used otherwise.
     pub fn large_bytes(&self) -> u64 {
         self.max_bytes / shards(self.max_bytes) / 4
     }
 
-    /// Bytes in use, entries' own cost included.
+    /// Bytes in use, overhead included.
     pub fn bytes(&self) -> u64 {
         self.inner.as_ref().map_or(0, CountedCache::weight) + self.recent.get().map_or(0, Recent::bytes)
     }
 }
 
-/// A value may weigh up to a shard's capacity, so that small caches have few shards: one per 8 MB, 16 at most.
+/// The number of shards: one per 8 MB, at most 16. A shard's capacity limits the size of a value, so small caches have few.
 fn shards(max_bytes: u64) -> u64 {
     (max_bytes >> 23).clamp(1, 16)
 }
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_holds_for_answers_and_rasters_together() {
+    fn the_capacity_limits_answers_and_rasters_together() {
         let cache = Cache::new(1 << 20);
         for i in 0..1000u32 {
             let raster = Raster {
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn one_makes_it_while_the_others_wait() {
+    fn one_caller_computes_while_the_others_wait() {
         let cache = Cache::new(1 << 20);
         let made = AtomicUsize::new(0);
         let start = Barrier::new(8);
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_or_a_panic_keeps_nothing_and_releases_the_waiters() {
+    fn a_failure_or_panic_caches_nothing_and_releases_the_waiters() {
         let cache: Cache<u32> = Cache::new(1 << 20);
         assert!(cache.get_or_make(&1, || Err(Error::Busy)).is_err());
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_purge_drops_what_it_covers_and_nothing_else() {
+    fn a_purge_removes_exactly_the_matching_entries() {
         let cache = Cache::new(1 << 20);
         for key in 0..10 {
             cache.get_or_make(&key, || Ok(answer(1))).unwrap();
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_of_no_bytes_keeps_nothing() {
+    fn a_cache_of_zero_bytes_stores_nothing() {
         let cache = Cache::new(0);
         cache.get_or_make(&1, || Ok(answer(1))).unwrap();
         assert!(cache.find(&1).is_none());

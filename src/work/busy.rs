@@ -1,4 +1,4 @@
-//! How many threads compute now, of the permitted number.
+//! Counts the threads that compute, and limits their number.
 
 use std::cell::Cell;
 use std::sync::LazyLock;
@@ -6,30 +6,30 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::thread;
 
-/// Threads that work now.
+/// The number of threads that compute.
 static BUSY: AtomicUsize = AtomicUsize::new(0);
 
-/// How many may be [`BUSY`] before no more are started; 0 is as many as there are cores.
+/// The limit of [`BUSY`]; 0 stands for the number of cores.
 static MOST: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    /// Whether this thread is one of them.
+    /// Whether this thread is counted.
     static WORKS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// How many cores there are, 1 or more.
+/// The number of cores, at least 1.
 pub fn cores() -> usize {
-    /// To ask means to read files of the kernel's.
+    /// Cached, because the query reads files of the kernel.
     static CORES: LazyLock<usize> = LazyLock::new(|| thread::available_parallelism().map_or(1, usize::from));
     *CORES
 }
 
-/// Bounds the threads that compute at the same time, for the whole process.
+/// Limits the concurrently computing threads of the process.
 pub fn limit(threads: usize) {
     MOST.store(threads, Ordering::Relaxed);
 }
 
-/// How many threads may compute at the same time.
+/// The maximum number of concurrently computing threads.
 pub fn most() -> usize {
     match MOST.load(Ordering::Relaxed) {
         0 => cores(),
@@ -37,14 +37,14 @@ pub fn most() -> usize {
     }
 }
 
-/// One of `BUSY`, for as long as it lives.
+/// A guard that counts one thread in `BUSY`.
 pub struct Busy {
     /// This thread.
     own: bool,
 }
 
 impl Busy {
-    /// This thread; `None` when it is counted already.
+    /// Counts this thread; `None` if it is already counted.
     pub fn own() -> Option<Busy> {
         (!WORKS.replace(true)).then(|| {
             BUSY.fetch_add(1, Ordering::Relaxed);
@@ -52,14 +52,14 @@ impl Busy {
         })
     }
 
-    /// Another thread, to be started; `None` when enough are at work.
+    /// Reserves a thread to be started; `None` if the limit is reached.
     pub fn another() -> Option<Busy> {
-        // gives its place back where it is one too many
+        // dropping it undoes the count if the limit is exceeded
         let busy = Busy { own: false };
         (BUSY.fetch_add(1, Ordering::Relaxed) < most()).then_some(busy)
     }
 
-    /// Marks the thread that was started as the one that was counted.
+    /// Marks the started thread as counted.
     pub fn starts(&self) {
         WORKS.set(true);
     }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refused_thread_leaves_no_gap() {
+    fn a_refused_thread_is_not_counted() {
         let all: Vec<Busy> = (0..most()).map_while(|_| Busy::another()).collect();
         for _ in 0..10_000 {
             drop(Busy::another());

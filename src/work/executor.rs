@@ -1,8 +1,8 @@
-//! The compute threads, their two lanes, and the memory that jobs lease.
+//! The compute threads, their two lanes, and the memory leases of jobs.
 //!
-//! A job has a [`Cost`] before it is queued. Small jobs have a lane of their own; big ones leave one thread free
-//! (where there are two), and they lend their thread to small ones between bands ([`lend`]). A job whose memory
-//! never fits is refused at once, as is one that would wait too long; the rest waits for its lease.
+//! Every job has a [`Cost`] before it is queued. Small and big jobs have separate lanes; big ones leave one thread free if
+//! there are at least two, and lend their thread to small ones between bands ([`lend`]). A job whose memory can never be
+//! leased, or that would wait too long, is refused at once; the others wait for their lease.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -29,27 +29,27 @@ use std::time::Duration;
 use std::time::Instant;
 use tokio::sync::oneshot;
 
-/// Work up to this is small: that of four million pixels, some tens of milliseconds.
+/// Jobs up to this work are small: four million pixels, some tens of milliseconds.
 pub const SMALL: u64 = 4 << 20;
 
-/// One pick in this many is a big job when one waits: small ones never starve it.
+/// Every n-th job that is picked is a waiting big one, so that small ones never starve it.
 const TURN: u32 = 8;
 
-/// Small jobs that a big one lets pass between two bands.
+/// The number of small jobs that a big one lets pass between two bands.
 const LENT: usize = 8;
 
-/// Bytes from which on it is tried whether the system gives them: a few microseconds.
+/// Leases of at least this many bytes are test-allocated first, which takes a few microseconds.
 const TRIED: u64 = 8 << 20;
 
-/// Nanoseconds that a unit of work takes before any was measured: an underestimate, so that no job is refused on it.
+/// Initial estimate in nanoseconds per unit of work; too low, so that it does not cause refusals.
 const FIRST_RATE: f64 = 4.0;
 
-/// What a job takes.
+/// The cost of a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Work, in pixels that are decoded and written as JPEG.
+    /// Work in pixels that are decoded and encoded as JPEG.
     pub work: u64,
-    /// Bytes of memory at its peak.
+    /// Peak memory in bytes.
     pub bytes: u64,
 }
 
@@ -69,20 +69,20 @@ enum Lane {
     Big,
 }
 
-/// What an executor allows.
+/// Limits of an executor.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
-    /// Threads, 1 or more.
+    /// The number of threads, at least 1.
     pub threads: usize,
-    /// Bytes that may be leased at the same time.
+    /// The memory budget for leases in bytes.
     pub memory: u64,
-    /// A job that would wait longer, as far as is known, is refused.
+    /// A job whose estimated wait is longer is refused.
     pub queue: Duration,
-    /// A job that has waited longer is refused.
+    /// A job that has waited for longer is refused.
     pub patience: Duration,
 }
 
-/// The threads. They end when it is dropped and their jobs are done.
+/// The compute threads. They finish their jobs and end when it is dropped.
 pub struct Executor(Arc<Shared>);
 
 struct Shared {
@@ -95,11 +95,11 @@ struct Shared {
 struct State {
     small: VecDeque<Job>,
     big: VecDeque<Job>,
-    /// Jobs that run, by lane.
+    /// Running jobs by lane.
     running: [usize; 2],
-    /// Work that runs or waits, by lane.
+    /// Work of running and waiting jobs by lane.
     pending: [u64; 2],
-    /// Nanoseconds that a unit of work took lately, by lane; 0 before any was measured.
+    /// Recent nanoseconds per unit of work by lane; 0 before the first measurement.
     rate: [f64; 2],
     leased: u64,
     done: u64,
@@ -114,11 +114,11 @@ struct Job {
     scope: Scope,
     cost: Cost,
     since: Instant,
-    /// Runs it, or says why it does not run.
+    /// Runs the job, or reports why it is refused.
     task: Box<dyn FnOnce(Result<Lease>) + Send>,
 }
 
-/// Memory that is leased until it is dropped.
+/// A memory lease, returned when dropped.
 pub struct Lease {
     shared: Weak<Shared>,
     bytes: u64,
@@ -131,7 +131,7 @@ impl std::fmt::Debug for Lease {
 }
 
 impl Lease {
-    /// Keeps no more than `bytes` bytes.
+    /// Reduces the lease to at most `bytes` bytes.
     pub fn shrink(&mut self, bytes: u64) {
         let less = self.bytes.saturating_sub(bytes);
         self.bytes -= less;
@@ -140,7 +140,7 @@ impl Lease {
         }
     }
 
-    /// How much it is.
+    /// The size of the lease in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -152,28 +152,28 @@ impl Drop for Lease {
     }
 }
 
-/// How full the queues are.
+/// The state of the queues.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
-    /// Small jobs that wait and that run.
+    /// Small jobs: waiting, running.
     pub small: [usize; 2],
-    /// Big jobs that wait and that run.
+    /// Big jobs: waiting, running.
     pub big: [usize; 2],
-    /// Bytes leased, and that may be.
+    /// Leased bytes, and the budget.
     pub memory: [u64; 2],
-    /// Jobs that were done since the start.
+    /// Jobs completed since the start.
     pub done: u64,
 }
 
 impl Load {
-    /// Whether nothing waits or runs.
+    /// Whether no job waits or runs.
     pub fn is_idle(&self) -> bool {
         self.small == [0, 0] && self.big == [0, 0]
     }
 }
 
 impl Executor {
-    /// Starts no thread before there is a job.
+    /// Threads are started with the first jobs.
     pub fn new(policy: Policy) -> Executor {
         busy::limit(policy.threads);
         Executor(Arc::new(Shared {
@@ -183,8 +183,8 @@ impl Executor {
         }))
     }
 
-    /// Runs `work` on a thread in this scope. Dropping the future cancels the scope, and the job if it has not begun.
-    /// `TooLarge` when its memory never fits, `Later` when it would wait too long or has.
+    /// Runs `work` on a compute thread in this scope. Dropping the future cancels the scope, and the job if it has not begun.
+    /// Errors: `TooLarge` if its memory exceeds the budget, `Later` if it would wait or has waited too long.
     pub fn run<T: Send + 'static>(
         &self,
         cost: Cost,
@@ -212,7 +212,7 @@ impl Executor {
         }
     }
 
-    /// A lease for what exists already, such as an answer that waits to be sent; `None` when it does not fit now.
+    /// A lease for existing data, such as an answer that waits to be sent; `None` if the budget is used up.
     pub fn lease(&self, bytes: u64) -> Option<Lease> {
         let mut state = self.0.lock();
         let leased = state.leased.checked_add(bytes)?;
@@ -222,7 +222,7 @@ impl Executor {
         })
     }
 
-    /// Refuses big jobs that wait and those that come; the rest is finished. Returns how many were refused.
+    /// Refuses waiting and future big jobs and finishes the others. Returns the number of refused jobs.
     pub fn drain(&self) -> usize {
         let mut state = self.0.lock();
         state.draining = true;
@@ -236,7 +236,7 @@ impl Executor {
         count
     }
 
-    /// Refuses jobs that have waited too long. To be called from time to time.
+    /// Refuses jobs that have waited too long. To be called periodically.
     pub fn expire(&self) {
         let late = |job: &Job| job.since.elapsed() >= self.0.policy.patience || job.scope.check().is_err();
         let mut state = self.0.lock();
@@ -255,7 +255,7 @@ impl Executor {
         }
     }
 
-    /// How full the queues are.
+    /// The state of the queues.
     pub fn load(&self) -> Load {
         let state = self.0.lock();
         let [small, big] = state.running;
@@ -279,7 +279,7 @@ impl Drop for Executor {
     }
 }
 
-/// A job that is waited for.
+/// The future of a job.
 pub struct Running<T> {
     scope: Scope,
     waiting: oneshot::Receiver<Result<T>>,
@@ -305,12 +305,12 @@ impl<T> Drop for Running<T> {
 }
 
 thread_local! {
-    /// The executor for which this thread does a big job.
+    /// The executor whose big job this thread runs.
     static BIG: RefCell<Option<Weak<Shared>>> = const { RefCell::new(None) };
 }
 
-/// Lets small jobs pass that wait for a thread, if this one does a big job. To be called where nothing is held that a
-/// small job may wait for: no lock, and nothing that is being made for a cache.
+/// Runs waiting small jobs if this thread runs a big one. The caller must not hold anything that a small job may wait for: no
+/// lock, and no pending cache entry.
 pub fn lend() -> Result<()> {
     scope::check()?;
     let Some(shared) = BIG.with(|big| big.borrow().as_ref().and_then(Weak::upgrade)) else {
@@ -347,7 +347,7 @@ impl State {
         }
     }
 
-    /// How long a new job of this lane would wait, as far as is known.
+    /// The estimated wait of a new job in this lane.
     fn wait(&self, lane: Lane, policy: &Policy) -> Duration {
         let at = lane as usize;
         let rate = self.rate.get(at).copied().filter(|rate| *rate > 0.0);
@@ -361,12 +361,12 @@ impl State {
         Duration::from_secs_f64((ns / 1e9).min(1e6))
     }
 
-    /// The expected wait in whole seconds, 1 or more.
+    /// The estimated wait in whole seconds, at least 1.
     fn seconds(&self, lane: Lane, policy: &Policy) -> u32 {
         u32::try_from(self.wait(lane, policy).as_secs().saturating_add(1)).unwrap_or(u32::MAX)
     }
 
-    /// The next job that may run now.
+    /// Takes the next job that may run now.
     fn pick(&mut self, policy: &Policy) -> Option<(Job, Lane)> {
         self.picks = self.picks.wrapping_add(1);
         let big_first = self.picks.is_multiple_of(TURN);
@@ -381,7 +381,7 @@ impl State {
 
     fn small_job(&mut self, policy: &Policy) -> Option<Job> {
         let bytes = self.small.front()?.cost.bytes;
-        // with nothing else at work it has to run, however full memory is of answers that are not taken
+        // if no other job runs it must start, even if unsent answers use the budget
         let fits = self.leased.saturating_add(bytes) <= policy.memory || self.running == [0, 0];
         let job = fits.then(|| self.small.pop_front()).flatten()?;
         self.begin(&job, Lane::Small);
@@ -390,7 +390,7 @@ impl State {
 
     fn big_job(&mut self, policy: &Policy) -> Option<Job> {
         let bytes = self.big.front()?.cost.bytes;
-        // an eighth is left to small ones
+        // an eighth is reserved for small jobs
         let most = policy.memory - policy.memory / 8;
         let fits = self.leased.saturating_add(bytes) <= most.max(bytes);
         let may = self.running.get(Lane::Big as usize).copied() < Some(policy.most_big());
@@ -426,7 +426,7 @@ impl State {
 }
 
 impl Policy {
-    /// Big jobs that may run at the same time.
+    /// The maximum number of concurrent big jobs.
     fn most_big(&self) -> usize {
         self.threads.saturating_sub(1).max(1)
     }
@@ -491,11 +491,11 @@ impl Shared {
             }
         }
         let alone = state.started == 0;
-        // threads at work look for the next job themselves
+        // busy threads pick the next job themselves
         let wake = state.idle > 0;
         drop(state);
         if alone {
-            // no thread can be had: this one does it
+            // no thread can be started: this one runs the job
             self.perform_next();
         } else if wake {
             self.filled.notify_one();
@@ -509,7 +509,7 @@ impl Shared {
         }
     }
 
-    /// A compute thread.
+    /// The loop of a compute thread.
     fn compute(self: Arc<Self>) {
         loop {
             let mut state = self.lock();
@@ -534,8 +534,8 @@ impl Shared {
         }
     }
 
-    /// Asks the system for all that is leased before a job takes its part, and gives it back. An error rather than the end
-    /// of the process, where memory or address space is limited more tightly than MAX_MEMORY.
+    /// Test-allocates the leased bytes and frees them, to get an error instead of an abort of the process if memory or address
+    /// space is limited below MAX_MEMORY.
     fn try_memory(&self, bytes: u64) -> Result<()> {
         if bytes < TRIED {
             return Ok(());
@@ -552,7 +552,7 @@ impl Shared {
         })
     }
 
-    /// Runs a job that was picked.
+    /// Runs a picked job.
     fn perform(self: &Arc<Self>, job: Job, lane: Lane) {
         let Job {
             scope,
@@ -598,7 +598,7 @@ mod tests {
         bytes: 0,
     };
 
-    /// Occupies the one thread until the sender is dropped.
+    /// Occupies the only thread until the sender is dropped.
     fn occupy(executor: &Executor, cost: Cost) -> (std::sync::mpsc::Sender<()>, Running<((), Lease)>) {
         let (hold, held) = std::sync::mpsc::channel::<()>();
         let (begun, begins) = std::sync::mpsc::channel::<()>();
@@ -612,7 +612,7 @@ mod tests {
     }
 
     #[test]
-    fn small_jobs_pass_big_ones_but_not_for_ever() {
+    fn small_jobs_overtake_big_ones_without_starving_them() {
         let executor = Executor::new(POLICY);
         let (hold, first) = occupy(&executor, SMALL_JOB);
         let order: Arc<Mutex<Vec<&str>>> = Arc::default();
@@ -641,7 +641,7 @@ mod tests {
         let executor = Executor::new(policy);
         let (hold, first) = occupy(&executor, BIG_JOB);
         let second = executor.run(BIG_JOB, &Scope::default(), |_| Ok(()));
-        // runs although two big ones want both threads
+        // runs although two big jobs want both threads
         block_on(executor.run(SMALL_JOB, &Scope::default(), |_| Ok(()))).unwrap();
         assert_eq!(executor.load().big, [1, 1]);
         drop(hold);
@@ -670,7 +670,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_leased_waited_for_and_refused_where_it_never_fits() {
+    fn jobs_wait_for_memory_and_are_refused_if_it_never_fits() {
         let policy = Policy { threads: 3, ..POLICY };
         let executor = Executor::new(policy);
         let most = Cost {
@@ -697,7 +697,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_that_would_wait_too_long_are_refused_and_abandoned_ones_are_not_done() {
+    fn jobs_that_would_wait_too_long_are_refused_and_abandoned_ones_do_not_run() {
         let policy = Policy {
             queue: Duration::from_millis(20),
             ..POLICY
@@ -723,7 +723,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_ends_its_own_request_only() {
+    fn a_panic_ends_only_its_own_request() {
         let executor = Executor::new(POLICY);
         let failed = block_on(executor.run(SMALL_JOB, &Scope::default(), |_| -> Result<()> { panic!("x") }));
         assert!(matches!(failed, Err(Error::Internal(_))));
@@ -731,7 +731,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_drained_or_late_is_refused() {
+    fn drained_and_expired_jobs_are_refused() {
         let policy = Policy {
             patience: Duration::ZERO,
             ..POLICY

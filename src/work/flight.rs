@@ -1,7 +1,7 @@
-//! Single flight: what several requests want at the same time is made once, and each of them waits as a future.
+//! Single flight: concurrent requests for the same value compute it once; each waits as a future.
 //!
-//! Whoever waits polls the maker. It is dropped, and its scope cancelled, when the last waiter has gone. Errors are
-//! given to all waiters and not kept.
+//! The waiters poll the shared computation. When the last waiter is gone it is dropped and its scope cancelled. All waiters
+//! get its error, which is not cached.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -20,7 +20,7 @@ use std::sync::PoisonError;
 type Outcome<T> = std::result::Result<T, Arc<Error>>;
 type Maker<T> = BoxFuture<'static, Outcome<T>>;
 
-/// What is being made now, by key.
+/// Computations in progress by key.
 pub struct Flights<K, T: Clone> {
     flying: Arc<Mutex<HashMap<K, Flight<T>>>>,
 }
@@ -42,7 +42,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Forgets a flight that has ended, and cancels its work when no request waits for it.
+/// Removes a completed flight, and cancels its work if no request waits for it.
 struct FlightGuard<K: Hash + Eq, T: Clone> {
     flying: Arc<Mutex<HashMap<K, Flight<T>>>>,
     key: K,
@@ -68,7 +68,7 @@ where
     K: Hash + Eq + Clone + Send + 'static,
     T: Clone + Send + Sync + 'static,
 {
-    /// What `make` makes in a scope of its own, or what another request for the same is having shared.
+    /// The result of `make`, run in its own scope, or of another request's computation for the same key.
     pub async fn get_or_make<F>(
         &self,
         key: &K,
@@ -118,7 +118,7 @@ where
         (shared, scope)
     }
 
-    /// How many are being made.
+    /// The number of computations in progress.
     pub fn count(&self) -> usize {
         lock(&self.flying).len()
     }
@@ -133,7 +133,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     #[test]
-    fn one_makes_it_while_the_others_wait() {
+    fn one_request_computes_while_the_others_wait() {
         let flights = Flights::<u32, u32>::default();
         let made = Arc::new(AtomicUsize::new(0));
         let scope = Scope::default();
@@ -155,12 +155,12 @@ mod tests {
         let all: Vec<u32> = block_on(all).into_iter().map(|one| one.unwrap()).collect();
         assert_eq!((all, made.load(Ordering::Relaxed)), (vec![7; 5], 1));
         assert_eq!(flights.count(), 0);
-        // nothing is kept
+        // the result is not cached
         assert_eq!(block_on(ask()).unwrap(), 8);
     }
 
     #[test]
-    fn it_is_cancelled_when_the_last_waiter_has_gone_and_not_before() {
+    fn it_is_cancelled_when_the_last_waiter_is_gone_and_not_before() {
         let flights = Flights::<u32, u32>::default();
         let scope = Scope::default();
         let (end, ended) = oneshot::channel::<u32>();

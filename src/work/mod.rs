@@ -1,7 +1,7 @@
 //! The context of a request, the compute threads, their memory leases, and single flight.
 //!
-//! Code that decodes, filters or encodes calls [`check`] between two pieces of work, so that a cancelled request
-//! costs no more than one piece. Compute threads never wait for another request: a waiter is a future ([`flight`]).
+//! Code that decodes, filters or encodes calls [`check`] between pieces of work, so that a cancelled request
+//! costs at most one more piece. Compute threads never wait for another request: waiters are futures ([`flight`]).
 
 pub mod busy;
 pub mod executor;

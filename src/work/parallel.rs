@@ -1,7 +1,6 @@
-//! Runs one piece of work on several threads: as many as are not busy with other work.
+//! Runs one piece of work on several threads, up to the number of idle ones.
 //!
-//! Threads inherit the scope of the caller. They end with the piece, so that new work finds them free between two
-//! pieces.
+//! Threads inherit the scope of the caller. They end with the piece, so that cores are available to other work between pieces.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -12,8 +11,8 @@ use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::thread;
 
-/// Does `work` on this thread and, at the same time, on up to `others` others, as long as threads are free. Every thread
-/// calls it once; it ends when all have.
+/// Runs `work` once on this thread and concurrently on up to `others` additional ones, if cores are idle. Returns when all
+/// have finished.
 pub fn run(others: usize, work: impl Fn() + Sync) {
     let work = &work;
     let _own = Busy::own();
@@ -39,8 +38,8 @@ pub fn run(others: usize, work: impl Fn() + Sync) {
     });
 }
 
-/// Does `work` with each of the items, which are taken in their order, on this thread and up to `others` others. After a
-/// failure, or when the request is cancelled, no more are begun; the first failure is returned.
+/// Runs `work` for each item, in order, on this thread and up to `others` additional ones. After a failure, or if the
+/// request is cancelled, no further items are started; the first failure is returned.
 pub fn each<T>(
     others: usize,
     items: impl Iterator<Item = T> + Send,
@@ -60,7 +59,7 @@ pub fn each<T>(
     failed.into_inner().map_or(Ok(()), Err)
 }
 
-/// What `make` makes of each of the items, in their order; otherwise like [`each`].
+/// Like [`each`], and returns the results of `make` in the order of the items.
 pub fn map<T: Send, U: Send + Sync>(
     others: usize,
     items: Vec<T>,
@@ -91,7 +90,7 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     #[test]
-    fn everything_is_done_once_by_whatever_thread() {
+    fn every_item_is_processed_once() {
         for others in [0, 1, 100] {
             let (next, sum) = (AtomicUsize::new(0), AtomicUsize::new(0));
             run(others, || {
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_failure_no_more_are_begun() {
+    fn after_a_failure_no_further_items_are_started() {
         let done = AtomicUsize::new(0);
         let failed = each(0, 0..100, |item| {
             done.fetch_add(1, Ordering::Relaxed);
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_request_begins_nothing_more() {
+    fn a_cancelled_request_starts_no_further_items() {
         let scope = Scope::default();
         let _entered = scope::enter(scope.clone());
         let done = AtomicUsize::new(0);

@@ -1,6 +1,6 @@
-//! The context of a request: its deadline, whether it was cancelled, and where its time went.
+//! The context of a request: deadline, cancellation, and time spent by stage.
 //!
-//! A thread that works for a request enters its scope; code far below finds it by [`check`] and [`timed`].
+//! A thread that works for a request enters its scope; code at lower levels accesses it through [`check`] and [`timed`].
 
 use crate::error::Error;
 use crate::error::Result;
@@ -18,12 +18,12 @@ use std::thread::Thread;
 use std::time::Duration;
 use std::time::Instant;
 
-/// Where time goes.
+/// Stages of a request, for timing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Waiting for a thread and for memory.
     Queue,
-    /// Opening the file, and making what all its windows need.
+    /// Opening the file, and building data that all its windows need.
     Open,
     /// Reading and decoding.
     Read,
@@ -36,7 +36,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// All of them, in the order of a request.
+    /// All stages in the order of a request.
     pub const ALL: [Stage; 6] = [
         Stage::Queue,
         Stage::Open,
@@ -46,7 +46,7 @@ impl Stage {
         Stage::Send,
     ];
 
-    /// Its name, in lower case.
+    /// The name in lower case.
     pub const fn name(self) -> &'static str {
         match self {
             Stage::Queue => "queue",
@@ -59,7 +59,7 @@ impl Stage {
     }
 }
 
-/// The context of a request; its clones are the same one.
+/// The context of a request; clones share one state.
 #[derive(Clone, Debug, Default)]
 pub struct Scope(Arc<Inner>);
 
@@ -67,14 +67,14 @@ pub struct Scope(Arc<Inner>);
 struct Inner {
     cancelled: AtomicBool,
     deadline: Option<Instant>,
-    /// Nanoseconds, in the order of [`Stage::ALL`].
+    /// Nanoseconds in the order of [`Stage::ALL`].
     stages: [AtomicU64; Stage::ALL.len()],
-    /// Requests to stores, and bytes that came with their answers.
+    /// Requests to stores, and bytes received.
     fetched: [AtomicU64; 2],
 }
 
 impl Scope {
-    /// A request that is wanted for so long, or for ever.
+    /// A request with the deadline `patience` from now, or without.
     pub fn new(patience: Option<Duration>) -> Scope {
         Scope(Arc::new(Inner {
             deadline: patience.map(|patience| Instant::now() + patience),
@@ -82,17 +82,17 @@ impl Scope {
         }))
     }
 
-    /// Nobody wants it any more.
+    /// Cancels the request.
     pub fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it was cancelled.
+    /// Whether the request was cancelled.
     pub fn cancelled(&self) -> bool {
         self.0.cancelled.load(Ordering::Relaxed)
     }
 
-    /// `Error::Cancelled` when it was cancelled, `Error::TimedOut` after its deadline.
+    /// Errors: `Error::Cancelled` if the request was cancelled, `Error::TimedOut` after its deadline.
     pub fn check(&self) -> Result<()> {
         if self.cancelled() {
             return Err(Error::Cancelled);
@@ -103,12 +103,12 @@ impl Scope {
         }
     }
 
-    /// When it is no longer wanted.
+    /// The deadline.
     pub fn deadline(&self) -> Option<Instant> {
         self.0.deadline
     }
 
-    /// Whether both are the same one.
+    /// Whether both are the scope of one request.
     pub fn is(&self, other: &Scope) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -121,7 +121,7 @@ impl Scope {
         }
     }
 
-    /// Adds the times of another scope, which worked for this one.
+    /// Adds the times of another scope that worked for this one.
     pub fn add_all(&self, other: &Scope) {
         for (stage, time) in other.times() {
             self.add(stage, time);
@@ -130,19 +130,19 @@ impl Scope {
         self.add_fetched(requests, bytes);
     }
 
-    /// Counts requests to stores, and bytes that came with their answers.
+    /// Adds requests to stores, and bytes received.
     pub fn add_fetched(&self, requests: u64, bytes: u64) {
         for (sum, count) in self.0.fetched.iter().zip([requests, bytes]) {
             sum.fetch_add(count, Ordering::Relaxed);
         }
     }
 
-    /// Requests to stores, and bytes that came with their answers.
+    /// Requests to stores, and bytes received.
     pub fn fetched(&self) -> [u64; 2] {
         self.0.fetched.each_ref().map(|sum| sum.load(Ordering::Relaxed))
     }
 
-    /// The time of each stage. Threads that work at the same time add up.
+    /// The time of each stage; times of concurrent threads add up.
     pub fn times(&self) -> impl Iterator<Item = (Stage, Duration)> {
         let duration = |sum: &AtomicU64| Duration::from_nanos(sum.load(Ordering::Relaxed));
         Stage::ALL.into_iter().zip(self.0.stages.iter().map(duration))
@@ -153,7 +153,7 @@ thread_local! {
     static CURRENT: RefCell<Option<Scope>> = const { RefCell::new(None) };
 }
 
-/// This thread works for the scope until the guard is dropped; then for the one before.
+/// Makes this the current scope of the thread until the guard is dropped, which restores the previous one.
 pub fn enter(scope: Scope) -> Entered {
     Entered(CURRENT.with(|current| current.replace(Some(scope))))
 }
@@ -168,17 +168,17 @@ impl Drop for Entered {
     }
 }
 
-/// The scope that this thread works for.
+/// The current scope of this thread.
 pub fn current() -> Option<Scope> {
     CURRENT.with(|current| current.borrow().clone())
 }
 
-/// [`Scope::check`] of the scope that this thread works for, if it does.
+/// [`Scope::check`] of the current scope, if any.
 pub fn check() -> Result<()> {
     CURRENT.with(|current| current.borrow().as_ref().map_or(Ok(()), Scope::check))
 }
 
-/// Does something, and adds the time to a stage of the scope that this thread works for.
+/// Runs `work` and adds its time to a stage of the current scope.
 pub fn timed<T>(stage: Stage, work: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let done = work();
@@ -191,7 +191,7 @@ pub fn timed<T>(stage: Stage, work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Waits on this thread until the future is done.
+/// Blocks this thread until the future is ready.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(Thread);
     impl Wake for Unpark {
@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_works_for_the_scope_that_it_entered_last() {
+    fn the_scope_entered_last_is_current() {
         assert!(current().is_none() && check().is_ok());
         let outer = enter(Scope::default());
         {

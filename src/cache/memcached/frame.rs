@@ -11,7 +11,7 @@ const MAGIC: &[u8] = concat!("iipsrv ", env!("CARGO_PKG_VERSION"), "\n").as_byte
 /// Bytes in front of a body: magic, length and checksum, the numbers little-endian.
 pub const HEAD: usize = MAGIC.len() + 16;
 
-/// The value under which a body is stored as this key.
+/// The value to store for a body under this key.
 pub fn wrap(key: &str, body: &[u8]) -> Vec<u8> {
     let mut value = Vec::with_capacity(HEAD + body.len());
     value.extend_from_slice(MAGIC);
@@ -21,7 +21,7 @@ pub fn wrap(key: &str, body: &[u8]) -> Vec<u8> {
     value
 }
 
-/// The body in a value of this key; `None` when the value is not what [`wrap`] of this version makes.
+/// The body of a value of this key; `None` unless [`wrap`] of this version wrote the value.
 pub fn unwrap(key: &str, value: &Bytes) -> Option<Bytes> {
     let rest = value.strip_prefix(MAGIC)?;
     let (len, rest) = rest.split_first_chunk::<8>()?;
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_whole_value_of_the_same_key_and_version_is_taken() {
+    fn only_a_complete_value_of_the_same_key_and_version_is_accepted() {
         let value = wrap("a", b"body");
         let taken = |key, value: Vec<u8>| unwrap(key, &value.into());
         assert_eq!(taken("a", value.clone()).as_deref(), Some(&b"body"[..]));
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn checksums_are_the_same_whatever_compiled_them() {
+    fn checksums_do_not_depend_on_the_compiler() {
         // XXH64 of the empty text with seed 0, from the specification of xxHash
         assert_eq!(XxHash64::oneshot(0, b""), 0xEF46_DB37_51D8_E999);
         assert_eq!(checksum("", b""), XxHash64::oneshot(0xEF46_DB37_51D8_E999, b""));

@@ -18,22 +18,22 @@ use twox_hash::XxHash64;
 /// Larger bodies are not stored.
 const MAX_BODY: usize = talk::MAX_VALUE - frame::HEAD;
 
-/// Longer times are taken for points of time by memcached: 30 days.
+/// 30 days in seconds: memcached takes longer expiry times for Unix timestamps.
 const SPAN: u64 = 60 * 60 * 24 * 30;
 
-/// Gets to know that a server is lost, or that it answers again.
+/// A callback for a server that fails or answers again.
 pub type Tell = fn(&str, Result<(), &io::Error>);
 
-/// Which servers, and for how long.
+/// Servers and expiry time.
 #[derive(Clone, Debug, Default)]
 pub struct MemcachedSettings {
     /// Host and port, or the path of the socket, of each.
     pub servers: Vec<String>,
-    /// How long they keep an answer, in seconds; 0 is without limit.
+    /// Expiry time of answers in seconds; 0 is without limit.
     pub seconds: u32,
 }
 
-/// A list of servers; each key has one of them.
+/// A client of several servers; each key belongs to one of them.
 pub struct Memcached {
     servers: Vec<Server>,
     seconds: u32,
@@ -56,8 +56,8 @@ impl Memcached {
         })
     }
 
-    /// The body that is stored as this key, if it is there and sound. A key is of 1 to 250 printable bytes without
-    /// blanks; the name of the program and its version are part of it and of the value.
+    /// The body stored under this key, if it exists and is valid. A key has 1 to 250 printable bytes without spaces; key and value
+    /// contain the name and version of the program.
     pub async fn get(&self, key: &str) -> Option<Bytes> {
         let found = match self.server_for(key) {
             Some(server) => server.get(key).await.ok().flatten(),
@@ -73,7 +73,7 @@ impl Memcached {
         sound(key, found)
     }
 
-    /// Stores a body, some time soon, if there is room in the queue and on the server.
+    /// Stores a body in the background, unless the queue or the server is full.
     pub fn set(&self, key: &str, body: &Bytes) {
         let Some(server) = self.server_for(key).filter(|_| body.len() <= MAX_BODY) else {
             return;
@@ -83,20 +83,20 @@ impl Memcached {
         }
     }
 
-    /// Whether everything that was to be stored has been, or was given up.
+    /// Whether all queued bodies have been stored or dropped.
     pub fn is_idle(&self) -> bool {
         self.servers.iter().all(Server::is_idle)
     }
 
-    /// Each server as it was configured, and whether it answers.
+    /// Each server as configured, and whether it answers.
     pub fn servers(&self) -> impl Iterator<Item = (&str, bool)> {
         self.servers
             .iter()
             .map(|server| (server.address(), server.is_up()))
     }
 
-    /// The server of a key. The next one takes its keys while it is down (rendezvous hashing: no others move). Every
-    /// process with the same list agrees, whatever compiled it.
+    /// The server of a key. While it is down, the next one takes its keys (rendezvous hashing: no other keys move). All processes
+    /// with the same list agree, whatever compiler built them.
     fn server_for(&self, key: &str) -> Option<&Server> {
         let seed = XxHash64::oneshot(0, key.as_bytes());
         let up = self.servers.iter().filter(|server| server.is_up());
@@ -104,7 +104,7 @@ impl Memcached {
     }
 }
 
-/// What was found, unless it is not what was stored.
+/// The body of a found value, if the value is valid.
 fn sound(key: &str, found: Option<Bytes>) -> Option<Bytes> {
     let body = found.as_ref().map(|value| frame::unwrap(key, value));
     let outcome = match &body {
@@ -116,7 +116,7 @@ fn sound(key: &str, found: Option<Bytes>) -> Option<Bytes> {
     body.flatten()
 }
 
-/// What memcached is to be sent so that a value lasts `seconds` seconds.
+/// memcached's expiry parameter for a lifetime of `seconds` seconds.
 fn expiry(seconds: u32) -> u64 {
     let span = u64::from(seconds);
     if span <= SPAN {
@@ -154,10 +154,10 @@ mod tests {
         Memcached::new(&lasting(vec![address]), quiet).unwrap()
     }
 
-    /// What a fake server answers to a command: `get KEY`, `set …` with its value, or `version`.
+    /// The answer of a fake server to a command: `get KEY`, `set …` with its value, or `version`.
     type Script = Box<dyn FnMut(&str) -> Vec<u8> + Send>;
 
-    /// A server that answers so, over any number of connections; it notes what it was asked.
+    /// A fake server for any number of connections, and the commands that it has received.
     fn server(script: Script) -> (String, Arc<Mutex<Vec<String>>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_is_found_and_what_is_not_is_missing() {
+    fn stored_values_are_found_and_others_are_missing() {
         let mut stored = None;
         let (address, asked) = server(Box::new(move |command| {
             if command.starts_with("set") {
@@ -225,13 +225,13 @@ mod tests {
         assert!(until(|| cache.get_blocking(KEY).as_deref() == Some(b"body")));
         let asked = asked.lock().unwrap();
         let len = frame::HEAD + 4;
-        // it is stored in the background: more may be asked for before that
+        // storing is asynchronous: earlier lookups may miss
         assert_eq!(asked[0], format!("get {KEY}"));
         assert!(asked.contains(&format!("set {KEY} 0 60 {len}")), "{asked:?}");
     }
 
     #[test]
-    fn of_forty_values_that_were_overwritten_none_is_taken() {
+    fn overwritten_values_are_never_accepted() {
         let other = frame::wrap("iipsrv:other", b"another tile");
         let own = frame::wrap(KEY, b"the right tile");
         let old = [
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_answers_nonsense_or_nothing_is_asked_once_until_it_was_tried() {
+    fn after_garbage_or_silence_a_server_is_not_used_until_a_trial_succeeds() {
         let endless = "x".repeat(5000).into_bytes();
         for (answer, name) in [
             (b"ERROR\r\n".to_vec(), "an error"),
@@ -277,7 +277,7 @@ mod tests {
             (Vec::new(), "nothing"),
             (endless, "a line without an end"),
         ] {
-            // `version` is answered so, too: it stays down
+            // trials by `version` fail, too: it stays down
             let (address, asked) = server(Box::new(move |_| answer.clone()));
             let cache = one(address);
             for _ in 0..10 {
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_was_closed_meanwhile_is_opened_again() {
+    fn a_connection_that_the_server_closed_is_reopened() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let cache = one(listener.local_addr().unwrap().to_string());
         let closing = thread::spawn(move || {
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn large_bodies_are_not_stored_and_a_server_without_room_stays_up() {
+    fn large_bodies_are_not_stored_and_a_full_server_stays_up() {
         let (address, asked) = server(Box::new(|command| match command.split(' ').next() {
             Some("set") => b"SERVER_ERROR object too large for cache\r\n".to_vec(),
             _ => b"END\r\n".to_vec(),
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_servers_each_has_its_keys_and_those_of_one_that_is_down_go_elsewhere() {
+    fn keys_are_spread_over_the_servers_and_only_those_of_a_dead_one_move() {
         let servers: Vec<String> = (1..=4).map(|i| format!("127.0.0.1:{i}")).collect();
         let cache = Memcached::new(&lasting(servers.clone()), quiet).unwrap();
         let keys: Vec<String> = (0..400).map(|i| format!("iipsrv:{i}")).collect();
@@ -378,7 +378,7 @@ mod tests {
             let share = before.iter().flatten().filter(|at| *at == server).count();
             assert!((60..140).contains(&share), "{server} has {share} of 400");
         }
-        // these are the places in every build of every version
+        // the assignment is the same in every build of every version
         let last = |key| address_of(key).unwrap().pop().unwrap();
         let places: String = ["a", "b", "c", "d", "e", "f", "g", "h"]
             .map(last)
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn long_times_are_sent_as_points_in_time() {
+    fn long_lifetimes_are_sent_as_timestamps() {
         assert_eq!([0, 1, 86_400, 2_592_000].map(expiry), [0, 1, 86_400, 2_592_000]);
         assert!(expiry(2_592_001) > 1_700_000_000);
     }

@@ -1,8 +1,8 @@
-//! One memcached server: whether it is there, and the threads that talk to it.
+//! One memcached server: its state, and the threads that communicate with it.
 //!
-//! Requests are queued and answered by [`WORKERS`] threads. Another thread, the keeper, resolves the server's name and
-//! tries a server that failed until it answers again, so that neither a silent name server nor a silent memcached
-//! delays a request: a server that is not known to answer is not asked.
+//! [`WORKERS`] threads process a queue of requests. Another thread, the keeper, resolves the server's name and retries a failed
+//! server until it answers. A server that is not known to answer gets no requests, so that neither a silent name server nor a
+//! silent memcached delays a request.
 
 use crate::cache::memcached::Tell;
 use crate::cache::memcached::frame;
@@ -28,22 +28,22 @@ use std::time::Duration;
 use std::time::Instant;
 use tokio::sync::oneshot;
 
-/// For a request in the queue, and again for its conversation.
+/// Time limit of a request in the queue, and again of its exchange with the server.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// For the trial of a server that failed.
+/// Time limit of a trial of a failed server.
 const TRIAL: Duration = Duration::from_secs(1);
 
-/// Between two trials.
+/// Pause between two trials.
 const REST: Duration = Duration::from_secs(1);
 
-/// Threads for a server.
+/// Worker threads per server.
 const WORKERS: usize = 2;
 
-/// Requests that may wait for a server.
+/// Capacity of the queue of a server, in requests.
 const QUEUE: usize = 256;
 
-/// Bytes of values that may wait to be stored on a server.
+/// Capacity of the queue of a server, in bytes of values to store.
 const QUEUE_BYTES: usize = 16 << 20;
 
 /// A request.
@@ -60,19 +60,19 @@ enum Command {
     },
 }
 
-/// The front of a server. When it is dropped the threads end.
+/// The handle of a server. Dropping it ends the threads.
 pub struct Server {
     shared: Arc<Shared>,
     jobs: SyncSender<Command>,
 }
 
-/// What the threads know.
+/// State shared by the threads.
 struct Shared {
-    /// As it was configured: `host:port` or a path.
+    /// As configured: `host:port` or a path.
     address: String,
-    /// Whether it is asked.
+    /// Whether it gets requests.
     up: AtomicBool,
-    /// Bytes that wait to be stored.
+    /// Queued bytes to store.
     waiting_bytes: AtomicUsize,
     state: Mutex<State>,
     changed: Condvar,
@@ -82,13 +82,13 @@ struct Shared {
 #[derive(Default)]
 struct State {
     targets: Vec<ServerAddress>,
-    /// It was logged that it is lost.
+    /// Whether the failure has been logged.
     reported: bool,
     stopped: bool,
 }
 
 impl Server {
-    /// Starts the threads. An address that needs no name server counts as up until it fails.
+    /// Starts the threads. A server whose address needs no name resolution counts as up until it fails.
     pub fn start(address: &str, tell: Tell) -> io::Result<Server> {
         let targets: Vec<ServerAddress> = literal(address).into_iter().collect();
         let shared = Arc::new(Shared {
@@ -113,17 +113,17 @@ impl Server {
         Ok(Server { shared, jobs })
     }
 
-    /// As it was configured.
+    /// The address as configured.
     pub fn address(&self) -> &str {
         &self.shared.address
     }
 
-    /// Whether it is asked at present.
+    /// Whether it currently gets requests.
     pub fn is_up(&self) -> bool {
         self.shared.up.load(Ordering::Relaxed)
     }
 
-    /// Queues a look for this key. The receiver fails at once when the queue is full.
+    /// Queues a lookup of this key. The receiver fails at once if the queue is full.
     pub fn get(&self, key: &str) -> oneshot::Receiver<Option<Bytes>> {
         let (answer, receiver) = oneshot::channel();
         let job = Command::Get {
@@ -135,7 +135,7 @@ impl Server {
         receiver
     }
 
-    /// Queues a body; false when there is no room for it.
+    /// Queues a body; false if the queue is full.
     pub fn set(&self, key: &str, body: Bytes, expiry: u64) -> bool {
         let len = body.len();
         let waiting = &self.shared.waiting_bytes;
@@ -151,7 +151,7 @@ impl Server {
         queued
     }
 
-    /// Whether everything that was queued has been stored, or given up.
+    /// Whether all queued bodies have been stored or dropped.
     pub fn is_idle(&self) -> bool {
         self.shared.waiting_bytes.load(Ordering::Relaxed) == 0
     }
@@ -174,7 +174,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A worker's life.
+    /// The loop of a worker thread.
     fn work(&self, queue: &Mutex<Receiver<Command>>) {
         let mut connection = None;
         loop {
@@ -186,7 +186,7 @@ impl Shared {
                         continue;
                     }
                     let found = self.ask(&mut connection, |server, until| server.get(&key, until));
-                    // it may be that nothing waits for it any more
+                    // the receiver may be gone
                     let _ = answer.send(found.flatten());
                 }
                 Command::Set { key, body, expiry } => {
@@ -200,7 +200,7 @@ impl Shared {
         }
     }
 
-    /// What the server answers; `None` when it is down or fails, and then it is not asked until it was tried.
+    /// The server's answer; `None` if it is down or fails. After a failure it is down until a trial succeeds.
     fn ask<T>(
         &self,
         kept: &mut Option<ServerConnection>,
@@ -212,7 +212,7 @@ impl Shared {
         }
         let until = Instant::now() + PATIENCE;
         let again = old.and_then(|mut old| match talk(&mut old, until) {
-            // it may have been closed there since
+            // the server may have closed the connection since
             Err(error) if !is_late(&error) => None,
             answer => Some(answer.map(|answer| (old, answer))),
         });
@@ -237,7 +237,7 @@ impl Shared {
         connect(&self.lock().targets.clone(), until)
     }
 
-    /// From now on it is not asked.
+    /// Marks the server as down.
     fn down(&self, error: &io::Error) {
         if self.up.swap(false, Ordering::Relaxed) {
             let mut state = self.lock();
@@ -248,7 +248,7 @@ impl Shared {
         }
     }
 
-    /// The keeper's life: waits until the server is down, and tries it then until it is up.
+    /// The loop of the keeper: waits until the server is down, then tries it until it is up.
     fn keep(&self) {
         let mut first = true;
         loop {
@@ -257,7 +257,7 @@ impl Shared {
                 first = false;
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
-            // a name is looked up at once when the program starts
+            // names are resolved at once when the program starts
             if !std::mem::take(&mut first) {
                 let rested = self
                     .changed
@@ -272,7 +272,7 @@ impl Shared {
         }
     }
 
-    /// Resolves the name and talks to the server.
+    /// Resolves the name and asks the server for its version.
     fn trial(&self) -> io::Result<Vec<ServerAddress>> {
         let targets = match literal(&self.address) {
             Some(target) => vec![target],
@@ -283,7 +283,7 @@ impl Shared {
         Ok(targets)
     }
 
-    /// What comes of a trial.
+    /// Applies the result of a trial.
     fn settle(&self, trial: io::Result<Vec<ServerAddress>>) {
         let mut state = self.lock();
         let reported = state.reported;
@@ -307,7 +307,7 @@ impl Shared {
     }
 }
 
-/// The first of the targets that can be connected to.
+/// Connects to the first target that accepts.
 fn connect(targets: &[ServerAddress], until: Instant) -> io::Result<ServerConnection> {
     let mut last = io::ErrorKind::NotFound.into();
     for target in targets {
@@ -319,7 +319,7 @@ fn connect(targets: &[ServerAddress], until: Instant) -> io::Result<ServerConnec
     Err(last)
 }
 
-/// An address that needs no name server: a path, or numbers.
+/// An address that needs no name resolution: a path or a numeric address.
 fn literal(address: &str) -> Option<ServerAddress> {
     if address.starts_with('/') {
         return Some(ServerAddress::Unix(address.into()));

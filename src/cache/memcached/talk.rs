@@ -17,16 +17,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
 
-/// Larger values are neither stored nor taken: memcached keeps 1 MB with its key unless configured otherwise.
+/// Larger values are neither stored nor accepted: by default memcached limits a value and its key to 1 MB.
 pub const MAX_VALUE: usize = 1_000_000;
 
-/// Longer lines are no answers.
+/// Longer lines are invalid.
 const MAX_LINE: u64 = 512;
 
-/// What follows a value.
+/// The terminator of a value.
 const END: &[u8] = b"\r\nEND\r\n";
 
-/// Where a server listens.
+/// The resolved address of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerAddress {
     /// TCP.
@@ -41,7 +41,7 @@ enum ServerSocket {
     Unix(UnixStream),
 }
 
-/// A socket all of whose reads and writes end before `until`.
+/// A socket whose reads and writes end before `until`.
 #[derive(Debug)]
 struct Timed {
     socket: ServerSocket,
@@ -102,7 +102,7 @@ impl ServerConnection {
         Ok(Some(value.into()))
     }
 
-    /// Stores a value. A server that has no room for it has done its duty, too.
+    /// Stores a value. Out of memory is not an error.
     pub fn set(&mut self, key: &str, expiry: u64, value: &[u8], until: Instant) -> io::Result<()> {
         let head = format!("set {key} 0 {expiry} {}\r\n", value.len());
         self.send(&[head.as_bytes(), value, b"\r\n"].concat(), until)?;
@@ -113,7 +113,7 @@ impl ServerConnection {
         Err(odd(&line))
     }
 
-    /// Whether a memcached is there.
+    /// Checks that a memcached answers.
     pub fn version(&mut self, until: Instant) -> io::Result<()> {
         self.send(b"version\r\n", until)?;
         let line = self.line()?;
@@ -123,7 +123,7 @@ impl ServerConnection {
         Err(odd(&line))
     }
 
-    /// Whether the server has sent nothing but what it was asked for.
+    /// Whether no unread data of the server is pending.
     pub fn is_at_rest(&self) -> bool {
         self.0.buffer().is_empty()
     }
@@ -134,7 +134,7 @@ impl ServerConnection {
         timed.write_all(bytes)
     }
 
-    /// A line without its end.
+    /// Reads a line without its terminator.
     fn line(&mut self) -> io::Result<String> {
         let mut line = Vec::new();
         self.0.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)?;
@@ -169,7 +169,7 @@ impl Write for Timed {
     }
 }
 
-/// Time left, never zero: a socket takes that for no limit.
+/// The time left, never zero, which a socket takes for no limit.
 fn left(until: Instant) -> io::Result<Duration> {
     let left = until.saturating_duration_since(Instant::now());
     if left.is_zero() {
@@ -178,7 +178,7 @@ fn left(until: Instant) -> io::Result<Duration> {
     Ok(left)
 }
 
-/// Whether this is a time-out.
+/// Whether the error is a time-out.
 pub fn is_late(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
 }
