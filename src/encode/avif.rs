@@ -1,4 +1,4 @@
-//! AVIF output, where libavif was found when the program was built.
+//! AVIF output, if libavif was available at build time.
 
 use crate::encode::Tags;
 use crate::error::Result;
@@ -16,7 +16,7 @@ pub fn encode(picture: &Picture, quality: i16, tags: &Tags) -> Result<Vec<u8>> {
     crate::codec::avif::encode(&picture.data, picture.size, picture.layout, quality, extras)
 }
 
-/// This build has no libavif.
+/// Always fails: this build has no libavif.
 #[cfg(not(avif))]
 pub fn encode(_: &Picture, _: i16, _: &Tags) -> Result<Vec<u8>> {
     Err(crate::error::Error::Unsupported(

@@ -1,5 +1,4 @@
-//! Encodes band by band (JPEG, PNG, TIFF): a picture of any height takes the memory of a few bands and of its own
-//! file.
+//! Encodes JPEG, PNG and TIFF band by band: a picture of any height takes the memory of a few bands and of the encoded file.
 
 use crate::codec;
 use crate::codec::jpeg::join::Join;
@@ -16,13 +15,13 @@ use crate::geometry::Size;
 use crate::raster::Layout;
 use crate::raster::Picture;
 
-/// Pixels of a band, about; it has at least as many rows as its format needs.
+/// Approximate number of pixels of a band; it has at least the rows that its format needs.
 const PIXELS: u32 = 1 << 20;
 
-/// Rows of every band but the last; `None` for a format that needs the whole picture.
+/// Rows of all bands except the last; `None` for formats that need the whole picture.
 pub fn rows(size: Size, output: Output) -> Option<u32> {
     let least = match output.format.row().bands? {
-        // its scans go through the whole picture
+        // every scan of progressive JPEG covers the whole picture
         Bands::Jpeg if output.style.progressive => return None,
         Bands::Jpeg | Bands::Png => codec::jpeg::ROWS,
         Bands::Tiff => tiff::strip_rows(size.w),
@@ -31,7 +30,7 @@ pub fn rows(size: Size, output: Output) -> Option<u32> {
     Some(fitting.max(1).saturating_mul(least))
 }
 
-/// A band that is encoded as far as that goes without the others.
+/// A band, encoded as far as possible without the others.
 pub struct EncodedBand {
     layout: Layout,
     parts: Vec<Vec<u8>>,
@@ -51,25 +50,25 @@ pub fn code(band: Picture, output: Output) -> Result<EncodedBand> {
         parts: match output.format.row().bands {
             Some(Bands::Jpeg) => vec![jpeg::encode(&band, output.quality, output.style)?],
             Some(Bands::Tiff) => tiff::strips(&band, output)?,
-            // its rows depend on those above them
+            // PNG rows depend on the rows above
             Some(Bands::Png) => vec![band.data],
             None => return Err(unbanded(output)),
         },
     })
 }
 
-/// A file that grows by bands.
+/// Assembles a file from bands.
 pub enum BandWriter {
-    /// The streams of bands are put together.
+    /// Joins the streams of bands.
     Jpeg(Join, Vec<u8>),
-    /// Rows are compressed as they come.
+    /// Compresses rows in order.
     Png(Box<png::PngWriter>),
-    /// Strips follow each other.
+    /// Concatenates strips.
     Tiff(tiff::TiffWriter),
 }
 
 impl BandWriter {
-    /// Begins a file of `size` in the layout of its first band.
+    /// Starts a file of `size` in the layout of its first band.
     pub fn begin(size: Size, first: &EncodedBand, output: Output, tags: &Tags) -> Result<BandWriter> {
         match output.format.row().bands {
             Some(Bands::Jpeg) => {
@@ -102,7 +101,7 @@ impl BandWriter {
         Ok(())
     }
 
-    /// The whole file.
+    /// Completes the file.
     pub fn finish(self, tags: &Tags) -> Result<Vec<u8>> {
         match self {
             BandWriter::Jpeg(join, mut file) => {
@@ -159,7 +158,7 @@ mod tests {
         writer.unwrap().finish(tags).unwrap()
     }
 
-    /// The pixels of a file, by other means than those that wrote it.
+    /// The pixels of a file by an independent decoder.
     fn pixels(file: &[u8], format: Format, size: Size) -> Vec<u8> {
         match format {
             Format::Jpeg => match codec::jpeg::decode(file, size).unwrap().samples {
@@ -178,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn bands_together_have_the_pixels_of_the_whole() {
+    fn banded_and_whole_files_have_the_same_pixels() {
         let size = Size::new(301, 117);
         let tags = Tags {
             icc: Some(b"icc"),
@@ -218,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_band_is_as_high_as_the_format_needs() {
+    fn the_height_of_a_band_fits_the_format() {
         let output = |format| Output {
             format,
             quality: 1,

@@ -1,40 +1,40 @@
-//! What encoders accept and cost, and the table of the compressions inside TIFF.
+//! Limits and costs of encoders, and the table of TIFF compressions.
 
 use crate::codec::jpeg::JpegStyle;
 
-/// What an encoder accepts and what it costs.
+/// Limits and costs of an encoder.
 #[derive(Clone, Copy, Debug)]
 pub struct Coder {
-    /// Its quality when the settings do not say otherwise is taken from them by this.
+    /// Selects the default quality from the settings.
     pub default: fn(&Defaults) -> i16,
-    /// Least and greatest quality or level; 0 and 0 where there is none.
+    /// Minimum and maximum quality or level; 0 and 0 without one.
     pub quality: (i16, i16),
-    /// Most bits of a sample.
+    /// Supported sample depth.
     pub depth: Depth,
-    /// Whether it holds alpha.
+    /// Whether it supports alpha.
     pub alpha: bool,
     /// Longest side in pixels; `None` without limit.
     pub longest_side: Option<u32>,
-    /// Most pixels; `None` without limit.
+    /// Maximum number of pixels; `None` without limit.
     pub most_pixels: Option<u64>,
-    /// How much more work a pixel is than one of JPEG, in pixels of JPEG.
+    /// Additional work per pixel in units of encoding a pixel of JPEG.
     pub work: u64,
-    /// Bytes that it takes for a pixel where it takes the whole picture.
+    /// Bytes of memory per pixel when it encodes the whole picture.
     pub pixel_bytes: u64,
 }
 
-/// Which samples an encoder keeps as they are stored.
+/// Samples that an encoder writes at their depth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
     /// 8 bits only.
     Eight,
     /// Unsigned samples up to 16 bits of one to four channels.
     Sixteen,
-    /// All that a raster holds.
+    /// All samples of a raster.
     Any,
 }
 
-/// What is used where a request says nothing.
+/// Defaults of settings that a request may override.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Defaults {
     /// JPEG quality, 1–100.
@@ -51,7 +51,7 @@ pub struct Defaults {
     pub avif_quality: i16,
     /// Compression of TIFF.
     pub tiff_compression: TiffCompression,
-    /// Level or quality of it; `None` is what the compression usually has.
+    /// Its level or quality; `None` is the default of the compression.
     pub tiff_quality: Option<i16>,
 }
 
@@ -83,7 +83,7 @@ pub(in crate::encode) const PLAIN: Coder = Coder {
     pixel_bytes: 0,
 };
 
-/// A usual compression.
+/// The common properties of TIFF compressions.
 const COMPRESSED: Coder = Coder {
     work: 2,
     pixel_bytes: 2,
@@ -111,36 +111,36 @@ pub(in crate::encode) const WEBP_CODER: Coder = Coder {
     ..PLAIN
 };
 
-/// How the strips of a TIFF file are compressed.
+/// The compression of the strips of a TIFF file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TiffCompression {
-    /// Not at all.
+    /// Uncompressed.
     None,
-    /// LZW with horizontal differences.
+    /// LZW with horizontal differencing.
     Lzw,
-    /// Deflate with horizontal differences.
+    /// Deflate with horizontal differencing.
     Deflate,
     /// JPEG.
     Jpeg,
     /// WebP.
     Webp,
-    /// Zstandard with horizontal differences.
+    /// Zstandard with horizontal differencing.
     Zstd,
 }
 
 /// A row of the table of compressions.
 struct CompressionRow {
-    /// As QLT takes it.
+    /// The name in QLT.
     name: &'static str,
     /// The value of the tag (TIFF 6.0 p. 30, Technical Note 2, libtiff's register).
     tag: u16,
-    /// Whether differences of neighbours are compressed.
+    /// Whether it uses horizontal differencing (predictor 2).
     predicted: bool,
     coder: Coder,
 }
 
 impl TiffCompression {
-    /// In the order of TIFF_COMPRESSION.
+    /// All compressions in the order of TIFF_COMPRESSION.
     const ALL: [TiffCompression; 6] = [
         TiffCompression::None,
         TiffCompression::Lzw,
@@ -203,18 +203,18 @@ impl TiffCompression {
         }
     }
 
-    /// The one with this name, in any case.
+    /// The compression with this name, in any case.
     pub fn named(name: &str) -> Option<TiffCompression> {
         let mut all = TiffCompression::ALL.into_iter();
         all.find(|known| known.row().name.eq_ignore_ascii_case(name))
     }
 
-    /// The one with this number of TIFF_COMPRESSION.
+    /// The compression with this number of TIFF_COMPRESSION.
     pub fn numbered(number: usize) -> Option<TiffCompression> {
         TiffCompression::ALL.get(number).copied()
     }
 
-    /// What its encoder accepts and costs.
+    /// Limits and costs of its encoder.
     pub(in crate::encode) const fn coder(self) -> &'static Coder {
         &self.row().coder
     }
@@ -224,7 +224,7 @@ impl TiffCompression {
         self.row().tag
     }
 
-    /// Whether differences of neighbours are compressed.
+    /// Whether it uses horizontal differencing (predictor 2).
     pub(in crate::encode) const fn is_predicted(self) -> bool {
         self.row().predicted
     }
@@ -235,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_and_number_leads_to_its_compression() {
+    fn every_name_and_number_finds_its_compression() {
         for compression in TiffCompression::ALL {
             assert_eq!(TiffCompression::named(compression.row().name), Some(compression));
         }

@@ -17,22 +17,22 @@ use crate::error::Result;
 use crate::geometry::Num;
 use crate::raster::Density;
 
-/// Start of an APP2 segment with a part of a profile (ICC.1:2022 annex B.4); its number and the count follow.
+/// Start of an APP2 segment with a part of a profile (ICC.1:2022 annex B.4), before its number and the count.
 const ICC: &[u8] = b"ICC_PROFILE\0";
 
-/// Bytes of a profile that one segment holds: 65535 less the length, the name and two numbers.
+/// Bytes of a profile per segment: 65535 less the length, the name and two numbers.
 const PART: usize = 65535 - 2 - 12 - 2;
 
-/// How segments begin that hold EXIF (EXIF 2.32 §4.7.2) and XMP (XMP part 3 §1.1.3).
+/// Identifiers of EXIF (EXIF 2.32 §4.7.2) and XMP segments (XMP part 3 §1.1.3).
 const EXIF: &[u8] = b"Exif\0\0";
 const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 
-/// Puts the tags into a complete JPEG stream.
+/// Embeds the tags into a complete JPEG stream.
 ///
-/// A density makes or replaces the JFIF header, in whole pixels per inch, unless the stream is not what JFIF allows
-/// (RGB, four components): it has no place then. A profile that is there is taken out, for it was not checked; one of more
-/// than 255 parts (16 MB) has no place and is left out. EXIF and XMP replace what is there; XMP that is too long for a segment is left
-/// out. Other things that the tags do not say stay as they are.
+/// A density adds or replaces the JFIF header, in whole pixels per inch; it is omitted if JFIF does not allow the components
+/// (RGB, four components). An existing profile is removed, because it has not been checked; a profile of more than 255 parts
+/// (16 MB) is omitted. EXIF and XMP replace existing ones; XMP that is too long for a segment is omitted. All other segments
+/// stay unchanged.
 pub fn jpeg(coded: Vec<u8>, tags: &Tags) -> Result<Vec<u8>> {
     let exif = ifd::exif(tags)?;
     let xmp = tags.xmp.map(upright).unwrap_or_default();
@@ -82,12 +82,12 @@ pub fn jpeg(coded: Vec<u8>, tags: &Tags) -> Result<Vec<u8>> {
     Err(Error::Corrupt("jpeg stream has no scan".into()))
 }
 
-/// Whether this is a part of a profile.
+/// Whether the segment is a part of a profile.
 fn is_profile(segment: &MarkerSegment) -> bool {
     segment.marker == APP2 && segment.payload.starts_with(ICC)
 }
 
-/// Whether a part of a profile is before the scan.
+/// Whether the stream has a profile before the scan.
 fn holds_profile(coded: &[u8]) -> bool {
     MarkerSegments::of(coded).is_ok_and(|segments| {
         let mut segments = segments.map_while(std::result::Result::ok);
@@ -95,7 +95,7 @@ fn holds_profile(coded: &[u8]) -> bool {
     })
 }
 
-/// Whether the components are grey or YCbCr, as a decoder would read them: JFIF has only these.
+/// Whether a decoder takes the components for grey or YCbCr, the only ones that JFIF allows.
 fn allows_jfif(coded: &[u8]) -> Result<bool> {
     let (mut jfif, mut adobe, mut components) = (false, None, &[][..]);
     for segment in MarkerSegments::of(coded)? {
@@ -106,7 +106,7 @@ fn allows_jfif(coded: &[u8]) -> Result<bool> {
             components = segment.payload.get(6..).unwrap_or_default();
         }
     }
-    // Three bytes a component, the first is its name.
+    // three bytes per component, the first is its identifier
     Ok(match components {
         [_, _, _] => true,
         [a, _, _, b, _, _, c, _, _] => {
@@ -135,7 +135,7 @@ fn whole(value: f64) -> u16 {
     value.round().clamp(1.0, 65535.0) as u16
 }
 
-/// An APP1 segment, which fits.
+/// Appends an APP1 segment; the caller has checked its length.
 fn push_note(out: &mut Vec<u8>, name: &[u8], block: &[u8]) {
     let len = u16::try_from(2 + name.len() + block.len()).unwrap_or(u16::MAX);
     out.extend_from_slice(&[0xff, APP1]);
@@ -144,7 +144,7 @@ fn push_note(out: &mut Vec<u8>, name: &[u8], block: &[u8]) {
     out.extend_from_slice(block);
 }
 
-/// A profile of at most 255 parts, each in a segment.
+/// Appends a profile in at most 255 segments.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "a part fits a segment, and there are at most 255"
@@ -160,17 +160,17 @@ fn push_icc(out: &mut Vec<u8>, icc: &[u8]) {
     }
 }
 
-/// Flag of VP8X: there is a profile (RFC 9649 §2.7.1).
+/// VP8X flag: the file has a profile (RFC 9649 §2.7.1).
 const HAS_ICC: u8 = 0x20;
-/// Flag of VP8X: there is alpha.
+/// VP8X flag: the file has alpha.
 const HAS_ALPHA: u8 = 0x10;
-/// Flag of VP8X: there is EXIF.
+/// VP8X flag: the file has EXIF.
 const HAS_EXIF: u8 = 0x08;
-/// Flag of VP8X: there is XMP.
+/// VP8X flag: the file has XMP.
 const HAS_XMP: u8 = 0x04;
 
-/// Puts profile, EXIF and XMP into a complete WebP file, which becomes an extended one (RFC 9649 §2.7); what is there of
-/// them is replaced. WebP has no place for a density outside EXIF.
+/// Embeds profile, EXIF and XMP into a complete WebP file and replaces existing ones; the file becomes an extended one (RFC
+/// 9649 §2.7). WebP stores a density only in EXIF.
 pub fn webp(coded: Vec<u8>, tags: &Tags) -> Result<Vec<u8>> {
     let exif = ifd::exif(tags)?;
     let xmp = tags.xmp.map(upright).unwrap_or_default();
@@ -237,7 +237,7 @@ struct RiffChunk<'a> {
     payload: &'a [u8],
 }
 
-/// The first chunk of `bytes` and what follows it and its padding (which the last chunk may lack).
+/// The first chunk of `bytes`, and the rest after its padding (which the last chunk may lack).
 fn chunk(bytes: &[u8]) -> Option<(RiffChunk<'_>, &[u8])> {
     let (name, rest) = bytes.split_first_chunk::<4>()?;
     let (len, rest) = rest.split_first_chunk::<4>()?;
@@ -261,7 +261,7 @@ fn push_chunk(out: &mut Vec<u8>, name: &[u8; 4], payload: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// The payload of VP8X for a file that has only this chunk of pixels: flags, three zeros, width − 1 and height − 1.
+/// The VP8X payload for a simple file with this chunk: flags, three zeros, width − 1 and height − 1.
 fn extended_head(pixels: &RiffChunk) -> Option<[u8; 10]> {
     let (flags, w, h) = match (pixels.name, pixels.payload) {
         // RFC 6386 §9.1: frame tag, start code, 14 bits of width and of height under 2 bits of scale.
@@ -309,7 +309,7 @@ mod tests {
         MarkerSegments::of(stream).unwrap().map(|s| s.unwrap()).collect()
     }
 
-    /// The profile as a reader puts it together.
+    /// Reassembles the profile.
     fn profile(stream: &[u8]) -> Vec<u8> {
         let parts: Vec<&[u8]> = segments(stream)
             .iter()
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn other_segments_stay_and_a_profile_that_is_not_given_goes() {
+    fn other_segments_stay_and_an_unchecked_profile_is_removed() {
         let icc = Tags {
             icc: Some(b"old"),
             ..Tags::default()
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn exif_and_xmp_come_once_before_the_profile_and_long_xmp_is_left_out() {
+    fn exif_and_xmp_occur_once_before_the_profile_and_long_xmp_is_omitted() {
         let tags = Tags {
             icc: Some(b"icc"),
             xmp: Some(b"<x tiff:Orientation='3'/>"),

@@ -27,26 +27,26 @@ type Again = fn(&[u8], Size, Output) -> Result<Option<Vec<u8>>>;
 
 /// A row of the table.
 pub(in crate::encode) struct FormatRow {
-    /// Suffixes without the dot, in lower case; the first is the usual one.
+    /// Suffixes without the dot, in lower case; the first is the preferred one.
     suffixes: &'static [&'static str],
     media_type: &'static str,
-    /// Bytes of the file for every two pixels of 8 bits, at most or nearly so.
+    /// Approximate upper bound of the file's bytes for every two pixels of 8 bits.
     pair_bytes: u64,
-    /// How it is written in bands; `None` when the whole picture is needed.
+    /// The method of writing bands; `None` if the format needs the whole picture.
     pub bands: Option<Bands>,
-    /// `None` where it depends on the compression.
+    /// `None` if it depends on the compression.
     coder: Option<Coder>,
     /// Encodes 8-bit pixels.
     pub encode: fn(&Picture, Output, &Tags) -> Result<Vec<u8>>,
-    /// Encodes samples of any depth; arguments as those of [`crate::encode::deep`].
+    /// Encodes samples of any depth; the arguments are those of [`crate::encode::deep`].
     pub deep: Deep,
-    /// Encodes a complete file again at another quality without its pixels; `None` when that is not possible.
+    /// Transcodes a complete file to another quality without decoding its pixels; `None` if that is not possible.
     pub again: Again,
-    /// Puts tags into a complete file.
+    /// Embeds tags into a complete file.
     pub tag: fn(Vec<u8>, &Tags) -> Result<Vec<u8>>,
 }
 
-/// How a file is put together from bands.
+/// Methods of assembling a file from bands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::encode) enum Bands {
     /// JPEG streams are joined.
@@ -113,7 +113,7 @@ const AVIF: FormatRow = FormatRow {
         quality: (-1, 100),
         depth: Depth::Eight,
         longest_side: Some(32_768),
-        // on one core they take about a second, lossless two or three
+        // they take about a second on one core, two or three if lossless
         most_pixels: Some(1 << 23),
         work: 30,
         pixel_bytes: 24,
@@ -168,11 +168,11 @@ fn untagged(coded: Vec<u8>, _: &Tags) -> Result<Vec<u8>> {
     Ok(coded)
 }
 
-/// The rows of the formats, and the formats in this order.
+/// Maps the formats, in this order, to their rows.
 macro_rules! rows {
     ($($format:ident => $row:ident),*) => {
         impl Format {
-            /// All of them, the best known first.
+            /// All formats, the best known first.
             const ALL: &[Format] = &[$(Format::$format),*];
 
             pub(in crate::encode) const fn row(self) -> &'static FormatRow {
@@ -187,12 +187,12 @@ macro_rules! rows {
 rows!(Jpeg => JPEG, Png => PNG, Webp => WEBP, Avif => AVIF, Tiff => TIFF, Gif => GIF);
 
 impl Format {
-    /// Those that this build writes, the best known first.
+    /// The formats that this build writes, the best known first.
     pub fn built() -> impl Iterator<Item = Format> {
         Format::ALL.iter().copied().filter(|format| format.is_built())
     }
 
-    /// Whether this build writes it: AVIF takes libavif.
+    /// Whether this build writes the format: AVIF needs libavif.
     pub const fn is_built(self) -> bool {
         !matches!(self, Format::Avif) || cfg!(avif)
     }
@@ -211,13 +211,13 @@ impl Format {
         self.row().media_type
     }
 
-    /// What metrics and documents call it: its media type after `image/`.
+    /// The name in metrics and documentation: the media type after `image/`.
     pub fn name(self) -> &'static str {
         let media_type = self.media_type();
         media_type.strip_prefix("image/").unwrap_or(media_type)
     }
 
-    /// The usual suffix, without the dot.
+    /// The preferred suffix, without the dot.
     pub const fn suffix(self) -> &'static str {
         match self.row().suffixes {
             [usual, ..] => usual,
@@ -227,13 +227,13 @@ impl Format {
 }
 
 impl Output {
-    /// What its encoder accepts and costs: that of the format, or of the compression inside.
+    /// Limits and costs of the encoder: those of the format, or of the compression inside.
     pub fn coder(&self) -> &'static Coder {
         let row = self.format.row();
         row.coder.as_ref().unwrap_or(self.compression.coder())
     }
 
-    /// Bytes of a file with `pixels` pixels of 8 bits, at most or nearly so.
+    /// Approximate upper bound of the bytes of a file with `pixels` pixels of 8 bits.
     pub fn file_bytes(&self, pixels: u64) -> u64 {
         pixels.saturating_mul(self.format.row().pair_bytes) / 2
     }
@@ -245,7 +245,7 @@ mod tests {
     use crate::encode::coder::Defaults;
 
     #[test]
-    fn every_suffix_leads_to_its_row() {
+    fn every_suffix_finds_its_row() {
         for format in Format::ALL {
             for suffix in format.row().suffixes {
                 assert_eq!(Format::named(&suffix.to_uppercase()), Some(*format));

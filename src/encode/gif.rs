@@ -12,9 +12,9 @@ use crate::raster::Layout;
 use crate::raster::Picture;
 use crate::work;
 
-/// Encodes every layout. Up to 256 colours stay as they are, more become the 256 that fit best. Alpha below 128 is
-/// transparent, and takes one of the colours. Rights become a comment, XMP an application extension. A side over 65535
-/// is `TooLarge`.
+/// Encodes every layout. Up to 256 colours are exact, more are reduced to the 256 that fit best. Alpha below 128 becomes
+/// transparent, which uses one of the colours. Rights become a comment, XMP an application extension. Sides over 65535 are
+/// `TooLarge`.
 pub fn encode(picture: &Picture, tags: &Tags) -> Result<Vec<u8>> {
     let side = |pixels: u32| {
         u16::try_from(pixels)
@@ -34,7 +34,7 @@ pub fn encode(picture: &Picture, tags: &Tags) -> Result<Vec<u8>> {
     work::lend()?;
     let indices: Vec<u8> = pixels.iter().map(|&pixel| palette.index(pixel)).collect();
 
-    // as many bits as the number of colours needs, at least one
+    // bits per colour index, at least one
     let colours = palette.colours.len() + usize::from(palette.transparent.is_some());
     let bits = (1..8u8).find(|&bits| colours <= 1 << bits).unwrap_or(8);
     let mut out = Vec::with_capacity(indices.len() / 2 + 1024);
@@ -55,7 +55,7 @@ pub fn encode(picture: &Picture, tags: &Tags) -> Result<Vec<u8>> {
         push_blocks(&mut out, rights.as_bytes());
     }
     if let Some(xmp) = tags.xmp {
-        // not in blocks, but with a trailer that a reader of blocks falls through (XMP part 3 §1.1.2)
+        // not in sub-blocks, but with a trailer that ends readers of sub-blocks (XMP part 3 §1.1.2)
         out.extend_from_slice(b"\x21\xff\x0bXMP DataXMP");
         out.extend_from_slice(&upright(xmp));
         out.push(1);
@@ -77,7 +77,7 @@ fn push_size(out: &mut Vec<u8>, w: u16, h: u16) {
     out.extend_from_slice(&h.to_le_bytes());
 }
 
-/// Data in sub-blocks, and the empty one that ends them (§15).
+/// Appends data in sub-blocks and the terminating empty one (§15).
 fn push_blocks(out: &mut Vec<u8>, data: &[u8]) {
     for block in data.chunks(255) {
         out.push(u8::try_from(block.len()).unwrap_or(255));
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
     use crate::geometry::Size;
 
-    /// The picture as a reader puts it together, with alpha.
+    /// Decodes the picture, with alpha.
     fn read(file: &[u8]) -> (Size, Vec<[u8; 4]>) {
         assert_eq!(&file[..6], b"GIF89a");
         let number = |at: usize| u32::from(u16::from_le_bytes([file[at], file[at + 1]]));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn up_to_256_colours_come_back_exactly() {
+    fn up_to_256_colours_are_exact() {
         for (values, w, h) in [(1, 1, 1), (2, 7, 5), (3, 3, 1), (17, 40, 30), (256, 61, 47)] {
             let grey = picture(Layout::Grey, w, h, |i| (i * 7 % values) as u8);
             let (size, pixels) = read(&encode(&grey, &Tags::default()).unwrap());
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn more_colours_are_near_and_a_photograph_stays_one() {
+    fn more_colours_are_approximated() {
         let rgb = picture(Layout::Rgb, 256, 256, |i| {
             let (x, y) = (i / 3 % 256, i / 768);
             [x, y, (x + y) / 2][i % 3] as u8
@@ -181,7 +181,7 @@ mod tests {
             .flat_map(|(a, b)| a.iter().zip(b).map(|(a, b)| u64::from(a.abs_diff(*b)).pow(2)))
             .sum();
         let mean = squares as f64 / rgb.data.len() as f64;
-        // the plane of these colours takes 65536; 256 squares of 16 would give 16² / 12 = 21 along each axis
+        // the plane has 65536 colours; 256 squares of 16 x 16 have a mean squared error of 16² / 12 = 21 along each axis
         assert!(mean < 30.0, "{mean}");
     }
 
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_gif_cannot_say_is_an_error() {
+    fn pictures_beyond_the_limits_of_gif_are_errors() {
         let wide = picture(Layout::Grey, 65_536, 1, |_| 0);
         assert!(matches!(encode(&wide, &Tags::default()), Err(Error::TooLarge(_))));
         let mut short = picture(Layout::Grey, 5, 5, |_| 0);

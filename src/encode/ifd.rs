@@ -1,4 +1,4 @@
-//! Directories of TIFF (TIFF 6.0 §2), little-endian: for TIFF files, and for EXIF in other formats.
+//! Writes little-endian TIFF directories (TIFF 6.0 §2) for TIFF files and for EXIF in other formats.
 
 use crate::encode::Tags;
 use crate::error::Error;
@@ -7,10 +7,10 @@ use crate::geometry::Num;
 use crate::raster::Detail;
 use crate::raster::Details;
 
-/// The header of a file, without where its first directory is.
+/// The header of a file, before the offset of its first directory.
 pub const HEADER: [u8; 8] = *b"II\x2a\0\0\0\0\0";
 
-/// Texts that have a tag of their own (TIFF 6.0, EXIF 2.32 §4.6.4).
+/// Names of texts and their tags (TIFF 6.0, EXIF 2.32 §4.6.4).
 const TEXTS: [(u16, &str); 8] = [
     (269, "title"),
     (270, "description"),
@@ -22,13 +22,13 @@ const TEXTS: [(u16, &str); 8] = [
     (33432, "rights"),
 ];
 
-/// Longest text that is embedded, bytes: the whole block must fit a segment of JPEG.
+/// Maximum length of an embedded text in bytes: the whole block must fit a JPEG segment.
 const MAX_TEXT: usize = 6000;
 
 /// A field of a directory.
 pub struct IfdField {
     tag: u16,
-    /// 2 text, 3 short, 4 long, 5 rational, 7 bytes of any meaning, 12 double.
+    /// Field type: 2 ASCII, 3 short, 4 long, 5 rational, 7 undefined, 12 double.
     kind: u16,
     count: usize,
     value: Vec<u8>,
@@ -40,7 +40,7 @@ impl IfdField {
         IfdField::bytes(tag, 4, 1, value.to_le_bytes().to_vec())
     }
 
-    /// 32-bit numbers; `TooLarge` when one is larger.
+    /// 32-bit numbers; `TooLarge` if one does not fit.
     pub fn longs(tag: u16, values: &[u64]) -> Result<IfdField> {
         let mut value = Vec::with_capacity(values.len() * 4);
         for &number in values {
@@ -55,7 +55,7 @@ impl IfdField {
         IfdField::bytes(tag, 3, values.len(), value)
     }
 
-    /// 64-bit numbers.
+    /// 64-bit floating-point numbers.
     pub fn floats(tag: u16, values: &[f64]) -> IfdField {
         let value = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         IfdField::bytes(tag, 12, values.len(), value)
@@ -73,19 +73,24 @@ impl IfdField {
         IfdField::bytes(tag, 5, 1, value)
     }
 
-    /// Bytes of any meaning.
+    /// Bytes of type undefined.
     pub fn raw(tag: u16, value: &[u8]) -> IfdField {
         IfdField::bytes(tag, 7, value.len(), value.to_vec())
     }
 
-    /// A text, which ends with a NUL; UTF-8, as most readers take it.
+    /// A NUL-terminated text in UTF-8, which most readers accept.
     fn text(tag: u16, text: &str) -> IfdField {
         let value = [text.as_bytes(), b"\0"].concat();
         IfdField::bytes(tag, 2, value.len(), value)
     }
 
-    fn detail(of: &Detail) -> IfdField {
-        IfdField::bytes(of.tag, of.kind, of.count as usize, of.value.clone())
+    fn detail(detail: &Detail) -> IfdField {
+        IfdField::bytes(
+            detail.tag,
+            detail.kind,
+            detail.count as usize,
+            detail.value.clone(),
+        )
     }
 
     fn bytes(tag: u16, kind: u16, count: usize, value: Vec<u8>) -> IfdField {
@@ -98,12 +103,12 @@ impl IfdField {
     }
 }
 
-/// A place in a file; `TooLarge` from 4 GB on.
+/// A file offset; `TooLarge` from 4 GB on.
 fn offset(at: u64) -> Result<u32> {
     u32::try_from(at).map_err(|_| Error::TooLarge("a tiff file of 4 GB is too large".into()))
 }
 
-/// Writes long values, then the directory, and says where it is.
+/// Writes values that do not fit their entries, then the directory; returns its offset.
 pub fn push(file: &mut Vec<u8>, mut fields: Vec<IfdField>) -> Result<u32> {
     fields.sort_by_key(|field| field.tag);
     let mut entries = Vec::with_capacity(fields.len() * 12);
@@ -129,22 +134,21 @@ pub fn push(file: &mut Vec<u8>, mut fields: Vec<IfdField>) -> Result<u32> {
     Ok(at)
 }
 
-/// Offsets are even (TIFF 6.0 p. 15).
+/// Pads to an even offset (TIFF 6.0 p. 15).
 pub fn align(file: &mut Vec<u8>) {
     if file.len() % 2 == 1 {
         file.push(0);
     }
 }
 
-/// Writes into the header where the first directory is.
+/// Writes the offset of the first directory into the header.
 pub fn point(file: &mut [u8], at: u32) {
     if let Some(place) = file.get_mut(4..8) {
         place.copy_from_slice(&at.to_le_bytes());
     }
 }
 
-/// What is written of a picture but profile and XMP: density, texts, rights; comment and details go into directories of
-/// their own, which are written.
+/// The fields for density, texts and rights, without profile and XMP. Writes the sub-directories with comment and details.
 pub fn metadata_fields(file: &mut Vec<u8>, tags: &Tags) -> Result<Vec<IfdField>> {
     let mut fields = Vec::new();
     if let Some(density) = tags.density {
@@ -165,7 +169,7 @@ pub fn metadata_fields(file: &mut Vec<u8>, tags: &Tags) -> Result<Vec<IfdField>>
     };
     let mut exif = details(|details| &details.taking);
     if let Some(comment) = tags.text("comment").filter(short) {
-        // UserComment says in eight bytes what it is written in (EXIF 2.32 §4.6.5): nothing, where it is not ASCII
+        // UserComment begins with eight bytes for its encoding (EXIF 2.32 §4.6.5): zeros (undefined) unless it is ASCII
         let code: &[u8; 8] = if comment.is_ascii() {
             b"ASCII\0\0\0"
         } else {
@@ -187,8 +191,8 @@ pub fn metadata_fields(file: &mut Vec<u8>, tags: &Tags) -> Result<Vec<IfdField>>
     Ok(fields)
 }
 
-/// A block of EXIF from its TIFF header on, of what is written but profile and XMP; empty when there is nothing but a
-/// density. It says no orientation and no size: the picture is as it is.
+/// An EXIF block from its TIFF header on, without profile and XMP; empty if the tags have only a density. It contains neither
+/// orientation nor size, because the pixels are final.
 pub fn exif(tags: &Tags) -> Result<Vec<u8>> {
     let mut file = HEADER.to_vec();
     let fields = metadata_fields(&mut file, tags)?;
@@ -208,7 +212,7 @@ mod tests {
     use crate::source::tiff::build::Temp;
 
     #[test]
-    fn a_block_holds_what_is_given_and_is_empty_for_a_density_alone() {
+    fn a_block_contains_the_tags_and_is_empty_for_a_density_alone() {
         let num = |v| Num::new(v).unwrap();
         let density = Some(Density {
             x: num(11811.0236),

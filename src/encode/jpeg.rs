@@ -6,14 +6,14 @@ use crate::error::Result;
 use crate::geometry::Size;
 use crate::raster::Picture;
 
-/// Encodes `Grey` and `Rgb`; `quality` 1–100 (outside it is clamped). `Rgba` is `Unsupported`: the plan lays alpha over a
-/// colour before.
+/// Encodes `Grey` and `Rgb`; `quality` is clamped to 1–100. `Rgba` is `Unsupported`: the plan composites alpha over a colour
+/// before.
 pub fn encode(picture: &Picture, quality: i16, style: JpegStyle) -> Result<Vec<u8>> {
     jpeg::encode(&picture.data, picture.size, picture.layout, byte(quality), style)
 }
 
-/// A stored stream of this size at another quality; `None` where that needs its pixels, as every other style does than
-/// that of the stored ones.
+/// Transcodes a stored stream of this size to another quality; `None` if that needs its pixels, as for a style other than the
+/// stored one.
 pub fn again(coded: &[u8], size: Size, quality: i16, style: JpegStyle) -> Result<Option<Vec<u8>>> {
     if style != JpegStyle::default() {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Encodes a [`Picture`] into the bytes of a file, metadata included.
+//! Encodes a [`Picture`] into the bytes of a file, including metadata.
 
 mod avif;
 pub mod bands;
@@ -30,20 +30,20 @@ use crate::raster::Raster;
 pub struct Output {
     /// The file format.
     pub format: Format,
-    /// Quality or level in the format's own scale, already clamped: JPEG 1–100, PNG deflate level 0–9, TIFF that of
-    /// its compression (Deflate 1–9, Zstd 1–19, JPEG 1–100, WebP −1–100). 0 where there is none.
+    /// Quality or level on the format's scale, already clamped: JPEG 1–100, PNG deflate level 0–9, TIFF that of
+    /// its compression (Deflate 1–9, Zstd 1–19, JPEG 1–100, WebP −1–100). 0 for formats without one.
     pub quality: i16,
-    /// What JPEG streams are like.
+    /// Subsampling and progressive mode of JPEG streams.
     pub style: JpegStyle,
-    /// How a TIFF file is compressed; `None` of the others.
+    /// Compression of a TIFF file; `None` for other formats.
     pub compression: TiffCompression,
-    /// Whether the client asked for the quality: then a stored tile may not be passed through as it is.
+    /// Whether the client requested the quality, which excludes passing a stored tile through.
     pub asked: bool,
-    /// Whether all that is known of the picture is embedded; else profile and resolution only.
+    /// Whether all metadata is embedded, or only profile and resolution.
     pub full_metadata: bool,
 }
 
-/// What is embedded in a file.
+/// Metadata to embed in a file.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tags<'a> {
     /// ICC profile of the pixels.
@@ -54,9 +54,9 @@ pub struct Tags<'a> {
     pub xmp: Option<&'a [u8]>,
     /// Named texts, as in [`crate::raster::Metadata`].
     pub texts: &'a [(&'static str, String)],
-    /// What EXIF says beyond them.
+    /// Further EXIF tags.
     pub details: Option<&'a Details>,
-    /// Rights, where the texts have none.
+    /// Rights if the texts have none.
     pub rights: Option<&'a str>,
 }
 
@@ -69,7 +69,7 @@ impl<'a> Tags<'a> {
     }
 }
 
-/// An XMP packet that does not turn the picture, which is upright or as it was asked: tiff:Orientation is 1.
+/// The XMP packet with tiff:Orientation set to 1, because the pixels have their final orientation.
 fn upright(xmp: &[u8]) -> Vec<u8> {
     let mut packet = xmp.to_vec();
     for name in [
@@ -92,8 +92,8 @@ pub fn encode(picture: &Picture, output: Output, tags: &Tags) -> Result<Vec<u8>>
     (output.format.row().encode)(picture, output, tags)
 }
 
-/// Encodes samples of any depth, of which the first are what `meaning` says: TIFF all that a raster can hold, PNG 16 bits
-/// of one to four channels. `signed` as `tiff::deep` has it.
+/// Encodes samples of any depth whose first channels have the given `meaning`: TIFF takes every raster, PNG 16 bits of one to
+/// four channels. `signed` is that of `tiff::deep`.
 pub fn deep(
     raster: &Raster,
     meaning: &Meaning,
@@ -104,8 +104,8 @@ pub fn deep(
     (output.format.row().deep)(raster, meaning, signed, output, tags)
 }
 
-/// A complete file that was stored by someone else, at the asked quality: as it is when none was asked. `None` when that
-/// takes its pixels.
+/// Transcodes a complete stored file to the requested quality, or returns it unchanged if none is requested. `None` if that
+/// needs its pixels.
 pub fn again(coded: Vec<u8>, size: Size, output: Output) -> Result<Option<Vec<u8>>> {
     if !output.asked {
         return Ok(Some(coded));
@@ -113,7 +113,7 @@ pub fn again(coded: Vec<u8>, size: Size, output: Output) -> Result<Option<Vec<u8
     (output.format.row().again)(&coded, size, output)
 }
 
-/// Puts the tags into a complete file of `format` that was stored by someone else.
+/// Embeds the tags into a complete stored file of `format`.
 pub fn tag(coded: Vec<u8>, format: Format, tags: &Tags) -> Result<Vec<u8>> {
     (format.row().tag)(coded, tags)
 }

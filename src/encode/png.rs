@@ -1,4 +1,4 @@
-//! PNG output (PNG 3rd edition), tags included.
+//! PNG output (PNG 3rd edition), including tags.
 
 use crate::encode::Tags;
 use crate::encode::ifd;
@@ -29,9 +29,9 @@ use std::io;
 use std::io::Write;
 use std::rc::Rc;
 
-/// Encodes every layout with 8 bits. `level` 0 stores, 1 is a fast Huffman coder made for PNG, 2–9 are levels of deflate
-/// with the best filter for each row. The profile goes into iCCP, the density into pHYs (whole pixels per metre), XMP
-/// into iTXt and the texts into eXIf.
+/// Encodes every layout of 8 bits. `level` 0 stores, 1 is a fast Huffman coder for PNG, 2–9 are levels of deflate with the
+/// best filter for each row. The profile goes into iCCP, the density into pHYs (whole pixels per metre), XMP into iTXt and
+/// the texts into eXIf.
 pub fn encode(picture: &Picture, level: i16, tags: &Tags) -> Result<Vec<u8>> {
     let info = info(picture.size, picture.layout, tags)?;
     let mut file = Vec::with_capacity(picture.data.len() / 2 + 1024);
@@ -44,7 +44,7 @@ pub fn encode(picture: &Picture, level: i16, tags: &Tags) -> Result<Vec<u8>> {
     Ok(file)
 }
 
-/// Encodes 16 bits of what [`encode`] takes, and of grey with alpha.
+/// Encodes 16 bits in the layouts of [`encode`], and grey with alpha.
 pub fn deep(raster: &Raster, meaning: &Meaning, level: i16, tags: &Tags) -> Result<Vec<u8>> {
     let Samples::U16(samples) = &raster.samples else {
         return Err(Error::Unsupported("png has 16 bits at most".into()));
@@ -69,12 +69,12 @@ pub fn deep(raster: &Raster, meaning: &Meaning, level: i16, tags: &Tags) -> Resu
     Ok(file)
 }
 
-/// Fails only when the picture is not what it says.
+/// Encoding fails only if the length of the pixels does not match the size.
 fn failed(_: EncodingError) -> Error {
     Error::Unsupported("png encoding failed".into())
 }
 
-/// What comes before the pixels.
+/// The chunks before the pixels.
 fn info(size: Size, layout: Layout, tags: &Tags) -> Result<Info<'static>> {
     let mut info = Info::with_size(size.w, size.h);
     info.bit_depth = BitDepth::Eight;
@@ -92,7 +92,7 @@ fn info(size: Size, layout: Layout, tags: &Tags) -> Result<Info<'static>> {
     let exif = ifd::exif(tags)?;
     info.exif_metadata = Some(exif.into()).filter(|exif: &Cow<[u8]>| !exif.is_empty());
     if let Some(xmp) = tags.xmp {
-        // a packet is UTF-8 (XMP part 3 §1.1.5); what is not is left out
+        // a packet must be UTF-8 (XMP part 3 §1.1.5); others are omitted
         if let Ok(xmp) = String::from_utf8(upright(xmp)) {
             info.utf8_text.push(ITXtChunk::new("XML:com.adobe.xmp", xmp));
         }
@@ -114,7 +114,7 @@ fn encoder<W: Write>(
     Ok(encoder)
 }
 
-/// A file that grows by rows.
+/// Writes a file row by row.
 pub struct PngWriter {
     rows: StreamWriter<'static, SharedBuffer>,
     file: SharedBuffer,
@@ -124,7 +124,7 @@ pub struct PngWriter {
 const CHUNK: usize = 1 << 16;
 
 impl PngWriter {
-    /// Begins a file; the same as [`encode`] of all rows at once, but for the size of its chunks.
+    /// Starts a file; the result equals [`encode`] of all rows at once except for the sizes of chunks.
     pub fn begin(size: Size, layout: Layout, level: i16, tags: &Tags) -> Result<PngWriter> {
         let info = info(size, layout, tags)?;
         let file = SharedBuffer::default();
@@ -141,14 +141,14 @@ impl PngWriter {
         Ok(self.rows.write_all(rows)?)
     }
 
-    /// The whole file.
+    /// Completes the file.
     pub fn finish(self) -> Result<Vec<u8>> {
         self.rows.finish().map_err(failed)?;
         Ok(self.file.0.take())
     }
 }
 
-/// Bytes that the crate writes and another thread takes.
+/// A buffer that the crate writes to and another thread drains.
 #[derive(Clone, Default)]
 struct SharedBuffer(Rc<RefCell<Vec<u8>>>);
 
@@ -163,7 +163,7 @@ impl Write for SharedBuffer {
     }
 }
 
-/// The nearest whole number from 1 to 2^31 − 1, the largest that PNG knows.
+/// The nearest whole number from 1 to 2^31 − 1, the maximum in PNG.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn every_layout_and_level_comes_back_exactly() {
+    fn every_layout_and_level_is_lossless() {
         for layout in [Layout::Grey, Layout::Rgb, Layout::Rgba] {
             for level in -1..=10 {
                 let picture = drawn(layout);
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_higher_level_makes_a_smaller_file() {
+    fn a_higher_level_gives_a_smaller_file() {
         let len = |level| {
             encode(&drawn(Layout::Rgb), level, &Tags::default())
                 .unwrap()
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_of_another_size_than_it_says_is_an_error() {
+    fn a_picture_whose_size_does_not_match_its_data_is_an_error() {
         let mut picture = drawn(Layout::Grey);
         picture.data.pop();
         assert!(encode(&picture, 1, &Tags::default()).is_err());

@@ -1,6 +1,6 @@
-//! TIFF output (TIFF 6.0, Technical Note 2): one picture in strips, little-endian, its directory at the end.
+//! TIFF output (TIFF 6.0, Technical Note 2): one picture in strips, little-endian, with its directory at the end.
 //!
-//! Neither pyramids nor BigTIFF: a file of 4 GB is refused.
+//! Neither pyramids nor BigTIFF: files of 4 GB and more are refused.
 
 use crate::codec::deflate;
 use crate::codec::jpeg;
@@ -25,16 +25,16 @@ use crate::raster::Picture;
 use crate::raster::Raster;
 use crate::raster::Samples;
 
-/// A strip is as high as such a number of pixels allows.
+/// Maximum number of pixels of a strip.
 const STRIP_PIXELS: u32 = 1 << 17;
 
-/// Rows of every strip but the last, by the width of the picture.
+/// Rows of all strips except the last for a picture of width `w`.
 pub fn strip_rows(w: u32) -> u32 {
     let fitting = STRIP_PIXELS / w.max(1) / jpeg::ROWS;
     fitting.max(1).saturating_mul(jpeg::ROWS)
 }
 
-/// Encodes every layout with 8 bits; alpha is an unassociated extra sample, which JPEG cannot hold.
+/// Encodes every layout of 8 bits; alpha is an unassociated extra sample, which JPEG does not support.
 pub fn encode(picture: &Picture, output: Output, tags: &Tags) -> Result<Vec<u8>> {
     let mut writer = TiffWriter::new(picture.size, SampleShape::of(picture.layout, output), output);
     for strip in strips(picture, output)? {
@@ -43,7 +43,7 @@ pub fn encode(picture: &Picture, output: Output, tags: &Tags) -> Result<Vec<u8>>
     writer.finish(tags)
 }
 
-/// The strips of a picture, or of a band of one that has whole strips.
+/// Encodes the strips of a picture, or of a band that consists of whole strips.
 pub fn strips(picture: &Picture, output: Output) -> Result<Vec<Vec<u8>>> {
     let channels = picture.layout.channels();
     let row = picture.size.w as usize * channels;
@@ -63,7 +63,7 @@ pub fn strips(picture: &Picture, output: Output) -> Result<Vec<Vec<u8>>> {
         .collect()
 }
 
-/// A strip of whole rows.
+/// Encodes a strip of whole rows.
 fn strip(rows: &[u8], w: u32, layout: Layout, output: Output) -> Result<Vec<u8>> {
     let channels = layout.channels();
     let row = w as usize * channels;
@@ -78,25 +78,25 @@ fn strip(rows: &[u8], w: u32, layout: Layout, output: Output) -> Result<Vec<u8>>
     }
 }
 
-/// What the samples of a file are.
+/// The format of the samples of a file.
 #[derive(Clone, Debug)]
 pub struct SampleShape {
     /// 1 or 3.
     colours: u16,
-    /// Samples a pixel.
+    /// Samples per pixel.
     channels: u16,
-    /// Whether the sample after the colours is straight alpha.
+    /// Whether the sample after the colours is unassociated alpha.
     alpha: bool,
-    /// Of a sample.
+    /// Bits per sample.
     bits: u16,
-    /// The range of every channel of floating point; none of integers.
+    /// The range of every floating-point channel; empty for integers.
     ranges: Vec<(f64, f64)>,
     /// SampleFormat: 1 unsigned, 2 signed, 3 floating point.
     format: u16,
 }
 
 impl SampleShape {
-    /// Of samples of any depth, of which floating point may represent `signed` integers of so many bits.
+    /// Of samples of any depth; floating point may represent integers of `signed` bits.
     fn of_raster(raster: &Raster, meaning: &Meaning, signed: Option<u8>) -> SampleShape {
         let (bits, format) = match (&raster.samples, signed) {
             (Samples::U8(_), _) => (8, 1),
@@ -140,8 +140,8 @@ impl SampleShape {
     }
 }
 
-/// Encodes samples of any depth, with all channels; not with JPEG or WebP. Of an image whose samples are `signed` integers
-/// of so many bits floating point is written as such, of 8, 16 or 32 bits.
+/// Encodes samples of any depth with all channels; JPEG and WebP are not supported. If the image has signed integers of
+/// `signed` bits, floating-point samples are written as signed integers of 8, 16 or 32 bits.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "casts end at the least and the greatest integer"
@@ -180,20 +180,20 @@ pub fn deep(
     writer.finish(tags)
 }
 
-/// The integers nearest to samples, by a cast, which ends at the least and the greatest one.
+/// Rounds samples to the nearest integers by a saturating cast.
 fn nearest<T>(samples: &[f32], cast: impl Fn(f32) -> T) -> Vec<T> {
     samples.iter().map(|value| cast(value.round())).collect()
 }
 
-/// A sample as it is written.
+/// A sample type that can be written.
 trait WriteSample: Copy {
-    /// Whether the predictor applies to it: floating point is written as it is.
+    /// Whether the predictor applies to the type: not to floating point.
     const PREDICTED: bool;
 
-    /// The difference to the sample on its left, modulo its range.
+    /// The wrapping difference to the sample on its left.
     fn minus(self, left: Self) -> Self;
 
-    /// Appends its bytes, the least significant first.
+    /// Appends its bytes in little-endian order.
     fn append(self, bytes: &mut Vec<u8>);
 }
 
@@ -227,7 +227,7 @@ impl WriteSample for f32 {
     }
 }
 
-/// How samples of any depth become strips.
+/// Converts samples of any depth to strips.
 struct Strips {
     width: u32,
     channels: usize,
@@ -250,7 +250,7 @@ impl Strips {
         Ok(())
     }
 
-    /// Appends the bytes of a row: where there is a predictor, each sample less the one to its left.
+    /// Appends the bytes of a row, with differences if the compression has a predictor.
     fn append<T: WriteSample>(&self, row: &[T], bytes: &mut Vec<u8>) {
         if !(self.predicted && T::PREDICTED) {
             row.iter().for_each(|sample| sample.append(bytes));
@@ -264,7 +264,7 @@ impl Strips {
     }
 }
 
-/// Bytes of a strip as they lie in the file, by a compression without loss.
+/// Compresses the bytes of a strip losslessly.
 fn packed(bytes: Vec<u8>, output: Output) -> Result<Vec<u8>> {
     let level = u8::try_from(output.quality.clamp(1, 100)).unwrap_or(1);
     match output.compression {
@@ -275,7 +275,7 @@ fn packed(bytes: Vec<u8>, output: Output) -> Result<Vec<u8>> {
     }
 }
 
-/// A file that grows by strips.
+/// Writes a file strip by strip.
 pub struct TiffWriter {
     size: Size,
     shape: SampleShape,
@@ -286,13 +286,13 @@ pub struct TiffWriter {
 }
 
 impl TiffWriter {
-    /// Begins a file.
+    /// Starts a file.
     pub fn new(size: Size, shape: SampleShape, output: Output) -> TiffWriter {
         TiffWriter {
             size,
             shape,
             compression: output.compression,
-            // where the directory is will be known at the end
+            // placeholder for the offset of the directory
             file: ifd::HEADER.to_vec(),
             offsets: Vec::new(),
             counts: Vec::new(),
@@ -307,7 +307,7 @@ impl TiffWriter {
         self.file.extend_from_slice(strip);
     }
 
-    /// The whole file.
+    /// Completes the file.
     pub fn finish(mut self, tags: &Tags) -> Result<Vec<u8>> {
         let SampleShape {
             colours,
@@ -339,7 +339,7 @@ impl TiffWriter {
             fields.push(IfdField::shorts(317, &[2]));
         }
         if channels > colours {
-            // the first may be unassociated alpha, the others mean nothing
+            // the first may be unassociated alpha, the others are unspecified
             let mut extra = vec![0; (channels - colours).into()];
             if let Some(first) = extra.first_mut().filter(|_| self.shape.alpha) {
                 *first = 2;
@@ -367,7 +367,7 @@ impl TiffWriter {
     }
 }
 
-/// Each sample less the one to its left (predictor 2, TIFF 6.0 §14); the first of a row stays.
+/// Horizontal differencing (predictor 2, TIFF 6.0 §14); the first sample of a row is unchanged.
 fn differences(rows: &[u8], row: usize, channels: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(rows.len());
     for row in rows.chunks(row.max(1)) {
@@ -416,13 +416,13 @@ mod tests {
         }
     }
 
-    /// As our own reader sees it.
+    /// Opens the file with this crate's reader.
     fn opened(file: &[u8]) -> Tiff {
         Tiff::open(Temp::new(file).open(), &Limits::default()).unwrap()
     }
 
     #[test]
-    fn every_layout_in_every_compression_comes_back_exactly() {
+    fn every_layout_round_trips_in_every_compression() {
         for size in [Size::new(1, 1), Size::new(61, 47), Size::new(900, 700)] {
             for layout in [Layout::Grey, Layout::Rgb, Layout::Rgba] {
                 for compression in ["none", "lzw", "deflate", "webp", "zstd"] {
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn every_depth_and_number_of_channels_comes_back_exactly() {
+    fn every_depth_and_number_of_channels_round_trips() {
         let size = Size::new(301, 520);
         for channels in [1, 2, 3, 4, 6] {
             let len = size.area() as usize * channels;
@@ -488,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn strips_of_jpeg_are_as_one_jpeg() {
+    fn jpeg_strips_equal_a_single_jpeg() {
         let size = Size::new(700, 650);
         for layout in [Layout::Grey, Layout::Rgb] {
             let picture = drawn(layout, size);
@@ -535,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_of_another_size_than_it_says_is_an_error() {
+    fn a_picture_whose_size_does_not_match_its_data_is_an_error() {
         let mut picture = drawn(Layout::Grey, Size::new(5, 5));
         picture.data.pop();
         assert!(encode(&picture, output(TiffCompression::None, 0), &Tags::default()).is_err());

@@ -1,4 +1,4 @@
-//! Opening local files by name: regular files only, without waiting, and below a directory where that is asked for.
+//! Opens regular local files without blocking, optionally confined to a directory.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -10,34 +10,34 @@ use rustix::io::Errno;
 use std::fs;
 use std::path::Path;
 
-/// Opening a pipe or a terminal must not wait for its other end, nor make it ours.
+/// Opening a pipe must not block, and a terminal must not become the controlling one.
 const FLAGS: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC)
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY);
 
-/// Opens a file wherever it lies.
+/// Opens a file anywhere.
 pub fn open(path: &Path) -> Result<File> {
     file(rustix::fs::open(path, FLAGS, Mode::empty()).map_err(io)?)
 }
 
-/// Opens a file whose path begins with `directory`, and does not leave it by any link.
+/// Opens a file whose path begins with `directory`; links must not lead outside.
 pub fn open_beneath(directory: &Path, path: &Path) -> Result<File> {
     let outside = || Error::Missing("a link leads out of the directory".into());
     let rest = match path.strip_prefix(directory) {
         Ok(rest) => rest,
-        // a path without a slash lies in `.`
+        // a path without a slash is in `.`
         Err(_) if directory == Path::new(".") && path.is_relative() => path,
         Err(_) => return Err(outside()),
     };
     match beneath(directory, rest, false) {
-        // an absolute link, which may still lead to a place within
+        // an absolute link may still lead inside
         Err(Errno::XDEV) => {
             let (directory, real) = (fs::canonicalize(directory)?, fs::canonicalize(path)?);
             let rest = real.strip_prefix(&directory).map_err(|_| outside())?;
             file(beneath(&directory, rest, true).map_err(io)?)
         }
-        // a kernel before 5.6, or a sandbox that does not know the call
+        // a kernel before 5.6, or a sandbox without the call
         Err(Errno::NOSYS | Errno::PERM) => {
             let (directory, real) = (fs::canonicalize(directory)?, fs::canonicalize(path)?);
             if !real.starts_with(directory) {
@@ -58,7 +58,7 @@ fn file(opened: OwnedFd) -> Result<File> {
     File::new(fs::File::from(opened))
 }
 
-/// `openat2` below a directory; `real`: there is no link on the way at all.
+/// `openat2` below a directory; `real` forbids symbolic links altogether.
 #[cfg(target_os = "linux")]
 fn beneath(directory: &Path, rest: &Path, real: bool) -> std::result::Result<OwnedFd, Errno> {
     use rustix::fs::ResolveFlags;
@@ -70,7 +70,7 @@ fn beneath(directory: &Path, rest: &Path, real: bool) -> std::result::Result<Own
     }
     loop {
         match rustix::fs::openat2(&directory, rest, FLAGS, Mode::empty(), resolve) {
-            // something was renamed meanwhile
+            // a concurrent rename
             Err(Errno::AGAIN | Errno::INTR) => {}
             opened => return opened,
         }
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn links_may_lead_about_within_but_not_out() {
+    fn links_may_lead_anywhere_inside_but_not_outside() {
         let place = Place::new("beneath");
         let inside = place.0.join("in");
         for (to, name) in [
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_regular_file_is_not_waited_for() {
+    fn opening_pipes_and_devices_does_not_block() {
         let place = Place::new("pipes");
         let pipe = place.0.join("in/pipe");
         let mode = Mode::RUSR | Mode::WUSR;

@@ -1,7 +1,7 @@
-//! A cache on a local disk (`DISK_CACHE`), which survives a restart: blocks of remote masters, answers, derived levels.
+//! The disk cache (`DISK_CACHE`) of blocks of remote masters, answers and derived levels, which survives a restart.
 //!
-//! A value is some bytes under a name of 128 bits; long ones lie in pieces. Every piece has a checksum: what a crash left
-//! half written is found by it and forgotten. The first error of the disk ends its use.
+//! Values are stored under 128-bit names, long ones in several pieces. Every piece has a checksum, which detects incomplete
+//! writes after a crash. The first disk error disables the cache.
 
 use crate::metrics;
 use crate::store::runtime::runtime;
@@ -32,46 +32,46 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// The file by which a directory is known to be a cache; it is locked by the server that uses it.
+/// The file that marks a directory as a cache; the server that uses it holds a lock on it.
 const MARK: &str = "iipsrv-cache";
 
-/// Bytes that are written and forgotten together.
+/// Unit of writing and eviction in bytes.
 const SEGMENT: usize = 16 << 20;
 
-/// Memory for values on their way to the disk.
+/// Memory for values that wait to be written, in bytes.
 const MEMORY: usize = 16 << 20;
 
-/// Least size of a cache, in bytes.
+/// Minimum size of a cache in bytes.
 const LEAST: u64 = 8 * SEGMENT as u64;
 
 /// Bytes of a piece.
 const PIECE: usize = 1 << 20;
 
-/// Pieces that are given to the disk at once.
+/// Maximum number of pieces written concurrently.
 const TOGETHER: usize = 8;
 
-/// Bytes that must be free where the cache has not got all of its place yet: what is written between two looks.
+/// Bytes that must be free while the cache is still growing: the amount that may be written between two checks.
 const SPARE: u64 = 4 * SEGMENT as u64;
 
-/// How often it is looked whether the disk can be written.
+/// Interval between checks that the disk is writable.
 const LOOKS: Duration = Duration::from_secs(5);
 
-/// The longest that the disk is waited for.
+/// Time limit for the disk.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The cache, or none.
+/// The disk cache, if configured.
 #[derive(Clone, Debug, Default)]
 pub struct DiskCache(Option<Arc<Disk>>);
 
-/// Counts a look.
+/// Counts a lookup.
 fn counted(found: Option<Bytes>) -> Option<Bytes> {
     metrics::lookup("disk", if found.is_some() { "hit" } else { "miss" });
     found
 }
 
 impl DiskCache {
-    /// Opens or makes the cache in the directory of the settings, if they name one. An error in one line when the
-    /// directory holds anything else, is used by another server or cannot be written.
+    /// Opens or creates the cache in the configured directory, if any. Error, one line: the directory contains other files, is
+    /// used by another server or is not writable.
     pub fn open(settings: &StoreSettings) -> Result<DiskCache, String> {
         let Some((directory, bytes)) = &settings.disk else {
             return Ok(DiskCache(None));
@@ -82,31 +82,31 @@ impl DiskCache {
         Ok(DiskCache(Some(disk)))
     }
 
-    /// Whether there is one that works.
+    /// Whether a cache is configured and works.
     pub fn is_on(&self) -> bool {
         self.0.as_ref().is_some_and(|disk| !disk.faults.is_broken())
     }
 
-    /// A block of a master, if it is there and whole.
+    /// A block of a master, if it is cached and valid.
     pub async fn block(&self, name: u128) -> Option<Bytes> {
         let disk = self.0.clone().filter(|_| self.is_on())?;
         let task = runtime().ok()?.spawn(async move { disk.get(name).await });
         task.await.ok().flatten()
     }
 
-    /// What was made of a master, if it is there and whole; the look is counted.
+    /// A value derived from a master, if it is cached and valid; counts the lookup.
     pub async fn get(&self, name: u128) -> Option<Bytes> {
         counted(self.block(name).await)
     }
 
-    /// The same for compute threads.
+    /// [`DiskCache::get`] for compute threads.
     pub fn read(&self, name: u128) -> Option<Bytes> {
         let disk = self.0.clone().filter(|_| self.is_on())?;
         let found = wait(PATIENCE, async move { Ok(disk.get(name).await) });
         counted(found.ok().flatten())
     }
 
-    /// Writes a value, in the background; what takes more than an eighth of the cache is left out.
+    /// Writes a value in the background; values larger than an eighth of the cache are ignored.
     pub fn put(&self, name: u128, value: Bytes) {
         let Some(disk) = self.0.clone().filter(|_| self.is_on()) else {
             return;
@@ -122,15 +122,15 @@ impl DiskCache {
         }
     }
 
-    /// Writes what is on its way.
+    /// Completes pending writes.
     pub fn close(&self) {
         if let (Some(disk), Ok(runtime)) = (&self.0, runtime()) {
-            // one that has failed may never end
+            // a failed one may never complete
             let _ = runtime.block_on(async { tokio::time::timeout(PATIENCE, disk.close()).await });
         }
     }
 
-    /// Why it is no longer used, for the first who asks after it has failed.
+    /// The reason why the cache was disabled; returned only once.
     pub fn unreported_failure(&self) -> Option<String> {
         self.0.as_ref()?.faults.unreported().take()
     }
@@ -138,14 +138,14 @@ impl DiskCache {
 
 #[derive(Debug)]
 struct Disk {
-    /// Where the blocks lie.
+    /// The directory of the blocks.
     blocks: PathBuf,
     cache: HybridCache<u128, Vec<u8>>,
     capacity: usize,
     faults: Faults,
     /// Long values that are being written.
     writing: Mutex<JoinSet<()>>,
-    /// Whether anything was written since the disk was looked at.
+    /// Whether anything was written since the last check.
     written: AtomicBool,
     lock: fs::File,
 }
@@ -199,7 +199,7 @@ impl Disk {
         let _ = self.cache.close().await;
     }
 
-    /// The first piece begins with the length of all.
+    /// The first piece begins with the total length.
     async fn get(&self, name: u128) -> Option<Bytes> {
         let first = self.piece(name).await?;
         let (len, start) = first.split_first_chunk()?;
@@ -233,7 +233,7 @@ impl Disk {
         self.cache.insert(name, first);
     }
 
-    /// The first piece last: once it is there the others are.
+    /// Writes the first piece last: if it exists, so do the others.
     async fn put_long(&self, name: u128, value: &[u8]) {
         for (number, piece) in (1..).zip(value.chunks(PIECE).skip(1)) {
             self.cache
@@ -249,7 +249,7 @@ impl Disk {
     }
 }
 
-/// What went wrong.
+/// The failure of the disk.
 #[derive(Debug, Default)]
 struct Faults {
     broken: AtomicBool,
@@ -273,7 +273,7 @@ impl Faults {
     }
 }
 
-/// Whether the disk can be written, and has place for what the cache may still take.
+/// Checks that the disk is writable and has enough free space.
 fn probe(disk: &Disk) -> std::io::Result<()> {
     write(&disk.lock)?;
     let mut taken = 0;
@@ -293,8 +293,7 @@ fn write(mark: &fs::File) -> std::io::Result<()> {
     mark.sync_data()
 }
 
-/// Looks at the disk from time to time while values are written to it: the cache itself only forgets what it could not
-/// write.
+/// Checks the disk periodically while values are written: the cache library silently drops failed writes.
 async fn watch(disk: Weak<Disk>) {
     loop {
         tokio::time::sleep(LOOKS).await;
@@ -308,7 +307,7 @@ async fn watch(disk: Weak<Disk>) {
     }
 }
 
-/// Makes the directory a cache, or finds that it is one, and locks it.
+/// Marks the directory as a cache, or checks its mark, and locks it.
 fn claim(directory: &Path) -> Result<fs::File, String> {
     let text = |error: std::io::Error| error.to_string();
     fs::create_dir_all(directory).map_err(text)?;
@@ -348,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_survive_a_restart_and_damage_is_no_block() {
+    fn blocks_survive_a_restart_and_damaged_ones_are_missing() {
         let folder = folder("restart");
         let block = |key: u128| vec![key as u8; 60_000];
         let disk = open(&folder).unwrap();
@@ -365,7 +364,7 @@ mod tests {
         assert!(found(&disk) > 90, "{} are there", found(&disk));
         disk.close();
         drop(disk);
-        // a bit of every 50 000 bytes turns
+        // flips a bit in every 50,000 bytes
         let mut files = vec![folder.join("blocks")];
         while let Some(path) = files.pop() {
             if path.is_dir() {
@@ -412,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn long_values_come_back_whole_or_not_at_all() {
+    fn long_values_are_returned_complete_or_not_at_all() {
         let folder = folder("long");
         let value: Vec<u8> = (0..5 * PIECE + 17).map(|at| (at * 7 / 5) as u8).collect();
         let disk = open(&folder).unwrap();

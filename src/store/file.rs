@@ -12,10 +12,10 @@ use rustix::io::Errno;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// Two places in their pages are too near each other; see [`is_near`].
+/// Offsets within their pages that differ by less are slow; see [`is_near`].
 const NEAR: usize = 64;
 
-/// Reading fewer bytes than this is quick in any place.
+/// Reads of fewer bytes are fast at any offset.
 const SMALL: usize = 512;
 
 /// An open regular file.
@@ -26,7 +26,7 @@ pub struct File {
 }
 
 impl File {
-    /// Takes an open file. `Error::Missing` when it is not a regular one.
+    /// Wraps an open file. `Error::Missing` if it is not a regular one.
     pub fn new(file: std::fs::File) -> Result<File> {
         let found = file.metadata()?;
         if !found.is_file() {
@@ -94,12 +94,11 @@ impl Blob for File {
     }
 }
 
-/// Whether `to` begins less than [`NEAR`] bytes behind where the bytes from `from` on do, each counted from the start
-/// of its page.
+/// Whether the offset of `to` within its page is less than [`NEAR`] bytes after that of `from`.
 ///
-/// The kernel copies by one instruction, which some processors (measured: AMD EPYC, Intel Xeon) then do a byte at a
-/// time: reading takes six times as long. It is no rare case: plain tiles mostly lie 8 bytes after the start of a page, large
-/// allocations 16.
+/// The kernel copies by a single instruction, which some processors (measured: AMD EPYC, Intel Xeon) then execute byte by
+/// byte, so that reading takes six times as long. The case is common: uncompressed tiles mostly begin 8 bytes after the start
+/// of a page, large allocations 16.
 fn is_near(from: u64, to: *const u8) -> bool {
     let behind = (to.addr() as u64).wrapping_sub(from) % 4096;
     (1..NEAR as u64).contains(&behind)
@@ -118,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_does_not_depend_on_where_it_goes() {
+    fn bytes_do_not_depend_on_the_alignment_of_the_buffer() {
         let bytes: Vec<u8> = (0..100_000u32).map(|i| (i % 251) as u8).collect();
         let file = file("near", &bytes);
         let mut to = vec![0; bytes.len() + 4096];
@@ -140,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_comes_early_is_an_error() {
+    fn a_truncated_file_is_an_error() {
         let file = file("end", &[1; 100]);
         assert!(matches!(file.read_at(90, &mut [0; 11]), Err(Error::Corrupt(_))));
         let appended = uninit::filled::<u8, _>(11, |buf| file.append_at(90, 11, buf));
@@ -148,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_missing() {
+    fn directories_and_devices_are_missing() {
         for path in ["/", "/dev/null"] {
             let file = std::fs::File::open(path).unwrap();
             assert!(matches!(File::new(file), Err(Error::Missing(_))), "{path}");

@@ -1,6 +1,6 @@
-//! Where masters lie. A [`Blob`] is the bytes of one master in one version, readable at any position by any thread.
+//! Access to masters. A [`Blob`] is the bytes of one version of a master, readable at any position by any thread.
 //!
-//! Everything that reads a master reads it through this trait; no file is mapped.
+//! All reads of masters go through this trait; no file is memory-mapped.
 
 mod beneath;
 #[cfg(feature = "disk-cache")]
@@ -28,14 +28,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Which state of a master this is. Two versions are equal only when the master has not changed between them.
+/// Identifies the state of a master. Versions are equal only if the master has not changed between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Version {
     /// A local file.
     File {
         /// Modification time in ns since 1970.
         mtime_ns: i128,
-        /// Time of the last change of contents or inode, in ns since 1970: it cannot be set back.
+        /// Time of the last change of contents or inode in ns since 1970, which cannot be set back.
         ctime_ns: i128,
         /// Length in bytes.
         len: u64,
@@ -46,7 +46,7 @@ pub enum Version {
     Remote {
         /// A digest of its ETag.
         tag: [u64; 2],
-        /// Modification time in ns since 1970; 0 when the store does not say.
+        /// Modification time in ns since 1970; 0 if the store does not report it.
         mtime_ns: i128,
         /// Length in bytes.
         len: u64,
@@ -54,7 +54,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// Of a local file.
+    /// The version of a local file.
     pub fn of(found: &std::fs::Metadata) -> Version {
         let ns = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
         Version::File {
@@ -80,16 +80,16 @@ impl Version {
     }
 }
 
-/// The bytes of a master. Reading blocks, so it is for compute threads only.
+/// The bytes of a master. Reading blocks: only for compute threads.
 pub trait Blob: Debug + Send + Sync {
-    /// Which state of the master this is. All bytes that are read are of this version.
+    /// The version of the master. All reads return bytes of this version.
     fn version(&self) -> Version;
 
-    /// Fills `to` with the bytes from `at` on. `Error::Corrupt` when the master ends before.
+    /// Fills `to` with the bytes from offset `at`. `Error::Corrupt` if the master is too short.
     fn read_at(&self, at: u64, to: &mut [u8]) -> Result<()>;
 
-    /// Appends `len` bytes from `at` on to an uninitialised buffer, which has room for them. `Error::Corrupt` when the
-    /// master ends before.
+    /// Appends `len` bytes from offset `at` to an uninitialised buffer of sufficient capacity. `Error::Corrupt` if the master
+    /// is too short.
     fn append_at(&self, at: u64, len: usize, buf: &mut UninitBuf) -> Result<()> {
         let mut step = Vec::new();
         for done in (0..len).step_by(STEP) {
@@ -100,37 +100,37 @@ pub trait Blob: Debug + Send + Sync {
         Ok(())
     }
 
-    /// Announces ranges that will be read soon, so that a remote store can fetch them in few requests. Others do not
-    /// even look at them.
+    /// Announces ranges that will be read soon, so that a remote store can fetch them in few requests. Local files ignore
+    /// them.
     fn prefetch(&self, ranges: &mut dyn Iterator<Item = Range<u64>>) -> Result<()> {
         let _ = ranges;
         Ok(())
     }
 
-    /// What is known, without waiting, of whether the master is still of this version. A remote one is looked at in the
+    /// Reports without blocking whether the master is known to be of this version. Remote masters are checked in the
     /// background.
     fn state(&self) -> Freshness {
         Freshness::Current
     }
 
-    /// Looks whether the master is still of this version. Blocks.
+    /// Checks whether the master is still of this version. Blocks.
     fn verify(&self) -> Result<bool> {
         Ok(true)
     }
 }
 
-/// Whether a master is still of the version that was opened.
+/// Whether a master still has the version that was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// It was so a short time ago.
+    /// Confirmed recently.
     Current,
-    /// It has not been looked at for too long.
+    /// The last check is too long ago.
     Unknown,
-    /// It is of another version, or has gone.
+    /// It has another version, or is gone.
     Changed,
 }
 
-/// Bytes that are copied at once: they stay in the processor's first-level cache.
+/// Bytes per copy, which fit the first-level cache.
 const STEP: usize = 32 << 10;
 
 impl dyn Blob {
@@ -139,7 +139,7 @@ impl dyn Blob {
         self.version().bytes()
     }
 
-    /// The `len` bytes from `at` on. `Error::Corrupt` when the master ends before; nothing is allocated then.
+    /// The `len` bytes from offset `at`. `Error::Corrupt`, before allocating, if the master is too short.
     pub fn take(&self, at: u64, len: u64) -> Result<Vec<u8>> {
         let fits = at.checked_add(len).is_some_and(|end| end <= self.len());
         let size = usize::try_from(len).ok().filter(|_| fits);
@@ -148,30 +148,29 @@ impl dyn Blob {
     }
 }
 
-/// Opens a local file. `Error::Missing` when it is not a regular one.
+/// Opens a local file. `Error::Missing` if it is not a regular one.
 pub fn open(path: &Path) -> Result<Arc<dyn Blob>> {
     Ok(Arc::new(beneath::open(path)?))
 }
 
-/// Opens a local file that lies in a directory or below it: no link on the way may lead out. `Error::Missing` when one does,
-/// or when it is not a regular file.
+/// Opens a local file below a directory. `Error::Missing` if a symbolic link leads outside, or if it is not a regular file.
 pub fn open_beneath(directory: &Path, path: &Path) -> Result<Arc<dyn Blob>> {
     Ok(Arc::new(beneath::open_beneath(directory, path)?))
 }
 
-/// The error of bytes that a master does not have.
+/// The error for a range beyond the end of a master.
 pub fn beyond(at: u64, len: u64) -> Error {
     Error::Corrupt(format!("{len} bytes at {at} reach beyond the end of the file"))
 }
 
-/// A blob as `std::io` reads it.
+/// Adapts a blob to `std::io`.
 pub struct BlobReader {
     blob: Arc<dyn Blob>,
     at: u64,
 }
 
 impl BlobReader {
-    /// From the start.
+    /// A reader at the start of the blob.
     pub fn new(blob: Arc<dyn Blob>) -> BlobReader {
         BlobReader { blob, at: 0 }
     }

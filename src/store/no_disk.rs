@@ -1,4 +1,4 @@
-//! Stands for the cache on disk in a server that was built without it.
+//! Replaces the disk cache in builds without it.
 
 use crate::store::settings::StoreSettings;
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 pub struct DiskCache {}
 
 impl DiskCache {
-    /// An error when one is wanted.
+    /// An error if a cache is configured.
     pub fn open(settings: &StoreSettings) -> Result<DiskCache, String> {
         match settings.disk {
             Some(_) => {
@@ -18,7 +18,7 @@ impl DiskCache {
         }
     }
 
-    /// There is none.
+    /// Always false.
     pub fn is_on(&self) -> bool {
         false
     }
@@ -38,7 +38,7 @@ impl DiskCache {
         None
     }
 
-    /// Keeps nothing.
+    /// Does nothing.
     pub fn put(&self, _: u128, _: Bytes) {}
 
     /// Does nothing.

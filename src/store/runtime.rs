@@ -1,4 +1,4 @@
-//! The runtime that requests to stores run on, with a thread of its own.
+//! The runtime of requests to stores, with a separate thread.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// Runs a future on the stores' runtime and waits for it, so long at most.
+/// Runs a future on the stores' runtime and waits for it up to a time limit.
 pub fn wait<T: Send + 'static>(
     longest: Duration,
     future: impl Future<Output = Result<T>> + Send + 'static,
@@ -22,17 +22,17 @@ pub fn wait<T: Send + 'static>(
         .unwrap_or_else(|_| Err(broken(false, "a request to a store was given up")))
 }
 
-/// A request to a store that failed; `slow`: it took too long.
+/// The error of a failed request to a store; `slow`: it timed out.
 pub fn broken(slow: bool, why: &str) -> Error {
     let why = why.into();
     Error::Store { slow, why }
 }
 
-/// The stores' own runtime.
+/// The runtime of the stores.
 pub fn runtime() -> Result<&'static Runtime> {
     static RUNTIME: OnceLock<std::io::Result<Runtime>> = OnceLock::new();
     let made = RUNTIME.get_or_init(|| {
-        // who came first is of the same kind
+        // a concurrent initialisation has the same result
         let _ = rustls::crypto::ring::default_provider().install_default();
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)

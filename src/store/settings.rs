@@ -1,30 +1,30 @@
-//! How stores are configured: their settings, and the URLs that name them.
+//! Settings and URLs of stores.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How stores are used.
+/// Settings of stores.
 #[derive(Clone, Debug)]
 pub struct StoreSettings {
-    /// For how long a master counts as unchanged after it was seen (`STORE_TTL`).
+    /// Time for which a master counts as unchanged after a check (`STORE_TTL`).
     pub ttl: Duration,
-    /// The longest that a request may take (`STORE_TIMEOUT`).
+    /// Time limit of a request (`STORE_TIMEOUT`).
     pub timeout: Duration,
-    /// Requests to one store at the same time (`STORE_CONNECTIONS`).
+    /// Concurrent requests per store (`STORE_CONNECTIONS`).
     pub connections: usize,
-    /// Bytes of memory for what was fetched (`STORE_CACHE_SIZE`).
+    /// Memory for fetched blocks in bytes (`STORE_CACHE_SIZE`).
     pub cache_bytes: u64,
-    /// A directory for it on a disk, and how many bytes may lie there (`DISK_CACHE`, `DISK_CACHE_SIZE`).
+    /// Directory and size in bytes of the disk cache (`DISK_CACHE`, `DISK_CACHE_SIZE`).
     pub disk: Option<(PathBuf, u64)>,
 }
 
-/// Whether this names a store rather than a folder.
+/// Whether the text names a store rather than a folder.
 pub fn is_url(text: &str) -> bool {
     let scheme = text.split_once("://").map(|(scheme, _)| scheme);
     scheme.is_some_and(|scheme| !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric()))
 }
 
-/// A URL as it may be shown: without user, password and query.
+/// A URL for display, without user, password and query.
 pub fn shown(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.into();
@@ -35,7 +35,7 @@ pub fn shown(url: &str) -> String {
     format!("{scheme}://{host}/{path}")
 }
 
-/// Rows of STORES, or one place, as they may be shown.
+/// Rows of STORES, or one URL, for display without secrets.
 pub fn redacted(rows: &str) -> String {
     let row = |row: &str| match row.split_once("=>") {
         Some((name, place)) => format!("{name}=>{}", shown(place)),

@@ -1,4 +1,4 @@
-//! Maps identifiers to stores: FILESYSTEM_PREFIX when it is a URL, and the rows of STORES.
+//! Maps identifiers to stores: FILESYSTEM_PREFIX if it is a URL, and the rows of STORES.
 
 use crate::error::Result;
 use crate::store::Blob;
@@ -12,10 +12,10 @@ use crate::store::settings::is_url;
 use crate::store::settings::shown;
 use std::sync::Arc;
 
-/// Where the masters of some identifiers lie.
+/// The location of masters.
 #[derive(Clone, Debug)]
 pub enum Root {
-    /// Stands before the paths of local files.
+    /// The prefix of paths of local files.
     Folder(String),
     /// An object store.
     #[cfg(feature = "remote")]
@@ -23,7 +23,7 @@ pub enum Root {
 }
 
 impl Root {
-    /// What is put before the paths of its files, where they are local.
+    /// The prefix of its paths, if it is local.
     pub fn folder(&self) -> Option<&str> {
         match self {
             Root::Folder(folder) => Some(folder),
@@ -41,7 +41,7 @@ impl Root {
         }
     }
 
-    /// Opens a master in an object store; `None` when this is none. `Error::Missing` when there is no such object.
+    /// Opens a master in an object store; `None` if this is a local folder. `Error::Missing` if the object does not exist.
     pub fn open(&self, name: &str) -> Option<Result<Arc<dyn Blob>>> {
         match self {
             Root::Folder(_) => {
@@ -54,17 +54,16 @@ impl Root {
     }
 }
 
-/// The roots that are not the folder of all images.
+/// The roots other than the folder of all images.
 #[derive(Clone, Debug, Default)]
 pub struct Stores {
-    /// How identifiers begin, longest first, each with where the rest is looked for.
+    /// Prefixes of identifiers, longest first, with the root of the rest.
     rows: Vec<(String, Root)>,
     disk: DiskCache,
 }
 
 impl Stores {
-    /// Of the prefix of all images, when it is a URL, and of `name=>url,…`. An error in one line when a row cannot be
-    /// used; it shows no secrets.
+    /// Parses FILESYSTEM_PREFIX, if it is a URL, and rows `name=>url,…`. Error, one line without secrets: a row is invalid.
     pub fn new(prefix: &str, rows: &str, settings: &StoreSettings) -> std::result::Result<Stores, String> {
         let disk = DiskCache::open(settings)?;
         let open = Opener::new(settings, &disk);
@@ -92,20 +91,20 @@ impl Stores {
         Ok(stores)
     }
 
-    /// Where an identifier is looked for, and by which name; `None` for the folder of all images.
+    /// The root of an identifier and its name there; `None` for the folder of all images.
     pub fn find<'a>(&self, id: &'a str) -> Option<(&Root, &'a str)> {
         self.rows
             .iter()
             .find_map(|(name, root)| id.strip_prefix(name.as_str()).map(|rest| (root, rest)))
     }
 
-    /// What survives a restart.
+    /// The disk cache.
     pub fn disk(&self) -> &DiskCache {
         &self.disk
     }
 
-    /// Asks every store once. An error in one line when one of them cannot work as it is set up; else a line for each
-    /// that does not answer now.
+    /// Checks every store. Error, one line: a store is misconfigured. Otherwise one line for each store that does not answer
+    /// now.
     pub fn check(&self) -> std::result::Result<Vec<String>, String> {
         let roots = self.rows.iter();
         roots.filter_map(|(_, root)| root.check().transpose()).collect()
@@ -169,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_beginning_of_an_identifier_decides() {
+    fn the_longest_matching_prefix_of_an_identifier_decides() {
         let stores = Stores::new("/all/", "a=>/x, a/b=>/y/", &settings()).unwrap();
         let found = |id| match stores.find(id) {
             Some((Root::Folder(folder), rest)) => format!("{folder} {rest}"),

@@ -1,32 +1,31 @@
 //! Chooses a palette: the colours of a picture, or the 256 that represent them best.
 //!
-//! Median cut: the box of colours with the largest spread is cut at its mean until there are enough (P. Heckbert,
-//! SIGGRAPH 1982; A. Wu cuts where the variance is halved, this at the mean).
+//! Median cut: repeatedly splits the box of colours with the largest spread (P. Heckbert, SIGGRAPH 1982), here at its mean.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-/// Bits of each colour by which pixels are counted when there are too many colours.
+/// Bits per channel of the histogram for pictures with too many colours.
 const BITS: u32 = 5;
 
-/// The colours of a table and where each pixel goes.
+/// A colour table, and the index of each pixel in it.
 pub struct ColourTable {
-    /// At most 256, at most 255 with a transparent one after them.
+    /// At most 256 colours, or 255 if a transparent one follows.
     pub colours: Vec<[u8; 3]>,
-    /// The index of what is transparent.
+    /// The index of the transparent colour.
     pub transparent: Option<u8>,
     places: Places,
 }
 
 enum Places {
-    /// Each colour has its place.
+    /// An index for each colour.
     Exact(HashMap<[u8; 3], u8>),
-    /// Colours that agree in their upper bits share a place.
+    /// An index for all colours with the same upper bits.
     Near(Vec<u8>),
 }
 
 impl ColourTable {
-    /// Of pixels, of which `None` is transparent.
+    /// Builds the table for pixels; `None` is transparent.
     pub fn of(pixels: &[Option<[u8; 3]>]) -> ColourTable {
         let clear = pixels.contains(&None);
         let most = if clear { 255 } else { 256 };
@@ -38,7 +37,7 @@ impl ColourTable {
         }
     }
 
-    /// The place of a pixel.
+    /// The index of a pixel.
     pub fn index(&self, pixel: Option<[u8; 3]>) -> u8 {
         let found = pixel.map(|colour| match &self.places {
             Places::Exact(places) => places.get(&colour).copied().unwrap_or(0),
@@ -48,13 +47,13 @@ impl ColourTable {
     }
 }
 
-/// Every colour, in the order of their first pixels; `None` when there are more.
+/// All colours in the order of their first pixels; `None` if there are more than `most`.
 fn exact(pixels: &[Option<[u8; 3]>], most: usize) -> Option<(Vec<[u8; 3]>, Places)> {
     let mut colours = Vec::new();
     let mut places = HashMap::new();
     let mut last = None;
     for &colour in pixels.iter().flatten() {
-        // most pixels are as their neighbour
+        // most pixels equal their neighbour
         if last == Some(colour) {
             continue;
         }
@@ -70,14 +69,14 @@ fn exact(pixels: &[Option<[u8; 3]>], most: usize) -> Option<(Vec<[u8; 3]>, Place
     Some((colours, Places::Exact(places)))
 }
 
-/// The cell of a colour among `1 << 3 * BITS`.
+/// The histogram cell of a colour, of `1 << 3 * BITS`.
 fn cell(colour: [u8; 3]) -> usize {
     colour
         .iter()
         .fold(0, |cell, &v| cell << BITS | usize::from(v) >> (8 - BITS))
 }
 
-/// The pixels of a cell.
+/// The pixels of a histogram cell.
 #[derive(Clone, Copy, Default)]
 struct Count {
     cell: usize,
@@ -135,11 +134,11 @@ fn near(pixels: &[Option<[u8; 3]>], most: usize) -> (Vec<[u8; 3]>, Places) {
     )
 }
 
-/// Cells that share a colour.
+/// A box of cells that share a colour.
 struct ColourBox {
     counts: Vec<Count>,
     mean: [f64; 3],
-    /// Sum of the squares of the distances from the mean along the axis on which it is largest.
+    /// Sum of squared distances from the mean along the axis on which it is largest.
     spread: f64,
     axis: usize,
 }
@@ -176,7 +175,7 @@ impl ColourBox {
         }
     }
 
-    /// Two groups, neither empty where there are two cells.
+    /// Splits the box in two; neither is empty if it has at least two cells.
     fn cut(self) -> (ColourBox, ColourBox) {
         let along = |values: [f64; 3]| values.get(self.axis).copied().unwrap_or(0.0);
         let at = along(self.mean);
@@ -184,7 +183,7 @@ impl ColourBox {
             .counts
             .into_iter()
             .partition(|count| along(count.mean()) <= at);
-        // cells whose means are all one
+        // all cells have the same mean
         if high.is_empty() {
             high.extend(low.pop());
         }

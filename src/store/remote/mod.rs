@@ -1,6 +1,6 @@
-//! Masters in object stores and behind web servers, read by ranges (feature `remote`).
+//! Masters in object stores and on web servers, read by ranges (feature `remote`).
 //!
-//! Requests run on a separate runtime; a compute thread that needs bytes waits for them.
+//! Requests run on a separate runtime; compute threads block until their bytes arrive.
 
 mod object;
 mod pages;
@@ -35,13 +35,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// Bytes of a master that are fetched when it is opened: most files have all directories or the whole header there.
+/// Bytes that are fetched on opening: most files have all directories or the whole header there.
 const HEAD: u64 = 256 << 10;
 
-/// How often a request is sent again after a failure that may pass.
+/// Number of retries after a transient failure.
 const RETRIES: usize = 3;
 
-/// Where credentials of S3 may come from; without all of these only the machine itself may have some.
+/// Environment variables with S3 credentials; without them only the instance metadata may provide some.
 const CREDENTIALS: [&str; 6] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
@@ -53,7 +53,7 @@ const CREDENTIALS: [&str; 6] = [
 
 const NO_CREDENTIALS: &str = "no credentials were found in the environment";
 
-/// What servers of S3 call credentials that they do not know.
+/// Error codes of S3 servers for invalid credentials.
 const REFUSED: &[&str] = &[
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
@@ -62,15 +62,15 @@ const REFUSED: &[&str] = &[
     "NotSignedUp",
 ];
 
-/// What servers say of a bucket (or container) that does not exist.
+/// Error codes of servers for a missing bucket (or container).
 const NO_BUCKET: &[&str] = &["NoSuchBucket", "bucket does not exist", "ContainerNotFound"];
 
-/// A place in an object store, under which masters lie.
+/// A prefix in an object store that contains masters.
 pub struct Store {
-    /// How it is called in the log: its URL without what may be secret.
+    /// The name in the log: its URL without secrets.
     name: String,
     client: Box<dyn ObjectStore>,
-    /// Stands before the names of objects.
+    /// The prefix of object names.
     prefix: String,
     settings: StoreSettings,
     permits: Semaphore,
@@ -79,20 +79,20 @@ pub struct Store {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // the client knows secrets
+        // the client contains secrets
         f.write_str(&self.name)
     }
 }
 
-/// What a range came with.
+/// The reply to a range request.
 struct RangeReply {
     meta: ObjectMeta,
     bytes: Bytes,
 }
 
 impl Store {
-    /// Of a URL (`s3:`, `gs:`, `az:`, `http:`, `https:`); credentials and endpoints come from the environment. An error
-    /// in one line, without secrets, when the URL cannot be used or credentials are missing.
+    /// A store by URL (`s3:`, `gs:`, `az:`, `http:`, `https:`); credentials and endpoints come from the environment. Error, one
+    /// line without secrets: the URL is invalid or credentials are missing.
     pub fn new(
         url: &str,
         settings: &StoreSettings,
@@ -117,9 +117,8 @@ impl Store {
         })
     }
 
-    /// Looks whether the store answers. An error in one line when it cannot become right without an administrator: no
-    /// such bucket, or credentials that are missing or refused. A store that is down is not one of these: what it says
-    /// is returned for the log.
+    /// Checks that the store answers. Error, one line, for permanent problems: a missing bucket, missing or refused
+    /// credentials. If the store is down, the reason is returned for the log.
     pub fn check(self: &Arc<Store>) -> std::result::Result<Option<String>, String> {
         let unsigned = self.is("s3") && CREDENTIALS.iter().all(|name| std::env::var_os(name).is_none());
         let store = self.clone();
@@ -140,7 +139,7 @@ impl Store {
         {
             NO_CREDENTIALS
         } else {
-            // what is not there or may not be listed is no fault of the store
+            // a missing object or a denied listing is no fault of the store
             use object_store::Error as E;
             let answers = matches!(error, E::NotFound { .. } | E::PermissionDenied { .. });
             let message = || format!("{}: cannot be reached now: {}", self.name, reason(&error));
@@ -149,16 +148,16 @@ impl Store {
         Err(format!("{}: {why}", self.name))
     }
 
-    /// Whether its URL begins so.
+    /// Whether its URL has this scheme.
     fn is(&self, scheme: &str) -> bool {
         self.name.starts_with(scheme)
     }
 
-    /// What goes wrong when a byte of an object that hardly exists is asked for; of a bucket, what goes wrong when it is
-    /// listed, for not every server distinguishes a missing bucket from a missing object.
+    /// The error of reading a byte of an object that hardly exists; for a bucket that of listing it, because not every server
+    /// distinguishes a missing bucket from a missing object.
     async fn probe(&self) -> Option<object_store::Error> {
         let path = Path::parse(format!("{}.iipsrv", self.prefix)).ok()?;
-        // a range, for the answer to a HEAD does not say why
+        // a range, because answers to HEAD have no error code
         let options = GetOptions::new().with_range(Some(0..1));
         let error = self.client.get_opts(&path, options).await.err();
         if self.is("http") || !matches!(error, None | Some(object_store::Error::NotFound { .. })) {
@@ -167,13 +166,12 @@ impl Store {
         self.client.list(Some(&path)).next().await?.err()
     }
 
-    /// Opens the object of this name. `Error::Missing` when there is none, `Error::Store` when the
-    /// store does not answer as it should.
+    /// Opens an object by name. `Error::Missing` if it does not exist, `Error::Store` if the store fails.
     pub fn open(self: &Arc<Store>, name: &str) -> Result<Arc<dyn Blob>> {
         let path = Path::parse(format!("{}{name}", self.prefix))
             .map_err(|_| Error::Missing("no such object".into()))?;
         let answer = match self.get(&path, GetOptions::new().with_range(Some(0..HEAD))) {
-            // an empty object has no ranges
+            // ranges of an empty object are invalid
             Err(error @ Error::Store { slow: false, .. }) => {
                 let found = self.get(&path, GetOptions::new().with_head(true));
                 found.ok().filter(|answer| answer.meta.size == 0).ok_or(error)?
@@ -183,7 +181,7 @@ impl Store {
         Ok(RemoteObject::new(self.clone(), path, answer))
     }
 
-    /// One range of an object, or its beginning. Compute threads only.
+    /// Fetches one range of an object, or its beginning. Compute threads only.
     fn get(self: &Arc<Store>, path: &Path, options: GetOptions) -> Result<RangeReply> {
         let (store, path, scope) = (self.clone(), path.clone(), current());
         wait(self.settings.timeout, async move {
@@ -191,7 +189,7 @@ impl Store {
         })
     }
 
-    /// Sends a request, again where that may help, and counts it for the scope that wants it.
+    /// Sends a request, with retries, and counts it for the scope.
     async fn fetch(&self, path: &Path, options: GetOptions, scope: Option<&Scope>) -> Result<RangeReply> {
         let _permit = self.permits.acquire().await;
         let count = |requests, bytes| {
@@ -213,7 +211,7 @@ impl Store {
                 metrics::get().store_failures.inc();
             }
             tries += 1;
-            // what the client has not tried again itself: bodies that end early
+            // the client does not retry truncated bodies itself
             if tries > RETRIES || !is_passing(&error) {
                 return Err(self.failure(&error));
             }
@@ -246,7 +244,7 @@ impl Store {
         Ok(RangeReply { meta, bytes })
     }
 
-    /// An error of the store for a client and the log, without its URL.
+    /// Converts an error of the store for client and log, without its URL.
     fn failure(&self, error: &object_store::Error) -> Error {
         match error {
             object_store::Error::NotFound { .. } => Error::Missing("no such object".into()),
@@ -322,7 +320,7 @@ fn is_slow(error: &object_store::Error) -> bool {
         .any(|word| text.contains(word))
 }
 
-/// The deepest cause of an error that names no address.
+/// The innermost cause of an error that contains no address.
 fn reason(error: &object_store::Error) -> String {
     let mut text = None;
     let mut at = error.source();

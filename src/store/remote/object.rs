@@ -1,5 +1,4 @@
-//! One object in one version: blocks that are fetched once, neighbouring ones together, by the first reader that
-//! needs them.
+//! One version of an object: the first reader that needs a block fetches it, together with adjacent ones.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -36,13 +35,13 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-/// Most blocks in one request.
+/// Maximum number of blocks per request.
 const RUN: u64 = 128;
 
-/// Most blocks that are fetched beyond what is needed, when an object is read from front to back.
+/// Maximum read-ahead in blocks for sequential reading.
 const READ_AHEAD: u64 = 64;
 
-/// Blocks between two that are needed which cost less than another request.
+/// Gaps up to this number of blocks are fetched, too, because another request would cost more.
 const GAP: u64 = 2;
 
 /// An open object.
@@ -57,14 +56,14 @@ pub struct RemoteObject {
     coming: Mutex<InFlight>,
     arrived: Condvar,
     since: Instant,
-    /// When it was seen last in this version, in ms from `since`.
+    /// Time at which this version was last confirmed, in ms from `since`.
     seen: AtomicU64,
     changed: AtomicBool,
     checking: AtomicBool,
     me: Weak<RemoteObject>,
 }
 
-/// 64 bits of the tag that the store gives to a version, or of what else it says.
+/// The version of an object: a 64-bit digest of its ETag or of other metadata.
 fn version(meta: &ObjectMeta) -> Version {
     let half = |number: u8| {
         let time = meta
@@ -80,18 +79,17 @@ fn version(meta: &ObjectMeta) -> Version {
     }
 }
 
-/// Which blocks are being fetched.
+/// Blocks that are being fetched.
 #[derive(Debug, Default)]
 struct InFlight {
     blocks: HashSet<u64>,
-    /// The block after those that were fetched last, and how often in a row it was the next one that was needed.
+    /// The block after the last fetched ones, and the number of consecutive sequential fetches.
     next: u64,
     streak: u32,
 }
 
 impl InFlight {
-    /// These blocks are fetched now, in ascending order, with those in small gaps, and more after them when the object is
-    /// read from front to back.
+    /// Adds to the blocks to fetch, in ascending order, those in small gaps and, for sequential reading, read-ahead.
     fn extend(&mut self, free: &mut Vec<u64>, end: u64, ahead: u64, held: impl Fn(u64) -> bool) {
         let (Some(first), Some(last)) = (free.first().copied(), free.last().copied()) else {
             return;
@@ -116,7 +114,7 @@ impl InFlight {
     }
 }
 
-/// Removes blocks from those that are coming, whatever becomes of them.
+/// Removes blocks from those in flight when dropped, even after a failure.
 struct InFlightGuard<'a>(&'a RemoteObject, Vec<u64>);
 
 impl Drop for InFlightGuard<'_> {
@@ -131,7 +129,7 @@ impl Drop for InFlightGuard<'_> {
 }
 
 impl RemoteObject {
-    /// With the answer to the request for its beginning.
+    /// From the answer to the request for its beginning.
     pub(super) fn new(store: Arc<Store>, path: Path, answer: RangeReply) -> Arc<RemoteObject> {
         let RangeReply { meta, bytes } = answer;
         let object = Arc::new_cyclic(|me| RemoteObject {
@@ -165,14 +163,14 @@ impl RemoteObject {
         }
     }
 
-    /// Puts bytes that begin at this block where others find them; a last one that is not complete is left out.
+    /// Caches the complete blocks of `bytes`, which begin at block `first`.
     fn hold(&self, first: u64, bytes: &Bytes) -> BTreeMap<u64, Bytes> {
         let size = usize::try_from(BLOCK).unwrap_or(usize::MAX);
         let mut blocks = BTreeMap::new();
         for (number, at) in (first..).zip((0..bytes.len()).step_by(size)) {
             let end = bytes.len().min(at + size);
             if end - at == size || number * BLOCK + (end - at) as u64 == self.version.bytes() {
-                // a copy, so that a small block does not hold a large answer
+                // copied, so that a block does not keep a large answer alive
                 let block = Bytes::copy_from_slice(bytes.get(at..end).unwrap_or_default());
                 self.store.pages.put(self.block(number), block.clone());
                 blocks.insert(number, block);
@@ -181,7 +179,7 @@ impl RemoteObject {
         blocks
     }
 
-    /// These blocks, out of memory or the store.
+    /// These blocks, from memory or the store.
     fn blocks(&self, numbers: &[u64]) -> Result<BTreeMap<u64, Bytes>> {
         let mut found = BTreeMap::new();
         loop {
@@ -207,7 +205,7 @@ impl RemoteObject {
                 .filter(|number| !coming.blocks.contains(number))
                 .collect();
             if free.is_empty() {
-                // another reader fetches them; should that fail, or they be forgotten at once, it is tried here
+                // another reader fetches them; if that fails, or they are evicted at once, they are fetched here
                 drop(self.arrived.wait(coming));
                 continue;
             }
@@ -222,7 +220,7 @@ impl RemoteObject {
         }
     }
 
-    /// Fetches blocks, in ascending order, in as few requests as there are runs of them, all at the same time.
+    /// Fetches blocks, given in ascending order, by one concurrent request for each run.
     fn fetch(&self, numbers: &[u64]) -> Result<BTreeMap<u64, Bytes>> {
         let me = self.me.upgrade().ok_or(Error::Busy)?;
         let (numbers, scope) = (numbers.to_vec(), current());
@@ -265,7 +263,7 @@ impl RemoteObject {
         let end = (blocks.end * BLOCK).min(self.version.bytes());
         let options = self.conditions(GetOptions::new().with_range(Some(blocks.start * BLOCK..end)));
         let answer = self.store.fetch(&self.path, options, scope).await?;
-        // not every server knows conditions
+        // not every server supports conditions
         if version(&answer.meta) == self.version {
             Ok(answer.bytes)
         } else {
@@ -273,7 +271,7 @@ impl RemoteObject {
         }
     }
 
-    /// With what makes the store refuse another version: its tag, or its time where it has only a weak one.
+    /// Adds the condition that the version is unchanged: by ETag, or by time if the ETag is weak.
     fn conditions(&self, options: GetOptions) -> GetOptions {
         match &self.etag {
             Some(etag) if !etag.starts_with("W/") => options.with_if_match(Some(etag.clone())),
@@ -309,12 +307,12 @@ impl RemoteObject {
         same
     }
 
-    /// The numbers of the blocks in which these bytes lie.
+    /// The numbers of the blocks that contain these bytes.
     fn numbers(range: &Range<u64>) -> Range<u64> {
         range.start / BLOCK..range.end.div_ceil(BLOCK)
     }
 
-    /// Gives `take` these bytes piece by piece.
+    /// Passes these bytes to `take` piece by piece.
     fn read(&self, at: u64, len: u64, mut take: impl FnMut(&[u8])) -> Result<()> {
         let end = at.checked_add(len).filter(|end| *end <= self.version.bytes());
         let range = at..end.ok_or_else(|| beyond(at, len))?;
@@ -322,7 +320,7 @@ impl RemoteObject {
             return Ok(());
         }
         let numbers: Vec<u64> = RemoteObject::numbers(&range).collect();
-        // not more at once than is needed to keep the connections busy
+        // only as much at once as keeps the connections busy
         for numbers in numbers.chunks(self.store.pages.ahead) {
             for (number, block) in self.blocks(numbers)? {
                 let start = number * BLOCK;

@@ -13,20 +13,20 @@ use quick_cache::sync::DefaultLifecycle;
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// Bytes of a block. Objects are fetched in runs of blocks, so that nothing is asked for twice because it straddles.
+/// Bytes of a block. Objects are fetched in runs of aligned blocks, so that overlapping ranges are not fetched twice.
 pub const BLOCK: u64 = 64 << 10;
 
-/// Blocks that one reader announces at most.
+/// Maximum number of blocks that one reader announces.
 const MOST_AHEAD: usize = 256;
 
-/// Which block: object, version and number.
+/// Identifies a block by object, version and number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PageKey {
     /// Store and path of the object.
     pub object: Arc<str>,
-    /// In which version.
+    /// Version of the object.
     pub version: Version,
-    /// Counted from the start of the object.
+    /// Number of the block from the start of the object.
     pub number: u64,
 }
 
@@ -39,21 +39,21 @@ impl Weighter<PageKey, Bytes> for PageWeighter {
     }
 }
 
-/// The blocks of all masters.
+/// The cache of blocks of all masters.
 #[derive(Debug)]
 pub struct PageCache {
     memory: Cache<PageKey, Bytes, PageWeighter>,
-    /// Blocks that one reader may announce: what was fetched must still be held when it is read, whatever else is read.
+    /// Number of blocks that one reader may announce, so that they are still cached when it reads them.
     pub ahead: usize,
     disk: DiskCache,
 }
 
 impl PageCache {
-    /// As it is set up, with this disk cache.
+    /// A cache with these settings and this disk cache.
     pub fn new(settings: &StoreSettings, disk: DiskCache) -> PageCache {
         let bytes = settings.cache_bytes.max(1 << 20);
         let items = usize::try_from(bytes / BLOCK).unwrap_or(usize::MAX).max(16);
-        // most of it is for new blocks, however often others are read
+        // most of the capacity is for new blocks, however often others are read
         let options = OptionsBuilder::new()
             .estimated_items_capacity(items)
             .weight_capacity(bytes)
@@ -76,12 +76,12 @@ impl PageCache {
         }
     }
 
-    /// The block, if it is held.
+    /// The block, if it is in memory.
     pub fn get(&self, name: &PageKey) -> Option<Bytes> {
         self.memory.get(name)
     }
 
-    /// The block, if it lies on the disk; it is held in memory then.
+    /// The block, if it is on disk; loads it into memory.
     pub async fn on_disk(&self, name: &PageKey) -> Option<Bytes> {
         if !self.disk.is_on() {
             return None;
@@ -91,7 +91,7 @@ impl PageCache {
         Some(block)
     }
 
-    /// Holds a block.
+    /// Stores a block.
     pub fn put(&self, name: PageKey, block: Bytes) {
         if self.disk.is_on() {
             self.disk.put(name.digest(), block.clone());
@@ -101,7 +101,7 @@ impl PageCache {
 }
 
 impl PageKey {
-    /// 128 bits that distinguish it from others.
+    /// A 128-bit digest.
     fn digest(&self) -> u128 {
         let half = |number: u8| u128::from(fingerprint::of(&(number, self)));
         half(0) << 64 | half(1)
