@@ -9,24 +9,24 @@ use clap::ArgAction;
 use clap::Command;
 use std::fmt::Write;
 
-/// What the command line asked for.
+/// The parsed command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Args {
-    /// Where to listen for FastCGI: `HOST:PORT`, `:PORT`, `[v6]:PORT` or a path.
+    /// Address of the FastCGI listener: `HOST:PORT`, `:PORT`, `[v6]:PORT` or a path.
     pub bind: Option<String>,
     /// Listen backlog.
     pub backlog: u32,
-    /// Where to listen for HTTP.
+    /// Address of the HTTP listener.
     pub http: Option<String>,
-    /// Where to listen for those who run the server.
+    /// Address of the admin listener.
     pub admin: Option<String>,
     /// Serve the pictures of the source tree over HTTP.
     pub demo: bool,
-    /// Print the settings and stop.
+    /// Print the settings and exit.
     pub check_config: bool,
-    /// Do not start when something is wrong with the settings.
+    /// Do not start if the settings have problems.
     pub strict: bool,
-    /// The tool to run instead of the daemon.
+    /// The subcommand to run instead of the daemon.
     pub tool: Option<Tool>,
 }
 
@@ -87,12 +87,12 @@ pub fn command() -> Command {
 }
 
 impl Args {
-    /// Reads the command line; prints help, version or a complaint and exits where clap says so.
+    /// Parses the command line; for help, version or an error prints and exits.
     pub fn parse() -> Args {
         Args::from(&command().get_matches())
     }
 
-    /// Where to listen for HTTP, if anywhere.
+    /// Address of the HTTP listener, if any.
     pub fn http_address(&self) -> Option<&str> {
         self.http.as_deref().or(self.demo.then_some("127.0.0.1:8080"))
     }
@@ -133,7 +133,7 @@ fn settings_help() -> String {
     text
 }
 
-/// The values a setting may have, in brackets; nothing for free text.
+/// The allowed values of a setting in brackets; empty for free text.
 pub fn range(kind: ValueType) -> String {
     match kind {
         ValueType::Text => String::new(),

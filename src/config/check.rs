@@ -17,11 +17,11 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// For a name server.
+/// Time limit of name resolution.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is wrong with the settings on this machine, a line each. `environment` are names and values of all variables.
-/// Looks at files and asks name servers.
+/// Problems of the settings on this machine, one line each. `environment` has the names and values of all variables.
+/// Checks files and resolves names.
 pub fn problems(config: &Config, environment: &[(String, String)]) -> Vec<String> {
     let mut all = Vec::new();
     all.extend(prefix(&config.library.prefix));
@@ -41,7 +41,7 @@ pub fn problems(config: &Config, environment: &[(String, String)]) -> Vec<String
     all
 }
 
-/// The directory of images.
+/// Checks the directory of images.
 fn prefix(prefix: &str) -> Option<String> {
     if prefix.is_empty() {
         let text =
@@ -59,7 +59,7 @@ fn prefix(prefix: &str) -> Option<String> {
     Some(format!("FILESYSTEM_PREFIX={prefix}: {found}"))
 }
 
-/// A log file that cannot be written or made.
+/// Reports a log file that cannot be written or created.
 fn log(logfile: &str) -> Option<String> {
     let path = Path::new(logfile);
     if !logfile.starts_with('/') || logfile.starts_with("/dev/") || logfile.starts_with("/proc/self/fd/") {
@@ -78,14 +78,14 @@ fn log(logfile: &str) -> Option<String> {
     Some(format!("LOGFILE={logfile}: {error}: the log goes to stderr"))
 }
 
-/// A watermark that cannot be read.
+/// Reports a watermark that cannot be read.
 fn watermark(settings: Option<&WatermarkSettings>) -> Option<String> {
     let path = &settings?.path;
     let error = library::picture(path).err()?;
     Some(format!("WATERMARK={}: {error}", path.display()))
 }
 
-/// Memcached servers whose names cannot be resolved, and those of this machine that are not there.
+/// Reports memcached servers whose names cannot be resolved, and local ones that do not listen.
 fn servers(servers: &[String]) -> Vec<String> {
     let (sender, answers) = mpsc::channel();
     for server in servers {
@@ -95,7 +95,7 @@ fn servers(servers: &[String]) -> Vec<String> {
                 true => fs::metadata(&server).map(drop),
                 false => server.to_socket_addrs().and_then(here),
             };
-            // the one who asked may have gone
+            // the receiver may be gone
             let _ = sender.send((server, found));
         });
     }
@@ -113,8 +113,8 @@ fn servers(servers: &[String]) -> Vec<String> {
     all
 }
 
-/// An error when an address is of this machine and nothing listens there. Debian's configuration of iipimage-server names
-/// localhost whether there is a memcached or not.
+/// An error if an address is local and nothing listens there. Debian's configuration of iipimage-server names localhost whether
+/// or not a memcached runs.
 fn here(mut addresses: impl Iterator<Item = SocketAddr>) -> io::Result<()> {
     let Some(address) = addresses.find(|address| address.ip().is_loopback()) else {
         return Ok(());
@@ -129,7 +129,7 @@ fn here(mut addresses: impl Iterator<Item = SocketAddr>) -> io::Result<()> {
         })
 }
 
-/// Settings beyond what the system allows.
+/// Reports settings beyond the limits of the system.
 fn limits(config: &Config) -> Option<String> {
     let possible = open_files().images;
     let wanted = config.open_images.filter(|&wanted| wanted > possible)?;
@@ -138,7 +138,7 @@ fn limits(config: &Config) -> Option<String> {
     ))
 }
 
-/// Variables that are set to nothing, and those that are no setting but look like one.
+/// Reports empty variables, and unknown ones that resemble a setting.
 fn variables(environment: &[(String, String)]) -> Vec<String> {
     let mut all = Vec::new();
     for (name, value) in environment {
@@ -164,7 +164,7 @@ fn variables(environment: &[(String, String)]) -> Vec<String> {
     all
 }
 
-/// The setting that may have been meant by this name.
+/// The setting that this name resembles.
 fn meant(name: &str) -> Option<&'static str> {
     let names = VARS.iter().flat_map(|var| [Some(var.name), var.alias]).flatten();
     let near = names.map(|known| (distance(&name.to_uppercase(), known), known));
@@ -172,8 +172,8 @@ fn meant(name: &str) -> Option<&'static str> {
     (known.len() >= 5 && distance <= known.len() / 6 + 1).then_some(known)
 }
 
-/// Least number of letters that are inserted, left out, replaced or swapped with their neighbour (optimal string
-/// alignment).
+/// Minimum number of insertions, deletions, replacements and transpositions of letters (optimal string alignment
+/// distance).
 fn distance(a: &str, b: &str) -> usize {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     let mut before: Vec<usize> = Vec::new();
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_that_were_forgotten_doubled_replaced_or_swapped_are_one_step() {
+    fn a_missing_doubled_replaced_or_swapped_letter_is_a_distance_of_one() {
         for (a, b, steps) in [
             ("MAX_CVT", "MAX_CTV", 1),
             ("MAX_CVT", "MAX_VT", 1),

@@ -9,10 +9,10 @@ use std::fmt::Write;
 
 const TEMPLATE: &str = include_str!("iipsrv.8.in");
 
-/// Longest line of the source; `mandoc -T lint` complains about more than 80.
+/// Maximum length of a source line; `mandoc -T lint` warns above 80.
 const WIDTH: usize = 78;
 
-/// The whole page.
+/// Generates the page.
 pub fn page() -> String {
     let options: String = args::command().get_arguments().map(option).collect();
     let tools: String = args::command().get_subcommands().map(tool).collect();
@@ -24,7 +24,7 @@ pub fn page() -> String {
         .replace("@SETTINGS@\n", &settings)
 }
 
-/// An option with the value that it takes.
+/// An option and its value.
 fn option(arg: &Arg) -> String {
     let name = match (arg.get_long(), value(arg)) {
         (Some(long), Some(value)) => format!("--{long} {value}"),
@@ -35,7 +35,7 @@ fn option(arg: &Arg) -> String {
     format!(".TP\n.B {}\n{}", escape(&name), wrapped(&format!("{help}.")))
 }
 
-/// The name of the value that an option takes.
+/// The name of an option's value.
 fn value(arg: &Arg) -> Option<String> {
     let names = arg
         .get_value_names()
@@ -60,7 +60,7 @@ fn tool(tool: &Command) -> String {
     text
 }
 
-/// A variable: what it does, its default and its range.
+/// A variable with description, default and range.
 fn setting(var: &Var) -> String {
     let alias = var.alias.map(|alias| format!(" (also {alias})"));
     let later = if var.built {
@@ -82,7 +82,7 @@ fn setting(var: &Var) -> String {
     )
 }
 
-/// Text in lines of at most [`WIDTH`] bytes where its words allow it, escaped.
+/// Escapes text and wraps it at [`WIDTH`] bytes between words.
 fn wrapped(text: &str) -> String {
     let mut lines = String::new();
     let mut line = String::new();
@@ -101,7 +101,7 @@ fn wrapped(text: &str) -> String {
     lines + &line + "\n"
 }
 
-/// Text whose characters roff does not interpret.
+/// Escapes text for roff.
 fn escape(text: &str) -> String {
     text.replace('\\', "\\e").replace('-', "\\-").replace('…', "...")
 }

@@ -1,13 +1,13 @@
-//! How much memory the machine has, or its control group or `ulimit -v` allows.
+//! The memory that the machine, its control group and `ulimit -v` allow.
 
 use std::fs;
 
-/// What is taken when nothing can be found out, bytes.
+/// The fallback in bytes if the limit is unknown.
 const UNKNOWN: u64 = 2 << 30;
 
-/// Bytes that this process may take, as far as the kernel says.
+/// The memory limit of this process in bytes, as reported by the kernel.
 pub fn available() -> u64 {
-    // not /proc/meminfo, which systemd's ProcSubset=pid hides
+    // not from /proc/meminfo, which systemd's ProcSubset=pid hides
     let info = rustix::system::sysinfo();
     let machine = (info.totalram as u64).saturating_mul(info.mem_unit.into());
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -24,7 +24,7 @@ pub fn available() -> u64 {
         .unwrap_or(UNKNOWN)
 }
 
-/// Where the limits of a control group and of those above it stand, given a line of /proc/self/cgroup.
+/// The limit files of a control group and its ancestors, given a line of /proc/self/cgroup.
 fn files(line: &str) -> Vec<String> {
     let mut parts = line.splitn(3, ':').skip(1);
     let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else {
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_are_looked_for_in_every_group_above() {
+    fn limits_of_all_ancestor_groups_are_considered() {
         let group = "0::/system.slice/iipsrv.service";
         let found = files(group);
         assert!(found.contains(&"/sys/fs/cgroup/system.slice/iipsrv.service/memory.max".into()));
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_more_than_the_machine_has() {
+    fn the_limit_is_at_most_the_memory_of_the_machine() {
         let text = fs::read_to_string("/proc/meminfo").unwrap();
         let total = text
             .lines()

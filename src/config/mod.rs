@@ -29,85 +29,85 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where an effective value came from.
+/// The origin of an effective value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The table.
+    /// The default of the table.
     Default,
-    /// The environment, taken as it is.
+    /// The environment, unchanged.
     Environment,
-    /// The environment, but out of range or not readable.
+    /// The environment, but out of range or invalid.
     Corrected,
 }
 
-/// What lines of the log look like.
+/// Formats of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// Time, level and text.
     Iip,
-    /// Requests as in Apache's combined log, which most analysers read; other lines as in `Iip`.
+    /// Requests in Apache's combined format, which most analysers support; other lines as in `Iip`.
     Combined,
-    /// An object in each line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Every setting with its effective value. What one module needs is a struct of that module.
+/// All settings with their effective values. The settings of a module are a struct of that module.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// 0 logs nothing … 5 everything.
     pub verbosity: u8,
     /// A path, `syslog`, or `-` for stderr.
     pub logfile: String,
-    /// What requests to the admin listener must bring; empty for nothing.
+    /// The token required by the admin listener; empty for none.
     pub admin_token: String,
-    /// Whether answers say where their time went.
+    /// Whether answers have a Server-Timing header.
     pub server_timing: bool,
-    /// What its lines look like.
+    /// Format of the log.
     pub log_format: LogFormat,
-    /// Bytes of memory for answers and decoded tiles together.
+    /// Capacity of the cache of answers and decoded tiles in bytes.
     pub cache_bytes: u64,
-    /// Directory for temporary files of made levels; empty for none.
+    /// Directory for temporary files of derived levels; empty for none.
     pub cache_dir: String,
-    /// Bytes that may lie there.
+    /// Maximum size of these files in bytes.
     pub cache_dir_bytes: u64,
-    /// Opened images remembered; `None` is without limit.
+    /// Maximum number of open images; `None` is without limit.
     pub open_images: Option<usize>,
-    /// Where images lie and how they are read; the service adds the directory for temporary files.
+    /// Location and reading of images; the service adds the directory for temporary files.
     pub library: LibrarySettings,
-    /// What lies elsewhere; or why that cannot be.
+    /// Object stores, or the reason why they are unusable.
     pub stores: std::result::Result<Arc<Stores>, String>,
-    /// What answers may be and how they are made; the service adds the watermark.
+    /// Limits and rendering of answers; the service adds the watermark.
     pub answers: plan::PlanLimits,
-    /// The servers that answers are shared by.
+    /// The memcached servers.
     pub memcached: memcached::MemcachedSettings,
     /// Access-Control-Allow-Origin; empty for none.
     pub cors: String,
     /// Access-Control-Allow-Headers; empty for none.
     pub cors_headers: String,
-    /// What is laid over answers, if anything.
+    /// The watermark, if any.
     pub watermark: Option<WatermarkSettings>,
-    /// How requests are read and documents written.
+    /// Parsing of requests and writing of documents.
     pub protocol: protocol::ProtocolSettings,
     /// Cache-Control.
     pub cache_control: String,
-    /// Whether images are listed.
+    /// Whether listing of images is enabled.
     pub directory: bool,
     /// Threads and memory.
     pub work: Policy,
-    /// HTTP connections that one address may have; 0 is no limit.
+    /// Maximum number of HTTP connections per address; 0 is without limit.
     pub connections_of_one: usize,
-    /// How long it may take in all; zero is without limit.
+    /// Time limit of a request; zero is without limit.
     pub request_timeout: Duration,
-    /// How long a stopping server works on what has begun.
+    /// Time that a stopping server grants to requests in progress.
     pub grace: Duration,
     /// Name, effective text and origin of every setting.
     pub values: Vec<(&'static str, String, Origin)>,
-    /// What was wrong, a line each.
+    /// Warnings, one line each.
     pub warnings: Vec<String>,
 }
 
 impl Config {
-    /// Reads the settings by this function, which is `std::env::var` but for tests.
+    /// Reads the settings through `get`, which is `std::env::var` except in tests.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Config {
         let mut table = SettingValues::default();
         for var in VARS {
@@ -122,8 +122,8 @@ impl Config {
         Config::read(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }
 
-    /// What the command line adds: over HTTP, and for tools, the protocols lie below their own names, and the demonstration serves
-    /// `fixtures/demo/` of the directory it is started in. What the environment says goes first.
+    /// Defaults that the command line changes: HTTP and the subcommands map the protocols to their names, and the demonstration
+    /// serves `fixtures/demo/` of the current directory. The environment takes precedence.
     pub fn with_args(mut self, args: &Args) -> Config {
         if args.http_address().is_some() || args.tool.is_some() {
             let (own, _) = uri_map("iiif=>IIIF,deepzoom=>DeepZoom,zoomify=>Zoomify");
@@ -147,7 +147,7 @@ impl Config {
         self
     }
 
-    /// The place for temporary files of made levels, if there is one that works.
+    /// The spool for temporary files of derived levels, if its directory is usable.
     pub fn spool_dir(&self) -> Option<SpoolDir> {
         let wanted = !self.cache_dir.is_empty() && self.cache_dir_bytes > 0;
         wanted
@@ -155,12 +155,12 @@ impl Config {
             .filter(|dir| dir.trial().is_ok())
     }
 
-    /// The directory for temporary files, whether it works or not.
+    /// The configured directory for temporary files, usable or not.
     fn cache_room(&self) -> SpoolDir {
         SpoolDir::new((&self.cache_dir).into(), self.cache_dir_bytes)
     }
 
-    /// What `--check-config` prints: every value and where it came from, then what is wrong.
+    /// The output of `--check-config`: all values with their origins, then the warnings.
     pub fn report(&self) -> String {
         let mut text = String::new();
         for (name, value, origin) in &self.values {
@@ -190,7 +190,7 @@ impl Default for Config {
     }
 }
 
-/// How the files that the process may have open are shared out.
+/// The distribution of the process's file descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenFiles {
     /// For images.
@@ -199,8 +199,7 @@ pub struct OpenFiles {
     pub connections: usize,
 }
 
-/// A quarter for images, whatever the configuration says, and the rest for connections but for a few that the process
-/// itself needs.
+/// A quarter for images, whatever the configuration, and the rest for connections, except a few for the process itself.
 pub fn open_files() -> OpenFiles {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let limit = limit.and_then(|n| usize::try_from(n).ok()).unwrap_or(1 << 20);
@@ -232,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_variable_is_unset_but_for_texts_that_can_be_turned_off() {
+    fn an_empty_variable_is_unset_unless_it_disables_an_optional_text() {
         let config = with(&[("MAX_CVT", ""), ("CORS", " "), ("COMPAT", ""), ("CACHE_DIR", "")]);
         assert_eq!(
             (config.answers.max_width, config.protocol.first_channel),
@@ -277,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn special_values_mean_what_they_say() {
+    fn special_values_have_their_documented_meaning() {
         let config = with(&[
             ("MAX_CVT", "-1"),
             ("MAX_METADATA_CACHE_SIZE", "-1"),
@@ -324,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn the_uri_map_takes_several_and_the_longest_prefix_first() {
+    fn the_uri_map_has_several_rows_sorted_by_length_of_the_prefix() {
         let config = with(&[(
             "URI_MAP",
             "/iiif/=>iiif, iiif/dz => DeepZoom,x=>SOAP,iiif/2=>IIIF2",
@@ -347,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn extra_info_is_json_or_left_out() {
+    fn invalid_extra_info_is_ignored() {
         let good = with(&[("IIIF_EXTRA_INFO", "\"attribution\": \"us\"")]);
         assert_eq!(
             good.protocol

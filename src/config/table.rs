@@ -1,4 +1,4 @@
-//! Values on their way from the environment to the structs of the modules.
+//! Converts values of the environment to the settings structs of the modules.
 //!
 //! Each function here builds the struct of one module. A bad value is clamped or replaced by the default, and reported
 //! in [`SettingValues::warnings`].
@@ -35,10 +35,10 @@ use crate::work::busy;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A setting with its effective value, and where that came from.
+/// A setting with its effective value and origin.
 type Value = (&'static str, String, Origin);
 
-/// Which iipsrv to follow where two versions contradict each other.
+/// The version of iipsrv to follow if versions contradict each other.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Compat {
     /// Decided by the request.
@@ -49,7 +49,7 @@ enum Compat {
     V13,
 }
 
-/// Values while they are being read.
+/// The values being read.
 #[derive(Default)]
 pub struct SettingValues {
     values: Vec<Value>,
@@ -57,9 +57,9 @@ pub struct SettingValues {
 }
 
 impl SettingValues {
-    /// Takes a row's value; `given` is what the environment says.
+    /// Reads the value of a row; `given` is that of the environment.
     pub fn take(&mut self, var: &'static Var, given: Option<String>) {
-        // an empty variable is unset, but for a text, which may be empty
+        // an empty variable is unset, except for a text, which may be empty
         let given = given.filter(|given| var.kind == ValueType::Text || !given.trim().is_empty());
         let Some(given) = given else {
             self.values.push((var.name, var.default.into(), Origin::Default));
@@ -85,7 +85,7 @@ impl SettingValues {
         self.values.push((var.name, effective, origin));
     }
 
-    /// All settings, once every row is taken.
+    /// All settings; every row must have been read.
     pub fn config(mut self) -> Config {
         if self.int::<i64>("AVIF_CODEC") != 0 {
             self.warnings
@@ -196,7 +196,7 @@ impl SettingValues {
         }
     }
 
-    /// What lies in stores; URLs are shown without secrets from then on.
+    /// The object stores; from here on, URLs are shown without secrets.
     fn stores(&mut self, prefix: &str) -> Result<Arc<Stores>, String> {
         let directory = Some(self.text("DISK_CACHE")).filter(|directory| !directory.is_empty());
         let settings = settings::StoreSettings {
@@ -328,14 +328,14 @@ impl SettingValues {
             .unwrap_or_default()
     }
 
-    /// A whole number, which `take` has checked against the row's range; `None` when it is not one of `T`, as −1 of a
-    /// number without sign.
+    /// A whole number, which `take` has checked against the row's range; `None` if `T` cannot represent it, such as −1 for an
+    /// unsigned type.
     fn whole<T: TryFrom<i64>>(&self, name: &str) -> Option<T> {
         let number = self.text(name).parse::<i64>().ok()?;
         T::try_from(number).ok()
     }
 
-    /// A whole number of a row whose range is within `T`.
+    /// A whole number of a row whose range fits `T`.
     fn int<T: TryFrom<i64> + Default>(&self, name: &str) -> T {
         let number = self.whole(name);
         debug_assert!(number.is_some(), "{name} is not such a number");
@@ -362,7 +362,7 @@ impl SettingValues {
         Duration::from_secs_f64(self.float(name).max(0.0))
     }
 
-    /// Whether the environment says something of it.
+    /// Whether the environment sets it.
     fn is_given(&self, name: &str) -> bool {
         self.row(name)
             .is_some_and(|(_, _, origin)| *origin != Origin::Default)
@@ -374,7 +374,7 @@ impl SettingValues {
 }
 
 impl ValueType {
-    /// The text that is used for `given`: itself, the nearest in range, or the default when it cannot be read.
+    /// The effective text for `given`: unchanged, the nearest value in range, or the default if it is invalid.
     pub(in crate::config) fn effective(self, given: &str, default: &str) -> String {
         let given = given.trim();
         match self {
@@ -398,7 +398,7 @@ impl ValueType {
         }
     }
 
-    /// What is wrong with `given`.
+    /// The warning about `given`.
     fn wrong(self, given: &str) -> String {
         let number = given.trim().parse::<f64>().is_ok_and(f64::is_finite);
         match self {
@@ -417,9 +417,9 @@ mod tests {
     use super::*;
     use crate::config::vars::VARS;
 
-    /// `int` asserts that every number that a row allows is one of the type that it is read as.
+    /// `int` asserts that its type can represent every number that the row allows.
     #[test]
-    fn the_ends_of_every_range_can_be_read() {
+    fn the_limits_of_every_range_are_valid() {
         let read = |end: fn(ValueType) -> Option<String>| {
             Config::read(|name| {
                 let var = VARS.iter().find(|var| var.name == name);

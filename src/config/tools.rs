@@ -7,55 +7,55 @@ use clap::ArgMatches;
 use clap::Command;
 use std::path::PathBuf;
 
-/// How a pyramid of files is laid out.
+/// The layout of an exported pyramid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pyramid {
     /// DeepZoom.
     DeepZoom,
     /// Zoomify.
     Zoomify,
-    /// IIIF Image API 3, level 0, to be found at this address.
+    /// IIIF Image API 3, level 0, published at this address.
     Iiif(String),
 }
 
-/// A tool, and what it is to do.
+/// A subcommand and its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tool {
-    /// Says how files will be served.
+    /// Reports how files will be served.
     Check {
         /// Files and folders.
         paths: Vec<PathBuf>,
-        /// Whether as a line of JSON for each file.
+        /// Whether to print a line of JSON per file.
         json: bool,
     },
     /// Writes a pyramid of files.
     Export {
         /// The image.
         file: PathBuf,
-        /// The form.
+        /// The layout.
         pyramid: Pyramid,
-        /// Where it goes.
+        /// The output folder.
         folder: PathBuf,
     },
-    /// Has answers made for the caches that outlive the process.
+    /// Fills the persistent caches with answers.
     Prewarm {
         /// A list of addresses or an access log; `-` is standard input.
         list: Option<PathBuf>,
-        /// Identifiers of images and folders whose tiles are wanted.
+        /// Identifiers of images and folders whose tiles are requested.
         images: Vec<String>,
-        /// Levels of them, counted from the smallest.
+        /// Number of levels, from the smallest.
         levels: usize,
     },
     /// Writes one answer to standard output.
     Get {
         /// A query, or a path and query.
         query: String,
-        /// Whether status and header lines go to standard error.
+        /// Whether to print status and headers to standard error.
         headers: bool,
     },
 }
 
-/// The grammar of each.
+/// The clap commands.
 pub fn commands() -> [Command; 4] {
     let path = |name: &'static str, value: &'static str, help: &'static str| {
         Arg::new(name)
@@ -95,7 +95,7 @@ pub fn commands() -> [Command; 4] {
 }
 
 impl Tool {
-    /// The tool that the command line names, if it names one.
+    /// The subcommand on the command line, if any.
     pub fn from(matches: &ArgMatches) -> Option<Tool> {
         let (name, matches) = matches.subcommand()?;
         let path = |name| matches.get_one::<PathBuf>(name).cloned();

@@ -1,13 +1,13 @@
 //! The table of settings, one row per variable. Help, man page, checks and defaults come from it.
 
-/// What a value may be.
+/// Types of values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ValueType {
     /// Any text.
     Text,
-    /// A whole number; outside the range it is clamped.
+    /// A whole number, clamped to the range.
     Int(i64, i64),
-    /// A decimal number; outside the range it is clamped.
+    /// A decimal number, clamped to the range.
     Float(f64, f64),
     /// 0 or 1.
     Switch,
@@ -20,15 +20,15 @@ pub enum ValueType {
 pub struct Var {
     /// The environment variable.
     pub name: &'static str,
-    /// Another name of the same variable; `name` wins when both are set.
+    /// An alias; `name` takes precedence if both are set.
     pub alias: Option<&'static str>,
-    /// Its value when it is not set.
+    /// The default.
     pub default: &'static str,
-    /// What it may be.
+    /// The type.
     pub kind: ValueType,
-    /// Whether it has an effect in this version; setting one that has none is worth a warning.
+    /// Whether it has an effect in this version; setting one without effect gives a warning.
     pub built: bool,
-    /// One line.
+    /// Description in one line.
     pub help: &'static str,
 }
 
@@ -56,7 +56,7 @@ const fn later(name: &'static str, default: &'static str, kind: ValueType, help:
 
 const MANY: i64 = i32::MAX as i64;
 
-/// Every setting, in the order in which it is shown.
+/// All settings in display order.
 pub static VARS: &[Var] = &[
     var(
         "VERBOSITY",

@@ -1,12 +1,12 @@
-//! Parses values that are neither a number nor one word: lists, colours, JSON.
+//! Parses values other than numbers and single words: lists, colours, JSON.
 //!
-//! What cannot be read is left out and reported, one line each.
+//! Invalid parts are ignored and reported, one line each.
 
 use crate::protocol::Members;
 use crate::protocol::Mount;
 use std::net::Ipv6Addr;
 
-/// Reads `prefix=>PROTOCOL,…`; what cannot be read is left out and reported.
+/// Parses `prefix=>PROTOCOL,…`; invalid rows are ignored and reported.
 pub fn uri_map(text: &str) -> (Vec<Mount>, Vec<String>) {
     let mut map = Vec::new();
     let mut wrong = Vec::new();
@@ -21,12 +21,12 @@ pub fn uri_map(text: &str) -> (Vec<Mount>, Vec<String>) {
             )),
         }
     }
-    // the longest prefix is asked first, so that there may be both `iiif/old` and `iiif`
+    // the longest prefix first, so that both `iiif/old` and `iiif` may exist
     map.sort_by_key(|mount| std::cmp::Reverse(mount.prefix.len()));
     (map, wrong)
 }
 
-/// Hosts with their ports, and paths of sockets; and what of the list is neither.
+/// Splits a list into hosts with ports and paths of sockets, and invalid entries.
 pub fn servers(text: &str) -> (Vec<String>, Vec<String>) {
     let (mut all, mut wrong) = (Vec::new(), Vec::new());
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
@@ -35,7 +35,7 @@ pub fn servers(text: &str) -> (Vec<String>, Vec<String>) {
             continue;
         }
         let (host, port) = match part.rsplit_once(':') {
-            // it has colons of its own
+            // an IPv6 address contains colons
             _ if part.parse::<Ipv6Addr>().is_ok() => (format!("[{part}]"), "11211"),
             Some((host, port)) => (host.into(), port),
             None => (part.into(), "11211"),
@@ -51,7 +51,7 @@ pub fn servers(text: &str) -> (Vec<String>, Vec<String>) {
     (all, wrong)
 }
 
-/// Reads a colour of six hexadecimal digits, with or without `#`.
+/// Parses a colour of six hexadecimal digits, with or without `#`.
 pub fn colour(text: &str) -> Option<[u8; 3]> {
     let digits = text.strip_prefix('#').unwrap_or(text);
     let value = u32::from_str_radix(digits, 16).ok()?;
@@ -59,7 +59,7 @@ pub fn colour(text: &str) -> Option<[u8; 3]> {
     (digits.len() == 6 && !digits.starts_with('+')).then_some([r, g, b])
 }
 
-/// Reads one or more `"key": value` members.
+/// Parses one or more `"key": value` members.
 pub fn extra_info(text: &str) -> Result<Members, String> {
     if text.trim().is_empty() {
         return Ok(Members::new());

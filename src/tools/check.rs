@@ -1,4 +1,4 @@
-//! `iipsrv check`: describes masters, the cost of their tiles, and how to mend slow ones. Reads headers only.
+//! `iipsrv check`: describes masters, the cost of their tiles, and the conversion of slow ones. Reads headers only.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -25,18 +25,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// Pixels that a tile may take to decode and a viewer still feels at once.
+/// Maximum number of decoded pixels per tile for a responsive viewer.
 const TILE_PIXELS: u64 = 1 << 22;
-/// The smallest level should fit a screen.
+/// Maximum side of the smallest level, which should fit a screen.
 const SMALLEST: u32 = 2048;
-/// Sides of tiles that serve well.
+/// Recommended sides of tiles.
 const TILES: std::ops::RangeInclusive<u32> = 128..=1024;
-/// The width of the export whose cost is reported.
+/// Width of the export whose cost is reported, in pixels.
 const EXPORT: u32 = 1000;
-/// Folders within folders that are looked into.
+/// Maximum depth of nested folders.
 const MAX_DEPTH: usize = 32;
 
-/// How a file will be served.
+/// Assessment of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Verdict {
     Good,
@@ -44,21 +44,21 @@ enum Verdict {
     Refused,
 }
 
-/// What is known of a file.
+/// The report on a file.
 struct Report {
     path: PathBuf,
     verdict: Verdict,
-    /// A line on what it is.
+    /// One line of description.
     facts: String,
-    /// What is wrong with it, and what viewers will meet.
+    /// Problems of the file, and their effect in viewers.
     notes: Vec<String>,
-    /// The command that makes a good one of it.
+    /// The command that converts it.
     mend: Option<String>,
     /// The report as JSON.
     members: Value,
 }
 
-/// Prints a report for each file. Exit status 1 when some are slow, 2 when some cannot be served.
+/// Prints a report for each file. Exit status 1 if some are slow, 2 if some cannot be served.
 pub fn run(paths: &[PathBuf], json: bool, threads: usize) -> io::Result<ExitCode> {
     let mut files = Vec::new();
     for path in paths {
@@ -90,7 +90,7 @@ pub fn run(paths: &[PathBuf], json: bool, threads: usize) -> io::Result<ExitCode
     Ok(ExitCode::from(worst.map_or(0, |verdict| verdict as u8)))
 }
 
-/// Files in a folder and below whose names are those of images, sorted.
+/// Image files in and below a folder, by suffix, sorted.
 fn below(folder: &Path, files: &mut Vec<PathBuf>, depth: usize) -> io::Result<()> {
     let mut entries: Vec<_> = fs::read_dir(folder)?.flatten().collect();
     entries.sort_unstable_by_key(fs::DirEntry::file_name);
@@ -145,18 +145,18 @@ fn open(path: &Path) -> Result<Stored> {
     stored.ok_or_else(|| Error::Missing("is not an image that is known here".into()))
 }
 
-/// Pixels that are decoded for one tile of a level that lies so.
+/// Pixels decoded for one tile of a level with this layout.
 fn tile_pixels(stored: &Stored, level: usize) -> u64 {
     let Some(found) = stored.source.header().levels.get(level) else {
         return 0;
     };
     match (stored.kind, found.grid) {
-        // the file as a whole, or from the top
+        // the whole file, or everything from the top
         (FileFormat::Png | FileFormat::Webp, _) | (_, Grid::Order) => found.size.area(),
         (FileFormat::Tiff, Grid::Tiles) => found.tile.area(),
         (FileFormat::Jpeg, Grid::Strips) => found.size.area(),
         (FileFormat::Tiff, Grid::Strips) => {
-            // those strips that a tile of 256 rows touches
+            // the strips that a tile of 256 rows overlaps
             let rows = found.tile.h.max(256).min(found.size.h);
             u64::from(found.tile.w.max(1)) * u64::from(rows)
         }
@@ -205,7 +205,7 @@ fn judge(path: &Path, stored: &Stored) -> Report {
     }
 }
 
-/// Whether a file whose tiles decode at most `worst` pixels is slow to serve, and notes on what makes it so.
+/// Whether a file whose tiles decode up to `worst` pixels is slow to serve, and notes on the causes.
 fn slowness(header: &Header, worst: u64) -> (bool, Vec<String>) {
     let (mut slow, mut notes) = (false, Vec::new());
     if worst > TILE_PIXELS {
@@ -234,7 +234,7 @@ fn slowness(header: &Header, worst: u64) -> (bool, Vec<String>) {
     (slow, notes)
 }
 
-/// A line on what it is, and one on what it costs.
+/// One line of description, and one of costs.
 fn facts(stored: &Stored, worst: u64, export: u64) -> String {
     let header = stored.source.header();
     let Size { w, h } = header.size();
@@ -290,7 +290,7 @@ fn channels(header: &Header) -> String {
     format!("{name}{alpha}")
 }
 
-/// What viewers will meet that the file does not show.
+/// Effects in viewers that are not obvious from the file.
 fn meets(header: &Header) -> Vec<String> {
     let mut notes = Vec::new();
     if header.bits > 8 {
@@ -308,7 +308,7 @@ fn meets(header: &Header) -> Vec<String> {
     notes
 }
 
-/// The command of libvips that makes a pyramid in tiles of a file.
+/// The vips command that converts a file to a tiled pyramid.
 fn vips(path: &Path, header: &Header) -> String {
     let lossless = header.bits > 8 || header.meaning.alpha != Alpha::None || header.channels > 4;
     let compression = match (lossless, header.kind) {
@@ -325,7 +325,7 @@ fn vips(path: &Path, header: &Header) -> String {
     )
 }
 
-/// A path as a word of the shell.
+/// A path, quoted for the shell.
 fn quoted(path: &Path) -> String {
     let text = path.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,@%".contains(c);
@@ -349,7 +349,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_words_of_the_shell() {
+    fn paths_are_quoted_for_the_shell() {
         assert_eq!(quoted(Path::new("/a/b-1.tif")), "/a/b-1.tif");
         assert_eq!(quoted(Path::new("it's a.tif")), r"'it'\''s a.tif'");
         assert_eq!(quoted(Path::new("-a.tif")), "'./-a.tif'");

@@ -1,7 +1,7 @@
-//! `iipsrv export`: an image as a pyramid of files, byte for byte what the server answers.
+//! `iipsrv export`: writes an image as a pyramid of files that equal the server's answers.
 //!
-//! Each file is written under a temporary name first, so that an existing one is complete: an interrupted export
-//! continues.
+//! Each file is written under a temporary name and then renamed, so that existing files are complete and an interrupted export
+//! can continue.
 
 use crate::config::Config;
 use crate::config::Pyramid;
@@ -16,16 +16,16 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// A file of the pyramid: its name below the folder, and the address of its content.
+/// A file of the pyramid: its relative name, and the address of its content.
 struct Item {
     name: String,
     uri: String,
 }
 
-/// Errors that are printed; the others are counted.
+/// Maximum number of printed errors; further ones are counted.
 const PRINTED: usize = 10;
 
-/// Writes what is missing. Exit status 1 when some of it could not be made.
+/// Writes missing files. Exit status 1 if some failed.
 pub fn run(file: &Path, pyramid: &Pyramid, folder: &Path, mut config: Config) -> io::Result<ExitCode> {
     let path = fs::canonicalize(file).map_err(|error| named(file, &error))?;
     let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
@@ -68,7 +68,7 @@ pub fn run(file: &Path, pyramid: &Pyramid, folder: &Path, mut config: Config) ->
         eprintln!("iipsrv: {} of {} files failed", failed.len(), written.len());
         return Ok(ExitCode::FAILURE);
     }
-    // last: a viewer finds all tiles as soon as it finds this
+    // last, so that all tiles exist when a viewer finds the description
     let (name, text) = description;
     whole(&folder.join(name), &text)?;
     println!("{} files in {}", written.len() + 1, folder.display());
@@ -79,7 +79,7 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-/// Writes a file that is there as a whole or not at all.
+/// Writes a file atomically.
 fn whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let write = || {
         if let Some(folder) = path.parent() {
@@ -93,10 +93,10 @@ fn whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write().map_err(|error| named(path, &error))
 }
 
-/// The name of the file that describes a pyramid, and its text.
+/// Name and text of the file that describes a pyramid.
 type Descriptor = (String, Vec<u8>);
 
-/// A description as the server answers it.
+/// A description, answered by the service.
 fn described(service: &Service, uri: &str) -> io::Result<String> {
     let reply = answer(service, uri);
     let text = String::from_utf8_lossy(&reply.body).into_owned();
@@ -107,7 +107,7 @@ fn described(service: &Service, uri: &str) -> io::Result<String> {
     }
 }
 
-/// The number in an attribute of a description.
+/// The numeric value of an attribute of a description.
 fn number(text: &str, name: &str) -> io::Result<u32> {
     let value = text.split(&format!("{name}=\"")).nth(1);
     let value = value
@@ -147,7 +147,7 @@ fn zoomify(service: &Service, id: &str) -> io::Result<(Descriptor, Vec<Item>)> {
         number(&text, "HEIGHT")?,
         number(&text, "TILESIZE")?,
     ];
-    // tiers are halved and rounded down until one fits into a tile
+    // tiers are halved and rounded down until one fits a tile
     let mut sizes = vec![(w, h)];
     while let Some(&(w, h)) = sizes.last()
         && w.max(h) > tile
@@ -158,7 +158,7 @@ fn zoomify(service: &Service, id: &str) -> io::Result<(Descriptor, Vec<Item>)> {
     for (tier, (w, h)) in sizes.into_iter().rev().enumerate() {
         let (cols, rows) = (w.div_ceil(tile), h.div_ceil(tile));
         for (row, col) in (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col))) {
-            // 256 tiles go into a folder, counted through all tiers
+            // 256 tiles per folder, counted over all tiers
             let name = format!("TileGroup{}/{tier}-{col}-{row}.jpg", items.len() / 256);
             items.push(Item {
                 uri: format!("/zoomify/{id}/{name}"),
@@ -191,7 +191,7 @@ fn iiif(service: &Service, id: &str, url: &str) -> io::Result<(Descriptor, Vec<I
     Ok((("info.json".into(), format!("{info:#}").into_bytes()), items))
 }
 
-/// What info.json says that static files cannot do.
+/// Members of info.json for features that static files do not support.
 const BEYOND_LEVEL_0: [&str; 7] = [
     "extraFormats",
     "extraQualities",
@@ -206,7 +206,7 @@ fn wrong(what: &str) -> io::Error {
     io::Error::other(format!("info.json: {what}"))
 }
 
-/// A member of an object that is a number above 0.
+/// A positive numeric member of an object.
 fn positive(value: &Value, key: &str) -> Option<u64> {
     value.get(key).and_then(Value::as_u64).filter(|n| *n > 0)
 }
@@ -216,7 +216,7 @@ struct Tiling {
     full: (u64, u64),
     tile: (u64, u64),
     sizes: Vec<(u64, u64)>,
-    /// How many times larger than a level the image is.
+    /// Scale factors of the levels.
     factors: Vec<u64>,
 }
 
@@ -255,7 +255,7 @@ impl Tiling {
     /// The tiles of the level that is smaller by `factor`.
     fn tiles(&self, factor: u64) -> Vec<String> {
         let (w, h) = self.full;
-        // the size of a stored level may have been rounded either way
+        // the size of a stored level may be rounded either way
         let near = |(lw, lh): &&(u64, u64)| lw.abs_diff(w / factor) <= 1 && lh.abs_diff(h / factor) <= 1;
         let rounded = (w.div_ceil(factor), h.div_ceil(factor));
         let level = self.sizes.iter().find(near).copied().unwrap_or(rounded);
@@ -266,7 +266,7 @@ impl Tiling {
             .collect()
     }
 
-    /// A tile of a level; `None` when it lies outside the image.
+    /// A tile of a level; `None` if it is outside the image.
     fn tile(&self, factor: u64, level: (u64, u64), (col, row): (u64, u64)) -> Option<String> {
         let ((w, h), (tw, th)) = (self.full, self.tile);
         let (x, y) = (col * tw * factor, row * th * factor);

@@ -1,4 +1,4 @@
-//! `iipsrv get`: one answer.
+//! `iipsrv get`: prints one answer.
 
 use crate::config::Config;
 use crate::http::Http;
@@ -7,7 +7,7 @@ use std::io;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// Writes the body to standard output; of an error to standard error.
+/// Writes the body to standard output, or to standard error if the answer is an error.
 pub fn run(query: &str, headers: bool, config: Config) -> io::Result<ExitCode> {
     let service = Service::new(config);
     let uri = if query.starts_with('/') {

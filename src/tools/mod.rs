@@ -1,4 +1,4 @@
-//! Tools that use the server as a function: a request becomes a reply without a socket.
+//! The subcommands, which call the service without a socket.
 
 mod check;
 mod export;
@@ -13,7 +13,7 @@ use crate::http::Reply;
 use crate::service::Service;
 use std::process::ExitCode;
 
-/// Does what was asked, and says how it ended.
+/// Runs a subcommand; its exit code.
 pub fn run(tool: Tool, config: Config) -> ExitCode {
     let done = match tool {
         Tool::Check { paths, json } => check::run(&paths, json, config.work.threads),
@@ -31,7 +31,7 @@ pub fn run(tool: Tool, config: Config) -> ExitCode {
     })
 }
 
-/// The server's answer.
+/// The service's answer.
 fn answer(service: &Service, uri: &str) -> Reply {
     service.respond(Http::get(uri))
 }

@@ -1,6 +1,6 @@
-//! `iipsrv prewarm`: fills memcached with answers for servers that have the same settings, and the disk cache of this one.
+//! `iipsrv prewarm`: fills memcached, for servers with the same settings, and the disk cache with answers.
 //!
-//! DISK_CACHE belongs to one process: its server must not be running.
+//! Only one process can use DISK_CACHE: its server must not be running.
 
 use crate::config::Config;
 use crate::service::Service;
@@ -17,13 +17,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 use std::time::Instant;
 
-/// How long memcached is waited for.
+/// Time limit for memcached.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Folders below the first one that are looked into.
+/// Maximum depth of nested folders.
 const MAX_DEPTH: usize = 8;
 
-/// Asks for everything on the list, then for the tiles of the images.
+/// Requests all addresses of the list, then the tiles of the images.
 pub fn run(list: Option<&Path>, images: &[String], levels: usize, config: Config) -> io::Result<ExitCode> {
     let setting = |name: &str| {
         config
@@ -43,7 +43,7 @@ pub fn run(list: Option<&Path>, images: &[String], levels: usize, config: Config
     }
     let threads = config.work.threads;
     let service = Service::new(config);
-    // its name may have to be looked up first
+    // its name may have to be resolved first
     if shared && !wait(|| service.memcached().0) {
         return Err(io::Error::other("none of MEMCACHED_SERVERS answers"));
     }
@@ -59,7 +59,7 @@ pub fn run(list: Option<&Path>, images: &[String], levels: usize, config: Config
     }
     let ask = |uri: &String| {
         let status = answer(&service, uri).status;
-        // what finds no room in the queue would be lost
+        // answers are dropped if the queue is full
         if shared {
             wait(|| service.memcached().1);
         }
@@ -72,7 +72,7 @@ pub fn run(list: Option<&Path>, images: &[String], levels: usize, config: Config
     Ok(ExitCode::from(u8::from(failed > 0)))
 }
 
-/// Waits until this is so; whether it came to be within some seconds.
+/// Polls a condition for some seconds; whether it became true.
 fn wait(so: impl Fn() -> bool) -> bool {
     let since = Instant::now();
     while !so() {
@@ -84,7 +84,7 @@ fn wait(so: impl Fn() -> bool) -> bool {
     true
 }
 
-/// The addresses of a list or of an access log, each once, in their order.
+/// The distinct addresses of a list or of an access log, in order.
 fn read(lines: impl BufRead) -> io::Result<Vec<String>> {
     let mut known = std::collections::HashSet::new();
     let mut all = Vec::new();
@@ -99,7 +99,7 @@ fn read(lines: impl BufRead) -> io::Result<Vec<String>> {
     Ok(all)
 }
 
-/// The address in a line: of the common log format the target of a GET, else the line itself.
+/// The address in a line: in common log format the target of a GET, otherwise the line itself.
 fn address(line: &str) -> Option<String> {
     let line = line.trim();
     let uri = match line.split_once('"') {
@@ -116,7 +116,7 @@ fn address(line: &str) -> Option<String> {
     })
 }
 
-/// The images of a folder, or the image.
+/// The images of a folder, or the single image.
 fn below(service: &Service, id: &str) -> Vec<String> {
     let mut images = Vec::new();
     let mut folders = vec![(id.trim_end_matches('/').to_string(), 0)];
@@ -141,14 +141,14 @@ fn below(service: &Service, id: &str) -> Vec<String> {
     images
 }
 
-/// Every tile of the smallest levels of an image, as IIP asks for them, after IIP's own words about it.
+/// The IIP requests for all tiles of the smallest levels of an image, computed from its IIP objects.
 fn tiles(service: &Service, id: &str, levels: usize) -> Vec<String> {
     let base = format!(
         "/fcgi-bin/iipsrv.fcgi?FIF={}",
         utf8_percent_encode(id, NON_ALPHANUMERIC)
     );
     let Ok(grids) = service.grids(id) else {
-        // it fails again when it is asked, and is counted
+        // the request will fail and be counted
         return vec![format!("{base}&obj=Max-size")];
     };
     let grids = grids.iter().rev().take(levels).enumerate();

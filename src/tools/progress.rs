@@ -1,4 +1,4 @@
-//! Work on many items by several threads, with a bar on the terminal.
+//! Processes many items on several threads, with a progress bar.
 
 use indicatif::ProgressBar;
 use indicatif::ProgressStyle;
@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
-/// What `work` makes of each item, in their order. The bar is drawn on standard error where that is a terminal.
+/// The results of `work` in the order of the items. The bar is drawn on standard error if that is a terminal.
 pub fn each<T: Sync, R: Send>(
     what: &'static str,
     items: &[T],
@@ -41,7 +41,7 @@ pub fn each<T: Sync, R: Send>(
     done.into_iter().map(|(_, result)| result).collect()
 }
 
-/// The next item with its place, while there is one.
+/// The next item with its index, if any.
 fn take<'a, T>(items: &'a [T], next: &AtomicUsize) -> (usize, Option<&'a T>) {
     let at = next.fetch_add(1, Ordering::Relaxed);
     (at, items.get(at))
