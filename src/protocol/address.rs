@@ -1,6 +1,6 @@
-//! Where a request came in, and the address by which the client knows an image.
+//! The entry point of a request, and the public address of an image.
 //!
-//! Headers of a proxy count only with `TRUST_PROXY=1`.
+//! Headers of proxies are used only with `TRUST_PROXY=1`.
 
 use crate::http::Http;
 use crate::protocol::Mount;
@@ -12,7 +12,7 @@ use percent_encoding::percent_encode;
 use percent_encoding::utf8_percent_encode;
 use std::borrow::Cow;
 
-/// What may not be part of an address, however it was spelt (RFC 3986 §2): the rest is left as the client wrote it.
+/// Characters that are invalid in an address (RFC 3986 §2) and always escaped; all others stay as the client sent them.
 const UNSAFE: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -25,16 +25,16 @@ const UNSAFE: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// What is spelt with a percent sign in a path that arrived decoded.
+/// Characters to encode in a path that arrived decoded.
 const PATH: &AsciiSet = &UNSAFE.add(b'%').add(b'?').add(b'#').add(b'[').add(b']');
 
-/// Characters that are encoded in a query, where a plus is a blank and an ampersand ends a value.
+/// Characters to encode in a query, where a plus is a space and an ampersand ends a value.
 const QUERY: &AsciiSet = &PATH.add(b'+').add(b'&');
 
-/// Characters that are encoded in one segment of a path.
+/// Characters to encode in a segment of a path.
 const SEGMENT: &AsciiSet = &QUERY.add(b'/');
 
-/// Where a request came in.
+/// The entry point of a request.
 #[derive(Clone)]
 pub struct Address<'a> {
     /// The request.
@@ -43,12 +43,12 @@ pub struct Address<'a> {
     pub settings: &'a ProtocolSettings,
     /// The row of `URI_MAP` that matched; `None` in a query string.
     pub mount: Option<&'a Mount>,
-    /// What followed it, as the client spelt it.
+    /// The rest of the path, as the client encoded it.
     pub encoded: Cow<'a, [u8]>,
 }
 
-/// The row of `URI_MAP` that the request's path starts with, and what follows it, without the query: REQUEST_URI
-/// where there is one, else SCRIPT_NAME and PATH_INFO, which arrive decoded (RFC 3875 §4.1).
+/// The row of `URI_MAP` that matches the start of the request's path, and the rest without the query. The path is REQUEST_URI
+/// or, without it, SCRIPT_NAME and PATH_INFO, which arrive decoded (RFC 3875 §4.1).
 pub fn mapped<'a>(http: &'a Http, settings: &'a ProtocolSettings) -> Option<Address<'a>> {
     let below = |path: &[u8]| {
         let path = path.split(|&b| b == b'?').next()?.strip_prefix(b"/")?;
@@ -86,7 +86,7 @@ pub fn mapped<'a>(http: &'a Http, settings: &'a ProtocolSettings) -> Option<Addr
         .find_map(|path| address(Cow::Owned(percent_encode(&path, PATH).to_string().into_bytes())))
 }
 
-/// Whether the path is that of the server itself: `/`, or a program's, whose name ends in `.fcgi`.
+/// Whether the path is that of the server itself: `/`, or a name that ends in `.fcgi`.
 pub fn is_program(http: &Http) -> bool {
     let uri = http.var("REQUEST_URI").or_else(|| http.var("SCRIPT_NAME"));
     let uri = origin_form(uri.unwrap_or_default());
@@ -94,7 +94,7 @@ pub fn is_program(http: &Http) -> bool {
     matches!(path, b"" | b"/" | b"*") || path.ends_with(b".fcgi")
 }
 
-/// The path and query of an address that may start with a scheme and a host (RFC 9112 §3.2.2).
+/// Path and query of an address that may start with scheme and host (RFC 9112 §3.2.2).
 fn origin_form(uri: &[u8]) -> &[u8] {
     let start = [&b"http://"[..], b"https://"]
         .iter()
@@ -106,9 +106,8 @@ fn origin_form(uri: &[u8]) -> &[u8] {
 }
 
 impl Address<'_> {
-    /// The address that names `image` (decoded), which `segments` segments of the path follow: X-IIIF-ID, or BASE_URL
-    /// and the identifier, or scheme, host and path as the client used them. Fit for JSON and for a header
-    /// line.
+    /// The address of `image` (decoded), which `segments` segments of the request's path follow: X-IIIF-ID, or BASE_URL and the
+    /// identifier, or scheme, host and path as the client used them. Escaped for JSON and header lines.
     pub fn id(&self, image: &str, segments: usize) -> String {
         let given = self.http.text("HTTP_X_IIIF_ID").filter(|id| !id.is_empty());
         if let Some(id) = given {
@@ -127,7 +126,7 @@ impl Address<'_> {
         format!("{scheme}://{host}{prefix}{}", safe(&path))
     }
 
-    /// Whether `+` is a blank: in a query, unless a web server made it of a path.
+    /// Whether `+` is a space: in a query, unless a web server rewrote a path to it.
     pub fn plus(&self) -> bool {
         let path = self
             .rewritten()
@@ -135,12 +134,12 @@ impl Address<'_> {
         self.mount.is_none() && !path
     }
 
-    /// Words of a request in the usual spelling.
+    /// Words of a request in canonical encoding.
     pub fn spelt(&self, words: &str) -> String {
         utf8_percent_encode(words, if self.plus() { QUERY } else { PATH }).to_string()
     }
 
-    /// The identifier as the client spelt it, or in the usual spelling where that is not known.
+    /// The identifier as the client encoded it or, if that is unknown, in canonical encoding.
     fn name(&self, image: &str, segments: usize) -> String {
         let cut = without(&self.encoded, segments);
         match decode(cut, self.plus()) {
@@ -150,7 +149,7 @@ impl Address<'_> {
         }
     }
 
-    /// The path of an image that was asked in a query: the program's own, or what a web server made a query of.
+    /// The path of an image that was requested by a query: that of the program, or the one that a web server rewrote.
     fn script(&self, name: &str, segments: usize) -> String {
         match self.rewritten() {
             Some(path) => String::from_utf8_lossy(without(path, segments)).into_owned(),
@@ -166,7 +165,7 @@ impl Address<'_> {
         }
     }
 
-    /// The path of the request, when a web server made the query of it.
+    /// The path of the request, if a web server rewrote it to the query.
     fn rewritten(&self) -> Option<&[u8]> {
         let uri = origin_form(self.http.var("REQUEST_URI")?);
         let mut parts = uri.splitn(2, |&b| b == b'?');
@@ -176,7 +175,7 @@ impl Address<'_> {
         (!own && path.len() > 1).then_some(bare(path))
     }
 
-    /// Scheme, host and what a proxy cut off in front of the path.
+    /// Scheme, host and the path prefix that a proxy removed.
     fn origin(&self) -> UrlOrigin {
         let text = |name: &str| self.http.text(name).filter(|value| !value.is_empty());
         let proxy = if self.settings.trust_proxy {
@@ -224,8 +223,8 @@ struct UrlOrigin {
     prefix: String,
 }
 
-/// What a proxy says of the request that it got: Forwarded (RFC 7239) before the X-Forwarded lines, the proxy nearest
-/// to the client first.
+/// The original request as forwarded by proxies: Forwarded (RFC 7239) takes precedence over the X-Forwarded headers, and the
+/// proxy nearest to the client over others.
 #[derive(Default)]
 struct Proxy {
     proto: Option<String>,
@@ -258,18 +257,18 @@ impl Proxy {
     }
 }
 
-/// A path without slashes at its end.
+/// Removes trailing slashes.
 pub fn bare(path: &[u8]) -> &[u8] {
     let end = path.iter().rposition(|&b| b != b'/').map_or(0, |at| at + 1);
     path.get(..end).unwrap_or_default()
 }
 
-/// A name as one segment of a path, however it is asked for.
+/// Encodes a name as one segment of a path.
 pub fn segment(name: &str) -> String {
     utf8_percent_encode(name, SEGMENT).to_string()
 }
 
-/// A path without its last segments.
+/// Removes the last segments of a path.
 fn without(path: &[u8], segments: usize) -> &[u8] {
     (0..segments).fold(path, |path, _| {
         let slash = path.iter().rposition(|&b| b == b'/');
@@ -277,12 +276,12 @@ fn without(path: &[u8], segments: usize) -> &[u8] {
     })
 }
 
-/// An address with all that may not be part of it escaped.
+/// Escapes all characters that are invalid in an address.
 fn safe(address: &str) -> String {
     utf8_percent_encode(address, UNSAFE).to_string()
 }
 
-/// A host name as it may be part of an address.
+/// A host name without characters that are invalid in an address.
 fn clean(host: &str) -> String {
     host.chars()
         .filter(|c| c.is_ascii_alphanumeric() || ".-_~:[]%".contains(*c))

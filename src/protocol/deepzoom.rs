@@ -1,4 +1,4 @@
-//! DeepZoom: `NAME.dzi` describes, `NAME_files/LEVEL/COL_ROW.FORMAT` is a tile.
+//! DeepZoom: `NAME.dzi` is the descriptor, `NAME_files/LEVEL/COL_ROW.FORMAT` a tile.
 
 use crate::error::Result;
 use crate::plan::TileName;
@@ -23,12 +23,12 @@ static FORM: Form = Form {
     usage: "DeepZoom takes NAME.dzi or NAME_files/LEVEL/COL_ROW.jpg",
 };
 
-/// Reads a decoded path.
+/// Parses a decoded path.
 pub fn parse(path: &str) -> Result<Request> {
     tiles::parse(path, &FORM)
 }
 
-/// The .dzi file. Tile sizes that differ from level 0's are not announced: DeepZoom knows one.
+/// The .dzi file. It has the tile size of level 0: DeepZoom supports only one.
 pub fn describe(header: &Header) -> Description {
     let size = header.size();
     let tile = header.levels.first().map_or(256, |level| level.tile.w);

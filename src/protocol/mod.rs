@@ -1,6 +1,6 @@
-//! The four protocols: each parses requests and describes images, without opening them.
+//! The four protocols: each parses requests and describes images without opening them.
 //!
-//! Errors are reported in the form of the protocol that was spoken.
+//! Errors are reported in the form of the protocol of the request.
 
 mod address;
 pub mod deepzoom;
@@ -24,7 +24,7 @@ use crate::source::Header;
 use percent_encoding::percent_decode;
 use std::borrow::Cow;
 
-/// What is spoken.
+/// A protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// Internet Imaging Protocol 1.0.5.
@@ -38,7 +38,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// Its name in lower case.
+    /// The name in lower case.
     pub fn name(self) -> &'static str {
         match self {
             Protocol::Iip => "iip",
@@ -62,19 +62,19 @@ impl Protocol {
     }
 }
 
-/// A row of `URI_MAP`: what is spoken below a prefix of request paths.
+/// A row of `URI_MAP`: the protocol below a prefix of request paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
     /// The prefix, without slashes around it; empty for all paths.
     pub prefix: String,
-    /// What is spoken.
+    /// A protocol.
     pub protocol: Protocol,
-    /// The only version of IIIF that is spoken there; `None` for all.
+    /// The only version of IIIF below the prefix; `None` for all.
     pub iiif_version: Option<u8>,
 }
 
 impl Mount {
-    /// A row by the protocol's name, in any case: `IIIF1`, `IIIF2` and `IIIF3` are versions of IIIF.
+    /// A row by the name of the protocol, in any case; `IIIF1`, `IIIF2` and `IIIF3` are versions of IIIF.
     pub fn named(prefix: &str, name: &str) -> Option<Mount> {
         let version = ["IIIF1", "IIIF2", "IIIF3"]
             .iter()
@@ -96,48 +96,48 @@ impl Mount {
 /// Members of a JSON object.
 pub type Members = serde_json::Map<String, serde_json::Value>;
 
-/// What the protocols need to know of the configuration.
+/// Settings of the protocols.
 #[derive(Clone, Debug)]
 pub struct ProtocolSettings {
-    /// Prefixes of request paths and what is spoken below them, the longest first.
+    /// Prefixes of request paths with their protocols, the longest first.
     pub uri_map: Vec<Mount>,
-    /// Whether paths are mapped at all: one that no row has, and that asks for nothing in a query, leads nowhere then.
+    /// Whether paths are mapped: if so, a path without a row and without a query is a 404.
     pub mapped: bool,
-    /// Public address of the images; empty for the request's own.
+    /// Public address of the images; empty for the address of the request.
     pub base_url: String,
-    /// Whether what a proxy says of scheme, host and path is believed.
+    /// Whether to trust the headers of proxies for scheme, host and path.
     pub trust_proxy: bool,
-    /// Whether answers may be read by scripts of other sites.
+    /// Whether scripts of other sites may read answers.
     pub cors: bool,
-    /// IIIF version when the client asks for none.
+    /// Default IIIF version.
     pub iiif_version: u8,
     /// Members added to every info.json.
     pub iiif_extra: Members,
-    /// Rights of images that carry none.
+    /// Rights of images without a rights statement.
     pub copyright: String,
-    /// The number of the first channel in MINMAX; `None` goes by the numbers that are given.
+    /// The number of the first channel in MINMAX; `None` decides by the given numbers.
     pub first_channel: Option<u32>,
-    /// Whether pictures are also given inverted, stretched, equalised and by their logarithm.
+    /// Whether the additional qualities of IIIF_EXTENSIONS are enabled.
     pub iiif_extensions: bool,
-    /// Whether manifests are written.
+    /// Whether manifests are enabled.
     pub manifests: bool,
 }
 
-/// What was asked.
+/// A parsed request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// Which image; `None` when the question is about the server.
+    /// The image; `None` for requests to the server itself.
     pub image: Option<String>,
-    /// What of it.
+    /// The requested content.
     pub ask: Ask,
 }
 
-/// The kinds of question.
+/// Kinds of requested content.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ask {
-    /// Pixels in a file.
+    /// A picture.
     Picture(View),
-    /// Pixels in a file that a browser may offer to save under a name: IIP's CVT.
+    /// IIP: a picture by CVT, which has a file name for saving.
     Export(View),
     /// IIP: a rectangle of tiles in one answer.
     Tiles(iip::TileRange),
@@ -145,20 +145,20 @@ pub enum Ask {
     Measure(iip::Measure),
     /// IIP: metadata lines.
     Objects(Vec<iip::Object>),
-    /// IIIF: pixels in a file that says which version was spoken and what its usual address is.
+    /// IIIF: a picture with links to its profile and canonical address.
     Image {
         /// The pixels.
         view: View,
         /// Version and address.
         naming: Naming,
-        /// Whether the Accept header chose the format (version 1).
+        /// Whether the Accept header selected the format (version 1).
         negotiated: bool,
     },
     /// IIIF: info.json.
     Info {
         /// Version and address.
         naming: Naming,
-        /// Whether JSON-LD was asked for by name.
+        /// Whether JSON-LD was requested.
         linked: bool,
     },
     /// IIIF: manifest.json of an image or a folder.
@@ -167,34 +167,34 @@ pub enum Ask {
     Dzi,
     /// Zoomify: ImageProperties.xml.
     Properties,
-    /// Another address.
+    /// A redirect.
     Redirect(Redirect),
-    /// Nothing: the page that names the server.
+    /// The page that names the server.
     Nothing,
 }
 
-/// Where a request is sent on to.
+/// The target of a redirect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redirect {
     /// The address.
     pub to: String,
-    /// Whether it takes the place of the one that was asked (301), or only answers it (303).
+    /// Whether the redirect is permanent (301) or see-other (303).
     pub forever: bool,
 }
 
-/// What went wrong, and in which protocol.
+/// An error with the protocol of the request.
 #[derive(Debug)]
 pub struct Failure {
-    /// The protocol that was spoken.
+    /// The protocol of the request.
     pub protocol: Protocol,
-    /// What went wrong.
+    /// The error.
     pub error: Error,
-    /// IIP: class, kind and argument of the error body, where the error alone does not say it.
+    /// IIP: class, kind and argument of the error body, if the error alone does not determine them.
     pub iip: Option<iip::Fault>,
 }
 
 impl Failure {
-    /// A failure that the error describes completely.
+    /// A failure described by the error alone.
     pub fn new(protocol: Protocol, error: Error) -> Self {
         Failure {
             protocol,
@@ -204,7 +204,7 @@ impl Failure {
     }
 }
 
-/// Reads a request: the path after a matching prefix of `URI_MAP`, else the query string, else a POST's body.
+/// Parses a request: the path after a matching prefix of `URI_MAP`, otherwise the query string or the body of a POST.
 pub fn parse(http: &Http, settings: &ProtocolSettings) -> std::result::Result<(Protocol, Request), Failure> {
     if let Some(address) = address::mapped(http, settings)
         && let Some(mount) = address.mount
@@ -233,7 +233,7 @@ pub fn parse(http: &Http, settings: &ProtocolSettings) -> std::result::Result<(P
     iip::parse(query.or_else(body).unwrap_or_default(), http, settings)
 }
 
-/// Reads what follows a prefix, or `IIIF=`, `DeepZoom=`, `Zoomify=` in a query. `path` is decoded.
+/// Parses the part after a prefix, or after `IIIF=`, `DeepZoom=`, `Zoomify=` in a query. `path` is decoded.
 fn by_path(protocol: Protocol, path: &str, address: &Address) -> Result<Request> {
     match protocol {
         Protocol::Iiif => iiif::parse(path, address),
@@ -243,7 +243,7 @@ fn by_path(protocol: Protocol, path: &str, address: &Address) -> Result<Request>
     }
 }
 
-/// Percent-decodes; `plus` turns `+` into a blank, as in a query string. NUL and what is not UTF-8 are errors.
+/// Percent-decodes; with `plus`, `+` becomes a space as in a query string. Errors: NUL and invalid UTF-8.
 pub fn decode(text: &[u8], plus: bool) -> Result<String> {
     let blanks: Cow<[u8]> = if plus && text.contains(&b'+') {
         text.iter()
@@ -261,9 +261,9 @@ pub fn decode(text: &[u8], plus: bool) -> Result<String> {
     Ok(decoded)
 }
 
-/// A whole number without sign, or an error that says what it was for.
+/// Parses a whole number without sign; the error names its meaning.
 fn whole(text: &str, what: &str) -> Result<u32> {
-    // a sign is not part of a whole number, although `parse` takes it
+    // `parse` would accept a sign
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     match text.parse::<u32>() {
         Ok(value) if digits => Ok(value),
@@ -274,7 +274,7 @@ fn whole(text: &str, what: &str) -> Result<u32> {
     }
 }
 
-/// Text from a request as it may be put into a message: one line, not long.
+/// Text from a request, shortened to one line for a message.
 pub fn short(text: &str) -> String {
     text.chars()
         .take(100)
@@ -286,14 +286,14 @@ pub fn short(text: &str) -> String {
 pub struct Description {
     /// The media type.
     pub media_type: &'static str,
-    /// What the Link header says.
+    /// The Link header.
     pub links: Option<String>,
     /// The body.
     pub text: String,
 }
 
-/// Answers a question about an image that needs no pixels; `None` for the others. `notes` are members that are added to
-/// an info.json, those of the image before those of its directory.
+/// Answers requests for descriptions of an image; `None` for requests that need pixels. `notes` are the members of sidecar
+/// files for info.json, those of the image before those of its directory.
 pub fn describe(
     ask: &Ask,
     header: &Header,

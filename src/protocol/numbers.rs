@@ -1,9 +1,9 @@
-//! Numbers as iipsrv reads them: leading blanks are skipped and the number ends where it cannot be continued, as in
-//! C's `strtol` and `strtod`. Where a separator between two numbers is missing, both are read from the same text.
+//! Parses numbers like iipsrv: leading spaces are skipped and the number ends at the first invalid character, as in C's
+//! `strtol` and `strtod`. If a separator between two numbers is missing, both are parsed from the same text.
 
 use crate::geometry::Num;
 
-/// A whole number at the start of a text, cut to the range of `i64`; `None` without a digit.
+/// A whole number at the start of a text, clamped to the range of `i64`; `None` without a digit.
 pub fn int(text: &str) -> Option<i64> {
     let text = text.trim_ascii_start();
     let (negative, digits) = match text.strip_prefix(['-', '+']) {
@@ -18,7 +18,7 @@ pub fn int(text: &str) -> Option<i64> {
     value.map(|value| if negative { -value } else { value })
 }
 
-/// A whole number at the start of a text, 0 without one; `None` when it is negative. Cut to the range of `u32`.
+/// A whole number at the start of a text, clamped to the range of `u32`; 0 without a digit, `None` if it is negative.
 pub fn count(text: &str) -> Option<u32> {
     match int(text).unwrap_or(0) {
         negative if negative < 0 => None,
@@ -56,12 +56,12 @@ pub fn decimal(text: &str) -> Option<Num> {
     Num::parse(text.get(..end)?)
 }
 
-/// What is before and after the first `sign`; the whole text twice where there is none.
+/// The parts before and after the first `sign`; the whole text twice without one.
 pub fn cut(text: &str, sign: char) -> (&str, &str) {
     text.split_once(sign).unwrap_or((text, text))
 }
 
-/// The parts of a list that are not empty.
+/// The non-empty parts of a list.
 pub fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').filter(|part| !part.is_empty())
 }
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whole_numbers_are_read_as_far_as_they_go() {
+    fn whole_numbers_end_at_the_first_invalid_character() {
         for (text, value) in [
             ("150.5", Some(150)),
             (" 4", Some(4)),
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn decimal_numbers_are_read_as_far_as_they_go() {
+    fn decimal_numbers_end_at_the_first_invalid_character() {
         for (text, value) in [
             ("1.5", Some(1.5)),
             (" 2 ", Some(2.0)),

@@ -1,7 +1,7 @@
-//! What DeepZoom and Zoomify share: an address is a description, a tile by level, column, row and format, or the
-//! identifier alone, which is the smallest stored picture.
+//! Shared by DeepZoom and Zoomify: an address is a descriptor, a tile by level, column, row and format, or the bare
+//! identifier, which gives the smallest stored level.
 //!
-//! As in iipsrv, numbers are read as far as they go, and an unknown format is JPEG.
+//! As in iipsrv, numbers end at the first invalid character, and an unknown format is JPEG.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -13,23 +13,23 @@ use crate::protocol::numbers;
 use crate::protocol::short;
 use crate::raster::Format;
 
-/// How a protocol spells addresses.
+/// The address syntax of a protocol.
 pub struct Form {
-    /// What follows the identifier in the description's address.
+    /// The suffix of the descriptor's address.
     pub description: &'static str,
-    /// What that address asks for.
+    /// The content of that address.
     pub ask: Ask,
-    /// What is between the identifier and the tile.
+    /// The separator between identifier and tile.
     pub between: &'static str,
-    /// Level, column and row of what follows that, without its suffix.
+    /// Parses level, column and row of a tile, without its suffix.
     pub split: fn(&str) -> [&str; 3],
     /// The name of the tile with this level, column and row.
     pub name: fn([u32; 3]) -> TileName,
-    /// Both addresses, for a message.
+    /// Both address forms, for a message.
     pub usage: &'static str,
 }
 
-/// Reads a decoded path.
+/// Parses a decoded path.
 pub fn parse(path: &str, form: &Form) -> Result<Request> {
     let wrong = || Error::Malformed(format!("{}, got \"{}\"", form.usage, short(path)));
     if let Some(image) = path.strip_suffix(form.description) {

@@ -1,5 +1,5 @@
-//! Zoomify: `NAME/ImageProperties.xml` describes, `NAME/TileGroupG/LEVEL-COL-ROW.FORMAT` is a tile. The group is
-//! ignored: clients count it differently.
+//! Zoomify: `NAME/ImageProperties.xml` is the descriptor, `NAME/TileGroupG/LEVEL-COL-ROW.FORMAT` a tile. The group is
+//! ignored: clients compute it differently.
 
 use crate::error::Result;
 use crate::plan::TileName;
@@ -27,13 +27,13 @@ static FORM: Form = Form {
     usage: "Zoomify takes NAME/ImageProperties.xml or NAME/TileGroup0/LEVEL-COL-ROW.jpg",
 };
 
-/// Reads a decoded path.
+/// Parses a decoded path.
 pub fn parse(path: &str) -> Result<Request> {
     tiles::parse(path, &FORM)
 }
 
-/// ImageProperties.xml. NUMTILES is the sum over the levels that a client counts; clients find the attributes by
-/// their position.
+/// ImageProperties.xml. NUMTILES is the sum over the levels that a client counts; clients parse the attributes by
+/// position.
 pub fn describe(header: &Header) -> Description {
     let size = header.size();
     let tile = header

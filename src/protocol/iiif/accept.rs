@@ -1,10 +1,10 @@
-//! The Accept header (RFC 9110 §12.5.1), as far as IIIF looks at it.
+//! The parts of the Accept header (RFC 9110 §12.5.1) that IIIF uses.
 
 use crate::protocol::iiif::CONTEXT_1;
 use crate::protocol::iiif::CONTEXT_2;
 use crate::protocol::iiif::CONTEXT_3;
 
-/// The media ranges that a client takes.
+/// The media ranges that a client accepts.
 pub struct Accept<'a> {
     ranges: Vec<MediaRange<'a>>,
 }
@@ -13,12 +13,12 @@ pub struct Accept<'a> {
 struct MediaRange<'a> {
     name: &'a str,
     profile: &'a str,
-    /// 0–1; 0 is refused.
+    /// Quality value, 0–1; 0 is not acceptable.
     q: f32,
 }
 
 impl<'a> Accept<'a> {
-    /// Reads the header; what cannot be read is passed over.
+    /// Parses the header; malformed parts are ignored.
     pub fn parse(text: &'a str) -> Accept<'a> {
         let ranges = split(text, ',')
             .map(|range| {
@@ -44,7 +44,7 @@ impl<'a> Accept<'a> {
         Accept { ranges }
     }
 
-    /// The version of the Presentation API whose context is named as a profile, 2 or 3.
+    /// The version of the Presentation API, 2 or 3, whose context is given as a profile.
     pub fn presentation(&self) -> Option<u8> {
         let mut profiles = self.ranges.iter().filter(|range| range.q > 0.0);
         profiles.find_map(|range| {
@@ -54,7 +54,7 @@ impl<'a> Accept<'a> {
         })
     }
 
-    /// The version whose context is named as a profile; the dearest to the client if there are several.
+    /// The version whose context is given as a profile; the one with the highest quality value if there are several.
     pub fn version(&self) -> Option<u8> {
         let contexts = [
             (CONTEXT_3, 3),
@@ -78,12 +78,12 @@ impl<'a> Accept<'a> {
         best.1
     }
 
-    /// Whether JSON-LD is named, and not liked less than JSON.
+    /// Whether JSON-LD is accepted with at least the quality value of JSON.
     pub fn linked(&self) -> bool {
         self.prefers("application/ld+json", "application/json")
     }
 
-    /// Whether `one` is named, and not liked less than `other` where that is named too.
+    /// Whether `one` is accepted, with at least the quality value of `other` if that is accepted, too.
     pub fn prefers(&self, one: &str, other: &str) -> bool {
         let q = |name: &str| {
             let named = self
@@ -96,7 +96,7 @@ impl<'a> Accept<'a> {
     }
 }
 
-/// Splits at a sign outside quotes.
+/// Splits at a character outside quotes.
 fn split(text: &str, sign: char) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     text.split(move |c| {
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_ld_is_for_those_who_ask_for_it() {
+    fn json_ld_is_sent_on_request() {
         for (text, linked) in [
             ("", false),
             ("*/*", false),

@@ -23,7 +23,7 @@ pub const fn profile(version: u8) -> &'static str {
     }
 }
 
-/// What the Link header says of a picture. Version 1.1 knows no canonical address.
+/// The Link header of a picture. Version 1.1 has no canonical address.
 pub fn links(view: &View, naming: &Naming, header: &Header, limits: &PlanLimits) -> Result<String> {
     let profile = format!("<{}>;rel=\"profile\"", profile(naming.version));
     if naming.version < 2 {
@@ -49,7 +49,7 @@ fn region(region: Rect, full: Size) -> String {
     format!("{x},{y},{w},{h}")
 }
 
-/// Of a region of size `region` that is shown at `size`.
+/// The canonical size parameter of a region of size `region` shown at `size`.
 fn size(region: Size, size: Size, version: u8, limits: &PlanLimits) -> String {
     let Size { w, h } = size;
     let by = |scale: Scale| {
@@ -72,7 +72,7 @@ fn size(region: Size, size: Size, version: u8, limits: &PlanLimits) -> String {
 
 fn turn(view: &View) -> String {
     let mirror = if view.adjust.mirror { "!" } else { "" };
-    // as short as it can be said: no zeros at the end, one before the point
+    // the shortest form: no trailing zeros, one zero before the decimal point
     format!("{mirror}{}", view.adjust.degrees.value())
 }
 

@@ -1,7 +1,7 @@
 //! info.json: IIIF Image API 3.0 §5, 2.1 §5, 1.1 §5.
 //!
-//! Everything that is listed is true: sizes are those of stored levels, scale factors those whose tiles are stored.
-//! What others add can say more of an image, but nothing else of its pixels.
+//! Sizes are those of stored levels, scale factors those of levels with stored tiles. Sidecar files may add members but not
+//! override technical ones.
 
 use crate::geometry::Size;
 use crate::plan::PlanLimits;
@@ -21,7 +21,7 @@ use crate::source::Header;
 use serde_json::Value;
 use serde_json::json;
 
-/// Members that only the server sets: what a client asks pictures by.
+/// Members that only the server sets: clients use them to request pictures.
 const OWN: [&str; 22] = [
     "@context",
     "id",
@@ -47,8 +47,8 @@ const OWN: [&str; 22] = [
     "qualities",
 ];
 
-/// The document, and its media type: JSON-LD's where it was asked for by name (`linked`). `notes` are added after
-/// IIIF_EXTRA_INFO, the first having the last word.
+/// The document and its media type: JSON-LD if requested (`linked`). `notes` are added after IIIF_EXTRA_INFO; the first takes
+/// precedence.
 pub fn info(
     naming: &Naming,
     linked: bool,
@@ -72,7 +72,7 @@ pub fn info(
         (true, 2) => "application/ld+json;profile=\"http://iiif.io/api/image/2/context.json\"",
         (true, _) => "application/ld+json;profile=\"http://iiif.io/api/image/3/context.json\"",
     };
-    // 2.1 §5: plain JSON says where its context is
+    // 2.1 §5: plain JSON links to its context
     let context = (!linked && naming.version == 2).then(|| {
         format!("<{CONTEXT_2}>;rel=\"http://www.w3.org/ns/json-ld#context\";type=\"application/ld+json\"")
     });
@@ -83,7 +83,7 @@ pub fn info(
     }
 }
 
-/// Adds members, or puts them in place of others; lists of services and the like are joined.
+/// Adds or replaces members; lists such as services are joined.
 fn add(info: &mut Members, members: &Members) {
     for (key, value) in members.iter().filter(|(key, _)| !OWN.contains(&key.as_str())) {
         match (info.get_mut(key), value) {
@@ -129,7 +129,7 @@ fn info_3(naming: &Naming, header: &Header, limits: &PlanLimits, settings: &Prot
         features.push("sizeUpscaling");
     }
     put("extraFeatures", json!(features));
-    // §5.6: rights is one of certain addresses; free text has no place in version 3
+    // §5.6: rights is one of a set of addresses; version 3 has no member for free text
     if let Some(uri) = rights(settings, header).and_then(licence) {
         put("rights", json!(uri));
     }
@@ -207,7 +207,7 @@ fn info_1(naming: &Naming, header: &Header, limits: &PlanLimits, settings: &Prot
     put("@id", json!(naming.id));
     put("width", json!(header.size().w));
     put("height", json!(header.size().h));
-    // one tile size only
+    // a single tile size
     if let Some((tile, factors)) = grids(header, limits).into_iter().next() {
         put("scale_factors", json!(factors));
         put("tile_width", json!(tile.w));
@@ -228,7 +228,7 @@ fn info_1(naming: &Naming, header: &Header, limits: &PlanLimits, settings: &Prot
     info
 }
 
-/// What the image or the configuration says of its rights.
+/// The rights statement of the image or of the configuration.
 pub(in crate::protocol::iiif) fn rights<'a>(
     settings: &'a ProtocolSettings,
     header: &'a Header,
@@ -240,7 +240,7 @@ pub(in crate::protocol::iiif) fn rights<'a>(
         .find(|text| !text.is_empty())
 }
 
-/// The address of a licence as it is registered, if it is one (3.0 §5.6): those begin with http, not https.
+/// The registered address of a licence, if it is one (3.0 §5.6): these begin with http, not https.
 pub(in crate::protocol::iiif) fn licence(text: &str) -> Option<String> {
     let rest = text
         .strip_prefix("https://")
@@ -254,7 +254,7 @@ pub(in crate::protocol::iiif) fn licence(text: &str) -> Option<String> {
     (known && !rest.contains(char::is_whitespace)).then(|| format!("http://{rest}"))
 }
 
-/// PNG where a JPEG would lose something.
+/// PNG, if JPEG would lose information.
 fn preferred(header: &Header) -> Format {
     match header.meaning.alpha {
         crate::raster::Alpha::None => Format::Jpeg,
@@ -262,7 +262,7 @@ fn preferred(header: &Header) -> Format {
     }
 }
 
-/// Besides `default`.
+/// Qualities in addition to `default`.
 fn qualities(header: &Header, settings: &ProtocolSettings) -> Vec<&'static str> {
     let mut qualities = match header.meaning.colour {
         Colour::Rgb | Colour::Lab | Colour::Cmyk => vec!["color", "gray", "bitonal"],
@@ -275,7 +275,7 @@ fn qualities(header: &Header, settings: &ProtocolSettings) -> Vec<&'static str> 
 }
 
 fn bounds(limits: &PlanLimits) -> impl Iterator<Item = (&'static str, u64)> {
-    // a height may be announced only with a width
+    // maxHeight requires maxWidth
     let (w, h) = (limits.max_width, limits.max_height);
     let all = [
         ("maxWidth", w.or(h.map(|_| u32::MAX)).map(u64::from)),
@@ -285,7 +285,7 @@ fn bounds(limits: &PlanLimits) -> impl Iterator<Item = (&'static str, u64)> {
     all.into_iter().filter_map(|(key, limit)| Some((key, limit?)))
 }
 
-/// Smallest first; levels that may be asked for whole.
+/// Sizes of levels that may be requested whole, smallest first.
 fn sizes(header: &Header, limits: &PlanLimits) -> Value {
     let levels = header.levels.iter().rev().map(|level| level.size);
     levels
@@ -294,7 +294,7 @@ fn sizes(header: &Header, limits: &PlanLimits) -> Value {
         .collect()
 }
 
-/// One entry per tile size, as the standard demands.
+/// One entry per tile size, as the standard requires.
 fn tiles(header: &Header, limits: &PlanLimits) -> Value {
     grids(header, limits)
         .into_iter()
@@ -302,8 +302,8 @@ fn tiles(header: &Header, limits: &PlanLimits) -> Value {
         .collect()
 }
 
-/// Tile sizes, that of level 0 first, with the factors of the levels that have them. Tiles that are beyond the limits
-/// are cut in halves until they are within.
+/// Tile sizes, that of level 0 first, with the scale factors of their levels. Tile sizes beyond the limits are halved until
+/// they fit.
 fn grids(header: &Header, limits: &PlanLimits) -> Vec<(Size, Vec<u64>)> {
     let mut grids: Vec<(Size, Vec<u64>)> = Vec::new();
     for level in &header.levels {
@@ -326,7 +326,7 @@ fn grids(header: &Header, limits: &PlanLimits) -> Vec<(Size, Vec<u64>)> {
     grids
 }
 
-/// How large the object is: centimetres a pixel, across (IIIF registry of services, Physical Dimensions).
+/// The physical scale in centimetres per pixel, horizontally (IIIF registry of services, Physical Dimensions).
 fn physical(naming: &Naming, header: &Header) -> Option<Value> {
     let density = header.metadata.density?.x.value();
     let scale = 100.0 / density;

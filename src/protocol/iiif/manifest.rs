@@ -1,7 +1,7 @@
-//! `ID/manifest.json`: IIIF Presentation API 3.0 and 2.1. What an image, a file of pages or a sequence is called and who
-//! may use it, with a canvas for each picture; a folder is a Collection.
+//! `ID/manifest.json`: IIIF Presentation API 3.0 and 2.1. Label and rights of an image, a file of pages or a sequence, with a
+//! canvas for each picture; a folder is a Collection.
 //!
-//! The canvases have the size of their pictures, and each is painted by the IIIF image service of this server.
+//! Canvases have the size of their pictures and are painted by this server's image service.
 
 use crate::geometry::Size;
 use crate::protocol::Description;
@@ -23,7 +23,7 @@ const CONTEXTS: [&str; 2] = [
 /// Longest side of a thumbnail, in pixels.
 const THUMBNAIL: u32 = 400;
 
-/// Texts of a file that are shown as they are, with their English labels.
+/// Texts of a file that are shown unchanged, with their English labels.
 const SHOWN: [(&str, &str); 7] = [
     ("creator", "Creator"),
     ("date", "Date"),
@@ -34,7 +34,7 @@ const SHOWN: [(&str, &str); 7] = [
     ("model", "Camera model"),
 ];
 
-/// What a note beside an image may say of its manifest, in the words of version 3.
+/// Members of version 3 that a sidecar file may add to a manifest.
 const NOTED: [&str; 12] = [
     "label",
     "summary",
@@ -53,11 +53,11 @@ const NOTED: [&str; 12] = [
 /// A request for a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestRequest {
-    /// Of the Presentation API, 2 or 3.
+    /// Version of the Presentation API, 2 or 3.
     pub version: u8,
-    /// The version of the Image API that its images speak, 1 to 3.
+    /// Version of the Image API of its images, 1 to 3.
     pub images: u8,
-    /// The address of the image or folder, without a slash at the end.
+    /// The address of the image or folder, without a trailing slash.
     pub id: String,
 }
 
@@ -71,25 +71,25 @@ impl ManifestRequest {
 /// A picture of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Canvas {
-    /// What follows the address of the whole: empty for a picture that is alone.
+    /// The suffix of the address; empty for a single picture.
     pub tail: String,
-    /// What it is called.
+    /// The label.
     pub label: String,
-    /// In pixels.
+    /// Size in pixels.
     pub size: Size,
 }
 
 /// An entry of a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FolderEntry {
-    /// As it is written in identifiers.
+    /// The name in identifiers.
     pub name: String,
-    /// Whether it is a folder itself.
+    /// Whether it is a folder.
     pub folder: bool,
 }
 
-/// The manifest of pictures that are one work. `name` is its name where the file has no title; `notes` are what lies
-/// beside it, the first having the last word.
+/// The manifest of the pictures of one work. `name` is the label if the file has no title; `notes` are its sidecar files, of
+/// which the first takes precedence.
 pub fn manifest(
     asked: &ManifestRequest,
     name: &str,
@@ -132,7 +132,7 @@ pub fn collection(asked: &ManifestRequest, name: &str, entries: &[FolderEntry]) 
     described(asked, members)
 }
 
-/// The document with its context in front.
+/// The document with its context first.
 fn described(asked: &ManifestRequest, members: Value) -> Description {
     let [two, three] = CONTEXTS;
     let context = if asked.version == 2 { two } else { three };
@@ -152,12 +152,12 @@ fn described(asked: &ManifestRequest, members: Value) -> Description {
     }
 }
 
-/// A text in no language that is known.
+/// A text without a language.
 fn plain(text: &str) -> Value {
     json!({ "none": [text] })
 }
 
-/// What a note says, with texts that are written without a language put into their form (3.0 §4).
+/// A member of a sidecar file; plain texts are converted to language maps (3.0 §4).
 fn languages(key: &str, value: &Value) -> Value {
     match (key, value) {
         ("label" | "summary", Value::String(text)) => plain(text),
@@ -176,7 +176,7 @@ fn row(row: &Value) -> Value {
     json!({ "label": text("label"), "value": text("value") })
 }
 
-/// What the file says of its work, in the words of version 3.
+/// Metadata of the file as members of version 3.
 fn about(name: &str, header: &Header, settings: &ProtocolSettings) -> Members {
     let said = |name: &str| {
         header
@@ -210,7 +210,7 @@ fn about(name: &str, header: &Header, settings: &ProtocolSettings) -> Members {
     work
 }
 
-/// The image service of a picture, as the Presentation API refers to it.
+/// The image service of a picture in a manifest.
 fn service(asked: &ManifestRequest, id: &str) -> Value {
     let level = format!("http://iiif.io/api/image/{}/level2.json", asked.images);
     match (asked.version, asked.images) {
@@ -224,7 +224,7 @@ fn service(asked: &ManifestRequest, id: &str) -> Value {
     }
 }
 
-/// Address and size of a small picture.
+/// Address and size of a thumbnail.
 fn thumbnail(id: &str, size: Size) -> (String, Size) {
     let longest = size.w.max(size.h).max(1);
     let side = |side: u32| {
@@ -275,7 +275,7 @@ fn manifest_3(asked: &ManifestRequest, work: Members, canvases: &[Canvas]) -> Va
     Value::Object(all)
 }
 
-/// A text of version 3 in the form of version 2: of its first language.
+/// Converts a text of version 3 to version 2, using its first language.
 fn simple(value: &Value) -> Value {
     let texts = value.as_object().and_then(|languages| languages.values().next());
     match texts.and_then(Value::as_array).map(Vec::as_slice) {
@@ -285,7 +285,7 @@ fn simple(value: &Value) -> Value {
     }
 }
 
-/// Adds what is known of a work in the words of version 2.
+/// Adds metadata as members of version 2.
 fn about_2(work: &Members, put: &mut impl FnMut(&str, Value) -> Option<Value>) {
     for (three, two) in [("label", "label"), ("summary", "description")] {
         if let Some(value) = work.get(three) {

@@ -1,6 +1,6 @@
 //! IIIF Image API 3.0, 2.1 and 1.1: `ID/info.json` and `ID/REGION/SIZE/ROTATION/QUALITY.FORMAT`.
 //!
-//! The identifier may hold slashes: the last four segments are the parameters.
+//! Identifiers may contain slashes: the last four segments are the parameters.
 
 mod accept;
 mod canonical;
@@ -29,14 +29,14 @@ use crate::protocol::iiif::params::Rules;
 use crate::protocol::short;
 use crate::raster::Format;
 
-/// The context of version 1.1, by which an info.json of that version is recognised.
+/// The context of version 1.1, which identifies its info.json.
 pub const CONTEXT_1: &str = "http://library.stanford.edu/iiif/image-api/1.1/context.json";
 /// The context of version 2.
 pub const CONTEXT_2: &str = "http://iiif.io/api/image/2/context.json";
 /// The context of version 3.
 pub const CONTEXT_3: &str = "http://iiif.io/api/image/3/context.json";
 
-/// What an answer says of itself.
+/// Version and address of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Naming {
     /// 1, 2 or 3.
@@ -45,7 +45,7 @@ pub struct Naming {
     pub id: String,
 }
 
-/// Reads a decoded path.
+/// Parses a decoded path.
 pub fn parse(path: &str, address: &Address) -> Result<Request> {
     if path.ends_with('/')
         && let Some(target) = without_slash(path, address)
@@ -62,17 +62,17 @@ pub fn parse(path: &str, address: &Address) -> Result<Request> {
     }
 }
 
-/// The version that the mount of an address fixes, if any.
+/// The version that the row of `URI_MAP` fixes, if any.
 fn fixed_version(address: &Address) -> Option<u8> {
     address.mount.and_then(|mount| mount.iiif_version)
 }
 
-/// The version of an address without a look at the Accept header.
+/// The version of an address, ignoring the Accept header.
 fn version(address: &Address) -> u8 {
     fixed_version(address).unwrap_or(address.settings.iiif_version)
 }
 
-/// info.json of an image, in the version that the client prefers unless the mount fixes one.
+/// info.json of an image, in the version that the client prefers unless the row of `URI_MAP` fixes one.
 fn description(image: &str, address: &Address, accept: &Accept) -> Request {
     let preferred = fixed_version(address).or(accept.version());
     let naming = Naming {
@@ -108,7 +108,7 @@ fn manifest_of(image: &str, address: &Address, accept: &Accept) -> Request {
 
 /// An image request: `{identifier}/{region}/{size}/{rotation}/{quality}.{format}`.
 ///
-/// Its version is not the Accept header's: an `<img>` cannot say it, and caches would have to keep one of each.
+/// The Accept header does not select its version: an `<img>` cannot set it, and caches would need one entry for each.
 fn picture(path: &str, address: &Address, accept: &Accept) -> Result<Request> {
     let mut parts = path.rsplitn(5, '/');
     let mut next = || parts.next().unwrap_or_default();
@@ -141,7 +141,7 @@ fn picture(path: &str, address: &Address, accept: &Accept) -> Result<Request> {
                 negotiated,
             },
         }),
-        // an identifier with slashes and nothing after it has no region where a region would be
+        // a bare identifier with slashes has no valid region at the position of a region
         Err(_) if !params::looks_like_region(region) && !params::looks_like_quality(file) => {
             bare(path, address)
         }
@@ -149,10 +149,10 @@ fn picture(path: &str, address: &Address, accept: &Accept) -> Result<Request> {
     }
 }
 
-/// What follows an identifier that asks for its description.
+/// The suffix of a request for the description.
 const INFO: &str = "/info.json";
 
-/// A picture or a description with a slash at the end is at the address without.
+/// Redirects a picture or description with a trailing slash to the address without it.
 fn without_slash(path: &str, address: &Address) -> Option<Request> {
     let path = path.trim_end_matches('/');
     let address = Address {
@@ -175,7 +175,7 @@ fn without_slash(path: &str, address: &Address) -> Option<Request> {
     })
 }
 
-/// The identifier alone leads to its info.json (§2.1 of every version).
+/// Redirects the bare identifier to its info.json (§2.1 of every version).
 fn bare(path: &str, address: &Address) -> Result<Request> {
     let image = path.trim_end_matches('/');
     if image.is_empty() {
@@ -193,7 +193,7 @@ fn bare(path: &str, address: &Address) -> Result<Request> {
     })
 }
 
-/// A word of a request in a message.
+/// Formats a word of a request for a message.
 fn wrong(what: &str, text: &str) -> Error {
     Error::Malformed(format!("\"{}\" is not a {what}", short(text)))
 }

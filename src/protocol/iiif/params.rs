@@ -18,19 +18,19 @@ use crate::protocol::short;
 use crate::protocol::whole;
 use crate::raster::Format;
 
-/// By which rules words are read.
+/// Rules for parsing the parameters.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// 1, 2 or 3.
     pub version: u8,
-    /// Whether the words of that version alone are taken, by the letter: in `IIIF1`, `IIIF2` and `IIIF3` of `URI_MAP`.
-    /// Else those of all versions are, in any case, and numbers as iipsrv reads them (`protocol::numbers`).
+    /// Whether to accept only the exact syntax of that version, as in `IIIF1`, `IIIF2` and `IIIF3` of `URI_MAP`. Otherwise
+    /// the keywords of all versions are accepted in any case, and numbers as in iipsrv (`protocol::numbers`).
     pub strict: bool,
-    /// Whether the qualities of IIIF_EXTENSIONS are let in.
+    /// Whether the qualities of IIIF_EXTENSIONS are accepted.
     pub more: bool,
 }
 
-/// Reads the parameters.
+/// Parses the parameters.
 pub fn view(rules: Rules, (region, size): (&str, &str), rotation: &str, file: &str) -> Result<View> {
     let (scale, enlarge) = scale(rules, size)?;
     let (mirror, degrees) = turn(rules, rotation)?;
@@ -60,7 +60,7 @@ pub fn view(rules: Rules, (region, size): (&str, &str), rotation: &str, file: &s
     })
 }
 
-/// Whether a segment could be a region, right or wrong.
+/// Whether a segment could be a region, valid or not.
 pub fn looks_like_region(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     matches!(text.as_str(), "full" | "square") || text.starts_with("pct:") || text.matches(',').count() >= 3
@@ -77,7 +77,7 @@ pub fn looks_like_quality(text: &str) -> bool {
         .is_some_and(|(quality, _)| self::quality(rules, quality).is_ok())
 }
 
-/// A word as it is compared: in any case where the rules are not strict.
+/// A word for comparison: in lower case unless the rules are strict.
 fn word(rules: Rules, text: &str) -> String {
     if rules.strict {
         text.into()
@@ -141,7 +141,7 @@ fn length(length: Num) -> u32 {
     (length.value().round() as u32).max(1)
 }
 
-/// A decimal number without sign, exponent or blanks.
+/// A decimal number without sign, exponent or spaces.
 fn number(text: &str) -> Option<Num> {
     text.bytes()
         .all(|b| b.is_ascii_digit() || b == b'.')
@@ -205,7 +205,7 @@ fn scale(rules: Rules, text: &str) -> Result<(Scale, Enlarge)> {
     Ok((scale, enlarge))
 }
 
-/// Mirroring, and a clockwise turn in degrees, below 360.
+/// Mirroring, and clockwise rotation in degrees, below 360.
 fn turn(rules: Rules, text: &str) -> Result<(bool, Num)> {
     let (angle, mirror) = match text.strip_prefix('!') {
         Some(angle) => (angle, true),
@@ -228,10 +228,10 @@ fn turn(rules: Rules, text: &str) -> Result<(bool, Num)> {
         })
 }
 
-/// The qualities of IIIF_EXTENSIONS, as iipsrv names them.
+/// The qualities of IIIF_EXTENSIONS, by their names in iipsrv.
 pub const EXTENSIONS: [&str; 4] = ["negative", "stretch", "equalization", "log"];
 
-/// What is done to colours.
+/// Parses the quality.
 fn quality(rules: Rules, text: &str) -> Result<Adjust> {
     let more = rules.more;
     let mut adjust = Adjust::default();
@@ -284,7 +284,7 @@ mod tests {
     };
 
     #[test]
-    fn strict_regions_are_read_by_the_letter() {
+    fn strict_regions_follow_the_standard() {
         let region = |text| region(STRICT, text);
         assert_eq!(region("full").unwrap(), Region::Full);
         assert_eq!(region("1,2,3,4").unwrap(), Region::Pixels(1, 2, Size::new(3, 4)));
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_regions_are_read_as_iipsrv_reads_them() {
+    fn plain_regions_are_parsed_as_in_iipsrv() {
         let region = |text| region(PLAIN, text);
         assert_eq!(region("Full").unwrap(), Region::Full);
         assert_eq!(region("SQUARE").unwrap(), Region::Square);
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_sizes_are_those_of_both_versions_as_iipsrv_reads_them() {
+    fn plain_sizes_of_both_versions_are_parsed_as_in_iipsrv() {
         let scale = |version, text| {
             let found = scale(Rules { version, ..PLAIN }, text);
             found.unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_quality_needs_no_case_and_no_format() {
+    fn a_plain_quality_ignores_case_and_needs_no_format() {
         let read = |rules, file| view(rules, ("full", "max"), "0", file);
         assert_eq!(
             read(PLAIN, "GRAY").unwrap(),

@@ -1,7 +1,7 @@
-//! Commands that change the request: name, and the meaning of the value.
+//! The commands that change the request: names and meanings of the values.
 //!
-//! Values are read as iipsrv reads them: the leading number counts, unknown words are ignored. Values that iipsrv
-//! makes nonsense of are errors: negative sizes, a gamma of 0, a contrast that is no number, a matrix without one.
+//! Values are parsed as in iipsrv: the leading number counts, unknown words are ignored. Values for which iipsrv shows
+//! nonsense are errors: negative sizes, a gamma of 0, a contrast that is no number, a matrix without numbers.
 
 use crate::encode::TiffCompression;
 use crate::error::Error;
@@ -25,7 +25,7 @@ use crate::protocol::whole;
 use crate::source::sequence::FIRST;
 
 impl Commands {
-    /// A command after a path. Clients put other things there: time stamps, keys.
+    /// Parses a command after a path. Clients also append time stamps and keys there.
     pub(in crate::protocol::iip) fn follow(&mut self, part: &[u8]) -> Result<()> {
         let (name, encoded) = split(part);
         match lookup(CHANGES, &name) {
@@ -36,7 +36,7 @@ impl Commands {
 
     pub(in crate::protocol::iip) fn change(&mut self, name: &str, value: &str) -> Result<()> {
         match lookup(CHANGES, name) {
-            // `NAME=` says nothing
+            // `NAME=` without a value is ignored
             Some(_) if value.is_empty() => Ok(()),
             Some((_, change)) => change(self, value),
             None => {
@@ -47,7 +47,7 @@ impl Commands {
     }
 }
 
-/// What a command's value changes in the request.
+/// The effect of a command's value on the request.
 pub(in crate::protocol::iip) type Change = fn(&mut Commands, &str) -> Result<()>;
 
 pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
@@ -74,7 +74,7 @@ pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
         Ok(())
     }),
     ("RGN", |commands, value| {
-        // what is not four numbers, or empty, is the whole image
+        // anything other than four numbers, and an empty region, is the whole image
         let numbers: Vec<Num> = numbers::list(value).map(decimal).collect();
         commands.region = match numbers.as_slice() {
             &[x, y, w, h, ..] if w.value() > 0.0 && h.value() > 0.0 => Some([x, y, w, h]),
@@ -86,7 +86,7 @@ pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
         (commands.compression, commands.quality) = quality(value);
         Ok(())
     }),
-    // the view of a sequence, or the page of a file; a single image has only one, which every value names
+    // the view of a sequence, or the page of a file; a single image has one view, which every value selects
     ("SDS", |commands, value| {
         let mut angles = numbers::list(value).map(|angle| {
             numbers::count(angle).ok_or_else(|| Error::Malformed("the image has no such view".into()))
@@ -103,21 +103,21 @@ pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
             Some(degrees) => (true, degrees),
             None => (false, value),
         };
-        // other angles turn nothing
+        // other angles are ignored
         let degrees = numbers::int(degrees).unwrap_or(0).rem_euclid(360);
         let right = i16::try_from(degrees).ok().filter(|degrees| degrees % 90 == 0);
         commands.adjust.degrees = Num::new(right.unwrap_or(0).into()).unwrap_or_default();
         commands.adjust.mirror = mirror;
         Ok(())
     }),
-    // IIP 1.0.5 §2.2.1.1: turned counterclockwise, then mirrored about a horizontal (0) or vertical (90) axis
+    // IIP 1.0.5 §2.2.1.1: anticlockwise rotation, then mirroring about a horizontal (0) or vertical (90) axis
     ("RFM", |commands, value| {
         let (angle, axis) = match value.split_once(',') {
             Some((angle, axis)) => (angle, Some(axis)),
             None => (value, None),
         };
         let angle = right_angle(angle, "RFM")?.value();
-        // mirrored first, it turns the other way; a horizontal axis is a vertical one and half a turn
+        // mirroring first inverts the rotation; a horizontal axis is a vertical one with a rotation by 180 degrees
         let (mirror, degrees) = match axis {
             None => (false, 360.0 - angle),
             Some("90") => (true, angle),
@@ -138,7 +138,7 @@ pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
     }),
     ("CNT", |commands, value| {
         match value.to_ascii_lowercase().as_str() {
-            // -1 stretches in iipsrv 1.1, and clients send it
+            // -1 stretches in iipsrv 1.1, and clients use it
             "stretch" | "st" | "-1" => commands.adjust.samples.stretch = true,
             "equalization" | "equalisation" | "eq" => commands.adjust.equalise = true,
             _ => {
@@ -192,14 +192,14 @@ pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
         commands.adjust.samples.kernel = kernel(value);
         Ok(())
     }),
-    // IIP 1.0.5 §2.2.1.1, FlashPix 1.0.1 §7.2: from -20, blurred, to 20, sharpened
+    // IIP 1.0.5 §2.2.1.1, FlashPix 1.0.1 §7.2: from -20 (blur) to 20 (sharpen)
     ("FTR", |commands, value| {
         let filter = Num::parse(value).filter(|filter| filter.value().abs() <= 20.0);
         commands.adjust.samples.filter =
             filter.ok_or_else(|| wrong("FTR", "a number from -20 to 20", value))?;
         Ok(())
     }),
-    // IIP 1.0.5 §2.2.1.1: in heights of the image, unlike RGN, which is in shares of either side as in iipsrv
+    // IIP 1.0.5 §2.2.1.1: in units of the image's height, unlike RGN, which is in fractions of each side as in iipsrv
     ("ROI", |commands, value| {
         let shown: [Num; 4] = decimals(value, "ROI")?;
         if shown.iter().any(|n| n.value() < 0.0) {
@@ -218,7 +218,7 @@ pub(in crate::protocol::iip) static CHANGES: &[(&str, Change)] = &[
             Some(shape.ok_or_else(|| wrong("RAR", "a number from 0.001 to 1000", value))?);
         Ok(())
     }),
-    // IIP 1.0.5: which of a file's tables of JPEG the answer is coded by. Answers are coded by tables of their own.
+    // IIP 1.0.5: the JPEG tables of the file to encode with. Answers always have their own tables.
     ("CIN", |_, value| match whole(value, "CIN")? {
         1..=255 => Ok(()),
         _ => Err(wrong("CIN", "a number from 1 to 255", value)),
@@ -240,18 +240,18 @@ fn right_angle(text: &str, command: &str) -> Result<Num> {
     right.ok_or_else(|| wrong(command, "0, 90, 180 or 270", text))
 }
 
-/// A side in pixels; 0, and what is no number, asks for nothing.
+/// A side in pixels; 0, or a text without a number, leaves it unset. Negative numbers are errors.
 fn side(command: &str, text: &str) -> Result<Option<u32>> {
     let side = numbers::count(text).ok_or_else(|| wrong(command, "a number from 0", text))?;
     Ok((side > 0).then_some(side))
 }
 
-/// A decimal number as iipsrv counts it: 0 where there is none.
+/// A decimal number as in iipsrv: 0 if there is none.
 fn decimal(text: &str) -> Num {
     numbers::decimal(text).unwrap_or_default()
 }
 
-/// As many decimal numbers as are wanted, separated by commas.
+/// Exactly N decimal numbers, separated by commas.
 fn decimals<const N: usize>(text: &str, command: &str) -> Result<[Num; N]> {
     let numbers = row(text, command)?;
     let count = numbers.len();
@@ -271,7 +271,7 @@ fn row(text: &str, command: &str) -> Result<Vec<Num>> {
         .ok_or_else(|| wrong(command, "numbers", text))
 }
 
-/// What is between brackets, which may be missing.
+/// The text between optional brackets.
 fn inside(text: &str) -> &str {
     let text = text.trim();
     text.strip_prefix('[')
@@ -279,8 +279,8 @@ fn inside(text: &str) -> &str {
         .unwrap_or(text)
 }
 
-/// `[a,b;c,d]`, with or without brackets; sixteen numbers in a row without them are the matrix of IIP 1.0.5. `None` when
-/// there is nothing between the brackets; an error when none of it is a number.
+/// `[a,b;c,d]`, with or without brackets; sixteen numbers in one row without brackets are the matrix of IIP 1.0.5. `None` if
+/// the brackets are empty; an error if there is no number.
 fn matrix(text: &str) -> Result<Option<Matrix>> {
     const MOST: usize = 255;
     if !text.contains(['[', ';'])
@@ -308,7 +308,7 @@ fn matrix(text: &str) -> Result<Option<Matrix>> {
     Ok(Some(Matrix::Channels(rows)))
 }
 
-/// The 4×4 matrix of IIP 1.0.5, row by row, as far as it is about a plane; `None` when it changes nothing.
+/// The two-dimensional part of the 4×4 matrix of IIP 1.0.5 in row-major order; `None` for the identity.
 fn affine(text: &str) -> Result<Option<Affine>> {
     let [a, b, _, c, d, e, _, f, ..] = <[Num; 16]>::try_from(row(text, "AFN")?)
         .map_err(|numbers| Error::Malformed(format!("AFN takes sixteen numbers, got {}", numbers.len())))?;
@@ -327,7 +327,7 @@ fn kernel(text: &str) -> Option<Kernel> {
     matches!(numbers.len(), 9 | 25).then_some(Kernel::Weights(numbers))
 }
 
-/// `q`, `comp:q` or `comp`; beyond the format's scale it is clamped later. What is neither says nothing.
+/// `q`, `comp:q` or `comp`; the quality is clamped to the format's scale later. Anything else is ignored.
 fn quality(text: &str) -> (Option<TiffCompression>, Option<i16>) {
     let (name, number) = match text.split_once(':') {
         Some((name, number)) => (name, number),

@@ -1,4 +1,4 @@
-//! The state that the commands of a query build up, and the request that it becomes.
+//! The state that the commands of a query build up, and its conversion to a request.
 
 use crate::encode::TiffCompression;
 use crate::error::Error;
@@ -27,7 +27,7 @@ use crate::raster::Format;
 use crate::source::sequence::with_view;
 use std::borrow::Cow;
 
-/// What the commands read so far have said.
+/// The state after the commands parsed so far.
 #[derive(Default)]
 pub(in crate::protocol::iip) struct Commands {
     pub(in crate::protocol::iip) image: Option<String>,
@@ -37,11 +37,11 @@ pub(in crate::protocol::iip) struct Commands {
     pub(in crate::protocol::iip) region: Option<[Num; 4]>,
     pub(in crate::protocol::iip) quality: Option<i16>,
     pub(in crate::protocol::iip) compression: Option<TiffCompression>,
-    /// Horizontal and vertical angle.
+    /// Horizontal and vertical angle in degrees.
     pub(in crate::protocol::iip) view: Option<[u32; 2]>,
-    /// What is done to the pixels.
+    /// Processing of the pixels.
     pub(in crate::protocol::iip) adjust: Adjust,
-    /// Channels of MINMAX as they were called; every channel without a number.
+    /// Ranges of MINMAX by channel number as given; without a number for all channels.
     pub(in crate::protocol::iip) ranges: Vec<(Option<u32>, Num, Num)>,
     pub(in crate::protocol::iip) unknown: Option<String>,
     pub(in crate::protocol::iip) unknown_object: Option<String>,
@@ -60,7 +60,7 @@ pub(in crate::protocol::iip) enum Action {
 }
 
 impl Commands {
-    /// A picture of IIIF with what the commands before it said of samples and quality.
+    /// An IIIF picture with the processing and quality of the commands before it.
     pub(in crate::protocol::iip) fn before(&self, request: Request, settings: &ProtocolSettings) -> Request {
         let ask = match request.ask {
             Ask::Image {
@@ -95,7 +95,7 @@ impl Commands {
         Request { ask, ..request }
     }
 
-    /// The request with what the commands before it said.
+    /// The request with the effects of the commands before it.
     pub(in crate::protocol::iip) fn built(&self, request: Request, settings: &ProtocolSettings) -> Request {
         Request {
             image: request.image.map(|image| self.named(image)),
@@ -117,8 +117,8 @@ impl Commands {
         }
     }
 
-    /// What is done to the pixels. Where nothing else is said, MINMAX counts channels from 0 when one of them is 0 or
-    /// all of them are meant, as iipsrv 1.3 does, and else from 1, as 1.1 does.
+    /// Processing of the pixels. By default MINMAX counts channels from 0 if one of them is 0 or all are addressed, as in iipsrv
+    /// 1.3, and otherwise from 1, as in 1.1.
     fn adjusted(&self, settings: &ProtocolSettings) -> Adjust {
         let from_0 = || {
             self.ranges
@@ -130,7 +130,7 @@ impl Commands {
         for (channel, low, high) in &self.ranges {
             let channel = match channel {
                 None => Some(None),
-                // a channel before the first is none
+                // channel 0 does not exist when counting from 1
                 Some(channel) => channel
                     .checked_sub(first)
                     .map(|channel| usize::try_from(channel).ok()),
@@ -143,7 +143,7 @@ impl Commands {
         adjust
     }
 
-    /// The image, or the view of it that was asked for.
+    /// The identifier of the image or of the requested view.
     fn named(&self, image: String) -> String {
         match self.view {
             Some(view) => with_view(&image, view),
@@ -211,7 +211,7 @@ impl Commands {
         }
     }
 
-    /// The picture that CVT asks for in a format.
+    /// The picture of CVT in a format.
     fn export(&self, format: &str) -> View {
         let scale = match (self.width, self.height) {
             (None, None) => Scale::Image,
@@ -228,7 +228,7 @@ impl Commands {
         }
     }
 
-    /// What a query without an acting command means.
+    /// The request of a query without a command that requests an answer.
     pub(in crate::protocol::iip) fn finish(self, query: &[u8]) -> std::result::Result<Request, Failure> {
         let about_server = self.objects.iter().all(Object::is_of_server);
         if !self.objects.is_empty() && (self.image.is_some() || about_server) {
@@ -281,8 +281,8 @@ fn spectrum(text: &str) -> Result<Measure> {
     })
 }
 
-/// A number of something that the image may have: levels, tiles and pixels count from 0. `Outside` when it is larger than
-/// any of them, `Malformed` when it is none.
+/// An index of a level, tile or pixel, from 0. Errors: `Outside` if it is too large for any image, `Malformed` if it is no
+/// number.
 fn count(text: &str) -> Result<u32> {
     numbers::count(text).ok_or_else(|| {
         let why = format!("the image has no {}", short(text));
@@ -305,7 +305,7 @@ pub(in crate::protocol::iip) fn lookup<T: Copy>(
         .copied()
 }
 
-/// Name and value of a part of a query, still percent-encoded. What has no `=` is both, as in iipsrv.
+/// Name and value of a part of a query, still percent-encoded. A part without `=` is both, as in iipsrv.
 pub(in crate::protocol::iip) fn split(part: &[u8]) -> (Cow<'_, str>, &[u8]) {
     let (name, value) = match part.iter().position(|&b| b == b'=') {
         Some(at) => (

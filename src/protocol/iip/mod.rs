@@ -1,6 +1,6 @@
-//! The Internet Imaging Protocol 1.0.5, as iipsrv speaks it: `NAME=VALUE&…`, from left to right.
+//! The Internet Imaging Protocol 1.0.5 with the extensions of iipsrv: `NAME=VALUE&…`, from left to right.
 //!
-//! Two tables: commands that change the request, and commands that end and answer it.
+//! Two tables: commands that change the request, and commands that request an answer and end it.
 
 mod changes;
 mod commands;
@@ -35,12 +35,12 @@ use crate::raster::Format;
 pub struct Fault {
     /// Class and kind, such as `2 2`.
     pub code: &'static str,
-    /// What it is about.
+    /// The argument.
     pub argument: String,
 }
 
 impl Fault {
-    /// The body, CRLF included; LEN counts the bytes between the colon and the CRLF.
+    /// The body including CRLF; LEN counts the bytes between the colon and the CRLF.
     pub fn body(&self) -> String {
         let text = format!("{} {}", self.code, self.argument.replace(['\r', '\n'], " "));
         format!("Error/{}:{text}\r\n", text.len())
@@ -56,16 +56,16 @@ pub struct TileRange {
     pub first: u32,
     /// Index of the bottom right tile.
     pub last: u32,
-    /// Quality that was asked for.
+    /// Requested quality.
     pub quality: Option<i16>,
-    /// What is done to the pixels.
+    /// Processing of the pixels.
     pub adjust: Adjust,
 }
 
-/// Samples that are asked for as numbers.
+/// A request for samples as numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measure {
-    /// Those from one pixel to another, the last aside, along a row, or along a column where both have one x.
+    /// A profile from one pixel to another, exclusive, along a row, or along a column if both have the same x.
     Profile {
         /// Level from the smallest.
         level: u32,
@@ -74,7 +74,7 @@ pub enum Measure {
         /// Column and row; the same for one pixel.
         to: (u32, u32),
     },
-    /// That of one pixel of a tile.
+    /// The samples of one pixel of a tile.
     Spectrum {
         /// Level from the smallest.
         level: u32,
@@ -109,16 +109,16 @@ pub fn commands() -> impl Iterator<Item = &'static str> {
     acts.chain(CHANGES.iter().map(|(name, _)| *name))
 }
 
-/// Those of `IIP-opt-comm`: optional in the protocol, and carried out.
+/// The commands of `IIP-opt-comm`: optional in the protocol, and supported.
 pub(in crate::protocol::iip) fn optional_commands() -> impl Iterator<Item = &'static str> {
     let acts = ACTIONS.iter().filter(|(_, act)| !matches!(act, Action::Path(_)));
     let changes = CHANGES.iter().map(|(name, _)| *name);
-    // every server has the first two; the last is accepted and has no effect
+    // the first two are mandatory; the last is accepted without effect
     let changes = changes.filter(|name| !["FIF", "OBJ", "ICC"].contains(name));
     acts.map(|(name, _)| *name).chain(changes)
 }
 
-/// Reads a query, still percent-encoded.
+/// Parses a query, still percent-encoded.
 pub fn parse(
     query: &[u8],
     http: &Http,
@@ -151,7 +151,7 @@ pub fn parse(
                 let request = decode(path, address.plus())
                     .and_then(|path| by_path(protocol, &path, &address))
                     .and_then(|request| {
-                        // pictures of IIIF are what was said before: what follows is for others
+                        // only commands before IIIF= apply; the rest is ignored
                         let request = commands.before(request, settings);
                         parts.try_for_each(|part| commands.follow(part))?;
                         Ok(commands.built(request, settings))
@@ -170,7 +170,7 @@ pub fn parse(
     commands.finish(query).map(|request| (Protocol::Iip, request))
 }
 
-/// A path without the commands that follow it (`…/9/1_0.jpg&GAM=2`), and those.
+/// Splits a path from the commands that follow it (`…/9/1_0.jpg&GAM=2`).
 pub fn tail(path: &[u8]) -> (&[u8], &[u8]) {
     let known = |at: &usize| {
         let part = path.get(at + 1..).unwrap_or_default();
@@ -188,7 +188,7 @@ pub fn tail(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// The request with what these commands change.
+/// The request with the effects of these commands.
 pub fn changed(request: Request, tail: &[u8], settings: &ProtocolSettings) -> Result<Request> {
     if tail.is_empty() {
         return Ok(request);

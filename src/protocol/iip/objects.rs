@@ -1,4 +1,4 @@
-//! OBJ: metadata in lines, by the names of iipsrv 1.1 and of its successors.
+//! OBJ: metadata in lines, under the names of iipsrv 1.1 and of its successors.
 
 use crate::protocol::ProtocolSettings;
 use crate::protocol::iip;
@@ -11,7 +11,7 @@ use crate::source::Page;
 use crate::source::sequence::FIRST;
 use std::fmt::Write;
 
-/// An object that can be asked for.
+/// An object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Object {
     /// `IIP,1.0`.
@@ -26,7 +26,7 @@ pub enum Object {
     Basic,
     /// `Max-size`.
     MaxSize,
-    /// `Max-size` of a picture that is turned by 90 or 270 degrees.
+    /// `Max-size` of a picture that is rotated by 90 or 270 degrees.
     TurnedSize,
     /// `Tile-size`.
     TileSize,
@@ -54,7 +54,7 @@ pub enum Object {
     Stack,
     /// `XMP`.
     Xmp,
-    /// A text: the name it was asked by, and its name in [`Metadata`].
+    /// A text: the requested name, and the name in [`Metadata`].
     Text(&'static str, &'static str),
 }
 
@@ -97,12 +97,12 @@ static NAMES: &[(&str, Object)] = &[
     ("app-name", Object::Text("app-name", "software")),
 ];
 
-/// The names of all objects, in lower case; `colorspace` takes parameters and is not among them.
+/// The names of all objects in lower case, except `colorspace`, which takes parameters.
 pub fn names() -> impl Iterator<Item = &'static str> {
     NAMES.iter().map(|(name, _)| *name)
 }
 
-/// The texts of `Summary-info`, by both names.
+/// The texts of `Summary-info`, under both names.
 static SUMMARY: &[(&str, &str)] = &[
     ("copyright", "rights"),
     ("subject", "description"),
@@ -124,7 +124,7 @@ impl Object {
             .map(|(_, object)| *object)
     }
 
-    /// Whether it can be answered without an image.
+    /// Whether it needs no image.
     pub fn is_of_server(&self) -> bool {
         matches!(
             self,
@@ -142,8 +142,8 @@ pub struct Objects {
     pub body: Vec<u8>,
 }
 
-/// Answers the objects in order; a single text of the newer vocabulary is answered bare. `Err` when the image has
-/// none of what was asked for.
+/// Answers the objects in order; a single text of the newer vocabulary is answered without its name. `Err` if the image has
+/// none of the objects.
 pub fn answer(
     objects: &[Object],
     header: Option<&Header>,
@@ -171,7 +171,7 @@ pub fn answer(
     })
 }
 
-/// Objects that are documents of their own when they are asked for alone.
+/// Objects that are complete documents if they are requested alone.
 fn bare(object: Object, header: &Header, settings: &ProtocolSettings) -> Option<Result<Objects, Fault>> {
     let nothing = |name: &str| {
         Err(Fault {
@@ -230,7 +230,7 @@ fn metadata(metadata: &Metadata, settings: &ProtocolSettings) -> String {
     format!("{:#}", serde_json::Value::Object(map))
 }
 
-/// The pages of a file: their numbers, as SDS takes them, names and scales.
+/// The pages of a file: numbers for SDS, names and scales.
 fn stack(pages: &[Page]) -> String {
     let page = |(id, page): (usize, &Page)| {
         let mut map = serde_json::Map::new();
@@ -243,7 +243,7 @@ fn stack(pages: &[Page]) -> String {
     serde_json::Value::Array(pages).to_string()
 }
 
-/// The angles of a sequence; a single image has the usual one.
+/// The angles of a sequence; a single image has the default one.
 fn angles(angles: &[u32], usual: u32) -> String {
     if angles.is_empty() {
         return usual.to_string();
@@ -317,9 +317,9 @@ fn image_line(
             };
             write!(out, "Colorspace,0-{last},0:{planes}\r\n")
         }
-        // a trailing blank would make half a channel of it in a client that counts words
+        // clients count words: a trailing space would count as half a channel
         Object::Range => {
-            // of the samples as the file has them, which are given scaled up to 8 and to 16 bits
+            // for the samples of the file, which are scaled up to 8 or 16 bits on reading
             let most = f64::from((1u32 << header.bits.min(16)) - 1);
             let unit = match (header.kind, header.bits) {
                 (SampleFormat::Unsigned, 0..=7) => most / 255.0,
@@ -369,7 +369,7 @@ fn image_line(
     }
 }
 
-/// A number in at most nine digits, as C writes it by `%.9g`.
+/// Formats a number like `%.9g` in C.
 fn digits(value: f64) -> String {
     let science = format!("{value:.8e}");
     let (mantissa, exponent) = science.split_once('e').unwrap_or((&science, "0"));
@@ -393,7 +393,7 @@ mod tests {
 
     #[test]
     fn numbers_have_nine_digits_at_most() {
-        // What printf says of them by %.9g.
+        // the output of printf for %.9g
         let cases = [
             (0.0, "0"),
             (255.0, "255"),
