@@ -107,7 +107,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the settings through `get`, which is `std::env::var` except in tests.
+    /// Reads the settings through `lookup`, which is `std::env::var` except in tests.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Config {
         let mut table = SettingValues::default();
         for var in VARS {

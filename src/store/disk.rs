@@ -42,22 +42,22 @@ const SEGMENT: usize = 16 << 20;
 const MEMORY: usize = 16 << 20;
 
 /// Minimum size of a cache in bytes.
-const LEAST: u64 = 8 * SEGMENT as u64;
+const MIN_BYTES: u64 = 8 * SEGMENT as u64;
 
 /// Bytes of a piece.
 const PIECE: usize = 1 << 20;
 
 /// Maximum number of pieces written concurrently.
-const TOGETHER: usize = 8;
+const MAX_WRITES: usize = 8;
 
 /// Bytes that must be free while the cache is still growing: the amount that may be written between two checks.
-const SPARE: u64 = 4 * SEGMENT as u64;
+const MIN_FREE: u64 = 4 * SEGMENT as u64;
 
 /// Interval between checks that the disk is writable.
-const LOOKS: Duration = Duration::from_secs(5);
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Time limit for the disk.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// The disk cache, if configured.
 #[derive(Clone, Debug, Default)]
@@ -102,7 +102,7 @@ impl DiskCache {
     /// [`DiskCache::get`] for compute threads.
     pub fn read(&self, name: u128) -> Option<Bytes> {
         let disk = self.0.clone().filter(|_| self.is_on())?;
-        let found = wait(PATIENCE, async move { Ok(disk.get(name).await) });
+        let found = wait(TIME_LIMIT, async move { Ok(disk.get(name).await) });
         counted(found.ok().flatten())
     }
 
@@ -126,7 +126,7 @@ impl DiskCache {
     pub fn close(&self) {
         if let (Some(disk), Ok(runtime)) = (&self.0, runtime()) {
             // a failed one may never complete
-            let _ = runtime.block_on(async { tokio::time::timeout(PATIENCE, disk.close()).await });
+            let _ = runtime.block_on(async { tokio::time::timeout(TIME_LIMIT, disk.close()).await });
         }
     }
 
@@ -155,7 +155,7 @@ impl Disk {
         let shown = directory.display();
         let lock = claim(directory).map_err(|why| format!("DISK_CACHE={shown}: {why}"))?;
         let failed = |error: &dyn Display| format!("DISK_CACHE={shown}: {error}");
-        let capacity = usize::try_from(max_bytes.max(LEAST)).unwrap_or(usize::MAX);
+        let capacity = usize::try_from(max_bytes.max(MIN_BYTES)).unwrap_or(usize::MAX);
         let blocks = directory.join("blocks");
         let device = FsDeviceBuilder::new(&blocks)
             .with_capacity(capacity)
@@ -238,7 +238,7 @@ impl Disk {
         for (number, piece) in (1..).zip(value.chunks(PIECE).skip(1)) {
             self.cache
                 .insert(name.wrapping_add(number as u128), piece.to_vec());
-            if number % TOGETHER == 0 {
+            if number % MAX_WRITES == 0 {
                 self.cache.storage().wait().await;
             }
             if self.faults.is_broken() {
@@ -282,7 +282,7 @@ fn probe(disk: &Disk) -> std::io::Result<()> {
     }
     let missing = (disk.capacity as u64).saturating_sub(taken);
     let of = rustix::fs::statvfs(&disk.blocks)?;
-    if of.f_bavail.saturating_mul(of.f_frsize) < missing.min(SPARE) {
+    if of.f_bavail.saturating_mul(of.f_frsize) < missing.min(MIN_FREE) {
         return Err(std::io::ErrorKind::StorageFull.into());
     }
     Ok(())
@@ -296,7 +296,7 @@ fn write(mark: &fs::File) -> std::io::Result<()> {
 /// Checks the disk periodically while values are written: the cache library silently drops failed writes.
 async fn watch(disk: Weak<Disk>) {
     loop {
-        tokio::time::sleep(LOOKS).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
         let Some(disk) = disk.upgrade() else { return };
         if disk.written.swap(false, Relaxed) && !disk.faults.is_broken() {
             let looked = tokio::task::spawn_blocking(move || {
@@ -338,11 +338,11 @@ mod tests {
 
     fn open(folder: &Path) -> Result<DiskCache, String> {
         DiskCache::open(&StoreSettings {
-            ttl: PATIENCE,
-            timeout: PATIENCE,
+            ttl: TIME_LIMIT,
+            timeout: TIME_LIMIT,
             connections: 1,
             cache_bytes: 1 << 20,
-            disk: Some((folder.into(), LEAST)),
+            disk: Some((folder.into(), MIN_BYTES)),
         })
     }
 
@@ -417,7 +417,7 @@ mod tests {
         let disk = open(&folder).unwrap();
         disk.put(1 << 64, value.clone().into());
         disk.put(2 << 64, vec![0; PIECE].into());
-        disk.put(3 << 64, vec![0; usize::try_from(LEAST / 4).unwrap()].into());
+        disk.put(3 << 64, vec![0; usize::try_from(MIN_BYTES / 4).unwrap()].into());
         disk.close();
         drop(disk);
         let disk = open(&folder).unwrap();
