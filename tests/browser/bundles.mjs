@@ -1,9 +1,9 @@
-// Fetches the viewers whose packages are whole bundles, after `npm ci`: into node_modules, without the hundreds of packages
-// that they were built from and name as dependencies.
+// After `npm ci`, fetches viewers whose packages contain complete bundles into node_modules, without their hundreds of
+// dependencies.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';
 
-// version, and what npm's registry says of its bytes
+// version and integrity hash of npm's registry
 const bundles = {
   '@samvera/clover-iiif': [
     '3.3.8',

@@ -1,16 +1,16 @@
-// What the pages of all clients have in common: which picture through which protocol, and how a test looks at it.
+// Shared by the pages of all clients: selects picture and protocol, and lets a test move the view.
 //
-// A page gives `client`, when it is there, these functions. Places are pixels of the picture, from its left top corner, and
-// of #stage, the element that shows it:
-//   settled()      whether all that is seen has arrived and is drawn
-//   goTo(x, y, z)  that place of the picture to the middle of the stage, z pixels of the stage each
-//   place(x, y)    where on the stage that place of the picture is
+// A page sets `client` to an object with these functions. Coordinates are pixels from the top left corner of the picture, or of
+// #stage, the element that shows it:
+//   settled()      whether all visible tiles are loaded and drawn
+//   goTo(x, y, z)  moves this point of the picture to the centre of the stage at z stage pixels per picture pixel
+//   place(x, y)    the position on the stage of this point of the picture
 let client;
 const asked = new URLSearchParams(location.hash.slice(1));
 const [id, source] = [asked.get('id'), asked.get('source')];
 const [width, height, tileSize] = ['width', 'height', 'tile'].map(name => Number(asked.get(name)));
 
-// where a protocol's descriptions and pictures are
+// base addresses by protocol
 const address = {
   iip: `/fcgi-bin/iipsrv.fcgi?FIF=${id}`,
   iiif1: `/iiif/1/${id}`,
@@ -18,24 +18,24 @@ const address = {
   iiif3: `/iiif/3/${id}`,
   deepzoom: `/deepzoom/${id}.dzi`,
   zoomify: `/zoomify/${id}/`,
-  // files that `iipsrv export` wrote
+  // output of `iipsrv export`
   static: `/static/${id}`,
 }[source];
-// the server's own, but of files
+// the server's manifest, except for exported files
 const manifest = location.origin + (source === 'static' ? address : `/iiif/${source.slice(4)}/${id}`) + '/manifest.json';
 
 const drawn = () => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
 const stage = () => ['width', 'height'].map(side => document.getElementById('stage').getBoundingClientRect()[side]);
 const sides = () => [...client.place(0, 0), ...client.place(width, height)];
 
-// where the client was sent
+// the requested view
 let aim;
 function goTo(...to) {
   aim = to;
   client.goTo(...to);
 }
 
-// whether it is there, and all is drawn; one that went home meanwhile, because its page was laid out late, is sent again
+// whether the client is at the view and all is drawn; moves it again if a late layout has reset it
 function arrived() {
   if (!client.settled()) return false;
   const [x, y, z] = aim;
@@ -45,7 +45,7 @@ function arrived() {
   return there;
 }
 
-// all of the picture in the middle of the stage, at the size of a level, from a pixel on
+// the whole picture, centred, at the size of a level, aligned to pixels
 function goToWhole() {
   const [w, h] = stage();
   let z = 1;
@@ -54,26 +54,26 @@ function goToWhole() {
   goTo(at(width, w), at(height, h), z);
 }
 
-// pixel on pixel, with 90 pixels of the page right and below of the picture, some of which is always in the middle
+// scale 1, with 90 pixels of the page to the right of and below the picture, which always covers the centre
 function goToCorner() {
   const at = (side, seen) => Math.max(side + 90 - seen, -Math.trunc(seen / 2)) + seen / 2;
   const [w, h] = stage();
   goTo(at(width, w), at(height, h), 1);
 }
 
-// the functions of `client` for a viewer of OpenSeadragon, which most clients are made of
+// the functions of `client` for an OpenSeadragon viewer, on which most clients are based
 function seadragon(viewer, stretches) {
   const item = () => viewer.world.getItemAt(0);
-  // some of the bundles keep OpenSeadragon.Point to themselves
+  // some bundles do not expose OpenSeadragon.Point
   const point = (x, y) => Object.assign(viewer.viewport.getCenter().clone(), { x, y });
   viewer.container.id = 'stage';
   return {
     settled() {
-      // a frame for every tile takes long without a graphics card, and half a level is drawn without a filter
+      // without a graphics card a frame for every tile is slow, and half a level is drawn without a filter
       Object.assign(item() ?? {}, { maxTilesPerFrame: 50, minPixelRatio: 0.9 });
-      // versions that draw on a canvas stretch tiles that do not overlap by a pixel, to hide seams
+      // versions that draw on a canvas stretch tiles without overlap by a pixel to hide seams
       if (stretches && item()) item().source.tileOverlap = 1e-9;
-      // it flies to where it opens a picture
+      // opening a picture starts an animation
       const [[zoom, centre], [zoomTo, centreTo]] =
         [true, false].map(now => [viewer.viewport.getZoom(now), viewer.viewport.getCenter(now)]);
       return item()?.getFullyLoaded() && zoom === zoomTo && centre.equals(centreTo);
