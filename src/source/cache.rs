@@ -176,7 +176,7 @@ mod tests {
     use crate::source::Tile;
 
     #[test]
-    fn strips_are_held_by_their_bytes_and_the_last_two_whatever_they_have() {
+    fn strips_are_cached_up_to_a_size_and_the_last_two_always() {
         let strip = |row| {
             Part::Stored(Tile {
                 level: 0,
@@ -184,7 +184,7 @@ mod tests {
                 row,
             })
         };
-        // how many of ten strips of that many bytes need not be made again
+        // number of ten strips of this size that stay cached
         let held = |bytes: u64| {
             let bands = BandCache::over(&NoCache);
             let make = || {

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shorter_than_a_signature_is_no_image() {
+    fn files_shorter_than_a_signature_are_not_images() {
         let options = Options::default();
         for bytes in [&b""[..], b"I", b"RIFF\x01\0\0\0WEB"] {
             let file = tiff::build::Temp::new(bytes);

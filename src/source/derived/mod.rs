@@ -654,9 +654,9 @@ mod tests {
                 ..Budget::default()
             };
             let derived = DerivedLevels::over(inner, &budget);
-            for (index, of) in derived.header().levels.iter().enumerate() {
+            for (index, found) in derived.header().levels.iter().enumerate() {
                 let wanted = expected(full, u32::try_from(index).unwrap());
-                assert_eq!(of.size, wanted.size);
+                assert_eq!(found.size, wanted.size);
                 assert!(worst(&all(&*derived, index), &wanted) <= 12, "{index}");
             }
             assert_eq!(reads.load(Ordering::Relaxed), 1, "decoded once");
@@ -678,9 +678,9 @@ mod tests {
         let full = Size::new(1500, 1100);
         for (tile, grid) in [((64, 64), Grid::Tiles), ((1500, 37), Grid::Strips)] {
             for level_bytes in [0, 1 << 20] {
-                let mut of = level(full.w, full.h, tile);
-                of.grid = grid;
-                let (inner, _) = source(vec![of]);
+                let mut stored = level(full.w, full.h, tile);
+                stored.grid = grid;
+                let (inner, _) = source(vec![stored]);
                 let budget = Budget {
                     level_bytes,
                     spool_dir: None,
@@ -688,9 +688,9 @@ mod tests {
                 };
                 let derived = DerivedLevels::over(inner, &budget);
                 assert!(derived.header().levels.len() >= 4);
-                for (index, of) in derived.header().levels.iter().enumerate() {
+                for (index, found) in derived.header().levels.iter().enumerate() {
                     let wanted = expected(full, u32::try_from(index).unwrap());
-                    assert_eq!(of.size, wanted.size);
+                    assert_eq!(found.size, wanted.size);
                     // from the third on, a level may be derived from a rounded one, and edges are weighted
                     // differently there
                     let bound = if level_bytes == 0 || index <= 2 { 0 } else { 12 };
@@ -702,7 +702,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pieces_of_a_wide_level_fit_together_wherever_a_window_begins() {
+    fn pieces_of_wide_levels_join_in_any_window() {
         let full = Size::new(6001, 501);
         let (inner, _) = source(vec![level(full.w, full.h, (64, 501))]);
         let made = DerivedLevels::over(inner, &Budget::default());
@@ -719,7 +719,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_in_a_file_of_its_own_is_written_once() {
+    fn a_spooled_level_is_written_once() {
         let full = Size::new(1500, 1100);
         let (inner, reads) = source(vec![level(full.w, full.h, (1500, 37))]);
         let spooled = |from, factor| LevelOrigin::Whole {

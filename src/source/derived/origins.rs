@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pyramid_that_lacks_nothing_is_left_alone() {
+    fn complete_pyramids_are_unchanged() {
         for levels in [
             vec![
                 level(1000, 700, (256, 256)),
@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_from_reduced_ones_cost_what_those_cost() {
+    fn levels_derived_from_reduced_ones_include_their_cost() {
         // sparse and absurdly high: a few bytes of a file can declare that
         let high = [level(64, 1_744_830_528, (32, 32))];
         for level_bytes in [0, 5 << 20] {
@@ -497,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absurd_claim_is_derived_as_far_as_any_file_may() {
+    fn levels_of_absurd_size_are_derived_within_the_fixed_limit() {
         let wide = [level(60_000, 60_000, (1024, 1024))];
         let wide = Synthetic::new(wide.to_vec(), 1, sample);
         let budget = Budget {
@@ -535,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expensive_level_is_derived_as_a_whole_where_there_is_space_for_it() {
+    fn expensive_levels_are_derived_as_a_whole_if_there_is_space() {
         let giga = [level(32_768, 32_768, (256, 256))];
         let whole = |spooled, factor, from| LevelOrigin::Whole {
             from: Base::Header(from),

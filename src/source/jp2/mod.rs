@@ -451,14 +451,14 @@ mod tests {
     }
 
     #[test]
-    fn a_window_in_bands_is_the_window() {
+    fn bands_join_to_the_window() {
         for name in ["reversible.jp2", "lossy.j2k", "quantised.j2k", "throughput.j2k"] {
             let jp2 = seed(name);
-            for (level, of) in jp2.header.levels.iter().enumerate() {
+            for (index, level) in jp2.header.levels.iter().enumerate() {
                 let inset = |side: u32| side.min(3) - 1;
-                let (x, y) = (inset(of.size.w), inset(of.size.h));
-                let rect = Rect::new(x, y, of.size.w - x, of.size.h - y);
-                let window = Window::new(level, rect);
+                let (x, y) = (inset(level.size.w), inset(level.size.h));
+                let rect = Rect::new(x, y, level.size.w - x, level.size.h - y);
+                let window = Window::new(index, rect);
                 let whole = window::raster(&jp2, window, &NoCache).unwrap();
                 let mut bands = Vec::new();
                 let mut take = |piece: Piece, at: Rect| {
@@ -468,13 +468,13 @@ mod tests {
                 jp2.bands(window, 5, &BandCache::over(&NoCache), &mut take)
                     .unwrap();
                 assert_eq!(bands.len() as u32, rect.h.div_ceil(5), "{name}");
-                assert_eq!(gather(bands).unwrap(), whole, "{name} {level}");
+                assert_eq!(gather(bands).unwrap(), whole, "{name} {index}");
             }
         }
     }
 
     #[test]
-    fn only_what_is_shown_is_decoded() {
+    fn only_requested_components_are_decoded() {
         let mut jp2 = seed("reversible.jp2");
         let Size { w, h } = jp2.header.size();
         let rect = Rect::new(0, 0, w, h);
@@ -483,7 +483,7 @@ mod tests {
             stream.read(0, rect, stream.layers(), &Kept(&NoCache)).unwrap()
         };
         let all = read(&jp2);
-        // one of those that are transformed together takes the others
+        // components of one colour transform are decoded together
         jp2.stream.only(|number| number == 1);
         assert_eq!(read(&jp2), all);
         jp2.stream.only(|_| false);

@@ -584,27 +584,27 @@ mod tests {
     }
 
     #[test]
-    fn depths_between_bytes_and_signs_come_out_of_jpeg_2000_and_jpeg_xl() {
+    fn jpeg_2000_and_jpeg_xl_keep_signs_and_depths_between_bytes() {
         let twelve: Vec<u16> = (0..32u16)
             .map(|i| (i % 16 * 273).saturating_sub(i / 16 * 5))
             .collect();
         let wide = |v: &u16| v << 4 | v >> 8;
-        let of = |coded, more: &[FieldEntry]| read(coded, BLOCK, more).unwrap();
+        let decoded = |coded, more: &[FieldEntry]| read(coded, BLOCK, more).unwrap();
         let bits = (258, 3, vec![12]);
         for (scheme, coded) in [(33004, TWELVE), (34712, TWELVE), (50002, DEEP)] {
-            let found = of(coded, &[(259, 3, vec![scheme]), bits.clone()]);
+            let found = decoded(coded, &[(259, 3, vec![scheme]), bits.clone()]);
             assert_eq!(found, Samples::U16(twelve.iter().map(wide).collect()), "{scheme}");
         }
         // more bits per sample than the codestream uses
-        let found = of(TWELVE, &[(259, 3, vec![34712]), (258, 3, vec![16])]);
+        let found = decoded(TWELVE, &[(259, 3, vec![34712]), (258, 3, vec![16])]);
         assert_eq!(found, Samples::U16(twelve));
         let signed = [(259, 3, vec![34712]), (258, 3, vec![16]), (339, 3, vec![2])];
         let values = (0..32i16).map(|i| f32::from((i % 16 - 8) * 4000 - i / 16 * 7));
-        assert_eq!(of(SIGNED, &signed), Samples::F32(values.collect()));
+        assert_eq!(decoded(SIGNED, &signed), Samples::F32(values.collect()));
     }
 
     #[test]
-    fn a_tile_may_hold_a_whole_file_of_jpeg_2000() {
+    fn a_tile_may_contain_a_jp2_file() {
         let len = u32::try_from(TWELVE.len() + 8).unwrap();
         let parts = [
             &b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x10ftypjp2 \0\0\0\0"[..],
@@ -623,7 +623,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tile_of_png_has_the_samples_that_the_file_says() {
+    fn png_tiles_give_the_samples_declared_by_the_file() {
         let coded = |colour, depth, samples: &[u8]| {
             let mut out = Vec::new();
             let mut encoder = ::png::Encoder::new(&mut out, BLOCK.w, BLOCK.h);
@@ -719,7 +719,7 @@ mod tests {
 
     #[cfg(feature = "rare")]
     #[test]
-    fn logarithmic_codes_come_out_in_the_depth_of_the_file() {
+    fn logarithmic_codes_are_output_at_the_depth_of_the_file() {
         // 1250 is white, 250 steps more are a factor of e
         let row: Vec<u8> = [1250u16, 250, 2047]
             .iter()
@@ -727,7 +727,7 @@ mod tests {
             .collect();
         let row = [row, vec![0; 26]].concat();
         let coded = miniz_oxide::deflate::compress_to_vec_zlib(&[&row[..], &row].concat(), 6);
-        let of = |size, bits: u64, format: u64| {
+        let decoded = |size, bits: u64, format: u64| {
             let more = [
                 (258, 3, vec![bits]),
                 (259, 3, vec![32909]),
@@ -736,12 +736,12 @@ mod tests {
             read(&coded, size, &more).unwrap()
         };
         let cut = Size::new(3, 2);
-        assert_eq!(of(cut, 8, 1), Samples::U8(vec![255; 6]));
-        assert_eq!(of(cut, 16, 1), Samples::U16(vec![65535; 6]));
+        assert_eq!(decoded(cut, 8, 1), Samples::U8(vec![255; 6]));
+        assert_eq!(decoded(cut, 16, 1), Samples::U16(vec![65535; 6]));
         let e = std::f32::consts::E;
         let wanted = [1.0, e, (249f64 / 250.0).exp() as f32].repeat(2);
-        assert_eq!(of(cut, 32, 3), Samples::F32(wanted.clone()));
-        match of(BLOCK, 32, 3) {
+        assert_eq!(decoded(cut, 32, 3), Samples::F32(wanted.clone()));
+        match decoded(BLOCK, 32, 3) {
             Samples::F32(whole) => assert_eq!((whole.len(), &whole[..3]), (32, &wanted[..3])),
             other => panic!("{other:?}"),
         }

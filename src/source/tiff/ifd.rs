@@ -490,7 +490,7 @@ mod tests {
     fn ndpi_beyond_four_gigabytes_has_upper_halves_after_its_directories() {
         let base = 5u64 << 30;
         let low = |value: u64| (value & 0xffff_ffff) as u32;
-        let of = |first: u16| {
+        let file_with = |first: u16| {
             let mut directory = 3u16.to_le_bytes().to_vec();
             let values = [
                 (first, 4u16, 1u32, 1u32),
@@ -513,7 +513,7 @@ mod tests {
             let prologue = Prologue::read(&input).unwrap();
             (prologue, input)
         };
-        let (prologue, input) = of(NDPI);
+        let (prologue, input) = file_with(NDPI);
         assert_eq!((prologue.wide, prologue.first), (true, base));
         let ifd = Ifd::read(&input, prologue, base).unwrap();
         assert_eq!(ifd.next, base + 1000);
@@ -525,7 +525,7 @@ mod tests {
         );
         assert_eq!(ifd.numbers(&input, 258, 9).unwrap(), Some(vec![8, 9, 10]));
         // in other files, four bytes give the offset of the directory
-        let (prologue, _) = of(256);
+        let (prologue, _) = file_with(256);
         assert_eq!((prologue.wide, prologue.first), (false, u64::from(low(base))));
     }
 

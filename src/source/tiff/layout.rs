@@ -181,7 +181,7 @@ impl BlockLayout {
     fn fits(&self) -> Result<()> {
         let stored = if self.separate { 1 } else { self.stored };
         let holds = match self.compression {
-            of if self.complex => of.is_plain(),
+            scheme if self.complex => scheme.is_plain(),
             // more than 8 bits means lossless
             Compression::Jpeg => {
                 self.kind == SampleFormat::Unsigned
@@ -254,8 +254,8 @@ impl BlockLayout {
             let all = [(0.0, 100.0), (-128.0, 127.0), (-128.0, 127.0)].into_iter();
             return (all.chain(std::iter::repeat_n(whole, others)).collect(), false);
         }
-        let of = |tag| ifd.floats(input, tag, self.stored as u64).unwrap_or_default();
-        let (mut low, mut high) = (of(340), of(341));
+        let values_of = |tag| ifd.floats(input, tag, self.stored as u64).unwrap_or_default();
+        let (mut low, mut high) = (values_of(340), values_of(341));
         if low.is_empty() && high.is_empty() && self.depth() == SampleType::F32 {
             (low, high) = statistics(ifd, input, self.stored);
         }
@@ -421,7 +421,7 @@ fn statistics(ifd: &Ifd, input: &Input, samples: usize) -> (Vec<f64>, Vec<f64>) 
         .as_deref()
         .and_then(|bytes| str::from_utf8(bytes).ok())
         .unwrap_or_default();
-    let of = |name: &str| {
+    let values_of = |name: &str| {
         let value = |sample: usize| {
             let mut items = text.split("<Item ").filter_map(|item| item.split_once('>'));
             let place = format!("sample=\"{sample}\"");
@@ -431,7 +431,7 @@ fn statistics(ifd: &Ifd, input: &Input, samples: usize) -> (Vec<f64>, Vec<f64>) 
         };
         (0..samples).map(value).collect::<Option<Vec<f64>>>()
     };
-    let pair = of("\"STATISTICS_MINIMUM\"").zip(of("\"STATISTICS_MAXIMUM\""));
+    let pair = values_of("\"STATISTICS_MINIMUM\"").zip(values_of("\"STATISTICS_MAXIMUM\""));
     pair.unwrap_or_default()
 }
 
@@ -600,20 +600,20 @@ mod tests {
 
     #[test]
     fn extra_samples_are_alpha_or_follow_it() {
-        let of = |channels, photometric, extra| {
+        let alpha_of = |channels, photometric, extra| {
             let layout = layout(channels, photometric, &[(338, 3, extra)]).unwrap();
             (layout.channels(), layout.meaning.alpha, layout.as_is())
         };
-        assert_eq!(of(4, 2, vec![2]), (4, Alpha::Straight, true));
-        assert_eq!(of(4, 2, vec![1]), (4, Alpha::Premultiplied, true));
-        assert_eq!(of(4, 2, vec![0]), (4, Alpha::None, true));
-        assert_eq!(of(4, 2, vec![]), (4, Alpha::None, true));
-        assert_eq!(of(5, 2, vec![0, 2]), (5, Alpha::Straight, false));
-        assert_eq!(of(2, 1, vec![2]), (2, Alpha::Straight, true));
-        assert_eq!(of(3, 1, vec![2, 0]), (3, Alpha::Straight, true));
-        assert_eq!(of(5, 1, vec![0, 0, 0, 2]), (5, Alpha::Straight, false));
-        assert_eq!(of(3, 2, vec![2]), (3, Alpha::None, true));
-        assert_eq!(of(5, 5, vec![2]), (5, Alpha::Straight, true));
+        assert_eq!(alpha_of(4, 2, vec![2]), (4, Alpha::Straight, true));
+        assert_eq!(alpha_of(4, 2, vec![1]), (4, Alpha::Premultiplied, true));
+        assert_eq!(alpha_of(4, 2, vec![0]), (4, Alpha::None, true));
+        assert_eq!(alpha_of(4, 2, vec![]), (4, Alpha::None, true));
+        assert_eq!(alpha_of(5, 2, vec![0, 2]), (5, Alpha::Straight, false));
+        assert_eq!(alpha_of(2, 1, vec![2]), (2, Alpha::Straight, true));
+        assert_eq!(alpha_of(3, 1, vec![2, 0]), (3, Alpha::Straight, true));
+        assert_eq!(alpha_of(5, 1, vec![0, 0, 0, 2]), (5, Alpha::Straight, false));
+        assert_eq!(alpha_of(3, 2, vec![2]), (3, Alpha::None, true));
+        assert_eq!(alpha_of(5, 5, vec![2]), (5, Alpha::Straight, true));
     }
 
     #[test]
@@ -673,40 +673,50 @@ mod tests {
 
     #[test]
     fn every_sample_format_has_a_type_and_a_range() {
-        let of = |bits: u64, format: u64, more: &[FieldEntry]| {
+        let type_of = |bits: u64, format: u64, more: &[FieldEntry]| {
             let more = [&[(258, 3, vec![bits]), (339, 3, vec![format])], more].concat();
             let layout = layout(1, 1, &more).unwrap();
             (layout.depth(), layout.meaning.ranges[0])
         };
-        assert_eq!(of(1, 1, &[]), (SampleType::U8, (0.0, 255.0)));
-        assert_eq!(of(8, 4, &[]), (SampleType::U8, (0.0, 255.0)));
-        assert_eq!(of(9, 1, &[]), (SampleType::U16, (0.0, 65535.0)));
-        assert_eq!(of(24, 1, &[]), (SampleType::U32, (0.0, 16_777_215.0)));
-        assert_eq!(of(32, 1, &[]), (SampleType::U32, (0.0, 4_294_967_295.0)));
+        assert_eq!(type_of(1, 1, &[]), (SampleType::U8, (0.0, 255.0)));
+        assert_eq!(type_of(8, 4, &[]), (SampleType::U8, (0.0, 255.0)));
+        assert_eq!(type_of(9, 1, &[]), (SampleType::U16, (0.0, 65535.0)));
+        assert_eq!(type_of(24, 1, &[]), (SampleType::U32, (0.0, 16_777_215.0)));
+        assert_eq!(type_of(32, 1, &[]), (SampleType::U32, (0.0, 4_294_967_295.0)));
         assert_eq!(
-            of(64, 1, &[]),
+            type_of(64, 1, &[]),
             (SampleType::F32, (0.0, 18_446_744_073_709_551_615.0))
         );
-        assert_eq!(of(8, 2, &[]), (SampleType::F32, (-128.0, 127.0)));
-        assert_eq!(of(16, 2, &[]), (SampleType::F32, (-32768.0, 32767.0)));
-        assert_eq!(of(64, 3, &[]), (SampleType::F32, (0.0, 1.0)));
+        assert_eq!(type_of(8, 2, &[]), (SampleType::F32, (-128.0, 127.0)));
+        assert_eq!(type_of(16, 2, &[]), (SampleType::F32, (-32768.0, 32767.0)));
+        assert_eq!(type_of(64, 3, &[]), (SampleType::F32, (0.0, 1.0)));
         let low_high =
             |low: f64, high: f64| [(340, 12, vec![low.to_bits()]), (341, 12, vec![high.to_bits()])];
-        assert_eq!(of(32, 3, &low_high(-5.0, 7.5)), (SampleType::F32, (-5.0, 7.5)));
-        assert_eq!(of(4, 1, &low_high(1.0, 10.0)), (SampleType::U8, (17.0, 170.0)));
-        assert_eq!(of(32, 3, &low_high(7.0, 7.0)), (SampleType::F32, (0.0, 1.0)));
-        assert_eq!(of(32, 3, &low_high(f64::NAN, 7.0)), (SampleType::F32, (0.0, 1.0)));
+        assert_eq!(
+            type_of(32, 3, &low_high(-5.0, 7.5)),
+            (SampleType::F32, (-5.0, 7.5))
+        );
+        assert_eq!(
+            type_of(4, 1, &low_high(1.0, 10.0)),
+            (SampleType::U8, (17.0, 170.0))
+        );
+        assert_eq!(type_of(32, 3, &low_high(7.0, 7.0)), (SampleType::F32, (0.0, 1.0)));
+        assert_eq!(
+            type_of(32, 3, &low_high(f64::NAN, 7.0)),
+            (SampleType::F32, (0.0, 1.0))
+        );
     }
 
     #[test]
     fn palettes_with_eight_bit_values_are_recognised() {
-        let of = |map: Vec<u64>| match layout(1, 3, &[(258, 3, vec![1]), (320, 3, map)]).unwrap().turn {
+        let palette_of = |map: Vec<u64>| match layout(1, 3, &[(258, 3, vec![1]), (320, 3, map)]).unwrap().turn
+        {
             ColourTransform::Palette(table) => table.to_vec(),
             other => panic!("{other:?}"),
         };
-        assert_eq!(of(vec![1, 2, 3, 4, 5, 255]), [[1, 3, 5], [2, 4, 255]]);
+        assert_eq!(palette_of(vec![1, 2, 3, 4, 5, 255]), [[1, 3, 5], [2, 4, 255]]);
         assert_eq!(
-            of(vec![0, 65535, 256, 511, 0x80ff, 1]),
+            palette_of(vec![0, 65535, 256, 511, 0x80ff, 1]),
             [[0, 1, 128], [255, 1, 0]]
         );
     }

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn exif_fills_gaps_and_a_page_has_a_name() {
+    fn exif_fills_missing_fields_and_pages_have_names() {
         let mut build = Build::new(ByteOrder::Big, false);
         let gps = build.ifd(&[(1, 2, ascii(b"N\0"))], 0);
         let exif = [

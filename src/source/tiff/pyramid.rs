@@ -187,7 +187,7 @@ impl IfdWalk<'_> {
                 return Err(Error::TooLarge("tables and palettes of all directories".into()));
             }
             let auxiliary = writer.auxiliary(&ifd, input).map(String::from).or_else(|| {
-                let name = names.iter().find(|(of, _)| *of == number);
+                let name = names.iter().find(|(index, _)| *index == number);
                 name.map(|(_, name)| name.clone())
             });
             self.add(&mut all, ifd, image, writer, auxiliary);

@@ -97,8 +97,8 @@ fn head(stream: &[u8], size: Size) -> Option<(Size, Vec<u8>)> {
             DRI => interval = u32::from(u16::from_be_bytes(*segment.payload.first_chunk()?)),
             0xc0 | 0xc1 => {
                 let factors = segment.payload.get(6..)?.as_chunks::<3>().0.iter();
-                let of = |shift: u8| factors.clone().map(|[_, factors, _]| factors >> shift & 15).max();
-                unit = Some(Size::new(8 * u32::from(of(4)?), 8 * u32::from(of(0)?)));
+                let largest = |shift: u8| factors.clone().map(|[_, factors, _]| factors >> shift & 15).max();
+                unit = Some(Size::new(8 * u32::from(largest(4)?), 8 * u32::from(largest(0)?)));
                 // after the marker, the length and the precision
                 frame = Some(out.len() + 5);
                 out.extend_from_slice(segment.whole);

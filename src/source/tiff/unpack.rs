@@ -614,7 +614,7 @@ mod tests {
 
     #[test]
     fn extra_channels_are_dropped_and_alpha_is_found() {
-        let of = |stored, picks: &[usize], pixels: u32| {
+        let unpacked = |stored, picks: &[usize], pixels: u32| {
             let layout = BlockLayout {
                 picks: picks.to_vec(),
                 ..layout(stored, Colour::Rgb)
@@ -622,10 +622,10 @@ mod tests {
             let mut plain: Vec<u8> = (0..pixels as u8 * stored as u8).collect();
             bytes(unpack(&layout, &mut plain, pixels, Size::new(pixels, 1)))
         };
-        assert_eq!(of(5, &[0, 1, 2], 2), [0, 1, 2, 5, 6, 7]);
-        assert_eq!(of(5, &[0, 1, 2, 4], 2), [0, 1, 2, 4, 5, 6, 7, 9]);
-        assert_eq!(of(4, &[0, 1, 2], 2), [0, 1, 2, 4, 5, 6]);
-        assert_eq!(of(3, &[1], 3), [1, 4, 7]);
+        assert_eq!(unpacked(5, &[0, 1, 2], 2), [0, 1, 2, 5, 6, 7]);
+        assert_eq!(unpacked(5, &[0, 1, 2, 4], 2), [0, 1, 2, 4, 5, 6, 7, 9]);
+        assert_eq!(unpacked(4, &[0, 1, 2], 2), [0, 1, 2, 4, 5, 6]);
+        assert_eq!(unpacked(3, &[1], 3), [1, 4, 7]);
     }
 
     #[test]
@@ -648,24 +648,33 @@ mod tests {
     }
 
     #[test]
-    fn few_bits_fill_the_byte_and_rows_begin_on_a_byte() {
-        let of = |bits, plain: &[u8], width| {
+    fn samples_below_8_bits_are_scaled_and_rows_start_on_a_byte() {
+        let unpacked = |bits, plain: &[u8], width| {
             let layout = grey(SampleFormat::Unsigned, bits, ByteOrder::Big);
             bytes(unpack(&layout, &mut plain.to_vec(), width, Size::new(width, 2)))
         };
-        assert_eq!(of(1, &[0b1010_0000, 0b0111_1111], 3), [255, 0, 255, 0, 255, 255]);
         assert_eq!(
-            of(2, &[0b00_01_10_11, 0b11_000000, 0, 0], 5),
+            unpacked(1, &[0b1010_0000, 0b0111_1111], 3),
+            [255, 0, 255, 0, 255, 255]
+        );
+        assert_eq!(
+            unpacked(2, &[0b00_01_10_11, 0b11_000000, 0, 0], 5),
             [0, 85, 170, 255, 255, 0, 0, 0, 0, 0]
         );
-        assert_eq!(of(4, &[0x0f, 0x80, 0x12, 0x30], 3), [0, 255, 136, 17, 34, 51]);
+        assert_eq!(
+            unpacked(4, &[0x0f, 0x80, 0x12, 0x30], 3),
+            [0, 255, 136, 17, 34, 51]
+        );
         // 3 bits: 0, 3, 7 and 1, 4, 6; 255 / 7 = 36.4.
-        assert_eq!(of(3, &[0x0f, 0x80, 0x33, 0x00], 3), [0, 109, 255, 36, 146, 219]);
+        assert_eq!(
+            unpacked(3, &[0x0f, 0x80, 0x33, 0x00], 3),
+            [0, 109, 255, 36, 146, 219]
+        );
     }
 
     #[test]
     fn nine_to_sixteen_bits_fill_two_bytes_and_keep_their_upper_eight() {
-        let of = |bits, order, plain: &[u8], width| {
+        let unpacked = |bits, order, plain: &[u8], width| {
             let layout = grey(SampleFormat::Unsigned, bits, order);
             match unpack(&layout, &mut plain.to_vec(), width, Size::new(width, 1)).unwrap() {
                 Samples::U16(v) => v,
@@ -673,16 +682,16 @@ mod tests {
             }
         };
         for order in [ByteOrder::Little, ByteOrder::Big] {
-            assert_eq!(of(12, order, &[0xab, 0xcf, 0xff], 2), [0xabca, 0xffff]);
-            assert_eq!(of(10, order, &[0xff, 0xc0], 1), [0xffff]);
+            assert_eq!(unpacked(12, order, &[0xab, 0xcf, 0xff], 2), [0xabca, 0xffff]);
+            assert_eq!(unpacked(10, order, &[0xff, 0xc0], 1), [0xffff]);
         }
-        assert_eq!(of(16, ByteOrder::Little, &[0x34, 0x12], 1), [0x1234]);
-        assert_eq!(of(16, ByteOrder::Big, &[0x34, 0x12], 1), [0x3412]);
+        assert_eq!(unpacked(16, ByteOrder::Little, &[0x34, 0x12], 1), [0x1234]);
+        assert_eq!(unpacked(16, ByteOrder::Big, &[0x34, 0x12], 1), [0x3412]);
     }
 
     #[test]
     fn integers_of_any_width_and_sign_are_read_in_the_order_of_the_file() {
-        let of = |bits, order, plain: &[u8]| match unpack(
+        let unpacked = |bits, order, plain: &[u8]| match unpack(
             &grey(SampleFormat::Unsigned, bits, order),
             &mut plain.to_vec(),
             1,
@@ -691,11 +700,11 @@ mod tests {
             Ok(Samples::U32(v)) => v[0],
             other => panic!("{other:?}"),
         };
-        assert_eq!(of(32, ByteOrder::Little, &[1, 2, 3, 4]), 0x0403_0201);
-        assert_eq!(of(32, ByteOrder::Big, &[1, 2, 3, 4]), 0x0102_0304);
-        assert_eq!(of(24, ByteOrder::Little, &[1, 2, 3]), 0x0003_0201);
-        assert_eq!(of(24, ByteOrder::Big, &[1, 2, 3]), 0x0001_0203);
-        assert_eq!(of(20, ByteOrder::Big, &[0xab, 0xcd, 0xe0]), 0x000a_bcde);
+        assert_eq!(unpacked(32, ByteOrder::Little, &[1, 2, 3, 4]), 0x0403_0201);
+        assert_eq!(unpacked(32, ByteOrder::Big, &[1, 2, 3, 4]), 0x0102_0304);
+        assert_eq!(unpacked(24, ByteOrder::Little, &[1, 2, 3]), 0x0003_0201);
+        assert_eq!(unpacked(24, ByteOrder::Big, &[1, 2, 3]), 0x0001_0203);
+        assert_eq!(unpacked(20, ByteOrder::Big, &[0xab, 0xcd, 0xe0]), 0x000a_bcde);
         let long = grey(SampleFormat::Unsigned, 64, ByteOrder::Big);
         assert_eq!(floats(&long, &[0, 0, 0, 1, 0, 0, 0, 0], 1), [4_294_967_296.0]);
         assert_eq!(
@@ -767,7 +776,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_the_end_of_the_range() {
+    fn nan_and_infinity_become_the_ends_of_the_range() {
         let layout = BlockLayout {
             meaning: Meaning {
                 ranges: vec![(-1.0, 2.0)],
