@@ -60,10 +60,10 @@ unsafe impl GlobalAlloc for Counted {
 #[global_allocator]
 static ALLOCATOR: Counted = Counted;
 
-/// Code that is not optimised takes about five times as long. There a slow machine must not decide: only runaway work is found.
+/// Factor on the time limit in debug builds: they are about five times slower, and the margin leaves only runaway work to find.
 const SLOWER: u32 = if cfg!(debug_assertions) { 40 } else { 1 };
 
-/// CPU time that an input may take at once, as it is opened or read: twice what the server promises.
+/// Limit of CPU time for opening an input or one read of it: twice the server's guarantee.
 fn most_time(len: usize) -> Duration {
     (Duration::from_millis(100) + Duration::from_micros(2) * len as u32) * SLOWER
 }
@@ -131,7 +131,7 @@ fn attempt(run: fn(&[u8]), input: &[u8]) -> Option<String> {
     PEAK.store(before, Ordering::Relaxed);
     let panicked = std::panic::catch_unwind(|| run(input)).is_err();
     let memory = PEAK.load(Ordering::Relaxed).saturating_sub(before);
-    // of images each read counts, of all else the whole
+    // for images the slowest read counts, for all other targets the whole run
     let time = match LONGEST.load(Ordering::Relaxed) {
         0 => cpu() - start,
         longest => Duration::from_nanos(longest),
