@@ -11,14 +11,14 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
-/// Names of a folder that are looked at, and pictures of a set.
+/// Most names of a folder that are read, and most members of a set.
 const FOLDER_NAMES: usize = 10_000;
 
 impl Library {
-    /// What lies in a folder of images that may be asked for: names as identifiers spell them, whether each is a folder,
-    /// sorted; and when that changed last. `id` is empty for FILESYSTEM_PREFIX itself. Hidden files are left out, and all
-    /// beyond `FOLDER_NAMES`. `Error::Missing` when there is no such folder, or no prefix: that would list the whole
-    /// machine to be listed.
+    /// The content of a folder of images: the names as used in identifiers, each with whether it is a folder, sorted;
+    /// and when the folder was last modified. `id` is empty for FILESYSTEM_PREFIX itself. Hidden files are left out,
+    /// and names beyond `FOLDER_NAMES`. `Error::Missing` if there is no such folder, or no prefix: the whole machine
+    /// would be listed then.
     pub fn folder(&self, id: &str) -> Result<(Vec<(String, bool)>, SystemTime)> {
         let id = id.trim_end_matches('/');
         if !self.settings.prefix.ends_with('/') {
@@ -49,8 +49,8 @@ impl Library {
         Ok((names, found.modified().unwrap_or(UNIX_EPOCH)))
     }
 
-    /// The identifiers of the pictures that are shown under one: the pages of a file where `IIIF_DELIMITER` gives them
-    /// names, the files of a sequence, or the image alone. Not more than `FOLDER_NAMES`.
+    /// The identifiers of the pictures under an identifier: the pages of a file if `IIIF_DELIMITER` is set, the files
+    /// of a sequence, or the image alone. At most `FOLDER_NAMES`.
     pub fn members(&self, opened: &Opened) -> Vec<String> {
         let (id, _) = split_view(&opened.identity.name);
         let set = &opened.source.header().set;

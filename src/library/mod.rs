@@ -1,6 +1,6 @@
-//! From an identifier to an open source: where images lie, and which of them are open.
+//! Opens images by identifier, and caches open ones.
 //!
-//! A file is opened once and kept; requests compare its times, length and inode with those of the open file.
+//! A file is opened once; later requests compare its times, length and inode with those of the open file.
 
 mod listing;
 mod opened;
@@ -43,22 +43,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Where images lie.
+/// Where images are stored, and how they are opened.
 #[derive(Clone, Debug, Default)]
 pub struct LibrarySettings {
-    /// Put in front of every identifier by plain concatenation.
+    /// Prepended to every identifier without a separator.
     pub prefix: String,
-    /// Appended to each identifier.
+    /// Appended to every identifier.
     pub suffix: String,
-    /// What lies elsewhere.
+    /// Object stores and other directories.
     pub stores: Arc<Stores>,
-    /// Whether a link may lead out of the prefix.
+    /// Whether symbolic links may lead out of the prefix.
     pub follow_symlinks: bool,
-    /// How files are read.
+    /// Options of the readers.
     pub options: Options,
-    /// What is between a sequence's identifier and its angles in the names of its files; empty for no sequences.
+    /// The separator between a sequence's identifier and its angles in file names; empty to disable sequences.
     pub pattern: String,
-    /// What is between an identifier and the number of a page; empty for no numbers.
+    /// The separator between an identifier and a page number; empty to disable page numbers.
     pub delimiter: String,
 }
 
@@ -72,10 +72,10 @@ impl LibrarySettings {
     }
 }
 
-/// All images.
+/// The images of a server.
 pub struct Library {
     settings: LibrarySettings,
-    /// `None` remembers nothing.
+    /// Open images; `None` to cache none.
     open: Option<Cache<Arc<str>, Arc<Opened>>>,
     fixed: HashMap<String, Arc<Opened>>,
     /// Files that could not be opened in this version, by page.
@@ -83,7 +83,7 @@ pub struct Library {
 }
 
 impl Library {
-    /// A library that keeps at most `capacity` images open.
+    /// A library that caches at most `capacity` open images.
     pub fn new(settings: LibrarySettings, capacity: usize) -> Self {
         Library {
             settings,
@@ -93,15 +93,16 @@ impl Library {
         }
     }
 
-    /// Puts an image without a file under an identifier.
+    /// Adds an image without a file.
     pub fn insert(&mut self, id: &str, source: impl Source + 'static) {
         let opened = Opened::new(id, Location::Nowhere, Box::new(source), self.settings.reading());
         self.fixed.insert(id.into(), Arc::new(opened));
     }
 
-    /// The image if it is open and its file has not changed. Costs a `stat` at most, never reads; one `stat` serves all
-    /// requests of the next 100 µs. `name` is an identifier, with a view or without (`sequence::with_view`).
-    /// What lies on a network or user-space file system is known for 100 ms after each look of [`Library::open`].
+    /// The image, if it is open and its file has not changed. Costs at most one `stat` and never reads; one `stat`
+    /// serves all requests of the next 100 µs. `name` is an identifier, with a view or without
+    /// (`sequence::with_view`). Files on a network or user-space file system count as unchanged for 100 ms after each
+    /// check by [`Library::open`].
     pub fn known(&self, name: &str) -> Result<Option<Arc<Opened>>> {
         self.look(name, false)
     }
@@ -137,7 +138,7 @@ impl Library {
         Ok(Some(opened))
     }
 
-    /// Whether a look at the file of this identifier can hang. Does not look itself.
+    /// Whether accessing the file of this identifier can hang. Does not access it.
     pub fn is_far(&self, name: &str) -> bool {
         let far = |name: &str| {
             let path = self.path(split_view(name).0, &self.settings.suffix);
@@ -163,7 +164,7 @@ impl Library {
         Ok(None)
     }
 
-    /// Forgets the open images whose identifiers are covered; returns how many there were.
+    /// Closes the open images whose identifiers are covered; returns their number.
     pub fn purge(&self, covers: impl Fn(&str) -> bool) -> usize {
         self.failed.clear();
         let Some(open) = &self.open else { return 0 };
@@ -176,14 +177,14 @@ impl Library {
         gone.get()
     }
 
-    /// The images that are open.
+    /// All open images.
     pub fn opened(&self) -> Vec<Arc<Opened>> {
         let open = self.open.iter().flat_map(|open| open.iter());
         open.map(|(_, opened)| opened).collect()
     }
 
-    /// The image, opened if need be. A view that a single picture is asked for is the picture. An identifier that leads
-    /// nowhere is percent-decoded once more: some proxies and clients encode twice.
+    /// The image, opened if necessary. A view of a single picture is the picture itself. If there is no such image,
+    /// the identifier is percent-decoded once more: some proxies and clients encode twice.
     pub fn open(&self, name: &str) -> Result<Arc<Opened>> {
         match self.open_as(name) {
             Err(Error::Missing(reason)) => {
@@ -194,7 +195,7 @@ impl Library {
         }
     }
 
-    /// The image of this very name.
+    /// The image with exactly this name.
     fn open_as(&self, name: &str) -> Result<Arc<Opened>> {
         if let Some(known) = self.look(name, true)? {
             return Ok(known);
@@ -219,7 +220,7 @@ impl Library {
     }
 
     fn keep(&self, name: &str, opened: &Arc<Opened>) {
-        // an image without a file has its one name
+        // an image without a file is in `fixed`
         if let Some(open) = self
             .open
             .as_ref()
@@ -262,7 +263,7 @@ impl Library {
         ))
     }
 
-    /// The image of this identifier, if there is a file or an object of this name.
+    /// Opens the image of this identifier; `None` if there is no such file or object.
     fn at(&self, name: &str, id: &str, page: Option<u32>) -> Result<Option<Opened>> {
         if let Some((root, rest)) = self.settings.stores.find(id)
             && let Some(blob) = root.open(&format!("{}{}", checked(rest)?, self.settings.suffix))
@@ -294,7 +295,7 @@ impl Library {
         )))
     }
 
-    /// An identifier that ends in the number of a page, taken apart.
+    /// Splits an identifier that ends with a page number.
     fn page<'a>(&self, id: &'a str) -> Option<(&'a str, u32)> {
         let delimiter = Some(self.settings.delimiter.as_str()).filter(|text| !text.is_empty())?;
         let (book, page) = id.rsplit_once(delimiter)?;
@@ -302,7 +303,7 @@ impl Library {
         page.parse().ok().filter(|_| digits).map(|page| (book, page))
     }
 
-    /// Opens the file of an identifier, unless a link on its path leads where none may.
+    /// Opens the file of an identifier, unless a link on its path leads out of the permitted directory.
     fn blob(&self, path: &Path, id: &str) -> Result<Arc<dyn Blob>> {
         let opened = match self.confinement(id)? {
             Some(directory) => store::open_beneath(directory, path),
@@ -311,7 +312,7 @@ impl Library {
         opened.map_err(|_| missing(id))
     }
 
-    /// Reads by what the first bytes say.
+    /// Opens a source by the first bytes of the blob.
     fn source(&self, blob: Arc<dyn Blob>, id: &str, page: Option<u32>) -> Result<Box<dyn Source>> {
         let key = (id.to_string(), page, blob.version());
         let source = self
@@ -320,7 +321,7 @@ impl Library {
         source.ok_or_else(|| Error::Missing(format!("{} is not an image", printable(id))))
     }
 
-    /// Forgets every open image, and what could not be opened.
+    /// Closes all images, and forgets failures.
     pub fn clear(&self) {
         self.failed.clear();
         if let Some(open) = &self.open {
@@ -345,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn no_spelling_leads_out_of_the_prefix() {
+    fn no_identifier_leads_out_of_the_prefix() {
         let library = Library::new(settings(Path::new("/usr"), true), 10);
         for id in [
             "../etc/passwd",
@@ -360,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_leads_out_only_when_it_may() {
+    fn a_link_out_of_the_prefix_is_followed_only_if_allowed() {
         let place = std::env::temp_dir().join(format!("iipsrv-links-{}", std::process::id()));
         let inside = place.join("inside");
         fs::create_dir_all(&inside).unwrap();
@@ -388,14 +389,14 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_no_image() {
+    fn a_directory_is_not_an_image() {
         let library = Library::new(settings(Path::new("/"), true), 10);
         assert!(matches!(library.open("usr"), Err(Error::Missing(_))));
     }
 
     #[test]
-    fn files_of_proc_and_sys_are_no_images_and_are_not_waited_for() {
-        // links may lead anywhere, and there is no prefix to speak of
+    fn files_of_proc_and_sys_are_not_images_and_never_block() {
+        // all links are allowed, and the prefix is empty
         let library = Library::new(settings(Path::new(""), true), 10);
         for id in [
             "proc/self/environ",
@@ -410,7 +411,7 @@ mod tests {
             "sys/kernel/uevent_seqnum",
         ] {
             let error = library.open(id).err().unwrap();
-            // what claims more bytes than there are is as good as damaged
+            // a file that declares more bytes than it has counts as damaged
             let is_none = matches!(error, Error::Missing(_) | Error::Corrupt(_));
             assert!(is_none, "{id}: {error}");
         }

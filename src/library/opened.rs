@@ -1,4 +1,4 @@
-//! An open image, and how long its file counts as unchanged.
+//! An open image with its identity, source and cached properties.
 
 use crate::file_calls;
 use crate::plan::Identity;
@@ -22,30 +22,30 @@ use std::time::UNIX_EPOCH;
 
 /// An open image.
 pub struct Opened {
-    /// Which image, in which version.
+    /// Its identifier and version.
     pub identity: Identity,
-    /// The `Last-Modified` of everything made from it.
+    /// The `Last-Modified` of all answers made from it.
     pub last_modified: String,
     /// Its pyramid.
     pub source: Box<dyn Source>,
-    /// Statistics of all of its pixels, once a request needed them.
+    /// Statistics of all pixels, computed on first use.
     pub stats: OnceLock<Arc<Stats>>,
-    /// The fingerprint of its profile, once a request needed it.
+    /// The fingerprint of its profile, computed on first use.
     pub profile: OnceLock<u64>,
     pub(in crate::library) place: Location,
     since: Instant,
-    /// Whether its file lies on a file system of this machine.
+    /// Whether its file is on a local file system.
     pub is_local: bool,
-    /// What the files beside it say, once a request needed it.
+    /// Its sidecar, read on first use.
     pub(in crate::library) sidecar: Mutex<Option<Arc<Sidecar>>>,
-    /// How often it was asked for.
+    /// Number of requests for it.
     pub(in crate::library) uses: AtomicU64,
-    /// Until when its file counts as unchanged, in nanoseconds from `since`.
+    /// Until when its file counts as unchanged, in nanoseconds since `since`.
     pub(in crate::library) valid: AtomicU64,
 }
 
 impl Opened {
-    /// An image that was opened just now.
+    /// A newly opened image.
     pub(in crate::library) fn new(
         id: &str,
         place: Location,
@@ -54,7 +54,7 @@ impl Opened {
     ) -> Opened {
         let version = source.header().version;
         let seconds = u64::try_from(version.mtime_ns() / 1_000_000_000).unwrap_or(0);
-        // httpdate knows years up to 9999 only
+        // httpdate supports years up to 9999 only
         let time = UNIX_EPOCH + Duration::from_secs(seconds.min(253_402_300_799));
         let identity = Identity {
             name: id.into(),
@@ -80,7 +80,7 @@ impl Opened {
         }
     }
 
-    /// How often it was asked for.
+    /// The number of requests for it.
     pub fn uses(&self) -> u64 {
         self.uses.load(Ordering::Relaxed)
     }
@@ -90,15 +90,15 @@ impl Opened {
         u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// For how many nanoseconds a look at its files counts.
+    /// For how many nanoseconds a check of its file is valid.
     pub(in crate::library) fn validity(&self) -> u64 {
         if self.is_local { VALID } else { VALID_FAR }
     }
 }
 
-/// Where an image was found.
+/// The location of an image.
 pub(in crate::library) enum Location {
-    /// Made by the server.
+    /// None: the image is generated.
     Nowhere,
     /// A local file.
     File(PathBuf),
@@ -106,23 +106,23 @@ pub(in crate::library) enum Location {
     Remote(Arc<dyn Blob>),
 }
 
-/// For how long a look at a file counts, in nanoseconds. The clock that files are stamped with ticks every 1 to 10 ms.
+/// How long a check of a local file is valid, in nanoseconds. The clock of file times ticks every 1 to 10 ms.
 const VALID: u64 = 100_000;
 
-/// How long a look at a network or user-space file system is valid, in nanoseconds.
+/// How long a check on a network or user-space file system is valid, in nanoseconds.
 const VALID_FAR: u64 = 100_000_000;
 
-/// What the files beside an image say.
+/// The content of the sidecar files of an image.
 #[derive(Debug, Default)]
 pub struct Sidecar {
-    /// The members of each, those that count first in front.
+    /// The members of each file, in order of precedence.
     pub members: Vec<Map<String, Value>>,
-    /// When the last of them was written.
+    /// The latest modification time.
     pub modified: Option<SystemTime>,
-    /// Which could not be used, and why.
+    /// The files that could not be used, and why.
     pub faults: Vec<(PathBuf, String)>,
-    /// Where they are looked for, and what was there.
+    /// The candidate paths, with the version of each file found.
     pub(in crate::library) seen: Vec<(PathBuf, Option<Version>)>,
-    /// Until when that counts as unchanged, in nanoseconds since the image was opened.
+    /// Until when they count as unchanged, in nanoseconds since the image was opened.
     pub(in crate::library) valid: AtomicU64,
 }

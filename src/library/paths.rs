@@ -10,18 +10,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// A name without its percent signs, if that is another and text.
+/// The percent-decoded name, if it differs and is valid UTF-8.
 pub(in crate::library) fn decoded(name: &str) -> Option<String> {
     let again = percent_decode_str(name).decode_utf8().ok()?;
     (again != name).then(|| again.into_owned())
 }
 
-/// Asked before it is opened: opening a pipe would wait for its writer.
+/// Whether it is a regular file. Checked before opening: opening a pipe would wait for its writer.
 pub(in crate::library) fn is_file(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.is_file())
 }
 
-/// The directory that a prefix names: all of it up to the last slash.
+/// The directory of a prefix: everything up to the last slash.
 fn directory(prefix: &str) -> &Path {
     let bytes = prefix.as_bytes();
     let end = bytes
@@ -34,7 +34,7 @@ fn directory(prefix: &str) -> &Path {
     }
 }
 
-/// The identifier, unless it is empty or would lead elsewhere.
+/// The identifier, unless it is empty or contains `..` or NUL.
 pub(in crate::library) fn checked(id: &str) -> Result<&str> {
     let climbs = id.split('/').any(|part| part == "..");
     if id.is_empty() || climbs || id.contains('\0') {
@@ -47,7 +47,7 @@ pub(in crate::library) fn missing(id: &str) -> Error {
     Error::Missing(format!("no image {}", printable(id)))
 }
 
-/// An identifier as it may be put into one line of an answer.
+/// The identifier in quotes, shortened and without control characters, for messages.
 pub(in crate::library) fn printable(id: &str) -> String {
     let text: String = id
         .chars()
@@ -58,7 +58,7 @@ pub(in crate::library) fn printable(id: &str) -> String {
 }
 
 impl Library {
-    /// Where the file of an identifier lies: under the prefix.
+    /// The path of the file of an identifier.
     pub(in crate::library) fn path(&self, id: &str, suffix: &str) -> Result<PathBuf> {
         checked(id)?;
         let (prefix, rest) = match self.settings.stores.find(id) {
@@ -68,7 +68,7 @@ impl Library {
         Ok(PathBuf::from(format!("{prefix}{rest}{suffix}")))
     }
 
-    /// The directory that the file of an identifier must lie in; `None` where links may lead anywhere.
+    /// The directory that the file of an identifier must be in; `None` if links may lead anywhere.
     pub(in crate::library) fn confinement(&self, id: &str) -> Result<Option<&Path>> {
         let prefix = match self.settings.stores.find(id) {
             Some((root, _)) => root.folder().ok_or_else(|| missing(id))?,
@@ -78,7 +78,7 @@ impl Library {
         Ok((!free).then(|| directory(prefix)))
     }
 
-    /// The path, unless a link on it leads where none may.
+    /// The path, unless a link on it leads out of the permitted directory.
     pub(in crate::library) fn allowed<'a>(&self, path: &'a Path, id: &str) -> Result<&'a Path> {
         let Some(root) = self.confinement(id)? else {
             return Ok(path);

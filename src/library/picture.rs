@@ -20,7 +20,7 @@ use std::path::Path;
 /// Most pixels of a [`picture`].
 const PICTURE_PIXELS: u64 = 1 << 24;
 
-/// The first picture of a TIFF file, whole, in 8 bits, with straight alpha if any.
+/// Decodes the first picture of a TIFF file to 8 bits, with straight alpha if present.
 pub fn picture(path: &Path) -> Result<Picture> {
     if !is_file(path) {
         return Err(Error::Missing("is not a file".into()));

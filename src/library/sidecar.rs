@@ -1,6 +1,6 @@
-//! Files beside an image that say more of it: `NAME.info.json` and the directory's `info.json`.
+//! Reads additional properties of an image from the files `NAME.info.json` and `info.json` beside it.
 //!
-//! They are read once and looked at like the image's own file, by their times, length and inode.
+//! They are read once; like the image's own file, they are checked by times, length and inode.
 
 use crate::library::Library;
 use crate::library::Opened;
@@ -21,10 +21,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::UNIX_EPOCH;
 
-/// Longest of these files, in bytes.
+/// Longest sidecar file, in bytes.
 const MAX_BYTES: u64 = 65_536;
 
-/// How old a file has to be for its times to distinguish it from what is written next: they tick every 1 to 10 ms.
+/// The age from which on a file's times distinguish it from a later write: they tick every 1 to 10 ms.
 const SETTLED: Duration = Duration::from_millis(20);
 
 /// The file at this path, if there is one.
@@ -32,7 +32,7 @@ fn file(path: &Path) -> Option<Metadata> {
     fs::metadata(path).ok().filter(Metadata::is_file)
 }
 
-/// The members of the object in a file.
+/// The members of the JSON object in a file.
 fn read(file: &Arc<dyn Blob>) -> Result<Map<String, Value>, String> {
     if file.len() > MAX_BYTES {
         return Err(format!("longer than {MAX_BYTES} bytes"));
@@ -42,8 +42,8 @@ fn read(file: &Arc<dyn Blob>) -> Result<Map<String, Value>, String> {
 }
 
 impl Library {
-    /// What the files beside an image say, as far as that is known without reading: none of the files has changed, or there are
-    /// none. Costs three calls of `stat` at most, and on network and user-space file systems none.
+    /// The sidecar of an image, if it is known without reading: because no file has changed, or there is none. Costs
+    /// at most three calls of `stat`, and none on network and user-space file systems.
     pub fn sidecar(&self, opened: &Opened) -> Option<Arc<Sidecar>> {
         let known = opened
             .sidecar
@@ -76,7 +76,7 @@ impl Library {
         Some(known)
     }
 
-    /// Reads the files beside the image again if it has changed. What was written a moment ago is not kept.
+    /// Reads the sidecar files again if they have changed. Files that were written a moment ago are not cached.
     pub fn read_sidecar(&self, opened: &Opened) -> Arc<Sidecar> {
         if let Some(known) = self.sidecar(opened) {
             return known;
@@ -125,7 +125,7 @@ impl Sidecar {
     }
 }
 
-/// Where they are looked for: `NAME.info.json`, NAME with its suffix or without, then `info.json` for the directory.
+/// The candidate paths: `NAME.info.json`, NAME with and without its suffix, then `info.json` for the directory.
 fn places(opened: &Opened) -> Vec<PathBuf> {
     let Location::File(image) = &opened.place else {
         return Vec::new();
