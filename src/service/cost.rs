@@ -33,7 +33,7 @@ pub const NOTES: Cost = Cost {
 /// Bytes up to which an answer takes no lease while it is sent.
 pub const LIGHT: usize = 256 << 10;
 
-/// How often a preparation is tried before the answer is made without it.
+/// How many preparations, one upon the other, are tried before the answer is made without them.
 const TRIES: usize = 3;
 
 impl Service {
@@ -60,7 +60,12 @@ impl Service {
                 Ok(())
             };
             self.preparations.get_or_make(&key, scope, prepare).await?;
+            let before = effort;
             effort = self.effort(opened, window)?;
+            if effort == before {
+                // the cache has no room for it
+                break;
+            }
         }
         Ok(effort)
     }
@@ -112,5 +117,53 @@ impl Service {
             work: one.work.saturating_mul(images),
             bytes: one.bytes,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::geometry::Size;
+    use crate::http::Http;
+    use crate::source::Header;
+    use crate::source::Source;
+    use crate::source::Take;
+    use crate::source::cache::TileCache;
+    use crate::source::level::Parts;
+    use crate::source::level::Shared;
+    use crate::source::synthetic::Synthetic;
+    use std::sync::Mutex;
+
+    /// Writes down what is read of it.
+    struct Read(Synthetic, Arc<Mutex<Vec<Rect>>>);
+
+    impl Source for Read {
+        fn header(&self) -> &Header {
+            self.0.header()
+        }
+
+        fn read(&self, window: Window, keep: &dyn TileCache, take: &mut Take) -> Result<()> {
+            self.1.lock().unwrap().push(window.rect);
+            self.0.read(window, keep, take)
+        }
+    }
+
+    #[test]
+    fn what_does_not_stay_in_the_cache_is_not_prepared_again() {
+        let mut image = Synthetic::halving(Size::new(64, 64), Size::new(64, 64), 3);
+        image.header_mut().levels[0].parts = Parts::Shared(Arc::new(Shared {
+            part: Some(Part::Level(0)),
+            effort: Effort::shared(1 << 20),
+            then: Parts::Tiles,
+            otherwise: Parts::Tiles,
+            progress: Default::default(),
+        }));
+        let reads = Arc::default();
+        let service = Service::new(Config::default()).with_image("x", Read(image, Arc::clone(&reads)));
+        let reply = service.respond(Http::query("FIF=x&JTL=0,0"));
+        assert_eq!(reply.status, 200);
+        let wanted = [Rect::new(63, 63, 1, 1), Rect::new(0, 0, 64, 64)];
+        assert_eq!(*reads.lock().unwrap(), wanted);
     }
 }
