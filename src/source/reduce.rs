@@ -48,7 +48,7 @@ struct ReduceShape {
 
 impl ReduceShape {
     /// `close` turns a sum and its number of samples into a mean.
-    fn means<T, S>(&self, from: &[T], open: fn(T) -> S, close: impl Fn(S, u32) -> T) -> Vec<T>
+    fn means<T, S>(&self, from: &[T], open: impl Fn(T) -> S + Copy, close: impl Fn(S, u32) -> T) -> Vec<T>
     where
         T: Copy,
         S: Copy + Default + AddAssign,
@@ -89,7 +89,7 @@ fn add_any<T: Copy, S: AddAssign>(
     sums: &mut [S],
     channels: usize,
     factor: usize,
-    open: fn(T) -> S,
+    open: impl Fn(T) -> S + Copy,
 ) {
     let squares = row.chunks(factor * channels);
     for (square, sums) in squares.zip(sums.chunks_exact_mut(channels)) {
@@ -102,7 +102,12 @@ fn add_any<T: Copy, S: AddAssign>(
 }
 
 /// Adds a row of `N` channels to the sums of its squares.
-fn add<const N: usize, T: Copy, S: AddAssign>(row: &[T], sums: &mut [S], factor: usize, open: fn(T) -> S) {
+fn add<const N: usize, T: Copy, S: AddAssign>(
+    row: &[T],
+    sums: &mut [S],
+    factor: usize,
+    open: impl Fn(T) -> S + Copy,
+) {
     let sums = sums.as_chunks_mut::<N>().0;
     for (square, sums) in row.chunks(factor * N).zip(sums) {
         for pixel in square.as_chunks::<N>().0 {
