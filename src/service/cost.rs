@@ -130,8 +130,8 @@ mod tests {
     use crate::source::Source;
     use crate::source::Take;
     use crate::source::cache::TileCache;
+    use crate::source::level::LevelShared;
     use crate::source::level::Parts;
-    use crate::source::level::Shared;
     use crate::source::synthetic::Synthetic;
     use std::sync::Mutex;
 
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn what_does_not_stay_in_the_cache_is_not_prepared_again() {
         let mut image = Synthetic::halving(Size::new(64, 64), Size::new(64, 64), 3);
-        image.header_mut().levels[0].parts = Parts::Shared(Arc::new(Shared {
+        image.header_mut().levels[0].parts = Parts::Shared(Arc::new(LevelShared {
             part: Some(Part::Level(0)),
             effort: Effort::shared(1 << 20),
             then: Parts::Tiles,
