@@ -338,7 +338,7 @@ impl Service<Request<Incoming>> for Front {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let shared = Arc::clone(&self.0);
         shared.state.flying.fetch_add(1, Ordering::Relaxed);
-        let flight = InFlight(Arc::clone(&shared.state));
+        let flight = RequestGuard(Arc::clone(&shared.state));
         shared.state.presence.waits(Wait::Answer, true);
         Box::pin(async move {
             let (parts, body) = request.into_parts();
@@ -353,9 +353,9 @@ impl Service<Request<Incoming>> for Front {
 }
 
 /// A request in progress, until its answer has been handed over.
-struct InFlight(Arc<State>);
+struct RequestGuard(Arc<State>);
 
-impl Drop for InFlight {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         self.0.flying.fetch_sub(1, Ordering::Relaxed);
         if self.0.presence.wait() == Wait::Answer {
@@ -473,7 +473,7 @@ fn host_name(host: &[u8]) -> Option<&[u8]> {
 }
 
 /// Converts the answer to hyper's response.
-fn response(reply: Reply, head: bool, flight: InFlight) -> Response<WholeBody> {
+fn response(reply: Reply, head: bool, flight: RequestGuard) -> Response<WholeBody> {
     let mut response = Response::new(WholeBody {
         bytes: None,
         _flight: flight,
@@ -500,7 +500,7 @@ fn response(reply: Reply, head: bool, flight: InFlight) -> Response<WholeBody> {
 /// A body in one piece.
 struct WholeBody {
     bytes: Option<Bytes>,
-    _flight: InFlight,
+    _flight: RequestGuard,
 }
 
 impl hyper::body::Body for WholeBody {
