@@ -71,6 +71,10 @@ const IN_FLIGHT: usize = 3;
 /// channels.
 const BAND: u32 = 1 << 20;
 
+/// Width and height of such a piece of a wavelet-transformed level, whose coefficients take several times the memory of
+/// samples.
+const TRANSFORMED: u32 = 512;
+
 /// Receives a part of a level and its position.
 type Put<'a> = dyn Fn(Raster, Rect) -> Result<()> + Sync + 'a;
 
@@ -323,10 +327,6 @@ impl DerivedLevels {
     fn in_bands(&self, from: usize, factor: u32, window: Window, keep: &dyn TileCache) -> Result<Piece> {
         let size = window.rect.size();
         let rect = Map::Enlarged(factor).map(window.rect, self.size(from));
-        let tile = match self.header.levels.get(from) {
-            Some(level) if level.decoding != Decoding::Parallel => level.tile,
-            _ => Size::new(1, 1),
-        };
         // in whole tiles, if the factor allows it
         let whole = |side: u32, tile: u32| {
             (side / tile * tile)
@@ -334,9 +334,18 @@ impl DerivedLevels {
                 .div_ceil(factor)
                 .saturating_mul(factor)
         };
-        let rows = (BAND / rect.w.max(1)).min(self.fitting(rect.w)).max(tile.h);
-        let columns = self.fitting(rows.min(rect.h));
-        let piece = Size::new(whole(columns, tile.w), whole(rows, tile.h));
+        let piece = match self.header.levels.get(from) {
+            Some(level) if level.decoding != Decoding::Parallel => {
+                let Size { w, h } = level.tile;
+                let rows = whole((BAND / rect.w.max(1)).min(self.fitting(rect.w)), h);
+                Size::new(whole(self.fitting(rows.min(rect.h)), w), rows)
+            }
+            // as square as possible: neighbouring pieces decode the code-blocks at their edges
+            _ => Size::new(
+                whole(TRANSFORMED, 1),
+                whole(TRANSFORMED.min(self.fitting(TRANSFORMED)), 1),
+            ),
+        };
         let part = |rect: Rect| Window {
             level: from,
             rect,
