@@ -219,7 +219,7 @@ impl TileCache for InCache<'_> {
         };
         match self.cache.get_or_make(&key, make)? {
             Cached::Raster(raster) => Ok(raster),
-            Cached::Answer(_) => Err(Error::Corrupt("a part's key holds an answer".into())),
+            Cached::Answer(_) => Err(Error::Internal("a part's key holds an answer".into())),
         }
     }
 
@@ -253,9 +253,9 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     #[test]
-    fn a_tile_that_is_dear_is_decoded_once_for_a_slider() {
-        struct Dear(Synthetic, Arc<AtomicUsize>);
-        impl Source for Dear {
+    fn an_expensive_tile_that_is_read_again_is_cached() {
+        struct Expensive(Synthetic, Arc<AtomicUsize>);
+        impl Source for Expensive {
             fn header(&self) -> &Header {
                 self.0.header()
             }
@@ -268,8 +268,8 @@ mod tests {
         made.header_mut().levels[0].decoding = Decoding::Parallel;
         let mut library = Library::new(LibrarySettings::default(), 0);
         let reads = Arc::new(AtomicUsize::new(0));
-        library.insert("dear", Dear(made, reads.clone()));
-        let opened = library.open("dear").unwrap();
+        library.insert("expensive", Expensive(made, reads.clone()));
+        let opened = library.open("expensive").unwrap();
         let (mosaic, cache) = (Mosaic::new(1), Cache::new(1 << 20));
         let tile = Window::new(0, Rect::new(64, 32, 64, 32));
         let first = mosaic.read(&opened, tile, &cache).unwrap();
@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(reads.load(Ordering::Relaxed), 2);
         let held = cache.bytes() - before;
         assert!((64 * 32 * 3..64 * 32 * 3 + 1000).contains(&held), "{held} bytes");
-        // what is cheap, no tile, or of fewer layers is not
+        // windows that are cheap, no tile or limited to fewer layers are not cached
         let before = cache.bytes();
         let cheap = Window::new(1, Rect::new(64, 32, 64, 32));
         let layers = Window {
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_file_holds_nothing_only_some_rows_are_in_memory() {
+    fn vacant_areas_are_filled_a_few_rows_at_a_time() {
         let pixel = || Raster {
             size: Size::new(1, 1),
             channels: 139,

@@ -4,7 +4,7 @@
 
 #![expect(
     clippy::indexing_slicing,
-    reason = "tables have a place for every number of so many bits; changes end after the width"
+    reason = "tables have an entry for every value of their index; `above` ends with entries at the width"
 )]
 
 use crate::error::Error;
@@ -50,7 +50,7 @@ const BLACK: [&str; 64] = [
 
 /// White runs of 64, 128, … 1728 pixels, before the rest of the run (T.4 table 3a).
 #[rustfmt::skip]
-const WHITE_MORE: [&str; 27] = [
+const WHITE_MAKE_UP: [&str; 27] = [
     "11011", "10010", "010111", "0110111", "00110110", "00110111", "01100100", "01100101", "01101000", "01100111",
     "011001100", "011001101", "011010010", "011010011", "011010100", "011010101", "011010110", "011010111",
     "011011000", "011011001", "011011010", "011011011", "010011000", "010011001", "010011010", "011000", "010011011",
@@ -58,7 +58,7 @@ const WHITE_MORE: [&str; 27] = [
 
 /// Black runs of 64, 128, … 1728 pixels (T.4 table 3a).
 #[rustfmt::skip]
-const BLACK_MORE: [&str; 27] = [
+const BLACK_MAKE_UP: [&str; 27] = [
     "0000001111", "000011001000", "000011001001", "000001011011", "000000110011", "000000110100", "000000110101",
     "0000001101100", "0000001101101", "0000001001010", "0000001001011", "0000001001100", "0000001001101",
     "0000001110010", "0000001110011", "0000001110100", "0000001110101", "0000001110110", "0000001110111",
@@ -68,7 +68,7 @@ const BLACK_MORE: [&str; 27] = [
 
 /// Runs of 1792, 1856, … 2560 pixels of either colour (T.4 table 3b).
 #[rustfmt::skip]
-const MORE: [&str; 13] = [
+const COMMON_MAKE_UP: [&str; 13] = [
     "00000001000", "00000001100", "00000001101", "000000010010", "000000010011", "000000010100", "000000010101",
     "000000010110", "000000010111", "000000011100", "000000011101", "000000011110", "000000011111",
 ];
@@ -77,17 +77,17 @@ const MORE: [&str; 13] = [
 const LONGEST: u32 = 13;
 
 /// Lookup by the next bits: length of the code in bits, 0 if invalid, and the pixels.
-type Runs = [(u8, u16); 1 << LONGEST];
+type RunTable = [(u8, u16); 1 << LONGEST];
 
-static RUNS: LazyLock<Box<[Runs; 2]>> = LazyLock::new(|| {
+static RUNS: LazyLock<Box<[RunTable; 2]>> = LazyLock::new(|| {
     let mut tables = Box::new([[(0, 0); 1 << LONGEST]; 2]);
     for (table, [short, long]) in tables
         .iter_mut()
-        .zip([[&WHITE[..], &WHITE_MORE], [&BLACK, &BLACK_MORE]])
+        .zip([[&WHITE[..], &WHITE_MAKE_UP], [&BLACK, &BLACK_MAKE_UP]])
     {
         let codes = short.iter().zip(0..);
         let codes = codes.chain(long.iter().zip((64..).step_by(64)));
-        for (code, pixels) in codes.chain(MORE.iter().zip((1792..).step_by(64))) {
+        for (code, pixels) in codes.chain(COMMON_MAKE_UP.iter().zip((1792..).step_by(64))) {
             let bits = code.len().to_le_bytes()[0];
             let first = usize::from_str_radix(code, 2).unwrap_or(0) << (LONGEST as usize - code.len());
             let all = 1 << (LONGEST as usize - code.len());
@@ -103,15 +103,15 @@ enum Mode {
     /// Pass mode: skips both changes above.
     Pass,
     /// Horizontal mode: two runs follow.
-    Runs,
+    Horizontal,
     /// Vertical mode: this far to the right of the change above.
-    Near(i8),
+    Vertical(i8),
     /// An invalid code.
-    Wrong,
+    Invalid,
 }
 
 static MODES: [(Mode, u32); 128] = {
-    let mut modes = [(Mode::Wrong, 0); 128];
+    let mut modes = [(Mode::Invalid, 0); 128];
     let mut bits = 0;
     while bits < 128 {
         modes[bits as usize] = mode(bits);
@@ -123,16 +123,16 @@ static MODES: [(Mode, u32); 128] = {
 /// The mode of the next 7 bits, and its length.
 const fn mode(bits: u32) -> (Mode, u32) {
     match bits {
-        0b100_0000.. => (Mode::Near(0), 1),
-        0b011_0000.. => (Mode::Near(1), 3),
-        0b010_0000.. => (Mode::Near(-1), 3),
-        0b001_0000.. => (Mode::Runs, 3),
+        0b100_0000.. => (Mode::Vertical(0), 1),
+        0b011_0000.. => (Mode::Vertical(1), 3),
+        0b010_0000.. => (Mode::Vertical(-1), 3),
+        0b001_0000.. => (Mode::Horizontal, 3),
         0b000_1000.. => (Mode::Pass, 4),
-        0b000_0110.. => (Mode::Near(2), 6),
-        0b000_0100.. => (Mode::Near(-2), 6),
-        0b000_0011 => (Mode::Near(3), 7),
-        0b000_0010 => (Mode::Near(-3), 7),
-        _ => (Mode::Wrong, 0),
+        0b000_0110.. => (Mode::Vertical(2), 6),
+        0b000_0100.. => (Mode::Vertical(-2), 6),
+        0b000_0011 => (Mode::Vertical(3), 7),
+        0b000_0010 => (Mode::Vertical(-3), 7),
+        _ => (Mode::Invalid, 0),
     }
 }
 
@@ -166,8 +166,11 @@ pub struct RowDecoder<D> {
     width: u32,
     /// Position of the next bit; `None` once decoding has ended.
     at: Option<usize>,
-    any: bool,
+    /// A row was decoded.
+    has_row: bool,
+    /// Positions where the colour changes in the row above, ended by entries at the width.
     above: Vec<u32>,
+    /// Those of the current row.
     changes: Vec<u32>,
 }
 
@@ -179,7 +182,7 @@ impl<D: AsRef<[u8]>> RowDecoder<D> {
             coding,
             width,
             at: Some(0),
-            any: false,
+            has_row: false,
             above: vec![width; 4],
             changes: Vec::new(),
         }
@@ -199,12 +202,12 @@ impl<D: AsRef<[u8]>> RowDecoder<D> {
                 (&mut self.above, &mut self.changes),
                 |width, changes| {
                     paint(row, width, changes);
-                    self.any = true;
+                    self.has_row = true;
                 },
             );
             self.at = more.then_some(bits.at);
         }
-        if self.any {
+        if self.has_row {
             return Ok(());
         }
         Err(Error::Corrupt("CCITT stream holds no row".into()))
@@ -223,7 +226,7 @@ fn next(
     let whole = match coding {
         CcittCoding::Runs(bytes) => {
             bits.align(bytes.into());
-            runs(bits, width, changes)
+            one_dimensional_row(bits, width, changes)
         }
         CcittCoding::Group3(both) => {
             if !bits.line() {
@@ -231,12 +234,12 @@ fn next(
             }
             // A tag after the end-of-line code selects one of the two codings (T.4 §4.2.2).
             if both && bits.take(1) == 0 {
-                differences(bits, width, above, changes)
+                two_dimensional_row(bits, width, above, changes)
             } else {
-                runs(bits, width, changes)
+                one_dimensional_row(bits, width, changes)
             }
         }
-        CcittCoding::Group4 => differences(bits, width, above, changes),
+        CcittCoding::Group4 => two_dimensional_row(bits, width, above, changes),
     };
     if !whole && changes.len() % 2 == 1 {
         changes.pop();
@@ -256,7 +259,7 @@ fn next(
 
 /// Decodes a one-dimensional row; returns whether it is complete. `changes`: positions where the colour changes,
 /// starting with white.
-fn runs(bits: &mut CodeBits, width: u32, changes: &mut Vec<u32>) -> bool {
+fn one_dimensional_row(bits: &mut CodeBits, width: u32, changes: &mut Vec<u32>) -> bool {
     let tables = &**RUNS;
     let mut at = 0;
     while at < width {
@@ -271,7 +274,7 @@ fn runs(bits: &mut CodeBits, width: u32, changes: &mut Vec<u32>) -> bool {
 
 /// Decodes a two-dimensional row; returns whether it is complete (T.4 §4.2.1.3). An empty run above counts as two
 /// changes at one position, as in the encoders that write such runs (and libtiff).
-fn differences(bits: &mut CodeBits, width: u32, above: &[u32], changes: &mut Vec<u32>) -> bool {
+fn two_dimensional_row(bits: &mut CodeBits, width: u32, above: &[u32], changes: &mut Vec<u32>) -> bool {
     let tables = &**RUNS;
     let mut at = 0;
     let mut index = 0;
@@ -289,7 +292,7 @@ fn differences(bits: &mut CodeBits, width: u32, above: &[u32], changes: &mut Vec
         let (mode, length) = MODES[(word >> 57) as usize];
         bits.skip(length);
         match mode {
-            Mode::Near(by) => {
+            Mode::Vertical(by) => {
                 let to = above[index].checked_add_signed(by.into());
                 let Some(to) = to.filter(|to| *to >= at && *to <= width) else {
                     return false;
@@ -298,7 +301,7 @@ fn differences(bits: &mut CodeBits, width: u32, above: &[u32], changes: &mut Vec
                 changes.push(at);
             }
             Mode::Pass => at = above[index + 1].max(at),
-            Mode::Runs => {
+            Mode::Horizontal => {
                 let Some(lengths) = two_runs(bits, word << length, [&tables[colour], &tables[1 - colour]])
                 else {
                     return false;
@@ -308,7 +311,7 @@ fn differences(bits: &mut CodeBits, width: u32, above: &[u32], changes: &mut Vec
                     changes.push(at);
                 }
             }
-            Mode::Wrong => return false,
+            Mode::Invalid => return false,
         }
         least = at + 1;
     }
@@ -317,7 +320,7 @@ fn differences(bits: &mut CodeBits, width: u32, above: &[u32], changes: &mut Vec
 
 /// The lengths of two runs by these tables; `word` holds the next bits.
 #[inline]
-fn two_runs(bits: &mut CodeBits, mut word: u64, tables: [&Runs; 2]) -> Option<[u32; 2]> {
+fn two_runs(bits: &mut CodeBits, mut word: u64, tables: [&RunTable; 2]) -> Option<[u32; 2]> {
     let mut lengths = [0; 2];
     for (length, table) in lengths.iter_mut().zip(tables) {
         // usually a single code, within the bits already read
@@ -335,7 +338,7 @@ fn two_runs(bits: &mut CodeBits, mut word: u64, tables: [&Runs; 2]) -> Option<[u
 }
 
 /// The length of a run: any number of make-up codes and a terminating one below 64.
-fn run(bits: &mut CodeBits, table: &Runs) -> Option<u32> {
+fn run(bits: &mut CodeBits, table: &RunTable) -> Option<u32> {
     let mut length = 0u32;
     loop {
         let (used, pixels) = table[bits.peek(LONGEST) as usize];
@@ -426,8 +429,8 @@ impl CodeBits<'_> {
         self.at = self.at.next_multiple_of(8 * bytes.max(1));
     }
 
-    /// Skips an end-of-line code and the zeros before it, if present; returns whether a row follows. Two such codes
-    /// in succession end a page (T.4 §4.1.4).
+    /// Skips an end-of-line code and the zeros before it, if present; returns whether a row follows. Two in
+    /// succession are taken as the end of the page (T.4 §4.1.4: six).
     fn line(&mut self) -> bool {
         let start = self.at;
         if self.peek(11) == 0 {
@@ -437,7 +440,7 @@ impl CodeBits<'_> {
             self.skip(1);
         }
         let marked = self.at > start;
-        // In the two-dimensional scheme, a tag is between two codes.
+        // in the two-dimensional scheme a tag bit follows each end-of-line code
         self.left() > 0 && !(marked && (self.peek(12) == 1 || self.peek(13) == 0b1_0000_0000_0001))
     }
 
@@ -480,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_without_marks_begin_on_a_byte() {
+    fn rows_without_end_of_line_codes_are_byte_or_word_aligned() {
         // White 2, black 3, white 3: 0111 10 1000; black 8 after white 0: 00110101 000101.
         let data = [0b0111_1010, 0b0000_0000, 0b0011_0101, 0b0001_0100];
         let mut scratch = Vec::new();

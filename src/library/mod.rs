@@ -230,7 +230,7 @@ impl Library {
         }
     }
 
-    /// Searches the file of an identifier: the file itself, a page of it, or a member of a sequence.
+    /// Finds the file of an identifier: the file itself, a page of it, or a member of a sequence.
     fn find(&self, name: &str, id: &str, view: Option<[u32; 2]>) -> Result<Opened> {
         if let Some(found) = self.at(name, id, view.map(|[page, _]| page))? {
             return Ok(found);

@@ -183,9 +183,9 @@ pub struct PlanLimits {
 }
 
 impl PlanLimits {
-    /// Maximum pixels that one answer may read or write: eight times the largest answer (a level at most twice as
-    /// large in each direction, and as much again), at least 2^24, so that stored tiles are served whatever the
-    /// limit, and at most 2^30.
+    /// Maximum pixels that one answer may read or write: eight times the square of the longer side limit (a level at most
+    /// twice as large in each direction, and as much again), at least 2^24, so that stored tiles are served whatever
+    /// the limit, and at most 2^30.
     pub fn max_area(&self) -> u64 {
         let most = match (self.max_width, self.max_height) {
             (Some(w), Some(h)) => u64::from(w.max(h)).pow(2).saturating_mul(8),

@@ -129,7 +129,7 @@ impl View {
             format!("{name} is at most {side} pixels wide and high")
         } else if let Some(most) = too_many {
             let pixels = answer.area();
-            format!("{pixels} pixels are too many for {name}, which takes {most}")
+            format!("{pixels} pixels are too many for {name}, at most {most}")
         } else {
             return Ok(());
         };
@@ -167,7 +167,7 @@ impl View {
             // The IIIF validator requires this error, and iipsrv gives it; regions are allowed, because clients
             // request tiles at the edges this way. IIIF Image API 3.0 §4.2 would return the image's own size.
             return Err(Error::Malformed(format!(
-                "the image is {}x{}: a larger size has to be asked with ^",
+                "the image is {}x{}: a larger size must be requested with ^",
                 full.w, full.h
             )));
         }

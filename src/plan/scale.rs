@@ -97,7 +97,7 @@ fn too_large(asked: Size, region: Size, limits: &PlanLimits) -> Error {
         region.w,
         region.h,
         if limits.upscaling {
-            ": a larger size has to be asked with ^"
+            ": a larger size must be requested with ^"
         } else {
             ", and nothing is enlarged here"
         }

@@ -239,7 +239,7 @@ fn by_path(protocol: Protocol, path: &str, address: &Address) -> Result<Request>
         Protocol::Iiif => iiif::parse(path, address),
         Protocol::DeepZoom => deepzoom::parse(path),
         Protocol::Zoomify => zoomify::parse(path),
-        Protocol::Iip => Err(Error::Malformed("IIP is asked in a query string".into())),
+        Protocol::Iip => Err(Error::Malformed("IIP commands belong in the query string".into())),
     }
 }
 

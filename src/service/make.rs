@@ -92,11 +92,11 @@ impl Service {
             return Ok(file.into());
         }
         let (mosaic, window) = (&self.mosaic, plan.window);
-        // drops the channels that no step uses
-        let all = plan.chains() || plan.is_deep();
+        // channels that are not shown are dropped, unless a chain or the full depth needs them
+        let keep_all = plan.chains() || plan.is_deep();
         let finish = |raster| {
             let (raster, meaning) = self.coloured(opened, raster, plan.chains())?;
-            let seen = if all {
+            let seen = if keep_all {
                 raster
             } else {
                 colour::shown(raster, &meaning)

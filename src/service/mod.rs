@@ -128,16 +128,16 @@ impl Service {
         library.options.budget.level_bytes = cache.large_bytes();
         library.options.budget.spool_dir = spool_dir.clone();
         let disk = library.stores.disk().clone();
-        let most_open = config::open_files().images;
+        let max_open = config::open_files().images;
         Service(Arc::new(Inner {
             limits: InForce::new(&config),
-            library: Library::new(library, config.open_images.unwrap_or(most_open).min(most_open)),
+            library: Library::new(library, config.open_images.unwrap_or(max_open).min(max_open)),
             mosaic: Mosaic::new(config.work.threads).keeping(disk.clone()),
             disk,
             cache,
             shared: Memcached::new(&config.memcached, |server, state| match state {
-                Ok(()) => log::warn!("memcached {server} answers again"),
-                Err(error) => log::warn!("memcached {server} is not asked for now: {error}"),
+                Ok(()) => log::warn!("memcached {server} is reachable again"),
+                Err(error) => log::warn!("memcached {server} is unreachable, not queried for now: {error}"),
             }),
             profiles: Profiles::new(config.answers.finish.srgb),
             spool_dir,
@@ -169,14 +169,14 @@ impl Service {
     pub async fn serve(&self, http: Http, scope: Scope) -> Reply {
         let since = Instant::now();
         let cancelled = status::CancelCount::default();
-        let spoken = OnceLock::new();
-        let answered = AssertUnwindSafe(self.line(&http, &scope, &spoken))
+        let known_protocol = OnceLock::new();
+        let answered = AssertUnwindSafe(self.line(&http, &scope, &known_protocol))
             .catch_unwind()
             .await;
         let (reply, how) = match answered {
             Ok(Ok(answered)) => answered,
             Ok(Err(failure)) => {
-                let _ = spoken.set(failure.protocol);
+                let _ = known_protocol.set(failure.protocol);
                 let how = if failure.error.status() == 500 {
                     "failed"
                 } else {
@@ -186,14 +186,12 @@ impl Service {
             }
             Err(_) => {
                 let error = Error::Internal("a request panicked".into());
-                (
-                    self.fail(&Http::new(), &Failure::new(Protocol::Iiif, error)),
-                    "failed",
-                )
+                let protocol = *known_protocol.get().unwrap_or(&Protocol::Iiif);
+                (self.fail(&Http::new(), &Failure::new(protocol, error)), "failed")
             }
         };
         cancelled.answered();
-        let protocol = spoken.get().map_or("none", |protocol| protocol.name());
+        let protocol = known_protocol.get().map_or("none", |protocol| protocol.name());
         self.close(&http, &scope, protocol, since, how, reply)
     }
 
@@ -202,7 +200,7 @@ impl Service {
         &self,
         http: &Http,
         scope: &Scope,
-        spoken: &OnceLock<Protocol>,
+        known_protocol: &OnceLock<Protocol>,
     ) -> Result<(Reply, &'static str), Failure> {
         match http.method() {
             Method::Options => return Ok((self.options(), "hit")),
@@ -210,7 +208,7 @@ impl Service {
             Method::Get | Method::Head | Method::Post => {}
         }
         let (protocol, request) = protocol::parse(http, &self.config.protocol)?;
-        let _ = spoken.set(protocol);
+        let _ = known_protocol.set(protocol);
         let Some(id) = request.image else {
             return match request.ask {
                 Ask::Objects(objects) => Ok((self.objects(http, &objects, None)?, "hit")),
@@ -277,8 +275,8 @@ impl Service {
         &self.executor
     }
 
-    /// Empties every cache and reads the watermark again (SIGHUP). An error if the watermark cannot be read: the
-    /// previous one stays.
+    /// Clears the memory cache, closes all images and reads the watermark again (SIGHUP). An error if the watermark
+    /// cannot be read: the previous one stays.
     pub fn clear(&self) -> crate::error::Result<()> {
         let read = self.limits.refresh(&self.config);
         self.cache.clear();
@@ -406,7 +404,7 @@ impl Service {
         scope: &Scope,
     ) -> crate::error::Result<(Answer, &'static str)> {
         if let Some(Cached::Answer(bytes)) = self.cache.find(key) {
-            let lease = self.unsent(&bytes)?;
+            let lease = self.send_lease(&bytes)?;
             return Ok((
                 Answer {
                     bytes,
@@ -437,7 +435,8 @@ impl Service {
         Ok((answer, how))
     }
 
-    /// Makes an answer on the compute threads: first its preparations, then its pixels.
+    /// Gets an answer from the disk cache or memcached, else computes it on the compute threads: first its preparations, then
+    /// its pixels.
     async fn make(&self, opened: &Arc<Opened>, key: &Key, scope: &Scope) -> crate::error::Result<Answer> {
         let plan = key.plan().ok_or_else(mixed)?;
         let lasting = self.is_lasting(opened, plan).then(|| self.lasting_name(key));
@@ -451,7 +450,7 @@ impl Service {
         }
         if let Some((bytes, how)) = found {
             self.cache.insert(key.clone(), Cached::Answer(bytes.clone()));
-            let lease = self.unsent(&bytes)?;
+            let lease = self.send_lease(&bytes)?;
             return Ok(Answer { bytes, lease, how });
         }
         if process::asks_stats(&plan.ops) && opened.stats.get().is_none() {
@@ -481,7 +480,7 @@ impl Service {
     }
 
     /// The lease of a cached answer until it is sent: the cache may have evicted it by then.
-    fn unsent(&self, bytes: &Bytes) -> crate::error::Result<Option<Arc<Lease>>> {
+    fn send_lease(&self, bytes: &Bytes) -> crate::error::Result<Option<Arc<Lease>>> {
         if bytes.len() <= cost::LIGHT {
             return Ok(None);
         }
@@ -585,7 +584,7 @@ impl Service {
 
 /// The error for a tile under an answer's key or the reverse, which cannot happen.
 fn mixed() -> Error {
-    Error::Corrupt("an answer's key holds a raster".into())
+    Error::Internal("an answer's key holds a raster".into())
 }
 
 /// Logs which metadata of a file exceeds the limits.

@@ -95,7 +95,7 @@ where
             return (shared, flight.scope.clone());
         }
         let scope = Scope::default();
-        let landing = FlightGuard {
+        let guard = FlightGuard {
             flying: Arc::clone(&self.flying),
             key: key.clone(),
             scope: scope.clone(),
@@ -103,7 +103,7 @@ where
         let own = scope.clone();
         let maker: Maker<T> = async move {
             let outcome = make(own).await;
-            drop(landing);
+            drop(guard);
             outcome.map_err(Arc::new)
         }
         .boxed();

@@ -23,7 +23,7 @@ fn the_man_page_is_generated_from_the_tables() {
     }
     assert!(
         read("man/iipsrv.8") == man::page(),
-        "BLESS=1 cargo test --test it docs writes it anew"
+        "BLESS=1 cargo test --features full --test it docs:: writes it anew"
     );
 }
 
@@ -43,7 +43,7 @@ fn shell_completions_are_generated_from_the_tables() {
         }
         assert!(
             std::fs::read(&path).unwrap() == text,
-            "{name}: BLESS=1 cargo test --test it docs writes it anew"
+            "{name}: BLESS=1 cargo test --features full --test it docs:: writes it anew"
         );
     }
 }

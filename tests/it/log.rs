@@ -1,4 +1,4 @@
-//! A log that hangs, is full or is missing delays no request; the log reports every request.
+//! A log that hangs, is full or is missing delays no request; lost lines are counted.
 
 use crate::process::BINARY;
 use crate::process::Folder;
@@ -52,6 +52,7 @@ fn an_unread_log_pipe_delays_no_request_and_lost_lines_are_counted() {
 }
 
 #[test]
+#[ignore = "needs unshare"]
 fn a_hanging_syslog_delays_no_request_and_a_missing_one_is_reported() {
     let folder = Folder::new();
     let socket = folder.join("syslog");

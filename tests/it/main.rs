@@ -1,4 +1,4 @@
-//! Integration tests in one binary. `cargo test` needs only cargo and a C compiler: tests that need another program or CORPUS
+//! Integration tests in one binary. `cargo test` needs only what the build needs: tests that need another program or CORPUS
 //! (a folder of files of other writers) are ignored with that reason; `tests/run` runs them. Each module answers one question:
 //!
 //! - `floors`: do imports point down, and do only the allowed modules log?

@@ -1,4 +1,4 @@
-//! The configuration in debian/examples/scale-out works unchanged except for addresses: two servers behind nginx, one
+//! The configuration in debian/examples/scale-out works with its addresses, cache folder and sizes replaced: two servers behind nginx, one
 //! memcached, one object store.
 
 use crate::memcached::Memcached;
@@ -12,17 +12,17 @@ use std::path::Path;
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/debian/examples/scale-out");
 
-/// A file of the example with its addresses replaced.
-fn example(name: &str, addresses: &[(&str, String)]) -> String {
+/// A file of the example with these replacements.
+fn example(name: &str, replacements: &[(&str, String)]) -> String {
     let mut text = std::fs::read_to_string(Path::new(EXAMPLE).join(name)).unwrap();
-    for (from, to) in addresses {
+    for (from, to) in replacements {
         assert_eq!(text.matches(from).count(), 1, "{from} in {name}");
         text = text.replace(from, to);
     }
     text
 }
 
-/// Starts an image server; its port.
+/// Starts an image server; returns it and its port.
 fn image_server(files: &Folder, s3: u16, memcached: u16) -> (Server, u16) {
     let settings = example(
         "iipsrv",
@@ -66,7 +66,7 @@ fn get(port: u16, uri: &str) -> HttpAnswer {
 
 #[test]
 #[ignore = "needs nginx, memcached and s3s-fs"]
-fn two_servers_behind_nginx_share_a_store_and_answers_and_each_image_has_one_server() {
+fn two_servers_share_store_and_memcached_and_each_image_goes_to_one() {
     let (s3, s3_port) = s3();
     let bucket = s3.1.join("images/masters");
     std::fs::create_dir_all(&bucket).unwrap();

@@ -283,7 +283,7 @@ fn an_error_is_short_specific_and_allows_cors() {
         (
             "/iiif/rgb/full/2000,/0/default.jpg",
             400,
-            "larger than the region 1000x701: a larger size has to be asked with ^",
+            "larger than the region 1000x701: a larger size must be requested with ^",
         ),
         (
             "/iiif/2/rgb/full/6000,/0/default.jpg",

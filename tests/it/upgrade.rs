@@ -262,7 +262,7 @@ const DIFFERENCES: &[Difference] = &[
         more && theirs.status == 400 && ours.picture.is_some()
     }),
     ("enlarged (1.1), 400 (upstream)", |query, theirs, ours| {
-        query.contains("IIIF=") && theirs.picture.is_some() && ours.text.contains("asked with ^")
+        query.contains("IIIF=") && theirs.picture.is_some() && ours.text.contains("requested with ^")
     }),
     ("ROT over tiles", |query, theirs, ours| {
         query.contains("ROT=") && query.contains("JTL=") && theirs.status == 200 && ours.status == 200

@@ -32,7 +32,7 @@ fn the_tile_group_is_ignored() {
 }
 
 #[test]
-fn missing_tiles_are_404_and_malformed_addresses_400() {
+fn unknown_addresses_are_404_and_an_empty_identifier_is_400() {
     for (path, status) in [
         ("rgb/TileGroup0/2-9-9.jpg", 404),
         ("rgb/TileGroup0/9-0-0.jpg", 404),

@@ -149,7 +149,7 @@ impl<'a> Stripes<'a> {
         let mut moves = Vec::new();
         while let [ESC, marker @ (ABORT | NEWLEN | ATMOVE | COMMENT), rest @ ..] = self.rest {
             self.rest = match *marker {
-                ABORT => return Err(Error::Corrupt("JBIG that was given up by its writer".into())),
+                ABORT => return Err(Error::Corrupt("JBIG that was aborted by its encoder".into())),
                 NEWLEN => {
                     let (rows, rest) = number(rest)?;
                     self.rows = Some(rows);

@@ -1,6 +1,6 @@
 //! JBIG (ITU-T T.82) in TIFF: decodes bytes to rows of bits, where foreground is 1.
 //!
-//! Supports one plane in one resolution layer; no TIFF writer produces others. The most significant bit of a byte
+//! Supports one plane in one resolution decoder; no TIFF writer produces others. The most significant bit of a byte
 //! comes first. The stream itself may have reversed bits: libtiff writes it so for FillOrder 1, and not for 2.
 
 mod markers;
@@ -32,7 +32,7 @@ impl Adaptive {
 /// a byte boundary.
 ///
 /// `Error::Corrupt` if it has another width, more rows, or ends early; `Error::Unsupported` if it has more than one
-/// plane or resolution layer.
+/// plane or resolution decoder.
 pub fn decode<'a>(data: &mut [u8], width: u32, rows: u32, scratch: &'a mut Vec<u8>) -> Result<&'a mut [u8]> {
     if markers::is_reversed(data) {
         data.iter_mut().for_each(|byte| *byte = byte.reverse_bits());
@@ -41,61 +41,61 @@ pub fn decode<'a>(data: &mut [u8], width: u32, rows: u32, scratch: &'a mut Vec<u
     let lines = header.lines(body)?;
     if header.width != width || lines > rows {
         return Err(Error::Corrupt(format!(
-            "a JBIG block is of {}x{lines} pixels, expected {width}x{rows}",
+            "a JBIG image has {}x{lines} pixels, expected a width of {width} and at most {rows} rows",
             header.width
         )));
     }
     let line = (width as usize).div_ceil(8).max(1);
     scratch.clear();
     scratch.resize(line.saturating_mul(lines as usize), 0);
-    let mut layer = Layer::new(&header);
+    let mut decoder = StripeDecoder::new(&header);
     let mut stripes = Stripes::new(body);
     let mut done = 0;
     while done < scratch.len() {
         let stripe = stripes.next()?;
         let end = line.saturating_mul(header.stripe as usize).saturating_add(done);
         let end = end.min(scratch.len());
-        layer.stripe(&stripe, scratch.get_mut(..end).unwrap_or_default(), done, line);
+        decoder.stripe(&stripe, scratch.get_mut(..end).unwrap_or_default(), done, line);
         done = end;
     }
     Ok(scratch)
 }
 
 /// The decoder state that carries over to the next stripe.
-struct Layer {
+struct StripeDecoder {
     width: usize,
     /// The template has two rows instead of three.
-    two: bool,
+    two_row_template: bool,
     /// Typical prediction is enabled.
     typical: bool,
-    /// The row above was typical.
-    same: bool,
+    /// The last row was typical.
+    is_typical: bool,
     adaptive: Adaptive,
     contexts: Contexts,
-    /// Offset of the first row; all rows above it are white.
+    /// Byte offset of the first row since the last reset; rows above it count as white.
     top: usize,
 }
 
-impl Layer {
-    fn new(header: &BieHeader) -> Layer {
-        Layer {
+impl StripeDecoder {
+    fn new(header: &BieHeader) -> StripeDecoder {
+        StripeDecoder {
             width: header.width as usize,
-            two: header.two,
+            two_row_template: header.two,
             typical: header.typical,
-            same: false,
+            is_typical: false,
             adaptive: Adaptive::NOMINAL,
             contexts: Contexts::new(),
             top: 0,
         }
     }
 
-    /// Decodes the rows, of `line` bytes each, after the first `start` bytes of `rows`, up to its end.
+    /// Decodes the rows from byte `start` to the end of `rows`, `line` bytes each.
     fn stripe(&mut self, stripe: &Stripe, rows: &mut [u8], start: usize, line: usize) {
         let mut qm = Qm::new(stripe.coded);
         let mut moves = stripe.moves.iter().peekable();
         for (row, at) in (0u32..).zip((start..rows.len()).step_by(line)) {
-            while let Some(to) = moves.next_if(|to| to.row <= row) {
-                self.adaptive = to.to;
+            while let Some(change) = moves.next_if(|change| change.row <= row) {
+                self.adaptive = change.to;
             }
             let (above, rest) = rows.split_at_mut(at);
             let above = Above {
@@ -104,16 +104,16 @@ impl Layer {
             };
             let row = rest.get_mut(..line).unwrap_or_default();
             if self.typical {
-                let context = if self.two { 0x195 } else { 0x0e5 };
-                // a decision of 1 toggles the flag
-                self.same ^= qm.bit(&mut self.contexts, context) == 0;
+                let context = if self.two_row_template { 0x195 } else { 0x0e5 };
+                // a decision of 0 toggles the flag
+                self.is_typical ^= qm.bit(&mut self.contexts, context) == 0;
             }
-            if self.same {
+            if self.is_typical {
                 match above.row(1) {
                     [] => {}
                     above => row.copy_from_slice(above),
                 }
-            } else if self.two {
+            } else if self.two_row_template {
                 self.row::<true>(&mut qm, &above, row);
             } else {
                 self.row::<false>(&mut qm, &above, row);
@@ -122,7 +122,7 @@ impl Layer {
         if stripe.resets {
             self.contexts = Contexts::new();
             self.adaptive = Adaptive::NOMINAL;
-            self.same = false;
+            self.is_typical = false;
             self.top = rows.len();
         }
     }
@@ -198,7 +198,7 @@ fn eight(row: &[u8], at: usize, left: i8) -> u8 {
 mod tests {
     use super::*;
 
-    /// [`rings`] coded by JBIG-KIT's pbmtojbg: three rows, one stripe, a byte 0xff.
+    /// [`rings`] coded by JBIG-KIT's pbmtojbg: three-row template, one stripe, an escaped 0xff.
     #[rustfmt::skip]
     const THREE: &[u8] = &[
         0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x28, 0x00, 0x00, 0x00, 0x10, 0x00, 0x00, 0x00, 0x10, 0x08, 0x00,
@@ -207,7 +207,7 @@ mod tests {
         0xc2, 0xf4, 0x81, 0x60, 0x57, 0xca, 0x99, 0xc5, 0x07, 0x97, 0x2a, 0x53, 0xca, 0x3e, 0x90, 0xff, 0x02,
     ];
 
-    /// Two rows, typical prediction, stripes of 5 rows, a comment.
+    /// Two-row template, typical prediction, stripes of 5 rows, a comment.
     #[rustfmt::skip]
     const TWO: &[u8] = &[
         0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x28, 0x00, 0x00, 0x00, 0x10, 0x00, 0x00, 0x00, 0x05, 0x08, 0x00,
@@ -217,7 +217,7 @@ mod tests {
         0x3b, 0x62, 0xfa, 0xff, 0x02,
     ];
 
-    /// Three rows, typical prediction, stripes of 6 rows, with a reset after each.
+    /// Three-row template, typical prediction, stripes of 6 rows, with a reset after each.
     #[rustfmt::skip]
     const RESET: &[u8] = &[
         0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x28, 0x00, 0x00, 0x00, 0x10, 0x00, 0x00, 0x00, 0x06, 0x08, 0x00,
@@ -227,7 +227,7 @@ mod tests {
         0x2b, 0xa8, 0x5c, 0x80, 0xff, 0x03,
     ];
 
-    /// Two rows, stripes of 7 rows, of 40 rows at first.
+    /// Two-row template, stripes of 7 rows, 40 rows declared and reduced to 16 by NEWLEN.
     #[rustfmt::skip]
     const NEWLEN: &[u8] = &[
         0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x28, 0x00, 0x00, 0x00, 0x28, 0x00, 0x00, 0x00, 0x07, 0x08, 0x00,
@@ -237,7 +237,7 @@ mod tests {
         0x69, 0x94, 0xd8, 0xff, 0x02, 0xff, 0x05, 0x00, 0x00, 0x00, 0x10, 0xff, 0x02,
     ];
 
-    /// Three rows of [`periods`], 400x12: the adaptive pixel moves to 9 columns to the left in row 8.
+    /// Three-row template, [`periods`], 400x12: the adaptive pixel moves to 9 columns to the left in row 8.
     #[rustfmt::skip]
     const MOVED: &[u8] = &[
         0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x01, 0x90, 0x00, 0x00, 0x00, 0x0c, 0x00, 0x00, 0x00, 0x0c, 0x7f, 0x00,
@@ -251,7 +251,7 @@ mod tests {
         0x49, 0x2b, 0x3f, 0x04, 0x9c, 0x57, 0x46, 0xc0, 0xff, 0x02,
     ];
 
-    /// Two rows, 600x12, stripes of 6 rows: the adaptive pixel moves between the two.
+    /// Two-row template, 600x12, stripes of 6 rows: the adaptive pixel moves between the stripes.
     #[rustfmt::skip]
     const MOVED_TWO: &[u8] = &[
         0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x02, 0x58, 0x00, 0x00, 0x00, 0x0c, 0x00, 0x00, 0x00, 0x06, 0x7f, 0x00,
@@ -367,7 +367,8 @@ mod tests {
     fn other_sizes_are_corrupt_and_fewer_rows_are_not() {
         assert_eq!(decoded(THREE, 40, 17).unwrap(), rings());
         for (width, rows) in [(40, 15), (39, 16), (41, 16)] {
-            let wanted = format!("a JBIG block is of 40x16 pixels, expected {width}x{rows}");
+            let wanted =
+                format!("a JBIG image has 40x16 pixels, expected a width of {width} and at most {rows} rows");
             assert!(matches!(decoded(THREE, width, rows), Err(Error::Corrupt(text)) if text == wanted));
             assert!(decoded(NEWLEN, width, rows).is_err());
         }
@@ -392,7 +393,7 @@ mod tests {
         assert!(changed(0, 1).starts_with("corrupt file: a JBIG header"));
         assert!(changed(15, 0).starts_with("corrupt file: a JBIG header"));
         let message = |segment| decoded(&with(THREE, segment), 40, 16).unwrap_err().to_string();
-        assert!(message(&[0xff, 0x04]).ends_with("given up by its writer"));
+        assert!(message(&[0xff, 0x04]).ends_with("aborted by its encoder"));
         assert!(message(&[0xff, 0x01]).ends_with("marker 0x01 in a stripe of JBIG"));
         assert!(message(&[0xff, 0x07, 0xff, 0xff, 0xff, 0xff]).ends_with("ends within a stripe"));
     }

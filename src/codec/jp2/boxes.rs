@@ -1,7 +1,7 @@
 //! The boxes of a JP2 or JPX file (ITU-T T.800 Annex I): the location of the codestream and the meaning of its
 //! components.
 //!
-//! Damaged or absurd boxes are ignored, as long as there is a codestream. A raw codestream has no boxes.
+//! Invalid boxes are ignored, as long as there is a codestream. A raw codestream has no boxes.
 
 use crate::codec::read_at::ReadAt;
 use crate::error::Error;
@@ -148,7 +148,7 @@ impl BoxFields<'_> {
 
 impl Boxes {
     /// Reads the boxes, or detects a raw codestream. `Missing` if the file is neither; `Corrupt` without a
-    /// codestream.
+    /// codestream, `Limit` if there is none among the boxes that are read.
     pub fn read(from: &dyn ReadAt, limits: &Limits) -> Result<Boxes> {
         let mut start = [0; 12];
         from.read(0, &mut start)
@@ -168,7 +168,7 @@ impl Boxes {
         if boxes.codestream.is_empty() && boxes.left_out.contains(&("boxes", BOXES)) {
             let most = limits.boxes;
             return Err(Error::Limit(format!(
-                "no codestream in the {most} boxes of {BOXES}"
+                "no codestream in the first {most} boxes ({BOXES})"
             )));
         }
         if boxes.codestream.is_empty() {
@@ -278,7 +278,8 @@ impl Boxes {
                     });
                 }
             }
-            b"resc" => self.density = density(&mut fields),
+            // the capture resolution overrides the display resolution, if it is valid
+            b"resc" => self.density = density(&mut fields).or(self.density),
             b"resd" if self.density.is_none() => self.density = density(&mut fields),
             b"uuid" => {
                 let (id, packet) = bytes.split_first_chunk::<16>()?;
@@ -346,7 +347,7 @@ fn palette(mut fields: BoxFields) -> Option<Palette> {
 }
 
 /// The header of the box at `at`: its type, and the start and end of its body. `None` if the body would begin after
-/// `end` or after the box itself.
+/// `end` or after the end of the box.
 fn header(from: &dyn ReadAt, at: u64, end: u64) -> Option<([u8; 4], u64, u64)> {
     let mut head = [0; 16];
     from.read(at, head.get_mut(..8)?).ok()?;
@@ -365,7 +366,7 @@ fn header(from: &dyn ReadAt, at: u64, end: u64) -> Option<([u8; 4], u64, u64)> {
     Some((kind, body, past))
 }
 
-/// The body of a box; `None` when it cannot be read.
+/// The body of a box; `None` if it cannot be read.
 fn read(from: &dyn ReadAt, at: u64, len: u64) -> Option<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(len).ok()?];
     from.read(at, &mut bytes).ok()?;
@@ -378,7 +379,7 @@ fn is_exif(from: &dyn ReadAt, kind: &[u8; 4], body: u64) -> bool {
     kind == b"Exif" || from.read(body, &mut id).is_ok() && EXIF.contains(&id)
 }
 
-/// The offset of the TIFF header: some writers put the JPEG prefix before it.
+/// The offset of the TIFF header: some writers put the prefix `Exif\0\0` of JPEG before it.
 fn exif(from: &dyn ReadAt, at: u64, end: u64) -> Option<(u64, u64)> {
     let mut head = [0; 6];
     from.read(at, &mut head).ok()?;
@@ -403,7 +404,7 @@ fn fragments(bytes: &[u8], len: u64) -> Option<Vec<(u64, u64)>> {
     Some(all)
 }
 
-/// Numerator, denominator and power of ten, vertical and then horizontal (T.800 I.5.3.7).
+/// Parses a resolution box in samples per metre: two fractions, then two exponents of ten; vertical first (T.800 I.5.3.7).
 fn density(fields: &mut BoxFields) -> Option<Density> {
     let mut fraction = || {
         let (over, under) = (f64::from(fields.u16()?), f64::from(fields.u16()?));
@@ -419,4 +420,22 @@ fn density(fields: &mut BoxFields) -> Option<Density> {
         x: scaled(across)?,
         y,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_valid_capture_resolution_overrides_the_display_resolution() {
+        let density = |boxes: &Boxes| boxes.density.map(|d| (d.x.value(), d.y.value()));
+        let mut boxes = Boxes::default();
+        // 3000/1 and 2000/1 samples per metre, then 0/0
+        boxes.take(b"resd", &[0x0b, 0xb8, 0, 1, 0x07, 0xd0, 0, 1, 0, 0]);
+        boxes.take(b"resc", &[0; 10]);
+        assert_eq!(density(&boxes), Some((2000.0, 3000.0)));
+        // 1 and 2, by 10³
+        boxes.take(b"resc", &[0, 1, 0, 1, 0, 2, 0, 1, 3, 3]);
+        assert_eq!(density(&boxes), Some((2000.0, 1000.0)));
+    }
 }

@@ -18,14 +18,14 @@ pub struct McuBlock {
     /// Table of the AC coefficients.
     pub ac: Arc<HuffmanTable>,
     /// Whether its component is not subsampled: at a scale of 1/8, only its DC coefficient is visible.
-    pub full: bool,
+    pub is_full_size: bool,
 }
 
 /// Receives the coefficients of a block.
-pub trait Sink {
+pub trait CoefficientSink {
     /// The DC coefficient.
-    fn dc(&mut self, of: &McuBlock, value: i16);
-    /// `run` zeros, then a value of `size` bits.
+    fn dc(&mut self, block: &McuBlock, value: i16);
+    /// `run` zeros, then a coefficient as its `size` raw bits (T.81 F.1.2.1).
     fn ac(&mut self, run: u32, size: u32, value: u32);
     /// All remaining coefficients are zero.
     fn end(&mut self);
@@ -34,7 +34,7 @@ pub trait Sink {
 /// Discards coefficients.
 pub struct Skip;
 
-impl Sink for Skip {
+impl CoefficientSink for Skip {
     #[inline]
     fn dc(&mut self, _: &McuBlock, _: i16) {}
     #[inline]
@@ -44,31 +44,32 @@ impl Sink for Skip {
 }
 
 /// Writes coefficients to a stream.
-pub struct Copy<'a> {
-    own: &'a WriteTables,
+pub struct CoefficientWriter<'a> {
+    tables: &'a WriteTables,
     out: BitWriter,
-    last: [i16; 4],
-    /// Only the DC coefficient of full components is written.
+    /// The last DC coefficient of each component.
+    predictions: [i16; 4],
+    /// Only the DC coefficient of full-size components is written.
     eighth: bool,
-    /// The current block is one of those.
+    /// The current block is such a block: its AC coefficients are dropped.
     flat: bool,
 }
 
-impl<'a> Copy<'a> {
+impl<'a> CoefficientWriter<'a> {
     /// Appends to the head of a stream with these tables; `eighth` if it will be decoded at a scale of 1/8.
-    pub fn after(head: Vec<u8>, own: &'a WriteTables, eighth: bool) -> Copy<'a> {
-        Copy {
-            own,
+    pub fn after(head: Vec<u8>, tables: &'a WriteTables, eighth: bool) -> CoefficientWriter<'a> {
+        CoefficientWriter {
+            tables,
             out: BitWriter::after(head),
-            last: [0; 4],
+            predictions: [0; 4],
             eighth,
             flat: false,
         }
     }
 
-    /// Writes an empty block: middle grey.
-    pub fn grey(&mut self, of: &McuBlock) {
-        self.dc(of, 0);
+    /// Writes an empty block: mid-grey.
+    pub fn grey(&mut self, block: &McuBlock) {
+        self.dc(block, 0);
         self.end();
     }
 
@@ -80,24 +81,24 @@ impl<'a> Copy<'a> {
     }
 }
 
-impl Sink for Copy<'_> {
+impl CoefficientSink for CoefficientWriter<'_> {
     #[inline]
-    fn dc(&mut self, of: &McuBlock, value: i16) {
-        let Some(last) = self.last.get_mut(of.component) else {
+    fn dc(&mut self, block: &McuBlock, value: i16) {
+        let Some(last) = self.predictions.get_mut(block.component) else {
             return;
         };
-        // decoders wrap values at 16 bits, so a difference of 15 bits and a sign always suffices, with one exception
+        // decoders wrap values at 16 bits, so a difference of 15 bits and a sign always suffices; -32768 becomes -32767
         let difference = value.wrapping_sub(*last).max(-i16::MAX);
         *last = value;
         let size = 16 - difference.unsigned_abs().leading_zeros();
-        let code = self.own.dc.get(size as usize).copied().unwrap_or_default();
+        let code = self.tables.dc.get(size as usize).copied().unwrap_or_default();
         // negative values as value − 1 (T.81 F.1.2.1)
         let bits = difference.wrapping_add(difference >> 15).cast_unsigned();
         let bits = u32::from(bits) & ((1 << size) - 1);
         self.out
             .put(u32::from(code.bits) << size | bits, u32::from(code.len) + size);
         self.flat = false;
-        if self.eighth && of.full {
+        if self.eighth && block.is_full_size {
             self.end();
             self.flat = true;
         }
@@ -106,7 +107,7 @@ impl Sink for Copy<'_> {
     #[inline]
     fn ac(&mut self, run: u32, size: u32, value: u32) {
         if !self.flat {
-            let code = self.own.ac.get((run << 4 | size) as usize & 255);
+            let code = self.tables.ac.get((run << 4 | size) as usize & 255);
             let code = code.copied().unwrap_or_default();
             self.out
                 .put(u32::from(code.bits) << size | value, u32::from(code.len) + size);
@@ -116,7 +117,7 @@ impl Sink for Copy<'_> {
     #[inline]
     fn end(&mut self) {
         if !self.flat {
-            let code = self.own.ac.first().copied().unwrap_or_default();
+            let code = self.tables.ac.first().copied().unwrap_or_default();
             self.out.put(code.bits.into(), code.len.into());
         }
     }
@@ -124,22 +125,22 @@ impl Sink for Copy<'_> {
 
 /// Reads a block (T.81 F.2.2); invalid codes are interpreted as by libjpeg.
 #[inline]
-pub fn read(bits: &mut BitReader, of: &McuBlock, last: &mut [i16; 4], sink: &mut impl Sink) {
+pub fn read(bits: &mut BitReader, block: &McuBlock, last: &mut [i16; 4], sink: &mut impl CoefficientSink) {
     let next = bits.peek();
-    let (len, symbol) = of.dc.look(next);
+    let (len, symbol) = block.dc.look(next);
     let size = u32::from(symbol);
     let difference = if size > 0 { extend(next << len, size) } else { 0 };
     bits.skip(len + size);
-    if let Some(last) = last.get_mut(of.component) {
+    if let Some(last) = last.get_mut(block.component) {
         #[expect(clippy::cast_possible_truncation, reason = "at most 15 bits and a sign")]
         let value = last.wrapping_add(difference as i16);
         *last = value;
-        sink.dc(of, value);
+        sink.dc(block, value);
     }
     let mut k = 1;
     while k < 64 {
         let next = bits.peek();
-        let (len, symbol) = of.ac.look(next);
+        let (len, symbol) = block.ac.look(next);
         let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
         bits.skip(len + size);
         if size > 0 {

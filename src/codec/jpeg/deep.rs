@@ -7,8 +7,8 @@ use crate::codec::jpeg::bits::BitReader;
 use crate::codec::jpeg::bits::Marker;
 use crate::codec::jpeg::bits::extend;
 use crate::codec::jpeg::blocks;
+use crate::codec::jpeg::blocks::CoefficientSink;
 use crate::codec::jpeg::blocks::McuBlock;
-use crate::codec::jpeg::blocks::Sink;
 use crate::codec::jpeg::huffman::HuffmanTables;
 use crate::codec::jpeg::huffman::STANDARD;
 use crate::codec::jpeg::huffman::define;
@@ -234,7 +234,7 @@ impl DeepScan {
                 component: components.iter().position(|component| component.id == *id)?,
                 dc: table(0, names >> 4)?,
                 ac: table(1, names & 15)?,
-                full: false,
+                is_full_size: false,
             })
         };
         let members: Option<Vec<McuBlock>> = selectors.iter().map(member).collect();
@@ -366,7 +366,7 @@ impl<'a> Values<'a> {
     }
 }
 
-impl Sink for Values<'_> {
+impl CoefficientSink for Values<'_> {
     fn dc(&mut self, _: &McuBlock, value: i16) {
         self.add(value.into());
     }
@@ -411,7 +411,7 @@ fn wrong(what: &str) -> Error {
 mod tests {
     use super::*;
     use crate::codec::jpeg;
-    use crate::codec::jpeg::blocks::Copy;
+    use crate::codec::jpeg::blocks::CoefficientWriter;
     use crate::codec::jpeg::huffman::WriteTables;
 
     const SIZE: Size = Size::new(19, 9);
@@ -547,7 +547,7 @@ mod tests {
                 if n > 0 {
                     out.extend([0xff, 0xd0 + (n as u8 - 1) % 8]);
                 }
-                let mut copy = Copy::after(Vec::new(), &own, false);
+                let mut copy = CoefficientWriter::after(Vec::new(), &own, false);
                 for mcu in part {
                     let blocks = members.iter().flat_map(|id| {
                         let factors = if members.len() == 1 {
@@ -562,7 +562,7 @@ mod tests {
                             component: usize::from(id) - 1,
                             dc: table(0),
                             ac: table(1),
-                            full: true,
+                            is_full_size: true,
                         };
                         copy.dc(&block, *value);
                         copy.end();

@@ -40,21 +40,21 @@ pub use crate::codec::jpeg::stream::merge;
 /// Bands have a multiple of this many rows: whole MCUs of 4:2:0.
 pub const ROWS: u32 = 16;
 
-/// Blocks that may be missing from any stream.
-const BLOCKS: u64 = 16 << 10;
+/// Blocks allowed beyond one per bit of the stream.
+const SPARE_BLOCKS: u64 = 16 << 10;
 
 /// Limit of block visits by all scans of a picture, some 10 ns each: a constant, and an amount per byte of the
 /// stream.
 const VISITS: (u64, u64) = (1 << 20, 200);
 
-/// Most scans of a picture.
-const SCANS: u64 = 500;
+/// Maximum number of scans of a picture.
+const MAX_SCANS: u64 = 500;
 
 /// The relative cost of a visit with arithmetic coding.
 const ARITHMETIC: u64 = 10;
 
-/// The longest side that the libraries support for writing.
-const LONGEST: u32 = 65500;
+/// The longest side, in pixels, that the libraries can write.
+const MAX_SIDE: u32 = 65500;
 
 /// Decodes a complete stream to 8-bit samples: one channel for grey, three (red, green, blue) for colour, two and
 /// four as stored (but YCCK as CMYK). 12-bit streams give the same channels, and lossless ones the stored channels,
@@ -73,7 +73,7 @@ pub fn decode(stream: &[u8], limit: Size) -> Result<Raster> {
 /// [`decode`] of the [merged](merge) streams. If the library accepts separate tables, nothing is merged.
 pub fn decode_tile(tables: Option<&[u8]>, tile: &[u8], colour: StreamColour, limit: Size) -> Result<Raster> {
     match tables {
-        Some(tables) if library::TAKES_TABLES && stream::can_follow(tables, tile, colour) => {
+        Some(tables) if library::ACCEPTS_TABLES && stream::can_follow(tables, tile, colour) => {
             decode_after(Some(tables), tile, limit, 0)
         }
         _ => decode(&merge(tables, tile, colour)?, limit),
@@ -107,7 +107,7 @@ fn decode_after(tables: Option<&[u8]>, stream: &[u8], limit: Size, halvings: u32
         };
     }
     if channels == 2 {
-        return two(stream, &frame, halvings);
+        return decode_two_components(stream, &frame, halvings);
     }
     check_scans(&frame, stream)?;
     let ended = frame.ended;
@@ -115,7 +115,7 @@ fn decode_after(tables: Option<&[u8]>, stream: &[u8], limit: Size, halvings: u32
     if !ended {
         stream.to_mut().extend_from_slice(&[0xff, stream::EOI]);
     }
-    // otherwise the library would reuse those of an earlier stream
+    // a stream without Huffman tables does not depend on the library's default
     if !frame.tables && frame.process < 2 {
         stream.to_mut().splice(2..2, huffman::STANDARD);
     }
@@ -135,9 +135,9 @@ fn check_scans(frame: &stream::Frame, stream: &[u8]) -> Result<()> {
     if frame.process != 2 && scans <= frame.components.into() {
         return Ok(());
     }
-    if scans > SCANS {
+    if scans > MAX_SCANS {
         return Err(Error::TooLarge(format!(
-            "a jpeg of {scans} scans, where {SCANS} are read"
+            "jpeg has {scans} scans, at most {MAX_SCANS} are supported"
         )));
     }
     // arithmetic decoding takes ten times as long even for empty blocks
@@ -154,13 +154,13 @@ fn check_scans(frame: &stream::Frame, stream: &[u8]) -> Result<()> {
         return Ok(());
     }
     Err(Error::TooLarge(format!(
-        "a jpeg whose scans visit {visits} blocks, where {most} are enough for its bytes"
+        "jpeg scans visit {visits} blocks, at most {most} are allowed for its length"
     )))
 }
 
 /// `Corrupt` if a frame has more blocks than a stream of `len` bytes has bits, apart from a constant.
 pub(crate) fn check_blocks(frame: &stream::Frame, len: u64) -> Result<()> {
-    if frame.blocks <= len.saturating_mul(8).saturating_add(BLOCKS) {
+    if frame.blocks <= len.saturating_mul(8).saturating_add(SPARE_BLOCKS) {
         return Ok(());
     }
     let Size { w, h } = frame.size;
@@ -168,7 +168,7 @@ pub(crate) fn check_blocks(frame: &stream::Frame, len: u64) -> Result<()> {
 }
 
 /// Decodes a stream of two components as one of three, and drops the third.
-fn two(stream: &[u8], frame: &stream::Frame, halvings: u32) -> Result<Raster> {
+fn decode_two_components(stream: &[u8], frame: &stream::Frame, halvings: u32) -> Result<Raster> {
     let scan = scan::Scan::of_two(stream).filter(|_| frame.ended);
     let scan = scan
         .ok_or_else(|| Error::Unsupported("jpeg with 2 components of this kind is not supported".into()))?;
@@ -199,12 +199,12 @@ pub(crate) fn is_own(frame: &stream::Frame) -> bool {
     frame.process == 3 || deep::is_deep(frame) && frame.quantised
 }
 
-/// Checks that the library supports such a frame: `Unsupported` names the reason; `Corrupt` if a table is missing,
-/// for which the library would use that of another stream.
+/// Checks that the library supports such a frame: `Unsupported` names the reason; `Corrupt` if a quantisation table is
+/// missing.
 pub(crate) fn check(frame: &stream::Frame) -> Result<()> {
     let process = match frame.process {
         0..=2 => None,
-        9 | 10 if library::IS_ARITHMETIC => None,
+        9 | 10 if library::SUPPORTS_ARITHMETIC => None,
         3 => Some("lossless"),
         5..=7 => Some("hierarchical"),
         11 => Some("lossless, arithmetic"),
@@ -244,17 +244,18 @@ pub struct JpegStyle {
     pub progressive: bool,
 }
 
-/// Encodes `size.w * size.h` pixels, rows from the top, as a baseline JFIF stream with the standard Huffman tables.
+/// Encodes `size.w * size.h` pixels, rows from the top, as a JFIF stream. `style` gives the subsampling of chroma, and baseline or
+/// progressive coding.
 ///
-/// `Rgb` is converted to YCbCr 4:2:0; `Rgba` is `Unsupported`. `quality` is 1–100 in the scale of the Independent
-/// JPEG Group (clamped). `TooLarge` for a side over 65500.
+/// `Rgb` is converted to YCbCr; `Rgba` is `Unsupported`. `quality` is 1–100 in the scale of the Independent
+/// JPEG Group (clamped). `TooLarge` for a side over 65500, `Corrupt` for another number of pixels than `size` has.
 pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: JpegStyle) -> Result<Vec<u8>> {
     if layout == Layout::Rgba {
         return Err(Error::Unsupported("jpeg has no alpha".into()));
     }
-    if size.w > LONGEST || size.h > LONGEST {
+    if size.w > MAX_SIDE || size.h > MAX_SIDE {
         return Err(Error::TooLarge(format!(
-            "jpeg holds {LONGEST} pixels a side, got {}x{}",
+            "a jpeg side has at most {MAX_SIDE} pixels, got {}x{}",
             size.w, size.h
         )));
     }
@@ -264,7 +265,7 @@ pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: Jpe
 
 /// Re-encodes a complete stream of this size at another quality, keeping luma and chroma: chroma is not subsampled
 /// again, and no colours are rounded. `None` if it has to be decoded to pixels: for RGB and subsampling other than
-/// 4:2:0, truncated streams, and in the Rust build. `Corrupt` for another size.
+/// 4:2:0, truncated, 12-bit or arithmetic-coded streams, and in the Rust build. `Corrupt` for another size.
 pub fn again(stream: &[u8], size: Size, quality: u8) -> Result<Option<Vec<u8>>> {
     let frame = stream::frame(stream)?;
     if frame.size != size {
@@ -341,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn smooth_pictures_survive_within_a_few_levels() {
+    fn smooth_pictures_round_trip_within_tolerance() {
         for size in [
             Size::new(1, 1),
             Size::new(17, 33),
@@ -371,7 +372,7 @@ mod tests {
 
     #[test]
     #[cfg(feature = "native")]
-    fn a_stream_gets_another_quality_without_a_turn_through_its_colours() {
+    fn requantising_keeps_luma_and_chroma() {
         for (w, h) in [(64, 64), (63, 33), (1, 1), (700, 2), (2000, 1500)] {
             let size = Size::new(w, h);
             for layout in [Layout::Grey, Layout::Rgb] {
@@ -416,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_are_of_the_style_that_is_asked() {
+    fn streams_have_the_requested_style() {
         let size = Size::new(40, 24);
         let pixels = slope(size, Layout::Rgb);
         for (sampling, luma) in [
@@ -450,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn what_jpeg_cannot_hold_is_refused() {
+    fn unsupported_pixels_are_refused() {
         let refused = |pixels: &[u8], size, layout| {
             encode(pixels, size, layout, 75, JpegStyle::default())
                 .unwrap_err()
@@ -523,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn other_processes_and_two_components_are_unsupported() {
+    fn other_processes_and_component_counts_are_unsupported() {
         let size = Size::new(8, 8);
         let stream = grey(size);
         let at = stream.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
@@ -561,7 +562,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_apart_come_together_again() {
+    fn merge_restores_abbreviated_streams() {
         let size = Size::new(50, 40);
         for (layout, colour) in [
             (Layout::Grey, StreamColour::Grey),
@@ -579,7 +580,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_and_tile_show_what_they_show_as_one() {
+    fn separate_tables_decode_like_merged_ones() {
         let size = Size::new(50, 40);
         let stream = encode(
             &slope(size, Layout::Rgb),
@@ -639,14 +640,14 @@ mod tests {
             let merged = decode(&merge(Some(tables), tile, colour).unwrap(), size).unwrap();
             assert_eq!(found, merged, "{colour:?}");
         }
-        // the decoder keeps tables, but not for streams that lack them
+        // streams that lack tables fail, whatever this thread decoded before
         assert!(decode(&tile, size).is_err());
         assert!(decode_tile(Some(&[0xff, 0xd8, 0xff, 0xd9]), &tile, StreamColour::Ycbcr, size).is_err());
         assert!(decode_tile(Some(&tables), &tile[..tile.len() / 2], StreamColour::Ycbcr, size).is_err());
     }
 
     #[test]
-    fn without_huffman_tables_those_of_the_standard_are_meant() {
+    fn missing_huffman_tables_default_to_the_standard_ones() {
         let size = Size::new(50, 40);
         // the encoder uses the standard tables
         let stream = encode(
@@ -668,7 +669,6 @@ mod tests {
             }
         }
         let wanted = decode(&stream, size).unwrap();
-        // this thread has just decoded a stream with other tables
         let scan = scan::Scan::of(&stream).unwrap();
         let from = &stream[..];
         assert_eq!(
@@ -705,7 +705,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn damaged_streams_end_in_pixels_or_in_an_error(
+        fn damaged_streams_give_pixels_or_an_error(
             damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
             cut in any::<prop::sample::Index>(),
         ) {

@@ -19,13 +19,13 @@ use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 /// Whether [`decode`] accepts separate tables.
-pub const TAKES_TABLES: bool = false;
+pub const ACCEPTS_TABLES: bool = false;
 
 /// Whether [`decode`] supports arithmetic coding.
-pub const IS_ARITHMETIC: bool = false;
+pub const SUPPORTS_ARITHMETIC: bool = false;
 
-/// Decodes a complete stream of this size to 1 (grey), 3 (red, green, blue) or 4 channels (as stored). With `strict`
-/// it fails, since missing data cannot be distinguished from the end.
+/// Decodes a complete stream of this size to 1 (grey), 3 (red, green, blue) or 4 channels (as stored, YCCK as CMYK).
+/// `strict` always fails: the decoder does not report truncation.
 pub fn decode(
     _tables: Option<&[u8]>,
     stream: &[u8],

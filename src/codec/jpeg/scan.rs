@@ -10,9 +10,9 @@ use crate::codec::jpeg;
 use crate::codec::jpeg::bits::BitReader;
 use crate::codec::jpeg::bits::Marker;
 use crate::codec::jpeg::blocks;
-use crate::codec::jpeg::blocks::Copy;
+use crate::codec::jpeg::blocks::CoefficientSink;
+use crate::codec::jpeg::blocks::CoefficientWriter;
 use crate::codec::jpeg::blocks::McuBlock;
-use crate::codec::jpeg::blocks::Sink;
 use crate::codec::jpeg::blocks::Skip;
 use crate::codec::jpeg::huffman;
 use crate::codec::jpeg::huffman::HuffmanTables;
@@ -198,7 +198,7 @@ impl<'a> Preamble<'a> {
                 component,
                 dc,
                 ac,
-                full: factors == most,
+                is_full_size: factors == most,
             };
             blocks.extend((0..factors.area()).map(|_| block.clone()));
         }
@@ -425,7 +425,7 @@ impl Scan {
 
     /// Reads an MCU.
     #[inline]
-    fn mcu(&self, bits: &mut BitReader, last: &mut [i16; 4], sink: &mut impl Sink) {
+    fn mcu(&self, bits: &mut BitReader, last: &mut [i16; 4], sink: &mut impl CoefficientSink) {
         for of in &self.blocks {
             blocks::read(bits, of, last, sink);
         }
@@ -443,7 +443,7 @@ impl Scan {
         let side = |pixels: u32| u16::try_from(pixels).unwrap_or(u16::MAX).to_be_bytes();
         let (before, after) = &self.head;
         let out = [before, &side(size.h)[..], &side(size.w), after].concat();
-        let mut copy = Copy::after(out, &OWN, halvings == 3);
+        let mut copy = CoefficientWriter::after(out, &OWN, halvings == 3);
         let mut bits = BitReader::new(from, self.start, ROW);
         for row in cells.y..cells.y + cells.h {
             let first = u64::from(row) * u64::from(self.grid.w) + u64::from(cells.x);

@@ -119,7 +119,7 @@ impl Handle {
     }
 
     /// The handle of a thread, created at first use.
-    fn kept(kept: &mut Option<Handle>, make: impl FnOnce() -> *mut c_void) -> Result<*mut c_void> {
+    fn get_or_create(kept: &mut Option<Handle>, make: impl FnOnce() -> *mut c_void) -> Result<*mut c_void> {
         let handle = match kept {
             Some(handle) => handle,
             none => none.insert(Handle::of(make())?),
@@ -144,10 +144,10 @@ fn with_decompressor<T>(work: impl FnOnce(*mut c_void) -> Result<T>) -> Result<T
 }
 
 /// Whether [`decode`] accepts separate tables.
-pub const TAKES_TABLES: bool = true;
+pub const ACCEPTS_TABLES: bool = true;
 
 /// Whether [`decode`] supports arithmetic coding.
-pub const IS_ARITHMETIC: bool = true;
+pub const SUPPORTS_ARITHMETIC: bool = true;
 
 /// Decodes a stream of this size to 1 (grey), 3 (red, green, blue) or 4 channels (as stored, unless an Adobe marker
 /// says YCCK); with `strict`, a warning is an error too. `tables` are those not in the stream: SOI, tables, EOI.
@@ -162,23 +162,23 @@ pub fn decode(
     strict: bool,
 ) -> Result<Vec<u8>> {
     if size.area() == 0 || !matches!(channels, 1 | 3 | 4) {
-        return Err(broken());
+        return Err(undecodable());
     }
     let (width, height) = (side(size.w)?, side(size.h)?);
-    let stream_len = c_ulong::try_from(stream.len()).map_err(|_| broken())?;
+    let stream_len = c_ulong::try_from(stream.len()).map_err(|_| undecodable())?;
     let row = size.w as usize * usize::from(channels);
-    let pitch = c_int::try_from(row).map_err(|_| broken())?;
+    let pitch = c_int::try_from(row).map_err(|_| undecodable())?;
     let flags = TJFLAG_LIMITSCANS | if strict { TJFLAG_STOPONWARNING } else { 0 };
     with_decompressor(|handle| {
         if let Some(tables) = tables
             && !read_headers(handle, tables)?.whole
         {
-            return Err(broken());
+            return Err(undecodable());
         }
         // SAFETY: the handle is a live decompressor used by this thread only; `stream` is readable for `stream_len`
         // bytes; `place` has `height` rows of `pitch` bytes, and at most `width` x `height` pixels of `channels`
         // bytes are written, scaled down if the stream is larger.
-        let paint = |place: *mut u8| unsafe {
+        let decompress = |place: *mut u8| unsafe {
             tjDecompress2(
                 handle,
                 stream.as_ptr(),
@@ -194,21 +194,22 @@ pub fn decode(
         let headers = read_headers(handle, stream)?;
         uninit::filled_unaligned(row * size.h as usize, |buf| {
             if headers.size == (width, height) {
-                let write = |place, len| if paint(place) == 0 { Ok(len) } else { Err(()) };
+                let write = |place, len| if decompress(place) == 0 { Ok(len) } else { Err(()) };
                 // SAFETY: the buffer has space for all rows. For a stream of this size, as measured by the library
                 // itself, all of them are written unless there is a warning.
                 if unsafe { buf.raw(write) }.is_ok() {
                     return Ok(());
                 }
                 if strict {
-                    return Err(broken());
+                    return Err(undecodable());
                 }
             }
+            // after a warning rows may be missing: decodes again into zeros
             buf.by(|data| {
-                let status = paint(data.as_mut_ptr());
+                let status = decompress(data.as_mut_ptr());
                 // SAFETY: the handle is live.
                 let whole = status == 0 || !strict && unsafe { tjGetErrorCode(handle) } == TJERR_WARNING;
-                whole.then_some(data.len()).ok_or_else(broken)
+                whole.then_some(data.len()).ok_or_else(undecodable)
             })
         })
     })
@@ -218,7 +219,7 @@ pub fn decode(
 struct Headers {
     /// Whether all of them were read.
     whole: bool,
-    /// Width and height, also for unnamed subsamplings; 0 for tables alone.
+    /// Width and height, also for unknown subsamplings; 0 for tables alone.
     size: (c_int, c_int),
     subsampling: c_int,
     colourspace: c_int,
@@ -226,7 +227,7 @@ struct Headers {
 
 /// Reads headers; their tables stay with the handle, which is a live decompressor used by this thread only.
 fn read_headers(handle: *mut c_void, stream: &[u8]) -> Result<Headers> {
-    let stream_len = c_ulong::try_from(stream.len()).map_err(|_| broken())?;
+    let stream_len = c_ulong::try_from(stream.len()).map_err(|_| undecodable())?;
     let (mut size, mut subsampling, mut colourspace) = ((0, 0), -1, -1);
     // SAFETY: the handle is live; `stream` is readable for `stream_len` bytes; the results are written to local
     // variables.
@@ -253,7 +254,7 @@ fn read_headers(handle: *mut c_void, stream: &[u8]) -> Result<Headers> {
 pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: JpegStyle) -> Result<Vec<u8>> {
     check_pixels(pixels, size, layout)?;
     if layout == Layout::Rgba {
-        return Err(Error::Unsupported("jpeg without alpha".into()));
+        return Err(Error::Unsupported("jpeg has no alpha".into()));
     }
     let (width, height) = (side(size.w)?, side(size.h)?);
     let subsampling = match style.sampling {
@@ -293,12 +294,12 @@ pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: Jpe
 /// subsampled chroma are encoded directly. `None` for a stream that is neither grey nor YCbCr 4:2:0.
 pub fn again(stream: &[u8], size: Size, quality: u8) -> Result<Option<Vec<u8>>> {
     let (width, height) = (side(size.w)?, side(size.h)?);
-    let stream_len = c_ulong::try_from(stream.len()).map_err(|_| broken())?;
+    let stream_len = c_ulong::try_from(stream.len()).map_err(|_| undecodable())?;
     PLANES.with_borrow_mut(|planes| {
         let subsampling = with_decompressor(|handle| {
             let headers = read_headers(handle, stream)?;
             if !headers.whole || headers.size != (width, height) {
-                return Err(broken());
+                return Err(undecodable());
             }
             match (headers.colourspace, headers.subsampling) {
                 (TJCS_GRAY, TJSAMP_GRAY) => planes.shape(size, false),
@@ -324,7 +325,7 @@ pub fn again(stream: &[u8], size: Size, quality: u8) -> Result<Option<Vec<u8>>> 
             };
             // SAFETY: the handle is live.
             let whole = status == 0 || unsafe { tjGetErrorCode(handle) } == TJERR_WARNING;
-            whole.then_some(Some(headers.subsampling)).ok_or_else(broken)
+            whole.then_some(Some(headers.subsampling)).ok_or_else(undecodable)
         })?;
         let Some(subsampling) = subsampling else {
             return Ok(None);
@@ -394,13 +395,13 @@ fn compress(
     let worst = usize::try_from(len)
         .ok()
         .filter(|worst| *worst < isize::MAX as usize)
-        .ok_or_else(broken)?;
+        .ok_or_else(undecodable)?;
     OUTPUT.with_borrow_mut(|output| {
         output.clear();
         output.try_reserve(worst)?;
         COMPRESSOR.with_borrow_mut(|kept| {
             // SAFETY: takes no arguments; the result is checked.
-            let handle = Handle::kept(kept, || unsafe { tjInitCompress() })?;
+            let handle = Handle::get_or_create(kept, || unsafe { tjInitCompress() })?;
             let mut stream = output.as_mut_ptr();
             let status = call(handle, &mut stream, &mut len);
             let len = usize::try_from(len).unwrap_or(usize::MAX);
@@ -422,7 +423,7 @@ fn compress(
 
 /// A side as a C integer.
 fn side(pixels: u32) -> Result<c_int> {
-    c_int::try_from(pixels).map_err(|_| broken())
+    c_int::try_from(pixels).map_err(|_| undecodable())
 }
 
 /// The library's pixel format for `channels` channels.
@@ -435,6 +436,6 @@ fn pixel_format(channels: u8) -> c_int {
 }
 
 /// The error for a stream that cannot be decoded.
-fn broken() -> Error {
+fn undecodable() -> Error {
     Error::Corrupt("jpeg stream does not decode".into())
 }

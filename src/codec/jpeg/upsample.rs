@@ -7,21 +7,21 @@ use crate::geometry::Size;
 /// The samples of a component.
 #[derive(Clone, Debug)]
 pub struct ComponentPlane {
-    /// The size of its part of the picture.
+    /// Size without MCU padding.
     pub size: Size,
     /// Distance between rows in samples.
     stride: usize,
-    /// In rows, including the padding of MCUs.
+    /// Row-major, including MCU padding.
     samples: Vec<u16>,
 }
 
 impl ComponentPlane {
     /// A plane of zeros, of which `size` is part of the picture.
-    pub fn new(size: Size, all: Size) -> ComponentPlane {
+    pub fn new(size: Size, padded: Size) -> ComponentPlane {
         ComponentPlane {
             size,
-            stride: all.w as usize,
-            samples: vec![0; all.w as usize * all.h as usize],
+            stride: padded.w as usize,
+            samples: vec![0; padded.w as usize * padded.h as usize],
         }
     }
 
@@ -35,7 +35,7 @@ impl ComponentPlane {
         }
     }
 
-    /// The part of a row inside the picture; rows above and below are replicated.
+    /// The part of a row inside the picture. `row` is clamped: edge rows are replicated.
     fn row(&self, row: i64) -> &[u16] {
         let row = row.clamp(0, i64::from(self.size.h) - 1);
         let start = usize::try_from(row).unwrap_or(0) * self.stride;
@@ -44,14 +44,15 @@ impl ComponentPlane {
     }
 }
 
-/// Upsamples a plane with `factors` among others of `most` to `size` samples. Doubled sides with more than two
-/// samples are interpolated by a triangle, others replicated. `Unsupported` if sides are not multiples.
-pub fn upsampled(plane: &ComponentPlane, factors: Size, most: Size, size: Size) -> Result<Vec<u16>> {
-    if !most.w.is_multiple_of(factors.w.max(1)) || !most.h.is_multiple_of(factors.h.max(1)) {
-        let what = "jpeg with samples between those of another component is not supported";
+/// Upsamples a plane with sampling `factors` to `size` samples; `max_factors` are the largest of all components. Factor 2 is
+/// interpolated with weights 3/4 and 1/4; planes at max_factors two samples wide replicate horizontally and, for 2x2, vertically.
+/// Other factors replicate. `Unsupported` if the ratios are fractions.
+pub fn upsampled(plane: &ComponentPlane, factors: Size, max_factors: Size, size: Size) -> Result<Vec<u16>> {
+    if !max_factors.w.is_multiple_of(factors.w.max(1)) || !max_factors.h.is_multiple_of(factors.h.max(1)) {
+        let what = "jpeg with fractional sampling ratios is not supported";
         return Err(Error::Unsupported(what.into()));
     }
-    let (across, down) = (most.w / factors.w.max(1), most.h / factors.h.max(1));
+    let (across, down) = (max_factors.w / factors.w.max(1), max_factors.h / factors.h.max(1));
     let smooth = plane.size.w > 2;
     let width = size.w as usize;
     let mut out = Vec::with_capacity(width * size.h as usize);

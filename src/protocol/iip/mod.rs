@@ -1,6 +1,6 @@
 //! The Internet Imaging Protocol 1.0.5 with the extensions of iipsrv: `NAME=VALUE&…`, from left to right.
 //!
-//! Two tables: commands that change the request, and commands that request an answer and end it.
+//! Two tables: commands that change the request, and commands that request an answer and end the query.
 
 mod changes;
 mod commands;
@@ -47,10 +47,10 @@ impl Fault {
     }
 }
 
-/// A rectangle of tiles: columns of `first` to `last`, rows of `first` to `last`.
+/// A rectangle of tiles, from the column and row of `first` to those of `last`, inclusive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TileRange {
-    /// Level from the smallest.
+    /// Resolution: 0 is the smallest level.
     pub level: u32,
     /// Index of the top left tile.
     pub first: u32,
@@ -65,9 +65,9 @@ pub struct TileRange {
 /// A request for samples as numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measure {
-    /// A profile from one pixel to another, exclusive, along a row, or along a column if both have the same x.
+    /// A profile along a row, or along a column if both pixels have the same x. `to` is excluded unless it equals `from`.
     Profile {
-        /// Level from the smallest.
+        /// Resolution: 0 is the smallest level.
         level: u32,
         /// Column and row.
         from: (u32, u32),
@@ -76,7 +76,7 @@ pub enum Measure {
     },
     /// The samples of one pixel of a tile.
     Spectrum {
-        /// Level from the smallest.
+        /// Resolution: 0 is the smallest level.
         level: u32,
         /// Index of the tile.
         tile: u32,
@@ -105,17 +105,17 @@ static ACTIONS: &[(&str, Action)] = &[
 
 /// The names of all commands.
 pub fn commands() -> impl Iterator<Item = &'static str> {
-    let acts = ACTIONS.iter().map(|(name, _)| *name);
-    acts.chain(CHANGES.iter().map(|(name, _)| *name))
+    let actions = ACTIONS.iter().map(|(name, _)| *name);
+    actions.chain(CHANGES.iter().map(|(name, _)| *name))
 }
 
 /// The commands of `IIP-opt-comm`: optional in the protocol, and supported.
 pub(in crate::protocol::iip) fn optional_commands() -> impl Iterator<Item = &'static str> {
-    let acts = ACTIONS.iter().filter(|(_, act)| !matches!(act, Action::Path(_)));
+    let actions = ACTIONS.iter().filter(|(_, act)| !matches!(act, Action::Path(_)));
     let changes = CHANGES.iter().map(|(name, _)| *name);
     // the first two are mandatory; the last is accepted without effect
     let changes = changes.filter(|name| !["FIF", "OBJ", "ICC"].contains(name));
-    acts.map(|(name, _)| *name).chain(changes)
+    actions.map(|(name, _)| *name).chain(changes)
 }
 
 /// Parses a query, still percent-encoded.
@@ -151,7 +151,7 @@ pub fn parse(
                 let request = decode(path, address.plus())
                     .and_then(|path| by_path(protocol, &path, &address))
                     .and_then(|request| {
-                        // only commands before IIIF= apply; the rest is ignored
+                        // IIIF pictures take the processing of earlier commands only
                         let request = commands.before(request, settings);
                         parts.try_for_each(|part| commands.follow(part))?;
                         Ok(commands.built(request, settings))
@@ -177,12 +177,12 @@ pub fn tail(path: &[u8]) -> (&[u8], &[u8]) {
         let part = part.split(|&b| b == b'&').next().unwrap_or_default();
         lookup(CHANGES, &split(part).0).is_some()
     };
-    let ands = path
+    let ampersands = path
         .iter()
         .enumerate()
         .filter(|(_, b)| **b == b'&')
         .map(|(at, _)| at);
-    match ands.into_iter().find(known) {
+    match ampersands.into_iter().find(known) {
         Some(at) => path.split_at(at),
         None => (path, &[]),
     }
