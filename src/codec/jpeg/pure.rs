@@ -3,7 +3,7 @@
 //! The caller has parsed the frame and checked sizes.
 
 use crate::codec::jpeg::JpegStyle;
-use crate::codec::jpeg::SCANS;
+use crate::codec::jpeg::MAX_SCANS;
 use crate::codec::jpeg::Sampling;
 use crate::error::Error;
 use crate::error::Result;
@@ -46,7 +46,7 @@ pub fn decode(
         .set_max_width(size.w as usize)
         .set_max_height(size.h as usize)
         .set_strict_mode(false)
-        .jpeg_set_max_scans(usize::try_from(SCANS).unwrap_or(usize::MAX))
+        .jpeg_set_max_scans(usize::try_from(MAX_SCANS).unwrap_or(usize::MAX))
         .jpeg_set_out_colorspace(colour);
     let mut data = vec![0; size.w as usize * size.h as usize * usize::from(channels)];
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(stream), options);
