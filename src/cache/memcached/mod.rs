@@ -21,7 +21,7 @@ const MAX_BODY: usize = talk::MAX_VALUE - frame::HEAD;
 /// 30 days in seconds: memcached takes longer expiry times for Unix timestamps.
 const SPAN: u64 = 60 * 60 * 24 * 30;
 
-/// A callback for a server that fails or answers again.
+/// A callback for a server that fails or is reachable again.
 pub type Tell = fn(&str, Result<(), &io::Error>);
 
 /// Servers and expiry time.
