@@ -390,29 +390,21 @@ impl Service {
         if let Some(reply) = self.unchanged(http, &drawing.etag, modified, &drawing.lines) {
             return Ok((reply, "hit"));
         }
-        let (answer, how) = self.answer(&drawing.opened, &drawing.key, scope).await?;
+        let answer = self.answer(&drawing.opened, &drawing.key, scope).await?;
         let mut reply = self.picture(drawing, answer.bytes);
         reply.lease = answer.lease;
-        Ok((reply, how))
+        Ok((reply, answer.how))
     }
 
-    /// The encoded answer to a plan, and how it was obtained; made once for all concurrent requests.
-    async fn answer(
-        &self,
-        opened: &Arc<Opened>,
-        key: &Key,
-        scope: &Scope,
-    ) -> crate::error::Result<(Answer, &'static str)> {
+    /// The encoded answer to a plan; made once for all concurrent requests.
+    async fn answer(&self, opened: &Arc<Opened>, key: &Key, scope: &Scope) -> crate::error::Result<Answer> {
         if let Some(Cached::Answer(bytes)) = self.cache.find(key) {
             let lease = self.send_lease(&bytes)?;
-            return Ok((
-                Answer {
-                    bytes,
-                    lease,
-                    how: "hit",
-                },
-                "hit",
-            ));
+            return Ok(Answer {
+                bytes,
+                lease,
+                how: "hit",
+            });
         }
         let plan = key.plan().ok_or_else(mixed)?;
         if opened.is_local
@@ -421,18 +413,15 @@ impl Service {
             && let Some(bytes) = self.as_stored(opened, plan)?
         {
             self.cache.insert(key.clone(), Cached::Answer(bytes.clone()));
-            let answer = Answer {
+            return Ok(Answer {
                 bytes,
                 lease: None,
                 how: "made",
-            };
-            return Ok((answer, "made"));
+            });
         }
         let (service, image, own) = (self.clone(), opened.clone(), key.clone());
         let make = move |scope| async move { service.make(&image, &own, &scope).await };
-        let answer = self.answers.get_or_make(key, scope, make).await?;
-        let how = answer.how;
-        Ok((answer, how))
+        self.answers.get_or_make(key, scope, make).await
     }
 
     /// Gets an answer from the disk cache or memcached, else computes it on the compute threads: first its preparations, then

@@ -77,7 +77,7 @@ impl Service {
         let answers = tiles.tiles.iter().map(|(_, key)| self.answer(opened, key, scope));
         let answers = try_join_all(answers).await?;
         let mut body = Vec::new();
-        for ((index, _), (answer, _)) in tiles.tiles.iter().zip(answers) {
+        for ((index, _), answer) in tiles.tiles.iter().zip(answers) {
             let tile = answer.bytes;
             body.extend_from_slice(format!("Tile,{},{index},0/{}:", tiles.level, tile.len() + 8).as_bytes());
             // compression type 2 (JPEG), subtype: 4:2:0, tables in the stream

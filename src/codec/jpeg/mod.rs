@@ -296,6 +296,11 @@ mod tests {
         encode(&pixels, size, Layout::Grey, 90, JpegStyle::default()).unwrap()
     }
 
+    fn coloured(size: Size, quality: u8) -> Vec<u8> {
+        let pixels = slope(size, Layout::Rgb);
+        encode(&pixels, size, Layout::Rgb, quality, JpegStyle::default()).unwrap()
+    }
+
     /// Smooth in every channel, so that chroma subsampling causes little error.
     fn slope(size: Size, layout: Layout) -> Vec<u8> {
         let pixel = |i: u32| {
@@ -386,14 +391,7 @@ mod tests {
             }
         }
         let size = Size::new(32, 32);
-        let stream = encode(
-            &slope(size, Layout::Rgb),
-            size,
-            Layout::Rgb,
-            75,
-            JpegStyle::default(),
-        )
-        .unwrap();
+        let stream = coloured(size, 75);
         assert!(matches!(
             again(&stream, Size::new(31, 32), 50),
             Err(Error::Corrupt(_))
@@ -466,14 +464,7 @@ mod tests {
     #[test]
     fn a_frame_over_the_limit_is_corrupt() {
         let size = Size::new(40, 30);
-        let stream = encode(
-            &slope(size, Layout::Rgb),
-            size,
-            Layout::Rgb,
-            75,
-            JpegStyle::default(),
-        )
-        .unwrap();
+        let stream = coloured(size, 75);
         assert!(decode(&stream, size).is_ok());
         for limit in [Size::new(39, 30), Size::new(40, 29)] {
             assert!(matches!(decode(&stream, limit), Err(Error::Corrupt(_))));
@@ -483,14 +474,7 @@ mod tests {
     #[test]
     fn a_truncated_stream_is_corrupt_and_a_missing_end_marker_is_not() {
         let size = Size::new(128, 128);
-        let stream = encode(
-            &slope(size, Layout::Rgb),
-            size,
-            Layout::Rgb,
-            90,
-            JpegStyle::default(),
-        )
-        .unwrap();
+        let stream = coloured(size, 90);
         #[cfg(feature = "native")]
         assert_eq!(
             decode(&stream[..stream.len() - 2], size).unwrap(),
@@ -582,14 +566,7 @@ mod tests {
     #[test]
     fn separate_tables_decode_like_merged_ones() {
         let size = Size::new(50, 40);
-        let stream = encode(
-            &slope(size, Layout::Rgb),
-            size,
-            Layout::Rgb,
-            85,
-            JpegStyle::default(),
-        )
-        .unwrap();
+        let stream = coloured(size, 85);
         let (tables, tile) = split(&stream);
         let insert = |start: &[u8], more: &[u8]| [&start[..2], more, &start[2..]].concat();
         let frame = tile.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
@@ -604,14 +581,7 @@ mod tests {
         let grey = [stream::ADOBE, &[0]].concat();
         let interval = [0xff, stream::DRI, 0, 4, 0, 2];
         let own = {
-            let other = encode(
-                &slope(size, Layout::Rgb),
-                size,
-                Layout::Rgb,
-                30,
-                JpegStyle::default(),
-            )
-            .unwrap();
+            let other = coloured(size, 30);
             split(&other).0
         };
         let own = insert(&tile, &own[2..own.len() - 2]);
@@ -650,14 +620,7 @@ mod tests {
     fn missing_huffman_tables_default_to_the_standard_ones() {
         let size = Size::new(50, 40);
         // the encoder uses the standard tables
-        let stream = encode(
-            &slope(size, Layout::Rgb),
-            size,
-            Layout::Rgb,
-            85,
-            JpegStyle::default(),
-        )
-        .unwrap();
+        let stream = coloured(size, 85);
         let mut bare = vec![0xff, 0xd8];
         for segment in MarkerSegments::of(&stream).unwrap() {
             let segment = segment.unwrap();
@@ -710,7 +673,7 @@ mod tests {
             cut in any::<prop::sample::Index>(),
         ) {
             let size = Size::new(48, 48);
-            let mut stream = encode(&slope(size, Layout::Rgb), size, Layout::Rgb, 75, JpegStyle::default()).unwrap();
+            let mut stream = coloured(size, 75);
             for (at, value) in damage {
                 let at = at.index(stream.len());
                 stream[at] = value;
