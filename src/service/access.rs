@@ -24,6 +24,37 @@ const MAX_ID: usize = 128;
 /// Longest text of a request in a line, in characters.
 const MAX_TEXT: usize = 500;
 
+/// How an answer was obtained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// From what is in memory.
+    Hit,
+    /// From DISK_CACHE.
+    Disk,
+    /// From memcached.
+    Memcached,
+    /// Read or computed.
+    Made,
+    /// The request cannot be answered.
+    Refused,
+    /// The server could not answer.
+    Failed,
+}
+
+impl Outcome {
+    /// The word in the log.
+    fn name(self) -> &'static str {
+        match self {
+            Outcome::Hit => "hit",
+            Outcome::Disk => "disk",
+            Outcome::Memcached => "memcached",
+            Outcome::Made => "made",
+            Outcome::Refused => "refused",
+            Outcome::Failed => "failed",
+        }
+    }
+}
+
 /// The logged properties of a request.
 #[derive(Debug)]
 pub struct Access<'a> {
@@ -38,7 +69,7 @@ pub struct Access<'a> {
     /// From the first byte read to the reply.
     pub time: Duration,
     /// How the answer was obtained.
-    pub how: &'a str,
+    pub outcome: Outcome,
     /// The time of each stage.
     pub stages: &'a [(&'static str, Duration)],
 }
@@ -85,7 +116,7 @@ impl Access<'_> {
         let mut line = format!(
             "{method} {status} {size} B {:.2} ms {} {}",
             ms(self.time),
-            self.how,
+            self.outcome.name(),
             asked(self.http)
         );
         if log::log_enabled!(target: TARGET, log::Level::Debug) {
@@ -145,7 +176,7 @@ impl Access<'_> {
             "status": self.reply.status,
             "bytes": self.reply.body.len(),
             "ms": ms(self.time),
-            "cache": self.how,
+            "cache": self.outcome.name(),
             "stages_ms": stages,
             "referer": text("HTTP_REFERER"),
             "user_agent": text("HTTP_USER_AGENT"),
@@ -255,7 +286,7 @@ mod tests {
             id: "abc",
             trust_proxy,
             time: Duration::from_micros(1_234),
-            how: "made",
+            outcome: Outcome::Made,
             stages: &[("open", Duration::ZERO), ("read", Duration::from_micros(500))],
         };
         access.line(format)

@@ -24,7 +24,7 @@ use crate::raster::SampleFormat;
 use crate::raster::Samples;
 use crate::raster::strip;
 use crate::service::Service;
-use crate::service::mixed;
+use crate::service::answer::mixed;
 use crate::source::Window;
 use crate::work::Stage;
 use crate::work::check;
@@ -50,12 +50,12 @@ impl Service {
     }
 
     /// The bytes of an answer: a stored tile, or a newly encoded picture.
-    pub(in crate::service) fn made(&self, opened: &Opened, key: &Key) -> Result<Bytes> {
+    pub(in crate::service) fn compute(&self, opened: &Opened, key: &Key) -> Result<Bytes> {
         let plan = key.plan().ok_or_else(mixed)?;
         if let Some(stored) = self.as_stored(opened, plan)? {
             return Ok(stored);
         }
-        self.drawn(opened, plan)
+        self.render(opened, plan)
     }
 
     /// The key of an answer in the cache that servers share; `None` without such a cache, or if reading is faster
@@ -87,7 +87,7 @@ impl Service {
     }
 
     /// Reads, processes and encodes.
-    fn drawn(&self, opened: &Opened, plan: &Plan) -> Result<Bytes> {
+    fn render(&self, opened: &Opened, plan: &Plan) -> Result<Bytes> {
         if let Some(file) = self.export(opened, plan)? {
             return Ok(file.into());
         }
@@ -117,12 +117,12 @@ impl Service {
         let run = || process::run(strips, meaning, &plan.ops, None, stats);
         let pixels = timed(Stage::Process, run)?;
         check()?;
-        let encode = || self.encoded(opened, plan, pixels, meaning);
+        let encode = || self.encode(opened, plan, pixels, meaning);
         timed(Stage::Encode, encode).map(Bytes::from)
     }
 
     /// Encodes at the current depth.
-    fn encoded(&self, opened: &Opened, plan: &Plan, pixels: Pixels, meaning: &Meaning) -> Result<Vec<u8>> {
+    fn encode(&self, opened: &Opened, plan: &Plan, pixels: Pixels, meaning: &Meaning) -> Result<Vec<u8>> {
         match pixels.layout() {
             Some(layout) => {
                 let tags = self.tags(opened, plan, layout);
@@ -191,18 +191,16 @@ impl Service {
         if let Some(known) = opened.stats.get() {
             return Ok(known.clone());
         }
-        let window = self.all(opened)?;
+        let window = self.smallest(opened)?;
         let raster = self.mosaic.read(opened, window, &self.cache)?;
         let (raster, meaning) = self.coloured(opened, raster, true)?;
         let histogram = histogram(&colour::picture(raster, &meaning)?);
         // concurrent requests compute the same value
         Ok(opened.stats.get_or_init(|| Arc::new(Stats { histogram })).clone())
     }
-}
 
-impl Service {
     /// The whole smallest level.
-    pub(in crate::service) fn all(&self, opened: &Opened) -> Result<Window> {
+    pub(in crate::service) fn smallest(&self, opened: &Opened) -> Result<Window> {
         let header = opened.source.header();
         let level = header.levels.len().saturating_sub(1);
         let size = header.levels.get(level).map_or(header.size(), |level| level.size);

@@ -4,26 +4,26 @@
 //! are given without waiting; everything that waits is an `.await`. Each request is one log line, written here.
 
 pub mod access;
+mod answer;
 mod cost;
 mod export;
 mod limits;
 mod make;
 mod manifest;
 mod measure;
+mod prepare;
 mod profiles;
 mod reply;
 pub mod status;
 mod tiles;
 
 use crate::cache::Cache;
-use crate::cache::Cached;
 use crate::cache::memcached::Memcached;
 use crate::config;
 use crate::config::Config;
 use crate::error::Error;
 use crate::file_calls::FileCalls;
 use crate::fingerprint;
-use crate::http::HeaderLine;
 use crate::http::Http;
 use crate::http::Method;
 use crate::http::Reply;
@@ -33,8 +33,6 @@ use crate::library::Sidecar;
 use crate::mosaic::Mosaic;
 use crate::plan::Key;
 use crate::plan::Plan;
-use crate::plan::View;
-use crate::process;
 use crate::protocol;
 use crate::protocol::Ask;
 use crate::protocol::Failure;
@@ -42,9 +40,10 @@ use crate::protocol::Protocol;
 use crate::protocol::iiif;
 use crate::protocol::iip;
 use crate::service::access::Access;
+use crate::service::access::Outcome;
+use crate::service::answer::Answer;
 use crate::service::limits::InForce;
 use crate::service::profiles::Profiles;
-use crate::source::Decoding;
 use crate::source::Source;
 use crate::source::spool::SpoolDir;
 use crate::store::DiskCache;
@@ -64,16 +63,6 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
-
-/// A requested picture.
-struct Drawing {
-    opened: Arc<Opened>,
-    /// The key of an answer, which contains the plan.
-    key: Key,
-    etag: String,
-    /// Additional header lines.
-    lines: Vec<HeaderLine>,
-}
 
 /// The server; clones share their state.
 #[derive(Clone)]
@@ -98,8 +87,9 @@ pub struct Inner {
     file_calls: FileCalls,
     opens: Flights<String, Arc<Opened>>,
     answers: Flights<Key, Answer>,
-    /// Whole levels, indexes and statistics, which many answers of an image need.
-    preparations: Flights<Key, ()>,
+    /// Whole levels, indexes and statistics, which many answers of an image need; the result is the image they belong
+    /// to.
+    preparations: Flights<Key, Arc<Opened>>,
 }
 
 impl Deref for Service {
@@ -108,15 +98,6 @@ impl Deref for Service {
     fn deref(&self) -> &Inner {
         &self.0
     }
-}
-
-/// The bytes of an answer, and the lease on their memory until they are sent.
-#[derive(Clone)]
-struct Answer {
-    bytes: Bytes,
-    lease: Option<Arc<Lease>>,
-    /// How it was obtained: hit, disk, memcached or made.
-    how: &'static str,
 }
 
 impl Service {
@@ -173,26 +154,29 @@ impl Service {
         let answered = AssertUnwindSafe(self.line(&http, &scope, &known_protocol))
             .catch_unwind()
             .await;
-        let (reply, how) = match answered {
+        let (reply, outcome) = match answered {
             Ok(Ok(answered)) => answered,
             Ok(Err(failure)) => {
                 let _ = known_protocol.set(failure.protocol);
-                let how = if failure.error.status() == 500 {
-                    "failed"
+                let outcome = if failure.error.status() == 500 {
+                    Outcome::Failed
                 } else {
-                    "refused"
+                    Outcome::Refused
                 };
-                (self.fail(&http, &failure), how)
+                (self.fail(&http, &failure), outcome)
             }
             Err(_) => {
                 let error = Error::Internal("a request panicked".into());
                 let protocol = *known_protocol.get().unwrap_or(&Protocol::Iiif);
-                (self.fail(&Http::new(), &Failure::new(protocol, error)), "failed")
+                (
+                    self.fail(&Http::new(), &Failure::new(protocol, error)),
+                    Outcome::Failed,
+                )
             }
         };
         cancelled.answered();
         let protocol = known_protocol.get().map_or("none", |protocol| protocol.name());
-        self.close(&http, &scope, protocol, since, how, reply)
+        self.close(&http, &scope, protocol, since, outcome, reply)
     }
 
     /// Handles a request from top to bottom; returns the reply and how it was obtained, for the log.
@@ -201,22 +185,22 @@ impl Service {
         http: &Http,
         scope: &Scope,
         known_protocol: &OnceLock<Protocol>,
-    ) -> Result<(Reply, &'static str), Failure> {
+    ) -> Result<(Reply, Outcome), Failure> {
         match http.method() {
-            Method::Options => return Ok((self.options(), "hit")),
-            Method::Other => return Ok((self.not_allowed(), "hit")),
+            Method::Options => return Ok((self.options(), Outcome::Hit)),
+            Method::Other => return Ok((self.not_allowed(), Outcome::Hit)),
             Method::Get | Method::Head | Method::Post => {}
         }
         let (protocol, request) = protocol::parse(http, &self.config.protocol)?;
         let _ = known_protocol.set(protocol);
         let Some(id) = request.image else {
             return match request.ask {
-                Ask::Objects(objects) => Ok((self.objects(http, &objects, None)?, "hit")),
-                _ => Ok((self.front_page(), "hit")),
+                Ask::Objects(objects) => Ok((self.objects(http, &objects, None)?, Outcome::Hit)),
+                _ => Ok((self.front_page(), Outcome::Hit)),
             };
         };
         if let Ask::Redirect(target) = request.ask {
-            return Ok((self.redirect(target), "hit"));
+            return Ok((self.redirect(target), Outcome::Hit));
         }
         let work = async {
             if let Ask::Manifest(asked) = request.ask {
@@ -224,7 +208,7 @@ impl Service {
                 let job = move |_: &mut Lease| service.manifest(&http, &id, &asked);
                 let made = self.executor.run(cost::OPEN, scope, job).await;
                 let (reply, _) = made.map_err(|error| Failure::new(protocol, error))?;
-                return Ok((reply, "made"));
+                return Ok((reply, Outcome::Made));
             }
             let known = self
                 .library
@@ -238,8 +222,15 @@ impl Service {
                     .await
                     .map_err(|error| Failure::new(protocol, error))?,
             };
-            let (reply, how) = self.ask(http, protocol, opened, request.ask, scope).await?;
-            Ok((reply, if hot || how != "hit" { how } else { "made" }))
+            let (reply, outcome) = self.ask(http, protocol, opened, request.ask, scope).await?;
+            Ok((
+                reply,
+                if hot || outcome != Outcome::Hit {
+                    outcome
+                } else {
+                    Outcome::Made
+                },
+            ))
         };
         match scope.deadline() {
             None => work.await,
@@ -315,7 +306,7 @@ impl Service {
         opened: Arc<Opened>,
         ask: Ask,
         scope: &Scope,
-    ) -> Result<(Reply, &'static str), Failure> {
+    ) -> Result<(Reply, Outcome), Failure> {
         let fail = |error| Failure::new(protocol, error);
         match ask {
             Ask::Picture(view) => {
@@ -344,137 +335,35 @@ impl Service {
             Ask::Tiles(range) => {
                 let tiles = self.tiles(&opened, &range).map_err(fail)?;
                 if let Some(reply) = self.unchanged(http, &tiles.etag, &opened.last_modified, &[]) {
-                    return Ok((reply, "hit"));
+                    return Ok((reply, Outcome::Hit));
                 }
                 let body = self.labelled(&opened, &tiles, scope).await.map_err(fail)?;
                 let reply = Reply::new(200, body).with("Content-Type", reply::NETFPX);
-                Ok((self.stamp(reply, &tiles.etag, &opened.last_modified), "made"))
+                Ok((
+                    self.stamp(reply, &tiles.etag, &opened.last_modified),
+                    Outcome::Made,
+                ))
             }
-            Ask::Objects(objects) => Ok((self.objects(http, &objects, Some(&opened))?, "hit")),
+            Ask::Objects(objects) => Ok((self.objects(http, &objects, Some(&opened))?, Outcome::Hit)),
             Ask::Info { .. } => {
-                let (sidecar, how) = match self.library.sidecar(&opened) {
-                    Some(known) => (known, "hit"),
-                    None => (self.sidecar(&opened, scope).await.map_err(fail)?, "made"),
+                let (sidecar, outcome) = match self.library.sidecar(&opened) {
+                    Some(known) => (known, Outcome::Hit),
+                    None => (self.sidecar(&opened, scope).await.map_err(fail)?, Outcome::Made),
                 };
-                Ok((self.describe(http, &opened, &ask, &sidecar), how))
+                Ok((self.describe(http, &opened, &ask, &sidecar), outcome))
             }
-            Ask::Dzi | Ask::Properties | Ask::Redirect(_) | Ask::Manifest(_) | Ask::Nothing => {
-                Ok((self.describe(http, &opened, &ask, &Sidecar::default()), "hit"))
-            }
+            Ask::Dzi | Ask::Properties | Ask::Redirect(_) | Ask::Manifest(_) | Ask::Nothing => Ok((
+                self.describe(http, &opened, &ask, &Sidecar::default()),
+                Outcome::Hit,
+            )),
             Ask::Measure(measure) => {
                 let answer = self.measured(&opened, measure, scope).await.map_err(fail)?;
-                Ok((self.described(http, &opened, answer, Vec::new(), None), "made"))
+                Ok((
+                    self.described(http, &opened, answer, Vec::new(), None),
+                    Outcome::Made,
+                ))
             }
         }
-    }
-
-    /// A picture, and how it was obtained.
-    async fn draw(
-        &self,
-        http: &Http,
-        opened: Arc<Opened>,
-        view: &View,
-        lines: impl FnOnce(&Opened, &Plan) -> Vec<HeaderLine>,
-        scope: &Scope,
-    ) -> crate::error::Result<(Reply, &'static str)> {
-        let plan = view.resolve(opened.source.header(), &self.limits.now())?;
-        let lines = lines(&opened, &plan);
-        let key = Key::answer(opened.identity.clone(), plan);
-        let drawing = Drawing {
-            etag: self.etag(key.fingerprint()),
-            opened,
-            key,
-            lines,
-        };
-        let modified = &drawing.opened.last_modified;
-        if let Some(reply) = self.unchanged(http, &drawing.etag, modified, &drawing.lines) {
-            return Ok((reply, "hit"));
-        }
-        let answer = self.answer(&drawing.opened, &drawing.key, scope).await?;
-        let mut reply = self.picture(drawing, answer.bytes);
-        reply.lease = answer.lease;
-        Ok((reply, answer.how))
-    }
-
-    /// The encoded answer to a plan; made once for all concurrent requests.
-    async fn answer(&self, opened: &Arc<Opened>, key: &Key, scope: &Scope) -> crate::error::Result<Answer> {
-        if let Some(Cached::Answer(bytes)) = self.cache.find(key) {
-            let lease = self.send_lease(&bytes)?;
-            return Ok(Answer {
-                bytes,
-                lease,
-                how: "hit",
-            });
-        }
-        let plan = key.plan().ok_or_else(mixed)?;
-        if opened.is_local
-            && (opened.source.header().levels.get(plan.window.level))
-                .is_some_and(|level| level.decoding == Decoding::Quick)
-            && let Some(bytes) = self.as_stored(opened, plan)?
-        {
-            self.cache.insert(key.clone(), Cached::Answer(bytes.clone()));
-            return Ok(Answer {
-                bytes,
-                lease: None,
-                how: "made",
-            });
-        }
-        let (service, image, own) = (self.clone(), opened.clone(), key.clone());
-        let make = move |scope| async move { service.make(&image, &own, &scope).await };
-        self.answers.get_or_make(key, scope, make).await
-    }
-
-    /// Gets an answer from the disk cache or memcached, else computes it on the compute threads: first its preparations, then
-    /// its pixels.
-    async fn make(&self, opened: &Arc<Opened>, key: &Key, scope: &Scope) -> crate::error::Result<Answer> {
-        let plan = key.plan().ok_or_else(mixed)?;
-        let lasting = self.is_lasting(opened, plan).then(|| self.lasting_name(key));
-        let shared = self.shared.as_ref().zip(self.shared_name(opened, key));
-        let mut found = None;
-        if let Some(name) = lasting {
-            found = self.disk.get(name).await.map(|bytes| (bytes, "disk"));
-        }
-        if let (None, Some((shared, name))) = (&found, &shared) {
-            found = shared.get(name).await.map(|bytes| (bytes, "memcached"));
-        }
-        if let Some((bytes, how)) = found {
-            self.cache.insert(key.clone(), Cached::Answer(bytes.clone()));
-            let lease = self.send_lease(&bytes)?;
-            return Ok(Answer { bytes, lease, how });
-        }
-        if process::asks_stats(&plan.ops) && opened.stats.get().is_none() {
-            self.measure_all(opened, scope).await?;
-        }
-        let effort = self.prepared(opened, plan.window, scope).await?;
-        let cost = plan
-            .cost(opened.source.header(), self.config.work.threads)
-            .and(effort, opened.source.header());
-        let (service, image, own) = (self.clone(), opened.clone(), key.clone());
-        let job = move |_: &mut Lease| service.made(&image, &own);
-        let (bytes, mut lease) = self.executor.run(cost, scope, job).await?;
-        if let Some((shared, name)) = &shared {
-            shared.set(name, &bytes);
-        }
-        if let Some(name) = lasting {
-            self.disk.put(name, bytes.clone());
-        }
-        self.cache.insert(key.clone(), Cached::Answer(bytes.clone()));
-        lease.shrink(bytes.len() as u64);
-        let lease = (bytes.len() > cost::LIGHT).then(|| Arc::new(lease));
-        Ok(Answer {
-            bytes,
-            lease,
-            how: "made",
-        })
-    }
-
-    /// The lease of a cached answer until it is sent: the cache may have evicted it by then.
-    fn send_lease(&self, bytes: &Bytes) -> crate::error::Result<Option<Arc<Lease>>> {
-        if bytes.len() <= cost::LIGHT {
-            return Ok(None);
-        }
-        let lease = self.executor.lease(bytes.len() as u64);
-        lease.map(|lease| Some(Arc::new(lease))).ok_or(Error::Busy)
     }
 
     /// The sidecar of an image, read where that delays no other request.
@@ -531,7 +420,7 @@ impl Service {
         scope: &Scope,
         protocol: &'static str,
         since: Instant,
-        how: &str,
+        outcome: Outcome,
         reply: Reply,
     ) -> Reply {
         self.served.fetch_add(1, Ordering::Relaxed);
@@ -552,7 +441,7 @@ impl Service {
                 id: &id,
                 trust_proxy: self.config.protocol.trust_proxy,
                 time,
-                how,
+                outcome,
                 stages: &stages,
             };
             log::info!(target: access::TARGET, "{}", access.line(self.config.log_format));
@@ -569,11 +458,6 @@ impl Service {
         }
         reply
     }
-}
-
-/// The error for a tile under an answer's key or the reverse, which cannot happen.
-fn mixed() -> Error {
-    Error::Internal("an answer's key holds a raster".into())
 }
 
 /// Logs which metadata of a file exceeds the limits.

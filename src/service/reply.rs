@@ -16,9 +16,7 @@ use crate::protocol::Failure;
 use crate::protocol::Protocol;
 use crate::protocol::Redirect;
 use crate::protocol::iip::Fault;
-use crate::service::Drawing;
 use crate::service::Service;
-use bytes::Bytes;
 use log::Level;
 use std::time::SystemTime;
 
@@ -96,21 +94,6 @@ impl Service {
             let vary = lines.iter().filter(|(name, _)| *name == "Vary").cloned();
             self.stamp(with_all(Reply::empty(304), vary), etag, modified)
         })
-    }
-
-    /// An image file.
-    pub(in crate::service) fn picture(&self, drawing: Drawing, bytes: Bytes) -> Reply {
-        let Drawing {
-            opened,
-            key,
-            etag,
-            lines,
-        } = drawing;
-        let media_type = key
-            .plan()
-            .map_or("image/jpeg", |plan| plan.output.format.media_type());
-        let reply = Reply::new(200, bytes).with("Content-Type", media_type);
-        self.stamp(with_all(reply, lines), &etag, &opened.last_modified)
     }
 
     /// A description, including the members of the sidecar files.
@@ -251,7 +234,7 @@ impl Service {
 }
 
 /// Adds header lines.
-fn with_all(reply: Reply, lines: impl IntoIterator<Item = HeaderLine>) -> Reply {
+pub fn with_all(reply: Reply, lines: impl IntoIterator<Item = HeaderLine>) -> Reply {
     lines
         .into_iter()
         .fold(reply, |reply, (name, value)| reply.with(name, value))

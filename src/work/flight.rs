@@ -17,8 +17,8 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
-type Outcome<T> = std::result::Result<T, Arc<Error>>;
-type Maker<T> = BoxFuture<'static, Outcome<T>>;
+type SharedResult<T> = std::result::Result<T, Arc<Error>>;
+type Maker<T> = BoxFuture<'static, SharedResult<T>>;
 
 /// Computations in progress by key.
 pub struct Flights<K, T: Clone> {
