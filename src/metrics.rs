@@ -10,7 +10,6 @@ use prometheus_client::metrics::family::MetricConstructor;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::Metric;
 use prometheus_client::registry::Registry;
 use prometheus_client::registry::Unit;
 use std::sync::LazyLock;
@@ -81,66 +80,92 @@ impl MetricConstructor<Histogram> for Seconds {
     }
 }
 
-/// All metrics.
-#[derive(Debug)]
-pub struct Metrics {
-    registry: Registry,
-    /// Answers sent.
-    pub requests: Family<RequestLabels, Counter>,
-    /// Duration of requests, seconds.
-    pub stages: Family<StageLabel, Histogram, Seconds>,
+/// Declares [`Metrics`] by rows of a description, a field with its type, and a name.
+macro_rules! metrics {
+    ($(#[doc = $help:literal] $field:ident: $metric:ty = $name:literal;)*) => {
+        /// All metrics.
+        #[derive(Debug)]
+        pub struct Metrics {
+            registry: Registry,
+            /// Duration of the stages of requests, seconds.
+            pub stages: Family<StageLabel, Histogram, Seconds>,
+            $(#[doc = $help] pub $field: $metric,)*
+        }
+
+        impl Metrics {
+            fn new() -> Metrics {
+                let mut registry = Registry::with_prefix("iipsrv");
+                let build = vec![("version", env!("CARGO_PKG_VERSION"))];
+                registry.register("build", "The program", Info::new(build));
+                let stages = Family::new_with_constructor(Seconds);
+                let help = "Duration of the stages of requests";
+                registry.register_with_unit("stage_duration", help, Unit::Seconds, stages.clone());
+                $(
+                    let $field = <$metric>::default();
+                    // the registry adds a full stop
+                    registry.register($name, $help.trim().trim_end_matches('.'), $field.clone());
+                )*
+                Metrics { registry, stages, $($field),* }
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Requests by protocol, format and status.
+    requests: Family<RequestLabels, Counter> = "requests";
     /// Bytes of bodies.
-    pub body_bytes: Counter,
+    body_bytes: Counter = "body_bytes";
     /// Cache lookups.
-    pub lookups: Family<Lookup, Counter>,
+    lookups: Family<Lookup, Counter> = "cache_lookups";
     /// Bytes in caches.
-    pub cached_bytes: Family<Tier, Gauge>,
+    cached_bytes: Family<Tier, Gauge> = "cache_bytes";
     /// Capacity of caches, bytes.
-    pub cache_limit_bytes: Family<Tier, Gauge>,
+    cache_limit_bytes: Family<Tier, Gauge> = "cache_limit_bytes";
     /// Entries evicted from caches.
-    pub evictions: Family<Tier, Counter>,
+    evictions: Family<Tier, Counter> = "cache_evictions";
     /// Values not stored in memcached because its queue was full.
-    pub memcached_dropped: Counter,
+    memcached_dropped: Counter = "memcached_dropped";
     /// Memcached servers that respond.
-    pub memcached_up: Gauge,
+    memcached_up: Gauge = "memcached_up";
     /// Requests to object stores.
-    pub store_requests: Counter,
+    store_requests: Counter = "store_requests";
     /// Bytes of masters that came from object stores.
-    pub store_bytes: Counter,
+    store_bytes: Counter = "store_bytes";
     /// Requests to object stores that failed, other than for a missing object.
-    pub store_failures: Counter,
+    store_failures: Counter = "store_failures";
     /// Jobs queued.
-    pub queued: Family<LaneLabel, Gauge>,
+    queued: Family<LaneLabel, Gauge> = "jobs_queued";
     /// Jobs running.
-    pub running: Family<LaneLabel, Gauge>,
+    running: Family<LaneLabel, Gauge> = "jobs_running";
     /// Requests answered with 503.
-    pub refused: Counter,
+    refused: Counter = "requests_refused";
     /// Requests abandoned by their clients.
-    pub cancelled: Counter,
+    cancelled: Counter = "requests_cancelled";
     /// Memory leased, bytes.
-    pub leased_bytes: Gauge,
+    leased_bytes: Gauge = "memory_leased_bytes";
     /// Memory that can be leased, bytes.
-    pub budget_bytes: Gauge,
+    budget_bytes: Gauge = "memory_budget_bytes";
     /// Open connections.
-    pub connections: Family<WireLabel, Gauge>,
+    connections: Family<WireLabel, Gauge> = "connections";
     /// Open connections that are idle, sampled once a second.
-    pub connections_idle: Gauge,
+    connections_idle: Gauge = "connections_idle";
     /// Times that file descriptors for new connections ran out.
-    pub connections_starved: Counter,
+    connections_starved: Counter = "connections_starved";
     /// Idle connections closed to accept new ones.
-    pub connections_yielded: Counter,
+    connections_yielded: Counter = "connections_yielded";
     /// Connections refused because their address had too many.
-    pub connections_refused: Counter,
+    connections_refused: Counter = "connections_refused";
     /// Open images.
-    pub open_images: Gauge,
+    open_images: Gauge = "open_images";
     /// The limit of file descriptors.
-    pub descriptor_limit: Gauge,
+    descriptor_limit: Gauge = "descriptor_limit";
     /// Calls into network and user-space file systems in progress.
-    pub looks_pending: Gauge,
+    looks_pending: Gauge = "file_looks_pending";
     /// Calls into file systems that timed out.
-    pub looks_timed_out: Counter,
+    looks_timed_out: Counter = "file_looks_timed_out";
     /// Log lines that could not be written.
-    pub log_dropped: Counter,
+    log_dropped: Counter = "log_dropped";
 }
 
 /// The metrics of this process.
@@ -180,137 +205,12 @@ pub fn took(stage: &'static str, time: Duration) {
 }
 
 impl Metrics {
-    fn new() -> Metrics {
-        let mut all = Registrar(Registry::with_prefix("iipsrv"));
-        let build = vec![("version", env!("CARGO_PKG_VERSION"))];
-        all.0.register("build", "The program", Info::new(build));
-        Metrics {
-            requests: all.add(
-                "requests",
-                "Requests by protocol, format and status",
-                Family::default(),
-            ),
-            stages: all.add_in(
-                "stage_duration",
-                "Time of requests by stage",
-                Unit::Seconds,
-                Family::new_with_constructor(Seconds),
-            ),
-            body_bytes: all.add("body_bytes", "Bytes of the bodies of answers", Counter::default()),
-            lookups: all.add("cache_lookups", "Looks into caches", Family::default()),
-            cached_bytes: all.add("cache_bytes", "Bytes in caches", Family::default()),
-            cache_limit_bytes: all.add(
-                "cache_limit_bytes",
-                "Bytes that caches may hold",
-                Family::default(),
-            ),
-            evictions: all.add(
-                "cache_evictions",
-                "Entries thrown out to make room",
-                Family::default(),
-            ),
-            memcached_dropped: all.add(
-                "memcached_dropped",
-                "Values not stored because too many waited",
-                Counter::default(),
-            ),
-            memcached_up: all.add(
-                "memcached_up",
-                "Servers of memcached that answer",
-                Gauge::default(),
-            ),
-            store_requests: all.add("store_requests", "Requests to object stores", Counter::default()),
-            store_bytes: all.add(
-                "store_bytes",
-                "Bytes of masters that came from object stores",
-                Counter::default(),
-            ),
-            store_failures: all.add(
-                "store_failures",
-                "Requests to object stores that failed",
-                Counter::default(),
-            ),
-            queued: all.add("jobs_queued", "Jobs that wait for a thread", Family::default()),
-            running: all.add("jobs_running", "Jobs on a thread", Family::default()),
-            refused: all.add(
-                "requests_refused",
-                "Requests answered with 503",
-                Counter::default(),
-            ),
-            cancelled: all.add(
-                "requests_cancelled",
-                "Requests whose clients went away",
-                Counter::default(),
-            ),
-            leased_bytes: all.add("memory_leased_bytes", "Memory that is leased", Gauge::default()),
-            budget_bytes: all.add(
-                "memory_budget_bytes",
-                "Memory that can be leased",
-                Gauge::default(),
-            ),
-            connections: all.add("connections", "Open connections", Family::default()),
-            connections_starved: all.add(
-                "connections_starved",
-                "Times that descriptors for new connections ran out",
-                Counter::default(),
-            ),
-            connections_yielded: all.add(
-                "connections_yielded",
-                "Idle connections that gave way to new ones",
-                Counter::default(),
-            ),
-            connections_idle: all.add(
-                "connections_idle",
-                "Open connections on which nothing goes on",
-                Gauge::default(),
-            ),
-            connections_refused: all.add(
-                "connections_refused",
-                "Connections of addresses that had as many as they may",
-                Counter::default(),
-            ),
-            open_images: all.add("open_images", "Open images", Gauge::default()),
-            descriptor_limit: all.add("descriptor_limit", "Files that may be open", Gauge::default()),
-            looks_pending: all.add(
-                "file_looks_pending",
-                "Looks at files on network and user-space file systems under way",
-                Gauge::default(),
-            ),
-            looks_timed_out: all.add(
-                "file_looks_timed_out",
-                "Looks at files without an end",
-                Counter::default(),
-            ),
-            log_dropped: all.add(
-                "log_dropped",
-                "Log lines that could not be written",
-                Counter::default(),
-            ),
-            registry: all.0,
-        }
-    }
-
     /// All metrics in the OpenMetrics text format.
     pub fn text(&self) -> String {
         let mut all = String::new();
         // writing to a String cannot fail
         let _ = text::encode(&mut all, &self.registry);
         all
-    }
-}
-
-/// A registry whose methods return the registered metric.
-struct Registrar(Registry);
-
-impl Registrar {
-    fn add<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
-        self.0.register(name, help, metric.clone());
-        metric
-    }
-
-    fn add_in<M: Metric + Clone>(&mut self, name: &str, help: &str, unit: Unit, metric: M) -> M {
-        self.0.register_with_unit(name, help, unit, metric.clone());
-        metric
     }
 }
 
