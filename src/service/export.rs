@@ -35,21 +35,14 @@ impl Service {
         else {
             return Ok(None);
         };
-        let mut parts = Vec::new();
-        for start in (0..size.h).step_by(high as usize) {
+        let band = |start: u32| {
             let wanted = start..size.h.min(start.saturating_add(high));
-            match process::needs(&plan.ops, whole, wanted.clone()) {
-                Some(needed) => parts.push((
-                    RowBand {
-                        whole,
-                        first: needed.start,
-                        wanted,
-                    },
-                    needed,
-                )),
-                None => return Ok(None),
-            }
-        }
+            let needed = process::needs(&plan.ops, whole, wanted.clone())?;
+            let first = needed.start;
+            Some((RowBand { whole, first, wanted }, needed))
+        };
+        let parts: Option<Vec<_>> = (0..size.h).step_by(high as usize).map(band).collect();
+        let Some(parts) = parts else { return Ok(None) };
         let stats = match process::asks_stats(&plan.ops) {
             true => Some(self.stats(opened)?),
             false => None,

@@ -7,6 +7,7 @@ use crate::raster::Colour;
 use crate::raster::Metadata;
 use crate::raster::SampleFormat;
 use crate::source::Header;
+use crate::source::Level;
 use crate::source::Page;
 use crate::source::sequence::FIRST;
 use std::fmt::Write;
@@ -274,6 +275,7 @@ fn line(
     }
 }
 
+/// Writes the line of an object that describes an image; nothing if the image has no such property.
 fn image_line(
     out: &mut String,
     object: Object,
@@ -281,6 +283,7 @@ fn image_line(
     settings: &ProtocolSettings,
 ) -> std::fmt::Result {
     let full = header.size();
+    let set = &header.set;
     match object {
         Object::Basic => [
             Object::Server,
@@ -297,76 +300,77 @@ fn image_line(
             write!(out, "Tile-size:{} {}\r\n", tile.w, tile.h)
         }
         Object::LevelCount => write!(out, "Resolution-number:{}\r\n", header.counted().len()),
-        Object::Levels => {
-            let sizes: Vec<String> = header
-                .counted()
-                .iter()
-                .rev()
-                .map(|level| format!("{} {}", level.size.w, level.size.h))
-                .collect();
-            write!(out, "Resolutions:{}\r\n", sizes.join(","))
-        }
+        Object::Levels => write!(out, "Resolutions:{}\r\n", level_sizes(header)),
         Object::Bits => write!(out, "Bits-per-channel:{}\r\n", header.bits),
         Object::Colourspace => {
             let last = header.counted().len().saturating_sub(1);
-            let planes = match header.meaning.colour {
-                Colour::Grey => "0 0 1 1 0",
-                Colour::Rgb | Colour::Cmyk => "0 0 3 3 0 1 2",
-                // calibrated
-                Colour::Lab => "1 0 4 3 0 1 2",
-            };
-            write!(out, "Colorspace,0-{last},0:{planes}\r\n")
+            write!(out, "Colorspace,0-{last},0:{}\r\n", planes(header.meaning.colour))
         }
         // clients count words: a trailing space would count as half a channel
-        Object::Range => {
-            // for the samples of the file, which are scaled up to 8 or 16 bits on reading
-            let most = f64::from((1u32 << header.bits.min(16)) - 1);
-            let unit = match (header.kind, header.bits) {
-                (SampleFormat::Unsigned, 0..=7) => most / 255.0,
-                (SampleFormat::Unsigned, 9..=15) => most / 65535.0,
-                _ => 1.0,
-            };
-            let pairs: Vec<String> = header
-                .meaning
-                .ranges
-                .iter()
-                .map(|(low, high)| format!("{}  {}", digits(low * unit), digits(high * unit)))
-                .collect();
-            write!(out, "Min-Max-sample-values: {}\r\n", pairs.join("  "))
-        }
+        Object::Range => write!(out, "Min-Max-sample-values: {}\r\n", sample_ranges(header)),
         Object::HorizontalViews => {
-            write!(
-                out,
-                "Horizontal-views:{}\r\n",
-                angles(&header.set.horizontal, FIRST[0])
-            )
+            let angles = angles(&set.horizontal, FIRST[0]);
+            write!(out, "Horizontal-views:{angles}\r\n")
         }
-        Object::VerticalViews => write!(
-            out,
-            "Vertical-views:{}\r\n",
-            angles(&header.set.vertical, FIRST[1])
-        ),
-        Object::Density => match header.metadata.density {
-            Some(density) => write!(out, "DPI:{:.6} {:.6}\r\n", density.x.value(), density.y.value()),
-            None => out.write_str("DPI:0.000000 0.000000\r\n"),
-        },
-        Object::Summary => {
-            SUMMARY
-                .iter()
-                .try_for_each(|&(asked, name)| match value(name, &header.metadata, settings) {
-                    Some(text) => write!(out, "{asked}/{}:{text}\r\n", text.len()),
-                    None => Ok(()),
-                })
+        Object::VerticalViews => write!(out, "Vertical-views:{}\r\n", angles(&set.vertical, FIRST[1])),
+        Object::Density => {
+            let density = header.metadata.density;
+            let [x, y] = density.map_or([0.0; 2], |density| [density.x.value(), density.y.value()]);
+            write!(out, "DPI:{x:.6} {y:.6}\r\n")
         }
-        Object::Text(asked, name) => match value(name, &header.metadata, settings) {
-            Some(text) => write!(out, "{asked}/{}:{text}\r\n", text.len()),
-            None => Ok(()),
-        },
+        Object::Summary => SUMMARY
+            .iter()
+            .try_for_each(|&(asked, name)| text_line(out, asked, name, header, settings)),
+        Object::Text(asked, name) => text_line(out, asked, name, header, settings),
         Object::Metadata => write!(out, "{}\r\n", metadata(&header.metadata, settings)),
-        Object::Stack if !header.set.stack.is_empty() => write!(out, "{}\r\n", stack(&header.set.stack)),
+        Object::Stack if !set.stack.is_empty() => write!(out, "{}\r\n", stack(&set.stack)),
         Object::Stack | Object::Xmp => Ok(()),
         Object::Protocol | Object::Server | Object::Commands | Object::Objects => Ok(()),
     }
+}
+
+/// Writes a text of the image's metadata with its length.
+fn text_line(
+    out: &mut String,
+    asked: &str,
+    name: &str,
+    header: &Header,
+    settings: &ProtocolSettings,
+) -> std::fmt::Result {
+    match value(name, &header.metadata, settings) {
+        Some(text) => write!(out, "{asked}/{}:{text}\r\n", text.len()),
+        None => Ok(()),
+    }
+}
+
+/// The sizes of all levels, from the smallest.
+fn level_sizes(header: &Header) -> String {
+    let size = |level: &Level| format!("{} {}", level.size.w, level.size.h);
+    let sizes: Vec<String> = header.counted().iter().rev().map(size).collect();
+    sizes.join(",")
+}
+
+/// Whether colours are calibrated, the colour space, the number of planes, and the planes.
+fn planes(colour: Colour) -> &'static str {
+    match colour {
+        Colour::Grey => "0 0 1 1 0",
+        Colour::Rgb | Colour::Cmyk => "0 0 3 3 0 1 2",
+        Colour::Lab => "1 0 4 3 0 1 2",
+    }
+}
+
+/// The least and the greatest value of each channel, in the samples of the file, which are scaled up to 8 or 16 bits on
+/// reading.
+fn sample_ranges(header: &Header) -> String {
+    let max = f64::from((1u32 << header.bits.min(16)) - 1);
+    let unit = match (header.kind, header.bits) {
+        (SampleFormat::Unsigned, 0..=7) => max / 255.0,
+        (SampleFormat::Unsigned, 9..=15) => max / 65535.0,
+        _ => 1.0,
+    };
+    let pair = |(low, high): &(f64, f64)| format!("{}  {}", digits(low * unit), digits(high * unit));
+    let pairs: Vec<String> = header.meaning.ranges.iter().map(pair).collect();
+    pairs.join("  ")
 }
 
 /// Formats a number like `%.9g` in C.

@@ -296,15 +296,14 @@ impl DerivedLevels {
             Decoding::Parallel => (tile.w, 0),
             _ => (COLUMNS.min(self.fitting(tile.h)), IN_FLIGHT),
         };
-        let step = |side: u32, least: u32| (side.max(least).div_ceil(factor) * factor).max(factor);
-        // a piece is a multiple of the factor, and of tiles unless these are one piece
         let piece = if tile.w >= size.w {
-            Size::new(
-                size.w.div_ceil(factor).saturating_mul(factor),
-                step(tile.h, ROWS.min(self.fitting(size.w))),
-            )
+            let rows = ROWS.min(self.fitting(size.w));
+            Size::new(whole_tiles(size.w, 1, factor), whole_tiles(rows, tile.h, factor))
         } else {
-            Size::new(step(columns / tile.w.max(1) * tile.w, tile.w), step(tile.h, 1))
+            Size::new(
+                whole_tiles(columns, tile.w, factor),
+                whole_tiles(tile.h, tile.h, factor),
+            )
         };
         let grid = size.grid(piece);
         let rows = 0..grid.h;
@@ -327,13 +326,7 @@ impl DerivedLevels {
     fn in_bands(&self, from: usize, factor: u32, window: Window, keep: &dyn TileCache) -> Result<Piece> {
         let size = window.rect.size();
         let rect = Map::Enlarged(factor).map(window.rect, self.size(from));
-        // in whole tiles, if the factor allows it
-        let whole = |side: u32, tile: u32| {
-            (side / tile * tile)
-                .max(tile)
-                .div_ceil(factor)
-                .saturating_mul(factor)
-        };
+        let whole = |side, tile| whole_tiles(side, tile, factor);
         let piece = match self.header.levels.get(from) {
             Some(level) if level.decoding != Decoding::Parallel => {
                 let Size { w, h } = level.tile;
@@ -460,6 +453,13 @@ impl Source for DerivedLevels {
             _ => Ok(None),
         }
     }
+}
+
+/// The side of a piece of about `side` pixels: whole tiles, at least one, rounded up to a multiple of the factor.
+fn whole_tiles(side: u32, tile: u32, factor: u32) -> u32 {
+    let tile = tile.max(1);
+    let tiles = (side / tile).max(1).saturating_mul(tile);
+    tiles.div_ceil(factor).saturating_mul(factor)
 }
 
 /// The parts of a rectangle in the cells of a grid of this size, in rows.

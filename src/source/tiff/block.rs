@@ -35,6 +35,7 @@ use crate::source::tiff::unpack::unpack;
 use crate::uninit;
 use crate::uninit::UninitBuf;
 use memchr::memmem;
+use std::borrow::Cow;
 
 /// The upper left `size` of a block of `block` pixels, `layout.channels()` interleaved. `coded` and `plain` are
 /// scratch buffers; `plain` grows as needed. `Error::Corrupt` if the block holds less.
@@ -72,28 +73,16 @@ pub fn decode(
             plain
         }
         Compression::Lerc(packing) => {
-            // masks and ranges make a blob at most this much larger than its samples
-            let most = bytes.saturating_mul(2).saturating_add(1 << 10);
-            let mut blob = Vec::new();
-            let blob = match packing {
-                Packing::None => coded,
-                Packing::Deflate => uninit::refilled(&mut blob, most, |buf| deflate::decode(coded, buf))?,
-                Packing::Zstd => uninit::refilled(&mut blob, most, |buf| zstd::decode(coded, buf))?,
-            };
-            lerc::decode(blob, layout.shape(block), plain)?;
+            lerc_blob(layout, packing, coded, block, plain)?;
             plain
         }
         Compression::Jpeg => {
-            let stream;
             let coded = match &layout.head {
-                Some(head) => {
-                    stream = restarted(head, coded);
-                    stream.as_slice()
-                }
-                None => coded,
+                Some(head) => Cow::Owned(restarted(head, coded)),
+                None => Cow::Borrowed(&*coded),
             };
-            let most = higher(block);
-            let raster = jpeg::decode_tile(layout.tables.as_deref(), coded, jpeg_colour(layout), most)?;
+            let tables = layout.tables.as_deref();
+            let raster = jpeg::decode_tile(tables, &coded, jpeg_colour(layout), higher(block))?;
             return of_raster(raster, layout, size);
         }
         Compression::Png => {
@@ -128,6 +117,26 @@ pub fn decode(
         | Compression::Zstd => coded,
     };
     unpack(layout, plain, block.w, size)
+}
+
+/// Decodes a LERC blob, which may be compressed again.
+fn lerc_blob(
+    layout: &BlockLayout,
+    packing: Packing,
+    coded: &[u8],
+    block: Size,
+    plain: &mut Vec<u8>,
+) -> Result<()> {
+    // masks and ranges make a blob at most this much larger than its samples
+    let bytes = usize::try_from(layout.bytes(block)).unwrap_or(usize::MAX);
+    let max = bytes.saturating_mul(2).saturating_add(1 << 10);
+    let mut blob = Vec::new();
+    let blob = match packing {
+        Packing::None => coded,
+        Packing::Deflate => uninit::refilled(&mut blob, max, |buf| deflate::decode(coded, buf))?,
+        Packing::Zstd => uninit::refilled(&mut blob, max, |buf| zstd::decode(coded, buf))?,
+    };
+    lerc::decode(blob, layout.shape(block), plain)
 }
 
 /// The most rows of a block's JPEG stream: some writers add rows to the end.
