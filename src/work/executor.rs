@@ -1,4 +1,4 @@
-//! The compute threads, their two lanes, and the memory leases of jobs.
+//! The compute threads, and the memory leases of their jobs.
 //!
 //! Every job has a [`Cost`] before it is queued. Small and big jobs have separate lanes; big ones leave one thread free if
 //! there are at least two, and lend their thread to small ones between bands ([`lend`]). A job whose memory can never be
@@ -8,11 +8,15 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::work::busy;
 use crate::work::busy::Busy;
+use crate::work::queue::Cost;
+use crate::work::queue::Job;
+use crate::work::queue::Lane;
+use crate::work::queue::Policy;
+use crate::work::queue::Queue;
 use crate::work::scope;
 use crate::work::scope::Scope;
 use crate::work::scope::Stage;
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::pin::Pin;
@@ -25,62 +29,14 @@ use std::sync::Weak;
 use std::task::Context;
 use std::task::Poll;
 use std::thread;
-use std::time::Duration;
 use std::time::Instant;
 use tokio::sync::oneshot;
-
-/// Jobs up to this work are small: four million pixels, some tens of milliseconds.
-pub const SMALL: u64 = 4 << 20;
-
-/// Every n-th job that is picked is a waiting big one, so that small ones never starve it.
-const TURN: u32 = 8;
 
 /// The number of small jobs that a big one lets pass between two bands.
 const LENT: usize = 8;
 
 /// Leases of at least this many bytes are test-allocated first, which takes a few microseconds.
 const TRIED: u64 = 8 << 20;
-
-/// Initial estimate in nanoseconds per unit of work; too low, so that it does not cause refusals.
-const FIRST_RATE: f64 = 4.0;
-
-/// The cost of a job.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cost {
-    /// Work in pixels that are decoded and encoded as JPEG.
-    pub work: u64,
-    /// Peak memory in bytes.
-    pub bytes: u64,
-}
-
-impl Cost {
-    fn lane(self) -> Lane {
-        if self.work <= SMALL {
-            Lane::Small
-        } else {
-            Lane::Big
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lane {
-    Small,
-    Big,
-}
-
-/// Limits of an executor.
-#[derive(Clone, Copy, Debug)]
-pub struct Policy {
-    /// The number of threads, at least 1.
-    pub threads: usize,
-    /// The memory budget for leases in bytes.
-    pub memory: u64,
-    /// A job whose estimated wait is longer is refused.
-    pub queue: Duration,
-    /// A job that has waited for longer is refused.
-    pub patience: Duration,
-}
 
 /// The compute threads. They finish their jobs and end when it is dropped.
 pub struct Executor(Arc<Shared>);
@@ -93,30 +49,17 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    small: VecDeque<Job>,
-    big: VecDeque<Job>,
-    /// Running jobs by lane.
-    running: [usize; 2],
-    /// Work of running and waiting jobs by lane.
-    pending: [u64; 2],
-    /// Recent nanoseconds per unit of work by lane; 0 before the first measurement.
-    rate: [f64; 2],
-    leased: u64,
-    done: u64,
-    picks: u32,
+    queue: Queue<Task>,
+    /// Threads started.
     started: usize,
+    /// Threads that wait for a job.
     idle: usize,
     draining: bool,
     stopped: bool,
 }
 
-struct Job {
-    scope: Scope,
-    cost: Cost,
-    since: Instant,
-    /// Runs the job, or reports why it is refused.
-    task: Box<dyn FnOnce(Result<Lease>) + Send>,
-}
+/// Runs a job, or reports why it is refused.
+type Task = Box<dyn FnOnce(Result<Lease>) + Send>;
 
 /// A memory lease, returned when dropped.
 pub struct Lease {
@@ -215,9 +158,9 @@ impl Executor {
     /// A lease for existing data, such as an answer that waits to be sent; `None` if the budget is used up.
     pub fn lease(&self, bytes: u64) -> Option<Lease> {
         let mut state = self.0.lock();
-        let leased = state.leased.checked_add(bytes)?;
+        let leased = state.queue.leased.checked_add(bytes)?;
         (leased <= self.0.policy.memory).then(|| {
-            state.leased = leased;
+            state.queue.leased = leased;
             self.0.lent(bytes)
         })
     }
@@ -226,8 +169,7 @@ impl Executor {
     pub fn drain(&self) -> usize {
         let mut state = self.0.lock();
         state.draining = true;
-        let refused = std::mem::take(&mut state.big);
-        state.forget(&refused, Lane::Big);
+        let refused = state.queue.remove(Lane::Big, |_| true);
         drop(state);
         let count = refused.len();
         for job in refused {
@@ -238,14 +180,13 @@ impl Executor {
 
     /// Refuses jobs that have waited too long. To be called periodically.
     pub fn expire(&self) {
-        let late = |job: &Job| job.since.elapsed() >= self.0.policy.patience || job.scope.check().is_err();
+        let late =
+            |job: &Job<Task>| job.since.elapsed() >= self.0.policy.patience || job.scope.check().is_err();
         let mut state = self.0.lock();
         let mut refused = Vec::new();
         for lane in [Lane::Small, Lane::Big] {
-            let (gone, kept): (VecDeque<_>, VecDeque<_>) = state.lane(lane).drain(..).partition(late);
-            *state.lane(lane) = kept;
-            state.forget(&gone, lane);
-            let seconds = state.seconds(lane, &self.0.policy);
+            let gone = state.queue.remove(lane, late);
+            let seconds = state.queue.seconds(lane, &self.0.policy);
             refused.extend(gone.into_iter().map(|job| (job, seconds)));
         }
         drop(state);
@@ -258,12 +199,13 @@ impl Executor {
     /// The state of the queues.
     pub fn load(&self) -> Load {
         let state = self.0.lock();
-        let [small, big] = state.running;
+        let queue = &state.queue;
+        let [small, big] = queue.running;
         Load {
-            small: [state.small.len(), small],
-            big: [state.big.len(), big],
-            memory: [state.leased, self.0.policy.memory],
-            done: state.done,
+            small: [queue.waiting(Lane::Small), small],
+            big: [queue.waiting(Lane::Big), big],
+            memory: [queue.leased, self.0.policy.memory],
+            done: queue.done,
         }
     }
 }
@@ -272,7 +214,7 @@ impl Drop for Executor {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.stopped = true;
-        let rest = (std::mem::take(&mut state.small), std::mem::take(&mut state.big));
+        let rest = std::mem::take(&mut state.queue);
         drop(state);
         drop(rest);
         self.0.filled.notify_all();
@@ -321,7 +263,7 @@ pub fn lend() -> Result<()> {
         if state.idle > 0 {
             break;
         }
-        let Some(job) = state.small_job(&shared.policy) else {
+        let Some(job) = state.queue.small_job(&shared.policy) else {
             break;
         };
         drop(state);
@@ -330,106 +272,6 @@ pub fn lend() -> Result<()> {
         BIG.with(|big| big.replace(Some(Arc::downgrade(&shared))));
     }
     scope::check()
-}
-
-impl State {
-    fn lane(&mut self, lane: Lane) -> &mut VecDeque<Job> {
-        match lane {
-            Lane::Small => &mut self.small,
-            Lane::Big => &mut self.big,
-        }
-    }
-
-    fn forget<'a>(&mut self, jobs: impl IntoIterator<Item = &'a Job>, lane: Lane) {
-        let work: u64 = jobs.into_iter().map(|job| job.cost.work).sum();
-        if let Some(pending) = self.pending.get_mut(lane as usize) {
-            *pending = pending.saturating_sub(work);
-        }
-    }
-
-    /// The estimated wait of a new job in this lane.
-    fn wait(&self, lane: Lane, policy: &Policy) -> Duration {
-        let at = lane as usize;
-        let rate = self.rate.get(at).copied().filter(|rate| *rate > 0.0);
-        let pending = self.pending.get(at).copied().unwrap_or(0);
-        let threads = match lane {
-            Lane::Small => policy.threads,
-            Lane::Big => policy.most_big(),
-        };
-        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        let ns = rate.unwrap_or(FIRST_RATE) * pending as f64 / threads as f64;
-        Duration::from_secs_f64((ns / 1e9).min(1e6))
-    }
-
-    /// The estimated wait in whole seconds, at least 1.
-    fn seconds(&self, lane: Lane, policy: &Policy) -> u32 {
-        u32::try_from(self.wait(lane, policy).as_secs().saturating_add(1)).unwrap_or(u32::MAX)
-    }
-
-    /// Takes the next job that may run now.
-    fn pick(&mut self, policy: &Policy) -> Option<(Job, Lane)> {
-        self.picks = self.picks.wrapping_add(1);
-        let big_first = self.picks.is_multiple_of(TURN);
-        if big_first && let Some(job) = self.big_job(policy) {
-            return Some((job, Lane::Big));
-        }
-        if let Some(job) = self.small_job(policy) {
-            return Some((job, Lane::Small));
-        }
-        self.big_job(policy).map(|job| (job, Lane::Big))
-    }
-
-    fn small_job(&mut self, policy: &Policy) -> Option<Job> {
-        let bytes = self.small.front()?.cost.bytes;
-        // if no other job runs it must start, even if unsent answers use the budget
-        let fits = self.leased.saturating_add(bytes) <= policy.memory || self.running == [0, 0];
-        let job = fits.then(|| self.small.pop_front()).flatten()?;
-        self.begin(&job, Lane::Small);
-        Some(job)
-    }
-
-    fn big_job(&mut self, policy: &Policy) -> Option<Job> {
-        let bytes = self.big.front()?.cost.bytes;
-        // an eighth is reserved for small jobs
-        let most = policy.memory - policy.memory / 8;
-        let fits = self.leased.saturating_add(bytes) <= most.max(bytes);
-        let may = self.running.get(Lane::Big as usize).copied() < Some(policy.most_big());
-        let job = (fits && may).then(|| self.big.pop_front()).flatten()?;
-        self.begin(&job, Lane::Big);
-        Some(job)
-    }
-
-    fn begin(&mut self, job: &Job, lane: Lane) {
-        self.leased = self.leased.saturating_add(job.cost.bytes);
-        if let Some(running) = self.running.get_mut(lane as usize) {
-            *running += 1;
-        }
-    }
-
-    fn end(&mut self, cost: Cost, lane: Lane, took: Option<Duration>) {
-        let at = lane as usize;
-        self.done = self.done.wrapping_add(1);
-        if let Some(running) = self.running.get_mut(at) {
-            *running = running.saturating_sub(1);
-        }
-        if let Some(pending) = self.pending.get_mut(at) {
-            *pending = pending.saturating_sub(cost.work);
-        }
-        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        if let (Some(rate), Some(took)) = (self.rate.get_mut(at), took)
-            && cost.work > 0
-        {
-            let now = took.as_nanos() as f64 / cost.work as f64;
-            *rate = if *rate > 0.0 { *rate * 0.9 + now * 0.1 } else { now };
-        }
-    }
-}
-
-impl Policy {
-    /// The maximum number of concurrent big jobs.
-    fn most_big(&self) -> usize {
-        self.threads.saturating_sub(1).max(1)
-    }
 }
 
 impl Shared {
@@ -449,26 +291,26 @@ impl Shared {
             return;
         }
         let mut state = self.lock();
-        state.leased = state.leased.saturating_sub(bytes);
-        let waits = state.idle > 0 && !(state.small.is_empty() && state.big.is_empty());
+        state.queue.leased = state.queue.leased.saturating_sub(bytes);
+        let waits = state.idle > 0 && !state.queue.is_empty();
         drop(state);
         if waits {
             self.filled.notify_one();
         }
     }
 
-    fn submit(self: &Arc<Self>, job: Job) {
+    fn submit(self: &Arc<Self>, job: Job<Task>) {
         let lane = job.cost.lane();
         let mut state = self.lock();
-        let queued = !state.lane(lane).is_empty();
+        let queued = state.queue.waiting(lane) > 0;
         let why = if job.cost.bytes > self.policy.memory {
             let (needed, most) = (job.cost.bytes >> 20, self.policy.memory >> 20);
             let text = format!("this would take {needed} MB, and MAX_MEMORY is {most}");
             Some(Error::TooBig(text))
         } else if (state.draining && lane == Lane::Big) || state.stopped {
             Some(Error::Later(1))
-        } else if queued && state.wait(lane, &self.policy) > self.policy.queue {
-            Some(Error::Later(state.seconds(lane, &self.policy)))
+        } else if queued && state.queue.wait(lane, &self.policy) > self.policy.queue {
+            Some(Error::Later(state.queue.seconds(lane, &self.policy)))
         } else {
             None
         };
@@ -476,10 +318,7 @@ impl Shared {
             drop(state);
             return (job.task)(Err(why));
         }
-        if let Some(pending) = state.pending.get_mut(lane as usize) {
-            *pending = pending.saturating_add(job.cost.work);
-        }
-        state.lane(lane).push_back(job);
+        state.queue.push(job);
         if state.idle == 0 && state.started < self.policy.threads {
             state.started += 1;
             let shared = Arc::clone(self);
@@ -503,7 +342,7 @@ impl Shared {
     }
 
     fn perform_next(self: &Arc<Self>) {
-        let picked = self.lock().pick(&self.policy);
+        let picked = self.lock().queue.pick(&self.policy);
         if let Some((job, lane)) = picked {
             self.perform(job, lane);
         }
@@ -517,7 +356,7 @@ impl Shared {
                 if state.stopped {
                     return;
                 }
-                if let Some(picked) = state.pick(&self.policy) {
+                if let Some(picked) = state.queue.pick(&self.policy) {
                     break picked;
                 }
                 state.idle += 1;
@@ -540,7 +379,7 @@ impl Shared {
         if bytes < TRIED {
             return Ok(());
         }
-        let leased = usize::try_from(self.lock().leased).unwrap_or(usize::MAX);
+        let leased = usize::try_from(self.lock().queue.leased).unwrap_or(usize::MAX);
         let mut all = Vec::<u8>::new();
         let tried = all.try_reserve_exact(leased);
         std::hint::black_box(all);
@@ -553,7 +392,7 @@ impl Shared {
     }
 
     /// Runs a picked job.
-    fn perform(self: &Arc<Self>, job: Job, lane: Lane) {
+    fn perform(self: &Arc<Self>, job: Job<Task>, lane: Lane) {
         let Job {
             scope,
             cost,
@@ -571,8 +410,8 @@ impl Shared {
         }
         let took = (runs && !scope.cancelled()).then(|| start.elapsed());
         let mut state = self.lock();
-        state.end(cost, lane, took);
-        let more = state.idle > 0 && !(state.small.is_empty() && state.big.is_empty());
+        state.queue.end(cost, lane, took);
+        let more = state.idle > 0 && !state.queue.is_empty();
         drop(state);
         if more {
             self.filled.notify_one();
@@ -583,8 +422,10 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::work::queue::SMALL;
     use crate::work::scope::block_on;
     use futures_util::future::join_all;
+    use std::time::Duration;
 
     const POLICY: Policy = Policy {
         threads: 1,

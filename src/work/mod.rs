@@ -7,14 +7,15 @@ pub mod busy;
 pub mod executor;
 pub mod flight;
 pub mod parallel;
+mod queue;
 pub mod scope;
 
-pub use crate::work::executor::Cost;
 pub use crate::work::executor::Executor;
 pub use crate::work::executor::Lease;
-pub use crate::work::executor::Policy;
 pub use crate::work::executor::lend;
 pub use crate::work::flight::Flights;
+pub use crate::work::queue::Cost;
+pub use crate::work::queue::Policy;
 pub use crate::work::scope::Scope;
 pub use crate::work::scope::Stage;
 pub use crate::work::scope::check;
