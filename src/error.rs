@@ -19,7 +19,7 @@ pub enum Error {
     TooLarge(String),
     /// The file exceeds a limit; the text names its setting: 413.
     Limit(String),
-    /// No such image: 404. Holds the identifier, never a path.
+    /// No such image: 404. Holds its identifier or the reason, never a path.
     Missing(String),
     /// The image has no such tile or level: 404.
     Outside(String),

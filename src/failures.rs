@@ -14,7 +14,7 @@ use std::time::Instant;
 /// How long a failure is remembered.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
-/// Most failures remembered; the oldest are dropped first.
+/// Maximum number of failures remembered; the oldest are dropped first.
 const MOST: usize = 1000;
 
 /// Failures by key and version.

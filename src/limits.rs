@@ -59,12 +59,12 @@ pub const FLOOR: u64 = 4 << 20;
 const IN_MEMORY: u64 = 1100;
 
 impl Limits {
-    /// Most decoded bytes of a picture coded in `len` bytes that is decoded in bands.
+    /// Maximum number of decoded bytes of a picture coded in `len` bytes that is decoded in bands.
     pub fn in_bands(&self, len: u64) -> u64 {
         (4 * FLOOR).saturating_add(len.saturating_mul(self.expansion))
     }
 
-    /// Most decoded bytes of a picture or tile coded in `len` bytes that is decoded in memory.
+    /// Maximum number of decoded bytes of a picture or tile coded in `len` bytes that is decoded in memory.
     pub fn in_memory(&self, len: u64) -> u64 {
         FLOOR.saturating_add(len.saturating_mul(self.expansion.min(IN_MEMORY)))
     }

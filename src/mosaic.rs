@@ -28,11 +28,11 @@ use crate::store::DiskCache;
 use crate::work::parallel;
 use std::sync::Arc;
 
-/// Most pixels of a window that is read as a whole where the decoder uses all threads itself; its coefficients take some
+/// Maximum number of pixels of a window that is read as a whole where the decoder uses all threads itself; its coefficients take some
 /// tens of MB.
 const AT_ONCE: u64 = 1 << 20;
 
-/// Most bytes of blank rows that are in memory at a time.
+/// Maximum number of bytes of blank rows that are in memory at a time.
 const VACANT: usize = 1 << 20;
 
 /// Reads windows.

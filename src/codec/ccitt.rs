@@ -14,10 +14,16 @@ use std::sync::LazyLock;
 /// The coding scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CcittCoding {
-    /// Rows of runs (T.4 §4.1) without end-of-line codes, each starting at a multiple of this many bytes.
-    Runs(u8),
-    /// Rows after end-of-line codes, one-dimensional or (if true) also two-dimensional (T.4 §4.2).
-    Group3(bool),
+    /// One-dimensional rows (T.4 §4.1) without end-of-line codes.
+    ModifiedHuffman {
+        /// Each row starts at a multiple of this many bytes.
+        align_bytes: u8,
+    },
+    /// Rows after end-of-line codes (T.4).
+    Group3 {
+        /// Rows may be two-dimensional (T.4 §4.2), as a tag bit after each end-of-line code says.
+        two_dimensional: bool,
+    },
     /// Two-dimensional rows (T.6).
     Group4,
 }
@@ -74,13 +80,13 @@ const COMMON_MAKE_UP: [&str; 13] = [
 ];
 
 /// Bits of the longest run code.
-const LONGEST: u32 = 13;
+const MAX_CODE_BITS: u32 = 13;
 
 /// Lookup by the next bits: length of the code in bits, 0 if invalid, and the pixels.
-type RunTable = [(u8, u16); 1 << LONGEST];
+type RunTable = [(u8, u16); 1 << MAX_CODE_BITS];
 
 static RUNS: LazyLock<Box<[RunTable; 2]>> = LazyLock::new(|| {
-    let mut tables = Box::new([[(0, 0); 1 << LONGEST]; 2]);
+    let mut tables = Box::new([[(0, 0); 1 << MAX_CODE_BITS]; 2]);
     for (table, [short, long]) in tables
         .iter_mut()
         .zip([[&WHITE[..], &WHITE_MAKE_UP], [&BLACK, &BLACK_MAKE_UP]])
@@ -89,8 +95,8 @@ static RUNS: LazyLock<Box<[RunTable; 2]>> = LazyLock::new(|| {
         let codes = codes.chain(long.iter().zip((64..).step_by(64)));
         for (code, pixels) in codes.chain(COMMON_MAKE_UP.iter().zip((1792..).step_by(64))) {
             let bits = code.len().to_le_bytes()[0];
-            let first = usize::from_str_radix(code, 2).unwrap_or(0) << (LONGEST as usize - code.len());
-            let all = 1 << (LONGEST as usize - code.len());
+            let first = usize::from_str_radix(code, 2).unwrap_or(0) << (MAX_CODE_BITS as usize - code.len());
+            let all = 1 << (MAX_CODE_BITS as usize - code.len());
             table[first..first + all].fill((bits, pixels));
         }
     }
@@ -224,16 +230,16 @@ fn next(
 ) -> bool {
     changes.clear();
     let whole = match coding {
-        CcittCoding::Runs(bytes) => {
-            bits.align(bytes.into());
+        CcittCoding::ModifiedHuffman { align_bytes } => {
+            bits.align(align_bytes.into());
             one_dimensional_row(bits, width, changes)
         }
-        CcittCoding::Group3(both) => {
+        CcittCoding::Group3 { two_dimensional } => {
             if !bits.line() {
                 return false;
             }
             // A tag after the end-of-line code selects one of the two codings (T.4 §4.2.2).
-            if both && bits.take(1) == 0 {
+            if two_dimensional && bits.take(1) == 0 {
                 two_dimensional_row(bits, width, above, changes)
             } else {
                 one_dimensional_row(bits, width, changes)
@@ -244,7 +250,7 @@ fn next(
     if !whole && changes.len() % 2 == 1 {
         changes.pop();
     }
-    let marked = matches!(coding, CcittCoding::Group3(_));
+    let marked = matches!(coding, CcittCoding::Group3 { .. });
     if !whole && changes.is_empty() && !marked {
         return false;
     }
@@ -324,7 +330,7 @@ fn two_runs(bits: &mut CodeBits, mut word: u64, tables: [&RunTable; 2]) -> Optio
     let mut lengths = [0; 2];
     for (length, table) in lengths.iter_mut().zip(tables) {
         // usually a single code, within the bits already read
-        let (used, pixels) = table[(word >> (64 - LONGEST)) as usize];
+        let (used, pixels) = table[(word >> (64 - MAX_CODE_BITS)) as usize];
         if (1..64).contains(&pixels) {
             word <<= used;
             bits.skip(used.into());
@@ -341,7 +347,7 @@ fn two_runs(bits: &mut CodeBits, mut word: u64, tables: [&RunTable; 2]) -> Optio
 fn run(bits: &mut CodeBits, table: &RunTable) -> Option<u32> {
     let mut length = 0u32;
     loop {
-        let (used, pixels) = table[bits.peek(LONGEST) as usize];
+        let (used, pixels) = table[bits.peek(MAX_CODE_BITS) as usize];
         if used == 0 {
             return None;
         }
@@ -464,7 +470,7 @@ mod tests {
             let mut at = 0;
             while at < table.len() {
                 let (bits, pixels) = table[at];
-                let span = 1 << (LONGEST - u32::from(bits.max(1)));
+                let span = 1 << (MAX_CODE_BITS - u32::from(bits.max(1)));
                 if bits > 0 {
                     assert!(
                         table[at..at + span].iter().all(|entry| *entry == (bits, pixels)),
@@ -478,7 +484,7 @@ mod tests {
             }
             assert_eq!(codes, 64 + 27 + 13);
             // The remaining codes are the end-of-line code and its prefixes.
-            assert!(space < 1 << LONGEST);
+            assert!(space < 1 << MAX_CODE_BITS);
         }
     }
 
@@ -487,17 +493,31 @@ mod tests {
         // White 2, black 3, white 3: 0111 10 1000; black 8 after white 0: 00110101 000101.
         let data = [0b0111_1010, 0b0000_0000, 0b0011_0101, 0b0001_0100];
         let mut scratch = Vec::new();
-        let rows = decode(&data, CcittCoding::Runs(1), 8, 2, &mut scratch).unwrap();
+        let rows = decode(
+            &data,
+            CcittCoding::ModifiedHuffman { align_bytes: 1 },
+            8,
+            2,
+            &mut scratch,
+        )
+        .unwrap();
         assert_eq!(rows, [0b0011_1000, 0xff]);
         let words = [0b0111_1010, 0, 0b0011_0101, 0b0001_0100];
         assert_eq!(
-            decode(&words, CcittCoding::Runs(2), 8, 2, &mut scratch).unwrap(),
+            decode(
+                &words,
+                CcittCoding::ModifiedHuffman { align_bytes: 2 },
+                8,
+                2,
+                &mut scratch
+            )
+            .unwrap(),
             [0b0011_1000, 0xff]
         );
     }
 
     #[test]
-    fn differences_are_to_the_row_above() {
+    fn two_dimensional_rows_refer_to_the_row_above() {
         // H white 2 black 3, V0 to the end; then VR1 VL1 V0; then P V0, which is white.
         let data: Vec<u8> = bits("001 0111 10 1  011 010 1  0001 1  000000000001000000000001");
         let mut scratch = Vec::new();
@@ -511,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_of_nothing_is_two_changes_for_the_row_below() {
+    fn an_empty_run_counts_as_two_changes_for_the_row_below() {
         // runs of 0, 0, 5 and 3 and the rest; then past both changes at the start, runs of 2 and 4 and the rest
         let data = bits("001 00110101 0000110111 001 1100 10 1 0001 001 0111 011 1");
         let mut out = Vec::new();
@@ -520,29 +540,49 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_found_again_after_damage() {
+    fn decoding_resumes_at_the_next_end_of_line_code() {
         let line = "000000000001";
         let good = "0111 10 1000";
         let text = [line, good, line, "0111 000000001", "0000", line, good, line, line].concat();
-        let rows = decode(&bits(&text), CcittCoding::Group3(false), 8, 5, &mut Vec::new())
-            .unwrap()
-            .to_vec();
+        let rows = decode(
+            &bits(&text),
+            CcittCoding::Group3 {
+                two_dimensional: false,
+            },
+            8,
+            5,
+            &mut Vec::new(),
+        )
+        .unwrap()
+        .to_vec();
         // After the white run of 2, the damaged row is white.
         assert_eq!(rows, [0b0011_1000, 0, 0b0011_1000, 0, 0]);
         let both = [line, "1", good, line, "0", "011 010 1", line, "1", line, "1"].concat();
-        let rows = decode(&bits(&both), CcittCoding::Group3(true), 8, 3, &mut Vec::new())
-            .unwrap()
-            .to_vec();
+        let rows = decode(
+            &bits(&both),
+            CcittCoding::Group3 {
+                two_dimensional: true,
+            },
+            8,
+            3,
+            &mut Vec::new(),
+        )
+        .unwrap()
+        .to_vec();
         assert_eq!(rows, [0b0011_1000, 0b0001_0000, 0]);
     }
 
     #[test]
-    fn nothing_at_all_is_corrupt_and_no_damage_makes_it_panic() {
+    fn an_empty_stream_is_corrupt_and_damage_never_panics() {
         let mut scratch = Vec::new();
         for coding in [
-            CcittCoding::Runs(1),
-            CcittCoding::Group3(false),
-            CcittCoding::Group3(true),
+            CcittCoding::ModifiedHuffman { align_bytes: 1 },
+            CcittCoding::Group3 {
+                two_dimensional: false,
+            },
+            CcittCoding::Group3 {
+                two_dimensional: true,
+            },
             CcittCoding::Group4,
         ] {
             assert!(decode(&[], coding, 8, 1, &mut scratch).is_err());

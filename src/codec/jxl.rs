@@ -58,7 +58,7 @@ pub fn decode(data: &[u8], shape: BlockShape, out: &mut Vec<u8>) -> Result<()> {
         (SampleFormat::Float, 32) => out.extend(values.iter().flat_map(|v| shape.ordered(v.to_be_bytes()))),
         _ => {
             return Err(Error::Unsupported(format!(
-                "{:?} samples of {} bits in JPEG XL are not served",
+                "{:?} samples of {} bits in JPEG XL are not supported",
                 shape.kind, shape.bits
             )));
         }

@@ -54,7 +54,7 @@ pub fn decode(data: &[u8], shape: BlockShape, buf: &mut UninitBuf) -> Result<()>
         (SampleFormat::Float, 32) => put(words, shape, buf, |light| shape.ordered(light.to_be_bytes())),
         (kind, bits) => {
             return Err(Error::Unsupported(format!(
-                "PixarLog of {kind:?} samples of {bits} bits is not served"
+                "PixarLog of {kind:?} samples of {bits} bits is not supported"
             )));
         }
     }

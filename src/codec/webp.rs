@@ -19,7 +19,7 @@ pub fn decode(data: &[u8], size: Size, channels: u8, buf: &mut UninitBuf) -> Res
     let len = usize::try_from(size.area().saturating_mul(u64::from(channels))).unwrap_or(usize::MAX);
     if !matches!(channels, 3 | 4) {
         return Err(Error::Unsupported(format!(
-            "WebP with {channels} channels is not served"
+            "WebP with {channels} channels is not supported"
         )));
     }
     match measure(data) {

@@ -104,7 +104,7 @@ pub static VARS: &[Var] = &[
         "CACHE_DIR_SIZE",
         "10000",
         ValueType::Float(0.0, 1e9),
-        "most MB of temporary files; 0: none are written",
+        "maximum MB of temporary files; 0: none are written",
     ),
     Var {
         alias: Some("MAX_IMAGE_METADATA_CACHE_SIZE"),
@@ -173,7 +173,7 @@ pub static VARS: &[Var] = &[
         "DISK_CACHE_SIZE",
         "10000",
         ValueType::Float(128.0, 1e9),
-        "most MB in DISK_CACHE",
+        "maximum MB in DISK_CACHE",
     ),
     var(
         "FILENAME_PATTERN",
@@ -259,7 +259,7 @@ pub static VARS: &[Var] = &[
         "MAX_AREA",
         "0",
         ValueType::Int(0, MANY),
-        "most pixels of an output; 0 no limit of its own",
+        "maximum number of pixels of an output; 0: no limit of its own",
     ),
     var(
         "BACKGROUND",
@@ -469,19 +469,19 @@ pub static VARS: &[Var] = &[
         "LIMIT_PIXELS",
         "4398046511104",
         ValueType::Int(1, i64::MAX),
-        "most pixels of an image; like all limits, an image beyond it is refused with 413 and the log names the limit",
+        "maximum number of pixels of an image; like all limits, an image beyond it is refused with 413 and the log names the limit",
     ),
     var(
         "LIMIT_SAMPLES",
         "256",
         ValueType::Int(1, 65535),
-        "most samples stored for a pixel of TIFF",
+        "maximum number of samples stored for a pixel of TIFF",
     ),
     var(
         "LIMIT_TILES",
         "33554432",
         ValueType::Int(1, MANY),
-        "most tiles or strips of a level of TIFF",
+        "maximum number of tiles or strips of a level of TIFF",
     ),
     var(
         "LIMIT_IFDS",
@@ -499,19 +499,19 @@ pub static VARS: &[Var] = &[
         "LIMIT_METADATA",
         "4194304",
         ValueType::Int(0, MANY),
-        "most bytes of a profile, XMP packet or text, decompressed; longer ones are left out",
+        "maximum number of bytes of a profile, XMP packet or text, decompressed; longer ones are left out",
     ),
     var(
         "LIMIT_TILE_BYTES",
         "268435456",
         ValueType::Int(1 << 20, MANY),
-        "most bytes of a decoded tile",
+        "maximum number of bytes of a decoded tile",
     ),
     var(
         "LIMIT_EXPANSION",
         "8192",
         ValueType::Int(1, MANY),
-        "most decoded bytes for a byte of the file, beyond 16 MB, where all of it must be decoded for one answer",
+        "maximum number of decoded bytes for a byte of the file, beyond 16 MB, where all of it must be decoded for one answer",
     ),
     later("DECODER_MODULES", "", ValueType::Text, "not supported"),
     var(

@@ -21,10 +21,10 @@ use tokio::sync::oneshot;
 /// Time-out of a call.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Most threads; a call that hangs occupies one.
+/// Maximum number of threads; a call that hangs occupies one.
 const THREADS: usize = 32;
 
-/// Most queued calls.
+/// Maximum number of queued calls.
 const QUEUE: usize = 1024;
 
 type Call = Box<dyn FnOnce() + Send>;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
-/// Most names of a folder that are read, and most members of a set.
+/// Maximum number of names of a folder that are read, and of members of a set.
 const FOLDER_NAMES: usize = 10_000;
 
 impl Library {

@@ -17,7 +17,7 @@ use crate::source::window;
 use crate::store;
 use std::path::Path;
 
-/// Most pixels of a [`picture`].
+/// Maximum number of pixels of a [`picture`].
 const PICTURE_PIXELS: u64 = 1 << 24;
 
 /// Decodes the first picture of a TIFF file to 8 bits, with straight alpha if present.

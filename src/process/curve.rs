@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// Numbers that are looked up in one batch.
 const RUN: usize = 512;
 
-/// Most cells of a table.
+/// Maximum number of cells of a table.
 const CELLS: usize = 1 << 14;
 
 /// Mantissa bits of an `f32`.

@@ -25,7 +25,7 @@ use std::sync::LazyLock;
 const HEADER: usize = 128;
 const ROW: usize = 12;
 
-/// Most tags of a profile; the standard defines fewer than a hundred.
+/// Maximum number of tags of a profile; the standard defines fewer than a hundred.
 const TAGS: usize = 1000;
 
 /// Longest profile that is read, in bytes: the most that a JPEG file can hold.

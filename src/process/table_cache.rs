@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-/// Most tables of a type, of 64 KiB each, or 192 KiB for colour maps: at most 6 MiB.
+/// Maximum number of tables of a type, of 64 KiB each, or 192 KiB for colour maps: at most 6 MiB.
 const MOST: usize = 32;
 
 /// A table is built if its entries are at most this many times the samples: following tiles reuse it.

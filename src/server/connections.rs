@@ -137,7 +137,7 @@ pub struct Connections {
     patience: Patience,
     /// No more than this many are accepted.
     most: usize,
-    /// Most connections from one address; 0 for no such limit.
+    /// Maximum number of connections from one address; 0 for no such limit.
     most_of_one: usize,
     addresses: Mutex<HashMap<IpAddr, usize>>,
     all: Mutex<HashMap<u64, Arc<Known>>>,

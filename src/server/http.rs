@@ -52,17 +52,17 @@ use std::task::Poll;
 use std::task::ready;
 use std::time::Instant;
 
-/// Most bytes of request line and header lines.
+/// Maximum number of bytes of request line and header lines.
 const MAX_HEAD: u32 = 16 << 10;
-/// Most bytes of body.
+/// Maximum number of bytes of body.
 const MAX_BODY: usize = 1 << 20;
 /// Size of a thread's read buffer.
 const SCRATCH: usize = 64 << 10;
-/// Most concurrent requests of an HTTP/2 connection.
+/// Maximum number of concurrent requests of an HTTP/2 connection.
 const MAX_STREAMS: u32 = 32;
-/// Most streams that a peer may reset before they are processed (CVE-2023-44487).
+/// Maximum number of streams that a peer may reset before they are processed (CVE-2023-44487).
 const MAX_RESETS: usize = 20;
-/// Most streams that are reset for errors of the peer.
+/// Maximum number of streams that are reset for errors of the peer.
 const MAX_ERRORS: usize = 100;
 /// Flow-control windows, in bytes: of a stream, and of a connection.
 const STREAM_WINDOW: u32 = 64 << 10;

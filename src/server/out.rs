@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-/// Most slices in one write.
+/// Maximum number of slices in one write.
 const SLICES: usize = 32;
 
 /// How a connection ends once everything is written.

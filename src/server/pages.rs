@@ -20,11 +20,11 @@ const VIEWER: &str = include_str!("viewer.html");
 
 /// The path of the program in Debian's package.
 const DEBIAN: &str = "/iipsrv/iipsrv.fcgi";
-/// Most levels of directories below the first.
+/// Maximum number of levels of directories below the first.
 const MAX_DEPTH: usize = 6;
-/// Most images in the list.
+/// Maximum number of images in the list.
 const MAX_IMAGES: usize = 1_000;
-/// Most names that are examined, images or not.
+/// Maximum number of names that are examined, images or not.
 const MAX_NAMES: usize = 100_000;
 
 /// The handler of a request.

@@ -15,7 +15,7 @@ use crate::protocol::iiif::ManifestRequest;
 use crate::protocol::segment;
 use crate::service::Service;
 
-/// Most pictures of a manifest: each is opened for its size.
+/// Maximum number of pictures of a manifest: each is opened for its size.
 const MAX_CANVASES: usize = 1_000;
 
 impl Service {

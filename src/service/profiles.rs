@@ -7,7 +7,7 @@ use crate::raster::Colour;
 use quick_cache::sync::Cache;
 use std::sync::Arc;
 
-/// Most cached transforms: one for CMYK takes up to some megabytes.
+/// Maximum number of cached transforms: one for CMYK takes up to some megabytes.
 const KEPT: usize = 32;
 
 /// Transforms by profile.

@@ -554,10 +554,13 @@ fn unknown_transforms_and_markers_are_refused() {
     let cod = stream.windows(2).position(|two| two == [0xff, 0x52]).unwrap();
     let mut unknown_transform = stream.clone();
     unknown_transform[cod + 8] = 2;
-    assert_eq!(refused(unknown_transform), "component transform 2 is not served");
+    assert_eq!(
+        refused(unknown_transform),
+        "component transform 2 is not supported"
+    );
     let mut unknown_marker = stream.clone();
     unknown_marker.splice(cod..cod, [0xff, 0x76, 0, 6, 0, 0, 0, 3]);
-    assert_eq!(refused(unknown_marker), "marker 0xff76 is not served");
+    assert_eq!(refused(unknown_marker), "marker 0xff76 is not supported");
 }
 
 #[test]
@@ -729,7 +732,7 @@ fn bad_files_of_the_corpus_cause_no_panic() {
 /// Files that are refused, and the reason.
 const REFUSED: [(&str, &str); 1] = [(
     "ojph__simple_dec_irv53_bhvhb_low_latency.jph",
-    "wavelet transform 2 is not served",
+    "wavelet transform 2 is not supported",
 )];
 
 #[test]

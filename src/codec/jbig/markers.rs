@@ -40,7 +40,7 @@ pub struct BieHeader {
     /// Rows per stripe, not 0.
     pub stripe: u32,
     /// The template has two rows instead of three (LRLTWO).
-    pub two: bool,
+    pub two_row_template: bool,
     /// A marker may reduce the number of rows (VLENGTH).
     shrinks: bool,
     /// Typical prediction: a row may be marked as equal to the one above (TPBON).
@@ -72,7 +72,7 @@ impl BieHeader {
         }
         if layers > 0 || planes > 1 {
             return Err(Error::Unsupported(format!(
-                "JBIG in {} resolution layers and {planes} planes is not served",
+                "JBIG in {} resolution layers and {planes} planes is not supported",
                 u16::from(layers) + 1
             )));
         }
@@ -81,7 +81,7 @@ impl BieHeader {
             width,
             rows,
             stripe,
-            two: is(6),
+            two_row_template: is(6),
             shrinks: is(5),
             typical: is(3),
         };
@@ -114,7 +114,7 @@ pub struct AdaptiveMove {
     /// The row, from 0.
     pub row: u32,
     /// The new position.
-    pub to: Adaptive,
+    pub position: Adaptive,
 }
 
 /// The coded rows of a stripe.
@@ -158,8 +158,8 @@ impl<'a> Stripes<'a> {
                 ATMOVE => {
                     let (row, rest) = number(rest)?;
                     let (&[left, up], rest) = rest.split_first_chunk().ok_or_else(short)?;
-                    let to = place(left.cast_signed(), up)?;
-                    moves.push(AdaptiveMove { row, to });
+                    let position = place(left.cast_signed(), up)?;
+                    moves.push(AdaptiveMove { row, position });
                     rest
                 }
                 _ => {
@@ -185,7 +185,7 @@ impl<'a> Stripes<'a> {
         }
         let (coded, rest) = self.rest.split_at_checked(end).ok_or_else(short)?;
         self.rest = rest.get(2..).unwrap_or_default();
-        moves.sort_by_key(|to| to.row);
+        moves.sort_by_key(|change| change.row);
         Ok(Stripe {
             coded,
             moves,

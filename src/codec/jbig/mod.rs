@@ -80,7 +80,7 @@ impl StripeDecoder {
     fn new(header: &BieHeader) -> StripeDecoder {
         StripeDecoder {
             width: header.width as usize,
-            two_row_template: header.two,
+            two_row_template: header.two_row_template,
             typical: header.typical,
             is_typical: false,
             adaptive: Adaptive::NOMINAL,
@@ -95,7 +95,7 @@ impl StripeDecoder {
         let mut moves = stripe.moves.iter().peekable();
         for (row, at) in (0u32..).zip((start..rows.len()).step_by(line)) {
             while let Some(change) = moves.next_if(|change| change.row <= row) {
-                self.adaptive = change.to;
+                self.adaptive = change.position;
             }
             let (above, rest) = rows.split_at_mut(at);
             let above = Above {
@@ -135,23 +135,23 @@ impl StripeDecoder {
     )]
     fn row<const TWO: bool>(&mut self, qm: &mut Qm, above: &Above, row: &mut [u8]) {
         let Adaptive { left, up } = self.adaptive;
-        let (second, first, other) = (above.row(2), above.row(1), above.row(up));
+        let (two_above, one_above, adaptive_row) = (above.row(2), above.row(1), above.row(up));
         let byte = |row: &[u8], at: usize| u32::from(row.get(at).copied().unwrap_or(0));
         // the rows above, up to the byte after this one; the current row
-        let mut two_up = byte(second, 0);
-        let mut one_up = byte(first, 0);
+        let mut two_up = byte(two_above, 0);
+        let mut one_up = byte(one_above, 0);
         let mut here = 0u128;
         let pixels = (0..self.width).step_by(8);
         for (at, (to, start)) in row.iter_mut().zip(pixels).enumerate() {
-            two_up = two_up << 8 | byte(second, at + 1);
-            one_up = one_up << 8 | byte(first, at + 1);
-            let aside = eight(other, at, left);
+            two_up = two_up << 8 | byte(two_above, at + 1);
+            one_up = one_up << 8 | byte(one_above, at + 1);
+            let shifted = byte_left_of(adaptive_row, at, left);
             let count = (self.width - start).min(8);
             for pixel in 0..count {
                 let right = 14 - pixel;
                 let adaptive = match up {
                     0 => (here >> (left - 1)) as usize,
-                    _ => usize::from(aside >> (7 - pixel)),
+                    _ => usize::from(shifted >> (7 - pixel)),
                 };
                 let adaptive = adaptive & 1;
                 let context = if TWO {
@@ -184,14 +184,14 @@ impl Above<'_> {
     }
 }
 
-/// The pixels `left` positions before those of a byte; there are none outside a row.
-fn eight(row: &[u8], at: usize, left: i8) -> u8 {
+/// The eight pixels that are `left` positions before those of byte `at`; outside the row they are white.
+fn byte_left_of(row: &[u8], at: usize, left: i8) -> u8 {
     let first = at.cast_signed() * 8 - isize::from(left);
     let byte = |at: isize| usize::try_from(at).ok().and_then(|at| row.get(at).copied());
     let at = first.div_euclid(8);
     let pair = [byte(at), byte(at + 1)].map(Option::unwrap_or_default);
-    let [eight, _] = (u16::from_be_bytes(pair) << first.rem_euclid(8)).to_be_bytes();
-    eight
+    let [byte, _] = (u16::from_be_bytes(pair) << first.rem_euclid(8)).to_be_bytes();
+    byte
 }
 
 #[cfg(test)]
@@ -265,9 +265,9 @@ mod tests {
         0x02,
     ];
 
-    /// A slanted band ([`band`]) in three rows.
+    /// Three-row template, a slanted stripe of pixels ([`slanted`]).
     #[rustfmt::skip]
-    const BAND: &[u8] = &[
+    const SLANTED: &[u8] = &[
         0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x5a, 0x00, 0x00, 0x00, 0x28, 0x00, 0x00, 0x00, 0x28, 0x00, 0x00,
         0x00, 0x00, 0x58, 0x8b, 0x95, 0x4e, 0x41, 0xa0, 0x4a, 0x96, 0x5a, 0xa6, 0xff, 0x02,
     ];
@@ -289,7 +289,7 @@ mod tests {
     }
 
     /// 90x40 pixels: each row is the one above, shifted by one to the right, and white at both ends.
-    fn band() -> Vec<u8> {
+    fn slanted() -> Vec<u8> {
         rows(90, 40, |x, y| {
             (y + 45)
                 .checked_sub(x)
@@ -326,9 +326,9 @@ mod tests {
     }
 
     #[test]
-    fn bits_may_be_in_reverse() {
-        let turned: Vec<u8> = TWO.iter().map(|byte| byte.reverse_bits()).collect();
-        assert_eq!(decoded(&turned, 40, 16).unwrap(), rings());
+    fn bits_may_be_reversed() {
+        let reversed: Vec<u8> = TWO.iter().map(|byte| byte.reverse_bits()).collect();
+        assert_eq!(decoded(&reversed, 40, 16).unwrap(), rings());
     }
 
     #[test]
@@ -339,17 +339,17 @@ mod tests {
 
     #[test]
     fn the_adaptive_pixel_moves_to_rows_above() {
-        assert_eq!(decoded(BAND, 90, 40).unwrap(), band());
+        assert_eq!(decoded(SLANTED, 90, 40).unwrap(), slanted());
         let moved = |left: i8, up| {
             let segment = [0xff, 0x06, 0, 0, 0, 8, left.cast_unsigned(), up];
-            decoded(&with(BAND, &segment), 90, 40)
+            decoded(&with(SLANTED, &segment), 90, 40)
         };
         // all of these equal the nominal position
         for (left, up) in [(0, 0), (-2, 1), (-1, 2), (0, 3), (1, 4), (2, 5)] {
-            assert_eq!(moved(left, up).unwrap(), band(), "{left} {up}");
+            assert_eq!(moved(left, up).unwrap(), slanted(), "{left} {up}");
         }
         for (left, up) in [(-3, 2), (1, 0), (2, 1), (0, 255), (-128, 1)] {
-            assert_ne!(moved(left, up).unwrap(), band(), "{left} {up}");
+            assert_ne!(moved(left, up).unwrap(), slanted(), "{left} {up}");
         }
         for left in [-1, -128] {
             assert!(matches!(moved(left, 0), Err(Error::Corrupt(text)) if text.contains("right")));
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_for_layers_that_are_not_there_is_passed() {
+    fn an_unused_prediction_table_is_skipped() {
         let mut data = with(THREE, &[0x55; 1728]);
         data[19] |= 0b110;
         assert_eq!(decoded(&data, 40, 16).unwrap(), rings());
@@ -367,9 +367,9 @@ mod tests {
     fn other_sizes_are_corrupt_and_fewer_rows_are_not() {
         assert_eq!(decoded(THREE, 40, 17).unwrap(), rings());
         for (width, rows) in [(40, 15), (39, 16), (41, 16)] {
-            let wanted =
+            let expected =
                 format!("a JBIG image has 40x16 pixels, expected a width of {width} and at most {rows} rows");
-            assert!(matches!(decoded(THREE, width, rows), Err(Error::Corrupt(text)) if text == wanted));
+            assert!(matches!(decoded(THREE, width, rows), Err(Error::Corrupt(text)) if text == expected));
             assert!(decoded(NEWLEN, width, rows).is_err());
         }
         let at = memchr::memmem::find(NEWLEN, &[0xff, 0x05]).unwrap();
@@ -378,17 +378,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_decoded_is_named() {
+    fn unsupported_streams_are_named() {
         let changed = |at: usize, value: u8| {
             let mut data = THREE.to_vec();
             data[at] = value;
             decoded(&data, 40, 16).unwrap_err().to_string()
         };
-        let layers = "JBIG in 3 resolution layers and 1 planes is not served";
+        let layers = "JBIG in 3 resolution layers and 1 planes is not supported";
         assert_eq!(changed(1, 2), layers);
         assert_eq!(
             changed(2, 4),
-            "JBIG in 1 resolution layers and 4 planes is not served"
+            "JBIG in 1 resolution layers and 4 planes is not supported"
         );
         assert!(changed(0, 1).starts_with("corrupt file: a JBIG header"));
         assert!(changed(15, 0).starts_with("corrupt file: a JBIG header"));
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_or_damaged_gives_an_error_or_pixels() {
+    fn truncated_or_damaged_streams_give_an_error_or_pixels() {
         for (data, width, rows) in [
             (THREE, 40, 16),
             (TWO, 40, 16),
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_stream_of_many_rows_takes_no_more_than_its_block() {
+    fn declared_rows_are_limited_by_the_caller() {
         let mut data = THREE.to_vec();
         data[8..12].fill(0xff);
         assert!(matches!(decoded(&data, 40, 16), Err(Error::Corrupt(_))));

@@ -12,7 +12,7 @@ pub(super) struct Coefficients {
     pub(super) area: Area,
     /// The quantisation step.
     step: f32,
-    /// log2 of the log2_sides of a block.
+    /// log2 of the sides of a block.
     log2_sides: (u8, u8),
     /// Column and row of the first block.
     first: (u32, u32),

@@ -22,13 +22,13 @@ pub mod style {
     pub const PART1: u8 = 0x3f;
 }
 
-/// Most samples of a block (T.800 Table A.18).
+/// Maximum number of samples of a block (T.800 Table A.18).
 pub const SAMPLES: usize = 4096;
 
 /// The longest side of a block.
 pub const SIDE: u32 = 1024;
 
-/// Most bit-planes: more do not fit the output with its fractional bit.
+/// Maximum number of bit-planes: more do not fit the output with its fractional bit.
 pub const PLANES: u8 = 30;
 
 /// Sub-band orientation.

@@ -89,7 +89,7 @@ pub struct ChannelDefinition {
     /// 0 colour, 1 opacity, 2 premultiplied opacity.
     pub kind: u16,
     /// The colour that it applies to, from 1; 0 for the whole image.
-    pub of: u16,
+    pub association: u16,
 }
 
 /// The content of all boxes.
@@ -120,7 +120,7 @@ pub struct Boxes {
     /// The kinds of data that were left out, and the limit that each exceeds.
     pub left_out: Vec<(&'static str, &'static str)>,
     /// The header boxes of the first codestream and of the first layer.
-    own: [Option<Box<Boxes>>; 2],
+    specific: [Option<Box<Boxes>>; 2],
 }
 
 /// Big-endian numbers of a box.
@@ -166,16 +166,16 @@ impl Boxes {
             _ => return Err(Error::Missing("not a JPEG 2000 file".into())),
         }
         if boxes.codestream.is_empty() && boxes.left_out.contains(&("boxes", BOXES)) {
-            let most = limits.boxes;
+            let max = limits.boxes;
             return Err(Error::Limit(format!(
-                "no codestream in the first {most} boxes ({BOXES})"
+                "no codestream in the first {max} boxes ({BOXES})"
             )));
         }
         if boxes.codestream.is_empty() {
             return Err(Error::Corrupt("a JPEG 2000 file without a codestream".into()));
         }
-        for own in std::mem::take(&mut boxes.own).into_iter().flatten() {
-            boxes.put(*own);
+        for specific in std::mem::take(&mut boxes.specific).into_iter().flatten() {
+            boxes.override_with(*specific);
         }
         Ok(boxes)
     }
@@ -202,8 +202,8 @@ impl Boxes {
                 let skip = if kind == *b"uuid" { 16 } else { 4 };
                 self.exif = exif(from, body + skip, end);
             }
-            b"jpch" => self.walk_own(0, from, (body, end), left),
-            b"jplh" => self.walk_own(1, from, (body, end), left),
+            b"jpch" => self.walk_specific(0, from, (body, end), left),
+            b"jplh" => self.walk_specific(1, from, (body, end), left),
             b"jp2h" | b"cgrp" | b"res " | b"ftbl" => self.walk(from, body, end, left),
             b"flst" if self.codestream.is_empty() && len <= left.bytes => {
                 if let Some(bytes) = read(from, body, len) {
@@ -225,31 +225,37 @@ impl Boxes {
     }
 
     /// Reads a header of a codestream or layer; only those of the first count.
-    fn walk_own(&mut self, which: usize, from: &dyn ReadAt, (at, end): (u64, u64), left: &mut BoxBudget) {
-        let mut own = Boxes::default();
-        own.walk(from, at, end, left);
-        self.left_out.append(&mut own.left_out);
-        if let Some(first) = self.own.get_mut(which) {
-            first.get_or_insert_with(|| Box::new(own));
+    fn walk_specific(
+        &mut self,
+        which: usize,
+        from: &dyn ReadAt,
+        (at, end): (u64, u64),
+        left: &mut BoxBudget,
+    ) {
+        let mut specific = Boxes::default();
+        specific.walk(from, at, end, left);
+        self.left_out.append(&mut specific.left_out);
+        if let Some(first) = self.specific.get_mut(which) {
+            first.get_or_insert_with(|| Box::new(specific));
         }
     }
 
     /// Applies the boxes of a specific header, which override those for all (T.801 M.5.1).
-    fn put(&mut self, own: Boxes) {
-        if own.space.is_some() || own.icc.is_some() {
-            (self.space, self.lab, self.icc) = (own.space, own.lab, own.icc);
+    fn override_with(&mut self, specific: Boxes) {
+        if specific.space.is_some() || specific.icc.is_some() {
+            (self.space, self.lab, self.icc) = (specific.space, specific.lab, specific.icc);
         }
-        if own.palette.is_some() {
-            self.palette = own.palette;
+        if specific.palette.is_some() {
+            self.palette = specific.palette;
         }
-        if !own.mapping.is_empty() {
-            self.mapping = own.mapping;
+        if !specific.mapping.is_empty() {
+            self.mapping = specific.mapping;
         }
-        if !own.definitions.is_empty() {
-            self.definitions = own.definitions;
+        if !specific.definitions.is_empty() {
+            self.definitions = specific.definitions;
         }
-        if own.density.is_some() {
-            self.density = own.density;
+        if specific.density.is_some() {
+            self.density = specific.density;
         }
     }
 
@@ -274,7 +280,7 @@ impl Boxes {
                     self.definitions.push(ChannelDefinition {
                         channel: fields.u16()?,
                         kind: fields.u16()?,
-                        of: fields.u16()?,
+                        association: fields.u16()?,
                     });
                 }
             }

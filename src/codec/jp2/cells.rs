@@ -28,7 +28,7 @@ use bytes::Bytes;
 use std::cell::Cell as Kept;
 use std::sync::OnceLock;
 
-/// Most bytes between two chunks that are read together.
+/// Maximum number of bytes between two chunks that are read together.
 const GAP: u64 = 4 << 10;
 
 thread_local! {

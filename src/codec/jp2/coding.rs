@@ -82,7 +82,7 @@ impl Coding {
         let levels = fields.u8()?;
         if levels > 32 {
             return Err(Error::Unsupported(format!(
-                "{levels} wavelet levels are not served"
+                "{levels} wavelet levels are not supported"
             )));
         }
         let block = (fields.u8()? & 0xf, fields.u8()? & 0xf);
@@ -93,7 +93,7 @@ impl Coding {
         let style = fields.u8()?;
         if style & style::MIXED != 0 && style & (style::BYPASS | style::TERMALL) != 0 {
             return Err(Error::Unsupported(
-                "mixed code-blocks of several codeword segments are not served".into(),
+                "mixed code-blocks of several codeword segments are not supported".into(),
             ));
         }
         let reversible = match fields.u8()? {
@@ -101,7 +101,7 @@ impl Coding {
             1 => true,
             other => {
                 return Err(Error::Unsupported(format!(
-                    "wavelet transform {other} is not served"
+                    "wavelet transform {other} is not supported"
                 )));
             }
         };
@@ -141,7 +141,11 @@ impl Quantisation {
                     let step = fields.u16()?;
                     (u8::try_from(step >> 11).unwrap_or(0), step & 0x7ff)
                 }
-                other => return Err(Error::Unsupported(format!("quantisation {other} is not served"))),
+                other => {
+                    return Err(Error::Unsupported(format!(
+                        "quantisation {other} is not supported"
+                    )));
+                }
             });
         }
         if steps.is_empty() {
@@ -195,7 +199,9 @@ impl CodingStyle {
             RGN => self.region_of_interest(&mut fields, count),
             POC => self.order_changes(&mut fields, count),
             // an offset and a curve (T.801 Annex A), without which samples would be wrong
-            DCO | NLT => Err(Error::Unsupported(format!("marker {marker:#06x} is not served"))),
+            DCO | NLT => Err(Error::Unsupported(format!(
+                "marker {marker:#06x} is not supported"
+            ))),
             _ => Ok(()),
         }
     }
@@ -210,7 +216,7 @@ impl CodingStyle {
             1 => true,
             other => {
                 return Err(Error::Unsupported(format!(
-                    "component transform {other} is not served"
+                    "component transform {other} is not supported"
                 )));
             }
         };
@@ -255,7 +261,9 @@ impl CodingStyle {
     fn region_of_interest(&mut self, fields: &mut SegmentFields, count: usize) -> Result<()> {
         let number = usize::from(fields.component(count)?);
         if fields.u8()? != 0 {
-            return Err(Error::Unsupported("this region of interest is not served".into()));
+            return Err(Error::Unsupported(
+                "this region of interest is not supported".into(),
+            ));
         }
         let shift = fields.u8()?;
         *self.roi.get_mut(number).ok_or_else(short)? = shift;

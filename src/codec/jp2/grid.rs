@@ -10,7 +10,7 @@ use crate::codec::jp2::siz::Siz;
 use crate::error::Error;
 use crate::error::Result;
 
-/// Most code-blocks and precincts of a tile, for a codestream of any length.
+/// Maximum number of code-blocks and precincts of a tile, for a codestream of any length.
 const MAX_CELLS: u64 = 4 << 20;
 
 /// The same for short codestreams: a constant, and an amount per byte.

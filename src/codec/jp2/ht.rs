@@ -30,7 +30,7 @@ use crate::codec::jp2::ht_codes::OTHER_ROWS;
 use crate::codec::jp2::ht_codes::SIGNIFICANT;
 use crate::codec::jp2::ht_codes::VALUES;
 
-/// Most magnitude bits in the clean-up pass, including bit-planes below it: more do not fit the output.
+/// Maximum number of magnitude bits in the clean-up pass, including bit-planes below it: more do not fit the output.
 const BITS: u32 = 30;
 
 /// At least the quads of a row (512), one before and one after. Not a power of 2: such arrays would compete for the

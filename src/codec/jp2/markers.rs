@@ -23,7 +23,7 @@ use crate::codec::read_at::ReadAt;
 use crate::error::Error;
 use crate::error::Result;
 
-/// Most bytes of packed packet headers in one header.
+/// Maximum number of bytes of packed packet headers in one header.
 const MAX_PACKED: usize = 64 << 20;
 
 /// A codestream whose main header was read.

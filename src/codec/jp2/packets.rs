@@ -33,7 +33,7 @@ const SOP: [u8; 2] = [0xff, 0x91];
 /// The marker after the header of a packet (T.800 A.8.2).
 const EPH: [u8; 2] = [0xff, 0x92];
 
-/// Most chunks of one tile.
+/// Maximum number of chunks of one tile.
 const MAX_CHUNKS: usize = 16 << 20;
 
 /// Bytes of a tile that are read at once even if the file lists the lengths of packets.

@@ -16,9 +16,9 @@ use std::ops::Range;
 
 /// Bytes of a SOT marker segment.
 const SOT_BYTES: u64 = 12;
-/// Most tile-parts of a file.
+/// Maximum number of tile-parts of a file.
 const MAX_PARTS: usize = 1 << 20;
-/// Most segments of a tile-part's header.
+/// Maximum number of segments of a tile-part's header.
 const MAX_SEGMENTS: usize = 1024;
 
 /// One tile-part.

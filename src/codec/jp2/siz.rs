@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
 
-/// Most components; more are unsupported.
+/// Maximum number of components; more are unsupported.
 const MAX_COMPONENTS: u16 = 1024;
 
 /// One component (T.800 A.5.1).
@@ -46,7 +46,9 @@ impl Siz {
         let tile_start = (fields.u32()?, fields.u32()?);
         let count = fields.u16()?;
         if count == 0 || count > MAX_COMPONENTS {
-            return Err(Error::Unsupported(format!("{count} components are not served")));
+            return Err(Error::Unsupported(format!(
+                "{count} components are not supported"
+            )));
         }
         let components = (0..count)
             .map(|_| {

@@ -43,11 +43,11 @@ pub const ROWS: u32 = 16;
 /// Blocks allowed beyond one per bit of the stream.
 const SPARE_BLOCKS: u64 = 16 << 10;
 
-/// Limit of block visits by all scans of a picture, some 10 ns each: a constant, and an amount per byte of the
-/// stream.
+/// Limit of block visits by all scans of a frame: a constant, and an amount per byte of the stream. A visit takes
+/// some 10 ns.
 const VISITS: (u64, u64) = (1 << 20, 200);
 
-/// Maximum number of scans of a picture.
+/// Maximum number of scans of a frame.
 const MAX_SCANS: u64 = 500;
 
 /// The relative cost of a visit with arithmetic coding.
@@ -80,7 +80,7 @@ pub fn decode_tile(tables: Option<&[u8]>, tile: &[u8], colour: StreamColour, lim
     }
 }
 
-/// Decodes a stream at a scale of 1/2 to the power of `halvings` (up to [`scan::HALVINGS`]), in the inverse DCT;
+/// Decodes a stream at a scale of 2^-`halvings` (up to [`scan::HALVINGS`]), in the inverse DCT;
 /// sides are rounded up. One side must have at least 9 pixels.
 pub(crate) fn decode_reduced(stream: &[u8], limit: Size, halvings: u32) -> Result<Raster> {
     decode_after(None, stream, limit, halvings)
@@ -128,7 +128,7 @@ fn decode_after(tables: Option<&[u8]>, stream: &[u8], limit: Size, halvings: u32
     })
 }
 
-/// `TooLarge` if a picture that is progressive, or has more scans than components, has too many scans or visits its
+/// `TooLarge` if a frame that is progressive, or has more scans than components, has too many scans or visits its
 /// coefficients more often than its bytes justify: many nearly empty scans of many blocks.
 fn check_scans(frame: &stream::Frame, stream: &[u8]) -> Result<()> {
     let scans = stream::scans(stream);
@@ -147,14 +147,14 @@ fn check_scans(frame: &stream::Frame, stream: &[u8]) -> Result<()> {
         1
     };
     let visits = frame.blocks.saturating_mul(scans).saturating_mul(weight);
-    let most = (stream.len() as u64)
+    let max = (stream.len() as u64)
         .saturating_mul(VISITS.1)
         .saturating_add(VISITS.0);
-    if visits <= most {
+    if visits <= max {
         return Ok(());
     }
     Err(Error::TooLarge(format!(
-        "jpeg scans visit {visits} blocks, at most {most} are allowed for its length"
+        "jpeg scans visit {visits} blocks, at most {max} are allowed for its length"
     )))
 }
 
@@ -173,8 +173,8 @@ fn decode_two_components(stream: &[u8], frame: &stream::Frame, halvings: u32) ->
     let scan = scan
         .ok_or_else(|| Error::Unsupported("jpeg with 2 components of this kind is not supported".into()))?;
     let size = scan.size(halvings);
-    let three = scan.read(&stream, Rect::of(size), halvings)?;
-    let pixels = match &three.samples {
+    let raster = scan.read(&stream, Rect::of(size), halvings)?;
+    let pixels = match &raster.samples {
         Samples::U8(samples) => samples.as_chunks::<3>().0,
         _ => &[],
     };

@@ -33,7 +33,7 @@ pub fn decode(
     channels: u8,
     strict: bool,
 ) -> Result<Vec<u8>> {
-    let broken = || Error::Corrupt("jpeg stream does not decode".into());
+    let undecodable = || Error::Corrupt("jpeg stream does not decode".into());
     if strict {
         return Err(Error::Corrupt("jpeg stream has no end marker".into()));
     }
@@ -50,15 +50,17 @@ pub fn decode(
         .jpeg_set_out_colorspace(colour);
     let mut data = vec![0; size.w as usize * size.h as usize * usize::from(channels)];
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(stream), options);
-    decoder.decode_headers().map_err(|_| broken())?;
+    decoder.decode_headers().map_err(|_| undecodable())?;
     if decoder.dimensions() != Some((size.w as usize, size.h as usize)) {
-        return Err(Error::Corrupt("jpeg stream has two sizes".into()));
+        return Err(Error::Corrupt(
+            "jpeg decoder and header disagree on the size".into(),
+        ));
     }
     let ycck = decoder.input_colorspace() == Some(ColorSpace::YCCK);
     if ycck {
         decoder.set_options(options.jpeg_set_out_colorspace(ColorSpace::YCCK));
     }
-    decoder.decode_into(&mut data).map_err(|_| broken())?;
+    decoder.decode_into(&mut data).map_err(|_| undecodable())?;
     if ycck {
         cmyk(&mut data);
     }
@@ -73,12 +75,12 @@ fn cmyk(samples: &mut [u8]) {
         clippy::cast_sign_loss,
         reason = "within 0 and 255"
     )]
-    let lack = |value: f32| (255.0 - value + 0.5).clamp(0.0, 255.0) as u8;
+    let complement = |value: f32| (255.0 - value + 0.5).clamp(0.0, 255.0) as u8;
     for [y, b, r, _] in samples.as_chunks_mut::<4>().0 {
         let (luma, blue, red) = (f32::from(*y), f32::from(*b) - 128.0, f32::from(*r) - 128.0);
-        *y = lack(luma + 1.402 * red);
-        *b = lack(luma - 0.344_136 * blue - 0.714_136 * red);
-        *r = lack(luma + 1.772 * blue);
+        *y = complement(luma + 1.402 * red);
+        *b = complement(luma - 0.344_136 * blue - 0.714_136 * red);
+        *r = complement(luma + 1.772 * blue);
     }
 }
 

@@ -50,7 +50,7 @@ const CHUNK: usize = 256 << 10;
 /// Bytes per read for a row of a window, if the index does not give its length.
 const ROW: usize = 4 << 10;
 
-/// Most blocks of an MCU (T.81 B.2.3).
+/// Maximum number of blocks of an MCU (T.81 B.2.3).
 const MAX_BLOCKS: usize = 10;
 
 static OWN: LazyLock<WriteTables> = LazyLock::new(WriteTables::new);

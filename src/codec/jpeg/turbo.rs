@@ -1,6 +1,7 @@
 //! Bindings to the TurboJPEG C API of libjpeg-turbo 2.1 and 3: the crate's only JPEG `unsafe`.
 //!
-//! Sizes are checked here, whatever the caller has checked. Each thread keeps a handle and an output buffer.
+//! Sizes are checked here, whatever the caller has checked. Each thread keeps a compressor, an output buffer
+//! and planes; every stream gets its own decompressor.
 
 #![expect(unsafe_code, reason = "calls of TurboJPEG")]
 
@@ -98,7 +99,7 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
-/// Output buffers up to this size are kept by their thread.
+/// Output buffers and planes up to this size are kept by their thread.
 const KEPT_BYTES: usize = 1 << 20;
 
 thread_local! {
@@ -139,8 +140,8 @@ impl Drop for Handle {
 /// previous stream, which may belong to another picture.
 fn with_decompressor<T>(work: impl FnOnce(*mut c_void) -> Result<T>) -> Result<T> {
     // SAFETY: takes no arguments; the result is checked.
-    let own = Handle::of(unsafe { tjInitDecompress() })?;
-    work(own.0.as_ptr())
+    let handle = Handle::of(unsafe { tjInitDecompress() })?;
+    work(handle.0.as_ptr())
 }
 
 /// Whether [`decode`] accepts separate tables.

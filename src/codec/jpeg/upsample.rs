@@ -44,8 +44,8 @@ impl ComponentPlane {
     }
 }
 
-/// Upsamples a plane with sampling `factors` to `size` samples; `max_factors` are the largest of all components. Factor 2 is
-/// interpolated with weights 3/4 and 1/4; planes at max_factors two samples wide replicate horizontally and, for 2x2, vertically.
+/// Upsamples a plane with sampling `factors` to `size` samples; `max_factors` are the largest of all components.
+/// Factor 2 is interpolated with weights 3/4 and 1/4; planes at most two samples wide replicate horizontally and, for 2x2, vertically.
 /// Other factors replicate. `Unsupported` if the ratios are fractions.
 pub fn upsampled(plane: &ComponentPlane, factors: Size, max_factors: Size, size: Size) -> Result<Vec<u16>> {
     if !max_factors.w.is_multiple_of(factors.w.max(1)) || !max_factors.h.is_multiple_of(factors.h.max(1)) {

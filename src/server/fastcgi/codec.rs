@@ -32,17 +32,17 @@ const UNKNOWN_ROLE: u8 = 3;
 
 /// Longest content of a record, in bytes.
 const CONTENT: usize = 65_535;
-/// Most bytes of parameters in a request.
+/// Maximum number of bytes of parameters in a request.
 const MAX_PARAMS: usize = 64 << 10;
-/// Most bytes of body in a request.
+/// Maximum number of bytes of body in a request.
 const MAX_BODY: usize = 1 << 20;
-/// Most bytes of incomplete bodies on a connection.
+/// Maximum number of bytes of incomplete bodies on a connection.
 const MAX_BODIES: usize = 4 << 20;
-/// Most bytes of a record that is handled as a whole.
+/// Maximum number of bytes of a record that is handled as a whole.
 const MAX_WHOLE: usize = 8 << 10;
-/// Most open requests on a connection.
+/// Maximum number of open requests on a connection.
 const MAX_OPEN: usize = 64;
-/// Most requests of a connection that are answered at once; more are left in the socket.
+/// Maximum number of requests of a connection that are answered at once; more are left in the socket.
 const MAX_RUNNING: usize = 32;
 
 /// The result of parsing some input.

@@ -8,7 +8,7 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-/// Most bytes of queued lines.
+/// Maximum number of bytes of queued lines.
 const MAX_BYTES: usize = 1 << 20;
 
 /// A task of the log thread.

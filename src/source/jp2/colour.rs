@@ -119,14 +119,14 @@ pub(super) fn choose(
     let channel = |number: u16| mapping.get(usize::from(number)).copied();
     let colour = |number: usize| {
         let defined = (definitions.iter())
-            .find(|d| d.kind == 0 && usize::from(d.of) == number + 1)
+            .find(|d| d.kind == 0 && usize::from(d.association) == number + 1)
             .and_then(|d| channel(d.channel));
         defined.or_else(|| mapping.get(number).copied())
     };
     let mut channels: Vec<Mapped> = (0..colours).filter_map(colour).collect();
     // an opacity of the only colour applies to the image
     let whole = |association: u16| association == 0 || association == 1 && colours == 1;
-    let opacity = (definitions.iter()).find(|d| matches!(d.kind, 1 | 2) && whole(d.of));
+    let opacity = (definitions.iter()).find(|d| matches!(d.kind, 1 | 2) && whole(d.association));
     let alpha = match opacity.and_then(|d| Some((d.kind, channel(d.channel)?))) {
         Some((kind, channel)) => {
             channels.push(channel);

@@ -110,10 +110,12 @@ impl Compression {
     fn numbered(code: u64, options: u64, packing: u64) -> Result<Compression> {
         Ok(match code {
             1 => Compression::None,
-            2 => Compression::Ccitt(CcittCoding::Runs(1)),
-            3 => Compression::Ccitt(CcittCoding::Group3(options & 1 == 1)),
+            2 => Compression::Ccitt(CcittCoding::ModifiedHuffman { align_bytes: 1 }),
+            3 => Compression::Ccitt(CcittCoding::Group3 {
+                two_dimensional: options & 1 == 1,
+            }),
             4 => Compression::Ccitt(CcittCoding::Group4),
-            32771 => Compression::Ccitt(CcittCoding::Runs(2)),
+            32771 => Compression::Ccitt(CcittCoding::ModifiedHuffman { align_bytes: 2 }),
             5 => Compression::Lzw,
             6 => Compression::OldJpeg,
             7 | 33007 => Compression::Jpeg,
@@ -141,7 +143,7 @@ impl Compression {
                 2 => Packing::Zstd,
                 other => {
                     return Err(Error::Unsupported(format!(
-                        "LERC in packing {other} is not served"
+                        "LERC in packing {other} is not supported"
                     )));
                 }
             }),
@@ -162,7 +164,7 @@ impl Compression {
                     _ => "unknown",
                 };
                 return Err(Error::Unsupported(format!(
-                    "compression {code} ({name}) is not served"
+                    "compression {code} ({name}) is not supported"
                 )));
             }
         })

@@ -21,7 +21,7 @@ const MAX_TAGS: u64 = 4096;
 /// Bytes of an array that are read and cached at once.
 const BLOCK: u64 = 4096;
 
-/// Most cached blocks of an array (32 million eight-byte entries); entries beyond are read each time.
+/// Maximum number of cached blocks of an array (32 million eight-byte entries); entries beyond are read each time.
 const MAX_BLOCKS: u64 = 65_536;
 
 /// The number format of a file, and the offset of its first directory.

@@ -230,7 +230,7 @@ impl BlockLayout {
             return Ok(());
         }
         Err(Error::Unsupported(format!(
-            "{stored} channels of {} bits in {:?} are not served",
+            "{stored} channels of {} bits in {:?} are not supported",
             self.bits, self.compression
         )))
     }
@@ -410,7 +410,7 @@ impl BlockLayout {
     }
 }
 
-/// Most bytes of GDAL_METADATA that are searched.
+/// Maximum number of bytes of GDAL_METADATA that are searched.
 const MAX_STATISTICS: u64 = 1 << 16;
 
 /// STATISTICS_MINIMUM and STATISTICS_MAXIMUM of `samples` samples in GDAL_METADATA; only if both are present for all
@@ -466,97 +466,102 @@ mod tests {
                 3,
                 2,
                 (259, 3, vec![34676]),
-                "photometric interpretation 2 in LogLuv is not served",
+                "photometric interpretation 2 in LogLuv is not supported",
             ),
             (
                 4,
                 32845,
                 (259, 3, vec![34677]),
-                "4 channels of 8 bits in LogLuv(Packed) are not served",
+                "4 channels of 8 bits in LogLuv(Packed) are not supported",
             ),
             (
                 1,
                 1,
                 (259, 3, vec![10]),
-                "compression 10 (JBIG in colour, T.43) is not served",
+                "compression 10 (JBIG in colour, T.43) is not supported",
             ),
             (
                 1,
                 1,
                 (259, 3, vec![32908]),
-                "compression 32908 (PixarFilm) is not served",
+                "compression 32908 (PixarFilm) is not supported",
             ),
             (
                 3,
                 6,
                 (259, 3, vec![32909]),
-                "3 channels of 8 bits in PixarLog are not served",
+                "3 channels of 8 bits in PixarLog are not supported",
             ),
             (
                 1,
                 1,
                 (259, 3, vec![999]),
-                "compression 999 (unknown) is not served",
+                "compression 999 (unknown) is not supported",
             ),
-            (1, 1, (258, 3, vec![65]), "samples of 65 bits are not served"),
-            (1, 1, (258, 3, vec![0]), "samples of 0 bits are not served"),
+            (1, 1, (258, 3, vec![65]), "samples of 65 bits are not supported"),
+            (1, 1, (258, 3, vec![0]), "samples of 0 bits are not supported"),
             (
                 3,
                 2,
                 (258, 3, vec![8, 8, 16]),
-                "channels that differ in tag 258 ([8, 8, 16]) are not served",
+                "channels that differ in tag 258 ([8, 8, 16]) are not supported",
             ),
-            (1, 1, (339, 3, vec![3]), "floating point of 8 bits is not served"),
-            (1, 1, (339, 3, vec![7]), "sample format 7 is not served"),
+            (
+                1,
+                1,
+                (339, 3, vec![3]),
+                "floating point of 8 bits is not supported",
+            ),
+            (1, 1, (339, 3, vec![7]), "sample format 7 is not supported"),
             (
                 1,
                 1,
                 (339, 3, vec![6]),
-                "complex samples of 8 bits in photometric 1 are not served",
+                "complex samples of 8 bits in photometric 1 are not supported",
             ),
             (
                 1,
                 32803,
                 (1, 3, vec![1]),
-                "photometric interpretation 32803 (colour filter array) of 8 bits is not served",
+                "photometric interpretation 32803 (colour filter array) of 8 bits is not supported",
             ),
             (
                 3,
                 8,
                 (258, 3, vec![4; 3]),
-                "photometric interpretation 8 (CIELAB) of 4 bits is not served",
+                "photometric interpretation 8 (CIELAB) of 4 bits is not supported",
             ),
             (3, 6, (317, 3, vec![2]), ""),
             (
                 3,
                 6,
                 (258, 3, vec![16; 3]),
-                "YCbCr of 16 bits in 3 channels and blocks of (2, 2), with a predictor, is not served",
+                "YCbCr of 16 bits in 3 channels and blocks of (2, 2), with a predictor, is not supported",
             ),
-            (2000, 2, (1, 3, vec![1]), "2000 channels are not served"),
+            (2000, 2, (1, 3, vec![1]), "2000 channels are not supported"),
             (
                 5,
                 2,
                 (259, 3, vec![7]),
-                "5 channels of 8 bits in Jpeg are not served",
+                "5 channels of 8 bits in Jpeg are not supported",
             ),
             (
                 1,
                 1,
                 (259, 3, vec![34661]),
-                "1 channels of 8 bits in Jbig are not served",
+                "1 channels of 8 bits in Jbig are not supported",
             ),
             (
                 2,
                 1,
                 (259, 3, vec![50001]),
-                "2 channels of 8 bits in Webp are not served",
+                "2 channels of 8 bits in Webp are not supported",
             ),
             (
                 1,
                 3,
                 (258, 3, vec![17]),
-                "photometric interpretation 3 (palette) of 17 bits is not served",
+                "photometric interpretation 3 (palette) of 17 bits is not supported",
             ),
             (
                 1,

@@ -32,7 +32,7 @@ const TEXTS: [(u16, &str); 9] = [
 /// Text tags of the EXIF directory (EXIF 2.32 §4.6.5) and their names.
 const EXIF_TEXTS: [(u16, &str); 2] = [(36867, "date"), (36868, "date")];
 
-/// Most bytes of the values of an EXIF directory: with the texts, it must fit a JPEG segment.
+/// Maximum number of bytes of the values of an EXIF directory: with the texts, it must fit a JPEG segment.
 const MAX_DETAILS: usize = 3000;
 
 /// Entries of the EXIF directory that apply to the file only: other directories, the compression, the colour space,

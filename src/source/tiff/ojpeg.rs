@@ -21,7 +21,7 @@ const DRI: u8 = 0xdd;
 /// The EOI marker of an interchange stream must be within its last bytes.
 const TAIL: u64 = 64;
 
-/// Most bytes before the first scan.
+/// Maximum number of bytes before the first scan.
 const MAX_HEAD: u64 = 1 << 16;
 
 /// The part of the stream that all blocks share.
@@ -45,7 +45,7 @@ impl OldJpeg {
         let process = ifd.first(input, 512)?.unwrap_or(1);
         if process != 1 {
             return Err(Error::Unsupported(format!(
-                "JPEG of the old style by process {process} is not served"
+                "JPEG of the old style by process {process} is not supported"
             )));
         }
         let mut old = OldJpeg {

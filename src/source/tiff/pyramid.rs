@@ -25,16 +25,16 @@ const REDUCED: u64 = 1;
 /// NewSubfileType bit: a transparency mask.
 const MASK: u64 = 4;
 
-/// Most bytes of the tables and palettes of all directories.
+/// Maximum number of bytes of the tables and palettes of all directories.
 const MAX_HELD: usize = 64 << 20;
 
 /// Bytes announced from the start of a directory: in many files, values and tile offsets follow it.
 const DIRECTORY: u64 = 64 << 10;
 
-/// Most bytes announced at the end of the file.
+/// Maximum number of bytes announced at the end of the file.
 const MAX_END: u64 = 4 << 20;
 
-/// Most SubIFDs that are read.
+/// Maximum number of SubIFDs that are read.
 const MAX_SUBIFDS: u64 = 256;
 
 /// A page of a file, with the list of all pages.

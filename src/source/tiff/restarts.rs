@@ -19,7 +19,7 @@ use std::sync::Arc;
 const STARTS: u16 = 65426;
 const STARTS_ABOVE: u16 = 65432;
 
-/// Most bytes before the first interval.
+/// Maximum number of bytes before the first interval.
 const MAX_HEAD: u64 = 1 << 16;
 
 /// The intervals of a strip.

@@ -75,7 +75,9 @@ impl SampleTags {
         let channels = first(ifd, input, 277, needed)?;
         let stored = usize::try_from(channels).unwrap_or(0);
         if !(1..=1024).contains(&stored) {
-            return Err(Error::Unsupported(format!("{channels} channels are not served")));
+            return Err(Error::Unsupported(format!(
+                "{channels} channels are not supported"
+            )));
         }
         let bits = bits(ifd, input, channels)?;
         let usual = match compression {
@@ -113,7 +115,7 @@ impl SampleTags {
             (2, 8 | 16 | 32 | 64) => Ok(Predictor::Difference),
             (3, 16 | 24 | 32 | 64) if self.format == 3 => Ok(Predictor::Float),
             (other, bits) => Err(Error::Unsupported(format!(
-                "predictor {other} with samples of {bits} bits is not served"
+                "predictor {other} with samples of {bits} bits is not supported"
             ))),
         }
     }
@@ -126,7 +128,7 @@ impl SampleTags {
             (32845, Compression::LogLuv(_)) => Colour::Rgb,
             (other, Compression::LogLuv(_)) => {
                 return Err(Error::Unsupported(format!(
-                    "photometric interpretation {other} in LogLuv is not served"
+                    "photometric interpretation {other} in LogLuv is not supported"
                 )));
             }
             (photometric, _) => colour(photometric, self.bits, self.kind)?,
@@ -198,7 +200,7 @@ impl SampleTags {
             return Ok(());
         }
         Err(Error::Unsupported(format!(
-            "YCbCr of {} bits in {} channels and blocks of {:?}, with a predictor, is not served",
+            "YCbCr of {} bits in {} channels and blocks of {:?}, with a predictor, is not supported",
             self.bits, self.stored, ycbcr.block
         )))
     }
@@ -214,19 +216,19 @@ fn kind(format: u64, bits: u8, photometric: u64) -> Result<SampleFormat> {
     let grey = matches!(photometric, 0 | 1 | 4);
     // L*a*b* defines itself what is signed, and inks and chroma are never negative
     let plain = grey || photometric == 2;
-    let unserved = |what: String| Err(Error::Unsupported(format!("{what} not served")));
+    let unsupported = |what: String| Err(Error::Unsupported(format!("{what} not supported")));
     match (format, bits) {
         (2, ..=64) if plain => Ok(SampleFormat::Signed),
         (1 | 2 | 4, ..=64) => Ok(SampleFormat::Unsigned),
         (3, 16 | 24 | 32 | 64) => Ok(SampleFormat::Float),
         (5, 16 | 32 | 64) if grey => Ok(SampleFormat::Signed),
         (6, 32 | 64 | 128) if grey => Ok(SampleFormat::Float),
-        (5 | 6, _) => unserved(format!(
+        (5 | 6, _) => unsupported(format!(
             "complex samples of {bits} bits in photometric {photometric} are"
         )),
-        (3, _) => unserved(format!("floating point of {bits} bits is")),
-        (1..=4, _) => unserved(format!("samples of {bits} bits are")),
-        (other, _) => unserved(format!("sample format {other} is")),
+        (3, _) => unsupported(format!("floating point of {bits} bits is")),
+        (1..=4, _) => unsupported(format!("samples of {bits} bits are")),
+        (other, _) => unsupported(format!("sample format {other} is")),
     }
 }
 
@@ -250,7 +252,7 @@ fn same(ifd: &Ifd, input: &Input, tag: u16, channels: u64) -> Result<Option<u64>
     let values = ifd.numbers(input, tag, channels)?.unwrap_or_default();
     match values.split_first() {
         Some((first, others)) if others.iter().any(|other| other != first) => Err(Error::Unsupported(
-            format!("channels that differ in tag {tag} ({values:?}) are not served"),
+            format!("channels that differ in tag {tag} ({values:?}) are not supported"),
         )),
         first => Ok(first.map(|(first, _)| *first)),
     }
@@ -262,7 +264,7 @@ fn bits(ifd: &Ifd, input: &Input, channels: u64) -> Result<u8> {
     u8::try_from(bits)
         .ok()
         .filter(|bits| (1..=128).contains(bits))
-        .ok_or_else(|| Error::Unsupported(format!("samples of {bits} bits are not served")))
+        .ok_or_else(|| Error::Unsupported(format!("samples of {bits} bits are not supported")))
 }
 
 /// The colour for a value of PhotometricInterpretation.
@@ -286,7 +288,7 @@ fn colour(photometric: u64, bits: u8, kind: SampleFormat) -> Result<Colour> {
                 _ => "unknown",
             };
             Err(Error::Unsupported(format!(
-                "photometric interpretation {other} ({name}) of {bits} bits is not served"
+                "photometric interpretation {other} ({name}) of {bits} bits is not supported"
             )))
         }
     }
@@ -326,7 +328,7 @@ fn inks(ifd: &Ifd, input: &Input, bits: u8) -> Result<ColourTransform> {
     let usual = names.is_empty() || names.to_ascii_lowercase().starts_with(INKS);
     if set != 1 && !usual {
         return Err(Error::Unsupported(
-            "inks that are not cyan, magenta, yellow and black are not served".into(),
+            "inks that are not cyan, magenta, yellow and black are not supported".into(),
         ));
     }
     let dots = ifd.numbers(input, 336, 2)?.unwrap_or_default();
