@@ -9,6 +9,7 @@ use crate::raster::Raster;
 use crate::raster::Samples;
 use crate::uninit;
 use png::BitDepth;
+use png::ColorType;
 use png::Decoder;
 use png::DecodingError;
 use png::Limits;
@@ -27,7 +28,14 @@ pub fn start<R: BufRead + Seek>(from: R, most: u64) -> Result<Reader<R>> {
     // they may inflate to any length; `source::png` reads them within limits
     decoder.set_ignore_iccp_chunk(true);
     decoder.set_ignore_text_chunk(true);
-    decoder.read_info().map_err(failure)
+    let reader = decoder.read_info().map_err(failure)?;
+    let info = reader.info();
+    let entries = info.palette.as_deref().unwrap_or_default();
+    // PNG §11.2.2; the library would panic at the first row
+    if info.color_type == ColorType::Indexed && !entries.len().is_multiple_of(3) {
+        return Err(Error::Corrupt("PNG palette with an incomplete entry".into()));
+    }
+    Ok(reader)
 }
 
 /// Decodes a stream to grey or colour, with or without alpha. `Corrupt` if it is damaged or larger than `limit` in
@@ -130,5 +138,20 @@ fn failure(error: DecodingError) -> Error {
         DecodingError::IoError(error) if error.kind() != ErrorKind::UnexpectedEof => Error::Io(error),
         DecodingError::LimitsExceeded => too_large(),
         _ => Error::Corrupt("PNG stream does not decode".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_palette_with_an_incomplete_entry_is_an_error() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/corrupt/palette-length.png");
+        let result = decode(&std::fs::read(path).unwrap(), Size::new(16, 16), 1 << 20);
+        let Err(Error::Corrupt(what)) = result else {
+            panic!("an error expected");
+        };
+        assert_eq!(what, "PNG palette with an incomplete entry");
     }
 }
