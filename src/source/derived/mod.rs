@@ -3,6 +3,7 @@
 //! A cheap level is derived tile by tile; an expensive one once as a whole, and then kept in memory or in a temporary
 //! file. `origins` decides which level is derived from which.
 
+mod levels;
 mod origins;
 
 pub use crate::source::derived::origins::Budget;
@@ -18,7 +19,6 @@ use crate::geometry::Size;
 use crate::raster::Format;
 use crate::raster::Raster;
 use crate::source::Decoding;
-use crate::source::Effort;
 use crate::source::Header;
 use crate::source::Level;
 use crate::source::Piece;
@@ -33,18 +33,16 @@ use crate::source::cache::Renamed;
 use crate::source::cache::TileCache;
 use crate::source::cache::as_stored;
 use crate::source::cache::not_tiles;
+use crate::source::derived::levels::level;
 use crate::source::derived::origins::Base;
 use crate::source::derived::origins::LevelOrigin;
 use crate::source::derived::origins::LevelShape;
 use crate::source::derived::origins::Worth;
 use crate::source::derived::origins::pixel_bytes;
 use crate::source::derived::origins::plan;
-use crate::source::level::Derived;
-use crate::source::level::LevelShared;
 use crate::source::level::Map;
 use crate::source::level::Parts;
 use crate::source::level::Progress;
-use crate::source::level::in_rows;
 use crate::source::reduce::reduce;
 use crate::source::spool::Spool;
 use crate::source::spool::SpoolDir;
@@ -478,81 +476,6 @@ fn reduced(piece: Piece, factor: u32) -> Piece {
     match piece {
         Piece::Pixels(raster) if factor > 1 => Piece::Pixels(reduce(&raster, factor)),
         other => other,
-    }
-}
-
-/// The level for this `origin`, or for the origin `without` temporary files, from the levels of the `file` or the
-/// `larger` levels of the pyramid.
-fn level(
-    shape: LevelShape,
-    origin: LevelOrigin,
-    without: LevelOrigin,
-    file: &[Level],
-    larger: &[Level],
-) -> Level {
-    let LevelShape { size, tile } = shape;
-    let base = origin.base(file, larger);
-    let decoding = match origin {
-        LevelOrigin::Stored(_) => base.map(|level| level.decoding),
-        LevelOrigin::Cut(_) | LevelOrigin::Reduced { .. } => base.map(derived),
-        _ => None,
-    };
-    let parts = match parts(size, larger.len(), origin, file, larger) {
-        Parts::Shared(shared) if origin.is_spooled() => Parts::Shared(Arc::new(LevelShared {
-            part: None,
-            effort: shared.effort,
-            then: Parts::Pixels,
-            otherwise: parts(size, larger.len(), without, file, larger),
-            progress: Progress::default(),
-        })),
-        parts => parts,
-    };
-    Level {
-        decoding: decoding.unwrap_or(Decoding::Usual),
-        present: base.map_or(u64::MAX, |level| level.present),
-        parts,
-        ..Level::tiled(size, tile)
-    }
-}
-
-/// The decoding cost of a tile derived from such a level.
-fn derived(from: &Level) -> Decoding {
-    match from.decoding {
-        Decoding::Quick => Decoding::Usual,
-        other => other,
-    }
-}
-
-/// The parts to decode for a window of a level of this size and number.
-fn parts(size: Size, number: usize, origin: LevelOrigin, file: &[Level], larger: &[Level]) -> Parts {
-    let derived = |from: Option<&Level>, index, factor, name| match from {
-        None => Parts::Pixels,
-        Some(from) => Parts::Derived(Arc::new(Derived {
-            from: from.clone(),
-            index,
-            map: Map::Enlarged(factor),
-            name,
-        })),
-    };
-    let shared = |effort| {
-        Parts::Shared(Arc::new(LevelShared {
-            part: Some(Part::Level(number)),
-            effort,
-            then: Parts::Pixels,
-            otherwise: Parts::Pixels,
-            progress: Progress::default(),
-        }))
-    };
-    let base = origin.base(file, larger);
-    match origin {
-        LevelOrigin::Stored(_) => base.map_or(Parts::Tiles, |level| level.parts.clone()),
-        LevelOrigin::Cut(index) => derived(base, index, 1, as_stored),
-        LevelOrigin::Reduced { from, factor } => derived(base, from, factor, not_tiles),
-        LevelOrigin::Whole { .. } => base.map_or(Parts::Pixels, |base| {
-            shared(Effort::shared(in_rows(base.size)).of_tiles(base.tile.area()))
-        }),
-        LevelOrigin::Ordered(_) => shared(Effort::shared(size.area())),
-        LevelOrigin::Refused(_) => Parts::Pixels,
     }
 }
 

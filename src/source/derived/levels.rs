@@ -1,0 +1,93 @@
+//! The levels of a completed pyramid, as its header describes them.
+
+use crate::geometry::Size;
+use crate::source::Decoding;
+use crate::source::Effort;
+use crate::source::Level;
+use crate::source::cache::Part;
+use crate::source::cache::as_stored;
+use crate::source::cache::not_tiles;
+use crate::source::derived::origins::LevelOrigin;
+use crate::source::derived::origins::LevelShape;
+use crate::source::level::Derived;
+use crate::source::level::LevelShared;
+use crate::source::level::Map;
+use crate::source::level::Parts;
+use crate::source::level::Progress;
+use crate::source::level::in_rows;
+use std::sync::Arc;
+
+/// The level for this `origin`, or for the origin `without` temporary files, from the levels of the `file` or the
+/// `larger` levels of the pyramid.
+pub fn level(
+    shape: LevelShape,
+    origin: LevelOrigin,
+    without: LevelOrigin,
+    file: &[Level],
+    larger: &[Level],
+) -> Level {
+    let LevelShape { size, tile } = shape;
+    let base = origin.base(file, larger);
+    let decoding = match origin {
+        LevelOrigin::Stored(_) => base.map(|level| level.decoding),
+        LevelOrigin::Cut(_) | LevelOrigin::Reduced { .. } => base.map(derived_decoding),
+        _ => None,
+    };
+    let parts = match parts(size, larger.len(), origin, file, larger) {
+        Parts::Shared(shared) if origin.is_spooled() => Parts::Shared(Arc::new(LevelShared {
+            part: None,
+            effort: shared.effort,
+            then: Parts::Pixels,
+            otherwise: parts(size, larger.len(), without, file, larger),
+            progress: Progress::default(),
+        })),
+        parts => parts,
+    };
+    Level {
+        decoding: decoding.unwrap_or(Decoding::Usual),
+        present: base.map_or(u64::MAX, |level| level.present),
+        parts,
+        ..Level::tiled(size, tile)
+    }
+}
+
+/// The decoding cost of a tile derived from such a level.
+fn derived_decoding(from: &Level) -> Decoding {
+    match from.decoding {
+        Decoding::Quick => Decoding::Usual,
+        other => other,
+    }
+}
+
+/// The parts to decode for a window of a level of this size and number.
+fn parts(size: Size, number: usize, origin: LevelOrigin, file: &[Level], larger: &[Level]) -> Parts {
+    let derived = |from: Option<&Level>, index, factor, name| match from {
+        None => Parts::Pixels,
+        Some(from) => Parts::Derived(Arc::new(Derived {
+            from: from.clone(),
+            index,
+            map: Map::Enlarged(factor),
+            name,
+        })),
+    };
+    let shared = |effort| {
+        Parts::Shared(Arc::new(LevelShared {
+            part: Some(Part::Level(number)),
+            effort,
+            then: Parts::Pixels,
+            otherwise: Parts::Pixels,
+            progress: Progress::default(),
+        }))
+    };
+    let base = origin.base(file, larger);
+    match origin {
+        LevelOrigin::Stored(_) => base.map_or(Parts::Tiles, |level| level.parts.clone()),
+        LevelOrigin::Cut(index) => derived(base, index, 1, as_stored),
+        LevelOrigin::Reduced { from, factor } => derived(base, from, factor, not_tiles),
+        LevelOrigin::Whole { .. } => base.map_or(Parts::Pixels, |base| {
+            shared(Effort::shared(in_rows(base.size)).of_tiles(base.tile.area()))
+        }),
+        LevelOrigin::Ordered(_) => shared(Effort::shared(size.area())),
+        LevelOrigin::Refused(_) => Parts::Pixels,
+    }
+}
