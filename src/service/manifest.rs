@@ -1,6 +1,5 @@
 //! Collects the pictures of an image or a folder for a manifest; `protocol::iiif` writes it.
 
-use crate::cache::memcached::Memcached;
 use crate::error::Error;
 use crate::error::Result;
 use crate::fingerprint;
@@ -68,34 +67,6 @@ impl Service {
             .into_iter()
             .fold(reply, |reply, (name, value)| reply.with(name, value));
         Ok(self.stamp(reply, &etag, &modified))
-    }
-
-    /// Whether a memcached server answers, and whether everything queued for it was stored or dropped.
-    pub fn memcached(&self) -> (bool, bool) {
-        let shared = self.shared.as_ref();
-        (
-            shared.is_some_and(|shared| shared.servers().any(|(_, up)| up)),
-            shared.is_none_or(Memcached::is_idle),
-        )
-    }
-
-    /// The content of a folder of images: see [`crate::library::Library::folder`].
-    pub fn folder(&self, id: &str) -> Result<(Vec<(String, bool)>, std::time::SystemTime)> {
-        self.library.folder(id)
-    }
-
-    /// The number of tiles of each level of an image, the largest first. Opens the image, so it must run on a compute
-    /// thread.
-    pub fn grids(&self, id: &str) -> Result<Vec<u64>> {
-        let opened = self.library.open(id)?;
-        let levels = opened.source.header().levels.iter();
-        Ok(levels
-            .map(|level| {
-                let [cols, rows] = [(level.size.w, level.tile.w), (level.size.h, level.tile.h)]
-                    .map(|(side, tile)| u64::from(side.div_ceil(tile)));
-                cols * rows
-            })
-            .collect())
     }
 
     /// A canvas for each picture of an identifier. Pictures that cannot be opened are left out and logged.

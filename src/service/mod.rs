@@ -288,6 +288,11 @@ impl Service {
         self.served.load(Ordering::Relaxed)
     }
 
+    /// The images. Opening one reads a file, so it must run on a compute thread.
+    pub fn library(&self) -> &Library {
+        &self.library
+    }
+
     /// The configuration in force.
     pub fn config(&self) -> &Config {
         &self.config

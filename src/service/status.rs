@@ -1,5 +1,6 @@
 //! Reports the status of the server, and purges its caches.
 
+use crate::cache::memcached::Memcached;
 use crate::config::Origin;
 use crate::http::Reply;
 use crate::metrics;
@@ -87,6 +88,15 @@ impl Drop for CancelCount {
 }
 
 impl Service {
+    /// Whether a memcached server answers, and whether everything queued for it was stored or dropped.
+    pub fn memcached(&self) -> (bool, bool) {
+        let shared = self.shared.as_ref();
+        (
+            shared.is_some_and(|shared| shared.servers().any(|(_, up)| up)),
+            shared.is_none_or(Memcached::is_idle),
+        )
+    }
+
     /// Drops answers, tiles and open files of these images. Entries in memcached remain, as their keys include the
     /// version of the file. Returns the number of entries dropped.
     pub fn purge(&self, what: &Purge) -> usize {

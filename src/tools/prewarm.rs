@@ -121,7 +121,7 @@ fn below(service: &Service, id: &str) -> Vec<String> {
     let mut images = Vec::new();
     let mut folders = vec![(id.trim_end_matches('/').to_string(), 0)];
     while let Some((id, depth)) = folders.pop() {
-        let Ok((names, _)) = service.folder(&id) else {
+        let Ok((names, _)) = service.library().folder(&id) else {
             images.push(id);
             continue;
         };
@@ -141,20 +141,21 @@ fn below(service: &Service, id: &str) -> Vec<String> {
     images
 }
 
-/// The IIP requests for all tiles of the smallest levels of an image, computed from its IIP objects.
+/// The IIP requests for all tiles of the smallest `levels` levels of an image.
 fn tiles(service: &Service, id: &str, levels: usize) -> Vec<String> {
     let base = format!(
         "/fcgi-bin/iipsrv.fcgi?FIF={}",
         utf8_percent_encode(id, NON_ALPHANUMERIC)
     );
-    let Ok(grids) = service.grids(id) else {
+    let Ok(opened) = service.library().open(id) else {
         // the request will fail and be counted
         return vec![format!("{base}&obj=Max-size")];
     };
-    let grids = grids.iter().rev().take(levels).enumerate();
-    grids
-        .flat_map(|(level, tiles)| (0..*tiles).map(move |tile| (level, tile)))
-        .map(|(level, tile)| format!("{base}&JTL={level},{tile}"))
+    let smallest = opened.source.header().counted().iter().rev().take(levels);
+    let grids = smallest.map(|level| level.size.grid(level.tile).area());
+    (grids.enumerate())
+        .flat_map(|(resolution, tiles)| (0..tiles).map(move |tile| (resolution, tile)))
+        .map(|(resolution, tile)| format!("{base}&JTL={resolution},{tile}"))
         .collect()
 }
 
