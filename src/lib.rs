@@ -9,17 +9,20 @@
 //! 7  config  mosaic                environment -> settings; window -> raster
 //! 6  protocol  library             words -> request; identifier -> open source
 //! 5  plan                          view x header -> plan
-//! 4  source  process  encode  cache
+//! 4  source  process               pyramids; pixel steps
+//! 4  encode  cache                 formats; answers in memory and in memcached
 //! 3  http  codec                   a request and its reply; compression schemes
 //! 2  raster  store  file_calls     samples; access to masters; file operations that may hang
-//! 1  geometry  work  recent  uninit  metrics  fingerprint  limits  failures  rectangles; executor, leases; what was used last; counters
+//! 1  geometry  work  metrics       rectangles; executor, leases, deadlines; counters
+//! 1  recent  failures              what was used last; what failed before
+//! 1  uninit  fingerprint  limits   uninitialised buffers; hashes; limits of files
 //! 0  error
 //! ```
 //!
 //! # Glossary
 //!
-//! Each of these words means one thing in this crate. Codecs also use the terms of their standards: in `codec::jp2` a tile is a
-//! tile of the codestream, and a band is a sub-band of the wavelet transform.
+//! What these words mean in this crate. Codecs also use the terms of their standards: in `codec::jp2` a tile is a tile of the
+//! codestream, and a band is a sub-band of the wavelet transform.
 //!
 //! | word | meaning |
 //! |---|---|
@@ -36,11 +39,19 @@
 //! | plan | what will be done: level, window, steps, output ([`plan::Plan`]) |
 //! | cost | the work and memory of a plan, known before it runs |
 //! | raster | stored samples of any depth ([`raster::Raster`]) |
-//! | picture | 8-bit pixels, ready to be encoded ([`raster::Picture`]) |
+//! | picture | 8-bit pixels, ready to be encoded ([`raster::Picture`]); in a file, an image with its smaller versions, such as a page |
 //! | chain | the steps over samples before they become 8 bits ([`process::Chain`]) |
 //! | coded | as the file stores it, compressed |
 //! | output | a format with its settings ([`encode::Output`]) |
-//! | band | rows of a large answer that are computed together; of a file, one of its channels |
+//! | band | rows of a large answer or master that are computed together, from top to bottom |
+//! | strip | rows of a raster ([`raster::Strip`]); in a TIFF file, a tile as wide as its picture |
+//! | block | a tile or strip as a TIFF file stores it; in codecs, the unit of their standard |
+//! | part | what is decoded and cached as a whole: a tile, a strip, a level ([`source::cache::Part`]) |
+//! | piece | the content of a window or of some of its rows: samples, or nothing ([`source::Piece`]) |
+//! | effort | the pixels to decode for a window, and to hold meanwhile ([`source::Effort`]) |
+//! | preparation | computing a part that a plan needs and that other requests need too, before its pixels |
+//! | answer | the bytes of a plan, which are cached ([`service`]) |
+//! | reply | status, header lines and body for one request ([`http::Reply`]) |
 //! | scope | the context of a request: deadline, cancellation, timings ([`work::Scope`]) |
 //! | lane | the queue of small or of big jobs ([`work::Executor`]) |
 //! | lease | memory reserved for a job until its answer is sent ([`work::Lease`]) |

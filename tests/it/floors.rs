@@ -1,50 +1,37 @@
-//! Imports point down and have no cycles; modules below the service do not log.
+//! Imports point down, as `src/lib.rs` lists the floors, and have no cycles; modules below the service do not log.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::LazyLock;
+
+/// The floors as `src/lib.rs` lists them: a number, names, and what they are.
+fn list_of_floors() -> String {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
+    let list = text.split("//! ```text\n").nth(1).unwrap();
+    list.split("//! ```").next().unwrap().replace("//! ", "")
+}
 
 /// Top-level modules and their floors. Modules on one floor do not import each other.
-const FLOORS: &[(&str, u32)] = &[
-    ("error", 0),
+static FLOORS: LazyLock<BTreeMap<String, u32>> = LazyLock::new(|| {
     // test support
-    ("random", 0),
-    ("geometry", 1),
-    ("metrics", 1),
-    ("work", 1),
-    ("fingerprint", 1),
-    ("recent", 1),
-    ("uninit", 1),
-    ("limits", 1),
-    ("failures", 1),
-    ("store", 2),
-    ("raster", 2),
-    ("file_calls", 2),
-    ("http", 3),
-    ("codec", 3),
-    ("source", 4),
-    ("process", 4),
-    ("encode", 4),
-    ("cache", 4),
-    ("plan", 5),
-    ("protocol", 6),
-    ("library", 6),
-    ("mosaic", 7),
-    ("config", 7),
-    ("service", 8),
-    ("server", 9),
-    ("tools", 9),
-    ("main", 10),
-];
+    let mut floors = BTreeMap::from([("random".to_string(), 0)]);
+    for line in list_of_floors().lines() {
+        let mut words = line.split("  ").filter(|word| !word.is_empty());
+        let number = words.next().unwrap().trim().parse().unwrap();
+        let is_name = |word: &&str| word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        for name in words.map(str::trim).take_while(is_name) {
+            assert_eq!(floors.insert(name.to_string(), number), None, "{name} twice");
+        }
+    }
+    floors
+});
 
 fn floor(module: &str) -> u32 {
-    FLOORS
-        .iter()
-        .find(|(name, _)| *name == module)
-        .unwrap_or_else(|| panic!("{module} has no floor"))
-        .1
+    let floor = FLOORS.get(module);
+    *floor.unwrap_or_else(|| panic!("src/lib.rs gives {module} no floor"))
 }
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -76,6 +63,15 @@ fn sources() -> Vec<(PathBuf, String, String)> {
         .iter()
         .map(|path| (path.clone(), module(path), fs::read_to_string(path).unwrap()))
         .collect()
+}
+
+#[test]
+fn the_list_of_floors_names_every_module_and_is_that_of_the_architecture() {
+    let modules: BTreeSet<String> = sources().into_iter().map(|(_, module, _)| module).collect();
+    let listed = FLOORS.keys().cloned().chain(["lib".to_string()]);
+    assert_eq!(listed.collect::<BTreeSet<_>>(), modules);
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
+    assert!(text.contains(&format!("```text\n{}```", list_of_floors())));
 }
 
 #[test]
