@@ -47,7 +47,8 @@ fn an_unread_log_pipe_delays_no_request_and_lost_lines_are_counted() {
     let lost: usize = lost
         .map(|line| line.split(' ').nth(2).unwrap().parse::<usize>().unwrap())
         .sum();
-    assert_eq!(written + lost, 4801, "{written} and {lost}");
+    // the requests of eight threads, and the one after them
+    assert_eq!(written + lost, 8 * 600 + 1, "{written} and {lost}");
     assert!(lost > 0);
 }
 
@@ -81,7 +82,7 @@ fn a_hanging_syslog_delays_no_request_and_a_missing_one_is_reported() {
     assert!(first.starts_with("<30>") && first.contains("iipsrv["), "{first}");
     drop(server);
 
-    let mut server = Server::start(&mut inside("nobody"));
+    let mut server = Server::start(&mut inside("missing"));
     server.ask_often(3);
     let stderr = server.child.stderr.take().unwrap();
     server.stop();
@@ -96,22 +97,22 @@ fn a_hanging_syslog_delays_no_request_and_a_missing_one_is_reported() {
 fn standard_error_may_be_any_kind_of_descriptor() {
     for logfile in ["-", "/dev/stderr", "/dev/stdout"] {
         // under systemd both are sockets, which cannot be opened by path
-        let (own, theirs) = UnixStream::pair().unwrap();
+        let (reader, writer) = UnixStream::pair().unwrap();
         let folder = Folder::new();
         let mut command = folder.command(BINARY);
         command.env("LOGFILE", logfile).stderr(Stdio::null());
-        let theirs = std::os::fd::OwnedFd::from(theirs);
+        let writer = std::os::fd::OwnedFd::from(writer);
         if logfile == "/dev/stdout" {
-            command.stdout(theirs);
+            command.stdout(writer);
         } else {
-            command.stderr(theirs);
+            command.stderr(writer);
         }
         let server = Server::start(&mut command);
         // close the test's copy
         drop(command);
         server.ask_often(1);
         server.stop();
-        let lines = lines(own);
+        let lines = lines(reader);
         let has = |text: &str| lines.iter().any(|line| line.contains(text));
         assert!(has("info.json") && has("stopped after"), "{logfile}: {lines:?}");
     }
@@ -142,20 +143,20 @@ fn requests_are_logged_in_combined_format_and_json_and_keep_their_request_id() {
         let mut command = folder.command(BINARY);
         command.env("LOG_FORMAT", format).env("TRUST_PROXY", "1");
         let server = Server::start(&mut command);
-        let lines = [
+        let headers = [
             ("X-Request-ID", "from-the-proxy"),
             ("X-Forwarded-For", "203.0.113.9"),
             ("Referer", "https://example.org/"),
             ("User-Agent", "tester/1.0"),
         ];
-        let answer = server.get("/iiif/tessera.tif/full/50,/0/default.jpg", &lines);
+        let answer = server.get("/iiif/tessera.tif/full/50,/0/default.jpg", &headers);
         assert_eq!(answer.status, 200);
         assert_eq!(answer.header("X-Request-ID"), Some("from-the-proxy"));
         let one = server.get("/iiif/nothing/info.json", &[]);
         let two = server.get("/iiif/nothing/info.json", &[]);
-        let made = |answer: &HttpAnswer| answer.header("X-Request-ID").unwrap().to_string();
+        let request_id = |answer: &HttpAnswer| answer.header("X-Request-ID").unwrap().to_string();
         assert_eq!(one.status, 404);
-        assert!(made(&one).len() == 16 && made(&one) != made(&two));
+        assert!(request_id(&one).len() == 16 && request_id(&one) != request_id(&two));
         server.stop();
         (folder.log(), answer.body.len())
     };

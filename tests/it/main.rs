@@ -38,7 +38,7 @@
 //! - `seams`: do tiles have the size that each client expects, and do they fit together?
 //! - `profiles`: does colour conversion equal Little CMS, and is the embedded profile right?
 //! - `memcached`: do servers that share a memcached share answers?
-//! - `scale`: does the example configuration of several servers behind nginx work (feature `remote`)?
+//! - `scale_out`: does the example configuration of several servers behind nginx work (feature `remote`)?
 //! - `stores`: are masters in remote stores served like those on disk, in few requests (feature `remote`)?
 //! - `watermark`: does every answer have exactly the marks that it should?
 //! - `writers`: are files of particular programs shown as those programs intended?
@@ -92,7 +92,7 @@ mod process;
 mod profiles;
 mod replays;
 #[cfg(feature = "remote")]
-mod scale;
+mod scale_out;
 mod seams;
 mod semantics;
 mod sight;

@@ -658,22 +658,26 @@ fn adjacent_blocks_are_fetched_together_and_each_block_only_once() {
 }
 
 /// A child process and its folder; killed and removed when dropped.
-pub struct Server(pub Child, pub PathBuf);
+pub struct Server {
+    pub child: Child,
+    /// Removed with the server.
+    pub folder: Option<PathBuf>,
+}
 
 impl Server {
     /// Waits until the process listens on the port.
-    pub fn listening(child: Child, folder: PathBuf, port: u16) -> Server {
-        let server = Server(child, folder);
+    pub fn listening(child: Child, folder: Option<PathBuf>, port: u16) -> Server {
+        let server = Server { child, folder };
         until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("the server listens");
         server
     }
 
-    /// nginx with `own` in its `http` block, listening on the port; its files are in the folder.
-    pub fn nginx(folder: PathBuf, own: &str, port: u16) -> Server {
+    /// nginx with `conf` in its `http` block, listening on the port; its files are in the folder.
+    pub fn nginx(folder: PathBuf, conf: &str, port: u16) -> Server {
         let conf = format!(
             "daemon off; master_process off; pid {0}/pid; error_log {0}/error.log;\nevents {{}}\nhttp {{ access_log off; \
              client_body_temp_path {0}; proxy_temp_path {0}; fastcgi_temp_path {0}; uwsgi_temp_path {0}; \
-             scgi_temp_path {0};\n{own}}}\n",
+             scgi_temp_path {0};\n{conf}}}\n",
             folder.display()
         );
         std::fs::write(folder.join("conf"), conf).unwrap();
@@ -683,15 +687,17 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .expect("nginx is installed (tests/run installs it)");
-        Server::listening(child, folder, port)
+        Server::listening(child, Some(folder), port)
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-        let _ = std::fs::remove_dir_all(&self.1);
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(folder) = &self.folder {
+            let _ = std::fs::remove_dir_all(folder);
+        }
     }
 }
 
@@ -709,11 +715,11 @@ fn nginx_serves_as_a_store() {
         std::os::unix::fs::symlink(Path::new(FIXTURES).join(&name), folder.join("bucket").join(&name))
             .unwrap();
     }
-    let own = format!(
+    let conf = format!(
         "server {{ listen 127.0.0.1:{port}; root {}/bucket; }}\n",
         folder.display()
     );
-    let _server = Server::nginx(folder, &own, port);
+    let _server = Server::nginx(folder, &conf, port);
     let prefix = format!("http://127.0.0.1:{port}/");
     let service = Service::new(config(&[("FILESYSTEM_PREFIX", prefix.as_str()), MAP]));
     for name in masters() {
@@ -747,7 +753,7 @@ pub fn s3() -> (Server, u16) {
         .stderr(Stdio::null())
         .spawn()
         .expect("s3s-fs is installed (tests/run installs it)");
-    (Server::listening(child, folder, port), port)
+    (Server::listening(child, Some(folder), port), port)
 }
 
 /// The daemon over HTTP with masters at this prefix of the S3 server.
@@ -775,7 +781,10 @@ fn an_s3_bucket_is_served_and_no_secret_is_logged() {
     let (_s3, s3_port) = s3();
     let files = Folder::new();
     let (mut command, port) = daemon(&files, s3_port, "s3://bucket/masters/", "known");
-    let _daemon = Server(command.spawn().unwrap(), files.join("none"));
+    let _daemon = Server {
+        child: command.spawn().unwrap(),
+        folder: None,
+    };
     until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("the server listens");
     let local = fixtures(&[MAP]);
     for name in masters() {
@@ -836,7 +845,10 @@ fn a_store_that_is_down_at_the_start_is_logged_and_served_once_it_is_up() {
         )
         .env("STORE_TIMEOUT", "2")
         .args(["--http", &format!("127.0.0.1:{port}")]);
-    let _daemon = Server(command.spawn().unwrap(), files.join("none"));
+    let _daemon = Server {
+        child: command.spawn().unwrap(),
+        folder: None,
+    };
     until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("the server listens");
     let message = format!("http://127.0.0.1:{far}/: cannot be reached now: ");
     files.wait_for(&message);
@@ -857,7 +869,10 @@ fn with_disk(files: &Folder, store: &Store) -> (Server, u16) {
         .env("MAX_IMAGE_CACHE_SIZE", "0")
         .arg("--http")
         .arg(format!("127.0.0.1:{port}"));
-    let server = Server(command.spawn().unwrap(), files.join("none"));
+    let server = Server {
+        child: command.spawn().unwrap(),
+        folder: None,
+    };
     until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("the server listens");
     (server, port)
 }
@@ -876,8 +891,8 @@ fn blocks_in_the_disk_cache_are_not_fetched_again_after_a_restart() {
     let (mut daemon, port) = with_disk(&files, &store);
     assert!(http(port, "GET", TILE, &[("Host", "x")], "").body == want);
     let cold = bytes_fetched(&store);
-    signal(&daemon.0, "TERM");
-    assert_eq!(daemon.0.wait().unwrap().code(), Some(0));
+    signal(&daemon.child, "TERM");
+    assert_eq!(daemon.child.wait().unwrap().code(), Some(0));
     let (_daemon, port) = with_disk(&files, &store);
     assert!(http(port, "GET", TILE, &[("Host", "x")], "").body == want);
     let warm = bytes_fetched(&store);
@@ -901,8 +916,8 @@ fn a_killed_server_leaves_a_disk_cache_that_is_valid_or_empty() {
             "{pause}"
         );
         std::thread::sleep(Duration::from_millis(pause));
-        daemon.0.kill().unwrap();
-        daemon.0.wait().unwrap();
+        daemon.child.kill().unwrap();
+        daemon.child.wait().unwrap();
     }
     // a new version is not served from the cache of the old one
     let other = std::fs::read(Path::new(FIXTURES).join("rgba.tif")).unwrap();
@@ -924,7 +939,10 @@ fn local_with_disk(files: &Folder) -> (Server, u16, u16) {
         .env("FILESYSTEM_PREFIX", files.join("images/"))
         .args(["--http", &format!("127.0.0.1:{port}")])
         .args(["--admin", &format!("127.0.0.1:{admin}")]);
-    let server = Server(command.spawn().unwrap(), files.join("none"));
+    let server = Server {
+        child: command.spawn().unwrap(),
+        folder: None,
+    };
     until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("the server listens");
     (server, port, admin)
 }
@@ -946,8 +964,8 @@ fn answers_and_derived_levels_survive_a_restart() {
     let (mut daemon, port, _) = local_with_disk(&files);
     let first = get(port, &view(0));
     assert!(files.wait_for(" 200 ").contains(" made "), "{}", files.log());
-    signal(&daemon.0, "TERM");
-    assert_eq!(daemon.0.wait().unwrap().code(), Some(0));
+    signal(&daemon.child, "TERM");
+    assert_eq!(daemon.child.wait().unwrap().code(), Some(0));
     std::fs::remove_file(files.join("log")).unwrap();
     let (_daemon, port, admin) = local_with_disk(&files);
     assert!(get(port, &view(0)) == first);
@@ -987,7 +1005,10 @@ fn a_full_disk_is_logged_once_and_requests_are_served() {
         .arg("mount -t tmpfs -o size=20m none \"$DISK_CACHE\" && exec \"$0\" \"$@\"")
         .arg(env!("CARGO_BIN_EXE_iipsrv"))
         .args(["--http", &format!("127.0.0.1:{port}")]);
-    let _daemon = Server(command.spawn().unwrap(), files.join("none"));
+    let _daemon = Server {
+        child: command.spawn().unwrap(),
+        folder: None,
+    };
     until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens: unshare and tmpfs are there");
     let count = || {
         files

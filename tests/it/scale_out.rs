@@ -43,12 +43,12 @@ fn image_server(files: &Folder, s3: u16, memcached: u16) -> (Server, u16) {
         .arg("--http")
         .arg(format!("127.0.0.1:{port}"));
     let child = command.spawn().unwrap();
-    (Server::listening(child, files.join("none"), port), port)
+    (Server::listening(child, None, port), port)
 }
 
 fn nginx(files: &Folder, first: u16, second: u16) -> (Server, u16) {
     let port = free_port();
-    let own = example(
+    let conf = example(
         "nginx.conf",
         &[
             ("image-1:8080", format!("127.0.0.1:{first}")),
@@ -58,7 +58,7 @@ fn nginx(files: &Folder, first: u16, second: u16) -> (Server, u16) {
     );
     let folder = files.join("nginx");
     std::fs::create_dir(&folder).unwrap();
-    (Server::nginx(folder, &own, port), port)
+    (Server::nginx(folder, &conf, port), port)
 }
 
 fn get(port: u16, uri: &str) -> HttpAnswer {
@@ -69,18 +69,19 @@ fn get(port: u16, uri: &str) -> HttpAnswer {
 #[ignore = "needs nginx, memcached and s3s-fs"]
 fn two_servers_share_store_and_memcached_and_each_image_goes_to_one() {
     let (s3, s3_port) = s3();
-    let bucket = s3.1.join("images/masters");
+    let s3_folder = s3.folder.as_ref().unwrap();
+    let bucket = s3_folder.join("images/masters");
     std::fs::create_dir_all(&bucket).unwrap();
     let names: Vec<String> = (0..20).map(|number| format!("{number}.tif")).collect();
     for name in &names {
-        std::fs::copy(s3.1.join("bucket/masters/lzw.tif"), bucket.join(name)).unwrap();
+        std::fs::copy(s3_folder.join("bucket/masters/lzw.tif"), bucket.join(name)).unwrap();
     }
     let memcached = Memcached::start(free_port());
     let (files, others, front) = (Folder::new(), Folder::new(), Folder::new());
     let (first, port_1) = image_server(&files, s3_port, memcached.port);
     let (_second, port_2) = image_server(&others, s3_port, memcached.port);
     let (_nginx, port) = nginx(&front, port_1, port_2);
-    let forms = |name: &str| {
+    let uris = |name: &str| {
         [
             format!("/iiif/{name}/info.json"),
             format!("/iiif/{name}/0,0,100,100/50,/0/default.jpg"),
@@ -95,7 +96,7 @@ fn two_servers_share_store_and_memcached_and_each_image_goes_to_one() {
         ]
     };
     for name in &names {
-        for uri in forms(name) {
+        for uri in uris(name) {
             let answer = get(port, &uri);
             let why = String::from_utf8_lossy(&answer.body).into_owned();
             assert_eq!(
@@ -107,14 +108,14 @@ fn two_servers_share_store_and_memcached_and_each_image_goes_to_one() {
             );
         }
     }
-    let info = get(port, &forms("3.tif")[0]);
+    let info = get(port, &uris("3.tif")[0]);
     assert!(
         String::from_utf8(info.body)
             .unwrap()
             .contains("http://images.example")
     );
     // requests for an image go to one server; both servers have images
-    let asked = |log: &str, name: &str| {
+    let requests = |log: &str, name: &str| {
         let marks = ["/", "="]
             .map(|before| ["/", ".dzi", "_files", "&"].map(|after| format!("{before}{name}{after}")));
         let marks = marks.concat();
@@ -122,7 +123,7 @@ fn two_servers_share_store_and_memcached_and_each_image_goes_to_one() {
             .filter(|line| marks.iter().any(|mark| line.contains(mark)))
             .count()
     };
-    let by_name = |log: String| names.iter().map(|name| asked(&log, name)).collect::<Vec<_>>();
+    let by_name = |log: String| names.iter().map(|name| requests(&log, name)).collect::<Vec<_>>();
     // a line of the log may be written after its answer
     let counts = until(|| {
         let (one, two) = (by_name(files.log()), by_name(others.log()));
@@ -139,7 +140,7 @@ fn two_servers_share_store_and_memcached_and_each_image_goes_to_one() {
     );
     // a server finds the answers of the other one
     for name in &names {
-        let region = &forms(name)[1];
+        let region = &uris(name)[1];
         assert_eq!(get(port_1, region).body, get(port_2, region).body);
     }
     let logs = || [files.log(), others.log()].concat();
@@ -151,6 +152,6 @@ fn two_servers_share_store_and_memcached_and_each_image_goes_to_one() {
     // one server serves all if the other one is down
     drop(first);
     for name in &names {
-        assert_eq!(get(port, &forms(name)[0]).status, 200, "{name}");
+        assert_eq!(get(port, &uris(name)[0]).status, 200, "{name}");
     }
 }
