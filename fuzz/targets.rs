@@ -327,7 +327,7 @@ pub fn merge(data: &[u8]) {
     let limit = Size::new(512, 512);
     if let Ok(merged) = jpeg::merge(tables, tile, colour) {
         let _ = jpeg::decode(&merged, limit);
-        let _ = jpeg::again(&merged, limit, 50);
+        let _ = jpeg::requantise(&merged, limit, 50);
     }
     let _ = jpeg::decode_tile(tables, tile, colour, limit);
 }

@@ -260,9 +260,9 @@ impl SettingValues {
             jpeg_quality: self.int("JPEG_QUALITY"),
             jpeg_style: JpegStyle {
                 sampling: match self.text("JPEG_SAMPLING").as_str() {
-                    "4:4:4" => Sampling::Full,
-                    "4:2:2" => Sampling::Half,
-                    _ => Sampling::Quarter,
+                    "4:4:4" => Sampling::Yuv444,
+                    "4:2:2" => Sampling::Yuv422,
+                    _ => Sampling::Yuv420,
                 },
                 progressive: self.on("JPEG_PROGRESSIVE"),
             },

@@ -23,7 +23,7 @@ use crate::raster::Picture;
 use crate::raster::Raster;
 
 type Deep = fn(&Raster, &Meaning, Option<u8>, Output, &Tags) -> Result<Vec<u8>>;
-type Again = fn(&[u8], Size, Output) -> Result<Option<Vec<u8>>>;
+type Transcode = fn(&[u8], Size, Output) -> Result<Option<Vec<u8>>>;
 
 /// A row of the table.
 pub(in crate::encode) struct FormatRow {
@@ -41,7 +41,7 @@ pub(in crate::encode) struct FormatRow {
     /// Encodes samples of any depth; the arguments are those of [`crate::encode::deep`].
     pub deep: Deep,
     /// Transcodes a complete file to another quality without decoding its pixels; `None` if that is not possible.
-    pub again: Again,
+    pub transcode: Transcode,
     /// Embeds tags into a complete file.
     pub tag: fn(Vec<u8>, &Tags) -> Result<Vec<u8>>,
 }
@@ -65,7 +65,7 @@ const JPEG: FormatRow = FormatRow {
     coder: Some(JPEG_CODER),
     encode: |picture, output, tags| embed::jpeg(jpeg::encode(picture, output.quality, output.style)?, tags),
     deep: shallow,
-    again: |coded, size, output| jpeg::again(coded, size, output.quality, output.style),
+    transcode: |coded, size, output| jpeg::requantise(coded, size, output.quality, output.style),
     tag: embed::jpeg,
 };
 
@@ -84,7 +84,7 @@ const PNG: FormatRow = FormatRow {
     }),
     encode: |picture, output, tags| png::encode(picture, output.quality, tags),
     deep: |raster, meaning, _, output, tags| png::deep(raster, meaning, output.quality, tags),
-    again: by_its_pixels,
+    transcode: by_its_pixels,
     tag: untagged,
 };
 
@@ -99,7 +99,7 @@ const WEBP: FormatRow = FormatRow {
         embed::webp(coded, tags)
     },
     deep: shallow,
-    again: by_its_pixels,
+    transcode: by_its_pixels,
     tag: embed::webp,
 };
 
@@ -121,7 +121,7 @@ const AVIF: FormatRow = FormatRow {
     }),
     encode: |picture, output, tags| avif::encode(picture, output.quality, tags),
     deep: shallow,
-    again: by_its_pixels,
+    transcode: by_its_pixels,
     tag: untagged,
 };
 
@@ -133,7 +133,7 @@ const TIFF: FormatRow = FormatRow {
     coder: None,
     encode: tiff::encode,
     deep: tiff::deep,
-    again: by_its_pixels,
+    transcode: by_its_pixels,
     tag: untagged,
 };
 
@@ -151,7 +151,7 @@ const GIF: FormatRow = FormatRow {
     }),
     encode: |picture, _, tags| gif::encode(picture, tags),
     deep: shallow,
-    again: by_its_pixels,
+    transcode: by_its_pixels,
     tag: untagged,
 };
 

@@ -14,11 +14,11 @@ pub fn encode(picture: &Picture, quality: i16, style: JpegStyle) -> Result<Vec<u
 
 /// Transcodes a stored stream of this size to another quality; `None` if that needs its pixels, as for a style other than the
 /// stored one.
-pub fn again(coded: &[u8], size: Size, quality: i16, style: JpegStyle) -> Result<Option<Vec<u8>>> {
+pub fn requantise(coded: &[u8], size: Size, quality: i16, style: JpegStyle) -> Result<Option<Vec<u8>>> {
     if style != JpegStyle::default() {
         return Ok(None);
     }
-    jpeg::again(coded, size, byte(quality))
+    jpeg::requantise(coded, size, byte(quality))
 }
 
 fn byte(quality: i16) -> u8 {

@@ -106,11 +106,11 @@ pub fn deep(
 
 /// Transcodes a complete stored file to the requested quality, or returns it unchanged if none is requested. `None` if that
 /// needs its pixels.
-pub fn again(coded: Vec<u8>, size: Size, output: Output) -> Result<Option<Vec<u8>>> {
+pub fn transcode(coded: Vec<u8>, size: Size, output: Output) -> Result<Option<Vec<u8>>> {
     if !output.asked {
         return Ok(Some(coded));
     }
-    (output.format.row().again)(&coded, size, output)
+    (output.format.row().transcode)(&coded, size, output)
 }
 
 /// Embeds the tags into a complete stored file of `format`.

@@ -41,7 +41,7 @@ impl Service {
         if self.passes(opened, plan)
             && let Some(tile) = plan.as_stored(header)
             && let Some(coded) = opened.source.coded(tile, format)?
-            && let Some(coded) = encode::again(coded, plan.window.rect.size(), plan.output)?
+            && let Some(coded) = encode::transcode(coded, plan.window.rect.size(), plan.output)?
         {
             let tags = self.tags(opened, plan, layout(header.meaning.colour));
             return encode::tag(coded, format, &tags).map(|coded| Some(coded.into()));

@@ -72,8 +72,8 @@ impl Service {
 /// The requested pixels.
 pub fn window(header: &Header, measure: Measure) -> Result<Window> {
     let outside = || Error::Outside("the image has no such pixels".into());
-    let (Measure::Profile { level, .. } | Measure::Spectrum { level, .. }) = measure;
-    let level = header.from_smallest(level).ok_or_else(outside)?;
+    let (Measure::Profile { resolution, .. } | Measure::Spectrum { resolution, .. }) = measure;
+    let level = header.from_smallest(resolution).ok_or_else(outside)?;
     let stored = header.levels.get(level).ok_or_else(outside)?;
     let rect = match measure {
         Measure::Profile { from, to, .. } => {

@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 /// The tiles of one answer.
 pub(in crate::service) struct Tiles {
-    level: u32,
+    /// 0 is the smallest level.
+    resolution: u32,
     /// Index of the tile, and what makes it.
     pub tiles: Vec<(u32, Key)>,
     pub etag: String,
@@ -27,7 +28,7 @@ impl Service {
     pub(in crate::service) fn tiles(&self, opened: &Opened, range: &TileRange) -> Result<Tiles> {
         let header = opened.source.header();
         let outside = || Error::Outside(format!("the image has no tiles {}-{}", range.first, range.last));
-        let index = header.from_smallest(range.level).ok_or_else(outside)?;
+        let index = header.from_smallest(range.resolution).ok_or_else(outside)?;
         let level = header.levels.get(index).ok_or_else(outside)?;
         let columns = level.size.grid(level.tile).w.max(1);
         let (first_col, last_col) = (range.first % columns, range.last % columns);
@@ -47,7 +48,7 @@ impl Service {
             for row in first_row..=last_row {
                 let index = row * columns + col;
                 let name = TileName::Iip {
-                    level: range.level,
+                    level: range.resolution,
                     index,
                 };
                 let view = View {
@@ -61,7 +62,7 @@ impl Service {
         }
         let prints: Vec<u64> = tiles.iter().map(|(_, key)| key.fingerprint()).collect();
         Ok(Tiles {
-            level: range.level,
+            resolution: range.resolution,
             tiles,
             etag: self.etag(fingerprint::of(&prints)),
         })
@@ -79,7 +80,9 @@ impl Service {
         let mut body = Vec::new();
         for ((index, _), answer) in tiles.tiles.iter().zip(answers) {
             let tile = answer.bytes;
-            body.extend_from_slice(format!("Tile,{},{index},0/{}:", tiles.level, tile.len() + 8).as_bytes());
+            body.extend_from_slice(
+                format!("Tile,{},{index},0/{}:", tiles.resolution, tile.len() + 8).as_bytes(),
+            );
             // compression type 2 (JPEG), subtype: 4:2:0, tables in the stream
             body.extend_from_slice(&[2, 0, 0, 0, 0, 0x11, 0, 0]);
             body.extend_from_slice(&tile);

@@ -93,9 +93,9 @@ impl Header {
             .unwrap_or(&self.levels)
     }
 
-    /// The index of an IIP level, which counts from the smallest.
-    pub fn from_smallest(&self, level: u32) -> Option<usize> {
-        let above = usize::try_from(level).ok()?.checked_add(1)?;
+    /// The index of the level of an IIP resolution, which counts from the smallest.
+    pub fn from_smallest(&self, resolution: u32) -> Option<usize> {
+        let above = usize::try_from(resolution).ok()?.checked_add(1)?;
         self.counted().len().checked_sub(above)
     }
 

@@ -3,12 +3,12 @@
 //! The cost is proportional to the window, not to the file: the packet headers of a tile are read once and give the
 //! location of every code-block; then a window reads and decodes only the code-blocks that it needs.
 
-mod band;
 pub mod block;
 pub mod boxes;
 mod cells;
 pub mod coder;
 mod coding;
+mod coefficients;
 mod contexts;
 mod decoded;
 mod ebcot;

@@ -4,7 +4,7 @@
 //! be wider by [`Number::REACH`] samples than the part that is used: at its edges, the signal is extended as at the
 //! image's.
 
-use crate::codec::jp2::band::Coefficients;
+use crate::codec::jp2::coefficients::Coefficients;
 use crate::codec::jp2::grid::Area;
 use crate::codec::jp2::grid::halved;
 use crate::codec::jp2::plane::Number;

@@ -6,13 +6,13 @@
 use crate::codec::jp2::BlockName;
 use crate::codec::jp2::Blocks;
 use crate::codec::jp2::Codestream;
-use crate::codec::jp2::band::Coefficients;
 use crate::codec::jp2::block::style;
 use crate::codec::jp2::cells::BlockJob;
 use crate::codec::jp2::cells::CodedBytes;
 use crate::codec::jp2::cells::TileWork;
 use crate::codec::jp2::cells::each_cell;
 use crate::codec::jp2::coding::Coding;
+use crate::codec::jp2::coefficients::Coefficients;
 use crate::codec::jp2::decoded::ComponentSamples;
 use crate::codec::jp2::decoded::Decoded;
 use crate::codec::jp2::decoded::DecodedTile;

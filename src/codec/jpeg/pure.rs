@@ -96,9 +96,9 @@ pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: Jpe
     let mut stream = Vec::with_capacity(pixels.len() / 8);
     let mut encoder = Encoder::new(&mut stream, quality);
     encoder.set_sampling_factor(match style.sampling {
-        Sampling::Quarter => SamplingFactor::F_2_2,
-        Sampling::Half => SamplingFactor::F_2_1,
-        Sampling::Full => SamplingFactor::F_1_1,
+        Sampling::Yuv420 => SamplingFactor::F_2_2,
+        Sampling::Yuv422 => SamplingFactor::F_2_1,
+        Sampling::Yuv444 => SamplingFactor::F_1_1,
     });
     encoder.set_progressive(style.progressive);
     encoder.set_chroma_subsampling_method(ChromaSubsamplingMethod::Average);
@@ -109,6 +109,6 @@ pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: Jpe
 }
 
 /// Always `None`: the crates do not expose planes, so a stream is re-encoded from its pixels.
-pub fn again(_stream: &[u8], _size: Size, _quality: u8) -> Result<Option<Vec<u8>>> {
+pub fn requantise(_stream: &[u8], _size: Size, _quality: u8) -> Result<Option<Vec<u8>>> {
     Ok(None)
 }

@@ -260,9 +260,9 @@ pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: Jpe
     let (width, height) = (side(size.w)?, side(size.h)?);
     let subsampling = match style.sampling {
         _ if layout == Layout::Grey => TJSAMP_GRAY,
-        Sampling::Quarter => TJSAMP_420,
-        Sampling::Half => TJSAMP_422,
-        Sampling::Full => TJSAMP_444,
+        Sampling::Yuv420 => TJSAMP_420,
+        Sampling::Yuv422 => TJSAMP_422,
+        Sampling::Yuv444 => TJSAMP_444,
     };
     let flags = TJFLAG_NOREALLOC | if style.progressive { TJFLAG_PROGRESSIVE } else { 0 };
     let stream = compress((width, height, subsampling), |handle, stream, len| {
@@ -293,7 +293,7 @@ pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: Jpe
 
 /// Re-encodes a complete stream of this size at another quality without colour conversion: the decoded luma and
 /// subsampled chroma are encoded directly. `None` for a stream that is neither grey nor YCbCr 4:2:0.
-pub fn again(stream: &[u8], size: Size, quality: u8) -> Result<Option<Vec<u8>>> {
+pub fn requantise(stream: &[u8], size: Size, quality: u8) -> Result<Option<Vec<u8>>> {
     let (width, height) = (side(size.w)?, side(size.h)?);
     let stream_len = c_ulong::try_from(stream.len()).map_err(|_| undecodable())?;
     PLANES.with_borrow_mut(|planes| {

@@ -193,11 +193,11 @@ impl Commands {
                 ))),
             },
             Action::Tiles => {
-                let (level, range) = cut(value, ',');
+                let (resolution, range) = cut(value, ',');
                 let (first, last) = cut(range, '-');
-                let (level, first, last) = (count(level)?, count(first)?, count(last)?);
+                let (resolution, first, last) = (count(resolution)?, count(first)?, count(last)?);
                 Ok(Ask::Tiles(TileRange {
-                    level,
+                    resolution,
                     first,
                     last: last.max(first),
                     quality: self.quality,
@@ -255,14 +255,14 @@ impl Commands {
 
 /// `LEVEL:X,Y-X,Y`, or `LEVEL:X,Y` for one pixel.
 fn profile(text: &str) -> Result<Measure> {
-    let (level, line) = cut(text, ':');
+    let (resolution, line) = cut(text, ':');
     let (from, to) = cut(line, '-');
     let point = |text| -> Result<(u32, u32)> {
         let (x, y) = cut(text, ',');
         Ok((count(x)?, count(y)?))
     };
     Ok(Measure::Profile {
-        level: count(level)?,
+        resolution: count(resolution)?,
         from: point(from)?,
         to: point(to)?,
     })
@@ -270,11 +270,11 @@ fn profile(text: &str) -> Result<Measure> {
 
 /// `LEVEL,TILE,X,Y`.
 fn spectrum(text: &str) -> Result<Measure> {
-    let (level, rest) = cut(text, ',');
+    let (resolution, rest) = cut(text, ',');
     let (tile, pixel) = cut(rest, ',');
     let (x, y) = cut(pixel, ',');
     Ok(Measure::Spectrum {
-        level: count(level)?,
+        resolution: count(resolution)?,
         tile: count(tile)?,
         x: count(x)?,
         y: count(y)?,

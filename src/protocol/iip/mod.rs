@@ -50,8 +50,8 @@ impl Fault {
 /// A rectangle of tiles, from the column and row of `first` to those of `last`, inclusive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TileRange {
-    /// Resolution: 0 is the smallest level.
-    pub level: u32,
+    /// 0 is the smallest level.
+    pub resolution: u32,
     /// Index of the top left tile.
     pub first: u32,
     /// Index of the bottom right tile.
@@ -67,8 +67,8 @@ pub struct TileRange {
 pub enum Measure {
     /// A profile along a row, or along a column if both pixels have the same x. `to` is excluded unless it equals `from`.
     Profile {
-        /// Resolution: 0 is the smallest level.
-        level: u32,
+        /// 0 is the smallest level.
+        resolution: u32,
         /// Column and row.
         from: (u32, u32),
         /// Column and row; the same for one pixel.
@@ -76,8 +76,8 @@ pub enum Measure {
     },
     /// The samples of one pixel of a tile.
     Spectrum {
-        /// Resolution: 0 is the smallest level.
-        level: u32,
+        /// 0 is the smallest level.
+        resolution: u32,
         /// Index of the tile.
         tile: u32,
         /// Column in the tile.
@@ -158,6 +158,7 @@ pub fn parse(
                     });
                 return Ok((protocol, request.map_err(|error| Failure::new(protocol, error))?));
             }
+            // an action without a value is answered like a query without an action
             if value.is_empty() {
                 break;
             }

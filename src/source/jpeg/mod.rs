@@ -72,7 +72,7 @@ pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Box<dyn Source>> {
     let head = head(&part)?;
     let head = lines::filled(&head, &part)?;
     let frame = stream::frame(&head)?;
-    if !(jpeg::is_own(&frame) && matches!(frame.components, 1 | 3 | 4)) {
+    if !(jpeg::bypasses_library(&frame) && matches!(frame.components, 1 | 3 | 4)) {
         jpeg::check(&frame)?;
     }
     let indexed = Scan::of(&head).map(|scan| (scan, Arc::new(index(frame.size))));

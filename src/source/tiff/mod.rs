@@ -356,7 +356,7 @@ impl Source for Tiff {
         };
         let bytes = self.input.take(at, len)?;
         match format {
-            Format::Jpeg if !jpeg::is_common(&bytes) => Ok(None),
+            Format::Jpeg if !jpeg::is_browser_compatible(&bytes) => Ok(None),
             Format::Jpeg => {
                 jpeg::merge(image.layout.tables.as_deref(), &bytes, jpeg_colour(&image.layout)).map(Some)
             }
