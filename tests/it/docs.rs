@@ -163,20 +163,6 @@ fn the_readme_is_short_and_shows_the_file_for_nginx() {
 }
 
 #[test]
-fn architecture_and_library_list_the_same_floors() {
-    let (guide, library) = (read("ARCHITECTURE.md"), read("src/lib.rs"));
-    let floors: Vec<_> = library
-        .lines()
-        .filter_map(|line| line.strip_prefix("//! "))
-        .filter(|line| line.starts_with(|c: char| c.is_ascii_digit()))
-        .collect();
-    assert_eq!(floors.len(), 11);
-    for floor in floors {
-        assert!(guide.contains(floor), "{floor}");
-    }
-}
-
-#[test]
 fn man_pages_name_this_version() {
     let version = env!("CARGO_PKG_VERSION");
     for name in PAGES {

@@ -19,8 +19,9 @@ static FLOORS: LazyLock<BTreeMap<String, u32>> = LazyLock::new(|| {
     // test support
     let mut floors = BTreeMap::from([("random".to_string(), 0)]);
     for line in list_of_floors().lines() {
-        let mut words = line.split("  ").filter(|word| !word.is_empty());
-        let number = words.next().unwrap().trim().parse().unwrap();
+        let (number, rest) = line.split_once(' ').unwrap();
+        let number = number.parse().unwrap();
+        let words = rest.split("  ").filter(|word| !word.is_empty());
         let is_name = |word: &&str| word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
         for name in words.map(str::trim).take_while(is_name) {
             assert_eq!(floors.insert(name.to_string(), number), None, "{name} twice");
