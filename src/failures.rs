@@ -33,7 +33,7 @@ impl<K: Hash + Eq> Failures<K> {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (since, error) = failures.get(key)?;
         if since.elapsed() < REMEMBERED {
-            return again(error);
+            return copy_if_lasting(error);
         }
         failures.remove(key);
         None
@@ -41,7 +41,7 @@ impl<K: Hash + Eq> Failures<K> {
 
     /// Remembers a failure that would recur.
     pub fn remember(&self, key: K, error: &Error) {
-        let Some(error) = again(error) else {
+        let Some(error) = copy_if_lasting(error) else {
             return;
         };
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,7 +69,7 @@ impl<K: Hash + Eq> Failures<K> {
 }
 
 /// A copy of the error, if it is the file's fault.
-fn again(error: &Error) -> Option<Error> {
+fn copy_if_lasting(error: &Error) -> Option<Error> {
     match error {
         Error::Corrupt(text) => Some(Error::Corrupt(text.clone())),
         Error::Unsupported(text) => Some(Error::Unsupported(text.clone())),

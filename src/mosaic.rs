@@ -56,7 +56,7 @@ impl Mosaic {
     }
 
     /// The cache restricted to one image.
-    fn cached<'a>(&'a self, opened: &'a Opened, cache: &'a Cache<Key>) -> InCache<'a> {
+    fn in_cache<'a>(&'a self, opened: &'a Opened, cache: &'a Cache<Key>) -> InCache<'a> {
         InCache {
             opened,
             cache,
@@ -80,7 +80,10 @@ impl Mosaic {
 
     /// The cost of reading a window now.
     pub fn effort(&self, opened: &Opened, window: Window, cache: &Cache<Key>) -> Effort {
-        opened.source.header().effort(window, &self.cached(opened, cache))
+        opened
+            .source
+            .header()
+            .effort(window, &self.in_cache(opened, cache))
     }
 
     /// Reads a window without the cache: rasters from top to bottom, each passed through `finish`.
@@ -123,7 +126,7 @@ impl Mosaic {
         let tile = window.tile(levels).filter(is_parallel);
         match tile.filter(|_| window.layers.is_none()) {
             Some(tile) => {
-                let keep = self.cached(opened, cache);
+                let keep = self.in_cache(opened, cache);
                 let raster = keep.keep(Part::Tile(tile), &mut || self.read(opened, window, cache))?;
                 Ok(Arc::unwrap_or_clone(raster))
             }
@@ -147,15 +150,15 @@ impl Mosaic {
             .get(window.level)
             .ok_or_else(|| Error::Outside("no such level".into()))?;
         let rect = window.rect;
-        let cached = self.cached(opened, cache);
+        let cached = self.in_cache(opened, cache);
         let memo = BandCache::over(&cached);
         let keep: &dyn TileCache = if kept { &cached } else { &memo };
         if window.tile(&header.levels).is_some() && window.layers.is_none() {
             let tile = window::of_tile(&**source, window, if kept { &cached } else { &NoCache })?;
-            return finished(tile, rect.size(), &finish);
+            return finish_piece(tile, rect.size(), &finish);
         }
         if level.decoding == Decoding::Parallel && rect.size().area() <= AT_ONCE {
-            return finished(window::piece(&**source, window, keep)?, rect.size(), &finish);
+            return finish_piece(window::piece(&**source, window, keep)?, rect.size(), &finish);
         }
         let end = rect.bottom().div_ceil(u64::from(level.tile.h));
         let rows: Vec<u32> = (rect.y / level.tile.h..u32::try_from(end).unwrap_or(u32::MAX)).collect();
@@ -167,14 +170,14 @@ impl Mosaic {
                 rect: place,
                 ..window
             };
-            finished(window::piece(&**source, window, keep)?, place.size(), &finish)
+            finish_piece(window::piece(&**source, window, keep)?, place.size(), &finish)
         };
         Ok(self.each(rows, band)?.into_iter().flatten().collect())
     }
 }
 
 /// A raster of this size, passed through `finish`. Where the file has no data only some rows are in memory at a time.
-fn finished<T>(piece: Piece, size: Size, finish: impl Fn(Raster) -> Result<T>) -> Result<Vec<T>> {
+fn finish_piece<T>(piece: Piece, size: Size, finish: impl Fn(Raster) -> Result<T>) -> Result<Vec<T>> {
     let pixel = match piece {
         Piece::Pixels(raster) => return Ok(vec![finish(raster)?]),
         Piece::Vacant(pixel) => pixel,
@@ -197,7 +200,7 @@ struct InCache<'a> {
 
 impl InCache<'_> {
     /// A derived level, from the cache on disk if it is there.
-    fn lasting(&self, key: &Key, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Raster> {
+    fn load_or_make(&self, key: &Key, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Raster> {
         let name = key.digest(&());
         let found = self.disk.read(name);
         if let Some(level) = found.as_deref().and_then(Raster::from_bytes) {
@@ -214,7 +217,11 @@ impl TileCache for InCache<'_> {
         let key = Key::decoded(self.opened.identity.clone(), part);
         let lasts = matches!(part, Part::Level(_)) && self.disk.is_on();
         let make = || {
-            let made = if lasts { self.lasting(&key, make) } else { make() };
+            let made = if lasts {
+                self.load_or_make(&key, make)
+            } else {
+                make()
+            };
             Ok(Cached::Raster(Arc::new(made?)))
         };
         match self.cache.get_or_make(&key, make)? {
@@ -301,7 +308,7 @@ mod tests {
             samples: Samples::F32(vec![0.5; 139]),
         };
         let rows = |size: Size| {
-            let heights = finished(Piece::Vacant(pixel()), size, |raster| {
+            let heights = finish_piece(Piece::Vacant(pixel()), size, |raster| {
                 assert!(raster.samples.bytes() <= VACANT || raster.size.h == 1);
                 assert_eq!(raster.samples.bytes() as u64, raster.size.area() * 139 * 4);
                 assert_eq!(raster.size.w, size.w);

@@ -132,7 +132,7 @@ impl Treatment {
         }
         let mut rows: Vec<MatrixRow> = match &self.matrix {
             Some(Matrix::Channels(rows)) => rows.iter().map(|weights| MatrixRow::of(weights)).collect(),
-            Some(Matrix::Twist(twist)) => twisted(twist, channels == 1)?,
+            Some(Matrix::Twist(twist)) => twist_rows(twist, channels == 1)?,
             None => Vec::new(),
         };
         // output formats hold one or three channels
@@ -220,7 +220,7 @@ fn light(around: f64, above: f64) -> Result<MatrixRow> {
 ///
 /// Luma, blue − luma and red − luma are scaled as in FlashPix 1.0.1 §5.4. The fourth column is an offset; the fourth
 /// row would change opacity, and is ignored.
-fn twisted(twist: &[Num; 16], grey: bool) -> Result<Vec<MatrixRow>> {
+fn twist_rows(twist: &[Num; 16], grey: bool) -> Result<Vec<MatrixRow>> {
     const TO: [[f64; 3]; 3] = [
         [0.299, 0.587, 0.114],
         [-0.299, -0.587, 0.886],

@@ -105,7 +105,7 @@ impl Placing {
 
     /// The visible part of a window, in the window's pixels, empty when all of it is hidden; `None` when all of it is
     /// visible. Edges are rounded to the nearest pixel.
-    pub fn kept(&self, header: &Header, window: Window) -> Option<Rect> {
+    pub fn visible_part(&self, header: &Header, window: Window) -> Option<Rect> {
         let [x, y, w, h] = self.shown?.map(Num::value);
         let full = header.size();
         let level = header.levels.get(window.level)?.size;

@@ -50,8 +50,8 @@ impl View {
         let output = self.output(limits);
         let (window, sizing, size) = self.sizing(header, output, limits)?;
         let chain = self.adjust.samples.chain(header)?;
-        let kept = self.adjust.placing.kept(header, window);
-        let (window, chain) = surrounded(header, window, chain);
+        let kept = self.adjust.placing.visible_part(header, window);
+        let (window, chain) = with_margin(header, window, chain);
         let window = Window {
             layers: self.adjust.layers,
             ..window
@@ -94,7 +94,7 @@ impl View {
         limits: &PlanLimits,
     ) -> Result<(Window, Option<Op>, Size)> {
         let (region, size) = match self.place(header, limits)? {
-            Place::Stored(tile) => return stored(header, tile),
+            Place::Stored(tile) => return tile_input(header, tile),
             Place::Region(region, size) => (region, size),
         };
         if self.adjust.placing.moves() {
@@ -111,7 +111,7 @@ impl View {
                 let fit = (size != window.rect.size()).then_some(Op::Fit(size));
                 Ok((window, fit, size))
             }
-            None => resampled(header, region, size, limits),
+            None => region_input(header, region, size, limits),
         }
     }
 
@@ -137,7 +137,7 @@ impl View {
     }
 
     /// The region in pixels of level 0, and its size in the answer before rotation.
-    pub fn shown(&self, header: &Header, limits: &PlanLimits) -> Result<(Rect, Size)> {
+    pub fn region_and_size(&self, header: &Header, limits: &PlanLimits) -> Result<(Rect, Size)> {
         match self.place(header, limits)? {
             Place::Region(region, size) => Ok((region, size)),
             Place::Stored(_) => Err(Error::Malformed("a tile is no region".into())),
@@ -275,7 +275,7 @@ impl View {
 type ResizeInput = (Window, Option<Op>, Size);
 
 /// Reads a stored tile.
-fn stored(header: &Header, tile: Tile) -> Result<ResizeInput> {
+fn tile_input(header: &Header, tile: Tile) -> Result<ResizeInput> {
     let rect = tile
         .rect(&header.levels)
         .ok_or_else(|| Error::Outside("the image has no such tile".into()))?;
@@ -285,7 +285,7 @@ fn stored(header: &Header, tile: Tile) -> Result<ResizeInput> {
 
 /// Extends the window by the margin that the chain needs, within the level, and lets the chain cut it off again, so
 /// that tiles join without seams.
-fn surrounded(header: &Header, window: Window, chain: Option<Chain>) -> (Window, Option<Chain>) {
+fn with_margin(header: &Header, window: Window, chain: Option<Chain>) -> (Window, Option<Chain>) {
     let margin = chain.as_ref().map_or(0, Chain::margin);
     let (Some(mut chain), Some(level)) = (chain.clone(), header.levels.get(window.level)) else {
         return (window, chain);
@@ -305,7 +305,7 @@ fn surrounded(header: &Header, window: Window, chain: Option<Chain>) -> (Window,
 }
 
 /// Any region at any size, from the smallest level that is at least as fine as the answer.
-fn resampled(header: &Header, region: Rect, size: Size, limits: &PlanLimits) -> Result<ResizeInput> {
+fn region_input(header: &Header, region: Rect, size: Size, limits: &PlanLimits) -> Result<ResizeInput> {
     let full = header.size();
     let fine = |level: &Level| {
         u64::from(level.size.w) * u64::from(region.w) >= u64::from(size.w) * u64::from(full.w)

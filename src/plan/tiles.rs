@@ -93,7 +93,7 @@ pub fn base_tile(header: &Header) -> Size {
 }
 
 /// The stored level that is level 0 halved `wanted` times.
-fn stored(header: &Header, wanted: u32) -> Option<usize> {
+fn stored_level(header: &Header, wanted: u32) -> Option<usize> {
     header
         .levels
         .iter()
@@ -143,7 +143,7 @@ impl TileName {
 fn halved(header: &Header, halvings: u32, mut size: Size, col: u32, row: u32) -> Option<Place> {
     let grid = base_tile(header);
     let full = header.size();
-    if let Some(index) = stored(header, halvings) {
+    if let Some(index) = stored_level(header, halvings) {
         let level = header.levels.get(index)?;
         size = level.size;
         let tile = Tile {

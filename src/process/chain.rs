@@ -48,7 +48,7 @@ impl Chain {
     }
 
     /// The output size for a window of size `whole`.
-    pub fn shown(&self, whole: Size) -> Size {
+    pub fn output_size(&self, whole: Size) -> Size {
         self.cut.map_or(whole, |cut| cut.size())
     }
 
@@ -84,7 +84,7 @@ impl Chain {
         stats: impl Fn() -> Result<Arc<Stats>>,
     ) -> Result<Picture> {
         if matches!(meaning.colour, Colour::Lab | Colour::Cmyk) {
-            let (raster, meaning) = converted(raster, meaning)?;
+            let (raster, meaning) = to_rgb(raster, meaning)?;
             return self.over(&raster, &meaning, stats);
         }
         self.over(&raster, meaning, stats)
@@ -135,7 +135,7 @@ impl Chain {
             samples: &raster.samples,
             channels,
             wanted: self
-                .wanted(channels, colours)
+                .needed_channels(channels, colours)
                 .into_iter()
                 .map(|channel| (channel, ends(channel)))
                 .collect(),
@@ -152,14 +152,14 @@ impl Chain {
     }
 
     /// The stored channels that the output depends on.
-    fn wanted(&self, channels: usize, colours: usize) -> Vec<usize> {
+    fn needed_channels(&self, channels: usize, colours: usize) -> Vec<usize> {
         let first = self.steps.iter().find_map(|step| step.reads(channels));
         first.unwrap_or_else(|| (0..colours).collect())
     }
 }
 
 /// Converts L*a*b* or CMYK to 8-bit sRGB.
-fn converted(raster: Raster, meaning: &Meaning) -> Result<(Raster, Meaning)> {
+fn to_rgb(raster: Raster, meaning: &Meaning) -> Result<(Raster, Meaning)> {
     let raster = Pixels::from(colour::picture(raster, meaning)?).raster()?;
     Ok((raster, Meaning::bytes(Colour::Rgb, meaning.alpha)))
 }

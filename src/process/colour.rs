@@ -61,7 +61,7 @@ pub fn picture(raster: Raster, meaning: &Meaning) -> Result<Picture> {
 }
 
 /// A raster without the channels that [`picture`] drops.
-pub fn shown(raster: Raster, meaning: &Meaning) -> Raster {
+pub fn visible_channels(raster: Raster, meaning: &Meaning) -> Raster {
     let channels = meaning.colour.channels() + usize::from(meaning.alpha != Alpha::None);
     let (few, all) = match u8::try_from(channels) {
         Ok(few) if few < raster.channels => (few, usize::from(raster.channels)),
@@ -160,13 +160,13 @@ pub fn eight(samples: Samples, channels: usize, ranges: &[(f64, f64)]) -> Vec<u8
     match samples {
         Samples::U8(data) => data,
         Samples::U16(data) => data.into_iter().map(|v| v.to_be_bytes()[0]).collect(),
-        Samples::U32(data) => scaled(&data, &scales, |v, scale| byte(f64::from(v), scale)),
-        Samples::F32(data) => scaled(&data, &scales, |v, scale| byte(f64::from(v), scale)),
+        Samples::U32(data) => scale_to_bytes(&data, &scales, |v, scale| byte(f64::from(v), scale)),
+        Samples::F32(data) => scale_to_bytes(&data, &scales, |v, scale| byte(f64::from(v), scale)),
     }
 }
 
 /// One byte per sample, by the scale of its channel.
-fn scaled<T: Copy>(data: &[T], scales: &[(f64, f64)], byte: impl Fn(T, (f64, f64)) -> u8) -> Vec<u8> {
+fn scale_to_bytes<T: Copy>(data: &[T], scales: &[(f64, f64)], byte: impl Fn(T, (f64, f64)) -> u8) -> Vec<u8> {
     match scales {
         [scale, rest @ ..] if rest.iter().all(|other| other == scale) => {
             data.iter().map(|v| byte(*v, *scale)).collect()
@@ -365,7 +365,7 @@ mod tests {
     fn picture_of(channels: u8, samples: Samples, colour: Colour, alpha: Alpha) -> (Layout, Vec<u8>) {
         let (raster, meaning) = (raster(channels, samples), Meaning::bytes(colour, alpha));
         let whole = picture(raster.clone(), &meaning).unwrap();
-        let shown = shown(raster, &meaning);
+        let shown = visible_channels(raster, &meaning);
         let wanted = colour.channels() + usize::from(alpha != Alpha::None);
         assert_eq!(usize::from(shown.channels), wanted);
         assert_eq!(picture(shown, &meaning).unwrap(), whole);

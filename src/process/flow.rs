@@ -230,8 +230,8 @@ impl Flow<'_> {
                     Samples::F32(v) => part.read(v, out, |v| step(f64::from(v))),
                 }
             }
-            Samples::U8(v) => part.scaled(v, out, low, scale),
-            Samples::U16(v) => part.scaled(v, out, low, scale),
+            Samples::U8(v) => part.read_scaled(v, out, low, scale),
+            Samples::U16(v) => part.read_scaled(v, out, low, scale),
             Samples::U32(v) => part.read(v, out, |v| ((f64::from(v) - ends.low) * ends.scale) as f32),
             Samples::F32(v) => part.read(v, out, |v| {
                 let number = (v - low) * scale;
@@ -277,13 +277,13 @@ impl ChannelRange<'_> {
     }
 
     /// Reads the channel as numbers scaled from `low`.
-    fn scaled<T: Copy + Into<f32>>(&self, samples: &[T], out: &mut [f32], low: f32, scale: f32) {
+    fn read_scaled<T: Copy + Into<f32>>(&self, samples: &[T], out: &mut [f32], low: f32, scale: f32) {
         let (part, channel) = (self.pixels_of(samples), self.channel);
         match self.channels {
-            1 => scaled::<T, 1>(part, channel, out, low, scale),
-            2 => scaled::<T, 2>(part, channel, out, low, scale),
-            3 => scaled::<T, 3>(part, channel, out, low, scale),
-            4 => scaled::<T, 4>(part, channel, out, low, scale),
+            1 => read_scaled::<T, 1>(part, channel, out, low, scale),
+            2 => read_scaled::<T, 2>(part, channel, out, low, scale),
+            3 => read_scaled::<T, 3>(part, channel, out, low, scale),
+            4 => read_scaled::<T, 4>(part, channel, out, low, scale),
             _ => self.read(samples, out, |v| (v.into() - low) * scale),
         }
     }
@@ -319,7 +319,7 @@ impl ChannelRange<'_> {
 /// Reads one channel of `N`-sample pixels as numbers scaled from `low`. Closures are avoided, as they would not be
 /// inlined.
 #[multiversion::multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt"))]
-fn scaled<T: Copy + Into<f32>, const N: usize>(
+fn read_scaled<T: Copy + Into<f32>, const N: usize>(
     samples: &[T],
     channel: usize,
     out: &mut [f32],

@@ -147,7 +147,7 @@ impl RowBand {
 
     /// The chain for the input rows; the band becomes one of the chain's output, for the `rest` of the steps.
     fn chained(&mut self, chain: &Chain, rest: &[Op]) -> Result<Chain> {
-        let whole = chain.shown(self.whole);
+        let whole = chain.output_size(self.whole);
         let rows = needs(rest, whole, self.wanted.clone()).ok_or_else(|| {
             Error::Internal("a part is asked of a step that needs the whole picture".into())
         })?;
@@ -160,7 +160,7 @@ impl RowBand {
 /// The rows of a window of size `whole` that these output rows depend on; `None` if a step needs the whole picture.
 pub fn needs(ops: &[Op], whole: Size, wanted: Range<u32>) -> Option<Range<u32>> {
     if let Some((Op::Chain(chain), ops)) = ops.split_first() {
-        let rows = needs(ops, chain.shown(whole), wanted)?;
+        let rows = needs(ops, chain.output_size(whole), wanted)?;
         return Some(chain.needs(whole, rows));
     }
     let mut rows = wanted;

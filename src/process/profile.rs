@@ -256,7 +256,7 @@ impl Transform {
             }
             (Conversion::Rgb(executor), Samples::U8(mut data)) => {
                 each::<u8, 3>(&mut data, n, divided, |from, to| {
-                    executor.transform(from, to).map_err(failed)
+                    executor.transform(from, to).map_err(cms_error)
                 })?;
                 (Samples::U8(data), channels)
             }
@@ -269,7 +269,7 @@ impl Transform {
             (Conversion::DeepRgb(executor), samples) => {
                 let mut data = sixteen(samples, n, &mut meaning).ok_or_else(wrong)?;
                 each::<u16, 3>(&mut data, n, divided, |from, to| {
-                    executor.transform(from, to).map_err(failed)
+                    executor.transform(from, to).map_err(cms_error)
                 })?;
                 (Samples::U16(data), channels)
             }
@@ -293,7 +293,7 @@ impl Transform {
 }
 
 /// A rejection by the profile library is not the fault of the request.
-fn failed(_: moxcms::CmsError) -> Error {
+fn cms_error(_: moxcms::CmsError) -> Error {
     Error::Corrupt("the profile cannot be applied".into())
 }
 
@@ -330,7 +330,7 @@ fn each<S: Resample, const N: usize>(
     }
     // alpha as a fraction of opaque
     let share = |pixel: &[S]| pixel.get(N).map_or(1.0, |alpha| alpha.number() / S::FULL);
-    let scaled = |v: S, by: f32| S::taken(S::settled(v.number() * by));
+    let scaled = |v: S, by: f32| S::of_sum(S::clamp_sum(v.number() * by));
     let mut colours = Vec::with_capacity(data.len() / n * N);
     for pixel in data.chunks_exact(n) {
         let by = share(pixel);
@@ -360,7 +360,7 @@ fn inks(data: &[u8], n: usize, alpha: bool, executor: &Transform8BitExecutor) ->
         &packed
     };
     let mut out = vec![0; colours.len() / 4 * 3];
-    executor.transform(colours, &mut out).map_err(failed)?;
+    executor.transform(colours, &mut out).map_err(cms_error)?;
     if !alpha {
         return Ok(out);
     }
@@ -488,7 +488,7 @@ mod tests {
         }
     }
 
-    fn applied(
+    fn apply(
         profile: &[u8],
         colour: Colour,
         alpha: Alpha,
@@ -567,7 +567,7 @@ mod tests {
     fn colours_follow_their_curve() {
         // gamma 1.8
         let values: Vec<u8> = (0..=255).flat_map(|v| [v, v, v]).collect();
-        let (eight, meaning) = applied(
+        let (eight, meaning) = apply(
             &rgb(461),
             Colour::Rgb,
             Alpha::None,
@@ -575,9 +575,9 @@ mod tests {
             Samples::U8(values.clone()),
         );
         let deep = values.iter().map(|v| u16::from(*v) * 257).collect();
-        let (sixteen, _) = applied(&rgb(461), Colour::Rgb, Alpha::None, 3, Samples::U16(deep));
+        let (sixteen, _) = apply(&rgb(461), Colour::Rgb, Alpha::None, 3, Samples::U16(deep));
         let floats = values.iter().map(|v| f32::from(*v) / 255.0).collect();
-        let (real, real_meaning) = applied(&rgb(461), Colour::Rgb, Alpha::None, 3, Samples::F32(floats));
+        let (real, real_meaning) = apply(&rgb(461), Colour::Rgb, Alpha::None, 3, Samples::F32(floats));
         assert_eq!(
             (meaning.colour, real_meaning.ranges[0]),
             (Colour::Rgb, (0.0, 65535.0))
@@ -603,7 +603,7 @@ mod tests {
     fn grey_stays_grey_and_extra_channels_are_unchanged() {
         let light = |v: u8| gamma((f64::from(v) / 255.0).powf(461.0 / 256.0));
         let data = Samples::U8(vec![100, 7, 8, 200, 9, 10]);
-        let (raster, meaning) = applied(&grey(461), Colour::Grey, Alpha::Straight, 3, data);
+        let (raster, meaning) = apply(&grey(461), Colour::Grey, Alpha::Straight, 3, data);
         assert_eq!((raster.channels, meaning.colour), (3, Colour::Grey));
         let Samples::U8(data) = raster.samples else {
             panic!("8 bits stay 8")
@@ -612,7 +612,7 @@ mod tests {
             (f64::from(data[0]) - light(100)).abs() <= 1.0 && (f64::from(data[3]) - light(200)).abs() <= 1.0
         );
         assert_eq!((data[1], data[2], data[4], data[5]), (7, 8, 9, 10));
-        let (raster, _) = applied(
+        let (raster, _) = apply(
             &grey(461),
             Colour::Grey,
             Alpha::None,
@@ -628,9 +628,9 @@ mod tests {
     #[test]
     fn colours_are_divided_by_alpha_and_multiplied_again() {
         let straight = Samples::U8(vec![200, 100, 50, 128]);
-        let (straight, _) = applied(&rgb(461), Colour::Rgb, Alpha::Straight, 4, straight);
+        let (straight, _) = apply(&rgb(461), Colour::Rgb, Alpha::Straight, 4, straight);
         let multiplied = Samples::U8(vec![100, 50, 25, 128, 0, 0, 0, 0]);
-        let (multiplied, _) = applied(&rgb(461), Colour::Rgb, Alpha::Premultiplied, 4, multiplied);
+        let (multiplied, _) = apply(&rgb(461), Colour::Rgb, Alpha::Premultiplied, 4, multiplied);
         let (Samples::U8(a), Samples::U8(b)) = (straight.samples, multiplied.samples) else {
             panic!("8 bits stay 8");
         };
@@ -646,7 +646,7 @@ mod tests {
     #[test]
     fn inks_are_converted_by_their_profile() {
         let inks = vec![0, 0, 0, 0, 77, 255, 0, 0, 0, 78, 255, 255, 255, 255, 79];
-        let (raster, meaning) = applied(&cmyk(), Colour::Cmyk, Alpha::Straight, 5, Samples::U8(inks));
+        let (raster, meaning) = apply(&cmyk(), Colour::Cmyk, Alpha::Straight, 5, Samples::U8(inks));
         assert_eq!(
             (raster.channels, meaning),
             (4, Meaning::bytes(Colour::Rgb, Alpha::Straight))
@@ -663,7 +663,7 @@ mod tests {
             assert_eq!(pixel[3], wanted[1]);
         }
         let deep = Samples::U16(vec![0, 65535, 0, 0]);
-        let (raster, _) = applied(&cmyk(), Colour::Cmyk, Alpha::None, 4, deep);
+        let (raster, _) = apply(&cmyk(), Colour::Cmyk, Alpha::None, 4, deep);
         assert_eq!(raster.channels, 3);
     }
 

@@ -70,13 +70,13 @@ pub trait Resample: Copy + Default + Send + Sync {
     const FULL: f32;
     /// The sample as a number.
     fn number(self) -> f32;
-    /// Prepares a sum for [`Resample::taken`].
+    /// Prepares a sum for [`Resample::of_sum`].
     #[inline(always)]
-    fn settled(sum: f32) -> f32 {
+    fn clamp_sum(sum: f32) -> f32 {
         sum.clamp(0.0, Self::FULL) + ROUNDING
     }
     /// The sample for a prepared sum.
-    fn taken(settled: f32) -> Self;
+    fn of_sum(sum: f32) -> Self;
 }
 
 impl Resample for u8 {
@@ -88,8 +88,8 @@ impl Resample for u8 {
     }
 
     #[inline(always)]
-    fn taken(settled: f32) -> u8 {
-        settled.to_bits() as u8
+    fn of_sum(sum: f32) -> u8 {
+        sum.to_bits() as u8
     }
 }
 
@@ -102,8 +102,8 @@ impl Resample for u16 {
     }
 
     #[inline(always)]
-    fn taken(settled: f32) -> u16 {
-        settled.to_bits() as u16
+    fn of_sum(sum: f32) -> u16 {
+        sum.to_bits() as u16
     }
 }
 
@@ -116,13 +116,13 @@ impl Resample for f32 {
     }
 
     #[inline(always)]
-    fn settled(sum: f32) -> f32 {
+    fn clamp_sum(sum: f32) -> f32 {
         sum
     }
 
     #[inline(always)]
-    fn taken(settled: f32) -> f32 {
-        settled
+    fn of_sum(sum: f32) -> f32 {
+        sum
     }
 }
 
@@ -325,7 +325,7 @@ fn band<S: Resample, const C: usize, const L: usize, const ALPHA: bool>(
                     .iter_mut()
                     .for_each(|pixel| straighten(pixel));
             }
-            *to = sums.map(S::settled).map(S::taken);
+            *to = sums.map(S::clamp_sum).map(S::of_sum);
         }
         for (out, lane) in out.chunks_exact_mut(across.len()).zip((0..).step_by(L)) {
             for (out, pixels) in out.iter_mut().zip(&line) {
@@ -395,12 +395,12 @@ pub fn fit(raster: &Raster, size: Size) -> Raster {
     Raster {
         size,
         channels: raster.channels,
-        samples: any_depth!(&raster.samples, samples => fitted(samples, raster.size, size, channels)),
+        samples: any_depth!(&raster.samples, samples => crop_or_replicate(samples, raster.size, size, channels)),
     }
 }
 
 /// Crops or replicates samples of `n` channels.
-fn fitted<S: Copy>(samples: &[S], old: Size, new: Size, n: usize) -> Vec<S> {
+fn crop_or_replicate<S: Copy>(samples: &[S], old: Size, new: Size, n: usize) -> Vec<S> {
     let (from, to) = (old.w as usize * n, new.w as usize * n);
     let mut out = Vec::with_capacity(to * new.h as usize);
     for row in samples.chunks_exact(from.max(1)).take(new.h as usize) {
@@ -433,7 +433,7 @@ mod tests {
         Crop { x, y, w, h }
     }
 
-    fn rastered(picture: &Picture) -> Raster {
+    fn raster_of(picture: &Picture) -> Raster {
         Raster {
             size: picture.size,
             channels: picture.layout.channels() as u8,
@@ -441,7 +441,7 @@ mod tests {
         }
     }
 
-    fn pictured(raster: Raster, layout: Layout) -> Picture {
+    fn picture_of(raster: Raster, layout: Layout) -> Picture {
         let Samples::U8(data) = raster.samples else {
             panic!("8 bits")
         };
@@ -453,17 +453,17 @@ mod tests {
     }
 
     fn resize(picture: &Picture, crop: Crop, to: Size, filter: Filter) -> Result<Picture> {
-        let (strips, alpha) = ([strip(rastered(picture))], picture.layout == Layout::Rgba);
+        let (strips, alpha) = ([strip(raster_of(picture))], picture.layout == Layout::Rgba);
         let resized = super::resize(&strips, alpha, None, (crop, to, filter))?;
-        Ok(pictured(resized, picture.layout))
+        Ok(picture_of(resized, picture.layout))
     }
 
     fn fit(picture: &Picture, size: Size) -> Picture {
-        pictured(super::fit(&rastered(picture), size), picture.layout)
+        picture_of(super::fit(&raster_of(picture), size), picture.layout)
     }
 
     /// A picture with the value `value(x, y)`; alpha is opaque.
-    fn drawn(size: Size, layout: Layout, value: impl Fn(u32, u32) -> u8) -> Picture {
+    fn draw(size: Size, layout: Layout, value: impl Fn(u32, u32) -> u8) -> Picture {
         let mut data = Vec::new();
         for y in 0..size.h {
             for x in 0..size.w {
@@ -482,7 +482,7 @@ mod tests {
 
     #[test]
     fn an_identity_resize_is_a_copy() {
-        let picture = drawn(Size::new(5, 4), Layout::Rgb, |x, y| (x * 50 + y) as u8);
+        let picture = draw(Size::new(5, 4), Layout::Rgb, |x, y| (x * 50 + y) as u8);
         assert_eq!(
             resize(&picture, whole(picture.size), picture.size, Filter::Bilinear).unwrap(),
             picture
@@ -491,7 +491,7 @@ mod tests {
 
     #[test]
     fn whole_pixels_at_scale_one_are_copied() {
-        let picture = drawn(Size::new(9, 9), Layout::Rgb, |x, y| (x * 20 + y) as u8);
+        let picture = draw(Size::new(9, 9), Layout::Rgb, |x, y| (x * 20 + y) as u8);
         let part = resize(
             &picture,
             crop(2.0, 3.0, 4.0, 5.0),
@@ -501,13 +501,13 @@ mod tests {
         .unwrap();
         assert_eq!(
             part,
-            drawn(Size::new(4, 5), Layout::Rgb, |x, y| ((x + 2) * 20 + y + 3) as u8)
+            draw(Size::new(4, 5), Layout::Rgb, |x, y| ((x + 2) * 20 + y + 3) as u8)
         );
     }
 
     #[test]
     fn a_crop_outside_the_picture_is_refused() {
-        let picture = drawn(Size::new(5, 4), Layout::Grey, |_, _| 0);
+        let picture = draw(Size::new(5, 4), Layout::Grey, |_, _| 0);
         for bad in [
             crop(-1.0, 0.0, 3.0, 3.0),
             crop(3.0, 0.0, 2.5, 1.0),
@@ -531,7 +531,7 @@ mod tests {
     #[test]
     fn halving_uses_a_triangle() {
         // A single bright column at 8: weights 3/8 for the output pixel over it, 1/8 for its left neighbour.
-        let picture = drawn(
+        let picture = draw(
             Size::new(16, 1),
             Layout::Grey,
             |x, _| if x == 8 { 240 } else { 0 },
@@ -542,18 +542,18 @@ mod tests {
 
     #[test]
     fn doubling_is_linear_between_centres() {
-        let picture = drawn(Size::new(2, 1), Layout::Grey, |x, _| (x * 100) as u8);
+        let picture = draw(Size::new(2, 1), Layout::Grey, |x, _| (x * 100) as u8);
         let double = resize(&picture, whole(picture.size), Size::new(4, 1), Filter::Bilinear).unwrap();
         assert_eq!(double.data, [0, 25, 75, 100]);
     }
 
     #[test]
     fn nearest_creates_no_new_values() {
-        let picture = drawn(Size::new(4, 1), Layout::Rgba, |x, _| (x * 80) as u8);
+        let picture = draw(Size::new(4, 1), Layout::Rgba, |x, _| (x * 80) as u8);
         let half = resize(&picture, whole(picture.size), Size::new(8, 1), Filter::Nearest).unwrap();
         assert_eq!(
             half,
-            drawn(Size::new(8, 1), Layout::Rgba, |x, _| (x / 2 * 80) as u8)
+            draw(Size::new(8, 1), Layout::Rgba, |x, _| (x / 2 * 80) as u8)
         );
     }
 
@@ -590,7 +590,7 @@ mod tests {
 
     #[test]
     fn overshoot_is_clamped() {
-        let edge = drawn(
+        let edge = draw(
             Size::new(20, 1),
             Layout::Grey,
             |x, _| if x < 10 { 0 } else { 255 },
@@ -606,7 +606,7 @@ mod tests {
     #[test]
     fn deeper_samples_are_resampled_alike() {
         let size = Size::new(31, 17);
-        let picture = drawn(size, Layout::Rgba, |x, y| (x * 8 + y) as u8);
+        let picture = draw(size, Layout::Rgba, |x, y| (x * 8 + y) as u8);
         let to = Size::new(11, 7);
         for filter in (0..5).map(Filter::numbered) {
             for (channels, alpha) in [
@@ -669,7 +669,7 @@ mod tests {
 
     #[test]
     fn separately_resampled_parts_fit_together() {
-        let picture = drawn(Size::new(64, 8), Layout::Rgb, |x, y| (x * x / 16 + y * 9) as u8);
+        let picture = draw(Size::new(64, 8), Layout::Rgb, |x, y| (x * x / 16 + y * 9) as u8);
         for filter in (0..5).map(Filter::numbered) {
             let all = resize(&picture, whole(picture.size), Size::new(32, 4), filter).unwrap();
             let part = crop(32.0, 0.0, 32.0, 8.0);
@@ -682,14 +682,14 @@ mod tests {
 
     #[test]
     fn fitting_crops_and_replicates_at_the_right_and_at_the_bottom() {
-        let picture = drawn(Size::new(3, 2), Layout::Grey, |x, y| (x + 10 * y) as u8);
+        let picture = draw(Size::new(3, 2), Layout::Grey, |x, y| (x + 10 * y) as u8);
         assert_eq!(fit(&picture, Size::new(2, 1)).data, [0, 1]);
         assert_eq!(
             fit(&picture, Size::new(4, 3)).data,
             [0, 1, 2, 2, 10, 11, 12, 12, 10, 11, 12, 12]
         );
         assert_eq!(fit(&picture, Size::new(2, 3)).data, [0, 1, 10, 11, 10, 11]);
-        let colour = drawn(Size::new(2, 1), Layout::Rgb, |x, _| x as u8);
+        let colour = draw(Size::new(2, 1), Layout::Rgb, |x, _| x as u8);
         assert_eq!(fit(&colour, Size::new(3, 1)).data, [0, 0, 0, 1, 1, 1, 1, 1, 1]);
         assert_eq!(fit(&picture, picture.size), picture);
     }
@@ -702,9 +702,9 @@ mod tests {
         ) {
             let filter = Filter::numbered(filter);
             let to = Size::new(to_w, to_h);
-            let picture = drawn(Size::new(w, h), layout, |_, _| value);
+            let picture = draw(Size::new(w, h), layout, |_, _| value);
             let resized = resize(&picture, whole(picture.size), to, filter).unwrap();
-            prop_assert_eq!(resized, drawn(to, layout, |_, _| value));
+            prop_assert_eq!(resized, draw(to, layout, |_, _| value));
         }
 
         #[test]
@@ -712,7 +712,7 @@ mod tests {
             to_w in 1u32..400, x in 0.0f64..60.0, w in 20.0f64..60.0, layout in prop::sample::select(LAYOUTS.to_vec()),
             filter in prop::sample::select(vec![Filter::Bilinear, Filter::Bicubic]),
         ) {
-            let picture = drawn(Size::new(120, 3), layout, |x, _| (x * 2) as u8);
+            let picture = draw(Size::new(120, 3), layout, |x, _| (x * 2) as u8);
             let part = crop(x, 0.0, w, 3.0);
             let resized = resize(&picture, part, Size::new(to_w, 3), filter).unwrap();
             let scale = w / f64::from(to_w);
@@ -736,7 +736,7 @@ mod tests {
             };
             // The border is constant, since the weights at the edges differ from those inside.
             let inside = |v: u32, len: u32| v >= 2 * factor && v < len - 2 * factor;
-            let picture = drawn(size, Layout::Grey, |x, y| {
+            let picture = draw(size, Layout::Grey, |x, y| {
                 if inside(x, size.w) && inside(y, size.h) { noise(x, y) } else { 128 }
             });
             let small = resize(&picture, whole(size), Size::new(32, 24), Filter::Bilinear).unwrap();

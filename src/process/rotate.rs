@@ -28,7 +28,7 @@ fn others(size: Size) -> usize {
     if size.area() < 1 << 18 {
         0
     } else {
-        bands.min(busy::most())
+        bands.min(busy::max_threads())
     }
 }
 
@@ -60,23 +60,23 @@ pub fn rotate(picture: &Picture, degrees: Num, to: Size, background: Option<[u8;
         cos,
         top + sin * x - cos * y,
     ];
-    placed(picture, map, to, background)
+    transform(picture, map, to, background)
 }
 
 /// Applies the map; the output has size `to`.
 pub fn place(picture: &Picture, map: &Affine, to: Size, background: Option<[u8; 3]>) -> Result<Picture> {
-    placed(picture, map.0.map(Num::value), to, background)
+    transform(picture, map.0.map(Num::value), to, background)
 }
 
 /// Each output pixel is the bilinear interpolation of the four input pixels around its position; outside the picture
 /// is `background`, into which edges fade. Without a background it is transparent, and the output has alpha: colours
 /// are weighted by it, so that edges do not darken. If the picture has alpha, `background` is ignored.
-fn placed(picture: &Picture, map: [f64; 6], to: Size, background: Option<[u8; 3]>) -> Result<Picture> {
+fn transform(picture: &Picture, map: [f64; 6], to: Size, background: Option<[u8; 3]>) -> Result<Picture> {
     match (picture.layout, background) {
-        (Layout::Grey, Some(background)) => turned::<1>(picture, map, to, [luma(background)]),
-        (Layout::Rgb, Some(background)) => turned::<3>(picture, map, to, background),
-        (Layout::Rgba, _) => turned::<4>(picture, map, to, [0; 4]),
-        (Layout::Grey | Layout::Rgb, None) => turned::<4>(&opaque(picture), map, to, [0; 4]),
+        (Layout::Grey, Some(background)) => transform_channels::<1>(picture, map, to, [luma(background)]),
+        (Layout::Rgb, Some(background)) => transform_channels::<3>(picture, map, to, background),
+        (Layout::Rgba, _) => transform_channels::<4>(picture, map, to, [0; 4]),
+        (Layout::Grey | Layout::Rgb, None) => transform_channels::<4>(&opaque(picture), map, to, [0; 4]),
     }
 }
 
@@ -128,7 +128,7 @@ fn opaque(picture: &Picture) -> Picture {
 }
 
 /// Four channels are RGBA; fewer are colours.
-fn turned<const N: usize>(
+fn transform_channels<const N: usize>(
     picture: &Picture,
     map: [f64; 6],
     to: Size,

@@ -27,17 +27,17 @@ pub fn turn(raster: Raster, mirror: bool, quarters: u8) -> Raster {
         channels,
         // fixed-size pixels are moved faster
         samples: any_depth!(samples, samples => match n {
-            1 => turned(samples, size, 1, mirror, quarters),
-            3 => turned(samples, size, 3, mirror, quarters),
-            4 => turned(samples, size, 4, mirror, quarters),
-            n => turned(samples, size, n, mirror, quarters),
+            1 => rotate_samples(samples, size, 1, mirror, quarters),
+            3 => rotate_samples(samples, size, 3, mirror, quarters),
+            4 => rotate_samples(samples, size, 4, mirror, quarters),
+            n => rotate_samples(samples, size, n, mirror, quarters),
         }),
     }
 }
 
 /// Rotates samples of `n` channels.
 #[inline(always)]
-fn turned<S: Copy + Default>(
+fn rotate_samples<S: Copy + Default>(
     mut samples: Vec<S>,
     size: Size,
     n: usize,

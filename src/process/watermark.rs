@@ -58,7 +58,7 @@ impl Watermark {
     }
 
     /// Red, green and blue of one of its pixels, and what they weigh, 0–1.
-    fn weighed(&self, pixel: &[u8]) -> ([f32; 3], f32) {
+    fn colour_and_weight(&self, pixel: &[u8]) -> ([f32; 3], f32) {
         match *pixel {
             [r, g, b, alpha] => ([r, g, b].map(f32::from), f32::from(alpha) / 255.0 * self.weight),
             [r, g, b] => ([r, g, b].map(f32::from), self.weight),
@@ -134,7 +134,7 @@ impl Marks {
             for (row, mark) in rows.zip(marks) {
                 let pixels = row.chunks_exact_mut(channels).skip(place.x as usize);
                 for (pixel, mark) in pixels.zip(mark.chunks_exact(wide)).take(place.w as usize) {
-                    self.mix(pixel, self.mark.weighed(mark));
+                    self.mix(pixel, self.mark.colour_and_weight(mark));
                 }
             }
         }

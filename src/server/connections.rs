@@ -182,7 +182,7 @@ impl Connections {
     }
 
     /// The limit of connections.
-    pub fn most(&self) -> usize {
+    pub fn max(&self) -> usize {
         self.most
     }
 
@@ -292,7 +292,7 @@ impl Presence {
         if self.all.most_of_one == 0 {
             return true;
         }
-        let peer = one(peer);
+        let peer = counted_as(peer);
         let mut addresses = self.all.addresses();
         let count = addresses.entry(peer).or_default();
         if *count >= self.all.most_of_one {
@@ -367,7 +367,7 @@ impl Presence {
     }
 
     /// The value of FCGI_MAX_CONNS.
-    pub fn most(&self) -> usize {
+    pub fn max(&self) -> usize {
         self.all.most
     }
 }
@@ -391,7 +391,7 @@ impl Drop for Presence {
 }
 
 /// The unit that is counted as one address: for IPv6, the /64 network of a subscriber (RFC 6177).
-fn one(address: IpAddr) -> IpAddr {
+fn counted_as(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

@@ -28,7 +28,7 @@ pub fn listeners() -> io::Result<Vec<Listener>> {
         let mut names = names.split(':');
         for fd in FIRST..FIRST + count {
             let http = names.next().is_some_and(|name| name.contains("http"));
-            if let Some(socket) = passed(fd)? {
+            if let Some(socket) = copy_if_listening(fd)? {
                 listeners.push(Listener::adopt(socket, http)?);
             }
         }
@@ -46,7 +46,7 @@ fn listens(fd: BorrowedFd<'_>) -> bool {
 }
 
 /// A copy of this descriptor, if it listens.
-fn passed(fd: RawFd) -> io::Result<Option<OwnedFd>> {
+fn copy_if_listening(fd: RawFd) -> io::Result<Option<OwnedFd>> {
     // SAFETY: the descriptor is borrowed only for the calls below; systemd guarantees that it is open, no code in
     // this process closes it, and if it is not open these calls fail with EBADF.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };

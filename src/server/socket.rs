@@ -71,7 +71,7 @@ impl Socket {
         }
     }
 
-    fn watched(&mut self) -> io::Result<&AsyncFd<Arc<OwnedFd>>> {
+    fn register(&mut self) -> io::Result<&AsyncFd<Arc<OwnedFd>>> {
         let watched = match self.watched.take() {
             Some(watched) => watched,
             None => watch(Arc::clone(&self.fd))?,
@@ -98,7 +98,7 @@ impl Socket {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        self.watched()?;
+        self.register()?;
         let (Some(watched), drained) = (&self.watched, &mut self.drained) else {
             return Poll::Pending;
         };
@@ -138,7 +138,7 @@ impl Socket {
             Err(Errno::AGAIN | Errno::INTR) => {}
             done => return Poll::Ready(done.map_err(io::Error::from)),
         }
-        let watched = self.watched()?;
+        let watched = self.register()?;
         loop {
             let mut ready = ready!(watched.poll_write_ready(context))?;
             match write(watched.get_ref().as_fd()) {

@@ -117,7 +117,7 @@ impl Access<'_> {
             "{method} {status} {size} B {:.2} ms {} {}",
             ms(self.time),
             self.outcome.name(),
-            asked(self.http)
+            address(self.http)
         );
         if log::log_enabled!(target: TARGET, log::Level::Debug) {
             let _ = write!(line, " [{}]", self.id);
@@ -150,7 +150,7 @@ impl Access<'_> {
             quoted(client).replace(' ', "_"),
             text("REMOTE_USER", "-").replace(' ', "_"),
             text("REQUEST_METHOD", "GET"),
-            quoted(&asked(self.http)),
+            quoted(&address(self.http)),
             text("SERVER_PROTOCOL", "HTTP/1.1"),
             self.reply.status,
             text("HTTP_REFERER", "-"),
@@ -172,7 +172,7 @@ impl Access<'_> {
             "request_id": self.id,
             "client": client(self.http, self.trust_proxy),
             "method": text("REQUEST_METHOD"),
-            "uri": asked(self.http),
+            "uri": address(self.http),
             "status": self.reply.status,
             "bytes": self.reply.body.len(),
             "ms": ms(self.time),
@@ -204,7 +204,7 @@ pub fn server_timing(
 }
 
 /// The requested address, on one line.
-fn asked(http: &Http) -> String {
+fn address(http: &Http) -> String {
     let uri = text(http, "REQUEST_URI");
     if uri.is_empty() {
         text(http, "QUERY_STRING")

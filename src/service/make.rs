@@ -99,7 +99,7 @@ impl Service {
             let seen = if keep_all {
                 raster
             } else {
-                colour::shown(raster, &meaning)
+                colour::visible_channels(raster, &meaning)
             };
             Ok((seen, meaning))
         };

@@ -408,7 +408,7 @@ impl Service {
         })?;
         let Some(opened) = opened else {
             let reply = Reply::new(200, answer.body).with("Content-Type", answer.media_type);
-            return Ok(self.common(self.kept(reply)));
+            return Ok(self.common(self.with_cache_control(reply)));
         };
         let etag = self.etag(fingerprint::of(&(&opened.identity, &answer.body)));
         if let Some(reply) = self.unchanged(http, &etag, &opened.last_modified, &[]) {

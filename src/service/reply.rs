@@ -52,7 +52,7 @@ impl Service {
     }
 
     /// Adds Cache-Control with the configured lifetime.
-    pub(in crate::service) fn kept(&self, reply: Reply) -> Reply {
+    pub(in crate::service) fn with_cache_control(&self, reply: Reply) -> Reply {
         reply.with("Cache-Control", self.config().cache_control.clone())
     }
 
@@ -66,7 +66,7 @@ impl Service {
         let reply = reply
             .with("Last-Modified", modified.to_string())
             .with("ETag", etag.to_string());
-        self.common(self.kept(reply))
+        self.common(self.with_cache_control(reply))
     }
 
     /// 304 for a GET or HEAD if the client's copy is current. `If-None-Match` takes precedence (RFC 9110 §13.2.2).
@@ -150,7 +150,7 @@ impl Service {
     pub(in crate::service) fn redirect(&self, target: Redirect) -> Reply {
         let status = if target.forever { 301 } else { 303 };
         let reply = Reply::new(status, "").with("Location", target.to);
-        self.common(self.kept(reply.with("Vary", self.named())))
+        self.common(self.with_cache_control(reply.with("Vary", self.named())))
     }
 
     /// The request headers by which a proxy may change an address.

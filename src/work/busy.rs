@@ -30,7 +30,7 @@ pub fn limit(threads: usize) {
 }
 
 /// The maximum number of concurrently computing threads.
-pub fn most() -> usize {
+pub fn max_threads() -> usize {
     match MOST.load(Ordering::Relaxed) {
         0 => cores(),
         threads => threads,
@@ -39,24 +39,24 @@ pub fn most() -> usize {
 
 /// A guard that counts one thread in `BUSY`.
 pub struct Busy {
-    /// This thread.
-    own: bool,
+    /// It is the current thread, not one to be started.
+    is_current: bool,
 }
 
 impl Busy {
     /// Counts this thread; `None` if it is already counted.
-    pub fn own() -> Option<Busy> {
+    pub fn this_thread() -> Option<Busy> {
         (!WORKS.replace(true)).then(|| {
             BUSY.fetch_add(1, Ordering::Relaxed);
-            Busy { own: true }
+            Busy { is_current: true }
         })
     }
 
     /// Reserves a thread to be started; `None` if the limit is reached.
     pub fn another() -> Option<Busy> {
         // dropping it undoes the count if the limit is exceeded
-        let busy = Busy { own: false };
-        (BUSY.fetch_add(1, Ordering::Relaxed) < most()).then_some(busy)
+        let busy = Busy { is_current: false };
+        (BUSY.fetch_add(1, Ordering::Relaxed) < max_threads()).then_some(busy)
     }
 
     /// Marks the started thread as counted.
@@ -68,7 +68,7 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         BUSY.fetch_sub(1, Ordering::Relaxed);
-        if self.own {
+        if self.is_current {
             WORKS.set(false);
         }
     }
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_refused_thread_is_not_counted() {
-        let all: Vec<Busy> = (0..most()).map_while(|_| Busy::another()).collect();
+        let all: Vec<Busy> = (0..max_threads()).map_while(|_| Busy::another()).collect();
         for _ in 0..10_000 {
             drop(Busy::another());
         }
@@ -90,8 +90,8 @@ mod tests {
 
     #[test]
     fn a_thread_is_counted_once() {
-        let own = Busy::own();
-        assert!(own.is_some() && Busy::own().is_none());
+        let own = Busy::this_thread();
+        assert!(own.is_some() && Busy::this_thread().is_none());
         drop(own);
         assert!(!WORKS.get());
     }

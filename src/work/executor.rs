@@ -364,7 +364,7 @@ impl Shared {
                 state.idle -= 1;
             };
             drop(state);
-            let _busy = Busy::own();
+            let _busy = Busy::this_thread();
             if lane == Lane::Big {
                 BIG.with(|big| big.replace(Some(Arc::downgrade(&self))));
             }

@@ -15,7 +15,7 @@ use std::thread;
 /// have finished.
 pub fn run(others: usize, work: impl Fn() + Sync) {
     let work = &work;
-    let _own = Busy::own();
+    let _own = Busy::this_thread();
     let current = scope::current();
     thread::scope(|threads| {
         for busy in (0..others).map_while(|_| Busy::another()) {

@@ -142,7 +142,7 @@ mod tests {
     use std::time::Duration;
     use std::time::Instant;
 
-    fn lasting(servers: Vec<String>) -> MemcachedSettings {
+    fn settings(servers: Vec<String>) -> MemcachedSettings {
         MemcachedSettings { servers, seconds: 60 }
     }
 
@@ -150,8 +150,8 @@ mod tests {
 
     fn quiet(_: &str, _: Result<(), &io::Error>) {}
 
-    fn one(address: String) -> Memcached {
-        Memcached::new(&lasting(vec![address]), quiet).unwrap()
+    fn connect(address: String) -> Memcached {
+        Memcached::new(&settings(vec![address]), quiet).unwrap()
     }
 
     /// The answer of a fake server to a command: `get KEY`, `set …` with its value, or `version`.
@@ -219,7 +219,7 @@ mod tests {
             }
             stored.map_or(b"END\r\n".to_vec(), |()| value(KEY, &frame::wrap(KEY, b"body")))
         }));
-        let cache = one(address);
+        let cache = connect(address);
         assert_eq!(cache.get_blocking(KEY), None);
         cache.set(KEY, &Bytes::from_static(b"body"));
         assert!(until(|| cache.get_blocking(KEY).as_deref() == Some(b"body")));
@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(lies.len(), 40);
         let mut next = lies.into_iter();
         let (address, asked) = server(Box::new(move |_| value(KEY, &next.next().unwrap_or_default())));
-        let cache = one(address);
+        let cache = connect(address);
         for turn in 0..40 {
             assert_eq!(cache.get_blocking(KEY), None, "{turn}");
         }
@@ -279,7 +279,7 @@ mod tests {
         ] {
             // trials by `version` fail, too: it stays down
             let (address, asked) = server(Box::new(move |_| answer.clone()));
-            let cache = one(address);
+            let cache = connect(address);
             for _ in 0..10 {
                 assert_eq!(cache.get_blocking(KEY), None, "{name}");
             }
@@ -310,7 +310,7 @@ mod tests {
             let count = if state.is_ok() { &BACK } else { &LOST };
             count.fetch_add(1, Ordering::SeqCst);
         };
-        let cache = Memcached::new(&lasting(vec![address]), tell).unwrap();
+        let cache = Memcached::new(&settings(vec![address]), tell).unwrap();
         assert_eq!(cache.get_blocking(KEY), None);
         assert!(!is_up(&cache));
         assert!(until(|| is_up(&cache)));
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn an_unknown_host_name_delays_nothing() {
-        let cache = one("nobody.invalid:11211".into());
+        let cache = connect("nobody.invalid:11211".into());
         assert_eq!(cache.get_blocking(KEY), None);
         assert!(!is_up(&cache), "it is not asked before it has an address");
         cache.set(KEY, &Bytes::from_static(b"body"));
@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn a_connection_that_the_server_closed_is_reopened() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let cache = one(listener.local_addr().unwrap().to_string());
+        let cache = connect(listener.local_addr().unwrap().to_string());
         let closing = thread::spawn(move || {
             for _ in 0..5 {
                 let mut stream = BufReader::new(listener.accept().unwrap().0);
@@ -351,7 +351,7 @@ mod tests {
             Some("set") => b"SERVER_ERROR object too large for cache\r\n".to_vec(),
             _ => b"END\r\n".to_vec(),
         }));
-        let cache = one(address);
+        let cache = connect(address);
         cache.set(KEY, &vec![0; MAX_BODY + 1].into());
         cache.set(KEY, &vec![0; MAX_BODY].into());
         let sets = || {
@@ -370,7 +370,7 @@ mod tests {
     #[test]
     fn keys_are_spread_over_the_servers_and_only_those_of_a_dead_one_move() {
         let servers: Vec<String> = (1..=4).map(|i| format!("127.0.0.1:{i}")).collect();
-        let cache = Memcached::new(&lasting(servers.clone()), quiet).unwrap();
+        let cache = Memcached::new(&settings(servers.clone()), quiet).unwrap();
         let keys: Vec<String> = (0..400).map(|i| format!("iipsrv:{i}")).collect();
         let address_of = |key: &str| cache.server_for(key).map(|server| server.address().to_string());
         let before: Vec<_> = keys.iter().map(|key| address_of(key)).collect();

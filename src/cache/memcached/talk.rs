@@ -57,7 +57,7 @@ impl ServerConnection {
     pub fn open(target: &ServerAddress, until: Instant) -> io::Result<ServerConnection> {
         let socket = match target {
             ServerAddress::Tcp(address) => {
-                let stream = TcpStream::connect_timeout(address, left(until)?)?;
+                let stream = TcpStream::connect_timeout(address, time_left(until)?)?;
                 stream.set_nodelay(true)?;
                 ServerSocket::Tcp(stream)
             }
@@ -147,7 +147,7 @@ impl ServerConnection {
 
 impl Read for Timed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = Some(left(self.until)?);
+        let left = Some(time_left(self.until)?);
         match &mut self.socket {
             ServerSocket::Tcp(stream) => stream.set_read_timeout(left).and_then(|()| stream.read(buffer)),
             ServerSocket::Unix(stream) => stream.set_read_timeout(left).and_then(|()| stream.read(buffer)),
@@ -157,7 +157,7 @@ impl Read for Timed {
 
 impl Write for Timed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let left = Some(left(self.until)?);
+        let left = Some(time_left(self.until)?);
         match &mut self.socket {
             ServerSocket::Tcp(stream) => stream.set_write_timeout(left).and_then(|()| stream.write(bytes)),
             ServerSocket::Unix(stream) => stream.set_write_timeout(left).and_then(|()| stream.write(bytes)),
@@ -170,7 +170,7 @@ impl Write for Timed {
 }
 
 /// The time left, never zero, which a socket takes for no limit.
-fn left(until: Instant) -> io::Result<Duration> {
+fn time_left(until: Instant) -> io::Result<Duration> {
     let left = until.saturating_duration_since(Instant::now());
     if left.is_zero() {
         return Err(io::ErrorKind::TimedOut.into());

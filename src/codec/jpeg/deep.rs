@@ -23,7 +23,7 @@ use crate::codec::jpeg::stream::MarkerSegments;
 use crate::codec::jpeg::stream::SOS;
 use crate::codec::jpeg::stream::StreamColour;
 use crate::codec::jpeg::upsample::ComponentPlane;
-use crate::codec::jpeg::upsample::upsampled;
+use crate::codec::jpeg::upsample::upsample;
 use crate::error::Error;
 use crate::error::Result;
 use crate::geometry::Size;
@@ -83,11 +83,11 @@ pub fn is_deep(frame: &Frame) -> bool {
 pub fn decode(stream: &[u8], frame: &Frame) -> Result<Raster> {
     let (components, is_luma) = scans(stream, frame)?;
     let count = components.len();
-    let most = most(components.iter().map(|component| component.factors));
+    let most = max_factors(components.iter().map(|component| component.factors));
     let area = usize::try_from(frame.size.area()).unwrap_or(0);
     let mut out = vec![0; area * count];
     for (channel, component) in components.into_iter().enumerate() {
-        let plane = upsampled(&component.plane, component.factors, most, frame.size)?;
+        let plane = upsample(&component.plane, component.factors, most, frame.size)?;
         let places = out.iter_mut().skip(channel).step_by(count);
         places.zip(plane).for_each(|(to, sample)| *to = sample);
     }
@@ -125,8 +125,8 @@ fn scans(stream: &[u8], frame: &Frame) -> Result<(Vec<FrameComponent>, bool)> {
                 if !components.is_empty() {
                     return Err(wrong("frame header"));
                 }
-                components = framed(&segment, frame)?;
-                guess = StreamColour::guessed(segment.components());
+                components = frame_components(&segment, frame)?;
+                guess = StreamColour::guess(segment.components());
                 missing = (0..components.len()).collect();
             }
             (SOS, payload) => {
@@ -159,7 +159,7 @@ fn scans(stream: &[u8], frame: &Frame) -> Result<(Vec<FrameComponent>, bool)> {
 }
 
 /// The components of a frame header.
-fn framed(segment: &MarkerSegment, frame: &Frame) -> Result<Vec<FrameComponent>> {
+fn frame_components(segment: &MarkerSegment, frame: &Frame) -> Result<Vec<FrameComponent>> {
     let found = segment.components();
     if found.len() != usize::from(frame.components) {
         return Err(wrong("frame header"));
@@ -170,7 +170,7 @@ fn framed(segment: &MarkerSegment, frame: &Frame) -> Result<Vec<FrameComponent>>
     if !all.clone().all(right) || found.iter().any(|[.., quantiser]| *quantiser > 3) {
         return Err(wrong("frame header"));
     }
-    let most = most(all);
+    let most = max_factors(all);
     let mcus = frame.size.grid(Size::new(most.w * 8, most.h * 8));
     let component = |found: &[u8; 3]| {
         let factors = factors(found);
@@ -191,8 +191,8 @@ fn framed(segment: &MarkerSegment, frame: &Frame) -> Result<Vec<FrameComponent>>
 }
 
 /// The largest sampling factors of components.
-fn most(factors: impl Iterator<Item = Size>) -> Size {
-    let larger = |most: Size, of: Size| Size::new(most.w.max(of.w), most.h.max(of.h));
+fn max_factors(factors: impl Iterator<Item = Size>) -> Size {
+    let larger = |max: Size, factors: Size| Size::new(max.w.max(factors.w), max.h.max(factors.h));
     factors.fold(Size::new(1, 1), larger)
 }
 
@@ -251,7 +251,7 @@ impl DeepScan {
         frame: &Frame,
         components: &mut [FrameComponent],
     ) -> Result<()> {
-        let most = most(components.iter().map(|component| component.factors));
+        let most = max_factors(components.iter().map(|component| component.factors));
         let mut bits = BitReader::new(&data, 0, 1 << 16);
         let mut last = [0; 4];
         let mut since = 0;

@@ -18,7 +18,7 @@ const CHUNK: usize = 256 << 10;
 /// `head` (the bytes of a file up to its first scan, or all of them) with the height in its frame header and not
 /// after the scan. Reads through the scan if the frame header has no height. `Corrupt` if no DNL segment follows, or
 /// its value is 0.
-pub(crate) fn filled<'a>(head: &'a [u8], from: &dyn ReadAt) -> Result<Cow<'a, [u8]>> {
+pub(crate) fn with_height<'a>(head: &'a [u8], from: &dyn ReadAt) -> Result<Cow<'a, [u8]>> {
     let Some((place, scan)) = open(head) else {
         return Ok(Cow::Borrowed(head));
     };
@@ -81,12 +81,15 @@ mod tests {
         wanted[13] = 9;
         for tail in [&[0xff, 0xd9][..], &[]] {
             let file = [HEAD, SCAN, &[0xdc, 0, 4, 0, 9], tail].concat();
-            assert_eq!(*filled(HEAD, &file).unwrap(), wanted);
+            assert_eq!(*with_height(HEAD, &file).unwrap(), wanted);
             // fill bytes may precede a marker
             let whole = [&wanted, &SCAN[..SCAN.len() - 1], tail].concat();
-            assert_eq!(*filled(&file, &file).unwrap(), whole);
+            assert_eq!(*with_height(&file, &file).unwrap(), whole);
         }
-        assert!(matches!(filled(&wanted, &HEAD.to_vec()), Ok(Cow::Borrowed(_))));
+        assert!(matches!(
+            with_height(&wanted, &HEAD.to_vec()),
+            Ok(Cow::Borrowed(_))
+        ));
     }
 
     #[test]
@@ -100,7 +103,10 @@ mod tests {
             &[0xdc, 0, 5, 0, 9],
         ] {
             let file = [HEAD, SCAN, end].concat();
-            assert!(matches!(filled(HEAD, &file), Err(Error::Corrupt(_))), "{end:x?}");
+            assert!(
+                matches!(with_height(HEAD, &file), Err(Error::Corrupt(_))),
+                "{end:x?}"
+            );
         }
     }
 }

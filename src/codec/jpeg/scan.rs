@@ -238,7 +238,9 @@ impl Scan {
     /// missing that would have to be guessed.
     pub fn of(head: &[u8]) -> Option<Scan> {
         let frame = stream::frame(head).ok()?;
-        jpeg::check(&frame).is_ok().then(|| Scan::framed(head, &frame))?
+        jpeg::check(&frame)
+            .is_ok()
+            .then(|| Scan::of_frame(head, &frame))?
     }
 
     /// Indexes a scan of two components without subsampling, which the libraries reject: an empty third one is added.
@@ -249,10 +251,10 @@ impl Scan {
             ..frame
         };
         jpeg::check(&three).ok()?;
-        Scan::framed(head, &frame).filter(|scan| scan.blocks.len() == 2)
+        Scan::of_frame(head, &frame).filter(|scan| scan.blocks.len() == 2)
     }
 
-    fn framed(head: &[u8], frame: &Frame) -> Option<Scan> {
+    fn of_frame(head: &[u8], frame: &Frame) -> Option<Scan> {
         if frame.process > 1 || frame.bits != 8 {
             return None;
         }

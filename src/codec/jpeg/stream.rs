@@ -56,7 +56,7 @@ impl StreamColour {
     }
 
     /// What the library assumes without markers; `None` for other numbers of components.
-    pub(crate) fn guessed(components: &[[u8; 3]]) -> Option<StreamColour> {
+    pub(crate) fn guess(components: &[[u8; 3]]) -> Option<StreamColour> {
         match components {
             [_] => Some(StreamColour::Grey),
             [[b'R', ..], [b'G', ..], [b'B', ..]] => Some(StreamColour::Rgb),
@@ -322,7 +322,7 @@ pub(crate) fn can_follow(tables: &[u8], tile: &[u8], colour: StreamColour) -> bo
         said |= segment.adobe().is_some() || segment.is_jfif();
         match segment.marker {
             0xc0..=0xc2 if segment.payload.first() == Some(&8) => {
-                guess = StreamColour::guessed(segment.components())
+                guess = StreamColour::guess(segment.components())
             }
             // the library does not support other processes
             DQT | DHT | DRI | COM | SOS | APP0..=0xef => {}

@@ -47,7 +47,7 @@ impl ComponentPlane {
 /// Upsamples a plane with sampling `factors` to `size` samples; `max_factors` are the largest of all components.
 /// Factor 2 is interpolated with weights 3/4 and 1/4; planes at most two samples wide replicate horizontally and, for 2x2, vertically.
 /// Other factors replicate. `Unsupported` if the ratios are fractions.
-pub fn upsampled(plane: &ComponentPlane, factors: Size, max_factors: Size, size: Size) -> Result<Vec<u16>> {
+pub fn upsample(plane: &ComponentPlane, factors: Size, max_factors: Size, size: Size) -> Result<Vec<u16>> {
     if !max_factors.w.is_multiple_of(factors.w.max(1)) || !max_factors.h.is_multiple_of(factors.h.max(1)) {
         let what = "jpeg with fractional sampling ratios is not supported";
         return Err(Error::Unsupported(what.into()));
@@ -63,13 +63,13 @@ pub fn upsampled(plane: &ComponentPlane, factors: Size, max_factors: Size, size:
         let upper = y % 2 == 0;
         let far = plane.row(if upper { row - 1 } else { row + 1 });
         match (across, down) {
-            (2, 1) if smooth => doubled(near.iter().map(|v| u32::from(*v)), [1, 2], 2, &mut out),
+            (2, 1) if smooth => double_row(near.iter().map(|v| u32::from(*v)), [1, 2], 2, &mut out),
             (2, 2) if smooth => {
                 let sums = near
                     .iter()
                     .zip(far)
                     .map(|(near, far)| 3 * u32::from(*near) + u32::from(*far));
-                doubled(sums, [8, 7], 4, &mut out);
+                double_row(sums, [8, 7], 4, &mut out);
             }
             (1, 2) => out.extend(near.iter().zip(far).map(|(near, far)| {
                 let sum = 3 * u32::from(*near) + u32::from(*far) + if upper { 1 } else { 2 };
@@ -84,7 +84,7 @@ pub fn upsampled(plane: &ComponentPlane, factors: Size, max_factors: Size, size:
 
 /// Doubles a row: each output is three parts of a sample and one of its neighbour on that side, at the ends the
 /// sample itself; `bias` is added to the left and the right output before the lowest `cut` bits are dropped.
-fn doubled(row: impl Iterator<Item = u32> + Clone, bias: [u32; 2], cut: u32, out: &mut Vec<u16>) {
+fn double_row(row: impl Iterator<Item = u32> + Clone, bias: [u32; 2], cut: u32, out: &mut Vec<u16>) {
     let mut next = row.clone().skip(1);
     let mut before = None;
     for value in row {

@@ -29,7 +29,7 @@ pub fn links(view: &View, naming: &Naming, header: &Header, limits: &PlanLimits)
     if naming.version < 2 {
         return Ok(profile);
     }
-    let (region, size) = view.shown(header, limits)?;
+    let (region, size) = view.region_and_size(header, limits)?;
     Ok(format!(
         "<{}/{}/{}/{}/{}.{}>;rel=\"canonical\", {profile}",
         naming.id,

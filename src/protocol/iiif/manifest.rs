@@ -63,7 +63,7 @@ pub struct ManifestRequest {
 
 impl ManifestRequest {
     /// The address of the document itself.
-    fn own(&self) -> String {
+    fn address(&self) -> String {
         format!("{}/manifest.json", self.id)
     }
 }
@@ -126,8 +126,8 @@ pub fn collection(asked: &ManifestRequest, name: &str, entries: &[FolderEntry]) 
     };
     let items: Vec<_> = entries.iter().map(items).collect();
     let members = match asked.version {
-        2 => json!({ "@id": asked.own(), "@type": "sc:Collection", "label": name, "members": items }),
-        _ => json!({ "id": asked.own(), "type": "Collection", "label": plain(name), "items": items }),
+        2 => json!({ "@id": asked.address(), "@type": "sc:Collection", "label": name, "members": items }),
+        _ => json!({ "id": asked.address(), "type": "Collection", "label": plain(name), "items": items }),
     };
     described(asked, members)
 }
@@ -264,7 +264,7 @@ fn manifest_3(asked: &ManifestRequest, work: Members, canvases: &[Canvas]) -> Va
     };
     let items: Vec<_> = canvases.iter().enumerate().map(canvas).collect();
     let mut all = Members::new();
-    all.insert("id".into(), json!(asked.own()));
+    all.insert("id".into(), json!(asked.address()));
     all.insert("type".into(), json!("Manifest"));
     all.extend(work);
     if let Some(first) = canvases.first() {
@@ -342,7 +342,7 @@ fn manifest_2(asked: &ManifestRequest, work: &Members, canvases: &[Canvas]) -> V
     let items: Vec<_> = canvases.iter().enumerate().map(canvas).collect();
     let mut all = Members::new();
     let mut put = |key: &str, value: Value| all.insert(key.into(), value);
-    put("@id", json!(asked.own()));
+    put("@id", json!(asked.address()));
     put("@type", json!("sc:Manifest"));
     about_2(work, &mut put);
     if let Some(first) = canvases.first() {

@@ -359,7 +359,7 @@ impl Wire {
     }
 
     /// Whether nothing more may be read before a request is answered.
-    pub fn held(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         let running = |open: &&OpenRequest| matches!(open.stage, RequestStage::Running);
         self.open.len() >= MAX_RUNNING && self.open.iter().filter(running).count() >= MAX_RUNNING
     }

@@ -42,7 +42,7 @@ thread_local! {
 /// Serves a connection until it ends.
 pub async fn serve(socket: Socket, presence: Presence, handler: Handler) {
     let mut connection = Connection {
-        wire: Wire::new(presence.most()),
+        wire: Wire::new(presence.max()),
         socket,
         presence,
         handler,
@@ -184,7 +184,7 @@ impl Connection {
     /// Reads once, and parses what was read.
     fn poll_in(&mut self, context: &mut Context<'_>) -> ReadOutcome {
         let shut = self.out.last.is_some() && !self.lingering;
-        if shut || self.ended || self.wire.held() || self.out.bytes() > MAX_WAITING {
+        if shut || self.ended || self.wire.is_full() || self.out.bytes() > MAX_WAITING {
             return ReadOutcome::Nothing;
         }
         if self.stalled {

@@ -70,7 +70,7 @@ pub struct Jpeg {
 pub fn open(file: Arc<dyn Blob>, limits: &Limits) -> Result<Box<dyn Source>> {
     let part = FileRange::whole(file);
     let head = head(&part)?;
-    let head = lines::filled(&head, &part)?;
+    let head = lines::with_height(&head, &part)?;
     let frame = stream::frame(&head)?;
     if !(jpeg::bypasses_library(&frame) && matches!(frame.components, 1 | 3 | 4)) {
         jpeg::check(&frame)?;
@@ -240,7 +240,7 @@ fn widen(raster: &mut Raster, bits: u8) {
 
 /// Decodes a whole file. Missing data are filled in by the decoder.
 fn decode(bytes: &[u8], header: &Header) -> Result<Raster> {
-    let bytes = &*lines::filled(bytes, &bytes)?;
+    let bytes = &*lines::with_height(bytes, &bytes)?;
     let ended;
     let stream = if stream::frame(bytes)?.ended {
         bytes

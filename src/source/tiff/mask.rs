@@ -8,7 +8,7 @@ use crate::source::tiff::layout::BlockLayout;
 use crate::source::tiff::layout::SampleType;
 
 /// The alpha value of full opacity for samples of a layout.
-pub fn most(layout: &BlockLayout) -> f64 {
+pub fn opaque(layout: &BlockLayout) -> f64 {
     match layout.depth() {
         SampleType::U8 => 255.0,
         SampleType::U16 => 65535.0,

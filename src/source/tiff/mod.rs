@@ -144,7 +144,7 @@ impl Tiff {
         let mut meaning = layout.meaning.clone();
         if mask {
             meaning.alpha = Alpha::Straight;
-            let range = (0.0, mask::most(layout));
+            let range = (0.0, mask::opaque(layout));
             meaning
                 .ranges
                 .insert(meaning.colour.channels().min(meaning.ranges.len()), range);
