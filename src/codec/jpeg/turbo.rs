@@ -296,7 +296,7 @@ pub fn encode(pixels: &[u8], size: Size, layout: Layout, quality: u8, style: Jpe
 pub fn requantise(stream: &[u8], size: Size, quality: u8) -> Result<Option<Vec<u8>>> {
     let (width, height) = (side(size.w)?, side(size.h)?);
     let stream_len = c_ulong::try_from(stream.len()).map_err(|_| undecodable())?;
-    PLANES.with_borrow_mut(|planes| {
+    with_planes(|planes| {
         let subsampling = with_decompressor(|handle| {
             let headers = read_headers(handle, stream)?;
             if !headers.whole || headers.size != (width, height) {
@@ -378,10 +378,23 @@ impl YuvPlanes {
                 _ => Size::new(0, 0),
             };
             data.resize(plane.w as usize * plane.h as usize, 0);
-            data.shrink_to(KEPT_BYTES);
             *stride = c_int::try_from(plane.w).unwrap_or(c_int::MAX);
         }
     }
+}
+
+/// Lends the planes of this thread; those too large to be kept are freed afterwards.
+fn with_planes<T>(work: impl FnOnce(&mut YuvPlanes) -> T) -> T {
+    PLANES.with_borrow_mut(|planes| {
+        let result = work(planes);
+        let large = |data: &&mut Vec<u8>| data.capacity() > KEPT_BYTES;
+        planes
+            .data
+            .iter_mut()
+            .filter(large)
+            .for_each(|data| *data = Vec::new());
+        result
+    })
 }
 
 /// Encodes a picture of this width, height and subsampling by `call`, which gets a live compressor used by this
