@@ -212,7 +212,7 @@ impl Parts {
 const TRANSFORM: u64 = 12;
 
 /// Rows of fewer pixels cost as much as rows of this many: each is a read, or an edge of code-blocks.
-const NARROW: u32 = 64;
+pub const NARROW: u32 = 64;
 
 /// Pixels of an area with the same cost, in rows of at least `NARROW`.
 pub fn in_rows(size: Size) -> u64 {

@@ -41,6 +41,7 @@ use crate::source::derived::origins::Worth;
 use crate::source::derived::origins::pixel_bytes;
 use crate::source::derived::origins::plan;
 use crate::source::level::Map;
+use crate::source::level::NARROW;
 use crate::source::level::Parts;
 use crate::source::level::Progress;
 use crate::source::reduce::reduce;
@@ -69,9 +70,8 @@ const IN_FLIGHT: usize = 3;
 /// channels.
 const BAND: u32 = 1 << 20;
 
-/// Width and height of such a piece of a wavelet-transformed level, whose coefficients take several times the memory of
-/// samples.
-const TRANSFORMED: u32 = 512;
+/// Pixels of such a piece of a wavelet-transformed level, whose coefficients take several times the memory of samples.
+const TRANSFORMED: u32 = 512 * 512;
 
 /// Receives a part of a level and its position.
 type Put<'a> = dyn Fn(Raster, Rect) -> Result<()> + Sync + 'a;
@@ -331,11 +331,10 @@ impl DerivedLevels {
                 let rows = whole((BAND / rect.w.max(1)).min(self.fitting(rect.w)), h);
                 Size::new(whole(self.fitting(rows.min(rect.h)), w), rows)
             }
-            // as square as possible: neighbouring pieces decode the code-blocks at their edges
-            _ => Size::new(
-                whole(TRANSFORMED, 1),
-                whole(TRANSFORMED.min(self.fitting(TRANSFORMED)), 1),
-            ),
+            _ => {
+                let piece = transformed(rect.size(), self.size(from), self.fitting(1));
+                Size::new(whole(piece.w, 1), whole(piece.h, 1))
+            }
         };
         let part = |rect: Rect| Window {
             level: from,
@@ -471,6 +470,17 @@ fn pieces(rect: Rect, size: Size) -> impl Iterator<Item = Rect> {
         .filter_map(move |(column, row)| Rect::new(column * size.w, row * size.h, size.w, size.h).meet(rect))
 }
 
+/// The size of the pieces, of at most `most` pixels, in which a part of a wavelet-transformed level of size `whole` is read: as
+/// square as possible, because neighbouring pieces decode the code-blocks at their edges, but few if the level is flat.
+fn transformed(part: Size, whole: Size, most: u32) -> Size {
+    let area = TRANSFORMED.min(most).max(1);
+    let side = area.isqrt();
+    // a thinner part takes the memory of its code-blocks
+    let h = part.h.max(NARROW).min(whole.h).clamp(1, side);
+    let w = (area / h).min(part.w.max(NARROW)).min(whole.w).max(1);
+    Size::new(w, area / w)
+}
+
 /// The mean of each square with sides of `factor` pixels.
 fn reduced(piece: Piece, factor: u32) -> Piece {
     match piece {
@@ -489,6 +499,21 @@ mod tests {
     use crate::source::synthetic::sample;
     use std::sync::atomic::AtomicUsize;
     use std::sync::atomic::Ordering;
+
+    #[test]
+    fn pieces_of_transformed_levels_are_square_or_as_few_as_the_level_allows() {
+        let huge = Size::new(1 << 30, 1 << 30);
+        assert_eq!(transformed(huge, huge, u32::MAX), Size::new(512, 512));
+        // with many channels
+        assert_eq!(transformed(huge, huge, 1 << 16), Size::new(256, 256));
+        let flat = Size::new(1 << 30, 1);
+        assert_eq!(transformed(flat, flat, u32::MAX), Size::new(1 << 18, 1));
+        // code-blocks are 64 pixels high
+        assert_eq!(transformed(flat, huge, u32::MAX), Size::new(4096, 64));
+        let narrow = Size::new(1, 1 << 30);
+        assert_eq!(transformed(narrow, narrow, u32::MAX), Size::new(1, 1 << 18));
+        assert_eq!(transformed(narrow, huge, 0), Size::new(1, 1));
+    }
 
     /// A level that counts the tiles read.
     struct Counted(Synthetic, Arc<AtomicUsize>);
