@@ -132,11 +132,16 @@ impl Weigh for Arc<Raster> {
 }
 
 impl<'a> BandCache<'a> {
-    /// Caches strips and packed parts itself, and derived levels in `levels`.
+    /// Caches strips and packed parts itself, and derived levels in `levels`. The effort of a window covers them.
     pub fn over(levels: &'a dyn TileCache) -> BandCache<'a> {
+        BandCache::with(levels, STRIPS)
+    }
+
+    /// The same with at most `strips` bytes of strips, but always the last two.
+    pub fn with(levels: &'a dyn TileCache, strips: u64) -> BandCache<'a> {
         BandCache {
             levels,
-            strips: Recent::of_some(STRIPS, LAST),
+            strips: Recent::of_some(strips, LAST),
             packed: Recent::new(PACKED),
         }
     }
@@ -186,7 +191,7 @@ mod tests {
         };
         // number of ten strips of this size that stay cached
         let held = |bytes: u64| {
-            let bands = BandCache::over(&NoCache);
+            let bands = BandCache::with(&NoCache, STRIPS);
             let make = || {
                 Ok(Raster {
                     size: Size::new(1, 1),

@@ -293,6 +293,12 @@ impl Effort {
         Effort { held, ..self }
     }
 
+    /// The same where up to `pixels` pixels, among them copies, are in memory.
+    pub fn holding(self, pixels: u64) -> Effort {
+        let held = self.held.max(self.pixels.saturating_mul(2).min(pixels));
+        Effort { held, ..self }
+    }
+
     /// The same where it is decoded in tiles or strips of `area` pixels.
     pub fn of_tiles(self, area: u64) -> Effort {
         // and a copy

@@ -58,6 +58,11 @@ impl ComponentSamples {
 }
 
 impl Decoded {
+    /// Whether the codestream has none of the tiles that the window touches: all samples are equal.
+    pub fn is_vacant(&self) -> bool {
+        self.tiles.is_empty()
+    }
+
     /// The samples of `rows`, counted from the top of the window: those rows of each component, and nothing of
     /// components that were not decoded.
     pub fn rows(&self, rows: ops::Range<u32>) -> Result<Planes> {

@@ -3,12 +3,15 @@
 use crate::geometry::Size;
 use crate::source::Decoding;
 use crate::source::Effort;
+use crate::source::Header;
 use crate::source::Level;
 use crate::source::cache::Part;
 use crate::source::cache::as_stored;
 use crate::source::cache::not_tiles;
+use crate::source::derived::PIECES;
 use crate::source::derived::origins::LevelOrigin;
 use crate::source::derived::origins::LevelShape;
+use crate::source::derived::origins::pixel_bytes;
 use crate::source::level::Derived;
 use crate::source::level::LevelShared;
 use crate::source::level::Map;
@@ -17,17 +20,17 @@ use crate::source::level::Progress;
 use crate::source::level::in_rows;
 use std::sync::Arc;
 
-/// The level for this `origin`, or for the origin `without` temporary files, from the levels of the `file` or the
-/// `larger` levels of the pyramid.
+/// The level for this `origin`, or for the origin `without` temporary files, from the levels of the `file` with this header
+/// or the `larger` levels of the pyramid.
 pub fn level(
     shape: LevelShape,
     origin: LevelOrigin,
     without: LevelOrigin,
-    file: &[Level],
+    file: &Header,
     larger: &[Level],
 ) -> Level {
     let LevelShape { size, tile } = shape;
-    let base = origin.base(file, larger);
+    let base = origin.base(&file.levels, larger);
     let decoding = match origin {
         LevelOrigin::Stored(_) => base.map(|level| level.decoding),
         LevelOrigin::Cut(_) | LevelOrigin::Reduced { .. } => base.map(derived_decoding),
@@ -60,7 +63,7 @@ fn derived_decoding(from: &Level) -> Decoding {
 }
 
 /// The parts to decode for a window of a level of this size and number.
-fn parts(size: Size, number: usize, origin: LevelOrigin, file: &[Level], larger: &[Level]) -> Parts {
+fn parts(size: Size, number: usize, origin: LevelOrigin, file: &Header, larger: &[Level]) -> Parts {
     let derived = |from: Option<&Level>, index, factor, name| match from {
         None => Parts::Pixels,
         Some(from) => Parts::Derived(Arc::new(Derived {
@@ -79,13 +82,15 @@ fn parts(size: Size, number: usize, origin: LevelOrigin, file: &[Level], larger:
             progress: Progress::default(),
         }))
     };
-    let base = origin.base(file, larger);
+    let base = origin.base(&file.levels, larger);
     match origin {
         LevelOrigin::Stored(_) => base.map_or(Parts::Tiles, |level| level.parts.clone()),
         LevelOrigin::Cut(index) => derived(base, index, 1, as_stored),
         LevelOrigin::Reduced { from, factor } => derived(base, from, factor, not_tiles),
         LevelOrigin::Whole { .. } => base.map_or(Parts::Pixels, |base| {
-            shared(Effort::shared(in_rows(base.size)).of_tiles(base.tile.area()))
+            let effort = Effort::shared(in_rows(base.size)).of_tiles(base.tile.area());
+            // pieces, and as many bytes of strips
+            shared(effort.holding(2 * PIECES / pixel_bytes(file).max(1)))
         }),
         LevelOrigin::Ordered(_) => shared(Effort::shared(size.area())),
         LevelOrigin::Refused(_) => Parts::Pixels,

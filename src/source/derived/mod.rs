@@ -66,6 +66,9 @@ const BYTES: u64 = 8 << 20;
 /// Pieces that are in memory at the same time, but for one.
 const IN_FLIGHT: usize = 3;
 
+/// Bytes of all pieces in memory, and of the strips that are cached for them.
+const PIECES: u64 = (IN_FLIGHT as u64 + 1) * BYTES;
+
 /// Approximate pixels of a larger level that are read at once for a window of a smaller one; fewer with many
 /// channels.
 const BAND: u32 = 1 << 20;
@@ -136,7 +139,7 @@ impl DerivedLevels {
     ) -> DerivedLevels {
         let mut levels: Vec<Level> = Vec::with_capacity(planned.len());
         for ((shape, origin), without) in planned.iter().zip(&unspooled) {
-            let level = level(*shape, *origin, *without, &inner.header().levels, &levels);
+            let level = level(*shape, *origin, *without, inner.header(), &levels);
             levels.push(level);
         }
         let header = Header {
@@ -277,7 +280,7 @@ impl DerivedLevels {
         take: impl Fn(Raster, Rect) -> Result<()> + Sync,
     ) -> Result<()> {
         // strips shared by two pieces are decoded once
-        let bands = BandCache::over(keep);
+        let bands = BandCache::with(keep, PIECES);
         let below = Renamed {
             keep: &bands,
             name: &as_stored,
@@ -289,9 +292,12 @@ impl DerivedLevels {
         let Level {
             size, tile, decoding, ..
         } = *levels.get(level).ok_or(Error::Busy)?;
-        // one piece that all threads decode, or several pieces
+        // one piece that all threads decode, as long as a flat level allows, or several pieces
         let (columns, hands) = match decoding {
-            Decoding::Parallel => (tile.w, 0),
+            Decoding::Parallel => (
+                u32::try_from(tile.area() / u64::from(tile.h.min(size.h).max(1))).unwrap_or(tile.w),
+                0,
+            ),
             _ => (COLUMNS.min(self.fitting(tile.h)), IN_FLIGHT),
         };
         let piece = if tile.w >= size.w {
@@ -308,6 +314,9 @@ impl DerivedLevels {
         let pieces =
             rows.flat_map(|row| (0..grid.w).filter_map(move |col| Rect::cell(size, piece, col, row)));
         let others = usize::try_from(grid.area().saturating_sub(1)).unwrap_or(usize::MAX);
+        // large ones take turns
+        let fitting = PIECES / piece.area().saturating_mul(pixel_bytes(&self.header)).max(1);
+        let hands = hands.min(usize::try_from(fitting).unwrap_or(hands));
         each(others.min(hands), pieces, |rect| {
             let window = Window::new(level, rect);
             let (w, h) = (rect.w.div_ceil(factor), rect.h.div_ceil(factor));
@@ -499,6 +508,34 @@ mod tests {
     use crate::source::synthetic::sample;
     use std::sync::atomic::AtomicUsize;
     use std::sync::atomic::Ordering;
+
+    #[test]
+    fn the_effort_of_a_whole_level_counts_its_pieces_and_cached_strips() {
+        let mut strips = Synthetic::halving(Size::new(30_000, 20_000), Size::new(30_000, 37), 3);
+        let header = strips.header_mut();
+        header.levels.truncate(1);
+        header.levels[0].grid = Grid::Strips;
+        let budget = Budget {
+            level_bytes: 1 << 30,
+            ..Budget::default()
+        };
+        let source = DerivedLevels::over(Box::new(strips), &budget);
+        let wholes = source
+            .header()
+            .levels
+            .iter()
+            .filter_map(|level| match &level.parts {
+                Parts::Shared(shared) => Some(shared.effort.held * 3),
+                _ => None,
+            });
+        let wholes: Vec<u64> = wholes.collect();
+        assert!(
+            wholes
+                .iter()
+                .any(|bytes| (2 * PIECES - 3..2 * PIECES).contains(bytes)),
+            "{wholes:?}"
+        );
+    }
 
     #[test]
     fn pieces_of_transformed_levels_are_square_or_as_few_as_the_level_allows() {

@@ -266,12 +266,23 @@ impl Jp2 {
 
     /// The samples of a window.
     fn rectangle(&self, window: Window, keep: &dyn TileCache) -> Result<Raster> {
+        self.piece(window, keep)
+            .map(|piece| piece.raster(window.rect.size()))
+    }
+
+    /// A window as one piece, vacant where the codestream has no tiles.
+    fn piece(&self, window: Window, keep: &dyn TileCache) -> Result<Piece> {
         let rect = window.rect;
         let layers = window
             .layers
             .map_or(self.layers, |layers| layers.clamp(1, self.layers));
         let reduction = u8::try_from(window.level).map_err(|_| Error::Outside("no such level".into()))?;
         let decoded = self.stream.decode(reduction, rect, layers, &Kept(keep))?;
+        if decoded.is_vacant() && rect.size().area() > 1 {
+            let rect = Rect::new(rect.x, rect.y, 1, 1);
+            let pixel = self.rectangle(Window { rect, ..window }, keep)?;
+            return Ok(Piece::Vacant(pixel));
+        }
         let (size, channels) = (rect.size(), self.channels.len());
         #[expect(
             clippy::cast_possible_truncation,
@@ -300,11 +311,11 @@ impl Jp2 {
                 self.show(&decoded, size, scale, colour)?
             })
         };
-        Ok(Raster {
+        Ok(Piece::Pixels(Raster {
             size,
             channels: self.header.channels,
             samples,
-        })
+        }))
     }
 
     /// The samples of a window in bands of `rows` rows.
@@ -313,8 +324,7 @@ impl Jp2 {
         for top in (0..rect.h).step_by(rows as usize) {
             check()?;
             let at = Rect::new(rect.x, rect.y + top, rect.w, rows.min(rect.h - top));
-            let band = self.rectangle(Window { rect: at, ..window }, keep)?;
-            take(Piece::Pixels(band), at)?;
+            take(self.piece(Window { rect: at, ..window }, keep)?, at)?;
         }
         Ok(())
     }
@@ -411,7 +421,7 @@ impl Source for Jp2 {
         let rows = Effort::PIECES / u64::from(window.rect.w.max(1));
         let rows = u32::try_from(rows).unwrap_or(u32::MAX).max(BAND);
         if window.rect.h <= rows {
-            return take(Piece::Pixels(self.rectangle(window, keep)?), window.rect);
+            return take(self.piece(window, keep)?, window.rect);
         }
         // code-blocks shared by two bands are decoded once
         self.bands(window, rows, &BandCache::over(keep), take)
@@ -471,6 +481,23 @@ mod tests {
                 assert_eq!(gather(bands).unwrap(), whole, "{name} {index}");
             }
         }
+    }
+
+    #[test]
+    fn windows_without_tiles_are_vacant() {
+        let jp2 = seed("../corrupt/absent-tiles-wide.j2k");
+        let size = jp2.header.levels[0].size;
+        let piece = |x| {
+            let window = Window::new(0, Rect::new(x, 0, 1 << 20, size.h));
+            window::piece(&jp2, window, &NoCache).unwrap()
+        };
+        // only the first of its tiles is there
+        assert!(matches!(piece(0), Piece::Pixels(_)));
+        let Piece::Vacant(pixel) = piece(size.w / 2) else {
+            panic!("vacant expected")
+        };
+        assert_eq!(pixel.size, Size::new(1, 1));
+        assert_eq!(pixel.samples, Samples::U8(vec![0; pixel.channels.into()]));
     }
 
     #[test]
