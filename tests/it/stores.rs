@@ -26,6 +26,8 @@ use std::process::Command;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -701,8 +703,11 @@ impl Drop for Server {
     }
 }
 
+/// A new folder; tests run at the same time in one process.
 fn folder(name: &str) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("iipsrv-stores-{}-{name}", std::process::id()));
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("iipsrv-stores-{}-{number}-{name}", std::process::id()));
     std::fs::create_dir_all(folder.join("bucket/masters")).unwrap();
     folder
 }
