@@ -126,6 +126,7 @@ mod tests {
         image.header_mut().levels[0].parts = Parts::Shared(Arc::new(LevelShared {
             part: Some(Part::Level(0)),
             effort: Effort::shared(1 << 20),
+            base: None,
             then: Parts::Tiles,
             otherwise: Parts::Tiles,
             progress: Default::default(),

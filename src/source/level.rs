@@ -111,8 +111,10 @@ impl Map {
 pub struct LevelShared {
     /// Its cache key, if it is cached.
     pub part: Option<Part>,
-    /// The effort of making it.
+    /// The effort of making it from what is there.
     pub effort: Effort,
+    /// The parts it is made from, if these may have to be made before.
+    pub base: Option<Parts>,
     /// The parts for a window afterwards.
     pub then: Parts,
     /// The parts for a window if it cannot be made.
@@ -201,7 +203,9 @@ impl Parts {
                 } else if shared.progress.is_done() || is_held() {
                     shared.then.effort(level, window, keep)
                 } else {
-                    shared.effort
+                    let whole = Window::new(window.level, Rect::of(level.size));
+                    let base = (shared.base.as_ref()).map(|base| base.effort(level, whole, keep));
+                    base.map_or(shared.effort, |base| shared.effort.after(base))
                 }
             }
         }
@@ -297,6 +301,17 @@ impl Effort {
     pub fn holding(self, pixels: u64) -> Effort {
         let held = self.held.max(self.pixels.saturating_mul(2).min(pixels));
         Effort { held, ..self }
+    }
+
+    /// The same where something else is made before, in pieces. The larger counts: of the levels of a pyramid, each has at most
+    /// a fourth of the pixels of the one before.
+    fn after(self, base: Effort) -> Effort {
+        let held = if base.shared { base.held } else { 0 };
+        Effort {
+            pixels: self.pixels.max(base.pixels),
+            held: self.held.max(held),
+            ..self
+        }
     }
 
     /// The same where it is decoded in tiles or strips of `area` pixels.

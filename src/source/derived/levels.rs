@@ -9,6 +9,7 @@ use crate::source::cache::Part;
 use crate::source::cache::as_stored;
 use crate::source::cache::not_tiles;
 use crate::source::derived::PIECES;
+use crate::source::derived::origins::Base;
 use crate::source::derived::origins::LevelOrigin;
 use crate::source::derived::origins::LevelShape;
 use crate::source::derived::origins::pixel_bytes;
@@ -40,6 +41,7 @@ pub fn level(
         Parts::Shared(shared) if origin.is_spooled() => Parts::Shared(Arc::new(LevelShared {
             part: None,
             effort: shared.effort,
+            base: shared.base.clone(),
             then: Parts::Pixels,
             otherwise: parts(size, larger.len(), without, file, larger),
             progress: Progress::default(),
@@ -64,7 +66,7 @@ fn derived_decoding(from: &Level) -> Decoding {
 
 /// The parts to decode for a window of a level of this size and number.
 fn parts(size: Size, number: usize, origin: LevelOrigin, file: &Header, larger: &[Level]) -> Parts {
-    let derived = |from: Option<&Level>, index, factor, name| match from {
+    let derived = |from: Option<&Level>, index, factor, name: fn(Part) -> Option<Part>| match from {
         None => Parts::Pixels,
         Some(from) => Parts::Derived(Arc::new(Derived {
             from: from.clone(),
@@ -73,10 +75,11 @@ fn parts(size: Size, number: usize, origin: LevelOrigin, file: &Header, larger: 
             name,
         })),
     };
-    let shared = |effort| {
+    let shared = |effort, base| {
         Parts::Shared(Arc::new(LevelShared {
             part: Some(Part::Level(number)),
             effort,
+            base,
             then: Parts::Pixels,
             otherwise: Parts::Pixels,
             progress: Progress::default(),
@@ -87,12 +90,17 @@ fn parts(size: Size, number: usize, origin: LevelOrigin, file: &Header, larger: 
         LevelOrigin::Stored(_) => base.map_or(Parts::Tiles, |level| level.parts.clone()),
         LevelOrigin::Cut(index) => derived(base, index, 1, as_stored),
         LevelOrigin::Reduced { from, factor } => derived(base, from, factor, not_tiles),
-        LevelOrigin::Whole { .. } => base.map_or(Parts::Pixels, |base| {
-            let effort = Effort::shared(in_rows(base.size)).of_tiles(base.tile.area());
+        LevelOrigin::Whole { from, factor, .. } => base.map_or(Parts::Pixels, |level| {
+            let effort = Effort::shared(in_rows(level.size)).of_tiles(level.tile.area());
             // pieces, and as many bytes of strips
-            shared(effort.holding(2 * PIECES / pixel_bytes(file).max(1)))
+            let effort = effort.holding(2 * PIECES / pixel_bytes(file).max(1));
+            let base = match from {
+                Base::File(index) => derived(base, index, factor, as_stored),
+                Base::Header(index) => derived(base, index, factor, Some),
+            };
+            shared(effort, Some(base))
         }),
-        LevelOrigin::Ordered(_) => shared(Effort::shared(size.area())),
+        LevelOrigin::Ordered(_) => shared(Effort::shared(size.area()), None),
         LevelOrigin::Refused(_) => Parts::Pixels,
     }
 }

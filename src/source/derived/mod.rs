@@ -503,6 +503,7 @@ mod tests {
     use super::*;
     use crate::raster::Samples;
     use crate::source::Grid;
+    use crate::source::cache::Packer;
     use crate::source::derived::origins::TILE;
     use crate::source::synthetic::Synthetic;
     use crate::source::synthetic::sample;
@@ -535,6 +536,55 @@ mod tests {
                 .any(|bytes| (2 * PIECES - 3..2 * PIECES).contains(bytes)),
             "{wholes:?}"
         );
+    }
+
+    /// A cache that holds one level.
+    struct Held(usize);
+
+    impl TileCache for Held {
+        fn keep(&self, _: Part, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Arc<Raster>> {
+            make().map(Arc::new)
+        }
+
+        fn packs(&self) -> bool {
+            false
+        }
+
+        fn pack(&self, _: Part, make: &mut Packer) -> Result<()> {
+            make(None).map(drop)
+        }
+
+        fn holds(&self, part: Part) -> bool {
+            part == Part::Level(self.0)
+        }
+    }
+
+    #[test]
+    fn the_effort_of_a_level_includes_the_larger_ones_that_are_made_before() {
+        let (w, h) = (30_000, 20_000);
+        let mut stored = level(w, h, (w, 37));
+        stored.grid = Grid::Strips;
+        let budget = Budget {
+            level_bytes: 1 << 30,
+            ..Budget::default()
+        };
+        let source = DerivedLevels::over(source(vec![stored]).0, &budget);
+        let levels = &source.header().levels;
+        let last = levels.len() - 1;
+        let effort =
+            |keep: &dyn TileCache| levels[last].effort(Window::new(last, Rect::new(0, 0, 9, 9)), keep);
+        let all = u64::from(w) * u64::from(h);
+        assert_eq!(effort(&NoCache).pixels, all);
+        assert!(effort(&NoCache).shared);
+        let wholes: Vec<usize> = (0..last)
+            .filter(|&index| matches!(levels[index].parts, Parts::Shared(_)))
+            .collect();
+        assert!(wholes.len() > 1, "{wholes:?}");
+        for index in wholes {
+            let found = effort(&Held(index)).pixels;
+            assert_eq!(found, levels[index].size.area(), "{index}");
+        }
+        assert_eq!(effort(&Held(last)).pixels, 9 * 64);
     }
 
     #[test]

@@ -167,6 +167,7 @@ fn index(size: Size) -> LevelShared {
     LevelShared {
         part: None,
         effort: Effort::shared(size.area() / 2),
+        base: None,
         then: Parts::Tiles,
         otherwise: Parts::Tiles,
         progress: Progress::default(),
