@@ -91,7 +91,8 @@ fn parts(size: Size, number: usize, origin: LevelOrigin, file: &Header, larger: 
         LevelOrigin::Cut(index) => derived(base, index, 1, as_stored),
         LevelOrigin::Reduced { from, factor } => derived(base, from, factor, not_tiles),
         LevelOrigin::Whole { from, factor, .. } => base.map_or(Parts::Pixels, |level| {
-            let effort = Effort::shared(in_rows(level.size)).of_tiles(level.tile.area());
+            // two strips stay cached, beside one that is decoded and the piece
+            let effort = Effort::shared(in_rows(level.size)).of_tiles(level.tile.area().saturating_mul(2));
             // pieces, and as many bytes of strips
             let effort = effort.holding(2 * PIECES / pixel_bytes(file).max(1));
             let base = match from {
