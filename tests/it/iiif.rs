@@ -451,7 +451,8 @@ fn unversioned_iiif_accepts_the_syntax_of_all_versions_and_a_named_version_only_
     let status = |path: &str| service.respond(Http::get(path)).status;
     for (words, plain, two, three) in [
         ("full/full/0/default.jpg", 200, 200, 400),
-        ("full/full/0/native.jpg", 200, 200, 400),
+        ("full/full/0/native.jpg", 200, 400, 400),
+        ("full/max/0/grey.jpeg", 200, 400, 400),
         ("full/^max/0/default.jpg", 200, 400, 200),
         ("Full/MAX/0/Default.JPG", 200, 400, 400),
         ("full/300.5,/0/default.jpg", 200, 400, 400),

@@ -54,7 +54,7 @@ pub fn view(rules: Rules, (region, size): (&str, &str), rotation: &str, file: &s
             degrees,
             ..self::quality(rules, quality)?
         },
-        format: format(suffix)?,
+        format: format(rules, suffix)?,
         quality: None,
         compression: None,
     })
@@ -234,10 +234,14 @@ pub const EXTENSIONS: [&str; 4] = ["negative", "stretch", "equalization", "log"]
 /// Parses the quality.
 fn quality(rules: Rules, text: &str) -> Result<Adjust> {
     let more = rules.more;
+    // the words of version 1, and of neither
+    let old = !rules.strict || rules.version < 2;
     let mut adjust = Adjust::default();
     match word(rules, text).as_str() {
-        "default" | "native" | "color" | "colour" => {}
-        "gray" | "grey" => adjust.tone = Tone::Grey,
+        "default" | "color" => {}
+        "native" | "colour" if old => {}
+        "gray" => adjust.tone = Tone::Grey,
+        "grey" if old => adjust.tone = Tone::Grey,
         "bitonal" => adjust.tone = Tone::Bitonal,
         "negative" if more => adjust.samples.invert = true,
         "stretch" if more => adjust.samples.stretch = true,
@@ -257,9 +261,10 @@ fn quality(rules: Rules, text: &str) -> Result<Adjust> {
     Ok(adjust)
 }
 
-fn format(text: &str) -> Result<Format> {
+/// Parses the format; the standards know one suffix for each.
+fn format(rules: Rules, text: &str) -> Result<Format> {
     let built: Vec<_> = Format::built().map(|format| format.suffix()).collect();
-    match Format::named(text) {
+    match Format::named(text).filter(|format| !rules.strict || text == format.suffix()) {
         Some(format) if format.is_built() => Ok(format),
         Some(_) => Err(Error::Unsupported(format!(
             "{text} output is not built: {} are",
@@ -282,6 +287,26 @@ mod tests {
         strict: false,
         ..STRICT
     };
+
+    #[test]
+    fn strict_qualities_and_formats_are_those_of_the_version() {
+        let parse = |rules, file| view(rules, ("full", "max"), "0", file).is_ok();
+        for file in ["default.jpg", "color.png", "gray.tif", "bitonal.gif"] {
+            assert!(parse(STRICT, file) && parse(PLAIN, file), "{file}");
+        }
+        for file in [
+            "native.jpg",
+            "grey.jpg",
+            "colour.jpg",
+            "default.jpeg",
+            "default.JPG",
+            "Default.jpg",
+        ] {
+            assert!(!parse(STRICT, file) && parse(PLAIN, file), "{file}");
+        }
+        let first = Rules { version: 1, ..STRICT };
+        assert!(view(first, ("full", "full"), "0", "grey.jpg").is_ok());
+    }
 
     #[test]
     fn strict_regions_follow_the_standard() {
