@@ -21,6 +21,13 @@ pub enum Error {
     Limit(String),
     /// No such image: 404. Holds its identifier or the reason, never a path.
     Missing(String),
+    /// The server may not read the file: 404, as if there were none.
+    Unreadable {
+        /// As for a missing image.
+        text: String,
+        /// The cause, for the log.
+        why: String,
+    },
     /// The image has no such tile or level: 404.
     Outside(String),
     /// Needs more memory than the server may use: 413. The text is for the log.
@@ -60,7 +67,7 @@ impl Error {
         match self {
             Error::Malformed(_) => 400,
             Error::TooLarge(_) | Error::Limit(_) | Error::TooBig(_) => 413,
-            Error::Missing(_) | Error::Outside(_) => 404,
+            Error::Missing(_) | Error::Unreadable { .. } | Error::Outside(_) => 404,
             Error::Busy | Error::NoMemory(_) | Error::Changed | Error::Later(_) | Error::Cancelled => 503,
             Error::TimedOut => 504,
             Error::Store { slow: false, .. } => 502,
@@ -77,6 +84,7 @@ impl Error {
             | Error::TooLarge(text)
             | Error::Limit(text)
             | Error::Missing(text)
+            | Error::Unreadable { text, .. }
             | Error::Outside(text)
             | Error::Unsupported(text) => text,
             Error::TooBig(_) => "this would take more memory than the server may use",
@@ -97,7 +105,7 @@ impl fmt::Display for Error {
             Error::Corrupt(text) => write!(f, "corrupt file: {text}"),
             Error::Io(error) => write!(f, "{error}"),
             Error::TooBig(text) | Error::NoMemory(text) | Error::Internal(text) => f.write_str(text),
-            Error::Store { why, .. } => f.write_str(why),
+            Error::Store { why, .. } | Error::Unreadable { why, .. } => f.write_str(why),
             other => f.write_str(other.public()),
         }
     }
@@ -113,6 +121,10 @@ impl Clone for Error {
             Error::TooLarge(text) => Error::TooLarge(text.clone()),
             Error::Limit(text) => Error::Limit(text.clone()),
             Error::Missing(text) => Error::Missing(text.clone()),
+            Error::Unreadable { text, why } => Error::Unreadable {
+                text: text.clone(),
+                why: why.clone(),
+            },
             Error::Outside(text) => Error::Outside(text.clone()),
             Error::TooBig(text) => Error::TooBig(text.clone()),
             Error::Busy => Error::Busy,
@@ -140,7 +152,7 @@ impl From<TryReserveError> for Error {
 }
 
 impl From<io::Error> for Error {
-    /// A missing or unreadable file is a missing image; other errors are failures of the machine.
+    /// A failure of the machine; `library` tells which of them mean that there is no image.
     fn from(error: io::Error) -> Self {
         Error::Io(error)
     }

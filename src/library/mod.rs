@@ -20,6 +20,7 @@ use crate::library::paths::decoded;
 use crate::library::paths::is_file;
 use crate::library::paths::missing;
 use crate::library::paths::printable;
+use crate::library::paths::unopened;
 pub use crate::library::picture::picture;
 use crate::plan::Reading;
 use crate::source;
@@ -39,6 +40,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -283,8 +285,12 @@ impl Library {
             };
         }
         let path = self.path(id, &self.settings.suffix)?;
-        if !is_file(&path) {
-            return Ok(None);
+        match fs::metadata(&path) {
+            Ok(found) if found.is_file() => {}
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                return Err(unopened(error.into(), id));
+            }
+            _ => return Ok(None),
         }
         let source = self.source(self.blob(&path, id)?, id, page)?;
         Ok(Some(Opened::new(
@@ -309,7 +315,7 @@ impl Library {
             Some(directory) => store::open_beneath(directory, path),
             None => store::open(path),
         };
-        opened.map_err(|_| missing(id))
+        opened.map_err(|error| unopened(error, id))
     }
 
     /// Opens a source by the first bytes of the blob.

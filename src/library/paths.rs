@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::library::Library;
 use percent_encoding::percent_decode_str;
+use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -45,6 +46,22 @@ pub(in crate::library) fn checked(id: &str) -> Result<&str> {
 
 pub(in crate::library) fn missing(id: &str) -> Error {
     Error::Missing(format!("no image {}", printable(id)))
+}
+
+/// The error for a file that cannot be opened. Want of descriptors, of memory or of a disk is a failure of the server; a link
+/// out of the directory or something else than a file is no image.
+pub(in crate::library) fn unopened(error: Error, id: &str) -> Error {
+    let Error::Io(error) = error else {
+        return missing(id);
+    };
+    match Errno::from_io_error(&error) {
+        Some(Errno::ACCESS) => Error::Unreadable {
+            text: missing(id).public().into(),
+            why: error.to_string(),
+        },
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::IO | Errno::STALE) => Error::Io(error),
+        _ => missing(id),
+    }
 }
 
 /// The identifier in quotes, shortened and without control characters, for messages.
@@ -90,5 +107,29 @@ impl Library {
         } else {
             Err(missing(id))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_the_system_does_not_open_is_not_simply_missing() {
+        let error = |code: Errno| unopened(Error::Io(code.into()), "a");
+        for code in [Errno::MFILE, Errno::IO] {
+            assert_eq!(error(code).status(), 500);
+        }
+        for code in [Errno::ACCESS, Errno::NOENT, Errno::LOOP, Errno::NXIO] {
+            assert_eq!(
+                (error(code).status(), error(code).public()),
+                (404, "no image \"a\"")
+            );
+        }
+        assert_eq!(
+            error(Errno::ACCESS).to_string(),
+            "Permission denied (os error 13)"
+        );
+        assert_eq!(unopened(missing("out"), "a").status(), 404);
     }
 }

@@ -188,7 +188,7 @@ impl Service {
     /// Logs an error with the image that it concerns.
     fn tell(&self, http: &Http, error: &Error) {
         let level = match error {
-            Error::Corrupt(_) | Error::Io(_) | Error::Internal(_) => Level::Error,
+            Error::Corrupt(_) | Error::Io(_) | Error::Internal(_) | Error::Unreadable { .. } => Level::Error,
             Error::TooBig(_) | Error::NoMemory(_) | Error::TimedOut | Error::Limit(_) => Level::Warn,
             // a client can cause any number of these
             Error::Unsupported(_) => Level::Info,
@@ -208,7 +208,7 @@ impl Service {
         let reply = match protocol {
             Protocol::Iip => {
                 let fault = iip.clone().unwrap_or_else(|| match error {
-                    Error::Missing(_) => Fault {
+                    Error::Missing(_) | Error::Unreadable { .. } => Fault {
                         code: "1 3",
                         argument: "FIF".into(),
                     },
