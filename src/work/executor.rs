@@ -58,6 +58,16 @@ struct State {
     stopped: bool,
 }
 
+impl State {
+    /// Whether a thread is idle although a job waits.
+    fn should_wake(&self) -> bool {
+        self.idle > 0
+            && [Lane::Small, Lane::Big]
+                .iter()
+                .any(|lane| self.queue.has_waiting(*lane))
+    }
+}
+
 /// Runs a job, or reports why it is refused.
 type Task = Box<dyn FnOnce(Result<Lease>) + Send>;
 
@@ -200,10 +210,9 @@ impl Executor {
     pub fn load(&self) -> Load {
         let state = self.0.lock();
         let queue = &state.queue;
-        let [small, big] = queue.running;
         Load {
-            small: [queue.waiting(Lane::Small), small],
-            big: [queue.waiting(Lane::Big), big],
+            small: queue.load(Lane::Small),
+            big: queue.load(Lane::Big),
             memory: [queue.leased, self.0.policy.memory],
             done: queue.done,
         }
@@ -292,9 +301,9 @@ impl Shared {
         }
         let mut state = self.lock();
         state.queue.leased = state.queue.leased.saturating_sub(bytes);
-        let waits = state.idle > 0 && !state.queue.is_empty();
+        let wake = state.should_wake();
         drop(state);
-        if waits {
+        if wake {
             self.filled.notify_one();
         }
     }
@@ -302,7 +311,7 @@ impl Shared {
     fn submit(self: &Arc<Self>, job: Job<Task>) {
         let lane = job.cost.lane();
         let mut state = self.lock();
-        let queued = state.queue.waiting(lane) > 0;
+        let queued = state.queue.has_waiting(lane);
         let why = if job.cost.bytes > self.policy.memory {
             let (needed, most) = (job.cost.bytes >> 20, self.policy.memory >> 20);
             let text = format!("this would take {needed} MB, and MAX_MEMORY is {most}");
@@ -411,9 +420,9 @@ impl Shared {
         let took = (runs && !scope.cancelled()).then(|| start.elapsed());
         let mut state = self.lock();
         state.queue.end(cost, lane, took);
-        let more = state.idle > 0 && !state.queue.is_empty();
+        let wake = state.should_wake();
         drop(state);
-        if more {
+        if wake {
             self.filled.notify_one();
         }
     }

@@ -56,19 +56,24 @@ pub struct Policy {
 
 /// Waiting and running jobs; `T` is what a job runs.
 pub struct Queue<T> {
-    small: VecDeque<Job<T>>,
-    big: VecDeque<Job<T>>,
-    /// Running jobs by lane.
-    pub running: [usize; 2],
-    /// Work of running and waiting jobs by lane.
-    pending: [u64; 2],
-    /// Recent nanoseconds per unit of work by lane; 0 before the first measurement.
-    rate: [f64; 2],
+    small: LaneState<T>,
+    big: LaneState<T>,
     /// Bytes of all leases.
     pub leased: u64,
     /// Jobs completed.
     pub done: u64,
     picks: u32,
+}
+
+/// The jobs of a lane.
+struct LaneState<T> {
+    waiting: VecDeque<Job<T>>,
+    /// Running jobs.
+    running: usize,
+    /// Work of running and waiting jobs.
+    pending: u64,
+    /// Recent nanoseconds per unit of work; 0 before the first measurement.
+    rate: f64,
 }
 
 /// A job that waits.
@@ -82,11 +87,8 @@ pub struct Job<T> {
 impl<T> Default for Queue<T> {
     fn default() -> Self {
         Queue {
-            small: VecDeque::new(),
-            big: VecDeque::new(),
-            running: [0; 2],
-            pending: [0; 2],
-            rate: [0.0; 2],
+            small: LaneState::default(),
+            big: LaneState::default(),
             leased: 0,
             done: 0,
             picks: 0,
@@ -94,41 +96,54 @@ impl<T> Default for Queue<T> {
     }
 }
 
+impl<T> Default for LaneState<T> {
+    fn default() -> Self {
+        LaneState {
+            waiting: VecDeque::new(),
+            running: 0,
+            pending: 0,
+            rate: 0.0,
+        }
+    }
+}
+
 impl<T> Queue<T> {
     /// Appends a job to its lane.
     pub fn push(&mut self, job: Job<T>) {
-        let lane = job.cost.lane();
-        if let Some(pending) = self.pending.get_mut(lane as usize) {
-            *pending = pending.saturating_add(job.cost.work);
-        }
-        self.lane(lane).push_back(job);
+        let lane = self.lane_mut(job.cost.lane());
+        lane.pending = lane.pending.saturating_add(job.cost.work);
+        lane.waiting.push_back(job);
     }
 
     /// Removes the waiting jobs of a lane for which `leaves` holds.
     pub fn remove(&mut self, lane: Lane, leaves: impl Fn(&Job<T>) -> bool) -> VecDeque<Job<T>> {
-        let (gone, rest): (VecDeque<_>, VecDeque<_>) = self.lane(lane).drain(..).partition(leaves);
-        *self.lane(lane) = rest;
+        let lane = self.lane_mut(lane);
+        let (gone, rest): (VecDeque<_>, VecDeque<_>) = lane.waiting.drain(..).partition(leaves);
+        lane.waiting = rest;
         let work: u64 = gone.iter().map(|job| job.cost.work).sum();
-        if let Some(pending) = self.pending.get_mut(lane as usize) {
-            *pending = pending.saturating_sub(work);
-        }
+        lane.pending = lane.pending.saturating_sub(work);
         gone
     }
 
-    /// The number of jobs that wait in a lane.
-    pub fn waiting(&self, lane: Lane) -> usize {
+    /// The numbers of jobs of a lane: waiting, running.
+    pub fn load(&self, lane: Lane) -> [usize; 2] {
+        let lane = self.lane(lane);
+        [lane.waiting.len(), lane.running]
+    }
+
+    /// Whether a job waits in this lane.
+    pub fn has_waiting(&self, lane: Lane) -> bool {
+        !self.lane(lane).waiting.is_empty()
+    }
+
+    fn lane(&self, lane: Lane) -> &LaneState<T> {
         match lane {
-            Lane::Small => self.small.len(),
-            Lane::Big => self.big.len(),
+            Lane::Small => &self.small,
+            Lane::Big => &self.big,
         }
     }
 
-    /// Whether no job waits.
-    pub fn is_empty(&self) -> bool {
-        self.small.is_empty() && self.big.is_empty()
-    }
-
-    fn lane(&mut self, lane: Lane) -> &mut VecDeque<Job<T>> {
+    fn lane_mut(&mut self, lane: Lane) -> &mut LaneState<T> {
         match lane {
             Lane::Small => &mut self.small,
             Lane::Big => &mut self.big,
@@ -137,15 +152,14 @@ impl<T> Queue<T> {
 
     /// The estimated wait of a new job in this lane.
     pub fn wait(&self, lane: Lane, policy: &Policy) -> Duration {
-        let at = lane as usize;
-        let rate = self.rate.get(at).copied().filter(|rate| *rate > 0.0);
-        let pending = self.pending.get(at).copied().unwrap_or(0);
         let threads = match lane {
             Lane::Small => policy.threads,
             Lane::Big => policy.max_big(),
         };
+        let lane = self.lane(lane);
+        let rate = if lane.rate > 0.0 { lane.rate } else { FIRST_RATE };
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        let ns = rate.unwrap_or(FIRST_RATE) * pending as f64 / threads as f64;
+        let ns = rate * lane.pending as f64 / threads as f64;
         Duration::from_secs_f64((ns / 1e9).min(1e6))
     }
 
@@ -169,22 +183,23 @@ impl<T> Queue<T> {
 
     /// Takes the next small job, if it may run now.
     pub fn small_job(&mut self, policy: &Policy) -> Option<Job<T>> {
-        let bytes = self.small.front()?.cost.bytes;
+        let bytes = self.small.waiting.front()?.cost.bytes;
         // if no other job runs it must start, even if unsent answers use the budget
-        let fits = self.leased.saturating_add(bytes) <= policy.memory || self.running == [0, 0];
-        let job = fits.then(|| self.small.pop_front()).flatten()?;
+        let fits =
+            self.leased.saturating_add(bytes) <= policy.memory || self.small.running + self.big.running == 0;
+        let job = fits.then(|| self.small.waiting.pop_front()).flatten()?;
         self.begin(&job, Lane::Small);
         Some(job)
     }
 
     /// Takes the next big job, if it may run now.
     fn big_job(&mut self, policy: &Policy) -> Option<Job<T>> {
-        let bytes = self.big.front()?.cost.bytes;
+        let bytes = self.big.waiting.front()?.cost.bytes;
         // an eighth is reserved for small jobs
         let most = policy.memory - policy.memory / 8;
         let fits = self.leased.saturating_add(bytes) <= most.max(bytes);
-        let may = self.running.get(Lane::Big as usize).copied() < Some(policy.max_big());
-        let job = (fits && may).then(|| self.big.pop_front()).flatten()?;
+        let may = self.big.running < policy.max_big();
+        let job = (fits && may).then(|| self.big.waiting.pop_front()).flatten()?;
         self.begin(&job, Lane::Big);
         Some(job)
     }
@@ -192,27 +207,25 @@ impl<T> Queue<T> {
     /// Counts a job as running.
     fn begin(&mut self, job: &Job<T>, lane: Lane) {
         self.leased = self.leased.saturating_add(job.cost.bytes);
-        if let Some(running) = self.running.get_mut(lane as usize) {
-            *running += 1;
-        }
+        self.lane_mut(lane).running += 1;
     }
 
     /// Counts a job as completed; `took` is its time if it ran to its end.
     pub fn end(&mut self, cost: Cost, lane: Lane, took: Option<Duration>) {
-        let at = lane as usize;
         self.done = self.done.wrapping_add(1);
-        if let Some(running) = self.running.get_mut(at) {
-            *running = running.saturating_sub(1);
-        }
-        if let Some(pending) = self.pending.get_mut(at) {
-            *pending = pending.saturating_sub(cost.work);
-        }
+        let lane = self.lane_mut(lane);
+        lane.running = lane.running.saturating_sub(1);
+        lane.pending = lane.pending.saturating_sub(cost.work);
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        if let (Some(rate), Some(took)) = (self.rate.get_mut(at), took)
+        if let Some(took) = took
             && cost.work > 0
         {
             let now = took.as_nanos() as f64 / cost.work as f64;
-            *rate = if *rate > 0.0 { *rate * 0.9 + now * 0.1 } else { now };
+            lane.rate = if lane.rate > 0.0 {
+                lane.rate * 0.9 + now * 0.1
+            } else {
+                now
+            };
         }
     }
 }
