@@ -543,32 +543,16 @@ mod tests {
     fn decoding_resumes_at_the_next_end_of_line_code() {
         let line = "000000000001";
         let good = "0111 10 1000";
+        let decoded = |text: &str, two_dimensional, rows| {
+            let coding = CcittCoding::Group3 { two_dimensional };
+            decode(&bits(text), coding, 8, rows, &mut Vec::new()).map(|rows| rows.to_vec())
+        };
         let text = [line, good, line, "0111 000000001", "0000", line, good, line, line].concat();
-        let rows = decode(
-            &bits(&text),
-            CcittCoding::Group3 {
-                two_dimensional: false,
-            },
-            8,
-            5,
-            &mut Vec::new(),
-        )
-        .unwrap()
-        .to_vec();
+        let rows = decoded(&text, false, 5).unwrap();
         // After the white run of 2, the damaged row is white.
         assert_eq!(rows, [0b0011_1000, 0, 0b0011_1000, 0, 0]);
         let both = [line, "1", good, line, "0", "011 010 1", line, "1", line, "1"].concat();
-        let rows = decode(
-            &bits(&both),
-            CcittCoding::Group3 {
-                two_dimensional: true,
-            },
-            8,
-            3,
-            &mut Vec::new(),
-        )
-        .unwrap()
-        .to_vec();
+        let rows = decoded(&both, true, 3).unwrap();
         assert_eq!(rows, [0b0011_1000, 0b0001_0000, 0]);
     }
 

@@ -503,89 +503,12 @@ mod tests {
     use super::*;
     use crate::raster::Samples;
     use crate::source::Grid;
-    use crate::source::cache::Packer;
     use crate::source::derived::origins::TILE;
+    use crate::source::level::LevelShared;
     use crate::source::synthetic::Synthetic;
     use crate::source::synthetic::sample;
     use std::sync::atomic::AtomicUsize;
     use std::sync::atomic::Ordering;
-
-    #[test]
-    fn the_effort_of_a_whole_level_counts_its_pieces_and_cached_strips() {
-        let mut strips = Synthetic::halving(Size::new(30_000, 20_000), Size::new(30_000, 37), 3);
-        let header = strips.header_mut();
-        header.levels.truncate(1);
-        header.levels[0].grid = Grid::Strips;
-        let budget = Budget {
-            level_bytes: 1 << 30,
-            ..Budget::default()
-        };
-        let source = DerivedLevels::over(Box::new(strips), &budget);
-        let wholes = source
-            .header()
-            .levels
-            .iter()
-            .filter_map(|level| match &level.parts {
-                Parts::Shared(shared) => Some(shared.effort.held * 3),
-                _ => None,
-            });
-        let wholes: Vec<u64> = wholes.collect();
-        assert!(
-            wholes
-                .iter()
-                .any(|bytes| (2 * PIECES - 3..2 * PIECES).contains(bytes)),
-            "{wholes:?}"
-        );
-    }
-
-    /// A cache that holds one level.
-    struct Held(usize);
-
-    impl TileCache for Held {
-        fn keep(&self, _: Part, make: &mut dyn FnMut() -> Result<Raster>) -> Result<Arc<Raster>> {
-            make().map(Arc::new)
-        }
-
-        fn packs(&self) -> bool {
-            false
-        }
-
-        fn pack(&self, _: Part, make: &mut Packer) -> Result<()> {
-            make(None).map(drop)
-        }
-
-        fn holds(&self, part: Part) -> bool {
-            part == Part::Level(self.0)
-        }
-    }
-
-    #[test]
-    fn the_effort_of_a_level_includes_the_larger_ones_that_are_made_before() {
-        let (w, h) = (30_000, 20_000);
-        let mut stored = level(w, h, (w, 37));
-        stored.grid = Grid::Strips;
-        let budget = Budget {
-            level_bytes: 1 << 30,
-            ..Budget::default()
-        };
-        let source = DerivedLevels::over(source(vec![stored]).0, &budget);
-        let levels = &source.header().levels;
-        let last = levels.len() - 1;
-        let effort =
-            |keep: &dyn TileCache| levels[last].effort(Window::new(last, Rect::new(0, 0, 9, 9)), keep);
-        let all = u64::from(w) * u64::from(h);
-        assert_eq!(effort(&NoCache).pixels, all);
-        assert!(effort(&NoCache).shared);
-        let wholes: Vec<usize> = (0..last)
-            .filter(|&index| matches!(levels[index].parts, Parts::Shared(_)))
-            .collect();
-        assert!(wholes.len() > 1, "{wholes:?}");
-        for index in wholes {
-            let found = effort(&Held(index)).pixels;
-            assert_eq!(found, levels[index].size.area(), "{index}");
-        }
-        assert_eq!(effort(&Held(last)).pixels, 9 * 64);
-    }
 
     #[test]
     fn pieces_of_transformed_levels_are_square_or_as_few_as_the_level_allows() {
@@ -656,6 +579,61 @@ mod tests {
     fn all(source: &dyn Source, level: usize) -> Raster {
         let rect = Rect::of(source.header().levels[level].size);
         window::raster(source, Window::new(level, rect), &NoCache).unwrap()
+    }
+
+    /// A picture in strips, with all levels.
+    fn striped(size: Size) -> Box<dyn Source> {
+        let mut stored = level(size.w, size.h, (size.w, 37));
+        stored.grid = Grid::Strips;
+        let budget = Budget {
+            level_bytes: 1 << 30,
+            ..Budget::default()
+        };
+        DerivedLevels::over(source(vec![stored]).0, &budget)
+    }
+
+    /// The numbers of the levels that are made as a whole, and what is shared by their windows.
+    fn wholes(levels: &[Level]) -> Vec<(usize, &LevelShared)> {
+        let wholes = levels.iter().enumerate();
+        let wholes = wholes.filter_map(|(index, level)| match &level.parts {
+            Parts::Shared(shared) => Some((index, &**shared)),
+            _ => None,
+        });
+        wholes.collect()
+    }
+
+    #[test]
+    fn the_effort_of_a_whole_level_counts_its_pieces_and_cached_strips() {
+        let source = striped(Size::new(30_000, 20_000));
+        let wholes = wholes(&source.header().levels);
+        let wholes: Vec<u64> = wholes.iter().map(|(_, shared)| shared.effort.held * 3).collect();
+        assert!(
+            wholes
+                .iter()
+                .any(|bytes| (2 * PIECES - 3..2 * PIECES).contains(bytes)),
+            "{wholes:?}"
+        );
+    }
+
+    #[test]
+    fn the_effort_of_a_level_includes_the_larger_ones_that_are_made_before() {
+        let size = Size::new(30_000, 20_000);
+        let source = striped(size);
+        let levels = &source.header().levels;
+        let mut wholes = wholes(levels);
+        let last = levels.len() - 1;
+        let effort = || levels[last].effort(Window::new(last, Rect::new(0, 0, 9, 9)), &NoCache);
+        assert_eq!(effort().pixels, size.area());
+        assert!(effort().shared);
+        let (index, smallest) = wholes.pop().unwrap();
+        assert_eq!(index, last);
+        assert!(wholes.len() > 1);
+        for (index, shared) in wholes {
+            shared.progress.done();
+            assert_eq!(effort().pixels, levels[index].size.area(), "{index}");
+        }
+        smallest.progress.done();
+        assert_eq!(effort().pixels, 9 * 64);
     }
 
     /// A strip that can only be read from top to bottom, with a counter.
