@@ -61,10 +61,10 @@ fn serve(args: &Args, config: Config) -> Result<ExitCode, ExitCode> {
     log::info!(target: server::log::LIFE, "iipsrv {} starts", env!("CARGO_PKG_VERSION"));
     check_admin(args, &config)?;
     log_settings(&config);
-    let stores = config.stores.clone().map_err(|why| refuse(&why))?;
-    for line in stores.check().map_err(|why| refuse(&why))? {
+    for line in check::places(&config).map_err(|why| refuse(&why))? {
         log::warn!(target: server::log::LIFE, "{line}");
     }
+    let stores = config.stores.clone().map_err(|why| refuse(&why))?;
     let service = Service::new(config);
     if let Some(why) = service.watermark_fault() {
         return Err(refuse(&format!(

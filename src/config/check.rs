@@ -6,6 +6,7 @@ use crate::config::vars::VARS;
 use crate::config::vars::ValueType;
 use crate::library;
 use crate::process::WatermarkSettings;
+use crate::store::settings::is_url;
 use rustix::fs::Access;
 use std::fs;
 use std::io;
@@ -17,14 +18,13 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// Time limit of name resolution.
+/// Time limit of name resolution and of a file system's answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Problems of the settings on this machine, one line each. `environment` has the names and values of all variables.
 /// Checks files and resolves names.
 pub fn problems(config: &Config, environment: &[(String, String)]) -> Vec<String> {
-    let mut all = Vec::new();
-    all.extend(prefix(&config.library.prefix));
+    let mut all = places(config).unwrap_or_else(|why| vec![why]);
     if !config.cache_dir.is_empty()
         && config.cache_dir_bytes > 0
         && let Err(error) = config.cache_room().trial()
@@ -41,13 +41,38 @@ pub fn problems(config: &Config, environment: &[(String, String)]) -> Vec<String
     all
 }
 
+/// Checks the places of masters, at every start: one line for each that cannot be read now. Error: an object store is
+/// misconfigured.
+pub fn places(config: &Config) -> Result<Vec<String>, String> {
+    let mut all = Vec::from_iter(prefix(&config.library.prefix));
+    all.extend(config.stores.clone()?.check()?);
+    Ok(all)
+}
+
 /// Checks the directory of images.
 fn prefix(prefix: &str) -> Option<String> {
+    if is_url(prefix) {
+        return None;
+    }
     if prefix.is_empty() {
         let text =
             "FILESYSTEM_PREFIX is empty: every image that this process may read can be asked for by its path";
         return Some(text.into());
     }
+    let (sender, result) = mpsc::channel();
+    let owned = prefix.to_owned();
+    // on a thread of its own: a network file system may hang. The receiver may be gone
+    thread::spawn(move || drop(sender.send(directory(&owned))));
+    result.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+        let seconds = PATIENCE.as_secs();
+        Some(format!(
+            "FILESYSTEM_PREFIX={prefix}: does not answer within {seconds} seconds"
+        ))
+    })
+}
+
+/// Checks that a prefix of paths ends in a directory that can be read.
+fn directory(prefix: &str) -> Option<String> {
     if !prefix.ends_with('/') && Path::new(prefix).is_dir() {
         return Some(format!(
             "FILESYSTEM_PREFIX={prefix} has no slash at its end: the image a is looked for as {prefix}a"
@@ -55,8 +80,8 @@ fn prefix(prefix: &str) -> Option<String> {
     }
     let directory = prefix.rsplit_once('/').map_or(".", |(directory, _)| directory);
     let directory = if directory.is_empty() { "/" } else { directory };
-    let found = fs::read_dir(directory).err()?;
-    Some(format!("FILESYSTEM_PREFIX={prefix}: {found}"))
+    let error = fs::read_dir(directory).err()?;
+    Some(format!("FILESYSTEM_PREFIX={prefix}: {error}"))
 }
 
 /// Reports a log file that cannot be written or created.
@@ -258,6 +283,7 @@ mod tests {
         );
         for (name, value, text) in [
             ("FILESYSTEM_PREFIX", "/nowhere/at/all/", "No such file"),
+            ("STORES", "old=>ftp://user:secret@host/", "STORES: ftp://host/"),
             ("CACHE_DIR", "/nowhere/at/all", "it is not used"),
             ("LOGFILE", "/nowhere/at/all", "goes to stderr"),
             (

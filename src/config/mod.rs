@@ -126,7 +126,8 @@ impl Config {
     /// serves `fixtures/demo/` of the current directory. The environment takes precedence.
     pub fn with_args(mut self, args: &Args) -> Config {
         if args.http_address().is_some() || args.tool.is_some() {
-            let (own, _) = uri_map("iiif=>IIIF,deepzoom=>DeepZoom,zoomify=>Zoomify");
+            let (own, _) =
+                uri_map("iiif/2=>IIIF2,iiif/3=>IIIF3,iiif=>IIIF,deepzoom=>DeepZoom,zoomify=>Zoomify");
             for mount in own {
                 if !self
                     .protocol

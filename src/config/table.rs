@@ -207,7 +207,6 @@ impl SettingValues {
             disk: directory.map(|directory| (directory.into(), self.megabytes("DISK_CACHE_SIZE"))),
         };
         let stores = Stores::new(prefix, &self.text("STORES"), &settings).map(Arc::new);
-        self.warnings.extend(stores.as_ref().err().cloned());
         for (name, value, _) in &mut self.values {
             if matches!(*name, "FILESYSTEM_PREFIX" | "STORES") {
                 *value = settings::redacted(value);

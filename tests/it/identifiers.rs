@@ -10,10 +10,14 @@ use iipsrv::service::Service;
 use iipsrv::source::synthetic::Synthetic;
 use serde_json::Value;
 
-const MAP: (&str, &str) = ("URI_MAP", "iiif=>IIIF,deepzoom=>DeepZoom,zoomify=>Zoomify");
+/// The map of `--http`.
+const MAP: (&str, &str) = (
+    "URI_MAP",
+    "iiif/2=>IIIF2,iiif/3=>IIIF3,iiif=>IIIF,deepzoom=>DeepZoom,zoomify=>Zoomify",
+);
 
 /// Identifiers that need escaping, and their canonical encoding in a path.
-const NAMES: [(&str, &str); 11] = [
+const NAMES: [(&str, &str); 12] = [
     ("a/b.tif", "a/b.tif"),
     ("a/b.tif", "a%2Fb.tif"),
     ("a/b.tif", "a%2fb%2Etif"),
@@ -25,6 +29,8 @@ const NAMES: [(&str, &str); 11] = [
     ("ü 日本.tif", "%C3%BC%20%E6%97%A5%E6%9C%AC.tif"),
     ("info.json", "info.json"),
     ("full/max/0/default.jpg", "full/max/0/default.jpg"),
+    // a folder that is named like a version of IIIF
+    ("2/a.tif", "2%2Fa.tif"),
 ];
 
 fn library(vars: &[(&str, &str)]) -> Service {

@@ -100,6 +100,27 @@ fn settings_that_do_not_fit_the_machine_are_reported_and_strict_refuses_them() {
     );
 }
 
+#[test]
+fn every_start_reports_an_empty_prefix_and_one_that_cannot_be_read() {
+    for (prefix, warning) in [
+        (
+            "",
+            "FILESYSTEM_PREFIX is empty: every image that this process may read",
+        ),
+        (
+            "/nowhere/at/all/",
+            "FILESYSTEM_PREFIX=/nowhere/at/all/: No such file",
+        ),
+    ] {
+        let folder = Folder::new();
+        let server = Server::start(folder.command(BINARY).env("FILESYSTEM_PREFIX", prefix));
+        server.stop();
+        let log = folder.log();
+        let warnings: Vec<_> = log.lines().filter(|line| line.contains(" warning ")).collect();
+        assert!(warnings.len() == 1 && warnings[0].contains(warning), "{log}");
+    }
+}
+
 /// Mounts a FUSE file system that never answers at the first argument, then runs the other arguments.
 const HANG: &str = r#"
 import ctypes, os, sys

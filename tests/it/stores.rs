@@ -786,6 +786,8 @@ fn an_s3_bucket_is_served_and_no_secret_is_logged() {
     let (_s3, s3_port) = s3();
     let files = Folder::new();
     let (mut command, port) = daemon(&files, s3_port, "s3://bucket/masters/", "known");
+    // with a warning it would not start
+    command.arg("--strict");
     let _daemon = Server {
         child: command.spawn().unwrap(),
         folder: None,
@@ -832,10 +834,20 @@ fn an_unusable_store_prevents_the_start_with_one_line() {
             message.contains(why) && message.lines().count() == 1,
             "{prefix}: {message}"
         );
+        let checked = command.arg("--check-config").output().unwrap();
+        let report = String::from_utf8_lossy(&checked.stdout).into_owned();
+        let warnings: Vec<_> = report
+            .lines()
+            .filter(|line| line.starts_with("warning: "))
+            .collect();
+        assert_eq!(checked.status.code(), Some(1), "{prefix}: {report}");
         assert!(
-            !message.contains("secret") && !files.log().contains("secret"),
-            "{message}"
+            warnings.len() == 1 && warnings[0].contains(why),
+            "{prefix}: {report}"
         );
+        for text in [&message, &report, &files.log()] {
+            assert!(!text.contains("secret"), "{text}");
+        }
     }
 }
 
