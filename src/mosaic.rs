@@ -165,7 +165,7 @@ impl Mosaic {
         let band = |row: u32| {
             let place = Rect::new(rect.x, row * level.tile.h, rect.w, level.tile.h)
                 .meet(rect)
-                .ok_or_else(|| Error::Outside("no such row".into()))?;
+                .ok_or_else(|| Error::Internal(format!("no pixels in row {row} of tiles")))?;
             let window = Window {
                 rect: place,
                 ..window

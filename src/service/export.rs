@@ -152,7 +152,7 @@ impl<'a> WindowRows<'a> {
         let next = (y / tile).saturating_add(threads).saturating_mul(tile);
         let place = Rect::new(rect.x, y, rect.w, next - y)
             .meet(rect)
-            .ok_or_else(|| Error::Outside("no such rows".into()))?;
+            .ok_or_else(|| Error::Internal(format!("no rows from {y} on are left to export")))?;
         let window = Window {
             rect: place,
             ..self.window

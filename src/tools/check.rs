@@ -53,7 +53,7 @@ struct Report {
     /// Problems of the file, and their effect in viewers.
     notes: Vec<String>,
     /// The command that converts it.
-    mend: Option<String>,
+    remedy: Option<String>,
     /// The report as JSON.
     members: Value,
 }
@@ -116,7 +116,7 @@ fn text(report: &Report) -> String {
     };
     let mut text = format!("{}: {verdict}\n", report.path.display());
     let lines = [&report.facts].into_iter().chain(&report.notes);
-    for line in lines.chain(&report.mend).filter(|line| !line.is_empty()) {
+    for line in lines.chain(&report.remedy).filter(|line| !line.is_empty()) {
         let _ = writeln!(text, "    {line}");
     }
     text
@@ -133,7 +133,7 @@ fn report(path: &Path) -> Report {
                 facts: String::new(),
                 members: json!({ "file": path.to_string_lossy(), "verdict": "refused", "notes": [&why] }),
                 notes: vec![why],
-                mend: None,
+                remedy: None,
             }
         }
     }
@@ -160,7 +160,10 @@ fn tile_pixels(stored: &Stored, level: usize) -> u64 {
             let rows = found.tile.h.max(256).min(found.size.h);
             u64::from(found.tile.w.max(1)) * u64::from(rows)
         }
-        _ => 256 * 256,
+        // decoded in windows
+        (FileFormat::Tiff | FileFormat::Jpeg, Grid::Rows)
+        | (FileFormat::Jpeg, Grid::Tiles)
+        | (FileFormat::Jp2, _) => 256 * 256,
     }
 }
 
@@ -177,7 +180,7 @@ fn judge(path: &Path, stored: &Stored) -> Report {
     let export = header.levels.iter().rev().find(|level| level.size.w >= EXPORT);
     let export = export.map_or(size, |level| level.size).area();
     let verdict = if slow { Verdict::Slow } else { Verdict::Good };
-    let mend = slow.then(|| vips(path, header));
+    let remedy = slow.then(|| vips(path, header));
     Report {
         path: path.into(),
         verdict,
@@ -198,10 +201,10 @@ fn judge(path: &Path, stored: &Stored) -> Report {
             "tilePixels": worst,
             "exportPixels": export,
             "notes": &notes,
-            "mend": &mend,
+            "remedy": &remedy,
         }),
         notes,
-        mend,
+        remedy,
     }
 }
 

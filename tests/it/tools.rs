@@ -118,9 +118,15 @@ fn the_command_that_check_suggests_repairs_a_file() {
     let got = iipsrv(&["check", &slow]);
     assert_eq!(got.status.code(), Some(1), "{}", text(&got.stdout));
     let said = text(&got.stdout);
-    let mend = said.lines().last().unwrap().trim();
-    assert!(mend.starts_with("vips tiffsave "), "{said}");
-    assert!(Command::new("sh").args(["-c", mend]).status().unwrap().success());
+    let remedy = said.lines().last().unwrap().trim();
+    assert!(remedy.starts_with("vips tiffsave "), "{said}");
+    assert!(
+        Command::new("sh")
+            .args(["-c", remedy])
+            .status()
+            .unwrap()
+            .success()
+    );
     let got = iipsrv(&["check", &path("it's slow.pyramid.tif")]);
     assert_eq!(got.status.code(), Some(0), "{}", text(&got.stdout));
 }

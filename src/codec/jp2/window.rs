@@ -353,10 +353,9 @@ impl WindowTile<'_> {
             .map(|job| job.need.len() / speed(job.coding.style))
             .sum();
         share(jobs, samples, |job| {
-            let gone = || Error::Corrupt("no such band".into());
             let bands = all.get(usize::from(job.name.component));
             let band = bands.and_then(|bands| bands.get(usize::from(job.name.band)));
-            let band = band.ok_or_else(gone)?;
+            let band = band.ok_or_else(|| Error::Internal("a code-block of no band".into()))?;
             self.decode_block(&work, &job, band)
         })?;
         Ok(all)

@@ -244,7 +244,7 @@ impl DerivedLevels {
             .spools
             .get(level)
             .zip(self.spool_dir.as_ref())
-            .ok_or(Error::Busy)?;
+            .ok_or_else(|| Error::Internal(format!("level {level} has no temporary file")))?;
         let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(spool) = &*place {
             return Ok(spool.clone());
@@ -291,7 +291,9 @@ impl DerivedLevels {
         };
         let Level {
             size, tile, decoding, ..
-        } = *levels.get(level).ok_or(Error::Busy)?;
+        } = *levels
+            .get(level)
+            .ok_or_else(|| Error::Internal(format!("no level {level} to derive from")))?;
         // one piece that all threads decode, as long as a flat level allows, or several pieces
         let (columns, hands) = match decoding {
             Decoding::Parallel => (

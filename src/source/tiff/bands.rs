@@ -115,7 +115,8 @@ impl<'a> StripDecoder<'a> {
             Compression::Deflate => Box::new(deflate::reader(coded)),
             Compression::Lzma => Box::new(lzma::reader(coded)),
             Compression::Zstd => Box::new(zstd::reader(coded).map_err(failed)?),
-            _ => Box::new(coded),
+            Compression::None => Box::new(coded),
+            other => return Err(Error::Internal(format!("{other:?} has no reader of rows"))),
         }))
     }
 

@@ -49,24 +49,15 @@ pub fn decode(
     if let Some(shared) = layout.shared {
         return chroma(layout, shared, coded, block, size, plain);
     }
-    let bytes = usize::try_from(layout.bytes(block)).unwrap_or(usize::MAX);
     if layout.reversed && !(layout.compression == Compression::Webp && coded.starts_with(b"RIFF")) {
         coded.iter_mut().for_each(|byte| *byte = byte.reverse_bits());
     }
-    if fills(layout.compression) {
-        if layout.is_straight() && size == block {
-            // decodes directly into the result
-            return filled(layout, block, |buf| fill(layout, coded, block, buf));
-        }
-        let plain = match layout.compression {
-            Compression::None => coded,
-            _ => uninit::refilled(plain, bytes, |buf| fill(layout, coded, block, buf))?,
-        };
-        return unpack(layout, plain, block.w, size);
-    }
     let plain = match layout.compression {
         Compression::Ccitt(coding) => ccitt::decode(coded, coding, block.w, block.h, plain)?,
-        Compression::Lzw => lzw::decode(coded, bytes, plain)?,
+        Compression::Lzw => {
+            let bytes = usize::try_from(layout.bytes(block)).unwrap_or(usize::MAX);
+            lzw::decode(coded, bytes, plain)?
+        }
         Compression::Jxl => {
             jxl::decode(coded, layout.shape(block), plain)?;
             packed(layout, block.w, plain);
@@ -108,13 +99,31 @@ pub fn decode(
             let width = codestream(layout, coded, block, luma, plain)?;
             return unpack(layout, plain, width, size);
         }
-        // decoded above, directly into the result
         Compression::None
         | Compression::PackBits
         | Compression::Deflate
         | Compression::Lzma
         | Compression::Webp
-        | Compression::Zstd => coded,
+        | Compression::Zstd => return in_order(layout, coded, block, size, plain),
+    };
+    unpack(layout, plain, block.w, size)
+}
+
+/// Decodes a block of a scheme that [`fill`] supports: a whole one directly into the result if its bytes are samples.
+fn in_order(
+    layout: &BlockLayout,
+    coded: &mut [u8],
+    block: Size,
+    size: Size,
+    plain: &mut Vec<u8>,
+) -> Result<Samples> {
+    if layout.is_straight() && size == block {
+        return filled(layout, block, |buf| fill(layout, coded, block, buf));
+    }
+    let bytes = usize::try_from(layout.bytes(block)).unwrap_or(usize::MAX);
+    let plain = match layout.compression {
+        Compression::None => coded,
+        _ => uninit::refilled(plain, bytes, |buf| fill(layout, coded, block, buf))?,
     };
     unpack(layout, plain, block.w, size)
 }
@@ -233,19 +242,6 @@ pub fn of_pieces(
     })
 }
 
-/// Whether [`fill`] supports the scheme.
-fn fills(compression: Compression) -> bool {
-    matches!(
-        compression,
-        Compression::None
-            | Compression::PackBits
-            | Compression::Deflate
-            | Compression::Lzma
-            | Compression::Webp
-            | Compression::Zstd
-    )
-}
-
 /// Decodes schemes that produce bytes in order, directly into the result.
 fn fill(layout: &BlockLayout, coded: &[u8], block: Size, buf: &mut UninitBuf) -> Result<()> {
     match layout.compression {
@@ -264,7 +260,8 @@ fn fill(layout: &BlockLayout, coded: &[u8], block: Size, buf: &mut UninitBuf) ->
             webp::decode(coded, block, channels, buf)?;
         }
         Compression::Zstd => zstd::decode(coded, buf)?,
-        _ => buf.put(coded),
+        Compression::None => buf.put(coded),
+        other => return Err(Error::Internal(format!("{other:?} has no bytes in order"))),
     }
     Ok(())
 }
@@ -393,7 +390,7 @@ fn of_raster(raster: Raster, layout: &BlockLayout, size: Size) -> Result<Samples
             unpack(layout, &mut plain, found.w, size)
         }
         _ => Err(Error::Corrupt(format!(
-            "a {:?} block has not {} bits",
+            "a {:?} block does not have {} bits",
             layout.compression, layout.bits
         ))),
     }

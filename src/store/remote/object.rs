@@ -325,8 +325,9 @@ impl RemoteObject {
             for (number, block) in self.blocks(numbers)? {
                 let start = number * BLOCK;
                 let place = |at: u64| usize::try_from(at.saturating_sub(start)).unwrap_or(usize::MAX);
-                let part = place(range.start)..place(range.end).min(block.len());
-                take(block.get(part).unwrap_or_default());
+                let part = place(range.start)..place(range.end.min(start + BLOCK));
+                let part = block.get(part);
+                take(part.ok_or_else(|| Error::Internal(format!("block {number} is incomplete")))?);
             }
         }
         Ok(())
