@@ -468,7 +468,7 @@ fn many(cases: u32, sides: RangeInclusive<u32>, kinds: &'static [Kind], check: f
 }
 
 #[test]
-fn tiles_of_small_images_fit_assert_stitched() {
+fn tiles_of_small_images_stitch_without_seams() {
     many(40, 1..=700, &[Kind::Down, Kind::Up, Kind::Few, Kind::One], whole);
 }
 
@@ -521,7 +521,7 @@ fn tiles_of_odd_images_fit_together() {
 /// Levels of codestreams round up or, with an image offset on the reference grid, up or down on each side.
 #[test]
 #[ignore = "needs vips and opj_compress"]
-fn tiles_of_jpeg_2000_fit_assert_stitched() {
+fn tiles_of_jpeg_2000_stitch_without_seams() {
     let (mut checked, mut pyramids) = (0, 0);
     for (w, h, options) in [
         (701, 433, "-n 6"),
