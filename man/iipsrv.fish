@@ -33,18 +33,18 @@ complete -c iipsrv -n "__fish_iipsrv_needs_command" -l check-config -d 'Print ev
 complete -c iipsrv -n "__fish_iipsrv_needs_command" -l strict -d 'Do not start when --check-config would find something wrong'
 complete -c iipsrv -n "__fish_iipsrv_needs_command" -s h -l help -d 'Print help'
 complete -c iipsrv -n "__fish_iipsrv_needs_command" -s V -l version -d 'Print version'
-complete -c iipsrv -n "__fish_iipsrv_needs_command" -f -a "check" -d 'Say what masters are, what tiles of them cost, and how to mend those that are slow; exit 1 when some are slow, 2 when some cannot be served'
-complete -c iipsrv -n "__fish_iipsrv_needs_command" -f -a "export" -d 'Write an image as a pyramid of files, the same bytes as the answers; run again, it goes on where it was stopped'
-complete -c iipsrv -n "__fish_iipsrv_needs_command" -f -a "prewarm" -d 'Fill the caches that outlive the process, MEMCACHED_SERVERS and DISK_CACHE, with the settings of the environment'
-complete -c iipsrv -n "__fish_iipsrv_needs_command" -f -a "get" -d 'Write one answer to standard output, without a socket; exit 1 when it is an error'
-complete -c iipsrv -n "__fish_iipsrv_using_subcommand check" -l json -d 'Write a line of JSON for each file'
+complete -c iipsrv -n "__fish_iipsrv_needs_command" -f -a "check" -d 'Report the format of masters, the cost of their tiles, and how to convert slow ones; exits with 1 if a file is slow, with 2 if one cannot be served'
+complete -c iipsrv -n "__fish_iipsrv_needs_command" -f -a "export" -d 'Write an image as a pyramid of files with the bytes that the server would send; a second run continues an interrupted one'
+complete -c iipsrv -n "__fish_iipsrv_needs_command" -f -a "prewarm" -d 'Fill the caches that outlive the process (MEMCACHED_SERVERS and DISK_CACHE), with the settings of the environment'
+complete -c iipsrv -n "__fish_iipsrv_needs_command" -f -a "get" -d 'Write one answer to standard output, without a socket; exits with 1 if it is an error'
+complete -c iipsrv -n "__fish_iipsrv_using_subcommand check" -l json -d 'Write one line of JSON for each file'
 complete -c iipsrv -n "__fish_iipsrv_using_subcommand check" -s h -l help -d 'Print help'
-complete -c iipsrv -n "__fish_iipsrv_using_subcommand export" -l iiif -d 'As IIIF Image API 3, level 0, which will be found at URL' -r
+complete -c iipsrv -n "__fish_iipsrv_using_subcommand export" -l iiif -d 'As IIIF Image API 3, level 0, to be published at URL' -r
 complete -c iipsrv -n "__fish_iipsrv_using_subcommand export" -l deepzoom -d 'As DeepZoom: NAME.dzi and NAME_files'
 complete -c iipsrv -n "__fish_iipsrv_using_subcommand export" -l zoomify -d 'As Zoomify: ImageProperties.xml and TileGroup0, …'
 complete -c iipsrv -n "__fish_iipsrv_using_subcommand export" -s h -l help -d 'Print help'
-complete -c iipsrv -n "__fish_iipsrv_using_subcommand prewarm" -s l -l list -d 'Addresses, a line each, or an access log; - is standard input' -r -F
-complete -c iipsrv -n "__fish_iipsrv_using_subcommand prewarm" -l levels -d 'Of images: this many levels, from the smallest' -r
+complete -c iipsrv -n "__fish_iipsrv_using_subcommand prewarm" -s l -l list -d 'Addresses, one on each line, or an access log; - is standard input' -r -F
+complete -c iipsrv -n "__fish_iipsrv_using_subcommand prewarm" -l levels -d 'The number of levels of each image, from the smallest' -r
 complete -c iipsrv -n "__fish_iipsrv_using_subcommand prewarm" -s h -l help -d 'Print help'
-complete -c iipsrv -n "__fish_iipsrv_using_subcommand get" -l headers -d 'Write status and header lines to standard error'
+complete -c iipsrv -n "__fish_iipsrv_using_subcommand get" -l headers -d 'Write the status and header lines to standard error'
 complete -c iipsrv -n "__fish_iipsrv_using_subcommand get" -s h -l help -d 'Print help'

@@ -36,7 +36,7 @@ pub fn decode(data: &[u8], buf: &mut UninitBuf) -> Result<()> {
     if whole(data, buf) {
         return Ok(());
     }
-    PLAIN.with(|plain| buf.by(|out| partly(&mut plain.borrow_mut(), data, out)))
+    PLAIN.with(|plain| buf.by(|out| decode_partial(&mut plain.borrow_mut(), data, out)))
 }
 
 /// Decodes a valid stream that fits exactly; otherwise returns `false` and fills nothing.
@@ -98,7 +98,7 @@ fn whole(_: &[u8], _: &mut UninitBuf) -> bool {
 }
 
 /// Decodes as much of the stream as fits.
-fn partly(plain: &mut DecompressorOxide, data: &[u8], out: &mut [u8]) -> Result<usize> {
+fn decode_partial(plain: &mut DecompressorOxide, data: &[u8], out: &mut [u8]) -> Result<usize> {
     let flags =
         TINFL_FLAG_PARSE_ZLIB_HEADER | TINFL_FLAG_COMPUTE_ADLER32 | TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
     plain.init();

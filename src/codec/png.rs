@@ -95,7 +95,7 @@ pub fn in_bands<R: BufRead + Seek>(
             append(&mut samples, row.data());
         }
         if samples.len() != count {
-            return Err(Error::Corrupt("PNG rows are not as the header says".into()));
+            return Err(Error::Corrupt("PNG rows differ from the header".into()));
         }
         let raster = Raster {
             size,

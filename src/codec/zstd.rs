@@ -22,7 +22,7 @@ pub fn decode(data: &[u8], buf: &mut UninitBuf) -> Result<()> {
     if whole(data, buf) {
         return Ok(());
     }
-    buf.by(|out| partly(data, out))
+    buf.by(|out| decode_partial(data, out))
 }
 
 /// A frame that is right from end to end and fits; `false`, and nothing is filled, otherwise.
@@ -73,7 +73,7 @@ fn whole(_: &[u8], _: &mut UninitBuf) -> bool {
 }
 
 /// As much of the frame as there is room for.
-fn partly(data: &[u8], out: &mut [u8]) -> Result<usize> {
+fn decode_partial(data: &[u8], out: &mut [u8]) -> Result<usize> {
     thread_local! {
         static PLAIN: RefCell<FrameDecoder> = RefCell::new(FrameDecoder::new());
     }

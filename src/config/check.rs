@@ -75,7 +75,7 @@ fn prefix(prefix: &str) -> Option<String> {
 fn directory(prefix: &str) -> Option<String> {
     if !prefix.ends_with('/') && Path::new(prefix).is_dir() {
         return Some(format!(
-            "FILESYSTEM_PREFIX={prefix} has no slash at its end: the image a is looked for as {prefix}a"
+            "FILESYSTEM_PREFIX={prefix} does not end in a slash: the image a would be {prefix}a"
         ));
     }
     let directory = prefix.rsplit_once('/').map_or(".", |(directory, _)| directory);
@@ -175,7 +175,8 @@ fn variables(environment: &[(String, String)]) -> Vec<String> {
                 all.push(format!("{name} is empty, as if it were not set"));
             }
             Some(_) => {}
-            None => all.extend(meant(name).map(|meant| format!("{name} is no setting: is {meant} meant?"))),
+            None => all
+                .extend(likely(name).map(|other| format!("{name} is not a setting; did you mean {other}?"))),
         }
     }
     let both = |var: &&crate::config::vars::Var| {
@@ -190,7 +191,7 @@ fn variables(environment: &[(String, String)]) -> Vec<String> {
 }
 
 /// The setting that this name resembles.
-fn meant(name: &str) -> Option<&'static str> {
+fn likely(name: &str) -> Option<&'static str> {
     let names = VARS.iter().flat_map(|var| [Some(var.name), var.alias]).flatten();
     let near = names.map(|known| (distance(&name.to_uppercase(), known), known));
     let (distance, known) = near.min()?;
@@ -254,11 +255,11 @@ mod tests {
     fn a_name_that_resembles_a_setting_is_reported_and_others_are_not() {
         assert_eq!(
             found(&[("JPEG_QUALTIY", "80")]),
-            ["JPEG_QUALTIY is no setting: is JPEG_QUALITY meant?"]
+            ["JPEG_QUALTIY is not a setting; did you mean JPEG_QUALITY?"]
         );
         assert_eq!(
             found(&[("memcached_server", "a")]),
-            ["memcached_server is no setting: is MEMCACHED_SERVERS meant?"]
+            ["memcached_server is not a setting; did you mean MEMCACHED_SERVERS?"]
         );
         let usual = [
             "PATH", "HOME", "LOGNAME", "USER", "LANG", "SHELL", "PWD", "TERM", "MAIL", "TZ",

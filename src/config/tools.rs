@@ -68,29 +68,29 @@ pub fn commands() -> [Command; 4] {
     };
     [
         Command::new("check")
-            .about("Say what masters are, what tiles of them cost, and how to mend those that are slow; exit 1 when some are slow, 2 when some cannot be served")
-            .arg(path("paths", "FILE|DIR", "Files, and folders with all below them").num_args(1..).required(true))
-            .arg(switch("json", "Write a line of JSON for each file")),
+            .about("Report the format of masters, the cost of their tiles, and how to convert slow ones; exits with 1 if a file is slow, with 2 if one cannot be served")
+            .arg(path("paths", "FILE|DIR", "Files, and folders with everything below them").num_args(1..).required(true))
+            .arg(switch("json", "Write one line of JSON for each file")),
         Command::new("export")
-            .about("Write an image as a pyramid of files, the same bytes as the answers; run again, it goes on where it was stopped")
+            .about("Write an image as a pyramid of files with the bytes that the server would send; a second run continues an interrupted one")
             .arg(path("file", "FILE", "The image").required(true))
             .arg(switch("deepzoom", "As DeepZoom: NAME.dzi and NAME_files"))
             .arg(switch("zoomify", "As Zoomify: ImageProperties.xml and TileGroup0, …"))
-            .arg(Arg::new("iiif").long("iiif").value_name("URL").help("As IIIF Image API 3, level 0, which will be found at URL"))
+            .arg(Arg::new("iiif").long("iiif").value_name("URL").help("As IIIF Image API 3, level 0, to be published at URL"))
             .group(ArgGroup::new("pyramid").args(["deepzoom", "zoomify", "iiif"]).required(true))
-            .arg(path("folder", "DIR", "Where it goes; made where it is missing").required(true)),
+            .arg(path("folder", "DIR", "The output folder; created if it does not exist").required(true)),
         Command::new("prewarm")
-            .about("Fill the caches that outlive the process, MEMCACHED_SERVERS and DISK_CACHE, with the settings of the environment")
-            .arg(path("list", "FILE", "Addresses, a line each, or an access log; - is standard input").long("list").short('l'))
+            .about("Fill the caches that outlive the process (MEMCACHED_SERVERS and DISK_CACHE), with the settings of the environment")
+            .arg(path("list", "FILE", "Addresses, one on each line, or an access log; - is standard input").long("list").short('l'))
             .arg(Arg::new("levels").long("levels").value_name("N").default_value("4")
-                .value_parser(clap::value_parser!(u32).range(1..=64)).help("Of images: this many levels, from the smallest"))
-            .arg(Arg::new("images").value_name("ID").num_args(0..).help("Images, and folders with all below them, as identifiers"))
+                .value_parser(clap::value_parser!(u32).range(1..=64)).help("The number of levels of each image, from the smallest"))
+            .arg(Arg::new("images").value_name("ID").num_args(0..).help("Identifiers of images, and of folders with everything below them"))
             .group(ArgGroup::new("what").args(["list", "images"]).multiple(true).required(true)),
         Command::new("get")
-            .about("Write one answer to standard output, without a socket; exit 1 when it is an error")
+            .about("Write one answer to standard output, without a socket; exits with 1 if it is an error")
             .arg(Arg::new("query").value_name("QUERY").required(true)
                 .help("FIF=a.tif&JTL=0,0, or /iiif/a.tif/info.json"))
-            .arg(switch("headers", "Write status and header lines to standard error")),
+            .arg(switch("headers", "Write the status and header lines to standard error")),
     ]
 }
 

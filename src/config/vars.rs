@@ -68,7 +68,7 @@ pub static VARS: &[Var] = &[
         "LOGFILE",
         "/tmp/iipsrv.log",
         ValueType::Text,
-        "log file; syslog; - for stderr; /dev/stdout",
+        "log file, or syslog, or - for stderr",
     ),
     var(
         "ADMIN_TOKEN",
@@ -112,7 +112,7 @@ pub static VARS: &[Var] = &[
             "MAX_METADATA_CACHE_SIZE",
             "1000",
             ValueType::Int(-1, MANY),
-            "images that are kept open; -1: no limit, 0: none",
+            "number of images kept open; -1: no limit, 0: none",
         )
     },
     var(
@@ -247,19 +247,19 @@ pub static VARS: &[Var] = &[
         "MAX_WIDTH",
         "0",
         ValueType::Int(0, MANY),
-        "largest output width; 0 is MAX_CVT, which holds too",
+        "largest output width, in addition to MAX_CVT; 0: only MAX_CVT",
     ),
     var(
         "MAX_HEIGHT",
         "0",
         ValueType::Int(0, MANY),
-        "largest output height; 0 is MAX_CVT, which holds too",
+        "largest output height, in addition to MAX_CVT; 0: only MAX_CVT",
     ),
     var(
         "MAX_AREA",
         "0",
         ValueType::Int(0, MANY),
-        "maximum number of pixels of an output; 0: no limit of its own",
+        "maximum number of pixels of an output; 0: no limit",
     ),
     var(
         "BACKGROUND",
@@ -343,7 +343,7 @@ pub static VARS: &[Var] = &[
         "URI_MAP",
         "",
         ValueType::Text,
-        "PREFIX=>PROTOCOL,…: IIP, IIIF (one version: IIIF1, IIIF2, IIIF3), DeepZoom or Zoomify for request paths that start so",
+        "PREFIX=>PROTOCOL,…: IIP, IIIF (one version: IIIF1, IIIF2, IIIF3), DeepZoom or Zoomify for request paths that begin with PREFIX",
     ),
     var(
         "CACHE_CONTROL",

@@ -185,7 +185,7 @@ pub fn webp(coded: Vec<u8>, tags: &Tags) -> Result<Vec<u8>> {
     if new == 0 {
         return Ok(coded);
     }
-    let broken = || Error::Corrupt("webp file is cut or is none".into());
+    let broken = || Error::Corrupt("WebP data is truncated or invalid".into());
     let (body, _) = match coded.as_slice() {
         [b'R', b'I', b'F', b'F', a, b, c, d, rest @ ..] => {
             let len = u32::from_le_bytes([*a, *b, *c, *d]) as usize;

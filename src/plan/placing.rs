@@ -45,7 +45,7 @@ impl Placing {
         let map @ [a, b, c, d, e, f] = self.map_of(full, region, size);
         let step = (a * e - b * d).abs().sqrt();
         if !step.is_normal() || map.iter().any(|part| !part.is_finite()) {
-            return Err(Error::Malformed("AFN shows the image in one point".into()));
+            return Err(Error::Malformed("AFN maps the image to a point".into()));
         }
         let coarse = |width: u32| f64::from(full.w) / f64::from(width) <= step * 1.000_001;
         let index = header

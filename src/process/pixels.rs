@@ -63,7 +63,7 @@ impl<'a> Pixels<'a> {
                 },
             ) => Ok(Picture { size, layout, data }),
             _ => Err(Error::Internal(
-                "samples were not converted to 8 bits before a step that needs them so".into(),
+                "samples were not converted to 8 bits before a step that requires it".into(),
             )),
         }
     }

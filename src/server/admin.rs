@@ -70,7 +70,7 @@ fn answer(service: &Service, http: &Http) -> Reply {
                 log::info!("{gone} cached entries are purged: {what:?}");
                 Reply::new(200, format!("{{\"purged\":{gone}}}\n")).with("Content-Type", "application/json")
             }
-            None => plain(400, "say id=IDENTIFIER or prefix=START\n"),
+            None => plain(400, "needs id=IDENTIFIER or prefix=START\n"),
         },
         ("/metrics" | "/health/live" | "/health/ready" | "/status" | "/purge", _) => {
             plain(405, "method not allowed\n").with("Allow", wanted)

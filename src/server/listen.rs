@@ -250,7 +250,7 @@ fn is_left_over(path: &Path, address: &SocketAddrUnix) -> io::Result<bool> {
     if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(io::Error::new(
             io::ErrorKind::AlreadyExists,
-            "there is a file that is no socket",
+            "there is a file that is not a socket",
         ));
     }
     // non-blocking: a listening server with a full backlog gives EAGAIN

@@ -22,7 +22,7 @@ const MAX_BODY: usize = talk::MAX_VALUE - frame::HEAD;
 const SPAN: u64 = 60 * 60 * 24 * 30;
 
 /// A callback for a server that fails or is reachable again.
-pub type Tell = fn(&str, Result<(), &io::Error>);
+pub type Report = fn(&str, Result<(), &io::Error>);
 
 /// Servers and expiry time.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +41,7 @@ pub struct Memcached {
 
 impl Memcached {
     /// `None` without servers.
-    pub fn new(settings: &MemcachedSettings, tell: Tell) -> Option<Memcached> {
+    pub fn new(settings: &MemcachedSettings, tell: Report) -> Option<Memcached> {
         let start = |address: &String| match Server::start(address, tell) {
             Ok(server) => Some(server),
             Err(error) => {

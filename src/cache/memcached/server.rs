@@ -4,7 +4,7 @@
 //! server until it answers. A server that is not known to answer gets no requests, so that neither a silent name server nor a
 //! silent memcached delays a request.
 
-use crate::cache::memcached::Tell;
+use crate::cache::memcached::Report;
 use crate::cache::memcached::frame;
 use crate::cache::memcached::talk::ServerAddress;
 use crate::cache::memcached::talk::ServerConnection;
@@ -76,7 +76,7 @@ struct Shared {
     waiting_bytes: AtomicUsize,
     state: Mutex<State>,
     changed: Condvar,
-    tell: Tell,
+    tell: Report,
 }
 
 #[derive(Default)]
@@ -89,7 +89,7 @@ struct State {
 
 impl Server {
     /// Starts the threads. A server whose address needs no name resolution counts as up until it fails.
-    pub fn start(address: &str, tell: Tell) -> io::Result<Server> {
+    pub fn start(address: &str, tell: Report) -> io::Result<Server> {
         let targets: Vec<ServerAddress> = literal(address).into_iter().collect();
         let shared = Arc::new(Shared {
             address: address.into(),

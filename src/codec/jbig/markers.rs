@@ -206,7 +206,7 @@ fn place(left: i8, up: u8) -> Result<Adaptive> {
     match (left, up) {
         (0, 0) => Ok(Adaptive::NOMINAL),
         (..=0, 0) => Err(Error::Corrupt(format!(
-            "JBIG of which a pixel depends on one {} to its right",
+            "unsupported JBIG: a pixel depends on one {} to its right",
             left.unsigned_abs()
         ))),
         _ => Ok(Adaptive { left, up }),

@@ -101,7 +101,7 @@ impl Compression {
         let found = Compression::numbered(code, options, packing)?;
         if found.traits().rare && !cfg!(feature = "rare") {
             return Err(Error::Unsupported(format!(
-                "compression {code} takes a build with the feature rare"
+                "compression {code} needs a build with the feature rare"
             )));
         }
         Ok(found)
@@ -284,7 +284,7 @@ mod tests {
         let built = cfg!(feature = "rare");
         for code in [9, 32766, 32809, 32909, 34661, 34676, 34677] {
             let refused = Compression::of(code, 0, 0).err().map(|error| error.to_string());
-            let named = format!("compression {code} takes a build with the feature rare");
+            let named = format!("compression {code} needs a build with the feature rare");
             assert_eq!(refused, (!built).then_some(named));
         }
     }
