@@ -91,7 +91,7 @@ impl Error {
             Error::Busy | Error::Later(_) | Error::Cancelled => "too much work is queued, try again shortly",
             Error::NoMemory(_) => "the server is short of memory, try again shortly",
             Error::TimedOut => "the request took too long",
-            Error::Store { .. } => "where the image is kept does not answer",
+            Error::Store { .. } => "the store of the image does not answer",
             Error::Changed => "the image has just changed, try again shortly",
             Error::Corrupt(_) | Error::Io(_) => "the image could not be read",
             Error::Internal(_) => "internal failure",
