@@ -3,6 +3,7 @@
 
 use std::hash::Hash;
 use std::hash::Hasher;
+use std::ops::Range;
 
 /// Width and height in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -109,6 +110,18 @@ impl Rect {
         })
     }
 
+    /// The columns and rows of the cells that the rectangle touches in a grid of `tile`-sized cells from the origin.
+    pub fn cells(self, tile: Size) -> (Range<u32>, Range<u32>) {
+        let range = |start: u32, end: u64, side: u32| {
+            let end = end.div_ceil(u64::from(side.max(1)));
+            start / side.max(1)..u32::try_from(end).unwrap_or(u32::MAX)
+        };
+        (
+            range(self.x, self.right(), tile.w),
+            range(self.y, self.bottom(), tile.h),
+        )
+    }
+
     /// The intersection with `other`; `None` when it is empty.
     pub fn meet(self, other: Rect) -> Option<Rect> {
         let x = self.x.max(other.x);
@@ -162,6 +175,14 @@ mod tests {
         assert_eq!(Rect::cell(size, tile, 4, 0), None);
         assert_eq!(Rect::cell(size, tile, u32::MAX, 0), None);
         assert_eq!(size.grid(tile), Size::new(4, 3));
+    }
+
+    #[test]
+    fn a_rectangle_touches_the_cells_between_its_edges() {
+        let tile = Size::new(256, 100);
+        assert_eq!(Rect::new(0, 0, 256, 100).cells(tile), (0..1, 0..1));
+        assert_eq!(Rect::new(255, 99, 2, 2).cells(tile), (0..2, 0..2));
+        assert_eq!(Rect::new(512, 300, 256, 1).cells(tile), (2..3, 3..4));
     }
 
     #[test]

@@ -160,8 +160,7 @@ impl Mosaic {
         if level.decoding == Decoding::Parallel && rect.size().area() <= AT_ONCE {
             return finish_piece(window::piece(&**source, window, keep)?, rect.size(), &finish);
         }
-        let end = rect.bottom().div_ceil(u64::from(level.tile.h));
-        let rows: Vec<u32> = (rect.y / level.tile.h..u32::try_from(end).unwrap_or(u32::MAX)).collect();
+        let rows: Vec<u32> = rect.cells(level.tile).1.collect();
         let band = |row: u32| {
             let place = Rect::new(rect.x, row * level.tile.h, rect.w, level.tile.h)
                 .meet(rect)

@@ -229,11 +229,7 @@ const LOOKS: u64 = 4;
 /// The pixels of the tiles that a window touches, minus those of the first few if cached.
 fn of_tiles(level: &Level, window: Window, keep: &dyn TileCache) -> Effort {
     let (rect, grid) = (window.rect, level.tile);
-    let end = |edge: u64, side: u32| u32::try_from(edge.div_ceil(u64::from(side))).unwrap_or(u32::MAX);
-    let (cols, rows) = (
-        rect.x / grid.w..end(rect.right(), grid.w),
-        rect.y / grid.h..end(rect.bottom(), grid.h),
-    );
+    let (cols, rows) = rect.cells(grid);
     let tiles = cols.len() as u64 * rows.len() as u64;
     let all = tiles.saturating_mul(grid.area()).min(in_rows(level.size));
     if tiles > LOOKS || all <= Effort::LITTLE {

@@ -96,10 +96,10 @@ pub fn of_parts(
     let none = || Error::Outside("no such level".into());
     let grid = levels.get(window.level).ok_or_else(none)?.tile;
     let rect = window.rect;
-    let end = |edge: u64, side: u32| u32::try_from(edge.div_ceil(u64::from(side))).unwrap_or(u32::MAX);
+    let (cols, rows) = rect.cells(grid);
     let mut out: Option<Raster> = None;
-    for row in rect.y / grid.h..end(rect.bottom(), grid.h) {
-        for col in rect.x / grid.w..end(rect.right(), grid.w) {
+    for row in rows {
+        for col in cols.clone() {
             let tile = Tile {
                 level: window.level,
                 col,

@@ -472,12 +472,8 @@ fn whole_tiles(side: u32, tile: u32, factor: u32) -> u32 {
 
 /// The parts of a rectangle in the cells of a grid of this size, in rows.
 fn pieces(rect: Rect, size: Size) -> impl Iterator<Item = Rect> {
-    let cells = |from: u32, to: u64, side: u32| {
-        from / side..u32::try_from(to.div_ceil(u64::from(side))).unwrap_or(u32::MAX)
-    };
-    let columns = cells(rect.x, rect.right(), size.w);
-    cells(rect.y, rect.bottom(), size.h)
-        .flat_map(move |row| columns.clone().map(move |column| (column, row)))
+    let (columns, rows) = rect.cells(size);
+    rows.flat_map(move |row| columns.clone().map(move |column| (column, row)))
         .filter_map(move |(column, row)| Rect::new(column * size.w, row * size.h, size.w, size.h).meet(rect))
 }
 

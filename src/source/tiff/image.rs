@@ -200,9 +200,7 @@ impl Image {
 
     /// Whether the file contains none of the tiles that a rectangle touches.
     pub fn is_vacant(&self, input: &Input, rect: Rect) -> bool {
-        let end = |edge: u64, side: u32| u32::try_from(edge.div_ceil(side.into())).unwrap_or(u32::MAX);
-        let rows = rect.y / self.tile.h..end(rect.bottom(), self.tile.h);
-        let cols = rect.x / self.tile.w..end(rect.right(), self.tile.w);
+        let (cols, rows) = rect.cells(self.tile);
         let mut cells = rows.flat_map(|row| cols.clone().map(move |col| (col, row)));
         cells.all(|(col, row)| self.is_absent(input, col, row) == Some(true))
     }

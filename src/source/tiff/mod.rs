@@ -409,9 +409,9 @@ impl Tiff {
         }
         let blank = channels(image, Size::new(0, 0), image.layout.blank(Size::new(0, 0)));
         let mut out = window::blank(rect.size(), &blank)?;
-        let last = |end: u64, side: u32| u32::try_from(end.saturating_sub(1)).unwrap_or(u32::MAX) / side;
-        for row in rect.y / image.tile.h..=last(rect.bottom(), image.tile.h) {
-            for col in rect.x / image.tile.w..=last(rect.right(), image.tile.w) {
+        let (cols, rows) = rect.cells(image.tile);
+        for row in rows {
+            for col in cols.clone() {
                 let Some(cell) = Rect::cell(image.size, image.tile, col, row) else {
                     continue;
                 };
@@ -428,9 +428,7 @@ impl Tiff {
 
     /// Announces the tiles of a window to the blob, if there are several.
     fn prefetch(&self, image: &Image, rect: Rect) -> Result<()> {
-        let end = |edge: u64, side: u32| u32::try_from(edge.div_ceil(u64::from(side))).unwrap_or(u32::MAX);
-        let cols = rect.x / image.tile.w..end(rect.right(), image.tile.w);
-        let rows = rect.y / image.tile.h..end(rect.bottom(), image.tile.h);
+        let (cols, rows) = rect.cells(image.tile);
         if cols.len().saturating_mul(rows.len()) <= 1 {
             return Ok(());
         }
