@@ -83,7 +83,7 @@ mod tests {
     use std::cell::Cell;
 
     #[test]
-    fn what_failed_is_not_tried_again_and_what_may_work_is() {
+    fn only_passing_failures_are_tried_again() {
         let failures = Failures::default();
         let tried = Cell::new(0);
         let fail = |key: u32, error: fn() -> Error| {

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_ones_stay_whatever_they_weigh_where_that_is_wanted() {
+    fn the_most_recent_entries_stay_regardless_of_weight_if_configured() {
         let recent = Recent::of_some(1000, 2);
         for i in 0..4 {
             recent.update(&i, |_| value(2000)).unwrap();

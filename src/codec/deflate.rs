@@ -30,7 +30,7 @@ thread_local! {
 
 /// Inflates into the free part of the buffer.
 ///
-/// A longer stream is cut; a shorter one gives what it has, as does one that is truncated or lacks its checksum after
+/// A longer stream is cut; a shorter one yields what it contains, as does one that is truncated or lacks its checksum after
 /// the buffer is full. `Error::Corrupt` for any other damage, including a wrong checksum.
 pub fn decode(data: &[u8], buf: &mut UninitBuf) -> Result<()> {
     if whole(data, buf) {
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_deflated_comes_back_and_a_higher_level_is_not_larger() {
+    fn deflate_round_trips_and_a_higher_level_is_not_larger() {
         let text = text();
         let coded = [0, 1, 6, 9, 200].map(|level| deflate(&text, level).unwrap());
         for coded in &coded {

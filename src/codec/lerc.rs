@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_masked_is_no_number_or_transparent() {
+    fn masked_pixels_are_nan_or_transparent() {
         let mut mask = BitMask::from_bytes(vec![0xff; 3], 20);
         mask.set_invalid(3);
         let image = |data, data_type, depth| Image {

@@ -9,7 +9,7 @@ use std::io::Read;
 
 /// Decodes into the free part of the buffer.
 ///
-/// A longer stream is cut; a shorter one gives what it has. `Error::Corrupt` for a damaged stream, including a wrong
+/// A longer stream is cut; a shorter one yields what it contains. `Error::Corrupt` for a damaged stream, including a wrong
 /// checksum (unless the stream is cut).
 pub fn decode(data: &[u8], buf: &mut UninitBuf) -> Result<()> {
     let damaged = |_| Error::Corrupt("LZMA stream is damaged".into());

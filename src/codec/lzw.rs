@@ -42,7 +42,7 @@ thread_local! {
 
 /// Decodes at most `len` bytes into `scratch`, which grows as needed, and returns them.
 ///
-/// A longer stream is cut at `len`; a shorter one, with or without its end code, gives what it has. `Error::Corrupt`
+/// A longer stream is cut at `len`; a shorter one, with or without its end code, yields what it contains. `Error::Corrupt`
 /// for an invalid code.
 pub fn decode<'a>(data: &[u8], len: usize, scratch: &'a mut Vec<u8>) -> Result<&'a mut [u8]> {
     let needed = CLEAR.saturating_add(len).saturating_add(SLACK);
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_comes_back() {
+    fn encoding_round_trips() {
         let mut scratch = Vec::new();
         for (len, values) in [(0, 1), (1, 1), (9_000, 3), (100_000, 256)] {
             let data = noise(len, values);

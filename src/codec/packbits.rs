@@ -8,7 +8,7 @@ use std::io::Read;
 
 /// Decodes into the free part of the buffer.
 ///
-/// A longer stream is cut; a shorter one, even if truncated within a run, gives what it has. No stream is invalid.
+/// A longer stream is cut; a shorter one, even if truncated within a run, yields what it contains. No stream is invalid.
 pub fn decode(data: &[u8], buf: &mut UninitBuf) {
     let rest = data.get(whole(data, buf)..).unwrap_or_default();
     // a truncated run

@@ -37,7 +37,7 @@ fn light(code: u16) -> f32 {
 /// Decodes a block of this shape into what is left of the buffer: whole numbers of 8 and 16 bits, whose maximum is white
 /// and all that is lighter, or floating point of 32 bits, where white is 1 and up to 24.24 is there.
 ///
-/// A stream that ends earlier gives what it has; one that holds more is cut. `Error::Corrupt` when it is damaged,
+/// A stream that ends earlier yields what it contains; one that holds more is cut. `Error::Corrupt` when it is damaged,
 /// `Error::Unsupported` for other samples.
 pub fn decode(data: &[u8], shape: BlockShape, buf: &mut UninitBuf) -> Result<()> {
     let samples = usize::try_from(shape.size.area())

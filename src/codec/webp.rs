@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn alpha_is_dropped_or_made_as_asked() {
+    fn alpha_is_dropped_or_added_as_requested() {
         let size = Size::new(5, 4);
         let (coded, samples) = picture(size, image_webp::ColorType::Rgb8);
         let rgba = decoded(&coded, size, 4).unwrap();

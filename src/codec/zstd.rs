@@ -16,7 +16,7 @@ use std::io::Read;
 
 /// Decodes into what is left of the buffer.
 ///
-/// A frame that holds more is cut; one that ends earlier gives what it has. `Error::Corrupt` for anything
+/// A frame that holds more is cut; one that ends earlier yields what it contains. `Error::Corrupt` for anything
 /// else, a wrong checksum included (where the frame has one and is not cut).
 pub fn decode(data: &[u8], buf: &mut UninitBuf) -> Result<()> {
     if whole(data, buf) {
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_comes_back() {
+    fn encoding_round_trips() {
         let data: Vec<u8> = (0..300_000u32).map(|i| (i / 7 + i % 5) as u8).collect();
         for level in [0, 1, 19, 200] {
             let coded = encode(&data, level).unwrap();

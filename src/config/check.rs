@@ -27,7 +27,7 @@ pub fn problems(config: &Config, environment: &[(String, String)]) -> Vec<String
     let mut all = places(config).unwrap_or_else(|why| vec![why]);
     if !config.cache_dir.is_empty()
         && config.cache_dir_bytes > 0
-        && let Err(error) = config.cache_room().trial()
+        && let Err(error) = config.configured_spool_dir().trial()
     {
         all.push(format!("CACHE_DIR={}: {error}: it is not used", config.cache_dir));
     }
@@ -118,7 +118,7 @@ fn servers(servers: &[String]) -> Vec<String> {
         thread::spawn(move || {
             let found = match server.starts_with('/') {
                 true => fs::metadata(&server).map(drop),
-                false => server.to_socket_addrs().and_then(here),
+                false => server.to_socket_addrs().and_then(listening),
             };
             // the receiver may be gone
             let _ = sender.send((server, found));
@@ -140,7 +140,7 @@ fn servers(servers: &[String]) -> Vec<String> {
 
 /// An error if an address is local and nothing listens there. Debian's configuration of iipimage-server names localhost whether
 /// or not a memcached runs.
-fn here(mut addresses: impl Iterator<Item = SocketAddr>) -> io::Result<()> {
+fn listening(mut addresses: impl Iterator<Item = SocketAddr>) -> io::Result<()> {
     let Some(address) = addresses.find(|address| address.ip().is_loopback()) else {
         return Ok(());
     };

@@ -152,12 +152,12 @@ impl Config {
     pub fn spool_dir(&self) -> Option<SpoolDir> {
         let wanted = !self.cache_dir.is_empty() && self.cache_dir_bytes > 0;
         wanted
-            .then(|| self.cache_room())
+            .then(|| self.configured_spool_dir())
             .filter(|dir| dir.trial().is_ok())
     }
 
     /// The configured directory for temporary files, usable or not.
-    fn cache_room(&self) -> SpoolDir {
+    fn configured_spool_dir(&self) -> SpoolDir {
         SpoolDir::new((&self.cache_dir).into(), self.cache_dir_bytes)
     }
 

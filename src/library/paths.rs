@@ -48,8 +48,8 @@ pub(in crate::library) fn missing(id: &str) -> Error {
     Error::Missing(format!("no image {}", printable(id)))
 }
 
-/// The error for a file that cannot be opened. Want of descriptors, of memory or of a disk is a failure of the server; a link
-/// out of the directory or something else than a file is no image.
+/// The error for a file that cannot be opened. A lack of descriptors or memory and a failing disk are errors of the server; a
+/// link that leaves the directory, and anything but a regular file, is a missing image.
 pub(in crate::library) fn unopened(error: Error, id: &str) -> Error {
     let Error::Io(error) = error else {
         return missing(id);

@@ -507,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn otsu_of_nothing_to_separate_is_the_middle() {
+    fn otsu_of_a_single_value_is_the_middle() {
         assert_eq!(otsu(&[0; 256]), 127);
         for only in [0, 128, 255] {
             let mut histogram = [0; 256];

@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn an_identifier_is_taken_over_or_made() {
+    fn an_identifier_is_kept_or_generated() {
         let given = |id: &str| request_id(&Http::new().with("HTTP_X_REQUEST_ID", id));
         assert_eq!(given("b8f2-77/a"), "b8f2-77/a");
         let long = "x".repeat(MAX_ID + 1);

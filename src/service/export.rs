@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_the_whole_picture_is_made_in_one_piece() {
+    fn steps_that_need_the_whole_picture_run_on_one_piece() {
         let source = Synthetic::halving(Size::new(3000, 2000), Size::new(256, 256), 3);
         let service = Service::new(Config::default()).with_image("rgb", source);
         let opened = service.library.open("rgb").unwrap();

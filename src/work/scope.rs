@@ -154,14 +154,14 @@ thread_local! {
 }
 
 /// Makes this the current scope of the thread until the guard is dropped, which restores the previous one.
-pub fn enter(scope: Scope) -> Entered {
-    Entered(CURRENT.with(|current| current.replace(Some(scope))))
+pub fn enter(scope: Scope) -> ScopeGuard {
+    ScopeGuard(CURRENT.with(|current| current.replace(Some(scope))))
 }
 
 /// See [`enter`].
-pub struct Entered(Option<Scope>);
+pub struct ScopeGuard(Option<Scope>);
 
-impl Drop for Entered {
+impl Drop for ScopeGuard {
     fn drop(&mut self) {
         let before = self.0.take();
         CURRENT.with(|current| current.replace(before));

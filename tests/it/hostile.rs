@@ -644,7 +644,7 @@ impl Source for Opened {
 }
 
 #[test]
-fn a_strip_that_can_only_be_gone_through_is_decoded_once_for_all_who_ask_meanwhile() {
+fn a_strip_readable_only_in_order_is_decoded_once_for_concurrent_requests() {
     let side = 2100u32;
     let mut random = Random(5);
     let samples: Vec<u8> = (0..side * side).map(|_| random.below(4) as u8 * 64).collect();

@@ -182,7 +182,7 @@ mod tests {
     use crate::random::Random;
 
     #[test]
-    fn what_is_packed_comes_back_from_anywhere() {
+    fn packed_bytes_round_trip_from_any_position() {
         let mut random = Random::new(5);
         for round in 0..2000_u32 {
             let values: Vec<i32> = (0..1 + round % 70)

@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_from_any_place() {
+    fn written_parts_are_read_from_any_position() {
         let parts: Vec<(u32, u32)> = (0..5000u32)
             .map(|n| {
                 let len = 1 + n % 19;

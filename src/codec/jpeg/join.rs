@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_whole_stream_is_an_error() {
+    fn an_incomplete_stream_is_an_error() {
         let stream = encode(
             &[0; 300],
             Size::new(10, 10),

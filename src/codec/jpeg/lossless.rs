@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_read_is_named() {
+    fn unsupported_streams_are_reported_as_such() {
         let (plain, _) = drawn(8, 3, 1, 0, 0);
         let mut coarse = plain.clone();
         coarse[13] = 0x21;

@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn three_components_are_named_once_and_rightly() {
+    fn three_components_get_one_marker_of_their_colour_space() {
         type Parts<'a> = &'a [&'a [u8]];
         let cases: [(Parts, StreamColour, Parts); 8] = [
             (&[], StreamColour::Rgb, &[RGB]),
