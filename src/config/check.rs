@@ -279,7 +279,7 @@ mod tests {
         );
         let slash = found(&[("FILESYSTEM_PREFIX", exists)]);
         assert!(
-            slash.len() == 1 && slash[0].contains("no slash at its end"),
+            slash.len() == 1 && slash[0].contains("does not end in a slash"),
             "{slash:?}"
         );
         for (name, value, text) in [
