@@ -776,8 +776,10 @@ mod tests {
                 let at = stream.len() - 1 - at.index(data);
                 stream[at] = value;
             }
+            // after a fill byte and a stuffed one, libjpeg-turbo decodes the MCU again, over coefficients of its first attempt
+            let filled = stream.windows(3).any(|bytes| bytes == [0xff, 0xff, 0]);
             // an unknown marker ends the whole picture, but not a window before it
-            if (0..=HALVINGS).all(|halvings| whole(&stream, halvings).is_ok()) {
+            if !filled && (0..=HALVINGS).all(|halvings| whole(&stream, halvings).is_ok()) {
                 prop_assert_eq!(same(&stream), Ok(()));
             }
         }
