@@ -71,7 +71,7 @@ fn settings_that_do_not_fit_the_machine_are_reported_and_strict_refuses_them() {
         "FILESYSTEM_PREFIX=/nowhere",
         "CACHE_DIR=/nowhere",
         "nobody.invalid",
-        "JPEG_QUALITY meant",
+        "did you mean JPEG_QUALITY",
     ];
     let checked = run(&["--check-config"]);
     let text = String::from_utf8(checked.stdout).unwrap();
